@@ -1,0 +1,132 @@
+"""All surfaces behind one port: `/identity`, `/compute`, `/image`, `/network`, `/placement`, `/`, `/healthz`, `/metrics`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.requests import ClientDisconnect, Request
+
+from floe.api.compute.surface import SURFACE as COMPUTE
+from floe.api.identity.surface import SURFACE as IDENTITY
+from floe.api.image.surface import SURFACE as IMAGE
+from floe.api.kit.call import Reply
+from floe.api.kit.surface import Authenticate, Surface
+from floe.api.network.surface import SURFACE as NETWORK
+from floe.api.placement.surface import SURFACE as PLACEMENT
+from floe.cloud.cloud import Cloud
+from floe.cloud.tokens import authenticate
+
+SURFACES: tuple[Surface, ...] = (IDENTITY, COMPUTE, IMAGE, NETWORK, PLACEMENT)
+
+Scope = dict[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[Any], Any]
+
+
+class App:
+    """The ASGI application of the api role."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        *,
+        surfaces: Sequence[Surface] = SURFACES,
+        authenticate: Authenticate = authenticate,
+        healthy: Callable[[], dict[str, str]] = dict,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.cloud = cloud
+        self.registry = registry or CollectorRegistry()
+        self._surfaces = {surface.name: surface for surface in surfaces}
+        self._authenticate = authenticate
+        self._healthy = healthy
+        self._requests = Counter(
+            "floe_http_requests", "Requests answered", ("surface", "status"), registry=self.registry
+        )
+        self._seconds = Histogram("floe_http_seconds", "Time to answer a request", ("surface",), registry=self.registry)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        started = time.perf_counter()
+        request = Request(scope, receive)
+        name, _, rest = scope["path"].lstrip("/").partition("/")
+        surface = self._surfaces.get(name)
+        request_id = f"req-{uuid.uuid4()}"
+        try:
+            if surface is None:
+                reply = self._own(name, request_id)
+            else:
+                prefix = f"{self._base(request)}/{name}"
+                reply = await surface.answer(request, "/" + rest, self.cloud, self._authenticate, request_id, prefix)
+            await _send(send, reply, head=scope["method"] == "HEAD")
+        except ClientDisconnect:
+            return
+        label = name if surface else "root"
+        self._requests.labels(label, str(reply.status)).inc()
+        self._seconds.labels(label).observe(time.perf_counter() - started)
+
+    def _base(self, request: Request) -> str:
+        """Return scheme and authority for links: the client's own Host header, so that tunnels work."""
+        host = request.headers.get("host")
+        if host and host.replace(".", "").replace(":", "").replace("-", "").replace("[", "").replace("]", "").isalnum():
+            return f"{request.scope['scheme']}://{host}"
+        return self.cloud.settings.public_url
+
+    def _own(self, name: str, request_id: str) -> Reply:
+        headers = {"x-openstack-request-id": request_id}
+        if name == "":
+            links = {key: f"{self.cloud.settings.public_url}/{key}" for key in self._surfaces}
+            return Reply(200, {"name": "floe", "surfaces": links}, headers)
+        if name == "healthz":
+            parts = self._healthy()
+            status = 200 if all(state == "ok" for state in parts.values()) else 503
+            return Reply(status, {"status": "ok" if status == 200 else "degraded", "parts": parts}, headers)
+        if name == "metrics":
+            return Reply(200, generate_latest(self.registry), headers, "text/plain; version=0.0.4; charset=utf-8")
+        surfaces = ", ".join("/" + key for key in self._surfaces)
+        body = {
+            "error": {
+                "code": 404,
+                "title": "Not Found",
+                "message": f"There is no /{name} here, but {surfaces}.",
+            }
+        }
+        return Reply(404, body, headers)
+
+
+async def _send(send: Send, reply: Reply, *, head: bool) -> None:
+    content = b"" if reply.stream else reply.content()
+    headers = [(key.encode("latin-1"), value.encode("latin-1", "replace")) for key, value in reply.headers.items()]
+    if reply.stream is None:
+        if content or reply.status not in {204, 304}:
+            headers.append((b"content-length", str(len(content)).encode()))
+        if content:
+            headers.append((b"content-type", reply.media_type.encode()))
+    else:
+        headers.append((b"content-type", reply.media_type.encode()))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if reply.stream is not None and not head:
+        async for chunk in reply.stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        content = b""
+    await send({"type": "http.response.body", "body": b"" if head else content})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,114 @@
+"""One request as a handler sees it, and its reply."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from floe.api.kit.routing import Route
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
+from floe.core.errors import Invalid, TooLarge
+from floe.core.versions import Version
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from floe.api.kit.surface import Surface
+
+MAX_BODY = 1 << 20
+"""Bytes of a JSON body at most; more is refused with 413. Uploads are streamed and have their own limit."""
+
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that has been routed, authenticated and allowed."""
+
+    request: Request
+    surface: Surface
+    route: Route
+    cloud: Cloud
+    context: Context
+    version: Version
+    params: Mapping[str, str]
+    prefix: str = ""
+    """What stands before the surface's own paths in links, as the client sees it: `http://host:port/compute`."""
+    _query: list[tuple[str, str]] | None = None
+    _raw: bytes | None = None
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The query string's pairs in order, blanks kept."""
+        if self._query is None:
+            text = self.request.scope["query_string"].decode("latin-1")
+            self._query = parse_qsl(text, keep_blank_values=True)
+        return self._query
+
+    def one(self, name: str, default: str | None = None) -> str | None:
+        """Return the last value of a query parameter."""
+        value = default
+        for key, text in self.query:
+            if key == name:
+                value = text
+        return value
+
+    def many(self, name: str) -> list[str]:
+        """Return all values of a query parameter."""
+        return [text for key, text in self.query if key == name]
+
+    def header(self, name: str) -> str | None:
+        """Return a request header."""
+        return self.request.headers.get(name)
+
+    def url(self, path: str) -> str:
+        """Return an absolute link to a path of this surface."""
+        return self.prefix + path
+
+    async def raw(self) -> bytes:
+        """Return the whole body. Raises TooLarge past 1 MiB, counted as the bytes arrive."""
+        if self._raw is None:
+            parts, size = [], 0
+            async for chunk in self.request.stream():
+                size += len(chunk)
+                if size > MAX_BODY:
+                    raise TooLarge(f"The request body is larger than {MAX_BODY} bytes.")
+                parts.append(chunk)
+            self._raw = b"".join(parts)
+        return self._raw
+
+    async def json(self) -> Any:
+        """Return the body as plain JSON values. Raises Invalid."""
+        return plain_json(await self.raw())
+
+
+def plain_json(data: bytes) -> Any:
+    """Decode JSON to plain values. Raises Invalid with the place of the mistake."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"The request body is not valid JSON: {error}.") from error
+
+
+@dataclass(slots=True)
+class Reply:
+    """What goes back: `body` is encoded as JSON unless it is bytes already; `stream` sends as it comes."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    media_type: str = "application/json"
+    stream: AsyncIterator[bytes] | None = None
+
+    def content(self) -> bytes:
+        """Return the body's bytes."""
+        if self.body is None:
+            return b""
+        if isinstance(self.body, bytes):
+            return self.body
+        return _ENCODER.encode(self.body)

@@ -1,0 +1,54 @@
+"""Pages of a list: limit, marker, sorting, and the links to what follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from floe.api.kit.call import Call
+from floe.core.errors import Invalid
+
+MAX_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a client asks for: at most `limit` items after the one with id `marker`, sorted by (key, ascending)."""
+
+    limit: int = MAX_LIMIT
+    marker: str | None = None
+    sort: tuple[tuple[str, bool], ...] = ()
+    asked: bool = False
+    """Whether the client named a limit itself."""
+
+
+def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: bool = False) -> Page:
+    """Read `limit`, `marker`, `sort_key` and `sort_dir` (with `sort_param`, also `sort=key:dir,key:dir`).
+
+    A limit over 1000 means 1000. Raises Invalid for what is no number or no known key.
+    """
+    limit, text = MAX_LIMIT, call.one("limit")
+    if text is not None:
+        if not text.isdigit():
+            raise Invalid(f"limit must be a whole number of 0 or more (it is {text!r}).")
+        limit = min(int(text), MAX_LIMIT)
+    keys, directions = call.many("sort_key"), call.many("sort_dir")
+    if sort_param and call.one("sort"):
+        pairs = [item.partition(":") for item in (call.one("sort") or "").split(",")]
+        keys = [key for key, _, _ in pairs]
+        directions = [direction or "asc" for _, _, direction in pairs]
+    sort = []
+    for index, key in enumerate(keys):
+        if key not in sort_keys:
+            raise Invalid(f"sort_key {key!r} is not known; use one of: {', '.join(sorted(sort_keys))}.")
+        direction = directions[index] if index < len(directions) else (directions[-1] if directions else "asc")
+        if direction not in {"asc", "desc"}:
+            raise Invalid(f"sort_dir must be asc or desc (it is {direction!r}).")
+        sort.append((key, direction == "asc"))
+    return Page(limit, call.one("marker"), tuple(sort), text is not None)
+
+
+def next_link(call: Call, path: str, marker: str) -> str:
+    """Return the absolute URL of the page after `marker`, with all else the client asked for."""
+    pairs = [(key, value) for key, value in call.query if key != "marker"]
+    return f"{call.url(path)}?{urlencode([*pairs, ('marker', marker)])}"

@@ -1,0 +1,180 @@
+"""One OpenStack API: its routes, policies, versions and envelope, and how a request goes through them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect, Request
+
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.faults import Envelope, status_of
+from floe.api.kit.policy import Policies, enforce
+from floe.api.kit.routing import Match, Route, RouteTable
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
+from floe.core.errors import FloeError, Invalid, NotAcceptable, NotFound, Unauthenticated
+from floe.core.versions import Version, parse_version, version_text
+
+log = logging.getLogger(__name__)
+
+Authenticate = Callable[[Cloud, str, str], Awaitable[Context]]
+"""(cloud, token, request id) -> who asks. Raises Unauthenticated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Microversions:
+    """The versions a surface speaks, and the headers that ask for one."""
+
+    service: str
+    """The name in `OpenStack-API-Version: <service> <version>`."""
+    lowest: Version
+    highest: Version
+    legacy_header: str | None = None
+
+    def asked(self, header: Callable[[str], str | None]) -> Version:
+        """Return the version a request asks for, the lowest when it asks for none.
+
+        Raises Invalid for what is no version, NotAcceptable for one out of range.
+        """
+        text = self._from_header(header("openstack-api-version"))
+        if text is None and self.legacy_header:
+            text = header(self.legacy_header)
+        if text is None:
+            return self.lowest
+        if text.strip().lower() == "latest":
+            return self.highest
+        version = parse_version(text)
+        if version is None:
+            raise Invalid(f"API version {text!r} is not of the form MAJOR.MINOR or 'latest'.")
+        if not self.lowest <= version <= self.highest:
+            bounds = f"{version_text(self.lowest)} to {version_text(self.highest)}"
+            raise NotAcceptable(f"Version {text} is not supported by the API. Supported are {bounds}.")
+        return version
+
+    def headers(self, version: Version) -> dict[str, str]:
+        """Return the reply headers that name the version used."""
+        text = version_text(version)
+        headers = {"openstack-api-version": f"{self.service} {text}", "vary": "OpenStack-API-Version"}
+        if self.legacy_header:
+            headers[self.legacy_header] = text
+            headers["vary"] += f", {self.legacy_header}"
+        return headers
+
+    def _from_header(self, value: str | None) -> str | None:
+        for part in (value or "").split(","):
+            words = part.split()
+            if len(words) == 2 and words[0].lower() == self.service:
+                return words[1]
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surface:
+    """An API as a table. `routes` have full paths below the surface's prefix (`/v2.1/servers`)."""
+
+    name: str
+    """The first path segment: identity, compute, image, network, placement."""
+    routes: Sequence[Route]
+    policies: Policies
+    envelope: Envelope
+    microversions: Microversions | None = None
+    request_id_headers: tuple[str, ...] = ("x-openstack-request-id",)
+    challenge: bool = True
+    table: RouteTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", RouteTable(self.routes))
+
+    async def answer(
+        self,
+        request: Request,
+        path: str,
+        cloud: Cloud,
+        authenticate: Authenticate,
+        request_id: str,
+        prefix: str,
+    ) -> Reply:
+        """Answer one request, errors included; `path` is what follows the surface's prefix."""
+        headers: Mapping[str, str] = {}
+        try:
+            version: Version = (0, 0)
+            if self.microversions:
+                version = self.microversions.asked(request.headers.get)
+                headers = self.microversions.headers(version)
+            match = self.table.match(path)
+            if match is None:
+                raise NotFound("resource", path, message=f"The {self.name} API has no resource {path!r}.")
+            if request.method not in match.routes and not (request.method == "HEAD" and "GET" in match.routes):
+                reply = self._refuse_method(request.method, match, request_id)
+            else:
+                call = await self._call(request, match, cloud, authenticate, request_id, version, prefix)
+                reply = await call.route.handler(call)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            reply = self.fault(error, request_id)
+        for name in self.request_id_headers:
+            reply.headers[name] = request_id
+        for name, value in headers.items():
+            reply.headers.setdefault(name, value)
+        return reply
+
+    def fault(self, error: Exception, request_id: str) -> Reply:
+        """Turn an error into this surface's envelope; what was not raised on purpose is logged and not shown."""
+        status = status_of(error)
+        if isinstance(error, FloeError):
+            kind, message = error.kind, error.message
+        else:
+            log.exception("%s: unexpected %s", request_id, type(error).__name__, exc_info=error)
+            kind = "internal"
+            message = f"Unexpected error; it is in the server's log under request id {request_id}."
+        headers = {}
+        if status == 401 and self.challenge:
+            headers["www-authenticate"] = "Keystone uri=/identity"
+        return Reply(status, self.envelope(status, kind, message, request_id), headers)
+
+    def _refuse_method(self, method: str, match: Match, request_id: str) -> Reply:
+        allowed = ", ".join(sorted(match.routes))
+        message = f"Method {method} is not allowed here; {allowed} are."
+        return Reply(405, self.envelope(405, "invalid", message, request_id), {"allow": allowed})
+
+    async def _call(
+        self,
+        request: Request,
+        match: Match,
+        cloud: Cloud,
+        authenticate: Authenticate,
+        request_id: str,
+        version: Version,
+        prefix: str,
+    ) -> Call:
+        method = "GET" if request.method == "HEAD" and "HEAD" not in match.routes else request.method
+        candidates = match.routes[method]
+        token = request.headers.get("x-auth-token")
+        if token:
+            context = await authenticate(cloud, token, request_id)
+        elif any(self.policies[route.policy](Context(request_id=request_id)) for route in candidates):
+            context = Context(request_id=request_id)
+        else:
+            raise Unauthenticated("The request you have made requires authentication: send a token in X-Auth-Token.")
+        call = Call(request, self, candidates[0], cloud, context, version, match.params, prefix)
+        call.route = await self._choose(call, candidates)
+        enforce(self.policies, call.route.policy, context)
+        return call
+
+    async def _choose(self, call: Call, candidates: list[Route]) -> Route:
+        fitting = [route for route in candidates if route.since <= call.version <= route.until]
+        if not fitting:
+            raise NotFound("resource", message="This resource does not exist at the microversion asked for.")
+        if fitting[0].action is None:
+            return fitting[0]
+        body = await call.json()
+        if not isinstance(body, dict) or len(body) != 1:
+            raise Invalid("The body of an action is an object with exactly one key, the action's name.")
+        (name,) = body
+        for route in fitting:
+            if route.action == name:
+                return route
+        raise Invalid(f"There is no action {name!r} here at this microversion.")

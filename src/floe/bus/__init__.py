@@ -1,0 +1,1 @@
+"""Commands to hosts and events from them."""

@@ -1,0 +1,160 @@
+"""`floe up`: every role in one process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from floe.cli.credentials import clouds, clouds_yaml
+from floe.cli.secrets import Secrets, load_or_make, write_private
+from floe.core.errors import Conflict, FloeError, Invalid
+from floe.logs import configure
+from floe.settings import Settings, load
+
+if TYPE_CHECKING:
+    from floe.assembly import Node
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare a flag for every setting."""
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file with the same settings (fake_hosts = 3)"
+    )
+    for setting in fields(Settings):
+        flag = "--" + setting.name.replace("_", "-")
+        text = setting.metadata["help"]
+        if setting.default is False:
+            parser.add_argument(flag, action="store_true", default=None, help=text)
+        else:
+            shown = f"{text} (default: {setting.default})" if setting.default not in ("", None) else text
+            parser.add_argument(flag, metavar=setting.metadata["metavar"], help=shown)
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return the settings that the command line, the environment and the file give together."""
+    names = {setting.name for setting in fields(Settings)}
+    flags = {name: value for name, value in vars(args).items() if name in names and value is not None}
+    return load(flags, os.environ, args.config)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the cloud, serve until SIGTERM or Ctrl-C, stop it in order. Return the exit status."""
+    try:
+        settings = settings_of(args)
+        configure(settings.log_level)
+        settings = replace(settings, state=settings.state.absolute())
+        settings.state.mkdir(parents=True, exist_ok=True, mode=0o750)
+        lock = _lock(settings.state)
+        listener = _bind(settings)
+        secrets = load_or_make(settings.state)
+        if settings.sandbox:
+            from floe.cli.sandbox import enter
+
+            enter(settings.state)
+    except (FloeError, OSError) as error:
+        print(f"floe: {error}", file=sys.stderr)
+        return 2 if isinstance(error, Invalid) else 1
+    import uvloop
+
+    with lock, listener:
+        return uvloop.run(_serve(settings, listener, secrets))
+
+
+def _lock(state: Path) -> IO[str]:
+    """Hold the state directory: two processes on one would undo each other's work."""
+    file = (state / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise Conflict(
+            f"another `floe up` (pid {holder}) already uses the state directory {state}."
+        ) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Bind the API's socket: before the sandbox is entered, so that it stays on the outer loopback."""
+    host, port = settings.address()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Conflict(
+            f"cannot listen on {settings.listen}: {error.strerror}; choose another with --listen."
+        ) from error
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets) -> int:
+    import uvicorn
+    from floe.assembly import Node
+
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    url = settings.public_url or f"http://{shown}:{port}"
+    node = Node(settings, secrets, url)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            node,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            timeout_keep_alive=75,
+        )
+    )
+    # uvicorn takes these signals over while it serves, and raises them once more when it has stopped.
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    try:
+        await node.start()
+        if stopping.is_set():
+            return 0
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        ready = asyncio.create_task(_announce(settings, secrets, url, node))
+        await serving
+        ready.cancel()
+    except FloeError as error:
+        print(f"floe: cannot start: {error}", file=sys.stderr)
+        return 1
+    finally:
+        await node.stop()
+    return 0
+
+
+async def _announce(settings: Settings, secrets: Secrets, url: str, node: Node) -> None:
+    """Say that the cloud is ready once it answers through its own front door."""
+    entries = clouds(f"{url}/identity/v3", settings.region, secrets.passwords)
+    write_private(settings.state / "clouds.yaml", clouds_yaml(entries))
+    await node.ready()
+    seconds = time.process_time()
+    log.info("ready after %.2f s of CPU", seconds)
+    print(f"floe: ready at {url} (state in {settings.state})", flush=True)

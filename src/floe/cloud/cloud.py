@@ -1,0 +1,48 @@
+"""The collaborators that every function of `floe.cloud` may need, made once by `floe.assembly`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from floe.blobs.protocol import Blobs
+from floe.bus.protocol import Bus
+from floe.core.clock import Clock
+from floe.core.ids import IdSource
+from floe.store.engine import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudSettings:
+    """What an operator may set about the cloud as a whole."""
+
+    region: str = "RegionOne"
+    public_url: str = "http://127.0.0.1:8774"
+    """Where clients reach it, without a trailing slash; the catalogue is made from it."""
+    availability_zone: str = "nova"
+    dns_domain: str = "cloud.internal"
+    token_seconds: int = 86400
+    default_mtu: int = 1450
+    max_image_bytes: int = 64 * 2**30
+    max_virtual_bytes: int = 2 * 2**40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """Database, bus, blobs, clock and dice; nothing here is global, so two clouds live in one process in peace."""
+
+    db: Database
+    bus: Bus
+    blobs: Blobs
+    clock: Clock
+    new_id: IdSource
+    settings: CloudSettings
+    nudge: Callable[[str], None]
+    """Tell a conductor, after the commit, that an action (by id) waits; losing it only costs the sweep's delay."""
+    network_nudge: Callable[[], None]
+    """Tell a conductor, after the commit, that the network of some hosts is to be brought up to date."""
+    token_keys: Callable[[], list[bytes]]
+    """The Fernet keys for tokens, the one that signs first."""
+    caches: MutableMapping[str, Any] = field(default_factory=dict)
+    """In-memory caches of the process by name; each noun owns and types its own."""

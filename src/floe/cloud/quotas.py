@@ -1,0 +1,19 @@
+"""Which limits hold for a project: its own, else those of the default class, else the built-in ones."""
+
+from __future__ import annotations
+
+from floe.core.quotas import DEFAULTS
+from floe.store import quotas as rows
+from floe.store.engine import Connection
+
+DEFAULT_CLASS = "class:default"
+
+
+def defaults(conn: Connection) -> dict[str, int]:
+    """Return the limits of a project for which nothing was set."""
+    return {**DEFAULTS, **rows.get(conn, DEFAULT_CLASS)}
+
+
+def limits(conn: Connection, project_id: str) -> dict[str, int]:
+    """Return the limits of a project, for every resource."""
+    return {**defaults(conn), **rows.get(conn, project_id)}

@@ -1,0 +1,60 @@
+"""Durable actions: what is being done with a server, step by step, so that any conductor can go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
+SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+OPEN_STATES = frozenset({PENDING, RUNNING, UNDOING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One operation on a server, as the database holds it.
+
+    `input` is what the workflow needs beyond the server's row. An owner holds the action until `lease_until`; all
+    its writes are fenced by (`lease_owner`, state), so that a late answer from a dead owner changes nothing.
+    `message` says, once it has failed, why, for the user.
+    """
+
+    id: str
+    kind: str
+    """What the workflow registry knows: `create`, `delete`."""
+    server_id: str
+    project_id: str
+    user_id: str
+    request_id: str
+    input: Mapping[str, Any] = field(default_factory=dict)
+    state: str = PENDING
+    lease_owner: str | None = None
+    lease_until: datetime | None = None
+    attempts: int = 0
+    message: str | None = None
+    created_at: datetime
+    updated_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One entry of an action's journal: what recovery runs on, and what the user sees as an event.
+
+    `output` is the step's result (JSON), read on replay. `state` is begun, done, failed or undone. A step done on a
+    host as part of another (`image` within `spawn`) has that one as its `parent` and matters to the trace alone.
+    """
+
+    action_id: str
+    seq: int
+    name: str
+    state: str
+    parent: str | None = None
+    host: str | None = None
+    remark: str = ""
+    output: Any = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    traceback: str | None = None

@@ -1,0 +1,52 @@
+"""Time: read through a clock that is handed in, so that tests and simulations own it.
+
+All times in Floe are aware datetimes in UTC, or floats of seconds where only a duration counts.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the time comes from; `floe.assembly` hands in the machine's, a simulation its own."""
+
+    def now(self) -> datetime:
+        """Return the time of day, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+
+class FixedClock:
+    """A clock that stands still until it is moved; `seconds` since an arbitrary start."""
+
+    def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
+        self._now = start
+        self._seconds = 0.0
+
+    def now(self) -> datetime:
+        """Return the time it was last moved to."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the seconds it was moved since its start."""
+        return self._seconds
+
+    def advance(self, seconds: float) -> None:
+        """Move it forward."""
+        self._now += timedelta(seconds=seconds)
+        self._seconds += seconds
+
+
+def iso(moment: datetime | None) -> str | None:
+    """Write a time as OpenStack does: `2030-01-01T00:00:00Z`, no fractions."""
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_micro(moment: datetime | None) -> str | None:
+    """Write a time with microseconds and no zone: `2030-01-01T00:00:00.000000`."""
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%f")

@@ -1,0 +1,132 @@
+"""Every way in which Floe refuses or fails.
+
+    FloeError
+      Invalid            what was asked makes no sense             (field, value, what would be right)
+      Unauthenticated    who asks is not known
+      Forbidden          who asks may not
+      OverQuota          the project has no room                   (resource, asked, used, limit)
+      NotFound           no such thing, or not for this project
+      Conflict           it exists, or its state forbids it now
+      Gone               it was there
+      NotAcceptable      no such version of the API
+      TooLarge           more bytes than allowed
+      UnsupportedMedia   another content type is wanted
+      NoValidHost        the scheduler rejected every host         (reasons, by host)
+      HostFailure        a host could not do what it was told      (host, stage)
+      Unavailable        a part of the cloud does not answer; trying again may help
+
+None of them knows HTTP: each surface turns a kind into a status with one table (`api/kit/faults.py`).
+The text of an error is for a user: what was wrong, with which value, and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class FloeError(Exception):
+    """The root of all errors that Floe raises on purpose."""
+
+    kind: ClassVar[str] = "internal"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Invalid(FloeError):
+    """A request that makes no sense, whoever asks and whenever."""
+
+    kind = "invalid"
+
+
+class Unauthenticated(FloeError):
+    """No token, or one that is unknown, expired or revoked."""
+
+    kind = "unauthenticated"
+
+
+class Forbidden(FloeError):
+    """The caller is known and may not do this."""
+
+    kind = "forbidden"
+
+
+class OverQuota(FloeError):
+    """The project's quota has no room for this; the text names resource, asked, used and limit."""
+
+    kind = "over_quota"
+
+
+class NotFound(FloeError):
+    """There is no such thing, or it belongs to somebody else."""
+
+    kind = "not_found"
+
+    def __init__(self, what: str, ident: str = "", message: str | None = None) -> None:
+        super().__init__(message or f"No {what} {ident!r} was found.")
+        self.what = what
+        self.ident = ident
+
+
+class Conflict(FloeError):
+    """It exists already, or the state of things forbids it now."""
+
+    kind = "conflict"
+
+
+class Gone(FloeError):
+    """It was there and is no more."""
+
+    kind = "gone"
+
+
+class NotAcceptable(FloeError):
+    """A version of the API that this cloud does not speak."""
+
+    kind = "not_acceptable"
+
+
+class TooLarge(FloeError):
+    """More bytes than this cloud takes."""
+
+    kind = "too_large"
+
+
+class UnsupportedMedia(FloeError):
+    """A content type that this call does not take."""
+
+    kind = "unsupported_media"
+
+
+class NoValidHost(FloeError):
+    """The scheduler rejected every host.
+
+    `message` holds counts and amounts only and may be shown to any user; `reasons` maps host names to
+    reasons and is for administrators.
+    """
+
+    kind = "no_valid_host"
+
+    def __init__(self, message: str, reasons: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons or {})
+
+
+class HostFailure(FloeError):
+    """A host could not do what it was told; `stage` is the step that failed (image, disk, ports, guest)."""
+
+    kind = "host_failure"
+
+    def __init__(self, message: str, *, host: str = "", stage: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.host = host
+        self.stage = stage
+        self.detail = detail
+
+
+class Unavailable(FloeError):
+    """A part of the cloud does not answer; nothing is known to have changed; trying again may help."""
+
+    kind = "unavailable"

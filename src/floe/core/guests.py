@@ -1,0 +1,97 @@
+"""What a hypervisor runs: all that a host must know of a server to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class PowerState(IntEnum):
+    """What a guest is doing, in the numbers of the compute API."""
+
+    NOSTATE = 0
+    RUNNING = 1
+    PAUSED = 3
+    SHUTDOWN = 4
+    CRASHED = 6
+    SUSPENDED = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestImage:
+    """The image a guest's root disk starts from.
+
+    `checksum` is the SHA-512 of the bytes, in hex; a host's copy that does not match is never used.
+    `virtual_size` is in bytes. `properties` are the image's `hw_*`, `os_*` and the like.
+    """
+
+    image_id: str
+    checksum: str
+    size: int
+    disk_format: str
+    virtual_size: int
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestPort:
+    """A NIC: the port's id, its MAC and the tap that the data plane makes for it."""
+
+    port_id: str
+    mac: str
+    tap: str
+    mtu: int = 1450
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestMetadata:
+    """What the guest may read about itself, from the metadata service or its config drive."""
+
+    hostname: str
+    name: str
+    project_id: str
+    availability_zone: str = "nova"
+    launch_index: int = 0
+    reservation_id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    keys: tuple[tuple[str, str, str], ...] = ()
+    """Of each key: name, type (`ssh`), public key."""
+    user_data: str | None = None
+    """As the user sent it: base64."""
+    admin_password: str | None = None
+    security_groups: tuple[str, ...] = ()
+    flavor_name: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    """Injected files: path and base64 content."""
+    ramdisk_id: str | None = None
+    kernel_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestSpec:
+    """One guest, complete: memory in MiB, disks in GiB. `root_gib` 0 means the image's own size."""
+
+    server_id: str
+    name: str
+    """The name the hypervisor shows, like `instance-0000002a`."""
+    vcpus: int
+    memory_mib: int
+    root_gib: int
+    ephemeral_gib: int = 0
+    swap_mib: int = 0
+    image: GuestImage
+    kernel: GuestImage | None = None
+    ramdisk: GuestImage | None = None
+    ports: tuple[GuestPort, ...] = ()
+    metadata: GuestMetadata
+    config_drive: bool = False
+    extra_specs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestState:
+    """A guest as a host finds it."""
+
+    server_id: str
+    power_state: PowerState

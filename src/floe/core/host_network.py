@@ -1,0 +1,178 @@
+"""What a host's network should look like: data that the agent makes true, again and again if need be.
+
+A `HostNetwork` comes in two forms. A *fragment* travels with the command that needs it (a spawn brings its
+ports, their networks and groups). A *whole* replaces all the agent knows. Both carry the host's network
+`generation`, counted by the database, so that a late message never brings back what a newer one took away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoute:
+    """A static route handed to guests by DHCP option 121."""
+
+    destination: str
+    nexthop: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSubnet:
+    """An IPv4 subnet of a network; with `dhcp`, `dhcp_address` is where DHCP, DNS and metadata answer."""
+
+    subnet_id: str
+    cidr: str
+    gateway: str | None = None
+    dhcp: bool = True
+    dhcp_address: str | None = None
+    nameservers: tuple[str, ...] = ()
+    routes: tuple[HostRoute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSegment:
+    """A network as a host sees it: one bridge, one DHCP and metadata namespace, one conntrack zone.
+
+    `tag` is a small number, unique in the cloud and stable for the network's life (VNI, conntrack zone).
+    """
+
+    network_id: str
+    name: str
+    tag: int
+    mtu: int = 1450
+    dns_domain: str = "cloud.internal"
+    subnets: tuple[HostSubnet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostAddress:
+    """An address of a port."""
+
+    subnet_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPort:
+    """A port plugged on this host. `tap` is the name of its device (at most 15 characters)."""
+
+    port_id: str
+    network_id: str
+    server_id: str
+    mac: str
+    tap: str
+    addresses: tuple[HostAddress, ...] = ()
+    hostname: str = ""
+    up: bool = True
+    """`admin_state_up`: a port that is down passes nothing."""
+    port_security: bool = True
+    """False: no anti-spoofing and no security groups."""
+    groups: tuple[str, ...] = ()
+    allowed_pairs: tuple[tuple[str, str], ...] = ()
+    """Further (CIDR, MAC) pairs it may send from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRule:
+    """One security group rule. Neither `remote_cidr` nor `remote_group` means any address.
+
+    `port_min` and `port_max` are ports for tcp, udp, sctp..., and type and code for icmp. None means any.
+    """
+
+    direction: str
+    """`ingress` or `egress`, as the guest sees it."""
+    ethertype: str = "IPv4"
+    protocol: str | None = None
+    """A name that nftables knows (tcp, udp, icmp ...), a number as text, or None for any."""
+    port_min: int | None = None
+    port_max: int | None = None
+    remote_cidr: str | None = None
+    remote_group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostGroup:
+    """A security group. The host adds the addresses of its own ports to `remote_members` by itself."""
+
+    group_id: str
+    rules: tuple[GroupRule, ...] = ()
+    remote_members: tuple[str, ...] = ()
+    """IPv4 addresses of the group's ports on other hosts, where some rule refers to the group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNetwork:
+    """What should be on one host: segments, ports and groups, at one generation."""
+
+    generation: int = 0
+    segments: tuple[HostSegment, ...] = ()
+    ports: tuple[HostPort, ...] = ()
+    groups: tuple[HostGroup, ...] = ()
+
+
+@dataclass(slots=True)
+class HostNetworkState:
+    """All that an agent knows of its host's network, merged from fragments and wholes by generation."""
+
+    generation: int = 0
+    segments: dict[str, HostSegment] = field(default_factory=dict)
+    ports: dict[str, HostPort] = field(default_factory=dict)
+    groups: dict[str, HostGroup] = field(default_factory=dict)
+    learnt: dict[str, int] = field(default_factory=dict)
+    """Per segment, port or group id, the generation it was learnt at; a removed port stays here as a tombstone."""
+
+    def merge(self, fragment: HostNetwork) -> None:
+        """Add what a command brings; entries that are known from a newer generation stay as they are."""
+        for segment in fragment.segments:
+            if self._newer(segment.network_id, fragment.generation):
+                self.segments[segment.network_id] = segment
+        for group in fragment.groups:
+            if self._newer(group.group_id, fragment.generation):
+                self.groups[group.group_id] = group
+        for port in fragment.ports:
+            if self._newer(port.port_id, fragment.generation):
+                self.ports[port.port_id] = port
+
+    def remove_ports(self, port_ids: tuple[str, ...], generation: int) -> None:
+        """Forget ports; a fragment or whole of an older generation does not bring them back."""
+        for port_id in port_ids:
+            if self._newer(port_id, generation):
+                self.ports.pop(port_id, None)
+        self._forget_unused()
+
+    def replace(self, whole: HostNetwork) -> bool:
+        """Take the whole state at its generation, keeping what was learnt later; False if it is out of date."""
+        if whole.generation < self.generation:
+            return False
+        kept = {ident for ident, generation in self.learnt.items() if generation > whole.generation}
+        self.segments = {k: v for k, v in self.segments.items() if k in kept}
+        self.groups = {k: v for k, v in self.groups.items() if k in kept}
+        self.ports = {k: v for k, v in self.ports.items() if k in kept}
+        self.learnt = {k: v for k, v in self.learnt.items() if k in kept}
+        self.merge(whole)
+        self.generation = whole.generation
+        self._forget_unused()
+        return True
+
+    def snapshot(self) -> HostNetwork:
+        """Return what should be, in a fixed order, for the data plane."""
+        return HostNetwork(
+            generation=self.generation,
+            segments=tuple(self.segments[k] for k in sorted(self.segments)),
+            ports=tuple(self.ports[k] for k in sorted(self.ports)),
+            groups=tuple(self.groups[k] for k in sorted(self.groups)),
+        )
+
+    def _newer(self, ident: str, generation: int) -> bool:
+        if self.learnt.get(ident, -1) > generation:
+            return False
+        self.learnt[ident] = generation
+        return True
+
+    def _forget_unused(self) -> None:
+        networks = {port.network_id for port in self.ports.values()}
+        groups = {group for port in self.ports.values() for group in port.groups}
+        self.segments = {k: v for k, v in self.segments.items() if k in networks}
+        self.groups = {k: v for k, v in self.groups.items() if k in groups}

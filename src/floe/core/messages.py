@@ -1,0 +1,196 @@
+"""What travels between the conductor and the hosts.
+
+A *command* goes to one host and is answered by a *result*; every command may be repeated, and a repeat
+has no further effect: effects carry the id of the action they belong to. An *event* comes from a host and is
+answered by nobody. All are frozen dataclasses of plain values, so that the codec can carry them; a failed
+command is answered by `Failed`, which the bus raises as `HostFailure` on the caller's side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
+from floe.core.host_network import HostNetwork
+from floe.core.resources import Inventory
+
+# -- commands, and what answers them ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTime:
+    """One step done on a host: seconds since the epoch, seconds of duration, and a remark for the trace."""
+
+    name: str
+    started: float
+    seconds: float
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawn:
+    """Make the guest and start it. Answered by `Spawned`; repeated for a guest that runs, likewise."""
+
+    action_id: str
+    guest: GuestSpec
+    network: HostNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """The guest runs; `steps` says how long image, disk, ports and guest took."""
+
+    power_state: PowerState
+    steps: tuple[StepTime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destroy:
+    """End the guest and remove all that the host holds for it; stops a spawn under way. Answered by `Destroyed`.
+
+    After it the host refuses any later spawn of that server. Succeeds where there is nothing (left) to remove.
+    """
+
+    action_id: str
+    server_id: str
+    guest_name: str
+    port_ids: tuple[str, ...] = ()
+    generation: int = 0
+    final: bool = True
+    """False when a build is undone and the same server may be built on this host again by a later action."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destroyed:
+    """Nothing of the guest is left; `steps` says what was removed."""
+
+    steps: tuple[StepTime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadConsole:
+    """Read the end of the guest's serial console: the last `lines` lines, all (up to 1 MiB) when None."""
+
+    server_id: str
+    lines: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleOutput:
+    """What the guest has written."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyNetwork:
+    """Make the host's network look like this whole. Answered by `NetworkApplied`."""
+
+    network: HostNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkApplied:
+    """The host's network is that of this generation, or of a later one."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateMetadata:
+    """Replace what a guest may read about itself. Answered by `Done`."""
+
+    server_id: str
+    metadata: GuestMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListGuests:
+    """Which guests are there? Answered by `Guests`; foreign guests are not named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guests:
+    """The guests on a host that are Floe's."""
+
+    guests: tuple[GuestState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """It was done; there is nothing more to say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """It could not be done, and what the command had begun was removed again.
+
+    `kind` is that of `core.errors`; `stage` the step that failed; `message` may be shown to the user; `detail`
+    is for administrators (names of files and programs); `steps` are those that were done or tried.
+    """
+
+    kind: str
+    message: str
+    stage: str = ""
+    detail: str = ""
+    steps: tuple[StepTime, ...] = ()
+
+
+# -- events -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostUp:
+    """A host is there, and this is what it has; said at start, after a reconnect, and when it changes."""
+
+    host: str
+    hypervisor_type: str
+    hypervisor_version: int
+    inventories: tuple[Inventory, ...]
+    traits: tuple[str, ...] = ()
+    cpu_info: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    availability_zone: str = "nova"
+    guests: tuple[GuestState, ...] = ()
+    network_generation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A host lives; said every few seconds."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostDown:
+    """A host stops in good order; its guests go on running."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestChanged:
+    """A guest's power state is now this, whoever changed it."""
+
+    host: str
+    server_id: str
+    power_state: PowerState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A step of an action began on a host, or ended (`seconds` is then set); what `floe trace --follow` shows."""
+
+    host: str
+    action_id: str
+    step: str
+    started: float
+    seconds: float | None = None
+    remark: str = ""
+
+
+Command = Spawn | Destroy | ReadConsole | ApplyNetwork | UpdateMetadata | ListGuests
+Result = Spawned | Destroyed | ConsoleOutput | NetworkApplied | Guests | Done | Failed
+Event = HostUp | Heartbeat | HostDown | GuestChanged | Progress
+Message = Command | Result | Event

@@ -1,0 +1,97 @@
+"""The server: the user's VM, its states, and what a create asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from floe.core.guests import PowerState
+
+# vm_state: what it is; task_state: what is being done with it.
+BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
+SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawning", "deleting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFault:
+    """Why a server is in ERROR: a text its user can act on, and details for administrators alone."""
+
+    code: int
+    message: str
+    details: str = ""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFlavor:
+    """The flavor as it was when the server was made; later changes of the flavor do not reach the server."""
+
+    flavor_id: str
+    name: str
+    vcpus: int
+    memory_mib: int
+    root_gib: int
+    ephemeral_gib: int = 0
+    swap_mib: int = 0
+    rxtx_factor: float = 1.0
+    description: str | None = None
+    disabled: bool = False
+    public: bool = True
+    extra_specs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server as the database holds it."""
+
+    id: str
+    number: int
+    """Small and unique; makes the guest's name `instance-0000002a`."""
+    project_id: str
+    user_id: str
+    name: str
+    description: str | None = None
+    hostname: str
+    vm_state: str
+    task_state: str | None = None
+    power_state: PowerState = PowerState.NOSTATE
+    host: str | None = None
+    requested_zone: str | None = None
+    requested_host: str | None = None
+    reservation_id: str
+    launch_index: int = 0
+    flavor: ServerFlavor
+    image_id: str | None = None
+    image_properties: Mapping[str, str] = field(default_factory=dict)
+    key_name: str | None = None
+    keys: tuple[tuple[str, str, str], ...] = ()
+    """The user's keys as given to the guest: name, type, public key."""
+    user_data: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    config_drive: bool = False
+    access_ipv4: str | None = None
+    access_ipv6: str | None = None
+    security_groups: tuple[str, ...] = ()
+    """Names, as asked for at create (shown while no port exists)."""
+    networks: tuple[Mapping[str, Any], ...] = ()
+    """The planned ports, as `cloud.ports.plan` wrote them."""
+    block_devices: tuple[Mapping[str, Any], ...] = ()
+    scheduler_hints: Mapping[str, Any] = field(default_factory=dict)
+    group_id: str | None = None
+    disk_config: str = "MANUAL"
+    locked: bool = False
+    locked_reason: str | None = None
+    root_device: str = "/dev/vda"
+    fault: ServerFault | None = None
+    created_at: datetime
+    updated_at: datetime | None = None
+    launched_at: datetime | None = None
+    terminated_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    @property
+    def guest_name(self) -> str:
+        """The name its guest goes by on a host."""
+        return f"instance-{self.number:08x}"

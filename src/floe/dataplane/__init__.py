@@ -1,0 +1,1 @@
+"""What carries the packets of a host: one driver per package."""

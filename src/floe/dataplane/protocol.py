@@ -1,0 +1,74 @@
+"""What a data plane does for the agent of its host."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from floe.core.errors import HostFailure
+from floe.core.host_network import HostNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataAddress:
+    """Where guests of a network ask for metadata: a network namespace (None: the host's own) and an address."""
+
+    network_id: str
+    namespace: str | None
+    address: str
+    port: int = 80
+    namespace_id: int = 0
+    """Which namespace of that name it is: another number means that it was made anew, and so must the socket be."""
+
+
+class PortsFailure(HostFailure):
+    """Some ports or networks of a host could not be made; all the others are as they should be.
+
+    `ports` and `networks` map the ids of those concerned to the reason, and a port is named, too, when its network
+    is. A caller whose own ids are not among them got what it wanted.
+    """
+
+    def __init__(
+        self, message: str, *, detail: str, ports: Mapping[str, str], networks: Mapping[str, str]
+    ) -> None:
+        super().__init__(message, stage="ports", detail=detail)
+        self.ports = dict(ports)
+        self.networks = dict(networks)
+
+
+class DataPlane(Protocol):
+    """Makes the host's network what it should be. Shipped: `dataplane.linux.plane.LinuxPlane`, `dataplane.fake.FakePlane`.
+
+    All errors are `HostFailure` with stage `ports`.
+    """
+
+    async def open(self) -> None:
+        """Check that the host can do it (programs, kernel settings) and find what an earlier run left."""
+        ...
+
+    async def close(self) -> None:
+        """Let go; taps, rules and DHCP go on serving the guests that run."""
+        ...
+
+    async def apply(self, network: HostNetwork) -> None:
+        """Make the whole host look like this: atomically where rules are concerned, idempotently in all.
+
+        What is Floe's and not in `network` is removed; what is not Floe's is never touched. Rules of a new
+        port are in force before its tap can carry a packet. Of concurrent calls the latest counts, and one
+        round of work may answer several. Raises `PortsFailure` when a part of it could not be done.
+        """
+        ...
+
+    async def metadata_addresses(self) -> list[MetadataAddress]:
+        """Return where metadata has to be served, after the latest `apply`."""
+        ...
+
+    async def metadata_socket(self, address: MetadataAddress) -> socket.socket:
+        """Return a listening TCP socket at `address`, inside its namespace; it serves from any event loop."""
+        ...
+
+    async def remove_all(self) -> None:
+        """Remove all that is Floe's from the host's network: devices, namespaces, rules, DHCP servers and files."""
+        ...

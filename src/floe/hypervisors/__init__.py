@@ -1,0 +1,1 @@
+"""What runs guests: one driver per package."""

@@ -1,0 +1,81 @@
+"""What a hypervisor driver does for the agent of its host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.resources import Inventory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypervisorFacts:
+    """What a hypervisor is and has. `version` is the number libvirt gives (major*1000000 + minor*1000 + micro)."""
+
+    type: str
+    version: int
+    inventories: tuple[Inventory, ...]
+    traits: tuple[str, ...] = ()
+    cpu_info: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestFiles:
+    """Where a guest's own files are: made by the agent before `start`, removed by it after `destroy`."""
+
+    directory: Path
+    root_disk: Path
+    config_drive: Path | None = None
+    ephemeral_disk: Path | None = None
+    swap_disk: Path | None = None
+    kernel: Path | None = None
+    ramdisk: Path | None = None
+    console_log: Path
+
+
+class Hypervisor(Protocol):
+    """Runs guests. Shipped: `hypervisors.libvirt.driver.LibvirtHypervisor`, `hypervisors.fake.FakeHypervisor`.
+
+    Every call may be repeated. Blocking work never runs on the event loop. All errors are `HostFailure` with
+    a text a user understands and a `detail` for administrators.
+    """
+
+    async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
+        """Connect; from now on call `on_change` in the event loop for each change of a guest's power state."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect; guests go on running."""
+        ...
+
+    async def facts(self) -> HypervisorFacts:
+        """Return what the host has now."""
+        ...
+
+    async def adopt_image(self, path: Path, disk_format: str) -> str:
+        """Check a fetched image before it becomes a base, convert it in place where need be, return its format now.
+
+        Raises HostFailure with stage `image` for one that is broken, refers to other files or cannot be booted.
+        """
+        ...
+
+    async def create_root_disk(
+        self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str
+    ) -> None:
+        """Make the root disk as an overlay of `base` (and ephemeral and swap disks where the guest has them)."""
+        ...
+
+    async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
+        """Define the guest and start it; the taps of its ports are there. A guest that runs stays as it is."""
+        ...
+
+    async def destroy(self, server_id: str, guest_name: str) -> bool:
+        """End the guest at once and forget it; False if there was none. Its files are left alone."""
+        ...
+
+    async def guests(self) -> list[GuestState]:
+        """Return the guests that are Floe's, running or not; foreign ones are left out."""
+        ...

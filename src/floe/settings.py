@@ -1,0 +1,148 @@
+"""What an operator may set: flags, environment variables and a TOML file, in this order of strength.
+
+One table of fields serves all three: the field `fake_hosts` is `--fake-hosts`, `FLOE_FAKE_HOSTS`, and
+`fake_hosts = 3` in the file. A key that is not in the table is an error, so that a misspelt one is never ignored.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from floe.core.errors import Invalid
+
+ENV_PREFIX = "FLOE_"
+HYPERVISORS = ("auto", "libvirt", "fake")
+
+
+def _setting(default: Any, help_text: str, metavar: str = "") -> Any:
+    return field(default=default, metadata={"help": help_text, "metavar": metavar})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of `floe up`, with their defaults."""
+
+    state: Path = _setting(Path("/var/lib/floe"), "where all state lives", "DIR")
+    listen: str = _setting("127.0.0.1:8774", "address of the one port that serves every API", "HOST:PORT")
+    public_url: str = _setting("", "where clients reach it, when that is not http://HOST:PORT", "URL")
+    region: str = _setting("RegionOne", "name of the region in the catalogue", "NAME")
+    hypervisor: str = _setting("auto", "what runs guests: auto, libvirt or fake", "KIND")
+    libvirt_uri: str = _setting(
+        "", "libvirt connection; default: qemu:///system where a libvirtd runs, else embedded", "URI"
+    )
+    host: str = _setting("", "name of this hypervisor host; default: the machine's host name", "NAME")
+    availability_zone: str = _setting("nova", "availability zone of this host", "NAME")
+    fake_hosts: int = _setting(1, "how many hosts the fake hypervisor has", "N")
+    fake_delay: float = _setting(0.0, "seconds that a fake guest takes to start", "SECONDS")
+    sandbox: bool = _setting(False, "keep bridges, taps, DHCP and guests in namespaces of their own")
+    cpu_ratio: float = _setting(4.0, "virtual CPUs that may be promised per real one", "N")
+    memory_ratio: float = _setting(1.0, "memory that may be promised, as a share of the real", "N")
+    disk_ratio: float = _setting(1.0, "disk that may be promised, as a share of the real", "N")
+    reserved_memory_mib: int = _setting(512, "memory kept for the host itself", "MIB")
+    dns_domain: str = _setting("cloud.internal", "domain of guests' names", "NAME")
+    mtu: int = _setting(1450, "MTU of new networks", "BYTES")
+    token_hours: float = _setting(24.0, "hours until a token expires", "HOURS")
+    max_image_gib: int = _setting(64, "largest image that may be uploaded", "GIB")
+    log_level: str = _setting("info", "debug, info, warning or error", "LEVEL")
+
+    def __post_init__(self) -> None:
+        self.address()
+        if self.hypervisor not in HYPERVISORS:
+            raise Invalid(f"hypervisor must be one of {', '.join(HYPERVISORS)} (it is {self.hypervisor!r}).")
+        if not 1 <= self.fake_hosts <= 10_000:
+            raise Invalid(f"fake_hosts must be between 1 and 10000 (it is {self.fake_hosts}).")
+        if self.log_level not in {"debug", "info", "warning", "error"}:
+            raise Invalid(f"log_level must be debug, info, warning or error (it is {self.log_level!r}).")
+        for name in ("cpu_ratio", "memory_ratio", "disk_ratio", "token_hours"):
+            if getattr(self, name) <= 0:
+                raise Invalid(f"{name} must be more than 0 (it is {getattr(self, name):g}).")
+        if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
+            raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
+
+    def address(self) -> tuple[str, int]:
+        """Return the host and port to listen on. Port 0 means any that is free."""
+        host, _, port = self.listen.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise Invalid(f"listen must be HOST:PORT, like 127.0.0.1:8774 (it is {self.listen!r}).")
+        return host, int(port)
+
+
+_TYPES = get_type_hints(Settings)
+NAMES = tuple(f.name for f in fields(Settings))
+
+
+def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Return the settings: flags over environment over file over defaults.
+
+    `flags` holds only what was given. Raises Invalid, naming the source, for an unknown key or a wrong value.
+    """
+    values: dict[str, Any] = {}
+    if file is None and environment.get(ENV_PREFIX + "CONFIG"):
+        file = Path(environment[ENV_PREFIX + "CONFIG"])
+    if file is not None:
+        values.update(_from_file(file))
+    for key, text in environment.items():
+        if key.startswith(ENV_PREFIX) and key != ENV_PREFIX + "CONFIG":
+            name = key.removeprefix(ENV_PREFIX).lower()
+            values[_known(name, f"environment variable {key}")] = _parse(name, text, f"environment variable {key}")
+    for name, value in flags.items():
+        source = "--" + name.replace("_", "-")
+        values[name] = _parse(name, value, source) if isinstance(value, str) else value
+    return Settings(**values)
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise Invalid(f"The configuration file {file} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(f"The configuration file {file} is not valid TOML: {error}.") from error
+    return {_known(name, str(file)): _convert(name, value, str(file)) for name, value in table.items()}
+
+
+def _known(name: str, source: str) -> str:
+    if name not in NAMES:
+        raise Invalid(f"{source}: there is no setting {name!r}; known are: {', '.join(NAMES)}.")
+    return name
+
+
+def _convert(name: str, value: Any, source: str) -> Any:
+    kind = _TYPES[name]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is not kind:
+        raise Invalid(f"{source}: {name} must be {_WORDS[kind]} (it is {value!r}).")
+    return value
+
+
+def _parse(name: str, text: str, source: str) -> Any:
+    kind = _TYPES[name]
+    if kind is bool:
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
+        if text.lower() not in words:
+            raise Invalid(f"{source}: {name} must be true or false (it is {text!r}).")
+        return words[text.lower()]
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise Invalid(f"{source}: {name} must be {_WORDS[kind]} (it is {text!r}).") from error
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}

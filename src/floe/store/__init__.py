@@ -1,0 +1,1 @@
+"""The database: one file per noun holds its tables and its functions `fn(conn, ...)`."""

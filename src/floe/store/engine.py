@@ -1,0 +1,186 @@
+"""The database: transactions as functions `fn(conn)`, one writer with group commit.
+
+On SQLite all writes go through one thread that owns one connection. It takes whatever waits, runs each function
+in a savepoint of its own, and commits once for all of them: one fsync (synchronous=FULL) is shared by
+everybody who came while the last one ran. A function that raises is rolled back alone. Reads run at once in the
+caller's thread on a connection of their own: with WAL they never wait for the writer, and most cost less than
+handing them to another thread would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import StaticPool
+
+from floe.core.errors import Unavailable
+
+T = TypeVar("T")
+
+__all__ = ["Connection", "Database"]
+log = logging.getLogger(__name__)
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=10000",
+    "PRAGMA cache_size=-16384",
+    "PRAGMA temp_store=MEMORY",
+)
+_MAX_BATCH = 64
+
+
+@dataclass(slots=True)
+class _Write:
+    fn: Callable[[Connection], Any]
+    future: Future[Any]
+
+
+class Database:
+    """One SQLite file. Open it, `write` and `read` with functions of a connection, close it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = _engine(path, "BEGIN IMMEDIATE")
+        self._reader_engine = _engine(path, "BEGIN")
+        self._reader: Connection | None = None
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self.commits = 0
+        """How many commits there were: what the durability of all writes so far has cost in fsyncs."""
+
+    def open(self) -> None:
+        """Start the writer. The schema is `migrate.ensure`'s business and comes before."""
+        self._reader = self._reader_engine.connect()
+        self._thread = threading.Thread(target=self._run, name="floe-db-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` in a transaction and return its result once that is on the disk.
+
+        What `fn` raises undoes its own writes alone and is raised here. `fn` runs in another thread; it may be
+        run only once, and must not touch anything but its connection and its arguments.
+        """
+        future: Future[T] = Future()
+        if self._thread is None:
+            raise Unavailable("The database is closed.")
+        self._queue.put(_Write(fn, future))
+        return await asyncio.wrap_future(future)
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` on one consistent view of the database and return its result; it must not write."""
+        return self.read_now(fn)
+
+    def read_now(self, fn: Callable[[Connection], T]) -> T:
+        """Do what `read` does, where there is no event loop."""
+        if self._reader is None:
+            raise Unavailable("The database is closed.")
+        try:
+            return fn(self._reader)
+        finally:
+            self._reader.rollback()
+
+    def close(self) -> None:
+        """Finish the writes that wait, then let go of the file."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._engine.dispose()
+        self._reader_engine.dispose()
+
+    def _run(self) -> None:
+        with self._engine.connect() as conn:
+            while (first := self._queue.get()) is not None:
+                batch, last = self._take(first)
+                self._commit(conn, batch)
+                if last:
+                    return
+
+    def _take(self, first: _Write) -> tuple[list[_Write], bool]:
+        batch = [first]
+        while len(batch) < _MAX_BATCH:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                return batch, True
+            batch.append(item)
+        return batch, False
+
+    def _commit(self, conn: Connection, batch: list[_Write]) -> None:
+        done: list[tuple[Future[Any], Any, BaseException | None]] = []
+        alone = len(batch) == 1
+        try:
+            for item in batch:
+                if item.future.set_running_or_notify_cancel():
+                    done.append((item.future, *_attempt(conn, item.fn, alone)))
+            if alone and done and done[0][2] is not None:
+                conn.rollback()
+            else:
+                conn.commit()
+                self.commits += 1
+        except BaseException as error:
+            log.exception("commit failed")
+            conn.rollback()
+            refusal = Unavailable(f"The database could not write: {error}")
+            done = [(item.future, None, refusal) for item in batch]
+        for future, result, failure in done:
+            if failure is not None:
+                future.set_exception(failure)
+            else:
+                future.set_result(result)
+
+
+def _attempt(
+    conn: Connection, fn: Callable[[Connection], Any], alone: bool
+) -> tuple[Any, BaseException | None]:
+    """Run one function; in company of others, inside a savepoint."""
+    if alone:
+        try:
+            return fn(conn), None
+        except Exception as error:
+            return None, error
+    conn.exec_driver_sql("SAVEPOINT one")
+    try:
+        result = fn(conn)
+    except Exception as error:
+        conn.exec_driver_sql("ROLLBACK TO one")
+        conn.exec_driver_sql("RELEASE one")
+        return None, error
+    conn.exec_driver_sql("RELEASE one")
+    return result, None
+
+
+def _engine(path: Path, begin: str) -> Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 10}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        conn.exec_driver_sql(begin)
+
+    return engine

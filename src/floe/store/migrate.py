@@ -1,0 +1,53 @@
+"""The schema's version: brought up to date at start, without importing Alembic when it is so already.
+
+Migrations only ever add (columns with defaults, tables, indexes), so that the release before goes on working on
+the newer schema: a version that this release does not know is accepted, and said in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+HEAD = "0001"
+"""The newest version this release knows; a house test holds it against the migrations."""
+
+
+def current(path: Path) -> str | None:
+    """Return the version of the database file, None where there is none yet."""
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(path, timeout=10)) as connection:
+        try:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:
+            return None
+    return str(row[0]) if row else None
+
+
+def ensure(path: Path) -> None:
+    """Bring the database file to this release's schema, making it if need be."""
+    found = current(path)
+    if found == HEAD:
+        return
+    if found is not None and found > HEAD:
+        log.warning(
+            "the database %s has schema %s, newer than this release's %s; going on", path, found, HEAD
+        )
+        return
+    upgrade(path)
+
+
+def upgrade(path: Path, revision: str = "head") -> None:
+    """Run the migrations up to `revision`."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["path"] = path
+    command.upgrade(config, revision)

@@ -1,0 +1,36 @@
+"""Quotas that differ from the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from floe.store.schema import Ident, metadata
+
+quotas = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("project_id", Ident, primary_key=True),
+    sa.Column("resource", sa.String(64), primary_key=True),
+    sa.Column("limit", sa.BigInteger, nullable=False),
+)
+
+
+def get(conn: Connection, project_id: str) -> dict[str, int]:
+    """Return the limits set for a project (or a class: `class:default`), by resource; those not set are left out."""
+    rows = conn.execute(sa.select(quotas.c.resource, quotas.c.limit).where(quotas.c.project_id == project_id))
+    return {row.resource: row.limit for row in rows}
+
+
+def put(conn: Connection, project_id: str, limits: Mapping[str, int]) -> None:
+    """Set limits; those not named stay."""
+    for resource, limit in limits.items():
+        conn.execute(sa.delete(quotas).where(quotas.c.project_id == project_id, quotas.c.resource == resource))
+        conn.execute(sa.insert(quotas).values(project_id=project_id, resource=resource, limit=limit))
+
+
+def delete(conn: Connection, project_id: str, resources: frozenset[str]) -> None:
+    """Go back to the defaults for these resources."""
+    conn.execute(sa.delete(quotas).where(quotas.c.project_id == project_id, quotas.c.resource.in_(resources)))

@@ -1,0 +1,78 @@
+"""What all tables share: one MetaData, the column types, and names for constraints.
+
+Each noun's file declares its tables on `metadata`; `load` imports them all, for migrations and tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as microseconds since 1970: exact, sortable, quick to read on any database."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Turn a datetime into microseconds."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Turn microseconds into a datetime."""
+        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """Any JSON value, kept as text. Dataclasses may be written; what is read back is plain."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
+        """Turn a value into JSON."""
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> object:
+        """Turn JSON into a value."""
+        return None if value is None else msgspec.json.decode(value)
+
+
+Ident = sa.String(64)
+"""A UUID, or a name that serves as one."""
+
+
+def load() -> sa.MetaData:
+    """Import every noun's tables and return the whole metadata."""
+    import floe.store
+
+    for module in pkgutil.iter_modules(floe.store.__path__):
+        if module.name not in {"engine", "schema", "migrate", "migrations"}:
+            importlib.import_module(f"floe.store.{module.name}")
+    return metadata
+
+
+def create_all(conn: Connection) -> None:
+    """Make every table at once, as the migrations would; for tests that need no history."""
+    load().create_all(conn)

@@ -1,0 +1,175 @@
+"""Servers: their rows, and the changes that every workflow makes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from floe.core.guests import PowerState
+from floe.core.servers import DELETED, Server, ServerFault, ServerFlavor
+from floe.store.engine import Connection
+from floe.store.schema import Ident, Json, Moment, metadata
+
+servers = sa.Table(
+    "servers",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", Ident, nullable=False, unique=True),
+    sa.Column("project_id", Ident, nullable=False),
+    sa.Column("user_id", Ident, nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.String(255)),
+    sa.Column("hostname", sa.String(255), nullable=False),
+    sa.Column("vm_state", sa.String(32), nullable=False),
+    sa.Column("task_state", sa.String(32)),
+    sa.Column("power_state", sa.Integer, nullable=False, default=0),
+    sa.Column("host", sa.String(255)),
+    sa.Column("requested_zone", sa.String(255)),
+    sa.Column("requested_host", sa.String(255)),
+    sa.Column("reservation_id", sa.String(64), nullable=False),
+    sa.Column("launch_index", sa.Integer, nullable=False, default=0),
+    sa.Column("flavor_id", sa.String(255), nullable=False),
+    sa.Column("vcpus", sa.Integer, nullable=False),
+    sa.Column("memory_mib", sa.Integer, nullable=False),
+    sa.Column("flavor", Json, nullable=False),
+    sa.Column("image_id", Ident),
+    sa.Column("image_properties", Json, nullable=False),
+    sa.Column("key_name", sa.String(255)),
+    sa.Column("keys", Json, nullable=False),
+    sa.Column("user_data", sa.Text),
+    sa.Column("metadata", Json, nullable=False),
+    sa.Column("config_drive", sa.Boolean, nullable=False, default=False),
+    sa.Column("access_ipv4", sa.String(64)),
+    sa.Column("access_ipv6", sa.String(64)),
+    sa.Column("security_groups", Json, nullable=False),
+    sa.Column("networks", Json, nullable=False),
+    sa.Column("block_devices", Json, nullable=False),
+    sa.Column("scheduler_hints", Json, nullable=False),
+    sa.Column("group_id", Ident),
+    sa.Column("disk_config", sa.String(16), nullable=False, default="MANUAL"),
+    sa.Column("locked", sa.Boolean, nullable=False, default=False),
+    sa.Column("locked_reason", sa.String(255)),
+    sa.Column("root_device", sa.String(255), nullable=False, default="/dev/vda"),
+    sa.Column("fault", Json),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment),
+    sa.Column("launched_at", Moment),
+    sa.Column("terminated_at", Moment),
+    sa.Column("deleted_at", Moment),
+    sa.Index("ix_servers_project", "project_id", "deleted_at", "vcpus", "memory_mib"),
+    sa.Index("ix_servers_host", "host", "deleted_at"),
+    sa.Index("ix_servers_created", "created_at", "id"),
+    sa.Index("ix_servers_group", "group_id"),
+)
+
+server_tags = sa.Table(
+    "server_tags",
+    metadata,
+    sa.Column("server_id", Ident, primary_key=True),
+    sa.Column("tag", sa.String(60), primary_key=True),
+)
+
+_BY_ID = sa.select(servers).where(servers.c.id == sa.bindparam("ident"))
+_COLUMNS = {column.name for column in servers.c}
+
+
+def add(conn: Connection, server: Server) -> Server:
+    """Insert a server and return it with its number; the `number` it came with is ignored."""
+    values = {
+        name: getattr(server, name) for name in _COLUMNS - {"number", "flavor_id", "vcpus", "memory_mib"}
+    }
+    values |= {
+        "flavor_id": server.flavor.flavor_id,
+        "vcpus": server.flavor.vcpus,
+        "memory_mib": server.flavor.memory_mib,
+        "power_state": int(server.power_state),
+    }
+    key = conn.execute(servers.insert().values(values)).inserted_primary_key
+    assert key is not None
+    return replace(server, number=key[0])
+
+
+def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | None:
+    """Return a server; one that is gone only with `deleted`."""
+    row = conn.execute(_BY_ID, {"ident": server_id}).one_or_none()
+    if row is None or (row.deleted_at is not None and not deleted):
+        return None
+    return from_row(row)
+
+
+def change(conn: Connection, server_id: str, **values: Any) -> bool:
+    """Set columns of a server that is not gone; False if it is."""
+    statement = (
+        servers.update().where(servers.c.id == server_id, servers.c.deleted_at.is_(None)).values(values)
+    )
+    return conn.execute(statement).rowcount == 1
+
+
+def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:
+    """Make a server gone; its row stays for histories until it is purged."""
+    return change(
+        conn,
+        server_id,
+        vm_state=DELETED,
+        task_state=None,
+        power_state=0,
+        host=None,
+        terminated_at=now,
+        updated_at=now,
+        deleted_at=now,
+    )
+
+
+def usage(conn: Connection, project_id: str) -> tuple[int, int, int]:
+    """Return what a project's servers take: how many, their vCPUs, their memory in MiB."""
+    row = conn.execute(
+        sa.select(sa.func.count(), sa.func.sum(servers.c.vcpus), sa.func.sum(servers.c.memory_mib)).where(
+            servers.c.project_id == project_id, servers.c.deleted_at.is_(None)
+        )
+    ).one()
+    return int(row[0]), int(row[1] or 0), int(row[2] or 0)
+
+
+def tags(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return the tags of servers, sorted, by server id."""
+    rows = conn.execute(
+        sa.select(server_tags)
+        .where(server_tags.c.server_id.in_(list(server_ids)))
+        .order_by(server_tags.c.tag)
+    )
+    found: dict[str, list[str]] = {}
+    for server_id, tag in rows:
+        found.setdefault(server_id, []).append(tag)
+    return found
+
+
+def set_tags(conn: Connection, server_id: str, wanted: Iterable[str]) -> None:
+    """Make these the server's tags."""
+    conn.execute(server_tags.delete().where(server_tags.c.server_id == server_id))
+    rows = [{"server_id": server_id, "tag": tag} for tag in sorted(set(wanted))]
+    if rows:
+        conn.execute(server_tags.insert(), rows)
+
+
+def from_row(row: sa.Row[Any]) -> Server:
+    """Make a Server of a row of `servers`."""
+    values = row._mapping
+    kept: dict[str, Any] = {
+        str(name): value for name, value in values.items() if name not in {"flavor_id", "vcpus", "memory_mib"}
+    }
+    fault = values["fault"]
+    kept.update(
+        flavor=ServerFlavor(**values["flavor"]),
+        power_state=PowerState(values["power_state"]),
+        keys=tuple(tuple(key) for key in values["keys"]),
+        security_groups=tuple(values["security_groups"]),
+        networks=tuple(values["networks"]),
+        block_devices=tuple(values["block_devices"]),
+        fault=msgspec.convert(fault, ServerFault) if fault else None,
+    )
+    return Server(**kept)
