@@ -88,8 +88,9 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
         values.update(_from_file(file))
     for key, text in environment.items():
         if key.startswith(ENV_PREFIX) and key != ENV_PREFIX + "CONFIG":
-            name = key.removeprefix(ENV_PREFIX).lower()
-            values[_known(name, f"environment variable {key}")] = _parse(name, text, f"environment variable {key}")
+            source = f"environment variable {key}"
+            name = _known(key.removeprefix(ENV_PREFIX).lower(), source)
+            values[name] = _parse(name, text, source)
     for name, value in flags.items():
         source = "--" + name.replace("_", "-")
         values[name] = _parse(name, value, source) if isinstance(value, str) else value

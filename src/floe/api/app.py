@@ -1,4 +1,4 @@
-"""All surfaces behind one port: `/identity`, `/compute`, `/image`, `/network`, `/placement`, `/`, `/healthz`, `/metrics`."""
+"""All surfaces behind one port, by prefix; `/` lists them, `/healthz` and `/metrics` are for operators."""
 
 from __future__ import annotations
 

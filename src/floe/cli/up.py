@@ -110,6 +110,7 @@ def _bind(settings: Settings) -> socket.socket:
 
 async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets) -> int:
     import uvicorn
+
     from floe.assembly import Node
 
     host, port = listener.getsockname()[:2]

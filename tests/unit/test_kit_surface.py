@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from floe.api.kit.surface import Microversions
+from floe.core.errors import Invalid, NotAcceptable
+
+COMPUTE = Microversions("compute", (2, 1), (2, 96), "x-openstack-nova-api-version")
+
+
+def _asked(**headers: str) -> tuple[int, int]:
+    return COMPUTE.asked(lambda name: headers.get(name.replace("-", "_")))
+
+
+def test_no_header_means_the_lowest_version_and_latest_the_highest() -> None:
+    assert _asked() == (2, 1)
+    assert _asked(openstack_api_version="compute latest") == (2, 96)
+
+
+def test_only_the_part_for_this_service_counts() -> None:
+    assert _asked(openstack_api_version="volume 3.1, compute 2.60") == (2, 60)
+    assert _asked(openstack_api_version="volume 3.1") == (2, 1)
+
+
+def test_the_older_header_is_understood_where_the_newer_one_is_silent() -> None:
+    assert _asked(x_openstack_nova_api_version="2.30") == (2, 30)
+    assert _asked(x_openstack_nova_api_version="2.30", openstack_api_version="compute 2.31") == (2, 31)
+
+
+def test_a_version_out_of_range_is_not_acceptable_and_the_range_is_named() -> None:
+    with pytest.raises(NotAcceptable, match=r"2\.1 to 2\.96"):
+        _asked(openstack_api_version="compute 2.97")
+
+
+@pytest.mark.parametrize("text", ["two", "2", "2.x", "2.1.1", "-2.1"])
+def test_what_is_no_version_is_invalid(text: str) -> None:
+    with pytest.raises(Invalid):
+        _asked(openstack_api_version=f"compute {text}")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from floe.core.errors import Invalid
+from floe.settings import Settings, load
+
+
+def test_flags_win_over_environment_and_environment_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "floe.toml"
+    file.write_text('fake_hosts = 2\nregion = "File"\nhypervisor = "fake"\n')
+    found = load({"fake_hosts": "4"}, {"FLOE_FAKE_HOSTS": "3", "FLOE_REGION": "Env", "HOME": "/x"}, file)
+    assert (found.fake_hosts, found.region, found.hypervisor) == (4, "Env", "fake")
+
+
+def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "floe.toml"
+    file.write_text("sandbox = true\n")
+    assert load({}, {"FLOE_CONFIG": str(file)}).sandbox is True
+
+
+@pytest.mark.parametrize(
+    ("environment", "text", "says"),
+    [
+        ({"FLOE_FAKE_HOST": "3"}, "", "FLOE_FAKE_HOST.*no setting 'fake_host'"),
+        ({}, "fake_host = 3\n", "no setting 'fake_host'"),
+        ({}, 'fake_hosts = "3"\n', "must be a whole number"),
+        ({}, "fake_hosts = true\n", "must be a whole number"),
+        ({}, "fake_hosts =\n", "not valid TOML"),
+        ({"FLOE_SANDBOX": "perhaps"}, "", "must be true or false"),
+        ({"FLOE_FAKE_HOSTS": "0"}, "", "between 1 and 10000"),
+        ({"FLOE_LISTEN": "8774"}, "", "HOST:PORT"),
+        ({"FLOE_LISTEN": "127.0.0.1:99999"}, "", "HOST:PORT"),
+        ({"FLOE_HYPERVISOR": "xen"}, "", "auto, libvirt, fake"),
+    ],
+)
+def test_an_unknown_key_or_a_wrong_value_is_refused_by_name(
+    tmp_path: Path, environment: dict[str, str], text: str, says: str
+) -> None:
+    file = tmp_path / "floe.toml"
+    file.write_text(text)
+    with pytest.raises(Invalid, match=says):
+        load({}, environment, file)
+
+
+def test_a_file_that_is_not_there_is_said_by_name(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"none\.toml"):
+        load({}, {}, tmp_path / "none.toml")
+
+
+def test_an_address_may_be_ipv6() -> None:
+    assert Settings(listen="[::1]:8774").address() == ("::1", 8774)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from floe.core.errors import Unavailable
+from floe.store.engine import Connection, Database
+
+things = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String, primary_key=True))
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "x.db")
+    database.open()
+    await database.write(lambda conn: things.create(conn))
+    yield database
+    database.close()
+
+
+def _add(name: str) -> object:
+    def insert(conn: Connection) -> str:
+        conn.execute(things.insert().values(name=name))
+        return name
+
+    return insert
+
+
+async def _names(db: Database) -> list[str]:
+    return await db.read(lambda conn: list(conn.scalars(sa.select(things.c.name).order_by(things.c.name))))
+
+
+async def test_what_is_written_can_be_read_at_once(db: Database) -> None:
+    assert await db.write(_add("a")) == "a"
+    assert await _names(db) == ["a"]
+
+
+async def test_a_write_that_fails_undoes_itself_and_not_its_company(db: Database) -> None:
+    def fail(conn: Connection) -> None:
+        conn.execute(things.insert().values(name="half"))
+        raise LookupError("no")
+
+    results = await asyncio.gather(
+        *(db.write(_add(f"n{index}")) for index in range(20)), db.write(fail), return_exceptions=True
+    )
+    assert isinstance(results[-1], LookupError)
+    assert results[:-1] == [f"n{index}" for index in range(20)]
+    assert "half" not in await _names(db)
+    assert len(await _names(db)) == 20
+
+
+async def test_a_lone_write_that_fails_leaves_nothing(db: Database) -> None:
+    def fail(conn: Connection) -> None:
+        conn.execute(things.insert().values(name="half"))
+        raise LookupError("no")
+
+    with pytest.raises(LookupError):
+        await db.write(fail)
+    assert await _names(db) == []
+
+
+async def test_writes_that_come_together_share_commits(db: Database) -> None:
+    before = db.commits
+    await asyncio.gather(*(db.write(_add(f"n{index}")) for index in range(100)))
+    assert db.commits - before < 100
+
+
+async def test_what_was_asked_before_close_is_written(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db")
+    database.open()
+    await database.write(lambda conn: things.create(conn))
+    pending = [asyncio.ensure_future(database.write(_add(f"n{index}"))) for index in range(10)]
+    await asyncio.sleep(0)
+    database.close()
+    assert await asyncio.gather(*pending) == [f"n{index}" for index in range(10)]
+    with pytest.raises(Unavailable):
+        await database.write(_add("late"))
+
+
+async def test_the_durable_settings_are_on(db: Database) -> None:
+    found = await db.read(lambda conn: conn.exec_driver_sql("PRAGMA synchronous").scalar_one())
+    mode = await db.read(lambda conn: conn.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+    assert (found, mode) == (2, "wal")
