@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from floe.cli.credentials import clouds, clouds_yaml
+from floe.cli.credentials import CloudAccess, to_yaml
 from floe.cli.secrets import Secrets, load_or_make, write_private
 from floe.core.errors import Conflict, FloeError, Invalid
 from floe.logs import configure
@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare a flag for every setting."""
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="TOML file with the same settings (fake_hosts = 3)"
-    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the same settings (fake_hosts = 3)")
     for setting in fields(Settings):
         flag = "--" + setting.name.replace("_", "-")
         text = setting.metadata["help"]
@@ -81,9 +79,7 @@ def _lock(state: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
-        raise Conflict(
-            f"another `floe up` (pid {holder}) already uses the state directory {state}."
-        ) from error
+        raise Conflict(f"another `floe up` (pid {holder}) already uses the state directory {state}.") from error
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()
@@ -153,9 +149,23 @@ async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets) 
 
 async def _announce(settings: Settings, secrets: Secrets, url: str, node: Node) -> None:
     """Say that the cloud is ready once it answers through its own front door."""
-    entries = clouds(f"{url}/identity/v3", settings.region, secrets.passwords)
-    write_private(settings.state / "clouds.yaml", clouds_yaml(entries))
+    write_private(settings.state / "clouds.yaml", to_yaml(_clouds(settings, secrets, url)))
     await node.ready()
     seconds = time.process_time()
     log.info("ready after %.2f s of CPU", seconds)
     print(f"floe: ready at {url} (state in {settings.state})", flush=True)
+
+
+def _clouds(settings: Settings, secrets: Secrets, url: str) -> list[CloudAccess]:
+    scopes = {"floe": ("demo", "demo"), "floe-admin": ("admin", "admin"), "floe-system-admin": ("admin", None)}
+    return [
+        CloudAccess(
+            name=name,
+            auth_url=f"{url}/identity/v3",
+            username=user,
+            password=secrets.passwords[user],
+            project_name=project,
+            region=settings.region,
+        )
+        for name, (user, project) in scopes.items()
+    ]

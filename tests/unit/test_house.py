@@ -1,0 +1,92 @@
+"""The rules of the house that a reviewer should not have to repeat."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import floe
+from floe.api.app import SURFACES
+from floe.api.kit.faults import STATUS
+from floe.api.kit.surface import Surface
+from floe.core import errors
+
+SOURCE = Path(floe.__file__).parent
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if "migrations/versions" not in path.as_posix())
+SURFACE_NAMES = [surface.name for surface in SURFACES]
+
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_module_is_one_room(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MODULE_LINES
+    for function in _functions(ast.parse(text)):
+        assert function.end_lineno is not None
+        length = function.end_lineno - function.lineno + 1
+        assert length <= FUNCTION_LINES, f"{function.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_module_and_what_it_offers_say_what_they_are(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the module has no docstring"
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    silent = [node.name for node in public if not ast.get_docstring(node)]
+    assert silent == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert [p.name for p in MODULES if p.stem in {"utils", "util", "helpers", "helper", "manager", "base", "common"}] == []
+
+
+def test_every_kind_of_error_has_a_status() -> None:
+    kinds = {
+        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.FloeError)
+    } - {errors.FloeError}
+    assert kinds == set(STATUS)
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=SURFACE_NAMES)
+def test_every_route_has_a_policy_and_every_policy_a_route(surface: Surface) -> None:
+    used = {route.policy for route in surface.routes}
+    assert used - set(surface.policies) == set()
+    assert surface.routes
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=SURFACE_NAMES)
+def test_no_two_routes_answer_the_same_call(surface: Surface) -> None:
+    seen: dict[tuple[str, str, str | None], list[tuple[tuple[int, int], tuple[int, int]]]] = {}
+    for route in surface.routes:
+        for since, until in seen.setdefault((route.method, route.path, route.action), []):
+            assert route.until < since or until < route.since, f"{route.method} {route.path} stands twice"
+        seen[(route.method, route.path, route.action)].append((route.since, route.until))
+
+
+def test_the_import_contracts_hold() -> None:
+    root = SOURCE.parent.parent
+    done = subprocess.run(
+        ["lint-imports", "--config", root / "importlinter.ini"], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import io
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+
+from floe.cli.trace import build, table
+
+
+def _event(name: str, start: str, finish: str | None, **more: str) -> dict[str, Any]:
+    day = "2030-01-01T00:00:"
+    return {"event": name, "start_time": day + start, "finish_time": finish and day + finish, **more}
+
+
+CREATE = {
+    "action": "create",
+    "start_time": "2030-01-01T00:00:00.000000",
+    "message": None,
+    "events": [
+        _event("spawn", "00.010000", "01.000000", result="Success", host="h1"),
+        _event("schedule", "00.002000", "00.010000", result="Success", details="h1 of 3"),
+    ],
+}
+NOW = datetime(2030, 1, 1, 0, 0, 3)
+
+
+def test_steps_come_in_the_order_they_began_with_their_durations() -> None:
+    trace = build("s", [CREATE], NOW)
+    assert [(row.step, row.start, row.seconds) for row in trace.rows] == [
+        ("request", 0.0, 0.0),
+        ("schedule", 0.002, 0.008),
+        ("spawn", 0.01, 0.99),
+    ]
+    assert trace.finished
+    assert trace.span == 1.0
+
+
+def test_a_step_that_runs_has_no_duration_and_the_trace_is_not_finished() -> None:
+    running = dict(CREATE, events=[_event("spawn", "01.000000", None)])
+    trace = build("s", [running], NOW)
+    assert not trace.finished
+    assert trace.rows[-1].seconds is None
+    assert trace.span == 3.0
+
+
+def test_an_action_without_steps_yet_is_not_finished() -> None:
+    assert not build("s", [dict(CREATE, events=[])], NOW).finished
+
+
+def test_the_bars_lie_where_the_steps_lay() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table(build("s", [CREATE], NOW)))
+    lines = console.export_text().splitlines()
+    schedule, spawn = (next(line for line in lines if name in line) for name in ("schedule", "spawn"))
+    assert schedule.count("█") == 1
+    assert spawn.count("█") == 32
+    assert "8.0 ms" in schedule
+    assert "h1 of 3" in schedule
+    assert "on h1" in spawn
