@@ -1,0 +1,95 @@
+"""What a new sandbox is made of. Runs in a process that has just got its own namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+
+from floe.cli import kvm
+from floe.cli.sandbox import kernel
+
+HOST_NAME = "floe-sandbox"
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
+_KVM_DEVICES = ("kvm", "vhost-net")
+_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+
+_SIOCGIFFLAGS = 0x8913
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
+
+
+def furnish(state_dir: Path) -> None:
+    """Make the namespaces this process is alone in fit for a data plane.
+
+    Mounts are private; /run is empty, so that `ip netns` and libvirt leave nothing on the machine; /dev holds
+    what guests need, with KVM only if it really works; `state_dir` stays where it was even if it lay under /run.
+    """
+    state = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
+    try:
+        kernel.mount("none", Path("/"), flags=kernel.MS_REC | kernel.MS_PRIVATE)
+        _mount_sys()
+        run = Path("/run").resolve()
+        kernel.mount("floe-run", run, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
+        for name in ("netns", "lock", "libvirt", "floe-dev"):
+            (run / name).mkdir()
+        _make_dev(run / "floe-dev")
+        if not _same(state_dir, state):
+            state_dir.mkdir(parents=True, exist_ok=True)
+            kernel.mount(f"/proc/self/fd/{state}", state_dir, flags=kernel.MS_BIND)
+    finally:
+        os.close(state)
+    socket.sethostname(HOST_NAME)
+    _loopback_up()
+
+
+def _mount_sys() -> None:
+    # /sys shows the network devices of the namespace it was mounted in; libvirt and dnsmasq look there.
+    sys = Path("/sys")
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    # Some containers forbid it; the new one then lies over the old.
+    with contextlib.suppress(OSError):
+        kernel.unmount(sys)
+    kernel.mount("sysfs", sys, "sysfs", flags)
+
+
+def _make_dev(new: Path) -> None:
+    dev = Path("/dev")
+    kernel.mount("floe-dev", new, "tmpfs", kernel.MS_NOSUID, "mode=755")
+    wanted = _DEVICES + (_KVM_DEVICES if kvm.look().usable else ())
+    for name in wanted:
+        old = dev / name
+        if old.exists():
+            found = old.stat()
+            node = new / name
+            node.parent.mkdir(exist_ok=True)
+            os.mknod(node, stat.S_IFCHR | 0o600, found.st_rdev)
+            node.chmod(stat.S_IMODE(found.st_mode))
+            os.chown(node, found.st_uid, found.st_gid)
+    for name, target in _LINKS.items():
+        (new / name).symlink_to(target)
+    # The terminals are the machine's own, so that `floe exec` can be used from one.
+    for name in ("pts", "shm"):
+        (new / name).mkdir()
+    kernel.mount("/dev/pts", new / "pts", flags=kernel.MS_BIND)
+    kernel.mount("floe-shm", new / "shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
+    kernel.mount(str(new), dev, flags=kernel.MS_MOVE)
+
+
+def _same(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = struct.pack("16sh14x", b"lo", 0)
+        (flags,) = struct.unpack_from("h", fcntl.ioctl(control, _SIOCGIFFLAGS, request), 16)
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
