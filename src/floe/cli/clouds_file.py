@@ -45,3 +45,8 @@ def read(state_dir: Path) -> dict[str, dict[str, Any]]:
         raise NotFound("file", str(file), f"There is no {file}; floe up writes it at its first start.") from error
     except PermissionError as error:
         raise Forbidden(f"{file} may be read by its owner only; run this as the user who runs floe up.") from error
+
+
+def access(state_dir: Path) -> dict[str, dict[str, str]]:
+    """Return, by name, what it takes to log in to each cloud: the `auth` part alone."""
+    return {name: dict(cloud["auth"]) for name, cloud in read(state_dir).items()}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from floe.cli import credentials
+from floe.cli import clouds_file
 from floe.cli.client import Client
 from floe.cli.state_option import add_state_arguments, state_directory
 
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the trace; with `--follow`, until the action has ended. Exit status 1 if it ended in an error."""
-    access = credentials.read(state_directory(args))
+    access = clouds_file.access(state_directory(args))
     client = Client(_entry(access, args.cloud))
     server = client.server_id(args.server)
     if args.json:
