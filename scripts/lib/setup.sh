@@ -1,0 +1,161 @@
+# Shared set-up, sourced by scripts/demo, scripts/test and scripts/check. Bash.
+#
+#   setup_packages        what Floe needs of the distribution (apt, as root)
+#   setup_python EXTRAS   Floe in .venv, as pinned in constraints.txt
+#   setup_client          the openstack client, unchanged, in .venv-client
+#   setup_image           the tiny guest image; its path goes to $GUEST_IMAGE
+#
+# Each says what it is about to do, does it once, and is quick when there is nothing to do.
+
+# shellcheck shell=bash
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export PATH="$PATH:/usr/sbin:/sbin"
+SELF=${0##*/}
+
+PACKAGES=(
+    # run guests
+    qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu dnsmasq-base nftables iproute2 genisoimage
+    openssh-client procps util-linux
+    # Python, and what its binding of libvirt is built with
+    python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
+    # build the guest image
+    binutils cpio dosfstools e2fsprogs fakeroot fdisk gzip mtools xz-utils zstd
+)
+
+say() { printf '%s: %s\n' "$SELF" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+can_be_root() { [ "$(id -u)" = 0 ] || command -v sudo > /dev/null; }
+
+# watched LABEL COMMAND...: run it with its output in a log; show a clock and the log's last line meanwhile, and the
+# end of the log if it fails.
+watched() {
+    local label=$1 log status=0 pid start=$SECONDS tail shown=0
+    shift
+    log=$(mktemp)
+    "$@" > "$log" 2>&1 < /dev/null &
+    pid=$!
+    trap 'kill "$pid" 2> /dev/null; rm -f "$log"; exit 130' INT TERM
+    while kill -0 "$pid" 2> /dev/null; do
+        if [ -t 2 ]; then
+            tail=$(tail -n 1 "$log" | tr -d '\r\033' | cut -c1-60)
+            printf '\r\033[K  %s  %ds  %s' "$label" $((SECONDS - start)) "$tail" >&2
+        elif [ $((SECONDS - start)) -ge $((shown + 10)) ]; then
+            shown=$((SECONDS - start))
+            say "$label ... ${shown}s"
+        fi
+        sleep 0.2
+    done
+    wait "$pid" || status=$?
+    trap - INT TERM
+    [ ! -t 2 ] || printf '\r\033[K' >&2
+    if [ $status != 0 ]; then
+        tail -n 15 "$log" | sed 's/^/    /' >&2
+        rm -f "$log"
+        die "$label failed (exit status $status)"
+    fi
+    rm -f "$log"
+    say "$label: done in $((SECONDS - start))s"
+}
+
+missing_packages() {
+    local installed package
+    installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "$@" 2> /dev/null | sed -n 's/^ii *//p')
+    for package in "$@"; do
+        grep -qxF "$package" <<< "$installed" || echo "$package"
+    done
+}
+
+setup_packages() {
+    local wanted=("${PACKAGES[@]}") missing
+    if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
+        die "this machine has no apt; Floe's scripts know Debian 12 and Ubuntu. By hand it needs: ${PACKAGES[*]}"
+    fi
+    if [ -z "$(find_python)" ]; then
+        # The distribution's default is too old (Ubuntu 22.04): take the newer one it also has.
+        wanted+=(python3.11 python3.11-venv python3.11-dev)
+    fi
+    mapfile -t missing < <(missing_packages "${wanted[@]}")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    can_be_root || die "this needs root, or by hand: apt-get install ${missing[*]}"
+    say "about to install with apt: ${missing[*]}"
+    [ "$(id -u)" = 0 ] || sudo -v || die "this needs root, or by hand: apt-get install ${missing[*]}"
+    watched "apt-get update" as_root apt-get update
+    watched "apt-get install" as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+# The Python to make environments with: the distribution's own if it will do, as its headers come from apt.
+find_python() {
+    local python
+    for python in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
+        if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null; then
+            command -v "$python"
+            return
+        fi
+    done
+}
+
+# environment DIRECTORY KEY COMMENT PIP-ARGUMENTS...: a virtual environment that was set up with KEY.
+environment() {
+    local directory=$1 key=$2 comment=$3 python
+    shift 3
+    [ "$(cat "$directory/set-up" 2> /dev/null)" != "$key" ] || return 0
+    say "about to install with pip into ${directory#"$ROOT"/}: $comment"
+    if ! "$directory/bin/python" -c 'import pip' 2> /dev/null; then
+        python=$(find_python)
+        [ -n "$python" ] || die "Python 3.11, 3.12 or 3.13 is needed, and none was found"
+        rm -rf "$directory"
+        watched "${directory##*/}" "$python" -m venv "$directory" || return
+    fi
+    rm -f "$directory/set-up"
+    watched "pip install" "$directory/bin/python" -m pip install --disable-pip-version-check --no-input "$@"
+    echo "$key" > "$directory/set-up"
+}
+
+# EXTRAS is a list like libvirt,dev; what is there already with more of them will do.
+setup_python() {
+    local extras=$1 sum key
+    sum=$(cd "$ROOT" && cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+    case $(cat "$ROOT/.venv/set-up" 2> /dev/null) in
+        "$ROOT $sum $extras" | "$ROOT $sum libvirt,dev") return ;;
+    esac
+    key="$ROOT $sum $extras"
+    environment "$ROOT/.venv" "$key" "floe-cloud[$extras] and what it needs, as pinned in constraints.txt" \
+        -c "$ROOT/constraints.txt" -e "$ROOT[$extras]"
+    # So that the first start, perhaps by root, is quick and leaves no files behind.
+    "$ROOT/.venv/bin/python" -m compileall -q "$ROOT/src"
+}
+
+setup_client() {
+    local sum
+    sum=$(sha256sum < "$ROOT/constraints-client.txt" | cut -c1-16)
+    environment "$ROOT/.venv-client" "$ROOT $sum" "python-openstackclient, as pinned in constraints-client.txt" \
+        -c "$ROOT/constraints-client.txt" python-openstackclient
+}
+
+setup_image() {
+    local image
+    if ! image=$("$ROOT/scripts/build-guest-image" --cached); then
+        say "about to build the tiny guest image from packages (once)"
+        # Package lists that are absent or out of date are the one thing that goes wrong here.
+        if ! image=$("$ROOT/scripts/build-guest-image"); then
+            watched "apt-get update" as_root apt-get update
+            image=$("$ROOT/scripts/build-guest-image") || die "the guest image cannot be built"
+        fi
+    fi
+    export GUEST_IMAGE=$image
+}
+
+# One set-up at a time in one checkout.
+setup_lock() {
+    mkdir -p "$ROOT/.cache"
+    exec 9> "$ROOT/.cache/set-up.lock"
+    flock -n 9 || { say "another script is setting up this checkout; waiting for it"; flock 9; }
+}
+
+setup_unlock() { exec 9>&-; }
