@@ -62,9 +62,7 @@ class Hypervisor(Protocol):
         """
         ...
 
-    async def create_root_disk(
-        self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str
-    ) -> None:
+    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
         """Make the root disk as an overlay of `base` (and ephemeral and swap disks where the guest has them)."""
         ...
 

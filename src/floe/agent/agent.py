@@ -1,0 +1,242 @@
+"""The agent of one host: takes commands from the bus, tells what happens, keeps the host as it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from floe.agent import console
+from floe.agent.commands import Commands
+from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.images import ImageCache, ImageSource
+from floe.agent.inventory import host_up
+from floe.agent.ledger import Ledger
+from floe.agent.metadata import MetadataService
+from floe.agent.ports import Ports
+from floe.agent.reconcile import reconcile
+from floe.agent.threads import Offload, in_thread
+from floe.bus.protocol import Bus
+from floe.core.clock import Clock
+from floe.core.errors import HostFailure
+from floe.core.guests import GuestState
+from floe.core.messages import Event, GuestChanged, Heartbeat, HostDown, Progress
+from floe.dataplane.protocol import DataPlane
+from floe.hypervisors.protocol import Hypervisor
+
+log = logging.getLogger(__name__)
+
+LEDGER = "ledger.jsonl"
+
+
+class Agent:
+    """One host. `state_dir` holds its ledger, its guests' files and, unless `image_dir` is given, its images.
+
+    Several agents may share an `image_dir`. `heartbeat` and `sweep` are in seconds; a step that takes longer than
+    `patience` seconds is told as `Progress` while it runs.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        bus: Bus,
+        hypervisor: Hypervisor,
+        plane: DataPlane,
+        images: ImageSource,
+        state_dir: Path,
+        clock: Clock,
+        image_dir: Path | None = None,
+        address: str = "127.0.0.1",
+        availability_zone: str = "nova",
+        heartbeat: float = 5.0,
+        sweep: float = 60.0,
+        patience: float = 0.1,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        offload: Offload = in_thread,
+        seed: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.host = host
+        self._bus = bus
+        self._hypervisor = hypervisor
+        self._plane = plane
+        self._state_dir = state_dir
+        self._guests_dir = state_dir / "guests"
+        self._clock = clock
+        self._address = address
+        self._zone = availability_zone
+        self._heartbeat = heartbeat
+        self._sweep = sweep
+        self._patience = patience
+        self._sleep = sleep
+        self._offload = offload
+        self._seed = seed
+        self._images = ImageCache(
+            image_dir or state_dir / "images", images, hypervisor.adopt_image, offload=offload, sleep=sleep
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._early: list[GuestState] = []
+        self._commands: Commands | None = None
+        self._ledger: Ledger | None = None
+        self._ports: Ports | None = None
+        self._metadata: MetadataService | None = None
+
+    async def start(self) -> None:
+        """Find the host as it is, bring it into line, then take commands and say `HostUp`.
+
+        Raises HostFailure when hypervisor or data plane cannot be used at all.
+        """
+        self._state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._guests_dir.mkdir(mode=0o711, exist_ok=True)
+        ledger = self._ledger = Ledger(self._state_dir / LEDGER, self._clock)
+        metadata = self._metadata = MetadataService(ledger, self._plane, self._seed)
+        ports = self._ports = Ports(lambda: ledger.network, self._plane, metadata.follow)
+        try:
+            await self._hypervisor.open(self._saw)
+            await self._plane.open()
+            found = await reconcile(ledger, self._hypervisor, self._guests_dir, self._offload)
+            self._images.tidy()
+            with contextlib.suppress(HostFailure):  # the host serves what it can; the sweep tries again
+                await ports.plug()
+        except BaseException:
+            await self._let_go()
+            raise
+        builder = GuestBuilder(
+            directory=self._guests_dir,
+            ledger=ledger,
+            images=self._images,
+            ports=ports,
+            hypervisor=self._hypervisor,
+            offload=self._offload,
+            seed=self._seed,
+        )
+        commands = Commands(
+            ledger=ledger,
+            builder=builder,
+            ports=ports,
+            hypervisor=self._hypervisor,
+            steps=self._steps,
+            changed=self._changed,
+            offload=self._offload,
+        )
+        commands.start_with(found.guests)
+        self._commands = commands
+        for guest in self._early:
+            commands.saw(guest)
+        await self._bus.serve(self.host, commands.handle)
+        await self._say_up(found.guests)
+        self._loops = [
+            asyncio.create_task(self._every(self._heartbeat, self._beat), name=f"heartbeat-{self.host}"),
+            asyncio.create_task(self._every(self._sweep, self._look), name=f"sweep-{self.host}"),
+        ]
+
+    async def stop(self) -> None:
+        """Take no more commands, say `HostDown` and let go; guests go on running."""
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops = []
+        await self._bus.withdraw(self.host)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._bus.publish(HostDown(host=self.host))
+        await self._let_go()
+
+    async def crash(self) -> None:
+        """End as a killed process does, for simulations: nothing is said, synced or undone."""
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops = []
+        await self._bus.withdraw(self.host)
+        self._commands = None
+        if self._ports is not None:
+            await self._ports.close()
+        if self._metadata is not None:
+            await self._metadata.close()
+        if self._ledger is not None:
+            self._ledger.drop()
+
+    async def _let_go(self) -> None:
+        self._commands = None
+        if self._ports is not None:
+            await self._ports.close()
+        if self._metadata is not None:
+            await self._metadata.close()
+        for close in (self._hypervisor.close, self._plane.close):
+            try:
+                await close()
+            except Exception as error:
+                log.warning("letting go of the host failed: %s", error)
+        if self._ledger is not None:
+            await self._offload(self._ledger.close)
+
+    async def _every(self, seconds: float, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await self._sleep(seconds)
+            try:
+                await call()
+            except Exception as error:
+                log.warning("%s of host %s failed: %s", call.__name__.strip("_"), self.host, error)
+
+    async def _beat(self) -> None:
+        await self._bus.publish(Heartbeat(host=self.host))
+        if self._ledger is not None and self._ledger.unsynced:
+            await self._offload(self._ledger.sync)
+
+    async def _look(self) -> None:
+        """Compare the host with what it should be, mend it and tell of it: the net under events and commands."""
+        if self._commands is None or self._ports is None:
+            return
+        before = self._commands.known()
+        guests = await self._hypervisor.guests()
+        self._commands.found(before, guests)
+        for guest in guests:
+            with contextlib.suppress(OSError):
+                log_file = self._guests_dir / guest.server_id / "console.log"
+                await self._offload(console.trim, log_file)
+        await self._say_up(guests)
+        await self._ports.plug()
+
+    async def _say_up(self, guests: list[GuestState]) -> None:
+        assert self._ledger is not None
+        event = host_up(
+            self.host,
+            await self._hypervisor.facts(),
+            guests,
+            self._ledger.network.generation,
+            address=self._address,
+            availability_zone=self._zone,
+        )
+        await self._bus.publish(event)
+
+    def _steps(self, action_id: str) -> Steps:
+        return Steps(
+            host=self.host,
+            action_id=action_id,
+            clock=self._clock,
+            publish=self._progress,
+            patience=self._patience,
+        )
+
+    def _progress(self, event: Progress) -> None:
+        self._publish_soon(event)
+
+    def _saw(self, guest: GuestState) -> None:
+        if self._commands is None:
+            self._early.append(guest)
+        else:
+            self._commands.saw(guest)
+
+    def _changed(self, guest: GuestState) -> None:
+        self._publish_soon(GuestChanged(host=self.host, server_id=guest.server_id, power_state=guest.power_state))
+
+    def _publish_soon(self, event: Event) -> None:
+        task = asyncio.get_running_loop().create_task(self._bus.publish(event))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

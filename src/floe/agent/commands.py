@@ -1,0 +1,233 @@
+"""What a host does on each command, and how commands on one server go together.
+
+One lock per server. A destroy does not wait for the build it ends: it stops it, then cleans up after it. A
+repeat of a spawn waits for the first and is answered alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from floe.agent import console
+from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.ledger import Ledger
+from floe.agent.ports import Ports
+from floe.agent.threads import Offload
+from floe.core.errors import FloeError, HostFailure, NotFound
+from floe.core.guests import GuestState, PowerState
+from floe.core.messages import (
+    ApplyNetwork,
+    Command,
+    ConsoleOutput,
+    Destroy,
+    Destroyed,
+    Done,
+    Failed,
+    Guests,
+    ListGuests,
+    NetworkApplied,
+    ReadConsole,
+    Result,
+    Spawn,
+    Spawned,
+    UpdateMetadata,
+)
+from floe.hypervisors.protocol import Hypervisor
+
+log = logging.getLogger(__name__)
+
+_OVERTAKEN = "The server was deleted while it was being built."
+
+
+@dataclass(slots=True)
+class _Server:
+    """Commands under way on one server; `waiting` counts them, so that the entry goes with the last."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+    build: asyncio.Task[Spawned] | None = None
+    overtaken: bool = False
+    seen: PowerState | None = None
+    """The last power state that the hypervisor told meanwhile."""
+
+
+class Commands:
+    """Answers the commands to one host; `handle` is what the bus calls."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        builder: GuestBuilder,
+        ports: Ports,
+        hypervisor: Hypervisor,
+        steps: Callable[[str], Steps],
+        changed: Callable[[GuestState], None],
+        offload: Offload,
+    ) -> None:
+        self._ledger = ledger
+        self._builder = builder
+        self._ports = ports
+        self._hypervisor = hypervisor
+        self._steps = steps
+        self._changed = changed
+        self._offload = offload
+        self._servers: dict[str, _Server] = {}
+        self._known: dict[str, PowerState] = {}
+        self._handlers: dict[type, Callable[[Any], Awaitable[Result]]] = {
+            Spawn: self._spawn,
+            Destroy: self._destroy,
+            ReadConsole: self._read_console,
+            ApplyNetwork: self._apply_network,
+            UpdateMetadata: self._update_metadata,
+            ListGuests: self._list_guests,
+        }
+
+    async def handle(self, command: Command) -> Result:
+        """Carry out a command; what goes wrong becomes `Failed`."""
+        try:
+            return await self._handlers[type(command)](command)
+        except FloeError as error:
+            return _failed(error, None)
+
+    def known(self) -> dict[str, PowerState]:
+        """Return the guests here and their power states, as they are now."""
+        return dict(self._known)
+
+    def found(self, before: dict[str, PowerState], guests: list[GuestState]) -> None:
+        """Compare what the hypervisor listed with what was `known` before it was asked, and tell of each change.
+
+        What a command or an event changed while the list was made is left to these: they know later.
+        """
+        now = {guest.server_id: guest.power_state for guest in guests}
+        for server_id in sorted(before.keys() | now.keys()):
+            if server_id not in self._servers and self._known.get(server_id) is before.get(server_id):
+                self.saw(GuestState(server_id=server_id, power_state=now.get(server_id, PowerState.NOSTATE)))
+
+    def saw(self, guest: GuestState) -> None:
+        """Tell of a guest's power state if it is new; during a command on that guest, only after its end."""
+        busy = self._servers.get(guest.server_id)
+        if busy is not None:
+            busy.seen = guest.power_state
+        elif self._known.get(guest.server_id) is not guest.power_state:
+            self._know(guest)
+            self._changed(guest)
+
+    def start_with(self, guests: list[GuestState]) -> None:
+        """Know these guests without telling anybody: `HostUp` does."""
+        for guest in guests:
+            self._know(guest)
+
+    def _know(self, guest: GuestState) -> None:
+        if guest.power_state is PowerState.NOSTATE:
+            self._known.pop(guest.server_id, None)
+        else:
+            self._known[guest.server_id] = guest.power_state
+
+    @asynccontextmanager
+    async def _server(self, server_id: str) -> AsyncIterator[_Server]:
+        server = self._servers.setdefault(server_id, _Server())
+        server.waiting += 1
+        try:
+            async with server.lock:
+                yield server
+        finally:
+            server.waiting -= 1
+            if not server.waiting:
+                del self._servers[server_id]
+                if server.seen is not None and server_id in self._known:
+                    self.saw(GuestState(server_id=server_id, power_state=server.seen))
+
+    async def _spawn(self, command: Spawn) -> Result:
+        server_id = command.guest.server_id
+        self._builder.folder(server_id)
+        async with self._server(server_id) as server:
+            refusal = self._ledger.refusal(server_id, command.action_id)
+            if refusal is not None:
+                return Failed(kind="gone", message=refusal)
+            answer = self._ledger.answer(server_id, command.action_id)
+            if answer is not None and (isinstance(answer, Failed) or server_id in self._known):
+                return answer
+            steps = self._steps(command.action_id)
+            present = server_id in self._known
+            try:
+                self._ledger.begin(command)
+                server.build = asyncio.ensure_future(self._builder.spawn(command, steps, present=present))
+                result = await server.build
+            except asyncio.CancelledError:
+                if not server.overtaken:
+                    raise  # the agent stops: its next start finds things as after a crash
+                return Failed(kind="gone", message=_OVERTAKEN, steps=tuple(steps.done))
+            except Exception as error:
+                failed = _failed(error, steps)
+                if not present:
+                    self._ledger.settle(command, failed)
+                return failed
+            finally:
+                server.build = None
+            self._ledger.settle(command, result)
+            self._known[server_id] = result.power_state
+            if server.seen is None:
+                server.seen = result.power_state
+            return result
+
+    async def _destroy(self, command: Destroy) -> Result:
+        server_id = command.server_id
+        self._builder.folder(server_id)
+        builder = self._ledger.builder(server_id)
+        self._ledger.destroyed(command)
+        if not command.final and builder not in (None, command.action_id):
+            return Destroyed()  # a late undo: the guest that is here is a later action's
+        building = self._servers.get(server_id)
+        if building is not None and building.build is not None:
+            building.overtaken = True
+            building.build.cancel()
+        async with self._server(server_id) as server:
+            server.overtaken = False
+            steps = self._steps(command.action_id)
+            self._known.pop(server_id, None)
+            try:
+                result = await self._builder.destroy(command, steps)
+            except Exception as error:
+                return _failed(error, steps)
+            server.seen = None
+            return result
+
+    async def _read_console(self, command: ReadConsole) -> Result:
+        folder = self._builder.folder(command.server_id)
+        if not folder.exists():
+            raise NotFound("guest", command.server_id)
+        text = await self._offload(console.read_tail, folder / "console.log", command.lines)
+        return ConsoleOutput(text=text)
+
+    async def _apply_network(self, command: ApplyNetwork) -> Result:
+        known = self._ledger.network.ports.keys()
+        fresh = frozenset(port.port_id for port in command.network.ports if port.port_id not in known)
+        self._ledger.replace_network(command.network)
+        await self._ports.plug(fresh & self._ledger.network.ports.keys())
+        return NetworkApplied(generation=self._ledger.network.generation)
+
+    async def _update_metadata(self, command: UpdateMetadata) -> Result:
+        if command.server_id not in self._ledger.guests:
+            raise NotFound("guest", command.server_id)
+        self._ledger.tell(command.server_id, command.metadata)
+        return Done()
+
+    async def _list_guests(self, _command: ListGuests) -> Result:
+        return Guests(guests=tuple(await self._hypervisor.guests()))
+
+
+def _failed(error: Exception, steps: Steps | None) -> Failed:
+    done = () if steps is None else tuple(steps.done)
+    if isinstance(error, HostFailure):
+        return Failed(kind=error.kind, message=error.message, stage=error.stage, detail=error.detail, steps=done)
+    if isinstance(error, FloeError):
+        return Failed(kind=error.kind, message=error.message, steps=done)
+    log.error("a command failed unexpectedly", exc_info=error)
+    text = f"The host failed unexpectedly: {type(error).__name__}."
+    return Failed(kind="internal", message=text, detail=repr(error), steps=done)

@@ -1,0 +1,224 @@
+"""Making a guest, step by step, each undone when a later one fails; and removing one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from floe.agent import config_drive, documents
+from floe.agent.images import CachedImage, ImageCache, os_failure
+from floe.agent.ledger import Ledger
+from floe.agent.ports import Ports
+from floe.agent.threads import Offload
+from floe.core.clock import Clock
+from floe.core.errors import HostFailure
+from floe.core.guests import GuestSpec
+from floe.core.ids import is_uuid
+from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned, StepTime
+from floe.hypervisors.protocol import GuestFiles, Hypervisor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Step:
+    """A step under way; `remark` is what the trace shows of it."""
+
+    name: str
+    remark: str = ""
+
+
+@dataclass(slots=True)
+class Steps:
+    """Times the steps of one command.
+
+    A step that takes longer than `patience` seconds is told to those who follow while it runs.
+    """
+
+    host: str
+    action_id: str
+    clock: Clock
+    publish: Callable[[Progress], None]
+    patience: float
+    done: list[StepTime] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[Step]:
+        """Time what happens inside; its failures carry the step's name as their stage."""
+        step = Step(name)
+        started = self.clock.now().timestamp()
+        begun = self.clock.monotonic()
+        timer = asyncio.get_running_loop().call_later(self.patience, self._tell, name, started)
+        try:
+            yield step
+        except HostFailure as failure:
+            failure.stage = failure.stage or name
+            raise
+        except OSError as error:
+            raise os_failure(error, name) from error
+        finally:
+            told = self.clock.monotonic() - begun
+            timer.cancel()
+            self.done.append(StepTime(name=name, started=started, seconds=told, remark=step.remark))
+            if told >= self.patience:
+                self._tell(name, started, told, step.remark)
+
+    def _tell(self, name: str, started: float, seconds: float | None = None, remark: str = "") -> None:
+        self.publish(
+            Progress(
+                host=self.host,
+                action_id=self.action_id,
+                step=name,
+                started=started,
+                seconds=seconds,
+                remark=remark,
+            )
+        )
+
+
+class GuestBuilder:
+    """Builds and removes guests on one host; whoever calls holds the server's lock.
+
+    All files of a guest are in `directory`/<server id>; `seed` gives random bytes for the guest's own entropy.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        ledger: Ledger,
+        images: ImageCache,
+        ports: Ports,
+        hypervisor: Hypervisor,
+        offload: Offload,
+        seed: Callable[[int], bytes],
+    ) -> None:
+        self._directory = directory
+        self._ledger = ledger
+        self._images = images
+        self._ports = ports
+        self._hypervisor = hypervisor
+        self._offload = offload
+        self._seed = seed
+
+    async def spawn(self, command: Spawn, steps: Steps, *, present: bool) -> Spawned:
+        """Make the guest and start it. Raises HostFailure when it cannot, with nothing of it left.
+
+        With `present` the guest was there before: what is missing is made, and nothing is undone. A cancelled
+        spawn undoes nothing either: whoever cancelled it cleans up, as after a crash.
+        """
+        guest = command.guest
+        async with AsyncExitStack() as undo:
+            try:
+                await self._build(command, steps, undo)
+                async with steps.step("guest"):
+                    undo.push_async_callback(self._end, guest)
+                    state = await self._hypervisor.start(guest, self.files(guest))
+            except asyncio.CancelledError:
+                undo.pop_all()
+                raise
+            except BaseException:
+                if present:
+                    undo.pop_all()
+                raise
+            undo.pop_all()
+        return Spawned(power_state=state, steps=tuple(steps.done))
+
+    async def destroy(self, command: Destroy, steps: Steps) -> Destroyed:
+        """End the guest and remove all that is here of it. Raises HostFailure; what is left is then tried again."""
+        folder = self.folder(command.server_id)
+        async with steps.step("guest") as step:
+            existed = await self._hypervisor.destroy(command.server_id, command.guest_name)
+            step.remark = "" if existed else "there was none"
+        async with steps.step("ports"):
+            await self._ports.plug()
+        async with steps.step("disk") as step:
+            if folder.exists():
+                await self._offload(_remove, folder)
+            else:
+                step.remark = "there was none"
+        return Destroyed(steps=tuple(steps.done))
+
+    def folder(self, server_id: str) -> Path:
+        """Return where a server's files are. Raises HostFailure for what is no id."""
+        return self._directory / checked(server_id)
+
+    def files(self, guest: GuestSpec) -> GuestFiles:
+        """Return the names of all files of a guest, kernel and ramdisk in the image cache apart."""
+        folder = self.folder(guest.server_id)
+        return GuestFiles(
+            directory=folder,
+            root_disk=folder / "disk.qcow2",
+            config_drive=folder / "config.iso" if guest.config_drive else None,
+            ephemeral_disk=folder / "ephemeral.raw" if guest.ephemeral_gib else None,
+            swap_disk=folder / "swap.raw" if guest.swap_mib else None,
+            kernel=folder / "kernel" if guest.kernel else None,
+            ramdisk=folder / "ramdisk" if guest.ramdisk else None,
+            console_log=folder / "console.log",
+        )
+
+    async def _build(self, command: Spawn, steps: Steps, undo: AsyncExitStack) -> None:
+        guest = command.guest
+        files = self.files(guest)
+        async with steps.step("image") as step:
+            base = await self._images.get(guest.image)
+            extras = [
+                (target, await self._images.get(image, bootable=False))
+                for target, image in ((files.kernel, guest.kernel), (files.ramdisk, guest.ramdisk))
+                if target is not None and image is not None
+            ]
+            step.remark = "fetched" if base.fetched else "in the cache"
+        async with steps.step("disk") as step:
+            undo.push_async_callback(self._quietly, self._offload, _remove, files.directory)
+            files.directory.mkdir(mode=0o711, exist_ok=True)
+            for target, extra in extras:
+                _link(extra, target)
+            await self._hypervisor.create_root_disk(files, guest, base.path, base.disk_format)
+            if files.config_drive is not None and not files.config_drive.exists():
+                await self._offload(config_drive.write, files.config_drive, self._drive(guest))
+                step.remark = "with config drive"
+        async with steps.step("ports") as step:
+            ports = frozenset(nic.port_id for nic in guest.ports)
+            undo.push_async_callback(self._quietly, self._unplug, guest.server_id)
+            await self._ports.plug(ports)
+            step.remark = f"{len(ports)}"
+
+    def _drive(self, guest: GuestSpec) -> dict[str, bytes]:
+        network = self._ledger.network
+        return config_drive.contents(documents.view_of(guest, network.ports, network.segments, self._seed(512)))
+
+    async def _unplug(self, server_id: str) -> None:
+        self._ledger.unplug(server_id)
+        await self._ports.plug()
+
+    async def _end(self, guest: GuestSpec) -> None:
+        await self._quietly(self._hypervisor.destroy, guest.server_id, guest.name)
+
+    async def _quietly(self, call: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Undo a step; that it fails is noted, and the other undos go on."""
+        try:
+            await call(*args)
+        except Exception as error:
+            log.error("cleaning up after a failed build went wrong: %s", getattr(error, "detail", "") or error)
+
+
+def checked(server_id: str) -> str:
+    """Return a server's id if it is one: names of files are made of it."""
+    if not is_uuid(server_id):
+        raise HostFailure(f"{server_id!r} is not the id of a server.")
+    return server_id
+
+
+def _link(image: CachedImage, target: Path) -> None:
+    """Give the guest its kernel under its own name, so that the cache's file may be replaced under it."""
+    if not target.exists():
+        target.hardlink_to(image.path)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=False)

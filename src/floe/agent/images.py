@@ -1,0 +1,296 @@
+"""The host's cache of base images: fetched once, checked against their checksum, shared by all guests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from floe.agent.threads import Offload, in_thread
+from floe.core.errors import FloeError, HostFailure, NotFound
+from floe.core.guests import GuestImage
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1024 * 1024
+_CHECKSUM = re.compile(r"[0-9a-f]{128}")
+_LOCK_WAIT = 0.1
+
+
+class ImageSource(Protocol):
+    """Where a host gets the bytes of images from. Raises NotFound for an image that is no more.
+
+    A source on the same machine may also have `path(image_id) -> Path | None`: the file itself, which is then
+    copied by the kernel.
+    """
+
+    def read(self, image_id: str) -> AsyncIterator[bytes]:
+        """Return the image's bytes, in order, in chunks of any size."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedImage:
+    """A base image on the host. `fetched`: it was not there before."""
+
+    path: Path
+    disk_format: str
+    fetched: bool
+
+
+class _Sidecar(msgspec.Struct):
+    """What the cached file is; it differs from the image where that was converted."""
+
+    disk_format: str
+    size: int
+    sha512: str
+
+
+class ImageCache:
+    """Base images in a directory that several agents, even of several processes, may share.
+
+    `adopt` is `Hypervisor.adopt_image`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        source: ImageSource,
+        adopt: Callable[[Path, str], Awaitable[str]],
+        *,
+        offload: Offload = in_thread,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._directory = directory
+        self._source = source
+        self._adopt = adopt
+        self._offload = offload
+        self._sleep = sleep
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._verified: dict[str, _Sidecar] = {}
+
+    async def get(self, image: GuestImage, *, bootable: bool = True) -> CachedImage:
+        """Return the image on this host, fetching it if need be; not `bootable` for a kernel or ramdisk.
+
+        Raises HostFailure (stage image). The bytes are checked when they are fetched and on first use after
+        each start; a file that is wrong is fetched again.
+        """
+        if not _CHECKSUM.fullmatch(image.checksum):
+            raise _failure(f"Image {image.image_id} has no SHA-512 checksum, so it cannot be trusted.")
+        name = image.checksum if bootable else f"{image.checksum}.plain"
+        path = self._directory / name
+        known = self._verified.get(name)
+        if known is not None and _size(path) == known.size:
+            return CachedImage(path=path, disk_format=known.disk_format, fetched=False)
+        async with self._locks.setdefault(name, asyncio.Lock()), self._exclusive(name):
+            known = await self._offload(_check, path)
+            fetched = known is None
+            if known is None:
+                try:
+                    known = await self._fetch(image, path, bootable)
+                except OSError as error:
+                    raise os_failure(error, "image") from error
+            self._verified[name] = known
+        return CachedImage(path=path, disk_format=known.disk_format, fetched=fetched)
+
+    def tidy(self) -> list[str]:
+        """Remove what a fetch that was cut short left behind, unless another process is at it; return the names."""
+        removed = []
+        for partial in self._directory.glob("*.part*"):
+            name = partial.name.partition(".part")[0]
+            with (self._directory / f"{name}.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                partial.unlink(missing_ok=True)
+                removed.append(partial.name)
+        return removed
+
+    async def _fetch(self, image: GuestImage, path: Path, bootable: bool) -> _Sidecar:
+        log.info("fetching image %s (%d bytes)", image.image_id, image.size)
+        part = path.with_name(path.name + ".part")
+        try:
+            size, checksum = await self._copy(image, part)
+            if size != image.size or checksum != image.checksum:
+                raise _failure(
+                    f"The bytes of image {image.image_id} do not match its checksum; upload the image anew.",
+                    f"expected {image.size} bytes, SHA-512 {image.checksum}; got {size} bytes, {checksum}",
+                )
+            found = "raw"
+            if bootable:
+                found = await self._adopt(part, image.disk_format)
+                if found != image.disk_format:
+                    size, checksum = await self._offload(_digest, part)
+            sidecar = _Sidecar(disk_format=found, size=size, sha512=checksum)
+            await self._offload(_install, part, path, sidecar)
+            return sidecar
+        finally:
+            part.unlink(missing_ok=True)
+
+    async def _copy(self, image: GuestImage, part: Path) -> tuple[int, str]:
+        """Write the image's bytes to `part`; return their number and SHA-512."""
+        gone = f"Image {image.image_id} is no longer there: it was deleted after the server was asked for."
+        try:
+            locate: Callable[[str], Path | None] | None = getattr(self._source, "path", None)
+            local = locate(image.image_id) if locate is not None else None
+            if local is not None:
+                return await self._copy_file(local, part)
+            return await self._copy_stream(image, part)
+        except (NotFound, FileNotFoundError) as error:
+            raise _failure(gone, str(error)) from error
+        except HostFailure:
+            raise
+        except FloeError as error:
+            text = f"Image {image.image_id} could not be fetched: {error.message}"
+            raise _failure(text, error.message) from error
+
+    async def _copy_file(self, source: Path, part: Path) -> tuple[int, str]:
+        stop = threading.Event()
+        work = asyncio.ensure_future(self._offload(_copy_in_kernel, source, part, stop))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait({work})
+            raise
+
+    async def _copy_stream(self, image: GuestImage, part: Path) -> tuple[int, str]:
+        digest = hashlib.sha512()
+        size = 0
+        waiting: list[bytes] = []
+        held = 0
+        with part.open("wb") as file:
+            async for chunk in self._source.read(image.image_id):
+                size += len(chunk)
+                if size > image.size:
+                    break  # it cannot match any more; the caller says so
+                waiting.append(chunk)
+                held += len(chunk)
+                if held >= _CHUNK:
+                    await self._offload(_write, file, digest.update, waiting)
+                    waiting, held = [], 0
+            await self._offload(_write, file, digest.update, waiting)
+        return size, digest.hexdigest()
+
+    @asynccontextmanager
+    async def _exclusive(self, name: str) -> AsyncIterator[None]:
+        """Hold the lock file of an image against other processes and agents."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with (self._directory / f"{name}.lock").open("w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await self._sleep(_LOCK_WAIT)
+            yield
+
+
+def os_failure(error: OSError, stage: str) -> HostFailure:
+    """Return the failure for an error of the host's file system."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return HostFailure("No space is left on the host's disk.", stage=stage, detail=str(error))
+    reason = error.strerror or type(error).__name__
+    return HostFailure(f"The host's file system failed: {reason}.", stage=stage, detail=str(error))
+
+
+def _failure(message: str, detail: str = "") -> HostFailure:
+    return HostFailure(message, stage="image", detail=detail)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+def _sidecar_of(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _check(path: Path) -> _Sidecar | None:
+    """Return what a cached file is, None unless it is there and whole."""
+    try:
+        sidecar = msgspec.json.decode(_sidecar_of(path).read_bytes(), type=_Sidecar)
+        if _size(path) != sidecar.size or _digest(path) != (sidecar.size, sidecar.sha512):
+            log.warning("the cached image %s is damaged and is fetched anew", path.name)
+            return None
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, OSError) as error:
+        log.warning("the cached image %s cannot be used and is fetched anew: %s", path.name, error)
+        return None
+    return sidecar
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha512")
+        return file.tell(), digest.hexdigest()
+
+
+def _write(file: BinaryIO, update: Callable[[bytes], None], chunks: list[bytes]) -> None:
+    for chunk in chunks:
+        update(chunk)
+        file.write(chunk)
+    file.flush()
+
+
+def _copy_in_kernel(source: Path, part: Path, stop: threading.Event) -> tuple[int, str]:
+    """Copy within the kernel (a reflink where the file system can), then read back what was written."""
+    with source.open("rb") as reader, part.open("w+b") as writer:
+        while not stop.is_set():
+            try:
+                copied = os.copy_file_range(reader.fileno(), writer.fileno(), 16 * _CHUNK)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                data = reader.read(_CHUNK)
+                writer.write(data)
+                copied = len(data)
+            if not copied:
+                break
+        writer.flush()
+        writer.seek(0)
+        digest = hashlib.sha512()
+        size = 0
+        for chunk in _chunks(writer):
+            if stop.is_set():
+                break
+            size += len(chunk)
+            digest.update(chunk)
+        return size, digest.hexdigest()
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk
+
+
+def _install(part: Path, path: Path, sidecar: _Sidecar) -> None:
+    """Give a checked file its name; after a power loss there is the whole image under it or none."""
+    part.chmod(0o444)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    with _sidecar_of(path).open("wb") as notes:
+        notes.write(msgspec.json.encode(sidecar))
+        notes.flush()
+        os.fsync(notes.fileno())
+    part.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

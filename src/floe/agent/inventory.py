@@ -1,0 +1,31 @@
+"""What a host tells of itself."""
+
+from __future__ import annotations
+
+from floe.core.guests import GuestState
+from floe.core.messages import HostUp
+from floe.hypervisors.protocol import HypervisorFacts
+
+
+def host_up(
+    host: str,
+    facts: HypervisorFacts,
+    guests: list[GuestState],
+    network_generation: int,
+    *,
+    address: str,
+    availability_zone: str,
+) -> HostUp:
+    """Return the event that says what a host is and has, and which guests it found."""
+    return HostUp(
+        host=host,
+        hypervisor_type=facts.type,
+        hypervisor_version=facts.version,
+        inventories=facts.inventories,
+        traits=facts.traits,
+        cpu_info=facts.cpu_info or {},
+        address=address,
+        availability_zone=availability_zone,
+        guests=tuple(sorted(guests, key=lambda guest: guest.server_id)),
+        network_generation=network_generation,
+    )

@@ -1,0 +1,371 @@
+"""What a host must remember: its guests, their network, answers already given, servers that are no more.
+
+One append-only file of JSON lines, replayed at start. Each entry is written before its command is answered, so
+a killed process forgets nothing. It is not synced to the disk each time, because after a power loss
+- a guest whose entry is lost is still defined at the hypervisor (libvirt syncs that), so its files are kept and
+  the conductor, told of it by `HostUp`, says again what it should be;
+- a lost tombstone guards against nothing: commands sent before the loss went down with their connections;
+- a guest removed without a trace may be back, but powered off and unknown to the database, whose next look
+  at `HostUp` has it destroyed again.
+`sync`, called with each heartbeat while something is unsynced, keeps even that window to seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from floe.core.clock import Clock
+from floe.core.errors import HostFailure
+from floe.core.guests import GuestMetadata, GuestSpec
+from floe.core.host_network import HostGroup, HostNetwork, HostNetworkState, HostPort, HostSegment
+from floe.core.messages import Destroy, Failed, Spawn, Spawned
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 24 * 3600.0
+"""Seconds for which a tombstone and a failure's answer are kept: far longer than any command is on its way."""
+
+_COMPACT_AT = 1024 * 1024
+
+
+class _Begun(msgspec.Struct, tag="begun", omit_defaults=True):
+    action_id: str
+    guest: GuestSpec
+    network: HostNetwork
+
+
+class _Settled(msgspec.Struct, tag="settled", omit_defaults=True):
+    at: float
+    action_id: str
+    server_id: str
+    generation: int
+    spawned: Spawned | None = None
+    failed: Failed | None = None
+
+
+class _Destroyed(msgspec.Struct, tag="destroyed", omit_defaults=True):
+    at: float
+    action_id: str
+    server_id: str
+    final: bool
+    port_ids: tuple[str, ...] = ()
+    generation: int = 0
+
+
+class _Told(msgspec.Struct, tag="told", omit_defaults=True):
+    server_id: str
+    metadata: GuestMetadata
+
+
+class _Whole(msgspec.Struct, tag="whole"):
+    network: HostNetwork
+
+
+class _Network(msgspec.Struct, tag="network"):
+    """The network state as it was at a compaction, its tombstones included."""
+
+    generation: int
+    segments: dict[str, HostSegment]
+    ports: dict[str, HostPort]
+    groups: dict[str, HostGroup]
+    learnt: dict[str, int]
+
+
+_Entry = _Begun | _Settled | _Destroyed | _Told | _Whole | _Network
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[_Entry] = msgspec.json.Decoder(_Entry)
+_NOTHING = HostNetwork()
+
+
+class Ledger:
+    """The memory of one host; `network` is the state that its data plane should have."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.network = HostNetworkState()
+        self.guests: dict[str, GuestSpec] = {}
+        self._actions: dict[str, str] = {}
+        self._settled: dict[str, _Settled] = {}
+        self._tombstones: dict[str, _Destroyed] = {}
+        self._undone: dict[tuple[str, str], _Destroyed] = {}
+        self._clock = clock
+        self._path = path
+        self._unsynced = False
+        self._size = 0
+        self._compact_at = _COMPACT_AT
+        self._replay()
+        self._file: IO[bytes] = self._open()
+
+    # -- questions ----------------------------------------------------------------------------------
+
+    def refusal(self, server_id: str, action_id: str) -> str | None:
+        """Return why a spawn must not happen, None if it may."""
+        if server_id in self._tombstones:
+            return "The server was deleted."
+        if (server_id, action_id) in self._undone:
+            return "This build of the server was called off."
+        return None
+
+    def answer(self, server_id: str, action_id: str) -> Spawned | Failed | None:
+        """Return what a spawn was answered, None if it was not (or by another action)."""
+        settled = self._settled.get(server_id)
+        if settled is None or settled.action_id != action_id:
+            return None
+        return settled.spawned or settled.failed
+
+    def is_built(self, server_id: str) -> bool:
+        """Say whether some spawn of the server succeeded here."""
+        settled = self._settled.get(server_id)
+        return settled is not None and settled.spawned is not None
+
+    def is_gone(self, server_id: str) -> bool:
+        """Say whether a command to destroy the server was the last to be said of it."""
+        if server_id in self._tombstones:
+            return True
+        return server_id not in self.guests and any(server_id == undone for undone, _ in self._undone)
+
+    def builder(self, server_id: str) -> str | None:
+        """Return the id of the action whose guest is here, None if there is no guest or it is not known."""
+        return self._actions.get(server_id)
+
+    def dead(self) -> frozenset[str]:
+        """Return the servers that were destroyed for good, of the last day."""
+        return frozenset(self._tombstones)
+
+    # -- entries ------------------------------------------------------------------------------------
+
+    def begin(self, command: Spawn) -> None:
+        """Remember a guest and its network before anything is made. Raises HostFailure when it cannot be written."""
+        secret = replace(command.guest.metadata, admin_password=None)
+        guest = replace(command.guest, metadata=secret)
+        entry = _Begun(action_id=command.action_id, guest=guest, network=command.network)
+        if not self._append(entry):
+            raise HostFailure("The host's disk is full: it cannot even note down the new guest.", stage="disk")
+
+    def settle(self, command: Spawn, result: Spawned | Failed) -> None:
+        """Remember the answer to a spawn; a failed one's guest and ports are forgotten."""
+        entry = _Settled(
+            at=self._now(),
+            action_id=command.action_id,
+            server_id=command.guest.server_id,
+            generation=command.network.generation,
+        )
+        if isinstance(result, Spawned):
+            entry.spawned = result
+        else:
+            entry.failed = result
+        self._append(entry)
+
+    def destroyed(self, command: Destroy) -> None:
+        """Remember that a server is, or is about to be, no more: from here on it is not spawned again."""
+        self._append(
+            _Destroyed(
+                at=self._now(),
+                action_id=command.action_id,
+                server_id=command.server_id,
+                final=command.final,
+                port_ids=self._ports_of(command.server_id, command.port_ids),
+                generation=command.generation,
+            )
+        )
+
+    def abandon(self, server_id: str) -> None:
+        """Forget a build that a crash cut short; the same action may try it again."""
+        guest = self.guests.get(server_id)
+        if guest is not None:
+            ports = self._ports_of(server_id, ())
+            self._append(_Destroyed(at=self._now(), action_id="", server_id=server_id, final=False, port_ids=ports))
+
+    def unplug(self, server_id: str) -> None:
+        """Take a failed build's ports out of the network, ahead of the entry that settles it."""
+        self._unplug(server_id, (), 0)
+
+    def tell(self, server_id: str, metadata: GuestMetadata) -> None:
+        """Remember what a guest may now read about itself."""
+        self._append(_Told(server_id=server_id, metadata=replace(metadata, admin_password=None)))
+
+    def replace_network(self, whole: HostNetwork) -> None:
+        """Take a whole network state, unless a newer one is known."""
+        if whole.generation >= self.network.generation:
+            self._append(_Whole(network=whole))
+
+    # -- the file -----------------------------------------------------------------------------------
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether something was written since the last sync."""
+        return self._unsynced
+
+    def sync(self) -> None:
+        """Bring what was written to the disk; blocks for as long as that takes."""
+        self._unsynced = False
+        os.fdatasync(self._file.fileno())
+
+    def compact(self) -> None:
+        """Write the file anew, without what is out of date."""
+        self._forget_old()
+        network = self.network
+        entries: list[_Entry] = [
+            _Network(
+                generation=network.generation,
+                segments=network.segments,
+                ports=network.ports,
+                groups=network.groups,
+                learnt=network.learnt,
+            )
+        ]
+        entries += self._tombstones.values()
+        entries += self._undone.values()
+        for server_id, guest in self.guests.items():
+            entries.append(_Begun(action_id=self._actions[server_id], guest=guest, network=_NOTHING))
+            if self.is_built(server_id):
+                entries.append(self._settled[server_id])
+        entries += [settled for settled in self._settled.values() if settled.failed is not None]
+        data = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
+        fresh = self._path.with_name(self._path.name + ".new")
+        with _opened(fresh, os.O_TRUNC) as file:
+            file.write(data)
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+        self._file.close()
+        self._file = self._open()
+        self._compact_at = max(_COMPACT_AT, 4 * len(data))
+
+    def close(self) -> None:
+        """Sync and let go of the file."""
+        if not self._file.closed:
+            if self._unsynced:
+                self.sync()
+            self._file.close()
+
+    def drop(self) -> None:
+        """Let go of the file as a killed process does."""
+        self._file.close()
+
+    def _append(self, entry: _Entry) -> bool:
+        """Take an entry into account and write it; False if the disk would not have it."""
+        line = _ENCODER.encode(entry) + b"\n"
+        try:
+            written = self._file.write(line)
+            if written != len(line):
+                raise OSError(f"{written} of {len(line)} bytes were written")
+        except OSError as error:
+            log.error("the ledger %s cannot be written: %s", self._path, error)
+            os.ftruncate(self._file.fileno(), self._size)
+            if not isinstance(entry, _Begun):
+                self._take(entry)
+            return False
+        self._size += len(line)
+        self._unsynced = True
+        self._take(entry)
+        if self._size > self._compact_at:
+            self._compact_quietly()
+        return True
+
+    def _compact_quietly(self) -> None:
+        try:
+            self.compact()
+        except OSError as error:
+            self._compact_at = self._size + _COMPACT_AT
+            log.warning("the ledger %s cannot be compacted now: %s", self._path, error)
+
+    def _take(self, entry: _Entry) -> None:
+        if isinstance(entry, _Begun):
+            self.guests[entry.guest.server_id] = entry.guest
+            self._actions[entry.guest.server_id] = entry.action_id
+            self.network.merge(entry.network)
+        elif isinstance(entry, _Settled):
+            self._settled[entry.server_id] = entry
+            if entry.failed is not None:
+                self._drop(entry.server_id, (), entry.generation)
+        elif isinstance(entry, _Destroyed):
+            if entry.final:
+                self._tombstones[entry.server_id] = entry
+            elif entry.action_id:
+                self._undone[entry.server_id, entry.action_id] = entry
+                if self._actions.get(entry.server_id, entry.action_id) != entry.action_id:
+                    return  # a later action has built the server here since: nothing of that is undone
+            self._settled.pop(entry.server_id, None)
+            self._drop(entry.server_id, entry.port_ids, entry.generation)
+        elif isinstance(entry, _Told):
+            guest = self.guests.get(entry.server_id)
+            if guest is not None:
+                self.guests[entry.server_id] = replace(guest, metadata=entry.metadata)
+        elif isinstance(entry, _Whole):
+            self.network.replace(entry.network)
+        else:
+            self.network = HostNetworkState(
+                generation=entry.generation,
+                segments=dict(entry.segments),
+                ports=dict(entry.ports),
+                groups=dict(entry.groups),
+                learnt=dict(entry.learnt),
+            )
+
+    def _drop(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:
+        self._unplug(server_id, port_ids, generation)
+        self.guests.pop(server_id, None)
+        self._actions.pop(server_id, None)
+
+    def _unplug(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:
+        """Forget ports of a server.
+
+        Those that are still its own go whatever their generation; one that has become another server's since
+        then stays.
+        """
+        ports = self._ports_of(server_id, port_ids)
+        known, learnt = self.network.ports, self.network.learnt
+        own = [port for port in ports if port in known and known[port].server_id == server_id]
+        self.network.remove_ports(ports, generation)
+        for port in own:
+            if port in self.network.ports:
+                self.network.remove_ports((port,), learnt[port])
+
+    def _ports_of(self, server_id: str, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the named ports and those that the guest was given here."""
+        guest = self.guests.get(server_id)
+        own = (nic.port_id for nic in guest.ports) if guest is not None else ()
+        return tuple(dict.fromkeys((*named, *own)))
+
+    def _forget_old(self) -> None:
+        oldest = self._now() - REMEMBERED
+        self._tombstones = {k: v for k, v in self._tombstones.items() if v.at > oldest}
+        self._undone = {k: v for k, v in self._undone.items() if v.at > oldest}
+        self._settled = {
+            k: v for k, v in self._settled.items() if v.at > oldest or (v.spawned is not None and k in self.guests)
+        }
+
+    def _replay(self) -> None:
+        if not self._path.exists():
+            return
+        good = 0
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break  # the process died while it wrote this one, so it was never acted upon
+                good += len(line)
+                try:
+                    self._take(_DECODER.decode(line))
+                except msgspec.DecodeError as error:
+                    log.warning(
+                        "line %d of the ledger %s is damaged and was passed over: %s", number, self._path, error
+                    )
+        os.truncate(self._path, good)
+
+    def _open(self) -> IO[bytes]:
+        file = _opened(self._path, os.O_APPEND)
+        self._size = os.fstat(file.fileno()).st_size
+        return file
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _opened(path: Path, flags: int) -> IO[bytes]:
+    """Open a file for writing, unbuffered; specs hold keys and user data, so only its owner may read it."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600), "wb", buffering=0)

@@ -1,0 +1,126 @@
+"""The metadata service of 169.254.169.254: each guest is answered about itself alone.
+
+Who asks is known by the network the socket belongs to and the address it comes from, which anti-spoofing rules
+guarantee; nothing in the request is believed. HTTP/1.1, GET and HEAD, one request per connection: guests ask rarely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from floe.agent import documents
+from floe.agent.ledger import Ledger
+from floe.core.errors import HostFailure
+from floe.dataplane.protocol import DataPlane, MetadataAddress
+
+log = logging.getLogger(__name__)
+
+_HEAD_MAX = 8192
+_SECONDS = 10.0
+_CONNECTIONS_PER_GUEST = 16
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 429: "Too Many Requests"}
+
+
+class MetadataService:
+    """Serves on every address that the data plane names; `follow` is called when these may have changed."""
+
+    def __init__(self, ledger: Ledger, plane: DataPlane, seed: Callable[[int], bytes] = os.urandom) -> None:
+        self._ledger = ledger
+        self._plane = plane
+        self._seed = seed
+        self._servers: dict[MetadataAddress, asyncio.Server] = {}
+        self._busy: dict[tuple[str, str], int] = {}
+
+    async def follow(self) -> None:
+        """Listen where guests ask now, and no more where none do."""
+        wanted = set(await self._plane.metadata_addresses())
+        for address in self._servers.keys() - wanted:
+            self._servers.pop(address).close()
+        for address in wanted - self._servers.keys():
+            try:
+                await self._listen(address, await self._plane.metadata_socket(address))
+            except (OSError, HostFailure) as error:
+                log.error("metadata of network %s cannot be served: %s", address.network_id, error)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+
+    def answer(self, network_id: str, source: str, path: str) -> tuple[str, bytes] | None:
+        """Return content type and body for a guest on a network, by its address; None where there is nothing."""
+        network = self._ledger.network
+        server_id = next(
+            (
+                port.server_id
+                for port in network.ports.values()
+                if port.network_id == network_id and any(held.address == source for held in port.addresses)
+            ),
+            None,
+        )
+        guest = self._ledger.guests.get(server_id or "")
+        if guest is None:
+            return None
+        view = documents.view_of(guest, network.ports, network.segments, self._seed(512))
+        return documents.lookup(view, path)
+
+    async def _listen(self, address: MetadataAddress, listener: socket.socket) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._serve(address.network_id, reader, writer)
+
+        self._servers[address] = await asyncio.start_server(serve, sock=listener, limit=_HEAD_MAX)
+
+    async def _serve(self, network_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        source = str(peer[0]) if peer else ""
+        who = (network_id, source)
+        self._busy[who] = self._busy.get(who, 0) + 1
+        try:
+            if self._busy[who] > _CONNECTIONS_PER_GUEST:
+                writer.write(_reply(429, "text/plain", b"too many connections\n"))
+            else:
+                async with asyncio.timeout(_SECONDS):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(self._reply(network_id, source, head))
+                    await writer.drain()
+        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except asyncio.LimitOverrunError:
+            writer.write(_reply(400, "text/plain", b"the request is too long\n"))
+        finally:
+            self._busy[who] -= 1
+            if not self._busy[who]:
+                del self._busy[who]
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                writer.close()
+                async with asyncio.timeout(_SECONDS):
+                    await writer.wait_closed()
+
+    def _reply(self, network_id: str, source: str, head: bytes) -> bytes:
+        line = head.partition(b"\r\n")[0].split(b" ")
+        if len(line) != 3 or not line[2].startswith(b"HTTP/1.") or not line[1].startswith(b"/"):
+            return _reply(400, "text/plain", b"this is not an HTTP/1.1 request\n")
+        if line[0] not in (b"GET", b"HEAD"):
+            return _reply(405, "text/plain", b"metadata can only be read\n", "Allow: GET, HEAD\r\n")
+        path = unquote(line[1].partition(b"?")[0].decode("latin-1"), errors="replace")
+        found = self.answer(network_id, source, path)
+        if found is None:
+            return _reply(404, "text/plain", b"there is nothing here\n")
+        kind, body = found
+        reply = _reply(200, kind, body)
+        return reply if line[0] == b"GET" else reply[: len(reply) - len(body)]
+
+
+def _reply(status: int, kind: str, body: bytes, extra: str = "") -> bytes:
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        f"{extra}Connection: close\r\n\r\n"
+    )
+    return head.encode() + body

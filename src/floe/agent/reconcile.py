@@ -1,0 +1,59 @@
+"""What a host does at its start, before it takes commands: bring what is into line with what it remembers."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from floe.agent.ledger import Ledger
+from floe.agent.threads import Offload
+from floe.core.guests import GuestState
+from floe.core.ids import is_uuid
+from floe.hypervisors.protocol import Hypervisor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """Guests found; builds that a crash had cut short and that were cleared away; folders removed."""
+
+    guests: list[GuestState]
+    abandoned: list[str]
+    removed: list[str]
+
+
+async def reconcile(ledger: Ledger, hypervisor: Hypervisor, directory: Path, offload: Offload) -> Reconciled:
+    """Finish deletes that were accepted, clear away builds that never got to a guest, keep all the rest.
+
+    A guest that the hypervisor has is kept whatever the ledger says (the conductor knows better), unless its
+    server was destroyed for good. Of folders, only those in Floe's own directory that are named by a server's id
+    are ever removed, and of these one whose guest has run (it has a console log) only where a command said so:
+    a lost ledger or a mistyped libvirt URI must not cost anybody a disk.
+    """
+    found = {guest.server_id: guest for guest in await hypervisor.guests()}
+    for server_id in sorted(found.keys() & ledger.dead()):
+        log.warning("guest %s was to be destroyed before the restart, and is now", server_id)
+        await hypervisor.destroy(server_id, server_id)
+        del found[server_id]
+    abandoned = [server_id for server_id in ledger.guests if server_id not in found and not ledger.is_built(server_id)]
+    for server_id in abandoned:
+        log.warning("the build of %s was cut short by the restart and is cleared away", server_id)
+        ledger.abandon(server_id)
+    removed = []
+    for folder in await offload(_folders, directory):
+        server_id = folder.name
+        if not is_uuid(server_id) or server_id in found or server_id in ledger.guests:
+            continue
+        told = server_id in abandoned or ledger.is_gone(server_id)
+        if told or not (folder / "console.log").exists():
+            log.warning("the files of %s belong to no guest and are removed", folder.name)
+            await offload(shutil.rmtree, folder)
+            removed.append(folder.name)
+    return Reconciled(guests=list(found.values()), abandoned=abandoned, removed=removed)
+
+
+def _folders(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir())

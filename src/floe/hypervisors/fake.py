@@ -1,0 +1,137 @@
+"""A hypervisor in memory: for trials without guests, for tests, for simulations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from floe.core.errors import HostFailure
+from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.resources import Inventory
+from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
+
+Sleep = Callable[[float], Awaitable[None]]
+
+OPERATIONS = ("open", "adopt_image", "create_root_disk", "start", "destroy", "guests")
+
+
+@dataclass(slots=True)
+class FakeHost:
+    """What outlives the driver, as a real machine outlives a process: its guests, and the faults to come.
+
+    `foreign` are guests of somebody else, which the driver must neither show nor touch.
+    """
+
+    guests: dict[str, PowerState] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
+    faults: dict[str, deque[Exception | None]] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    """Operation and server of each call that had an effect, while `recording`."""
+    recording: bool = False
+
+    def fail(self, operation: str, error: Exception | None = None, *, after: int = 0) -> None:
+        """Let the call of `operation` that comes after `after` good ones fail, once; several add up."""
+        if operation not in OPERATIONS:
+            raise ValueError(f"no such operation: {operation!r}; there are {', '.join(OPERATIONS)}")
+        failure = error or HostFailure(f"The fake hypervisor was told to fail in {operation}.", stage="guest")
+        self.faults.setdefault(operation, deque()).extend([*([None] * after), failure])
+
+
+class FakeHypervisor:
+    """See `Hypervisor`. `delay` seconds pass in each start; sizes are what the host says it has."""
+
+    def __init__(
+        self,
+        host: FakeHost | None = None,
+        *,
+        delay: float = 0.0,
+        sleep: Sleep = asyncio.sleep,
+        vcpus: int = 64,
+        memory_mib: int = 262_144,
+        disk_gib: int = 4_096,
+        cpu_ratio: float = 4.0,
+        traits: tuple[str, ...] = ("HW_ARCH_X86_64", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW"),
+    ) -> None:
+        self.host = host if host is not None else FakeHost()
+        self._delay = delay
+        self._sleep = sleep
+        self._on_change: Callable[[GuestState], None] | None = None
+        self._facts = HypervisorFacts(
+            type="fake",
+            version=1_000_000,
+            inventories=(
+                Inventory(resource_class="VCPU", total=vcpus, allocation_ratio=cpu_ratio, max_unit=vcpus),
+                Inventory(resource_class="MEMORY_MB", total=memory_mib, reserved=512, max_unit=memory_mib),
+                Inventory(resource_class="DISK_GB", total=disk_gib, max_unit=disk_gib),
+            ),
+            traits=traits,
+            cpu_info={"arch": "x86_64", "model": "fake", "vendor": "fake", "features": ""},
+        )
+
+    async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
+        """See `Hypervisor.open`."""
+        self._trip("open")
+        self._on_change = on_change
+        return self._facts
+
+    async def close(self) -> None:
+        """See `Hypervisor.close`."""
+        self._on_change = None
+
+    async def facts(self) -> HypervisorFacts:
+        """See `Hypervisor.facts`."""
+        return self._facts
+
+    async def adopt_image(self, path: Path, disk_format: str) -> str:
+        """See `Hypervisor.adopt_image`; the fake boots from anything."""
+        self._trip("adopt_image")
+        return disk_format
+
+    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
+        """See `Hypervisor.create_root_disk`; it is an empty file."""
+        self._trip("create_root_disk", guest.server_id)
+        files.root_disk.touch()
+
+    async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
+        """See `Hypervisor.start`."""
+        if self._delay:
+            await self._sleep(self._delay)
+        if self.host.guests.get(guest.server_id) is PowerState.RUNNING:
+            return PowerState.RUNNING
+        self._trip("start", guest.server_id)
+        with files.console_log.open("a") as console:
+            console.write(f"floe: fake guest {guest.name} starts\n\n{guest.metadata.hostname} login: ")
+        self.change(guest.server_id, PowerState.RUNNING)
+        return PowerState.RUNNING
+
+    async def destroy(self, server_id: str, guest_name: str) -> bool:
+        """See `Hypervisor.destroy`."""
+        self._trip("destroy", server_id)
+        if server_id in self.host.foreign:
+            raise HostFailure(
+                f"The guest {guest_name} was not made by this cloud, so it was left alone.", stage="guest"
+            )
+        return self.host.guests.pop(server_id, None) is not None
+
+    async def guests(self) -> list[GuestState]:
+        """See `Hypervisor.guests`."""
+        self._trip("guests")
+        return [GuestState(server_id=server_id, power_state=state) for server_id, state in self.host.guests.items()]
+
+    def change(self, server_id: str, state: PowerState) -> None:
+        """Let a guest's power state become `state`, as if it had done so by itself."""
+        self.host.guests[server_id] = state
+        if self._on_change is not None:
+            self._on_change(GuestState(server_id=server_id, power_state=state))
+
+    def _trip(self, operation: str, server_id: str = "") -> None:
+        faults = self.host.faults.get(operation)
+        if faults:
+            fault = faults.popleft()
+            if fault is not None:
+                raise fault
+        if self.host.recording:
+            self.host.calls.append((operation, server_id))

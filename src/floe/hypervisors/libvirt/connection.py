@@ -1,0 +1,282 @@
+"""The one door to libvirt-python: plain values in and out, every call in a small pool of threads."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, quote, urlsplit
+
+from floe.core.errors import HostFailure
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+LifecycleHandler = Callable[[str, int], None]
+"""Called in libvirt's thread with a domain's UUID and a `virDomainEventType`."""
+
+_ROOT_MAX = 32
+"""Longest embed root: the path of a guest-agent socket below it must stay within the 107 bytes of a UNIX socket."""
+
+_MISSING = (
+    "The Python bindings of libvirt are missing. Install them with `pip install floe-cloud[libvirt]`"
+    " (needs gcc, pkg-config, python3-dev, libvirt-dev) or, for the system's Python, `apt install python3-libvirt`."
+)
+
+
+@cache
+def _libvirt() -> Any:
+    """Import libvirt and start its event loop, once per process: it must run before any connection is opened."""
+    os.environ.setdefault("LIBVIRT_DEBUG", "4")  # its library logs warnings to stderr by default
+    try:
+        import libvirt
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors arrive as exceptions, not on stderr
+    libvirt.virEventRegisterDefaultImpl()
+    threading.Thread(target=_events, args=(libvirt,), name="libvirt-events", daemon=True).start()
+    return libvirt
+
+
+def _events(libvirt: Any) -> None:
+    while True:
+        try:
+            libvirt.virEventRunDefaultImpl()
+        except libvirt.libvirtError as error:
+            log.warning("libvirt's event loop failed once: %s", error)
+
+
+def embed_root(uri: str) -> Path | None:
+    """Return DIR of `qemu:///embed?root=DIR`, None for any other URI."""
+    parts = urlsplit(uri)
+    if parts.path != "/embed":
+        return None
+    root = parse_qs(parts.query).get("root", [""])[0]
+    if not root.startswith("/"):
+        raise HostFailure(f"The libvirt URI {uri!r} wants an absolute directory: qemu:///embed?root=/DIR.")
+    return Path(root)
+
+
+def prepare_embed(root: Path, user: str) -> str:
+    """Write the configuration of an embedded QEMU driver and return the URI to open.
+
+    A root too long for UNIX sockets is reached through a short link, the same at each start.
+    """
+    (root / "etc").mkdir(parents=True, exist_ok=True)
+    lines = [
+        'security_driver = "none"',
+        "namespaces = []",
+        "cgroup_controllers = []",
+        "dynamic_ownership = 0",
+        "remember_owner = 0",
+        'stdio_handler = "file"',
+    ]
+    if os.geteuid() == 0:
+        lines += [f'user = "{user}"', f'group = "{user}"']
+    (root / "etc" / "qemu.conf").write_text("\n".join(lines) + "\n")
+    if len(str(root)) > _ROOT_MAX:
+        root = _short_link(root)
+    return f"qemu:///embed?root={quote(str(root))}"
+
+
+def _short_link(root: Path) -> Path:
+    base = Path("/run") if os.geteuid() == 0 else Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"))
+    link = base / f"floe-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"
+    try:
+        if not (link.is_symlink() and link.readlink() == root):
+            link.unlink(missing_ok=True)
+            link.symlink_to(root)
+    except OSError as error:
+        raise HostFailure(
+            f"The path {root} is too long for the sockets of guests: choose a state directory whose path is"
+            f" shorter by {len(str(root)) - _ROOT_MAX} characters.",
+            detail=f"cannot make the link {link}: {error}",
+        ) from error
+    return link
+
+
+class LibvirtConnection:
+    """A connection that reopens itself when libvirtd has gone and come back."""
+
+    def __init__(self, uri: str, *, user: str = "root", threads: int = 4) -> None:
+        self._uri = uri
+        self._user = user
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="libvirt")
+        self._lock = threading.Lock()
+        self._conn: Any = None
+        self._handler: LifecycleHandler | None = None
+
+    async def open(self, handler: LifecycleHandler) -> None:
+        """Connect and hear of lifecycle events from now on. Raises HostFailure, and ImportError without bindings."""
+        self._handler = handler
+        await self.run(self._connected)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self.run(self._disconnect)
+        self._pool.shutdown(wait=False)
+
+    async def run(self, call: Callable[..., T], *args: Any) -> T:
+        """Run a blocking call in the pool; a cancelled caller goes on only once the call has ended.
+
+        Otherwise whoever cleans up after the cancelled work could overtake it.
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._pool, partial(call, *args))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                try:
+                    await asyncio.wait({future})
+                except asyncio.CancelledError:  # told twice; the call must end all the same
+                    continue
+            if not future.cancelled():
+                future.exception()
+            raise
+
+    async def capabilities(self) -> str:
+        """Return the capabilities XML; the first call of all makes libvirt probe QEMU, which takes seconds."""
+        return str(await self._ask(lambda conn: conn.getCapabilities()))
+
+    async def version(self) -> int:
+        """Return QEMU's version as a number."""
+        return int(await self._ask(lambda conn: conn.getVersion()))
+
+    async def cpus(self) -> int:
+        """Return the host's number of CPUs."""
+        return int((await self._ask(lambda conn: conn.getInfo()))[2])
+
+    async def guests(self, namespace: str) -> list[tuple[str, int, str]]:
+        """Return UUID, `virDomainState` and our metadata XML of each domain that has some in `namespace`."""
+
+        def collect(conn: Any) -> list[tuple[str, int, str]]:
+            found = []
+            for domain in conn.listAllDomains():
+                metadata = _quiet(_metadata, domain, namespace)
+                state = _quiet(_state, domain)
+                if metadata is not None and state is not None:
+                    found.append((domain.UUIDString(), state, metadata))
+            return found
+
+        return await self._ask(collect)
+
+    async def state(self, uuid: str) -> int | None:
+        """Return the `virDomainState` of a domain, None if there is no such domain."""
+
+        def look(conn: Any) -> int | None:
+            domain = _quiet(conn.lookupByUUIDString, uuid)
+            return None if domain is None else _quiet(_state, domain)
+
+        return await self._ask(look)
+
+    async def start(self, xml: str) -> int:
+        """Define a domain and start it unless it runs; return its `virDomainState`."""
+
+        def go(conn: Any) -> int:
+            domain = conn.defineXML(xml)
+            if not domain.isActive():
+                domain.create()
+            return _state(domain)
+
+        return await self._ask(go)
+
+    async def destroy(self, uuid: str) -> bool:
+        """End a domain and forget it with all that libvirt keeps of it; False if there was none."""
+
+        def go(conn: Any) -> bool:
+            libvirt = _libvirt()
+            domain = _quiet(conn.lookupByUUIDString, uuid)
+            if domain is None:
+                return False
+            if domain.isActive():
+                _quiet(domain.destroy, ignore=libvirt.VIR_ERR_OPERATION_INVALID)
+            _quiet(
+                domain.undefineFlags,
+                libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+                | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM,
+            )
+            return True
+
+        return await self._ask(go)
+
+    async def _ask(self, call: Callable[[Any], T]) -> T:
+        def work() -> T:
+            libvirt = _libvirt()
+            try:
+                return call(self._connected())
+            except libvirt.libvirtError as error:
+                raise failure(str(error)) from error
+
+        return await self.run(work)
+
+    def _connected(self) -> Any:
+        libvirt = _libvirt()
+        with self._lock:
+            if self._conn is not None and self._conn.isAlive():
+                return self._conn
+            root = embed_root(self._uri)
+            uri = self._uri if root is None else prepare_embed(root, self._user)
+            try:
+                conn = libvirt.open(uri)
+            except libvirt.libvirtError as error:
+                raise HostFailure(_unreachable(self._uri, str(error)), detail=str(error)) from error
+            if root is None:
+                conn.setKeepAlive(5, 3)
+            conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
+            self._conn = conn
+            return conn
+
+    def _disconnect(self) -> None:
+        with self._lock:
+            if self._conn is not None:
+                self._conn.close()
+                self._conn = None
+
+    def _lifecycle(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: Any) -> None:
+        if self._handler is not None:
+            self._handler(domain.UUIDString(), event)
+
+
+def _unreachable(uri: str, reason: str) -> str:
+    if "libvirt-qemu" in reason:
+        return f"libvirt cannot be opened at {uri}: the user libvirt-qemu is missing; install libvirt-daemon-system."
+    return f"libvirt cannot be opened at {uri}: {reason}"
+
+
+def failure(text: str) -> HostFailure:
+    """Return the failure for an error of libvirt: QEMU's own last line to read, the whole as detail."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines else "libvirt gave no reason"
+    for mark in ("qemu-system-x86_64: ", "internal error: "):
+        _, found, rest = last.rpartition(mark)
+        last = rest if found else last
+    return HostFailure(f"The guest could not be run: {last}", stage="guest", detail=text)
+
+
+def _metadata(domain: Any, namespace: str) -> str:
+    return str(domain.metadata(_libvirt().VIR_DOMAIN_METADATA_ELEMENT, namespace))
+
+
+def _state(domain: Any) -> int:
+    return int(domain.state()[0])
+
+
+def _quiet(call: Callable[..., T], *args: Any, ignore: int | None = None) -> T | None:
+    """Call libvirt; None when the domain, or its metadata, is not there (any more)."""
+    libvirt = _libvirt()
+    gone = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA, ignore}
+    try:
+        return call(*args)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in gone:
+            return None
+        raise

@@ -1,0 +1,191 @@
+"""Guests run by libvirt and QEMU: under KVM where the CPU allows it, else emulated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+from floe.core.errors import HostFailure
+from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.resources import Inventory
+from floe.hypervisors.libvirt import capabilities, disks
+from floe.hypervisors.libvirt.connection import LibvirtConnection
+from floe.hypervisors.libvirt.events import state_after, state_of
+from floe.hypervisors.libvirt.xml import NAMESPACE, domain_xml
+from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
+
+log = logging.getLogger(__name__)
+
+
+class LibvirtHypervisor:
+    """See `Hypervisor`. `uri`: `qemu:///embed?root=DIR` (no daemon), `qemu:///system`, `qemu+unix:///system?socket=PATH`.
+
+    `disk_dir` is where guests' disks lie (its file system is the host's DISK_GB); `owner` marks our guests on
+    a libvirt shared with others; `qemu_user` is whom an embedded driver runs QEMU as.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        disk_dir: Path,
+        owner: str = "floe",
+        qemu_user: str = "root",
+        cpu_ratio: float = 4.0,
+        memory_ratio: float = 1.0,
+        disk_ratio: float = 1.0,
+        reserved_memory_mib: int = 512,
+        proc: Path = Path("/proc"),
+        kvm_device: Path = Path("/dev/kvm"),
+    ) -> None:
+        self._connection = LibvirtConnection(uri, user=qemu_user)
+        self._disk_dir = disk_dir
+        self._owner = owner
+        self._ratios = (cpu_ratio, memory_ratio, disk_ratio)
+        self._reserved_memory_mib = reserved_memory_mib
+        self._cpuinfo = proc / "cpuinfo"
+        self._meminfo = proc / "meminfo"
+        self._kvm_device = kvm_device
+        self._kvm = False
+        self._ours: set[str] = set()
+
+    async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
+        """See `Hypervisor.open`. Raises ImportError with both remedies where the bindings are missing."""
+        loop = asyncio.get_running_loop()
+
+        def tell(uuid: str, event: int) -> None:
+            state = state_after(event)
+            if state is not None and uuid in self._ours:
+                on_change(GuestState(server_id=uuid, power_state=state))
+
+        def heard(uuid: str, event: int) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(tell, uuid, event)
+
+        await self._connection.open(heard)
+        facts = await self.facts()
+        await self.guests()
+        return facts
+
+    async def close(self) -> None:
+        """See `Hypervisor.close`."""
+        await self._connection.close()
+
+    async def facts(self) -> HypervisorFacts:
+        """See `Hypervisor.facts`."""
+        host = capabilities.parse(await self._connection.capabilities())
+        flags = capabilities.cpu_flags(self._cpuinfo.read_text())
+        self._kvm = capabilities.kvm_usable(flags, self._kvm_device.exists(), host.domain_types)
+        if not host.domain_types:
+            raise HostFailure("libvirt finds no QEMU for x86_64 on this host; install qemu-system-x86.")
+        cpus = await self._connection.cpus()
+        memory = capabilities.memory_mib(self._meminfo.read_text())
+        disk = shutil.disk_usage(self._disk_dir).total // disks.GIB
+        cpu_ratio, memory_ratio, disk_ratio = self._ratios
+        sockets, cores, threads = host.topology
+        return HypervisorFacts(
+            type="KVM" if self._kvm else "QEMU",
+            version=await self._connection.version(),
+            inventories=(
+                Inventory(resource_class="VCPU", total=cpus, allocation_ratio=cpu_ratio, max_unit=cpus),
+                Inventory(
+                    resource_class="MEMORY_MB",
+                    total=memory,
+                    reserved=min(self._reserved_memory_mib, memory),
+                    allocation_ratio=memory_ratio,
+                    max_unit=memory,
+                ),
+                Inventory(resource_class="DISK_GB", total=disk, allocation_ratio=disk_ratio, max_unit=max(disk, 1)),
+            ),
+            traits=capabilities.traits(flags, self._kvm),
+            cpu_info={
+                "arch": host.arch or "x86_64",
+                "model": host.model,
+                "vendor": host.vendor,
+                "sockets": str(sockets),
+                "cores": str(cores),
+                "threads": str(threads),
+                "features": " ".join(sorted(flags)),
+            },
+        )
+
+    async def adopt_image(self, path: Path, disk_format: str) -> str:
+        """See `Hypervisor.adopt_image`."""
+        if disk_format == "raw":
+            return "raw"  # any bytes are a raw image, and only ever opened as one
+        if disk_format not in ("qcow2", *disks.CONVERTED):
+            known = ", ".join((*disks.BASE_FORMATS, *disks.CONVERTED))
+            raise HostFailure(
+                f"This host cannot boot from an image of format {disk_format!r}; it can from {known}.",
+                stage="image",
+            )
+        await disks.inspect(path, disk_format)
+        if disk_format != "qcow2":
+            await disks.convert(path, disk_format)
+        return "qcow2"
+
+    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
+        """See `Hypervisor.create_root_disk`."""
+        size = guest.root_gib * disks.GIB or None
+        if size is not None and guest.image.virtual_size > size:
+            raise HostFailure(
+                f"The image needs a disk of {-(-guest.image.virtual_size // disks.GIB)} GiB;"
+                f" the flavor gives {guest.root_gib} GiB.",
+                stage="disk",
+            )
+        await disks.create_overlay(base, base_format, files.root_disk, size)
+        if files.ephemeral_disk is not None:
+            format_ext4 = ("mkfs.ext4", "-q", "-F", "-L", "ephemeral0")
+            await disks.create_blank(files.ephemeral_disk, guest.ephemeral_gib * disks.GIB, format_ext4)
+        if files.swap_disk is not None:
+            await disks.create_blank(files.swap_disk, guest.swap_mib * disks.MIB, ("mkswap",))
+
+    async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
+        """See `Hypervisor.start`."""
+        uuid = guest.server_id
+        state = await self._connection.state(uuid)
+        self._ours.add(uuid)
+        if state is not None and state_of(state) in (PowerState.RUNNING, PowerState.PAUSED):
+            return state_of(state)
+        return state_of(await self._connection.start(domain_xml(guest, files, kvm=self._kvm, owner=self._owner)))
+
+    async def destroy(self, server_id: str, guest_name: str) -> bool:
+        """See `Hypervisor.destroy`. A domain of another owner under that id is left alone and fails the call."""
+        if server_id not in self._ours:
+            await self.guests()
+        if server_id not in self._ours:
+            if await self._connection.state(server_id) is None:
+                return False
+            raise HostFailure(
+                f"The guest {guest_name} on this host was not made by this cloud, so it was left alone.",
+                stage="guest",
+                detail=f"domain {server_id} has no metadata of owner {self._owner!r}",
+            )
+        existed = await self._connection.destroy(server_id)
+        self._ours.discard(server_id)
+        return existed
+
+    async def guests(self) -> list[GuestState]:
+        """See `Hypervisor.guests`."""
+        found = []
+        for uuid, number, metadata in await self._connection.guests(NAMESPACE):
+            if _owner(metadata) == self._owner:
+                found.append(GuestState(server_id=uuid, power_state=state_of(number)))
+        self._ours |= {state.server_id for state in found}
+        return found
+
+
+def _owner(metadata: str) -> str | None:
+    """Return the owner in our metadata element, which libvirt hands out with or without the prefix's binding."""
+    try:
+        root = ET.fromstring(metadata)  # noqa: S314  # libvirt's own output
+    except ET.ParseError:
+        return None
+    for element in root.iter():
+        if element.tag.rpartition("}")[2] == "owner":
+            return element.text
+    return None
