@@ -1,0 +1,136 @@
+"""An image on the wire: one table that replies, bodies, JSON patches and schemas are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from floe.api.kit.body import Body, Field, LooseName, Uuid
+from floe.api.kit.call import plain_json
+from floe.api.kit.shape import Shape, Shown
+from floe.core.clock import iso
+from floe.core.errors import Forbidden, Invalid
+from floe.core.images import (
+    ACTIVE,
+    COMMUNITY,
+    CONTAINER_FORMATS,
+    DEACTIVATED,
+    DISK_FORMATS,
+    HASH_ALGORITHM,
+    PRIVATE,
+    PUBLIC,
+    QUEUED,
+    SAVING,
+    SHARED,
+    Image,
+)
+
+STATUSES = (QUEUED, SAVING, ACTIVE, DEACTIVATED)
+VISIBILITIES = (COMMUNITY, PUBLIC, PRIVATE, SHARED)
+Tag = Annotated[str, Meta(min_length=1, max_length=255)]
+Amount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+OWNER = Annotated[str, Meta(max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageField:
+    """One base property: its wire name, type, how it is shown, and the attribute of `NewImage` it sets, if any."""
+
+    name: str
+    type: Any
+    value: Callable[[Image], Any]
+    sets: str | None = None
+    about: str = ""
+    choices: tuple[str, ...] = ()
+
+
+FIELDS: tuple[ImageField, ...] = (
+    ImageField("id", Uuid, lambda i: i.id, "id", "An identifier for the image"),
+    ImageField("name", LooseName | None, lambda i: i.name, "name", "Descriptive name for the image"),
+    ImageField("status", str, lambda i: i.status, None, "Status of the image", STATUSES),
+    ImageField("visibility", str, lambda i: i.visibility, "visibility", "Scope of image accessibility", VISIBILITIES),
+    ImageField("protected", bool, lambda i: i.protected, "protected", "If true, image will not be deletable"),
+    ImageField("os_hidden", bool, lambda i: i.hidden, "hidden", "If true, image will not appear in default lists"),
+    ImageField("owner", OWNER | None, lambda i: i.owner, "owner", "Owner of the image"),
+    ImageField("disk_format", str | None, lambda i: i.disk_format, "disk_format", "Format of the disk", DISK_FORMATS),
+    ImageField(
+        "container_format",
+        str | None,
+        lambda i: i.container_format,
+        "container_format",
+        "Format of the container",
+        CONTAINER_FORMATS,
+    ),
+    ImageField("min_disk", Amount, lambda i: i.min_disk, "min_disk", "Disk space (in GiB) required to boot image"),
+    ImageField("min_ram", Amount, lambda i: i.min_ram, "min_ram", "Memory (in MiB) required to boot image"),
+    ImageField("size", int | None, lambda i: i.size, None, "Size of image file in bytes"),
+    ImageField("virtual_size", int | None, lambda i: i.virtual_size, None, "Size of the disk inside in bytes"),
+    ImageField("checksum", str | None, lambda i: i.checksum, None, "MD5 of the image's data"),
+    ImageField(
+        "os_hash_algo",
+        str | None,
+        lambda i: HASH_ALGORITHM if i.sha512 else None,
+        None,
+        "Algorithm of os_hash_value",
+    ),
+    ImageField("os_hash_value", str | None, lambda i: i.sha512, None, "Digest of the image's data in hex"),
+    ImageField("tags", list[Tag], lambda i: list(i.tags), "tags", "List of strings related to the image"),
+    ImageField("created_at", str, lambda i: iso(i.created_at), None, "Date and time of image registration"),
+    ImageField("updated_at", str, lambda i: iso(i.updated_at), None, "Date and time of the last change"),
+    ImageField("self", str, lambda i: f"/v2/images/{i.id}", None, "URL of the image"),
+    ImageField("file", str, lambda i: f"/v2/images/{i.id}/file", None, "URL of the image's data"),
+    ImageField("schema", str, lambda _: "/v2/schemas/image", None, "URL of the schema of an image"),
+)
+BY_NAME: Mapping[str, ImageField] = {field.name: field for field in FIELDS}
+RESERVED = frozenset({"deleted", "deleted_at", "direct_url", "is_public", "location", "locations", "members"})
+"""Names that mean something in other versions of this API and can be no property."""
+
+_SHAPE: Shape[Image] = Shape([Shown(field.name, field.value) for field in FIELDS])
+_BODY = Body(None, [Field(field.name, field.type) for field in FIELDS if field.sets], strict=False)
+
+
+def shown(image: Image) -> dict[str, Any]:
+    """Return an image as JSON: its properties, and the base ones beside them."""
+    return {**image.properties, **_SHAPE.show(image)}
+
+
+def read(data: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read an object of fields and properties: the first by attribute of `NewImage`, the second by name.
+
+    Raises Invalid, and Forbidden for what only the cloud may set.
+    """
+    top = plain_json(data)
+    if not isinstance(top, dict):
+        raise Invalid("The request body must be an object of image properties.")
+    properties: dict[str, str] = {}
+    for name, value in top.items():
+        field = BY_NAME.get(name)
+        if field is None:
+            properties[name] = property_value(name, value)
+        elif field.sets is None:
+            raise read_only(name)
+    fields: dict[str, Any] = {}
+    for name, value in _BODY.read(data).items():
+        field = BY_NAME[name]
+        if field.choices and value is not None and value not in field.choices:
+            raise Invalid(f"{name} must be one of {', '.join(field.choices)} (it is {value[:80]!r}).")
+        if field.sets:
+            fields[field.sets] = tuple(value) if name == "tags" else value
+    return fields, properties
+
+
+def property_value(name: str, value: object) -> str:
+    """Return a property's value, which must be text. Raises Invalid, Forbidden for a reserved name."""
+    if name in RESERVED:
+        raise Forbidden(f"Attribute '{name}' is reserved.")
+    if not isinstance(value, str):
+        raise Invalid(f"Property {name[:80]!r} must be a string (it is of type {type(value).__name__}).")
+    return value
+
+
+def read_only(name: str) -> Forbidden:
+    """Return the refusal to set what only the cloud sets."""
+    return Forbidden(f"Attribute '{name}' is read-only.")

@@ -1,0 +1,84 @@
+"""Members: the projects that a shared image is offered to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from floe.api.kit.body import Body, Field
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.routing import Route
+from floe.api.kit.shape import Shape, Shown
+from floe.cloud import images
+from floe.core.clock import iso
+from floe.core.images import ImageMember
+
+ProjectId = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberField:
+    """One field of a member: how it is shown, and what it means."""
+
+    shown: Shown[ImageMember]
+    about: str
+    choices: tuple[str, ...] = ()
+
+
+FIELDS: tuple[MemberField, ...] = (
+    MemberField(Shown("member_id", lambda m: m.project_id), "The project that the image is offered to"),
+    MemberField(Shown("image_id", lambda m: m.image_id), "An identifier for the image"),
+    MemberField(Shown("status", lambda m: m.status), "What the member decided", ("pending", "accepted", "rejected")),
+    MemberField(Shown("created_at", lambda m: iso(m.created_at)), "Date and time of the offer"),
+    MemberField(Shown("updated_at", lambda m: iso(m.updated_at)), "Date and time of the last decision"),
+    MemberField(Shown("schema", lambda _: "/v2/schemas/member"), "URL of the schema of a member"),
+)
+_SHAPE: Shape[ImageMember] = Shape([field.shown for field in FIELDS])
+_NEW = Body(None, [Field("member", ProjectId, required=True)])
+_DECISION = Body(None, [Field("status", str, required=True)])
+
+
+async def index(call: Call) -> Reply:
+    """GET /v2/images/{image_id}/members"""
+    found = await images.members(call.cloud, call.context, call.params["image_id"])
+    body: dict[str, Any] = {"members": [_SHAPE.show(each) for each in found], "schema": "/v2/schemas/members"}
+    return Reply(200, body)
+
+
+async def show(call: Call) -> Reply:
+    """GET /v2/images/{image_id}/members/{member_id}"""
+    image_id, project_id = call.params["image_id"], call.params["member_id"]
+    return Reply(200, _SHAPE.show(await images.show_member(call.cloud, call.context, image_id, project_id)))
+
+
+async def create(call: Call) -> Reply:
+    """POST /v2/images/{image_id}/members"""
+    project_id = _NEW.read(await call.raw())["member"]
+    found = await images.add_member(call.cloud, call.context, call.params["image_id"], project_id)
+    return Reply(200, _SHAPE.show(found))
+
+
+async def update(call: Call) -> Reply:
+    """PUT /v2/images/{image_id}/members/{member_id}"""
+    status = _DECISION.read(await call.raw())["status"]
+    image_id, project_id = call.params["image_id"], call.params["member_id"]
+    return Reply(200, _SHAPE.show(await images.decide_member(call.cloud, call.context, image_id, project_id, status)))
+
+
+async def delete(call: Call) -> Reply:
+    """DELETE /v2/images/{image_id}/members/{member_id}"""
+    await images.remove_member(call.cloud, call.context, call.params["image_id"], call.params["member_id"])
+    return Reply(204)
+
+
+MANY = "/v2/images/{image_id}/members"
+ONE = MANY + "/{member_id}"
+ROUTES: tuple[Route, ...] = (
+    Route("GET", MANY, index, "get_members"),
+    Route("POST", MANY, create, "add_member"),
+    Route("GET", ONE, show, "get_member"),
+    Route("PUT", ONE, update, "modify_member"),
+    Route("DELETE", ONE, delete, "delete_member"),
+)

@@ -1,0 +1,313 @@
+"""Images, their tags and properties, and the projects that shared ones are offered to.
+
+A deleted image keeps its row, without tags, properties and members, so that its id is never used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from floe.core.images import (
+    ACTIVE,
+    COMMUNITY,
+    DEACTIVATED,
+    DELETED,
+    PUBLIC,
+    QUEUED,
+    SAVING,
+    SHARED,
+    Image,
+    ImageMember,
+)
+from floe.store.schema import Ident, Moment, metadata
+
+images = sa.Table(
+    "images",
+    metadata,
+    sa.Column("id", Ident, primary_key=True),
+    sa.Column("name", sa.String(255)),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("visibility", sa.String(16), nullable=False),
+    sa.Column("owner", Ident),
+    sa.Column("disk_format", sa.String(16)),
+    sa.Column("container_format", sa.String(16)),
+    sa.Column("min_disk", sa.BigInteger, nullable=False),
+    sa.Column("min_ram", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("virtual_size", sa.BigInteger),
+    sa.Column("checksum", sa.String(32)),
+    sa.Column("sha512", sa.String(128)),
+    sa.Column("protected", sa.Boolean, nullable=False),
+    sa.Column("hidden", sa.Boolean, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("deleted_at", Moment),
+    sa.Index("ix_images_owner_created_at", "owner", "created_at"),
+    sa.Index("ix_images_visibility_created_at", "visibility", "created_at"),
+)
+image_tags = sa.Table(
+    "image_tags",
+    metadata,
+    sa.Column("image_id", Ident, sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("tag", sa.String(255), primary_key=True),
+    sa.Index("ix_image_tags_tag", "tag"),
+)
+image_properties = sa.Table(
+    "image_properties",
+    metadata,
+    sa.Column("image_id", Ident, sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+image_members = sa.Table(
+    "image_members",
+    metadata,
+    sa.Column("image_id", Ident, sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("project_id", sa.String(255), primary_key=True),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Index("ix_image_members_project_id", "project_id"),
+)
+
+COLUMNS: Mapping[str, sa.Column[Any]] = {
+    column.name: column for column in images.c if column.name not in {"virtual_size", "deleted_at"}
+}
+"""What a list can be filtered and sorted by, by the names of `Image`."""
+_SHOWN = [column for column in images.c if column.name != "deleted_at"]
+_TEXT = frozenset({"name", "owner", "disk_format", "container_format", "checksum", "sha512"})
+_OPERATORS: Mapping[str, Callable[[sa.Column[Any], Any], sa.ColumnElement[bool]]] = {
+    "eq": lambda column, value: column == value,
+    "neq": lambda column, value: column != value,
+    "gte": lambda column, value: column >= value,
+    "lt": lambda column, value: column < value,
+    "lte": lambda column, value: column <= value,
+    "in": lambda column, value: column.in_(value),
+    "outside": lambda column, value: sa.or_(column < value[0], column >= value[1]),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a list asks for. `conditions` are (name in COLUMNS, one of eq neq gte lt lte in outside, value).
+
+    `project_id` None with `everything` is an administrator without a project. `visibility` None lists what the
+    caller owns, what is public and what was shared and taken; `all` adds the community's.
+    """
+
+    project_id: str | None
+    everything: bool = False
+    visibility: str | None = None
+    member_status: str = "accepted"
+    conditions: tuple[tuple[str, str, Any], ...] = ()
+    tags: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    sort: tuple[tuple[str, bool], ...] = (("created_at", False), ("id", False))
+    """Names in COLUMNS, and whether upwards; `id` must be among them."""
+    limit: int = 1000
+    after: Image | None = None
+
+
+def insert(conn: Connection, image: Image) -> None:
+    """Keep a new image; its id must be free (`taken`)."""
+    values = {column.name: getattr(image, column.name) for column in _SHOWN}
+    conn.execute(sa.insert(images).values(values))
+    _put_tags(conn, image.id, image.tags)
+    _put_properties(conn, image.id, image.properties)
+
+
+def taken(conn: Connection, image_id: str) -> bool:
+    """Say whether an image has, or had, this id."""
+    return conn.execute(sa.select(images.c.id).where(images.c.id == image_id)).first() is not None
+
+
+def get(conn: Connection, image_id: str) -> Image | None:
+    """Return an image that was not deleted."""
+    query = sa.select(*_SHOWN).where(images.c.id == image_id, images.c.status != DELETED)
+    rows = conn.execute(query).all()
+    return _load(conn, rows)[0] if rows else None
+
+
+def find(conn: Connection, wanted: Wanted) -> list[Image]:
+    """Return a page of what the caller may list."""
+    query = sa.select(*_SHOWN).where(images.c.status != DELETED, *_seen(wanted))
+    for name, operator, value in wanted.conditions:
+        query = query.where(_OPERATORS[operator](COLUMNS[name], value))
+    for tag in wanted.tags:
+        query = query.where(
+            sa.exists().where(image_tags.c.image_id == images.c.id, image_tags.c.tag == tag).correlate(images)
+        )
+    for name, value in wanted.properties.items():
+        held = sa.exists().where(
+            image_properties.c.image_id == images.c.id,
+            image_properties.c.name == name,
+            image_properties.c.value == value,
+        )
+        query = query.where(held.correlate(images))
+    if wanted.after is not None:
+        query = query.where(_follows(wanted.sort, wanted.after))
+    for name, upwards in wanted.sort:
+        query = query.order_by(_sortable(name).asc() if upwards else _sortable(name).desc())
+    return _load(conn, conn.execute(query.limit(wanted.limit)).all())
+
+
+def change(conn: Connection, image_id: str, values: Mapping[str, Any], *, only_in: Iterable[str] = ()) -> bool:
+    """Set columns by the names of `Image`; with `only_in`, only in these statuses. Return whether it was done."""
+    query = sa.update(images).where(images.c.id == image_id, images.c.status != DELETED)
+    statuses = list(only_in)
+    if statuses:
+        query = query.where(images.c.status.in_(statuses))
+    return conn.execute(query.values(dict(values))).rowcount == 1
+
+
+def set_tags(conn: Connection, image_id: str, tags: Sequence[str]) -> None:
+    """Replace an image's tags."""
+    conn.execute(sa.delete(image_tags).where(image_tags.c.image_id == image_id))
+    _put_tags(conn, image_id, tags)
+
+
+def set_properties(conn: Connection, image_id: str, properties: Mapping[str, str]) -> None:
+    """Replace an image's properties."""
+    conn.execute(sa.delete(image_properties).where(image_properties.c.image_id == image_id))
+    _put_properties(conn, image_id, properties)
+
+
+def delete(conn: Connection, image_id: str, now: datetime) -> None:
+    """Mark an image deleted and drop what hung on it."""
+    conn.execute(
+        sa.update(images)
+        .where(images.c.id == image_id)
+        .values(status=DELETED, deleted_at=now, updated_at=now, name=None)
+    )
+    for table in (image_tags, image_properties, image_members):
+        conn.execute(sa.delete(table).where(table.c.image_id == image_id))
+
+
+def requeue_saving(conn: Connection, now: datetime) -> list[str]:
+    """Put every image that is being uploaded back to the queue; return their ids."""
+    ids = list(conn.execute(sa.select(images.c.id).where(images.c.status == SAVING)).scalars())
+    if ids:
+        conn.execute(
+            sa.update(images).where(images.c.status == SAVING).values(status=QUEUED, size=None, updated_at=now)
+        )
+    return ids
+
+
+def with_data(conn: Connection) -> set[str]:
+    """Return the ids of all images whose bytes are kept."""
+    query = sa.select(images.c.id).where(images.c.status.in_([ACTIVE, DEACTIVATED]))
+    return set(conn.execute(query).scalars())
+
+
+def member(conn: Connection, image_id: str, project_id: str) -> ImageMember | None:
+    """Return the membership of a project, if it has one."""
+    query = sa.select(image_members).where(
+        image_members.c.image_id == image_id, image_members.c.project_id == project_id
+    )
+    row = conn.execute(query).first()
+    return None if row is None else ImageMember(**row._mapping)
+
+
+def members(conn: Connection, image_id: str) -> list[ImageMember]:
+    """Return all members of an image, the oldest first."""
+    query = (
+        sa.select(image_members)
+        .where(image_members.c.image_id == image_id)
+        .order_by(image_members.c.created_at, image_members.c.project_id)
+    )
+    return [ImageMember(**row._mapping) for row in conn.execute(query)]
+
+
+def put_member(conn: Connection, new: ImageMember) -> None:
+    """Add a membership, or replace it."""
+    delete_member(conn, new.image_id, new.project_id)
+    conn.execute(
+        sa.insert(image_members).values(
+            image_id=new.image_id,
+            project_id=new.project_id,
+            status=new.status,
+            created_at=new.created_at,
+            updated_at=new.updated_at,
+        )
+    )
+
+
+def delete_member(conn: Connection, image_id: str, project_id: str) -> bool:
+    """Remove a membership; return whether there was one."""
+    query = sa.delete(image_members).where(
+        image_members.c.image_id == image_id, image_members.c.project_id == project_id
+    )
+    return conn.execute(query).rowcount == 1
+
+
+def _seen(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    own = images.c.owner == wanted.project_id if wanted.project_id is not None else sa.false()
+    offered = sa.exists().where(
+        image_members.c.image_id == images.c.id, image_members.c.project_id == (wanted.project_id or "")
+    )
+    if wanted.member_status != "all":
+        offered = offered.where(image_members.c.status == wanted.member_status)
+    taken_up = sa.and_(images.c.visibility == SHARED, offered.correlate(images))
+    found: list[sa.ColumnElement[bool]] = []
+    if not wanted.everything:
+        found.append(sa.or_(own, images.c.visibility.in_([PUBLIC, COMMUNITY]), taken_up))
+    if wanted.visibility is None:
+        found.append(sa.or_(own, images.c.visibility != COMMUNITY))
+    elif wanted.visibility != "all":
+        found.append(images.c.visibility == wanted.visibility)
+    return found
+
+
+def _sortable(name: str) -> sa.ColumnElement[Any]:
+    """A column without NULLs, which databases sort differently."""
+    if name in _TEXT:
+        return sa.func.coalesce(COLUMNS[name], "")
+    return sa.func.coalesce(COLUMNS[name], -1) if name == "size" else COLUMNS[name]
+
+
+def _follows(sort: Sequence[tuple[str, bool]], after: Image) -> sa.ColumnElement[bool]:
+    """What comes after an image in an order: greater in the first key, or equal there and greater in the next..."""
+    found: list[sa.ColumnElement[bool]] = []
+    equal: list[sa.ColumnElement[bool]] = []
+    for name, upwards in sort:
+        value = getattr(after, name)
+        if value is None:
+            value = "" if name in _TEXT else -1
+        column = _sortable(name)
+        found.append(sa.and_(*equal, column > value if upwards else column < value))
+        equal.append(column == value)
+    return sa.or_(*found)
+
+
+def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
+    ids = [row.id for row in rows]
+    tags: dict[str, list[str]] = {}
+    properties: dict[str, dict[str, str]] = {}
+    if ids:
+        by_tag = sa.select(image_tags).where(image_tags.c.image_id.in_(ids)).order_by(image_tags.c.tag)
+        for image_id, tag in conn.execute(by_tag):
+            tags.setdefault(image_id, []).append(tag)
+        by_name = sa.select(image_properties).where(image_properties.c.image_id.in_(ids))
+        for image_id, name, value in conn.execute(by_name.order_by(image_properties.c.name)):
+            properties.setdefault(image_id, {})[name] = value
+    return [
+        Image(**row._mapping, tags=tuple(tags.get(row.id, ())), properties=properties.get(row.id, {})) for row in rows
+    ]
+
+
+def _put_tags(conn: Connection, image_id: str, tags: Iterable[str]) -> None:
+    rows = [{"image_id": image_id, "tag": tag} for tag in dict.fromkeys(tags)]
+    if rows:
+        conn.execute(sa.insert(image_tags), rows)
+
+
+def _put_properties(conn: Connection, image_id: str, properties: Mapping[str, str]) -> None:
+    rows = [{"image_id": image_id, "name": name, "value": value} for name, value in properties.items()]
+    if rows:
+        conn.execute(sa.insert(image_properties), rows)

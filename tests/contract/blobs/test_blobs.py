@@ -1,0 +1,140 @@
+"""What every store of image bytes promises."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from floe.blobs.files import BLOCK, FileBlobs
+from floe.core.errors import Invalid, NotFound, TooLarge, Unavailable
+
+ID = "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f9"
+OTHER = "11111111-2222-4333-8444-555555555555"
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> FileBlobs:
+    return FileBlobs(tmp_path / "blobs")
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def whole(data: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in data])
+
+
+async def test_what_was_written_is_read(blobs: FileBlobs) -> None:
+    data = os.urandom(3 * BLOCK + 17)
+    stored = await blobs.write(ID, chunks(data[:5], b"", data[5 : BLOCK + 9], data[BLOCK + 9 :]), max_bytes=len(data))
+    assert stored.size == len(data)
+    assert stored.sha512 == hashlib.sha512(data).hexdigest()
+    assert stored.md5 == hashlib.md5(data).hexdigest()
+    assert await whole(blobs.read(ID)) == data
+    assert await whole(blobs.read(ID, BLOCK - 1, BLOCK + 5)) == data[BLOCK - 1 : 2 * BLOCK + 4]
+    assert await whole(blobs.read(ID, len(data) - 3)) == data[-3:]
+    path = blobs.path(ID)
+    assert path is not None
+    assert path.read_bytes() == data
+    assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_what_was_deleted_is_gone(blobs: FileBlobs) -> None:
+    await blobs.write(ID, chunks(b"x"), max_bytes=1)
+    await blobs.delete(ID)
+    await blobs.delete(ID)
+    assert blobs.path(ID) is None
+    with pytest.raises(NotFound):
+        blobs.read(ID)
+
+
+async def test_too_much_leaves_nothing(blobs: FileBlobs) -> None:
+    with pytest.raises(TooLarge, match="larger than 10 bytes"):
+        await blobs.write(ID, chunks(b"12345678", b"901"), max_bytes=10)
+    assert list(blobs.directory.iterdir()) == []
+
+
+async def test_a_source_that_breaks_leaves_nothing(blobs: FileBlobs) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(2 * BLOCK)
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):
+        await blobs.write(ID, broken(), max_bytes=1 << 30)
+    assert list(blobs.directory.iterdir()) == []
+
+
+async def test_a_cancelled_write_leaves_nothing(blobs: FileBlobs) -> None:
+    begun = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(BLOCK)
+            begun.set()
+
+    task = asyncio.create_task(blobs.write(ID, endless(), max_bytes=1 << 40))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(blobs.directory.iterdir()) == []
+
+
+async def test_a_store_that_cannot_grow_says_so_and_keeps_nothing(blobs: FileBlobs) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    kept = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (BLOCK, before[1]))
+    try:
+        with pytest.raises(Unavailable, match=r"could not write.*Nothing was kept"):
+            await blobs.write(ID, chunks(bytes(BLOCK), bytes(BLOCK)), max_bytes=1 << 30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, kept)
+    assert list(blobs.directory.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the machine has no /dev/full")
+async def test_a_full_disk_is_named(blobs: FileBlobs) -> None:
+    async def full() -> AsyncIterator[bytes]:
+        yield b"x"
+        with Path("/dev/full").open("wb", buffering=0) as device:
+            device.write(b"x")
+
+    with pytest.raises(Unavailable, match="store is full"):
+        await blobs.write(ID, full(), max_bytes=10)
+    assert list(blobs.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("ident", ["../../etc/passwd", "", ".", ID + "/x", "x" * 36, ID + "\n"])
+async def test_an_id_is_a_uuid_and_no_path(blobs: FileBlobs, ident: str) -> None:
+    with pytest.raises(Invalid, match="UUID"):
+        blobs.path(ident)
+    with pytest.raises(Invalid, match="UUID"):
+        await blobs.write(ident, chunks(b"x"), max_bytes=1)
+
+
+async def test_a_sweep_removes_what_nobody_wants_and_no_more(blobs: FileBlobs) -> None:
+    await blobs.write(ID, chunks(b"x"), max_bytes=1)
+    await blobs.write(OTHER, chunks(b"x"), max_bytes=1)
+    (blobs.directory / f"{OTHER}.{'0' * 32}.part").write_bytes(b"half")
+    (blobs.directory / "notes.txt").write_text("an operator's own")
+
+    swept: list[str] = []
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"y"
+        swept.extend(await blobs.sweep({ID}))
+
+    await blobs.write(ID, slow(), max_bytes=1)
+    assert swept == [OTHER, OTHER]
+    assert sorted(path.name for path in blobs.directory.iterdir()) == [ID, "notes.txt"]
+    assert await whole(blobs.read(ID)) == b"y"
