@@ -13,34 +13,33 @@ from floe.core.host_network import HostNetwork
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataAddress:
-    """Where guests of a network ask for metadata: a network namespace (None: the host's own) and an address."""
+    """Where guests of a network ask for metadata: a namespace (None: the host's own) and an address."""
 
     network_id: str
     namespace: str | None
     address: str
     port: int = 80
     namespace_id: int = 0
-    """Which namespace of that name it is: another number means that it was made anew, and so must the socket be."""
+    """Which namespace of that name it is: another number means it was made anew; so must the socket be."""
 
 
 class PortsFailure(HostFailure):
     """Some ports or networks of a host could not be made; all the others are as they should be.
 
-    `ports` and `networks` map the ids of those concerned to the reason, and a port is named, too, when its network
-    is. A caller whose own ids are not among them got what it wanted.
+    `ports` and `networks` map the ids of those concerned to the reason, and a port is named, too, when its
+    network is. A caller whose own ids are not among them got what it wanted.
     """
 
-    def __init__(
-        self, message: str, *, detail: str, ports: Mapping[str, str], networks: Mapping[str, str]
-    ) -> None:
+    def __init__(self, message: str, *, detail: str, ports: Mapping[str, str], networks: Mapping[str, str]) -> None:
         super().__init__(message, stage="ports", detail=detail)
         self.ports = dict(ports)
         self.networks = dict(networks)
 
 
 class DataPlane(Protocol):
-    """Makes the host's network what it should be. Shipped: `dataplane.linux.plane.LinuxPlane`, `dataplane.fake.FakePlane`.
+    """Makes the host's network what it should be.
 
+    Shipped: `dataplane.linux.plane.LinuxPlane`, `dataplane.fake.FakePlane`.
     All errors are `HostFailure` with stage `ports`.
     """
 
@@ -70,5 +69,5 @@ class DataPlane(Protocol):
         ...
 
     async def remove_all(self) -> None:
-        """Remove all that is Floe's from the host's network: devices, namespaces, rules, DHCP servers and files."""
+        """Remove all of Floe's from the host: devices, namespaces, rules, DHCP servers and their files."""
         ...

@@ -1,0 +1,101 @@
+"""A data plane in memory: it remembers what was applied, and fails or waits where it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from floe.core.host_network import HostNetwork
+from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
+from floe.dataplane.protocol import MetadataAddress, PortsFailure
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeScript:
+    """What goes wrong, and how long things take.
+
+    `faults` maps an id to the reason why it cannot be made: a port's, a network's (which takes its ports along),
+    or a tap's name. `failure` is raised by every `apply` and nothing is changed. `delay` seconds pass in each.
+    """
+
+    faults: dict[str, str] = field(default_factory=dict)
+    failure: Exception | None = None
+    delay: float = 0.0
+
+
+class FakePlane:
+    """Implements `DataPlane` without a network; `applied` is what the host looks like now."""
+
+    def __init__(self, script: FakeScript | None = None, sleep: Sleep = asyncio.sleep) -> None:
+        self.script = script or FakeScript()
+        self.applied = HostNetwork()
+        self.rounds = 0
+        """How many times `apply` was asked for."""
+        self._sleep = sleep
+
+    async def open(self) -> None:
+        """There is nothing to check."""
+
+    async def close(self) -> None:
+        """There is nothing to let go."""
+
+    async def apply(self, network: HostNetwork) -> None:
+        """Take `network` as it is, less what the script lets fail."""
+        self.rounds += 1
+        if self.script.delay:
+            await self._sleep(self.script.delay)
+        if self.script.failure is not None:
+            raise self.script.failure
+        sound, problems = sound_part(network)
+        faults = self.script.faults
+        networks = {
+            segment.network_id: reason
+            for segment in network.segments
+            if (reason := problems.get(segment.network_id) or faults.get(segment.network_id))
+        }
+        ports = {
+            port.port_id: reason
+            for port in network.ports
+            if (
+                reason := problems.get(port.port_id)
+                or faults.get(port.port_id)
+                or faults.get(port.tap)
+                or networks.get(port.network_id)
+            )
+        }
+        self.applied = HostNetwork(
+            generation=network.generation,
+            segments=tuple(segment for segment in sound.segments if segment.network_id not in networks),
+            ports=tuple(port for port in sound.ports if port.port_id not in ports),
+            groups=network.groups,
+        )
+        if ports or networks:
+            reasons = [*networks.values(), *ports.values()]
+            raise PortsFailure(
+                f"{len(ports)} port(s) and {len(networks)} network(s) of this host could not be made: {reasons[0]}",
+                detail="\n".join(reasons),
+                ports=ports,
+                networks=networks,
+            )
+
+    async def metadata_addresses(self) -> list[MetadataAddress]:
+        """Return an address per served segment, in no namespace: nothing but `metadata_socket` can listen there."""
+        return [
+            MetadataAddress(network_id=segment.network_id, namespace=None, address=METADATA_ADDRESS)
+            for segment in self.applied.segments
+            if served_subnets(segment)
+        ]
+
+    async def metadata_socket(self, address: MetadataAddress) -> socket.socket:
+        """Return a listening socket on the loopback, at a port that the kernel chooses."""
+        made = socket.create_server(("127.0.0.1", 0))
+        made.setblocking(False)
+        return made
+
+    async def remove_all(self) -> None:
+        """Forget everything."""
+        self.applied = HostNetwork()

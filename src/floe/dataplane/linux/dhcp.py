@@ -1,0 +1,134 @@
+"""What dnsmasq is told about a segment: its arguments and the files it reads again on SIGHUP."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from floe.core.host_network import HostPort, HostSegment, HostSubnet
+from floe.dataplane.checks import METADATA_ADDRESS, ipv4_address, ipv4_network, is_host_label, served_subnets
+from floe.dataplane.linux.names import INNER_DEVICE, short
+
+LEASE_SECONDS = 86400
+# A bound on memory, not on addresses: only ports that are in the hosts file get a lease at all.
+_LEASES = 65536
+# Names that dnsmasq would read as a lease time or a command where it expects a host name.
+_OTHER_MEANING = re.compile(r"[0-9]+[smhdw]?|infinite|ignore")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpFiles:
+    """The three files of a segment's dnsmasq, whole."""
+
+    hosts: str
+    options: str
+    names: str
+
+
+def arguments(segment: HostSegment, *, hosts: Path, options: Path, names: Path, pid_file: Path, user: str) -> list[str]:
+    """Return the command line of a segment's dnsmasq; it changes only where a restart is needed."""
+    domain = _domain(segment)
+    ranges = [
+        f"--dhcp-range=set:{_tag(subnet)},{network.network_address},static,{network.netmask},{LEASE_SECONDS}s"
+        for subnet in served_subnets(segment)
+        for network in [ipaddress.IPv4Network(subnet.cidr)]
+    ]
+    return [
+        "dnsmasq",
+        "--conf-file=/dev/null",
+        "--no-hosts",
+        "--no-resolv",
+        "--no-poll",
+        "--no-ping",
+        "--bind-interfaces",
+        f"--interface={INNER_DEVICE}",
+        "--except-interface=lo",
+        f"--user={user}",
+        f"--pid-file={pid_file}",
+        "--dhcp-authoritative",
+        "--leasefile-ro",
+        f"--dhcp-lease-max={_LEASES}",
+        f"--dhcp-hostsfile={hosts}",
+        f"--dhcp-optsfile={options}",
+        f"--dhcp-option-force=option:mtu,{segment.mtu}",
+        f"--addn-hosts={names}",
+        f"--domain={domain}",
+        f"--local=/{domain}/",
+        "--expand-hosts",
+        *ranges,
+    ]
+
+
+def files(segment: HostSegment, ports: Iterable[HostPort]) -> DhcpFiles:
+    """Return the files for a segment and its ports on this host."""
+    served = served_subnets(segment)
+    by_id = {subnet.subnet_id: subnet for subnet in served}
+    hosts: list[str] = []
+    names: list[str] = []
+    for port in ports:
+        leased: set[str] = set()
+        for entry in port.addresses:
+            address = ipv4_address(entry.address)
+            if address is None:
+                continue
+            label = host_label(port.hostname, address)
+            names.append(" ".join(dict.fromkeys([address, label, host_label("", address)])))
+            # DHCP can hand out one address per subnet and MAC; further ones are the guest's to configure.
+            if entry.subnet_id in by_id and entry.subnet_id not in leased:
+                leased.add(entry.subnet_id)
+                lease = host_label("", address) if _OTHER_MEANING.fullmatch(label) else label
+                hosts.append(f"{port.mac.lower()},{address},{lease}")
+    return DhcpFiles(
+        hosts=_lines(hosts),
+        options=_lines(line for subnet in served for line in _options(subnet)),
+        names=_lines(names),
+    )
+
+
+def host_label(hostname: str, address: str) -> str:
+    """Return the port's own name where it can be a DNS label, else one of its address (host-10-0-0-5)."""
+    label = hostname.split(".", maxsplit=1)[0].lower()
+    return label if is_host_label(label) else "host-" + address.replace(".", "-")
+
+
+def _options(subnet: HostSubnet) -> list[str]:
+    tag = f"tag:{_tag(subnet)}"
+    gateway = ipv4_address(subnet.gateway) if subnet.gateway else None
+    servers = [address for text in subnet.nameservers if (address := ipv4_address(text))]
+    routes = _routes(subnet, gateway)
+    return [
+        # Without a value the option is not sent; left out, dnsmasq would offer itself as the router.
+        f"{tag},option:router" + (f",{gateway}" if gateway else ""),
+        f"{tag},option:dns-server,{','.join(servers or [subnet.dhcp_address or ''])}",
+        # A client that takes option 121 ignores option 3 (RFC 3442): the default route is in both. 249 is
+        # the number that older Windows guests ask for.
+        f"{tag},option:classless-static-route,{routes}",
+        f"{tag},249,{routes}",
+    ]
+
+
+def _routes(subnet: HostSubnet, gateway: str | None) -> str:
+    """Return `destination,nexthop` pairs: metadata, the subnet's own routes, the default route."""
+    pairs = {f"{METADATA_ADDRESS}/32": subnet.dhcp_address or ""}
+    for route in subnet.routes:
+        destination, nexthop = ipv4_network(route.destination), ipv4_address(route.nexthop)
+        if destination is not None and nexthop is not None:
+            pairs.setdefault(str(destination), nexthop)
+    if gateway:
+        pairs.setdefault("0.0.0.0/0", gateway)
+    return ",".join(part for pair in pairs.items() for part in pair)
+
+
+def _domain(segment: HostSegment) -> str:
+    return segment.dns_domain.rstrip(".").lower()
+
+
+def _tag(subnet: HostSubnet) -> str:
+    return "s" + short(subnet.subnet_id)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,185 @@
+"""The DHCP and DNS servers of a host: a dnsmasq per segment, which outlives the process that started it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from floe.core.host_network import HostPort, HostSegment
+from floe.dataplane.linux import dhcp
+from floe.dataplane.linux.kernel import NAMESPACES
+from floe.dataplane.linux.names import namespace_name, short
+from floe.dataplane.linux.run import ports_failure, run
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 5.0
+
+
+class DhcpServers:
+    """Starts, tells and stops them. Each has a directory under `folder`, named by the short network id."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pids: dict[str, int] = {}
+        self._told: set[str] = set()
+        """Those that have certainly read their files as they are now."""
+
+    def find(self) -> None:
+        """Find the servers that earlier runs left, by their command lines."""
+        prefix = f"--pid-file={self._folder}{os.sep}".encode()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            for argument in _command_line(int(entry.name)):
+                if argument.startswith(prefix):
+                    key = Path(os.fsdecode(argument[len(prefix) :])).parts[0]
+                    self._pids[key] = int(entry.name)
+
+    def keys(self) -> set[str]:
+        """Return the short network ids for which there is a server or a directory."""
+        with contextlib.suppress(FileNotFoundError):
+            return {path.name for path in self._folder.iterdir()} | set(self._pids)
+        return set(self._pids)
+
+    def serves(self, network_id: str) -> bool:
+        """Say whether the segment's server is alive and in the segment's present namespace."""
+        key = short(network_id)
+        pid = self._pids.get(key)
+        if pid is None or not self._is_ours(pid, key):
+            return False
+        try:
+            inside = Path(f"/proc/{pid}/ns/net").stat().st_ino
+            return inside == (NAMESPACES / namespace_name(network_id)).stat().st_ino
+        except OSError:
+            return False
+
+    async def make(self, segment: HostSegment, ports: Sequence[HostPort]) -> None:
+        """Make the segment's server serve these ports: start it, tell it to read again, or leave it alone."""
+        key = short(segment.network_id)
+        place = self._folder / key
+        files = dhcp.files(segment, ports)
+        contents = {"hosts": files.hosts, "options": files.options, "names": files.names}
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            changed = [_write(place / name, text) for name, text in contents.items()]
+        except OSError as error:
+            raise ports_failure(f"DHCP files cannot be written in {place}: {error.strerror}.", str(error)) from error
+        argv = dhcp.arguments(
+            segment,
+            hosts=place / "hosts",
+            options=place / "options",
+            names=place / "names",
+            pid_file=place / "dnsmasq.pid",
+            user=_account(place),
+        )
+        pid = self._pids.get(key)
+        if pid is None or not self.serves(segment.network_id) or _command_line(pid) != _encoded(argv):
+            await self._end(key)
+            await self._start(segment.network_id, key, argv)
+        elif any(changed) or key not in self._told:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+        self._told.add(key)
+
+    async def stop(self, key: str) -> None:
+        """End a server and remove its files."""
+        await self._end(key)
+        shutil.rmtree(self._folder / key, ignore_errors=True)
+
+    async def _start(self, network_id: str, key: str, argv: list[str]) -> None:
+        """Start it in its namespace; it returns when it serves, having put itself in the background."""
+        name = namespace_name(network_id)
+        finished = await run(["nsenter", f"--net={NAMESPACES / name}", *argv], check=False)
+        if finished.code:
+            raise ports_failure(
+                f"DHCP of network {network_id} could not be started (dnsmasq, status {finished.code}).",
+                finished.err,
+            )
+        try:
+            self._pids[key] = int((self._folder / key / "dnsmasq.pid").read_text())
+        except (OSError, ValueError) as error:
+            raise ports_failure(f"DHCP of network {network_id} left no process id.", str(error)) from error
+        log.info("dnsmasq of network %s runs as process %d", network_id, self._pids[key])
+
+    async def _end(self, key: str) -> None:
+        self._told.discard(key)
+        pid = self._pids.pop(key, None)
+        if pid is None or not self._is_ours(pid, key):
+            return
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            # The id may have passed to another process before it was held fast.
+            if not self._is_ours(pid, key):
+                return
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            try:
+                await _ended(handle, _STOP_SECONDS)
+            except TimeoutError:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                await _ended(handle, _STOP_SECONDS)
+        except ProcessLookupError:
+            return
+        except TimeoutError:
+            raise ports_failure(f"dnsmasq (process {pid}) could not be ended.") from None
+        finally:
+            os.close(handle)
+
+    def _is_ours(self, pid: int, key: str) -> bool:
+        return f"--pid-file={self._folder / key / 'dnsmasq.pid'}".encode() in _command_line(pid)
+
+
+async def _ended(handle: int, seconds: float) -> None:
+    """Wait until the process behind a pidfd has ended."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(handle, ended.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    finally:
+        loop.remove_reader(handle)
+
+
+def _command_line(pid: int) -> list[bytes]:
+    """Return the arguments of a process; none where there is no such process, or it is a zombie."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return []
+
+
+def _encoded(argv: Sequence[str]) -> list[bytes]:
+    return [os.fsencode(argument) for argument in argv]
+
+
+def _write(path: Path, text: str) -> bool:
+    """Replace a file where it differs, readable by all, and say whether it did."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text() == text:
+            return False
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.chmod(0o644)
+    fresh.replace(path)
+    return True
+
+
+def _account(place: Path) -> str:
+    """Return whom dnsmasq becomes: its own account where that can read the files, else root."""
+    try:
+        pwd.getpwnam("dnsmasq")
+    except KeyError:
+        return "root"
+    open_to_all = all(folder.stat().st_mode & 0o001 for folder in (place, *place.parents))
+    return "dnsmasq" if open_to_all else "root"

@@ -1,0 +1,167 @@
+"""Which devices, addresses and namespaces to make or remove: what should be, compared with what is there."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from floe.core.host_network import HostNetwork, HostPort, HostSegment
+from floe.dataplane.checks import METADATA_ADDRESS, served_subnets
+from floe.dataplane.linux.names import (
+    INNER_DEVICE,
+    OWNER,
+    bridge_name,
+    dhcp_device,
+    namespace_name,
+    owns_device,
+    owns_namespace,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A network device as the kernel shows it; `master` names its bridge, `kind` is bridge, tun, veth ..."""
+
+    name: str
+    kind: str = ""
+    master: str = ""
+    mtu: int = 1500
+    up: bool = False
+    alias: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line for `ip -batch`, and the port or network that fails when it does."""
+
+    owner: str
+    text: str
+
+
+@dataclass(slots=True)
+class LinkPlan:
+    """What to do, in two batches: `before` the rules are in force, and `after`, when frames may flow."""
+
+    before: list[Line] = field(default_factory=list)
+    after: list[Line] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    """Names of devices and namespaces that go."""
+    renewed: list[str] = field(default_factory=list)
+    """Networks whose namespace is made anew, so that nothing is known of what is in it."""
+
+
+def plan(network: HostNetwork, devices: Mapping[str, Device], namespaces: frozenset[str]) -> LinkPlan:
+    """Return what turns the devices found into those of `network`; two empty batches when nothing differs."""
+    made = LinkPlan()
+    segments = {segment.network_id: segment for segment in network.segments}
+    served = {key: segment for key, segment in segments.items() if served_subnets(segment)}
+    wanted = {port.tap for port in network.ports}
+    wanted |= {bridge_name(network_id) for network_id in segments}
+    wanted |= {dhcp_device(network_id) for network_id in served}
+    for name, device in devices.items():
+        if owns_device(name, device.alias) and name not in wanted:
+            made.before.append(Line(owner=device.alias.removeprefix(OWNER), text=f"link del dev {name}"))
+            made.removed.append(name)
+    inner = {namespace_name(network_id) for network_id in served}
+    for name in sorted(namespaces):
+        if owns_namespace(name) and name not in inner:
+            made.before.append(Line(owner=name, text=f"netns del {name}"))
+            made.removed.append(name)
+    for segment in segments.values():
+        _bridge(made, segment, devices.get(bridge_name(segment.network_id)))
+    for segment in served.values():
+        _dhcp_end(made, segment, devices, namespaces)
+    for port in network.ports:
+        _tap(made, port, segments[port.network_id], devices.get(port.tap))
+    return made
+
+
+def addresses(segment: HostSegment, found: frozenset[str]) -> list[Line]:
+    """Return what gives the inner device of a segment's namespace its addresses, given those found (CIDRs)."""
+    name = namespace_name(segment.network_id)
+    inside = f"netns exec {name} ip addr"
+    wanted = {f"{METADATA_ADDRESS}/32": None}
+    for subnet in served_subnets(segment):
+        wanted[f"{subnet.dhcp_address}/{ipaddress.IPv4Network(subnet.cidr).prefixlen}"] = None
+    owner = segment.network_id
+    gone = [f"{inside} del {address} dev {INNER_DEVICE}" for address in sorted(found - wanted.keys())]
+    new = [f"{inside} add {address} dev {INNER_DEVICE}" for address in wanted if address not in found]
+    return [Line(owner=owner, text=text) for text in gone + new]
+
+
+def removal(devices: Mapping[str, Device], namespaces: frozenset[str]) -> list[Line]:
+    """Return what removes all of Floe's devices and namespaces from the host."""
+    return plan(HostNetwork(), devices, namespaces).before
+
+
+def _bridge(made: LinkPlan, segment: HostSegment, found: Device | None) -> None:
+    name, owner = bridge_name(segment.network_id), segment.network_id
+    if found is None:
+        # Ports forward at once (no learning pause), and the bridge itself keeps out: no address, no queries.
+        made.before.append(Line(owner=owner, text=f"link add name {name} type bridge forward_delay 0 mcast_snooping 0"))
+    elif found.kind != "bridge":
+        made.problems[owner] = f"Device {name} exists and is no bridge (kind {found.kind!r})."
+        return
+    if found is None or found.alias != OWNER + owner:
+        # The alias first and alone: a device that cannot have the rest must still be known as Floe's.
+        made.before.append(Line(owner=owner, text=f"link set dev {name} alias {OWNER}{owner}"))
+        made.before.append(Line(owner=owner, text=f"link set dev {name} addrgenmode none mtu {segment.mtu}"))
+    elif found.mtu != segment.mtu:
+        made.before.append(Line(owner=owner, text=f"link set dev {name} mtu {segment.mtu}"))
+    if found is None or not found.up:
+        made.before.append(Line(owner=owner, text=f"link set dev {name} up"))
+
+
+def _dhcp_end(made: LinkPlan, segment: HostSegment, devices: Mapping[str, Device], namespaces: frozenset[str]) -> None:
+    """Connect the segment's namespace by a veth pair.
+
+    Where one of the two is missing both are made anew: servers inside are bound to the device that went.
+    """
+    owner, bridge = segment.network_id, bridge_name(segment.network_id)
+    outer, inner = dhcp_device(owner), namespace_name(owner)
+    found = devices.get(outer)
+    mtu = segment.mtu
+    inside = f"netns exec {inner} ip link set dev"
+    texts: list[str] = []
+    if found is None or inner not in namespaces:
+        made.renewed.append(owner)
+        if found is not None:
+            texts.append(f"link del dev {outer}")
+            found = None
+        if inner in namespaces:
+            texts.append(f"netns del {inner}")
+        texts += [
+            f"netns add {inner}",
+            f"link add name {outer} mtu {mtu} type veth peer name {INNER_DEVICE} mtu {mtu} netns {inner}",
+            f"link set dev {outer} alias {OWNER}{owner} addrgenmode none",
+            f"{inside} lo up",
+            f"{inside} {INNER_DEVICE} addrgenmode none up",
+        ]
+    elif found.mtu != mtu:
+        texts += [f"link set dev {outer} mtu {mtu}", f"{inside} {INNER_DEVICE} mtu {mtu}"]
+    made.before += [Line(owner=owner, text=text) for text in texts]
+    if found is None or found.master != bridge or not found.up:
+        made.after.append(Line(owner=owner, text=f"link set dev {outer} master {bridge} up"))
+
+
+def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | None) -> None:
+    """Make the tap, or take a tap or veth end of that name which is there and on nobody else's bridge."""
+    name, owner, bridge = port.tap, port.port_id, bridge_name(port.network_id)
+    if found is not None:
+        ours = found.alias.startswith(OWNER)
+        if found.kind not in ("tun", "veth") or (found.master and not ours):
+            where = f" on {found.master}" if found.master else ""
+            made.problems[owner] = f"Device {name} exists and is not Floe's (kind {found.kind!r}{where})."
+            return
+    if found is None:
+        made.before.append(Line(owner=owner, text=f"tuntap add dev {name} mode tap"))
+    if found is None or found.alias != OWNER + owner:
+        # The alias first and alone: a device that cannot have the rest must still be known as Floe's.
+        made.before.append(Line(owner=owner, text=f"link set dev {name} alias {OWNER}{owner}"))
+        made.before.append(Line(owner=owner, text=f"link set dev {name} addrgenmode none mtu {segment.mtu}"))
+    elif found.mtu != segment.mtu:
+        made.before.append(Line(owner=owner, text=f"link set dev {name} mtu {segment.mtu}"))
+    if found is None or found.master != bridge or not found.up:
+        made.after.append(Line(owner=owner, text=f"link set dev {name} master {bridge} up"))

@@ -1,0 +1,55 @@
+"""How Floe names what it makes on a host.
+
+Names are derived from ids, so that any run finds what an earlier one made; nothing a tenant chose is ever part
+of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from floe.core.ids import is_uuid
+
+OWNER = "floe:"
+"""Begins the alias of each device that is Floe's; the id of its port or network follows."""
+BRIDGE_PREFIX = "fbr"
+DHCP_PREFIX = "fdh"
+NAMESPACE_PREFIX = "fdhcp-"
+INNER_DEVICE = "dh0"
+"""The end of the veth pair inside the DHCP namespace."""
+
+_OWN_NAME = re.compile(rf"({BRIDGE_PREFIX}|{DHCP_PREFIX})[0-9a-f]{{11}}")
+_OWN_NAMESPACE = re.compile(rf"{NAMESPACE_PREFIX}[0-9a-f]{{11}}")
+
+
+def short(ident: str, length: int = 11) -> str:
+    """Return the first hex digits of a UUID, or of the hash of any other id."""
+    if is_uuid(ident):
+        return ident.replace("-", "").lower()[:length]
+    return hashlib.sha256(ident.encode()).hexdigest()[:length]
+
+
+def bridge_name(network_id: str) -> str:
+    """Return the name of a segment's bridge."""
+    return BRIDGE_PREFIX + short(network_id)
+
+
+def dhcp_device(network_id: str) -> str:
+    """Return the name of the veth end that connects a segment's DHCP namespace to its bridge."""
+    return DHCP_PREFIX + short(network_id)
+
+
+def namespace_name(network_id: str) -> str:
+    """Return the name of a segment's DHCP and metadata namespace."""
+    return NAMESPACE_PREFIX + short(network_id)
+
+
+def owns_device(name: str, alias: str) -> bool:
+    """Say whether a device is Floe's."""
+    return alias.startswith(OWNER) or _OWN_NAME.fullmatch(name) is not None
+
+
+def owns_namespace(name: str) -> bool:
+    """Say whether a network namespace is Floe's."""
+    return _OWN_NAMESPACE.fullmatch(name) is not None

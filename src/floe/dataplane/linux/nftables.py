@@ -1,0 +1,294 @@
+"""The packet filter of a host as one atomic nft script: anti-spoofing and stateful security groups.
+
+Two tables, both Floe's alone:
+
+- `bridge floe` sees every frame that enters or leaves a tap. It drops what a guest may not send (another's
+  MAC, IPv4 or ARP address, DHCP server replies, anything but IPv4 and ARP), keeps guests and the host's own
+  stack apart, and marks what remains with the number of the port it comes from, then of the port it goes to.
+- `inet floe` sees the same IPv4 packets through br_netfilter, with connection tracking in a zone per segment,
+  so that equal addresses in different networks never meet. There the security groups decide, by mark.
+
+The data plane is IPv4 only: IPv6 from a guest or to it is dropped (except at ports without port security,
+which pass whatever comes), and rules with ethertype IPv6 give nothing.
+
+Connection tracking lets pass only replies and what is related. Packets in a connection's own direction are
+judged by the rules one by one, so a rule that is revoked, or a port that is removed, ends the connections it
+allowed at once, with no entry to flush.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from floe.core.host_network import GroupRule, HostGroup, HostNetwork, HostPort, HostSegment
+from floe.dataplane.checks import METADATA_ADDRESS, ipv4_network, is_mac, served_subnets
+from floe.dataplane.linux.names import BRIDGE_PREFIX, bridge_name, short
+
+TABLES = (("bridge", "floe"), ("inet", "floe"))
+
+# Protocols that a security group rule may name, as the Network API lists them (IPv6's own left out).
+PROTOCOLS = {
+    "ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "icmp": 1, "igmp": 2, "ipip": 4, "ospf": 89,
+    "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112,
+}  # fmt: skip
+_WITH_PORTS = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
+_ICMP = 1
+_ZONES = 65535
+
+
+def removal() -> str:
+    """Return the script that removes all of Floe's rules, and succeeds where there are none."""
+    return "".join(f"table {family} {name}\ndelete table {family} {name}\n" for family, name in TABLES)
+
+
+def ruleset(network: HostNetwork) -> str:
+    """Return the script that makes the host's rules those of `network`, whatever they were, in one go."""
+    if not network.segments:
+        return removal()
+    marks = port_marks(network.ports)
+    parts = [removal(), *_bridge_table(network, marks), *_inet_table(network, marks)]
+    return "\n".join(parts) + "\n"
+
+
+def port_marks(ports: Iterable[HostPort]) -> dict[str, int]:
+    """Return a packet mark for each port: made of its id, so that it stays as others come and go."""
+    marks: dict[str, int] = {}
+    taken = {0}
+    for port_id in sorted(port.port_id for port in ports):
+        mark = int(short(port_id, 8), 16) if short(port_id, 8) else 1
+        while mark in taken:
+            mark = (mark + 1) % 2**32
+        taken.add(mark)
+        marks[port_id] = mark
+    return marks
+
+
+def zone(segment: HostSegment) -> int:
+    """Return the segment's conntrack zone, 1 to 65535; tags beyond that share zones."""
+    return (segment.tag - 1) % _ZONES + 1
+
+
+# -- table bridge ---------------------------------------------------------------------------------------
+
+
+def _bridge_table(network: HostNetwork, marks: dict[str, int]) -> list[str]:
+    ports = network.ports
+    judged = [port for port in ports if port.up and port.port_security]
+    sources = {port.tap: f"jump src_{_key(port)}" for port in judged} | {p.tap: "drop" for p in ports if not p.up}
+    sinks = {port.tap: "jump ip_only" for port in judged} | {port.tap: "drop" for port in ports if not port.up}
+    return [
+        "table bridge floe {",
+        _set("taps", "ifname", [f'"{port.tap}"' for port in ports]),
+        _map("sources", "ifname", "verdict", {f'"{tap}"': verdict for tap, verdict in sources.items()}),
+        _map("sinks", "ifname", "verdict", {f'"{tap}"': verdict for tap, verdict in sinks.items()}),
+        _map("marks", "ifname", "mark", {f'"{port.tap}"': hex(marks[port.port_id]) for port in judged}),
+        _chain(
+            "prerouting",
+            "type filter hook prerouting priority -350; policy accept;",
+            ["iifname vmap @sources", "meta mark set iifname map @marks"],
+        ),
+        _chain(
+            "forward",
+            "type filter hook forward priority -350; policy accept;",
+            ["oifname vmap @sinks", "iifname @taps meta mark set 0", "meta mark set oifname map @marks"],
+        ),
+        # The host's own stack and its guests have nothing to say to each other.
+        _chain("input", "type filter hook input priority -350; policy accept;", ["iifname @taps drop"]),
+        _chain("output", "type filter hook output priority -350; policy accept;", ["oifname @taps drop"]),
+        _chain("ip_only", None, ["ether type { ip, arp } return", "drop"]),
+        *[_source_chain(port) for port in judged],
+        "}",
+    ]
+
+
+def _source_chain(port: HostPort) -> str:
+    """Return the chain that passes only frames with an address pair of the port."""
+    mac = port.mac.lower()
+    rules = [
+        f"ether saddr {mac} ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 return",
+        "ether type ip udp sport 67 drop",
+    ]
+    for source, networks in _pairs(port).items():
+        allowed = _braces(networks)
+        rules.append(f"ether saddr {source} ip saddr {allowed} return")
+        rules.append(f"ether saddr {source} arp saddr ether {source} arp saddr ip {allowed} return")
+    rules.append(f"ether saddr {mac} arp operation request arp saddr ether {mac} arp saddr ip 0.0.0.0 return")
+    rules.append("drop")
+    return _chain(f"src_{_key(port)}", None, rules)
+
+
+def _pairs(port: HostPort) -> dict[str, list[str]]:
+    """Return, by MAC, the IPv4 networks that the port may send from."""
+    found: dict[str, list[ipaddress.IPv4Network]] = {}
+    own = [(entry.address, port.mac) for entry in port.addresses]
+    for cidr, mac in (*own, *port.allowed_pairs):
+        parsed = ipv4_network(cidr)
+        if parsed is not None and is_mac(mac.lower()):
+            found.setdefault(mac.lower(), []).append(parsed)
+    return {mac: _collapsed(networks) for mac, networks in found.items()}
+
+
+# -- table inet -----------------------------------------------------------------------------------------
+
+
+def _inet_table(network: HostNetwork, marks: dict[str, int]) -> list[str]:
+    judged = [port for port in network.ports if port.up and port.port_security]
+    groups = {group.group_id: group for group in network.groups}
+    used = sorted({group for port in judged for group in port.groups})
+    segments = {segment.network_id: segment for segment in network.segments}
+    zones = {f'"{bridge_name(s.network_id)}"': str(zone(s)) for s in network.segments}
+    own = f'iifname != "{BRIDGE_PREFIX}*" return'
+    replies = [
+        "ct state related accept",
+        "ct direction reply ct state established accept",
+        "ct state invalid drop",
+    ]
+    lines = ["table inet floe {", *_member_sets(network, [groups[g] for g in used if g in groups])]
+    for way, key in (("from_port", "out"), ("to_port", "in")):
+        verdicts = {hex(marks[port.port_id]): f"jump {key}_{_key(port)}" for port in judged}
+        lines.append(_map(way, "mark", "verdict", verdicts))
+    lines += [
+        _chain(
+            "zones",
+            "type filter hook prerouting priority raw; policy accept;",
+            [f"ct zone set iifname map {_braces(f'{k} : {v}' for k, v in zones.items())}"],
+        ),
+        _chain(
+            "egress",
+            "type filter hook prerouting priority mangle; policy accept;",
+            [own, "meta mark 0 return", *replies, "meta mark vmap @from_port"],
+        ),
+        _chain(
+            "ingress",
+            "type filter hook forward priority filter; policy accept;",
+            [own, "meta mark 0 return", *replies, "meta mark vmap @to_port"],
+        ),
+    ]
+    for group_id in used:
+        rules = groups[group_id].rules if group_id in groups else ()
+        for direction, key in (("egress", "out"), ("ingress", "in")):
+            texts = [_rule(rule) for rule in rules if rule.direction == direction]
+            lines.append(_chain(f"{key}_sg_{short(group_id, 16)}", None, _unique(texts)))
+    for port in judged:
+        lines += _port_chains(port, segments[port.network_id])
+    return [*lines, "}"]
+
+
+def _port_chains(port: HostPort, segment: HostSegment) -> list[str]:
+    """Return the port's two chains: DHCP and metadata always, then its groups, then nothing more."""
+    servers = [subnet.dhcp_address for subnet in served_subnets(segment) if subnet.dhcp_address]
+    groups = sorted(set(port.groups))
+    outward = [
+        f"ip daddr {_braces(['255.255.255.255', *servers])} udp sport 68 udp dport 67 accept",
+        f"ip daddr {METADATA_ADDRESS} tcp dport 80 accept",
+        *[f"jump out_sg_{short(group, 16)}" for group in groups],
+        "drop",
+    ]
+    inward = [f"jump in_sg_{short(group, 16)}" for group in groups]
+    if servers:
+        inward.insert(0, f"ip saddr {_braces(servers)} udp sport 67 udp dport 68 accept")
+    return [
+        _chain(f"out_{_key(port)}", None, outward),
+        _chain(f"in_{_key(port)}", None, [*inward, "drop"]),
+    ]
+
+
+def _member_sets(network: HostNetwork, used: Sequence[HostGroup]) -> list[str]:
+    """Return a set for each group that some rule names as its remote."""
+    wanted = sorted({rule.remote_group for group in used for rule in group.rules if rule.remote_group})
+    groups = {group.group_id: group for group in network.groups}
+    sets = []
+    for group_id in wanted:
+        members: list[ipaddress.IPv4Network] = []
+        remote = groups[group_id].remote_members if group_id in groups else ()
+        here = [port for port in network.ports if group_id in port.groups]
+        local = [entry.address for port in here for entry in port.addresses]
+        paired = [cidr for port in here for cidr, _ in port.allowed_pairs]
+        for text in (*remote, *local, *paired):
+            parsed = ipv4_network(text)
+            if parsed is not None:
+                members.append(parsed)
+        sets.append(_set(f"sg_{short(group_id, 16)}", "ipv4_addr", _collapsed(members), flags="interval"))
+    return sets
+
+
+def _rule(rule: GroupRule) -> str | None:
+    """Return the match and verdict of one rule; None where it cannot match an IPv4 packet."""
+    if rule.ethertype != "IPv4":
+        return None
+    # Every rule must match IPv4 alone: the table is of family inet.
+    parts = ["meta nfproto ipv4"]
+    side = "saddr" if rule.direction == "ingress" else "daddr"
+    if rule.remote_group:
+        parts = [f"ip {side} @sg_{short(rule.remote_group, 16)}"]
+    elif rule.remote_cidr:
+        remote = ipv4_network(rule.remote_cidr)
+        if remote is None:
+            return None
+        if remote.prefixlen:
+            parts = [f"ip {side} {_network_text(remote)}"]
+    if rule.protocol is not None and rule.protocol.lower() != "any":
+        protocol = _protocol_match(rule)
+        if protocol is None:
+            return None
+        parts.append(protocol)
+    return " ".join(part for part in [*parts, "accept"] if part)
+
+
+def _protocol_match(rule: GroupRule) -> str | None:
+    name = (rule.protocol or "").lower()
+    number = PROTOCOLS.get(name)
+    if number is None:
+        if not name.isascii() or not name.isdigit() or int(name) > 255:
+            return None
+        number = int(name)
+    if number == 0:
+        return ""  # the API's "any protocol", as a number
+    low, high = rule.port_min, rule.port_max
+    if number == _ICMP and low is not None:
+        return f"icmp type {int(low)}" + (f" icmp code {int(high)}" if high is not None else "")
+    if number in _WITH_PORTS and (low is not None or high is not None):
+        first = int(low if low is not None else high or 0)
+        last = int(high if high is not None else first)
+        ports = str(first) if first == last else f"{first}-{last}"
+        return f"{_WITH_PORTS[number]} dport {ports}"
+    return f"ip protocol {number}"
+
+
+# -- text -----------------------------------------------------------------------------------------------
+
+
+def _key(port: HostPort) -> str:
+    return short(port.port_id, 16)
+
+
+def _collapsed(networks: Iterable[ipaddress.IPv4Network]) -> list[str]:
+    return [_network_text(network) for network in ipaddress.collapse_addresses(networks)]
+
+
+def _network_text(network: ipaddress.IPv4Network) -> str:
+    return str(network.network_address) if network.prefixlen == 32 else str(network)
+
+
+def _unique(texts: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text))
+
+
+def _braces(elements: Iterable[str]) -> str:
+    return "{ " + ", ".join(elements) + " }"
+
+
+def _set(name: str, kind: str, elements: Sequence[str], flags: str = "") -> str:
+    head = f"  set {name} {{\n    type {kind};\n" + (f"    flags {flags};\n" if flags else "")
+    return head + (f"    elements = {_braces(elements)};\n" if elements else "") + "  }"
+
+
+def _map(name: str, kind: str, value: str, elements: dict[str, str]) -> str:
+    body = f"    elements = {_braces(f'{k} : {v}' for k, v in elements.items())};\n" if elements else ""
+    return f"  map {name} {{\n    type {kind} : {value};\n{body}  }}"
+
+
+def _chain(name: str, hook: str | None, rules: Sequence[str]) -> str:
+    lines = ([hook] if hook else []) + list(rules)
+    return f"  chain {name} {{\n" + "".join(f"    {line}\n" for line in lines) + "  }"

@@ -1,0 +1,271 @@
+"""The data plane of a Linux host: bridges and taps, nftables, dnsmasq in namespaces. IPv4 only.
+
+Everything is made in the network namespace that the process is in. What is there is looked up afresh at each
+`apply`, so that whatever somebody changed behind our back is mended, and restarts need no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from floe.core.errors import HostFailure
+from floe.core.host_network import HostNetwork, HostSegment
+from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
+from floe.dataplane.linux import kernel, links, nftables
+from floe.dataplane.linux.dnsmasq import DhcpServers
+from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, short
+from floe.dataplane.linux.run import find_program, ports_failure, run
+from floe.dataplane.protocol import MetadataAddress, PortsFailure
+
+log = logging.getLogger(__name__)
+
+PROGRAMS = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "nsenter": "util-linux"}
+"""What must be installed, and the Debian package that brings it."""
+
+_BRIDGE_RULES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+_FAILED_LINE = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
+_BACKLOG = 128
+
+
+class LinuxPlane:
+    """Implements `DataPlane`. `state_dir` holds the DHCP servers' files; it is made when needed."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir.absolute() / "dhcp"
+        self._servers = DhcpServers(self._folder)
+        self._lock = asyncio.Lock()
+        self._wanted = HostNetwork()
+        self._next: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._complete: HostNetwork | None = None
+        """What the latest round made, if it made all of it."""
+        self._segments: tuple[HostSegment, ...] = ()
+        self._rules = ""
+        self._rules_generation = -1
+        self._addressed: dict[str, tuple[int, HostSegment]] = {}
+        """Per network: the namespace (inode) and segment for which the inner addresses are in place."""
+
+    async def open(self) -> None:
+        """Check programs and the bridge filter, and find the DHCP servers that run."""
+        for program, package in PROGRAMS.items():
+            if find_program(program) is None:
+                raise ports_failure(f"{program} is not installed on this host (Debian package {package}).")
+        try:
+            _filter_bridged_packets()
+        except FileNotFoundError:
+            if find_program("modprobe"):
+                await run(["modprobe", "br_netfilter"], check=False)
+        try:
+            _filter_bridged_packets()
+        except OSError as error:
+            raise ports_failure(
+                "Security groups need the kernel's br_netfilter, with net.bridge.bridge-nf-call-iptables=1.",
+                str(error),
+            ) from error
+        await asyncio.to_thread(self._servers.find)
+
+    async def close(self) -> None:
+        """Wait for the work under way; all that was made stays."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def apply(self, network: HostNetwork) -> None:
+        """Make the host look like `network`; calls that come while a round runs share the next one."""
+        self._wanted = network
+        if self._next is None:
+            self._next = asyncio.create_task(self._round(), name="data plane")
+            self._running.add(self._next)
+            self._next.add_done_callback(self._finished)
+        # A caller that gives up must not stop the round: it may be doing others' work, too.
+        await asyncio.shield(self._next)
+
+    async def metadata_addresses(self) -> list[MetadataAddress]:
+        """Return the metadata address of each segment that has its namespace."""
+        found = await asyncio.to_thread(kernel.namespaces)
+        return [
+            MetadataAddress(
+                network_id=segment.network_id,
+                namespace=name,
+                address=METADATA_ADDRESS,
+                namespace_id=found[name],
+            )
+            for segment in self._segments
+            if served_subnets(segment) and (name := namespace_name(segment.network_id)) in found
+        ]
+
+    async def metadata_socket(self, address: MetadataAddress) -> socket.socket:
+        """Return a listening socket; it keeps the namespace it was made in, whoever serves it."""
+
+        def listen() -> socket.socket:
+            return socket.create_server((address.address, address.port), backlog=_BACKLOG)
+
+        made = await kernel.in_namespace(address.namespace, listen) if address.namespace else listen()
+        made.setblocking(False)
+        return made
+
+    async def remove_all(self) -> None:
+        """Remove all of Floe's; raises `HostFailure` naming what could not be removed."""
+        async with self._lock:
+            self._complete, self._segments, self._rules_generation = None, (), -1
+            self._addressed.clear()
+            await asyncio.to_thread(self._servers.find)
+            for key in sorted(self._servers.keys()):
+                await self._servers.stop(key)
+            found = frozenset(kernel.namespaces())
+            failed = await self._batch(links.removal(kernel.devices(), found))
+            await run(["nft", "-f", "-"], text=nftables.removal())
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if failed:
+                raise ports_failure("Some devices could not be removed.", "\n".join(failed.values()))
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        # Every caller may have given up; the failure was logged where it happened.
+        if not task.cancelled():
+            task.exception()
+
+    async def _round(self) -> None:
+        async with self._lock:
+            self._next = None
+            try:
+                await self._converge(self._wanted)
+            except HostFailure as error:
+                log.warning("the host's network is not as it should be: %s %s", error.message, error.detail)
+                raise
+
+    async def _converge(self, network: HostNetwork) -> None:
+        """Look, compare, and do what differs; rules are in force before a new tap joins its bridge."""
+        unchanged = network == self._complete
+        self._complete = None
+        sound, problems = (network, {}) if unchanged else sound_part(network)
+        todo = links.plan(sound, kernel.devices(), frozenset(kernel.namespaces()))
+        problems |= todo.problems
+        for ident in todo.renewed:
+            self._addressed.pop(ident, None)
+        await self._stop_servers(sound)
+        problems |= await self._batch(todo.before)
+        problems |= await self._place_addresses(sound)
+        self._segments = sound.segments
+        await self._load_rules(self._rules if unchanged else nftables.ruleset(sound))
+        problems |= await self._batch([line for line in todo.after if line.owner not in problems])
+        problems |= await self._serve(sound, unchanged, frozenset(problems))
+        if todo.removed:
+            log.info("removed from the host's network: %s", ", ".join(todo.removed))
+        if problems:
+            raise _failure(network, problems)
+        self._complete = network
+
+    async def _batch(self, lines: Sequence[links.Line]) -> dict[str, str]:
+        """Run lines with one `ip`, each whatever became of the others; return the owners of the failed."""
+        if not lines:
+            return {}
+        text = "".join(f"{line.text}\n" for line in lines)
+        finished = await run(["ip", "-force", "-batch", "-"], text=text, check=False)
+        if finished.code == 0:
+            return {}
+        numbers = [int(number) for number in _FAILED_LINE.findall(finished.err)]
+        if not numbers:
+            raise ports_failure(f"ip failed on this host (status {finished.code}).", finished.err)
+        devices, names = kernel.devices(), kernel.namespaces()
+        failed: dict[str, str] = {}
+        for line in (lines[number - 1] for number in numbers):
+            words = line.text.split()
+            if "del" in words[:2] and words[-1] not in devices and words[-1] not in names:
+                continue  # somebody else, or the kernel, was faster
+            failed.setdefault(line.owner, f"ip {line.text}: {finished.err}")
+        return failed
+
+    async def _place_addresses(self, network: HostNetwork) -> dict[str, str]:
+        """Give each new or changed segment's inner device its addresses."""
+        names = kernel.namespaces()
+        lines: list[links.Line] = []
+        placed: dict[str, tuple[int, HostSegment]] = {}
+        for segment in network.segments:
+            name = namespace_name(segment.network_id)
+            if not served_subnets(segment) or name not in names:
+                continue
+            state = (names[name], segment)
+            if self._addressed.get(segment.network_id) != state:
+                await kernel.in_namespace(name, _forward_nothing)
+                lines += links.addresses(segment, await _inner_addresses(name))
+            placed[segment.network_id] = state
+        failed = await self._batch(lines)
+        self._addressed = {key: state for key, state in placed.items() if key not in failed}
+        return failed
+
+    async def _load_rules(self, text: str) -> None:
+        """Load the rules where they differ from those in force, or somebody changed rules behind our back."""
+        before = kernel.rules_generation()
+        if text == self._rules and before == self._rules_generation:
+            return
+        await run(["nft", "-f", "-"], text=text, deadline=60)
+        after = kernel.rules_generation()
+        self._rules = text
+        # One transaction counts one; anything else means that somebody changed rules at the same time.
+        self._rules_generation = after if after == before + 1 else -1
+
+    async def _stop_servers(self, network: HostNetwork) -> None:
+        wanted = {short(segment.network_id) for segment in network.segments if served_subnets(segment)}
+        for key in sorted(self._servers.keys() - wanted):
+            await self._servers.stop(key)
+
+    async def _serve(self, network: HostNetwork, unchanged: bool, troubled: frozenset[str]) -> dict[str, str]:
+        """Make each segment's DHCP server serve its ports; those in trouble already are left alone."""
+        problems: dict[str, str] = {}
+        for segment in network.segments:
+            ident = segment.network_id
+            if not served_subnets(segment) or ident in troubled:
+                continue
+            if unchanged and self._servers.serves(ident):
+                continue
+            try:
+                await self._servers.make(segment, [port for port in network.ports if port.network_id == ident])
+            except HostFailure as error:
+                problems[ident] = f"{error.message} {error.detail}".strip()
+        return problems
+
+
+def _filter_bridged_packets() -> None:
+    """Let bridged IPv4 packets pass the inet tables; the setting is the network namespace's own."""
+    if _BRIDGE_RULES.read_text().strip() != "1":
+        _BRIDGE_RULES.write_text("1")
+
+
+def _forward_nothing() -> None:
+    """Inside a DHCP namespace: keep it from passing packets on, whatever it inherited from the host."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+
+
+async def _inner_addresses(namespace: str) -> frozenset[str]:
+    """Return the IPv4 addresses (as CIDRs) of a DHCP namespace's inner device."""
+    finished = await run(["ip", "-n", namespace, "-4", "-j", "addr", "show", "dev", INNER_DEVICE])
+    shown = json.loads(finished.out or "[]")
+    return frozenset(
+        f"{entry['local']}/{entry['prefixlen']}" for device in shown for entry in device.get("addr_info", ())
+    )
+
+
+def _failure(network: HostNetwork, problems: dict[str, str]) -> PortsFailure:
+    networks = {
+        segment.network_id: problems[segment.network_id]
+        for segment in network.segments
+        if segment.network_id in problems
+    }
+    ports = {ident: text for ident, text in problems.items() if ident not in networks}
+    for port in network.ports:
+        if port.network_id in networks:
+            ports.setdefault(port.port_id, networks[port.network_id])
+    first = next(iter(problems.values()))
+    return PortsFailure(
+        f"{len(ports)} port(s) and {len(networks)} network(s) of this host could not be made: {first}",
+        detail="\n".join(problems.values()),
+        ports=ports,
+        networks=networks,
+    )
