@@ -64,7 +64,8 @@ watched() {
 
 missing_packages() {
     local installed package
-    installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "$@" 2> /dev/null | sed -n 's/^ii *//p')
+    # dpkg-query fails for packages it has never heard of, and tells of the others all the same.
+    installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "$@" 2> /dev/null | sed -n 's/^ii *//p') || true
     for package in "$@"; do
         grep -qxF "$package" <<< "$installed" || echo "$package"
     done
@@ -75,7 +76,7 @@ setup_packages() {
     if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
         die "this machine has no apt; Floe's scripts know Debian 12 and Ubuntu. By hand it needs: ${PACKAGES[*]}"
     fi
-    if [ -z "$(find_python)" ]; then
+    if [ -x /usr/bin/python3 ] && [ -z "$(find_python)" ]; then
         # The distribution's default is too old (Ubuntu 22.04): take the newer one it also has.
         wanted+=(python3.11 python3.11-venv python3.11-dev)
     fi
