@@ -173,6 +173,8 @@ class HostNetworkState:
 
     def _forget_unused(self) -> None:
         networks = {port.network_id for port in self.ports.values()}
-        groups = {group for port in self.ports.values() for group in port.groups}
+        members = {group for port in self.ports.values() for group in port.groups}
+        rules = [rule for name, group in self.groups.items() if name in members for rule in group.rules]
+        groups = members | {rule.remote_group for rule in rules if rule.remote_group}
         self.segments = {k: v for k, v in self.segments.items() if k in networks}
         self.groups = {k: v for k, v in self.groups.items() if k in groups}

@@ -34,3 +34,9 @@ def put(conn: Connection, project_id: str, limits: Mapping[str, int]) -> None:
 def delete(conn: Connection, project_id: str, resources: frozenset[str]) -> None:
     """Go back to the defaults for these resources."""
     conn.execute(sa.delete(quotas).where(quotas.c.project_id == project_id, quotas.c.resource.in_(resources)))
+
+
+def owners(conn: Connection, resources: frozenset[str]) -> list[str]:
+    """Return the projects and classes that have a limit of their own for any of these resources."""
+    found = sa.select(quotas.c.project_id).where(quotas.c.resource.in_(resources)).distinct()
+    return [row[0] for row in conn.execute(found.order_by(quotas.c.project_id))]

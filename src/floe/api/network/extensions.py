@@ -1,0 +1,60 @@
+"""`/v2.0/extensions`: what is really there, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.api.kit import policy
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.routing import Route
+from floe.core.errors import NotFound
+
+_UPDATED = "2026-01-01T00:00:00-00:00"
+
+EXTENSIONS: dict[str, tuple[str, str]] = {
+    "agent": ("agent", "The agents of the hosts (read only)."),
+    "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may send from."),
+    "binding": ("Port Binding", "On which host a port is plugged (read only), and its vnic_type."),
+    "filter-validation": ("Filter parameters validation", "Unknown filters of lists are refused."),
+    "net-mtu": ("Network MTU", "The MTU of networks."),
+    "net-mtu-writable": ("Network MTU (writable)", "The MTU of networks may be set."),
+    "pagination": ("Pagination support", "Lists come in pages, with links."),
+    "port-security": ("Port Security", "Anti-spoofing and security groups may be turned off for a port."),
+    "port-security-groups-filtering": ("Port filtering on security groups", "Ports may be listed by security group."),
+    "project-id": ("project_id field enabled", "project_id may be used instead of tenant_id."),
+    "provider": ("Provider Network", "Administrators see how a network is made (read only)."),
+    "quotas": ("Quota management support", "Limits by project."),
+    "quota_details": ("Quota details management support", "What a project uses of its limits."),
+    "quota-check-limit": ("Quota engine limit check", "Limits under what is used are refused when asked for."),
+    "security-group": ("security-group", "Stateful filters for ports."),
+    "sorting": ("Sorting support", "Lists may be sorted by any filter's field."),
+    "standard-attr-description": ("standard-attr-description", "Descriptions."),
+    "standard-attr-revisions": ("Resource revision numbers", "Revision numbers, counted up by each change."),
+    "standard-attr-timestamp": ("Resource timestamps", "Times of creation and of the latest change."),
+}
+"""Alias -> name, description."""
+
+
+async def index(_call: Call) -> Reply:
+    """List extensions."""
+    return Reply(body={"extensions": [_show(alias) for alias in EXTENSIONS]})
+
+
+async def show(call: Call) -> Reply:
+    """Show an extension."""
+    alias = call.params["alias"]
+    if alias not in EXTENSIONS:
+        raise NotFound("extension", alias)
+    return Reply(body={"extension": _show(alias)})
+
+
+def _show(alias: str) -> dict[str, Any]:
+    name, description = EXTENSIONS[alias]
+    return {"alias": alias, "name": name, "description": description, "updated": _UPDATED, "links": []}
+
+
+ROUTES = (
+    Route("GET", "/v2.0/extensions", index, "get_extension"),
+    Route("GET", "/v2.0/extensions/{alias}", show, "get_extension"),
+)
+POLICIES: policy.Policies = {"get_extension": policy.authenticated}

@@ -1,0 +1,155 @@
+"""What each host's network should look like, read from the rows; and which hosts have to be told.
+
+A change that travels with a command (a spawn's ports) advances its host's generation quietly: see `fragment`. Any
+other change makes the generation wanted, and whoever made it calls `cloud.network_nudge()` after the commit; a
+conductor then sends `whole` to every host that is `stale`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from floe.core.host_network import (
+    GroupRule,
+    HostAddress,
+    HostGroup,
+    HostNetwork,
+    HostPort,
+    HostRoute,
+    HostSegment,
+    HostSubnet,
+)
+from floe.core.networks import Network, plain_name
+from floe.core.ports import DHCP_OWNER, Port, checked_hostname, tap_name
+from floe.core.security_groups import host_rule
+from floe.core.subnets import Subnet
+from floe.store import host_networks as rows
+from floe.store import networks, ports, security_groups, subnets
+from floe.store.engine import Connection
+
+
+def fragment(conn: Connection, host: str, port_ids: Sequence[str]) -> HostNetwork:
+    """Return what a host must know to plug these of its ports, at a generation counted up for it."""
+    generation = rows.advance(conn, host)
+    return _network(conn, host, generation, ports.on_host(conn, host, port_ids))
+
+
+def whole(conn: Connection, host: str) -> HostNetwork:
+    """Return all that should be on a host, at its wanted generation; a read."""
+    return _network(conn, host, rows.wanted(conn, host), ports.on_host(conn, host))
+
+
+def stale(conn: Connection) -> list[str]:
+    """Return the hosts that have to be sent their whole network."""
+    return rows.stale(conn)
+
+
+def applied(conn: Connection, host: str, generation: int) -> None:
+    """Record that a host answered to have that generation."""
+    rows.applied(conn, host, generation)
+
+
+def request(conn: Connection, host: str) -> None:
+    """Have a host sent its whole network: it has come back, or may have missed something."""
+    rows.want(conn, [host])
+
+
+def advance(conn: Connection, host: str) -> int:
+    """Count a host's generation up for a command that takes ports away, and return it."""
+    return rows.advance(conn, host)
+
+
+def touch_members(conn: Connection, group_ids: Iterable[str], except_host: str | None) -> bool:
+    """Members of these groups changed: have every host told that has a rule about them, but one. True if any has."""
+    groups = sorted(set(group_ids))
+    return bool(groups) and rows.want_where(conn, ports.hosts_that_refer(groups), except_host) > 0
+
+
+def touch_network(conn: Connection, network_id: str) -> bool:
+    """A network or its subnets changed: have the hosts told that have ports of it. True if any has."""
+    return rows.want_where(conn, ports.hosts_of_network(network_id), None) > 0
+
+
+def touch_group(conn: Connection, group_id: str) -> bool:
+    """A group's rules changed: have the hosts told that have ports in it. True if any has."""
+    return rows.want_where(conn, ports.hosts_of_group(group_id), None) > 0
+
+
+def touch_hosts(conn: Connection, hosts: Iterable[str]) -> None:
+    """Have these hosts told."""
+    rows.want(conn, hosts)
+
+
+def host_port(port: Port, network: Network) -> HostPort:
+    """Return a bound port as its host sees it."""
+    return HostPort(
+        port_id=port.id,
+        network_id=port.network_id,
+        server_id=port.server_id or "",
+        mac=port.mac,
+        tap=tap_name(port.id),
+        addresses=tuple(HostAddress(subnet_id=subnet, address=address) for subnet, address in port.fixed_ips),
+        hostname=checked_hostname(port.hostname),
+        up=port.up and network.up,
+        port_security=port.port_security,
+        groups=port.groups,
+        allowed_pairs=port.allowed_pairs,
+    )
+
+
+def _network(conn: Connection, host: str, generation: int, found: Sequence[Port]) -> HostNetwork:
+    if not found:
+        return HostNetwork(generation=generation)
+    network_ids = sorted({port.network_id for port in found})
+    known = networks.many(conn, network_ids)
+    return HostNetwork(
+        generation=generation,
+        segments=tuple(_segments(conn, known)),
+        ports=tuple(host_port(port, known[port.network_id]) for port in found),
+        groups=tuple(_groups(conn, host, {group for port in found for group in port.groups})),
+    )
+
+
+def _segments(conn: Connection, known: dict[str, Network]) -> list[HostSegment]:
+    dhcp = ports.addresses_of_owner(conn, known, DHCP_OWNER)
+    below: dict[str, list[HostSubnet]] = {network_id: [] for network_id in known}
+    for subnet in subnets.of_networks(conn, known):
+        below[subnet.network_id].append(_subnet(subnet, dhcp.get(subnet.id)))
+    return [
+        HostSegment(
+            network_id=network.id,
+            name=plain_name(network.name),
+            tag=network.tag,
+            mtu=network.mtu,
+            subnets=tuple(below[network.id]),
+        )
+        for network in known.values()
+    ]
+
+
+def _subnet(subnet: Subnet, dhcp_address: str | None) -> HostSubnet:
+    return HostSubnet(
+        subnet_id=subnet.id,
+        cidr=subnet.cidr,
+        gateway=subnet.gateway,
+        dhcp=subnet.dhcp and dhcp_address is not None,
+        dhcp_address=dhcp_address,
+        nameservers=subnet.nameservers,
+        routes=tuple(HostRoute(destination=target, nexthop=hop) for target, hop in subnet.routes),
+    )
+
+
+def _groups(conn: Connection, host: str, direct: set[str]) -> list[HostGroup]:
+    """Return the groups that ports are in, and those that their rules refer to."""
+    rules = security_groups.rules_of(conn, sorted(direct))
+    referred = {rule.remote_group for found in rules.values() for rule in found if rule.remote_group}
+    members = ports.members(conn, sorted(referred), host)
+    rules |= security_groups.rules_of(conn, sorted(referred - direct))
+    seen: list[HostGroup] = []
+    for group_id in sorted(rules):
+        applied_rules: tuple[GroupRule, ...] = tuple(
+            host_rule(rule) for rule in rules[group_id] if rule.ethertype == "IPv4"
+        )
+        remote = tuple(sorted(members.get(group_id, ())))
+        seen.append(HostGroup(group_id=group_id, rules=applied_rules, remote_members=remote))
+    return seen

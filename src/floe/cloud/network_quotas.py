@@ -1,0 +1,84 @@
+"""Network quotas of projects: read by themselves, set by administrators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from floe.cloud import quotas
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
+from floe.core.errors import Forbidden, Invalid
+from floe.core.quotas import NETWORK
+from floe.store import networks, ports, security_groups, subnets
+from floe.store import quotas as rows
+from floe.store.engine import Connection
+
+_USED = {
+    "network": networks.used,
+    "subnet": subnets.used,
+    "port": ports.used,
+    "security_group": security_groups.used,
+    "security_group_rule": security_groups.used_rules,
+}
+_RESOURCES = frozenset(NETWORK)
+_MOST = 2**31 - 1
+
+
+async def limits(cloud: Cloud, context: Context, project_id: str) -> dict[str, int]:
+    """Return a project's limits. Raises Forbidden for another's."""
+    _may_see(context, project_id)
+    return await cloud.db.read(lambda conn: _network(quotas.limits(conn, project_id)))
+
+
+async def defaults(cloud: Cloud, context: Context, project_id: str) -> dict[str, int]:
+    """Return the limits of a project for which nothing was set."""
+    _may_see(context, project_id)
+    return await cloud.db.read(lambda conn: _network(quotas.defaults(conn)))
+
+
+async def usage(cloud: Cloud, context: Context, project_id: str) -> dict[str, tuple[int, int]]:
+    """Return (limit, used) by resource. Raises Forbidden for another's."""
+    _may_see(context, project_id)
+
+    def look(conn: Connection) -> dict[str, tuple[int, int]]:
+        known = quotas.limits(conn, project_id)
+        return {name: (known[name], count(conn, project_id)) for name, count in _USED.items()}
+
+    return await cloud.db.read(look)
+
+
+async def every(cloud: Cloud) -> dict[str, dict[str, int]]:
+    """Return the limits of all projects that have any of their own, by project."""
+
+    def look(conn: Connection) -> dict[str, dict[str, int]]:
+        projects = [name for name in rows.owners(conn, _RESOURCES) if name != quotas.DEFAULT_CLASS]
+        return {project_id: _network(quotas.limits(conn, project_id)) for project_id in projects}
+
+    return await cloud.db.read(look)
+
+
+async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int]) -> dict[str, int]:
+    """Set limits of a project; -1 means none. Raises Invalid."""
+    for name, limit in asked.items():
+        if not -1 <= limit <= _MOST:
+            raise Invalid(f"Invalid input for {name}: {limit} must be between -1 (no limit) and {_MOST}.")
+
+    def change(conn: Connection) -> dict[str, int]:
+        rows.put(conn, project_id, asked)
+        return _network(quotas.limits(conn, project_id))
+
+    return await cloud.db.write(change)
+
+
+async def reset(cloud: Cloud, project_id: str) -> None:
+    """Go back to the defaults."""
+    await cloud.db.write(lambda conn: rows.delete(conn, project_id, _RESOURCES))
+
+
+def _network(found: Mapping[str, int]) -> dict[str, int]:
+    return {name: found[name] for name in NETWORK}
+
+
+def _may_see(context: Context, project_id: str) -> None:
+    if not context.is_admin and not context.owns(project_id):
+        raise Forbidden("Only an administrator may look at the quota of another project.")

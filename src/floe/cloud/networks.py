@@ -1,0 +1,151 @@
+"""Networks of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from floe.cloud import host_networks, network_room, subnets
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
+from floe.core.errors import Forbidden, NotFound, Unavailable
+from floe.core.listing import Listing
+from floe.core.networks import InUse, Network, checked_mtu, first_tag
+from floe.core.ports import DHCP_OWNER
+from floe.store import networks as rows
+from floe.store import ports
+from floe.store import subnets as subnet_rows
+from floe.store.engine import Connection
+
+PRIVATE, PRIVATE_CIDR = "private", "10.233.0.0/24"
+
+
+async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Network]:
+    """Make networks (name, description, up, shared, mtu, port_security, project_id), all of them or none.
+
+    Raises Invalid, Forbidden, NoRoom.
+    """
+
+    def make(conn: Connection) -> list[Network]:
+        return [make_in(conn, cloud, context, item) for item in asked]
+
+    return await cloud.db.write(make)
+
+
+def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Network:
+    """Make one network, on the caller's connection."""
+    project_id = network_room.owner(context, item.get("project_id"))
+    if item.get("shared"):
+        _may_share(context)
+    network_room.demand(conn, project_id, {"network": 1}, {"network": rows.used})
+    now, network_id = cloud.clock.now(), cloud.new_id()
+    tag = rows.free_tag(conn, first_tag(network_id))
+    if tag is None:
+        raise Unavailable("No tenant network is available for allocation: all network tags are in use.")
+    network = Network(
+        id=network_id,
+        project_id=project_id,
+        name=item.get("name") or "",
+        description=item.get("description") or "",
+        up=item.get("up", True),
+        shared=item.get("shared", False),
+        mtu=checked_mtu(item.get("mtu"), cloud.settings.default_mtu),
+        tag=tag,
+        port_security=item.get("port_security", True),
+        created_at=now,
+        updated_at=now,
+    )
+    rows.insert(conn, network)
+    return network
+
+
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Network]:
+    """Return the caller's networks and the shared ones."""
+    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing))
+
+
+async def show(cloud: Cloud, context: Context, network_id: str) -> Network:
+    """Return a network. Raises NotFound."""
+    return await cloud.db.read(lambda conn: _get(conn, context, network_id))
+
+
+async def update(cloud: Cloud, context: Context, network_id: str, asked: Mapping[str, Any]) -> Network:
+    """Change a network. Raises NotFound, Forbidden, Invalid, InUse."""
+
+    def change(conn: Connection) -> tuple[Network, bool]:
+        network = _own(conn, context, network_id)
+        changes = dict(asked)
+        if "mtu" in changes:
+            changes["mtu"] = checked_mtu(changes["mtu"], cloud.settings.default_mtu)
+        if changes.get("shared", network.shared) != network.shared:
+            _may_share(context)
+            foreign = ports.foreign_in_network(conn, network_id, network.project_id)
+            if network.shared and foreign:
+                raise InUse(
+                    f"Unable to reconfigure sharing settings for network {network_id}: {foreign} port(s) of other"
+                    " projects use it."
+                )
+        rows.update(conn, network_id, changes, cloud.clock.now())
+        touched = bool({"mtu", "up"} & changes.keys()) and host_networks.touch_network(conn, network_id)
+        return _get(conn, context, network_id), touched
+
+    changed, touched = await cloud.db.write(change)
+    if touched:
+        cloud.network_nudge()
+    return changed
+
+
+async def delete(cloud: Cloud, context: Context, network_id: str) -> None:
+    """Remove a network without ports, its subnets with it. Raises NotFound, Forbidden, InUse."""
+
+    def remove(conn: Connection) -> None:
+        network = _own(conn, context, network_id)
+        rows.update(conn, network_id, {}, cloud.clock.now())
+        users = ports.count_in_network(conn, network_id, DHCP_OWNER)
+        if users:
+            raise InUse(
+                f"Unable to complete operation on network {network_id}. There are one or more ports still in use on the"
+                f" network ({users})."
+            )
+        dhcp = ports.with_owner(conn, network_id, DHCP_OWNER)
+        if dhcp is not None:
+            ports.delete(conn, [dhcp.id])
+        for subnet_id in network.subnet_ids:
+            subnet_rows.delete(conn, subnet_id)
+        rows.delete(conn, network_id)
+
+    await cloud.db.write(remove)
+
+
+async def bootstrap(cloud: Cloud, project_id: str) -> None:
+    """Give a project its first network, `private`, with one subnet, unless it has any network."""
+    context = Context(request_id="bootstrap", project_id=project_id)
+    if await cloud.db.read(lambda conn: rows.used(conn, project_id)):
+        return
+
+    def make(conn: Connection) -> None:
+        if not rows.used(conn, project_id):
+            network = make_in(conn, cloud, context, {"name": PRIVATE})
+            item = {"network_id": network.id, "name": f"{PRIVATE}-subnet", "cidr": PRIVATE_CIDR}
+            subnets.make_in(conn, cloud, context, item)
+
+    await cloud.db.write(make)
+
+
+def _may_share(context: Context) -> None:
+    if not context.is_admin:
+        raise Forbidden("Only an administrator may share a network with all projects.")
+
+
+def _get(conn: Connection, context: Context, network_id: str) -> Network:
+    found = rows.get(conn, network_id, network_room.scope(context))
+    if found is None:
+        raise NotFound("network", network_id)
+    return found
+
+
+def _own(conn: Connection, context: Context, network_id: str) -> Network:
+    network = _get(conn, context, network_id)
+    if not context.is_admin and not context.owns(network.project_id):
+        raise Forbidden(f"Only the owner of network {network_id} may change it.")
+    return network

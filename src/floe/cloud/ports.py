@@ -1,0 +1,239 @@
+"""Ports: those that users make and change, and (from `server_ports`) those that servers need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from floe.cloud import host_networks, network_room
+from floe.cloud.addresses import assign, insert_with_mac
+from floe.cloud.cloud import Cloud
+from floe.cloud.security_groups import ensure_default
+from floe.cloud.server_ports import activate, bind, of_servers, plan, release, unplug
+from floe.core import addresses
+from floe.core.context import Context
+from floe.core.errors import Conflict, Forbidden, NotFound
+from floe.core.listing import Listing
+from floe.core.networks import InUse, MacInUse, Network
+from floe.core.ports import ACTIVE, DHCP_OWNER, DOWN, Port, read_pairs
+from floe.store import addresses as address_rows
+from floe.store import networks, security_groups, subnets
+from floe.store import ports as rows
+from floe.store.engine import Connection
+
+__all__ = [
+    "activate", "bind", "create", "delete", "find", "of_servers", "plan", "release", "show", "unplug", "update",
+]  # fmt: skip
+
+
+async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Port]:
+    """Make ports, all of them or none.
+
+    Each names its network_id and may have name, description, up, mac, fixed_ips (pairs of subnet id and address, either
+    may be None), groups, port_security, allowed_pairs, device_id, device_owner, project_id. Raises NotFound, Invalid,
+    Forbidden, Conflict, NoRoom.
+    """
+    return await cloud.db.write(lambda conn: [_make(conn, cloud, context, item) for item in asked])
+
+
+async def find(
+    cloud: Cloud,
+    context: Context,
+    listing: Listing,
+    addressed: Mapping[str, Sequence[Any]] | None = None,
+    groups: Sequence[str] = (),
+) -> list[Port]:
+    """Return the caller's ports and all ports of the caller's networks."""
+    return await cloud.db.read(
+        lambda conn: rows.find(conn, network_room.scope(context), listing, addressed, groups)
+    )
+
+
+async def show(cloud: Cloud, context: Context, port_id: str) -> Port:
+    """Return a port. Raises NotFound."""
+    return await cloud.db.read(lambda conn: _get(conn, context, port_id))
+
+
+async def update(cloud: Cloud, context: Context, port_id: str, asked: Mapping[str, Any]) -> Port:
+    """Change a port, by the fields of `create`. Raises NotFound, Invalid, Forbidden, Conflict."""
+
+    def change(conn: Connection) -> tuple[Port, bool]:
+        port = _get(conn, context, port_id)
+        network = networks.many(conn, [port.network_id])[port.network_id]
+        _may_change(context, port, network)
+        changes = _changes(conn, context, port, network, asked)
+        if "fixed_ips" in asked:
+            _readdress(conn, port, asked["fixed_ips"])
+        if not rows.update(conn, port_id, changes, cloud.clock.now()):
+            raise MacInUse(f"The MAC address {changes['mac']} is in use on network {port.network_id}.")
+        changed = _get(conn, context, port_id)
+        return changed, _tell(conn, port, changed)
+
+    changed, touched = await cloud.db.write(change)
+    if touched:
+        cloud.network_nudge()
+    return changed
+
+
+async def delete(cloud: Cloud, context: Context, port_id: str) -> None:
+    """Remove a port. Raises NotFound; InUse while a server or DHCP uses it (delete the server, or the subnet)."""
+
+    def remove(conn: Connection) -> None:
+        port = _get(conn, context, port_id)
+        network = networks.many(conn, [port.network_id])[port.network_id]
+        _may_change(context, port, network)
+        if port.server_id is not None:
+            raise InUse(f"Port {port_id} is in use by server {port.server_id}; delete the server first.")
+        if port.device_owner == DHCP_OWNER:
+            raise InUse(f"Port {port_id} serves DHCP; it goes when its network's last subnet with DHCP goes.")
+        rows.delete(conn, [port_id])
+
+    await cloud.db.write(remove)
+
+
+def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Port:
+    project_id = network_room.owner(context, item.get("project_id"))
+    network = networks.get(conn, item["network_id"], network_room.scope(context))
+    if network is None:
+        raise NotFound("network", item["network_id"])
+    _may_choose(context, network, item)
+    network_room.demand(conn, project_id, {"port": 1}, {"port": rows.used})
+    now, port_id = cloud.clock.now(), cloud.new_id()
+    mac = addresses.mac_of(item["mac"]) if item.get("mac") else ""
+    port_security = item.get("port_security", network.port_security)
+    port = Port(
+        id=port_id,
+        network_id=network.id,
+        project_id=project_id,
+        name=item.get("name") or "",
+        description=item.get("description") or "",
+        mac=mac or addresses.mac_for(port_id),
+        up=item.get("up", True),
+        device_id=item.get("device_id") or "",
+        device_owner=item.get("device_owner") or "",
+        port_security=port_security,
+        groups=_new_groups(conn, cloud, project_id, item, port_security),
+        created_at=now,
+        updated_at=now,
+    )
+    if not mac:
+        port = insert_with_mac(conn, port)
+    elif not rows.insert(conn, port):
+        raise MacInUse(f"Unable to complete operation for network {network.id}. The mac address {mac} is in use.")
+    if item.get("allowed_pairs"):
+        _needs_port_security(port_security, "allowed_address_pairs")
+        rows.update(conn, port_id, {"allowed_pairs": read_pairs(item["allowed_pairs"], port.mac)}, now)
+    assign(conn, network.id, port_id, subnets.of_networks(conn, [network.id]), item.get("fixed_ips"))
+    return _get(conn, context, port_id)
+
+
+def _new_groups(
+    conn: Connection, cloud: Cloud, project_id: str, item: Mapping[str, Any], port_security: bool
+) -> tuple[str, ...]:
+    if item.get("groups"):
+        _needs_port_security(port_security, "security_groups")
+        return _known_groups(conn, project_id, item["groups"])
+    if "groups" in item or not port_security:
+        return ()
+    return (ensure_default(conn, cloud, project_id),)
+
+
+def _changes(
+    conn: Connection, context: Context, port: Port, network: Network, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the new values of the port's row. Raises Invalid, Forbidden, Conflict."""
+    _may_choose(context, network, asked)
+    plain = ("name", "description", "up", "device_id", "device_owner", "port_security")
+    changes: dict[str, Any] = {key: asked[key] for key in plain if key in asked}
+    tied = port.server_id is not None or port.device_owner == DHCP_OWNER
+    for key in ("device_id", "device_owner"):
+        if tied and changes.get(key, getattr(port, key)) != getattr(port, key):
+            raise InUse(f"Port {port.id} is bound ({port.device_owner} {port.device_id}); {key} cannot change.")
+    if asked.get("mac"):
+        mac = addresses.mac_of(asked["mac"])
+        if tied and mac != port.mac:
+            raise InUse(f"Port {port.id} is bound; its MAC address cannot change.")
+        changes["mac"] = mac
+    port_security = changes.get("port_security", port.port_security)
+    groups = port.groups
+    if "groups" in asked:
+        groups = _known_groups(conn, port.project_id, asked["groups"] or ())
+        changes["groups"] = groups
+    if groups and not port_security:
+        raise Conflict(
+            f"Port {port.id} has security groups; remove them before, or while, turning port_security_enabled off."
+        )
+    if "allowed_pairs" in asked:
+        changes["allowed_pairs"] = read_pairs(asked["allowed_pairs"] or (), changes.get("mac", port.mac))
+    if changes.get("allowed_pairs", port.allowed_pairs):
+        _needs_port_security(port_security, "allowed_address_pairs")
+    if "up" in changes and port.plugged:
+        changes["status"] = ACTIVE if changes["up"] else DOWN
+    return changes
+
+
+def _readdress(conn: Connection, port: Port, wanted: Sequence[tuple[str | None, str | None]]) -> None:
+    """Give the port other addresses; those it has and asks for again it keeps."""
+    if port.device_owner == DHCP_OWNER:
+        raise InUse(f"Port {port.id} serves DHCP; its addresses cannot change.")
+    below = subnets.of_networks(conn, [port.network_id])
+    address_rows.release(conn, port.id)
+    held = dict(port.fixed_ips)
+    kept = [(subnet, held.get(subnet or "") if address is None else address) for subnet, address in wanted]
+    assign(conn, port.network_id, port.id, below, kept)
+
+
+def _tell(conn: Connection, before: Port, after: Port) -> bool:
+    """Have the hosts told that the change concerns; True if there are any."""
+    if not before.plugged or before.host is None:
+        return False
+    seen = [(p.up, p.mac, p.fixed_ips, p.groups, p.allowed_pairs, p.port_security) for p in (before, after)]
+    if seen[0] == seen[1]:
+        return False
+    host_networks.touch_hosts(conn, [before.host])
+    if (before.fixed_ips, before.groups) != (after.fixed_ips, after.groups):
+        host_networks.touch_members(conn, {*before.groups, *after.groups}, before.host)
+    return True
+
+
+def _known_groups(conn: Connection, project_id: str, asked: Sequence[str]) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(asked))
+    known = security_groups.owned(conn, wanted, project_id) if wanted else set()
+    for group_id in wanted:
+        if group_id not in known:
+            raise NotFound("security group", group_id)
+    return wanted
+
+
+def _needs_port_security(port_security: bool, field: str) -> None:
+    if not port_security:
+        raise Conflict(f"{field} needs port security, which is off for this port (port_security_enabled).")
+
+
+def _may_choose(context: Context, network: Network, item: Mapping[str, Any]) -> None:
+    """Refuse what only a network's owner may decide, on a network that is shared with the caller."""
+    if str(item.get("device_owner") or "").startswith("network:") and not context.is_admin:
+        raise Forbidden("Only an administrator may make a port with a device_owner of 'network:'.")
+    if context.is_admin or context.owns(network.project_id):
+        return
+    named = any(address for _, address in item.get("fixed_ips") or ())
+    for field, chosen in (
+        ("mac_address", item.get("mac")),
+        ("fixed_ips (ip_address)", named),
+        ("port_security_enabled", "port_security" in item),
+        ("allowed_address_pairs", item.get("allowed_pairs")),
+    ):
+        if chosen:
+            raise Forbidden(f"Only the owner of network {network.id} may choose {field} on it.")
+
+
+def _may_change(context: Context, port: Port, network: Network) -> None:
+    if not (context.is_admin or context.owns(port.project_id) or context.owns(network.project_id)):
+        raise Forbidden(f"Only the owner of port {port.id} may change it.")
+
+
+def _get(conn: Connection, context: Context, port_id: str) -> Port:
+    found = rows.get(conn, port_id, network_room.scope(context))
+    if found is None:
+        raise NotFound("port", port_id)
+    return found

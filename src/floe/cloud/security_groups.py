@@ -1,0 +1,226 @@
+"""Security groups and rules of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from floe.cloud import host_networks, network_room
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
+from floe.core.errors import Conflict, Invalid, NotFound
+from floe.core.listing import Listing
+from floe.core.security_groups import (
+    DEFAULT,
+    DEFAULT_DESCRIPTION,
+    Group,
+    GroupInUse,
+    Rule,
+    RuleExists,
+    checked_rule,
+    default_rules,
+    new_group_rules,
+)
+from floe.store import ports
+from floe.store import security_groups as rows
+from floe.store.engine import Connection
+
+
+def ensure_default(conn: Connection, cloud: Cloud, project_id: str) -> str:
+    """Return the id of a project's default group, made now if it is not there; quotas do not hold for it."""
+    found = rows.default_id(conn, project_id)
+    if found is not None:
+        return found
+    group_id = cloud.new_id()
+    group = _group(cloud, group_id, project_id, DEFAULT, DEFAULT_DESCRIPTION, default_rules(group_id))
+    if rows.insert(conn, replace(group, default=True)):
+        return group_id
+    return rows.default_id(conn, project_id) or group_id
+
+
+async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """Make groups (name, description, project_id); each starts with rules that let everything out.
+
+    All of them or none. Raises Conflict for the name `default`, NoRoom.
+    """
+
+    def make(conn: Connection) -> list[Group]:
+        made = []
+        for item in asked:
+            project_id = network_room.owner(context, item.get("project_id"))
+            ensure_default(conn, cloud, project_id)
+            network_room.demand(conn, project_id, {"security_group": 1}, {"security_group": rows.used})
+            if item["name"].lower() == DEFAULT:
+                raise Conflict("The security group 'default' exists already; choose another name.")
+            group = _group(
+                cloud, cloud.new_id(), project_id, item["name"], item.get("description") or "", new_group_rules()
+            )
+            rows.insert(conn, group)
+            made.append(group)
+        return made
+
+    return await cloud.db.write(make)
+
+
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Group]:
+    """Return the groups the caller sees; the project's default group is made on the first look."""
+    project_id = context.project_id
+    if project_id is not None and await cloud.db.read(lambda conn: rows.default_id(conn, project_id)) is None:
+        await cloud.db.write(lambda conn: ensure_default(conn, cloud, project_id))
+    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing))
+
+
+async def show(cloud: Cloud, context: Context, group_id: str) -> Group:
+    """Return a group. Raises NotFound."""
+    return await cloud.db.read(lambda conn: _get(conn, context, group_id))
+
+
+async def update(cloud: Cloud, context: Context, group_id: str, changes: Mapping[str, Any]) -> Group:
+    """Change a group's name or description. Raises NotFound, Conflict."""
+
+    def change(conn: Connection) -> Group:
+        group = _get(conn, context, group_id)
+        name = changes.get("name", group.name)
+        if group.default and name != group.name:
+            raise Conflict("The default security group cannot be renamed.")
+        if not group.default and name.lower() == DEFAULT:
+            raise Conflict("The security group 'default' exists already; choose another name.")
+        rows.update(conn, group_id, changes, cloud.clock.now())
+        return _get(conn, context, group_id)
+
+    return await cloud.db.write(change)
+
+
+async def delete(cloud: Cloud, context: Context, group_id: str) -> None:
+    """Remove a group that no port uses, and the rules of others that refer to it. Raises NotFound, GroupInUse."""
+
+    def remove(conn: Connection) -> bool:
+        group = _get(conn, context, group_id)
+        if group.default and not context.is_admin:
+            raise GroupInUse(f"The default security group {group_id} cannot be removed.")
+        users = ports.in_group(conn, group_id)
+        if users:
+            raise GroupInUse(f"Security Group {group_id} in use: {users} port(s) are in it.")
+        touched = host_networks.touch_members(conn, [group_id], None)
+        rows.delete(conn, group_id)
+        return touched
+
+    if await cloud.db.write(remove):
+        cloud.network_nudge()
+
+
+async def create_rules(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Rule]:
+    """Add rules; each names its group (`group_id`), and belongs to the group's project.
+
+    Raises NotFound for a group the caller does not have, Invalid, RuleExists, NoRoom.
+    """
+
+    def make(conn: Connection) -> tuple[list[Rule], bool]:
+        made, touched = [], False
+        for item in asked:
+            rule = _new_rule(conn, cloud, context, item)
+            touched |= host_networks.touch_group(conn, rule.group_id)
+            made.append(rule)
+        return made, touched
+
+    made, touched = await cloud.db.write(make)
+    if touched:
+        cloud.network_nudge()
+    return made
+
+
+async def find_rules(cloud: Cloud, context: Context, listing: Listing) -> list[Rule]:
+    """Return the rules of the groups the caller sees."""
+    return await cloud.db.read(lambda conn: rows.find_rules(conn, network_room.scope(context), listing))
+
+
+async def show_rule(cloud: Cloud, context: Context, rule_id: str) -> Rule:
+    """Return a rule. Raises NotFound."""
+    return await cloud.db.read(lambda conn: _get_rule(conn, context, rule_id))
+
+
+async def delete_rule(cloud: Cloud, context: Context, rule_id: str) -> None:
+    """Remove a rule. Raises NotFound."""
+
+    def remove(conn: Connection) -> bool:
+        rule = _get_rule(conn, context, rule_id)
+        rows.delete_rule(conn, rule_id)
+        rows.update(conn, rule.group_id, {}, cloud.clock.now())
+        return host_networks.touch_group(conn, rule.group_id)
+
+    if await cloud.db.write(remove):
+        cloud.network_nudge()
+
+
+def of_project(conn: Connection, cloud: Cloud, project_id: str, asked: Sequence[str]) -> list[str]:
+    """Return the ids of a project's groups by name or id, as a create of a server names them.
+
+    Raises Invalid for an unknown one, Conflict for a name that several groups have.
+    """
+    default = ensure_default(conn, cloud, project_id)
+    if not asked:
+        return [default]
+    known = rows.named(conn, project_id, asked)
+    found: list[str] = []
+    for text in asked:
+        by_id = [group_id for group_id, _ in known if group_id == text]
+        matches = by_id or [group_id for group_id, name in known if name == text]
+        if not matches:
+            raise Invalid(f"Security group {text} not found for project {project_id}.")
+        if len(matches) > 1:
+            raise Conflict(f"Multiple security groups found matching '{text}'. Use an ID to be more specific.")
+        if matches[0] not in found:
+            found.append(matches[0])
+    return found
+
+
+def _new_rule(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Rule:
+    group = rows.get(conn, item["group_id"], network_room.scope(context))
+    if group is None:
+        raise NotFound("security group", item["group_id"])
+    checked = checked_rule(item)
+    remote = checked["remote_group"]
+    if remote is not None and not rows.owned(conn, [remote], network_room.scope(context)):
+        raise NotFound("security group", remote)
+    network_room.demand(conn, group.project_id, {"security_group_rule": 1}, {"security_group_rule": rows.used_rules})
+    now = cloud.clock.now()
+    rule = Rule(
+        id=cloud.new_id(), group_id=group.id, project_id=group.project_id, created_at=now, updated_at=now, **checked
+    )
+    if not rows.insert_rule(conn, rule):
+        raise RuleExists(f"Security group rule already exists. Rule id is {rows.same_rule(conn, rule)}.")
+    rows.update(conn, group.id, {}, now)
+    return rule
+
+
+def _group(
+    cloud: Cloud, group_id: str, project_id: str, name: str, description: str, rules: Sequence[Mapping[str, Any]]
+) -> Group:
+    now = cloud.clock.now()
+    return Group(
+        id=group_id,
+        project_id=project_id,
+        name=name,
+        description=description,
+        created_at=now,
+        updated_at=now,
+        rules=tuple(
+            Rule(id=cloud.new_id(), group_id=group_id, project_id=project_id, created_at=now, updated_at=now, **rule)
+            for rule in rules
+        ),
+    )
+
+
+def _get(conn: Connection, context: Context, group_id: str) -> Group:
+    found = rows.get(conn, group_id, network_room.scope(context))
+    if found is None:
+        raise NotFound("security group", group_id)
+    return found
+
+
+def _get_rule(conn: Connection, context: Context, rule_id: str) -> Rule:
+    found = rows.get_rule(conn, rule_id, network_room.scope(context))
+    if found is None:
+        raise NotFound("security group rule", rule_id)
+    return found

@@ -1,0 +1,312 @@
+"""The ports of servers: planned when a server is asked for, bound when it has a host, released with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from floe.cloud import host_networks, quotas, security_groups
+from floe.cloud.addresses import assign, insert_with_mac, subnet_holding
+from floe.cloud.cloud import Cloud
+from floe.core import addresses
+from floe.core.context import Context
+from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.host_network import HostPort
+from floe.core.networks import Network
+from floe.core.ports import BUILD, Port, ServerPort, checked_hostname
+from floe.core.quotas import demand
+from floe.core.subnets import Subnet
+from floe.store import addresses as address_rows
+from floe.store import networks, subnets
+from floe.store import ports as rows
+from floe.store import security_groups as group_rows
+from floe.store.engine import Connection
+
+Requested = Sequence[Mapping[str, Any]] | Literal["auto", "none"] | None
+
+
+def plan(
+    conn: Connection,
+    cloud: Cloud,
+    context: Context,
+    requested: Requested,
+    security_groups: Sequence[str],
+    servers: int = 1,
+) -> tuple[dict[str, Any], ...]:
+    """Check the networks and groups that a create asks for, and return its NICs as JSON-able objects for `bind`.
+
+    Entries of `requested` have uuid (a network's), port, fixed_ip, tag. None means the project's one network, or no
+    NIC where it has none. `servers` is how many are made alike. Raises Invalid, Conflict, OverQuota.
+    """
+    project_id = context.project_id or ""
+    groups = _groups(conn, cloud, project_id, security_groups)
+    if requested == "none":
+        return ()
+    if requested is None or requested == "auto":
+        only = _only_network(conn, project_id, auto=requested == "auto")
+        entries: list[dict[str, Any]] = [] if only is None else [{"uuid": only}]
+    else:
+        entries = [dict(entry) for entry in requested]  # type: ignore[arg-type]
+    if servers > 1 and any(entry.get("port") or entry.get("fixed_ip") for entry in entries):
+        raise Invalid("Invalid input for networks: several servers cannot share a port or a fixed IP; ask for one.")
+    found = _ports(conn, project_id, entries)
+    wanted = {entry["uuid"] for entry in entries if not entry.get("port") and entry.get("uuid")}
+    known = _networks(conn, context, wanted)
+    below = _subnets(conn, known)
+    nics = []
+    for entry in entries:
+        if entry.get("port"):
+            nics.append(_nic(found[entry["port"]], entry))
+        else:
+            nics.append(_new_nic(conn, context, known, below, entry, groups, bool(security_groups)))
+    new = sum(1 for nic in nics if nic["made"]) * servers
+    if new:
+        demand(quotas.limits(conn, project_id), {"port": (new, rows.used(conn, project_id))})
+    return tuple(nics)
+
+
+def bind(
+    conn: Connection,
+    cloud: Cloud,
+    *,
+    server_id: str,
+    project_id: str,
+    host: str,
+    zone: str,
+    hostname: str,
+    planned: Sequence[Mapping[str, Any]],
+) -> tuple[HostPort, ...]:
+    """Make and take the planned ports for a server on a host, with their addresses; a repeat finds them.
+
+    Raises Conflict (a port taken meanwhile, no address left), OverQuota.
+    """
+    if not planned:
+        return ()
+    there = {port.nic: port for port in rows.of_server(conn, server_id)}
+    network_ids = {nic["network_id"] for nic in planned}
+    known = networks.many(conn, network_ids)
+    lost = sorted(network_ids - known.keys())
+    if lost:
+        raise Conflict(f"Network {lost[0]} is gone.")
+    fresh = [nic for index, nic in enumerate(planned) if nic["made"] and index not in there]
+    if fresh:
+        demand(quotas.limits(conn, project_id), {"port": (len(fresh), rows.used(conn, project_id))})
+    below = _subnets(conn, known) if fresh else {}
+    binding = {
+        "server_id": server_id,
+        "device_id": server_id,
+        "device_owner": f"compute:{zone}",
+        "host": host,
+        "hostname": checked_hostname(hostname),
+        "plugged": True,
+        "status": BUILD,
+    }
+    bound, changed = [], set()
+    for index, nic in enumerate(planned):
+        port = there.get(index)
+        if port is not None and port.host == host and port.plugged:
+            bound.append(port)
+            continue
+        if port is not None:
+            if port.plugged and port.host:
+                host_networks.touch_hosts(conn, [port.host])
+            rows.update(conn, port.id, binding, cloud.clock.now())
+            port = replace(port, **binding)
+        elif nic["made"]:
+            port = _make(conn, cloud, project_id, nic, {**binding, "nic": index}, below[nic["network_id"]])
+        else:
+            port = _take(conn, cloud, nic, {**binding, "nic": index})
+        changed.update(port.groups)
+        bound.append(port)
+    host_networks.touch_members(conn, changed, host)
+    return tuple(host_networks.host_port(port, known[port.network_id]) for port in bound)
+
+
+def unplug(conn: Connection, server_id: str) -> dict[str, int]:
+    """Take a server's ports off their host, ahead of the command that destroys the guest.
+
+    Returns {host: generation} for that command (empty when nothing is plugged); the ports and their addresses
+    stay the server's until `release`.
+    """
+    groups = {group for port in rows.of_server(conn, server_id) if port.plugged for group in port.groups}
+    hosts = rows.unplug(conn, server_id)
+    for host in hosts:
+        host_networks.touch_members(conn, groups, host)
+    return {host: host_networks.advance(conn, host) for host in hosts}
+
+
+def release(conn: Connection, server_id: str) -> tuple[str, ...]:
+    """Remove the ports that Floe made for a server and give its user's own back; return the ids of all of them.
+
+    Ports that were still plugged make their host stale: it is sent its whole network.
+    """
+    found = rows.of_server(conn, server_id)
+    if not found:
+        return ()
+    plugged = [port for port in found if port.plugged and port.host]
+    for host in {port.host for port in plugged if port.host}:
+        host_networks.touch_members(conn, {group for port in plugged for group in port.groups}, host)
+        host_networks.touch_hosts(conn, [host])
+    made = [port.id for port in found if port.made]
+    own = [port.id for port in found if not port.made]
+    if made:
+        rows.delete(conn, made)
+    if own:
+        rows.untie(conn, own)
+    return tuple(port.id for port in found)
+
+
+def activate(conn: Connection, server_id: str) -> None:
+    """Note that a server's ports carry packets: their status becomes ACTIVE."""
+    rows.activate(conn, server_id)
+
+
+def of_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[ServerPort]]:
+    """Return the ports of many servers, in the order of their NICs; servers without ports have an empty list."""
+    return rows.seen_with_servers(conn, server_ids)
+
+
+def _groups(conn: Connection, cloud: Cloud, project_id: str, asked: Sequence[str]) -> list[str]:
+    return security_groups.of_project(conn, cloud, project_id, asked)
+
+
+def _only_network(conn: Connection, project_id: str, *, auto: bool) -> str | None:
+    usable = networks.usable(conn, project_id, 2)
+    if len(usable) > 1:
+        raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
+    if usable:
+        return usable[0].id
+    if auto:
+        raise Invalid("Unable to automatically allocate a network for the project: it has none; create one first.")
+    return None
+
+
+def _ports(conn: Connection, project_id: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, Port]:
+    asked = [entry["port"] for entry in entries if entry.get("port")]
+    if not asked:
+        return {}
+    found = rows.many(conn, asked)
+    for port_id in asked:
+        port = found.get(port_id)
+        if port is None or port.project_id != project_id:
+            raise Invalid(f"Port {port_id} could not be found.")
+        if port.server_id is not None or port.device_id:
+            raise Conflict(f"Port {port_id} is still in use.")
+        if asked.count(port_id) > 1:
+            raise Invalid(f"Invalid input for networks: port {port_id} is asked for more than once.")
+        if not port.fixed_ips:
+            raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")
+    return found
+
+
+def _networks(conn: Connection, context: Context, wanted: set[str]) -> dict[str, Network]:
+    known = networks.many(conn, wanted) if wanted else {}
+    for network_id in sorted(wanted):
+        network = known.get(network_id)
+        if network is None or not (network.shared or context.owns(network.project_id)):
+            raise Invalid(f"Network {network_id} could not be found.")
+    return known
+
+
+def _subnets(conn: Connection, known: Mapping[str, Network]) -> dict[str, list[Subnet]]:
+    below: dict[str, list[Subnet]] = {network_id: [] for network_id in known}
+    for subnet in subnets.of_networks(conn, known) if known else ():
+        below[subnet.network_id].append(subnet)
+    return below
+
+
+def _nic(port: Port, entry: Mapping[str, Any]) -> dict[str, Any]:
+    if entry.get("fixed_ip"):
+        raise Invalid("Invalid input for networks: a port brings its own addresses; leave fixed_ip out.")
+    if entry.get("uuid") and entry["uuid"] != port.network_id:
+        raise Invalid(f"Port {port.id} is not on network {entry['uuid']} but on {port.network_id}.")
+    return {
+        "network_id": port.network_id,
+        "port_id": port.id,
+        "fixed_ip": None,
+        "tag": entry.get("tag"),
+        "security_groups": list(port.groups),
+        "made": False,
+    }
+
+
+def _new_nic(
+    conn: Connection,
+    context: Context,
+    known: Mapping[str, Network],
+    below: Mapping[str, Sequence[Subnet]],
+    entry: Mapping[str, Any],
+    groups: Sequence[str],
+    groups_asked: bool,
+) -> dict[str, Any]:
+    network_id, fixed_ip = entry.get("uuid"), entry.get("fixed_ip")
+    if not network_id:
+        raise Invalid("Invalid input for networks: each entry needs the uuid of a network, or a port.")
+    network = known[network_id]
+    if not below[network_id]:
+        raise Invalid(f"Network {network_id} requires a subnet in order to boot instances on.")
+    if not network.port_security and groups_asked:
+        raise Invalid(f"Network {network_id} has port security off, so security groups cannot be applied.")
+    if fixed_ip:
+        if not context.is_admin and not context.owns(network.project_id):
+            raise Forbidden(f"Only the owner of network {network_id} may choose addresses in it.")
+        if subnet_holding(below[network_id], fixed_ip) is None:
+            cidrs = ", ".join(subnet.cidr for subnet in below[network_id])
+            raise Invalid(f"Fixed IP {fixed_ip} is not a valid ip address for network {network_id} ({cidrs}).")
+        if address_rows.taken(conn, network_id, addresses.number_of(fixed_ip)):
+            raise Invalid(f"Fixed IP address {fixed_ip} is already in use on network {network_id}.")
+    return {
+        "network_id": network_id,
+        "port_id": None,
+        "fixed_ip": fixed_ip,
+        "tag": entry.get("tag"),
+        "security_groups": list(groups) if network.port_security else [],
+        "made": True,
+        "port_security": network.port_security,
+    }
+
+
+def _make(
+    conn: Connection,
+    cloud: Cloud,
+    project_id: str,
+    nic: Mapping[str, Any],
+    binding: Mapping[str, Any],
+    below: Sequence[Subnet],
+) -> Port:
+    groups = _groups_left(conn, nic["security_groups"], project_id)
+    now, port_id, network_id = cloud.clock.now(), cloud.new_id(), nic["network_id"]
+    port = Port(
+        id=port_id,
+        network_id=network_id,
+        project_id=project_id,
+        mac=addresses.mac_for(port_id),
+        made=True,
+        port_security=nic["port_security"],
+        groups=groups,
+        created_at=now,
+        updated_at=now,
+        **binding,
+    )
+    port = insert_with_mac(conn, port)
+    given = assign(conn, network_id, port_id, below, [(None, nic["fixed_ip"])] if nic["fixed_ip"] else None)
+    return replace(port, fixed_ips=given)
+
+
+def _take(conn: Connection, cloud: Cloud, nic: Mapping[str, Any], binding: Mapping[str, Any]) -> Port:
+    port = rows.get(conn, nic["port_id"])
+    if port is None:
+        raise NotFound("port", nic["port_id"])
+    if not rows.take(conn, port.id, binding, cloud.clock.now()):
+        raise Conflict(f"Port {port.id} is still in use.")
+    return replace(port, **binding)
+
+
+def _groups_left(conn: Connection, group_ids: Sequence[str], project_id: str) -> tuple[str, ...]:
+    """Return the planned groups; Conflict if one was deleted since: the server must not run with fewer rules."""
+    left = group_rows.owned(conn, group_ids, project_id) if group_ids else set()
+    for group_id in group_ids:
+        if group_id not in left:
+            raise Conflict(f"Security group {group_id} is gone.")
+    return tuple(group_ids)

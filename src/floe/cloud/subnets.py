@@ -1,0 +1,182 @@
+"""Subnets, and the port of each network that DHCP, DNS and metadata answer at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
+from typing import Any
+
+from floe.cloud import host_networks, network_room
+from floe.cloud.addresses import assign, insert_with_mac
+from floe.cloud.cloud import Cloud
+from floe.core import addresses
+from floe.core.context import Context
+from floe.core.errors import Forbidden, Invalid, NotFound
+from floe.core.listing import Listing
+from floe.core.networks import InUse, Network, NoAddress
+from floe.core.ports import ACTIVE, DHCP_OWNER, Port
+from floe.core.subnets import Subnet, changed_subnet, new_subnet
+from floe.store import addresses as address_rows
+from floe.store import networks, ports
+from floe.store import subnets as rows
+from floe.store.engine import Connection
+
+
+async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Subnet]:
+    """Make subnets: network_id, cidr, and what `core.subnets.new_subnet` reads. All of them or none.
+
+    Raises NotFound for a network the caller does not see, Forbidden for one of another's, Invalid, Conflict, NoRoom.
+    """
+
+    def make(conn: Connection) -> tuple[list[Subnet], bool]:
+        made = [make_in(conn, cloud, context, item) for item in asked]
+        touched = [host_networks.touch_network(conn, network_id) for network_id in {s.network_id for s in made}]
+        return made, any(touched)
+
+    made, touched = await cloud.db.write(make)
+    if touched:
+        cloud.network_nudge()
+    return made
+
+
+def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Subnet:
+    """Make one subnet, on the caller's connection."""
+    network = networks.get(conn, item["network_id"], network_room.scope(context))
+    if network is None:
+        raise NotFound("network", item["network_id"])
+    asked = item.get("project_id") or (network.project_id if context.is_admin else None)
+    project_id = network_room.owner(context, asked)
+    if network.project_id != project_id and not context.is_admin:
+        raise Forbidden(f"Only the owner of network {network.id} may add subnets to it.")
+    plan = new_subnet(item)
+    networks.update(conn, network.id, {}, cloud.clock.now())
+    there = rows.of_networks(conn, [network.id])
+    other = addresses.overlapping(IPv4Network(plan.cidr), [subnet.cidr for subnet in there])
+    if other is not None:
+        raise Invalid(
+            f"Invalid input for cidr: requested subnet with cidr {plan.cidr} for network {network.id} overlaps with"
+            f" another subnet of it, {other}."
+        )
+    network_room.demand(conn, project_id, {"subnet": 1}, {"subnet": rows.used})
+    now = cloud.clock.now()
+    subnet = Subnet(
+        id=cloud.new_id(),
+        network_id=network.id,
+        project_id=project_id,
+        name=item.get("name") or "",
+        description=item.get("description") or "",
+        cidr=plan.cidr,
+        gateway=plan.gateway,
+        dhcp=plan.dhcp,
+        pools=plan.pools,
+        nameservers=plan.nameservers,
+        routes=plan.routes,
+        created_at=now,
+        updated_at=now,
+    )
+    rows.insert(conn, subnet)
+    if subnet.dhcp:
+        _serve_dhcp(conn, cloud, network, subnet)
+    return subnet
+
+
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Subnet]:
+    """Return the subnets of the networks the caller sees."""
+    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing))
+
+
+async def show(cloud: Cloud, context: Context, subnet_id: str) -> Subnet:
+    """Return a subnet. Raises NotFound."""
+    return await cloud.db.read(lambda conn: _get(conn, context, subnet_id))
+
+
+async def update(cloud: Cloud, context: Context, subnet_id: str, asked: Mapping[str, Any]) -> Subnet:
+    """Change a subnet, by the fields of `changed_subnet`. Raises NotFound, Forbidden, Invalid, Conflict."""
+
+    def change(conn: Connection) -> tuple[Subnet, bool]:
+        subnet = _own(conn, context, subnet_id)
+        changes = changed_subnet(subnet, asked)
+        rows.update(conn, subnet_id, changes, cloud.clock.now())
+        if changes.get("dhcp", subnet.dhcp) != subnet.dhcp:
+            network = networks.get(conn, subnet.network_id)
+            if network is not None and changes["dhcp"]:
+                _serve_dhcp(conn, cloud, network, subnet)
+            else:
+                _drop_dhcp(conn, subnet)
+        return _get(conn, context, subnet_id), host_networks.touch_network(conn, subnet.network_id)
+
+    changed, touched = await cloud.db.write(change)
+    if touched:
+        cloud.network_nudge()
+    return changed
+
+
+async def delete(cloud: Cloud, context: Context, subnet_id: str) -> None:
+    """Remove a subnet that no port has an address of. Raises NotFound, Forbidden, InUse."""
+
+    def remove(conn: Connection) -> bool:
+        subnet = _own(conn, context, subnet_id)
+        dhcp = ports.with_owner(conn, subnet.network_id, DHCP_OWNER)
+        own = None if dhcp is None else dhcp.id
+        users = [port_id for port_id, _ in address_rows.in_subnet(conn, subnet_id) if port_id != own]
+        if users:
+            raise InUse(
+                f"Unable to complete operation on subnet {subnet_id}: One or more ports have an IP allocation from this"
+                f" subnet ({len(users)})."
+            )
+        _drop_dhcp(conn, subnet)
+        rows.delete(conn, subnet_id)
+        networks.update(conn, subnet.network_id, {}, cloud.clock.now())
+        return host_networks.touch_network(conn, subnet.network_id)
+
+    if await cloud.db.write(remove):
+        cloud.network_nudge()
+
+
+def _serve_dhcp(conn: Connection, cloud: Cloud, network: Network, subnet: Subnet) -> None:
+    """Give the network's DHCP port, made now if need be, an address of the subnet."""
+    port = ports.with_owner(conn, network.id, DHCP_OWNER)
+    if port is None:
+        now, port_id = cloud.clock.now(), cloud.new_id()
+        port = Port(
+            id=port_id,
+            network_id=network.id,
+            project_id=network.project_id,
+            mac=addresses.mac_for(port_id),
+            status=ACTIVE,
+            device_id=f"dhcp-{network.id}",
+            device_owner=DHCP_OWNER,
+            port_security=False,
+            created_at=now,
+            updated_at=now,
+        )
+        port = insert_with_mac(conn, port)
+    if not any(held == subnet.id for held, _ in port.fixed_ips):
+        try:
+            assign(conn, network.id, port.id, [subnet], None)
+        except NoAddress:
+            raise NoAddress(f"Subnet {subnet.cidr} has no free address in its pools for DHCP to answer at.") from None
+
+
+def _drop_dhcp(conn: Connection, subnet: Subnet) -> None:
+    """Take the DHCP port's address of the subnet back, and the port with its last address."""
+    port = ports.with_owner(conn, subnet.network_id, DHCP_OWNER)
+    if port is None:
+        return
+    address_rows.release(conn, port.id, subnet.id)
+    if all(held == subnet.id for held, _ in port.fixed_ips):
+        ports.delete(conn, [port.id])
+
+
+def _get(conn: Connection, context: Context, subnet_id: str) -> Subnet:
+    found = rows.get(conn, subnet_id, network_room.scope(context))
+    if found is None:
+        raise NotFound("subnet", subnet_id)
+    return found
+
+
+def _own(conn: Connection, context: Context, subnet_id: str) -> Subnet:
+    subnet = _get(conn, context, subnet_id)
+    if not context.is_admin and not context.owns(subnet.project_id):
+        raise Forbidden(f"Only the owner of subnet {subnet_id} may change it.")
+    return subnet

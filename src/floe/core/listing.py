@@ -1,0 +1,21 @@
+"""What part of a list is asked for: filters, order, and a window after a marker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A thing is listed when, for every filtered field, its value is one of those given."""
+
+    filters: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    sort: tuple[tuple[str, bool], ...] = ()
+    """Fields in order, each with True for ascending."""
+    limit: int | None = None
+    marker: str | None = None
+    """The id of the last thing of the page before (of the page after, when `reverse`)."""
+    reverse: bool = False
+    """Page backwards; the things themselves stay in the order asked for."""

@@ -1,0 +1,84 @@
+"""Networks, and the ways in which the network surface refuses that compute does not know."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from floe.core.errors import Conflict, Invalid
+
+MIN_MTU = 68
+"""The least an IPv4 link may carry (RFC 791)."""
+MAX_TAG = 65535
+"""A tag is a VNI (24 bits) and a conntrack zone (16 bits)."""
+
+
+class InUse(Conflict):
+    """A network or subnet cannot go: something is in it."""
+
+    kind = "in_use"
+
+
+class AddressInUse(Conflict):
+    """The address asked for belongs to another port."""
+
+    kind = "address_in_use"
+
+
+class MacInUse(Conflict):
+    """The MAC address asked for belongs to another port of the network."""
+
+    kind = "mac_in_use"
+
+
+class NoAddress(Conflict):
+    """The subnets of a network have no free address."""
+
+    kind = "no_address"
+
+
+class NoRoom(Conflict):
+    """The project's network quota has no room; the network surface calls that a conflict (Neutron's 409)."""
+
+    kind = "over_quota"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network as the database holds it. `mtu` is in bytes."""
+
+    id: str
+    project_id: str
+    name: str = ""
+    description: str = ""
+    up: bool = True
+    shared: bool = False
+    mtu: int
+    tag: int
+    port_security: bool = True
+    """What new ports of the network get."""
+    subnet_ids: tuple[str, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+    revision: int = 0
+
+
+def checked_mtu(mtu: int | None, largest: int) -> int:
+    """Return the MTU asked for, the largest when none (or 0, Neutron's word for none) was. Raises Invalid."""
+    if not mtu:
+        return largest
+    if not MIN_MTU <= mtu <= largest:
+        raise Invalid(f"Invalid input for mtu: {mtu} must be between {MIN_MTU} and {largest}.")
+    return mtu
+
+
+def first_tag(network_id: str) -> int:
+    """Return where the search for a network's tag begins: spread, so that a deleted network's is not reused soon."""
+    return 1 + zlib.crc32(network_id.encode()) % MAX_TAG
+
+
+def plain_name(name: str) -> str:
+    """Return a name that is safe in any file or rule of a host."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:63]

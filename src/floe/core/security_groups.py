@@ -1,0 +1,184 @@
+"""Security groups: named sets of rules; what no rule admits is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from floe.core import addresses
+from floe.core.errors import Conflict, Invalid
+from floe.core.host_network import GroupRule
+
+DEFAULT = "default"
+DEFAULT_DESCRIPTION = "Default security group"
+
+PROTOCOLS: Mapping[str, int] = {
+    "ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "igmp": 2, "ip": 0, "ipip": 4,
+    "ipv6-encap": 41, "ipv6-frag": 44, "ipv6-icmp": 58, "icmpv6": 58, "ipv6-nonxt": 59, "ipv6-opts": 60,
+    "ipv6-route": 43, "ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136,
+    "vrrp": 112,
+}  # fmt: skip
+"""Names that Neutron takes, and their IANA numbers."""
+_WITH_PORTS = frozenset({6, 17, 33, 132, 136})
+_ICMP = frozenset({1, 58})
+_NFT_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
+
+
+class RuleExists(Conflict):
+    """The group has that very rule already."""
+
+    kind = "rule_exists"
+
+
+class GroupInUse(Conflict):
+    """Ports use the group."""
+
+    kind = "group_in_use"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule as the database holds it; the fields are those of the API reference."""
+
+    id: str
+    group_id: str
+    project_id: str
+    direction: str
+    ethertype: str = "IPv4"
+    protocol: str | None = None
+    port_min: int | None = None
+    port_max: int | None = None
+    remote_cidr: str | None = None
+    remote_group: str | None = None
+    description: str = ""
+    created_at: datetime
+    updated_at: datetime
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group as the database holds it."""
+
+    id: str
+    project_id: str
+    name: str
+    description: str = ""
+    default: bool = False
+    rules: tuple[Rule, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+    revision: int = 0
+
+
+def default_rules(group_id: str) -> tuple[dict[str, Any], ...]:
+    """Return what every project's first group starts with: all out, and in from its own members."""
+    rules: list[dict[str, Any]] = []
+    for ethertype in ("IPv4", "IPv6"):
+        rules.append({"direction": "ingress", "ethertype": ethertype, "remote_group": group_id})
+        rules.append({"direction": "egress", "ethertype": ethertype})
+    return tuple(checked_rule(rule) for rule in rules)
+
+
+def new_group_rules() -> tuple[dict[str, Any], ...]:
+    """Return what a group that a user makes starts with: all out."""
+    return tuple(checked_rule({"direction": "egress", "ethertype": ethertype}) for ethertype in ("IPv4", "IPv6"))
+
+
+def checked_rule(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a rule and return it complete. Raises Invalid, naming the field.
+
+    Keys: direction, ethertype, protocol, port_min, port_max, remote_cidr, remote_group, description.
+    """
+    direction, ethertype = asked["direction"], asked.get("ethertype") or "IPv4"
+    protocol = _protocol(asked.get("protocol"), ethertype)
+    low, high = asked.get("port_min"), asked.get("port_max")
+    _check_range(protocol, low, high)
+    remote_cidr, remote_group = asked.get("remote_cidr"), asked.get("remote_group")
+    if remote_cidr is not None and remote_group is not None:
+        raise Invalid("Only one of remote_ip_prefix and remote_group_id may be given, not both.")
+    if remote_cidr is not None:
+        remote_cidr = addresses.prefix_of(remote_cidr, ethertype, "remote_ip_prefix")
+    return {
+        "direction": direction,
+        "ethertype": ethertype,
+        "protocol": protocol,
+        "port_min": low,
+        "port_max": high,
+        "remote_cidr": remote_cidr,
+        "remote_group": remote_group,
+        "description": asked.get("description") or "",
+    }
+
+
+def fingerprint(rule: Mapping[str, Any]) -> str:
+    """Return a text that is the same for two rules of a group that mean the same."""
+    parts = [rule["direction"], rule["ethertype"], _number(rule["protocol"]), rule["port_min"], rule["port_max"]]
+    remote = rule["remote_cidr"]
+    parts += ["" if remote in {"0.0.0.0/0", "::/0"} else remote, rule["remote_group"]]
+    return "|".join("" if part is None else str(part) for part in parts)
+
+
+def host_rule(rule: Rule) -> GroupRule:
+    """Return the rule as a host applies it."""
+    number = _number(rule.protocol)
+    return GroupRule(
+        direction=rule.direction,
+        ethertype=rule.ethertype,
+        protocol=None if number is None else _NFT_NAMES.get(number, str(number)),
+        port_min=rule.port_min,
+        port_max=rule.port_max,
+        remote_cidr=rule.remote_cidr,
+        remote_group=rule.remote_group,
+    )
+
+
+def _protocol(asked: Any, ethertype: str) -> str | None:
+    if asked is None:
+        return None
+    text = str(asked).strip().lower()
+    if text in {"any", ""}:
+        return None
+    if text.isdecimal() and text.isascii() and int(text) <= 255:
+        text = str(int(text))
+    elif text not in PROTOCOLS:
+        known = ", ".join(sorted(PROTOCOLS))
+        raise Invalid(f"Invalid input for protocol: {asked!r} is not known; use any, 0 to 255, or one of {known}.")
+    if ethertype == "IPv4" and (text.startswith("ipv6-") or text == "icmpv6"):
+        raise Invalid(f"Invalid input for protocol: {text!r} needs ethertype IPv6 (it is IPv4).")
+    return text
+
+
+def _number(protocol: str | None) -> int | None:
+    """Return the IP protocol number; None for any, which `ip` and 0 mean too."""
+    if protocol is None:
+        return None
+    number = int(protocol) if protocol.isdecimal() else PROTOCOLS[protocol]
+    return None if protocol in {"ip", "0"} else number
+
+
+def _check_range(protocol: str | None, low: int | None, high: int | None) -> None:
+    if low is None and high is None:
+        return
+    number = _number(protocol)
+    if number in _ICMP:
+        for name, value in (("port_range_min (type)", low), ("port_range_max (code)", high)):
+            if value is not None and not 0 <= value <= 255:
+                raise Invalid(f"Invalid input for {name}: {value} must be between 0 and 255 for ICMP.")
+        if low is None:
+            raise Invalid(f"Invalid input for port_range_max: the ICMP code {high} needs a type in port_range_min.")
+        return
+    if number not in _WITH_PORTS:
+        raise Invalid(
+            f"Invalid input for port_range_min and port_range_max: they need protocol tcp, udp, sctp, dccp, udplite or"
+            f" icmp (protocol is {protocol or 'any'})."
+        )
+    if low is None or high is None:
+        raise Invalid("Invalid input for port_range_min and port_range_max: give both, or neither for all ports.")
+    for name, value in (("port_range_min", low), ("port_range_max", high)):
+        if not 1 <= value <= 65535:
+            raise Invalid(f"Invalid input for {name}: {value} must be between 1 and 65535.")
+    if low > high:
+        raise Invalid(f"Invalid input for port_range_min: {low} must not be greater than port_range_max ({high}).")

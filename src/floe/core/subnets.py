@@ -1,0 +1,147 @@
+"""Subnets: IPv4 ranges of a network, with the pools that ports get their addresses from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Network
+from typing import Any
+
+from floe.core import addresses
+from floe.core.addresses import Pool
+from floe.core.errors import Invalid
+
+MAX_NAMESERVERS = 5
+MAX_ROUTES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subnet:
+    """A subnet as the database holds it."""
+
+    id: str
+    network_id: str
+    project_id: str
+    name: str = ""
+    description: str = ""
+    cidr: str
+    gateway: str | None = None
+    dhcp: bool = True
+    pools: tuple[Pool, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    routes: tuple[tuple[str, str], ...] = ()
+    """(destination CIDR, next hop), handed to guests by DHCP."""
+    created_at: datetime
+    updated_at: datetime
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetPlan:
+    """The checked figures of a subnet."""
+
+    cidr: str
+    gateway: str | None
+    dhcp: bool
+    pools: tuple[Pool, ...]
+    nameservers: tuple[str, ...]
+    routes: tuple[tuple[str, str], ...]
+
+
+def new_subnet(asked: Mapping[str, Any]) -> SubnetPlan:
+    """Check what a create asks for and fill in the rest. Raises Invalid or Conflict.
+
+    `asked` may hold cidr, gateway (None: none; absent: the first host), dhcp, pools (pairs of text; absent: all but
+    the gateway), nameservers, routes.
+    """
+    cidr = addresses.subnet_cidr(asked["cidr"])
+    gateway: int | None = addresses.default_gateway(cidr)
+    if "gateway" in asked:
+        gateway = _gateway(cidr, asked["gateway"])
+    pools = addresses.default_pools(cidr, gateway)
+    if asked.get("pools"):
+        pools = read_pools(asked["pools"])
+        addresses.check_pools(cidr, pools, gateway if asked.get("gateway") else None)
+        if "gateway" not in asked and any(start <= (gateway or 0) <= end for start, end in pools):
+            raise Invalid(
+                f"Invalid input for allocation_pools: they hold {addresses.text_of(gateway or 0)}, which is the gateway"
+                " of the subnet unless gateway_ip says otherwise; leave it out or name another gateway_ip."
+            )
+    dhcp = asked.get("dhcp", True)
+    if dhcp and (cidr.prefixlen > 30 or not pools):
+        raise Invalid(f"Invalid input for cidr: {cidr} has no room for DHCP; use a prefix of /30 or shorter.")
+    return SubnetPlan(
+        cidr=str(cidr),
+        gateway=None if gateway is None else addresses.text_of(gateway),
+        dhcp=dhcp,
+        pools=pools,
+        nameservers=read_nameservers(asked.get("nameservers") or ()),
+        routes=read_routes(asked.get("routes") or ()),
+    )
+
+
+def changed_subnet(subnet: Subnet, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what an update asks for; return the new values by field. Raises Invalid or Conflict."""
+    cidr = IPv4Network(subnet.cidr)
+    changes = {key: asked[key] for key in ("name", "description", "dhcp") if key in asked}
+    gateway = None if subnet.gateway is None else addresses.number_of(subnet.gateway)
+    if "gateway" in asked:
+        gateway = _gateway(cidr, asked["gateway"])
+        changes["gateway"] = None if gateway is None else addresses.text_of(gateway)
+    pools = read_pools(asked["pools"]) if asked.get("pools") else subnet.pools
+    if "gateway" in asked or asked.get("pools"):
+        addresses.check_pools(cidr, pools, gateway)
+    if asked.get("pools"):
+        changes["pools"] = pools
+    if "nameservers" in asked:
+        changes["nameservers"] = read_nameservers(asked["nameservers"] or ())
+    if "routes" in asked:
+        changes["routes"] = read_routes(asked["routes"] or ())
+    if changes.get("dhcp") and cidr.prefixlen > 30:
+        raise Invalid(f"Invalid input for enable_dhcp: {cidr} has no room for DHCP.")
+    return changes
+
+
+def read_pools(pools: Sequence[tuple[str, str]]) -> tuple[Pool, ...]:
+    """Read pools of (start, end), as text, in order. Raises Invalid."""
+    return tuple(
+        sorted(
+            (addresses.number_of(start, "allocation_pools"), addresses.number_of(end, "allocation_pools"))
+            for start, end in pools
+        )
+    )
+
+
+def read_nameservers(servers: Sequence[str]) -> tuple[str, ...]:
+    """Check name servers. Raises Invalid."""
+    if len(servers) > MAX_NAMESERVERS:
+        raise Invalid(f"Invalid input for dns_nameservers: {len(servers)} given, at most {MAX_NAMESERVERS} allowed.")
+    found = tuple(addresses.text_of(addresses.number_of(server, "dns_nameservers")) for server in servers)
+    if len(set(found)) != len(found):
+        raise Invalid("Invalid input for dns_nameservers: the same address is given twice.")
+    return found
+
+
+def read_routes(routes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Check routes of (destination, next hop). Raises Invalid."""
+    if len(routes) > MAX_ROUTES:
+        raise Invalid(f"Invalid input for host_routes: {len(routes)} given, at most {MAX_ROUTES} allowed.")
+    found = tuple(
+        (
+            str(addresses.network_of(destination, "host_routes")),
+            addresses.text_of(addresses.number_of(nexthop, "host_routes")),
+        )
+        for destination, nexthop in routes
+    )
+    if len(set(found)) != len(found):
+        raise Invalid("Invalid input for host_routes: the same route is given twice.")
+    return found
+
+
+def _gateway(cidr: IPv4Network, text: str | None) -> int | None:
+    if text is None:
+        return None
+    gateway = addresses.number_of(text, "gateway_ip")
+    addresses.check_gateway(cidr, gateway)
+    return gateway

@@ -1,0 +1,117 @@
+"""Addresses of ports: one row each, and no two alike in a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from floe.core.addresses import Pool
+from floe.store import listing as lists
+from floe.store.schema import Ident, metadata
+
+_ATTEMPTS = 32
+
+port_addresses = sa.Table(
+    "port_addresses",
+    metadata,
+    sa.Column("network_id", Ident, primary_key=True),
+    sa.Column("address", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("subnet_id", Ident, sa.ForeignKey("subnets.id"), nullable=False, index=True),
+    sa.Column("port_id", Ident, sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+
+
+def claim(conn: Connection, network_id: str, subnet_id: str, port_id: str, address: int) -> bool:
+    """Give one address to a port; False if another port has it."""
+    row = {"network_id": network_id, "subnet_id": subnet_id, "port_id": port_id, "address": address}
+    statement = lists.insert(conn, port_addresses).on_conflict_do_nothing()
+    return conn.execute(statement, row).rowcount == 1
+
+
+def allocate(
+    conn: Connection, network_id: str, subnet_id: str, port_id: str, pools: Sequence[Pool]
+) -> int | None:
+    """Give the port a free address of the pools; None when all are taken.
+
+    A free address is looked for and then claimed; who loses it to another transaction looks again.
+    """
+    for _ in range(_ATTEMPTS):
+        address = next_free(conn, network_id, pools)
+        if address is None:
+            return None
+        if claim(conn, network_id, subnet_id, port_id, address):
+            return address
+    return None
+
+
+def next_free(conn: Connection, network_id: str, pools: Sequence[Pool]) -> int | None:
+    """Return a free address: the one after the highest taken of a pool, else the first gap."""
+    for first, last in pools:
+        top = conn.execute(
+            sa.select(sa.func.max(port_addresses.c.address)).where(
+                port_addresses.c.network_id == network_id, port_addresses.c.address.between(first, last)
+            )
+        ).scalar()
+        if top is None:
+            return first
+        if top < last:
+            return int(top) + 1
+    for pool in pools:
+        gap = _first_gap(conn, network_id, pool)
+        if gap is not None:
+            return gap
+    return None
+
+
+def taken(conn: Connection, network_id: str, address: int) -> bool:
+    """Say whether a port of the network has the address."""
+    where = sa.and_(port_addresses.c.network_id == network_id, port_addresses.c.address == address)
+    return conn.execute(sa.select(port_addresses.c.port_id).where(where)).first() is not None
+
+
+def release(conn: Connection, port_id: str, subnet_id: str | None = None) -> None:
+    """Take back a port's addresses, all or those of one subnet."""
+    statement = sa.delete(port_addresses).where(port_addresses.c.port_id == port_id)
+    if subnet_id is not None:
+        statement = statement.where(port_addresses.c.subnet_id == subnet_id)
+    conn.execute(statement)
+
+
+def of_ports(conn: Connection, port_ids: Iterable[str]) -> list[tuple[str, str, int]]:
+    """Return (port id, subnet id, address) of these ports, in order of address."""
+    columns = (port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address)
+    statement = sa.select(*columns).where(port_addresses.c.port_id.in_(list(port_ids)))
+    return [(row[0], row[1], row[2]) for row in conn.execute(statement.order_by(port_addresses.c.address))]
+
+
+def in_subnet(conn: Connection, subnet_id: str) -> list[tuple[str, int]]:
+    """Return (port id, address) of all addresses of a subnet."""
+    statement = sa.select(port_addresses.c.port_id, port_addresses.c.address)
+    return [(row[0], row[1]) for row in conn.execute(statement.where(port_addresses.c.subnet_id == subnet_id))]
+
+
+def _first_gap(conn: Connection, network_id: str, pool: Pool) -> int | None:
+    first, last = pool
+    taken = conn.execute(
+        sa.select(port_addresses.c.address).where(
+            port_addresses.c.network_id == network_id, port_addresses.c.address == first
+        )
+    ).first()
+    if taken is None:
+        return first
+    after = sa.alias(port_addresses)
+    found = conn.execute(
+        sa.select(port_addresses.c.address + 1)
+        .where(
+            port_addresses.c.network_id == network_id,
+            port_addresses.c.address.between(first, last - 1),
+            ~sa.exists().where(
+                after.c.network_id == network_id, after.c.address == port_addresses.c.address + 1
+            ),
+        )
+        .order_by(port_addresses.c.address)
+        .limit(1)
+    ).scalar()
+    return None if found is None else int(found)

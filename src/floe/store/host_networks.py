@@ -1,0 +1,78 @@
+"""Up to which generation each host's network is wanted, and up to which it has been made so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from floe.store import listing as lists
+from floe.store.schema import Ident, metadata
+
+host_networks = sa.Table(
+    "host_networks",
+    metadata,
+    sa.Column("host", Ident, primary_key=True),
+    sa.Column("wanted", sa.BigInteger, nullable=False),
+    sa.Column("applied", sa.BigInteger, nullable=False),
+)
+
+
+def advance(conn: Connection, host: str) -> int:
+    """Count a host's generation up for a change that travels with a command, and return it.
+
+    A host that was up to date stays so: the command brings it all that it lacks.
+    """
+    table = host_networks
+    follows = sa.case((table.c.applied == table.c.wanted, table.c.applied + 1), else_=table.c.applied)
+    statement = (
+        lists.insert(conn, table)
+        .values(host=host, wanted=1, applied=1)
+        .on_conflict_do_update(
+            index_elements=[table.c.host], set_={"wanted": table.c.wanted + 1, "applied": follows}
+        )
+        .returning(table.c.wanted)
+    )
+    return conn.execute(statement).scalar_one()
+
+
+def want(conn: Connection, hosts: Iterable[str]) -> None:
+    """Count the generation of hosts up: each has to be sent its whole network."""
+    for host in sorted(set(hosts)):
+        conn.execute(
+            lists.insert(conn, host_networks)
+            .values(host=host, wanted=1, applied=0)
+            .on_conflict_do_update(
+                index_elements=[host_networks.c.host], set_={"wanted": host_networks.c.wanted + 1}
+            )
+        )
+
+
+def want_where(conn: Connection, hosts: sa.Select[tuple[str | None]], except_host: str | None) -> int:
+    """Do the same for the hosts that a query names, but one; return how many they were."""
+    statement = sa.update(host_networks).where(host_networks.c.host.in_(hosts))
+    if except_host is not None:
+        statement = statement.where(host_networks.c.host != except_host)
+    return conn.execute(statement.values(wanted=host_networks.c.wanted + 1)).rowcount
+
+
+def wanted(conn: Connection, host: str) -> int:
+    """Return the generation a host should be at; 0 for one that has never had a port."""
+    found = conn.execute(sa.select(host_networks.c.wanted).where(host_networks.c.host == host)).scalar()
+    return found or 0
+
+
+def stale(conn: Connection) -> list[str]:
+    """Return the hosts that are not up to date."""
+    statement = sa.select(host_networks.c.host).where(host_networks.c.wanted > host_networks.c.applied)
+    return [row[0] for row in conn.execute(statement.order_by(host_networks.c.host))]
+
+
+def applied(conn: Connection, host: str, generation: int) -> None:
+    """Record that a host is at a generation, or further."""
+    conn.execute(
+        sa.update(host_networks)
+        .where(host_networks.c.host == host, host_networks.c.applied < generation)
+        .values(applied=generation)
+    )

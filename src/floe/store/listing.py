@@ -1,0 +1,69 @@
+"""Lists with filters, order and a keyset window, the same for every table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Row
+
+from floe.core.errors import Invalid
+from floe.core.listing import Listing
+
+Fields = Mapping[str, sa.ColumnElement[Any]]
+"""What may be filtered and sorted by; nullable text is coalesced to "" so that it compares."""
+
+
+def page(
+    conn: Connection, statement: sa.Select[Any], fields: Fields, listing: Listing
+) -> Sequence[Row[Any]]:
+    """Run `statement` with the filters, order and window of `listing`. `fields` needs `id`.
+
+    Raises Invalid for a marker that the statement does not show.
+    """
+    keys = list(listing.sort)
+    if not any(name == "id" for name, _ in keys):
+        keys.append(("id", True))
+    order = [(fields[name], ascending != listing.reverse) for name, ascending in keys]
+    window = statement
+    for name, values in listing.filters.items():
+        window = window.where(_one_of(fields[name], values))
+    if listing.marker is not None:
+        window = window.where(_after(conn, statement, fields, order, listing.marker))
+    window = window.order_by(*(column.asc() if ascending else column.desc() for column, ascending in order))
+    if listing.limit is not None:
+        window = window.limit(listing.limit)
+    rows = conn.execute(window).all()
+    return rows[::-1] if listing.reverse else rows
+
+
+def insert(conn: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT of the database's own dialect, which knows ON CONFLICT."""
+    return postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _one_of(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    if len(values) == 1:
+        return column == values[0]
+    return column.in_(list(values))
+
+
+def _after(
+    conn: Connection,
+    statement: sa.Select[Any],
+    fields: Fields,
+    order: list[tuple[sa.ColumnElement[Any], bool]],
+    marker: str,
+) -> sa.ColumnElement[bool]:
+    """Return the condition of standing after the marker in `order`."""
+    labelled = [column.label(f"key_{index}") for index, (column, _) in enumerate(order)]
+    row = conn.execute(statement.with_only_columns(*labelled).where(fields["id"] == marker)).first()
+    if row is None:
+        raise Invalid(f"Invalid input for marker: there is nothing with id {marker!r} in this list.")
+    steps = []
+    for index, (column, ascending) in enumerate(order):
+        equal = [order[before][0] == row[before] for before in range(index)]
+        steps.append(sa.and_(*equal, column > row[index] if ascending else column < row[index]))
+    return sa.or_(*steps)

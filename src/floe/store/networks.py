@@ -1,0 +1,125 @@
+"""Networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from floe.core.listing import Listing
+from floe.core.networks import MAX_TAG, Network
+from floe.store import listing as lists
+from floe.store.schema import Ident, Moment, metadata
+
+networks = sa.Table(
+    "networks",
+    metadata,
+    sa.Column("id", Ident, primary_key=True),
+    sa.Column("project_id", Ident, nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.String(255), nullable=False),
+    sa.Column("up", sa.Boolean, nullable=False),
+    sa.Column("shared", sa.Boolean, nullable=False, index=True),
+    sa.Column("mtu", sa.Integer, nullable=False),
+    sa.Column("tag", sa.Integer, nullable=False, unique=True),
+    sa.Column("port_security", sa.Boolean, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, default=0),
+)
+
+_below = sa.table("subnets", sa.column("id"), sa.column("network_id"), sa.column("created_at"))
+"""As much of the subnets as a network shows; the whole table is `store.subnets`, which stands on this module."""
+
+FIELDS: lists.Fields = {column.name: column for column in networks.c}
+
+
+def seen_by(project_id: str | None) -> sa.ColumnElement[bool]:
+    """Return the condition of being visible to a project; None sees all."""
+    if project_id is None:
+        return sa.true()
+    return sa.or_(networks.c.project_id == project_id, networks.c.shared.is_(True))
+
+
+def insert(conn: Connection, network: Network) -> None:
+    """Add a network."""
+    conn.execute(sa.insert(networks).values({c.name: getattr(network, c.name) for c in networks.c}))
+
+
+def get(conn: Connection, network_id: str, project_id: str | None = None) -> Network | None:
+    """Return a network that the project sees (None: anybody's)."""
+    rows = conn.execute(sa.select(networks).where(networks.c.id == network_id, seen_by(project_id))).all()
+    return next(iter(_read(conn, rows)), None)
+
+
+def many(conn: Connection, network_ids: Iterable[str]) -> dict[str, Network]:
+    """Return networks by id, whosever they are, without their subnets' ids."""
+    rows = conn.execute(sa.select(networks).where(networks.c.id.in_(list(network_ids))))
+    return {row.id: _network(row, ()) for row in rows}
+
+
+def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Network]:
+    """Return the networks that the project sees."""
+    return _read(conn, lists.page(conn, sa.select(networks).where(seen_by(project_id)), FIELDS, listing))
+
+
+def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
+    """Return up to `limit` networks that servers of the project may be put on: its own, and shared ones."""
+    rows = conn.execute(sa.select(networks).where(seen_by(project_id)).order_by(networks.c.id).limit(limit)).all()
+    return _read(conn, rows)
+
+
+def update(conn: Connection, network_id: str, changes: Mapping[str, Any], now: datetime) -> bool:
+    """Change a network and count its revision up; with no changes, a lock on its row. False if it is gone."""
+    values = {**changes, "updated_at": now, "revision": networks.c.revision + 1}
+    return conn.execute(sa.update(networks).where(networks.c.id == network_id).values(values)).rowcount == 1
+
+
+def delete(conn: Connection, network_id: str) -> None:
+    """Remove a network; its ports and subnets must be gone."""
+    conn.execute(sa.delete(networks).where(networks.c.id == network_id))
+
+
+def used(conn: Connection, project_id: str) -> int:
+    """Count a project's networks."""
+    statement = sa.select(sa.func.count()).select_from(networks).where(networks.c.project_id == project_id)
+    return conn.execute(statement).scalar_one()
+
+
+def free_tag(conn: Connection, first: int) -> int | None:
+    """Return the first unused tag from `first` on, and then from 1; None when all are taken."""
+    after = sa.alias(networks)
+    for start, end in ((first, MAX_TAG), (1, first - 1)):
+        if start > end:
+            continue
+        if conn.execute(sa.select(networks.c.tag).where(networks.c.tag == start)).first() is None:
+            return start
+        found: int | None = conn.execute(
+            sa.select(sa.func.min(networks.c.tag) + 1).where(
+                networks.c.tag.between(start, end - 1),
+                ~sa.exists().where(after.c.tag == networks.c.tag + 1),
+            )
+        ).scalar()
+        if found is not None:
+            return found
+    return None
+
+
+def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Network]:
+    found: dict[str, list[str]] = {row.id: [] for row in rows}
+    if found:
+        pairs = conn.execute(
+            sa.select(_below.c.network_id, _below.c.id)
+            .where(_below.c.network_id.in_(list(found)))
+            .order_by(_below.c.created_at, _below.c.id)
+        )
+        for network_id, subnet_id in pairs:
+            found[network_id].append(subnet_id)
+    return [_network(row, tuple(found[row.id])) for row in rows]
+
+
+def _network(row: Row[Any], subnet_ids: tuple[str, ...]) -> Network:
+    return Network(**row._mapping, subnet_ids=subnet_ids)

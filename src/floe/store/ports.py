@@ -1,0 +1,331 @@
+"""Ports, and the security groups each is in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from floe.core.addresses import text_of
+from floe.core.listing import Listing
+from floe.core.ports import ACTIVE, BUILD, DOWN, Port, ServerPort
+from floe.store import addresses
+from floe.store import listing as lists
+from floe.store.addresses import port_addresses
+from floe.store.networks import networks
+from floe.store.schema import Ident, Json, Moment, metadata
+from floe.store.security_groups import security_group_rules, security_groups
+
+ports = sa.Table(
+    "ports",
+    metadata,
+    sa.Column("id", Ident, primary_key=True),
+    sa.Column("network_id", Ident, sa.ForeignKey("networks.id"), nullable=False),
+    sa.Column("project_id", Ident, nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.String(255), nullable=False),
+    sa.Column("mac", sa.String(17), nullable=False),
+    sa.Column("up", sa.Boolean, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("device_id", sa.String(255), nullable=False, index=True),
+    sa.Column("device_owner", sa.String(255), nullable=False),
+    sa.Column("server_id", Ident),
+    sa.Column("nic", sa.Integer),
+    sa.Column("made", sa.Boolean, nullable=False),
+    sa.Column("plugged", sa.Boolean, nullable=False),
+    sa.Column("host", Ident, index=True),
+    sa.Column("hostname", sa.String(63), nullable=False),
+    sa.Column("port_security", sa.Boolean, nullable=False),
+    sa.Column("allowed_pairs", Json, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, default=0),
+    sa.UniqueConstraint("network_id", "mac"),
+    sa.UniqueConstraint("server_id", "nic"),
+)
+
+port_groups = sa.Table(
+    "port_groups",
+    metadata,
+    sa.Column("port_id", Ident, sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("group_id", Ident, sa.ForeignKey("security_groups.id"), primary_key=True, index=True),
+)
+
+FIELDS: lists.Fields = {
+    **{c.name: c for c in ports.c if c.name != "allowed_pairs"},
+    "host": sa.func.coalesce(ports.c.host, ""),
+    "server_id": sa.func.coalesce(ports.c.server_id, ""),
+}
+
+
+def insert(conn: Connection, port: Port) -> bool:
+    """Add a port without its addresses; False if the network has its MAC (or the server its NIC) already."""
+    values = {c.name: getattr(port, c.name) for c in ports.c}
+    statement = lists.insert(conn, ports).on_conflict_do_nothing()
+    if conn.execute(statement, values).rowcount != 1:
+        return False
+    _add_groups(conn, port.id, port.groups)
+    return True
+
+
+def get(conn: Connection, port_id: str, project_id: str | None = None) -> Port | None:
+    """Return a port that the project sees (None: anybody's)."""
+    rows = conn.execute(sa.select(ports).where(ports.c.id == port_id, _seen(project_id))).all()
+    return next(iter(_read(conn, rows)), None)
+
+
+def many(conn: Connection, port_ids: Iterable[str]) -> dict[str, Port]:
+    """Return ports by id, whosever they are."""
+    rows = conn.execute(sa.select(ports).where(ports.c.id.in_(list(port_ids)))).all()
+    return {port.id: port for port in _read(conn, rows)}
+
+
+def find(
+    conn: Connection,
+    project_id: str | None,
+    listing: Listing,
+    addressed: Mapping[str, Sequence[Any]] | None = None,
+    groups: Sequence[str] = (),
+) -> list[Port]:
+    """Return the ports that the project sees; `addressed` filters by subnet_id and address (a number)."""
+    statement = sa.select(ports).where(_seen(project_id))
+    if addressed:
+        having = [port_addresses.c[name].in_(list(values)) for name, values in addressed.items()]
+        statement = statement.where(ports.c.id.in_(sa.select(port_addresses.c.port_id).where(*having)))
+    if groups:
+        members = sa.select(port_groups.c.port_id).where(port_groups.c.group_id.in_(list(groups)))
+        statement = statement.where(ports.c.id.in_(members))
+    return _read(conn, lists.page(conn, statement, FIELDS, listing))
+
+
+def update(conn: Connection, port_id: str, changes: Mapping[str, Any], now: datetime) -> bool:
+    """Change a port and count its revision up; False if its new MAC is taken. `groups` may be among the changes."""
+    values = {key: value for key, value in changes.items() if key != "groups"}
+    if "mac" in values:
+        other = sa.select(ports.c.id).where(
+            ports.c.mac == values["mac"],
+            ports.c.id != port_id,
+            ports.c.network_id == sa.select(ports.c.network_id).where(ports.c.id == port_id).scalar_subquery(),
+        )
+        if conn.execute(other).first() is not None:
+            return False
+    values |= {"updated_at": now, "revision": ports.c.revision + 1}
+    conn.execute(sa.update(ports).where(ports.c.id == port_id).values(values))
+    if "groups" in changes:
+        conn.execute(sa.delete(port_groups).where(port_groups.c.port_id == port_id))
+        _add_groups(conn, port_id, changes["groups"])
+    return True
+
+
+def take(conn: Connection, port_id: str, values: Mapping[str, Any], now: datetime) -> bool:
+    """Bind a free port to a server; False if it is taken (or gone) by now."""
+    free = sa.and_(ports.c.id == port_id, ports.c.server_id.is_(None), ports.c.device_id == "")
+    changes = {**values, "updated_at": now, "revision": ports.c.revision + 1}
+    return conn.execute(sa.update(ports).where(free).values(changes)).rowcount == 1
+
+
+def delete(conn: Connection, port_ids: Iterable[str]) -> None:
+    """Remove ports with their addresses and memberships."""
+    conn.execute(sa.delete(ports).where(ports.c.id.in_(list(port_ids))))
+
+
+def untie(conn: Connection, port_ids: Iterable[str]) -> None:
+    """Give ports back to their user: bound to nothing, their addresses kept."""
+    conn.execute(
+        sa.update(ports)
+        .where(ports.c.id.in_(list(port_ids)))
+        .values(
+            server_id=None, nic=None, device_id="", device_owner="", host=None, hostname="", plugged=False,
+            status=DOWN, revision=ports.c.revision + 1,
+        )
+    )  # fmt: skip
+
+
+def unplug(conn: Connection, server_id: str) -> list[str]:
+    """Note that a server's ports are to be on no host any more; return the hosts they were on."""
+    mine = sa.and_(ports.c.server_id == server_id, ports.c.plugged.is_(True))
+    hosts = [row[0] for row in conn.execute(sa.select(ports.c.host).where(mine).distinct()) if row[0]]
+    conn.execute(sa.update(ports).where(mine).values(plugged=False, status=DOWN))
+    return hosts
+
+
+def activate(conn: Connection, server_id: str) -> None:
+    """Note that a server's ports carry packets."""
+    waiting = sa.and_(ports.c.server_id == server_id, ports.c.status == BUILD, ports.c.up.is_(True))
+    conn.execute(sa.update(ports).where(waiting).values(status=ACTIVE, revision=ports.c.revision + 1))
+
+
+def of_server(conn: Connection, server_id: str) -> list[Port]:
+    """Return a server's ports in the order of its NICs."""
+    return _read(conn, conn.execute(sa.select(ports).where(ports.c.server_id == server_id).order_by(ports.c.nic)).all())
+
+
+def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) -> list[Port]:
+    """Return the ports a host is to have, all or those of the ids."""
+    statement = sa.select(ports).where(ports.c.host == host, ports.c.plugged.is_(True)).order_by(ports.c.id)
+    if port_ids is not None:
+        statement = statement.where(ports.c.id.in_(list(port_ids)))
+    return _read(conn, conn.execute(statement).all())
+
+
+def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | None:
+    """Return the network's port of that owner."""
+    where = sa.and_(ports.c.network_id == network_id, ports.c.device_owner == device_owner)
+    return next(iter(_read(conn, conn.execute(sa.select(ports).where(where)).all())), None)
+
+
+def addresses_of_owner(conn: Connection, network_ids: Iterable[str], device_owner: str) -> dict[str, str]:
+    """Return the addresses of the ports of one owner in these networks, by subnet."""
+    statement = (
+        sa.select(port_addresses.c.subnet_id, port_addresses.c.address)
+        .join(ports, ports.c.id == port_addresses.c.port_id)
+        .where(ports.c.network_id.in_(list(network_ids)), ports.c.device_owner == device_owner)
+    )
+    return {subnet_id: text_of(address) for subnet_id, address in conn.execute(statement)}
+
+
+def count_in_network(conn: Connection, network_id: str, except_owner: str) -> int:
+    """Count a network's ports but those of one owner."""
+    where = sa.and_(ports.c.network_id == network_id, ports.c.device_owner != except_owner)
+    return conn.execute(sa.select(sa.func.count()).select_from(ports).where(where)).scalar_one()
+
+
+def foreign_in_network(conn: Connection, network_id: str, project_id: str) -> int:
+    """Count the ports of a network that other projects own."""
+    where = sa.and_(ports.c.network_id == network_id, ports.c.project_id != project_id)
+    return conn.execute(sa.select(sa.func.count()).select_from(ports).where(where)).scalar_one()
+
+
+def used(conn: Connection, project_id: str) -> int:
+    """Count a project's ports."""
+    return conn.execute(
+        sa.select(sa.func.count()).select_from(ports).where(ports.c.project_id == project_id)
+    ).scalar_one()
+
+
+def in_group(conn: Connection, group_id: str) -> int:
+    """Count the ports that are in a group."""
+    return conn.execute(
+        sa.select(sa.func.count()).select_from(port_groups).where(port_groups.c.group_id == group_id)
+    ).scalar_one()
+
+
+def hosts_of_network(network_id: str) -> sa.Select[tuple[str | None]]:
+    """Return the query for the hosts that have ports of a network."""
+    return sa.select(ports.c.host).where(ports.c.network_id == network_id, ports.c.plugged.is_(True))
+
+
+def hosts_of_group(group_id: str) -> sa.Select[tuple[str | None]]:
+    """Return the query for the hosts that have ports in a group."""
+    members = sa.select(port_groups.c.port_id).where(port_groups.c.group_id == group_id)
+    return sa.select(ports.c.host).where(ports.c.id.in_(members), ports.c.plugged.is_(True))
+
+
+def hosts_that_refer(group_ids: Iterable[str]) -> sa.Select[tuple[str | None]]:
+    """Return the query for the hosts with a port in a group that has a rule about members of one of these."""
+    rules = security_group_rules
+    referring = sa.select(rules.c.group_id).where(rules.c.remote_group.in_(list(group_ids)))
+    members = sa.select(port_groups.c.port_id).where(port_groups.c.group_id.in_(referring))
+    return sa.select(ports.c.host).where(ports.c.id.in_(members), ports.c.plugged.is_(True))
+
+
+def members(conn: Connection, group_ids: Iterable[str], except_host: str) -> dict[str, set[str]]:
+    """Return the addresses of the groups' plugged ports on other hosts than one, by group.
+
+    Allowed address pairs are not members: only what a port was given by the cloud counts.
+    """
+    found: dict[str, set[str]] = {group_id: set() for group_id in group_ids}
+    if found:
+        statement = (
+            sa.select(port_groups.c.group_id, port_addresses.c.address)
+            .join(ports, ports.c.id == port_groups.c.port_id)
+            .join(port_addresses, port_addresses.c.port_id == ports.c.id)
+            .where(port_groups.c.group_id.in_(list(found)), ports.c.plugged.is_(True), ports.c.host != except_host)
+        )
+        for group_id, address in conn.execute(statement):
+            found[group_id].add(text_of(address))
+    return found
+
+
+def seen_with_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[ServerPort]]:
+    """Return the ports of many servers, in the order of their NICs, in two statements."""
+    found: dict[str, list[ServerPort]] = {server_id: [] for server_id in server_ids}
+    if not found:
+        return found
+    wanted = list(found)
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for port_id, group_id, name in conn.execute(
+        sa.select(port_groups.c.port_id, security_groups.c.id, security_groups.c.name)
+        .join(security_groups, security_groups.c.id == port_groups.c.group_id)
+        .join(ports, ports.c.id == port_groups.c.port_id)
+        .where(ports.c.server_id.in_(wanted))
+        .order_by(security_groups.c.name)
+    ):
+        groups.setdefault(port_id, []).append((group_id, name))
+    columns = (
+        ports.c.server_id, ports.c.id, ports.c.network_id, networks.c.name, ports.c.mac, ports.c.status,
+        port_addresses.c.subnet_id, port_addresses.c.address,
+    )  # fmt: skip
+    rows = conn.execute(
+        sa.select(*columns)
+        .join(networks, networks.c.id == ports.c.network_id)
+        .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
+        .where(ports.c.server_id.in_(wanted))
+        .order_by(ports.c.nic, ports.c.id, port_addresses.c.address)
+    )
+    given: dict[str, list[tuple[str, str]]] = {}
+    seen: dict[str, tuple[Any, ...]] = {}
+    for server_id, port_id, network_id, network_name, mac, status, subnet_id, address in rows:
+        seen[port_id] = (server_id, network_id, network_name, mac, status)
+        if address is not None:
+            given.setdefault(port_id, []).append((subnet_id, text_of(address)))
+    for port_id, (server_id, network_id, network_name, mac, status) in seen.items():
+        found[server_id].append(
+            ServerPort(
+                port_id=port_id,
+                network_id=network_id,
+                network_name=network_name,
+                mac=mac,
+                status=status,
+                addresses=tuple(given.get(port_id, ())),
+                groups=tuple(groups.get(port_id, ())),
+            )
+        )
+    return found
+
+
+def _seen(project_id: str | None) -> sa.ColumnElement[bool]:
+    """A project sees its own ports, and all ports of its networks."""
+    if project_id is None:
+        return sa.true()
+    own = sa.select(networks.c.id).where(networks.c.project_id == project_id)
+    return sa.or_(ports.c.project_id == project_id, ports.c.network_id.in_(own))
+
+
+def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> None:
+    if group_ids:
+        conn.execute(sa.insert(port_groups), [{"port_id": port_id, "group_id": group} for group in group_ids])
+
+
+def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
+    if not rows:
+        return []
+    wanted = [row.id for row in rows]
+    given: dict[str, list[tuple[str, str]]] = {}
+    for port_id, subnet_id, address in addresses.of_ports(conn, wanted):
+        given.setdefault(port_id, []).append((subnet_id, text_of(address)))
+    groups: dict[str, list[str]] = {}
+    statement = sa.select(port_groups.c.port_id, port_groups.c.group_id).where(port_groups.c.port_id.in_(wanted))
+    for port_id, group_id in conn.execute(statement.order_by(port_groups.c.group_id)):
+        groups.setdefault(port_id, []).append(group_id)
+    found = []
+    for row in rows:
+        values = dict(row._mapping)
+        values["allowed_pairs"] = tuple((cidr, mac) for cidr, mac in values["allowed_pairs"])
+        found.append(
+            Port(**values, fixed_ips=tuple(given.get(row.id, ())), groups=tuple(groups.get(row.id, ())))
+        )
+    return found

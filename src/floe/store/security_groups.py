@@ -1,0 +1,203 @@
+"""Security groups, their rules, and which ports are in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from floe.core.listing import Listing
+from floe.core.security_groups import Group, Rule, fingerprint
+from floe.store import listing as lists
+from floe.store.schema import Ident, Moment, metadata
+
+security_groups = sa.Table(
+    "security_groups",
+    metadata,
+    sa.Column("id", Ident, primary_key=True),
+    sa.Column("project_id", Ident, nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.String(255), nullable=False),
+    sa.Column("default", sa.Boolean, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, default=0),
+    sa.Index("ix_security_groups_project_id_name", "project_id", "name"),
+)
+sa.Index(
+    "uq_security_groups_default",
+    security_groups.c.project_id,
+    unique=True,
+    sqlite_where=security_groups.c.default.is_(True),
+    postgresql_where=security_groups.c.default.is_(True),
+)
+
+security_group_rules = sa.Table(
+    "security_group_rules",
+    metadata,
+    sa.Column("id", Ident, primary_key=True),
+    sa.Column("group_id", Ident, sa.ForeignKey("security_groups.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("project_id", Ident, nullable=False, index=True),
+    sa.Column("direction", sa.String(8), nullable=False),
+    sa.Column("ethertype", sa.String(8), nullable=False),
+    sa.Column("protocol", sa.String(16)),
+    sa.Column("port_min", sa.Integer),
+    sa.Column("port_max", sa.Integer),
+    sa.Column("remote_cidr", sa.String(64)),
+    sa.Column("remote_group", Ident, sa.ForeignKey("security_groups.id", ondelete="CASCADE"), index=True),
+    sa.Column("description", sa.String(255), nullable=False),
+    sa.Column("fingerprint", sa.String(255), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, default=0),
+    sa.UniqueConstraint("group_id", "fingerprint"),
+)
+
+GROUP_FIELDS: lists.Fields = {c.name: c for c in security_groups.c}
+_RULE_COLUMNS = tuple(c for c in security_group_rules.c if c.name != "fingerprint")
+RULE_FIELDS: lists.Fields = {
+    c.name: sa.func.coalesce(c, "") if c.name in {"protocol", "remote_cidr", "remote_group"} else c
+    for c in _RULE_COLUMNS
+}
+
+
+def insert(conn: Connection, group: Group) -> bool:
+    """Add a group with its rules; False, with nothing added, if the project has its default group already."""
+    values = {c.name: getattr(group, c.name) for c in security_groups.c}
+    statement = lists.insert(conn, security_groups).on_conflict_do_nothing()
+    if conn.execute(statement, values).rowcount != 1:
+        return False
+    if group.rules:
+        conn.execute(sa.insert(security_group_rules), [_rule_values(rule) for rule in group.rules])
+    return True
+
+
+def get(conn: Connection, group_id: str, project_id: str | None = None) -> Group | None:
+    """Return a project's group (None: anybody's)."""
+    rows = conn.execute(sa.select(security_groups).where(security_groups.c.id == group_id, _own(project_id))).all()
+    return next(iter(_read(conn, rows)), None)
+
+
+def default_id(conn: Connection, project_id: str) -> str | None:
+    """Return the id of a project's default group, if it has one yet."""
+    statement = sa.select(security_groups.c.id).where(
+        security_groups.c.project_id == project_id, security_groups.c.default.is_(True)
+    )
+    return conn.execute(statement).scalar()
+
+
+def named(conn: Connection, project_id: str, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (id, name) of a project's groups whose name or id is one of these."""
+    wanted = list(names)
+    statement = sa.select(security_groups.c.id, security_groups.c.name).where(
+        security_groups.c.project_id == project_id,
+        sa.or_(security_groups.c.name.in_(wanted), security_groups.c.id.in_(wanted)),
+    )
+    return [(row[0], row[1]) for row in conn.execute(statement)]
+
+
+def owned(conn: Connection, group_ids: Iterable[str], project_id: str | None) -> set[str]:
+    """Return those of the ids that are groups of the project (None: anybody's)."""
+    statement = sa.select(security_groups.c.id).where(
+        security_groups.c.id.in_(list(group_ids)), _own(project_id)
+    )
+    return {row[0] for row in conn.execute(statement)}
+
+
+def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Group]:
+    """Return a project's groups with their rules."""
+    statement = sa.select(security_groups).where(_own(project_id))
+    return _read(conn, lists.page(conn, statement, GROUP_FIELDS, listing))
+
+
+def update(conn: Connection, group_id: str, changes: Mapping[str, Any], now: datetime) -> None:
+    """Change a group and count its revision up."""
+    values = {**changes, "updated_at": now, "revision": security_groups.c.revision + 1}
+    conn.execute(sa.update(security_groups).where(security_groups.c.id == group_id).values(values))
+
+
+def delete(conn: Connection, group_id: str) -> None:
+    """Remove a group, its rules, and the rules of others that refer to it."""
+    conn.execute(sa.delete(security_groups).where(security_groups.c.id == group_id))
+
+
+def used(conn: Connection, project_id: str) -> int:
+    """Count a project's groups."""
+    return conn.execute(
+        sa.select(sa.func.count()).select_from(security_groups).where(security_groups.c.project_id == project_id)
+    ).scalar_one()
+
+
+def insert_rule(conn: Connection, rule: Rule) -> bool:
+    """Add a rule; False if the group has one that means the same."""
+    statement = lists.insert(conn, security_group_rules).on_conflict_do_nothing()
+    return conn.execute(statement, _rule_values(rule)).rowcount == 1
+
+
+def same_rule(conn: Connection, rule: Rule) -> str | None:
+    """Return the id of the group's rule that means the same."""
+    statement = sa.select(security_group_rules.c.id).where(
+        security_group_rules.c.group_id == rule.group_id,
+        security_group_rules.c.fingerprint == _rule_values(rule)["fingerprint"],
+    )
+    return conn.execute(statement).scalar()
+
+
+def get_rule(conn: Connection, rule_id: str, project_id: str | None = None) -> Rule | None:
+    """Return a rule of a project's group (None: anybody's)."""
+    statement = _rules_of(project_id).where(security_group_rules.c.id == rule_id)
+    row = conn.execute(statement).first()
+    return None if row is None else Rule(**row._mapping)
+
+
+def find_rules(conn: Connection, project_id: str | None, listing: Listing) -> list[Rule]:
+    """Return the rules of a project's groups."""
+    return [Rule(**row._mapping) for row in lists.page(conn, _rules_of(project_id), RULE_FIELDS, listing)]
+
+
+def delete_rule(conn: Connection, rule_id: str) -> None:
+    """Remove a rule."""
+    conn.execute(sa.delete(security_group_rules).where(security_group_rules.c.id == rule_id))
+
+
+def used_rules(conn: Connection, project_id: str) -> int:
+    """Count a project's rules."""
+    table = security_group_rules
+    return conn.execute(
+        sa.select(sa.func.count()).select_from(table).where(table.c.project_id == project_id)
+    ).scalar_one()
+
+
+def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]]:
+    """Return the rules of groups, by group, the oldest first."""
+    table, found = security_group_rules, {group_id: list[Rule]() for group_id in group_ids}
+    if found:
+        statement = sa.select(*_RULE_COLUMNS).where(table.c.group_id.in_(list(found)))
+        for row in conn.execute(statement.order_by(table.c.created_at, table.c.id)):
+            found[row.group_id].append(Rule(**row._mapping))
+    return found
+
+
+def _own(project_id: str | None) -> sa.ColumnElement[bool]:
+    return sa.true() if project_id is None else security_groups.c.project_id == project_id
+
+
+def _rules_of(project_id: str | None) -> sa.Select[Any]:
+    statement = sa.select(*_RULE_COLUMNS)
+    if project_id is None:
+        return statement
+    groups = sa.select(security_groups.c.id).where(security_groups.c.project_id == project_id)
+    return statement.where(security_group_rules.c.group_id.in_(groups))
+
+
+def _rule_values(rule: Rule) -> dict[str, Any]:
+    values = {c.name: getattr(rule, c.name) for c in _RULE_COLUMNS}
+    return {**values, "fingerprint": fingerprint(values)}
+
+
+def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Group]:
+    rules = rules_of(conn, [row.id for row in rows])
+    return [Group(**row._mapping, rules=tuple(rules[row.id])) for row in rows]
