@@ -23,6 +23,8 @@ class Context:
     system: bool = False
     roles: frozenset[str] = field(default_factory=frozenset)
     """Role names, the implied ones included."""
+    restricted: bool = False
+    """Whether the token comes from an application credential that may not make or delete such credentials."""
     token: str = ""
     global_request_id: str | None = None
 

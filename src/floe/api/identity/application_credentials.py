@@ -1,0 +1,132 @@
+"""Application credentials."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from floe.api.identity.replies import LongName, Text, listed, with_link
+from floe.api.kit.body import Body, Field
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import Policies, authenticated
+from floe.api.kit.routing import Route
+from floe.cloud import application_credentials
+from floe.cloud.application_credentials import Found
+from floe.core.clock import iso_micro
+from floe.core.errors import Invalid
+from floe.core.tokens import Named
+
+
+class _Role(msgspec.Struct):
+    id: str | None = None
+    name: str | None = None
+
+
+_CREATE = Body(
+    "application_credential",
+    [
+        Field("name", LongName, required=True),
+        Field("description", Text),
+        Field("secret", Annotated[str, Meta(min_length=1, max_length=1024)] | None),
+        Field("unrestricted", bool | None),
+        Field("expires_at", str | None),
+        Field("roles", list[_Role]),
+        Field("access_rules", list[Any]),
+        Field("project_id", str | None),
+    ],
+)
+
+
+def shown(call: Call, found: Found) -> dict[str, Any]:
+    """Return an application credential as it is on the wire, without its secret."""
+    credential, roles, _ = found
+    fields = {
+        "id": credential.id,
+        "name": credential.name,
+        "description": credential.description,
+        "user_id": credential.user_id,
+        "project_id": credential.project_id,
+        "system": None,
+        "expires_at": iso_micro(credential.expires_at),
+        "unrestricted": credential.unrestricted,
+        "roles": [{"id": role.id, "name": role.name, "domain_id": None} for role in roles],
+    }
+    return with_link(call, f"/v3/users/{credential.user_id}/application_credentials/{credential.id}", fields)
+
+
+async def index(call: Call) -> Reply:
+    """List a user's application credentials, by name."""
+    user_id = call.params["user_id"]
+    found = await application_credentials.find(call.cloud, call.context, user_id, call.one("name"))
+    path = f"/v3/users/{user_id}/application_credentials"
+    return listed(call, "application_credentials", path, [shown(call, item) for item in found])
+
+
+async def show(call: Call) -> Reply:
+    """Show an application credential."""
+    user_id, ident = call.params["user_id"], call.params["credential_id"]
+    found = await application_credentials.show(call.cloud, call.context, user_id, ident)
+    return Reply(200, {"application_credential": shown(call, found)})
+
+
+async def create(call: Call) -> Reply:
+    """Make an application credential; only this reply shows its secret."""
+    body = _CREATE.read(await call.raw())
+    if body.get("access_rules"):
+        raise Invalid("access_rules: credentials for some requests only are not offered; leave it out.")
+    if body.get("project_id") not in (None, call.context.project_id):
+        raise Invalid(f"project_id must be the token's project, {call.context.project_id!r}.")
+    found, secret = await application_credentials.create(
+        call.cloud,
+        call.context,
+        call.params["user_id"],
+        name=body["name"],
+        description=body.get("description"),
+        secret=body.get("secret"),
+        unrestricted=bool(body.get("unrestricted")),
+        expires_at=_moment(body.get("expires_at")),
+        roles=[_named(role) for role in body["roles"]] if body.get("roles") else None,
+    )
+    return Reply(201, {"application_credential": {**shown(call, found), "secret": secret}})
+
+
+async def delete(call: Call) -> Reply:
+    """Remove an application credential."""
+    user_id, ident = call.params["user_id"], call.params["credential_id"]
+    await application_credentials.delete(call.cloud, call.context, user_id, ident)
+    return Reply(204)
+
+
+def _named(role: _Role) -> Named:
+    if role.id is None and role.name is None:
+        raise Invalid("roles: each must have an id or a name.")
+    return Named(id=role.id, name=role.name)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(f"expires_at must be a time like 2030-01-31T12:00:00Z (it is {text[:80]!r}).") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+_MANY = "/v3/users/{user_id}/application_credentials"
+_ONE = "/v3/users/{user_id}/application_credentials/{credential_id}"
+ROUTES = (
+    Route("GET", _MANY, index, "identity:list_application_credentials"),
+    Route("POST", _MANY, create, "identity:create_application_credential"),
+    Route("GET", _ONE, show, "identity:get_application_credential"),
+    Route("DELETE", _ONE, delete, "identity:delete_application_credential"),
+)
+POLICIES: Policies = {
+    "identity:list_application_credentials": authenticated,
+    "identity:create_application_credential": authenticated,
+    "identity:get_application_credential": authenticated,
+    "identity:delete_application_credential": authenticated,
+}

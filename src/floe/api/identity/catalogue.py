@@ -1,0 +1,224 @@
+"""Regions, services and endpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from floe.api.identity.replies import Ident, LongName, Text, changes, flag, listed, with_link
+from floe.api.kit.body import Body, Field
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import Policies, admin, public
+from floe.api.kit.routing import Route
+from floe.cloud import catalogue, identity
+from floe.core.catalogue import CatalogueService, Endpoint, Region
+from floe.core.errors import Invalid
+
+_RegionId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/\s]+$")]
+_REGION = Body(
+    "region", [Field("id", _RegionId), Field("description", Text), Field("parent_region_id", _RegionId | None)]
+)
+_REGION_UPDATE = Body("region", [Field("description", Text), Field("parent_region_id", _RegionId | None)])
+_SERVICE_FIELDS = (Field("description", Text), Field("enabled", bool))
+_SERVICE = Body(
+    "service", [Field("type", LongName, required=True), Field("name", LongName, required=True), *_SERVICE_FIELDS]
+)
+_SERVICE_UPDATE = Body("service", [Field("type", LongName), Field("name", LongName), *_SERVICE_FIELDS])
+_Interface = Literal["public", "internal", "admin"]
+_Url = Annotated[str, Meta(min_length=1, max_length=2048)]
+_ENDPOINT_FIELDS = (
+    Field("region_id", _RegionId | None),
+    Field("region", _RegionId | None),
+    Field("enabled", bool),
+    Field("name", Text),
+)
+_ENDPOINT = Body(
+    "endpoint",
+    [
+        Field("service_id", Ident, required=True),
+        Field("interface", _Interface, required=True),
+        Field("url", _Url, required=True),
+        *_ENDPOINT_FIELDS,
+    ],
+)
+_ENDPOINT_UPDATE = Body(
+    "endpoint", [Field("service_id", Ident), Field("interface", _Interface), Field("url", _Url), *_ENDPOINT_FIELDS]
+)
+
+
+def _region(call: Call, region: Region) -> dict[str, Any]:
+    fields = {"id": region.id, "description": region.description, "parent_region_id": region.parent_region_id}
+    return with_link(call, f"/v3/regions/{region.id}", fields)
+
+
+def _service(call: Call, service: CatalogueService) -> dict[str, Any]:
+    fields = {
+        "id": service.id,
+        "type": service.type,
+        "name": service.name,
+        "description": service.description,
+        "enabled": service.enabled,
+    }
+    return with_link(call, f"/v3/services/{service.id}", fields)
+
+
+def _endpoint(call: Call, endpoint: Endpoint) -> dict[str, Any]:
+    fields = {
+        "id": endpoint.id,
+        "service_id": endpoint.service_id,
+        "region_id": endpoint.region_id,
+        "region": endpoint.region_id,
+        "interface": endpoint.interface,
+        "url": catalogue.url_of(call.cloud, endpoint),
+        "enabled": endpoint.enabled,
+    }
+    return with_link(call, f"/v3/endpoints/{endpoint.id}", fields)
+
+
+async def list_regions(call: Call) -> Reply:
+    """List regions by parent."""
+    parent = call.one("parent_region_id")
+    found = (await catalogue.show(call.cloud)).regions.values()
+    shown = [_region(call, item) for item in found if parent in (None, item.parent_region_id)]
+    return listed(call, "regions", "/v3/regions", shown)
+
+
+async def show_region(call: Call) -> Reply:
+    """Show a region."""
+    return Reply(200, {"region": _region(call, await catalogue.region(call.cloud, call.params["region_id"]))})
+
+
+async def create_region(call: Call) -> Reply:
+    """Make a region; its id is the caller's choice."""
+    fields = changes(_REGION.read(await call.raw()), "parent_region_id")
+    region = Region(**{"id": identity.new_id(call.cloud), **fields})
+    return Reply(201, {"region": _region(call, await catalogue.create_region(call.cloud, region))})
+
+
+async def update_region(call: Call) -> Reply:
+    """Change a region."""
+    fields = changes(_REGION_UPDATE.read(await call.raw()), "parent_region_id")
+    found = await catalogue.update_region(call.cloud, call.params["region_id"], fields)
+    return Reply(200, {"region": _region(call, found)})
+
+
+async def delete_region(call: Call) -> Reply:
+    """Remove a region."""
+    await catalogue.delete_region(call.cloud, call.params["region_id"])
+    return Reply(204)
+
+
+async def list_services(call: Call) -> Reply:
+    """List services by type and name."""
+    kind, name = call.one("type"), call.one("name")
+    found = (await catalogue.show(call.cloud)).services.values()
+    shown = [_service(call, item) for item in found if kind in (None, item.type) and name in (None, item.name)]
+    return listed(call, "services", "/v3/services", shown)
+
+
+async def show_service(call: Call) -> Reply:
+    """Show a service."""
+    return Reply(200, {"service": _service(call, await catalogue.service(call.cloud, call.params["service_id"]))})
+
+
+async def create_service(call: Call) -> Reply:
+    """Add a service."""
+    fields = changes(_SERVICE.read(await call.raw()))
+    return Reply(201, {"service": _service(call, await catalogue.create_service(call.cloud, fields))})
+
+
+async def update_service(call: Call) -> Reply:
+    """Change a service."""
+    fields = changes(_SERVICE_UPDATE.read(await call.raw()))
+    found = await catalogue.update_service(call.cloud, call.params["service_id"], fields)
+    return Reply(200, {"service": _service(call, found)})
+
+
+async def delete_service(call: Call) -> Reply:
+    """Remove a service with its endpoints."""
+    await catalogue.delete_service(call.cloud, call.params["service_id"])
+    return Reply(204)
+
+
+async def list_endpoints(call: Call) -> Reply:
+    """List endpoints by service, interface, region and whether they are enabled."""
+    wanted = {name: call.one(name) for name in ("service_id", "interface", "region_id")}
+    enabled = flag(call, "enabled")
+    shown = [
+        _endpoint(call, item)
+        for item in (await catalogue.show(call.cloud)).endpoints.values()
+        if all(value in (None, getattr(item, name)) for name, value in wanted.items())
+        and enabled in (None, item.enabled)
+    ]
+    return listed(call, "endpoints", "/v3/endpoints", shown)
+
+
+async def show_endpoint(call: Call) -> Reply:
+    """Show an endpoint."""
+    found = await catalogue.endpoint(call.cloud, call.params["endpoint_id"])
+    return Reply(200, {"endpoint": _endpoint(call, found)})
+
+
+async def create_endpoint(call: Call) -> Reply:
+    """Add an endpoint."""
+    fields = _endpoint_fields(_ENDPOINT.read(await call.raw()))
+    fields.setdefault("region_id", None)
+    return Reply(201, {"endpoint": _endpoint(call, await catalogue.create_endpoint(call.cloud, fields))})
+
+
+async def update_endpoint(call: Call) -> Reply:
+    """Change an endpoint."""
+    fields = _endpoint_fields(_ENDPOINT_UPDATE.read(await call.raw()))
+    found = await catalogue.update_endpoint(call.cloud, call.params["endpoint_id"], fields)
+    return Reply(200, {"endpoint": _endpoint(call, found)})
+
+
+async def delete_endpoint(call: Call) -> Reply:
+    """Remove an endpoint."""
+    await catalogue.delete_endpoint(call.cloud, call.params["endpoint_id"])
+    return Reply(204)
+
+
+def _endpoint_fields(read: dict[str, Any]) -> dict[str, Any]:
+    """Take `region`, the old name of `region_id`, for it."""
+    fields = changes(read, "region_id", "region", "name")
+    if fields.pop("name", None):
+        raise Invalid("name: endpoints have no names here; the service has one.")
+    if "region" in fields:
+        region = fields.pop("region")
+        if fields.setdefault("region_id", region) != region:
+            raise Invalid(f"region and region_id must be the same (they are {region!r} and {fields['region_id']!r}).")
+    return fields
+
+
+def _crud(plural: str, *handlers: Any) -> list[Route]:
+    noun = plural.removesuffix("s")
+    many, one = f"/v3/{plural}", f"/v3/{plural}/{{{noun}_id}}"
+    return [
+        Route("GET", many, handlers[0], f"identity:list_{plural}"),
+        Route("GET", one, handlers[1], f"identity:get_{noun}"),
+        Route("POST", many, handlers[2], f"identity:create_{noun}"),
+        Route("PATCH", one, handlers[3], f"identity:update_{noun}"),
+        Route("DELETE", one, handlers[4], f"identity:delete_{noun}"),
+    ]
+
+
+ROUTES = (
+    *_crud("regions", list_regions, show_region, create_region, update_region, delete_region),
+    *_crud("services", list_services, show_service, create_service, update_service, delete_service),
+    *_crud("endpoints", list_endpoints, show_endpoint, create_endpoint, update_endpoint, delete_endpoint),
+)
+POLICIES: Policies = {
+    "identity:list_regions": public,
+    "identity:get_region": public,
+    **{
+        f"identity:{rule}": identity.reads_all
+        for rule in ("list_services", "get_service", "list_endpoints", "get_endpoint")
+    },
+    **{
+        f"identity:{verb}_{noun}": admin
+        for noun in ("region", "service", "endpoint")
+        for verb in ("create", "update", "delete")
+    },
+}

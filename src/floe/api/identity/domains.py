@@ -1,0 +1,83 @@
+"""Domains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.api.identity.replies import ShortName, Text, changes, flag, listed, with_link
+from floe.api.kit.body import Body, Field
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import Policies, admin, authenticated
+from floe.api.kit.routing import Route
+from floe.api.kit.shape import Shape, Shown
+from floe.cloud import domains
+from floe.core.domains import Domain
+
+SHAPE: Shape[Domain] = Shape(
+    [
+        Shown("id", lambda domain: domain.id),
+        Shown("name", lambda domain: domain.name),
+        Shown("description", lambda domain: domain.description),
+        Shown("enabled", lambda domain: domain.enabled),
+        Shown("tags", lambda _domain: []),
+        Shown("options", lambda _domain: {}),
+    ]
+)
+_FIELDS = (Field("description", Text), Field("enabled", bool), Field("options", dict[str, Any]))
+_CREATE = Body("domain", [Field("name", ShortName, required=True), *_FIELDS])
+_UPDATE = Body("domain", [Field("name", ShortName), *_FIELDS])
+
+
+def shown(call: Call, domain: Domain) -> dict[str, Any]:
+    """Return a domain as it is on the wire."""
+    return with_link(call, f"/v3/domains/{domain.id}", SHAPE.show(domain))
+
+
+async def index(call: Call) -> Reply:
+    """List domains by name and whether they are enabled."""
+    name, enabled = call.one("name"), flag(call, "enabled")
+    found = [
+        shown(call, domain)
+        for domain in await domains.find(call.cloud, call.context)
+        if name in (None, domain.name) and enabled in (None, domain.enabled)
+    ]
+    return listed(call, "domains", "/v3/domains", found)
+
+
+async def show(call: Call) -> Reply:
+    """Show a domain."""
+    return Reply(200, {"domain": shown(call, await domains.show(call.cloud, call.context, call.params["domain_id"]))})
+
+
+async def create(call: Call) -> Reply:
+    """Make a domain."""
+    fields = changes(_CREATE.read(await call.raw()))
+    return Reply(201, {"domain": shown(call, await domains.create(call.cloud, fields))})
+
+
+async def update(call: Call) -> Reply:
+    """Change a domain."""
+    fields = changes(_UPDATE.read(await call.raw()))
+    return Reply(200, {"domain": shown(call, await domains.update(call.cloud, call.params["domain_id"], fields))})
+
+
+async def delete(call: Call) -> Reply:
+    """Remove a disabled domain."""
+    await domains.delete(call.cloud, call.params["domain_id"])
+    return Reply(204)
+
+
+ROUTES = (
+    Route("GET", "/v3/domains", index, "identity:list_domains"),
+    Route("POST", "/v3/domains", create, "identity:create_domain"),
+    Route("GET", "/v3/domains/{domain_id}", show, "identity:get_domain"),
+    Route("PATCH", "/v3/domains/{domain_id}", update, "identity:update_domain"),
+    Route("DELETE", "/v3/domains/{domain_id}", delete, "identity:delete_domain"),
+)
+POLICIES: Policies = {
+    "identity:list_domains": authenticated,
+    "identity:get_domain": authenticated,
+    "identity:create_domain": admin,
+    "identity:update_domain": admin,
+    "identity:delete_domain": admin,
+}

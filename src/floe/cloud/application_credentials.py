@@ -1,0 +1,141 @@
+"""What the cloud does with application credentials."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from floe.cloud import identity, passwords, tokens
+from floe.cloud.cloud import Cloud
+from floe.core.application_credentials import ApplicationCredential
+from floe.core.assignments import PROJECT
+from floe.core.context import Context
+from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.roles import Role
+from floe.core.tokens import Named
+from floe.core.users import check_password
+from floe.store import application_credentials as credential_rows
+from floe.store import projects as project_rows
+from floe.store import roles as role_rows
+from floe.store.engine import Connection
+
+Found = tuple[ApplicationCredential, list[Role], str | None]
+"""A credential, its roles, and the domain of its project."""
+
+
+async def find(cloud: Cloud, context: Context, user_id: str, name: str | None = None) -> list[Found]:
+    """Return a user's application credentials: one's own, or anybody's for readers of the system."""
+    _demand_look(context, user_id)
+
+    def run(conn: Connection) -> list[Found]:
+        found = credential_rows.of_user(conn, user_id)
+        return [_with_roles(conn, item) for item in found if name in (None, item.name)]
+
+    return await cloud.db.read(run)
+
+
+async def show(cloud: Cloud, context: Context, user_id: str, credential_id: str) -> Found:
+    """Return an application credential of a user. Raises NotFound for one that is not that user's."""
+    _demand_look(context, user_id)
+    return await cloud.db.read(lambda conn: _with_roles(conn, _demand(conn, user_id, credential_id)))
+
+
+async def create(
+    cloud: Cloud,
+    context: Context,
+    user_id: str,
+    *,
+    name: str,
+    description: str | None = None,
+    secret: str | None = None,
+    unrestricted: bool = False,
+    expires_at: datetime | None = None,
+    roles: Sequence[Named] | None = None,
+) -> tuple[Found, str]:
+    """Make one for the caller in the token's project; return it with its secret, which is shown this once.
+
+    `roles` None means all that the caller has there.
+    """
+    if user_id != context.user_id:
+        raise Forbidden("Application credentials are made by their user alone.")
+    _demand_unrestricted(context)
+    project_id = context.project_id
+    if project_id is None:
+        raise Invalid("An application credential acts in a project: use a token of the project it is for.")
+    if expires_at is not None and expires_at <= cloud.clock.now():
+        raise Invalid(f"expires_at must be in the future (it is {expires_at:%Y-%m-%dT%H:%M:%S}).")
+    secret = secret or secrets.token_urlsafe(48)
+    check_password(secret)
+    secret_hash = await passwords.hashed(cloud, secret)
+
+    def run(conn: Connection) -> Found:
+        if credential_rows.by_name(conn, user_id, name) is not None:
+            raise Conflict(f"You have an application credential named {name!r} already.")
+        held = [role for role in tokens.roles_on(conn, user_id, PROJECT, project_id) if role.name in context.roles]
+        credential = ApplicationCredential(
+            id=identity.new_id(cloud),
+            user_id=user_id,
+            project_id=project_id,
+            name=name,
+            description=description,
+            secret_hash=secret_hash,
+            unrestricted=unrestricted,
+            expires_at=expires_at,
+            role_ids=tuple(role.id for role in (held if roles is None else _chosen(held, roles))),
+        )
+        credential_rows.insert(conn, credential)
+        return _with_roles(conn, credential)
+
+    return await identity.change(cloud, run), secret
+
+
+async def delete(cloud: Cloud, context: Context, user_id: str, credential_id: str) -> None:
+    """Remove an application credential; its tokens are dead."""
+    if user_id != context.user_id and not context.is_admin:
+        raise Forbidden("Another user's application credentials are deleted with the role admin.")
+    _demand_unrestricted(context)
+
+    def run(conn: Connection) -> None:
+        _demand(conn, user_id, credential_id)
+        credential_rows.delete(conn, credential_id)
+
+    await identity.change(cloud, run)
+
+
+def _demand(conn: Connection, user_id: str, credential_id: str) -> ApplicationCredential:
+    found = credential_rows.get(conn, credential_id)
+    if found is None or found.user_id != user_id:
+        raise NotFound("application credential", credential_id)
+    return found
+
+
+def _demand_look(context: Context, user_id: str) -> None:
+    if user_id != context.user_id and not identity.reads_all(context):
+        raise Forbidden("You may look at your own application credentials only.")
+
+
+def _demand_unrestricted(context: Context) -> None:
+    if context.restricted:
+        raise Forbidden(
+            "This token comes from a restricted application credential, which may not manage such credentials."
+        )
+
+
+def _chosen(held: Sequence[Role], wanted: Sequence[Named]) -> list[Role]:
+    chosen = []
+    for named in wanted:
+        fitting = [role for role in held if role.id == named.id or (named.id is None and role.name == named.name)]
+        if not fitting:
+            raise Invalid(
+                f"roles: you do not have the role {named.id or named.name!r} in this project; "
+                f"you have: {', '.join(role.name for role in held)}."
+            )
+        chosen += fitting
+    return chosen
+
+
+def _with_roles(conn: Connection, credential: ApplicationCredential) -> Found:
+    project = project_rows.get(conn, credential.project_id)
+    roles = [role for role in role_rows.find(conn) if role.id in credential.role_ids]
+    return credential, roles, project.domain_id if project else None

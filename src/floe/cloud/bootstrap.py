@@ -1,0 +1,158 @@
+"""The first start: what a cloud needs before anybody can log in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from floe.cloud import catalogue, identity, passwords
+from floe.cloud.cloud import Cloud
+from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER, WHOLE_SYSTEM, Assignment
+from floe.core.catalogue import INTERFACES, CatalogueService, Endpoint, Region
+from floe.core.domains import DEFAULT_DOMAIN, Domain
+from floe.core.projects import Project
+from floe.core.roles import Role
+from floe.core.users import User
+from floe.store import assignments as assignment_rows
+from floe.store import catalogue as catalogue_rows
+from floe.store import domains as domain_rows
+from floe.store import projects as project_rows
+from floe.store import roles as role_rows
+from floe.store import users as user_rows
+from floe.store.engine import Connection
+
+_ROLES = ("admin", "manager", "member", "reader")
+"""Each implies the next, as Keystone sets them up."""
+
+_SERVICES = (
+    ("identity", "keystone", "/identity"),
+    ("compute", "nova", "/compute/v2.1"),
+    ("image", "glance", "/image"),
+    ("network", "neutron", "/network"),
+    ("placement", "placement", "/placement"),
+)
+"""Type, the name that OpenStack gives it, and its path below the public URL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bootstrapped:
+    """The ids of what is there from the first start, None for what has been removed since.
+
+    The passwords are those just made, and None on every later start.
+    """
+
+    admin_password: str | None = None
+    demo_password: str | None = None
+    admin_user_id: str | None
+    admin_project_id: str | None
+    demo_user_id: str | None
+    demo_project_id: str | None
+
+
+async def bootstrap(cloud: Cloud, new_password: Callable[[], str]) -> Bootstrapped:
+    """Make domain, roles, users, projects and catalogue in one transaction; later, only services that are new.
+
+    What an administrator removed or renamed since the first start does not come back.
+    """
+    started, complete = await cloud.db.read(
+        lambda conn: (domain_rows.get(conn, DEFAULT_DOMAIN) is not None, not _missing_services(conn))
+    )
+    if started:
+        if not complete:
+            await cloud.db.write(lambda conn: _add_services(conn, cloud))
+        return await cloud.db.read(_known)
+    admin_password, demo_password = new_password(), new_password()
+    admin_hash = await passwords.hashed(cloud, admin_password)
+    demo_hash = await passwords.hashed(cloud, demo_password)
+
+    def run(conn: Connection) -> Bootstrapped:
+        domain_rows.insert(conn, Domain(id=DEFAULT_DOMAIN, name="Default", description="The default domain"))
+        role_ids = _add_roles(conn, cloud)
+        admin, admin_project = _add_user(conn, cloud, "admin", admin_hash, "For administrators")
+        demo, demo_project = _add_user(conn, cloud, "demo", demo_hash, "For trying things out")
+        for user_id, role, kind, target in (
+            (admin, "admin", PROJECT, admin_project),
+            (admin, "admin", DOMAIN, DEFAULT_DOMAIN),
+            (admin, "admin", SYSTEM, WHOLE_SYSTEM),
+            (demo, "member", PROJECT, demo_project),
+        ):
+            assignment_rows.insert(
+                conn,
+                Assignment(
+                    role_id=role_ids[role], actor_kind=USER, actor_id=user_id, target_kind=kind, target_id=target
+                ),
+            )
+        _add_services(conn, cloud)
+        return Bootstrapped(
+            admin_password=admin_password,
+            demo_password=demo_password,
+            admin_user_id=admin,
+            admin_project_id=admin_project,
+            demo_user_id=demo,
+            demo_project_id=demo_project,
+        )
+
+    return await identity.change(cloud, run)
+
+
+def _known(conn: Connection) -> Bootstrapped:
+    users = {name: user_rows.by_name(conn, DEFAULT_DOMAIN, name) for name in ("admin", "demo")}
+    projects = {name: project_rows.by_name(conn, DEFAULT_DOMAIN, name) for name in ("admin", "demo")}
+    user_ids = {name: user.id if user else None for name, user in users.items()}
+    project_ids = {name: project.id if project else None for name, project in projects.items()}
+    return Bootstrapped(
+        admin_user_id=user_ids["admin"],
+        admin_project_id=project_ids["admin"],
+        demo_user_id=user_ids["demo"],
+        demo_project_id=project_ids["demo"],
+    )
+
+
+def _add_roles(conn: Connection, cloud: Cloud) -> dict[str, str]:
+    ids = {name: identity.new_id(cloud) for name in (*_ROLES, "service")}
+    for name, role_id in ids.items():
+        role_rows.insert(conn, Role(id=role_id, name=name))
+    for prior, implied in pairwise(_ROLES):
+        role_rows.imply(conn, ids[prior], ids[implied])
+    return ids
+
+
+def _add_user(conn: Connection, cloud: Cloud, name: str, password_hash: str, text: str) -> tuple[str, str]:
+    project = Project(id=identity.new_id(cloud), domain_id=DEFAULT_DOMAIN, name=name, description=text)
+    user = User(
+        id=identity.new_id(cloud),
+        domain_id=DEFAULT_DOMAIN,
+        name=name,
+        default_project_id=project.id,
+        password_hash=password_hash,
+        password_changed_at=cloud.clock.now(),
+    )
+    project_rows.insert(conn, project)
+    user_rows.insert(conn, user)
+    return user.id, project.id
+
+
+def _missing_services(conn: Connection) -> list[tuple[str, str, str]]:
+    there = {service.type for service in catalogue_rows.find_services(conn)}
+    return [service for service in _SERVICES if service[0] not in there]
+
+
+def _add_services(conn: Connection, cloud: Cloud) -> None:
+    region = cloud.settings.region
+    if region not in catalogue.load(conn).regions:
+        catalogue_rows.insert_region(conn, Region(id=region))
+    for kind, name, path in _missing_services(conn):
+        service = CatalogueService(id=identity.new_id(cloud), type=kind, name=name)
+        catalogue_rows.insert_service(conn, service)
+        for interface in INTERFACES:
+            catalogue_rows.insert_endpoint(
+                conn,
+                Endpoint(
+                    id=identity.new_id(cloud),
+                    service_id=service.id,
+                    region_id=region,
+                    interface=interface,
+                    url=f"%(public_url)s{path}",
+                ),
+            )

@@ -1,0 +1,196 @@
+"""What the cloud does with its catalogue: regions, services and endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from floe.cloud import identity
+from floe.cloud.cloud import Cloud
+from floe.core.catalogue import CatalogueService, Endpoint, Region, check_url, fill
+from floe.core.errors import Conflict, Invalid, NotFound
+from floe.store import catalogue as rows
+from floe.store.engine import Connection
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """All regions, services and endpoints, by id."""
+
+    regions: dict[str, Region]
+    services: dict[str, CatalogueService]
+    endpoints: dict[str, Endpoint]
+
+
+def load(conn: Connection) -> Catalogue:
+    """Read the whole catalogue."""
+    return Catalogue(
+        regions={region.id: region for region in rows.find_regions(conn)},
+        services={service.id: service for service in rows.find_services(conn)},
+        endpoints={endpoint.id: endpoint for endpoint in rows.find_endpoints(conn)},
+    )
+
+
+async def show(cloud: Cloud) -> Catalogue:
+    """Return the whole catalogue."""
+    return await cloud.db.read(load)
+
+
+async def for_token(cloud: Cloud, project_id: str | None) -> list[tuple[CatalogueService, list[tuple[Endpoint, str]]]]:
+    """Return the enabled services with their endpoints and the endpoints' URLs for that project."""
+    known = await show(cloud)
+    found = []
+    for service in known.services.values():
+        urls = []
+        for endpoint in known.endpoints.values():
+            if endpoint.service_id == service.id and endpoint.enabled:
+                url = fill(endpoint.url, cloud.settings.public_url, project_id)
+                if url is not None:
+                    urls.append((endpoint, url))
+        if service.enabled:
+            found.append((service, urls))
+    return found
+
+
+def url_of(cloud: Cloud, endpoint: Endpoint) -> str:
+    """Return an endpoint's URL with this cloud's own address in it."""
+    return endpoint.url.replace("%(public_url)s", cloud.settings.public_url)
+
+
+async def create_region(cloud: Cloud, region: Region) -> Region:
+    """Make a region. Raises Conflict for an id that is taken."""
+
+    def run(conn: Connection) -> Region:
+        if region.id in load(conn).regions:
+            raise Conflict(f"There is a region {region.id!r} already.")
+        _demand_region(conn, "parent_region_id", region.parent_region_id)
+        rows.insert_region(conn, region)
+        return region
+
+    return await cloud.db.write(run)
+
+
+async def update_region(cloud: Cloud, region_id: str, fields: Mapping[str, Any]) -> Region:
+    """Change a region."""
+
+    def run(conn: Connection) -> Region:
+        region = replace(_one(load(conn).regions, "region", region_id), **fields)
+        if region.parent_region_id == region_id:
+            raise Invalid(f"parent_region_id: region {region_id!r} cannot be its own parent.")
+        _demand_region(conn, "parent_region_id", region.parent_region_id)
+        rows.update_region(conn, region_id, fields)
+        return region
+
+    return await cloud.db.write(run)
+
+
+async def delete_region(cloud: Cloud, region_id: str) -> None:
+    """Remove a region. Raises Conflict while endpoints or regions are in it."""
+
+    def run(conn: Connection) -> None:
+        known = load(conn)
+        _one(known.regions, "region", region_id)
+        used = any(endpoint.region_id == region_id for endpoint in known.endpoints.values())
+        if used or any(region.parent_region_id == region_id for region in known.regions.values()):
+            raise Conflict(f"Region {region_id!r} has endpoints or regions in it; delete those first.")
+        rows.delete_region(conn, region_id)
+
+    await cloud.db.write(run)
+
+
+async def create_service(cloud: Cloud, fields: Mapping[str, Any]) -> CatalogueService:
+    """Add a service."""
+    service = CatalogueService(id=identity.new_id(cloud), **fields)
+    await cloud.db.write(lambda conn: rows.insert_service(conn, service))
+    return service
+
+
+async def update_service(cloud: Cloud, service_id: str, fields: Mapping[str, Any]) -> CatalogueService:
+    """Change a service."""
+
+    def run(conn: Connection) -> CatalogueService:
+        service = replace(_one(load(conn).services, "service", service_id), **fields)
+        rows.update_service(conn, service_id, fields)
+        return service
+
+    return await cloud.db.write(run)
+
+
+async def delete_service(cloud: Cloud, service_id: str) -> None:
+    """Remove a service with its endpoints."""
+
+    def run(conn: Connection) -> None:
+        _one(load(conn).services, "service", service_id)
+        rows.delete_service(conn, service_id)
+
+    await cloud.db.write(run)
+
+
+async def create_endpoint(cloud: Cloud, fields: Mapping[str, Any]) -> Endpoint:
+    """Add an endpoint. Raises Invalid for a service or region that is not, or a URL that cannot be filled in."""
+    endpoint = Endpoint(id=identity.new_id(cloud), **fields)
+
+    def run(conn: Connection) -> Endpoint:
+        _check_endpoint(conn, endpoint)
+        rows.insert_endpoint(conn, endpoint)
+        return endpoint
+
+    return await cloud.db.write(run)
+
+
+async def update_endpoint(cloud: Cloud, endpoint_id: str, fields: Mapping[str, Any]) -> Endpoint:
+    """Change an endpoint."""
+
+    def run(conn: Connection) -> Endpoint:
+        endpoint = replace(_one(load(conn).endpoints, "endpoint", endpoint_id), **fields)
+        _check_endpoint(conn, endpoint)
+        rows.update_endpoint(conn, endpoint_id, fields)
+        return endpoint
+
+    return await cloud.db.write(run)
+
+
+async def delete_endpoint(cloud: Cloud, endpoint_id: str) -> None:
+    """Remove an endpoint."""
+
+    def run(conn: Connection) -> None:
+        _one(load(conn).endpoints, "endpoint", endpoint_id)
+        rows.delete_endpoint(conn, endpoint_id)
+
+    await cloud.db.write(run)
+
+
+async def region(cloud: Cloud, region_id: str) -> Region:
+    """Return a region. Raises NotFound."""
+    return _one((await show(cloud)).regions, "region", region_id)
+
+
+async def service(cloud: Cloud, service_id: str) -> CatalogueService:
+    """Return a service. Raises NotFound."""
+    return _one((await show(cloud)).services, "service", service_id)
+
+
+async def endpoint(cloud: Cloud, endpoint_id: str) -> Endpoint:
+    """Return an endpoint. Raises NotFound."""
+    return _one((await show(cloud)).endpoints, "endpoint", endpoint_id)
+
+
+def _one(known: Mapping[str, T], what: str, ident: str) -> T:
+    if ident not in known:
+        raise NotFound(what, ident)
+    return known[ident]
+
+
+def _check_endpoint(conn: Connection, endpoint: Endpoint) -> None:
+    check_url(endpoint.url)
+    if endpoint.service_id not in load(conn).services:
+        raise Invalid(f"service_id: there is no service {endpoint.service_id!r}.")
+    _demand_region(conn, "region_id", endpoint.region_id)
+
+
+def _demand_region(conn: Connection, field: str, region_id: str | None) -> None:
+    if region_id is not None and region_id not in load(conn).regions:
+        raise Invalid(f"{field}: there is no region {region_id!r}.")

@@ -1,0 +1,104 @@
+"""What the cloud does with domains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from floe.cloud import identity
+from floe.cloud.cloud import Cloud
+from floe.core.assignments import DOMAIN, GROUP, PROJECT, USER
+from floe.core.context import Context
+from floe.core.domains import DEFAULT_DOMAIN, Domain
+from floe.core.errors import Conflict, Forbidden, NotFound
+from floe.store import application_credentials as credential_rows
+from floe.store import assignments as assignment_rows
+from floe.store import domains as domain_rows
+from floe.store import groups as group_rows
+from floe.store import projects as project_rows
+from floe.store import users as user_rows
+from floe.store.engine import Connection
+
+
+def demand(conn: Connection, domain_id: str) -> Domain:
+    """Return a domain. Raises NotFound."""
+    domain = domain_rows.get(conn, domain_id)
+    if domain is None:
+        raise NotFound("domain", domain_id)
+    return domain
+
+
+async def find(cloud: Cloud, context: Context) -> list[Domain]:
+    """Return the domains that the caller may list."""
+    only = identity.visible_domain(context, "domains")
+    domains = await cloud.db.read(domain_rows.find)
+    return [domain for domain in domains if only in (None, domain.id)]
+
+
+async def show(cloud: Cloud, context: Context, domain_id: str) -> Domain:
+    """Return a domain: any for those who may look at it, and for everybody one's own."""
+    own = domain_id in (context.domain_id, context.project_domain_id, context.user_domain_id)
+    identity.demand_read(context, domain_id, "this domain", own=own)
+    return await cloud.db.read(lambda conn: demand(conn, domain_id))
+
+
+async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Domain:
+    """Make a domain. Raises Conflict for a name that is taken."""
+    domain = Domain(id=identity.new_id(cloud), **fields)
+
+    def run(conn: Connection) -> None:
+        _demand_free(conn, domain)
+        domain_rows.insert(conn, domain)
+
+    await identity.change(cloud, run)
+    return domain
+
+
+async def update(cloud: Cloud, domain_id: str, fields: Mapping[str, Any]) -> Domain:
+    """Change a domain; when it is disabled all its users and tokens are out."""
+
+    def run(conn: Connection) -> Domain:
+        domain = replace(demand(conn, domain_id), **fields)
+        _demand_free(conn, domain)
+        domain_rows.update(conn, domain_id, fields)
+        return domain
+
+    return await identity.change(cloud, run)
+
+
+async def delete(cloud: Cloud, domain_id: str) -> None:
+    """Remove a disabled domain with all that is in it. Raises Forbidden for one that is enabled, or the first."""
+
+    def run(conn: Connection) -> None:
+        domain = demand(conn, domain_id)
+        if domain_id == DEFAULT_DOMAIN:
+            raise Forbidden("The default domain cannot be deleted.")
+        if domain.enabled:
+            raise Forbidden(f"Domain {domain.name!r} is enabled; disable it before you delete it.")
+        users = [user.id for user in user_rows.find(conn, domain_id=domain_id)]
+        groups = [group.id for group in group_rows.find(conn, domain_id=domain_id)]
+        projects = [project.id for project in project_rows.find(conn, domain_id=domain_id)]
+        assignment_rows.forget_actor(conn, USER, users)
+        assignment_rows.forget_actor(conn, GROUP, groups)
+        assignment_rows.forget_target(conn, PROJECT, projects)
+        assignment_rows.forget_target(conn, DOMAIN, [domain_id])
+        for user_id in users:
+            credential_rows.forget_user(conn, user_id)
+            group_rows.leave_all(conn, user_id)
+            user_rows.delete(conn, user_id)
+        for group_id in groups:
+            group_rows.delete(conn, group_id)
+        for project_id in projects:
+            credential_rows.forget_project(conn, project_id)
+            user_rows.forget_default_project(conn, project_id)
+            project_rows.delete(conn, project_id)
+        domain_rows.delete(conn, domain_id)
+
+    await identity.change(cloud, run)
+
+
+def _demand_free(conn: Connection, domain: Domain) -> None:
+    known = domain_rows.by_name(conn, domain.name)
+    if known is not None and known.id != domain.id:
+        raise Conflict(f"There is a domain named {domain.name!r} already.")

@@ -1,0 +1,98 @@
+"""What the cloud does with projects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from floe.cloud import domains, identity
+from floe.cloud.cloud import Cloud
+from floe.core.assignments import PROJECT
+from floe.core.context import Context
+from floe.core.errors import Conflict, NotFound
+from floe.core.projects import Project
+from floe.store import application_credentials as credential_rows
+from floe.store import assignments as assignment_rows
+from floe.store import projects as project_rows
+from floe.store import users as user_rows
+from floe.store.engine import Connection
+
+
+def demand(conn: Connection, project_id: str) -> Project:
+    """Return a project. Raises NotFound."""
+    project = project_rows.get(conn, project_id)
+    if project is None:
+        raise NotFound("project", project_id)
+    return project
+
+
+async def find(
+    cloud: Cloud,
+    context: Context,
+    *,
+    domain_id: str | None = None,
+    name: str | None = None,
+    enabled: bool | None = None,
+) -> list[Project]:
+    """Return the projects that fit and that the caller may list."""
+    only = identity.visible_domain(context, "projects")
+    found = await cloud.db.read(lambda conn: project_rows.find(conn, domain_id=domain_id, name=name, enabled=enabled))
+    return [project for project in found if only in (None, project.domain_id)]
+
+
+async def show(cloud: Cloud, context: Context, project_id: str) -> Project:
+    """Return a project: any for those who may look at it, and for everybody the token's own."""
+    project = await cloud.db.read(lambda conn: project_rows.get(conn, project_id))
+    domain_id = project.domain_id if project else None
+    identity.demand_read(context, domain_id, "this project", own=context.owns(project_id))
+    if project is None:
+        raise NotFound("project", project_id)
+    return project
+
+
+async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Project:
+    """Make a project; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
+    project = Project(id=identity.new_id(cloud), **fields)
+
+    def run(conn: Connection) -> None:
+        domains.demand(conn, project.domain_id)
+        _demand_free(conn, project)
+        project_rows.insert(conn, project)
+
+    await identity.change(cloud, run)
+    return project
+
+
+async def update(cloud: Cloud, project_id: str, fields: Mapping[str, Any]) -> Project:
+    """Change a project; when it is disabled its tokens are dead."""
+
+    def run(conn: Connection) -> Project:
+        project = replace(demand(conn, project_id), **fields)
+        _demand_free(conn, project)
+        project_rows.update(conn, project_id, fields)
+        return project
+
+    return await identity.change(cloud, run)
+
+
+async def delete(cloud: Cloud, project_id: str) -> None:
+    """Remove a project with its role assignments and application credentials.
+
+    What it owns elsewhere (servers, images, networks) stays, for an administrator to remove, as in OpenStack.
+    """
+
+    def run(conn: Connection) -> None:
+        demand(conn, project_id)
+        assignment_rows.forget_target(conn, PROJECT, [project_id])
+        credential_rows.forget_project(conn, project_id)
+        user_rows.forget_default_project(conn, project_id)
+        project_rows.delete(conn, project_id)
+
+    await identity.change(cloud, run)
+
+
+def _demand_free(conn: Connection, project: Project) -> None:
+    known = project_rows.by_name(conn, project.domain_id, project.name)
+    if known is not None and known.id != project.id:
+        raise Conflict(f"There is a project named {project.name!r} in this domain already.")

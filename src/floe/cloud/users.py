@@ -1,0 +1,159 @@
+"""What the cloud does with users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from floe.cloud import domains, identity, passwords
+from floe.cloud.cloud import Cloud
+from floe.core.assignments import DOMAIN, PROJECT, USER
+from floe.core.context import Context
+from floe.core.domains import Domain
+from floe.core.errors import Conflict, NotFound, Unauthenticated
+from floe.core.groups import Group
+from floe.core.projects import Project
+from floe.core.users import User, check_password
+from floe.store import application_credentials as credential_rows
+from floe.store import assignments as assignment_rows
+from floe.store import domains as domain_rows
+from floe.store import groups as group_rows
+from floe.store import projects as project_rows
+from floe.store import users as user_rows
+from floe.store.engine import Connection
+
+
+def demand(conn: Connection, user_id: str) -> User:
+    """Return a user. Raises NotFound."""
+    user = user_rows.get(conn, user_id)
+    if user is None:
+        raise NotFound("user", user_id)
+    return user
+
+
+async def find(
+    cloud: Cloud,
+    context: Context,
+    *,
+    domain_id: str | None = None,
+    name: str | None = None,
+    enabled: bool | None = None,
+) -> list[User]:
+    """Return the users that fit and that the caller may list."""
+    only = identity.visible_domain(context, "users")
+    found = await cloud.db.read(lambda conn: user_rows.find(conn, domain_id=domain_id, name=name, enabled=enabled))
+    return [user for user in found if only in (None, user.domain_id)]
+
+
+async def show(cloud: Cloud, context: Context, user_id: str) -> User:
+    """Return a user: any for those who may look at it, and for everybody oneself."""
+    user = await cloud.db.read(lambda conn: user_rows.get(conn, user_id))
+    domain_id = user.domain_id if user else None
+    identity.demand_read(context, domain_id, "this user", own=context.user_id == user_id)
+    if user is None:
+        raise NotFound("user", user_id)
+    return user
+
+
+async def create(cloud: Cloud, fields: Mapping[str, Any], password: str | None) -> User:
+    """Make a user; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
+    secret = await _hashed(cloud, password)
+    user = User(
+        id=identity.new_id(cloud),
+        password_hash=secret,
+        password_changed_at=cloud.clock.now() if secret else None,
+        **fields,
+    )
+
+    def run(conn: Connection) -> None:
+        domains.demand(conn, user.domain_id)
+        _demand_fitting(conn, user)
+        user_rows.insert(conn, user)
+
+    await identity.change(cloud, run)
+    return user
+
+
+async def update(cloud: Cloud, user_id: str, fields: Mapping[str, Any], password: str | None) -> User:
+    """Change a user; when it is disabled, or its password changes, its tokens are dead."""
+    secret = await _hashed(cloud, password)
+    changes = dict(fields)
+    if secret is not None:
+        changes |= {"password_hash": secret, "password_changed_at": cloud.clock.now()}
+
+    def run(conn: Connection) -> User:
+        user = demand(conn, user_id)
+        wanted = dict(changes)
+        if secret is not None or (user.enabled and not wanted.get("enabled", True)):
+            wanted["stamp"] = user.stamp + 1
+        user = replace(user, **wanted)
+        _demand_fitting(conn, user)
+        user_rows.update(conn, user_id, wanted)
+        return user
+
+    return await identity.change(cloud, run)
+
+
+async def change_password(cloud: Cloud, user_id: str, original: str, password: str) -> None:
+    """Let a user set a new password who knows the old one. Raises Unauthenticated for who does not."""
+    check_password(password)
+    user = await cloud.db.read(lambda conn: user_rows.get(conn, user_id))
+    right = await passwords.matches(cloud, user.password_hash if user else None, original)
+    if not right or user is None or not user.enabled:
+        raise Unauthenticated("The password was not changed: the user or the original password is not right.")
+    await update(cloud, user_id, {}, password)
+
+
+async def delete(cloud: Cloud, user_id: str) -> None:
+    """Remove a user with its role assignments, memberships and application credentials."""
+
+    def run(conn: Connection) -> None:
+        demand(conn, user_id)
+        assignment_rows.forget_actor(conn, USER, [user_id])
+        credential_rows.forget_user(conn, user_id)
+        group_rows.leave_all(conn, user_id)
+        user_rows.delete(conn, user_id)
+
+    await identity.change(cloud, run)
+
+
+async def groups(cloud: Cloud, context: Context, user_id: str) -> list[Group]:
+    """Return the groups a user is in."""
+    await show(cloud, context, user_id)
+    return await cloud.db.read(lambda conn: group_rows.find(conn, ids=group_rows.of_user(conn, user_id)))
+
+
+async def projects(cloud: Cloud, context: Context, user_id: str) -> list[Project]:
+    """Return the projects a user has a role on, also through groups."""
+    await show(cloud, context, user_id)
+
+    def run(conn: Connection) -> list[Project]:
+        given = assignment_rows.of_user(conn, user_id)
+        return project_rows.find(conn, ids={item.target_id for item in given if item.target_kind == PROJECT})
+
+    return await cloud.db.read(run)
+
+
+async def domains_with_a_role(cloud: Cloud, context: Context) -> list[Domain]:
+    """Return the domains the caller has a role on, also through groups."""
+
+    def run(conn: Connection) -> list[Domain]:
+        given = assignment_rows.of_user(conn, context.user_id)
+        ids = {item.target_id for item in given if item.target_kind == DOMAIN}
+        return [domain for domain in domain_rows.find(conn) if domain.id in ids]
+
+    return await cloud.db.read(run)
+
+
+async def _hashed(cloud: Cloud, password: str | None) -> str | None:
+    if password is None:
+        return None
+    check_password(password)
+    return await passwords.hashed(cloud, password)
+
+
+def _demand_fitting(conn: Connection, user: User) -> None:
+    known = user_rows.by_name(conn, user.domain_id, user.name)
+    if known is not None and known.id != user.id:
+        raise Conflict(f"There is a user named {user.name!r} in this domain already.")

@@ -1,0 +1,22 @@
+"""Application credentials: a secret that lets a program act for its user in one project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationCredential:
+    """An application credential as the database holds it; the secret itself is nowhere."""
+
+    id: str
+    user_id: str
+    project_id: str
+    name: str
+    description: str | None = None
+    secret_hash: str
+    unrestricted: bool = False
+    """Whether it may make and delete application credentials."""
+    expires_at: datetime | None = None
+    role_ids: tuple[str, ...] = ()

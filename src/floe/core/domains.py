@@ -1,0 +1,18 @@
+"""A domain: the space that names of projects, users and groups are unique in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_DOMAIN = "default"
+"""The id of the domain that is there from the start, as Keystone has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A domain as the database holds it."""
+
+    id: str
+    name: str
+    description: str = ""
+    enabled: bool = True

@@ -1,0 +1,35 @@
+"""A user: somebody, or some program, that can prove who it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from floe.core.errors import Invalid
+
+MAX_PASSWORD = 1024
+"""Characters of a password at most, so that hashing one has a bounded cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A user as the database holds it."""
+
+    id: str
+    domain_id: str
+    name: str
+    email: str | None = None
+    description: str = ""
+    enabled: bool = True
+    default_project_id: str | None = None
+    password_hash: str | None = None
+    """None for a user that cannot log in with a password."""
+    password_changed_at: datetime | None = None
+    stamp: int = 0
+    """Counted up when the password changes and when the user is disabled; tokens of an older stamp are dead."""
+
+
+def check_password(text: str) -> None:
+    """Raise Invalid unless `text` may be a password."""
+    if not 1 <= len(text) <= MAX_PASSWORD:
+        raise Invalid(f"A password has 1 to {MAX_PASSWORD} characters (this one has {len(text)}).")
