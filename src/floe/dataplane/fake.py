@@ -35,6 +35,7 @@ class FakePlane:
         self.applied = HostNetwork()
         self.rounds = 0
         """How many times `apply` was asked for."""
+        self._latest = 0
         self._sleep = sleep
 
     async def open(self) -> None:
@@ -46,6 +47,7 @@ class FakePlane:
     async def apply(self, network: HostNetwork) -> None:
         """Take `network` as it is, less what the script lets fail."""
         self.rounds += 1
+        round_ = self.rounds
         if self.script.delay:
             await self._sleep(self.script.delay)
         if self.script.failure is not None:
@@ -67,12 +69,14 @@ class FakePlane:
                 or networks.get(port.network_id)
             )
         }
-        self.applied = HostNetwork(
-            generation=network.generation,
-            segments=tuple(segment for segment in sound.segments if segment.network_id not in networks),
-            ports=tuple(port for port in sound.ports if port.port_id not in ports),
-            groups=network.groups,
-        )
+        if round_ > self._latest:  # a later call may have been faster
+            self._latest = round_
+            self.applied = HostNetwork(
+                generation=network.generation,
+                segments=tuple(segment for segment in sound.segments if segment.network_id not in networks),
+                ports=tuple(port for port in sound.ports if port.port_id not in ports),
+                groups=network.groups,
+            )
         if ports or networks:
             reasons = [*networks.values(), *ports.values()]
             raise PortsFailure(

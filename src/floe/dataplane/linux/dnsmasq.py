@@ -41,7 +41,8 @@ class DhcpServers:
             for argument in _command_line(int(entry.name)):
                 if argument.startswith(prefix):
                     key = Path(os.fsdecode(argument[len(prefix) :])).parts[0]
-                    self._pids[key] = int(entry.name)
+                    if self._is_ours(int(entry.name), key):
+                        self._pids[key] = int(entry.name)
 
     def keys(self) -> set[str]:
         """Return the short network ids for which there is a server or a directory."""
@@ -136,7 +137,8 @@ class DhcpServers:
             os.close(handle)
 
     def _is_ours(self, pid: int, key: str) -> bool:
-        return f"--pid-file={self._folder / key / 'dnsmasq.pid'}".encode() in _command_line(pid)
+        found = _command_line(pid)
+        return found[:1] == [b"dnsmasq"] and f"--pid-file={self._folder / key / 'dnsmasq.pid'}".encode() in found
 
 
 async def _ended(handle: int, seconds: float) -> None:

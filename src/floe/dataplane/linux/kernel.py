@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import socket
@@ -25,7 +26,8 @@ _NETLINK_NETFILTER = 12
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ATTRIBUTE = struct.Struct("=HH")
-_REQUEST, _DUMP = 0x1, 0x300
+_REQUEST, _DUMP, _DUMP_INTERRUPTED = 0x1, 0x300, 0x10
+_TRIES = 20
 _ERROR, _DONE = 2, 3
 _GET_LINK = 18
 _IFF_UP = 0x1
@@ -73,10 +75,27 @@ def rules_generation() -> int:
 
 def namespaces() -> dict[str, int]:
     """Return the named network namespaces and their inode numbers."""
+    found: dict[str, int] = {}
+    for path in _named():
+        with contextlib.suppress(FileNotFoundError):  # it may go while we look
+            found[path.name] = path.stat().st_ino
+    return found
+
+
+def forget_broken_namespaces(owned: Callable[[str], bool]) -> None:
+    """Remove the names that no namespace is mounted on: an `ip netns add` that was killed leaves such a file."""
+    kept_on = Path("/proc/self/ns/net").stat().st_dev
+    for path in _named():
+        with contextlib.suppress(FileNotFoundError):
+            if owned(path.name) and path.stat().st_dev != kept_on:
+                path.unlink()
+
+
+def _named() -> list[Path]:
     try:
-        return {path.name: path.stat().st_ino for path in NAMESPACES.iterdir()}
+        return list(NAMESPACES.iterdir())
     except FileNotFoundError:
-        return {}
+        return []
 
 
 async def in_namespace(name: str, work: Callable[[], T]) -> T:
@@ -102,8 +121,18 @@ async def in_namespace(name: str, work: Callable[[], T]) -> T:
         pool.shutdown(wait=False)
 
 
-def _ask(protocol: int, kind: int, flags: int, payload: bytes) -> Iterator[bytes]:
-    """Send one netlink request and yield the bodies of its answers."""
+def _ask(protocol: int, kind: int, flags: int, payload: bytes) -> list[bytes]:
+    """Send one netlink request and return the bodies of its answers."""
+    for _ in range(_TRIES):
+        try:
+            return list(_answers(protocol, kind, flags, payload))
+        except InterruptedError:
+            continue
+    raise ports_failure("The host's network changes faster than it can be read.")
+
+
+def _answers(protocol: int, kind: int, flags: int, payload: bytes) -> Iterator[bytes]:
+    """Yield the answers to one request; raises InterruptedError when what is listed changes meanwhile."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as link:
         link.settimeout(5)
         link.send(_HEADER.pack(_HEADER.size + len(payload), kind, flags, 1, 0) + payload)
@@ -111,7 +140,9 @@ def _ask(protocol: int, kind: int, flags: int, payload: bytes) -> Iterator[bytes
             data = link.recv(1 << 18)
             position = 0
             while position < len(data):
-                length, kind_found, _, _, _ = _HEADER.unpack_from(data, position)
+                length, kind_found, flags_found, _, _ = _HEADER.unpack_from(data, position)
+                if flags & _DUMP and flags_found & _DUMP_INTERRUPTED:
+                    raise InterruptedError
                 body = data[position + _HEADER.size : position + length]
                 if kind_found == _ERROR:
                     code = -struct.unpack_from("=i", body)[0]

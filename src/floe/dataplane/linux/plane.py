@@ -20,7 +20,7 @@ from floe.core.host_network import HostNetwork, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
 from floe.dataplane.linux import kernel, links, nftables
 from floe.dataplane.linux.dnsmasq import DhcpServers
-from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, short
+from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, owns_namespace, short
 from floe.dataplane.linux.run import find_program, ports_failure, run
 from floe.dataplane.protocol import MetadataAddress, PortsFailure
 
@@ -69,6 +69,7 @@ class LinuxPlane:
                 "Security groups need the kernel's br_netfilter, with net.bridge.bridge-nf-call-iptables=1.",
                 str(error),
             ) from error
+        await asyncio.to_thread(kernel.forget_broken_namespaces, owns_namespace)
         await asyncio.to_thread(self._servers.find)
 
     async def close(self) -> None:
@@ -149,7 +150,7 @@ class LinuxPlane:
         problems |= todo.problems
         for ident in todo.renewed:
             self._addressed.pop(ident, None)
-        await self._stop_servers(sound)
+        problems |= await self._stop_servers(sound)
         problems |= await self._batch(todo.before)
         problems |= await self._place_addresses(sound)
         self._segments = sound.segments
@@ -187,16 +188,20 @@ class LinuxPlane:
         names = kernel.namespaces()
         lines: list[links.Line] = []
         placed: dict[str, tuple[int, HostSegment]] = {}
+        failed: dict[str, str] = {}
         for segment in network.segments:
             name = namespace_name(segment.network_id)
             if not served_subnets(segment) or name not in names:
                 continue
             state = (names[name], segment)
             if self._addressed.get(segment.network_id) != state:
-                await kernel.in_namespace(name, _forward_nothing)
-                lines += links.addresses(segment, await _inner_addresses(name))
+                try:
+                    await kernel.in_namespace(name, _forward_nothing)
+                    lines += links.addresses(segment, await _inner_addresses(name))
+                except HostFailure as error:
+                    failed[segment.network_id] = f"{error.message} {error.detail}".strip()
             placed[segment.network_id] = state
-        failed = await self._batch(lines)
+        failed |= await self._batch(lines)
         self._addressed = {key: state for key, state in placed.items() if key not in failed}
         return failed
 
@@ -211,10 +216,16 @@ class LinuxPlane:
         # One transaction counts one; anything else means that somebody changed rules at the same time.
         self._rules_generation = after if after == before + 1 else -1
 
-    async def _stop_servers(self, network: HostNetwork) -> None:
+    async def _stop_servers(self, network: HostNetwork) -> dict[str, str]:
+        """End the DHCP servers of segments that are gone; return those that would not end."""
         wanted = {short(segment.network_id) for segment in network.segments if served_subnets(segment)}
+        failed: dict[str, str] = {}
         for key in sorted(self._servers.keys() - wanted):
-            await self._servers.stop(key)
+            try:
+                await self._servers.stop(key)
+            except HostFailure as error:
+                failed[key] = error.message
+        return failed
 
     async def _serve(self, network: HostNetwork, unchanged: bool, troubled: frozenset[str]) -> dict[str, str]:
         """Make each segment's DHCP server serve its ports; those in trouble already are left alone."""
