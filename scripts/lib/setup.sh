@@ -15,7 +15,7 @@ SELF=${0##*/}
 PACKAGES=(
     # run guests
     qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu dnsmasq-base nftables iproute2 genisoimage
-    openssh-client procps util-linux
+    openssh-client procps util-linux kmod
     # Python, and what its binding of libvirt is built with
     python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
     # build the guest image
