@@ -1,0 +1,221 @@
+"""What every hypervisor does: on the fake here, on libvirt and QEMU where `tests/e2e` runs it in namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from floe.core.errors import HostFailure
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, GuestState, PowerState
+from floe.hypervisors.fake import FakeHost, FakeHypervisor
+from floe.hypervisors.protocol import GuestFiles, Hypervisor
+
+SERVER = "bbbbbbbb-0000-4000-8000-00000000000"
+KIND = os.environ.get("FLOE_TEST_HYPERVISOR", "fake")
+
+# A boot sector for a PC: writes a text to the first serial port, then halts for ever.
+CODE = bytes.fromhex("fa31c08ed8fcbe177cbaf803ac84c07403eeebf8f4ebfd")
+BOOT_SECTOR = (CODE + b"a guest named login: \r\n\0").ljust(510, b"\0") + b"\x55\xaa"
+
+
+@dataclass
+class Host:
+    """A machine and how to open a hypervisor on it, again and again."""
+
+    directory: Path
+    make: Callable[[], Hypervisor]
+    hypervisor: Hypervisor | None = None
+    changes: list[GuestState] = field(default_factory=list)
+
+    async def open(self) -> Any:
+        await self.close()
+        self.hypervisor = self.make()
+        self.facts = await self.hypervisor.open(self.changes.append)
+        return self.hypervisor
+
+    async def close(self) -> None:
+        if self.hypervisor is not None:
+            await self.hypervisor.close()
+        self.hypervisor = None
+
+    def files(self, guest: GuestSpec) -> GuestFiles:
+        folder = self.directory / "guests" / guest.server_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return GuestFiles(
+            directory=folder,
+            root_disk=folder / "disk.qcow2",
+            ephemeral_disk=folder / "ephemeral.raw" if guest.ephemeral_gib else None,
+            swap_disk=folder / "swap.raw" if guest.swap_mib else None,
+            console_log=folder / "console.log",
+        )
+
+    async def base(self) -> tuple[Path, str]:
+        assert self.hypervisor is not None
+        path = self.directory / "base"
+        if not path.exists():
+            path.write_bytes(BOOT_SECTOR + bytes(1024 * 1024))
+        return path, await self.hypervisor.adopt_image(path, "raw")
+
+    async def run(self, guest: GuestSpec) -> PowerState:
+        assert self.hypervisor is not None
+        files = self.files(guest)
+        await self.hypervisor.create_root_disk(files, guest, *await self.base())
+        return await self.hypervisor.start(guest, files)
+
+
+def guest_number(number: int = 1, **changes: Any) -> GuestSpec:
+    guest = GuestSpec(
+        server_id=f"{SERVER}{number}",
+        name=f"instance-{number:08x}",
+        vcpus=1,
+        memory_mib=64,
+        root_gib=1,
+        image=GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=len(BOOT_SECTOR)),
+        metadata=GuestMetadata(hostname=f"vm{number}", name="a <guest> & \x01 more", project_id="p"),
+    )
+    return replace(guest, **changes)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    if KIND == "libvirt":
+        from floe.hypervisors.libvirt.driver import LibvirtHypervisor
+
+        # An embedded libvirt has one root for the life of its process.
+        root = Path(os.environ["FLOE_TEST_LIBVIRT_ROOT"])
+        host = Host(tmp_path, lambda: LibvirtHypervisor(f"qemu:///embed?root={root}", disk_dir=tmp_path))
+    else:
+        machine = FakeHost()
+        host = Host(tmp_path, lambda: FakeHypervisor(machine))
+    await host.open()
+    yield host
+    assert host.hypervisor is not None
+    for guest in await host.hypervisor.guests():
+        await host.hypervisor.destroy(guest.server_id, "x")
+    await host.close()
+
+
+async def test_a_host_says_what_it_has(host: Host) -> None:
+    assert {item.resource_class for item in host.facts.inventories} == {"VCPU", "MEMORY_MB", "DISK_GB"}
+    assert all(item.capacity > 0 for item in host.facts.inventories)
+    assert "HW_ARCH_X86_64" in host.facts.traits
+    assert host.facts.version > 0
+    assert host.hypervisor is not None
+    assert await host.hypervisor.facts() == host.facts
+
+
+async def test_a_guest_starts_speaks_and_is_destroyed(host: Host) -> None:
+    hypervisor = await host.open()
+    guest = guest_number()
+    assert await host.run(guest) is PowerState.RUNNING
+    assert await hypervisor.guests() == [GuestState(server_id=guest.server_id, power_state=PowerState.RUNNING)]
+    log = host.files(guest).console_log
+    await until(lambda: log.exists() and b"login: " in log.read_bytes())
+    await until(lambda: GuestState(server_id=guest.server_id, power_state=PowerState.RUNNING) in host.changes)
+    assert await hypervisor.destroy(guest.server_id, guest.name) is True
+    assert await hypervisor.destroy(guest.server_id, guest.name) is False
+    assert await hypervisor.guests() == []
+
+
+async def test_a_start_and_a_disk_may_be_repeated(host: Host) -> None:
+    guest = guest_number(swap_mib=16, ephemeral_gib=1)
+    await host.run(guest)
+    files = host.files(guest)
+    inode = files.root_disk.stat().st_ino
+    assert await host.run(guest) is PowerState.RUNNING
+    assert files.root_disk.stat().st_ino == inode
+    assert host.hypervisor is not None
+    assert len(await host.hypervisor.guests()) == 1
+
+
+async def test_a_guest_survives_its_driver_and_is_found_again(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    hypervisor = await host.open()
+    assert await hypervisor.guests() == [GuestState(server_id=guest.server_id, power_state=PowerState.RUNNING)]
+    assert await hypervisor.start(guest, host.files(guest)) is PowerState.RUNNING
+    assert await hypervisor.destroy(guest.server_id, guest.name) is True
+
+
+async def test_what_was_never_there_is_destroyed_without_complaint(host: Host) -> None:
+    assert host.hypervisor is not None
+    assert await host.hypervisor.destroy(f"{SERVER}9", "instance-00000009") is False
+
+
+async def test_two_guests_do_not_disturb_each_other(host: Host) -> None:
+    first, second = guest_number(1), guest_number(2)
+    await asyncio.gather(host.run(first), host.run(second))
+    assert host.hypervisor is not None
+    await host.hypervisor.destroy(first.server_id, first.name)
+    assert [guest.server_id for guest in await host.hypervisor.guests()] == [second.server_id]
+
+
+libvirt_only = pytest.mark.skipif(KIND != "libvirt", reason="the fake runs no program that could fail")
+
+
+@libvirt_only
+async def test_a_guest_that_cannot_start_says_why(host: Host) -> None:
+    guest = guest_number()
+    files = host.files(guest)
+    files.root_disk.write_bytes(b"this is no qcow2 file")
+    assert host.hypervisor is not None
+    with pytest.raises(HostFailure, match=r"The guest could not be run: .*qcow2") as caught:
+        await host.hypervisor.start(guest, files)
+    assert caught.value.stage == "guest"
+    assert caught.value.detail
+    await host.hypervisor.destroy(guest.server_id, guest.name)
+    assert await host.hypervisor.guests() == []
+
+
+@libvirt_only
+async def test_a_killed_guest_is_told_within_the_second(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    pid = next(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and str(host.files(guest).root_disk).encode() in (entry / "cmdline").read_bytes()
+    )
+    os.kill(pid, 9)
+    await until(lambda: GuestState(server_id=guest.server_id, power_state=PowerState.SHUTDOWN) in host.changes)
+
+
+@libvirt_only
+async def test_images_that_lie_or_refer_elsewhere_are_refused(host: Host, tmp_path: Path) -> None:
+    assert host.hypervisor is not None
+    liar = tmp_path / "liar.qcow2"
+    liar.write_bytes(b"not at all")
+    with pytest.raises(HostFailure, match="no usable qcow2") as caught:
+        await host.hypervisor.adopt_image(liar, "qcow2")
+    assert caught.value.stage == "image"
+    backed = tmp_path / "backed.qcow2"
+    command = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-u", "-b", "/etc/passwd", str(backed), "1M")
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0
+    with pytest.raises(HostFailure, match="file outside itself"):
+        await host.hypervisor.adopt_image(backed, "qcow2")
+    with pytest.raises(HostFailure, match="cannot boot from an image of format 'ploop'"):
+        await host.hypervisor.adopt_image(backed, "ploop")
+
+
+@libvirt_only
+async def test_a_foreign_format_is_converted_once(host: Host, tmp_path: Path) -> None:
+    assert host.hypervisor is not None
+    image = tmp_path / "image"
+    process = await asyncio.create_subprocess_exec("qemu-img", "create", "-q", "-f", "vmdk", str(image), "1M")
+    assert await process.wait() == 0
+    assert await host.hypervisor.adopt_image(image, "vmdk") == "qcow2"
+    assert image.read_bytes()[:4] == b"QFI\xfb"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["image"]

@@ -1,0 +1,215 @@
+"""What a guest reads about itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pycdlib
+import pytest
+
+from floe.agent import config_drive, documents
+from floe.agent.documents import GuestView, Interface
+from floe.core.guests import GuestMetadata
+from floe.core.host_network import HostAddress, HostPort, HostRoute, HostSegment, HostSubnet
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE somebody"
+SCRIPT = b"#!/bin/sh\necho hello\n\x00\xff"
+FILE = b"key = value\n"
+
+DHCP = HostSubnet(subnet_id="s1", cidr="10.0.0.0/24", gateway="10.0.0.1", dhcp_address="10.0.0.2")
+STATIC = HostSubnet(
+    subnet_id="s2",
+    cidr="192.168.4.0/22",
+    gateway="192.168.4.1",
+    dhcp=False,
+    nameservers=("192.0.2.53",),
+    routes=(HostRoute(destination="172.16.0.0/12", nexthop="192.168.4.9"),),
+)
+SEGMENT = HostSegment(network_id="n1", name="private", tag=1, mtu=1442, subnets=(DHCP, STATIC))
+PORT = HostPort(
+    port_id="p1",
+    network_id="n1",
+    server_id="srv",
+    mac="fa:16:3e:00:00:01",
+    tap="tap1",
+    addresses=(HostAddress(subnet_id="s1", address="10.0.0.7"), HostAddress(subnet_id="s2", address="192.168.4.7")),
+)
+VIEW = GuestView(
+    server_id="bbbbbbbb-0000-4000-8000-000000000001",
+    guest_name="instance-0000002a",
+    image_id="img",
+    metadata=GuestMetadata(
+        hostname="web.cloud",
+        name="Web №1",
+        project_id="42",
+        metadata={"role": "web"},
+        keys=(("mine", "ssh", KEY),),
+        user_data=base64.b64encode(SCRIPT).decode(),
+        admin_password="s3cret",
+        flavor_name="m1.tiny",
+        reservation_id="r-1",
+        security_groups=("default", "web"),
+        files=(("/etc/web.conf", base64.b64encode(FILE).decode()),),
+    ),
+    interfaces=(Interface(port=PORT, segment=SEGMENT),),
+    random_seed=b"dice",
+)
+
+
+def get(path: str, view: GuestView = VIEW) -> Any:
+    found = documents.lookup(view, path)
+    assert found is not None, path
+    kind, body = found
+    return json.loads(body) if kind == "application/json" else body
+
+
+def test_meta_data_says_who_the_guest_is() -> None:
+    assert get("/openstack/latest/meta_data.json") == {
+        "uuid": VIEW.server_id,
+        "hostname": "web.cloud",
+        "name": "Web №1",
+        "launch_index": 0,
+        "availability_zone": "nova",
+        "meta": {"role": "web"},
+        "files": [{"path": "/etc/web.conf", "content_path": "/content/0000"}],
+        "public_keys": {"mine": KEY},
+        "keys": [{"name": "mine", "type": "ssh", "data": KEY}],
+        "random_seed": base64.b64encode(b"dice").decode(),
+        "project_id": "42",
+        "devices": [],
+        "dedicated_cpus": [],
+    }
+    assert get("/openstack/content/0000") == FILE
+
+
+@pytest.mark.parametrize(
+    ("version", "absent", "present"),
+    [
+        ("2012-08-10", "random_seed", "uuid"),
+        ("2013-10-17", "project_id", "random_seed"),
+        ("2015-10-15", "devices", "project_id"),
+        ("2018-08-27", "dedicated_cpus", "devices"),
+        ("2020-10-14", "nothing", "dedicated_cpus"),
+    ],
+)
+def test_a_field_is_there_from_its_version_on(version: str, absent: str, present: str) -> None:
+    document = get(f"/openstack/{version}/meta_data.json")
+    assert absent not in document
+    assert present in document
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [
+        ("2012-08-10", "meta_data.json user_data"),
+        ("2013-04-04", "meta_data.json password user_data"),
+        ("2013-10-17", "meta_data.json password user_data vendor_data.json"),
+        ("2015-10-15", "meta_data.json network_data.json password user_data vendor_data.json"),
+        ("latest", "meta_data.json network_data.json password user_data vendor_data.json vendor_data2.json"),
+    ],
+)
+def test_a_version_lists_the_files_it_has(version: str, names: str) -> None:
+    assert get(f"/openstack/{version}/").decode().split("\n") == names.split()
+
+
+def test_user_data_comes_byte_for_byte_and_is_missing_where_there_is_none() -> None:
+    assert get("/openstack/latest/user_data") == SCRIPT
+    assert get("/latest/user-data") == SCRIPT
+    bare = replace(VIEW, metadata=replace(VIEW.metadata, user_data=None))
+    assert documents.lookup(bare, "/openstack/latest/user_data") is None
+    assert documents.lookup(bare, "/latest/user-data") is None
+
+
+def test_network_data_is_dhcp_or_static_as_the_subnet_is() -> None:
+    assert get("/openstack/latest/network_data.json") == {
+        "links": [
+            {"id": "tap1", "vif_id": "p1", "type": "bridge", "mtu": 1442, "ethernet_mac_address": "fa:16:3e:00:00:01"}
+        ],
+        "networks": [
+            {"id": "network0", "link": "tap1", "network_id": "n1", "type": "ipv4_dhcp"},
+            {
+                "id": "network1",
+                "link": "tap1",
+                "network_id": "n1",
+                "type": "ipv4",
+                "ip_address": "192.168.4.7",
+                "netmask": "255.255.252.0",
+                "routes": [
+                    {"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "192.168.4.1"},
+                    {"network": "172.16.0.0", "netmask": "255.240.0.0", "gateway": "192.168.4.9"},
+                ],
+            },
+        ],
+        "services": [{"type": "dns", "address": "192.0.2.53"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/latest/meta-data/instance-id", "i-0000002a"),
+        ("/2009-04-04/meta-data/local-ipv4", "10.0.0.7"),
+        ("/latest/meta-data/placement/", "availability-zone"),
+        ("/latest/meta-data/placement/availability-zone", "nova"),
+        ("/latest/meta-data/public-keys/", "0=mine"),
+        ("/latest/meta-data/public-keys/0/", "openssh-key"),
+        ("/latest/meta-data/public-keys/0/openssh-key", KEY),
+        ("/latest/meta-data/security-groups", "default\nweb"),
+        ("/latest/meta-data/block-device-mapping/root", "/dev/vda"),
+        ("/latest", "meta-data/\nuser-data"),
+    ],
+)
+def test_the_ec2_tree_answers(path: str, text: str) -> None:
+    assert get(path).decode() == text
+
+
+def test_the_ec2_tree_lists_directories_with_a_slash() -> None:
+    listed = get("/latest/meta-data/").decode().split("\n")
+    assert "public-keys/" in listed
+    assert "hostname" in listed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/1999-01-01/meta-data/",
+        "/openstack/1999-01-01/meta_data.json",
+        "/openstack/latest/nothing",
+        "/openstack/latest/meta_data.json/x",
+        "/openstack/content/0001",
+        "/openstack/content/../latest",
+        "/latest/meta-data/public-keys/0/_listed",
+        "/latest/meta-data/hostname/x",
+        "/latest/other",
+        "/etc/passwd",
+    ],
+)
+def test_there_is_nothing_else(path: str) -> None:
+    assert documents.lookup(VIEW, path) is None
+
+
+def test_the_password_is_on_the_config_drive_and_not_in_the_service() -> None:
+    assert b"s3cret" not in documents.lookup(VIEW, "/openstack/latest/meta_data.json")[1]  # type: ignore[index]
+    drive = config_drive.contents(VIEW)
+    assert json.loads(drive["openstack/latest/meta_data.json"])["admin_pass"] == "s3cret"
+
+
+def test_a_config_drive_holds_the_documents_under_their_own_names(tmp_path: Path) -> None:
+    files = config_drive.contents(VIEW)
+    config_drive.write(tmp_path / "config.iso", files)
+    iso = pycdlib.PyCdlib()
+    iso.open(str(tmp_path / "config.iso"))
+    assert iso.pvd.volume_identifier.rstrip() == b"config-2"
+    for name, content in files.items():
+        for kind in ("rr_path", "joliet_path"):
+            out = io.BytesIO()
+            iso.get_file_from_iso_fp(out, **{kind: f"/{name}"})
+            assert out.getvalue() == content
+    iso.close()
+    assert (tmp_path / "config.iso").stat().st_mode & 0o077 == 0
+    assert json.loads(files["ec2/latest/meta-data.json"])["public-keys"] == {"0": {"openssh-key": KEY}}

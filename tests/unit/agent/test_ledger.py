@@ -1,0 +1,210 @@
+"""What a host remembers over a restart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from floe.agent.ledger import REMEMBERED, Ledger
+from floe.core.clock import FixedClock
+from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec, PowerState
+from floe.core.host_network import HostNetwork, HostPort, HostSegment
+from floe.core.messages import Destroy, Failed, Spawn, Spawned
+
+DONE = Spawned(power_state=PowerState.RUNNING)
+FAILED = Failed(kind="host_failure", message="no")
+
+
+def spawn(number: int = 1, action: str = "a1", generation: int = 1) -> Spawn:
+    port = f"port-{number}"
+    return Spawn(
+        action_id=action,
+        guest=GuestSpec(
+            server_id=f"server-{number}",
+            name="instance-00000001",
+            vcpus=1,
+            memory_mib=64,
+            root_gib=1,
+            image=GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1),
+            ports=(GuestPort(port_id=port, mac="fa:16:3e:00:00:01", tap="tap1"),),
+            metadata=GuestMetadata(hostname="h", name="n", project_id="p", admin_password="s3cret"),
+        ),
+        network=HostNetwork(
+            generation=generation,
+            segments=(HostSegment(network_id="net", name="net", tag=1),),
+            ports=(HostPort(port_id=port, network_id="net", server_id=f"server-{number}", mac="m", tap="tap1"),),
+        ),
+    )
+
+
+def destroy(number: int = 1, action: str = "d1", generation: int = 2, final: bool = True) -> Destroy:
+    return Destroy(
+        action_id=action,
+        server_id=f"server-{number}",
+        guest_name="x",
+        port_ids=(f"port-{number}",),
+        generation=generation,
+        final=final,
+    )
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.jsonl"
+
+
+def reopened(path: Path, clock: FixedClock) -> Ledger:
+    return Ledger(path, clock)
+
+
+def test_guests_answers_and_network_are_there_again(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn(1))
+    ledger.settle(spawn(1), DONE)
+    ledger.begin(spawn(2, "a2"))
+    ledger.drop()
+    again = reopened(path, clock)
+    assert again.guests == ledger.guests
+    assert again.network == ledger.network
+    assert again.answer("server-1", "a1") == DONE
+    assert again.answer("server-1", "other") is None
+    assert again.is_built("server-1")
+    assert not again.is_built("server-2")
+    again.close()
+
+
+def test_a_failed_build_leaves_its_answer_and_nothing_else(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn())
+    ledger.settle(spawn(), FAILED)
+    ledger.drop()
+    again = reopened(path, clock)
+    assert again.answer("server-1", "a1") == FAILED
+    assert again.guests == {}
+    assert again.network.ports == {}
+    again.close()
+
+
+def test_a_destroyed_server_is_refused_for_good(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn())
+    ledger.destroyed(destroy())
+    ledger.drop()
+    again = reopened(path, clock)
+    assert again.refusal("server-1", "any") == "The server was deleted."
+    assert again.guests == {}
+    assert again.network.ports == {}
+    again.close()
+
+
+def test_an_undone_action_is_refused_and_another_is_not(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn(action="a1"))
+    ledger.destroyed(destroy(action="a1", final=False))
+    ledger.drop()
+    again = reopened(path, clock)
+    assert again.refusal("server-1", "a1") is not None
+    assert again.refusal("server-1", "a2") is None
+    assert again.is_gone("server-1")
+    again.close()
+
+
+def test_a_late_undo_does_not_touch_a_later_actions_guest(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn(action="a2", generation=5))
+    ledger.settle(spawn(action="a2"), DONE)
+    ledger.destroyed(destroy(action="a1", generation=9, final=False))
+    assert "server-1" in ledger.guests
+    assert "port-1" in ledger.network.ports
+    assert ledger.answer("server-1", "a2") == DONE
+    ledger.close()
+
+
+def test_a_destroy_of_an_older_generation_still_removes_the_servers_own_port(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn(generation=7))
+    ledger.destroyed(destroy(generation=0))
+    assert ledger.network.ports == {}
+    ledger.close()
+
+
+def test_a_port_that_has_become_another_servers_stays(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn(1, generation=3))
+    other = spawn(2, generation=8)
+    moved = replace(other.network.ports[0], port_id="port-1")
+    ledger.begin(replace(other, network=replace(other.network, ports=(moved,))))
+    ledger.destroyed(destroy(1, generation=4))
+    assert ledger.network.ports["port-1"].server_id == "server-2"
+    ledger.close()
+
+
+def test_a_line_half_written_is_dropped_and_a_damaged_one_passed_over(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn(1))
+    ledger.begin(spawn(2))
+    ledger.begin(spawn(3))
+    ledger.drop()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"{what is this}\n" + lines[1] + lines[2][:-20])
+    again = reopened(path, clock)
+    assert sorted(again.guests) == ["server-1", "server-2"]
+    again.begin(spawn(4))
+    again.close()
+    third = reopened(path, clock)
+    assert sorted(third.guests) == ["server-1", "server-2", "server-4"]
+    third.close()
+
+
+def test_a_compacted_ledger_says_the_same(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    for number in range(1, 6):
+        ledger.begin(spawn(number))
+    ledger.settle(spawn(1), DONE)
+    ledger.settle(spawn(2), FAILED)
+    ledger.destroyed(destroy(3))
+    ledger.destroyed(destroy(4, action="a1", final=False))
+    before = path.stat().st_size
+    ledger.compact()
+    assert path.stat().st_size < before
+    ledger.tell("server-5", GuestMetadata(hostname="new", name="n", project_id="p"))
+    ledger.drop()
+    again = reopened(path, clock)
+    assert again.guests == ledger.guests
+    assert again.network == ledger.network
+    assert again.answer("server-1", "a1") == DONE
+    assert again.answer("server-2", "a1") == FAILED
+    assert again.refusal("server-3", "x") is not None
+    assert again.refusal("server-4", "a1") is not None
+    assert again.builder("server-1") == "a1"
+    again.close()
+
+
+def test_tombstones_are_forgotten_after_a_day(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.destroyed(destroy())
+    clock.advance(REMEMBERED - 1)
+    ledger.compact()
+    assert ledger.refusal("server-1", "x") is not None
+    clock.advance(timedelta(seconds=2).total_seconds())
+    ledger.compact()
+    assert ledger.refusal("server-1", "x") is None
+    ledger.close()
+
+
+def test_the_file_is_its_owners_alone_and_holds_no_password(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn())
+    ledger.tell("server-1", spawn().guest.metadata)
+    assert ledger.unsynced
+    ledger.close()
+    assert path.stat().st_mode & 0o077 == 0
+    assert b"s3cret" not in path.read_bytes()

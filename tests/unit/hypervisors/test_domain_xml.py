@@ -1,0 +1,113 @@
+"""The XML that defines a guest, against goldens, and what no value in it can do."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floe.core.errors import HostFailure
+from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec
+from floe.hypervisors.libvirt.xml import NAMESPACE, domain_xml
+from floe.hypervisors.protocol import GuestFiles
+
+GOLDENS = Path(__file__).parent / "goldens"
+FOLDER = Path("/state/guests/bbbbbbbb-0000-4000-8000-000000000001")
+FILES = GuestFiles(directory=FOLDER, root_disk=FOLDER / "disk.qcow2", console_log=FOLDER / "console.log")
+IMAGE = GuestImage(image_id="i", checksum="", size=1, disk_format="qcow2", virtual_size=1)
+GUEST = GuestSpec(
+    server_id="bbbbbbbb-0000-4000-8000-000000000001",
+    name="instance-0000002a",
+    vcpus=2,
+    memory_mib=512,
+    root_gib=1,
+    image=IMAGE,
+    ports=(GuestPort(port_id="p1", mac="fa:16:3e:00:00:01", tap="tap00000001", mtu=1442),),
+    metadata=GuestMetadata(hostname="web", name="web & <b>", project_id="42"),
+)
+
+
+def with_properties(**properties: str) -> GuestSpec:
+    return replace(GUEST, image=replace(IMAGE, properties=properties))
+
+
+CASES = {
+    "emulated": (GUEST, FILES, False),
+    "kvm": (GUEST, FILES, True),
+    "everything": (
+        replace(
+            with_properties(hw_disk_bus="scsi", hw_vif_model="e1000", os_command_line="root=/dev/sda quiet"),
+            ports=(*GUEST.ports, GuestPort(port_id="p2", mac="fa:16:3e:00:00:02", tap="tap00000002")),
+        ),
+        replace(
+            FILES,
+            config_drive=FOLDER / "config.iso",
+            ephemeral_disk=FOLDER / "ephemeral.raw",
+            swap_disk=FOLDER / "swap.raw",
+            kernel=FOLDER / "kernel",
+            ramdisk=FOLDER / "ramdisk",
+        ),
+        False,
+    ),
+    "q35": (with_properties(hw_machine_type="q35"), replace(FILES, config_drive=FOLDER / "config.iso"), False),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_domain_is_as_its_golden(name: str) -> None:
+    guest, files, kvm = CASES[name]
+    assert domain_xml(guest, files, kvm=kvm, owner="floe") == (GOLDENS / f"{name}.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hw_disk_bus", "usb"),
+        ("hw_vif_model", "virtio'/><evil"),
+        ("hw_machine_type", "none"),
+        ("hw_firmware_type", "uefi"),
+    ],
+)
+def test_a_hardware_choice_that_is_not_allowed_is_refused_with_what_is(name: str, value: str) -> None:
+    with pytest.raises(HostFailure, match=f"{name}.*supports") as caught:
+        domain_xml(with_properties(**{name: value}), FILES, kvm=False, owner="floe")
+    assert caught.value.stage == "guest"
+
+
+def test_an_ide_disk_on_q35_is_refused() -> None:
+    with pytest.raises(HostFailure, match="does not go with"):
+        domain_xml(with_properties(hw_machine_type="q35", hw_disk_bus="ide"), FILES, kvm=False, owner="floe")
+
+
+@pytest.mark.parametrize("line", ["root=/dev/vda\nevil", "x" * 2049, "\x00"])
+def test_a_kernel_command_line_is_one_short_printable_line(line: str) -> None:
+    with pytest.raises(HostFailure, match="os_command_line"):
+        domain_xml(
+            with_properties(os_command_line=line), replace(FILES, kernel=FOLDER / "kernel"), kvm=False, owner="floe"
+        )
+
+
+@pytest.mark.parametrize("tap", ["../../x", "tap 1", "x" * 16, ""])
+def test_a_tap_that_is_no_device_name_is_refused(tap: str) -> None:
+    guest = replace(GUEST, ports=(replace(GUEST.ports[0], tap=tap),))
+    with pytest.raises(HostFailure, match="p1"):
+        domain_xml(guest, FILES, kvm=False, owner="floe")
+
+
+@given(name=st.text(), project=st.text(), line=st.text(max_size=200))
+def test_no_text_of_a_tenant_becomes_markup(name: str, project: str, line: str) -> None:
+    guest = replace(
+        with_properties(os_command_line=line),
+        metadata=replace(GUEST.metadata, name=name, project_id=project),
+    )
+    plain = ET.fromstring(domain_xml(GUEST, replace(FILES, kernel=FOLDER / "k"), kvm=False, owner="floe"))
+    try:
+        made = ET.fromstring(domain_xml(guest, replace(FILES, kernel=FOLDER / "k"), kvm=False, owner="floe"))
+    except HostFailure:
+        return
+    assert [element.tag for element in made.iter()] == [element.tag for element in plain.iter()]
+    assert made.findtext(f"metadata/{{{NAMESPACE}}}guest/{{{NAMESPACE}}}server") == GUEST.server_id
