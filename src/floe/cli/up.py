@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -11,18 +12,16 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Coroutine
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any
 
-from floe.cli.credentials import CloudAccess, to_yaml
+from floe.cli.credentials import clouds, clouds_yaml
 from floe.cli.secrets import Secrets, load_or_make, write_private
 from floe.core.errors import Conflict, FloeError, Invalid
 from floe.logs import configure
 from floe.settings import Settings, load
-
-if TYPE_CHECKING:
-    from floe.assembly import Node
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets) 
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = settings.public_url or f"http://{shown}:{port}"
-    node = Node(settings, secrets, url)
+    node = Node(settings, passwords=secrets.passwords, token_keys=secrets.token_keys, url=url)
     server = uvicorn.Server(
         uvicorn.Config(
             node,
@@ -132,11 +131,10 @@ async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets) 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
-        await node.start()
-        if stopping.is_set():
+        if not await _unless(stopping, node.start()):
             return 0
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        ready = asyncio.create_task(_announce(settings, secrets, url, node))
+        ready = asyncio.create_task(_announce(settings, secrets, url, listener))
         await serving
         ready.cancel()
     except FloeError as error:
@@ -147,25 +145,38 @@ async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets) 
     return 0
 
 
-async def _announce(settings: Settings, secrets: Secrets, url: str, node: Node) -> None:
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work, or give it up when it is time to stop; say whether it was done."""
+    doing, waiting = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not doing.done():
+        doing.cancel()
+        await asyncio.wait({doing})
+        return False
+    await doing
+    return True
+
+
+async def _announce(settings: Settings, secrets: Secrets, url: str, listener: socket.socket) -> None:
     """Say that the cloud is ready once it answers through its own front door."""
-    write_private(settings.state / "clouds.yaml", to_yaml(_clouds(settings, secrets, url)))
-    await node.ready()
-    seconds = time.process_time()
-    log.info("ready after %.2f s of CPU", seconds)
+    entries = clouds(f"{url}/identity/v3", settings.region, secrets.passwords)
+    write_private(settings.state / "clouds.yaml", clouds_yaml(entries))
+    await _answers(listener)
+    log.info("ready after %.2f s of CPU", time.process_time())
     print(f"floe: ready at {url} (state in {settings.state})", flush=True)
 
 
-def _clouds(settings: Settings, secrets: Secrets, url: str) -> list[CloudAccess]:
-    scopes = {"floe": ("demo", "demo"), "floe-admin": ("admin", "admin"), "floe-system-admin": ("admin", None)}
-    return [
-        CloudAccess(
-            name=name,
-            auth_url=f"{url}/identity/v3",
-            username=user,
-            password=secrets.passwords[user],
-            project_name=project,
-            region=settings.region,
-        )
-        for name, (user, project) in scopes.items()
-    ]
+async def _answers(listener: socket.socket) -> None:
+    """Wait until `/healthz` says that every part is well."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    while True:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            status = await reader.readline()
+            writer.close()
+            if b" 200 " in status:
+                return
+        await asyncio.sleep(0.05)

@@ -22,15 +22,18 @@ def render(kind: str, item: Any, _context: AutogenContext) -> str | Literal[Fals
 
 def run() -> None:
     """Upgrade in one transaction: all of it or nothing."""
-    engine = sa.create_engine(f"sqlite:///{context.config.attributes['path']}")
+    # isolation_level None: the driver begins nothing by itself, so that our BEGIN covers the schema changes too.
+    engine = sa.create_engine(
+        f"sqlite:///{context.config.attributes['path']}", connect_args={"isolation_level": None, "timeout": 10}
+    )
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         context.configure(
             connection=connection,
             target_metadata=load(),
             render_item=render,
             render_as_batch=True,
-            transaction_per_migration=False,
+            transactional_ddl=True,
         )
         with context.begin_transaction():
             context.run_migrations()

@@ -1,0 +1,248 @@
+"""The composition root: the only module that chooses implementations and ties them together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from floe.agent.agent import Agent
+from floe.api.app import App
+from floe.blobs.files import FileBlobs
+from floe.bus.local import LocalBus
+from floe.cloud import bootstrap, flavors, images, networks
+from floe.cloud.cloud import Cloud, CloudSettings
+from floe.conductor.conductor import Conductor
+from floe.core.errors import Invalid
+from floe.core.ids import random_id
+from floe.dataplane.fake import FakePlane
+from floe.dataplane.protocol import DataPlane
+from floe.hypervisors.fake import FakeHost, FakeHypervisor
+from floe.hypervisors.protocol import Hypervisor
+from floe.settings import Settings
+from floe.store import migrate
+from floe.store.engine import Database
+
+log = logging.getLogger(__name__)
+
+_LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
+
+
+class MachineClock:
+    """The machine's own time."""
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return monotonic()
+
+
+class Node:
+    """One process with every role: database, surfaces, conductor, and the agents of its hosts.
+
+    `passwords` are those of the users `admin` and `demo` at the first start; `url` is where clients reach it.
+    It is an ASGI application, which answers 503 until it has started.
+    """
+
+    def __init__(self, settings: Settings, *, passwords: Mapping[str, str], token_keys: Sequence[bytes], url: str):
+        self.settings = settings
+        self._passwords = passwords
+        state = settings.state
+        self._database_file = state / "floe.db"
+        self.cloud = Cloud(
+            db=Database(self._database_file),
+            bus=LocalBus(),
+            blobs=FileBlobs(state / "images"),
+            clock=MachineClock(),
+            new_id=random_id,
+            settings=_cloud_settings(settings, url),
+            nudge=self._nudge,
+            network_nudge=self._nudge_network,
+            token_keys=lambda: list(token_keys),
+        )
+        self.conductor = Conductor(self.cloud)
+        self.agents: list[Agent] = []
+        self.fake_hosts: dict[str, FakeHost] = {}
+        """The machines that fake hypervisors stand for, by host; faults can be written into them."""
+        self.app = App(self.cloud, healthy=self.health)
+        self._started: list[Callable[[], Awaitable[None]]] = []
+        self._parts: dict[str, str] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one ASGI scope."""
+        await self.app(scope, receive, send)
+
+    def health(self) -> dict[str, str]:
+        """Return the state of each part: `ok`, or what is the matter."""
+        return dict(self._parts) or {"process": "starting"}
+
+    async def start(self) -> None:
+        """Bring everything up, from the ground to the roof. Raises FloeError with what is missing."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Take everything down again, from the roof to the ground; guests go on running."""
+        self._parts = {"process": "stopping"}
+        while self._started:
+            stop = self._started.pop()
+            try:
+                await stop()
+            except Exception:
+                log.exception("stopping %s failed", getattr(stop, "__qualname__", stop))
+
+    async def _start(self) -> None:
+        migrate.ensure(self._database_file)
+        self.cloud.db.open()
+        self._started.append(self._close_database)
+        await self._first_start()
+        await images.recover(self.cloud)
+        self._started.append(self.cloud.bus.close)
+        await self.conductor.start()
+        self._started.append(self.conductor.stop)
+        self.agents = [self._agent(host) for host in self._hosts()]
+        self._started.append(self._stop_agents)
+        await asyncio.gather(*(agent.start() for agent in self.agents))
+        await self._hosts_known()
+        self._parts = {"database": "ok", "bus": "ok", "conductor": "ok", "agents": "ok"}
+
+    async def _first_start(self) -> None:
+        """Make what a cloud needs before anybody can use it; nothing of it is made twice."""
+        order = iter((self._passwords["admin"], self._passwords["demo"]))
+        made = await bootstrap.bootstrap(self.cloud, lambda: next(order))
+        if made.admin_password is not None:
+            await flavors.bootstrap(self.cloud)
+        if made.admin_password is not None and made.demo_project_id is not None:
+            await networks.bootstrap(self.cloud, made.demo_project_id)
+
+    async def _hosts_known(self) -> None:
+        """Wait until the conductor has heard of every agent: only then can a server be placed."""
+        fleet = self.conductor.fleet
+        async with asyncio.timeout(30):
+            for agent in self.agents:
+                while fleet.awaited(agent.host) or not fleet.alive(agent.host):  # noqa: ASYNC110  # a few turns
+                    await asyncio.sleep(0.002)
+
+    def _nudge(self, action_id: str) -> None:
+        self.conductor.nudge(action_id)
+
+    def _nudge_network(self) -> None:
+        self.conductor.nudge_network()
+
+    async def _close_database(self) -> None:
+        await asyncio.to_thread(self.cloud.db.close)
+
+    async def _stop_agents(self) -> None:
+        await asyncio.gather(*(agent.stop() for agent in self.agents))
+
+    # -- hosts ----------------------------------------------------------------------------------------
+
+    def _hosts(self) -> list[str]:
+        if _hypervisor(self.settings) == "fake":
+            return [f"fake-{number}" for number in range(1, self.settings.fake_hosts + 1)]
+        return [_host_name(self.settings)]
+
+    def _agent(self, host: str) -> Agent:
+        folder = self.settings.state / "hosts"
+        folder.mkdir(mode=0o711, exist_ok=True)
+        fake = _hypervisor(self.settings) == "fake"
+        hypervisor, plane = self._fake_drivers(host) if fake else self._real_drivers(folder, host)
+        return Agent(
+            host,
+            bus=self.cloud.bus,
+            hypervisor=hypervisor,
+            plane=plane,
+            images=self.cloud.blobs,
+            state_dir=folder / host,
+            image_dir=folder / "images",
+            clock=self.cloud.clock,
+            availability_zone=self.settings.availability_zone,
+        )
+
+    def _fake_drivers(self, host: str) -> tuple[Hypervisor, DataPlane]:
+        machine = self.fake_hosts.setdefault(host, FakeHost())
+        settings = self.settings
+        return FakeHypervisor(machine, delay=settings.fake_delay, cpu_ratio=settings.cpu_ratio), FakePlane()
+
+    def _real_drivers(self, folder: Path, host: str) -> tuple[Hypervisor, DataPlane]:
+        from floe.dataplane.linux.plane import LinuxPlane
+        from floe.hypervisors.libvirt.driver import LibvirtHypervisor
+
+        driver = LibvirtHypervisor(
+            libvirt_uri(self.settings),
+            disk_dir=folder,
+            cpu_ratio=self.settings.cpu_ratio,
+            memory_ratio=self.settings.memory_ratio,
+            disk_ratio=self.settings.disk_ratio,
+            reserved_memory_mib=self.settings.reserved_memory_mib,
+        )
+        return driver, LinuxPlane(folder / host)
+
+
+def libvirt_uri(settings: Settings) -> str:
+    """Return which libvirt to speak to: the one named, else a daemon that runs, else one inside this process."""
+    if settings.libvirt_uri:
+        return settings.libvirt_uri
+    if not settings.sandbox and any(Path(path).exists() for path in _LIBVIRT_SOCKETS):
+        return "qemu:///system"
+    return f"qemu:///embed?root={settings.state / 'libvirt'}"
+
+
+def _hypervisor(settings: Settings) -> str:
+    """Return `libvirt` or `fake`. `auto` never falls back to guests that do not exist: it says what is missing."""
+    if settings.hypervisor != "auto":
+        return settings.hypervisor
+    missing = [] if find_spec("libvirt") else ["the libvirt bindings for Python (pip install 'floe-cloud[libvirt]')"]
+    missing += [] if shutil.which("qemu-system-x86_64") else ["QEMU (apt install qemu-system-x86 qemu-utils)"]
+    if missing:
+        raise Invalid(
+            f"No hypervisor can be used here: {' and '.join(missing)} cannot be found. `floe doctor` says more; "
+            "with --hypervisor fake the whole API works, on guests that exist in memory alone."
+        )
+    return "libvirt"
+
+
+def _host_name(settings: Settings) -> str:
+    """Return the name of this host: the same for ever, whatever becomes of the machine's own name.
+
+    A host that came back under another name would look like a new one, and its guests like foreign ones.
+    """
+    file = settings.state / "hosts" / "name"
+    with contextlib.suppress(FileNotFoundError):
+        known = file.read_text().strip()
+        if settings.host and settings.host != known:
+            raise Invalid(
+                f"This state directory belongs to host {known!r}, not to {settings.host!r}: "
+                "its guests are known by that name."
+            )
+        return known
+    name = settings.host or socket.gethostname()
+    file.parent.mkdir(mode=0o711, exist_ok=True)
+    file.write_text(name + "\n")
+    return name
+
+
+def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
+    return CloudSettings(
+        region=settings.region,
+        public_url=url,
+        availability_zone=settings.availability_zone,
+        dns_domain=settings.dns_domain,
+        token_seconds=int(settings.token_hours * 3600),
+        default_mtu=settings.mtu,
+        max_image_bytes=settings.max_image_gib * 2**30,
+    )

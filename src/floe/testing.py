@@ -1,0 +1,77 @@
+"""A whole cloud in one event loop, for tests, notebooks and trials of what one builds on it.
+
+    async with EmbeddedCloud(folder) as cloud:
+        print(cloud.url, cloud.passwords["demo"])
+
+Everything in it is what `floe up --hypervisor fake` runs: SQLite at full durability, the local bus with its
+codec, fake hosts. It listens on a port of the loopback that the kernel chooses, so that any client can be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+from cryptography.fernet import Fernet
+
+from floe.assembly import Node
+from floe.settings import Settings
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but for its taking over of signals: those are the business of whoever runs the event loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+@dataclass
+class EmbeddedCloud:
+    """A cloud in `folder`, with `hosts` fake hosts. Enter it to start it; leaving stops it; it can be entered again.
+
+    With `template`, a folder that a cloud stopped in, it starts from that state instead of from nothing.
+    """
+
+    folder: Path
+    hosts: int = 1
+    delay: float = 0.0
+    template: Path | None = None
+    passwords: dict[str, str] = field(default_factory=lambda: {"admin": "admin-secret", "demo": "demo-secret"})
+    token_key: bytes = field(default_factory=Fernet.generate_key)
+    url: str = ""
+
+    async def __aenter__(self) -> EmbeddedCloud:
+        if self.template is not None and not self.folder.exists():
+            await asyncio.to_thread(shutil.copytree, self.template, self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        settings = Settings(state=self.folder, hypervisor="fake", fake_hosts=self.hosts, fake_delay=self.delay)
+        self.node = Node(settings, passwords=self.passwords, token_keys=[self.token_key], url=self.url)
+        await self.node.start()
+        self._server = _Server(uvicorn.Config(self.node, lifespan="off", log_config=None, access_log=False))
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+            await asyncio.sleep(0.001)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        self._server.force_exit = True
+        await self._serving
+        await self.node.stop()
+
+    async def settled(self) -> None:
+        """Wait until nothing is being done any more."""
+        await self.node.conductor.idle()
