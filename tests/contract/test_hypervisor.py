@@ -52,6 +52,7 @@ class Host:
             root_disk=folder / "disk.qcow2",
             ephemeral_disk=folder / "ephemeral.raw" if guest.ephemeral_gib else None,
             swap_disk=folder / "swap.raw" if guest.swap_mib else None,
+            config_drive=folder / "config.iso" if guest.config_drive else None,
             console_log=folder / "console.log",
         )
 
@@ -130,9 +131,11 @@ async def test_a_guest_starts_speaks_and_is_destroyed(host: Host) -> None:
 
 
 async def test_a_start_and_a_disk_may_be_repeated(host: Host) -> None:
-    guest = guest_number(swap_mib=16, ephemeral_gib=1)
-    await host.run(guest)
+    guest = guest_number(swap_mib=16, ephemeral_gib=1, config_drive=True)
     files = host.files(guest)
+    assert files.config_drive is not None
+    files.config_drive.write_bytes(bytes(65536))
+    await host.run(guest)
     inode = files.root_disk.stat().st_ino
     assert await host.run(guest) is PowerState.RUNNING
     assert files.root_disk.stat().st_ino == inode

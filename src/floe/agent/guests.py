@@ -177,7 +177,7 @@ class GuestBuilder:
             undo.push_async_callback(self._quietly, self._offload, _remove, files.directory)
             files.directory.mkdir(mode=0o711, exist_ok=True)
             for target, extra in extras:
-                _link(extra, target)
+                await self._offload(_link, extra, target)
             await self._hypervisor.create_root_disk(files, guest, base.path, base.disk_format)
             if files.config_drive is not None and not files.config_drive.exists():
                 await self._offload(config_drive.write, files.config_drive, self._drive(guest))
@@ -216,8 +216,14 @@ def checked(server_id: str) -> str:
 
 def _link(image: CachedImage, target: Path) -> None:
     """Give the guest its kernel under its own name, so that the cache's file may be replaced under it."""
-    if not target.exists():
+    if target.exists():
+        return
+    try:
         target.hardlink_to(image.path)
+    except OSError:  # the cache lies on another file system, or the kernel protects hard links
+        partial = target.with_name(target.name + ".partial")
+        shutil.copyfile(image.path, partial)
+        partial.replace(target)
 
 
 def _remove(folder: Path) -> None:

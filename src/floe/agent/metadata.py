@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _HEAD_MAX = 8192
 _SECONDS = 10.0
 _CONNECTIONS_PER_GUEST = 16
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 429: "Too Many Requests"}
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 
 
 class MetadataService:
@@ -36,6 +36,7 @@ class MetadataService:
         self._seed = seed
         self._servers: dict[MetadataAddress, asyncio.Server] = {}
         self._busy: dict[tuple[str, str], int] = {}
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
         """Listen where guests ask now, and no more where none do."""
@@ -48,11 +49,22 @@ class MetadataService:
             except (OSError, HostFailure) as error:
                 log.error("metadata of network %s cannot be served: %s", address.network_id, error)
 
+    def listening(self) -> dict[str, tuple[str, int]]:
+        """Return the address and port of a socket of each network that is served."""
+        return {
+            address.network_id: server.sockets[0].getsockname()[:2]
+            for address, server in self._servers.items()
+            if server.sockets
+        }
+
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and end the connections there are."""
         for server in self._servers.values():
             server.close()
         self._servers.clear()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def answer(self, network_id: str, source: str, path: str) -> tuple[str, bytes] | None:
         """Return content type and body for a guest on a network, by its address; None where there is nothing."""
@@ -73,7 +85,15 @@ class MetadataService:
 
     async def _listen(self, address: MetadataAddress, listener: socket.socket) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(address.network_id, reader, writer)
+            task = asyncio.current_task()
+            assert task is not None
+            self._connections.add(task)
+            try:
+                await self._serve(address.network_id, reader, writer)
+            except asyncio.CancelledError:
+                writer.transport.abort()
+            finally:
+                self._connections.discard(task)
 
         self._servers[address] = await asyncio.start_server(serve, sock=listener, limit=_HEAD_MAX)
 
@@ -84,24 +104,21 @@ class MetadataService:
         self._busy[who] = self._busy.get(who, 0) + 1
         try:
             if self._busy[who] > _CONNECTIONS_PER_GUEST:
-                writer.write(_reply(429, "text/plain", b"too many connections\n"))
-            else:
-                async with asyncio.timeout(_SECONDS):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self._reply(network_id, source, head))
-                    await writer.drain()
-        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
-            pass
-        except asyncio.LimitOverrunError:
-            writer.write(_reply(400, "text/plain", b"the request is too long\n"))
+                raise ConnectionAbortedError("too many at a time")
+            async with asyncio.timeout(_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._reply(network_id, source, head))
+                await writer.drain()
+        except (TimeoutError, EOFError, ConnectionError, asyncio.LimitOverrunError):
+            writer.transport.abort()  # too slow, cut off, too many or too long: not worth an answer
         finally:
             self._busy[who] -= 1
             if not self._busy[who]:
                 del self._busy[who]
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                writer.close()
-                async with asyncio.timeout(_SECONDS):
-                    await writer.wait_closed()
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            writer.close()
+            async with asyncio.timeout(_SECONDS):
+                await writer.wait_closed()
 
     def _reply(self, network_id: str, source: str, head: bytes) -> bytes:
         line = head.partition(b"\r\n")[0].split(b" ")

@@ -1,0 +1,117 @@
+"""The metadata service over real sockets: each guest hears of itself alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from floe.core.host_network import HostAddress, HostSubnet
+from floe.core.messages import Destroy, Spawn
+
+World = Any
+SpawnFactory = Any
+
+
+def on_loopback(command: Spawn, address: str) -> Spawn:
+    """Move a spawn to a network of loopback addresses, so that its guest can be played by this process."""
+    subnet = HostSubnet(subnet_id="s", cidr="127.0.0.0/8", gateway="127.0.0.1", dhcp_address="127.0.0.2")
+    port = replace(command.network.ports[0], addresses=(HostAddress(subnet_id="s", address=address),))
+    segment = replace(command.network.segments[0], subnets=(subnet,))
+    return replace(command, network=replace(command.network, segments=(segment,), ports=(port,)))
+
+
+async def ask(world: World, request: bytes, source: str) -> tuple[bytes, bytes]:
+    """Send a request from an address of the loopback; return status line and body."""
+    served = world.agent._metadata.listening()
+    host, port = next(iter(served.values()))
+    reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0))
+    writer.write(request)
+    try:
+        async with asyncio.timeout(20):
+            reply = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    except ConnectionError:
+        return b"hung up", b""
+    if not reply:
+        return b"hung up", b""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    return head.partition(b"\r\n")[0], body
+
+
+def get(path: str, *headers: str) -> bytes:
+    return "\r\n".join((f"GET {path} HTTP/1.1", "Host: 169.254.169.254", *headers, "", "")).encode()
+
+
+@pytest.fixture
+async def two(world: World, spawn: SpawnFactory) -> World:
+    await world.start()
+    for number in (1, 2):
+        await world.ask(on_loopback(spawn(number), f"127.0.0.1{number}"))
+    return world
+
+
+async def test_each_guest_is_told_about_itself_alone(two: World, spawn: SpawnFactory) -> None:
+    for number in (1, 2):
+        status, body = await ask(two, get("/openstack/latest/meta_data.json"), f"127.0.0.1{number}")
+        assert status == b"HTTP/1.1 200 OK"
+        assert json.loads(body)["uuid"] == spawn(number).guest.server_id
+
+
+async def test_who_asks_is_not_who_he_says_he_is(two: World, spawn: SpawnFactory) -> None:
+    lies = ("X-Forwarded-For: 127.0.0.12", f"X-Instance-ID: {spawn(2).guest.server_id}")
+    _, body = await ask(two, get("/openstack/latest/meta_data.json", *lies), "127.0.0.11")
+    assert json.loads(body)["uuid"] == spawn(1).guest.server_id
+
+
+async def test_a_stranger_and_a_deleted_guest_are_told_nothing(two: World, spawn: SpawnFactory) -> None:
+    assert (await ask(two, get("/"), "127.0.0.99"))[0] == b"HTTP/1.1 404 Not Found"
+    guest = spawn(1).guest
+    await two.ask(Destroy(action_id="d", server_id=guest.server_id, guest_name=guest.name, generation=3))
+    assert (await ask(two, get("/openstack/latest/meta_data.json"), "127.0.0.11"))[0] == b"HTTP/1.1 404 Not Found"
+
+
+async def test_a_query_and_escapes_in_the_path_are_understood(two: World) -> None:
+    assert (await ask(two, get("/latest/meta%2Ddata/hostname?x=1"), "127.0.0.11"))[1] == b"vm1"
+
+
+async def test_a_head_request_gets_no_body(two: World) -> None:
+    assert await ask(two, b"HEAD /latest/meta-data/hostname HTTP/1.1\r\n\r\n", "127.0.0.11") == (
+        b"HTTP/1.1 200 OK",
+        b"",
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST /latest HTTP/1.1\r\n\r\n", b"HTTP/1.1 405 Method Not Allowed"),
+        (b"nonsense\r\n\r\n", b"HTTP/1.1 400 Bad Request"),
+        (b"GET http://elsewhere/ HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, b"hung up"),
+        (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", b"HTTP/1.1 404 Not Found"),
+    ],
+)
+async def test_what_is_no_good_request_is_refused(two: World, request_bytes: bytes, status: bytes) -> None:
+    assert (await ask(two, request_bytes, "127.0.0.11"))[0] == status
+
+
+async def test_a_guest_may_not_hold_many_connections(two: World) -> None:
+    host, port = next(iter(two.agent._metadata.listening().values()))
+    held = [await asyncio.open_connection(host, port, local_addr=("127.0.0.11", 0)) for _ in range(16)]
+    await two.until(lambda: sum(two.agent._metadata._busy.values()) == 16)
+    assert (await ask(two, get("/"), "127.0.0.11"))[0] == b"hung up"
+    assert (await ask(two, get("/"), "127.0.0.12"))[0] == b"HTTP/1.1 200 OK"
+    for _, writer in held:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_metadata_is_served_again_after_a_restart(two: World) -> None:
+    await two.kill()
+    await two.start()
+    assert (await ask(two, get("/latest/meta-data/hostname"), "127.0.0.12"))[1] == b"vm2"
