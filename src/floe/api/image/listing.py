@@ -34,12 +34,16 @@ _NUMBERS = {
 _FLAGS = {"protected": "protected", "os_hidden": "hidden"}
 _MOMENTS = frozenset({"created_at", "updated_at"})
 _SECOND = timedelta(seconds=1)
+_MAX_FILTERS = 64
+_MAX_VALUES = 500
 
 Condition = tuple[str, str, Any]
 
 
 def wanted_of(call: Call) -> tuple[Wanted, Page]:
     """Read a list's query. Raises Invalid for values that no image can have."""
+    if len(call.query) > _MAX_FILTERS:
+        raise Invalid(f"A list takes at most {_MAX_FILTERS} query parameters; these are {len(call.query)}.")
     conditions: list[Condition] = []
     properties: dict[str, str] = {}
     visibility: str | None = None
@@ -107,6 +111,8 @@ def _among(name: str, value: str) -> list[Condition]:
             (values,) = csv.reader([value[3:]], strict=True, skipinitialspace=True)
         except (csv.Error, ValueError) as error:
             raise Invalid(f"{name}={value[:80]!r} is no list: write in:a,b and quote what holds a comma.") from error
+        if len(values) > _MAX_VALUES:
+            raise Invalid(f"{name}=in: takes at most {_MAX_VALUES} values; these are {len(values)}.")
     if name == "status":
         for each in values:
             _choice(name, each, STATUSES)

@@ -37,7 +37,8 @@ FIELDS: tuple[MemberField, ...] = (
 )
 _SHAPE: Shape[ImageMember] = Shape([field.shown for field in FIELDS])
 _NEW = Body(None, [Field("member", ProjectId, required=True)])
-_DECISION = Body(None, [Field("status", str, required=True)])
+_DECISION = Body(None, [Field("status", str, required=True)], strict=False)
+"""Not strict: openstacksdk sends the member's id along."""
 
 
 async def index(call: Call) -> Reply:
