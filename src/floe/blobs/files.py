@@ -167,7 +167,10 @@ async def _pump(part: _Part, chunks: AsyncIterator[bytes], max_bytes: int) -> No
 
 async def _blocks(path: Path, start: int, length: int | None) -> AsyncIterator[bytes]:
     """Read a file in blocks; the first read opens it."""
-    file = await asyncio.to_thread(path.open, "rb", buffering=0)
+    try:
+        file = await asyncio.to_thread(path.open, "rb", buffering=0)
+    except FileNotFoundError as error:
+        raise NotFound("image data", path.name) from error
     try:
         if start:
             file.seek(start)

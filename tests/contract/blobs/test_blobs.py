@@ -57,6 +57,17 @@ async def test_what_was_deleted_is_gone(blobs: FileBlobs) -> None:
         blobs.read(ID)
 
 
+async def test_what_is_deleted_before_its_first_read_is_gone_but_a_read_begun_goes_on(blobs: FileBlobs) -> None:
+    data = os.urandom(2 * BLOCK)
+    await blobs.write(ID, chunks(data), max_bytes=len(data))
+    late, begun = blobs.read(ID), blobs.read(ID)
+    first = await anext(begun)
+    await blobs.delete(ID)
+    assert first + await whole(begun) == data
+    with pytest.raises(NotFound):
+        await anext(late)
+
+
 async def test_too_much_leaves_nothing(blobs: FileBlobs) -> None:
     with pytest.raises(TooLarge, match="larger than 10 bytes"):
         await blobs.write(ID, chunks(b"12345678", b"901"), max_bytes=10)
