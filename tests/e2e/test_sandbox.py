@@ -87,6 +87,13 @@ def test_kvm_is_in_the_sandbox_only_where_it_works(state: Path):
     assert ("kvm" in inside(state, "ls", "/dev").split()) is kvm.look().usable
 
 
+def test_the_account_that_libvirt_asks_for_is_known_inside(state: Path):
+    before = Path("/etc/passwd").read_bytes()
+    Entered(state).leave()
+    assert "libvirt-qemu" in inside(state, "id", "libvirt-qemu")
+    assert Path("/etc/passwd").read_bytes() == before
+
+
 def test_a_command_can_run_on_one_network(state: Path):
     Entered(state).leave()
     inside(state, "ip", "netns", "add", namespace_name(NETWORK))

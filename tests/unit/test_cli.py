@@ -12,6 +12,7 @@ import pytest
 from floe import cli
 from floe.cli import clouds_file, credentials, kvm
 from floe.cli.doctor import Level, Machine, diagnose, fit, look
+from floe.cli.sandbox.furnish import with_accounts
 from floe.core.errors import Invalid
 
 FIT = Machine(
@@ -96,6 +97,11 @@ def test_looking_at_this_machine_changes_nothing_and_says_where_the_disk_is(tmp_
     assert machine.disk_path == str(tmp_path)
     assert machine.root is (os.geteuid() == 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_account_is_added_only_if_its_whole_name_is_missing():
+    assert with_accounts("root:x:0:\nkvm2:x:9:", ["kvm:x:1:", "root:x:7:"]) == "root:x:0:\nkvm2:x:9:\nkvm:x:1:\n"
+    assert with_accounts("kvm:x:104:\n", ["kvm:x:1:"]) == "kvm:x:104:\n"
 
 
 def test_an_unknown_command_is_refused_with_those_there_are(capsys):

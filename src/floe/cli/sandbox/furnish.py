@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from floe.cli import kvm
@@ -19,6 +20,13 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
 _KVM_DEVICES = ("kvm", "vhost-net")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 
+# libvirt's QEMU driver looks these up before it reads which user it was told to run guests as, and does not start
+# without them. They come with libvirt's system daemon, which a sandbox does not need. 64055 is Debian's own number.
+_ACCOUNTS = {
+    "passwd": ("libvirt-qemu:x:64055:64055:QEMU in a sandbox:/nonexistent:/usr/sbin/nologin",),
+    "group": ("libvirt-qemu:x:64055:", "kvm:x:64054:"),
+}
+
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
@@ -28,7 +36,8 @@ def furnish(state_dir: Path) -> None:
     """Make the namespaces this process is alone in fit for a data plane.
 
     Mounts are private; /run is empty, so that `ip netns` and libvirt leave nothing on the machine; /dev holds
-    what guests need, with KVM only if it really works; `state_dir` stays where it was even if it lay under /run.
+    what guests need, with KVM only if it really works; the accounts that libvirt asks for are known; `state_dir`
+    stays where it was even if it lay under /run.
     """
     state = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
     try:
@@ -39,6 +48,7 @@ def furnish(state_dir: Path) -> None:
         for name in ("netns", "lock", "libvirt", "floe-dev"):
             (run / name).mkdir()
         _make_dev(run / "floe-dev")
+        _add_accounts(run)
         if not _same(state_dir, state):
             state_dir.mkdir(parents=True, exist_ok=True)
             kernel.mount(f"/proc/self/fd/{state}", state_dir, flags=kernel.MS_BIND)
@@ -79,6 +89,24 @@ def _make_dev(new: Path) -> None:
     kernel.mount("/dev/pts", new / "pts", flags=kernel.MS_BIND)
     kernel.mount("floe-shm", new / "shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
     kernel.mount(str(new), dev, flags=kernel.MS_MOVE)
+
+
+def _add_accounts(run: Path) -> None:
+    for name, entries in _ACCOUNTS.items():
+        listed = Path("/etc", name)
+        text = listed.read_text()
+        longer = with_accounts(text, entries)
+        if longer != text:
+            (run / name).write_text(longer)
+            kernel.mount(str(run / name), listed, flags=kernel.MS_BIND)
+
+
+def with_accounts(text: str, entries: Iterable[str]) -> str:
+    """Return a text like /etc/passwd or /etc/group with those of `entries` added whose names are not in it."""
+    known = {line.partition(":")[0] for line in text.splitlines()}
+    missing = [entry for entry in entries if entry.partition(":")[0] not in known]
+    ending = "" if text.endswith("\n") or not text else "\n"
+    return text + (ending if missing else "") + "".join(f"{entry}\n" for entry in missing)
 
 
 def _same(path: Path, fd: int) -> bool:
