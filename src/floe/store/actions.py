@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from floe.core.actions import Action, Step
+from floe.core.actions import CANCELLED, OPEN_STATES, Action, Step
 from floe.store.engine import Connection
 from floe.store.schema import Ident, Json, Moment, metadata
 
@@ -48,6 +50,7 @@ steps = sa.Table(
     sa.Column("traceback", sa.Text),
 )
 
+_OPEN = sorted(OPEN_STATES)
 _OF_SERVER = (
     sa.select(actions)
     .where(actions.c.server_id == sa.bindparam("ident"))
@@ -78,5 +81,160 @@ def journal(conn: Connection, action_id: str) -> list[Step]:
     return [Step(**row._mapping) for row in conn.execute(_STEPS, {"ident": action_id})]
 
 
+def cancel_open(conn: Connection, server_id: str, now: datetime, *, but: str) -> bool:
+    """Cancel a server's open actions, except those of kind `but`; return whether there is such a one.
+
+    The lease is cleared with it, so that a late write of the old owner is fenced off.
+    """
+    mine = sa.and_(actions.c.server_id == server_id, actions.c.state.in_(_OPEN))
+    if conn.execute(sa.select(actions.c.id).where(mine, actions.c.kind == but).limit(1)).one_or_none() is not None:
+        return True
+    conn.execute(
+        actions.update()
+        .where(mine)
+        .values(state=CANCELLED, lease_owner=None, lease_until=None, updated_at=now, finished_at=now)
+    )
+    return False
+
+
 def _action(row: sa.Row[Any]) -> Action:
     return Action(**row._mapping)
+
+
+# -- leases: every write of a workflow is fenced by (owner, attempts, state) --------------------------
+
+_a = actions.c
+_IS_OPEN = _a.state.in_(sorted(OPEN_STATES))
+_FREE = sa.or_(_a.lease_owner.is_(None), _a.lease_until < sa.bindparam("now", type_=Moment))
+_TAKE = (
+    actions.update()
+    .where(_a.id == sa.bindparam("ident"), _IS_OPEN, _a.attempts == sa.bindparam("seen"), _FREE)
+    .values(
+        lease_owner=sa.bindparam("owner"),
+        lease_until=sa.bindparam("until", type_=Moment),
+        attempts=_a.attempts + 1,
+        state=sa.bindparam("next"),
+        updated_at=sa.bindparam("now", type_=Moment),
+    )
+)
+_HOLD = (
+    actions.update()
+    .where(
+        _a.id == sa.bindparam("ident"),
+        _IS_OPEN,
+        _a.attempts == sa.bindparam("seen"),
+        _a.lease_owner == sa.bindparam("owner"),
+    )
+    .values(
+        lease_until=sa.bindparam("until", type_=Moment),
+        state=sa.bindparam("next"),
+        updated_at=sa.bindparam("now", type_=Moment),
+    )
+)
+_CLOSE = (
+    actions.update()
+    .where(_a.id == sa.bindparam("ident"))
+    .values(
+        state=sa.bindparam("next"),
+        lease_owner=None,
+        lease_until=None,
+        message=sa.bindparam("text"),
+        updated_at=sa.bindparam("now", type_=Moment),
+        finished_at=sa.bindparam("now", type_=Moment),
+    )
+)
+_WAITING = (
+    sa.select(_a.id)
+    .where(_IS_OPEN, _FREE)
+    .order_by(_a.created_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_ADD_STEP = steps.insert()
+_SET_STEP = (
+    steps.update()
+    .where(steps.c.action_id == sa.bindparam("ident"), steps.c.seq == sa.bindparam("number"))
+    .values({name: sa.bindparam(name) for name in ("state", "remark", "output", "finished_at", "traceback")})
+)
+
+
+def take(conn: Connection, action_id: str, owner: str, seen: int, state: str, now: datetime, until: datetime) -> bool:
+    """Lease an action that is open and that nobody holds; False if it is not so (any more).
+
+    `seen` is the `attempts` its journal was read at; it counts up, and is what all later writes are fenced by.
+    """
+    values = {"ident": action_id, "owner": owner, "seen": seen, "next": state, "now": now, "until": until}
+    return conn.execute(_TAKE, values).rowcount == 1
+
+
+def hold(conn: Connection, action_id: str, owner: str, seen: int, state: str, now: datetime, until: datetime) -> bool:
+    """Renew a lease and set the state; False if the action was closed, or somebody else took it."""
+    values = {"ident": action_id, "owner": owner, "seen": seen, "next": state, "now": now, "until": until}
+    return conn.execute(_HOLD, values).rowcount == 1
+
+
+def close(conn: Connection, action_id: str, state: str, message: str | None, now: datetime) -> None:
+    """End an action; comes after `take` or `hold` in the same transaction."""
+    conn.execute(_CLOSE, {"ident": action_id, "next": state, "text": message, "now": now})
+
+
+def waiting(conn: Connection, now: datetime, most: int) -> list[str]:
+    """Return the ids of open actions that nobody holds, the oldest first."""
+    return list(conn.scalars(_WAITING, {"now": now, "most": most}))
+
+
+def break_leases(conn: Connection) -> int:
+    """End every lease, where it is certain that no other conductor lives; return how many there were."""
+    held = actions.update().where(_IS_OPEN, _a.lease_owner.is_not(None)).values(lease_owner=None, lease_until=None)
+    return conn.execute(held).rowcount
+
+
+def let_go(conn: Connection, owner: str, action_id: str | None = None) -> None:
+    """End an owner's lease of one action, or of all."""
+    held = actions.update().where(_a.lease_owner == owner, _IS_OPEN)
+    if action_id is not None:
+        held = held.where(_a.id == action_id)
+    conn.execute(held.values(lease_owner=None, lease_until=None))
+
+
+def write_steps(conn: Connection, new: Sequence[Step], changed: Sequence[Step]) -> None:
+    """Append entries to journals, and bring others up to date."""
+    if changed:
+        conn.execute(
+            _SET_STEP,
+            [
+                {
+                    "ident": step.action_id,
+                    "number": step.seq,
+                    "state": step.state,
+                    "remark": step.remark,
+                    "output": step.output,
+                    "finished_at": step.finished_at,
+                    "traceback": step.traceback,
+                }
+                for step in changed
+            ],
+        )
+    if new:
+        conn.execute(_ADD_STEP, [{name: getattr(step, name) for name in Step.__slots__} for step in new])
+
+
+def hosts_touched(conn: Connection, server_id: str, *, undone: bool = False) -> dict[str, str]:
+    """Return the hosts on which a guest of this server may have been begun, each with the last action that did so.
+
+    With `undone`, also those where that was taken back, or was to be when the host would come back.
+    """
+    states = ["begun", "done", "failed", *(["undone"] if undone else [])]
+    rows = conn.execute(
+        sa.select(steps.c.host, steps.c.action_id)
+        .join(actions, actions.c.id == steps.c.action_id)
+        .where(
+            actions.c.server_id == server_id,
+            actions.c.kind == "create",
+            steps.c.name == "spawn",
+            steps.c.parent.is_(None),
+            steps.c.host.is_not(None),
+            steps.c.state.in_(states),
+        )
+        .order_by(actions.c.created_at, steps.c.seq)
+    )
+    return {row[0]: row[1] for row in rows}

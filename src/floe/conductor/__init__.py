@@ -1,0 +1,1 @@
+"""Durable actions: the runner and its workflows."""

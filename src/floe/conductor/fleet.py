@@ -1,0 +1,179 @@
+"""What a conductor knows of the hosts in memory: the scheduler's table, and which host lives.
+
+Nothing here is the truth: a stale row costs a retry of a claim, a wrong guess about a host's life a retry of a command.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from floe.bus.protocol import Bus
+from floe.core.clock import Clock
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.guests import PowerState
+from floe.core.hosts import Host
+from floe.core.messages import Command
+from floe.core.resources import Resources
+from floe.scheduler.hosts import HostTable
+from floe.scheduler.weighers import Multipliers
+from floe.store import hosts as rows
+from floe.store.engine import Database
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+Pause = Callable[[float], Awaitable[None]]
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConductorSettings:
+    """How patient a conductor is, in seconds, and how much it does at once."""
+
+    lease: float = 30.0
+    sweep: float = 1.0
+    slow_sweep: float = 60.0
+    write_seen: float = 15.0
+    """Between writes of when hosts were last heard of: many heartbeats, one commit."""
+    host_down: float = 30.0
+    """Without a heartbeat for this long, a host is down."""
+    start_grace: float = 3.0
+    """After the start, what needs a host waits this long for hosts that have not said a word yet."""
+    spawn: float = 1800.0
+    destroy: float = 300.0
+    answer: float = 20.0
+    """One request's time; a command that takes longer is repeated, and the host joins it with the one under way."""
+    limit: int = 128
+    """Actions of a kind at once."""
+    hosts_per_create: int = 3
+    trace_after: float = 0.5
+    multipliers: Multipliers = Multipliers()
+
+
+class Fleet:
+    """The hosts. `table` is for the scheduler."""
+
+    def __init__(self, db: Database, bus: Bus, clock: Clock, settings: ConductorSettings) -> None:
+        self.table = HostTable()
+        self.settings = settings
+        self._db, self._bus, self._clock = db, bus, clock
+        self._heard: dict[str, float] = {}
+        self._unwritten: dict[str, datetime] = {}
+        self._forced_down: set[str] = set()
+        self._gone: set[str] = set()
+        """Hosts that said that they stop, or were silent for too long."""
+        self._read_at: datetime | None = None
+        self._expected: set[str] = set()
+        self.dirty = False
+        """Whether something was given back, so that the table is to be read again when there is time."""
+        self.power: dict[str, PowerState] = {}
+        """What a guest under construction last said of itself, by server id."""
+
+    def refresh(self) -> int:
+        """Read the hosts that changed since the last time; return how many there were."""
+        since, self.dirty = self._read_at, False
+        found = self._db.read_now(lambda conn: rows.every(conn, since))
+        for host in found:
+            self.learn(host)
+            self._read_at = max(self._read_at or host.updated_at, host.updated_at)
+        return len(found)
+
+    def start(self) -> None:
+        """Read all hosts; those that should be there have the benefit of the doubt until they are late."""
+        self.refresh()
+        self._expected = set(self._heard) - set(self._unwritten)
+
+    def learn(self, host: Host) -> None:
+        """Take over a host's row."""
+        if host.forced_down:
+            self._forced_down.add(host.name)
+        else:
+            self._forced_down.discard(host.name)
+        if host.name not in self._heard:
+            self._heard[host.name] = self._clock.monotonic()
+        if host.connected:
+            self._gone.discard(host.name)
+        else:
+            self._gone.add(host.name)
+        self.table.put(host, up=self.alive(host.name))
+
+    def heard(self, name: str) -> None:
+        """Note a sign of life of a host whose row is known."""
+        if self.table.row(name) is None:
+            return
+        self._heard[name] = self._clock.monotonic()
+        self._unwritten[name] = self._clock.now()
+        self._expected.discard(name)
+        if name in self._gone:
+            self._gone.discard(name)
+        self.table.set_up(name, self.alive(name))
+
+    def lost(self, name: str) -> None:
+        """Note that a host is gone until it is heard of again."""
+        self._gone.add(name)
+        self._unwritten.pop(name, None)
+        self.table.set_up(name, False)
+
+    def forget(self, name: str) -> None:
+        """Forget a host that was removed."""
+        self.table.remove(name)
+        self._heard.pop(name, None)
+        self._unwritten.pop(name, None)
+
+    def alive(self, name: str) -> bool:
+        """Say whether a host is thought to live."""
+        return name in self._heard and name not in self._gone and name not in self._forced_down
+
+    def silent(self) -> list[str]:
+        """Return the hosts that have become late with their heartbeat."""
+        late = self._clock.monotonic() - self.settings.host_down
+        return [name for name, when in self._heard.items() if when < late and name not in self._gone]
+
+    def awaited(self, host: str | None = None) -> bool:
+        """Say whether a host (any, where none is named or known) has not been heard of since the start."""
+        if host is not None:
+            return host in self._expected
+        return bool(self._expected) or not len(self.table)
+
+    def stop_awaiting(self) -> None:
+        """Give up on hosts that are late to be heard of after the start."""
+        self._expected.clear()
+
+    def seen(self) -> dict[str, datetime]:
+        """Return, once, when hosts were last heard of."""
+        times, self._unwritten = self._unwritten, {}
+        return times
+
+    def took(self, name: str, resources: Resources, sign: int = 1) -> None:
+        """Note a claim (or a release, with -1) that was committed."""
+        self.table.take(name, resources, sign)
+
+    async def command(self, host: str, command: Command, *, returns: type[R], seconds: float, pause: Pause) -> R:
+        """Send a command until it is answered; repeats are harmless.
+
+        Raises HostFailure when the host says that it failed, Unavailable when the host is down, or when nothing
+        was heard in `seconds`.
+        """
+        waited, wait, begun = 0.0, _FIRST_WAIT, self._clock.monotonic()
+        while True:
+            if not self.alive(host):
+                raise Unavailable(f"Host {host!r} is down.")
+            left = seconds - max(waited, self._clock.monotonic() - begun)
+            if left <= 0:
+                raise Unavailable(f"Host {host!r} did not answer {type(command).__name__} in {seconds:g} s.")
+            try:
+                result = await self._bus.request(host, command, timeout=min(self.settings.answer, left))
+            except Unavailable as error:
+                log.info("%s to host %s: %s; trying again", type(command).__name__, host, error.message)
+                await pause(wait)
+                waited, wait = waited + wait, min(wait * 2, _LONGEST_WAIT)
+                continue
+            if not isinstance(result, returns):
+                raise HostFailure(
+                    f"The host answered {type(command).__name__} with {type(result).__name__}.", host=host
+                )
+            return result

@@ -1,0 +1,247 @@
+"""What hosts say: that they are there, live, stop; that a guest changed; how far a build is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from floe.cloud import host_networks
+from floe.cloud.cloud import Cloud
+from floe.conductor.fleet import Fleet
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.guests import GuestState, PowerState
+from floe.core.hosts import Host
+from floe.core.messages import (
+    Destroy,
+    Destroyed,
+    Event,
+    GuestChanged,
+    Guests,
+    Heartbeat,
+    HostDown,
+    HostUp,
+    ListGuests,
+    Progress,
+)
+from floe.core.servers import ACTIVE, BUILDING, STOPPED
+from floe.store import actions, guests, hosts, servers
+from floe.store.engine import Connection
+from floe.store.guests import Expected
+
+log = logging.getLogger(__name__)
+
+_LIST_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A guest that is on a host and beyond doubt should not be; `final` when its server is gone for good."""
+
+    server_id: str
+    guest_name: str
+    action_id: str
+    final: bool
+
+
+class HostEvents:
+    """Turns events into rows. `handle` is given to the bus; it returns soon, and long work goes on beside it."""
+
+    def __init__(
+        self, cloud: Cloud, fleet: Fleet, *, progress: Callable[[Progress], None], nudge_network: Callable[[], None]
+    ) -> None:
+        self._cloud, self._fleet = cloud, fleet
+        self._progress, self._nudge_network = progress, nudge_network
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cleaning: set[tuple[str, str]] = set()
+
+    async def handle(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, Heartbeat):
+            self._fleet.heard(event.host)
+        elif isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, GuestChanged):
+            await self._guest_changed(event)
+        elif isinstance(event, HostUp):
+            await self._host_up(event)
+        else:
+            await self._host_down(event)
+
+    async def check(self, host: str) -> None:
+        """Ask a host for its guests and compare: the safety net under the events.
+
+        The rows are read first: what was settled before the host answered has to be in its answer.
+        """
+        before = self._cloud.db.read_now(lambda conn: guests.on_host(conn, host))
+        try:
+            answer = await self._cloud.bus.request(host, ListGuests(), timeout=_LIST_SECONDS)
+        except (HostFailure, Unavailable) as error:
+            log.info("host %s did not list its guests: %s", host, error.message)
+            return
+        if isinstance(answer, Guests):
+            await self._correct(host, before, answer.guests)
+            self._clean_up(host, answer.guests)
+
+    async def _correct(self, host: str, before: list[Expected], found: Iterable[GuestState]) -> None:
+        """Bring rows up to date with the guests found; those that changed since they were read are left alone."""
+        states = {guest.server_id: guest.power_state for guest in found}
+        changed = [row for row in before if _settled(row) and _differs(row, states)]
+        if changed:
+            await self._cloud.db.write(lambda conn: self._write_states(conn, changed, states))
+
+    def _clean_up(self, host: str, found: Iterable[GuestState]) -> None:
+        """Have those guests destroyed that should not be on the host."""
+        found_ids = [guest.server_id for guest in found]
+        known = self._cloud.db.read_now(lambda conn: guests.named(conn, found_ids))
+        foreign = [row for row in known.values() if row.deleted or row.host != host]
+        strays = self._cloud.db.read_now(lambda conn: [s for row in foreign for s in _stray(conn, host, row)])
+        for stray in strays:
+            self._start(self._clean(host, stray))
+        for server_id in found_ids:
+            if server_id not in known:
+                log.warning("host %s has a guest of server %s, unknown here; it is left alone", host, server_id)
+
+    async def idle(self) -> None:
+        """Wait until nothing goes on beside the events."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    async def stop(self) -> None:
+        """Break off what goes on."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- hosts ----------------------------------------------------------------------------------------
+
+    async def _host_up(self, event: HostUp) -> None:
+        now = self._cloud.clock.now()
+        host = Host(
+            name=event.host,
+            hypervisor_type=event.hypervisor_type,
+            hypervisor_version=event.hypervisor_version,
+            inventories=event.inventories,
+            traits=event.traits,
+            cpu_info=event.cpu_info,
+            address=event.address,
+            availability_zone=event.availability_zone,
+            created_at=now,
+            updated_at=now,
+            started_at=now,
+            last_seen=now,
+        )
+
+        def write(conn: Connection) -> Host:
+            kept = hosts.put(conn, host)
+            if host_networks.whole(conn, event.host).generation != event.network_generation:
+                host_networks.request(conn, event.host)
+            return kept
+
+        self._fleet.learn(await self._cloud.db.write(write))
+        self._fleet.heard(event.host)
+        log.info("host %s is up: %s, %d guests", event.host, event.hypervisor_type, len(event.guests))
+        self._nudge_network()
+        self._clean_up(event.host, event.guests)
+        self._start(self.check(event.host))
+
+    async def _host_down(self, event: HostDown) -> None:
+        now = self._cloud.clock.now()
+        await self._cloud.db.write(lambda conn: hosts.change(conn, event.host, now, connected=False))
+        self._fleet.lost(event.host)
+        log.info("host %s stops", event.host)
+
+    # -- guests ---------------------------------------------------------------------------------------
+
+    async def _guest_changed(self, event: GuestChanged) -> None:
+        row = self._cloud.db.read_now(lambda conn: guests.named(conn, [event.server_id])).get(event.server_id)
+        self._fleet.heard(event.host)
+        if row is None:
+            return
+        if row.host == event.host and row.vm_state == BUILDING:
+            self._fleet.power[event.server_id] = event.power_state
+            return
+        if row.deleted or row.host != event.host:
+            if event.power_state is PowerState.RUNNING:
+                strays = self._cloud.db.read_now(lambda conn: list(_stray(conn, event.host, row)))
+                for stray in strays:
+                    self._start(self._clean(event.host, stray))
+            return
+        states = {event.server_id: event.power_state}
+        if _settled(row) and _differs(row, states):
+            await self._cloud.db.write(lambda conn: self._write_states(conn, [row], states))
+
+    def _write_states(self, conn: Connection, changed: list[Expected], states: dict[str, PowerState]) -> None:
+        """Write power states, unless something happened to the server since its row was read."""
+        now = self._cloud.clock.now()
+        latest = guests.named(conn, [row.server_id for row in changed])
+        for row in changed:
+            if latest.get(row.server_id) != row:
+                continue
+            state = states.get(row.server_id, PowerState.SHUTDOWN)
+            if row.server_id not in states:
+                log.warning("the guest of server %s is no longer on host %s", row.server_id, row.host)
+            values: dict[str, Any] = {"power_state": int(state), "updated_at": now}
+            if state is PowerState.RUNNING and row.vm_state == STOPPED:
+                values["vm_state"] = ACTIVE
+            elif state in _NOT_RUNNING and row.vm_state == ACTIVE:
+                values["vm_state"] = STOPPED
+            servers.change(conn, row.server_id, **values)
+
+    async def _clean(self, host: str, stray: Stray) -> None:
+        """Have a host destroy a guest that should not be there; what fails is left to the slow sweep."""
+        if (host, stray.server_id) in self._cleaning:
+            return
+        self._cleaning.add((host, stray.server_id))
+        log.warning("host %s still has the guest of server %s; it is told to destroy it", host, stray.server_id)
+        command = Destroy(
+            action_id=stray.action_id, server_id=stray.server_id, guest_name=stray.guest_name, final=stray.final
+        )
+        try:
+            await self._fleet.command(
+                host, command, returns=Destroyed, seconds=self._fleet.settings.destroy, pause=asyncio.sleep
+            )
+        except (HostFailure, Unavailable) as error:
+            log.warning("host %s did not destroy the guest of server %s: %s", host, stray.server_id, error.message)
+        finally:
+            self._cleaning.discard((host, stray.server_id))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="stray")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_NOT_RUNNING = frozenset({PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE})
+
+
+def _settled(row: Expected) -> bool:
+    """Whether nothing is being done with the server, so that what its host says is what it is."""
+    return row.task_state is None and row.vm_state in {ACTIVE, STOPPED}
+
+
+def _differs(row: Expected, states: dict[str, PowerState]) -> bool:
+    state = states.get(row.server_id, PowerState.SHUTDOWN)
+    vm_state = STOPPED if state in _NOT_RUNNING else ACTIVE
+    return state is not row.power_state or row.vm_state != vm_state
+
+
+def _stray(conn: Connection, host: str, row: Expected) -> list[Stray]:
+    """Decide whether a guest found on a host should not be there, and be careful: a host may have been renamed.
+
+    Beyond doubt is what belongs to a deleted server, or to a build whose journal says that it was tried on
+    this very host and that the server is elsewhere, or in ERROR, now.
+    """
+    touched = actions.hosts_touched(conn, row.server_id, undone=True)
+    if row.deleted:
+        latest = actions.of_server(conn, row.server_id)
+        action_id = latest[0].id if latest else row.server_id
+        return [Stray(row.server_id, row.guest_name, action_id, final=True)]
+    if row.host != host and host in touched:
+        return [Stray(row.server_id, row.guest_name, touched[host], final=False)]
+    log.warning(
+        "host %s has the guest of server %s, which belongs on %s; it is left alone", host, row.server_id, row.host
+    )
+    return []

@@ -1,0 +1,73 @@
+"""Brings the network of stale hosts up to date: each host's whole, one at a time per host, until it is the latest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from floe.cloud import host_networks
+from floe.cloud.cloud import Cloud
+from floe.conductor.fleet import Fleet
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.messages import ApplyNetwork, NetworkApplied
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 60.0
+
+
+class NetworkChange:
+    """Many changes that come together cost a host one message; what fails is left to the sweep."""
+
+    def __init__(self, cloud: Cloud, fleet: Fleet) -> None:
+        self._cloud, self._fleet = cloud, fleet
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    def nudge(self) -> None:
+        """Look which hosts are stale, and see to those that live."""
+        if self._stopping:
+            return
+        for host in self._cloud.db.read_now(host_networks.stale):
+            if host not in self._tasks and self._fleet.alive(host):
+                task = asyncio.get_running_loop().create_task(self._update(host), name=f"network-{host}")
+                self._tasks[host] = task
+                task.add_done_callback(partial(self._forget, host))
+
+    async def idle(self) -> None:
+        """Wait until no host is being told."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Tell no more hosts."""
+        self._stopping = True
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget(self, host: str, _task: asyncio.Task[None]) -> None:
+        self._tasks.pop(host, None)
+
+    async def _update(self, host: str) -> None:
+        try:
+            while host in self._cloud.db.read_now(host_networks.stale):
+                network = self._cloud.db.read_now(lambda conn: host_networks.whole(conn, host))
+                answer = await self._cloud.bus.request(host, ApplyNetwork(network=network), timeout=_SECONDS)
+                if not isinstance(answer, NetworkApplied):
+                    log.error("host %s answered ApplyNetwork with %s", host, type(answer).__name__)
+                    return
+                generation = min(answer.generation, network.generation)
+                await self._cloud.db.write(
+                    lambda conn: host_networks.applied(conn, host, generation)  # noqa: B023
+                )
+                if generation < network.generation:
+                    return
+        except (HostFailure, Unavailable) as error:
+            detail = getattr(error, "detail", "")
+            log.warning("network of host %s is not up to date: %s %s", host, error.message, detail)
+        except Exception:
+            log.exception("network of host %s was not brought up to date", host)

@@ -1,0 +1,20 @@
+"""Which workflow does which kind of action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from floe.cloud.cloud import Cloud
+from floe.conductor.create_server import CreateServer
+from floe.conductor.delete_server import DeleteServer
+from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.workflow import Workflow
+
+
+def workflows(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Workflow]:
+    """Return all workflows by kind."""
+    made = (
+        CreateServer(cloud, fleet, settings).workflow(),
+        DeleteServer(cloud, fleet, settings).workflow(),
+    )
+    return {workflow.kind: workflow for workflow in made}

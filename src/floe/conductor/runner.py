@@ -1,0 +1,212 @@
+"""Runs actions: leases one, replays its journal, goes on, undoes it when it fails, and stops when it is fenced off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+
+from floe.conductor.failures import failure_of
+from floe.conductor.fleet import ConductorSettings
+from floe.conductor.workflow import Fenced, Flow, Interrupted, Workflow
+from floe.core.actions import OPEN_STATES
+from floe.core.clock import Clock
+from floe.core.errors import FloeError
+from floe.core.messages import Progress
+from floe.store import actions as rows
+from floe.store.engine import Connection, Database
+
+log = logging.getLogger(__name__)
+
+_UNEXPECTED_TRIES = 3
+"""How often an action may end in an error nobody raised on purpose, before it is failed for it."""
+
+
+class Runner:
+    """The actions that this conductor has in hand. `owner` names it in leases and is new with every start."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        workflows: Mapping[str, Workflow],
+        settings: ConductorSettings,
+        *,
+        owner: str,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._db, self._clock, self._workflows, self._settings = db, clock, workflows, settings
+        self._owner, self._sleep = owner, sleep
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._flows: dict[str, Flow] = {}
+        self._slots = {kind: asyncio.Semaphore(settings.limit) for kind in workflows}
+        self._again: set[str] = set()
+        self._progress: dict[str, list[Progress]] = {}
+        self._writers: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    @property
+    def running(self) -> int:
+        """How many actions are in hand."""
+        return len(self._tasks)
+
+    def wake(self, action_id: str) -> None:
+        """Take an action up, unless it is in hand already."""
+        if self._stopping:
+            return
+        if action_id in self._tasks:
+            self._again.add(action_id)
+            return
+        task = asyncio.get_running_loop().create_task(self._run(action_id), name=f"action-{action_id}")
+        self._tasks[action_id] = task
+        task.add_done_callback(lambda _task: self._done(action_id))
+
+    def sweep(self, most: int = 256) -> int:
+        """Take up all open actions that nobody holds; return how many there are."""
+        waiting = self._db.read_now(lambda conn: rows.waiting(conn, self._clock.now(), most))
+        for action_id in waiting:
+            if action_id not in self._tasks:
+                self.wake(action_id)
+        return len(waiting)
+
+    async def renew(self) -> None:
+        """Renew the leases that would be half over by the next time."""
+        due = self._clock.monotonic() - self._settings.lease / 3
+        for flow in list(self._flows.values()):
+            if flow.held and not flow.closed and flow.renewed_at <= due:
+                try:
+                    await flow.renew()
+                except (Fenced, Interrupted):
+                    log.info("action %s is not ours any more", flow.action.id)
+
+    def progress(self, event: Progress) -> None:
+        """Keep what a host says of an action of ours; it is written if the action is still open a little later."""
+        if event.action_id not in self._flows:
+            return
+        waiting = self._progress.get(event.action_id)
+        if waiting is not None:
+            waiting.append(event)
+            return
+        self._progress[event.action_id] = [event]
+        task = asyncio.get_running_loop().create_task(self._write_progress(event.action_id))
+        self._writers.add(task)
+        task.add_done_callback(self._writers.discard)
+
+    async def idle(self) -> None:
+        """Wait until no action is in hand."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Let go of all actions where they stand; their journals say how to go on."""
+        self._stopping = True
+        tasks = [*self._tasks.values(), *self._writers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._let_go(None)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _done(self, action_id: str) -> None:
+        self._tasks.pop(action_id, None)
+        self._flows.pop(action_id, None)
+        if action_id in self._again:
+            self._again.discard(action_id)
+            flow_open = self._db.read_now(lambda conn: rows.get(conn, action_id)) if not self._stopping else None
+            if flow_open is not None and flow_open.state in OPEN_STATES and flow_open.lease_owner is None:
+                self.wake(action_id)
+
+    async def _run(self, action_id: str) -> None:
+        try:
+            kind = self._db.read_now(lambda conn: _kind(conn, action_id))
+            if kind is None:
+                return
+            slot = self._slots.get(kind)
+            if slot is None:
+                log.error("action %s: there is no workflow %r", action_id, kind)
+                return
+            async with slot:
+                flow = self._load(action_id, slot)
+                if flow is not None:
+                    self._flows[action_id] = flow
+                    await self._drive(flow, self._workflows[kind])
+        except Fenced:
+            log.info("action %s was taken over or cancelled", action_id)
+        except Interrupted as error:
+            log.warning("action %s waits: %s", action_id, error)
+        except Exception:
+            log.exception("action %s broke off; it will be tried again", action_id)
+            await self._let_go(action_id)
+
+    async def _drive(self, flow: Flow, workflow: Workflow) -> None:
+        if flow.undoing:
+            await flow.resume_failure()
+            return
+        try:
+            await workflow.run(flow)
+        except FloeError as error:
+            log.info("action %s (%s) failed: %s", flow.action.id, workflow.kind, error.message)
+            await flow.fail(failure_of(error))
+        except (Fenced, Interrupted):
+            raise
+        except Exception as error:
+            if flow.action.attempts + 1 < _UNEXPECTED_TRIES:
+                raise
+            log.exception("action %s (%s) fails for good", flow.action.id, workflow.kind)
+            await flow.fail(failure_of(error))
+        else:
+            if not flow.closed:
+                await flow.transaction("end", lambda _conn: None, last=True)
+
+    async def _let_go(self, action_id: str | None) -> None:
+        try:
+            await self._db.write(lambda conn: rows.let_go(conn, self._owner, action_id))
+        except FloeError as error:
+            log.warning("leases were not given up, so they have to run out: %s", error.message)
+
+    def _load(self, action_id: str, slot: asyncio.Semaphore) -> Flow | None:
+        """Return the action's flow, unless it is closed, or held by somebody who is alive."""
+
+        async def pause(seconds: float) -> None:
+            slot.release()  # who only waits takes nobody's place
+            try:
+                await self._sleep(seconds)
+            finally:
+                await slot.acquire()
+
+        def read(conn: Connection) -> Flow | None:
+            action = rows.get(conn, action_id)
+            if action is None or action.state not in OPEN_STATES:
+                return None
+            if action.lease_owner is not None and action.lease_until and action.lease_until >= self._clock.now():
+                return None
+            return Flow(
+                action,
+                rows.journal(conn, action_id) if action.attempts else (),
+                self._workflows[action.kind],
+                db=self._db,
+                clock=self._clock,
+                owner=self._owner,
+                lease=timedelta(seconds=self._settings.lease),
+                pause=pause,
+            )
+
+        return self._db.read_now(read)
+
+    async def _write_progress(self, action_id: str) -> None:
+        await self._sleep(self._settings.trace_after)
+        told = self._progress.pop(action_id, [])
+        flow = self._flows.get(action_id)
+        if flow is not None:
+            try:
+                await flow.note(told)
+            except (Fenced, Interrupted) as error:
+                log.debug("progress of action %s was not written: %r", action_id, error)
+
+
+def _kind(conn: Connection, action_id: str) -> str | None:
+    action = rows.get(conn, action_id)
+    return action.kind if action is not None and action.state in OPEN_STATES else None

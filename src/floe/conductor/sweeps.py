@@ -1,0 +1,86 @@
+"""What is looked after without being asked: the safety net under nudges, events and leases."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from floe.cloud.cloud import Cloud
+from floe.conductor.fleet import Fleet
+from floe.store import hosts
+
+log = logging.getLogger(__name__)
+
+
+class Sweeps:
+    """Three rounds: actions, leases, silent hosts and stale networks; when hosts were last heard of; all guests."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        fleet: Fleet,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        actions: Callable[[], object],
+        renew: Callable[[], Awaitable[None]],
+        networks: Callable[[], None],
+        check: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._cloud, self._fleet, self._sleep = cloud, fleet, sleep
+        self._actions, self._renew, self._networks, self._check = actions, renew, networks, check
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin all rounds."""
+        settings = self._fleet.settings
+        rounds: tuple[tuple[Callable[[], Awaitable[None]], float], ...] = (
+            (self.quick, settings.sweep),
+            (self.write_seen, settings.write_seen),
+            (self.slow, settings.slow_sweep),
+        )
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._round(work, seconds)) for work, seconds in rounds]
+        self._tasks.append(loop.create_task(self._end_of_grace()))
+
+    async def stop(self) -> None:
+        """End all rounds, and write what was last heard."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.write_seen()
+
+    async def quick(self) -> None:
+        """Take up actions that wait, renew leases, note hosts that fell silent, tell stale hosts."""
+        for host in self._fleet.silent():
+            log.warning("host %s has not been heard of for %g s: it is down", host, self._fleet.settings.host_down)
+            self._fleet.lost(host)
+        if self._fleet.dirty:
+            self._fleet.refresh()
+        await self._renew()
+        self._actions()
+        self._networks()
+
+    async def write_seen(self) -> None:
+        """Write when hosts were last heard of: one commit for all of them."""
+        times = self._fleet.seen()
+        if times:
+            await self._cloud.db.write(lambda conn: hosts.seen(conn, times))
+
+    async def slow(self) -> None:
+        """Compare the guests of every host that lives with the rows."""
+        for host in list(self._fleet.table.names):
+            if self._fleet.alive(host):
+                await self._check(host)
+
+    async def _end_of_grace(self) -> None:
+        await self._sleep(self._fleet.settings.start_grace)
+        self._fleet.stop_awaiting()
+
+    async def _round(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
+        while True:
+            await self._sleep(seconds)
+            try:
+                await work()
+            except Exception:
+                log.exception("a sweep failed; the next one comes in %g s", seconds)

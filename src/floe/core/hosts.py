@@ -1,0 +1,78 @@
+"""Hosts: the machines that run guests, what each has to offer, and when one counts as up."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from floe.core.resources import Inventory, Resources
+
+CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
+"""The resource classes that hosts offer and servers take, in the order of every column of amounts."""
+
+DOWN_AFTER = timedelta(seconds=60)
+"""A host not heard of for this long is down. Its row is written every 15 s at most, so that idle costs little."""
+
+_NAMESPACE = uuid.UUID("6b7f0a50-7c54-5d5c-9a0e-3f2d5a9b1c77")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A host as the database holds it. `generation` counts every change of what it has or what is taken of it."""
+
+    name: str
+    number: int = 0
+    hypervisor_type: str = ""
+    hypervisor_version: int = 0
+    inventories: tuple[Inventory, ...] = ()
+    traits: tuple[str, ...] = ()
+    cpu_info: Mapping[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    availability_zone: str = "nova"
+    enabled: bool = True
+    disabled_reason: str | None = None
+    forced_down: bool = False
+    connected: bool = True
+    """False once it said itself that it stops."""
+    used: Resources = Resources()
+    generation: int = 0
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime
+    last_seen: datetime
+
+    @property
+    def id(self) -> str:
+        """Its UUID, made from its name, so that it is the same for ever."""
+        return host_id(self.name)
+
+    def inventory(self, resource_class: str) -> Inventory:
+        """Return what it offers of one class; an inventory of nothing when it offers none."""
+        for inventory in self.inventories:
+            if inventory.resource_class == resource_class:
+                return inventory
+        return Inventory(resource_class=resource_class, total=0)
+
+    def is_up(self, now: datetime) -> bool:
+        """Say whether it counts as up."""
+        return self.connected and not self.forced_down and now - self.last_seen < DOWN_AFTER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """What one server takes of one host."""
+
+    server_id: str
+    host: str
+    project_id: str
+    user_id: str
+    resources: Resources
+    group_id: str | None = None
+    created_at: datetime
+
+
+def host_id(name: str) -> str:
+    """Return the UUID of a host of that name."""
+    return str(uuid.uuid5(_NAMESPACE, name))

@@ -1,0 +1,1 @@
+"""Which host: a pure function of the request, the table of hosts and a seed."""

@@ -1,0 +1,38 @@
+"""Hosts that the policy of the server's group allows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
+from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.spec import RequestSpec
+
+
+def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+    """Affinity: the host of the other members. Anti-affinity: hosts with fewer of them than may be."""
+    mask = np.ones(len(rows), np.bool_)
+    if spec.group is None or not spec.group_hosts:
+        return mask
+    if spec.group.policy == AFFINITY:
+        mask = np.isin(rows, table.rows(spec.group_hosts))
+    elif spec.group.policy == ANTI_AFFINITY:
+        limit = spec.group.max_per_host or 1
+        full = [name for name, count in spec.group_hosts.items() if count >= limit]
+        mask = ~np.isin(rows, table.rows(full))
+    return mask
+
+
+def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
+    """Name the policy and how many members are where."""
+    assert spec.group is not None
+    there = spec.group_hosts.get(table.names[row], 0)
+    if spec.group.policy == AFFINITY:
+        return "affinity: the other servers of the group are elsewhere"
+    return f"anti-affinity: {there} of the group are there, at most {spec.group.max_per_host or 1} may be"
+
+
+def summary(spec: RequestSpec, _table: HostTable, rows: Rows) -> list[str]:
+    """Count them."""
+    assert spec.group is not None
+    return [counted(len(rows), "is", "are") + f" ruled out by the server group's policy {spec.group.policy}"]

@@ -1,0 +1,30 @@
+"""Hosts that the hints `same_host` and `different_host` allow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.spec import RequestSpec
+
+
+def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+    """Keep hosts of the servers to be with, without those of the servers to be apart from."""
+    mask = np.ones(len(rows), np.bool_)
+    if spec.same_hosts is not None:
+        mask &= np.isin(rows, table.rows(spec.same_hosts))
+    if spec.different_hosts:
+        mask &= ~np.isin(rows, table.rows(spec.different_hosts))
+    return mask
+
+
+def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
+    """Name the hint."""
+    if table.names[row] in spec.different_hosts:
+        return "hint different_host: a server to be apart from is there"
+    return "hint same_host: no server to be with is there"
+
+
+def summary(_spec: RequestSpec, _table: HostTable, rows: Rows) -> list[str]:
+    """Count them."""
+    return [counted(len(rows), "is", "are") + " ruled out by the hints same_host or different_host"]

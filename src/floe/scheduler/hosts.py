@@ -1,0 +1,182 @@
+"""All hosts as numpy columns: one row per host, updated in place, so that a decision costs microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from floe.core.hosts import CLASSES, Host
+from floe.core.resources import Resources
+
+Rows = NDArray[np.intp]
+"""Numbers of rows."""
+Mask = NDArray[np.bool_]
+"""One bool for each of some rows."""
+
+_WORD = 64
+
+
+class HostTable:
+    """The columns. `capacity`, `used`, `min_unit`, `max_unit` and `step` have one column per class of `CLASSES`.
+
+    `capacity` is what may be promised: (total - reserved) * ratio. `zone`, `architecture` and `hypervisor` hold
+    numbers that `code` gives out; `traits` holds bits that `trait_bit` gives out.
+    """
+
+    def __init__(self, hosts: Iterable[Host] = ()) -> None:
+        self.names: list[str] = []
+        self.reasons_disabled: list[str] = []
+        self._index: dict[str, int] = {}
+        self._codes: dict[str, int] = {"": 0}
+        self._trait_bits: dict[str, int] = {}
+        self._room = 0
+        self._amounts = np.zeros((5, 0, len(CLASSES)), np.int64)
+        self._flags = np.zeros((2, 0), np.bool_)
+        self._coded = np.zeros((3, 0), np.int32)
+        self._failures = np.zeros(0, np.int32)
+        self._traits = np.zeros((0, 1), np.uint64)
+        for host in hosts:
+            self.put(host)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    capacity = property(lambda self: self._amounts[0])
+    used = property(lambda self: self._amounts[1])
+    min_unit = property(lambda self: self._amounts[2])
+    max_unit = property(lambda self: self._amounts[3])
+    step = property(lambda self: self._amounts[4])
+    enabled = property(lambda self: self._flags[0])
+    up = property(lambda self: self._flags[1])
+    zone = property(lambda self: self._coded[0])
+    architecture = property(lambda self: self._coded[1])
+    hypervisor = property(lambda self: self._coded[2])
+    failures = property(lambda self: self._failures)
+    traits = property(lambda self: self._traits)
+
+    def put(self, host: Host, *, up: bool = True) -> None:
+        """Add a host, or bring its row up to date."""
+        row = self._index.get(host.name)
+        if row is None:
+            row = self._append(host.name)
+        for column, resource_class in enumerate(CLASSES):
+            inventory = host.inventory(resource_class)
+            self._amounts[:, row, column] = (
+                inventory.capacity,
+                host.used.by_class().get(resource_class, 0),
+                inventory.min_unit,
+                inventory.max_unit,
+                inventory.step_size,
+            )
+        self._flags[:, row] = (host.enabled, up)
+        self.reasons_disabled[row] = host.disabled_reason or ""
+        self._coded[:, row] = (
+            self._learn(host.availability_zone),
+            self._learn(host.cpu_info.get("arch", "")),
+            self._learn(host.hypervisor_type.lower()),
+        )
+        bits = [self._learn_trait(trait) for trait in host.traits]
+        self._traits[row] = 0
+        for bit in bits:
+            self._traits[row, bit // _WORD] |= np.uint64(1 << (bit % _WORD))
+
+    def remove(self, name: str) -> None:
+        """Forget a host; the last row takes its place."""
+        row, last = self._index.pop(name, None), len(self.names) - 1
+        if row is None:
+            return
+        if row != last:
+            for array in (self._amounts, self._flags, self._coded):
+                array[:, row] = array[:, last]
+            self._failures[row], self._traits[row] = self._failures[last], self._traits[last]
+            self.names[row], self.reasons_disabled[row] = self.names[last], self.reasons_disabled[last]
+            self._index[self.names[row]] = row
+        self.names.pop()
+        self.reasons_disabled.pop()
+
+    def row(self, name: str) -> int | None:
+        """Return the row of a host."""
+        return self._index.get(name)
+
+    def rows(self, names: Iterable[str]) -> Rows:
+        """Return the rows of those of the hosts that are known."""
+        return np.array([self._index[name] for name in names if name in self._index], np.intp)
+
+    def set_up(self, name: str, up: bool) -> None:
+        """Note that a host is up, or down."""
+        row = self._index.get(name)
+        if row is not None:
+            self._flags[1, row] = up
+
+    def take(self, name: str, resources: Resources, sign: int = 1) -> None:
+        """Note that resources were taken of a host (or given back, with -1)."""
+        row = self._index.get(name)
+        if row is not None:
+            self._amounts[1, row] += sign * np.array(amounts(resources))
+
+    def note_failure(self, name: str, failed: bool) -> None:
+        """Count builds that failed on a host in a row; one that succeeds ends the row."""
+        row = self._index.get(name)
+        if row is not None:
+            self._failures[row] = self._failures[row] + 1 if failed else 0
+
+    def code(self, text: str) -> int:
+        """Return the number of a zone, architecture or hypervisor type; -1 for one that no host has."""
+        return self._codes.get(text, -1)
+
+    def text(self, code: int) -> str:
+        """Return what a number stands for."""
+        return next(text for text, number in self._codes.items() if number == code)
+
+    def trait_bits(self, traits: Iterable[str]) -> NDArray[np.uint64] | None:
+        """Return a row of words with the bits of these traits; None if no host ever had one of them."""
+        words = np.zeros(self._traits.shape[1], np.uint64)
+        for trait in traits:
+            bit = self._trait_bits.get(trait)
+            if bit is None:
+                return None
+            words[bit // _WORD] |= np.uint64(1 << (bit % _WORD))
+        return words
+
+    def has_trait(self, row: int, trait: str) -> bool:
+        """Say whether a host has a trait."""
+        bit = self._trait_bits.get(trait)
+        return bit is not None and bool(int(self._traits[row, bit // _WORD]) >> (bit % _WORD) & 1)
+
+    def _append(self, name: str) -> int:
+        row = len(self.names)
+        if row == self._room:
+            more = max(16, self._room)
+            self._amounts = np.concatenate([self._amounts, np.zeros((5, more, len(CLASSES)), np.int64)], axis=1)
+            self._flags = np.concatenate([self._flags, np.zeros((2, more), np.bool_)], axis=1)
+            self._coded = np.concatenate([self._coded, np.zeros((3, more), np.int32)], axis=1)
+            self._failures = np.concatenate([self._failures, np.zeros(more, np.int32)])
+            self._traits = np.concatenate([self._traits, np.zeros((more, self._traits.shape[1]), np.uint64)])
+            self._room += more
+        self._failures[row] = 0
+        self.names.append(name)
+        self.reasons_disabled.append("")
+        self._index[name] = row
+        return row
+
+    def _learn(self, text: str) -> int:
+        return self._codes.setdefault(text, len(self._codes))
+
+    def _learn_trait(self, trait: str) -> int:
+        bit = self._trait_bits.setdefault(trait, len(self._trait_bits))
+        if bit // _WORD >= self._traits.shape[1]:
+            wider = np.zeros((self._traits.shape[0], 1), np.uint64)
+            self._traits = np.concatenate([self._traits, wider], axis=1)
+        return bit
+
+
+def amounts(resources: Resources) -> tuple[int, int, int]:
+    """Return resources in the order of `CLASSES`."""
+    return (resources.vcpus, resources.memory_mib, resources.disk_gib)
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Write `1 is disabled`, `3 are disabled`."""
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,106 @@
+"""What a server asks of a host, worked out once from its flavor, image, group, zone and hints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from floe.core.resources import Resources
+from floe.core.server_groups import ServerGroup
+from floe.core.servers import Server
+
+_TRAIT, _RESOURCE = "trait:", "resources:"
+_OWN_CLASSES = frozenset({"VCPU", "MEMORY_MB", "DISK_GB"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSpec:
+    """One request for a host.
+
+    `group_hosts` says how many members of the server group each host holds. `same_hosts` is None unless the
+    hint `same_host` was given. The flavor's `resources:` for vCPUs, memory and disk are left alone (the flavor's own
+    amounts count); those of any other class stand in `extra_classes`, and no host offers them.
+    """
+
+    resources: Resources
+    zone: str | None = None
+    host: str | None = None
+    required: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    architecture: str | None = None
+    hypervisor_type: str | None = None
+    group: ServerGroup | None = None
+    group_hosts: Mapping[str, int] = field(default_factory=dict)
+    same_hosts: frozenset[str] | None = None
+    different_hosts: frozenset[str] = frozenset()
+    extra_classes: Mapping[str, int] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that were tried already, with what went wrong there."""
+
+
+def resources_of(server: Server) -> Resources:
+    """Return what a server takes of its host; swap counts as disk, in whole GiB."""
+    flavor = server.flavor
+    swap_gib = -(-flavor.swap_mib // 1024)
+    return Resources(flavor.vcpus, flavor.memory_mib, flavor.root_gib + flavor.ephemeral_gib + swap_gib)
+
+
+def spec_of(
+    server: Server,
+    *,
+    group: ServerGroup | None = None,
+    group_hosts: Mapping[str, int] | None = None,
+    hint_hosts: Mapping[str, str] | None = None,
+    excluded: Mapping[str, str] | None = None,
+) -> RequestSpec:
+    """Return what a server asks for. `hint_hosts` maps the servers its hints name to the hosts they are on."""
+    specs, properties = server.flavor.extra_specs, server.image_properties
+    required, forbidden = _traits(specs)
+    image_required, image_forbidden = _traits(properties)
+    where = hint_hosts or {}
+    same, different = hinted(server, "same_host"), hinted(server, "different_host")
+    return RequestSpec(
+        resources=resources_of(server),
+        zone=server.requested_zone,
+        host=server.requested_host,
+        required=frozenset(required | image_required),
+        forbidden=frozenset(forbidden | image_forbidden),
+        architecture=_architecture(properties),
+        hypervisor_type=(properties.get("img_hv_type") or properties.get("hypervisor_type") or "").lower() or None,
+        group=group,
+        group_hosts=group_hosts or {},
+        same_hosts=frozenset(where[ident] for ident in same if ident in where) if same else None,
+        different_hosts=frozenset(where[ident] for ident in different if ident in where),
+        extra_classes=_extra_classes(specs),
+        excluded=excluded or {},
+    )
+
+
+def hinted(server: Server, hint: str) -> tuple[str, ...]:
+    """Return the ids of the servers that a hint names (`same_host`, `different_host`)."""
+    value = server.scheduler_hints.get(hint)
+    if isinstance(value, str):
+        return (value,)
+    return tuple(str(item) for item in value) if isinstance(value, list | tuple) else ()
+
+
+def _traits(specs: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    chosen: dict[str, set[str]] = {"required": set(), "forbidden": set()}
+    for key, value in specs.items():
+        if key.startswith(_TRAIT) and value in chosen:
+            chosen[value].add(key.removeprefix(_TRAIT))
+    return chosen["required"], chosen["forbidden"]
+
+
+def _extra_classes(specs: Mapping[str, str]) -> dict[str, int]:
+    found = {}
+    for key, value in specs.items():
+        name = key.removeprefix(_RESOURCE)
+        if key.startswith(_RESOURCE) and name not in _OWN_CLASSES and value.isdigit() and int(value):
+            found[name] = int(value)
+    return found
+
+
+def _architecture(properties: Mapping[str, str]) -> str | None:
+    name = (properties.get("hw_architecture") or properties.get("architecture") or "").lower()
+    return {"amd64": "x86_64", "x64": "x86_64", "i386": "i686", "arm64": "aarch64"}.get(name, name) or None

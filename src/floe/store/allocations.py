@@ -1,0 +1,185 @@
+"""Allocations: what each server takes of its host, claimed so that no race can take more than there is.
+
+What is taken of a host stands in columns of its row, and one conditional UPDATE both checks and takes; the
+allocation's row is written in the same transaction, and so is every release. Sum and columns cannot drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from floe.core.hosts import Allocation
+from floe.core.resources import Resources
+from floe.core.server_groups import AFFINITY, ANTI_AFFINITY, ServerGroup
+from floe.store.engine import Connection
+from floe.store.hosts import hosts
+from floe.store.schema import Ident, Moment, metadata
+
+allocations = sa.Table(
+    "allocations",
+    metadata,
+    sa.Column("server_id", Ident, primary_key=True),
+    sa.Column("host", sa.String(255), primary_key=True),
+    sa.Column("project_id", Ident, nullable=False),
+    sa.Column("user_id", Ident, nullable=False),
+    sa.Column("group_id", Ident),
+    sa.Column("vcpus", sa.BigInteger, nullable=False),
+    sa.Column("memory_mib", sa.BigInteger, nullable=False),
+    sa.Column("disk_gib", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Index("ix_allocations_host", "host"),
+    sa.Index("ix_allocations_group", "group_id"),
+    sa.Index("ix_allocations_project", "project_id", "user_id"),
+)
+
+_h = hosts.c
+_TAKE = (
+    hosts.update()
+    .where(
+        _h.name == sa.bindparam("host"),
+        _h.vcpus_used + sa.bindparam("v", type_=sa.BigInteger) <= _h.vcpus_capacity,
+        _h.memory_used + sa.bindparam("m", type_=sa.BigInteger) <= _h.memory_capacity,
+        _h.disk_used + sa.bindparam("d", type_=sa.BigInteger) <= _h.disk_capacity,
+        _h.forced_down.is_(False),
+        sa.or_(_h.enabled.is_(True), sa.bindparam("forced", type_=sa.Boolean)),
+    )
+    .values(
+        vcpus_used=_h.vcpus_used + sa.bindparam("v", type_=sa.BigInteger),
+        memory_used=_h.memory_used + sa.bindparam("m", type_=sa.BigInteger),
+        disk_used=_h.disk_used + sa.bindparam("d", type_=sa.BigInteger),
+        generation=_h.generation + 1,
+        updated_at=sa.bindparam("now", type_=Moment),
+    )
+)
+_GIVE = (
+    hosts.update()
+    .where(_h.name == sa.bindparam("host"))
+    .values(
+        vcpus_used=_h.vcpus_used - sa.bindparam("v", type_=sa.BigInteger),
+        memory_used=_h.memory_used - sa.bindparam("m", type_=sa.BigInteger),
+        disk_used=_h.disk_used - sa.bindparam("d", type_=sa.BigInteger),
+        generation=_h.generation + 1,
+        updated_at=sa.bindparam("now", type_=Moment),
+    )
+)
+_ADD = allocations.insert()
+_OF_SERVER = sa.select(allocations).where(allocations.c.server_id == sa.bindparam("ident"))
+_OF_HOST = sa.select(allocations).where(allocations.c.host == sa.bindparam("ident"))
+_REMOVE = allocations.delete().where(allocations.c.server_id == sa.bindparam("ident"))
+_MEMBERS = (
+    sa.select(allocations.c.host, sa.func.count())
+    .where(allocations.c.group_id == sa.bindparam("ident"), allocations.c.server_id != sa.bindparam("me"))
+    .group_by(allocations.c.host)
+)
+
+
+class NotClaimed(Exception):
+    """The host has no room (any more), or the server group's policy forbids it; nothing was written."""
+
+
+def claim(conn: Connection, wanted: Allocation, *, group: ServerGroup | None = None, forced: bool = False) -> None:
+    """Take what a server needs of a host; the truth that the scheduler's guess has to meet.
+
+    `forced` takes it of a disabled host, too. Raises NotClaimed, after which the transaction may go on with
+    another host.
+    """
+    if group is not None:
+        refusal = group_refusal(group, members(conn, group.id, but=wanted.server_id), wanted.host)
+        if refusal:
+            raise NotClaimed(refusal)
+    values = {"host": wanted.host, "forced": forced, "now": wanted.created_at}
+    taken = conn.execute(_TAKE, {**_amounts(wanted.resources), **values})
+    if taken.rowcount != 1:
+        raise NotClaimed("the host has no room for it, or takes no servers now")
+    conn.execute(
+        _ADD,
+        {
+            "server_id": wanted.server_id,
+            "host": wanted.host,
+            "project_id": wanted.project_id,
+            "user_id": wanted.user_id,
+            "group_id": wanted.group_id,
+            "vcpus": wanted.resources.vcpus,
+            "memory_mib": wanted.resources.memory_mib,
+            "disk_gib": wanted.resources.disk_gib,
+            "created_at": wanted.created_at,
+        },
+    )
+
+
+def release(conn: Connection, server_id: str, now: datetime) -> list[Allocation]:
+    """Give back all that a server takes, and return what it was; nothing where there is nothing."""
+    held = of_server(conn, server_id)
+    for item in held:
+        conn.execute(_GIVE, {**_amounts(item.resources), "host": item.host, "now": now})
+    if held:
+        conn.execute(_REMOVE, {"ident": server_id})
+    return held
+
+
+def group_refusal(group: ServerGroup, hosts_of_members: dict[str, int], host: str) -> str:
+    """Return why a group's policy forbids a host, given how many members each host has; empty if it does not."""
+    limit = group.max_per_host or 1
+    there = hosts_of_members.get(host, 0)
+    if group.policy == ANTI_AFFINITY and there >= limit:
+        return f"anti-affinity: {there} of the server group are there, at most {limit} may be"
+    if group.policy == AFFINITY and any(other != host for other in hosts_of_members):
+        return "affinity: the server group is on another host"
+    return ""
+
+
+def members(conn: Connection, group_id: str, *, but: str = "") -> dict[str, int]:
+    """Return how many servers of a group each host holds, one server left out."""
+    rows = conn.execute(_MEMBERS, {"ident": group_id, "me": but})
+    return {row[0]: row[1] for row in rows}
+
+
+def of_server(conn: Connection, server_id: str) -> list[Allocation]:
+    """Return what a server takes."""
+    return [_allocation(row) for row in conn.execute(_OF_SERVER, {"ident": server_id})]
+
+
+def of_host(conn: Connection, host: str) -> list[Allocation]:
+    """Return what is taken of a host."""
+    return [_allocation(row) for row in conn.execute(_OF_HOST, {"ident": host})]
+
+
+def hosts_of(conn: Connection, server_ids: Iterable[str]) -> dict[str, str]:
+    """Return the hosts of servers, by server id; those without one are left out."""
+    rows = conn.execute(
+        sa.select(allocations.c.server_id, allocations.c.host).where(allocations.c.server_id.in_(list(server_ids)))
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def usage(conn: Connection, project_id: str, user_id: str | None = None) -> Resources:
+    """Return what a project (or one user in it) takes of all hosts."""
+    chosen = [allocations.c.project_id == project_id]
+    if user_id is not None:
+        chosen.append(allocations.c.user_id == user_id)
+    row = conn.execute(
+        sa.select(
+            sa.func.sum(allocations.c.vcpus), sa.func.sum(allocations.c.memory_mib), sa.func.sum(allocations.c.disk_gib)
+        ).where(*chosen)
+    ).one()
+    return Resources(int(row[0] or 0), int(row[1] or 0), int(row[2] or 0))
+
+
+def _amounts(resources: Resources) -> dict[str, int]:
+    return {"v": resources.vcpus, "m": resources.memory_mib, "d": resources.disk_gib}
+
+
+def _allocation(row: sa.Row[Any]) -> Allocation:
+    return Allocation(
+        server_id=row.server_id,
+        host=row.host,
+        project_id=row.project_id,
+        user_id=row.user_id,
+        group_id=row.group_id,
+        resources=Resources(row.vcpus, row.memory_mib, row.disk_gib),
+        created_at=row.created_at,
+    )

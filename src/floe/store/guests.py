@@ -1,0 +1,68 @@
+"""What the rows say of guests: what the conductor compares with what a host reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from floe.core.guests import PowerState
+from floe.store.engine import Connection
+from floe.store.servers import servers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a server's row says of its guest."""
+
+    server_id: str
+    number: int
+    host: str | None
+    vm_state: str
+    task_state: str | None
+    power_state: PowerState
+    deleted: bool
+
+    @property
+    def guest_name(self) -> str:
+        """The name of its guest on a host."""
+        return f"instance-{self.number:08x}"
+
+
+_COLUMNS = (
+    servers.c.id,
+    servers.c.number,
+    servers.c.host,
+    servers.c.vm_state,
+    servers.c.task_state,
+    servers.c.power_state,
+    servers.c.deleted_at,
+)
+_ON_HOST = sa.select(*_COLUMNS).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
+_NAMED = sa.select(*_COLUMNS).where(servers.c.id.in_(sa.bindparam("idents", expanding=True)))
+
+
+def on_host(conn: Connection, host: str) -> list[Expected]:
+    """Return what should be on a host."""
+    return [_expected(row) for row in conn.execute(_ON_HOST, {"ident": host})]
+
+
+def named(conn: Connection, server_ids: Sequence[str]) -> dict[str, Expected]:
+    """Return what is known of these servers, deleted ones included, by id."""
+    if not server_ids:
+        return {}
+    return {row.id: _expected(row) for row in conn.execute(_NAMED, {"idents": list(server_ids)})}
+
+
+def _expected(row: sa.Row[*tuple[Any, ...]]) -> Expected:
+    return Expected(
+        server_id=row.id,
+        number=row.number,
+        host=row.host,
+        vm_state=row.vm_state,
+        task_state=row.task_state,
+        power_state=PowerState(row.power_state),
+        deleted=row.deleted_at is not None,
+    )
