@@ -1,0 +1,91 @@
+"""A cloud on a fresh SQLite file behind the network surface; tokens are names of the callers below."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from floe.api.app import App
+from floe.api.network.surface import SURFACE
+from floe.blobs.files import FileBlobs
+from floe.bus.local import LocalBus
+from floe.cloud.cloud import Cloud, CloudSettings
+from floe.core.clock import FixedClock
+from floe.core.context import Context
+from floe.core.errors import Unauthenticated
+from floe.core.ids import random_id
+from floe.store.engine import Database
+from floe.store.schema import create_all
+
+MEMBER = frozenset({"member", "reader"})
+CALLERS = {
+    "ann": Context(request_id="", user_id="ann", project_id="a" * 32, roles=MEMBER),
+    "bob": Context(request_id="", user_id="bob", project_id="b" * 32, roles=MEMBER),
+    "eve": Context(request_id="", user_id="eve", project_id="a" * 32, roles=frozenset({"reader"})),
+    "root": Context(request_id="", user_id="root", project_id="0" * 32, roles=MEMBER | {"admin"}),
+}
+
+
+async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
+    """Authenticate by the table above."""
+    if token not in CALLERS:
+        raise Unauthenticated("no such caller")
+    return replace(CALLERS[token], request_id=request_id)
+
+
+@pytest.fixture
+def callers() -> dict[str, Context]:
+    """Give the callers by name."""
+    return CALLERS
+
+
+@pytest.fixture
+def nudges() -> list[str]:
+    """Collect the nudges for host networks."""
+    return []
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, nudges: list[str]) -> AsyncIterator[Cloud]:
+    """Give a cloud without any host."""
+    db = Database(tmp_path / "floe.db")
+    db.open()
+    await db.write(create_all)
+    bus = LocalBus()
+    yield Cloud(
+        db=db,
+        bus=bus,
+        blobs=FileBlobs(tmp_path / "blobs"),
+        clock=FixedClock(),
+        new_id=random_id,
+        settings=CloudSettings(),
+        nudge=lambda _: None,
+        network_nudge=lambda: nudges.append("network"),
+        token_keys=list,
+    )
+    await bus.close()
+    db.close()
+
+
+As = Callable[[str], httpx.AsyncClient]
+
+
+@pytest.fixture
+async def client(cloud: Cloud) -> AsyncIterator[As]:
+    """Give a maker of HTTP clients for each caller, at the surface's root."""
+    app = App(cloud, surfaces=[SURFACE], authenticate=by_name)
+    made: list[httpx.AsyncClient] = []
+
+    def make(name: str) -> httpx.AsyncClient:
+        headers = {"x-auth-token": name} if name else {}
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        made.append(httpx.AsyncClient(transport=transport, base_url="http://cloud:8774/network", headers=headers))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.aclose()

@@ -1,0 +1,210 @@
+"""Ports and security groups over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+
+async def made(client: httpx.AsyncClient, kind: str, **fields: Any) -> dict[str, Any]:
+    path = kind.replace("_", "-")
+    reply = await client.post(f"/v2.0/{path}s", json={kind: fields})
+    assert reply.status_code == 201, reply.text
+    return reply.json()[kind]
+
+
+def refused(reply: httpx.Response, status: int, kind: str, *words: str) -> None:
+    assert reply.status_code == status, reply.text
+    fault = reply.json()["NeutronError"]
+    assert fault["type"] == kind
+    for word in words:
+        assert word in fault["message"]
+
+
+@pytest.fixture
+async def network(client: Any) -> dict[str, Any]:
+    found = await made(client("ann"), "network", name="front")
+    await made(client("ann"), "subnet", network_id=found["id"], cidr="10.1.0.0/24")
+    return found
+
+
+async def test_a_port_gets_an_address_a_mac_and_the_default_group(client: Any, network: dict[str, Any]) -> None:
+    port = await made(client("ann"), "port", network_id=network["id"], name="eth0")
+    (group,) = (await client("ann").get("/v2.0/security-groups")).json()["security_groups"]
+    assert group["name"] == "default"
+    assert port["security_groups"] == [group["id"]]
+    assert port["mac_address"].startswith("fa:16:3e:")
+    assert [ip["ip_address"] for ip in port["fixed_ips"]] == ["10.1.0.3"]
+    assert port["status"] == "DOWN"
+    assert "binding:host_id" not in port
+    seen = (await client("root").get(f"/v2.0/ports/{port['id']}")).json()["port"]
+    assert (seen["binding:host_id"], seen["binding:vif_type"]) == ("", "unbound")
+    refused(await client("bob").get(f"/v2.0/ports/{port['id']}"), 404, "NotFound")
+
+
+async def test_an_address_belongs_to_one_port(client: Any, network: dict[str, Any]) -> None:
+    ann, wanted = client("ann"), [{"ip_address": "10.1.0.77"}]
+    first = await made(ann, "port", network_id=network["id"], fixed_ips=wanted)
+    body = {"port": {"network_id": network["id"], "fixed_ips": wanted}}
+    refused(await ann.post("/v2.0/ports", json=body), 409, "IpAddressInUse", "10.1.0.77")
+    reply = await ann.put(f"/v2.0/ports/{first['id']}", json={"port": {"fixed_ips": [{"ip_address": "10.1.0.78"}]}})
+    assert [ip["ip_address"] for ip in reply.json()["port"]["fixed_ips"]] == ["10.1.0.78"]
+    second = await made(ann, "port", network_id=network["id"], fixed_ips=wanted)
+    found = (await ann.get("/v2.0/ports?fixed_ips=ip_address%3D10.1.0.77")).json()["ports"]
+    assert [port["id"] for port in found] == [second["id"]]
+
+
+async def test_a_full_pool_is_said_so(client: Any) -> None:
+    ann = client("ann")
+    network = await made(ann, "network")
+    pool = [{"start": "10.1.0.10", "end": "10.1.0.11"}]
+    await made(ann, "subnet", network_id=network["id"], cidr="10.1.0.0/24", allocation_pools=pool)
+    port = await made(ann, "port", network_id=network["id"])
+    assert port["fixed_ips"][0]["ip_address"] == "10.1.0.11"
+    reply = await ann.post("/v2.0/ports", json={"port": {"network_id": network["id"]}})
+    refused(reply, 409, "IpAddressGenerationFailure", network["id"])
+    assert len((await ann.get("/v2.0/ports")).json()["ports"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "kind", "words"),
+    [
+        ({"fixed_ips": [{"ip_address": "10.2.0.5"}]}, 400, "BadRequest", ("fixed_ips", "10.2.0.5")),
+        ({"fixed_ips": [{"ip_address": "10.1.0.255"}]}, 400, "BadRequest", ("10.1.0.255",)),
+        ({"fixed_ips": [{"ip_address": "ten"}]}, 400, "BadRequest", ("ten",)),
+        ({"fixed_ips": [{"subnet_id": "nowhere"}]}, 400, "BadRequest", ("nowhere",)),
+        ({"fixed_ips": [{}]}, 400, "BadRequest", ("fixed_ips",)),
+        ({"mac_address": "01:00:5e:00:00:01"}, 400, "BadRequest", ("mac_address",)),
+        ({"mac_address": "fa:16:3e:00:00:01; drop"}, 400, "BadRequest", ("mac_address",)),
+        ({"security_groups": ["nothing"]}, 404, "NotFound", ("nothing",)),
+        ({"binding:vnic_type": "direct"}, 400, "BadRequest", ("binding:vnic_type", "direct")),
+        ({"binding:profile": {"pci": "x"}}, 400, "BadRequest", ("binding:profile",)),
+        ({"binding:host_id": "h1"}, 403, "PolicyNotAuthorized", ("binding:host_id",)),
+        ({"device_owner": "network:dhcp"}, 403, "PolicyNotAuthorized", ("device_owner",)),
+        ({"allowed_address_pairs": [{"ip_address": "0.0.0.0/0"}]}, 400, "BadRequest", ("/0",)),
+        ({"allowed_address_pairs": [{"mac_address": "fa:16:3e:00:00:01"}]}, 400, "BadRequest", ("ip_address",)),
+        (
+            {"allowed_address_pairs": [{"ip_address": "10.1.0.9"}], "port_security_enabled": False},
+            409, "Conflict", ("port security",),
+        ),
+        ({"network_id": "nowhere"}, 404, "NotFound", ("nowhere",)),
+        ({"extra_dhcp_opts": []}, 400, "BadRequest", ("extra_dhcp_opts",)),
+    ],
+)  # fmt: skip
+async def test_a_senseless_port_is_refused(
+    client: Any, network: dict[str, Any], fields: dict[str, Any], status: int, kind: str, words: tuple[str, ...]
+) -> None:
+    body = {"port": {"network_id": network["id"], **fields}}
+    refused(await client("ann").post("/v2.0/ports", json=body), status, kind, *words)
+    assert len((await client("ann").get("/v2.0/ports")).json()["ports"]) == 1
+
+
+async def test_a_mac_is_unique_in_its_network(client: Any, network: dict[str, Any]) -> None:
+    ann = client("ann")
+    await made(ann, "port", network_id=network["id"], mac_address="FA-16-3E-00-00-01")
+    body = {"port": {"network_id": network["id"], "mac_address": "fa:16:3e:00:00:01"}}
+    refused(await ann.post("/v2.0/ports", json=body), 409, "MacAddressInUse", "fa:16:3e:00:00:01")
+    other = await made(ann, "port", network_id=network["id"])
+    reply = await ann.put(f"/v2.0/ports/{other['id']}", json={"port": {"mac_address": "fa:16:3e:00:00:01"}})
+    refused(reply, 409, "MacAddressInUse")
+
+
+async def test_port_security_and_groups_exclude_each_other(client: Any, network: dict[str, Any]) -> None:
+    ann = client("ann")
+    port = await made(ann, "port", network_id=network["id"], allowed_address_pairs=[{"ip_address": "10.1.0.200"}])
+    assert port["allowed_address_pairs"] == [{"ip_address": "10.1.0.200", "mac_address": port["mac_address"]}]
+    path = f"/v2.0/ports/{port['id']}"
+    refused(await ann.put(path, json={"port": {"port_security_enabled": False}}), 409, "Conflict", "security groups")
+    off = {"port_security_enabled": False, "security_groups": [], "allowed_address_pairs": []}
+    reply = await ann.put(path, json={"port": off})
+    assert reply.json()["port"]["port_security_enabled"] is False
+    bare = await made(ann, "port", network_id=network["id"], port_security_enabled=False)
+    assert bare["security_groups"] == []
+
+
+async def test_the_default_group_lets_out_and_in_from_itself(client: Any) -> None:
+    (group,) = (await client("ann").get("/v2.0/security-groups")).json()["security_groups"]
+    rules = {(r["direction"], r["ethertype"], r["remote_group_id"]) for r in group["security_group_rules"]}
+    assert rules == {
+        ("ingress", "IPv4", group["id"]), ("ingress", "IPv6", group["id"]),
+        ("egress", "IPv4", None), ("egress", "IPv6", None),
+    }  # fmt: skip
+    refused(await client("ann").delete(f"/v2.0/security-groups/{group['id']}"), 409, "SecurityGroupInUse")
+    reply = await client("ann").post("/v2.0/security-groups", json={"security_group": {"name": "default"}})
+    refused(reply, 409, "Conflict", "default")
+
+
+async def test_a_rule_is_added_once_and_removed(client: Any) -> None:
+    ann = client("ann")
+    group = await made(ann, "security_group", name="web")
+    assert {rule["direction"] for rule in group["security_group_rules"]} == {"egress"}
+    asked = {
+        "security_group_id": group["id"], "direction": "ingress", "protocol": "TCP", "port_range_min": 22,
+        "port_range_max": 22, "remote_ip_prefix": "10.0.0.5/8",
+    }  # fmt: skip
+    rule = await made(ann, "security_group_rule", **asked)
+    assert (rule["protocol"], rule["remote_ip_prefix"], rule["ethertype"]) == ("tcp", "10.0.0.0/8", "IPv4")
+    again = {**asked, "protocol": 6}
+    reply = await ann.post("/v2.0/security-group-rules", json={"security_group_rule": again})
+    refused(reply, 409, "SecurityGroupRuleExists", rule["id"])
+    found = await ann.get("/v2.0/security-group-rules", params={"protocol": "tcp", "direction": "ingress"})
+    assert [item["id"] for item in found.json()["security_group_rules"]] == [rule["id"]]
+    path = f"/v2.0/security-group-rules/{rule['id']}"
+    refused(await client("bob").delete(path), 404, "NotFound")
+    assert (await ann.delete(path)).status_code == 204
+    refused(await ann.get(path), 404, "NotFound")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"direction": "sideways"}, ("direction",)),
+        ({"protocol": "carrier-pigeon"}, ("protocol", "carrier-pigeon")),
+        ({"protocol": "tcp; accept"}, ("protocol",)),
+        ({"protocol": 256}, ("protocol",)),
+        ({"protocol": "ipv6-icmp"}, ("IPv6",)),
+        ({"port_range_min": 22, "port_range_max": 22}, ("protocol",)),
+        ({"protocol": "tcp", "port_range_min": 23, "port_range_max": 22}, ("port_range_min", "23")),
+        ({"protocol": "tcp", "port_range_min": 22}, ("both",)),
+        ({"protocol": "tcp", "port_range_min": 1, "port_range_max": 65536}, ("65536",)),
+        ({"protocol": "icmp", "port_range_min": 300}, ("300",)),
+        ({"protocol": "icmp", "port_range_max": 3}, ("type",)),
+        ({"remote_ip_prefix": "fd00::/8"}, ("remote_ip_prefix", "fd00::/8")),
+        ({"remote_ip_prefix": "10.0.0.0/8 accept"}, ("remote_ip_prefix",)),
+        ({"ethertype": "IPX"}, ("ethertype",)),
+        ({"remote_ip_prefix": "10.0.0.0/8", "remote_group_id": "self"}, ("remote_group_id",)),
+    ],
+)
+async def test_a_senseless_rule_is_refused(client: Any, fields: dict[str, Any], words: tuple[str, ...]) -> None:
+    group = await made(client("ann"), "security_group", name="web")
+    if "remote_group_id" in fields:
+        fields = {**fields, "remote_group_id": group["id"]}
+    body = {"security_group_rule": {"security_group_id": group["id"], "direction": "ingress", **fields}}
+    refused(await client("ann").post("/v2.0/security-group-rules", json=body), 400, "BadRequest", *words)
+
+
+async def test_a_rule_about_anothers_group_is_refused(client: Any) -> None:
+    mine = await made(client("ann"), "security_group", name="web")
+    theirs = await made(client("bob"), "security_group", name="web")
+    body = {"direction": "ingress", "security_group_id": mine["id"], "remote_group_id": theirs["id"]}
+    reply = await client("ann").post("/v2.0/security-group-rules", json={"security_group_rule": body})
+    refused(reply, 404, "NotFound", theirs["id"])
+    body = {"direction": "ingress", "security_group_id": theirs["id"]}
+    reply = await client("ann").post("/v2.0/security-group-rules", json={"security_group_rule": body})
+    refused(reply, 404, "NotFound", theirs["id"])
+
+
+async def test_a_group_in_use_stays(client: Any, network: dict[str, Any]) -> None:
+    ann = client("ann")
+    group = await made(ann, "security_group", name="web")
+    port = await made(ann, "port", network_id=network["id"], security_groups=[group["id"]])
+    path = f"/v2.0/security-groups/{group['id']}"
+    refused(await ann.delete(path), 409, "SecurityGroupInUse", group["id"])
+    found = (await ann.get("/v2.0/ports", params={"security_groups": group["id"]})).json()["ports"]
+    assert [item["id"] for item in found] == [port["id"]]
+    await ann.put(f"/v2.0/ports/{port['id']}", json={"port": {"security_groups": []}})
+    assert (await ann.delete(path)).status_code == 204
+    stateless = {"security_group": {"name": "s", "stateful": False}}
+    refused(await ann.post("/v2.0/security-groups", json=stateless), 400, "BadRequest", "stateful")

@@ -1,0 +1,309 @@
+"""The ports of servers through their life: planned, bound, seen, unplugged, released; and what hosts are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from floe.cloud import host_networks, networks, ports, subnets
+from floe.cloud import security_groups as groups
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
+from floe.core.errors import Conflict, FloeError, Invalid, OverQuota
+from floe.core.host_network import HostNetwork, HostNetworkState, HostPort
+from floe.core.hosts import Host
+from floe.core.listing import Listing
+from floe.store import hosts, quotas
+
+Callers = dict[str, Context]
+
+
+async def a_network(cloud: Cloud, who: Context, cidr: str | None = "10.1.0.0/24", **fields: Any) -> str:
+    (network,) = await networks.create(cloud, who, [fields])
+    if cidr:
+        await subnets.create(cloud, who, [{"network_id": network.id, "cidr": cidr}])
+    return network.id
+
+
+async def planned(cloud: Cloud, who: Context, requested: Any = None, names: Sequence[str] = (), n: int = 1) -> Any:
+    return await cloud.db.write(lambda conn: ports.plan(conn, cloud, who, requested, names, n))
+
+
+async def bound(
+    cloud: Cloud, who: Context, nics: Any, server: str = "s1", host: str = "h1"
+) -> tuple[tuple[HostPort, ...], HostNetwork]:
+    def run(conn: Any) -> tuple[tuple[HostPort, ...], HostNetwork]:
+        made = ports.bind(
+            conn, cloud, server_id=server, project_id=who.project_id or "", host=host, zone="nova", hostname=server,
+            planned=nics,
+        )  # fmt: skip
+        return made, host_networks.fragment(conn, host, [port.port_id for port in made])
+
+    return await cloud.db.write(run)
+
+
+async def stale(cloud: Cloud) -> list[str]:
+    return await cloud.db.read(host_networks.stale)
+
+
+async def test_no_network_named_means_the_only_one(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    assert await planned(cloud, ann) == ()
+    with pytest.raises(Invalid, match="has none"):
+        await planned(cloud, ann, "auto")
+    network_id = await a_network(cloud, ann)
+    (nic,) = await planned(cloud, ann)
+    assert nic["network_id"] == network_id
+    assert nic["made"]
+    assert await planned(cloud, ann, "none") == ()
+    await a_network(cloud, ann)
+    for requested in (None, "auto"):
+        with pytest.raises(Conflict, match="Multiple possible networks found, use a Network ID to be more specific"):
+            await planned(cloud, ann, requested)
+
+
+async def test_what_cannot_be_had_is_refused_when_asked_for(cloud: Cloud, callers: Callers) -> None:
+    ann, bob = callers["ann"], callers["bob"]
+    mine, theirs = await a_network(cloud, ann), await a_network(cloud, bob)
+    bare = await a_network(cloud, ann, None)
+    (taken,) = await ports.create(cloud, ann, [{"network_id": mine, "device_id": "elsewhere"}])
+    (foreign,) = await ports.create(cloud, bob, [{"network_id": theirs}])
+    await groups.create(cloud, ann, [{"name": "twin"}, {"name": "twin"}])
+    cases: list[tuple[Any, Sequence[str], type[FloeError], str]] = [
+        ([{"uuid": "nowhere"}], (), Invalid, "nowhere"),
+        ([{"uuid": theirs}], (), Invalid, theirs),
+        ([{"uuid": bare}], (), Invalid, "requires a subnet"),
+        ([{"port": "nothing"}], (), Invalid, "nothing"),
+        ([{"port": foreign.id}], (), Invalid, foreign.id),
+        ([{"port": taken.id}], (), Conflict, "still in use"),
+        ([{"uuid": mine, "fixed_ip": "10.1.0.2"}], (), Invalid, "already in use"),
+        ([{"uuid": mine, "fixed_ip": "10.9.0.2"}], (), Invalid, "not a valid ip address"),
+        ([{}], (), Invalid, "uuid"),
+        ("none", ("unknown",), Invalid, "unknown"),
+        ("none", ("twin",), Conflict, "twin"),
+    ]
+    for requested, names, kind, words in cases:
+        with pytest.raises(kind, match=words):
+            await planned(cloud, ann, requested, names)
+    with pytest.raises(Invalid, match="several servers"):
+        await planned(cloud, ann, [{"uuid": mine, "fixed_ip": "10.1.0.9"}], (), 2)
+
+
+async def test_the_quota_of_ports_is_asked_at_plan_and_held_at_bind(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    await cloud.db.write(lambda conn: quotas.put(conn, ann.project_id or "", {"port": 2}))
+    with pytest.raises(OverQuota, match="port: requested 2, already used 1, limit 2"):
+        await planned(cloud, ann, None, (), 2)
+    one, two = await planned(cloud, ann), await planned(cloud, ann)
+    await bound(cloud, ann, one, "s1")
+    with pytest.raises(OverQuota):
+        await bound(cloud, ann, two, "s2")
+
+
+async def test_binding_twice_makes_one_port(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    network_id = await a_network(cloud, ann, name="front; evil")
+    nics = await planned(cloud, ann)
+    (first,), fragment = await bound(cloud, ann, nics)
+    (again,), later = await bound(cloud, ann, nics)
+    assert again == first
+    assert later.generation > fragment.generation
+    assert first.tap == "tap" + first.port_id[:11]
+    assert first.hostname == "s1"
+    (segment,) = fragment.segments
+    assert (segment.network_id, segment.name, segment.mtu) == (network_id, "front__evil", 1450)
+    (below,) = segment.subnets
+    assert (below.gateway, below.dhcp, below.dhcp_address) == ("10.1.0.1", True, "10.1.0.2")
+    assert fragment.ports == (first,)
+    (group,) = fragment.groups
+    assert {rule.ethertype for rule in group.rules} == {"IPv4"}
+    assert await stale(cloud) == []
+    port = await ports.show(cloud, ann, first.port_id)
+    assert (port.status, port.device_id, port.device_owner) == ("BUILD", "s1", "compute:nova")
+    await cloud.db.write(lambda conn: ports.activate(conn, "s1"))
+    assert (await ports.show(cloud, ann, first.port_id)).status == "ACTIVE"
+
+
+async def test_a_server_shows_its_ports_with_names(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    network_id = await a_network(cloud, ann, name="front")
+    nics = await planned(cloud, ann, [{"uuid": network_id}, {"uuid": network_id, "fixed_ip": "10.1.0.99"}])
+    await bound(cloud, ann, nics)
+    found = await cloud.db.read(lambda conn: ports.of_servers(conn, ["s1", "s2"]))
+    assert found["s2"] == []
+    assert [port.network_name for port in found["s1"]] == ["front", "front"]
+    assert [address for port in found["s1"] for _, address in port.addresses] == ["10.1.0.3", "10.1.0.99"]
+    assert [name for port in found["s1"] for _, name in port.groups] == ["default", "default"]
+
+
+async def test_anothers_device_id_puts_no_port_on_a_server(cloud: Cloud, callers: Callers) -> None:
+    ann, bob = callers["ann"], callers["bob"]
+    await a_network(cloud, ann)
+    await bound(cloud, ann, await planned(cloud, ann))
+    (lure,) = await ports.create(cloud, bob, [{"network_id": await a_network(cloud, bob), "device_id": "s1"}])
+    found = await cloud.db.read(lambda conn: ports.of_servers(conn, ["s1"]))
+    assert lure.id not in [port.port_id for port in found["s1"]]
+    released = await cloud.db.write(lambda conn: ports.release(conn, "s1"))
+    assert lure.id not in released
+
+
+async def test_a_released_server_leaves_the_users_port_and_no_other(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    network_id = await a_network(cloud, ann)
+    (own,) = await ports.create(cloud, ann, [{"network_id": network_id, "name": "mine"}])
+    nics = await planned(cloud, ann, [{"port": own.id}, {"uuid": network_id}])
+    both, _ = await bound(cloud, ann, nics)
+    with pytest.raises(Conflict, match="in use by server s1"):
+        await ports.delete(cloud, ann, own.id)
+    with pytest.raises(Conflict):
+        await ports.update(cloud, ann, own.id, {"device_id": "s2"})
+    with pytest.raises(Conflict, match="still in use"):
+        await bound(cloud, ann, [nics[0]], "s2")
+    generations = await cloud.db.write(lambda conn: ports.unplug(conn, "s1"))
+    assert list(generations) == ["h1"]
+    assert await cloud.db.read(lambda conn: host_networks.whole(conn, "h1").ports) == ()
+    released = await cloud.db.write(lambda conn: ports.release(conn, "s1"))
+    assert set(released) == {port.port_id for port in both}
+    assert await cloud.db.write(lambda conn: ports.release(conn, "s1")) == ()
+    assert await stale(cloud) == []
+    left = await ports.find(cloud, ann, Listing(filters={"network_id": [network_id]}))
+    assert {port.device_owner for port in left} == {"", "network:dhcp"}
+    after = await ports.show(cloud, ann, own.id)
+    assert (after.status, after.device_id, after.host, after.fixed_ips) == ("DOWN", "", None, own.fixed_ips)
+
+
+async def test_a_release_of_plugged_ports_has_the_host_told(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    await bound(cloud, ann, await planned(cloud, ann))
+    await cloud.db.write(lambda conn: ports.release(conn, "s1"))
+    assert await stale(cloud) == ["h1"]
+    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1"))
+    assert whole.ports == ()
+    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
+    assert await stale(cloud) == []
+
+
+async def test_an_alternate_host_takes_the_ports_over(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    nics = await planned(cloud, ann)
+    (first,), _ = await bound(cloud, ann, nics, "s1", "h1")
+    (moved,), fragment = await bound(cloud, ann, nics, "s1", "h2")
+    assert moved == first
+    assert [port.port_id for port in fragment.ports] == [first.port_id]
+    assert await stale(cloud) == ["h1"]
+
+
+async def test_other_hosts_learn_of_new_members_and_of_those_gone(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    await bound(cloud, ann, await planned(cloud, ann), "s1", "h1")
+    _, second = await bound(cloud, ann, await planned(cloud, ann), "s2", "h2")
+    assert second.groups[0].remote_members == ("10.1.0.3",)
+    assert await stale(cloud) == ["h1"]
+    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1"))
+    assert whole.groups[0].remote_members == ("10.1.0.4",)
+    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
+    await cloud.db.write(lambda conn: ports.unplug(conn, "s2"))
+    assert await stale(cloud) == ["h1"]
+    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1"))
+    assert whole.groups[0].remote_members == ()
+
+
+async def test_changes_reach_the_hosts_they_concern(cloud: Cloud, callers: Callers, nudges: list[str]) -> None:
+    ann = callers["ann"]
+    network_id = await a_network(cloud, ann)
+    (web,) = await groups.create(cloud, ann, [{"name": "web"}])
+    (port,), _ = await bound(cloud, ann, await planned(cloud, ann, None, ["web"]))
+
+    async def told(what: Callable[[], Any]) -> HostNetwork:
+        nudges.clear()
+        await what()
+        assert nudges == ["network"]
+        assert await stale(cloud) == ["h1"]
+        whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1"))
+        await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
+        return whole
+
+    rule = {"group_id": web.id, "direction": "ingress", "protocol": "6", "port_min": 22, "port_max": 22}
+    whole = await told(lambda: groups.create_rules(cloud, ann, [rule]))
+    assert ("ingress", "tcp", 22) in [(r.direction, r.protocol, r.port_min) for r in whole.groups[0].rules]
+    whole = await told(lambda: ports.update(cloud, ann, port.port_id, {"up": False}))
+    assert not whole.ports[0].up
+    whole = await told(lambda: networks.update(cloud, ann, network_id, {"mtu": 1300}))
+    assert whole.segments[0].mtu == 1300
+    whole = await told(lambda: subnets.create(cloud, ann, [{"network_id": network_id, "cidr": "10.2.0.0/24"}]))
+    assert len(whole.segments[0].subnets) == 2
+    (db,) = await groups.create(cloud, ann, [{"name": "db"}])
+    about = {"group_id": web.id, "direction": "ingress", "remote_group": db.id}
+    whole = await told(lambda: groups.create_rules(cloud, ann, [about]))
+    assert {group.group_id for group in whole.groups} == {web.id, db.id}
+    whole = await told(lambda: groups.delete(cloud, ann, db.id))
+    assert {group.group_id for group in whole.groups} == {web.id}
+    nudges.clear()
+    await networks.update(cloud, ann, network_id, {"name": "renamed"})
+    assert nudges == []
+
+
+async def test_a_host_keeps_the_groups_that_rules_refer_to(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    web, db = await groups.create(cloud, ann, [{"name": "web"}, {"name": "db"}])
+    await groups.create_rules(cloud, ann, [{"group_id": web.id, "direction": "ingress", "remote_group": db.id}])
+    await bound(cloud, ann, await planned(cloud, ann, None, ["db"]), "s2", "h2")
+    await bound(cloud, ann, await planned(cloud, ann, None, ["web"]), "s1", "h1")
+    state = HostNetworkState()
+    state.replace(await cloud.db.read(lambda conn: host_networks.whole(conn, "h1")))
+    assert {group.group_id: group.remote_members for group in state.snapshot().groups} == {
+        web.id: (),
+        db.id: ("10.1.0.3",),
+    }
+
+
+async def test_a_group_deleted_before_the_bind_fails_it(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    (web,) = await groups.create(cloud, ann, [{"name": "web"}])
+    nics = await planned(cloud, ann, None, ["web"])
+    await groups.delete(cloud, ann, web.id)
+    with pytest.raises(Conflict, match=f"{web.id} is gone"):
+        await bound(cloud, ann, nics)
+
+
+async def test_a_network_without_addresses_left_fails_the_bind_and_leaves_nothing(
+    cloud: Cloud, callers: Callers
+) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann, "10.1.0.0/30")
+    nics = await planned(cloud, ann)
+    with pytest.raises(Conflict, match="No more IP addresses"):
+        await bound(cloud, ann, nics)
+    assert len(await ports.find(cloud, ann, Listing())) == 1
+
+
+async def test_the_first_network_is_made_once(cloud: Cloud, callers: Callers) -> None:
+    for _ in range(2):
+        await networks.bootstrap(cloud, "a" * 32)
+    (network,) = await networks.find(cloud, callers["ann"], Listing())
+    assert network.name == "private"
+    assert len(network.subnet_ids) == 1
+
+
+async def test_agents_are_the_hosts(cloud: Cloud, client: Any) -> None:
+    now: datetime = cloud.clock.now()
+    host = Host(name="h1", created_at=now, updated_at=now, started_at=now, last_seen=now)
+    await cloud.db.write(lambda conn: hosts.put(conn, host))
+    found = (await client("root").get("/v2.0/agents")).json()["agents"]
+    assert [(item["agent_type"], item["host"], item["alive"]) for item in found] == [
+        ("L2 agent", "h1", True),
+        ("DHCP agent", "h1", True),
+    ]
+    one = (await client("root").get(f"/v2.0/agents/{found[1]['id']}")).json()["agent"]
+    assert one == found[1]
+    assert len((await client("root").get("/v2.0/agents?agent_type=DHCP+agent")).json()["agents"]) == 1
+    assert (await client("ann").get("/v2.0/agents")).status_code == 403

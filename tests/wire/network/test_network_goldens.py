@@ -1,0 +1,99 @@
+"""What the network surface says, to the letter. `FLOE_WRITE_GOLDENS=1` writes the replies anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+def the(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+NETWORK, SUBNET, PORT = the(1), the(2), the(4)
+RULE = {
+    "direction": "ingress", "protocol": "tcp", "port_range_min": 22, "port_range_max": 22,
+    "remote_ip_prefix": "0.0.0.0/0",
+}  # fmt: skip
+
+EXCHANGES: list[tuple[str, str, str, str, Any]] = [
+    ("versions", "ann", "GET", "/", None),
+    ("resources", "ann", "GET", "/v2.0/", None),
+    ("extensions", "ann", "GET", "/v2.0/extensions", None),
+    ("extension", "ann", "GET", "/v2.0/extensions/port-security", None),
+    ("network-create", "ann", "POST", "/v2.0/networks", {"network": {"name": "front"}}),
+    (
+        "subnet-create", "ann", "POST", "/v2.0/subnets",
+        {"subnet": {
+            "network_id": NETWORK, "cidr": "10.1.0.0/24", "ip_version": 4, "dns_nameservers": ["10.1.0.5"],
+            "host_routes": [{"destination": "10.8.0.0/16", "nexthop": "10.1.0.8"}],
+        }},
+    ),
+    ("port-create", "ann", "POST", "/v2.0/ports", {"port": {"network_id": NETWORK, "name": "eth0"}}),
+    ("network-show", "ann", "GET", f"/v2.0/networks/{NETWORK}", None),
+    ("network-show-admin", "root", "GET", f"/v2.0/networks/{NETWORK}", None),
+    ("network-update", "ann", "PUT", f"/v2.0/networks/{NETWORK}", {"network": {"description": "of the shop"}}),
+    ("network-list", "ann", "GET", "/v2.0/networks?limit=1", None),
+    ("network-missing", "ann", "GET", "/v2.0/networks/nowhere", None),
+    ("network-in-use", "ann", "DELETE", f"/v2.0/networks/{NETWORK}", None),
+    ("subnet-show", "ann", "GET", f"/v2.0/subnets/{SUBNET}", None),
+    ("subnet-update", "ann", "PUT", f"/v2.0/subnets/{SUBNET}", {"subnet": {"gateway_ip": None}}),
+    ("subnet-list", "ann", "GET", "/v2.0/subnets?fields=id&fields=cidr", None),
+    ("port-show", "ann", "GET", f"/v2.0/ports/{PORT}", None),
+    ("port-show-admin", "root", "GET", f"/v2.0/ports/{PORT}", None),
+    ("port-update", "ann", "PUT", f"/v2.0/ports/{PORT}", {"port": {"device_id": "mine"}}),
+    ("port-list", "ann", "GET", "/v2.0/ports?device_owner=network:dhcp", None),
+    ("security-group-list", "ann", "GET", "/v2.0/security-groups", None),
+    ("security-group-create", "ann", "POST", "/v2.0/security-groups", {"security_group": {"name": "web"}}),
+    ("security-group-update", "ann", "PUT", f"/v2.0/security-groups/{the(10)}", {"security_group": {"name": "ssh"}}),
+    ("security-group-show", "ann", "GET", f"/v2.0/security-groups/{the(10)}", None),
+    (
+        "rule-create", "ann", "POST", "/v2.0/security-group-rules",
+        {"security_group_rule": {"security_group_id": the(10), **RULE}},
+    ),
+    (
+        "rule-exists", "ann", "POST", "/v2.0/security-group-rules",
+        {"security_group_rule": {"security_group_id": the(10), **RULE}},
+    ),
+    ("rule-show", "ann", "GET", f"/v2.0/security-group-rules/{the(13)}", None),
+    ("rule-list", "ann", "GET", "/v2.0/security-group-rules?direction=ingress&protocol=tcp", None),
+    ("rule-delete", "ann", "DELETE", f"/v2.0/security-group-rules/{the(13)}", None),
+    ("security-group-delete", "ann", "DELETE", f"/v2.0/security-groups/{the(10)}", None),
+    ("quota-show", "ann", "GET", "/v2.0/quotas/project-of-ann", None),
+    ("quota-update", "root", "PUT", "/v2.0/quotas/project-of-ann", {"quota": {"network": 1}}),
+    ("quota-list", "root", "GET", "/v2.0/quotas", None),
+    ("quota-default", "ann", "GET", "/v2.0/quotas/project-of-ann/default", None),
+    ("quota-details", "ann", "GET", "/v2.0/quotas/project-of-ann/details", None),
+    ("over-quota", "ann", "POST", "/v2.0/networks", {"network": {}}),
+    ("quota-delete", "root", "DELETE", "/v2.0/quotas/project-of-ann", None),
+    ("agent-list", "root", "GET", "/v2.0/agents", None),
+    ("agent-missing", "root", "GET", "/v2.0/agents/nobody", None),
+    ("port-delete", "ann", "DELETE", f"/v2.0/ports/{PORT}", None),
+    ("subnet-delete", "ann", "DELETE", f"/v2.0/subnets/{SUBNET}", None),
+    ("network-delete", "ann", "DELETE", f"/v2.0/networks/{NETWORK}", None),
+]  # fmt: skip
+
+
+async def test_the_surface_speaks_as_written(network_wire: httpx.AsyncClient) -> None:
+    for name, caller, method, path, body in EXCHANGES:
+        reply = await network_wire.request(method, path, json=body, headers={"x-auth-token": caller})
+        seen = {
+            "request": {"caller": caller, "method": method, "path": path, "body": body},
+            "reply": {"status": reply.status_code, "body": reply.json() if reply.content else None},
+        }
+        assert reply.headers["x-openstack-request-id"].startswith("req-")
+        file = GOLDENS / f"{name}.json"
+        if os.environ.get("FLOE_WRITE_GOLDENS"):
+            GOLDENS.mkdir(exist_ok=True)
+            file.write_text(json.dumps(seen, indent=2) + "\n")
+        assert seen == json.loads(file.read_text()), name
+
+
+def test_no_golden_is_left_over() -> None:
+    assert {file.stem for file in GOLDENS.glob("*.json")} == {exchange[0] for exchange in EXCHANGES}
