@@ -221,6 +221,24 @@ async def test_what_is_changed_behind_its_back_is_mended(linux_plane, world, tmp
     assert "10.7.0.2/24" in printed("ip", "-n", namespace_name(segment.network_id), "-o", "-4", "addr")
 
 
+async def test_a_namespace_name_without_a_namespace_is_no_obstacle(private_network, world, tmp_path):
+    segment = world.segment()
+    world.port(11, segment)
+    broken = kernel.NAMESPACES / namespace_name(segment.network_id)
+    foreign = kernel.NAMESPACES / "theirs"
+    kernel.NAMESPACES.mkdir()
+    for path in (broken, foreign):
+        path.touch()
+    plane = LinuxPlane(tmp_path)
+    await plane.open()
+    try:
+        await plane.apply(world.network)
+        assert len(await plane.metadata_addresses()) == 1
+        assert foreign.exists()
+    finally:
+        await plane.remove_all()
+
+
 async def test_a_subnet_more_is_served_in_the_same_namespace(linux_plane, world):
     segment = world.segment()
     world.port(11, segment)

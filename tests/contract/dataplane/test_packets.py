@@ -6,15 +6,21 @@ That something is dropped is shown by a frame sent after it, which arrives witho
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import ipaddress
+import os
+import pwd
 import socket
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from floe.core.host_network import GroupRule
 from floe.dataplane.linux.names import bridge_name
+from floe.dataplane.linux.plane import LinuxPlane
 
 pytestmark = pytest.mark.e2e
 
@@ -116,20 +122,21 @@ async def reaches(guests, source: str, address: str, port: int) -> bool:
         return True
 
 
-async def test_dhcp_gives_a_guest_its_own_address_and_routes(linux_plane, world, guests, tmp_path):
-    segment = world.segment(mtu=1400)
-    # No group at all: DHCP passes whatever the rules.
-    port = world.port(11, segment, hostname="Web-1")
-    guest = guests.add(port, address=False)
-    await linux_plane.apply(world.network)
-    script = tmp_path / "script"
+async def leased(guests, guest: str, script: Path) -> dict[str, str]:
+    """Return what a DHCP client of the guest is told."""
     script.write_text('#!/bin/sh\n[ "$1" = bound ] && env\nexit 0\n')
     script.chmod(0o755)
-    options = ["-O", "mtu", "-O", "staticroutes"]
-    printed = await guests.run(
-        guest, "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "5", "-T", "2", *options, "-s", str(script)
-    )
-    lease = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+    once = ["-n", "-q", "-f", "-t", "5", "-T", "2", "-O", "mtu", "-O", "staticroutes"]
+    printed = await guests.run(guest, "busybox", "udhcpc", "-i", "eth0", *once, "-s", str(script))
+    return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+
+
+async def test_dhcp_gives_a_guest_its_own_address_and_routes(linux_plane, world, guests, tmp_path):
+    # No group at all: DHCP passes whatever the rules.
+    port = world.port(11, world.segment(mtu=1400), hostname="Web-1")
+    guest = guests.add(port, address=False)
+    await linux_plane.apply(world.network)
+    lease = await leased(guests, guest, tmp_path / "script")
     assert lease["ip"] == "10.7.0.11"
     assert lease["subnet"] == "255.255.255.0"
     assert lease["router"] == "10.7.0.1"
@@ -140,6 +147,23 @@ async def test_dhcp_gives_a_guest_its_own_address_and_routes(linux_plane, world,
     assert lease["staticroutes"].split() == [
         "169.254.169.254/32", "10.7.0.2", "192.168.9.0/24", "10.7.0.9", "0.0.0.0/0", "10.7.0.1",
     ]  # fmt: skip
+
+
+async def test_a_server_without_privileges_serves_a_port_that_came_later(world, guests, tmp_path):
+    plane = LinuxPlane(Path("/run/floe"))
+    await plane.open()
+    try:
+        segment = world.segment()
+        world.port(11, segment)
+        await plane.apply(world.network)
+        guest = guests.add(world.port(12, segment), address=False)
+        await plane.apply(world.network)
+        [pid_file] = Path("/run/floe").glob("dhcp/*/dnsmasq.pid")
+        owner = Path(f"/proc/{pid_file.read_text().strip()}").stat().st_uid
+        assert owner == pwd.getpwnam("dnsmasq").pw_uid
+        assert (await leased(guests, guest, tmp_path / "script"))["ip"] == "10.7.0.12"
+    finally:
+        await plane.remove_all()
 
 
 async def test_names_of_ports_are_known_to_dns(linux_plane, world, guests):
@@ -170,6 +194,39 @@ async def test_honest_frames_arrive(pair, guests):
     question = frame(sender.mac, BROADCAST, 0x0806, arp(1, sender.mac, "10.7.0.11", "10.7.0.12"))
     probe = frame(sender.mac, BROADCAST, 0x0806, arp(1, sender.mac, "0.0.0.0", "10.7.0.11"))
     assert await arrives(guests, sender, receiver, question, probe) == [question, probe]
+
+
+async def test_a_hypervisors_end_of_a_tap_carries_frames_both_ways(linux_plane, world):
+    segment = world.segment()
+    rules = world.group(1, ANY_OUT, GroupRule(direction="ingress"))
+    ports = [world.port(number, segment, groups=(rules,)) for number in (11, 12)]
+    await linux_plane.apply(world.network)
+    here, there = ends = [opened(port.tap) for port in ports]
+    loop = asyncio.get_running_loop()
+    came: asyncio.Queue[bytes] = asyncio.Queue()
+    loop.add_reader(there, lambda: came.put_nowait(os.read(there, 65535)))
+    question = frame(ports[0].mac, BROADCAST, 0x0806, arp(1, ports[0].mac, "10.7.0.11", "10.7.0.12"))
+    forged = frame(ports[0].mac, BROADCAST, 0x0806, arp(1, ports[0].mac, "10.7.0.66", "10.7.0.12"))
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                os.write(here, forged)
+                os.write(here, question)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        assert await came.get() == question
+                        break
+    finally:
+        loop.remove_reader(there)
+        for end in ends:
+            os.close(end)
+
+
+def opened(tap: str) -> int:
+    """Open a tap as a hypervisor does: without packet information."""
+    end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(end, 0x400454CA, struct.pack("16sH22x", tap.encode(), 0x0002 | 0x1000))
+    return end
 
 
 async def test_a_foreign_mac_address_is_dropped(pair, guests):

@@ -22,6 +22,7 @@ from floe.dataplane.linux import nftables
 GOLDENS = Path(__file__).parent / "goldens"
 SUBNET = HostSubnet(subnet_id="s", cidr="10.7.0.0/24", gateway="10.7.0.1", dhcp_address="10.7.0.2")
 SEGMENT = HostSegment(network_id="11111111-0000-4000-8000-000000000000", name="n", tag=100, subnets=(SUBNET,))
+REMOVAL = ["table bridge floe", "delete table bridge floe", "table inet floe", "delete table inet floe"]
 GROUP = "33333333-0000-4000-8000-000000000000"
 
 
@@ -77,12 +78,12 @@ def test_the_whole_of_a_host_is_as_recorded():
 
 def test_a_host_without_networks_has_no_tables():
     text = nftables.ruleset(HostNetwork())
-    assert text == nftables.removal()
-    assert text.count("delete table") == 2
+    assert text.split("\n")[:4] == REMOVAL
+    assert text.strip().count("\n") == 3
 
 
 def test_old_rules_go_in_the_same_transaction():
-    assert nftables.ruleset(network(port(1))).startswith(nftables.removal())
+    assert nftables.ruleset(network(port(1))).split("\n")[:4] == REMOVAL
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,10 @@ from collections.abc import Iterable, Sequence
 from floe.core.host_network import GroupRule, HostGroup, HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, ipv4_network, is_mac, served_subnets
 from floe.dataplane.linux.names import BRIDGE_PREFIX, bridge_name, short
+from floe.dataplane.linux.ruleset import Item, Tables, braces, chain, named_map, named_set, whole
 
-TABLES = (("bridge", "floe"), ("inet", "floe"))
+BRIDGE, INET = ("bridge", "floe"), ("inet", "floe")
+"""Floe's tables: family and name."""
 
 # Protocols that a security group rule may name, as the Network API lists them (IPv6's own left out).
 PROTOCOLS = {
@@ -37,18 +39,17 @@ _ICMP = 1
 _ZONES = 65535
 
 
-def removal() -> str:
-    """Return the script that removes all of Floe's rules, and succeeds where there are none."""
-    return "".join(f"table {family} {name}\ndelete table {family} {name}\n" for family, name in TABLES)
+def rules(network: HostNetwork) -> Tables:
+    """Return what the host's tables should hold; nothing where it has no networks."""
+    if not network.segments:
+        return {BRIDGE: {}, INET: {}}
+    marks = port_marks(network.ports)
+    return {BRIDGE: _bridge_table(network, marks), INET: _inet_table(network, marks)}
 
 
 def ruleset(network: HostNetwork) -> str:
     """Return the script that makes the host's rules those of `network`, whatever they were, in one go."""
-    if not network.segments:
-        return removal()
-    marks = port_marks(network.ports)
-    parts = [removal(), *_bridge_table(network, marks), *_inet_table(network, marks)]
-    return "\n".join(parts) + "\n"
+    return whole(rules(network))
 
 
 def port_marks(ports: Iterable[HostPort]) -> dict[str, int]:
@@ -72,37 +73,32 @@ def zone(segment: HostSegment) -> int:
 # -- table bridge ---------------------------------------------------------------------------------------
 
 
-def _bridge_table(network: HostNetwork, marks: dict[str, int]) -> list[str]:
+def _bridge_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item]:
     ports = network.ports
     judged = [port for port in ports if port.up and port.port_security]
-    sources = {port.tap: f"jump src_{_key(port)}" for port in judged} | {p.tap: "drop" for p in ports if not p.up}
-    sinks = {port.tap: "jump ip_only" for port in judged} | {port.tap: "drop" for port in ports if not port.up}
-    return [
-        "table bridge floe {",
-        _set("taps", "ifname", [f'"{port.tap}"' for port in ports]),
-        _map("sources", "ifname", "verdict", {f'"{tap}"': verdict for tap, verdict in sources.items()}),
-        _map("sinks", "ifname", "verdict", {f'"{tap}"': verdict for tap, verdict in sinks.items()}),
-        _map("marks", "ifname", "mark", {f'"{port.tap}"': hex(marks[port.port_id]) for port in judged}),
-        _chain(
-            "prerouting",
-            "type filter hook prerouting priority -350; policy accept;",
-            ["iifname vmap @sources", "meta mark set iifname map @marks"],
-        ),
-        _chain(
-            "forward",
-            "type filter hook forward priority -350; policy accept;",
+    down = {f'"{port.tap}"': "drop" for port in ports if not port.up}
+    sources = {f'"{port.tap}"': f"jump src_{_key(port)}" for port in judged}
+    sinks = {f'"{port.tap}"': "jump ip_only" for port in judged}
+    hook = "type filter hook {} priority -350; policy accept;"
+    return {
+        "taps": named_set("ifname", [f'"{port.tap}"' for port in ports]),
+        "sources": named_map("ifname", "verdict", sources | down),
+        "sinks": named_map("ifname", "verdict", sinks | down),
+        "marks": named_map("ifname", "mark", {f'"{port.tap}"': hex(marks[port.port_id]) for port in judged}),
+        "prerouting": chain(["iifname vmap @sources", "meta mark set iifname map @marks"], hook.format("prerouting")),
+        "forward": chain(
             ["oifname vmap @sinks", "iifname @taps meta mark set 0", "meta mark set oifname map @marks"],
+            hook.format("forward"),
         ),
         # The host's own stack and its guests have nothing to say to each other.
-        _chain("input", "type filter hook input priority -350; policy accept;", ["iifname @taps drop"]),
-        _chain("output", "type filter hook output priority -350; policy accept;", ["oifname @taps drop"]),
-        _chain("ip_only", None, ["ether type { ip, arp } return", "drop"]),
-        *[_source_chain(port) for port in judged],
-        "}",
-    ]
+        "input": chain(["iifname @taps drop"], hook.format("input")),
+        "output": chain(["oifname @taps drop"], hook.format("output")),
+        "ip_only": chain(["ether type { ip, arp } return", "drop"]),
+        **{f"src_{_key(port)}": _source_chain(port) for port in judged},
+    }
 
 
-def _source_chain(port: HostPort) -> str:
+def _source_chain(port: HostPort) -> Item:
     """Return the chain that passes only frames with an address pair of the port."""
     mac = port.mac.lower()
     rules = [
@@ -110,12 +106,12 @@ def _source_chain(port: HostPort) -> str:
         "ether type ip udp sport 67 drop",
     ]
     for source, networks in _pairs(port).items():
-        allowed = _braces(networks)
+        allowed = braces(networks)
         rules.append(f"ether saddr {source} ip saddr {allowed} return")
         rules.append(f"ether saddr {source} arp saddr ether {source} arp saddr ip {allowed} return")
     rules.append(f"ether saddr {mac} arp operation request arp saddr ether {mac} arp saddr ip 0.0.0.0 return")
     rules.append("drop")
-    return _chain(f"src_{_key(port)}", None, rules)
+    return chain(rules)
 
 
 def _pairs(port: HostPort) -> dict[str, list[str]]:
@@ -132,73 +128,58 @@ def _pairs(port: HostPort) -> dict[str, list[str]]:
 # -- table inet -----------------------------------------------------------------------------------------
 
 
-def _inet_table(network: HostNetwork, marks: dict[str, int]) -> list[str]:
+def _inet_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item]:
     judged = [port for port in network.ports if port.up and port.port_security]
     groups = {group.group_id: group for group in network.groups}
     used = sorted({group for port in judged for group in port.groups})
     segments = {segment.network_id: segment for segment in network.segments}
-    zones = {f'"{bridge_name(s.network_id)}"': str(zone(s)) for s in network.segments}
+    zones = braces(f'"{bridge_name(s.network_id)}" : {zone(s)}' for s in network.segments)
     own = f'iifname != "{BRIDGE_PREFIX}*" return'
-    replies = [
-        "ct state related accept",
-        "ct direction reply ct state established accept",
-        "ct state invalid drop",
-    ]
-    lines = ["table inet floe {", *_member_sets(network, [groups[g] for g in used if g in groups])]
+    replies = ["ct state related accept", "ct direction reply ct state established accept", "ct state invalid drop"]
+    items = _member_sets(network, [groups[group] for group in used if group in groups])
     for way, key in (("from_port", "out"), ("to_port", "in")):
         verdicts = {hex(marks[port.port_id]): f"jump {key}_{_key(port)}" for port in judged}
-        lines.append(_map(way, "mark", "verdict", verdicts))
-    lines += [
-        _chain(
-            "zones",
-            "type filter hook prerouting priority raw; policy accept;",
-            [f"ct zone set iifname map {_braces(f'{k} : {v}' for k, v in zones.items())}"],
-        ),
-        _chain(
-            "egress",
-            "type filter hook prerouting priority mangle; policy accept;",
-            [own, "meta mark 0 return", *replies, "meta mark vmap @from_port"],
-        ),
-        _chain(
-            "ingress",
-            "type filter hook forward priority filter; policy accept;",
-            [own, "meta mark 0 return", *replies, "meta mark vmap @to_port"],
-        ),
-    ]
+        items[way] = named_map("mark", "verdict", verdicts)
+    items["zones"] = chain(
+        [f"ct zone set iifname map {zones}"], "type filter hook prerouting priority raw; policy accept;"
+    )
+    for name, hook, way in (
+        ("egress", "prerouting priority mangle", "from_port"),
+        ("ingress", "forward priority filter", "to_port"),
+    ):
+        judging = [own, "meta mark 0 return", *replies, f"meta mark vmap @{way}"]
+        items[name] = chain(judging, f"type filter hook {hook}; policy accept;")
     for group_id in used:
         rules = groups[group_id].rules if group_id in groups else ()
         for direction, key in (("egress", "out"), ("ingress", "in")):
             texts = [_rule(rule) for rule in rules if rule.direction == direction]
-            lines.append(_chain(f"{key}_sg_{short(group_id, 16)}", None, _unique(texts)))
+            items[f"{key}_sg_{short(group_id, 16)}"] = chain(_unique(texts))
     for port in judged:
-        lines += _port_chains(port, segments[port.network_id])
-    return [*lines, "}"]
+        items |= _port_chains(port, segments[port.network_id])
+    return items
 
 
-def _port_chains(port: HostPort, segment: HostSegment) -> list[str]:
+def _port_chains(port: HostPort, segment: HostSegment) -> dict[str, Item]:
     """Return the port's two chains: DHCP and metadata always, then its groups, then nothing more."""
     servers = [subnet.dhcp_address for subnet in served_subnets(segment) if subnet.dhcp_address]
     groups = sorted(set(port.groups))
     outward = [
-        f"ip daddr {_braces(['255.255.255.255', *servers])} udp sport 68 udp dport 67 accept",
+        f"ip daddr {braces(['255.255.255.255', *servers])} udp sport 68 udp dport 67 accept",
         f"ip daddr {METADATA_ADDRESS} tcp dport 80 accept",
         *[f"jump out_sg_{short(group, 16)}" for group in groups],
         "drop",
     ]
     inward = [f"jump in_sg_{short(group, 16)}" for group in groups]
     if servers:
-        inward.insert(0, f"ip saddr {_braces(servers)} udp sport 67 udp dport 68 accept")
-    return [
-        _chain(f"out_{_key(port)}", None, outward),
-        _chain(f"in_{_key(port)}", None, [*inward, "drop"]),
-    ]
+        inward.insert(0, f"ip saddr {braces(servers)} udp sport 67 udp dport 68 accept")
+    return {f"out_{_key(port)}": chain(outward), f"in_{_key(port)}": chain([*inward, "drop"])}
 
 
-def _member_sets(network: HostNetwork, used: Sequence[HostGroup]) -> list[str]:
+def _member_sets(network: HostNetwork, used: Sequence[HostGroup]) -> dict[str, Item]:
     """Return a set for each group that some rule names as its remote."""
     wanted = sorted({rule.remote_group for group in used for rule in group.rules if rule.remote_group})
     groups = {group.group_id: group for group in network.groups}
-    sets = []
+    sets: dict[str, Item] = {}
     for group_id in wanted:
         members: list[ipaddress.IPv4Network] = []
         remote = groups[group_id].remote_members if group_id in groups else ()
@@ -209,7 +190,7 @@ def _member_sets(network: HostNetwork, used: Sequence[HostGroup]) -> list[str]:
             parsed = ipv4_network(text)
             if parsed is not None:
                 members.append(parsed)
-        sets.append(_set(f"sg_{short(group_id, 16)}", "ipv4_addr", _collapsed(members), flags="interval"))
+        sets[f"sg_{short(group_id, 16)}"] = named_set("ipv4_addr", _collapsed(members), "interval")
     return sets
 
 
@@ -273,22 +254,3 @@ def _network_text(network: ipaddress.IPv4Network) -> str:
 
 def _unique(texts: Iterable[str | None]) -> list[str]:
     return list(dict.fromkeys(text for text in texts if text))
-
-
-def _braces(elements: Iterable[str]) -> str:
-    return "{ " + ", ".join(elements) + " }"
-
-
-def _set(name: str, kind: str, elements: Sequence[str], flags: str = "") -> str:
-    head = f"  set {name} {{\n    type {kind};\n" + (f"    flags {flags};\n" if flags else "")
-    return head + (f"    elements = {_braces(elements)};\n" if elements else "") + "  }"
-
-
-def _map(name: str, kind: str, value: str, elements: dict[str, str]) -> str:
-    body = f"    elements = {_braces(f'{k} : {v}' for k, v in elements.items())};\n" if elements else ""
-    return f"  map {name} {{\n    type {kind} : {value};\n{body}  }}"
-
-
-def _chain(name: str, hook: str | None, rules: Sequence[str]) -> str:
-    lines = ([hook] if hook else []) + list(rules)
-    return f"  chain {name} {{\n" + "".join(f"    {line}\n" for line in lines) + "  }"

@@ -18,9 +18,10 @@ from pathlib import Path
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
-from floe.dataplane.linux import kernel, links, nftables
+from floe.dataplane.linux import kernel, links, nftables, ruleset
 from floe.dataplane.linux.dnsmasq import DhcpServers
 from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, owns_namespace, short
+from floe.dataplane.linux.ruleset import Tables
 from floe.dataplane.linux.run import find_program, ports_failure, run
 from floe.dataplane.protocol import MetadataAddress, PortsFailure
 
@@ -32,6 +33,7 @@ PROGRAMS = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "nse
 _BRIDGE_RULES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _FAILED_LINE = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
 _BACKLOG = 128
+_RULES_SECONDS = 60.0
 
 
 class LinuxPlane:
@@ -47,7 +49,7 @@ class LinuxPlane:
         self._complete: HostNetwork | None = None
         """What the latest round made, if it made all of it."""
         self._segments: tuple[HostSegment, ...] = ()
-        self._rules = ""
+        self._rules: Tables = {}
         self._rules_generation = -1
         self._addressed: dict[str, tuple[int, HostSegment]] = {}
         """Per network: the namespace (inode) and segment for which the inner addresses are in place."""
@@ -121,7 +123,7 @@ class LinuxPlane:
                 await self._servers.stop(key)
             found = frozenset(kernel.namespaces())
             failed = await self._batch(links.removal(kernel.devices(), found))
-            await run(["nft", "-f", "-"], text=nftables.removal())
+            await run(["nft", "-f", "-"], text=ruleset.removal((nftables.BRIDGE, nftables.INET)))
             shutil.rmtree(self._folder, ignore_errors=True)
             if failed:
                 raise ports_failure("Some devices could not be removed.", "\n".join(failed.values()))
@@ -154,7 +156,7 @@ class LinuxPlane:
         problems |= await self._batch(todo.before)
         problems |= await self._place_addresses(sound)
         self._segments = sound.segments
-        await self._load_rules(self._rules if unchanged else nftables.ruleset(sound))
+        await self._load_rules(self._rules if unchanged else nftables.rules(sound))
         problems |= await self._batch([line for line in todo.after if line.owner not in problems])
         problems |= await self._serve(sound, unchanged, frozenset(problems))
         if todo.removed:
@@ -205,14 +207,24 @@ class LinuxPlane:
         self._addressed = {key: state for key, state in placed.items() if key not in failed}
         return failed
 
-    async def _load_rules(self, text: str) -> None:
-        """Load the rules where they differ from those in force, or somebody changed rules behind our back."""
+    async def _load_rules(self, rules: Tables) -> None:
+        """Load what differs from the rules in force, or all of them when somebody changed rules behind our back."""
         before = kernel.rules_generation()
-        if text == self._rules and before == self._rules_generation:
+        ours = before == self._rules_generation
+        script = ruleset.difference(self._rules, rules) if ours else ruleset.whole(rules)
+        if not script:
             return
-        await run(["nft", "-f", "-"], text=text, deadline=60)
+        self._rules_generation = -1
+        try:
+            await run(["nft", "-f", "-"], text=script, deadline=_RULES_SECONDS)
+        except HostFailure as error:
+            if not ours:
+                raise
+            log.warning("rules could not be changed, so all are loaded anew: %s", error.detail)
+            before = kernel.rules_generation()
+            await run(["nft", "-f", "-"], text=ruleset.whole(rules), deadline=_RULES_SECONDS)
         after = kernel.rules_generation()
-        self._rules = text
+        self._rules = rules
         # One transaction counts one; anything else means that somebody changed rules at the same time.
         self._rules_generation = after if after == before + 1 else -1
 

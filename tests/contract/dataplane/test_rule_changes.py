@@ -1,0 +1,83 @@
+"""Rules that were changed step by step are those that loading them whole would have made."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+
+import pytest
+
+from floe.core.host_network import GroupRule, HostNetwork
+from floe.dataplane.linux import nftables, ruleset
+
+pytestmark = pytest.mark.e2e
+
+
+def normal(listing: str) -> list[str]:
+    """Return what a listing says, without handles and in one order; rules keep theirs within a chain."""
+    items = []
+    for entry in json.loads(listing)["nftables"]:
+        [(kind, content)] = entry.items()
+        if kind == "metainfo":
+            continue
+        content.pop("handle", None)
+        if "elem" in content:
+            content["elem"] = sorted(content["elem"], key=json.dumps)
+        items.append((kind, content))
+    chains: dict[tuple[str, str, str], list[object]] = {}
+    for kind, content in items:
+        if kind == "rule":
+            chains.setdefault((content["family"], content["table"], content["chain"]), []).append(content["expr"])
+    others = [json.dumps(item, sort_keys=True) for item in items if item[0] != "rule"]
+    return sorted(others) + [json.dumps(pair) for pair in sorted(chains.items())]
+
+
+def some_network(dice: random.Random, make_world) -> HostNetwork:
+    world = make_world()
+    rules = [
+        GroupRule(direction="egress"),
+        GroupRule(direction="ingress", protocol="tcp", port_min=22, port_max=22),
+        GroupRule(direction="ingress", protocol="icmp"),
+        GroupRule(direction="ingress", remote_cidr="192.0.2.0/24"),
+    ]
+    rules += [GroupRule(direction="ingress", remote_group=world.group(number)) for number in range(1, 5)]
+    groups = []
+    for number in range(1, 5):
+        remote = tuple(f"10.9.0.{n}" for n in dice.sample(range(20), dice.randrange(6)))
+        groups.append(world.group(number, *dice.sample(rules, dice.randrange(5)), remote_members=remote))
+    segments = [world.segment(number) for number in dice.sample(range(1, 4), min(3, dice.randrange(12)))]
+    for number in dice.sample(range(11, 31), dice.randrange(12)) if segments else ():
+        world.port(
+            number,
+            dice.choice(segments),
+            groups=tuple(dice.sample(groups, dice.randrange(3))),
+            up=dice.random() < 0.9,
+            port_security=dice.random() < 0.9,
+            allowed_pairs=(("10.7.0.64/28", "00:00:5e:00:01:01"),) if dice.random() < 0.2 else (),
+        )
+    return world.network
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_changes_end_where_one_load_would(private_network, world, seed):
+    dice = random.Random(seed)
+    before = nftables.rules(HostNetwork())
+    changed = 0
+    for _ in range(25):
+        after = nftables.rules(some_network(dice, type(world)))
+        script = ruleset.difference(before, after)
+        whole = ruleset.whole(after)
+        changed += script not in ("", whole)
+        subprocess.run(["nft", "-f", "-"], input=script, text=True, check=True)
+        here = subprocess.run(["nft", "-j", "list", "ruleset"], check=True, capture_output=True, text=True)
+        fresh = subprocess.run(
+            ["unshare", "-n", "sh", "-c", "nft -f - && nft -j list ruleset"],
+            input=whole,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert normal(here.stdout) == normal(fresh.stdout)
+        before = after
+    assert changed > 10
