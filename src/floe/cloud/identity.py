@@ -64,10 +64,13 @@ def demand_read(context: Context, domain_id: str | None, what: str, *, own: bool
     raise Forbidden(f"You may not look at {what}: that takes the role admin, or reader on the system or on its domain.")
 
 
+def lists(context: Context) -> bool:
+    """Say whether the caller may list things of others at all."""
+    return reads_all(context) or (context.domain_id is not None and "reader" in context.roles)
+
+
 def visible_domain(context: Context, what: str) -> str | None:
     """Return the one domain whose things the caller may list; None for all. Raises Forbidden."""
-    if reads_all(context):
-        return None
-    if context.domain_id is not None and "reader" in context.roles:
-        return context.domain_id
-    raise Forbidden(f"You may not list {what}: that takes the role admin, or reader on the system or a domain.")
+    if not lists(context):
+        raise Forbidden(f"You may not list {what}: that takes the role admin, or reader on the system or a domain.")
+    return None if reads_all(context) else context.domain_id

@@ -35,7 +35,13 @@ async def find(
     name: str | None = None,
     enabled: bool | None = None,
 ) -> list[Project]:
-    """Return the projects that fit and that the caller may list."""
+    """Return the projects that fit and that the caller may list.
+
+    Who may list none finds the token's own by its name, so that clients can look it up.
+    """
+    if not identity.lists(context) and context.project_id and name == context.project_name:
+        own = await show(cloud, context, context.project_id)
+        return [own] if domain_id in (None, own.domain_id) and enabled in (None, own.enabled) else []
     only = identity.visible_domain(context, "projects")
     found = await cloud.db.read(lambda conn: project_rows.find(conn, domain_id=domain_id, name=name, enabled=enabled))
     return [project for project in found if only in (None, project.domain_id)]

@@ -40,7 +40,13 @@ async def find(
     name: str | None = None,
     enabled: bool | None = None,
 ) -> list[User]:
-    """Return the users that fit and that the caller may list."""
+    """Return the users that fit and that the caller may list.
+
+    Who may list none finds itself by its name, so that clients can look it up.
+    """
+    if not identity.lists(context) and context.user_id and name == context.user_name:
+        own = await show(cloud, context, context.user_id)
+        return [own] if domain_id in (None, own.domain_id) and enabled in (None, own.enabled) else []
     only = identity.visible_domain(context, "users")
     found = await cloud.db.read(lambda conn: user_rows.find(conn, domain_id=domain_id, name=name, enabled=enabled))
     return [user for user in found if only in (None, user.domain_id)]

@@ -13,7 +13,7 @@ from floe.api.kit.policy import Policies, admin, authenticated
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import identity, projects
-from floe.core.errors import Invalid
+from floe.core.errors import Invalid, NotFound
 from floe.core.projects import Project
 
 SHAPE: Shape[Project] = Shape(
@@ -41,6 +41,8 @@ _FIELDS = (
 _CREATE = Body("project", [Field("name", ShortName, required=True), Field("domain_id", Ident | None), *_FIELDS])
 _UPDATE = Body("project", [Field("name", ShortName), *_FIELDS])
 
+_FLAT = "parent_id: projects are flat here; the parent of a project can only be its domain (it is {!r})."
+
 
 def shown(call: Call, project: Project) -> dict[str, Any]:
     """Return a project as it is on the wire."""
@@ -67,13 +69,14 @@ async def create(call: Call) -> Reply:
     """Make a project."""
     fields = _fields(_CREATE.read(await call.raw()), None)
     parent_id = fields.pop("parent_id", None)
-    fields["domain_id"] = fields.get("domain_id") or parent_id or identity.own_domain(call.context)
-    if parent_id not in (None, fields["domain_id"]):
-        raise Invalid(
-            f"parent_id: projects are flat here; the parent must be the domain {fields['domain_id']!r} "
-            f"(it is {parent_id!r})."
-        )
-    return Reply(201, {"project": shown(call, await projects.create(call.cloud, fields))})
+    domain_id = fields["domain_id"] = fields.get("domain_id") or parent_id or identity.own_domain(call.context)
+    if parent_id not in (None, domain_id):
+        raise Invalid(_FLAT.format(parent_id))
+    try:
+        project = await projects.create(call.cloud, fields)
+    except NotFound as error:
+        raise (Invalid(_FLAT.format(parent_id)) if parent_id else error) from error
+    return Reply(201, {"project": shown(call, project)})
 
 
 async def update(call: Call) -> Reply:

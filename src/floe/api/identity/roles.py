@@ -12,7 +12,6 @@ from floe.api.kit.policy import Policies, admin
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import identity, roles
-from floe.core.context import Context
 from floe.core.errors import Invalid, NotFound
 from floe.core.roles import Role
 
@@ -28,11 +27,6 @@ SHAPE: Shape[Role] = Shape(
 _FIELDS = (Field("description", Text), Field("domain_id", Ident | None), Field("options", dict[str, Any]))
 _CREATE = Body("role", [Field("name", LongName, required=True), *_FIELDS])
 _UPDATE = Body("role", [Field("name", LongName), *_FIELDS])
-
-
-def readers(context: Context) -> bool:
-    """Administrators, and readers of the system or a domain."""
-    return identity.reads_all(context) or (context.domain_id is not None and "reader" in context.roles)
 
 
 def shown(call: Call, role: Role) -> dict[str, Any]:
@@ -151,14 +145,14 @@ ROUTES = (
     Route("DELETE", _IMPLIED, stop_implying, "identity:delete_implied_role"),
 )
 POLICIES: Policies = {
-    "identity:list_roles": readers,
-    "identity:get_role": readers,
+    "identity:list_roles": identity.lists,
+    "identity:get_role": identity.lists,
     "identity:create_role": admin,
     "identity:update_role": admin,
     "identity:delete_role": admin,
-    "identity:list_role_inference_rules": readers,
-    "identity:list_implied_roles": readers,
-    "identity:get_implied_role": readers,
+    "identity:list_role_inference_rules": identity.lists,
+    "identity:list_implied_roles": identity.lists,
+    "identity:get_implied_role": identity.lists,
     "identity:create_implied_role": admin,
     "identity:delete_implied_role": admin,
 }

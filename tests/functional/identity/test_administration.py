@@ -1,0 +1,283 @@
+"""Domains, projects, users, groups, roles and assignments: made, changed, listed, removed, refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Place
+
+
+async def test_a_project_is_made_changed_listed_and_removed(place: Place) -> None:
+    admin = await place.token()
+    project = await place.make(admin, "project", name="web", description="Shop", tags=["a", "b"], parent_id="default")
+    assert (project["domain_id"], project["parent_id"], project["enabled"]) == ("default", "default", True)
+    assert len(project["id"]) == 32
+    path = f"/projects/{project['id']}"
+    changed = (await place.call(admin, "PATCH", path, {"project": {"name": "shop"}})).json()["project"]
+    assert changed == {**project, "name": "shop"}
+    listed = (await place.call(admin, "GET", "/projects?name=shop&enabled=true&tags=a")).json()["projects"]
+    assert listed == [changed]
+    assert (await place.call(admin, "GET", "/projects?name=shop&enabled=0")).json()["projects"] == []
+    assert (await place.call(admin, "GET", f"{path}/tags")).json()["tags"] == ["a", "b"]
+    assert (await place.call(admin, "DELETE", path)).status_code == 204
+    assert (await place.call(admin, "GET", path)).status_code == 404
+
+
+@pytest.mark.parametrize("noun", ["project", "user", "group"])
+async def test_a_name_is_taken_once_in_a_domain_and_free_in_another(place: Place, noun: str) -> None:
+    admin = await place.token()
+    await place.make(admin, noun, name="twin")
+    reply = await place.call(admin, "POST", f"/{noun}s", {noun: {"name": "twin"}})
+    assert reply.status_code == 409
+    assert "twin" in reply.json()["error"]["message"]
+    domain = await place.make(admin, "domain", name="other")
+    second = await place.make(admin, noun, name="twin", domain_id=domain["id"])
+    third = await place.make(admin, noun, name="third")
+    reply = await place.call(admin, "PATCH", f"/{noun}s/{third['id']}", {noun: {"name": "twin"}})
+    assert reply.status_code == 409
+    assert [
+        item["id"] for item in (await place.call(admin, "GET", f"/{noun}s?domain_id={domain['id']}")).json()[f"{noun}s"]
+    ] == [second["id"]]
+
+
+@pytest.mark.parametrize("noun", ["domain", "role"])
+async def test_a_name_of_the_whole_cloud_is_taken_once(place: Place, noun: str) -> None:
+    admin = await place.token()
+    await place.make(admin, noun, name="twin")
+    assert (await place.call(admin, "POST", f"/{noun}s", {noun: {"name": "twin"}})).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("noun", "fields", "words"),
+    [
+        ("project", {}, "name"),
+        ("project", {"name": ""}, "name"),
+        ("project", {"name": " "}, "name"),
+        ("project", {"name": "x" * 65}, "name"),
+        ("project", {"name": "x", "enabled": "yes"}, "enabled"),
+        ("project", {"name": "x", "colour": "red"}, "colour"),
+        ("project", {"name": "x", "is_domain": True}, "is_domain"),
+        ("project", {"name": "x", "parent_id": "0" * 32}, "flat"),
+        ("project", {"name": "x", "tags": ["a,b"]}, "tags"),
+        ("project", {"name": "x", "options": {"immutable": True}}, "immutable"),
+        ("user", {"name": "x" * 256}, "name"),
+        ("user", {"name": "x", "password": "y" * 1025}, "password"),
+        ("user", {"name": "x", "password": 7}, "password"),
+        ("role", {"name": "x", "domain_id": "default"}, "domain_id"),
+        ("endpoint", {"service_id": "none", "interface": "public", "url": "http://x"}, "service_id"),
+        ("endpoint", {"service_id": "none", "interface": "side", "url": "http://x"}, "interface"),
+        ("endpoint", {"service_id": "none", "interface": "public", "url": "file:///etc"}, "url"),
+        ("endpoint", {"service_id": "none", "interface": "public", "url": "http://%(password)s"}, "password"),
+    ],
+)
+async def test_a_body_that_makes_no_sense_is_refused_by_field(
+    place: Place, noun: str, fields: dict[str, object], words: str
+) -> None:
+    reply = await place.call(await place.token(), "POST", f"/{noun}s", {noun: fields})
+    assert reply.status_code == 400, reply.text
+    assert words in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("noun", ["domain", "project", "user", "group", "role", "region", "service", "endpoint"])
+async def test_what_is_not_there_is_not_found(place: Place, noun: str) -> None:
+    admin = await place.token()
+    path = f"/{noun}s/{'0' * 32}"
+    for method, body in (("GET", None), ("PATCH", {noun: {}}), ("DELETE", None)):
+        assert (await place.call(admin, method, path, body)).status_code == 404, method
+
+
+async def test_a_domain_is_disabled_before_it_is_deleted_and_takes_all_with_it(place: Place) -> None:
+    admin = await place.token()
+    domain = await place.make(admin, "domain", name="branch")
+    path = f"/domains/{domain['id']}"
+    user = await place.make(admin, "user", name="ann", domain_id=domain["id"], password="ann-secret")
+    project = await place.make(admin, "project", name="p", domain_id=domain["id"])
+    assert (await place.call(admin, "DELETE", path)).status_code == 403
+    assert (await place.call(admin, "PATCH", path, {"domain": {"enabled": False}})).status_code == 200
+    who = {"id": user["id"], "password": "ann-secret"}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": who}}}}
+    assert (await place.http.post("/identity/v3/auth/tokens", json=body)).status_code == 401
+    assert (await place.call(admin, "DELETE", path)).status_code == 204
+    assert (await place.call(admin, "GET", f"/users/{user['id']}")).status_code == 404
+    assert (await place.call(admin, "GET", f"/projects/{project['id']}")).status_code == 404
+    assert (await place.call(admin, "DELETE", "/domains/default")).status_code == 403
+
+
+async def test_a_user_may_look_at_itself_and_at_nobody_else(place: Place) -> None:
+    demo = await place.token("demo")
+    me = f"/users/{place.made.demo_user_id}"
+    shown = (await place.call(demo, "GET", me)).json()["user"]
+    assert shown["name"] == "demo"
+    assert "password" not in str(sorted(set(shown) - {"password_expires_at"}))
+    assert [item["name"] for item in (await place.call(demo, "GET", f"{me}/projects")).json()["projects"]] == ["demo"]
+    assert (await place.call(demo, "GET", f"{me}/groups")).json()["groups"] == []
+    other = f"/users/{place.made.admin_user_id}"
+    for path in (other, f"{other}/projects", f"{other}/groups", f"/users/{'0' * 32}"):
+        assert (await place.call(demo, "GET", path)).status_code == 403, path
+    assert (await place.call(demo, "PATCH", me, {"user": {"name": "root"}})).status_code == 403
+
+
+async def test_an_ordinary_user_finds_itself_and_its_project_by_name_and_no_others(place: Place) -> None:
+    demo = await place.token("demo")
+    (user,) = (await place.call(demo, "GET", "/users?name=demo")).json()["users"]
+    (project,) = (await place.call(demo, "GET", "/projects?name=demo")).json()["projects"]
+    assert (user["id"], project["id"]) == (place.made.demo_user_id, place.made.demo_project_id)
+    assert (await place.call(demo, "GET", "/users?name=demo&domain_id=other")).json()["users"] == []
+    for path in ("/users?name=admin", "/projects?name=admin"):
+        assert (await place.call(demo, "GET", path)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/users"),
+        ("GET", "/projects"),
+        ("GET", "/domains"),
+        ("GET", "/groups"),
+        ("GET", "/roles"),
+        ("GET", "/role_assignments"),
+        ("GET", "/services"),
+        ("GET", "/endpoints"),
+        ("POST", "/users"),
+        ("POST", "/projects"),
+        ("POST", "/roles"),
+        ("POST", "/regions"),
+    ],
+)
+async def test_administration_is_closed_to_an_ordinary_user(place: Place, method: str, path: str) -> None:
+    reply = await place.call(await place.token("demo"), method, path, {} if method == "POST" else None)
+    assert reply.status_code == 403
+    assert (await place.http.request(method, f"/identity/v3{path}")).status_code == 401
+
+
+async def test_an_ordinary_user_cannot_give_itself_a_role(place: Place) -> None:
+    admin, demo = await place.token(), await place.token("demo")
+    (role,) = (await place.call(admin, "GET", "/roles?name=admin")).json()["roles"]
+    user = f"users/{place.made.demo_user_id}/roles/{role['id']}"
+    for path in (f"/projects/{place.made.demo_project_id}/{user}", f"/domains/default/{user}", f"/system/{user}"):
+        assert (await place.call(demo, "PUT", path)).status_code == 403, path
+
+
+async def test_readers_of_the_system_look_at_all_and_readers_of_a_domain_at_theirs(place: Place) -> None:
+    admin = await place.token()
+    (role,) = (await place.call(admin, "GET", "/roles?name=reader")).json()["roles"]
+    domain = await place.make(admin, "domain", name="branch")
+    auditor = await place.make(admin, "user", name="auditor", password="auditor-secret", domain_id="default")
+    await place.make(admin, "user", name="inside", domain_id=domain["id"])
+    for target in (f"/domains/{domain['id']}", "/system"):
+        assert (await place.call(admin, "PUT", f"{target}/users/{auditor['id']}/roles/{role['id']}")).status_code == 204
+    of_domain = await place.token("auditor", scope={"domain": {"id": domain["id"]}})
+    of_system = await place.token("auditor", scope={"system": {"all": True}})
+    seen = (await place.call(of_domain, "GET", "/users")).json()["users"]
+    assert [user["name"] for user in seen] == ["inside"]
+    assert len((await place.call(of_system, "GET", "/users")).json()["users"]) == 4
+    assert (await place.call(of_domain, "GET", f"/users/{place.made.admin_user_id}")).status_code == 403
+    assert (await place.call(of_system, "POST", "/users", {"user": {"name": "x"}})).status_code == 403
+
+
+async def test_a_role_through_a_group_works_until_the_user_leaves_it(place: Place) -> None:
+    admin = await place.token()
+    user = await place.make(admin, "user", name="ann", password="ann-secret")
+    group = await place.make(admin, "group", name="team")
+    project = await place.make(admin, "project", name="web")
+    (role,) = (await place.call(admin, "GET", "/roles?name=member")).json()["roles"]
+    member = f"/groups/{group['id']}/users/{user['id']}"
+    assert (await place.call(admin, "HEAD", member)).status_code == 404
+    assert (await place.call(admin, "PUT", member)).status_code == 204
+    assert (await place.call(admin, "HEAD", member)).status_code == 204
+    grant = f"/projects/{project['id']}/groups/{group['id']}/roles"
+    assert (await place.call(admin, "PUT", f"{grant}/{role['id']}")).status_code == 204
+    assert [item["name"] for item in (await place.call(admin, "GET", grant)).json()["roles"]] == ["member"]
+    token = await place.token("ann", scope={"project": {"id": project["id"]}})
+    assert (await place.call(token, "GET", "/auth/catalog")).status_code == 200
+    listed = (await place.call(admin, "GET", f"/role_assignments?effective&user.id={user['id']}&include_names")).json()
+    assert [(item["role"]["name"], item["scope"]["project"]["name"]) for item in listed["role_assignments"]] == [
+        ("member", "web"),
+        ("reader", "web"),
+    ]
+    assert (await place.call(admin, "DELETE", member)).status_code == 204
+    assert (await place.call(token, "GET", "/auth/catalog")).status_code == 401
+    assert (await place.call(admin, "DELETE", member)).status_code == 404
+
+
+async def test_assignments_are_filtered_by_actor_role_and_scope(place: Place) -> None:
+    admin = await place.token()
+
+    async def count(query: str) -> int:
+        return len((await place.call(admin, "GET", f"/role_assignments?{query}")).json()["role_assignments"])
+
+    assert await count("") == 4
+    assert await count(f"user.id={place.made.admin_user_id}") == 3
+    assert await count("scope.system=all") == 1
+    assert await count("scope.domain.id=default") == 1
+    assert await count(f"scope.project.id={place.made.demo_project_id}") == 1
+    assert await count(f"scope.project.id={place.made.demo_project_id}&effective") == 2
+    assert await count("scope.OS-INHERIT:inherited_to=projects") == 0
+    reply = await place.call(admin, "GET", "/role_assignments?scope.system=all&scope.domain.id=default")
+    assert reply.status_code == 400
+
+
+async def test_inherited_assignments_are_refused_with_what_to_do(place: Place) -> None:
+    path = f"/OS-INHERIT/domains/default/users/{place.made.demo_user_id}/roles/{'0' * 32}/inherited_to_projects"
+    reply = await place.call(await place.token(), "PUT", path)
+    assert reply.status_code == 400
+    assert "each project" in reply.json()["error"]["message"]
+
+
+async def test_roles_imply_others_but_never_in_a_circle_and_never_admin(place: Place) -> None:
+    admin = await place.token()
+    roles = {role["name"]: role["id"] for role in (await place.call(admin, "GET", "/roles")).json()["roles"]}
+    assert set(roles) == {"admin", "manager", "member", "reader", "service"}
+    new = await place.make(admin, "role", name="operator")
+    path = f"/roles/{new['id']}/implies/{roles['member']}"
+    assert (await place.call(admin, "HEAD", path)).status_code == 404
+    assert (await place.call(admin, "PUT", path)).status_code == 201
+    assert (await place.call(admin, "GET", path)).json()["role_inference"]["implies"]["name"] == "member"
+    implied = (await place.call(admin, "GET", f"/roles/{new['id']}/implies")).json()["role_inference"]["implies"]
+    assert [role["name"] for role in implied] == ["member"]
+    circle = await place.call(admin, "PUT", f"/roles/{roles['reader']}/implies/{new['id']}")
+    assert circle.status_code == 400
+    assert (await place.call(admin, "PUT", f"/roles/{new['id']}/implies/{roles['admin']}")).status_code == 403
+    assert len((await place.call(admin, "GET", "/role_inferences")).json()["role_inferences"]) == 4
+    assert (await place.call(admin, "DELETE", path)).status_code == 204
+    assert (await place.call(admin, "DELETE", path)).status_code == 404
+
+
+async def test_lists_come_in_pages(place: Place) -> None:
+    admin = await place.token()
+    for number in range(3):
+        await place.make(admin, "user", name=f"u{number}")
+    whole = [user["id"] for user in (await place.call(admin, "GET", "/users")).json()["users"]]
+    seen: list[str] = []
+    url = "http://cloud.test:8774/identity/v3/users?limit=2"
+    while url:
+        page = (await place.http.get(url, headers={"x-auth-token": admin})).json()
+        assert len(page["users"]) <= 2
+        seen += [user["id"] for user in page["users"]]
+        url = page["links"]["next"]
+    assert seen == whole
+    assert (await place.call(admin, "GET", "/users?marker=nothing")).status_code == 400
+
+
+async def test_a_service_and_its_endpoint_reach_the_catalogue_of_new_tokens(place: Place) -> None:
+    admin = await place.token()
+    service = await place.make(admin, "service", type="object-store", name="swift")
+    endpoint = await place.make(
+        admin,
+        "endpoint",
+        service_id=service["id"],
+        interface="public",
+        region="RegionOne",
+        url="http://objects.test/v1/AUTH_%(project_id)s",
+    )
+    catalogue = (await place.call(admin, "GET", "/auth/catalog")).json()["catalog"]
+    (entry,) = [item for item in catalogue if item["type"] == "object-store"]
+    assert entry["endpoints"][0]["url"] == f"http://objects.test/v1/AUTH_{place.made.admin_project_id}"
+    system = (await place.login(scope={"system": {"all": True}})).json()["token"]["catalog"]
+    assert [item["endpoints"] for item in system if item["type"] == "object-store"] == [[]]
+    path = f"/endpoints/{endpoint['id']}"
+    assert (await place.call(admin, "PATCH", path, {"endpoint": {"enabled": False}})).status_code == 200
+    assert (await place.call(admin, "GET", "/endpoints?enabled=false")).json()["endpoints"][0]["id"] == endpoint["id"]
+    assert (await place.call(admin, "DELETE", f"/services/{service['id']}")).status_code == 204
+    assert (await place.call(admin, "GET", path)).status_code == 404
+    assert (await place.call(admin, "DELETE", "/regions/RegionOne")).status_code == 409
