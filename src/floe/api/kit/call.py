@@ -1,15 +1,14 @@
-"""One request as a handler sees it, and its reply."""
+"""One request as a handler sees it, its reply, and the route that joins them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from floe.api.kit.routing import Route
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Invalid, TooLarge
@@ -17,8 +16,6 @@ from floe.core.versions import Version
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-
-    from floe.api.kit.surface import Surface
 
 MAX_BODY = 1 << 20
 """Bytes of a JSON body at most; more is refused with 413. Uploads are streamed and have their own limit."""
@@ -31,7 +28,6 @@ class Call:
     """A request that has been routed, authenticated and allowed."""
 
     request: Request
-    surface: Surface
     route: Route
     cloud: Cloud
     context: Context
@@ -112,3 +108,23 @@ class Reply:
         if isinstance(self.body, bytes):
             return self.body
         return _ENCODER.encode(self.body)
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One call of a surface: `GET /servers/{server_id}`.
+
+    `policy` names a rule of the surface's policy table. `since` and `until` bound the microversions that know the
+    call; outside them it is a 404. `action`, for POST .../action, is the body's one key.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    policy: str
+    since: Version = (0, 0)
+    until: Version = (9999, 9999)
+    action: str | None = None

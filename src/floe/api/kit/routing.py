@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from floe.core.versions import Version
+from floe.api.kit.call import Route
 
-if TYPE_CHECKING:
-    from floe.api.kit.call import Call, Reply
-
-Handler = Callable[["Call"], Awaitable["Reply"]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One call of a surface: `GET /servers/{server_id}`.
-
-    `policy` names a rule of the surface's policy table. `since` and `until` bound the microversions that know the
-    call; outside them it is a 404. `action`, for POST .../action, is the body's one key.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    policy: str
-    since: Version = (0, 0)
-    until: Version = (9999, 9999)
-    action: str | None = None
+__all__ = ["Match", "Route", "RouteTable"]
 
 
 @dataclass(slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect, Request
 
-from floe.api.kit.call import Call, Reply
+from floe.api.kit.call import Call, Reply, Route
 from floe.api.kit.faults import Envelope, status_of
 from floe.api.kit.policy import Policies, enforce
-from floe.api.kit.routing import Match, Route, RouteTable
+from floe.api.kit.routing import Match, RouteTable
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import FloeError, Invalid, NotAcceptable, NotFound, Unauthenticated
@@ -159,7 +159,7 @@ class Surface:
             context = Context(request_id=request_id)
         else:
             raise Unauthenticated("The request you have made requires authentication: send a token in X-Auth-Token.")
-        call = Call(request, self, candidates[0], cloud, context, version, match.params, prefix)
+        call = Call(request, candidates[0], cloud, context, version, match.params, prefix)
         call.route = await self._choose(call, candidates)
         enforce(self.policies, call.route.policy, context)
         return call

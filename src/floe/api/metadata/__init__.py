@@ -1,1 +1,0 @@
-"""What a guest reads about itself at 169.254.169.254 and on its config drive."""
