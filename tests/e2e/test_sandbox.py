@@ -27,6 +27,26 @@ print(enter(Path(sys.argv[1])).created, flush=True)
 sys.stdin.read()
 """
 
+CONNECT = """
+import socket, sys
+from pathlib import Path
+from floe.cli.sandbox import enter
+listener = socket.create_server(("127.0.0.1", 0))
+sandbox = enter(Path(sys.argv[1]))
+with socket.socket() as inner:
+    inner.settimeout(5)
+    try:
+        inner.connect(listener.getsockname())
+        print("inside: connected")
+    except ConnectionRefusedError:
+        print("inside: refused")
+with sandbox.socket_outside() as outer:
+    outer.settimeout(5)
+    outer.connect(listener.getsockname())
+    print("outside: connected")
+print([name for _, name in socket.if_nameindex()])
+"""
+
 
 def floe(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -85,6 +105,13 @@ def test_the_machine_keeps_its_own_network_name_and_run_directory(state: Path):
 def test_kvm_is_in_the_sandbox_only_where_it_works(state: Path):
     Entered(state).leave()
     assert ("kvm" in inside(state, "ls", "/dev").split()) is kvm.look().usable
+
+
+def test_what_was_bound_before_is_reached_from_outside_alone(state: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", CONNECT, str(state)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.splitlines() == ["inside: refused", "outside: connected", "['lo']"], done.stderr
 
 
 def test_the_account_that_libvirt_asks_for_is_known_inside(state: Path):

@@ -13,6 +13,7 @@ import json
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -49,6 +50,20 @@ class Sandbox:
     created: bool
     lock: int
     """Descriptor of the lock; it is let go when the process ends."""
+    outside: int
+    """Descriptor of the network namespace this process came from, the machine's own."""
+
+    def socket_outside(self, family: int = socket.AF_INET) -> socket.socket:
+        """Return a new TCP socket in the machine's own network, to reach what was bound before entering."""
+        inside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        try:
+            kernel.setns(self.outside, kernel.CLONE_NEWNET)
+            try:
+                return socket.socket(family, socket.SOCK_STREAM)
+            finally:
+                kernel.setns(inside, kernel.CLONE_NEWNET)
+        finally:
+            os.close(inside)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +86,7 @@ def enter(state_dir: Path) -> Sandbox:
     state_dir = state_dir.resolve()
     (state_dir / "sandbox").mkdir(parents=True, exist_ok=True)
     lock = _lock(state_dir)
+    outside = os.open("/proc/self/ns/net", os.O_RDONLY)
     try:
         record = _read(state_dir)
         anchor = _anchor(record)
@@ -82,9 +98,10 @@ def enter(state_dir: Path) -> Sandbox:
         if anchor != record.pid:
             record = _start_holder(state_dir, new=False)
     except BaseException:
+        os.close(outside)
         os.close(lock)
         raise
-    return Sandbox(state_dir=state_dir, holder=record.pid, created=created, lock=lock)
+    return Sandbox(state_dir=state_dir, holder=record.pid, created=created, lock=lock, outside=outside)
 
 
 def exec_in(state_dir: Path, argv: Sequence[str], network: str | None = None) -> NoReturn:

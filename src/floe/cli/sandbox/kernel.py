@@ -30,7 +30,7 @@ def unshare(flags: int) -> None:
 
 
 def setns(fd: int, flags: int) -> None:
-    """Enter the namespaces, of the kinds in `flags`, of the process behind a pidfd (Linux 5.8)."""
+    """Enter a namespace by its descriptor, or those of the kinds in `flags` of a process by its pidfd (Linux 5.8)."""
     _check(_libc.setns(fd, flags), "setns")
 
 
