@@ -15,21 +15,11 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
-# libvirt's QEMU driver looks its default user up before it reads which one it was told to use instead, so the
-# namespace gets lists of users and groups in which that one is there.
 INSIDE = """
 import os, sys
 from pathlib import Path
-from floe.cli.sandbox import kernel
 from floe.cli.sandbox.furnish import furnish
 furnish(Path(sys.argv[1]))
-for name, line in (("passwd", "libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin"), ("group", "libvirt-qemu:x:64055:")):
-    listed = Path("/etc", name).read_text()
-    for extra in (line, "kvm:x:64056:" if name == "group" else line):
-        if not any(known.startswith(extra.partition(":")[0] + ":") for known in listed.splitlines()):
-            listed += extra + "\\n"
-    Path("/run", name).write_text(listed)
-    kernel.mount(f"/run/{name}", Path("/etc", name), flags=kernel.MS_BIND)
 os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[2:]])
 """
 

@@ -136,7 +136,9 @@ class Agent:
         ]
 
     async def stop(self) -> None:
-        """Take no more commands, say `HostDown` and let go; guests go on running."""
+        """Take no more commands, say `HostDown` and let go; guests go on running. Nothing to do unless started."""
+        if self._commands is None:
+            return
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

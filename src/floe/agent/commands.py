@@ -156,7 +156,7 @@ class Commands:
             steps = self._steps(command.action_id)
             present = server_id in self._known
             try:
-                self._ledger.begin(command)
+                self._ledger.begin(command, present=present)
                 server.build = asyncio.ensure_future(self._builder.spawn(command, steps, present=present))
                 result = await server.build
             except asyncio.CancelledError:

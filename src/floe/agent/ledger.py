@@ -139,11 +139,16 @@ class Ledger:
 
     # -- entries ------------------------------------------------------------------------------------
 
-    def begin(self, command: Spawn) -> None:
-        """Remember a guest and its network before anything is made. Raises HostFailure when it cannot be written."""
+    def begin(self, command: Spawn, *, present: bool = False) -> None:
+        """Remember a guest and its network before anything is made. Raises HostFailure when it cannot be written.
+
+        A guest that is `present` stays that of the action that built it until this spawn succeeds, so that the
+        undo of a spawn that fails cannot take it away.
+        """
         secret = replace(command.guest.metadata, admin_password=None)
         guest = replace(command.guest, metadata=secret)
-        entry = _Begun(action_id=command.action_id, guest=guest, network=command.network)
+        action_id = self._actions.get(guest.server_id, command.action_id) if present else command.action_id
+        entry = _Begun(action_id=action_id, guest=guest, network=command.network)
         if not self._append(entry):
             raise HostFailure("The host's disk is full: it cannot even note down the new guest.", stage="disk")
 
@@ -281,6 +286,8 @@ class Ledger:
             self.network.merge(entry.network)
         elif isinstance(entry, _Settled):
             self._settled[entry.server_id] = entry
+            if entry.spawned is not None and entry.server_id in self._actions:
+                self._actions[entry.server_id] = entry.action_id
             if entry.failed is not None:
                 self._drop(entry.server_id, (), entry.generation)
         elif isinstance(entry, _Destroyed):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from floe.core.errors import HostFailure
+from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import (
@@ -319,9 +319,48 @@ async def test_a_running_guest_survives_a_failing_repeat_of_its_spawn(world: Wor
     world.machine.fail("create_root_disk")
     with pytest.raises(HostFailure):
         await world.ask(replace(command, action_id="another"))
+    await world.ask(destroy(command, action="another", final=False))
     assert world.machine.guests == {command.guest.server_id: PowerState.RUNNING}
     assert world.plane.applied.ports
     assert isinstance(await world.ask(replace(command, action_id="third")), Spawned)
+
+
+async def test_a_host_with_a_port_it_cannot_plug_still_starts_and_serves_the_rest(
+    world: World, spawn: SpawnFactory
+) -> None:
+    await world.start()
+    commands = [spawn(number) for number in (1, 2)]
+    for command in commands:
+        await world.ask(command)
+    await world.kill()
+    world.plane.script.faults[commands[0].guest.ports[0].port_id] = "no such device"
+    await world.start()
+    assert [port.server_id for port in world.plane.applied.ports] == [commands[1].guest.server_id]
+    assert isinstance(await world.ask(spawn(3)), Spawned)
+    assert isinstance(await world.ask(destroy(commands[0])), Destroyed)
+    assert nothing_is_left(world, commands[0])
+
+
+async def test_an_agent_whose_hypervisor_does_not_open_says_so_and_can_be_stopped(world: World) -> None:
+    world.machine.fail("open", HostFailure("libvirt cannot be opened"))
+    with pytest.raises(HostFailure, match="cannot be opened"):
+        await world.start()
+    await world.stop()
+    assert world.events == []
+    await world.start()
+
+
+async def test_an_orderly_stop_in_mid_build_leaves_a_build_that_can_be_repeated(
+    world: World, spawn: SpawnFactory
+) -> None:
+    await world.start(delay=3600)
+    building = asyncio.create_task(world.ask(spawn()))
+    await world.until(lambda: world.plane.applied.ports)
+    await world.stop()
+    with pytest.raises(Unavailable):
+        await building
+    await world.start()
+    assert isinstance(await world.ask(spawn()), Spawned)
 
 
 async def test_only_own_files_of_no_guest_are_removed_at_start(world: World, spawn: SpawnFactory) -> None:
