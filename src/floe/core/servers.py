@@ -83,6 +83,8 @@ class Server:
     disk_config: str = "MANUAL"
     locked: bool = False
     locked_reason: str | None = None
+    locked_by: str | None = None
+    """`owner`, or `admin`: then only an administrator may unlock it."""
     root_device: str = "/dev/vda"
     fault: ServerFault | None = None
     created_at: datetime

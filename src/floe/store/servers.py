@@ -54,6 +54,7 @@ servers = sa.Table(
     sa.Column("disk_config", sa.String(16), nullable=False, default="MANUAL"),
     sa.Column("locked", sa.Boolean, nullable=False, default=False),
     sa.Column("locked_reason", sa.String(255)),
+    sa.Column("locked_by", sa.String(16)),
     sa.Column("root_device", sa.String(255), nullable=False, default="/dev/vda"),
     sa.Column("fault", Json),
     sa.Column("created_at", Moment, nullable=False),

@@ -1,0 +1,51 @@
+"""/os-availability-zone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import admin, authenticated
+from floe.api.kit.routing import Route
+from floe.cloud import hosts as cloud
+from floe.cloud.hosts import Zone
+from floe.core.clock import iso_micro
+
+
+async def index(call: Call) -> Reply:
+    """GET: the zones, without hosts."""
+    found = await cloud.zones(call.cloud)
+    return Reply(200, {"availabilityZoneInfo": [{**_zone(zone), "hosts": None} for zone in found]})
+
+
+async def detail(call: Call) -> Reply:
+    """GET detail: the zones with their hosts."""
+    found = await cloud.zones(call.cloud)
+    return Reply(200, {"availabilityZoneInfo": [{**_zone(zone), "hosts": _hosts(zone)} for zone in found]})
+
+
+def _zone(zone: Zone) -> dict[str, Any]:
+    return {"zoneName": zone.name, "zoneState": {"available": zone.available}}
+
+
+def _hosts(zone: Zone) -> dict[str, Any]:
+    return {
+        each.host.name: {
+            "nova-compute": {
+                "active": each.host.enabled,
+                "available": each.up,
+                "updated_at": iso_micro(each.host.last_seen),
+            }
+        }
+        for each in zone.hosts
+    }
+
+
+_LIST, _DETAIL = "os_compute_api:os-availability-zone:list", "os_compute_api:os-availability-zone:detail"
+
+ROUTES = (
+    Route("GET", "/v2.1/os-availability-zone", index, _LIST),
+    Route("GET", "/v2.1/os-availability-zone/detail", detail, _DETAIL),
+)
+
+POLICIES = {_LIST: authenticated, _DETAIL: admin}

@@ -1,0 +1,75 @@
+"""/extensions: parts of the API that once could be left out, for clients that still ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import authenticated
+from floe.api.kit.routing import Route
+from floe.core.errors import NotFound
+
+_NAMES = {
+    "OS-DCF": "DiskConfig",
+    "OS-EXT-AZ": "ExtendedAvailabilityZone",
+    "OS-EXT-IPS": "ExtendedIps",
+    "OS-EXT-IPS-MAC": "ExtendedIpsMac",
+    "OS-EXT-SRV-ATTR": "ExtendedServerAttributes",
+    "OS-EXT-STS": "ExtendedStatus",
+    "OS-FLV-DISABLED": "FlavorDisabled",
+    "OS-FLV-EXT-DATA": "FlavorExtraData",
+    "OS-SCH-HNT": "SchedulerHints",
+    "OS-SRV-USG": "ServerUsage",
+    "os-attach-interfaces": "AttachInterfaces",
+    "os-availability-zone": "AvailabilityZone",
+    "os-config-drive": "ConfigDrive",
+    "os-console-output": "ConsoleOutput",
+    "os-flavor-access": "FlavorAccess",
+    "os-flavor-extra-specs": "FlavorExtraSpecs",
+    "os-flavor-manage": "FlavorManage",
+    "os-flavor-rxtx": "FlavorRxtx",
+    "os-flavor-swap": "FlavorSwap",
+    "os-hypervisors": "Hypervisors",
+    "os-instance-actions": "InstanceActions",
+    "os-keypairs": "Keypairs",
+    "os-multiple-create": "MultipleCreate",
+    "os-quota-class-sets": "QuotaClasses",
+    "os-quota-sets": "Quotas",
+    "os-server-groups": "ServerGroups",
+    "os-server-tags": "ServerTags",
+    "os-services": "Services",
+    "os-used-limits": "UsedLimits",
+    "os-user-data": "UserData",
+}
+
+
+async def index(_call: Call) -> Reply:
+    """GET: all of them."""
+    return Reply(200, {"extensions": [_shown(alias) for alias in sorted(_NAMES)]})
+
+
+async def show(call: Call) -> Reply:
+    """GET {alias}."""
+    alias = call.params["alias"]
+    if alias not in _NAMES:
+        raise NotFound("extension", alias, message=f"There is no extension {alias!r}.")
+    return Reply(200, {"extension": _shown(alias)})
+
+
+def _shown(alias: str) -> dict[str, Any]:
+    return {
+        "alias": alias,
+        "name": _NAMES[alias],
+        "description": f"{_NAMES[alias]}, built in.",
+        "links": [],
+        "namespace": "http://docs.openstack.org/compute/ext/fake_xml",
+        "updated": "2014-12-03T00:00:00Z",
+    }
+
+
+ROUTES = (
+    Route("GET", "/v2.1/extensions", index, "os_compute_api:extensions"),
+    Route("GET", "/v2.1/extensions/{alias}", show, "os_compute_api:extensions"),
+)
+
+POLICIES = {"os_compute_api:extensions": authenticated}

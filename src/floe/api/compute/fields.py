@@ -1,0 +1,71 @@
+"""Types of fields that several compute bodies share, and how the API's looser spellings are read."""
+
+from __future__ import annotations
+
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from floe.core.errors import Invalid
+
+Flag = bool | str
+"""A boolean, or one of the words the API takes for one."""
+
+Count = int | Annotated[str, Meta(pattern=r"^[0-9]+\Z", max_length=10)]
+"""A whole number, or its digits as text."""
+
+_TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
+_FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
+
+
+def flag(value: bool | str, name: str) -> bool:
+    """Read a boolean. Raises Invalid."""
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise Invalid(f"Invalid input for field/attribute {name}: {value[:40]!r} is neither true nor false.")
+
+
+def count(value: int | str, name: str, low: int = 0, high: int = 2**31 - 1) -> int:
+    """Read a whole number between `low` and `high`. Raises Invalid."""
+    number = int(value)
+    if not low <= number <= high:
+        raise Invalid(f"Invalid input for field/attribute {name}: {number} is not between {low} and {high}.")
+    return number
+
+
+def printable(text: str, name: str) -> str:
+    """Return a name or a description. Raises Invalid for one with control characters."""
+    if not text.isprintable():
+        raise Invalid(f"Invalid input for field/attribute {name}: {text[:80]!r} has characters that cannot be shown.")
+    return text
+
+
+def multiline(text: str, name: str) -> str:
+    """Return a description, which may have more than one line. Raises Invalid for control characters."""
+    printable(text.replace("\n", "").replace("\r", "").replace("\t", ""), name)
+    return text
+
+
+def ipv4(text: str | None, name: str) -> str | None:
+    """Return an IPv4 address in its usual form; an empty one is none. Raises Invalid."""
+    return _address(text, name, IPv4Address, "IPv4")
+
+
+def ipv6(text: str | None, name: str) -> str | None:
+    """Return an IPv6 address in its shortest form; an empty one is none. Raises Invalid."""
+    return _address(text, name, IPv6Address, "IPv6")
+
+
+def _address(text: str | None, name: str, kind: Any, label: str) -> str | None:
+    if not text:
+        return None
+    try:
+        return str(kind(text))
+    except AddressValueError:
+        raise Invalid(f"Invalid input for field/attribute {name}: {text[:80]!r} is no {label} address.") from None

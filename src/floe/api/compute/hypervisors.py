@@ -1,0 +1,196 @@
+"""/os-hypervisors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import next_link, page_of
+from floe.api.kit.policy import admin
+from floe.api.kit.routing import Route
+from floe.api.kit.shape import Shape, Shown
+from floe.cloud import hosts as cloud
+from floe.cloud.hosts import HostDetail
+from floe.core.errors import Invalid, NotFound
+from floe.core.hosts import Host
+from floe.core.ids import is_uuid
+
+_AMOUNTS_UNTIL = (2, 87)
+
+BRIEF: tuple[Shown[HostDetail], ...] = (
+    Shown("id", lambda d: d.host.number, until=(2, 52)),
+    Shown("id", lambda d: d.id, since=(2, 53)),
+    Shown("hypervisor_hostname", lambda d: d.host.name),
+    Shown("state", lambda d: "up" if d.up else "down"),
+    Shown("status", lambda d: "enabled" if d.host.enabled else "disabled"),
+)
+SHAPE: Shape[HostDetail] = Shape(BRIEF)
+DETAIL: Shape[HostDetail] = Shape(
+    (
+        *BRIEF,
+        Shown("hypervisor_type", lambda d: d.host.hypervisor_type),
+        Shown("hypervisor_version", lambda d: d.host.hypervisor_version),
+        Shown("host_ip", lambda d: d.host.address),
+        Shown("service", lambda d: _service(d, d.host.number), until=(2, 52)),
+        Shown("service", lambda d: _service(d, d.service_id), since=(2, 53)),
+        Shown("vcpus", lambda d: _total(d.host, "VCPU"), until=_AMOUNTS_UNTIL),
+        Shown("vcpus_used", lambda d: d.host.used.vcpus, until=_AMOUNTS_UNTIL),
+        Shown("memory_mb", lambda d: _total(d.host, "MEMORY_MB"), until=_AMOUNTS_UNTIL),
+        Shown("memory_mb_used", lambda d: _memory_used(d.host), until=_AMOUNTS_UNTIL),
+        Shown("free_ram_mb", lambda d: _total(d.host, "MEMORY_MB") - _memory_used(d.host), until=_AMOUNTS_UNTIL),
+        Shown("local_gb", lambda d: _total(d.host, "DISK_GB"), until=_AMOUNTS_UNTIL),
+        Shown("local_gb_used", lambda d: d.host.used.disk_gib, until=_AMOUNTS_UNTIL),
+        Shown("free_disk_gb", lambda d: _total(d.host, "DISK_GB") - d.host.used.disk_gib, until=_AMOUNTS_UNTIL),
+        Shown("disk_available_least", lambda _d: None, until=_AMOUNTS_UNTIL),  # not measured
+        Shown("running_vms", lambda d: len(d.servers), until=_AMOUNTS_UNTIL),
+        # Nova counts builds in progress here; nobody reads it, and below 2.88 the key has to be there.
+        Shown("current_workload", lambda _d: 0, until=_AMOUNTS_UNTIL),
+        Shown("cpu_info", lambda d: _cpu_text(d.host), until=(2, 27)),
+        Shown("cpu_info", lambda d: _cpu(d.host), since=(2, 28), until=_AMOUNTS_UNTIL),
+        Shown("uptime", lambda _d: None, since=(2, 88)),  # null: as for drivers that cannot tell
+    )
+)
+
+
+async def index(call: Call) -> Reply:
+    """GET."""
+    return await _listed(call, SHAPE, "/v2.1/os-hypervisors")
+
+
+async def detail(call: Call) -> Reply:
+    """GET detail."""
+    return await _listed(call, DETAIL, "/v2.1/os-hypervisors/detail")
+
+
+async def show(call: Call) -> Reply:
+    """GET {hypervisor_id}."""
+    ident = call.params["hypervisor_id"]
+    if call.version >= (2, 53) and not is_uuid(ident):
+        raise Invalid(f"Invalid uuid {ident}.")
+    if call.version < (2, 53) and not ident.isdigit():
+        raise NotFound("hypervisor", ident, message=f"Compute host {ident} could not be found.")
+    found = await cloud.get(call.cloud, ident)
+    body = DETAIL.show(found, call.version)
+    if call.version >= (2, 53) and _flag(call, "with_servers"):
+        body |= _servers(call, found)
+    return Reply(200, {"hypervisor": body})
+
+
+async def statistics(call: Call) -> Reply:
+    """GET statistics: sums over all hosts that are up and enabled."""
+    found = [each for each in await cloud.listed(call.cloud) if each.host.enabled]
+    sums = {
+        name: sum(DETAIL.show(each, (2, 28))[name] for each in found)
+        for name in (
+            "vcpus",
+            "vcpus_used",
+            "memory_mb",
+            "memory_mb_used",
+            "free_ram_mb",
+            "local_gb",
+            "local_gb_used",
+            "free_disk_gb",
+            "running_vms",
+            "current_workload",
+        )
+    }
+    return Reply(200, {"hypervisor_statistics": {"count": len(found), "disk_available_least": 0, **sums}})
+
+
+async def search(call: Call) -> Reply:
+    """GET {pattern}/search: hosts with a name that contains it."""
+    found = await _matching(call, call.params["hypervisor_id"])
+    return Reply(200, {"hypervisors": [SHAPE.show(each, call.version) for each in found]})
+
+
+async def servers(call: Call) -> Reply:
+    """GET {pattern}/servers: likewise, with their servers."""
+    found = await _matching(call, call.params["hypervisor_id"])
+    return Reply(200, {"hypervisors": [SHAPE.show(each, call.version) | _servers(call, each) for each in found]})
+
+
+async def _listed(call: Call, shape: Shape[HostDetail], path: str) -> Reply:
+    pattern = call.one("hypervisor_hostname_pattern") if call.version >= (2, 53) else None
+    if pattern is not None and (call.one("limit") or call.one("marker")):
+        raise Invalid("hypervisor_hostname_pattern cannot be used together with limit or marker.")
+    found = await _matching(call, pattern) if pattern is not None else await cloud.listed(call.cloud)
+    links = []
+    if call.version >= (2, 33):
+        page = page_of(call)
+        if page.marker is not None:
+            at = next((index for index, each in enumerate(found) if page.marker == _ident(call, each)), None)
+            if at is None:
+                raise Invalid(f"Invalid input for query parameter marker: hypervisor {page.marker!r} was not found.")
+            found = found[at + 1 :]
+        if page.limit and len(found) > page.limit:
+            links = [{"rel": "next", "href": next_link(call, path, _ident(call, found[page.limit - 1]))}]
+            found = found[: page.limit]
+    shown = [shape.show(each, call.version) for each in found]
+    if call.version >= (2, 53) and _flag(call, "with_servers"):
+        shown = [body | _servers(call, each) for body, each in zip(shown, found, strict=True)]
+    body: dict[str, Any] = {"hypervisors": shown}
+    if links:
+        body["hypervisors_links"] = links
+    return Reply(200, body)
+
+
+async def _matching(call: Call, pattern: str) -> list[HostDetail]:
+    found = [each for each in await cloud.listed(call.cloud) if pattern in each.host.name]
+    if not found:
+        raise NotFound("hypervisor", pattern, message=f"No hypervisor matching '{pattern}' could be found.")
+    return found
+
+
+def _ident(call: Call, each: HostDetail) -> str:
+    return each.id if call.version >= (2, 53) else str(each.host.number)
+
+
+def _servers(call: Call, each: HostDetail) -> dict[str, Any]:
+    if not each.servers and call.version < (2, 75):
+        return {}
+    return {"servers": [{"uuid": ident, "name": name} for ident, name in each.servers]}
+
+
+def _service(each: HostDetail, ident: int | str) -> dict[str, Any]:
+    return {"host": each.host.name, "id": ident, "disabled_reason": each.host.disabled_reason}
+
+
+def _total(host: Host, resource_class: str) -> int:
+    return host.inventory(resource_class).total
+
+
+def _memory_used(host: Host) -> int:
+    return host.used.memory_mib + host.inventory("MEMORY_MB").reserved
+
+
+def _cpu(host: Host) -> dict[str, Any]:
+    info: dict[str, Any] = dict(host.cpu_info)
+    info["features"] = [name for name in info.get("features", "").split(",") if name]
+    return info
+
+
+def _cpu_text(host: Host) -> str:
+    return msgspec.json.encode(_cpu(host)).decode()
+
+
+def _flag(call: Call, name: str) -> bool:
+    text = (call.one(name) or "").lower()
+    if text not in {"", "true", "false", "1", "0"}:
+        raise Invalid(f"Invalid input for query parameter {name}: {text!r} is neither true nor false.")
+    return text in {"true", "1"}
+
+
+_RULE = "os_compute_api:os-hypervisors:"
+
+ROUTES = (
+    Route("GET", "/v2.1/os-hypervisors", index, _RULE + "list"),
+    Route("GET", "/v2.1/os-hypervisors/detail", detail, _RULE + "list-detail"),
+    Route("GET", "/v2.1/os-hypervisors/statistics", statistics, _RULE + "statistics", until=_AMOUNTS_UNTIL),
+    Route("GET", "/v2.1/os-hypervisors/{hypervisor_id}", show, _RULE + "show"),
+    Route("GET", "/v2.1/os-hypervisors/{hypervisor_id}/search", search, _RULE + "search", until=(2, 52)),
+    Route("GET", "/v2.1/os-hypervisors/{hypervisor_id}/servers", servers, _RULE + "servers", until=(2, 52)),
+)
+
+POLICIES = {route.policy: admin for route in ROUTES}

@@ -1,0 +1,117 @@
+"""/servers/{server_id}/os-instance-actions: the journal of what was done with a server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from floe.api.compute.server_shapes import host_id
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import next_link, page_of
+from floe.api.kit.policy import project_reader
+from floe.api.kit.routing import Route
+from floe.api.kit.shape import Shape, Shown
+from floe.cloud import actions as cloud
+from floe.cloud.actions import ActionDetail
+from floe.core.actions import Step
+from floe.core.clock import iso_micro
+from floe.core.errors import Invalid
+
+SHAPE: Shape[ActionDetail] = Shape(
+    (
+        Shown("action", lambda d: d.action.kind),
+        Shown("instance_uuid", lambda d: d.action.server_id),
+        Shown("request_id", lambda d: d.action.request_id),
+        Shown("user_id", lambda d: d.action.user_id),
+        Shown("project_id", lambda d: d.action.project_id),
+        Shown("start_time", lambda d: iso_micro(d.action.created_at)),
+        Shown("message", lambda d: d.action.message),
+        Shown("updated_at", lambda d: iso_micro(d.action.updated_at or d.action.created_at), since=(2, 58)),
+    )
+)
+
+_RESULTS = {"done": "Success", "begun": None}
+
+
+async def index(call: Call) -> Reply:
+    """GET: the latest first; from 2.58 on in pages."""
+    paged = call.version >= (2, 58)
+    page = page_of(call) if paged else None
+    found, more = await cloud.listed(
+        call.cloud,
+        call.context,
+        call.params["server_id"],
+        deleted=call.version >= (2, 21),
+        since=_time(call, "changes-since") if paged else None,
+        before=_time(call, "changes-before") if call.version >= (2, 66) else None,
+        limit=page.limit if page else None,
+        marker=page.marker if page else None,
+    )
+    body: dict[str, Any] = {"instanceActions": [SHAPE.show(each, call.version) for each in found]}
+    if more and found:
+        path = f"/v2.1/servers/{call.params['server_id']}/os-instance-actions"
+        body["links"] = [{"rel": "next", "href": next_link(call, path, found[-1].action.request_id)}]
+    return Reply(200, body)
+
+
+async def show(call: Call) -> Reply:
+    """GET {request_id}: one action; its events for administrators, and for everybody from 2.51 on."""
+    detail = await cloud.get(
+        call.cloud,
+        call.context,
+        call.params["server_id"],
+        call.params["request_id"],
+        deleted=call.version >= (2, 21),
+    )
+    body = SHAPE.show(detail, call.version)
+    if call.version >= (2, 51) or call.context.is_admin:
+        body["events"] = [_event(call, detail, step) for step in detail.steps]
+    return Reply(200, {"instanceAction": body})
+
+
+def _event(call: Call, detail: ActionDetail, step: Step) -> dict[str, Any]:
+    admin = call.context.is_admin
+    event: dict[str, Any] = {
+        "event": step.name,
+        "start_time": iso_micro(step.started_at),
+        "finish_time": iso_micro(step.finished_at),
+        "result": _RESULTS.get(step.state, "Error"),
+    }
+    if admin or call.version < (2, 51):
+        event["traceback"] = _cause(step)
+    if call.version >= (2, 62):
+        event["hostId"] = host_id(detail.server) if step.host and step.host == detail.server.host else ""
+        if admin:
+            event["host"] = step.host
+    if call.version >= (2, 84):
+        event["details"] = step.remark or None
+    return event
+
+
+def _cause(step: Step) -> str | None:
+    """Return what administrators may see of a failure: programs' words, and the reasons by host."""
+    if step.traceback:
+        return step.traceback
+    output = step.output if isinstance(step.output, dict) else {}
+    return output.get("detail") or None if step.state in {"failed", "undone"} else None
+
+
+def _time(call: Call, name: str) -> datetime | None:
+    text = call.one(name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(f"Invalid input for query parameter {name}: {text[:40]!r} is not an ISO 8601 time.") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_LIST, _SHOW = "os_compute_api:os-instance-actions:list", "os_compute_api:os-instance-actions:show"
+
+ROUTES = (
+    Route("GET", "/v2.1/servers/{server_id}/os-instance-actions", index, _LIST),
+    Route("GET", "/v2.1/servers/{server_id}/os-instance-actions/{request_id}", show, _SHOW),
+)
+
+POLICIES = {_LIST: project_reader, _SHOW: project_reader}

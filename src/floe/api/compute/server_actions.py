@@ -1,0 +1,74 @@
+"""POST /servers/{server_id}/action, as far as it needs no host: console, lock, state."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from floe.api.compute.fields import Count, count
+from floe.api.kit.body import Body, Field
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import admin, project_member
+from floe.api.kit.routing import Route
+from floe.cloud import server_states as states
+from floe.cloud import servers as cloud
+from floe.core.errors import Invalid
+
+_CONSOLE = Body("os-getConsoleOutput", (Field("length", Count | Literal["", "-1"] | None),))
+_LOCK = Body("lock", (Field("locked_reason", Annotated[str, Meta(min_length=1, max_length=255)]),))
+_RESET = Body("os-resetState", (Field("state", Literal["active", "error"], required=True),))
+
+
+async def console_output(call: Call) -> Reply:
+    """os-getConsoleOutput: the last `length` lines, or all there is."""
+    lines: int | None = None
+    asked = _CONSOLE.read(await call.raw(), call.version).get("length")
+    if asked not in {None, "", -1, "-1"}:
+        lines = count(asked, "length", 0)
+    text = await cloud.console_output(call.cloud, call.context, call.params["server_id"], lines)
+    return Reply(200, {"output": text})
+
+
+async def lock(call: Call) -> Reply:
+    """Lock, since 2.73 with a reason."""
+    body: Any = await call.json()
+    reason = None
+    if isinstance(body["lock"], dict) and body["lock"]:
+        if call.version < (2, 73):
+            raise Invalid("Invalid input for field/attribute lock: a locked_reason is known since microversion 2.73.")
+        reason = _LOCK.read(await call.raw(), call.version).get("locked_reason")
+    elif body["lock"] not in (None, {}, ""):
+        raise Invalid(f"Invalid input for field/attribute lock: {str(body['lock'])[:80]!r} is not an object.")
+    await states.lock(call.cloud, call.context, call.params["server_id"], reason)
+    return Reply(202)
+
+
+async def unlock(call: Call) -> Reply:
+    """Unlock."""
+    await states.unlock(call.cloud, call.context, call.params["server_id"])
+    return Reply(202)
+
+
+async def reset_state(call: Call) -> Reply:
+    """os-resetState."""
+    state = _RESET.read(await call.raw(), call.version)["state"]
+    await states.reset(call.cloud, call.context, call.params["server_id"], active=state == "active")
+    return Reply(202)
+
+
+_PATH = "/v2.1/servers/{server_id}/action"
+
+ROUTES = (
+    Route("POST", _PATH, console_output, "os_compute_api:os-console-output", action="os-getConsoleOutput"),
+    Route("POST", _PATH, lock, "os_compute_api:os-lock-server:lock", action="lock"),
+    Route("POST", _PATH, unlock, "os_compute_api:os-lock-server:unlock", action="unlock"),
+    Route("POST", _PATH, reset_state, "os_compute_api:os-admin-actions:reset_state", action="os-resetState"),
+)
+
+POLICIES = {
+    "os_compute_api:os-console-output": project_member,
+    "os_compute_api:os-lock-server:lock": project_member,
+    "os_compute_api:os-lock-server:unlock": project_member,
+    "os_compute_api:os-admin-actions:reset_state": admin,
+}

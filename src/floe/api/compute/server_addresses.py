@@ -1,0 +1,80 @@
+"""/servers/{server_id}/ips and /servers/{server_id}/os-interface: a server's addresses and NICs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.api.compute.server_shapes import addresses
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import project_reader
+from floe.api.kit.routing import Route
+from floe.cloud import servers as cloud
+from floe.core.errors import NotFound
+from floe.core.ports import ServerPort
+
+
+async def index(call: Call) -> Reply:
+    """GET ips: all addresses by network."""
+    return Reply(200, {"addresses": await _addresses(call)})
+
+
+async def show(call: Call) -> Reply:
+    """GET ips/{network}: the addresses in one network."""
+    found = await _addresses(call)
+    network = call.params["network"]
+    if network not in found:
+        raise NotFound("network", network, message=f"The server has no address in a network named {network!r}.")
+    return Reply(200, {network: found[network]})
+
+
+async def interfaces(call: Call) -> Reply:
+    """GET os-interface: all NICs."""
+    found = await cloud.get(call.cloud, call.context, call.params["server_id"])
+    return Reply(200, {"interfaceAttachments": [_interface(call, port) for port in found.ports]})
+
+
+async def interface(call: Call) -> Reply:
+    """GET os-interface/{port_id}: one NIC."""
+    found = await cloud.get(call.cloud, call.context, call.params["server_id"])
+    for port in found.ports:
+        if port.port_id == call.params["port_id"]:
+            return Reply(200, {"interfaceAttachment": _interface(call, port)})
+    raise NotFound("interface", call.params["port_id"])
+
+
+async def _addresses(call: Call) -> dict[str, list[dict[str, Any]]]:
+    found = await cloud.get(call.cloud, call.context, call.params["server_id"])
+    plain = {}
+    for network, listed in addresses(found).items():
+        plain[network] = [{"version": each["version"], "addr": each["addr"]} for each in listed]
+    return plain
+
+
+def _interface(call: Call, port: ServerPort) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "port_state": port.status,
+        "fixed_ips": [{"subnet_id": subnet, "ip_address": address} for subnet, address in port.addresses],
+        "net_id": port.network_id,
+        "port_id": port.port_id,
+        "mac_addr": port.mac,
+    }
+    if call.version >= (2, 70):
+        shown["tag"] = None
+    return shown
+
+
+ROUTES = (
+    Route("GET", "/v2.1/servers/{server_id}/ips", index, "os_compute_api:ips:index"),
+    Route("GET", "/v2.1/servers/{server_id}/ips/{network}", show, "os_compute_api:ips:show"),
+    Route("GET", "/v2.1/servers/{server_id}/os-interface", interfaces, "os_compute_api:os-attach-interfaces:list"),
+    Route(
+        "GET", "/v2.1/servers/{server_id}/os-interface/{port_id}", interface, "os_compute_api:os-attach-interfaces:show"
+    ),
+)
+
+POLICIES = {
+    "os_compute_api:ips:index": project_reader,
+    "os_compute_api:ips:show": project_reader,
+    "os_compute_api:os-attach-interfaces:list": project_reader,
+    "os_compute_api:os-attach-interfaces:show": project_reader,
+}

@@ -1,0 +1,248 @@
+"""What a create of servers takes, by microversion, and how it becomes a `NewServer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from floe.api.compute.fields import Count, Flag, count, flag, ipv4, ipv6, multiline, printable
+from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid
+from floe.core.block_devices import BlockDevice
+from floe.core.context import Context
+from floe.core.errors import Forbidden, Invalid
+from floe.core.hostnames import check_hostname
+from floe.core.ids import is_uuid
+from floe.core.new_servers import NewServer
+from floe.core.versions import Version
+
+MAX_SERVERS = 1000
+Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/]*\Z")]
+DiskConfig = Literal["AUTO", "MANUAL"]
+
+
+class _File(Struct, forbid_unknown_fields=True):
+    path: str
+    contents: str
+
+
+class _Group(Struct, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class _Network(Struct, forbid_unknown_fields=True):
+    uuid: Uuid | None = None
+    port: Uuid | None = None
+    fixed_ip: str | None = None
+
+
+class _TaggedNetwork(Struct, forbid_unknown_fields=True):
+    uuid: Uuid | None = None
+    port: Uuid | None = None
+    fixed_ip: str | None = None
+    tag: Tag | None = None
+
+
+class _Device(Struct, forbid_unknown_fields=True):
+    source_type: Literal["volume", "image", "snapshot", "blank"]
+    destination_type: Literal["local", "volume"] | None = None
+    uuid: str | None = None
+    volume_size: Count | None = None
+    boot_index: int | Annotated[str, Meta(pattern=r"^-?[0-9]+\Z", max_length=10)] | None = None
+    guest_format: str | None = None
+    device_name: str | None = None
+    device_type: str | None = None
+    disk_bus: str | None = None
+    delete_on_termination: Flag | None = None
+    no_device: Flag | None = None
+    tag: Tag | None = None
+    volume_type: str | None = None
+
+
+CREATE = Body(
+    "server",
+    (
+        Field("name", Name, required=True),
+        Field("flavorRef", str | int, required=True),
+        Field("imageRef", Uuid | Literal[""]),
+        Field("min_count", Count),
+        Field("max_count", Count),
+        Field("return_reservation_id", Flag),
+        Field("key_name", Annotated[str, Meta(min_length=1, max_length=255)]),
+        Field("security_groups", list[_Group]),
+        Field("availability_zone", Annotated[str, Meta(min_length=1, max_length=255)]),
+        Field("user_data", str | None),
+        Field("metadata", Metadata),
+        Field("personality", list[_File], until=(2, 56)),
+        Field("adminPass", Annotated[str, Meta(max_length=255)]),
+        Field("block_device_mapping", list[Any]),
+        Field("block_device_mapping_v2", list[_Device]),
+        Field("accessIPv4", str),
+        Field("accessIPv6", str),
+        Field("networks", list[_Network], until=(2, 31)),
+        Field("networks", list[_TaggedNetwork], since=(2, 32), until=(2, 36)),
+        Field("networks", list[_TaggedNetwork] | Literal["auto", "none"], required=True, since=(2, 37)),
+        Field("config_drive", Flag | None),
+        Field("OS-DCF:diskConfig", DiskConfig),
+        Field("description", Description | None, since=(2, 19)),
+        Field("tags", Annotated[list[Tag], Meta(max_length=50)], since=(2, 52)),
+        Field("trusted_image_certificates", list[str] | None, since=(2, 63)),
+        Field("host", Annotated[str, Meta(min_length=1, max_length=255)], since=(2, 74)),
+        Field("hypervisor_hostname", Annotated[str, Meta(min_length=1, max_length=255)], since=(2, 74)),
+        Field("hostname", str, since=(2, 90)),
+    ),
+    siblings=(
+        Field("os:scheduler_hints", dict[str, Any]),
+        Field("OS-SCH-HNT:scheduler_hints", dict[str, Any]),
+    ),
+)
+
+
+def new_server(body: Mapping[str, Any], version: Version, context: Context) -> NewServer:
+    """Turn what `CREATE` read into a `NewServer`. Raises Invalid and Forbidden, naming the field."""
+    _refuse(body)
+    low, high = _counts(body)
+    networks = _networks(body.get("networks"), high)
+    zone, host = _destination(body, context)
+    hostname = body.get("hostname")
+    drive = body.get("config_drive")
+    description = body.get("description")
+    return NewServer(
+        name=printable(body["name"], "name"),
+        flavor_id=str(body["flavorRef"]),
+        image_id=body.get("imageRef") or None,
+        min_count=low,
+        max_count=high,
+        # Below 2.19 a server's description is its name; the API reference says so.
+        description=multiline(description, "description")
+        if description is not None
+        else (body["name"] if version < (2, 19) else None),
+        hostname=check_hostname(hostname, dotted=version >= (2, 94)) if hostname is not None else None,
+        key_name=body.get("key_name"),
+        security_groups=tuple(dict.fromkeys(group.name for group in body.get("security_groups", ()))),
+        zone=zone,
+        host=host,
+        user_data=body.get("user_data"),
+        metadata=body.get("metadata", {}),
+        files=tuple((file.path, file.contents) for file in body.get("personality", ())),
+        admin_password=body.get("adminPass") or None,
+        block_devices=tuple(_device(device, i) for i, device in enumerate(body.get("block_device_mapping_v2", ()))),
+        access_ipv4=ipv4(body.get("accessIPv4"), "accessIPv4"),
+        access_ipv6=ipv6(body.get("accessIPv6"), "accessIPv6"),
+        networks=networks,
+        config_drive=flag(drive, "config_drive") if drive not in {None, ""} else None,
+        disk_config=body.get("OS-DCF:diskConfig"),
+        hints=_hints(body),
+        tags=tuple(dict.fromkeys(body.get("tags", ()))),
+    )
+
+
+def _refuse(body: Mapping[str, Any]) -> None:
+    """Refuse what has no place in this cloud, rather than take it and forget it."""
+    if body.get("block_device_mapping"):
+        raise Invalid(
+            "block_device_mapping maps volumes, and this cloud has no volume service; "
+            "use block_device_mapping_v2 for local disks."
+        )
+    if body.get("block_device_mapping") is not None and body.get("block_device_mapping_v2"):
+        raise Invalid("Use block_device_mapping or block_device_mapping_v2, not both.")
+    if body.get("trusted_image_certificates"):
+        raise Invalid(
+            "trusted_image_certificates is not supported: this cloud checks an image's SHA-512, not signatures."
+        )
+
+
+def _counts(body: Mapping[str, Any]) -> tuple[int, int]:
+    low = count(body.get("min_count", 1), "min_count", 1, MAX_SERVERS)
+    high = count(body.get("max_count", low), "max_count", 1, MAX_SERVERS)
+    if low > high:
+        raise Invalid(f"min_count must be <= max_count (they are {low} and {high}).")
+    return low, high
+
+
+def _networks(asked: Any, servers: int) -> Any:
+    if asked is None or isinstance(asked, str):
+        return asked
+    found: list[dict[str, Any]] = []
+    for index, network in enumerate(asked):
+        place = f"networks[{index}]"
+        if getattr(network, "tag", None) is not None:
+            raise Invalid(f"{place}: tag {network.tag!r} is not supported: guests are not shown device tags here.")
+        if network.port is None and network.uuid is None:
+            raise Invalid(f"{place}: name a network in uuid, or a port in port.")
+        if network.port is not None and network.fixed_ip is not None:
+            raise Invalid(
+                f"{place}: Specified fixed IP {network.fixed_ip!r} cannot be used with a port, which has its own."
+            )
+        if servers > 1 and (network.port is not None or network.fixed_ip is not None):
+            raise Invalid(f"{place}: a port or a fixed_ip can serve one server only, and max_count is {servers}.")
+        entry = {"uuid": network.uuid, "port": network.port, "fixed_ip": ipv4(network.fixed_ip, f"{place}.fixed_ip")}
+        found.append({name: value for name, value in entry.items() if value is not None})
+    # An empty list has always meant the same as none at all: take the network there is.
+    return found or None
+
+
+def _destination(body: Mapping[str, Any], context: Context) -> tuple[str | None, str | None]:
+    """Read where the server shall go: `zone`, `zone:host`, `zone:host:node`, `host` and `hypervisor_hostname`."""
+    parts = (body.get("availability_zone") or "").split(":")
+    if len(parts) > 3:
+        raise Invalid(f"Unable to parse availability_zone {':'.join(parts)!r}: at most zone:host:node is meant.")
+    zone, *forced = parts
+    named = [name for name in (*forced, body.get("host"), body.get("hypervisor_hostname")) if name]
+    if forced and (body.get("host") or body.get("hypervisor_hostname")):
+        raise Invalid("Name a host in availability_zone or in host and hypervisor_hostname, not in both.")
+    if named and not context.is_admin:
+        raise Forbidden(f"Only administrators may choose a host (asked for {named[0]!r}).")
+    if len(set(named)) > 1:
+        raise Invalid(f"Host and hypervisor are one here, so {named[0]!r} and {named[1]!r} cannot both be meant.")
+    return zone or None, named[0] if named else None
+
+
+def _device(device: _Device, index: int) -> BlockDevice:
+    place = f"block_device_mapping_v2[{index}]"
+    for name in ("tag", "volume_type"):
+        if getattr(device, name) is not None:
+            raise Invalid(f"{place}: {name} {getattr(device, name)!r} is not supported for local disks.")
+    if device.no_device is not None and flag(device.no_device, f"{place}.no_device"):
+        raise Invalid(f"{place}: no_device takes a device of the image away, and images here have none.")
+    if (
+        device.delete_on_termination is not None
+        and not flag(device.delete_on_termination, f"{place}.delete_on_termination")
+        and device.destination_type != "volume"
+    ):
+        raise Invalid(f"{place}: a local disk always goes with its server; delete_on_termination cannot be false.")
+    return BlockDevice(
+        source=device.source_type,
+        destination=device.destination_type,
+        uuid=device.uuid,
+        size=None if device.volume_size is None else count(device.volume_size, f"{place}.volume_size"),
+        boot_index=None if device.boot_index is None else int(device.boot_index),
+        guest_format=device.guest_format or None,
+        disk_bus=device.disk_bus or None,
+        device_type=device.device_type or None,
+    )
+
+
+def _hints(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the hints that are known; others are kept, to be refused by name."""
+    found: dict[str, Any] = {}
+    for name, value in {**body.get("OS-SCH-HNT:scheduler_hints", {}), **body.get("os:scheduler_hints", {})}.items():
+        if value is None:
+            continue
+        if name == "group":
+            found[name] = _idents([value], name)[0]
+        elif name in {"same_host", "different_host"}:
+            found[name] = _idents(value if isinstance(value, list) else [value], name)
+        else:
+            found[name] = value
+    return found
+
+
+def _idents(values: list[Any], name: str) -> list[str]:
+    for value in values:
+        if not isinstance(value, str) or not is_uuid(value):
+            raise Invalid(
+                f"Invalid input for field/attribute os:scheduler_hints.{name}: {str(value)[:80]!r} is not a UUID."
+            )
+    return values

@@ -1,0 +1,170 @@
+"""The filters of a list of servers, read from its query string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from floe.api.compute.fields import flag
+from floe.api.compute.server_status import states_of
+from floe.api.kit.call import Call
+from floe.api.kit.paging import Page, page_of
+from floe.cloud.servers import SORT_KEYS
+from floe.core.errors import Forbidden, Invalid
+from floe.core.server_filters import ServerFilter, address_range, like_pattern
+from floe.core.versions import Version
+
+
+def moment(text: str, name: str) -> datetime:
+    """Read a time as ISO 8601; one without a zone is UTC. Raises Invalid."""
+    try:
+        found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    except ValueError:
+        raise Invalid(
+            f"Invalid input for field/attribute {name}: {text[:80]!r} is no time like 2030-01-31T12:00:00Z."
+        ) from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _whole(text: str, name: str) -> int:
+    if not text.isdigit() or len(text) > 9:
+        raise Invalid(f"Invalid input for field/attribute {name}: {text[:40]!r} is no whole number.")
+    return int(text)
+
+
+_EQUAL: dict[str, tuple[str, Callable[[str, str], Any], Version | None]] = {
+    "uuid": ("id", lambda text, _: text, None),
+    "image": ("image_id", lambda text, _: text, (2, 1)),
+    "flavor": ("flavor_id", lambda text, _: text, (2, 1)),
+    "reservation_id": ("reservation_id", lambda text, _: text, (2, 1)),
+    "host": ("host", lambda text, _: text, None),
+    "node": ("host", lambda text, _: text, None),
+    "hostname": ("hostname", lambda text, _: text, None),
+    "access_ip_v4": ("access_ipv4", lambda text, _: text, None),
+    "access_ip_v6": ("access_ipv6", lambda text, _: text, None),
+    "root_device_name": ("root_device", lambda text, _: text, None),
+    "user_id": ("user_id", lambda text, _: text, (2, 83)),
+    "key_name": ("key_name", lambda text, _: text, (2, 83)),
+    "vm_state": ("vm_state", lambda text, _: text, (2, 83)),
+    "task_state": ("task_state", lambda text, _: text, (2, 83)),
+    "launch_index": ("launch_index", _whole, None),
+    "power_state": ("power_state", _whole, (2, 83)),
+    "config_drive": ("config_drive", lambda text, name: bool(text) and flag(text, name), (2, 83)),
+    "locked": ("locked", flag, (2, 73)),
+    "created_at": ("created_at", moment, (2, 83)),
+    "launched_at": ("launched_at", moment, (2, 83)),
+    "terminated_at": ("terminated_at", moment, (2, 83)),
+}
+"""Query parameter -> field, how to read it, and since when everybody may use it (None: administrators alone)."""
+
+# fmt: off
+_OTHER = frozenset(
+    {
+        "name", "status", "ip", "ip6", "changes-since", "changes-before", "tags", "tags-any",
+        "not-tags", "not-tags-any", "availability_zone", "description", "all_tenants", "project_id",
+        "tenant_id", "deleted", "limit", "marker", "sort_key", "sort_dir", "progress", "soft_deleted",
+        "display_description", "kernel_id", "ramdisk_id", "block_device_mapping", "services",
+        "metadata", "system_metadata", "info_cache", "display_name", "auto_disk_config", "locked_by",
+        "launched_on", "vcpus", "memory_mb", "root_gb", "ephemeral_gb", "default_ephemeral_device",
+        "default_swap_device", "fault", "pci_devices", "security_groups", "vm_mode",
+        "disable_terminate", "cleaned",
+    }
+)
+# fmt: on
+"""What may stand in a query besides; what Nova accepts and ignores is accepted and ignored."""
+
+_ADMIN_ONLY_SORT = frozenset({"host", "node", "locked_by"})
+
+
+def server_page(call: Call) -> Page:
+    """Read which page of servers is asked for; sorting is downwards unless said otherwise."""
+    known = SORT_KEYS if call.context.is_admin else SORT_KEYS - _ADMIN_ONLY_SORT
+    if call.version < (2, 73):
+        known -= {"locked"}
+    page = page_of(call, known)
+    if page.sort and not call.many("sort_dir"):
+        return Page(page.limit, page.marker, tuple((key, False) for key, _ in page.sort), page.asked)
+    return page
+
+
+def server_filter(call: Call) -> ServerFilter:
+    """Read the filters. What a caller may not use is left out, as in Nova. Raises Invalid, Forbidden."""
+    admin = call.context.is_admin
+    if call.version >= (2, 75):
+        _refuse_unknown(call)
+    equal: dict[str, Any] = {}
+    for name, (column, read, since) in _EQUAL.items():
+        values = call.many(name) if admin or (since is not None and call.version >= since) else []
+        if values:
+            found = tuple(read(text, name) for text in values)
+            equal[column] = found[0] if len(found) == 1 else found
+    like: dict[str, str] = {}
+    if (named := call.one("name")) is not None:
+        like["name"] = like_pattern(named, "name")
+    if admin and (text := call.one("description", call.one("display_description"))) is not None:
+        like["description"] = like_pattern(text, "description")
+    if (admin or call.version >= (2, 83)) and (zone := call.one("availability_zone")):
+        equal["zone"] = zone
+    after, before = call.one("changes-since"), call.one("changes-before") if call.version >= (2, 66) else None
+    deleted, states = _states(call, after is not None)
+    ip, ip6 = call.one("ip"), call.one("ip6")
+    return ServerFilter(
+        project_id=_project(call),
+        like=like,
+        equal=equal,
+        states=states,
+        changed_since=moment(after, "changes-since") if after is not None else None,
+        changed_before=moment(before, "changes-before") if before is not None else None,
+        deleted=deleted,
+        tags=_tags(call, "tags"),
+        any_tags=_tags(call, "tags-any"),
+        not_tags=_tags(call, "not-tags"),
+        not_any_tags=_tags(call, "not-tags-any"),
+        addresses=address_range(ip) if ip else None,
+        # No network here has IPv6, so no server has such an address.
+        nothing=bool(ip6) and (admin or call.version >= (2, 5)),
+    )
+
+
+def _refuse_unknown(call: Call) -> None:
+    for name, _ in call.query:
+        if name not in _EQUAL and name not in _OTHER:
+            raise Invalid(f"Invalid input for query parameters: {name[:80]!r} is no filter of servers.")
+
+
+def _states(call: Call, since: bool) -> tuple[bool | None, Any]:
+    """Return whether gone servers are wanted, and the states that the `status` filters mean."""
+    admin = call.context.is_admin
+    asked = [text for text in call.many("status") if text]
+    deleted: bool | None = None if since else False
+    if admin and (text := call.one("deleted")) is not None:
+        deleted = flag(text, "deleted") if text else False
+    if not asked:
+        return deleted, None
+    if any(text.upper() == "DELETED" for text in asked):
+        if not admin:
+            raise Forbidden("Only administrators may list deleted servers.")
+        deleted = None
+    return deleted, states_of(asked)
+
+
+def _project(call: Call) -> str | None:
+    """Return the project whose servers are wanted; None means those of all."""
+    context = call.context
+    everybody = call.one("all_tenants")
+    wide = everybody is not None and (everybody == "" or flag(everybody, "all_tenants"))
+    if wide and not context.is_admin:
+        raise Forbidden("Policy does not allow os_compute_api:servers:index:get_all_tenants to be performed.")
+    named = call.one("project_id") or call.one("tenant_id")
+    if context.is_admin:
+        if named and (wide or everybody is None):
+            return named
+        return None if wide or context.project_id is None else context.project_id
+    return context.project_id or ""
+
+
+def _tags(call: Call, name: str) -> tuple[str, ...]:
+    if call.version < (2, 26):
+        return ()
+    return tuple(dict.fromkeys(tag for text in call.many(name) for tag in text.split(",") if tag))

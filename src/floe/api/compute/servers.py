@@ -1,0 +1,176 @@
+"""Servers: create, list, show, update, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from floe.api.compute.fields import ipv4, ipv6, multiline, printable
+from floe.api.compute.server_bodies import CREATE, DiskConfig, new_server
+from floe.api.compute.server_query import server_filter, server_page
+from floe.api.compute.server_shapes import NARROW, OPERATOR, USER, traits
+from floe.api.kit.body import Body, Description, Field, Name
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import Page, next_link
+from floe.api.kit.policy import project_member, project_reader
+from floe.api.kit.routing import Route
+from floe.cloud import servers as cloud
+from floe.cloud.servers import ServerDetail
+from floe.core.hostnames import check_hostname
+from floe.core.servers import Server
+
+UPDATE = Body(
+    "server",
+    (
+        Field("name", Name),
+        Field("OS-DCF:diskConfig", DiskConfig),
+        Field("accessIPv4", str | None),
+        Field("accessIPv6", str | None),
+        Field("description", Description | None, since=(2, 19)),
+        Field("hostname", str, since=(2, 90)),
+    ),
+)
+
+
+async def create(call: Call) -> Reply:
+    """POST /servers."""
+    body = CREATE.read(await call.raw(), call.version)
+    made = await cloud.create(call.cloud, call.context, new_server(body, call.version, call.context))
+    wants_reservation = body.get("return_reservation_id", False)
+    if wants_reservation is True or str(wants_reservation).lower() in {"true", "1", "yes", "on", "t", "y"}:
+        return Reply(202, {"reservation_id": made.reservation_id})
+    server = made.servers[0]
+    shown = {
+        "id": server.id,
+        "links": links(call, server.id),
+        "OS-DCF:diskConfig": server.disk_config,
+        "security_groups": [{"name": name} for name in server.security_groups],
+        "adminPass": made.admin_password,
+    }
+    return Reply(202, {"server": shown}, {"location": call.url(f"/v2.1/servers/{server.id}")})
+
+
+async def index(call: Call) -> Reply:
+    """GET /servers."""
+    page = server_page(call)
+    found = await cloud.listed(
+        call.cloud, call.context, server_filter(call), sort=page.sort, marker=page.marker, limit=page.limit
+    )
+    shown = [{"id": server.id, "name": server.name, "links": links(call, server.id)} for server in found]
+    return _page(call, "/v2.1/servers", page, shown)
+
+
+async def detail(call: Call) -> Reply:
+    """GET /servers/detail."""
+    page = server_page(call)
+    found = await cloud.listed_in_detail(
+        call.cloud, call.context, server_filter(call), sort=page.sort, marker=page.marker, limit=page.limit
+    )
+    return _page(call, "/v2.1/servers/detail", page, [view(call, each) for each in found])
+
+
+async def show(call: Call) -> Reply:
+    """GET /servers/{server_id}."""
+    found = await cloud.get(call.cloud, call.context, call.params["server_id"])
+    return Reply(200, {"server": _single(call, found)})
+
+
+async def update(call: Call) -> Reply:
+    """PUT /servers/{server_id}."""
+    body = UPDATE.read(await call.raw(), call.version)
+    changes: dict[str, Any] = {}
+    if "name" in body:
+        changes["name"] = printable(body["name"], "name")
+    if "description" in body:
+        text = body["description"]
+        changes["description"] = multiline(text, "description") if text is not None else None
+    if "hostname" in body:
+        changes["hostname"] = check_hostname(body["hostname"], dotted=call.version >= (2, 94))
+    if "accessIPv4" in body:
+        changes["access_ipv4"] = ipv4(body["accessIPv4"], "accessIPv4")
+    if "accessIPv6" in body:
+        changes["access_ipv6"] = ipv6(body["accessIPv6"], "accessIPv6")
+    if "OS-DCF:diskConfig" in body:
+        changes["disk_config"] = body["OS-DCF:diskConfig"]
+    found = await cloud.update(call.cloud, call.context, call.params["server_id"], changes)
+    if call.version >= (2, 75):
+        return Reply(200, {"server": _single(call, found)})
+    shown = NARROW.show(found, call.version, traits(found.server))
+    shown.pop("OS-EXT-SRV-ATTR:hostname", None)
+    _link(call, found.server, shown)
+    if call.version >= (2, 71):
+        shown["server_groups"] = _groups(found.server)
+    return Reply(200, {"server": shown})
+
+
+async def delete(call: Call) -> Reply:
+    """DELETE /servers/{server_id}."""
+    await cloud.delete(call.cloud, call.context, call.params["server_id"])
+    return Reply(204)
+
+
+def links(call: Call, server_id: str) -> list[dict[str, str]]:
+    """Return a server's links."""
+    return [
+        {"rel": "self", "href": call.url(f"/v2.1/servers/{server_id}")},
+        {"rel": "bookmark", "href": call.url(f"/servers/{server_id}")},
+    ]
+
+
+def view(call: Call, found: ServerDetail) -> dict[str, Any]:
+    """Return a server as the caller sees it in a list."""
+    shape = OPERATOR if call.context.is_admin else USER
+    shown = shape.show(found, call.version, traits(found.server))
+    _link(call, found.server, shown)
+    return shown
+
+
+def _single(call: Call, found: ServerDetail) -> dict[str, Any]:
+    shown = view(call, found)
+    if call.version >= (2, 71):
+        shown["server_groups"] = _groups(found.server)
+    return shown
+
+
+def _groups(server: Server) -> list[str]:
+    return [server.group_id] if server.group_id else []
+
+
+def _link(call: Call, server: Server, shown: dict[str, Any]) -> None:
+    """Add what holds links: image, flavor (below 2.47) and the server's own."""
+    if server.image_id:
+        href = call.url(f"/images/{server.image_id}")
+        shown["image"] = {"id": server.image_id, "links": [{"rel": "bookmark", "href": href}]}
+    else:
+        shown["image"] = ""
+    if call.version < (2, 47):
+        ident = server.flavor.flavor_id
+        bookmark = {"rel": "bookmark", "href": call.url(f"/flavors/{ident}")}
+        shown["flavor"] = {"id": ident, "links": [bookmark]}
+    shown["links"] = links(call, server.id)
+
+
+def _page(call: Call, path: str, page: Page, shown: Sequence[dict[str, Any]]) -> Reply:
+    body: dict[str, Any] = {"servers": shown}
+    if page.limit and len(shown) == page.limit:
+        body["servers_links"] = [{"rel": "next", "href": next_link(call, path, shown[-1]["id"])}]
+    return Reply(200, body)
+
+
+ROUTES = (
+    Route("POST", "/v2.1/servers", create, "os_compute_api:servers:create"),
+    Route("GET", "/v2.1/servers", index, "os_compute_api:servers:index"),
+    Route("GET", "/v2.1/servers/detail", detail, "os_compute_api:servers:detail"),
+    Route("GET", "/v2.1/servers/{server_id}", show, "os_compute_api:servers:show"),
+    Route("PUT", "/v2.1/servers/{server_id}", update, "os_compute_api:servers:update"),
+    Route("DELETE", "/v2.1/servers/{server_id}", delete, "os_compute_api:servers:delete"),
+)
+
+POLICIES = {
+    "os_compute_api:servers:create": project_member,
+    "os_compute_api:servers:index": project_reader,
+    "os_compute_api:servers:detail": project_reader,
+    "os_compute_api:servers:show": project_reader,
+    "os_compute_api:servers:update": project_member,
+    "os_compute_api:servers:delete": project_member,
+}

@@ -1,0 +1,53 @@
+"""The compute surface: every noun's routes and policies in one table."""
+
+from __future__ import annotations
+
+from floe.api.compute import (
+    extensions,
+    flavor_access,
+    flavor_extra_specs,
+    flavors,
+    keypairs,
+    limits,
+    quota_sets,
+    server_actions,
+    server_addresses,
+    server_groups,
+    server_metadata,
+    server_tags,
+    servers,
+    versions,
+)
+from floe.api.kit.faults import compute_envelope
+from floe.api.kit.policy import Rule
+from floe.api.kit.surface import Microversions, Surface
+
+_NOUNS = (
+    versions,
+    servers,
+    server_actions,
+    server_metadata,
+    server_tags,
+    server_addresses,
+    flavors,
+    flavor_extra_specs,
+    flavor_access,
+    keypairs,
+    server_groups,
+    limits,
+    quota_sets,
+    extensions,
+)
+
+POLICIES: dict[str, Rule] = {name: rule for noun in _NOUNS for name, rule in noun.POLICIES.items()}
+
+SURFACE = Surface(
+    name="compute",
+    routes=tuple(route for noun in _NOUNS for route in noun.ROUTES),
+    policies=POLICIES,
+    envelope=compute_envelope,
+    microversions=Microversions(
+        "compute", versions.LOWEST, versions.HIGHEST, legacy_header="x-openstack-nova-api-version"
+    ),
+    request_id_headers=("x-openstack-request-id", "x-compute-request-id"),
+)

@@ -1,0 +1,47 @@
+"""Version discovery: which versions of the compute API are here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import public
+from floe.api.kit.routing import Route
+from floe.core.versions import version_text
+
+LOWEST, HIGHEST = (2, 1), (2, 96)
+
+
+async def index(call: Call) -> Reply:
+    """GET /."""
+    return Reply(200, {"versions": [_version(call)]})
+
+
+async def show(call: Call) -> Reply:
+    """GET /v2.1."""
+    described = {"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/api-ref/compute/"}
+    version = _version(call)
+    version["links"].append(described)
+    version["media-types"] = [
+        {"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}
+    ]
+    return Reply(200, {"version": version})
+
+
+def _version(call: Call) -> dict[str, Any]:
+    return {
+        "id": "v2.1",
+        "status": "CURRENT",
+        "version": version_text(HIGHEST),
+        "min_version": version_text(LOWEST),
+        "updated": "2013-07-23T11:33:21Z",
+        "links": [{"rel": "self", "href": call.url("/v2.1/")}],
+    }
+
+
+ROUTES = (
+    Route("GET", "/", index, "compute:versions"),
+    Route("GET", "/v2.1", show, "compute:versions"),
+)
+
+POLICIES = {"compute:versions": public}

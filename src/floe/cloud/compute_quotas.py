@@ -1,0 +1,76 @@
+"""Compute quotas of projects: what is allowed, what is used, and changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from floe.cloud import quotas
+from floe.cloud.cloud import Cloud
+from floe.core.errors import Invalid
+from floe.core.quotas import COMPUTE, DEFAULTS
+from floe.store import quotas as rows
+from floe.store import security_groups, server_groups, servers
+from floe.store.engine import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """A project's limits, and how much of those that are counted for a project is used."""
+
+    limits: Mapping[str, int]
+    used: Mapping[str, int]
+
+
+async def usage(cloud: Cloud, project_id: str) -> Usage:
+    """Return a project's limits, those of the network API too, and its use."""
+
+    def look(conn: Connection) -> Usage:
+        limits = quotas.limits(conn, project_id)
+        return Usage(limits={name: limits[name] for name in DEFAULTS}, used=_used(conn, project_id))
+
+    return await cloud.db.read(look)
+
+
+async def defaults(cloud: Cloud) -> Mapping[str, int]:
+    """Return the limits of a project for which nothing was set."""
+    return await cloud.db.read(quotas.defaults)
+
+
+async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, force: bool) -> Usage:
+    """Set limits of a project. Raises Invalid for one below what is used, unless forced."""
+
+    def apply(conn: Connection) -> None:
+        used = _used(conn, project_id)
+        for resource, limit in limits.items():
+            if 0 <= limit < used.get(resource, 0) and not force:
+                raise Invalid(
+                    f"Quota limit {limit} for {resource} must be at least {used[resource]}, which is already used; "
+                    "set force to true to set it all the same."
+                )
+        rows.put(conn, project_id, limits)
+
+    await cloud.db.write(apply)
+    return await usage(cloud, project_id)
+
+
+async def change_defaults(cloud: Cloud, limits: Mapping[str, int]) -> Mapping[str, int]:
+    """Set limits of every project that has none of its own."""
+    await cloud.db.write(lambda conn: rows.put(conn, quotas.DEFAULT_CLASS, limits))
+    return await defaults(cloud)
+
+
+async def reset(cloud: Cloud, project_id: str) -> None:
+    """Let a project have the default compute limits again."""
+    await cloud.db.write(lambda conn: rows.delete(conn, project_id, frozenset(COMPUTE)))
+
+
+def _used(conn: Connection, project_id: str) -> dict[str, int]:
+    count, cores, memory = servers.usage(conn, project_id)
+    return {
+        "instances": count,
+        "cores": cores,
+        "ram": memory,
+        "server_groups": server_groups.count(conn, project_id),
+        "security_group": security_groups.used(conn, project_id),
+    }

@@ -1,0 +1,163 @@
+"""What a create needs from the rows: flavor, image, key, group, room in the quota; each refusal names its field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from floe.cloud import flavors, images, places, quotas, server_ports
+from floe.cloud.cloud import Cloud
+from floe.core.block_devices import boot_image, local_blanks
+from floe.core.context import Context
+from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.guests import GuestImage
+from floe.core.images import ACTIVE, Image
+from floe.core.keypairs import Keypair
+from floe.core.new_servers import NewServer, check_files, check_image_fits, check_metadata, check_user_data
+from floe.core.quotas import demand
+from floe.core.servers import ServerFlavor
+from floe.store import keypairs, server_groups
+from floe.store import servers as rows
+from floe.store.engine import Connection
+
+_HINTS = frozenset({"group", "same_host", "different_host"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A create that was found good: how many servers, and what they are all made of."""
+
+    count: int
+    flavor: ServerFlavor
+    image: Image
+    images: dict[str, Any]
+    """The action's input: image, kernel and ramdisk as GuestImages, plain."""
+    keypair: Keypair | None
+    networks: tuple[dict[str, Any], ...]
+    block_devices: tuple[dict[str, Any], ...]
+    group_id: str | None
+    config_drive: bool
+
+
+def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new: NewServer) -> Plan:
+    """Check a create against everything that is known before a host is chosen.
+
+    Raises Invalid for what cannot be, Forbidden and OverQuota for what may not be, Conflict where a network must be
+    named.
+    """
+    flavor = flavors.usable(conn, context, new.flavor_id)
+    image = _bootable(conn, context, boot_image(new.block_devices, new.image_id))
+    check_image_fits(
+        flavor,
+        image_id=image.id,
+        min_disk_gib=image.min_disk,
+        min_ram_mib=image.min_ram,
+        virtual_size=image.virtual_size or 0,
+    )
+    if flavor.root_gib == 0 and not context.is_admin:
+        raise Forbidden(
+            f"Flavor {flavor.name} has a root disk of 0 GiB, which would be as large as the image; "
+            "only administrators may use it. Choose a flavor with a disk."
+        )
+    limits = quotas.limits(conn, project_id)
+    check_metadata(new.metadata, limits)
+    check_files(new.files, limits)
+    if new.user_data is not None:
+        check_user_data(new.user_data)
+    keypair = _keypair(conn, context, new.key_name)
+    places.check(conn, cloud, zone=new.zone, host=new.host)
+    count = _room(conn, project_id, new, flavor, limits)
+    group_id = _group(conn, context, project_id, new, count, limits)
+    try:
+        networks = server_ports.plan(conn, cloud, context, new.networks, new.security_groups, count)
+    except NotFound as error:
+        raise Invalid(error.message) from error
+    return Plan(
+        count=count,
+        flavor=flavor,
+        image=image,
+        images={"image": msgspec.to_builtins(images.guest_image(image)), **_boot_files(conn, context, image)},
+        keypair=keypair,
+        networks=networks,
+        block_devices=local_blanks(new.block_devices, flavor),
+        group_id=group_id,
+        config_drive=image.properties.get("img_config_drive") == "mandatory"
+        if new.config_drive is None
+        else new.config_drive,
+    )
+
+
+def _bootable(conn: Connection, context: Context, image_id: str) -> Image:
+    try:
+        return images.bootable(conn, context, image_id)
+    except NotFound:
+        raise Invalid(f"Can not find requested image: imageRef {image_id!r} is no image you can see.") from None
+    except Conflict as error:
+        raise Invalid(error.message) from error
+
+
+def _boot_files(conn: Connection, context: Context, image: Image) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for role in ("kernel", "ramdisk"):
+        ident = image.properties.get(f"{role}_id")
+        found[role] = msgspec.to_builtins(_boot_file(conn, context, image.id, role, ident)) if ident else None
+    return found
+
+
+def _boot_file(conn: Connection, context: Context, image_id: str, role: str, ident: str) -> GuestImage:
+    try:
+        image = images.visible(conn, context, ident)
+    except NotFound:
+        raise Invalid(f"Image {image_id} boots with {role}_id {ident!r}, which is no image you can see.") from None
+    if image.status != ACTIVE:
+        raise Invalid(f"Image {image_id} boots with {role}_id {ident}, which is {image.status}, not active.")
+    return images.guest_image(image)
+
+
+def _keypair(conn: Connection, context: Context, name: str | None) -> Keypair | None:
+    if name is None:
+        return None
+    keypair = keypairs.get(conn, context.user_id, name)
+    if keypair is None:
+        raise Invalid(f"Invalid key_name provided: you have no keypair named {name!r}.")
+    return keypair
+
+
+def _room(conn: Connection, project_id: str, new: NewServer, flavor: ServerFlavor, limits: dict[str, int]) -> int:
+    """Return how many of `min_count` to `max_count` servers the quota has room for."""
+    servers, cores, memory = rows.usage(conn, project_id)
+    wanted = (("instances", 1, servers), ("cores", flavor.vcpus, cores), ("ram", flavor.memory_mib, memory))
+    count = new.max_count
+    for resource, each, used in wanted:
+        if limits[resource] >= 0 and each:
+            count = min(count, (limits[resource] - used) // each)
+    if count < new.min_count:
+        demand(limits, {resource: (each * new.min_count, used) for resource, each, used in wanted})
+    return count
+
+
+def _group(
+    conn: Connection, context: Context, project_id: str, new: NewServer, count: int, limits: dict[str, int]
+) -> str | None:
+    unknown = sorted(set(new.hints) - _HINTS)
+    if unknown:
+        raise Invalid(
+            f"Scheduler hint {unknown[0][:80]!r} is not supported; {', '.join(sorted(_HINTS))} are. "
+            "A hint that is not followed would only mislead."
+        )
+    for name in ("same_host", "different_host"):
+        for ident in new.hints.get(name, ()):
+            server = rows.get(conn, ident)
+            if server is None or not (context.is_admin or server.project_id == project_id):
+                raise Invalid(f"Scheduler hint {name} names server {ident!r}, and there is no such server.")
+    group_id = new.hints.get("group")
+    if group_id is None:
+        return None
+    group = server_groups.get(conn, group_id)
+    if group is None or not context.owns(group.project_id):
+        raise Invalid(f"Scheduler hint group names server group {group_id!r}, and there is no such group.")
+    members = server_groups.members(conn, [group_id])[group_id]
+    demand(limits, {"server_group_members": (count, len(members))})
+    return group.id

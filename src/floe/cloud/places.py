@@ -1,0 +1,25 @@
+"""Availability zones and hosts as a create may name them."""
+
+from __future__ import annotations
+
+from floe.cloud.cloud import Cloud
+from floe.core.errors import Invalid
+from floe.store import places as rows
+from floe.store.engine import Connection
+
+
+def check(conn: Connection, cloud: Cloud, *, zone: str | None, host: str | None) -> None:
+    """Raise Invalid for an availability zone or a host that does not exist, or a host that is in another zone."""
+    if zone is not None:
+        zones = rows.zones(conn) | {cloud.settings.availability_zone}
+        if zone not in zones:
+            raise Invalid(
+                f"The requested availability zone is not available: availability_zone {zone!r} is none of "
+                f"{', '.join(sorted(zones))}."
+            )
+    if host is not None:
+        place = rows.of(conn, [host], cloud.clock.now()).get(host)
+        if place is None:
+            raise Invalid(f"Compute host {host!r} could not be found.")
+        if zone is not None and zone != place.zone:
+            raise Invalid(f"Compute host {host!r} is in availability zone {place.zone!r}, not in {zone!r}.")

@@ -1,0 +1,307 @@
+"""Servers: create, find, change, delete."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from floe.cloud import guest_metadata, new_servers, server_ports
+from floe.cloud.cloud import Cloud
+from floe.cloud.new_servers import Plan
+from floe.core import hostnames
+from floe.core.actions import Action
+from floe.core.context import Context
+from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.messages import ConsoleOutput, ReadConsole
+from floe.core.new_servers import NewServer, names
+from floe.core.ports import ServerPort
+from floe.core.server_filters import ServerFilter
+from floe.core.servers import BUILDING, DELETING, SCHEDULING, Server
+from floe.store import actions, places, server_lists
+from floe.store import servers as rows
+from floe.store.engine import Connection
+
+log = logging.getLogger(__name__)
+
+SORT_KEYS = frozenset(server_lists.SORT_KEYS)
+_PASSWORD = string.ascii_letters + string.digits
+_CONSOLE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """What a create made."""
+
+    servers: tuple[Server, ...]
+    reservation_id: str
+    admin_password: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerDetail:
+    """A server with what other nouns know about it."""
+
+    server: Server
+    ports: Sequence[ServerPort] = ()
+    tags: Sequence[str] = ()
+    zone: str = ""
+    """The zone of its host, or the one asked for while it has none."""
+    host_state: str = ""
+    """UP, DOWN, MAINTENANCE or UNKNOWN; empty without a host."""
+
+
+async def create(cloud: Cloud, context: Context, new: NewServer) -> Created:
+    """Make servers that a conductor then builds: rows, tags and actions in one transaction, or nothing at all.
+
+    Raises Invalid, Forbidden, OverQuota and Conflict, each naming what was asked and what would be right.
+    """
+    project_id = context.project_id
+    if project_id is None:
+        raise Forbidden("A server belongs to a project; use a token that is scoped to one.")
+    password = new.admin_password or "".join(secrets.choice(_PASSWORD) for _ in range(12))
+    reservation_id = f"r-{cloud.new_id().replace('-', '')[:8]}"
+    now = cloud.clock.now()
+
+    def make(conn: Connection) -> tuple[list[Server], list[str]]:
+        plan = new_servers.plan(conn, cloud, context, project_id, new)
+        made, waiting = [], []
+        for index, name in enumerate(names(new.name, plan.count)):
+            server = _server(cloud, context, project_id, new, plan, name, index, reservation_id, now)
+            server = rows.add(conn, server)
+            if new.tags:
+                rows.set_tags(conn, server.id, new.tags)
+            action = _action(cloud, context, server, "create", now, _input(new, plan, password))
+            actions.add(conn, action)
+            made.append(server)
+            waiting.append(action.id)
+        return made, waiting
+
+    made, waiting = await cloud.db.write(make)
+    for action_id in waiting:
+        cloud.nudge(action_id)
+    return Created(servers=tuple(made), reservation_id=reservation_id, admin_password=password)
+
+
+def _server(
+    cloud: Cloud,
+    context: Context,
+    project_id: str,
+    new: NewServer,
+    plan: Plan,
+    name: str,
+    index: int,
+    reservation_id: str,
+    now: datetime,
+) -> Server:
+    ident = cloud.new_id()
+    hostname = new.hostname
+    if hostname is None:
+        hostname = hostnames.hostname_of(name, ident)
+    elif plan.count > 1:
+        hostname = hostnames.numbered(hostname, index + 1)
+    key = plan.keypair
+    return Server(
+        id=ident,
+        number=0,
+        project_id=project_id,
+        user_id=context.user_id,
+        name=name,
+        description=new.description,
+        hostname=hostname,
+        vm_state=BUILDING,
+        task_state=SCHEDULING,
+        requested_zone=new.zone,
+        requested_host=new.host,
+        reservation_id=reservation_id,
+        launch_index=index,
+        flavor=plan.flavor,
+        image_id=plan.image.id,
+        image_properties=plan.image.properties,
+        key_name=key.name if key else None,
+        keys=((key.name, key.type, key.public_key),) if key else (),
+        user_data=new.user_data,
+        metadata=new.metadata,
+        config_drive=plan.config_drive,
+        access_ipv4=new.access_ipv4,
+        access_ipv6=new.access_ipv6,
+        security_groups=new.security_groups or ("default",),
+        networks=plan.networks,
+        block_devices=plan.block_devices,
+        scheduler_hints=new.hints,
+        group_id=plan.group_id,
+        disk_config=new.disk_config or "MANUAL",
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _input(new: NewServer, plan: Plan, password: str) -> dict[str, Any]:
+    return {"admin_password": password, "files": [list(file) for file in new.files], **plan.images}
+
+
+def _action(
+    cloud: Cloud,
+    context: Context,
+    server: Server,
+    kind: str,
+    now: datetime,
+    given: Mapping[str, Any] | None = None,
+) -> Action:
+    return Action(
+        id=cloud.new_id(),
+        kind=kind,
+        server_id=server.id,
+        project_id=context.project_id or server.project_id,
+        user_id=context.user_id,
+        request_id=context.request_id,
+        input=given or {},
+        created_at=now,
+    )
+
+
+def visible(conn: Connection, context: Context, server_id: str, *, deleted: bool = False) -> Server:
+    """Return a server the caller may see; for others' use inside their transactions. Raises NotFound."""
+    server = rows.get(conn, server_id, deleted=deleted)
+    if server is None or not (context.is_admin or context.owns(server.project_id)):
+        raise NotFound("server", server_id, message=f"Server {server_id} could not be found.")
+    return server
+
+
+def changeable(conn: Connection, context: Context, server_id: str) -> Server:
+    """Return a server the caller may change. Raises NotFound, and Conflict for one that is locked."""
+    server = visible(conn, context, server_id)
+    if server.locked and not context.is_admin:
+        reason = f" ({server.locked_reason})" if server.locked_reason else ""
+        raise Conflict(f"Server {server_id} is locked{reason}; unlock it first.")
+    return server
+
+
+async def get(cloud: Cloud, context: Context, server_id: str) -> ServerDetail:
+    """Return one server. Raises NotFound."""
+
+    def look(conn: Connection) -> ServerDetail:
+        return detailed(conn, cloud, [visible(conn, context, server_id)])[0]
+
+    return await cloud.db.read(look)
+
+
+async def find(cloud: Cloud, context: Context, server_id: str) -> Server:
+    """Return one server's own row. Raises NotFound."""
+    return await cloud.db.read(lambda conn: visible(conn, context, server_id))
+
+
+def detailed(conn: Connection, cloud: Cloud, servers: Sequence[Server]) -> list[ServerDetail]:
+    """Add what other nouns know to servers, with one statement for each noun, however many servers there are."""
+    if not servers:
+        return []
+    idents = [server.id for server in servers]
+    of_servers = server_ports.of_servers(conn, idents)
+    tags = rows.tags(conn, idents)
+    where = places.of(conn, (server.host for server in servers if server.host), cloud.clock.now())
+    found = []
+    for server in servers:
+        place = where.get(server.host) if server.host else None
+        found.append(
+            ServerDetail(
+                server=server,
+                ports=of_servers.get(server.id, ()),
+                tags=tags.get(server.id, ()),
+                zone=place.zone if place else (server.requested_zone or ""),
+                host_state=(place.state if place else "UNKNOWN") if server.host else "",
+            )
+        )
+    return found
+
+
+async def listed(
+    cloud: Cloud,
+    context: Context,
+    wanted: ServerFilter,
+    *,
+    sort: Sequence[tuple[str, bool]] = (),
+    marker: str | None = None,
+    limit: int = 1000,
+) -> list[Server]:
+    """Return a page of servers, own rows alone. Raises Invalid for a marker that is no server the caller may see."""
+    return await cloud.db.read(lambda conn: _page(conn, context, wanted, sort, marker, limit))
+
+
+async def listed_in_detail(
+    cloud: Cloud,
+    context: Context,
+    wanted: ServerFilter,
+    *,
+    sort: Sequence[tuple[str, bool]] = (),
+    marker: str | None = None,
+    limit: int = 1000,
+) -> list[ServerDetail]:
+    """Return a page of servers with what other nouns know of them. Raises Invalid as `listed` does."""
+    return await cloud.db.read(lambda conn: detailed(conn, cloud, _page(conn, context, wanted, sort, marker, limit)))
+
+
+def _page(
+    conn: Connection,
+    context: Context,
+    wanted: ServerFilter,
+    sort: Sequence[tuple[str, bool]],
+    marker: str | None,
+    limit: int,
+) -> list[Server]:
+    if marker is not None:
+        try:
+            visible(conn, context, marker, deleted=True)
+        except NotFound:
+            raise Invalid(f"marker {marker!r} is the id of no server that you can see.") from None
+    return server_lists.listed(conn, wanted, sort=sort, marker=marker, limit=limit)
+
+
+async def update(cloud: Cloud, context: Context, server_id: str, changes: Mapping[str, Any]) -> ServerDetail:
+    """Change name, description, hostname, access addresses or disk_config. Raises NotFound, Conflict when locked."""
+    now = cloud.clock.now()
+
+    def apply(conn: Connection) -> ServerDetail:
+        changeable(conn, context, server_id)
+        rows.change(conn, server_id, updated_at=now, **changes)
+        return detailed(conn, cloud, [visible(conn, context, server_id)])[0]
+
+    found = await cloud.db.write(apply)
+    if {"name", "hostname"} & changes.keys():
+        await guest_metadata.tell(cloud, found.server, found.zone)
+    return found
+
+
+async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
+    """Delete a server, whatever is being done with it; once more while it is under way changes nothing.
+
+    Raises NotFound, and Conflict when it is locked.
+    """
+    now = cloud.clock.now()
+
+    def mark(conn: Connection) -> str | None:
+        server = changeable(conn, context, server_id)
+        if actions.cancel_open(conn, server_id, now, but="delete"):
+            return None
+        rows.change(conn, server_id, task_state=DELETING, updated_at=now)
+        action = _action(cloud, context, server, "delete", now)
+        actions.add(conn, action)
+        return action.id
+
+    action_id = await cloud.db.write(mark)
+    if action_id is not None:
+        cloud.nudge(action_id)
+
+
+async def console_output(cloud: Cloud, context: Context, server_id: str, lines: int | None) -> str:
+    """Return the end of what the guest wrote to its console. Raises Conflict while no host has it."""
+    server = await find(cloud, context, server_id)
+    if server.host is None:
+        raise Conflict(f"Server {server_id} is on no host yet, so it has no console; it is {server.vm_state}.")
+    answer = await cloud.bus.request(
+        server.host, ReadConsole(server_id=server_id, lines=lines), timeout=_CONSOLE_SECONDS
+    )
+    return answer.text if isinstance(answer, ConsoleOutput) else ""

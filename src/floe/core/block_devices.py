@@ -1,0 +1,97 @@
+"""The disks a create asks for, checked against its image and flavor.
+
+Floe has local disks only: a root disk from an image, at most one blank ephemeral disk and one of swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from floe.core.errors import Invalid
+from floe.core.servers import Server, ServerFlavor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDevice:
+    """One entry of a create's block devices. `size` is in GiB; `source` is image, blank, volume or snapshot."""
+
+    source: str
+    destination: str | None = None
+    uuid: str | None = None
+    size: int | None = None
+    boot_index: int | None = None
+    guest_format: str | None = None
+    disk_bus: str | None = None
+    device_type: str | None = None
+
+
+def boot_image(devices: Sequence[BlockDevice], image_id: str | None) -> str:
+    """Return the image to boot from. Raises Invalid where there is none, or two that differ, or what cannot be done."""
+    found = image_id
+    for index, device in enumerate(devices):
+        place = f"block_device_mapping_v2[{index}]"
+        if device.source in {"volume", "snapshot"} or device.destination == "volume":
+            raise Invalid(
+                f"{place}: source_type {device.source!r} with destination_type {device.destination!r} needs a volume, "
+                "and this cloud has no volume service; use 'image' or 'blank' with destination_type 'local'."
+            )
+        if device.disk_bus not in {None, "virtio"} or device.device_type not in {None, "disk"}:
+            raise Invalid(
+                f"{place}: only disk_bus 'virtio' and device_type 'disk' are supported "
+                f"(they are {device.disk_bus!r} and {device.device_type!r})."
+            )
+        if device.source != "image":
+            continue
+        if device.boot_index != 0 or not device.uuid or (image_id and device.uuid != image_id):
+            raise Invalid(
+                f"{place}: an image can be mapped to a local disk only as the boot disk: with boot_index 0 and the "
+                f"uuid of imageRef {image_id!r} (they are {device.boot_index!r} and {device.uuid!r})."
+            )
+        found = device.uuid
+    if not found:
+        raise Invalid("No image to boot from: name one in imageRef (this cloud has no volumes to boot from).")
+    return found
+
+
+def local_blanks(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> tuple[dict[str, Any], ...]:
+    """Return the blank disks asked for as the server's row keeps them: `{"kind": "ephemeral", "gib": 1}`,
+    `{"kind": "swap", "mib": 512}`. Raises Invalid for more than the flavor has.
+    """
+    planned: list[dict[str, Any]] = []
+    for index, device in enumerate(devices):
+        if device.source != "blank":
+            continue
+        place = f"block_device_mapping_v2[{index}]"
+        swap = device.guest_format == "swap"
+        if not swap and device.guest_format not in {None, "ext4"}:
+            raise Invalid(f"{place}: guest_format must be 'swap' or absent (it is {device.guest_format!r}).")
+        if device.boot_index not in {None, -1}:
+            raise Invalid(f"{place}: a blank disk cannot be booted from; boot_index must be -1 or absent.")
+        kind = "swap" if swap else "ephemeral"
+        if any(entry["kind"] == kind for entry in planned):
+            raise Invalid(f"{place}: one {kind} disk is the most a server can have.")
+        limit = flavor.swap_mib if swap else flavor.ephemeral_gib
+        # The wire counts swap in GiB too, though flavors count it in MiB: the API's own inconsistency.
+        asked = limit if device.size is None else device.size * (1024 if swap else 1)
+        unit = "MiB" if swap else "GiB"
+        if asked > limit:
+            raise Invalid(
+                f"{place}: a {kind} disk of {asked} {unit} is more than flavor {flavor.name} has ({limit} {unit})."
+            )
+        if asked:
+            planned.append({"kind": kind, unit.lower(): asked})
+    return tuple(planned)
+
+
+def blank_sizes(server: Server) -> tuple[int, int]:
+    """Return the server's ephemeral disk in GiB and swap in MiB: those asked for at create, else its flavor's."""
+    ephemeral, swap = server.flavor.ephemeral_gib, server.flavor.swap_mib
+    entries: Sequence[Mapping[str, Any]] = server.block_devices
+    for entry in entries:
+        if entry["kind"] == "ephemeral":
+            ephemeral = int(entry["gib"])
+        elif entry["kind"] == "swap":
+            swap = int(entry["mib"])
+    return ephemeral, swap

@@ -1,0 +1,31 @@
+"""What a guest may read about itself, made from its server's row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from floe.core.guests import GuestMetadata
+from floe.core.servers import Server
+
+
+def describe(
+    server: Server, zone: str, *, admin_password: str | None = None, files: Sequence[tuple[str, str]] = ()
+) -> GuestMetadata:
+    """Return a guest's metadata; password and files are known at create alone (the row does not keep them)."""
+    return GuestMetadata(
+        hostname=server.hostname,
+        name=server.name,
+        project_id=server.project_id,
+        availability_zone=zone,
+        launch_index=server.launch_index,
+        reservation_id=server.reservation_id,
+        metadata=dict(server.metadata),
+        keys=server.keys,
+        user_data=server.user_data,
+        admin_password=admin_password,
+        security_groups=server.security_groups,
+        flavor_name=server.flavor.name,
+        files=tuple((path, content) for path, content in files),
+        kernel_id=server.image_properties.get("kernel_id"),
+        ramdisk_id=server.image_properties.get("ramdisk_id"),
+    )

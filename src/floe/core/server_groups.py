@@ -1,0 +1,22 @@
+"""Server groups: servers that want to be together, or apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+AFFINITY, ANTI_AFFINITY = "affinity", "anti-affinity"
+SOFT_AFFINITY, SOFT_ANTI_AFFINITY = "soft-affinity", "soft-anti-affinity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerGroup:
+    """A group. `max_per_host` is for anti-affinity alone: how many of its servers one host may have."""
+
+    id: str
+    project_id: str
+    user_id: str
+    name: str
+    policy: str
+    max_per_host: int | None = None
+    created_at: datetime

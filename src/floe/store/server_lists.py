@@ -1,0 +1,185 @@
+"""Lists of servers: filtered, sorted, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from floe.core.server_filters import ServerFilter
+from floe.core.servers import Server
+from floe.store.addresses import port_addresses
+from floe.store.engine import Connection
+from floe.store.hosts import hosts
+from floe.store.ports import ports
+from floe.store.servers import from_row, server_tags, servers
+
+SORT_KEYS: Mapping[str, sa.ColumnElement[Any]] = {
+    "access_ip_v4": sa.func.coalesce(servers.c.access_ipv4, ""),
+    "access_ip_v6": sa.func.coalesce(servers.c.access_ipv6, ""),
+    "auto_disk_config": servers.c.disk_config,
+    "availability_zone": sa.func.coalesce(servers.c.requested_zone, ""),
+    "config_drive": servers.c.config_drive,
+    "created_at": servers.c.created_at,
+    "display_description": sa.func.coalesce(servers.c.description, ""),
+    "display_name": servers.c.name,
+    "host": sa.func.coalesce(servers.c.host, ""),
+    "hostname": servers.c.hostname,
+    "image_ref": sa.func.coalesce(servers.c.image_id, ""),
+    "instance_type_id": servers.c.flavor_id,
+    "key_name": sa.func.coalesce(servers.c.key_name, ""),
+    "launch_index": servers.c.launch_index,
+    "launched_at": sa.func.coalesce(sa.type_coerce(servers.c.launched_at, sa.BigInteger), 0),
+    "locked": servers.c.locked,
+    "locked_by": sa.func.coalesce(servers.c.locked_by, ""),
+    "node": sa.func.coalesce(servers.c.host, ""),
+    "power_state": servers.c.power_state,
+    "project_id": servers.c.project_id,
+    "root_device_name": servers.c.root_device,
+    "task_state": sa.func.coalesce(servers.c.task_state, ""),
+    "terminated_at": sa.func.coalesce(sa.type_coerce(servers.c.terminated_at, sa.BigInteger), 0),
+    "updated_at": sa.func.coalesce(sa.type_coerce(servers.c.updated_at, sa.BigInteger), 0),
+    "user_id": servers.c.user_id,
+    "uuid": servers.c.id,
+    "vm_state": servers.c.vm_state,
+}
+"""What a list may be sorted by, under the names the API has for it; none of them is ever NULL."""
+
+_LIKE = {"name": servers.c.name, "description": servers.c.description}
+_EQUAL: Mapping[str, sa.Column[Any]] = {
+    name: servers.c[name]
+    for name in (
+        "id",
+        "user_id",
+        "host",
+        "flavor_id",
+        "image_id",
+        "key_name",
+        "reservation_id",
+        "launch_index",
+        "config_drive",
+        "locked",
+        "power_state",
+        "vm_state",
+        "task_state",
+        "hostname",
+        "access_ipv4",
+        "access_ipv6",
+        "root_device",
+        "created_at",
+        "launched_at",
+        "terminated_at",
+    )
+}
+_CHANGED = sa.func.coalesce(
+    sa.type_coerce(servers.c.updated_at, sa.BigInteger), sa.type_coerce(servers.c.created_at, sa.BigInteger)
+)
+_DEFAULT_SORT = (("created_at", False), ("uuid", False))
+
+
+def listed(
+    conn: Connection,
+    wanted: ServerFilter,
+    *,
+    sort: Sequence[tuple[str, bool]] = (),
+    marker: str | None = None,
+    limit: int = 1000,
+) -> list[Server]:
+    """Return the servers that fit, sorted by (key, ascending), behind the one with id `marker`.
+
+    Without `sort` the youngest comes first.
+    """
+    keys = [*(sort or _DEFAULT_SORT)]
+    if all(key != "uuid" for key, _ in keys):
+        keys.append(("uuid", keys[-1][1]))
+    columns = [(SORT_KEYS[key], ascending) for key, ascending in keys]
+    statement = sa.select(servers).where(*_conditions(wanted))
+    if marker is not None:
+        statement = statement.where(_after(conn, columns, marker))
+    statement = statement.order_by(*(c.asc() if up else c.desc() for c, up in columns)).limit(limit)
+    return [from_row(row) for row in conn.execute(statement)]
+
+
+def exists(conn: Connection, server_id: str) -> bool:
+    """Say whether there is or was such a server; what a marker must be."""
+    return conn.execute(sa.select(servers.c.id).where(servers.c.id == server_id)).one_or_none() is not None
+
+
+def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.project_id is not None:
+        found.append(servers.c.project_id == wanted.project_id)
+    if wanted.deleted is not None:
+        found.append(servers.c.deleted_at.is_not(None) if wanted.deleted else servers.c.deleted_at.is_(None))
+    for name, pattern in wanted.like.items():
+        found.append(_LIKE[name].like(pattern, escape="\\"))
+    for name, value in wanted.equal.items():
+        if name == "zone":
+            found.append(_in_zone(value))
+            continue
+        column = _EQUAL[name]
+        found.append(column.in_(value) if isinstance(value, tuple) else column == value)
+    if wanted.nothing:
+        found.append(sa.false())
+    if wanted.addresses is not None:
+        found.append(servers.c.id.in_(_with_address(*wanted.addresses)))
+    if wanted.states is not None:
+        found.append(sa.or_(sa.false(), *(_state(vm, tasks) for vm, tasks in wanted.states)))
+    if wanted.changed_since is not None:
+        found.append(_CHANGED.op(">=")(_moment(wanted.changed_since)))
+    if wanted.changed_before is not None:
+        found.append(_CHANGED.op("<=")(_moment(wanted.changed_before)))
+    found += [_has_tag([tag]) for tag in wanted.tags]
+    if wanted.any_tags:
+        found.append(_has_tag(wanted.any_tags))
+    if wanted.not_tags:
+        found.append(sa.not_(sa.and_(*(_has_tag([tag]) for tag in wanted.not_tags))))
+    if wanted.not_any_tags:
+        found.append(sa.not_(_has_tag(wanted.not_any_tags)))
+    return found
+
+
+def _moment(when: datetime) -> sa.BindParameter[datetime]:
+    return sa.bindparam(None, when, servers.c.created_at.type)
+
+
+def _in_zone(zone: str) -> sa.ColumnElement[bool]:
+    """Fit servers on a host of the zone, and those on no host yet that asked for it."""
+    of_zone = sa.select(hosts.c.name).where(hosts.c.availability_zone == zone)
+    waiting = sa.and_(servers.c.host.is_(None), servers.c.requested_zone == zone)
+    return sa.or_(servers.c.host.in_(of_zone), waiting)
+
+
+def _with_address(first: int, last: int) -> sa.Select[tuple[str | None]]:
+    return (
+        sa.select(ports.c.server_id)
+        .join(port_addresses, port_addresses.c.port_id == ports.c.id)
+        .where(port_addresses.c.address.between(first, last), ports.c.server_id.is_not(None))
+    )
+
+
+def _state(vm_state: str, tasks: tuple[str | None, ...] | None) -> sa.ColumnElement[bool]:
+    condition: sa.ColumnElement[bool] = servers.c.vm_state == vm_state
+    if tasks is None:
+        return condition
+    named = [task for task in tasks if task is not None]
+    choices: list[sa.ColumnElement[bool]] = [servers.c.task_state.in_(named)] if named else []
+    if None in tasks:
+        choices.append(servers.c.task_state.is_(None))
+    return sa.and_(condition, sa.or_(sa.false(), *choices))
+
+
+def _has_tag(tags: Sequence[str]) -> sa.ColumnElement[bool]:
+    return servers.c.id.in_(sa.select(server_tags.c.server_id).where(server_tags.c.tag.in_(list(tags))))
+
+
+def _after(conn: Connection, columns: list[tuple[sa.ColumnElement[Any], bool]], marker: str) -> sa.ColumnElement[bool]:
+    values = conn.execute(sa.select(*(c for c, _ in columns)).where(servers.c.id == marker)).one()
+    choices: list[sa.ColumnElement[bool]] = []
+    same: list[sa.ColumnElement[bool]] = []
+    for (column, ascending), value in zip(columns, values, strict=True):
+        choices.append(sa.and_(*same, column > value if ascending else column < value))
+        same.append(column == value)
+    return sa.or_(*choices)

@@ -1,0 +1,123 @@
+"""Pure rules of compute: host names, keys, search patterns, block devices."""
+
+from __future__ import annotations
+
+import pytest
+
+from floe.core.block_devices import BlockDevice, boot_image, local_blanks
+from floe.core.errors import Invalid
+from floe.core.hostnames import check_hostname, hostname_of, numbered
+from floe.core.keypairs import fingerprint
+from floe.core.new_servers import names
+from floe.core.server_filters import address_range, like_pattern
+from floe.core.servers import ServerFlavor
+
+ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMtaXMtMzItYnl0ZXMtb2YtYS1wdWJsaWMta2V5"
+FLAVOR = ServerFlavor(flavor_id="1", name="f", vcpus=1, memory_mib=1, root_gib=1, ephemeral_gib=2, swap_mib=1024)
+
+
+@pytest.mark.parametrize(
+    ("name", "hostname"),
+    [
+        ("Web Server_1.example", "web-server-1-example"),
+        ("ünïcode", "ncode"),
+        ("---", "server-ID"),
+        ("a" * 80, "a" * 63),
+        ("x'; rm -rf /", "x-rm--rf"),
+    ],
+)
+def test_a_hostname_has_only_what_a_hostname_may(name: str, hostname: str) -> None:
+    assert hostname_of(name, "ID") == hostname
+
+
+def test_a_chosen_hostname_is_checked() -> None:
+    assert check_hostname("web-1", dotted=False) == "web-1"
+    assert check_hostname("web.example.org", dotted=True) == "web.example.org"
+    for text in ("web.example.org", "-a", "a-", "", "a\n", "a" * 64, "ä"):
+        with pytest.raises(Invalid):
+            check_hostname(text, dotted=False)
+    assert numbered("web.example.org", 2) == "web-2.example.org"
+
+
+def test_names_of_many_stay_within_255() -> None:
+    assert names("a", 1) == ["a"]
+    assert names("a" * 255, 11)[10] == "a" * 252 + "-11"
+
+
+def test_a_key_of_one_line_has_a_fingerprint() -> None:
+    assert fingerprint(f"ssh-ed25519 {ED25519} me@home\n").count(":") == 15
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ssh-ed25519",
+        f"ssh-rsa {ED25519}",
+        f"ssh-dss {ED25519}",
+        f"ssh-ed25519 {ED25519}\nssh-ed25519 {ED25519}",
+        f"ssh-ed25519 {ED25519} a\rb",
+        "ssh-ed25519 AAAA%",
+        f"ssh-ed25519 {ED25519[:-8]}",
+        f'command="x" ssh-ed25519 {ED25519}',
+    ],
+)
+def test_what_is_no_single_public_key_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        fingerprint(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [("web", "%web%"), ("^web$", "web"), ("^a.*b", "a%b%"), ("50%_", "%50\\%\\_%"), ("a\\.b", "%a.b%")],
+)
+def test_a_search_becomes_a_pattern(text: str, pattern: str) -> None:
+    assert like_pattern(text, "name") == pattern
+
+
+@pytest.mark.parametrize("text", ["(a+)+$", "[ab]", "a|b", "a*", "a{3}"])
+def test_a_regular_expression_that_could_run_for_ever_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="backslash"):
+        like_pattern(text, "name")
+
+
+def test_an_address_filter_means_one_address_or_a_prefix() -> None:
+    assert address_range("10.0.0.5") == (0x0A000005, 0x0A000005)
+    assert address_range("^10\\.0\\.") == (0x0A000000, 0x0A00FFFF)
+    for text in ("", "10.0.0.5.6", "x", "10.0.0.300"):
+        with pytest.raises(Invalid):
+            address_range(text)
+
+
+def test_local_disks_come_from_the_image_and_the_flavor() -> None:
+    root = BlockDevice(source="image", destination="local", uuid="i", boot_index=0)
+    blank = BlockDevice(source="blank", destination="local", size=1, boot_index=-1)
+    swap = BlockDevice(source="blank", guest_format="swap")
+    assert boot_image([root, blank], "i") == "i"
+    assert boot_image([root], None) == "i"
+    assert local_blanks([root, blank, swap], FLAVOR) == (
+        {"kind": "ephemeral", "gib": 1},
+        {"kind": "swap", "mib": 1024},
+    )
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        BlockDevice(source="volume", destination="volume", uuid="v"),
+        BlockDevice(source="image", destination="volume", uuid="i", boot_index=0),
+        BlockDevice(source="snapshot", uuid="s"),
+        BlockDevice(source="image", destination="local", uuid="other", boot_index=0),
+        BlockDevice(source="image", destination="local", uuid="i", boot_index=1),
+        BlockDevice(source="blank", disk_bus="scsi"),
+    ],
+)
+def test_a_disk_this_cloud_cannot_make_is_refused(device: BlockDevice) -> None:
+    with pytest.raises(Invalid, match=r"block_device_mapping_v2\[0\]"):
+        boot_image([device], "i")
+
+
+def test_more_blank_disk_than_the_flavor_has_is_refused() -> None:
+    for devices in ([BlockDevice(source="blank", size=3)], [BlockDevice(source="blank", size=1)] * 2):
+        with pytest.raises(Invalid):
+            local_blanks(devices, FLAVOR)
