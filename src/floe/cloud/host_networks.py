@@ -62,17 +62,17 @@ def advance(conn: Connection, host: str) -> int:
 def touch_members(conn: Connection, group_ids: Iterable[str], except_host: str | None) -> bool:
     """Members of these groups changed: have every host told that has a rule about them, but one. True if any has."""
     groups = sorted(set(group_ids))
-    return bool(groups) and rows.want_where(conn, ports.hosts_that_refer(groups), except_host) > 0
+    return bool(groups) and rows.want_where(conn, ports.HOSTS_THAT_REFER, {"ids": groups}, except_host) > 0
 
 
 def touch_network(conn: Connection, network_id: str) -> bool:
     """A network or its subnets changed: have the hosts told that have ports of it. True if any has."""
-    return rows.want_where(conn, ports.hosts_of_network(network_id), None) > 0
+    return rows.want_where(conn, ports.HOSTS_OF_NETWORK, {"ident": network_id}, None) > 0
 
 
 def touch_group(conn: Connection, group_id: str) -> bool:
     """A group's rules changed: have the hosts told that have ports in it. True if any has."""
-    return rows.want_where(conn, ports.hosts_of_group(group_id), None) > 0
+    return rows.want_where(conn, ports.HOSTS_OF_GROUP, {"ident": group_id}, None) > 0
 
 
 def touch_hosts(conn: Connection, hosts: Iterable[str]) -> None:

@@ -45,14 +45,15 @@ def plan(
         return ()
     if requested is None or requested == "auto":
         only = _only_network(conn, project_id, auto=requested == "auto")
-        entries: list[dict[str, Any]] = [] if only is None else [{"uuid": only}]
+        entries: list[dict[str, Any]] = [] if only is None else [{"uuid": only.id}]
+        known = {} if only is None else {only.id: only}
     else:
         entries = [dict(entry) for entry in requested]  # type: ignore[arg-type]
+        wanted = {entry["uuid"] for entry in entries if not entry.get("port") and entry.get("uuid")}
+        known = _networks(conn, context, wanted)
     if servers > 1 and any(entry.get("port") or entry.get("fixed_ip") for entry in entries):
         raise Invalid("Invalid input for networks: several servers cannot share a port or a fixed IP; ask for one.")
     found = _ports(conn, project_id, entries)
-    wanted = {entry["uuid"] for entry in entries if not entry.get("port") and entry.get("uuid")}
-    known = _networks(conn, context, wanted)
     below = _subnets(conn, known)
     nics = []
     for entry in entries:
@@ -129,10 +130,13 @@ def unplug(conn: Connection, server_id: str) -> dict[str, int]:
     Returns {host: generation} for that command (empty when nothing is plugged); the ports and their addresses
     stay the server's until `release`.
     """
-    groups = {group for port in rows.of_server(conn, server_id) if port.plugged for group in port.groups}
-    hosts = rows.unplug(conn, server_id)
+    plugged = [port for port in rows.of_server(conn, server_id) if port.plugged]
+    if not plugged:
+        return {}
+    rows.unplug(conn, server_id)
+    hosts = sorted({port.host for port in plugged if port.host})
     for host in hosts:
-        host_networks.touch_members(conn, groups, host)
+        host_networks.touch_members(conn, {group for port in plugged for group in port.groups}, host)
     return {host: host_networks.advance(conn, host) for host in hosts}
 
 
@@ -171,12 +175,12 @@ def _groups(conn: Connection, cloud: Cloud, project_id: str, asked: Sequence[str
     return security_groups.of_project(conn, cloud, project_id, asked)
 
 
-def _only_network(conn: Connection, project_id: str, *, auto: bool) -> str | None:
+def _only_network(conn: Connection, project_id: str, *, auto: bool) -> Network | None:
     usable = networks.usable(conn, project_id, 2)
     if len(usable) > 1:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
     if usable:
-        return usable[0].id
+        return usable[0]
     if auto:
         raise Invalid("Unable to automatically allocate a network for the project: it has none; create one first.")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -23,11 +24,22 @@ port_addresses = sa.Table(
 )
 
 
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_TOP = sa.select(sa.func.max(port_addresses.c.address)).where(
+    port_addresses.c.network_id == sa.bindparam("network_id"),
+    port_addresses.c.address.between(sa.bindparam("first"), sa.bindparam("last")),
+)
+_OF_PORTS = (
+    sa.select(port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address)
+    .where(port_addresses.c.port_id.in_(_IDS))
+    .order_by(port_addresses.c.address)
+)
+
+
 def claim(conn: Connection, network_id: str, subnet_id: str, port_id: str, address: int) -> bool:
     """Give one address to a port; False if another port has it."""
     row = {"network_id": network_id, "subnet_id": subnet_id, "port_id": port_id, "address": address}
-    statement = lists.insert(conn, port_addresses).on_conflict_do_nothing()
-    return conn.execute(statement, row).rowcount == 1
+    return conn.execute(lists.insert_new(conn.dialect.name, port_addresses), row).rowcount == 1
 
 
 def allocate(
@@ -49,11 +61,7 @@ def allocate(
 def next_free(conn: Connection, network_id: str, pools: Sequence[Pool]) -> int | None:
     """Return a free address: the one after the highest taken of a pool, else the first gap."""
     for first, last in pools:
-        top = conn.execute(
-            sa.select(sa.func.max(port_addresses.c.address)).where(
-                port_addresses.c.network_id == network_id, port_addresses.c.address.between(first, last)
-            )
-        ).scalar()
+        top = conn.execute(_TOP, {"network_id": network_id, "first": first, "last": last}).scalar()
         if top is None:
             return first
         if top < last:
@@ -81,9 +89,7 @@ def release(conn: Connection, port_id: str, subnet_id: str | None = None) -> Non
 
 def of_ports(conn: Connection, port_ids: Iterable[str]) -> list[tuple[str, str, int]]:
     """Return (port id, subnet id, address) of these ports, in order of address."""
-    columns = (port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address)
-    statement = sa.select(*columns).where(port_addresses.c.port_id.in_(list(port_ids)))
-    return [(row[0], row[1], row[2]) for row in conn.execute(statement.order_by(port_addresses.c.address))]
+    return [(row[0], row[1], row[2]) for row in conn.execute(_OF_PORTS, {"ids": list(port_ids)})]
 
 
 def in_subnet(conn: Connection, subnet_id: str) -> list[tuple[str, int]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,22 +21,27 @@ host_networks = sa.Table(
 )
 
 
+_FOLLOWS = sa.case(
+    (host_networks.c.applied == host_networks.c.wanted, host_networks.c.applied + 1), else_=host_networks.c.applied
+)
+_ADVANCE = (
+    sa.update(host_networks)
+    .where(host_networks.c.host == sa.bindparam("this"))
+    .values(wanted=host_networks.c.wanted + 1, applied=_FOLLOWS)
+    .returning(host_networks.c.wanted)
+)
+
+
 def advance(conn: Connection, host: str) -> int:
     """Count a host's generation up for a change that travels with a command, and return it.
 
     A host that was up to date stays so: the command brings it all that it lacks.
     """
-    table = host_networks
-    follows = sa.case((table.c.applied == table.c.wanted, table.c.applied + 1), else_=table.c.applied)
-    statement = (
-        lists.insert(conn, table)
-        .values(host=host, wanted=1, applied=1)
-        .on_conflict_do_update(
-            index_elements=[table.c.host], set_={"wanted": table.c.wanted + 1, "applied": follows}
-        )
-        .returning(table.c.wanted)
-    )
-    return conn.execute(statement).scalar_one()
+    found: int | None = conn.execute(_ADVANCE, {"this": host}).scalar()
+    if found is None:
+        conn.execute(lists.insert_new(conn.dialect.name, host_networks), {"host": host, "wanted": 0, "applied": 0})
+        found = conn.execute(_ADVANCE, {"this": host}).scalar_one()
+    return found
 
 
 def want(conn: Connection, hosts: Iterable[str]) -> None:
@@ -49,12 +56,23 @@ def want(conn: Connection, hosts: Iterable[str]) -> None:
         )
 
 
-def want_where(conn: Connection, hosts: sa.Select[tuple[str | None]], except_host: str | None) -> int:
-    """Do the same for the hosts that a query names, but one; return how many they were."""
-    statement = sa.update(host_networks).where(host_networks.c.host.in_(hosts))
-    if except_host is not None:
-        statement = statement.where(host_networks.c.host != except_host)
-    return conn.execute(statement.values(wanted=host_networks.c.wanted + 1)).rowcount
+def want_where(
+    conn: Connection, hosts: sa.Select[tuple[str | None]], named: Mapping[str, Any], except_host: str | None
+) -> int:
+    """Do the same for the hosts that a query names, but one; return how many they were.
+
+    `hosts` is one of the queries of `store.ports`, and `named` its parameters.
+    """
+    return conn.execute(_want(hosts), {**named, "spared": except_host or ""}).rowcount
+
+
+@functools.cache
+def _want(hosts: sa.Select[tuple[str | None]]) -> sa.Update:
+    return (
+        sa.update(host_networks)
+        .where(host_networks.c.host.in_(hosts), host_networks.c.host != sa.bindparam("spared"))
+        .values(wanted=host_networks.c.wanted + 1)
+    )
 
 
 def wanted(conn: Connection, host: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,13 @@ def page(
         window = window.limit(listing.limit)
     rows = conn.execute(window).all()
     return rows[::-1] if listing.reverse else rows
+
+
+@functools.cache
+def insert_new(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """Return the INSERT that does nothing (row count 0) where a unique constraint forbids it."""
+    made = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return made.on_conflict_do_nothing()
 
 
 def insert(conn: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

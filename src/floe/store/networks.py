@@ -37,6 +37,15 @@ _below = sa.table("subnets", sa.column("id"), sa.column("network_id"), sa.column
 FIELDS: lists.Fields = {column.name: column for column in networks.c}
 
 
+_MANY = sa.select(networks).where(networks.c.id.in_(sa.bindparam("ids", expanding=True)))
+_USABLE = (
+    sa.select(networks)
+    .where(sa.or_(networks.c.project_id == sa.bindparam("project_id"), networks.c.shared.is_(True)))
+    .order_by(networks.c.id)
+    .limit(sa.bindparam("most"))
+)
+
+
 def seen_by(project_id: str | None) -> sa.ColumnElement[bool]:
     """Return the condition of being visible to a project; None sees all."""
     if project_id is None:
@@ -57,7 +66,7 @@ def get(conn: Connection, network_id: str, project_id: str | None = None) -> Net
 
 def many(conn: Connection, network_ids: Iterable[str]) -> dict[str, Network]:
     """Return networks by id, whosever they are, without their subnets' ids."""
-    rows = conn.execute(sa.select(networks).where(networks.c.id.in_(list(network_ids))))
+    rows = conn.execute(_MANY, {"ids": list(network_ids)})
     return {row.id: _network(row, ()) for row in rows}
 
 
@@ -67,9 +76,12 @@ def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Net
 
 
 def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
-    """Return up to `limit` networks that servers of the project may be put on: its own, and shared ones."""
-    rows = conn.execute(sa.select(networks).where(seen_by(project_id)).order_by(networks.c.id).limit(limit)).all()
-    return _read(conn, rows)
+    """Return up to `limit` networks that servers of the project may be put on: its own, and shared ones.
+
+    They come without their subnets' ids.
+    """
+    rows = conn.execute(_USABLE, {"project_id": project_id, "most": limit})
+    return [_network(row, ()) for row in rows]
 
 
 def update(conn: Connection, network_id: str, changes: Mapping[str, Any], now: datetime) -> bool:

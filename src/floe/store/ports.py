@@ -61,11 +61,80 @@ FIELDS: lists.Fields = {
 }
 
 
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_SERVER: sa.BindParameter[Any] = sa.bindparam("server")
+_OF_SERVER = sa.select(ports).where(ports.c.server_id == _SERVER).order_by(ports.c.nic)
+_ON_HOST = (
+    sa.select(ports).where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged.is_(True)).order_by(ports.c.id)
+)
+_ON_HOST_THESE = _ON_HOST.where(ports.c.id.in_(_IDS))
+_ADD_GROUP = sa.insert(port_groups)
+_USED = sa.select(sa.func.count()).select_from(ports).where(ports.c.project_id == sa.bindparam("project"))
+_GROUPS_OF = (
+    sa.select(port_groups.c.port_id, port_groups.c.group_id)
+    .where(port_groups.c.port_id.in_(_IDS))
+    .order_by(port_groups.c.group_id)
+)
+_OWNED_ADDRESSES = (
+    sa.select(port_addresses.c.subnet_id, port_addresses.c.address)
+    .join(ports, ports.c.id == port_addresses.c.port_id)
+    .where(ports.c.network_id.in_(_IDS), ports.c.device_owner == sa.bindparam("owner"))
+)
+_MEMBERS = (
+    sa.select(port_groups.c.group_id, port_addresses.c.address)
+    .join(ports, ports.c.id == port_groups.c.port_id)
+    .join(port_addresses, port_addresses.c.port_id == ports.c.id)
+    .where(port_groups.c.group_id.in_(_IDS), ports.c.plugged.is_(True), ports.c.host != sa.bindparam("not_host"))
+)
+_PLUGGED_HOSTS = sa.select(ports.c.host).where(ports.c.plugged.is_(True))
+HOSTS_OF_NETWORK = _PLUGGED_HOSTS.where(ports.c.network_id == sa.bindparam("ident"))
+"""The hosts that have ports of the network `:ident`."""
+HOSTS_OF_GROUP = _PLUGGED_HOSTS.where(
+    ports.c.id.in_(sa.select(port_groups.c.port_id).where(port_groups.c.group_id == sa.bindparam("ident")))
+)
+"""The hosts that have ports in the group `:ident`."""
+HOSTS_THAT_REFER = _PLUGGED_HOSTS.where(
+    ports.c.id.in_(
+        sa.select(port_groups.c.port_id)
+        .join(security_group_rules, security_group_rules.c.group_id == port_groups.c.group_id)
+        .where(security_group_rules.c.remote_group.in_(_IDS))
+    )
+)
+"""The hosts with a port in a group that has a rule about members of one of the groups `:ids`."""
+_DELETE = sa.delete(ports).where(ports.c.id.in_(_IDS))
+_UNPLUG = (
+    sa.update(ports)
+    .where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True))
+    .values(plugged=False, status=DOWN)
+)
+_ACTIVATE = (
+    sa.update(ports)
+    .where(ports.c.server_id == _SERVER, ports.c.status == BUILD, ports.c.up.is_(True))
+    .values(status=ACTIVE, revision=ports.c.revision + 1)
+)
+_SEEN_GROUPS = (
+    sa.select(port_groups.c.port_id, security_groups.c.id, security_groups.c.name)
+    .join(security_groups, security_groups.c.id == port_groups.c.group_id)
+    .join(ports, ports.c.id == port_groups.c.port_id)
+    .where(ports.c.server_id.in_(_IDS))
+    .order_by(security_groups.c.name)
+)
+_SEEN = (
+    sa.select(
+        ports.c.server_id, ports.c.id, ports.c.network_id, networks.c.name, ports.c.mac, ports.c.status,
+        port_addresses.c.subnet_id, port_addresses.c.address,
+    )
+    .join(networks, networks.c.id == ports.c.network_id)
+    .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
+    .where(ports.c.server_id.in_(_IDS))
+    .order_by(ports.c.nic, ports.c.id, port_addresses.c.address)
+)  # fmt: skip
+
+
 def insert(conn: Connection, port: Port) -> bool:
     """Add a port without its addresses; False if the network has its MAC (or the server its NIC) already."""
     values = {c.name: getattr(port, c.name) for c in ports.c}
-    statement = lists.insert(conn, ports).on_conflict_do_nothing()
-    if conn.execute(statement, values).rowcount != 1:
+    if conn.execute(lists.insert_new(conn.dialect.name, ports), values).rowcount != 1:
         return False
     _add_groups(conn, port.id, port.groups)
     return True
@@ -129,7 +198,7 @@ def take(conn: Connection, port_id: str, values: Mapping[str, Any], now: datetim
 
 def delete(conn: Connection, port_ids: Iterable[str]) -> None:
     """Remove ports with their addresses and memberships."""
-    conn.execute(sa.delete(ports).where(ports.c.id.in_(list(port_ids))))
+    conn.execute(_DELETE, {"ids": list(port_ids)})
 
 
 def untie(conn: Connection, port_ids: Iterable[str]) -> None:
@@ -144,31 +213,26 @@ def untie(conn: Connection, port_ids: Iterable[str]) -> None:
     )  # fmt: skip
 
 
-def unplug(conn: Connection, server_id: str) -> list[str]:
-    """Note that a server's ports are to be on no host any more; return the hosts they were on."""
-    mine = sa.and_(ports.c.server_id == server_id, ports.c.plugged.is_(True))
-    hosts = [row[0] for row in conn.execute(sa.select(ports.c.host).where(mine).distinct()) if row[0]]
-    conn.execute(sa.update(ports).where(mine).values(plugged=False, status=DOWN))
-    return hosts
+def unplug(conn: Connection, server_id: str) -> None:
+    """Note that a server's ports are to be on no host any more."""
+    conn.execute(_UNPLUG, {"server": server_id})
 
 
 def activate(conn: Connection, server_id: str) -> None:
     """Note that a server's ports carry packets."""
-    waiting = sa.and_(ports.c.server_id == server_id, ports.c.status == BUILD, ports.c.up.is_(True))
-    conn.execute(sa.update(ports).where(waiting).values(status=ACTIVE, revision=ports.c.revision + 1))
+    conn.execute(_ACTIVATE, {"server": server_id})
 
 
 def of_server(conn: Connection, server_id: str) -> list[Port]:
     """Return a server's ports in the order of its NICs."""
-    return _read(conn, conn.execute(sa.select(ports).where(ports.c.server_id == server_id).order_by(ports.c.nic)).all())
+    return _read(conn, conn.execute(_OF_SERVER, {"server": server_id}).all())
 
 
 def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) -> list[Port]:
     """Return the ports a host is to have, all or those of the ids."""
-    statement = sa.select(ports).where(ports.c.host == host, ports.c.plugged.is_(True)).order_by(ports.c.id)
-    if port_ids is not None:
-        statement = statement.where(ports.c.id.in_(list(port_ids)))
-    return _read(conn, conn.execute(statement).all())
+    if port_ids is None:
+        return _read(conn, conn.execute(_ON_HOST, {"on_host": host}).all())
+    return _read(conn, conn.execute(_ON_HOST_THESE, {"on_host": host, "ids": list(port_ids)}).all())
 
 
 def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | None:
@@ -179,12 +243,8 @@ def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | N
 
 def addresses_of_owner(conn: Connection, network_ids: Iterable[str], device_owner: str) -> dict[str, str]:
     """Return the addresses of the ports of one owner in these networks, by subnet."""
-    statement = (
-        sa.select(port_addresses.c.subnet_id, port_addresses.c.address)
-        .join(ports, ports.c.id == port_addresses.c.port_id)
-        .where(ports.c.network_id.in_(list(network_ids)), ports.c.device_owner == device_owner)
-    )
-    return {subnet_id: text_of(address) for subnet_id, address in conn.execute(statement)}
+    rows = conn.execute(_OWNED_ADDRESSES, {"ids": list(network_ids), "owner": device_owner})
+    return {subnet_id: text_of(address) for subnet_id, address in rows}
 
 
 def count_in_network(conn: Connection, network_id: str, except_owner: str) -> int:
@@ -201,9 +261,7 @@ def foreign_in_network(conn: Connection, network_id: str, project_id: str) -> in
 
 def used(conn: Connection, project_id: str) -> int:
     """Count a project's ports."""
-    return conn.execute(
-        sa.select(sa.func.count()).select_from(ports).where(ports.c.project_id == project_id)
-    ).scalar_one()
+    return conn.execute(_USED, {"project": project_id}).scalar_one()
 
 
 def in_group(conn: Connection, group_id: str) -> int:
@@ -213,25 +271,6 @@ def in_group(conn: Connection, group_id: str) -> int:
     ).scalar_one()
 
 
-def hosts_of_network(network_id: str) -> sa.Select[tuple[str | None]]:
-    """Return the query for the hosts that have ports of a network."""
-    return sa.select(ports.c.host).where(ports.c.network_id == network_id, ports.c.plugged.is_(True))
-
-
-def hosts_of_group(group_id: str) -> sa.Select[tuple[str | None]]:
-    """Return the query for the hosts that have ports in a group."""
-    members = sa.select(port_groups.c.port_id).where(port_groups.c.group_id == group_id)
-    return sa.select(ports.c.host).where(ports.c.id.in_(members), ports.c.plugged.is_(True))
-
-
-def hosts_that_refer(group_ids: Iterable[str]) -> sa.Select[tuple[str | None]]:
-    """Return the query for the hosts with a port in a group that has a rule about members of one of these."""
-    rules = security_group_rules
-    referring = sa.select(rules.c.group_id).where(rules.c.remote_group.in_(list(group_ids)))
-    members = sa.select(port_groups.c.port_id).where(port_groups.c.group_id.in_(referring))
-    return sa.select(ports.c.host).where(ports.c.id.in_(members), ports.c.plugged.is_(True))
-
-
 def members(conn: Connection, group_ids: Iterable[str], except_host: str) -> dict[str, set[str]]:
     """Return the addresses of the groups' plugged ports on other hosts than one, by group.
 
@@ -239,13 +278,7 @@ def members(conn: Connection, group_ids: Iterable[str], except_host: str) -> dic
     """
     found: dict[str, set[str]] = {group_id: set() for group_id in group_ids}
     if found:
-        statement = (
-            sa.select(port_groups.c.group_id, port_addresses.c.address)
-            .join(ports, ports.c.id == port_groups.c.port_id)
-            .join(port_addresses, port_addresses.c.port_id == ports.c.id)
-            .where(port_groups.c.group_id.in_(list(found)), ports.c.plugged.is_(True), ports.c.host != except_host)
-        )
-        for group_id, address in conn.execute(statement):
+        for group_id, address in conn.execute(_MEMBERS, {"ids": list(found), "not_host": except_host}):
             found[group_id].add(text_of(address))
     return found
 
@@ -257,25 +290,9 @@ def seen_with_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, 
         return found
     wanted = list(found)
     groups: dict[str, list[tuple[str, str]]] = {}
-    for port_id, group_id, name in conn.execute(
-        sa.select(port_groups.c.port_id, security_groups.c.id, security_groups.c.name)
-        .join(security_groups, security_groups.c.id == port_groups.c.group_id)
-        .join(ports, ports.c.id == port_groups.c.port_id)
-        .where(ports.c.server_id.in_(wanted))
-        .order_by(security_groups.c.name)
-    ):
+    for port_id, group_id, name in conn.execute(_SEEN_GROUPS, {"ids": wanted}):
         groups.setdefault(port_id, []).append((group_id, name))
-    columns = (
-        ports.c.server_id, ports.c.id, ports.c.network_id, networks.c.name, ports.c.mac, ports.c.status,
-        port_addresses.c.subnet_id, port_addresses.c.address,
-    )  # fmt: skip
-    rows = conn.execute(
-        sa.select(*columns)
-        .join(networks, networks.c.id == ports.c.network_id)
-        .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
-        .where(ports.c.server_id.in_(wanted))
-        .order_by(ports.c.nic, ports.c.id, port_addresses.c.address)
-    )
+    rows = conn.execute(_SEEN, {"ids": wanted})
     given: dict[str, list[tuple[str, str]]] = {}
     seen: dict[str, tuple[Any, ...]] = {}
     for server_id, port_id, network_id, network_name, mac, status, subnet_id, address in rows:
@@ -307,7 +324,7 @@ def _seen(project_id: str | None) -> sa.ColumnElement[bool]:
 
 def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> None:
     if group_ids:
-        conn.execute(sa.insert(port_groups), [{"port_id": port_id, "group_id": group} for group in group_ids])
+        conn.execute(_ADD_GROUP, [{"port_id": port_id, "group_id": group} for group in group_ids])
 
 
 def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
@@ -318,8 +335,7 @@ def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
     for port_id, subnet_id, address in addresses.of_ports(conn, wanted):
         given.setdefault(port_id, []).append((subnet_id, text_of(address)))
     groups: dict[str, list[str]] = {}
-    statement = sa.select(port_groups.c.port_id, port_groups.c.group_id).where(port_groups.c.port_id.in_(wanted))
-    for port_id, group_id in conn.execute(statement.order_by(port_groups.c.group_id)):
+    for port_id, group_id in conn.execute(_GROUPS_OF, {"ids": wanted}):
         groups.setdefault(port_id, []).append(group_id)
     found = []
     for row in rows:

@@ -64,11 +64,22 @@ RULE_FIELDS: lists.Fields = {
 }
 
 
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_DEFAULT = sa.select(security_groups.c.id).where(
+    security_groups.c.project_id == sa.bindparam("project_id"), security_groups.c.default.is_(True)
+)
+_OWNED = sa.select(security_groups.c.id, security_groups.c.project_id).where(security_groups.c.id.in_(_IDS))
+_RULES_OF = (
+    sa.select(*_RULE_COLUMNS)
+    .where(security_group_rules.c.group_id.in_(_IDS))
+    .order_by(security_group_rules.c.created_at, security_group_rules.c.id)
+)
+
+
 def insert(conn: Connection, group: Group) -> bool:
     """Add a group with its rules; False, with nothing added, if the project has its default group already."""
     values = {c.name: getattr(group, c.name) for c in security_groups.c}
-    statement = lists.insert(conn, security_groups).on_conflict_do_nothing()
-    if conn.execute(statement, values).rowcount != 1:
+    if conn.execute(lists.insert_new(conn.dialect.name, security_groups), values).rowcount != 1:
         return False
     if group.rules:
         conn.execute(sa.insert(security_group_rules), [_rule_values(rule) for rule in group.rules])
@@ -83,10 +94,7 @@ def get(conn: Connection, group_id: str, project_id: str | None = None) -> Group
 
 def default_id(conn: Connection, project_id: str) -> str | None:
     """Return the id of a project's default group, if it has one yet."""
-    statement = sa.select(security_groups.c.id).where(
-        security_groups.c.project_id == project_id, security_groups.c.default.is_(True)
-    )
-    return conn.execute(statement).scalar()
+    return conn.execute(_DEFAULT, {"project_id": project_id}).scalar()
 
 
 def named(conn: Connection, project_id: str, names: Iterable[str]) -> list[tuple[str, str]]:
@@ -101,10 +109,8 @@ def named(conn: Connection, project_id: str, names: Iterable[str]) -> list[tuple
 
 def owned(conn: Connection, group_ids: Iterable[str], project_id: str | None) -> set[str]:
     """Return those of the ids that are groups of the project (None: anybody's)."""
-    statement = sa.select(security_groups.c.id).where(
-        security_groups.c.id.in_(list(group_ids)), _own(project_id)
-    )
-    return {row[0] for row in conn.execute(statement)}
+    rows = conn.execute(_OWNED, {"ids": list(group_ids)})
+    return {group_id for group_id, owner in rows if project_id is None or owner == project_id}
 
 
 def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Group]:
@@ -133,7 +139,7 @@ def used(conn: Connection, project_id: str) -> int:
 
 def insert_rule(conn: Connection, rule: Rule) -> bool:
     """Add a rule; False if the group has one that means the same."""
-    statement = lists.insert(conn, security_group_rules).on_conflict_do_nothing()
+    statement = lists.insert_new(conn.dialect.name, security_group_rules)
     return conn.execute(statement, _rule_values(rule)).rowcount == 1
 
 
@@ -173,10 +179,9 @@ def used_rules(conn: Connection, project_id: str) -> int:
 
 def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]]:
     """Return the rules of groups, by group, the oldest first."""
-    table, found = security_group_rules, {group_id: list[Rule]() for group_id in group_ids}
+    found = {group_id: list[Rule]() for group_id in group_ids}
     if found:
-        statement = sa.select(*_RULE_COLUMNS).where(table.c.group_id.in_(list(found)))
-        for row in conn.execute(statement.order_by(table.c.created_at, table.c.id)):
+        for row in conn.execute(_RULES_OF, {"ids": list(found)}):
             found[row.group_id].append(Rule(**row._mapping))
     return found
 

@@ -41,6 +41,13 @@ FIELDS: lists.Fields = {
 }
 
 
+_OF_NETWORKS = (
+    sa.select(subnets)
+    .where(subnets.c.network_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(subnets.c.created_at, subnets.c.id)
+)
+
+
 def insert(conn: Connection, subnet: Subnet) -> None:
     """Add a subnet."""
     conn.execute(sa.insert(subnets).values({c.name: getattr(subnet, c.name) for c in subnets.c}))
@@ -59,8 +66,7 @@ def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Sub
 
 def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
     """Return all subnets of these networks, the oldest first."""
-    statement = sa.select(subnets).where(subnets.c.network_id.in_(list(network_ids)))
-    return [_subnet(row) for row in conn.execute(statement.order_by(subnets.c.created_at, subnets.c.id))]
+    return [_subnet(row) for row in conn.execute(_OF_NETWORKS, {"ids": list(network_ids)})]
 
 
 def update(conn: Connection, subnet_id: str, changes: Mapping[str, Any], now: datetime) -> None:
