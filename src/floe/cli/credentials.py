@@ -29,9 +29,7 @@ def clouds(auth_url: str, region: str, passwords: Mapping[str, str]) -> dict[str
 
 def clouds_yaml(entries: Mapping[str, Mapping[str, Any]]) -> str:
     """Write clouds as YAML; every string is quoted as JSON, which YAML reads alike."""
-    return "clouds:\n" + "".join(
-        f"  {name}:\n" + "".join(_lines(entry, "    ")) for name, entry in entries.items()
-    )
+    return "clouds:\n" + "".join(f"  {name}:\n" + "".join(_lines(entry, "    ")) for name, entry in entries.items())
 
 
 def openrc(entry: Mapping[str, Any]) -> str:
@@ -40,7 +38,9 @@ def openrc(entry: Mapping[str, Any]) -> str:
     values = {f"OS_{key.upper()}": str(value) for key, value in auth.items()}
     values["OS_REGION_NAME"] = entry["region_name"]
     values["OS_IDENTITY_API_VERSION"] = entry["identity_api_version"]
-    unset = "unset ${!OS_*}\n"
+    # Left over from another cloud, these would contradict what is set.
+    stale = {"OS_CLOUD", "OS_TOKEN", "OS_PROJECT_ID", "OS_PROJECT_NAME", "OS_PROJECT_DOMAIN_NAME", "OS_SYSTEM_SCOPE"}
+    unset = f"unset {' '.join(sorted(stale - set(values)))}\n"
     return unset + "".join(f"export {key}={shlex.quote(value)}\n" for key, value in values.items())
 
 

@@ -15,13 +15,16 @@ import time
 from collections.abc import Coroutine
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from floe.cli.credentials import clouds, clouds_yaml
 from floe.cli.secrets import Secrets, load_or_make, write_private
 from floe.core.errors import Conflict, FloeError, Invalid
 from floe.logs import configure
 from floe.settings import Settings, load
+
+if TYPE_CHECKING:
+    from floe.cli.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +59,18 @@ def run(args: argparse.Namespace) -> int:
         lock = _lock(settings.state)
         listener = _bind(settings)
         secrets = load_or_make(settings.state)
+        sandbox = None
         if settings.sandbox:
             from floe.cli.sandbox import enter
 
-            enter(settings.state)
+            sandbox = enter(settings.state)
     except (FloeError, OSError) as error:
         print(f"floe: {error}", file=sys.stderr)
         return 2 if isinstance(error, Invalid) else 1
     import uvloop
 
     with lock, listener:
-        return uvloop.run(_serve(settings, listener, secrets))
+        return uvloop.run(_serve(settings, listener, secrets, sandbox))
 
 
 def _lock(state: Path) -> IO[str]:
@@ -103,7 +107,7 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets) -> int:
+async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets, sandbox: Sandbox | None) -> int:
     import uvicorn
 
     from floe.assembly import Node
@@ -134,7 +138,7 @@ async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets) 
         if not await _unless(stopping, node.start()):
             return 0
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        ready = asyncio.create_task(_announce(settings, secrets, url, listener))
+        ready = asyncio.create_task(_announce(settings, secrets, url, listener, sandbox))
         await serving
         ready.cancel()
     except FloeError as error:
@@ -158,25 +162,36 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> b
     return True
 
 
-async def _announce(settings: Settings, secrets: Secrets, url: str, listener: socket.socket) -> None:
+async def _announce(
+    settings: Settings, secrets: Secrets, url: str, listener: socket.socket, sandbox: Sandbox | None
+) -> None:
     """Say that the cloud is ready once it answers through its own front door."""
     entries = clouds(f"{url}/identity/v3", settings.region, secrets.passwords)
     write_private(settings.state / "clouds.yaml", clouds_yaml(entries))
-    await _answers(listener)
+    await _answers(listener, sandbox)
     log.info("ready after %.2f s of CPU", time.process_time())
     print(f"floe: ready at {url} (state in {settings.state})", flush=True)
 
 
-async def _answers(listener: socket.socket) -> None:
+async def _answers(listener: socket.socket, sandbox: Sandbox | None) -> None:
     """Wait until `/healthz` says that every part is well."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     while True:
         with contextlib.suppress(OSError):
-            reader, writer = await asyncio.open_connection(host, port)
+            client = _client(listener.family, sandbox)
+            await asyncio.get_running_loop().sock_connect(client, (host, port))
+            reader, writer = await asyncio.open_connection(sock=client)
             writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             status = await reader.readline()
             writer.close()
             if b" 200 " in status:
                 return
         await asyncio.sleep(0.05)
+
+
+def _client(family: int, sandbox: Sandbox | None) -> socket.socket:
+    """Return a socket from which the API can be reached: it listens outside of the sandbox this process is in."""
+    client = sandbox.socket_outside(family) if sandbox else socket.socket(family, socket.SOCK_STREAM)
+    client.setblocking(False)
+    return client
