@@ -5,6 +5,7 @@ All failed proofs look alike and take as long, so that nobody learns which users
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,11 +33,15 @@ from floe.store import projects as project_rows
 from floe.store import users as user_rows
 from floe.store.engine import Connection
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proof:
     user_id: str
     methods: tuple[str, ...]
+    stamp: int | None = None
+    """The user's stamp when the proof was checked: a password that changed meanwhile proves nothing."""
     credential: ApplicationCredential | None = None
     parent: Token | None = None
 
@@ -76,13 +81,13 @@ async def _prove(cloud: Cloud, way: Login) -> _Proof:
         if found.credential is not None:
             raise Forbidden("A token of an application credential cannot be exchanged; use the credential again.")
         methods = (*found.token.methods, "token")
-        return _Proof(user_id=found.user.id, methods=methods, parent=found.token)
+        return _Proof(user_id=found.user.id, methods=methods, stamp=found.token.stamp, parent=found.token)
     if isinstance(way, PasswordLogin):
         user = await cloud.db.read(lambda conn: find_user(conn, way.user))
         right = await passwords.matches(cloud, user.password_hash if user else None, way.password)
         if not right or user is None or not await _usable(cloud, user):
             raise _refusal()
-        return _Proof(user_id=user.id, methods=("password",))
+        return _Proof(user_id=user.id, methods=("password",), stamp=user.stamp)
     credential = await cloud.db.read(lambda conn: _find_credential(conn, way))
     right = await passwords.matches(cloud, credential.secret_hash if credential else None, way.secret)
     if not right or credential is None:
@@ -128,7 +133,7 @@ def _make(conn: Connection, cloud: Cloud, proofs: Sequence[_Proof], scope: Scope
             expires_at=min(ends),
             audit_ids=(own, parent.audit_ids[-1]) if parent else (own,),
             credential_id=credential.id if credential else None,
-            stamp=user.stamp,
+            stamp=min((proof.stamp for proof in proofs if proof.stamp is not None), default=user.stamp),
         )
 
     if credential is not None:
@@ -142,25 +147,26 @@ def _make(conn: Connection, cloud: Cloud, proofs: Sequence[_Proof], scope: Scope
             except Unauthenticated:
                 pass  # The default project cannot be used now; an unscoped token can still choose another.
         return tokens.bearer(conn, cloud, token(UNSCOPED, ""))
-    return tokens.bearer(conn, cloud, token(scope.kind, _scope_id(conn, scope)))
+    scope_id = _scope_id(conn, scope)
+    if scope_id is not None:
+        try:
+            return tokens.bearer(conn, cloud, token(scope.kind, scope_id))
+        except Unauthenticated as error:
+            log.info("user %s gets no token for %s %s: %s", user.id, scope.kind, scope_id, error.message)
+    raise Unauthenticated(f"The user has no role on the {scope.kind} asked for, or it is disabled, or not there.")
 
 
-def _scope_id(conn: Connection, scope: ScopeAsked) -> str:
+def _scope_id(conn: Connection, scope: ScopeAsked) -> str | None:
     if scope.kind in {SYSTEM, UNSCOPED}:
         return ""
     named = scope.target
-    found: str | None = None
     if scope.kind == DOMAIN:
-        found = find_domain(conn, named)
-    elif named.id is not None:
-        found = named.id
-    else:
-        domain_id = find_domain(conn, Named(id=named.domain_id, name=named.domain_name))
-        project = project_rows.by_name(conn, domain_id, named.name or "") if domain_id else None
-        found = project.id if project else None
-    if found is None:
-        raise Unauthenticated(f"The user has no role on a {scope.kind} of that name, if there is one.")
-    return found
+        return find_domain(conn, named)
+    if named.id is not None:
+        return named.id
+    domain_id = find_domain(conn, Named(id=named.domain_id, name=named.domain_name))
+    project = project_rows.by_name(conn, domain_id, named.name or "") if domain_id else None
+    return project.id if project else None
 
 
 def _refusal() -> Unauthenticated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -91,13 +92,19 @@ async def test_failed_logins_all_look_alike(place: Place) -> None:
     assert {(reply.status_code, reply.text) for reply in replies} == {(401, replies[0].text)}
 
 
-async def test_no_role_means_no_token_for_that_scope(place: Place) -> None:
-    for scope in (
-        {"project": {"id": place.made.admin_project_id}},
-        {"project": {"name": "nothing", "domain": {"id": "default"}}},
-        {"domain": {"id": "default"}},
-        {"system": {"all": True}},
-    ):
+async def test_no_role_means_no_token_and_does_not_tell_what_there_is(place: Place) -> None:
+    said = [
+        await place.login("demo", scope={"project": project})
+        for project in (
+            {"id": place.made.admin_project_id},
+            {"id": "0" * 32},
+            {"name": "admin", "domain": {"id": "default"}},
+            {"name": "nothing", "domain": {"id": "default"}},
+            {"name": "admin", "domain": {"name": "nowhere"}},
+        )
+    ]
+    assert {(reply.status_code, reply.text) for reply in said} == {(401, said[0].text)}
+    for scope in ({"domain": {"id": "default"}}, {"domain": {"name": "nowhere"}}, {"system": {"all": True}}):
         assert (await place.login("demo", scope=scope)).status_code == 401
 
 
@@ -238,6 +245,17 @@ async def test_a_new_password_ends_all_tokens_and_needs_the_old_one(place: Place
     assert (await place.call(token, "GET", "/auth/catalog")).status_code == 401
     assert (await place.login("demo")).status_code == 401
     assert (await place.login("demo", "next-secret")).status_code == 201
+
+
+async def test_a_login_with_the_old_password_that_is_overtaken_by_a_new_one_opens_nothing(place: Place) -> None:
+    admin = await place.token()
+    path = await _path(place, "user")
+    change = asyncio.create_task(place.call(admin, "PATCH", path, {"user": {"password": "next-secret"}}))
+    logins = [asyncio.create_task(place.login("demo")) for _ in range(6)]
+    assert (await change).status_code == 200
+    for reply in await asyncio.gather(*logins):
+        text = reply.headers.get("x-subject-token", "none")
+        assert (await place.call(text, "GET", "/auth/catalog")).status_code == 401
 
 
 async def test_a_token_seen_before_costs_no_read(place: Place) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from floe.api.identity.replies import flag, listed
 from floe.api.identity.roles import shown as shown_role
-from floe.api.kit.call import Call, Reply
+from floe.api.kit.call import Call, Handler, Reply
 from floe.api.kit.policy import Policies, admin, authenticated
-from floe.api.kit.routing import Handler, Route
+from floe.api.kit.routing import Route
 from floe.cloud import assignments
 from floe.cloud.assignments import Names
 from floe.core.assignments import DOMAIN, GROUP, PROJECT, SYSTEM, USER, WHOLE_SYSTEM, Assignment
