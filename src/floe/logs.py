@@ -17,4 +17,5 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("uvicorn.error").setLevel("WARNING")
+    for chatty in ("uvicorn.error", "alembic"):
+        logging.getLogger(chatty).setLevel("WARNING")
