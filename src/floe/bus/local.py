@@ -38,7 +38,14 @@ class LocalBus:
             raise Unavailable(f"Host {host!r} stopped before it answered {type(command).__name__}.")
         result = decode(task.result())
         if isinstance(result, Failed):
-            raise HostFailure(result.message, host=host, stage=result.stage, detail=result.detail)
+            raise HostFailure(
+                result.message,
+                host=host,
+                stage=result.stage,
+                detail=result.detail,
+                cause=result.kind,
+                steps=result.steps,
+            )
         return result  # type: ignore[return-value]  # what a handler returns is a Result by its type
 
     async def serve(self, host: str, handler: CommandHandler) -> None:

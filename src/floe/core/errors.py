@@ -21,8 +21,10 @@ The text of an error is for a user: what was wrong, with which value, and what w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
+
+from floe.core.messages import StepTime
 
 
 class FloeError(Exception):
@@ -115,15 +117,30 @@ class NoValidHost(FloeError):
 
 
 class HostFailure(FloeError):
-    """A host could not do what it was told; `stage` is the step that failed (image, disk, ports, guest)."""
+    """A host could not do what it was told.
+
+    `stage` is the step that failed (image, disk, ports, guest), `detail` is for administrators, `cause` is the kind
+    of error on the host, and `steps` says how long each step there took.
+    """
 
     kind = "host_failure"
 
-    def __init__(self, message: str, *, host: str = "", stage: str = "", detail: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        host: str = "",
+        stage: str = "",
+        detail: str = "",
+        cause: str = "",
+        steps: Sequence[StepTime] = (),
+    ) -> None:
         super().__init__(message)
         self.host = host
         self.stage = stage
         self.detail = detail
+        self.cause = cause
+        self.steps = tuple(steps)
 
 
 class Unavailable(FloeError):
