@@ -44,9 +44,9 @@ class FixedClock:
 
 def iso(moment: datetime | None) -> str | None:
     """Write a time as OpenStack does: `2030-01-01T00:00:00Z`, no fractions."""
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if moment is None else moment.isoformat()[:19] + "Z"
 
 
 def iso_micro(moment: datetime | None) -> str | None:
     """Write a time with microseconds and no zone: `2030-01-01T00:00:00.000000`."""
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return None if moment is None else moment.isoformat(timespec="microseconds")[:26]

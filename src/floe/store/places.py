@@ -21,14 +21,16 @@ class Place:
     state: str
 
 
-_OF = sa.select(
+_ALL = sa.select(
     hosts.c.name,
     hosts.c.availability_zone,
     hosts.c.enabled,
     hosts.c.connected,
     hosts.c.forced_down,
     hosts.c.last_seen,
-).where(hosts.c.name.in_(sa.bindparam("names", expanding=True)))
+)
+_OF = _ALL.where(hosts.c.name.in_(sa.bindparam("names", expanding=True)))
+_OF_ONE = _ALL.where(hosts.c.name == sa.bindparam("ident"))
 _ZONES = sa.select(hosts.c.availability_zone).distinct()
 
 
@@ -38,7 +40,11 @@ def of(conn: Connection, names: Iterable[str], now: datetime) -> dict[str, Place
     if not wanted:
         return {}
     found = {}
-    for name, zone, enabled, connected, forced_down, last_seen in conn.execute(_OF, {"names": wanted}):
+    if len(wanted) == 1:
+        rows = conn.execute(_OF_ONE, {"ident": wanted[0]})
+    else:
+        rows = conn.execute(_OF, {"names": wanted})
+    for name, zone, enabled, connected, forced_down, last_seen in rows:
         up = connected and not forced_down and now - last_seen < DOWN_AFTER
         found[name] = Place(zone=zone, state="DOWN" if not up else "UP" if enabled else "MAINTENANCE")
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +30,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def _moment(value: int | None) -> datetime | None:
+    return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+def _value(value: str | None) -> object:
+    return None if value is None else _decode(value)
+
+
 class Moment(TypeDecorator[datetime]):
     """An aware UTC datetime, kept as microseconds since 1970: exact, sortable, quick to read on any database."""
 
@@ -39,9 +51,9 @@ class Moment(TypeDecorator[datetime]):
         """Turn a datetime into microseconds."""
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """Turn microseconds into a datetime."""
-        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[int | None], datetime | None]:
+        """Turn microseconds into a datetime; handed out whole, since every row of a list goes through it."""
+        return _moment
 
 
 class Json(TypeDecorator[Any]):
@@ -54,9 +66,9 @@ class Json(TypeDecorator[Any]):
         """Turn a value into JSON."""
         return None if value is None else msgspec.json.encode(value).decode()
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> object:
-        """Turn JSON into a value."""
-        return None if value is None else msgspec.json.decode(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], object]:
+        """Turn JSON into a value; handed out whole, since every row of a list goes through it."""
+        return _value
 
 
 Ident = sa.String(64)

@@ -99,7 +99,7 @@ def listed(
     if marker is not None:
         statement = statement.where(_after(conn, columns, marker))
     statement = statement.order_by(*(c.asc() if up else c.desc() for c, up in columns)).limit(limit)
-    return [from_row(row) for row in conn.execute(statement)]
+    return [from_row(row) for row in conn.execute(statement).all()]
 
 
 def exists(conn: Connection, server_id: str) -> bool:

@@ -76,14 +76,23 @@ server_tags = sa.Table(
 )
 
 _BY_ID = sa.select(servers).where(servers.c.id == sa.bindparam("ident"))
+_TAGS = (
+    sa.select(server_tags)
+    .where(server_tags.c.server_id.in_(sa.bindparam("idents", expanding=True)))
+    .order_by(server_tags.c.tag)
+)
+_TAGS_OF_ONE = (
+    sa.select(server_tags).where(server_tags.c.server_id == sa.bindparam("ident")).order_by(server_tags.c.tag)
+)
+_USAGE = sa.select(sa.func.count(), sa.func.sum(servers.c.vcpus), sa.func.sum(servers.c.memory_mib)).where(
+    servers.c.project_id == sa.bindparam("project"), servers.c.deleted_at.is_(None)
+)
 _COLUMNS = {column.name for column in servers.c}
 
 
 def add(conn: Connection, server: Server) -> Server:
     """Insert a server and return it with its number; the `number` it came with is ignored."""
-    values = {
-        name: getattr(server, name) for name in _COLUMNS - {"number", "flavor_id", "vcpus", "memory_mib"}
-    }
+    values = {name: getattr(server, name) for name in _COLUMNS - {"number", "flavor_id", "vcpus", "memory_mib"}}
     values |= {
         "flavor_id": server.flavor.flavor_id,
         "vcpus": server.flavor.vcpus,
@@ -105,9 +114,7 @@ def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | 
 
 def change(conn: Connection, server_id: str, **values: Any) -> bool:
     """Set columns of a server that is not gone; False if it is."""
-    statement = (
-        servers.update().where(servers.c.id == server_id, servers.c.deleted_at.is_(None)).values(values)
-    )
+    statement = servers.update().where(servers.c.id == server_id, servers.c.deleted_at.is_(None)).values(values)
     return conn.execute(statement).rowcount == 1
 
 
@@ -128,21 +135,18 @@ def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:
 
 def usage(conn: Connection, project_id: str) -> tuple[int, int, int]:
     """Return what a project's servers take: how many, their vCPUs, their memory in MiB."""
-    row = conn.execute(
-        sa.select(sa.func.count(), sa.func.sum(servers.c.vcpus), sa.func.sum(servers.c.memory_mib)).where(
-            servers.c.project_id == project_id, servers.c.deleted_at.is_(None)
-        )
-    ).one()
+    row = conn.execute(_USAGE, {"project": project_id}).one()
     return int(row[0]), int(row[1] or 0), int(row[2] or 0)
 
 
 def tags(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[str]]:
     """Return the tags of servers, sorted, by server id."""
-    rows = conn.execute(
-        sa.select(server_tags)
-        .where(server_tags.c.server_id.in_(list(server_ids)))
-        .order_by(server_tags.c.tag)
-    )
+    wanted = list(server_ids)
+    # A list in a statement is written out anew each time; for one server, the hot path, that is half of the cost.
+    if len(wanted) == 1:
+        rows = conn.execute(_TAGS_OF_ONE, {"ident": wanted[0]})
+    else:
+        rows = conn.execute(_TAGS, {"idents": wanted})
     found: dict[str, list[str]] = {}
     for server_id, tag in rows:
         found.setdefault(server_id, []).append(tag)
@@ -157,20 +161,22 @@ def set_tags(conn: Connection, server_id: str, wanted: Iterable[str]) -> None:
         conn.execute(server_tags.insert(), rows)
 
 
+_NAMES = tuple(column.name for column in servers.c)
+
+
 def from_row(row: sa.Row[Any]) -> Server:
-    """Make a Server of a row of `servers`."""
-    values = row._mapping
-    kept: dict[str, Any] = {
-        str(name): value for name, value in values.items() if name not in {"flavor_id", "vcpus", "memory_mib"}
-    }
-    fault = values["fault"]
-    kept.update(
-        flavor=ServerFlavor(**values["flavor"]),
-        power_state=PowerState(values["power_state"]),
-        keys=tuple(tuple(key) for key in values["keys"]),
-        security_groups=tuple(values["security_groups"]),
-        networks=tuple(values["networks"]),
-        block_devices=tuple(values["block_devices"]),
-        fault=msgspec.convert(fault, ServerFault) if fault else None,
-    )
-    return Server(**kept)
+    """Make a Server of a whole row of `servers`; lists of thousands go through here, so it is quick rather than pretty."""
+    values = dict(zip(_NAMES, row, strict=True))
+    del values["flavor_id"], values["vcpus"], values["memory_mib"]
+    values["flavor"] = ServerFlavor(**values["flavor"])
+    values["power_state"] = _POWER_STATES[values["power_state"]]
+    values["keys"] = tuple(map(tuple, values["keys"]))
+    values["security_groups"] = tuple(values["security_groups"])
+    values["networks"] = tuple(values["networks"])
+    values["block_devices"] = tuple(values["block_devices"])
+    if values["fault"] is not None:
+        values["fault"] = msgspec.convert(values["fault"], ServerFault)
+    return Server(**values)
+
+
+_POWER_STATES = {int(state): state for state in PowerState}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from floe.api.compute.server_status import has_progress, status
@@ -18,9 +19,12 @@ ADMIN, FAULTY, PROGRESS, LIST, FULL, LINKED = "admin", "faulty", "progress", "si
 
 def host_id(server: Server) -> str:
     """Return what stands for the host in the eyes of a project: equal for its servers on one host, and only there."""
-    if server.host is None:
-        return ""
-    return hashlib.sha224((server.project_id + server.host).encode()).hexdigest()
+    return "" if server.host is None else _host_id(server.project_id, server.host)
+
+
+@lru_cache(maxsize=4096)
+def _host_id(project_id: str, host: str) -> str:
+    return hashlib.sha224((project_id + host).encode()).hexdigest()
 
 
 def addresses(detail: Detail) -> dict[str, list[dict[str, Any]]]:
