@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,13 @@ from floe.core.listing import Listing
 
 Fields = Mapping[str, sa.ColumnElement[Any]]
 """What may be filtered and sorted by; nullable text is coalesced to "" so that it compares."""
+_PART = 10000
+
+
+def in_parts(ids: Sequence[str]) -> Iterator[list[str]]:
+    """Cut a long list of ids into such as one statement may carry (SQLite takes 32,766 parameters)."""
+    for start in range(0, len(ids), _PART):
+        yield list(ids[start : start + _PART])
 
 
 def page(
@@ -54,7 +61,8 @@ def insert(conn: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Inse
 
 def _one_of(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
     if len(values) == 1:
-        return column == values[0]
+        only: sa.ColumnElement[bool] = column == values[0]
+        return only
     return column.in_(list(values))
 
 

@@ -37,6 +37,11 @@ _below = sa.table("subnets", sa.column("id"), sa.column("network_id"), sa.column
 FIELDS: lists.Fields = {column.name: column for column in networks.c}
 
 
+_SUBNET_IDS = (
+    sa.select(_below.c.network_id, _below.c.id)
+    .where(_below.c.network_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(_below.c.created_at, _below.c.id)
+)
 _MANY = sa.select(networks).where(networks.c.id.in_(sa.bindparam("ids", expanding=True)))
 _USABLE = (
     sa.select(networks)
@@ -122,13 +127,8 @@ def free_tag(conn: Connection, first: int) -> int | None:
 
 def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Network]:
     found: dict[str, list[str]] = {row.id: [] for row in rows}
-    if found:
-        pairs = conn.execute(
-            sa.select(_below.c.network_id, _below.c.id)
-            .where(_below.c.network_id.in_(list(found)))
-            .order_by(_below.c.created_at, _below.c.id)
-        )
-        for network_id, subnet_id in pairs:
+    for part in lists.in_parts(list(found)):
+        for network_id, subnet_id in conn.execute(_SUBNET_IDS, {"ids": part}):
             found[network_id].append(subnet_id)
     return [_network(row, tuple(found[row.id])) for row in rows]
 

@@ -332,11 +332,12 @@ def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
         return []
     wanted = [row.id for row in rows]
     given: dict[str, list[tuple[str, str]]] = {}
-    for port_id, subnet_id, address in addresses.of_ports(conn, wanted):
-        given.setdefault(port_id, []).append((subnet_id, text_of(address)))
     groups: dict[str, list[str]] = {}
-    for port_id, group_id in conn.execute(_GROUPS_OF, {"ids": wanted}):
-        groups.setdefault(port_id, []).append(group_id)
+    for part in lists.in_parts(wanted):
+        for port_id, subnet_id, address in addresses.of_ports(conn, part):
+            given.setdefault(port_id, []).append((subnet_id, text_of(address)))
+        for port_id, group_id in conn.execute(_GROUPS_OF, {"ids": part}):
+            groups.setdefault(port_id, []).append(group_id)
     found = []
     for row in rows:
         values = dict(row._mapping)

@@ -180,8 +180,8 @@ def used_rules(conn: Connection, project_id: str) -> int:
 def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]]:
     """Return the rules of groups, by group, the oldest first."""
     found = {group_id: list[Rule]() for group_id in group_ids}
-    if found:
-        for row in conn.execute(_RULES_OF, {"ids": list(found)}):
+    for part in lists.in_parts(list(found)):
+        for row in conn.execute(_RULES_OF, {"ids": part}):
             found[row.group_id].append(Rule(**row._mapping))
     return found
 

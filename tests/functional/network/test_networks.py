@@ -243,6 +243,9 @@ async def test_a_list_is_filtered_sorted_cut_and_paged_both_ways(client: Any) ->
     assert [n["name"] for n in (await ann.get(back)).json()["networks"]] == ["a", "b"]
     refused(await ann.get("/v2.0/networks?colour=red"), 400, "BadRequest", "colour")
     refused(await ann.get("/v2.0/networks?shared=perhaps"), 400, "BadRequest", "shared", "perhaps")
+    refused(await ann.get(f"/v2.0/networks?mtu={'9' * 30}"), 400, "BadRequest", "mtu")
+    refused(await ann.get("/v2.0/networks?limit=%C2%B2"), 400, "BadRequest", "limit")
+    assert (await ann.get("/v2.0/subnets?ip_version=%C2%B2")).json() == {"subnets": []}
     refused(await ann.get("/v2.0/networks?limit=2&marker=none"), 400, "BadRequest", "marker")
     refused(await ann.get("/v2.0/networks?sort_key=colour"), 400, "BadRequest", "sort_key")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
+from msgspec import Meta
 
 from floe.api.kit.body import Body
 from floe.api.kit.call import Call, Reply, plain_json
@@ -16,6 +17,7 @@ from floe.core.context import Context
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
 
+ProjectId = Annotated[str, Meta(max_length=64)]
 Convert = Callable[[str], Any]
 Filters = Mapping[str, tuple[str, Convert]]
 """Wire name -> (field of the core, how its text is read; ValueError for what is no such value)."""
@@ -36,9 +38,12 @@ def flag(text: str) -> bool:
 def whole(text: str) -> int:
     """Read a whole number of a query string."""
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         raise ValueError("a whole number") from None
+    if abs(number) >= 2**63:
+        raise ValueError("a number that fits 64 bits")
+    return number
 
 
 def lower(text: str) -> str:

@@ -11,6 +11,7 @@ from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.network.lists import (
     Filters,
+    ProjectId,
     chosen,
     common,
     create_reply,
@@ -37,7 +38,7 @@ _COMMON = (
     Field("port_security_enabled", bool),
     Field("router:external", bool),
 )
-CREATE = Body("network", (*_COMMON, Field("project_id", str), Field("tenant_id", str)))
+CREATE = Body("network", (*_COMMON, Field("project_id", ProjectId), Field("tenant_id", ProjectId)))
 UPDATE = Body("network", _COMMON)
 _NAMES = {
     "name": "name",

@@ -11,6 +11,7 @@ from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.network.lists import (
     Filters,
+    ProjectId,
     chosen,
     common,
     create_reply,
@@ -47,7 +48,7 @@ _COMMON = (
 )
 CREATE = Body(
     "port",
-    (*_COMMON, Field("network_id", str, required=True), Field("project_id", str), Field("tenant_id", str)),
+    (*_COMMON, Field("network_id", str, required=True), Field("project_id", ProjectId), Field("tenant_id", ProjectId)),
 )
 UPDATE = Body("port", _COMMON)
 _NAMES = {

@@ -11,6 +11,7 @@ from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.network.lists import (
     Filters,
+    ProjectId,
     chosen,
     common,
     create_reply,
@@ -34,8 +35,8 @@ CREATE = Body(
         Field("name", LooseName),
         Field("description", Description),
         Field("stateful", bool),
-        Field("project_id", str),
-        Field("tenant_id", str),
+        Field("project_id", ProjectId),
+        Field("tenant_id", ProjectId),
     ),
 )
 UPDATE = Body(
@@ -54,8 +55,8 @@ CREATE_RULE = Body(
         Field("remote_group_id", str | None),
         Field("remote_address_group_id", None),
         Field("description", Description | None),
-        Field("project_id", str),
-        Field("tenant_id", str),
+        Field("project_id", ProjectId),
+        Field("tenant_id", ProjectId),
     ),
 )
 _RULE_NAMES = {

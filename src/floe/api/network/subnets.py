@@ -11,6 +11,7 @@ from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.network.lists import (
     Filters,
+    ProjectId,
     chosen,
     common,
     create_reply,
@@ -20,7 +21,6 @@ from floe.api.network.lists import (
     listing_of,
     moment,
     renamed,
-    whole,
 )
 from floe.api.network.rules import writer
 from floe.cloud import subnets
@@ -48,8 +48,8 @@ CREATE = Body(
         Field("ipv6_ra_mode", None),
         Field("ipv6_address_mode", None),
         Field("subnetpool_id", None),
-        Field("project_id", str),
-        Field("tenant_id", str),
+        Field("project_id", ProjectId),
+        Field("tenant_id", ProjectId),
     ),
 )
 UPDATE = Body("subnet", _COMMON)
@@ -107,7 +107,7 @@ async def index(call: Call) -> Reply:
     """List subnets. All are of IP version 4."""
     listing = listing_of(call, FILTERS, besides=_VERSION)
     versions = call.many("ip_version")
-    if versions and not any(whole(text) == 4 for text in versions if text.isdigit()):
+    if versions and not any(int(text) == 4 for text in versions if text.isdecimal()):
         return list_reply(call, "subnets", [], listing)
     found = await subnets.find(call.cloud, call.context, listing)
     return list_reply(call, "subnets", [SHAPE.show(subnet) for subnet in found], listing)
