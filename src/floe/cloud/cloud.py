@@ -10,7 +10,7 @@ from floe.blobs.protocol import Blobs
 from floe.bus.protocol import Bus
 from floe.core.clock import Clock
 from floe.core.ids import IdSource
-from floe.store.engine import Database
+from floe.store.engine import Transactions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class CloudSettings:
 class Cloud:
     """Database, bus, blobs, clock and dice; nothing here is global, so two clouds live in one process in peace."""
 
-    db: Database
+    db: Transactions
     bus: Bus
     blobs: Blobs
     clock: Clock

@@ -23,7 +23,7 @@ from floe.core.clock import Clock
 from floe.core.errors import FloeError, Unavailable
 from floe.core.messages import Progress, StepTime
 from floe.store import actions as rows
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection, Transactions
 
 R = TypeVar("R")
 BEGUN, DONE, UNDONE = "begun", "done", "undone"
@@ -82,7 +82,7 @@ class Flow:
         journal: Sequence[Step],
         workflow: Workflow,
         *,
-        db: Database,
+        db: Transactions,
         clock: Clock,
         owner: str,
         lease: timedelta,

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -28,7 +28,7 @@ from floe.core.errors import Unavailable
 
 T = TypeVar("T")
 
-__all__ = ["Connection", "Database"]
+__all__ = ["Connection", "Database", "Transactions"]
 log = logging.getLogger(__name__)
 
 _PRAGMAS = (
@@ -40,6 +40,39 @@ _PRAGMAS = (
     "PRAGMA temp_store=MEMORY",
 )
 _MAX_BATCH = 64
+
+
+class Transactions(Protocol):
+    """What the cloud needs of its database.
+
+    Shipped: `Database` (one SQLite file), `simulation.database.SimulatedDatabase` (in memory, with faults).
+    """
+
+    commits: int
+    """How many commits there were."""
+
+    def open(self) -> None:
+        """Begin to serve."""
+        ...
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` in a transaction and return its result once that is durable; what it raises undoes it.
+
+        Raises Unavailable when the database did not take it.
+        """
+        ...
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` on one consistent view of the database and return its result; it must not write."""
+        ...
+
+    def read_now(self, fn: Callable[[Connection], T]) -> T:
+        """Do what `read` does, where there is no event loop."""
+        ...
+
+    def close(self) -> None:
+        """Finish the writes that wait, then let go."""
+        ...
 
 
 @dataclass(slots=True)
