@@ -98,6 +98,17 @@ def in_subnet(conn: Connection, subnet_id: str) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in conn.execute(statement.where(port_addresses.c.subnet_id == subnet_id))]
 
 
+def count_by_subnet(conn: Connection, network_ids: Sequence[str]) -> dict[str, int]:
+    """Count the addresses that ports have in the subnets of these networks, by subnet."""
+    columns = (port_addresses.c.subnet_id, sa.func.count())
+    found: dict[str, int] = {}
+    for part in lists.in_parts(network_ids):
+        statement = sa.select(*columns).where(port_addresses.c.network_id.in_(part))
+        for subnet_id, count in conn.execute(statement.group_by(port_addresses.c.subnet_id)):
+            found[subnet_id] = count
+    return found
+
+
 def _first_gap(conn: Connection, network_id: str, pool: Pool) -> int | None:
     first, last = pool
     taken = conn.execute(

@@ -29,7 +29,7 @@ def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: 
     """
     limit, text = MAX_LIMIT, call.one("limit")
     if text is not None:
-        if not text.isdigit():
+        if not text.isdecimal():
             raise Invalid(f"limit must be a whole number of 0 or more (it is {text!r}).")
         limit = min(int(text), MAX_LIMIT)
     keys, directions = call.many("sort_key"), call.many("sort_dir")

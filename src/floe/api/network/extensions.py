@@ -18,6 +18,7 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "filter-validation": ("Filter parameters validation", "Unknown filters of lists are refused."),
     "net-mtu": ("Network MTU", "The MTU of networks."),
     "net-mtu-writable": ("Network MTU (writable)", "The MTU of networks may be set."),
+    "network-ip-availability": ("Network IP Availability", "How many addresses of a network are used."),
     "pagination": ("Pagination support", "Lists come in pages, with links."),
     "port-security": ("Port Security", "Anti-spoofing and security groups may be turned off for a port."),
     "port-security-groups-filtering": ("Port filtering on security groups", "Ports may be listed by security group."),

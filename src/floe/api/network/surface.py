@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from floe.api.kit.surface import Surface
-from floe.api.network import agents, extensions, networks, ports, quotas, security_groups, subnets, versions
+from floe.api.network import (
+    agents,
+    availability,
+    extensions,
+    networks,
+    ports,
+    quotas,
+    security_groups,
+    subnets,
+    versions,
+)
 from floe.api.network.faults import network_envelope
 
 SURFACE = Surface(
@@ -17,6 +27,7 @@ SURFACE = Surface(
         *security_groups.ROUTES,
         *quotas.ROUTES,
         *agents.ROUTES,
+        *availability.ROUTES,
     ),
     policies={
         **versions.POLICIES,
@@ -27,6 +38,7 @@ SURFACE = Surface(
         **security_groups.POLICIES,
         **quotas.POLICIES,
         **agents.POLICIES,
+        **availability.POLICIES,
     },
     envelope=network_envelope,
 )

@@ -17,6 +17,7 @@ _RESOURCES = (
     ("quota", "quotas"),
     ("agent", "agents"),
     ("extension", "extensions"),
+    ("network_ip_availability", "network-ip-availabilities"),
 )
 
 
