@@ -179,7 +179,7 @@ class CreateServer:
         return Outcome(
             output=msgspec.to_builtins(Placed(host, zone, network)),
             host=host,
-            remark=f"host {host}; {considered}",
+            remark=considered,
             begins=Begin(name="spawn", host=host),
             steps=(
                 StepTime(name="select", started=started, seconds=seconds, remark=considered),

@@ -161,7 +161,7 @@ class DeleteServer:
         held = allocations.release(conn, server_id, now)
         self.fleet.dirty = True
         rows.mark_deleted(conn, server_id, now)
-        given = ", ".join(f"{item.host}: {item.resources}" for item in held)
+        given = ", ".join(f"{amount} {name}" for item in held for name, amount in item.resources.by_class().items())
         return Outcome(host=held[0].host if held else None, remark=f"given back: {given}" if given else "")
 
     def failed(self, conn: Connection, flow: Flow, failure: Failure) -> None:

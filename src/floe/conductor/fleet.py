@@ -21,7 +21,7 @@ from floe.core.resources import Resources
 from floe.scheduler.hosts import HostTable
 from floe.scheduler.weighers import Multipliers
 from floe.store import hosts as rows
-from floe.store.engine import Database
+from floe.store.engine import Transactions
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -57,7 +57,7 @@ class ConductorSettings:
 class Fleet:
     """The hosts. `table` is for the scheduler."""
 
-    def __init__(self, db: Database, bus: Bus, clock: Clock, settings: ConductorSettings) -> None:
+    def __init__(self, db: Transactions, bus: Bus, clock: Clock, settings: ConductorSettings) -> None:
         self.table = HostTable()
         self.settings = settings
         self._db, self._bus, self._clock = db, bus, clock
@@ -170,6 +170,7 @@ class Fleet:
             except Unavailable as error:
                 log.info("%s to host %s: %s; trying again", type(command).__name__, host, error.message)
                 await pause(wait)
+                self.refresh()  # an operator may have said that it is down
                 waited, wait = waited + wait, min(wait * 2, _LONGEST_WAIT)
                 continue
             if not isinstance(result, returns):

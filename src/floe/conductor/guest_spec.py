@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from floe.core.block_devices import blank_sizes
 from floe.core.guest_metadata import describe
 from floe.core.guests import GuestImage, GuestPort, GuestSpec
 from floe.core.host_network import HostNetwork
@@ -17,14 +18,15 @@ def guest_spec(server: Server, given: Mapping[str, Any], network: HostNetwork, z
     """Return the guest; `given` is the create action's input, `network` what its host is told of its ports."""
     mtus = {segment.network_id: segment.mtu for segment in network.segments}
     flavor = server.flavor
+    ephemeral_gib, swap_mib = blank_sizes(server)
     return GuestSpec(
         server_id=server.id,
         name=server.guest_name,
         vcpus=flavor.vcpus,
         memory_mib=flavor.memory_mib,
         root_gib=flavor.root_gib,
-        ephemeral_gib=flavor.ephemeral_gib,
-        swap_mib=flavor.swap_mib,
+        ephemeral_gib=ephemeral_gib,
+        swap_mib=swap_mib,
         image=msgspec.convert(given["image"], GuestImage),
         kernel=_image(given.get("kernel")),
         ramdisk=_image(given.get("ramdisk")),

@@ -15,7 +15,7 @@ from floe.core.clock import Clock
 from floe.core.errors import FloeError
 from floe.core.messages import Progress
 from floe.store import actions as rows
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection, Transactions
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Runner:
 
     def __init__(
         self,
-        db: Database,
+        db: Transactions,
         clock: Clock,
         workflows: Mapping[str, Workflow],
         settings: ConductorSettings,
@@ -153,6 +153,8 @@ class Runner:
         except (Fenced, Interrupted):
             raise
         except Exception as error:
+            if not flow.held:
+                await flow.renew()  # counts as an attempt
             if flow.action.attempts + 1 < _UNEXPECTED_TRIES:
                 raise
             log.exception("action %s (%s) fails for good", flow.action.id, workflow.kind)

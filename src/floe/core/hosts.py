@@ -76,3 +76,8 @@ class Allocation:
 def host_id(name: str) -> str:
     """Return the UUID of a host of that name."""
     return str(uuid.uuid5(_NAMESPACE, name))
+
+
+def service_id(name: str) -> str:
+    """Return the UUID of the service that the agent of a host is on the compute API."""
+    return str(uuid.uuid5(_NAMESPACE, f"service {name}"))

@@ -71,7 +71,7 @@ def select(
     if not len(found):
         raise explain(spec, table)
     weights = weigh(spec, table, found, multipliers)
-    ties = (found * 2654435761 + seed) % 4093  # equal hosts take turns, by the seed
+    ties = ((found ^ (seed & 0xFFFF)) * 40503) % 65521  # equal hosts take turns, by the seed
     best = found[np.lexsort((ties, -weights))][: alternates + 1]
     names = [table.names[int(row)] for row in best]
     return Selection(names[0], tuple(names[1:]), considered, len(found))

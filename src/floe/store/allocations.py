@@ -156,17 +156,15 @@ def hosts_of(conn: Connection, server_ids: Iterable[str]) -> dict[str, str]:
     return {row[0]: row[1] for row in rows}
 
 
-def usage(conn: Connection, project_id: str, user_id: str | None = None) -> Resources:
-    """Return what a project (or one user in it) takes of all hosts."""
+def usage(conn: Connection, project_id: str, user_id: str | None = None) -> tuple[Resources, int]:
+    """Return what the servers of a project (or of one user in it) take of all hosts, and how many they are."""
     chosen = [allocations.c.project_id == project_id]
     if user_id is not None:
         chosen.append(allocations.c.user_id == user_id)
-    row = conn.execute(
-        sa.select(
-            sa.func.sum(allocations.c.vcpus), sa.func.sum(allocations.c.memory_mib), sa.func.sum(allocations.c.disk_gib)
-        ).where(*chosen)
-    ).one()
-    return Resources(int(row[0] or 0), int(row[1] or 0), int(row[2] or 0))
+    columns = (allocations.c.vcpus, allocations.c.memory_mib, allocations.c.disk_gib)
+    count = sa.func.count(allocations.c.server_id.distinct())
+    row = conn.execute(sa.select(*(sa.func.sum(column) for column in columns), count).where(*chosen)).one()
+    return Resources(int(row[0] or 0), int(row[1] or 0), int(row[2] or 0)), int(row[3])
 
 
 def _amounts(resources: Resources) -> dict[str, int]:

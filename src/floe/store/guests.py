@@ -66,3 +66,16 @@ def _expected(row: sa.Row[*tuple[Any, ...]]) -> Expected:
         power_state=PowerState(row.power_state),
         deleted=row.deleted_at is not None,
     )
+
+
+def by_host(conn: Connection) -> dict[str, list[tuple[str, str]]]:
+    """Return the servers on each host: (id, guest's name)."""
+    rows = conn.execute(
+        sa.select(servers.c.host, servers.c.id, servers.c.number)
+        .where(servers.c.host.is_not(None), servers.c.deleted_at.is_(None))
+        .order_by(servers.c.number)
+    )
+    found: dict[str, list[tuple[str, str]]] = {}
+    for host, ident, number in rows:
+        found.setdefault(host, []).append((ident, f"instance-{number:08x}"))
+    return found

@@ -45,6 +45,7 @@ hosts = sa.Table(
 
 _BY_NAME = sa.select(hosts).where(hosts.c.name == sa.bindparam("ident"))
 _ALL = sa.select(hosts).order_by(hosts.c.number)
+_COUNT = sa.select(sa.func.count()).select_from(hosts)
 _CHANGED = sa.select(hosts).where(hosts.c.updated_at >= sa.bindparam("since")).order_by(hosts.c.number)
 
 
@@ -89,6 +90,11 @@ def every(conn: Connection, since: datetime | None = None) -> list[Host]:
     """Return all hosts, oldest first, or those whose row changed at or after a moment."""
     rows = conn.execute(_ALL) if since is None else conn.execute(_CHANGED, {"since": since})
     return [_host(row) for row in rows]
+
+
+def count(conn: Connection) -> int:
+    """Return how many hosts there are."""
+    return int(conn.scalar(_COUNT) or 0)
 
 
 def change(conn: Connection, name: str, now: datetime, **values: Any) -> bool:

@@ -167,7 +167,7 @@ def _memory_used(host: Host) -> int:
 
 def _cpu(host: Host) -> dict[str, Any]:
     info: dict[str, Any] = dict(host.cpu_info)
-    info["features"] = [name for name in info.get("features", "").split(",") if name]
+    info["features"] = info.get("features", "").split()
     return info
 
 

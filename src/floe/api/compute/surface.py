@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from floe.api.compute import (
+    availability_zones,
     extensions,
     flavor_access,
     flavor_extra_specs,
     flavors,
+    hypervisors,
+    instance_actions,
     keypairs,
     limits,
     quota_sets,
@@ -16,6 +19,7 @@ from floe.api.compute import (
     server_metadata,
     server_tags,
     servers,
+    services,
     versions,
 )
 from floe.api.kit.faults import compute_envelope
@@ -37,6 +41,10 @@ _NOUNS = (
     limits,
     quota_sets,
     extensions,
+    availability_zones,
+    hypervisors,
+    services,
+    instance_actions,
 )
 
 POLICIES: dict[str, Rule] = {name: rule for noun in _NOUNS for name, rule in noun.POLICIES.items()}

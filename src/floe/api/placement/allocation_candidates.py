@@ -1,0 +1,120 @@
+"""/allocation_candidates: which hosts could take a request, and how much each has.
+
+Every host is a tree of one provider, so all groups of a request have to fit the same one; with
+`group_policy=isolate`, two groups never do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import admin
+from floe.api.kit.routing import Route
+from floe.api.placement.query import grouped, in_aggregates, known_only, resources, traits, uuid
+from floe.cloud import providers as cloud
+from floe.cloud.providers import ProviderQuery
+from floe.core.errors import Invalid
+from floe.core.hosts import Host
+
+_PLAIN = (("limit", (1, 16)), ("group_policy", (1, 25)), ("root_required", (1, 35)), ("same_subtree", (1, 36)))
+_GROUPED = (("resources", (1, 10)), ("required", (1, 17)), ("member_of", (1, 21)), ("in_tree", (1, 31)))
+
+
+async def index(call: Call) -> Reply:
+    """GET."""
+    groups = grouped(call)
+    _check(call, groups)
+    query, fits = _query(call, groups)
+    limit = _limit(call)
+    with_resources = [suffix for suffix, group in groups.items() if "resources" in group]
+    isolated = call.one("group_policy") == "isolate" and sum(1 for suffix in with_resources if suffix) > 1
+    found = await cloud.find(call.cloud, query, limit) if fits and not isolated else []
+    requests = [_request(call, host, query, with_resources) for host in found]
+    return Reply(
+        200,
+        {
+            "allocation_requests": requests,
+            "provider_summaries": {host.id: _summary(call, host, query) for host in found},
+        },
+    )
+
+
+def _check(call: Call, groups: dict[str, dict[str, list[str]]]) -> None:
+    known = {name for name, since in (*_PLAIN, *_GROUPED) if call.version >= since}
+    suffixed = {name + suffix for name, _ in _GROUPED if name in known for suffix in groups}
+    known_only(call, frozenset(known | suffixed))
+    if not any("resources" in group for group in groups.values()):
+        raise Invalid("At least one request group requires resources: add resources=CLASS:AMOUNT to the query.")
+    policy = call.one("group_policy")
+    if policy not in {None, "none", "isolate"}:
+        raise Invalid(f"Invalid query string parameters: group_policy must be none or isolate (it is {policy!r}).")
+    suffixes = [suffix for suffix, group in groups.items() if suffix and "resources" in group]
+    if len(suffixes) > 1 and policy is None:
+        raise Invalid(
+            'The "group_policy" parameter is required when specifying more than one "resources{N}" parameter.'
+        )
+
+
+def _query(call: Call, groups: dict[str, dict[str, list[str]]]) -> tuple[ProviderQuery, bool]:
+    """Return what one provider has to have to take all groups, and whether it may at all."""
+    wanted: dict[str, int] = {}
+    needed = traits(call, call.many("root_required"))
+    fits, trees = True, set()
+    for suffix, group in groups.items():
+        for text in group.get("resources", ())[-1:]:
+            for name, amount in resources(text, "resources" + suffix).items():
+                wanted[name] = wanted.get(name, 0) + amount
+        more = traits(call, group.get("required", []))
+        needed = replace(
+            needed,
+            required=needed.required | more.required,
+            forbidden=needed.forbidden | more.forbidden,
+            required_any=(*needed.required_any, *more.required_any),
+        )
+        fits = fits and in_aggregates(call, group.get("member_of", []))
+        trees |= {uuid(value, "in_tree" + suffix) for value in group.get("in_tree", ())}
+    if len(trees) > 1:
+        fits = False
+    return replace(needed, resources=wanted, ids=frozenset(trees) if trees else None), fits
+
+
+def _limit(call: Call) -> int | None:
+    text = call.one("limit")
+    if text is None:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise Invalid(f"Invalid query string parameters: limit must be a number of 1 or more (it is {text[:40]!r}).")
+    return int(text)
+
+
+def _request(call: Call, host: Host, query: ProviderQuery, suffixes: list[str]) -> dict[str, Any]:
+    amounts = dict(query.resources)
+    if call.version < (1, 12):
+        return {"allocations": [{"resource_provider": {"uuid": host.id}, "resources": amounts}]}
+    request: dict[str, Any] = {"allocations": {host.id: {"resources": amounts}}}
+    if call.version >= (1, 34):
+        request["mappings"] = {suffix: [host.id] for suffix in suffixes}
+    return request
+
+
+def _summary(call: Call, host: Host, query: ProviderQuery) -> dict[str, Any]:
+    taken = host.used.by_class()
+    summary: dict[str, Any] = {
+        "resources": {
+            each.resource_class: {"capacity": each.capacity, "used": taken.get(each.resource_class, 0)}
+            for each in host.inventories
+            if call.version >= (1, 27) or each.resource_class in query.resources
+        }
+    }
+    if call.version >= (1, 17):
+        summary["traits"] = list(host.traits)
+    if call.version >= (1, 29):
+        summary |= {"parent_provider_uuid": None, "root_provider_uuid": host.id}
+    return summary
+
+
+_RULE = "placement:allocation_candidates:list"
+ROUTES = (Route("GET", "/allocation_candidates", index, _RULE, since=(1, 10)),)
+POLICIES = {_RULE: admin}

@@ -1,0 +1,101 @@
+"""How Placement's query strings ask for resources, traits, trees and aggregates."""
+
+from __future__ import annotations
+
+import re
+
+from floe.api.kit.call import Call
+from floe.cloud.providers import ProviderQuery
+from floe.core.errors import Invalid
+from floe.core.ids import is_uuid
+
+_RESOURCE = re.compile(r"([A-Z0-9_]+):(\d{1,18})")
+_TRAIT = re.compile(r"[A-Z0-9_]{1,255}")
+_GROUPED = re.compile(r"(resources|required|member_of|in_tree)([a-zA-Z0-9_-]{1,64}|)")
+
+
+def known_only(call: Call, names: frozenset[str]) -> None:
+    """Raise Invalid for a query parameter that this call does not know at this version."""
+    for name, _ in call.query:
+        if name not in names:
+            raise Invalid(f"Invalid query string parameters: Additional properties are not allowed ({name!r}).")
+
+
+def resources(text: str, name: str = "resources") -> dict[str, int]:
+    """Read `VCPU:2,MEMORY_MB:1024`. Raises Invalid."""
+    found: dict[str, int] = {}
+    for part in text.split(","):
+        match = _RESOURCE.fullmatch(part.strip())
+        if match is None or int(match[2]) < 1 or match[1] in found:
+            raise Invalid(
+                f"Badly formed {name} parameter: expected a comma separated list of CLASS:AMOUNT, each class once and "
+                f"amounts of 1 or more; got {text[:80]!r}."
+            )
+        found[match[1]] = int(match[2])
+    return found
+
+
+def traits(call: Call, values: list[str]) -> ProviderQuery:
+    """Read `required` parameters: traits, `!TRAIT` from 1.22 on, `in:A,B` and repeats from 1.39 on. Raises Invalid."""
+    if len(values) > 1 and call.version < (1, 39):
+        values = values[-1:]
+    required: set[str] = set()
+    forbidden: set[str] = set()
+    choices: list[frozenset[str]] = []
+    for value in values:
+        if value.startswith("in:") and call.version >= (1, 39):
+            choices.append(frozenset(_trait(part, value) for part in value[3:].split(",")))
+            continue
+        for part in value.split(","):
+            if part.startswith("!") and call.version >= (1, 22):
+                forbidden.add(_trait(part[1:], value))
+            else:
+                required.add(_trait(part, value))
+    both = required & forbidden
+    if both:
+        raise Invalid(f"Conflicting required and forbidden traits found: {', '.join(sorted(both))}.")
+    return ProviderQuery(required=frozenset(required), forbidden=frozenset(forbidden), required_any=tuple(choices))
+
+
+def in_aggregates(call: Call, values: list[str]) -> bool:
+    """Say whether providers that are in no aggregate fit `member_of`; no host is in one here. Raises Invalid."""
+    fits = True
+    for value in values:
+        negative = value.startswith("!") and call.version >= (1, 32)
+        for ident in value.removeprefix("!" if negative else "").removeprefix("in:").split(","):
+            if not is_uuid(ident):
+                raise Invalid(
+                    f"Invalid query string parameters: Expected 'member_of' to hold uuids; got {value[:80]!r}."
+                )
+        fits = fits and negative
+    return fits
+
+
+def uuid(text: str, name: str) -> str:
+    """Return a UUID. Raises Invalid."""
+    if not is_uuid(text):
+        raise Invalid(f"Invalid query string parameters: {name} must be a uuid (it is {text[:80]!r}).")
+    return text.lower()
+
+
+def grouped(call: Call) -> dict[str, dict[str, list[str]]]:
+    """Return the parameters of each request group by its suffix: `resources1` from 1.25 on, any suffix from 1.33."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for name, value in call.query:
+        match = _GROUPED.fullmatch(name)
+        if match is None:
+            continue
+        suffix = match[2]
+        if suffix and (call.version < (1, 25) or (call.version < (1, 33) and not suffix.isdigit())):
+            raise Invalid(f"Invalid query string parameters: {name!r} is not known at this version.")
+        groups.setdefault(suffix, {}).setdefault(match[1], []).append(value)
+    return groups
+
+
+def _trait(text: str, value: str) -> str:
+    text = text.strip()
+    if not _TRAIT.fullmatch(text):
+        raise Invalid(
+            f"Invalid query string parameters: Expected 'required' to hold names of traits; got {value[:80]!r}."
+        )
+    return text

@@ -1,0 +1,20 @@
+"""The placement surface: the read side of Placement; what is taken is written by the conductor alone."""
+
+from __future__ import annotations
+
+from floe.api.kit.faults import placement_envelope
+from floe.api.kit.policy import Rule
+from floe.api.kit.surface import Microversions, Surface
+from floe.api.placement import allocation_candidates, allocations, resource_providers, traits, versions
+
+_NOUNS = (versions, resource_providers, allocations, allocation_candidates, traits)
+
+POLICIES: dict[str, Rule] = {name: rule for noun in _NOUNS for name, rule in noun.POLICIES.items()}
+
+SURFACE = Surface(
+    name="placement",
+    routes=tuple(route for noun in _NOUNS for route in noun.ROUTES),
+    policies=POLICIES,
+    envelope=placement_envelope,
+    microversions=Microversions("placement", versions.LOWEST, versions.HIGHEST),
+)

@@ -1,0 +1,122 @@
+"""What was done with a server: its actions, and the steps of each, which are the journal that recovery runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from floe.cloud import servers
+from floe.cloud.cloud import Cloud
+from floe.core.actions import FAILED, Action, Step
+from floe.core.context import Context
+from floe.core.errors import Invalid, NotFound
+from floe.core.servers import Server
+from floe.store import actions as rows
+from floe.store.engine import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionDetail:
+    """An action of a server, with its steps in the order in which they began."""
+
+    action: Action
+    server: Server
+    steps: Sequence[Step] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceStep:
+    """One line of a trace. `finished_at` is None while it runs; `parent` is the step that it is a part of."""
+
+    action: str
+    name: str
+    started_at: datetime
+    finished_at: datetime | None
+    state: str
+    parent: str | None = None
+    host: str | None = None
+    remark: str = ""
+
+
+async def listed(
+    cloud: Cloud,
+    context: Context,
+    server_id: str,
+    *,
+    deleted: bool = True,
+    since: datetime | None = None,
+    before: datetime | None = None,
+    limit: int | None = None,
+    marker: str | None = None,
+) -> tuple[list[ActionDetail], bool]:
+    """Return a server's actions, the latest first, after the one of request `marker`; and whether there are more.
+
+    `since` and `before` bound when they were last changed. Raises NotFound, Invalid for an unknown marker.
+    """
+
+    def read(conn: Connection) -> tuple[list[ActionDetail], bool]:
+        server = servers.visible(conn, context, server_id, deleted=deleted)
+        found = rows.of_server(conn, server.id)
+        if marker is not None:
+            at = next((index for index, item in enumerate(found) if item.request_id == marker), None)
+            if at is None:
+                raise Invalid(f"Invalid input for query parameter marker: no action of request {marker!r} was found.")
+            found = found[at + 1 :]
+        found = [item for item in found if _between(item, since, before)]
+        more = limit is not None and len(found) > limit
+        return [ActionDetail(action=item, server=server) for item in found[:limit]], more
+
+    return await cloud.db.read(read)
+
+
+async def get(cloud: Cloud, context: Context, server_id: str, request_id: str, *, deleted: bool = True) -> ActionDetail:
+    """Return the action that a request began, with its steps. Raises NotFound."""
+
+    def read(conn: Connection) -> ActionDetail:
+        server = servers.visible(conn, context, server_id, deleted=deleted)
+        for action in rows.of_server(conn, server.id):
+            if action.request_id == request_id:
+                steps = sorted(rows.journal(conn, action.id), key=lambda step: (step.started_at, step.seq))
+                return ActionDetail(action=action, server=server, steps=steps)
+        text = f"Action for request_id {request_id} on instance {server_id} not found."
+        raise NotFound("action", request_id, message=text)
+
+    return await cloud.db.read(read)
+
+
+def trace(conn: Connection, server_id: str) -> list[TraceStep]:
+    """Return all that was done with a server, from the first request on."""
+    found = []
+    for action in reversed(rows.of_server(conn, server_id)):
+        steps = sorted(rows.journal(conn, action.id), key=lambda step: (step.started_at, step.seq))
+        picked_up = steps[0].started_at if steps else action.finished_at
+        found.append(
+            TraceStep(
+                action=action.kind,
+                name="request",
+                started_at=action.created_at,
+                finished_at=picked_up,
+                state="failed" if action.state == FAILED else "done",
+                remark=action.message or "",
+            )
+        )
+        found.extend(
+            TraceStep(
+                action=action.kind,
+                name=step.name,
+                started_at=step.started_at,
+                finished_at=step.finished_at,
+                state=step.state,
+                parent=step.parent,
+                host=step.host,
+                remark=step.remark,
+            )
+            for step in steps
+        )
+    return found
+
+
+def _between(action: Action, since: datetime | None, before: datetime | None) -> bool:
+    changed = action.updated_at or action.created_at
+    return (since is None or changed >= since) and (before is None or changed <= before)

@@ -1,0 +1,144 @@
+"""Hosts as resource providers: inventories, usages, allocations, and which could take a request.
+
+The table of hosts is kept in the process's caches and brought up to date by the rows that changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from floe.cloud.cloud import Cloud
+from floe.core.errors import NotFound
+from floe.core.hosts import CLASSES, Allocation, Host, host_id
+from floe.core.resources import Resources
+from floe.scheduler.filters import capacity, traits
+from floe.scheduler.hosts import HostTable
+from floe.scheduler.spec import RequestSpec
+from floe.store import allocations as allocation_rows
+from floe.store import hosts as rows
+from floe.store.engine import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderQuery:
+    """Which providers are wanted. `required_any` holds sets of traits of each of which one is needed."""
+
+    resources: Mapping[str, int] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    required_any: tuple[frozenset[str], ...] = ()
+    name: str | None = None
+    ids: frozenset[str] | None = None
+    """Only these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What consumers take in all, and how many they are."""
+
+    resources: Resources
+    consumers: int
+
+
+@dataclass(slots=True)
+class _Providers:
+    """All hosts, as they were at `read_at`."""
+
+    table: HostTable = field(default_factory=HostTable)
+    by_name: dict[str, Host] = field(default_factory=dict)
+    by_id: dict[str, Host] = field(default_factory=dict)
+    read_at: datetime | None = None
+
+
+async def find(cloud: Cloud, query: ProviderQuery, limit: int | None = None) -> list[Host]:
+    """Return the hosts that fit, the oldest first."""
+    known = await cloud.db.read(lambda conn: _current(cloud, conn))
+    table = known.table
+    mask = np.arange(len(table), dtype=np.intp)
+    if query.name is not None:
+        mask = table.rows((query.name,))
+    elif query.ids is not None:
+        mask = table.rows(known.by_id[ident].name for ident in sorted(query.ids) if ident in known.by_id)
+    own = {name: amount for name, amount in query.resources.items() if name in CLASSES}
+    if len(own) < len(query.resources):
+        return []
+    spec = RequestSpec(
+        resources=Resources(own.get("VCPU", 0), own.get("MEMORY_MB", 0), own.get("DISK_GB", 0)),
+        required=query.required,
+        forbidden=query.forbidden,
+    )
+    if own:
+        mask = mask[capacity.keep(spec, table, mask)]
+    mask = mask[traits.keep(spec, table, mask)]
+    for choice in query.required_any:
+        fits = np.zeros(len(mask), np.bool_)
+        for trait in choice:
+            fits |= traits.keep(RequestSpec(resources=Resources(), required=frozenset({trait})), table, mask)
+        mask = mask[fits]
+    found = [known.by_name[table.names[int(row)]] for row in mask[:limit]]
+    return found if query.ids is None else sorted(found, key=lambda host: host.number)
+
+
+async def get(cloud: Cloud, ident: str) -> Host:
+    """Return the host that is the provider of that UUID. Raises NotFound."""
+    known = await cloud.db.read(lambda conn: _current(cloud, conn))
+    host = known.by_id.get(ident.lower())
+    if host is None:
+        text = f"No resource provider with uuid {ident} found : No resource provider with uuid {ident} found"
+        raise NotFound("resource provider", ident, message=text)
+    return host
+
+
+async def allocations_of_host(cloud: Cloud, host: str) -> list[Allocation]:
+    """Return what is taken of a host, by server."""
+    return await cloud.db.read(lambda conn: allocation_rows.of_host(conn, host))
+
+
+async def allocations_of_consumer(cloud: Cloud, server_id: str) -> list[tuple[Allocation, Host]]:
+    """Return what a server takes, with the hosts."""
+
+    def read(conn: Connection) -> list[tuple[Allocation, Host]]:
+        found = []
+        for item in allocation_rows.of_server(conn, server_id):
+            host = rows.get(conn, item.host)
+            if host is not None:
+                found.append((item, host))
+        return found
+
+    return await cloud.db.read(read)
+
+
+async def usage(cloud: Cloud, project_id: str, user_id: str | None) -> Usage:
+    """Return what the servers of a project take."""
+
+    def read(conn: Connection) -> Usage:
+        total, consumers = allocation_rows.usage(conn, project_id, user_id)
+        return Usage(resources=total, consumers=consumers)
+
+    return await cloud.db.read(read)
+
+
+async def known_traits(cloud: Cloud) -> list[str]:
+    """Return every trait that a host has."""
+    known = await cloud.db.read(lambda conn: _current(cloud, conn))
+    return sorted({trait for host in known.by_name.values() for trait in host.traits})
+
+
+def provider_id(host: str) -> str:
+    """Return the UUID of the provider that a host is."""
+    return host_id(host)
+
+
+def _current(cloud: Cloud, conn: Connection) -> _Providers:
+    known = cloud.caches.get("providers")
+    if not isinstance(known, _Providers) or rows.count(conn) < len(known.by_name):
+        known = cloud.caches["providers"] = _Providers()
+    for host in rows.every(conn, known.read_at):
+        known.table.put(host)
+        known.by_name[host.name] = known.by_id[host.id] = host
+        known.read_at = max(known.read_at or host.updated_at, host.updated_at)
+    return known

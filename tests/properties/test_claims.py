@@ -1,0 +1,164 @@
+"""Claims and releases in any order: never more taken than there is, never a sum that drifts, never a policy broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from floe.core.hosts import Allocation, Host
+from floe.core.resources import Inventory, Resources
+from floe.core.server_groups import ServerGroup
+from floe.store import allocations, hosts
+from floe.store.engine import Connection, Database
+from floe.store.schema import create_all
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+NAMES = ("h1", "h2", "h3")
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    made = Database(tmp_path / "floe.db")
+    made.open()
+    yield made
+    made.close()
+
+
+def a_host(name: str) -> Host:
+    return Host(
+        name=name,
+        inventories=(
+            Inventory(resource_class="VCPU", total=4, allocation_ratio=2.0),
+            Inventory(resource_class="MEMORY_MB", total=1000, reserved=100),
+            Inventory(resource_class="DISK_GB", total=20),
+        ),
+        created_at=NOW,
+        updated_at=NOW,
+        started_at=NOW,
+        last_seen=NOW,
+    )
+
+
+GROUPS = {
+    policy: ServerGroup(id=policy, project_id="p", user_id="u", name=policy, policy=policy, created_at=NOW)
+    for policy in ("affinity", "anti-affinity")
+}
+_STEP = st.tuples(
+    st.sampled_from(["claim", "release", "claim together"]),
+    st.integers(0, 9),
+    st.sampled_from(NAMES),
+    st.builds(Resources, st.integers(0, 4), st.integers(0, 500), st.integers(0, 10)),
+    st.sampled_from([None, "affinity", "anti-affinity"]),
+)
+
+
+def _check(conn: Connection, groups: dict[str, str | None]) -> None:
+    placed: dict[str, list[str]] = {}
+    for name in NAMES:
+        host = hosts.get(conn, name)
+        assert host is not None
+        total = Resources()
+        for item in allocations.of_host(conn, name):
+            total = total + item.resources
+            group = groups[item.server_id]
+            if group:
+                placed.setdefault(group, []).append(name)
+        assert host.used == total
+        assert total.vcpus <= 8
+        assert total.memory_mib <= 900
+        assert total.disk_gib <= 20
+    assert len(set(placed.get("affinity", []))) <= 1
+    assert len(set(placed.get("anti-affinity", []))) == len(placed.get("anti-affinity", []))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_STEP, max_size=25))
+def test_no_order_of_claims_breaks_a_limit(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str, Resources, str | None]]
+) -> None:
+    import asyncio
+
+    async def play() -> None:
+        db = Database(tmp_path_factory.mktemp("claims") / "floe.db")
+        db.open()
+        groups: dict[str, str | None] = {}
+        try:
+            await db.write(create_all)
+            await db.write(lambda conn: [hosts.put(conn, a_host(name)) for name in NAMES])
+            waiting = []
+            for kind, number, host, amount, policy in steps:
+                server = f"s{number}"
+                groups.setdefault(server, policy)
+
+                def claim(
+                    conn: Connection, server: str = server, host: str = host, amount: Resources = amount
+                ) -> None:
+                    allocations.release(conn, server, NOW)
+                    wanted = Allocation(
+                        server_id=server,
+                        host=host,
+                        project_id="p",
+                        user_id="u",
+                        resources=amount,
+                        group_id=groups[server],
+                        created_at=NOW,
+                    )
+                    allocations.claim(conn, wanted, group=GROUPS.get(groups[server] or ""))
+
+                def release(conn: Connection, server: str = server) -> None:
+                    allocations.release(conn, server, NOW)
+
+                waiting.append(db.write(release if kind == "release" else claim))
+                if kind != "claim together":
+                    for result in await asyncio.gather(*waiting, return_exceptions=True):
+                        assert result is None or isinstance(result, allocations.NotClaimed)
+                    waiting = []
+                    db.read_now(lambda conn: _check(conn, groups))
+            await asyncio.gather(*waiting, return_exceptions=True)
+            db.read_now(lambda conn: _check(conn, groups))
+        finally:
+            db.close()
+
+    asyncio.run(play())
+
+
+async def test_the_last_slot_goes_to_one_of_those_who_race_for_it(db: Database) -> None:
+    import asyncio
+
+    await db.write(create_all)
+    await db.write(lambda conn: hosts.put(conn, a_host("h1")))
+
+    def claim(number: int) -> Allocation:
+        return Allocation(
+            server_id=f"s{number}",
+            host="h1",
+            project_id="p",
+            user_id="u",
+            resources=Resources(8, 1, 1),
+            created_at=NOW,
+        )
+
+    results = await asyncio.gather(
+        *(db.write(lambda conn, number=number: allocations.claim(conn, claim(number))) for number in range(20)),  # type: ignore[misc]
+        return_exceptions=True,
+    )
+    assert results.count(None) == 1
+    assert sum(isinstance(result, allocations.NotClaimed) for result in results) == 19
+
+
+async def test_a_disabled_host_gives_nothing_unless_it_was_asked_for(db: Database) -> None:
+    await db.write(create_all)
+    await db.write(lambda conn: hosts.put(conn, a_host("h1")))
+    await db.write(lambda conn: hosts.change(conn, "h1", NOW, enabled=False))
+    wanted = Allocation(
+        server_id="s", host="h1", project_id="p", user_id="u", resources=Resources(1, 1, 1), created_at=NOW
+    )
+    with pytest.raises(allocations.NotClaimed):
+        await db.write(lambda conn: allocations.claim(conn, wanted))
+    await db.write(lambda conn: allocations.claim(conn, wanted, forced=True))
+    assert db.read_now(lambda conn: [item.host for item in allocations.of_server(conn, "s")]) == ["h1"]

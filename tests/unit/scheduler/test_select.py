@@ -1,0 +1,245 @@
+"""Which host is chosen, and what is said when none will do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floe.core.errors import NoValidHost
+from floe.core.hosts import Host
+from floe.core.resources import Inventory, Resources
+from floe.core.server_groups import ServerGroup
+from floe.core.servers import Server, ServerFlavor
+from floe.scheduler.hosts import HostTable
+from floe.scheduler.select import CHUNK, fitting, select
+from floe.scheduler.spec import RequestSpec, spec_of
+from floe.scheduler.weighers import Multipliers
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def host(name: str, *, vcpus: int = 8, memory: int = 4096, disk: int = 100, **values: object) -> Host:
+    made = Host(
+        name=name,
+        hypervisor_type="QEMU",
+        inventories=(
+            Inventory(resource_class="VCPU", total=vcpus, max_unit=vcpus),
+            Inventory(resource_class="MEMORY_MB", total=memory),
+            Inventory(resource_class="DISK_GB", total=disk),
+        ),
+        cpu_info={"arch": "x86_64"},
+        created_at=NOW,
+        updated_at=NOW,
+        started_at=NOW,
+        last_seen=NOW,
+    )
+    return replace(made, **values)  # type: ignore[arg-type]
+
+
+def group(policy: str, max_per_host: int | None = None) -> ServerGroup:
+    return ServerGroup(
+        id="g", project_id="p", user_id="u", name="g", policy=policy, max_per_host=max_per_host, created_at=NOW
+    )
+
+
+SMALL = RequestSpec(resources=Resources(1, 1024, 1))
+
+
+def reason(spec: RequestSpec, table: HostTable) -> NoValidHost:
+    with pytest.raises(NoValidHost) as found:
+        select(spec, table, 0)
+    return found.value
+
+
+def test_the_same_seed_chooses_the_same_host() -> None:
+    table = HostTable(host(f"h{number}") for number in range(50))
+    assert select(SMALL, table, 7) == select(SMALL, table, 7)
+    assert len({select(SMALL, table, seed).host for seed in range(50)}) > 10
+
+
+def test_the_emptiest_host_is_chosen_and_packing_chooses_the_fullest() -> None:
+    table = HostTable([host("full", used=Resources(4, 3000, 50)), host("empty")])
+    assert select(SMALL, table, 0).host == "empty"
+    packing = Multipliers(cpu=-1.0, memory=-1.0, disk=-1.0)
+    chosen = select(SMALL, table, 0, multipliers=packing)
+    assert (chosen.host, chosen.alternates) == ("full", ("empty",))
+
+
+def test_a_host_on_which_builds_failed_is_chosen_last() -> None:
+    table = HostTable([host("a", used=Resources(1, 100, 0)), host("b")])
+    table.note_failure("b", failed=True)
+    assert select(SMALL, table, 0).host == "a"
+    table.note_failure("b", failed=False)
+    assert select(SMALL, table, 0).host == "b"
+
+
+def test_the_refusal_names_counts_for_users_and_hosts_for_administrators() -> None:
+    table = HostTable(
+        [
+            host("a", memory=512),
+            host("b", memory=300),
+            host("c", enabled=False, disabled_reason="new disks"),
+        ]
+    )
+    error = reason(RequestSpec(resources=Resources(1, 2048, 1)), table)
+    assert error.message == (
+        "No valid host: 3 hosts considered; 1 is disabled; "
+        "2 lack memory (2048 MiB asked, at most 512 MiB free)."
+    )
+    assert error.reasons == {
+        "a": "memory: 2048 MiB asked, 512 MiB free of 512 MiB",
+        "b": "memory: 2048 MiB asked, 300 MiB free of 300 MiB",
+        "c": "it is disabled: new disks",
+    }
+    assert not any(name in error.message for name in ("new disks", " a ", " b "))
+
+
+def test_a_server_larger_than_one_host_may_give_says_so() -> None:
+    two = Inventory(resource_class="VCPU", total=2, allocation_ratio=4.0, max_unit=2)
+    table = HostTable([host("a", inventories=(two,))])
+    error = reason(RequestSpec(resources=Resources(4, 0, 0)), table)
+    assert error.reasons == {"a": "vCPUs: 4 asked, one server may take 2 at most"}
+
+
+def test_no_hosts_and_no_such_host_are_told_apart() -> None:
+    assert "no hosts" in reason(SMALL, HostTable()).message
+    assert "no host 'x'" in reason(replace(SMALL, host="x"), HostTable([host("a")])).message
+
+
+def test_a_host_asked_for_by_name_may_be_disabled_but_must_be_up() -> None:
+    table = HostTable([host("a", enabled=False), host("b")])
+    assert select(replace(SMALL, host="a"), table, 0).host == "a"
+    table.set_up("a", False)
+    assert reason(replace(SMALL, host="a"), table).reasons["a"] == "it is down"
+
+
+@pytest.mark.parametrize(
+    ("spec", "chosen"),
+    [
+        (replace(SMALL, zone="west"), ["b"]),
+        (replace(SMALL, required=frozenset({"FAST"})), ["a"]),
+        (replace(SMALL, forbidden=frozenset({"FAST"})), ["b"]),
+        (replace(SMALL, required=frozenset({"UNHEARD_OF"})), []),
+        (replace(SMALL, forbidden=frozenset({"UNHEARD_OF"})), ["a", "b"]),
+        (replace(SMALL, architecture="aarch64"), ["b"]),
+        (replace(SMALL, hypervisor_type="kvm"), ["a", "b"]),
+        (replace(SMALL, hypervisor_type="xen"), []),
+        (replace(SMALL, same_hosts=frozenset({"a"})), ["a"]),
+        (replace(SMALL, same_hosts=frozenset()), []),
+        (replace(SMALL, different_hosts=frozenset({"a"})), ["b"]),
+        (replace(SMALL, group=group("affinity"), group_hosts={"a": 1}), ["a"]),
+        (replace(SMALL, group=group("affinity")), ["a", "b"]),
+        (replace(SMALL, group=group("anti-affinity"), group_hosts={"a": 1}), ["b"]),
+        (replace(SMALL, group=group("anti-affinity", 2), group_hosts={"a": 1}), ["a", "b"]),
+        (replace(SMALL, excluded={"a": "it broke"}), ["b"]),
+        (replace(SMALL, extra_classes={"CUSTOM_GPU": 1}), []),
+    ],
+)
+def test_each_filter_keeps_what_fits(spec: RequestSpec, chosen: list[str]) -> None:
+    table = HostTable(
+        [
+            host("a", traits=("FAST",), availability_zone="east"),
+            host("b", traits=("SLOW",), availability_zone="west", cpu_info={"arch": "aarch64"}),
+        ]
+    )
+    assert fitting(spec, table) == chosen
+    if not chosen:
+        assert set(reason(spec, table).reasons) == {"a", "b"}
+
+
+@pytest.mark.parametrize(("policy", "chosen"), [("soft-affinity", "a"), ("soft-anti-affinity", "b")])
+def test_a_soft_policy_prefers_and_does_not_forbid(policy: str, chosen: str) -> None:
+    table = HostTable([host("a"), host("b")])
+    spec = replace(SMALL, group=group(policy), group_hosts={"a": 1})
+    selection = select(spec, table, 0)
+    assert selection.host == chosen
+    assert len(selection.alternates) == 1
+
+
+def test_a_large_table_is_not_looked_at_whole_and_yet_nothing_is_missed() -> None:
+    count = CHUNK * 5
+    table = HostTable(host(f"h{number}", memory=512 if number else 4096) for number in range(count))
+    assert select(SMALL, table, 3 * CHUNK).host == "h0"
+    spacious = HostTable(host(f"h{number}") for number in range(count))
+    assert select(SMALL, spacious, 3 * CHUNK).considered == CHUNK
+
+
+def test_a_removed_host_is_gone_and_the_others_keep_what_they_have() -> None:
+    table = HostTable([host("a"), host("b", memory=100), host("c", traits=("X",))])
+    table.remove("a")
+    assert fitting(replace(SMALL, required=frozenset({"X"})), table) == ["c"]
+    assert sorted(table.names) == ["b", "c"]
+    assert "memory" in reason(replace(SMALL, excluded={"c": "-"}), table).reasons["b"]
+
+
+def test_more_traits_than_a_word_has_bits_are_told_apart() -> None:
+    names = [f"T{number}" for number in range(150)]
+    table = HostTable(host(f"h{number}", traits=(name,)) for number, name in enumerate(names))
+    assert fitting(replace(SMALL, required=frozenset({"T149"})), table) == ["h149"]
+
+
+def test_a_spec_is_read_from_flavor_image_and_hints() -> None:
+    server = Server(
+        id="s",
+        number=1,
+        project_id="p",
+        user_id="u",
+        name="n",
+        hostname="n",
+        vm_state="building",
+        reservation_id="r",
+        flavor=ServerFlavor(
+            flavor_id="1",
+            name="f",
+            vcpus=2,
+            memory_mib=64,
+            root_gib=3,
+            ephemeral_gib=4,
+            swap_mib=1025,
+            extra_specs={"trait:A": "required", "trait:B": "forbidden", "resources:VCPU": "9", "resources:FPGA": "1"},
+        ),
+        image_properties={"hw_architecture": "amd64", "img_hv_type": "KVM", "trait:C": "required"},
+        scheduler_hints={"same_host": "x", "different_host": ["y", "z"]},
+        created_at=NOW,
+    )
+    spec = spec_of(server, hint_hosts={"x": "h1", "y": "h2"})
+    assert spec.resources == Resources(2, 64, 9)
+    assert (spec.required, spec.forbidden) == (frozenset({"A", "C"}), frozenset({"B"}))
+    assert (spec.architecture, spec.hypervisor_type) == ("x86_64", "kvm")
+    assert (spec.same_hosts, spec.different_hosts) == (frozenset({"h1"}), frozenset({"h2"}))
+    assert spec.extra_classes == {"FPGA": 1}
+
+
+_HOSTS = st.lists(
+    st.tuples(st.integers(1, 8), st.integers(0, 8), st.booleans(), st.booleans(), st.sampled_from(["n", "m"])),
+    max_size=12,
+)
+
+
+@given(_HOSTS, st.integers(1, 8), st.sampled_from([None, "n", "m"]), st.integers(0, 2**32 - 1))
+def test_what_is_chosen_fits_and_what_is_not_has_a_reason(
+    rows: list[tuple[int, int, bool, bool, str]], asked: int, zone: str | None, seed: int
+) -> None:
+    table = HostTable()
+    good = set()
+    for number, (vcpus, used, enabled, up, where) in enumerate(rows):
+        item = host(
+            f"h{number}", vcpus=vcpus, used=Resources(used, 0, 0), enabled=enabled, availability_zone=where
+        )
+        table.put(item, up=up)
+        if used + asked <= vcpus and enabled and up and zone in {None, where}:
+            good.add(item.name)
+    spec = RequestSpec(resources=Resources(asked, 0, 0), zone=zone)
+    try:
+        selection = select(spec, table, seed)
+    except NoValidHost as error:
+        assert not good
+        assert set(error.reasons) == set(table.names)
+        assert all(error.reasons.values())
+    else:
+        assert {selection.host, *selection.alternates} <= good
+        assert len(selection.alternates) == min(3, len(good) - 1)

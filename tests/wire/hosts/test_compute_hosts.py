@@ -1,0 +1,209 @@
+"""Hypervisors, services, zones and instance actions as Nova's clients see them, at the versions that changed them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from floe.core.hosts import host_id, service_id
+
+SERVER = "11111111-1111-4111-8111-111111111111"
+ALPHA, BETA = host_id("alpha"), host_id("beta")
+V = "/compute/v2.1"
+
+BRIEF = {"hypervisor_hostname": "alpha", "state": "up", "status": "enabled"}
+OLD_DETAIL = {
+    **BRIEF,
+    "hypervisor_type": "QEMU",
+    "hypervisor_version": 9000000,
+    "host_ip": "192.0.2.1",
+    "vcpus": 8,
+    "vcpus_used": 2,
+    "memory_mb": 4096,
+    "memory_mb_used": 1536,
+    "free_ram_mb": 2560,
+    "local_gb": 100,
+    "local_gb_used": 10,
+    "free_disk_gb": 90,
+    "disk_available_least": None,
+    "running_vms": 1,
+    "current_workload": 0,
+    "cpu_info": {"arch": "x86_64", "model": "qemu64", "vendor": "AMD", "features": ["avx", "sse"]},
+}
+
+
+async def test_hypervisors_have_numbers_before_2_53_and_uuids_from_then_on(call: Any) -> None:
+    old = (await call(f"{V}/os-hypervisors", "2.52")).json()["hypervisors"]
+    assert old[0] == {"id": 1, **BRIEF}
+    new = (await call(f"{V}/os-hypervisors", "2.53")).json()["hypervisors"]
+    assert new[0] == {"id": ALPHA, **BRIEF}
+
+
+async def test_a_hypervisor_shows_amounts_until_2_87(call: Any) -> None:
+    old = (await call(f"{V}/os-hypervisors/1", "2.28")).json()["hypervisor"]
+    assert old == {"id": 1, **OLD_DETAIL, "service": {"host": "alpha", "id": 1, "disabled_reason": None}}
+    text = (await call(f"{V}/os-hypervisors/1", "2.27")).json()["hypervisor"]["cpu_info"]
+    assert text == '{"arch":"x86_64","model":"qemu64","vendor":"AMD","features":["avx","sse"]}'
+    service = {"host": "alpha", "id": service_id("alpha"), "disabled_reason": None}
+    middle = (await call(f"{V}/os-hypervisors/{ALPHA}", "2.87")).json()["hypervisor"]
+    assert middle == {"id": ALPHA, **OLD_DETAIL, "service": service}
+    new = (await call(f"{V}/os-hypervisors/{ALPHA}", "2.88")).json()["hypervisor"]
+    assert new == {
+        "id": ALPHA,
+        **BRIEF,
+        "hypervisor_type": "QEMU",
+        "hypervisor_version": 9000000,
+        "host_ip": "192.0.2.1",
+        "service": service,
+        "uptime": None,
+    }
+
+
+async def test_servers_of_hypervisors_are_shown_on_request(call: Any) -> None:
+    new = (await call(f"{V}/os-hypervisors?with_servers=true", "2.75")).json()["hypervisors"]
+    assert [each["servers"] for each in new] == [[{"uuid": SERVER, "name": "instance-00000001"}], []]
+    old = (await call(f"{V}/os-hypervisors?with_servers=true", "2.53")).json()["hypervisors"]
+    assert "servers" not in old[1]
+    by_name = (await call(f"{V}/os-hypervisors/alp/servers", "2.52")).json()["hypervisors"]
+    assert by_name[0]["servers"][0]["uuid"] == SERVER
+    assert (await call(f"{V}/os-hypervisors/alp/servers", "2.53")).status_code == 404
+
+
+async def test_hypervisors_come_in_pages_and_by_pattern(call: Any) -> None:
+    page = (await call(f"{V}/os-hypervisors?limit=1", "2.53")).json()
+    assert [each["id"] for each in page["hypervisors"]] == [ALPHA]
+    assert page["hypervisors_links"][0]["href"].endswith(f"/v2.1/os-hypervisors?limit=1&marker={ALPHA}")
+    rest = (await call(f"{V}/os-hypervisors?limit=1&marker={ALPHA}", "2.53")).json()
+    assert [each["id"] for each in rest["hypervisors"]] == [BETA]
+    found = (await call(f"{V}/os-hypervisors?hypervisor_hostname_pattern=bet", "2.53")).json()["hypervisors"]
+    assert [each["id"] for each in found] == [BETA]
+    assert (await call(f"{V}/os-hypervisors?hypervisor_hostname_pattern=x", "2.53")).status_code == 404
+    assert (await call(f"{V}/os-hypervisors/1", "2.53")).status_code == 400
+    assert (await call(f"{V}/os-hypervisors/7", "2.52")).status_code == 404
+
+
+async def test_statistics_are_sums(call: Any) -> None:
+    sums = (await call(f"{V}/os-hypervisors/statistics", "2.87")).json()["hypervisor_statistics"]
+    assert (sums["count"], sums["vcpus"], sums["memory_mb_used"], sums["running_vms"]) == (2, 16, 2048, 1)
+    assert (await call(f"{V}/os-hypervisors/statistics", "2.88")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["os-hypervisors", "os-services", "os-availability-zone/detail"])
+async def test_hosts_are_for_administrators(call: Any, path: str) -> None:
+    assert (await call(f"{V}/{path}", who="ann")).status_code == 403
+
+
+async def test_zones_are_for_everybody_and_their_hosts_for_administrators(call: Any) -> None:
+    plain = (await call(f"{V}/os-availability-zone", who="ann")).json()["availabilityZoneInfo"]
+    assert plain == [
+        {"zoneName": "nova", "zoneState": {"available": True}, "hosts": None},
+        {"zoneName": "west", "zoneState": {"available": True}, "hosts": None},
+    ]
+    detail = (await call(f"{V}/os-availability-zone/detail")).json()["availabilityZoneInfo"]
+    assert detail[0]["hosts"] == {
+        "alpha": {"nova-compute": {"active": True, "available": True, "updated_at": "2030-01-01T00:00:00.000000"}}
+    }
+
+
+async def test_a_service_is_disabled_with_a_reason_and_enabled_again(call: Any) -> None:
+    path = f"{V}/os-services/{service_id('alpha')}"
+    body = {"status": "disabled", "disabled_reason": "new disks"}
+    service = (await call(path, "2.53", method="PUT", json=body)).json()["service"]
+    assert service == {
+        "id": service_id("alpha"),
+        "binary": "nova-compute",
+        "host": "alpha",
+        "zone": "nova",
+        "status": "disabled",
+        "state": "up",
+        "updated_at": "2030-01-01T00:00:00.000000",
+        "disabled_reason": "new disks",
+        "forced_down": False,
+    }
+    again = (await call(path, "2.53", method="PUT", json={"status": "enabled"})).json()["service"]
+    assert (again["status"], again["disabled_reason"]) == ("enabled", None)
+    down = (await call(path, "2.53", method="PUT", json={"forced_down": True})).json()["service"]
+    assert (down["state"], down["forced_down"]) == ("down", True)
+    assert (await call(path, "2.53", method="PUT", json={})).status_code == 400
+    assert (await call(path, "2.53", method="PUT", json={"status": "off"})).status_code == 400
+    assert (await call(f"{V}/os-services/{ALPHA}", "2.53", method="PUT", json=body)).status_code == 404
+
+
+async def test_before_2_53_a_service_is_named_by_host_and_binary(call: Any) -> None:
+    body = {"host": "beta", "binary": "nova-compute", "disabled_reason": "moved"}
+    reply = await call(f"{V}/os-services/disable-log-reason", "2.10", method="PUT", json=body)
+    assert reply.json() == {"service": {**body, "status": "disabled"}}
+    listed = (await call(f"{V}/os-services?host=beta", "2.10")).json()["services"]
+    assert listed == [
+        {
+            "id": 2,
+            "binary": "nova-compute",
+            "host": "beta",
+            "zone": "west",
+            "status": "disabled",
+            "state": "up",
+            "updated_at": "2030-01-01T00:00:00.000000",
+            "disabled_reason": "moved",
+        }
+    ]
+    force = {"host": "beta", "binary": "nova-compute", "forced_down": True}
+    assert (await call(f"{V}/os-services/force-down", "2.10", method="PUT", json=force)).status_code == 404
+    assert (await call(f"{V}/os-services/force-down", "2.11", method="PUT", json=force)).status_code == 200
+    gone = {"host": "gamma", "binary": "nova-compute"}
+    assert (await call(f"{V}/os-services/enable", "2.10", method="PUT", json=gone)).status_code == 404
+
+
+async def test_a_host_with_servers_or_one_that_is_up_is_not_forgotten(call: Any) -> None:
+    assert (await call(f"{V}/os-services/{service_id('alpha')}", "2.53", method="DELETE")).status_code == 409
+    beta = f"{V}/os-services/{service_id('beta')}"
+    assert (await call(beta, "2.53", method="DELETE")).status_code == 409
+    await call(beta, "2.53", method="PUT", json={"forced_down": True})
+    assert (await call(beta, "2.53", method="DELETE")).status_code == 204
+    assert len((await call(f"{V}/os-hypervisors", "2.53")).json()["hypervisors"]) == 1
+
+
+async def test_actions_are_listed_the_latest_first(call: Any) -> None:
+    path = f"{V}/servers/{SERVER}/os-instance-actions"
+    old = (await call(path, "2.57", who="ann")).json()["instanceActions"]
+    assert [each["request_id"] for each in old] == ["req-1", "req-0"]
+    assert old[1] == {
+        "action": "create",
+        "instance_uuid": SERVER,
+        "request_id": "req-0",
+        "user_id": "ann",
+        "project_id": "a" * 32,
+        "start_time": "2030-01-01T00:00:00.000000",
+        "message": None,
+    }
+    page = (await call(f"{path}?limit=1", "2.58", who="ann")).json()
+    assert page["instanceActions"][0]["updated_at"] == "2030-01-01T00:00:11.000000"
+    assert page["links"][0]["href"].endswith("?limit=1&marker=req-1")
+    rest = (await call(f"{path}?marker=req-1", "2.58", who="ann")).json()
+    assert [each["request_id"] for each in rest["instanceActions"]] == ["req-0"]
+    since = (await call(f"{path}?changes-since=2030-01-01T00:00:10.5", "2.58", who="ann")).json()
+    assert [each["request_id"] for each in since["instanceActions"]] == ["req-1"]
+    assert (await call(f"{path}?changes-since=soon", "2.58")).status_code == 400
+    assert (await call(path, who="bob")).status_code == 404
+
+
+async def test_an_actions_events_are_its_steps(call: Any) -> None:
+    path = f"{V}/servers/{SERVER}/os-instance-actions/req-1"
+    assert "events" not in (await call(path, "2.50", who="ann")).json()["instanceAction"]
+    plain = (await call(path, "2.51", who="ann")).json()["instanceAction"]["events"]
+    assert plain[1] == {
+        "event": "spawn",
+        "start_time": "2030-01-01T00:00:01.000000",
+        "finish_time": "2030-01-01T00:00:02.000000",
+        "result": "Error",
+    }
+    user = (await call(path, "2.84", who="ann")).json()["instanceAction"]["events"]
+    assert user[1]["details"] == "The disk is full."
+    assert "host" not in user[1]
+    assert "/dev/x" not in str(user)
+    assert len(user[0]["hostId"]) == 56
+    admin = (await call(path, "2.84")).json()["instanceAction"]["events"]
+    assert (admin[1]["host"], admin[1]["traceback"], admin[1]["details"]) == ("beta", "/dev/x", "The disk is full.")
+    open_step = (await call(path.replace("req-1", "req-0"), "2.51")).json()["instanceAction"]["events"][1]
+    assert (open_step["result"], open_step["finish_time"]) == (None, None)
+    assert (await call(path.replace("req-1", "req-9"), "2.51")).status_code == 404
