@@ -40,10 +40,8 @@ def of(conn: Connection, names: Iterable[str], now: datetime) -> dict[str, Place
     if not wanted:
         return {}
     found = {}
-    if len(wanted) == 1:
-        rows = conn.execute(_OF_ONE, {"ident": wanted[0]})
-    else:
-        rows = conn.execute(_OF, {"names": wanted})
+    one = len(wanted) == 1
+    rows = conn.execute(_OF_ONE, {"ident": wanted[0]}) if one else conn.execute(_OF, {"names": wanted})
     for name, zone, enabled, connected, forced_down, last_seen in rows:
         up = connected and not forced_down and now - last_seen < DOWN_AFTER
         found[name] = Place(zone=zone, state="DOWN" if not up else "UP" if enabled else "MAINTENANCE")

@@ -165,7 +165,7 @@ _NAMES = tuple(column.name for column in servers.c)
 
 
 def from_row(row: sa.Row[Any]) -> Server:
-    """Make a Server of a whole row of `servers`; lists of thousands go through here, so it is quick rather than pretty."""
+    """Make a Server of a whole row of `servers`; lists of thousands go through here, so it is quick, not pretty."""
     values = dict(zip(_NAMES, row, strict=True))
     del values["flavor_id"], values["vcpus"], values["memory_mib"]
     values["flavor"] = ServerFlavor(**values["flavor"])

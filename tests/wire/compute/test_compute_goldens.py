@@ -1,0 +1,173 @@
+"""Replies of the compute API, word for word, at each microversion that changes them and at the one before it.
+
+`FLOE_WRITE_GOLDENS=1` writes what is answered now; the difference is then for a human to judge.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+GOLDENS = Path(__file__).parent / "goldens"
+IMAGE = "11111111-1111-4111-8111-111111111111"
+NEW = {"name": "n", "flavorRef": "0", "imageRef": IMAGE, "networks": "none"}
+EARLY = {key: value for key, value in NEW.items() if key != "networks"}
+
+SERVER = "2.1 2.2 2.3 2.8 2.9 2.15 2.16 2.18 2.19 2.25 2.26 2.46 2.47 2.62 2.63 2.70 2.71 2.72 2.73 2.89 2.90 2.95 2.96"
+
+CASES: dict[str, tuple[str, str, str, Any, str]] = {
+    "versions": ("user", "GET", "/", None, "2.1"),
+    "version": ("user", "GET", "/v2.1/", None, "2.1"),
+    "servers": ("user", "GET", "/v2.1/servers?limit=1", None, "2.1 2.96"),
+    "server_active": ("user", "GET", "/v2.1/servers/{web}", None, SERVER),
+    "server_active_admin": ("admin", "GET", "/v2.1/servers/{web}", None, SERVER),
+    "server_error": ("user", "GET", "/v2.1/servers/{bad}", None, "2.1 2.96"),
+    "server_error_admin": ("admin", "GET", "/v2.1/servers/{bad}", None, "2.1 2.96"),
+    "servers_detail": ("user", "GET", "/v2.1/servers/detail", None, "2.1 2.70 2.71 2.96"),
+    "server_unknown": ("user", "GET", "/v2.1/servers/nope", None, "2.1"),
+    "server_unknown_filter": ("user", "GET", "/v2.1/servers?nonsense=1", None, "2.74 2.75"),
+    "servers_by_tag": ("user", "GET", "/v2.1/servers?tags=x", None, "2.25 2.26"),
+    "servers_changed_before": ("user", "GET", "/v2.1/servers?changes-before=2000-01-01T00:00:00Z", None, "2.65 2.66"),
+    "servers_locked": ("user", "GET", "/v2.1/servers?locked=true", None, "2.72 2.73"),
+    "servers_by_key": ("user", "GET", "/v2.1/servers?key_name=nope", None, "2.82 2.83"),
+    "create_networks": ("user", "POST", "/v2.1/servers", {"server": EARLY}, "2.36 2.37"),
+    "create_networks_none": ("user", "POST", "/v2.1/servers", {"server": NEW}, "2.36 2.37"),
+    "create_nic_tag": (
+        "user",
+        "POST",
+        "/v2.1/servers",
+        {"server": {**EARLY, "networks": [{"uuid": IMAGE, "tag": "t"}]}},
+        "2.31 2.32",
+    ),
+    "create_description": ("user", "POST", "/v2.1/servers", {"server": {**EARLY, "description": "d"}}, "2.18 2.19"),
+    "create_tags": ("user", "POST", "/v2.1/servers", {"server": {**NEW, "tags": ["t"]}}, "2.51 2.52"),
+    "create_personality": (
+        "user",
+        "POST",
+        "/v2.1/servers",
+        {"server": {**NEW, "personality": [{"path": "/a", "contents": "YQ=="}]}},
+        "2.56 2.57",
+    ),
+    "create_trusted": (
+        "user",
+        "POST",
+        "/v2.1/servers",
+        {"server": {**NEW, "trusted_image_certificates": [IMAGE]}},
+        "2.62 2.63",
+    ),
+    "create_host": ("admin", "POST", "/v2.1/servers", {"server": {**NEW, "host": "nope"}}, "2.73 2.74"),
+    "create_hostname": ("user", "POST", "/v2.1/servers", {"server": {**NEW, "hostname": "h"}}, "2.89 2.90"),
+    "create_hostname_dotted": ("user", "POST", "/v2.1/servers", {"server": {**NEW, "hostname": "h.e"}}, "2.93 2.94"),
+    "update": ("user", "PUT", "/v2.1/servers/{web}", {"server": {"name": "x"}}, "2.1 2.70 2.71 2.74 2.75 2.96"),
+    "update_description": (
+        "user",
+        "PUT",
+        "/v2.1/servers/{web}",
+        {"server": {"description": None}},
+        "2.18 2.19",
+    ),
+    "update_hostname": ("user", "PUT", "/v2.1/servers/{web}", {"server": {"hostname": "h"}}, "2.89 2.90"),
+    "lock_with_reason": (
+        "user",
+        "POST",
+        "/v2.1/servers/{web}/action",
+        {"lock": {"locked_reason": "r"}},
+        "2.72 2.73",
+    ),
+    "metadata": ("user", "GET", "/v2.1/servers/{web}/metadata", None, "2.1"),
+    "tags": ("user", "GET", "/v2.1/servers/{web}/tags", None, "2.25 2.26"),
+    "ips": ("user", "GET", "/v2.1/servers/{web}/ips", None, "2.1"),
+    "interfaces": ("user", "GET", "/v2.1/servers/{web}/os-interface", None, "2.69 2.70"),
+    "flavors": ("user", "GET", "/v2.1/flavors?limit=1", None, "2.54 2.55"),
+    "flavors_detail": ("user", "GET", "/v2.1/flavors/detail?limit=1", None, "2.1 2.54 2.55 2.60 2.61 2.74 2.75"),
+    "flavor": ("user", "GET", "/v2.1/flavors/0", None, "2.1 2.54 2.55 2.60 2.61 2.74 2.75"),
+    "flavor_unknown_filter": ("user", "GET", "/v2.1/flavors?nonsense=1", None, "2.74 2.75"),
+    "flavor_create": (
+        "admin",
+        "POST",
+        "/v2.1/flavors",
+        {"flavor": {"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "description": "d"}},
+        "2.54 2.55",
+    ),
+    "flavor_update": ("admin", "PUT", "/v2.1/flavors/0", {"flavor": {"description": "d"}}, "2.54 2.55"),
+    "flavor_extra_specs": ("user", "GET", "/v2.1/flavors/0/os-extra_specs", None, "2.1"),
+    "keypairs": ("user", "GET", "/v2.1/os-keypairs", None, "2.1 2.2"),
+    "keypairs_paged": ("user", "GET", "/v2.1/os-keypairs?limit=1", None, "2.34 2.35"),
+    "keypair": ("user", "GET", "/v2.1/os-keypairs/key", None, "2.1 2.2"),
+    "keypair_of_another": ("user", "GET", "/v2.1/os-keypairs/key?user_id=other", None, "2.9 2.10"),
+    "keypair_without_key": (
+        "user",
+        "POST",
+        "/v2.1/os-keypairs",
+        {"keypair": {"name": "a.b"}},
+        "2.91 2.92",
+    ),
+    "keypair_delete": ("user", "DELETE", "/v2.1/os-keypairs/key", None, "2.1"),
+    "keypair_delete_2_2": ("user", "DELETE", "/v2.1/os-keypairs/key", None, "2.2"),
+    "server_groups": ("user", "GET", "/v2.1/os-server-groups", None, "2.1 2.12 2.13 2.63 2.64"),
+    "server_group_soft": (
+        "user",
+        "POST",
+        "/v2.1/os-server-groups",
+        {"server_group": {"name": "g", "policies": ["soft-affinity"]}},
+        "2.14 2.15 2.64",
+    ),
+    "server_group_rules": (
+        "user",
+        "POST",
+        "/v2.1/os-server-groups",
+        {"server_group": {"name": "g", "policy": "anti-affinity", "rules": {"max_server_per_host": 2}}},
+        "2.63 2.64",
+    ),
+    "limits": ("user", "GET", "/v2.1/limits", None, "2.1 2.35 2.36 2.38 2.39 2.56 2.57"),
+    "quota": ("user", "GET", "/v2.1/os-quota-sets/" + "a" * 32, None, "2.1 2.35 2.36 2.56 2.57"),
+    "quota_detail": ("user", "GET", "/v2.1/os-quota-sets/" + "a" * 32 + "/detail", None, "2.1 2.57"),
+    "quota_class": ("admin", "GET", "/v2.1/os-quota-class-sets/default", None, "2.1 2.49 2.50 2.56 2.57"),
+    "extensions": ("user", "GET", "/v2.1/extensions", None, "2.1"),
+    "too_new": ("user", "GET", "/v2.1/servers", None, "2.97"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_reply_is_word_for_word_as_recorded(wire: httpx.AsyncClient, name: str) -> None:
+    caller, method, path, body, versions = CASES[name]
+    named = {server["name"]: server["id"] for server in (await wire.get("/v2.1/servers")).json()["servers"]}
+    replies: dict[str, Any] = {}
+    for version in versions.split():
+        headers = {"x-auth-token": caller, "openstack-api-version": f"compute {version}"}
+        reply = await wire.request(method, path.format(**named), json=body, headers=headers)
+        replies[version] = {"status": reply.status_code, "body": _known(reply.json() if reply.content else None)}
+    recorded = GOLDENS / f"{name}.json"
+    if os.environ.get("FLOE_WRITE_GOLDENS"):
+        GOLDENS.mkdir(exist_ok=True)
+        recorded.write_text(json.dumps(replies, indent=1, sort_keys=True) + "\n")
+    assert replies == json.loads(recorded.read_text())
+
+
+def _known(value: Any) -> Any:
+    """Put fixed words in the place of what is drawn by lot: passwords and keys."""
+    if isinstance(value, dict):
+        fixed = {"adminPass", "private_key"}
+        return {key: f"<{key}>" if key in fixed else _known(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_known(inner) for inner in value]
+    return value
+
+
+def test_every_recorded_reply_belongs_to_a_case() -> None:
+    assert {path.stem for path in GOLDENS.glob("*.json")} == set(CASES)
+
+
+async def test_the_versions_used_are_named_in_both_headers(wire: httpx.AsyncClient) -> None:
+    reply = await wire.get("/v2.1/servers", headers={"openstack-api-version": "compute 2.96"})
+    assert reply.headers["openstack-api-version"] == "compute 2.96"
+    assert reply.headers["x-openstack-nova-api-version"] == "2.96"
+    plain = {"openstack-api-version": "", "x-openstack-nova-api-version": "latest"}
+    assert (await wire.get("/v2.1/servers", headers=plain)).headers["openstack-api-version"] == "compute 2.96"
+    assert re.fullmatch(r"req-[0-9a-f-]{36}", reply.headers["x-compute-request-id"])
