@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -114,8 +115,17 @@ def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | 
 
 def change(conn: Connection, server_id: str, **values: Any) -> bool:
     """Set columns of a server that is not gone; False if it is."""
-    statement = servers.update().where(servers.c.id == server_id, servers.c.deleted_at.is_(None)).values(values)
-    return conn.execute(statement).rowcount == 1
+    if not values:
+        return conn.execute(_BY_ID, {"ident": server_id}).one_or_none() is not None
+    parameters = {f"new_{name}": value for name, value in values.items()}
+    return conn.execute(_change(tuple(sorted(values))), {"ident": server_id, **parameters}).rowcount == 1
+
+
+@lru_cache(maxsize=256)
+def _change(names: tuple[str, ...]) -> sa.Update:
+    """Return the statement that sets these columns; building it anew each time costs more than running it."""
+    new = {name: sa.bindparam(f"new_{name}", type_=servers.c[name].type) for name in names}
+    return servers.update().where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None)).values(new)
 
 
 def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:
