@@ -76,9 +76,9 @@ class CreateServer:
         """Build the server. Raises FloeError when no host can."""
         tried: dict[str, FloeError] = {}
         while True:
-            placed = await self._schedule(flow, tried)
+            placed, server = await self._schedule(flow, tried)
             try:
-                spawned = await self._spawn(flow, placed)
+                spawned = await self._spawn(flow, placed, server)
                 break
             except (HostFailure, Unavailable) as error:
                 self.fleet.table.note_failure(placed.host, True)
@@ -93,13 +93,15 @@ class CreateServer:
 
     # -- schedule -------------------------------------------------------------------------------------
 
-    async def _schedule(self, flow: Flow, tried: Mapping[str, FloeError]) -> Placed:
+    async def _schedule(self, flow: Flow, tried: Mapping[str, FloeError]) -> tuple[Placed, Server | None]:
+        """Return where the server is to be, and its row if that was read for it."""
         recorded = flow.recorded("schedule")
-        if recorded is None:
-            recorded = await self._place(flow, tried)
-        return msgspec.convert(recorded, Placed)
+        if recorded is not None:
+            return msgspec.convert(recorded, Placed), None
+        placed, server = await self._place(flow, tried)
+        return msgspec.convert(placed, Placed), server
 
-    async def _place(self, flow: Flow, tried: Mapping[str, FloeError]) -> Any:
+    async def _place(self, flow: Flow, tried: Mapping[str, FloeError]) -> tuple[Any, Server]:
         """Select and claim until a claim holds; what the table knew wrongly it learns from the database."""
         for attempt in range(_TRIES):
             started, clock = self.cloud.clock.now(), self.cloud.clock.monotonic()
@@ -120,7 +122,7 @@ class CreateServer:
                 self.fleet.refresh()
                 continue
             self.fleet.took(output["host"], resources_of(request.server))
-            return output
+            return output, request.server
         raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")
 
     def _read(self, flow: Flow, tried: Mapping[str, FloeError]) -> _Request:
@@ -165,7 +167,8 @@ class CreateServer:
     ) -> Outcome:
         """Claim the first of the selected hosts that the database agrees to, and bind the ports there."""
         server, now, clock = request.server, self.cloud.clock.now(), self.cloud.clock.monotonic()
-        allocations.release(conn, server.id, now)
+        if request.spec.excluded:
+            allocations.release(conn, server.id, now)
         host = self._claimed(conn, flow, request, selection)
         zone_row = self.fleet.table.row(host)
         zone = self.fleet.table.text(int(self.fleet.table.zone[zone_row])) if zone_row is not None else ""
@@ -227,9 +230,9 @@ class CreateServer:
 
     # -- spawn and activate ---------------------------------------------------------------------------
 
-    async def _spawn(self, flow: Flow, placed: Placed) -> Spawned:
+    async def _spawn(self, flow: Flow, placed: Placed, known: Server | None) -> Spawned:
         async def call() -> Spawned:
-            server = self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.server_id))
+            server = known or self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.server_id))
             if server is None:
                 raise NotFound("server", flow.action.server_id)
             guest = guest_spec(server, flow.action.input, placed.network, placed.zone)

@@ -8,7 +8,7 @@ the server is gone at once, and the host is told when it comes back.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -67,11 +67,9 @@ class DeleteServer:
         server_id = flow.action.server_id
         recorded = flow.recorded("begin")
         if recorded is None:
-            targets = self.cloud.db.read_now(lambda conn: self._targets(conn, server_id))
-            if not targets.hosts:
-                await flow.transaction("gone", lambda conn: self._remove(conn, server_id), last=True)
-                return
             recorded = await flow.transaction("begin", lambda conn: self._begin(conn, server_id))
+            if flow.closed:
+                return
         targets = msgspec.convert(recorded, Targets)
         for target in targets.hosts:
             await self._destroy(flow, targets, target)
@@ -89,19 +87,21 @@ class DeleteServer:
         return Targets(server.guest_name, ports, tuple(Target(host, 0) for host in sorted(hosts)))
 
     def _begin(self, conn: Connection, server_id: str) -> Outcome:
-        """Take the ports off their hosts, and note where the guest has to go; read again inside the transaction."""
+        """Take the ports off their hosts, and note where the guest has to go; without a host, remove it at once."""
         targets = self._targets(conn, server_id)
+        if not targets.hosts:
+            return replace(self._remove(conn, server_id), last=True)
         generations = server_ports.unplug(conn, server_id)
         targets = Targets(
             targets.guest_name,
             targets.ports,
             tuple(Target(target.host, generations.get(target.host, 0)) for target in targets.hosts),
         )
-        first = targets.hosts[0].host if targets.hosts else None
+        first = targets.hosts[0].host
         return Outcome(
             output=msgspec.to_builtins(targets),
             host=first,
-            begins=Begin(name="destroy", host=first) if first else None,
+            begins=Begin(name="destroy", host=first),
         )
 
     async def _destroy(self, flow: Flow, targets: Targets, target: Target) -> None:

@@ -121,18 +121,18 @@ class Runner:
 
     async def _run(self, action_id: str) -> None:
         try:
-            kind = self._db.read_now(lambda conn: _kind(conn, action_id))
-            if kind is None:
+            flow = self._load(action_id)
+            if flow is None:
                 return
-            slot = self._slots.get(kind)
-            if slot is None:
-                log.error("action %s: there is no workflow %r", action_id, kind)
-                return
-            async with slot:
-                flow = self._load(action_id, slot)
-                if flow is not None:
-                    self._flows[action_id] = flow
-                    await self._drive(flow, self._workflows[kind])
+            slot = self._slots[flow.action.kind]
+            if slot.locked():
+                async with slot:
+                    flow = self._load(action_id)  # it may be another's by now
+                    if flow is not None:
+                        await self._drive(flow)
+            else:
+                async with slot:
+                    await self._drive(flow)
         except Fenced:
             log.info("action %s was taken over or cancelled", action_id)
         except Interrupted as error:
@@ -141,7 +141,9 @@ class Runner:
             log.exception("action %s broke off; it will be tried again", action_id)
             await self._let_go(action_id)
 
-    async def _drive(self, flow: Flow, workflow: Workflow) -> None:
+    async def _drive(self, flow: Flow) -> None:
+        self._flows[flow.action.id] = flow
+        workflow = self._workflows[flow.action.kind]
         if flow.undoing:
             await flow.resume_failure()
             return
@@ -169,8 +171,8 @@ class Runner:
         except FloeError as error:
             log.warning("leases were not given up, so they have to run out: %s", error.message)
 
-    def _load(self, action_id: str, slot: asyncio.Semaphore) -> Flow | None:
-        """Return the action's flow, unless it is closed, or held by somebody who is alive."""
+    def _pause(self, kind: str) -> Callable[[float], Awaitable[None]]:
+        slot = self._slots[kind]
 
         async def pause(seconds: float) -> None:
             slot.release()  # who only waits takes nobody's place
@@ -179,9 +181,17 @@ class Runner:
             finally:
                 await slot.acquire()
 
+        return pause
+
+    def _load(self, action_id: str) -> Flow | None:
+        """Return the action's flow, unless it is closed, or held by somebody who is alive."""
+
         def read(conn: Connection) -> Flow | None:
             action = rows.get(conn, action_id)
             if action is None or action.state not in OPEN_STATES:
+                return None
+            if action.kind not in self._workflows:
+                log.error("action %s: there is no workflow %r", action_id, action.kind)
                 return None
             if action.lease_owner is not None and action.lease_until and action.lease_until >= self._clock.now():
                 return None
@@ -193,7 +203,7 @@ class Runner:
                 clock=self._clock,
                 owner=self._owner,
                 lease=timedelta(seconds=self._settings.lease),
-                pause=pause,
+                pause=self._pause(action.kind),
             )
 
         return self._db.read_now(read)
@@ -207,8 +217,3 @@ class Runner:
                 await flow.note(told)
             except (Fenced, Interrupted) as error:
                 log.debug("progress of action %s was not written: %r", action_id, error)
-
-
-def _kind(conn: Connection, action_id: str) -> str | None:
-    action = rows.get(conn, action_id)
-    return action.kind if action is not None and action.state in OPEN_STATES else None

@@ -58,6 +58,8 @@ class Outcome:
     begins: Begin | None = None
     steps: Sequence[StepTime] = ()
     """What it consisted of, for the trace."""
+    last: bool = False
+    """The action ends with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ class Flow:
         self.pause = pause
         self.steps = [step for step in journal if step.parent is None]
         self.held = False
-        self.closed = False
+        self.closed = self._ending = False
         self.renewed_at = clock.monotonic()
         self._db, self._clock, self._owner, self._lease = db, clock, owner, lease
         self._attempts = action.attempts
@@ -129,6 +131,7 @@ class Flow:
         def work(conn: Connection) -> list[Step]:
             returned = fn(conn)
             outcome = returned if isinstance(returned, Outcome) else Outcome(output=returned)
+            self._ending = last or outcome.last
             now = self._clock.now()
             made = [self._entry(1, name, DONE, started, outcome=outcome, finished=now)]
             for part in outcome.steps:
@@ -266,13 +269,14 @@ class Flow:
             changed = dict(self._changed)
             children = {key: step for key, step in self._children.items() if step.seq not in self._stored_children}
             undoing = self.undoing or message is not None
+            self._ending = last
 
             def write(conn: Connection) -> list[Step]:
                 now = self._clock.now()
                 self._fence(conn, now)
                 made = work(conn)
                 rows.write_steps(conn, [*children.values(), *made], list(changed.values()))
-                if last:
+                if self._ending:
                     rows.close(conn, self.action.id, FAILED if undoing else SUCCEEDED, message, now)
                 return made
 
@@ -280,17 +284,15 @@ class Flow:
                 made = await self._db.write(write)
             except Unavailable as error:
                 raise Interrupted(error.message) from error
-            self._wrote(made, changed, children, last=last)
+            self._wrote(made, changed, children)
             return made
 
-    def _wrote(
-        self, made: list[Step], changed: dict[int, Step], children: Mapping[tuple[str, str, str], Step], *, last: bool
-    ) -> None:
+    def _wrote(self, made: list[Step], changed: dict[int, Step], children: Mapping[tuple[str, str, str], Step]) -> None:
         """Take note of what is in the database now."""
         if not self.held:
             self.held = True
             self._attempts += 1
-        self.closed = last
+        self.closed = self._ending
         self.renewed_at = self._clock.monotonic()
         for seq, step in changed.items():
             if self._changed.get(seq) is step:

@@ -149,6 +149,18 @@ _WAITING = (
     .order_by(_a.created_at)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
+_TOUCHED = (
+    sa.select(steps.c.host, steps.c.action_id, steps.c.state)
+    .join(actions, _a.id == steps.c.action_id)
+    .where(
+        _a.server_id == sa.bindparam("ident"),
+        _a.kind == "create",
+        steps.c.name == "spawn",
+        steps.c.parent.is_(None),
+        steps.c.host.is_not(None),
+    )
+    .order_by(_a.created_at, steps.c.seq)
+)
 _ADD_STEP = steps.insert()
 _SET_STEP = (
     steps.update()
@@ -223,18 +235,5 @@ def hosts_touched(conn: Connection, server_id: str, *, undone: bool = False) -> 
 
     With `undone`, also those where that was taken back, or was to be when the host would come back.
     """
-    states = ["begun", "done", "failed", *(["undone"] if undone else [])]
-    rows = conn.execute(
-        sa.select(steps.c.host, steps.c.action_id)
-        .join(actions, actions.c.id == steps.c.action_id)
-        .where(
-            actions.c.server_id == server_id,
-            actions.c.kind == "create",
-            steps.c.name == "spawn",
-            steps.c.parent.is_(None),
-            steps.c.host.is_not(None),
-            steps.c.state.in_(states),
-        )
-        .order_by(actions.c.created_at, steps.c.seq)
-    )
-    return {row[0]: row[1] for row in rows}
+    rows = conn.execute(_TOUCHED, {"ident": server_id})
+    return {host: action_id for host, action_id, state in rows if undone or state != "undone"}
