@@ -58,7 +58,9 @@ class EmbeddedCloud:
         settings = Settings(state=self.folder, hypervisor="fake", fake_hosts=self.hosts, fake_delay=self.delay)
         self.node = Node(settings, passwords=self.passwords, token_keys=[self.token_key], url=self.url)
         await self.node.start()
-        self._server = _Server(uvicorn.Config(self.node, lifespan="off", log_config=None, access_log=False))
+        self._server = _Server(
+            uvicorn.Config(self.node, lifespan="off", log_config=None, access_log=False, proxy_headers=False)
+        )
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.001)

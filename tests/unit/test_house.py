@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,13 +59,15 @@ def test_a_module_and_what_it_offers_say_what_they_are(path: Path) -> None:
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    assert [p.name for p in MODULES if p.stem in {"utils", "util", "helpers", "helper", "manager", "base", "common"}] == []
+    assert [
+        p.name for p in MODULES if p.stem in {"utils", "util", "helpers", "helper", "manager", "base", "common"}
+    ] == []
 
 
 def test_every_kind_of_error_has_a_status() -> None:
-    kinds = {
-        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.FloeError)
-    } - {errors.FloeError}
+    kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.FloeError)} - {
+        errors.FloeError
+    }
     assert kinds == set(STATUS)
 
 
@@ -87,6 +90,10 @@ def test_no_two_routes_answer_the_same_call(surface: Surface) -> None:
 def test_the_import_contracts_hold() -> None:
     root = SOURCE.parent.parent
     done = subprocess.run(
-        ["lint-imports", "--config", root / "importlinter.ini"], capture_output=True, text=True, cwd=root, check=False
+        [Path(sys.executable).with_name("lint-imports"), "--config", root / "importlinter.ini"],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]

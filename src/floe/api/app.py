@@ -47,6 +47,7 @@ class App:
         self._requests = Counter(
             "floe_http_requests", "Requests answered", ("surface", "status"), registry=self.registry
         )
+        self._metrics: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram("floe_http_seconds", "Time to answer a request", ("surface",), registry=self.registry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,21 +67,21 @@ class App:
             if surface is None:
                 reply = self._own(name, request_id)
             else:
-                prefix = f"{self._base(request)}/{name}"
+                prefix = f"{self.cloud.settings.public_url}/{name}"
                 reply = await surface.answer(request, "/" + rest, self.cloud, self._authenticate, request_id, prefix)
             await _send(send, reply, head=scope["method"] == "HEAD")
         except ClientDisconnect:
             return
-        label = name if surface else "root"
-        self._requests.labels(label, str(reply.status)).inc()
-        self._seconds.labels(label).observe(time.perf_counter() - started)
+        self._count(name if surface else "root", reply.status, time.perf_counter() - started)
 
-    def _base(self, request: Request) -> str:
-        """Return scheme and authority for links: the client's own Host header, so that tunnels work."""
-        host = request.headers.get("host")
-        if host and host.replace(".", "").replace(":", "").replace("-", "").replace("[", "").replace("]", "").isalnum():
-            return f"{request.scope['scheme']}://{host}"
-        return self.cloud.settings.public_url
+    def _count(self, surface: str, status: int, seconds: float) -> None:
+        """Count a request; finding a metric by its labels costs as much as all the rest, so it is done once."""
+        found = self._metrics.get((surface, status))
+        if found is None:
+            found = (self._requests.labels(surface, str(status)), self._seconds.labels(surface))
+            self._metrics[surface, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def _own(self, name: str, request_id: str) -> Reply:
         headers = {"x-openstack-request-id": request_id}

@@ -126,6 +126,7 @@ async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets, 
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=5,
             timeout_keep_alive=75,
         )
