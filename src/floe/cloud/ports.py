@@ -44,9 +44,7 @@ async def find(
     groups: Sequence[str] = (),
 ) -> list[Port]:
     """Return the caller's ports and all ports of the caller's networks."""
-    return await cloud.db.read(
-        lambda conn: rows.find(conn, network_room.scope(context), listing, addressed, groups)
-    )
+    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing, addressed, groups))
 
 
 async def show(cloud: Cloud, context: Context, port_id: str) -> Port:

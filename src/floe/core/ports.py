@@ -81,9 +81,7 @@ def checked_hostname(text: str) -> str:
 def read_pairs(pairs: Sequence[tuple[str, str | None]], mac: str) -> tuple[tuple[str, str], ...]:
     """Check allowed address pairs of (address or CIDR, MAC or None for the port's own). Raises Invalid."""
     if len(pairs) > MAX_PAIRS:
-        raise Invalid(
-            f"Invalid input for allowed_address_pairs: {len(pairs)} given, at most {MAX_PAIRS} allowed."
-        )
+        raise Invalid(f"Invalid input for allowed_address_pairs: {len(pairs)} given, at most {MAX_PAIRS} allowed.")
     found = []
     for address, pair_mac in pairs:
         if ":" in address:

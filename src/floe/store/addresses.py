@@ -42,9 +42,7 @@ def claim(conn: Connection, network_id: str, subnet_id: str, port_id: str, addre
     return conn.execute(lists.insert_new(conn.dialect.name, port_addresses), row).rowcount == 1
 
 
-def allocate(
-    conn: Connection, network_id: str, subnet_id: str, port_id: str, pools: Sequence[Pool]
-) -> int | None:
+def allocate(conn: Connection, network_id: str, subnet_id: str, port_id: str, pools: Sequence[Pool]) -> int | None:
     """Give the port a free address of the pools; None when all are taken.
 
     A free address is looked for and then claimed; who loses it to another transaction looks again.
@@ -124,9 +122,7 @@ def _first_gap(conn: Connection, network_id: str, pool: Pool) -> int | None:
         .where(
             port_addresses.c.network_id == network_id,
             port_addresses.c.address.between(first, last - 1),
-            ~sa.exists().where(
-                after.c.network_id == network_id, after.c.address == port_addresses.c.address + 1
-            ),
+            ~sa.exists().where(after.c.network_id == network_id, after.c.address == port_addresses.c.address + 1),
         )
         .order_by(port_addresses.c.address)
         .limit(1)

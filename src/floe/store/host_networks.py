@@ -50,9 +50,7 @@ def want(conn: Connection, hosts: Iterable[str]) -> None:
         conn.execute(
             lists.insert(conn, host_networks)
             .values(host=host, wanted=1, applied=0)
-            .on_conflict_do_update(
-                index_elements=[host_networks.c.host], set_={"wanted": host_networks.c.wanted + 1}
-            )
+            .on_conflict_do_update(index_elements=[host_networks.c.host], set_={"wanted": host_networks.c.wanted + 1})
         )
 
 

@@ -24,9 +24,7 @@ def in_parts(ids: Sequence[str]) -> Iterator[list[str]]:
         yield list(ids[start : start + _PART])
 
 
-def page(
-    conn: Connection, statement: sa.Select[Any], fields: Fields, listing: Listing
-) -> Sequence[Row[Any]]:
+def page(conn: Connection, statement: sa.Select[Any], fields: Fields, listing: Listing) -> Sequence[Row[Any]]:
     """Run `statement` with the filters, order and window of `listing`. `fields` needs `id`.
 
     Raises Invalid for a marker that the statement does not show.

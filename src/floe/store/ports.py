@@ -103,9 +103,7 @@ HOSTS_THAT_REFER = _PLUGGED_HOSTS.where(
 """The hosts with a port in a group that has a rule about members of one of the groups `:ids`."""
 _DELETE = sa.delete(ports).where(ports.c.id.in_(_IDS))
 _UNPLUG = (
-    sa.update(ports)
-    .where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True))
-    .values(plugged=False, status=DOWN)
+    sa.update(ports).where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True)).values(plugged=False, status=DOWN)
 )
 _ACTIVATE = (
     sa.update(ports)
@@ -342,7 +340,5 @@ def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
     for row in rows:
         values = dict(row._mapping)
         values["allowed_pairs"] = tuple((cidr, mac) for cidr, mac in values["allowed_pairs"])
-        found.append(
-            Port(**values, fixed_ips=tuple(given.get(row.id, ())), groups=tuple(groups.get(row.id, ())))
-        )
+        found.append(Port(**values, fixed_ips=tuple(given.get(row.id, ())), groups=tuple(groups.get(row.id, ()))))
     return found

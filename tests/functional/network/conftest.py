@@ -83,7 +83,7 @@ async def client(cloud: Cloud) -> AsyncIterator[As]:
     def make(name: str) -> httpx.AsyncClient:
         headers = {"x-auth-token": name} if name else {}
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        made.append(httpx.AsyncClient(transport=transport, base_url="http://cloud:8774/network", headers=headers))
+        made.append(httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8774/network", headers=headers))
         return made[-1]
 
     yield make

@@ -25,7 +25,7 @@ def refused(reply: httpx.Response, status: int, kind: str, *words: str) -> None:
 async def test_a_client_finds_the_version_without_a_token(client: Any) -> None:
     reply = await client("").get("/")
     assert reply.json()["versions"] == [
-        {"id": "v2.0", "status": "CURRENT", "links": [{"href": "http://cloud:8774/network/v2.0/", "rel": "self"}]}
+        {"id": "v2.0", "status": "CURRENT", "links": [{"href": "http://127.0.0.1:8774/network/v2.0/", "rel": "self"}]}
     ]
     assert (await client("").get("/v2.0/networks")).status_code == 401
 

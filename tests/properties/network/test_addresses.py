@@ -41,9 +41,7 @@ def prepare(conn: sa.Connection, cidr: str, pools: tuple[tuple[int, int], ...]) 
 
 def add_port(conn: sa.Connection, port_id: str) -> None:
     """Make a port without an address."""
-    port = Port(
-        id=port_id, network_id="n", project_id="p", mac=rules.mac_for(port_id), created_at=NOW, updated_at=NOW
-    )
+    port = Port(id=port_id, network_id="n", project_id="p", mac=rules.mac_for(port_id), created_at=NOW, updated_at=NOW)
     assert ports.insert(conn, port)
 
 

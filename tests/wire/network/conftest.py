@@ -50,7 +50,7 @@ async def network_wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     )
     app = App(cloud, surfaces=[SURFACE], authenticate=by_name)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://cloud:8774/network") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8774/network") as client:
         yield client
     await bus.close()
     db.close()

@@ -39,9 +39,7 @@ CREATE = Body(
         Field("tenant_id", ProjectId),
     ),
 )
-UPDATE = Body(
-    "security_group", (Field("name", LooseName), Field("description", Description), Field("stateful", bool))
-)
+UPDATE = Body("security_group", (Field("name", LooseName), Field("description", Description), Field("stateful", bool)))
 CREATE_RULE = Body(
     "security_group_rule",
     (
