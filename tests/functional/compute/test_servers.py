@@ -322,3 +322,26 @@ async def test_a_host_hears_of_changed_metadata_and_a_deaf_one_stops_nobody(
     await set_row(compute_cloud, ident, host="gone")
     reply = await ann.post(f"/servers/{ident}/metadata", json={"metadata": {"c": "d"}})
     assert reply.status_code == 200
+
+
+async def test_usage_counts_the_hours_that_servers_were_there(client: Any, compute_cloud: Cloud) -> None:
+    ann, project = client("ann"), "a" * 32
+    ident = await make(ann)
+    await make(ann, "never-launched")
+    await set_row(compute_cloud, ident, vm_state=ACTIVE, task_state=None, launched_at=compute_cloud.clock.now())
+    compute_cloud.clock.advance(7200)  # type: ignore[attr-defined]
+    used = (await ann.get(f"/os-simple-tenant-usage/{project}")).json()["tenant_usage"]
+    assert (used["total_hours"], used["total_memory_mb_usage"], used["total_vcpus_usage"]) == (2.0, 256.0, 2.0)
+    (server,) = used["server_usages"]
+    assert (server["instance_id"], server["uptime"], server["state"]) == (ident, 7200, "active")
+    await compute_cloud.db.write(lambda conn: servers.mark_deleted(conn, ident, compute_cloud.clock.now()))
+    compute_cloud.clock.advance(7200)  # type: ignore[attr-defined]
+    used = (await ann.get(f"/os-simple-tenant-usage/{project}?start=2030-01-01T01:00:00")).json()["tenant_usage"]
+    assert (used["total_hours"], used["server_usages"][0]["state"]) == (1.0, "terminated")
+    everybody = (await client("root").get("/os-simple-tenant-usage?detailed=1")).json()["tenant_usages"]
+    assert [each["tenant_id"] for each in everybody] == [project]
+    page = (await ann.get(f"/os-simple-tenant-usage/{project}?limit=1")).json()
+    assert "tenant_usage_links" in page
+    assert (await client("bob").get(f"/os-simple-tenant-usage/{project}")).status_code == 403
+    assert (await ann.get("/os-simple-tenant-usage")).status_code == 403
+    assert (await ann.get(f"/os-simple-tenant-usage/{project}?start=2031-01-01T00:00:00")).status_code == 400

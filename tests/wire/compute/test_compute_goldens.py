@@ -129,6 +129,8 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "quota": ("user", "GET", "/v2.1/os-quota-sets/" + "a" * 32, None, "2.1 2.35 2.36 2.56 2.57"),
     "quota_detail": ("user", "GET", "/v2.1/os-quota-sets/" + "a" * 32 + "/detail", None, "2.1 2.57"),
     "quota_class": ("admin", "GET", "/v2.1/os-quota-class-sets/default", None, "2.1 2.49 2.50 2.56 2.57"),
+    "usage": ("user", "GET", "/v2.1/os-simple-tenant-usage/" + "a" * 32 + "?limit=1", None, "2.39 2.40"),
+    "usages": ("admin", "GET", "/v2.1/os-simple-tenant-usage?detailed=0", None, "2.1"),
     "extensions": ("user", "GET", "/v2.1/extensions", None, "2.1"),
     "too_new": ("user", "GET", "/v2.1/servers", None, "2.97"),
 }

@@ -38,6 +38,7 @@ _NAMES = {
     "os-server-groups": "ServerGroups",
     "os-server-tags": "ServerTags",
     "os-services": "Services",
+    "os-simple-tenant-usage": "SimpleTenantUsage",
     "os-used-limits": "UsedLimits",
     "os-user-data": "UserData",
 }

@@ -20,6 +20,7 @@ from floe.api.compute import (
     server_tags,
     servers,
     services,
+    usages,
     versions,
 )
 from floe.api.kit.faults import compute_envelope
@@ -45,6 +46,7 @@ _NOUNS = (
     hypervisors,
     services,
     instance_actions,
+    usages,
 )
 
 POLICIES: dict[str, Rule] = {name: rule for noun in _NOUNS for name, rule in noun.POLICIES.items()}

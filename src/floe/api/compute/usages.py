@@ -1,0 +1,110 @@
+"""/os-simple-tenant-usage: what projects used over a span of time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from floe.api.compute.fields import flag
+from floe.api.compute.server_query import moment
+from floe.api.compute.server_status import status
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import Page, next_link, page_of
+from floe.api.kit.policy import admin, project_reader
+from floe.api.kit.routing import Route
+from floe.cloud import usages as cloud
+from floe.core.clock import iso_micro
+from floe.core.errors import Forbidden, Invalid
+from floe.core.usages import ProjectUse, ServerUse, disk_gib, seconds_up
+
+_SPAN = timedelta(days=28)
+
+
+async def index(call: Call) -> Reply:
+    """GET: each project's use; with `detailed=1` server by server."""
+    start, stop = _span(call)
+    page = _page(call)
+    found = await cloud.of_projects(call.cloud, None, start, stop, after=page.marker, limit=page.limit)
+    detailed = flag(call.one("detailed") or "0", "detailed")
+    body: dict[str, Any] = {"tenant_usages": [_shown(call, use, detailed=detailed) for use in found]}
+    _link(call, "/v2.1/os-simple-tenant-usage", page, found, body, "tenant_usages_links")
+    return Reply(200, body)
+
+
+async def show(call: Call) -> Reply:
+    """GET {project_id}: one project's use, server by server."""
+    project = call.params["project_id"]
+    if not call.context.is_admin and not call.context.owns(project):
+        raise Forbidden(f"Only administrators may see what another project ({project!r}) used.")
+    start, stop = _span(call)
+    page = _page(call)
+    found = await cloud.of_projects(call.cloud, project, start, stop, after=page.marker, limit=page.limit)
+    body: dict[str, Any] = {"tenant_usage": _shown(call, found[0], detailed=True) if found else {}}
+    _link(call, f"/v2.1/os-simple-tenant-usage/{project}", page, found, body, "tenant_usage_links")
+    return Reply(200, body)
+
+
+def _page(call: Call) -> Page:
+    """Read which page of servers is asked for; pages are known since 2.40."""
+    return page_of(call) if call.version >= (2, 40) else Page(limit=-1)
+
+
+def _link(call: Call, path: str, page: Page, found: list[ProjectUse], body: dict[str, Any], name: str) -> None:
+    idents = sorted(use.server.id for project in found for use in project.servers)
+    if page.limit > 0 and len(idents) == page.limit:
+        body[name] = [{"rel": "next", "href": next_link(call, path, idents[-1])}]
+
+
+def _span(call: Call) -> tuple[datetime, datetime]:
+    now = call.cloud.clock.now()
+    end, begin = call.one("end"), call.one("start")
+    stop = moment(end, "end") if end else now
+    start = moment(begin, "start") if begin else stop - _SPAN
+    if start >= stop:
+        raise Invalid(f"start must be before end (they are {start.isoformat()} and {stop.isoformat()}).")
+    return start, min(stop, now) if start < now else stop
+
+
+def _shown(call: Call, use: ProjectUse, *, detailed: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "tenant_id": use.project_id,
+        "start": iso_micro(use.start),
+        "stop": iso_micro(use.stop),
+        "total_hours": use.hours,
+        "total_vcpus_usage": use.vcpu_hours,
+        "total_memory_mb_usage": use.memory_mib_hours,
+        "total_local_gb_usage": use.disk_gib_hours,
+    }
+    if detailed:
+        shown["server_usages"] = [_server(call, each) for each in use.servers]
+    return shown
+
+
+def _server(call: Call, use: ServerUse) -> dict[str, Any]:
+    server = use.server
+    gone = server.deleted_at is not None
+    return {
+        "instance_id": server.id,
+        "name": server.name,
+        "tenant_id": server.project_id,
+        "flavor": server.flavor.name,
+        "vcpus": server.flavor.vcpus,
+        "memory_mb": server.flavor.memory_mib,
+        "local_gb": disk_gib(server),
+        "hours": use.hours,
+        "started_at": iso_micro(server.launched_at),
+        "ended_at": iso_micro(server.terminated_at),
+        "state": "terminated" if gone else status(server.vm_state, server.task_state).lower(),
+        "uptime": seconds_up(server, call.cloud.clock.now()),
+    }
+
+
+ROUTES = (
+    Route("GET", "/v2.1/os-simple-tenant-usage", index, "os_compute_api:os-simple-tenant-usage:list"),
+    Route("GET", "/v2.1/os-simple-tenant-usage/{project_id}", show, "os_compute_api:os-simple-tenant-usage:show"),
+)
+
+POLICIES = {
+    "os_compute_api:os-simple-tenant-usage:list": admin,
+    "os_compute_api:os-simple-tenant-usage:show": project_reader,
+}

@@ -1,0 +1,71 @@
+"""How much a project's servers took over a span of time, in hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from floe.core.servers import Server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerUse:
+    """A server, and for how many hours of the span it was there."""
+
+    server: Server
+    hours: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectUse:
+    """What the servers of a project took within a span of time."""
+
+    project_id: str
+    start: datetime
+    stop: datetime
+    servers: tuple[ServerUse, ...]
+
+    @property
+    def hours(self) -> float:
+        """Hours of all servers."""
+        return sum(use.hours for use in self.servers)
+
+    @property
+    def vcpu_hours(self) -> float:
+        """Hours of all servers, each times its vCPUs."""
+        return sum(use.hours * use.server.flavor.vcpus for use in self.servers)
+
+    @property
+    def memory_mib_hours(self) -> float:
+        """Hours of all servers, each times its memory in MiB."""
+        return sum(use.hours * use.server.flavor.memory_mib for use in self.servers)
+
+    @property
+    def disk_gib_hours(self) -> float:
+        """Hours of all servers, each times its local disks in GiB."""
+        return sum(use.hours * disk_gib(use.server) for use in self.servers)
+
+
+def disk_gib(server: Server) -> int:
+    """Return a server's local disk in GiB: root and ephemeral."""
+    return server.flavor.root_gib + server.flavor.ephemeral_gib
+
+
+def seconds_up(server: Server, now: datetime) -> int:
+    """Return for how long a server has been there, or was."""
+    if server.launched_at is None:
+        return 0
+    return max(0, int(((server.terminated_at or now) - server.launched_at).total_seconds()))
+
+
+def use_of(project_id: str, servers: Sequence[Server], start: datetime, stop: datetime) -> ProjectUse:
+    """Return what these servers of a project took from `start` to `stop`; those never launched took nothing."""
+    uses = []
+    for server in servers:
+        if server.launched_at is None:
+            continue
+        begin, end = max(server.launched_at, start), min(server.terminated_at or stop, stop)
+        if end >= begin:
+            uses.append(ServerUse(server=server, hours=(end - begin).total_seconds() / 3600))
+    return ProjectUse(project_id=project_id, start=start, stop=stop, servers=tuple(uses))
