@@ -17,8 +17,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +25,9 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
+
+from floe.cli import clouds_file
+from floe.cli.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOE = ROOT / ".venv/bin/floe"
@@ -91,8 +92,7 @@ def step(text: str) -> Iterator[None]:
 
 def clean_environment() -> dict[str, str]:
     """Return the environment without anything that would turn the client or Floe to another cloud."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "FLOE_"))}
-    return kept | {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "FLOE_"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,9 @@ class User:
     def run(self, *words: str) -> str:
         environment = clean_environment() | {"OS_CLIENT_CONFIG_FILE": str(self.at.clouds), "OS_CLOUD": self.cloud}
         done = subprocess.run(
-            [str(CLIENT), *words], env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
+            [str(CLIENT), *words],
+            cwd=self.at.root, env=environment, capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
         if done.returncode != 0:
             raise DemoFailed(f"openstack {shlex.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
@@ -239,10 +240,10 @@ def traces(at: Place, guest: Guest) -> dict[str, int]:
         "QEMU processes": sum("qemu-system" in m["command"] and guest.server_id in m["command"] for m in members),
         "tap devices": sum(device["ifname"] == tap for device in devices),
         "nftables lines": sum(tap in line or guest.mac in line for line in rules.splitlines()),
-        "DHCP entries": sum(holds(file, guest.mac) for file in (at.state / "dhcp").rglob("*") if file.is_file()),
+        "DHCP entries": sum(holds(file, guest.mac) for file in at.state.glob("hosts/*/dhcp/*/*")),
         "libvirt domains": sum(holds(file, guest.server_id) for file in at.state.rglob("*.xml")),
         "files and folders": sum(any(name in path.name for name in named) for path in at.state.rglob("*")),
-        "ports": len(User(at).json("port", "list", "--server", guest.server_id)),
+        "ports": len(User(at).json("port", "list", "--device-id", guest.server_id)),
         "allocations": allocations(at, guest.server_id),
     }
 
@@ -256,17 +257,8 @@ def holds(file: Path, text: str) -> bool:
 
 def allocations(at: Place, server_id: str) -> int:
     """Ask placement, as the administrator, what the server holds."""
-    admin = User(at, "floe-admin")
-    token = admin.json("token", "issue")["id"]
-    catalogue = admin.json("catalog", "show", "placement")
-    url = next(entry["url"] for entry in catalogue["endpoints"] if entry["interface"] == "public")
-    request = urllib.request.Request(f"{url}/allocations/{server_id}", headers={"X-Auth-Token": token})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=30) as answer:
-            return len(json.load(answer)["allocations"])
-    except urllib.error.HTTPError as error:
-        raise DemoFailed(f"placement answered {error.code}: {error.read().decode(errors='replace')}") from error
+    admin = Client(clouds_file.access(at.state)["floe-admin"])
+    return len(admin.get(f"/placement/allocations/{server_id}")["allocations"])
 
 
 # --- the story -------------------------------------------------------------------------------------------------------
@@ -274,13 +266,12 @@ def allocations(at: Place, server_id: str) -> int:
 
 def prepare(at: Place, user: User, image: Path) -> None:
     """Do what a user does once: an image, a key, a rule that lets SSH in."""
-    made = user.say(
-        "image", "create", "--disk-format", "qcow2", "--container-format", "bare", "--file", str(image), "tiny"
-    )  # fmt: skip
+    (at.root / "tiny.qcow2").symlink_to(image)
+    made = user.say("image", "create", "--disk-format", "qcow2", "--file", "tiny.qcow2", "tiny")
     if made["status"] != "active":
         raise DemoFailed(f"the image is {made['status']}, not active")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(at.key)], check=True)
-    user.say("keypair", "create", "--public-key", f"{at.key}.pub", "mykey")
+    user.say("keypair", "create", "--public-key", "key.pub", "mykey")
     user.say("security", "group", "rule", "create", "--protocol", "tcp", "--dst-port", "22", "default")
 
 
@@ -303,7 +294,7 @@ def boot(at: Place, user: User) -> Guest:
     )
     with step("the guest boots until it says [bold]login:[/]"):
         log = wait_for("login: on the console", BOOT_SECONDS, lambda: console_with_login(user), pause=1.0)
-    console.print("\n".join(f"  [dim]│[/] {line}" for line in printable(log).splitlines()[-9:]))
+    quote([line for line in log.splitlines() if line.strip()][-6:])
     return guest
 
 
@@ -318,12 +309,18 @@ def printable(text: str) -> str:
     return plain.replace("[", "\\[")
 
 
+def quote(lines: Sequence[str]) -> None:
+    """Show what somebody else said."""
+    for line in lines:
+        console.print(f"  [dim]│[/] {printable(line)}")
+
+
 def log_in(at: Place, guest: Guest) -> None:
     """Log in with the user's key and show what the guest says of itself."""
     ssh = [
         "ssh", "-i", str(at.key), "-o", f"UserKnownHostsFile={at.root / 'known_hosts'}",
         "-o", "StrictHostKeyChecking=accept-new", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
-        "-o", "LogLevel=ERROR", "-F", "none", f"floe@{guest.address}", "hostname; ip -4 -o addr show eth0",
+        "-o", "LogLevel=ERROR", "-F", "none", f"floe@{guest.address}", "hostname; ip -4 addr show eth0",
     ]  # fmt: skip
     words = [str(FLOE), "exec", "--state", str(at.state), "--network", guest.network_id, "--", *ssh]
     errors = [""]
@@ -341,7 +338,7 @@ def log_in(at: Place, guest: Guest) -> None:
             said = str(wait_for("SSH to answer", 60, answer, pause=1.0))
         except DemoFailed as error:
             raise DemoFailed(f"{error}: {errors[0]}") from error
-    console.print("\n".join(f"  [dim]│[/] {line}" for line in printable(said).splitlines()))
+    quote(said.splitlines())
     if said.split(maxsplit=1)[0] != SERVER or f" {guest.address}/" not in said:
         raise DemoFailed(f"the guest calls itself something else than {SERVER} at {guest.address}: {said!r}")
 
@@ -389,6 +386,8 @@ def refuse_foreign(at: Place) -> None:
     """Anybody may make a directory where the demo's is looked for: trust and remove only our own."""
     if at.root.is_symlink() or (at.root.exists() and at.root.stat().st_uid != os.geteuid()):
         raise DemoFailed(f"{at.root} belongs to another user; remove it first")
+    if at.root.exists() and any(at.root.iterdir()) and not (at.log.exists() or at.pid.exists()):
+        raise DemoFailed(f"{at.root} holds something else than a demo")
 
 
 def story(at: Place, image: Path) -> None:
@@ -396,7 +395,7 @@ def story(at: Place, image: Path) -> None:
         end_cloud(at)
     with step("[bold]floe up --sandbox[/]"):
         line = start_cloud(at)
-    console.print(f"  [dim]│[/] {line}")
+    quote([line])
     user = User(at)
     prepare(at, user, image)
     guest = boot(at, user)
@@ -409,8 +408,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--end", action="store_true")
+    parser.add_argument("--at", type=Path, metavar="DIR", help="keep what the demo makes there")
     args = parser.parse_args(argv)
-    at = place()
+    at = Place(args.at.absolute()) if args.at else place()
     try:
         refuse_foreign(at)
     except DemoFailed as error:
@@ -423,10 +423,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if runs(at):
         console.print("A cloud that --keep left is still running; end it first: scripts/demo --end")
         return 1
+    os.environ |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     signal.signal(signal.SIGTERM, stop_on_signal)
     status, keep = 0, args.keep
     try:
-        story(at, args.image)
+        story(at, args.image.absolute())
         if keep:
             how_to_use(at)
         console.print("[bold green]The demo is done: a real guest, through an unmodified client.[/]")

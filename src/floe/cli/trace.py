@@ -18,7 +18,10 @@ from floe.cli.state_option import add_state_arguments, state_directory
 if TYPE_CHECKING:
     from rich.table import Table
 
-_BAR = 32
+_BAR = (12, 40)
+"""The least and the greatest width of the bars; between them they take what a line has left."""
+_BESIDES = 68
+"""Columns of a line besides the bar: step, start, duration, and remarks of a usual length."""
 _POLL_SECONDS = 0.25
 _HISTORY = "/compute/v2.1/servers/{server}/os-instance-actions"
 
@@ -68,12 +71,10 @@ def run(args: argparse.Namespace) -> int:
         trace = _follow_quietly(client, server, args)
         print(json.dumps(_plain(trace), indent=1))
     elif args.follow:
-        trace = _follow(client, server, args.all)
+        trace = _follow(client, server, args)
     else:
-        from rich.console import Console
-
         trace = read(client, server, every=args.all)
-        Console().print(table(trace))
+        _print(trace)
     return 1 if any(row.result == "Error" for row in trace.rows) else 0
 
 
@@ -106,44 +107,67 @@ def build(server: str, actions: Sequence[dict[str, Any]], now: datetime) -> Trac
     return Trace(server_id=server, rows=tuple(rows), finished=finished, span=max((last - zero).total_seconds(), 1e-6))
 
 
-def table(trace: Trace) -> Table:
-    """Draw a trace: one line a step, its bar where it lay in the whole."""
+def table(trace: Trace, columns: int = 80) -> Table:
+    """Draw a trace in lines of so many `columns`: one line a step, its bar where it lay in the whole."""
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, title=f"server {trace.server_id}", title_justify="left")
-    for heading, justify in (("step", "left"), ("start", "right"), ("took", "right"), ("", "left"), ("", "left")):
-        drawn.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=heading != "")
+    bar = min(max(columns - _BESIDES, _BAR[0]), _BAR[1])
+    hosts = {row.host for row in trace.rows if row.host}
+    title = f"server {trace.server_id}" + (f" on {min(hosts)}" if len(hosts) == 1 else "")
+    drawn = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    drawn.add_column("step", no_wrap=True)
+    drawn.add_column("start", justify="right", no_wrap=True)
+    drawn.add_column("took", justify="right", no_wrap=True)
+    drawn.add_column("", no_wrap=True, min_width=bar, max_width=bar)
+    drawn.add_column("")
     for row in trace.rows:
         name = f"{row.action}" if row.step == "request" else f"  {row.step}"
         style = "bold" if row.step == "request" else "red" if row.result == "Error" else ""
-        remark = " ".join(part for part in (f"on {row.host}" if row.host else "", row.details) if part)
+        host = f"on {row.host}" if row.host and len(hosts) > 1 else ""
+        remark = " ".join(part for part in (host, row.details) if part)
         took = "..." if row.seconds is None else "" if row.step == "request" else _duration(row.seconds)
         drawn.add_row(
-            Text(name, style), _duration(row.start), took, Text(_bar(row, trace.span), "cyan"), Text(remark, "dim")
+            Text(name, style),
+            _duration(row.start),
+            took,
+            Text(_bar(row, trace.span, bar), "cyan"),
+            Text(remark, "dim"),
         )
     return drawn
 
 
-def _bar(row: Row, span: float) -> str:
+def _bar(row: Row, span: float, width: int) -> str:
     if row.step == "request":
         return ""
     seconds = span - row.start if row.seconds is None else row.seconds
-    start = min(int(row.start / span * _BAR), _BAR - 1)
-    return " " * start + "█" * max(1, min(round(seconds / span * _BAR), _BAR - start))
+    start = min(int(row.start / span * width), width - 1)
+    return " " * start + "█" * max(1, min(round(seconds / span * width), width - start))
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _follow(client: Client, server: str, every: bool) -> Trace:
+def _print(trace: Trace) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(table(trace, console.width))
+
+
+def _follow(client: Client, server: str, args: argparse.Namespace) -> Trace:
+    """Draw the trace anew while it grows, where there is a terminal; elsewhere only as it is in the end."""
     from rich.live import Live
 
+    if not sys.stdout.isatty():
+        trace = _follow_quietly(client, server, args)
+        _print(trace)
+        return trace
     with Live(auto_refresh=False) as live:
         while True:
-            trace = read(client, server, every=every)
-            live.update(table(trace), refresh=True)
+            trace = read(client, server, every=args.all)
+            live.update(table(trace, live.console.width), refresh=True)
             if trace.finished:
                 return trace
             time.sleep(_POLL_SECONDS)
