@@ -40,3 +40,17 @@ def test_what_is_not_in_the_table_is_not_found() -> None:
 def test_two_names_for_one_variable_are_refused_when_the_table_is_made() -> None:
     with pytest.raises(ValueError, match="names its variables unlike"):
         _table("/servers/{server_id}", "/servers/{ident}")
+
+
+def test_an_empty_segment_is_no_name_of_anything() -> None:
+    table = _table("/v2", "/v2/images", "/v2/images/{image_id}/tags")
+    assert table.match("/v2/") is not None
+    assert table.match("/v2/images/") is None
+    assert table.match("/v2/images//tags") is None
+    assert table.match("//v2/images") is None
+
+
+def test_a_surface_may_forgive_a_slash_at_the_end() -> None:
+    table = RouteTable([Route("GET", "/v3/users", _handler, "rule")], trailing_slash=True)
+    assert table.match("/v3/users/") is not None
+    assert table.match("/v3//users") is None

@@ -129,24 +129,29 @@ async def delete_service(cloud: Cloud, service_id: str) -> None:
     await cloud.db.write(run)
 
 
-async def create_endpoint(cloud: Cloud, fields: Mapping[str, Any]) -> Endpoint:
-    """Add an endpoint. Raises Invalid for a service or region that is not, or a URL that cannot be filled in."""
+async def create_endpoint(cloud: Cloud, fields: Mapping[str, Any], *, make_region: bool = False) -> Endpoint:
+    """Add an endpoint, and with `make_region` its region if that is missing.
+
+    Raises Invalid for a service or region that is not, or a URL that cannot be filled in.
+    """
     endpoint = Endpoint(id=identity.new_id(cloud), **fields)
 
     def run(conn: Connection) -> Endpoint:
-        _check_endpoint(conn, endpoint)
+        _check_endpoint(conn, endpoint, make_region=make_region)
         rows.insert_endpoint(conn, endpoint)
         return endpoint
 
     return await cloud.db.write(run)
 
 
-async def update_endpoint(cloud: Cloud, endpoint_id: str, fields: Mapping[str, Any]) -> Endpoint:
-    """Change an endpoint."""
+async def update_endpoint(
+    cloud: Cloud, endpoint_id: str, fields: Mapping[str, Any], *, make_region: bool = False
+) -> Endpoint:
+    """Change an endpoint, and with `make_region` make its region if that is missing."""
 
     def run(conn: Connection) -> Endpoint:
         endpoint = replace(_one(load(conn).endpoints, "endpoint", endpoint_id), **fields)
-        _check_endpoint(conn, endpoint)
+        _check_endpoint(conn, endpoint, make_region=make_region)
         rows.update_endpoint(conn, endpoint_id, fields)
         return endpoint
 
@@ -184,10 +189,13 @@ def _one(known: Mapping[str, T], what: str, ident: str) -> T:
     return known[ident]
 
 
-def _check_endpoint(conn: Connection, endpoint: Endpoint) -> None:
+def _check_endpoint(conn: Connection, endpoint: Endpoint, *, make_region: bool) -> None:
     check_url(endpoint.url)
-    if endpoint.service_id not in load(conn).services:
+    known = load(conn)
+    if endpoint.service_id not in known.services:
         raise Invalid(f"service_id: there is no service {endpoint.service_id!r}.")
+    if make_region and endpoint.region_id is not None and endpoint.region_id not in known.regions:
+        rows.insert_region(conn, Region(id=endpoint.region_id))
     _demand_region(conn, "region_id", endpoint.region_id)
 
 

@@ -45,7 +45,7 @@ async def show(cloud: Cloud, context: Context, group_id: str) -> Group:
 
 async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Group:
     """Make a group; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
-    group = Group(id=identity.new_id(cloud), **fields)
+    group = Group(id=identity.new_id(cloud), **identity.merged({}, fields))
 
     def run(conn: Connection) -> None:
         domains.demand(conn, group.domain_id)
@@ -60,9 +60,11 @@ async def update(cloud: Cloud, group_id: str, fields: Mapping[str, Any]) -> Grou
     """Change a group's name or description."""
 
     def run(conn: Connection) -> Group:
-        group = replace(demand(conn, group_id), **fields)
+        group = demand(conn, group_id)
+        wanted = identity.merged(group.properties, fields)
+        group = replace(group, **wanted)
         _demand_free(conn, group)
-        group_rows.update(conn, group_id, fields)
+        group_rows.update(conn, group_id, wanted)
         return group
 
     return await identity.change(cloud, run)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from floe.cloud import token_cache
 from floe.cloud.cloud import Cloud
@@ -37,6 +37,14 @@ async def change(cloud: Cloud, fn: Callable[[Connection], T]) -> T:
 def new_id(cloud: Cloud) -> str:
     """Return a new id as identity writes them: 32 hex digits."""
     return cloud.new_id().replace("-", "")
+
+
+def merged(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes of a thing whose `properties` are added to those it has; one that is None is taken away."""
+    if "properties" not in fields:
+        return dict(fields)
+    properties = {**kept, **fields["properties"]}
+    return {**fields, "properties": {name: value for name, value in properties.items() if value is not None}}
 
 
 def own_domain(context: Context) -> str:

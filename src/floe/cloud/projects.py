@@ -59,7 +59,7 @@ async def show(cloud: Cloud, context: Context, project_id: str) -> Project:
 
 async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Project:
     """Make a project; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
-    project = Project(id=identity.new_id(cloud), **fields)
+    project = Project(id=identity.new_id(cloud), **identity.merged({}, fields))
 
     def run(conn: Connection) -> None:
         domains.demand(conn, project.domain_id)
@@ -74,9 +74,11 @@ async def update(cloud: Cloud, project_id: str, fields: Mapping[str, Any]) -> Pr
     """Change a project; when it is disabled its tokens are dead."""
 
     def run(conn: Connection) -> Project:
-        project = replace(demand(conn, project_id), **fields)
+        project = demand(conn, project_id)
+        wanted = identity.merged(project.properties, fields)
+        project = replace(project, **wanted)
         _demand_free(conn, project)
-        project_rows.update(conn, project_id, fields)
+        project_rows.update(conn, project_id, wanted)
         return project
 
     return await identity.change(cloud, run)

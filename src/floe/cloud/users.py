@@ -69,7 +69,7 @@ async def create(cloud: Cloud, fields: Mapping[str, Any], password: str | None) 
         id=identity.new_id(cloud),
         password_hash=secret,
         password_changed_at=cloud.clock.now() if secret else None,
-        **fields,
+        **identity.merged({}, fields),
     )
 
     def run(conn: Connection) -> None:
@@ -90,7 +90,7 @@ async def update(cloud: Cloud, user_id: str, fields: Mapping[str, Any], password
 
     def run(conn: Connection) -> User:
         user = demand(conn, user_id)
-        wanted = dict(changes)
+        wanted = identity.merged(user.properties, changes)
         if secret is not None or (user.enabled and not wanted.get("enabled", True)):
             wanted["stamp"] = user.stamp + 1
         user = replace(user, **wanted)

@@ -45,6 +45,12 @@ class Endpoint:
     enabled: bool = True
 
 
+def check_region_id(text: str) -> None:
+    """Raise Invalid unless `text` may be a region's id."""
+    if not re.fullmatch(r"[^/\s]{1,255}", text):
+        raise Invalid(f"A region's id has 1 to 255 characters without white space and slashes (it is {text[:80]!r}).")
+
+
 def check_url(url: str) -> None:
     """Raise Invalid unless `url` is an http(s) URL whose variables are known."""
     if not url.startswith(("http://", "https://", "%(public_url)s")):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,3 +15,5 @@ class Group:
     domain_id: str
     name: str
     description: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Further attributes that clients keep with it, by name."""

@@ -179,6 +179,6 @@ def _check_range(protocol: str | None, low: int | None, high: int | None) -> Non
         raise Invalid("Invalid input for port_range_min and port_range_max: give both, or neither for all ports.")
     for name, value in (("port_range_min", low), ("port_range_max", high)):
         if not 1 <= value <= 65535:
-            raise Invalid(f"Invalid input for {name}: {value} must be between 1 and 65535.")
+            raise Invalid(f"Invalid input for {name}: Invalid value for port {value}; it must be between 1 and 65535.")
     if low > high:
         raise Invalid(f"Invalid input for port_range_min: {low} must not be greater than port_range_max ({high}).")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from floe.core.errors import Invalid
 
@@ -25,6 +27,8 @@ class User:
     password_hash: str | None = None
     """None for a user that cannot log in with a password."""
     password_changed_at: datetime | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Further attributes that clients keep with it, by name."""
     stamp: int = 0
     """Counted up when the password changes and when the user is disabled; tokens of an older stamp are dead."""
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.groups import Group
-from floe.store.schema import Ident, metadata
+from floe.store.schema import Ident, Json, metadata
 
 groups = sa.Table(
     "groups",
@@ -19,6 +19,7 @@ groups = sa.Table(
     sa.Column("domain_id", Ident, nullable=False),
     sa.Column("name", sa.String(64), nullable=False),
     sa.Column("description", sa.Text, nullable=False),
+    sa.Column("properties", Json, nullable=False),
     sa.UniqueConstraint("domain_id", "name"),
 )
 memberships = sa.Table(

@@ -20,6 +20,7 @@ projects = sa.Table(
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("tags", Json, nullable=False),
+    sa.Column("properties", Json, nullable=False),
     sa.UniqueConstraint("domain_id", "name"),
 )
 
@@ -74,6 +75,7 @@ def insert(conn: Connection, project: Project) -> None:
             description=project.description,
             enabled=project.enabled,
             tags=project.tags,
+            properties=project.properties,
         )
     )
 

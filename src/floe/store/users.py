@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.users import User
-from floe.store.schema import Ident, Moment, metadata
+from floe.store.schema import Ident, Json, Moment, metadata
 
 users = sa.Table(
     "users",
@@ -24,6 +24,7 @@ users = sa.Table(
     sa.Column("default_project_id", Ident),
     sa.Column("password_hash", sa.String(255)),
     sa.Column("password_changed_at", Moment),
+    sa.Column("properties", Json, nullable=False),
     sa.Column("stamp", sa.Integer, nullable=False),
     sa.UniqueConstraint("domain_id", "name"),
 )

@@ -55,7 +55,10 @@ async def test_a_name_of_the_whole_cloud_is_taken_once(place: Place, noun: str) 
         ("project", {"name": " "}, "name"),
         ("project", {"name": "x" * 65}, "name"),
         ("project", {"name": "x", "enabled": "yes"}, "enabled"),
-        ("project", {"name": "x", "colour": "red"}, "colour"),
+        ("project", {"name": "x", "links": {}}, "links"),
+        ("user", {"name": "x", "id": "y"}, "id"),
+        ("group", {"name": "x", "note": "y" * 17_000}, "16384"),
+        ("role", {"name": "x", "colour": "red"}, "colour"),
         ("project", {"name": "x", "is_domain": True}, "is_domain"),
         ("project", {"name": "x", "parent_id": "0" * 32}, "flat"),
         ("project", {"name": "x", "tags": ["a,b"]}, "tags"),
@@ -281,3 +284,56 @@ async def test_a_service_and_its_endpoint_reach_the_catalogue_of_new_tokens(plac
     assert (await place.call(admin, "DELETE", f"/services/{service['id']}")).status_code == 204
     assert (await place.call(admin, "GET", path)).status_code == 404
     assert (await place.call(admin, "DELETE", "/regions/RegionOne")).status_code == 409
+
+
+@pytest.mark.parametrize("noun", ["project", "user", "group"])
+async def test_attributes_that_clients_add_are_kept_with_it(place: Place, noun: str) -> None:
+    admin = await place.token()
+    made = await place.make(admin, noun, name="x", colour="red", size=None)
+    assert made["colour"] == "red"
+    assert "size" not in made
+    path = f"/{noun}s/{made['id']}"
+    changed = (await place.call(admin, "PATCH", path, {noun: {"shape": "round"}})).json()[noun]
+    assert (changed["colour"], changed["shape"]) == ("red", "round")
+    await place.call(admin, "PATCH", path, {noun: {"colour": None}})
+    shown = (await place.call(admin, "GET", path)).json()[noun]
+    assert "colour" not in shown
+    assert shown["shape"] == "round"
+
+
+async def test_tags_of_a_project_are_added_and_taken_one_by_one_and_all_at_once(place: Place) -> None:
+    admin = await place.token()
+    project = await place.make(admin, "project", name="web")
+    path = f"/projects/{project['id']}/tags"
+    assert (await place.call(admin, "PUT", f"{path}/a")).status_code == 201
+    assert (await place.call(admin, "PUT", f"{path}/a")).status_code == 201
+    assert (await place.call(admin, "GET", f"{path}/a")).status_code == 204
+    assert (await place.call(admin, "GET", f"{path}/b")).status_code == 404
+    assert (await place.call(admin, "PUT", f"{path}/{'x' * 256}")).status_code == 400
+    assert (await place.call(admin, "PUT", path, {"tags": ["b", "c"]})).json()["tags"] == ["b", "c"]
+    assert (await place.call(admin, "DELETE", f"{path}/b")).status_code == 204
+    assert (await place.call(admin, "DELETE", f"{path}/b")).status_code == 404
+    assert (await place.call(admin, "GET", path)).json()["tags"] == ["c"]
+    assert (await place.call(admin, "DELETE", path)).status_code == 204
+    assert (await place.call(admin, "GET", path)).json()["tags"] == []
+
+
+async def test_an_endpoint_that_names_its_region_the_old_way_makes_it(place: Place) -> None:
+    admin = await place.token()
+    service = await place.make(admin, "service", name="names", type="dns")
+    fields = {"service_id": service["id"], "interface": "public", "url": "http://127.0.0.1/dns"}
+    made = await place.make(admin, "endpoint", **fields, region="North")
+    assert made["region_id"] == "North"
+    assert (await place.call(admin, "GET", "/regions/North")).status_code == 200
+    refused = await place.call(admin, "POST", "/endpoints", {"endpoint": {**fields, "region_id": "South"}})
+    assert refused.status_code == 400
+    assert "South" in refused.json()["error"]["message"]
+
+
+async def test_a_region_is_made_under_the_id_in_the_path(place: Place) -> None:
+    admin = await place.token()
+    reply = await place.call(admin, "PUT", "/regions/North", {"region": {"description": "Cold"}})
+    assert (reply.status_code, reply.json()["region"]["id"]) == (201, "North")
+    assert (await place.call(admin, "PUT", "/regions/North", {"region": {}})).status_code == 409
+    assert (await place.call(admin, "PUT", "/regions/South", {"region": {"id": "East"}})).status_code == 400
+    assert (await place.call(admin, "PUT", "/regions/a%20b", {"region": {}})).status_code == 400

@@ -54,7 +54,7 @@ async def test_a_new_image_is_queued_and_shown_whole(client: As) -> None:
     )
     image = reply.json()
     assert reply.status_code == 201
-    assert reply.headers["location"] == f"http://cloud:8774/image/v2/images/{image['id']}"
+    assert reply.headers["location"] == f"http://127.0.0.1:8774/image/v2/images/{image['id']}"
     assert (await ann.get(f"/v2/images/{image['id']}")).json() == image
     del image["id"], image["self"], image["file"]
     assert image == {
@@ -434,7 +434,7 @@ async def test_anybody_may_discover_the_versions(client: As) -> None:
         assert reply.status_code == status
         first = reply.json()["versions"][0]
         assert first["status"] == "CURRENT"
-        assert first["links"] == [{"rel": "self", "href": "http://cloud:8774/image/v2/"}]
+        assert first["links"] == [{"rel": "self", "href": "http://127.0.0.1:8774/image/v2/"}]
 
 
 async def test_the_schemas_describe_what_is_shown(client: As) -> None:
@@ -454,3 +454,22 @@ async def test_there_is_one_store_and_no_import(client: As) -> None:
     ann = client("ann")
     assert len((await ann.get("/v2/info/stores")).json()["stores"]) == 1
     assert (await ann.get("/v2/info/import")).json()["import-methods"]["value"] == []
+
+
+async def test_an_image_is_changed_in_the_dialect_of_the_first_version_too(client: As) -> None:
+    ann = client("ann")
+    image = (await ann.post("/v2/images", json={"name": "tiny", "protected": True, "os": "linux"})).json()
+    headers = {"content-type": "application/openstack-images-v2.0-json-patch"}
+    body: list[dict[str, object]] = [{"replace": "/protected", "value": False}, {"remove": "/os"}]
+    changed = await ann.patch(f"/v2/images/{image['id']}", json=body, headers=headers)
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["protected"] is False
+    assert "os" not in changed.json()
+    refused = await ann.patch(f"/v2/images/{image['id']}", json=[{"op": "add", "path": "/x"}], headers=headers)
+    assert refused.status_code == 400
+
+
+async def test_an_empty_id_is_no_image(client: As) -> None:
+    ann = client("ann")
+    for method in ("GET", "DELETE"):
+        assert (await ann.request(method, "/v2/images/")).status_code == 404

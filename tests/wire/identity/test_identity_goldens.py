@@ -58,12 +58,19 @@ EXCHANGES: list[tuple[str, str, str, str, Any]] = [
     ("project-list", "admin", "GET", "/v3/projects?limit=1", None),
     ("project-show", "admin", "GET", "/v3/projects/{project}", None),
     ("project-tags", "admin", "GET", "/v3/projects/{project}/tags", None),
+    ("project-tags-set", "admin", "PUT", "/v3/projects/{project}/tags", {"tags": ["b", "c"]}),
+    ("project-tag-add", "admin", "PUT", "/v3/projects/{project}/tags/d", None),
+    ("project-tag", "admin", "HEAD", "/v3/projects/{project}/tags/d", None),
+    ("project-tag-none", "admin", "GET", "/v3/projects/{project}/tags/e", None),
+    ("project-tag-delete", "admin", "DELETE", "/v3/projects/{project}/tags/d", None),
+    ("project-tags-delete", "admin", "DELETE", "/v3/projects/{project}/tags", None),
     ("project-update", "admin", "PATCH", "/v3/projects/{project}", {"project": {"description": "Shop"}}),
     ("user", "admin", "POST", "/v3/users", {"user": {"name": "ann", "password": "ann-secret", "email": "a@b.c"}}),
     ("user-list", "admin", "GET", "/v3/users?name=ann", None),
     ("user-show", "admin", "GET", "/v3/users/{user}", None),
     ("user-update", "admin", "PATCH", "/v3/users/{user}", {"user": {"default_project_id": "{project}"}}),
-    ("user-unknown-field", "admin", "PATCH", "/v3/users/{user}", {"user": {"colour": "red"}}),
+    ("user-property", "admin", "PATCH", "/v3/users/{user}", {"user": {"colour": "red", "size": None}}),
+    ("user-read-only", "admin", "PATCH", "/v3/users/{user}", {"user": {"id": "me"}}),
     (
         "user-password", "", "POST", "/v3/users/{user}/password",
         {"user": {"original_password": "ann-secret", "password": "next-secret"}},
@@ -134,6 +141,7 @@ EXCHANGES: list[tuple[str, str, str, str, Any]] = [
     ("token-credential-refused", "", "POST", "/v3/auth/tokens", _credential("wrong")),
     ("credential-delete", "demo", "DELETE", "/v3/users/{me}/application_credentials/{credential}", None),
     ("region", "admin", "POST", "/v3/regions", {"region": {"id": "North"}}),
+    ("region-put", "admin", "PUT", "/v3/regions/South", {"region": {"description": "Warm"}}),
     ("region-list", "", "GET", "/v3/regions", None),
     ("region-show", "", "GET", "/v3/regions/North", None),
     ("region-update", "admin", "PATCH", "/v3/regions/North", {"region": {"description": "Cold"}}),
@@ -187,7 +195,7 @@ async def _play(client: httpx.AsyncClient) -> dict[str, Any]:
         reply = await client.request(method, _filled(path, ids), json=filled, headers=headers)
         answer = reply.json() if reply.content else None
         said[name] = {"status": reply.status_code, "body": answer}
-        if reply.status_code == 201 and name in answer:
+        if reply.status_code == 201 and answer and name in answer:
             ids[name] = answer[name]["id"]
         elif reply.status_code == 201 and isinstance(answer, dict):
             (thing,) = [value for key, value in answer.items() if key != "links"]

@@ -12,7 +12,7 @@ from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, admin, public
 from floe.api.kit.routing import Route
 from floe.cloud import catalogue, identity
-from floe.core.catalogue import CatalogueService, Endpoint, Region
+from floe.core.catalogue import CatalogueService, Endpoint, Region, check_region_id
 from floe.core.errors import Invalid
 
 _RegionId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/\s]+$")]
@@ -96,6 +96,16 @@ async def create_region(call: Call) -> Reply:
     return Reply(201, {"region": _region(call, await catalogue.create_region(call.cloud, region))})
 
 
+async def put_region(call: Call) -> Reply:
+    """Make a region with the id in the path."""
+    region_id = call.params["region_id"]
+    fields = changes(_REGION.read(await call.raw()), "parent_region_id")
+    if fields.setdefault("id", region_id) != region_id:
+        raise Invalid(f"id: the body says {fields['id']!r} and the path {region_id!r}; send one of them.")
+    check_region_id(region_id)
+    return Reply(201, {"region": _region(call, await catalogue.create_region(call.cloud, Region(**fields)))})
+
+
 async def update_region(call: Call) -> Reply:
     """Change a region."""
     fields = changes(_REGION_UPDATE.read(await call.raw()), "parent_region_id")
@@ -162,15 +172,20 @@ async def show_endpoint(call: Call) -> Reply:
 
 async def create_endpoint(call: Call) -> Reply:
     """Add an endpoint."""
-    fields = _endpoint_fields(_ENDPOINT.read(await call.raw()))
+    read = _ENDPOINT.read(await call.raw())
+    fields = _endpoint_fields(read)
     fields.setdefault("region_id", None)
-    return Reply(201, {"endpoint": _endpoint(call, await catalogue.create_endpoint(call.cloud, fields))})
+    # An endpoint that names its region the old way makes it, as it did before regions were resources.
+    made = await catalogue.create_endpoint(call.cloud, fields, make_region="region" in read)
+    return Reply(201, {"endpoint": _endpoint(call, made)})
 
 
 async def update_endpoint(call: Call) -> Reply:
     """Change an endpoint."""
-    fields = _endpoint_fields(_ENDPOINT_UPDATE.read(await call.raw()))
-    found = await catalogue.update_endpoint(call.cloud, call.params["endpoint_id"], fields)
+    read = _ENDPOINT_UPDATE.read(await call.raw())
+    found = await catalogue.update_endpoint(
+        call.cloud, call.params["endpoint_id"], _endpoint_fields(read), make_region="region" in read
+    )
     return Reply(200, {"endpoint": _endpoint(call, found)})
 
 
@@ -206,6 +221,7 @@ def _crud(plural: str, *handlers: Any) -> list[Route]:
 
 ROUTES = (
     *_crud("regions", list_regions, show_region, create_region, update_region, delete_region),
+    Route("PUT", "/v3/regions/{region_id}", put_region, "identity:create_region"),
     *_crud("services", list_services, show_service, create_service, update_service, delete_service),
     *_crud("endpoints", list_endpoints, show_endpoint, create_endpoint, update_endpoint, delete_endpoint),
 )

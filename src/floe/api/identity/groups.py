@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.identity.replies import Ident, ShortName, Text, changes, listed, with_link
+from floe.api.identity.replies import Ident, ShortName, Text, listed, with_link, with_properties
 from floe.api.identity.users import shown as shown_user
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
@@ -25,13 +25,14 @@ SHAPE: Shape[Group] = Shape(
 _CREATE = Body(
     "group",
     [Field("name", ShortName, required=True), Field("domain_id", Ident | None), Field("description", Text)],
+    strict=False,
 )
-_UPDATE = Body("group", [Field("name", ShortName), Field("description", Text)])
+_UPDATE = Body("group", [Field("name", ShortName), Field("description", Text)], strict=False)
 
 
 def shown(call: Call, group: Group) -> dict[str, Any]:
     """Return a group as it is on the wire."""
-    return with_link(call, f"/v3/groups/{group.id}", SHAPE.show(group))
+    return with_link(call, f"/v3/groups/{group.id}", {**group.properties, **SHAPE.show(group)})
 
 
 async def index(call: Call) -> Reply:
@@ -47,14 +48,14 @@ async def show(call: Call) -> Reply:
 
 async def create(call: Call) -> Reply:
     """Make a group."""
-    fields = changes(_CREATE.read(await call.raw()), "domain_id")
+    fields = await with_properties(call, _CREATE, "domain_id")
     fields["domain_id"] = fields.get("domain_id") or identity.own_domain(call.context)
     return Reply(201, {"group": shown(call, await groups.create(call.cloud, fields))})
 
 
 async def update(call: Call) -> Reply:
     """Change a group."""
-    fields = changes(_UPDATE.read(await call.raw()))
+    fields = await with_properties(call, _UPDATE)
     return Reply(200, {"group": shown(call, await groups.update(call.cloud, call.params["group_id"], fields))})
 
 

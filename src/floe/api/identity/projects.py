@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
-from floe.api.identity.replies import Ident, ShortName, Text, changes, flag, listed, with_link
+from floe.api.identity.replies import Ident, ShortName, Text, flag, listed, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, admin, authenticated
@@ -38,15 +39,19 @@ _FIELDS = (
     Field("parent_id", Ident | None),
     Field("options", dict[str, Any]),
 )
-_CREATE = Body("project", [Field("name", ShortName, required=True), Field("domain_id", Ident | None), *_FIELDS])
-_UPDATE = Body("project", [Field("name", ShortName), *_FIELDS])
+_CREATE = Body(
+    "project", [Field("name", ShortName, required=True), Field("domain_id", Ident | None), *_FIELDS], strict=False
+)
+_UPDATE = Body("project", [Field("name", ShortName), *_FIELDS], strict=False)
+
+_TAGS = Body(None, [Field("tags", _Tags, required=True)])
 
 _FLAT = "parent_id: projects are flat here; the parent of a project can only be its domain (it is {!r})."
 
 
 def shown(call: Call, project: Project) -> dict[str, Any]:
     """Return a project as it is on the wire."""
-    return with_link(call, f"/v3/projects/{project.id}", SHAPE.show(project))
+    return with_link(call, f"/v3/projects/{project.id}", {**project.properties, **SHAPE.show(project)})
 
 
 async def index(call: Call) -> Reply:
@@ -67,7 +72,7 @@ async def show(call: Call) -> Reply:
 
 async def create(call: Call) -> Reply:
     """Make a project."""
-    fields = _fields(_CREATE.read(await call.raw()), None)
+    fields = _fields(await with_properties(call, _CREATE, "domain_id", "parent_id"), None)
     parent_id = fields.pop("parent_id", None)
     domain_id = fields["domain_id"] = fields.get("domain_id") or parent_id or identity.own_domain(call.context)
     if parent_id not in (None, domain_id):
@@ -82,7 +87,7 @@ async def create(call: Call) -> Reply:
 async def update(call: Call) -> Reply:
     """Change a project."""
     project_id = call.params["project_id"]
-    fields = _fields(_UPDATE.read(await call.raw()), project_id)
+    fields = _fields(await with_properties(call, _UPDATE, "domain_id", "parent_id"), project_id)
     if "parent_id" in fields:
         raise Invalid("parent_id: the parent of a project cannot be changed.")
     return Reply(200, {"project": shown(call, await projects.update(call.cloud, project_id, fields))})
@@ -101,8 +106,53 @@ async def show_tags(call: Call) -> Reply:
     return Reply(200, {"tags": list(found.tags), "links": {"self": call.url(path), "next": None, "previous": None}})
 
 
-def _fields(read: dict[str, Any], project_id: str | None) -> dict[str, Any]:
-    fields = changes(read, "domain_id", "parent_id")
+async def check_tag(call: Call) -> Reply:
+    """Say whether a project has a tag."""
+    found = await projects.show(call.cloud, call.context, call.params["project_id"])
+    _demand_tag(found, call.params["tag"])
+    return Reply(204)
+
+
+async def put_tags(call: Call) -> Reply:
+    """Replace a project's tags."""
+    fields = {"tags": tuple(dict.fromkeys(_TAGS.read(await call.raw())["tags"]))}
+    found = await projects.update(call.cloud, call.params["project_id"], fields)
+    path = f"/v3/projects/{found.id}/tags"
+    return Reply(200, {"tags": list(found.tags), "links": {"self": call.url(path), "next": None, "previous": None}})
+
+
+async def add_tag(call: Call) -> Reply:
+    """Add a tag to a project; not an error if it has it."""
+    project_id, tag = call.params["project_id"], call.params["tag"]
+    found = await projects.show(call.cloud, call.context, project_id)
+    tags = tuple(dict.fromkeys((*found.tags, tag)))
+    _TAGS.read(msgspec.json.encode({"tags": tags}))
+    await projects.update(call.cloud, project_id, {"tags": tags})
+    path = f"/v3/projects/{project_id}/tags/{tag}"
+    return Reply(201, None, {"location": call.url(path)})
+
+
+async def delete_tag(call: Call) -> Reply:
+    """Take a tag from a project. Raises NotFound for one it does not have."""
+    project_id, tag = call.params["project_id"], call.params["tag"]
+    found = await projects.show(call.cloud, call.context, project_id)
+    _demand_tag(found, tag)
+    await projects.update(call.cloud, project_id, {"tags": tuple(each for each in found.tags if each != tag)})
+    return Reply(204)
+
+
+async def delete_tags(call: Call) -> Reply:
+    """Take all tags from a project."""
+    await projects.update(call.cloud, call.params["project_id"], {"tags": ()})
+    return Reply(204)
+
+
+def _demand_tag(project: Project, tag: str) -> None:
+    if tag not in project.tags:
+        raise NotFound("tag", tag, message=f"Project {project.id} has no tag {tag!r}.")
+
+
+def _fields(fields: dict[str, Any], project_id: str | None) -> dict[str, Any]:
     if fields.pop("is_domain", False):
         raise Invalid("is_domain: a project that acts as a domain is made with POST /v3/domains.")
     if project_id is None and fields.get("parent_id", "") is None:
@@ -119,6 +169,11 @@ ROUTES = (
     Route("PATCH", "/v3/projects/{project_id}", update, "identity:update_project"),
     Route("DELETE", "/v3/projects/{project_id}", delete, "identity:delete_project"),
     Route("GET", "/v3/projects/{project_id}/tags", show_tags, "identity:list_project_tags"),
+    Route("PUT", "/v3/projects/{project_id}/tags", put_tags, "identity:update_project_tags"),
+    Route("DELETE", "/v3/projects/{project_id}/tags", delete_tags, "identity:delete_project_tags"),
+    Route("GET", "/v3/projects/{project_id}/tags/{tag}", check_tag, "identity:get_project_tag"),
+    Route("PUT", "/v3/projects/{project_id}/tags/{tag}", add_tag, "identity:create_project_tag"),
+    Route("DELETE", "/v3/projects/{project_id}/tags/{tag}", delete_tag, "identity:delete_project_tag"),
 )
 POLICIES: Policies = {
     "identity:list_projects": authenticated,
@@ -127,4 +182,9 @@ POLICIES: Policies = {
     "identity:update_project": admin,
     "identity:delete_project": admin,
     "identity:list_project_tags": authenticated,
+    "identity:get_project_tag": authenticated,
+    "identity:update_project_tags": admin,
+    "identity:delete_project_tags": admin,
+    "identity:create_project_tag": admin,
+    "identity:delete_project_tag": admin,
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
+from floe.api.kit.body import Body
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import next_link, page_of
 from floe.core.errors import Invalid
@@ -15,6 +17,11 @@ ShortName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\S")]
 LongName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
 Text = Annotated[str, Meta(max_length=65535)] | None
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
+
+
+MAX_PROPERTIES = 16 << 10
+"""Bytes, as JSON, of the attributes that clients may keep with one thing."""
+_OURS = frozenset({"id", "links", "domain_id", "password_expires_at", "federated", "extra"})
 
 
 def with_link(call: Call, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +51,27 @@ def flag(call: Call, name: str) -> bool | None:
     if text is None:
         return None
     return text.lower() not in {"0", "false", "no", "off"}
+
+
+async def with_properties(call: Call, body: Body, *nullable: str) -> dict[str, Any]:
+    """Read a body's fields as the core names them; what the table does not know becomes `properties`.
+
+    Clients keep attributes of their own with users, groups and projects (`openstack project set --property`).
+    A null takes one away. Raises Invalid for what only the cloud itself sets, and for more than it keeps.
+    """
+    fields = changes(body.read(await call.raw()), *nullable)
+    known = {field.name for field in body.fields}
+    sent = (await call.json())[body.key]
+    extra = {name: value for name, value in sent.items() if name not in known}
+    for name in extra:
+        if name in _OURS:
+            raise Invalid(f"Invalid input for field/attribute {body.key}.{name}: it cannot be set.")
+        if not 1 <= len(name) <= 255:
+            raise Invalid(f"The name of a property has 1 to 255 characters (this one has {len(name)}).")
+    size = len(msgspec.json.encode(extra))
+    if size > MAX_PROPERTIES:
+        raise Invalid(f"Properties take {MAX_PROPERTIES} bytes at most (these take {size}).")
+    return {**fields, "properties": extra} if extra else fields
 
 
 def changes(read: Mapping[str, Any], *nullable: str) -> dict[str, Any]:

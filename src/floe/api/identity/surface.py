@@ -35,4 +35,5 @@ SURFACE = Surface(
     routes=[route for noun in _NOUNS for route in noun.ROUTES],
     policies={name: rule for noun in _NOUNS for name, rule in noun.POLICIES.items()},
     envelope=identity_envelope,
+    trailing_slash=True,
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from floe.api.identity.projects import shown as shown_project
-from floe.api.identity.replies import Ident, LongName, Text, changes, flag, listed, with_link
+from floe.api.identity.replies import Ident, LongName, Text, flag, listed, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, admin, authenticated, public
@@ -38,8 +38,10 @@ _FIELDS = (
     Field("password", _Password | None),
     Field("options", dict[str, Any]),
 )
-_CREATE = Body("user", [Field("name", LongName, required=True), Field("domain_id", Ident | None), *_FIELDS])
-_UPDATE = Body("user", [Field("name", LongName), *_FIELDS])
+_CREATE = Body(
+    "user", [Field("name", LongName, required=True), Field("domain_id", Ident | None), *_FIELDS], strict=False
+)
+_UPDATE = Body("user", [Field("name", LongName), *_FIELDS], strict=False)
 _NEW_PASSWORD = Body(
     "user", [Field("original_password", _Password, required=True), Field("password", _Password, required=True)]
 )
@@ -48,7 +50,7 @@ _NULLABLE = ("email", "default_project_id", "password", "domain_id")
 
 def shown(call: Call, user: User) -> dict[str, Any]:
     """Return a user as it is on the wire."""
-    return with_link(call, f"/v3/users/{user.id}", SHAPE.show(user))
+    return with_link(call, f"/v3/users/{user.id}", {**user.properties, **SHAPE.show(user)})
 
 
 async def index(call: Call) -> Reply:
@@ -70,7 +72,7 @@ async def show(call: Call) -> Reply:
 
 async def create(call: Call) -> Reply:
     """Make a user."""
-    fields = changes(_CREATE.read(await call.raw()), *_NULLABLE)
+    fields = await with_properties(call, _CREATE, *_NULLABLE)
     password = fields.pop("password", None)
     fields["domain_id"] = fields.get("domain_id") or identity.own_domain(call.context)
     return Reply(201, {"user": shown(call, await users.create(call.cloud, fields, password))})
@@ -78,7 +80,7 @@ async def create(call: Call) -> Reply:
 
 async def update(call: Call) -> Reply:
     """Change a user."""
-    fields = changes(_UPDATE.read(await call.raw()), *_NULLABLE)
+    fields = await with_properties(call, _UPDATE, *_NULLABLE)
     password = fields.pop("password", None)
     return Reply(200, {"user": shown(call, await users.update(call.cloud, call.params["user_id"], fields, password))})
 

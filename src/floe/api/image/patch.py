@@ -13,6 +13,8 @@ from floe.core.errors import Conflict, Forbidden, Invalid, UnsupportedMedia
 from floe.core.images import Image
 
 MEDIA_TYPE = "application/openstack-images-v2.1-json-patch"
+OLD_MEDIA_TYPE = "application/openstack-images-v2.0-json-patch"
+"""The dialect of API 2.0, from a draft of the RFC: `{"replace": "/name", "value": ...}`."""
 
 Operation = tuple[str, str, Any]
 """(add, replace or remove; the property's name; its value)."""
@@ -21,12 +23,12 @@ Operation = tuple[str, str, Any]
 async def operations(call: Call) -> list[Operation]:
     """Read a request's patch. Raises UnsupportedMedia, Invalid."""
     media = (call.header("content-type") or "").partition(";")[0].strip().lower()
-    if media != MEDIA_TYPE:
+    if media not in {MEDIA_TYPE, OLD_MEDIA_TYPE}:
         raise UnsupportedMedia(f"An image is changed with a body of type {MEDIA_TYPE} (it is {media!r}).")
     body = await call.json()
     if not isinstance(body, list):
         raise Invalid("The request body must be an array of operations, each with op, path and value.")
-    return [_operation(item) for item in body]
+    return [_operation(_modern(item) if media == OLD_MEDIA_TYPE else item) for item in body]
 
 
 def patched(image: Image, wanted: list[Operation]) -> Image:
@@ -50,6 +52,16 @@ def patched(image: Image, wanted: list[Operation]) -> Image:
             properties[name] = property_value(name, value)
     fields, _ = read(msgspec.json.encode(base))
     return replace(image, **fields, properties=properties)
+
+
+def _modern(item: object) -> object:
+    """Turn an operation of the old dialect into one of the RFC."""
+    if not isinstance(item, dict):
+        return item
+    ops = [op for op in ("add", "replace", "remove") if op in item]
+    if len(ops) != 1:
+        raise Invalid("Each operation of a patch must have exactly one of add, replace and remove.")
+    return {**item, "op": ops[0], "path": item[ops[0]]}
 
 
 def _operation(item: object) -> Operation:

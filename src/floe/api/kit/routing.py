@@ -27,9 +27,13 @@ class Match:
 
 
 class RouteTable:
-    """Finds the routes of a path. A fixed segment wins over a variable one."""
+    """Finds the routes of a path. A fixed segment wins over a variable one, and none is empty.
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    A slash at the end is one segment too many, but after a version (`/v2.1/`), or everywhere with `trailing_slash`.
+    """
+
+    def __init__(self, routes: Iterable[Route], *, trailing_slash: bool = False) -> None:
+        self._trailing_slash = trailing_slash
         self.routes = tuple(routes)
         self._root = _Node()
         for route in self.routes:
@@ -37,7 +41,11 @@ class RouteTable:
 
     def match(self, path: str) -> Match | None:
         """Return what stands at `path`, or None."""
-        segments = [segment for segment in path.split("/") if segment]
+        segments = path.removeprefix("/").split("/")
+        if not segments[-1] and (len(segments) <= 2 or self._trailing_slash):
+            segments.pop()
+        if "" in segments:
+            return None
         values: list[str] = []
         node = _walk(self._root, segments, 0, values)
         if node is None:

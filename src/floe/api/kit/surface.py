@@ -82,10 +82,12 @@ class Surface:
     microversions: Microversions | None = None
     request_id_headers: tuple[str, ...] = ("x-openstack-request-id",)
     challenge: bool = True
+    trailing_slash: bool = False
+    """Whether a path may end with a slash."""
     table: RouteTable = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "table", RouteTable(self.routes))
+        object.__setattr__(self, "table", RouteTable(self.routes, trailing_slash=self.trailing_slash))
 
     async def answer(
         self,

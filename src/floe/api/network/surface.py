@@ -41,4 +41,5 @@ SURFACE = Surface(
         **availability.POLICIES,
     },
     envelope=network_envelope,
+    trailing_slash=True,
 )
