@@ -104,12 +104,12 @@ async def test_flavors_are_filtered_sorted_and_paged(client: Any) -> None:
 async def test_extra_specs_are_set_shown_and_removed(client: Any) -> None:
     root, ann = client("root"), client("ann")
     path = "/flavors/0/os-extra_specs"
-    assert (await root.post(path, json={"extra_specs": {"hw:a": "1", "b": 2}})).json() == {
-        "extra_specs": {"hw:a": "1", "b": "2"}
+    assert (await root.post(path, json={"extra_specs": {"own:a": "1", "b": 2}})).json() == {
+        "extra_specs": {"own:a": "1", "b": "2"}
     }
     assert (await root.put(f"{path}/b", json={"b": "3"})).json() == {"b": "3"}
     assert (await ann.get(f"{path}/b")).json() == {"b": "3"}
-    assert (await ann.get("/flavors/0")).json()["flavor"]["extra_specs"] == {"hw:a": "1", "b": "3"}
+    assert (await ann.get("/flavors/0")).json()["flavor"]["extra_specs"] == {"own:a": "1", "b": "3"}
     assert (await root.delete(f"{path}/b")).status_code == 200
     assert (await ann.get(f"{path}/b")).status_code == 404
     assert (await root.delete(f"{path}/b")).status_code == 404

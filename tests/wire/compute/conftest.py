@@ -60,7 +60,7 @@ async def wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     await _furnish(cloud)
     app = App(cloud, surfaces=[SURFACE], authenticate=by_name)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://cloud:8774/compute") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8774/compute") as client:
         await _populate(cloud, client)
         yield client
     await bus.close()

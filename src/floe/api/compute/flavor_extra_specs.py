@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta
@@ -12,6 +13,7 @@ from floe.api.kit.policy import admin, authenticated
 from floe.api.kit.routing import Route
 from floe.cloud import flavors as cloud
 from floe.core.errors import Invalid, NotFound
+from floe.core.extra_specs import check_known
 
 _Specs = dict[str, Annotated[str, Meta(max_length=255)] | int | float]
 _ALL = Body(None, (Field("extra_specs", _Specs, required=True),))
@@ -35,7 +37,7 @@ async def show(call: Call) -> Reply:
 async def create(call: Call) -> Reply:
     """POST: add and replace extra specs."""
     specs = {key: str(value) for key, value in _ALL.read(await call.raw(), call.version)["extra_specs"].items()}
-    await cloud.set_extra_specs(call.cloud, call.context, call.params["flavor_id"], specs)
+    await _set(call, specs)
     return Reply(200, {"extra_specs": specs})
 
 
@@ -48,8 +50,14 @@ async def update(call: Call) -> Reply:
     value = body[key]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise Invalid(f"Invalid input for field/attribute {key}: its value must be text or a number.")
-    await cloud.set_extra_specs(call.cloud, call.context, call.params["flavor_id"], {key: str(value)})
+    await _set(call, {key: str(value)})
     return Reply(200, {key: str(value)})
+
+
+async def _set(call: Call, specs: Mapping[str, str]) -> None:
+    if call.version >= (2, 86):
+        check_known(specs)
+    await cloud.set_extra_specs(call.cloud, call.context, call.params["flavor_id"], specs)
 
 
 async def delete(call: Call) -> Reply:
