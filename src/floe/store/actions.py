@@ -51,10 +51,17 @@ steps = sa.Table(
 )
 
 _OPEN = sorted(OPEN_STATES)
+_INSERT = actions.insert()
+_OPEN_OF_SERVER = sa.and_(actions.c.server_id == sa.bindparam("server"), actions.c.state.in_(_OPEN))
+_OPEN_OF_KIND = sa.select(actions.c.id).where(_OPEN_OF_SERVER, actions.c.kind == sa.bindparam("but")).limit(1)
+_NOW = sa.bindparam("now", type_=Moment())
+_CANCEL = (
+    actions.update()
+    .where(_OPEN_OF_SERVER)
+    .values(state=CANCELLED, lease_owner=None, lease_until=None, updated_at=_NOW, finished_at=_NOW)
+)
 _OF_SERVER = (
-    sa.select(actions)
-    .where(actions.c.server_id == sa.bindparam("ident"))
-    .order_by(actions.c.created_at.desc())
+    sa.select(actions).where(actions.c.server_id == sa.bindparam("ident")).order_by(actions.c.created_at.desc())
 )
 _BY_ID = sa.select(actions).where(actions.c.id == sa.bindparam("ident"))
 _STEPS = sa.select(steps).where(steps.c.action_id == sa.bindparam("ident")).order_by(steps.c.seq)
@@ -62,7 +69,7 @@ _STEPS = sa.select(steps).where(steps.c.action_id == sa.bindparam("ident")).orde
 
 def add(conn: Connection, action: Action) -> None:
     """Insert an action; whoever does it nudges a conductor after the commit."""
-    conn.execute(actions.insert().values({name: getattr(action, name) for name in Action.__slots__}))
+    conn.execute(_INSERT, {name: getattr(action, name) for name in Action.__slots__})
 
 
 def get(conn: Connection, action_id: str) -> Action | None:
@@ -86,14 +93,9 @@ def cancel_open(conn: Connection, server_id: str, now: datetime, *, but: str) ->
 
     The lease is cleared with it, so that a late write of the old owner is fenced off.
     """
-    mine = sa.and_(actions.c.server_id == server_id, actions.c.state.in_(_OPEN))
-    if conn.execute(sa.select(actions.c.id).where(mine, actions.c.kind == but).limit(1)).one_or_none() is not None:
+    if conn.execute(_OPEN_OF_KIND, {"server": server_id, "but": but}).one_or_none() is not None:
         return True
-    conn.execute(
-        actions.update()
-        .where(mine)
-        .values(state=CANCELLED, lease_owner=None, lease_until=None, updated_at=now, finished_at=now)
-    )
+    conn.execute(_CANCEL, {"server": server_id, "now": now})
     return False
 
 
@@ -143,12 +145,7 @@ _CLOSE = (
         finished_at=sa.bindparam("now", type_=Moment),
     )
 )
-_WAITING = (
-    sa.select(_a.id)
-    .where(_IS_OPEN, _FREE)
-    .order_by(_a.created_at)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)
+_WAITING = sa.select(_a.id).where(_IS_OPEN, _FREE).order_by(_a.created_at).limit(sa.bindparam("most", type_=sa.Integer))
 _TOUCHED = (
     sa.select(steps.c.host, steps.c.action_id, steps.c.state)
     .join(actions, _a.id == steps.c.action_id)
