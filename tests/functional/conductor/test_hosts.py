@@ -1,0 +1,194 @@
+"""What hosts say, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from floe.core.guests import PowerState
+from floe.core.host_network import HostNetwork
+from floe.core.messages import ApplyNetwork, Destroy, GuestChanged, Heartbeat, HostDown, Progress, Spawn
+from floe.store import actions, host_networks, hosts, servers
+
+
+async def until(condition: Any) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not come to pass")
+
+
+async def built(site: Any, **values: Any) -> Any:
+    server = await site.post(**values)
+    await site.settle()
+    found = site.server(server.id)
+    assert found.vm_state == "active"
+    return found
+
+
+async def test_a_guest_that_stops_is_seen_at_once_and_so_is_its_return(site: Any) -> None:
+    await site.add_host("h1")
+    server = await built(site)
+    stopped = GuestChanged(host="h1", server_id=server.id, power_state=PowerState.SHUTDOWN)
+    await site.cloud.bus.publish(stopped)
+    await until(lambda: site.server(server.id).vm_state == "stopped")
+    assert site.server(server.id).power_state is PowerState.SHUTDOWN
+    await site.cloud.bus.publish(GuestChanged(host="h1", server_id=server.id, power_state=PowerState.RUNNING))
+    await until(lambda: site.server(server.id).vm_state == "active")
+
+
+async def test_what_another_host_says_of_a_guest_changes_nothing(site: Any) -> None:
+    await site.add_host("h1")
+    server = await built(site)
+    await site.add_host("h2")
+    await site.cloud.bus.publish(GuestChanged(host="h2", server_id=server.id, power_state=PowerState.SHUTDOWN))
+    await site.cloud.bus.publish(HostDown(host="h2"))
+    await until(lambda: not site.conductor.fleet.alive("h2"))
+    assert site.server(server.id).vm_state == "active"
+
+
+async def test_a_guest_that_died_while_its_build_ended_is_not_shown_as_running(site: Any) -> None:
+    host = await site.add_host("h1")
+    gate = asyncio.Event()
+    host.script.append(gate)
+    server = await site.post()
+    await until(lambda: host.sent(Spawn))
+    await site.cloud.bus.publish(GuestChanged(host="h1", server_id=server.id, power_state=PowerState.SHUTDOWN))
+    await until(lambda: server.id in site.conductor.fleet.power)
+    gate.set()
+    await site.settle()
+    assert site.server(server.id).power_state is PowerState.SHUTDOWN
+    await site.conductor.sweeps.slow()
+
+
+async def test_a_guest_that_is_gone_from_its_host_is_found_stopped_and_foreign_ones_are_left(site: Any) -> None:
+    host = await site.add_host("h1")
+    server = await built(site)
+    host.guests = {"somebody-elses": PowerState.RUNNING}
+    await site.conductor.sweeps.slow()
+    assert site.server(server.id).vm_state == "stopped"
+    assert "somebody-elses" in host.guests
+
+
+async def test_a_renamed_host_keeps_its_guests(site: Any) -> None:
+    host = await site.add_host("h1")
+    server = await built(site)
+    await site.take_down(host)
+    host.name = "h1-new"
+    await site.cloud.bus.serve("h1-new", host.handle)
+    await site.announce(host)
+    await site.settle()
+    assert host.guests == {server.id: PowerState.RUNNING}
+    assert host.sent(Destroy) == []
+    assert site.server(server.id).vm_state == "active"
+
+
+async def test_a_guest_left_by_an_abandoned_build_is_removed_when_its_host_returns(site: Any) -> None:
+    lost, other = await site.add_host("h1"), await site.add_host("h2", memory_mib=2048)
+    gate = asyncio.Event()
+    lost.script.append(gate)
+    server = await site.post()
+    await until(lambda: lost.sent(Spawn))
+    await site.take_down(lost)
+    await site.settle()
+    assert site.server(server.id).host == "h2"
+    lost.guests[server.id] = PowerState.RUNNING
+    await site.cloud.bus.serve("h1", lost.handle)
+    await site.announce(lost)
+    await site.settle()
+    assert lost.guests == {}
+    assert other.guests.keys() == {server.id}
+    assert not lost.sent(Destroy)[-1].final
+
+
+async def test_no_server_goes_to_a_host_that_stopped_or_fell_silent(site: Any) -> None:
+    host = await site.add_host("h1")
+    await site.take_down(host)
+    first = await site.post()
+    await site.settle()
+    assert site.server(first.id).fault.message == "No valid host: 1 host considered; 1 is down."
+    await site.cloud.bus.serve("h1", host.handle)
+    await site.cloud.bus.publish(Heartbeat(host="h1"))
+    await until(lambda: site.conductor.fleet.alive("h1"))
+    await built(site)
+    site.cloud.clock.advance(31)
+    await site.conductor.sweeps.quick()
+    second = await site.post()
+    await site.settle()
+    assert site.server(second.id).vm_state == "error"
+
+
+async def test_what_an_operator_sets_holds_for_the_next_server(site: Any) -> None:
+    await site.add_host("h1")
+    await built(site)
+    now = site.cloud.clock.now()
+    await site.cloud.db.write(lambda conn: hosts.change(conn, "h1", now, enabled=False, disabled_reason="disks"))
+    refused = await site.post()
+    await site.settle()
+    assert site.server(refused.id).fault.message == "No valid host: 1 host considered; 1 is disabled."
+    assert site.server(refused.id).fault.details == "h1: it is disabled: disks"
+    await site.cloud.db.write(lambda conn: hosts.change(conn, "h1", now, enabled=True))
+    await built(site)
+
+
+async def test_many_heartbeats_are_one_commit(site: Any) -> None:
+    await site.add_host("h1")
+    await site.add_host("h2")
+    await site.conductor.sweeps.write_seen()
+    before = site.cloud.db.commits
+    site.cloud.clock.advance(5)
+    for _ in range(10):
+        await site.cloud.bus.publish(Heartbeat(host="h1"))
+        await site.cloud.bus.publish(Heartbeat(host="h2"))
+    await until(lambda: len(site.conductor.fleet._unwritten) == 2)
+    assert site.cloud.db.commits == before
+    await site.conductor.sweeps.write_seen()
+    assert site.cloud.db.commits == before + 1
+    seen = site.cloud.db.read_now(lambda conn: [host.last_seen for host in hosts.every(conn)])
+    assert seen == [site.cloud.clock.now()] * 2
+
+
+async def test_a_slow_build_can_be_watched_and_a_quick_one_costs_nothing(site: Any) -> None:
+    host = await site.add_host("h1")
+    gate = asyncio.Event()
+    host.script.append(gate)
+    server = await site.post()
+    await until(lambda: host.sent(Spawn))
+    (action,) = site.actions(server.id)
+
+    def parts() -> dict[str, str]:
+        journal = site.cloud.db.read_now(lambda conn: actions.journal(conn, action.id))
+        return {step.name: step.state for step in journal if step.parent == "spawn"}
+
+    await site.cloud.bus.publish(Progress(host="h1", action_id=action.id, step="image", started=2.0))
+    await until(lambda: parts() == {"image": "begun"})
+    await site.cloud.bus.publish(Progress(host="h1", action_id=action.id, step="image", started=2.0, seconds=0.2))
+    await site.cloud.bus.publish(Progress(host="h1", action_id=action.id, step="disk", started=2.2))
+    await until(lambda: parts() == {"image": "done", "disk": "begun"})
+    gate.set()
+    await site.settle()
+    assert parts()["image"] == "done"
+
+
+async def test_a_stale_host_is_sent_its_whole_network_once(site: Any) -> None:
+    host = await site.add_host("h1")
+    await site.settle()
+    host.commands.clear()
+    for _ in range(3):
+        await site.cloud.db.write(lambda conn: host_networks.want(conn, ["h1"]))
+    site.conductor.nudge_network()
+    site.conductor.nudge_network()
+    await site.settle()
+    assert [type(command.network) for command in host.sent(ApplyNetwork)] == [HostNetwork]
+    assert site.cloud.db.read_now(host_networks.stale) == []
+
+
+async def test_a_server_whose_row_changed_since_the_guests_were_listed_is_left_alone(site: Any) -> None:
+    host = await site.add_host("h1")
+    server = await built(site)
+    gone, host.guests = host.guests, {}
+    await site.cloud.db.write(lambda conn: servers.change(conn, server.id, task_state="powering-on"))
+    await site.conductor.sweeps.slow()
+    assert site.server(server.id).vm_state == "active"
+    host.guests = gone
