@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from floe.cloud import guest_metadata, new_servers, server_ports
+from floe.cloud import guest_metadata, idempotency, new_servers, server_ports
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.core import hostnames
 from floe.core.actions import Action
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.idempotency import Once
 from floe.core.messages import ConsoleOutput, ReadConsole
 from floe.core.new_servers import NewServer, names
 from floe.core.ports import ServerPort
@@ -55,10 +56,11 @@ class ServerDetail:
     """UP, DOWN, MAINTENANCE or UNKNOWN; empty without a host."""
 
 
-async def create(cloud: Cloud, context: Context, new: NewServer) -> Created:
+async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | None = None) -> Created:
     """Make servers that a conductor then builds: rows, tags and actions in one transaction, or nothing at all.
 
-    Raises Invalid, Forbidden, OverQuota and Conflict, each naming what was asked and what would be right.
+    A request that was sent `once` before gives what it gave then, and makes nothing. Raises Invalid, Forbidden,
+    OverQuota and Conflict, each naming what was asked and what would be right.
     """
     project_id = context.project_id
     if project_id is None:
@@ -67,7 +69,10 @@ async def create(cloud: Cloud, context: Context, new: NewServer) -> Created:
     reservation_id = f"r-{cloud.new_id().replace('-', '')[:8]}"
     now = cloud.clock.now()
 
-    def make(conn: Connection) -> tuple[list[Server], list[str]]:
+    def make(conn: Connection) -> tuple[Created, list[str]]:
+        before = idempotency.earlier(conn, cloud, project_id, once) if once else None
+        if before is not None:
+            return _again(conn, before), []
         plan = new_servers.plan(conn, cloud, context, project_id, new)
         made, waiting = [], []
         for index, name in enumerate(names(new.name, plan.count)):
@@ -79,12 +84,25 @@ async def create(cloud: Cloud, context: Context, new: NewServer) -> Created:
             actions.add(conn, action)
             made.append(server)
             waiting.append(action.id)
-        return made, waiting
+        if once:
+            answer = {"servers": [server.id for server in made], "reservation": reservation_id, "password": password}
+            idempotency.keep(conn, cloud, project_id, once, answer)
+        return Created(servers=tuple(made), reservation_id=reservation_id, admin_password=password), waiting
 
-    made, waiting = await cloud.db.write(make)
+    created, waiting = await cloud.db.write(make)
     for action_id in waiting:
         cloud.nudge(action_id)
-    return Created(servers=tuple(made), reservation_id=reservation_id, admin_password=password)
+    return created
+
+
+def _again(conn: Connection, answer: Mapping[str, Any]) -> Created:
+    """Return what an earlier create made, whatever became of it since."""
+    found = [rows.get(conn, ident, deleted=True) for ident in answer["servers"]]
+    return Created(
+        servers=tuple(server for server in found if server is not None),
+        reservation_id=answer["reservation"],
+        admin_password=answer["password"],
+    )
 
 
 def _server(

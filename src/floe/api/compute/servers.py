@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from floe.api.compute.fields import ipv4, ipv6, multiline, printable
 from floe.api.compute.server_bodies import CREATE, DiskConfig, new_server
 from floe.api.compute.server_query import server_filter, server_page
@@ -17,6 +19,7 @@ from floe.api.kit.routing import Route
 from floe.cloud import servers as cloud
 from floe.cloud.servers import ServerDetail
 from floe.core.hostnames import check_hostname
+from floe.core.idempotency import once
 from floe.core.servers import Server
 
 UPDATE = Body(
@@ -33,9 +36,10 @@ UPDATE = Body(
 
 
 async def create(call: Call) -> Reply:
-    """POST /servers."""
+    """POST /servers. With an `Idempotency-Key`, which is our own addition, it may be sent again and happens once."""
     body = CREATE.read(await call.raw(), call.version)
-    made = await cloud.create(call.cloud, call.context, new_server(body, call.version, call.context))
+    request = once(call.header("idempotency-key"), msgspec.json.encode(body, order="deterministic"))
+    made = await cloud.create(call.cloud, call.context, new_server(body, call.version, call.context), request)
     wants_reservation = body.get("return_reservation_id", False)
     if wants_reservation is True or str(wants_reservation).lower() in {"true", "1", "yes", "on", "t", "y"}:
         return Reply(202, {"reservation_id": made.reservation_id})
