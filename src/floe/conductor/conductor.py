@@ -41,7 +41,9 @@ class Conductor:
             sleep=sleep,
         )
         self.networks = NetworkChange(cloud, self.fleet)
-        self.events = HostEvents(cloud, self.fleet, progress=self.runner.progress, nudge_network=self.networks.nudge)
+        self.events = HostEvents(
+            cloud, self.fleet, progress=self.runner.progress, nudge_network=self.networks.nudge, sleep=sleep
+        )
         self.sweeps = Sweeps(
             cloud,
             self.fleet,

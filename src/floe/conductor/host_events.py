@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +50,17 @@ class HostEvents:
     """Turns events into rows. `handle` is given to the bus; it returns soon, and long work goes on beside it."""
 
     def __init__(
-        self, cloud: Cloud, fleet: Fleet, *, progress: Callable[[Progress], None], nudge_network: Callable[[], None]
+        self,
+        cloud: Cloud,
+        fleet: Fleet,
+        *,
+        progress: Callable[[Progress], None],
+        nudge_network: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._cloud, self._fleet = cloud, fleet
         self._progress, self._nudge_network = progress, nudge_network
+        self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[tuple[str, str]] = set()
 
@@ -201,7 +208,7 @@ class HostEvents:
         )
         try:
             await self._fleet.command(
-                host, command, returns=Destroyed, seconds=self._fleet.settings.destroy, pause=asyncio.sleep
+                host, command, returns=Destroyed, seconds=self._fleet.settings.destroy, pause=self._sleep
             )
         except (HostFailure, Unavailable) as error:
             log.warning("host %s did not destroy the guest of server %s: %s", host, stray.server_id, error.message)
