@@ -81,6 +81,12 @@ COLUMNS: Mapping[str, sa.Column[Any]] = {
 }
 """What a list can be filtered and sorted by, by the names of `Image`."""
 _SHOWN = [column for column in images.c if column.name != "deleted_at"]
+_IDENTS: sa.BindParameter[Any] = sa.bindparam("idents", expanding=True)
+_ONE = sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED)
+_TAGS = sa.select(image_tags).where(image_tags.c.image_id.in_(_IDENTS)).order_by(image_tags.c.tag)
+_PROPERTIES = (
+    sa.select(image_properties).where(image_properties.c.image_id.in_(_IDENTS)).order_by(image_properties.c.name)
+)
 _TEXT = frozenset({"name", "owner", "disk_format", "container_format", "checksum", "sha512"})
 _OPERATORS: Mapping[str, Callable[[sa.Column[Any], Any], sa.ColumnElement[bool]]] = {
     "eq": lambda column, value: column == value,
@@ -129,8 +135,7 @@ def taken(conn: Connection, image_id: str) -> bool:
 
 def get(conn: Connection, image_id: str) -> Image | None:
     """Return an image that was not deleted."""
-    query = sa.select(*_SHOWN).where(images.c.id == image_id, images.c.status != DELETED)
-    rows = conn.execute(query).all()
+    rows = conn.execute(_ONE, {"ident": image_id}).all()
     return _load(conn, rows)[0] if rows else None
 
 
@@ -290,11 +295,9 @@ def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
     tags: dict[str, list[str]] = {}
     properties: dict[str, dict[str, str]] = {}
     if ids:
-        by_tag = sa.select(image_tags).where(image_tags.c.image_id.in_(ids)).order_by(image_tags.c.tag)
-        for image_id, tag in conn.execute(by_tag):
+        for image_id, tag in conn.execute(_TAGS, {"idents": ids}):
             tags.setdefault(image_id, []).append(tag)
-        by_name = sa.select(image_properties).where(image_properties.c.image_id.in_(ids))
-        for image_id, name, value in conn.execute(by_name.order_by(image_properties.c.name)):
+        for image_id, name, value in conn.execute(_PROPERTIES, {"idents": ids}):
             properties.setdefault(image_id, {})[name] = value
     return [
         Image(**row._mapping, tags=tuple(tags.get(row.id, ())), properties=properties.get(row.id, {})) for row in rows

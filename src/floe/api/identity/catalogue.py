@@ -15,7 +15,7 @@ from floe.cloud import catalogue, identity
 from floe.core.catalogue import CatalogueService, Endpoint, Region, check_region_id
 from floe.core.errors import Invalid
 
-_RegionId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/\s]+$")]
+_RegionId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/\s]+\Z")]
 _REGION = Body(
     "region", [Field("id", _RegionId), Field("description", Text), Field("parent_region_id", _RegionId | None)]
 )

@@ -30,7 +30,7 @@ SHAPE: Shape[Project] = Shape(
         Shown("options", lambda _project: {}),
     ]
 )
-_Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^,/]*$")]], Meta(max_length=80)]
+_Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^,/]*\Z")]], Meta(max_length=80)]
 _FIELDS = (
     Field("description", Text),
     Field("enabled", bool),

@@ -16,7 +16,7 @@ from floe.core.errors import Invalid
 ShortName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\S")]
 LongName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
 Text = Annotated[str, Meta(max_length=65535)] | None
-Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
+Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+\Z")]
 
 
 MAX_PROPERTIES = 16 << 10

@@ -17,11 +17,11 @@ from floe.api.kit.call import plain_json
 from floe.core.errors import Invalid
 from floe.core.versions import Version
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^\S(.*\S)?$")]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^\S(.*\S)?\Z")]
 """1 to 255 characters, no white space at either end."""
 LooseName = Annotated[str, Meta(max_length=255)]
 Uuid = Annotated[
-    str, Meta(pattern=r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$")
+    str, Meta(pattern=r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\Z")
 ]
 Description = Annotated[str, Meta(max_length=255)]
 Metadata = dict[Annotated[str, Meta(min_length=1, max_length=255)], Annotated[str, Meta(max_length=255)]]
