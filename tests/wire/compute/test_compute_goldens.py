@@ -24,6 +24,8 @@ SERVER = "2.1 2.2 2.3 2.8 2.9 2.15 2.16 2.18 2.19 2.25 2.26 2.46 2.47 2.62 2.63 
 CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "versions": ("user", "GET", "/", None, "2.1"),
     "version": ("user", "GET", "/v2.1/", None, "2.1"),
+    "version_old": ("user", "GET", "/v2/", None, "2.1"),
+    "server_old": ("user", "GET", "/v2/servers/{web}", None, "2.96"),
     "servers": ("user", "GET", "/v2.1/servers?limit=1", None, "2.1 2.96"),
     "server_active": ("user", "GET", "/v2.1/servers/{web}", None, SERVER),
     "server_active_admin": ("admin", "GET", "/v2.1/servers/{web}", None, SERVER),
@@ -178,6 +180,16 @@ def _known(value: Any) -> Any:
 
 def test_every_recorded_reply_belongs_to_a_case() -> None:
     assert {path.stem for path in GOLDENS.glob("*.json")} == set(CASES)
+
+
+async def test_the_old_path_is_the_lowest_version_whatever_is_asked(wire: httpx.AsyncClient) -> None:
+    token = {"x-auth-token": "user"}
+    old = await wire.get("/v2/servers/detail", headers={**token, "openstack-api-version": "compute 2.96"})
+    new = await wire.get("/v2.1/servers/detail", headers={**token, "openstack-api-version": "compute 2.1"})
+    assert (old.status_code, len(old.json()["servers"])) == (200, 2)
+    assert old.json() == new.json()
+    assert "openstack-api-version" not in old.headers
+    assert (await wire.get("/v2x/servers", headers=token)).status_code == 404
 
 
 async def test_the_versions_used_are_named_in_both_headers(wire: httpx.AsyncClient) -> None:

@@ -90,6 +90,7 @@ EXCHANGES: list[tuple[str, str, str, str, Any]] = [
     ("role-update", "admin", "PATCH", "/v3/roles/{role}", {"role": {"description": "On call"}}),
     ("imply", "admin", "PUT", "/v3/roles/{role}/implies/{role-second}", None),
     ("implied", "admin", "GET", "/v3/roles/{role}/implies/{role-second}", None),
+    ("implied-check", "admin", "HEAD", "/v3/roles/{role}/implies/{role-second}", None),
     ("implied-list", "admin", "GET", "/v3/roles/{role}/implies", None),
     ("implied-circle", "admin", "PUT", "/v3/roles/{role-second}/implies/{role}", None),
     ("inferences", "admin", "GET", "/v3/role_inferences", None),

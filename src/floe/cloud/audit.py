@@ -1,0 +1,130 @@
+"""What has to be true of a cloud: pure rules over its rows, and over what each host has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from floe.core.guests import PowerState
+from floe.core.host_network import HostNetwork
+from floe.core.servers import ACTIVE, BUILDING, ERROR, STOPPED
+from floe.store.audit import Row, Rows
+
+_NOT_RUNNING = frozenset({PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Violation:
+    """Something that is not as it must be. `subject` is the id or name of what it is about."""
+
+    rule: str
+    subject: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.subject}" + (f" ({self.text})" if self.text else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """What a host really has: guests, the network in force, folders of guests."""
+
+    guests: Mapping[str, PowerState] = field(default_factory=dict)
+    network: HostNetwork = HostNetwork()
+    folders: frozenset[str] = frozenset()
+
+
+def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
+    """Check the database in itself. With `quiet` nothing is under way, so that nothing may be in between."""
+    found = [Violation(what, subject) for what, subject in rows.broken]
+    if quiet:
+        found += [
+            Violation("an action never ends", server_id, ", ".join(kinds)) for server_id, kinds in rows.open.items()
+        ]
+    claims: dict[str, list[Row]] = {}
+    for claim in rows.allocations:
+        claims.setdefault(claim.server_id, []).append(claim)
+        if claim.server_id not in rows.servers:
+            found.append(Violation("an allocation outlives its server", claim.server_id, claim.host))
+    ports: dict[str, list[Row]] = {}
+    for port in rows.ports:
+        if port.server_id is not None:
+            ports.setdefault(port.server_id, []).append(port)
+            if port.server_id not in rows.servers:
+                found.append(Violation("a port outlives its server", port.id, port.server_id))
+        elif port.made or port.plugged or port.host:
+            found.append(Violation("a port is bound to no server", port.id))
+    for server in rows.servers.values():
+        if server.id not in rows.open:
+            found += _check_server(server, claims.get(server.id, []), ports.get(server.id, []), rows.addresses)
+    return found
+
+
+def _check_server(
+    server: Row, claims: list[Row], ports: list[Row], addresses: Mapping[str, int]
+) -> Iterable[Violation]:
+    if server.task_state is not None or server.vm_state == BUILDING:
+        yield Violation("a server is stuck", server.id, f"{server.vm_state}/{server.task_state}")
+        return
+    if server.vm_state == ERROR:
+        if claims:
+            yield Violation("a server in ERROR holds an allocation", server.id, claims[0].host)
+        if ports:
+            yield Violation("a server in ERROR holds a port", server.id, ports[0].id)
+        if server.host:
+            yield Violation("a server in ERROR has a host", server.id, server.host)
+        if not (server.fault and server.fault.get("message")):
+            yield Violation("a server in ERROR says no cause", server.id)
+        return
+    if [claim.host for claim in claims] != [server.host]:
+        where = ", ".join(claim.host for claim in claims) or "nowhere"
+        yield Violation("a server is not where its allocation is", server.id, f"{server.host}, claimed: {where}")
+    for claim in claims:
+        flavor = server.flavor
+        if (claim.vcpus, claim.memory_mib) != (flavor["vcpus"], flavor["memory_mib"]):
+            yield Violation("an allocation is not what its server takes", server.id, claim.host)
+    if len(ports) != len(server.networks):
+        yield Violation("a server has not the ports it asked for", server.id, f"{len(ports)} ports")
+    for port in ports:
+        if port.host != server.host or not port.plugged:
+            yield Violation("a port is not plugged where its server is", port.id, f"{port.host}, {server.host}")
+        if not addresses.get(port.id):
+            yield Violation("a port has no address", port.id, server.id)
+
+
+def check_host(host: str, rows: Rows, wanted: HostNetwork, view: HostView) -> list[Violation]:
+    """Compare a host with the rows, when nothing is under way; `wanted` is `host_networks.whole` of it."""
+    here = {ident: server for ident, server in rows.servers.items() if server.host == host}
+    found = []
+    for ident, state in view.guests.items():
+        server = here.get(ident)
+        if server is None:
+            found.append(Violation("a guest is left on a host that should not have it", ident, host))
+        elif (server.vm_state == ACTIVE) != (state not in _NOT_RUNNING) or server.power_state != int(state):
+            text = f"{host}: {state.name}, row: {server.vm_state}, {PowerState(server.power_state).name}"
+            found.append(Violation("a guest is not in the state its server is in", ident, text))
+    for ident, server in here.items():
+        if ident not in view.guests and server.vm_state in (ACTIVE, STOPPED):
+            found.append(Violation("a server has no guest", ident, f"{host}, {server.vm_state}"))
+    found += [
+        Violation("files are left of a guest that is not there", ident, host)
+        for ident in sorted(view.folders - view.guests.keys())
+    ]
+    found += [Violation("a guest has no files", ident, host) for ident in sorted(view.guests.keys() - view.folders)]
+    return [*found, *_check_network(host, wanted, view.network)]
+
+
+def _check_network(host: str, wanted: HostNetwork, real: HostNetwork) -> Iterable[Violation]:
+    parts = (
+        ("port", {x.port_id: x for x in wanted.ports}, {x.port_id: x for x in real.ports}),
+        ("segment", {x.network_id: x for x in wanted.segments}, {x.network_id: x for x in real.segments}),
+        ("group", {x.group_id: x for x in wanted.groups}, {x.group_id: x for x in real.groups}),
+    )
+    for what, should, does in parts:
+        for ident in sorted(should.keys() | does.keys()):
+            if ident not in does:
+                yield Violation(f"a {what} is not on its host", ident, host)
+            elif ident not in should:
+                yield Violation(f"a {what} is left on a host", ident, host)
+            elif should[ident] != does[ident]:
+                yield Violation(f"a {what} is out of date on its host", ident, host)

@@ -1,0 +1,195 @@
+"""A bus that is as bad as a network may be: it loses, repeats, delays and reorders; whole hosts fall off it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from floe.bus.codec import decode, encode
+from floe.bus.protocol import CommandHandler, EventHandler
+from floe.core.errors import FloeError, HostFailure, Unavailable
+from floe.core.messages import Command, Event, Failed, Result
+from floe.simulation.loop import Process, VirtualLoop, current
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Weather:
+    """How bad it is now: chances of a message to be lost, repeated and much delayed; hosts that nothing reaches."""
+
+    lost: float = 0.0
+    repeated: float = 0.0
+    late: float = 0.0
+    cut: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Listener:
+    handler: EventHandler
+    process: Process
+    waiting: deque[bytes] = field(default_factory=deque)
+    busy: bool = False
+
+
+@dataclass(slots=True)
+class _Serving:
+    handler: CommandHandler
+    process: Process
+    running: dict[asyncio.Task[None], None] = field(default_factory=dict)
+
+
+class SimulatedBus:
+    """See `Bus`. Who serves, listens or asks is the process it is done in; what is dead neither hears nor speaks.
+
+    `latency` gives the seconds that the next message takes.
+    """
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        dice: Random,
+        weather: Weather,
+        *,
+        latency: Callable[[], float],
+        pause: Callable[[str], Awaitable[None]],
+        note: Callable[..., None],
+    ) -> None:
+        self._loop, self._dice, self._weather = loop, dice, weather
+        self._latency, self._pause, self._note = latency, pause, note
+        self._hosts: dict[str, _Serving] = {}
+        self._listeners: list[_Listener] = []
+        self._latest: dict[str, float] = {}
+
+    async def request(self, host: str, command: Command, *, timeout: float) -> Result:
+        """See `Bus.request`."""
+        data = encode(command)
+        answer: asyncio.Future[bytes | None] = self._loop.create_future()
+        self._note("ask", host, type(command).__name__)
+        self._carry(host, lambda: self._arrive(host, data, answer))
+        await self._pause("bus.send")
+        await asyncio.wait((answer,), timeout=timeout)
+        if not answer.done():
+            raise Unavailable(f"Host {host!r} gave no answer to {type(command).__name__} in {timeout:g} s.")
+        reply = answer.result()
+        if reply is None:
+            raise Unavailable(f"Host {host!r} does not answer: no agent serves it.")
+        result = decode(reply)
+        if isinstance(result, Failed):
+            raise HostFailure(
+                result.message,
+                host=host,
+                stage=result.stage,
+                detail=result.detail,
+                cause=result.kind,
+                steps=result.steps,
+            )
+        return result  # type: ignore[return-value]  # what a handler returns is a Result by its type
+
+    async def serve(self, host: str, handler: CommandHandler) -> None:
+        """See `Bus.serve`."""
+        process = current()
+        assert process is not None
+        self._hosts[host] = _Serving(handler, process)
+
+    async def withdraw(self, host: str) -> None:
+        """See `Bus.withdraw`."""
+        serving = self._hosts.get(host)
+        if serving is not None and serving.process is current():
+            del self._hosts[host]
+            for task in list(serving.running):
+                task.cancel()
+            await asyncio.gather(*serving.running, return_exceptions=True)
+
+    async def publish(self, event: Event) -> None:
+        """See `Bus.publish`."""
+        data = encode(event)
+        for listener in self._listeners:
+            if listener.process.alive:
+                self._carry(event.host, lambda to=listener: self._hear(to, data), ordered=True)  # type: ignore[misc]
+        await self._pause("publish")
+
+    async def listen(self, handler: EventHandler) -> None:
+        """See `Bus.listen`."""
+        process = current()
+        assert process is not None
+        self._listeners = [listener for listener in self._listeners if listener.process.alive]
+        self._listeners.append(_Listener(handler, process))
+
+    async def close(self) -> None:
+        """See `Bus.close`: who was in this process is no longer there."""
+        process = current()
+        self._listeners = [listener for listener in self._listeners if listener.process is not process]
+        for host in [host for host, serving in self._hosts.items() if serving.process is process]:
+            await self.withdraw(host)
+
+    # -- the wire -------------------------------------------------------------------------------------
+
+    def _carry(self, host: str, deliver: Callable[[], None], *, ordered: bool = False) -> None:
+        """Have a message delivered: not at all, once, or twice."""
+        weather, dice = self._weather, self._dice
+        if weather.lost and dice.random() < weather.lost:
+            self._note("lost", host)
+            return
+        copies = 2 if weather.repeated and dice.random() < weather.repeated else 1
+        for _ in range(copies):
+            late = bool(weather.late) and dice.random() < weather.late
+            when = self._loop.time() + self._latency() + (dice.random() * 4.0 if late else 0.0)
+            if ordered and not late:
+                when = self._latest[host] = max(when, self._latest.get(host, 0.0) + 1e-6)
+            self._loop.call_at(when, self._unless_cut, host, deliver, context=contextvars.Context())
+
+    def _unless_cut(self, host: str, deliver: Callable[[], None]) -> None:
+        if host not in self._weather.cut:
+            deliver()
+
+    def _arrive(self, host: str, data: bytes, answer: asyncio.Future[bytes | None]) -> None:
+        serving = self._hosts.get(host)
+        if serving is None or not serving.process.alive:
+            self._carry(host, lambda: _settle(answer, None))
+            return
+        task = serving.process.start(self._handle(host, serving.handler, data, answer))
+        serving.running[task] = None
+        task.add_done_callback(lambda done: serving.running.pop(done, None))
+
+    async def _handle(
+        self, host: str, handler: CommandHandler, data: bytes, answer: asyncio.Future[bytes | None]
+    ) -> None:
+        await self._pause("bus.arrive")
+        command = decode(data)
+        try:
+            reply = encode(await handler(command))  # type: ignore[arg-type]  # only commands are sent to hosts
+        except Exception as error:
+            log.exception("command %s failed", type(command).__name__)
+            reply = encode(Failed(kind="internal", message=f"The host failed unexpectedly: {type(error).__name__}."))
+        self._note("answer", host, type(command).__name__, reply[1:9])
+        await self._pause("bus.answer")
+        self._carry(host, lambda: _settle(answer, reply))
+
+    def _hear(self, listener: _Listener, data: bytes) -> None:
+        if listener.process.alive:
+            listener.waiting.append(data)
+            if not listener.busy:
+                listener.busy = True
+                listener.process.start(self._drain(listener))
+
+    async def _drain(self, listener: _Listener) -> None:
+        while listener.waiting:
+            event = decode(listener.waiting.popleft())
+            try:
+                await listener.handler(event)  # type: ignore[arg-type]  # only events are published
+            except FloeError as error:
+                self._note("unheard", type(event).__name__, error.message)
+            except Exception:
+                log.exception("listener failed on %s", type(event).__name__)
+        listener.busy = False
+
+
+def _settle(answer: asyncio.Future[bytes | None], reply: bytes | None) -> None:
+    if not answer.done():
+        answer.set_result(reply)

@@ -1,0 +1,161 @@
+"""What goes wrong in a run: each fault of a plan, by its name, done to a world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, Protocol
+
+from floe.core.errors import HostFailure
+from floe.core.guests import PowerState
+from floe.simulation.bus import Weather
+from floe.simulation.loop import Process
+from floe.simulation.machines import Machine
+from floe.simulation.roles import Crash, Role
+
+
+class World(Protocol):
+    """What faults need of a world."""
+
+    roles: dict[str, Role]
+    machines: dict[str, Machine]
+    weather: Weather
+    dice: Random
+    refusal: str | None
+    """Why the database refuses to write now."""
+
+    def crash(self, role: Role, down: float, why: str) -> None:
+        """End a role's process as it stands; it is started again after `down` seconds."""
+        ...
+
+    async def stop(self, role: Role, process: Process, down: float) -> None:
+        """End a role's process in good order."""
+        ...
+
+    def later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
+        """Have something done that is in no process's power."""
+        ...
+
+    def calm_down(self) -> None:
+        """Make the bus as good, or bad, as it always is."""
+        ...
+
+
+def crash(world: World, role: str, point: str, count: int, down: float) -> None:
+    """Have a process die when it passes a point for the nth time."""
+    world.roles[role].armed.append(Crash(point, count, down))
+
+
+def kill(world: World, role: str, down: float) -> None:
+    """End a process now."""
+    world.crash(world.roles[role], down, "it was killed")
+
+
+def stop(world: World, role: str, down: float) -> None:
+    """Have a process end in good order, within ten seconds."""
+    process = world.roles[role].process
+    if process is not None and process.alive:
+        process.start(world.stop(world.roles[role], process, down))
+        world.later(10.0, _kill_still, world, role, process, down)
+
+
+def _kill_still(world: World, role: str, process: Process, down: float) -> None:
+    if world.roles[role].process is process:
+        kill(world, role, down)
+
+
+def stall(world: World, role: str, seconds: float) -> None:
+    """Have a process do nothing for a while."""
+    process = world.roles[role].process
+    if process is not None:
+        process.stall(seconds)
+
+
+def power(world: World, host: str, seconds: float) -> None:
+    """Take the power from a host; it comes back."""
+    role = next(role for role in world.roles.values() if host in role.hosts)
+    world.crash(role, seconds, "the power is gone")
+    for name in role.hosts:
+        world.machines[name].power_loss(world.dice)
+
+
+def partition(world: World, host: str, seconds: float) -> None:
+    """Cut a host off the bus."""
+    world.weather.cut.add(host)
+    world.later(seconds, world.weather.cut.discard, host)
+
+
+def lossy(world: World, seconds: float) -> None:
+    """Have the bus lose and repeat messages."""
+    world.weather.lost = world.weather.repeated = 0.25
+    world.later(seconds, world.calm_down)
+
+
+def reorder(world: World, seconds: float) -> None:
+    """Have messages overtake each other."""
+    world.weather.late = 0.5
+    world.later(seconds, world.calm_down)
+
+
+def hypervisor(world: World, host: str, operation: str, after: int, times: int) -> None:
+    """Have an operation of a host's hypervisor fail."""
+    for turn in range(times):
+        failure = HostFailure("The hypervisor failed.", stage="image" if operation == "adopt_image" else "guest")
+        world.machines[host].host.fail(operation, failure, after=0 if turn else after)
+
+
+def ports(world: World, host: str, seconds: float) -> None:
+    """Have a host's data plane fail."""
+    script = world.machines[host].script
+    script.failure = HostFailure("The ports could not be plugged.", stage="ports")
+    world.later(seconds, setattr, script, "failure", None)
+
+
+def disk_full(world: World, host: str, seconds: float) -> None:
+    """Fill a host's disk."""
+    world.machines[host].disk_full = True
+    world.later(seconds, setattr, world.machines[host], "disk_full", False)
+
+
+def guest_dies(world: World, host: str) -> None:
+    """Have a guest end by itself."""
+    machine = world.machines[host]
+    running = sorted(ident for ident, state in machine.host.guests.items() if state is PowerState.RUNNING)
+    if not running:
+        return
+    machine.died.add(running[0])
+    role = next(role for role in world.roles.values() if host in role.hosts)
+    if machine.driver is not None and role.process is not None:
+        role.process.call(machine.driver.change, running[0], PowerState.SHUTDOWN)
+    else:
+        machine.host.guests[running[0]] = PowerState.SHUTDOWN
+
+
+def busy(world: World, seconds: float) -> None:
+    """Have the database refuse to write."""
+    world.refusal = "database or disk is full"
+    world.later(seconds, setattr, world, "refusal", None)
+
+
+def clock(world: World, role: str, jump: float) -> None:
+    """Have the clock of a machine jump."""
+    world.roles[role].clock.offset += jump
+
+
+FAULTS: Mapping[str, Callable[..., None]] = {
+    "crash": crash,
+    "kill": kill,
+    "stop": stop,
+    "stall": stall,
+    "power": power,
+    "partition": partition,
+    "lossy": lossy,
+    "reorder": reorder,
+    "hypervisor": hypervisor,
+    "ports": ports,
+    "disk-full": disk_full,
+    "guest-dies": guest_dies,
+    "busy": busy,
+    "clock": clock,
+}
+"""By name; what each takes beside the world are the `args` of its `Event`."""

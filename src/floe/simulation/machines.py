@@ -1,0 +1,254 @@
+"""Machines: what of a host outlives the processes on it, and how it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from random import Random
+from typing import ParamSpec, TypeVar
+
+from floe.agent.agent import LEDGER
+from floe.agent.ledger import Ledger
+from floe.blobs.protocol import Stored
+from floe.cloud.audit import HostView
+from floe.core.errors import NotFound
+from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.host_network import HostNetwork
+from floe.dataplane.fake import FakePlane, FakeScript
+from floe.dataplane.protocol import MetadataAddress
+from floe.hypervisors.fake import FakeHost, FakeHypervisor
+from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Pause = Callable[[str], Awaitable[None]]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+_WRITES = frozenset({"_write", "_install", "write"})
+"""The agent's functions that need room on the disk."""
+
+
+class Machine:
+    """One host: its guests, its network, its disk."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.host = FakeHost()
+        self.script = FakeScript()
+        self.network = HostNetwork()
+        self.disk_full = False
+        self.died: set[str] = set()
+        """Guests that ended by themselves or with the machine."""
+        self.driver: SimulatedHypervisor | None = None
+        self._synced = 0
+        self._removed: list[str] = []
+        """Guests removed since the last sync, which a power loss may bring back."""
+
+    def power_loss(self, dice: Random) -> None:
+        """Lose what is not on the disk for certain: running guests, the network, the ledger's last lines."""
+        self.driver = None
+        self.network = HostNetwork()
+        for server_id in self.host.guests:
+            self.host.guests[server_id] = PowerState.SHUTDOWN
+            self.died.add(server_id)
+        for server_id in self._removed:
+            if server_id not in self.host.guests and dice.random() < 0.5:
+                self.host.guests[server_id] = PowerState.SHUTDOWN
+        self._removed.clear()
+        ledger = self.folder / LEDGER
+        if ledger.exists():
+            size = ledger.stat().st_size
+            os.truncate(ledger, dice.randint(min(self._synced, size), size))
+
+    def process_died(self) -> None:
+        """Give back what the kernel takes from a dead process: its locks on files."""
+        mark = f"{self.folder}/"
+        for fd in list(Path("/proc/self/fd").iterdir()):
+            with contextlib.suppress(OSError):
+                target = str(fd.readlink())
+                if target.startswith(mark) and target.endswith(".lock"):
+                    fcntl.flock(int(fd.name), fcntl.LOCK_UN)
+
+    def synced(self) -> None:
+        """Note that the ledger is on the disk as it is now."""
+        self._synced = (self.folder / LEDGER).stat().st_size
+        self._removed.clear()
+
+    def removed(self, server_id: str) -> None:
+        """Note that a guest was removed."""
+        self._removed.append(server_id)
+
+    def view(self) -> HostView:
+        """Return what the machine has."""
+        guests = self.folder / "guests"
+        return HostView(
+            guests=dict(self.host.guests),
+            network=self.network,
+            folders=frozenset(folder.name for folder in guests.iterdir()) if guests.exists() else frozenset(),
+        )
+
+    def heal(self) -> None:
+        """Take away all faults."""
+        self.host.faults.clear()
+        self.script.failure = None
+        self.disk_full = False
+
+    def wipe(self) -> None:
+        """Remove its files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class SimulatedHypervisor:
+    """See `Hypervisor`: a fake one on a machine, with time to die in before and after each effect."""
+
+    def __init__(self, machine: Machine, pause: Pause, delay: Sleep, *, harmed: Callable[[str, str], None]) -> None:
+        self._machine, self._pause, self._delay, self._harmed = machine, pause, delay, harmed
+        self._fake = FakeHypervisor(machine.host, vcpus=4, memory_mib=3072, disk_gib=60, cpu_ratio=2.0)
+        self.change = self._fake.change
+        """Let a guest's power state change by itself."""
+
+    async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
+        """See `Hypervisor.open`."""
+        return await self._fake.open(on_change)
+
+    async def close(self) -> None:
+        """See `Hypervisor.close`."""
+        await self._fake.close()
+
+    async def facts(self) -> HypervisorFacts:
+        """See `Hypervisor.facts`."""
+        return await self._fake.facts()
+
+    async def adopt_image(self, path: Path, disk_format: str) -> str:
+        """See `Hypervisor.adopt_image`."""
+        await self._pause("disk.before")
+        return await self._fake.adopt_image(path, disk_format)
+
+    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
+        """See `Hypervisor.create_root_disk`."""
+        await self._pause("disk.before")
+        if self._machine.disk_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await self._fake.create_root_disk(files, guest, base, base_format)
+        await self._pause("disk.after")
+
+    async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
+        """See `Hypervisor.start`."""
+        await self._pause("start.before")
+        await self._delay(0.3)
+        state = await self._fake.start(guest, files)
+        self._machine.died.discard(guest.server_id)
+        await self._pause("start.after")
+        return state
+
+    async def destroy(self, server_id: str, guest_name: str) -> bool:
+        """See `Hypervisor.destroy`."""
+        await self._pause("destroy.before")
+        await self._delay(0.05)
+        ran = self._machine.host.guests.get(server_id) is PowerState.RUNNING
+        there = await self._fake.destroy(server_id, guest_name)
+        if there:
+            self._machine.removed(server_id)
+        if ran:
+            self._harmed(self._machine.name, server_id)
+        await self._pause("destroy.after")
+        return there
+
+    async def guests(self) -> list[GuestState]:
+        """See `Hypervisor.guests`."""
+        found = await self._fake.guests()
+        await self._pause("guests")
+        return found
+
+
+class SimulatedPlane:
+    """See `DataPlane`: a fake one whose state is the machine's."""
+
+    def __init__(self, machine: Machine, pause: Pause, delay: Sleep) -> None:
+        self._machine, self._pause, self._delay = machine, pause, delay
+        self._fake = FakePlane(machine.script)
+        self._fake.applied = machine.network
+
+    async def open(self) -> None:
+        """See `DataPlane.open`."""
+
+    async def close(self) -> None:
+        """See `DataPlane.close`."""
+
+    async def apply(self, network: HostNetwork) -> None:
+        """See `DataPlane.apply`."""
+        await self._pause("plane.before")
+        await self._delay(0.02)
+        try:
+            await self._fake.apply(network)
+        finally:
+            self._machine.network = self._fake.applied
+        await self._pause("plane.after")
+
+    async def metadata_addresses(self) -> list[MetadataAddress]:
+        """Nobody asks for metadata here."""
+        return []
+
+    async def metadata_socket(self, address: MetadataAddress) -> socket.socket:
+        """There are no sockets in a simulation."""
+        raise NotImplementedError(address)
+
+    async def remove_all(self) -> None:
+        """See `DataPlane.remove_all`."""
+        await self._fake.remove_all()
+        self._machine.network = HostNetwork()
+
+
+class Disk:
+    """The agent's blocking work, done at once: on a disk that may be full, by a process that may die at it."""
+
+    def __init__(self, machine: Machine, pause: Pause) -> None:
+        self._machine, self._pause = machine, pause
+
+    async def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Offload`."""
+        await self._pause("file")
+        owner = getattr(call, "__self__", None)
+        if self._machine.disk_full and getattr(call, "__name__", "") in _WRITES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        result = call(*args, **kwargs)
+        if isinstance(owner, Ledger):
+            self._machine.synced()
+        return result
+
+
+class SimulatedBlobs:
+    """See `Blobs`: image bytes in memory."""
+
+    def __init__(self, pause: Pause, blobs: dict[str, bytes]) -> None:
+        self._pause, self._blobs = pause, dict(blobs)
+
+    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Stored:
+        """Images are there from the start."""
+        raise NotImplementedError(blob_id)
+
+    async def read(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """See `Blobs.read`."""
+        await self._pause("image")
+        if blob_id not in self._blobs:
+            raise NotFound("image", blob_id)
+        yield self._blobs[blob_id]
+
+    def path(self, blob_id: str) -> Path | None:
+        """There are no files."""
+        return None
+
+    async def delete(self, blob_id: str) -> None:
+        """See `Blobs.delete`."""
+        self._blobs.pop(blob_id, None)
+
+    async def sweep(self, wanted: set[str]) -> list[str]:
+        """There is never anything left over."""
+        return []

@@ -1,0 +1,156 @@
+"""What happens in one run: made of a seed, whole, before anything runs, so that parts can be left out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+REQUESTS, FAULTS, HEALED = 14.0, 22.0, 26.0
+"""Seconds up to which requests come and faults begin, and after which there are no more faults."""
+
+POINTS = (
+    *("db.before", "db.after", "bus.send", "bus.arrive", "bus.answer", "file"),
+    *("start.before", "start.after", "destroy.before", "destroy.after", "disk.before", "disk.after"),
+    *("plane.before", "plane.after", "publish", "sleep"),
+)
+"""Where a crash can be placed: the awaits at which the world outside is touched, or waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A request of a user, or a fault, at a second after the start; `what` names it, `args` say the rest."""
+
+    at: float
+    what: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        args = " ".join(f"{name}={value}" for name, value in self.args.items())
+        return f"{self.at:8.3f}  {self.what:<14} {args}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run. `together`: all roles live and die in one process, as in `floe up`. `slow` stretches all delays."""
+
+    seed: int
+    hosts: int
+    conductors: int
+    together: bool
+    slow: float
+    noise: bool
+    """Whether the bus loses, repeats, delays and reorders now and then, all the time."""
+    events: Sequence[Event]
+
+    @property
+    def roles(self) -> list[str]:
+        """The programs there are."""
+        if self.together:
+            return ["floe"]
+        conductors = [f"conductor-{number}" for number in range(1, self.conductors + 1)]
+        return ["api", *conductors, *(f"agent-{host}" for host in self.host_names)]
+
+    @property
+    def host_names(self) -> list[str]:
+        """The hosts there are."""
+        return [f"h{number}" for number in range(1, self.hosts + 1)]
+
+    def __str__(self) -> str:
+        shape = "one process" if self.together else f"{self.conductors} conductor(s), each role a process"
+        noise = "a bus that loses, repeats and reorders" if self.noise else "a sound bus"
+        head = f"seed {self.seed}: {self.hosts} host(s), {shape}, {noise}, delays x{self.slow:g}"
+        return "\n".join([head, *(str(event) for event in self.events)])
+
+
+def make(seed: int) -> Plan:
+    """Return the run that a seed stands for."""
+    dice = Random(seed)  # noqa: S311
+    shape = Plan(
+        seed=seed,
+        hosts=dice.choice((1, 2, 2, 3, 3)),
+        conductors=dice.choice((1, 1, 2)),
+        together=dice.random() < 0.25,
+        slow=dice.choice((0.2, 1.0, 1.0, 4.0)),
+        noise=dice.random() < 0.3,
+        events=(),
+    )
+    events = [*_requests(dice), *_faults(dice, shape)]
+    events.sort(key=lambda event: event.at)
+    return Plan(
+        seed=seed,
+        hosts=shape.hosts,
+        conductors=1 if shape.together else shape.conductors,
+        together=shape.together,
+        slow=shape.slow,
+        noise=shape.noise,
+        events=tuple(events),
+    )
+
+
+def _requests(dice: Random) -> list[Event]:
+    """Bursts of requests: what races for the same thing comes at the same time."""
+    events = [Event(at=0.5, what="group", args={"policy": dice.choice(("affinity", "anti-affinity", "anti-affinity"))})]
+    for _ in range(dice.randint(2, 6)):
+        at = dice.uniform(1.0, REQUESTS)
+        for _ in range(dice.choice((1, 1, 2, 3))):
+            what = dice.choices(
+                ("create", "delete", "create-delete", "delete-twice", "port", "port-delete", "rule", "image-delete"),
+                (10, 5, 3, 1, 1, 1, 1, 0.5),
+            )[0]
+            events.append(Event(at=at + dice.choice((0.0, 0.0, dice.random())), what=what, args=_args(dice, what)))
+    return events
+
+
+def _args(dice: Random, what: str) -> dict[str, Any]:
+    if what in ("create", "create-delete"):
+        most = dice.choice((1, 1, 1, 2, 3))
+        args: dict[str, Any] = {
+            "project": dice.choice((0, 0, 1)),
+            "least": dice.choice((1, most)),
+            "most": most,
+            "flavor": dice.choice("0112"),
+            "image": dice.choice((0, 0, 1)),
+            "group": dice.random() < 0.35,
+            "network": dice.choice(("auto", "auto", "auto", "none", "port")),
+        }
+        if what == "create-delete":
+            args["after"] = dice.choice((0.0, 0.01, 0.1, 0.5, 2.0))
+        return args
+    return {"pick": dice.randrange(100)}
+
+
+def _faults(dice: Random, plan: Plan) -> list[Event]:
+    events = []
+    for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4, 6))):
+        at = dice.uniform(0.8, FAULTS)
+        kinds = ("crash", "kill", "stop", "power", "stall", "lossy", "partition", "hypervisor", "ports", "disk-full")
+        weights = [12, 4, 2, 2, 2, 2, 2, 4, 2, 2]
+        what = dice.choices((*kinds, "busy", "clock", "guest-dies", "reorder"), (*weights, 2, 1.5, 1, 1))[0]
+        events.append(Event(at=at, what=what, args=_fault(dice, plan, what)))
+    return events
+
+
+def _fault(dice: Random, plan: Plan, what: str) -> dict[str, Any]:
+    host, role = dice.choice(plan.host_names), dice.choice(plan.roles)
+    seconds = round(dice.choice((0.2, 1.0, 3.0, 8.0)) * dice.uniform(0.5, 1.5), 3)
+    if what == "crash":
+        return {"role": role, "point": dice.choice(POINTS), "count": dice.choice((1, 1, 2, 3, 5)), "down": seconds}
+    if what in ("kill", "stop"):
+        return {"role": role, "down": seconds}
+    if what == "stall":
+        return {"role": role, "seconds": dice.choice((seconds, 12.0, 15.0))}
+    if what in ("power", "partition"):
+        return {"host": host, "seconds": dice.choice((seconds, 14.0))}
+    if what == "hypervisor":
+        operation = dice.choice(("start", "start", "create_root_disk", "adopt_image", "destroy", "guests"))
+        after, times = dice.choice((0, 0, 1, 2)), dice.choice((1, 1, 2, 4))
+        return {"host": host, "operation": operation, "after": after, "times": times}
+    if what == "guest-dies":
+        return {"host": host}
+    if what in ("ports", "disk-full"):
+        return {"host": host, "seconds": seconds}
+    if what == "clock":
+        return {"role": role, "jump": dice.choice((-40.0, -5.0, 5.0, 12.0, 40.0))}
+    return {"seconds": seconds}

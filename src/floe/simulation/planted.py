@@ -1,0 +1,301 @@
+"""Planted bugs: mistakes that this cloud could have had. A simulator that does not find them is not worth running.
+
+Each is planted from outside, for as long as its context lasts; the product has no switch for any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+from unittest.mock import patch
+
+from floe.agent import agent
+from floe.agent import guests as agent_guests
+from floe.agent import reconcile as agent_reconcile
+from floe.agent.ledger import Ledger
+from floe.cloud import new_servers, server_ports, servers
+from floe.conductor import create_server, workflow
+from floe.conductor.create_server import CreateServer
+from floe.conductor.host_events import HostEvents
+from floe.conductor.runner import Runner
+from floe.conductor.workflow import Flow
+from floe.core.guests import PowerState
+from floe.core.host_network import HostNetworkState
+from floe.core.messages import Spawned
+from floe.core.new_servers import NewServer
+from floe.store import actions, allocations
+from floe.store.hosts import hosts
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """One bug: a name, what is wrong, and what plants it."""
+
+    name: str
+    text: str
+    plant: Callable[[], AbstractContextManager[None]]
+
+
+def _patched(*changes: tuple[Any, str, Any]) -> Callable[[], AbstractContextManager[None]]:
+    @contextmanager
+    def plant() -> Iterator[None]:
+        patches = [patch.object(where, name, value) for where, name, value in changes]
+        for each in patches:
+            each.start()
+        try:
+            yield
+        finally:
+            for each in patches:
+                each.stop()
+
+    return plant
+
+
+# -- the journal --------------------------------------------------------------------------------------
+
+_effect = Flow.effect
+
+
+async def _effect_before_its_entry(self: Flow, name: str, call: Any, **options: Any) -> Any:
+    """Do the effect, and only then write that it was begun."""
+    if self._recorded(name) is not None:
+        return await _effect(self, name, call, **options)
+    outcome = await asyncio.gather(call(), return_exceptions=True)
+
+    async def done() -> Any:
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    return await _effect(self, name, done, **options)
+
+
+async def _entry_before_the_effect(self: Flow, name: str, call: Any, **options: Any) -> Any:
+    """Write that a spawn is done, and do it then."""
+    if name != "spawn" or self.undoing:
+        return await _effect(self, name, call, **options)
+
+    async def claimed() -> Spawned:
+        return Spawned(power_state=PowerState.RUNNING)
+
+    step = self._recorded(name)
+    result = await _effect(self, name, claimed, **options)
+    if step is None or step.state == workflow.BEGUN:
+        await self.renew()
+        return await call()
+    return result
+
+
+def _no_fence(self: Flow, conn: Any, now: Any) -> None:
+    """Take the action, whoever has it."""
+    a = actions.actions
+    conn.execute(
+        a.update()
+        .where(a.c.id == self.action.id)
+        .values(lease_owner=self._owner, lease_until=now + self._lease, state=self._state, attempts=a.c.attempts + 1)
+    )
+
+
+# -- claims and quota ---------------------------------------------------------------------------------
+
+
+def _claim_unchecked(conn: Any, wanted: Any, *, group: Any = None, forced: bool = False) -> None:
+    """Believe what the scheduler's table said before the transaction."""
+    h, now = hosts, wanted.created_at
+    conn.execute(
+        h.update()
+        .where(h.c.name == wanted.host)
+        .values(
+            vcpus_used=h.c.vcpus_used + wanted.resources.vcpus,
+            memory_used=h.c.memory_used + wanted.resources.memory_mib,
+            disk_used=h.c.disk_used + wanted.resources.disk_gib,
+            updated_at=now,
+        )
+    )
+    conn.execute(
+        allocations.allocations.insert().values(
+            server_id=wanted.server_id,
+            host=wanted.host,
+            project_id=wanted.project_id,
+            user_id=wanted.user_id,
+            group_id=wanted.group_id,
+            vcpus=wanted.resources.vcpus,
+            memory_mib=wanted.resources.memory_mib,
+            disk_gib=wanted.resources.disk_gib,
+            created_at=now,
+        )
+    )
+
+
+async def _quota_before_the_transaction(cloud: Any, context: Any, new: Any) -> Any:
+    """Look whether there is room, and make the rows later."""
+    plan = await cloud.db.read(lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new))
+    return await _create(cloud, context, cast("NewServer", _Planned(new, plan.count)))
+
+
+class _Planned:
+    """A create that was found to have room."""
+
+    def __init__(self, new: Any, count: int) -> None:
+        self.new, self.count = new, count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.new, name)
+
+
+def _room_as_planned(conn: Any, project_id: str, new: Any, flavor: Any, limits: Any) -> int:
+    """Believe what was found before the transaction."""
+    return new.count if isinstance(new, _Planned) else _room(conn, project_id, new, flavor, limits)
+
+
+_create = servers.create
+
+
+def _room_by_number_alone(conn: Any, project_id: str, new: Any, flavor: Any, limits: Any) -> int:
+    """Forget to count cores and memory."""
+    return _room(conn, project_id, new, flavor, {**limits, "cores": -1, "ram": -1})
+
+
+_room = new_servers._room
+
+
+# -- undo and delete ----------------------------------------------------------------------------------
+
+
+async def _undo_gives_back(self: CreateServer, flow: Flow, step: Any) -> None:
+    """Give the claim's amounts back in the undo, which may run twice, and leave its row for later."""
+    await self.cloud.db.write(lambda conn: _give(self, conn, flow, 1))
+    await _undo_spawn(self, flow, step)
+    await self.cloud.db.write(lambda conn: _give(self, conn, flow, -1))
+
+
+def _give(self: CreateServer, conn: Any, flow: Flow, sign: int) -> None:
+    for held in allocations.of_server(conn, flow.action.server_id):
+        amounts = {name: sign * amount for name, amount in allocations._amounts(held.resources).items()}
+        conn.execute(allocations._GIVE, {**amounts, "host": held.host, "now": self.cloud.clock.now()})
+
+
+_undo_spawn = CreateServer.undo_spawn
+
+
+async def _undo_nothing(self: CreateServer, flow: Flow, step: Any) -> None:
+    """Leave the guest where it is."""
+
+
+def _release_no_port(conn: Any, server_id: str) -> tuple[str, ...]:
+    """Forget the ports."""
+    return ()
+
+
+def _cancel_nothing(conn: Any, server_id: str, now: Any, *, but: str) -> bool:
+    """Let the build go on."""
+    mine = [action for action in actions.of_server(conn, server_id) if action.finished_at is None]
+    return any(action.kind == but for action in mine)
+
+
+def _no_hosts(conn: Any, server_id: str, *, undone: bool = False) -> dict[str, str]:
+    """Know of no host that the journal names."""
+    return {}
+
+
+# -- nets ---------------------------------------------------------------------------------------------
+
+
+def _no_sweep(self: Runner, most: int = 256) -> int:
+    """Trust that every nudge arrives."""
+    return 0
+
+
+async def _no_check(self: HostEvents, host: str) -> None:
+    """Trust that every event arrives."""
+
+
+# -- the agent ----------------------------------------------------------------------------------------
+
+
+def _no_refusal(self: Ledger, server_id: str, action_id: str) -> None:
+    """Build whatever is asked for."""
+
+
+def _keep_partial(ledger: Any, hypervisor: Any, directory: Any, offload: Any) -> Any:
+    """Leave what a crash cut short."""
+
+    async def found() -> Any:
+        guests = await hypervisor.guests()
+        return agent_reconcile.Reconciled(guests=guests, abandoned=[], removed=[])
+
+    return found()
+
+
+def _never_older(self: HostNetworkState, ident: str, generation: int) -> bool:
+    """Take whatever comes last."""
+    self.learnt[ident] = generation
+    return True
+
+
+def _remove_nothing(folder: Any) -> None:
+    """Leave the files."""
+
+
+PLANTED = (
+    Planted(
+        "undo-after-effect",
+        "the journal learns of an effect, and of how to undo it, only after it",
+        _patched((Flow, "effect", _effect_before_its_entry), (create_server, "Begin", lambda **_: None)),
+    ),
+    Planted(
+        "step-before-effect",
+        "a step is recorded as done before its effect",
+        _patched((Flow, "effect", _entry_before_the_effect)),
+    ),
+    Planted("no-fencing", "a conductor that lost its lease goes on writing", _patched((Flow, "_fence", _no_fence))),
+    Planted(
+        "claim-outside",
+        "capacity and group policy are checked before the transaction that claims",
+        _patched((allocations, "claim", _claim_unchecked)),
+    ),
+    Planted(
+        "quota-outside",
+        "the quota is checked before the transaction that makes the rows",
+        _patched((servers, "create", _quota_before_the_transaction), (new_servers, "_room", _room_as_planned)),
+    ),
+    Planted(
+        "quota-of-cores", "cores and memory are not counted", _patched((new_servers, "_room", _room_by_number_alone))
+    ),
+    Planted("ledger-ignored", "a host builds what it was told to destroy", _patched((Ledger, "refusal", _no_refusal))),
+    Planted("no-sweep", "an action whose nudge was lost is not found", _patched((Runner, "sweep", _no_sweep))),
+    Planted(
+        "undo-not-idempotent",
+        "an undo that runs twice gives back twice",
+        _patched((CreateServer, "undo_spawn", _undo_gives_back)),
+    ),
+    Planted(
+        "no-undo", "a failed build's guest is left to itself", _patched((CreateServer, "undo_spawn", _undo_nothing))
+    ),
+    Planted("port-forgotten", "a server's end leaves its ports", _patched((server_ports, "release", _release_no_port))),
+    Planted(
+        "delete-waits-for-nobody",
+        "a delete does not cancel the build",
+        _patched((actions, "cancel_open", _cancel_nothing)),
+    ),
+    Planted(
+        "delete-knows-one-host",
+        "a delete asks only the host in the row, not those the journal names",
+        _patched((actions, "hosts_touched", _no_hosts)),
+    ),
+    Planted("events-trusted", "guests are not compared with the rows", _patched((HostEvents, "check", _no_check))),
+    Planted(
+        "no-reconcile",
+        "a host's start leaves what its last life left half done",
+        _patched((agent, "reconcile", _keep_partial)),
+    ),
+    Planted(
+        "network-order",
+        "a host takes old network states after new ones",
+        _patched((HostNetworkState, "_newer", _never_older)),
+    ),
+    Planted("files-left", "a destroyed guest's files stay", _patched((agent_guests, "_remove", _remove_nothing))),
+)

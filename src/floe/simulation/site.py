@@ -1,0 +1,140 @@
+"""What every run starts from: flavors, two projects with a network and tight quotas each, two images."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from floe.blobs.protocol import Blobs
+from floe.bus.local import LocalBus
+from floe.bus.protocol import Bus
+from floe.cloud import flavors, networks
+from floe.cloud.cloud import Cloud, CloudSettings
+from floe.core.clock import Clock
+from floe.core.context import Context
+from floe.core.images import ACTIVE, PUBLIC, Image
+from floe.simulation.database import SimulatedDatabase
+from floe.simulation.loop import VirtualLoop
+from floe.simulation.machines import SimulatedBlobs
+from floe.store import images, quotas
+from floe.store import networks as network_rows
+from floe.store.engine import Connection, Transactions
+from floe.store.memory import MemoryStore
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+PROJECTS = tuple(f"{number:032x}" for number in (0xA, 0xB))
+QUOTAS = (
+    {"instances": 5, "cores": 6, "ram": 8192, "port": 8, "server_group_members": 3},
+    {"instances": 3, "cores": 20, "ram": 4096, "port": 4},
+)
+IMAGES = tuple(str(uuid.UUID(int=number)) for number in (0x1111, 0x2222))
+
+
+class SimulatedClock:
+    """The time of day of one machine, which may be wrong: `offset` seconds ahead of the true one."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.offset = 0.0
+
+    def now(self) -> datetime:
+        """See `Clock.now`."""
+        return START + timedelta(seconds=self._loop.time() + self.offset)
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return self._loop.time()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The rows all runs start from, and the images' bytes. One site serves many runs, one after the other."""
+
+    store: MemoryStore
+    blobs: dict[str, bytes]
+    network_ids: tuple[str, ...]
+
+
+def make_site() -> Site:
+    """Make it; this takes a second, and is done once per process."""
+    store, loop = MemoryStore(), VirtualLoop()
+    blobs = {image_id: f"the bytes of image {image_id}".encode() for image_id in IMAGES}
+    numbers = iter(range(0x1000, 0x2000))
+
+    async def pause(_point: str) -> None:
+        return
+
+    async def fill() -> None:
+        db = SimulatedDatabase(store, pause=pause, refusal=lambda: None, committed=lambda: None)
+        images_there = SimulatedBlobs(pause, blobs)
+        cloud = make_cloud(
+            db, LocalBus(), images_there, SimulatedClock(loop), lambda: str(uuid.UUID(int=next(numbers)))
+        )
+        await flavors.bootstrap(cloud)
+        for project_id, limits in zip(PROJECTS, QUOTAS, strict=True):
+            await networks.bootstrap(cloud, project_id)
+            await db.write(lambda conn: quotas.put(conn, project_id, limits))  # noqa: B023
+        await db.write(lambda conn: _add_images(conn, blobs))
+
+    loop.run_until_complete(fill())
+    loop.abandon()
+    store.keep()
+    found = store.read(lambda conn: [network_rows.usable(conn, project, 1)[0].id for project in PROJECTS])
+    return Site(store, blobs, tuple(found))
+
+
+def make_cloud(
+    db: Transactions,
+    bus: Bus,
+    blobs: Blobs,
+    clock: Clock,
+    new_id: Callable[[], str],
+    nudge: Callable[[str], None] = lambda _action: None,
+    network_nudge: Callable[[], None] = lambda: None,
+) -> Cloud:
+    """Return the collaborators of one process."""
+    return Cloud(
+        db=db,
+        bus=bus,
+        blobs=blobs,
+        clock=clock,
+        new_id=new_id,
+        settings=CloudSettings(),
+        nudge=nudge,
+        network_nudge=network_nudge,
+        token_keys=list,
+    )
+
+
+def user_of(project: int, request: str) -> Context:
+    """Return who asks: a member of one of the projects."""
+    return Context(
+        request_id=f"req-{request}",
+        user_id=f"{0xC + project:032x}",
+        project_id=PROJECTS[project],
+        roles=frozenset({"member", "reader"}),
+    )
+
+
+def _add_images(conn: Connection, blobs: dict[str, bytes]) -> None:
+    for image_id, data in blobs.items():
+        images.insert(
+            conn,
+            Image(
+                id=image_id,
+                name="an image",
+                status=ACTIVE,
+                visibility=PUBLIC,
+                owner=PROJECTS[0],
+                disk_format="qcow2",
+                container_format="bare",
+                size=len(data),
+                virtual_size=2**20,
+                sha512=hashlib.sha512(data).hexdigest(),
+                created_at=START,
+                updated_at=START,
+            ),
+        )

@@ -1,0 +1,359 @@
+"""One run: processes on machines, users, faults, and in the end the question whether all promises were kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import hashlib
+import logging
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from floe.agent.agent import Agent
+from floe.cloud import host_networks
+from floe.cloud.audit import Violation, check_host, check_rows
+from floe.conductor.conductor import Conductor
+from floe.conductor.fleet import ConductorSettings
+from floe.core.errors import FloeError
+from floe.core.servers import ACTIVE
+from floe.simulation.bus import SimulatedBus, Weather
+from floe.simulation.database import SimulatedDatabase
+from floe.simulation.faults import FAULTS
+from floe.simulation.loop import Process, VirtualLoop, current
+from floe.simulation.machines import Disk, Machine, SimulatedBlobs, SimulatedHypervisor, SimulatedPlane
+from floe.simulation.plan import HEALED, Event, Plan
+from floe.simulation.requests import Users
+from floe.simulation.roles import Role
+from floe.simulation.site import SimulatedClock, Site, make_cloud
+from floe.store import audit as rows
+from floe.store import servers
+from floe.store.engine import Connection
+
+log = logging.getLogger(__name__)
+
+SETTINGS = ConductorSettings(
+    lease=8.0, slow_sweep=15.0, host_down=8.0, spawn=60.0, destroy=20.0, answer=5.0, write_seen=10.0
+)
+HEARTBEAT, SWEEP = 3.0, 15.0
+PATIENCE = 240.0
+"""Seconds after the last fault within which everything has to be in order."""
+CALM = SWEEP + 6.0
+"""Seconds for which it has to stay so."""
+_LOOK = 3.0
+
+
+class World:
+    """Everything there is in one run. `violations` are those found while it ran."""
+
+    def __init__(self, plan: Plan, site: Site, folder: Path, *, keep: bool = False) -> None:
+        self.plan = plan
+        self.loop = VirtualLoop()
+        self.violations: list[Violation] = []
+        self.story: list[str] = []
+        self.settled_after = 0.0
+        """Seconds from the last fault until all was in order."""
+        self._site, self._keep = site, keep
+        self.dice = Random(f"{plan.seed} dice")  # noqa: S311
+        self._digest = hashlib.blake2b(digest_size=8)
+        self.weather = Weather(*((0.04, 0.03, 0.04) if plan.noise else ()))
+        self.refusal: str | None = None
+        self.healed = False
+        self.users = Users(site, self.note)
+        site.store.reset()
+        self._db = SimulatedDatabase(
+            site.store, pause=self.pause, refusal=lambda: self.refusal, committed=self._committed
+        )
+        self._bus = SimulatedBus(
+            self.loop, self.dice, self.weather, latency=self._latency, pause=self.pause, note=self.note
+        )
+        self._blobs = SimulatedBlobs(self.pause, site.blobs)
+        self.machines = {name: Machine(name, folder / name) for name in plan.host_names}
+        self.roles = {name: self._role(name) for name in plan.roles}
+        self._of: dict[Process, Role] = {}
+
+    # -- the run --------------------------------------------------------------------------------------
+
+    def run(self) -> list[Violation]:
+        """Run it to its end, and return what was not as it must be."""
+        watch, logger = _Watch(self), logging.getLogger("floe")
+        logger.addHandler(watch)
+        gc.disable()  # when a run is over all of it goes at once
+        try:
+            self.loop.run_until_complete(self._live())
+        finally:
+            logger.removeHandler(watch)
+            level = logger.level
+            logger.setLevel(logging.CRITICAL + 1)  # what is torn down has nothing to say
+            self.loop.abandon()
+            logger.setLevel(level)
+            for machine in self.machines.values():
+                machine.wipe()
+            gc.enable()
+        return self.violations
+
+    @property
+    def digest(self) -> str:
+        """What is the same for two runs that went the same way."""
+        return self._digest.hexdigest()
+
+    async def _live(self) -> None:
+        for role in self.roles.values():
+            self._boot(role)
+        for number, event in enumerate(self.plan.events):
+            self._at(event.at, self._happen, number, event)
+        await asyncio.sleep(HEALED)
+        if not self.violations:
+            self._heal()
+            self.violations += await self._settle()
+
+    async def _settle(self) -> list[Violation]:
+        """Wait until all is in order, and see that it stays so."""
+        begun = self.loop.time()
+        while True:
+            await asyncio.sleep(_LOOK)
+            found = self.audit()
+            if self.violations:
+                return []
+            if not found:
+                self.settled_after = self.loop.time() - begun
+                await asyncio.sleep(CALM)
+                found = self.audit()
+            if not found or self.loop.time() - begun > PATIENCE:
+                return found
+
+    def audit(self) -> list[Violation]:
+        """Check all that has to hold when nothing is under way."""
+
+        def look(conn: Connection) -> list[Violation]:
+            found = rows.rows(conn)
+            bad = check_rows(found, quiet=True) + self.users.check(conn)
+            for name, machine in self.machines.items():
+                bad += check_host(name, found, host_networks.whole(conn, name), machine.view())
+            return bad
+
+        return self._site.store.read(look)
+
+    def note(self, *what: object) -> None:
+        """Write down that something happened."""
+        line = f"{self.loop.time():10.6f} {' '.join(map(str, what))}"
+        self._digest.update(line.encode())
+        if self._keep:
+            self.story.append(line)
+
+    def accuse(self, violation: Violation) -> None:
+        """Note what must never be, and is."""
+        if violation not in self.violations:
+            self.note("VIOLATION", violation)
+            self.violations.append(violation)
+
+    # -- time and death -------------------------------------------------------------------------------
+
+    async def pause(self, point: str) -> None:
+        """Pass a point: some time goes by here, and the process may die here."""
+        process = current()
+        role = self._of.get(process) if process is not None else None
+        if role is not None and role.armed:
+            for death in role.armed:
+                if point == death.point:
+                    death.count -= 1
+                    if not death.count:
+                        assert process is not None
+                        self.crash(role, death.down, f"at {point}")
+                        await process.die()
+        if point in _SLOW:
+            await asyncio.sleep(self._latency())
+
+    async def _delay(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * self.plan.slow * (0.2 + self.dice.random()))
+
+    async def _sleep(self, seconds: float) -> None:
+        await self.pause("sleep")
+        await asyncio.sleep(seconds)
+
+    def _latency(self) -> float:
+        """Mostly about a millisecond, now and then a good part of a second."""
+        return 0.0008 * self.plan.slow / (self.dice.random() + 0.004)
+
+    def _at(self, when: float, call: Callable[..., None], *args: object) -> None:
+        """Have something done that is in no process's power."""
+        self.loop.call_at(when, call, *args, context=contextvars.Context())
+
+    def later(self, seconds: float, call: Callable[..., None], *args: object) -> None:
+        self._at(self.loop.time() + seconds, call, *args)
+
+    def new_id(self) -> str:
+        """Return a new id; the same ones come in every run of the plan."""
+        return str(uuid.UUID(int=self.dice.getrandbits(128), version=4))
+
+    def _committed(self) -> None:
+        self.note("commit")
+        for what, subject in self._site.store.read(rows.instant):
+            self.accuse(Violation(what, subject))
+
+    # -- processes ------------------------------------------------------------------------------------
+
+    def _role(self, name: str) -> Role:
+        clock = SimulatedClock(self.loop)
+        if name == "floe":
+            return Role(name, self.plan.host_names, clock, conducts=True, answers=True)
+        if name.startswith("agent-"):
+            return Role(name, [name.removeprefix("agent-")], clock)
+        return Role(name, [], clock, conducts=name.startswith("conductor"), answers=name == "api")
+
+    def _boot(self, role: Role) -> None:
+        if role.process is not None and role.process.alive:
+            return
+        process = role.process = Process(f"{role.name}", self.loop)
+        self._of[process] = role
+        self.note("boot", role.name)
+        process.start(self._main(role, process))
+
+    async def _main(self, role: Role, process: Process) -> None:
+        try:
+            role.cloud = make_cloud(
+                self._db, self._bus, self._blobs, role.clock, self.new_id, self._nudge(role), self._nudge_network(role)
+            )
+            if role.conducts:
+                role.conductor = Conductor(
+                    role.cloud, settings=SETTINGS, sleep=self._sleep, sole=self.plan.conductors == 1
+                )
+                await role.conductor.start()
+            role.agents = [self._agent(role, host) for host in role.hosts]
+            for agent in role.agents:
+                await agent.start()
+            self.note("ready", role.name)
+        except FloeError as error:
+            self.crash(role, 1.0, f"it could not start: {error.message}")
+            await process.die()
+
+    def _agent(self, role: Role, host: str) -> Agent:
+        machine = self.machines[host]
+        machine.driver = SimulatedHypervisor(machine, self.pause, self._delay, harmed=self._harmed)
+        return Agent(
+            host,
+            bus=self._bus,
+            hypervisor=machine.driver,
+            plane=SimulatedPlane(machine, self.pause, self._delay),
+            images=self._blobs,
+            state_dir=machine.folder,
+            clock=role.clock,
+            heartbeat=HEARTBEAT,
+            sweep=SWEEP,
+            sleep=self._sleep,
+            offload=Disk(machine, self.pause),
+            seed=self.dice.randbytes,
+        )
+
+    def _nudge(self, role: Role) -> Callable[[str], None]:
+        def nudge(action_id: str) -> None:
+            for other in self._conductors(role):
+                assert other.process is not None and other.conductor is not None
+                other.process.call(other.conductor.nudge, action_id)
+
+        return nudge
+
+    def _nudge_network(self, role: Role) -> Callable[[], None]:
+        def nudge() -> None:
+            for other in self._conductors(role):
+                assert other.process is not None and other.conductor is not None
+                other.process.call(other.conductor.nudge_network)
+
+        return nudge
+
+    def _conductors(self, asker: Role) -> list[Role]:
+        """Return who hears a nudge: in another process, it is lost now and then."""
+        found = []
+        for role in self.roles.values():
+            there = role.conductor is not None and role.process is not None and role.process.alive
+            if there and (role is asker or self.dice.random() > 0.15):
+                found.append(role)
+        return found
+
+    def crash(self, role: Role, down: float, why: str) -> None:
+        """End a role's process as it stands; it is started again by itself."""
+        if role.process is None or not role.process.alive:
+            return
+        self.note("crash", role.name, why)
+        role.process.kill()
+        role.conductor, role.cloud, role.agents = None, None, []
+        for host in role.hosts:
+            self.machines[host].driver = None
+            self.machines[host].process_died()
+        self.later(1.0 if self.healed else down, self._boot, role)
+
+    async def stop(self, role: Role, process: Process, down: float) -> None:
+        """End a role's process in good order, and start it again."""
+        for agent in role.agents:
+            await agent.stop()
+        if role.conductor is not None:
+            await role.conductor.stop()
+        self.crash(role, down, "it was stopped")
+        await process.die()
+
+    # -- events ---------------------------------------------------------------------------------------
+
+    def _happen(self, number: int, event: Event) -> None:
+        self.note("event", event)
+        if event.what in FAULTS:
+            FAULTS[event.what](self, **event.args)
+            return
+        role = next(role for role in self.roles.values() if role.answers)
+        if role.process is not None and role.process.alive and role.cloud is not None:
+            role.process.start(self.users.ask(role.cloud, number, event))
+
+    def calm_down(self) -> None:
+        """Make the bus as good, or bad, as it always is."""
+        noise = self.plan.noise and not self.healed
+        self.weather.lost, self.weather.repeated, self.weather.late = (0.04, 0.03, 0.04) if noise else (0, 0, 0)
+
+    def _heal(self) -> None:
+        """No more faults: everything runs again, and has its peace."""
+        self.note("healed")
+        self.healed = True
+        self.refusal = None
+        self.calm_down()
+        self.weather.cut.clear()
+        for machine in self.machines.values():
+            machine.heal()
+        for role in self.roles.values():
+            role.armed.clear()
+            role.clock.offset = 0.0
+            self._boot(role)
+
+    def _harmed(self, host: str, server_id: str) -> None:
+        """A running guest was ended: see whether anybody wanted that."""
+        server = self._site.store.read(lambda conn: servers.get(conn, server_id))
+        if server is not None and server.vm_state == ACTIVE and server.host == host and server.task_state is None:
+            self.accuse(Violation("a running guest was destroyed", server_id, host))
+
+
+class _Watch(logging.Handler):
+    """Takes unexpected exceptions for violations: what goes wrong on purpose raises a FloeError."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note one."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, FloeError):
+            self._world.accuse(Violation("an unexpected error", type(error).__name__, f"{error}; {record.msg}"))
+
+
+_SLOW = frozenset(
+    (
+        "db.before",
+        "db.after",
+        "bus.arrive",
+        "file",
+        "image",
+        "start.after",
+        "destroy.after",
+        "disk.after",
+        "plane.after",
+    )
+)

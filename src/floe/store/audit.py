@@ -1,0 +1,146 @@
+"""What the audit reads: the rows that have to agree with each other and with the hosts, and what must never be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from floe.core.actions import OPEN_STATES
+from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
+from floe.core.servers import ERROR
+from floe.store.actions import actions
+from floe.store.addresses import port_addresses
+from floe.store.allocations import allocations
+from floe.store.engine import Connection
+from floe.store.hosts import hosts
+from floe.store.ports import ports
+from floe.store.quotas import quotas
+from floe.store.server_groups import server_groups
+from floe.store.servers import servers
+
+Row: TypeAlias = Any
+"""A row with the columns of its statement below."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """One consistent view. `addresses` counts those of each port; `open` maps servers to kinds of open actions."""
+
+    servers: dict[str, Row] = field(default_factory=dict)
+    """Those that are not gone, by id."""
+    allocations: list[Row] = field(default_factory=list)
+    ports: list[Row] = field(default_factory=list)
+    addresses: dict[str, int] = field(default_factory=dict)
+    hosts: dict[str, Row] = field(default_factory=dict)
+    open: dict[str, list[str]] = field(default_factory=dict)
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    """What `instant` found."""
+
+
+_SERVERS = sa.select(
+    servers.c.id,
+    servers.c.vm_state,
+    servers.c.task_state,
+    servers.c.power_state,
+    servers.c.host,
+    servers.c.group_id,
+    servers.c.flavor,
+    servers.c.networks,
+    servers.c.fault,
+).where(servers.c.deleted_at.is_(None))
+_PORTS = sa.select(
+    ports.c.id, ports.c.network_id, ports.c.server_id, ports.c.made, ports.c.plugged, ports.c.host, ports.c.status
+)
+_ADDRESSES = sa.select(port_addresses.c.port_id, sa.func.count()).group_by(port_addresses.c.port_id)
+_HOSTS = sa.select(
+    hosts.c.name,
+    *(hosts.c[f"{what}_{kind}"] for what in ("vcpus", "memory", "disk") for kind in ("used", "capacity")),
+)
+_OPEN = sa.select(actions.c.server_id, actions.c.kind).where(actions.c.state.in_(sorted(OPEN_STATES)))
+
+
+def rows(conn: Connection) -> Rows:
+    """Read it all."""
+    open_actions: dict[str, list[str]] = {}
+    for server_id, kind in conn.execute(_OPEN):
+        open_actions.setdefault(server_id, []).append(kind)
+    return Rows(
+        servers={row.id: row for row in conn.execute(_SERVERS).all()},
+        allocations=list(conn.execute(sa.select(allocations))),
+        ports=list(conn.execute(_PORTS)),
+        addresses={row[0]: row[1] for row in conn.execute(_ADDRESSES)},
+        hosts={row.name: row for row in conn.execute(_HOSTS)},
+        open=open_actions,
+        broken=instant(conn),
+    )
+
+
+def _told(what: str, subject: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[str], sa.ColumnElement[Any]]:
+    return sa.literal_column(f"'{what}'").label("what"), subject.label("subject")
+
+
+def _statement() -> sa.CompoundSelect[Any]:
+    a, g, h, q, s = allocations.c, server_groups.c, hosts.c, quotas.c, servers.c
+    used = (
+        sa.select(
+            a.host,
+            sa.func.sum(a.vcpus).label("vcpus"),
+            sa.func.sum(a.memory_mib).label("memory"),
+            sa.func.sum(a.disk_gib).label("disk"),
+        )
+        .group_by(a.host)
+        .subquery()
+    )
+    columns = ((h.vcpus_used, used.c.vcpus), (h.memory_used, used.c.memory), (h.disk_used, used.c.disk))
+    members = sa.select(g.id).join(allocations, a.group_id == g.id)
+    held = {
+        "instances": sa.func.count(),
+        "cores": sa.func.sum(s.vcpus),
+        "ram": sa.func.sum(s.memory_mib),
+    }
+    return sa.union_all(
+        sa.select(*_told("more is claimed of the host than it has", h.name)).where(
+            sa.or_(h.vcpus_used > h.vcpus_capacity, h.memory_used > h.memory_capacity, h.disk_used > h.disk_capacity)
+        ),
+        sa.select(*_told("what is claimed of the host is not the sum of its allocations", h.name))
+        .outerjoin(used, used.c.host == h.name)
+        .where(sa.or_(*(column != sa.func.coalesce(total, 0) for column, total in columns))),
+        members.with_only_columns(*_told("anti-affinity is broken in the group", g.id))
+        .where(g.policy == ANTI_AFFINITY)
+        .group_by(g.id, g.max_per_host, a.host)
+        .having(sa.func.count() > sa.func.coalesce(g.max_per_host, 1)),
+        members.with_only_columns(*_told("affinity is broken in the group", g.id))
+        .where(g.policy == AFFINITY)
+        .group_by(g.id)
+        .having(sa.func.count(a.host.distinct()) > 1),
+        *(
+            sa.select(*_told(f"the quota of {resource} is exceeded in project", s.project_id))
+            .join(quotas, sa.and_(q.project_id == s.project_id, q.resource == resource))
+            .where(s.deleted_at.is_(None), q.limit >= 0)
+            .group_by(s.project_id, q.limit)
+            .having(total > q.limit)
+            for resource, total in held.items()
+        ),
+        sa.select(*_told("the quota of port is exceeded in project", ports.c.project_id))
+        .join(quotas, sa.and_(q.project_id == ports.c.project_id, q.resource == "port"))
+        .where(q.limit >= 0)
+        .group_by(ports.c.project_id, q.limit)
+        .having(sa.func.count() > q.limit),
+        sa.select(*_told("a server in ERROR holds an allocation while nothing is done with it", s.id)).where(
+            s.vm_state == ERROR,
+            s.task_state.is_(None),
+            s.deleted_at.is_(None),
+            s.id.in_(sa.select(a.server_id)),
+            s.id.not_in(sa.select(actions.c.server_id).where(actions.c.state.in_(sorted(OPEN_STATES)))),
+        ),
+    )
+
+
+_INSTANT = _statement()
+
+
+def instant(conn: Connection) -> list[tuple[str, str]]:
+    """Return what must hold after every commit and does not: what it is, and of whom."""
+    return [(row[0], row[1]) for row in conn.execute(_INSTANT)]

@@ -1,0 +1,118 @@
+"""The unmodified `openstack` command: what its users type, and what it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .conftest import KEY, Openstack
+
+As = Callable[..., Openstack]
+
+
+async def test_a_server_from_nothing_to_gone(openstack_as: As, image_file: Path, tmp_path: Path) -> None:
+    demo = openstack_as("demo")
+    image = await demo.json(
+        "image", "create", "tiny", "--file", str(image_file), "--disk-format", "raw", "--property", "os_distro=debian"
+    )
+    assert (image["status"], image["size"]) == ("active", image_file.stat().st_size)
+    assert image["properties"]["os_distro"] == "debian"
+    key = tmp_path / "key.pub"
+    key.write_text(KEY + "\n")
+    assert (await demo.json("keypair", "create", "--public-key", str(key), "mine"))["name"] == "mine"
+    await demo.json("security", "group", "create", "ssh")
+    rule = await demo.json("security", "group", "rule", "create", "--protocol", "tcp", "--dst-port", "22", "ssh")
+    assert (rule["port_range_min"], rule["port_range_max"], rule["direction"]) == (22, 22, "ingress")
+    group = await demo.json("server", "group", "create", "--policy", "anti-affinity", "apart")
+    data = tmp_path / "user-data"
+    data.write_text("#!/bin/sh\necho hello\n")
+
+    server = await demo.json(
+        "--os-compute-api-version", "2.96", "server", "create",
+        "--flavor", "m1.nano", "--image", "tiny", "--key-name", "mine", "--network", "private",
+        "--security-group", "ssh", "--property", "role=web", "--user-data", str(data), "--use-config-drive",
+        "--availability-zone", "nova", "--hint", f"group={group['id']}", "--tag", "blue",
+        "--description", "The first", "--hostname", "first", "--wait", "one",
+    )  # fmt: skip
+    assert server["status"] == "ACTIVE"
+    assert server["properties"] == {"role": "web"}
+    assert server["tags"] == ["blue"]
+    assert server["description"] == "The first"
+    assert (server["config_drive"], server["key_name"]) == ("True", "mine")
+    assert server["OS-EXT-AZ:availability_zone"] == "nova"
+    assert server["server_groups"] == [group["id"]]
+    assert [each["name"] for each in server["security_groups"]] == ["ssh"]
+    (addresses,) = server["addresses"].values()
+    assert len(addresses) == 1
+
+    (listed,) = await demo.json(
+        "server", "list", "--long", "--name", "one", "--status", "ACTIVE", "--flavor", "m1.nano"
+    )
+    assert (listed["ID"], listed["Image Name"], listed["Power State"]) == (server["id"], "tiny", 1)
+    assert await demo.json("server", "list", "--status", "ERROR") == []
+    (created,) = await demo.json("server", "event", "list", "one")
+    assert created["Action"] == "create"
+    event = await demo.json("server", "event", "show", "one", created["Request ID"])
+    assert {each["result"] for each in event["events"]} == {"Success"}
+    assert "first login:" in await demo("console", "log", "show", "one")
+    await demo("server", "delete", "--wait", "one")
+    assert await demo.json("server", "list") == []
+    await demo("server", "show", "one", fails="No Server found for one")
+
+
+async def test_several_servers_at_once_changed_and_deleted(openstack_as: As, image_file: Path) -> None:
+    demo = openstack_as("demo")
+    await demo.json("image", "create", "tiny", "--file", str(image_file), "--disk-format", "raw")
+    port = await demo.json("port", "create", "--network", "private", "mine")
+    await demo.json("server", "create", "--flavor", "m1.nano", "--image", "tiny", "--no-network",
+                    "--min", "2", "--max", "2", "--wait", "many")  # fmt: skip
+    await demo.json("server", "create", "--flavor", "m1.nano", "--image", "tiny", "--nic", f"port-id={port['id']}",
+                    "--wait", "plugged")  # fmt: skip
+    listed = {each["Name"]: each["Networks"] for each in await demo.json("server", "list")}
+    address = port["fixed_ips"][0]["ip_address"]
+    assert listed == {"many-1": {}, "many-2": {}, "plugged": {"private": [address]}}
+    await demo("server", "set", "--name", "other", "--property", "a=b", "--tag", "red", "plugged")
+    await demo("server", "unset", "--property", "a", "other")
+    shown = await demo.json("server", "show", "other")
+    assert (shown["properties"], shown["tags"]) == ({}, ["red"])
+    await demo("server", "create", "--flavor", "m1.none", "--image", "tiny", "x", fails="m1.none")
+    await demo("server", "delete", "--wait", "many-1", "many-2", "other")
+    assert (await demo.json("port", "show", "mine"))["status"] == "DOWN"
+    await demo("image", "delete", "tiny")
+    assert await demo.json("image", "list") == []
+
+
+async def test_what_an_administrator_looks_at(openstack_as: As) -> None:
+    admin = openstack_as("admin")
+    hosts = {each["Hypervisor Hostname"]: each["State"] for each in await admin.json("hypervisor", "list")}
+    assert hosts == {"fake-1": "up", "fake-2": "up"}
+    services = {each["Binary"] for each in await admin.json("compute", "service", "list")}
+    assert "nova-compute" in services
+    agents = {each["Host"]: each["Alive"] for each in await admin.json("network", "agent", "list")}
+    assert agents == {"fake-1": True, "fake-2": True}
+    zones = await admin.json("availability", "zone", "list", "--compute")
+    assert {each["Zone Name"]: each["Zone Status"] for each in zones}["nova"] == "available"
+    await admin("quota", "set", "--instances", "3", "--cores", "7", "demo")
+    shown = {each["Resource"]: each["Limit"] for each in await admin.json("quota", "show", "demo")}
+    assert (shown["instances"], shown["cores"]) == (3, 7)
+    assert await admin.json("usage", "list") == []
+    extensions = {each["Alias"] for each in await admin.json("extension", "list", "--network")}
+    assert "security-group" in extensions
+
+
+async def test_an_administrator_makes_a_project_and_its_user_works_in_it(openstack_as: As) -> None:
+    system = openstack_as("admin", OS_SYSTEM_SCOPE="all")
+    project = await system.json("project", "create", "--domain", "default", "--property", "cost=12", "shop")
+    assert project["cost"] == "12"
+    await system.json("user", "create", "--domain", "default", "--password", "ann-secret", "ann")
+    await system("role", "add", "--project", "shop", "--user", "ann", "member")
+    given = await system.json("role", "assignment", "list", "--user", "ann", "--names")
+    assert [(each["Role"], each["Project"]) for each in given] == [("member", "shop@Default")]
+    ann = openstack_as(
+        "admin", OS_USERNAME="ann", OS_PASSWORD="ann-secret", OS_PROJECT_NAME="shop", OS_PROJECT_DOMAIN_NAME="Default"
+    )
+    token = await ann.json("token", "issue")
+    assert token["project_id"] == project["id"]
+    await ann("project", "create", "mine", fails="403")
+    limits = {each["Name"]: each["Value"] for each in await ann.json("limits", "show", "--absolute")}
+    assert (limits["instances"], limits["instances_used"]) == (10, 0)
