@@ -61,7 +61,7 @@ async def update(cloud: Cloud, group_id: str, fields: Mapping[str, Any]) -> Grou
 
     def run(conn: Connection) -> Group:
         group = demand(conn, group_id)
-        wanted = identity.merged(group.properties, fields)
+        wanted = identity.merged(group.properties, identity.keeping_domain(group.domain_id, fields))
         group = replace(group, **wanted)
         _demand_free(conn, group)
         group_rows.update(conn, group_id, wanted)

@@ -10,7 +10,7 @@ from floe.cloud import token_cache
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.domains import DEFAULT_DOMAIN
-from floe.core.errors import Forbidden
+from floe.core.errors import Forbidden, Invalid
 from floe.store import tokens as token_rows
 from floe.store.engine import Connection
 
@@ -45,6 +45,13 @@ def merged(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]
         return dict(fields)
     properties = {**kept, **fields["properties"]}
     return {**fields, "properties": {name: value for name, value in properties.items() if value is not None}}
+
+
+def keeping_domain(domain_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes of a thing without its domain, which may be sent but not changed. Raises Invalid."""
+    if fields.get("domain_id", domain_id) != domain_id:
+        raise Invalid(f"domain_id: the domain cannot be changed (it is {domain_id!r}).")
+    return {name: value for name, value in fields.items() if name != "domain_id"}
 
 
 def own_domain(context: Context) -> str:

@@ -75,7 +75,7 @@ async def update(cloud: Cloud, project_id: str, fields: Mapping[str, Any]) -> Pr
 
     def run(conn: Connection) -> Project:
         project = demand(conn, project_id)
-        wanted = identity.merged(project.properties, fields)
+        wanted = identity.merged(project.properties, identity.keeping_domain(project.domain_id, fields))
         project = replace(project, **wanted)
         _demand_free(conn, project)
         project_rows.update(conn, project_id, wanted)

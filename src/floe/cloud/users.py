@@ -90,7 +90,7 @@ async def update(cloud: Cloud, user_id: str, fields: Mapping[str, Any], password
 
     def run(conn: Connection) -> User:
         user = demand(conn, user_id)
-        wanted = identity.merged(user.properties, changes)
+        wanted = identity.merged(user.properties, identity.keeping_domain(user.domain_id, changes))
         if secret is not None or (user.enabled and not wanted.get("enabled", True)):
             wanted["stamp"] = user.stamp + 1
         user = replace(user, **wanted)

@@ -164,11 +164,13 @@ def _check_range(protocol: str | None, low: int | None, high: int | None) -> Non
         return
     number = _number(protocol)
     if number in _ICMP:
-        for name, value in (("port_range_min (type)", low), ("port_range_max (code)", high)):
+        for name, what, value in (("port_range_min", "type", low), ("port_range_max", "code", high)):
             if value is not None and not 0 <= value <= 255:
-                raise Invalid(f"Invalid input for {name}: {value} must be between 0 and 255 for ICMP.")
+                raise Invalid(f"Invalid input for {name}: Invalid value for ICMP {what} {value}; it must be 0 to 255.")
         if low is None:
-            raise Invalid(f"Invalid input for port_range_max: the ICMP code {high} needs a type in port_range_min.")
+            raise Invalid(
+                f"Invalid input for port_range_max: the ICMP type (port-range-min) is missing for the code {high}."
+            )
         return
     if number not in _WITH_PORTS:
         raise Invalid(
@@ -176,9 +178,14 @@ def _check_range(protocol: str | None, low: int | None, high: int | None) -> Non
             f" icmp (protocol is {protocol or 'any'})."
         )
     if low is None or high is None:
-        raise Invalid("Invalid input for port_range_min and port_range_max: give both, or neither for all ports.")
+        raise Invalid(
+            "Invalid input for port_range_min and port_range_max: give both, or neither for all ports;"
+            " port_range_min must be <= port_range_max."
+        )
     for name, value in (("port_range_min", low), ("port_range_max", high)):
         if not 1 <= value <= 65535:
             raise Invalid(f"Invalid input for {name}: Invalid value for port {value}; it must be between 1 and 65535.")
     if low > high:
-        raise Invalid(f"Invalid input for port_range_min: {low} must not be greater than port_range_max ({high}).")
+        raise Invalid(
+            f"Invalid input for port_range_min: port_range_min must be <= port_range_max ({low} is more than {high})."
+        )

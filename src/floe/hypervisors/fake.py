@@ -103,7 +103,12 @@ class FakeHypervisor:
             return PowerState.RUNNING
         self._trip("start", guest.server_id)
         with files.console_log.open("a") as console:
-            console.write(f"floe: fake guest {guest.name} starts\n\n{guest.metadata.hostname} login: ")
+            console.write(
+                f"floe: fake guest {guest.name} starts\n"
+                f"floe: {guest.vcpus} vCPUs, {guest.memory_mib} MiB of memory, {len(guest.ports)} network cards\n"
+                "floe: nothing runs in here\n"
+                f"\n{guest.metadata.hostname} login: "
+            )
         self.change(guest.server_id, PowerState.RUNNING)
         return PowerState.RUNNING
 

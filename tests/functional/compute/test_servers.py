@@ -345,3 +345,12 @@ async def test_usage_counts_the_hours_that_servers_were_there(client: Any, compu
     assert (await client("bob").get(f"/os-simple-tenant-usage/{project}")).status_code == 403
     assert (await ann.get("/os-simple-tenant-usage")).status_code == 403
     assert (await ann.get(f"/os-simple-tenant-usage/{project}?start=2031-01-01T00:00:00")).status_code == 400
+
+
+async def test_an_administrator_names_a_project_together_with_all_tenants(client: Any) -> None:
+    root = client("root")
+    await make(client("ann"), "hers")
+    for name in ("project_id", "tenant_id"):
+        assert await found(root, f"{name}={'a' * 32}") == []
+        assert await found(root, f"all_tenants=1&{name}={'a' * 32}") == ["hers"]
+        assert await found(root, f"all_tenants=1&{name}={'b' * 32}") == []

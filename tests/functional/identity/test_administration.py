@@ -337,3 +337,18 @@ async def test_a_region_is_made_under_the_id_in_the_path(place: Place) -> None:
     assert (await place.call(admin, "PUT", "/regions/North", {"region": {}})).status_code == 409
     assert (await place.call(admin, "PUT", "/regions/South", {"region": {"id": "East"}})).status_code == 400
     assert (await place.call(admin, "PUT", "/regions/a%20b", {"region": {}})).status_code == 400
+
+
+@pytest.mark.parametrize("noun", ["project", "user", "group"])
+async def test_what_was_read_may_be_sent_back_with_a_change(place: Place, noun: str) -> None:
+    admin = await place.token()
+    made = await place.make(admin, noun, name="x")
+    path = f"/{noun}s/{made['id']}"
+    body = {key: value for key, value in made.items() if key not in {"parent_id", "description"}}
+    changed = await place.call(admin, "PATCH", path, {noun: {**body, "name": "y"}})
+    assert changed.status_code == 200, changed.text
+    assert changed.json()[noun] == {**made, "name": "y"}
+    for field, value in (("id", "other"), ("domain_id", "other")):
+        refused = await place.call(admin, "PATCH", path, {noun: {field: value}})
+        assert refused.status_code == 400
+        assert field in refused.json()["error"]["message"]

@@ -158,9 +158,10 @@ def _project(call: Call) -> str | None:
         raise Forbidden("Policy does not allow os_compute_api:servers:index:get_all_tenants to be performed.")
     named = call.one("project_id") or call.one("tenant_id")
     if context.is_admin:
-        if named and (wide or everybody is None):
-            return named
-        return None if wide or context.project_id is None else context.project_id
+        # As in Nova, a project is asked for together with all_tenants, and ignored without.
+        if wide or context.project_id is None:
+            return named or None
+        return context.project_id
     return context.project_id or ""
 
 

@@ -57,7 +57,11 @@ SURFACE = Surface(
     policies=POLICIES,
     envelope=compute_envelope,
     microversions=Microversions(
-        "compute", versions.LOWEST, versions.HIGHEST, legacy_header="x-openstack-nova-api-version"
+        "compute",
+        versions.LOWEST,
+        versions.HIGHEST,
+        legacy_header="x-openstack-nova-api-version",
+        before=("/v2", "/v2.1"),
     ),
     request_id_headers=("x-openstack-request-id", "x-compute-request-id"),
 )

@@ -14,16 +14,18 @@ LOWEST, HIGHEST = (2, 1), (2, 96)
 
 async def index(call: Call) -> Reply:
     """GET /."""
-    return Reply(200, {"versions": [_version(call)]})
+    return Reply(200, {"versions": [_old_version(call), _version(call)]})
 
 
 async def show(call: Call) -> Reply:
     """GET /v2.1."""
     described = {"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/api-ref/compute/"}
-    version = _version(call)
+    # /v2 is 2.1 without microversions, and answered here too.
+    old = call.request.scope["path"].rstrip("/").endswith("/v2")
+    version = _old_version(call) if old else _version(call)
     version["links"].append(described)
     version["media-types"] = [
-        {"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}
+        {"base": "application/json", "type": f"application/vnd.openstack.compute+json;version={version['id'][1:]}"}
     ]
     return Reply(200, {"version": version})
 
@@ -36,6 +38,17 @@ def _version(call: Call) -> dict[str, Any]:
         "min_version": version_text(LOWEST),
         "updated": "2013-07-23T11:33:21Z",
         "links": [{"rel": "self", "href": call.url("/v2.1/")}],
+    }
+
+
+def _old_version(call: Call) -> dict[str, Any]:
+    return {
+        "id": "v2.0",
+        "status": "SUPPORTED",
+        "version": "",
+        "min_version": "",
+        "updated": "2011-01-21T11:33:21Z",
+        "links": [{"rel": "self", "href": call.url("/v2/")}],
     }
 
 

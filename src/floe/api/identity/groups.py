@@ -27,7 +27,7 @@ _CREATE = Body(
     [Field("name", ShortName, required=True), Field("domain_id", Ident | None), Field("description", Text)],
     strict=False,
 )
-_UPDATE = Body("group", [Field("name", ShortName), Field("description", Text)], strict=False)
+_UPDATE = Body("group", [Field("domain_id", Ident), Field("name", ShortName), Field("description", Text)], strict=False)
 
 
 def shown(call: Call, group: Group) -> dict[str, Any]:
@@ -55,7 +55,7 @@ async def create(call: Call) -> Reply:
 
 async def update(call: Call) -> Reply:
     """Change a group."""
-    fields = await with_properties(call, _UPDATE)
+    fields = await with_properties(call, _UPDATE, own_id=call.params["group_id"])
     return Reply(200, {"group": shown(call, await groups.update(call.cloud, call.params["group_id"], fields))})
 
 

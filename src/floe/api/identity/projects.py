@@ -42,7 +42,7 @@ _FIELDS = (
 _CREATE = Body(
     "project", [Field("name", ShortName, required=True), Field("domain_id", Ident | None), *_FIELDS], strict=False
 )
-_UPDATE = Body("project", [Field("name", ShortName), *_FIELDS], strict=False)
+_UPDATE = Body("project", [Field("domain_id", Ident), Field("name", ShortName), *_FIELDS], strict=False)
 
 _TAGS = Body(None, [Field("tags", _Tags, required=True)])
 
@@ -87,7 +87,7 @@ async def create(call: Call) -> Reply:
 async def update(call: Call) -> Reply:
     """Change a project."""
     project_id = call.params["project_id"]
-    fields = _fields(await with_properties(call, _UPDATE, "domain_id", "parent_id"), project_id)
+    fields = _fields(await with_properties(call, _UPDATE, "domain_id", "parent_id", own_id=project_id), project_id)
     if "parent_id" in fields:
         raise Invalid("parent_id: the parent of a project cannot be changed.")
     return Reply(200, {"project": shown(call, await projects.update(call.cloud, project_id, fields))})

@@ -21,7 +21,8 @@ Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.
 
 MAX_PROPERTIES = 16 << 10
 """Bytes, as JSON, of the attributes that clients may keep with one thing."""
-_OURS = frozenset({"id", "links", "domain_id", "password_expires_at", "federated", "extra"})
+_READ_ONLY = frozenset({"links", "password_expires_at"})
+_OURS = frozenset({"id", "domain_id", "extra", *_READ_ONLY})
 
 
 def with_link(call: Call, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,16 +54,21 @@ def flag(call: Call, name: str) -> bool | None:
     return text.lower() not in {"0", "false", "no", "off"}
 
 
-async def with_properties(call: Call, body: Body, *nullable: str) -> dict[str, Any]:
+async def with_properties(call: Call, body: Body, *nullable: str, own_id: str | None = None) -> dict[str, Any]:
     """Read a body's fields as the core names them; what the table does not know becomes `properties`.
 
     Clients keep attributes of their own with users, groups and projects (`openstack project set --property`).
-    A null takes one away. Raises Invalid for what only the cloud itself sets, and for more than it keeps.
+    A null takes one away. What a client read with the thing of `own_id` it may send back with its changes.
+    Raises Invalid for what only the cloud itself sets, and for more than it keeps.
     """
     fields = changes(body.read(await call.raw()), *nullable)
     known = {field.name for field in body.fields}
     sent = (await call.json())[body.key]
     extra = {name: value for name, value in sent.items() if name not in known}
+    if own_id is not None:
+        extra = {name: value for name, value in extra.items() if name not in _READ_ONLY}
+        if extra.get("id") == own_id:
+            del extra["id"]
     for name in extra:
         if name in _OURS:
             raise Invalid(f"Invalid input for field/attribute {body.key}.{name}: it cannot be set.")

@@ -94,6 +94,12 @@ async def show_implied(call: Call) -> Reply:
     return _inference(call, 200, known[prior_id], known[implied_id])
 
 
+async def check_implied(call: Call) -> Reply:
+    """Say whether one role implies another directly, without showing them."""
+    await show_implied(call)
+    return Reply(204)
+
+
 async def imply(call: Call) -> Reply:
     """Let one role imply another."""
     prior, implied = await roles.imply(call.cloud, call.params["role_id"], call.params["implied_id"])
@@ -141,6 +147,7 @@ ROUTES = (
     Route("GET", "/v3/role_inferences", list_inferences, "identity:list_role_inference_rules"),
     Route("GET", "/v3/roles/{role_id}/implies", list_implied, "identity:list_implied_roles"),
     Route("GET", _IMPLIED, show_implied, "identity:get_implied_role"),
+    Route("HEAD", _IMPLIED, check_implied, "identity:get_implied_role"),
     Route("PUT", _IMPLIED, imply, "identity:create_implied_role"),
     Route("DELETE", _IMPLIED, stop_implying, "identity:delete_implied_role"),
 )

@@ -41,7 +41,7 @@ _FIELDS = (
 _CREATE = Body(
     "user", [Field("name", LongName, required=True), Field("domain_id", Ident | None), *_FIELDS], strict=False
 )
-_UPDATE = Body("user", [Field("name", LongName), *_FIELDS], strict=False)
+_UPDATE = Body("user", [Field("domain_id", Ident), Field("name", LongName), *_FIELDS], strict=False)
 _NEW_PASSWORD = Body(
     "user", [Field("original_password", _Password, required=True), Field("password", _Password, required=True)]
 )
@@ -80,7 +80,7 @@ async def create(call: Call) -> Reply:
 
 async def update(call: Call) -> Reply:
     """Change a user."""
-    fields = await with_properties(call, _UPDATE, *_NULLABLE)
+    fields = await with_properties(call, _UPDATE, *_NULLABLE, own_id=call.params["user_id"])
     password = fields.pop("password", None)
     return Reply(200, {"user": shown(call, await users.update(call.cloud, call.params["user_id"], fields, password))})
 

@@ -32,6 +32,14 @@ class Microversions:
     lowest: Version
     highest: Version
     legacy_header: str | None = None
+    before: tuple[str, str] | None = None
+    """A path from before there were microversions and the one that it stands for; it speaks the lowest alone."""
+
+    def modern(self, path: str) -> str | None:
+        """Return what a path from before microversions stands for, None for any other path."""
+        if self.before is None or not (path + "/").startswith(self.before[0] + "/"):
+            return None
+        return self.before[1] + path.removeprefix(self.before[0])
 
     def asked(self, header: Callable[[str], str | None]) -> Version:
         """Return the version a request asks for, the lowest when it asks for none.
@@ -102,7 +110,10 @@ class Surface:
         headers: Mapping[str, str] = {}
         try:
             version: Version = (0, 0)
-            if self.microversions:
+            modern = self.microversions.modern(path) if self.microversions else None
+            if self.microversions and modern is not None:
+                path, version = modern, self.microversions.lowest
+            elif self.microversions:
                 version = self.microversions.asked(request.headers.get)
                 headers = self.microversions.headers(version)
             match = self.table.match(path)
