@@ -136,6 +136,8 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
         found.append(servers.c.deleted_at.is_not(None) if wanted.deleted else servers.c.deleted_at.is_(None))
     for name, pattern in wanted.like.items():
         found.append(_LIKE[name].like(pattern, escape="\\"))
+    for name, pattern in wanted.regular.items():
+        found.append(_LIKE[name].regexp_match(pattern))
     for name, value in wanted.equal.items():
         if name == "zone":
             found.append(_in_zone(value))

@@ -102,6 +102,8 @@ async def test_filters_find_what_they_name(client: Any, compute_cloud: Cloud) ->
         ("name=^web%5C.", {"web.one"}),
         ("name=two$", {"web_two"}),
         ("name=WEB_", {"web_two"}),
+        ("name=^WEB[._]t[a-z]%2B$", {"web_two"}),
+        ("name=[._]one", {"web.one"}),
         ("status=active", {"web.one"}),
         ("status=BUILD&status=ACTIVE", {"web.one", "web_two"}),
         ("status=nonsense", set()),

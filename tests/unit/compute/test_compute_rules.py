@@ -9,7 +9,7 @@ from floe.core.errors import Invalid
 from floe.core.hostnames import check_hostname, hostname_of, numbered
 from floe.core.keypairs import fingerprint
 from floe.core.new_servers import names
-from floe.core.server_filters import address_range, like_pattern
+from floe.core.server_filters import address_range, like_pattern, regular_expression
 from floe.core.servers import ServerFlavor
 
 ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMtaXMtMzItYnl0ZXMtb2YtYS1wdWJsaWMta2V5"
@@ -75,10 +75,33 @@ def test_a_search_becomes_a_pattern(text: str, pattern: str) -> None:
     assert like_pattern(text, "name") == pattern
 
 
-@pytest.mark.parametrize("text", ["(a+)+$", "[ab]", "a|b", "a*", "a{3}"])
-def test_a_regular_expression_that_could_run_for_ever_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["^web-[0-9]+$", "[^a-c]x", "a*", r"^.*\-[0-9]+$", r"\.b+"])
+def test_a_search_that_is_no_pattern_is_a_regular_expression(text: str) -> None:
     with pytest.raises(Invalid, match="backslash"):
         like_pattern(text, "name")
+    assert regular_expression(text, "name") == "(?i)" + text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(a+)+$",
+        "a|b",
+        "a{3}",
+        "(?=a)",
+        "a**",
+        "a?a?a",
+        r"\1",
+        "[z-a]",
+        "[[:alpha:]]",
+        "^.*.*.*x",
+        "a*b*c",
+        "^" + "a" * 255,
+    ],
+)
+def test_a_regular_expression_that_could_run_for_ever_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="Filter name="):
+        regular_expression(text, "name")
 
 
 def test_an_address_filter_means_one_address_or_a_prefix() -> None:

@@ -12,7 +12,7 @@ from floe.api.kit.call import Call
 from floe.api.kit.paging import Page, page_of
 from floe.cloud.servers import SORT_KEYS
 from floe.core.errors import Forbidden, Invalid
-from floe.core.server_filters import ServerFilter, address_range, like_pattern
+from floe.core.server_filters import ServerFilter, address_range, like_pattern, regular_expression
 from floe.core.versions import Version
 
 
@@ -100,10 +100,11 @@ def server_filter(call: Call) -> ServerFilter:
             found = tuple(read(text, name) for text in values)
             equal[column] = found[0] if len(found) == 1 else found
     like: dict[str, str] = {}
+    regular: dict[str, str] = {}
     if (named := call.one("name")) is not None:
-        like["name"] = like_pattern(named, "name")
+        _by_text(named, "name", like, regular)
     if admin and (text := call.one("description", call.one("display_description"))) is not None:
-        like["description"] = like_pattern(text, "description")
+        _by_text(text, "description", like, regular)
     if (admin or call.version >= (2, 83)) and (zone := call.one("availability_zone")):
         equal["zone"] = zone
     after, before = call.one("changes-since"), call.one("changes-before") if call.version >= (2, 66) else None
@@ -112,6 +113,7 @@ def server_filter(call: Call) -> ServerFilter:
     return ServerFilter(
         project_id=_project(call),
         like=like,
+        regular=regular,
         equal=equal,
         states=states,
         changed_since=moment(after, "changes-since") if after is not None else None,
@@ -125,6 +127,14 @@ def server_filter(call: Call) -> ServerFilter:
         # No network here has IPv6, so no server has such an address.
         nothing=bool(ip6) and (admin or call.version >= (2, 5)),
     )
+
+
+def _by_text(text: str, name: str, like: dict[str, str], regular: dict[str, str]) -> None:
+    """Add a condition on a text as the database answers it fastest."""
+    try:
+        like[name] = like_pattern(text, name)
+    except Invalid:
+        regular[name] = regular_expression(text, name)
 
 
 def _refuse_unknown(call: Call) -> None:
