@@ -22,6 +22,7 @@ import msgspec
 
 from floe.core.clock import Clock
 from floe.core.errors import HostFailure
+from floe.core.guest_metadata import fingerprint
 from floe.core.guests import GuestMetadata, GuestSpec
 from floe.core.host_network import HostGroup, HostNetwork, HostNetworkState, HostPort, HostSegment
 from floe.core.messages import Destroy, Failed, Spawn, Spawned
@@ -93,6 +94,7 @@ class Ledger:
         self._settled: dict[str, _Settled] = {}
         self._tombstones: dict[str, _Destroyed] = {}
         self._undone: dict[tuple[str, str], _Destroyed] = {}
+        self._prints: dict[str, str] = {}
         self._clock = clock
         self._path = path
         self._unsynced = False
@@ -132,6 +134,14 @@ class Ledger:
     def builder(self, server_id: str) -> str | None:
         """Return the id of the action whose guest is here, None if there is no guest or it is not known."""
         return self._actions.get(server_id)
+
+    def told(self) -> dict[str, str]:
+        """Return fingerprints of what guests may read about themselves, by server."""
+        for server_id in self._prints.keys() - self.guests.keys():
+            del self._prints[server_id]
+        for server_id in self.guests.keys() - self._prints.keys():
+            self._prints[server_id] = fingerprint(self.guests[server_id].metadata)
+        return dict(self._prints)
 
     def dead(self) -> frozenset[str]:
         """Return the servers that were destroyed for good, of the last day."""
@@ -282,6 +292,7 @@ class Ledger:
     def _take(self, entry: _Entry) -> None:
         if isinstance(entry, _Begun):
             self.guests[entry.guest.server_id] = entry.guest
+            self._prints.pop(entry.guest.server_id, None)
             self._actions[entry.guest.server_id] = entry.action_id
             self.network.merge(entry.network)
         elif isinstance(entry, _Settled):
@@ -299,10 +310,15 @@ class Ledger:
                     return  # a later action has built the server here since: nothing of that is undone
             self._settled.pop(entry.server_id, None)
             self._drop(entry.server_id, entry.port_ids, entry.generation)
+            if not entry.final and not entry.action_id:  # cut short: the same command may bring its ports again,
+                self.network.unlearn(entry.port_ids)  # with rules as they were then, so all is asked for anew
         elif isinstance(entry, _Told):
             guest = self.guests.get(entry.server_id)
             if guest is not None:
-                self.guests[entry.server_id] = replace(guest, metadata=entry.metadata)
+                known = guest.metadata  # files are brought by a create alone
+                told = replace(entry.metadata, admin_password=known.admin_password, files=known.files)
+                self.guests[entry.server_id] = replace(guest, metadata=told)
+                self._prints.pop(entry.server_id, None)
         elif isinstance(entry, _Whole):
             self.network.replace(entry.network)
         else:

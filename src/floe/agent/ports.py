@@ -74,8 +74,10 @@ class Ports:
     async def _apply(self, batch: list[_Change]) -> None:
         refused: dict[str, str] = {}
         failure: HostFailure | None = None
+        wanted = self._state().snapshot()
+        known = {port.port_id for port in wanted.ports}
         try:
-            await self._plane.apply(self._state().snapshot())
+            await self._plane.apply(wanted)
         except PortsFailure as partial:
             refused = partial.ports
             log.warning("the host's network is in place but for a part: %s", partial.detail or partial.message)
@@ -90,6 +92,7 @@ class Ports:
             log.error("metadata cannot follow the network", exc_info=error)
         for change in batch:
             bad = sorted(change.ports & refused.keys())
+            lost = sorted(change.ports - known)
             if change.done.done():
                 continue
             if failure is not None:
@@ -98,6 +101,9 @@ class Ports:
                 )
             elif bad:
                 text = f"Port {bad[0]} could not be set up: {refused[bad[0]]}"
+                change.done.set_exception(HostFailure(text, stage="ports", detail=text))
+            elif lost:
+                text = f"Port {lost[0]} was taken away from this host meanwhile."
                 change.done.set_exception(HostFailure(text, stage="ports", detail=text))
             else:
                 change.done.set_result(None)

@@ -142,6 +142,17 @@ class HostNetworkState:
                 self.ports.pop(port_id, None)
         self._forget_unused()
 
+    @property
+    def newest(self) -> int:
+        """The latest generation that anything was learnt at."""
+        return max(self.generation, *self.learnt.values(), 0)
+
+    def unlearn(self, port_ids: tuple[str, ...]) -> None:
+        """Know no more of these removed ports than a host that never had them, and count as out of date."""
+        for port_id in port_ids:
+            self.learnt.pop(port_id, None)
+        self.generation = 0
+
     def replace(self, whole: HostNetwork) -> bool:
         """Take the whole state at its generation, keeping what was learnt later; False if it is out of date."""
         if whole.generation < self.generation:
@@ -176,5 +187,7 @@ class HostNetworkState:
         members = {group for port in self.ports.values() for group in port.groups}
         rules = [rule for name, group in self.groups.items() if name in members for rule in group.rules]
         groups = members | {rule.remote_group for rule in rules if rule.remote_group}
+        for unused in (self.segments.keys() - networks) | (self.groups.keys() - groups):
+            self.learnt.pop(unused, None)  # whoever needs it brings it, however late
         self.segments = {k: v for k, v in self.segments.items() if k in networks}
         self.groups = {k: v for k, v in self.groups.items() if k in groups}

@@ -138,7 +138,7 @@ async def test_an_undone_build_refuses_its_own_late_spawn_but_not_a_later_action
     await world.ask(destroy(command, action="first", final=False))
     with pytest.raises(HostFailure, match="called off"):
         await world.ask(command)
-    later = replace(command, action_id="second")
+    later = replace(command, action_id="second", network=replace(command.network, generation=100))
     assert isinstance(await world.ask(later), Spawned)
     await world.ask(destroy(command, action="first", final=False))
     assert command.guest.server_id in world.machine.guests
