@@ -59,9 +59,10 @@ class SimulatedBus:
         latency: Callable[[], float],
         pause: Callable[[str], Awaitable[None]],
         note: Callable[..., None],
+        answered: Callable[[str, Command, Result], None],
     ) -> None:
         self._loop, self._dice, self._weather = loop, dice, weather
-        self._latency, self._pause, self._note = latency, pause, note
+        self._latency, self._pause, self._note, self._answered = latency, pause, note, answered
         self._hosts: dict[str, _Serving] = {}
         self._listeners: list[_Listener] = []
         self._latest: dict[str, float] = {}
@@ -163,7 +164,9 @@ class SimulatedBus:
         await self._pause("bus.arrive")
         command = decode(data)
         try:
-            reply = encode(await handler(command))  # type: ignore[arg-type]  # only commands are sent to hosts
+            result = await handler(command)  # type: ignore[arg-type]  # only commands are sent to hosts
+            self._answered(host, command, result)  # type: ignore[arg-type]
+            reply = encode(result)
         except Exception as error:
             log.exception("command %s failed", type(command).__name__)
             reply = encode(Failed(kind="internal", message=f"The host failed unexpectedly: {type(error).__name__}."))

@@ -21,6 +21,7 @@ class World(Protocol):
     machines: dict[str, Machine]
     weather: Weather
     dice: Random
+    finished: dict[str, set[str]]
     refusal: str | None
     """Why the database refuses to write now."""
 
@@ -77,6 +78,7 @@ def power(world: World, host: str, seconds: float) -> None:
     world.crash(role, seconds, "the power is gone")
     for name in role.hosts:
         world.machines[name].power_loss(world.dice)
+        world.finished[name].clear()  # the host may have forgotten it
 
 
 def partition(world: World, host: str, seconds: float) -> None:
@@ -92,8 +94,8 @@ def lossy(world: World, seconds: float) -> None:
 
 
 def reorder(world: World, seconds: float) -> None:
-    """Have messages overtake each other."""
-    world.weather.late = 0.5
+    """Have messages come twice, and overtake each other."""
+    world.weather.late, world.weather.repeated = 0.4, 0.3
     world.later(seconds, world.calm_down)
 
 

@@ -108,8 +108,17 @@ class Machine:
 class SimulatedHypervisor:
     """See `Hypervisor`: a fake one on a machine, with time to die in before and after each effect."""
 
-    def __init__(self, machine: Machine, pause: Pause, delay: Sleep, *, harmed: Callable[[str, str], None]) -> None:
-        self._machine, self._pause, self._delay, self._harmed = machine, pause, delay, harmed
+    def __init__(
+        self,
+        machine: Machine,
+        pause: Pause,
+        delay: Sleep,
+        *,
+        started: Callable[[str, str], None],
+        harmed: Callable[[str, str], None],
+    ) -> None:
+        self._machine, self._pause, self._delay = machine, pause, delay
+        self._started, self._harmed = started, harmed
         self._fake = FakeHypervisor(machine.host, vcpus=4, memory_mib=3072, disk_gib=60, cpu_ratio=2.0)
         self.change = self._fake.change
         """Let a guest's power state change by itself."""
@@ -143,7 +152,10 @@ class SimulatedHypervisor:
         """See `Hypervisor.start`."""
         await self._pause("start.before")
         await self._delay(0.3)
+        ran = self._machine.host.guests.get(guest.server_id)
         state = await self._fake.start(guest, files)
+        if ran is not state:
+            self._started(self._machine.name, guest.server_id)
         self._machine.died.discard(guest.server_id)
         await self._pause("start.after")
         return state

@@ -134,7 +134,7 @@ def _faults(dice: Random, plan: Plan) -> list[Event]:
 
 def _fault(dice: Random, plan: Plan, what: str) -> dict[str, Any]:
     host, role = dice.choice(plan.host_names), dice.choice(plan.roles)
-    seconds = round(dice.choice((0.2, 1.0, 3.0, 8.0)) * dice.uniform(0.5, 1.5), 3)
+    seconds = round(dice.choice((0.2, 1.0, 3.0, 8.0, 14.0)) * dice.uniform(0.5, 1.5), 3)
     if what == "crash":
         return {"role": role, "point": dice.choice(POINTS), "count": dice.choice((1, 1, 2, 3, 5)), "down": seconds}
     if what in ("kill", "stop"):

@@ -5,7 +5,6 @@ Each is planted from outside, for as long as its context lasts; the product has 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from floe.agent import guests as agent_guests
 from floe.agent import reconcile as agent_reconcile
 from floe.agent.ledger import Ledger
 from floe.cloud import new_servers, server_ports, servers
-from floe.conductor import create_server, workflow
+from floe.conductor import create_server
 from floe.conductor.create_server import CreateServer
 from floe.conductor.host_events import HostEvents
 from floe.conductor.runner import Runner
+from floe.conductor.entries import BEGUN
 from floe.conductor.workflow import Flow
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetworkState
@@ -60,17 +60,24 @@ _effect = Flow.effect
 
 
 async def _effect_before_its_entry(self: Flow, name: str, call: Any, **options: Any) -> Any:
-    """Do the effect, and only then write that it was begun."""
+    """Do the effect, and write that it was done, and how to undo it, when it is."""
     if self._recorded(name) is not None:
         return await _effect(self, name, call, **options)
-    outcome = await asyncio.gather(call(), return_exceptions=True)
+    result = await call()
 
     async def done() -> Any:
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
+        return result
 
     return await _effect(self, name, done, **options)
+
+
+async def _roll_back_known(self: Flow, name: str) -> None:
+    """Undo what there is an entry of."""
+    if name in self._cursor:
+        await _roll_back(self, name)
+
+
+_roll_back = Flow.roll_back
 
 
 async def _entry_before_the_effect(self: Flow, name: str, call: Any, **options: Any) -> Any:
@@ -83,7 +90,7 @@ async def _entry_before_the_effect(self: Flow, name: str, call: Any, **options: 
 
     step = self._recorded(name)
     result = await _effect(self, name, claimed, **options)
-    if step is None or step.state == workflow.BEGUN:
+    if step is None or step.state == BEGUN:
         await self.renew()
         return await call()
     return result
@@ -244,7 +251,11 @@ PLANTED = (
     Planted(
         "undo-after-effect",
         "the journal learns of an effect, and of how to undo it, only after it",
-        _patched((Flow, "effect", _effect_before_its_entry), (create_server, "Begin", lambda **_: None)),
+        _patched(
+            (Flow, "effect", _effect_before_its_entry),
+            (Flow, "roll_back", _roll_back_known),
+            (create_server, "Begin", lambda **_: None),
+        ),
     ),
     Planted(
         "step-before-effect",

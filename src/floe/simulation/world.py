@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import hashlib
@@ -18,6 +19,7 @@ from floe.cloud.audit import Violation, check_host, check_rows
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
 from floe.core.errors import FloeError
+from floe.core.messages import Command, Destroy, Destroyed, Result
 from floe.core.servers import ACTIVE
 from floe.simulation.bus import SimulatedBus, Weather
 from floe.simulation.database import SimulatedDatabase
@@ -67,9 +69,17 @@ class World:
             site.store, pause=self.pause, refusal=lambda: self.refusal, committed=self._committed
         )
         self._bus = SimulatedBus(
-            self.loop, self.dice, self.weather, latency=self._latency, pause=self.pause, note=self.note
+            self.loop,
+            self.dice,
+            self.weather,
+            latency=self._latency,
+            pause=self.pause,
+            note=self.note,
+            answered=self._answered,
         )
         self._blobs = SimulatedBlobs(self.pause, site.blobs)
+        self.finished: dict[str, set[str]] = {name: set() for name in plan.host_names}
+        """Servers that each host has answered to have destroyed for good."""
         self.machines = {name: Machine(name, folder / name) for name in plan.host_names}
         self.roles = {name: self._role(name) for name in plan.roles}
         self._of: dict[Process, Role] = {}
@@ -231,7 +241,9 @@ class World:
 
     def _agent(self, role: Role, host: str) -> Agent:
         machine = self.machines[host]
-        machine.driver = SimulatedHypervisor(machine, self.pause, self._delay, harmed=self._harmed)
+        machine.driver = SimulatedHypervisor(
+            machine, self.pause, self._delay, started=self._started, harmed=self._harmed
+        )
         return Agent(
             host,
             bus=self._bus,
@@ -286,10 +298,9 @@ class World:
 
     async def stop(self, role: Role, process: Process, down: float) -> None:
         """End a role's process in good order, and start it again."""
-        for agent in role.agents:
-            await agent.stop()
-        if role.conductor is not None:
-            await role.conductor.stop()
+        for stop in [*(agent.stop for agent in role.agents), *([role.conductor.stop] if role.conductor else [])]:
+            with contextlib.suppress(FloeError):  # as `floe up` does it: what cannot be stopped is let go
+                await stop()
         self.crash(role, down, "it was stopped")
         await process.die()
 
@@ -322,6 +333,15 @@ class World:
             role.armed.clear()
             role.clock.offset = 0.0
             self._boot(role)
+
+    def _answered(self, host: str, command: Command, result: Result) -> None:
+        if isinstance(command, Destroy) and command.final and isinstance(result, Destroyed):
+            self.finished[host].add(command.server_id)
+
+    def _started(self, host: str, server_id: str) -> None:
+        """A guest was started: see that it was not destroyed for good before."""
+        if server_id in self.finished[host]:
+            self.accuse(Violation("a guest was started after its host had destroyed it for good", server_id, host))
 
     def _harmed(self, host: str, server_id: str) -> None:
         """A running guest was ended: see whether anybody wanted that."""
