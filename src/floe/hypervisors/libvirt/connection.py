@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import hashlib
 import logging
 import os
@@ -39,10 +40,21 @@ def _libvirt() -> Any:
         import libvirt
     except ImportError as error:
         raise ImportError(_MISSING) from error
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors arrive as exceptions, not on stderr
+    _silence()
     libvirt.virEventRegisterDefaultImpl()
     threading.Thread(target=_events, args=(libvirt,), name="libvirt-events", daemon=True).start()
     return libvirt
+
+
+def _silence() -> None:
+    """Keep libvirt from writing its errors to stderr: they arrive as exceptions.
+
+    The handler must not be Python's. libvirt calls it in the processes it forks to become QEMU, too, where the thread
+    that has the interpreter's lock does not exist: such a process would wait for ever, holding all our files.
+    `free` of no user data is a handler that does nothing.
+    """
+    nothing = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
+    ctypes.CDLL("libvirt.so.0").virSetErrorFunc(None, nothing)
 
 
 def _events(libvirt: Any) -> None:
