@@ -211,7 +211,7 @@ class Agent:
             self.host,
             await self._hypervisor.facts(),
             guests,
-            self._ledger.network.generation,
+            self._ledger,
             address=self._address,
             availability_zone=self._zone,
         )

@@ -225,7 +225,8 @@ class Commands:
 def _failed(error: Exception, steps: Steps | None) -> Failed:
     done = () if steps is None else tuple(steps.done)
     if isinstance(error, HostFailure):
-        return Failed(kind=error.kind, message=error.message, stage=error.stage, detail=error.detail, steps=done)
+        kind = error.cause or error.kind
+        return Failed(kind=kind, message=error.message, stage=error.stage, detail=error.detail, steps=done)
     if isinstance(error, FloeError):
         return Failed(kind=error.kind, message=error.message, steps=done)
     log.error("a command failed unexpectedly", exc_info=error)

@@ -20,7 +20,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from floe.agent.threads import Offload, in_thread
-from floe.core.errors import FloeError, HostFailure, NotFound
+from floe.core.errors import FloeError, HostFailure, Invalid, NotFound
 from floe.core.guests import GuestImage
 
 log = logging.getLogger(__name__)
@@ -148,12 +148,12 @@ class ImageCache:
                 return await self._copy_file(local, part)
             return await self._copy_stream(image, part)
         except (NotFound, FileNotFoundError) as error:
-            raise _failure(gone, str(error)) from error
+            raise _failure(gone, str(error), NotFound.kind) from error
         except HostFailure:
             raise
         except FloeError as error:
             text = f"Image {image.image_id} could not be fetched: {error.message}"
-            raise _failure(text, error.message) from error
+            raise _failure(text, error.message, error.kind) from error
 
     async def _copy_file(self, source: Path, part: Path) -> tuple[int, str]:
         stop = threading.Event()
@@ -205,8 +205,8 @@ def os_failure(error: OSError, stage: str) -> HostFailure:
     return HostFailure(f"The host's file system failed: {reason}.", stage=stage, detail=str(error))
 
 
-def _failure(message: str, detail: str = "") -> HostFailure:
-    return HostFailure(message, stage="image", detail=detail)
+def _failure(message: str, detail: str = "", cause: str = Invalid.kind) -> HostFailure:
+    return HostFailure(message, stage="image", detail=detail, cause=cause)
 
 
 def _size(path: Path) -> int:

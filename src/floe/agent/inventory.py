@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from floe.agent.ledger import Ledger
 from floe.core.guests import GuestState
 from floe.core.messages import HostUp
 from floe.hypervisors.protocol import HypervisorFacts
@@ -11,7 +12,7 @@ def host_up(
     host: str,
     facts: HypervisorFacts,
     guests: list[GuestState],
-    network_generation: int,
+    ledger: Ledger,
     *,
     address: str,
     availability_zone: str,
@@ -27,5 +28,7 @@ def host_up(
         address=address,
         availability_zone=availability_zone,
         guests=tuple(sorted(guests, key=lambda guest: guest.server_id)),
-        network_generation=network_generation,
+        network_generation=ledger.network.generation,
+        network_newest=ledger.network.newest,
+        told=ledger.told(),
     )

@@ -49,6 +49,24 @@ def applied(conn: Connection, host: str, generation: int) -> None:
     rows.applied(conn, host, generation)
 
 
+def answer_host(conn: Connection, host: str, generation: int, newest: int) -> None:
+    """A host says at which generation its network is: have it sent its whole one, unless that is the latest.
+
+    `newest` is the latest generation it has heard of. Where the rows are behind that (the host was removed and came
+    back, or the database is an older copy) they go ahead of it, for the host believes nothing older.
+    """
+    wanted = rows.wanted(conn, host)
+    if newest > wanted:
+        rows.catch_up(conn, host, newest)
+    elif wanted != generation:
+        rows.want(conn, [host])
+
+
+def forget(conn: Connection, host: str) -> None:
+    """A host was removed."""
+    rows.remove(conn, host)
+
+
 def request(conn: Connection, host: str) -> None:
     """Have a host sent its whole network: it has come back, or may have missed something."""
     rows.want(conn, [host])

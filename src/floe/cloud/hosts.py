@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from floe.cloud import host_networks
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Conflict, NotFound
 from floe.core.hosts import Host, host_id, service_id
@@ -84,6 +85,7 @@ async def remove(cloud: Cloud, name: str) -> None:
         if host.is_up(cloud.clock.now()):
             raise Conflict(f"Host {name} is up; stop its agent first.")
         rows.remove(conn, name)
+        host_networks.forget(conn, name)
 
     await cloud.db.write(work)
 

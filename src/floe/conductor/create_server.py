@@ -36,8 +36,8 @@ from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
 
-_SAME_ANYWHERE = frozenset({"image"})
-"""Stages whose failure is the image's or the user's fault, so that another host would fail alike."""
+_SAME_ANYWHERE = frozenset({"not_found", "invalid"})
+"""Causes that lie in what was asked for (an image that is gone, or broken): any other host would fail alike."""
 _TRIES = 5
 """How often stale knowledge of hosts may make a claim fail before the database is read whole."""
 _GRACE_STEP = 0.1
@@ -84,7 +84,7 @@ class CreateServer:
                 self.fleet.table.note_failure(placed.host, True)
                 tried[placed.host] = error
                 last = len(tried) >= self.settings.hosts_per_create
-                if last or (isinstance(error, HostFailure) and error.stage in _SAME_ANYWHERE):
+                if last or (isinstance(error, HostFailure) and error.cause in _SAME_ANYWHERE):
                     raise
                 log.warning("server %s: host %s failed: %s", flow.action.server_id, placed.host, error.message)
                 await flow.roll_back("spawn")
@@ -122,6 +122,8 @@ class CreateServer:
                 self.fleet.refresh()
                 continue
             self.fleet.took(output["host"], resources_of(request.server))
+            if request.server.networks:
+                self.cloud.network_nudge()  # hosts whose rules name its groups
             return output, request.server
         raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")
 
@@ -238,7 +240,12 @@ class CreateServer:
             guest = guest_spec(server, flow.action.input, placed.network, placed.zone)
             command = Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
             return await self.fleet.command(
-                placed.host, command, returns=Spawned, seconds=self.settings.spawn, pause=flow.pause
+                placed.host,
+                command,
+                returns=Spawned,
+                seconds=self.settings.spawn,
+                pause=flow.pause,
+                recovered=flow.recovered,
             )
 
         return await flow.effect("spawn", call, returns=Spawned, host=placed.host, steps=lambda spawned: spawned.steps)

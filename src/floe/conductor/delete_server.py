@@ -71,6 +71,8 @@ class DeleteServer:
             if flow.closed:
                 return
         targets = msgspec.convert(recorded, Targets)
+        if targets.ports:
+            self.cloud.network_nudge()  # hosts whose rules name its groups
         for target in targets.hosts:
             await self._destroy(flow, targets, target)
         await flow.transaction("gone", lambda conn: self._remove(conn, server_id), last=True)
@@ -118,7 +120,12 @@ class DeleteServer:
             while True:
                 try:
                     return await self.fleet.command(
-                        target.host, command, returns=Destroyed, seconds=self.settings.destroy, pause=flow.pause
+                        target.host,
+                        command,
+                        returns=Destroyed,
+                        seconds=self.settings.destroy,
+                        pause=flow.pause,
+                        recovered=flow.recovered,
                     )
                 except Unavailable as error:
                     if self.fleet.awaited(target.host) and waited < self.settings.start_grace:
@@ -129,6 +136,7 @@ class DeleteServer:
                         log.warning(
                             "server %s is deleted without host %s, which is down", command.server_id, target.host
                         )
+                        flow.recovered(f"host {target.host} is down; it is told to destroy the guest when it is back")
                         return Destroyed()
                     failure: Exception = error
                 except HostFailure as error:

@@ -18,13 +18,21 @@ class Failure:
     detail: str = ""
     host: str = ""
     stage: str = ""
+    cause: str = ""
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def failure_of(error: Exception) -> Failure:
     """Describe an error; what was not raised on purpose is not shown to users."""
     if isinstance(error, HostFailure):
-        return Failure(kind=error.kind, message=error.message, detail=error.detail, host=error.host, stage=error.stage)
+        return Failure(
+            kind=error.kind,
+            message=error.message,
+            detail=error.detail,
+            host=error.host,
+            stage=error.stage,
+            cause=error.cause,
+        )
     if isinstance(error, NoValidHost):
         detail = "\n".join(f"{host}: {reason}" for host, reason in sorted(error.reasons.items()))
         return Failure(kind=error.kind, message=error.message, detail=detail, reasons=error.reasons)
@@ -38,4 +46,6 @@ def error_of(failure: Failure) -> FloeError:
     """Return the error that a recorded failure stands for."""
     if failure.kind == Unavailable.kind:
         return Unavailable(failure.message)
-    return HostFailure(failure.message, host=failure.host, stage=failure.stage, detail=failure.detail)
+    return HostFailure(
+        failure.message, host=failure.host, stage=failure.stage, detail=failure.detail, cause=failure.cause
+    )

@@ -152,29 +152,41 @@ class Fleet:
         """Note a claim (or a release, with -1) that was committed."""
         self.table.take(name, resources, sign)
 
-    async def command(self, host: str, command: Command, *, returns: type[R], seconds: float, pause: Pause) -> R:
-        """Send a command until it is answered; repeats are harmless.
+    async def command(
+        self,
+        host: str,
+        command: Command,
+        *,
+        returns: type[R],
+        seconds: float,
+        pause: Pause,
+        recovered: Callable[[str], None] = lambda _remark: None,
+    ) -> R:
+        """Send a command until it is answered; repeats are harmless. One that a death made needful is told of.
 
         Raises HostFailure when the host says that it failed, Unavailable when the host is down, or when nothing
         was heard in `seconds`.
         """
         waited, wait, begun = 0.0, _FIRST_WAIT, self._clock.monotonic()
+        what, cut_short = type(command).__name__, False
         while True:
             if not self.alive(host):
                 raise Unavailable(f"Host {host!r} is down.")
             left = seconds - max(waited, self._clock.monotonic() - begun)
             if left <= 0:
-                raise Unavailable(f"Host {host!r} did not answer {type(command).__name__} in {seconds:g} s.")
+                raise Unavailable(f"Host {host!r} did not answer {what} in {seconds:g} s.")
+            patience, asked = min(self.settings.answer, left), self._clock.monotonic()
             try:
-                result = await self._bus.request(host, command, timeout=min(self.settings.answer, left))
+                result = await self._bus.request(host, command, timeout=patience)
             except Unavailable as error:
-                log.info("%s to host %s: %s; trying again", type(command).__name__, host, error.message)
+                log.info("%s to host %s: %s; trying again", what, host, error.message)
+                if not cut_short and self._clock.monotonic() - asked < patience:
+                    cut_short = True
+                    recovered(f"host {host} did not get to answer {what.lower()}; it was asked again")
                 await pause(wait)
                 self.refresh()  # an operator may have said that it is down
                 waited, wait = waited + wait, min(wait * 2, _LONGEST_WAIT)
                 continue
             if not isinstance(result, returns):
-                raise HostFailure(
-                    f"The host answered {type(command).__name__} with {type(result).__name__}.", host=host
-                )
+                raise HostFailure(f"The host answered {what} with {type(result).__name__}.", host=host)
             return result

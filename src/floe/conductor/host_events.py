@@ -10,7 +10,9 @@ from typing import Any
 
 from floe.cloud import host_networks
 from floe.cloud.cloud import Cloud
+from floe.conductor import entries
 from floe.conductor.fleet import Fleet
+from floe.conductor.metadata_resync import MetadataResync
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
 from floe.core.hosts import Host
@@ -63,6 +65,7 @@ class HostEvents:
         self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[tuple[str, str]] = set()
+        self._metadata = MetadataResync(cloud)
 
     async def handle(self, event: Event) -> None:
         """Take one event."""
@@ -143,8 +146,7 @@ class HostEvents:
 
         def write(conn: Connection) -> Host:
             kept = hosts.put(conn, host)
-            if host_networks.whole(conn, event.host).generation != event.network_generation:
-                host_networks.request(conn, event.host)
+            host_networks.answer_host(conn, event.host, event.network_generation, event.network_newest)
             return kept
 
         self._fleet.learn(await self._cloud.db.write(write))
@@ -153,6 +155,7 @@ class HostEvents:
         self._nudge_network()
         self._clean_up(event.host, event.guests)
         self._start(self.check(event.host))
+        self._start(self._metadata.compare(event))
 
     async def _host_down(self, event: HostDown) -> None:
         now = self._cloud.clock.now()
@@ -210,6 +213,9 @@ class HostEvents:
             await self._fleet.command(
                 host, command, returns=Destroyed, seconds=self._fleet.settings.destroy, pause=self._sleep
             )
+            text = f"host {host} still had the guest of this server; it was destroyed there"
+            told = entries.recovery(stray.action_id, 0, text, self._cloud.clock.now(), host=host)
+            await self._cloud.db.write(lambda conn: actions.note(conn, told))
         except (HostFailure, Unavailable) as error:
             log.warning("host %s did not destroy the guest of server %s: %s", host, stray.server_id, error.message)
         finally:

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from floe.conductor import entries
+from floe.conductor.entries import BEGUN, DONE, UNDONE
 from floe.conductor.failures import Failure, error_of, failure_of
 from floe.core.actions import FAILED, OPEN_STATES, RUNNING, SUCCEEDED, UNDOING, Action, Step
 from floe.core.clock import Clock
@@ -26,7 +28,6 @@ from floe.store import actions as rows
 from floe.store.engine import Connection, Transactions
 
 R = TypeVar("R")
-BEGUN, DONE, UNDONE = "begun", "done", "undone"
 
 Pause = Callable[[float], Awaitable[None]]
 Undo = Callable[["Flow", Step], Awaitable[None]]
@@ -108,6 +109,7 @@ class Flow:
             (step.parent, step.name, step.host or ""): step for step in journal if step.parent
         }
         self._stored_children = {step.seq for step in self._children.values()}
+        self._recoveries: list[Step] = []
 
     @property
     def undoing(self) -> bool:
@@ -135,7 +137,7 @@ class Flow:
             now = self._clock.now()
             made = [self._entry(1, name, DONE, started, outcome=outcome, finished=now)]
             for part in outcome.steps:
-                made.append(self._part(len(made) + 1, name, outcome.host, part))
+                made.append(entries.part_of(self.action.id, self._seq + len(made) + 1, made[0], part, now.tzinfo))
             if outcome.begins is not None:
                 begins = Outcome(host=outcome.begins.host)
                 made.append(self._entry(len(made) + 1, outcome.begins.name, BEGUN, now, outcome=begins))
@@ -166,16 +168,26 @@ class Flow:
             begun = self._clock.now()
             (step,) = await self._write(lambda _conn: [self._entry(1, name, BEGUN, begun, outcome=Outcome(host=host))])
         elif not self.held:
+            again = f"its conductor stopped while {entries.place(step)} was under way; it was asked for again"
+            self.recovered(again, step)
             await self.renew()
         try:
             result = await call()
         except FloeError as error:
             self._finish(step, FAILED, failure_of(error), remark=error.message)
+            for part in getattr(error, "steps", ()):
+                self._live(step, part, state=FAILED if part.name == getattr(error, "stage", "") else DONE)
             raise
         self._finish(step, DONE, result)
         for part in steps(result):
-            self._live(step.name, step.host, part)
+            self._live(step, part)
         return result
+
+    def recovered(self, remark: str, step: Step | None = None) -> None:
+        """Tell of a recovery; written with whatever is written next, so that it costs no commit."""
+        self._seq += 1
+        under = step or next((item for item in reversed(self.steps) if item.state == BEGUN), None)
+        self._recoveries.append(entries.recovery(self.action.id, self._seq, remark, self._clock.now(), parent=under))
 
     def recorded(self, name: str) -> Any:
         """Return the output of the next transaction of that name if it was done before, else None."""
@@ -225,8 +237,10 @@ class Flow:
         if current is None or self.closed or not self.held or self._lock.locked():
             return
         for item in progress:
+            if current.host not in {None, item.host}:
+                continue  # it comes late, from a host that was given up
             part = StepTime(name=item.step, started=item.started, seconds=item.seconds or 0.0, remark=item.remark)
-            self._live(current.name, item.host, part, running=item.seconds is None)
+            self._live(current, part, state=BEGUN if item.seconds is None else DONE)
         await self.renew()
 
     def mine(self) -> bool:
@@ -245,6 +259,7 @@ class Flow:
         if step.state == UNDONE:
             return
         if not self.held:
+            self.recovered(f"its conductor stopped while {entries.place(step)} was being undone; that goes on", step)
             await self.renew()
         elif not self.mine():
             raise Fenced
@@ -266,7 +281,7 @@ class Flow:
         self, work: Callable[[Connection], list[Step]], *, last: bool = False, message: str | None = None
     ) -> list[Step]:
         async with self._lock:
-            changed = dict(self._changed)
+            changed, told = dict(self._changed), list(self._recoveries)
             children = {key: step for key, step in self._children.items() if step.seq not in self._stored_children}
             undoing = self.undoing or message is not None
             self._ending = last
@@ -275,7 +290,7 @@ class Flow:
                 now = self._clock.now()
                 self._fence(conn, now)
                 made = work(conn)
-                rows.write_steps(conn, [*children.values(), *made], list(changed.values()))
+                rows.write_steps(conn, [*children.values(), *told, *made], list(changed.values()))
                 if self._ending:
                     rows.close(conn, self.action.id, FAILED if undoing else SUCCEEDED, message, now)
                 return made
@@ -285,6 +300,7 @@ class Flow:
             except Unavailable as error:
                 raise Interrupted(error.message) from error
             self._wrote(made, changed, children)
+            del self._recoveries[: len(told)]
             return made
 
     def _wrote(self, made: list[Step], changed: dict[int, Step], children: Mapping[tuple[str, str, str], Step]) -> None:
@@ -355,30 +371,16 @@ class Flow:
             finished_at=finished,
         )
 
-    def _part(self, offset: int, parent: str, host: str | None, part: StepTime, *, running: bool = False) -> Step:
-        started = datetime.fromtimestamp(part.started, self._clock.now().tzinfo)
-        return Step(
-            action_id=self.action.id,
-            seq=self._seq + offset,
-            name=part.name,
-            state=BEGUN if running else DONE,
-            parent=parent,
-            host=host,
-            remark=part.remark,
-            started_at=started,
-            finished_at=None if running else started + timedelta(seconds=part.seconds),
-        )
-
-    def _live(self, parent: str, host: str | None, part: StepTime, *, running: bool = False) -> None:
+    def _live(self, parent: Step, part: StepTime, *, state: str = DONE) -> None:
         """Keep one entry per part of an effect; it may be told of while it runs, and again at the end."""
-        key = (parent, part.name, host or "")
+        key = (parent.name, part.name, parent.host or "")
         known = self._children.get(key)
-        step = self._part(1, parent, host, part, running=running)
+        step = entries.part_of(self.action.id, self._seq + 1, parent, part, self._clock.now().tzinfo, state=state)
         if known is None:
             self._seq += 1
             self._children[key] = step
             return
-        if running:
+        if state == BEGUN:
             return
         step = replace(step, seq=known.seq)
         self._children[key] = step

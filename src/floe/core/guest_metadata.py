@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from floe.core.guests import GuestMetadata
 from floe.core.servers import Server
@@ -29,3 +32,12 @@ def describe(
         kernel_id=server.image_properties.get("kernel_id"),
         ramdisk_id=server.image_properties.get("ramdisk_id"),
     )
+
+
+def fingerprint(metadata: GuestMetadata) -> str:
+    """Return what tells two versions of a guest's metadata apart; what is known at create alone is left out."""
+    fields = asdict(metadata)
+    for name in ("admin_password", "files"):
+        del fields[name]
+    text = json.dumps(fields, sort_keys=True, default=list)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -153,6 +153,10 @@ class HostUp:
     availability_zone: str = "nova"
     guests: tuple[GuestState, ...] = ()
     network_generation: int = 0
+    network_newest: int = 0
+    """The latest generation that the host has heard of, be it in a fragment."""
+    told: dict[str, str] = field(default_factory=dict)
+    """By server, the fingerprint of what its guest may read about itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -225,6 +226,16 @@ def write_steps(conn: Connection, new: Sequence[Step], changed: Sequence[Step]) 
         )
     if new:
         conn.execute(_ADD_STEP, [{name: getattr(step, name) for name in Step.__slots__} for step in new])
+
+
+def note(conn: Connection, step: Step) -> bool:
+    """Append an entry to the journal of an action that is closed, at the next number; False where it is open."""
+    state = conn.scalar(sa.select(_a.state).where(_a.id == step.action_id))
+    if state is None or state in OPEN_STATES:
+        return False
+    last = conn.scalar(sa.select(sa.func.max(steps.c.seq)).where(steps.c.action_id == step.action_id))
+    write_steps(conn, [replace(step, seq=(last or 0) + 1)], [])
+    return True
 
 
 def hosts_touched(conn: Connection, server_id: str, *, undone: bool = False) -> dict[str, str]:

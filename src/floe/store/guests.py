@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from floe.core.guests import PowerState
+from floe.core.servers import ACTIVE, STOPPED, Server
 from floe.store.engine import Connection
-from floe.store.servers import servers
+from floe.store.schema import Moment
+from floe.store.servers import from_row, servers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +44,24 @@ _COLUMNS = (
     servers.c.deleted_at,
 )
 _ON_HOST = sa.select(*_COLUMNS).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
+_DESCRIBED = sa.select(servers).where(
+    servers.c.host == sa.bindparam("ident"),
+    servers.c.deleted_at.is_(None),
+    servers.c.vm_state.in_([ACTIVE, STOPPED]),
+)
+_DESCRIBED_LATELY = _DESCRIBED.where(servers.c.updated_at >= sa.bindparam("since", type_=Moment))
 _NAMED = sa.select(*_COLUMNS).where(servers.c.id.in_(sa.bindparam("idents", expanding=True)))
 
 
 def on_host(conn: Connection, host: str) -> list[Expected]:
     """Return what should be on a host."""
     return [_expected(row) for row in conn.execute(_ON_HOST, {"ident": host})]
+
+
+def described(conn: Connection, host: str, since: datetime | None) -> list[Server]:
+    """Return the servers whose guests are on a host, or those of them that changed at or after a moment."""
+    statement = _DESCRIBED if since is None else _DESCRIBED_LATELY
+    return [from_row(row) for row in conn.execute(statement, {"ident": host, "since": since})]
 
 
 def named(conn: Connection, server_ids: Sequence[str]) -> dict[str, Expected]:

@@ -79,6 +79,20 @@ def wanted(conn: Connection, host: str) -> int:
     return found or 0
 
 
+def catch_up(conn: Connection, host: str, generation: int) -> None:
+    """Go ahead of a generation that a host has heard of; it has to be sent its whole network."""
+    conn.execute(
+        lists.insert(conn, host_networks)
+        .values(host=host, wanted=generation + 1, applied=generation)
+        .on_conflict_do_update(index_elements=[host_networks.c.host], set_={"wanted": generation + 1})
+    )
+
+
+def remove(conn: Connection, host: str) -> None:
+    """Forget a host."""
+    conn.execute(host_networks.delete().where(host_networks.c.host == host))
+
+
 def stale(conn: Connection) -> list[str]:
     """Return the hosts that are not up to date."""
     statement = sa.select(host_networks.c.host).where(host_networks.c.wanted > host_networks.c.applied)

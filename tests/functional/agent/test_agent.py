@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from floe.core.errors import HostFailure, Unavailable
+from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import (
@@ -457,12 +458,17 @@ async def test_an_id_that_is_no_uuid_names_no_file(world: World, spawn: SpawnFac
 async def test_new_metadata_is_what_the_guest_reads_even_after_a_restart(world: World, spawn: SpawnFactory) -> None:
     agent = await world.start()
     command = spawn()
+    command = replace(
+        command, guest=replace(command.guest, metadata=replace(command.guest.metadata, files=(("/etc/motd", "aGk="),)))
+    )
+    told = replace(command.guest.metadata, metadata={"role": "web"}, files=(), admin_password=None)
     await world.ask(command)
-    told = replace(command.guest.metadata, metadata={"role": "web"})
     assert await world.ask(UpdateMetadata(server_id=command.guest.server_id, metadata=told)) == Done()
     await world.kill()
     agent = await world.start()
     assert agent._ledger is not None
     kept = agent._ledger.guests[command.guest.server_id].metadata
     assert kept.metadata == {"role": "web"}
+    assert kept.files == (("/etc/motd", "aGk="),), "files are brought by a create alone"
+    assert agent._ledger.told() == {command.guest.server_id: fingerprint(told)}
     assert b"s3cret" not in (world.state_dir / "ledger.jsonl").read_bytes()

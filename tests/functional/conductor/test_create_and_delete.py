@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from floe.core.actions import CANCELLED, FAILED, SUCCEEDED
 from floe.core.guests import PowerState
 from floe.core.hosts import Host
-from floe.core.messages import Destroy, Failed, Spawn
+from floe.core.messages import Destroy, Failed, Spawn, StepTime
 from floe.core.resources import Resources
 from floe.store import actions, allocations, hosts
 
@@ -98,14 +100,55 @@ async def test_a_single_host_that_fails_gives_its_own_cause(site: Any) -> None:
     assert len(host.sent(Destroy)) == 1
 
 
-async def test_a_broken_image_is_not_tried_on_other_hosts(site: Any) -> None:
+@pytest.mark.parametrize("kind", ["invalid", "not_found"])
+async def test_an_image_that_is_broken_or_gone_is_not_tried_on_other_hosts(site: Any, kind: str) -> None:
     made = [await site.add_host("h1"), await site.add_host("h2")]
     for host in made:
-        host.script.append(Failed(kind="host_failure", message="The image is broken.", stage="image"))
+        host.script.append(Failed(kind=kind, message="The image cannot be used.", stage="image"))
     server = await site.post()
     await site.settle()
-    assert site.server(server.id).fault.message == "The image is broken."
+    assert site.server(server.id).fault.message == "The image cannot be used."
     assert sum(len(host.sent(Spawn)) for host in made) == 1
+
+
+async def test_a_disk_that_is_full_while_the_image_is_fetched_leaves_the_other_host_to_try(site: Any) -> None:
+    bad = await site.add_host("h1")
+    good = await site.add_host("h2", memory_mib=2048)
+    bad.script.append(Failed(kind="host_failure", message="No space is left on the host's disk.", stage="image"))
+    server = await site.post()
+    await site.settle()
+    assert (site.server(server.id).vm_state, site.server(server.id).host) == ("active", "h2")
+    assert good.guests.keys() == {server.id}
+
+
+async def test_the_steps_of_a_spawn_that_failed_are_in_the_journal(site: Any) -> None:
+    host = await site.add_host("h1")
+    done = (StepTime(name="image", started=1.0, seconds=2.0), StepTime(name="disk", started=3.0, seconds=0.5))
+    host.script.append(Failed(kind="host_failure", message="The disk is full.", stage="disk", steps=done))
+    server = await site.post()
+    await site.settle()
+    (action,) = site.actions(server.id)
+    journal = site.cloud.db.read_now(lambda conn: actions.journal(conn, action.id))
+    parts = {(step.name, step.state, step.host) for step in journal if step.parent == "spawn"}
+    assert parts == {("image", "done", "h1"), ("disk", "failed", "h1")}
+
+
+async def test_a_host_that_stops_before_it_answers_is_asked_again_and_the_journal_says_so(site: Any) -> None:
+    host = await site.add_host("h1")
+    host.script.append(asyncio.Event())
+    server = await site.post()
+    while not host.sent(Spawn):
+        await asyncio.sleep(0.001)
+    before = site.cloud.db.commits
+    await site.cloud.bus.withdraw("h1")
+    await site.cloud.bus.serve("h1", host.handle)
+    await site.settle()
+    assert site.server(server.id).vm_state == "active"
+    (action,) = site.actions(server.id)
+    journal = site.cloud.db.read_now(lambda conn: actions.journal(conn, action.id))
+    told = [(step.parent, step.host, step.remark) for step in journal if step.name == "recovered"]
+    assert told == [("spawn", "h1", "host h1 did not get to answer spawn; it was asked again")]
+    assert site.cloud.db.commits - before == 1, "a recovery is told of without a commit of its own"
 
 
 async def test_a_deleted_server_leaves_nothing(site: Any) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
+from floe.cloud import hosts as cloud_hosts
+from floe.core.guest_metadata import describe, fingerprint
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
-from floe.core.messages import ApplyNetwork, Destroy, GuestChanged, Heartbeat, HostDown, Progress, Spawn
+from floe.core.messages import ApplyNetwork, Destroy, GuestChanged, Heartbeat, HostDown, Progress, Spawn, UpdateMetadata
 from floe.store import actions, host_networks, hosts, servers
 
 
@@ -192,3 +195,55 @@ async def test_a_server_whose_row_changed_since_the_guests_were_listed_is_left_a
     await site.conductor.sweeps.slow()
     assert site.server(server.id).vm_state == "active"
     host.guests = gone
+
+
+async def test_a_stray_guest_that_was_destroyed_is_told_of_in_the_servers_history(site: Any) -> None:
+    host = await site.add_host("h1")
+    server = await built(site)
+    await site.take_down(host)
+    await site.delete(server)
+    await site.settle()
+    await site.cloud.bus.serve("h1", host.handle)
+    await site.announce(host)
+    await site.settle()
+    journals = [
+        site.cloud.db.read_now(lambda conn, ident=action.id: actions.journal(conn, ident))
+        for action in site.actions(server.id)
+        if action.kind == "delete"
+    ]
+    told = [step.remark for step in journals[0] if step.name == "recovered"]
+    assert told == [
+        "host h1 is down; it is told to destroy the guest when it is back",
+        "host h1 still had the guest of this server; it was destroyed there",
+    ]
+
+
+async def test_a_removed_host_leaves_no_row_and_its_return_is_believed(site: Any) -> None:
+    host = await site.add_host("h1")
+    await site.take_down(host)
+    await site.cloud.db.write(lambda conn: host_networks.want(conn, ["h1"]))
+    await cloud_hosts.remove(site.cloud, "h1")
+    assert site.cloud.db.read_now(host_networks.stale) == []
+    assert site.cloud.db.read_now(lambda conn: host_networks.wanted(conn, "h1")) == 0
+    host.commands.clear()
+    await site.cloud.bus.serve("h1", host.handle)
+    await site.cloud.bus.publish(replace(host.up(), network_generation=3, network_newest=50))
+    await until(lambda: host.sent(ApplyNetwork))
+    assert host.sent(ApplyNetwork)[0].network.generation == 51, "a host believes nothing older than it has heard of"
+
+
+async def test_a_host_that_missed_a_guests_metadata_is_told_when_it_returns(site: Any) -> None:
+    host = await site.add_host("h1")
+    server = await built(site)
+    await site.cloud.db.write(lambda conn: servers.change(conn, server.id, metadata={"a": "b"}))
+    right = fingerprint(describe(site.server(server.id), "nova"))
+    for told, missing in ((right, []), ("an older one", [{"a": "b"}])):
+        await site.take_down(host)
+        await site.cloud.bus.serve("h1", host.handle)
+        await site.cloud.db.write(
+            lambda conn: servers.change(conn, server.id, metadata={"a": "b"}, updated_at=site.cloud.clock.now())
+        )
+        await site.cloud.bus.publish(replace(host.up(), told={server.id: told}))
+        await until(lambda: site.conductor.fleet.alive("h1"))
+        await site.settle()
+        assert [dict(command.metadata.metadata) for command in host.sent(UpdateMetadata)] == missing

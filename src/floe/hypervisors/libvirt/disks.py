@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from floe.core.errors import HostFailure
+from floe.core.errors import HostFailure, Invalid
 
 GIB = 1024**3
 MIB = 1024**2
@@ -24,8 +24,13 @@ _QUICK = 30.0
 _LONG = 3600.0
 
 
-async def run(*command: str, stage: str, what: str, seconds: float = _QUICK, memory: int = _ADDRESS_SPACE) -> bytes:
-    """Run a program under limits and return its output; `what` begins the text of a failure."""
+async def run(
+    *command: str, stage: str, what: str, seconds: float = _QUICK, memory: int = _ADDRESS_SPACE, cause: str = ""
+) -> bytes:
+    """Run a program under limits and return its output; `what` begins the text of a failure.
+
+    `cause` is the kind of error that it means when the program refuses its input.
+    """
     limited = ("prlimit", f"--as={memory}", f"--cpu={int(seconds)}", "--", *command)
     try:
         process = await asyncio.create_subprocess_exec(
@@ -49,8 +54,8 @@ async def run(*command: str, stage: str, what: str, seconds: float = _QUICK, mem
         text = errors.decode(errors="replace").strip()
         last = text.splitlines()[-1] if text else f"{command[0]} ended with status {process.returncode}"
         if "No space left" in text:
-            last = "no space is left on the host's disk"
-        raise HostFailure(f"{what}: {last}", stage=stage, detail=f"{' '.join(command)}: {text}")
+            last, cause = "no space is left on the host's disk", ""
+        raise HostFailure(f"{what}: {last}", stage=stage, detail=f"{' '.join(command)}: {text}", cause=cause)
     return output
 
 
@@ -92,13 +97,16 @@ async def inspect(path: Path, disk_format: str) -> int:
         *("qemu-img", "info", "--output=json", "-f", CONVERTED.get(disk_format, disk_format), str(path)),
         stage="image",
         what=f"The image is no usable {disk_format} file",
+        cause=Invalid.kind,
     )
     facts = json.loads(output)
     data_file = facts.get("format-specific", {}).get("data", {}).get("data-file")
     if facts.get("backing-filename") or facts.get("full-backing-filename") or data_file:
-        raise HostFailure("The image refers to a file outside itself, which is not allowed.", stage="image")
+        text = "The image refers to a file outside itself, which is not allowed."
+        raise HostFailure(text, stage="image", cause=Invalid.kind)
     if facts.get("encrypted"):
-        raise HostFailure("The image is encrypted, which this host does not support.", stage="image")
+        text = "The image is encrypted, which this host does not support."
+        raise HostFailure(text, stage="image", cause=Invalid.kind)
     return int(facts["virtual-size"])
 
 

@@ -1,0 +1,32 @@
+"""Guests may read about themselves what their servers' rows say, though their host missed being told."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from floe.cloud import guest_metadata
+from floe.cloud.cloud import Cloud
+from floe.core.guest_metadata import describe, fingerprint
+from floe.core.messages import HostUp
+from floe.store import guests
+
+_OVERLAP = timedelta(seconds=60)
+"""What changed so shortly before the last comparison is compared again: it may have been on its way."""
+
+
+class MetadataResync:
+    """Compares what a host says its guests were told with the rows: all at first, then what changed since."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._compared: dict[str, datetime] = {}
+
+    async def compare(self, event: HostUp) -> None:
+        """Tell the host again what it does not know of its guests."""
+        now, last = self._cloud.clock.now(), self._compared.get(event.host)
+        since = None if last is None else last - _OVERLAP
+        self._compared[event.host] = now
+        for server in self._cloud.db.read_now(lambda conn: guests.described(conn, event.host, since)):
+            known = event.told.get(server.id)
+            if known is not None and known != fingerprint(describe(server, event.availability_zone)):
+                await guest_metadata.tell(self._cloud, server, event.availability_zone)
