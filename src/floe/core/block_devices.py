@@ -73,8 +73,8 @@ def local_blanks(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> tuple[
         if any(entry["kind"] == kind for entry in planned):
             raise Invalid(f"{place}: one {kind} disk is the most a server can have.")
         limit = flavor.swap_mib if swap else flavor.ephemeral_gib
-        # The wire counts swap in GiB too, though flavors count it in MiB: the API's own inconsistency.
-        asked = limit if device.size is None else device.size * (1024 if swap else 1)
+        # volume_size counts a swap disk in MiB and any other in GiB; so do Nova and `openstack server create --swap`.
+        asked = limit if device.size is None else device.size
         unit = "MiB" if swap else "GiB"
         if asked > limit:
             raise Invalid(

@@ -116,3 +116,24 @@ async def test_an_administrator_makes_a_project_and_its_user_works_in_it(opensta
     await ann("project", "create", "mine", fails="403")
     limits = {each["Name"]: each["Value"] for each in await ann.json("limits", "show", "--absolute")}
     assert (limits["instances"], limits["instances_used"]) == (10, 0)
+
+
+async def test_disks_a_password_and_a_host_of_ones_choice(openstack_as: As, image_file: Path) -> None:
+    admin = openstack_as("admin")
+    await admin.json("image", "create", "tiny", "--file", str(image_file), "--disk-format", "raw")
+    await admin.json("flavor", "create", "--ram", "64", "--disk", "1", "--ephemeral", "2", "--swap", "16", "roomy")
+    pinned = await admin.json(
+        "--os-compute-api-version", "2.96", "server", "create", "--flavor", "roomy", "--image", "tiny", "--no-network",
+        "--host", "fake-2", "--ephemeral", "size=1", "--swap", "16", "--password", "open-sesame",
+        "--wait", "pinned",
+    )  # fmt: skip
+    assert (pinned["OS-EXT-SRV-ATTR:host"], pinned["adminPass"]) == ("fake-2", "open-sesame")
+    await admin(
+        "server", "create", "--flavor", "roomy", "--image", "tiny", "--no-network", "--host", "nowhere", "x",
+        "--os-compute-api-version", "2.96", fails="nowhere",
+    )  # fmt: skip
+    listed = await admin.json(
+        "server", "list", "--all-projects", "--host", "fake-2", "--long", "-c", "Name", "-c", "Host"
+    )
+    assert {"Name": "pinned", "Host": "fake-2"} in listed
+    await admin("server", "delete", "--wait", "pinned")

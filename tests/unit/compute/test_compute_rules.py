@@ -112,6 +112,13 @@ def test_an_address_filter_means_one_address_or_a_prefix() -> None:
             address_range(text)
 
 
+def test_the_size_of_a_swap_disk_is_in_mebibytes() -> None:
+    swap = BlockDevice(source="blank", guest_format="swap", size=1024)
+    assert local_blanks([swap], FLAVOR) == ({"kind": "swap", "mib": 1024},)
+    with pytest.raises(Invalid, match="1025 MiB"):
+        local_blanks([BlockDevice(source="blank", guest_format="swap", size=1025)], FLAVOR)
+
+
 def test_local_disks_come_from_the_image_and_the_flavor() -> None:
     root = BlockDevice(source="image", destination="local", uuid="i", boot_index=0)
     blank = BlockDevice(source="blank", destination="local", size=1, boot_index=-1)
