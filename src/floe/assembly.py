@@ -25,7 +25,7 @@ from floe.core.errors import Invalid
 from floe.core.ids import random_id
 from floe.dataplane.fake import FakePlane
 from floe.dataplane.protocol import DataPlane
-from floe.hypervisors.fake import FakeHost, FakeHypervisor
+from floe.hypervisors.fake import FakeHost, FakeHypervisor, KeptGuests
 from floe.hypervisors.protocol import Hypervisor
 from floe.settings import Settings
 from floe.store import migrate
@@ -160,7 +160,7 @@ class Node:
         folder = self.settings.state / "hosts"
         folder.mkdir(mode=0o711, exist_ok=True)
         fake = _hypervisor(self.settings) == "fake"
-        hypervisor, plane = self._fake_drivers(host) if fake else self._real_drivers(folder, host)
+        hypervisor, plane = self._fake_drivers(folder, host) if fake else self._real_drivers(folder, host)
         return Agent(
             host,
             bus=self.cloud.bus,
@@ -173,8 +173,8 @@ class Node:
             availability_zone=self.settings.availability_zone,
         )
 
-    def _fake_drivers(self, host: str) -> tuple[Hypervisor, DataPlane]:
-        machine = self.fake_hosts.setdefault(host, FakeHost())
+    def _fake_drivers(self, folder: Path, host: str) -> tuple[Hypervisor, DataPlane]:
+        machine = self.fake_hosts.setdefault(host, FakeHost(KeptGuests(folder / host / "fake-guests")))
         settings = self.settings
         return FakeHypervisor(machine, delay=settings.fake_delay, cpu_ratio=settings.cpu_ratio), FakePlane()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,41 @@ Sleep = Callable[[float], Awaitable[None]]
 OPERATIONS = ("open", "adopt_image", "create_root_disk", "start", "destroy", "guests")
 
 
+class KeptGuests(MutableMapping[str, PowerState]):
+    """Guests and their power states, in memory and each in a small file of `folder`: they outlive the process.
+
+    Nothing is synced: when the power fails, guests that exist in memory alone are gone anyway.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._guests: dict[str, PowerState] = {}
+        for file in sorted(folder.iterdir()):
+            text = file.read_text()
+            if text.isdecimal():
+                self._guests[file.name] = PowerState(int(text))
+            else:
+                file.unlink()  # the process died while it wrote it, so the guest had not started
+
+    def __getitem__(self, server_id: str) -> PowerState:
+        return self._guests[server_id]
+
+    def __setitem__(self, server_id: str, state: PowerState) -> None:
+        self._guests[server_id] = state
+        (self._folder / server_id).write_text(str(int(state)))
+
+    def __delitem__(self, server_id: str) -> None:
+        del self._guests[server_id]
+        (self._folder / server_id).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._guests)
+
+    def __len__(self) -> int:
+        return len(self._guests)
+
+
 @dataclass(slots=True)
 class FakeHost:
     """What outlives the driver, as a real machine outlives a process: its guests, and the faults to come.
@@ -25,7 +60,7 @@ class FakeHost:
     `foreign` are guests of somebody else, which the driver must neither show nor touch.
     """
 
-    guests: dict[str, PowerState] = field(default_factory=dict)
+    guests: MutableMapping[str, PowerState] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
     faults: dict[str, deque[Exception | None]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)

@@ -1,0 +1,25 @@
+"""The guests of a fake host that keeps them outlive the process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from floe.core.guests import PowerState
+from floe.hypervisors.fake import KeptGuests
+
+
+def test_guests_are_found_again_as_they_were_left(tmp_path: Path) -> None:
+    guests = KeptGuests(tmp_path / "guests")
+    guests["a"], guests["b"] = PowerState.RUNNING, PowerState.RUNNING
+    guests["b"] = PowerState.SHUTDOWN
+    guests["c"] = PowerState.RUNNING
+    assert guests.pop("c", None) is PowerState.RUNNING
+    assert guests.pop("c", None) is None
+    again = KeptGuests(tmp_path / "guests")
+    assert dict(again) == {"a": PowerState.RUNNING, "b": PowerState.SHUTDOWN}
+
+
+def test_a_guest_whose_start_was_cut_short_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    assert dict(KeptGuests(tmp_path)) == {}
+    assert list(tmp_path.iterdir()) == []
