@@ -363,18 +363,23 @@ def leave_nothing(at: Place, user: User, guest: Guest) -> None:
         raise DemoFailed(f"the server is deleted, but this is left: {left}")
 
 
-def how_to_use(at: Place) -> None:
+def how_to_use(at: Place, guest: Guest) -> None:
     root = "" if "SUDO_UID" not in os.environ else "sudo "
     console.print(
         f"""
 [bold]The cloud goes on running.[/] To use it:
 
+  cd {ROOT}
   export OS_CLIENT_CONFIG_FILE={at.clouds} OS_CLOUD=floe
-  {CLIENT} server create --image tiny --flavor m1.nano --key-name mykey --wait again
-  {root}{FLOE} trace --state {at.state} again
-  {root}{FLOE} exec --state {at.state} --network NETWORK_ID -- ssh -i {at.key} floe@ADDRESS
+  .venv-client/bin/openstack server create --image tiny --flavor m1.nano \\
+      --key-name mykey --wait again
+  {root}.venv/bin/floe trace --state {at.state} again
+  {root}.venv/bin/floe exec --state {at.state} \\
+      --network {guest.network_id} -- \\
+      ssh -i {at.key} floe@ADDRESS
 
-To end it:  scripts/demo --end"""
+To end it:  scripts/demo --end
+"""
     )
 
 
@@ -390,7 +395,8 @@ def refuse_foreign(at: Place) -> None:
         raise DemoFailed(f"{at.root} holds something else than a demo")
 
 
-def story(at: Place, image: Path) -> None:
+def story(at: Place, image: Path) -> Guest:
+    """Tell it all; return what the server was."""
     with step("an earlier demo's leftovers are removed, if any"):
         end_cloud(at)
     with step("[bold]floe up --sandbox[/]"):
@@ -401,6 +407,7 @@ def story(at: Place, image: Path) -> None:
     guest = boot(at, user)
     log_in(at, guest)
     leave_nothing(at, user, guest)
+    return guest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -427,9 +434,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop_on_signal)
     status, keep = 0, args.keep
     try:
-        story(at, args.image.absolute())
+        guest = story(at, args.image.absolute())
         if keep:
-            how_to_use(at)
+            how_to_use(at, guest)
         console.print("[bold green]The demo is done: a real guest, through an unmodified client.[/]")
     except DemoFailed as error:
         status, keep = 1, False

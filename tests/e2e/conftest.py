@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_cloud import USER_DATA, Pair, RealCloud, encoded
+from real_cloud import USER_DATA, Pair, RealCloud, differences, encoded
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def pair(guest_image: Path) -> Iterator[Pair]:
         yield Pair(cloud, image, alpha, beta, group)
         for server in demo_servers(cloud):
             cloud.delete(server)
-        assert cloud.holdings() == before
+        assert differences(before, cloud.holdings()) == []
 
 
 def demo_servers(cloud: RealCloud) -> list[str]:

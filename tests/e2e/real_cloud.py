@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 import os
 import shutil
@@ -370,6 +371,15 @@ class Pair:
     beta: Guest
     group: str
     """The default security group: both are in it, and it lets SSH in."""
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return what is held more and less than before, a line each; rules count by what they say, not by their order."""
+    lines = []
+    for kind, held in before.items():
+        old, new = sorted(map(str, held)), sorted(map(str, after[kind]))
+        lines += [f"{kind}: {line}" for line in difflib.ndiff(old, new) if line[0] in "+-"]
+    return lines
 
 
 def encoded(text: str) -> str:
