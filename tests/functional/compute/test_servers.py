@@ -356,3 +356,13 @@ async def test_an_administrator_names_a_project_together_with_all_tenants(client
         assert await found(root, f"{name}={'a' * 32}") == []
         assert await found(root, f"all_tenants=1&{name}={'a' * 32}") == ["hers"]
         assert await found(root, f"all_tenants=1&{name}={'b' * 32}") == []
+
+
+async def test_a_delete_by_force_is_a_delete(client: Any, compute_cloud: Cloud) -> None:
+    ann = client("ann")
+    ident = await make(ann)
+    path = f"/servers/{ident}/action"
+    assert (await client("bob").post(path, json={"forceDelete": None})).status_code == 404
+    assert (await ann.post(path, json={"forceDelete": None})).status_code == 202
+    listed = await compute_cloud.db.read(lambda conn: actions.of_server(conn, ident))
+    assert {action.kind: action.state for action in listed} == {"create": CANCELLED, "delete": "pending"}

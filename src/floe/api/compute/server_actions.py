@@ -1,4 +1,4 @@
-"""POST /servers/{server_id}/action, as far as it needs no host: console, lock, state."""
+"""POST /servers/{server_id}/action, as far as it needs no host: console, lock, state, delete by force."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ async def reset_state(call: Call) -> Reply:
     return Reply(202)
 
 
+async def force_delete(call: Call) -> Reply:
+    """forceDelete: as DELETE, since no delete is put off here."""
+    await cloud.delete(call.cloud, call.context, call.params["server_id"])
+    return Reply(202)
+
+
 _PATH = "/v2.1/servers/{server_id}/action"
 
 ROUTES = (
@@ -64,6 +70,7 @@ ROUTES = (
     Route("POST", _PATH, lock, "os_compute_api:os-lock-server:lock", action="lock"),
     Route("POST", _PATH, unlock, "os_compute_api:os-lock-server:unlock", action="unlock"),
     Route("POST", _PATH, reset_state, "os_compute_api:os-admin-actions:reset_state", action="os-resetState"),
+    Route("POST", _PATH, force_delete, "os_compute_api:os-deferred-delete:force", action="forceDelete"),
 )
 
 POLICIES = {
@@ -71,4 +78,5 @@ POLICIES = {
     "os_compute_api:os-lock-server:lock": project_member,
     "os_compute_api:os-lock-server:unlock": project_member,
     "os_compute_api:os-admin-actions:reset_state": admin,
+    "os_compute_api:os-deferred-delete:force": project_member,
 }
