@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from floe import programs
 from floe.core.errors import HostFailure
 
 DEADLINE_SECONDS = 15.0
@@ -37,30 +36,15 @@ async def run(
     Raises `HostFailure` when it is not installed, takes longer than `deadline` seconds (it is killed) or,
     with `check`, ends with another status than 0.
     """
+    data = None if text is None else text.encode()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL if text is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-        )
-    except OSError as error:
-        raise ports_failure(f"{argv[0]} cannot be run on this host: {error.strerror}.", str(error)) from error
-    try:
-        async with asyncio.timeout(deadline):
-            out, err = await process.communicate(None if text is None else text.encode())
+        ended = await programs.run(argv, seconds=deadline, data=data, env=_environment())
     except TimeoutError:
         raise ports_failure(f"{argv[0]} did not end within {deadline:g} s.", " ".join(argv)) from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    except OSError as error:
+        raise ports_failure(f"{argv[0]} cannot be run on this host: {error.strerror}.", str(error)) from error
     finished = Finished(
-        code=process.returncode or 0,
-        out=out.decode(errors="replace"),
-        err=err.decode(errors="replace").strip(),
+        code=ended.code, out=ended.out.decode(errors="replace"), err=ended.err.decode(errors="replace").strip()
     )
     if check and finished.code:
         raise ports_failure(f"{argv[0]} failed on this host (status {finished.code}).", finished.err)

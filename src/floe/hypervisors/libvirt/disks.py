@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from floe import programs
 from floe.core.errors import HostFailure, Invalid
 
 GIB = 1024**3
@@ -33,30 +32,18 @@ async def run(
     """
     limited = ("prlimit", f"--as={memory}", f"--cpu={int(seconds)}", "--", *command)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *limited,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        ended = await programs.run(limited, seconds=seconds)
     except FileNotFoundError as error:
         raise HostFailure(f"{what}: the host lacks the program {limited[0]}.", stage=stage) from error
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), seconds)
     except TimeoutError as error:
         raise HostFailure(f"{what}: {command[0]} took longer than {seconds:g} s.", stage=stage) from error
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode:
-        text = errors.decode(errors="replace").strip()
-        last = text.splitlines()[-1] if text else f"{command[0]} ended with status {process.returncode}"
+    if ended.code:
+        text = ended.err.decode(errors="replace").strip()
+        last = text.splitlines()[-1] if text else f"{command[0]} ended with status {ended.code}"
         if "No space left" in text:
             last, cause = "no space is left on the host's disk", ""
         raise HostFailure(f"{what}: {last}", stage=stage, detail=f"{' '.join(command)}: {text}", cause=cause)
-    return output
+    return ended.out
 
 
 async def create_overlay(base: Path, base_format: str, target: Path, size: int | None) -> None:
