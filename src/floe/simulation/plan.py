@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-REQUESTS, FAULTS, HEALED = 14.0, 22.0, 26.0
+REQUESTS, FAULTS, HEALED = 9.0, 12.0, 20.0
 """Seconds up to which requests come and faults begin, and after which there are no more faults."""
 
 POINTS = (
@@ -92,7 +92,7 @@ def make(seed: int) -> Plan:
 def _requests(dice: Random) -> list[Event]:
     """Bursts of requests: what races for the same thing comes at the same time."""
     events = [Event(at=0.5, what="group", args={"policy": dice.choice(("affinity", "anti-affinity", "anti-affinity"))})]
-    for _ in range(dice.randint(2, 6)):
+    for _ in range(dice.randint(2, 8)):
         at = dice.uniform(1.0, REQUESTS)
         for _ in range(dice.choice((1, 1, 2, 3))):
             what = dice.choices(
@@ -123,7 +123,7 @@ def _args(dice: Random, what: str) -> dict[str, Any]:
 
 def _faults(dice: Random, plan: Plan) -> list[Event]:
     events = []
-    for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4, 6))):
+    for _ in range(dice.choice((1, 1, 2, 2, 3, 4, 5, 7))):
         at = dice.uniform(0.8, FAULTS)
         kinds = ("crash", "kill", "stop", "power", "stall", "lossy", "partition", "hypervisor", "ports", "disk-full")
         weights = [12, 4, 2, 2, 2, 2, 2, 4, 2, 2]

@@ -18,9 +18,9 @@ from floe.agent.ledger import Ledger
 from floe.cloud import new_servers, server_ports, servers
 from floe.conductor import create_server
 from floe.conductor.create_server import CreateServer
+from floe.conductor.entries import BEGUN
 from floe.conductor.host_events import HostEvents
 from floe.conductor.runner import Runner
-from floe.conductor.entries import BEGUN
 from floe.conductor.workflow import Flow
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetworkState
@@ -216,6 +216,10 @@ def _no_sweep(self: Runner, most: int = 256) -> int:
     return 0
 
 
+def _clean_nothing(self: HostEvents, host: str, found: Any) -> None:
+    """Leave guests that nobody wants."""
+
+
 async def _no_check(self: HostEvents, host: str) -> None:
     """Trust that every event arrives."""
 
@@ -284,7 +288,9 @@ PLANTED = (
         _patched((CreateServer, "undo_spawn", _undo_gives_back)),
     ),
     Planted(
-        "no-undo", "a failed build's guest is left to itself", _patched((CreateServer, "undo_spawn", _undo_nothing))
+        "no-undo",
+        "a failed build is neither undone nor found by the sweep",
+        _patched((CreateServer, "undo_spawn", _undo_nothing), (HostEvents, "_clean_up", _clean_nothing)),
     ),
     Planted("port-forgotten", "a server's end leaves its ports", _patched((server_ports, "release", _release_no_port))),
     Planted(
