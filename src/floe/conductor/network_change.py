@@ -14,8 +14,6 @@ from floe.core.messages import ApplyNetwork, NetworkApplied
 
 log = logging.getLogger(__name__)
 
-_SECONDS = 60.0
-
 
 class NetworkChange:
     """Many changes that come together cost a host one message; what fails is left to the sweep."""
@@ -56,7 +54,9 @@ class NetworkChange:
         try:
             while host in self._cloud.db.read_now(host_networks.stale):
                 network = self._cloud.db.read_now(lambda conn: host_networks.whole(conn, host))
-                answer = await self._cloud.bus.request(host, ApplyNetwork(network=network), timeout=_SECONDS)
+                answer = await self._cloud.bus.request(
+                    host, ApplyNetwork(network=network), timeout=self._fleet.settings.answer
+                )
                 if not isinstance(answer, NetworkApplied):
                     log.error("host %s answered ApplyNetwork with %s", host, type(answer).__name__)
                     return

@@ -40,7 +40,7 @@ SETTINGS = ConductorSettings(
     lease=8.0, slow_sweep=10.0, host_down=8.0, spawn=60.0, destroy=20.0, answer=5.0, write_seen=10.0
 )
 HEARTBEAT, SWEEP = 3.0, 10.0
-PATIENCE = 240.0
+PATIENCE = 90.0
 """Seconds after the last fault within which everything has to be in order."""
 CALM = SWEEP + 3.0
 """Seconds for which it has to stay so."""
