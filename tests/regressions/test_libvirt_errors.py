@@ -8,8 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-# A thread that is not Python's stands for the forked process: nobody will ever give it the interpreter's lock, which the
-# main thread holds on to while it waits (PyDLL, unlike CDLL, does not let go of it).
+# A thread that is not Python's stands for the forked process: nobody will ever give it the interpreter's lock, which
+# the main thread holds on to while it waits (PyDLL, unlike CDLL, does not let go of it).
 PROGRAM = """
 import ctypes
 from floe.hypervisors.libvirt.connection import _libvirt

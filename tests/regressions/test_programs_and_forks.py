@@ -1,6 +1,6 @@
 """A guest whose start met that of a program, at the same instant, was never started, and its build never ended.
 
-uvloop starts programs by a fork with a handler that all forks of the process then run, and that waits, in the child, for
+uvloop starts programs by a fork with a handler that all forks of the process then run, and that waits in the child for
 the interpreter's lock; libvirt forks in a thread to start a guest, and waits for its child.
 """
 

@@ -59,6 +59,10 @@ class _Sidecar(msgspec.Struct):
     sha512: str
 
 
+_Stamp = tuple[int, int, int]
+"""Inode, size and time of change of a file that was checked: it is checked again when they differ."""
+
+
 class ImageCache:
     """Base images in a directory that several agents, even of several processes, may share.
 
@@ -80,22 +84,23 @@ class ImageCache:
         self._offload = offload
         self._sleep = sleep
         self._locks: dict[str, asyncio.Lock] = {}
-        self._verified: dict[str, _Sidecar] = {}
+        self._verified: dict[str, tuple[_Sidecar, _Stamp]] = {}
 
     async def get(self, image: GuestImage, *, bootable: bool = True) -> CachedImage:
         """Return the image on this host, fetching it if need be; not `bootable` for a kernel or ramdisk.
 
-        Raises HostFailure (stage image). The bytes are checked when they are fetched and on first use after
-        each start; a file that is wrong is fetched again.
+        Raises HostFailure (stage image). The bytes are checked when they are fetched, on first use after each start,
+        and when somebody touched the file; one that is wrong is fetched again.
         """
         if not _CHECKSUM.fullmatch(image.checksum):
             raise _failure(f"Image {image.image_id} has no SHA-512 checksum, so it cannot be trusted.")
         name = image.checksum if bootable else f"{image.checksum}.plain"
         path = self._directory / name
-        known = self._verified.get(name)
-        if known is not None and _size(path) == known.size:
-            return CachedImage(path=path, disk_format=known.disk_format, fetched=False)
+        verified = self._verified.get(name)
+        if verified is not None and _stamp(path) == verified[1]:
+            return CachedImage(path=path, disk_format=verified[0].disk_format, fetched=False)
         async with self._locks.setdefault(name, asyncio.Lock()), self._exclusive(name):
+            stamp = _stamp(path)
             known = await self._offload(_check, path)
             fetched = known is None
             if known is None:
@@ -103,7 +108,9 @@ class ImageCache:
                     known = await self._fetch(image, path, bootable)
                 except OSError as error:
                     raise os_failure(error, "image") from error
-            self._verified[name] = known
+                stamp = _stamp(path)
+            if stamp is not None:
+                self._verified[name] = known, stamp
         return CachedImage(path=path, disk_format=known.disk_format, fetched=fetched)
 
     def tidy(self) -> list[str]:
@@ -207,6 +214,15 @@ def os_failure(error: OSError, stage: str) -> HostFailure:
 
 def _failure(message: str, detail: str = "", cause: str = Invalid.kind) -> HostFailure:
     return HostFailure(message, stage="image", detail=detail, cause=cause)
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """Return which file this is, and when it was changed; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _size(path: Path) -> int:

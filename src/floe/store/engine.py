@@ -35,7 +35,6 @@ _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=10000",
     "PRAGMA cache_size=-16384",
     "PRAGMA temp_store=MEMORY",
 )
@@ -82,12 +81,15 @@ class _Write:
 
 
 class Database:
-    """One SQLite file. Open it, `write` and `read` with functions of a connection, close it."""
+    """One SQLite file. Open it, `write` and `read` with functions of a connection, close it.
 
-    def __init__(self, path: Path) -> None:
+    While another process has it locked, a write waits for `patience` seconds.
+    """
+
+    def __init__(self, path: Path, *, patience: float = 10.0) -> None:
         self.path = path
-        self._engine = _engine(path, "BEGIN IMMEDIATE")
-        self._reader_engine = _engine(path, "BEGIN")
+        self._engine = _engine(path, "BEGIN IMMEDIATE", patience)
+        self._reader_engine = _engine(path, "BEGIN", patience)
         self._reader: Connection | None = None
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -173,12 +175,20 @@ class Database:
             log.exception("commit failed")
             conn.rollback()
             refusal = Unavailable(f"The database could not write: {error}")
-            done = [(item.future, None, refusal) for item in batch]
+            done = [(item.future, None, refusal) for item in batch if _wanted(item.future)]
         for future, result, failure in done:
-            if failure is not None:
+            if isinstance(failure, sqlite3.OperationalError | sa.exc.OperationalError):
+                # Locked by another process, a full disk: nothing that the one who asked has done.
+                future.set_exception(Unavailable(f"The database could not write: {failure}"))
+            elif failure is not None:
                 future.set_exception(failure)
             else:
                 future.set_result(result)
+
+
+def _wanted(future: Future[Any]) -> bool:
+    """Say whether somebody waits for it still; from then on it cannot be cancelled."""
+    return future.running() or (not future.cancelled() and future.set_running_or_notify_cancel())
 
 
 def _attempt(conn: Connection, fn: Callable[[Connection], Any], alone: bool) -> tuple[Any, BaseException | None]:
@@ -199,9 +209,9 @@ def _attempt(conn: Connection, fn: Callable[[Connection], Any], alone: bool) -> 
     return result, None
 
 
-def _engine(path: Path, begin: str) -> Engine:
+def _engine(path: Path, begin: str, patience: float) -> Engine:
     engine = sa.create_engine(
-        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 10}
+        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": patience}
     )
 
     @sa.event.listens_for(engine, "connect")
