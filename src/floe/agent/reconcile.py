@@ -9,6 +9,7 @@ from pathlib import Path
 
 from floe.agent.ledger import Ledger
 from floe.agent.threads import Offload
+from floe.core.errors import HostFailure
 from floe.core.guests import GuestState
 from floe.core.ids import is_uuid
 from floe.hypervisors.protocol import Hypervisor
@@ -36,8 +37,12 @@ async def reconcile(ledger: Ledger, hypervisor: Hypervisor, directory: Path, off
     found = {guest.server_id: guest for guest in await hypervisor.guests()}
     for server_id in sorted(found.keys() & ledger.dead()):
         log.warning("guest %s was to be destroyed before the restart, and is now", server_id)
-        await hypervisor.destroy(server_id, server_id)
-        del found[server_id]
+        try:
+            await hypervisor.destroy(server_id, server_id)
+        except HostFailure as error:  # the conductor, told of it by `HostUp`, asks for it again
+            log.warning("guest %s cannot be destroyed now: %s", server_id, error.detail or error.message)
+        else:
+            del found[server_id]
     abandoned = [server_id for server_id in ledger.guests if server_id not in found and not ledger.is_built(server_id)]
     for server_id in abandoned:
         log.warning("the build of %s was cut short by the restart and is cleared away", server_id)
