@@ -9,7 +9,7 @@ import os
 import pwd
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from floe.core.host_network import HostPort, HostSegment
@@ -31,6 +31,37 @@ class DhcpServers:
         self._pids: dict[str, int] = {}
         self._told: set[str] = set()
         """Those that have certainly read their files as they are now."""
+        self._watched: dict[str, tuple[int, int]] = {}
+        """Process and pidfd of those whose end is told."""
+
+    def watch(self, ended: Callable[[], None]) -> None:
+        """Have `ended` called, in the event loop, when one of the servers there are now ends by itself."""
+        loop = asyncio.get_running_loop()
+        for key, pid in self._pids.items():
+            if self._watched.get(key, (None,))[0] == pid:
+                continue
+            self._unwatch(key)
+            with contextlib.suppress(OSError):  # it ended just now: the next round sees that
+                handle = os.pidfd_open(pid)
+                self._watched[key] = (pid, handle)
+                loop.add_reader(handle, self._saw_end, key, pid, ended)
+
+    def unwatch(self) -> None:
+        """Tell of no more ends."""
+        for key in list(self._watched):
+            self._unwatch(key)
+
+    def _unwatch(self, key: str) -> None:
+        _, handle = self._watched.pop(key, (0, None))
+        if handle is not None:
+            asyncio.get_running_loop().remove_reader(handle)
+            os.close(handle)
+
+    def _saw_end(self, key: str, pid: int, ended: Callable[[], None]) -> None:
+        self._unwatch(key)
+        if self._pids.get(key) == pid:  # else it was ended on purpose
+            log.warning("dnsmasq of network %s (process %d) has ended by itself", key, pid)
+            ended()
 
     def find(self) -> None:
         """Find the servers that earlier runs left, by their command lines."""

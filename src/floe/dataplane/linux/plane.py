@@ -34,6 +34,7 @@ _BRIDGE_RULES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _FAILED_LINE = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
 _BACKLOG = 128
 _RULES_SECONDS = 60.0
+_MEND_SECONDS = 5.0
 
 
 class LinuxPlane:
@@ -53,6 +54,7 @@ class LinuxPlane:
         self._rules_generation = -1
         self._addressed: dict[str, tuple[int, HostSegment]] = {}
         """Per network: the namespace (inode) and segment for which the inner addresses are in place."""
+        self._mended_at = -_MEND_SECONDS
 
     async def open(self) -> None:
         """Check programs and the bridge filter, and find the DHCP servers that run."""
@@ -76,6 +78,7 @@ class LinuxPlane:
 
     async def close(self) -> None:
         """Wait for the work under way; all that was made stays."""
+        self._servers.unwatch()
         if self._running:
             await asyncio.wait(self._running)
 
@@ -142,6 +145,17 @@ class LinuxPlane:
             except HostFailure as error:
                 log.warning("the host's network is not as it should be: %s %s", error.message, error.detail)
                 raise
+            finally:
+                self._servers.watch(self._server_ended)
+
+    def _server_ended(self) -> None:
+        """Start a DHCP server anew that died, unless that was done just now: the next `apply` tries again."""
+        now = asyncio.get_running_loop().time()
+        if now - self._mended_at >= _MEND_SECONDS:
+            self._mended_at = now
+            task = asyncio.create_task(self.apply(self._wanted), name="mend the data plane")
+            self._running.add(task)
+            task.add_done_callback(self._finished)
 
     async def _converge(self, network: HostNetwork) -> None:
         """Look, compare, and do what differs; rules are in force before a new tap joins its bridge."""

@@ -26,6 +26,9 @@ LifecycleHandler = Callable[[str, int], None]
 _ROOT_MAX = 32
 """Longest embed root: the path of a guest-agent socket below it must stay within the 107 bytes of a UNIX socket."""
 
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
+"""Seconds between attempts to find a libvirtd again that is gone."""
+
 _MISSING = (
     "The Python bindings of libvirt are missing. Install them with `pip install floe-cloud[libvirt]`"
     " (needs gcc, pkg-config, python3-dev, libvirt-dev) or, for the system's Python, `apt install python3-libvirt`."
@@ -124,10 +127,15 @@ class LibvirtConnection:
         self._lock = threading.Lock()
         self._conn: Any = None
         self._handler: LifecycleHandler | None = None
+        self._back: Callable[[], None] | None = None
+        self._closed = threading.Event()
 
-    async def open(self, handler: LifecycleHandler) -> None:
-        """Connect and hear of lifecycle events from now on. Raises HostFailure, and ImportError without bindings."""
-        self._handler = handler
+    async def open(self, handler: LifecycleHandler, back: Callable[[], None]) -> None:
+        """Connect and hear of lifecycle events from now on. Raises HostFailure, and ImportError without bindings.
+
+        `back` is called, in some thread, whenever libvirt was gone and is there again: events were missed.
+        """
+        self._handler, self._back = handler, back
         await self.run(self._connected)
 
     async def close(self) -> None:
@@ -243,11 +251,32 @@ class LibvirtConnection:
                 raise HostFailure(_unreachable(self._uri, str(error)), detail=str(error)) from error
             if root is None:
                 conn.setKeepAlive(5, 3)
+                conn.registerCloseCallback(self._lost, None)
             conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
             self._conn = conn
             return conn
 
+    def _lost(self, _conn: Any, _reason: int, _opaque: Any) -> None:
+        """Begin to look for libvirt; this is its own event loop's thread, which has to go on."""
+        if not self._closed.is_set():
+            log.warning("libvirt at %s is gone", self._uri)
+            threading.Thread(target=self._come_back, name="libvirt-again", daemon=True).start()
+
+    def _come_back(self) -> None:
+        wait = _FIRST_WAIT
+        while not self._closed.wait(wait):
+            try:
+                self._connected()
+            except HostFailure:
+                wait = min(2 * wait, _LONGEST_WAIT)
+                continue
+            log.info("libvirt at %s is there again", self._uri)
+            if self._back is not None:
+                self._back()
+            return
+
     def _disconnect(self) -> None:
+        self._closed.set()
         with self._lock:
             if self._conn is not None:
                 self._conn.close()

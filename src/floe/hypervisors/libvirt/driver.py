@@ -66,7 +66,11 @@ class LibvirtHypervisor:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(tell, uuid, event)
 
-        await self._connection.open(heard)
+        def back() -> None:
+            if not loop.is_closed():
+                asyncio.run_coroutine_threadsafe(self._look_again(on_change), loop)
+
+        await self._connection.open(heard, back)
         facts = await self.facts()
         await self.guests()
         return facts
@@ -177,6 +181,16 @@ class LibvirtHypervisor:
                 found.append(GuestState(server_id=uuid, power_state=state_of(number)))
         self._ours |= {state.server_id for state in found}
         return found
+
+    async def _look_again(self, on_change: Callable[[GuestState], None]) -> None:
+        """Tell of all guests as they are now, after a time in which nobody told of changes."""
+        try:
+            found = await self.guests()
+        except HostFailure as error:
+            log.warning("libvirt is there, but does not list its guests: %s", error.detail or error.message)
+            return
+        for guest in found:
+            on_change(guest)
 
 
 def _owner(metadata: str) -> str | None:
