@@ -95,9 +95,7 @@ def test_no_order_of_claims_breaks_a_limit(
                 server = f"s{number}"
                 groups.setdefault(server, policy)
 
-                def claim(
-                    conn: Connection, server: str = server, host: str = host, amount: Resources = amount
-                ) -> None:
+                def claim(conn: Connection, server: str = server, host: str = host, amount: Resources = amount) -> None:
                     allocations.release(conn, server, NOW)
                     wanted = Allocation(
                         server_id=server,

@@ -17,7 +17,7 @@ things = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String, primary_
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(tmp_path / "x.db")
     database.open()
-    await database.write(lambda conn: things.create(conn))
+    await database.write(things.create)
     yield database
     database.close()
 
@@ -72,7 +72,7 @@ async def test_writes_that_come_together_share_commits(db: Database) -> None:
 async def test_what_was_asked_before_close_is_written(tmp_path: Path) -> None:
     database = Database(tmp_path / "x.db")
     database.open()
-    await database.write(lambda conn: things.create(conn))
+    await database.write(things.create)
     pending = [asyncio.ensure_future(database.write(_add(f"n{index}"))) for index in range(10)]
     await asyncio.sleep(0)
     database.close()

@@ -87,8 +87,7 @@ def test_the_refusal_names_counts_for_users_and_hosts_for_administrators() -> No
     )
     error = reason(RequestSpec(resources=Resources(1, 2048, 1)), table)
     assert error.message == (
-        "No valid host: 3 hosts considered; 1 is disabled; "
-        "2 lack memory (2048 MiB asked, at most 512 MiB free)."
+        "No valid host: 3 hosts considered; 1 is disabled; 2 lack memory (2048 MiB asked, at most 512 MiB free)."
     )
     assert error.reasons == {
         "a": "memory: 2048 MiB asked, 512 MiB free of 512 MiB",
@@ -227,9 +226,7 @@ def test_what_is_chosen_fits_and_what_is_not_has_a_reason(
     table = HostTable()
     good = set()
     for number, (vcpus, used, enabled, up, where) in enumerate(rows):
-        item = host(
-            f"h{number}", vcpus=vcpus, used=Resources(used, 0, 0), enabled=enabled, availability_zone=where
-        )
+        item = host(f"h{number}", vcpus=vcpus, used=Resources(used, 0, 0), enabled=enabled, availability_zone=where)
         table.put(item, up=up)
         if used + asked <= vcpus and enabled and up and zone in {None, where}:
             good.add(item.name)
