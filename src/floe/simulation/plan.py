@@ -10,12 +10,14 @@ from typing import Any
 REQUESTS, FAULTS, HEALED = 9.0, 12.0, 20.0
 """Seconds up to which requests come and faults begin, and after which there are no more faults."""
 
-POINTS = (
-    *("db.before", "db.after", "bus.send", "bus.arrive", "bus.answer", "file"),
+_ANSWERING = ("db.before", "db.after")
+_CONDUCTING = (*_ANSWERING, "bus.send", "sleep")
+_HOSTING = (
+    *("bus.arrive", "bus.answer", "file", "image", "publish", "sleep", "guests"),
     *("start.before", "start.after", "destroy.before", "destroy.after", "disk.before", "disk.after"),
-    *("plane.before", "plane.after", "publish", "sleep"),
+    *("plane.before", "plane.after"),
 )
-"""Where a crash can be placed: the awaits at which the world outside is touched, or waited for."""
+"""Where a crash of each role can be placed: the awaits at which the world outside is touched, or waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,8 @@ def make(seed: int) -> Plan:
         noise=dice.random() < 0.3,
         events=(),
     )
-    events = [*_requests(dice), *_faults(dice, shape)]
+    requests = _requests(dice)
+    events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events.sort(key=lambda event: event.at)
     return Plan(
         seed=seed,
@@ -121,10 +124,16 @@ def _args(dice: Random, what: str) -> dict[str, Any]:
     return {"pick": dice.randrange(100)}
 
 
-def _faults(dice: Random, plan: Plan) -> list[Event]:
+def _faults(dice: Random, plan: Plan, busy: Sequence[float]) -> list[Event]:
+    """Most faults come just when there is something to disturb."""
     events = []
     for _ in range(dice.choice((1, 1, 2, 2, 3, 4, 5, 7))):
-        at = dice.uniform(0.8, FAULTS)
+        at = (
+            dice.choice(busy) + plan.slow * dice.uniform(-0.05, 0.8)
+            if dice.random() < 0.7
+            else dice.uniform(0.8, FAULTS)
+        )
+        at = min(max(at, 0.1), FAULTS)
         kinds = ("crash", "kill", "stop", "power", "stall", "lossy", "partition", "hypervisor", "ports", "disk-full")
         weights = [12, 4, 2, 2, 2, 2, 2, 4, 2, 2]
         what = dice.choices((*kinds, "busy", "clock", "guest-dies", "reorder"), (*weights, 2, 1.5, 1, 1))[0]
@@ -132,11 +141,24 @@ def _faults(dice: Random, plan: Plan) -> list[Event]:
     return events
 
 
+def _points(role: str) -> Sequence[str]:
+    if role == "floe":
+        return (*_CONDUCTING, *_HOSTING)
+    if role == "api":
+        return _ANSWERING
+    return _HOSTING if role.startswith("agent") else _CONDUCTING
+
+
 def _fault(dice: Random, plan: Plan, what: str) -> dict[str, Any]:
     host, role = dice.choice(plan.host_names), dice.choice(plan.roles)
     seconds = round(dice.choice((0.2, 1.0, 3.0, 8.0, 14.0)) * dice.uniform(0.5, 1.5), 3)
     if what == "crash":
-        return {"role": role, "point": dice.choice(POINTS), "count": dice.choice((1, 1, 2, 3, 5)), "down": seconds}
+        return {
+            "role": role,
+            "point": dice.choice(_points(role)),
+            "count": dice.choice((1, 1, 2, 3, 5)),
+            "down": seconds,
+        }
     if what in ("kill", "stop"):
         return {"role": role, "down": seconds}
     if what == "stall":
