@@ -136,6 +136,7 @@ class Node:
             for agent in self.agents:
                 while fleet.awaited(agent.host) or not fleet.alive(agent.host):  # noqa: ASYNC110  # a few turns
                     await asyncio.sleep(0.002)
+        fleet.stop_awaiting()  # hosts of an earlier start that this process does not run
 
     def _nudge(self, action_id: str) -> None:
         self.conductor.nudge(action_id)

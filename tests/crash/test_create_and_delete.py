@@ -18,7 +18,7 @@ from floe.conductor.conductor import Conductor
 from floe.core.guests import PowerState
 from floe.core.messages import Command, Destroy, Failed, Result, Spawn
 from floe.core.resources import Resources
-from floe.store import allocations, hosts
+from floe.store import actions, allocations, hosts
 from floe.store.schema import create_all
 
 _KIT = Path(__file__).parent.parent / "functional" / "conductor" / "conftest.py"
@@ -36,6 +36,12 @@ def kit() -> ModuleType:
 
 
 KIT = kit()
+
+KILLED_IN = {
+    "create": ("schedule", "spawn", "active"),
+    "delete": ("begin", "destroy", "gone"),
+}
+"""Every workflow and its steps; the conductor dies before and after the commit, and the command, of each."""
 
 
 class Lifeline:
@@ -110,8 +116,21 @@ async def life_of(path: Path, dies_at: int, *, deleted: bool, fails: bool) -> bo
     check(KIT.Site(next_cloud, heir), server.id, made, deleted=deleted, fails=fails)
     await heir.stop()
     await next_cloud.bus.close()
+    done = steps_of(cloud, server.id)
     cloud.db.close()
+    if not life.dead.is_set() and not fails:
+        kinds = KILLED_IN if deleted else {"create"}
+        assert all(step in done[kind] for kind in kinds for step in KILLED_IN[kind])
     return life.dead.is_set()
+
+
+def steps_of(cloud: Any, server_id: str) -> dict[str, set[str]]:
+    """Return the names of the steps that were done with a server, by kind of action."""
+    found = cloud.db.read_now(lambda conn: actions.of_server(conn, server_id))
+    return {
+        action.kind: {step.name for step in cloud.db.read_now(lambda conn, i=action.id: actions.journal(conn, i))}
+        for action in found
+    }
 
 
 async def start(cloud: Any, made: dict[str, Any]) -> Conductor:

@@ -41,8 +41,8 @@ class ConductorSettings:
     """Between writes of when hosts were last heard of: many heartbeats, one commit."""
     host_down: float = 30.0
     """Without a heartbeat for this long, a host is down."""
-    start_grace: float = 3.0
-    """After the start, what needs a host waits this long for hosts that have not said a word yet."""
+    start_grace: float = 6.0
+    """After the start, what needs a host waits this long (more than a heartbeat) for hosts not heard of yet."""
     spawn: float = 1800.0
     destroy: float = 300.0
     answer: float = 20.0
@@ -83,9 +83,11 @@ class Fleet:
         return len(found)
 
     def start(self) -> None:
-        """Read all hosts; those that should be there have the benefit of the doubt until they are late."""
+        """Read all hosts. Those that should be there are awaited: work on them goes on, but nothing new goes there."""
         self.refresh()
         self._expected = set(self._heard) - set(self._unwritten)
+        for name in self._expected:
+            self.table.set_up(name, False)
 
     def learn(self, host: Host) -> None:
         """Take over a host's row."""
@@ -99,7 +101,7 @@ class Fleet:
             self._gone.discard(host.name)
         else:
             self._gone.add(host.name)
-        self.table.put(host, up=self.alive(host.name))
+        self.table.put(host, up=self.alive(host.name) and host.name not in self._expected)
 
     def heard(self, name: str) -> None:
         """Note a sign of life of a host whose row is known."""
@@ -140,7 +142,10 @@ class Fleet:
         return bool(self._expected) or not len(self.table)
 
     def stop_awaiting(self) -> None:
-        """Give up on hosts that are late to be heard of after the start."""
+        """Take hosts that were not heard of since the start for lost, until they are."""
+        for name in self._expected:
+            log.warning("host %s has not been heard of since the start: it is down", name)
+            self.lost(name)
         self._expected.clear()
 
     def seen(self) -> dict[str, datetime]:

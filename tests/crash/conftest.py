@@ -1,0 +1,409 @@
+"""A cloud that can be killed at any point: conductor, agents, SQLite and files are real, and so are its networks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from floe.agent.agent import Agent
+from floe.agent.threads import in_thread
+from floe.blobs.files import FileBlobs
+from floe.bus.local import LocalBus
+from floe.cloud import flavors, host_networks, networks, security_groups, server_metadata, servers
+from floe.cloud.audit import HostView, check_host, check_rows
+from floe.cloud.cloud import Cloud, CloudSettings
+from floe.conductor.conductor import Conductor
+from floe.conductor.fleet import ConductorSettings
+from floe.core.clock import FixedClock
+from floe.core.context import Context
+from floe.core.errors import HostFailure, NotFound, Unavailable
+from floe.core.guest_metadata import describe, fingerprint
+from floe.core.ids import random_id
+from floe.core.images import ACTIVE, PUBLIC, Image
+from floe.core.messages import Command, ReadConsole, Result
+from floe.core.new_servers import NewServer
+from floe.core.servers import Server
+from floe.dataplane.fake import FakePlane
+from floe.hypervisors.fake import FakeHost, FakeHypervisor
+from floe.store import actions, audit, images
+from floe.store import security_groups as group_rows
+from floe.store import servers as server_rows
+from floe.store.engine import Connection, Database
+from floe.store.schema import create_all
+
+PROJECT = "a" * 32
+ANN = Context(request_id="r", user_id="ann", project_id=PROJECT, roles=frozenset({"member", "reader"}))
+IMAGE, DATA = "11111111-1111-4111-8111-111111111111", b"an image that nobody boots" * 50
+HOSTS = ("h1", "h2")
+SETTINGS = ConductorSettings(start_grace=2.0, sweep=0.02, write_seen=3600.0, slow_sweep=3600.0, trace_after=3600.0)
+
+_COMMAND: ContextVar[str] = ContextVar("command", default="")
+
+
+class Lifeline:
+    """Counts the points that a process passes, and kills it at the n-th: from there on nothing of it goes on.
+
+    What is under way stays hanging where it is, as a killed process leaves it: no `finally` runs until all is over.
+    """
+
+    def __init__(self) -> None:
+        self.points, self.dies_at, self.dead = 0, -1, asyncio.Event()
+        self.over = asyncio.Event()
+        self.passed: list[tuple[str, str]] = []
+        """Command and point, in order."""
+        self.hanging: set[asyncio.Task[Any]] = set()
+
+    async def point(self, name: str) -> None:
+        if self.dies_at >= 0 and not self.dead.is_set():
+            self.points += 1
+            self.passed.append((_COMMAND.get(), name))
+            if self.points == self.dies_at:
+                self.dead.set()
+        if self.dead.is_set():
+            await self.over.wait()
+            raise asyncio.CancelledError
+
+    def watch(self, inner: Any, names: tuple[str, ...]) -> Any:
+        return _Watched(inner, self, names)
+
+    async def offload(self, fn: Callable[..., Any], *args: Any) -> Any:
+        name = getattr(fn, "__name__", "update")
+        await self.point(f"before {name}")
+        result = await in_thread(fn, *args)
+        await self.point(f"after {name}")
+        return result
+
+    def handler(self, handle: Callable[[Command], Awaitable[Result]]) -> Callable[[Command], Awaitable[Result]]:
+        async def handled(command: Command) -> Result:
+            _COMMAND.set(type(command).__name__)
+            await self.point("before")
+            result = await handle(command)
+            await self.point("after")
+            return result
+
+        async def until_death(command: Command) -> Result:
+            work = self.hang(handled(command))
+            dead = asyncio.ensure_future(self.dead.wait())
+            try:
+                await asyncio.wait({work, dead}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                dead.cancel()
+            if self.dead.is_set():
+                raise asyncio.CancelledError
+            return work.result()
+
+        return until_death
+
+    def hang(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self.hanging.add(task)
+        return task
+
+    async def bury(self) -> None:
+        self.dead.set()
+        self.over.set()
+        await asyncio.sleep(0)
+        for task in self.hanging:
+            task.cancel()
+        await asyncio.gather(*self.hanging, return_exceptions=True)
+
+
+class _Watched:
+    """Something that tells a lifeline before and after some of its calls; it does all the work itself."""
+
+    def __init__(self, inner: Any, life: Lifeline, names: tuple[str, ...]) -> None:
+        self._inner, self._life, self._names = inner, life, names
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in self._names:
+            return found
+
+        async def call(*args: Any, **named: Any) -> Any:
+            await self._life.point(f"before {name}")
+            result = await found(*args, **named)
+            await self._life.point(f"after {name}")
+            return result
+
+        return call
+
+
+class _WatchedBus:
+    def __init__(self, bus: LocalBus, life: Lifeline) -> None:
+        self._bus, self._life = bus, life
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    async def serve(self, host: str, handler: Any) -> None:
+        await self._bus.serve(host, self._life.handler(handler))
+
+
+@dataclass
+class Town:
+    """Two hosts and a database, which outlive the processes that run on them."""
+
+    folder: Path
+    db: Database
+    bus: LocalBus = field(default_factory=LocalBus)
+    clock: FixedClock = field(default_factory=FixedClock)
+    machines: dict[str, FakeHost] = field(default_factory=lambda: {name: FakeHost() for name in HOSTS})
+    planes: dict[str, FakePlane] = field(default_factory=lambda: {name: FakePlane() for name in HOSTS})
+    lives: list[Lifeline] = field(default_factory=list)
+    agents: dict[str, Agent] = field(default_factory=dict)
+    buried: list[Agent] = field(default_factory=list)
+    cloud: Cloud = None  # type: ignore[assignment]  # `boot` makes it
+    conductor: Conductor = None  # type: ignore[assignment]
+
+    async def boot(self, life: Lifeline | None = None) -> None:
+        """Start the conductor and both agents, as one process does."""
+        self.bus = LocalBus()
+        self.cloud = Cloud(
+            db=self.db,
+            bus=self.bus,
+            blobs=FileBlobs(self.folder / "blobs"),
+            clock=self.clock,
+            new_id=random_id,
+            settings=CloudSettings(),
+            nudge=lambda ident: self.conductor.nudge(ident),  # noqa: PLW0108  # made by the next line
+            network_nudge=lambda: self.conductor.nudge_network(),  # noqa: PLW0108
+            token_keys=list,
+        )
+        self.conductor = Conductor(self.cloud, settings=SETTINGS)
+        await self.conductor.start()
+        for name in HOSTS:
+            await self.start_agent(name, life if name == "h1" else None)
+
+    async def start_agent(self, name: str, life: Lifeline | None = None) -> None:
+        """Start the agent of a host, watched by a lifeline if there is one."""
+        bus: Any = self.bus
+        hypervisor: Any = FakeHypervisor(self.machines[name])
+        plane: Any = self.planes[name]
+        offload: Any = in_thread
+        if life is not None:
+            self.lives.append(life)
+            bus, offload = _WatchedBus(self.bus, life), life.offload
+            hypervisor = life.watch(hypervisor, ("adopt_image", "create_root_disk", "start", "destroy"))
+            plane = life.watch(plane, ("apply",))
+        if name in self.agents:
+            self.buried.append(self.agents[name])
+        agent = self.agents[name] = Agent(
+            name,
+            bus=bus,
+            hypervisor=hypervisor,
+            plane=plane,
+            images=self.cloud.blobs,
+            state_dir=self.folder / name,
+            clock=self.clock,
+            heartbeat=3600.0,
+            sweep=3600.0,
+            offload=offload,
+        )
+        await agent.start()
+        fleet = self.conductor.fleet
+        await until(lambda: fleet.alive(name) and not fleet.awaited(name))
+
+    async def lose_agent(self, name: str) -> None:
+        """End an agent's loops; what it had in hand hangs for ever already."""
+        for task in self.agents[name]._loops:
+            task.cancel()
+        await self.bus.withdraw(name)
+        for lock in (self.folder / name / "images").glob("*.lock"):
+            lock.unlink()  # the locks of a dead process are free
+
+    async def lose_process(self) -> None:
+        """End conductor and agents, without a word to anybody."""
+        await kill_conductor(self.conductor)
+        for name in self.agents:
+            await self.lose_agent(name)
+        await self.bus.close()
+
+    async def close(self) -> None:
+        for life in self.lives:
+            await life.bury()
+        for agent in (*self.buried, *self.agents.values()):
+            await agent.crash()
+        if self.conductor is not None:
+            await self.conductor.stop()
+        await self.bus.close()
+        self.db.close()
+
+    # -- what users do --------------------------------------------------------------------------------
+
+    async def create(self, host: str = "", **more: Any) -> Server:
+        given = {"name": "a", "flavor_id": "0", "image_id": IMAGE, "networks": "auto", "config_drive": True}
+        new = NewServer(**(given | more), host=host or None)
+        made = await servers.create(self.cloud, replace(ANN, roles=ANN.roles | {"admin"}), new)
+        return made.servers[0]
+
+    async def delete(self, server: Server) -> None:
+        await servers.delete(self.cloud, ANN, server.id)
+
+    async def open_port(self, number: int = 80) -> None:
+        """Change the rules of the default group, so that hosts have to be told."""
+        group = self.cloud.db.read_now(lambda conn: group_rows.default_id(conn, PROJECT))
+        rule = {"group_id": group, "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
+        await security_groups.create_rules(self.cloud, ANN, [{**rule, "port_min": number, "port_max": number}])
+
+    async def note(self, server: Server) -> None:
+        """Change a server's metadata, of which its host is told."""
+        await server_metadata.merge(self.cloud, ANN, server.id, {"role": "web"})
+
+    async def read_console(self, server: Server) -> None:
+        try:
+            await self.bus.request("h1", ReadConsole(server_id=server.id), timeout=5)
+        except (Unavailable, HostFailure, NotFound):
+            return
+
+    def server(self, ident: str) -> Server:
+        found = self.db.read_now(lambda conn: server_rows.get(conn, ident, deleted=True))
+        assert found is not None
+        return found
+
+    def remarks(self, ident: str) -> list[str]:
+        """Return what the server's history tells of recoveries."""
+
+        def read(conn: Connection) -> list[str]:
+            found = [actions.journal(conn, action.id) for action in actions.of_server(conn, ident)]
+            return [step.remark for journal in found for step in journal if step.name == "recovered"]
+
+        return self.db.read_now(read)
+
+    # -- what has to be -------------------------------------------------------------------------------
+
+    async def settled(self) -> None:
+        """Wait until nothing is wrong any more; what stays wrong is the failure."""
+        found: list[str] = []
+        try:
+            async with asyncio.timeout(20):
+                while found := self.violations():
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError(found) from None
+        await self.conductor.idle()
+        assert self.violations() == []
+
+    def violations(self) -> list[str]:
+        """Compare the rows with each other and with all that the hosts have, and know."""
+
+        def look(conn: Connection) -> list[str]:
+            rows = audit.rows(conn)
+            found = [str(item) for item in check_rows(rows, quiet=True)]
+            for name in HOSTS:
+                whole = host_networks.whole(conn, name)
+                found += [str(item) for item in check_host(name, rows, whole, self.view(name))]
+                known = self.agents[name]._ledger
+                here = {ident for ident, row in rows.servers.items() if row.host == name}
+                if known is not None and set(known.guests) != here:
+                    found.append(f"{name} remembers other guests than it has")
+                elif known is not None:
+                    for ident, told in known.told().items():
+                        server = server_rows.get(conn, ident)
+                        if server is not None and fingerprint(describe(server, "nova")) != told:
+                            found.append(f"{name} tells the guest of {ident} what is out of date")
+            return found
+
+        return self.db.read_now(look)
+
+    def view(self, name: str) -> HostView:
+        folder = self.folder / name / "guests"
+        folders = frozenset(entry.name for entry in folder.iterdir()) if folder.exists() else frozenset()
+        plane: FakePlane = self.planes[name]
+        return HostView(guests=dict(self.machines[name].guests), network=plane.applied, folders=folders)
+
+
+async def kill_conductor(conductor: Conductor) -> None:
+    """End all that a conductor does, without a word to the database."""
+    runner, events = conductor.runner, conductor.events
+    tasks = [*runner._tasks.values(), *runner._writers, *conductor.sweeps._tasks, *events._tasks]
+    tasks += conductor.networks._tasks.values()
+    runner._stopping = conductor.networks._stopping = True
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(scope="session")
+def empty_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with flavors, an image and a network, and the image's bytes."""
+    folder = tmp_path_factory.mktemp("town") / "state"
+    folder.mkdir()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield DATA
+
+    async def fill() -> None:
+        db = Database(folder / "floe.db")
+        db.open()
+        await db.write(create_all)
+        cloud = Cloud(
+            db=db,
+            bus=LocalBus(),
+            blobs=FileBlobs(folder / "blobs"),
+            clock=FixedClock(),
+            new_id=random_id,
+            settings=CloudSettings(),
+            nudge=lambda _: None,
+            network_nudge=lambda: None,
+            token_keys=list,
+        )
+        await flavors.bootstrap(cloud)
+        await networks.bootstrap(cloud, PROJECT)
+        now = cloud.clock.now()
+        image = Image(
+            id=IMAGE,
+            name="tiny",
+            owner=None,
+            visibility=PUBLIC,
+            status=ACTIVE,
+            disk_format="raw",
+            container_format="bare",
+            size=len(DATA),
+            virtual_size=len(DATA),
+            sha512=hashlib.sha512(DATA).hexdigest(),
+            created_at=now,
+            updated_at=now,
+        )
+        await db.write(lambda conn: images.insert(conn, image))
+        await cloud.blobs.write(IMAGE, chunks(), max_bytes=len(DATA))
+        db.close()
+
+    asyncio.run(fill())
+    return folder
+
+
+@pytest.fixture
+def new_town(empty_town: Path, tmp_path: Path) -> Iterator[Callable[[], Town]]:
+    """Make towns, each with a state of its own."""
+    numbers = iter(range(10_000))
+
+    def make() -> Town:
+        folder = tmp_path / f"town-{next(numbers)}"
+        shutil.copytree(empty_town, folder)
+        db = Database(folder / "floe.db")
+        db.open()
+        return Town(folder, db)
+
+    yield make
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def lifeline() -> type[Lifeline]:
+    """Give what kills."""
+    return Lifeline

@@ -1,0 +1,155 @@
+"""A host's agent, alone or with the whole process, is killed before, inside and after each of its commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+KILLED_IN = {
+    "Spawn": {
+        "image": ("_check", "_copy_in_kernel", "adopt_image", "_install"),
+        "disk": ("create_root_disk", "write"),
+        "ports": ("apply",),
+        "guest": ("start",),
+    },
+    "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("_remove",)},
+    "ApplyNetwork": {},
+    "UpdateMetadata": {},
+    "ReadConsole": {},
+    "ListGuests": {},
+}
+"""Every command, with its steps, and what the agent asks others to do in each: it dies before and after all of it."""
+
+MOST = 200
+
+
+class Life:
+    """A server's life from create to delete, in which a host (or all) dies at the n-th point, and recovers."""
+
+    def __init__(self, town: Any, life: Any, dies_at: int, whole_process: bool, again: int) -> None:
+        self.town, self.life, self.dies_at = town, life, dies_at
+        self.whole_process, self.again = whole_process, again
+
+    async def live(self) -> bool:
+        """Return whether anything died."""
+        town = self.town
+        await town.boot(self.life)
+        neighbour = await town.create(host="h2", name="neighbour")
+        await town.settled()
+        self.life.dies_at = self.dies_at
+        server = await town.create(host="h1")
+        phases: list[Callable[[], Awaitable[None]]] = [
+            self.nothing,
+            town.open_port,
+            lambda: town.note(server),
+            lambda: town.read_console(server),
+            self.list_guests,
+        ]
+        for phase in phases:
+            await phase()
+            await self.ended()
+            if self.life.dead.is_set():
+                break
+        if self.life.dead.is_set():
+            await self.recover(server)
+        await town.settled()
+        self.must_run(server)
+        if not self.life.dead.is_set():
+            await town.delete(server)
+            await self.ended()
+            if self.life.dead.is_set():
+                await self.recover(server)
+        else:
+            await town.delete(server)
+        await town.settled()
+        assert town.server(server.id).vm_state == "deleted"
+        assert town.machines["h1"].guests == {}
+        assert town.planes["h1"].applied.ports == ()
+        assert list(town.machines["h2"].guests) == [neighbour.id]
+        return bool(self.life.dead.is_set())
+
+    async def nothing(self) -> None:
+        """The create is under way already."""
+
+    async def list_guests(self) -> None:
+        await self.town.conductor.events.check("h1")
+
+    async def ended(self) -> None:
+        idle = asyncio.ensure_future(self.town.conductor.idle())
+        dead = asyncio.ensure_future(self.life.dead.wait())
+        await asyncio.wait({idle, dead}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (idle, dead):
+            task.cancel()
+        await asyncio.gather(idle, dead, return_exceptions=True)
+
+    async def recover(self, server: Any) -> None:
+        """Start what died; with `again`, it dies once more at that point of its new life."""
+        town = self.town
+        for dies_at in (self.again, -1) if self.again else (-1,):
+            second = type(self.life)()
+            second.dies_at = dies_at
+            if self.whole_process:
+                await town.lose_process()
+                start = town.boot(second)
+            else:
+                await town.lose_agent("h1")
+                start = town.start_agent("h1", second)
+            begun = second.hang(start)
+            dead = asyncio.ensure_future(second.dead.wait())
+            await asyncio.wait({begun, dead}, return_when=asyncio.FIRST_COMPLETED)
+            if dies_at >= 0 and not second.dead.is_set():
+                await self.either(dead)
+            dead.cancel()
+            if not second.dead.is_set():
+                second.dies_at = -1
+                await begun
+                return
+
+    async def either(self, dead: asyncio.Future[bool]) -> None:
+        """Wait until it is dead, or has nothing more to do."""
+        idle = asyncio.ensure_future(self.town.conductor.idle())
+        await asyncio.wait({idle, dead}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        await asyncio.gather(idle, return_exceptions=True)
+
+    def must_run(self, server: Any) -> None:
+        """It is ACTIVE, with one guest that has its ports, and may read what it was told."""
+        town = self.town
+        found = town.server(server.id)
+        assert (found.vm_state, found.task_state, found.host) == ("active", None, "h1")
+        assert list(town.machines["h1"].guests) == [server.id]
+        assert len(town.planes["h1"].applied.ports) == 1
+        command, point = self.life.passed[-1] if self.life.dead.is_set() else ("", "")
+        if command == "Spawn" and point != "before":
+            told = town.remarks(server.id)
+            assert told, "a recovery leaves no trace in the server's history"
+            assert any("asked" in remark for remark in told)
+
+
+@pytest.mark.parametrize(
+    ("whole_process", "again"),
+    [(False, False), (True, False), (True, True)],
+    ids=["the agent", "the whole process", "the whole process, twice"],
+)
+async def test_a_death_at_any_point_of_any_command_leaves_nothing_stuck_and_nothing_behind(
+    new_town: Callable[[], Any], lifeline: Callable[[], Any], whole_process: bool, again: bool
+) -> None:
+    for dies_at in range(1, MOST):
+        town, life = new_town(), lifeline()
+        try:
+            died = await Life(town, life, dies_at, whole_process, dies_at % 11 + 1 if again else 0).live()
+        except AssertionError as error:
+            raise AssertionError(f"it died at {life.passed[-1:]}: {error}") from error
+        finally:
+            await town.close()
+        if not died:
+            passed = {(command, point.split()[-1]) for command, point in life.passed}
+            for command, steps in KILLED_IN.items():
+                assert {(command, "before"), (command, "after")} <= passed
+                missing = {call for calls in steps.values() for call in calls if (command, call) not in passed}
+                assert missing == set(), f"{command} does not ask for it any more"
+            return
+    raise AssertionError("a life without end")

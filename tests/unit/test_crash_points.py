@@ -1,0 +1,60 @@
+"""Whatever can be cut short has a test that cuts it short there: steps of workflows, commands and steps of hosts."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import floe
+from floe.conductor.registry import workflows
+from floe.core.messages import Command
+
+SOURCE = Path(floe.__file__).parent
+CRASH = Path(__file__).parent.parent / "crash"
+
+
+def _constant(file: str, name: str) -> Any:
+    """Return a constant of a test file, without running the file."""
+    for node in ast.parse((CRASH / file).read_text()).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{file} has no {name}")
+
+
+def _calls(node: ast.AST, *methods: str) -> Iterator[str]:
+    """Yield the first argument of each call of these methods, where it is a text."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in methods:
+            first = call.args[0] if call.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+def test_every_step_of_every_workflow_is_killed_in_some_test() -> None:
+    killed = _constant("test_create_and_delete.py", "KILLED_IN")
+    kinds = {workflow.kind for workflow in workflows(*cast("Any", (None, None, None))).values()}
+    assert set(killed) == kinds
+    for kind in kinds:
+        tree = ast.parse((SOURCE / "conductor" / f"{kind}_server.py").read_text())
+        assert set(_calls(tree, "transaction", "effect")) == set(killed[kind]), kind
+
+
+def test_every_command_to_a_host_is_killed_in_some_test() -> None:
+    killed = _constant("test_hosts.py", "KILLED_IN")
+    assert set(killed) == {kind.__name__ for kind in Command.__args__}
+
+
+def test_every_step_of_every_command_is_killed_in_some_test() -> None:
+    killed = _constant("test_hosts.py", "KILLED_IN")
+    tree = ast.parse((SOURCE / "agent" / "guests.py").read_text())
+    steps = {
+        function.name: set(_calls(function, "step"))
+        for function in ast.walk(tree)
+        if isinstance(function, ast.AsyncFunctionDef)
+    }
+    found = {name: names for name, names in steps.items() if names}
+    assert found.pop("spawn") | found.pop("_build") == set(killed["Spawn"])
+    assert found.pop("destroy") == set(killed["Destroy"])
+    assert found == {}, "a command with steps that no crash test names"
