@@ -40,7 +40,7 @@ SETTINGS = ConductorSettings(
     lease=8.0, slow_sweep=10.0, host_down=8.0, spawn=60.0, destroy=20.0, answer=5.0, write_seen=10.0
 )
 HEARTBEAT, SWEEP = 3.0, 10.0
-PATIENCE = 90.0
+PATIENCE = 45.0
 """Seconds after the last fault within which everything has to be in order."""
 CALM = SWEEP + 3.0
 """Seconds for which it has to stay so."""
@@ -361,7 +361,8 @@ class _Watch(logging.Handler):
         """Note one."""
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not isinstance(error, FloeError):
-            self._world.accuse(Violation("an unexpected error", type(error).__name__, f"{error}; {record.msg}"))
+            said = str(error).partition("\n")[0]
+            self._world.accuse(Violation("an unexpected error", type(error).__name__, f"{said}; {record.msg}"))
 
 
 _SLOW = frozenset(
