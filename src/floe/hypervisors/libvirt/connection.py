@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ _ROOT_MAX = 32
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 """Seconds between attempts to find a libvirtd again that is gone."""
+
+_UNBORN = re.compile(rb"<domstatus [^>]*pid='0'")
 
 _MISSING = (
     "The Python bindings of libvirt are missing. Install them with `pip install floe-cloud[libvirt]`"
@@ -96,9 +99,23 @@ def prepare_embed(root: Path, user: str) -> str:
     if os.geteuid() == 0:
         lines += [f'user = "{user}"', f'group = "{user}"']
     (root / "etc" / "qemu.conf").write_text("\n".join(lines) + "\n")
+    _forget_unborn(root / "run" / "qemu")
     if len(str(root)) > _ROOT_MAX:
         root = _short_link(root)
     return f"qemu:///embed?root={quote(str(root))}"
+
+
+def _forget_unborn(statuses: Path) -> None:
+    """Remove what a killed driver noted of guests whose QEMU was not there yet: pid 0 in the status file.
+
+    libvirt (9.0 at least) reads it back as a guest that is being started, by nobody, and refuses to destroy it for ever.
+    The process that was to become QEMU ended with the driver: it waits for its word before it does.
+    """
+    for file in statuses.glob("*.xml"):
+        with file.open("rb") as status:
+            if _UNBORN.search(status.read(4096)):
+                log.warning("the start of guest %s was cut short", file.stem)
+                file.unlink(missing_ok=True)
 
 
 def _short_link(root: Path) -> Path:
