@@ -204,6 +204,10 @@ class SimulatedPlane:
             self._machine.network = self._fake.applied
         await self._pause("plane.after")
 
+    async def drift(self, network: HostNetwork) -> list[str]:
+        """See `DataPlane.drift`."""
+        return await self._fake.drift(network)
+
     async def metadata_addresses(self) -> list[MetadataAddress]:
         """Nobody asks for metadata here."""
         return []
