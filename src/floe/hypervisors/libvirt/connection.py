@@ -108,7 +108,7 @@ def prepare_embed(root: Path, user: str) -> str:
 def _forget_unborn(statuses: Path) -> None:
     """Remove what a killed driver noted of guests whose QEMU was not there yet: pid 0 in the status file.
 
-    libvirt (9.0 at least) reads it back as a guest that is being started, by nobody, and refuses to destroy it for ever.
+    libvirt (9.0 at least) reads it back as a guest that is being started, by nobody, and never agrees to destroy it.
     The process that was to become QEMU ended with the driver: it waits for its word before it does.
     """
     for file in statuses.glob("*.xml"):
