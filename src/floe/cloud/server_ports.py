@@ -48,7 +48,7 @@ def plan(
         entries: list[dict[str, Any]] = [] if only is None else [{"uuid": only.id}]
         known = {} if only is None else {only.id: only}
     else:
-        entries = [dict(entry) for entry in requested]  # type: ignore[arg-type]
+        entries = [dict(entry) for entry in requested]
         wanted = {entry["uuid"] for entry in entries if not entry.get("port") and entry.get("uuid")}
         known = _networks(conn, context, wanted)
     if servers > 1 and any(entry.get("port") or entry.get("fixed_ip") for entry in entries):
@@ -94,7 +94,7 @@ def bind(
     if fresh:
         demand(quotas.limits(conn, project_id), {"port": (len(fresh), rows.used(conn, project_id))})
     below = _subnets(conn, known) if fresh else {}
-    binding = {
+    binding: dict[str, Any] = {
         "server_id": server_id,
         "device_id": server_id,
         "device_owner": f"compute:{zone}",
@@ -103,7 +103,8 @@ def bind(
         "plugged": True,
         "status": BUILD,
     }
-    bound, changed = [], set()
+    bound: list[Port] = []
+    changed: set[str] = set()
     for index, nic in enumerate(planned):
         port = there.get(index)
         if port is not None and port.host == host and port.plugged:
