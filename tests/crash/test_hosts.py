@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from floe.cloud import audits
+
 KILLED_IN = {
     "Spawn": {
         "image": ("_check", "_copy_in_kernel", "adopt_image", "_install"),
@@ -20,6 +22,7 @@ KILLED_IN = {
     "UpdateMetadata": {},
     "ReadConsole": {},
     "ListGuests": {},
+    "Inspect": {},
 }
 """Every command, with its steps, and what the agent asks others to do in each: it dies before and after all of it."""
 
@@ -47,6 +50,7 @@ class Life:
             lambda: town.note(server),
             lambda: town.read_console(server),
             self.list_guests,
+            self.inspect,
         ]
         for phase in phases:
             await phase()
@@ -76,6 +80,9 @@ class Life:
 
     async def list_guests(self) -> None:
         await self.town.conductor.events.check("h1")
+
+    async def inspect(self) -> None:
+        await audits.inspect(self.town.cloud, "h1")
 
     async def ended(self) -> None:
         idle = asyncio.ensure_future(self.town.conductor.idle())

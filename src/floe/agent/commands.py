@@ -29,6 +29,8 @@ from floe.core.messages import (
     Done,
     Failed,
     Guests,
+    Inspect,
+    Inspected,
     ListGuests,
     NetworkApplied,
     ReadConsole,
@@ -86,6 +88,7 @@ class Commands:
             ApplyNetwork: self._apply_network,
             UpdateMetadata: self._update_metadata,
             ListGuests: self._list_guests,
+            Inspect: self._inspect,
         }
 
     async def handle(self, command: Command) -> Result:
@@ -220,6 +223,19 @@ class Commands:
 
     async def _list_guests(self, _command: ListGuests) -> Result:
         return Guests(guests=tuple(await self._hypervisor.guests()))
+
+    async def _inspect(self, _command: Inspect) -> Result:
+        busy = set(self._servers)
+        network, drift = await self._ports.drift()  # a build's ports are to be there before they are made
+        guests = await self._hypervisor.guests()
+        folders = await self._offload(self._builder.folders)
+        return Inspected(
+            guests=tuple(sorted(guests, key=lambda guest: guest.server_id)),
+            network=network,
+            folders=folders,
+            drift=() if busy else tuple(drift),
+            busy=tuple(sorted(busy | self._servers.keys())),
+        )
 
 
 def _failed(error: Exception, steps: Steps | None) -> Failed:

@@ -148,6 +148,10 @@ class GuestBuilder:
         """Return where a server's files are. Raises HostFailure for what is no id."""
         return self._directory / checked(server_id)
 
+    def folders(self) -> tuple[str, ...]:
+        """Return the servers that there are files of; what is not named by a server's id is not Floe's."""
+        return tuple(sorted(entry.name for entry in self._directory.iterdir() if is_uuid(entry.name)))
+
     def files(self, guest: GuestSpec) -> GuestFiles:
         """Return the names of all files of a guest, kernel and ramdisk in the image cache apart."""
         folder = self.folder(guest.server_id)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from floe.core.errors import HostFailure
-from floe.core.host_network import HostNetworkState
+from floe.core.host_network import HostNetwork, HostNetworkState
 from floe.dataplane.protocol import DataPlane, PortsFailure
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Ports:
         self._after_apply = after_apply
         self._changes: list[_Change] = []
         self._worker: asyncio.Task[None] | None = None
+        self._rounds = 0
 
     async def plug(self, port_ids: frozenset[str] = frozenset()) -> None:
         """Wait until the plane has these ports, and has let go of those that the state no longer has.
@@ -51,6 +52,15 @@ class Ports:
         if self._worker is None:
             self._worker = loop.create_task(self._work(), name="apply-network")
         await change.done
+
+    async def drift(self) -> tuple[HostNetwork, list[str]]:
+        """Return what should be and how the plane differs from it; nothing that is being changed meanwhile."""
+        wanted, rounds = self._state().snapshot(), self._rounds
+        if self._worker is not None:
+            return wanted, []
+        found = await self._plane.drift(wanted)
+        still = self._worker is None and self._rounds == rounds and self._state().snapshot() == wanted
+        return wanted, found if still else []
 
     async def close(self) -> None:
         """Stop applying; who still waits is cancelled."""
@@ -72,6 +82,7 @@ class Ports:
             self._changes = []
 
     async def _apply(self, batch: list[_Change]) -> None:
+        self._rounds += 1
         refused: dict[str, str] = {}
         failure: HostFailure | None = None
         wanted = self._state().snapshot()

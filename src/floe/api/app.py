@@ -16,11 +16,12 @@ from floe.api.image.surface import SURFACE as IMAGE
 from floe.api.kit.call import Reply
 from floe.api.kit.surface import Authenticate, Surface
 from floe.api.network.surface import SURFACE as NETWORK
+from floe.api.operator.surface import SURFACE as OPERATOR
 from floe.api.placement.surface import SURFACE as PLACEMENT
 from floe.cloud.cloud import Cloud
 from floe.cloud.tokens import authenticate
 
-SURFACES: tuple[Surface, ...] = (IDENTITY, COMPUTE, IMAGE, NETWORK, PLACEMENT)
+SURFACES: tuple[Surface, ...] = (IDENTITY, COMPUTE, IMAGE, NETWORK, PLACEMENT, OPERATOR)
 
 Scope = dict[str, Any]
 Receive = Callable[[], Any]

@@ -30,6 +30,12 @@ class Client:
             self._token = self._login()
         return self._ask("GET", path, None)[0]
 
+    def post(self, path: str, *, seconds: float = _TIMEOUT) -> Any:
+        """Do the POST without a body and return its JSON; the answer may take so many seconds."""
+        if self._token is None:
+            self._token = self._login()
+        return self._ask("POST", path, None, seconds)[0]
+
     def server_id(self, server: str) -> str:
         """Return the id of a server given by id or by name, the newest of that name."""
         if is_uuid(server):
@@ -57,7 +63,7 @@ class Client:
         )
         return headers["x-subject-token"]
 
-    def _ask(self, method: str, path: str, body: Any) -> tuple[Any, dict[str, str]]:
+    def _ask(self, method: str, path: str, body: Any, seconds: float = _TIMEOUT) -> tuple[Any, dict[str, str]]:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "OpenStack-API-Version": "compute 2.96"}
         if self._token:
@@ -65,7 +71,7 @@ class Client:
         # The address is that of our own clouds.yaml.
         request = urllib.request.Request(self._root + path, data, headers, method=method)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=seconds) as reply:  # noqa: S310
                 return json.loads(reply.read() or b"null"), {key.lower(): value for key, value in reply.headers.items()}
         except urllib.error.HTTPError as error:
             raise _refusal(error.code, error.read().decode("utf-8", "replace"), path) from error

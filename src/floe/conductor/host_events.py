@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from floe.cloud import host_networks
+from floe.cloud import host_guests, host_networks
 from floe.cloud.cloud import Cloud
+from floe.cloud.host_guests import Stray
 from floe.conductor import entries
 from floe.conductor.fleet import Fleet
 from floe.conductor.metadata_resync import MetadataResync
@@ -28,24 +28,14 @@ from floe.core.messages import (
     ListGuests,
     Progress,
 )
-from floe.core.servers import ACTIVE, BUILDING, STOPPED
-from floe.store import actions, guests, hosts, servers
+from floe.core.servers import BUILDING
+from floe.store import actions, guests, hosts
 from floe.store.engine import Connection
 from floe.store.guests import Expected
 
 log = logging.getLogger(__name__)
 
 _LIST_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stray:
-    """A guest that is on a host and beyond doubt should not be; `final` when its server is gone for good."""
-
-    server_id: str
-    guest_name: str
-    action_id: str
-    final: bool
 
 
 class HostEvents:
@@ -98,16 +88,18 @@ class HostEvents:
     async def _correct(self, host: str, before: list[Expected], found: Iterable[GuestState]) -> None:
         """Bring rows up to date with the guests found; those that changed since they were read are left alone."""
         states = {guest.server_id: guest.power_state for guest in found}
-        changed = [row for row in before if _settled(row) and _differs(row, states)]
+        changed = [row for row in before if host_guests.settled(row) and host_guests.differs(row, states)]
         if changed:
-            await self._cloud.db.write(lambda conn: self._write_states(conn, changed, states))
+            await self._cloud.db.write(lambda conn: host_guests.write_states(conn, self._cloud, changed, states))
 
     def _clean_up(self, host: str, found: Iterable[GuestState]) -> None:
         """Have those guests destroyed that should not be on the host."""
         found_ids = [guest.server_id for guest in found]
         known = self._cloud.db.read_now(lambda conn: guests.named(conn, found_ids))
         foreign = [row for row in known.values() if row.deleted or row.host != host]
-        strays = self._cloud.db.read_now(lambda conn: [s for row in foreign for s in _stray(conn, host, row)])
+        strays = self._cloud.db.read_now(
+            lambda conn: [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
+        )
         for stray in strays:
             self._start(self._clean(host, stray))
         for server_id in found_ids:
@@ -175,30 +167,13 @@ class HostEvents:
             return
         if row.deleted or row.host != event.host:
             if event.power_state is PowerState.RUNNING:
-                strays = self._cloud.db.read_now(lambda conn: list(_stray(conn, event.host, row)))
+                strays = self._cloud.db.read_now(lambda conn: host_guests.strays(conn, event.host, row))
                 for stray in strays:
                     self._start(self._clean(event.host, stray))
             return
         states = {event.server_id: event.power_state}
-        if _settled(row) and _differs(row, states):
-            await self._cloud.db.write(lambda conn: self._write_states(conn, [row], states))
-
-    def _write_states(self, conn: Connection, changed: list[Expected], states: dict[str, PowerState]) -> None:
-        """Write power states, unless something happened to the server since its row was read."""
-        now = self._cloud.clock.now()
-        latest = guests.named(conn, [row.server_id for row in changed])
-        for row in changed:
-            if latest.get(row.server_id) != row:
-                continue
-            state = states.get(row.server_id, PowerState.SHUTDOWN)
-            if row.server_id not in states:
-                log.warning("the guest of server %s is no longer on host %s", row.server_id, row.host)
-            values: dict[str, Any] = {"power_state": int(state), "updated_at": now}
-            if state is PowerState.RUNNING and row.vm_state == STOPPED:
-                values["vm_state"] = ACTIVE
-            elif state in _NOT_RUNNING and row.vm_state == ACTIVE:
-                values["vm_state"] = STOPPED
-            servers.change(conn, row.server_id, **values)
+        if host_guests.settled(row) and host_guests.differs(row, states):
+            await self._cloud.db.write(lambda conn: host_guests.write_states(conn, self._cloud, [row], states))
 
     async def _clean(self, host: str, stray: Stray) -> None:
         """Have a host destroy a guest that should not be there; what fails is left to the slow sweep."""
@@ -225,36 +200,3 @@ class HostEvents:
         task = asyncio.get_running_loop().create_task(work, name="stray")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-_NOT_RUNNING = frozenset({PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE})
-
-
-def _settled(row: Expected) -> bool:
-    """Whether nothing is being done with the server, so that what its host says is what it is."""
-    return row.task_state is None and row.vm_state in {ACTIVE, STOPPED}
-
-
-def _differs(row: Expected, states: dict[str, PowerState]) -> bool:
-    state = states.get(row.server_id, PowerState.SHUTDOWN)
-    vm_state = STOPPED if state in _NOT_RUNNING else ACTIVE
-    return state is not row.power_state or row.vm_state != vm_state
-
-
-def _stray(conn: Connection, host: str, row: Expected) -> list[Stray]:
-    """Decide whether a guest found on a host should not be there, and be careful: a host may have been renamed.
-
-    Beyond doubt is what belongs to a deleted server, or to a build whose journal says that it was tried on
-    this very host and that the server is elsewhere, or in ERROR, now.
-    """
-    touched = actions.hosts_touched(conn, row.server_id, undone=True)
-    if row.deleted:
-        latest = actions.of_server(conn, row.server_id)
-        action_id = latest[0].id if latest else row.server_id
-        return [Stray(row.server_id, row.guest_name, action_id, final=True)]
-    if row.host != host and host in touched:
-        return [Stray(row.server_id, row.guest_name, touched[host], final=False)]
-    log.warning(
-        "host %s has the guest of server %s, which belongs on %s; it is left alone", host, row.server_id, row.host
-    )
-    return []

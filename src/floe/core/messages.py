@@ -117,6 +117,27 @@ class Guests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """What is really on the host? Changes nothing. Answered by `Inspected`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What a host has. Foreign guests and files are not named."""
+
+    guests: tuple[GuestState, ...] = ()
+    """As the hypervisor has them now."""
+    network: HostNetwork = HostNetwork()
+    """What the agent takes for what should be there."""
+    folders: tuple[str, ...] = ()
+    """The servers that files are kept of."""
+    drift: tuple[str, ...] = ()
+    """How the data plane differs from `network`, a sentence each; nothing while commands are under way."""
+    busy: tuple[str, ...] = ()
+    """The servers that a command is under way on: what is told of them may be in between."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """It was done; there is nothing more to say."""
 
@@ -194,7 +215,7 @@ class Progress:
     remark: str = ""
 
 
-Command = Spawn | Destroy | ReadConsole | ApplyNetwork | UpdateMetadata | ListGuests
-Result = Spawned | Destroyed | ConsoleOutput | NetworkApplied | Guests | Done | Failed
+Command = Spawn | Destroy | ReadConsole | ApplyNetwork | UpdateMetadata | ListGuests | Inspect
+Result = Spawned | Destroyed | ConsoleOutput | NetworkApplied | Guests | Inspected | Done | Failed
 Event = HostUp | Heartbeat | HostDown | GuestChanged | Progress
 Message = Command | Result | Event

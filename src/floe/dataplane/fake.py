@@ -86,6 +86,20 @@ class FakePlane:
                 networks=networks,
             )
 
+    async def drift(self, network: HostNetwork) -> list[str]:
+        """Return what `applied` has too much, too little, or otherwise."""
+        found = []
+        for what, should, does in (
+            ("port", {x.port_id: x for x in network.ports}, {x.port_id: x for x in self.applied.ports}),
+            ("network", {x.network_id: x for x in network.segments}, {x.network_id: x for x in self.applied.segments}),
+            ("security group", {x.group_id: x for x in network.groups}, {x.group_id: x for x in self.applied.groups}),
+        ):
+            found += [f"{what} {ident} is missing" for ident in sorted(should.keys() - does.keys())]
+            found += [f"{what} {ident} is left" for ident in sorted(does.keys() - should.keys())]
+            both = sorted(should.keys() & does.keys())
+            found += [f"{what} {ident} is out of date" for ident in both if should[ident] != does[ident]]
+        return found
+
     async def metadata_addresses(self) -> list[MetadataAddress]:
         """Return an address per served segment, in no namespace: nothing but `metadata_socket` can listen there."""
         return [

@@ -60,6 +60,10 @@ class DataPlane(Protocol):
         """
         ...
 
+    async def drift(self, network: HostNetwork) -> list[str]:
+        """Return how the host differs from `network`, a sentence each; changes nothing."""
+        ...
+
     async def metadata_addresses(self) -> list[MetadataAddress]:
         """Return where metadata has to be served, after the latest `apply`."""
         ...

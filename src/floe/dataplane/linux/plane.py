@@ -92,6 +92,37 @@ class LinuxPlane:
         # A caller that gives up must not stop the round: it may be doing others' work, too.
         await asyncio.shield(self._next)
 
+    async def drift(self, network: HostNetwork) -> list[str]:
+        """Compare devices, rules and DHCP servers with `network`, when no round is under way."""
+        async with self._lock:
+            sound, problems = sound_part(network)
+            names = kernel.namespaces()
+            todo = links.plan(sound, kernel.devices(), frozenset(names))
+            found = [f"{owner}: {text}" for owner, text in (problems | todo.problems).items()]
+            found += [f"{name} is left" for name in todo.removed]
+            made = [line for line in (*todo.before, *todo.after) if line.text.split()[-1] not in todo.removed]
+            found += [f"{line.owner}: not done yet: ip {line.text}" for line in made]
+            found += await self._rules_drift(nftables.rules(sound))
+            served = [segment.network_id for segment in sound.segments if served_subnets(segment)]
+            found += [f"DHCP of network {ident} does not run" for ident in served if not self._servers.serves(ident)]
+            left = self._servers.keys() - {short(ident) for ident in served}
+            return found + [f"DHCP of network {key} is left" for key in sorted(left)]
+
+    async def _rules_drift(self, rules: Tables) -> list[str]:
+        """Compare what was loaded and, where anybody changed rules since then, what each table holds by name."""
+        if {k: v for k, v in self._rules.items() if v} != {k: v for k, v in rules.items() if v}:
+            return ["the rules in force are those of another state"]
+        if kernel.rules_generation() == self._rules_generation:
+            return []
+        found = []
+        for (family, name), items in rules.items():
+            listed = await run(["nft", "-j", "list", "table", family, name], check=False)
+            if listed.code and items:
+                found.append(f"table {family} {name} is missing")
+            elif not listed.code:
+                found += ruleset.listed_difference(f"{family} {name}", items, json.loads(listed.out)["nftables"])
+        return found
+
     async def metadata_addresses(self) -> list[MetadataAddress]:
         """Return the metadata address of each segment that has its namespace."""
         found = await asyncio.to_thread(kernel.namespaces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,23 @@ def difference(old: Tables, new: Tables) -> str:
     if any(bool(old.get(table)) != bool(items) for table, items in new.items()):
         return whole(new)
     return "".join(_table_difference(table, old[table], items) for table, items in new.items() if items)
+
+
+def listed_difference(table: str, items: Mapping[str, Item], listed: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return how a table as `nft -j` lists it differs: which items are there, and how many rules chains have."""
+    names: set[str] = set()
+    counts: dict[str, int] = {}
+    for (kind, shown), *_ in (entry.items() for entry in listed):
+        if kind in {"set", "map", "chain"}:
+            names.add(shown["name"])
+        elif kind == "rule":
+            counts[shown["chain"]] = counts.get(shown["chain"], 0) + 1
+    found = [f"table {table}: {name} is missing" for name in sorted(items.keys() - names)]
+    found += [f"table {table}: {name} is left" for name in sorted(names - items.keys())]
+    for name, item in items.items():
+        if item.kind == "chain" and name in names and counts.get(name, 0) != len(item.body):
+            found.append(f"table {table}: chain {name} has {counts.get(name, 0)} rules, not {len(item.body)}")
+    return found
 
 
 def _table_difference(table: tuple[str, str], old: Mapping[str, Item], new: Mapping[str, Item]) -> str:

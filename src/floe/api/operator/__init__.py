@@ -1,0 +1,1 @@
+"""Floe's own API, for operators."""

@@ -1,0 +1,38 @@
+"""/v1/audit: what is not as it must be, in the rows and on the hosts, and the mending of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.api.kit.call import Call, Reply, Route
+from floe.api.kit.policy import admin
+from floe.cloud import audit_repair, audits
+from floe.cloud.audit import Violation
+
+
+async def show(call: Call) -> Reply:
+    """GET /v1/audit: look twice, and tell what is found."""
+    found = await audits.run(call.cloud)
+    return Reply(200, {"violations": [_shown(item) for item in found]})
+
+
+async def repair(call: Call) -> Reply:
+    """POST /v1/audit/repair: mend what is safe; `violations` are those that remain."""
+    made = await audit_repair.repair(call.cloud)
+    body = {
+        "done": list(made.done),
+        "mended": [_shown(item) for item in made.mended],
+        "violations": [_shown(item) for item in made.left],
+    }
+    return Reply(200, body)
+
+
+def _shown(item: Violation) -> dict[str, Any]:
+    return {"rule": item.rule, "subject": item.subject, "text": item.text}
+
+
+ROUTES = (
+    Route("GET", "/v1/audit", show, "floe:audit:show"),
+    Route("POST", "/v1/audit/repair", repair, "floe:audit:repair"),
+)
+POLICIES = {route.policy: admin for route in ROUTES}

@@ -1,0 +1,9 @@
+"""The operator's surface: what OpenStack has no API for."""
+
+from __future__ import annotations
+
+from floe.api.kit.faults import identity_envelope
+from floe.api.kit.surface import Surface
+from floe.api.operator import audit
+
+SURFACE = Surface(name="floe", routes=audit.ROUTES, policies=audit.POLICIES, envelope=identity_envelope)

@@ -1,0 +1,198 @@
+"""Mending what the audit finds, as far as that is safe: what nobody can miss goes, and what runs is never touched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from floe.cloud import audits, host_guests, host_networks, server_ports
+from floe.cloud.audit import Violation
+from floe.cloud.audits import Look, Pause
+from floe.cloud.cloud import Cloud
+from floe.cloud.host_guests import Stray
+from floe.core.actions import Step
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.messages import Destroy, Inspected
+from floe.store import actions, allocations, guests
+from floe.store.engine import Connection
+
+log = logging.getLogger(__name__)
+
+_DESTROY_SECONDS = 20.0
+_TRIES, _TRY_SECONDS = 10, 0.3
+_MOST_ACTIONS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """What was done, what is in order because of it, and what is left for an operator to see to."""
+
+    done: tuple[str, ...]
+    mended: tuple[Violation, ...]
+    left: tuple[Violation, ...]
+
+
+async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
+    """Mend what is safe, and look again.
+
+    Actions that wait are nudged; hosts on which anything is amiss are sent their whole network; guests and files of
+    servers that beyond doubt should not be there are destroyed; power states are taken over from the hosts; ports and
+    allocations of servers that are gone, guest and all, are given back.
+    """
+    seen = await audits.confirmed(cloud, pause)
+    found = seen.found
+    done = await _nudge(cloud)
+    if found:
+        done += await _destroy_strays(cloud, seen)
+        done += await _take_over_states(cloud, seen)
+        done += await _give_back(cloud, seen)
+        done += await _send_networks(cloud, seen)
+    for text in done:
+        log.warning("audit: %s", text)
+    left = await _left(cloud, pause) if found else []
+    return Repair(done=tuple(done), mended=tuple(item for item in found if item not in left), left=tuple(left))
+
+
+async def _left(cloud: Cloud, pause: Pause) -> list[Violation]:
+    """Look until all is in order; what is not after some tries is left."""
+    before: list[Violation] = []
+    found: list[Violation] = []
+    for _ in range(_TRIES):
+        before, found = found, (await audits.look(cloud)).found
+        if not found:
+            return []
+        await pause(_TRY_SECONDS)
+    return [item for item in found if item in before]
+
+
+async def _nudge(cloud: Cloud) -> list[str]:
+    now = cloud.clock.now()
+    waiting = await cloud.db.read(lambda conn: actions.waiting(conn, now, _MOST_ACTIONS))
+    for action_id in waiting:
+        cloud.nudge(action_id)
+    return [f"action {action_id} waited and was nudged" for action_id in waiting]
+
+
+async def _send_networks(cloud: Cloud, seen: Look) -> list[str]:
+    hosts = sorted(seen.on_hosts.keys() & seen.seen.keys())
+
+    def write(conn: Connection) -> None:
+        for host in hosts:
+            host_networks.request(conn, host)
+
+    if hosts:
+        await cloud.db.write(write)
+    cloud.network_nudge()
+    return [f"host {host} is sent its whole network" for host in hosts]
+
+
+async def _destroy_strays(cloud: Cloud, seen: Look) -> list[str]:
+    done = []
+    for host in sorted(seen.on_hosts.keys() & seen.seen.keys()):
+        subjects = {item.subject for item in seen.on_hosts[host]}
+        answer = seen.seen[host]
+        there = {guest.server_id for guest in answer.guests} | set(answer.folders)
+        for stray in await cloud.db.read(lambda conn: _strays(conn, host, sorted(there & subjects))):  # noqa: B023
+            done.append(await _destroy(cloud, host, stray))
+    return done
+
+
+def _strays(conn: Connection, host: str, server_ids: list[str]) -> list[Stray]:
+    rows = guests.named(conn, server_ids).values()
+    foreign = [row for row in rows if (row.deleted or row.host != host) and not _under_way(conn, row.server_id)]
+    return [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
+
+
+def _under_way(conn: Connection, server_id: str) -> bool:
+    return any(action.finished_at is None for action in actions.of_server(conn, server_id))
+
+
+async def _destroy(cloud: Cloud, host: str, stray: Stray) -> str:
+    command = Destroy(
+        action_id=stray.action_id, server_id=stray.server_id, guest_name=stray.guest_name, final=stray.final
+    )
+    try:
+        await cloud.bus.request(host, command, timeout=_DESTROY_SECONDS)
+    except (HostFailure, Unavailable) as error:
+        return f"host {host} could not destroy what it has of server {stray.server_id}: {error.message}"
+    now = cloud.clock.now()
+    text = f"host {host} still had something of this server; the audit had it destroyed there"
+    told = Step(
+        action_id=stray.action_id,
+        seq=0,
+        name="recovered",
+        state="done",
+        parent="recovered",
+        host=host,
+        remark=text,
+        started_at=now,
+        finished_at=now,
+    )
+    await cloud.db.write(lambda conn: actions.note(conn, told))
+    return f"host {host} destroyed what it had of server {stray.server_id}"
+
+
+async def _take_over_states(cloud: Cloud, seen: Look) -> list[str]:
+    """Write the power states that hosts tell; rows are read first, and one that changed since is left alone."""
+    done = []
+    for host in sorted(seen.on_hosts.keys() & seen.seen.keys()):
+        subjects = {item.subject for item in seen.on_hosts[host]}
+        before = await cloud.db.read(lambda conn: guests.on_host(conn, host))  # noqa: B023
+        answer = await audits.inspect(cloud, host)
+        if not isinstance(answer, Inspected):
+            continue
+        states = {guest.server_id: guest.power_state for guest in answer.guests}
+        changed = [
+            row
+            for row in before
+            if row.server_id in subjects
+            and row.server_id not in answer.busy
+            and host_guests.settled(row)
+            and host_guests.differs(row, states)
+        ]
+        if changed:
+            written = await cloud.db.write(
+                lambda conn: host_guests.write_states(conn, cloud, changed, states)  # noqa: B023
+            )
+            done += [f"server {ident} has the power state that host {host} tells" for ident in written]
+    return done
+
+
+async def _give_back(cloud: Cloud, seen: Look) -> list[str]:
+    """Free what servers hold that are gone, where every host concerned answers that nothing is left of them there."""
+    rows = seen.rows
+    held = [(item.server_id, item.host) for item in rows.allocations]
+    held += [(port.server_id, port.host) for port in rows.ports if port.server_id is not None]
+    concerned: dict[str, set[str]] = {}
+    for server_id, host in held:
+        if server_id not in rows.servers and server_id not in rows.open:
+            concerned.setdefault(server_id, set()).update({host} if host else ())
+    hosts = sorted({host for named in concerned.values() for host in named if host in rows.hosts})
+    answers = dict(zip(hosts, await asyncio.gather(*(audits.inspect(cloud, host) for host in hosts)), strict=True))
+
+    def free(host: str, server_id: str) -> bool:
+        if host not in rows.hosts:
+            return True  # an operator removed it
+        answer = answers[host]
+        return isinstance(answer, Inspected) and server_id not in {
+            *answer.busy,
+            *answer.folders,
+            *(guest.server_id for guest in answer.guests),
+        }
+
+    sure = [server_id for server_id, named in concerned.items() if all(free(host, server_id) for host in named)]
+    return await cloud.db.write(lambda conn: _free(conn, cloud, sure)) if sure else []
+
+
+def _free(conn: Connection, cloud: Cloud, server_ids: list[str]) -> list[str]:
+    done, known = [], guests.named(conn, server_ids)
+    for server_id in server_ids:
+        row = known.get(server_id)
+        if (row is not None and not row.deleted) or _under_way(conn, server_id):
+            continue
+        given = allocations.release(conn, server_id, cloud.clock.now())
+        done += [f"what server {server_id}, which is gone, took of host {item.host} was given back" for item in given]
+        ports = server_ports.release(conn, server_id)
+        done += [f"port {ident} of server {server_id}, which is gone, was given back" for ident in ports]
+    return done

@@ -1,0 +1,135 @@
+"""The audit of a running cloud: its rows against each other and against what every host really has; and the mending.
+
+What is being done is not judged: servers with an open action or with a command under way are left out, and what is
+found counts only when a second look finds it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from floe.cloud import host_networks
+from floe.cloud.audit import HostView, Violation, check_host, check_rows
+from floe.cloud.cloud import Cloud
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.guests import PowerState
+from floe.core.host_network import HostNetwork
+from floe.core.messages import Inspect, Inspected
+from floe.store import audit
+from floe.store.audit import Rows
+from floe.store.engine import Connection
+
+ANSWER_SECONDS = 8.0
+MOMENT_SECONDS = 1.0
+"""Between two looks."""
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one look saw: the rows, what hosts answered, and what was not as it must be, in the rows and by host."""
+
+    rows: Rows
+    seen: dict[str, Inspected] = field(default_factory=dict)
+    in_rows: list[Violation] = field(default_factory=list)
+    on_hosts: dict[str, list[Violation]] = field(default_factory=dict)
+
+    @property
+    def found(self) -> list[Violation]:
+        """All of it, in a fixed order, each once."""
+        return sorted({*self.in_rows, *(item for found in self.on_hosts.values() for item in found)})
+
+
+async def run(cloud: Cloud, pause: Pause = asyncio.sleep) -> list[Violation]:
+    """Look twice, a moment apart, and return what is not as it must be."""
+    return (await confirmed(cloud, pause)).found
+
+
+async def confirmed(cloud: Cloud, pause: Pause) -> Look:
+    """Return the second of two looks, less what the first one did not see; the first where it saw nothing."""
+    first = await look(cloud)
+    if not first.found:
+        return first
+    await pause(MOMENT_SECONDS)
+    second, before = await look(cloud), set(first.found)
+    return replace(
+        second,
+        in_rows=[item for item in second.in_rows if item in before],
+        on_hosts={
+            host: kept
+            for host, found in second.on_hosts.items()
+            if (kept := [item for item in found if item in before])
+        },
+    )
+
+
+async def look(cloud: Cloud) -> Look:
+    """Read the rows, then ask every known host what it has, and compare."""
+
+    def read(conn: Connection) -> tuple[Rows, dict[str, HostNetwork]]:
+        rows = audit.rows(conn)
+        return rows, {host: host_networks.whole(conn, host) for host in rows.hosts}
+
+    rows, wanted = await cloud.db.read(read)
+    hosts = sorted(rows.hosts)
+    answers = await asyncio.gather(*(inspect(cloud, host) for host in hosts))
+    seen: dict[str, Inspected] = {}
+    on_hosts: dict[str, list[Violation]] = {}
+    for host, answer in zip(hosts, answers, strict=True):
+        if isinstance(answer, Inspected):
+            seen[host] = answer
+            found = _compare(host, rows, wanted[host], answer)
+        else:
+            found = [Violation("a host does not answer: not looked at", host, answer)]
+        if found:
+            on_hosts[host] = found
+    return Look(rows=rows, seen=seen, in_rows=check_rows(rows, quiet=False), on_hosts=on_hosts)
+
+
+async def inspect(cloud: Cloud, host: str) -> Inspected | str:
+    """Ask a host what it has; the reason where it does not answer."""
+    try:
+        answer = await cloud.bus.request(host, Inspect(), timeout=ANSWER_SECONDS)
+    except (HostFailure, Unavailable) as error:
+        return error.message
+    return answer if isinstance(answer, Inspected) else f"It answered with {type(answer).__name__}."
+
+
+def _compare(host: str, rows: Rows, wanted: HostNetwork, answer: Inspected) -> list[Violation]:
+    """Compare a host with the rows, as far as nothing is under way there."""
+    busy = rows.open.keys() | set(answer.busy)
+    guests: dict[str, PowerState] = {guest.server_id: guest.power_state for guest in answer.guests}
+    judged = replace(rows, servers={key: row for key, row in rows.servers.items() if key not in busy})
+    whole, real = _judged(wanted, answer.network, busy)
+    view = HostView(
+        guests={key: state for key, state in guests.items() if key not in busy},
+        network=real,
+        folders=frozenset(answer.folders) - busy,
+    )
+    found = check_host(host, judged, whole, view)
+    return found + [
+        Violation("a host's network differs from what its agent wants", host, text) for text in answer.drift
+    ]
+
+
+def _judged(wanted: HostNetwork, real: HostNetwork, busy: set[str]) -> tuple[HostNetwork, HostNetwork]:
+    """Leave out the ports of servers under way, and with them the segments and groups that may be theirs alone.
+
+    Members of groups change with servers elsewhere, so while any is under way groups are left out altogether.
+    """
+    if not busy:
+        return wanted, real
+    kept = {port.network_id for side in (wanted, real) for port in side.ports if port.server_id not in busy}
+
+    def part(side: HostNetwork) -> HostNetwork:
+        return replace(
+            side,
+            ports=tuple(port for port in side.ports if port.server_id not in busy),
+            segments=tuple(segment for segment in side.segments if segment.network_id in kept),
+            groups=(),
+        )
+
+    return part(wanted), part(real)

@@ -1,0 +1,207 @@
+"""The audit of a running cloud finds what is not as it must be, and mends what is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from floe.core.guests import PowerState
+from floe.core.host_network import HostNetwork
+from floe.core.messages import Inspect, Inspected
+from floe.dataplane.fake import FakePlane
+from floe.store import servers as server_rows
+from floe.testing import EmbeddedCloud
+
+COMPUTE = {"OpenStack-API-Version": "compute 2.96"}
+
+
+class Operator:
+    """The user `admin`, and what stands behind the API."""
+
+    def __init__(self, cloud: EmbeddedCloud) -> None:
+        self.cloud = cloud
+        self.http = httpx.AsyncClient(base_url=cloud.url, timeout=60)
+
+    async def login(self, name: str = "admin") -> None:
+        domain = {"name": "Default"}
+        user = {"name": name, "password": self.cloud.passwords[name], "domain": domain}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        body = {"auth": {"identity": identity, "scope": {"project": {"name": name, "domain": domain}}}}
+        reply = await self.http.post("/identity/v3/auth/tokens", json=body)
+        self.http.headers = httpx.Headers(COMPUTE | {"X-Auth-Token": reply.headers["x-subject-token"]})
+
+    async def server(self) -> tuple[str, str]:
+        """Make a server as `demo`, and return its id and its host."""
+        await self.login("demo")
+        image = {"name": "i", "disk_format": "raw", "container_format": "bare"}
+        image_id = (await self.http.post("/image/v2/images", json=image)).json()["id"]
+        kind = {"Content-Type": "application/octet-stream"}
+        await self.http.put(f"/image/v2/images/{image_id}/file", content=b"\0" * 4096, headers=kind)
+        server = {"name": "a", "imageRef": image_id, "flavorRef": "0", "networks": "auto"}
+        reply = await self.http.post("/compute/v2.1/servers", json={"server": server})
+        server_id = reply.json()["server"]["id"]
+        await self.cloud.settled()
+        await self.login()
+        row = await self.row(server_id)
+        assert row.vm_state == "active"
+        return server_id, row.host
+
+    async def row(self, server_id: str) -> Any:
+        return await self.cloud.node.cloud.db.read(lambda conn: server_rows.get(conn, server_id, deleted=True))
+
+    async def delete(self, server_id: str) -> None:
+        assert (await self.http.delete(f"/compute/v2.1/servers/{server_id}")).status_code == 204
+        await self.cloud.settled()
+
+    async def audit(self) -> set[tuple[str, str]]:
+        reply = await self.http.get("/floe/v1/audit")
+        assert reply.status_code == 200, reply.text
+        return {(item["rule"], item["subject"]) for item in reply.json()["violations"]}
+
+    async def repair(self) -> dict[str, Any]:
+        reply = await self.http.post("/floe/v1/audit/repair")
+        assert reply.status_code == 200, reply.text
+        answer: dict[str, Any] = reply.json()
+        return answer
+
+    def guests(self, host: str) -> Any:
+        return self.cloud.node.fake_hosts[host].guests
+
+    def plane(self, host: str) -> FakePlane:
+        (agent,) = (agent for agent in self.cloud.node.agents if agent.host == host)
+        plane = agent._plane
+        assert isinstance(plane, FakePlane)
+        return plane
+
+
+@pytest.fixture
+async def operator(embedded: EmbeddedCloud) -> AsyncIterator[Operator]:
+    someone = Operator(embedded)
+    await someone.login()
+    yield someone
+    await someone.http.aclose()
+
+
+async def test_a_cloud_in_order_has_nothing_to_find(operator: Operator) -> None:
+    await operator.server()
+    assert await operator.audit() == set()
+    assert await operator.repair() == {"done": [], "mended": [], "violations": []}
+
+
+async def test_builds_under_way_are_not_reported(operator: Operator) -> None:
+    await operator.server()
+    made = await asyncio.gather(operator.audit(), operator.server(), operator.server())
+    assert made[0] == set()
+
+
+async def test_the_guest_of_a_deleted_server_is_found_and_destroyed(operator: Operator) -> None:
+    server_id, host = await operator.server()
+    await operator.delete(server_id)
+    operator.guests(host)[server_id] = PowerState.RUNNING
+    assert ("a guest is left on a host that should not have it", server_id) in await operator.audit()
+    answer = await operator.repair()
+    assert answer["violations"] == []
+    assert any(server_id in text for text in answer["done"])
+    assert server_id not in operator.guests(host)
+
+
+async def test_a_guest_that_nobody_can_account_for_is_found_and_left_alone(operator: Operator) -> None:
+    _, host = await operator.server()
+    foreign = str(uuid.uuid4())
+    operator.guests(host)[foreign] = PowerState.RUNNING
+    answer = await operator.repair()
+    assert {item["subject"] for item in answer["violations"]} == {foreign}
+    assert foreign in operator.guests(host)
+
+
+async def test_a_server_without_its_guest_is_found_and_shown_as_stopped(operator: Operator) -> None:
+    server_id, host = await operator.server()
+    del operator.guests(host)[server_id]
+    assert ("a server has no guest", server_id) in await operator.audit()
+    answer = await operator.repair()
+    assert ("a server has no guest", server_id) in {(v["rule"], v["subject"]) for v in answer["violations"]}
+    row = await operator.row(server_id)
+    assert (row.vm_state, row.host) == ("stopped", host)
+    folder = operator.cloud.folder / "hosts" / host / "guests" / server_id
+    assert folder.is_dir(), "the disk of a server is nobody's to remove"
+
+
+async def test_a_power_state_that_no_event_told_of_is_taken_over(operator: Operator) -> None:
+    server_id, host = await operator.server()
+    operator.guests(host)[server_id] = PowerState.SHUTDOWN
+    assert await operator.audit() == {("a guest is not in the state its server is in", server_id)}
+    answer = await operator.repair()
+    assert answer["violations"] == []
+    assert [item["subject"] for item in answer["mended"]] == [server_id]
+    assert (await operator.row(server_id)).vm_state == "stopped"
+
+
+async def test_a_network_changed_behind_the_agents_back_is_found_and_made_whole(operator: Operator) -> None:
+    _, host = await operator.server()
+    plane = operator.plane(host)
+    good = plane.applied
+    plane.applied = HostNetwork()
+    assert await operator.audit() == {("a host's network differs from what its agent wants", host)}
+    assert (await operator.repair())["violations"] == []
+    assert replace(plane.applied, generation=0) == replace(good, generation=0)
+
+
+async def test_a_host_that_missed_a_network_change_is_found_and_told(operator: Operator) -> None:
+    _, host = await operator.server()
+    (agent,) = (agent for agent in operator.cloud.node.agents if agent.host == host)
+    assert agent._ledger is not None
+    port_id = next(iter(agent._ledger.network.ports))
+    port = agent._ledger.network.ports[port_id]
+    agent._ledger.network.ports[port_id] = replace(port, up=False)
+    await agent._plane.apply(agent._ledger.network.snapshot())
+    assert await operator.audit() == {("a port is out of date on its host", port_id)}
+    answer = await operator.repair()
+    assert (answer["violations"], [item["subject"] for item in answer["mended"]]) == ([], [port_id])
+
+
+async def test_what_a_server_that_is_gone_still_holds_is_found_and_given_back(operator: Operator) -> None:
+    server_id, _ = await operator.server()
+    other, host = await operator.server()
+    db, now = operator.cloud.node.cloud.db, operator.cloud.node.cloud.clock.now()
+    del operator.guests(host)[other]
+    await db.write(lambda conn: server_rows.mark_deleted(conn, other, now))
+    found = await operator.audit()
+    assert ("an allocation outlives its server", other) in found
+    assert "a port outlives its server" in {rule for rule, _ in found}
+    assert (await operator.repair())["violations"] == []
+    assert await operator.audit() == set()
+    assert (await operator.row(server_id)).vm_state == "active"
+
+
+async def test_a_host_that_does_not_answer_is_a_finding_of_its_own(operator: Operator) -> None:
+    await operator.cloud.node.cloud.bus.withdraw("fake-2")
+    assert await operator.audit() == {("a host does not answer: not looked at", "fake-2")}
+    answer = await operator.repair()
+    assert [item["subject"] for item in answer["violations"]] == ["fake-2"]
+
+
+async def test_a_server_under_a_command_is_told_as_busy(operator: Operator) -> None:
+    _, host = await operator.server()
+    bus = operator.cloud.node.cloud.bus
+    (agent,) = (agent for agent in operator.cloud.node.agents if agent.host == host)
+    assert agent._commands is not None
+    operator.plane(host).applied = HostNetwork()
+    async with agent._commands._server("under-way"):
+        answer = await bus.request(host, Inspect(), timeout=10)
+    assert isinstance(answer, Inspected)
+    assert (answer.busy, answer.drift) == (("under-way",), ())
+
+
+async def test_only_administrators_may_look(operator: Operator) -> None:
+    await operator.login("demo")
+    shown, mended = await operator.http.get("/floe/v1/audit"), await operator.http.post("/floe/v1/audit/repair")
+    assert (shown.status_code, mended.status_code) == (403, 403)
+    assert shown.json()["error"]["title"] == "Forbidden"
+    operator.http.headers.pop("X-Auth-Token")
+    assert (await operator.http.get("/floe/v1/audit")).status_code == 401
