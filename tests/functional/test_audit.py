@@ -111,6 +111,17 @@ async def test_the_guest_of_a_deleted_server_is_found_and_destroyed(operator: Op
     assert server_id not in operator.guests(host)
 
 
+async def test_files_of_a_deleted_server_are_found_and_removed(operator: Operator) -> None:
+    server_id, host = await operator.server()
+    await operator.delete(server_id)
+    guests = operator.cloud.folder / "hosts" / host / "guests"
+    for name in (server_id, "notes"):
+        (guests / name).mkdir()
+    assert await operator.audit() == {("files are left of a guest that is not there", server_id)}
+    assert (await operator.repair())["violations"] == []
+    assert [entry.name for entry in guests.iterdir()] == ["notes"], "what is not Floe's is never touched"
+
+
 async def test_a_guest_that_nobody_can_account_for_is_found_and_left_alone(operator: Operator) -> None:
     _, host = await operator.server()
     foreign = str(uuid.uuid4())

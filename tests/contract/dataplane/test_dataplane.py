@@ -115,3 +115,16 @@ async def test_all_can_be_removed_and_made_again(plane: DataPlane, world):
     assert await plane.metadata_addresses() == []
     await plane.apply(world.network)
     assert len(await plane.metadata_addresses()) == 1
+
+
+async def test_how_the_host_differs_is_told_and_nothing_when_it_does_not(plane: DataPlane, world):
+    segment = world.segment()
+    world.port(11, segment)
+    assert await plane.drift(HostNetwork()) == []
+    assert await plane.drift(world.network) != []
+    await plane.apply(world.network)
+    assert await plane.drift(world.network) == []
+    before = world.network
+    world.port(12, segment)
+    assert any("tap12" in text or "port" in text for text in await plane.drift(world.network))
+    assert await plane.drift(before) == [], "to look changes nothing"

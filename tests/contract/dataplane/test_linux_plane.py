@@ -228,6 +228,37 @@ async def test_what_is_changed_behind_its_back_is_mended(linux_plane, world, tmp
     assert "10.7.0.2/24" in printed("ip", "-n", namespace_name(segment.network_id), "-o", "-4", "addr")
 
 
+async def test_a_change_behind_its_back_is_drift_until_it_is_mended(linux_plane, world):
+    segment = world.segment()
+    anybody = world.group(1, GroupRule(direction="ingress", protocol="tcp", port_min=22, port_max=22))
+    port = world.port(11, segment, groups=(anybody,))
+    await linux_plane.apply(world.network)
+    subprocess.run(["nft", "-f", "-"], input=FOREIGN_RULES, text=True, check=True)
+    assert await linux_plane.drift(world.network) == [], "what is not Floe's is no drift"
+    damages = {
+        port.tap: ["ip", "link", "del", port.tap],
+        "is missing": ["nft", "delete", "table", "bridge", "floe"],
+        "has 0 rules": ["nft", "flush", "table", "inet", "floe"],
+        "netns add": ["ip", "netns", "del", namespace_name(segment.network_id)],
+    }
+    for told, damage in damages.items():
+        subprocess.run(damage, check=True)
+        assert any(told in text for text in await linux_plane.drift(world.network)), damage
+        await linux_plane.apply(world.network)
+        assert await linux_plane.drift(world.network) == [], damage
+
+
+async def test_a_dhcp_server_that_is_gone_is_drift(linux_plane, world, tmp_path):
+    world.port(11, world.segment())
+    await linux_plane.apply(world.network)
+    await linux_plane.close()  # nobody starts it again
+    pid = server_of(tmp_path)
+    os.kill(pid, signal.SIGKILL)
+    await ended(pid)
+    [told] = await linux_plane.drift(world.network)
+    assert told.startswith("DHCP of network")
+
+
 async def test_a_namespace_name_without_a_namespace_is_no_obstacle(private_network, world, tmp_path):
     segment = world.segment()
     world.port(11, segment)
