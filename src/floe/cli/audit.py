@@ -67,8 +67,9 @@ def table(title: str, violations: Sequence[dict[str, str]]) -> Table:
     from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, title=f"{title}: {len(violations)}", title_justify="left")
-    for column in ("rule", "subject", "what"):
-        drawn.add_column(column, overflow="fold")
+    drawn.add_column("rule", overflow="fold")
+    drawn.add_column("subject", no_wrap=True)  # to be copied whole
+    drawn.add_column("what", overflow="fold")
     for item in violations:
         drawn.add_row(Text(item["rule"]), Text(item["subject"]), Text(item["text"]))
     return drawn

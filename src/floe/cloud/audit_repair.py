@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 _DESTROY_SECONDS = 20.0
 _TRIES, _TRY_SECONDS = 10, 0.3
 _MOST_ACTIONS = 1000
+_OF_NETWORK = ("a port is ", "a segment is ", "a group is ", "a host's network ")
+"""How the rules begin that a host's network breaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Repair:
 async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
     """Mend what is safe, and look again.
 
-    Actions that wait are nudged; hosts on which anything is amiss are sent their whole network; guests and files of
+    Actions that wait are nudged; hosts whose network is amiss are sent their whole one; guests and files of
     servers that beyond doubt should not be there are destroyed; power states are taken over from the hosts; ports and
     allocations of servers that are gone, guest and all, are given back.
     """
@@ -75,7 +77,11 @@ async def _nudge(cloud: Cloud) -> list[str]:
 
 
 async def _send_networks(cloud: Cloud, seen: Look) -> list[str]:
-    hosts = sorted(seen.on_hosts.keys() & seen.seen.keys())
+    hosts = [
+        host
+        for host, found in sorted(seen.on_hosts.items())
+        if host in seen.seen and any(item.rule.startswith(_OF_NETWORK) for item in found)
+    ]
 
     def write(conn: Connection) -> None:
         for host in hosts:
