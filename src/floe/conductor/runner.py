@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 _UNEXPECTED_TRIES = 3
 """How often an action may end in an error nobody raised on purpose, before it is failed for it."""
 
+_WRITE_AGAIN = 0.5
+"""Seconds between attempts to write to a database that refused."""
+
 
 class Runner:
     """The actions that this conductor has in hand. `owner` names it in leases and is new with every start."""
@@ -137,9 +140,18 @@ class Runner:
             log.info("action %s was taken over or cancelled", action_id)
         except Interrupted as error:
             log.warning("action %s waits: %s", action_id, error)
+            await self._give_back(action_id)
         except Exception:
             log.exception("action %s broke off; it will be tried again", action_id)
-            await self._let_go(action_id)
+            await self._give_back(action_id)
+
+    async def _give_back(self, action_id: str) -> None:
+        """Give up the lease of an action that cannot go on, as soon as the database takes a write again.
+
+        A lease that we kept would have to run out before the sweep took the action up, though nobody is at it.
+        """
+        while not self._stopping and not await self._let_go(action_id):
+            await self._sleep(_WRITE_AGAIN)
 
     async def _drive(self, flow: Flow) -> None:
         self._flows[flow.action.id] = flow
@@ -165,11 +177,13 @@ class Runner:
             if not flow.closed:
                 await flow.transaction("end", lambda _conn: None, last=True)
 
-    async def _let_go(self, action_id: str | None) -> None:
+    async def _let_go(self, action_id: str | None) -> bool:
         try:
             await self._db.write(lambda conn: rows.let_go(conn, self._owner, action_id))
         except FloeError as error:
-            log.warning("leases were not given up, so they have to run out: %s", error.message)
+            log.warning("leases were not given up: %s", error.message)
+            return False
+        return True
 
     def _pause(self, kind: str) -> Callable[[float], Awaitable[None]]:
         slot = self._slots[kind]
