@@ -189,9 +189,7 @@ async def test_a_cancelled_action_stops_silently(db: Database) -> None:
     async def undo(flow: Flow, step: Step) -> None:
         told.append("undo")
 
-    workflow = Workflow(
-        kind="tiny", run=run, undos={"first": undo}, failed=lambda *_: told.append("failed")
-    )
+    workflow = Workflow(kind="tiny", run=run, undos={"first": undo}, failed=lambda *_: told.append("failed"))
     made = Runner(db, clock, {"tiny": workflow}, ConductorSettings(), owner="one", sleep=asyncio.sleep)
     made.sweep()
     await began.wait()

@@ -14,9 +14,7 @@ class Resources:
     disk_gib: int = 0
 
     def __add__(self, other: Resources) -> Resources:
-        return Resources(
-            self.vcpus + other.vcpus, self.memory_mib + other.memory_mib, self.disk_gib + other.disk_gib
-        )
+        return Resources(self.vcpus + other.vcpus, self.memory_mib + other.memory_mib, self.disk_gib + other.disk_gib)
 
     def by_class(self) -> dict[str, int]:
         """Return the amounts under Placement's names of resource classes, zeros left out."""

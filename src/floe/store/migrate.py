@@ -35,9 +35,7 @@ def ensure(path: Path) -> None:
     if found == HEAD:
         return
     if found is not None and found > HEAD:
-        log.warning(
-            "the database %s has schema %s, newer than this release's %s; going on", path, found, HEAD
-        )
+        log.warning("the database %s has schema %s, newer than this release's %s; going on", path, found, HEAD)
         return
     upgrade(path)
 
