@@ -167,7 +167,25 @@ class GuestBuilder:
         )
 
     async def _build(self, command: Spawn, steps: Steps, undo: AsyncExitStack) -> None:
+        """Make disks and ports, which know nothing of each other, side by side; the first failure ends both."""
         guest = command.guest
+        undo.push_async_callback(self._quietly, self._offload, _remove_if_there, self.folder(guest.server_id))
+        undo.push_async_callback(self._quietly, self._unplug, guest.server_id)
+        loop = asyncio.get_running_loop()
+        both = (
+            loop.create_task(self._make_disks(guest, steps), name=f"disks-{guest.server_id}"),
+            loop.create_task(self._make_ports(guest, steps), name=f"ports-{guest.server_id}"),
+        )
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
+        for task in sorted(both, key=asyncio.Task.cancelled):  # the failure itself, not what it ended
+            task.result()
+
+    async def _make_disks(self, guest: GuestSpec, steps: Steps) -> None:
         files = self.files(guest)
         async with steps.step("image") as step:
             base = await self._images.get(guest.image)
@@ -178,7 +196,6 @@ class GuestBuilder:
             ]
             step.remark = "fetched" if base.fetched else "in the cache"
         async with steps.step("disk") as step:
-            undo.push_async_callback(self._quietly, self._offload, _remove, files.directory)
             files.directory.mkdir(mode=0o711, exist_ok=True)
             for target, extra in extras:
                 await self._offload(_link, extra, target)
@@ -186,9 +203,10 @@ class GuestBuilder:
             if files.config_drive is not None and not files.config_drive.exists():
                 await self._offload(config_drive.write, files.config_drive, self._drive(guest))
                 step.remark = "with config drive"
+
+    async def _make_ports(self, guest: GuestSpec, steps: Steps) -> None:
         async with steps.step("ports") as step:
             ports = frozenset(nic.port_id for nic in guest.ports)
-            undo.push_async_callback(self._quietly, self._unplug, guest.server_id)
             await self._ports.plug(ports)
             step.remark = f"{len(ports)}"
 
@@ -232,3 +250,8 @@ def _link(image: CachedImage, target: Path) -> None:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=False)
+
+
+def _remove_if_there(folder: Path) -> None:
+    if folder.exists():
+        _remove(folder)

@@ -64,8 +64,10 @@ async def test_a_spawn_makes_files_ports_and_guest_and_times_its_steps(world: Wo
     result = await world.ask(command)
     assert isinstance(result, Spawned)
     assert result.power_state is PowerState.RUNNING
-    assert [step.name for step in result.steps] == ["image", "disk", "ports", "guest"]
-    assert result.steps[0].remark == "fetched"
+    steps = {step.name: step for step in result.steps}
+    assert set(steps) == {"image", "disk", "ports", "guest"}
+    assert result.steps[-1].name == "guest"
+    assert steps["image"].remark == "fetched"
     assert [port.port_id for port in world.plane.applied.ports] == [command.guest.ports[0].port_id]
     assert await world.ask(ListGuests()) == Guests(guests=tuple(await world.hypervisor.guests()))
     shown = await world.ask(ReadConsole(server_id=command.guest.server_id, lines=1))
@@ -275,7 +277,7 @@ async def test_a_build_cut_short_by_a_crash_is_cleared_away_and_can_be_repeated(
     await world.start(delay=3600)
     command = spawn()
     building = asyncio.create_task(world.ask(command))
-    await world.until(lambda: world.plane.applied.ports)
+    await world.until(lambda: world.plane.applied.ports and world.folder(command.guest.server_id).exists())
     await world.kill()
     await asyncio.gather(building, return_exceptions=True)
     assert world.folder(command.guest.server_id).exists()
