@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from floe.cloud import idempotency
+from floe.core.clock import FixedClock
+from floe.core.idempotency import Once
+from floe.store import idempotency as rows
 from floe.testing import EmbeddedCloud
 
 HEADERS = {"OpenStack-API-Version": "compute 2.96"}
@@ -115,6 +121,24 @@ async def test_a_server_deleted_meanwhile_is_not_made_again(user: User, embedded
     again = await user.create("k")
     assert again.json()["server"]["id"] == made
     assert await user.servers() == []
+
+
+async def test_a_key_is_forgotten_after_a_day(user: User, embedded: EmbeddedCloud) -> None:
+    await user.create("k")
+    now, cloud = embedded.node.cloud.clock.now(), embedded.node.cloud
+    project = next(iter((await user.http.get("/compute/v2.1/servers/detail")).json()["servers"]))["tenant_id"]
+
+    async def found(after: timedelta) -> object:
+        later = replace(cloud, clock=FixedClock(now + after))
+        kept = await cloud.db.read(lambda conn: rows.get(conn, project, "k"))
+        if kept is None:
+            return None
+        once = Once("k", kept.fingerprint)
+        return await cloud.db.write(lambda conn: idempotency.earlier(conn, later, project, once))
+
+    assert await found(timedelta(hours=23)) is not None
+    assert await found(timedelta(hours=25)) is None
+    assert await cloud.db.read(lambda conn: rows.get(conn, project, "k")) is None
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256])
