@@ -20,10 +20,17 @@ BLANK = 1024 * 1024
 TAKE_DHCP_PORT = """
 import signal, socket
 taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-taken.bind(("", 67))
+print("waiting", flush=True)
+while True:
+    try:
+        taken.bind(("", 67))
+        break
+    except OSError:
+        pass
 print("taken", flush=True)
 signal.pause()
 """
+"""It waits for the instant in which the port is free, as Floe starts a DHCP server that ends again within a second."""
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +159,6 @@ def test_a_dhcp_server_whose_address_is_taken(cloud: RealCloud, image: str):
     network = cloud.new_network("10.78.0.0/24")
     first = cloud.boot("first", image, network=network)
     (pid,) = cloud.dhcp_servers(network)
-    os.kill(pid, signal.SIGKILL)
-    eventually("dnsmasq to end", lambda: not cloud.dhcp_servers(network))
     usurper = subprocess.Popen(
         cloud.floe_words("exec", "--network", network, "--", "/usr/bin/python3", "-c", TAKE_DHCP_PORT),
         stdout=subprocess.PIPE,
@@ -161,6 +166,8 @@ def test_a_dhcp_server_whose_address_is_taken(cloud: RealCloud, image: str):
     )
     try:
         assert usurper.stdout is not None
+        assert usurper.stdout.readline() == "waiting\n"
+        os.kill(pid, signal.SIGKILL)
         assert usurper.stdout.readline() == "taken\n"
         fault = fails(cloud, image, network=network)
         assert f"DHCP of network {network} could not be started" in fault["message"]
