@@ -158,21 +158,28 @@ async def test_a_late_answer_of_a_dead_owner_changes_nothing(db: Database) -> No
     assert state(db) == SUCCEEDED
 
 
+def now_read(db: Database) -> Action:
+    """Return the action as it is now."""
+    found = db.read_now(lambda conn: actions.get(conn, "a1"))
+    assert found is not None
+    return found
+
+
 async def test_an_owner_whose_lease_ran_out_and_back_may_not_write_from_a_stale_journal(db: Database) -> None:
     clock = FixedClock()
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     lease = timedelta(seconds=30)
 
     now = clock.now()
-    assert await db.write(lambda conn: actions.take(conn, "a1", "a", 0, "running", now, now + lease))
+    assert await db.write(lambda conn: actions.take(conn, now_read(db), 0, "a", "running", now, now + lease))
     clock.advance(31)
     later = clock.now()
-    assert await db.write(lambda conn: actions.take(conn, "a1", "b", 1, "running", later, later + lease))
+    assert await db.write(lambda conn: actions.take(conn, now_read(db), 1, "b", "running", later, later + lease))
     clock.advance(31)
     last = clock.now()
     assert not await db.write(lambda conn: actions.hold(conn, "a1", "a", 1, "running", last, last + lease))
-    assert not await db.write(lambda conn: actions.take(conn, "a1", "a", 1, "running", last, last + lease))
-    assert await db.write(lambda conn: actions.take(conn, "a1", "a", 2, "running", last, last + lease))
+    assert not await db.write(lambda conn: actions.take(conn, now_read(db), 1, "a", "running", last, last + lease))
+    assert await db.write(lambda conn: actions.take(conn, now_read(db), 2, "a", "running", last, last + lease))
 
 
 async def test_a_cancelled_action_stops_silently(db: Database) -> None:

@@ -324,8 +324,12 @@ class Flow:
                 self._cursor[step.name] = self._cursor.get(step.name, 0) + (step.state != BEGUN)
 
     def _fence(self, conn: Connection, now: datetime) -> None:
-        prove = rows.hold if self.held else rows.take
-        if not prove(conn, self.action.id, self._owner, self._attempts, self._state, now, now + self._lease):
+        until = now + self._lease
+        if self.held:
+            proved = rows.hold(conn, self.action.id, self._owner, self._attempts, self._state, now, until)
+        else:
+            proved = rows.take(conn, self.action, self._attempts, self._owner, self._state, now, until)
+        if not proved:
             raise Fenced
 
     def _recorded(self, name: str) -> Step | None:

@@ -33,6 +33,8 @@ class Action:
     lease_owner: str | None = None
     lease_until: datetime | None = None
     attempts: int = 0
+    writes: int = 0
+    """How often its owners wrote: whoever takes it over must have read its journal as of this number."""
     message: str | None = None
     created_at: datetime
     updated_at: datetime | None = None

@@ -27,6 +27,7 @@ actions = sa.Table(
     sa.Column("lease_owner", sa.String(64)),
     sa.Column("lease_until", Moment),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("writes", sa.Integer, nullable=False, default=0),
     sa.Column("message", sa.Text),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
@@ -111,11 +112,18 @@ _IS_OPEN = _a.state.in_(sorted(OPEN_STATES))
 _FREE = sa.or_(_a.lease_owner.is_(None), _a.lease_until < sa.bindparam("now", type_=Moment))
 _TAKE = (
     actions.update()
-    .where(_a.id == sa.bindparam("ident"), _IS_OPEN, _a.attempts == sa.bindparam("seen"), _FREE)
+    .where(
+        _a.id == sa.bindparam("ident"),
+        _IS_OPEN,
+        _a.attempts == sa.bindparam("seen"),
+        _a.writes == sa.bindparam("written"),
+        _FREE,
+    )
     .values(
         lease_owner=sa.bindparam("owner"),
         lease_until=sa.bindparam("until", type_=Moment),
         attempts=_a.attempts + 1,
+        writes=_a.writes + 1,
         state=sa.bindparam("next"),
         updated_at=sa.bindparam("now", type_=Moment),
     )
@@ -130,6 +138,7 @@ _HOLD = (
     )
     .values(
         lease_until=sa.bindparam("until", type_=Moment),
+        writes=_a.writes + 1,
         state=sa.bindparam("next"),
         updated_at=sa.bindparam("now", type_=Moment),
     )
@@ -167,13 +176,14 @@ _SET_STEP = (
 )
 
 
-def take(conn: Connection, action_id: str, owner: str, seen: int, state: str, now: datetime, until: datetime) -> bool:
+def take(conn: Connection, action: Action, seen: int, owner: str, state: str, now: datetime, until: datetime) -> bool:
     """Lease an action that is open and that nobody holds; False if it is not so (any more).
 
-    `seen` is the `attempts` its journal was read at; it counts up, and is what all later writes are fenced by.
+    `action` is the row that the journal was read with: whoever wrote since, even with a lease that has run out by
+    our clock, has overtaken us. `seen` is its `attempts`, which count up and fence all later writes.
     """
-    values = {"ident": action_id, "owner": owner, "seen": seen, "next": state, "now": now, "until": until}
-    return conn.execute(_TAKE, values).rowcount == 1
+    values = {"ident": action.id, "written": action.writes, "owner": owner, "seen": seen, "next": state}
+    return conn.execute(_TAKE, {**values, "now": now, "until": until}).rowcount == 1
 
 
 def hold(conn: Connection, action_id: str, owner: str, seen: int, state: str, now: datetime, until: datetime) -> bool:
