@@ -131,6 +131,7 @@ async def test_a_new_process_finds_all_in_place(linux_plane, world, tmp_path):
     assert links() == before
     assert server_of(tmp_path) == server
     assert await again.metadata_addresses() == await linux_plane.metadata_addresses()
+    await again.close()  # or it would bring its DHCP server back when the fixture takes it away
 
 
 async def test_a_new_process_removes_what_is_no_longer_wanted(linux_plane, world, tmp_path):
@@ -143,6 +144,7 @@ async def test_a_new_process_removes_what_is_no_longer_wanted(linux_plane, world
     await again.apply(HostNetwork())
     assert everything() == before
     await ended(server)
+    await again.close()
 
 
 async def test_a_dhcp_server_that_died_is_started_again(linux_plane, world, tmp_path):
