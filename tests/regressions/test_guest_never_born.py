@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from floe.hypervisors.libvirt.connection import prepare_embed
 
@@ -16,10 +20,17 @@ WARNING: THIS IS AN AUTO-GENERATED FILE.
 """
 
 
-def test_what_libvirt_noted_of_a_guest_without_a_process_is_forgotten(tmp_path: Path):
-    statuses = tmp_path / "run" / "qemu"
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A directory whose path is short: for a long one the driver makes a link outside of it, which would stay."""
+    with tempfile.TemporaryDirectory(prefix="floe-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_what_libvirt_noted_of_a_guest_without_a_process_is_forgotten(root: Path):
+    statuses = root / "run" / "qemu"
     statuses.mkdir(parents=True)
     (statuses / "unborn.xml").write_text(STATUS.format(state="paused", reason="starting up", pid=0))
     (statuses / "born.xml").write_text(STATUS.format(state="running", reason="booted", pid=4711))
-    prepare_embed(tmp_path, "root")
+    prepare_embed(root, "root")
     assert [file.name for file in statuses.iterdir()] == ["born.xml"]
