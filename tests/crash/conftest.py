@@ -244,6 +244,12 @@ class Town:
         made = await servers.create(self.cloud, replace(ANN, roles=ANN.roles | {"admin"}), new)
         return made.servers[0]
 
+    def leave_files(self, host: str, server: Server) -> None:
+        """Leave what an earlier attempt to build a server may have left, before its host is asked to."""
+        folder = self.folder / host / "guests" / server.id
+        folder.mkdir()
+        (folder / "disk.qcow2").write_text("half a disk")
+
     async def delete(self, server: Server) -> None:
         await servers.delete(self.cloud, ANN, server.id)
 

@@ -12,6 +12,7 @@ from floe.cloud import audits
 
 KILLED_IN = {
     "Spawn": {
+        "clear": ("destroy", "_remove"),
         "image": ("_check", "_copy_in_kernel", "adopt_image", "_install"),
         "disk": ("create_root_disk", "write"),
         "ports": ("apply",),
@@ -44,6 +45,7 @@ class Life:
         await town.settled()
         self.life.dies_at = self.dies_at
         server = await town.create(host="h1")
+        town.leave_files("h1", server)
         phases: list[Callable[[], Awaitable[None]]] = [
             self.nothing,
             town.open_port,

@@ -149,6 +149,10 @@ class Agent:
         await self._bus.publish(HostDown(host=self.host))
         await self._let_go()
 
+    def told(self) -> dict[str, str]:
+        """Return fingerprints of what the guests here may read about themselves, by server; nothing until started."""
+        return {} if self._ledger is None else self._ledger.told()
+
     async def crash(self) -> None:
         """End as a killed process does, for simulations: nothing is said, synced or undone."""
         for task in self._loops:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from floe.agent import console
@@ -154,10 +154,12 @@ class Commands:
             if refusal is not None:
                 return Failed(kind="gone", message=refusal)
             answer = self._ledger.answer(server_id, command.action_id)
-            if answer is not None and (isinstance(answer, Failed) or server_id in self._known):
+            if isinstance(answer, Failed):
                 return answer
+            if answer is not None and server_id in self._known:
+                return replace(answer, power_state=self._known[server_id])  # it may have died since
             steps = self._steps(command.action_id)
-            present = server_id in self._known
+            present = not self._known.get(server_id, PowerState.NOSTATE).off
             try:
                 self._ledger.begin(command, present=present)
                 server.build = asyncio.ensure_future(self._builder.spawn(command, steps, present=present))

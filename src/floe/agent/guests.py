@@ -109,12 +109,15 @@ class GuestBuilder:
     async def spawn(self, command: Spawn, steps: Steps, *, present: bool) -> Spawned:
         """Make the guest and start it. Raises HostFailure when it cannot, with nothing of it left.
 
-        With `present` the guest was there before: what is missing is made, and nothing is undone. A cancelled
-        spawn undoes nothing either: whoever cancelled it cleans up, as after a crash.
+        With `present` the guest runs: what is missing is made, and nothing is undone. Else nothing of an earlier
+        attempt is built upon: after a power loss its disks may be damaged. A cancelled spawn undoes nothing either:
+        whoever cancelled it cleans up, as after a crash.
         """
         guest = command.guest
         async with AsyncExitStack() as undo:
             try:
+                if not present:
+                    await self._clear(guest, steps)
                 await self._build(command, steps, undo)
                 async with steps.step("guest"):
                     undo.push_async_callback(self._end, guest)
@@ -184,6 +187,14 @@ class GuestBuilder:
             await asyncio.wait(both)
         for task in sorted(both, key=asyncio.Task.cancelled):  # the failure itself, not what it ended
             task.result()
+
+    async def _clear(self, guest: GuestSpec, steps: Steps) -> None:
+        folder = self.folder(guest.server_id)
+        if folder.exists():
+            async with steps.step("clear") as step:
+                step.remark = "an earlier attempt"
+                await self._hypervisor.destroy(guest.server_id, guest.name)
+                await self._offload(_remove, folder)
 
     async def _make_disks(self, guest: GuestSpec, steps: Steps) -> None:
         files = self.files(guest)

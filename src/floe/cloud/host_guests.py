@@ -16,8 +16,6 @@ from floe.store.guests import Expected
 
 log = logging.getLogger(__name__)
 
-_NOT_RUNNING = frozenset({PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE})
-
 
 @dataclass(frozen=True, slots=True)
 class Stray:
@@ -37,7 +35,7 @@ def settled(row: Expected) -> bool:
 def differs(row: Expected, states: Mapping[str, PowerState]) -> bool:
     """Whether a row says otherwise than its host; a guest that is not among `states` is not there."""
     state = states.get(row.server_id, PowerState.SHUTDOWN)
-    vm_state = STOPPED if state in _NOT_RUNNING else ACTIVE
+    vm_state = STOPPED if state.off else ACTIVE
     return state is not row.power_state or row.vm_state != vm_state
 
 
@@ -56,7 +54,7 @@ def write_states(
         values: dict[str, Any] = {"power_state": int(state), "updated_at": now}
         if state is PowerState.RUNNING and row.vm_state == STOPPED:
             values["vm_state"] = ACTIVE
-        elif state in _NOT_RUNNING and row.vm_state == ACTIVE:
+        elif state.off and row.vm_state == ACTIVE:
             values["vm_state"] = STOPPED
         servers.change(conn, row.server_id, **values)
         written.append(row.server_id)

@@ -7,12 +7,13 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from floe.blobs.inspect import Found, Inspection
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import Conflict, FloeError, Forbidden, Gone, Invalid, NotFound, TooLarge
+from floe.core.errors import Conflict, FloeError, Forbidden, Gone, Invalid, NotFound, TooLarge, Unavailable
 from floe.core.ids import is_uuid
 from floe.core.images import (
     ACCEPTED,
@@ -44,6 +45,9 @@ from floe.store.images import Wanted
 
 __all__ = ["Wanted", "bootable", "guest_image", "visible"]
 log = logging.getLogger(__name__)
+
+_WRITE_AGAIN = 0.5
+"""Seconds between attempts to write to a database that refused."""
 
 _EDITABLE = (
     *("name", "visibility", "owner", "disk_format", "container_format"),
@@ -259,14 +263,22 @@ def _begin(conn: Connection, cloud: Cloud, context: Context, image_id: str) -> I
 
 
 async def _give_up(cloud: Cloud, image_id: str) -> None:
-    """Leave no bytes behind; the order matters: once queued, another upload may begin."""
-    now = cloud.clock.now()
+    """Leave no bytes behind; the order matters: once queued, another upload may begin.
+
+    However long the database refuses to write, it is done in the end: the image could not be uploaded otherwise.
+    """
     image = await cloud.db.read(lambda conn: rows.get(conn, image_id))
     if image is None or image.status == SAVING:
         await cloud.blobs.delete(image_id)
-    await cloud.db.write(
-        lambda conn: rows.change(conn, image_id, {"status": QUEUED, "updated_at": now}, only_in=[SAVING])
-    )
+    while True:
+        values = {"status": QUEUED, "updated_at": cloud.clock.now()}
+        try:
+            await cloud.db.write(partial(rows.change, image_id=image_id, values=values, only_in=[SAVING]))
+        except Unavailable as error:
+            log.warning("image %s is not queued again yet: %s", image_id, error.message)
+            await asyncio.sleep(_WRITE_AGAIN)
+        else:
+            return
 
 
 async def _inspected(chunks: AsyncIterator[bytes], inspection: Inspection, found: list[Found]) -> AsyncIterator[bytes]:

@@ -27,7 +27,7 @@ from floe.core.hosts import Allocation
 from floe.core.messages import Destroy, Destroyed, Spawn, Spawned, StepTime
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
-from floe.core.servers import ACTIVE, ERROR, SPAWNING, Server, ServerFault
+from floe.core.servers import ACTIVE, ERROR, SPAWNING, STOPPED, Server, ServerFault
 from floe.scheduler.select import Selection, select
 from floe.scheduler.spec import RequestSpec, hinted, resources_of, spec_of
 from floe.store import allocations, server_groups
@@ -258,7 +258,7 @@ class CreateServer:
             rows.change(
                 conn,
                 flow.action.server_id,
-                vm_state=ACTIVE,
+                vm_state=STOPPED if power.off else ACTIVE,
                 task_state=None,
                 power_state=int(power),
                 fault=None,

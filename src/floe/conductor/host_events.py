@@ -55,6 +55,7 @@ class HostEvents:
         self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[tuple[str, str]] = set()
+        self._soon: set[str] = set()
         self._metadata = MetadataResync(cloud)
 
     async def handle(self, event: Event) -> None:
@@ -91,6 +92,19 @@ class HostEvents:
         changed = [row for row in before if host_guests.settled(row) and host_guests.differs(row, states)]
         if changed:
             await self._cloud.db.write(lambda conn: host_guests.write_states(conn, self._cloud, changed, states))
+        if any(row.vm_state == BUILDING and states.get(row.server_id, PowerState.RUNNING).off for row in before):
+            self._start(self._check_soon(host))
+
+    async def _check_soon(self, host: str) -> None:
+        """Look again at a host on which a guest does not run though its server is being built.
+
+        The guest may have died while nobody listened, and its build may be about to end as if it ran.
+        """
+        if host not in self._soon:
+            self._soon.add(host)
+            await self._sleep(self._fleet.settings.sweep)
+            self._soon.discard(host)
+            await self.check(host)
 
     def _clean_up(self, host: str, found: Iterable[GuestState]) -> None:
         """Have those guests destroyed that should not be on the host."""

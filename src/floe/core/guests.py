@@ -17,6 +17,11 @@ class PowerState(IntEnum):
     CRASHED = 6
     SUSPENDED = 7
 
+    @property
+    def off(self) -> bool:
+        """Whether the guest does not run, nor could go on from where it was."""
+        return self in (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestImage:

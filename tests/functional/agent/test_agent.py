@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from floe.agent.agent import LEDGER
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
@@ -474,3 +475,35 @@ async def test_new_metadata_is_what_the_guest_reads_even_after_a_restart(world: 
     assert kept.files == (("/etc/motd", "aGk="),), "files are brought by a create alone"
     assert agent._ledger.told() == {command.guest.server_id: fingerprint(told)}
     assert b"s3cret" not in (world.state_dir / "ledger.jsonl").read_bytes()
+
+
+async def test_a_build_begun_again_after_a_power_loss_uses_no_disk_of_the_first(
+    world: World, spawn: SpawnFactory
+) -> None:
+    await world.start()
+    command = spawn()
+    await world.ask(command)
+    await world.kill()
+    ledger = world.state_dir / LEDGER
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))  # it knows of no success
+    world.machine.guests[command.guest.server_id] = PowerState.SHUTDOWN
+    disk = world.folder(command.guest.server_id) / "disk.qcow2"
+    disk.write_text("half a disk")
+
+    await world.start()
+    assert isinstance(await world.ask(command), Spawned)
+    assert world.machine.guests == {command.guest.server_id: PowerState.RUNNING}
+    assert disk.read_text() == ""
+
+
+async def test_a_spawn_that_is_asked_again_is_answered_with_what_the_guest_does_now(
+    world: World, spawn: SpawnFactory
+) -> None:
+    await world.start()
+    command = spawn()
+    await world.ask(command)
+    assert world.hypervisor is not None
+    world.hypervisor.change(command.guest.server_id, PowerState.SHUTDOWN)
+    again = await world.ask(command)
+    assert isinstance(again, Spawned)
+    assert again.power_state is PowerState.SHUTDOWN

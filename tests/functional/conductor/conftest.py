@@ -258,6 +258,15 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
 
 
 @pytest.fixture
+async def impatient(cloud: Cloud) -> AsyncIterator[Site]:
+    """Give a cloud whose conductor looks at what waits many times a second."""
+    conductor = Conductor(cloud, settings=replace(SETTINGS, sweep=0.01))
+    await conductor.start()
+    yield Site(cloud, conductor)
+    await conductor.stop()
+
+
+@pytest.fixture
 async def site(cloud: Cloud) -> AsyncIterator[Site]:
     """Give a cloud whose conductor runs."""
     conductor = Conductor(cloud, settings=SETTINGS)

@@ -10,7 +10,17 @@ from floe.cloud import hosts as cloud_hosts
 from floe.core.guest_metadata import describe, fingerprint
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
-from floe.core.messages import ApplyNetwork, Destroy, GuestChanged, Heartbeat, HostDown, Progress, Spawn, UpdateMetadata
+from floe.core.messages import (
+    ApplyNetwork,
+    Destroy,
+    GuestChanged,
+    Heartbeat,
+    HostDown,
+    Progress,
+    Spawn,
+    Spawned,
+    UpdateMetadata,
+)
 from floe.store import actions, host_networks, hosts, servers
 
 
@@ -247,3 +257,35 @@ async def test_a_host_that_missed_a_guests_metadata_is_told_when_it_returns(site
         await until(lambda: site.conductor.fleet.alive("h1"))
         await site.settle()
         assert [dict(command.metadata.metadata) for command in host.sent(UpdateMetadata)] == missing
+
+
+async def test_a_guest_that_died_unheard_while_its_server_was_built_is_not_taken_to_run(impatient: Any) -> None:
+    site = impatient
+    host = await site.add_host("h1")
+
+    async def dies_at_once(command: Any) -> Any:
+        if not isinstance(command, Spawn):
+            return await host.handle(command)
+        host.guests[command.guest.server_id] = PowerState.SHUTDOWN
+        await site.conductor.events.check("h1")
+        return Spawned(power_state=PowerState.RUNNING)
+
+    await site.cloud.bus.serve("h1", dies_at_once)
+    server = await site.post()
+    await until(lambda: site.server(server.id).vm_state == "stopped")
+    assert site.server(server.id).power_state == int(PowerState.SHUTDOWN)
+
+
+async def test_a_server_whose_guest_was_off_when_the_build_ended_is_stopped(site: Any) -> None:
+    host = await site.add_host("h1")
+
+    async def off(command: Any) -> Any:
+        if not isinstance(command, Spawn):
+            return await host.handle(command)
+        host.guests[command.guest.server_id] = PowerState.SHUTDOWN
+        return Spawned(power_state=PowerState.SHUTDOWN)
+
+    await site.cloud.bus.serve("h1", off)
+    server = await site.post()
+    await site.settle()
+    assert site.server(server.id).vm_state == "stopped"

@@ -7,6 +7,7 @@ import hashlib
 import os
 import struct
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from floe.api.app import App
 from floe.cloud import images
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import Conflict, Invalid, NotFound
+from floe.core.errors import Conflict, Invalid, NotFound, Unavailable
 from floe.core.guests import GuestImage
+from floe.core.images import NewImage
 
 As = Callable[[str], httpx.AsyncClient]
 BYTES = {"content-type": "application/octet-stream"}
@@ -322,3 +324,34 @@ async def test_others_find_images_to_boot_from(client: As, image_cloud: Cloud) -
         await read(lambda conn: images.bootable(conn, ANN, iso))
     with pytest.raises(Conflict):
         await images.upload(image_cloud, ANN, iso, pieces(b"x"))
+
+
+async def test_an_upload_that_fails_while_the_database_refuses_writes_is_queued_again_in_the_end(
+    image_cloud: Cloud,
+) -> None:
+    class Refusing:
+        """A database that refuses the next few writes."""
+
+        refusals = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(image_cloud.db, name)
+
+        async def write(self, fn: Any) -> Any:
+            if self.refusals:
+                self.refusals -= 1
+                raise Unavailable("The database could not write: database or disk is full")
+            return await image_cloud.db.write(fn)
+
+    db = Refusing()
+    cloud = replace(image_cloud, db=db)
+    image = await images.create(cloud, ANN, NewImage(disk_format="raw", container_format="bare"))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"some"
+        db.refusals = 2
+
+    with pytest.raises(Unavailable):
+        await images.upload(cloud, ANN, image.id, chunks())
+    assert (await images.show(cloud, ANN, image.id)).status == "queued"
+    assert kept(cloud) == []
