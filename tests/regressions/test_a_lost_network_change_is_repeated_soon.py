@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 
 from floe.bus.local import LocalBus
 from floe.conductor.fleet import ConductorSettings, Fleet
@@ -16,15 +17,15 @@ from floe.core.clock import FixedClock
 from floe.core.hosts import Host
 from floe.core.messages import ApplyNetwork, Command, NetworkApplied, Result
 from floe.simulation.database import SimulatedDatabase
-from floe.simulation.machines import SimulatedBlobs
 from floe.simulation.site import make_cloud
+from floe.simulation.storage import SimulatedBlobs
 from floe.store import host_networks
 from floe.store.memory import MemoryStore
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-async def test_a_network_change_without_an_answer_is_given_up_after_the_time_of_one_request() -> None:
+async def test_a_network_change_without_an_answer_is_given_up_after_the_time_of_one_request(tmp_path: Path) -> None:
     asked: list[int] = []
 
     async def silent_at_first(command: Command) -> Result:
@@ -39,7 +40,7 @@ async def test_a_network_change_without_an_answer_is_given_up_after_the_time_of_
 
     store, bus = MemoryStore(), LocalBus()
     db = SimulatedDatabase(store, pause=pause, refusal=lambda: None, committed=lambda: None)
-    cloud = make_cloud(db, bus, SimulatedBlobs(pause, {}), FixedClock(), lambda: "id")
+    cloud = make_cloud(db, bus, SimulatedBlobs(pause, tmp_path), FixedClock(), lambda: "id")
     fleet = Fleet(db, bus, cloud.clock, ConductorSettings(answer=0.01))
     fleet.learn(Host(name="h1", created_at=NOW, updated_at=NOW, started_at=NOW, last_seen=NOW))
     store.write(lambda conn: host_networks.want(conn, ["h1"]))

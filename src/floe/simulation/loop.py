@@ -12,9 +12,14 @@ import contextlib
 import contextvars
 import heapq
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NoReturn
 
 _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+_BLOCKING = 0.001
+"""Seconds that blocking work takes."""
 
 
 class Deadlock(Exception):
@@ -87,12 +92,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Return the virtual seconds since the start."""
         return self._seconds
 
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Do blocking work at once, and tell of it a little later: others go on meanwhile."""
+        future = self.create_future()
+        try:
+            done = partial(_tell, future, future.set_result, func(*args))
+        except Exception as error:
+            done = partial(_tell, future, future.set_exception, error)
+        self.call_later(_BLOCKING, done)
+        return future
+
     def resume(self, handles: list[asyncio.Handle]) -> None:
         """Run what was put off."""
         self._ready.extend(handles)  # type: ignore[attr-defined]
 
     def abandon(self) -> None:
         """Let go of what still runs, without a word; the loop is of no use after it."""
+        self.set_exception_handler(lambda _loop, _what: None)
         for task in self._kept:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -141,3 +159,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """Nobody else could wake it."""
+
+
+def _tell(future: asyncio.Future[Any], tell: Callable[[Any], None], what: Any) -> None:
+    if not future.done():
+        tell(what)

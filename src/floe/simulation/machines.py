@@ -6,24 +6,21 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 from typing import ParamSpec, TypeVar
 
-from floe.agent.agent import LEDGER
 from floe.agent.ledger import Ledger
-from floe.blobs.protocol import Stored
 from floe.cloud.audit import HostView
-from floe.core.errors import NotFound
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork
 from floe.dataplane.fake import FakePlane, FakeScript
 from floe.dataplane.protocol import MetadataAddress
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
+from floe.simulation.storage import Synced
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,8 +35,8 @@ _WRITES = frozenset({"_write", "_install", "write"})
 class Machine:
     """One host: its guests, its network, its disk."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, folder: Path, files: Synced) -> None:
+        self.name, self.folder, self._files = name, folder, files
         self.host = FakeHost()
         self.script = FakeScript()
         self.network = HostNetwork()
@@ -47,12 +44,11 @@ class Machine:
         self.died: set[str] = set()
         """Guests that ended by themselves or with the machine."""
         self.driver: SimulatedHypervisor | None = None
-        self._synced = 0
         self._removed: list[str] = []
         """Guests removed since the last sync, which a power loss may bring back."""
 
     def power_loss(self, dice: Random) -> None:
-        """Lose what is not on the disk for certain: running guests, the network, the ledger's last lines."""
+        """Lose what is not on the disk for certain: running guests, the network, parts of files."""
         self.driver = None
         self.network = HostNetwork()
         for server_id in self.host.guests:
@@ -62,10 +58,7 @@ class Machine:
             if server_id not in self.host.guests and dice.random() < 0.5:
                 self.host.guests[server_id] = PowerState.SHUTDOWN
         self._removed.clear()
-        ledger = self.folder / LEDGER
-        if ledger.exists():
-            size = ledger.stat().st_size
-            os.truncate(ledger, dice.randint(min(self._synced, size), size))
+        self._files.power_loss(self.folder, dice)
 
     def process_died(self) -> None:
         """Give back what the kernel takes from a dead process: its locks on files."""
@@ -77,8 +70,7 @@ class Machine:
                     fcntl.flock(int(fd.name), fcntl.LOCK_UN)
 
     def synced(self) -> None:
-        """Note that the ledger is on the disk as it is now."""
-        self._synced = (self.folder / LEDGER).stat().st_size
+        """Note that the ledger is on the disk, and so is all that was done before."""
         self._removed.clear()
 
     def removed(self, server_id: str) -> None:
@@ -100,13 +92,13 @@ class Machine:
         self.script.failure = None
         self.disk_full = False
 
-    def wipe(self) -> None:
-        """Remove its files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 class SimulatedHypervisor:
-    """See `Hypervisor`: a fake one on a machine, with time to die in before and after each effect."""
+    """See `Hypervisor`: a fake one on a machine, with time to die in before and after each effect.
+
+    `started`, `harmed` and `damaged` are told host and server of a guest that was started, that was ended while it
+    ran, and that was started from a disk which is not what it was made as.
+    """
 
     def __init__(
         self,
@@ -116,9 +108,10 @@ class SimulatedHypervisor:
         *,
         started: Callable[[str, str], None],
         harmed: Callable[[str, str], None],
+        damaged: Callable[[str, str], None],
     ) -> None:
         self._machine, self._pause, self._delay = machine, pause, delay
-        self._started, self._harmed = started, harmed
+        self._started, self._harmed, self._damaged = started, harmed, damaged
         self._fake = FakeHypervisor(machine.host, vcpus=4, memory_mib=3072, disk_gib=60, cpu_ratio=2.0)
         self.change = self._fake.change
         """Let a guest's power state change by itself."""
@@ -145,7 +138,10 @@ class SimulatedHypervisor:
         await self._pause("disk.before")
         if self._machine.disk_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        there = files.root_disk.exists()
         await self._fake.create_root_disk(files, guest, base, base_format)
+        if not there:  # one that is there stays as it is, as with the real ones
+            files.root_disk.write_text(_content(guest))
         await self._pause("disk.after")
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
@@ -156,6 +152,8 @@ class SimulatedHypervisor:
         state = await self._fake.start(guest, files)
         if ran is not state:
             self._started(self._machine.name, guest.server_id)
+            if files.root_disk.read_text() != _content(guest):
+                self._damaged(self._machine.name, guest.server_id)
         self._machine.died.discard(guest.server_id)
         await self._pause("start.after")
         return state
@@ -178,6 +176,10 @@ class SimulatedHypervisor:
         found = await self._fake.guests()
         await self._pause("guests")
         return found
+
+
+def _content(guest: GuestSpec) -> str:
+    return f"the root disk of {guest.server_id}"
 
 
 class SimulatedPlane:
@@ -238,33 +240,3 @@ class Disk:
         if isinstance(owner, Ledger):
             self._machine.synced()
         return result
-
-
-class SimulatedBlobs:
-    """See `Blobs`: image bytes in memory."""
-
-    def __init__(self, pause: Pause, blobs: dict[str, bytes]) -> None:
-        self._pause, self._blobs = pause, dict(blobs)
-
-    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Stored:
-        """Images are there from the start."""
-        raise NotImplementedError(blob_id)
-
-    async def read(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """See `Blobs.read`."""
-        await self._pause("image")
-        if blob_id not in self._blobs:
-            raise NotFound("image", blob_id)
-        yield self._blobs[blob_id]
-
-    def path(self, blob_id: str) -> Path | None:
-        """There are no files."""
-        return None
-
-    async def delete(self, blob_id: str) -> None:
-        """See `Blobs.delete`."""
-        self._blobs.pop(blob_id, None)
-
-    async def sweep(self, wanted: set[str]) -> list[str]:
-        """There is never anything left over."""
-        return []

@@ -7,11 +7,26 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+_REQUESTS = {
+    "create": 10,
+    "delete": 5,
+    "create-delete": 3,
+    "delete-twice": 1,
+    "port": 1,
+    "port-delete": 1,
+    "rule": 1,
+    "upload": 1.5,
+    "image-delete": 1,
+    "metadata": 1.5,
+    "quota": 1,
+}
+"""What users ask for, and how often, by weight."""
+
 REQUESTS, FAULTS, HEALED = 9.0, 12.0, 20.0
 """Seconds up to which requests come and faults begin, and after which there are no more faults."""
 
-_ANSWERING = ("db.before", "db.after")
-_CONDUCTING = (*_ANSWERING, "bus.send", "sleep")
+_ANSWERING = ("db.before", "db.after", "upload", "blob.before", "blob.after")
+_CONDUCTING = ("db.before", "db.after", "bus.send", "sleep")
 _HOSTING = (
     *("bus.arrive", "bus.answer", "file", "image", "publish", "sleep", "guests"),
     *("start.before", "start.after", "destroy.before", "destroy.after", "disk.before", "disk.after"),
@@ -80,6 +95,8 @@ def make(seed: int) -> Plan:
     )
     requests = _requests(dice)
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
+    if shape.together:
+        events += _last_requests(dice)
     events.sort(key=lambda event: event.at)
     return Plan(
         seed=seed,
@@ -98,12 +115,34 @@ def _requests(dice: Random) -> list[Event]:
     for _ in range(dice.randint(2, 8)):
         at = dice.uniform(1.0, REQUESTS)
         for _ in range(dice.choice((1, 1, 2, 3))):
-            what = dice.choices(
-                ("create", "delete", "create-delete", "delete-twice", "port", "port-delete", "rule", "image-delete"),
-                (10, 5, 3, 1, 1, 1, 1, 0.5),
-            )[0]
-            events.append(Event(at=at + dice.choice((0.0, 0.0, dice.random())), what=what, args=_args(dice, what)))
+            what = dice.choices(tuple(_REQUESTS), tuple(_REQUESTS.values()))[0]
+            event = Event(at=at + dice.choice((0.0, 0.0, dice.random())), what=what, args=_args(dice, what))
+            events.append(event)
+            if what == "create" and dice.random() < 0.4:
+                event.args["key"] = f"k{len(events)}"
+                events += _again(dice, event)
     return events
+
+
+def _last_requests(dice: Random) -> list[Event]:
+    """What is under way when the one process is killed for the last time."""
+    events = []
+    for _ in range(dice.randint(1, 4)):
+        what = dice.choice(("create", "create", "delete", "create-delete", "upload"))
+        events.append(Event(at=HEALED - dice.choice((0.001, 0.02, 0.3, 1.0)), what=what, args=_args(dice, what)))
+    return events
+
+
+def _again(dice: Random, create: Event) -> list[Event]:
+    """The same request once more, or several times; now and then with another body."""
+    return [
+        Event(
+            at=create.at + dice.choice((0.0, 0.001, 0.3, 3.0, 8.0)),
+            what="again",
+            args={"key": create.args["key"], "other": dice.random() < 0.15},
+        )
+        for _ in range(dice.choice((1, 1, 2)))
+    ]
 
 
 def _args(dice: Random, what: str) -> dict[str, Any]:
@@ -114,13 +153,17 @@ def _args(dice: Random, what: str) -> dict[str, Any]:
             "least": dice.choice((1, most)),
             "most": most,
             "flavor": dice.choice("0112"),
-            "image": dice.choice((0, 0, 1)),
+            "image": dice.choice((0, 0, 0, 1, 2)),
             "group": dice.random() < 0.35,
             "network": dice.choice(("auto", "auto", "auto", "none", "port")),
         }
         if what == "create-delete":
             args["after"] = dice.choice((0.0, 0.01, 0.1, 0.5, 2.0))
         return args
+    if what == "upload":
+        return {"parts": dice.choice((1, 3)), "cut": dice.random() < 0.3, "twice": dice.random() < 0.3}
+    if what == "quota":
+        return {"project": dice.choice((0, 1)), "instances": dice.choice((1, 2, 3, 4, 6))}
     return {"pick": dice.randrange(100)}
 
 
@@ -143,7 +186,7 @@ def _faults(dice: Random, plan: Plan, busy: Sequence[float]) -> list[Event]:
 
 def _points(role: str) -> Sequence[str]:
     if role == "floe":
-        return (*_CONDUCTING, *_HOSTING)
+        return (*_CONDUCTING, *_HOSTING, *_ANSWERING[2:])
     if role == "api":
         return _ANSWERING
     return _HOSTING if role.startswith("agent") else _CONDUCTING

@@ -15,7 +15,7 @@ from floe.agent import agent
 from floe.agent import guests as agent_guests
 from floe.agent import reconcile as agent_reconcile
 from floe.agent.ledger import Ledger
-from floe.cloud import new_servers, server_ports, servers
+from floe.cloud import idempotency, images, new_servers, server_ports, servers
 from floe.conductor import create_server
 from floe.conductor.create_server import CreateServer
 from floe.conductor.entries import BEGUN
@@ -137,10 +137,10 @@ def _claim_unchecked(conn: Any, wanted: Any, *, group: Any = None, forced: bool 
     )
 
 
-async def _quota_before_the_transaction(cloud: Any, context: Any, new: Any) -> Any:
+async def _quota_before_the_transaction(cloud: Any, context: Any, new: Any, once: Any = None) -> Any:
     """Look whether there is room, and make the rows later."""
     plan = await cloud.db.read(lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new))
-    return await _create(cloud, context, cast("NewServer", _Planned(new, plan.count)))
+    return await _create(cloud, context, cast("NewServer", _Planned(new, plan.count)), once)
 
 
 class _Planned:
@@ -208,6 +208,10 @@ def _no_hosts(conn: Any, server_id: str, *, undone: bool = False) -> dict[str, s
     return {}
 
 
+def _keep_no_answer(conn: Any, cloud: Any, project_id: str, once: Any, answer: Any) -> None:
+    """Forget what a key was used for."""
+
+
 # -- nets ---------------------------------------------------------------------------------------------
 
 
@@ -245,6 +249,15 @@ def _never_older(self: HostNetworkState, ident: str, generation: int) -> bool:
     """Take whatever comes last."""
     self.learnt[ident] = generation
     return True
+
+
+async def _clear_nothing(self: agent_guests.GuestBuilder, guest: Any, steps: Any) -> None:
+    """Build upon what is there."""
+
+
+async def _recover_nothing(cloud: Any) -> list[str]:
+    """Leave uploads that a dead process was at."""
+    return []
 
 
 def _remove_nothing(folder: Any) -> None:
@@ -313,6 +326,21 @@ PLANTED = (
         "network-order",
         "a host takes old network states after new ones",
         _patched((HostNetworkState, "_newer", _never_older)),
+    ),
+    Planted(
+        "key-forgotten",
+        "a request that is sent again is done again",
+        _patched((idempotency, "keep", _keep_no_answer)),
+    ),
+    Planted(
+        "half-a-disk",
+        "a build that is tried again builds upon what a power loss has damaged",
+        _patched((agent_guests.GuestBuilder, "_clear", _clear_nothing)),
+    ),
+    Planted(
+        "upload-left",
+        "an upload that a death cut off is neither queued again nor cleared away",
+        _patched((images, "recover", _recover_nothing)),
     ),
     Planted("files-left", "a destroyed guest's files stay", _patched((agent_guests, "_remove", _remove_nothing))),
 )

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
-from floe.cloud import images, ports, security_groups, server_groups, servers
+from floe.cloud import compute_quotas, images, ports, security_groups, server_groups, server_metadata, servers
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
-from floe.core.errors import FloeError
+from floe.core.errors import FloeError, Gone
+from floe.core.idempotency import once
+from floe.core.images import ACTIVE, NewImage
 from floe.core.new_servers import NewServer
 from floe.core.server_groups import ServerGroup
 from floe.simulation.plan import Event
-from floe.simulation.site import IMAGES, Site, user_of
+from floe.simulation.site import IMAGES, PROJECTS, Site, user_of
+from floe.store import images as image_rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
 from floe.store.servers import servers as table
+
+_OTHER = "x"
+"""What the name of a server in another body ends with."""
 
 
 class Users:
     """All users. What was answered is kept, to be compared with what there is at the end."""
 
-    def __init__(self, site: Site, note: Callable[..., None]) -> None:
-        self._site, self._note = site, note
+    def __init__(self, site: Site, note: Callable[..., None], accuse: Callable[[Violation], None]) -> None:
+        self._site, self._note, self._accuse = site, note, accuse
         self._made: list[tuple[int, str]] = []
         """Project and id of the servers whose create was answered."""
         self._asked: dict[str, int] = {}
         """Name of each create, and how many servers it asked for at most."""
+        self._keyed: dict[str, tuple[int, NewServer]] = {}
+        """What was asked for with each key."""
+        self._answers: dict[str, set[tuple[str, ...]]] = {}
+        """What each key and body was answered: password and ids of servers."""
+        self._images: list[str] = [*IMAGES]
+        self._uploaded: dict[str, bytes] = {}
+        """The bytes of images whose upload was answered."""
         self._delete_asked: set[str] = set()
         self._deleted: set[str] = set()
         self._groups: list[ServerGroup] = []
@@ -45,13 +60,19 @@ class Users:
             "port": self._port,
             "port-delete": self._port_delete,
             "rule": self._rule,
+            "again": self._again,
+            "upload": self._upload,
             "image-delete": self._image_delete,
+            "metadata": self._metadata,
+            "quota": self._quota,
         }
         try:
-            await asks[event.what](cloud, f"r{number}", event.args)
+            await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
             self._note("answered", number, event.what)
         except FloeError as error:
             self._note("refused", number, event.what, error.message)
+        except Exception as error:
+            self._accuse(Violation("a request failed unexpectedly", event.what, f"{type(error).__name__}: {error}"))
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare the answers with the rows, when nothing is under way."""
@@ -73,6 +94,27 @@ class Users:
         for name, count in per_name.items():
             if count > self._asked.get(name, 0):
                 found.append(Violation("a create was done twice", name, f"{count} servers"))
+        return found + self._check_keys(per_name) + self._check_images(conn)
+
+    def _check_keys(self, made: dict[str, int]) -> list[Violation]:
+        found = []
+        for key in self._keyed:
+            if key in made and f"{key}{_OTHER}" in made:
+                found.append(Violation("a key was taken for two requests", key))
+        for name, answers in self._answers.items():
+            if len(answers) > 1:
+                found.append(Violation("a request sent again was answered otherwise", name, str(sorted(answers))))
+        return found
+
+    def _check_images(self, conn: Connection) -> list[Violation]:
+        found = []
+        for image_id in self._images:
+            image = image_rows.get(conn, image_id)
+            data = self._uploaded.get(image_id)
+            if image is not None and image.status not in ("queued", ACTIVE):
+                found.append(Violation("an image is stuck", image_id, image.status))
+            elif image is not None and data is not None and image.sha512 != hashlib.sha512(data).hexdigest():
+                found.append(Violation("an image is not what was uploaded", image_id, image.status))
         return found
 
     # -- what they ask for ----------------------------------------------------------------------------
@@ -84,6 +126,12 @@ class Users:
     async def _create(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         await self._new(cloud, name, args)
 
+    async def _again(self, cloud: Cloud, key: str, args: dict[str, Any]) -> None:
+        """Send what was sent before, or, to be refused, something else with the same key."""
+        if key in self._keyed:
+            project, new = self._keyed[key]
+            await self._send(cloud, key, project, replace(new, name=f"{key}{_OTHER}") if args["other"] else new)
+
     async def _new(self, cloud: Cloud, name: str, args: dict[str, Any]) -> list[str]:
         project, network = args["project"], args["network"]
         mine = [ident for owner, ident in self._ports if owner == project]
@@ -93,17 +141,30 @@ class Users:
         new = NewServer(
             name=name,
             flavor_id=args["flavor"],
-            image_id=IMAGES[args["image"]],
+            image_id=self._image(args["image"]),
             min_count=args["least"],
             max_count=args["most"],
             networks=network,
             hints={"group": group} if group else {},
-            admin_password="secret",  # noqa: S106  # the guests do not exist
+            admin_password=None if "key" in args else "secret",  # the guests do not exist
         )
-        self._asked[name] = args["most"]
-        made = await servers.create(cloud, user_of(project, name), new)
-        self._made += [(project, server.id) for server in made.servers]
-        return [server.id for server in made.servers]
+        if "key" in args:
+            self._keyed[args["key"]] = project, new
+        return await self._send(cloud, args.get("key"), project, new)
+
+    async def _send(self, cloud: Cloud, key: str | None, project: int, new: NewServer) -> list[str]:
+        self._asked[new.name] = new.max_count
+        body = repr(new).encode()
+        made = await servers.create(cloud, user_of(project, new.name), new, once(key, body))
+        ids = [server.id for server in made.servers]
+        if key is not None:
+            self._answers.setdefault(new.name, set()).add((made.admin_password, *ids))
+        self._made += [(project, ident) for ident in ids if (project, ident) not in self._made]
+        return ids
+
+    def _image(self, which: int) -> str:
+        """Return the id of an image to boot: of those that are there from the start, or of the latest upload."""
+        return IMAGES[which] if which < len(IMAGES) else self._images[-1]
 
     async def _create_and_delete(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         made = await self._new(cloud, name, args)
@@ -117,7 +178,7 @@ class Users:
             await self._drop(cloud, name, project, server_id)
 
     async def _delete_twice(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
-        await asyncio.gather(self._delete(cloud, name, args), self._delete(cloud, name, args), return_exceptions=True)
+        await _all(self._delete(cloud, name, args), self._delete(cloud, name, args))
 
     async def _drop(self, cloud: Cloud, name: str, project: int, server_id: str) -> None:
         self._delete_asked.add(server_id)
@@ -151,5 +212,41 @@ class Users:
             }
             await security_groups.create_rules(cloud, context, [rule])
 
+    async def _upload(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        user = user_of(0, name)
+        new = NewImage(name=name, disk_format="raw", container_format="bare", visibility="shared")
+        image = await images.create(cloud, user, new)
+        self._images.append(image.id)
+        parts = [f"part {number} of {name}".encode() for number in range(args["parts"])]
+        times = 2 if args["twice"] else 1
+        await _all(*(self._send_bytes(cloud, name, image.id, parts, args["cut"]) for _ in range(times)))
+
+    async def _send_bytes(self, cloud: Cloud, name: str, image_id: str, parts: list[bytes], cut: bool) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for part in parts:
+                await asyncio.sleep(0.2)
+                yield part
+            if cut:
+                raise Gone("The client went away.")
+
+        await images.upload(cloud, user_of(0, name), image_id, chunks())
+        self._uploaded[image_id] = b"".join(parts)
+
     async def _image_delete(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
-        await images.delete(cloud, user_of(0, name), IMAGES[1])
+        await images.delete(cloud, user_of(0, name), self._images[1 + args["pick"] % (len(self._images) - 1)])
+
+    async def _metadata(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        if self._made:
+            project, server_id = self._made[args["pick"] % len(self._made)]
+            await server_metadata.merge(cloud, user_of(project, name), server_id, {"note": name})
+
+    async def _quota(self, cloud: Cloud, _name: str, args: dict[str, Any]) -> None:
+        limits = {"instances": args["instances"]}
+        await compute_quotas.change(cloud, PROJECTS[args["project"]], limits, force=False)
+
+
+async def _all(*requests: Awaitable[None]) -> None:
+    """Make requests at the same time; each may be refused, none may fail in another way."""
+    for answer in await asyncio.gather(*requests, return_exceptions=True):
+        if isinstance(answer, BaseException) and not isinstance(answer, FloeError):
+            raise answer

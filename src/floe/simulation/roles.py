@@ -33,4 +33,5 @@ class Role:
     conductor: Conductor | None = None
     cloud: Cloud | None = None
     agents: list[Agent] = field(default_factory=list)
+    ready: bool = False
     armed: list[Crash] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import shutil
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from floe.simulation.world import World
 Planting = Callable[[], AbstractContextManager[None]]
 """Brings a planted bug into what runs inside."""
 _MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own is made in it
+_PREFIX = "floe-simulation-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +39,9 @@ class Simulator:
     """Runs plans one after the other in this process, in a folder of its own that `close` removes."""
 
     def __init__(self, *, planting: Planting = nullcontext) -> None:
-        self._site: Site = make_site()
         self._planting = planting
-        self._folder = Path(tempfile.mkdtemp(prefix="floe-simulation-", dir=_MEMORY if _MEMORY.is_dir() else None))
+        self._folder = _own_folder()
+        self._site: Site = make_site(self._folder / "site")
         gc.collect()
         gc.freeze()  # what is here now stays: there is no use in looking through it after every run
 
@@ -82,8 +84,9 @@ class Simulator:
 
     def _smaller(self, best: Callable[[], Outcome]) -> Iterator[Plan]:
         """Give ever smaller plans; what `best` returns changes while they are tried."""
-        for simpler in ({"noise": False}, {"slow": 1.0}, {"conductors": 1}):
-            yield replace(best().plan, **simpler)
+        yield replace(best().plan, noise=False)
+        yield replace(best().plan, slow=1.0)
+        yield _with_one_conductor(best().plan)
         size = max(1, len(best().plan.events) // 2)
         while size:
             before = len(best().plan.events)
@@ -104,6 +107,12 @@ class Simulator:
                 yield replace(best().plan, events=tuple(events))
 
 
+def _with_one_conductor(plan: Plan) -> Plan:
+    fewer = replace(plan, conductors=1)
+    gone = set(plan.roles) - set(fewer.roles)
+    return replace(fewer, events=tuple(event for event in plan.events if event.args.get("role") not in gone))
+
+
 def _simpler(event: Event) -> Iterator[Event]:
     """Give a request for one server for a request for several."""
     if event.args.get("most", 1) > 1:
@@ -112,6 +121,16 @@ def _simpler(event: Event) -> Iterator[Event]:
         yield replace(event, args={**event.args, "group": False})
     if event.args.get("network", "none") != "none":
         yield replace(event, args={**event.args, "network": "none"})
+
+
+def _own_folder() -> Path:
+    """Make a folder named after this process, and remove those of processes that are no more."""
+    where = Path(tempfile.gettempdir()) if not _MEMORY.is_dir() else _MEMORY
+    for left in where.glob(f"{_PREFIX}*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=where))
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from floe.blobs.protocol import Blobs
 from floe.bus.local import LocalBus
@@ -18,7 +20,7 @@ from floe.core.context import Context
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.loop import VirtualLoop
-from floe.simulation.machines import SimulatedBlobs
+from floe.simulation.storage import SimulatedBlobs
 from floe.store import images, quotas
 from floe.store import networks as network_rows
 from floe.store.engine import Connection, Transactions
@@ -31,6 +33,10 @@ QUOTAS = (
     {"instances": 3, "cores": 20, "ram": 4096, "port": 4},
 )
 IMAGES = tuple(str(uuid.UUID(int=number)) for number in (0x1111, 0x2222))
+
+
+_KEY = base64.urlsafe_b64encode(bytes(32))
+"""What the answers that belong to an `Idempotency-Key` are sealed with."""
 
 
 class SimulatedClock:
@@ -58,8 +64,8 @@ class Site:
     network_ids: tuple[str, ...]
 
 
-def make_site() -> Site:
-    """Make it; this takes a second, and is done once per process."""
+def make_site(folder: Path) -> Site:
+    """Make it, with `folder` for its images; this takes a second, and is done once per process."""
     store, loop = MemoryStore(), VirtualLoop()
     blobs = {image_id: f"the bytes of image {image_id}".encode() for image_id in IMAGES}
     numbers = iter(range(0x1000, 0x2000))
@@ -69,7 +75,7 @@ def make_site() -> Site:
 
     async def fill() -> None:
         db = SimulatedDatabase(store, pause=pause, refusal=lambda: None, committed=lambda: None)
-        images_there = SimulatedBlobs(pause, blobs)
+        images_there = SimulatedBlobs(pause, folder)
         cloud = make_cloud(
             db, LocalBus(), images_there, SimulatedClock(loop), lambda: str(uuid.UUID(int=next(numbers)))
         )
@@ -105,7 +111,7 @@ def make_cloud(
         settings=CloudSettings(),
         nudge=nudge,
         network_nudge=network_nudge,
-        token_keys=list,
+        token_keys=lambda: [_KEY],
     )
 
 

@@ -8,30 +8,35 @@ import contextvars
 import gc
 import hashlib
 import logging
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 from floe.agent.agent import Agent
-from floe.cloud import host_networks
+from floe.cloud import host_networks, images
 from floe.cloud.audit import Violation, check_host, check_rows
+from floe.cloud.cloud import CloudSettings
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
 from floe.core.errors import FloeError
+from floe.core.guest_metadata import describe, fingerprint
 from floe.core.messages import Command, Destroy, Destroyed, Result
 from floe.core.servers import ACTIVE
 from floe.simulation.bus import SimulatedBus, Weather
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.faults import FAULTS
 from floe.simulation.loop import Process, VirtualLoop, current
-from floe.simulation.machines import Disk, Machine, SimulatedBlobs, SimulatedHypervisor, SimulatedPlane
+from floe.simulation.machines import Disk, Machine, SimulatedHypervisor, SimulatedPlane
 from floe.simulation.plan import HEALED, Event, Plan
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
 from floe.simulation.site import SimulatedClock, Site, make_cloud
+from floe.simulation.storage import SimulatedBlobs, Synced, close_parts
 from floe.store import audit as rows
-from floe.store import servers
+from floe.store import guests, servers
+from floe.store import images as image_rows
 from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
@@ -41,10 +46,11 @@ SETTINGS = ConductorSettings(
 )
 HEARTBEAT, SWEEP = 3.0, 10.0
 PATIENCE = 45.0
-"""Seconds after the last fault within which everything has to be in order."""
+"""Seconds after the last fault within which everything has to be in order, where each role is a process of its own."""
+RECOVERY = 5.0
+"""Seconds within which it has to be so after the start of the one process that has all roles."""
 CALM = SWEEP + 3.0
 """Seconds for which it has to stay so."""
-_LOOK = 3.0
 
 
 class World:
@@ -63,7 +69,7 @@ class World:
         self.weather = Weather(*((0.04, 0.03, 0.04) if plan.noise else ()))
         self.refusal: str | None = None
         self.healed = False
-        self.users = Users(site, self.note)
+        self.users = Users(site, self.note, self.accuse)
         site.store.reset()
         self._db = SimulatedDatabase(
             site.store, pause=self.pause, refusal=lambda: self.refusal, committed=self._committed
@@ -77,10 +83,14 @@ class World:
             note=self.note,
             answered=self._answered,
         )
-        self._blobs = SimulatedBlobs(self.pause, site.blobs)
+        self._files = Synced()
+        self._images = folder / "images"
+        self._images.mkdir(parents=True)
+        for image_id, data in site.blobs.items():
+            (self._images / image_id).write_bytes(data)
         self.finished: dict[str, set[str]] = {name: set() for name in plan.host_names}
         """Servers that each host has answered to have destroyed for good."""
-        self.machines = {name: Machine(name, folder / name) for name in plan.host_names}
+        self.machines = {name: Machine(name, folder / name, self._files) for name in plan.host_names}
         self.roles = {name: self._role(name) for name in plan.roles}
         self._of: dict[Process, Role] = {}
 
@@ -92,15 +102,17 @@ class World:
         logger.addHandler(watch)
         gc.disable()  # when a run is over all of it goes at once
         try:
-            self.loop.run_until_complete(self._live())
+            with self._files.watching():
+                self.loop.run_until_complete(self._live())
         finally:
             logger.removeHandler(watch)
             level = logger.level
             logger.setLevel(logging.CRITICAL + 1)  # what is torn down has nothing to say
             self.loop.abandon()
             logger.setLevel(level)
-            for machine in self.machines.values():
-                machine.wipe()
+            close_parts(self._images)
+            for folder in (self._images, *(machine.folder for machine in self.machines.values())):
+                shutil.rmtree(folder, ignore_errors=True)
             gc.enable()
         return self.violations
 
@@ -117,21 +129,32 @@ class World:
         await asyncio.sleep(HEALED)
         if not self.violations:
             self._heal()
-            self.violations += await self._settle()
+            if self.plan.together:
+                await self._start_anew()
+                self.violations += await self._settle(RECOVERY, look=0.5)
+            else:
+                self.violations += await self._settle(PATIENCE, look=3.0)
 
-    async def _settle(self) -> list[Violation]:
+    async def _start_anew(self) -> None:
+        """Kill the one process there is, with whatever is under way, and wait until it is ready again."""
+        role = self.roles["floe"]
+        self.crash(role, 0.0, "it was killed for the last time")
+        while not role.ready:  # noqa: ASYNC110  # virtual seconds cost nothing
+            await asyncio.sleep(0.1)
+
+    async def _settle(self, patience: float, look: float) -> list[Violation]:
         """Wait until all is in order, and see that it stays so."""
         begun = self.loop.time()
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(look)
             found = self.audit()
             if self.violations:
                 return []
             if not found:
                 self.settled_after = self.loop.time() - begun
                 await asyncio.sleep(CALM)
-                found = self.audit()
-            if not found or self.loop.time() - begun > PATIENCE:
+                return self.audit()
+            if self.loop.time() - begun >= patience:
                 return found
 
     def audit(self) -> list[Violation]:
@@ -142,9 +165,29 @@ class World:
             bad = check_rows(found, quiet=True) + self.users.check(conn)
             for name, machine in self.machines.items():
                 bad += check_host(name, found, host_networks.whole(conn, name), machine.view())
-            return bad
+            return bad + self._check_images(conn) + self._check_told(conn)
 
         return self._site.store.read(look)
+
+    def _check_images(self, conn: Connection) -> list[Violation]:
+        """Check that there are bytes of the images that have some, and nothing else."""
+        wanted = image_rows.with_data(conn)
+        there = {path.name for path in self._images.iterdir()}
+        return [
+            *(Violation("an image has no bytes", ident) for ident in sorted(wanted - there)),
+            *(Violation("bytes are left of an image", name) for name in sorted(there - wanted)),
+        ]
+
+    def _check_told(self, conn: Connection) -> list[Violation]:
+        """Check that guests may read about themselves what their servers' rows say."""
+        return [
+            Violation("a guest was not told what changed", server.id, agent.host)
+            for role in self.roles.values()
+            for agent in role.agents
+            for told in (agent.told(),)
+            for server in guests.described(conn, agent.host, None)
+            if told.get(server.id) not in (None, fingerprint(describe(server, CloudSettings().availability_zone)))
+        ]
 
     def note(self, *what: object) -> None:
         """Write down that something happened."""
@@ -223,33 +266,37 @@ class World:
 
     async def _main(self, role: Role, process: Process) -> None:
         try:
+            blobs = SimulatedBlobs(self.pause, self._images)
             role.cloud = make_cloud(
-                self._db, self._bus, self._blobs, role.clock, self.new_id, self._nudge(role), self._nudge_network(role)
+                self._db, self._bus, blobs, role.clock, self.new_id, self._nudge(role), self._nudge_network(role)
             )
+            if role.answers:
+                await images.recover(role.cloud)
             if role.conducts:
                 role.conductor = Conductor(
                     role.cloud, settings=SETTINGS, sleep=self._sleep, sole=self.plan.conductors == 1
                 )
                 await role.conductor.start()
-            role.agents = [self._agent(role, host) for host in role.hosts]
+            role.agents = [self._agent(role, host, blobs) for host in role.hosts]
             for agent in role.agents:
                 await agent.start()
+            role.ready = True
             self.note("ready", role.name)
         except FloeError as error:
             self.crash(role, 1.0, f"it could not start: {error.message}")
             await process.die()
 
-    def _agent(self, role: Role, host: str) -> Agent:
+    def _agent(self, role: Role, host: str, blobs: SimulatedBlobs) -> Agent:
         machine = self.machines[host]
         machine.driver = SimulatedHypervisor(
-            machine, self.pause, self._delay, started=self._started, harmed=self._harmed
+            machine, self.pause, self._delay, started=self._started, harmed=self._harmed, damaged=self._damaged
         )
         return Agent(
             host,
             bus=self._bus,
             hypervisor=machine.driver,
             plane=SimulatedPlane(machine, self.pause, self._delay),
-            images=self._blobs,
+            images=blobs,
             state_dir=machine.folder,
             clock=role.clock,
             heartbeat=HEARTBEAT,
@@ -290,7 +337,9 @@ class World:
             return
         self.note("crash", role.name, why)
         role.process.kill()
-        role.conductor, role.cloud, role.agents = None, None, []
+        role.ready, role.conductor, role.cloud, role.agents = False, None, None, []
+        if role.answers:
+            close_parts(self._images)
         for host in role.hosts:
             self.machines[host].driver = None
             self.machines[host].process_died()
@@ -343,6 +392,9 @@ class World:
         if server_id in self.finished[host]:
             self.accuse(Violation("a guest was started after its host had destroyed it for good", server_id, host))
 
+    def _damaged(self, host: str, server_id: str) -> None:
+        self.accuse(Violation("a guest was started from a damaged disk", server_id, host))
+
     def _harmed(self, host: str, server_id: str) -> None:
         """A running guest was ended: see whether anybody wanted that."""
         server = self._site.store.read(lambda conn: servers.get(conn, server_id))
@@ -372,6 +424,9 @@ _SLOW = frozenset(
         "bus.arrive",
         "file",
         "image",
+        "blob.before",
+        "blob.after",
+        "upload",
         "start.after",
         "destroy.after",
         "disk.after",
