@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,16 +45,26 @@ def a_host(name: str) -> Host:
     )
 
 
+def a_group(ident: str, policy: str, max_per_host: int | None = None) -> ServerGroup:
+    return ServerGroup(
+        id=ident, project_id="p", user_id="u", name="g", policy=policy, max_per_host=max_per_host, created_at=NOW
+    )
+
+
 GROUPS = {
-    policy: ServerGroup(id=policy, project_id="p", user_id="u", name=policy, policy=policy, created_at=NOW)
-    for policy in ("affinity", "anti-affinity")
+    group.id: group
+    for group in (
+        a_group("affinity", "affinity"),
+        a_group("anti-affinity", "anti-affinity"),
+        a_group("two on a host", "anti-affinity", 2),
+    )
 }
 _STEP = st.tuples(
     st.sampled_from(["claim", "release", "claim together"]),
     st.integers(0, 9),
     st.sampled_from(NAMES),
     st.builds(Resources, st.integers(0, 4), st.integers(0, 500), st.integers(0, 10)),
-    st.sampled_from([None, "affinity", "anti-affinity"]),
+    st.sampled_from([None, *GROUPS]),
 )
 
 
@@ -73,7 +84,8 @@ def _check(conn: Connection, groups: dict[str, str | None]) -> None:
         assert total.memory_mib <= 900
         assert total.disk_gib <= 20
     assert len(set(placed.get("affinity", []))) <= 1
-    assert len(set(placed.get("anti-affinity", []))) == len(placed.get("anti-affinity", []))
+    assert all(count == 1 for count in Counter(placed.get("anti-affinity", [])).values())
+    assert all(count <= 2 for count in Counter(placed.get("two on a host", [])).values())
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -91,9 +103,9 @@ def test_no_order_of_claims_breaks_a_limit(
             await db.write(create_all)
             await db.write(lambda conn: [hosts.put(conn, a_host(name)) for name in NAMES])
             waiting = []
-            for kind, number, host, amount, policy in steps:
+            for kind, number, host, amount, group in steps:
                 server = f"s{number}"
-                groups.setdefault(server, policy)
+                groups.setdefault(server, group)
 
                 def claim(conn: Connection, server: str = server, host: str = host, amount: Resources = amount) -> None:
                     allocations.release(conn, server, NOW)
@@ -119,6 +131,69 @@ def test_no_order_of_claims_breaks_a_limit(
                     db.read_now(lambda conn: _check(conn, groups))
             await asyncio.gather(*waiting, return_exceptions=True)
             db.read_now(lambda conn: _check(conn, groups))
+        finally:
+            db.close()
+
+    asyncio.run(play())
+
+
+_MOVE = st.tuples(st.sampled_from(["claim", "release", "claim together"]), st.integers(0, 7), st.sampled_from(NAMES))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 3), st.lists(_MOVE, max_size=30))
+def test_a_host_gets_as_many_of_a_group_as_its_rule_allows_and_not_one_more(
+    tmp_path_factory: pytest.TempPathFactory, most: int, moves: list[tuple[str, int, str]]
+) -> None:
+    """Room is not what they lack here: a claim is refused where the host has its share of the group, and only there."""
+    import asyncio
+
+    group = a_group("g", "anti-affinity", most)
+
+    async def play() -> None:
+        db = Database(tmp_path_factory.mktemp("groups") / "floe.db")
+        db.open()
+        places: dict[str, str] = {}
+        try:
+            await db.write(create_all)
+            await db.write(lambda conn: [hosts.put(conn, a_host(name)) for name in NAMES])
+            waiting, expected = [], []
+            for kind, number, host in moves:
+                server, allowed = f"s{number}", True
+                before = places.pop(server, None)
+                if kind != "release":
+                    allowed = list(places.values()).count(host) < most
+                    if allowed:
+                        places[server] = host
+                    elif before is not None:
+                        places[server] = before  # the transaction is undone, and with it the release
+
+                def work(conn: Connection, server: str = server, host: str = host, kind: str = kind) -> None:
+                    allocations.release(conn, server, NOW)
+                    if kind != "release":
+                        wanted = Allocation(
+                            server_id=server,
+                            host=host,
+                            project_id="p",
+                            user_id="u",
+                            resources=Resources(1, 1, 1),
+                            group_id=group.id,
+                            created_at=NOW,
+                        )
+                        allocations.claim(conn, wanted, group=group)
+
+                waiting.append(db.write(work))
+                expected.append(allowed)
+                if kind != "claim together":
+                    results = await asyncio.gather(*waiting, return_exceptions=True)
+                    assert [result is None for result in results] == expected
+                    assert all(result is None or isinstance(result, allocations.NotClaimed) for result in results)
+                    waiting, expected = [], []
+                    assert db.read_now(lambda conn: allocations.members(conn, group.id)) == Counter(places.values())
+            await asyncio.gather(*waiting, return_exceptions=True)
+            found = db.read_now(lambda conn: allocations.members(conn, group.id))
+            assert found == Counter(places.values())
+            assert all(count <= most for count in found.values())
         finally:
             db.close()
 

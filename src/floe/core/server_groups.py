@@ -20,3 +20,8 @@ class ServerGroup:
     policy: str
     max_per_host: int | None = None
     created_at: datetime
+
+    @property
+    def limit_per_host(self) -> int:
+        """How many of its servers one host may have under anti-affinity."""
+        return self.max_per_host or 1

@@ -123,7 +123,7 @@ def release(conn: Connection, server_id: str, now: datetime) -> list[Allocation]
 
 def group_refusal(group: ServerGroup, hosts_of_members: dict[str, int], host: str) -> str:
     """Return why a group's policy forbids a host, given how many members each host has; empty if it does not."""
-    limit = group.max_per_host or 1
+    limit = group.limit_per_host
     there = hosts_of_members.get(host, 0)
     if group.policy == ANTI_AFFINITY and there >= limit:
         return f"anti-affinity: {there} of the server group are there, at most {limit} may be"

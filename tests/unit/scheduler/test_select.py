@@ -134,6 +134,8 @@ def test_a_host_asked_for_by_name_may_be_disabled_but_must_be_up() -> None:
         (replace(SMALL, group=group("affinity")), ["a", "b"]),
         (replace(SMALL, group=group("anti-affinity"), group_hosts={"a": 1}), ["b"]),
         (replace(SMALL, group=group("anti-affinity", 2), group_hosts={"a": 1}), ["a", "b"]),
+        (replace(SMALL, group=group("anti-affinity", 3), group_hosts={"a": 3, "b": 2}), ["b"]),
+        (replace(SMALL, group=group("anti-affinity", 3), group_hosts={"a": 4, "b": 3}), []),
         (replace(SMALL, excluded={"a": "it broke"}), ["b"]),
         (replace(SMALL, extra_classes={"CUSTOM_GPU": 1}), []),
     ],
@@ -148,6 +150,16 @@ def test_each_filter_keeps_what_fits(spec: RequestSpec, chosen: list[str]) -> No
     assert fitting(spec, table) == chosen
     if not chosen:
         assert set(reason(spec, table).reasons) == {"a", "b"}
+
+
+def test_a_full_group_is_named_with_its_rule() -> None:
+    spec = replace(SMALL, group=group("anti-affinity", 2), group_hosts={"a": 2, "b": 2})
+    error = reason(spec, HostTable([host("a"), host("b")]))
+    assert error.message == (
+        "No valid host: 2 hosts considered; 2 are ruled out by the server group's policy anti-affinity "
+        "(at most 2 of its servers on a host)."
+    )
+    assert error.reasons["a"] == "anti-affinity: 2 of the group are there, at most 2 may be"
 
 
 @pytest.mark.parametrize(("policy", "chosen"), [("soft-affinity", "a"), ("soft-anti-affinity", "b")])

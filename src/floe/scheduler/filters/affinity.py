@@ -17,7 +17,7 @@ def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
     if spec.group.policy == AFFINITY:
         mask = np.isin(rows, table.rows(spec.group_hosts))
     elif spec.group.policy == ANTI_AFFINITY:
-        limit = spec.group.max_per_host or 1
+        limit = spec.group.limit_per_host
         full = [name for name, count in spec.group_hosts.items() if count >= limit]
         mask = ~np.isin(rows, table.rows(full))
     return mask
@@ -29,10 +29,13 @@ def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
     there = spec.group_hosts.get(table.names[row], 0)
     if spec.group.policy == AFFINITY:
         return "affinity: the other servers of the group are elsewhere"
-    return f"anti-affinity: {there} of the group are there, at most {spec.group.max_per_host or 1} may be"
+    return f"anti-affinity: {there} of the group are there, at most {spec.group.limit_per_host} may be"
 
 
 def summary(spec: RequestSpec, _table: HostTable, rows: Rows) -> list[str]:
-    """Count them."""
+    """Count them; of anti-affinity say how many members a host may have."""
     assert spec.group is not None
-    return [counted(len(rows), "is", "are") + f" ruled out by the server group's policy {spec.group.policy}"]
+    policy = spec.group.policy
+    if policy == ANTI_AFFINITY:
+        policy += f" (at most {spec.group.limit_per_host} of its servers on a host)"
+    return [counted(len(rows), "is", "are") + f" ruled out by the server group's policy {policy}"]
