@@ -6,16 +6,21 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from floe.conductor.conductor import Conductor
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import Inspect, Inspected
 from floe.dataplane.fake import FakePlane
+from floe.store import ports as port_rows
+from floe.store import quotas
 from floe.store import servers as server_rows
+from floe.store.actions import actions
 from floe.testing import EmbeddedCloud
 
 COMPUTE = {"OpenStack-API-Version": "compute 2.96"}
@@ -69,6 +74,12 @@ class Operator:
         assert reply.status_code == 200, reply.text
         answer: dict[str, Any] = reply.json()
         return answer
+
+    async def set_action(self, server_id: str, kind: str, **values: Any) -> None:
+        """Change the row of a server's action."""
+        row = actions.c
+        chosen = actions.update().where(row.server_id == server_id, row.kind == kind).values(values)
+        await self.cloud.node.cloud.db.write(lambda conn: conn.execute(chosen))
 
     def guests(self, host: str) -> Any:
         return self.cloud.node.fake_hosts[host].guests
@@ -195,6 +206,85 @@ async def test_a_host_that_does_not_answer_is_a_finding_of_its_own(operator: Ope
     assert await operator.audit() == {("a host does not answer: not looked at", "fake-2")}
     answer = await operator.repair()
     assert [item["subject"] for item in answer["violations"]] == ["fake-2"]
+
+
+async def test_an_action_that_nobody_takes_up_is_found_until_a_conductor_does(operator: Operator) -> None:
+    server_id, _ = await operator.server()
+    node, now = operator.cloud.node, operator.cloud.node.cloud.clock.now()
+    await node.conductor.stop()
+    assert (await operator.http.delete(f"/compute/v2.1/servers/{server_id}")).status_code == 204
+    assert await operator.audit() == set(), "it was asked for just now"
+    await operator.set_action(server_id, "delete", created_at=now - timedelta(minutes=1))
+    assert await operator.audit() == set(), "two minutes are not over"
+    await operator.set_action(server_id, "delete", created_at=now - timedelta(minutes=3))
+    (found,) = (await operator.http.get("/floe/v1/audit")).json()["violations"]
+    assert (found["rule"], found["subject"]) == ("nobody takes up an action", server_id)
+    assert found["text"].startswith("delete, since 20")
+    assert "see that a conductor runs" in found["text"]
+    answer = await operator.repair()
+    assert [item["subject"] for item in answer["violations"]] == [server_id], "a nudge that nobody hears mends nothing"
+    conductor = Conductor(node.cloud)
+    await conductor.start()
+    await conductor.idle()
+    assert await operator.audit() == set()
+    assert (await operator.row(server_id)).deleted_at is not None
+    await conductor.stop()
+
+
+async def test_an_action_that_is_tried_again_or_waits_its_turn_is_not_found(operator: Operator) -> None:
+    first, _ = await operator.server()
+    second, _ = await operator.server()
+    node, now = operator.cloud.node, operator.cloud.node.cloud.clock.now()
+    await node.conductor.stop()
+    for server_id in (first, second):
+        assert (await operator.http.delete(f"/compute/v2.1/servers/{server_id}")).status_code == 204
+    early, late, soon = now - timedelta(minutes=9), now - timedelta(minutes=5), now + timedelta(minutes=9)
+    given_back = {"attempts": 3, "updated_at": now, "lease_owner": None, "lease_until": None}
+    await operator.set_action(first, "delete", created_at=early, **given_back)
+    await operator.set_action(second, "delete", created_at=late, updated_at=now)
+    assert await operator.audit() == set(), "somebody was at them a moment ago"
+    await operator.set_action(first, "delete", lease_owner="c", lease_until=soon)
+    await operator.set_action(second, "delete", updated_at=None)
+    assert await operator.audit() == set(), "an older one is in hand"
+    await operator.set_action(first, "delete", lease_until=now - timedelta(seconds=30))
+    assert await operator.audit() == {("nobody takes up an action", second)}, "its owner is only just dead"
+    await operator.set_action(first, "delete", lease_until=late)
+    assert {subject for _, subject in await operator.audit()} == {first, second}
+
+
+async def test_a_quota_set_below_what_is_used_is_no_fault_and_what_comes_after_it_is(operator: Operator) -> None:
+    server_id, _ = await operator.server()
+    await operator.server()
+    row = await operator.row(server_id)
+    db, clock = operator.cloud.node.cloud.db, operator.cloud.node.cloud.clock
+    compute = {"quota_set": {"instances": 1, "cores": 1, "force": True}}
+    assert (await operator.http.put(f"/compute/v2.1/os-quota-sets/{row.project_id}", json=compute)).status_code == 200
+    network = {"quota": {"port": 1}}
+    assert (await operator.http.put(f"/network/v2.0/quotas/{row.project_id}", json=network)).status_code == 200
+    assert await operator.audit() == set()
+    over = replace(row, id=str(uuid.uuid4()), created_at=clock.now())
+    await db.write(lambda conn: server_rows.add(conn, over))
+    found = {rule for rule, subject in await operator.audit() if subject == row.project_id}
+    assert found == {"the quota of instances is exceeded in project", "the quota of cores is exceeded in project"}
+    await db.write(lambda conn: conn.execute(port_rows.ports.update().values(created_at=clock.now())))
+    assert ("the quota of port is exceeded in project", row.project_id) in await operator.audit()
+
+
+async def test_the_port_of_a_dhcp_server_needs_no_room_in_the_quota(operator: Operator) -> None:
+    server_id, _ = await operator.server()
+    project_id = (await operator.row(server_id)).project_id
+    db = operator.cloud.node.cloud.db
+    used = await db.read(lambda conn: port_rows.used(conn, project_id))
+    await db.write(lambda conn: quotas.put(conn, project_id, {"port": used}))
+    await operator.login("demo")
+    network = (await operator.http.post("/network/v2.0/networks", json={"network": {"name": "n"}})).json()["network"]
+    subnet = {"network_id": network["id"], "cidr": "10.7.0.0/24", "ip_version": 4}
+    assert (await operator.http.post("/network/v2.0/subnets", json={"subnet": subnet})).status_code == 201
+    assert await db.read(lambda conn: port_rows.used(conn, project_id)) == used + 1
+    refused = await operator.http.post("/network/v2.0/ports", json={"port": {"network_id": network["id"]}})
+    assert refused.status_code == 409
+    await operator.login()
+    assert await operator.audit() == set()
 
 
 async def test_a_server_under_a_command_is_told_as_busy(operator: Operator) -> None:

@@ -60,3 +60,14 @@ def test_a_file_that_is_no_database_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError):
         migrate.ensure(file)
     assert file.read_text().startswith("this is no database")
+
+
+def test_a_quota_set_before_it_was_noted_when_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0001")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("INSERT INTO quotas (project_id, resource, \"limit\") VALUES ('p', 'port', 7)")
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection:
+        kept = connection.execute('SELECT resource, "limit", set_at FROM quotas').fetchall()
+    assert kept == [("port", 7, None)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from floe.core.clock import iso
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.servers import ACTIVE, BUILDING, ERROR, STOPPED
@@ -58,6 +59,15 @@ def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
         if server.id not in rows.open:
             found += _check_server(server, claims.get(server.id, []), ports.get(server.id, []), rows.addresses)
     return found
+
+
+def check_waiting(untaken: Iterable[Row]) -> list[Violation]:
+    """Name the actions that no conductor takes up; `untaken` is what `store.audit.untaken` found."""
+    advice = "see that a conductor runs, and what its log says of action"
+    return [
+        Violation("nobody takes up an action", row.server_id, f"{row.kind}, since {iso(row.since)}: {advice} {row.id}")
+        for row in untaken
+    ]
 
 
 def _check_server(

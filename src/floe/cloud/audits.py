@@ -1,7 +1,7 @@
 """The audit of a running cloud: its rows against each other and against what every host really has; and the mending.
 
 What is being done is not judged: servers with an open action or with a command under way are left out, and what is
-found counts only when a second look finds it again.
+found counts only when a second look finds it again. An open action that nobody is at is told of.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from floe.cloud import host_networks
-from floe.cloud.audit import HostView, Violation, check_host, check_rows
+from floe.cloud.audit import HostView, Violation, check_host, check_rows, check_waiting
 from floe.cloud.cloud import Cloud
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState
@@ -24,6 +25,9 @@ from floe.store.engine import Connection
 ANSWER_SECONDS = 8.0
 MOMENT_SECONDS = 1.0
 """Between two looks."""
+UNTAKEN = timedelta(minutes=2)
+"""An action that waits longer for somebody to take it up waits in vain: it is swept up within seconds, however often
+it is tried again."""
 
 Pause = Callable[[float], Awaitable[None]]
 
@@ -69,11 +73,12 @@ async def confirmed(cloud: Cloud, pause: Pause) -> Look:
 async def look(cloud: Cloud) -> Look:
     """Read the rows, then ask every known host what it has, and compare."""
 
-    def read(conn: Connection) -> tuple[Rows, dict[str, HostNetwork]]:
+    def read(conn: Connection) -> tuple[Rows, list[Violation], dict[str, HostNetwork]]:
         rows = audit.rows(conn)
-        return rows, {host: host_networks.whole(conn, host) for host in rows.hosts}
+        waiting = check_waiting(audit.untaken(conn, cloud.clock.now(), UNTAKEN))
+        return rows, waiting, {host: host_networks.whole(conn, host) for host in rows.hosts}
 
-    rows, wanted = await cloud.db.read(read)
+    rows, waiting, wanted = await cloud.db.read(read)
     hosts = sorted(rows.hosts)
     answers = await asyncio.gather(*(inspect(cloud, host) for host in hosts))
     seen: dict[str, Inspected] = {}
@@ -86,7 +91,7 @@ async def look(cloud: Cloud) -> Look:
             found = [Violation("a host does not answer: not looked at", host, answer)]
         if found:
             on_hosts[host] = found
-    return Look(rows=rows, seen=seen, in_rows=check_rows(rows, quiet=False), on_hosts=on_hosts)
+    return Look(rows=rows, seen=seen, in_rows=check_rows(rows, quiet=False) + waiting, on_hosts=on_hosts)
 
 
 async def inspect(cloud: Cloud, host: str) -> Inspected | str:

@@ -48,7 +48,7 @@ async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, fo
                     f"Quota limit {limit} for {resource} must be at least {used[resource]}, which is already used; "
                     "set force to true to set it all the same."
                 )
-        rows.put(conn, project_id, limits)
+        rows.put(conn, project_id, limits, cloud.clock.now())
 
     await cloud.db.write(apply)
     return await usage(cloud, project_id)
@@ -56,7 +56,7 @@ async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, fo
 
 async def change_defaults(cloud: Cloud, limits: Mapping[str, int]) -> Mapping[str, int]:
     """Set limits of every project that has none of its own."""
-    await cloud.db.write(lambda conn: rows.put(conn, quotas.DEFAULT_CLASS, limits))
+    await cloud.db.write(lambda conn: rows.put(conn, quotas.DEFAULT_CLASS, limits, cloud.clock.now()))
     return await defaults(cloud)
 
 

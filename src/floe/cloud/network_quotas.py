@@ -64,7 +64,7 @@ async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int]) -> dict[s
             raise Invalid(f"Invalid input for {name}: {limit} must be between -1 (no limit) and {_MOST}.")
 
     def change(conn: Connection) -> dict[str, int]:
-        rows.put(conn, project_id, asked)
+        rows.put(conn, project_id, asked, cloud.clock.now())
         return _network(quotas.limits(conn, project_id))
 
     return await cloud.db.write(change)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from floe.core.actions import OPEN_STATES
+from floe.core.ports import DHCP_OWNER
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.servers import ERROR
 from floe.store.actions import actions
@@ -17,6 +19,7 @@ from floe.store.engine import Connection
 from floe.store.hosts import hosts
 from floe.store.ports import ports
 from floe.store.quotas import quotas
+from floe.store.schema import Moment
 from floe.store.server_groups import server_groups
 from floe.store.servers import servers
 
@@ -82,7 +85,7 @@ def _told(what: str, subject: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[s
 
 
 def _statement() -> sa.CompoundSelect[Any]:
-    a, g, h, q, s = allocations.c, server_groups.c, hosts.c, quotas.c, servers.c
+    a, g, h, s = allocations.c, server_groups.c, hosts.c, servers.c
     used = (
         sa.select(
             a.host,
@@ -95,11 +98,6 @@ def _statement() -> sa.CompoundSelect[Any]:
     )
     columns = ((h.vcpus_used, used.c.vcpus), (h.memory_used, used.c.memory), (h.disk_used, used.c.disk))
     members = sa.select(g.id).join(allocations, a.group_id == g.id)
-    held = {
-        "instances": sa.func.count(),
-        "cores": sa.func.sum(s.vcpus),
-        "ram": sa.func.sum(s.memory_mib),
-    }
     return sa.union_all(
         sa.select(*_told("more is claimed of the host than it has", h.name)).where(
             sa.or_(h.vcpus_used > h.vcpus_capacity, h.memory_used > h.memory_capacity, h.disk_used > h.disk_capacity)
@@ -115,19 +113,7 @@ def _statement() -> sa.CompoundSelect[Any]:
         .where(g.policy == AFFINITY)
         .group_by(g.id)
         .having(sa.func.count(a.host.distinct()) > 1),
-        *(
-            sa.select(*_told(f"the quota of {resource} is exceeded in project", s.project_id))
-            .join(quotas, sa.and_(q.project_id == s.project_id, q.resource == resource))
-            .where(s.deleted_at.is_(None), q.limit >= 0)
-            .group_by(s.project_id, q.limit)
-            .having(total > q.limit)
-            for resource, total in held.items()
-        ),
-        sa.select(*_told("the quota of port is exceeded in project", ports.c.project_id))
-        .join(quotas, sa.and_(q.project_id == ports.c.project_id, q.resource == "port"))
-        .where(q.limit >= 0)
-        .group_by(ports.c.project_id, q.limit)
-        .having(sa.func.count() > q.limit),
+        *_quotas(),
         sa.select(*_told("a server in ERROR holds an allocation while nothing is done with it", s.id)).where(
             s.vm_state == ERROR,
             s.task_state.is_(None),
@@ -138,9 +124,75 @@ def _statement() -> sa.CompoundSelect[Any]:
     )
 
 
+def _quotas() -> list[sa.Select[Any]]:
+    """Return what finds a project that has more than its quota.
+
+    A limit may be set below what is there already, and then nothing more may come. Whatever came since was let in
+    only if all there was with it fitted the limit: to have more than that and something newer is never right. The
+    ports of DHCP servers come unasked and are not refused; they are told against the next port that is asked for.
+    """
+    q, s, p = quotas.c, servers.c, ports.c
+    held = {"instances": sa.func.count(), "cores": sa.func.sum(s.vcpus), "ram": sa.func.sum(s.memory_mib)}
+    newest = (
+        sa.select(p.project_id, sa.func.max(p.created_at).label("at"))
+        .where(p.device_owner != DHCP_OWNER)
+        .group_by(p.project_id)
+        .subquery()
+    )
+
+    def since(newest_at: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        return sa.or_(q.set_at.is_(None), newest_at > q.set_at)
+
+    return [
+        *(
+            sa.select(*_told(f"the quota of {resource} is exceeded in project", s.project_id))
+            .join(quotas, sa.and_(q.project_id == s.project_id, q.resource == resource))
+            .where(s.deleted_at.is_(None), q.limit >= 0)
+            .group_by(s.project_id, q.limit, q.set_at)
+            .having(total > q.limit, since(sa.func.max(s.created_at)))
+            for resource, total in held.items()
+        ),
+        sa.select(*_told("the quota of port is exceeded in project", p.project_id))
+        .join(quotas, sa.and_(q.project_id == p.project_id, q.resource == "port"))
+        .join(newest, newest.c.project_id == p.project_id)
+        .where(q.limit >= 0, p.created_at <= newest.c.at, since(newest.c.at))
+        .group_by(p.project_id, q.limit)
+        .having(sa.func.count() > q.limit),
+    ]
+
+
 _INSTANT = _statement()
 
 
 def instant(conn: Connection) -> list[tuple[str, str]]:
     """Return what must hold after every commit and does not: what it is, and of whom."""
     return [(row[0], row[1]) for row in conn.execute(_INSTANT)]
+
+
+_a, _ahead = actions.c, actions.alias("ahead")
+_SINCE = sa.func.coalesce(_a.lease_until, _a.updated_at, _a.created_at, type_=Moment())
+_UNTAKEN = (
+    sa.select(_a.id, _a.kind, _a.server_id, _SINCE.label("since"))
+    .where(
+        _a.state.in_(sorted(OPEN_STATES)),
+        sa.bindparam("before", type_=Moment()) > _SINCE,
+        sa.not_(
+            sa.exists().where(
+                _ahead.c.kind == _a.kind,
+                _ahead.c.state.in_(sorted(OPEN_STATES)),
+                _ahead.c.created_at <= _a.created_at,
+                _ahead.c.lease_until >= sa.bindparam("now", type_=Moment()),
+            )
+        ),
+    )
+    .order_by(_a.created_at)
+)
+
+
+def untaken(conn: Connection, now: datetime, patience: timedelta) -> list[Row]:
+    """Return the open actions that nobody has held for longer than `patience`, with the time `since`.
+
+    A conductor does so many of a kind at once, the oldest first: while it is at an older one, those behind it wait
+    their turn and are left out.
+    """
+    return list(conn.execute(_UNTAKEN, {"now": now, "before": now - patience}))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from floe.store.schema import Ident, metadata
+from floe.store.schema import Ident, Moment, metadata
 
 quotas = sa.Table(
     "quotas",
@@ -15,6 +16,7 @@ quotas = sa.Table(
     sa.Column("project_id", Ident, primary_key=True),
     sa.Column("resource", sa.String(64), primary_key=True),
     sa.Column("limit", sa.BigInteger, nullable=False),
+    sa.Column("set_at", Moment),
 )
 
 
@@ -37,11 +39,15 @@ def layers(conn: Connection, owners: Sequence[str]) -> dict[str, int]:
     return {resource: limit for owner in owners for resource, limit in found[owner].items()}
 
 
-def put(conn: Connection, project_id: str, limits: Mapping[str, int]) -> None:
-    """Set limits; those not named stay."""
+def put(conn: Connection, project_id: str, limits: Mapping[str, int], now: datetime | None = None) -> None:
+    """Set limits; those not named stay.
+
+    What a project has already may be more than a limit that is set `now`; one set without a time is taken to have
+    held from the beginning.
+    """
     for resource, limit in limits.items():
         conn.execute(sa.delete(quotas).where(quotas.c.project_id == project_id, quotas.c.resource == resource))
-        conn.execute(sa.insert(quotas).values(project_id=project_id, resource=resource, limit=limit))
+        conn.execute(sa.insert(quotas).values(project_id=project_id, resource=resource, limit=limit, set_at=now))
 
 
 def delete(conn: Connection, project_id: str, resources: frozenset[str]) -> None:
