@@ -173,7 +173,7 @@ class Fleet:
         was heard in `seconds`.
         """
         waited, wait, begun = 0.0, _FIRST_WAIT, self._clock.monotonic()
-        what, cut_short = type(command).__name__, False
+        what, tries, cut_short = type(command).__name__, 0, False
         while True:
             if not self.alive(host):
                 raise Unavailable(f"Host {host!r} is down.")
@@ -184,7 +184,9 @@ class Fleet:
             try:
                 result = await self._bus.request(host, command, timeout=patience)
             except Unavailable as error:
-                log.info("%s to host %s: %s; trying again", what, host, error.message)
+                tries += 1
+                told = logging.INFO if tries == 1 else logging.DEBUG  # how it goes on is told when it does
+                log.log(told, "%s to host %s waits: %s", what, host, error.message)
                 if not cut_short and self._clock.monotonic() - asked < patience:
                     cut_short = True
                     recovered(f"host {host} did not get to answer {what.lower()}; it was asked again")
@@ -192,6 +194,8 @@ class Fleet:
                 self.refresh()  # an operator may have said that it is down
                 waited, wait = waited + wait, min(wait * 2, _LONGEST_WAIT)
                 continue
+            if tries:
+                log.info("%s to host %s was answered at try %d", what, host, tries + 1)
             if not isinstance(result, returns):
                 raise HostFailure(f"The host answered {what} with {type(result).__name__}.", host=host)
             return result

@@ -22,6 +22,8 @@ class NetworkChange:
         self._cloud, self._fleet = cloud, fleet
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
+        self._amiss: dict[str, str] = {}
+        """What stood in the log last of a host that could not be told, so that it stands there once."""
 
     def nudge(self) -> None:
         """Look which hosts are stale, and see to those that live."""
@@ -64,10 +66,14 @@ class NetworkChange:
                 await self._cloud.db.write(
                     lambda conn: host_networks.applied(conn, host, generation)  # noqa: B023
                 )
+                if self._amiss.pop(host, None) is not None:
+                    log.info("host %s takes changes of its network again", host)
                 if generation < network.generation:
                     return
         except (HostFailure, Unavailable) as error:
-            detail = getattr(error, "detail", "")
-            log.warning("network of host %s is not up to date: %s %s", host, error.message, detail)
+            why = f"{error.message} {getattr(error, 'detail', '')}".rstrip()
+            told = logging.DEBUG if self._amiss.get(host) == why else logging.WARNING
+            self._amiss[host] = why
+            log.log(told, "network of host %s is not up to date, and is tried again: %s", host, why)
         except Exception:
             log.exception("network of host %s was not brought up to date", host)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from floe.cloud import hosts as cloud_hosts
 from floe.core.guest_metadata import describe, fingerprint
@@ -289,3 +292,46 @@ async def test_a_server_whose_guest_was_off_when_the_build_ended_is_stopped(site
     server = await site.post()
     await site.settle()
     assert site.server(server.id).vm_state == "stopped"
+
+
+async def test_work_that_waits_for_a_host_says_so_once_and_once_that_it_goes_on(
+    site: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = await site.add_host("h1")
+    await site.cloud.bus.withdraw("h1")
+    caplog.set_level(logging.DEBUG, logger="floe.conductor")
+
+    def lines(level: int, text: str) -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno >= level and text in record.msg]
+
+    server = await site.post()
+    await until(lambda: len(lines(logging.DEBUG, "waits:")) >= 3)
+    await site.cloud.bus.serve("h1", host.handle)
+    await site.settle()
+    assert site.server(server.id).vm_state == "active"
+    assert lines(logging.INFO, "waits:") == ["Spawn to host h1 waits: Host 'h1' does not answer: no agent serves it."]
+    (went_on,) = lines(logging.INFO, "was answered")
+    assert went_on.startswith("Spawn to host h1 was answered at try ")
+
+
+async def test_a_host_whose_network_waits_is_told_of_once(site: Any, caplog: pytest.LogCaptureFixture) -> None:
+    host = await site.add_host("h1")
+    await site.cloud.bus.withdraw("h1")
+    await site.cloud.db.write(lambda conn: host_networks.want(conn, ["h1"]))
+    caplog.set_level(logging.INFO, logger="floe.conductor")
+    for _ in range(3):
+        site.conductor.nudge_network()
+        await site.conductor.networks.idle()
+    await site.cloud.bus.serve("h1", host.handle)
+    site.conductor.nudge_network()
+    await site.conductor.networks.idle()
+    told = [
+        record.getMessage()
+        for record in caplog.records
+        if "network of host" in record.msg or "its network" in record.msg
+    ]
+    assert told == [
+        "network of host h1 is not up to date, and is tried again: Host 'h1' does not answer: no agent serves it.",
+        "host h1 takes changes of its network again",
+    ]
+    assert site.cloud.db.read_now(host_networks.stale) == []
