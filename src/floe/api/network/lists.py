@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
-from msgspec import Meta
-
-from floe.api.kit.body import Body
-from floe.api.kit.call import Call, Reply, plain_json
+from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import page_of
-from floe.core.context import Context
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
 
-ProjectId = Annotated[str, Meta(max_length=64)]
 Convert = Callable[[str], Any]
 Filters = Mapping[str, tuple[str, Convert]]
 """Wire name -> (field of the core, how its text is read; ValueError for what is no such value)."""
@@ -62,25 +55,6 @@ def common(*names: str) -> dict[str, tuple[str, Convert]]:
         "revision_number": ("revision", whole),
         **{name: (name, str) for name in names},
     }
-
-
-def times(thing: Any) -> dict[str, Any]:
-    """Return the standard attributes of a thing, as they stand on the wire."""
-    return {
-        "created_at": moment(thing.created_at),
-        "updated_at": moment(thing.updated_at),
-        "revision_number": thing.revision,
-    }
-
-
-def moment(value: datetime) -> str:
-    """Write a time as Neutron does."""
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def predicates(context: Context) -> frozenset[str]:
-    """Return what holds of the caller, for the shapes' `only`."""
-    return frozenset({"admin"}) if context.is_admin else frozenset()
 
 
 def listing_of(call: Call, filters: Filters, *, besides: frozenset[str] = frozenset()) -> Listing:
@@ -130,33 +104,6 @@ def chosen(call: Call, thing: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a thing that the client asked for, all if it named none."""
     fields = frozenset(call.many("fields")) - {""}
     return thing if not fields else {name: value for name, value in thing.items() if name in fields}
-
-
-async def created(call: Call, body: Body, plural: str) -> tuple[list[dict[str, Any]], bool]:
-    """Read the body of a create: one thing, or a list of them under the plural key (True). Raises Invalid."""
-    raw = await call.raw()
-    top = plain_json(raw) if f'"{plural}"'.encode() in raw else None
-    if not isinstance(top, dict) or plural not in top:
-        return [body.read(raw)], False
-    if len(top) != 1 or not isinstance(top[plural], list) or not top[plural]:
-        raise Invalid(f"Invalid input for {plural}: a list with at least one object is needed, and nothing beside it.")
-    return [body.read(msgspec.json.encode({body.key: item})) for item in top[plural]], True
-
-
-def create_reply(things: Sequence[dict[str, Any]], singular: str, plural: str, bulk: bool) -> Reply:
-    """Return what was made, in the form it was asked for."""
-    return Reply(201, {plural: list(things)} if bulk else {singular: things[0]})
-
-
-def renamed(asked: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields that were sent by their names in the core. Raises Invalid for two owners that differ."""
-    owners = {asked[key] for key in ("project_id", "tenant_id") if asked.get(key)}
-    if len(owners) > 1:
-        raise Invalid("Invalid input for tenant_id: it differs from project_id, which means the same.")
-    found = {inner: asked[wire] for wire, inner in names.items() if wire in asked}
-    if owners:
-        found["project_id"] = owners.pop()
-    return found
 
 
 def _names(filters: Filters) -> str:

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.kit import policy
 from floe.api.kit.body import Body, Description, Field, LooseName
-from floe.api.kit.call import Call, Reply
-from floe.api.kit.routing import Route
+from floe.api.kit.call import Call
 from floe.api.kit.shape import Shape, Shown
-from floe.api.network.lists import (
-    Filters,
-    ProjectId,
-    chosen,
-    common,
-    create_reply,
-    created,
-    flag,
-    list_reply,
-    listing_of,
-    lower,
-    moment,
-    predicates,
-    renamed,
-)
-from floe.api.network.rules import writer
+from floe.api.network.lists import Filters, common, flag, lower
+from floe.api.network.nouns import OWNER, SHOWN_OWNER, SHOWN_REVISION, Change, Noun, policies, renamed, routes
 from floe.cloud import ports
 from floe.core.addresses import number_of
 from floe.core.context import Context
 from floe.core.errors import Forbidden, Invalid
+from floe.core.listing import Listing
 from floe.core.ports import Port
 
 _COMMON = (
@@ -48,7 +33,7 @@ _COMMON = (
 )
 CREATE = Body(
     "port",
-    (*_COMMON, Field("network_id", str, required=True), Field("project_id", ProjectId), Field("tenant_id", ProjectId)),
+    (*_COMMON, Field("network_id", str, required=True), *OWNER),
 )
 UPDATE = Body("port", _COMMON)
 _NAMES = {
@@ -78,8 +63,7 @@ SHAPE: Shape[Port] = Shape(
         Shown("name", lambda p: p.name),
         Shown("description", lambda p: p.description),
         Shown("network_id", lambda p: p.network_id),
-        Shown("project_id", lambda p: p.project_id),
-        Shown("tenant_id", lambda p: p.project_id),
+        *SHOWN_OWNER,
         Shown("mac_address", lambda p: p.mac),
         Shown("admin_state_up", lambda p: p.up),
         Shown("status", lambda p: p.status),
@@ -97,9 +81,7 @@ SHAPE: Shape[Port] = Shape(
         Shown("binding:vif_type", _vif_type, only="admin"),
         Shown("binding:vif_details", _vif_details, only="admin"),
         Shown("binding:profile", lambda _: {}, only="admin"),
-        Shown("created_at", lambda p: moment(p.created_at)),
-        Shown("updated_at", lambda p: moment(p.updated_at)),
-        Shown("revision_number", lambda p: p.revision),
+        *SHOWN_REVISION,
     )
 )
 
@@ -109,48 +91,6 @@ FILTERS: Filters = {
     "admin_state_up": ("up", flag),
     "port_security_enabled": ("port_security", flag),
 }
-_ADMIN_FILTERS: Filters = {**FILTERS, "binding:host_id": ("host", str)}
-_ELSEWHERE = frozenset({"fixed_ips", "security_groups"})
-
-
-async def create(call: Call) -> Reply:
-    """Make one port or several."""
-    sent, bulk = await created(call, CREATE, "ports")
-    made = await ports.create(call.cloud, call.context, [_read(item, call.context) for item in sent])
-    return create_reply([_show(call, port) for port in made], "port", "ports", bulk)
-
-
-async def index(call: Call) -> Reply:
-    """List ports."""
-    filters = _ADMIN_FILTERS if call.context.is_admin else FILTERS
-    listing = listing_of(call, filters, besides=_ELSEWHERE)
-    found = await ports.find(
-        call.cloud, call.context, listing, _addressed(call.many("fixed_ips")), call.many("security_groups")
-    )
-    return list_reply(call, "ports", [_show(call, port) for port in found], listing)
-
-
-async def show(call: Call) -> Reply:
-    """Show a port."""
-    port = await ports.show(call.cloud, call.context, call.params["port_id"])
-    return Reply(body={"port": chosen(call, _show(call, port))})
-
-
-async def update(call: Call) -> Reply:
-    """Change a port."""
-    asked = _read(UPDATE.read(await call.raw()), call.context)
-    port = await ports.update(call.cloud, call.context, call.params["port_id"], asked)
-    return Reply(body={"port": _show(call, port)})
-
-
-async def delete(call: Call) -> Reply:
-    """Remove a port."""
-    await ports.delete(call.cloud, call.context, call.params["port_id"])
-    return Reply(204)
-
-
-def _show(call: Call, port: Port) -> dict[str, Any]:
-    return SHAPE.show(port, holds=predicates(call.context))
 
 
 def _read(sent: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -185,6 +125,11 @@ def _items(items: list[dict[str, str | None]] | None, field: str, keys: set[str]
     return items or []
 
 
+async def _find(call: Call, listing: Listing) -> list[Port]:
+    addressed = _addressed(call.many("fixed_ips"))
+    return await ports.find(call.cloud, call.context, listing, addressed, call.many("security_groups"))
+
+
 def _addressed(texts: list[str]) -> dict[str, list[Any]]:
     """Read `fixed_ips=ip_address=192.0.2.3&fixed_ips=subnet_id=...`."""
     found: dict[str, list[Any]] = {}
@@ -199,17 +144,20 @@ def _addressed(texts: list[str]) -> dict[str, list[Any]]:
     return found
 
 
-_ONE = "/v2.0/ports/{port_id}"
-ROUTES = (
-    Route("GET", "/v2.0/ports", index, "get_port"),
-    Route("POST", "/v2.0/ports", create, "create_port"),
-    Route("GET", _ONE, show, "get_port"),
-    Route("PUT", _ONE, update, "update_port"),
-    Route("DELETE", _ONE, delete, "delete_port"),
+PORT = Noun(
+    name="port",
+    plural="ports",
+    shape=SHAPE,
+    body=CREATE,
+    read=_read,
+    create=ports.create,
+    filters=FILTERS,
+    admin_filters={"binding:host_id": ("host", str)},
+    besides=frozenset({"fixed_ips", "security_groups"}),
+    find=_find,
+    show=ports.show,
+    change=Change(body=UPDATE, apply=ports.update),
+    delete=ports.delete,
 )
-POLICIES: policy.Policies = {
-    "get_port": policy.project_reader,
-    "create_port": writer,
-    "update_port": writer,
-    "delete_port": writer,
-}
+ROUTES = routes(PORT)
+POLICIES = policies(PORT)

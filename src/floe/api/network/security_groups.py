@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from floe.api.kit import policy
 from floe.api.kit.body import Body, Description, Field, LooseName
-from floe.api.kit.call import Call, Reply
-from floe.api.kit.routing import Route
+from floe.api.kit.call import Call
 from floe.api.kit.shape import Shape, Shown
-from floe.api.network.lists import (
-    Filters,
-    ProjectId,
-    chosen,
-    common,
-    create_reply,
-    created,
-    flag,
-    list_reply,
-    listing_of,
-    lower,
-    moment,
-    renamed,
-    whole,
-)
-from floe.api.network.rules import writer
+from floe.api.network.lists import Filters, common, flag, lower, whole
+from floe.api.network.nouns import OWNER, SHOWN_OWNER, SHOWN_REVISION, Change, Noun, policies, renamed, routes
 from floe.cloud import security_groups
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
 from floe.core.errors import Invalid
+from floe.core.listing import Listing
 from floe.core.security_groups import Group, Rule
 
 CREATE = Body(
@@ -35,8 +22,7 @@ CREATE = Body(
         Field("name", LooseName),
         Field("description", Description),
         Field("stateful", bool),
-        Field("project_id", ProjectId),
-        Field("tenant_id", ProjectId),
+        *OWNER,
     ),
 )
 UPDATE = Body("security_group", (Field("name", LooseName), Field("description", Description), Field("stateful", bool)))
@@ -53,8 +39,7 @@ CREATE_RULE = Body(
         Field("remote_group_id", str | None),
         Field("remote_address_group_id", None),
         Field("description", Description | None),
-        Field("project_id", ProjectId),
-        Field("tenant_id", ProjectId),
+        *OWNER,
     ),
 )
 _RULE_NAMES = {
@@ -72,8 +57,7 @@ _RULE_NAMES = {
 RULE_SHAPE: Shape[Rule] = Shape(
     (
         Shown("id", lambda r: r.id),
-        Shown("project_id", lambda r: r.project_id),
-        Shown("tenant_id", lambda r: r.project_id),
+        *SHOWN_OWNER,
         Shown("security_group_id", lambda r: r.group_id),
         Shown("direction", lambda r: r.direction),
         Shown("ethertype", lambda r: r.ethertype),
@@ -83,9 +67,7 @@ RULE_SHAPE: Shape[Rule] = Shape(
         Shown("remote_ip_prefix", lambda r: r.remote_cidr),
         Shown("remote_group_id", lambda r: r.remote_group),
         Shown("description", lambda r: r.description),
-        Shown("created_at", lambda r: moment(r.created_at)),
-        Shown("updated_at", lambda r: moment(r.updated_at)),
-        Shown("revision_number", lambda r: r.revision),
+        *SHOWN_REVISION,
     )
 )
 SHAPE: Shape[Group] = Shape(
@@ -93,18 +75,14 @@ SHAPE: Shape[Group] = Shape(
         Shown("id", lambda g: g.id),
         Shown("name", lambda g: g.name),
         Shown("description", lambda g: g.description),
-        Shown("project_id", lambda g: g.project_id),
-        Shown("tenant_id", lambda g: g.project_id),
+        *SHOWN_OWNER,
         Shown("stateful", lambda _: True),
         Shown("security_group_rules", lambda g: [RULE_SHAPE.show(rule) for rule in g.rules]),
-        Shown("created_at", lambda g: moment(g.created_at)),
-        Shown("updated_at", lambda g: moment(g.updated_at)),
-        Shown("revision_number", lambda g: g.revision),
+        *SHOWN_REVISION,
     )
 )
 
 FILTERS = common()
-_STATEFUL = frozenset({"stateful"})
 RULE_FILTERS: Filters = {
     **{name: pair for name, pair in common("direction", "ethertype").items() if name != "name"},
     "security_group_id": ("group_id", str),
@@ -116,93 +94,57 @@ RULE_FILTERS: Filters = {
 }
 
 
-async def create(call: Call) -> Reply:
-    """Make one security group or several."""
-    sent, bulk = await created(call, CREATE, "security_groups")
-    made = await security_groups.create(call.cloud, call.context, [{"name": "", **_read(item)} for item in sent])
-    return create_reply([SHAPE.show(group) for group in made], "security_group", "security_groups", bulk)
-
-
-async def index(call: Call) -> Reply:
-    """List security groups. All are stateful."""
-    listing = listing_of(call, FILTERS, besides=_STATEFUL)
-    if any(not flag(text) for text in call.many("stateful") if text.lower() in {"true", "false"}):
-        return list_reply(call, "security_groups", [], listing)
-    found = await security_groups.find(call.cloud, call.context, listing)
-    return list_reply(call, "security_groups", [SHAPE.show(group) for group in found], listing)
-
-
-async def show(call: Call) -> Reply:
-    """Show a security group with its rules."""
-    group = await security_groups.show(call.cloud, call.context, call.params["group_id"])
-    return Reply(body={"security_group": chosen(call, SHAPE.show(group))})
-
-
-async def update(call: Call) -> Reply:
-    """Change a security group's name or description."""
-    asked = _read(UPDATE.read(await call.raw()))
-    group = await security_groups.update(call.cloud, call.context, call.params["group_id"], asked)
-    return Reply(body={"security_group": SHAPE.show(group)})
-
-
-async def delete(call: Call) -> Reply:
-    """Remove a security group."""
-    await security_groups.delete(call.cloud, call.context, call.params["group_id"])
-    return Reply(204)
-
-
-async def create_rule(call: Call) -> Reply:
-    """Make one rule or several. A rule belongs to its group's project, whatever project is named."""
-    sent, bulk = await created(call, CREATE_RULE, "security_group_rules")
-    asked = [{key: value for key, value in renamed(item, _RULE_NAMES).items() if key != "project_id"} for item in sent]
-    made = await security_groups.create_rules(call.cloud, call.context, asked)
-    shown = [RULE_SHAPE.show(rule) for rule in made]
-    return create_reply(shown, "security_group_rule", "security_group_rules", bulk)
-
-
-async def index_rules(call: Call) -> Reply:
-    """List rules."""
-    listing = listing_of(call, RULE_FILTERS)
-    found = await security_groups.find_rules(call.cloud, call.context, listing)
-    return list_reply(call, "security_group_rules", [RULE_SHAPE.show(rule) for rule in found], listing)
-
-
-async def show_rule(call: Call) -> Reply:
-    """Show a rule."""
-    rule = await security_groups.show_rule(call.cloud, call.context, call.params["rule_id"])
-    return Reply(body={"security_group_rule": chosen(call, RULE_SHAPE.show(rule))})
-
-
-async def delete_rule(call: Call) -> Reply:
-    """Remove a rule."""
-    await security_groups.delete_rule(call.cloud, call.context, call.params["rule_id"])
-    return Reply(204)
-
-
-def _read(sent: dict[str, Any]) -> dict[str, Any]:
+def _read(sent: dict[str, Any], _context: Context) -> dict[str, Any]:
     if not sent.get("stateful", True):
         raise Invalid("Invalid input for stateful: stateless security groups are not supported; it must be true.")
     return renamed(sent, {"name": "name", "description": "description"})
 
 
-_GROUPS, _RULES = "/v2.0/security-groups", "/v2.0/security-group-rules"
-ROUTES = (
-    Route("GET", _GROUPS, index, "get_security_group"),
-    Route("POST", _GROUPS, create, "create_security_group"),
-    Route("GET", _GROUPS + "/{group_id}", show, "get_security_group"),
-    Route("PUT", _GROUPS + "/{group_id}", update, "update_security_group"),
-    Route("DELETE", _GROUPS + "/{group_id}", delete, "delete_security_group"),
-    Route("GET", _RULES, index_rules, "get_security_group_rule"),
-    Route("POST", _RULES, create_rule, "create_security_group_rule"),
-    Route("GET", _RULES + "/{rule_id}", show_rule, "get_security_group_rule"),
-    Route("DELETE", _RULES + "/{rule_id}", delete_rule, "delete_security_group_rule"),
+async def _create(cloud: Cloud, context: Context, asked: list[dict[str, Any]]) -> list[Group]:
+    return await security_groups.create(cloud, context, [{"name": "", **item} for item in asked])
+
+
+async def _find(call: Call, listing: Listing) -> list[Group]:
+    """Find security groups. All are stateful."""
+    if any(not flag(text) for text in call.many("stateful") if text.lower() in {"true", "false"}):
+        return []
+    return await security_groups.find(call.cloud, call.context, listing)
+
+
+def _read_rule(sent: dict[str, Any], _context: Context) -> dict[str, Any]:
+    """Read a rule. It belongs to its group's project, whatever project is named."""
+    return {name: value for name, value in renamed(sent, _RULE_NAMES).items() if name != "project_id"}
+
+
+async def _find_rules(call: Call, listing: Listing) -> list[Rule]:
+    return await security_groups.find_rules(call.cloud, call.context, listing)
+
+
+GROUP = Noun(
+    name="security_group",
+    plural="security_groups",
+    shape=SHAPE,
+    body=CREATE,
+    read=_read,
+    create=_create,
+    filters=FILTERS,
+    besides=frozenset({"stateful"}),
+    find=_find,
+    show=security_groups.show,
+    change=Change(body=UPDATE, apply=security_groups.update),
+    delete=security_groups.delete,
 )
-POLICIES: policy.Policies = {
-    "get_security_group": policy.project_reader,
-    "create_security_group": writer,
-    "update_security_group": writer,
-    "delete_security_group": writer,
-    "get_security_group_rule": policy.project_reader,
-    "create_security_group_rule": writer,
-    "delete_security_group_rule": writer,
-}
+RULE = Noun(
+    name="security_group_rule",
+    plural="security_group_rules",
+    shape=RULE_SHAPE,
+    body=CREATE_RULE,
+    read=_read_rule,
+    create=security_groups.create_rules,
+    filters=RULE_FILTERS,
+    find=_find_rules,
+    show=security_groups.show_rule,
+    delete=security_groups.delete_rule,
+)
+ROUTES = (*routes(GROUP), *routes(RULE))
+POLICIES = {**policies(GROUP), **policies(RULE)}

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.kit import policy
 from floe.api.kit.body import Body, Description, Field, LooseName
-from floe.api.kit.call import Call, Reply
-from floe.api.kit.routing import Route
+from floe.api.kit.call import Call
 from floe.api.kit.shape import Shape, Shown
-from floe.api.network.lists import (
-    Filters,
-    ProjectId,
-    chosen,
-    common,
-    create_reply,
-    created,
-    flag,
-    list_reply,
-    listing_of,
-    moment,
-    renamed,
-)
-from floe.api.network.rules import writer
+from floe.api.network.lists import Filters, common, flag
+from floe.api.network.nouns import OWNER, SHOWN_OWNER, SHOWN_REVISION, Change, Noun, policies, renamed, routes
 from floe.cloud import subnets
 from floe.core.addresses import text_of
+from floe.core.context import Context
 from floe.core.errors import Invalid
+from floe.core.listing import Listing
 from floe.core.subnets import Subnet
 
 _Objects = list[dict[str, str]] | None
@@ -48,8 +36,7 @@ CREATE = Body(
         Field("ipv6_ra_mode", None),
         Field("ipv6_address_mode", None),
         Field("subnetpool_id", None),
-        Field("project_id", ProjectId),
-        Field("tenant_id", ProjectId),
+        *OWNER,
     ),
 )
 UPDATE = Body("subnet", _COMMON)
@@ -68,8 +55,7 @@ SHAPE: Shape[Subnet] = Shape(
         Shown("id", lambda s: s.id),
         Shown("name", lambda s: s.name),
         Shown("description", lambda s: s.description),
-        Shown("project_id", lambda s: s.project_id),
-        Shown("tenant_id", lambda s: s.project_id),
+        *SHOWN_OWNER,
         Shown("network_id", lambda s: s.network_id),
         Shown("ip_version", lambda _: 4),
         Shown("cidr", lambda s: s.cidr),
@@ -81,9 +67,7 @@ SHAPE: Shape[Subnet] = Shape(
         Shown("ipv6_ra_mode", lambda _: None),
         Shown("ipv6_address_mode", lambda _: None),
         Shown("subnetpool_id", lambda _: None),
-        Shown("created_at", lambda s: moment(s.created_at)),
-        Shown("updated_at", lambda s: moment(s.updated_at)),
-        Shown("revision_number", lambda s: s.revision),
+        *SHOWN_REVISION,
     )
 )
 
@@ -93,46 +77,9 @@ FILTERS: Filters = {
     "enable_dhcp": ("dhcp", flag),
     "shared": ("shared", flag),
 }
-_VERSION = frozenset({"ip_version"})
 
 
-async def create(call: Call) -> Reply:
-    """Make one subnet or several."""
-    sent, bulk = await created(call, CREATE, "subnets")
-    made = await subnets.create(call.cloud, call.context, [_read(item) for item in sent])
-    return create_reply([SHAPE.show(subnet) for subnet in made], "subnet", "subnets", bulk)
-
-
-async def index(call: Call) -> Reply:
-    """List subnets. All are of IP version 4."""
-    listing = listing_of(call, FILTERS, besides=_VERSION)
-    versions = call.many("ip_version")
-    if versions and not any(int(text) == 4 for text in versions if text.isdecimal()):
-        return list_reply(call, "subnets", [], listing)
-    found = await subnets.find(call.cloud, call.context, listing)
-    return list_reply(call, "subnets", [SHAPE.show(subnet) for subnet in found], listing)
-
-
-async def show(call: Call) -> Reply:
-    """Show a subnet."""
-    subnet = await subnets.show(call.cloud, call.context, call.params["subnet_id"])
-    return Reply(body={"subnet": chosen(call, SHAPE.show(subnet))})
-
-
-async def update(call: Call) -> Reply:
-    """Change a subnet."""
-    asked = _read(UPDATE.read(await call.raw()))
-    subnet = await subnets.update(call.cloud, call.context, call.params["subnet_id"], asked)
-    return Reply(body={"subnet": SHAPE.show(subnet)})
-
-
-async def delete(call: Call) -> Reply:
-    """Remove a subnet."""
-    await subnets.delete(call.cloud, call.context, call.params["subnet_id"])
-    return Reply(204)
-
-
-def _read(sent: dict[str, Any]) -> dict[str, Any]:
+def _read(sent: dict[str, Any], _context: Context) -> dict[str, Any]:
     if sent.get("ip_version", 4) != 4:
         raise Invalid(f"Invalid input for ip_version: {sent['ip_version']} is not supported; only IPv4 (4) is.")
     asked = renamed(sent, _NAMES)
@@ -152,17 +99,27 @@ def _pairs(items: list[dict[str, str]] | None, field: str, first: str, second: s
     return found
 
 
-_ONE = "/v2.0/subnets/{subnet_id}"
-ROUTES = (
-    Route("GET", "/v2.0/subnets", index, "get_subnet"),
-    Route("POST", "/v2.0/subnets", create, "create_subnet"),
-    Route("GET", _ONE, show, "get_subnet"),
-    Route("PUT", _ONE, update, "update_subnet"),
-    Route("DELETE", _ONE, delete, "delete_subnet"),
+async def _find(call: Call, listing: Listing) -> list[Subnet]:
+    """Find subnets. All are of IP version 4."""
+    versions = call.many("ip_version")
+    if versions and not any(int(text) == 4 for text in versions if text.isdecimal()):
+        return []
+    return await subnets.find(call.cloud, call.context, listing)
+
+
+SUBNET = Noun(
+    name="subnet",
+    plural="subnets",
+    shape=SHAPE,
+    body=CREATE,
+    read=_read,
+    create=subnets.create,
+    filters=FILTERS,
+    besides=frozenset({"ip_version"}),
+    find=_find,
+    show=subnets.show,
+    change=Change(body=UPDATE, apply=subnets.update),
+    delete=subnets.delete,
 )
-POLICIES: policy.Policies = {
-    "get_subnet": policy.project_reader,
-    "create_subnet": writer,
-    "update_subnet": writer,
-    "delete_subnet": writer,
-}
+ROUTES = routes(SUBNET)
+POLICIES = policies(SUBNET)
