@@ -11,8 +11,6 @@ from floe.core.host_network import HostNetwork
 from floe.core.servers import ACTIVE, BUILDING, ERROR, STOPPED
 from floe.store.audit import Row, Rows
 
-_NOT_RUNNING = frozenset({PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE})
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Violation:
@@ -110,7 +108,7 @@ def check_host(host: str, rows: Rows, wanted: HostNetwork, view: HostView) -> li
         server = here.get(ident)
         if server is None:
             found.append(Violation("a guest is left on a host that should not have it", ident, host))
-        elif (server.vm_state == ACTIVE) != (state not in _NOT_RUNNING) or server.power_state != int(state):
+        elif (server.vm_state == ACTIVE) != (not state.off) or server.power_state != int(state):
             text = f"{host}: {state.name}, row: {server.vm_state}, {PowerState(server.power_state).name}"
             found.append(Violation("a guest is not in the state its server is in", ident, text))
     for ident, server in here.items():

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from floe.core.errors import HostFailure
 from floe.core.guests import PowerState
 from floe.simulation.bus import Weather
+from floe.simulation.judge import Judge
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
 from floe.simulation.roles import Crash, Role
@@ -21,7 +22,7 @@ class World(Protocol):
     machines: dict[str, Machine]
     weather: Weather
     dice: Random
-    finished: dict[str, set[str]]
+    judge: Judge
     refusal: str | None
     """Why the database refuses to write now."""
 
@@ -78,7 +79,7 @@ def power(world: World, host: str, seconds: float) -> None:
     world.crash(role, seconds, "the power is gone")
     for name in role.hosts:
         world.machines[name].power_loss(world.dice)
-        world.finished[name].clear()  # the host may have forgotten it
+        world.judge.forgot(name)
 
 
 def partition(world: World, host: str, seconds: float) -> None:

@@ -15,18 +15,15 @@ from pathlib import Path
 from random import Random
 
 from floe.agent.agent import Agent
-from floe.cloud import host_networks, images
-from floe.cloud.audit import Violation, check_host, check_rows
-from floe.cloud.cloud import CloudSettings
+from floe.cloud import images
+from floe.cloud.audit import Violation
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
 from floe.core.errors import FloeError
-from floe.core.guest_metadata import describe, fingerprint
-from floe.core.messages import Command, Destroy, Destroyed, Result
-from floe.core.servers import ACTIVE
 from floe.simulation.bus import SimulatedBus, Weather
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.faults import FAULTS
+from floe.simulation.judge import Judge, Watch
 from floe.simulation.loop import Process, VirtualLoop, current
 from floe.simulation.machines import Disk, Machine, SimulatedHypervisor, SimulatedPlane
 from floe.simulation.plan import HEALED, Event, Plan
@@ -34,10 +31,6 @@ from floe.simulation.requests import Users
 from floe.simulation.roles import Role
 from floe.simulation.site import SimulatedClock, Site, make_cloud
 from floe.simulation.storage import SimulatedBlobs, Synced, close_parts
-from floe.store import audit as rows
-from floe.store import guests, servers
-from floe.store import images as image_rows
-from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +67,15 @@ class World:
         self._db = SimulatedDatabase(
             site.store, pause=self.pause, refusal=lambda: self.refusal, committed=self._committed
         )
+        self._files = Synced()
+        self._images = folder / "images"
+        self._images.mkdir(parents=True)
+        for image_id, data in site.blobs.items():
+            (self._images / image_id).write_bytes(data)
+        self.machines = {name: Machine(name, folder / name, self._files) for name in plan.host_names}
+        self.roles = {name: self._role(name) for name in plan.roles}
+        self._of: dict[Process, Role] = {}
+        self.judge = Judge(site.store, self.users, self.machines, self.roles, self._images, self.accuse)
         self._bus = SimulatedBus(
             self.loop,
             self.dice,
@@ -81,24 +83,14 @@ class World:
             latency=self._latency,
             pause=self.pause,
             note=self.note,
-            answered=self._answered,
+            answered=self.judge.answered,
         )
-        self._files = Synced()
-        self._images = folder / "images"
-        self._images.mkdir(parents=True)
-        for image_id, data in site.blobs.items():
-            (self._images / image_id).write_bytes(data)
-        self.finished: dict[str, set[str]] = {name: set() for name in plan.host_names}
-        """Servers that each host has answered to have destroyed for good."""
-        self.machines = {name: Machine(name, folder / name, self._files) for name in plan.host_names}
-        self.roles = {name: self._role(name) for name in plan.roles}
-        self._of: dict[Process, Role] = {}
 
     # -- the run --------------------------------------------------------------------------------------
 
     def run(self) -> list[Violation]:
         """Run it to its end, and return what was not as it must be."""
-        watch, logger = _Watch(self), logging.getLogger("floe")
+        watch, logger = Watch(self.accuse), logging.getLogger("floe")
         logger.addHandler(watch)
         gc.disable()  # when a run is over all of it goes at once
         try:
@@ -147,47 +139,15 @@ class World:
         begun = self.loop.time()
         while True:
             await asyncio.sleep(look)
-            found = self.audit()
+            found = self.judge.audit()
             if self.violations:
                 return []
             if not found:
                 self.settled_after = self.loop.time() - begun
                 await asyncio.sleep(CALM)
-                return self.audit()
+                return self.judge.audit()
             if self.loop.time() - begun >= patience:
                 return found
-
-    def audit(self) -> list[Violation]:
-        """Check all that has to hold when nothing is under way."""
-
-        def look(conn: Connection) -> list[Violation]:
-            found = rows.rows(conn)
-            bad = check_rows(found, quiet=True) + self.users.check(conn)
-            for name, machine in self.machines.items():
-                bad += check_host(name, found, host_networks.whole(conn, name), machine.view())
-            return bad + self._check_images(conn) + self._check_told(conn)
-
-        return self._site.store.read(look)
-
-    def _check_images(self, conn: Connection) -> list[Violation]:
-        """Check that there are bytes of the images that have some, and nothing else."""
-        wanted = image_rows.with_data(conn)
-        there = {path.name for path in self._images.iterdir()}
-        return [
-            *(Violation("an image has no bytes", ident) for ident in sorted(wanted - there)),
-            *(Violation("bytes are left of an image", name) for name in sorted(there - wanted)),
-        ]
-
-    def _check_told(self, conn: Connection) -> list[Violation]:
-        """Check that guests may read about themselves what their servers' rows say."""
-        return [
-            Violation("a guest was not told what changed", server.id, agent.host)
-            for role in self.roles.values()
-            for agent in role.agents
-            for told in (agent.told(),)
-            for server in guests.described(conn, agent.host, None)
-            if told.get(server.id) not in (None, fingerprint(describe(server, CloudSettings().availability_zone)))
-        ]
 
     def note(self, *what: object) -> None:
         """Write down that something happened."""
@@ -243,8 +203,7 @@ class World:
 
     def _committed(self) -> None:
         self.note("commit")
-        for what, subject in self._site.store.read(rows.instant):
-            self.accuse(Violation(what, subject))
+        self.judge.committed()
 
     # -- processes ------------------------------------------------------------------------------------
 
@@ -289,7 +248,12 @@ class World:
     def _agent(self, role: Role, host: str, blobs: SimulatedBlobs) -> Agent:
         machine = self.machines[host]
         machine.driver = SimulatedHypervisor(
-            machine, self.pause, self._delay, started=self._started, harmed=self._harmed, damaged=self._damaged
+            machine,
+            self.pause,
+            self._delay,
+            started=self.judge.started,
+            harmed=self.judge.harmed,
+            damaged=self.judge.damaged,
         )
         return Agent(
             host,
@@ -382,39 +346,6 @@ class World:
             role.armed.clear()
             role.clock.offset = 0.0
             self._boot(role)
-
-    def _answered(self, host: str, command: Command, result: Result) -> None:
-        if isinstance(command, Destroy) and command.final and isinstance(result, Destroyed):
-            self.finished[host].add(command.server_id)
-
-    def _started(self, host: str, server_id: str) -> None:
-        """A guest was started: see that it was not destroyed for good before."""
-        if server_id in self.finished[host]:
-            self.accuse(Violation("a guest was started after its host had destroyed it for good", server_id, host))
-
-    def _damaged(self, host: str, server_id: str) -> None:
-        self.accuse(Violation("a guest was started from a damaged disk", server_id, host))
-
-    def _harmed(self, host: str, server_id: str) -> None:
-        """A running guest was ended: see whether anybody wanted that."""
-        server = self._site.store.read(lambda conn: servers.get(conn, server_id))
-        if server is not None and server.vm_state == ACTIVE and server.host == host and server.task_state is None:
-            self.accuse(Violation("a running guest was destroyed", server_id, host))
-
-
-class _Watch(logging.Handler):
-    """Takes unexpected exceptions for violations: what goes wrong on purpose raises a FloeError."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(logging.ERROR)
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note one."""
-        error = record.exc_info[1] if record.exc_info else None
-        if error is not None and not isinstance(error, FloeError):
-            said = str(error).partition("\n")[0]
-            self._world.accuse(Violation("an unexpected error", type(error).__name__, f"{said}; {record.msg}"))
 
 
 _SLOW = frozenset(

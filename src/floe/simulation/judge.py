@@ -1,0 +1,123 @@
+"""What must never be in a run, and what must be in order at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from floe.cloud import host_networks
+from floe.cloud.audit import Violation, check_host, check_rows
+from floe.cloud.cloud import CloudSettings
+from floe.core.errors import FloeError
+from floe.core.guest_metadata import describe, fingerprint
+from floe.core.messages import Command, Destroy, Destroyed, Result
+from floe.core.servers import ACTIVE
+from floe.simulation.machines import Machine
+from floe.simulation.requests import Users
+from floe.simulation.roles import Role
+from floe.store import audit as rows
+from floe.store import guests, images, servers
+from floe.store.engine import Connection
+from floe.store.memory import MemoryStore
+
+Accuse = Callable[[Violation], None]
+
+
+class Judge:
+    """Looks at every commit and every effect on a guest, accuses what must never be, and audits all there is."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        users: Users,
+        machines: Mapping[str, Machine],
+        roles: Mapping[str, Role],
+        images_folder: Path,
+        accuse: Accuse,
+    ) -> None:
+        self._store, self._users, self._machines, self._roles = store, users, machines, roles
+        self._images, self._accuse = images_folder, accuse
+        self._finished: dict[str, set[str]] = {name: set() for name in machines}
+        """Servers that each host has answered to have destroyed for good."""
+
+    # -- at every instant -----------------------------------------------------------------------------
+
+    def committed(self) -> None:
+        """Something was committed: see that the limits hold."""
+        for what, subject in self._store.read(rows.instant):
+            self._accuse(Violation(what, subject))
+
+    def answered(self, host: str, command: Command, result: Result) -> None:
+        """A host answered a command."""
+        if isinstance(command, Destroy) and command.final and isinstance(result, Destroyed):
+            self._finished[host].add(command.server_id)
+
+    def forgot(self, host: str) -> None:
+        """A host may have forgotten what it answered: it lost its power."""
+        self._finished[host].clear()
+
+    def started(self, host: str, server_id: str) -> None:
+        """A guest was started: see that it was not destroyed for good before."""
+        if server_id in self._finished[host]:
+            self._accuse(Violation("a guest was started after its host had destroyed it for good", server_id, host))
+
+    def damaged(self, host: str, server_id: str) -> None:
+        """A guest was started from a disk that is not what it was made as."""
+        self._accuse(Violation("a guest was started from a damaged disk", server_id, host))
+
+    def harmed(self, host: str, server_id: str) -> None:
+        """A running guest was ended: see whether anybody wanted that."""
+        server = self._store.read(lambda conn: servers.get(conn, server_id))
+        if server is not None and server.vm_state == ACTIVE and server.host == host and server.task_state is None:
+            self._accuse(Violation("a running guest was destroyed", server_id, host))
+
+    # -- when nothing is under way --------------------------------------------------------------------
+
+    def audit(self) -> list[Violation]:
+        """Check all that has to hold when nothing is under way."""
+
+        def look(conn: Connection) -> list[Violation]:
+            found = rows.rows(conn)
+            bad = check_rows(found, quiet=True) + self._users.check(conn)
+            for name, machine in self._machines.items():
+                bad += check_host(name, found, host_networks.whole(conn, name), machine.view())
+            return bad + self._check_images(conn) + self._check_told(conn)
+
+        return self._store.read(look)
+
+    def _check_images(self, conn: Connection) -> list[Violation]:
+        """Check that there are bytes of the images that have some, and nothing else."""
+        wanted = images.with_data(conn)
+        there = {path.name for path in self._images.iterdir()}
+        return [
+            *(Violation("an image has no bytes", ident) for ident in sorted(wanted - there)),
+            *(Violation("bytes are left of an image", name) for name in sorted(there - wanted)),
+        ]
+
+    def _check_told(self, conn: Connection) -> list[Violation]:
+        """Check that guests may read about themselves what their servers' rows say."""
+        zone = CloudSettings().availability_zone
+        return [
+            Violation("a guest was not told what changed", server.id, agent.host)
+            for role in self._roles.values()
+            for agent in role.agents
+            for told in (agent.told(),)
+            for server in guests.described(conn, agent.host, None)
+            if told.get(server.id) not in (None, fingerprint(describe(server, zone)))
+        ]
+
+
+class Watch(logging.Handler):
+    """Takes unexpected exceptions for violations: what goes wrong on purpose raises a FloeError."""
+
+    def __init__(self, accuse: Accuse) -> None:
+        super().__init__(logging.ERROR)
+        self._accuse = accuse
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note one."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, FloeError):
+            said = str(error).partition("\n")[0]
+            self._accuse(Violation("an unexpected error", type(error).__name__, f"{said}; {record.msg}"))
