@@ -230,7 +230,7 @@ async def test_an_error_nobody_meant_is_tried_again_and_then_fails_the_action(db
 
 @settings(deadline=None, max_examples=40)
 @given(deaths=st.lists(st.integers(1, 14), max_size=4), fails=st.booleans())
-def test_any_number_of_deaths_end_the_same_way(
+async def test_any_number_of_deaths_end_the_same_way(
     tmp_path_factory: pytest.TempPathFactory, deaths: list[int], fails: bool
 ) -> None:
     async def play() -> None:
@@ -252,4 +252,4 @@ def test_any_number_of_deaths_end_the_same_way(
         finally:
             database.close()
 
-    asyncio.run(play())
+    await play()

@@ -90,7 +90,7 @@ def _check(conn: Connection, groups: dict[str, str | None]) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_STEP, max_size=25))
-def test_no_order_of_claims_breaks_a_limit(
+async def test_no_order_of_claims_breaks_a_limit(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str, Resources, str | None]]
 ) -> None:
     import asyncio
@@ -134,7 +134,7 @@ def test_no_order_of_claims_breaks_a_limit(
         finally:
             db.close()
 
-    asyncio.run(play())
+    await play()
 
 
 _MOVE = st.tuples(st.sampled_from(["claim", "release", "claim together"]), st.integers(0, 7), st.sampled_from(NAMES))
@@ -142,7 +142,7 @@ _MOVE = st.tuples(st.sampled_from(["claim", "release", "claim together"]), st.in
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 3), st.lists(_MOVE, max_size=30))
-def test_a_host_gets_as_many_of_a_group_as_its_rule_allows_and_not_one_more(
+async def test_a_host_gets_as_many_of_a_group_as_its_rule_allows_and_not_one_more(
     tmp_path_factory: pytest.TempPathFactory, most: int, moves: list[tuple[str, int, str]]
 ) -> None:
     """Room is not what they lack here: a claim is refused where the host has its share of the group, and only there."""
@@ -197,7 +197,7 @@ def test_a_host_gets_as_many_of_a_group_as_its_rule_allows_and_not_one_more(
         finally:
             db.close()
 
-    asyncio.run(play())
+    await play()
 
 
 async def test_the_last_slot_goes_to_one_of_those_who_race_for_it(db: Database) -> None:

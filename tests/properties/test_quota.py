@@ -35,12 +35,12 @@ REQUESTS = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(requests=REQUESTS, instances=st.integers(0, 8), cores=st.integers(-1, 8), memory=st.integers(-1, 8192))
-def test_quota_is_never_exceeded_by_creates_at_the_same_time(
+async def test_quota_is_never_exceeded_by_creates_at_the_same_time(
     requests: list[tuple[str, int, int]], instances: int, cores: int, memory: int
 ) -> None:
     limits = {"instances": instances, "cores": cores, "ram": memory}
     with tempfile.TemporaryDirectory() as folder:
-        made, refused, used = asyncio.run(_create_all(Path(folder), requests, limits))
+        made, refused, used = await _create_all(Path(folder), requests, limits)
     for amount, limit in zip(used, limits.values(), strict=True):
         assert limit < 0 or amount <= limit
     assert used[0] == sum(made)
