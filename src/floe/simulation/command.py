@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import sys
@@ -21,6 +22,8 @@ from floe.simulation.running import Outcome, Simulator
 ENOUGH = 2000
 """Seeds within which each planted bug has to be found."""
 _CHUNK = 20
+_LINE_EVERY = 1000
+_LINE_EVERY = 1000
 _STORY = 60
 """Lines of what happened last that are shown of a failing run."""
 
@@ -188,10 +191,20 @@ def _chunks(first: int, count: int) -> list[range]:
 
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show how far it is: a bar on a terminal, a line now and then in a log."""
+    if not sys.stderr.isatty():
+        done = itertools.count(1)
+        yield lambda: _tell_now_and_then(what, next(done), total)
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
+
+
+def _tell_now_and_then(what: str, done: int, total: int) -> None:
+    if done % _LINE_EVERY == 0 and done < total:
+        print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
