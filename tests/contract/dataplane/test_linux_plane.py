@@ -241,6 +241,8 @@ async def test_a_change_behind_its_back_is_drift_until_it_is_mended(linux_plane,
         port.tap: ["ip", "link", "del", port.tap],
         "is missing": ["nft", "delete", "table", "bridge", "floe"],
         "has 0 rules": ["nft", "flush", "table", "inet", "floe"],
+        "map sources has 0 elements": ["nft", "delete", "element", "bridge", "floe", "sources", "{ tap11 }"],
+        "map to_port has 0 elements": ["nft", "flush", "map", "inet", "floe", "to_port"],
         "netns add": ["ip", "netns", "del", namespace_name(segment.network_id)],
     }
     for told, damage in damages.items():
@@ -259,6 +261,26 @@ async def test_a_dhcp_server_that_is_gone_is_drift(linux_plane, world, tmp_path)
     await ended(pid)
     [told] = await linux_plane.drift(world.network)
     assert told.startswith("DHCP of network")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove"])
+async def test_files_of_a_dhcp_server_that_were_changed_are_drift_until_they_are_mended(
+    linux_plane, world, tmp_path, damage
+):
+    world.port(11, world.segment())
+    await linux_plane.apply(world.network)
+    (hosts,) = tmp_path.glob("dhcp/*/hosts")
+    served, pid = hosts.read_text(), server_of(tmp_path)
+    assert served
+    if damage == "truncate":
+        hosts.write_text("")
+    else:
+        hosts.unlink()
+    [told] = await linux_plane.drift(world.network)
+    assert told.endswith("has files of another state")
+    await linux_plane.apply(world.network)
+    assert (hosts.read_text(), server_of(tmp_path)) == (served, pid)
+    assert await linux_plane.drift(world.network) == []
 
 
 async def test_a_namespace_name_without_a_namespace_is_no_obstacle(private_network, world, tmp_path):

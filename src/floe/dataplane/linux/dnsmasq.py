@@ -93,15 +93,18 @@ class DhcpServers:
         except OSError:
             return False
 
+    def differs(self, segment: HostSegment, ports: Sequence[HostPort]) -> bool:
+        """Say whether the segment's files are other than its ports want them, or not there."""
+        place = self._folder / short(segment.network_id)
+        return any(_read(place / name) != text for name, text in _contents(segment, ports).items())
+
     async def make(self, segment: HostSegment, ports: Sequence[HostPort]) -> None:
         """Make the segment's server serve these ports: start it, tell it to read again, or leave it alone."""
         key = short(segment.network_id)
         place = self._folder / key
-        files = dhcp.files(segment, ports)
-        contents = {"hosts": files.hosts, "options": files.options, "names": files.names}
         try:
             place.mkdir(parents=True, exist_ok=True)
-            changed = [_write(place / name, text) for name, text in contents.items()]
+            changed = [_write(place / name, text) for name, text in _contents(segment, ports).items()]
         except OSError as error:
             raise ports_failure(f"DHCP files cannot be written in {place}: {error.strerror}.", str(error)) from error
         argv = dhcp.arguments(
@@ -196,11 +199,21 @@ def _encoded(argv: Sequence[str]) -> list[bytes]:
     return [os.fsencode(argument) for argument in argv]
 
 
+def _contents(segment: HostSegment, ports: Sequence[HostPort]) -> dict[str, str]:
+    files = dhcp.files(segment, ports)
+    return {"hosts": files.hosts, "options": files.options, "names": files.names}
+
+
+def _read(path: Path) -> str | None:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    return None
+
+
 def _write(path: Path, text: str) -> bool:
     """Replace a file where it differs, readable by all, and say whether it did."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.read_text() == text:
-            return False
+    if _read(path) == text:
+        return False
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
     fresh.chmod(0o644)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from floe.core.errors import HostFailure
-from floe.core.host_network import HostNetwork, HostSegment
+from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
 from floe.dataplane.linux import kernel, links, nftables, ruleset
 from floe.dataplane.linux.dnsmasq import DhcpServers
@@ -103,8 +103,12 @@ class LinuxPlane:
             made = [line for line in (*todo.before, *todo.after) if line.text.split()[-1] not in todo.removed]
             found += [f"{line.owner}: not done yet: ip {line.text}" for line in made]
             found += await self._rules_drift(nftables.rules(sound))
-            served = [segment.network_id for segment in sound.segments if served_subnets(segment)]
-            found += [f"DHCP of network {ident} does not run" for ident in served if not self._servers.serves(ident)]
+            served = {segment.network_id: segment for segment in sound.segments if served_subnets(segment)}
+            for ident, segment in served.items():
+                if not self._servers.serves(ident):
+                    found.append(f"DHCP of network {ident} does not run")
+                elif self._servers.differs(segment, _ports_of(segment, sound)):
+                    found.append(f"DHCP of network {ident} has files of another state")
             left = self._servers.keys() - {short(ident) for ident in served}
             return found + [f"DHCP of network {key} is left" for key in sorted(left)]
 
@@ -288,16 +292,20 @@ class LinuxPlane:
         """Make each segment's DHCP server serve its ports; those in trouble already are left alone."""
         problems: dict[str, str] = {}
         for segment in network.segments:
-            ident = segment.network_id
+            ident, ports = segment.network_id, _ports_of(segment, network)
             if not served_subnets(segment) or ident in troubled:
                 continue
-            if unchanged and self._servers.serves(ident):
+            if unchanged and self._servers.serves(ident) and not self._servers.differs(segment, ports):
                 continue
             try:
-                await self._servers.make(segment, [port for port in network.ports if port.network_id == ident])
+                await self._servers.make(segment, ports)
             except HostFailure as error:
                 problems[ident] = f"{error.message} {error.detail}".strip()
         return problems
+
+
+def _ports_of(segment: HostSegment, network: HostNetwork) -> list[HostPort]:
+    return [port for port in network.ports if port.network_id == segment.network_id]
 
 
 def _filter_bridged_packets() -> None:

@@ -65,19 +65,19 @@ def difference(old: Tables, new: Tables) -> str:
 
 
 def listed_difference(table: str, items: Mapping[str, Item], listed: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return how a table as `nft -j` lists it differs: which items are there, and how many rules chains have."""
-    names: set[str] = set()
+    """Return how a table as `nft -j` lists it differs: which items there are, and how much is in each."""
     counts: dict[str, int] = {}
     for (kind, shown), *_ in (entry.items() for entry in listed):
         if kind in {"set", "map", "chain"}:
-            names.add(shown["name"])
-        elif kind == "rule":
-            counts[shown["chain"]] = counts.get(shown["chain"], 0) + 1
-    found = [f"table {table}: {name} is missing" for name in sorted(items.keys() - names)]
-    found += [f"table {table}: {name} is left" for name in sorted(names - items.keys())]
+            counts[shown["name"]] = len(shown.get("elem", ()))
+        elif kind == "rule":  # listed after all chains
+            counts[shown["chain"]] += 1
+    found = [f"table {table}: {name} is missing" for name in sorted(items.keys() - counts.keys())]
+    found += [f"table {table}: {name} is left" for name in sorted(counts.keys() - items.keys())]
     for name, item in items.items():
-        if item.kind == "chain" and name in names and counts.get(name, 0) != len(item.body):
-            found.append(f"table {table}: chain {name} has {counts.get(name, 0)} rules, not {len(item.body)}")
+        if counts.get(name, len(item.body)) != len(item.body):
+            what = "rules" if item.kind == "chain" else "elements"
+            found.append(f"table {table}: {item.kind} {name} has {counts[name]} {what}, not {len(item.body)}")
     return found
 
 
