@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import Inspect, Inspected
 from floe.dataplane.fake import FakePlane
+from floe.store import hosts as host_rows
 from floe.store import ports as port_rows
 from floe.store import quotas
 from floe.store import servers as server_rows
@@ -199,6 +201,38 @@ async def test_what_a_server_that_is_gone_still_holds_is_found_and_given_back(op
     assert (await operator.repair())["violations"] == []
     assert await operator.audit() == set()
     assert (await operator.row(server_id)).vm_state == "active"
+
+
+async def test_what_is_claimed_of_a_host_is_summed_up_anew_where_it_is_wrong(operator: Operator) -> None:
+    _, host = await operator.server()
+    db, now = operator.cloud.node.cloud.db, operator.cloud.node.cloud.clock.now()
+    before = await db.read(host_rows.every)
+    await db.write(lambda conn: host_rows.change(conn, host, now, vcpus_used=77, memory_used=0))
+    wrong = ("what is claimed of the host is not the sum of its allocations", host)
+    assert wrong in await operator.audit()
+    answer = await operator.repair()
+    assert wrong in {(item["rule"], item["subject"]) for item in answer["mended"]}
+    assert answer["violations"] == []
+    after = await db.read(host_rows.every)
+    assert [known.used for known in after] == [known.used for known in before]
+    assert [new.generation - old.generation for new, old in zip(after, before, strict=True)] == [
+        int(known.name == host) for known in before
+    ]
+
+
+async def test_an_address_whose_port_is_gone_is_found_and_freed(operator: Operator) -> None:
+    """The schema forbids it to Floe; anybody else at the database has to ask SQLite for that."""
+    await operator.server()
+    port_id = str(uuid.uuid4())
+    with sqlite3.connect(operator.cloud.folder / "floe.db") as other:
+        other.execute(
+            "INSERT INTO port_addresses SELECT network_id, MAX(address) + 1, subnet_id, ? FROM port_addresses",
+            [port_id],
+        )
+    other.close()
+    assert await operator.audit() == {("an address outlives its port", port_id)}
+    assert (await operator.repair())["violations"] == []
+    assert await operator.audit() == set()
 
 
 async def test_a_host_that_does_not_answer_is_a_finding_of_its_own(operator: Operator) -> None:

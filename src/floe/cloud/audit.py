@@ -53,6 +53,8 @@ def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
                 found.append(Violation("a port outlives its server", port.id, port.server_id))
         elif port.made or port.plugged or port.host:
             found.append(Violation("a port is bound to no server", port.id))
+    lost = rows.addresses.keys() - {port.id for port in rows.ports}
+    found += [Violation("an address outlives its port", port_id) for port_id in sorted(lost)]
     for server in rows.servers.values():
         if server.id not in rows.open:
             found += _check_server(server, claims.get(server.id, []), ports.get(server.id, []), rows.addresses)

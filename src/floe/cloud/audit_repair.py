@@ -14,7 +14,10 @@ from floe.cloud.host_guests import Stray
 from floe.core.actions import Step
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Destroy, Inspected
-from floe.store import actions, allocations, guests
+from floe.core.resources import Resources
+from floe.store import actions, addresses, allocations, guests, ports
+from floe.store import hosts as host_rows
+from floe.store.audit import Rows
 from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
@@ -40,7 +43,8 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
 
     Actions that wait are nudged; hosts whose network is amiss are sent their whole one; guests and files of
     servers that beyond doubt should not be there are destroyed; power states are taken over from the hosts; ports and
-    allocations of servers that are gone, guest and all, are given back.
+    allocations of servers that are gone, guest and all, are given back, and so are addresses of ports that are gone;
+    what is claimed of hosts is summed up anew.
     """
     seen = await audits.confirmed(cloud, pause)
     found = seen.found
@@ -49,6 +53,7 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
         done += await _destroy_strays(cloud, seen)
         done += await _take_over_states(cloud, seen)
         done += await _give_back(cloud, seen)
+        done += await cloud.db.write(lambda conn: _free_addresses(conn, seen.rows) + _sum_up(conn, cloud))
         done += await _send_networks(cloud, seen)
     for text in done:
         log.warning("audit: %s", text)
@@ -199,6 +204,34 @@ def _free(conn: Connection, cloud: Cloud, server_ids: list[str]) -> list[str]:
             continue
         given = allocations.release(conn, server_id, cloud.clock.now())
         done += [f"what server {server_id}, which is gone, took of host {item.host} was given back" for item in given]
-        ports = server_ports.release(conn, server_id)
-        done += [f"port {ident} of server {server_id}, which is gone, was given back" for ident in ports]
+        freed = server_ports.release(conn, server_id)
+        done += [f"port {ident} of server {server_id}, which is gone, was given back" for ident in freed]
+    return done
+
+
+def _free_addresses(conn: Connection, rows: Rows) -> list[str]:
+    """Free the addresses of ports that are gone, which only somebody else at the database can leave behind."""
+    lost = rows.addresses.keys() - {port.id for port in rows.ports}
+    lost -= ports.many(conn, lost).keys()
+    for port_id in lost:
+        addresses.release(conn, port_id)
+    return [f"the addresses of port {port_id}, which is gone, were given back" for port_id in sorted(lost)]
+
+
+def _sum_up(conn: Connection, cloud: Cloud) -> list[str]:
+    """Make what is claimed of each host the sum of its allocations: they are what was really promised."""
+    done = []
+    for host in host_rows.every(conn):
+        used = sum((item.resources for item in allocations.of_host(conn, host.name)), Resources())
+        if used != host.used:
+            host_rows.change(
+                conn,
+                host.name,
+                cloud.clock.now(),
+                vcpus_used=used.vcpus,
+                memory_used=used.memory_mib,
+                disk_used=used.disk_gib,
+                generation=host.generation + 1,
+            )
+            done.append(f"what is claimed of host {host.name} was summed up from its allocations")
     return done
