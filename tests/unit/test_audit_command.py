@@ -72,6 +72,16 @@ def test_each_violation_is_a_line_and_the_status_1(cloud: type[_Answers], tmp_pa
     assert "building/[spawning]" in lines[-1]
 
 
+def test_a_long_violation_stays_one_line_where_no_terminal_is(
+    cloud: type[_Answers], tmp_path: Path, capsys: Any
+) -> None:
+    long = {"rule": "a rule of some words " * 3 + "end", "subject": "s" * 36, "text": "what it is about " * 5 + "end"}
+    cloud.answer = {"violations": [long]}
+    assert main(["audit", "--state", str(tmp_path)]) == 1
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert [part in line for part in long.values()] == [True, True, True]
+
+
 def test_what_was_mended_is_no_failure(cloud: type[_Answers], tmp_path: Path, capsys: Any) -> None:
     cloud.answer = {"done": ["host h is sent its whole network"], "mended": [BAD], "violations": []}
     assert main(["audit", "--repair", "--state", str(tmp_path)]) == 0

@@ -21,6 +21,8 @@ _AUDIT = "/floe/v1/audit"
 _REPAIR_SECONDS = 600
 """A repair waits for hosts that destroy guests, one after the other."""
 
+_PIPE_COLUMNS = 1000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare flags and arguments."""
@@ -48,7 +50,8 @@ def report(answer: dict[str, Any]) -> None:
     """Print an answer of the cloud for people: what was done, what that mended, what is left or found."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
+    # What is not for eyes but for `grep` or a mail keeps a line for each violation.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     for text in answer.get("done", ()):
         console.print(f"done: {text}", soft_wrap=True)
     if answer.get("mended"):
