@@ -92,12 +92,14 @@ def test_floe_up_killed_at_random_instants_while_customers_create_and_delete(sce
     expected = sorted((name, server) for name, server in made.items() if server not in deleted)
     assert sorted((s["name"], s["id"]) for s in servers) == sorted([*expected, ("steady", scene.steady.id)])
     check(cloud, servers)
+    assert cloud.floe("audit") == "nothing found\n"
     after_pids, after = scene.life()
     assert after_pids == pids
     assert after > ran
     for _, server in expected:
         cloud.delete(server)
     assert cloud.holdings() == before
+    assert cloud.floe("audit") == "nothing found\n"
 
 
 def test_a_guest_that_is_killed_is_seen_to_be_off_at_once(scene: Scene):
