@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import difflib
 import json
 import os
@@ -175,6 +176,18 @@ class RealCloud:
         shutil.rmtree(self.root)
         assert (status, left) == (0, [])
         assert str(self.root) not in Path("/proc/mounts").read_text()
+
+    def children(self) -> dict[int, str]:
+        """Return the children of `floe up` and what each does, by the kernel's letters: Z has ended."""
+        assert self._process is not None
+        found = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit():
+                    state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                    if int(parent) == self._process.pid:
+                        found[int(entry.name)] = state
+        return found
 
     def processes(self) -> list[str]:
         """Return the command lines of all processes that name this cloud's directory."""

@@ -119,6 +119,22 @@ def test_a_guest_that_is_killed_is_seen_to_be_off_at_once(scene: Scene):
     cloud.delete(guest.id)
 
 
+def test_guests_that_end_are_reaped_by_floe_itself_and_not_seen_by_a_sweep(scene: Scene):
+    """A PID 1 that reaps late, or never, would keep a dead guest alive for libvirt."""
+    cloud = scene.cloud
+    for name in ("killed", "deleted", "killed too"):
+        guest = cloud.boot(name, scene.image)
+        (pid,) = cloud.qemu(guest.id)
+        assert pid in cloud.children()
+        if name != "deleted":
+            os.kill(pid, signal.SIGKILL)
+            # The sweep comes once a minute: three guests in a row are not seen by it so soon.
+            eventually("the dead guest to be SHUTOFF", lambda: cloud.server(guest.id)["status"] == "SHUTOFF", 10)  # noqa: B023
+        cloud.delete(guest.id)
+        assert pid not in cloud.children()
+    eventually("all that ended to be reaped", lambda: "Z" not in cloud.children().values(), 10)
+
+
 def test_a_guest_that_is_killed_while_floe_is_down_is_seen_to_be_off_after_the_start(scene: Scene):
     cloud = scene.cloud
     guest = cloud.boot("victim", scene.image)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from floe.cli.credentials import clouds, clouds_yaml
+from floe.cli.orphans import Orphans
 from floe.cli.secrets import Secrets, load_or_make, write_private
 from floe.core.errors import Conflict, FloeError, Invalid
 from floe.logs import configure
@@ -131,6 +132,8 @@ async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets, 
             timeout_keep_alive=75,
         )
     )
+    orphans = Orphans()
+    orphans.adopt()
     # uvicorn takes these signals over while it serves, and raises them once more when it has stopped.
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -147,6 +150,7 @@ async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets, 
         return 1
     finally:
         await node.stop()
+        orphans.leave()
     return 0
 
 
