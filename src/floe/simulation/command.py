@@ -23,7 +23,6 @@ ENOUGH = 2000
 """Seeds within which each planted bug has to be found."""
 _CHUNK = 20
 _LINE_EVERY = 1000
-_LINE_EVERY = 1000
 _STORY = 60
 """Lines of what happened last that are shown of a failing run."""
 
