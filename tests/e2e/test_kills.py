@@ -89,6 +89,9 @@ def test_floe_up_killed_at_random_instants_while_customers_create_and_delete(sce
         f"{len(made)} creates, {len(deleted)} deletes, {sum(c.repeats for c in customers)} requests sent again; "
         f"{sum(s['status'] == 'ERROR' for s in servers)} in ERROR; settled after {time.monotonic() - began:.1f} s"
     )
+    for server in servers:
+        if server["status"] == "ERROR":
+            print(f"{server['id']}: {server['fault']['message']}")
     expected = sorted((name, server) for name, server in made.items() if server not in deleted)
     assert sorted((s["name"], s["id"]) for s in servers) == sorted([*expected, ("steady", scene.steady.id)])
     check(cloud, servers)

@@ -83,6 +83,7 @@ class Agent:
         self._early: list[GuestState] = []
         self._commands: Commands | None = None
         self._ledger: Ledger | None = None
+        self._builder: GuestBuilder | None = None
         self._ports: Ports | None = None
         self._metadata: MetadataService | None = None
 
@@ -106,7 +107,7 @@ class Agent:
         except BaseException:
             await self._let_go()
             raise
-        builder = GuestBuilder(
+        builder = self._builder = GuestBuilder(
             directory=self._guests_dir,
             ledger=ledger,
             images=self._images,
@@ -211,10 +212,12 @@ class Agent:
 
     async def _say_up(self, guests: list[GuestState]) -> None:
         assert self._ledger is not None
+        assert self._builder is not None
         event = host_up(
             self.host,
             await self._hypervisor.facts(),
             guests,
+            await self._builder.leftovers(guests),
             self._ledger,
             address=self._address,
             availability_zone=self._zone,

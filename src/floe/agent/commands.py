@@ -224,7 +224,8 @@ class Commands:
         return Done()
 
     async def _list_guests(self, _command: ListGuests) -> Result:
-        return Guests(guests=tuple(await self._hypervisor.guests()))
+        guests = tuple(await self._hypervisor.guests())
+        return Guests(guests=guests, files=await self._builder.leftovers(guests))
 
     async def _inspect(self, _command: Inspect) -> Result:
         busy = set(self._servers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from floe.agent.ports import Ports
 from floe.agent.threads import Offload
 from floe.core.clock import Clock
 from floe.core.errors import HostFailure
-from floe.core.guests import GuestSpec
+from floe.core.guests import GuestSpec, GuestState
 from floe.core.ids import is_uuid
 from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned, StepTime
 from floe.hypervisors.protocol import GuestFiles, Hypervisor
@@ -150,6 +150,11 @@ class GuestBuilder:
     def folder(self, server_id: str) -> Path:
         """Return where a server's files are. Raises HostFailure for what is no id."""
         return self._directory / checked(server_id)
+
+    async def leftovers(self, guests: Iterable[GuestState]) -> tuple[str, ...]:
+        """Return the servers that there are files of, and none of these guests."""
+        there = {guest.server_id for guest in guests}
+        return tuple(ident for ident in await self._offload(self.folders) if ident not in there)
 
     def folders(self) -> tuple[str, ...]:
         """Return the servers that there are files of; what is not named by a server's id is not Floe's."""

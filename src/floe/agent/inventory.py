@@ -12,12 +12,13 @@ def host_up(
     host: str,
     facts: HypervisorFacts,
     guests: list[GuestState],
+    files: tuple[str, ...],
     ledger: Ledger,
     *,
     address: str,
     availability_zone: str,
 ) -> HostUp:
-    """Return the event that says what a host is and has, and which guests it found."""
+    """Return the event that says what a host is and has, and which guests, and files of none, it found."""
     return HostUp(
         host=host,
         hypervisor_type=facts.type,
@@ -28,6 +29,7 @@ def host_up(
         address=address,
         availability_zone=availability_zone,
         guests=tuple(sorted(guests, key=lambda guest: guest.server_id)),
+        files=files,
         network_generation=ledger.network.generation,
         network_newest=ledger.network.newest,
         told=ledger.told(),

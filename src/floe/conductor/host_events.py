@@ -84,7 +84,7 @@ class HostEvents:
             return
         if isinstance(answer, Guests):
             await self._correct(host, before, answer.guests)
-            self._clean_up(host, answer.guests)
+            self._clean_up(host, answer.guests, answer.files)
 
     async def _correct(self, host: str, before: list[Expected], found: Iterable[GuestState]) -> None:
         """Bring rows up to date with the guests found; those that changed since they were read are left alone."""
@@ -106,10 +106,10 @@ class HostEvents:
             self._soon.discard(host)
             await self.check(host)
 
-    def _clean_up(self, host: str, found: Iterable[GuestState]) -> None:
-        """Have those guests destroyed that should not be on the host."""
+    def _clean_up(self, host: str, found: Iterable[GuestState], files: Iterable[str]) -> None:
+        """Have those guests destroyed that should not be on the host, and removed what is left of others."""
         found_ids = [guest.server_id for guest in found]
-        known = self._cloud.db.read_now(lambda conn: guests.named(conn, found_ids))
+        known = self._cloud.db.read_now(lambda conn: guests.named(conn, [*found_ids, *files]))
         foreign = [row for row in known.values() if row.deleted or row.host != host]
         strays = self._cloud.db.read_now(
             lambda conn: [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
@@ -159,7 +159,7 @@ class HostEvents:
         self._fleet.heard(event.host)
         log.info("host %s is up: %s, %d guests", event.host, event.hypervisor_type, len(event.guests))
         self._nudge_network()
-        self._clean_up(event.host, event.guests)
+        self._clean_up(event.host, event.guests, event.files)
         self._start(self.check(event.host))
         self._start(self._metadata.compare(event))
 

@@ -111,9 +111,10 @@ class ListGuests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guests:
-    """The guests on a host that are Floe's."""
+    """The guests on a host that are Floe's, and the servers that it has nothing of but files."""
 
     guests: tuple[GuestState, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +174,8 @@ class HostUp:
     address: str = "127.0.0.1"
     availability_zone: str = "nova"
     guests: tuple[GuestState, ...] = ()
+    files: tuple[str, ...] = ()
+    """The servers that it has nothing of but files."""
     network_generation: int = 0
     network_newest: int = 0
     """The latest generation that the host has heard of, be it in a fragment."""

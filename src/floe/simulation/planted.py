@@ -220,7 +220,7 @@ def _no_sweep(self: Runner, most: int = 256) -> int:
     return 0
 
 
-def _clean_nothing(self: HostEvents, host: str, found: Any) -> None:
+def _clean_nothing(self: HostEvents, host: str, found: Any, files: Any) -> None:
     """Leave guests that nobody wants."""
 
 

@@ -507,3 +507,21 @@ async def test_a_spawn_that_is_asked_again_is_answered_with_what_the_guest_does_
     again = await world.ask(command)
     assert isinstance(again, Spawned)
     assert again.power_state is PowerState.SHUTDOWN
+
+
+async def test_a_host_that_forgot_a_server_after_a_power_loss_tells_of_its_files(
+    world: World, spawn: SpawnFactory
+) -> None:
+    await world.start()
+    command = spawn()
+    await world.ask(command)
+    await world.kill()
+    (world.state_dir / LEDGER).unlink()
+    world.machine.guests.clear()
+
+    world.events.clear()
+    await world.start()
+    (up,) = await world.until(lambda: [event for event in world.events if isinstance(event, HostUp)])
+    assert up.guests == ()
+    assert up.files == (command.guest.server_id,)
+    assert await world.ask(ListGuests()) == Guests(files=(command.guest.server_id,))

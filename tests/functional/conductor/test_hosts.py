@@ -335,3 +335,26 @@ async def test_a_host_whose_network_waits_is_told_of_once(site: Any, caplog: pyt
         "host h1 takes changes of its network again",
     ]
     assert site.cloud.db.read_now(host_networks.stale) == []
+
+
+async def test_files_left_of_a_deleted_server_are_removed_when_their_host_tells_of_them(site: Any) -> None:
+    host = await site.add_host("h1")
+    server = await built(site)
+    await site.delete(server)
+    await site.settle()
+    host.commands.clear()
+    await site.cloud.bus.publish(replace(host.up(), files=(server.id, "11111111-2222-4333-8444-555555555555")))
+    await until(lambda: host.sent(Destroy))
+    await site.settle()
+    (command,) = host.sent(Destroy)
+    assert (command.server_id, command.final) == (server.id, True)
+
+
+async def test_files_of_a_server_whose_guest_is_not_there_are_left_alone(site: Any) -> None:
+    host = await site.add_host("h1")
+    server = await built(site)
+    del host.guests[server.id]
+    await site.cloud.bus.publish(replace(host.up(), files=(server.id,)))
+    await site.conductor.events.check("h1")
+    await site.settle()
+    assert host.sent(Destroy) == []
