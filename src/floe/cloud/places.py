@@ -18,7 +18,7 @@ def check(conn: Connection, cloud: Cloud, *, zone: str | None, host: str | None)
                 f"{', '.join(sorted(zones))}."
             )
     if host is not None:
-        place = rows.of(conn, [host], cloud.clock.now()).get(host)
+        place = rows.get(conn, host, cloud.clock.now())
         if place is None:
             raise Invalid(f"Compute host {host!r} could not be found.")
         if zone is not None and zone != place.zone:

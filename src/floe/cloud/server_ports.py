@@ -167,6 +167,11 @@ def activate(conn: Connection, server_id: str) -> None:
     rows.activate(conn, server_id)
 
 
+def of_server(conn: Connection, server_id: str) -> list[ServerPort]:
+    """Return the ports of a server, in the order of its NICs."""
+    return rows.seen_with_server(conn, server_id)
+
+
 def of_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[ServerPort]]:
     """Return the ports of many servers, in the order of their NICs; servers without ports have an empty list."""
     return rows.seen_with_servers(conn, server_ids)

@@ -19,7 +19,7 @@ async def get(cloud: Cloud, context: Context, server_id: str) -> list[str]:
 
     def look(conn: Connection) -> list[str]:
         servers.visible(conn, context, server_id)
-        return rows.tags(conn, [server_id]).get(server_id, [])
+        return rows.tags(conn, server_id)
 
     return await cloud.db.read(look)
 
@@ -57,7 +57,7 @@ async def _edit(cloud: Cloud, context: Context, server_id: str, change: Callable
 
     def apply(conn: Connection) -> list[str]:
         servers.changeable(conn, context, server_id)
-        tags = change(set(rows.tags(conn, [server_id]).get(server_id, [])))
+        tags = change(set(rows.tags(conn, server_id)))
         if len(tags) > MAX_TAGS:
             raise Invalid(f"A server can have {MAX_TAGS} tags at most (these would be {len(tags)}).")
         rows.set_tags(conn, server_id, tags)

@@ -23,9 +23,10 @@ from floe.core.new_servers import NewServer, names
 from floe.core.ports import ServerPort
 from floe.core.server_filters import ServerFilter
 from floe.core.servers import BUILDING, DELETING, SCHEDULING, Server
-from floe.store import actions, places, server_lists
+from floe.store import actions, server_lists, server_views
 from floe.store import servers as rows
 from floe.store.engine import Connection
+from floe.store.server_views import ServerView
 
 log = logging.getLogger(__name__)
 
@@ -184,10 +185,7 @@ def _action(
 
 def visible(conn: Connection, context: Context, server_id: str, *, deleted: bool = False) -> Server:
     """Return a server the caller may see; for others' use inside their transactions. Raises NotFound."""
-    server = rows.get(conn, server_id, deleted=deleted)
-    if server is None or not (context.is_admin or context.owns(server.project_id)):
-        raise NotFound("server", server_id, message=f"Server {server_id} could not be found.")
-    return server
+    return _seen(context, server_id, rows.get(conn, server_id, deleted=deleted))
 
 
 def changeable(conn: Connection, context: Context, server_id: str) -> Server:
@@ -201,11 +199,7 @@ def changeable(conn: Connection, context: Context, server_id: str) -> Server:
 
 async def get(cloud: Cloud, context: Context, server_id: str) -> ServerDetail:
     """Return one server. Raises NotFound."""
-
-    def look(conn: Connection) -> ServerDetail:
-        return detailed(conn, cloud, [visible(conn, context, server_id)])[0]
-
-    return await cloud.db.read(look)
+    return await cloud.db.read(lambda conn: detail(conn, cloud, context, server_id))
 
 
 async def find(cloud: Cloud, context: Context, server_id: str) -> Server:
@@ -213,27 +207,12 @@ async def find(cloud: Cloud, context: Context, server_id: str) -> Server:
     return await cloud.db.read(lambda conn: visible(conn, context, server_id))
 
 
-def detailed(conn: Connection, cloud: Cloud, servers: Sequence[Server]) -> list[ServerDetail]:
-    """Add what other nouns know to servers, with one statement for each noun, however many servers there are."""
-    if not servers:
-        return []
-    idents = [server.id for server in servers]
-    of_servers = server_ports.of_servers(conn, idents)
-    tags = rows.tags(conn, idents)
-    where = places.of(conn, (server.host for server in servers if server.host), cloud.clock.now())
-    found = []
-    for server in servers:
-        place = where.get(server.host) if server.host else None
-        found.append(
-            ServerDetail(
-                server=server,
-                ports=of_servers.get(server.id, ()),
-                tags=tags.get(server.id, ()),
-                zone=place.zone if place else (server.requested_zone or ""),
-                host_state=(place.state if place else "UNKNOWN") if server.host else "",
-            )
-        )
-    return found
+def detail(conn: Connection, cloud: Cloud, context: Context, server_id: str) -> ServerDetail:
+    """Return a server the caller may see, with what other nouns know of it. Raises NotFound."""
+    view = server_views.get(conn, server_id, cloud.clock.now())
+    _seen(context, server_id, view.server if view else None)
+    assert view is not None
+    return _detail(view, server_ports.of_server(conn, server_id))
 
 
 async def listed(
@@ -246,7 +225,12 @@ async def listed(
     limit: int = 1000,
 ) -> list[Server]:
     """Return a page of servers, own rows alone. Raises Invalid for a marker that is no server the caller may see."""
-    return await cloud.db.read(lambda conn: _page(conn, context, wanted, sort, marker, limit))
+
+    def look(conn: Connection) -> list[Server]:
+        _check_marker(conn, context, marker)
+        return server_lists.listed(conn, wanted, sort=sort, marker=marker, limit=limit)
+
+    return await cloud.db.read(look)
 
 
 async def listed_in_detail(
@@ -259,23 +243,39 @@ async def listed_in_detail(
     limit: int = 1000,
 ) -> list[ServerDetail]:
     """Return a page of servers with what other nouns know of them. Raises Invalid as `listed` does."""
-    return await cloud.db.read(lambda conn: detailed(conn, cloud, _page(conn, context, wanted, sort, marker, limit)))
+
+    def look(conn: Connection) -> list[ServerDetail]:
+        _check_marker(conn, context, marker)
+        found = server_views.listed(conn, wanted, cloud.clock.now(), sort=sort, marker=marker, limit=limit)
+        ports = server_ports.of_servers(conn, [view.server.id for view in found])
+        return [_detail(view, ports[view.server.id]) for view in found]
+
+    return await cloud.db.read(look)
 
 
-def _page(
-    conn: Connection,
-    context: Context,
-    wanted: ServerFilter,
-    sort: Sequence[tuple[str, bool]],
-    marker: str | None,
-    limit: int,
-) -> list[Server]:
+def _check_marker(conn: Connection, context: Context, marker: str | None) -> None:
     if marker is not None:
         try:
             visible(conn, context, marker, deleted=True)
         except NotFound:
             raise Invalid(f"marker {marker!r} is the id of no server that you can see.") from None
-    return server_lists.listed(conn, wanted, sort=sort, marker=marker, limit=limit)
+
+
+def _seen(context: Context, server_id: str, server: Server | None) -> Server:
+    if server is None or not (context.is_admin or context.owns(server.project_id)):
+        raise NotFound("server", server_id, message=f"Server {server_id} could not be found.")
+    return server
+
+
+def _detail(view: ServerView, ports: Sequence[ServerPort]) -> ServerDetail:
+    server, place = view.server, view.place
+    return ServerDetail(
+        server=server,
+        ports=ports,
+        tags=view.tags,
+        zone=place.zone if place else (server.requested_zone or ""),
+        host_state=(place.state if place else "UNKNOWN") if server.host else "",
+    )
 
 
 async def update(cloud: Cloud, context: Context, server_id: str, changes: Mapping[str, Any]) -> ServerDetail:
@@ -285,7 +285,7 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: Mappin
     def apply(conn: Connection) -> ServerDetail:
         changeable(conn, context, server_id)
         rows.change(conn, server_id, updated_at=now, **changes)
-        return detailed(conn, cloud, [visible(conn, context, server_id)])[0]
+        return detail(conn, cloud, context, server_id)
 
     found = await cloud.db.write(apply)
     if {"name", "hostname"} & changes.keys():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from floe.core.hosts import DOWN_AFTER
 from floe.store.engine import Connection
-from floe.store.hosts import hosts
+from floe.store.hosts import hosts as every_host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,9 @@ class Place:
     state: str
 
 
-_ALL = sa.select(
+hosts = every_host.alias("place")
+"""The table by a name of its own, so that it can be joined to what speaks of hosts already."""
+COLUMNS = (
     hosts.c.name,
     hosts.c.availability_zone,
     hosts.c.enabled,
@@ -29,23 +32,21 @@ _ALL = sa.select(
     hosts.c.forced_down,
     hosts.c.last_seen,
 )
-_OF = _ALL.where(hosts.c.name.in_(sa.bindparam("names", expanding=True)))
-_OF_ONE = _ALL.where(hosts.c.name == sa.bindparam("ident"))
+_BY_NAME = sa.select(*COLUMNS).where(hosts.c.name == sa.bindparam("ident"))
 _ZONES = sa.select(hosts.c.availability_zone).distinct()
 
 
-def of(conn: Connection, names: Iterable[str], now: datetime) -> dict[str, Place]:
-    """Return the places of these hosts by name; a host that is not known is left out."""
-    wanted = sorted(set(names))
-    if not wanted:
-        return {}
-    found = {}
-    one = len(wanted) == 1
-    rows = conn.execute(_OF_ONE, {"ident": wanted[0]}) if one else conn.execute(_OF, {"names": wanted})
-    for name, zone, enabled, connected, forced_down, last_seen in rows:
-        up = connected and not forced_down and now - last_seen < DOWN_AFTER
-        found[name] = Place(zone=zone, state="DOWN" if not up else "UP" if enabled else "MAINTENANCE")
-    return found
+def get(conn: Connection, name: str, now: datetime) -> Place | None:
+    """Return the place of a host that is known."""
+    row = conn.execute(_BY_NAME, {"ident": name}).one_or_none()
+    return None if row is None else place(row, now)
+
+
+def place(row: Sequence[Any], now: datetime) -> Place:
+    """Return the place that the values of `COLUMNS` tell of."""
+    _name, zone, enabled, connected, forced_down, last_seen = row
+    up = connected and not forced_down and now - last_seen < DOWN_AFTER
+    return Place(zone=zone, state="DOWN" if not up else "UP" if enabled else "MAINTENANCE")
 
 
 def zones(conn: Connection) -> set[str]:

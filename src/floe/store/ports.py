@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -110,23 +112,19 @@ _ACTIVATE = (
     .where(ports.c.server_id == _SERVER, ports.c.status == BUILD, ports.c.up.is_(True))
     .values(status=ACTIVE, revision=ports.c.revision + 1)
 )
-_SEEN_GROUPS = (
-    sa.select(port_groups.c.port_id, security_groups.c.id, security_groups.c.name)
-    .join(security_groups, security_groups.c.id == port_groups.c.group_id)
-    .join(ports, ports.c.id == port_groups.c.port_id)
-    .where(ports.c.server_id.in_(_IDS))
-    .order_by(security_groups.c.name)
-)
 _SEEN = (
     sa.select(
         ports.c.server_id, ports.c.id, ports.c.network_id, networks.c.name, ports.c.mac, ports.c.status,
-        port_addresses.c.subnet_id, port_addresses.c.address,
+        port_addresses.c.subnet_id, port_addresses.c.address, security_groups.c.id, security_groups.c.name,
     )
     .join(networks, networks.c.id == ports.c.network_id)
     .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
-    .where(ports.c.server_id.in_(_IDS))
-    .order_by(ports.c.nic, ports.c.id, port_addresses.c.address)
+    .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
+    .outerjoin(security_groups, security_groups.c.id == port_groups.c.group_id)
+    .order_by(ports.c.nic, ports.c.id, port_addresses.c.address, security_groups.c.name)
 )  # fmt: skip
+_SEEN_WITH_ONE = _SEEN.where(ports.c.server_id == _SERVER)
+_SEEN_WITH_MANY = _SEEN.where(ports.c.server_id.in_(_IDS))
 
 
 def insert(conn: Connection, port: Port) -> bool:
@@ -281,35 +279,45 @@ def members(conn: Connection, group_ids: Iterable[str], except_host: str) -> dic
     return found
 
 
+def seen_with_server(conn: Connection, server_id: str) -> list[ServerPort]:
+    """Return the ports of a server, in the order of its NICs."""
+    return [port for _, port in _server_ports(conn.execute(_SEEN_WITH_ONE, {"server": server_id}))]
+
+
 def seen_with_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[ServerPort]]:
-    """Return the ports of many servers, in the order of their NICs, in two statements."""
+    """Return the ports of many servers, in the order of their NICs, in one statement."""
     found: dict[str, list[ServerPort]] = {server_id: [] for server_id in server_ids}
-    if not found:
-        return found
-    wanted = list(found)
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for port_id, group_id, name in conn.execute(_SEEN_GROUPS, {"ids": wanted}):
-        groups.setdefault(port_id, []).append((group_id, name))
-    rows = conn.execute(_SEEN, {"ids": wanted})
-    given: dict[str, list[tuple[str, str]]] = {}
-    seen: dict[str, tuple[Any, ...]] = {}
-    for server_id, port_id, network_id, network_name, mac, status, subnet_id, address in rows:
-        seen[port_id] = (server_id, network_id, network_name, mac, status)
-        if address is not None:
-            given.setdefault(port_id, []).append((subnet_id, text_of(address)))
-    for port_id, (server_id, network_id, network_name, mac, status) in seen.items():
-        found[server_id].append(
+    if found:
+        for server_id, port in _server_ports(conn.execute(_SEEN_WITH_MANY, {"ids": list(found)})):
+            found[server_id].append(port)
+    return found
+
+
+def _server_ports(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, ServerPort]]:
+    """Yield ports with their server's id, of rows in which a port comes once for each address in each group."""
+    for (server_id, port_id, network_id, network_name, mac, status), same in groupby(rows, _OF_PORT):
+        given: dict[tuple[str, str], None] = {}
+        groups: dict[tuple[str, str], None] = {}
+        for *_, subnet_id, address, group_id, group_name in same:
+            if address is not None:
+                given[subnet_id, text_of(address)] = None
+            if group_id is not None:
+                groups[group_id, group_name] = None
+        yield (
+            server_id,
             ServerPort(
                 port_id=port_id,
                 network_id=network_id,
                 network_name=network_name,
                 mac=mac,
                 status=status,
-                addresses=tuple(given.get(port_id, ())),
-                groups=tuple(groups.get(port_id, ())),
-            )
+                addresses=tuple(given),
+                groups=tuple(groups),
+            ),
         )
-    return found
+
+
+_OF_PORT = itemgetter(slice(6))
 
 
 def _seen(project_id: str | None) -> sa.ColumnElement[bool]:

@@ -140,6 +140,20 @@ async def test_a_server_shows_its_ports_with_names(cloud: Cloud, callers: Caller
     assert [name for port in found["s1"] for _, name in port.groups] == ["default", "default"]
 
 
+async def test_a_port_with_several_addresses_and_groups_is_shown_once(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    network_id = await a_network(cloud, ann)
+    made = await groups.create(cloud, ann, [{"name": "web"}, {"name": "db"}])
+    wanted = {"fixed_ips": [(None, "10.1.0.8"), (None, "10.1.0.7")], "groups": [group.id for group in made]}
+    (own,) = await ports.create(cloud, ann, [{"network_id": network_id, **wanted}])
+    await bound(cloud, ann, await planned(cloud, ann, [{"port": own.id}, {"uuid": network_id}]))
+    shown, other = await cloud.db.read(lambda conn: ports.of_server(conn, "s1"))
+    assert [address for _, address in shown.addresses] == ["10.1.0.7", "10.1.0.8"]
+    assert [name for _, name in shown.groups] == ["db", "web"]
+    assert other.port_id != shown.port_id
+    assert await cloud.db.read(lambda conn: ports.of_servers(conn, ["s1"])) == {"s1": [shown, other]}
+
+
 async def test_anothers_device_id_puts_no_port_on_a_server(cloud: Cloud, callers: Callers) -> None:
     ann, bob = callers["ann"], callers["bob"]
     await a_network(cloud, ann)
