@@ -52,9 +52,10 @@ steps = sa.Table(
     sa.Column("traceback", sa.Text),
 )
 
-_OPEN = sorted(OPEN_STATES)
+# Constants each for itself: SQLAlchemy writes a list of values out into the statement anew at every run.
+_IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _INSERT = actions.insert()
-_OPEN_OF_SERVER = sa.and_(actions.c.server_id == sa.bindparam("server"), actions.c.state.in_(_OPEN))
+_OPEN_OF_SERVER = sa.and_(actions.c.server_id == sa.bindparam("server"), _IS_OPEN)
 _OPEN_OF_KIND = sa.select(actions.c.id).where(_OPEN_OF_SERVER, actions.c.kind == sa.bindparam("but")).limit(1)
 _NOW = sa.bindparam("now", type_=Moment())
 _CANCEL = (
@@ -108,7 +109,6 @@ def _action(row: sa.Row[Any]) -> Action:
 # -- leases: every write of a workflow is fenced by (owner, attempts, state) --------------------------
 
 _a = actions.c
-_IS_OPEN = _a.state.in_(sorted(OPEN_STATES))
 _FREE = sa.or_(_a.lease_owner.is_(None), _a.lease_until < sa.bindparam("now", type_=Moment))
 _TAKE = (
     actions.update()

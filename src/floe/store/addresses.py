@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,15 +23,15 @@ port_addresses = sa.Table(
 )
 
 
-_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _TOP = sa.select(sa.func.max(port_addresses.c.address)).where(
     port_addresses.c.network_id == sa.bindparam("network_id"),
     port_addresses.c.address.between(sa.bindparam("first"), sa.bindparam("last")),
 )
-_OF_PORTS = (
-    sa.select(port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address)
-    .where(port_addresses.c.port_id.in_(_IDS))
-    .order_by(port_addresses.c.address)
+_OF_PORTS = lists.ByIds(
+    sa.select(port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address).order_by(
+        port_addresses.c.address
+    ),
+    port_addresses.c.port_id,
 )
 
 
@@ -87,7 +86,7 @@ def release(conn: Connection, port_id: str, subnet_id: str | None = None) -> Non
 
 def of_ports(conn: Connection, port_ids: Iterable[str]) -> list[tuple[str, str, int]]:
     """Return (port id, subnet id, address) of these ports, in order of address."""
-    return [(row[0], row[1], row[2]) for row in conn.execute(_OF_PORTS, {"ids": list(port_ids)})]
+    return [(row[0], row[1], row[2]) for row in _OF_PORTS.execute(conn, list(port_ids))]
 
 
 def in_subnet(conn: Connection, subnet_id: str) -> list[tuple[str, int]]:

@@ -30,6 +30,11 @@ _ADVANCE = (
     .values(wanted=host_networks.c.wanted + 1, applied=_FOLLOWS)
     .returning(host_networks.c.wanted)
 )
+_STALE = (
+    sa.select(host_networks.c.host)
+    .where(host_networks.c.wanted > host_networks.c.applied)
+    .order_by(host_networks.c.host)
+)
 
 
 def advance(conn: Connection, host: str) -> int:
@@ -95,8 +100,7 @@ def remove(conn: Connection, host: str) -> None:
 
 def stale(conn: Connection) -> list[str]:
     """Return the hosts that are not up to date."""
-    statement = sa.select(host_networks.c.host).where(host_networks.c.wanted > host_networks.c.applied)
-    return [row[0] for row in conn.execute(statement.order_by(host_networks.c.host))]
+    return list(conn.scalars(_STALE))
 
 
 def applied(conn: Connection, host: str, generation: int) -> None:

@@ -25,6 +25,7 @@ from floe.core.images import (
     Image,
     ImageMember,
 )
+from floe.store import listing as lists
 from floe.store.schema import Ident, Moment, metadata
 
 images = sa.Table(
@@ -81,12 +82,9 @@ COLUMNS: Mapping[str, sa.Column[Any]] = {
 }
 """What a list can be filtered and sorted by, by the names of `Image`."""
 _SHOWN = [column for column in images.c if column.name != "deleted_at"]
-_IDENTS: sa.BindParameter[Any] = sa.bindparam("idents", expanding=True)
 _ONE = sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED)
-_TAGS = sa.select(image_tags).where(image_tags.c.image_id.in_(_IDENTS)).order_by(image_tags.c.tag)
-_PROPERTIES = (
-    sa.select(image_properties).where(image_properties.c.image_id.in_(_IDENTS)).order_by(image_properties.c.name)
-)
+_TAGS = lists.ByIds(sa.select(image_tags).order_by(image_tags.c.tag), image_tags.c.image_id)
+_PROPERTIES = lists.ByIds(sa.select(image_properties).order_by(image_properties.c.name), image_properties.c.image_id)
 _TEXT = frozenset({"name", "owner", "disk_format", "container_format", "checksum", "sha512"})
 _OPERATORS: Mapping[str, Callable[[sa.Column[Any], Any], sa.ColumnElement[bool]]] = {
     "eq": lambda column, value: column == value,
@@ -295,9 +293,9 @@ def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
     tags: dict[str, list[str]] = {}
     properties: dict[str, dict[str, str]] = {}
     if ids:
-        for image_id, tag in conn.execute(_TAGS, {"idents": ids}):
+        for image_id, tag in _TAGS.execute(conn, ids):
             tags.setdefault(image_id, []).append(tag)
-        for image_id, name, value in conn.execute(_PROPERTIES, {"idents": ids}):
+        for image_id, name, value in _PROPERTIES.execute(conn, ids):
             properties.setdefault(image_id, {})[name] = value
     return [
         Image(**row._mapping, tags=tuple(tags.get(row.id, ())), properties=properties.get(row.id, {})) for row in rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,24 @@ from floe.core.listing import Listing
 Fields = Mapping[str, sa.ColumnElement[Any]]
 """What may be filtered and sorted by; nullable text is coalesced to "" so that it compares."""
 _PART = 10000
+
+
+class ByIds:
+    """A statement about rows by their ids, in a form for one id, which is the usual, and in one for any number.
+
+    SQLAlchemy writes a list of values out into the statement at every run, which takes as long as all else of the run.
+    """
+
+    def __init__(self, statement: sa.Select[Any] | sa.Delete, column: sa.ColumnElement[Any]) -> None:
+        self._one = statement.where(column == sa.bindparam("the_id"))
+        self._many = statement.where(column.in_(sa.bindparam("the_ids", expanding=True)))
+
+    def execute(self, conn: Connection, ids: Collection[str], **values: Any) -> sa.CursorResult[*tuple[Any, ...]]:
+        """Run it for these ids, with its other parameters."""
+        if len(ids) == 1:
+            (only,) = ids
+            return conn.execute(self._one, {"the_id": only, **values})
+        return conn.execute(self._many, {"the_ids": list(ids), **values})
 
 
 def in_parts(ids: Sequence[str]) -> Iterator[list[str]]:

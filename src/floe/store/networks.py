@@ -37,12 +37,10 @@ _below = sa.table("subnets", sa.column("id"), sa.column("network_id"), sa.column
 FIELDS: lists.Fields = {column.name: column for column in networks.c}
 
 
-_SUBNET_IDS = (
-    sa.select(_below.c.network_id, _below.c.id)
-    .where(_below.c.network_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(_below.c.created_at, _below.c.id)
+_SUBNET_IDS = lists.ByIds(
+    sa.select(_below.c.network_id, _below.c.id).order_by(_below.c.created_at, _below.c.id), _below.c.network_id
 )
-_MANY = sa.select(networks).where(networks.c.id.in_(sa.bindparam("ids", expanding=True)))
+_MANY = lists.ByIds(sa.select(networks), networks.c.id)
 _USABLE = (
     sa.select(networks)
     .where(sa.or_(networks.c.project_id == sa.bindparam("project_id"), networks.c.shared.is_(True)))
@@ -71,7 +69,7 @@ def get(conn: Connection, network_id: str, project_id: str | None = None) -> Net
 
 def many(conn: Connection, network_ids: Iterable[str]) -> dict[str, Network]:
     """Return networks by id, whosever they are, without their subnets' ids."""
-    rows = conn.execute(_MANY, {"ids": list(network_ids)})
+    rows = _MANY.execute(conn, list(network_ids))
     return {row.id: _network(row, ()) for row in rows}
 
 
@@ -128,7 +126,7 @@ def free_tag(conn: Connection, first: int) -> int | None:
 def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Network]:
     found: dict[str, list[str]] = {row.id: [] for row in rows}
     for part in lists.in_parts(list(found)):
-        for network_id, subnet_id in conn.execute(_SUBNET_IDS, {"ids": part}):
+        for network_id, subnet_id in _SUBNET_IDS.execute(conn, part):
             found[network_id].append(subnet_id)
     return [_network(row, tuple(found[row.id])) for row in rows]
 

@@ -69,24 +69,24 @@ _OF_SERVER = sa.select(ports).where(ports.c.server_id == _SERVER).order_by(ports
 _ON_HOST = (
     sa.select(ports).where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged.is_(True)).order_by(ports.c.id)
 )
-_ON_HOST_THESE = _ON_HOST.where(ports.c.id.in_(_IDS))
+_ON_HOST_THESE = lists.ByIds(_ON_HOST, ports.c.id)
 _ADD_GROUP = sa.insert(port_groups)
 _USED = sa.select(sa.func.count()).select_from(ports).where(ports.c.project_id == sa.bindparam("project"))
-_GROUPS_OF = (
-    sa.select(port_groups.c.port_id, port_groups.c.group_id)
-    .where(port_groups.c.port_id.in_(_IDS))
-    .order_by(port_groups.c.group_id)
+_GROUPS_OF = lists.ByIds(
+    sa.select(port_groups.c.port_id, port_groups.c.group_id).order_by(port_groups.c.group_id), port_groups.c.port_id
 )
-_OWNED_ADDRESSES = (
+_OWNED_ADDRESSES = lists.ByIds(
     sa.select(port_addresses.c.subnet_id, port_addresses.c.address)
     .join(ports, ports.c.id == port_addresses.c.port_id)
-    .where(ports.c.network_id.in_(_IDS), ports.c.device_owner == sa.bindparam("owner"))
+    .where(ports.c.device_owner == sa.bindparam("owner")),
+    ports.c.network_id,
 )
-_MEMBERS = (
+_MEMBERS = lists.ByIds(
     sa.select(port_groups.c.group_id, port_addresses.c.address)
     .join(ports, ports.c.id == port_groups.c.port_id)
     .join(port_addresses, port_addresses.c.port_id == ports.c.id)
-    .where(port_groups.c.group_id.in_(_IDS), ports.c.plugged.is_(True), ports.c.host != sa.bindparam("not_host"))
+    .where(ports.c.plugged.is_(True), ports.c.host != sa.bindparam("not_host")),
+    port_groups.c.group_id,
 )
 _PLUGGED_HOSTS = sa.select(ports.c.host).where(ports.c.plugged.is_(True))
 HOSTS_OF_NETWORK = _PLUGGED_HOSTS.where(ports.c.network_id == sa.bindparam("ident"))
@@ -103,7 +103,7 @@ HOSTS_THAT_REFER = _PLUGGED_HOSTS.where(
     )
 )
 """The hosts with a port in a group that has a rule about members of one of the groups `:ids`."""
-_DELETE = sa.delete(ports).where(ports.c.id.in_(_IDS))
+_DELETE = lists.ByIds(sa.delete(ports), ports.c.id)
 _UNPLUG = (
     sa.update(ports).where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True)).values(plugged=False, status=DOWN)
 )
@@ -112,7 +112,7 @@ _ACTIVATE = (
     .where(ports.c.server_id == _SERVER, ports.c.status == BUILD, ports.c.up.is_(True))
     .values(status=ACTIVE, revision=ports.c.revision + 1)
 )
-_SEEN = (
+_SEEN = lists.ByIds(
     sa.select(
         ports.c.server_id, ports.c.id, ports.c.network_id, networks.c.name, ports.c.mac, ports.c.status,
         port_addresses.c.subnet_id, port_addresses.c.address, security_groups.c.id, security_groups.c.name,
@@ -121,10 +121,9 @@ _SEEN = (
     .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
     .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
     .outerjoin(security_groups, security_groups.c.id == port_groups.c.group_id)
-    .order_by(ports.c.nic, ports.c.id, port_addresses.c.address, security_groups.c.name)
+    .order_by(ports.c.nic, ports.c.id, port_addresses.c.address, security_groups.c.name),
+    ports.c.server_id,
 )  # fmt: skip
-_SEEN_WITH_ONE = _SEEN.where(ports.c.server_id == _SERVER)
-_SEEN_WITH_MANY = _SEEN.where(ports.c.server_id.in_(_IDS))
 
 
 def insert(conn: Connection, port: Port) -> bool:
@@ -194,7 +193,7 @@ def take(conn: Connection, port_id: str, values: Mapping[str, Any], now: datetim
 
 def delete(conn: Connection, port_ids: Iterable[str]) -> None:
     """Remove ports with their addresses and memberships."""
-    conn.execute(_DELETE, {"ids": list(port_ids)})
+    _DELETE.execute(conn, list(port_ids))
 
 
 def untie(conn: Connection, port_ids: Iterable[str]) -> None:
@@ -228,7 +227,7 @@ def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) 
     """Return the ports a host is to have, all or those of the ids."""
     if port_ids is None:
         return _read(conn, conn.execute(_ON_HOST, {"on_host": host}).all())
-    return _read(conn, conn.execute(_ON_HOST_THESE, {"on_host": host, "ids": list(port_ids)}).all())
+    return _read(conn, _ON_HOST_THESE.execute(conn, list(port_ids), on_host=host).all())
 
 
 def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | None:
@@ -239,7 +238,7 @@ def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | N
 
 def addresses_of_owner(conn: Connection, network_ids: Iterable[str], device_owner: str) -> dict[str, str]:
     """Return the addresses of the ports of one owner in these networks, by subnet."""
-    rows = conn.execute(_OWNED_ADDRESSES, {"ids": list(network_ids), "owner": device_owner})
+    rows = _OWNED_ADDRESSES.execute(conn, list(network_ids), owner=device_owner)
     return {subnet_id: text_of(address) for subnet_id, address in rows}
 
 
@@ -274,21 +273,21 @@ def members(conn: Connection, group_ids: Iterable[str], except_host: str) -> dic
     """
     found: dict[str, set[str]] = {group_id: set() for group_id in group_ids}
     if found:
-        for group_id, address in conn.execute(_MEMBERS, {"ids": list(found), "not_host": except_host}):
+        for group_id, address in _MEMBERS.execute(conn, found, not_host=except_host):
             found[group_id].add(text_of(address))
     return found
 
 
 def seen_with_server(conn: Connection, server_id: str) -> list[ServerPort]:
     """Return the ports of a server, in the order of its NICs."""
-    return [port for _, port in _server_ports(conn.execute(_SEEN_WITH_ONE, {"server": server_id}))]
+    return [port for _, port in _server_ports(_SEEN.execute(conn, [server_id]))]
 
 
 def seen_with_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[ServerPort]]:
     """Return the ports of many servers, in the order of their NICs, in one statement."""
     found: dict[str, list[ServerPort]] = {server_id: [] for server_id in server_ids}
     if found:
-        for server_id, port in _server_ports(conn.execute(_SEEN_WITH_MANY, {"ids": list(found)})):
+        for server_id, port in _server_ports(_SEEN.execute(conn, found)):
             found[server_id].append(port)
     return found
 
@@ -342,7 +341,7 @@ def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
     for part in lists.in_parts(wanted):
         for port_id, subnet_id, address in addresses.of_ports(conn, part):
             given.setdefault(port_id, []).append((subnet_id, text_of(address)))
-        for port_id, group_id in conn.execute(_GROUPS_OF, {"ids": part}):
+        for port_id, group_id in _GROUPS_OF.execute(conn, part):
             groups.setdefault(port_id, []).append(group_id)
     found = []
     for row in rows:

@@ -64,15 +64,13 @@ RULE_FIELDS: lists.Fields = {
 }
 
 
-_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _DEFAULT = sa.select(security_groups.c.id).where(
     security_groups.c.project_id == sa.bindparam("project_id"), security_groups.c.default.is_(True)
 )
-_OWNED = sa.select(security_groups.c.id, security_groups.c.project_id).where(security_groups.c.id.in_(_IDS))
-_RULES_OF = (
-    sa.select(*_RULE_COLUMNS)
-    .where(security_group_rules.c.group_id.in_(_IDS))
-    .order_by(security_group_rules.c.created_at, security_group_rules.c.id)
+_OWNED = lists.ByIds(sa.select(security_groups.c.id, security_groups.c.project_id), security_groups.c.id)
+_RULES_OF = lists.ByIds(
+    sa.select(*_RULE_COLUMNS).order_by(security_group_rules.c.created_at, security_group_rules.c.id),
+    security_group_rules.c.group_id,
 )
 
 
@@ -109,7 +107,7 @@ def named(conn: Connection, project_id: str, names: Iterable[str]) -> list[tuple
 
 def owned(conn: Connection, group_ids: Iterable[str], project_id: str | None) -> set[str]:
     """Return those of the ids that are groups of the project (None: anybody's)."""
-    rows = conn.execute(_OWNED, {"ids": list(group_ids)})
+    rows = _OWNED.execute(conn, list(group_ids))
     return {group_id for group_id, owner in rows if project_id is None or owner == project_id}
 
 
@@ -181,7 +179,7 @@ def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]
     """Return the rules of groups, by group, the oldest first."""
     found = {group_id: list[Rule]() for group_id in group_ids}
     for part in lists.in_parts(list(found)):
-        for row in conn.execute(_RULES_OF, {"ids": part}):
+        for row in _RULES_OF.execute(conn, part):
             found[row.group_id].append(Rule(**row._mapping))
     return found
 

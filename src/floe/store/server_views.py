@@ -31,8 +31,10 @@ class ServerView:
 
 _BETWEEN = ","
 """What stands between tags that are read as one text; no tag has it in it."""
+_SEPARATOR: Any = sa.literal_column(f"'{_BETWEEN}'")
+"""As a piece of SQL: a string would be written out into the statement at every run."""
 _TAGS = (
-    sa.select(sa.func.aggregate_strings(server_tags.c.tag, _BETWEEN))
+    sa.select(sa.func.aggregate_strings(server_tags.c.tag, _SEPARATOR))
     .where(server_tags.c.server_id == servers.c.id)
     .correlate(servers)
     .scalar_subquery()

@@ -41,11 +41,7 @@ FIELDS: lists.Fields = {
 }
 
 
-_OF_NETWORKS = (
-    sa.select(subnets)
-    .where(subnets.c.network_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(subnets.c.created_at, subnets.c.id)
-)
+_OF_NETWORKS = lists.ByIds(sa.select(subnets).order_by(subnets.c.created_at, subnets.c.id), subnets.c.network_id)
 
 
 def insert(conn: Connection, subnet: Subnet) -> None:
@@ -66,7 +62,7 @@ def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Sub
 
 def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
     """Return all subnets of these networks, the oldest first."""
-    return [_subnet(row) for row in conn.execute(_OF_NETWORKS, {"ids": list(network_ids)})]
+    return [_subnet(row) for row in _OF_NETWORKS.execute(conn, list(network_ids))]
 
 
 def update(conn: Connection, subnet_id: str, changes: Mapping[str, Any], now: datetime) -> None:
