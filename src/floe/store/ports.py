@@ -65,9 +65,17 @@ FIELDS: lists.Fields = {
 
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _SERVER: sa.BindParameter[Any] = sa.bindparam("server")
-_OF_SERVER = sa.select(ports).where(ports.c.server_id == _SERVER).order_by(ports.c.nic)
-_ON_HOST = (
-    sa.select(ports).where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged.is_(True)).order_by(ports.c.id)
+_WHOLE = (
+    sa.select(*ports.c, port_addresses.c.subnet_id, port_addresses.c.address, port_groups.c.group_id)
+    .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
+    .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
+)
+"""Ports with what belongs to them: a port comes once for each address in each group, and `_joined` puts it together."""
+_OF_SERVER = _WHOLE.where(ports.c.server_id == _SERVER).order_by(
+    ports.c.nic, ports.c.id, port_addresses.c.address, port_groups.c.group_id
+)
+_ON_HOST = _WHOLE.where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged.is_(True)).order_by(
+    ports.c.id, port_addresses.c.address, port_groups.c.group_id
 )
 _ON_HOST_THESE = lists.ByIds(_ON_HOST, ports.c.id)
 _ADD_GROUP = sa.insert(port_groups)
@@ -220,14 +228,14 @@ def activate(conn: Connection, server_id: str) -> None:
 
 def of_server(conn: Connection, server_id: str) -> list[Port]:
     """Return a server's ports in the order of its NICs."""
-    return _read(conn, conn.execute(_OF_SERVER, {"server": server_id}).all())
+    return _joined(conn.execute(_OF_SERVER, {"server": server_id}))
 
 
 def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) -> list[Port]:
     """Return the ports a host is to have, all or those of the ids."""
     if port_ids is None:
-        return _read(conn, conn.execute(_ON_HOST, {"on_host": host}).all())
-    return _read(conn, _ON_HOST_THESE.execute(conn, list(port_ids), on_host=host).all())
+        return _joined(conn.execute(_ON_HOST, {"on_host": host}))
+    return _joined(_ON_HOST_THESE.execute(conn, list(port_ids), on_host=host))
 
 
 def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | None:
@@ -317,6 +325,7 @@ def _server_ports(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, ServerPo
 
 
 _OF_PORT = itemgetter(slice(6))
+_COLUMNS = tuple(column.name for column in ports.c)
 
 
 def _seen(project_id: str | None) -> sa.ColumnElement[bool]:
@@ -332,6 +341,22 @@ def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> Non
         conn.execute(_ADD_GROUP, [{"port_id": port_id, "group_id": group} for group in group_ids])
 
 
+def _joined(rows: Iterable[Sequence[Any]]) -> list[Port]:
+    """Make ports of rows of `_WHOLE`; those of one port follow each other."""
+    found = []
+    for _, same in groupby(rows, itemgetter(0)):
+        parts = list(same)
+        given = dict.fromkeys((part[-3], text_of(part[-2])) for part in parts if part[-2] is not None)
+        groups = dict.fromkeys(part[-1] for part in parts if part[-1] is not None)
+        found.append(_port(dict(zip(_COLUMNS, parts[0][:-3], strict=True)), given, groups))
+    return found
+
+
+def _port(values: dict[str, Any], given: Iterable[tuple[str, str]], groups: Iterable[str]) -> Port:
+    values["allowed_pairs"] = tuple((cidr, mac) for cidr, mac in values["allowed_pairs"])
+    return Port(**values, fixed_ips=tuple(given), groups=tuple(groups))
+
+
 def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
     if not rows:
         return []
@@ -343,9 +368,4 @@ def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
             given.setdefault(port_id, []).append((subnet_id, text_of(address)))
         for port_id, group_id in _GROUPS_OF.execute(conn, part):
             groups.setdefault(port_id, []).append(group_id)
-    found = []
-    for row in rows:
-        values = dict(row._mapping)
-        values["allowed_pairs"] = tuple((cidr, mac) for cidr, mac in values["allowed_pairs"])
-        found.append(Port(**values, fixed_ips=tuple(given.get(row.id, ())), groups=tuple(groups.get(row.id, ()))))
-    return found
+    return [_port(dict(row._mapping), given.get(row.id, ()), groups.get(row.id, ())) for row in rows]
