@@ -174,7 +174,8 @@ class Database:
                 conn.commit()
                 self.commits += 1
         except BaseException as error:
-            log.exception("a batch of writes was not committed")
+            locked = isinstance(error, sqlite3.OperationalError)  # raised by BEGIN: another process has the file
+            log.error("%d writes were not committed: %s", len(batch), error, exc_info=not locked)
             conn.rollback()
             refusal = Unavailable(f"The database could not write: {error}")
             done = [(item.future, None, refusal) for item in batch if _wanted(item.future)]
