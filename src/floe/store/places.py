@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from floe.core.hosts import DOWN_AFTER
 from floe.store.engine import Connection
 from floe.store.hosts import hosts as every_host
+from floe.store.listing import ByIds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +33,18 @@ COLUMNS = (
     hosts.c.forced_down,
     hosts.c.last_seen,
 )
-_BY_NAME = sa.select(*COLUMNS).where(hosts.c.name == sa.bindparam("ident"))
+_BY_NAME = ByIds(sa.select(*COLUMNS), hosts.c.name)
 _ZONES = sa.select(hosts.c.availability_zone).distinct()
 
 
 def get(conn: Connection, name: str, now: datetime) -> Place | None:
     """Return the place of a host that is known."""
-    row = conn.execute(_BY_NAME, {"ident": name}).one_or_none()
-    return None if row is None else place(row, now)
+    return of(conn, (name,), now).get(name)
+
+
+def of(conn: Connection, names: Collection[str], now: datetime) -> dict[str, Place]:
+    """Return the places of these hosts by name; one that is not known is left out."""
+    return {row[0]: place(row, now) for row in _BY_NAME.execute(conn, names)} if names else {}
 
 
 def place(row: Sequence[Any], now: datetime) -> Place:

@@ -91,28 +91,15 @@ def listed(
 
     Without `sort` the youngest comes first.
     """
-    statement = window(conn, sa.select(servers), wanted, sort=sort, marker=marker, limit=limit)
-    return [from_row(row) for row in conn.execute(statement).all()]
-
-
-def window(
-    conn: Connection,
-    base: sa.Select[Any],
-    wanted: ServerFilter,
-    *,
-    sort: Sequence[tuple[str, bool]],
-    marker: str | None,
-    limit: int,
-) -> sa.Select[Any]:
-    """Return a query of `servers` (and what is joined to them), filtered, sorted and cut as `listed` says."""
     keys = [*(sort or _DEFAULT_SORT)]
     if all(key != "uuid" for key, _ in keys):
         keys.append(("uuid", keys[-1][1]))
     columns = [(SORT_KEYS[key], ascending) for key, ascending in keys]
-    statement = base.where(*_conditions(wanted))
+    statement = sa.select(servers).where(*_conditions(wanted))
     if marker is not None:
         statement = statement.where(_after(conn, columns, marker))
-    return statement.order_by(*(c.asc() if up else c.desc() for c, up in columns)).limit(limit)
+    statement = statement.order_by(*(c.asc() if up else c.desc() for c, up in columns)).limit(limit)
+    return [from_row(row) for row in conn.execute(statement).all()]
 
 
 def exists(conn: Connection, server_id: str) -> bool:
