@@ -16,4 +16,4 @@ def defaults(conn: Connection) -> dict[str, int]:
 
 def limits(conn: Connection, project_id: str) -> dict[str, int]:
     """Return the limits of a project, for every resource."""
-    return {**DEFAULTS, **rows.layers(conn, (DEFAULT_CLASS, project_id))}
+    return {**DEFAULTS, **rows.layers(conn, DEFAULT_CLASS, project_id)}

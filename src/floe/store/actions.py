@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from floe.core.actions import CANCELLED, OPEN_STATES, Action, Step
 from floe.store.engine import Connection
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 
 actions = sa.Table(
@@ -56,7 +57,7 @@ steps = sa.Table(
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _INSERT = actions.insert()
 _OPEN_OF_SERVER = sa.and_(actions.c.server_id == sa.bindparam("server"), _IS_OPEN)
-_OPEN_OF_KIND = sa.select(actions.c.id).where(_OPEN_OF_SERVER, actions.c.kind == sa.bindparam("but")).limit(1)
+_OPEN_OF_KIND = Prepared(sa.select(actions.c.id).where(_OPEN_OF_SERVER, actions.c.kind == sa.bindparam("but")))
 _NOW = sa.bindparam("now", type_=Moment())
 _CANCEL = (
     actions.update()
@@ -66,8 +67,8 @@ _CANCEL = (
 _OF_SERVER = (
     sa.select(actions).where(actions.c.server_id == sa.bindparam("ident")).order_by(actions.c.created_at.desc())
 )
-_BY_ID = sa.select(actions).where(actions.c.id == sa.bindparam("ident"))
-_STEPS = sa.select(steps).where(steps.c.action_id == sa.bindparam("ident")).order_by(steps.c.seq)
+_BY_ID = Prepared(sa.select(actions).where(actions.c.id == sa.bindparam("ident")))
+_STEPS = Prepared(sa.select(steps).where(steps.c.action_id == sa.bindparam("ident")).order_by(steps.c.seq))
 
 
 def add(conn: Connection, action: Action) -> None:
@@ -77,8 +78,8 @@ def add(conn: Connection, action: Action) -> None:
 
 def get(conn: Connection, action_id: str) -> Action | None:
     """Return an action."""
-    row = conn.execute(_BY_ID, {"ident": action_id}).one_or_none()
-    return _action(row) if row else None
+    row = _BY_ID.first(conn, ident=action_id)
+    return None if row is None else _action(row)
 
 
 def of_server(conn: Connection, server_id: str) -> list[Action]:
@@ -88,7 +89,7 @@ def of_server(conn: Connection, server_id: str) -> list[Action]:
 
 def journal(conn: Connection, action_id: str) -> list[Step]:
     """Return the steps of an action in their order."""
-    return [Step(**row._mapping) for row in conn.execute(_STEPS, {"ident": action_id})]
+    return [Step(**row._asdict()) for row in _STEPS.rows(conn, ident=action_id)]
 
 
 def cancel_open(conn: Connection, server_id: str, now: datetime, *, but: str) -> bool:
@@ -96,14 +97,14 @@ def cancel_open(conn: Connection, server_id: str, now: datetime, *, but: str) ->
 
     The lease is cleared with it, so that a late write of the old owner is fenced off.
     """
-    if conn.execute(_OPEN_OF_KIND, {"server": server_id, "but": but}).one_or_none() is not None:
+    if _OPEN_OF_KIND.first(conn, server=server_id, but=but) is not None:
         return True
     conn.execute(_CANCEL, {"server": server_id, "now": now})
     return False
 
 
-def _action(row: sa.Row[Any]) -> Action:
-    return Action(**row._mapping)
+def _action(row: Any) -> Action:
+    return Action(**row._asdict())
 
 
 # -- leases: every write of a workflow is fenced by (owner, attempts, state) --------------------------

@@ -86,7 +86,7 @@ def release(conn: Connection, port_id: str, subnet_id: str | None = None) -> Non
 
 def of_ports(conn: Connection, port_ids: Iterable[str]) -> list[tuple[str, str, int]]:
     """Return (port id, subnet id, address) of these ports, in order of address."""
-    return [(row[0], row[1], row[2]) for row in _OF_PORTS.execute(conn, list(port_ids))]
+    return [(row[0], row[1], row[2]) for row in _OF_PORTS.rows(conn, list(port_ids))]
 
 
 def in_subnet(conn: Connection, subnet_id: str) -> list[tuple[str, int]]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from floe.core.servers import ServerFlavor
 from floe.store.engine import Connection
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, metadata
 
 flavors = sa.Table(
@@ -48,7 +49,7 @@ SORT_KEYS: Mapping[str, sa.Column[Any]] = {
     "rxtx_factor": flavors.c.rxtx_factor,
 }
 
-_BY_ID = sa.select(flavors).where(flavors.c.flavor_id == sa.bindparam("ident"))
+_BY_ID = Prepared(sa.select(flavors).where(flavors.c.flavor_id == sa.bindparam("ident")))
 _MAY_USE = sa.select(flavor_access.c.flavor_id).where(
     flavor_access.c.flavor_id == sa.bindparam("ident"), flavor_access.c.project_id == sa.bindparam("project")
 )
@@ -61,8 +62,8 @@ def add(conn: Connection, flavor: ServerFlavor) -> None:
 
 def get(conn: Connection, flavor_id: str) -> ServerFlavor | None:
     """Return a flavor."""
-    row = conn.execute(_BY_ID, {"ident": flavor_id}).one_or_none()
-    return ServerFlavor(**row._mapping) if row else None
+    row = _BY_ID.first(conn, ident=flavor_id)
+    return None if row is None else ServerFlavor(**row._asdict())
 
 
 def taken(conn: Connection, flavor_id: str, name: str) -> ServerFlavor | None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.store import listing as lists
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, metadata
 
 host_networks = sa.Table(
@@ -30,7 +31,7 @@ _ADVANCE = (
     .values(wanted=host_networks.c.wanted + 1, applied=_FOLLOWS)
     .returning(host_networks.c.wanted)
 )
-_STALE = (
+_STALE = Prepared(
     sa.select(host_networks.c.host)
     .where(host_networks.c.wanted > host_networks.c.applied)
     .order_by(host_networks.c.host)
@@ -100,7 +101,7 @@ def remove(conn: Connection, host: str) -> None:
 
 def stale(conn: Connection) -> list[str]:
     """Return the hosts that are not up to date."""
-    return list(conn.scalars(_STALE))
+    return [row.host for row in _STALE.rows(conn)]
 
 
 def applied(conn: Connection, host: str, generation: int) -> None:

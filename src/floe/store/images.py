@@ -26,6 +26,7 @@ from floe.core.images import (
     ImageMember,
 )
 from floe.store import listing as lists
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Moment, metadata
 
 images = sa.Table(
@@ -82,7 +83,7 @@ COLUMNS: Mapping[str, sa.Column[Any]] = {
 }
 """What a list can be filtered and sorted by, by the names of `Image`."""
 _SHOWN = [column for column in images.c if column.name != "deleted_at"]
-_ONE = sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED)
+_ONE = Prepared(sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED))
 _TAGS = lists.ByIds(sa.select(image_tags).order_by(image_tags.c.tag), image_tags.c.image_id)
 _PROPERTIES = lists.ByIds(sa.select(image_properties).order_by(image_properties.c.name), image_properties.c.image_id)
 _TEXT = frozenset({"name", "owner", "disk_format", "container_format", "checksum", "sha512"})
@@ -133,7 +134,7 @@ def taken(conn: Connection, image_id: str) -> bool:
 
 def get(conn: Connection, image_id: str) -> Image | None:
     """Return an image that was not deleted."""
-    rows = conn.execute(_ONE, {"ident": image_id}).all()
+    rows = _ONE.rows(conn, ident=image_id)
     return _load(conn, rows)[0] if rows else None
 
 
@@ -293,12 +294,12 @@ def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
     tags: dict[str, list[str]] = {}
     properties: dict[str, dict[str, str]] = {}
     if ids:
-        for image_id, tag in _TAGS.execute(conn, ids):
+        for image_id, tag in _TAGS.rows(conn, ids):
             tags.setdefault(image_id, []).append(tag)
-        for image_id, name, value in _PROPERTIES.execute(conn, ids):
+        for image_id, name, value in _PROPERTIES.rows(conn, ids):
             properties.setdefault(image_id, {})[name] = value
     return [
-        Image(**row._mapping, tags=tuple(tags.get(row.id, ())), properties=properties.get(row.id, {})) for row in rows
+        Image(**row._asdict(), tags=tuple(tags.get(row.id, ())), properties=properties.get(row.id, {})) for row in rows
     ]
 
 

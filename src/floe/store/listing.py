@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
+from floe.store.prepared import Prepared
 
 Fields = Mapping[str, sa.ColumnElement[Any]]
 """What may be filtered and sorted by; nullable text is coalesced to "" so that it compares."""
@@ -19,21 +20,21 @@ _PART = 10000
 
 
 class ByIds:
-    """A statement about rows by their ids, in a form for one id, which is the usual, and in one for any number.
+    """A query of rows by ids, in a form for one id, which is the usual, and in one for any number.
 
     SQLAlchemy writes a list of values out into the statement at every run, which takes as long as all else of the run.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.Delete, column: sa.ColumnElement[Any]) -> None:
-        self._one = statement.where(column == sa.bindparam("the_id"))
-        self._many = statement.where(column.in_(sa.bindparam("the_ids", expanding=True)))
+    def __init__(self, query: sa.Select[Any], column: sa.ColumnElement[Any]) -> None:
+        self._one = Prepared(query.where(column == sa.bindparam("the_id")))
+        self._many = query.where(column.in_(sa.bindparam("the_ids", expanding=True)))
 
-    def execute(self, conn: Connection, ids: Collection[str], **values: Any) -> sa.CursorResult[*tuple[Any, ...]]:
-        """Run it for these ids, with its other parameters."""
+    def rows(self, conn: Connection, ids: Collection[str], **values: Any) -> Sequence[Any]:
+        """Return the rows of these ids; `values` are the query's other parameters."""
         if len(ids) == 1:
             (only,) = ids
-            return conn.execute(self._one, {"the_id": only, **values})
-        return conn.execute(self._many, {"the_ids": list(ids), **values})
+            return self._one.rows(conn, the_id=only, **values)
+        return conn.execute(self._many, {"the_ids": list(ids), **values}).all()
 
 
 def in_parts(ids: Sequence[str]) -> Iterator[list[str]]:

@@ -69,7 +69,7 @@ def get(conn: Connection, network_id: str, project_id: str | None = None) -> Net
 
 def many(conn: Connection, network_ids: Iterable[str]) -> dict[str, Network]:
     """Return networks by id, whosever they are, without their subnets' ids."""
-    rows = _MANY.execute(conn, list(network_ids))
+    rows = _MANY.rows(conn, list(network_ids))
     return {row.id: _network(row, ()) for row in rows}
 
 
@@ -126,10 +126,10 @@ def free_tag(conn: Connection, first: int) -> int | None:
 def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Network]:
     found: dict[str, list[str]] = {row.id: [] for row in rows}
     for part in lists.in_parts(list(found)):
-        for network_id, subnet_id in _SUBNET_IDS.execute(conn, part):
+        for network_id, subnet_id in _SUBNET_IDS.rows(conn, part):
             found[network_id].append(subnet_id)
     return [_network(row, tuple(found[row.id])) for row in rows]
 
 
 def _network(row: Row[Any], subnet_ids: tuple[str, ...]) -> Network:
-    return Network(**row._mapping, subnet_ids=subnet_ids)
+    return Network(**row._asdict(), subnet_ids=subnet_ids)

@@ -44,7 +44,7 @@ def get(conn: Connection, name: str, now: datetime) -> Place | None:
 
 def of(conn: Connection, names: Collection[str], now: datetime) -> dict[str, Place]:
     """Return the places of these hosts by name; one that is not known is left out."""
-    return {row[0]: place(row, now) for row in _BY_NAME.execute(conn, names)} if names else {}
+    return {row[0]: place(row, now) for row in _BY_NAME.rows(conn, names)} if names else {}
 
 
 def place(row: Sequence[Any], now: datetime) -> Place:

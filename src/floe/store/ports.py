@@ -18,6 +18,7 @@ from floe.store import addresses
 from floe.store import listing as lists
 from floe.store.addresses import port_addresses
 from floe.store.networks import networks
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.security_groups import security_group_rules, security_groups
 
@@ -71,15 +72,17 @@ _WHOLE = (
     .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
 )
 """Ports with what belongs to them: a port comes once for each address in each group, and `_joined` puts it together."""
-_OF_SERVER = _WHOLE.where(ports.c.server_id == _SERVER).order_by(
-    ports.c.nic, ports.c.id, port_addresses.c.address, port_groups.c.group_id
+_OF_SERVER = Prepared(
+    _WHOLE.where(ports.c.server_id == _SERVER).order_by(
+        ports.c.nic, ports.c.id, port_addresses.c.address, port_groups.c.group_id
+    )
 )
 _ON_HOST = _WHOLE.where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged.is_(True)).order_by(
     ports.c.id, port_addresses.c.address, port_groups.c.group_id
 )
 _ON_HOST_THESE = lists.ByIds(_ON_HOST, ports.c.id)
 _ADD_GROUP = sa.insert(port_groups)
-_USED = sa.select(sa.func.count()).select_from(ports).where(ports.c.project_id == sa.bindparam("project"))
+_USED = Prepared(sa.select(sa.func.count()).select_from(ports).where(ports.c.project_id == sa.bindparam("project")))
 _GROUPS_OF = lists.ByIds(
     sa.select(port_groups.c.port_id, port_groups.c.group_id).order_by(port_groups.c.group_id), port_groups.c.port_id
 )
@@ -111,7 +114,7 @@ HOSTS_THAT_REFER = _PLUGGED_HOSTS.where(
     )
 )
 """The hosts with a port in a group that has a rule about members of one of the groups `:ids`."""
-_DELETE = lists.ByIds(sa.delete(ports), ports.c.id)
+_DELETE = sa.delete(ports).where(ports.c.id == sa.bindparam("the_id"))
 _UNPLUG = (
     sa.update(ports).where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True)).values(plugged=False, status=DOWN)
 )
@@ -201,7 +204,9 @@ def take(conn: Connection, port_id: str, values: Mapping[str, Any], now: datetim
 
 def delete(conn: Connection, port_ids: Iterable[str]) -> None:
     """Remove ports with their addresses and memberships."""
-    _DELETE.execute(conn, list(port_ids))
+    gone = [{"the_id": port_id} for port_id in port_ids]
+    if gone:
+        conn.execute(_DELETE, gone)
 
 
 def untie(conn: Connection, port_ids: Iterable[str]) -> None:
@@ -228,14 +233,14 @@ def activate(conn: Connection, server_id: str) -> None:
 
 def of_server(conn: Connection, server_id: str) -> list[Port]:
     """Return a server's ports in the order of its NICs."""
-    return _joined(conn.execute(_OF_SERVER, {"server": server_id}))
+    return _joined(_OF_SERVER.rows(conn, server=server_id))
 
 
 def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) -> list[Port]:
     """Return the ports a host is to have, all or those of the ids."""
     if port_ids is None:
         return _joined(conn.execute(_ON_HOST, {"on_host": host}))
-    return _joined(_ON_HOST_THESE.execute(conn, list(port_ids), on_host=host))
+    return _joined(_ON_HOST_THESE.rows(conn, list(port_ids), on_host=host))
 
 
 def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | None:
@@ -246,7 +251,7 @@ def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | N
 
 def addresses_of_owner(conn: Connection, network_ids: Iterable[str], device_owner: str) -> dict[str, str]:
     """Return the addresses of the ports of one owner in these networks, by subnet."""
-    rows = _OWNED_ADDRESSES.execute(conn, list(network_ids), owner=device_owner)
+    rows = _OWNED_ADDRESSES.rows(conn, list(network_ids), owner=device_owner)
     return {subnet_id: text_of(address) for subnet_id, address in rows}
 
 
@@ -264,7 +269,8 @@ def foreign_in_network(conn: Connection, network_id: str, project_id: str) -> in
 
 def used(conn: Connection, project_id: str) -> int:
     """Count a project's ports."""
-    return conn.execute(_USED, {"project": project_id}).scalar_one()
+    count: int = _USED.first(conn, project=project_id)[0]
+    return count
 
 
 def in_group(conn: Connection, group_id: str) -> int:
@@ -281,21 +287,21 @@ def members(conn: Connection, group_ids: Iterable[str], except_host: str) -> dic
     """
     found: dict[str, set[str]] = {group_id: set() for group_id in group_ids}
     if found:
-        for group_id, address in _MEMBERS.execute(conn, found, not_host=except_host):
+        for group_id, address in _MEMBERS.rows(conn, found, not_host=except_host):
             found[group_id].add(text_of(address))
     return found
 
 
 def seen_with_server(conn: Connection, server_id: str) -> list[ServerPort]:
     """Return the ports of a server, in the order of its NICs."""
-    return [port for _, port in _server_ports(_SEEN.execute(conn, [server_id]))]
+    return [port for _, port in _server_ports(_SEEN.rows(conn, [server_id]))]
 
 
 def seen_with_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[ServerPort]]:
     """Return the ports of many servers, in the order of their NICs, in one statement."""
     found: dict[str, list[ServerPort]] = {server_id: [] for server_id in server_ids}
     if found:
-        for server_id, port in _server_ports(_SEEN.execute(conn, found)):
+        for server_id, port in _server_ports(_SEEN.rows(conn, found)):
             found[server_id].append(port)
     return found
 
@@ -366,6 +372,6 @@ def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
     for part in lists.in_parts(wanted):
         for port_id, subnet_id, address in addresses.of_ports(conn, part):
             given.setdefault(port_id, []).append((subnet_id, text_of(address)))
-        for port_id, group_id in _GROUPS_OF.execute(conn, part):
+        for port_id, group_id in _GROUPS_OF.rows(conn, part):
             groups.setdefault(port_id, []).append(group_id)
     return [_port(dict(row._mapping), given.get(row.id, ()), groups.get(row.id, ())) for row in rows]

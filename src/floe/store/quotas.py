@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Moment, metadata
 
 quotas = sa.Table(
@@ -26,17 +27,19 @@ def get(conn: Connection, project_id: str) -> dict[str, int]:
     return {row.resource: row.limit for row in rows}
 
 
-_LAYERS = sa.select(quotas.c.project_id, quotas.c.resource, quotas.c.limit).where(
-    quotas.c.project_id.in_(sa.bindparam("ids", expanding=True))
+_LAYERS = Prepared(
+    sa.select(quotas.c.project_id, quotas.c.resource, quotas.c.limit).where(
+        sa.or_(quotas.c.project_id == sa.bindparam("lower"), quotas.c.project_id == sa.bindparam("upper"))
+    )
 )
 
 
-def layers(conn: Connection, owners: Sequence[str]) -> dict[str, int]:
-    """Return what is set for the first of several owners, overlaid by the next, and so on; in one statement."""
-    found: dict[str, dict[str, int]] = {owner: {} for owner in owners}
-    for owner, resource, limit in conn.execute(_LAYERS, {"ids": list(owners)}):
+def layers(conn: Connection, lower: str, upper: str) -> dict[str, int]:
+    """Return what is set for one owner, overlaid by what is set for another; in one statement."""
+    found: dict[str, dict[str, int]] = {lower: {}, upper: {}}
+    for owner, resource, limit in _LAYERS.rows(conn, lower=lower, upper=upper):
         found[owner][resource] = limit
-    return {resource: limit for owner in owners for resource, limit in found[owner].items()}
+    return {**found[lower], **found[upper]}
 
 
 def put(conn: Connection, project_id: str, limits: Mapping[str, int], now: datetime | None = None) -> None:

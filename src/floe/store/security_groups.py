@@ -107,7 +107,7 @@ def named(conn: Connection, project_id: str, names: Iterable[str]) -> list[tuple
 
 def owned(conn: Connection, group_ids: Iterable[str], project_id: str | None) -> set[str]:
     """Return those of the ids that are groups of the project (None: anybody's)."""
-    rows = _OWNED.execute(conn, list(group_ids))
+    rows = _OWNED.rows(conn, list(group_ids))
     return {group_id for group_id, owner in rows if project_id is None or owner == project_id}
 
 
@@ -179,8 +179,8 @@ def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]
     """Return the rules of groups, by group, the oldest first."""
     found = {group_id: list[Rule]() for group_id in group_ids}
     for part in lists.in_parts(list(found)):
-        for row in _RULES_OF.execute(conn, part):
-            found[row.group_id].append(Rule(**row._mapping))
+        for row in _RULES_OF.rows(conn, part):
+            found[row.group_id].append(Rule(**row._asdict()))
     return found
 
 

@@ -19,6 +19,7 @@ from floe.store import places, server_lists
 from floe.store.engine import Connection
 from floe.store.listing import ByIds
 from floe.store.places import Place
+from floe.store.prepared import Prepared
 from floe.store.servers import from_row, server_tags, servers
 
 
@@ -41,7 +42,7 @@ _TAGS_AS_TEXT = (
     .correlate(servers)
     .scalar_subquery()
 )
-_ONE = (
+_ONE = Prepared(
     sa.select(*servers.c, _TAGS_AS_TEXT, *places.COLUMNS)
     .select_from(servers.outerjoin(places.hosts, places.hosts.c.name == servers.c.host))
     .where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
@@ -52,7 +53,7 @@ _WIDTH = len(servers.c)
 
 def get(conn: Connection, server_id: str, now: datetime) -> ServerView | None:
     """Return a server that is not gone."""
-    row = conn.execute(_ONE, {"ident": server_id}).one_or_none()
+    row = _ONE.first(conn, ident=server_id)
     if row is None:
         return None
     tags, host = row[_WIDTH], row[_WIDTH + 1 :]
@@ -77,7 +78,7 @@ def listed(
     if not found:
         return []
     tags: dict[str, list[str]] = {}
-    for server_id, tag in _TAGS.execute(conn, [server.id for server in found]):
+    for server_id, tag in _TAGS.rows(conn, [server.id for server in found]):
         tags.setdefault(server_id, []).append(tag)
     where = places.of(conn, {server.host for server in found if server.host}, now)
     return [ServerView(server, tags.get(server.id, ()), where.get(server.host or "")) for server in found]

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from floe.core.guests import PowerState
 from floe.core.servers import DELETED, Server, ServerFault, ServerFlavor
 from floe.store.engine import Connection
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 
 servers = sa.Table(
@@ -76,10 +77,12 @@ server_tags = sa.Table(
     sa.Column("tag", sa.String(60), primary_key=True),
 )
 
-_BY_ID = sa.select(servers).where(servers.c.id == sa.bindparam("ident"))
+_BY_ID = Prepared(sa.select(servers).where(servers.c.id == sa.bindparam("ident")))
 _TAGS = sa.select(server_tags.c.tag).where(server_tags.c.server_id == sa.bindparam("ident")).order_by(server_tags.c.tag)
-_USAGE = sa.select(sa.func.count(), sa.func.sum(servers.c.vcpus), sa.func.sum(servers.c.memory_mib)).where(
-    servers.c.project_id == sa.bindparam("project"), servers.c.deleted_at.is_(None)
+_USAGE = Prepared(
+    sa.select(sa.func.count(), sa.func.sum(servers.c.vcpus), sa.func.sum(servers.c.memory_mib)).where(
+        servers.c.project_id == sa.bindparam("project"), servers.c.deleted_at.is_(None)
+    )
 )
 # Values go beside the statement, not into it: building one with forty values costs more than running it.
 _INSERT = servers.insert()
@@ -102,7 +105,7 @@ def add(conn: Connection, server: Server) -> Server:
 
 def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | None:
     """Return a server; one that is gone only with `deleted`."""
-    row = conn.execute(_BY_ID, {"ident": server_id}).one_or_none()
+    row = _BY_ID.first(conn, ident=server_id)
     if row is None or (row.deleted_at is not None and not deleted):
         return None
     return from_row(row)
@@ -111,7 +114,7 @@ def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | 
 def change(conn: Connection, server_id: str, **values: Any) -> bool:
     """Set columns of a server that is not gone; False if it is."""
     if not values:
-        return conn.execute(_BY_ID, {"ident": server_id}).one_or_none() is not None
+        return _BY_ID.first(conn, ident=server_id) is not None
     parameters = {f"new_{name}": value for name, value in values.items()}
     return conn.execute(_change(tuple(sorted(values))), {"ident": server_id, **parameters}).rowcount == 1
 
@@ -140,7 +143,7 @@ def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:
 
 def usage(conn: Connection, project_id: str) -> tuple[int, int, int]:
     """Return what a project's servers take: how many, their vCPUs, their memory in MiB."""
-    row = conn.execute(_USAGE, {"project": project_id}).one()
+    row = _USAGE.first(conn, project=project_id)
     return int(row[0]), int(row[1] or 0), int(row[2] or 0)
 
 

@@ -62,7 +62,7 @@ def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Sub
 
 def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
     """Return all subnets of these networks, the oldest first."""
-    return [_subnet(row) for row in _OF_NETWORKS.execute(conn, list(network_ids))]
+    return [_subnet(row) for row in _OF_NETWORKS.rows(conn, list(network_ids))]
 
 
 def update(conn: Connection, subnet_id: str, changes: Mapping[str, Any], now: datetime) -> None:
@@ -88,7 +88,7 @@ def _seen(project_id: str | None) -> sa.Select[Any]:
 
 
 def _subnet(row: Row[Any]) -> Subnet:
-    values = dict(row._mapping)
+    values = row._asdict()
     values["pools"] = tuple((start, end) for start, end in values["pools"])
     values["nameservers"] = tuple(values["nameservers"])
     values["routes"] = tuple((destination, nexthop) for destination, nexthop in values["routes"])
