@@ -24,7 +24,10 @@ class _Compiled(NamedTuple):
 
 
 class Prepared:
-    """A query for hot paths, whose parameters have names; its rows are named tuples of what SQLAlchemy would give."""
+    """A query for hot paths, whose parameters have names; its rows are named tuples of what SQLAlchemy would give.
+
+    It is compiled for the dialect of the first connection that runs it: a process has one kind of database.
+    """
 
     def __init__(self, query: sa.Select[*tuple[Any, ...]]) -> None:
         self._query = query
