@@ -19,6 +19,7 @@ _REQUESTS = {
     "image-delete": 1,
     "metadata": 1.5,
     "quota": 1,
+    "group-delete": 0.5,
 }
 """What users ask for, and how often, by weight."""
 

@@ -53,6 +53,7 @@ class Users:
         """Make one request; what is refused is noted and no more."""
         asks: dict[str, Callable[[Cloud, str, dict[str, Any]], Awaitable[None]]] = {
             "group": self._group,
+            "group-delete": self._group_delete,
             "create": self._create,
             "create-delete": self._create_and_delete,
             "delete": self._delete,
@@ -122,6 +123,11 @@ class Users:
     async def _group(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         made = await server_groups.create(cloud, user_of(0, name), name, args["policy"], None)
         self._groups.append(made.group)
+
+    async def _group_delete(self, cloud: Cloud, name: str, _args: dict[str, Any]) -> None:
+        """Delete the group, whoever is in it or on the way to it; who asks for it later is refused."""
+        if self._groups:
+            await server_groups.delete(cloud, user_of(0, name), self._groups[0].id)
 
     async def _create(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         await self._new(cloud, name, args)

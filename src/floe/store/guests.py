@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from floe.core.guests import PowerState
-from floe.core.servers import ACTIVE, STOPPED, Server
+from floe.core.servers import Server
 from floe.store.engine import Connection
 from floe.store.schema import Moment
 from floe.store.servers import from_row, servers
@@ -44,11 +44,7 @@ _COLUMNS = (
     servers.c.deleted_at,
 )
 _ON_HOST = sa.select(*_COLUMNS).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
-_DESCRIBED = sa.select(servers).where(
-    servers.c.host == sa.bindparam("ident"),
-    servers.c.deleted_at.is_(None),
-    servers.c.vm_state.in_([ACTIVE, STOPPED]),
-)
+_DESCRIBED = sa.select(servers).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
 _DESCRIBED_LATELY = _DESCRIBED.where(servers.c.updated_at >= sa.bindparam("since", type_=Moment))
 _NAMED = sa.select(*_COLUMNS).where(servers.c.id.in_(sa.bindparam("idents", expanding=True)))
 
@@ -59,7 +55,7 @@ def on_host(conn: Connection, host: str) -> list[Expected]:
 
 
 def described(conn: Connection, host: str, since: datetime | None) -> list[Server]:
-    """Return the servers whose guests are on a host, or those of them that changed at or after a moment."""
+    """Return the servers of a host, those being built too, or what of them changed at or after a moment."""
     statement = _DESCRIBED if since is None else _DESCRIBED_LATELY
     return [from_row(row) for row in conn.execute(statement, {"ident": host, "since": since})]
 

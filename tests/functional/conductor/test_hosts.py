@@ -358,3 +358,16 @@ async def test_files_of_a_server_whose_guest_is_not_there_are_left_alone(site: A
     await site.conductor.events.check("h1")
     await site.settle()
     assert host.sent(Destroy) == []
+
+
+async def test_what_changed_while_a_server_was_built_is_told_when_its_host_returns(site: Any) -> None:
+    host = await site.add_host("h1")
+    host.script.append(gate := asyncio.Event())
+    server = await site.post()
+    await until(lambda: host.sent(Spawn))
+    await site.cloud.db.write(lambda conn: servers.change(conn, server.id, metadata={"a": "b"}))
+    await site.cloud.bus.publish(replace(host.up(), told={server.id: "what it was before"}))
+    await until(lambda: host.sent(UpdateMetadata))
+    gate.set()
+    await site.settle()
+    assert [dict(command.metadata.metadata) for command in host.sent(UpdateMetadata)] == [{"a": "b"}]
