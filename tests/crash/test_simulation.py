@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from random import Random
 
 import pytest
 
+from floe.simulation import running
 from floe.simulation.plan import make
 from floe.simulation.running import Simulator
+from floe.simulation.storage import Synced
 
 SEEDS, PARTS = 300, 4
 
@@ -62,3 +66,41 @@ def test_a_seed_goes_the_same_way_twice() -> None:
         assert len(set(seen.values())) == len(seen)
     finally:
         simulator.close()
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = running.memory() / f"floe-simulation-{gone.pid}-x"
+    left.mkdir()
+    simulator = Simulator()
+    simulator.close()
+    assert not left.exists()
+
+
+def test_a_plan_with_one_conductor_less_asks_nothing_of_it() -> None:
+    plan = next(
+        plan
+        for plan in map(make, range(1000))
+        if plan.conductors == 2 and any(event.args.get("role") == "conductor-2" for event in plan.events)
+    )
+    fewer = running.with_one_conductor(plan)
+    assert fewer.roles == [role for role in plan.roles if role != "conductor-2"]
+    assert fewer.events == tuple(event for event in plan.events if event.args.get("role") != "conductor-2")
+
+
+def test_a_power_loss_leaves_what_was_synced(tmp_path: Path) -> None:
+    synced, dice = Synced(), Random(1)
+    with synced.watching(), (tmp_path / "kept").open("wb") as file:
+        file.write(b"safe")
+        file.flush()
+        os.fsync(file.fileno())
+        file.write(b" or not")
+    sizes = set()
+    for _ in range(50):
+        (tmp_path / "lost").write_bytes(b"never synced")
+        synced.power_loss(tmp_path, dice)
+        assert (tmp_path / "kept").read_bytes().startswith(b"safe")
+        sizes.add((tmp_path / "lost").stat().st_size if (tmp_path / "lost").exists() else None)
+    assert {None, 0} <= sizes
+    assert len(sizes) > 3

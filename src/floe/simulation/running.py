@@ -86,7 +86,7 @@ class Simulator:
         """Give ever smaller plans; what `best` returns changes while they are tried."""
         yield replace(best().plan, noise=False)
         yield replace(best().plan, slow=1.0)
-        yield _with_one_conductor(best().plan)
+        yield with_one_conductor(best().plan)
         size = max(1, len(best().plan.events) // 2)
         while size:
             before = len(best().plan.events)
@@ -107,7 +107,8 @@ class Simulator:
                 yield replace(best().plan, events=tuple(events))
 
 
-def _with_one_conductor(plan: Plan) -> Plan:
+def with_one_conductor(plan: Plan) -> Plan:
+    """Return the plan with no second conductor, and nothing that happens to it."""
     fewer = replace(plan, conductors=1)
     gone = set(plan.roles) - set(fewer.roles)
     return replace(fewer, events=tuple(event for event in plan.events if event.args.get("role") not in gone))
@@ -123,9 +124,14 @@ def _simpler(event: Event) -> Iterator[Event]:
         yield replace(event, args={**event.args, "network": "none"})
 
 
+def memory() -> Path:
+    """Return a directory whose files are in memory, if there is one."""
+    return _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
+
+
 def _own_folder() -> Path:
     """Make a folder named after this process, and remove those of processes that are no more."""
-    where = Path(tempfile.gettempdir()) if not _MEMORY.is_dir() else _MEMORY
+    where = memory()
     for left in where.glob(f"{_PREFIX}*"):
         owner = left.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
