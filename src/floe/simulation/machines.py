@@ -147,7 +147,7 @@ class SimulatedHypervisor:
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
         """See `Hypervisor.start`."""
         await self._pause("start.before")
-        await self._delay(0.3)
+        await self._delay(0.15)
         ran = self._machine.host.guests.get(guest.server_id)
         state = await self._fake.start(guest, files)
         if ran is not state:
@@ -155,6 +155,7 @@ class SimulatedHypervisor:
             if files.root_disk.read_text() != _content(guest):
                 self._damaged(self._machine.name, guest.server_id)
         self._machine.died.discard(guest.server_id)
+        await self._delay(0.15)  # the guest runs before its hypervisor says so
         await self._pause("start.after")
         return state
 

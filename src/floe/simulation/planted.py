@@ -255,6 +255,11 @@ async def _clear_nothing(self: agent_guests.GuestBuilder, guest: Any, steps: Any
     """Build upon what is there."""
 
 
+async def _tell_nothing(self: agent_guests.GuestBuilder, guests: Any) -> tuple[str, ...]:
+    """Say that there are no files."""
+    return ()
+
+
 async def _recover_nothing(cloud: Any) -> list[str]:
     """Leave uploads that a dead process was at."""
     return []
@@ -319,8 +324,8 @@ PLANTED = (
     Planted("events-trusted", "guests are not compared with the rows", _patched((HostEvents, "check", _no_check))),
     Planted(
         "no-reconcile",
-        "a host's start leaves what its last life left half done",
-        _patched((agent, "reconcile", _keep_partial)),
+        "a host's start leaves what its last life left half done, and tells nobody of it",
+        _patched((agent, "reconcile", _keep_partial), (agent_guests.GuestBuilder, "leftovers", _tell_nothing)),
     ),
     Planted(
         "network-order",
