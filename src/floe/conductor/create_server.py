@@ -300,6 +300,7 @@ class CreateServer:
                 log.warning(
                     "server %s: cleaning host %s is left for its return: %s", command.server_id, step.host, error
                 )
+                self.fleet.owed.add(step.host)
                 return
             except HostFailure as error:
                 log.warning(

@@ -137,6 +137,7 @@ class DeleteServer:
                             "server %s is deleted without host %s, which is down", command.server_id, target.host
                         )
                         flow.recovered(f"host {target.host} is down; it is told to destroy the guest when it is back")
+                        self.fleet.owed.add(target.host)
                         return Destroyed()
                     failure: Exception = error
                 except HostFailure as error:

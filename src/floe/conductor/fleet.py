@@ -70,6 +70,8 @@ class Fleet:
         self._expected: set[str] = set()
         self.dirty = False
         """Whether something was given back, so that the table is to be read again when there is time."""
+        self.owed: set[str] = set()
+        """Hosts that something was not cleaned up on because they were down: to be looked at once they are back."""
         self.power: dict[str, PowerState] = {}
         """What a guest under construction last said of itself, by server id."""
 

@@ -190,7 +190,7 @@ class HostEvents:
             await self._cloud.db.write(lambda conn: host_guests.write_states(conn, self._cloud, [row], states))
 
     async def _clean(self, host: str, stray: Stray) -> None:
-        """Have a host destroy a guest that should not be there; what fails is left to the slow sweep."""
+        """Have a host destroy a guest that should not be there; where it is down, or fails, that is done later."""
         if (host, stray.server_id) in self._cleaning:
             return
         self._cleaning.add((host, stray.server_id))
@@ -205,8 +205,11 @@ class HostEvents:
             text = f"host {host} still had the guest of this server; it was destroyed there"
             told = entries.recovery(stray.action_id, 0, text, self._cloud.clock.now(), host=host)
             await self._cloud.db.write(lambda conn: actions.note(conn, told))
-        except (HostFailure, Unavailable) as error:
+        except HostFailure as error:  # the slow sweep asks it again
             log.warning("host %s did not destroy the guest of server %s: %s", host, stray.server_id, error.message)
+        except Unavailable as error:
+            log.warning("host %s is told later to destroy guest %s: %s", host, stray.server_id, error.message)
+            self._fleet.owed.add(host)
         finally:
             self._cleaning.discard((host, stray.server_id))
 

@@ -60,6 +60,13 @@ class Sweeps:
         await self._renew()
         self._actions()
         self._networks()
+        await self._clean_returned()
+
+    async def _clean_returned(self) -> None:
+        """Look at hosts that came back while something was done without them: what they said then came too early."""
+        for host in sorted(filter(self._fleet.alive, self._fleet.owed)):
+            self._fleet.owed.discard(host)
+            await self._check(host)
 
     async def write_seen(self) -> None:
         """Write when hosts were last heard of: one commit for all of them."""

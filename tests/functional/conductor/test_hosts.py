@@ -371,3 +371,19 @@ async def test_what_changed_while_a_server_was_built_is_told_when_its_host_retur
     gate.set()
     await site.settle()
     assert [dict(command.metadata.metadata) for command in host.sent(UpdateMetadata)] == [{"a": "b"}]
+
+
+async def test_a_host_that_returns_unannounced_is_rid_of_what_was_deleted_without_it(impatient: Any) -> None:
+    site = impatient
+    host = await site.add_host("h1")
+    server = await built(site)
+    await site.take_down(host)
+    await site.delete(server)
+    await until(lambda: site.server(server.id).vm_state == "deleted")
+    assert server.id in host.guests
+    await site.cloud.bus.serve("h1", host.handle)
+    async with asyncio.timeout(20):
+        while host.guests:
+            await site.cloud.bus.publish(Heartbeat(host="h1"))
+            await asyncio.sleep(0.001)
+    assert host.sent(Destroy)[-1].final
