@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from floe.cloud import audits, host_guests, host_networks, server_ports
@@ -11,7 +12,7 @@ from floe.cloud.audit import Violation
 from floe.cloud.audits import Look, Pause
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
-from floe.core.actions import Step
+from floe.core import entries
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Destroy, Inspected
 from floe.core.resources import Resources
@@ -50,8 +51,8 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
     found = seen.found
     done = await _nudge(cloud)
     if found:
-        done += await _destroy_strays(cloud, seen)
-        done += await _take_over_states(cloud, seen)
+        done += await _on_each_host(cloud, seen, _destroy_strays)
+        done += await _on_each_host(cloud, seen, _take_over_states)
         done += await _give_back(cloud, seen)
         done += await cloud.db.write(lambda conn: _free_addresses(conn, seen.rows) + _sum_up(conn, cloud))
         done += await _send_networks(cloud, seen)
@@ -98,15 +99,19 @@ async def _send_networks(cloud: Cloud, seen: Look) -> list[str]:
     return [f"host {host} is sent its whole network" for host in hosts]
 
 
-async def _destroy_strays(cloud: Cloud, seen: Look) -> list[str]:
-    done = []
-    for host in sorted(seen.on_hosts.keys() & seen.seen.keys()):
-        subjects = {item.subject for item in seen.on_hosts[host]}
-        answer = seen.seen[host]
-        there = {guest.server_id for guest in answer.guests} | set(answer.folders)
-        for stray in await cloud.db.read(lambda conn: _strays(conn, host, sorted(there & subjects))):  # noqa: B023
-            done.append(await _destroy(cloud, host, stray))
-    return done
+async def _on_each_host(
+    cloud: Cloud, seen: Look, mend: Callable[[Cloud, Look, str], Awaitable[list[str]]]
+) -> list[str]:
+    """Mend, one after the other, the hosts that answered and on which something is amiss."""
+    return [done for host in sorted(seen.on_hosts.keys() & seen.seen.keys()) for done in await mend(cloud, seen, host)]
+
+
+async def _destroy_strays(cloud: Cloud, seen: Look, host: str) -> list[str]:
+    subjects = {item.subject for item in seen.on_hosts[host]}
+    answer = seen.seen[host]
+    there = {guest.server_id for guest in answer.guests} | set(answer.folders)
+    strays = await cloud.db.read(lambda conn: _strays(conn, host, sorted(there & subjects)))
+    return [await _destroy(cloud, host, stray) for stray in strays]
 
 
 def _strays(conn: Connection, host: str, server_ids: list[str]) -> list[Stray]:
@@ -129,45 +134,25 @@ async def _destroy(cloud: Cloud, host: str, stray: Stray) -> str:
         return f"host {host} could not destroy what it has of server {stray.server_id}: {error.message}"
     now = cloud.clock.now()
     text = f"host {host} still had something of this server; the audit had it destroyed there"
-    told = Step(
-        action_id=stray.action_id,
-        seq=0,
-        name="recovered",
-        state="done",
-        parent="recovered",
-        host=host,
-        remark=text,
-        started_at=now,
-        finished_at=now,
-    )
+    told = entries.recovery(stray.action_id, 0, text, now, host=host)
     await cloud.db.write(lambda conn: actions.note(conn, told))
     return f"host {host} destroyed what it had of server {stray.server_id}"
 
 
-async def _take_over_states(cloud: Cloud, seen: Look) -> list[str]:
-    """Write the power states that hosts tell; rows are read first, and one that changed since is left alone."""
-    done = []
-    for host in sorted(seen.on_hosts.keys() & seen.seen.keys()):
-        subjects = {item.subject for item in seen.on_hosts[host]}
-        before = await cloud.db.read(lambda conn: guests.on_host(conn, host))  # noqa: B023
-        answer = await audits.inspect(cloud, host)
-        if not isinstance(answer, Inspected):
-            continue
-        states = {guest.server_id: guest.power_state for guest in answer.guests}
-        changed = [
-            row
-            for row in before
-            if row.server_id in subjects
-            and row.server_id not in answer.busy
-            and host_guests.settled(row)
-            and host_guests.differs(row, states)
-        ]
-        if changed:
-            written = await cloud.db.write(
-                lambda conn: host_guests.write_states(conn, cloud, changed, states)  # noqa: B023
-            )
-            done += [f"server {ident} has the power state that host {host} tells" for ident in written]
-    return done
+async def _take_over_states(cloud: Cloud, seen: Look, host: str) -> list[str]:
+    """Write the power states that a host tells; rows are read first, and one that changed since is left alone."""
+    subjects = {item.subject for item in seen.on_hosts[host]}
+    before = await cloud.db.read(lambda conn: guests.on_host(conn, host))
+    answer = await audits.inspect(cloud, host)
+    if not isinstance(answer, Inspected):
+        return []
+    states = {guest.server_id: guest.power_state for guest in answer.guests}
+    judged = [row for row in before if row.server_id in subjects and row.server_id not in answer.busy]
+    changed = [row for row in judged if host_guests.settled(row) and host_guests.differs(row, states)]
+    if not changed:
+        return []
+    written = await cloud.db.write(lambda conn: host_guests.write_states(conn, cloud, changed, states))
+    return [f"server {ident} has the power state that host {host} tells" for ident in written]
 
 
 async def _give_back(cloud: Cloud, seen: Look) -> list[str]:

@@ -127,6 +127,7 @@ class Fleet:
         self.table.remove(name)
         self._heard.pop(name, None)
         self._unwritten.pop(name, None)
+        self.owed.discard(name)
 
     def alive(self, name: str) -> bool:
         """Say whether a host is thought to live."""

@@ -10,9 +10,9 @@ from typing import Any
 from floe.cloud import host_guests, host_networks
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
-from floe.conductor import entries
 from floe.conductor.fleet import Fleet
 from floe.conductor.metadata_resync import MetadataResync
+from floe.core import entries
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
 from floe.core.hosts import Host

@@ -14,7 +14,10 @@ log = logging.getLogger(__name__)
 
 
 class Sweeps:
-    """Three rounds: actions, leases, silent hosts and stale networks; when hosts were last heard of; all guests."""
+    """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; when each was heard of; all guests.
+
+    What asks a host something has a round of its own: a host that does not answer keeps no lease from being renewed.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Sweeps:
         settings = self._fleet.settings
         rounds: tuple[tuple[Callable[[], Awaitable[None]], float], ...] = (
             (self.quick, settings.sweep),
+            (self.returned, settings.sweep),
             (self.write_seen, settings.write_seen),
             (self.slow, settings.slow_sweep),
         )
@@ -60,9 +64,8 @@ class Sweeps:
         await self._renew()
         self._actions()
         self._networks()
-        await self._clean_returned()
 
-    async def _clean_returned(self) -> None:
+    async def returned(self) -> None:
         """Look at hosts that came back while something was done without them: what they said then came too early."""
         for host in sorted(filter(self._fleet.alive, self._fleet.owed)):
             self._fleet.owed.discard(host)

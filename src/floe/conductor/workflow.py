@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from floe.conductor import entries
-from floe.conductor.entries import BEGUN, DONE, UNDONE
 from floe.conductor.failures import Failure, error_of, failure_of
+from floe.core import entries
 from floe.core.actions import FAILED, OPEN_STATES, RUNNING, SUCCEEDED, UNDOING, Action, Step
 from floe.core.clock import Clock
+from floe.core.entries import BEGUN, DONE, UNDONE
 from floe.core.errors import FloeError, Unavailable
 from floe.core.messages import Progress, StepTime
 from floe.store import actions as rows

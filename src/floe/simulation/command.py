@@ -203,7 +203,7 @@ def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 def _tell_now_and_then(what: str, done: int, total: int) -> None:
     if done % _LINE_EVERY == 0 and done < total:
-        print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
+        Console(stderr=True, highlight=False).print(f"{what}: {done} of {total}")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,12 @@ import contextlib
 import contextvars
 import heapq
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
+
+Args = TypeVarTuple("Args")
+T = TypeVar("T")
 
 _PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
@@ -92,11 +96,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Return the virtual seconds since the start."""
         return self._seconds
 
-    def run_in_executor(  # type: ignore[override]
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Args]], T], *args: *Args
+    ) -> asyncio.Future[T]:
         """Do blocking work at once, and tell of it a little later: others go on meanwhile."""
-        future = self.create_future()
+        future: asyncio.Future[T] = self.create_future()
         try:
             done = partial(_tell, future, future.set_result, func(*args))
         except Exception as error:

@@ -18,10 +18,10 @@ from floe.agent.ledger import Ledger
 from floe.cloud import idempotency, images, new_servers, server_ports, servers
 from floe.conductor import create_server
 from floe.conductor.create_server import CreateServer
-from floe.conductor.entries import BEGUN
 from floe.conductor.host_events import HostEvents
 from floe.conductor.runner import Runner
 from floe.conductor.workflow import Flow
+from floe.core.entries import BEGUN
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetworkState
 from floe.core.messages import Spawned

@@ -28,7 +28,7 @@ actions = sa.Table(
     sa.Column("lease_owner", sa.String(64)),
     sa.Column("lease_until", Moment),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("writes", sa.Integer, nullable=False, default=0),
+    sa.Column("writes", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("message", sa.Text),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),

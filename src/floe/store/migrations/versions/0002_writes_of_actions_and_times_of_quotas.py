@@ -1,4 +1,4 @@
-"""When a quota was set"""
+"""Writes of actions, and times of quotas"""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the change."""
+    op.add_column("actions", sa.Column("writes", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("quotas", sa.Column("set_at", sa.BigInteger(), nullable=True))
 
 
 def downgrade() -> None:
     """Take it back."""
     op.drop_column("quotas", "set_at")
+    op.drop_column("actions", "writes")
