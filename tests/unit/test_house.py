@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,3 +98,9 @@ def test_the_import_contracts_hold() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_surfaces_read_numbers_and_moments_in_one_place() -> None:
+    own = re.compile(r"fromisoformat|\.(isdigit|isdecimal|isnumeric)\(")
+    readers = [path for path in (SOURCE / "api").rglob("*.py") if own.search(path.read_text())]
+    assert readers == [SOURCE / "api" / "kit" / "values.py"]

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Annotated, Any
-
-from msgspec import Meta
+from typing import Any
 
 from floe.core.errors import Invalid
 
 Flag = bool | str
 """A boolean, or one of the words the API takes for one."""
-
-Count = int | Annotated[str, Meta(pattern=r"^[0-9]+\Z", max_length=10)]
-"""A whole number, or its digits as text."""
 
 _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 _FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
@@ -29,14 +24,6 @@ def flag(value: bool | str, name: str) -> bool:
     if word in _FALSE:
         return False
     raise Invalid(f"Invalid input for field/attribute {name}: {value[:40]!r} is neither true nor false.")
-
-
-def count(value: int | str, name: str, low: int = 0, high: int = 2**31 - 1) -> int:
-    """Read a whole number between `low` and `high`. Raises Invalid."""
-    number = int(value)
-    if not low <= number <= high:
-        raise Invalid(f"Invalid input for field/attribute {name}: {number} is not between {low} and {high}.")
-    return number
 
 
 def printable(text: str, name: str) -> str:

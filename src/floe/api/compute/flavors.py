@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from floe.api.compute.fields import Count, Flag, count, flag, multiline, printable
+from floe.api.compute.fields import Flag, flag, multiline, printable
 from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, next_link, page_of
 from floe.api.kit.policy import admin, authenticated
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.values import Count, whole
 from floe.cloud import flavors as cloud
 from floe.cloud.flavors import SORT_KEYS, FlavorFilter
 from floe.core.errors import Invalid
@@ -68,11 +69,11 @@ async def create(call: Call) -> Reply:
     flavor = ServerFlavor(
         flavor_id="" if ident in {None, "auto"} else str(ident),
         name=printable(body["name"], "name"),
-        vcpus=count(body["vcpus"], "vcpus", 1),
-        memory_mib=count(body["ram"], "ram", 1),
-        root_gib=count(body["disk"], "disk"),
-        ephemeral_gib=count(body.get("OS-FLV-EXT-DATA:ephemeral", 0), "OS-FLV-EXT-DATA:ephemeral"),
-        swap_mib=count(body.get("swap") or 0, "swap"),
+        vcpus=whole(body["vcpus"], "vcpus", 1),
+        memory_mib=whole(body["ram"], "ram", 1),
+        root_gib=whole(body["disk"], "disk"),
+        ephemeral_gib=whole(body.get("OS-FLV-EXT-DATA:ephemeral", 0), "OS-FLV-EXT-DATA:ephemeral"),
+        swap_mib=whole(body.get("swap") or 0, "swap"),
         rxtx_factor=_factor(body.get("rxtx_factor", 1.0)),
         description=multiline(description, "description") if description is not None else None,
         public=flag(body.get("os-flavor-access:is_public", True), "os-flavor-access:is_public"),
@@ -153,11 +154,7 @@ def _public(text: str | None) -> bool | None:
 
 def _least(call: Call, name: str) -> int:
     text = call.one(name)
-    if text is None:
-        return 0
-    if not text.isdigit() or len(text) > 10:
-        raise Invalid(f"Invalid {name} filter [{text[:40]}]: it must be a whole number.")
-    return int(text)
+    return 0 if text is None else whole(text, name, cut=True)
 
 
 def _factor(value: float | str) -> float:

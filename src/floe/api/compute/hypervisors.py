@@ -11,6 +11,7 @@ from floe.api.kit.paging import next_link, page_of
 from floe.api.kit.policy import admin
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.values import is_digits
 from floe.cloud import hosts as cloud
 from floe.cloud.hosts import HostDetail
 from floe.core.errors import Invalid, NotFound
@@ -69,7 +70,7 @@ async def show(call: Call) -> Reply:
     ident = call.params["hypervisor_id"]
     if call.version >= (2, 53) and not is_uuid(ident):
         raise Invalid(f"Invalid uuid {ident}.")
-    if call.version < (2, 53) and not ident.isdigit():
+    if call.version < (2, 53) and not is_digits(ident):
         raise NotFound("hypervisor", ident, message=f"Compute host {ident} could not be found.")
     found = await cloud.get(call.cloud, ident)
     body = DETAIL.show(found, call.version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from floe.api.compute.server_shapes import host_id
@@ -11,11 +11,11 @@ from floe.api.kit.paging import next_link, page_of
 from floe.api.kit.policy import project_reader
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.values import moment
 from floe.cloud import actions as cloud
 from floe.cloud.actions import ActionDetail
 from floe.core.actions import Step
 from floe.core.clock import iso_micro
-from floe.core.errors import Invalid
 
 SHAPE: Shape[ActionDetail] = Shape(
     (
@@ -98,13 +98,7 @@ def _cause(step: Step) -> str | None:
 
 def _time(call: Call, name: str) -> datetime | None:
     text = call.one(name)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Invalid(f"Invalid input for query parameter {name}: {text[:40]!r} is not an ISO 8601 time.") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None if text is None else moment(text, name)
 
 
 _LIST, _SHOW = "os_compute_api:os-instance-actions:list", "os_compute_api:os-instance-actions:show"

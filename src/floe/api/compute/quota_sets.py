@@ -10,6 +10,7 @@ from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, project_reader
 from floe.api.kit.routing import Route
+from floe.api.kit.values import whole
 from floe.cloud import compute_quotas as cloud
 from floe.core.errors import Forbidden, Invalid
 from floe.core.versions import Version
@@ -19,7 +20,6 @@ _FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_b
 _NETWORK = {"security_groups": "security_group", "security_group_rules": "security_group_rule"}
 """Shown below 2.36; what they count is the network API's business."""
 
-_MOST = 2**31 - 1
 _LIMIT = int | str
 _FIELDS = (
     *(Field(name, _LIMIT) for name in _ALWAYS),
@@ -126,13 +126,7 @@ def _of_class(limits: Mapping[str, int], version: Version) -> dict[str, int]:
 
 
 def _limits(body: Mapping[str, Any]) -> dict[str, int]:
-    found = {}
-    for name, value in body.items():
-        text = str(value)
-        if not text.removeprefix("-").isdigit() or not -1 <= int(text) <= _MOST:
-            raise Invalid(f"Invalid input for field/attribute {name}: {text[:40]!r} is not between -1 and {_MOST}.")
-        found[name] = int(text)
-    return found
+    return {name: whole(value, name, -1) for name, value in body.items()}
 
 
 _PATH = "/v2.1/os-quota-sets/{project_id}"

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from floe.api.compute.fields import Count, count
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, project_member
 from floe.api.kit.routing import Route
+from floe.api.kit.values import Count, whole
 from floe.cloud import server_states as states
 from floe.cloud import servers as cloud
 from floe.core.errors import Invalid
@@ -25,7 +25,7 @@ async def console_output(call: Call) -> Reply:
     lines: int | None = None
     asked = _CONSOLE.read(await call.raw(), call.version).get("length")
     if asked not in {None, "", -1, "-1"}:
-        lines = count(asked, "length", 0)
+        lines = whole(asked, "length", 0)
     text = await cloud.console_output(call.cloud, call.context, call.params["server_id"], lines)
     return Reply(200, {"output": text})
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from floe.api.compute.fields import Count, Flag, count, flag, ipv4, ipv6, multiline, printable
+from floe.api.compute.fields import Flag, flag, ipv4, ipv6, multiline, printable
 from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid
+from floe.api.kit.values import Count, whole
 from floe.core.block_devices import BlockDevice
 from floe.core.context import Context
 from floe.core.errors import Forbidden, Invalid
@@ -154,8 +155,8 @@ def _refuse(body: Mapping[str, Any]) -> None:
 
 
 def _counts(body: Mapping[str, Any]) -> tuple[int, int]:
-    low = count(body.get("min_count", 1), "min_count", 1, MAX_SERVERS)
-    high = count(body.get("max_count", low), "max_count", 1, MAX_SERVERS)
+    low = whole(body.get("min_count", 1), "min_count", 1, MAX_SERVERS)
+    high = whole(body.get("max_count", low), "max_count", 1, MAX_SERVERS)
     if low > high:
         raise Invalid(f"min_count must be <= max_count (they are {low} and {high}).")
     return low, high
@@ -216,7 +217,7 @@ def _device(device: _Device, index: int) -> BlockDevice:
         source=device.source_type,
         destination=device.destination_type,
         uuid=device.uuid,
-        size=None if device.volume_size is None else count(device.volume_size, f"{place}.volume_size"),
+        size=None if device.volume_size is None else whole(device.volume_size, f"{place}.volume_size"),
         boot_index=None if device.boot_index is None else int(device.boot_index),
         guest_format=device.guest_format or None,
         disk_bus=device.disk_bus or None,

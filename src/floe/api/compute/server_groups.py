@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from floe.api.compute.fields import Count, count, printable
+from floe.api.compute.fields import printable
 from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import MAX_LIMIT
 from floe.api.kit.policy import project_member, project_reader
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.values import MOST, Count, whole
 from floe.cloud import server_groups as cloud
 from floe.cloud.server_groups import GroupDetail
 from floe.core.errors import Forbidden, Invalid
@@ -71,7 +72,7 @@ async def create(call: Call) -> Reply:
             raise Invalid(
                 f"Only anti-affinity policy supports rules: max_server_per_host with {policy!r} means nothing."
             )
-        most = count(most, "max_server_per_host", 1)
+        most = whole(most, "max_server_per_host", 1)
     name = printable(body["name"], "name")
     made = await cloud.create(call.cloud, call.context, name, policy, most)
     return Reply(200, {"server_group": SHAPE.show(made, call.version)})
@@ -106,11 +107,7 @@ async def delete(call: Call) -> Reply:
 
 def _whole(call: Call, name: str, default: int) -> int:
     text = call.one(name)
-    if text is None:
-        return default
-    if not text.isdigit() or len(text) > 9:
-        raise Invalid(f"{name} must be a whole number of 0 or more (it is {text[:40]!r}).")
-    return min(int(text), MAX_LIMIT) if name == "limit" else int(text)
+    return default if text is None else whole(text, name, high=MAX_LIMIT if name == "limit" else MOST, cut=True)
 
 
 ROUTES = (

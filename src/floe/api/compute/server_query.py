@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from floe.api.compute.fields import flag
 from floe.api.compute.server_status import states_of
 from floe.api.kit.call import Call
 from floe.api.kit.paging import Page, page_of
+from floe.api.kit.values import moment, whole
 from floe.cloud.servers import SORT_KEYS
 from floe.core.errors import Forbidden, Invalid
 from floe.core.server_filters import ServerFilter, address_range, like_pattern, regular_expression
 from floe.core.versions import Version
-
-
-def moment(text: str, name: str) -> datetime:
-    """Read a time as ISO 8601; one without a zone is UTC. Raises Invalid."""
-    try:
-        found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
-        raise Invalid(
-            f"Invalid input for field/attribute {name}: {text[:80]!r} is no time like 2030-01-31T12:00:00Z."
-        ) from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-
-
-def _whole(text: str, name: str) -> int:
-    if not text.isdigit() or len(text) > 9:
-        raise Invalid(f"Invalid input for field/attribute {name}: {text[:40]!r} is no whole number.")
-    return int(text)
-
 
 _EQUAL: dict[str, tuple[str, Callable[[str, str], Any], Version | None]] = {
     "uuid": ("id", lambda text, _: text, None),
@@ -48,8 +30,8 @@ _EQUAL: dict[str, tuple[str, Callable[[str, str], Any], Version | None]] = {
     "key_name": ("key_name", lambda text, _: text, (2, 83)),
     "vm_state": ("vm_state", lambda text, _: text, (2, 83)),
     "task_state": ("task_state", lambda text, _: text, (2, 83)),
-    "launch_index": ("launch_index", _whole, None),
-    "power_state": ("power_state", _whole, (2, 83)),
+    "launch_index": ("launch_index", whole, None),
+    "power_state": ("power_state", whole, (2, 83)),
     "config_drive": ("config_drive", lambda text, name: bool(text) and flag(text, name), (2, 83)),
     "locked": ("locked", flag, (2, 73)),
     "created_at": ("created_at", moment, (2, 83)),

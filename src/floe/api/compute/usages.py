@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from floe.api.compute.fields import flag
-from floe.api.compute.server_query import moment
 from floe.api.compute.server_status import status
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, next_link, page_of
 from floe.api.kit.policy import admin, project_reader
 from floe.api.kit.routing import Route
+from floe.api.kit.values import moment
 from floe.cloud import usages as cloud
 from floe.core.clock import iso_micro
 from floe.core.errors import Forbidden, Invalid
 from floe.core.usages import ProjectUse, ServerUse, disk_gib, seconds_up
 
 _SPAN = timedelta(days=28)
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 async def index(call: Call) -> Reply:
@@ -59,7 +60,7 @@ def _span(call: Call) -> tuple[datetime, datetime]:
     now = call.cloud.clock.now()
     end, begin = call.one("end"), call.one("start")
     stop = moment(end, "end") if end else now
-    start = moment(begin, "start") if begin else stop - _SPAN
+    start = moment(begin, "start") if begin else max(stop, _FIRST + _SPAN) - _SPAN
     if start >= stop:
         raise Invalid(f"start must be before end (they are {start.isoformat()} and {stop.isoformat()}).")
     return start, min(stop, now) if start < now else stop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +12,7 @@ from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
+from floe.api.kit.values import moment
 from floe.cloud import application_credentials
 from floe.cloud.application_credentials import Found
 from floe.core.clock import iso_micro
@@ -87,7 +87,7 @@ async def create(call: Call) -> Reply:
         description=body.get("description"),
         secret=body.get("secret"),
         unrestricted=bool(body.get("unrestricted")),
-        expires_at=_moment(body.get("expires_at")),
+        expires_at=moment(body["expires_at"], "expires_at") if body.get("expires_at") is not None else None,
         roles=[_named(role) for role in body["roles"]] if body.get("roles") else None,
     )
     return Reply(201, {"application_credential": {**shown(call, found), "secret": secret}})
@@ -104,16 +104,6 @@ def _named(role: _Role) -> Named:
     if role.id is None and role.name is None:
         raise Invalid("roles: each must have an id or a name.")
     return Named(id=role.id, name=role.name)
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Invalid(f"expires_at must be a time like 2030-01-31T12:00:00Z (it is {text[:80]!r}).") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 _MANY = "/v3/users/{user_id}/application_credentials"

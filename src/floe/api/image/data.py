@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.faults import image_envelope
 from floe.api.kit.routing import Route
+from floe.api.kit.values import is_digits
 from floe.cloud import images
 from floe.core.errors import TooLarge, UnsupportedMedia
 
@@ -22,7 +23,7 @@ async def upload(call: Call) -> Reply:
     if media != MEDIA_TYPE:
         raise UnsupportedMedia(f"Image data is sent with Content-Type {MEDIA_TYPE} (it is {media!r}).")
     announced, limit = call.header("content-length") or "", call.cloud.settings.max_image_bytes
-    if announced.isdecimal() and int(announced[:20]) > limit:
+    if is_digits(announced) and int(announced[:20]) > limit:
         raise TooLarge(f"The data is {announced[:20]} bytes large; this cloud takes at most {limit}.")
     await images.upload(call.cloud, call.context, call.params["image_id"], call.request.stream())
     return Reply(204)

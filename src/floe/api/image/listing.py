@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from floe.api.image.fields import STATUSES, VISIBILITIES
 from floe.api.kit.call import Call
 from floe.api.kit.paging import Page, page_of
+from floe.api.kit.values import moment, whole
 from floe.cloud.images import Wanted
 from floe.core.errors import Invalid
 from floe.core.images import ACCEPTED, HASH_ALGORITHM, PENDING, REJECTED
@@ -34,6 +35,7 @@ _NUMBERS = {
 _FLAGS = {"protected": "protected", "os_hidden": "hidden"}
 _MOMENTS = frozenset({"created_at", "updated_at"})
 _SECOND = timedelta(seconds=1)
+_LAST = datetime.max.replace(tzinfo=UTC)
 _MAX_FILTERS = 64
 _MAX_VALUES = 500
 
@@ -90,10 +92,8 @@ def _conditions(name: str, value: str) -> list[Condition] | None:
     if name in _EQUAL:
         return [(_EQUAL[name], "eq", value)]
     if name in _NUMBERS:
-        if not value.isdecimal() or len(value) > 18:
-            raise Invalid(f"{name} must be a whole number of 0 or more (it is {value[:80]!r}).")
         column, operator = _NUMBERS[name]
-        return [(column, operator, int(value))]
+        return [(column, operator, whole(value, name, high=2**63 - 1))]
     if name in _FLAGS:
         return [(_FLAGS[name], "eq", _choice(name, value.lower(), ("true", "false")) == "true")]
     if name in _MOMENTS:
@@ -124,22 +124,21 @@ def _when(name: str, value: str) -> list[Condition]:
     operator, _, text = value.partition(":")
     if operator not in {"eq", "neq", "gt", "gte", "lt", "lte"}:
         operator, text = "eq", value
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
-        after = moment + _SECOND
-    except (ValueError, OverflowError) as error:
-        shape = "[eq|neq|gt|gte|lt|lte]:YYYY-MM-DDThh:mm:ss"
-        raise Invalid(f"{name} must be like {shape} (it is {value[:80]!r}).") from error
+    start = moment(text, name, fault=_no_moment).replace(microsecond=0)
+    after = start + min(_SECOND, _LAST - start)
     conditions: dict[str, list[Condition]] = {
-        "eq": [(name, "gte", moment), (name, "lt", after)],
-        "neq": [(name, "outside", (moment, after))],
+        "eq": [(name, "gte", start), (name, "lt", after)],
+        "neq": [(name, "outside", (start, after))],
         "gt": [(name, "gte", after)],
-        "gte": [(name, "gte", moment)],
-        "lt": [(name, "lt", moment)],
+        "gte": [(name, "gte", start)],
+        "lt": [(name, "lt", start)],
         "lte": [(name, "lt", after)],
     }
     return conditions[operator]
+
+
+def _no_moment(name: str, wrong: str) -> str:
+    return f"{name} must be like [eq|neq|gt|gte|lt|lte]:YYYY-MM-DDThh:mm:ss: {wrong}."
 
 
 def _order(call: Call, page: Page) -> tuple[tuple[str, bool], ...]:

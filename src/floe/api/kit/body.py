@@ -139,7 +139,7 @@ def _explain(text: str, data: bytes) -> str:
     for key, index in _STEP.findall(place):
         if key and isinstance(value, dict) and key in value:
             value = value[key]
-        elif index.isdigit() and isinstance(value, list) and int(index) < len(value):
+        elif index and index != "..." and isinstance(value, list) and int(index) < len(value):
             value = value[int(index)]
         else:
             value = UNSET

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from floe.api.kit.call import Call
+from floe.api.kit.values import whole
 from floe.core.errors import Invalid
 
 MAX_LIMIT = 1000
@@ -27,11 +28,8 @@ def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: 
 
     A limit over 1000 means 1000. Raises Invalid for what is no number or no known key.
     """
-    limit, text = MAX_LIMIT, call.one("limit")
-    if text is not None:
-        if not text.isdecimal():
-            raise Invalid(f"limit must be a whole number of 0 or more (it is {text!r}).")
-        limit = min(int(text), MAX_LIMIT)
+    text = call.one("limit")
+    limit = MAX_LIMIT if text is None else whole(text, "limit", high=MAX_LIMIT, cut=True)
     keys, directions = call.many("sort_key"), call.many("sort_dir")
     if sort_param and call.one("sort"):
         pairs = [item.partition(":") for item in (call.one("sort") or "").split(",")]

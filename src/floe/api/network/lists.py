@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from floe.api.kit import values
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import page_of
 from floe.core.errors import Invalid
@@ -31,12 +32,9 @@ def flag(text: str) -> bool:
 def whole(text: str) -> int:
     """Read a whole number of a query string."""
     try:
-        number = int(text)
-    except ValueError:
+        return values.whole(text, "", -(2**63), 2**63 - 1)
+    except Invalid:
         raise ValueError("a whole number") from None
-    if abs(number) >= 2**63:
-        raise ValueError("a number that fits 64 bits")
-    return number
 
 
 def lower(text: str) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 from floe.api.kit.body import Body, Description, Field, LooseName
 from floe.api.kit.call import Call
 from floe.api.kit.shape import Shape, Shown
-from floe.api.network.lists import Filters, common, flag, whole
+from floe.api.kit.values import whole
+from floe.api.network.lists import Filters, common, flag
+from floe.api.network.lists import whole as whole_text
 from floe.api.network.nouns import OWNER, SHOWN_OWNER, SHOWN_REVISION, Change, Noun, policies, renamed, routes
 from floe.cloud import networks
 from floe.core.context import Context
@@ -65,7 +67,7 @@ FILTERS: Filters = {
     "admin_state_up": ("up", flag),
     "status": ("up", _status),
     "shared": ("shared", flag),
-    "mtu": ("mtu", whole),
+    "mtu": ("mtu", whole_text),
     "port_security_enabled": ("port_security", flag),
 }
 
@@ -74,11 +76,8 @@ def _read(sent: dict[str, Any], _context: Context) -> dict[str, Any]:
     if sent.get("router:external"):
         raise Invalid("Invalid input for router:external: external networks are not supported; it must be false.")
     asked = renamed(sent, _NAMES)
-    if isinstance(asked.get("mtu"), str):
-        try:
-            asked["mtu"] = int(asked["mtu"])
-        except ValueError:
-            raise Invalid(f"Invalid input for mtu: {asked['mtu']!r} is not a whole number.") from None
+    if "mtu" in asked:
+        asked["mtu"] = whole(asked["mtu"], "mtu")
     return asked
 
 

@@ -6,6 +6,7 @@ from floe.api.kit import policy
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
+from floe.api.kit.values import whole
 from floe.cloud import network_quotas
 from floe.core.errors import Invalid
 from floe.core.quotas import NETWORK
@@ -44,7 +45,7 @@ async def update(call: Call) -> Reply:
     asked = UPDATE.read(await call.raw())
     check = asked.pop("check_limit", False) and not asked.pop("force", False)
     asked.pop("force", None)
-    limits = {name: _limit(name, value) for name, value in asked.items()}
+    limits = {name: whole(value, name, -(2**31)) for name, value in asked.items()}
     project_id = call.params["project_id"]
     if check:
         used = await network_quotas.usage(call.cloud, call.context, project_id)
@@ -58,13 +59,6 @@ async def reset(call: Call) -> Reply:
     """Go back to the defaults."""
     await network_quotas.reset(call.cloud, call.params["project_id"])
     return Reply(204)
-
-
-def _limit(name: str, value: int | str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise Invalid(f"Invalid input for {name}: {value!r} is not a whole number.") from None
 
 
 _ONE = "/v2.0/quotas/{project_id}"

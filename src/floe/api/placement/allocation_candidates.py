@@ -12,7 +12,8 @@ from typing import Any
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
 from floe.api.kit.routing import Route
-from floe.api.placement.query import grouped, in_aggregates, known_only, resources, traits, uuid
+from floe.api.kit.values import whole
+from floe.api.placement.query import grouped, in_aggregates, known_only, query_fault, resources, traits, uuid
 from floe.cloud import providers as cloud
 from floe.cloud.providers import ProviderQuery
 from floe.core.errors import Invalid
@@ -82,11 +83,7 @@ def _query(call: Call, groups: dict[str, dict[str, list[str]]]) -> tuple[Provide
 
 def _limit(call: Call) -> int | None:
     text = call.one("limit")
-    if text is None:
-        return None
-    if not text.isdigit() or int(text) < 1:
-        raise Invalid(f"Invalid query string parameters: limit must be a number of 1 or more (it is {text[:40]!r}).")
-    return int(text)
+    return None if text is None else whole(text, "limit", 1, cut=True, fault=query_fault)
 
 
 def _request(call: Call, host: Host, query: ProviderQuery, suffixes: list[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from floe.api.kit.call import Call
+from floe.api.kit.values import is_digits
 from floe.cloud.providers import ProviderQuery
 from floe.core.errors import Invalid
 from floe.core.ids import is_uuid
@@ -12,6 +13,11 @@ from floe.core.ids import is_uuid
 _RESOURCE = re.compile(r"([A-Z0-9_]+):(\d{1,18})")
 _TRAIT = re.compile(r"[A-Z0-9_]{1,255}")
 _GROUPED = re.compile(r"(resources|required|member_of|in_tree)([a-zA-Z0-9_-]{1,64}|)")
+
+
+def query_fault(name: str, wrong: str) -> str:
+    """Say what is wrong with a parameter, in Placement's words."""
+    return f"Invalid query string parameters: {name}: {wrong}."
 
 
 def known_only(call: Call, names: frozenset[str]) -> None:
@@ -86,7 +92,7 @@ def grouped(call: Call) -> dict[str, dict[str, list[str]]]:
         if match is None:
             continue
         suffix = match[2]
-        if suffix and (call.version < (1, 25) or (call.version < (1, 33) and not suffix.isdigit())):
+        if suffix and (call.version < (1, 25) or (call.version < (1, 33) and not is_digits(suffix))):
             raise Invalid(f"Invalid query string parameters: {name!r} is not known at this version.")
         groups.setdefault(suffix, {}).setdefault(match[1], []).append(value)
     return groups
