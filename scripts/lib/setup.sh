@@ -1,9 +1,9 @@
-# Shared set-up, sourced by scripts/demo, scripts/test and scripts/check. Bash.
+# Shared set-up, sourced by the scripts. Bash.
 #
-#   setup_packages        what Floe needs of the distribution (apt, as root)
-#   setup_python EXTRAS   Floe in .venv, as pinned in constraints.txt
-#   setup_client          the openstack client, unchanged, in .venv-client
-#   setup_image           the tiny guest image; its path goes to $GUEST_IMAGE
+#   setup_packages [MORE...]   what Floe needs of the distribution (apt, as root), and more
+#   setup_python EXTRAS        Floe in .venv, as pinned in constraints.txt
+#   setup_client               the openstack client, unchanged, in .venv-client
+#   setup_image                the tiny guest image; its path goes to $GUEST_IMAGE
 #
 # Each says what it is about to do, does it once, and is quick when there is nothing to do.
 
@@ -21,6 +21,8 @@ PACKAGES=(
     # build the guest image
     binutils cpio dosfstools e2fsprogs fakeroot fdisk gzip mtools xz-utils zstd
 )
+# What only tests use: virsh and its /etc/libvirt, and a DHCP client in namespaces. One that is there of `a|b` will do.
+TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static')
 
 say() { printf '%s: %s\n' "$SELF" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -62,25 +64,32 @@ watched() {
     say "$label: done in $((SECONDS - start))s"
 }
 
+# Of each PACKAGE or PACKAGE|PACKAGE: its first if none is installed.
 missing_packages() {
-    local installed package
+    local installed wanted
     # dpkg-query fails for packages it has never heard of, and tells of the others all the same.
-    installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "$@" 2> /dev/null | sed -n 's/^ii *//p') || true
-    for package in "$@"; do
-        grep -qxF "$package" <<< "$installed" || echo "$package"
+    # shellcheck disable=SC2086
+    installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' ${*//|/ } 2> /dev/null | sed -n 's/^ii *//p') || true
+    for wanted in "$@"; do
+        grep -qxE "${wanted//./\\.}" <<< "$installed" || echo "${wanted%%|*}"
     done
 }
 
 setup_packages() {
-    local wanted=("${PACKAGES[@]}") missing
-    if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
-        die "this machine has no apt; Floe's scripts know Debian 12 and Ubuntu. By hand it needs: ${PACKAGES[*]}"
-    fi
+    local wanted=("${PACKAGES[@]}" "$@")
     if [ -x /usr/bin/python3 ] && [ -z "$(find_python)" ]; then
         # The distribution's default is too old (Ubuntu 22.04): take the newer one it also has.
         wanted+=(python3.11 python3.11-venv python3.11-dev)
     fi
-    mapfile -t missing < <(missing_packages "${wanted[@]}")
+    install_packages "${wanted[@]}"
+}
+
+install_packages() {
+    local missing
+    if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
+        die "this machine has no apt; Floe's scripts know Debian 12 and Ubuntu. By hand it needs: $*"
+    fi
+    mapfile -t missing < <(missing_packages "$@")
     [ ${#missing[@]} -gt 0 ] || return 0
     can_be_root || die "this needs root, or by hand: apt-get install ${missing[*]}"
     say "about to install with apt: ${missing[*]}"
