@@ -21,6 +21,8 @@ from floe.core import errors
 SOURCE = Path(floe.__file__).parent
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "migrations/versions" not in path.as_posix())
 SURFACE_NAMES = [surface.name for surface in SURFACES]
+TABLED = ("compute", "placement")
+"""Surfaces whose reads all have a table of their query's parameters."""
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
@@ -104,3 +106,9 @@ def test_surfaces_read_numbers_and_moments_in_one_place() -> None:
     own = re.compile(r"fromisoformat|\.(isdigit|isdecimal|isnumeric)\(")
     readers = [path for path in (SOURCE / "api").rglob("*.py") if own.search(path.read_text())]
     assert readers == [SOURCE / "api" / "kit" / "values.py"]
+
+
+@pytest.mark.parametrize("surface", [s for s in SURFACES if s.name in TABLED], ids=TABLED)
+def test_every_list_and_show_says_which_parameters_it_knows(surface: Surface) -> None:
+    silent = [route.path for route in surface.routes if route.method == "GET" and route.query is None]
+    assert silent == []

@@ -9,6 +9,7 @@ from msgspec import Meta
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
+from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import flavors as cloud
 
@@ -45,7 +46,9 @@ def _reply(flavor_id: str, projects: list[str]) -> Reply:
 _ACTION = "/v2.1/flavors/{flavor_id}/action"
 
 ROUTES = (
-    Route("GET", "/v2.1/flavors/{flavor_id}/os-flavor-access", index, "os_compute_api:os-flavor-access"),
+    Route(
+        "GET", "/v2.1/flavors/{flavor_id}/os-flavor-access", index, "os_compute_api:os-flavor-access", query=OPEN_QUERY
+    ),
     Route("POST", _ACTION, add, "os_compute_api:os-flavor-access:add_tenant_access", action="addTenantAccess"),
     Route("POST", _ACTION, remove, "os_compute_api:os-flavor-access:remove_tenant_access", action="removeTenantAccess"),
 )

@@ -10,6 +10,7 @@ from msgspec import Meta
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply, plain_json
 from floe.api.kit.policy import admin, authenticated
+from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import flavors as cloud
 from floe.core.errors import Invalid, NotFound
@@ -69,9 +70,9 @@ async def delete(call: Call) -> Reply:
 _PATH = "/v2.1/flavors/{flavor_id}/os-extra_specs"
 
 ROUTES = (
-    Route("GET", _PATH, index, "os_compute_api:os-flavor-extra-specs:index"),
+    Route("GET", _PATH, index, "os_compute_api:os-flavor-extra-specs:index", query=OPEN_QUERY),
     Route("POST", _PATH, create, "os_compute_api:os-flavor-extra-specs:create"),
-    Route("GET", _PATH + "/{key}", show, "os_compute_api:os-flavor-extra-specs:show"),
+    Route("GET", _PATH + "/{key}", show, "os_compute_api:os-flavor-extra-specs:show", query=OPEN_QUERY),
     Route("PUT", _PATH + "/{key}", update, "os_compute_api:os-flavor-extra-specs:update"),
     Route("DELETE", _PATH + "/{key}", delete, "os_compute_api:os-flavor-extra-specs:delete"),
 )

@@ -10,8 +10,9 @@ from msgspec import Meta
 from floe.api.compute.fields import Flag, flag, multiline, printable
 from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import Page, next_link, page_of
+from floe.api.kit.paging import Page, next_link, page_of, window
 from floe.api.kit.policy import admin, authenticated
+from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.kit.values import Count, whole
@@ -58,7 +59,11 @@ SHAPE: Shape[ServerFlavor] = Shape(
     )
 )
 
-_QUERY = frozenset({"is_public", "minDisk", "minRam", "limit", "marker", "sort_key", "sort_dir"})
+_QUERY = Query(
+    *window(),
+    *(Param(name, many=True) for name in ("is_public", "minDisk", "minRam", "sort_key", "sort_dir")),
+    closed=(2, 75),
+)
 
 
 async def create(call: Call) -> Reply:
@@ -132,10 +137,6 @@ def view(call: Call, flavor: ServerFlavor) -> dict[str, Any]:
 
 
 async def _find(call: Call) -> tuple[Page, Sequence[ServerFlavor]]:
-    if call.version >= (2, 75):
-        for name, _ in call.query:
-            if name not in _QUERY:
-                raise Invalid(f"Invalid input for query parameters: {name[:80]!r} is no filter of flavors.")
     page = page_of(call, SORT_KEYS)
     wanted = FlavorFilter(
         public=_public(call.one("is_public")),
@@ -175,10 +176,10 @@ def _page(call: Call, path: str, page: Page, shown: list[dict[str, Any]]) -> Rep
 
 
 ROUTES = (
-    Route("GET", "/v2.1/flavors", index, "os_compute_api:flavors"),
-    Route("GET", "/v2.1/flavors/detail", detail, "os_compute_api:flavors"),
+    Route("GET", "/v2.1/flavors", index, "os_compute_api:flavors", query=_QUERY),
+    Route("GET", "/v2.1/flavors/detail", detail, "os_compute_api:flavors", query=_QUERY),
     Route("POST", "/v2.1/flavors", create, "os_compute_api:os-flavor-manage:create"),
-    Route("GET", "/v2.1/flavors/{flavor_id}", show, "os_compute_api:flavors"),
+    Route("GET", "/v2.1/flavors/{flavor_id}", show, "os_compute_api:flavors", query=OPEN_QUERY),
     Route("PUT", "/v2.1/flavors/{flavor_id}", update, "os_compute_api:os-flavor-manage:update", since=(2, 55)),
     Route("DELETE", "/v2.1/flavors/{flavor_id}", delete, "os_compute_api:os-flavor-manage:delete"),
 )

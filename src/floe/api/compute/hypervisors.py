@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from floe.api.compute.fields import flag
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import next_link, page_of
+from floe.api.kit.paging import next_link, page_of, window
 from floe.api.kit.policy import admin
+from floe.api.kit.query import OPEN_QUERY, Param, Query, shaped
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.kit.values import is_digits
@@ -18,6 +20,7 @@ from floe.core.errors import Invalid, NotFound
 from floe.core.hosts import Host
 from floe.core.ids import is_uuid
 
+_PATH = "/v2.1/os-hypervisors"
 _AMOUNTS_UNTIL = (2, 87)
 
 BRIEF: tuple[Shown[HostDetail], ...] = (
@@ -57,12 +60,12 @@ DETAIL: Shape[HostDetail] = Shape(
 
 async def index(call: Call) -> Reply:
     """GET."""
-    return await _listed(call, SHAPE, "/v2.1/os-hypervisors")
+    return await _listed(call, SHAPE, _PATH)
 
 
 async def detail(call: Call) -> Reply:
     """GET detail."""
-    return await _listed(call, DETAIL, "/v2.1/os-hypervisors/detail")
+    return await _listed(call, DETAIL, f"{_PATH}/detail")
 
 
 async def show(call: Call) -> Reply:
@@ -74,7 +77,7 @@ async def show(call: Call) -> Reply:
         raise NotFound("hypervisor", ident, message=f"Compute host {ident} could not be found.")
     found = await cloud.get(call.cloud, ident)
     body = DETAIL.show(found, call.version)
-    if call.version >= (2, 53) and _flag(call, "with_servers"):
+    if _with_servers(call):
         body |= _servers(call, found)
     return Reply(200, {"hypervisor": body})
 
@@ -113,7 +116,7 @@ async def servers(call: Call) -> Reply:
 
 
 async def _listed(call: Call, shape: Shape[HostDetail], path: str) -> Reply:
-    pattern = call.one("hypervisor_hostname_pattern") if call.version >= (2, 53) else None
+    pattern = call.one("hypervisor_hostname_pattern")
     if pattern is not None and (call.one("limit") or call.one("marker")):
         raise Invalid("hypervisor_hostname_pattern cannot be used together with limit or marker.")
     found = await _matching(call, pattern) if pattern is not None else await cloud.listed(call.cloud)
@@ -129,7 +132,7 @@ async def _listed(call: Call, shape: Shape[HostDetail], path: str) -> Reply:
             links = [{"rel": "next", "href": next_link(call, path, _ident(call, found[page.limit - 1]))}]
             found = found[: page.limit]
     shown = [shape.show(each, call.version) for each in found]
-    if call.version >= (2, 53) and _flag(call, "with_servers"):
+    if _with_servers(call):
         shown = [body | _servers(call, each) for body, each in zip(shown, found, strict=True)]
     body: dict[str, Any] = {"hypervisors": shown}
     if links:
@@ -176,22 +179,30 @@ def _cpu_text(host: Host) -> str:
     return msgspec.json.encode(_cpu(host)).decode()
 
 
-def _flag(call: Call, name: str) -> bool:
-    text = (call.one(name) or "").lower()
-    if text not in {"", "true", "false", "1", "0"}:
-        raise Invalid(f"Invalid input for query parameter {name}: {text!r} is neither true nor false.")
-    return text in {"true", "1"}
+def _with_servers(call: Call) -> bool:
+    text = call.one("with_servers")
+    return text is not None and flag(text, "with_servers")
 
 
 _RULE = "os_compute_api:os-hypervisors:"
 
+_WITH_SERVERS = Param("with_servers", since=(2, 53), check=shaped("(?i:true|1|on|yes|false|0|off|no)", "true or false"))
+_MANY = Query(
+    *window((2, 33), (2, 52)),
+    *window((2, 53), many=False),
+    Param("hypervisor_hostname_pattern", since=(2, 53), check=shaped("[a-zA-Z0-9._-]{1,255}", "part of a host's name")),
+    _WITH_SERVERS,
+    closed=(2, 53),
+)
+_ONE = Query(_WITH_SERVERS, closed=(2, 53))
+
 ROUTES = (
-    Route("GET", "/v2.1/os-hypervisors", index, _RULE + "list"),
-    Route("GET", "/v2.1/os-hypervisors/detail", detail, _RULE + "list-detail"),
-    Route("GET", "/v2.1/os-hypervisors/statistics", statistics, _RULE + "statistics", until=_AMOUNTS_UNTIL),
-    Route("GET", "/v2.1/os-hypervisors/{hypervisor_id}", show, _RULE + "show"),
-    Route("GET", "/v2.1/os-hypervisors/{hypervisor_id}/search", search, _RULE + "search", until=(2, 52)),
-    Route("GET", "/v2.1/os-hypervisors/{hypervisor_id}/servers", servers, _RULE + "servers", until=(2, 52)),
+    Route("GET", _PATH, index, _RULE + "list", query=_MANY),
+    Route("GET", f"{_PATH}/detail", detail, _RULE + "list-detail", query=_MANY),
+    Route("GET", f"{_PATH}/statistics", statistics, _RULE + "statistics", until=_AMOUNTS_UNTIL, query=OPEN_QUERY),
+    Route("GET", f"{_PATH}/{{hypervisor_id}}", show, _RULE + "show", query=_ONE),
+    Route("GET", f"{_PATH}/{{hypervisor_id}}/search", search, _RULE + "search", until=(2, 52), query=OPEN_QUERY),
+    Route("GET", f"{_PATH}/{{hypervisor_id}}/servers", servers, _RULE + "servers", until=(2, 52), query=OPEN_QUERY),
 )
 
 POLICIES = {route.policy: admin for route in ROUTES}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from floe.api.compute.server_shapes import host_id
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import next_link, page_of
+from floe.api.kit.paging import next_link, page_of, span, window
 from floe.api.kit.policy import project_reader
+from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.kit.values import moment
@@ -37,13 +37,14 @@ async def index(call: Call) -> Reply:
     """GET: the latest first; from 2.58 on in pages."""
     paged = call.version >= (2, 58)
     page = page_of(call) if paged else None
+    since, before = span(call)
     found, more = await cloud.listed(
         call.cloud,
         call.context,
         call.params["server_id"],
         deleted=call.version >= (2, 21),
-        since=_time(call, "changes-since") if paged else None,
-        before=_time(call, "changes-before") if call.version >= (2, 66) else None,
+        since=since,
+        before=before,
         limit=page.limit if page else None,
         marker=page.marker if page else None,
     )
@@ -96,16 +97,18 @@ def _cause(step: Step) -> str | None:
     return output.get("detail") or None if step.state in {"failed", "undone"} else None
 
 
-def _time(call: Call, name: str) -> datetime | None:
-    text = call.one(name)
-    return None if text is None else moment(text, name)
-
-
 _LIST, _SHOW = "os_compute_api:os-instance-actions:list", "os_compute_api:os-instance-actions:show"
 
+_QUERY = Query(
+    *window((2, 58), many=False),
+    Param("changes-since", since=(2, 58), check=moment),
+    Param("changes-before", since=(2, 66), check=moment),
+    closed=(2, 58),
+)
+
 ROUTES = (
-    Route("GET", "/v2.1/servers/{server_id}/os-instance-actions", index, _LIST),
-    Route("GET", "/v2.1/servers/{server_id}/os-instance-actions/{request_id}", show, _SHOW),
+    Route("GET", "/v2.1/servers/{server_id}/os-instance-actions", index, _LIST, query=_QUERY),
+    Route("GET", "/v2.1/servers/{server_id}/os-instance-actions/{request_id}", show, _SHOW, query=OPEN_QUERY),
 )
 
 POLICIES = {_LIST: project_reader, _SHOW: project_reader}

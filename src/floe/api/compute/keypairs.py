@@ -9,8 +9,9 @@ from msgspec import Meta
 
 from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import next_link, page_of
+from floe.api.kit.paging import next_link, page_of, window
 from floe.api.kit.policy import authenticated
+from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import keypairs as cloud
@@ -120,11 +121,15 @@ def _name(name: str, version: Version) -> str:
     return name
 
 
+_USER = Param("user_id", since=(2, 10), many=True)
+_ALL = Query(_USER, *window((2, 35)), closed=(2, 75))
+_ONE = Query(_USER, closed=(2, 75))
+
 ROUTES = (
-    Route("GET", "/v2.1/os-keypairs", index, "os_compute_api:os-keypairs:index"),
+    Route("GET", "/v2.1/os-keypairs", index, "os_compute_api:os-keypairs:index", query=_ALL),
     Route("POST", "/v2.1/os-keypairs", create, "os_compute_api:os-keypairs:create"),
-    Route("GET", "/v2.1/os-keypairs/{name}", show, "os_compute_api:os-keypairs:show"),
-    Route("DELETE", "/v2.1/os-keypairs/{name}", delete, "os_compute_api:os-keypairs:delete"),
+    Route("GET", "/v2.1/os-keypairs/{name}", show, "os_compute_api:os-keypairs:show", query=_ONE),
+    Route("DELETE", "/v2.1/os-keypairs/{name}", delete, "os_compute_api:os-keypairs:delete", query=_ONE),
 )
 
 POLICIES = {

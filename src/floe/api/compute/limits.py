@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_reader
+from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.cloud import compute_quotas as cloud
 from floe.core.errors import Forbidden
@@ -51,6 +52,8 @@ async def show(call: Call) -> Reply:
     return Reply(200, {"limits": {"rate": [], "absolute": absolute}})
 
 
-ROUTES = (Route("GET", "/v2.1/limits", show, "os_compute_api:limits"),)
+_QUERY = Query(Param("tenant_id", many=True), closed=(2, 75))
+
+ROUTES = (Route("GET", "/v2.1/limits", show, "os_compute_api:limits", query=_QUERY),)
 
 POLICIES = {"os_compute_api:limits": project_reader}

@@ -9,6 +9,7 @@ from floe.api.compute.fields import Flag, flag
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, project_reader
+from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.values import whole
 from floe.cloud import compute_quotas as cloud
@@ -130,15 +131,17 @@ def _limits(body: Mapping[str, Any]) -> dict[str, int]:
 
 
 _PATH = "/v2.1/os-quota-sets/{project_id}"
+_CLASS = "/v2.1/os-quota-class-sets/{name}"
+_QUERY = Query(Param("user_id", many=True), closed=(2, 75))
 
 ROUTES = (
-    Route("GET", _PATH, show, "os_compute_api:os-quota-sets:show"),
-    Route("GET", _PATH + "/detail", show_detail, "os_compute_api:os-quota-sets:detail"),
-    Route("GET", _PATH + "/defaults", show_defaults, "os_compute_api:os-quota-sets:defaults"),
-    Route("PUT", _PATH, update, "os_compute_api:os-quota-sets:update"),
-    Route("DELETE", _PATH, delete, "os_compute_api:os-quota-sets:delete"),
-    Route("GET", "/v2.1/os-quota-class-sets/{name}", show_class, "os_compute_api:os-quota-class-sets:show"),
-    Route("PUT", "/v2.1/os-quota-class-sets/{name}", update_class, "os_compute_api:os-quota-class-sets:update"),
+    Route("GET", _PATH, show, "os_compute_api:os-quota-sets:show", query=_QUERY),
+    Route("GET", _PATH + "/detail", show_detail, "os_compute_api:os-quota-sets:detail", query=_QUERY),
+    Route("GET", _PATH + "/defaults", show_defaults, "os_compute_api:os-quota-sets:defaults", query=OPEN_QUERY),
+    Route("PUT", _PATH, update, "os_compute_api:os-quota-sets:update", query=_QUERY),
+    Route("DELETE", _PATH, delete, "os_compute_api:os-quota-sets:delete", query=_QUERY),
+    Route("GET", _CLASS, show_class, "os_compute_api:os-quota-class-sets:show", query=OPEN_QUERY),
+    Route("PUT", _CLASS, update_class, "os_compute_api:os-quota-class-sets:update"),
 )
 
 POLICIES = {

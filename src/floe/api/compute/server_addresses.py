@@ -7,6 +7,7 @@ from typing import Any
 from floe.api.compute.server_shapes import addresses
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_reader
+from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import servers as cloud
 from floe.core.errors import NotFound
@@ -63,13 +64,13 @@ def _interface(call: Call, port: ServerPort) -> dict[str, Any]:
     return shown
 
 
+_INTERFACES = "/v2.1/servers/{server_id}/os-interface"
+
 ROUTES = (
-    Route("GET", "/v2.1/servers/{server_id}/ips", index, "os_compute_api:ips:index"),
-    Route("GET", "/v2.1/servers/{server_id}/ips/{network}", show, "os_compute_api:ips:show"),
-    Route("GET", "/v2.1/servers/{server_id}/os-interface", interfaces, "os_compute_api:os-attach-interfaces:list"),
-    Route(
-        "GET", "/v2.1/servers/{server_id}/os-interface/{port_id}", interface, "os_compute_api:os-attach-interfaces:show"
-    ),
+    Route("GET", "/v2.1/servers/{server_id}/ips", index, "os_compute_api:ips:index", query=OPEN_QUERY),
+    Route("GET", "/v2.1/servers/{server_id}/ips/{network}", show, "os_compute_api:ips:show", query=OPEN_QUERY),
+    Route("GET", _INTERFACES, interfaces, "os_compute_api:os-attach-interfaces:list", query=OPEN_QUERY),
+    Route("GET", _INTERFACES + "/{port_id}", interface, "os_compute_api:os-attach-interfaces:show", query=OPEN_QUERY),
 )
 
 POLICIES = {

@@ -11,6 +11,7 @@ from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import MAX_LIMIT
 from floe.api.kit.policy import project_member, project_reader
+from floe.api.kit.query import OPEN_QUERY, Param, Query, counted
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.kit.values import MOST, Count, whole
@@ -110,11 +111,19 @@ def _whole(call: Call, name: str, default: int) -> int:
     return default if text is None else whole(text, name, high=MAX_LIMIT if name == "limit" else MOST, cut=True)
 
 
+_GROUP = "/v2.1/os-server-groups/{group_id}"
+_QUERY = Query(
+    Param("all_projects", many=True),
+    Param("limit", many=True, check=counted),
+    Param("offset", many=True, check=counted),
+    closed=(2, 75),
+)
+
 ROUTES = (
-    Route("GET", "/v2.1/os-server-groups", index, "os_compute_api:os-server-groups:index"),
+    Route("GET", "/v2.1/os-server-groups", index, "os_compute_api:os-server-groups:index", query=_QUERY),
     Route("POST", "/v2.1/os-server-groups", create, "os_compute_api:os-server-groups:create"),
-    Route("GET", "/v2.1/os-server-groups/{group_id}", show, "os_compute_api:os-server-groups:show"),
-    Route("DELETE", "/v2.1/os-server-groups/{group_id}", delete, "os_compute_api:os-server-groups:delete"),
+    Route("GET", _GROUP, show, "os_compute_api:os-server-groups:show", query=OPEN_QUERY),
+    Route("DELETE", _GROUP, delete, "os_compute_api:os-server-groups:delete"),
 )
 
 POLICIES = {

@@ -8,12 +8,20 @@ from typing import Any
 from floe.api.compute.fields import flag
 from floe.api.compute.server_status import states_of
 from floe.api.kit.call import Call
-from floe.api.kit.paging import Page, page_of
+from floe.api.kit.paging import Page, page_of, span, window
+from floe.api.kit.query import Param, Query, query_fault
 from floe.api.kit.values import moment, whole
 from floe.cloud.servers import SORT_KEYS
 from floe.core.errors import Forbidden, Invalid
 from floe.core.server_filters import ServerFilter, address_range, like_pattern, regular_expression
 from floe.core.versions import Version
+
+# fmt: off
+_INTERNAL = (
+    "block_device_mapping", "services", "metadata", "system_metadata", "info_cache", "security_groups", "pci_devices",
+)
+# fmt: on
+"""Of administrators these are refused, as is what begins with `_`; of others they are left out, as in Nova."""
 
 _EQUAL: dict[str, tuple[str, Callable[[str, str], Any], Version | None]] = {
     "uuid": ("id", lambda text, _: text, None),
@@ -41,20 +49,23 @@ _EQUAL: dict[str, tuple[str, Callable[[str, str], Any], Version | None]] = {
 """Query parameter -> field, how to read it, and since when everybody may use it (None: administrators alone)."""
 
 # fmt: off
-_OTHER = frozenset(
-    {
-        "name", "status", "ip", "ip6", "changes-since", "changes-before", "tags", "tags-any",
-        "not-tags", "not-tags-any", "availability_zone", "description", "all_tenants", "project_id",
-        "tenant_id", "deleted", "limit", "marker", "sort_key", "sort_dir", "progress", "soft_deleted",
-        "display_description", "kernel_id", "ramdisk_id", "block_device_mapping", "services",
-        "metadata", "system_metadata", "info_cache", "display_name", "auto_disk_config", "locked_by",
-        "launched_on", "vcpus", "memory_mb", "root_gb", "ephemeral_gb", "default_ephemeral_device",
-        "default_swap_device", "fault", "pci_devices", "security_groups", "vm_mode",
-        "disable_terminate", "cleaned",
-    }
+_OTHER = (
+    "name", "display_name", "description", "display_description", "status", "ip", "ip6", "availability_zone",
+    "all_tenants", "project_id", "tenant_id", "deleted", "soft_deleted", "sort_key", "sort_dir",
+    "progress", "kernel_id", "ramdisk_id", "auto_disk_config", "locked_by", *_INTERNAL,
 )
 # fmt: on
-"""What may stand in a query besides; what Nova accepts and ignores is accepted and ignored."""
+
+QUERY = Query(
+    *window(),
+    *(Param(name, since=(2, 73) if name == "locked" else (0, 0), many=True) for name in _EQUAL),
+    *(Param(name, many=True) for name in _OTHER),
+    Param("changes-since", many=True, check=moment),
+    Param("changes-before", since=(2, 66), many=True, check=moment),
+    *(Param(name, since=(2, 26), many=True) for name in ("tags", "tags-any", "not-tags", "not-tags-any")),
+    Param("_", suffix=".*", many=True),
+    closed=(2, 75),
+)
 
 _ADMIN_ONLY_SORT = frozenset({"host", "node", "locked_by"})
 
@@ -73,8 +84,8 @@ def server_page(call: Call) -> Page:
 def server_filter(call: Call) -> ServerFilter:
     """Read the filters. What a caller may not use is left out, as in Nova. Raises Invalid, Forbidden."""
     admin = call.context.is_admin
-    if call.version >= (2, 75):
-        _refuse_unknown(call)
+    if admin:
+        _refuse_internal(call)
     equal: dict[str, Any] = {}
     for name, (column, read, since) in _EQUAL.items():
         values = call.many(name) if admin or (since is not None and call.version >= since) else []
@@ -89,8 +100,8 @@ def server_filter(call: Call) -> ServerFilter:
         _by_text(text, "description", like, regular)
     if (admin or call.version >= (2, 83)) and (zone := call.one("availability_zone")):
         equal["zone"] = zone
-    after, before = call.one("changes-since"), call.one("changes-before") if call.version >= (2, 66) else None
-    deleted, states = _states(call, after is not None)
+    after, before = span(call)
+    deleted, states = _states(call, changed=after is not None or before is not None)
     ip, ip6 = call.one("ip"), call.one("ip6")
     return ServerFilter(
         project_id=_project(call),
@@ -98,8 +109,8 @@ def server_filter(call: Call) -> ServerFilter:
         regular=regular,
         equal=equal,
         states=states,
-        changed_since=moment(after, "changes-since") if after is not None else None,
-        changed_before=moment(before, "changes-before") if before is not None else None,
+        changed_since=after,
+        changed_before=before,
         deleted=deleted,
         tags=_tags(call, "tags"),
         any_tags=_tags(call, "tags-any"),
@@ -119,17 +130,17 @@ def _by_text(text: str, name: str, like: dict[str, str], regular: dict[str, str]
         regular[name] = regular_expression(text, name)
 
 
-def _refuse_unknown(call: Call) -> None:
+def _refuse_internal(call: Call) -> None:
     for name, _ in call.query:
-        if name not in _EQUAL and name not in _OTHER:
-            raise Invalid(f"Invalid input for query parameters: {name[:80]!r} is no filter of servers.")
+        if name in _INTERNAL or name.startswith("_"):
+            raise Invalid(query_fault(name[:80], "servers cannot be filtered by it"))
 
 
-def _states(call: Call, since: bool) -> tuple[bool | None, Any]:
+def _states(call: Call, *, changed: bool) -> tuple[bool | None, Any]:
     """Return whether gone servers are wanted, and the states that the `status` filters mean."""
     admin = call.context.is_admin
     asked = [text for text in call.many("status") if text]
-    deleted: bool | None = None if since else False
+    deleted: bool | None = None if changed else False
     if admin and (text := call.one("deleted")) is not None:
         deleted = flag(text, "deleted") if text else False
     if not asked:

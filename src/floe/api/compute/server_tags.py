@@ -11,6 +11,7 @@ from floe.api.compute.server_bodies import Tag
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_member, project_reader
+from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import server_tags as cloud
 from floe.core.errors import Invalid, NotFound
@@ -65,10 +66,10 @@ async def delete(call: Call) -> Reply:
 _PATH = "/v2.1/servers/{server_id}/tags"
 
 ROUTES = (
-    Route("GET", _PATH, index, "os_compute_api:os-server-tags:index", since=SINCE),
+    Route("GET", _PATH, index, "os_compute_api:os-server-tags:index", since=SINCE, query=OPEN_QUERY),
     Route("PUT", _PATH, replace, "os_compute_api:os-server-tags:update_all", since=SINCE),
     Route("DELETE", _PATH, clear, "os_compute_api:os-server-tags:delete_all", since=SINCE),
-    Route("GET", _PATH + "/{tag}", show, "os_compute_api:os-server-tags:show", since=SINCE),
+    Route("GET", _PATH + "/{tag}", show, "os_compute_api:os-server-tags:show", since=SINCE, query=OPEN_QUERY),
     Route("PUT", _PATH + "/{tag}", put, "os_compute_api:os-server-tags:update", since=SINCE),
     Route("DELETE", _PATH + "/{tag}", delete, "os_compute_api:os-server-tags:delete", since=SINCE),
 )

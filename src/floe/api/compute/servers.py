@@ -9,12 +9,13 @@ import msgspec
 
 from floe.api.compute.fields import ipv4, ipv6, multiline, printable
 from floe.api.compute.server_bodies import CREATE, DiskConfig, new_server
-from floe.api.compute.server_query import server_filter, server_page
+from floe.api.compute.server_query import QUERY, server_filter, server_page
 from floe.api.compute.server_shapes import NARROW, OPERATOR, USER, traits
 from floe.api.kit.body import Body, Description, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, next_link
 from floe.api.kit.policy import project_member, project_reader
+from floe.api.kit.query import NO_QUERY, OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import servers as cloud
 from floe.cloud.servers import ServerDetail
@@ -162,10 +163,11 @@ def _page(call: Call, path: str, page: Page, shown: Sequence[dict[str, Any]]) ->
 
 
 ROUTES = (
-    Route("POST", "/v2.1/servers", create, "os_compute_api:servers:create"),
-    Route("GET", "/v2.1/servers", index, "os_compute_api:servers:index"),
-    Route("GET", "/v2.1/servers/detail", detail, "os_compute_api:servers:detail"),
-    Route("GET", "/v2.1/servers/{server_id}", show, "os_compute_api:servers:show"),
+    # Nova ignores what it does not know here; one who asks for a dry run must not get a server.
+    Route("POST", "/v2.1/servers", create, "os_compute_api:servers:create", query=NO_QUERY),
+    Route("GET", "/v2.1/servers", index, "os_compute_api:servers:index", query=QUERY),
+    Route("GET", "/v2.1/servers/detail", detail, "os_compute_api:servers:detail", query=QUERY),
+    Route("GET", "/v2.1/servers/{server_id}", show, "os_compute_api:servers:show", query=OPEN_QUERY),
     Route("PUT", "/v2.1/servers/{server_id}", update, "os_compute_api:servers:update"),
     Route("DELETE", "/v2.1/servers/{server_id}", delete, "os_compute_api:servers:delete"),
 )

@@ -10,6 +10,7 @@ from floe.api.compute.fields import Flag, flag
 from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
+from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import hosts as cloud
@@ -136,8 +137,10 @@ async def _service(call: Call) -> HostDetail:
 _LIST, _UPDATE = "os_compute_api:os-services:list", "os_compute_api:os-services:update"
 _DELETE = "os_compute_api:os-services:delete"
 
+_QUERY = Query(Param("host", many=True), Param("binary", many=True), closed=(2, 75))
+
 ROUTES = (
-    Route("GET", "/v2.1/os-services", index, _LIST),
+    Route("GET", "/v2.1/os-services", index, _LIST, query=_QUERY),
     Route("PUT", "/v2.1/os-services/{service_id}", update, _UPDATE),
     Route("DELETE", "/v2.1/os-services/{service_id}", delete, _DELETE),
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from floe.api.compute.fields import flag
 from floe.api.compute.server_status import status
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import Page, next_link, page_of
+from floe.api.kit.paging import Page, next_link, page_of, window
 from floe.api.kit.policy import admin, project_reader
+from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.values import moment
 from floe.cloud import usages as cloud
@@ -17,6 +17,7 @@ from floe.core.clock import iso_micro
 from floe.core.errors import Forbidden, Invalid
 from floe.core.usages import ProjectUse, ServerUse, disk_gib, seconds_up
 
+_PATH = "/v2.1/os-simple-tenant-usage"
 _SPAN = timedelta(days=28)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
@@ -26,9 +27,9 @@ async def index(call: Call) -> Reply:
     start, stop = _span(call)
     page = _page(call)
     found = await cloud.of_projects(call.cloud, None, start, stop, after=page.marker, limit=page.limit)
-    detailed = flag(call.one("detailed") or "0", "detailed")
+    detailed = call.one("detailed") == "1"
     body: dict[str, Any] = {"tenant_usages": [_shown(call, use, detailed=detailed) for use in found]}
-    _link(call, "/v2.1/os-simple-tenant-usage", page, found, body, "tenant_usages_links")
+    _link(call, _PATH, page, found, body, "tenant_usages_links")
     return Reply(200, body)
 
 
@@ -41,7 +42,7 @@ async def show(call: Call) -> Reply:
     page = _page(call)
     found = await cloud.of_projects(call.cloud, project, start, stop, after=page.marker, limit=page.limit)
     body: dict[str, Any] = {"tenant_usage": _shown(call, found[0], detailed=True) if found else {}}
-    _link(call, f"/v2.1/os-simple-tenant-usage/{project}", page, found, body, "tenant_usage_links")
+    _link(call, f"{_PATH}/{project}", page, found, body, "tenant_usage_links")
     return Reply(200, body)
 
 
@@ -100,9 +101,13 @@ def _server(call: Call, use: ServerUse) -> dict[str, Any]:
     }
 
 
+_SPANS = (Param("start", many=True), Param("end", many=True), *window((2, 40)))
+_ALL = Query(Param("detailed", many=True), *_SPANS, closed=(2, 75))
+_ONE = Query(*_SPANS, closed=(2, 75))
+
 ROUTES = (
-    Route("GET", "/v2.1/os-simple-tenant-usage", index, "os_compute_api:os-simple-tenant-usage:list"),
-    Route("GET", "/v2.1/os-simple-tenant-usage/{project_id}", show, "os_compute_api:os-simple-tenant-usage:show"),
+    Route("GET", _PATH, index, "os_compute_api:os-simple-tenant-usage:list", query=_ALL),
+    Route("GET", _PATH + "/{project_id}", show, "os_compute_api:os-simple-tenant-usage:show", query=_ONE),
 )
 
 POLICIES = {

@@ -6,6 +6,7 @@ from typing import Any
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import public
+from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.core.versions import version_text
 
@@ -53,8 +54,8 @@ def _old_version(call: Call) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", "/", index, "compute:versions"),
-    Route("GET", "/v2.1", show, "compute:versions"),
+    Route("GET", "/", index, "compute:versions", query=OPEN_QUERY),
+    Route("GET", "/v2.1", show, "compute:versions", query=OPEN_QUERY),
 )
 
 POLICIES = {"compute:versions": public}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 import msgspec
 
+from floe.api.kit.query import Pairs, Query, pairs_of
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Invalid, TooLarge
@@ -35,15 +35,16 @@ class Call:
     params: Mapping[str, str]
     prefix: str = ""
     """What stands before the surface's own paths in links, as the client sees it: `http://host:port/compute`."""
-    _query: list[tuple[str, str]] | None = None
+    _query: Pairs | None = None
     _raw: bytes | None = None
 
     @property
-    def query(self) -> list[tuple[str, str]]:
-        """The query string's pairs in order, blanks kept."""
+    def query(self) -> Pairs:
+        """The query string's pairs in order, blanks kept: those that the route's table knows. Raises Invalid."""
         if self._query is None:
-            text = self.request.scope["query_string"].decode("latin-1")
-            self._query = parse_qsl(text, keep_blank_values=True)
+            pairs = pairs_of(self.request.scope["query_string"])
+            table = self.route.query
+            self._query = pairs if table is None else table.known(pairs, self.version)
         return self._query
 
     def one(self, name: str, default: str | None = None) -> str | None:
@@ -118,7 +119,8 @@ class Route:
     """One call of a surface: `GET /servers/{server_id}`.
 
     `policy` names a rule of the surface's policy table. `since` and `until` bound the microversions that know the
-    call; outside them it is a 404. `action`, for POST .../action, is the body's one key.
+    call; outside them it is a 404. `action`, for POST .../action, is the body's one key. `query` is the table of the
+    parameters, checked before the handler is called; without one the handler sees them all.
     """
 
     method: str
@@ -128,3 +130,4 @@ class Route:
     since: Version = (0, 0)
     until: Version = (9999, 9999)
     action: str | None = None
+    query: Query | None = None

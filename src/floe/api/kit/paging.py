@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlencode
 
 from floe.api.kit.call import Call
-from floe.api.kit.values import whole
+from floe.api.kit.query import Param, counted
+from floe.api.kit.values import moment, whole
 from floe.core.errors import Invalid
+from floe.core.versions import Version
 
 MAX_LIMIT = 1000
 
@@ -23,10 +26,19 @@ class Page:
     """Whether the client named a limit itself."""
 
 
+def window(since: Version = (0, 0), until: Version = (9999, 9999), *, many: bool = True) -> tuple[Param, Param]:
+    """Return the parameters that name a page; where each may stand more than once, the last counts."""
+    return (
+        Param("limit", since, until, many=many, check=counted),
+        Param("marker", since, until, many=many),
+    )
+
+
 def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: bool = False) -> Page:
     """Read `limit`, `marker`, `sort_key` and `sort_dir` (with `sort_param`, also `sort=key:dir,key:dir`).
 
-    A limit over 1000 means 1000. Raises Invalid for what is no number or no known key.
+    A limit over 1000 means 1000, and a key named again nothing more. Raises Invalid for what is no number or no known
+    key.
     """
     text = call.one("limit")
     limit = MAX_LIMIT if text is None else whole(text, "limit", high=MAX_LIMIT, cut=True)
@@ -35,15 +47,25 @@ def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: 
         pairs = [item.partition(":") for item in (call.one("sort") or "").split(",")]
         keys = [key for key, _, _ in pairs]
         directions = [direction or "asc" for _, _, direction in pairs]
-    sort = []
+    sort: dict[str, bool] = {}
     for index, key in enumerate(keys):
         if key not in sort_keys:
             raise Invalid(f"sort_key {key!r} is not known; use one of: {', '.join(sorted(sort_keys))}.")
         direction = directions[index] if index < len(directions) else (directions[-1] if directions else "asc")
         if direction not in {"asc", "desc"}:
             raise Invalid(f"sort_dir must be asc or desc (it is {direction!r}).")
-        sort.append((key, direction == "asc"))
-    return Page(limit, call.one("marker"), tuple(sort), text is not None)
+        sort.setdefault(key, direction == "asc")
+    return Page(limit, call.one("marker"), tuple(sort.items()), text is not None)
+
+
+def span(call: Call) -> tuple[datetime | None, datetime | None]:
+    """Read `changes-since` and `changes-before`. Raises Invalid, also when the second is the earlier one."""
+    after, before = call.one("changes-since"), call.one("changes-before")
+    first = moment(after, "changes-since") if after is not None else None
+    last = moment(before, "changes-before") if before is not None else None
+    if first is not None and last is not None and last < first:
+        raise Invalid(f"changes-since ({after}) must not be later than changes-before ({before}).")
+    return first, last
 
 
 def next_link(call: Call, path: str, marker: str) -> str:

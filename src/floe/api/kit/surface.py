@@ -175,6 +175,7 @@ class Surface:
         call = Call(request, candidates[0], cloud, context, version, match.params, prefix)
         call.route = await self._choose(call, candidates)
         enforce(self.policies, call.route.policy, context)
+        _ = call.query  # what is wrong with it is said before the handler does anything
         return call
 
     async def _choose(self, call: Call, candidates: list[Route]) -> Route:

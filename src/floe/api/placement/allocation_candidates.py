@@ -11,16 +11,26 @@ from typing import Any
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
+from floe.api.kit.query import Param, shaped
 from floe.api.kit.routing import Route
 from floe.api.kit.values import whole
-from floe.api.placement.query import grouped, in_aggregates, known_only, query_fault, resources, traits, uuid
+from floe.api.placement.query import grouped, in_aggregates, query_fault, resources, table, traits, uuid
 from floe.cloud import providers as cloud
 from floe.cloud.providers import ProviderQuery
 from floe.core.errors import Invalid
 from floe.core.hosts import Host
 
-_PLAIN = (("limit", (1, 16)), ("group_policy", (1, 25)), ("root_required", (1, 35)), ("same_subtree", (1, 36)))
 _GROUPED = (("resources", (1, 10)), ("required", (1, 17)), ("member_of", (1, 21)), ("in_tree", (1, 31)))
+_NUMBERED, _NAMED = "[1-9][0-9]*", "[a-zA-Z0-9_-]{1,64}"
+_QUERY = table(
+    *(Param(name, since=since, many=True) for name, since in _GROUPED),
+    *(Param(name, max(since, (1, 25)), (1, 32), many=True, suffix=_NUMBERED) for name, since in _GROUPED),
+    *(Param(name, since=(1, 33), many=True, suffix=_NAMED) for name, _ in _GROUPED),
+    Param("limit", since=(1, 16), many=True, check=shaped("[1-9][0-9]*", "a whole number of 1 or more")),
+    Param("group_policy", since=(1, 25), many=True, check=shaped("none|isolate", "'none' or 'isolate'")),
+    Param("root_required", since=(1, 35)),
+    Param("same_subtree", since=(1, 36), many=True),
+)
 
 
 async def index(call: Call) -> Reply:
@@ -43,19 +53,18 @@ async def index(call: Call) -> Reply:
 
 
 def _check(call: Call, groups: dict[str, dict[str, list[str]]]) -> None:
-    known = {name for name, since in (*_PLAIN, *_GROUPED) if call.version >= since}
-    suffixed = {name + suffix for name, _ in _GROUPED if name in known for suffix in groups}
-    known_only(call, frozenset(known | suffixed))
     if not any("resources" in group for group in groups.values()):
         raise Invalid("At least one request group requires resources: add resources=CLASS:AMOUNT to the query.")
-    policy = call.one("group_policy")
-    if policy not in {None, "none", "isolate"}:
-        raise Invalid(f"Invalid query string parameters: group_policy must be none or isolate (it is {policy!r}).")
     suffixes = [suffix for suffix, group in groups.items() if suffix and "resources" in group]
-    if len(suffixes) > 1 and policy is None:
+    if len(suffixes) > 1 and call.one("group_policy") is None:
         raise Invalid(
             'The "group_policy" parameter is required when specifying more than one "resources{N}" parameter.'
         )
+    for text in call.many("same_subtree"):
+        # A host is a tree of one provider: what is said to be in one subtree is so, if it is asked for at all.
+        for suffix in (part.strip() for part in text.split(",")):
+            if not suffix or suffix not in groups:
+                raise Invalid(query_fault("same_subtree", f"{suffix[:80]!r} is no suffix of a group of this request"))
 
 
 def _query(call: Call, groups: dict[str, dict[str, list[str]]]) -> tuple[ProviderQuery, bool]:
@@ -113,5 +122,5 @@ def _summary(call: Call, host: Host, query: ProviderQuery) -> dict[str, Any]:
 
 
 _RULE = "placement:allocation_candidates:list"
-ROUTES = (Route("GET", "/allocation_candidates", index, _RULE, since=(1, 10)),)
+ROUTES = (Route("GET", "/allocation_candidates", index, _RULE, since=(1, 10), query=_QUERY),)
 POLICIES = {_RULE: admin}

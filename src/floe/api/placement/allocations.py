@@ -6,8 +6,9 @@ from typing import Any
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, project_reader
+from floe.api.kit.query import OPEN_QUERY, Param, shaped
 from floe.api.kit.routing import Route
-from floe.api.placement.query import known_only, uuid
+from floe.api.placement.query import table, uuid
 from floe.cloud import providers as cloud
 from floe.core.errors import Forbidden, Invalid
 
@@ -32,8 +33,6 @@ async def show(call: Call) -> Reply:
 
 async def usages(call: Call) -> Reply:
     """GET /usages?project_id=...&user_id=...: the caller's own project, or any for administrators."""
-    names = {"project_id", "user_id", *(["consumer_type"] if call.version >= (1, 38) else [])}
-    known_only(call, frozenset(names))
     project_id = call.one("project_id")
     if not project_id:
         raise Invalid("Invalid query string parameters: 'project_id' is a required property.")
@@ -50,8 +49,16 @@ async def usages(call: Call) -> Reply:
     return Reply(200, {"usages": {name: {"consumer_count": found.consumers, **amounts}}})
 
 
+_ID = shaped(r"(?s:.{1,255})", "an id of 1 to 255 characters")
+_KIND = shaped(r"[A-Z0-9_]{1,255}|all|unknown", "a type of consumer, 'all' or 'unknown'")
+_USAGES = table(
+    Param("project_id", many=True, check=_ID),
+    Param("user_id", many=True, check=_ID),
+    Param("consumer_type", since=(1, 38), many=True, check=_KIND),
+)
+
 ROUTES = (
-    Route("GET", "/allocations/{consumer}", show, "placement:allocations:list"),
-    Route("GET", "/usages", usages, "placement:usages", since=(1, 9)),
+    Route("GET", "/allocations/{consumer}", show, "placement:allocations:list", query=OPEN_QUERY),
+    Route("GET", "/usages", usages, "placement:usages", since=(1, 9), query=_USAGES),
 )
 POLICIES = {"placement:allocations:list": admin, "placement:usages": project_reader}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from floe.api.kit.call import Call
-from floe.api.kit.values import is_digits
+from floe.api.kit.query import Param, Query
 from floe.cloud.providers import ProviderQuery
 from floe.core.errors import Invalid
 from floe.core.ids import is_uuid
@@ -20,11 +20,9 @@ def query_fault(name: str, wrong: str) -> str:
     return f"Invalid query string parameters: {name}: {wrong}."
 
 
-def known_only(call: Call, names: frozenset[str]) -> None:
-    """Raise Invalid for a query parameter that this call does not know at this version."""
-    for name, _ in call.query:
-        if name not in names:
-            raise Invalid(f"Invalid query string parameters: Additional properties are not allowed ({name!r}).")
+def table(*params: Param) -> Query:
+    """Return the table of a call's parameters; Placement refuses others at every version."""
+    return Query(*params, fault=query_fault)
 
 
 def resources(text: str, name: str = "resources") -> dict[str, int]:
@@ -85,16 +83,12 @@ def uuid(text: str, name: str) -> str:
 
 
 def grouped(call: Call) -> dict[str, dict[str, list[str]]]:
-    """Return the parameters of each request group by its suffix: `resources1` from 1.25 on, any suffix from 1.33."""
+    """Return the parameters of each request group by its suffix."""
     groups: dict[str, dict[str, list[str]]] = {}
     for name, value in call.query:
         match = _GROUPED.fullmatch(name)
-        if match is None:
-            continue
-        suffix = match[2]
-        if suffix and (call.version < (1, 25) or (call.version < (1, 33) and not is_digits(suffix))):
-            raise Invalid(f"Invalid query string parameters: {name!r} is not known at this version.")
-        groups.setdefault(suffix, {}).setdefault(match[1], []).append(value)
+        if match is not None:
+            groups.setdefault(match[2], {}).setdefault(match[1], []).append(value)
     return groups
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
+from floe.api.kit.query import OPEN_QUERY, Param
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
-from floe.api.placement.query import in_aggregates, known_only, resources, traits, uuid
+from floe.api.placement.query import in_aggregates, resources, table, traits, uuid
 from floe.cloud import providers as cloud
 from floe.cloud.providers import ProviderQuery
 from floe.core.errors import NotFound
@@ -24,13 +25,14 @@ _LINKS = (
     ("/traits", "traits", (1, 6)),
     ("/allocations", "allocations", (1, 11)),
 )
-_FILTERS = (
-    ("name", (1, 0)),
-    ("uuid", (1, 0)),
-    ("member_of", (1, 3)),
-    ("resources", (1, 4)),
-    ("in_tree", (1, 14)),
-    ("required", (1, 18)),
+_QUERY = table(
+    Param("name", many=True),
+    Param("uuid", many=True, check=uuid),
+    Param("member_of", since=(1, 3), until=(1, 23)),
+    Param("member_of", since=(1, 24), many=True),
+    Param("resources", since=(1, 4), many=True),
+    Param("in_tree", since=(1, 14), many=True, check=uuid),
+    Param("required", since=(1, 18), many=True),
 )
 
 SHAPE: Shape[Host] = Shape(
@@ -46,7 +48,6 @@ SHAPE: Shape[Host] = Shape(
 
 async def index(call: Call) -> Reply:
     """GET: those that fit all filters."""
-    known_only(call, frozenset(name for name, since in _FILTERS if call.version >= since))
     query = traits(call, call.many("required"))
     ids = [uuid(value, name) for name in ("uuid", "in_tree") for value in call.many(name)]
     text = call.one("resources")
@@ -143,13 +144,13 @@ def _inventory(each: Inventory) -> dict[str, Any]:
 _P, _R = "/resource_providers/{uuid}", "placement:resource_providers:"
 
 ROUTES = (
-    Route("GET", "/resource_providers", index, _R + "list"),
-    Route("GET", _P, show, _R + "show"),
-    Route("GET", f"{_P}/inventories", inventories, _R + "inventories:list"),
-    Route("GET", f"{_P}/inventories/{{resource_class}}", inventory, _R + "inventories:show"),
-    Route("GET", f"{_P}/usages", usages, _R + "usages"),
-    Route("GET", f"{_P}/aggregates", aggregates, _R + "aggregates:list", since=(1, 1)),
-    Route("GET", f"{_P}/traits", show_traits, _R + "traits:list", since=(1, 6)),
-    Route("GET", f"{_P}/allocations", allocations, _R + "allocations:list"),
+    Route("GET", "/resource_providers", index, _R + "list", query=_QUERY),
+    Route("GET", _P, show, _R + "show", query=OPEN_QUERY),
+    Route("GET", f"{_P}/inventories", inventories, _R + "inventories:list", query=OPEN_QUERY),
+    Route("GET", f"{_P}/inventories/{{resource_class}}", inventory, _R + "inventories:show", query=OPEN_QUERY),
+    Route("GET", f"{_P}/usages", usages, _R + "usages", query=OPEN_QUERY),
+    Route("GET", f"{_P}/aggregates", aggregates, _R + "aggregates:list", since=(1, 1), query=OPEN_QUERY),
+    Route("GET", f"{_P}/traits", show_traits, _R + "traits:list", since=(1, 6), query=OPEN_QUERY),
+    Route("GET", f"{_P}/allocations", allocations, _R + "allocations:list", query=OPEN_QUERY),
 )
 POLICIES = {route.policy: admin for route in ROUTES}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
+from floe.api.kit.query import OPEN_QUERY, Param, shaped
 from floe.api.kit.routing import Route
-from floe.api.placement.query import known_only
+from floe.api.placement.query import table
 from floe.cloud import providers as cloud
 from floe.core.errors import Invalid, NotFound
 from floe.core.hosts import CLASSES
@@ -13,7 +14,6 @@ from floe.core.hosts import CLASSES
 
 async def index(call: Call) -> Reply:
     """GET /traits: those that hosts have, by `name=in:A,B` or `name=startswith:A`."""
-    known_only(call, frozenset({"name", "associated"}))
     found = await cloud.known_traits(call.cloud)
     name = call.one("name")
     if name is not None:
@@ -24,10 +24,8 @@ async def index(call: Call) -> Reply:
             found = [trait for trait in found if trait.startswith(what)]
         else:
             raise Invalid(f"Badly formatted name parameter: expected in:A,B or startswith:A; got {name[:80]!r}.")
-    associated = (call.one("associated") or "").lower()
-    if associated not in {"", "true", "false"}:
-        raise Invalid(f'The query parameter "associated" only accepts "true" or "false"; got {associated[:80]!r}.')
-    return Reply(200, {"traits": [] if associated == "false" else found})
+    unused = (call.one("associated") or "").lower() == "false"
+    return Reply(200, {"traits": [] if unused else found})
 
 
 async def show(call: Call) -> Reply:
@@ -54,10 +52,15 @@ def _class(call: Call, name: str) -> dict[str, object]:
     return {"name": name, "links": [{"rel": "self", "href": call.url(f"/resource_classes/{name}")}]}
 
 
+_TRAITS = table(
+    Param("name", many=True), Param("associated", many=True, check=shaped("(?i:true|false)", "'true' or 'false'"))
+)
+_CLASSES = "/resource_classes"
+
 ROUTES = (
-    Route("GET", "/traits", index, "placement:traits:list", since=(1, 6)),
-    Route("GET", "/traits/{name}", show, "placement:traits:show", since=(1, 6)),
-    Route("GET", "/resource_classes", classes, "placement:resource_classes:list", since=(1, 2)),
-    Route("GET", "/resource_classes/{name}", show_class, "placement:resource_classes:show", since=(1, 2)),
+    Route("GET", "/traits", index, "placement:traits:list", since=(1, 6), query=_TRAITS),
+    Route("GET", "/traits/{name}", show, "placement:traits:show", since=(1, 6), query=OPEN_QUERY),
+    Route("GET", _CLASSES, classes, "placement:resource_classes:list", since=(1, 2), query=OPEN_QUERY),
+    Route("GET", _CLASSES + "/{name}", show_class, "placement:resource_classes:show", since=(1, 2), query=OPEN_QUERY),
 )
 POLICIES = {route.policy: admin for route in ROUTES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import public
+from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.core.versions import version_text
 
@@ -22,5 +23,5 @@ async def index(call: Call) -> Reply:
     return Reply(200, {"versions": [version]})
 
 
-ROUTES = (Route("GET", "/", index, "placement:versions"),)
+ROUTES = (Route("GET", "/", index, "placement:versions", query=OPEN_QUERY),)
 POLICIES = {"placement:versions": public}

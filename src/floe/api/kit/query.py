@@ -1,0 +1,125 @@
+"""Query strings as tables: the parameters a call knows, and from which microversion on it refuses others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from floe.api.kit.values import Fault, whole
+from floe.core.errors import Invalid
+from floe.core.versions import Version
+
+MAX_PARAMETERS = 1000
+"""Parameters of a query string at most, where a call's table says nothing smaller."""
+
+Pairs = list[tuple[str, str]]
+"""Names and values in the order sent."""
+
+
+def query_fault(name: str, wrong: str) -> str:
+    """Say what is wrong with a parameter, in the words most surfaces use."""
+    return f"Invalid input for query parameters {name}: {wrong}."
+
+
+def pairs_of(text: bytes) -> Pairs:
+    """Read a query string, blanks kept. Raises Invalid for what is not UTF-8, and for too much of it."""
+    try:
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except UnicodeDecodeError:
+        raise Invalid("The query string is not UTF-8, percent-encoded.") from None
+    except ValueError:
+        raise Invalid(f"The query string has more than {MAX_PARAMETERS} parameters.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One parameter of a query: its name, and the microversions that know it.
+
+    `many` lets it stand more than once; of one that may not, a second is refused. `check` is given each text and the
+    name, and raises Invalid. With `suffix`, a regular expression, the name is followed by what that matches.
+    """
+
+    name: str
+    since: Version = (0, 0)
+    until: Version = (9999, 9999)
+    many: bool = False
+    check: Callable[[str, str], object] | None = None
+    suffix: str | None = None
+
+
+class Query:
+    """The table of one call's parameters.
+
+    From version `closed` on others are refused, below it they are left out, so that a handler sees known ones alone;
+    None: never refused.
+    """
+
+    def __init__(
+        self, *params: Param, closed: Version | None = (0, 0), most: int = 64, fault: Fault = query_fault
+    ) -> None:
+        self.params = params
+        self.closed = closed
+        self._most = most
+        self._fault = fault
+        self._named: dict[str, list[Param]] = {}
+        for param in params:
+            if param.suffix is None:
+                self._named.setdefault(param.name, []).append(param)
+        self._families = [(re.compile(f"{p.name}(?:{p.suffix})"), p) for p in params if p.suffix is not None]
+
+    def known(self, pairs: Pairs, version: Version) -> Pairs:
+        """Return the pairs that this table knows at a version. Raises Invalid for what it refuses."""
+        if len(pairs) > self._most:
+            raise Invalid(f"The query string has {len(pairs)} parameters; at most {self._most} are taken here.")
+        found: Pairs = []
+        seen: set[str] = set()
+        for name, text in pairs:
+            param = self._find(name, version)
+            if param is None:
+                if self.closed is not None and version >= self.closed:
+                    raise Invalid(self._fault(repr(name[:80]), self._unknown(version)))
+                continue
+            if name in seen and not param.many:
+                raise Invalid(self._fault(name[:80], "it may be given once only"))
+            if param.check is not None:
+                param.check(text, name)
+            seen.add(name)
+            found.append((name, text))
+        return found
+
+    def _find(self, name: str, version: Version) -> Param | None:
+        for param in self._named.get(name, ()):
+            if param.since <= version <= param.until:
+                return param
+        for pattern, param in self._families:
+            if param.since <= version <= param.until and pattern.fullmatch(name):
+                return param
+        return None
+
+    def _unknown(self, version: Version) -> str:
+        names = sorted({p.name for p in self.params if p.since <= version <= p.until})
+        return f"Additional properties are not allowed; known here: {', '.join(names) or 'none'}"
+
+
+NO_QUERY = Query()
+"""Of a call that takes no parameters and refuses any."""
+OPEN_QUERY = Query(closed=None)
+"""Of a call that takes no parameters and ignores any."""
+
+
+def shaped(pattern: str, shape: str) -> Callable[[str, str], object]:
+    """Return a check that a parameter's whole text fits a regular expression; `shape` says it in words."""
+    compiled = re.compile(pattern)
+
+    def check(text: str, name: str) -> None:
+        if compiled.fullmatch(text) is None:
+            raise Invalid(query_fault(name, f"{text[:80]!r} is not {shape}"))
+
+    return check
+
+
+def counted(text: str, name: str) -> int:
+    """Check that a parameter is a whole number of 0 or more, in digits alone."""
+    return whole(text, name, cut=True, fault=query_fault)

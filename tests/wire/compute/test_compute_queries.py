@@ -1,0 +1,158 @@
+"""Query strings of the compute API: what each call refuses from which microversion on, as Nova's schemas say."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from floe.api.compute.surface import SURFACE
+
+PROJECT = "a" * 32
+HIGHEST = "2.96"
+
+CLOSED = [
+    ("/v2.1/servers", "2.75"),
+    ("/v2.1/servers/detail", "2.75"),
+    ("/v2.1/flavors", "2.75"),
+    ("/v2.1/flavors/detail", "2.75"),
+    ("/v2.1/os-keypairs", "2.75"),
+    ("/v2.1/os-keypairs/key", "2.75"),
+    ("/v2.1/os-server-groups", "2.75"),
+    ("/v2.1/limits", "2.75"),
+    ("/v2.1/os-services", "2.75"),
+    (f"/v2.1/os-quota-sets/{PROJECT}", "2.75"),
+    (f"/v2.1/os-quota-sets/{PROJECT}/detail", "2.75"),
+    ("/v2.1/os-simple-tenant-usage", "2.75"),
+    (f"/v2.1/os-simple-tenant-usage/{PROJECT}", "2.75"),
+    ("/v2.1/os-hypervisors", "2.53"),
+    ("/v2.1/os-hypervisors/detail", "2.53"),
+    ("/v2.1/servers/{web}/os-instance-actions", "2.58"),
+]
+OPEN = [
+    "/v2.1/servers/{web}",
+    "/v2.1/servers/{web}/ips",
+    "/v2.1/servers/{web}/metadata",
+    "/v2.1/servers/{web}/tags",
+    "/v2.1/servers/{web}/os-interface",
+    "/v2.1/flavors/0",
+    "/v2.1/flavors/0/os-extra_specs",
+    "/v2.1/os-availability-zone",
+    "/v2.1/extensions",
+    f"/v2.1/os-quota-sets/{PROJECT}/defaults",
+    "/v2.1/os-quota-class-sets/default",
+    "/v2.1/",
+]
+
+
+async def _get(wire: httpx.AsyncClient, path: str, version: str, caller: str = "admin") -> int:
+    everybodys = {"x-auth-token": "admin"}
+    found = (await wire.get("/v2.1/servers?all_tenants=1", headers=everybodys)).json()["servers"]
+    named = {server["name"]: server["id"] for server in found}
+    headers = {"x-auth-token": caller, "openstack-api-version": f"compute {version}"}
+    return (await wire.get(path.format(**named), headers=headers)).status_code
+
+
+def _before(version: str) -> str:
+    return f"2.{int(version.removeprefix('2.')) - 1}"
+
+
+@pytest.mark.parametrize(("path", "since"), CLOSED)
+async def test_an_unknown_parameter_is_refused_from_the_closing_version_on(
+    wire: httpx.AsyncClient, path: str, since: str
+) -> None:
+    caller = "user" if path.endswith("/key") else "admin"
+    for version in ("2.1", _before(since)):
+        assert await _get(wire, path + "?nonsense=1", version, caller) == 200
+    for version in (since, HIGHEST):
+        assert await _get(wire, path, version, caller) == 200
+        assert await _get(wire, path + "?nonsense=1", version, caller) == 400
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_where_nova_ignores_unknown_parameters_they_are_ignored(wire: httpx.AsyncClient, path: str) -> None:
+    assert await _get(wire, path + "?nonsense=1", HIGHEST) == 200
+
+
+def test_every_table_that_closes_stands_in_the_list_above() -> None:
+    closing = {
+        route.path
+        for route in SURFACE.routes
+        if route.method == "GET" and route.query is not None and route.query.closed is not None
+    }
+    listed = {path.replace("{web}", "{server_id}").replace(PROJECT, "{project_id}") for path, _ in CLOSED}
+    listed = {path.replace("os-keypairs/key", "os-keypairs/{name}") for path in listed}
+    assert closing - listed == {"/v2.1/os-hypervisors/{hypervisor_id}"}
+    assert listed <= closing
+
+
+@pytest.mark.parametrize("query", ["dry_run=1", "limit=1", "%ff=1"])
+async def test_a_create_with_a_parameter_makes_no_server(wire: httpx.AsyncClient, query: str) -> None:
+    body = {"server": {"name": "n", "flavorRef": "0", "imageRef": "11111111-1111-4111-8111-111111111111"}}
+    before = (await wire.get("/v2.1/servers")).json()["servers"]
+    reply = await wire.post(f"/v2.1/servers?{query}", json=body)
+    assert reply.status_code == 400
+    assert (await wire.get("/v2.1/servers")).json()["servers"] == before
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "status"),
+    [
+        # once only, where the schema says so
+        ("/v2.1/os-hypervisors?limit=1&limit=2", "2.52", 200),
+        ("/v2.1/os-hypervisors?limit=1&limit=2", "2.53", 400),
+        ("/v2.1/os-hypervisors?with_servers=true&with_servers=true", "2.53", 400),
+        ("/v2.1/servers/{web}/os-instance-actions?limit=1&limit=1", "2.57", 200),
+        ("/v2.1/servers/{web}/os-instance-actions?limit=1&limit=1", "2.58", 400),
+        ("/v2.1/servers?limit=1&limit=1", HIGHEST, 200),
+        ("/v2.1/flavors?limit=1&limit=1", HIGHEST, 200),
+        ("/v2.1/os-keypairs?limit=1&limit=1", HIGHEST, 200),
+        # what it has to be
+        ("/v2.1/os-hypervisors?with_servers=maybe", "2.52", 200),
+        ("/v2.1/os-hypervisors?with_servers=maybe", "2.53", 400),
+        ("/v2.1/os-hypervisors?with_servers=", "2.53", 400),
+        ("/v2.1/os-hypervisors?with_servers=On", "2.53", 200),
+        ("/v2.1/os-hypervisors?hypervisor_hostname_pattern=a%25", "2.53", 400),
+        ("/v2.1/os-hypervisors?limit=x", "2.32", 200),
+        ("/v2.1/os-hypervisors?limit=x", "2.33", 400),
+        ("/v2.1/os-keypairs?limit=x", "2.34", 200),
+        ("/v2.1/os-keypairs?limit=x", "2.35", 400),
+        ("/v2.1/os-simple-tenant-usage?limit=-1", "2.39", 200),
+        ("/v2.1/os-simple-tenant-usage?limit=-1", "2.40", 400),
+        ("/v2.1/os-simple-tenant-usage?detailed=maybe", HIGHEST, 200),
+        ("/v2.1/os-server-groups?offset=x", "2.1", 400),
+        ("/v2.1/os-server-groups?offset=²", "2.1", 400),
+        ("/v2.1/servers/{web}/os-instance-actions?changes-since=then", "2.57", 200),
+        ("/v2.1/servers/{web}/os-instance-actions?changes-since=then", "2.58", 400),
+        ("/v2.1/servers/{web}/os-instance-actions?changes-before=2020-01-01T00:00:00Z", "2.65", 400),
+        ("/v2.1/servers/{web}/os-instance-actions?changes-before=2020-01-01T00:00:00Z", "2.66", 200),
+        (
+            "/v2.1/servers/{web}/os-instance-actions?changes-before=2020-01-01T00:00:00Z&changes-since=2021-01-01",
+            "2.66",
+            400,
+        ),
+        ("/v2.1/servers?changes-before=then", "2.65", 200),
+        ("/v2.1/servers?changes-before=then", "2.66", 400),
+        ("/v2.1/servers?locked=maybe", "2.72", 200),
+        ("/v2.1/servers?locked=maybe", "2.73", 400),
+        ("/v2.1/servers?limit=", "2.1", 400),
+        ("/v2.1/flavors?limit=-1", "2.1", 400),
+    ],
+)
+async def test_a_parameter_is_read_from_the_version_that_knows_it(
+    wire: httpx.AsyncClient, path: str, version: str, status: int
+) -> None:
+    assert await _get(wire, path, version) == status
+
+
+async def test_what_is_inside_of_a_server_is_no_filter(wire: httpx.AsyncClient) -> None:
+    for name in ("metadata", "system_metadata", "_sa_instance_state", "services"):
+        for version in ("2.1", HIGHEST):
+            assert await _get(wire, f"/v2.1/servers?{name}=x", version, "admin") == 400
+            assert await _get(wire, f"/v2.1/servers?{name}=x", version, "user") == 200
+
+
+async def test_a_sort_key_named_again_changes_nothing(wire: httpx.AsyncClient) -> None:
+    once = (await wire.get("/v2.1/servers?sort_key=display_name&sort_dir=asc")).json()
+    again = "&".join(["sort_key=display_name"] * 20 + ["sort_dir=asc"])
+    assert (await wire.get(f"/v2.1/servers?{again}")).json() == once
+    assert (await wire.get("/v2.1/servers?" + "&".join(["sort_key=uuid"] * 65))).status_code == 400
