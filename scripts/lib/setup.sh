@@ -4,6 +4,7 @@
 #   setup_python EXTRAS        Floe in .venv, as pinned in constraints.txt
 #   setup_client               the openstack client, unchanged, in .venv-client
 #   setup_image                the tiny guest image; its path goes to $GUEST_IMAGE
+#   setup_ds_identify          cloud-init's ds-identify, for tests in guests; its path goes to $DS_IDENTIFY
 #
 # Each says what it is about to do, does it once, and is quick when there is nothing to do.
 
@@ -160,6 +161,24 @@ setup_image() {
     fi
     export GUEST_IMAGE=$image
 }
+
+# Only fetched and unpacked: a machine that has cloud-init installed would be configured by it at its next boot.
+setup_ds_identify() {
+    local folder=$ROOT/.cache/cloud-init script=usr/lib/cloud-init/ds-identify
+    if [ ! -f "$folder/$script" ]; then
+        say "about to fetch the package cloud-init, to take ds-identify from it"
+        rm -rf "$folder" && mkdir -p "$folder"
+        fetch_cloud_init "$folder" || {
+            watched "apt-get update" as_root apt-get update
+            fetch_cloud_init "$folder" || die "the package cloud-init cannot be fetched"
+        }
+        dpkg-deb --fsys-tarfile "$folder"/*.deb | tar -x -C "$folder" "./$script"
+        rm "$folder"/*.deb
+    fi
+    export DS_IDENTIFY=$folder/$script
+}
+
+fetch_cloud_init() { (cd "$1" && apt-get download -q -o APT::Sandbox::User=root cloud-init > /dev/null 2>&1); }
 
 # One set-up at a time in one checkout.
 setup_lock() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import logging
 import shutil
 import socket
@@ -186,6 +187,7 @@ class Node:
         driver = LibvirtHypervisor(
             libvirt_uri(self.settings),
             disk_dir=folder,
+            version=importlib.metadata.version("floe-cloud"),
             cpu_ratio=self.settings.cpu_ratio,
             memory_ratio=self.settings.memory_ratio,
             disk_ratio=self.settings.disk_ratio,

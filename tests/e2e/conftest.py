@@ -46,6 +46,13 @@ def guest_image() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ds_identify() -> Path:
+    """cloud-init's script that decides at boot which cloud this is, and whether cloud-init runs at all."""
+    assert "DS_IDENTIFY" in os.environ, "run these by scripts/test, which fetches cloud-init"
+    return Path(os.environ["DS_IDENTIFY"])
+
+
+@pytest.fixture(scope="session")
 def pair(guest_image: Path) -> Iterator[Pair]:
     with real_cloud() as cloud:
         cloud.start()

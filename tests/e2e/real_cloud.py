@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -316,11 +317,28 @@ class RealCloud:
     def try_ssh(
         self, guest: Guest, command: str, *options: str, user: str = "root"
     ) -> subprocess.CompletedProcess[str]:
-        return self.try_floe(
-            "exec", "--network", guest.network_id, "--", "ssh", "-F", "none", "-i", str(self.key), *options,
+        words = self._ssh_words(guest, command, *options, user=user)
+        return self.try_floe("exec", "--network", guest.network_id, "--", *words)
+
+    def _ssh_words(self, guest: Guest, command: str, *options: str, user: str = "root") -> list[str]:
+        return [
+            *("ssh", "-F", "none", "-i", str(self.key), *options),
             *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"),
             *("-o", "ConnectTimeout=10", f"{user}@{guest.address}", command),
+        ]
+
+    def put(self, guest: Guest, files: Iterable[Path], folder: str) -> None:
+        """Copy files into a folder of a guest, with their modes."""
+        archive = self.root / "put.tar"
+        with tarfile.open(archive, "w") as tar:
+            for file in files:
+                tar.add(file.resolve(), file.name)
+        said = self.try_floe(
+            "exec", "--network", guest.network_id, "--", "sh", "-c", f'exec "$@" < {archive}', "sh",
+            *self._ssh_words(guest, f"mkdir -p {folder} && tar -x -C {folder}"),
         )  # fmt: skip
+        archive.unlink()
+        assert said.returncode == 0, said.stderr
 
     def ssh(self, guest: Guest, command: str) -> str:
         """Run a command in a guest, as root there, and return what it says."""

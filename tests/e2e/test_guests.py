@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -145,6 +147,37 @@ def test_the_config_drive_says_what_the_metadata_service_says(pair: Pair):
     drive.pop("random_seed")
     service.pop("random_seed")
     assert drive == service
+
+
+@pytest.mark.parametrize(("name", "source"), [("alpha", "OpenStack"), ("beta", "ConfigDrive")])
+def test_cloud_init_finds_its_cloud_with_and_without_a_config_drive(
+    pair: Pair, ds_identify: Path, tmp_path: Path, name: str, source: str
+):
+    cloud, guest = pair.cloud, {"alpha": pair.alpha, "beta": pair.beta}[name]
+    real = Path(shutil.which("blkid") or "")  # busybox has one without `-o export`
+    wrapped = tmp_path / "blkid"
+    wrapped.write_text('#!/bin/sh\nLD_LIBRARY_PATH=/run/ci /run/ci/real/blkid "$@"\n')
+    wrapped.chmod(0o755)
+    libraries = [Path(word) for word in subprocess.check_output(["ldd", real], text=True).split() if "libblkid" in word]
+    cloud.put(guest, [ds_identify, wrapped, libraries[-1]], "/run/ci")
+    cloud.put(guest, [real], "/run/ci/real")
+
+    status = cloud.ssh(guest, "cd /run/ci; PATH=/run/ci:$PATH ./ds-identify --force; echo $?")
+
+    log = cloud.ssh(guest, "cat /run/cloud-init/ds-identify.log")
+    assert status == "0\n", log
+    assert cloud.ssh(guest, "cat /run/cloud-init/cloud.cfg") == f"datasource_list: [ {source}, None ]\n", log
+    assert "DMI_PRODUCT_NAME=OpenStack Nova\n" in log
+
+
+def test_the_firmware_names_cloud_and_server(pair: Pair):
+    look = (
+        "cd /sys/class/dmi/id; cat sys_vendor product_name product_version product_serial product_uuid product_family"
+    )
+    *fixed, family = pair.cloud.ssh(pair.alpha, look).splitlines()
+    version = importlib.metadata.version("floe-cloud")
+    assert fixed == ["OpenStack Foundation", "OpenStack Nova", version, pair.alpha.id, pair.alpha.id]
+    assert family == "Virtual Machine"
 
 
 def test_one_can_log_in_with_the_admin_password(pair: Pair):

@@ -60,7 +60,22 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_domain_is_as_its_golden(name: str) -> None:
     guest, files, kvm = CASES[name]
-    assert domain_xml(guest, files, kvm=kvm, owner="floe") == (GOLDENS / f"{name}.xml").read_text()
+    assert domain_xml(guest, files, kvm=kvm, owner="floe", version="1.2") == (GOLDENS / f"{name}.xml").read_text()
+
+
+def test_the_firmware_says_what_software_in_guests_looks_for() -> None:
+    """As Nova has it: cloud-init's `ds-identify` wants the product, `check_instance_id` the UUID."""
+    for guest, files, kvm in CASES.values():
+        domain = ET.fromstring(domain_xml(guest, files, kvm=kvm, owner="floe", version="1.2"))
+        assert domain.find("os/smbios[@mode='sysinfo']") is not None
+        assert {entry.get("name"): entry.text for entry in domain.iterfind("sysinfo[@type='smbios']/system/entry")} == {
+            "manufacturer": "OpenStack Foundation",
+            "product": "OpenStack Nova",
+            "version": "1.2",
+            "serial": guest.server_id,
+            "uuid": guest.server_id,
+            "family": "Virtual Machine",
+        }
 
 
 @pytest.mark.parametrize(
@@ -74,20 +89,26 @@ def test_a_domain_is_as_its_golden(name: str) -> None:
 )
 def test_a_hardware_choice_that_is_not_allowed_is_refused_with_what_is(name: str, value: str) -> None:
     with pytest.raises(HostFailure, match=f"{name}.*supports") as caught:
-        domain_xml(with_properties(**{name: value}), FILES, kvm=False, owner="floe")
+        domain_xml(with_properties(**{name: value}), FILES, kvm=False, owner="floe", version="1.2")
     assert caught.value.stage == "guest"
 
 
 def test_an_ide_disk_on_q35_is_refused() -> None:
     with pytest.raises(HostFailure, match="does not go with"):
-        domain_xml(with_properties(hw_machine_type="q35", hw_disk_bus="ide"), FILES, kvm=False, owner="floe")
+        domain_xml(
+            with_properties(hw_machine_type="q35", hw_disk_bus="ide"), FILES, kvm=False, owner="floe", version="1.2"
+        )
 
 
 @pytest.mark.parametrize("line", ["root=/dev/vda\nevil", "x" * 2049, "\x00"])
 def test_a_kernel_command_line_is_one_short_printable_line(line: str) -> None:
     with pytest.raises(HostFailure, match="os_command_line"):
         domain_xml(
-            with_properties(os_command_line=line), replace(FILES, kernel=FOLDER / "kernel"), kvm=False, owner="floe"
+            with_properties(os_command_line=line),
+            replace(FILES, kernel=FOLDER / "kernel"),
+            kvm=False,
+            owner="floe",
+            version="1.2",
         )
 
 
@@ -95,7 +116,7 @@ def test_a_kernel_command_line_is_one_short_printable_line(line: str) -> None:
 def test_a_tap_that_is_no_device_name_is_refused(tap: str) -> None:
     guest = replace(GUEST, ports=(replace(GUEST.ports[0], tap=tap),))
     with pytest.raises(HostFailure, match="p1"):
-        domain_xml(guest, FILES, kvm=False, owner="floe")
+        domain_xml(guest, FILES, kvm=False, owner="floe", version="1.2")
 
 
 @given(name=st.text(), project=st.text(), line=st.text(max_size=200))
@@ -104,9 +125,13 @@ def test_no_text_of_a_tenant_becomes_markup(name: str, project: str, line: str) 
         with_properties(os_command_line=line),
         metadata=replace(GUEST.metadata, name=name, project_id=project),
     )
-    plain = ET.fromstring(domain_xml(GUEST, replace(FILES, kernel=FOLDER / "k"), kvm=False, owner="floe"))
+    plain = ET.fromstring(
+        domain_xml(GUEST, replace(FILES, kernel=FOLDER / "k"), kvm=False, owner="floe", version="1.2")
+    )
     try:
-        made = ET.fromstring(domain_xml(guest, replace(FILES, kernel=FOLDER / "k"), kvm=False, owner="floe"))
+        made = ET.fromstring(
+            domain_xml(guest, replace(FILES, kernel=FOLDER / "k"), kvm=False, owner="floe", version="1.2")
+        )
     except HostFailure:
         return
     assert [element.tag for element in made.iter()] == [element.tag for element in plain.iter()]

@@ -25,7 +25,8 @@ class LibvirtHypervisor:
     """See `Hypervisor`. `uri`: `qemu:///embed?root=DIR` (no daemon), `qemu:///system`, `qemu+unix:///system?socket=PATH`.
 
     `disk_dir` is where guests' disks lie (its file system is the host's DISK_GB); `owner` marks our guests on
-    a libvirt shared with others; `qemu_user` is whom an embedded driver runs QEMU as.
+    a libvirt shared with others; `qemu_user` is whom an embedded driver runs QEMU as; `version` is what guests read
+    of Floe's own in their SMBIOS.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class LibvirtHypervisor:
         *,
         disk_dir: Path,
         owner: str = "floe",
+        version: str = "",
         qemu_user: str = "root",
         cpu_ratio: float = 4.0,
         memory_ratio: float = 1.0,
@@ -45,6 +47,7 @@ class LibvirtHypervisor:
         self._connection = LibvirtConnection(uri, user=qemu_user)
         self._disk_dir = disk_dir
         self._owner = owner
+        self._version = version
         self._ratios = (cpu_ratio, memory_ratio, disk_ratio)
         self._reserved_memory_mib = reserved_memory_mib
         self._cpuinfo = proc / "cpuinfo"
@@ -155,7 +158,8 @@ class LibvirtHypervisor:
         self._ours.add(uuid)
         if state is not None and state_of(state) in (PowerState.RUNNING, PowerState.PAUSED):
             return state_of(state)
-        return state_of(await self._connection.start(domain_xml(guest, files, kvm=self._kvm, owner=self._owner)))
+        xml = domain_xml(guest, files, kvm=self._kvm, owner=self._owner, version=self._version)
+        return state_of(await self._connection.start(xml))
 
     async def destroy(self, server_id: str, guest_name: str) -> bool:
         """See `Hypervisor.destroy`. A domain of another owner under that id is left alone and fails the call."""

@@ -23,6 +23,9 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
 
 DEFAULT_COMMAND_LINE = "root=/dev/vda console=ttyS0"
 
+MANUFACTURER, PRODUCT, FAMILY = "OpenStack Foundation", "OpenStack Nova", "Virtual Machine"
+"""What the firmware calls the machine: cloud-init looks for a metadata service only where it finds this product."""
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TAP = re.compile(r"[A-Za-z0-9._-]{1,15}")
@@ -52,8 +55,11 @@ def hardware(properties: Mapping[str, str]) -> dict[str, str]:
     return chosen
 
 
-def domain_xml(guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str) -> str:
-    """Return the XML that defines a guest. Raises HostFailure for values the hardware does not allow."""
+def domain_xml(guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str, version: str) -> str:
+    """Return the XML that defines a guest; `version` is Floe's own.
+
+    Raises HostFailure for values the hardware does not allow.
+    """
     if not _NAME.fullmatch(guest.name):
         raise HostFailure(f"{guest.name!r} cannot be the name of a guest.", stage="guest")
     chosen = hardware(guest.image.properties)
@@ -64,6 +70,7 @@ def domain_xml(guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str) ->
     _text(domain, "memory", str(guest.memory_mib), unit="MiB")
     _text(domain, "vcpu", str(guest.vcpus))
     _system(domain, guest, files, chosen)
+    _firmware_tables(domain, guest, version)
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
     ET.SubElement(features, "apic")
@@ -93,6 +100,7 @@ def _metadata(domain: ET.Element, guest: GuestSpec, owner: str) -> None:
 def _system(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Mapping[str, str]) -> None:
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch="x86_64", machine=chosen["hw_machine_type"])
+    ET.SubElement(system, "smbios", mode="sysinfo")
     if files.kernel is None:
         ET.SubElement(system, "boot", dev="hd")
         return
@@ -106,6 +114,17 @@ def _system(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Map
             stage="guest",
         )
     _text(system, "cmdline", line)
+
+
+def _firmware_tables(domain: ET.Element, guest: GuestSpec, version: str) -> None:
+    """Say in SMBIOS what Nova says there, so that software in guests knows what kind of cloud it is in."""
+    system = ET.SubElement(ET.SubElement(domain, "sysinfo", type="smbios"), "system")
+    _text(system, "entry", MANUFACTURER, name="manufacturer")
+    _text(system, "entry", PRODUCT, name="product")
+    _text(system, "entry", version, name="version")
+    _text(system, "entry", guest.server_id, name="serial")
+    _text(system, "entry", guest.server_id, name="uuid")
+    _text(system, "entry", FAMILY, name="family")
 
 
 def _devices(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Mapping[str, str]) -> None:
