@@ -304,7 +304,7 @@ class Town:
             rows = audit.rows(conn)
             found = [str(item) for item in check_rows(rows, quiet=True)]
             for name in HOSTS:
-                whole = host_networks.whole(conn, name)
+                whole = host_networks.whole(conn, name, self.cloud.settings.dns_domain)
                 found += [str(item) for item in check_host(name, rows, whole, self.view(name))]
                 known = self.agents[name]._ledger
                 here = {ident for ident, row in rows.servers.items() if row.host == name}

@@ -71,3 +71,32 @@ def test_a_quota_set_before_it_was_noted_when_is_kept(tmp_path: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         kept = connection.execute('SELECT resource, "limit", set_at FROM quotas').fetchall()
     assert kept == [("port", 7, None)]
+
+
+def test_names_of_ports_follow_their_servers_from_the_migration_on(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0002")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for table, values in (
+            ("servers", {"id": "s", "hostname": "Web.example.org"}),
+            ("ports", {"id": "tied", "mac": "1", "server_id": "s", "hostname": ""}),
+            ("ports", {"id": "free", "mac": "2", "hostname": ""}),
+            ("port_addresses", {"port_id": "tied"}),
+            ("host_networks", {"host": "h", "wanted": 4, "applied": 4}),
+        ):
+            insert_row(connection, table, values)
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection:
+        assert dict(connection.execute("SELECT id, hostname FROM ports")) == {"tied": "web.example.org", "free": ""}
+        assert connection.execute("SELECT wanted, applied FROM host_networks").fetchall() == [(5, 4)]
+        assert connection.execute("SELECT port_id FROM port_addresses").fetchall() == [("tied",)]
+        columns = {row[1]: row[2] for row in connection.execute("PRAGMA table_info(ports)")}
+        assert columns["hostname"] == "VARCHAR(255)"
+
+
+def insert_row(connection: sqlite3.Connection, table: str, values: dict[str, object]) -> None:
+    """Insert a row, with something in each column that needs it."""
+    columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    row = {name: 0 if "INT" in kind else "" for _, name, kind, needed, _, _ in columns if needed} | values
+    marks = ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))

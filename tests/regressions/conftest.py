@@ -108,7 +108,8 @@ def violations(cloud: EmbeddedCloud) -> list[str]:
                 network=plane.applied,
                 folders=frozenset(entry.name for entry in folder.iterdir()),
             )
-            found += [str(item) for item in check_host(agent.host, rows, host_networks.whole(conn, agent.host), view)]
+            whole = host_networks.whole(conn, agent.host, cloud.node.cloud.settings.dns_domain)
+            found += [str(item) for item in check_host(agent.host, rows, whole, view)]
         return found
 
     return cloud.node.cloud.db.read_now(look)

@@ -76,7 +76,8 @@ async def look(cloud: Cloud) -> Look:
     def read(conn: Connection) -> tuple[Rows, list[Violation], dict[str, HostNetwork]]:
         rows = audit.rows(conn)
         waiting = check_waiting(audit.untaken(conn, cloud.clock.now(), UNTAKEN))
-        return rows, waiting, {host: host_networks.whole(conn, host) for host in rows.hosts}
+        domain = cloud.settings.dns_domain
+        return rows, waiting, {host: host_networks.whole(conn, host, domain) for host in rows.hosts}
 
     rows, waiting, wanted = await cloud.db.read(read)
     hosts = sorted(rows.hosts)

@@ -19,8 +19,9 @@ from floe.core.host_network import (
     HostSegment,
     HostSubnet,
 )
+from floe.core.hostnames import dns_name
 from floe.core.networks import Network, plain_name
-from floe.core.ports import DHCP_OWNER, Port, checked_hostname, tap_name
+from floe.core.ports import DHCP_OWNER, Port, tap_name
 from floe.core.security_groups import host_rule
 from floe.core.subnets import Subnet
 from floe.store import host_networks as rows
@@ -28,15 +29,15 @@ from floe.store import networks, ports, security_groups, subnets
 from floe.store.engine import Connection
 
 
-def fragment(conn: Connection, host: str, port_ids: Sequence[str]) -> HostNetwork:
+def fragment(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
     """Return what a host must know to plug these of its ports, at a generation counted up for it."""
     generation = rows.advance(conn, host)
-    return _network(conn, host, generation, ports.on_host(conn, host, port_ids))
+    return _network(conn, host, generation, ports.on_host(conn, host, port_ids), dns_domain)
 
 
-def whole(conn: Connection, host: str) -> HostNetwork:
+def whole(conn: Connection, host: str, dns_domain: str) -> HostNetwork:
     """Return all that should be on a host, at its wanted generation; a read."""
-    return _network(conn, host, rows.wanted(conn, host), ports.on_host(conn, host))
+    return _network(conn, host, rows.wanted(conn, host), ports.on_host(conn, host), dns_domain)
 
 
 def stale(conn: Connection) -> list[str]:
@@ -106,8 +107,9 @@ def host_port(port: Port, network: Network) -> HostPort:
         server_id=port.server_id or "",
         mac=port.mac,
         tap=tap_name(port.id),
+        nic=port.nic or 0,
         addresses=tuple(HostAddress(subnet_id=subnet, address=address) for subnet, address in port.fixed_ips),
-        hostname=checked_hostname(port.hostname),
+        hostname=dns_name(port.hostname),
         up=port.up and network.up,
         port_security=port.port_security,
         groups=port.groups,
@@ -115,20 +117,20 @@ def host_port(port: Port, network: Network) -> HostPort:
     )
 
 
-def _network(conn: Connection, host: str, generation: int, found: Sequence[Port]) -> HostNetwork:
+def _network(conn: Connection, host: str, generation: int, found: Sequence[Port], dns_domain: str) -> HostNetwork:
     if not found:
         return HostNetwork(generation=generation)
     network_ids = sorted({port.network_id for port in found})
     known = networks.many(conn, network_ids)
     return HostNetwork(
         generation=generation,
-        segments=tuple(_segments(conn, known)),
+        segments=tuple(_segments(conn, known, dns_domain)),
         ports=tuple(host_port(port, known[port.network_id]) for port in found),
         groups=tuple(_groups(conn, host, {group for port in found for group in port.groups})),
     )
 
 
-def _segments(conn: Connection, known: dict[str, Network]) -> list[HostSegment]:
+def _segments(conn: Connection, known: dict[str, Network], dns_domain: str) -> list[HostSegment]:
     dhcp = ports.addresses_of_owner(conn, known, DHCP_OWNER)
     below: dict[str, list[HostSubnet]] = {network_id: [] for network_id in known}
     for subnet in subnets.of_networks(conn, known):
@@ -139,6 +141,7 @@ def _segments(conn: Connection, known: dict[str, Network]) -> list[HostSegment]:
             name=plain_name(network.name),
             tag=network.tag,
             mtu=network.mtu,
+            dns_domain=dns_domain,
             subnets=tuple(below[network.id]),
         )
         for network in known.values()

@@ -9,7 +9,7 @@ from floe.cloud import host_networks, network_room
 from floe.cloud.addresses import assign, insert_with_mac
 from floe.cloud.cloud import Cloud
 from floe.cloud.security_groups import ensure_default
-from floe.cloud.server_ports import activate, bind, of_server, of_servers, plan, release, unplug
+from floe.cloud.server_ports import activate, bind, of_server, of_servers, plan, release, rename, unplug
 from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, NotFound
@@ -22,8 +22,8 @@ from floe.store import ports as rows
 from floe.store.engine import Connection
 
 __all__ = [
-    "activate", "bind", "create", "delete", "find", "of_server", "of_servers", "plan", "release", "show", "unplug",
-    "update",
+    "activate", "bind", "create", "delete", "find", "of_server", "of_servers", "plan", "release", "rename", "show",
+    "unplug", "update",
 ]  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.host_network import HostPort
+from floe.core.hostnames import RESERVED, dns_name
 from floe.core.networks import Network
-from floe.core.ports import BUILD, Port, ServerPort, checked_hostname
+from floe.core.ports import BUILD, Port, ServerPort
 from floe.core.quotas import demand
 from floe.core.subnets import Subnet
 from floe.store import addresses as address_rows
@@ -94,18 +95,19 @@ def bind(
     if fresh:
         demand(quotas.limits(conn, project_id), {"port": (len(fresh), rows.used(conn, project_id))})
     below = _subnets(conn, known) if fresh else {}
-    binding: dict[str, Any] = {
+    common: dict[str, Any] = {
         "server_id": server_id,
         "device_id": server_id,
         "device_owner": f"compute:{zone}",
         "host": host,
-        "hostname": checked_hostname(hostname),
         "plugged": True,
         "status": BUILD,
     }
     bound: list[Port] = []
     changed: set[str] = set()
+    names = {ident: _name_on(conn, network, project_id, hostname) for ident, network in known.items()}
     for index, nic in enumerate(planned):
+        binding = {**common, "hostname": names[nic["network_id"]]}
         port = there.get(index)
         if port is not None and port.host == host and port.plugged:
             bound.append(port)
@@ -123,6 +125,19 @@ def bind(
         bound.append(port)
     host_networks.touch_members(conn, changed, host)
     return tuple(host_networks.host_port(port, known[port.network_id]) for port in bound)
+
+
+def rename(conn: Connection, cloud: Cloud, server_id: str, project_id: str, hostname: str) -> bool:
+    """Make a server known by another name on its networks; True if its host has to be told."""
+    found = rows.of_server(conn, server_id)
+    known = networks.many(conn, {port.network_id for port in found})
+    names = {ident: _name_on(conn, network, project_id, hostname) for ident, network in known.items()}
+    renamed = [port for port in found if port.hostname != names[port.network_id]]
+    for port in renamed:
+        rows.update(conn, port.id, {"hostname": names[port.network_id]}, cloud.clock.now())
+    hosts = {port.host for port in renamed if port.plugged and port.host}
+    host_networks.touch_hosts(conn, hosts)
+    return bool(hosts)
 
 
 def unplug(conn: Connection, server_id: str) -> dict[str, int]:
@@ -311,6 +326,19 @@ def _take(conn: Connection, cloud: Cloud, nic: Mapping[str, Any], binding: Mappi
     if not rows.take(conn, port.id, binding, cloud.clock.now()):
         raise Conflict(f"Port {port.id} is still in use.")
     return replace(port, **binding)
+
+
+def _name_on(conn: Connection, network: Network, project_id: str, hostname: str) -> str:
+    """Return the name of a project's server on a network: "" where it would be taken for somebody else's.
+
+    On a network of its own a project names servers as it likes, also several alike. Where it meets other projects,
+    a name is that of the project which had it first, and what software looks for by itself is nobody's.
+    """
+    name = dns_name(hostname)
+    if not name or (network.project_id == project_id and not network.shared):
+        return name
+    label = name.partition(".")[0]
+    return "" if label in RESERVED or rows.name_taken(conn, network.id, label, project_id) else name
 
 
 def _groups_left(conn: Connection, group_ids: Sequence[str], project_id: str) -> tuple[str, ...]:

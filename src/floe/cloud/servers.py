@@ -282,12 +282,17 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: Mappin
     """Change name, description, hostname, access addresses or disk_config. Raises NotFound, Conflict when locked."""
     now = cloud.clock.now()
 
-    def apply(conn: Connection) -> ServerDetail:
-        changeable(conn, context, server_id)
+    def apply(conn: Connection) -> tuple[ServerDetail, bool]:
+        server = changeable(conn, context, server_id)
         rows.change(conn, server_id, updated_at=now, **changes)
-        return detail(conn, cloud, context, server_id)
+        renamed = "hostname" in changes and server_ports.rename(
+            conn, cloud, server_id, server.project_id, changes["hostname"]
+        )
+        return detail(conn, cloud, context, server_id), renamed
 
-    found = await cloud.db.write(apply)
+    found, renamed = await cloud.db.write(apply)
+    if renamed:
+        cloud.network_nudge()
     if {"name", "hostname"} & changes.keys():
         await guest_metadata.tell(cloud, found.server, found.zone)
     return found

@@ -177,7 +177,8 @@ class CreateServer:
         bound = self._bind(conn, server, host, zone)
         network = HostNetwork()
         if bound:
-            network = host_networks.fragment(conn, host, [port.port_id for port in bound])
+            ids = [port.port_id for port in bound]
+            network = host_networks.fragment(conn, host, ids, self.cloud.settings.dns_domain)
         rows.change(conn, server.id, host=host, task_state=SPAWNING, updated_at=now)
         claim_seconds = self.cloud.clock.monotonic() - clock
         considered = f"{selection.fitting} of {selection.considered} hosts looked at fit"

@@ -32,7 +32,7 @@ def guest_spec(server: Server, given: Mapping[str, Any], network: HostNetwork, z
         ramdisk=_image(given.get("ramdisk")),
         ports=tuple(
             GuestPort(port_id=port.port_id, mac=port.mac, tap=port.tap, mtu=mtus[port.network_id])
-            for port in network.ports
+            for port in sorted(network.ports, key=lambda port: port.nic)
         ),
         metadata=describe(
             server,

@@ -53,9 +53,10 @@ class NetworkChange:
         self._tasks.pop(host, None)
 
     async def _update(self, host: str) -> None:
+        domain = self._cloud.settings.dns_domain
         try:
             while host in self._cloud.db.read_now(host_networks.stale):
-                network = self._cloud.db.read_now(lambda conn: host_networks.whole(conn, host))
+                network = self._cloud.db.read_now(lambda conn: host_networks.whole(conn, host, domain))
                 answer = await self._cloud.bus.request(
                     host, ApplyNetwork(network=network), timeout=self._fleet.settings.answer
                 )

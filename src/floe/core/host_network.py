@@ -63,8 +63,11 @@ class HostPort:
     server_id: str
     mac: str
     tap: str
+    nic: int = 0
+    """Which of its server's NICs it is, counted from 0: the order that was asked for, and that the guest sees."""
     addresses: tuple[HostAddress, ...] = ()
     hostname: str = ""
+    """A label, or a name with its domain; "" where it has only that of its address."""
     up: bool = True
     """`admin_state_up`: a port that is down passes nothing."""
     port_security: bool = True

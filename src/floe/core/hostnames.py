@@ -1,4 +1,4 @@
-"""The name a guest calls itself, made from what the user calls the server."""
+"""The name a guest calls itself, made from what the user calls the server; and the one that others find it by."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from floe.core.errors import Invalid
 
 _LABEL = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _BREAKS = re.compile(r"[ _.]")
+RESERVED = frozenset(
+    {"dhcp", "dns", "gateway", "instance-data", "isatap", "metadata", "ntp", "ns", "proxy", "router", "time", "wpad"}
+)
+"""First labels that software looks for by itself: where several projects meet, no server of one of them has them."""
+
+_LONGEST_NAME = 253
+"""Of a name in DNS, without its final dot (RFC 1035)."""
 _STRANGE = re.compile(r"[^a-zA-Z0-9-]+")
 
 
@@ -28,6 +35,19 @@ def check_hostname(text: str, *, dotted: bool) -> str:
             f"letters, digits and '-' within, at most 63 in a label and {longest} in all."
         )
     return text
+
+
+def dns_name(hostname: str) -> str:
+    """Return the name that a server has on its networks, in lower case, with its domain where it has one of its own.
+
+    "" where none can be: `localhost` is every guest's own (RFC 6761). The server is then known by its address alone.
+    """
+    labels = hostname.lower().split(".")
+    if len(hostname) > _LONGEST_NAME or labels[-1].isdecimal():  # the latter reads as an IPv4 address
+        labels = labels[:1]
+    if "localhost" in {labels[0], labels[-1]} or not all(_LABEL.fullmatch(label) for label in labels):
+        return ""
+    return ".".join(labels)
 
 
 def numbered(hostname: str, number: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +13,6 @@ DOWN, BUILD, ACTIVE = "DOWN", "BUILD", "ACTIVE"
 DHCP_OWNER = "network:dhcp"
 MAX_FIXED_IPS = 5
 MAX_PAIRS = 10
-
-_HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +39,7 @@ class Port:
     """Whether its host is to have it."""
     host: str | None = None
     hostname: str = ""
+    """The server's name on this network, with its domain if it has one of its own; "" if it may have none there."""
     port_security: bool = True
     fixed_ips: tuple[tuple[str, str], ...] = ()
     """(subnet id, address)"""
@@ -71,11 +69,6 @@ class ServerPort:
 def tap_name(port_id: str) -> str:
     """Return the name of the port's device on its host: 14 characters."""
     return f"tap{port_id[:11]}"
-
-
-def checked_hostname(text: str) -> str:
-    """Return the name if it is one DNS label, else nothing: a port without a name still gets its address."""
-    return text if _HOSTNAME.fullmatch(text) else ""
 
 
 def read_pairs(pairs: Sequence[tuple[str, str | None]], mac: str) -> tuple[tuple[str, str], ...]:

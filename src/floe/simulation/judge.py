@@ -81,7 +81,8 @@ class Judge:
             found = rows.rows(conn)
             bad = check_rows(found, quiet=True) + self._users.check(conn)
             for name, machine in self._machines.items():
-                bad += check_host(name, found, host_networks.whole(conn, name), machine.view())
+                whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
+                bad += check_host(name, found, whole, machine.view())
             return bad + self._check_images(conn) + self._check_told(conn)
 
         return self._store.read(look)

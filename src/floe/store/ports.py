@@ -40,7 +40,7 @@ ports = sa.Table(
     sa.Column("made", sa.Boolean, nullable=False),
     sa.Column("plugged", sa.Boolean, nullable=False),
     sa.Column("host", Ident, index=True),
-    sa.Column("hostname", sa.String(63), nullable=False),
+    sa.Column("hostname", sa.String(255), nullable=False),
     sa.Column("port_security", sa.Boolean, nullable=False),
     sa.Column("allowed_pairs", Json, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
@@ -114,6 +114,15 @@ HOSTS_THAT_REFER = _PLUGGED_HOSTS.where(
     )
 )
 """The hosts with a port in a group that has a rule about members of one of the groups `:ids`."""
+_NAME_TAKEN = Prepared(
+    sa.select(ports.c.id)
+    .where(
+        ports.c.network_id == sa.bindparam("network"),
+        ports.c.project_id != sa.bindparam("project"),
+        sa.or_(ports.c.hostname == sa.bindparam("label"), ports.c.hostname.like(sa.bindparam("longer"))),
+    )
+    .limit(1)
+)
 _DELETE = sa.delete(ports).where(ports.c.id == sa.bindparam("the_id"))
 _UNPLUG = (
     sa.update(ports).where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True)).values(plugged=False, status=DOWN)
@@ -207,6 +216,12 @@ def delete(conn: Connection, port_ids: Iterable[str]) -> None:
     gone = [{"the_id": port_id} for port_id in port_ids]
     if gone:
         conn.execute(_DELETE, gone)
+
+
+def name_taken(conn: Connection, network_id: str, label: str, but: str) -> bool:
+    """Say whether a port of another project on the network has a name that is, or begins with, this label."""
+    found = _NAME_TAKEN.first(conn, network=network_id, project=but, label=label, longer=f"{label}.%")
+    return found is not None
 
 
 def untie(conn: Connection, port_ids: Iterable[str]) -> None:

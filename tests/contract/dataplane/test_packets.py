@@ -14,6 +14,7 @@ import pwd
 import socket
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,30 @@ async def leased(guests, guest: str, script: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
 
 
+async def resolved(guests, guest: str, name: str) -> list[str]:
+    """Return the addresses that DNS gives a guest for a name, whose IPv6 half must be answered as well."""
+    printed = await asyncio.to_thread(
+        subprocess.run,
+        ["ip", "netns", "exec", guest, "busybox", "nslookup", name, "10.7.0.2"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert "REFUSED" not in printed.stdout
+    answer = printed.stdout.partition("\n\n")[2]
+    return sorted(line.split()[-1] for line in answer.splitlines() if line.startswith("Address"))
+
+
+async def until_resolved(guests, guest: str, name: str, addresses: list[str]) -> None:
+    """Wait until the server has read its files again."""
+    async with asyncio.timeout(10):
+        while await resolved(guests, guest, name) != addresses:
+            await asyncio.sleep(0)
+
+
+async def reverse(guests, guest: str, address: str) -> str:
+    printed = await guests.run(guest, "busybox", "nslookup", address, "10.7.0.2")
+    return printed.partition("name = ")[2].split()[0]
+
+
 async def test_dhcp_gives_a_guest_its_own_address_and_routes(linux_plane, world, guests, tmp_path):
     # No group at all: DHCP passes whatever the rules.
     port = world.port(11, world.segment(mtu=1400), hostname="Web-1")
@@ -170,8 +195,52 @@ async def test_names_of_ports_are_known_to_dns(linux_plane, world, guests):
     port = world.port(11, world.segment(), groups=(world.group(1, ANY_OUT),), hostname="web-1")
     guest = guests.add(port)
     await linux_plane.apply(world.network)
-    answer = await guests.run(guest, "busybox", "nslookup", "web-1.cloud.internal", "10.7.0.2")
-    assert "10.7.0.11" in answer
+    assert await resolved(guests, guest, "web-1.cloud.internal") == ["10.7.0.11"]
+    assert await resolved(guests, guest, "web-1") == ["10.7.0.11"]
+
+
+async def test_names_with_a_domain_resolve_and_follow_changes_while_leases_are_kept(
+    linux_plane, world, guests, tmp_path
+):
+    segment, group = world.segment(), world.group(1, ANY_OUT)
+    guest = guests.add(world.port(11, segment, groups=(group,), hostname="web.example.org"))
+    world.port(12, segment, hostname="web")
+    await linux_plane.apply(world.network)
+    await leased(guests, guest, tmp_path / "script")
+    [pid_file] = tmp_path.glob("dhcp/*/dnsmasq.pid")
+    pid = pid_file.read_text()
+    assert await resolved(guests, guest, "web.example.org") == ["10.7.0.11"]
+    assert await resolved(guests, guest, "web") == ["10.7.0.11", "10.7.0.12"]
+    assert await reverse(guests, guest, "10.7.0.11") == "web.example.org"
+
+    ports = tuple(replace(port, hostname=f"new-{port.tap}.example.net") for port in world.network.ports)
+    await linux_plane.apply(replace(world.network, ports=ports))
+
+    await until_resolved(guests, guest, "new-tap11.example.net", ["10.7.0.11"])
+    assert await resolved(guests, guest, "new-tap12.cloud.internal") == ["10.7.0.12"]
+    for name in ("web.example.org", "web", "web.cloud.internal"):
+        assert await resolved(guests, guest, name) == []
+    assert pid_file.read_text() == pid
+    assert (await leased(guests, guest, tmp_path / "script"))["hostname"] == "new-tap11"
+
+
+async def test_an_address_that_is_free_again_is_leased_to_whoever_has_it_next(linux_plane, world, guests, tmp_path):
+    segment, group = world.segment(), world.group(1, ANY_OUT)
+    watcher = guests.add(world.port(10, segment, groups=(group,)))
+    first = world.port(11, segment, groups=(group,), hostname="first")
+    guest = guests.add(first)
+    await linux_plane.apply(world.network)
+    assert (await leased(guests, guest, tmp_path / "script"))["ip"] == "10.7.0.11"
+
+    await linux_plane.apply(world.without(first))
+    await until_resolved(guests, watcher, "first", [])
+    assert await resolved(guests, watcher, "first.cloud.internal") == []
+
+    second = world.port(12, segment, groups=(group,), hostname="second", addresses=first.addresses)
+    heir = guests.add(second, address=False)
+    await linux_plane.apply(world.network)
+    assert (await leased(guests, heir, tmp_path / "script"))["ip"] == "10.7.0.11"
+    assert await resolved(guests, watcher, "second") == ["10.7.0.11"]
 
 
 async def test_metadata_is_reached_without_any_rule_and_sees_the_guests_address(linux_plane, world, guests):

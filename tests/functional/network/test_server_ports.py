@@ -40,7 +40,7 @@ async def bound(
             conn, cloud, server_id=server, project_id=who.project_id or "", host=host, zone="nova", hostname=server,
             planned=nics,
         )  # fmt: skip
-        return made, host_networks.fragment(conn, host, [port.port_id for port in made])
+        return made, host_networks.fragment(conn, host, [port.port_id for port in made], "cloud.internal")
 
     return await cloud.db.write(run)
 
@@ -179,7 +179,7 @@ async def test_a_released_server_leaves_the_users_port_and_no_other(cloud: Cloud
         await bound(cloud, ann, [nics[0]], "s2")
     generations = await cloud.db.write(lambda conn: ports.unplug(conn, "s1"))
     assert list(generations) == ["h1"]
-    assert await cloud.db.read(lambda conn: host_networks.whole(conn, "h1").ports) == ()
+    assert await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal").ports) == ()
     released = await cloud.db.write(lambda conn: ports.release(conn, "s1"))
     assert set(released) == {port.port_id for port in both}
     assert await cloud.db.write(lambda conn: ports.release(conn, "s1")) == ()
@@ -196,7 +196,7 @@ async def test_a_release_of_plugged_ports_has_the_host_told(cloud: Cloud, caller
     await bound(cloud, ann, await planned(cloud, ann))
     await cloud.db.write(lambda conn: ports.release(conn, "s1"))
     assert await stale(cloud) == ["h1"]
-    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1"))
+    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
     assert whole.ports == ()
     await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
     assert await stale(cloud) == []
@@ -220,12 +220,12 @@ async def test_other_hosts_learn_of_new_members_and_of_those_gone(cloud: Cloud, 
     _, second = await bound(cloud, ann, await planned(cloud, ann), "s2", "h2")
     assert second.groups[0].remote_members == ("10.1.0.3",)
     assert await stale(cloud) == ["h1"]
-    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1"))
+    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
     assert whole.groups[0].remote_members == ("10.1.0.4",)
     await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
     await cloud.db.write(lambda conn: ports.unplug(conn, "s2"))
     assert await stale(cloud) == ["h1"]
-    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1"))
+    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
     assert whole.groups[0].remote_members == ()
 
 
@@ -240,7 +240,7 @@ async def test_changes_reach_the_hosts_they_concern(cloud: Cloud, callers: Calle
         await what()
         assert nudges == ["network"]
         assert await stale(cloud) == ["h1"]
-        whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1"))
+        whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
         await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
         return whole
 
@@ -272,7 +272,7 @@ async def test_a_host_keeps_the_groups_that_rules_refer_to(cloud: Cloud, callers
     await bound(cloud, ann, await planned(cloud, ann, None, ["db"]), "s2", "h2")
     await bound(cloud, ann, await planned(cloud, ann, None, ["web"]), "s1", "h1")
     state = HostNetworkState()
-    state.replace(await cloud.db.read(lambda conn: host_networks.whole(conn, "h1")))
+    state.replace(await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal")))
     assert {group.group_id: group.remote_members for group in state.snapshot().groups} == {
         web.id: (),
         db.id: ("10.1.0.3",),
@@ -322,3 +322,67 @@ async def test_agents_are_the_hosts(cloud: Cloud, client: Any) -> None:
     assert len((await client("root").get("/v2.0/agents?agent_type=DHCP+agent")).json()["agents"]) == 1
     assert (await client("ann").get("/v2.0/agents")).json() == {"agents": []}
     assert (await client("ann").get(f"/v2.0/agents/{found[1]['id']}")).status_code == 403
+
+
+async def host_names(cloud: Cloud, host: str = "h1") -> dict[str, str]:
+    """Return by server the names of ports that a host is to have."""
+    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, host, "cloud.internal"))
+    return {port.server_id: port.hostname for port in whole.ports}
+
+
+async def test_a_renamed_server_is_known_by_its_new_name_on_all_its_networks(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    one, two = await a_network(cloud, ann), await a_network(cloud, ann, "10.2.0.0/24")
+    await bound(cloud, ann, await planned(cloud, ann, [{"uuid": one}, {"uuid": two}]))
+    assert await stale(cloud) == []
+
+    async def rename(name: str) -> bool:
+        return await cloud.db.write(lambda conn: ports.rename(conn, cloud, "s1", ann.project_id or "", name))
+
+    assert await rename("Web.Example.org")
+    assert await stale(cloud) == ["h1"]
+    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
+    assert [port.hostname for port in whole.ports] == ["web.example.org"] * 2
+    assert not await rename("web.example.org")
+    assert await rename("localhost")
+    assert await host_names(cloud) == {"s1": ""}
+
+
+async def test_where_projects_meet_a_name_is_whose_it_was_first(cloud: Cloud, callers: Callers) -> None:
+    ann, bob, admin = callers["ann"], callers["bob"], callers["root"]
+    shared = await a_network(cloud, admin, shared=True)
+
+    async def build(who: Context, server: str, hostname: str) -> None:
+        nics = await planned(cloud, who, [{"uuid": shared}])
+        await cloud.db.write(
+            lambda conn: ports.bind(
+                conn, cloud, server_id=server, project_id=who.project_id or "", host="h1", zone="nova",
+                hostname=hostname, planned=nics,
+            )
+        )  # fmt: skip
+
+    await build(ann, "a1", "db")
+    await build(ann, "a2", "DB.example.org")
+    await build(bob, "b1", "db")
+    await build(bob, "b2", "db.cloud.internal")
+    await build(bob, "b3", "metadata.google.internal")
+    await build(bob, "b4", "web")
+    assert await host_names(cloud) == {"a1": "db", "a2": "db.example.org", "b1": "", "b2": "", "b3": "", "b4": "web"}
+
+    def rename(conn: Any) -> bool:
+        return ports.rename(conn, cloud, "b4", bob.project_id or "", "db.evil.example")
+
+    assert await cloud.db.write(rename)
+    assert (await host_names(cloud))["b4"] == ""
+    for server in ("a1", "a2"):
+        await cloud.db.write(lambda conn: ports.release(conn, server))  # noqa: B023
+    await build(bob, "b5", "db")
+    assert (await host_names(cloud))["b5"] == "db"
+
+
+async def test_a_project_names_servers_of_its_own_network_as_it_likes(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    for server in ("gateway", "metadata"):
+        await bound(cloud, ann, await planned(cloud, ann), server)
+    assert await host_names(cloud) == {"gateway": "gateway", "metadata": "metadata"}

@@ -6,7 +6,7 @@ import pytest
 
 from floe.core.block_devices import BlockDevice, boot_image, local_blanks
 from floe.core.errors import Invalid
-from floe.core.hostnames import check_hostname, hostname_of, numbered
+from floe.core.hostnames import check_hostname, dns_name, hostname_of, numbered
 from floe.core.keypairs import fingerprint
 from floe.core.new_servers import names
 from floe.core.server_filters import address_range, like_pattern, regular_expression
@@ -28,6 +28,21 @@ FLAVOR = ServerFlavor(flavor_id="1", name="f", vcpus=1, memory_mib=1, root_gib=1
 )
 def test_a_hostname_has_only_what_a_hostname_may(name: str, hostname: str) -> None:
     assert hostname_of(name, "ID") == hostname
+
+
+@pytest.mark.parametrize(
+    ("hostname", "name"),
+    [
+        ("Web-1", "web-1"),
+        ("Web.Example.ORG", "web.example.org"),
+        ("a." + ".".join(["b" * 63] * 4), "a"),  # longer than a name in DNS can be
+        ("10.0.0.5", "10"),
+        *((text, "") for text in ("-x", "x-", "a b", "a\nb", "a..b", "a.b,c", "ü", "x" * 64, "")),
+        *((text, "") for text in ("localhost", "LOCALHOST.localdomain", "web.localhost")),
+    ],
+)
+def test_a_server_is_known_by_a_name_that_dns_can_have(hostname: str, name: str) -> None:
+    assert dns_name(hostname) == name
 
 
 def test_a_chosen_hostname_is_checked() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from floe.core.host_network import HostAddress, HostPort, HostRoute, HostSegment, HostSubnet
 from floe.dataplane.linux import dhcp
@@ -57,7 +60,6 @@ def test_the_mtu_is_sent_even_to_clients_that_do_not_ask():
 def test_the_domain_loses_its_final_dot():
     argv = arguments(replace(SEGMENT, dns_domain="Example.org."))
     assert "--domain=example.org" in argv
-    assert "--local=/example.org/" in argv
 
 
 def test_ports_do_not_change_the_arguments():
@@ -116,6 +118,46 @@ def test_of_two_addresses_in_a_subnet_the_first_is_leased_and_both_are_named():
     made = dhcp.files(SEGMENT, (replace(PORT, addresses=(*PORT.addresses, second)),))
     assert made.hosts == "fa:16:3e:00:00:01,10.7.0.11,web-1\n"
     assert made.names.splitlines() == ["10.7.0.11 web-1 host-10-7-0-11", "10.7.0.12 web-1 host-10-7-0-12"]
+
+
+def test_it_answers_for_every_name_since_it_can_ask_nobody():
+    assert "--local=/#/" in arguments(SEGMENT)
+
+
+def test_a_name_with_a_domain_resolves_whole_and_by_its_label():
+    made = dhcp.files(SEGMENT, (replace(PORT, hostname="Web.example.org"),))
+    assert made.hosts == "fa:16:3e:00:00:01,10.7.0.11,web\n"
+    assert made.names == "10.7.0.11 web.example.org web host-10-7-0-11\n"
+
+
+def test_two_servers_of_one_name_have_both_addresses():
+    other = replace(PORT, mac="fa:16:3e:00:00:02", addresses=(replace(PORT.addresses[0], address="10.7.0.12"),))
+    made = dhcp.files(SEGMENT, (PORT, other))
+    assert made.names.splitlines() == ["10.7.0.11 web-1 host-10-7-0-11", "10.7.0.12 web-1 host-10-7-0-12"]
+
+
+@pytest.mark.parametrize("name", ["host-10-7-0-12", "HOST-10-7-0-12.example.org"])
+def test_nobody_has_the_name_of_anothers_address(name):
+    made = dhcp.files(SEGMENT, (replace(PORT, hostname=name),))
+    assert made.names == "10.7.0.11 host-10-7-0-11\n"
+
+
+@given(name=st.text(max_size=300) | st.from_regex(r"[a-z0-9.,:# \n\\/-]{1,40}", fullmatch=True))
+def test_no_name_becomes_a_line_or_a_word_of_its_own(name):
+    made = dhcp.files(SEGMENT, (replace(PORT, hostname=name),))
+    assert re.fullmatch(r"fa:16:3e:00:00:01,10\.7\.0\.11,[a-z0-9-]{1,63}\n", made.hosts)
+    assert re.fullmatch(r"10\.7\.0\.11( [a-z0-9.-]{1,253}){1,3}\n", made.names)
+
+
+def test_an_address_is_given_back_as_its_client_would():
+    message = dhcp.release("fa:16:3e:00:00:01", "10.7.0.11", "10.7.0.2")
+    assert message[12:16] == bytes((10, 7, 0, 11))
+    assert message[28:34] == bytes.fromhex("fa163e000001")
+    assert message[236:] == bytes((99, 130, 83, 99, 53, 1, 7, 54, 4, 10, 7, 0, 2, 255))
+    assert dhcp.leases(dhcp.files(SEGMENT, (PORT,)).hosts) == {("fa:16:3e:00:00:01", "10.7.0.11")}
+    assert dhcp.leases("damaged\n\n") == set()
+    assert dhcp.server_of(SEGMENT, "10.7.0.11") == "10.7.0.2"
+    assert dhcp.server_of(SEGMENT, "10.8.0.11") is None
 
 
 @pytest.mark.parametrize("name", ["", "-x", "x-", "a b", "a\nb", "a,b", "ü", "x" * 64, "_x", "tag:x"])

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from floe.core.host_network import HostPort, HostSegment, HostSubnet
-from floe.dataplane.checks import METADATA_ADDRESS, ipv4_address, ipv4_network, is_host_label, served_subnets
+from floe.dataplane.checks import METADATA_ADDRESS, ipv4_address, ipv4_network, is_domain, is_host_label, served_subnets
 from floe.dataplane.linux.names import INNER_DEVICE, short
 
 LEASE_SECONDS = 86400
 # A bound on memory, not on addresses: only ports that are in the hosts file get a lease at all.
 _LEASES = 65536
+_BOOTP = struct.Struct("!BBBBIHH4s12x16s192x")
+"""Op, hardware type and length, hops, id, seconds, flags, the client's address, its MAC."""
+_COOKIE = bytes((99, 130, 83, 99))
+_OF_ADDRESS = re.compile(r"host(-[0-9]{1,3}){4}")
 # Names that dnsmasq would read as a lease time or a command where it expects a host name.
 _OTHER_MEANING = re.compile(r"[0-9]+[smhdw]?|infinite|ignore")
 
@@ -30,7 +35,6 @@ class DhcpFiles:
 
 def arguments(segment: HostSegment, *, hosts: Path, options: Path, names: Path, pid_file: Path, user: str) -> list[str]:
     """Return the command line of a segment's dnsmasq; it changes only where a restart is needed."""
-    domain = _domain(segment)
     ranges = [
         f"--dhcp-range=set:{_tag(subnet)},{network.network_address},static,{network.netmask},{LEASE_SECONDS}s"
         for subnet in served_subnets(segment)
@@ -55,8 +59,10 @@ def arguments(segment: HostSegment, *, hosts: Path, options: Path, names: Path, 
         f"--dhcp-optsfile={options}",
         f"--dhcp-option-force=option:mtu,{segment.mtu}",
         f"--addn-hosts={names}",
-        f"--domain={domain}",
-        f"--local=/{domain}/",
+        f"--domain={_domain(segment)}",
+        # It has nobody to ask, so it says of every other name that there is none. A refusal makes resolvers ask again
+        # until they give up, also when it is the IPv6 half of a question whose other half is answered.
+        "--local=/#/",
         "--expand-hosts",
         *ranges,
     ]
@@ -75,7 +81,7 @@ def files(segment: HostSegment, ports: Iterable[HostPort]) -> DhcpFiles:
             if address is None:
                 continue
             label = host_label(port.hostname, address)
-            names.append(" ".join(dict.fromkeys([address, label, host_label("", address)])))
+            names.append(" ".join([address, *_names(port.hostname, address)]))
             # DHCP can hand out one address per subnet and MAC; further ones are the guest's to configure.
             if entry.subnet_id in by_id and entry.subnet_id not in leased:
                 leased.add(entry.subnet_id)
@@ -88,10 +94,40 @@ def files(segment: HostSegment, ports: Iterable[HostPort]) -> DhcpFiles:
     )
 
 
+def leases(hosts: str) -> set[tuple[str, str]]:
+    """Return what a hosts file lets be leased: (MAC, address)."""
+    lines = (line.split(",") for line in hosts.splitlines())
+    return {(words[0], words[1]) for words in lines if len(words) == 3}
+
+
+def server_of(segment: HostSegment, address: str) -> str | None:
+    """Return the DHCP server of the subnet an address is in, None where it is in none that is served."""
+    inside = ipaddress.IPv4Address(address)
+    served = (subnet for subnet in served_subnets(segment) if inside in ipaddress.IPv4Network(subnet.cidr))
+    return next((subnet.dhcp_address for subnet in served), None)
+
+
+def release(mac: str, address: str, server: str) -> bytes:
+    """Return the message by which a client gives an address back (DHCPRELEASE, RFC 2131)."""
+    pack = ipaddress.IPv4Address
+    head = _BOOTP.pack(1, 1, 6, 0, 1, 0, 0, pack(address).packed, bytes.fromhex(mac.replace(":", "")))
+    return head + _COOKIE + bytes((53, 1, 7, 54, 4)) + pack(server).packed + b"\xff"
+
+
 def host_label(hostname: str, address: str) -> str:
-    """Return the port's own name where it can be a DNS label, else one of its address (host-10-0-0-5)."""
+    """Return the port's own name where it can be a DNS label, else one of its address (host-10-0-0-5).
+
+    No port has the name of another's address.
+    """
     label = hostname.split(".", maxsplit=1)[0].lower()
-    return label if is_host_label(label) else "host-" + address.replace(".", "-")
+    return label if is_host_label(label) and not _OF_ADDRESS.fullmatch(label) else "host-" + address.replace(".", "-")
+
+
+def _names(hostname: str, address: str) -> list[str]:
+    """Return all names of an address; the first is what a reverse lookup says. dnsmasq adds the domain to labels."""
+    label, full = host_label(hostname, address), hostname.lower()
+    whole = [full] if full.startswith(f"{label}.") and is_domain(full) else []
+    return list(dict.fromkeys([*whole, label, host_label("", address)]))
 
 
 def _options(subnet: HostSubnet) -> list[str]:

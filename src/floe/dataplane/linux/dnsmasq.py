@@ -9,18 +9,20 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from floe.core.host_network import HostPort, HostSegment
 from floe.dataplane.linux import dhcp
-from floe.dataplane.linux.kernel import NAMESPACES
-from floe.dataplane.linux.names import namespace_name, short
+from floe.dataplane.linux.kernel import NAMESPACES, in_namespace
+from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, short
 from floe.dataplane.linux.run import ports_failure, run
 
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
+_DHCP_PORT = 67
 
 
 class DhcpServers:
@@ -102,6 +104,8 @@ class DhcpServers:
         """Make the segment's server serve these ports: start it, tell it to read again, or leave it alone."""
         key = short(segment.network_id)
         place = self._folder / key
+        if self.serves(segment.network_id):
+            await self._release(segment, ports)
         try:
             place.mkdir(parents=True, exist_ok=True)
             changed = [_write(place / name, text) for name, text in _contents(segment, ports).items()]
@@ -123,6 +127,22 @@ class DhcpServers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGHUP)
         self._told.add(key)
+
+    async def _release(self, segment: HostSegment, ports: Sequence[HostPort]) -> None:
+        """Have the server forget the leases of ports that it is no longer to serve.
+
+        It would keep their addresses from whoever has them next, and their names in DNS, until the leases run out. This
+        comes before the files are written: whoever is killed in between does it again.
+        """
+        before = _read(self._folder / short(segment.network_id) / "hosts") or ""
+        gone = dhcp.leases(before) - dhcp.leases(_contents(segment, ports)["hosts"])
+        messages = [
+            (dhcp.release(mac, address, server), server)
+            for mac, address in sorted(gone)
+            if (server := dhcp.server_of(segment, address)) is not None
+        ]
+        if messages:
+            await in_namespace(namespace_name(segment.network_id), lambda: _send(messages))
 
     async def stop(self, key: str) -> None:
         """End a server and remove its files."""
@@ -173,6 +193,14 @@ class DhcpServers:
     def _is_ours(self, pid: int, key: str) -> bool:
         found = _command_line(pid)
         return found[:1] == [b"dnsmasq"] and f"--pid-file={self._folder / key / 'dnsmasq.pid'}".encode() in found
+
+
+def _send(messages: Sequence[tuple[bytes, str]]) -> None:
+    """Send DHCP messages to the servers named, as if they came in by the inner device: there alone they listen."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, INNER_DEVICE.encode())
+        for message, server in messages:
+            sender.sendto(message, (server, _DHCP_PORT))
 
 
 async def _ended(handle: int, seconds: float) -> None:
