@@ -43,7 +43,7 @@ class Operator:
         reply = await self.http.post("/identity/v3/auth/tokens", json=body)
         self.http.headers = httpx.Headers(COMPUTE | {"X-Auth-Token": reply.headers["x-subject-token"]})
 
-    async def server(self) -> tuple[str, str]:
+    async def server(self, status: str = "active") -> tuple[str, str]:
         """Make a server as `demo`, and return its id and its host."""
         await self.login("demo")
         image = {"name": "i", "disk_format": "raw", "container_format": "bare"}
@@ -56,7 +56,7 @@ class Operator:
         await self.cloud.settled()
         await self.login()
         row = await self.row(server_id)
-        assert row.vm_state == "active"
+        assert row.vm_state == status
         return server_id, row.host
 
     async def row(self, server_id: str) -> Any:
@@ -340,3 +340,106 @@ async def test_only_administrators_may_look(operator: Operator) -> None:
     assert shown.json()["error"]["title"] == "Forbidden"
     operator.http.headers.pop("X-Auth-Token")
     assert (await operator.http.get("/floe/v1/audit")).status_code == 401
+
+
+async def _reset(operator: Operator, server_id: str, state: str) -> httpx.Response:
+    body = {"os-resetState": {"state": state}}
+    return await operator.http.post(f"/compute/v2.1/servers/{server_id}/action", json=body)
+
+
+async def _shown(operator: Operator, server_id: str) -> dict[str, Any]:
+    server: dict[str, Any] = (await operator.http.get(f"/compute/v2.1/servers/{server_id}")).json()["server"]
+    return server
+
+
+async def test_a_server_set_to_error_by_hand_keeps_all_it_holds_and_is_in_order(operator: Operator) -> None:
+    server_id, host = await operator.server()
+    assert (await _reset(operator, server_id, "error")).status_code == 202
+    shown = await _shown(operator, server_id)
+    assert (shown["status"], shown["OS-EXT-STS:power_state"]) == ("ERROR", 1)
+    assert "administrator" in shown["fault"]["message"]
+    assert await operator.audit() == set()
+    assert server_id in operator.guests(host)
+    assert (await operator.repair())["done"] == []
+    await operator.delete(server_id)
+    assert server_id not in operator.guests(host)
+    assert await operator.audit() == set()
+
+
+@pytest.mark.parametrize(
+    ("power", "status"),
+    [
+        (PowerState.RUNNING, "ACTIVE"),
+        (PowerState.PAUSED, "ACTIVE"),
+        (PowerState.SUSPENDED, "ACTIVE"),
+        (PowerState.SHUTDOWN, "SHUTOFF"),
+        (PowerState.CRASHED, "SHUTOFF"),
+    ],
+)
+async def test_a_server_set_back_to_active_is_what_its_guest_does(
+    operator: Operator, power: PowerState, status: str
+) -> None:
+    server_id, host = await operator.server()
+    await _reset(operator, server_id, "error")
+    operator.guests(host)[server_id] = power
+    assert await operator.audit() == (
+        set() if power is PowerState.RUNNING else {("a guest is not in the state its server is in", server_id)}
+    ), "in ERROR too the power state is the host's"
+    assert (await operator.repair())["violations"] == []
+    assert (await _shown(operator, server_id))["status"] == "ERROR", "a guest that changes takes no error back"
+    assert (await _reset(operator, server_id, "active")).status_code == 202
+    shown = await _shown(operator, server_id)
+    assert (shown["status"], shown["OS-EXT-STS:power_state"], "fault" in shown) == (status, int(power), False)
+    assert await operator.audit() == set()
+
+
+@pytest.mark.parametrize("power", [PowerState.PAUSED, PowerState.SUSPENDED])
+async def test_a_guest_that_its_host_stopped_for_a_while_leaves_its_server_active(
+    operator: Operator, power: PowerState
+) -> None:
+    server_id, host = await operator.server()
+    for state, status in ((power, "ACTIVE"), (PowerState.SHUTDOWN, "SHUTOFF"), (power, "ACTIVE")):
+        operator.guests(host)[server_id] = state
+        await operator.repair()
+        assert (await _shown(operator, server_id))["status"] == status
+        assert await operator.audit() == set()
+    assert (await operator.repair())["done"] == [], "a state that was taken over is not taken over again"
+
+
+async def test_a_guest_lost_in_error_is_told_of_as_in_any_state(operator: Operator) -> None:
+    server_id, host = await operator.server()
+    await _reset(operator, server_id, "error")
+    del operator.guests(host)[server_id]
+    assert await operator.audit() == {("a server has no guest", server_id)}, "its files are its own, and not left over"
+
+
+async def test_a_failed_build_holds_nothing_whatever_an_operator_says_it_is(operator: Operator) -> None:
+    for agent in operator.cloud.node.agents:
+        for _ in range(20):
+            operator.cloud.node.fake_hosts[agent.host].fail("start")
+    server_id, _ = await operator.server(status="error")
+    cause = (await _shown(operator, server_id))["fault"]["message"]
+    refused = await _reset(operator, server_id, "active")
+    assert refused.status_code == 409
+    assert "build failed" in refused.json()["conflictingRequest"]["message"]
+    assert (await _reset(operator, server_id, "error")).status_code == 202
+    shown = await _shown(operator, server_id)
+    assert (shown["status"], shown["fault"]["message"]) == ("ERROR", cause)
+    assert await operator.audit() == set()
+
+
+@pytest.mark.parametrize("held", ["allocation", "port"])
+async def test_what_a_failed_build_still_holds_is_found(operator: Operator, held: str) -> None:
+    server_id, _ = await operator.server()
+    db = operator.cloud.node.cloud.db
+    await _reset(operator, server_id, "error")
+    await db.write(lambda conn: server_rows.change(conn, server_id, host=None))
+    assert f"a server on no host holds {'an' if held == 'allocation' else 'a'} {held}" in {
+        rule for rule, _ in await operator.audit()
+    }
+
+
+async def test_a_built_server_on_no_host_is_found(operator: Operator) -> None:
+    server_id, _ = await operator.server()
+    await operator.cloud.node.cloud.db.write(lambda conn: server_rows.change(conn, server_id, host=None))
+    assert ("a server that was built is on no host", server_id) in await operator.audit()

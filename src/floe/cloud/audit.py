@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from floe.core import server_states
 from floe.core.clock import iso
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
-from floe.core.servers import ACTIVE, BUILDING, ERROR, STOPPED
+from floe.core.server_states import Part
+from floe.core.servers import ERROR
 from floe.store.audit import Row, Rows
 
 
@@ -73,18 +75,22 @@ def check_waiting(untaken: Iterable[Row]) -> list[Violation]:
 def _check_server(
     server: Row, claims: list[Row], ports: list[Row], addresses: Mapping[str, int]
 ) -> Iterable[Violation]:
-    if server.task_state is not None or server.vm_state == BUILDING:
+    if not server_states.settled(server.vm_state, server.task_state):
         yield Violation("a server is stuck", server.id, f"{server.vm_state}/{server.task_state}")
         return
-    if server.vm_state == ERROR:
-        if claims:
-            yield Violation("a server in ERROR holds an allocation", server.id, claims[0].host)
-        if ports:
-            yield Violation("a server in ERROR holds a port", server.id, ports[0].id)
-        if server.host:
-            yield Violation("a server in ERROR has a host", server.id, server.host)
-        if not (server.fault and server.fault.get("message")):
-            yield Violation("a server in ERROR says no cause", server.id)
+    if server.vm_state == ERROR and not (server.fault and server.fault.get("message")):
+        yield Violation("a server in ERROR says no cause", server.id)
+    if server.host is None and not server_states.may_be_nowhere(server.vm_state):
+        yield Violation("a server that was built is on no host", server.id, server.vm_state)
+    held = server_states.holds(server.vm_state, server.host)
+    yield from _check_claims(server, claims, must=Part.CLAIM in held)
+    yield from _check_ports(server, ports, addresses, must=Part.PORTS in held)
+
+
+def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Violation]:
+    if not must:
+        for claim in claims:
+            yield Violation("a server on no host holds an allocation", server.id, claim.host)
         return
     if [claim.host for claim in claims] != [server.host]:
         where = ", ".join(claim.host for claim in claims) or "nowhere"
@@ -93,6 +99,13 @@ def _check_server(
         flavor = server.flavor
         if (claim.vcpus, claim.memory_mib) != (flavor["vcpus"], flavor["memory_mib"]):
             yield Violation("an allocation is not what its server takes", server.id, claim.host)
+
+
+def _check_ports(server: Row, ports: list[Row], addresses: Mapping[str, int], *, must: bool) -> Iterable[Violation]:
+    if not must:
+        for port in ports:
+            yield Violation("a server on no host holds a port", server.id, port.id)
+        return
     if len(ports) != len(server.networks):
         yield Violation("a server has not the ports it asked for", server.id, f"{len(ports)} ports")
     for port in ports:
@@ -105,20 +118,21 @@ def _check_server(
 def check_host(host: str, rows: Rows, wanted: HostNetwork, view: HostView) -> list[Violation]:
     """Compare a host with the rows, when nothing is under way; `wanted` is `host_networks.whole` of it."""
     here = {ident: server for ident, server in rows.servers.items() if server.host == host}
+    kept = {ident for ident, server in here.items() if Part.DISKS in server_states.holds(server.vm_state, host)}
     found = []
     for ident, state in view.guests.items():
         server = here.get(ident)
         if server is None:
             found.append(Violation("a guest is left on a host that should not have it", ident, host))
-        elif (server.vm_state == ACTIVE) != (not state.off) or server.power_state != int(state):
+        elif not server_states.agrees(server.vm_state, PowerState(server.power_state), state):
             text = f"{host}: {state.name}, row: {server.vm_state}, {PowerState(server.power_state).name}"
             found.append(Violation("a guest is not in the state its server is in", ident, text))
     for ident, server in here.items():
-        if ident not in view.guests and server.vm_state in (ACTIVE, STOPPED):
+        if ident not in view.guests and Part.GUEST in server_states.holds(server.vm_state, host):
             found.append(Violation("a server has no guest", ident, f"{host}, {server.vm_state}"))
     found += [
         Violation("files are left of a guest that is not there", ident, host)
-        for ident in sorted(view.folders - view.guests.keys())
+        for ident in sorted(view.folders - view.guests.keys() - kept)
     ]
     found += [Violation("a guest has no files", ident, host) for ident in sorted(view.guests.keys() - view.folders)]
     return [*found, *_check_network(host, wanted, view.network)]

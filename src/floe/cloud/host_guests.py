@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from floe.cloud.cloud import Cloud
+from floe.core import server_states
 from floe.core.guests import PowerState
-from floe.core.servers import ACTIVE, STOPPED
 from floe.store import actions, guests, servers
 from floe.store.engine import Connection
 from floe.store.guests import Expected
@@ -29,14 +28,13 @@ class Stray:
 
 def settled(row: Expected) -> bool:
     """Whether nothing is being done with the server, so that what its host says is what it is."""
-    return row.task_state is None and row.vm_state in {ACTIVE, STOPPED}
+    return server_states.settled(row.vm_state, row.task_state)
 
 
 def differs(row: Expected, states: Mapping[str, PowerState]) -> bool:
     """Whether a row says otherwise than its host; a guest that is not among `states` is not there."""
-    state = states.get(row.server_id, PowerState.SHUTDOWN)
-    vm_state = STOPPED if state.off else ACTIVE
-    return state is not row.power_state or row.vm_state != vm_state
+    state = states.get(row.server_id, server_states.ABSENT)
+    return not server_states.agrees(row.vm_state, row.power_state, state)
 
 
 def write_states(
@@ -48,15 +46,11 @@ def write_states(
     for row in changed:
         if latest.get(row.server_id) != row:
             continue
-        state = states.get(row.server_id, PowerState.SHUTDOWN)
+        state = states.get(row.server_id, server_states.ABSENT)
         if row.server_id not in states:
             log.warning("the guest of server %s is no longer on host %s", row.server_id, row.host)
-        values: dict[str, Any] = {"power_state": int(state), "updated_at": now}
-        if state is PowerState.RUNNING and row.vm_state == STOPPED:
-            values["vm_state"] = ACTIVE
-        elif state.off and row.vm_state == ACTIVE:
-            values["vm_state"] = STOPPED
-        servers.change(conn, row.server_id, **values)
+        vm_state = server_states.follow(row.vm_state, state)
+        servers.change(conn, row.server_id, vm_state=vm_state, power_state=int(state), updated_at=now)
         written.append(row.server_id)
     return written
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from floe.cloud import servers
 from floe.cloud.cloud import Cloud
+from floe.core import server_states as rules
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden
-from floe.core.servers import ACTIVE, ERROR
+from floe.core.servers import ERROR, ServerFault
 from floe.store import actions
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
 OWNER, ADMIN = "owner", "admin"
+_SET_TO_ERROR = "An administrator set this server to ERROR; its guest was left as it was."
 
 
 async def lock(cloud: Cloud, context: Context, server_id: str, reason: str | None) -> None:
@@ -43,7 +45,10 @@ async def unlock(cloud: Cloud, context: Context, server_id: str) -> None:
 
 
 async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool) -> None:
-    """Set a server to ACTIVE or ERROR by hand. Raises NotFound, Conflict while something is being done with it."""
+    """Set a server to ERROR by hand, which keeps all it holds, or back to what its guest is doing.
+
+    Raises NotFound; Conflict while something is being done with it, and for setting one to active that is on no host.
+    """
     now = cloud.clock.now()
 
     def apply(conn: Connection) -> None:
@@ -53,10 +58,16 @@ async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool)
                 f"Server {server_id} is {server.task_state or 'being worked on'}; an action is under way and will end "
                 "by itself. Delete the server if it shall not."
             )
-        if active and server.host is None:
-            raise Conflict(f"Server {server_id} is on no host, so it cannot be set to active; delete it.")
-        state = ACTIVE if active else ERROR
-        fault = {"fault": None} if active else {}
-        rows.change(conn, server_id, vm_state=state, task_state=None, updated_at=now, **fault)
+        if not active:
+            fault = server.fault or ServerFault(code=500, message=_SET_TO_ERROR, created_at=now)
+            rows.change(conn, server_id, vm_state=ERROR, task_state=None, fault=fault, updated_at=now)
+            return
+        if server.host is None:
+            raise Conflict(
+                f"Server {server_id} is on no host, since its build failed: there is nothing that could be active. "
+                "Delete it, and create it again."
+            )
+        state = rules.state_of(server.power_state)
+        rows.change(conn, server_id, vm_state=state, task_state=None, fault=None, updated_at=now)
 
     await cloud.db.write(apply)

@@ -20,6 +20,7 @@ from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.guest_spec import guest_spec
 from floe.conductor.workflow import Begin, Flow, Outcome, Workflow
+from floe.core import server_states
 from floe.core.actions import Step
 from floe.core.errors import FloeError, HostFailure, NotFound, NoValidHost, Unavailable
 from floe.core.host_network import HostNetwork, HostPort
@@ -27,7 +28,7 @@ from floe.core.hosts import Allocation
 from floe.core.messages import Destroy, Destroyed, Spawn, Spawned, StepTime
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
-from floe.core.servers import ACTIVE, ERROR, SPAWNING, STOPPED, Server, ServerFault
+from floe.core.servers import ERROR, SPAWNING, Server, ServerFault
 from floe.scheduler.select import Selection, select
 from floe.scheduler.spec import RequestSpec, hinted, resources_of, spec_of
 from floe.store import allocations, server_groups
@@ -259,7 +260,7 @@ class CreateServer:
             rows.change(
                 conn,
                 flow.action.server_id,
-                vm_state=STOPPED if power.off else ACTIVE,
+                vm_state=server_states.state_of(power),
                 task_state=None,
                 power_state=int(power),
                 fault=None,

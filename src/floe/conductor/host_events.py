@@ -12,7 +12,7 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
 from floe.conductor.fleet import Fleet
 from floe.conductor.metadata_resync import MetadataResync
-from floe.core import entries
+from floe.core import entries, server_states
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
 from floe.core.hosts import Host
@@ -92,7 +92,7 @@ class HostEvents:
         changed = [row for row in before if host_guests.settled(row) and host_guests.differs(row, states)]
         if changed:
             await self._cloud.db.write(lambda conn: host_guests.write_states(conn, self._cloud, changed, states))
-        if any(row.vm_state == BUILDING and states.get(row.server_id, PowerState.RUNNING).off for row in before):
+        if any(server_states.died_while_built(row.vm_state, states.get(row.server_id)) for row in before):
             self._start(self._check_soon(host))
 
     async def _check_soon(self, host: str) -> None:

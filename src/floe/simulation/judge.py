@@ -9,10 +9,10 @@ from pathlib import Path
 from floe.cloud import host_networks
 from floe.cloud.audit import Violation, check_host, check_rows
 from floe.cloud.cloud import CloudSettings
+from floe.core import server_states
 from floe.core.errors import FloeError
 from floe.core.guest_metadata import describe, fingerprint
 from floe.core.messages import Command, Destroy, Destroyed, Result
-from floe.core.servers import ACTIVE
 from floe.simulation.machines import Machine
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
@@ -69,7 +69,7 @@ class Judge:
     def harmed(self, host: str, server_id: str) -> None:
         """A running guest was ended: see whether anybody wanted that."""
         server = self._store.read(lambda conn: servers.get(conn, server_id))
-        if server is not None and server.vm_state == ACTIVE and server.host == host and server.task_state is None:
+        if server is not None and server.host == host and server_states.runs(server.vm_state, server.task_state):
             self._accuse(Violation("a running guest was destroyed", server_id, host))
 
     # -- when nothing is under way --------------------------------------------------------------------

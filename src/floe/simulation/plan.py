@@ -94,7 +94,7 @@ def make(seed: int) -> Plan:
         noise=dice.random() < 0.3,
         events=(),
     )
-    requests = _requests(dice)
+    requests = [*_requests(dice), *_resets(Random(f"{seed} resets"))]  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     if shape.together:
         events += _last_requests(dice)
@@ -123,6 +123,18 @@ def _requests(dice: Random) -> list[Event]:
                 event.args["key"] = f"k{len(events)}"
                 events += _again(dice, event)
     return events
+
+
+def _resets(dice: Random) -> list[Event]:
+    """An operator says of servers that they are in error, or that they are not."""
+    return [
+        Event(
+            at=dice.uniform(1.0, REQUESTS),
+            what="reset",
+            args={"pick": dice.randrange(100), "active": dice.random() < 0.4},
+        )
+        for _ in range(dice.choice((0, 0, 0, 1, 3)))
+    ]
 
 
 def _last_requests(dice: Random) -> list[Event]:

@@ -8,7 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from floe.cloud import compute_quotas, images, ports, security_groups, server_groups, server_metadata, servers
+from floe.cloud import (
+    compute_quotas,
+    images,
+    ports,
+    security_groups,
+    server_groups,
+    server_metadata,
+    server_states,
+    servers,
+)
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.errors import FloeError, Gone
@@ -66,6 +75,7 @@ class Users:
             "image-delete": self._image_delete,
             "metadata": self._metadata,
             "quota": self._quota,
+            "reset": self._reset,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -245,6 +255,12 @@ class Users:
         if self._made:
             project, server_id = self._made[args["pick"] % len(self._made)]
             await server_metadata.merge(cloud, user_of(project, name), server_id, {"note": name})
+
+    async def _reset(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        if self._made:
+            project, server_id = self._made[args["pick"] % len(self._made)]
+            operator = replace(user_of(project, name), roles=frozenset({"admin"}))
+            await server_states.reset(cloud, operator, server_id, active=args["active"])
 
     async def _quota(self, cloud: Cloud, _name: str, args: dict[str, Any]) -> None:
         limits = {"instances": args["instances"]}

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from floe.core.actions import OPEN_STATES
 from floe.core.ports import DHCP_OWNER
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
-from floe.core.servers import ERROR
 from floe.store.actions import actions
 from floe.store.addresses import port_addresses
 from floe.store.allocations import allocations
@@ -114,11 +113,12 @@ def _statement() -> sa.CompoundSelect[Any]:
         .group_by(g.id)
         .having(sa.func.count(a.host.distinct()) > 1),
         *_quotas(),
-        sa.select(*_told("a server in ERROR holds an allocation while nothing is done with it", s.id)).where(
-            s.vm_state == ERROR,
+        sa.select(*_told("an allocation is not where its server is, with which nothing is done", s.id))
+        .join(allocations, a.server_id == s.id)
+        .where(
+            sa.func.coalesce(s.host, "") != a.host,
             s.task_state.is_(None),
             s.deleted_at.is_(None),
-            s.id.in_(sa.select(a.server_id)),
             s.id.not_in(sa.select(actions.c.server_id).where(actions.c.state.in_(sorted(OPEN_STATES)))),
         ),
     )
