@@ -90,6 +90,17 @@ def get(conn: Connection, group_id: str, project_id: str | None = None) -> Group
     return next(iter(_read(conn, rows)), None)
 
 
+def many(conn: Connection, group_ids: Iterable[str]) -> list[Group]:
+    """Return those of the groups that are there."""
+    statement = sa.select(security_groups)
+    parts = lists.in_parts(list(group_ids))
+    return [
+        group
+        for part in parts
+        for group in _read(conn, conn.execute(statement.where(security_groups.c.id.in_(part))).all())
+    ]
+
+
 def default_id(conn: Connection, project_id: str) -> str | None:
     """Return the id of a project's default group, if it has one yet."""
     return conn.execute(_DEFAULT, {"project_id": project_id}).scalar()

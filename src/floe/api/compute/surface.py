@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from floe.api.compute import (
+    aggregates,
     availability_zones,
     extensions,
     flavor_access,
@@ -12,16 +13,20 @@ from floe.api.compute import (
     instance_actions,
     keypairs,
     limits,
+    migrations,
     quota_sets,
     server_actions,
     server_addresses,
     server_groups,
     server_metadata,
+    server_security_groups,
     server_tags,
+    server_topology,
     servers,
     services,
     usages,
     versions,
+    volume_attachments,
 )
 from floe.api.kit.faults import compute_envelope
 from floe.api.kit.policy import Rule
@@ -34,6 +39,10 @@ _NOUNS = (
     server_metadata,
     server_tags,
     server_addresses,
+    server_security_groups,
+    server_topology,
+    volume_attachments,
+    migrations,
     flavors,
     flavor_extra_specs,
     flavor_access,
@@ -43,6 +52,7 @@ _NOUNS = (
     quota_sets,
     extensions,
     availability_zones,
+    aggregates,
     hypervisors,
     services,
     instance_actions,

@@ -1,0 +1,39 @@
+"""/os-migrations and /servers/{server_id}/migrations: servers do not move here, so that nothing is ever in them."""
+
+from __future__ import annotations
+
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import admin
+from floe.api.kit.routing import Route
+from floe.cloud import servers
+from floe.core.errors import NotFound
+
+
+async def index(_call: Call) -> Reply:
+    """GET os-migrations."""
+    return Reply(200, {"migrations": []})
+
+
+async def of_server(call: Call) -> Reply:
+    """GET migrations of a server."""
+    await servers.find(call.cloud, call.context, call.params["server_id"])
+    return Reply(200, {"migrations": []})
+
+
+async def show(call: Call) -> Reply:
+    """GET migrations/{migration_id} of a server."""
+    server_id, ident = call.params["server_id"], call.params["migration_id"]
+    await servers.find(call.cloud, call.context, server_id)
+    raise NotFound("migration", ident, message=f"Migration {ident} of server {server_id} could not be found.")
+
+
+_LIST = "os_compute_api:os-migrations:index"
+_OF_SERVER, _SHOW = "os_compute_api:servers:migrations:index", "os_compute_api:servers:migrations:show"
+
+ROUTES = (
+    Route("GET", "/v2.1/os-migrations", index, _LIST),
+    Route("GET", "/v2.1/servers/{server_id}/migrations", of_server, _OF_SERVER, since=(2, 23)),
+    Route("GET", "/v2.1/servers/{server_id}/migrations/{migration_id}", show, _SHOW, since=(2, 23)),
+)
+
+POLICIES = {_LIST: admin, _OF_SERVER: admin, _SHOW: admin}
