@@ -34,7 +34,7 @@ async def create(
         user_id=user_id or context.user_id,
         name=name,
         fingerprint=fingerprint(text),
-        public_key=text.strip(),
+        public_key=text,
         created_at=cloud.clock.now(),
     )
 

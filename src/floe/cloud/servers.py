@@ -18,6 +18,7 @@ from floe.core.actions import Action
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.idempotency import Once
+from floe.core.keypairs import AFTER
 from floe.core.messages import ConsoleOutput, ReadConsole
 from floe.core.new_servers import NewServer, names
 from floe.core.ports import ServerPort
@@ -142,7 +143,7 @@ def _server(
         image_id=plan.image.id,
         image_properties=plan.image.properties,
         key_name=key.name if key else None,
-        keys=((key.name, key.type, key.public_key),) if key else (),
+        keys=((key.name, key.type, key.public_key.rstrip(AFTER)),) if key else (),
         user_data=new.user_data,
         metadata=new.metadata,
         config_drive=plan.config_drive,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from floe.core.errors import Invalid
+from floe.core.texts import is_printable
 
 SSH_TYPES = frozenset(
     {
@@ -21,6 +22,9 @@ SSH_TYPES = frozenset(
         "sk-ecdsa-sha2-nistp256@openssh.com",
     }
 )
+
+AFTER = " \t\r\n"
+"""What may follow a key: files end with a line end. It is kept and shown as it was sent, and not given to guests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +43,12 @@ class Keypair:
 def fingerprint(public_key: str) -> str:
     """Return the MD5 fingerprint of an OpenSSH public key, as the compute API shows it (`aa:bb:...`).
 
-    Raises Invalid for anything but one line of a known type, base64 of the key that it says it is, and a comment.
+    Raises Invalid for anything but one line of a known type, base64 of the key that it says it is, and a comment. The
+    comment may have tabs and spaces of any kind, and blanks and line ends may follow.
     """
-    text = public_key.strip()
+    text = public_key.rstrip(AFTER)
     words = text.split(" ", 2)
-    if not text.isprintable() or len(words) < 2:
+    if not is_printable(text.replace("\t", " ")) or len(words) < 2:
         raise Invalid(
             "Keypair data is invalid: public_key must be one line in OpenSSH format, "
             f"'<type> <base64> [comment]' (it begins with {text[:24]!r})."

@@ -143,6 +143,10 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
             found.append(_in_zone(value))
             continue
         column = _EQUAL[name]
+        if name == "created_at":
+            seconds = value if isinstance(value, tuple) else (value,)
+            found.append(sa.or_(*(column.between(_moment(_second(v)), _moment(_second_end(v))) for v in seconds)))
+            continue
         found.append(column.in_(value) if isinstance(value, tuple) else column == value)
     if wanted.nothing:
         found.append(sa.false())
@@ -153,7 +157,7 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
     if wanted.changed_since is not None:
         found.append(_CHANGED.op(">=")(_moment(wanted.changed_since)))
     if wanted.changed_before is not None:
-        found.append(_CHANGED.op("<=")(_moment(wanted.changed_before)))
+        found.append(_CHANGED.op("<=")(_moment(_second_end(wanted.changed_before))))
     found += [_has_tag([tag]) for tag in wanted.tags]
     if wanted.any_tags:
         found.append(_has_tag(wanted.any_tags))
@@ -166,6 +170,15 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
 
 def _moment(when: datetime) -> sa.BindParameter[datetime]:
     return sa.bindparam(None, when, servers.c.created_at.type)
+
+
+def _second(when: datetime) -> datetime:
+    """Return the first instant that is shown as the same second: `created` and `updated` are shown in seconds."""
+    return when.replace(microsecond=0)
+
+
+def _second_end(when: datetime) -> datetime:
+    return when.replace(microsecond=999_999)
 
 
 def _in_zone(zone: str) -> sa.ColumnElement[bool]:

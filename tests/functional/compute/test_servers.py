@@ -366,3 +366,29 @@ async def test_a_delete_by_force_is_a_delete(client: Any, compute_cloud: Cloud) 
     assert (await ann.post(path, json={"forceDelete": None})).status_code == 202
     listed = await compute_cloud.db.read(lambda conn: actions.of_server(conn, ident))
     assert {action.kind: action.state for action in listed} == {"create": CANCELLED, "delete": "pending"}
+
+
+async def test_a_server_is_found_by_the_times_that_it_shows(client: Any, compute_cloud: Cloud) -> None:
+    ident = await make(client("ann"))
+    at = compute_cloud.clock.now().replace(microsecond=654_321)
+    await set_row(compute_cloud, ident, created_at=at, updated_at=at)
+    shown = (await client("ann").get(f"/servers/{ident}")).json()["server"]
+    later = (at + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    earlier = (at - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert await found(client("ann"), f"changes-before={shown['updated']}") == ["web"]
+    assert await found(client("ann"), f"changes-since={shown['updated']}") == ["web"]
+    assert await found(client("ann"), f"changes-since={shown['updated']}&changes-before={shown['updated']}") == ["web"]
+    assert await found(client("ann"), f"changes-before={earlier}") == []
+    assert await found(client("ann"), f"changes-since={later}") == []
+    assert await found(client("ann"), f"created_at={shown['created']}") == ["web"]
+    assert await found(client("ann"), f"created_at={later}") == []
+    assert await found(client("ann"), "changes-before=9999-12-31T23:59:59Z") == ["web"]
+
+
+async def test_an_action_is_found_by_the_time_that_it_shows(client: Any, compute_cloud: Cloud) -> None:
+    ident = await make(client("ann"))
+    path = f"/servers/{ident}/os-instance-actions"
+    (action,) = (await client("ann").get(path)).json()["instanceActions"]
+    for bound in ("changes-since", "changes-before"):
+        reply = await client("ann").get(f"{path}?{bound}={action['updated_at']}")
+        assert reply.json()["instanceActions"] == [action], bound

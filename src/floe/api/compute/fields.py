@@ -6,6 +6,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
 from floe.core.errors import Invalid
+from floe.core.texts import is_printable
 
 Flag = bool | str
 """A boolean, or one of the words the API takes for one."""
@@ -28,7 +29,7 @@ def flag(value: bool | str, name: str) -> bool:
 
 def printable(text: str, name: str) -> str:
     """Return a name or a description. Raises Invalid for one with control characters."""
-    if not text.isprintable():
+    if not is_printable(text):
         raise Invalid(f"Invalid input for field/attribute {name}: {text[:80]!r} has characters that cannot be shown.")
     return text
 

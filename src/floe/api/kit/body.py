@@ -24,7 +24,11 @@ Uuid = Annotated[
     str, Meta(pattern=r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\Z")
 ]
 Description = Annotated[str, Meta(max_length=255)]
-Metadata = dict[Annotated[str, Meta(min_length=1, max_length=255)], Annotated[str, Meta(max_length=255)]]
+Metadata = dict[
+    Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_:. ]{1,255}\Z")],
+    Annotated[str, Meta(max_length=255)],
+]
+"""A key of another kind, like one with a slash, could never be asked for by its path."""
 
 
 @dataclass(frozen=True, slots=True)
