@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
+from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.core.errors import NotFound
 
@@ -25,8 +26,8 @@ async def show(call: Call) -> Reply:
 _LIST, _SHOW = "os_compute_api:os-aggregates:index", "os_compute_api:os-aggregates:show"
 
 ROUTES = (
-    Route("GET", "/v2.1/os-aggregates", index, _LIST),
-    Route("GET", "/v2.1/os-aggregates/{aggregate_id}", show, _SHOW),
+    Route("GET", "/v2.1/os-aggregates", index, _LIST, query=OPEN_QUERY),
+    Route("GET", "/v2.1/os-aggregates/{aggregate_id}", show, _SHOW, query=OPEN_QUERY),
 )
 
 POLICIES = {_LIST: admin, _SHOW: admin}

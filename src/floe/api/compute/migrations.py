@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import window
 from floe.api.kit.policy import admin
+from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
+from floe.api.kit.values import moment
 from floe.cloud import servers
 from floe.core.errors import NotFound
 
@@ -27,13 +30,26 @@ async def show(call: Call) -> Reply:
     raise NotFound("migration", ident, message=f"Migration {ident} of server {server_id} could not be found.")
 
 
+# fmt: off
+QUERY = Query(
+    *(Param(name, many=True) for name in (
+        "host", "hidden", "instance_uuid", "source_compute", "status", "migration_type",
+    )),
+    *window(since=(2, 59)),
+    Param("changes-since", since=(2, 59), many=True, check=moment),
+    Param("changes-before", since=(2, 66), many=True, check=moment),
+    *(Param(name, since=(2, 80), many=True) for name in ("user_id", "project_id")),
+    closed=(2, 59),
+)
+# fmt: on
+
 _LIST = "os_compute_api:os-migrations:index"
 _OF_SERVER, _SHOW = "os_compute_api:servers:migrations:index", "os_compute_api:servers:migrations:show"
 
 ROUTES = (
-    Route("GET", "/v2.1/os-migrations", index, _LIST),
-    Route("GET", "/v2.1/servers/{server_id}/migrations", of_server, _OF_SERVER, since=(2, 23)),
-    Route("GET", "/v2.1/servers/{server_id}/migrations/{migration_id}", show, _SHOW, since=(2, 23)),
+    Route("GET", "/v2.1/os-migrations", index, _LIST, query=QUERY),
+    Route("GET", "/v2.1/servers/{server_id}/migrations", of_server, _OF_SERVER, since=(2, 23), query=OPEN_QUERY),
+    Route("GET", "/v2.1/servers/{server_id}/migrations/{migration_id}", show, _SHOW, since=(2, 23), query=OPEN_QUERY),
 )
 
 POLICIES = {_LIST: admin, _OF_SERVER: admin, _SHOW: admin}

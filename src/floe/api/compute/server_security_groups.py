@@ -6,6 +6,7 @@ from typing import Any
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_reader
+from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import server_security_groups as cloud
 from floe.cloud.server_security_groups import ServerGroups
@@ -50,6 +51,6 @@ def _rule(found: ServerGroups, rule: Rule) -> dict[str, Any]:
 
 _RULE = "os_compute_api:os-security-groups:list"
 
-ROUTES = (Route("GET", "/v2.1/servers/{server_id}/os-security-groups", index, _RULE),)
+ROUTES = (Route("GET", "/v2.1/servers/{server_id}/os-security-groups", index, _RULE, query=OPEN_QUERY),)
 
 POLICIES = {_RULE: project_reader}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import window
 from floe.api.kit.policy import project_reader
+from floe.api.kit.query import OPEN_QUERY, Query
 from floe.api.kit.routing import Route
 from floe.cloud import servers
 from floe.core.errors import NotFound
@@ -26,8 +28,8 @@ _LIST, _SHOW = "os_compute_api:os-volumes-attachments:index", "os_compute_api:os
 _PATH = "/v2.1/servers/{server_id}/os-volume_attachments"
 
 ROUTES = (
-    Route("GET", _PATH, index, _LIST),
-    Route("GET", _PATH + "/{volume_id}", show, _SHOW),
+    Route("GET", _PATH, index, _LIST, query=Query(*window(), closed=(2, 75))),
+    Route("GET", _PATH + "/{volume_id}", show, _SHOW, query=OPEN_QUERY),
 )
 
 POLICIES = {_LIST: project_reader, _SHOW: project_reader}
