@@ -73,11 +73,11 @@ contain() {
 
 # A line for each of apt's sources of the distribution: its URI and its file, the one to bootstrap from first.
 distribution_sources() {
-    # apt knows the origin of what it has fetched the lists of. Others than the distribution may name suites alike.
+    # The origin is what tells the distribution from others that name their suites alike.
     apt-get indextargets 'Created-By: Packages' \
-        --format '$(RELEASE) $(CODENAME) $(COMPONENT) $(REPO_URI) $(SOURCESENTRY) $(ORIGIN)' |
-        awk -v name="$1" '
-            $3 != "main" || ($6 != "" && $6 != "Debian" && $6 != "Ubuntu") { next }
+        --format '$(RELEASE)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)|$(SOURCESENTRY)|$(ORIGIN)' |
+        awk -F '|' -v name="$1" '
+            $3 != "main" || $6 !~ /^(Debian|Ubuntu)$/ { next }
             $1 == name || $2 == name { first = first $4 " " $5 "\n"; next }
             index($1, name) == 1 || index($2, name) == 1 { rest = rest $4 " " $5 "\n" }
             END { printf "%s%s", first, rest }' |
@@ -91,7 +91,12 @@ setup_archive() {
     name=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
     [ -n "$name" ] || die "this distribution has no codename (VERSION_CODENAME in /etc/os-release)"
     mapfile -t sources < <(distribution_sources "$name")
-    [ ${#sources[@]} -gt 0 ] || die "apt has no source of $name; see /etc/apt/sources.list and sources.list.d"
+    if [ ${#sources[@]} = 0 ]; then
+        # apt names the sources whose lists it has, and it may have none yet.
+        watched "apt-get update" apt-get update
+        mapfile -t sources < <(distribution_sources "$name")
+    fi
+    [ ${#sources[@]} -gt 0 ] || die "apt has no source of Debian or Ubuntu $name; see /etc/apt/sources.list and sources.list.d"
     uri=${sources[0]% *}
     case $uri in
         mirror+file:*) uri=$(grep -om1 '^[a-z]*:[^[:space:]]*' "${uri#mirror+file:}") || die "no mirror is named in $uri" ;;
@@ -262,4 +267,5 @@ run() {
     contained enter "$stage" "$as_user" "$@"
 }
 
-"$@"
+# Else sourced, by a test.
+[ "${BASH_SOURCE[0]}" != "$0" ] || "$@"

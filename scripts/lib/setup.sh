@@ -15,8 +15,8 @@ SELF=${0##*/}
 
 PACKAGES=(
     # run guests
-    qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu dnsmasq-base nftables iproute2 genisoimage
-    openssh-client procps util-linux kmod
+    qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu dnsmasq-base nftables iproute2
+    openssh-client util-linux mount kmod
     # Python, and what its binding of libvirt is built with
     python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
     # build the guest image
@@ -72,7 +72,7 @@ missing_packages() {
     # shellcheck disable=SC2086
     installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' ${*//|/ } 2> /dev/null | sed -n 's/^ii *//p') || true
     for wanted in "$@"; do
-        grep -qxE "${wanted//./\\.}" <<< "$installed" || echo "${wanted%%|*}"
+        grep -qxF "${wanted//|/$'\n'}" <<< "$installed" || echo "${wanted%%|*}"
     done
 }
 

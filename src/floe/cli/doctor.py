@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import json
 import os
+import pwd
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -24,10 +25,13 @@ from floe.cli.state_option import add_state_arguments, state_directory
 PROGRAMS = {
     "qemu-system-x86_64": ("QEMU, which runs the guests", "qemu-system-x86"),
     "qemu-img": ("makes the guests' disks", "qemu-utils"),
-    "genisoimage": ("makes config drives", "genisoimage"),
+    "prlimit": ("keeps the reading of images within bounds", "util-linux"),
+    "mkfs.ext4": ("formats ephemeral disks", "e2fsprogs"),
+    "mkswap": ("formats swap disks", "util-linux"),
     "dnsmasq": ("DHCP and DNS for the guests", "dnsmasq-base"),
     "nft": ("security groups and anti-spoofing", "nftables"),
     "ip": ("bridges, taps and namespaces", "iproute2"),
+    "nsenter": ("starts DHCP servers in their namespaces", "util-linux"),
 }
 DRIVER_NAME = "libvirt_driver_qemu.so"
 ENOUGH_DISK = 10 << 30
@@ -65,6 +69,8 @@ class Machine:
     """Version of the Python binding; empty if it cannot be imported."""
     libvirt_driver: bool
     libvirt_daemon: bool
+    libvirt_account: bool
+    """Whether there is the user libvirt-qemu, without whom libvirt's driver does not start."""
     bridge_filter: bool
     namespaces: bool
     disk_path: str
@@ -169,6 +175,13 @@ def _libvirt(machine: Machine) -> list[Finding]:
         )
     elif machine.libvirt_daemon:
         driver = Finding(name="libvirt driver", level=Level.OK, what="a libvirtd runs: qemu:///system")
+    elif not machine.libvirt_account:
+        driver = Finding(
+            name="libvirt driver",
+            level=Level.WARN,
+            what="no libvirtd runs, and there is no user libvirt-qemu: used embedded, with --sandbox only",
+            remedy="apt-get install libvirt-daemon-system",
+        )
     else:
         driver = Finding(
             name="libvirt driver", level=Level.OK, what="no libvirtd runs: used embedded, which needs none"
@@ -235,6 +248,7 @@ def look(state_dir: Path) -> Machine:
             Path(root).glob(f"*/libvirt/connection-driver/{DRIVER_NAME}") for root in ("/usr/lib", "/usr/lib64/..")
         ),
         libvirt_daemon=any(Path(f"/run/libvirt/{name}-sock").exists() for name in ("libvirt", "virtqemud")),
+        libvirt_account=_has_account("libvirt-qemu"),
         bridge_filter=_bridge_filter(),
         namespaces=all(Path(f"/proc/self/ns/{kind}").exists() for kind in ("net", "mnt", "uts")),
         disk_path=str(place),
@@ -258,6 +272,14 @@ def _binding() -> str:
     except (ImportError, OSError):
         return ""
     return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
+
+
+def _has_account(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _bridge_filter() -> bool:

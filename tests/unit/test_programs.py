@@ -1,0 +1,101 @@
+"""Every program that is called comes from a package that the set-up installs, or that every Debian has.
+
+Seen are calls of the functions below with a program's name written where it is called; what hides from that, such as a
+program that a program calls, `scripts/fresh` finds.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from floe.cli import doctor
+from floe.dataplane.linux import plane
+
+ROOT = Path(__file__).parents[2]
+CALLS = {"run", "Popen", "check_output", "create_subprocess_exec", "which", "find_program", "inside"}
+NOT_PROGRAMS = {
+    "console": "of the openstack client",
+    "server": "of the openstack client",
+    "guest-tap11": "the namespace that the program runs in",
+}
+PACKAGES = {
+    "bash": "bash",
+    "busybox": "busybox",
+    "ip": "iproute2",
+    "libvirtd": "libvirt-daemon",
+    "mcopy": "mtools",
+    "mkfs.ext4": "e2fsprogs",
+    "modprobe": "kmod",
+    "mount": "mount",
+    "nft": "nftables",
+    "nsenter": "util-linux",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "ssh-keygen": "openssh-client",
+    "umount": "mount",
+    "unshare": "util-linux",
+    "virsh": "libvirt-clients",
+    **dict.fromkeys(["id", "ls", "od", "rm", "sleep", "true"], "coreutils"),
+    "hostname": "hostname",
+    "sh": "dash",
+}
+ESSENTIAL = {"bash", "coreutils", "dash", "hostname", "util-linux"}
+
+
+def called(folder: str) -> dict[str, list[str]]:
+    """Return the programs that Python files below `folder` call, and where."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / folder).rglob("*")):
+        if path.is_file() and (path.suffix == ".py" or path.read_bytes()[:22] == b"#!/usr/bin/env python3"):
+            for name, line in _called(ast.parse(path.read_text())):
+                found.setdefault(name, []).append(f"{path.relative_to(ROOT)}:{line}")
+    return found
+
+
+def _called(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=arguments) if name in CALLS:
+                # The program comes first, or second after a place to run it in.
+                words = [word for argument in arguments[:2] if (word := _word(argument))]
+                if words and not words[0].startswith("-"):
+                    yield Path(words[0]).name, node.lineno
+
+
+def _word(node: ast.expr) -> str | None:
+    match node:
+        case ast.Constant(value=str(word)):
+            return word
+        case ast.List(elts=[first, *_]) | ast.Tuple(elts=[first, *_]) | ast.Starred(value=first):
+            return _word(first)
+    return None
+
+
+@pytest.mark.parametrize("folder", ["src", "scripts", "tests"])
+def test_the_package_of_every_program_is_known(folder: str):
+    found = {name: places for name, places in called(folder).items() if name not in NOT_PROGRAMS}
+    assert found
+    assert {name: places for name, places in found.items() if name not in PACKAGES} == {}
+
+
+def test_the_set_up_installs_the_packages():
+    listed = subprocess.run(
+        ["bash", "-c", '. scripts/lib/setup.sh; printf "%s\\n" "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"'],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    installed = {package for line in listed.split() for package in line.split("|")}
+    assert {package for package in PACKAGES.values() if package not in installed | ESSENTIAL} == set()
+    told = {package for _, package in doctor.PROGRAMS.values()} | set(plane.PROGRAMS.values())
+    assert {package for package in told if package not in installed | ESSENTIAL} == set()
+
+
+def test_the_doctor_looks_for_what_is_called():
+    # Without modprobe there may still be a kernel with all that is needed.
+    assert set(called("src")) | set(plane.PROGRAMS) <= set(doctor.PROGRAMS) | {"modprobe"}
+    text = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py") if path != Path(doctor.__file__))
+    assert [name for name in doctor.PROGRAMS if f'"{name}"' not in text] == []
