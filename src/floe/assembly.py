@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from floe.agent.agent import Agent
+from floe.agent.agent import GUESTS, Agent
 from floe.api.app import App
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
@@ -186,7 +186,7 @@ class Node:
 
         driver = LibvirtHypervisor(
             libvirt_uri(self.settings),
-            disk_dir=folder,
+            disk_dir=folder / host / GUESTS,
             version=importlib.metadata.version("floe-cloud"),
             cpu_ratio=self.settings.cpu_ratio,
             memory_ratio=self.settings.memory_ratio,

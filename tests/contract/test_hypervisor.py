@@ -96,7 +96,8 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
 
         # An embedded libvirt has one root for the life of its process.
         root = Path(os.environ["FLOE_TEST_LIBVIRT_ROOT"])
-        host = Host(tmp_path, lambda: LibvirtHypervisor(f"qemu:///embed?root={root}", disk_dir=tmp_path))
+        (tmp_path / "guests").mkdir()
+        host = Host(tmp_path, lambda: LibvirtHypervisor(f"qemu:///embed?root={root}", disk_dir=tmp_path / "guests"))
     else:
         machine = FakeHost()
         host = Host(tmp_path, lambda: FakeHypervisor(machine))
@@ -216,9 +217,10 @@ async def test_images_that_lie_or_refer_elsewhere_are_refused(host: Host, tmp_pa
 @libvirt_only
 async def test_a_foreign_format_is_converted_once(host: Host, tmp_path: Path) -> None:
     assert host.hypervisor is not None
-    image = tmp_path / "image"
+    image = tmp_path / "images" / "image"
+    image.parent.mkdir()
     process = await asyncio.create_subprocess_exec("qemu-img", "create", "-q", "-f", "vmdk", str(image), "1M")
     assert await process.wait() == 0
     assert await host.hypervisor.adopt_image(image, "vmdk") == "qcow2"
     assert image.read_bytes()[:4] == b"QFI\xfb"
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["image"]
+    assert sorted(entry.name for entry in image.parent.iterdir()) == ["image"]

@@ -31,6 +31,8 @@ from floe.hypervisors.protocol import Hypervisor
 log = logging.getLogger(__name__)
 
 LEDGER = "ledger.jsonl"
+GUESTS = "guests"
+"""The directory with a folder for each guest, in that of a host."""
 
 
 class Agent:
@@ -65,7 +67,7 @@ class Agent:
         self._hypervisor = hypervisor
         self._plane = plane
         self._state_dir = state_dir
-        self._guests_dir = state_dir / "guests"
+        self._guests_dir = state_dir / GUESTS
         self._clock = clock
         self._address = address
         self._zone = availability_zone

@@ -1,7 +1,8 @@
-"""The end of a guest's serial console, and the log's size kept in bounds."""
+"""The end of a guest's serial console, and the size of a log that nobody else bounds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,21 +10,18 @@ MOST = 1024 * 1024
 """Bytes of a console that are shown, and kept when a log is cut."""
 
 _TOO_LONG = 4 * MOST
+_PREDECESSORS = 3
+"""What virtlogd keeps; Floe's own keeper keeps one."""
 
 
 def read_tail(path: Path, lines: int | None = None) -> str:
     """Return the last `lines` lines (all when None) of at most the last 1 MiB; "" if the guest wrote nothing yet.
 
-    A guest may write any bytes: those that are no UTF-8 are shown as U+FFFD.
+    What was written before is in `path`.0 and so on, where whoever keeps the log began it anew. A guest may write any
+    bytes: those that are no UTF-8 are shown as U+FFFD.
     """
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - MOST))
-            data = file.read(MOST)
-    except FileNotFoundError:
-        return ""
-    if size > MOST:
+    data, cut = _end(path)
+    if cut:
         while data and data[0] & 0xC0 == 0x80:  # a character cut in two by where the reading began
             data = data[1:]
     if lines is not None:
@@ -31,10 +29,28 @@ def read_tail(path: Path, lines: int | None = None) -> str:
     return data.decode(errors="replace")
 
 
+def _end(path: Path) -> tuple[bytes, bool]:
+    """Return the last 1 MiB of a log and its predecessors, and whether something is before that."""
+    data, seen = b"", set()
+    for file in (path, *(path.with_name(f"{path.name}.{number}") for number in range(_PREDECESSORS))):
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
+            ident = os.fstat(opened.fileno()).st_ino
+            if ident in seen:  # it became the predecessor just now
+                continue
+            seen.add(ident)
+            size, room = opened.seek(0, os.SEEK_END), MOST - len(data)
+            opened.seek(max(0, size - room))
+            data = opened.read(room) + data
+            if size > room:
+                return data, True
+    return data, False
+
+
 def trim(path: Path) -> bool:
     """Cut a log that has grown too long back to its last 1 MiB; True if it was.
 
-    QEMU appends (O_APPEND), so it goes on at the new end. A guest that writes without end fills no disk.
+    For guests that an earlier release started, or a libvirtd without virtlogd: there QEMU appends to the file itself
+    (O_APPEND), and goes on at the new end.
     """
     try:
         with path.open("r+b") as file:

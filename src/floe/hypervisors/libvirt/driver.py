@@ -7,13 +7,15 @@ import logging
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
 from floe.hypervisors.libvirt import capabilities, disks
-from floe.hypervisors.libvirt.connection import LibvirtConnection
+from floe.hypervisors.libvirt.connection import LibvirtConnection, embed_root
+from floe.hypervisors.libvirt.consoles import Consoles
 from floe.hypervisors.libvirt.events import state_after, state_of
 from floe.hypervisors.libvirt.xml import NAMESPACE, domain_xml
 from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
@@ -24,8 +26,8 @@ log = logging.getLogger(__name__)
 class LibvirtHypervisor:
     """See `Hypervisor`. `uri`: `qemu:///embed?root=DIR` (no daemon), `qemu:///system`, `qemu+unix:///system?socket=PATH`.
 
-    `disk_dir` is where guests' disks lie (its file system is the host's DISK_GB); `owner` marks our guests on
-    a libvirt shared with others; `qemu_user` is whom an embedded driver runs QEMU as; `version` is what guests read
+    `disk_dir` has a folder for each guest's files (its file system is the host's DISK_GB); `owner` marks our guests
+    on a libvirt shared with others; `qemu_user` is whom an embedded driver runs QEMU as; `version` is what guests read
     of Floe's own in their SMBIOS.
     """
 
@@ -46,6 +48,8 @@ class LibvirtHypervisor:
     ) -> None:
         self._connection = LibvirtConnection(uri, user=qemu_user)
         self._disk_dir = disk_dir
+        # A libvirtd has virtlogd for this, which bounds the log that it is given.
+        self._consoles = Consoles(disk_dir) if embed_root(uri) is not None else None
         self._owner = owner
         self._version = version
         self._ratios = (cpu_ratio, memory_ratio, disk_ratio)
@@ -80,6 +84,8 @@ class LibvirtHypervisor:
 
     async def close(self) -> None:
         """See `Hypervisor.close`."""
+        if self._consoles is not None:
+            self._consoles.close()
         await self._connection.close()
 
     async def facts(self) -> HypervisorFacts:
@@ -158,6 +164,8 @@ class LibvirtHypervisor:
         self._ours.add(uuid)
         if state is not None and state_of(state) in (PowerState.RUNNING, PowerState.PAUSED):
             return state_of(state)
+        if self._consoles is not None:
+            files = replace(files, console_log=await self._consoles.pipe(files.directory))
         xml = domain_xml(guest, files, kvm=self._kvm, owner=self._owner, version=self._version)
         return state_of(await self._connection.start(xml))
 
@@ -179,6 +187,8 @@ class LibvirtHypervisor:
 
     async def guests(self) -> list[GuestState]:
         """See `Hypervisor.guests`."""
+        if self._consoles is not None:
+            await self._consoles.look_after()
         found = []
         for uuid, number, metadata in await self._connection.guests(NAMESPACE):
             if _owner(metadata) == self._owner:
