@@ -23,7 +23,8 @@ _BAR = (12, 40)
 _BESIDES = 68
 """Columns of a line besides the bar: step, start, duration, and remarks of a usual length."""
 _POLL_SECONDS = 0.25
-_HISTORY = "/compute/v2.1/servers/{server}/os-instance-actions"
+_TRACE = "/floe/v1/servers/{server}/trace?limit={limit}"
+_ALL_ACTIONS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +81,12 @@ def run(args: argparse.Namespace) -> int:
 
 def read(client: Client, server: str, *, every: bool = False) -> Trace:
     """Return the trace of a server: of its latest action, or of `every` one."""
-    history = _HISTORY.format(server=server)
-    actions = client.get(history)["instanceActions"]
-    chosen = list(reversed(actions if every else actions[:1]))
-    details = [client.get(f"{history}/{action['request_id']}")["instanceAction"] for action in chosen]
-    return build(server, details, datetime.now(UTC).replace(tzinfo=None))
+    actions = client.get(_TRACE.format(server=server, limit=_ALL_ACTIONS if every else 1))["actions"]
+    return build(server, actions, datetime.now(UTC).replace(tzinfo=None))
 
 
 def build(server: str, actions: Sequence[dict[str, Any]], now: datetime) -> Trace:
-    """Turn instance actions, as the compute API shows them, into a trace."""
+    """Turn actions and their events, as the API shows them, into a trace."""
     if not actions:
         return Trace(server_id=server, rows=(), finished=True, span=0.0)
     zero = min(_time(action["start_time"]) for action in actions)

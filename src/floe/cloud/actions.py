@@ -8,7 +8,7 @@ from datetime import datetime
 
 from floe.cloud import servers
 from floe.cloud.cloud import Cloud
-from floe.core.actions import FAILED, Action, Step
+from floe.core.actions import Action, Step
 from floe.core.context import Context
 from floe.core.errors import Invalid, NotFound
 from floe.core.servers import Server
@@ -23,20 +23,6 @@ class ActionDetail:
     action: Action
     server: Server
     steps: Sequence[Step] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceStep:
-    """One line of a trace. `finished_at` is None while it runs; `parent` is the step that it is a part of."""
-
-    action: str
-    name: str
-    started_at: datetime
-    finished_at: datetime | None
-    state: str
-    parent: str | None = None
-    host: str | None = None
-    remark: str = ""
 
 
 async def listed(
@@ -77,44 +63,26 @@ async def get(cloud: Cloud, context: Context, server_id: str, request_id: str, *
         server = servers.visible(conn, context, server_id, deleted=deleted)
         for action in rows.of_server(conn, server.id):
             if action.request_id == request_id:
-                steps = sorted(rows.journal(conn, action.id), key=lambda step: (step.started_at, step.seq))
-                return ActionDetail(action=action, server=server, steps=steps)
+                return ActionDetail(action=action, server=server, steps=_steps(conn, action))
         text = f"Action for request_id {request_id} on instance {server_id} not found."
         raise NotFound("action", request_id, message=text)
 
     return await cloud.db.read(read)
 
 
-def trace(conn: Connection, server_id: str) -> list[TraceStep]:
-    """Return all that was done with a server, from the first request on."""
-    found = []
-    for action in reversed(rows.of_server(conn, server_id)):
-        steps = sorted(rows.journal(conn, action.id), key=lambda step: (step.started_at, step.seq))
-        picked_up = steps[0].started_at if steps else action.finished_at
-        found.append(
-            TraceStep(
-                action=action.kind,
-                name="request",
-                started_at=action.created_at,
-                finished_at=picked_up,
-                state="failed" if action.state == FAILED else "done",
-                remark=action.message or "",
-            )
-        )
-        found.extend(
-            TraceStep(
-                action=action.kind,
-                name=step.name,
-                started_at=step.started_at,
-                finished_at=step.finished_at,
-                state=step.state,
-                parent=step.parent,
-                host=step.host,
-                remark=step.remark,
-            )
-            for step in steps
-        )
-    return found
+async def history(cloud: Cloud, context: Context, server_id: str, *, most: int) -> list[ActionDetail]:
+    """Return the latest actions of a server, the oldest of them first, each with its steps. Raises NotFound."""
+
+    def read(conn: Connection) -> list[ActionDetail]:
+        server = servers.visible(conn, context, server_id, deleted=True)
+        latest = rows.of_server(conn, server.id)[:most]
+        return [ActionDetail(action=action, server=server, steps=_steps(conn, action)) for action in reversed(latest)]
+
+    return await cloud.db.read(read)
+
+
+def _steps(conn: Connection, action: Action) -> list[Step]:
+    return sorted(rows.journal(conn, action.id), key=lambda step: (step.started_at, step.seq))
 
 
 def _between(action: Action, since: datetime | None, before: datetime | None) -> bool:

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from floe.cloud.cloud import Cloud
+from floe.core.actions import Step
 from floe.core.hosts import host_id, service_id
+from floe.store import actions
 
 SERVER = "11111111-1111-4111-8111-111111111111"
 ALPHA, BETA = host_id("alpha"), host_id("beta")
@@ -198,12 +201,36 @@ async def test_an_actions_events_are_its_steps(call: Any) -> None:
         "result": "Error",
     }
     user = (await call(path, "2.84", who="ann")).json()["instanceAction"]["events"]
-    assert user[1]["details"] == "The disk is full."
+    assert "details" not in user[1], "what a step found is for administrators; a user sees the action's message"
+    assert (await call(path, "2.84", who="ann")).json()["instanceAction"]["message"] == "The disk is full."
     assert "host" not in user[1]
     assert "/dev/x" not in str(user)
-    assert len(user[0]["hostId"]) == 56
+    assert len({user[0]["hostId"], user[1]["hostId"]}) == 2, "each event tells apart the host it was on"
+    assert all(len(event["hostId"]) == 56 for event in user)
     admin = (await call(path, "2.84")).json()["instanceAction"]["events"]
     assert (admin[1]["host"], admin[1]["traceback"], admin[1]["details"]) == ("beta", "/dev/x", "The disk is full.")
     open_step = (await call(path.replace("req-1", "req-0"), "2.51")).json()["instanceAction"]["events"][1]
     assert (open_step["result"], open_step["finish_time"]) == (None, None)
     assert (await call(path.replace("req-1", "req-9"), "2.51")).status_code == 404
+
+
+async def test_an_event_on_no_host_has_an_empty_one(call: Any, cloud: Cloud) -> None:
+    now = cloud.clock.now()
+    step = Step(action_id="act-0", seq=3, name="gone", state="done", started_at=now, finished_at=now)
+    await cloud.db.write(lambda conn: actions.write_steps(conn, [step], []))
+    path = f"{V}/servers/{SERVER}/os-instance-actions/req-0"
+    events = (await call(path, "2.62")).json()["instanceAction"]["events"]
+    assert [(event["host"], event["hostId"]) for event in events if event["event"] == "gone"] == [("", "")]
+
+
+async def test_a_trace_says_to_the_user_what_each_step_found(call: Any) -> None:
+    path = f"/floe/v1/servers/{SERVER}/trace"
+    (latest,) = (await call(path, who="ann")).json()["actions"]
+    assert (latest["action"], latest["message"]) == ("delete", "The disk is full.")
+    assert [event["details"] for event in latest["events"]] == ["2 of 2 hosts looked at fit", "The disk is full."]
+    assert "host" not in latest["events"][0]
+    whole = (await call(f"{path}?limit=5")).json()["actions"]
+    assert [action["request_id"] for action in whole] == ["req-0", "req-1"]
+    assert whole[1]["events"][1]["host"] == "beta"
+    assert (await call(path, who="bob")).status_code == 404
+    assert (await call(f"{path}?limit=0", who="ann")).status_code == 400

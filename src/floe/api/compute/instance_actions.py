@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.compute.server_shapes import host_id
+from floe.api.compute.server_shapes import host_id_of
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import next_link, page_of, span, window
 from floe.api.kit.policy import project_reader
@@ -81,10 +81,10 @@ def _event(call: Call, detail: ActionDetail, step: Step) -> dict[str, Any]:
     if admin or call.version < (2, 51):
         event["traceback"] = _cause(step)
     if call.version >= (2, 62):
-        event["hostId"] = host_id(detail.server) if step.host and step.host == detail.server.host else ""
+        event["hostId"] = host_id_of(detail.server.project_id, step.host) if step.host else ""
         if admin:
-            event["host"] = step.host
-    if call.version >= (2, 84):
+            event["host"] = step.host or ""
+    if call.version >= (2, 84) and admin:
         event["details"] = step.remark or None
     return event
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.compute.server_shapes import addresses
+from floe.api.compute.server_shapes import plain_addresses
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_reader
 from floe.api.kit.query import OPEN_QUERY
@@ -45,10 +45,7 @@ async def interface(call: Call) -> Reply:
 
 async def _addresses(call: Call) -> dict[str, list[dict[str, Any]]]:
     found = await cloud.get(call.cloud, call.context, call.params["server_id"])
-    plain = {}
-    for network, listed in addresses(found).items():
-        plain[network] = [{"version": each["version"], "addr": each["addr"]} for each in listed]
-    return plain
+    return plain_addresses(found)
 
 
 def _interface(call: Call, port: ServerPort) -> dict[str, Any]:

@@ -19,16 +19,25 @@ ADMIN, FAULTY, PROGRESS, LIST, FULL, LINKED = "admin", "faulty", "progress", "si
 
 def host_id(server: Server) -> str:
     """Return what stands for the host in the eyes of a project: equal for its servers on one host, and only there."""
-    return "" if server.host is None else _host_id(server.project_id, server.host)
+    return "" if server.host is None else host_id_of(server.project_id, server.host)
 
 
 @lru_cache(maxsize=4096)
-def _host_id(project_id: str, host: str) -> str:
+def host_id_of(project_id: str, host: str) -> str:
+    """Return what stands for a host in the eyes of a project."""
     return hashlib.sha224((project_id + host).encode()).hexdigest()
 
 
+def plain_addresses(detail: Detail) -> dict[str, list[dict[str, Any]]]:
+    """Return a server's addresses by the name of their network, each with its IP version alone."""
+    return {
+        network: [{"version": each["version"], "addr": each["addr"]} for each in listed]
+        for network, listed in addresses(detail).items()
+    }
+
+
 def addresses(detail: Detail) -> dict[str, list[dict[str, Any]]]:
-    """Return a server's addresses by the name of their network."""
+    """Return a server's addresses by the name of their network, with their kind and MAC."""
     found: dict[str, list[dict[str, Any]]] = {}
     for port in detail.ports:
         of_network = found.setdefault(port.network_name, [])
@@ -82,6 +91,7 @@ def _progress(detail: Detail) -> int:
     return 0 if detail.server.vm_state == "building" else 100
 
 
+_ADDRESSES: Shown[Detail] = Shown("addresses", addresses)
 _CORE: tuple[Shown[Detail], ...] = (
     Shown("id", lambda d: d.server.id),
     Shown("name", lambda d: d.server.name),
@@ -93,7 +103,7 @@ _CORE: tuple[Shown[Detail], ...] = (
     Shown("flavor", lambda d: embedded_flavor(d.server.flavor), since=(2, 47)),
     Shown("created", lambda d: iso(d.server.created_at)),
     Shown("updated", lambda d: iso(d.server.updated_at or d.server.created_at)),
-    Shown("addresses", addresses),
+    _ADDRESSES,
     Shown("accessIPv4", lambda d: d.server.access_ipv4 or ""),
     Shown("accessIPv6", lambda d: d.server.access_ipv6 or ""),
     Shown("OS-DCF:diskConfig", lambda d: d.server.disk_config),
@@ -138,7 +148,7 @@ _ADMIN: tuple[Shown[Detail], ...] = (
 
 USER = Shape((*_CORE, *_EXTENDED))
 OPERATOR = Shape((*_CORE, *_EXTENDED, *_ADMIN))
-NARROW = Shape(_CORE)
+NARROW = Shape(tuple(Shown("addresses", plain_addresses) if shown is _ADDRESSES else shown for shown in _CORE))
 """What an update below 2.75 answers."""
 
 _KINDS = {

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from floe.api.kit.faults import identity_envelope
 from floe.api.kit.surface import Surface
-from floe.api.operator import audit
+from floe.api.operator import audit, traces
 
-SURFACE = Surface(name="floe", routes=audit.ROUTES, policies=audit.POLICIES, envelope=identity_envelope)
+SURFACE = Surface(
+    name="floe",
+    routes=(*audit.ROUTES, *traces.ROUTES),
+    policies={**audit.POLICIES, **traces.POLICIES},
+    envelope=identity_envelope,
+)
