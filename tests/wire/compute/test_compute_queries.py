@@ -27,6 +27,8 @@ CLOSED = [
     ("/v2.1/os-hypervisors", "2.53"),
     ("/v2.1/os-hypervisors/detail", "2.53"),
     ("/v2.1/servers/{web}/os-instance-actions", "2.58"),
+    ("/v2.1/servers/{web}/os-volume_attachments", "2.75"),
+    ("/v2.1/os-migrations", "2.59"),
 ]
 OPEN = [
     "/v2.1/servers/{web}",

@@ -9,11 +9,13 @@ from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.values import moment
 from floe.cloud import servers
-from floe.core.errors import NotFound
+from floe.core.errors import Invalid, NotFound
 
 
-async def index(_call: Call) -> Reply:
+async def index(call: Call) -> Reply:
     """GET os-migrations."""
+    if (marker := call.one("marker")) is not None:
+        raise Invalid(f"Marker {marker[:80]!r} could not be found: there are no migrations.")
     return Reply(200, {"migrations": []})
 
 
