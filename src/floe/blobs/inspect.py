@@ -53,7 +53,8 @@ class Found:
     """What the bytes turned out to be; `virtual_size` is that of the disk inside, in bytes."""
 
     format: str
-    virtual_size: int
+    virtual_size: int | None
+    """None where there is no disk, since there are no bytes."""
 
 
 class Inspection:
@@ -87,9 +88,7 @@ class Inspection:
             self._judge(self._matches(), whole=False)
 
     def finish(self) -> Found:
-        """Say what it was, once all bytes were fed. Raises UnsupportedMedia or Invalid."""
-        if self.size == 0:
-            raise Invalid("The image has no data: the upload was empty.")
+        """Say what it was, once all bytes were fed; none at all are raw. Raises UnsupportedMedia or Invalid."""
         if self._head is not None:
             # A header that the data ends within still counts: what reads the file later may fill it up with zeros.
             self._head += bytes(max(0, _PADDED - len(self._head)))
@@ -100,7 +99,7 @@ class Inspection:
         self._judge(matches, whole=True)
         formats = [name for name in matches if name != "gpt"]
         if not formats:
-            return self._within(Found(format="raw", virtual_size=self.size))
+            return self._within(Found(format="raw", virtual_size=self.size or None))
         return self._within(Found(format=formats[0], virtual_size=self._virtual_size(formats[0])))
 
     def _look(self) -> None:
@@ -184,7 +183,7 @@ class Inspection:
         return size if size > 0 else self.size
 
     def _within(self, found: Found) -> Found:
-        if found.virtual_size > self.max_virtual_bytes:
+        if (found.virtual_size or 0) > self.max_virtual_bytes:
             raise Invalid(
                 f"The disk in the image is {found.virtual_size} bytes large; "
                 f"this cloud takes at most {self.max_virtual_bytes}."

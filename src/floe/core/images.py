@@ -157,6 +157,8 @@ def demand_bootable(image: Image) -> None:
     """Raise Invalid unless a server's root disk can be made from the image now."""
     if image.status != ACTIVE:
         raise Invalid(f"Image {image.id} is not active: it is {image.status}.")
+    if image.size == 0:
+        raise Invalid(f"Image {image.id} has no data: 0 bytes were uploaded, and a server could not boot from them.")
     if image.disk_format not in BOOTABLE_FORMATS:
         known = ", ".join(sorted(BOOTABLE_FORMATS))
         raise Invalid(

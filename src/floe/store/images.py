@@ -78,9 +78,7 @@ image_members = sa.Table(
     sa.Index("ix_image_members_project_id", "project_id"),
 )
 
-COLUMNS: Mapping[str, sa.Column[Any]] = {
-    column.name: column for column in images.c if column.name not in {"virtual_size", "deleted_at"}
-}
+COLUMNS: Mapping[str, sa.Column[Any]] = {column.name: column for column in images.c if column.name != "deleted_at"}
 """What a list can be filtered and sorted by, by the names of `Image`."""
 _SHOWN = [column for column in images.c if column.name != "deleted_at"]
 _ONE = Prepared(sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED))

@@ -27,6 +27,9 @@ CALLERS = {
     "bob": Context(request_id="", user_id="bob", project_id="b" * 32, roles=MEMBER),
     "eve": Context(request_id="", user_id="eve", project_id="e" * 32, roles=frozenset({"reader"})),
     "root": Context(request_id="", user_id="root", project_id="0" * 32, roles=MEMBER | {"admin"}),
+    "system-admin": Context(request_id="", user_id="root", system=True, roles=MEMBER | {"admin"}),
+    "domain-admin": Context(request_id="", user_id="root", domain_id="default", roles=MEMBER | {"admin"}),
+    "unscoped": Context(request_id="", user_id="ann"),
 }
 
 

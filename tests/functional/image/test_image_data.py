@@ -138,7 +138,7 @@ async def test_data_needs_formats(client: As) -> None:
         ("raw", backed_qcow2(), 415, "its data is qcow2"),
         ("qcow2", backed_qcow2(), 400, "backing file"),
         ("qcow2", backed_qcow2()[:5000], 400, "cut off"),
-        ("raw", b"", 400, "empty"),
+        ("qcow2", b"", 415, "its data is raw"),
         ("raw", bytes((8 << 20) + 1), 413, "8388608"),
     ],
 )
@@ -355,3 +355,19 @@ async def test_an_upload_that_fails_while_the_database_refuses_writes_is_queued_
         await images.upload(cloud, ANN, image.id, chunks())
     assert (await images.show(cloud, ANN, image.id)).status == "queued"
     assert kept(cloud) == []
+
+
+async def test_no_bytes_are_an_image_of_no_size_that_nothing_boots_from(client: As, image_cloud: Cloud) -> None:
+    """What `openstack image create x </dev/null` uploads; Glance takes it for a raw disk."""
+    ann = client("ann")
+    image_id = await active(ann, b"")
+    image = await show(ann, image_id)
+    assert (image["status"], image["size"], image["virtual_size"]) == ("active", 0, None)
+    assert image["checksum"] == hashlib.md5(b"").hexdigest()
+    assert image["os_hash_value"] == hashlib.sha512(b"").hexdigest()
+    got = await ann.get(f"/v2/images/{image_id}/file")
+    assert (got.status_code, got.content) == (200, b"")
+    with pytest.raises(Invalid, match="0 bytes"):
+        await image_cloud.db.read(lambda conn: images.bootable(conn, ANN, image_id))
+    assert (await ann.delete(f"/v2/images/{image_id}")).status_code == 204
+    assert kept(image_cloud) == []

@@ -208,6 +208,7 @@ def test_a_bad_image_is_refused_as_soon_as_it_shows() -> None:
         other.feed(bytes(HEAD))
 
 
-def test_an_empty_upload_is_refused() -> None:
-    with pytest.raises(Invalid, match="empty"):
-        look(b"", "raw")
+def test_no_bytes_at_all_are_a_plain_disk_without_a_size_and_nothing_else() -> None:
+    assert look(b"", "raw") == Found(format="raw", virtual_size=None)
+    with pytest.raises(UnsupportedMedia, match="raw"):
+        look(b"", "qcow2")

@@ -42,7 +42,7 @@ async def download(call: Call) -> Reply:
     if asked is not None:
         part = _part(asked, size)
         if part is None:
-            text = f"Range {asked[:80]!r} cannot be served; ask for one range of bytes within 0-{size - 1}."
+            text = f"Range {asked[:80]!r} cannot be served; ask for one range within its {size} bytes."
             body = image_envelope(416, "invalid", text, call.context.request_id)
             return Reply(416, body, {"content-range": f"bytes */{size}"})
         start, end = part

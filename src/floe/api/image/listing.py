@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from floe.api.image.fields import STATUSES, VISIBILITIES
+from floe.api.image.fields import VISIBILITIES
 from floe.api.kit.call import Call
 from floe.api.kit.paging import Page, page_of
 from floe.api.kit.values import moment, whole
@@ -24,15 +24,17 @@ SORT_KEYS = frozenset(
 )
 _PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir"})
 _EQUAL = {"owner": "owner", "checksum": "checksum", "os_hash_value": "sha512"}
-_LISTABLE = frozenset({"id", "name", "status", "container_format", "disk_format"})
-"""Filters that take `in:a,b`."""
+_OPERABLE = frozenset({"id", "name", "status", "container_format", "disk_format"})
+"""Filters that take `eq:a` and `in:a,b`."""
 _NUMBERS = {
-    "size_min": ("size", "gte"),
-    "size_max": ("size", "lte"),
-    "min_disk": ("min_disk", "eq"),
-    "min_ram": ("min_ram", "eq"),
+    f"{name}{end}": (name, operator)
+    for name in ("size", "virtual_size", "min_disk", "min_ram")
+    for end, operator in (("", "eq"), ("_min", "gte"), ("_max", "lte"))
 }
-_FLAGS = {"protected": "protected", "os_hidden": "hidden"}
+_IGNORED = frozenset({"deleted"})
+"""Deleted images are in no list, whatever is asked for."""
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(?:,|\Z)|([^",]*)(?:,|\Z)')
+_ESCAPED = re.compile(r"\\(.)")
 _MOMENTS = frozenset({"created_at", "updated_at"})
 _SECOND = timedelta(seconds=1)
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -51,25 +53,28 @@ def wanted_of(call: Call) -> tuple[Wanted, Page]:
     visibility: str | None = None
     member_status = ACCEPTED
     for name, value in call.query:
-        if name in _PAGING or name == "tag":
+        if name in _PAGING or name in _IGNORED or name == "tag":
             continue
         if name == "visibility":
             visibility = _choice(name, value, (*VISIBILITIES, "all"))
         elif name == "member_status":
             member_status = _choice(name, value, (ACCEPTED, PENDING, REJECTED, "all"))
+        elif name == "changes-since":
+            raise Invalid("changes-since is no filter of this API; updated_at=gte:YYYY-MM-DDThh:mm:ss is.")
         elif (found := _conditions(name, value)) is not None:
             conditions += found
         else:
             properties[name] = value
     if not any(name == "hidden" for name, _, _ in conditions):
         conditions.append(("hidden", "eq", False))
+    _demand_sort(call)
     page = page_of(call, SORT_KEYS, sort_param=True)
     wanted = Wanted(
         project_id=None,
         visibility=visibility,
         member_status=member_status,
         conditions=tuple(conditions),
-        tags=tuple(call.many("tag")),
+        tags=tuple(tag.strip() for tag in call.many("tag")),
         properties=properties,
         sort=_order(call, page),
         limit=page.limit,
@@ -87,15 +92,17 @@ def link(call: Call, marker: str | None = None) -> str:
 
 def _conditions(name: str, value: str) -> list[Condition] | None:
     """Return what a filter on a base property means, None if it is on no base property."""
-    if name in _LISTABLE:
+    if name in _OPERABLE:
         return _among(name, value)
     if name in _EQUAL:
         return [(_EQUAL[name], "eq", value)]
     if name in _NUMBERS:
         column, operator = _NUMBERS[name]
-        return [(column, operator, whole(value, name, high=2**63 - 1))]
-    if name in _FLAGS:
-        return [(_FLAGS[name], "eq", _choice(name, value.lower(), ("true", "false")) == "true")]
+        return [(column, operator, whole(value, name, low=1 - 2**63, high=2**63 - 1))]
+    if name == "protected":
+        return [(name, "eq", _choice(name, value, ("true", "false")) == "true")]
+    if name == "os_hidden":
+        return [("hidden", "eq", _choice(name, value.lower(), ("true", "false")) == "true")]
     if name in _MOMENTS:
         return _when(name, value)
     if name == "os_hash_algo":
@@ -104,19 +111,41 @@ def _conditions(name: str, value: str) -> list[Condition] | None:
 
 
 def _among(name: str, value: str) -> list[Condition]:
-    if not value.startswith("in:"):
-        values = [value]
-    else:
-        try:
-            (values,) = csv.reader([value[3:]], strict=True, skipinitialspace=True)
-        except (csv.Error, ValueError) as error:
-            raise Invalid(f"{name}={value[:80]!r} is no list: write in:a,b and quote what holds a comma.") from error
-        if len(values) > _MAX_VALUES:
-            raise Invalid(f"{name}=in: takes at most {_MAX_VALUES} values; these are {len(values)}.")
-    if name == "status":
-        for each in values:
-            _choice(name, each, STATUSES)
-    return [(name, "eq", values[0])] if len(values) == 1 else [(name, "in", values)]
+    """Read `a`, `eq:a` or `in:a,b`. What stands before a colon is an operator, but in a time."""
+    operator, colon, rest = value.partition(":")
+    if not colon or _is_moment(value):
+        return [(name, "eq", value)]
+    if operator == "eq":
+        return [(name, "eq", rest)]
+    if operator != "in":
+        raise Invalid(
+            f"{name}={value[:80]!r} has the unknown operator {operator[:80]!r}; known are eq and in,"
+            f" and {name}=eq:VALUE takes a value with a colon."
+        )
+    values = _split(name, rest)
+    if len(values) > _MAX_VALUES:
+        raise Invalid(f"{name}=in: takes at most {_MAX_VALUES} values; these are {len(values)}.")
+    return [(name, "in", values)]
+
+
+def _split(name: str, text: str) -> list[str]:
+    """Split a list at its commas; a value in double quotes may hold commas, and quotes after a backslash."""
+    values, at = [], 0
+    while at < len(text):
+        found = _QUOTED.match(text, at)
+        if found is None:
+            raise Invalid(f"{name}=in:{text[:80]!r} is no list: write in:a,b and quote what holds a comma.")
+        values.append(_ESCAPED.sub(r"\1", found[1]) if found[1] is not None else found[2])
+        at = found.end()
+    return values
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        moment(text, "")
+    except Invalid:
+        return False
+    return True
 
 
 def _when(name: str, value: str) -> list[Condition]:
@@ -139,6 +168,15 @@ def _when(name: str, value: str) -> list[Condition]:
 
 def _no_moment(name: str, wrong: str) -> str:
     return f"{name} must be like [eq|neq|gt|gte|lt|lte]:YYYY-MM-DDThh:mm:ss: {wrong}."
+
+
+def _demand_sort(call: Call) -> None:
+    """Raise Invalid for the two ways of sorting at once, and for directions that do not go with the keys."""
+    keys, directions = call.many("sort_key"), call.many("sort_dir")
+    if call.one("sort") is not None and (keys or directions):
+        raise Invalid("sort cannot be combined with sort_key and sort_dir: they say the same.")
+    if len(directions) > 1 and len(directions) != len(keys):
+        raise Invalid(f"sort_dir is given {len(directions)} times and sort_key {len(keys)}; give one for each, or one.")
 
 
 def _order(call: Call, page: Page) -> tuple[tuple[str, bool], ...]:

@@ -1,26 +1,26 @@
-"""Who may do what with images, by the rule names of the image API."""
+"""Who may do what with images, by the rule names of the image API: its rules are for tokens of a project alone."""
 
 from __future__ import annotations
 
-from floe.api.kit.policy import Policies, project_member, public, reader
+from floe.api.kit.policy import Policies, authenticated, public
 from floe.core.context import Context
 
 
 def _reads(context: Context) -> bool:
-    return context.is_admin or reader(context)
+    return context.project_id is not None and (context.is_admin or "reader" in context.roles)
 
 
 def _changes(context: Context) -> bool:
-    return context.is_admin or project_member(context)
+    return context.project_id is not None and (context.is_admin or "member" in context.roles)
 
 
 def _administers(context: Context) -> bool:
-    return context.is_admin
+    return context.project_id is not None and context.is_admin
 
 
 POLICIES: Policies = {
     "versions": public,
-    "get_schema": _reads,
+    "get_schema": authenticated,
     "get_image": _reads,
     "get_images": _reads,
     "add_image": _changes,
@@ -28,7 +28,7 @@ POLICIES: Policies = {
     "delete_image": _changes,
     "publicize_image": _administers,
     "communitize_image": _changes,
-    "download_image": _reads,
+    "download_image": _changes,
     "upload_image": _changes,
     "deactivate": _changes,
     "reactivate": _changes,
@@ -37,6 +37,6 @@ POLICIES: Policies = {
     "modify_member": _changes,
     "get_member": _reads,
     "get_members": _reads,
-    "stores_info": _reads,
-    "import_info": _reads,
+    "stores_info": authenticated,
+    "import_info": authenticated,
 }
