@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from floe.store import migrate, schema
+from floe.store import migrate, projects, roles, schema
+from floe.testing import EmbeddedCloud
 
 
 def test_the_newest_migration_is_the_one_that_the_release_knows() -> None:
@@ -92,6 +94,33 @@ def test_names_of_ports_follow_their_servers_from_the_migration_on(tmp_path: Pat
         assert connection.execute("SELECT port_id FROM port_addresses").fetchall() == [("tied",)]
         columns = {row[1]: row[2] for row in connection.execute("PRAGMA table_info(ports)")}
         assert columns["hostname"] == "VARCHAR(255)"
+
+
+def test_names_are_found_without_case_after_the_migration_and_twins_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0002")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for ident, name in (("1", "Member"), ("2", "member"), ("3", "STRASSE")):
+            connection.execute("INSERT INTO roles (id, name, description) VALUES (?, ?, '')", (ident, name))
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection:
+        kept = connection.execute("SELECT id, name, folded, properties FROM roles ORDER BY id").fetchall()
+    assert kept == [("1", "Member", "member", "{}"), ("2", "member", "member", "{}"), ("3", "STRASSE", "strasse", "{}")]
+
+
+async def test_what_an_older_release_writes_on_the_newer_schema_is_found_after_the_next_start(
+    first_start: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state"
+    shutil.copytree(first_start, folder)
+    with closing(sqlite3.connect(folder / "floe.db")) as connection, connection:
+        connection.execute("INSERT INTO roles (id, name, description) VALUES ('new', 'Größe', '')")
+        connection.execute("UPDATE projects SET name = 'Werk' WHERE name = 'demo'")
+    async with EmbeddedCloud(folder, hosts=1) as cloud:
+        found = cloud.node.cloud.db.read_now(
+            lambda conn: (roles.by_name(conn, "GRÖSSE"), projects.by_name(conn, "default", "werk"))
+        )
+    assert [thing.name if thing else None for thing in found] == ["Größe", "Werk"]
 
 
 def insert_row(connection: sqlite3.Connection, table: str, values: dict[str, object]) -> None:

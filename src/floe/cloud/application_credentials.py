@@ -12,7 +12,8 @@ from floe.core.application_credentials import ApplicationCredential
 from floe.core.assignments import PROJECT
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
-from floe.core.roles import Role
+from floe.core.names import same_name
+from floe.core.roles import Role, policy_names
 from floe.core.tokens import Named
 from floe.core.users import check_password
 from floe.store import application_credentials as credential_rows
@@ -24,13 +25,12 @@ Found = tuple[ApplicationCredential, list[Role], str | None]
 """A credential, its roles, and the domain of its project."""
 
 
-async def find(cloud: Cloud, context: Context, user_id: str, name: str | None = None) -> list[Found]:
+async def find(cloud: Cloud, context: Context, user_id: str) -> list[Found]:
     """Return a user's application credentials: one's own, or anybody's for readers of the system."""
     _demand_look(context, user_id)
 
     def run(conn: Connection) -> list[Found]:
-        found = credential_rows.of_user(conn, user_id)
-        return [_with_roles(conn, item) for item in found if name in (None, item.name)]
+        return [_with_roles(conn, item) for item in credential_rows.of_user(conn, user_id)]
 
     return await cloud.db.read(run)
 
@@ -72,7 +72,12 @@ async def create(
     def run(conn: Connection) -> Found:
         if credential_rows.by_name(conn, user_id, name) is not None:
             raise Conflict(f"You have an application credential named {name!r} already.")
-        held = [role for role in tokens.roles_on(conn, user_id, PROJECT, project_id) if role.name in context.roles]
+        known = role_rows.find(conn)
+        held = [
+            role
+            for role in tokens.roles_on(conn, user_id, PROJECT, project_id)
+            if policy_names([role], known) <= context.roles
+        ]
         credential = ApplicationCredential(
             id=identity.new_id(cloud),
             user_id=user_id,
@@ -125,7 +130,7 @@ def _demand_unrestricted(context: Context) -> None:
 def _chosen(held: Sequence[Role], wanted: Sequence[Named]) -> list[Role]:
     chosen = []
     for named in wanted:
-        fitting = [role for role in held if role.id == named.id or (named.id is None and role.name == named.name)]
+        fitting = [role for role in held if role.id == named.id or (named.id is None and _is(role, named.name))]
         if not fitting:
             raise Invalid(
                 f"roles: you do not have the role {named.id or named.name!r} in this project; "
@@ -133,6 +138,10 @@ def _chosen(held: Sequence[Role], wanted: Sequence[Named]) -> list[Role]:
             )
         chosen += fitting
     return chosen
+
+
+def _is(role: Role, name: str | None) -> bool:
+    return name is not None and same_name(role.name, name)
 
 
 def _with_roles(conn: Connection, credential: ApplicationCredential) -> Found:

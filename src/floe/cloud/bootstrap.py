@@ -17,11 +17,14 @@ from floe.core.users import User
 from floe.store import assignments as assignment_rows
 from floe.store import catalogue as catalogue_rows
 from floe.store import domains as domain_rows
+from floe.store import groups as group_rows
+from floe.store import names
 from floe.store import projects as project_rows
 from floe.store import roles as role_rows
 from floe.store import users as user_rows
 from floe.store.engine import Connection
 
+_NAMED = (domain_rows.domains, group_rows.groups, project_rows.projects, role_rows.roles, user_rows.users)
 _ROLES = ("admin", "manager", "member", "reader")
 """Each implies the next, as Keystone sets them up."""
 
@@ -55,9 +58,15 @@ async def bootstrap(cloud: Cloud, new_password: Callable[[], str]) -> Bootstrapp
 
     What an administrator removed or renamed since the first start does not come back.
     """
-    started, complete = await cloud.db.read(
-        lambda conn: (domain_rows.get(conn, DEFAULT_DOMAIN) is not None, not _missing_services(conn))
+    started, complete, stale = await cloud.db.read(
+        lambda conn: (
+            domain_rows.get(conn, DEFAULT_DOMAIN) is not None,
+            not _missing_services(conn),
+            any(names.stale(conn, table) for table in _NAMED),
+        )
     )
+    if stale:
+        await identity.change(cloud, _refold)
     if started:
         if not complete:
             await cloud.db.write(lambda conn: _add_services(conn, cloud))
@@ -94,6 +103,11 @@ async def bootstrap(cloud: Cloud, new_password: Callable[[], str]) -> Bootstrapp
         )
 
     return await identity.change(cloud, run)
+
+
+def _refold(conn: Connection) -> None:
+    for table in _NAMED:
+        names.refold(conn, table)
 
 
 def _known(conn: Connection) -> Bootstrapped:

@@ -121,4 +121,4 @@ async def leave(cloud: Cloud, group_id: str, user_id: str) -> None:
 def _demand_free(conn: Connection, group: Group) -> None:
     known = group_rows.by_name(conn, group.domain_id, group.name)
     if known is not None and known.id != group.id:
-        raise Conflict(f"There is a group named {group.name!r} in this domain already.")
+        raise Conflict(f"There is a group named {known.name!r} in this domain already.")

@@ -11,6 +11,7 @@ from floe.cloud.cloud import Cloud
 from floe.core.assignments import PROJECT
 from floe.core.context import Context
 from floe.core.errors import Conflict, NotFound
+from floe.core.names import same_name
 from floe.core.projects import Project
 from floe.store import application_credentials as credential_rows
 from floe.store import assignments as assignment_rows
@@ -33,17 +34,17 @@ async def find(
     *,
     domain_id: str | None = None,
     name: str | None = None,
-    enabled: bool | None = None,
 ) -> list[Project]:
     """Return the projects that fit and that the caller may list.
 
     Who may list none finds the token's own by its name, so that clients can look it up.
     """
-    if not identity.lists(context) and context.project_id and name == context.project_name:
+    own_name = context.project_name or ""
+    if not identity.lists(context) and context.project_id and name is not None and same_name(name, own_name):
         own = await show(cloud, context, context.project_id)
-        return [own] if domain_id in (None, own.domain_id) and enabled in (None, own.enabled) else []
+        return [own] if domain_id in (None, own.domain_id) else []
     only = identity.visible_domain(context, "projects")
-    found = await cloud.db.read(lambda conn: project_rows.find(conn, domain_id=domain_id, name=name, enabled=enabled))
+    found = await cloud.db.read(lambda conn: project_rows.find(conn, domain_id=domain_id, name=name))
     return [project for project in found if only in (None, project.domain_id)]
 
 
@@ -103,4 +104,4 @@ async def delete(cloud: Cloud, project_id: str) -> None:
 def _demand_free(conn: Connection, project: Project) -> None:
     known = project_rows.by_name(conn, project.domain_id, project.name)
     if known is not None and known.id != project.id:
-        raise Conflict(f"There is a project named {project.name!r} in this domain already.")
+        raise Conflict(f"There is a project named {known.name!r} in this domain already.")

@@ -9,6 +9,7 @@ from typing import Any
 from floe.cloud import identity
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.names import same_name
 from floe.core.roles import Implications, Role, expand
 from floe.store import assignments as assignment_rows
 from floe.store import roles as role_rows
@@ -79,8 +80,8 @@ async def imply(cloud: Cloud, prior_id: str, implied_id: str) -> tuple[Role, Rol
     def run(conn: Connection) -> tuple[Role, Role]:
         prior, implied = demand(conn, prior_id), demand(conn, implied_id)
         known = role_rows.implied(conn)
-        if implied.name == "admin":
-            raise Forbidden("No role may imply 'admin'; assign it where it is needed.")
+        if same_name(implied.name, "admin"):
+            raise Forbidden(f"No role may imply {implied.name!r}; assign it where it is needed.")
         if prior_id in expand([implied_id], known):
             raise Invalid(f"Role {implied.name!r} implies {prior.name!r} already; the reverse would be a circle.")
         if implied_id not in known.get(prior_id, frozenset()):
@@ -102,5 +103,6 @@ async def stop_implying(cloud: Cloud, prior_id: str, implied_id: str) -> None:
 
 
 def _demand_free(conn: Connection, role: Role) -> None:
-    if any(known.name == role.name and known.id != role.id for known in role_rows.find(conn)):
-        raise Conflict(f"There is a role named {role.name!r} already.")
+    known = role_rows.by_name(conn, role.name)
+    if known is not None and known.id != role.id:
+        raise Conflict(f"There is a role named {known.name!r} already.")

@@ -133,7 +133,12 @@ def roles_on(
 
 async def _learn(cloud: Cloud, text: str) -> tuple[datetime, Context]:
     token = token_codec.read(cloud, text)
-    generation, found = await cloud.db.read(lambda conn: (token_rows.generation(conn), bearer(conn, cloud, token)))
+
+    def run(conn: Connection) -> tuple[int, Bearer, frozenset[str]]:
+        found = bearer(conn, cloud, token)
+        return token_rows.generation(conn), found, role_rules.policy_names(found.roles, role_rows.find(conn))
+
+    generation, found, roles = await cloud.db.read(run)
     context = Context(
         request_id="",
         user_id=found.user.id,
@@ -144,7 +149,7 @@ async def _learn(cloud: Cloud, text: str) -> tuple[datetime, Context]:
         project_domain_id=found.project.domain_id if found.project else None,
         domain_id=token.scope_id if token.scope_kind == DOMAIN else None,
         system=token.scope_kind == SYSTEM,
-        roles=frozenset(role.name for role in found.roles),
+        roles=roles,
         restricted=found.credential is not None and not found.credential.unrestricted,
     )
     token_cache.of(cloud).put(text, token.expires_at, context, generation)

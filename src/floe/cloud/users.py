@@ -13,6 +13,7 @@ from floe.core.context import Context
 from floe.core.domains import Domain
 from floe.core.errors import Conflict, NotFound, Unauthenticated
 from floe.core.groups import Group
+from floe.core.names import same_name
 from floe.core.projects import Project
 from floe.core.users import User, check_password
 from floe.store import application_credentials as credential_rows
@@ -38,17 +39,16 @@ async def find(
     *,
     domain_id: str | None = None,
     name: str | None = None,
-    enabled: bool | None = None,
 ) -> list[User]:
     """Return the users that fit and that the caller may list.
 
     Who may list none finds itself by its name, so that clients can look it up.
     """
-    if not identity.lists(context) and context.user_id and name == context.user_name:
+    if not identity.lists(context) and context.user_id and name is not None and same_name(name, context.user_name):
         own = await show(cloud, context, context.user_id)
-        return [own] if domain_id in (None, own.domain_id) and enabled in (None, own.enabled) else []
+        return [own] if domain_id in (None, own.domain_id) else []
     only = identity.visible_domain(context, "users")
-    found = await cloud.db.read(lambda conn: user_rows.find(conn, domain_id=domain_id, name=name, enabled=enabled))
+    found = await cloud.db.read(lambda conn: user_rows.find(conn, domain_id=domain_id, name=name))
     return [user for user in found if only in (None, user.domain_id)]
 
 
@@ -162,4 +162,4 @@ async def _hashed(cloud: Cloud, password: str | None) -> str | None:
 def _demand_fitting(conn: Connection, user: User) -> None:
     known = user_rows.by_name(conn, user.domain_id, user.name)
     if known is not None and known.id != user.id:
-        raise Conflict(f"There is a user named {user.name!r} in this domain already.")
+        raise Conflict(f"There is a user named {known.name!r} in this domain already.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from floe.core.errors import Invalid
 
@@ -20,6 +21,8 @@ class Region:
     id: str
     description: str = ""
     parent_region_id: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Further attributes that clients keep with it, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +31,11 @@ class CatalogueService:
 
     id: str
     type: str
-    name: str
+    name: str = ""
     description: str = ""
     enabled: bool = True
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Further attributes that clients keep with it, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,8 @@ class Endpoint:
     interface: str
     url: str
     enabled: bool = True
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Further attributes that clients keep with it, by name."""
 
 
 def check_region_id(text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 DEFAULT_DOMAIN = "default"
 """The id of the domain that is there from the start, as Keystone has it."""
@@ -16,3 +18,6 @@ class Domain:
     name: str
     description: str = ""
     enabled: bool = True
+    tags: tuple[str, ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Further attributes that clients keep with it, by name."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from floe.core.names import fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +16,18 @@ class Role:
     id: str
     name: str
     description: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Further attributes that clients keep with it, by name."""
+
+
+def policy_names(held: Iterable[Role], known: Iterable[Role]) -> frozenset[str]:
+    """Return what rules know the roles somebody holds by: their names without case.
+
+    Where an older database holds `Admin` beside `admin`, it goes on being another role: it has the name it is written
+    with.
+    """
+    exact = {role.name for role in known}
+    return frozenset(role.name if fold(role.name) in exact else fold(role.name) for role in held)
 
 
 Implications = Mapping[str, frozenset[str]]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.catalogue import CatalogueService, Endpoint, Region
-from floe.store.schema import Ident, metadata
+from floe.store.schema import Ident, Json, metadata
 
 regions = sa.Table(
     "regions",
@@ -18,6 +18,7 @@ regions = sa.Table(
     sa.Column("id", sa.String(255), primary_key=True),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("parent_region_id", sa.String(255)),
+    sa.Column("properties", Json, nullable=False, server_default="{}"),
 )
 services = sa.Table(
     "catalogue_services",
@@ -27,6 +28,7 @@ services = sa.Table(
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("properties", Json, nullable=False, server_default="{}"),
 )
 endpoints = sa.Table(
     "catalogue_endpoints",
@@ -37,6 +39,7 @@ endpoints = sa.Table(
     sa.Column("interface", sa.String(8), nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("properties", Json, nullable=False, server_default="{}"),
 )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.domains import Domain
-from floe.store.schema import Ident, metadata
+from floe.store import names
+from floe.store.schema import Ident, Json, metadata
 
 domains = sa.Table(
     "domains",
@@ -18,39 +20,45 @@ domains = sa.Table(
     sa.Column("name", sa.String(64), nullable=False, unique=True),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("tags", Json, nullable=False, server_default="[]"),
+    sa.Column("properties", Json, nullable=False, server_default="{}"),
+    names.folded(),
 )
+_QUERY = sa.select(*names.shown(domains)).order_by(domains.c.id)
+
+
+def _domain(row: sa.Row[Any]) -> Domain:
+    fields = dict(row._mapping)
+    fields["tags"] = tuple(fields["tags"])
+    return Domain(**fields)
 
 
 def get(conn: Connection, domain_id: str) -> Domain | None:
     """Return a domain by its id."""
-    row = conn.execute(sa.select(domains).where(domains.c.id == domain_id)).first()
-    return None if row is None else Domain(**row._mapping)
+    row = conn.execute(_QUERY.where(domains.c.id == domain_id)).first()
+    return None if row is None else _domain(row)
 
 
 def by_name(conn: Connection, name: str) -> Domain | None:
     """Return a domain by its name."""
-    row = conn.execute(sa.select(domains).where(domains.c.name == name)).first()
-    return None if row is None else Domain(**row._mapping)
+    row = names.first_called(conn, _QUERY, domains, name)
+    return None if row is None else _domain(row)
 
 
 def find(conn: Connection) -> list[Domain]:
     """Return all domains, by id."""
-    return [Domain(**row._mapping) for row in conn.execute(sa.select(domains).order_by(domains.c.id))]
+    return [_domain(row) for row in conn.execute(_QUERY)]
 
 
 def insert(conn: Connection, domain: Domain) -> None:
     """Add a domain."""
-    conn.execute(
-        sa.insert(domains).values(
-            id=domain.id, name=domain.name, description=domain.description, enabled=domain.enabled
-        )
-    )
+    conn.execute(sa.insert(domains).values(names.with_folded(asdict(domain))))
 
 
 def update(conn: Connection, domain_id: str, changes: Mapping[str, Any]) -> None:
     """Set fields of a domain."""
     if changes:
-        conn.execute(sa.update(domains).where(domains.c.id == domain_id).values(**changes))
+        conn.execute(sa.update(domains).where(domains.c.id == domain_id).values(names.with_folded(changes)))
 
 
 def delete(conn: Connection, domain_id: str) -> None:

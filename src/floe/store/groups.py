@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.groups import Group
+from floe.store import names
 from floe.store.schema import Ident, Json, metadata
 
 groups = sa.Table(
@@ -20,8 +21,10 @@ groups = sa.Table(
     sa.Column("name", sa.String(64), nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("properties", Json, nullable=False),
+    names.folded(),
     sa.UniqueConstraint("domain_id", "name"),
 )
+_QUERY = sa.select(*names.shown(groups)).order_by(groups.c.id)
 memberships = sa.Table(
     "group_memberships",
     metadata,
@@ -32,13 +35,13 @@ memberships = sa.Table(
 
 def get(conn: Connection, group_id: str) -> Group | None:
     """Return a group by its id."""
-    row = conn.execute(sa.select(groups).where(groups.c.id == group_id)).first()
+    row = conn.execute(_QUERY.where(groups.c.id == group_id)).first()
     return None if row is None else Group(**row._mapping)
 
 
 def by_name(conn: Connection, domain_id: str, name: str) -> Group | None:
     """Return a group by its name in a domain."""
-    row = conn.execute(sa.select(groups).where(groups.c.domain_id == domain_id, groups.c.name == name)).first()
+    row = names.first_called(conn, _QUERY.where(groups.c.domain_id == domain_id), groups, name)
     return None if row is None else Group(**row._mapping)
 
 
@@ -50,25 +53,25 @@ def find(
     name: str | None = None,
 ) -> list[Group]:
     """Return the groups that fit every condition given, by id."""
-    query = sa.select(groups).order_by(groups.c.id)
+    query = _QUERY
     if ids is not None:
         query = query.where(groups.c.id.in_(list(ids)))
     if domain_id is not None:
         query = query.where(groups.c.domain_id == domain_id)
     if name is not None:
-        query = query.where(groups.c.name == name)
+        query = query.where(names.called(groups, name))
     return [Group(**row._mapping) for row in conn.execute(query)]
 
 
 def insert(conn: Connection, group: Group) -> None:
     """Add a group."""
-    conn.execute(sa.insert(groups).values(**asdict(group)))
+    conn.execute(sa.insert(groups).values(names.with_folded(asdict(group))))
 
 
 def update(conn: Connection, group_id: str, changes: Mapping[str, Any]) -> None:
     """Set fields of a group."""
     if changes:
-        conn.execute(sa.update(groups).where(groups.c.id == group_id).values(**changes))
+        conn.execute(sa.update(groups).where(groups.c.id == group_id).values(names.with_folded(changes)))
 
 
 def delete(conn: Connection, group_id: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.projects import Project
+from floe.store import names
 from floe.store.schema import Ident, Json, metadata
 
 projects = sa.Table(
@@ -21,8 +23,10 @@ projects = sa.Table(
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("tags", Json, nullable=False),
     sa.Column("properties", Json, nullable=False),
+    names.folded(),
     sa.UniqueConstraint("domain_id", "name"),
 )
+_QUERY = sa.select(*names.shown(projects)).order_by(projects.c.id)
 
 
 def _project(row: sa.Row[Any]) -> Project:
@@ -33,14 +37,13 @@ def _project(row: sa.Row[Any]) -> Project:
 
 def get(conn: Connection, project_id: str) -> Project | None:
     """Return a project by its id."""
-    row = conn.execute(sa.select(projects).where(projects.c.id == project_id)).first()
+    row = conn.execute(_QUERY.where(projects.c.id == project_id)).first()
     return None if row is None else _project(row)
 
 
 def by_name(conn: Connection, domain_id: str, name: str) -> Project | None:
     """Return a project by its name in a domain."""
-    query = sa.select(projects).where(projects.c.domain_id == domain_id, projects.c.name == name)
-    row = conn.execute(query).first()
+    row = names.first_called(conn, _QUERY.where(projects.c.domain_id == domain_id), projects, name)
     return None if row is None else _project(row)
 
 
@@ -50,40 +53,27 @@ def find(
     ids: Iterable[str] | None = None,
     domain_id: str | None = None,
     name: str | None = None,
-    enabled: bool | None = None,
 ) -> list[Project]:
     """Return the projects that fit every condition given, by id."""
-    query = sa.select(projects).order_by(projects.c.id)
+    query = _QUERY
     if ids is not None:
         query = query.where(projects.c.id.in_(list(ids)))
     if domain_id is not None:
         query = query.where(projects.c.domain_id == domain_id)
     if name is not None:
-        query = query.where(projects.c.name == name)
-    if enabled is not None:
-        query = query.where(projects.c.enabled.is_(enabled))
+        query = query.where(names.called(projects, name))
     return [_project(row) for row in conn.execute(query)]
 
 
 def insert(conn: Connection, project: Project) -> None:
     """Add a project."""
-    conn.execute(
-        sa.insert(projects).values(
-            id=project.id,
-            domain_id=project.domain_id,
-            name=project.name,
-            description=project.description,
-            enabled=project.enabled,
-            tags=project.tags,
-            properties=project.properties,
-        )
-    )
+    conn.execute(sa.insert(projects).values(names.with_folded(asdict(project))))
 
 
 def update(conn: Connection, project_id: str, changes: Mapping[str, Any]) -> None:
     """Set fields of a project."""
     if changes:
-        conn.execute(sa.update(projects).where(projects.c.id == project_id).values(**changes))
+        conn.execute(sa.update(projects).where(projects.c.id == project_id).values(names.with_folded(changes)))
 
 
 def delete(conn: Connection, project_id: str) -> None:

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.roles import Role
-from floe.store.schema import Ident, metadata
+from floe.store import names
+from floe.store.schema import Ident, Json, metadata
 
 roles = sa.Table(
     "roles",
@@ -18,7 +19,10 @@ roles = sa.Table(
     sa.Column("id", Ident, primary_key=True),
     sa.Column("name", sa.String(255), nullable=False, unique=True),
     sa.Column("description", sa.Text, nullable=False),
+    sa.Column("properties", Json, nullable=False, server_default="{}"),
+    names.folded(),
 )
+_QUERY = sa.select(*names.shown(roles)).order_by(roles.c.id)
 implications = sa.Table(
     "role_implications",
     metadata,
@@ -29,24 +33,30 @@ implications = sa.Table(
 
 def get(conn: Connection, role_id: str) -> Role | None:
     """Return a role by its id."""
-    row = conn.execute(sa.select(roles).where(roles.c.id == role_id)).first()
+    row = conn.execute(_QUERY.where(roles.c.id == role_id)).first()
+    return None if row is None else Role(**row._mapping)
+
+
+def by_name(conn: Connection, name: str) -> Role | None:
+    """Return a role by its name."""
+    row = names.first_called(conn, _QUERY, roles, name)
     return None if row is None else Role(**row._mapping)
 
 
 def find(conn: Connection) -> list[Role]:
     """Return all roles, by id."""
-    return [Role(**row._mapping) for row in conn.execute(sa.select(roles).order_by(roles.c.id))]
+    return [Role(**row._mapping) for row in conn.execute(_QUERY)]
 
 
 def insert(conn: Connection, role: Role) -> None:
     """Add a role."""
-    conn.execute(sa.insert(roles).values(**asdict(role)))
+    conn.execute(sa.insert(roles).values(names.with_folded(asdict(role))))
 
 
 def update(conn: Connection, role_id: str, changes: Mapping[str, Any]) -> None:
     """Set fields of a role."""
     if changes:
-        conn.execute(sa.update(roles).where(roles.c.id == role_id).values(**changes))
+        conn.execute(sa.update(roles).where(roles.c.id == role_id).values(names.with_folded(changes)))
 
 
 def delete(conn: Connection, role_id: str) -> None:

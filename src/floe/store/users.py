@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.users import User
+from floe.store import names
 from floe.store.schema import Ident, Json, Moment, metadata
 
 users = sa.Table(
@@ -26,19 +27,21 @@ users = sa.Table(
     sa.Column("password_changed_at", Moment),
     sa.Column("properties", Json, nullable=False),
     sa.Column("stamp", sa.Integer, nullable=False),
+    names.folded(),
     sa.UniqueConstraint("domain_id", "name"),
 )
+_QUERY = sa.select(*names.shown(users)).order_by(users.c.id)
 
 
 def get(conn: Connection, user_id: str) -> User | None:
     """Return a user by its id."""
-    row = conn.execute(sa.select(users).where(users.c.id == user_id)).first()
+    row = conn.execute(_QUERY.where(users.c.id == user_id)).first()
     return None if row is None else User(**row._mapping)
 
 
 def by_name(conn: Connection, domain_id: str, name: str) -> User | None:
     """Return a user by its name in a domain."""
-    row = conn.execute(sa.select(users).where(users.c.domain_id == domain_id, users.c.name == name)).first()
+    row = names.first_called(conn, _QUERY.where(users.c.domain_id == domain_id), users, name)
     return None if row is None else User(**row._mapping)
 
 
@@ -48,30 +51,27 @@ def find(
     ids: Iterable[str] | None = None,
     domain_id: str | None = None,
     name: str | None = None,
-    enabled: bool | None = None,
 ) -> list[User]:
     """Return the users that fit every condition given, by id."""
-    query = sa.select(users).order_by(users.c.id)
+    query = _QUERY
     if ids is not None:
         query = query.where(users.c.id.in_(list(ids)))
     if domain_id is not None:
         query = query.where(users.c.domain_id == domain_id)
     if name is not None:
-        query = query.where(users.c.name == name)
-    if enabled is not None:
-        query = query.where(users.c.enabled.is_(enabled))
+        query = query.where(names.called(users, name))
     return [User(**row._mapping) for row in conn.execute(query)]
 
 
 def insert(conn: Connection, user: User) -> None:
     """Add a user."""
-    conn.execute(sa.insert(users).values(**asdict(user)))
+    conn.execute(sa.insert(users).values(names.with_folded(asdict(user))))
 
 
 def update(conn: Connection, user_id: str, changes: Mapping[str, Any]) -> None:
     """Set fields of a user."""
     if changes:
-        conn.execute(sa.update(users).where(users.c.id == user_id).values(**changes))
+        conn.execute(sa.update(users).where(users.c.id == user_id).values(names.with_folded(changes)))
 
 
 def forget_default_project(conn: Connection, project_id: str) -> None:

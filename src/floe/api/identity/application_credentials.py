@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from floe.api.identity.replies import LongName, Text, listed, with_link
+from floe.api.identity.filters import Filters, text
+from floe.api.identity.replies import LongName, Text, with_link
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated
@@ -38,6 +39,7 @@ _CREATE = Body(
         Field("project_id", str | None),
     ],
 )
+_FILTERS = Filters(text("name"))
 
 
 def shown(call: Call, found: Found) -> dict[str, Any]:
@@ -60,9 +62,9 @@ def shown(call: Call, found: Found) -> dict[str, Any]:
 async def index(call: Call) -> Reply:
     """List a user's application credentials, by name."""
     user_id = call.params["user_id"]
-    found = await application_credentials.find(call.cloud, call.context, user_id, call.one("name"))
+    found = await application_credentials.find(call.cloud, call.context, user_id)
     path = f"/v3/users/{user_id}/application_credentials"
-    return listed(call, "application_credentials", path, [shown(call, item) for item in found])
+    return _FILTERS.listed(call, "application_credentials", path, [shown(call, item) for item in found])
 
 
 async def show(call: Call) -> Reply:

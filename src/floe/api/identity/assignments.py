@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.identity.replies import flag, listed
+from floe.api.identity.filters import Filters, ident
 from floe.api.identity.roles import shown as shown_role
 from floe.api.kit.call import Call, Handler, Reply
 from floe.api.kit.policy import Policies, admin, authenticated
@@ -13,6 +13,8 @@ from floe.cloud import assignments
 from floe.cloud.assignments import Names
 from floe.core.assignments import DOMAIN, GROUP, PROJECT, SYSTEM, USER, WHOLE_SYSTEM, Assignment
 from floe.core.errors import Invalid
+
+_ROLES = Filters()
 
 
 def _asked(call: Call, target: str, actor: str) -> Assignment:
@@ -29,7 +31,7 @@ def _handlers(target: str, actor: str) -> tuple[Handler, Handler, Handler, Handl
     async def index(call: Call) -> Reply:
         found = await assignments.granted(call.cloud, call.context, _asked(call, target, actor))
         path = call.request.url.path.removeprefix("/identity")
-        return listed(call, "roles", path, [shown_role(call, role) for role in found])
+        return _ROLES.listed(call, "roles", path, [shown_role(call, role) for role in found])
 
     async def check(call: Call) -> Reply:
         await assignments.demand(call.cloud, call.context, _asked(call, target, actor))
@@ -71,37 +73,55 @@ async def refuse_inherited(_call: Call) -> Reply:
 async def index(call: Call) -> Reply:
     """List role assignments by user, group, role and scope."""
     like = _filter(call)
-    effective = flag(call, "effective") or False
+    effective = _says(call, "effective")
     if effective and like.actor_kind == GROUP:
         raise Invalid("effective lists users in place of groups, so group.id cannot be combined with it.")
-    if call.one("scope.OS-INHERIT:inherited_to") is not None:
-        found = []
-    else:
-        found = await assignments.find(call.cloud, call.context, like, effective=effective)
-    names = await assignments.names(call.cloud) if flag(call, "include_names") else None
+    inherited = _first(call, "scope.OS-INHERIT:inherited_to") == "projects"
+    found = await assignments.find(call.cloud, call.context, like, effective=effective)
+    names = await assignments.names(call.cloud) if _says(call, "include_names") else None
     links = {"self": call.url("/v3/role_assignments"), "next": None, "previous": None}
-    return Reply(200, {"role_assignments": [_shown(call, item, names) for item in found], "links": links})
+    shown = [] if inherited else [_shown(call, item, names) for item in found]
+    return Reply(200, {"role_assignments": shown, "links": links})
+
+
+def _first(call: Call, name: str) -> str | None:
+    return next(iter(call.many(name)), None)
+
+
+def _says(call: Call, name: str) -> bool:
+    """Read a switch: it is on when it is there, but for 0."""
+    return _first(call, name) not in {None, "0"}
+
+
+def _id(call: Call, name: str) -> str:
+    """Read the id of a filter, "" when it is not there. Raises Invalid for what can be no id."""
+    given = _first(call, name)
+    if given is not None:
+        ident(name).test(given)
+    return given or ""
 
 
 def _filter(call: Call) -> Assignment:
-    user_id, group_id = call.one("user.id"), call.one("group.id")
-    project_id, domain_id = call.one("scope.project.id"), call.one("scope.domain.id")
-    system = flag(call, "scope.system")
+    user_id, group_id = _first(call, "user.id") or "", _id(call, "group.id")
+    project_id, domain_id = _id(call, "scope.project.id"), _id(call, "scope.domain.id")
+    system = _first(call, "scope.system")
     if user_id and group_id:
         raise Invalid("user.id and group.id cannot be combined.")
     if sum((bool(project_id), bool(domain_id), bool(system))) > 1:
         raise Invalid("Of scope.project.id, scope.domain.id and scope.system only one can be asked for.")
+    if _first(call, "include_subtree") is not None and not project_id:
+        raise Invalid("include_subtree is about the projects below scope.project.id, which is missing.")
     actor, target = ("", ""), ("", "")
     if user_id or group_id:
-        actor = (USER, user_id) if user_id else (GROUP, group_id or "")
+        actor = (USER, user_id) if user_id else (GROUP, group_id)
     if project_id:
         target = (PROJECT, project_id)
     elif domain_id:
         target = (DOMAIN, domain_id)
-    elif system:
+    elif system == WHOLE_SYSTEM:
         target = (SYSTEM, WHOLE_SYSTEM)
     return Assignment(
-        role_id=call.one("role.id") or "",
+        role_id=_id(call, "role.id"),
         actor_kind=actor[0],
         actor_id=actor[1],
         target_kind=target[0],

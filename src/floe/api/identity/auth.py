@@ -7,8 +7,8 @@ from typing import Any
 
 from floe.api.identity import auth_body
 from floe.api.identity.domains import shown as shown_domain
+from floe.api.identity.filters import Filters
 from floe.api.identity.projects import shown as shown_project
-from floe.api.identity.replies import listed
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated, public
 from floe.api.kit.routing import Route
@@ -18,6 +18,8 @@ from floe.core.clock import iso_micro
 from floe.core.domains import Domain
 from floe.core.errors import Invalid
 from floe.core.tokens import UNSCOPED, Bearer
+
+_ALL = Filters()
 
 
 async def create(call: Call) -> Reply:
@@ -54,13 +56,17 @@ async def show_catalogue(call: Call) -> Reply:
 async def list_projects(call: Call) -> Reply:
     """List the projects the caller may have a token for."""
     found = await users.projects(call.cloud, call.context, call.context.user_id)
-    return listed(call, "projects", "/v3/auth/projects", [shown_project(call, item) for item in found if item.enabled])
+    return _ALL.listed(
+        call, "projects", "/v3/auth/projects", [shown_project(call, item) for item in found if item.enabled]
+    )
 
 
 async def list_domains(call: Call) -> Reply:
     """List the domains the caller may have a token for."""
     found = await users.domains_with_a_role(call.cloud, call.context)
-    return listed(call, "domains", "/v3/auth/domains", [shown_domain(call, item) for item in found if item.enabled])
+    return _ALL.listed(
+        call, "domains", "/v3/auth/domains", [shown_domain(call, item) for item in found if item.enabled]
+    )
 
 
 async def list_systems(call: Call) -> Reply:

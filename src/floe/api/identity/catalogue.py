@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from floe.api.identity.replies import Ident, LongName, Text, changes, flag, listed, with_link
+from floe.api.identity.filters import Filters, among, flag, region, text
+from floe.api.identity.replies import Ident, LongName, Text, changes, with_link
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, admin, public
 from floe.api.kit.routing import Route
 from floe.cloud import catalogue, identity
-from floe.core.catalogue import CatalogueService, Endpoint, Region, check_region_id
+from floe.core.catalogue import INTERFACES, CatalogueService, Endpoint, Region, check_region_id
 from floe.core.errors import Invalid
 
 _RegionId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/\s]+\Z")]
@@ -26,6 +27,11 @@ _SERVICE = Body(
 )
 _SERVICE_UPDATE = Body("service", [Field("type", LongName), Field("name", LongName), *_SERVICE_FIELDS])
 _Interface = Literal["public", "internal", "admin"]
+_REGIONS = Filters(region("parent_region_id"), only=True)
+_SERVICES = Filters(text("type"), text("name"))
+_ENDPOINTS = Filters(
+    among("interface", *INTERFACES), text("service_id"), text("region_id"), text("region"), flag("enabled")
+)
 _Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 _ENDPOINT_FIELDS = (
     Field("region_id", _RegionId | None),
@@ -78,10 +84,8 @@ def _endpoint(call: Call, endpoint: Endpoint) -> dict[str, Any]:
 
 async def list_regions(call: Call) -> Reply:
     """List regions by parent."""
-    parent = call.one("parent_region_id")
     found = (await catalogue.show(call.cloud)).regions.values()
-    shown = [_region(call, item) for item in found if parent in (None, item.parent_region_id)]
-    return listed(call, "regions", "/v3/regions", shown)
+    return _REGIONS.listed(call, "regions", "/v3/regions", [_region(call, item) for item in found])
 
 
 async def show_region(call: Call) -> Reply:
@@ -121,10 +125,8 @@ async def delete_region(call: Call) -> Reply:
 
 async def list_services(call: Call) -> Reply:
     """List services by type and name."""
-    kind, name = call.one("type"), call.one("name")
     found = (await catalogue.show(call.cloud)).services.values()
-    shown = [_service(call, item) for item in found if kind in (None, item.type) and name in (None, item.name)]
-    return listed(call, "services", "/v3/services", shown)
+    return _SERVICES.listed(call, "services", "/v3/services", [_service(call, item) for item in found])
 
 
 async def show_service(call: Call) -> Reply:
@@ -153,15 +155,8 @@ async def delete_service(call: Call) -> Reply:
 
 async def list_endpoints(call: Call) -> Reply:
     """List endpoints by service, interface, region and whether they are enabled."""
-    wanted = {name: call.one(name) for name in ("service_id", "interface", "region_id")}
-    enabled = flag(call, "enabled")
-    shown = [
-        _endpoint(call, item)
-        for item in (await catalogue.show(call.cloud)).endpoints.values()
-        if all(value in (None, getattr(item, name)) for name, value in wanted.items())
-        and enabled in (None, item.enabled)
-    ]
-    return listed(call, "endpoints", "/v3/endpoints", shown)
+    found = (await catalogue.show(call.cloud)).endpoints.values()
+    return _ENDPOINTS.listed(call, "endpoints", "/v3/endpoints", [_endpoint(call, item) for item in found])
 
 
 async def show_endpoint(call: Call) -> Reply:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.identity.replies import ShortName, Text, changes, flag, listed, with_link
+from floe.api.identity.filters import Filters, called, flag
+from floe.api.identity.replies import ShortName, Text, changes, with_link
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, admin, authenticated
@@ -26,6 +27,7 @@ SHAPE: Shape[Domain] = Shape(
 _FIELDS = (Field("description", Text), Field("enabled", bool), Field("options", dict[str, Any]))
 _CREATE = Body("domain", [Field("name", ShortName, required=True), *_FIELDS])
 _UPDATE = Body("domain", [Field("name", ShortName), *_FIELDS])
+_FILTERS = Filters(called(64), flag("enabled"))
 
 
 def shown(call: Call, domain: Domain) -> dict[str, Any]:
@@ -35,13 +37,8 @@ def shown(call: Call, domain: Domain) -> dict[str, Any]:
 
 async def index(call: Call) -> Reply:
     """List domains by name and whether they are enabled."""
-    name, enabled = call.one("name"), flag(call, "enabled")
-    found = [
-        shown(call, domain)
-        for domain in await domains.find(call.cloud, call.context)
-        if name in (None, domain.name) and enabled in (None, domain.enabled)
-    ]
-    return listed(call, "domains", "/v3/domains", found)
+    found = await domains.find(call.cloud, call.context)
+    return _FILTERS.listed(call, "domains", "/v3/domains", [shown(call, domain) for domain in found])
 
 
 async def show(call: Call) -> Reply:

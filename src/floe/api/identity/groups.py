@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.identity.replies import Ident, ShortName, Text, listed, with_link, with_properties
+from floe.api.identity.filters import Filters, called, expiry, flag, ident
+from floe.api.identity.replies import Ident, ShortName, Text, with_link, with_properties
 from floe.api.identity.users import shown as shown_user
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
@@ -28,6 +29,9 @@ _CREATE = Body(
     strict=False,
 )
 _UPDATE = Body("group", [Field("domain_id", Ident), Field("name", ShortName), Field("description", Text)], strict=False)
+_FILTERS = Filters(ident("domain_id"), called(255), sorts=True)
+_MEMBERS = Filters(ident("domain_id"), flag("enabled"), called(255), expiry("password_expires_at"))
+_OF_USER = Filters(called(255))
 
 
 def shown(call: Call, group: Group) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def shown(call: Call, group: Group) -> dict[str, Any]:
 async def index(call: Call) -> Reply:
     """List groups by domain and name."""
     found = await groups.find(call.cloud, call.context, domain_id=call.one("domain_id"), name=call.one("name"))
-    return listed(call, "groups", "/v3/groups", [shown(call, group) for group in found])
+    return _FILTERS.listed(call, "groups", "/v3/groups", [shown(call, group) for group in found])
 
 
 async def show(call: Call) -> Reply:
@@ -69,7 +73,8 @@ async def list_members(call: Call) -> Reply:
     """List the users in a group."""
     group_id = call.params["group_id"]
     found = await groups.members(call.cloud, call.context, group_id)
-    return listed(call, "users", f"/v3/groups/{group_id}/users", [shown_user(call, user) for user in found])
+    path = f"/v3/groups/{group_id}/users"
+    return _MEMBERS.listed(call, "users", path, [shown_user(call, user) for user in found])
 
 
 async def check_member(call: Call) -> Reply:
@@ -94,7 +99,8 @@ async def list_of_user(call: Call) -> Reply:
     """List the groups a user is in."""
     user_id = call.params["user_id"]
     found = await users.groups(call.cloud, call.context, user_id)
-    return listed(call, "groups", f"/v3/users/{user_id}/groups", [shown(call, group) for group in found])
+    path = f"/v3/users/{user_id}/groups"
+    return _OF_USER.listed(call, "groups", path, [shown(call, group) for group in found])
 
 
 _ONE = "/v3/groups/{group_id}"

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from floe.api.identity.replies import Ident, ShortName, Text, flag, listed, with_link, with_properties
+from floe.api.identity.filters import Filters, called, flag, ident, tags, uuid
+from floe.api.identity.replies import Ident, ShortName, Text, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, admin, authenticated
@@ -43,7 +44,17 @@ _CREATE = Body(
     "project", [Field("name", ShortName, required=True), Field("domain_id", Ident | None), *_FIELDS], strict=False
 )
 _UPDATE = Body("project", [Field("domain_id", Ident), Field("name", ShortName), *_FIELDS], strict=False)
-
+_FILTERS = Filters(
+    ident("domain_id"),
+    uuid("parent_id"),
+    flag("enabled"),
+    flag("is_domain"),
+    called(64),
+    tags("tags", lambda asked, there: asked <= there),
+    tags("tags-any", lambda asked, there: bool(asked & there)),
+    tags("not-tags", lambda asked, there: not asked <= there),
+    tags("not-tags-any", lambda asked, there: not asked & there),
+)
 _TAGS = Body(None, [Field("tags", _Tags, required=True)])
 
 _FLAT = "parent_id: projects are flat here; the parent of a project can only be its domain (it is {!r})."
@@ -57,11 +68,8 @@ def shown(call: Call, project: Project) -> dict[str, Any]:
 async def index(call: Call) -> Reply:
     """List projects by domain, parent, name, tags and whether they are enabled."""
     domain_id = call.one("domain_id") or call.one("parent_id")
-    found = await projects.find(
-        call.cloud, call.context, domain_id=domain_id, name=call.one("name"), enabled=flag(call, "enabled")
-    )
-    wanted = set((call.one("tags") or "").split(",")) - {""}
-    return listed(call, "projects", "/v3/projects", [shown(call, item) for item in found if wanted <= set(item.tags)])
+    found = await projects.find(call.cloud, call.context, domain_id=domain_id, name=call.one("name"))
+    return _FILTERS.listed(call, "projects", "/v3/projects", [shown(call, item) for item in found])
 
 
 async def show(call: Call) -> Reply:

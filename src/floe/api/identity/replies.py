@@ -1,16 +1,15 @@
-"""What all replies of the identity surface have in common: links, lists and filters."""
+"""What all replies of the identity surface have in common: links and attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from floe.api.kit.body import Body
-from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import next_link, page_of
+from floe.api.kit.call import Call
 from floe.core.errors import Invalid
 
 ShortName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\S")]
@@ -28,30 +27,6 @@ _OURS = frozenset({"id", "domain_id", "extra", *_READ_ONLY})
 def with_link(call: Call, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return an object with the link to itself that every object of this surface has."""
     return {**fields, "links": {"self": call.url(path)}}
-
-
-def listed(call: Call, key: str, path: str, objects: Sequence[Mapping[str, Any]]) -> Reply:
-    """Answer with a list, cut to the page the caller asks for by `limit` and `marker`."""
-    page = page_of(call)
-    objects = list(objects)
-    if page.marker is not None:
-        ids = [item["id"] for item in objects]
-        if page.marker not in ids:
-            raise Invalid(f"marker {page.marker!r} is not the id of anything in this list.")
-        objects = objects[ids.index(page.marker) + 1 :]
-    onward = None
-    if page.asked and len(objects) > page.limit:
-        objects = objects[: page.limit]
-        onward = next_link(call, path, objects[-1]["id"]) if objects else None
-    return Reply(200, {key: objects, "links": {"next": onward, "self": call.url(path), "previous": None}})
-
-
-def flag(call: Call, name: str) -> bool | None:
-    """Return a filter that is true or false; a bare `?name` is true, and without it there is none."""
-    text = call.one(name)
-    if text is None:
-        return None
-    return text.lower() not in {"0", "false", "no", "off"}
 
 
 async def with_properties(call: Call, body: Body, *nullable: str, own_id: str | None = None) -> dict[str, Any]:

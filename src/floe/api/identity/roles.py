@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from floe.api.identity.replies import Ident, LongName, Text, changes, listed, with_link
+from floe.api.identity.filters import Filters, called, ident
+from floe.api.identity.replies import Ident, LongName, Text, changes, with_link
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, admin
@@ -27,6 +28,7 @@ SHAPE: Shape[Role] = Shape(
 _FIELDS = (Field("description", Text), Field("domain_id", Ident | None), Field("options", dict[str, Any]))
 _CREATE = Body("role", [Field("name", LongName, required=True), *_FIELDS])
 _UPDATE = Body("role", [Field("name", LongName), *_FIELDS])
+_FILTERS = Filters(called(255), ident("domain_id"))
 
 
 def shown(call: Call, role: Role) -> dict[str, Any]:
@@ -36,9 +38,8 @@ def shown(call: Call, role: Role) -> dict[str, Any]:
 
 async def index(call: Call) -> Reply:
     """List roles by name. A filter by domain finds none, since all roles are the whole cloud's."""
-    name = call.one("name")
-    found = [] if call.one("domain_id") else await roles.find(call.cloud)
-    return listed(call, "roles", "/v3/roles", [shown(call, role) for role in found if name in (None, role.name)])
+    found = await roles.find(call.cloud)
+    return _FILTERS.listed(call, "roles", "/v3/roles", [shown(call, role) for role in found])
 
 
 async def show(call: Call) -> Reply:

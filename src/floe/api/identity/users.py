@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from floe.api.identity.filters import Filters, called, expiry, flag, ident, never
 from floe.api.identity.projects import shown as shown_project
-from floe.api.identity.replies import Ident, LongName, Text, flag, listed, with_link, with_properties
+from floe.api.identity.replies import Ident, LongName, Text, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, admin, authenticated, public
@@ -45,6 +46,15 @@ _UPDATE = Body("user", [Field("domain_id", Ident), Field("name", LongName), *_FI
 _NEW_PASSWORD = Body(
     "user", [Field("original_password", _Password, required=True), Field("password", _Password, required=True)]
 )
+FILTERS = Filters(
+    ident("domain_id"),
+    flag("enabled"),
+    called(255),
+    expiry("password_expires_at"),
+    *(never(name) for name in ("idp_id", "protocol_id", "unique_id")),
+    sorts=True,
+)
+_PROJECTS = Filters(ident("domain_id"), flag("enabled"), called(64))
 _NULLABLE = ("email", "default_project_id", "password", "domain_id")
 
 
@@ -55,14 +65,8 @@ def shown(call: Call, user: User) -> dict[str, Any]:
 
 async def index(call: Call) -> Reply:
     """List users by domain, name and whether they are enabled."""
-    found = await users.find(
-        call.cloud,
-        call.context,
-        domain_id=call.one("domain_id"),
-        name=call.one("name"),
-        enabled=flag(call, "enabled"),
-    )
-    return listed(call, "users", "/v3/users", [shown(call, user) for user in found])
+    found = await users.find(call.cloud, call.context, domain_id=call.one("domain_id"), name=call.one("name"))
+    return FILTERS.listed(call, "users", "/v3/users", [shown(call, user) for user in found])
 
 
 async def show(call: Call) -> Reply:
@@ -102,7 +106,8 @@ async def list_projects(call: Call) -> Reply:
     """List the projects a user has a role on."""
     user_id = call.params["user_id"]
     found = await users.projects(call.cloud, call.context, user_id)
-    return listed(call, "projects", f"/v3/users/{user_id}/projects", [shown_project(call, item) for item in found])
+    path = f"/v3/users/{user_id}/projects"
+    return _PROJECTS.listed(call, "projects", path, [shown_project(call, item) for item in found])
 
 
 ROUTES = (
