@@ -3,6 +3,8 @@
 #   setup_packages [MORE...]   what Floe needs of the distribution (apt, as root), and more
 #   setup_python EXTRAS        Floe in .venv, as pinned in constraints.txt
 #   setup_client               the openstack client, unchanged, in .venv-client
+#   setup_ansible              Ansible with the collection openstack.cloud, in .venv-ansible
+#   setup_sdk                  openstacksdk with its tests, and the libraries from before it, in .venv-sdk
 #   setup_image                the tiny guest image; its path goes to $GUEST_IMAGE
 #   setup_ds_identify          cloud-init's ds-identify, for tests in guests; its path goes to $DS_IDENTIFY
 #
@@ -147,6 +149,44 @@ setup_client() {
     sum=$(sha256sum < "$ROOT/constraints-client.txt" | cut -c1-16)
     environment "$ROOT/.venv-client" "$ROOT $sum" "python-openstackclient, as pinned in constraints-client.txt" \
         -c "$ROOT/constraints-client.txt" python-openstackclient
+}
+
+# The collection comes out of the package `ansible`, which is 54 MB and unpacks to ten times that; only this one of its
+# hundred collections stays.
+setup_ansible() {
+    local sum directory=$ROOT/.venv-ansible
+    sum=$(sha256sum < "$ROOT/constraints-ansible.txt" | cut -c1-16)
+    [ "$(cat "$directory/collections/set-up" 2> /dev/null)" = "$sum" ] || rm -rf "$directory/set-up" "$directory/collections"
+    environment "$directory" "$ROOT $sum" "ansible-core and openstacksdk, as pinned in constraints-ansible.txt" \
+        -c "$ROOT/constraints-ansible.txt" ansible-core openstacksdk
+    [ ! -f "$directory/collections/set-up" ] || return 0
+    say "about to fetch with pip for its collection openstack.cloud: ansible (54 MB)"
+    watched "openstack.cloud" one_collection "$directory" openstack
+    echo "$sum" > "$directory/collections/set-up"
+}
+
+# one_collection DIRECTORY NAMESPACE: what the package `ansible` has of that namespace, in DIRECTORY/collections.
+one_collection() {
+    local directory=$1 namespace=$2 status=0 wheel
+    wheel=$(mktemp -d)
+    "$directory/bin/python" -m pip download --disable-pip-version-check --no-input --no-deps -d "$wheel" \
+        -c "$ROOT/constraints-ansible.txt" ansible &&
+        "$directory/bin/python" -c '
+import sys, zipfile
+wheel = zipfile.ZipFile(sys.argv[1])
+prefix = f"ansible_collections/{sys.argv[3]}/"
+wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.startswith(prefix)])
+' "$wheel"/ansible-*.whl "$directory/collections" "$namespace" || status=$?
+    rm -rf "$wheel"
+    return $status
+}
+
+setup_sdk() {
+    local sum
+    sum=$(sha256sum < "$ROOT/constraints-sdk.txt" | cut -c1-16)
+    environment "$ROOT/.venv-sdk" "$ROOT $sum" "openstacksdk and older client libraries, as pinned in constraints-sdk.txt" \
+        -c "$ROOT/constraints-sdk.txt" openstacksdk fixtures oslotest testscenarios testtools \
+        python-glanceclient python-neutronclient python-novaclient
 }
 
 setup_image() {
