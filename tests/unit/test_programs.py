@@ -41,10 +41,12 @@ PACKAGES = {
     "unshare": "util-linux",
     "virsh": "libvirt-clients",
     **dict.fromkeys(["id", "ls", "od", "rm", "sleep", "true"], "coreutils"),
+    "blkid": "util-linux",
     "hostname": "hostname",
+    "ldd": "libc-bin",
     "sh": "dash",
 }
-ESSENTIAL = {"bash", "coreutils", "dash", "hostname", "util-linux"}
+ESSENTIAL = {"bash", "coreutils", "dash", "hostname", "libc-bin", "util-linux"}
 
 
 def called(folder: str) -> dict[str, list[str]]:
