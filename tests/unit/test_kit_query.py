@@ -19,7 +19,7 @@ TABLE = Query(
 
 def test_what_is_not_known_is_left_out_below_the_closing_version_and_refused_from_it_on() -> None:
     assert TABLE.known([("limit", "1"), ("nonsense", "x")], (2, 74)) == [("limit", "1")]
-    with pytest.raises(Invalid, match=r"'nonsense'.*known here: colour, limit, resources, user_id"):
+    with pytest.raises(Invalid, match=r"'nonsense'.*known here: colour, limit, resources, user_id\)"):
         TABLE.known([("limit", "1"), ("nonsense", "x")], (2, 75))
 
 

@@ -231,7 +231,7 @@ async def listed(
         _check_marker(conn, context, marker)
         return server_lists.listed(conn, wanted, sort=sort, marker=marker, limit=limit)
 
-    return await cloud.db.read(look)
+    return await (cloud.db.scan(look) if wanted.thorough else cloud.db.read(look))
 
 
 async def listed_in_detail(
@@ -251,7 +251,7 @@ async def listed_in_detail(
         ports = server_ports.of_servers(conn, [view.server.id for view in found])
         return [_detail(view, ports[view.server.id]) for view in found]
 
-    return await cloud.db.read(look)
+    return await (cloud.db.scan(look) if wanted.thorough else cloud.db.read(look))
 
 
 def _check_marker(conn: Connection, context: Context, marker: str | None) -> None:

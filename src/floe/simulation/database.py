@@ -58,6 +58,10 @@ class SimulatedDatabase:
         """See `Transactions.read`."""
         return self._store.read(fn)
 
+    async def scan(self, fn: Callable[[Connection], T]) -> T:
+        """See `Transactions.scan`."""
+        return self._store.read(fn)
+
     def read_now(self, fn: Callable[[Connection], T]) -> T:
         """See `Transactions.read_now`."""
         return self._store.read(fn)

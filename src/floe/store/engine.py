@@ -15,7 +15,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -65,6 +65,10 @@ class Transactions(Protocol):
         """Run `fn` on one consistent view of the database and return its result; it must not write."""
         ...
 
+    async def scan(self, fn: Callable[[Connection], T]) -> T:
+        """Do what `read` does, for an `fn` that may take long: nobody but other scans waits for it."""
+        ...
+
     def read_now(self, fn: Callable[[Connection], T]) -> T:
         """Do what `read` does, where there is no event loop."""
         ...
@@ -90,7 +94,9 @@ class Database:
         self.path = path
         self._engine = _engine(path, patience)
         self._reader_engine = _engine(path, patience)
+        self._scanner_engine = _engine(path, patience)
         self._reader: Connection | None = None
+        self._scanner: ThreadPoolExecutor | None = None
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self.commits = 0
@@ -99,6 +105,7 @@ class Database:
     def open(self) -> None:
         """Start the writer. The schema is `migrate.ensure`'s business and comes before."""
         self._reader = self._reader_engine.connect()
+        self._scanner = ThreadPoolExecutor(1, "floe-db-scanner")
         self._thread = threading.Thread(target=self._run, name="floe-db-writer", daemon=True)
         self._thread.start()
 
@@ -122,11 +129,13 @@ class Database:
         """Do what `read` does, where there is no event loop."""
         if self._reader is None:
             raise Unavailable("The database is closed.")
-        _begin(self._reader, "BEGIN")
-        try:
-            return fn(self._reader)
-        finally:
-            self._reader.rollback()
+        return _view(self._reader, fn)
+
+    async def scan(self, fn: Callable[[Connection], T]) -> T:
+        """Do what `read` does in a thread beside the event loop, one after the other."""
+        if self._scanner is None:
+            raise Unavailable("The database is closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, self._scan, fn)
 
     def close(self) -> None:
         """Finish the writes that wait, then let go of the file."""
@@ -134,11 +143,18 @@ class Database:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+        if self._scanner is not None:
+            self._scanner.shutdown(cancel_futures=True)
+            self._scanner = None
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        self._engine.dispose()
-        self._reader_engine.dispose()
+        for engine in (self._engine, self._reader_engine, self._scanner_engine):
+            engine.dispose()
+
+    def _scan(self, fn: Callable[[Connection], T]) -> T:
+        with self._scanner_engine.connect() as conn:
+            return _view(conn, fn)
 
     def _run(self) -> None:
         with self._engine.connect() as conn:
@@ -210,6 +226,15 @@ def _attempt(conn: Connection, fn: Callable[[Connection], Any], alone: bool) -> 
         return None, error
     conn.exec_driver_sql("RELEASE one")
     return result, None
+
+
+def _view(conn: Connection, fn: Callable[[Connection], T]) -> T:
+    """Run a function on one view of the database, that of its first statement."""
+    _begin(conn, "BEGIN")
+    try:
+        return fn(conn)
+    finally:
+        conn.rollback()
 
 
 def _begin(conn: Connection, statement: str) -> None:

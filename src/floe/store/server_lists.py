@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from floe.core.addresses import text_of
+from floe.core.patterns import Plain, address_range, plain
 from floe.core.server_filters import ServerFilter
 from floe.core.servers import Server
 from floe.store.addresses import port_addresses
 from floe.store.engine import Connection
 from floe.store.hosts import hosts
+from floe.store.patterns import Budget, Pattern
 from floe.store.ports import ports
 from floe.store.servers import from_row, server_tags, servers
 
@@ -36,6 +40,7 @@ SORT_KEYS: Mapping[str, sa.ColumnElement[Any]] = {
     "locked_by": sa.func.coalesce(servers.c.locked_by, ""),
     "node": sa.func.coalesce(servers.c.host, ""),
     "power_state": servers.c.power_state,
+    "progress": sa.case((servers.c.vm_state == "building", 0), else_=100),
     "project_id": servers.c.project_id,
     "root_device_name": servers.c.root_device,
     "task_state": sa.func.coalesce(servers.c.task_state, ""),
@@ -47,7 +52,30 @@ SORT_KEYS: Mapping[str, sa.ColumnElement[Any]] = {
 }
 """What a list may be sorted by, under the names the API has for it; none of them is ever NULL."""
 
-_LIKE = {"name": servers.c.name, "description": servers.c.description}
+_OF_HOST = sa.select(hosts.c.availability_zone).where(hosts.c.name == servers.c.host).correlate(servers)
+_ZONE = sa.case((servers.c.host.is_(None), servers.c.requested_zone), else_=_OF_HOST.scalar_subquery())
+_TEXT: Mapping[str, sa.ColumnElement[Any]] = {
+    **{
+        name: servers.c[name]
+        for name in (
+            "name",
+            "description",
+            "hostname",
+            "key_name",
+            "host",
+            "reservation_id",
+            "root_device",
+            "access_ipv4",
+            "access_ipv6",
+            "locked_by",
+        )
+    },
+    "zone": _ZONE,
+    "progress": sa.case((servers.c.vm_state == "building", "0"), else_="100"),
+    "disk_config": sa.case((servers.c.disk_config == "AUTO", "1"), else_="0"),
+    "kernel": sa.literal(""),
+}
+"""What may be searched by a regular expression, as text. No server has a kernel of its own."""
 _EQUAL: Mapping[str, sa.Column[Any]] = {
     name: servers.c[name]
     for name in (
@@ -56,18 +84,12 @@ _EQUAL: Mapping[str, sa.Column[Any]] = {
         "host",
         "flavor_id",
         "image_id",
-        "key_name",
-        "reservation_id",
         "launch_index",
         "config_drive",
         "locked",
         "power_state",
         "vm_state",
         "task_state",
-        "hostname",
-        "access_ipv4",
-        "access_ipv6",
-        "root_device",
         "created_at",
         "launched_at",
         "terminated_at",
@@ -95,10 +117,13 @@ def listed(
     if all(key != "uuid" for key, _ in keys):
         keys.append(("uuid", keys[-1][1]))
     columns = [(SORT_KEYS[key], ascending) for key, ascending in keys]
-    statement = sa.select(servers).where(*_conditions(wanted))
+    conditions = _conditions(wanted)
     if marker is not None:
-        statement = statement.where(_after(conn, columns, marker))
-    statement = statement.order_by(*(c.asc() if up else c.desc() for c, up in columns)).limit(limit)
+        conditions.append(_after(conn, columns, marker))
+    order = [c.asc() if up else c.desc() for c, up in columns]
+    if wanted.thorough:
+        conditions = [servers.c.id.in_(_searched(conn, wanted, conditions, order, limit))]
+    statement = sa.select(servers).where(*conditions).order_by(*order).limit(limit)
     return [from_row(row) for row in conn.execute(statement).all()]
 
 
@@ -134,24 +159,18 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
         found.append(servers.c.project_id == wanted.project_id)
     if wanted.deleted is not None:
         found.append(servers.c.deleted_at.is_not(None) if wanted.deleted else servers.c.deleted_at.is_(None))
-    for name, pattern in wanted.like.items():
-        found.append(_LIKE[name].like(pattern, escape="\\"))
-    for name, pattern in wanted.regular.items():
-        found.append(_LIKE[name].regexp_match(pattern))
+    for name, pattern in wanted.search:
+        if (text := plain(pattern)) is not None:
+            found.append(_contains(_TEXT[name], pattern, text))
     for name, value in wanted.equal.items():
-        if name == "zone":
-            found.append(_in_zone(value))
-            continue
         column = _EQUAL[name]
         if name == "created_at":
             seconds = value if isinstance(value, tuple) else (value,)
             found.append(sa.or_(*(column.between(_moment(_second(v)), _moment(_second_end(v))) for v in seconds)))
             continue
         found.append(column.in_(value) if isinstance(value, tuple) else column == value)
-    if wanted.nothing:
-        found.append(sa.false())
-    if wanted.addresses is not None:
-        found.append(servers.c.id.in_(_with_address(*wanted.addresses)))
+    if wanted.address is not None and (between := address_range(wanted.address)) is not None:
+        found.append(servers.c.id.in_(_with_address(*between)))
     if wanted.states is not None:
         found.append(sa.or_(sa.false(), *(_state(vm, tasks) for vm, tasks in wanted.states)))
     if wanted.changed_since is not None:
@@ -181,11 +200,58 @@ def _second_end(when: datetime) -> datetime:
     return when.replace(microsecond=999_999)
 
 
-def _in_zone(zone: str) -> sa.ColumnElement[bool]:
-    """Fit servers on a host of the zone, and those on no host yet that asked for it."""
-    of_zone = sa.select(hosts.c.name).where(hosts.c.availability_zone == zone)
-    waiting = sa.and_(servers.c.host.is_(None), servers.c.requested_zone == zone)
-    return sa.or_(servers.c.host.in_(of_zone), waiting)
+def _contains(column: sa.ColumnElement[Any], pattern: str, text: Plain) -> sa.ColumnElement[bool]:
+    """Fit what `Pattern` fits, without looking at each row from here."""
+    escaped = re.sub(r"([%_\\])", r"\\\1", text.text)
+    like = column.ilike(("" if text.start else "%") + escaped + ("" if text.end else "%"), escape="\\")
+    return like if text.text == pattern else sa.or_(like, column == pattern)
+
+
+def _searched(
+    conn: Connection,
+    wanted: ServerFilter,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    order: Sequence[sa.ColumnElement[Any]],
+    limit: int,
+) -> list[str]:
+    """Return the ids of the first servers that meet the conditions and fit the regular expressions. Raises Invalid."""
+    patterns = [(name, Pattern(text, name)) for name, text in wanted.search if plain(text) is None]
+    budget = Budget()
+    addressed = _with_address_like(conn, wanted, budget)
+    names = [name for name, _ in patterns]
+    statement = sa.select(servers.c.id, *(_TEXT[name].label(None) for name in names)).where(*conditions)
+    found: list[str] = []
+    for server_id, *texts in conn.execute(statement.order_by(*order)):
+        if len(found) == limit:
+            break
+        budget.spend()
+        if addressed is None or server_id in addressed:
+            fits = all(pattern.fits(text) for (_, pattern), text in zip(patterns, texts, strict=True))
+            found += [server_id] if fits else []
+    return found
+
+
+def _with_address_like(conn: Connection, wanted: ServerFilter, budget: Budget) -> set[str | None] | None:
+    """Return the ids of servers with an address that fits; None when none is asked for that has to be looked for."""
+    if wanted.address6 is not None:
+        Pattern(wanted.address6, "ip6")
+    if wanted.address is None:
+        return None if wanted.address6 is None else set()
+    if address_range(wanted.address) is not None:
+        return None
+    pattern = Pattern(wanted.address, "ip")
+    statement = sa.select(ports.c.server_id, port_addresses.c.address).join(
+        port_addresses, port_addresses.c.port_id == ports.c.id
+    )
+    if wanted.project_id is not None:
+        of_project = sa.select(servers.c.id).where(servers.c.project_id == wanted.project_id)
+        statement = statement.where(ports.c.server_id.in_(of_project))
+    found: set[str | None] = set()
+    for server_id, address in conn.execute(statement.where(ports.c.server_id.is_not(None))):
+        budget.spend()
+        if server_id not in found and pattern.fits(text_of(address)):
+            found.add(server_id)
+    return found
 
 
 def _with_address(first: int, last: int) -> sa.Select[tuple[str | None]]:

@@ -73,8 +73,19 @@ async def test_pages_follow_each_other_to_the_end(client: Any, compute_cloud: Cl
         url = page.get("servers_links", [{"href": ""}])[0]["href"]
     assert seen == ["s4", "s3", "s2", "s1", "s0"]
     assert await found(ann, "sort_key=display_name&sort_dir=asc&limit=2") == ["s0", "s1"]
-    for query in ("limit=-1", "limit=x", "marker=nope", "sort_key=nope", "sort_key=host"):
+    for query in ("limit=-1", "limit=x", "marker=nope", "sort_key=nope", "sort_dir=up", "sort_dir=asc&sort_dir=asc"):
         assert (await ann.get(f"/servers?{query}")).status_code == 400, query
+    assert (await ann.get("/servers?sort_key=host")).status_code == 403
+    assert await found(ann, "sort_dir=asc") == ["s0", "s1", "s2", "s3", "s4"]
+    assert await found(ann, "sort_key=progress&sort_key=kernel_id&sort_key=created_at") == [
+        "s4",
+        "s3",
+        "s2",
+        "s1",
+        "s0",
+    ]
+    for version, status in (("2.74", 200), ("2.75", 400)):
+        assert (await client("ann", version).get("/servers?sort_key=memory_mb")).status_code == status
 
 
 async def test_sorting_by_what_may_be_empty_pages_through_all(client: Any, compute_cloud: Cloud) -> None:
@@ -106,7 +117,8 @@ async def test_filters_find_what_they_name(client: Any, compute_cloud: Cloud) ->
         ("name=[._]one", {"web.one"}),
         ("status=active", {"web.one"}),
         ("status=BUILD&status=ACTIVE", {"web.one", "web_two"}),
-        ("status=nonsense", set()),
+        ("status=nonsense&status=build", {"web_two"}),
+        ("status=shelved", set()),
         ("flavor=1", {"web_two"}),
         (f"image={IMAGE}", {"web.one", "web_two"}),
         ("tags=red,big", {"web.one"}),
@@ -119,11 +131,57 @@ async def test_filters_find_what_they_name(client: Any, compute_cloud: Cloud) ->
         ("ip6=fe80", set()),
         ("availability_zone=mars", set()),
         ("host=nowhere", {"web.one", "web_two"}),
+        ("name=^web%5CW", {"web.one"}),
+        ("name=one|two", {"web.one", "web_two"}),
+        ("name=^(web.)%3Ftwo&status=build", {"web_two"}),
+        ("name=^(.%2Ba)%2B", set()),
+        ("name=w%25", set()),
+        ("hostname=^web-[a-z]%2B$", {"web.one", "web_two"}),
+        ("key_name=k", set()),
+        ("progress=^0$", {"web_two"}),
+        ("availability_zone=.", set()),
+        ("name=web.*&limit=1&sort_key=display_name&sort_dir=asc", {"web.one"}),
+        (f"name=web.*&marker={one}&sort_key=display_name&sort_dir=asc", {"web_two"}),
+        # for administrators alone
+        ("display_name=one", {"web.one", "web_two"}),
+        ("description=x", {"web.one", "web_two"}),
+        ("locked_by=admin", {"web.one", "web_two"}),
     ):
         assert set(await found(ann, query)) == names, query
-    assert await found(client("root"), f"all_tenants=1&uuid={two}") == ["web_two"]
-    for query in ("name=(a%2B)%2B", "nonsense=1", "locked=x", "changes-since=x", "ip=x", "power_state=x"):
+    for query, names in (
+        (f"uuid={two}", {"web_two"}),
+        ("display_name=^web%5C.", {"web.one"}),
+        ("display_name=o.e", {"web.one"}),
+        ("description=.", set()),
+        ("locked_by=.", set()),
+        ("auto_disk_config=0", {"web.one", "web_two"}),
+        ("root_device_name=vd[a-c]", {"web.one", "web_two"}),
+        ("kernel_id=.", set()),
+        ("kernel_id=.*", {"web.one", "web_two"}),
+        ("node=.*", set()),
+        (f"image_ref={IMAGE}", {"web.one", "web_two"}),
+        ("deleted=perhaps", {"web.one", "web_two"}),
+        ("status=deleted", set()),
+    ):
+        assert set(await found(client("root"), f"all_tenants=1&{query}")) == names, query
+    for query in (
+        "name=(a",
+        "name=",
+        "name=" + "a" * 256,
+        "ip=",
+        "ip6=(",
+        "tags=",
+        "flavor=",
+        "status=",
+        "status=nonsense",
+        "nonsense=1",
+        "locked=x",
+        "changes-since=x",
+        "changes-since=2021-01-01&changes-before=2020-01-01",
+        "power_state=x",
+    ):
         assert (await ann.get(f"/servers?{query}")).status_code == 400, query
+    assert await found(client("ann", "2.37"), "status=nonsense") == []
     assert (await ann.get("/servers?status=deleted")).status_code == 403
     assert set(await found(client("ann", "2.74"), "nonsense=1")) == {"web.one", "web_two"}
 
@@ -162,7 +220,19 @@ async def test_addresses_are_shown_and_found(client: Any, compute_cloud: Cloud, 
     assert (await ann.get(f"/servers/{ident}/ips/other")).status_code == 404
     assert await found(ann, "ip=10.0.0.77") == ["web"]
     assert await found(ann, "ip=^10.0.0.") == ["web"]
-    assert await found(ann, "ip=10.0.0.7") == []
+    assert await found(ann, "ip=10.0.0.7") == ["web"]
+    for query in ("ip=10.0.0.7$", "ip=^0.0", "ip=^10%5C.0%5C.0%5C.7$", "ip=^10%5C.1%5C.", "ip=x", "ip6=10"):
+        assert await found(ann, query) == [], query
+    for query in (
+        "ip=^10%5C.0%5C.0%5C.77$",
+        "ip=^10%5C.0%5C.",
+        "ip=^(10|192)%5C..*%5C.%5Cd7$",
+        "ip=0.77",
+        "ip=10&ip6=x",
+        "ip=10&name=^w.b$",
+    ):
+        assert await found(ann, query) == ["web"], query
+    assert await found(client("root"), "all_tenants=1&ip=%5C.77$") == ["web"]
     taken = {"server": {**NEW, "name": "x", "networks": [{"port": nic["port_id"]}]}}
     reply = await ann.post("/servers", json=taken)
     assert reply.status_code == 409 and nic["port_id"] in reply.text

@@ -9,7 +9,6 @@ from floe.core.errors import Invalid
 from floe.core.hostnames import check_hostname, dns_name, hostname_of, numbered
 from floe.core.keypairs import fingerprint
 from floe.core.new_servers import names
-from floe.core.server_filters import address_range, like_pattern, regular_expression
 from floe.core.servers import ServerFlavor
 
 ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMtaXMtMzItYnl0ZXMtb2YtYS1wdWJsaWMta2V5"
@@ -80,51 +79,6 @@ def test_a_key_of_one_line_has_a_fingerprint() -> None:
 def test_what_is_no_single_public_key_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         fingerprint(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "pattern"),
-    [("web", "%web%"), ("^web$", "web"), ("^a.*b", "a%b%"), ("50%_", "%50\\%\\_%"), ("a\\.b", "%a.b%")],
-)
-def test_a_search_becomes_a_pattern(text: str, pattern: str) -> None:
-    assert like_pattern(text, "name") == pattern
-
-
-@pytest.mark.parametrize("text", ["^web-[0-9]+$", "[^a-c]x", "a*", r"^.*\-[0-9]+$", r"\.b+"])
-def test_a_search_that_is_no_pattern_is_a_regular_expression(text: str) -> None:
-    with pytest.raises(Invalid, match="backslash"):
-        like_pattern(text, "name")
-    assert regular_expression(text, "name") == "(?i)" + text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "(a+)+$",
-        "a|b",
-        "a{3}",
-        "(?=a)",
-        "a**",
-        "a?a?a",
-        r"\1",
-        "[z-a]",
-        "[[:alpha:]]",
-        "^.*.*.*x",
-        "a*b*c",
-        "^" + "a" * 255,
-    ],
-)
-def test_a_regular_expression_that_could_run_for_ever_is_refused(text: str) -> None:
-    with pytest.raises(Invalid, match="Filter name="):
-        regular_expression(text, "name")
-
-
-def test_an_address_filter_means_one_address_or_a_prefix() -> None:
-    assert address_range("10.0.0.5") == (0x0A000005, 0x0A000005)
-    assert address_range("^10\\.0\\.") == (0x0A000000, 0x0A00FFFF)
-    for text in ("", "10.0.0.5.6", "x", "10.0.0.300"):
-        with pytest.raises(Invalid):
-            address_range(text)
 
 
 def test_the_size_of_a_swap_disk_is_in_mebibytes() -> None:

@@ -15,6 +15,11 @@ _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 _FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
 
 
+def is_true(text: str) -> bool:
+    """Say whether a text is a word for true; anything else is not."""
+    return text.strip().lower() in _TRUE
+
+
 def flag(value: bool | str, name: str) -> bool:
     """Read a boolean. Raises Invalid."""
     if isinstance(value, bool):

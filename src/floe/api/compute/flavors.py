@@ -15,7 +15,7 @@ from floe.api.kit.policy import admin, authenticated
 from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
-from floe.api.kit.values import Count, whole
+from floe.api.kit.values import MOST, Count, whole
 from floe.cloud import flavors as cloud
 from floe.cloud.flavors import SORT_KEYS, FlavorFilter
 from floe.core.errors import Invalid
@@ -139,7 +139,7 @@ def view(call: Call, flavor: ServerFlavor) -> dict[str, Any]:
 async def _find(call: Call) -> tuple[Page, Sequence[ServerFlavor]]:
     page = page_of(call, SORT_KEYS)
     wanted = FlavorFilter(
-        public=_public(call.one("is_public")),
+        public=_public(call.one("is_public")) if call.context.is_admin else True,
         min_disk_gib=_least(call, "minDisk"),
         min_memory_mib=_least(call, "minRam"),
     )
@@ -155,7 +155,7 @@ def _public(text: str | None) -> bool | None:
 
 def _least(call: Call, name: str) -> int:
     text = call.one(name)
-    return 0 if text is None else whole(text, name, cut=True)
+    return 0 if text is None else whole(text, name, -MOST, cut=True)
 
 
 def _factor(value: float | str) -> float:

@@ -17,7 +17,7 @@ from floe.api.kit.shape import Shape, Shown
 from floe.api.kit.values import MOST, Count, whole
 from floe.cloud import server_groups as cloud
 from floe.cloud.server_groups import GroupDetail
-from floe.core.errors import Forbidden, Invalid
+from floe.core.errors import Invalid
 from floe.core.server_groups import ANTI_AFFINITY
 
 _Hard = Literal["affinity", "anti-affinity"]
@@ -80,10 +80,8 @@ async def create(call: Call) -> Reply:
 
 
 async def index(call: Call) -> Reply:
-    """GET: the project's groups; with `all_projects` everybody's, for administrators."""
-    everybodys = call.one("all_projects") is not None
-    if everybodys and not call.context.is_admin:
-        raise Forbidden("Only administrators may list the server groups of all projects.")
+    """GET: the project's groups; with `all_projects` everybody's, for administrators (others are shown their own)."""
+    everybodys = call.one("all_projects") is not None and call.context.is_admin
     found = await cloud.listed(
         call.cloud,
         call.context,

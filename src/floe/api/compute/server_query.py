@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
-from floe.api.compute.fields import flag
-from floe.api.compute.server_status import states_of
+from floe.api.compute.fields import flag, is_true
+from floe.api.compute.server_status import KNOWN, states_of
 from floe.api.kit.call import Call
-from floe.api.kit.paging import Page, page_of, span, window
+from floe.api.kit.paging import Page, span, window, window_of
 from floe.api.kit.query import Param, Query, query_fault
 from floe.api.kit.values import moment, whole
 from floe.cloud.servers import SORT_KEYS
 from floe.core.errors import Forbidden, Invalid
-from floe.core.server_filters import ServerFilter, address_range, like_pattern, regular_expression
+from floe.core.patterns import translated
+from floe.core.server_filters import ServerFilter
 from floe.core.versions import Version
 
 # fmt: off
@@ -27,20 +30,14 @@ _EQUAL: dict[str, tuple[str, Callable[[str, str], Any], Version | None]] = {
     "uuid": ("id", lambda text, _: text, None),
     "image": ("image_id", lambda text, _: text, (2, 1)),
     "flavor": ("flavor_id", lambda text, _: text, (2, 1)),
-    "reservation_id": ("reservation_id", lambda text, _: text, (2, 1)),
+    "image_ref": ("image_id", lambda text, _: text, None),
     "host": ("host", lambda text, _: text, None),
-    "node": ("host", lambda text, _: text, None),
-    "hostname": ("hostname", lambda text, _: text, None),
-    "access_ip_v4": ("access_ipv4", lambda text, _: text, None),
-    "access_ip_v6": ("access_ipv6", lambda text, _: text, None),
-    "root_device_name": ("root_device", lambda text, _: text, None),
     "user_id": ("user_id", lambda text, _: text, (2, 83)),
-    "key_name": ("key_name", lambda text, _: text, (2, 83)),
     "vm_state": ("vm_state", lambda text, _: text, (2, 83)),
     "task_state": ("task_state", lambda text, _: text, (2, 83)),
     "launch_index": ("launch_index", whole, None),
     "power_state": ("power_state", whole, (2, 83)),
-    "config_drive": ("config_drive", lambda text, name: bool(text) and flag(text, name), (2, 83)),
+    "config_drive": ("config_drive", flag, (2, 83)),
     "locked": ("locked", flag, (2, 73)),
     "created_at": ("created_at", moment, (2, 83)),
     "launched_at": ("launched_at", moment, (2, 83)),
@@ -48,37 +45,114 @@ _EQUAL: dict[str, tuple[str, Callable[[str, str], Any], Version | None]] = {
 }
 """Query parameter -> field, how to read it, and since when everybody may use it (None: administrators alone)."""
 
+_SEARCH: dict[str, tuple[str, Version | None]] = {
+    "name": ("name", (2, 1)),
+    "display_name": ("name", None),
+    "description": ("description", None),
+    "display_description": ("description", None),
+    "reservation_id": ("reservation_id", (2, 1)),
+    "hostname": ("hostname", (2, 90)),
+    "availability_zone": ("zone", (2, 83)),
+    "key_name": ("key_name", (2, 83)),
+    "progress": ("progress", (2, 83)),
+    "node": ("host", None),
+    "locked_by": ("locked_by", None),
+    "root_device_name": ("root_device", None),
+    "access_ip_v4": ("access_ipv4", None),
+    "access_ip_v6": ("access_ipv6", None),
+    "auto_disk_config": ("disk_config", None),
+    "kernel_id": ("kernel", None),
+    "ramdisk_id": ("kernel", None),
+}
+"""Query parameter -> field in which a regular expression is searched for, and since when everybody may use it."""
+
 # fmt: off
 _OTHER = (
-    "name", "display_name", "description", "display_description", "status", "ip", "ip6", "availability_zone",
-    "all_tenants", "project_id", "tenant_id", "deleted", "soft_deleted", "sort_key", "sort_dir",
-    "progress", "kernel_id", "ramdisk_id", "auto_disk_config", "locked_by", *_INTERNAL,
+    "status", "all_tenants", "project_id", "tenant_id", "deleted", "soft_deleted", "sort_key", "sort_dir", *_INTERNAL,
 )
 # fmt: on
 
+_NEVER_EMPTY = frozenset({"flavor", "power_state", "config_drive", "created_at", "launched_at", "terminated_at"})
+
+
+def _filled(text: str, name: str) -> None:
+    """Refuse an empty text, which as a filter would mean all."""
+    if not text:
+        raise Invalid(query_fault(name, "it is empty"))
+
+
 QUERY = Query(
     *window(),
-    *(Param(name, since=(2, 73) if name == "locked" else (0, 0), many=True) for name in _EQUAL),
+    *(Param(name, many=True, check=_filled) for name in _EQUAL if name in _NEVER_EMPTY),
+    *(Param(name, many=True) for name in _EQUAL if name not in {*_NEVER_EMPTY, "locked"}),
+    Param("locked", since=(2, 73), many=True),
+    *(Param(name, many=True, check=translated) for name in (*_SEARCH, "ip", "ip6")),
     *(Param(name, many=True) for name in _OTHER),
     Param("changes-since", many=True, check=moment),
     Param("changes-before", since=(2, 66), many=True, check=moment),
-    *(Param(name, since=(2, 26), many=True) for name in ("tags", "tags-any", "not-tags", "not-tags-any")),
+    *(Param(name, (2, 26), many=True, check=_filled) for name in ("tags", "tags-any", "not-tags", "not-tags-any")),
     Param("_", suffix=".*", many=True),
     closed=(2, 75),
 )
 
-_ADMIN_ONLY_SORT = frozenset({"host", "node", "locked_by"})
+_ADMIN_ONLY_SORT = frozenset({"host", "node"})
+_SAME_OF_ALL = frozenset({"kernel_id", "ramdisk_id"})
+_ONCE_SORT_KEYS = frozenset(
+    {
+        "architecture",
+        "cell_name",
+        "cleaned",
+        "default_ephemeral_device",
+        "default_swap_device",
+        "deleted",
+        "deleted_at",
+        "disable_terminate",
+        "ephemeral_gb",
+        "ephemeral_key_uuid",
+        "id",
+        "key_data",
+        "launched_on",
+        "memory_mb",
+        "os_type",
+        "reservation_id",
+        "root_gb",
+        "shutdown_terminate",
+        "user_data",
+        "vcpus",
+        "vm_mode",
+    }
+)
+"""Taken and ignored below 2.75, as is `locked` below 2.73."""
 
 
 def server_page(call: Call) -> Page:
-    """Read which page of servers is asked for; sorting is downwards unless said otherwise."""
-    known = SORT_KEYS if call.context.is_admin else SORT_KEYS - _ADMIN_ONLY_SORT
-    if call.version < (2, 73):
-        known -= {"locked"}
-    page = page_of(call, known)
-    if page.sort and not call.many("sort_dir"):
-        return Page(page.limit, page.marker, tuple((key, False) for key, _ in page.sort), page.asked)
-    return page
+    """Read which page of servers is asked for: as in Nova, the first direction is that of keys without one.
+
+    Raises Invalid, Forbidden for what only administrators may sort by.
+    """
+    keys = [text.strip() for text in call.many("sort_key")] or ["created_at"]
+    directions = [text.strip() for text in call.many("sort_dir")] or ["desc"]
+    if len(directions) > len(keys):
+        raise Invalid(f"There are more directions to sort in ({len(directions)}) than keys to sort by ({len(keys)}).")
+    sort: dict[str, bool] = {}
+    for key, direction in zip_longest(keys, directions, fillvalue=directions[0]):
+        if direction not in {"asc", "desc"}:
+            raise Invalid(f"sort_dir must be asc or desc (it is {direction[:80]!r}).")
+        if _sorts(call, key):
+            sort.setdefault(key, direction == "asc")
+    return replace(window_of(call), sort=tuple(sort.items()))
+
+
+def _sorts(call: Call, key: str) -> bool:
+    """Say whether a key has an effect at all."""
+    ignored = _SAME_OF_ALL if call.version >= (2, 75) else _SAME_OF_ALL | _ONCE_SORT_KEYS
+    if key in ignored or (key == "locked" and call.version < (2, 73)):
+        return False
+    if key not in SORT_KEYS:
+        raise Invalid(f"sort_key {key[:80]!r} is not known; use one of: {', '.join(sorted(SORT_KEYS | _SAME_OF_ALL))}.")
+    if key in _ADMIN_ONLY_SORT and not call.context.is_admin:
+        raise Forbidden(f"Only administrators can sort servers by {key}.")
+    return True
 
 
 def server_filter(call: Call) -> ServerFilter:
@@ -92,21 +166,11 @@ def server_filter(call: Call) -> ServerFilter:
         if values:
             found = tuple(read(text, name) for text in values)
             equal[column] = found[0] if len(found) == 1 else found
-    like: dict[str, str] = {}
-    regular: dict[str, str] = {}
-    if (named := call.one("name")) is not None:
-        _by_text(named, "name", like, regular)
-    if admin and (text := call.one("description", call.one("display_description"))) is not None:
-        _by_text(text, "description", like, regular)
-    if (admin or call.version >= (2, 83)) and (zone := call.one("availability_zone")):
-        equal["zone"] = zone
     after, before = span(call)
     deleted, states = _states(call, changed=after is not None or before is not None)
-    ip, ip6 = call.one("ip"), call.one("ip6")
     return ServerFilter(
         project_id=_project(call),
-        like=like,
-        regular=regular,
+        search=_search(call),
         equal=equal,
         states=states,
         changed_since=after,
@@ -116,18 +180,18 @@ def server_filter(call: Call) -> ServerFilter:
         any_tags=_tags(call, "tags-any"),
         not_tags=_tags(call, "not-tags"),
         not_any_tags=_tags(call, "not-tags-any"),
-        addresses=address_range(ip) if ip else None,
-        # No network here has IPv6, so no server has such an address.
-        nothing=bool(ip6) and (admin or call.version >= (2, 5)),
+        address=call.one("ip"),
+        address6=call.one("ip6") if admin or call.version >= (2, 5) else None,
     )
 
 
-def _by_text(text: str, name: str, like: dict[str, str], regular: dict[str, str]) -> None:
-    """Add a condition on a text as the database answers it fastest."""
-    try:
-        like[name] = like_pattern(text, name)
-    except Invalid:
-        regular[name] = regular_expression(text, name)
+def _search(call: Call) -> tuple[tuple[str, str], ...]:
+    found = []
+    for name, (field, since) in _SEARCH.items():
+        text = call.one(name)
+        if text is not None and (call.context.is_admin or (since is not None and call.version >= since)):
+            found.append((field, text))
+    return tuple(found)
 
 
 def _refuse_internal(call: Call) -> None:
@@ -139,16 +203,19 @@ def _refuse_internal(call: Call) -> None:
 def _states(call: Call, *, changed: bool) -> tuple[bool | None, Any]:
     """Return whether gone servers are wanted, and the states that the `status` filters mean."""
     admin = call.context.is_admin
-    asked = [text for text in call.many("status") if text]
+    asked = call.many("status")
     deleted: bool | None = None if changed else False
     if admin and (text := call.one("deleted")) is not None:
-        deleted = flag(text, "deleted") if text else False
+        deleted = is_true(text)
     if not asked:
         return deleted, None
-    if any(text.upper() == "DELETED" for text in asked):
+    known = {text.upper() for text in asked} & KNOWN
+    if not known and call.version >= (2, 38):
+        raise Invalid(f"Invalid status value: {asked[0][:80]!r} is none of {', '.join(sorted(KNOWN))}.")
+    if known == {"DELETED"}:
         if not admin:
             raise Forbidden("Only administrators may list deleted servers.")
-        deleted = None
+        deleted = True
     return deleted, states_of(asked)
 
 

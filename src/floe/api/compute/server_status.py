@@ -60,4 +60,10 @@ def states_of(wanted: list[str]) -> tuple[tuple[str, tuple[str | None, ...] | No
     return tuple(found)
 
 
-KNOWN = frozenset(shown for of_tasks in _STATUS.values() for shown in of_tasks.values())
+KNOWN = frozenset(shown for of_tasks in _STATUS.values() for shown in of_tasks.values()) | {
+    "PASSWORD",
+    "SHELVED",
+    "SHELVED_OFFLOADED",
+    "SOFT_DELETED",
+}
+"""What may be asked for; no server here is ever shown as one of the last four."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
@@ -34,14 +34,18 @@ def window(since: Version = (0, 0), until: Version = (9999, 9999), *, many: bool
     )
 
 
+def window_of(call: Call) -> Page:
+    """Read `limit` (over 1000 it means 1000) and `marker`. Raises Invalid."""
+    text = call.one("limit")
+    limit = MAX_LIMIT if text is None else whole(text, "limit", high=MAX_LIMIT, cut=True)
+    return Page(limit, call.one("marker"), asked=text is not None)
+
+
 def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: bool = False) -> Page:
     """Read `limit`, `marker`, `sort_key` and `sort_dir` (with `sort_param`, also `sort=key:dir,key:dir`).
 
-    A limit over 1000 means 1000, and a key named again nothing more. Raises Invalid for what is no number or no known
-    key.
+    A key named again means nothing more. Raises Invalid for what is no number or no known key.
     """
-    text = call.one("limit")
-    limit = MAX_LIMIT if text is None else whole(text, "limit", high=MAX_LIMIT, cut=True)
     keys, directions = call.many("sort_key"), call.many("sort_dir")
     if sort_param and call.one("sort"):
         pairs = [item.partition(":") for item in (call.one("sort") or "").split(",")]
@@ -55,7 +59,7 @@ def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: 
         if direction not in {"asc", "desc"}:
             raise Invalid(f"sort_dir must be asc or desc (it is {direction!r}).")
         sort.setdefault(key, direction == "asc")
-    return Page(limit, call.one("marker"), tuple(sort.items()), text is not None)
+    return replace(window_of(call), sort=tuple(sort.items()))
 
 
 def span(call: Call) -> tuple[datetime | None, datetime | None]:

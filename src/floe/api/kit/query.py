@@ -14,6 +14,9 @@ from floe.core.versions import Version
 MAX_PARAMETERS = 1000
 """Parameters of a query string at most, where a call's table says nothing smaller."""
 
+_SAID = 12
+"""How many known names an error repeats."""
+
 Pairs = list[tuple[str, str]]
 """Names and values in the order sent."""
 
@@ -100,7 +103,8 @@ class Query:
 
     def _unknown(self, version: Version) -> str:
         names = sorted({p.name for p in self.params if p.since <= version <= p.until})
-        return f"Additional properties are not allowed; known here: {', '.join(names) or 'none'}"
+        known = f"; known here: {', '.join(names) or 'none'}" if len(names) <= _SAID else ""
+        return f"it is not known here (additional properties are not allowed{known})"
 
 
 NO_QUERY = Query()
