@@ -240,3 +240,21 @@ async def test_a_body_over_one_mebibyte_is_refused(client: Any) -> None:
 async def test_headers_that_pretend_an_identity_are_ignored(client: Any) -> None:
     reply = await client("eve").post("/servers", json=body(), headers={"x-roles": "admin", "x-user-id": "root"})
     assert reply.status_code == 403
+
+
+async def test_an_empty_image_is_none_and_the_block_device_says_what_to_boot(client: Any) -> None:
+    device = {"source_type": "image", "uuid": IMAGE, "boot_index": 0, "destination_type": "local"}
+    reply = await client("ann").post("/servers", json=body(imageRef="", block_device_mapping_v2=[device]))
+    assert reply.status_code == 202, reply.text
+    shown = (await client("ann").get(f"/servers/{reply.json()['server']['id']}")).json()["server"]
+    assert shown["image"]["id"] == IMAGE
+    for values in ({"imageRef": ""}, {"imageRef": " ", "block_device_mapping_v2": [device]}, {"imageRef": "tiny"}):
+        assert (await client("ann").post("/servers", json=body(**values))).status_code == 400, values
+
+
+async def test_a_flavor_without_swap_may_say_so_by_an_empty_text(client: Any) -> None:
+    flavor = {"name": "f", "ram": 64, "vcpus": 1, "disk": 1}
+    for number, swap in enumerate(("", 0, "0")):
+        reply = await client("root").post("/flavors", json={"flavor": {**flavor, "name": f"f{number}", "swap": swap}})
+        assert (reply.status_code, reply.json()["flavor"]["swap"]) == (200, 0)
+    assert (await client("root").post("/flavors", json={"flavor": {**flavor, "swap": " "}})).status_code == 400

@@ -374,12 +374,13 @@ async def test_console_output_is_read_from_the_host(client: Any, compute_cloud: 
     assert (await ann.post(f"/servers/{ident}/action", json=ask)).status_code == 409
     await set_row(compute_cloud, ident, host="h1", vm_state=ACTIVE, task_state=None)
     assert (await ann.post(f"/servers/{ident}/action", json=ask)).json() == {"output": "login: "}
-    for length in (None, "10", -1):
+    for length in (None, "10", -1, "-1", ""):
         body = {"os-getConsoleOutput": {"length": length}}
         assert (await ann.post(f"/servers/{ident}/action", json=body)).status_code == 200
-    assert [command.lines for command in told if isinstance(command, ReadConsole)] == [5, None, 10, None]
-    bad = {"os-getConsoleOutput": {"length": -5}}
-    assert (await ann.post(f"/servers/{ident}/action", json=bad)).status_code == 400
+    assert [command.lines for command in told if isinstance(command, ReadConsole)] == [5, None, 10, None, None, None]
+    for length in (-5, "-5", "--1", "-", " ", "x", True, 1.5, []):
+        bad = {"os-getConsoleOutput": {"length": length}}
+        assert (await ann.post(f"/servers/{ident}/action", json=bad)).status_code == 400, length
 
 
 async def test_a_host_hears_of_changed_metadata_and_a_deaf_one_stops_nobody(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from floe.api.compute.fields import Flag, flag, multiline, printable
-from floe.api.kit.body import Body, Field, Name
+from floe.api.kit.body import Body, Field, Name, either
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, next_link, page_of, window
 from floe.api.kit.policy import admin, authenticated
 from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
-from floe.api.kit.values import MOST, Count, whole
+from floe.api.kit.values import MOST, Count, Digits, whole
 from floe.cloud import flavors as cloud
 from floe.cloud.flavors import SORT_KEYS, FlavorFilter
 from floe.core.errors import Invalid
@@ -33,7 +33,7 @@ CREATE = Body(
         Field("vcpus", Count, required=True),
         Field("disk", Count, required=True),
         Field("OS-FLV-EXT-DATA:ephemeral", Count),
-        Field("swap", Count | Literal[""]),
+        Field("swap", int | either(Digits, "")),
         Field("rxtx_factor", float | str),
         Field("os-flavor-access:is_public", Flag),
         Field("description", _Description, since=(2, 55)),

@@ -6,16 +6,16 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from floe.api.kit.body import Body, Field
+from floe.api.kit.body import Body, Field, either
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, project_member
 from floe.api.kit.routing import Route
-from floe.api.kit.values import Count, whole
+from floe.api.kit.values import Digits, whole
 from floe.cloud import server_states as states
 from floe.cloud import servers as cloud
 from floe.core.errors import Invalid
 
-_CONSOLE = Body("os-getConsoleOutput", (Field("length", Count | Literal["", "-1"] | None),))
+_CONSOLE = Body("os-getConsoleOutput", (Field("length", int | either(Digits, "", "-1") | None),))
 _LOCK = Body("lock", (Field("locked_reason", Annotated[str, Meta(min_length=1, max_length=255)]),))
 _RESET = Body("os-resetState", (Field("state", Literal["active", "error"], required=True),))
 

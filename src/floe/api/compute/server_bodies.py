@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from floe.api.compute.fields import Flag, flag, ipv4, ipv6, multiline, printable
-from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid
+from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid, either
 from floe.api.kit.values import Count, whole
 from floe.core.block_devices import BlockDevice
 from floe.core.context import Context
@@ -66,7 +66,7 @@ CREATE = Body(
     (
         Field("name", Name, required=True),
         Field("flavorRef", str | int, required=True),
-        Field("imageRef", Uuid | Literal[""]),
+        Field("imageRef", either(Uuid, "")),
         Field("min_count", Count),
         Field("max_count", Count),
         Field("return_reservation_id", Flag),

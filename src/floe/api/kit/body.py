@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import UNSET, Meta
@@ -29,6 +29,17 @@ Metadata = dict[
     Annotated[str, Meta(max_length=255)],
 ]
 """A key of another kind, like one with a slash, could never be asked for by its path."""
+
+
+def either(constrained: Any, *texts: str) -> Any:
+    """Return the type of a text with a pattern that takes some other texts as well.
+
+    In a union msgspec would hold them to the pattern too: of `Uuid | Literal[""]` the literal is lost.
+    """
+    (found,) = (meta for meta in get_args(constrained)[1:] if isinstance(meta, Meta))
+    pattern = (found.pattern or "").removeprefix("^").removesuffix(r"\Z")
+    others = "|".join(re.escape(text) for text in texts)
+    return Annotated[str, Meta(pattern=rf"^(?:{pattern}|{others})\Z", max_length=found.max_length)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from floe.core.errors import Invalid
 
-Count = int | Annotated[str, Meta(pattern=r"^[0-9]+\Z", max_length=10)]
+Digits = Annotated[str, Meta(pattern=r"^[0-9]+\Z", max_length=10)]
+Count = int | Digits
 """A whole number of 0 or more in a body, or its digits as text."""
 
 MOST = 2**31 - 1
