@@ -111,7 +111,14 @@ def furnish(folder: Path, url: str) -> Path:
         user = admin.identity.create_user(name="other", password="of another project", domain_id="default")
         admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role("member"))
         disk = empty_disk(folder / "cirros.qcow2")
-        admin.image.create_image("cirros-like", filename=str(disk), disk_format="qcow2", visibility="public")
+        image = admin.image.create_image("cirros-like", filename=str(disk), disk_format="qcow2", visibility="public")
+        # The SDK's tests look for the flavors of DevStack, and for a project that uses something.
+        admin.compute.delete_flavor(admin.compute.find_flavor("m1.nano"))
+        for name, memory in (("cirros256", 256), ("m1.large", 8192), ("m1.xlarge", 16384)):
+            admin.compute.create_flavor(name=name, ram=memory, vcpus=memory // 2048 or 1, disk=1)
+        flavor = admin.compute.find_flavor("cirros256")
+        server = admin.compute.create_server(name="standing", image_id=image.id, flavor_id=flavor.id, networks="none")
+        admin.compute.wait_for_server(server)
     return file
 
 
@@ -161,6 +168,7 @@ def judge_playbook(test: str, again: bool, text: str) -> Result:
 def sdk(there: Trial) -> Iterator[Result]:
     """Run openstacksdk's functional tests."""
     left_out = [each.pattern for each in not_there("sdk") if each.left_out]
+    (there.folder / "CONTRIBUTING.rst").write_text("What a test of images uploads.\n")
     environment = there.environment(OS_CLOUD="devstack-admin", OS_TEST_TIMEOUT="120", OS_LOG_CAPTURE="1")
     yield from told_by([ROOT / "scripts/lib/sdk_tests.py", *left_out], there, environment)
 
