@@ -72,7 +72,7 @@ class Node:
             network_nudge=self._nudge_network,
             token_keys=lambda: list(token_keys),
         )
-        self.conductor = Conductor(self.cloud)
+        self.conductor = Conductor(self.cloud, host=_known_name(settings))
         self.agents: list[Agent] = []
         self.fake_hosts: dict[str, FakeHost] = {}
         """The machines that fake hypervisors stand for, by host; faults can be written into them."""
@@ -224,19 +224,28 @@ def _host_name(settings: Settings) -> str:
 
     A host that came back under another name would look like a new one, and its guests like foreign ones.
     """
-    file = settings.state / "hosts" / "name"
+    known = _known_name(settings)
+    if settings.host and settings.host != known:
+        raise Invalid(
+            f"This state directory belongs to host {known!r}, not to {settings.host!r}: "
+            "its guests are known by that name."
+        )
+    file = _name_file(settings)
+    if not file.exists():
+        file.parent.mkdir(mode=0o711, exist_ok=True)
+        file.write_text(known + "\n")
+    return known
+
+
+def _known_name(settings: Settings) -> str:
+    """Return the name that this machine was known by at its first start, or would be."""
     with contextlib.suppress(FileNotFoundError):
-        known = file.read_text().strip()
-        if settings.host and settings.host != known:
-            raise Invalid(
-                f"This state directory belongs to host {known!r}, not to {settings.host!r}: "
-                "its guests are known by that name."
-            )
-        return known
-    name = settings.host or socket.gethostname()
-    file.parent.mkdir(mode=0o711, exist_ok=True)
-    file.write_text(name + "\n")
-    return name
+        return _name_file(settings).read_text().strip()
+    return settings.host or socket.gethostname()
+
+
+def _name_file(settings: Settings) -> Path:
+    return settings.state / "hosts" / "name"
 
 
 def _cloud_settings(settings: Settings, url: str) -> CloudSettings:

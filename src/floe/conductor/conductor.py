@@ -13,7 +13,8 @@ from floe.conductor.network_change import NetworkChange
 from floe.conductor.registry import workflows
 from floe.conductor.runner import Runner
 from floe.conductor.sweeps import Sweeps
-from floe.store import actions
+from floe.store import actions, conductors
+from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ class Conductor:
         settings: ConductorSettings | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         sole: bool = True,
+        host: str = "localhost",
     ) -> None:
         settings = settings or ConductorSettings()
-        self._cloud, self._sole = cloud, sole
+        self._cloud, self._sole, self._host = cloud, sole, host
         self.fleet = Fleet(cloud.db, cloud.bus, cloud.clock, settings)
         self.runner = Runner(
             cloud.db,
@@ -47,6 +49,7 @@ class Conductor:
         self.sweeps = Sweeps(
             cloud,
             self.fleet,
+            host=host,
             sleep=sleep,
             actions=self.runner.sweep,
             renew=self.runner.renew,
@@ -57,10 +60,14 @@ class Conductor:
 
     async def start(self) -> None:
         """Listen to the hosts, and go on with every action that is open."""
-        if self._sole:
-            broken = await self._cloud.db.write(actions.break_leases)
-            if broken:
-                log.info("%d actions were left by a conductor that died; they go on", broken)
+        now = self._cloud.clock.now()
+
+        def begin(conn: Connection) -> int:
+            conductors.put(conn, self._host, now)
+            return actions.break_leases(conn) if self._sole else 0
+
+        if broken := await self._cloud.db.write(begin):
+            log.info("%d actions were left by a conductor that died; they go on", broken)
         self.fleet.start()
         await self._cloud.bus.listen(self.events.handle)
         self._started = True

@@ -8,13 +8,16 @@ from collections.abc import Awaitable, Callable
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
-from floe.store import hosts
+from floe.store import conductors, hosts
+from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
 
 
 class Sweeps:
     """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; when each was heard of; all guests.
+
+    `host` is the machine that this conductor runs on, and is known by.
 
     What asks a host something has a round of its own: a host that does not answer keeps no lease from being renewed.
     """
@@ -24,13 +27,14 @@ class Sweeps:
         cloud: Cloud,
         fleet: Fleet,
         *,
+        host: str,
         sleep: Callable[[float], Awaitable[None]],
         actions: Callable[[], object],
         renew: Callable[[], Awaitable[None]],
         networks: Callable[[], None],
         check: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._cloud, self._fleet, self._sleep = cloud, fleet, sleep
+        self._cloud, self._fleet, self._host, self._sleep = cloud, fleet, host, sleep
         self._actions, self._renew, self._networks, self._check = actions, renew, networks, check
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -52,7 +56,7 @@ class Sweeps:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.write_seen()
+        await self._write_seen(stays=False)
 
     async def quick(self) -> None:
         """Take up actions that wait, renew leases, note hosts that fell silent, tell stale hosts."""
@@ -72,10 +76,17 @@ class Sweeps:
             await self._check(host)
 
     async def write_seen(self) -> None:
-        """Write when hosts were last heard of: one commit for all of them."""
-        times = self._fleet.seen()
-        if times:
-            await self._cloud.db.write(lambda conn: hosts.seen(conn, times))
+        """Write when hosts were last heard of, and that this conductor lives: one commit for all of them."""
+        await self._write_seen(stays=True)
+
+    async def _write_seen(self, *, stays: bool) -> None:
+        times, now = self._fleet.seen(), self._cloud.clock.now()
+
+        def write(conn: Connection) -> None:
+            hosts.seen(conn, times)
+            conductors.seen(conn, self._host, now, connected=stays)
+
+        await self._cloud.db.write(write)
 
     async def slow(self) -> None:
         """Compare the guests of every host that lives with the rows."""

@@ -78,6 +78,6 @@ def host_id(name: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
-def service_id(name: str) -> str:
-    """Return the UUID of the service that the agent of a host is on the compute API."""
-    return str(uuid.uuid5(_NAMESPACE, f"service {name}"))
+def service_id(name: str, role: str = "") -> str:
+    """Return the UUID of the service that the agent of a host is on the compute API, or another role there."""
+    return str(uuid.uuid5(_NAMESPACE, f"service {role}{' on ' if role else ''}{name}"))

@@ -233,7 +233,7 @@ class World:
                 await images.recover(role.cloud)
             if role.conducts:
                 role.conductor = Conductor(
-                    role.cloud, settings=SETTINGS, sleep=self._sleep, sole=self.plan.conductors == 1
+                    role.cloud, settings=SETTINGS, sleep=self._sleep, sole=self.plan.conductors == 1, host=role.name
                 )
                 await role.conductor.start()
             role.agents = [self._agent(role, host, blobs) for host in role.hosts]

@@ -9,7 +9,7 @@ import pytest
 from floe.cloud.cloud import Cloud
 from floe.core.actions import Step
 from floe.core.hosts import host_id, service_id
-from floe.store import actions
+from floe.store import actions, conductors
 
 SERVER = "11111111-1111-4111-8111-111111111111"
 ALPHA, BETA = host_id("alpha"), host_id("beta")
@@ -234,3 +234,100 @@ async def test_a_trace_says_to_the_user_what_each_step_found(call: Any) -> None:
     assert whole[1]["events"][1]["host"] == "beta"
     assert (await call(path, who="bob")).status_code == 404
     assert (await call(f"{path}?limit=0", who="ann")).status_code == 400
+
+
+CONDUCTOR = "ctl"
+
+
+@pytest.fixture
+async def with_conductor(cloud: Cloud) -> Cloud:
+    """Give the cloud with a conductor that lives."""
+    await cloud.db.write(lambda conn: conductors.put(conn, CONDUCTOR, cloud.clock.now()))
+    return cloud
+
+
+async def test_a_conductor_is_two_services_in_the_zone_internal(call: Any, with_conductor: Cloud) -> None:
+    shared = {
+        "host": CONDUCTOR,
+        "zone": "internal",
+        "status": "enabled",
+        "state": "up",
+        "updated_at": "2030-01-01T00:00:00.000000",
+        "disabled_reason": None,
+    }
+    for version, more in (("2.10", {}), ("2.11", {"forced_down": False})):
+        found = (await call(f"{V}/os-services", version)).json()["services"]
+        assert [each["binary"] for each in found] == [
+            "nova-scheduler",
+            "nova-conductor",
+            "nova-compute",
+            "nova-compute",
+        ]
+        assert len({each["id"] for each in found}) == 4
+        assert found[0] == {"id": found[0]["id"], "binary": "nova-scheduler", **shared, **more}
+    numbers = [each["id"] for each in (await call(f"{V}/os-services", "2.52")).json()["services"]]
+    assert all(isinstance(number, int) for number in numbers)
+    uuids = [each["id"] for each in (await call(f"{V}/os-services", "2.53")).json()["services"]]
+    assert uuids[:2] == [service_id(CONDUCTOR, "nova-scheduler"), service_id(CONDUCTOR, "nova-conductor")]
+
+
+@pytest.mark.parametrize(
+    ("query", "binaries"),
+    [
+        ("binary=nova-scheduler", ["nova-scheduler"]),
+        ("binary=nova-compute", ["nova-compute", "nova-compute"]),
+        (f"host={CONDUCTOR}", ["nova-scheduler", "nova-conductor"]),
+        (f"host={CONDUCTOR}&binary=nova-compute", []),
+        ("binary=", ["nova-scheduler", "nova-conductor", "nova-compute", "nova-compute"]),
+        ("host=nowhere", []),
+    ],
+)
+async def test_services_are_found_by_host_and_binary(
+    call: Any, with_conductor: Cloud, query: str, binaries: list[str]
+) -> None:
+    found = (await call(f"{V}/os-services?{query}", "2.96")).json()["services"]
+    assert [each["binary"] for each in found] == binaries
+
+
+async def test_only_compute_services_are_updated(call: Any, with_conductor: Cloud) -> None:
+    path = f"{V}/os-services/{service_id(CONDUCTOR, 'nova-scheduler')}"
+    reply = await call(path, "2.53", method="PUT", json={"status": "disabled"})
+    assert reply.status_code == 400
+    assert "Only nova-compute" in reply.json()["badRequest"]["message"]
+    body = {"host": CONDUCTOR, "binary": "nova-conductor"}
+    assert (await call(f"{V}/os-services/disable", "2.52", method="PUT", json=body)).status_code == 400
+
+
+async def test_a_conductor_that_stopped_or_is_silent_is_down_and_can_be_forgotten(
+    call: Any, with_conductor: Cloud
+) -> None:
+    path = f"{V}/os-services/{service_id(CONDUCTOR, 'nova-conductor')}"
+    assert (await call(path, "2.53", method="DELETE")).status_code == 409
+    now = with_conductor.clock.now()
+
+    async def states() -> set[str]:
+        found = (await call(f"{V}/os-services?host={CONDUCTOR}", "2.53")).json()["services"]
+        return {each["state"] for each in found}
+
+    await with_conductor.db.write(lambda conn: conductors.seen(conn, CONDUCTOR, now, connected=False))
+    assert await states() == {"down"}
+    await with_conductor.db.write(lambda conn: conductors.seen(conn, CONDUCTOR, now))
+    assert await states() == {"up"}
+    with_conductor.clock.advance(61)  # type: ignore[attr-defined]
+    assert await states() == {"down"}
+    assert (await call(path, "2.53", method="DELETE")).status_code == 204
+    assert await states() == set()
+    assert (await call(path, "2.53", method="DELETE")).status_code == 404
+
+
+async def test_the_zone_internal_is_shown_to_administrators_alone(call: Any, with_conductor: Cloud) -> None:
+    detail = (await call(f"{V}/os-availability-zone/detail")).json()["availabilityZoneInfo"]
+    role = {"active": True, "available": True, "updated_at": "2030-01-01T00:00:00.000000"}
+    assert detail[0] == {
+        "zoneName": "internal",
+        "zoneState": {"available": True},
+        "hosts": {CONDUCTOR: {"nova-scheduler": role, "nova-conductor": role}},
+    }
+    assert [zone["zoneName"] for zone in detail] == ["internal", "nova", "west"]
+    plain = (await call(f"{V}/os-availability-zone", who="ann")).json()["availabilityZoneInfo"]
+    assert [zone["zoneName"] for zone in plain] == ["nova", "west"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from floe.api.compute import services
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, authenticated
 from floe.api.kit.query import OPEN_QUERY
@@ -20,26 +21,24 @@ async def index(call: Call) -> Reply:
 
 
 async def detail(call: Call) -> Reply:
-    """GET detail: the zones with their hosts."""
-    found = await cloud.zones(call.cloud)
-    return Reply(200, {"availabilityZoneInfo": [{**_zone(zone), "hosts": _hosts(zone)} for zone in found]})
+    """GET detail: the zones with their hosts, and that of the roles which run no guests."""
+    zones = [{**_zone(zone), "hosts": {}} for zone in await cloud.zones(call.cloud)]
+    hosts: dict[str, dict[str, Any]] = {zone["zoneName"]: zone["hosts"] for zone in zones}
+    for service in await services.every(call.cloud):
+        if service.zone == services.INTERNAL and services.INTERNAL not in hosts:
+            hosts[services.INTERNAL] = {}
+            shown = {"zoneName": services.INTERNAL, "zoneState": {"available": True}}
+            zones.insert(0, {**shown, "hosts": hosts[services.INTERNAL]})
+        hosts[service.zone].setdefault(service.host, {})[service.binary] = {
+            "active": service.enabled,
+            "available": service.up,
+            "updated_at": iso_micro(service.last_seen),
+        }
+    return Reply(200, {"availabilityZoneInfo": zones})
 
 
 def _zone(zone: Zone) -> dict[str, Any]:
     return {"zoneName": zone.name, "zoneState": {"available": zone.available}}
-
-
-def _hosts(zone: Zone) -> dict[str, Any]:
-    return {
-        each.host.name: {
-            "nova-compute": {
-                "active": each.host.enabled,
-                "available": each.up,
-                "updated_at": iso_micro(each.host.last_seen),
-            }
-        }
-        for each in zone.hosts
-    }
 
 
 _LIST, _DETAIL = "os_compute_api:os-availability-zone:list", "os_compute_api:os-availability-zone:detail"

@@ -1,7 +1,9 @@
-"""/os-services: the agents of the hosts, which Nova's clients know as `nova-compute`."""
+"""/os-services: the roles, as Nova's clients know them: the agents of hosts as `nova-compute`, conductors twice."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -13,28 +15,55 @@ from floe.api.kit.policy import admin
 from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
-from floe.cloud import hosts as cloud
+from floe.api.kit.values import whole
+from floe.cloud import conductors, hosts
+from floe.cloud.cloud import Cloud
+from floe.cloud.conductors import ConductorDetail
 from floe.cloud.hosts import HostDetail
 from floe.core.clock import iso_micro
 from floe.core.errors import Invalid, NotFound
+from floe.core.hosts import service_id
 from floe.core.ids import is_uuid
 
-BINARY = "nova-compute"
+COMPUTE = "nova-compute"
+OF_CONDUCTOR = ("nova-scheduler", "nova-conductor")
+"""What a conductor is to Nova's clients: it places servers, and carries out what is done with them."""
+INTERNAL = "internal"
+"""The zone that Nova gives to what runs no guests."""
+_FIRST_NUMBER = 1 << 30
+"""Above those of hosts, so that below 2.53 no two services have the same id."""
 
 _Reason = Annotated[str, Meta(min_length=1, max_length=255)]
 
-SHAPE: Shape[HostDetail] = Shape(
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A role on a host, as Nova's clients know it."""
+
+    id: str
+    number: int
+    binary: str
+    host: str
+    zone: str
+    up: bool
+    last_seen: datetime
+    enabled: bool = True
+    disabled_reason: str | None = None
+    forced_down: bool = False
+
+
+SHAPE: Shape[Service] = Shape(
     (
-        Shown("id", lambda d: d.host.number, until=(2, 52)),
-        Shown("id", lambda d: d.service_id, since=(2, 53)),
-        Shown("binary", lambda _d: BINARY),
-        Shown("host", lambda d: d.host.name),
-        Shown("zone", lambda d: d.host.availability_zone),
-        Shown("status", lambda d: "enabled" if d.host.enabled else "disabled"),
-        Shown("state", lambda d: "up" if d.up else "down"),
-        Shown("updated_at", lambda d: iso_micro(d.host.last_seen)),
-        Shown("disabled_reason", lambda d: d.host.disabled_reason),
-        Shown("forced_down", lambda d: d.host.forced_down, since=(2, 11)),
+        Shown("id", lambda s: s.number, until=(2, 52)),
+        Shown("id", lambda s: s.id, since=(2, 53)),
+        Shown("binary", lambda s: s.binary),
+        Shown("host", lambda s: s.host),
+        Shown("zone", lambda s: s.zone),
+        Shown("status", lambda s: "enabled" if s.enabled else "disabled"),
+        Shown("state", lambda s: "up" if s.up else "down"),
+        Shown("updated_at", lambda s: iso_micro(s.last_seen)),
+        Shown("disabled_reason", lambda s: s.disabled_reason),
+        Shown("forced_down", lambda s: s.forced_down, since=(2, 11)),
     )
 )
 
@@ -60,9 +89,51 @@ LEGACY = Body(
 async def index(call: Call) -> Reply:
     """GET, filtered by `host` and `binary`."""
     host, binary = call.one("host"), call.one("binary")
-    found = await cloud.listed(call.cloud) if binary in {None, BINARY} else []
-    shown = [SHAPE.show(each, call.version) for each in found if host in {None, each.host.name}]
+    shown = [
+        SHAPE.show(each, call.version)
+        for each in await every(call.cloud)
+        if (not host or host == each.host) and (not binary or binary == each.binary)
+    ]
     return Reply(200, {"services": shown})
+
+
+async def every(cloud: Cloud) -> list[Service]:
+    """Return all services: those of the conductors, then the agents of the hosts."""
+    found = [
+        _of_conductor(each, binary, _FIRST_NUMBER + 2 * each.role.number + index)
+        for each in await conductors.listed(cloud)
+        for index, binary in enumerate(OF_CONDUCTOR)
+    ]
+    return found + [_of_host(each) for each in await hosts.listed(cloud)]
+
+
+def _of_host(each: HostDetail) -> Service:
+    host = each.host
+    return Service(
+        id=each.service_id,
+        number=host.number,
+        binary=COMPUTE,
+        host=host.name,
+        zone=host.availability_zone,
+        up=each.up,
+        last_seen=host.last_seen,
+        enabled=host.enabled,
+        disabled_reason=host.disabled_reason,
+        forced_down=host.forced_down,
+    )
+
+
+def _of_conductor(each: ConductorDetail, binary: str, number: int) -> Service:
+    role = each.role
+    return Service(
+        id=service_id(role.host, binary),
+        number=number,
+        binary=binary,
+        host=role.host,
+        zone=INTERNAL,
+        up=each.up,
+        last_seen=role.last_seen,
+    )
 
 
 async def update(call: Call) -> Reply:
@@ -72,14 +143,27 @@ async def update(call: Call) -> Reply:
     body = UPDATE.read(await call.raw(), call.version)
     values = _changes(body)
     found = await _service(call)
-    return Reply(200, {"service": SHAPE.show(await cloud.change(call.cloud, found.host.name, values), call.version)})
+    _demand_compute(found.binary)
+    changed = await hosts.change(call.cloud, found.host, values)
+    return Reply(200, {"service": SHAPE.show(_of_host(changed), call.version)})
 
 
 async def delete(call: Call) -> Reply:
-    """DELETE {service_id}: forget a host that is gone for good."""
+    """DELETE {service_id}: forget a host, or a conductor with both its services, that is gone for good."""
     found = await _service(call)
-    await cloud.remove(call.cloud, found.host.name)
+    if found.binary == COMPUTE:
+        await hosts.remove(call.cloud, found.host)
+    else:
+        await conductors.remove(call.cloud, found.host)
     return Reply(204)
+
+
+def _demand_compute(binary: str) -> None:
+    if binary != COMPUTE:
+        raise Invalid(
+            f"Updating a {binary[:80]} service is not supported. Only {COMPUTE} services can be updated: "
+            "they take servers, or do not."
+        )
 
 
 def _changes(body: dict[str, Any]) -> dict[str, Any]:
@@ -103,8 +187,7 @@ async def _update_by_name(call: Call, what: str) -> Reply:
     if what not in known:
         raise NotFound("service action", what)
     body = LEGACY.read(await call.raw(), call.version)
-    if body["binary"] != BINARY:
-        raise NotFound("service", f"{body['binary']} on {body['host']}")
+    _demand_compute(body["binary"])
     values: dict[str, Any]
     shown: dict[str, Any] = {"host": body["host"], "binary": body["binary"]}
     if what == "force-down":
@@ -120,18 +203,20 @@ async def _update_by_name(call: Call, what: str) -> Reply:
         shown["status"] = "enabled" if what == "enable" else "disabled"
         if what == "disable-log-reason":
             shown["disabled_reason"] = reason
-    await cloud.change(call.cloud, body["host"], values)
+    await hosts.change(call.cloud, body["host"], values)
     return Reply(200, {"service": shown})
 
 
-async def _service(call: Call) -> HostDetail:
-    ident = call.params["service_id"]
-    if call.version >= (2, 53) and not is_uuid(ident):
+async def _service(call: Call) -> Service:
+    ident, by_uuid = call.params["service_id"], call.version >= (2, 53)
+    if by_uuid and not is_uuid(ident):
         raise Invalid(f"Invalid uuid {ident}.")
-    found = await cloud.get(call.cloud, ident)
-    if call.version >= (2, 53) and ident.lower() != found.service_id:
-        raise NotFound("service", ident)
-    return found
+    if not by_uuid:
+        ident = str(whole(ident, "id"))
+    for each in await every(call.cloud):
+        if ident.lower() == (each.id if by_uuid else str(each.number)):
+            return each
+    raise NotFound("service", ident, message=f"Service {ident} could not be found.")
 
 
 _LIST, _UPDATE = "os_compute_api:os-services:list", "os_compute_api:os-services:update"
