@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from floe.core import addresses
 from floe.core.errors import Conflict, Invalid
-from floe.core.networks import AddressInUse, NoAddress
+from floe.core.networks import NoAddress
 from floe.core.ports import MAX_FIXED_IPS, Port
 from floe.core.subnets import Subnet
 from floe.store import addresses as rows
@@ -40,7 +40,7 @@ def assign(
     """Give a port its addresses and return them as (subnet id, address).
 
     `wanted` None means one address of the first subnet that has room; a network without subnets gives none.
-    Raises Invalid for what does not fit the network, AddressInUse, NoAddress.
+    Raises Invalid for what does not fit the network, NotFound, Conflict for an address that is taken, NoAddress.
     """
     if wanted is None:
         return (_any(conn, network_id, port_id, subnets),) if subnets else ()
@@ -76,10 +76,13 @@ def _this(
     subnet = subnet_holding(among, address)
     if subnet is None:
         cidrs = ", ".join(subnet.cidr for subnet in among)
-        raise Invalid(f"Invalid input for fixed_ips: {address} is no host address of {cidrs}.")
+        raise Invalid(
+            f"Invalid input for fixed_ips: {address} is no host address of {cidrs}.",
+            reason="address_outside_network" if subnet_id is None else "address_outside_subnet",
+        )
     shown = str(IPv4Address(address))
     if not rows.claim(conn, network_id, subnet.id, port_id, addresses.number_of(address)):
-        raise AddressInUse(f"IP address {shown} is already in use in network {network_id}.")
+        raise Conflict(f"IP address {shown} is already in use in network {network_id}.", reason="address_in_use")
     return (subnet.id, shown)
 
 

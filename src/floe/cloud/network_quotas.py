@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import Forbidden, Invalid
+from floe.core.errors import Forbidden, Invalid, NotFound
 from floe.core.quotas import NETWORK
 from floe.store import networks, ports, security_groups, subnets
 from floe.store import quotas as rows
@@ -21,7 +21,6 @@ _USED = {
     "security_group_rule": security_groups.used_rules,
 }
 _RESOURCES = frozenset(NETWORK)
-_MOST = 2**31 - 1
 
 
 async def limits(cloud: Cloud, context: Context, project_id: str) -> dict[str, int]:
@@ -57,13 +56,17 @@ async def every(cloud: Cloud) -> dict[str, dict[str, int]]:
     return await cloud.db.read(look)
 
 
-async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int]) -> dict[str, int]:
-    """Set limits of a project; -1 means none. Raises Invalid."""
-    for name, limit in asked.items():
-        if not -1 <= limit <= _MOST:
-            raise Invalid(f"Invalid input for {name}: {limit} must be between -1 (no limit) and {_MOST}.")
+async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int], *, below_use: bool) -> dict[str, int]:
+    """Set limits of a project; -1 means none. Raises Invalid for one under what is used, unless that may be."""
 
     def change(conn: Connection) -> dict[str, int]:
+        for name, limit in asked.items():
+            used = 0 if below_use or limit < 0 else _USED[name](conn, project_id)
+            if used > limit:
+                raise Invalid(
+                    f"Quota limit {limit} for {name} must be greater than or equal to already used {used}.",
+                    reason="malformed",
+                )
         rows.put(conn, project_id, asked, cloud.clock.now())
         return _network(quotas.limits(conn, project_id))
 
@@ -71,8 +74,14 @@ async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int]) -> dict[s
 
 
 async def reset(cloud: Cloud, project_id: str) -> None:
-    """Go back to the defaults."""
-    await cloud.db.write(lambda conn: rows.delete(conn, project_id, _RESOURCES))
+    """Go back to the defaults. Raises NotFound if nothing was set."""
+
+    def remove(conn: Connection) -> None:
+        if not _RESOURCES & rows.get(conn, project_id).keys():
+            raise NotFound("quota", project_id)
+        rows.delete(conn, project_id, _RESOURCES)
+
+    await cloud.db.write(remove)
 
 
 def _network(found: Mapping[str, int]) -> dict[str, int]:

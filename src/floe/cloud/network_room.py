@@ -23,9 +23,14 @@ def owner(context: Context, asked: str | None) -> str:
     """Return the project that a new thing is for. Raises Invalid when the caller may not choose that one."""
     project_id = asked or context.project_id
     if project_id is None:
-        raise Invalid("Invalid input for project_id: a token without a project has to name the project.")
+        raise Invalid(
+            "Invalid input for project_id: a token without a project has to name the project.", reason="malformed"
+        )
     if project_id != context.project_id and not context.is_admin:
-        raise Invalid(f"Invalid input for project_id: only an administrator may name another project ({project_id!r}).")
+        raise Invalid(
+            f"Invalid input for project_id: only an administrator may name another project ({project_id!r}).",
+            reason="malformed",
+        )
     return project_id
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from floe.cloud import host_networks, network_room, subnets
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import Forbidden, NotFound, Unavailable
+from floe.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from floe.core.listing import Listing
-from floe.core.networks import InUse, Network, checked_mtu, first_tag
+from floe.core.networks import OVERLAY, Network, checked_mtu, checked_tag, first_tag, unchanged_since
 from floe.core.ports import DHCP_OWNER
 from floe.store import networks as rows
 from floe.store import ports
@@ -18,12 +18,14 @@ from floe.store import subnets as subnet_rows
 from floe.store.engine import Connection
 
 PRIVATE, PRIVATE_CIDR = "private", "10.233.0.0/24"
+_MADE = ("kind", "tag", "physical")
+"""How a network is made: fields of a create that are an administrator's."""
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Network]:
-    """Make networks (name, description, up, shared, mtu, port_security, project_id), all of them or none.
+    """Make networks (name, description, up, shared, mtu, port_security, kind, tag, physical, project_id).
 
-    Raises Invalid, Forbidden, NoRoom.
+    All of them or none. Raises Invalid, Forbidden, Conflict, NoRoom.
     """
 
     def make(conn: Connection) -> list[Network]:
@@ -39,9 +41,6 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
         _may_share(context)
     network_room.demand(conn, project_id, {"network": 1}, {"network": rows.used})
     now, network_id = cloud.clock.now(), cloud.new_id()
-    tag = rows.free_tag(conn, first_tag(network_id))
-    if tag is None:
-        raise Unavailable("No tenant network is available for allocation: all network tags are in use.")
     network = Network(
         id=network_id,
         project_id=project_id,
@@ -50,7 +49,7 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
         up=item.get("up", True),
         shared=item.get("shared", False),
         mtu=checked_mtu(item.get("mtu"), cloud.settings.default_mtu),
-        tag=tag,
+        tag=_tag(conn, context, network_id, item),
         port_security=item.get("port_security", True),
         created_at=now,
         updated_at=now,
@@ -69,23 +68,29 @@ async def show(cloud: Cloud, context: Context, network_id: str) -> Network:
     return await cloud.db.read(lambda conn: _get(conn, context, network_id))
 
 
-async def update(cloud: Cloud, context: Context, network_id: str, asked: Mapping[str, Any]) -> Network:
-    """Change a network. Raises NotFound, Forbidden, Invalid, InUse."""
+async def update(
+    cloud: Cloud, context: Context, network_id: str, asked: Mapping[str, Any], seen: int | None = None
+) -> Network:
+    """Change a network, if it is at the revision `seen`. Raises NotFound, Forbidden, Invalid, Conflict, Outdated."""
 
     def change(conn: Connection) -> tuple[Network, bool]:
         network = _own(conn, context, network_id)
-        changes = dict(asked)
+        unchanged_since(network.revision, seen)
+        changes = _remade(context, network, asked)
         if "mtu" in changes:
             changes["mtu"] = checked_mtu(changes["mtu"], cloud.settings.default_mtu)
         if changes.get("shared", network.shared) != network.shared:
             _may_share(context)
             foreign = ports.foreign_in_network(conn, network_id, network.project_id)
             if network.shared and foreign:
-                raise InUse(
+                raise Conflict(
                     f"Unable to reconfigure sharing settings for network {network_id}: {foreign} port(s) of other"
-                    " projects use it."
+                    " projects use it.",
+                    reason="used_by_others",
                 )
-        rows.update(conn, network_id, changes, cloud.clock.now())
+        changes = {key: value for key, value in changes.items() if value != getattr(network, key)}
+        if changes:
+            rows.update(conn, network_id, changes, cloud.clock.now())
         touched = bool({"mtu", "up"} & changes.keys()) and host_networks.touch_network(conn, network_id)
         return _get(conn, context, network_id), touched
 
@@ -95,17 +100,19 @@ async def update(cloud: Cloud, context: Context, network_id: str, asked: Mapping
     return changed
 
 
-async def delete(cloud: Cloud, context: Context, network_id: str) -> None:
-    """Remove a network without ports, its subnets with it. Raises NotFound, Forbidden, InUse."""
+async def delete(cloud: Cloud, context: Context, network_id: str, seen: int | None = None) -> None:
+    """Remove a network without ports, its subnets with it. Raises NotFound, Forbidden, Conflict, Outdated."""
 
     def remove(conn: Connection) -> None:
         network = _own(conn, context, network_id)
+        unchanged_since(network.revision, seen)
         rows.update(conn, network_id, {}, cloud.clock.now())
         users = ports.count_in_network(conn, network_id, DHCP_OWNER)
         if users:
-            raise InUse(
+            raise Conflict(
                 f"Unable to complete operation on network {network_id}. There are one or more ports still in use on the"
-                f" network ({users})."
+                f" network ({users}).",
+                reason="network_in_use",
             )
         dhcp = ports.with_owner(conn, network_id, DHCP_OWNER)
         if dhcp is not None:
@@ -130,6 +137,37 @@ async def bootstrap(cloud: Cloud, project_id: str) -> None:
             subnets.make_in(conn, cloud, context, item)
 
     await cloud.db.write(make)
+
+
+def _tag(conn: Connection, context: Context, network_id: str, item: Mapping[str, Any]) -> int:
+    """Return the tag that an administrator chose for a network, else a free one."""
+    asked = [item.get(key) for key in _MADE]
+    if any(value is not None for value in asked):
+        _may_choose(context)
+    tag = checked_tag(*asked)
+    if tag is None:
+        tag = rows.free_tag(conn, first_tag(network_id))
+        if tag is None:
+            raise Unavailable("No tenant network is available: all network tags are in use.", reason="no_tag_left")
+    elif rows.tag_taken(conn, tag):
+        raise Conflict(f"Unable to create the network. The tunnel ID {tag} is in use.", reason="tag_in_use")
+    return tag
+
+
+def _remade(context: Context, network: Network, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an update asks for without how the network is made, which may be repeated and not changed."""
+    named = [key for key in _MADE if key in asked]
+    if named:
+        _may_choose(context)
+    made = {"kind": OVERLAY, "tag": network.tag, "physical": None}
+    if any(asked[key] != made[key] for key in named):
+        raise Invalid(f"Invalid input for network {network.id}: how it is made (provider:*) cannot change.")
+    return {key: value for key, value in asked.items() if key not in _MADE}
+
+
+def _may_choose(context: Context) -> None:
+    if not context.is_admin:
+        raise Forbidden("Only an administrator may choose how a network is made (provider:*).")
 
 
 def _may_share(context: Context) -> None:

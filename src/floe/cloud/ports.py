@@ -12,10 +12,11 @@ from floe.cloud.security_groups import ensure_default
 from floe.cloud.server_ports import activate, bind, of_server, of_servers, plan, release, rename, unplug
 from floe.core import addresses
 from floe.core.context import Context
-from floe.core.errors import Conflict, Forbidden, NotFound
+from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.listing import Listing
-from floe.core.networks import InUse, MacInUse, Network
+from floe.core.networks import Network, unchanged_since
 from floe.core.ports import ACTIVE, DHCP_OWNER, DOWN, Port, read_pairs
+from floe.core.subnets import Subnet
 from floe.store import addresses as address_rows
 from floe.store import networks, security_groups, subnets
 from floe.store import ports as rows
@@ -53,18 +54,24 @@ async def show(cloud: Cloud, context: Context, port_id: str) -> Port:
     return await cloud.db.read(lambda conn: _get(conn, context, port_id))
 
 
-async def update(cloud: Cloud, context: Context, port_id: str, asked: Mapping[str, Any]) -> Port:
-    """Change a port, by the fields of `create`. Raises NotFound, Invalid, Forbidden, Conflict."""
+async def update(
+    cloud: Cloud, context: Context, port_id: str, asked: Mapping[str, Any], seen: int | None = None
+) -> Port:
+    """Change a port, by the fields of `create`, if it is at the revision `seen`.
+
+    Raises NotFound, Invalid, Forbidden, Conflict, Outdated.
+    """
 
     def change(conn: Connection) -> tuple[Port, bool]:
         port = _get(conn, context, port_id)
         network = networks.many(conn, [port.network_id])[port.network_id]
         _may_change(context, port, network)
-        changes = _changes(conn, context, port, network, asked)
-        if "fixed_ips" in asked:
-            _readdress(conn, port, asked["fixed_ips"])
-        if not rows.update(conn, port_id, changes, cloud.clock.now()):
-            raise MacInUse(f"The MAC address {changes['mac']} is in use on network {port.network_id}.")
+        unchanged_since(port.revision, seen)
+        wanted = _changes(conn, context, port, network, asked)
+        changes = {key: value for key, value in wanted.items() if value != getattr(port, key)}
+        moved = "fixed_ips" in asked and _readdress(conn, context, port, asked["fixed_ips"])
+        if (changes or moved) and not rows.update(conn, port_id, changes, cloud.clock.now()):
+            raise _mac_in_use(changes["mac"], network)
         changed = _get(conn, context, port_id)
         return changed, _tell(conn, port, changed)
 
@@ -74,17 +81,23 @@ async def update(cloud: Cloud, context: Context, port_id: str, asked: Mapping[st
     return changed
 
 
-async def delete(cloud: Cloud, context: Context, port_id: str) -> None:
-    """Remove a port. Raises NotFound; InUse while a server or DHCP uses it (delete the server, or the subnet)."""
+async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None = None) -> None:
+    """Remove a port. Raises NotFound, Outdated; Conflict while a server or DHCP uses it."""
 
     def remove(conn: Connection) -> None:
         port = _get(conn, context, port_id)
         network = networks.many(conn, [port.network_id])[port.network_id]
         _may_change(context, port, network)
+        unchanged_since(port.revision, seen)
         if port.server_id is not None:
-            raise InUse(f"Port {port_id} is in use by server {port.server_id}; delete the server first.")
+            raise Conflict(
+                f"Port {port_id} is in use by server {port.server_id}; delete the server first.", reason="port_in_use"
+            )
         if port.device_owner == DHCP_OWNER:
-            raise InUse(f"Port {port_id} serves DHCP; it goes when its network's last subnet with DHCP goes.")
+            raise Conflict(
+                f"Port {port_id} serves DHCP; it goes when its network's last subnet with DHCP goes.",
+                reason="port_of_service",
+            )
         rows.delete(conn, [port_id])
 
     await cloud.db.write(remove)
@@ -96,6 +109,7 @@ def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, A
     if network is None:
         raise NotFound("network", item["network_id"])
     _may_choose(context, network, item)
+    below = _subnets(conn, context, network.id, item.get("fixed_ips"))
     network_room.demand(conn, project_id, {"port": 1}, {"port": rows.used})
     now, port_id = cloud.clock.now(), cloud.new_id()
     mac = addresses.mac_of(item["mac"]) if item.get("mac") else ""
@@ -118,11 +132,11 @@ def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, A
     if not mac:
         port = insert_with_mac(conn, port)
     elif not rows.insert(conn, port):
-        raise MacInUse(f"Unable to complete operation for network {network.id}. The mac address {mac} is in use.")
+        raise _mac_in_use(mac, network)
     if item.get("allowed_pairs"):
-        _needs_port_security(port_security, "allowed_address_pairs")
+        _pairs_need_security(port_security)
         rows.update(conn, port_id, {"allowed_pairs": read_pairs(item["allowed_pairs"], port.mac)}, now)
-    assign(conn, network.id, port_id, subnets.of_networks(conn, [network.id]), item.get("fixed_ips"))
+    assign(conn, network.id, port_id, below, item.get("fixed_ips"))
     return _get(conn, context, port_id)
 
 
@@ -130,7 +144,7 @@ def _new_groups(
     conn: Connection, cloud: Cloud, project_id: str, item: Mapping[str, Any], port_security: bool
 ) -> tuple[str, ...]:
     if item.get("groups"):
-        _needs_port_security(port_security, "security_groups")
+        _groups_need_security(port_security)
         return _known_groups(conn, project_id, item["groups"])
     if "groups" in item or not port_security:
         return ()
@@ -147,39 +161,56 @@ def _changes(
     tied = port.server_id is not None or port.device_owner == DHCP_OWNER
     for key in ("device_id", "device_owner"):
         if tied and changes.get(key, getattr(port, key)) != getattr(port, key):
-            raise InUse(f"Port {port.id} is bound ({port.device_owner} {port.device_id}); {key} cannot change.")
+            raise Conflict(
+                f"Port {port.id} is bound ({port.device_owner} {port.device_id}); {key} cannot change.",
+                reason="port_in_use",
+            )
     if asked.get("mac"):
         mac = addresses.mac_of(asked["mac"])
         if tied and mac != port.mac:
-            raise InUse(f"Port {port.id} is bound; its MAC address cannot change.")
+            raise Conflict(f"Port {port.id} is bound; its MAC address cannot change.", reason="port_bound")
         changes["mac"] = mac
     port_security = changes.get("port_security", port.port_security)
     groups = port.groups
     if "groups" in asked:
-        groups = _known_groups(conn, port.project_id, asked["groups"] or ())
+        groups = _known_groups(conn, port.project_id, asked["groups"])
         changes["groups"] = groups
+        if groups:
+            _groups_need_security(port_security)
     if groups and not port_security:
         raise Conflict(
-            f"Port {port.id} has security groups; remove them before, or while, turning port_security_enabled off."
+            f"Port {port.id} has security groups; remove them before, or while, turning port_security_enabled off.",
+            reason="port_has_groups",
         )
     if "allowed_pairs" in asked:
-        changes["allowed_pairs"] = read_pairs(asked["allowed_pairs"] or (), changes.get("mac", port.mac))
+        changes["allowed_pairs"] = read_pairs(asked["allowed_pairs"], changes.get("mac", port.mac))
     if changes.get("allowed_pairs", port.allowed_pairs):
-        _needs_port_security(port_security, "allowed_address_pairs")
+        _pairs_need_security(port_security)
     if "up" in changes and port.plugged:
         changes["status"] = ACTIVE if changes["up"] else DOWN
     return changes
 
 
-def _readdress(conn: Connection, port: Port, wanted: Sequence[tuple[str | None, str | None]]) -> None:
-    """Give the port other addresses; those it has and asks for again it keeps."""
+def _readdress(conn: Connection, context: Context, port: Port, wanted: Sequence[tuple[str | None, str | None]]) -> bool:
+    """Give the port other addresses; those it has and asks for again it keeps. False if they are the same as before."""
     if port.device_owner == DHCP_OWNER:
-        raise InUse(f"Port {port.id} serves DHCP; its addresses cannot change.")
-    below = subnets.of_networks(conn, [port.network_id])
+        raise Conflict(f"Port {port.id} serves DHCP; its addresses cannot change.", reason="port_of_service")
+    below = _subnets(conn, context, port.network_id, wanted)
     address_rows.release(conn, port.id)
     held = dict(port.fixed_ips)
     kept = [(subnet, held.get(subnet or "") if address is None else address) for subnet, address in wanted]
-    assign(conn, port.network_id, port.id, below, kept)
+    return set(assign(conn, port.network_id, port.id, below, kept)) != set(port.fixed_ips)
+
+
+def _subnets(
+    conn: Connection, context: Context, network_id: str, wanted: Sequence[tuple[str | None, str | None]] | None
+) -> list[Subnet]:
+    """Return the subnets of a port's network. Raises NotFound if one is wanted that is on no network at all."""
+    below = subnets.of_networks(conn, [network_id])
+    for subnet_id in {subnet_id for subnet_id, _ in wanted or () if subnet_id} - {subnet.id for subnet in below}:
+        if subnets.get(conn, subnet_id, network_room.scope(context)) is None:
+            raise NotFound("subnet", subnet_id)
+    return below
 
 
 def _tell(conn: Connection, before: Port, after: Port) -> bool:
@@ -201,22 +232,46 @@ def _known_groups(conn: Connection, project_id: str, asked: Sequence[str]) -> tu
     for group_id in wanted:
         if group_id not in known:
             raise NotFound("security group", group_id)
-    return wanted
+    return tuple(sorted(wanted))
 
 
-def _needs_port_security(port_security: bool, field: str) -> None:
+def _mac_in_use(mac: str, network: Network) -> Conflict:
+    return Conflict(
+        f"Unable to complete operation for network {network.id}. The mac address {mac} is in use.", reason="mac_in_use"
+    )
+
+
+def _groups_need_security(port_security: bool) -> None:
     if not port_security:
-        raise Conflict(f"{field} needs port security, which is off for this port (port_security_enabled).")
+        raise Invalid(
+            "Invalid input for security_groups: they need port security, which is off for this port"
+            " (port_security_enabled).",
+            reason="groups_need_security",
+        )
+
+
+def _pairs_need_security(port_security: bool) -> None:
+    if not port_security:
+        raise Conflict(
+            "allowed_address_pairs needs port security, which is off for this port (port_security_enabled).",
+            reason="pairs_need_security",
+        )
 
 
 def _may_choose(context: Context, network: Network, item: Mapping[str, Any]) -> None:
     """Refuse what only a network's owner may decide, on a network that is shared with the caller."""
-    if str(item.get("device_owner") or "").startswith("network:") and not context.is_admin:
-        raise Forbidden("Only an administrator may make a port with a device_owner of 'network:'.")
+    owner = item.get("device_owner") or ""
+    if owner == DHCP_OWNER:
+        raise Conflict(f"Ports with a device_owner of {owner!r} are made by the cloud alone.", reason="reserved_owner")
+    if item.get("host"):
+        if not context.is_admin:
+            raise Forbidden("Only an administrator may name the host of a port (binding:host_id).")
+        raise Invalid("Invalid input for binding:host_id: the scheduler binds ports; leave it out.")
     if context.is_admin or context.owns(network.project_id):
         return
     named = any(address for _, address in item.get("fixed_ips") or ())
     for field, chosen in (
+        ("a device_owner of 'network:'", owner.startswith("network:")),
         ("mac_address", item.get("mac")),
         ("fixed_ips (ip_address)", named),
         ("port_security_enabled", "port_security" in item),

@@ -11,13 +11,12 @@ from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
 from floe.core.listing import Listing
+from floe.core.networks import unchanged_since
 from floe.core.security_groups import (
     DEFAULT,
     DEFAULT_DESCRIPTION,
     Group,
-    GroupInUse,
     Rule,
-    RuleExists,
     checked_rule,
     default_rules,
     new_group_rules,
@@ -51,8 +50,7 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
             project_id = network_room.owner(context, item.get("project_id"))
             ensure_default(conn, cloud, project_id)
             network_room.demand(conn, project_id, {"security_group": 1}, {"security_group": rows.used})
-            if item["name"].lower() == DEFAULT:
-                raise Conflict("The security group 'default' exists already; choose another name.")
+            _not_default(item["name"])
             group = _group(
                 cloud, cloud.new_id(), project_id, item["name"], item.get("description") or "", new_group_rules()
             )
@@ -76,32 +74,43 @@ async def show(cloud: Cloud, context: Context, group_id: str) -> Group:
     return await cloud.db.read(lambda conn: _get(conn, context, group_id))
 
 
-async def update(cloud: Cloud, context: Context, group_id: str, changes: Mapping[str, Any]) -> Group:
-    """Change a group's name or description. Raises NotFound, Conflict."""
+async def update(
+    cloud: Cloud, context: Context, group_id: str, asked: Mapping[str, Any], seen: int | None = None
+) -> Group:
+    """Change a group's name or description, if it is at the revision `seen`. Raises NotFound, Conflict, Outdated."""
 
     def change(conn: Connection) -> Group:
         group = _get(conn, context, group_id)
-        name = changes.get("name", group.name)
-        if group.default and name != group.name:
-            raise Conflict("The default security group cannot be renamed.")
-        if not group.default and name.lower() == DEFAULT:
-            raise Conflict("The security group 'default' exists already; choose another name.")
-        rows.update(conn, group_id, changes, cloud.clock.now())
+        unchanged_since(group.revision, seen)
+        if "name" in asked:
+            _not_default(asked["name"])
+            if group.default:
+                raise Conflict("The default security group cannot be renamed.", reason="default_group_stays")
+        changes = {key: value for key, value in asked.items() if value != getattr(group, key)}
+        if changes:
+            rows.update(conn, group_id, changes, cloud.clock.now())
         return _get(conn, context, group_id)
 
     return await cloud.db.write(change)
 
 
-async def delete(cloud: Cloud, context: Context, group_id: str) -> None:
-    """Remove a group that no port uses, and the rules of others that refer to it. Raises NotFound, GroupInUse."""
+async def delete(cloud: Cloud, context: Context, group_id: str, seen: int | None = None) -> None:
+    """Remove a group that no port uses, and the rules of others that refer to it.
+
+    Raises NotFound, Conflict, Outdated.
+    """
 
     def remove(conn: Connection) -> bool:
         group = _get(conn, context, group_id)
-        if group.default and not context.is_admin:
-            raise GroupInUse(f"The default security group {group_id} cannot be removed.")
+        unchanged_since(group.revision, seen)
         users = ports.in_group(conn, group_id)
         if users:
-            raise GroupInUse(f"Security Group {group_id} in use: {users} port(s) are in it.")
+            raise Conflict(f"Security Group {group_id} in use: {users} port(s) are in it.", reason="group_in_use")
+        if group.default and not context.is_admin:
+            raise Conflict(
+                f"The default security group {group_id} can be removed by an administrator alone.",
+                reason="default_group_cannot_go",
+            )
         touched = host_networks.touch_members(conn, [group_id], None)
         rows.delete(conn, group_id)
         return touched
@@ -113,7 +122,7 @@ async def delete(cloud: Cloud, context: Context, group_id: str) -> None:
 async def create_rules(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Rule]:
     """Add rules; each names its group (`group_id`), and belongs to the group's project.
 
-    Raises NotFound for a group the caller does not have, Invalid, RuleExists, NoRoom.
+    Raises NotFound for a group the caller does not have, Invalid, Conflict, NoRoom.
     """
 
     def make(conn: Connection) -> tuple[list[Rule], bool]:
@@ -140,11 +149,12 @@ async def show_rule(cloud: Cloud, context: Context, rule_id: str) -> Rule:
     return await cloud.db.read(lambda conn: _get_rule(conn, context, rule_id))
 
 
-async def delete_rule(cloud: Cloud, context: Context, rule_id: str) -> None:
-    """Remove a rule. Raises NotFound."""
+async def delete_rule(cloud: Cloud, context: Context, rule_id: str, seen: int | None = None) -> None:
+    """Remove a rule. Raises NotFound, Outdated."""
 
     def remove(conn: Connection) -> bool:
         rule = _get_rule(conn, context, rule_id)
+        unchanged_since(rule.revision, seen)
         rows.delete_rule(conn, rule_id)
         rows.update(conn, rule.group_id, {}, cloud.clock.now())
         return host_networks.touch_group(conn, rule.group_id)
@@ -189,9 +199,18 @@ def _new_rule(conn: Connection, cloud: Cloud, context: Context, item: Mapping[st
         id=cloud.new_id(), group_id=group.id, project_id=group.project_id, created_at=now, updated_at=now, **checked
     )
     if not rows.insert_rule(conn, rule):
-        raise RuleExists(f"Security group rule already exists. Rule id is {rows.same_rule(conn, rule)}.")
+        raise Conflict(
+            f"Security group rule already exists. Rule id is {rows.same_rule(conn, rule)}.", reason="rule_exists"
+        )
     rows.update(conn, group.id, {}, now)
     return rule
+
+
+def _not_default(name: str) -> None:
+    if name.lower() == DEFAULT:
+        raise Conflict(
+            "The security group 'default' exists already; choose another name.", reason="default_group_exists"
+        )
 
 
 def _group(

@@ -11,9 +11,9 @@ from floe.cloud.addresses import assign, insert_with_mac
 from floe.cloud.cloud import Cloud
 from floe.core import addresses
 from floe.core.context import Context
-from floe.core.errors import Forbidden, Invalid, NotFound
+from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.listing import Listing
-from floe.core.networks import InUse, Network, NoAddress
+from floe.core.networks import Network, NoAddress, unchanged_since
 from floe.core.ports import ACTIVE, DHCP_OWNER, Port
 from floe.core.subnets import Subnet, changed_subnet, new_subnet
 from floe.store import addresses as address_rows
@@ -90,13 +90,23 @@ async def show(cloud: Cloud, context: Context, subnet_id: str) -> Subnet:
     return await cloud.db.read(lambda conn: _get(conn, context, subnet_id))
 
 
-async def update(cloud: Cloud, context: Context, subnet_id: str, asked: Mapping[str, Any]) -> Subnet:
-    """Change a subnet, by the fields of `changed_subnet`. Raises NotFound, Forbidden, Invalid, Conflict."""
+async def update(
+    cloud: Cloud, context: Context, subnet_id: str, asked: Mapping[str, Any], seen: int | None = None
+) -> Subnet:
+    """Change a subnet, by the fields of `changed_subnet`, if it is at the revision `seen`.
+
+    Raises NotFound, Forbidden, Invalid, Conflict, Outdated.
+    """
 
     def change(conn: Connection) -> tuple[Subnet, bool]:
         subnet = _own(conn, context, subnet_id)
-        changes = changed_subnet(subnet, asked)
+        unchanged_since(subnet.revision, seen)
+        asked_for = changed_subnet(subnet, asked)
+        changes = {key: value for key, value in asked_for.items() if value != getattr(subnet, key)}
+        if not changes:
+            return subnet, False
         rows.update(conn, subnet_id, changes, cloud.clock.now())
+        networks.update(conn, subnet.network_id, {}, cloud.clock.now())
         if changes.get("dhcp", subnet.dhcp) != subnet.dhcp:
             network = networks.get(conn, subnet.network_id)
             if network is not None and changes["dhcp"]:
@@ -111,18 +121,20 @@ async def update(cloud: Cloud, context: Context, subnet_id: str, asked: Mapping[
     return changed
 
 
-async def delete(cloud: Cloud, context: Context, subnet_id: str) -> None:
-    """Remove a subnet that no port has an address of. Raises NotFound, Forbidden, InUse."""
+async def delete(cloud: Cloud, context: Context, subnet_id: str, seen: int | None = None) -> None:
+    """Remove a subnet that no port has an address of. Raises NotFound, Forbidden, Conflict, Outdated."""
 
     def remove(conn: Connection) -> bool:
         subnet = _own(conn, context, subnet_id)
+        unchanged_since(subnet.revision, seen)
         dhcp = ports.with_owner(conn, subnet.network_id, DHCP_OWNER)
         own = None if dhcp is None else dhcp.id
         users = [port_id for port_id, _ in address_rows.in_subnet(conn, subnet_id) if port_id != own]
         if users:
-            raise InUse(
+            raise Conflict(
                 f"Unable to complete operation on subnet {subnet_id}: One or more ports have an IP allocation from this"
-                f" subnet ({len(users)})."
+                f" subnet ({len(users)}).",
+                reason="subnet_in_use",
             )
         _drop_dhcp(conn, subnet)
         rows.delete(conn, subnet_id)

@@ -8,17 +8,25 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, ip_interface
 
 from floe.core.errors import Conflict, Invalid
 
 Pool = tuple[int, int]
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_RESERVED = tuple(
-    IPv4Network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+METADATA = IPv4Address("169.254.169.254")
+"""Where the cloud answers guests that ask for their metadata."""
+
+_MAC_SHAPES = tuple(
+    re.compile(shape, re.IGNORECASE | re.ASCII)
+    for shape in (
+        "([0-9a-f]{1,2})([:-])" + r"([0-9a-f]{1,2})\2" * 4 + "([0-9a-f]{1,2})",
+        "([0-9a-f]{1,4})([:.-])" + r"([0-9a-f]{1,4})\2" + "([0-9a-f]{1,4})",
+        "([0-9a-f]{5,6})([:-])([0-9a-f]{5,6})",
+        "([0-9a-f]{11,12})",
+    )
 )
-"""This network, loopback, link-local (metadata answers there), multicast, and the experimental rest."""
+"""Six, three, two or one group of hex digits, leading zeros left out or not."""
 
 
 def text_of(number: int) -> str:
@@ -34,40 +42,53 @@ def number_of(text: str, field: str = "ip_address") -> int:
         raise Invalid(f"Invalid input for {field}: {text!r} is not a valid IPv4 address.") from None
 
 
-def network_of(text: str, field: str = "cidr") -> IPv4Network:
-    """Read a CIDR whose host bits are zero. Raises Invalid; IPv6 is refused as not supported."""
+def network_of(text: str, field: str) -> IPv4Network:
+    """Read a CIDR, its host bits cleared; a lone address is one of /32. Raises Invalid; IPv6 is not supported."""
     if ":" in text:
-        raise Invalid(f"Invalid input for {field}: {text!r} is IPv6; only IPv4 subnets are supported.")
+        raise Invalid(f"Invalid input for {field}: {text!r} is IPv6; only IPv4 is supported.")
     try:
-        found = IPv4Network(text, strict=False)
+        return IPv4Network(text, strict=False)
     except ValueError:
-        found = None
-    if found is None or "/" not in text:
-        raise Invalid(f"Invalid input for {field}: {text!r} is not a valid IPv4 CIDR, such as 192.0.2.0/24.")
-    if int(IPv4Address(text.split("/", maxsplit=1)[0])) != int(found.network_address):
-        raise Invalid(f"Invalid input for {field}: {text!r} has host bits set; {str(found)!r} would be right.")
+        raise Invalid(f"Invalid input for {field}: {text!r} is not a valid IPv4 CIDR, such as 192.0.2.0/24.") from None
+
+
+def route_target(text: str, field: str) -> IPv4Network:
+    """Read the destination of a route: a CIDR without host bits. Raises Invalid."""
+    found = network_of(text, field)
+    if "/" not in text or number_of(text.partition("/")[0], field) != int(found.network_address):
+        raise Invalid(f"Invalid input for {field}: {text!r} is no CIDR without host bits; {str(found)!r} would be one.")
+    if found.is_loopback:
+        raise Invalid(f"Invalid input for {field}: {text!r} is loopback, to which no route leads.")
     return found
 
 
-def subnet_cidr(text: str) -> IPv4Network:
-    """Read the CIDR of a subnet that guests may live in. Raises Invalid."""
-    found = network_of(text)
-    if found.prefixlen < 8:
-        raise Invalid(f"Invalid input for cidr: {text!r} is too large; the prefix must be /8 or longer.")
-    for reserved in _RESERVED:
-        if found.overlaps(reserved):
-            raise Invalid(f"Invalid input for cidr: {text!r} overlaps {reserved}, which is reserved.")
+def subnet_cidr(text: str, *, dhcp: bool) -> IPv4Network:
+    """Read the CIDR of a subnet. Raises Invalid for one that guests, or DHCP if it is on, could not live in."""
+    found = network_of(text, "cidr")
+    if found.prefixlen == 0:
+        raise Invalid(f"Invalid input for cidr: {text!r} is every address there is; the prefix must be /1 or longer.")
+    if METADATA in found:
+        raise Invalid(f"Invalid input for cidr: {text!r} holds {METADATA}, where guests find their metadata.")
+    if dhcp:
+        check_dhcp(found)
     return found
 
 
-def prefix_of(text: str, ethertype: str, field: str) -> str:
-    """Return a CIDR or a lone address in its usual form, host bits cleared. Raises Invalid."""
+def check_dhcp(cidr: IPv4Network) -> None:
+    """Raise Invalid for a subnet in which addresses cannot be handed out."""
+    if cidr.prefixlen > 30:
+        raise Invalid(f"Invalid input for enable_dhcp: {cidr} has no room for DHCP; use a prefix of /30 or shorter.")
+    if cidr.network_address.is_multicast or cidr.is_loopback or not int(cidr.network_address):
+        raise Invalid(f"Invalid input for enable_dhcp: {cidr} is loopback, multicast or begins at 0.0.0.0.")
+
+
+def prefix_of(text: str, field: str) -> tuple[str, int]:
+    """Return (address with prefix length as sent, IP version) of a CIDR or a lone address. Raises Invalid."""
     try:
-        if ethertype == "IPv6":
-            return str(IPv6Network(text, strict=False))
-        return str(IPv4Network(text, strict=False))
+        found = ip_interface(text)
     except ValueError:
-        raise Invalid(f"Invalid input for {field}: {text!r} is not a valid {ethertype} address or CIDR.") from None
+        raise Invalid(f"Invalid input for {field}: {text!r} is no IP address and no CIDR.", reason="no_cidr") from None
+    return str(found), found.version
 
 
 def hosts_of(cidr: IPv4Network) -> Pool:
@@ -77,8 +98,8 @@ def hosts_of(cidr: IPv4Network) -> Pool:
 
 
 def default_gateway(cidr: IPv4Network) -> int:
-    """Return the gateway of a subnet for which none was named: its first host."""
-    return hosts_of(cidr)[0]
+    """Return the gateway of a subnet for which none was named: the address after the network's own."""
+    return min(int(cidr.network_address) + 1, 2**32 - 1)
 
 
 def default_pools(cidr: IPv4Network, gateway: int | None) -> tuple[Pool, ...]:
@@ -91,12 +112,10 @@ def default_pools(cidr: IPv4Network, gateway: int | None) -> tuple[Pool, ...]:
 
 
 def check_gateway(cidr: IPv4Network, gateway: int) -> None:
-    """Raise Invalid unless the gateway is a host address of the subnet."""
-    first, last = hosts_of(cidr)
-    if not first <= gateway <= last:
+    """Raise Invalid for the first or last address of the subnet; one outside of it is its user's own business."""
+    if gateway in {int(cidr.network_address), int(cidr.broadcast_address)}:
         raise Invalid(
-            f"Invalid input for gateway_ip: {text_of(gateway)} must be a host address of {cidr}"
-            f" ({text_of(first)} to {text_of(last)})."
+            f"Invalid input for gateway_ip: {text_of(gateway)} is the network's or the broadcast address of {cidr}."
         )
 
 
@@ -107,16 +126,25 @@ def check_pools(cidr: IPv4Network, pools: Sequence[Pool], gateway: int | None) -
     for start, end in sorted(pools):
         shown = f"{text_of(start)}-{text_of(end)}"
         if start > end:
-            raise Invalid(f"Invalid input for allocation_pools: the pool {shown} ends before it starts.")
+            raise Invalid(
+                f"Invalid input for allocation_pools: the pool {shown} ends before it starts.", reason="pool_reversed"
+            )
         if start < first or end > last:
             raise Invalid(
                 f"Invalid input for allocation_pools: the pool {shown} spans beyond the subnet {cidr}"
-                f" ({text_of(first)} to {text_of(last)})."
+                f" ({text_of(first)} to {text_of(last)}).",
+                reason="pool_outside_subnet",
             )
         if before is not None and start <= before[1]:
-            raise Conflict(f"The allocation pool {shown} overlaps another pool of the subnet {cidr}.")
+            raise Conflict(
+                f"The allocation pool {shown} overlaps another pool of the subnet {cidr}.", reason="pools_overlap"
+            )
         if gateway is not None and start <= gateway <= end:
-            raise Conflict(f"The gateway {text_of(gateway)} lies in the allocation pool {shown}.")
+            raise Conflict(
+                f"The gateway {text_of(gateway)} lies in the allocation pool {shown}; leave it out of the pool or name"
+                " another gateway_ip.",
+                reason="gateway_in_pool",
+            )
         before = (start, end)
 
 
@@ -125,12 +153,23 @@ def overlapping(cidr: IPv4Network, others: Iterable[str]) -> str | None:
     return next((other for other in others if cidr.overlaps(IPv4Network(other))), None)
 
 
-def mac_of(text: str) -> str:
-    """Read a unicast MAC address into lower case with colons. Raises Invalid."""
-    mac = text.strip().lower().replace("-", ":")
-    if not _MAC.fullmatch(mac) or mac == "00:00:00:00:00:00" or int(mac[:2], 16) & 1:
-        raise Invalid(f"Invalid input for mac_address: {text!r} is not a valid unicast MAC address.")
+def mac_of(text: str, field: str = "mac_address") -> str:
+    """Read a unicast MAC address, in any of the usual spellings, into lower case with colons. Raises Invalid."""
+    mac = spelled_mac(text)
+    if mac is None or mac == "00:00:00:00:00:00" or int(mac[:2], 16) & 1:
+        raise Invalid(f"Invalid input for {field}: {text!r} is not a valid unicast MAC address.")
     return mac
+
+
+def spelled_mac(text: str) -> str | None:
+    """Return a MAC address in lower case with colons, None for what is none."""
+    for shape in _MAC_SHAPES:
+        found = shape.fullmatch(text)
+        if found is not None:
+            groups = [group for group in found.groups() if group not in {":", ".", "-"}]
+            digits = "".join(group.rjust(12 // len(groups), "0") for group in groups).lower()
+            return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+    return None
 
 
 def mac_for(port_id: str, attempt: int = 0) -> str:

@@ -7,6 +7,7 @@
       OverQuota          the project has no room                   (resource, asked, used, limit)
       NotFound           no such thing, or not for this project
       Conflict           it exists, or its state forbids it now
+      Outdated           it changed since the caller read it
       Gone               it was there
       NotAcceptable      no such version of the API
       TooLarge           more bytes than allowed
@@ -28,13 +29,17 @@ from floe.core.messages import StepTime
 
 
 class FloeError(Exception):
-    """The root of all errors that Floe raises on purpose."""
+    """The root of all errors that Floe raises on purpose.
+
+    `reason` is a word for programs: the kind, or something more exact where a surface has a name of its own for it.
+    """
 
     kind: ClassVar[str] = "internal"
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, reason: str = "") -> None:
         super().__init__(message)
         self.message = message
+        self.reason = reason or self.kind
 
 
 class Invalid(FloeError):
@@ -67,7 +72,7 @@ class NotFound(FloeError):
     kind = "not_found"
 
     def __init__(self, what: str, ident: str = "", message: str | None = None) -> None:
-        super().__init__(message or f"No {what} {ident!r} was found.")
+        super().__init__(message or f"No {what} {ident!r} was found.", reason=f"{what.replace(' ', '_')}_{self.kind}")
         self.what = what
         self.ident = ident
 
@@ -76,6 +81,12 @@ class Conflict(FloeError):
     """It exists already, or the state of things forbids it now."""
 
     kind = "conflict"
+
+
+class Outdated(FloeError):
+    """Somebody changed the thing since the caller read it, and the caller asked to be told so."""
+
+    kind = "outdated"
 
 
 class Gone(FloeError):

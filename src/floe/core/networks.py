@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from floe.core.errors import Conflict, Invalid
+from floe.core.errors import Conflict, Invalid, Outdated
 
 MIN_MTU = 68
 """The least an IPv4 link may carry (RFC 791)."""
@@ -15,22 +15,8 @@ MAX_TAG = 65535
 """A tag is a VNI (24 bits) and a conntrack zone (16 bits)."""
 
 
-class InUse(Conflict):
-    """A network or subnet cannot go: something is in it."""
-
-    kind = "in_use"
-
-
-class AddressInUse(Conflict):
-    """The address asked for belongs to another port."""
-
-    kind = "address_in_use"
-
-
-class MacInUse(Conflict):
-    """The MAC address asked for belongs to another port of the network."""
-
-    kind = "mac_in_use"
+OVERLAY = "vxlan"
+"""How every network is made: tunnels between the hosts, told apart by the network's tag."""
 
 
 class NoAddress(Conflict):
@@ -40,7 +26,7 @@ class NoAddress(Conflict):
 
 
 class NoRoom(Conflict):
-    """The project's network quota has no room; the network surface calls that a conflict (Neutron's 409)."""
+    """The project's network quota has no room; the network surface calls that a conflict."""
 
     kind = "over_quota"
 
@@ -72,6 +58,27 @@ def checked_mtu(mtu: int | None, largest: int) -> int:
     if not MIN_MTU <= mtu <= largest:
         raise Invalid(f"Invalid input for mtu: {mtu} must be between {MIN_MTU} and {largest}.")
     return mtu
+
+
+def checked_tag(kind: str | None, tag: int | None, physical: str | None) -> int | None:
+    """Return the tag that an administrator asks for, if any, with how the network is to be made. Raises Invalid."""
+    if kind is None:
+        if tag is not None or physical is not None:
+            raise Invalid("Invalid input for provider:network_type: it is required beside the other provider fields.")
+        return None
+    if kind != OVERLAY:
+        raise Invalid(f"Invalid input for provider:network_type: {kind!r} is not supported; only {OVERLAY!r} is.")
+    if physical is not None:
+        raise Invalid(f"Invalid input for provider:physical_network: a network of type {OVERLAY} is on none.")
+    if tag is not None and not 1 <= tag <= MAX_TAG:
+        raise Invalid(f"Invalid input for provider:segmentation_id: {tag} must be between 1 and {MAX_TAG}.")
+    return tag
+
+
+def unchanged_since(revision: int, seen: int | None) -> None:
+    """Raise Outdated if a thing is not at the revision that a caller has seen and relies on; None relies on none."""
+    if seen is not None and seen != revision:
+        raise Outdated(f"Constrained to {seen}, but current revision is {revision}.")
 
 
 def first_tag(network_id: str) -> int:

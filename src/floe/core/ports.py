@@ -73,17 +73,16 @@ def tap_name(port_id: str) -> str:
 
 def read_pairs(pairs: Sequence[tuple[str, str | None]], mac: str) -> tuple[tuple[str, str], ...]:
     """Check allowed address pairs of (address or CIDR, MAC or None for the port's own). Raises Invalid."""
+    field = "allowed_address_pairs"
     if len(pairs) > MAX_PAIRS:
-        raise Invalid(f"Invalid input for allowed_address_pairs: {len(pairs)} given, at most {MAX_PAIRS} allowed.")
+        raise Invalid(
+            f"Invalid input for {field}: {len(pairs)} given, at most {MAX_PAIRS} allowed.", reason="too_many_pairs"
+        )
     found = []
     for address, pair_mac in pairs:
-        if ":" in address:
-            raise Invalid(f"Invalid input for allowed_address_pairs: {address!r} is IPv6; only IPv4 is supported.")
-        cidr = addresses.prefix_of(address, "IPv4", "allowed_address_pairs")
-        shown = cidr if "/" in address else cidr.removesuffix("/32")
-        if cidr.endswith("/0"):
-            raise Invalid("Invalid input for allowed_address_pairs: /0 is not allowed; turn port security off instead.")
-        found.append((shown, addresses.mac_of(pair_mac) if pair_mac else mac))
+        if addresses.network_of(address, field).network_address.is_multicast:
+            raise Invalid(f"Invalid input for {field}: {address!r} is multicast, from which nobody sends.")
+        found.append((address, addresses.mac_of(pair_mac, field) if pair_mac else mac))
     if len(set(found)) != len(found):
-        raise Invalid("Invalid input for allowed_address_pairs: the same pair is given twice.")
+        raise Invalid(f"Invalid input for {field}: the same pair is given twice.", reason="pair_given_twice")
     return tuple(found)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Any
 
 from floe.core import addresses
-from floe.core.errors import Conflict, Invalid
+from floe.core.errors import Invalid
 from floe.core.host_network import GroupRule
 
 DEFAULT = "default"
@@ -21,21 +22,12 @@ PROTOCOLS: Mapping[str, int] = {
     "vrrp": 112,
 }  # fmt: skip
 """Names that Neutron takes, and their IANA numbers."""
+_ICMP_OF_IPV6 = {"icmp": "ipv6-icmp", "icmpv6": "ipv6-icmp", "1": "58"}
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136})
 _ICMP = frozenset({1, 58})
+_IPV6_ALONE = frozenset({41, 43, 44, 58, 59, 60})
+_ALL_PORTS = (1, 65535)
 _NFT_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
-
-
-class RuleExists(Conflict):
-    """The group has that very rule already."""
-
-    kind = "rule_exists"
-
-
-class GroupInUse(Conflict):
-    """Ports use the group."""
-
-    kind = "group_in_use"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,19 +82,35 @@ def new_group_rules() -> tuple[dict[str, Any], ...]:
 def checked_rule(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Check a rule and return it complete. Raises Invalid, naming the field.
 
-    Keys: direction, ethertype, protocol, port_min, port_max, remote_cidr, remote_group, description.
+    Keys: direction, ethertype, protocol, port_min, port_max, remote_cidr, remote_group, description. All ports are no
+    range; ICMP of IPv6 has one name and one number, whatever it was called.
     """
-    direction, ethertype = asked["direction"], asked.get("ethertype") or "IPv4"
-    protocol = _protocol(asked.get("protocol"), ethertype)
+    ethertype, protocol = asked.get("ethertype") or "IPv4", protocol_of(asked.get("protocol"))
+    if ethertype == "IPv6":
+        protocol = _ICMP_OF_IPV6.get(protocol or "", protocol)
+    elif protocol is not None and int(PROTOCOLS.get(protocol, protocol)) in _IPV6_ALONE:
+        raise Invalid(
+            f"Invalid input for protocol: {protocol!r} needs ethertype IPv6 (it is IPv4).",
+            reason="protocol_of_other_type",
+        )
     low, high = asked.get("port_min"), asked.get("port_max")
+    if (low, high) == _ALL_PORTS:
+        low = high = None
     _check_range(protocol, low, high)
-    remote_cidr, remote_group = asked.get("remote_cidr"), asked.get("remote_group")
-    if remote_cidr is not None and remote_group is not None:
-        raise Invalid("Only one of remote_ip_prefix and remote_group_id may be given, not both.")
+    remote_cidr, remote_group = asked.get("remote_cidr") or None, asked.get("remote_group") or None
     if remote_cidr is not None:
-        remote_cidr = addresses.prefix_of(remote_cidr, ethertype, "remote_ip_prefix")
+        remote_cidr, version = addresses.prefix_of(remote_cidr, "remote_ip_prefix")
+        if ethertype != f"IPv{version}":
+            raise Invalid(
+                f"Invalid input for remote_ip_prefix: {remote_cidr!r} is not of ethertype {ethertype}.",
+                reason="prefix_of_other_type",
+            )
+        if remote_group is not None:
+            raise Invalid(
+                "Only one of remote_ip_prefix and remote_group_id may be given, not both.", reason="several_remotes"
+            )
     return {
-        "direction": direction,
+        "direction": asked["direction"],
         "ethertype": ethertype,
         "protocol": protocol,
         "port_min": low,
@@ -130,25 +138,26 @@ def host_rule(rule: Rule) -> GroupRule:
         protocol=None if number is None else _NFT_NAMES.get(number, str(number)),
         port_min=rule.port_min,
         port_max=rule.port_max,
-        remote_cidr=rule.remote_cidr,
+        remote_cidr=None if rule.remote_cidr is None else str(ip_network(rule.remote_cidr, strict=False)),
         remote_group=rule.remote_group,
     )
 
 
-def _protocol(asked: Any, ethertype: str) -> str | None:
-    if asked is None:
+def protocol_of(asked: str | int | None) -> str | None:
+    """Return a protocol's name in lower case, or its number as text; None for any. Raises Invalid."""
+    text = "any" if asked is None else str(asked).lower()
+    if text == "any":
         return None
-    text = str(asked).strip().lower()
-    if text in {"any", ""}:
-        return None
-    if text.isdecimal() and text.isascii() and int(text) <= 255:
-        text = str(int(text))
-    elif text not in PROTOCOLS:
-        known = ", ".join(sorted(PROTOCOLS))
-        raise Invalid(f"Invalid input for protocol: {asked!r} is not known; use any, 0 to 255, or one of {known}.")
-    if ethertype == "IPv4" and (text.startswith("ipv6-") or text == "icmpv6"):
-        raise Invalid(f"Invalid input for protocol: {text!r} needs ethertype IPv6 (it is IPv4).")
-    return text
+    if text in PROTOCOLS:
+        return text
+    text = text.strip()
+    if text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) <= 255:
+        return str(int(text))
+    known = ", ".join(sorted(PROTOCOLS))
+    raise Invalid(
+        f"Invalid input for protocol: {str(asked)[:40]!r} is not known; use any, 0 to 255, or one of {known}.",
+        reason="unknown_protocol",
+    )
 
 
 def _number(protocol: str | None) -> int | None:
@@ -162,30 +171,44 @@ def _number(protocol: str | None) -> int | None:
 def _check_range(protocol: str | None, low: int | None, high: int | None) -> None:
     if low is None and high is None:
         return
+    if protocol is None:
+        raise Invalid(
+            "Invalid input for port_range_min and port_range_max: they need a protocol.",
+            reason="range_without_protocol",
+        )
     number = _number(protocol)
     if number in _ICMP:
-        for name, what, value in (("port_range_min", "type", low), ("port_range_max", "code", high)):
-            if value is not None and not 0 <= value <= 255:
-                raise Invalid(f"Invalid input for {name}: Invalid value for ICMP {what} {value}; it must be 0 to 255.")
-        if low is None:
-            raise Invalid(
-                f"Invalid input for port_range_max: the ICMP type (port-range-min) is missing for the code {high}."
-            )
+        _check_icmp(low, high)
         return
     if number not in _WITH_PORTS:
         raise Invalid(
             f"Invalid input for port_range_min and port_range_max: they need protocol tcp, udp, sctp, dccp, udplite or"
-            f" icmp (protocol is {protocol or 'any'})."
-        )
-    if low is None or high is None:
-        raise Invalid(
-            "Invalid input for port_range_min and port_range_max: give both, or neither for all ports;"
-            " port_range_min must be <= port_range_max."
+            f" icmp (protocol is {protocol}).",
+            reason="protocol_without_ports",
         )
     for name, value in (("port_range_min", low), ("port_range_max", high)):
-        if not 1 <= value <= 65535:
-            raise Invalid(f"Invalid input for {name}: Invalid value for port {value}; it must be between 1 and 65535.")
-    if low > high:
+        if value is not None and not 1 <= value <= 65535:
+            raise Invalid(
+                f"Invalid input for {name}: Invalid value for port {value}; it must be between 1 and 65535.",
+                reason="no_such_port",
+            )
+    if low is None or high is None or low > high:
         raise Invalid(
-            f"Invalid input for port_range_min: port_range_min must be <= port_range_max ({low} is more than {high})."
+            f"Invalid input for port_range_min and port_range_max: give both, or neither for all ports;"
+            f" port_range_min must be <= port_range_max (they are {low} and {high}).",
+            reason="bad_range",
+        )
+
+
+def _check_icmp(low: int | None, high: int | None) -> None:
+    for name, what, value in (("port_range_min", "type", low), ("port_range_max", "code", high)):
+        if value is not None and not 0 <= value <= 255:
+            raise Invalid(
+                f"Invalid input for {name}: Invalid value for ICMP {what} {value}; it must be 0 to 255.",
+                reason="no_icmp_value",
+            )
+    if low is None:
+        raise Invalid(
+            f"Invalid input for port_range_max: the ICMP type (port-range-min) is missing for the code {high}.",
+            reason="no_icmp_type",
         )

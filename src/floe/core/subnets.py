@@ -52,25 +52,18 @@ class SubnetPlan:
 def new_subnet(asked: Mapping[str, Any]) -> SubnetPlan:
     """Check what a create asks for and fill in the rest. Raises Invalid or Conflict.
 
-    `asked` may hold cidr, gateway (None: none; absent: the first host), dhcp, pools (pairs of text; absent: all but
-    the gateway), nameservers, routes.
+    `asked` may hold cidr, gateway (None: none; absent: the address after the network's), dhcp, pools (pairs of text;
+    absent: all but the gateway), nameservers, routes.
     """
-    cidr = addresses.subnet_cidr(asked["cidr"])
+    dhcp = asked.get("dhcp", True)
+    cidr = addresses.subnet_cidr(asked["cidr"], dhcp=dhcp)
     gateway: int | None = addresses.default_gateway(cidr)
     if "gateway" in asked:
         gateway = _gateway(cidr, asked["gateway"])
     pools = addresses.default_pools(cidr, gateway)
-    if asked.get("pools"):
+    if "pools" in asked:
         pools = read_pools(asked["pools"])
-        addresses.check_pools(cidr, pools, gateway if asked.get("gateway") else None)
-        if "gateway" not in asked and any(start <= (gateway or 0) <= end for start, end in pools):
-            raise Invalid(
-                f"Invalid input for allocation_pools: they hold {addresses.text_of(gateway or 0)}, which is the gateway"
-                " of the subnet unless gateway_ip says otherwise; leave it out or name another gateway_ip."
-            )
-    dhcp = asked.get("dhcp", True)
-    if dhcp and (cidr.prefixlen > 30 or not pools):
-        raise Invalid(f"Invalid input for cidr: {cidr} has no room for DHCP; use a prefix of /30 or shorter.")
+        addresses.check_pools(cidr, pools, gateway)
     return SubnetPlan(
         cidr=str(cidr),
         gateway=None if gateway is None else addresses.text_of(gateway),
@@ -89,17 +82,17 @@ def changed_subnet(subnet: Subnet, asked: Mapping[str, Any]) -> dict[str, Any]:
     if "gateway" in asked:
         gateway = _gateway(cidr, asked["gateway"])
         changes["gateway"] = None if gateway is None else addresses.text_of(gateway)
-    pools = read_pools(asked["pools"]) if asked.get("pools") else subnet.pools
-    if "gateway" in asked or asked.get("pools"):
+    pools = read_pools(asked["pools"]) if "pools" in asked else subnet.pools
+    if changes.get("gateway", subnet.gateway) != subnet.gateway or "pools" in asked:
         addresses.check_pools(cidr, pools, gateway)
-    if asked.get("pools"):
+    if "pools" in asked:
         changes["pools"] = pools
     if "nameservers" in asked:
-        changes["nameservers"] = read_nameservers(asked["nameservers"] or ())
+        changes["nameservers"] = read_nameservers(asked["nameservers"])
     if "routes" in asked:
-        changes["routes"] = read_routes(asked["routes"] or ())
-    if changes.get("dhcp") and cidr.prefixlen > 30:
-        raise Invalid(f"Invalid input for enable_dhcp: {cidr} has no room for DHCP.")
+        changes["routes"] = read_routes(asked["routes"])
+    if changes.get("dhcp") and not subnet.dhcp:
+        addresses.check_dhcp(cidr)
     return changes
 
 
@@ -116,7 +109,10 @@ def read_pools(pools: Sequence[tuple[str, str]]) -> tuple[Pool, ...]:
 def read_nameservers(servers: Sequence[str]) -> tuple[str, ...]:
     """Check name servers. Raises Invalid."""
     if len(servers) > MAX_NAMESERVERS:
-        raise Invalid(f"Invalid input for dns_nameservers: {len(servers)} given, at most {MAX_NAMESERVERS} allowed.")
+        raise Invalid(
+            f"Invalid input for dns_nameservers: {len(servers)} given, at most {MAX_NAMESERVERS} allowed.",
+            reason="too_many_nameservers",
+        )
     found = tuple(addresses.text_of(addresses.number_of(server, "dns_nameservers")) for server in servers)
     if len(set(found)) != len(found):
         raise Invalid("Invalid input for dns_nameservers: the same address is given twice.")
@@ -126,10 +122,13 @@ def read_nameservers(servers: Sequence[str]) -> tuple[str, ...]:
 def read_routes(routes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Check routes of (destination, next hop). Raises Invalid."""
     if len(routes) > MAX_ROUTES:
-        raise Invalid(f"Invalid input for host_routes: {len(routes)} given, at most {MAX_ROUTES} allowed.")
+        raise Invalid(
+            f"Invalid input for host_routes: {len(routes)} given, at most {MAX_ROUTES} allowed.",
+            reason="too_many_routes",
+        )
     found = tuple(
         (
-            str(addresses.network_of(destination, "host_routes")),
+            str(addresses.route_target(destination, "host_routes")),
             addresses.text_of(addresses.number_of(nexthop, "host_routes")),
         )
         for destination, nexthop in routes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -33,6 +34,25 @@ _OF_PORTS = lists.ByIds(
     ),
     port_addresses.c.port_id,
 )
+
+
+def _part(shift: int) -> sa.ColumnElement[str]:
+    return sa.cast(port_addresses.c.address.op(">>")(shift).op("&")(255), sa.Text)
+
+
+DOTTED = _part(24) + "." + _part(16) + "." + _part(8) + "." + _part(0)
+"""An address as it is written."""
+
+
+def holding(wanted: Mapping[str, Sequence[Any]]) -> sa.Select[tuple[str]]:
+    """Return the query of the ports that have an address such as is wanted: by subnet_id, address (a number), part."""
+    found = sa.select(port_addresses.c.port_id)
+    for name, values in wanted.items():
+        if name == "part":
+            found = found.where(sa.or_(*(DOTTED.contains(value, autoescape=True) for value in values)))
+        else:
+            found = found.where(port_addresses.c[name].in_(list(values)))
+    return found
 
 
 def claim(conn: Connection, network_id: str, subnet_id: str, port_id: str, address: int) -> bool:

@@ -104,6 +104,11 @@ def used(conn: Connection, project_id: str) -> int:
     return conn.execute(statement).scalar_one()
 
 
+def tag_taken(conn: Connection, tag: int) -> bool:
+    """Say whether a network has the tag."""
+    return conn.execute(sa.select(networks.c.id).where(networks.c.tag == tag)).first() is not None
+
+
 def free_tag(conn: Connection, first: int) -> int | None:
     """Return the first unused tag from `first` on, and then from 1; None when all are taken."""
     after = sa.alias(networks)

@@ -174,11 +174,10 @@ def find(
     addressed: Mapping[str, Sequence[Any]] | None = None,
     groups: Sequence[str] = (),
 ) -> list[Port]:
-    """Return the ports that the project sees; `addressed` filters by subnet_id and address (a number)."""
+    """Return the ports that the project sees; `addressed` filters as `addresses.holding` does."""
     statement = sa.select(ports).where(_seen(project_id))
     if addressed:
-        having = [port_addresses.c[name].in_(list(values)) for name, values in addressed.items()]
-        statement = statement.where(ports.c.id.in_(sa.select(port_addresses.c.port_id).where(*having)))
+        statement = statement.where(ports.c.id.in_(addresses.holding(addressed)))
     if groups:
         members = sa.select(port_groups.c.port_id).where(port_groups.c.group_id.in_(list(groups)))
         statement = statement.where(ports.c.id.in_(members))

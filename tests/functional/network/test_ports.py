@@ -7,9 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
+NOTHING = "00000000-0000-4000-8000-000000000000"
+
 
 async def made(client: httpx.AsyncClient, kind: str, **fields: Any) -> dict[str, Any]:
     path = kind.replace("_", "-")
+    if kind == "subnet":
+        fields = {"ip_version": 4, **fields}
     reply = await client.post(f"/v2.0/{path}s", json={kind: fields})
     assert reply.status_code == 201, reply.text
     return reply.json()[kind]
@@ -41,7 +45,7 @@ async def test_a_port_gets_an_address_a_mac_and_the_default_group(client: Any, n
     assert "binding:host_id" not in port
     seen = (await client("root").get(f"/v2.0/ports/{port['id']}")).json()["port"]
     assert (seen["binding:host_id"], seen["binding:vif_type"]) == ("", "unbound")
-    refused(await client("bob").get(f"/v2.0/ports/{port['id']}"), 404, "NotFound")
+    refused(await client("bob").get(f"/v2.0/ports/{port['id']}"), 404, "PortNotFound")
 
 
 async def test_an_address_belongs_to_one_port(client: Any, network: dict[str, Any]) -> None:
@@ -71,26 +75,36 @@ async def test_a_full_pool_is_said_so(client: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "status", "kind", "words"),
     [
-        ({"fixed_ips": [{"ip_address": "10.2.0.5"}]}, 400, "BadRequest", ("fixed_ips", "10.2.0.5")),
-        ({"fixed_ips": [{"ip_address": "10.1.0.255"}]}, 400, "BadRequest", ("10.1.0.255",)),
-        ({"fixed_ips": [{"ip_address": "ten"}]}, 400, "BadRequest", ("ten",)),
-        ({"fixed_ips": [{"subnet_id": "nowhere"}]}, 400, "BadRequest", ("nowhere",)),
-        ({"fixed_ips": [{}]}, 400, "BadRequest", ("fixed_ips",)),
-        ({"mac_address": "01:00:5e:00:00:01"}, 400, "BadRequest", ("mac_address",)),
-        ({"mac_address": "fa:16:3e:00:00:01; drop"}, 400, "BadRequest", ("mac_address",)),
-        ({"security_groups": ["nothing"]}, 404, "NotFound", ("nothing",)),
-        ({"binding:vnic_type": "direct"}, 400, "BadRequest", ("binding:vnic_type", "direct")),
-        ({"binding:profile": {"pci": "x"}}, 400, "BadRequest", ("binding:profile",)),
+        ({"fixed_ips": [{"ip_address": "10.2.0.5"}]}, 400, "InvalidIpForNetwork", ("fixed_ips", "10.2.0.5")),
+        ({"fixed_ips": [{"ip_address": "10.1.0.255"}]}, 400, "InvalidIpForNetwork", ("10.1.0.255",)),
+        ({"fixed_ips": [{"ip_address": "ten"}]}, 400, "InvalidInput", ("ten",)),
+        ({"fixed_ips": [{"subnet_id": "nowhere"}]}, 400, "HTTPBadRequest", ("nowhere",)),
+        ({"fixed_ips": [{"subnet_id": NOTHING}]}, 404, "SubnetNotFound", (NOTHING,)),
+        ({"fixed_ips": [{}]}, 400, "InvalidInput", ("fixed_ips",)),
+        ({"mac_address": "01:00:5e:00:00:01"}, 400, "InvalidInput", ("mac_address",)),
+        ({"mac_address": "fa:16:3e:00:00:01; drop"}, 400, "InvalidInput", ("mac_address",)),
+        ({"security_groups": ["nothing"]}, 400, "HTTPBadRequest", ("nothing",)),
+        ({"security_groups": [NOTHING]}, 404, "SecurityGroupNotFound", (NOTHING,)),
+        ({"binding:vnic_type": "direct"}, 400, "InvalidInput", ("binding:vnic_type", "direct")),
+        ({"binding:profile": {"pci": "x"}}, 400, "InvalidInput", ("binding:profile",)),
         ({"binding:host_id": "h1"}, 403, "PolicyNotAuthorized", ("binding:host_id",)),
-        ({"device_owner": "network:dhcp"}, 403, "PolicyNotAuthorized", ("device_owner",)),
-        ({"allowed_address_pairs": [{"ip_address": "0.0.0.0/0"}]}, 400, "BadRequest", ("/0",)),
-        ({"allowed_address_pairs": [{"mac_address": "fa:16:3e:00:00:01"}]}, 400, "BadRequest", ("ip_address",)),
+        ({"device_owner": "network:dhcp"}, 409, "UnsupportedPortDeviceOwner", ("device_owner",)),
+        ({"allowed_address_pairs": [{"ip_address": "224.0.0.0/4"}]}, 400, "InvalidInput", ("multicast",)),
+        (
+            {"allowed_address_pairs": [{"ip_address": "10.1.0.9"}] * 2},
+            400, "DuplicateAddressPairInRequest", ("twice",),
+        ),
+        (
+            {"allowed_address_pairs": [{"mac_address": "fa:16:3e:00:00:01"}]},
+            400, "AllowedAddressPairsMissingIP", ("ip_address",),
+        ),
         (
             {"allowed_address_pairs": [{"ip_address": "10.1.0.9"}], "port_security_enabled": False},
-            409, "Conflict", ("port security",),
+            409, "AddressPairAndPortSecurityRequired", ("port security",),
         ),
-        ({"network_id": "nowhere"}, 404, "NotFound", ("nowhere",)),
-        ({"extra_dhcp_opts": []}, 400, "BadRequest", ("extra_dhcp_opts",)),
+        ({"network_id": "nowhere"}, 400, "HTTPBadRequest", ("nowhere",)),
+        ({"network_id": NOTHING}, 404, "NetworkNotFound", (NOTHING,)),
+        ({"extra_dhcp_opts": []}, 400, "HTTPBadRequest", ("extra_dhcp_opts",)),
     ],
 )  # fmt: skip
 async def test_a_senseless_port_is_refused(
@@ -116,7 +130,12 @@ async def test_port_security_and_groups_exclude_each_other(client: Any, network:
     port = await made(ann, "port", network_id=network["id"], allowed_address_pairs=[{"ip_address": "10.1.0.200"}])
     assert port["allowed_address_pairs"] == [{"ip_address": "10.1.0.200", "mac_address": port["mac_address"]}]
     path = f"/v2.0/ports/{port['id']}"
-    refused(await ann.put(path, json={"port": {"port_security_enabled": False}}), 409, "Conflict", "security groups")
+    refused(
+        await ann.put(path, json={"port": {"port_security_enabled": False}}),
+        409,
+        "PortSecurityPortHasSecurityGroup",
+        "security groups",
+    )
     off = {"port_security_enabled": False, "security_groups": [], "allowed_address_pairs": []}
     reply = await ann.put(path, json={"port": off})
     assert reply.json()["port"]["port_security_enabled"] is False
@@ -131,9 +150,9 @@ async def test_the_default_group_lets_out_and_in_from_itself(client: Any) -> Non
         ("ingress", "IPv4", group["id"]), ("ingress", "IPv6", group["id"]),
         ("egress", "IPv4", None), ("egress", "IPv6", None),
     }  # fmt: skip
-    refused(await client("ann").delete(f"/v2.0/security-groups/{group['id']}"), 409, "SecurityGroupInUse")
+    refused(await client("ann").delete(f"/v2.0/security-groups/{group['id']}"), 409, "SecurityGroupCannotRemoveDefault")
     reply = await client("ann").post("/v2.0/security-groups", json={"security_group": {"name": "default"}})
-    refused(reply, 409, "Conflict", "default")
+    refused(reply, 409, "SecurityGroupDefaultAlreadyExists", "default")
 
 
 async def test_a_rule_is_added_once_and_removed(client: Any) -> None:
@@ -145,47 +164,70 @@ async def test_a_rule_is_added_once_and_removed(client: Any) -> None:
         "port_range_max": 22, "remote_ip_prefix": "10.0.0.5/8",
     }  # fmt: skip
     rule = await made(ann, "security_group_rule", **asked)
-    assert (rule["protocol"], rule["remote_ip_prefix"], rule["ethertype"]) == ("tcp", "10.0.0.0/8", "IPv4")
+    assert (rule["protocol"], rule["remote_ip_prefix"], rule["ethertype"]) == ("tcp", "10.0.0.5/8", "IPv4")
     again = {**asked, "protocol": 6}
     reply = await ann.post("/v2.0/security-group-rules", json={"security_group_rule": again})
     refused(reply, 409, "SecurityGroupRuleExists", rule["id"])
     found = await ann.get("/v2.0/security-group-rules", params={"protocol": "tcp", "direction": "ingress"})
     assert [item["id"] for item in found.json()["security_group_rules"]] == [rule["id"]]
     path = f"/v2.0/security-group-rules/{rule['id']}"
-    refused(await client("bob").delete(path), 404, "NotFound")
+    refused(await client("bob").delete(path), 404, "SecurityGroupRuleNotFound")
     assert (await ann.delete(path)).status_code == 204
-    refused(await ann.get(path), 404, "NotFound")
+    refused(await ann.get(path), 404, "SecurityGroupRuleNotFound")
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "kind", "words"),
     [
-        ({"direction": "sideways"}, ("direction",)),
-        ({"protocol": "carrier-pigeon"}, ("protocol", "carrier-pigeon")),
-        ({"protocol": "tcp; accept"}, ("protocol",)),
-        ({"protocol": 256}, ("protocol",)),
-        ({"protocol": "ipv6-icmp"}, ("IPv6",)),
-        ({"port_range_min": 22, "port_range_max": 22}, ("protocol",)),
+        ({"direction": "sideways"}, "HTTPBadRequest", ("direction",)),
+        ({"protocol": "carrier-pigeon"}, "SecurityGroupRuleInvalidProtocol", ("protocol", "carrier-pigeon")),
+        ({"protocol": "tcp; accept"}, "SecurityGroupRuleInvalidProtocol", ("protocol",)),
+        ({"protocol": 256}, "SecurityGroupRuleInvalidProtocol", ("protocol",)),
+        ({"protocol": "ipv6-icmp"}, "SecurityGroupEthertypeConflictWithProtocol", ("IPv6",)),
+        ({"protocol": "58"}, "SecurityGroupEthertypeConflictWithProtocol", ("IPv6",)),
+        ({"port_range_min": 22, "port_range_max": 22}, "SecurityGroupProtocolRequiredWithPorts", ("protocol",)),
+        (
+            {"protocol": "gre", "port_range_min": 22, "port_range_max": 22},
+            "SecurityGroupInvalidProtocolForPort", ("gre",),
+        ),
         (
             {"protocol": "tcp", "port_range_min": 23, "port_range_max": 22},
-            ("port_range_min must be <= port_range_max", "23"),
+            "SecurityGroupInvalidPortRange", ("port_range_min must be <= port_range_max", "23"),
         ),
-        ({"protocol": "tcp", "port_range_min": 22}, ("both",)),
-        ({"protocol": "tcp", "port_range_min": 1, "port_range_max": 65536}, ("Invalid value for port 65536",)),
-        ({"protocol": "icmp", "port_range_min": 300}, ("Invalid value for ICMP type 300",)),
-        ({"protocol": "icmp", "port_range_max": 3}, ("ICMP type (port-range-min) is missing",)),
-        ({"remote_ip_prefix": "fd00::/8"}, ("remote_ip_prefix", "fd00::/8")),
-        ({"remote_ip_prefix": "10.0.0.0/8 accept"}, ("remote_ip_prefix",)),
-        ({"ethertype": "IPX"}, ("ethertype",)),
-        ({"remote_ip_prefix": "10.0.0.0/8", "remote_group_id": "self"}, ("remote_group_id",)),
+        ({"protocol": "tcp", "port_range_min": 22}, "SecurityGroupInvalidPortRange", ("both",)),
+        (
+            {"protocol": "tcp", "port_range_min": 1, "port_range_max": 65536},
+            "SecurityGroupInvalidPortValue", ("Invalid value for port 65536",),
+        ),
+        (
+            {"protocol": "tcp", "port_range_min": 0, "port_range_max": 22},
+            "SecurityGroupInvalidPortValue", ("Invalid value for port 0",),
+        ),
+        (
+            {"protocol": "icmp", "port_range_min": 300}, "SecurityGroupInvalidIcmpValue",
+            ("Invalid value for ICMP type 300",),
+        ),
+        (
+            {"protocol": "icmp", "port_range_max": 3}, "SecurityGroupMissingIcmpType",
+            ("ICMP type (port-range-min) is missing",),
+        ),
+        ({"remote_ip_prefix": "fd00::/8"}, "SecurityGroupRuleParameterConflict", ("remote_ip_prefix", "fd00::/8")),
+        ({"remote_ip_prefix": "10.0.0.0/8 accept"}, "InvalidCIDR", ("remote_ip_prefix",)),
+        ({"ethertype": "IPX"}, "SecurityGroupRuleInvalidEtherType", ("ethertype",)),
+        (
+            {"remote_ip_prefix": "10.0.0.0/8", "remote_group_id": "self"},
+            "SecurityGroupMultipleRemoteEntites", ("remote_group_id",),
+        ),
     ],
-)
-async def test_a_senseless_rule_is_refused(client: Any, fields: dict[str, Any], words: tuple[str, ...]) -> None:
+)  # fmt: skip
+async def test_a_senseless_rule_is_refused(
+    client: Any, fields: dict[str, Any], kind: str, words: tuple[str, ...]
+) -> None:
     group = await made(client("ann"), "security_group", name="web")
     if "remote_group_id" in fields:
         fields = {**fields, "remote_group_id": group["id"]}
     body = {"security_group_rule": {"security_group_id": group["id"], "direction": "ingress", **fields}}
-    refused(await client("ann").post("/v2.0/security-group-rules", json=body), 400, "BadRequest", *words)
+    refused(await client("ann").post("/v2.0/security-group-rules", json=body), 400, kind, *words)
 
 
 async def test_a_rule_about_anothers_group_is_refused(client: Any) -> None:
@@ -193,10 +235,10 @@ async def test_a_rule_about_anothers_group_is_refused(client: Any) -> None:
     theirs = await made(client("bob"), "security_group", name="web")
     body = {"direction": "ingress", "security_group_id": mine["id"], "remote_group_id": theirs["id"]}
     reply = await client("ann").post("/v2.0/security-group-rules", json={"security_group_rule": body})
-    refused(reply, 404, "NotFound", theirs["id"])
+    refused(reply, 404, "SecurityGroupNotFound", theirs["id"])
     body = {"direction": "ingress", "security_group_id": theirs["id"]}
     reply = await client("ann").post("/v2.0/security-group-rules", json={"security_group_rule": body})
-    refused(reply, 404, "NotFound", theirs["id"])
+    refused(reply, 404, "SecurityGroupNotFound", theirs["id"])
 
 
 async def test_a_group_in_use_stays(client: Any, network: dict[str, Any]) -> None:
@@ -210,4 +252,4 @@ async def test_a_group_in_use_stays(client: Any, network: dict[str, Any]) -> Non
     await ann.put(f"/v2.0/ports/{port['id']}", json={"port": {"security_groups": []}})
     assert (await ann.delete(path)).status_code == 204
     stateless = {"security_group": {"name": "s", "stateful": False}}
-    refused(await ann.post("/v2.0/security-groups", json=stateless), 400, "BadRequest", "stateful")
+    refused(await ann.post("/v2.0/security-groups", json=stateless), 400, "InvalidInput", "stateful")

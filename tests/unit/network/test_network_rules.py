@@ -27,7 +27,7 @@ def test_no_gateway_leaves_all_hosts() -> None:
 
 
 def test_a_pool_over_the_gateway_nobody_named_is_refused() -> None:
-    with pytest.raises(Invalid, match=r"192\.0\.2\.1"):
+    with pytest.raises(Conflict, match=r"192\.0\.2\.1"):
         subnets.new_subnet({"cidr": "192.0.2.0/29", "pools": [("192.0.2.1", "192.0.2.3")]})
 
 
@@ -55,8 +55,17 @@ def test_a_new_gateway_must_not_lie_in_a_pool() -> None:
 
 
 def test_macs_are_unicast_and_ours() -> None:
-    assert addresses.mac_of(" FA-16-3E-AA-BB-CC ") == "fa:16:3e:aa:bb:cc"
-    for text in ("01:00:5e:00:00:01", "00:00:00:00:00:00", "fa:16:3e:aa:bb", "fa:16:3e:aa:bb:cc\nx"):
+    for text in ("FA-16-3E-AA-BB-CC", "fa16.3eaa.bbcc", "FA163EAABBCC", "fa163e:aabbcc"):
+        assert addresses.mac_of(text) == "fa:16:3e:aa:bb:cc"
+    assert addresses.mac_of("fa:16:3e:0:b:c") == "fa:16:3e:00:0b:0c"
+    for text in (
+        "fa:16-3e:aa:bb:cc",
+        " fa:16:3e:aa:bb:cc",
+        "01:00:5e:00:00:01",
+        "00:00:00:00:00:00",
+        "fa:16:3e:aa:bb",
+        "fa:16:3e:aa:bb:cc\nx",
+    ):
         with pytest.raises(Invalid):
             addresses.mac_of(text)
     first, second = addresses.mac_for("port"), addresses.mac_for("port", 1)

@@ -16,6 +16,7 @@ from floe.core.errors import (
     NotAcceptable,
     NotFound,
     NoValidHost,
+    Outdated,
     OverQuota,
     TooLarge,
     Unauthenticated,
@@ -32,6 +33,7 @@ STATUS: dict[type[FloeError], int] = {
     NotAcceptable: 406,
     Conflict: 409,
     Gone: 410,
+    Outdated: 412,
     TooLarge: 413,
     UnsupportedMedia: 415,
     NoValidHost: 500,
@@ -40,7 +42,7 @@ STATUS: dict[type[FloeError], int] = {
 }
 
 Envelope = Callable[[int, str, str, str], Any]
-"""(status, kind, message, request id) -> the JSON body."""
+"""(status, reason, message, request id) -> the JSON body; the reason is the error's, a word of the core's."""
 
 
 def status_of(error: BaseException) -> int:
@@ -48,7 +50,7 @@ def status_of(error: BaseException) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
-def compute_envelope(status: int, _kind: str, message: str, _request_id: str) -> Any:
+def compute_envelope(status: int, _reason: str, message: str, _request_id: str) -> Any:
     """Write a fault as Nova does."""
     name = {
         400: "badRequest",
@@ -64,25 +66,12 @@ def compute_envelope(status: int, _kind: str, message: str, _request_id: str) ->
     return {name: {"code": status, "message": message}}
 
 
-def identity_envelope(status: int, _kind: str, message: str, _request_id: str) -> Any:
+def identity_envelope(status: int, _reason: str, message: str, _request_id: str) -> Any:
     """Write a fault as Keystone does."""
     return {"error": {"code": status, "message": message, "title": HTTPStatus(status).phrase}}
 
 
-def network_envelope(_status: int, kind: str, message: str, _request_id: str) -> Any:
-    """Write a fault as Neutron does; `type` is Neutron's name for the kind."""
-    name = {
-        "invalid": "BadRequest",
-        "not_found": "NotFound",
-        "conflict": "Conflict",
-        "over_quota": "OverQuota",
-        "forbidden": "PolicyNotAuthorized",
-        "unauthenticated": "NotAuthorized",
-    }.get(kind, "HTTPInternalServerError")
-    return {"NeutronError": {"type": name, "message": message, "detail": ""}}
-
-
-def image_envelope(status: int, _kind: str, message: str, _request_id: str) -> Any:
+def image_envelope(status: int, _reason: str, message: str, _request_id: str) -> Any:
     """Write a fault as Glance does when it is asked for JSON."""
     return {
         "code": f"{status} {HTTPStatus(status).phrase}",
@@ -91,7 +80,7 @@ def image_envelope(status: int, _kind: str, message: str, _request_id: str) -> A
     }
 
 
-def placement_envelope(status: int, _kind: str, message: str, request_id: str) -> Any:
+def placement_envelope(status: int, _reason: str, message: str, request_id: str) -> Any:
     """Write a fault as Placement does."""
     title = HTTPStatus(status).phrase
     return {"errors": [{"status": status, "title": title, "detail": message, "request_id": request_id}]}

@@ -30,10 +30,12 @@ class RouteTable:
     """Finds the routes of a path. A fixed segment wins over a variable one, and none is empty.
 
     A slash at the end is one segment too many, but after a version (`/v2.1/`), or everywhere with `trailing_slash`.
+    A `suffix` at the end of any path is no part of it.
     """
 
-    def __init__(self, routes: Iterable[Route], *, trailing_slash: bool = False) -> None:
+    def __init__(self, routes: Iterable[Route], *, trailing_slash: bool = False, suffix: str = "") -> None:
         self._trailing_slash = trailing_slash
+        self._suffix = suffix
         self.routes = tuple(routes)
         self._root = _Node()
         for route in self.routes:
@@ -41,7 +43,7 @@ class RouteTable:
 
     def match(self, path: str) -> Match | None:
         """Return what stands at `path`, or None."""
-        segments = path.removeprefix("/").split("/")
+        segments = path.removesuffix(self._suffix).removeprefix("/").split("/")
         if not segments[-1] and (len(segments) <= 2 or self._trailing_slash):
             segments.pop()
         if "" in segments:

@@ -92,10 +92,14 @@ class Surface:
     challenge: bool = True
     trailing_slash: bool = False
     """Whether a path may end with a slash."""
+    suffix: str = ""
+    """What any path may end with besides: `.json`, where clients may ask for a format."""
     table: RouteTable = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "table", RouteTable(self.routes, trailing_slash=self.trailing_slash))
+        object.__setattr__(
+            self, "table", RouteTable(self.routes, trailing_slash=self.trailing_slash, suffix=self.suffix)
+        )
 
     async def answer(
         self,
@@ -138,20 +142,20 @@ class Surface:
         """Turn an error into this surface's envelope; what was not raised on purpose is logged and not shown."""
         status = status_of(error)
         if isinstance(error, FloeError):
-            kind, message = error.kind, error.message
+            reason, message = error.reason, error.message
         else:
             log.exception("%s: unexpected %s", request_id, type(error).__name__, exc_info=error)
-            kind = "internal"
+            reason = "internal"
             message = f"Unexpected error; it is in the server's log under request id {request_id}."
         headers = {}
         if status == 401 and self.challenge:
             headers["www-authenticate"] = "Keystone uri=/identity"
-        return Reply(status, self.envelope(status, kind, message, request_id), headers)
+        return Reply(status, self.envelope(status, reason, message, request_id), headers)
 
     def _refuse_method(self, method: str, match: Match, request_id: str) -> Reply:
         allowed = ", ".join(sorted(match.routes))
         message = f"Method {method} is not allowed here; {allowed} are."
-        return Reply(405, self.envelope(405, "invalid", message, request_id), {"allow": allowed})
+        return Reply(405, self.envelope(405, "no_such_method", message, request_id), {"allow": allowed})
 
     async def _call(
         self,

@@ -3,66 +3,51 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
-from floe.api.network.lists import chosen, flag
+from floe.api.network.attributes import Attribute, Attributes, Use
+from floe.api.network.converters import flag
+from floe.api.network.lists import chosen, list_reply, listing_of, narrowed
+from floe.api.network.rules import admin
 from floe.cloud import network_agents
 from floe.cloud.network_agents import NetworkAgent
-from floe.core.errors import Invalid
+from floe.core.errors import NotFound
 
-_FILTERS = {"id", "agent_type", "alive", "binary", "host", "availability_zone", "admin_state_up"}
+ATTRIBUTES: Attributes[NetworkAgent] = Attributes(
+    Attribute("id", "id", lambda agent: agent.id, Use.LIST),
+    Attribute("agent_type", "agent_type", lambda agent: agent.kind, Use.LIST),
+    Attribute("binary", "binary", lambda _: "floe-agent", Use.LIST),
+    Attribute("topic", "topic", lambda _: "N/A", Use.LIST),
+    Attribute("host", "host", lambda agent: agent.host.name, Use.LIST),
+    Attribute("availability_zone", "availability_zone", lambda agent: agent.host.availability_zone, Use.LIST),
+    Attribute("admin_state_up", "admin_state_up", lambda _: True, Use.LIST, flag),
+    Attribute("alive", "alive", lambda agent: agent.alive, Use.LIST, flag),
+    Attribute("created_at", shown=lambda agent: _time(agent.host.created_at)),
+    Attribute("started_at", shown=lambda agent: _time(agent.host.started_at)),
+    Attribute("heartbeat_timestamp", shown=lambda agent: _time(agent.host.last_seen)),
+    Attribute("description", shown=lambda _: None),
+    Attribute("configurations", shown=lambda _: {}),
+    Attribute("resource_versions", shown=lambda _: {}),
+    Attribute("resources_synced", shown=lambda _: None),
+)
 
 
 async def index(call: Call) -> Reply:
     """List agents; to those who may not see one, there are none."""
-    seen = await network_agents.find(call.cloud) if policy.admin(call.context) else []
-    found = [_show(agent) for agent in seen]
-    for name, text in call.query:
-        if name == "fields":
-            continue
-        if name not in _FILTERS:
-            raise Invalid(f"Invalid input for operation: {name!r} is not a filter here; use {sorted(_FILTERS)}.")
-        found = [agent for agent in found if _matches(agent[name], name, text)]
-    return Reply(body={"agents": [chosen(call, agent) for agent in found]})
+    listing = listing_of(call, ATTRIBUTES)
+    seen = await network_agents.find(call.cloud) if admin(call.context) and listing is not None else []
+    found = [ATTRIBUTES.shape.show(agent) for agent in seen]
+    return list_reply(call, "agents", narrowed(found, listing) if listing is not None else [], listing)
 
 
 async def show(call: Call) -> Reply:
     """Show an agent."""
+    if not admin(call.context):
+        raise NotFound("agent", call.params["agent_id"])
     agent = await network_agents.show(call.cloud, call.params["agent_id"])
-    return Reply(body={"agent": chosen(call, _show(agent))})
-
-
-def _matches(value: Any, name: str, text: str) -> bool:
-    if not isinstance(value, bool):
-        return bool(value == text)
-    try:
-        return value is flag(text)
-    except ValueError as error:
-        raise Invalid(f"Invalid input for {name}: {text!r} is not {error}.") from None
-
-
-def _show(agent: NetworkAgent) -> dict[str, Any]:
-    host = agent.host
-    return {
-        "id": agent.id,
-        "agent_type": agent.kind,
-        "binary": "floe-agent",
-        "topic": "N/A",
-        "host": host.name,
-        "availability_zone": host.availability_zone,
-        "admin_state_up": True,
-        "alive": agent.alive,
-        "created_at": _time(host.created_at),
-        "started_at": _time(host.started_at),
-        "heartbeat_timestamp": _time(host.last_seen),
-        "description": None,
-        "configurations": {},
-        "resource_versions": {},
-        "resources_synced": None,
-    }
+    return Reply(body={"agent": chosen(call, ATTRIBUTES.shape.show(agent))})
 
 
 def _time(value: datetime) -> str:
@@ -70,7 +55,7 @@ def _time(value: datetime) -> str:
 
 
 ROUTES = (
-    Route("GET", "/v2.0/agents", index, "get_agents"),
+    Route("GET", "/v2.0/agents", index, "get_agent"),
     Route("GET", "/v2.0/agents/{agent_id}", show, "get_agent"),
 )
-POLICIES: policy.Policies = {"get_agents": policy.authenticated, "get_agent": policy.admin}
+POLICIES: policy.Policies = {"get_agent": policy.authenticated}

@@ -1,27 +1,87 @@
-"""Faults as Neutron writes them: `type` is Neutron's name for what went wrong."""
+"""Faults as Neutron writes them: `type` is the name of Neutron's class, by which clients tell them apart."""
 
 from __future__ import annotations
 
 from typing import Any
 
 TYPES = {
-    "invalid": "BadRequest",
+    # what was sent
+    "malformed": "HTTPBadRequest",
+    "invalid": "InvalidInput",
+    "bad_revision": "BadRequest",
+    "no_cidr": "InvalidCIDR",
+    # who asks
     "unauthenticated": "NotAuthorized",
     "forbidden": "PolicyNotAuthorized",
-    "not_found": "NotFound",
-    "conflict": "Conflict",
     "over_quota": "OverQuota",
-    "in_use": "InUse",
+    # what is not there
+    "agent_not_found": "AgentNotFound",
+    "network_not_found": "NetworkNotFound",
+    "port_not_found": "PortNotFound",
+    "quota_not_found": "TenantQuotaNotFound",
+    "security_group_not_found": "SecurityGroupNotFound",
+    "security_group_rule_not_found": "SecurityGroupRuleNotFound",
+    "subnet_not_found": "SubnetNotFound",
+    # networks
+    "network_in_use": "NetworkInUse",
+    "no_tag_left": "NoNetworkAvailable",
+    "tag_in_use": "TunnelIdInUse",
+    "used_by_others": "InvalidSharedSetting",
+    # subnets
+    "gateway_in_pool": "GatewayConflictWithAllocationPools",
+    "pool_outside_subnet": "OutOfBoundsAllocationPool",
+    "pool_reversed": "InvalidAllocationPool",
+    "pools_overlap": "OverlappingAllocationPools",
+    "subnet_in_use": "SubnetInUse",
+    "too_many_nameservers": "DNSNameServersExhausted",
+    "too_many_routes": "HostRoutesExhausted",
+    # ports
     "address_in_use": "IpAddressInUse",
+    "address_outside_network": "InvalidIpForNetwork",
+    "address_outside_subnet": "InvalidIpForSubnet",
+    "groups_need_security": "PortSecurityAndIPRequiredForSecurityGroups",
     "mac_in_use": "MacAddressInUse",
     "no_address": "IpAddressGenerationFailure",
+    "no_mac_left": "MacAddressGenerationFailure",
+    "pair_given_twice": "DuplicateAddressPairInRequest",
+    "pair_without_address": "AllowedAddressPairsMissingIP",
+    "pairs_need_security": "AddressPairAndPortSecurityRequired",
+    "port_bound": "PortBound",
+    "port_has_groups": "PortSecurityPortHasSecurityGroup",
+    "port_in_use": "PortInUse",
+    "port_of_service": "ServicePortInUse",
+    "reserved_owner": "UnsupportedPortDeviceOwner",
+    "too_many_pairs": "AllowedAddressPairExhausted",
+    # security groups
+    "bad_range": "SecurityGroupInvalidPortRange",
+    "default_group_cannot_go": "SecurityGroupCannotRemoveDefault",
+    "default_group_exists": "SecurityGroupDefaultAlreadyExists",
+    "default_group_stays": "SecurityGroupCannotUpdateDefault",
     "group_in_use": "SecurityGroupInUse",
+    "no_icmp_type": "SecurityGroupMissingIcmpType",
+    "no_icmp_value": "SecurityGroupInvalidIcmpValue",
+    "no_such_port": "SecurityGroupInvalidPortValue",
+    "prefix_of_other_type": "SecurityGroupRuleParameterConflict",
+    "protocol_of_other_type": "SecurityGroupEthertypeConflictWithProtocol",
+    "protocol_without_ports": "SecurityGroupInvalidProtocolForPort",
+    "range_without_protocol": "SecurityGroupProtocolRequiredWithPorts",
     "rule_exists": "SecurityGroupRuleExists",
-    "too_large": "RequestEntityTooLarge",
+    "several_remotes": "SecurityGroupMultipleRemoteEntites",
+    "unknown_ethertype": "SecurityGroupRuleInvalidEtherType",
+    "unknown_protocol": "SecurityGroupRuleInvalidProtocol",
+    # any
+    "outdated": "RevisionNumberConstraintFailed",
+    "no_such_method": "HTTPMethodNotAllowed",
+    "too_large": "HTTPRequestEntityTooLarge",
     "unavailable": "ServiceUnavailable",
 }
+"""By the core's reasons."""
+
+_OTHERS = {400: "BadRequest", 404: "HTTPNotFound", 409: "Conflict"}
+"""By status, for reasons that have no name of their own."""
 
 
-def network_envelope(_status: int, kind: str, message: str, _request_id: str) -> Any:
+def network_envelope(status: int, reason: str, message: str, _request_id: str) -> Any:
     """Write a fault."""
-    return {"NeutronError": {"type": TYPES.get(kind, "HTTPInternalServerError"), "message": message, "detail": ""}}
+    name = TYPES.get(reason) or _OTHERS.get(status, "HTTPInternalServerError")
+    return {"NeutronError": {"type": name, "message": message, "detail": ""}}

@@ -1,92 +1,65 @@
-"""Lists as Neutron gives them: filters on every field, `fields`, sorting, and pages both ways with links."""
+"""Lists as Neutron gives them: filters, `fields`, sorting, and pages both ways with links."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from functools import partial
+from itertools import zip_longest
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from floe.api.kit import values
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import page_of
+from floe.api.kit.values import whole
+from floe.api.network.attributes import VARIES, Attributes, Use
+from floe.api.network.converters import flag, malformed
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
 
-Convert = Callable[[str], Any]
-Filters = Mapping[str, tuple[str, Convert]]
-"""Wire name -> (field of the core, how its text is read; ValueError for what is no such value)."""
+T = TypeVar("T")
 
 _WINDOW = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
-_TRUE, _FALSE = frozenset({"true", "1", "yes", "on", "t", "y"}), frozenset({"false", "0", "no", "off", "f", "n"})
 
 
-def flag(text: str) -> bool:
-    """Read a boolean of a query string."""
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise ValueError("a boolean (true or false)")
+def listing_of(
+    call: Call, attributes: Attributes[T], holds: Collection[str] = (), *, besides: Collection[str] = ()
+) -> Listing | None:
+    """Read the query string; None where nothing can be such as is asked for.
 
-
-def whole(text: str) -> int:
-    """Read a whole number of a query string."""
-    try:
-        return values.whole(text, "", -(2**63), 2**63 - 1)
-    except Invalid:
-        raise ValueError("a whole number") from None
-
-
-def lower(text: str) -> str:
-    """Read a text whose case does not matter."""
-    return text.lower()
-
-
-def common(*names: str) -> dict[str, tuple[str, Convert]]:
-    """Return the filters that all things have, and those of text fields that are named alike inside."""
-    return {
-        "id": ("id", str),
-        "project_id": ("project_id", str),
-        "tenant_id": ("project_id", str),
-        "name": ("name", str),
-        "description": ("description", str),
-        "revision_number": ("revision", whole),
-        **{name: (name, str) for name in names},
-    }
-
-
-def listing_of(call: Call, filters: Filters, *, besides: frozenset[str] = frozenset()) -> Listing:
-    """Read the query string. Raises Invalid for an unknown filter (those `besides` are read elsewhere)."""
+    Raises Invalid for an unknown filter, or one by what the caller (of whom `holds` is true) does not see; those
+    `besides` are read elsewhere.
+    """
     found: dict[str, list[Any]] = {}
+    fixed: dict[str, bool] = {}
     for name, text in call.query:
         if name in _WINDOW or name in besides:
             continue
-        if name not in filters:
-            raise Invalid(f"Invalid input for operation: {name!r} is not a filter here; use {_names(filters)}.")
-        field, convert = filters[name]
-        try:
-            found.setdefault(field, []).append(convert(text))
-        except ValueError as error:
-            raise Invalid(f"Invalid input for {name}: {text!r} is not {error}.") from None
-    page = page_of(call, frozenset(filters))
+        attribute = attributes.by_name.get(name)
+        if (
+            attribute is None
+            or Use.FILTER not in attribute.use
+            or not (attribute.only is None or attribute.only in holds)
+        ):
+            raise malformed(f"{name[:200]!r} is invalid attribute for filtering; use {_names(attributes, Use.FILTER)}.")
+        value = attribute.read_filter(text)
+        if attribute.constant is VARIES:
+            found.setdefault(attribute.field, []).append(value)
+        else:
+            fixed[name] = fixed.get(name, False) or value == attribute.constant
     reverse = call.one("page_reverse")
-    try:
-        backwards = reverse is not None and flag(reverse)
-    except ValueError as error:
-        raise Invalid(f"Invalid input for page_reverse: {reverse!r} is not {error}.") from None
-    return Listing(
+    listing = Listing(
         filters=found,
-        sort=tuple((filters[key][0], ascending) for key, ascending in page.sort),
-        limit=page.limit if page.asked and page.limit > 0 else None,
-        marker=page.marker or None,
-        reverse=backwards,
+        sort=_sort(call, attributes),
+        limit=_limit(call.one("limit")),
+        marker=call.one("marker") or None,
+        reverse=reverse is not None and flag(reverse, "page_reverse"),
     )
+    return listing if all(fixed.values()) else None
 
 
-def list_reply(call: Call, collection: str, things: Sequence[dict[str, Any]], listing: Listing) -> Reply:
+def list_reply(call: Call, collection: str, things: Sequence[dict[str, Any]], listing: Listing | None) -> Reply:
     """Return the page, cut to the `fields` asked for, with links to its neighbours."""
     body: dict[str, Any] = {collection: [chosen(call, thing) for thing in things]}
-    if listing.limit is not None and things:
+    if listing is not None and listing.limit is not None and things:
         links = []
         full = len(things) == listing.limit
         if full or listing.reverse:
@@ -98,14 +71,59 @@ def list_reply(call: Call, collection: str, things: Sequence[dict[str, Any]], li
     return Reply(body=body)
 
 
+def narrowed(things: Sequence[dict[str, Any]], listing: Listing) -> list[dict[str, Any]]:
+    """Return the page of things that are in memory alone, by their names on the wire."""
+    found = [thing for thing in things if all(thing[name] in wanted for name, wanted in listing.filters.items())]
+    paged = listing.limit is not None or listing.marker is not None
+    for name, ascending in reversed(listing.sort or ((("id", True),) if paged else ())):
+        found.sort(key=partial(_text, name), reverse=ascending == listing.reverse)
+    if listing.marker is not None:
+        at = next((index for index, thing in enumerate(found) if thing["id"] == listing.marker), None)
+        if at is None:
+            raise Invalid(f"Invalid input for marker: there is nothing with id {listing.marker!r} in this list.")
+        found = found[at + 1 :]
+    page = found[: listing.limit]
+    return page[::-1] if listing.reverse else page
+
+
 def chosen(call: Call, thing: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a thing that the client asked for, all if it named none."""
     fields = frozenset(call.many("fields")) - {""}
     return thing if not fields else {name: value for name, value in thing.items() if name in fields}
 
 
-def _names(filters: Filters) -> str:
-    return ", ".join(sorted(filters))
+def _text(name: str, thing: dict[str, Any]) -> str:
+    return str(thing[name])
+
+
+def _sort(call: Call, attributes: Attributes[T]) -> tuple[tuple[str, bool], ...]:
+    """Read the order asked for: a key without a direction ascends, and the same key once more changes nothing."""
+    keys, directions = (list(filter(None, call.many(name))) for name in ("sort_key", "sort_dir"))
+    if len(keys) < len(directions):
+        raise malformed("The number of sort_keys and sort_dirs must be same.")
+    found: dict[str, bool] = {}
+    for key, direction in zip_longest(keys, directions, fillvalue="asc"):
+        attribute = attributes.by_name.get(key)
+        if attribute is None or Use.SORT not in attribute.use:
+            raise malformed(f"{key[:200]!r} is invalid attribute for sort_key; use {_names(attributes, Use.SORT)}.")
+        if direction not in {"asc", "desc"}:
+            raise malformed(f"{direction[:200]!r} is invalid value for sort_dir, valid value is 'asc' and 'desc'.")
+        if attribute.constant is VARIES:
+            found.setdefault(attribute.field, direction == "asc")
+    return tuple(found.items())
+
+
+def _limit(text: str | None) -> int | None:
+    """Read a limit; 0 is none."""
+    if text is None:
+        return None
+    return (
+        whole(text.strip(), "limit", cut=True, fault=lambda name, wrong: f"Invalid input for {name}: {wrong}.") or None
+    )
+
+
+def _names(attributes: Attributes[T], use: Use) -> str:
+    return ", ".join(sorted(name for name, each in attributes.by_name.items() if use in each.use))
 
 
 def _link(call: Call, marker: str, *, reverse: bool = False) -> str:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from floe.api.kit import policy
-from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
-from floe.api.kit.values import whole
+from floe.api.network.attributes import Attribute, Attributes, Use
+from floe.api.network.converters import malformed, number
+from floe.api.network.nouns import sent_object
+from floe.api.network.rules import admin, of_project
 from floe.cloud import network_quotas
-from floe.core.errors import Invalid
 from floe.core.quotas import NETWORK
 
-UPDATE = Body(
-    "quota",
-    (*(Field(name, int | str) for name in NETWORK), Field("force", bool), Field("check_limit", bool)),
+_MOST = 2**31 - 1
+
+
+def _limit(value: int, name: str) -> int:
+    if not -1 <= value <= _MOST:
+        raise malformed(f"Invalid input for {name}: {value} must be between -1 (no limit) and {_MOST}.")
+    return value
+
+
+ATTRIBUTES: Attributes[Any] = Attributes(
+    *(Attribute(name, name, use=Use.UPDATE, convert=number, check=_limit) for name in NETWORK)
 )
 
 
@@ -41,18 +52,12 @@ async def details(call: Call) -> Reply:
 
 
 async def update(call: Call) -> Reply:
-    """Set a project's limits. With `check_limit` a limit under what is used is refused, as in Neutron."""
-    asked = UPDATE.read(await call.raw())
-    check = asked.pop("check_limit", False) and not asked.pop("force", False)
-    asked.pop("force", None)
-    limits = {name: whole(value, name, -(2**31)) for name, value in asked.items()}
-    project_id = call.params["project_id"]
-    if check:
-        used = await network_quotas.usage(call.cloud, call.context, project_id)
-        for name, limit in limits.items():
-            if 0 <= limit < used[name][1]:
-                raise Invalid(f"Invalid input for {name}: {limit} is less than what is used ({used[name][1]}).")
-    return Reply(body={"quota": await network_quotas.put(call.cloud, project_id, limits)})
+    """Set a project's limits; one under what is used only by `force`."""
+    sent = await sent_object(call, "quota")
+    plain = {name: value for name, value in sent.items() if name not in {"force", "check_limit"}}
+    limits = ATTRIBUTES.read_change(plain)
+    found = await network_quotas.put(call.cloud, call.params["project_id"], limits, below_use=sent.get("force") is True)
+    return Reply(body={"quota": found})
 
 
 async def reset(call: Call) -> Reply:
@@ -61,20 +66,27 @@ async def reset(call: Call) -> Reply:
     return Reply(204)
 
 
-_ONE = "/v2.0/quotas/{project_id}"
+async def own_project(call: Call) -> Reply:
+    """Show which project the token is of, as `tenant` or `project`."""
+    word = call.route.path.rpartition("/")[2]
+    return Reply(body={word: {f"{word}_id": call.context.project_id}})
+
+
+_ALL = "/v2.0/quotas"
+_ONE = _ALL + "/{project_id}"
 ROUTES = (
-    Route("GET", "/v2.0/quotas", index, "get_quotas"),
+    Route("GET", _ALL, index, "get_quotas"),
+    Route("GET", _ALL + "/tenant", own_project, "get_quota"),
+    Route("GET", _ALL + "/project", own_project, "get_quota"),
     Route("GET", _ONE, show, "get_quota"),
     Route("PUT", _ONE, update, "update_quota"),
     Route("DELETE", _ONE, reset, "delete_quota"),
     Route("GET", _ONE + "/default", defaults, "get_quota"),
-    Route("GET", _ONE + "/default.json", defaults, "get_quota"),
     Route("GET", _ONE + "/details", details, "get_quota"),
-    Route("GET", _ONE + "/details.json", details, "get_quota"),
 )
 POLICIES: policy.Policies = {
-    "get_quotas": policy.admin,
-    "get_quota": policy.project_reader,
-    "update_quota": policy.admin,
-    "delete_quota": policy.admin,
+    "get_quotas": admin,
+    "get_quota": of_project,
+    "update_quota": admin,
+    "delete_quota": admin,
 }

@@ -1,11 +1,34 @@
-"""Who may change things of the network surface."""
+"""Who may do what on the network surface: the rules of Neutron's policies, all of which are for tokens of projects."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from floe.api.kit import policy
 from floe.core.context import Context
 
 
+def of_project(context: Context) -> bool:
+    """Whoever has a token of a project."""
+    return context.project_id is not None
+
+
+def admin(context: Context) -> bool:
+    """Administrators whose token is of a project."""
+    return context.is_admin and of_project(context)
+
+
 def writer(context: Context) -> bool:
-    """Whoever may change things of the token's project, or an administrator of any scope."""
-    return context.is_admin or policy.project_member(context)
+    """Whoever may change things of the token's project, or an administrator, by a token of any project."""
+    return policy.project_member(context)
+
+
+def onlooker(context: Context) -> Context | None:
+    """Return the caller as what lists and shows are for: without a project for who may not read its things.
+
+    Such a caller sees what is shared with all. One with a token of a domain or of the system sees nothing (None).
+    """
+    if context.domain_id is not None or context.system:
+        return None
+    reads = of_project(context) and policy.project_reader(context)
+    return context if reads else replace(context, project_id=None, roles=frozenset())

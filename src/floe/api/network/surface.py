@@ -42,4 +42,5 @@ SURFACE = Surface(
     },
     envelope=network_envelope,
     trailing_slash=True,
+    suffix=".json",
 )
