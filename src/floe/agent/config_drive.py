@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from dataclasses import replace
@@ -26,9 +25,9 @@ def contents(view: GuestView) -> dict[str, bytes]:
         files[f"openstack/content/{number}"] = content
     data = documents.user_data(full.metadata)
     for version in ("2009-04-04", "latest"):
-        files[f"ec2/{version}/meta-data.json"] = json.dumps(_plain(documents.ec2_tree(full))).encode()
+        files[f"ec2/{version}/meta-data.json"] = json.dumps(documents.ec2_document(full, version)).encode()
         if data is not None:
-            files[f"ec2/{version}/user-data"] = base64.b64encode(data)
+            files[f"ec2/{version}/user-data"] = data
     return files
 
 
@@ -54,9 +53,3 @@ def write(path: Path, files: dict[str, bytes]) -> None:
         iso.write_fp(file)
     iso.close()
     partial.replace(path)
-
-
-def _plain(tree: documents.Tree) -> dict[str, object]:
-    return {
-        name: _plain(value) if isinstance(value, dict) else value for name, value in tree.items() if name != "_listed"
-    }

@@ -11,12 +11,13 @@ import ipaddress
 import json
 import re
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from floe.core.block_devices import guest_devices
 from floe.core.guests import GuestMetadata, GuestSpec
-from floe.core.host_network import HostPort, HostSegment, HostSubnet
+from floe.core.host_network import HostGroup, HostNetworkState, HostPort, HostSegment, HostSubnet
 
 OPENSTACK_VERSIONS = (
     "2012-08-10",
@@ -28,6 +29,7 @@ OPENSTACK_VERSIONS = (
     "2017-02-22",
     "2018-08-27",
     "2020-10-14",
+    "2025-04-04",
 )
 EC2_VERSIONS = (
     *("1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15"),
@@ -38,7 +40,7 @@ _LATEST = "latest"
 _GUEST_NUMBER = re.compile(r"-([0-9a-f]{8})$")
 
 Tree = Mapping[str, Any]
-"""A level of the EC2 tree: a name leads to text or to a further level."""
+"""A level of the EC2 tree: a name leads to text, a number, a list of texts or a further level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,24 +60,33 @@ class GuestView:
     image_id: str
     metadata: GuestMetadata
     interfaces: tuple[Interface, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    """Names of the groups that its ports are in now."""
+    devices: Mapping[str, str] = field(default_factory=lambda: {"root": "vda"})
+    """The names of its disks, as `core.block_devices.guest_devices` gives them."""
     random_seed: bytes = b""
     admin_password: str | None = None
     """Told on the config drive only: any program in the guest may ask the metadata service."""
 
 
-def view_of(
-    guest: GuestSpec, ports: Mapping[str, HostPort], segments: Mapping[str, HostSegment], random_seed: bytes
-) -> GuestView:
+def view_of(guest: GuestSpec, network: HostNetworkState, random_seed: bytes) -> GuestView:
     """Put together what is known of a guest; its NICs come in the order of its spec."""
-    own = [ports[nic.port_id] for nic in guest.ports if nic.port_id in ports]
+    own = [network.ports[nic.port_id] for nic in guest.ports if nic.port_id in network.ports]
     return GuestView(
         server_id=guest.server_id,
         guest_name=guest.name,
         image_id=guest.image.image_id,
         metadata=guest.metadata,
-        interfaces=tuple(Interface(port=port, segment=segments.get(port.network_id)) for port in own),
+        interfaces=tuple(Interface(port=port, segment=network.segments.get(port.network_id)) for port in own),
+        security_groups=_group_names(own, network.groups),
+        devices=guest_devices(guest.image.properties, ephemeral=guest.ephemeral_gib > 0, swap=guest.swap_mib > 0),
         random_seed=random_seed,
     )
+
+
+def _group_names(ports: list[HostPort], groups: Mapping[str, HostGroup]) -> tuple[str, ...]:
+    named = (groups[group_id].name for port in ports for group_id in port.groups if group_id in groups)
+    return tuple(dict.fromkeys(name for name in named if name))
 
 
 def user_data(metadata: GuestMetadata) -> bytes | None:
@@ -131,40 +142,52 @@ def network_data(view: GuestView) -> dict[str, Any]:
             }
         )
         subnets = {subnet.subnet_id: subnet for subnet in segment.subnets} if segment else {}
+        leased = False
         for held in port.addresses:
             subnet = subnets.get(held.subnet_id)
             if subnet is None:
                 continue
-            network: dict[str, Any] = {
-                "id": f"network{len(networks)}",
-                "link": port.tap,
-                "network_id": port.network_id,
-            }
-            if subnet.dhcp:
-                network["type"] = "ipv4_dhcp"
-            else:
-                network |= _static(subnet, held.address)
-                services += [{"type": "dns", "address": server} for server in subnet.nameservers]
-            networks.append(network)
+            services += _name_servers(subnet)
+            if subnet.dhcp and leased:
+                continue  # one request for a lease brings all that DHCP gives this port
+            leased = leased or subnet.dhcp
+            networks.append(
+                {
+                    "id": f"network{len(networks)}",
+                    "link": port.tap,
+                    "network_id": port.network_id,
+                    **({"type": "ipv4_dhcp"} if subnet.dhcp else _static(subnet, held.address)),
+                }
+            )
     unique = [service for index, service in enumerate(services) if service not in services[:index]]
     return {"links": links, "networks": networks, "services": unique}
 
 
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A file of OpenStack's metadata: the version it came with, its media type, and what makes it (None: absent)."""
+
+    since: str
+    kind: str
+    make: Callable[[GuestView, str], bytes | None]
+
+
+_JSON, _BYTES, _PLAIN = "application/json", "application/octet-stream", "text/plain; charset=utf-8"
+_DOCUMENTS: Mapping[str, _Document] = {
+    "meta_data.json": _Document("2012-08-10", _JSON, lambda view, version: _json(meta_data(view, version))),
+    "user_data": _Document("2012-08-10", _BYTES, lambda view, _: user_data(view.metadata)),
+    "password": _Document("2013-04-04", _PLAIN, lambda _view, _version: b""),
+    "vendor_data.json": _Document("2013-10-17", _JSON, lambda _view, _version: _json({})),
+    "network_data.json": _Document("2015-10-15", _JSON, lambda view, _: _json(network_data(view))),
+    "vendor_data2.json": _Document("2016-10-06", _JSON, lambda _view, _version: _json({"static": {}})),
+}
+"""In the order in which a version lists them."""
+
+
 def openstack_files(view: GuestView, version: str) -> dict[str, bytes]:
     """Return the files of one version: name -> content."""
-    files = {"meta_data.json": _json(meta_data(view, version))}
-    data = user_data(view.metadata)
-    if data is not None:
-        files["user_data"] = data
-    if _since(version, "2013-04-04"):
-        files["password"] = b""
-    if _since(version, "2013-10-17"):
-        files["vendor_data.json"] = b"{}"
-    if _since(version, "2015-10-15"):
-        files["network_data.json"] = _json(network_data(view))
-    if _since(version, "2016-10-06"):
-        files["vendor_data2.json"] = b"{}"
-    return files
+    files = {name: made.make(view, version) for name, made in _DOCUMENTS.items() if _since(version, made.since)}
+    return {name: content for name, content in files.items() if content is not None}
 
 
 def content_files(view: GuestView) -> dict[str, bytes]:
@@ -172,48 +195,70 @@ def content_files(view: GuestView) -> dict[str, bytes]:
     return {f"{index:04}": _decode(content) or b"" for index, (_, content) in enumerate(view.metadata.files)}
 
 
-def ec2_tree(view: GuestView) -> Tree:
-    """Return the EC2 `meta-data` tree."""
+def ec2_tree(view: GuestView, version: str = _LATEST) -> Tree:
+    """Return the EC2 `meta-data` tree as it was at `version`."""
     about = view.metadata
     addresses = [held.address for interface in view.interfaces for held in interface.port.addresses]
     tree: dict[str, Any] = {
         "ami-id": f"ami-{zlib.crc32(view.image_id.encode()):08x}",
-        "ami-launch-index": str(about.launch_index),
+        "ami-launch-index": about.launch_index,
         "ami-manifest-path": "",  # there is no manifest: an image is one file
-        "block-device-mapping": {"ami": "vda", "root": "/dev/vda"},
         "hostname": about.hostname,
-        "instance-action": "none",
         "instance-id": _ec2_id(view),
-        "instance-type": about.flavor_name,
-        "local-hostname": about.hostname,
         "local-ipv4": addresses[0] if addresses else "",
-        "placement": {"availability-zone": about.availability_zone},
-        "public-hostname": about.hostname,
-        "public-ipv4": "",
         "reservation-id": about.reservation_id,
-        "security-groups": "\n".join(about.security_groups),
+        "security-groups": list(view.security_groups),
     }
-    if about.kernel_id:
-        tree["kernel-id"] = f"aki-{zlib.crc32(about.kernel_id.encode()):08x}"
-    if about.ramdisk_id:
-        tree["ramdisk-id"] = f"ari-{zlib.crc32(about.ramdisk_id.encode()):08x}"
     keys = [(name, key) for name, kind, key in about.keys if kind == "ssh"]
     if keys:
         tree["public-keys"] = {
             f"{index}": {"_listed": f"{index}={name}", "openssh-key": key} for index, (name, key) in enumerate(keys)
         }
+    if _since(version, "2007-01-19"):
+        tree |= {"local-hostname": about.hostname, "public-hostname": about.hostname, "public-ipv4": ""}
+    if _since(version, "2007-08-29"):
+        tree["instance-type"] = about.flavor_name
+    if _since(version, "2007-12-15"):
+        tree["block-device-mapping"] = _block_devices(view.devices)
+        for prefix, role, ident in (("aki", "kernel-id", about.kernel_id), ("ari", "ramdisk-id", about.ramdisk_id)):
+            if ident:
+                tree[role] = f"{prefix}-{zlib.crc32(ident.encode()):08x}"
+    if _since(version, "2008-02-01"):
+        tree["placement"] = {"availability-zone": about.availability_zone}
+    if _since(version, "2008-09-01"):
+        tree["instance-action"] = "none"
     return tree
+
+
+def ec2_document(view: GuestView, version: str) -> dict[str, Any]:
+    """Return the EC2 `meta-data` tree as the one JSON document that a config drive has of it."""
+    return _plain(ec2_tree(view, version))
+
+
+def _plain(tree: Tree) -> dict[str, Any]:
+    return {
+        name: _plain(value) if isinstance(value, Mapping) else value
+        for name, value in tree.items()
+        if name != "_listed"
+    }
+
+
+def _block_devices(devices: Mapping[str, str]) -> dict[str, str]:
+    """Return the mapping of EC2's names to devices: `ami` is bare, all others are paths."""
+    return {"ami": devices["root"], **{name: f"/dev/{device}" for name, device in devices.items()}}
 
 
 def lookup(view: GuestView, path: str) -> tuple[str, bytes] | None:
     """Return content type and body of a metadata path, None where there is nothing."""
     parts = [part for part in path.split("/") if part]
+    if parts[:1] == ["openstack"]:
+        return _openstack(view, parts[1:])
+    if parts[:1] == ["ec2"]:
+        del parts[0]
     if not parts:
         return _text("\n".join((*EC2_VERSIONS, _LATEST)))
-    if parts[0] == "openstack":
-        return _openstack(view, parts[1:])
     if parts[0] in EC2_VERSIONS or parts[0] == _LATEST:
-        return _ec2(view, parts[1:])
+        return _ec2(view, parts[0], parts[1:])
     return None
 
 
@@ -222,34 +267,35 @@ def _openstack(view: GuestView, parts: list[str]) -> tuple[str, bytes] | None:
         return _text("\n".join((*OPENSTACK_VERSIONS, _LATEST)))
     if parts[0] == "content":
         content = content_files(view).get(parts[1]) if len(parts) == 2 else None
-        return None if content is None else ("application/octet-stream", content)
+        return None if content is None else (_BYTES, content)
     if parts[0] != _LATEST and parts[0] not in OPENSTACK_VERSIONS:
         return None
     files = openstack_files(view, parts[0])
     if len(parts) == 1:
-        return _text("\n".join(sorted(files)))
+        return _text("\n".join(files))
     if len(parts) > 2 or parts[1] not in files:
         return None
-    kind = "application/json" if parts[1].endswith(".json") else "application/octet-stream"
-    return ("text/plain; charset=utf-8" if parts[1] == "password" else kind), files[parts[1]]
+    return _DOCUMENTS[parts[1]].kind, files[parts[1]]
 
 
-def _ec2(view: GuestView, parts: list[str]) -> tuple[str, bytes] | None:
+def _ec2(view: GuestView, version: str, parts: list[str]) -> tuple[str, bytes] | None:
     data = user_data(view.metadata)
     if not parts:
         return _text("meta-data/" if data is None else "meta-data/\nuser-data")
     if parts == ["user-data"]:
-        return None if data is None else ("application/octet-stream", data)
+        return None if data is None else (_BYTES, data)
     if parts[0] != "meta-data":
         return None
-    level: Any = ec2_tree(view)
+    level: Any = ec2_tree(view, version)
     for part in parts[1:]:
         if not isinstance(level, Mapping) or part.startswith("_"):
             return None
         level = level.get(part)
     if level is None:
         return None
-    return _text(level if isinstance(level, str) else "\n".join(_listing(level)))
+    if isinstance(level, Mapping):
+        level = _listing(level)
+    return _text("\n".join(level) if isinstance(level, list) else str(level))
 
 
 def _listing(level: Tree) -> list[str]:
@@ -257,9 +303,13 @@ def _listing(level: Tree) -> list[str]:
 
 
 def _entry(name: str, value: Any) -> str:
-    if isinstance(value, str):
+    if not isinstance(value, Mapping):
         return name
     return str(value.get("_listed", f"{name}/"))
+
+
+def _name_servers(subnet: HostSubnet) -> list[dict[str, str]]:
+    return [{"type": "dns", "address": address} for address in subnet.nameservers]
 
 
 def _static(subnet: HostSubnet, address: str) -> dict[str, Any]:
@@ -274,6 +324,7 @@ def _static(subnet: HostSubnet, address: str) -> dict[str, Any]:
         "ip_address": address,
         "netmask": str(ipaddress.ip_network(subnet.cidr).netmask),
         "routes": routes,
+        "services": _name_servers(subnet),
     }
 
 
@@ -298,4 +349,4 @@ def _json(document: Mapping[str, Any]) -> bytes:
 
 
 def _text(text: str) -> tuple[str, bytes]:
-    return "text/plain; charset=utf-8", text.encode()
+    return _PLAIN, text.encode()

@@ -227,8 +227,7 @@ class GuestBuilder:
             step.remark = f"{len(ports)}"
 
     def _drive(self, guest: GuestSpec) -> dict[str, bytes]:
-        network = self._ledger.network
-        return config_drive.contents(documents.view_of(guest, network.ports, network.segments, self._seed(512)))
+        return config_drive.contents(documents.view_of(guest, self._ledger.network, self._seed(512)))
 
     async def _unplug(self, server_id: str) -> None:
         self._ledger.unplug(server_id)

@@ -80,7 +80,7 @@ class MetadataService:
         guest = self._ledger.guests.get(server_id or "")
         if guest is None:
             return None
-        view = documents.view_of(guest, network.ports, network.segments, self._seed(512))
+        view = documents.view_of(guest, network, self._seed(512))
         return documents.lookup(view, path)
 
     async def _listen(self, address: MetadataAddress, listener: socket.socket) -> None:

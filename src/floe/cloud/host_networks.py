@@ -90,7 +90,7 @@ def touch_network(conn: Connection, network_id: str) -> bool:
 
 
 def touch_group(conn: Connection, group_id: str) -> bool:
-    """A group's rules changed: have the hosts told that have ports in it. True if any has."""
+    """A group's name or rules changed: have the hosts told that have ports in it. True if any has."""
     return rows.want_where(conn, ports.HOSTS_OF_GROUP, {"ident": group_id}, None) > 0
 
 
@@ -166,11 +166,13 @@ def _groups(conn: Connection, host: str, direct: set[str]) -> list[HostGroup]:
     referred = {rule.remote_group for found in rules.values() for rule in found if rule.remote_group}
     members = ports.members(conn, sorted(referred), host)
     rules |= security_groups.rules_of(conn, sorted(referred - direct))
+    names = security_groups.names(conn, sorted(direct))
     seen: list[HostGroup] = []
     for group_id in sorted(rules):
         applied_rules: tuple[GroupRule, ...] = tuple(
             host_rule(rule) for rule in rules[group_id] if rule.ethertype == "IPv4"
         )
         remote = tuple(sorted(members.get(group_id, ())))
-        seen.append(HostGroup(group_id=group_id, rules=applied_rules, remote_members=remote))
+        name = names.get(group_id, "")
+        seen.append(HostGroup(group_id=group_id, name=name, rules=applied_rules, remote_members=remote))
     return seen

@@ -9,6 +9,7 @@ import msgspec
 
 from floe.cloud import flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
+from floe.core import extra_specs, image_properties
 from floe.core.block_devices import boot_image, local_blanks
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -16,6 +17,7 @@ from floe.core.guests import GuestImage
 from floe.core.images import ACTIVE, Image
 from floe.core.keypairs import Keypair
 from floe.core.new_servers import NewServer, check_files, check_image_fits, check_metadata, check_user_data
+from floe.core.properties import warning
 from floe.core.quotas import demand
 from floe.core.servers import ServerFlavor
 from floe.store import keypairs, server_groups
@@ -37,8 +39,12 @@ class Plan:
     keypair: Keypair | None
     networks: tuple[dict[str, Any], ...]
     block_devices: tuple[dict[str, Any], ...]
+    security_groups: tuple[str, ...]
+    """Names of the groups that the servers' ports will be in."""
     group_id: str | None
     config_drive: bool
+    warning: str
+    """What flavor and image ask for without effect, for the servers' traces."""
 
 
 def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new: NewServer) -> Plan:
@@ -49,6 +55,10 @@ def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new:
     """
     flavor = flavors.usable(conn, context, new.flavor_id)
     image = _bootable(conn, context, boot_image(new.block_devices, new.image_id))
+    unheeded = [
+        *extra_specs.without_effect(flavor),
+        *image_properties.without_effect(image.id, image.properties),
+    ]
     check_image_fits(
         flavor,
         image_id=image.id,
@@ -69,9 +79,11 @@ def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new:
     keypair = _keypair(conn, context, new.key_name)
     places.check(conn, cloud, zone=new.zone, host=new.host)
     count = _room(conn, project_id, new, flavor, limits)
-    group_id = _group(conn, context, project_id, new, count, limits)
+    group_id, count = _group(conn, context, project_id, new, count, limits)
     try:
-        networks = server_ports.plan(conn, cloud, context, new.networks, new.security_groups, count)
+        networks, count = server_ports.plan(
+            conn, cloud, context, new.networks, new.security_groups, new.min_count, count
+        )
     except NotFound as error:
         raise Invalid(error.message) from error
     return Plan(
@@ -82,7 +94,9 @@ def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new:
         keypair=keypair,
         networks=networks,
         block_devices=local_blanks(new.block_devices, flavor),
+        security_groups=server_ports.group_names(conn, networks),
         group_id=group_id,
+        warning=warning(unheeded),
         config_drive=image.properties.get("img_config_drive") == "mandatory"
         if new.config_drive is None
         else new.config_drive,
@@ -140,7 +154,8 @@ def _room(conn: Connection, project_id: str, new: NewServer, flavor: ServerFlavo
 
 def _group(
     conn: Connection, context: Context, project_id: str, new: NewServer, count: int, limits: dict[str, int]
-) -> str | None:
+) -> tuple[str | None, int]:
+    """Return the server group asked for, and how many of `count` servers it has room for."""
     unknown = sorted(set(new.hints) - _HINTS)
     if unknown:
         raise Invalid(
@@ -154,10 +169,13 @@ def _group(
                 raise Invalid(f"Scheduler hint {name} names server {ident!r}, and there is no such server.")
     group_id = new.hints.get("group")
     if group_id is None:
-        return None
+        return None, count
     group = server_groups.get(conn, group_id)
     if group is None or not context.owns(group.project_id):
         raise Invalid(f"Scheduler hint group names server group {group_id!r}, and there is no such group.")
-    members = server_groups.members(conn, [group_id])[group_id]
-    demand(limits, {"server_group_members": (count, len(members))})
-    return group.id
+    members = len(server_groups.members(conn, [group_id])[group_id])
+    if limits["server_group_members"] >= 0:
+        count = min(count, limits["server_group_members"] - members)
+    if count < new.min_count:
+        demand(limits, {"server_group_members": (new.min_count, members)})
+    return group.id, count

@@ -79,7 +79,7 @@ async def update(
 ) -> Group:
     """Change a group's name or description, if it is at the revision `seen`. Raises NotFound, Conflict, Outdated."""
 
-    def change(conn: Connection) -> Group:
+    def change(conn: Connection) -> tuple[Group, bool]:
         group = _get(conn, context, group_id)
         unchanged_since(group.revision, seen)
         if "name" in asked:
@@ -89,9 +89,13 @@ async def update(
         changes = {key: value for key, value in asked.items() if value != getattr(group, key)}
         if changes:
             rows.update(conn, group_id, changes, cloud.clock.now())
-        return _get(conn, context, group_id)
+        renamed = "name" in changes and host_networks.touch_group(conn, group_id)  # guests are told its name
+        return _get(conn, context, group_id), renamed
 
-    return await cloud.db.write(change)
+    changed, touched = await cloud.db.write(change)
+    if touched:
+        cloud.network_nudge()
+    return changed
 
 
 async def delete(cloud: Cloud, context: Context, group_id: str, seen: int | None = None) -> None:

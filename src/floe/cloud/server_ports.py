@@ -33,17 +33,19 @@ def plan(
     context: Context,
     requested: Requested,
     security_groups: Sequence[str],
-    servers: int = 1,
-) -> tuple[dict[str, Any], ...]:
+    least: int = 1,
+    most: int = 1,
+) -> tuple[tuple[dict[str, Any], ...], int]:
     """Check the networks and groups that a create asks for, and return its NICs as JSON-able objects for `bind`.
 
     Entries of `requested` have uuid (a network's), port, fixed_ip, tag. None means the project's one network, or no
-    NIC where it has none. `servers` is how many are made alike. Raises Invalid, Conflict, OverQuota.
+    NIC where it has none. From `least` to `most` servers are to be made alike: returns also for how many of them the
+    quota has ports. Raises Invalid, Conflict, OverQuota.
     """
     project_id = context.project_id or ""
     groups = _groups(conn, cloud, project_id, security_groups)
     if requested == "none":
-        return ()
+        return (), most
     if requested is None or requested == "auto":
         only = _only_network(conn, project_id, auto=requested == "auto")
         entries: list[dict[str, Any]] = [] if only is None else [{"uuid": only.id}]
@@ -52,7 +54,7 @@ def plan(
         entries = [dict(entry) for entry in requested]
         wanted = {entry["uuid"] for entry in entries if not entry.get("port") and entry.get("uuid")}
         known = _networks(conn, context, wanted)
-    if servers > 1 and any(entry.get("port") or entry.get("fixed_ip") for entry in entries):
+    if most > 1 and any(entry.get("port") or entry.get("fixed_ip") for entry in entries):
         raise Invalid("Invalid input for networks: several servers cannot share a port or a fixed IP; ask for one.")
     found = _ports(conn, project_id, entries)
     below = _subnets(conn, known)
@@ -62,10 +64,21 @@ def plan(
             nics.append(_nic(found[entry["port"]], entry))
         else:
             nics.append(_new_nic(conn, context, known, below, entry, groups, bool(security_groups)))
-    new = sum(1 for nic in nics if nic["made"]) * servers
+    new = sum(1 for nic in nics if nic["made"])
     if new:
-        demand(quotas.limits(conn, project_id), {"port": (new, rows.used(conn, project_id))})
-    return tuple(nics)
+        limits, used = quotas.limits(conn, project_id), rows.used(conn, project_id)
+        if limits["port"] >= 0:
+            most = min(most, (limits["port"] - used) // new)
+        if most < least:
+            demand(limits, {"port": (new * least, used)})
+    return tuple(nics), most
+
+
+def group_names(conn: Connection, planned: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the names of the groups that planned ports are to be in, each once."""
+    idents = list(dict.fromkeys(ident for nic in planned for ident in nic["security_groups"]))
+    names = group_rows.names(conn, idents) if idents else {}
+    return tuple(dict.fromkeys(names[ident] for ident in idents if ident in names))
 
 
 def bind(

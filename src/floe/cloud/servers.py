@@ -15,6 +15,7 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.core import hostnames
 from floe.core.actions import Action
+from floe.core.block_devices import root_device
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.idempotency import Once
@@ -149,19 +150,27 @@ def _server(
         config_drive=plan.config_drive,
         access_ipv4=new.access_ipv4,
         access_ipv6=new.access_ipv6,
-        security_groups=new.security_groups or ("default",),
+        security_groups=plan.security_groups,
         networks=plan.networks,
         block_devices=plan.block_devices,
         scheduler_hints=new.hints,
         group_id=plan.group_id,
         disk_config=new.disk_config or "MANUAL",
+        root_device=root_device(plan.image.properties),
         created_at=now,
         updated_at=now,
     )
 
 
 def _input(new: NewServer, plan: Plan, password: str) -> dict[str, Any]:
-    return {"admin_password": password, "files": [list(file) for file in new.files], **plan.images}
+    return {
+        "admin_password": password,
+        "files": [list(file) for file in new.files],
+        "warning": plan.warning,
+        "least": new.min_count,
+        "together": plan.count,
+        **plan.images,
+    }
 
 
 def _action(

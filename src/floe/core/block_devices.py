@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from floe.core.errors import Invalid
+from floe.core.image_properties import DISK_BUSES
 from floe.core.servers import Server, ServerFlavor
+
+_PREFIX = {"virtio": "vd", "scsi": "sd", "ide": "hd"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +33,10 @@ class BlockDevice:
 def boot_image(devices: Sequence[BlockDevice], image_id: str | None) -> str:
     """Return the image to boot from. Raises Invalid where there is none, or two that differ, or what cannot be done."""
     found = image_id
+    booted: list[str] = []
     for index, device in enumerate(devices):
         place = f"block_device_mapping_v2[{index}]"
-        if device.source in {"volume", "snapshot"} or device.destination == "volume":
-            raise Invalid(
-                f"{place}: source_type {device.source!r} with destination_type {device.destination!r} needs a volume, "
-                "and this cloud has no volume service; use 'image' or 'blank' with destination_type 'local'."
-            )
-        if device.disk_bus not in {None, "virtio"} or device.device_type not in {None, "disk"}:
-            raise Invalid(
-                f"{place}: only disk_bus 'virtio' and device_type 'disk' are supported "
-                f"(they are {device.disk_bus!r} and {device.device_type!r})."
-            )
+        _check_kind(device, place)
         if device.source != "image":
             continue
         if device.boot_index != 0 or not device.uuid or (image_id and device.uuid != image_id):
@@ -49,15 +44,42 @@ def boot_image(devices: Sequence[BlockDevice], image_id: str | None) -> str:
                 f"{place}: an image can be mapped to a local disk only as the boot disk: with boot_index 0 and the "
                 f"uuid of imageRef {image_id!r} (they are {device.boot_index!r} and {device.uuid!r})."
             )
+        if booted:
+            raise Invalid(
+                "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping "
+                f"combination is not valid: {booted[0]} and {place} both have boot_index 0."
+            )
+        booted.append(place)
         found = device.uuid
     if not found:
         raise Invalid("No image to boot from: name one in imageRef (this cloud has no volumes to boot from).")
     return found
 
 
+def _check_kind(device: BlockDevice, place: str) -> None:
+    """Raise Invalid for a kind of device that there is not, and for one that contradicts itself."""
+    if device.source in {"volume", "snapshot"} or device.destination == "volume":
+        raise Invalid(
+            f"{place}: source_type {device.source!r} with destination_type {device.destination!r} needs a volume, "
+            "and this cloud has no volume service; use 'image' or 'blank' with destination_type 'local'."
+        )
+    if device.disk_bus not in {None, "virtio"} or device.device_type not in {None, "disk"}:
+        raise Invalid(
+            f"{place}: only disk_bus 'virtio' and device_type 'disk' are supported "
+            f"(they are {device.disk_bus!r} and {device.device_type!r})."
+        )
+    if device.source == "blank" and device.uuid:
+        raise Invalid(
+            f"Block Device Mapping is Invalid: Invalid device UUID. {place} is blank, so it takes no uuid "
+            f"(it is {device.uuid!r})."
+        )
+    if device.size == 0:
+        raise Invalid(f"{place}: volume_size must be 1 or more (it is 0); leave it out for what the flavor has.")
+
+
 def local_blanks(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> tuple[dict[str, Any], ...]:
     """Return the blank disks asked for as the server's row keeps them: `{"kind": "ephemeral", "gib": 1}`,
-    `{"kind": "swap", "mib": 512}`. Raises Invalid for more than the flavor has.
+    `{"kind": "swap", "mib": 512}`. Without a size they have what the flavor has. Raises Invalid for more than that.
     """
     planned: list[dict[str, Any]] = []
     for index, device in enumerate(devices):
@@ -67,7 +89,7 @@ def local_blanks(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> tuple[
         swap = device.guest_format == "swap"
         if not swap and device.guest_format not in {None, "ext4"}:
             raise Invalid(f"{place}: guest_format must be 'swap' or absent (it is {device.guest_format!r}).")
-        if device.boot_index not in {None, -1}:
+        if device.boot_index is not None and device.boot_index >= 0:
             raise Invalid(f"{place}: a blank disk cannot be booted from; boot_index must be -1 or absent.")
         kind = "swap" if swap else "ephemeral"
         if any(entry["kind"] == kind for entry in planned):
@@ -95,3 +117,15 @@ def blank_sizes(server: Server) -> tuple[int, int]:
         elif entry["kind"] == "swap":
             swap = int(entry["mib"])
     return ephemeral, swap
+
+
+def guest_devices(properties: Mapping[str, str], *, ephemeral: bool, swap: bool) -> dict[str, str]:
+    """Return the names of a guest's disks, by the bus its image asks for: `{"root": "vda", "swap": "vdb"}`."""
+    there = ("root", *(["ephemeral0"] if ephemeral else []), *(["swap"] if swap else []))
+    prefix = _PREFIX[properties.get("hw_disk_bus") or DISK_BUSES[0]]
+    return {role: prefix + letter for role, letter in zip(there, "abc", strict=False)}
+
+
+def root_device(properties: Mapping[str, str]) -> str:
+    """Return the path of a guest's root disk."""
+    return f"/dev/{guest_devices(properties, ephemeral=False, swap=False)['root']}"

@@ -1,7 +1,8 @@
-"""Extra specs of flavors whose names say what they do: checked, so that a slip of the pen is not silently ignored.
+"""Extra specs of flavors whose names say what they do, and what Floe does with each.
 
 A key is `namespace:name`. In the namespaces below only these names, with these values, are good; what stands in
-another namespace, or in none, is the operator's own and goes unchecked. Source: the compute API's 2.86.
+another namespace, or in none, is the operator's own and goes unchecked. Source: the compute API's 2.86, and the list of
+extra specs that its validation knows.
 """
 
 from __future__ import annotations
@@ -10,52 +11,220 @@ import re
 from collections.abc import Mapping
 
 from floe.core.errors import Invalid
-
-_BOOLEAN = r"(?i:true|false|yes|no|1|0|on|off|t|f|y|n)"
-_NUMBER = r"[0-9]{1,10}"
-
-_KNOWN: tuple[tuple[str, str, str], ...] = (
-    (r"resources\d*:(VCPU|MEMORY_MB|DISK_GB|[A-Z0-9_]+)", _NUMBER, "a whole number"),
-    (r"trait\d*:[A-Z0-9_]+", r"required|forbidden", "'required' or 'forbidden'"),
-    (r"hw:cpu_policy", r"dedicated|shared|mixed", "dedicated, shared or mixed"),
-    (r"hw:cpu_thread_policy", r"prefer|isolate|require", "prefer, isolate or require"),
-    (r"hw:cpu_dedicated_mask", r"[\^,\d-]+", "a list of CPU numbers"),
-    (r"hw:(max_)?cpu_(cores|sockets|threads)", _NUMBER, "a whole number"),
-    (r"hw:emulator_threads_policy", r"isolate|share", "isolate or share"),
-    (r"hw:mem_page_size", r"large|small|any|\d+([kKMGT]i?)?[bB]?", "large, small, any or a size"),
-    (r"hw:numa_nodes", r"[1-9]\d{0,3}", "a whole number of 1 or more"),
-    (r"hw:numa_(cpus|mem)\.\d+", r"[\^,\d-]+", "a list of numbers"),
-    (r"hw:(pci_numa_affinity_policy)", r"required|preferred|legacy|socket", "a known policy"),
-    (r"hw:(boot_menu|mem_encryption|hide_hypervisor_id|locked_memory|pmu)", _BOOLEAN, "a boolean"),
-    (r"hw:watchdog_action", r"none|pause|poweroff|reset|disabled", "a known action"),
-    (r"hw:serial_port_count", _NUMBER, "a whole number"),
-    (r"hw:(vif_multiqueue_enabled|tpm_secret_security)", r".*", "any text"),
-    (r"hw:(cpu_realtime)", _BOOLEAN, "a boolean"),
-    (r"hw:(cpu_realtime_mask|pmem|tpm_model|tpm_version|maxphysaddr_mode|maxphysaddr_bits)", r".*", "any text"),
-    (r"hw_rng:allowed", _BOOLEAN, "a boolean"),
-    (r"hw_rng:rate_(bytes|period)", _NUMBER, "a whole number"),
-    (r"hw_video:ram_max_mb", _NUMBER, "a whole number"),
-    (r"quota:(cpu|memory)_(limit|reservation|shares_share|shares_level|period|quota|shares)", r".*", "any text"),
-    (r"quota:(disk_io|vif)_(limit|reservation|shares_share|shares_level)", r".*", "any text"),
-    (r"quota:disk_(read|write|total)_(bytes|iops)_sec(_max)?(_length)?", _NUMBER, "a whole number"),
-    (r"quota:vif_(inbound|outbound)_(average|burst|peak)", _NUMBER, "a whole number"),
-    (r"os:secure_boot", r"required|disabled|optional", "required, disabled or optional"),
+from floe.core.properties import (
+    AMOUNT,
+    BOOLEAN,
+    COUNT,
+    NO,
+    NUMBER,
+    OBEYED,
+    REFUSED,
+    TEXT,
+    WARNED,
+    YES,
+    Properties,
+    Property,
+    Values,
+    ignored,
+    one_of,
+    shaped,
+    shown,
+    whole,
 )
-_COMPILED = tuple((re.compile(key), re.compile(value), words) for key, value, words in _KNOWN)
-_NAMESPACES = re.compile(r"(resources\d*|trait\d*|hw|hw_rng|hw_video|quota|os):.*")
+from floe.core.servers import ServerFlavor
+
+# What a refusal says that this cloud does not do; image properties ask for the same.
+NO_DEDICATED_CPUS = "gives servers no CPUs of their own"
+NO_NUMA = "lays out no NUMA nodes"
+NO_HUGE_PAGES = "gives servers memory in pages of the usual size only"
+NO_LOCKED_MEMORY = "does not lock the memory of servers"
+NO_MEMORY_ENCRYPTION = "does not encrypt the memory of servers"
+NO_DISK_ENCRYPTION = "does not encrypt the disks of servers"
+NO_SECURE_BOOT = "starts servers with a BIOS, without secure boot"
+NO_TPM = "gives servers no TPM"
+NO_DEVICES = "gives servers no devices of the host"
+_NO_LIMITS = "does not limit what a server takes of its host beyond its vCPUs, memory and disk"
+_OWN_AMOUNTS = "takes of a host what the flavor's vcpus, ram and disk say"
+
+CPU_LIST = shaped(r"\^?\d+((-\d+)?(,\^?\d+(-\d+)?)?)*", "a list of CPUs like 0-3,^2")
+SMALL_PAGES = r"small|any|4([kK]i?)?([bB]|bit)?"
+PAGE_SIZE = shaped(r"large|small|any|\d+([kKMGT]i?)?(b|bit|B)?", "large, small, any or a size")
+MEMORY_ENCRYPTION = one_of("amd-sev", "amd-sev-es", "amd-sev-snp", "intel-tdx")
+DISK_ENCRYPTION = one_of("plain", "luks", "luksv2")
+SOUND = one_of("sb16", "es1370", "pcspk", "ac97", "ich6", "ich9", "usb", "virtio")
+USB = one_of("none", "nec-xhci", "qemu-xhci")
+VIOMMU = one_of("intel", "smmuv3", "virtio", "auto")
+WATCHDOG = one_of("none", "pause", "poweroff", "reset", "disabled")
+TPM_MODEL = one_of("tpm-tis", "tpm-crb")
+TPM_VERSION = one_of("1.2", "2.0")
+
+OWN_CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
+OTHER_CLASSES = (
+    *("PCI_DEVICE", "SRIOV_NET_VF", "NUMA_SOCKET", "NUMA_CORE", "NUMA_THREAD", "NUMA_MEMORY_MB", "IPV4_ADDRESS"),
+    *("VGPU", "VGPU_DISPLAY_HEAD", "NET_BW_EGR_KILOBIT_PER_SEC", "NET_BW_IGR_KILOBIT_PER_SEC", "FPGA", "PGPU"),
+    *("MEM_ENCRYPTION_CONTEXT", "NET_PACKET_RATE_KILOPACKET_PER_SEC", "NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC"),
+    *("NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC", "CUSTOM_{name}"),
+)
+"""Resource classes that a flavor may ask for and that no host here offers: the scheduler says so, host by host."""
+
+
+def _refused(name: str, values: Values, why: str, harmless: str = "") -> Property:
+    return Property(name=name, values=values, standing=REFUSED, why=why, harmless=harmless)
+
+
+def _warned(name: str, values: Values = TEXT, harmless: str = "") -> Property:
+    return Property(name=name, values=values, standing=WARNED, harmless=harmless)
+
+
+def _obeyed(name: str, values: Values) -> Property:
+    return Property(name=name, values=values, standing=OBEYED)
+
+
+def _limits() -> list[Property]:
+    """Return the rows of `quota:`; zero is no limit, and neither is a level of `normal`."""
+    rows = []
+    for kind in ("cpu", "memory", "disk_io", "vif"):
+        rows += [
+            _refused(f"quota:{kind}_limit", AMOUNT, _NO_LIMITS, "0+"),
+            _refused(f"quota:{kind}_reservation", NUMBER, _NO_LIMITS, "0+"),
+            _refused(f"quota:{kind}_shares_level", one_of("custom", "high", "normal", "low"), _NO_LIMITS, "normal"),
+            _refused(f"quota:{kind}_shares_share", AMOUNT, _NO_LIMITS),
+        ]
+    rows += [
+        _refused("quota:cpu_shares", AMOUNT, _NO_LIMITS),
+        _refused("quota:cpu_period", AMOUNT, _NO_LIMITS, "0+"),
+        _refused("quota:cpu_quota", NUMBER, _NO_LIMITS, r"0+|-[0-9]+"),
+    ]
+    for way in ("read", "write", "total"):
+        rows += [_refused(f"quota:disk_{way}_{unit}_sec", AMOUNT, _NO_LIMITS, "0+") for unit in ("bytes", "iops")]
+    for way in ("inbound", "outbound"):
+        rows += [_refused(f"quota:vif_{way}_{rate}", AMOUNT, _NO_LIMITS, "0+") for rate in ("average", "peak", "burst")]
+    return rows
+
+
+EXTRA_SPECS = Properties(
+    (
+        _refused("hw:cpu_policy", one_of("dedicated", "shared", "mixed"), NO_DEDICATED_CPUS, "shared"),
+        _refused("hw:cpu_thread_policy", one_of("prefer", "isolate", "require"), NO_DEDICATED_CPUS, "prefer"),
+        _refused("hw:cpu_dedicated_mask", CPU_LIST, NO_DEDICATED_CPUS),
+        _refused("hw:cpu_realtime", BOOLEAN, NO_DEDICATED_CPUS, NO),
+        _warned("hw:cpu_realtime_mask", CPU_LIST),  # nothing without hw:cpu_realtime
+        _refused("hw:emulator_threads_policy", one_of("isolate", "share"), NO_DEDICATED_CPUS, "share"),
+        _warned("hw:cpu_sockets", COUNT),
+        _warned("hw:cpu_cores", COUNT, "1"),
+        _warned("hw:cpu_threads", COUNT, "1"),
+        *(_warned(f"hw:cpu_max_{part}", COUNT) for part in ("sockets", "cores", "threads")),
+        _refused("hw:mem_page_size", PAGE_SIZE, NO_HUGE_PAGES, SMALL_PAGES),
+        _refused("hw:locked_memory", BOOLEAN, NO_LOCKED_MEMORY, NO),
+        _refused("hw:numa_nodes", COUNT, NO_NUMA),
+        _refused("hw:numa_cpus.{num}", CPU_LIST, NO_NUMA),
+        _refused("hw:numa_mem.{num}", COUNT, NO_NUMA),
+        _refused(
+            "hw:pci_numa_affinity_policy",
+            one_of("required", "preferred", "legacy", "socket"),
+            NO_NUMA,
+            "preferred|legacy",
+        ),
+        _refused("hw:mem_encryption", BOOLEAN, NO_MEMORY_ENCRYPTION, NO),
+        _refused("hw:mem_encryption_model", MEMORY_ENCRYPTION, NO_MEMORY_ENCRYPTION),
+        _refused("hw:ephemeral_encryption", BOOLEAN, NO_DISK_ENCRYPTION, NO),
+        _refused("hw:ephemeral_encryption_format", DISK_ENCRYPTION, NO_DISK_ENCRYPTION, "plain"),
+        _refused("hw:tpm_model", TPM_MODEL, NO_TPM),
+        _refused("hw:tpm_version", TPM_VERSION, NO_TPM),
+        _refused("hw:tpm_secret_security", one_of("user", "host", "deployment"), NO_TPM),
+        _refused("hw:pmem", shaped(r"([a-zA-Z0-9_]+(,)?)+", "a list of names"), NO_DEVICES),
+        _warned("hw:boot_menu", BOOLEAN, NO),
+        _warned("hw:hide_hypervisor_id", BOOLEAN, NO),
+        _warned("hide_hypervisor_id", BOOLEAN, NO),
+        _warned("hw:pmu", BOOLEAN),
+        _warned("hw:redirected_usb_ports", whole(0, 15), "0+"),
+        _warned("hw:serial_port_count", AMOUNT, "1"),
+        _warned("hw:sound_model", SOUND),
+        _warned("hw:usb_model", USB, "none"),
+        _warned("hw:vif_multiqueue_enabled", BOOLEAN, NO),
+        _warned("hw:viommu_model", VIOMMU),
+        _warned("hw:virtio_packed_ring", BOOLEAN, NO),
+        _warned("hw:watchdog_action", WATCHDOG, "disabled"),
+        _warned("hw_rng:allowed", BOOLEAN, YES),
+        _warned("hw_rng:rate_bytes", AMOUNT),
+        _warned("hw_rng:rate_period", AMOUNT),
+        _warned("hw_video:ram_max_mb", AMOUNT),
+        _refused("os:secure_boot", one_of("required", "disabled"), NO_SECURE_BOOT, "disabled"),
+        _refused(
+            "pci_passthrough:alias",
+            shaped(r"[^:]+:\d+(?:\s*,\s*[^:]+:\d+)*", "a list like alias:1"),
+            NO_DEVICES,
+        ),
+        _refused("accel:device_profile", TEXT, NO_DEVICES),
+        *_limits(),
+        *(_refused(f"resources{{group}}:{name}", NUMBER, _OWN_AMOUNTS) for name in OWN_CLASSES),
+        _refused("resources{group}:PCPU", NUMBER, NO_DEDICATED_CPUS, "0+"),
+        *(_obeyed(f"resources{{group}}:{name}", NUMBER) for name in OTHER_CLASSES),
+        _obeyed("trait{group}:{name}", one_of("required", "forbidden")),
+        _warned("group_policy", one_of("isolate", "none")),  # a host here is one provider of resources
+        _warned("aggregate_instance_extra_specs:{key}"),
+        *(
+            _warned(f"capabilities:{name}")
+            for name in (
+                *("id", "uuid", "service_id", "host", "vcpus", "memory_mb", "local_gb", "vcpus_used"),
+                *("memory_mb_used", "local_gb_used", "hypervisor_type", "hypervisor_version", "hypervisor_hostname"),
+                *("free_ram_mb", "free_disk_gb", "current_workload", "running_vms", "disk_available_least", "host_ip"),
+                *("mapped", "cpu_allocation_ratio", "ram_allocation_ratio", "disk_allocation_ratio"),
+                *("total_usable_ram_mb", "total_usable_disk_gb", "disk_mb_used", "free_disk_mb", "vcpus_total"),
+                *("num_instances", "num_io_ops", "failed_builds", "aggregates", "cell_uuid", "updated"),
+            )
+        ),
+        *(
+            _warned(f"capabilities:{name}{{filter}}")
+            for name in (
+                *("cpu_info", "metrics", "stats", "numa_topology", "supported_hv_specs", "pci_device_pools"),
+                *("nodename", "pci_stats", "supported_instances", "limits", "instances"),
+            )
+        ),
+        _warned("vmware:hw_version"),
+        _warned("vmware:storage_policy"),
+    )
+)
+
+_NAMESPACES = re.compile(
+    r"(resources[a-zA-Z0-9_-]{0,64}|trait[a-zA-Z0-9_-]{0,64}|hw|hw_rng|hw_video|quota|os|pci_passthrough|accel"
+    r"|aggregate_instance_extra_specs|capabilities|vmware):.*",
+    re.DOTALL,
+)
 
 
 def check_known(specs: Mapping[str, str]) -> None:
     """Raise Invalid for a key in a known namespace that is not known, or whose value cannot be meant."""
     for key, value in specs.items():
-        if not _NAMESPACES.fullmatch(key):
-            continue
-        for known, wanted, words in _COMPILED:
-            if known.fullmatch(key):
-                if not wanted.fullmatch(value):
-                    raise Invalid(f"Validation failed; extra spec {key!r} must be {words} (it is {value[:80]!r}).")
-                break
-        else:
-            raise Invalid(
-                f"Validation failed; extra spec {key!r} does not appear to be a valid extra spec of its namespace."
-            )
+        row = EXTRA_SPECS.get(key)
+        if row is not None and not row.values.allow(value):
+            raise Invalid(f"Validation failed; extra spec {key!r} must be {row.values.words} (it is {shown(value)}).")
+        if row is None and _NAMESPACES.fullmatch(key):
+            raise Invalid(f"Validation failed; extra spec '{key}' does not appear to be a valid extra spec.")
+
+
+def without_effect(flavor: ServerFlavor) -> list[str]:
+    """Return what of a flavor's extra specs asks for something and changes nothing, as `name=value`.
+
+    Raises Invalid for what is refused. `resources:VCPU` and the like may repeat what the flavor has anyway.
+    """
+    specs = flavor.extra_specs
+    amounts = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.memory_mib, "DISK_GB": disk_gib(flavor)}
+    own = {f"resources:{name}": amount for name, amount in amounts.items()}
+    asking = {
+        key: value
+        for key, value in specs.items()
+        if not (key in own and NUMBER.allow(value) and int(value) == own[key])
+    }
+    unknown = [f"{key}={shown(value)}" for key, value in sorted(specs.items()) if _unknown(key)]
+    return [*ignored(EXTRA_SPECS, asking, f"Flavor {flavor.name}", "extra spec"), *unknown]
+
+
+def disk_gib(flavor: ServerFlavor) -> int:
+    """Return what a server of a flavor takes of its host's disk; swap counts in whole GiB."""
+    return flavor.root_gib + flavor.ephemeral_gib + -(-flavor.swap_mib // 1024)
+
+
+def _unknown(key: str) -> bool:
+    """Say whether a key stands in a known namespace without being known: below 2.86 it may be set all the same."""
+    return _NAMESPACES.fullmatch(key) is not None and EXTRA_SPECS.get(key) is None

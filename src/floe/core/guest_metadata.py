@@ -26,7 +26,6 @@ def describe(
         keys=server.keys,
         user_data=server.user_data,
         admin_password=admin_password,
-        security_groups=server.security_groups,
         flavor_name=server.flavor.name,
         files=tuple((path, content) for path, content in files),
         kernel_id=server.image_properties.get("kernel_id"),

@@ -65,7 +65,6 @@ class GuestMetadata:
     user_data: str | None = None
     """As the user sent it: base64."""
     admin_password: str | None = None
-    security_groups: tuple[str, ...] = ()
     flavor_name: str = ""
     files: tuple[tuple[str, str], ...] = ()
     """Injected files: path and base64 content."""

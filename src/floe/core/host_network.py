@@ -100,6 +100,8 @@ class HostGroup:
     """A security group. The host adds the addresses of its own ports to `remote_members` by itself."""
 
     group_id: str
+    name: str = ""
+    """What guests in it are told that it is called."""
     rules: tuple[GroupRule, ...] = ()
     remote_members: tuple[str, ...] = ()
     """IPv4 addresses of the group's ports on other hosts, where some rule refers to the group."""

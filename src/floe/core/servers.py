@@ -74,7 +74,7 @@ class Server:
     access_ipv4: str | None = None
     access_ipv6: str | None = None
     security_groups: tuple[str, ...] = ()
-    """Names, as asked for at create (shown while no port exists)."""
+    """Names of the groups that its ports were planned to be in (shown while no port exists)."""
     networks: tuple[Mapping[str, Any], ...] = ()
     """The planned ports, as `cloud.ports.plan` wrote them."""
     block_devices: tuple[Mapping[str, Any], ...] = ()

@@ -68,6 +68,7 @@ _DEFAULT = sa.select(security_groups.c.id).where(
     security_groups.c.project_id == sa.bindparam("project_id"), security_groups.c.default.is_(True)
 )
 _OWNED = lists.ByIds(sa.select(security_groups.c.id, security_groups.c.project_id), security_groups.c.id)
+_NAMES = lists.ByIds(sa.select(security_groups.c.id, security_groups.c.name), security_groups.c.id)
 _RULES_OF = lists.ByIds(
     sa.select(*_RULE_COLUMNS).order_by(security_group_rules.c.created_at, security_group_rules.c.id),
     security_group_rules.c.group_id,
@@ -120,6 +121,11 @@ def owned(conn: Connection, group_ids: Iterable[str], project_id: str | None) ->
     """Return those of the ids that are groups of the project (None: anybody's)."""
     rows = _OWNED.rows(conn, list(group_ids))
     return {group_id for group_id, owner in rows if project_id is None or owner == project_id}
+
+
+def names(conn: Connection, group_ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of groups by id; those that are gone are left out."""
+    return dict(_NAMES.rows(conn, list(group_ids)))
 
 
 def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Group]:

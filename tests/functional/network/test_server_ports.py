@@ -29,7 +29,8 @@ async def a_network(cloud: Cloud, who: Context, cidr: str | None = "10.1.0.0/24"
 
 
 async def planned(cloud: Cloud, who: Context, requested: Any = None, names: Sequence[str] = (), n: int = 1) -> Any:
-    return await cloud.db.write(lambda conn: ports.plan(conn, cloud, who, requested, names, n))
+    planned, _ = await cloud.db.write(lambda conn: ports.plan(conn, cloud, who, requested, names, n, n))
+    return planned
 
 
 async def bound(

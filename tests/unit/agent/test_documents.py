@@ -14,8 +14,17 @@ import pytest
 
 from floe.agent import config_drive, documents
 from floe.agent.documents import GuestView, Interface
-from floe.core.guests import GuestMetadata
-from floe.core.host_network import HostAddress, HostPort, HostRoute, HostSegment, HostSubnet
+from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec
+from floe.core.host_network import (
+    HostAddress,
+    HostGroup,
+    HostNetwork,
+    HostNetworkState,
+    HostPort,
+    HostRoute,
+    HostSegment,
+    HostSubnet,
+)
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE somebody"
 SCRIPT = b"#!/bin/sh\necho hello\n\x00\xff"
@@ -53,10 +62,10 @@ VIEW = GuestView(
         admin_password="s3cret",
         flavor_name="m1.tiny",
         reservation_id="r-1",
-        security_groups=("default", "web"),
         files=(("/etc/web.conf", base64.b64encode(FILE).decode()),),
     ),
     interfaces=(Interface(port=PORT, segment=SEGMENT),),
+    security_groups=("default", "web"),
     random_seed=b"dice",
 )
 
@@ -107,10 +116,11 @@ def test_a_field_is_there_from_its_version_on(version: str, absent: str, present
     ("version", "names"),
     [
         ("2012-08-10", "meta_data.json user_data"),
-        ("2013-04-04", "meta_data.json password user_data"),
-        ("2013-10-17", "meta_data.json password user_data vendor_data.json"),
-        ("2015-10-15", "meta_data.json network_data.json password user_data vendor_data.json"),
-        ("latest", "meta_data.json network_data.json password user_data vendor_data.json vendor_data2.json"),
+        ("2013-04-04", "meta_data.json user_data password"),
+        ("2013-10-17", "meta_data.json user_data password vendor_data.json"),
+        ("2015-10-15", "meta_data.json user_data password vendor_data.json network_data.json"),
+        ("2025-04-04", "meta_data.json user_data password vendor_data.json network_data.json vendor_data2.json"),
+        ("latest", "meta_data.json user_data password vendor_data.json network_data.json vendor_data2.json"),
     ],
 )
 def test_a_version_lists_the_files_it_has(version: str, names: str) -> None:
@@ -143,15 +153,143 @@ def test_network_data_is_dhcp_or_static_as_the_subnet_is() -> None:
                     {"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "192.168.4.1"},
                     {"network": "172.16.0.0", "netmask": "255.240.0.0", "gateway": "192.168.4.9"},
                 ],
+                "services": [{"type": "dns", "address": "192.0.2.53"}],
             },
         ],
         "services": [{"type": "dns", "address": "192.0.2.53"}],
     }
 
 
+def interface(*addresses: tuple[HostSubnet, str], port: str = "p") -> Interface:
+    """Return an interface with addresses in these subnets."""
+    held = tuple(HostAddress(subnet_id=subnet.subnet_id, address=address) for subnet, address in addresses)
+    segment = replace(SEGMENT, subnets=tuple(subnet for subnet, _ in addresses))
+    return Interface(port=replace(PORT, port_id=port, tap=f"tap-{port}", addresses=held), segment=segment)
+
+
+def test_name_servers_are_told_under_dhcp_too() -> None:
+    leased = replace(DHCP, nameservers=("192.0.2.1", "192.0.2.2"))
+    view = replace(VIEW, interfaces=(interface((leased, "10.0.0.7"), (STATIC, "192.168.4.7")),))
+    told = [{"type": "dns", "address": address} for address in ("192.0.2.1", "192.0.2.2", "192.0.2.53")]
+    assert documents.network_data(view)["services"] == told
+
+
+def test_dhcp_is_asked_for_once_on_a_link_however_many_addresses_it_gives() -> None:
+    other = replace(DHCP, subnet_id="s3", cidr="10.0.1.0/24")
+    first = interface((DHCP, "10.0.0.7"), (DHCP, "10.0.0.8"), (other, "10.0.1.8"), port="a")
+    second = interface((DHCP, "10.0.0.9"), port="b")
+    networks = documents.network_data(replace(VIEW, interfaces=(first, second)))["networks"]
+    assert [(each["id"], each["type"], each["link"]) for each in networks] == [
+        ("network0", "ipv4_dhcp", "tap-a"),
+        ("network1", "ipv4_dhcp", "tap-b"),
+    ]
+
+
+def test_drive_and_service_give_the_same_bytes_for_every_path() -> None:
+    view = replace(VIEW, admin_password="s3cret")  # what alone the two do not share
+    drive = config_drive.contents(view)
+    listed = get("/openstack", view).decode().split("\n")
+    for version in listed:
+        names = get(f"/openstack/{version}", view).decode().split("\n")
+        there = {path.split("/")[2] for path in drive if path.startswith(f"openstack/{version}/")}
+        assert there == set(names) - {"password"}
+    compared = 0
+    for path, content in drive.items():
+        if path.endswith("meta-data.json"):
+            _, version, _ = path.split("/")
+            compared += same_tree(json.loads(content), view, f"/ec2/{version}/meta-data")
+        else:
+            found = documents.lookup(view, f"/{path}")
+            assert found is not None, path
+            assert found[1] == content, path
+            compared += 1
+    assert compared > len(drive)
+
+
+def same_tree(level: Any, view: GuestView, path: str) -> int:
+    """Compare the drive's JSON with the service's tree, leaf by leaf; return how many leaves there were."""
+    if isinstance(level, dict):
+        return sum(same_tree(value, view, f"{path}/{name}") for name, value in level.items())
+    text = "\n".join(level) if isinstance(level, list) else str(level)
+    assert get(path, view).decode() == text, path
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("version", "absent", "present"),
+    [
+        ("1.0", "local-hostname", "security-groups"),
+        ("2007-01-19", "instance-type", "public-ipv4"),
+        ("2007-08-29", "block-device-mapping", "instance-type"),
+        ("2007-12-15", "placement", "block-device-mapping"),
+        ("2008-02-01", "instance-action", "placement"),
+        ("2009-04-04", "nothing", "instance-action"),
+    ],
+)
+def test_an_entry_of_the_ec2_tree_is_there_from_its_version_on(version: str, absent: str, present: str) -> None:
+    listed = {name.rstrip("/") for name in get(f"/{version}/meta-data/").decode().split("\n")}
+    assert absent not in listed
+    assert present in listed
+
+
+@pytest.mark.parametrize(
+    ("bus", "extra", "mapping"),
+    [
+        (None, {}, {"ami": "vda", "root": "/dev/vda"}),
+        (
+            "virtio",
+            {"ephemeral_gib": 1, "swap_mib": 64},
+            {"ami": "vda", "root": "/dev/vda", "ephemeral0": "/dev/vdb", "swap": "/dev/vdc"},
+        ),
+        ("scsi", {"swap_mib": 64}, {"ami": "sda", "root": "/dev/sda", "swap": "/dev/sdb"}),
+        ("ide", {"ephemeral_gib": 1}, {"ami": "hda", "root": "/dev/hda", "ephemeral0": "/dev/hdb"}),
+    ],
+)
+def test_the_block_devices_are_those_of_the_guest(
+    bus: str | None, extra: dict[str, int], mapping: dict[str, str]
+) -> None:
+    properties = {"hw_disk_bus": bus} if bus else {}
+    image = GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1, properties=properties)
+    guest = GuestSpec(
+        server_id=VIEW.server_id,
+        name="instance-0000002a",
+        vcpus=1,
+        memory_mib=64,
+        root_gib=1,
+        image=image,
+        metadata=VIEW.metadata,
+        **extra,
+    )
+    view = documents.view_of(guest, HostNetworkState(), b"")
+    assert documents.ec2_document(view, "latest")["block-device-mapping"] == mapping
+    for name, device in mapping.items():
+        assert get(f"/latest/meta-data/block-device-mapping/{name}", view).decode() == device
+
+
+def test_the_groups_are_those_of_the_ports_by_name_each_once() -> None:
+    state = HostNetworkState()
+    state.merge(
+        HostNetwork(
+            generation=1,
+            segments=(SEGMENT,),
+            ports=(replace(PORT, groups=("g2", "g1")), replace(PORT, port_id="p2", groups=("g1", "g3"))),
+            groups=tuple(HostGroup(group_id=f"g{n}", name=f"group {n}") for n in (1, 2, 3)),
+        )
+    )
+    image = GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1)
+    nics = tuple(GuestPort(port_id=port, mac=PORT.mac, tap=PORT.tap) for port in ("p2", "p1"))
+    guest = GuestSpec(
+        server_id="srv", name="x", vcpus=1, memory_mib=64, root_gib=1, image=image, metadata=VIEW.metadata, ports=nics
+    )
+    view = documents.view_of(guest, state, b"")
+    assert get("/latest/meta-data/security-groups", view) == b"group 1\ngroup 3\ngroup 2"
+    assert documents.ec2_document(view, "latest")["security-groups"] == ["group 1", "group 3", "group 2"]
+
+
 @pytest.mark.parametrize(
     ("path", "text"),
     [
+        ("/ec2/latest/meta-data/ami-launch-index", "0"),
         ("/latest/meta-data/instance-id", "i-0000002a"),
         ("/2009-04-04/meta-data/local-ipv4", "10.0.0.7"),
         ("/latest/meta-data/placement/", "availability-zone"),
@@ -213,3 +351,4 @@ def test_a_config_drive_holds_the_documents_under_their_own_names(tmp_path: Path
     iso.close()
     assert (tmp_path / "config.iso").stat().st_mode & 0o077 == 0
     assert json.loads(files["ec2/latest/meta-data.json"])["public-keys"] == {"0": {"openssh-key": KEY}}
+    assert files["ec2/latest/user-data"] == files["openstack/latest/user_data"] == SCRIPT

@@ -40,7 +40,8 @@ async def create(call: Call) -> Reply:
     """POST /servers. With an `Idempotency-Key`, which is our own addition, it may be sent again and happens once."""
     body = CREATE.read(await call.raw(), call.version)
     request = once(call.header("idempotency-key"), msgspec.json.encode(body, order="deterministic"))
-    made = await cloud.create(call.cloud, call.context, new_server(body, call.version, call.context), request)
+    asked = new_server(body, call.version, call.context)
+    made = await cloud.create(call.cloud, call.context, asked, request)
     wants_reservation = body.get("return_reservation_id", False)
     if wants_reservation is True or str(wants_reservation).lower() in {"true", "1", "yes", "on", "t", "y"}:
         return Reply(202, {"reservation_id": made.reservation_id})
@@ -49,7 +50,7 @@ async def create(call: Call) -> Reply:
         "id": server.id,
         "links": links(call, server.id),
         "OS-DCF:diskConfig": server.disk_config,
-        "security_groups": [{"name": name} for name in server.security_groups],
+        "security_groups": [{"name": name} for name in asked.security_groups or ("default",)],
         "adminPass": made.admin_password,
     }
     return Reply(202, {"server": shown}, {"location": call.url(f"/v2.1/servers/{server.id}")})

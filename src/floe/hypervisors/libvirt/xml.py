@@ -6,22 +6,17 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
-from floe.core.errors import HostFailure
+from floe.core.block_devices import guest_devices
+from floe.core.errors import HostFailure, Invalid
 from floe.core.guests import GuestPort, GuestSpec
+from floe.core.image_properties import command_line, hardware
 from floe.hypervisors.protocol import GuestFiles
 
 NAMESPACE = "urn:floe:guest:1"
 """Of our element in a domain's `<metadata>`; a domain without it is foreign."""
 
-ALLOWED: Mapping[str, tuple[str, ...]] = {
-    "hw_machine_type": ("pc", "q35"),
-    "hw_disk_bus": ("virtio", "scsi", "ide"),
-    "hw_vif_model": ("virtio", "e1000", "rtl8139"),
-    "hw_firmware_type": ("bios",),
-}
-"""The values of image properties that change a guest's hardware; the first one is the default."""
-
-DEFAULT_COMMAND_LINE = "root=/dev/vda console=ttyS0"
+DEFAULT_COMMAND_LINE = "root=/dev/{root} console=ttyS0"
+"""Of a kernel that its image gives none: `root` is what Linux calls the first disk of a bus."""
 
 MANUFACTURER, PRODUCT, FAMILY = "OpenStack Foundation", "OpenStack Nova", "Virtual Machine"
 """What the firmware calls the machine: cloud-init looks for a metadata service only where it finds this product."""
@@ -30,29 +25,6 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TAP = re.compile(r"[A-Za-z0-9._-]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
-_COMMAND_LINE_MAX = 2048
-"""What an x86 kernel reads of its command line (COMMAND_LINE_SIZE)."""
-
-_PREFIX = {"virtio": "vd", "scsi": "sd", "ide": "hd", "sata": "sd"}
-
-
-def hardware(properties: Mapping[str, str]) -> dict[str, str]:
-    """Return the hardware choices of an image, defaults filled in. Raises HostFailure for one not allowed."""
-    chosen = {}
-    for name, allowed in ALLOWED.items():
-        value = properties.get(name) or allowed[0]
-        if value not in allowed:
-            raise HostFailure(
-                f"Image property {name} has the value {value!r}; this host supports {', '.join(allowed)}.",
-                stage="guest",
-            )
-        chosen[name] = value
-    if chosen["hw_machine_type"] == "q35" and chosen["hw_disk_bus"] == "ide":
-        raise HostFailure(
-            "Image property hw_disk_bus 'ide' does not go with hw_machine_type 'q35'; use virtio or scsi.",
-            stage="guest",
-        )
-    return chosen
 
 
 def domain_xml(guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str, version: str) -> str:
@@ -62,14 +34,19 @@ def domain_xml(guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str, ve
     """
     if not _NAME.fullmatch(guest.name):
         raise HostFailure(f"{guest.name!r} cannot be the name of a guest.", stage="guest")
-    chosen = hardware(guest.image.properties)
+    try:
+        chosen = hardware(guest.image.properties)
+        root = "vda" if chosen["hw_disk_bus"] == "virtio" else "sda"
+        command = command_line(guest.image.properties, DEFAULT_COMMAND_LINE.format(root=root))
+    except Invalid as error:
+        raise HostFailure(error.message, stage="guest", cause=Invalid.kind) from error
     domain = ET.Element("domain", type="kvm" if kvm else "qemu")
     _text(domain, "name", guest.name)
     _text(domain, "uuid", guest.server_id)
     _metadata(domain, guest, owner)
     _text(domain, "memory", str(guest.memory_mib), unit="MiB")
     _text(domain, "vcpu", str(guest.vcpus))
-    _system(domain, guest, files, chosen)
+    _system(domain, files, chosen, command)
     _firmware_tables(domain, guest, version)
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
@@ -97,7 +74,7 @@ def _metadata(domain: ET.Element, guest: GuestSpec, owner: str) -> None:
     _text(ours, f"{{{NAMESPACE}}}project", guest.metadata.project_id)
 
 
-def _system(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Mapping[str, str]) -> None:
+def _system(domain: ET.Element, files: GuestFiles, chosen: Mapping[str, str], command: str) -> None:
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch="x86_64", machine=chosen["hw_machine_type"])
     ET.SubElement(system, "smbios", mode="sysinfo")
@@ -107,13 +84,7 @@ def _system(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Map
     _text(system, "kernel", str(files.kernel))
     if files.ramdisk is not None:
         _text(system, "initrd", str(files.ramdisk))
-    line = guest.image.properties.get("os_command_line") or DEFAULT_COMMAND_LINE
-    if not line.isprintable() or len(line.encode()) > _COMMAND_LINE_MAX:
-        raise HostFailure(
-            f"Image property os_command_line must be one printable line of at most {_COMMAND_LINE_MAX} bytes.",
-            stage="guest",
-        )
-    _text(system, "cmdline", line)
+    _text(system, "cmdline", command)
 
 
 def _firmware_tables(domain: ET.Element, guest: GuestSpec, version: str) -> None:
@@ -130,12 +101,20 @@ def _firmware_tables(domain: ET.Element, guest: GuestSpec, version: str) -> None
 def _devices(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Mapping[str, str]) -> None:
     devices = ET.SubElement(domain, "devices")
     bus = chosen["hw_disk_bus"]
-    disks = [(files.root_disk, "qcow2"), (files.ephemeral_disk, "raw"), (files.swap_disk, "raw")]
-    for index, (path, kind) in enumerate((path, kind) for path, kind in disks if path is not None):
+    disks = {
+        "root": (files.root_disk, "qcow2"),
+        "ephemeral0": (files.ephemeral_disk, "raw"),
+        "swap": (files.swap_disk, "raw"),
+    }
+    names = guest_devices(
+        guest.image.properties, ephemeral=files.ephemeral_disk is not None, swap=files.swap_disk is not None
+    )
+    for role, name in names.items():
+        path, kind = disks[role]
         disk = ET.SubElement(devices, "disk", type="file", device="disk")
         ET.SubElement(disk, "driver", name="qemu", type=kind, cache="writeback", discard="unmap")
         ET.SubElement(disk, "source", file=str(path))
-        ET.SubElement(disk, "target", dev=f"{_PREFIX[bus]}{'abcd'[index]}", bus=bus)
+        ET.SubElement(disk, "target", dev=name, bus=bus)
     if bus == "scsi":
         ET.SubElement(devices, "controller", type="scsi", model="virtio-scsi")
     if files.config_drive is not None:
@@ -144,7 +123,7 @@ def _devices(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Ma
         disk = ET.SubElement(devices, "disk", type="file", device="cdrom")
         ET.SubElement(disk, "driver", name="qemu", type="raw")
         ET.SubElement(disk, "source", file=str(files.config_drive))
-        ET.SubElement(disk, "target", dev=f"{_PREFIX[cd_bus]}d", bus=cd_bus)
+        ET.SubElement(disk, "target", dev="hdd" if cd_bus == "ide" else "sdd", bus=cd_bus)
         ET.SubElement(disk, "readonly")
     for port in guest.ports:
         _interface(devices, port, chosen["hw_vif_model"])

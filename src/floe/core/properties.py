@@ -1,0 +1,163 @@
+"""What Floe does with the properties that flavors (extra specs) and images carry: a row for each. Pure.
+
+A property is obeyed; or refused, where somebody would rely on it and Floe does not do it; or passed over with a warning
+in the server's trace; or plain, where it asks nothing of this cloud. A value that asks for what holds anyway is plain
+under any name. The rows stand in `extra_specs` and `image_properties`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from floe.core.errors import Invalid
+
+OBEYED, REFUSED, WARNED, PLAIN = "obeyed", "refused", "warned", "plain"
+
+_WARNING_MAX = 1000
+"""Characters of a warning at most: an image may carry 128 properties of any length."""
+_SHOWN_MAX = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """What a value may be, and how that is said; `low` and `high` bound a whole number."""
+
+    pattern: re.Pattern[str]
+    words: str
+    low: int | None = None
+    high: int | None = None
+
+    def allow(self, text: str) -> bool:
+        """Say whether a text is such a value."""
+        if not self.pattern.fullmatch(text):
+            return False
+        if self.low is None and self.high is None:
+            return True
+        number = int(text)
+        return (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
+
+
+def shaped(pattern: str, words: str) -> Values:
+    """Return values that match a pattern."""
+    return Values(pattern=re.compile(pattern), words=words)
+
+
+def one_of(*allowed: str) -> Values:
+    """Return values that are one of some words."""
+    words = f"{', '.join(allowed[:-1])} or {allowed[-1]}" if len(allowed) > 1 else repr(allowed[0])
+    return shaped("|".join(re.escape(word) for word in allowed), words)
+
+
+def any_case(*allowed: str) -> Values:
+    """Return values that are one of some words, in capitals or not."""
+    values = one_of(*allowed)
+    return shaped(f"(?i:{values.pattern.pattern})", values.words)
+
+
+def whole(low: int | None = None, high: int | None = None) -> Values:
+    """Return whole numbers."""
+    words = "a whole number"
+    if low is not None and high is not None:
+        words += f" from {low} to {high}"
+    elif low is not None:
+        words += f" of {low} or more"
+    return Values(pattern=re.compile(r"\s*[+-]?[0-9](_?[0-9])*\s*"), words=words, low=low, high=high)
+
+
+NO = r"(?i:\s*(0|f|false|off|n|no)\s*)"
+YES = r"(?i:\s*(1|t|true|on|y|yes)\s*)"
+TEXT = shaped(r"(?s:.*)", "any text")
+BOOLEAN = shaped(f"{YES}|{NO}", "a boolean (true or false)")
+NUMBER = whole()
+AMOUNT = whole(0)
+COUNT = whole(1)
+
+PARAMETERS: Mapping[str, str] = {
+    "{num}": r"\d+",
+    "{group}": r"[a-zA-Z0-9_-]{0,64}",
+    "{name}": r"[A-Z0-9_]+",
+    "{key}": r".+",
+    "{filter}": r"(?::\w+)*",
+}
+"""What stands in the names of rows that are families of names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Property:
+    """A row: the name (or family of names) and what is done with it.
+
+    `harmless` is a pattern of values that ask for what holds anyway. `why` says, of a refused one, what this cloud does
+    not do.
+    """
+
+    name: str
+    values: Values = TEXT
+    standing: str
+    harmless: str = ""
+    why: str = ""
+    named: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        pattern = re.escape(self.name)
+        for parameter, meant in PARAMETERS.items():
+            pattern = pattern.replace(re.escape(parameter), meant)
+        object.__setattr__(self, "named", re.compile(pattern))
+
+    def of(self, value: str) -> str:
+        """Return the standing of a value of this property."""
+        return PLAIN if self.harmless and re.fullmatch(self.harmless, value) else self.standing
+
+
+class Properties:
+    """The rows of one kind of carrier, found by name."""
+
+    def __init__(self, rows: Iterable[Property]) -> None:
+        self.rows = tuple(rows)
+        self._plain = {row.name: row for row in self.rows if "{" not in row.name}
+        self._families = tuple(row for row in self.rows if "{" in row.name)
+
+    def get(self, name: str) -> Property | None:
+        """Return the row of a name."""
+        found = self._plain.get(name)
+        return found or next((row for row in self._families if row.named.fullmatch(name)), None)
+
+
+def ignored(table: Properties, carried: Mapping[str, str], carrier: str, what: str) -> Iterator[str]:
+    """Yield `name=value` of each property that changes nothing here though it asks for something.
+
+    `carrier` and `what` begin a refusal: `Flavor m1.small` and `extra spec`. Raises Invalid for a property that is
+    refused, and for a value that its property cannot have.
+    """
+    for name, value in sorted(carried.items()):
+        row = table.get(name)
+        if row is None:
+            continue
+        if not row.values.allow(value):
+            raise Invalid(
+                f"{carrier} cannot be used: its {what} {name} has the value {shown(value)}, and must be "
+                f"{row.values.words}."
+            )
+        standing = row.of(value)
+        if standing == REFUSED:
+            raise Invalid(
+                f"{carrier} cannot be used: its {what} {name} has the value {shown(value)}, and this cloud {row.why}. "
+                f"Use one without {name}."
+            )
+        if standing == WARNED:
+            yield f"{name}={shown(value)}"
+
+
+def shown(value: str) -> str:
+    """Return a value as a message shows it: quoted, and cut where it is long."""
+    return repr(value if len(value) <= _SHOWN_MAX else f"{value[: _SHOWN_MAX - 3]}...")
+
+
+def warning(texts: Iterable[str]) -> str:
+    """Return one sentence about all that is passed over, empty where there is nothing; of a bounded length."""
+    found = list(texts)
+    if not found:
+        return ""
+    text = f"without effect here: {', '.join(found)}"
+    return text if len(text) <= _WARNING_MAX else f"{text[: _WARNING_MAX - 4]} ..."
