@@ -7,31 +7,25 @@ guest is removed there and the next host is tried, unless the failure would be t
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from floe.cloud import host_networks, server_ports
+from floe.cloud import server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.guest_spec import guest_spec
-from floe.conductor.workflow import Begin, Flow, Outcome, Workflow
+from floe.conductor.placing import Placed, Placing
+from floe.conductor.reservations import Reservations, made_together
+from floe.conductor.workflow import Flow, Outcome, Workflow
 from floe.core import server_states
 from floe.core.actions import Step
-from floe.core.errors import FloeError, HostFailure, NotFound, NoValidHost, Unavailable
-from floe.core.host_network import HostNetwork, HostPort
-from floe.core.hosts import Allocation
-from floe.core.messages import Destroy, Destroyed, Spawn, Spawned, StepTime
-from floe.core.resources import Resources
-from floe.core.server_groups import ServerGroup
-from floe.core.servers import ERROR, SPAWNING, Server, ServerFault
-from floe.scheduler.select import Selection, select
-from floe.scheduler.spec import RequestSpec, hinted, resources_of, spec_of
-from floe.store import allocations, server_groups
+from floe.core.errors import FloeError, HostFailure, NotFound, Unavailable
+from floe.core.messages import Destroy, Destroyed, Spawn, Spawned
+from floe.core.servers import ERROR, Server, ServerFault
+from floe.store import allocations
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -39,26 +33,7 @@ log = logging.getLogger(__name__)
 
 _SAME_ANYWHERE = frozenset({"not_found", "invalid"})
 """Causes that lie in what was asked for (an image that is gone, or broken): any other host would fail alike."""
-_TRIES = 5
-"""How often stale knowledge of hosts may make a claim fail before the database is read whole."""
-_GRACE_STEP = 0.1
 _UNDO_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where a server was placed: recorded, so that a repeated spawn says the same as the first."""
-
-    host: str
-    zone: str
-    network: HostNetwork
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    server: Server
-    spec: RequestSpec
-    group: ServerGroup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +43,8 @@ class CreateServer:
     cloud: Cloud
     fleet: Fleet
     settings: ConductorSettings
+    placing: Placing
+    reservations: Reservations
 
     def workflow(self) -> Workflow:
         """Return its definition."""
@@ -99,138 +76,11 @@ class CreateServer:
         recorded = flow.recorded("schedule")
         if recorded is not None:
             return msgspec.convert(recorded, Placed), None
-        placed, server = await self._place(flow, tried)
+        if not tried and made_together(flow) > 1:
+            placed, server = await self.reservations.place(flow)
+        else:
+            placed, server = await self.placing.place(flow, tried)
         return msgspec.convert(placed, Placed), server
-
-    async def _place(self, flow: Flow, tried: Mapping[str, FloeError]) -> tuple[Any, Server]:
-        """Select and claim until a claim holds; what the table knew wrongly it learns from the database."""
-        for attempt in range(_TRIES):
-            started, clock = self.cloud.clock.now(), self.cloud.clock.monotonic()
-            request = self._read(flow, tried)
-            try:
-                selection = await self._select(flow, request)
-            except NoValidHost as error:
-                raise _with_causes(error, tried) from None
-            seconds = self.cloud.clock.monotonic() - clock
-            try:
-                output = await flow.transaction(
-                    "schedule",
-                    lambda conn: self._claim(conn, flow, request, selection, started.timestamp(), seconds),  # noqa: B023
-                    started=started,
-                )
-            except allocations.NotClaimed as refusal:
-                log.info("server %s: claim refused: %s (try %d)", flow.action.server_id, refusal, attempt + 1)
-                self.fleet.refresh()
-                continue
-            self.fleet.took(output["host"], resources_of(request.server))
-            if request.server.networks:
-                self.cloud.network_nudge()  # hosts whose rules name its groups
-            return output, request.server
-        raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")
-
-    def _read(self, flow: Flow, tried: Mapping[str, FloeError]) -> _Request:
-        def read(conn: Connection) -> _Request:
-            server = rows.get(conn, flow.action.server_id)
-            if server is None:
-                raise NotFound("server", flow.action.server_id)
-            group = server_groups.get(conn, server.group_id) if server.group_id else None
-            hints = (*hinted(server, "same_host"), *hinted(server, "different_host"))
-            spec = spec_of(
-                server,
-                group=group,
-                group_hosts=allocations.members(conn, group.id, but=server.id) if group else None,
-                hint_hosts=allocations.hosts_of(conn, hints) if hints else None,
-                excluded={host: error.message for host, error in tried.items()},
-            )
-            return _Request(server, spec, group)
-
-        return self.cloud.db.read_now(read)
-
-    async def _select(self, flow: Flow, request: _Request) -> Selection:
-        """Choose; when no host will do, read what changed, and just after the start wait for hosts to speak up."""
-        seed = zlib.crc32(flow.action.id.encode())
-        multipliers = self.settings.multipliers
-        waited = 0.0
-        while True:
-            try:
-                return select(request.spec, self.fleet.table, seed, multipliers=multipliers)
-            except NoValidHost:
-                if self.fleet.refresh():
-                    try:
-                        return select(request.spec, self.fleet.table, seed, multipliers=multipliers)
-                    except NoValidHost:
-                        pass
-                if not self.fleet.awaited() or waited >= self.settings.start_grace:
-                    raise
-            await flow.pause(_GRACE_STEP)
-            waited += _GRACE_STEP
-
-    def _claim(
-        self, conn: Connection, flow: Flow, request: _Request, selection: Selection, started: float, seconds: float
-    ) -> Outcome:
-        """Claim the first of the selected hosts that the database agrees to, and bind the ports there."""
-        server, now, clock = request.server, self.cloud.clock.now(), self.cloud.clock.monotonic()
-        if request.spec.excluded:
-            allocations.release(conn, server.id, now)
-        host = self._claimed(conn, flow, request, selection)
-        zone_row = self.fleet.table.row(host)
-        zone = self.fleet.table.text(int(self.fleet.table.zone[zone_row])) if zone_row is not None else ""
-        bound = self._bind(conn, server, host, zone)
-        network = HostNetwork()
-        if bound:
-            ids = [port.port_id for port in bound]
-            network = host_networks.fragment(conn, host, ids, self.cloud.settings.dns_domain)
-        rows.change(conn, server.id, host=host, task_state=SPAWNING, updated_at=now)
-        claim_seconds = self.cloud.clock.monotonic() - clock
-        considered = f"{selection.fitting} of {selection.considered} hosts looked at fit"
-        return Outcome(
-            output=msgspec.to_builtins(Placed(host, zone, network)),
-            host=host,
-            remark=considered,
-            begins=Begin(name="spawn", host=host),
-            steps=(
-                StepTime(name="select", started=started, seconds=seconds, remark=considered),
-                StepTime(
-                    name="claim",
-                    started=started + seconds,
-                    seconds=claim_seconds,
-                    remark=f"{_said(resources_of(server))}; {len(bound)} ports",
-                ),
-            ),
-        )
-
-    def _claimed(self, conn: Connection, flow: Flow, request: _Request, selection: Selection) -> str:
-        refusal = allocations.NotClaimed("no host was selected")
-        for host in (selection.host, *selection.alternates):
-            wanted = Allocation(
-                server_id=request.server.id,
-                host=host,
-                project_id=request.server.project_id,
-                user_id=request.server.user_id,
-                resources=resources_of(request.server),
-                group_id=request.group.id if request.group else None,
-                created_at=self.cloud.clock.now(),
-            )
-            try:
-                allocations.claim(conn, wanted, group=request.group, forced=request.server.requested_host is not None)
-            except allocations.NotClaimed as error:
-                log.info("server %s: host %s not claimed: %s", flow.action.server_id, host, error)
-                refusal = error
-            else:
-                return host
-        raise refusal
-
-    def _bind(self, conn: Connection, server: Server, host: str, zone: str) -> tuple[HostPort, ...]:
-        return server_ports.bind(
-            conn,
-            self.cloud,
-            server_id=server.id,
-            project_id=server.project_id,
-            host=host,
-            zone=zone,
-            hostname=server.hostname,
-            planned=server.networks,
-        )
 
     # -- spawn and activate ---------------------------------------------------------------------------
 
@@ -316,7 +166,10 @@ class CreateServer:
                 return
 
     def failed(self, conn: Connection, flow: Flow, failure: Failure) -> None:
-        """Give back claim, ports and addresses; the server is in ERROR with its cause."""
+        """Give back claim, ports and addresses; the server is in ERROR with its cause.
+
+        Servers that were to be placed together with it, and are not, share its fate.
+        """
         now, server_id = self.cloud.clock.now(), flow.action.server_id
         self.fleet.power.pop(server_id, None)
         server_ports.release(conn, server_id)
@@ -325,23 +178,8 @@ class CreateServer:
         where = f"host {failure.host}" + (f", stage {failure.stage}" if failure.stage else "") if failure.host else ""
         details = "\n".join(text for text in (where, failure.detail) if text)
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
+        if made_together(flow) > 1:
+            self.reservations.fail_others(conn, flow, fault)
         rows.change(
             conn, server_id, vm_state=ERROR, task_state=None, power_state=0, host=None, fault=fault, updated_at=now
         )
-
-
-def _with_causes(error: NoValidHost, tried: Mapping[str, FloeError]) -> FloeError:
-    """When hosts were tried before none was left, what went wrong there is what the user has to know."""
-    if not tried:
-        return error
-    cause = list(tried.values())[-1]
-    message = cause.message
-    if len(error.reasons) > len(tried):
-        message = f"{message} No other host would do: {error.message}"
-    details = [getattr(cause, "detail", ""), *(f"{host}: {why}" for host, why in sorted(error.reasons.items()))]
-    stage = getattr(cause, "stage", "")
-    return HostFailure(message, host=list(tried)[-1], stage=stage, detail="\n".join(text for text in details if text))
-
-
-def _said(resources: Resources) -> str:
-    return f"{resources.vcpus} vCPUs, {resources.memory_mib} MiB, {resources.disk_gib} GiB"

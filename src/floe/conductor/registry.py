@@ -8,13 +8,17 @@ from floe.cloud.cloud import Cloud
 from floe.conductor.create_server import CreateServer
 from floe.conductor.delete_server import DeleteServer
 from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.placing import Placing
+from floe.conductor.reservations import Reservations
 from floe.conductor.workflow import Workflow
 
 
 def workflows(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Workflow]:
     """Return all workflows by kind."""
+    placing = Placing(cloud, fleet, settings)
+    reservations = Reservations(cloud, fleet, settings, placing)
     made = (
-        CreateServer(cloud, fleet, settings).workflow(),
+        CreateServer(cloud, fleet, settings, placing, reservations).workflow(),
         DeleteServer(cloud, fleet, settings).workflow(),
     )
     return {workflow.kind: workflow for workflow in made}

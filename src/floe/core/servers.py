@@ -94,6 +94,11 @@ class Server:
     deleted_at: datetime | None = None
 
     @property
+    def unplaced(self) -> bool:
+        """Whether it is being built and has had no host yet."""
+        return self.vm_state == BUILDING and self.task_state == SCHEDULING and self.host is None
+
+    @property
     def guest_name(self) -> str:
         """The name its guest goes by on a host."""
         return f"instance-{self.number:08x}"

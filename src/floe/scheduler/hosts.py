@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +116,15 @@ class HostTable:
         row = self._index.get(name)
         if row is not None:
             self._amounts[1, row] += sign * np.array(amounts(resources))
+
+    def trial(self) -> HostTable:
+        """Return a copy to take from on trial: this table changes apart from it."""
+        made = copy(self)
+        made.names, made.reasons_disabled = list(self.names), list(self.reasons_disabled)
+        made._index = dict(self._index)
+        made._amounts, made._flags, made._coded = self._amounts.copy(), self._flags.copy(), self._coded.copy()
+        made._failures, made._traits = self._failures.copy(), self._traits.copy()
+        return made
 
     def note_failure(self, name: str, failed: bool) -> None:
         """Count builds that failed on a host in a row; one that succeeds ends the row."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from floe.core.extra_specs import OWN_CLASSES, disk_gib
+from floe.core.properties import AMOUNT
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
 from floe.core.servers import Server
 
-_TRAIT, _RESOURCE = "trait:", "resources:"
-_OWN_CLASSES = frozenset({"VCPU", "MEMORY_MB", "DISK_GB"})
+_TRAIT, _RESOURCE = re.compile(r"trait[a-zA-Z0-9_-]{0,64}:(.+)"), re.compile(r"resources[a-zA-Z0-9_-]{0,64}:(.+)")
+"""A host is one provider of resources: groups of them, which a name may number, are all asked of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +42,8 @@ class RequestSpec:
 
 
 def resources_of(server: Server) -> Resources:
-    """Return what a server takes of its host; swap counts as disk, in whole GiB."""
-    flavor = server.flavor
-    swap_gib = -(-flavor.swap_mib // 1024)
-    return Resources(flavor.vcpus, flavor.memory_mib, flavor.root_gib + flavor.ephemeral_gib + swap_gib)
+    """Return what a server takes of its host."""
+    return Resources(server.flavor.vcpus, server.flavor.memory_mib, disk_gib(server.flavor))
 
 
 def spec_of(
@@ -87,17 +88,18 @@ def hinted(server: Server, hint: str) -> tuple[str, ...]:
 def _traits(specs: Mapping[str, str]) -> tuple[set[str], set[str]]:
     chosen: dict[str, set[str]] = {"required": set(), "forbidden": set()}
     for key, value in specs.items():
-        if key.startswith(_TRAIT) and value in chosen:
-            chosen[value].add(key.removeprefix(_TRAIT))
+        named = _TRAIT.fullmatch(key)
+        if named and value in chosen:
+            chosen[value].add(named[1])
     return chosen["required"], chosen["forbidden"]
 
 
 def _extra_classes(specs: Mapping[str, str]) -> dict[str, int]:
-    found = {}
+    found: dict[str, int] = {}
     for key, value in specs.items():
-        name = key.removeprefix(_RESOURCE)
-        if key.startswith(_RESOURCE) and name not in _OWN_CLASSES and value.isdigit() and int(value):
-            found[name] = int(value)
+        named = _RESOURCE.fullmatch(key)
+        if named and named[1] not in OWN_CLASSES and AMOUNT.allow(value) and int(value):
+            found[named[1]] = found.get(named[1], 0) + int(value)
     return found
 
 

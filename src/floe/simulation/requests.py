@@ -43,8 +43,8 @@ class Users:
         self._site, self._note, self._accuse = site, note, accuse
         self._made: list[tuple[int, str]] = []
         """Project and id of the servers whose create was answered."""
-        self._asked: dict[str, int] = {}
-        """Name of each create, and how many servers it asked for at most."""
+        self._asked: dict[str, tuple[int, int]] = {}
+        """Name of each create, and how many servers it asked for: at least and at most."""
         self._keyed: dict[str, tuple[int, NewServer]] = {}
         """What was asked for with each key."""
         self._answers: dict[str, set[tuple[str, ...]]] = {}
@@ -93,18 +93,24 @@ class Users:
             if server_id not in rows:
                 found.append(Violation("a server was promised and is not there", server_id))
         per_name: dict[str, int] = {}
+        without_room: dict[str, int] = {}
         for row in rows.values():
             base = row.name.partition("-")[0]
             per_name[base] = per_name.get(base, 0) + 1
             if row.deleted_at is not None and row.id not in self._delete_asked:
-                found.append(Violation("a server is gone that nobody deleted", row.id))
+                if row.launch_index < self._asked[base][0]:
+                    found.append(Violation("a server is gone that nobody deleted", row.id))
+                without_room[base] = without_room.get(base, 0) + 1
             if row.deleted_at is None and row.id in self._deleted:
                 found.append(Violation("a server whose delete was accepted is there", row.id, row.vm_state))
             if row.fault and "nexpected" in row.fault["message"]:
                 found.append(Violation("a fault tells the user nothing", row.id, row.fault["message"]))
         for name, count in per_name.items():
-            if count > self._asked.get(name, 0):
+            least, most = self._asked.get(name, (0, 0))
+            if count > most:
                 found.append(Violation("a create was done twice", name, f"{count} servers"))
+            if count - without_room.get(name, 0) < least:
+                found.append(Violation("fewer servers are made than were asked for at least", name, f"{count} made"))
         return found + self._check_keys(per_name) + self._check_images(conn)
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:
@@ -169,7 +175,7 @@ class Users:
         return await self._send(cloud, args.get("key"), project, new)
 
     async def _send(self, cloud: Cloud, key: str | None, project: int, new: NewServer) -> list[str]:
-        self._asked[new.name] = new.max_count
+        self._asked[new.name] = new.min_count, new.max_count
         body = repr(new).encode()
         made = await servers.create(cloud, user_of(project, new.name), new, once(key, body))
         ids = [server.id for server in made.servers]

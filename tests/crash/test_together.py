@@ -1,0 +1,88 @@
+"""The conductor is killed at every point of a create of several servers: as many as fit are there in the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from floe.bus.local import LocalBus
+from floe.core.guests import PowerState
+from floe.core.resources import Resources
+from floe.store import allocations, hosts
+from floe.store.schema import create_all
+
+_ONE = Path(__file__).parent / "test_create_and_delete.py"
+
+
+def one() -> ModuleType:
+    """Return what the crash test of a single server is made of."""
+    spec = importlib.util.spec_from_file_location("one_server_crashes", _ONE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["one_server_crashes"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+ONE = one()
+
+
+async def life_of(path: Path, dies_at: int, *, least: int) -> bool:
+    """Ask for up to four servers where three fit, with a conductor that dies at a point; return whether it died."""
+    cloud = ONE.KIT.make_cloud(path)
+    await cloud.db.write(create_all)
+    made = {name: ONE.KIT.ScriptedHost(name, memory_mib=memory) for name, memory in (("h1", 2048), ("h2", 1024))}
+    life = ONE.Lifeline(-1)
+    doomed = await ONE.start(replace(cloud, db=ONE.WatchedDatabase(cloud.db, life)), made)
+    life.points, life.dies_at = 0, dies_at
+    for host in made.values():
+        await cloud.bus.serve(host.name, ONE.watched(host.handle, life))
+    servers = await ONE.KIT.Site(cloud, doomed).post_together(least, 4)
+    await ONE.ended(doomed, life)
+    await ONE.kill(doomed)
+    await cloud.bus.close()
+    next_cloud = replace(cloud, bus=LocalBus())
+    heir = await ONE.start(next_cloud, made)
+    heir.runner.sweep()
+    await heir.idle()
+    check(ONE.KIT.Site(next_cloud, heir), [server.id for server in servers], made, fit=3 if least <= 3 else 0)
+    await heir.stop()
+    await next_cloud.bus.close()
+    cloud.db.close()
+    return bool(life.dead.is_set())
+
+
+def check(site: Any, idents: list[str], made: dict[str, Any], *, fit: int) -> None:
+    found = [site.server(ident) for ident in idents]
+    rest = "deleted" if fit else "error"
+    assert [server.vm_state for server in found] == ["active"] * fit + [rest] * (4 - fit)
+    assert all(server.task_state is None for server in found)
+    ended = {"succeeded", "failed", "cancelled"}
+    assert all(action.state in ended for ident in idents for action in site.actions(ident))
+    held = site.cloud.db.read_now(lambda conn: [allocations.of_server(conn, ident) for ident in idents])
+    assert [len(each) for each in held] == [1] * fit + [0] * (4 - fit)
+    used = site.cloud.db.read_now(lambda conn: {host.name: host.used for host in hosts.every(conn)})
+    for name, host in made.items():
+        here = [server.id for server in found if server.host == name]
+        assert host.guests == dict.fromkeys(here, PowerState.RUNNING)
+        assert used[name] == Resources(len(here), len(here) * 1024, len(here))
+
+
+@pytest.mark.parametrize("least", [1, 3, 4])
+async def test_servers_of_one_request_are_placed_together_whenever_the_conductor_dies(
+    tmp_path: Path, least: int
+) -> None:
+    for dies_at in range(1, 80):
+        path = tmp_path / str(dies_at)
+        path.mkdir()
+        if not await life_of(path, dies_at, least=least):
+            assert dies_at > (6 if least <= 3 else 2), "the life of servers has more points than this"
+            return
+    raise AssertionError("a life without end")
