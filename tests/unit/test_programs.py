@@ -1,7 +1,8 @@
 """Every program that is called comes from a package that the set-up installs, or that every Debian has.
 
 Seen are calls of the functions below with a program's name written where it is called; what hides from that, such as a
-program that a program calls, `scripts/fresh` finds.
+program that a program calls, `scripts/fresh` finds. No test is skipped where something is missing:
+it would be everywhere.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ PACKAGES = {
     "hostname": "hostname",
     "ldd": "libc-bin",
     "sh": "dash",
+}
+SKIPS = {
+    "tests/contract/test_hypervisor.py": "what the fake cannot do; tests/e2e/test_libvirt_hypervisor.py runs it",
 }
 ESSENTIAL = {"bash", "coreutils", "dash", "hostname", "libc-bin", "util-linux"}
 
@@ -94,6 +98,17 @@ def test_the_set_up_installs_the_packages():
     assert {package for package in PACKAGES.values() if package not in installed | ESSENTIAL} == set()
     told = {package for _, package in doctor.PROGRAMS.values()} | set(plane.PROGRAMS.values())
     assert {package for package in told if package not in installed | ESSENTIAL} == set()
+
+
+def test_no_test_is_skipped_for_what_the_machine_lacks():
+    skipping = {"skip", "skipif", "skipUnless", "skipIf", "importorskip", "xfail"}
+    found = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Attribute(attr=name) | ast.Name(id=name) | ast.alias(name=name) if name in skipping:
+                    found.add(str(path.relative_to(ROOT)))
+    assert found == set(SKIPS)
 
 
 def test_the_doctor_looks_for_what_is_called():
