@@ -10,7 +10,7 @@ import msgspec
 from floe.cloud import flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
 from floe.core import extra_specs, image_properties
-from floe.core.block_devices import boot_image, local_blanks
+from floe.core.block_devices import boot_image, check_buses, local_blanks
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.guests import GuestImage
@@ -59,6 +59,7 @@ def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new:
         *extra_specs.without_effect(flavor),
         *image_properties.without_effect(image.id, image.properties),
     ]
+    check_buses(new.block_devices, image.properties)
     check_image_fits(
         flavor,
         image_id=image.id,

@@ -63,11 +63,8 @@ def _check_kind(device: BlockDevice, place: str) -> None:
             f"{place}: source_type {device.source!r} with destination_type {device.destination!r} needs a volume, "
             "and this cloud has no volume service; use 'image' or 'blank' with destination_type 'local'."
         )
-    if device.disk_bus not in {None, "virtio"} or device.device_type not in {None, "disk"}:
-        raise Invalid(
-            f"{place}: only disk_bus 'virtio' and device_type 'disk' are supported "
-            f"(they are {device.disk_bus!r} and {device.device_type!r})."
-        )
+    if device.device_type not in {None, "disk"}:
+        raise Invalid(f"{place}: only device_type 'disk' is supported (it is {device.device_type!r}).")
     if device.source == "blank" and device.uuid:
         raise Invalid(
             f"Block Device Mapping is Invalid: Invalid device UUID. {place} is blank, so it takes no uuid "
@@ -75,6 +72,17 @@ def _check_kind(device: BlockDevice, place: str) -> None:
         )
     if device.size == 0:
         raise Invalid(f"{place}: volume_size must be 1 or more (it is 0); leave it out for what the flavor has.")
+
+
+def check_buses(devices: Sequence[BlockDevice], properties: Mapping[str, str]) -> None:
+    """Raise Invalid for a device on another bus than the image's disks are on: a guest's disks share one."""
+    bus = properties.get("hw_disk_bus") or DISK_BUSES[0]
+    for index, device in enumerate(devices):
+        if device.disk_bus not in {None, bus}:
+            raise Invalid(
+                f"block_device_mapping_v2[{index}]: disk_bus must be {bus!r} as the image's hw_disk_bus, or absent "
+                f"(it is {device.disk_bus!r})."
+            )
 
 
 def local_blanks(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> tuple[dict[str, Any], ...]:

@@ -1,0 +1,513 @@
+"""Every extra spec and image property that the compute service knows has a row, and each row does what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floe.core import extra_specs, image_properties
+from floe.core.errors import Invalid
+from floe.core.extra_specs import EXTRA_SPECS, check_known
+from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec
+from floe.core.image_properties import IMAGE_PROPERTIES
+from floe.core.properties import OBEYED, PLAIN, REFUSED, WARNED, Properties, warning
+from floe.core.servers import ServerFlavor
+from floe.hypervisors.libvirt.xml import domain_xml
+from floe.hypervisors.protocol import GuestFiles
+
+FLAVOR = ServerFlavor(flavor_id="1", name="m1", vcpus=2, memory_mib=512, root_gib=1, ephemeral_gib=1, swap_mib=512)
+
+# The names that the compute service's validation of extra specs knows (Nova 34).
+SPECS = [
+    "accel:device_profile",
+    "aggregate_instance_extra_specs:any",
+    "group_policy",
+    "hide_hypervisor_id",
+    "hw:boot_menu",
+    "hw:cpu_cores",
+    "hw:cpu_dedicated_mask",
+    "hw:cpu_max_cores",
+    "hw:cpu_max_sockets",
+    "hw:cpu_max_threads",
+    "hw:cpu_policy",
+    "hw:cpu_realtime",
+    "hw:cpu_realtime_mask",
+    "hw:cpu_sockets",
+    "hw:cpu_thread_policy",
+    "hw:cpu_threads",
+    "hw:emulator_threads_policy",
+    "hw:ephemeral_encryption",
+    "hw:ephemeral_encryption_format",
+    "hw:hide_hypervisor_id",
+    "hw:locked_memory",
+    "hw:mem_encryption",
+    "hw:mem_encryption_model",
+    "hw:mem_page_size",
+    "hw:numa_cpus.0",
+    "hw:numa_cpus.12",
+    "hw:numa_mem.0",
+    "hw:numa_nodes",
+    "hw:pci_numa_affinity_policy",
+    "hw:pmem",
+    "hw:pmu",
+    "hw:redirected_usb_ports",
+    "hw:serial_port_count",
+    "hw:sound_model",
+    "hw:tpm_model",
+    "hw:tpm_secret_security",
+    "hw:tpm_version",
+    "hw:usb_model",
+    "hw:vif_multiqueue_enabled",
+    "hw:viommu_model",
+    "hw:virtio_packed_ring",
+    "hw:watchdog_action",
+    "hw_rng:allowed",
+    "hw_rng:rate_bytes",
+    "hw_rng:rate_period",
+    "hw_video:ram_max_mb",
+    "os:secure_boot",
+    "pci_passthrough:alias",
+    "quota:cpu_limit",
+    "quota:cpu_period",
+    "quota:cpu_quota",
+    "quota:cpu_reservation",
+    "quota:cpu_shares",
+    "quota:cpu_shares_level",
+    "quota:cpu_shares_share",
+    "quota:disk_io_limit",
+    "quota:disk_io_reservation",
+    "quota:disk_io_shares_level",
+    "quota:disk_io_shares_share",
+    "quota:disk_read_bytes_sec",
+    "quota:disk_read_iops_sec",
+    "quota:disk_total_bytes_sec",
+    "quota:disk_total_iops_sec",
+    "quota:disk_write_bytes_sec",
+    "quota:disk_write_iops_sec",
+    "quota:memory_limit",
+    "quota:memory_reservation",
+    "quota:memory_shares_level",
+    "quota:memory_shares_share",
+    "quota:vif_inbound_average",
+    "quota:vif_inbound_burst",
+    "quota:vif_inbound_peak",
+    "quota:vif_limit",
+    "quota:vif_outbound_average",
+    "quota:vif_outbound_burst",
+    "quota:vif_outbound_peak",
+    "quota:vif_reservation",
+    "quota:vif_shares_level",
+    "quota:vif_shares_share",
+    "vmware:hw_version",
+    "vmware:storage_policy",
+    "resources:VCPU",
+    "resources1:MEMORY_MB",
+    "resources_a:DISK_GB",
+    "resources:PCPU",
+    "resources:VGPU",
+    "resources:CUSTOM_FPGA_X",
+    "resources:PCI_DEVICE",
+    "resources:SRIOV_NET_VF",
+    "resources:NUMA_SOCKET",
+    "resources:NUMA_CORE",
+    "resources:NUMA_THREAD",
+    "resources:NUMA_MEMORY_MB",
+    "resources:IPV4_ADDRESS",
+    "resources:VGPU_DISPLAY_HEAD",
+    "resources:NET_BW_EGR_KILOBIT_PER_SEC",
+    "resources:NET_BW_IGR_KILOBIT_PER_SEC",
+    "resources:MEM_ENCRYPTION_CONTEXT",
+    "resources:FPGA",
+    "resources:PGPU",
+    "resources:NET_PACKET_RATE_KILOPACKET_PER_SEC",
+    "resources:NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC",
+    "resources:NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC",
+    "trait:HW_CPU_X86_AVX2",
+    "trait1:CUSTOM_GOLD",
+    "capabilities:hypervisor_type",
+    "capabilities:cpu_info",
+    "capabilities:cpu_info:features",
+    "capabilities:vcpus",
+    "capabilities:updated",
+    "capabilities:instances",
+]
+
+# The fields of the compute service's image properties (Nova 34), and its old names for some of them.
+PROPERTIES = [
+    "hw_architecture",
+    "hw_auto_disk_config",
+    "hw_boot_menu",
+    "hw_cdrom_bus",
+    "hw_cpu_cores",
+    "hw_cpu_max_cores",
+    "hw_cpu_max_sockets",
+    "hw_cpu_max_threads",
+    "hw_cpu_policy",
+    "hw_cpu_realtime_mask",
+    "hw_cpu_sockets",
+    "hw_cpu_thread_policy",
+    "hw_cpu_threads",
+    "hw_device_id",
+    "hw_disk_bus",
+    "hw_disk_type",
+    "hw_emulation_architecture",
+    "hw_ephemeral_encryption",
+    "hw_ephemeral_encryption_format",
+    "hw_ephemeral_encryption_secret_uuid",
+    "hw_firmware_stateless",
+    "hw_firmware_type",
+    "hw_floppy_bus",
+    "hw_input_bus",
+    "hw_ipxe_boot",
+    "hw_locked_memory",
+    "hw_machine_type",
+    "hw_maxphysaddr_bits",
+    "hw_maxphysaddr_mode",
+    "hw_mem_encryption",
+    "hw_mem_encryption_model",
+    "hw_mem_page_size",
+    "hw_numa_cpus",
+    "hw_numa_cpus.0",
+    "hw_numa_mem",
+    "hw_numa_mem.1",
+    "hw_numa_nodes",
+    "hw_pci_numa_affinity_policy",
+    "hw_pmu",
+    "hw_pointer_model",
+    "hw_qemu_guest_agent",
+    "hw_redirected_usb_ports",
+    "hw_rescue_bus",
+    "hw_rescue_device",
+    "hw_rng_model",
+    "hw_scsi_model",
+    "hw_serial_port_count",
+    "hw_sound_model",
+    "hw_time_hpet",
+    "hw_tpm_model",
+    "hw_tpm_version",
+    "hw_usb_model",
+    "hw_video_model",
+    "hw_video_ram",
+    "hw_vif_model",
+    "hw_vif_multiqueue_enabled",
+    "hw_viommu_model",
+    "hw_virtio_packed_ring",
+    "hw_vm_mode",
+    "hw_watchdog_action",
+    "img_bdm_v2",
+    "img_bittorrent",
+    "img_block_device_mapping",
+    "img_cache_in_nova",
+    "img_compression_level",
+    "img_config_drive",
+    "img_hide_hypervisor_id",
+    "img_hv_requested_version",
+    "img_hv_type",
+    "img_linked_clone",
+    "img_mappings",
+    "img_owner_id",
+    "img_root_device_name",
+    "img_signature",
+    "img_signature_certificate_uuid",
+    "img_signature_hash_method",
+    "img_signature_key_type",
+    "img_use_agent",
+    "img_version",
+    "os_admin_user",
+    "os_command_line",
+    "os_distro",
+    "os_require_quiesce",
+    "os_secure_boot",
+    "os_skip_agent_inject_files_at_boot",
+    "os_skip_agent_inject_ssh",
+    "os_type",
+    "traits_required",
+    "architecture",
+    "owner_id",
+    "vmware_disktype",
+    "vmware_image_version",
+    "vmware_ostype",
+    "auto_disk_config",
+    "ipxe_boot",
+    "xenapi_device_id",
+    "xenapi_image_compression_level",
+    "vmware_linked_clone",
+    "xenapi_use_agent",
+    "xenapi_skip_agent_inject_ssh",
+    "xenapi_skip_agent_inject_files_at_boot",
+    "cache_in_nova",
+    "vm_mode",
+    "bittorrent",
+    "mappings",
+    "block_device_mapping",
+    "bdm_v2",
+    "root_device_name",
+    "hypervisor_version_requires",
+    "hypervisor_type",
+    "vmware_adaptertype",
+    "trait:HW_CPU_X86_AVX2",
+    "kernel_id",
+    "ramdisk_id",
+]
+
+SEEN_ELSEWHERE = {
+    "hw_architecture": "scheduler", "architecture": "scheduler", "img_hv_type": "scheduler",
+    "hypervisor_type": "scheduler", "trait:{name}": "scheduler", "img_config_drive": "config drive",
+}  # fmt: skip
+"""Properties that are obeyed by others than the hypervisor; their own tests show it."""
+
+CHANGES_THE_XML: Mapping[str, tuple[str, str]] = {
+    "hw_machine_type": ("q35", 'machine="q35"'),
+    "hw_disk_bus": ("scsi", 'bus="scsi"'),
+    "hw_vif_model": ("e1000", 'type="e1000"'),
+    "hw_firmware_type": ("bios", ""),  # the only one there is
+    "os_command_line": ("quiet splash", "<cmdline>quiet splash</cmdline>"),
+    "kernel_id": ("k", "<kernel>"),
+    "ramdisk_id": ("r", "<initrd>"),
+}
+
+
+@pytest.mark.parametrize(("table", "names"), [(EXTRA_SPECS, SPECS), (IMAGE_PROPERTIES, PROPERTIES)])
+def test_every_name_that_the_compute_service_knows_has_a_row(table: Properties, names: list[str]) -> None:
+    assert [name for name in names if table.get(name) is None] == []
+
+
+@pytest.mark.parametrize("table", [EXTRA_SPECS, IMAGE_PROPERTIES])
+def test_every_row_has_one_standing_and_a_refused_one_says_why(table: Properties) -> None:
+    assert len({row.name for row in table.rows}) == len(table.rows)
+    for row in table.rows:
+        assert row.standing in {OBEYED, REFUSED, WARNED, PLAIN}
+        assert bool(row.why) == (row.standing == REFUSED), row.name
+
+
+def test_what_is_obeyed_by_the_hypervisor_changes_the_guest() -> None:
+    obeyed = {row.name for row in IMAGE_PROPERTIES.rows if row.standing == OBEYED}
+    assert obeyed == SEEN_ELSEWHERE.keys() | CHANGES_THE_XML.keys()
+    plain = _xml({})
+    for name, (value, part) in CHANGES_THE_XML.items():
+        made = _xml({name: value})
+        assert part in made, name
+        assert not part or made != plain, name
+
+
+def _xml(properties: dict[str, str]) -> str:
+    folder = Path("/state")
+    files = GuestFiles(directory=folder, root_disk=folder / "disk", console_log=folder / "console.log")
+    if properties.keys() & {"kernel_id", "ramdisk_id", "os_command_line"}:
+        files = replace(files, kernel=folder / "kernel")
+    if "ramdisk_id" in properties:
+        files = replace(files, ramdisk=folder / "ramdisk")
+    guest = GuestSpec(
+        server_id="bbbbbbbb-0000-4000-8000-000000000001",
+        name="instance-0000002a",
+        vcpus=1,
+        memory_mib=64,
+        root_gib=1,
+        image=GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1, properties=properties),
+        ports=(GuestPort(port_id="p1", mac="fa:16:3e:00:00:01", tap="tap1"),),
+        metadata=GuestMetadata(hostname="web", name="web", project_id="42"),
+    )
+    return domain_xml(guest, files, kvm=False, owner="floe")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("os:secure_boot", "required"),
+        ("hw:mem_encryption", "yes"),
+        ("hw:tpm_model", "tpm-crb"),
+        ("hw:tpm_version", "2.0"),
+        ("hw:cpu_policy", "dedicated"),
+        ("hw:cpu_policy", "mixed"),
+        ("hw:cpu_thread_policy", "require"),
+        ("hw:emulator_threads_policy", "isolate"),
+        ("hw:numa_nodes", "1"),
+        ("hw:numa_mem.0", "256"),
+        ("hw:mem_page_size", "large"),
+        ("hw:mem_page_size", "2MB"),
+        ("hw:locked_memory", "true"),
+        ("hw:pmem", "BIG"),
+        ("hw:pci_numa_affinity_policy", "required"),
+        ("pci_passthrough:alias", "gpu:1"),
+        ("accel:device_profile", "fast"),
+        ("quota:cpu_quota", "10000"),
+        ("quota:cpu_shares", "2048"),
+        ("quota:disk_read_iops_sec", "100"),
+        ("quota:vif_outbound_average", "1000"),
+        ("quota:memory_shares_level", "high"),
+        ("resources:VCPU", "1"),
+        ("resources:VCPU", "0"),
+        ("resources1:MEMORY_MB", "512"),
+        ("resources:PCPU", "2"),
+    ],
+)
+def test_an_extra_spec_that_somebody_would_rely_on_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        extra_specs.without_effect(replace(FLAVOR, extra_specs={name: value}))
+    for part in (name, value, "Flavor m1", "Use one without"):
+        assert part in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("os:secure_boot", "disabled"),
+        ("hw:mem_encryption", "False"),
+        ("hw:cpu_policy", "shared"),
+        ("hw:cpu_thread_policy", "prefer"),
+        ("hw:mem_page_size", "small"),
+        ("hw:mem_page_size", "4"),
+        ("hw:mem_page_size", "4KB"),
+        ("hw:locked_memory", "no"),
+        ("quota:cpu_limit", "0"),
+        ("quota:cpu_quota", "-1"),
+        ("quota:vif_shares_level", "normal"),
+        ("quota:disk_total_bytes_sec", "0"),
+        ("resources:VCPU", "2"),
+        ("resources:MEMORY_MB", "512"),
+        ("resources:DISK_GB", "3"),
+        ("hw:watchdog_action", "disabled"),
+        ("hw_rng:allowed", "true"),
+        ("trait:CUSTOM_GOLD", "required"),
+        ("resources:CUSTOM_FPGA", "1"),
+        ("anything", "goes"),
+        ("my:own", "business"),
+    ],
+)
+def test_what_holds_anyway_or_is_somebodys_own_is_passed_in_silence(name: str, value: str) -> None:
+    assert extra_specs.without_effect(replace(FLAVOR, extra_specs={name: value})) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hw:watchdog_action", "reset"),
+        ("hw:cpu_cores", "2"),
+        ("hw:cpu_sockets", "1"),
+        ("hw:boot_menu", "true"),
+        ("hw_video:ram_max_mb", "16"),
+        ("capabilities:hypervisor_type", "QEMU"),
+        ("aggregate_instance_extra_specs:ssd", "true"),
+        ("hw:not_yet_invented", "1"),
+    ],
+)
+def test_an_extra_spec_without_effect_is_told(name: str, value: str) -> None:
+    assert extra_specs.without_effect(replace(FLAVOR, extra_specs={name: value})) == [f"{name}={value!r}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hw_disk_bus", "sata"),
+        ("hw_disk_bus", "bogus"),
+        ("hw_firmware_type", "uefi"),
+        ("hw_vif_model", "vmxnet3"),
+        ("hw_machine_type", "pc-q35-6.2"),
+        ("os_secure_boot", "required"),
+        ("os_secure_boot", "perhaps"),
+        ("hw_firmware_stateless", "true"),
+        ("hw_mem_encryption", "True"),
+        ("hw_ephemeral_encryption", "1"),
+        ("img_signature", "c2ln"),
+        ("img_signature_hash_method", "SHA-256"),
+        ("img_signature_key_type", "RSA-PSS"),
+        ("img_signature_certificate_uuid", "22222222-2222-4222-8222-222222222222"),
+        ("hw_tpm_model", "tpm-tis"),
+        ("hw_tpm_version", "1.2"),
+        ("hw_cpu_policy", "dedicated"),
+        ("hw_cpu_policy", "bogus"),
+        ("hw_numa_nodes", "2"),
+        ("hw_numa_nodes", "two"),
+        ("hw_mem_page_size", "2048"),
+        ("hw_vm_mode", "xen"),
+        ("hw_architecture", "bogus"),
+        ("img_hv_type", "bogus"),
+        ("img_config_drive", "perhaps"),
+        ("hw_video_ram", "much"),
+        ("hw_watchdog_action", "explode"),
+        ("block_device_mapping", '[{"snapshot_id": "x"}]'),
+        ("os_command_line", "a\nb"),
+        ("os_command_line", "x" * 2049),
+    ],
+)
+def test_an_image_property_that_cannot_be_done_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(Invalid, match=name):
+        image_properties.without_effect("i", {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("hw_video_model", "vga", True),
+        ("hw_watchdog_action", "reset", True),
+        ("os_type", "windows", True),
+        ("hw_scsi_model", "lsilogic", True),
+        ("os_type", "linux", False),
+        ("os_distro", "debian", False),
+        ("hw_scsi_model", "virtio-scsi", False),
+        ("hw_qemu_guest_agent", "yes", False),
+        ("hw_cpu_policy", "shared", False),
+        ("os_secure_boot", "optional", False),
+        ("hw_mem_encryption", "false", False),
+        ("hw_disk_bus", "", False),
+        ("hw_architecture", "X86_64", False),
+        ("block_device_mapping", "[]", False),
+        ("colour", "blue", False),
+    ],
+)
+def test_an_image_property_without_effect_is_told(name: str, value: str, told: bool) -> None:
+    assert image_properties.without_effect("i", {name: value}) == ([f"{name}={value!r}"] if told else [])
+
+
+def test_a_warning_is_one_sentence_of_a_bounded_length() -> None:
+    assert warning([]) == ""
+    assert warning(["a='1'", "b='2'"]) == "without effect here: a='1', b='2'"
+    assert len(warning(["x" * 60] * 128)) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "good"),
+    [
+        ("hw:cpu_cores", "0", False),
+        ("hw:cpu_cores", "-1", False),
+        ("hw:cpu_cores", " 2 ", True),
+        ("hw:redirected_usb_ports", "16", False),
+        ("hw:sound_model", "theremin", False),
+        ("hw:pmu", "perhaps", False),
+        ("hw:pmu", " TRUE ", True),
+        ("os:secure_boot", "optional", False),
+        ("resources:NONSENSE", "1", False),
+        ("resources:CUSTOM_X", "x", False),
+        ("resources_any-group1:VCPU", "1", True),
+        ("quota:cpu_quota", "-1", True),
+        ("quota:cpu_quota", "²", False),
+        ("pci_passthrough:alias", "gpu", False),
+        ("accel:nothing", "x", False),
+        ("hide_hypervisor_id", "x", False),
+        ("group_policy", "x", False),
+        ("vmware:anything", "x", False),
+        ("capabilities:cpu_info:vendor", "x", True),
+        ("own:thing", "x", True),
+    ],
+)
+def test_from_2_86_on_extra_specs_are_checked_as_the_compute_service_does(key: str, value: str, good: bool) -> None:
+    if good:
+        check_known({key: value})
+    else:
+        with pytest.raises(Invalid):
+            check_known({key: value})
+
+
+@given(st.sampled_from(SPECS), st.text(max_size=40))
+def test_no_value_of_an_extra_spec_is_anything_but_told_refused_or_obeyed(name: str, value: str) -> None:
+    try:
+        told = extra_specs.without_effect(replace(FLAVOR, extra_specs={name: value}))
+    except Invalid as error:
+        assert name in error.message
+    else:
+        assert len(told) <= 1
