@@ -312,7 +312,7 @@ def _xml(properties: dict[str, str]) -> str:
         ports=(GuestPort(port_id="p1", mac="fa:16:3e:00:00:01", tap="tap1"),),
         metadata=GuestMetadata(hostname="web", name="web", project_id="42"),
     )
-    return domain_xml(guest, files, kvm=False, owner="floe")
+    return domain_xml(guest, files, kvm=False, owner="floe", version="1")
 
 
 @pytest.mark.parametrize(
