@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply, plain_json
-from floe.api.kit.policy import admin, authenticated
+from floe.api.kit.policy import admin, project_reader
 from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import flavors as cloud
@@ -78,8 +78,8 @@ ROUTES = (
 )
 
 POLICIES = {
-    "os_compute_api:os-flavor-extra-specs:index": authenticated,
-    "os_compute_api:os-flavor-extra-specs:show": authenticated,
+    "os_compute_api:os-flavor-extra-specs:index": project_reader,
+    "os_compute_api:os-flavor-extra-specs:show": project_reader,
     "os_compute_api:os-flavor-extra-specs:create": admin,
     "os_compute_api:os-flavor-extra-specs:update": admin,
     "os_compute_api:os-flavor-extra-specs:delete": admin,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import project_reader
+from floe.api.kit.policy import authenticated
 from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.cloud import compute_quotas as cloud
@@ -56,4 +56,4 @@ _QUERY = Query(Param("tenant_id", many=True), closed=(2, 75))
 
 ROUTES = (Route("GET", "/v2.1/limits", show, "os_compute_api:limits", query=_QUERY),)
 
-POLICIES = {"os_compute_api:limits": project_reader}
+POLICIES = {"os_compute_api:limits": authenticated}

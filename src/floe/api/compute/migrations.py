@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import window
-from floe.api.kit.policy import admin
+from floe.api.kit.policy import admin, project_manager
 from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.values import moment
 from floe.cloud import servers
-from floe.core.errors import Invalid, NotFound
+from floe.core.errors import Forbidden, Invalid, NotFound
 
 
 async def index(call: Call) -> Reply:
     """GET os-migrations."""
+    if not call.context.is_admin and not call.context.owns(call.one("project_id")):
+        raise Forbidden("Only administrators may list the migrations of all projects: ask for your own by project_id.")
     if (marker := call.one("marker")) is not None:
         raise Invalid(f"Marker {marker[:80]!r} could not be found: there are no migrations.")
     return Reply(200, {"migrations": []})
@@ -54,4 +56,4 @@ ROUTES = (
     Route("GET", "/v2.1/servers/{server_id}/migrations/{migration_id}", show, _SHOW, since=(2, 23), query=OPEN_QUERY),
 )
 
-POLICIES = {_LIST: admin, _OF_SERVER: admin, _SHOW: admin}
+POLICIES = {_LIST: project_manager, _OF_SERVER: project_manager, _SHOW: admin}

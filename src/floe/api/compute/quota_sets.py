@@ -8,7 +8,7 @@ from typing import Any
 from floe.api.compute.fields import Flag, flag
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import admin, project_reader
+from floe.api.kit.policy import admin, authenticated, project_reader
 from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.values import whole
@@ -147,7 +147,7 @@ ROUTES = (
 POLICIES = {
     "os_compute_api:os-quota-sets:show": project_reader,
     "os_compute_api:os-quota-sets:detail": project_reader,
-    "os_compute_api:os-quota-sets:defaults": project_reader,
+    "os_compute_api:os-quota-sets:defaults": authenticated,
     "os_compute_api:os-quota-sets:update": admin,
     "os_compute_api:os-quota-sets:delete": admin,
     "os_compute_api:os-quota-class-sets:show": admin,

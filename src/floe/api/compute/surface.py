@@ -29,7 +29,7 @@ from floe.api.compute import (
     volume_attachments,
 )
 from floe.api.kit.faults import compute_envelope
-from floe.api.kit.policy import Rule
+from floe.api.kit.policy import Rule, in_project
 from floe.api.kit.surface import Microversions, Surface
 
 _NOUNS = (
@@ -59,7 +59,12 @@ _NOUNS = (
     usages,
 )
 
-POLICIES: dict[str, Rule] = {name: rule for noun in _NOUNS for name, rule in noun.POLICIES.items()}
+_ANY_SCOPE = frozenset({"compute:versions", "os_compute_api:flavors"})
+"""What Nova has no rule for."""
+
+POLICIES: dict[str, Rule] = {
+    name: rule if name in _ANY_SCOPE else in_project(rule) for noun in _NOUNS for name, rule in noun.POLICIES.items()
+}
 
 SURFACE = Surface(
     name="compute",

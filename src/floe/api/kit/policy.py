@@ -50,6 +50,33 @@ def admin(context: Context) -> bool:
     return context.is_admin
 
 
+def project_manager(context: Context) -> bool:
+    """Whoever manages the token's project, or an administrator."""
+    return context.is_admin or "manager" in context.roles
+
+
+def admin_or_service(context: Context) -> bool:
+    """Administrators, and the other services of a cloud."""
+    return context.is_admin or "service" in context.roles
+
+
+def operator(context: Context) -> bool:
+    """Administrators of a project or of the system, whose business the hosts are; not those of a domain."""
+    return context.is_admin and (context.system or context.project_id is not None)
+
+
+def in_project(rule: Rule) -> Rule:
+    """Return a rule that asks for a token scoped to a project besides.
+
+    It is what Nova and Placement mean by a scope: an administrator of a domain, or of the system, uses a project's.
+    """
+
+    def decide(context: Context) -> bool:
+        return context.project_id is not None and rule(context)
+
+    return decide
+
+
 def enforce(policies: Policies, name: str, context: Context) -> None:
     """Raise Forbidden unless the rule of that name lets the caller pass."""
     if not policies[name](context):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from floe.api.kit.call import Call, Reply, Route
-from floe.api.kit.policy import admin
+from floe.api.kit.policy import operator
 from floe.cloud import audit_repair, audits
 from floe.cloud.audit import Violation
 
@@ -35,4 +35,4 @@ ROUTES = (
     Route("GET", "/v1/audit", show, "floe:audit:show"),
     Route("POST", "/v1/audit/repair", repair, "floe:audit:repair"),
 )
-POLICIES = {route.policy: admin for route in ROUTES}
+POLICIES = {route.policy: operator for route in ROUTES}

@@ -9,7 +9,7 @@ from typing import Any
 
 from floe.api.kit.call import Call, Reply, Route
 from floe.api.kit.paging import MAX_LIMIT
-from floe.api.kit.policy import project_reader
+from floe.api.kit.policy import in_project, project_reader
 from floe.api.kit.query import Param, Query
 from floe.api.kit.values import whole
 from floe.cloud import actions
@@ -50,4 +50,4 @@ def _event(step: Step, *, admin: bool) -> dict[str, Any]:
 
 
 ROUTES = (Route("GET", "/v1/servers/{server_id}/trace", show, "floe:trace:show", query=Query(Param("limit"))),)
-POLICIES = {"floe:trace:show": project_reader}
+POLICIES = {"floe:trace:show": in_project(project_reader)}

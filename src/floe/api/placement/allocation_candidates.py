@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import admin
+from floe.api.kit.policy import admin_or_service
 from floe.api.kit.query import Param, shaped
 from floe.api.kit.routing import Route
 from floe.api.kit.values import whole
@@ -123,4 +123,4 @@ def _summary(call: Call, host: Host, query: ProviderQuery) -> dict[str, Any]:
 
 _RULE = "placement:allocation_candidates:list"
 ROUTES = (Route("GET", "/allocation_candidates", index, _RULE, since=(1, 10), query=_QUERY),)
-POLICIES = {_RULE: admin}
+POLICIES = {_RULE: admin_or_service}

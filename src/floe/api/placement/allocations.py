@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import admin, project_reader
+from floe.api.kit.policy import admin_or_service, project_reader
 from floe.api.kit.query import OPEN_QUERY, Param, shaped
 from floe.api.kit.routing import Route
 from floe.api.placement.query import table, uuid
 from floe.cloud import providers as cloud
+from floe.core.context import Context
 from floe.core.errors import Forbidden, Invalid
 
 _TYPE = "INSTANCE"
@@ -36,7 +37,7 @@ async def usages(call: Call) -> Reply:
     project_id = call.one("project_id")
     if not project_id:
         raise Invalid("Invalid query string parameters: 'project_id' is a required property.")
-    if not call.context.is_admin and not call.context.owns(project_id):
+    if not admin_or_service(call.context) and not call.context.owns(project_id):
         raise Forbidden(f"The usages of project {project_id} may be read by its members and by administrators.")
     found = await cloud.usage(call.cloud, project_id, call.one("user_id"))
     amounts = found.resources.by_class()
@@ -57,8 +58,13 @@ _USAGES = table(
     Param("consumer_type", since=(1, 38), many=True, check=_KIND),
 )
 
+
+def _reads_usages(context: Context) -> bool:
+    return admin_or_service(context) or project_reader(context)
+
+
 ROUTES = (
     Route("GET", "/allocations/{consumer}", show, "placement:allocations:list", query=OPEN_QUERY),
     Route("GET", "/usages", usages, "placement:usages", since=(1, 9), query=_USAGES),
 )
-POLICIES = {"placement:allocations:list": admin, "placement:usages": project_reader}
+POLICIES = {"placement:allocations:list": admin_or_service, "placement:usages": _reads_usages}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import admin
+from floe.api.kit.policy import admin_or_service
 from floe.api.kit.query import OPEN_QUERY, Param
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
@@ -153,4 +153,4 @@ ROUTES = (
     Route("GET", f"{_P}/traits", show_traits, _R + "traits:list", since=(1, 6), query=OPEN_QUERY),
     Route("GET", f"{_P}/allocations", allocations, _R + "allocations:list", query=OPEN_QUERY),
 )
-POLICIES = {route.policy: admin for route in ROUTES}
+POLICIES = {route.policy: admin_or_service for route in ROUTES}

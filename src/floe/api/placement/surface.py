@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from floe.api.kit.faults import placement_envelope
-from floe.api.kit.policy import Rule
+from floe.api.kit.policy import Rule, in_project, public
 from floe.api.kit.surface import Microversions, Surface
 from floe.api.placement import allocation_candidates, allocations, resource_providers, traits, versions
 
 _NOUNS = (versions, resource_providers, allocations, allocation_candidates, traits)
 
-POLICIES: dict[str, Rule] = {name: rule for noun in _NOUNS for name, rule in noun.POLICIES.items()}
+POLICIES: dict[str, Rule] = {
+    name: rule if rule is public else in_project(rule) for noun in _NOUNS for name, rule in noun.POLICIES.items()
+}
 
 SURFACE = Surface(
     name="placement",

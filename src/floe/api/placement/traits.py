@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import admin
+from floe.api.kit.policy import admin_or_service
 from floe.api.kit.query import OPEN_QUERY, Param, shaped
 from floe.api.kit.routing import Route
 from floe.api.placement.query import table
@@ -63,4 +63,4 @@ ROUTES = (
     Route("GET", _CLASSES, classes, "placement:resource_classes:list", since=(1, 2), query=OPEN_QUERY),
     Route("GET", _CLASSES + "/{name}", show_class, "placement:resource_classes:show", since=(1, 2), query=OPEN_QUERY),
 )
-POLICIES = {route.policy: admin for route in ROUTES}
+POLICIES = {route.policy: admin_or_service for route in ROUTES}

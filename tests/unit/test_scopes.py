@@ -1,0 +1,187 @@
+"""Whose token passes which rule of the compute and placement surfaces: a table of every rule and every kind of token.
+
+The rows are what the default policies of Nova 34 and Placement 15 decide with their scopes enforced, for a thing of the
+token's own project. One cell differs on purpose: where their rules pass a token without any scope, ours do not.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from floe.api.app import SURFACES
+from floe.core.context import Context
+
+ROLES = {
+    "reader": {"reader"},
+    "member": {"member", "reader"},
+    "manager": {"manager", "member", "reader"},
+    "admin": {"admin", "manager", "member", "reader"},
+    "service": {"service"},
+    "other": {"auditor"},
+}
+SCOPES = {"unscoped": {}, "project": {"project_id": "p"}, "domain": {"domain_id": "d"}, "system": {"system": True}}
+
+READERS = ("reader", "member", "manager", "admin")
+MEMBERS = ("member", "manager", "admin")
+MANAGERS = ("manager", "admin")
+ADMINS = ("admin",)
+SERVICES = ("admin", "service")
+ANYBODY = tuple(ROLES)
+
+OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
+    ANYBODY: (
+        "os_compute_api:extensions",
+        "os_compute_api:limits",
+        "os_compute_api:os-availability-zone:list",
+        "os_compute_api:os-keypairs:create",
+        "os_compute_api:os-keypairs:delete",
+        "os_compute_api:os-keypairs:index",
+        "os_compute_api:os-keypairs:show",
+        "os_compute_api:os-quota-sets:defaults",
+    ),
+    READERS: (
+        "compute:server:topology:index",
+        "os_compute_api:ips:index",
+        "os_compute_api:ips:show",
+        "os_compute_api:os-attach-interfaces:list",
+        "os_compute_api:os-attach-interfaces:show",
+        "os_compute_api:os-flavor-extra-specs:index",
+        "os_compute_api:os-flavor-extra-specs:show",
+        "os_compute_api:os-instance-actions:list",
+        "os_compute_api:os-instance-actions:show",
+        "os_compute_api:os-quota-sets:detail",
+        "os_compute_api:os-quota-sets:show",
+        "os_compute_api:os-security-groups:list",
+        "os_compute_api:os-server-groups:index",
+        "os_compute_api:os-server-groups:show",
+        "os_compute_api:os-server-tags:index",
+        "os_compute_api:os-server-tags:show",
+        "os_compute_api:os-simple-tenant-usage:show",
+        "os_compute_api:os-volumes-attachments:index",
+        "os_compute_api:os-volumes-attachments:show",
+        "os_compute_api:server-metadata:index",
+        "os_compute_api:server-metadata:show",
+        "os_compute_api:servers:detail",
+        "os_compute_api:servers:index",
+        "os_compute_api:servers:show",
+    ),
+    MEMBERS: (
+        "os_compute_api:os-console-output",
+        "os_compute_api:os-deferred-delete:force",
+        "os_compute_api:os-lock-server:lock",
+        "os_compute_api:os-lock-server:unlock",
+        "os_compute_api:os-server-groups:create",
+        "os_compute_api:os-server-groups:delete",
+        "os_compute_api:os-server-tags:delete",
+        "os_compute_api:os-server-tags:delete_all",
+        "os_compute_api:os-server-tags:update",
+        "os_compute_api:os-server-tags:update_all",
+        "os_compute_api:server-metadata:create",
+        "os_compute_api:server-metadata:delete",
+        "os_compute_api:server-metadata:update",
+        "os_compute_api:server-metadata:update_all",
+        "os_compute_api:servers:create",
+        "os_compute_api:servers:delete",
+        "os_compute_api:servers:update",
+    ),
+    MANAGERS: (
+        "os_compute_api:os-migrations:index",
+        "os_compute_api:servers:migrations:index",
+    ),
+    ADMINS: (
+        "os_compute_api:os-admin-actions:reset_state",
+        "os_compute_api:os-aggregates:index",
+        "os_compute_api:os-aggregates:show",
+        "os_compute_api:os-availability-zone:detail",
+        "os_compute_api:os-flavor-access",
+        "os_compute_api:os-flavor-access:add_tenant_access",
+        "os_compute_api:os-flavor-access:remove_tenant_access",
+        "os_compute_api:os-flavor-extra-specs:create",
+        "os_compute_api:os-flavor-extra-specs:delete",
+        "os_compute_api:os-flavor-extra-specs:update",
+        "os_compute_api:os-flavor-manage:create",
+        "os_compute_api:os-flavor-manage:delete",
+        "os_compute_api:os-flavor-manage:update",
+        "os_compute_api:os-hypervisors:list",
+        "os_compute_api:os-hypervisors:list-detail",
+        "os_compute_api:os-hypervisors:search",
+        "os_compute_api:os-hypervisors:servers",
+        "os_compute_api:os-hypervisors:show",
+        "os_compute_api:os-hypervisors:statistics",
+        "os_compute_api:os-quota-class-sets:show",
+        "os_compute_api:os-quota-class-sets:update",
+        "os_compute_api:os-quota-sets:delete",
+        "os_compute_api:os-quota-sets:update",
+        "os_compute_api:os-services:delete",
+        "os_compute_api:os-services:list",
+        "os_compute_api:os-services:update",
+        "os_compute_api:os-simple-tenant-usage:list",
+        "os_compute_api:servers:migrations:show",
+    ),
+    SERVICES: (
+        "placement:allocation_candidates:list",
+        "placement:allocations:list",
+        "placement:resource_classes:list",
+        "placement:resource_classes:show",
+        "placement:resource_providers:aggregates:list",
+        "placement:resource_providers:allocations:list",
+        "placement:resource_providers:inventories:list",
+        "placement:resource_providers:inventories:show",
+        "placement:resource_providers:list",
+        "placement:resource_providers:show",
+        "placement:resource_providers:traits:list",
+        "placement:resource_providers:usages",
+        "placement:traits:list",
+        "placement:traits:show",
+    ),
+    (*READERS, "service"): ("placement:usages",),
+}
+"""By the roles that pass with a token scoped to a project: the rules. No other scope passes any of them."""
+
+ANY_TOKEN = {"os_compute_api:flavors"}
+"""Nova asks for no more than a token."""
+NO_TOKEN = {"compute:versions", "placement:versions"}
+OPERATORS = {"floe:audit:show", "floe:audit:repair"}
+"""Ours: for administrators of a project or of the system."""
+OURS = {"floe:trace:show": READERS}
+
+RULES = {name: (surface, rule) for surface in SURFACES for name, rule in surface.policies.items()}
+
+
+def caller(scope: str, role: str) -> Context:
+    values: dict[str, object] = {"request_id": "r", "user_id": "u", **SCOPES[scope]}
+    roles = frozenset() if scope == "unscoped" else frozenset(ROLES[role])
+    return Context(roles=roles, **values)  # type: ignore[arg-type]
+
+
+def passes(name: str, scope: str, role: str) -> bool:
+    if name in NO_TOKEN | ANY_TOKEN:
+        return True
+    if name in OPERATORS:
+        return role == "admin" and scope in {"project", "system"}
+    allowed = OURS.get(name) or next(roles for roles, names in OF_PROJECT.items() if name in names)
+    return scope == "project" and role in allowed
+
+
+def test_every_rule_of_these_surfaces_stands_in_the_table() -> None:
+    listed = {name for names in OF_PROJECT.values() for name in names} | NO_TOKEN | ANY_TOKEN | OPERATORS | OURS.keys()
+    assert listed == {name for name, (surface, _) in RULES.items() if surface.name in {"compute", "placement", "floe"}}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_rule_passes_whom_the_services_policies_pass(scope: str, role: str) -> None:
+    context = caller(scope, role)
+    wrong = [
+        name
+        for name, (surface, rule) in RULES.items()
+        if surface.name in {"compute", "placement", "floe"} and rule(context) != passes(name, scope, role)
+    ]
+    assert wrong == []
+
+
+def test_without_a_token_only_the_versions_are_shown() -> None:
+    nobody = Context(request_id="r")
+    assert {
+        name for name, (surface, rule) in RULES.items() if surface.name in {"compute", "placement"} and rule(nobody)
+    } == NO_TOKEN
