@@ -221,6 +221,10 @@ def _group(
     cloud: Cloud, group_id: str, project_id: str, name: str, description: str, rules: Sequence[Mapping[str, Any]]
 ) -> Group:
     now = cloud.clock.now()
+    made = [
+        Rule(id=cloud.new_id(), group_id=group_id, project_id=project_id, created_at=now, updated_at=now, **rule)
+        for rule in rules
+    ]
     return Group(
         id=group_id,
         project_id=project_id,
@@ -228,10 +232,7 @@ def _group(
         description=description,
         created_at=now,
         updated_at=now,
-        rules=tuple(
-            Rule(id=cloud.new_id(), group_id=group_id, project_id=project_id, created_at=now, updated_at=now, **rule)
-            for rule in rules
-        ),
+        rules=tuple(sorted(made, key=lambda rule: rule.id)),  # as they are read
     )
 
 
