@@ -293,7 +293,7 @@ async def test_a_quota_set_below_what_is_used_is_no_fault_and_what_comes_after_i
     db, clock = operator.cloud.node.cloud.db, operator.cloud.node.cloud.clock
     compute = {"quota_set": {"instances": 1, "cores": 1, "force": True}}
     assert (await operator.http.put(f"/compute/v2.1/os-quota-sets/{row.project_id}", json=compute)).status_code == 200
-    network = {"quota": {"port": 1}}
+    network = {"quota": {"port": 1, "force": True}}
     assert (await operator.http.put(f"/network/v2.0/quotas/{row.project_id}", json=network)).status_code == 200
     assert await operator.audit() == set()
     over = replace(row, id=str(uuid.uuid4()), created_at=clock.now())
