@@ -1,0 +1,177 @@
+"""Seen from inside a guest with many NICs: their order, the names of servers, what its console costs the host."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_cloud import Guest, RealCloud, eventually
+
+from floe.hypervisors.libvirt.console_keeper import LIMIT
+
+pytestmark = pytest.mark.e2e
+
+FLOOD = 6 * LIMIT
+"""Bytes that a guest writes to its console: three times of what is kept."""
+
+COUNTER = (
+    bytes.fromhex("fa baf803 6631db b90800 66c1c304 88d8 240f 3c0a 7202 0427 0430 ee e2ed b00a ee 6643 ebe3")
+    .ljust(510, b"\0") + b"\x55\xaa"
+)  # fmt: skip
+"""A boot sector for a PC: writes 00000000, 00000001 and so on to the first serial port, a line each, for ever."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Wide:
+    """A guest with its NICs in an order that neither ids nor networks explain, and the ports in that order."""
+
+    cloud: RealCloud
+    guest: Guest
+    ports: list[Any]
+    image: str
+
+    def macs(self) -> list[str]:
+        """Return the MACs of eth0, eth1 and so on, as the guest has them."""
+        files = " ".join(f"/sys/class/net/eth{number}/address" for number in range(len(self.ports)))
+        return self.cloud.ssh(self.guest, f"cat {files}").split()
+
+    def found(self, name: str) -> list[str]:
+        """Return the addresses that the guest is told for a name; both kinds of address must be answered about."""
+        said = self.cloud.ssh(self.guest, f"nslookup {shlex.quote(name)} {self.dns()} || true")
+        assert "REFUSED" not in said
+        return sorted(line.split()[-1] for line in said.partition("\n\n")[2].splitlines() if line.startswith("Address"))
+
+    def dns(self) -> str:
+        query = f"device_owner=network:dhcp&network_id={self.guest.network_id}"
+        (port,) = self.cloud.user("admin").get(f"/network/v2.0/ports?{query}")["ports"]
+        return str(port["fixed_ips"][0]["ip_address"])
+
+    def becomes(self, name: str, addresses: list[str]) -> None:
+        eventually(f"{name} to be {addresses}", lambda: self.found(name) == addresses)
+
+    def rename(self, server_id: str, hostname: str) -> None:
+        body = {"server": {"hostname": hostname}}
+        self.cloud.user().ask("PUT", f"/compute/v2.1/servers/{server_id}", body)
+
+
+@pytest.fixture(scope="module")
+def wide(new_cloud: Callable[..., AbstractContextManager[RealCloud]], guest_image: Path) -> Iterator[Wide]:
+    with new_cloud() as cloud:
+        cloud.start()
+        demo = cloud.user()
+        image = cloud.upload(guest_image.read_bytes(), "qcow2")
+        key = {"name": "key", "type": "ssh", "public_key": cloud.key.with_suffix(".pub").read_text().strip()}
+        demo.post("/compute/v2.1/os-keypairs", {"keypair": key})
+        groups = demo.get("/network/v2.0/security-groups")["security_groups"]
+        cloud.allow(next(group["id"] for group in groups if group["name"] == "default"), "tcp", 22)
+        two, three = cloud.new_network("10.2.0.0/24"), cloud.new_network("10.3.0.0/24")
+        own = [
+            demo.post("/network/v2.0/ports", {"port": {"network_id": network}})["port"]["id"]
+            for network in (three, two, three)
+        ]
+        nics = [{"port": own[0]}, {"port": own[1]}, {"uuid": cloud.network()}, {"uuid": two}, {"port": own[2]}]
+        server_id, password = cloud.create("wide", image, networks=nics, key_name="key", hostname="Wide.corp.example")
+        assert cloud.settled(server_id)["status"] == "ACTIVE", cloud.server(server_id).get("fault")
+        listed = {port["id"]: port for port in demo.get(f"/network/v2.0/ports?device_id={server_id}")["ports"]}
+        ports = [listed.pop(nic["port"]) if "port" in nic else nic for nic in nics]
+        for index, nic in enumerate(ports):
+            if "uuid" in nic:
+                (ports[index],) = (port for port in listed.values() if port["network_id"] == nic["uuid"])
+        seen = ports[2]
+        guest = Guest(
+            id=server_id, name="wide", password=password, port_id=seen["id"], network_id=seen["network_id"],
+            address=seen["fixed_ips"][0]["ip_address"], mac=seen["mac_address"],
+        )  # fmt: skip
+        cloud.booted(guest)
+        yield Wide(cloud, guest, ports, image)
+
+
+def test_nics_are_in_the_order_asked_for_also_after_restarts(wide: Wide):
+    cloud, asked = wide.cloud, [port["mac_address"] for port in wide.ports]
+    assert wide.macs() == asked
+    document = "http://169.254.169.254/openstack/latest/network_data.json"
+    links = json.loads(cloud.ssh(wide.guest, f"wget -q -O - {document}"))["links"]
+    assert [link["ethernet_mac_address"] for link in links] == asked
+    shown = cloud.server(wide.guest.id)["addresses"]
+    assert list(shown) == list(dict.fromkeys(["net 10.3.0.0/24", "net 10.2.0.0/24", "private"]))
+
+    cloud.kill()
+    cloud.start()
+    boot = cloud.ssh(wide.guest, "cat /proc/sys/kernel/random/boot_id")
+    cloud.ssh(wide.guest, "reboot")
+    eventually("another boot", lambda: cloud.ssh(wide.guest, "cat /proc/sys/kernel/random/boot_id") != boot, 300)
+    assert wide.macs() == asked
+
+
+def test_both_names_of_a_server_resolve_and_follow_changes(wide: Wide):
+    cloud = wide.cloud
+    assert wide.found("wide.corp.example") == [wide.guest.address]
+    assert wide.found("wide") == [wide.guest.address]
+    before = cloud.dhcp_servers(wide.guest.network_id)
+    peer = cloud.boot("peer", wide.image, hostname="Peer.corp.example")
+    for name in ("peer.corp.example", "peer", "peer.cloud.internal"):
+        wide.becomes(name, [peer.address])
+    assert "peer.corp.example" in cloud.ssh(wide.guest, f"nslookup {peer.address} {wide.dns()}")
+
+    wide.rename(peer.id, "other.example.net")
+    for name in ("other.example.net", "other", "other.cloud.internal"):
+        wide.becomes(name, [peer.address])
+    for name in ("peer.corp.example", "peer", "peer.cloud.internal"):
+        assert wide.found(name) == []
+
+    wide.rename(peer.id, "wide")
+    wide.becomes("wide", sorted([wide.guest.address, peer.address]))
+    wide.rename(peer.id, "localhost")
+    wide.becomes("wide", [wide.guest.address])
+    assert wide.found("localhost.cloud.internal") == []
+
+    wide.rename(peer.id, "last")
+    wide.becomes("last", [peer.address])
+    cloud.delete(peer.id)
+    wide.becomes("last", [])
+    assert cloud.dhcp_servers(wide.guest.network_id) == before
+
+
+def test_a_console_is_bounded_while_floe_is_dead_and_read_when_it_is_back(wide: Wide):
+    cloud = wide.cloud
+    writer = cloud.boot("writer", cloud.upload(COUNTER.ljust(1024 * 1024, b"\0")))
+    (folder,) = cloud.state.glob(f"hosts/*/guests/{writer.id}")
+    cloud.kill()
+    most = 0
+
+    def written() -> int:
+        """Return how much the guest has written by now, by its own count."""
+        nonlocal most
+        most = max(most, sum(file.stat().st_size for file in folder.glob("console.*") if file.is_file()))
+        return counted((folder / "console.log").read_text())
+
+    eventually("the guest to write a lot", lambda: written() > FLOOD, 600)
+    assert LIMIT < most <= 2 * LIMIT
+    cloud.start()
+    lines = cloud.console(writer.id).split()[1:-1]
+    assert len(lines) > LIMIT // 2 // 9
+    first = int(lines[0], 16)
+    assert lines == [f"{first + number:08x}" for number in range(len(lines))], "nothing is missing between two logs"
+    assert counted(cloud.console(writer.id)) > FLOOD
+    before = counted(cloud.console(writer.id))
+    eventually("the console to go on", lambda: counted(cloud.console(writer.id)) > before)
+    cloud.delete(writer.id)
+
+
+def counted(log: str) -> int:
+    """Return how many bytes were written, by the last whole line; 0 of a log that was just begun."""
+    lines = log.split("\n")[1:-1]
+    return int(lines[-1], 16) * 9 if lines else 0
+
+
+def test_the_tiny_image_asks_no_metadata_service_in_a_cloud_it_does_not_know(wide: Wide):
+    look = "echo 'Standard PC' > /run/product; mount -o bind /run/product /sys/class/dmi/id/product_name"
+    said = wide.cloud.ssh(wide.guest, f"{look}; timeout 60 /usr/lib/guest/configure 2>&1")
+    assert "the metadata service is not asked: the firmware calls this machine 'Standard PC'" in said
+    assert "configured by: none" in said
