@@ -1,0 +1,127 @@
+"""What a guest reads about itself, on its drive and from the service: the same, and what its server is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_cloud import USER_DATA, Guest, RealCloud, encoded, eventually
+
+pytestmark = pytest.mark.e2e
+
+SERVICE = "http://169.254.169.254"
+
+
+def static_network(cloud: RealCloud) -> str:
+    demo = cloud.user()
+    network = demo.post("/network/v2.0/networks", {"network": {"name": "static"}})["network"]["id"]
+    subnet = {
+        "network_id": network, "ip_version": 4, "cidr": "10.77.0.0/24", "enable_dhcp": False,
+        "gateway_ip": None, "dns_nameservers": ["192.0.2.53"],
+    }  # fmt: skip
+    demo.post("/network/v2.0/subnets", {"subnet": subnet})
+    return str(network)
+
+
+def name_servers(cloud: RealCloud, addresses: list[str]) -> None:
+    """Give the network that every cloud begins with these name servers."""
+    demo = cloud.user()
+    (subnet,) = demo.get(f"/network/v2.0/subnets?network_id={cloud.network()}")["subnets"]
+    demo.ask("PUT", f"/network/v2.0/subnets/{subnet['id']}", {"subnet": {"dns_nameservers": addresses}})
+
+
+def booted(cloud: RealCloud, image: str, **fields: Any) -> Guest:
+    """Boot a server with a drive, disks and two NICs."""
+    flavor = {"name": "disks", "vcpus": 1, "ram": 128, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 1, "swap": 32}
+    made = cloud.user("admin").post("/compute/v2.1/flavors", {"flavor": flavor})["flavor"]["id"]
+    server_id, password = cloud.create("papers", image, flavorRef=made, config_drive=True, **fields)
+    assert cloud.settled(server_id)["status"] == "ACTIVE", cloud.server(server_id).get("fault")
+    path = f"/network/v2.0/ports?device_id={server_id}&network_id={cloud.network()}"
+    (port,) = cloud.user().get(path)["ports"]
+    guest = Guest(
+        id=server_id,
+        name="papers",
+        password=password,
+        port_id=port["id"],
+        network_id=port["network_id"],
+        address=port["fixed_ips"][0]["ip_address"],
+        mac=port["mac_address"],
+    )
+    cloud.booted(guest)
+    return guest
+
+
+def test_drive_and_service_tell_a_real_guest_the_same_and_the_truth(
+    new_cloud: Callable[..., Any], guest_image: Path
+) -> None:
+    with new_cloud() as cloud:
+        cloud.start()
+        demo = cloud.user()
+        image = cloud.upload(guest_image.read_bytes(), "qcow2")
+        key = {"name": "key", "type": "ssh", "public_key": cloud.key.with_suffix(".pub").read_text().strip()}
+        demo.post("/compute/v2.1/os-keypairs", {"keypair": key})
+        group = demo.post("/network/v2.0/security-groups", {"security_group": {"name": "papers"}})["security_group"]
+        cloud.allow(group["id"], "tcp", 22)
+        name_servers(cloud, ["192.0.2.1"])
+        networks = [{"uuid": cloud.network()}, {"uuid": static_network(cloud)}]
+        guest = booted(
+            cloud,
+            image,
+            networks=networks,
+            key_name="key",
+            user_data=encoded(USER_DATA),
+            security_groups=[{"name": group["id"]}],
+        )
+        differ = cloud.ssh(guest, COMPARE.replace("SERVICE", SERVICE)).split()
+        # The password is on the drive alone, and seeds differ each time.
+        assert {Path(path).name for path in differ} == {"meta_data.json"}, differ
+        assert read(cloud, guest, "ec2/latest/user-data") == USER_DATA
+        check_network_data(json.loads(read(cloud, guest, "openstack/latest/network_data.json")))
+        check_ec2(cloud, guest, json.loads(read(cloud, guest, "ec2/latest/meta-data.json")))
+        check_groups_follow(cloud, guest, group["id"])
+
+
+COMPARE = """
+mkdir -p /mnt/drive && mount -o ro -t iso9660 /dev/sr0 /mnt/drive && cd /mnt/drive
+for path in openstack/*/* ec2/*/user-data; do
+    timeout 20 wget -q -O /tmp/told SERVICE/$path
+    [ "$(md5sum < /tmp/told)" = "$(md5sum < $path)" ] || echo $path
+done
+"""
+"""Says which files of the drive the service tells otherwise."""
+
+
+def fetched(cloud: RealCloud, guest: Guest, path: str) -> str:
+    return cloud.ssh(guest, f"timeout 20 wget -q -O - {SERVICE}/{path}")
+
+
+def read(cloud: RealCloud, guest: Guest, path: str) -> str:
+    return cloud.ssh(guest, f"cat /mnt/drive/{path}")
+
+
+def check_network_data(told: dict[str, Any]) -> None:
+    assert [network["type"] for network in told["networks"]] == ["ipv4_dhcp", "ipv4"]
+    assert told["networks"][1]["services"] == [{"type": "dns", "address": "192.0.2.53"}]
+    assert [service["address"] for service in told["services"]] == ["192.0.2.1", "192.0.2.53"]
+
+
+def check_ec2(cloud: RealCloud, guest: Guest, told: dict[str, Any]) -> None:
+    assert told["security-groups"] == ["papers"]
+    assert told["local-ipv4"] == guest.address
+    devices = told["block-device-mapping"]
+    assert devices.keys() == {"ami", "root", "ephemeral0", "swap"}
+    assert fetched(cloud, guest, "latest/meta-data/block-device-mapping/swap") == devices["swap"]
+    disks = cloud.ssh(guest, "cd /sys/block && for disk in vd*; do echo $disk $(cat $disk/size); done").splitlines()
+    sizes = {name: int(sectors) // 2048 for name, sectors in (line.split() for line in disks)}
+    real = {name: sizes[device.removeprefix("/dev/")] for name, device in devices.items()}
+    assert real == {"ami": 1024, "root": 1024, "ephemeral0": 1024, "swap": 32}
+
+
+def check_groups_follow(cloud: RealCloud, guest: Guest, group: str) -> None:
+    changed = {"security_group": {"name": "renamed"}}
+    cloud.user().ask("PUT", f"/network/v2.0/security-groups/{group}", changed)
+    path = "latest/meta-data/security-groups"
+    eventually("the guest to be told the new name", lambda: fetched(cloud, guest, path) == "renamed" or None)
