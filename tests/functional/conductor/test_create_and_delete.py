@@ -243,3 +243,23 @@ async def test_many_creates_never_take_more_than_there_is(site: Any) -> None:
     assert states.count("error") == 8
     for name in ("h1", "h2", "h3"):
         assert _host(site, name).used == Resources(4, 4096, 4)
+
+
+async def test_a_server_deleted_before_its_request_is_placed_leaves_the_others_to_be_placed(site: Any) -> None:
+    await site.add_host("h1", memory_mib=2048)
+    made = await site.post_together(2, 3, nudge=False)
+    await site.delete(made[0], nudge=False)
+    for server in made[1:]:
+        (action,) = site.actions(server.id)
+        site.conductor.nudge(action.id)
+    await site.settle()
+    assert [site.server(server.id).vm_state for server in made[1:]] == ["active", "active"]
+
+
+async def test_servers_placed_together_of_which_one_fails_on_its_host_are_built_all_the_same(site: Any) -> None:
+    host = await site.add_host("h1")
+    host.script.append(Failed(kind="invalid", message="It broke.", stage="disk"))
+    made = await site.post_together(2, 2)
+    await site.settle()
+    assert sorted(site.server(server.id).vm_state for server in made) == ["active", "error"]
+    assert len(host.guests) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from floe.core.block_devices import BlockDevice, boot_image, local_blanks
+from floe.core.block_devices import BlockDevice, boot_image, check_buses, local_blanks
 from floe.core.errors import Invalid
 from floe.core.hostnames import check_hostname, dns_name, hostname_of, numbered
 from floe.core.keypairs import fingerprint
@@ -108,12 +108,21 @@ def test_local_disks_come_from_the_image_and_the_flavor() -> None:
         BlockDevice(source="snapshot", uuid="s"),
         BlockDevice(source="image", destination="local", uuid="other", boot_index=0),
         BlockDevice(source="image", destination="local", uuid="i", boot_index=1),
-        BlockDevice(source="blank", disk_bus="scsi"),
+        BlockDevice(source="blank", device_type="cdrom"),
+        BlockDevice(source="blank", uuid="i"),
+        BlockDevice(source="blank", size=0),
     ],
 )
 def test_a_disk_this_cloud_cannot_make_is_refused(device: BlockDevice) -> None:
     with pytest.raises(Invalid, match=r"block_device_mapping_v2\[0\]"):
         boot_image([device], "i")
+
+
+def test_a_disk_on_another_bus_than_its_image_asks_for_is_refused() -> None:
+    for bus, properties in (("scsi", {}), ("virtio", {"hw_disk_bus": "ide"})):
+        with pytest.raises(Invalid, match="disk_bus"):
+            check_buses([BlockDevice(source="blank", disk_bus=bus)], properties)
+    check_buses([BlockDevice(source="blank", disk_bus="ide"), BlockDevice(source="blank")], {"hw_disk_bus": "ide"})
 
 
 def test_more_blank_disk_than_the_flavor_has_is_refused() -> None:

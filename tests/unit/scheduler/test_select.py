@@ -252,3 +252,25 @@ def test_what_is_chosen_fits_and_what_is_not_has_a_reason(
     else:
         assert {selection.host, *selection.alternates} <= good
         assert len(selection.alternates) == min(3, len(good) - 1)
+
+
+def test_what_a_flavor_asks_of_a_group_of_resources_is_asked_of_the_host() -> None:
+    specs = {"trait1:CUSTOM_GOLD": "required", "resources_net:CUSTOM_BW": "2", "resources:CUSTOM_BW": "1"}
+    server = Server(
+        id="s", number=0, project_id="p", user_id="u", name="n", hostname="n", vm_state="building",
+        reservation_id="r", created_at=NOW,
+        flavor=ServerFlavor(flavor_id="1", name="f", vcpus=1, memory_mib=1, root_gib=1, extra_specs=specs),
+    )  # fmt: skip
+    spec = spec_of(server)
+    assert spec.required == {"CUSTOM_GOLD"}
+    assert spec.extra_classes == {"CUSTOM_BW": 3}
+
+
+def test_what_is_taken_on_trial_is_not_taken_of_the_table() -> None:
+    table = HostTable([host("a"), host("b")])
+    trial = table.trial()
+    trial.take("a", Resources(8, 4096, 100))
+    trial.remove("b")
+    with pytest.raises(NoValidHost):
+        select(SMALL, trial, 0)
+    assert fitting(SMALL, table) == ["a", "b"]
