@@ -47,6 +47,16 @@ async def test_groups_are_told_by_name_and_follow_the_ports(start: Start, kit: A
     assert kit.violations(user.cloud) == []
 
 
+async def test_a_group_that_a_neighbours_rules_refer_to_keeps_its_name(start: Start) -> None:
+    user = await start()
+    web, db = [await make(user, "security_group", name=name) for name in ("web", "db")]
+    rule = {"security_group_id": db["id"], "direction": "ingress", "remote_group_id": web["id"]}
+    await make(user, "security_group_rule", **rule)
+    first = await user.built(security_groups=[{"name": "web"}])
+    await user.built(name="b", security_groups=[{"name": "db"}])
+    assert told(user, first, "/latest/meta-data/security-groups") == "web"
+
+
 async def test_a_server_without_nics_is_in_no_group(start: Start) -> None:
     user = await start()
     ident = await user.built(networks="none")

@@ -166,7 +166,7 @@ def _groups(conn: Connection, host: str, direct: set[str]) -> list[HostGroup]:
     referred = {rule.remote_group for found in rules.values() for rule in found if rule.remote_group}
     members = ports.members(conn, sorted(referred), host)
     rules |= security_groups.rules_of(conn, sorted(referred - direct))
-    names = security_groups.names(conn, sorted(direct))
+    names = security_groups.names(conn, sorted(rules))
     seen: list[HostGroup] = []
     for group_id in sorted(rules):
         applied_rules: tuple[GroupRule, ...] = tuple(
