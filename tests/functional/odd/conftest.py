@@ -1,0 +1,176 @@
+"""A cloud with one of everything, and a client of its ASGI application that sends what no library would send."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+
+from floe.testing import EmbeddedCloud
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMtaXMtMzItYnl0ZXMtb2YtYS1wdWJsaWMta2V5 me"
+HIGHEST = {"compute": "compute 2.96", "placement": "placement 1.39"}
+
+
+@dataclass(slots=True)
+class Caller:
+    """Somebody with a token, who calls the application itself."""
+
+    app: Any
+    token: str
+    ids: dict[str, str]
+    """The id of one thing of each kind, by the names that paths and bodies have for it."""
+    others: dict[str, str] = field(default_factory=dict)
+    """Users, projects and domains that nobody acts as."""
+
+    async def send(
+        self,
+        surface: str,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        body: bytes | None = None,
+        headers: tuple[tuple[str, bytes], ...] = (),
+        version: tuple[int, int] | None = None,
+    ) -> tuple[int, bytes]:
+        """Send one request, path and query as they stand on the wire; return status and body of the reply."""
+        fields: dict[str, bytes] = {
+            "x-auth-token": self.token.encode(),
+            "host": b"cloud",
+            "x-subject-token": self.token.encode(),
+        }
+        if surface in HIGHEST:
+            fields["openstack-api-version"] = (
+                f"{surface} {version[0]}.{version[1]}" if version else HIGHEST[surface]
+            ).encode()
+        if body is not None:
+            fields["content-type"] = b"application/json"
+        fields |= dict(headers)
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(f"/{surface}{path}"),
+            "raw_path": f"/{surface}{path}".encode("latin-1", "replace"),
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value) for name, value in fields.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        waiting: list[dict[str, Any]] = [{"type": "http.request", "body": body or b"", "more_body": False}]
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+        async def keep(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, keep)
+        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+    async def make(self, surface: str, method: str, path: str, body: Any = None) -> Any:
+        """Send what is right, and return the reply."""
+        raw = None if body is None else msgspec.json.encode(body)
+        status, reply = await self.send(surface, method, path, body=raw)
+        assert status < 300, (method, path, status, reply)
+        return msgspec.json.decode(reply) if reply else None
+
+
+async def _token(app: Any, name: str, password: str, project: str) -> str:
+    user = {"name": name, "password": password, "domain": {"id": "default"}}
+    scope = {"project": {"name": project, "domain": {"id": "default"}}}
+    asked = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+    got: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": msgspec.json.encode(asked), "more_body": False}
+
+    async def keep(message: dict[str, Any]) -> None:
+        got.append(message)
+
+    scope_: dict[str, Any] = {"type": "http", "method": "POST", "path": "/identity/v3/auth/tokens", "query_string": b""}
+    await app({**scope_, "headers": [], "http_version": "1.1", "scheme": "http"}, receive, keep)
+    assert got[0]["status"] == 201, got
+    return dict(got[0]["headers"])[b"x-subject-token"].decode()
+
+
+async def _furnish(admin: Caller, member: Caller) -> dict[str, str]:
+    """Make one of everything, and return the ids by the names that paths have for them."""
+    ids: dict[str, str] = {}
+
+    async def made(who: Caller, surface: str, path: str, key: str, **fields: Any) -> Any:
+        return (await who.make(surface, "POST", path, {key: fields}))[key]
+
+    ids["project_id"] = (await admin.make("identity", "GET", "/v3/auth/tokens"))["token"]["project"]["id"]
+    ids["user_id"] = (await admin.make("identity", "GET", "/v3/auth/tokens"))["token"]["user"]["id"]
+    ids["domain_id"] = "default"
+    domain = await made(admin, "identity", "/v3/domains", "domain", name="d")
+    project = await made(admin, "identity", "/v3/projects", "project", name="p")
+    user = await made(admin, "identity", "/v3/users", "user", name="u", password="secret")
+    admin.others = {"domain_id": domain["id"], "project_id": project["id"], "user_id": user["id"]}
+    ids["group_id"] = (await made(admin, "identity", "/v3/groups", "group", name="g"))["id"]
+    ids["role_id"] = (await made(admin, "identity", "/v3/roles", "role", name="r"))["id"]
+    ids["service_id"] = (await made(admin, "identity", "/v3/services", "service", type="t", name="s"))["id"]
+    network = await made(member, "network", "/v2.0/networks", "network", name="n")
+    subnet = await made(
+        member, "network", "/v2.0/subnets", "subnet", network_id=network["id"], ip_version=4, cidr="10.7.0.0/24"
+    )
+    ids |= {"network_id": network["id"], "subnet_id": subnet["id"]}
+    group = await made(member, "network", "/v2.0/security-groups", "security_group", name="g")
+    ids["security_group_id"] = group["id"]
+    image = await member.make(
+        "image", "POST", "/v2/images", {"name": "i", "disk_format": "raw", "container_format": "bare"}
+    )
+    ids["image_id"] = image["id"]
+    status, _ = await member.send(
+        "image",
+        "PUT",
+        f"/v2/images/{image['id']}/file",
+        body=b"\0" * 4096,
+        headers=(("content-type", b"application/octet-stream"),),
+    )
+    assert status == 204
+    await made(member, "compute", "/v2.1/os-keypairs", "keypair", name="key", public_key=KEY)
+    ids |= {
+        "flavor_id": "1",
+        "flavorRef": "1",
+        "imageRef": image["id"],
+        "tag": "t",
+        "key": "k",
+        "alias": "os-keypairs",
+    }
+    server = await made(
+        member, "compute", "/v2.1/servers", "server", name="s", flavorRef="1", imageRef=image["id"],
+        networks=[{"uuid": network["id"]}], metadata={"k": "v"}, tags=["t"],
+    )  # fmt: skip
+    ids |= {"server_id": server["id"], "consumer": server["id"]}
+    (port, *_) = (await member.make("network", "GET", "/v2.0/ports"))["ports"]
+    ids["port_id"] = port["id"]
+    (provider, *_) = (await admin.make("placement", "GET", "/resource_providers"))["resource_providers"]
+    ids |= {
+        "uuid": provider["uuid"],
+        "hypervisor_id": provider["uuid"],
+        "resource_class": "VCPU",
+        "region_id": "RegionOne",
+    }
+    return ids
+
+
+@pytest.fixture
+async def callers(embedded: EmbeddedCloud) -> AsyncIterator[tuple[Caller, Caller]]:
+    """Give an administrator and an ordinary member of a project that has one of everything."""
+    app = embedded.node
+    admin = Caller(app, await _token(app, "admin", embedded.passwords["admin"], "admin"), {})
+    member = Caller(app, await _token(app, "demo", embedded.passwords["demo"], "demo"), {})
+    ids = await _furnish(admin, member)
+    await embedded.settled()
+    admin.ids = member.ids = ids
+    yield admin, member
