@@ -161,7 +161,7 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
         found.append(servers.c.deleted_at.is_not(None) if wanted.deleted else servers.c.deleted_at.is_(None))
     for name, pattern in wanted.search:
         if (text := plain(pattern)) is not None:
-            found.append(_contains(_TEXT[name], pattern, text))
+            found.append(contains(_TEXT[name], pattern, text))
     for name, value in wanted.equal.items():
         column = _EQUAL[name]
         if name == "created_at":
@@ -200,7 +200,7 @@ def _second_end(when: datetime) -> datetime:
     return when.replace(microsecond=999_999)
 
 
-def _contains(column: sa.ColumnElement[Any], pattern: str, text: Plain) -> sa.ColumnElement[bool]:
+def contains(column: sa.ColumnElement[Any], pattern: str, text: Plain) -> sa.ColumnElement[bool]:
     """Fit what `Pattern` fits, without looking at each row from here."""
     escaped = re.sub(r"([%_\\])", r"\\\1", text.text)
     like = column.ilike(("" if text.start else "%") + escaped + ("" if text.end else "%"), escape="\\")

@@ -13,6 +13,50 @@ ALPHA, BETA = host_id("alpha"), host_id("beta")
 P = "/placement"
 
 
+VCPU = "resources=VCPU:1"
+
+
+@pytest.mark.parametrize(
+    ("query", "version", "status"),
+    [
+        ("resource_providers?nonsense=1", "1.0", 400),
+        ("resource_providers?required=X", "1.17", 400),
+        (f"resource_providers?member_of={SERVER}&member_of={SERVER}", "1.23", 400),
+        (f"resource_providers?member_of={SERVER}&member_of={SERVER}", "1.24", 200),
+        ("resource_providers?uuid=x", "1.0", 400),
+        ("resource_providers?name=%ff", "1.0", 400),
+        (f"resource_providers/{ALPHA}/usages?nonsense=1", "1.39", 200),
+        ("traits?nonsense=1", "1.6", 400),
+        ("traits?associated=", "1.6", 400),
+        ("traits?associated=True", "1.6", 200),
+        ("usages?project_id=p&nonsense=1", "1.9", 400),
+        ("usages?project_id=", "1.9", 400),
+        ("usages?project_id=p&consumer_type=INSTANCE", "1.37", 400),
+        ("usages?project_id=p&consumer_type=all", "1.38", 200),
+        ("usages?project_id=p&consumer_type=x", "1.38", 400),
+        (f"allocation_candidates?{VCPU}&nonsense=1", "1.10", 400),
+        (f"allocation_candidates?{VCPU}&limit=1", "1.15", 400),
+        (f"allocation_candidates?{VCPU}&limit=1", "1.16", 200),
+        (f"allocation_candidates?{VCPU}&limit=0", "1.16", 400),
+        (f"allocation_candidates?{VCPU}&limit=²", "1.16", 400),
+        ("allocation_candidates?resources1=VCPU:1", "1.24", 400),
+        ("allocation_candidates?resources1=VCPU:1", "1.25", 200),
+        ("allocation_candidates?resources01=VCPU:1", "1.25", 400),
+        ("allocation_candidates?resources_A=VCPU:1", "1.32", 400),
+        ("allocation_candidates?resources_A=VCPU:1", "1.33", 200),
+        (f"allocation_candidates?{VCPU}&required1=COMPUTE_NODE", "1.35", 400),
+        (f"allocation_candidates?{VCPU}&required1=COMPUTE_NODE", "1.36", 400),
+        (f"allocation_candidates?{VCPU}&resources2=VCPU:1&required1=COMPUTE_NODE&same_subtree=1,2", "1.36", 200),
+        (f"allocation_candidates?{VCPU}&same_subtree=1", "1.36", 400),
+        (f"allocation_candidates?{VCPU}&root_required=COMPUTE_NODE", "1.35", 200),
+        (f"allocation_candidates?{VCPU}&root_required=in:COMPUTE_NODE", "1.39", 400),
+        (f"allocation_candidates?{VCPU}&root_required=COMPUTE_NODE&root_required=COMPUTE_NODE", "1.39", 400),
+    ],
+)
+async def test_a_parameter_is_known_from_its_version_on(call: Any, query: str, version: str, status: int) -> None:
+    assert (await call(f"{P}/{query}", version)).status_code == status
+
+
 async def test_the_version_document_needs_no_token(call: Any) -> None:
     found = (await call(f"{P}/")).json()["versions"][0]
     assert (found["id"], found["min_version"], found["max_version"]) == ("v1.0", "1.0", "1.39")

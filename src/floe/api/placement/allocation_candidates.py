@@ -23,12 +23,14 @@ from floe.core.hosts import Host
 _GROUPED = (("resources", (1, 10)), ("required", (1, 17)), ("member_of", (1, 21)), ("in_tree", (1, 31)))
 _NUMBERED, _NAMED = "[1-9][0-9]*", "[a-zA-Z0-9_-]{1,64}"
 _QUERY = table(
-    *(Param(name, since=since, many=True) for name, since in _GROUPED),
+    *(Param(name, since=since, many=True) for name, since in _GROUPED if name != "member_of"),
+    Param("member_of", since=(1, 21), until=(1, 23)),
+    Param("member_of", since=(1, 24), many=True),
     *(Param(name, max(since, (1, 25)), (1, 32), many=True, suffix=_NUMBERED) for name, since in _GROUPED),
     *(Param(name, since=(1, 33), many=True, suffix=_NAMED) for name, _ in _GROUPED),
     Param("limit", since=(1, 16), many=True, check=shaped("[1-9][0-9]*", "a whole number of 1 or more")),
     Param("group_policy", since=(1, 25), many=True, check=shaped("none|isolate", "'none' or 'isolate'")),
-    Param("root_required", since=(1, 35)),
+    Param("root_required", since=(1, 35), check=shaped("(?!in:).*", "a list of traits")),
     Param("same_subtree", since=(1, 36), many=True),
 )
 
@@ -60,11 +62,25 @@ def _check(call: Call, groups: dict[str, dict[str, list[str]]]) -> None:
         raise Invalid(
             'The "group_policy" parameter is required when specifying more than one "resources{N}" parameter.'
         )
-    for text in call.many("same_subtree"):
-        # A host is a tree of one provider: what is said to be in one subtree is so, if it is asked for at all.
-        for suffix in (part.strip() for part in text.split(",")):
-            if not suffix or suffix not in groups:
-                raise Invalid(query_fault("same_subtree", f"{suffix[:80]!r} is no suffix of a group of this request"))
+    _check_subtrees(call, groups)
+
+
+def _check_subtrees(call: Call, groups: dict[str, dict[str, list[str]]]) -> None:
+    """Refuse groups without resources, but from 1.36 on such as `same_subtree` names.
+
+    A host is a tree of one provider: what is said to be in one subtree is so, if it is asked for at all.
+    """
+    named = {part.strip() for text in call.many("same_subtree") for part in text.split(",")}
+    for suffix in sorted(named):
+        if not suffix or suffix not in groups:
+            raise Invalid(query_fault("same_subtree", f"{suffix[:80]!r} is no suffix of a group of this request"))
+    for suffix, group in groups.items():
+        alone = call.version >= (1, 36) or group.keys() & {"required", "member_of"}
+        if "resources" not in group and alone and suffix not in named:
+            name = next(iter(group)) + suffix
+            raise Invalid(
+                query_fault(name, f"it has to be associated with resources: add resources{suffix}=CLASS:AMOUNT")
+            )
 
 
 def _query(call: Call, groups: dict[str, dict[str, list[str]]]) -> tuple[ProviderQuery, bool]:
