@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from floe.cloud.cloud import Cloud
@@ -184,6 +185,14 @@ async def test_filters_find_what_they_name(client: Any, compute_cloud: Cloud) ->
     assert await found(client("ann", "2.37"), "status=nonsense") == []
     assert (await ann.get("/servers?status=deleted")).status_code == 403
     assert set(await found(client("ann", "2.74"), "nonsense=1")) == {"web.one", "web_two"}
+
+
+@pytest.mark.parametrize("name", ["web (1)", "c++", "what?", "a|b", "[x]", "50% off", "a.b", "x_y"])
+async def test_a_server_is_found_by_its_name_whatever_that_is(client: Any, name: str) -> None:
+    ann = client("ann")
+    await make(ann, name)
+    await make(ann, "other")
+    assert name in await found(ann, str(httpx.QueryParams(name=name)))
 
 
 async def test_addresses_are_shown_and_found(client: Any, compute_cloud: Cloud, network_id: str) -> None:
