@@ -17,7 +17,7 @@ _SET_TO_ERROR = "An administrator set this server to ERROR; its guest was left a
 
 
 async def lock(cloud: Cloud, context: Context, server_id: str, reason: str | None) -> None:
-    """Forbid changes of a server to all but administrators, until it is unlocked. Raises NotFound."""
+    """Forbid what touches a server's guest or its metadata to all but administrators. Raises NotFound."""
     now = cloud.clock.now()
 
     def apply(conn: Connection) -> None:

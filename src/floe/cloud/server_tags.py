@@ -25,12 +25,12 @@ async def get(cloud: Cloud, context: Context, server_id: str) -> list[str]:
 
 
 async def replace(cloud: Cloud, context: Context, server_id: str, tags: Sequence[str]) -> list[str]:
-    """Make these the server's tags. Raises NotFound, Conflict when locked, Invalid for too many."""
+    """Make these the server's tags. Raises NotFound, Invalid for too many."""
     return await _edit(cloud, context, server_id, lambda _old: set(tags))
 
 
 async def add(cloud: Cloud, context: Context, server_id: str, tag: str) -> bool:
-    """Add a tag; False if it was there. Raises NotFound, Conflict when locked, Invalid for too many."""
+    """Add a tag; False if it was there. Raises NotFound, Invalid for too many."""
     before: list[bool] = []
 
     def with_it(old: set[str]) -> set[str]:
@@ -42,7 +42,7 @@ async def add(cloud: Cloud, context: Context, server_id: str, tag: str) -> bool:
 
 
 async def delete(cloud: Cloud, context: Context, server_id: str, tag: str) -> None:
-    """Remove a tag. Raises NotFound, Conflict when locked."""
+    """Remove a tag. Raises NotFound."""
 
     def without(old: set[str]) -> set[str]:
         if tag not in old:
@@ -56,7 +56,7 @@ async def _edit(cloud: Cloud, context: Context, server_id: str, change: Callable
     now = cloud.clock.now()
 
     def apply(conn: Connection) -> list[str]:
-        servers.changeable(conn, context, server_id)
+        servers.visible(conn, context, server_id)
         tags = change(set(rows.tags(conn, server_id)))
         if len(tags) > MAX_TAGS:
             raise Invalid(f"A server can have {MAX_TAGS} tags at most (these would be {len(tags)}).")

@@ -289,11 +289,11 @@ def _detail(view: ServerView, ports: Sequence[ServerPort]) -> ServerDetail:
 
 
 async def update(cloud: Cloud, context: Context, server_id: str, changes: Mapping[str, Any]) -> ServerDetail:
-    """Change name, description, hostname, access addresses or disk_config. Raises NotFound, Conflict when locked."""
+    """Change name, description, hostname, access addresses or disk_config, of a locked server too. Raises NotFound."""
     now = cloud.clock.now()
 
     def apply(conn: Connection) -> tuple[ServerDetail, bool]:
-        server = changeable(conn, context, server_id)
+        server = visible(conn, context, server_id)
         rows.change(conn, server_id, updated_at=now, **changes)
         renamed = "hostname" in changes and server_ports.rename(
             conn, cloud, server_id, server.project_id, changes["hostname"]

@@ -56,7 +56,7 @@ def check_user_data(text: str) -> None:
 def decoded_size(text: str) -> int | None:
     """Return how many bytes a base64 text stands for (white space left out); None if it is not base64."""
     try:
-        return len(base64.b64decode("".join(text.split()), validate=True))
+        return len(base64.b64decode(b"".join(text.encode("ascii").split()), validate=True))
     except (binascii.Error, ValueError):
         return None
 

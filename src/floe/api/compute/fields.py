@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from floe.core.errors import Invalid
 from floe.core.texts import is_printable
 
-Flag = bool | str
-"""A boolean, or one of the words the API takes for one."""
+# fmt: off
+Flag = bool | Literal[
+    "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes",
+    "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no",
+]
+# fmt: on
+"""A boolean in a body, or one of the words the API takes for one there; `flag` reads the looser ones of queries too."""
+
+HostName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9\-._]*\Z")]
+"""The name of a host, as Nova takes it."""
 
 _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 _FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
@@ -46,17 +56,17 @@ def multiline(text: str, name: str) -> str:
 
 
 def ipv4(text: str | None, name: str) -> str | None:
-    """Return an IPv4 address in its usual form; an empty one is none. Raises Invalid."""
+    """Return an IPv4 address in its usual form. Raises Invalid."""
     return _address(text, name, IPv4Address, "IPv4")
 
 
 def ipv6(text: str | None, name: str) -> str | None:
-    """Return an IPv6 address in its shortest form; an empty one is none. Raises Invalid."""
+    """Return an IPv6 address in its shortest form. Raises Invalid."""
     return _address(text, name, IPv6Address, "IPv6")
 
 
 def _address(text: str | None, name: str, kind: Any, label: str) -> str | None:
-    if not text:
+    if text is None:
         return None
     try:
         return str(kind(text))

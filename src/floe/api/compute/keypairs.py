@@ -29,7 +29,7 @@ CREATE = Body(
         Field("public_key", _Key, until=(2, 91)),
         Field("public_key", _Key, required=True, since=(2, 92)),
         Field("type", Literal["ssh", "x509"], since=(2, 2)),
-        Field("user_id", Annotated[str, Meta(min_length=1, max_length=64)], since=(2, 10)),
+        Field("user_id", Annotated[str, Meta(max_length=255)], since=(2, 10)),
     ),
 )
 
@@ -104,7 +104,7 @@ async def delete(call: Call) -> Reply:
 
 def _user(call: Call, user_id: str | None) -> str | None:
     """Return whose keypairs are meant; another user's are for administrators, since 2.10."""
-    if user_id is None or call.version < (2, 10):
+    if not user_id or call.version < (2, 10):
         return None
     if user_id != call.context.user_id and not call.context.is_admin:
         raise Forbidden(f"Only administrators may ask for the keypairs of another user (user_id {user_id!r}).")

@@ -19,15 +19,22 @@ from floe.core.versions import Version
 _ALWAYS = ("instances", "cores", "ram", "metadata_items", "key_pairs", "server_groups", "server_group_members")
 _FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
 _NETWORK = {"security_groups": "security_group", "security_group_rules": "security_group_rule"}
-"""Shown below 2.36; what they count is the network API's business."""
+"""Shown and set below 2.36; what they count is the network API's business, whose quotas they are."""
+_FIXED = {"fixed_ips": -1, "floating_ips": 0}
+"""Shown below 2.36 too: fixed IPs have no limit, floating IPs do not exist; as that, and no other, they may be sent."""
 
 _LIMIT = int | str
 _FIELDS = (
     *(Field(name, _LIMIT) for name in _ALWAYS),
     *(Field(name, _LIMIT, until=(2, 56)) for name in _FILES),
 )
-UPDATE = Body("quota_set", (*_FIELDS, Field("force", Flag), Field("tenant_id", str)))
-UPDATE_CLASS = Body("quota_class_set", _FIELDS)
+UPDATE = Body(
+    "quota_set",
+    (*_FIELDS, *(Field(name, _LIMIT, until=(2, 35)) for name in (*_NETWORK, *_FIXED)), Field("force", Flag)),
+)
+UPDATE_CLASS = Body(
+    "quota_class_set", (*_FIELDS, *(Field(name, _LIMIT, until=(2, 49)) for name in (*_NETWORK, *_FIXED)))
+)
 
 
 async def show(call: Call) -> Reply:
@@ -58,7 +65,6 @@ async def update(call: Call) -> Reply:
     project = _project(call)
     body = UPDATE.read(await call.raw(), call.version)
     force = flag(body.pop("force", False), "force")
-    body.pop("tenant_id", None)
     found = await cloud.change(call.cloud, project, _limits(body), force=force)
     return Reply(200, {"quota_set": _shown(found.limits, call.version)})
 
@@ -111,9 +117,9 @@ def _shown(limits: Mapping[str, int], version: Version) -> dict[str, int]:
 
 
 def _network(limits: Mapping[str, int]) -> dict[str, int]:
-    """Return the limits of networks as they once were here; fixed IPs have none, floating IPs do not exist."""
+    """Return the limits of networks as they once were here."""
     found = {name: limits[resource] for name, resource in _NETWORK.items()}
-    return {"fixed_ips": -1, "floating_ips": 0, **found}
+    return {**_FIXED, **found}
 
 
 def _of_class(limits: Mapping[str, int], version: Version) -> dict[str, int]:
@@ -127,7 +133,14 @@ def _of_class(limits: Mapping[str, int], version: Version) -> dict[str, int]:
 
 
 def _limits(body: Mapping[str, Any]) -> dict[str, int]:
-    return {name: whole(value, name, -1) for name, value in body.items()}
+    found = {name: whole(value, name, -1) for name, value in body.items()}
+    for name in _FIXED.keys() & found.keys():
+        if found.pop(name) != _FIXED[name]:
+            raise Invalid(
+                f"Invalid input for field/attribute {name}: its quota is always {_FIXED[name]} here; "
+                "set the quota of port, with the network API, to limit addresses."
+            )
+    return {_NETWORK.get(name, name): limit for name, limit in found.items()}
 
 
 _PATH = "/v2.1/os-quota-sets/{project_id}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from floe.api.compute.fields import Flag, flag, ipv4, ipv6, multiline, printable
+from floe.api.compute.fields import Flag, HostName, flag, ipv4, ipv6, multiline, printable
 from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid, either
 from floe.api.kit.values import Count, whole
 from floe.core.block_devices import BlockDevice
@@ -73,10 +73,10 @@ CREATE = Body(
         Field("key_name", Annotated[str, Meta(min_length=1, max_length=255)]),
         Field("security_groups", list[_Group]),
         Field("availability_zone", Annotated[str, Meta(min_length=1, max_length=255)]),
-        Field("user_data", str | None),
+        Field("user_data", str),
         Field("metadata", Metadata),
         Field("personality", list[_File], until=(2, 56)),
-        Field("adminPass", Annotated[str, Meta(max_length=255)]),
+        Field("adminPass", str),
         Field("block_device_mapping", list[Any]),
         Field("block_device_mapping_v2", list[_Device]),
         Field("accessIPv4", str),
@@ -84,13 +84,13 @@ CREATE = Body(
         Field("networks", list[_Network], until=(2, 31)),
         Field("networks", list[_TaggedNetwork], since=(2, 32), until=(2, 36)),
         Field("networks", list[_TaggedNetwork] | Literal["auto", "none"], required=True, since=(2, 37)),
-        Field("config_drive", Flag | None),
+        Field("config_drive", Flag),
         Field("OS-DCF:diskConfig", DiskConfig),
         Field("description", Description | None, since=(2, 19)),
         Field("tags", Annotated[list[Tag], Meta(max_length=50)], since=(2, 52)),
-        Field("trusted_image_certificates", list[str] | None, since=(2, 63)),
-        Field("host", Annotated[str, Meta(min_length=1, max_length=255)], since=(2, 74)),
-        Field("hypervisor_hostname", Annotated[str, Meta(min_length=1, max_length=255)], since=(2, 74)),
+        Field("trusted_image_certificates", Annotated[list[str], Meta(min_length=1)] | None, since=(2, 63)),
+        Field("host", HostName, since=(2, 74)),
+        Field("hypervisor_hostname", HostName, since=(2, 74)),
         Field("hostname", str, since=(2, 90)),
     ),
     siblings=(
@@ -132,7 +132,7 @@ def new_server(body: Mapping[str, Any], version: Version, context: Context) -> N
         access_ipv4=ipv4(body.get("accessIPv4"), "accessIPv4"),
         access_ipv6=ipv6(body.get("accessIPv6"), "accessIPv6"),
         networks=networks,
-        config_drive=flag(drive, "config_drive") if drive not in {None, ""} else None,
+        config_drive=flag(drive, "config_drive") if drive is not None else None,
         disk_config=body.get("OS-DCF:diskConfig"),
         hints=_hints(body),
         tags=tuple(dict.fromkeys(body.get("tags", ()))),

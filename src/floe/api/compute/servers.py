@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from floe.api.compute.fields import ipv4, ipv6, multiline, printable
+from floe.api.compute.fields import flag, ipv4, ipv6, multiline, printable
 from floe.api.compute.server_bodies import CREATE, DiskConfig, new_server
 from floe.api.compute.server_query import QUERY, server_filter, server_page
 from floe.api.compute.server_shapes import NARROW, OPERATOR, USER, traits
@@ -28,8 +28,8 @@ UPDATE = Body(
     (
         Field("name", Name),
         Field("OS-DCF:diskConfig", DiskConfig),
-        Field("accessIPv4", str | None),
-        Field("accessIPv6", str | None),
+        Field("accessIPv4", str),
+        Field("accessIPv6", str),
         Field("description", Description | None, since=(2, 19)),
         Field("hostname", str, since=(2, 90)),
     ),
@@ -42,8 +42,7 @@ async def create(call: Call) -> Reply:
     request = once(call.header("idempotency-key"), msgspec.json.encode(body, order="deterministic"))
     asked = new_server(body, call.version, call.context)
     made = await cloud.create(call.cloud, call.context, asked, request)
-    wants_reservation = body.get("return_reservation_id", False)
-    if wants_reservation is True or str(wants_reservation).lower() in {"true", "1", "yes", "on", "t", "y"}:
+    if flag(body.get("return_reservation_id", False), "return_reservation_id"):
         return Reply(202, {"reservation_id": made.reservation_id})
     server = made.servers[0]
     shown = {

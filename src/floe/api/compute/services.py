@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from floe.api.compute.fields import Flag, flag
+from floe.api.compute.fields import Flag, HostName, flag
 from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
@@ -78,7 +78,7 @@ UPDATE = Body(
 LEGACY = Body(
     None,
     (
-        Field("host", Name, required=True),
+        Field("host", HostName, required=True),
         Field("binary", Name, required=True),
         Field("disabled_reason", _Reason),
         Field("forced_down", Flag, since=(2, 11)),
