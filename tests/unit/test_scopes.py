@@ -108,6 +108,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:os-hypervisors:servers",
         "os_compute_api:os-hypervisors:show",
         "os_compute_api:os-hypervisors:statistics",
+        "os_compute_api:os-hypervisors:uptime",
         "os_compute_api:os-quota-class-sets:show",
         "os_compute_api:os-quota-class-sets:update",
         "os_compute_api:os-quota-sets:delete",

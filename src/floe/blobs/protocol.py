@@ -18,7 +18,7 @@ class Stored:
 
 
 class Blobs(Protocol):
-    """Keeps bytes by id. Shipped: `blobs.files.FileBlobs` (one machine), `blobs.s3` (later)."""
+    """Keeps bytes by id. Shipped: `blobs.files.FileBlobs` (one machine)."""
 
     async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Stored:
         """Keep what `chunks` gives, whole or not at all: durable when this returns, no trace of it if it raises.

@@ -14,7 +14,7 @@ EventHandler = Callable[[Event], Awaitable[None]]
 class Bus(Protocol):
     """Carries commands, results and events; remembers nothing, so that whoever needs certainty asks again.
 
-    Shipped: `bus.local.LocalBus` (one process), `bus.nats.NatsBus` (many).
+    Shipped: `bus.local.LocalBus` (one process).
     """
 
     async def request(self, host: str, command: Command, *, timeout: float) -> Result:

@@ -86,6 +86,14 @@ async def test_hypervisors_come_in_pages_and_by_pattern(call: Any) -> None:
     assert (await call(f"{V}/os-hypervisors/7", "2.52")).status_code == 404
 
 
+async def test_an_uptime_is_asked_for_until_2_87(call: Any) -> None:
+    assert (await call(f"{V}/os-hypervisors/1/uptime", "2.52")).json()["hypervisor"] == {"id": 1, **BRIEF, "uptime": ""}
+    new = (await call(f"{V}/os-hypervisors/{ALPHA}/uptime", "2.87")).json()["hypervisor"]
+    assert new == {"id": ALPHA, **BRIEF, "uptime": ""}
+    assert (await call(f"{V}/os-hypervisors/{ALPHA}/uptime", "2.88")).status_code == 404
+    assert (await call(f"{V}/os-hypervisors/7/uptime", "2.52")).status_code == 404
+
+
 async def test_statistics_are_sums(call: Any) -> None:
     sums = (await call(f"{V}/os-hypervisors/statistics", "2.87")).json()["hypervisor_statistics"]
     assert (sums["count"], sums["vcpus"], sums["memory_mb_used"], sums["running_vms"]) == (2, 16, 2048, 1)

@@ -10,7 +10,7 @@ from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.core.errors import NotFound
 
-_NAMES = {
+NAMES = {
     "OS-DCF": "DiskConfig",
     "OS-EXT-AZ": "ExtendedAvailabilityZone",
     "OS-EXT-IPS": "ExtendedIps",
@@ -21,7 +21,6 @@ _NAMES = {
     "OS-FLV-EXT-DATA": "FlavorExtraData",
     "OS-SCH-HNT": "SchedulerHints",
     "OS-SRV-USG": "ServerUsage",
-    "os-attach-interfaces": "AttachInterfaces",
     "os-availability-zone": "AvailabilityZone",
     "os-config-drive": "ConfigDrive",
     "os-console-output": "ConsoleOutput",
@@ -43,17 +42,18 @@ _NAMES = {
     "os-used-limits": "UsedLimits",
     "os-user-data": "UserData",
 }
+"""Those of which every call and field is there; a part of one is not advertised."""
 
 
 async def index(_call: Call) -> Reply:
     """GET: all of them."""
-    return Reply(200, {"extensions": [_shown(alias) for alias in sorted(_NAMES)]})
+    return Reply(200, {"extensions": [_shown(alias) for alias in sorted(NAMES)]})
 
 
 async def show(call: Call) -> Reply:
     """GET {alias}."""
     alias = call.params["alias"]
-    if alias not in _NAMES:
+    if alias not in NAMES:
         raise NotFound("extension", alias, message=f"There is no extension {alias!r}.")
     return Reply(200, {"extension": _shown(alias)})
 
@@ -61,8 +61,8 @@ async def show(call: Call) -> Reply:
 def _shown(alias: str) -> dict[str, Any]:
     return {
         "alias": alias,
-        "name": _NAMES[alias],
-        "description": f"{_NAMES[alias]}, built in.",
+        "name": NAMES[alias],
+        "description": f"{NAMES[alias]}, built in.",
         "links": [],
         "namespace": "http://docs.openstack.org/compute/ext/fake_xml",
         "updated": "2014-12-03T00:00:00Z",

@@ -70,16 +70,17 @@ async def detail(call: Call) -> Reply:
 
 async def show(call: Call) -> Reply:
     """GET {hypervisor_id}."""
-    ident = call.params["hypervisor_id"]
-    if call.version >= (2, 53) and not is_uuid(ident):
-        raise Invalid(f"Invalid uuid {ident}.")
-    if call.version < (2, 53) and not is_digits(ident):
-        raise NotFound("hypervisor", ident, message=f"Compute host {ident} could not be found.")
-    found = await cloud.get(call.cloud, ident)
+    found = await _host(call)
     body = DETAIL.show(found, call.version)
     if _with_servers(call):
         body |= _servers(call, found)
     return Reply(200, {"hypervisor": body})
+
+
+async def uptime(call: Call) -> Reply:
+    """GET {hypervisor_id}/uptime: hosts do not tell theirs, so it is empty; from 2.88 on `show` has it, as null."""
+    found = await _host(call)
+    return Reply(200, {"hypervisor": SHAPE.show(found, call.version) | {"uptime": ""}})
 
 
 async def statistics(call: Call) -> Reply:
@@ -113,6 +114,15 @@ async def servers(call: Call) -> Reply:
     """GET {pattern}/servers: likewise, with their servers."""
     found = await _matching(call, call.params["hypervisor_id"])
     return Reply(200, {"hypervisors": [SHAPE.show(each, call.version) | _servers(call, each) for each in found]})
+
+
+async def _host(call: Call) -> HostDetail:
+    ident = call.params["hypervisor_id"]
+    if call.version >= (2, 53) and not is_uuid(ident):
+        raise Invalid(f"Invalid uuid {ident}.")
+    if call.version < (2, 53) and not is_digits(ident):
+        raise NotFound("hypervisor", ident, message=f"Compute host {ident} could not be found.")
+    return await cloud.get(call.cloud, ident)
 
 
 async def _listed(call: Call, shape: Shape[HostDetail], path: str) -> Reply:
@@ -201,6 +211,7 @@ ROUTES = (
     Route("GET", f"{_PATH}/detail", detail, _RULE + "list-detail", query=_MANY),
     Route("GET", f"{_PATH}/statistics", statistics, _RULE + "statistics", until=_AMOUNTS_UNTIL, query=OPEN_QUERY),
     Route("GET", f"{_PATH}/{{hypervisor_id}}", show, _RULE + "show", query=_ONE),
+    Route("GET", f"{_PATH}/{{hypervisor_id}}/uptime", uptime, _RULE + "uptime", until=_AMOUNTS_UNTIL, query=OPEN_QUERY),
     Route("GET", f"{_PATH}/{{hypervisor_id}}/search", search, _RULE + "search", until=(2, 52), query=OPEN_QUERY),
     Route("GET", f"{_PATH}/{{hypervisor_id}}/servers", servers, _RULE + "servers", until=(2, 52), query=OPEN_QUERY),
 )
