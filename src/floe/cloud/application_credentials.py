@@ -59,6 +59,8 @@ async def create(
     """
     if user_id != context.user_id:
         raise Forbidden("Application credentials are made by their user alone.")
+    if context.domain_id is not None or context.system:
+        raise Forbidden("An application credential is made with a token of the project that it is for.")
     _demand_unrestricted(context)
     project_id = context.project_id
     if project_id is None:
@@ -97,6 +99,7 @@ async def create(
 
 async def delete(cloud: Cloud, context: Context, user_id: str, credential_id: str) -> None:
     """Remove an application credential; its tokens are dead."""
+    _demand_no_domain(context)
     if user_id != context.user_id and not context.is_admin:
         raise Forbidden("Another user's application credentials are deleted with the role admin.")
     _demand_unrestricted(context)
@@ -116,8 +119,14 @@ def _demand(conn: Connection, user_id: str, credential_id: str) -> ApplicationCr
 
 
 def _demand_look(context: Context, user_id: str) -> None:
+    _demand_no_domain(context)
     if user_id != context.user_id and not identity.reads_all(context):
         raise Forbidden("You may look at your own application credentials only.")
+
+
+def _demand_no_domain(context: Context) -> None:
+    if context.domain_id is not None:
+        raise Forbidden("A token of a domain is not for application credentials; use one of a project.")
 
 
 def _demand_unrestricted(context: Context) -> None:

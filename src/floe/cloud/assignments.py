@@ -35,20 +35,22 @@ class Names:
     roles: dict[str, Role]
 
 
-async def grant(cloud: Cloud, assignment: Assignment) -> None:
+async def grant(cloud: Cloud, context: Context, assignment: Assignment) -> None:
     """Give a role; not an error if it is given already. Raises NotFound for a role, actor or target that is not."""
 
     def run(conn: Connection) -> None:
+        _demand_may_change(conn, context, assignment)
         _demand_parts(conn, assignment)
         assignment_rows.insert(conn, assignment)
 
     await identity.change(cloud, run)
 
 
-async def take_back(cloud: Cloud, assignment: Assignment) -> None:
+async def take_back(cloud: Cloud, context: Context, assignment: Assignment) -> None:
     """Take a role back. Raises NotFound if it was not given."""
 
     def run(conn: Connection) -> None:
+        _demand_may_change(conn, context, assignment)
         if not assignment_rows.delete(conn, assignment):
             raise _missing(assignment)
 
@@ -83,13 +85,12 @@ async def granted(cloud: Cloud, context: Context, like: Assignment) -> list[Role
 async def find(cloud: Cloud, context: Context, like: Assignment, *, effective: bool) -> list[Assignment]:
     """Return assignments that fit the fields of `like` that are not empty.
 
-    `effective` shows users in place of groups and adds implied roles. One's own may be listed by anybody,
-    those on a domain and its projects by its readers, all by readers of the system.
+    `effective` shows users in place of groups and adds implied roles. Those on a domain and its projects are listed
+    by its readers, all by administrators and readers of the system.
     """
 
     def run(conn: Connection) -> list[Assignment]:
-        own = like.actor_kind == kinds.USER and like.actor_id == context.user_id and bool(context.user_id)
-        only = None if own else identity.visible_domain(context, "role assignments")
+        only = identity.visible_domain(context, "role assignments")
         narrow = effective and like.actor_kind == kinds.USER
         found = assignment_rows.find(
             conn,
@@ -144,15 +145,28 @@ def _fits(item: Assignment, like: Assignment) -> bool:
     return like.role_id in ("", item.role_id) and like.actor_id in ("", item.actor_id)
 
 
-def _demand_may_look(conn: Connection, context: Context, like: Assignment) -> None:
-    domain_id = None
-    if like.target_kind == kinds.DOMAIN:
-        domain_id = like.target_id
-    elif like.target_kind == kinds.PROJECT:
+def _domains(conn: Connection, like: Assignment) -> tuple[str | None, str | None]:
+    """Return the domains of an assignment's actor and target, None for that of one that is not there."""
+    rows = user_rows if like.actor_kind == kinds.USER else group_rows
+    actor = rows.get(conn, like.actor_id)
+    target = like.target_id if like.target_kind == kinds.DOMAIN else None
+    if like.target_kind == kinds.PROJECT:
         project = project_rows.get(conn, like.target_id)
-        domain_id = project.domain_id if project else None
-    own = like.actor_kind == kinds.USER and like.actor_id == context.user_id
-    identity.demand_read(context, domain_id, "these role assignments", own=own)
+        target = project.domain_id if project else None
+    return actor.domain_id if actor else None, target
+
+
+def _demand_may_change(conn: Connection, context: Context, like: Assignment) -> None:
+    """Raise Forbidden for all but administrators, and managers who give what they may to whom is in their domain."""
+    identity.demand_manage(context, "these role assignments", *_domains(conn, like))
+    role = role_rows.get(conn, like.role_id)
+    if not context.is_admin and not (role and roles.is_managed(role)):
+        raise Forbidden("Managers of a domain give the roles manager, member and reader; others take the role admin.")
+
+
+def _demand_may_look(conn: Connection, context: Context, like: Assignment) -> None:
+    actor, target = _domains(conn, like)
+    identity.demand_read(context, target if target == actor else None, "these role assignments")
     _demand_parts(conn, like)
 
 

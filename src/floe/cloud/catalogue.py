@@ -39,15 +39,17 @@ async def show(cloud: Cloud) -> Catalogue:
     return await cloud.db.read(load)
 
 
-async def for_token(cloud: Cloud, project_id: str | None) -> list[tuple[CatalogueService, list[tuple[Endpoint, str]]]]:
-    """Return the enabled services with their endpoints and the endpoints' URLs for that project."""
+async def for_token(
+    cloud: Cloud, project_id: str | None, user_id: str
+) -> list[tuple[CatalogueService, list[tuple[Endpoint, str]]]]:
+    """Return the enabled services with their endpoints and the endpoints' URLs for that project and user."""
     known = await show(cloud)
     found = []
     for service in known.services.values():
         urls = []
         for endpoint in known.endpoints.values():
             if endpoint.service_id == service.id and endpoint.enabled:
-                url = fill(endpoint.url, cloud.settings.public_url, project_id)
+                url = fill(endpoint.url, cloud.settings.public_url, project_id, user_id)
                 if url is not None:
                     urls.append((endpoint, url))
         if service.enabled:
@@ -60,13 +62,14 @@ def url_of(cloud: Cloud, endpoint: Endpoint) -> str:
     return endpoint.url.replace("%(public_url)s", cloud.settings.public_url)
 
 
-async def create_region(cloud: Cloud, region: Region) -> Region:
-    """Make a region. Raises Conflict for an id that is taken."""
+async def create_region(cloud: Cloud, fields: Mapping[str, Any]) -> Region:
+    """Make a region; `fields` holds at least `id`. Raises Conflict for one that is taken, NotFound for the parent."""
+    region = Region(**identity.merged({}, fields))
 
     def run(conn: Connection) -> Region:
         if region.id in load(conn).regions:
             raise Conflict(f"There is a region {region.id!r} already.")
-        _demand_region(conn, "parent_region_id", region.parent_region_id)
+        _demand_parent(conn, region)
         rows.insert_region(conn, region)
         return region
 
@@ -77,11 +80,11 @@ async def update_region(cloud: Cloud, region_id: str, fields: Mapping[str, Any])
     """Change a region."""
 
     def run(conn: Connection) -> Region:
-        region = replace(_one(load(conn).regions, "region", region_id), **fields)
-        if region.parent_region_id == region_id:
-            raise Invalid(f"parent_region_id: region {region_id!r} cannot be its own parent.")
-        _demand_region(conn, "parent_region_id", region.parent_region_id)
-        rows.update_region(conn, region_id, fields)
+        region = _one(load(conn).regions, "region", region_id)
+        wanted = identity.merged(region.properties, fields)
+        region = replace(region, **wanted)
+        _demand_parent(conn, region)
+        rows.update_region(conn, region_id, wanted)
         return region
 
     return await cloud.db.write(run)
@@ -103,7 +106,7 @@ async def delete_region(cloud: Cloud, region_id: str) -> None:
 
 async def create_service(cloud: Cloud, fields: Mapping[str, Any]) -> CatalogueService:
     """Add a service."""
-    service = CatalogueService(id=identity.new_id(cloud), **fields)
+    service = CatalogueService(id=identity.new_id(cloud), **identity.merged({}, fields))
     await cloud.db.write(lambda conn: rows.insert_service(conn, service))
     return service
 
@@ -112,8 +115,10 @@ async def update_service(cloud: Cloud, service_id: str, fields: Mapping[str, Any
     """Change a service."""
 
     def run(conn: Connection) -> CatalogueService:
-        service = replace(_one(load(conn).services, "service", service_id), **fields)
-        rows.update_service(conn, service_id, fields)
+        service = _one(load(conn).services, "service", service_id)
+        wanted = identity.merged(service.properties, fields)
+        service = replace(service, **wanted)
+        rows.update_service(conn, service_id, wanted)
         return service
 
     return await cloud.db.write(run)
@@ -134,7 +139,7 @@ async def create_endpoint(cloud: Cloud, fields: Mapping[str, Any], *, make_regio
 
     Raises Invalid for a service or region that is not, or a URL that cannot be filled in.
     """
-    endpoint = Endpoint(id=identity.new_id(cloud), **fields)
+    endpoint = Endpoint(id=identity.new_id(cloud), **identity.merged({}, fields))
 
     def run(conn: Connection) -> Endpoint:
         _check_endpoint(conn, endpoint, make_region=make_region)
@@ -150,9 +155,11 @@ async def update_endpoint(
     """Change an endpoint, and with `make_region` make its region if that is missing."""
 
     def run(conn: Connection) -> Endpoint:
-        endpoint = replace(_one(load(conn).endpoints, "endpoint", endpoint_id), **fields)
+        endpoint = _one(load(conn).endpoints, "endpoint", endpoint_id)
+        wanted = identity.merged(endpoint.properties, fields)
+        endpoint = replace(endpoint, **wanted)
         _check_endpoint(conn, endpoint, make_region=make_region)
-        rows.update_endpoint(conn, endpoint_id, fields)
+        rows.update_endpoint(conn, endpoint_id, wanted)
         return endpoint
 
     return await cloud.db.write(run)
@@ -202,3 +209,14 @@ def _check_endpoint(conn: Connection, endpoint: Endpoint, *, make_region: bool) 
 def _demand_region(conn: Connection, field: str, region_id: str | None) -> None:
     if region_id is not None and region_id not in load(conn).regions:
         raise Invalid(f"{field}: there is no region {region_id!r}.")
+
+
+def _demand_parent(conn: Connection, region: Region) -> None:
+    """Raise NotFound for a parent that is not there, Invalid for one that is below the region itself."""
+    known, parent = load(conn).regions, region.parent_region_id
+    seen = {region.id}
+    while parent is not None:
+        if parent in seen:
+            raise Invalid(f"parent_region_id: region {region.id!r} would be its own parent.")
+        seen.add(parent)
+        parent = _one(known, "region", parent).parent_region_id

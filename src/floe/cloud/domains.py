@@ -37,17 +37,19 @@ async def find(cloud: Cloud, context: Context) -> list[Domain]:
 
 
 async def show(cloud: Cloud, context: Context, domain_id: str) -> Domain:
-    """Return a domain: any for those who may look at it, and for everybody one's own."""
-    own = domain_id in (context.domain_id, context.project_domain_id, context.user_domain_id)
+    """Return a domain: any for those who may look at it, and for everybody the token's own."""
+    own = domain_id in (context.domain_id, context.project_domain_id)
     identity.demand_read(context, domain_id, "this domain", own=own)
     return await cloud.db.read(lambda conn: demand(conn, domain_id))
 
 
-async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Domain:
-    """Make a domain. Raises Conflict for a name that is taken."""
-    domain = Domain(id=identity.new_id(cloud), **fields)
+async def create(cloud: Cloud, fields: Mapping[str, Any], domain_id: str | None = None) -> Domain:
+    """Make a domain, with a new id if none is given. Raises Conflict for a name or an id that is taken."""
+    domain = Domain(id=domain_id or identity.new_id(cloud), **identity.merged({}, fields))
 
     def run(conn: Connection) -> None:
+        if domain_rows.get(conn, domain.id) is not None:
+            raise Conflict(f"There is a domain with id {domain.id!r} already.")
         _demand_free(conn, domain)
         domain_rows.insert(conn, domain)
 
@@ -59,9 +61,11 @@ async def update(cloud: Cloud, domain_id: str, fields: Mapping[str, Any]) -> Dom
     """Change a domain; when it is disabled all its users and tokens are out."""
 
     def run(conn: Connection) -> Domain:
-        domain = replace(demand(conn, domain_id), **fields)
+        domain = demand(conn, domain_id)
+        wanted = identity.merged(domain.properties, fields)
+        domain = replace(domain, **wanted)
         _demand_free(conn, domain)
-        domain_rows.update(conn, domain_id, fields)
+        domain_rows.update(conn, domain_id, wanted)
         return domain
 
     return await identity.change(cloud, run)

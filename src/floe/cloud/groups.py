@@ -43,8 +43,9 @@ async def show(cloud: Cloud, context: Context, group_id: str) -> Group:
     return group
 
 
-async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Group:
+async def create(cloud: Cloud, context: Context, fields: Mapping[str, Any]) -> Group:
     """Make a group; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
+    identity.demand_manage(context, "groups", fields["domain_id"])
     group = Group(id=identity.new_id(cloud), **identity.merged({}, fields))
 
     def run(conn: Connection) -> None:
@@ -56,8 +57,10 @@ async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Group:
     return group
 
 
-async def update(cloud: Cloud, group_id: str, fields: Mapping[str, Any]) -> Group:
+async def update(cloud: Cloud, context: Context, group_id: str, fields: Mapping[str, Any]) -> Group:
     """Change a group's name or description."""
+
+    await _demand_manage(cloud, context, group_id)
 
     def run(conn: Connection) -> Group:
         group = demand(conn, group_id)
@@ -70,8 +73,10 @@ async def update(cloud: Cloud, group_id: str, fields: Mapping[str, Any]) -> Grou
     return await identity.change(cloud, run)
 
 
-async def delete(cloud: Cloud, group_id: str) -> None:
+async def delete(cloud: Cloud, context: Context, group_id: str) -> None:
     """Remove a group; its members lose what they had through it."""
+
+    await _demand_manage(cloud, context, group_id)
 
     def run(conn: Connection) -> None:
         demand(conn, group_id)
@@ -88,16 +93,17 @@ async def members(cloud: Cloud, context: Context, group_id: str) -> list[User]:
 
 
 async def demand_member(cloud: Cloud, context: Context, group_id: str, user_id: str) -> None:
-    """Raise NotFound unless the user is in the group; a user may ask about itself."""
-    group = await cloud.db.read(lambda conn: group_rows.get(conn, group_id))
-    domain_id = group.domain_id if group else None
-    identity.demand_read(context, domain_id, "this group", own=context.user_id == user_id)
+    """Raise NotFound unless the user is in the group."""
+    of_group, of_user = await _domains(cloud, group_id, user_id)
+    identity.demand_read(context, of_group if of_group == of_user else None, "this group")
+    await cloud.db.read(lambda conn: (demand(conn, group_id), users.demand(conn, user_id)))
     if user_id not in await cloud.db.read(lambda conn: group_rows.members(conn, group_id)):
         raise NotFound("user", user_id, message=f"User {user_id!r} is not in group {group_id!r}.")
 
 
-async def join(cloud: Cloud, group_id: str, user_id: str) -> None:
+async def join(cloud: Cloud, context: Context, group_id: str, user_id: str) -> None:
     """Put a user into a group; not an error if it is in it."""
+    identity.demand_manage(context, "who is in this group", *await _domains(cloud, group_id, user_id))
 
     def run(conn: Connection) -> None:
         demand(conn, group_id)
@@ -107,8 +113,9 @@ async def join(cloud: Cloud, group_id: str, user_id: str) -> None:
     await identity.change(cloud, run)
 
 
-async def leave(cloud: Cloud, group_id: str, user_id: str) -> None:
+async def leave(cloud: Cloud, context: Context, group_id: str, user_id: str) -> None:
     """Take a user out of a group. Raises NotFound if it is not in it."""
+    identity.demand_manage(context, "who is in this group", *await _domains(cloud, group_id, user_id))
 
     def run(conn: Connection) -> None:
         demand(conn, group_id)
@@ -116,6 +123,17 @@ async def leave(cloud: Cloud, group_id: str, user_id: str) -> None:
             raise NotFound("user", user_id, message=f"User {user_id!r} is not in group {group_id!r}.")
 
     await identity.change(cloud, run)
+
+
+async def _domains(cloud: Cloud, group_id: str, user_id: str) -> tuple[str | None, str | None]:
+    """Return the domains of a group and a user, None for that of one that is not there."""
+    group, user = await cloud.db.read(lambda conn: (group_rows.get(conn, group_id), user_rows.get(conn, user_id)))
+    return group.domain_id if group else None, user.domain_id if user else None
+
+
+async def _demand_manage(cloud: Cloud, context: Context, group_id: str) -> None:
+    group = await cloud.db.read(lambda conn: group_rows.get(conn, group_id))
+    identity.demand_manage(context, "this group", group.domain_id if group else None)
 
 
 def _demand_free(conn: Connection, group: Group) -> None:

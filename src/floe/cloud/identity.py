@@ -59,9 +59,29 @@ def own_domain(context: Context) -> str:
     return context.domain_id or context.project_domain_id or DEFAULT_DOMAIN
 
 
+def has_project(context: Context) -> bool:
+    """Say whether the caller has a token of a project."""
+    return context.project_id is not None
+
+
+def administers_cloud(context: Context) -> bool:
+    """Say whether the caller may change what belongs to no domain: administrators, but not by a domain's token."""
+    return context.is_admin and context.domain_id is None
+
+
+def manages(context: Context) -> bool:
+    """Say whether the caller may change things of some domain: administrators, and managers of one."""
+    return context.is_admin or (context.domain_id is not None and "manager" in context.roles)
+
+
 def reads_all(context: Context) -> bool:
     """Say whether the caller may look at everything: administrators, and readers of the system."""
     return context.is_admin or (context.system and "reader" in context.roles)
+
+
+def reads_cloud(context: Context) -> bool:
+    """Say whether the caller may look at what belongs to no domain; a domain's token is not for that."""
+    return reads_all(context) and context.domain_id is None
 
 
 def reads_domain(context: Context, domain_id: str) -> bool:
@@ -79,13 +99,23 @@ def demand_read(context: Context, domain_id: str | None, what: str, *, own: bool
     raise Forbidden(f"You may not look at {what}: that takes the role admin, or reader on the system or on its domain.")
 
 
+def demand_manage(context: Context, what: str, *domain_ids: str | None) -> None:
+    """Raise Forbidden unless the caller may change something that is of all these domains.
+
+    None stands for the domain of what is not there; who may not change it does not learn that.
+    """
+    if context.is_admin or (manages(context) and set(domain_ids) == {context.domain_id}):
+        return
+    raise Forbidden(f"You may not change {what}: that takes the role admin, or manager on its domain.")
+
+
 def lists(context: Context) -> bool:
     """Say whether the caller may list things of others at all."""
     return reads_all(context) or (context.domain_id is not None and "reader" in context.roles)
 
 
 def visible_domain(context: Context, what: str) -> str | None:
-    """Return the one domain whose things the caller may list; None for all. Raises Forbidden."""
+    """Return the one domain whose things a list shows, which is that of the token; None for all. Raises Forbidden."""
     if not lists(context):
         raise Forbidden(f"You may not list {what}: that takes the role admin, or reader on the system or a domain.")
-    return None if reads_all(context) else context.domain_id
+    return context.domain_id

@@ -58,8 +58,9 @@ async def show(cloud: Cloud, context: Context, project_id: str) -> Project:
     return project
 
 
-async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Project:
+async def create(cloud: Cloud, context: Context, fields: Mapping[str, Any]) -> Project:
     """Make a project; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
+    identity.demand_manage(context, "projects", fields["domain_id"])
     project = Project(id=identity.new_id(cloud), **identity.merged({}, fields))
 
     def run(conn: Connection) -> None:
@@ -71,8 +72,10 @@ async def create(cloud: Cloud, fields: Mapping[str, Any]) -> Project:
     return project
 
 
-async def update(cloud: Cloud, project_id: str, fields: Mapping[str, Any]) -> Project:
+async def update(cloud: Cloud, context: Context, project_id: str, fields: Mapping[str, Any]) -> Project:
     """Change a project; when it is disabled its tokens are dead."""
+
+    await _demand_manage(cloud, context, project_id)
 
     def run(conn: Connection) -> Project:
         project = demand(conn, project_id)
@@ -85,11 +88,13 @@ async def update(cloud: Cloud, project_id: str, fields: Mapping[str, Any]) -> Pr
     return await identity.change(cloud, run)
 
 
-async def delete(cloud: Cloud, project_id: str) -> None:
+async def delete(cloud: Cloud, context: Context, project_id: str) -> None:
     """Remove a project with its role assignments and application credentials.
 
     What it owns elsewhere (servers, images, networks) stays, for an administrator to remove, as in OpenStack.
     """
+
+    await _demand_manage(cloud, context, project_id)
 
     def run(conn: Connection) -> None:
         demand(conn, project_id)
@@ -99,6 +104,11 @@ async def delete(cloud: Cloud, project_id: str) -> None:
         project_rows.delete(conn, project_id)
 
     await identity.change(cloud, run)
+
+
+async def _demand_manage(cloud: Cloud, context: Context, project_id: str) -> None:
+    project = await cloud.db.read(lambda conn: project_rows.get(conn, project_id))
+    identity.demand_manage(context, "this project", project.domain_id if project else None)
 
 
 def _demand_free(conn: Connection, project: Project) -> None:

@@ -55,16 +55,18 @@ async def verify(cloud: Cloud, text: str) -> Bearer:
     return await cloud.db.read(lambda conn: bearer(conn, cloud, token))
 
 
-async def subject(cloud: Cloud, context: Context, text: str) -> Bearer:
+async def subject(cloud: Cloud, context: Context, text: str, *, services: bool = True) -> Bearer:
     """Return whom another token speaks for; one's own user's, or any for those who check tokens.
 
+    `services` says whether the role service is enough.
     Raises NotFound if it is not valid, Forbidden if it is somebody else's.
     """
     try:
         found = await verify(cloud, text)
     except Unauthenticated:
         raise NotFound("token", message="The token in X-Subject-Token is not valid.") from None
-    if found.user.id != context.user_id and not (identity.reads_all(context) or "service" in context.roles):
+    checks = identity.reads_all(context) or (services and "service" in context.roles)
+    if found.user.id != context.user_id and not checks:
         raise Forbidden("Another user's token is checked with the role admin or service, or reader on the system.")
     return found
 

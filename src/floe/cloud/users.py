@@ -8,7 +8,7 @@ from typing import Any
 
 from floe.cloud import domains, identity, passwords
 from floe.cloud.cloud import Cloud
-from floe.core.assignments import DOMAIN, PROJECT, USER
+from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER
 from floe.core.context import Context
 from floe.core.domains import Domain
 from floe.core.errors import Conflict, NotFound, Unauthenticated
@@ -62,8 +62,9 @@ async def show(cloud: Cloud, context: Context, user_id: str) -> User:
     return user
 
 
-async def create(cloud: Cloud, fields: Mapping[str, Any], password: str | None) -> User:
+async def create(cloud: Cloud, context: Context, fields: Mapping[str, Any], password: str | None) -> User:
     """Make a user; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
+    identity.demand_manage(context, "users", fields["domain_id"])
     secret = await _hashed(cloud, password)
     user = User(
         id=identity.new_id(cloud),
@@ -81,8 +82,13 @@ async def create(cloud: Cloud, fields: Mapping[str, Any], password: str | None) 
     return user
 
 
-async def update(cloud: Cloud, user_id: str, fields: Mapping[str, Any], password: str | None) -> User:
+async def update(cloud: Cloud, context: Context, user_id: str, fields: Mapping[str, Any], password: str | None) -> User:
     """Change a user; when it is disabled, or its password changes, its tokens are dead."""
+    await _demand_manage(cloud, context, user_id)
+    return await _update(cloud, user_id, fields, password)
+
+
+async def _update(cloud: Cloud, user_id: str, fields: Mapping[str, Any], password: str | None) -> User:
     secret = await _hashed(cloud, password)
     changes = dict(fields)
     if secret is not None:
@@ -108,11 +114,12 @@ async def change_password(cloud: Cloud, user_id: str, original: str, password: s
     right = await passwords.matches(cloud, user.password_hash if user else None, original)
     if not right or user is None or not user.enabled:
         raise Unauthenticated("The password was not changed: the user or the original password is not right.")
-    await update(cloud, user_id, {}, password)
+    await _update(cloud, user_id, {}, password)
 
 
-async def delete(cloud: Cloud, user_id: str) -> None:
+async def delete(cloud: Cloud, context: Context, user_id: str) -> None:
     """Remove a user with its role assignments, memberships and application credentials."""
+    await _demand_manage(cloud, context, user_id)
 
     def run(conn: Connection) -> None:
         demand(conn, user_id)
@@ -150,6 +157,17 @@ async def domains_with_a_role(cloud: Cloud, context: Context) -> list[Domain]:
         return [domain for domain in domain_rows.find(conn) if domain.id in ids]
 
     return await cloud.db.read(run)
+
+
+async def has_a_role_on_the_system(cloud: Cloud, context: Context) -> bool:
+    """Say whether the caller has a role on the system, also through groups."""
+    given = await cloud.db.read(lambda conn: assignment_rows.of_user(conn, context.user_id))
+    return any(item.target_kind == SYSTEM for item in given)
+
+
+async def _demand_manage(cloud: Cloud, context: Context, user_id: str) -> None:
+    user = await cloud.db.read(lambda conn: user_rows.get(conn, user_id))
+    identity.demand_manage(context, "this user", user.domain_id if user else None)
 
 
 async def _hashed(cloud: Cloud, password: str | None) -> str | None:

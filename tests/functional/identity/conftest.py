@@ -32,6 +32,8 @@ class Place:
     made: Bootstrapped
     http: httpx.AsyncClient
     keys: list[bytes] = field(default_factory=list)
+    admin_token: str = ""
+    """One that a test keeps over its examples."""
 
     async def login(
         self, user: str = "admin", password: str | None = None, scope: object = None, **more: Any

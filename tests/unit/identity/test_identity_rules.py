@@ -30,14 +30,17 @@ def test_implications_end_even_in_a_circle_and_what_is_expanded_stays(
 
 
 def test_an_endpoint_is_filled_in_or_left_out() -> None:
-    assert fill("%(public_url)s/x", "http://cloud", None) == "http://cloud/x"
-    assert fill("http://o/AUTH_%(project_id)s", "http://cloud", "p1") == "http://o/AUTH_p1"
-    assert fill("http://o/$(tenant_id)s", "http://cloud", "p1") == "http://o/p1"
-    assert fill("http://o/AUTH_%(project_id)s", "http://cloud", None) is None
-    assert fill("http://o/100%", "http://cloud", None) == "http://o/100%"
+    assert fill("%(public_url)s/x", "http://cloud", None, "u1") == "http://cloud/x"
+    assert fill("http://o/AUTH_%(project_id)s", "http://cloud", "p1", "u1") == "http://o/AUTH_p1"
+    assert fill("http://o/$(tenant_id)s", "http://cloud", "p1", "u1") == "http://o/p1"
+    assert fill("http://o/AUTH_%(project_id)s", "http://cloud", None, "u1") is None
+    assert fill("http://o/%(user_id)s", "http://cloud", None, "u1") == "http://o/u1"
+    assert fill("http://o/100%", "http://cloud", None, "u1") == "http://o/100%"
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "javascript:alert(1)", "", "/x", "http://x/%(password)s", "http://x/%()s"])
+@pytest.mark.parametrize(
+    "url", ["", "/x", "x", "http:", "http://x/%(password)s", "http://x/%()s", "http://x/%", "http://x/a%20b"]
+)
 def test_a_url_that_cannot_be_one_of_an_endpoint_is_refused(url: str) -> None:
     with pytest.raises(Invalid, match="url"):
         check_url(url)

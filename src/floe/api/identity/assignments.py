@@ -7,9 +7,9 @@ from typing import Any
 from floe.api.identity.filters import Filters, ident
 from floe.api.identity.roles import shown as shown_role
 from floe.api.kit.call import Call, Handler, Reply
-from floe.api.kit.policy import Policies, admin, authenticated
+from floe.api.kit.policy import Policies
 from floe.api.kit.routing import Route
-from floe.cloud import assignments
+from floe.cloud import assignments, identity
 from floe.cloud.assignments import Names
 from floe.core.assignments import DOMAIN, GROUP, PROJECT, SYSTEM, USER, WHOLE_SYSTEM, Assignment
 from floe.core.errors import Invalid
@@ -38,11 +38,11 @@ def _handlers(target: str, actor: str) -> tuple[Handler, Handler, Handler, Handl
         return Reply(204)
 
     async def grant(call: Call) -> Reply:
-        await assignments.grant(call.cloud, _asked(call, target, actor))
+        await assignments.grant(call.cloud, call.context, _asked(call, target, actor))
         return Reply(204)
 
     async def take_back(call: Call) -> Reply:
-        await assignments.take_back(call.cloud, _asked(call, target, actor))
+        await assignments.take_back(call.cloud, call.context, _asked(call, target, actor))
         return Reply(204)
 
     return index, check, grant, take_back
@@ -56,11 +56,12 @@ def _routes() -> list[Route]:
             start = "/v3/system" if target == SYSTEM else f"/v3/{target}s/{{target_id}}"
             many = f"{start}/{actor}s/{{actor_id}}/roles"
             one = f"{many}/{{role_id}}"
+            rule = f"system_grant_for_{actor}" if target == SYSTEM else "grant"
             routes += [
-                Route("GET", many, index, "identity:list_grants"),
-                Route("GET", one, check, "identity:check_grant"),
-                Route("PUT", one, grant, "identity:create_grant"),
-                Route("DELETE", one, take_back, "identity:revoke_grant"),
+                Route("GET", many, index, f"identity:list_{rule.replace('grant', 'grants')}"),
+                Route("GET", one, check, f"identity:check_{rule}"),
+                Route("PUT", one, grant, f"identity:create_{rule}"),
+                Route("DELETE", one, take_back, f"identity:revoke_{rule}"),
             ]
     return routes
 
@@ -173,9 +174,19 @@ ROUTES = (
     Route("GET", "/v3/role_assignments", index, "identity:list_role_assignments"),
 )
 POLICIES: Policies = {
-    "identity:list_grants": authenticated,
-    "identity:check_grant": authenticated,
-    "identity:create_grant": admin,
-    "identity:revoke_grant": admin,
-    "identity:list_role_assignments": authenticated,
+    "identity:list_grants": identity.lists,
+    "identity:check_grant": identity.lists,
+    "identity:create_grant": identity.manages,
+    "identity:revoke_grant": identity.manages,
+    **{
+        f"identity:{verb}_for_{actor}": rule
+        for actor in (USER, GROUP)
+        for verb, rule in (
+            ("list_system_grants", identity.reads_cloud),
+            ("check_system_grant", identity.reads_cloud),
+            ("create_system_grant", identity.administers_cloud),
+            ("revoke_system_grant", identity.administers_cloud),
+        )
+    },
+    "identity:list_role_assignments": identity.lists,
 }

@@ -12,8 +12,8 @@ from floe.api.identity.projects import shown as shown_project
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated, public
 from floe.api.kit.routing import Route
-from floe.cloud import assignments, catalogue, logins, tokens, users
-from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER, Assignment
+from floe.cloud import catalogue, identity, logins, tokens, users
+from floe.core.assignments import DOMAIN, PROJECT, SYSTEM
 from floe.core.clock import iso_micro
 from floe.core.domains import Domain
 from floe.core.errors import Invalid
@@ -37,7 +37,7 @@ async def show(call: Call) -> Reply:
 
 async def check(call: Call) -> Reply:
     """Check a token, without a body."""
-    await tokens.subject(call.cloud, call.context, _subject(call))
+    await tokens.subject(call.cloud, call.context, _subject(call), services=False)
     return Reply(200)
 
 
@@ -49,7 +49,7 @@ async def revoke(call: Call) -> Reply:
 
 async def show_catalogue(call: Call) -> Reply:
     """Show the catalogue for the caller's token."""
-    body = {"catalog": await _catalogue(call, call.context.project_id)}
+    body = {"catalog": await _catalogue(call, call.context.project_id, call.context.user_id)}
     return Reply(200, {**body, "links": {"self": call.url("/v3/auth/catalog")}})
 
 
@@ -71,9 +71,7 @@ async def list_domains(call: Call) -> Reply:
 
 async def list_systems(call: Call) -> Reply:
     """Say whether the caller may have a token for the system."""
-    like = Assignment(role_id="", actor_kind=USER, actor_id=call.context.user_id, target_kind=SYSTEM, target_id="")
-    found = await assignments.find(call.cloud, call.context, like, effective=True)
-    systems = [{"all": True}] if found else []
+    systems = [{"all": True}] if await users.has_a_role_on_the_system(call.cloud, call.context) else []
     return Reply(200, {"system": systems, "links": {"self": call.url("/v3/auth/system")}})
 
 
@@ -109,7 +107,7 @@ async def _token(call: Call, bearer: Bearer, status: int, text: str) -> Reply:
     if token.scope_kind != UNSCOPED:
         shown["roles"] = [{"id": role.id, "name": role.name} for role in bearer.roles]
         if call.one("nocatalog") is None:
-            shown["catalog"] = await _catalogue(call, bearer.project.id if bearer.project else None)
+            shown["catalog"] = await _catalogue(call, bearer.project.id if bearer.project else None, bearer.user.id)
     if bearer.credential:
         credential = bearer.credential
         shown["application_credential"] = {
@@ -120,7 +118,7 @@ async def _token(call: Call, bearer: Bearer, status: int, text: str) -> Reply:
     return Reply(status, {"token": shown}, {"x-subject-token": text, "vary": "X-Auth-Token"})
 
 
-async def _catalogue(call: Call, project_id: str | None) -> list[dict[str, Any]]:
+async def _catalogue(call: Call, project_id: str | None, user_id: str) -> list[dict[str, Any]]:
     return [
         {
             "id": service.id,
@@ -137,7 +135,7 @@ async def _catalogue(call: Call, project_id: str | None) -> list[dict[str, Any]]
                 for endpoint, url in endpoints
             ],
         }
-        for service, endpoints in await catalogue.for_token(call.cloud, project_id)
+        for service, endpoints in await catalogue.for_token(call.cloud, project_id, user_id)
     ]
 
 
@@ -164,7 +162,7 @@ POLICIES: Policies = {
     "identity:validate_token": authenticated,
     "identity:check_token": authenticated,
     "identity:revoke_token": authenticated,
-    "identity:get_auth_catalog": authenticated,
+    "identity:get_auth_catalog": identity.has_project,
     "identity:get_auth_projects": authenticated,
     "identity:get_auth_domains": authenticated,
     "identity:get_auth_system": authenticated,

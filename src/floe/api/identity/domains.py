@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from floe.api.identity.filters import Filters, called, flag
-from floe.api.identity.replies import ShortName, Text, changes, with_link
+from floe.api.identity.replies import ShortName, ShortText, Tags, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import Policies, admin, authenticated
+from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
-from floe.cloud import domains
+from floe.cloud import domains, identity
 from floe.core.domains import Domain
 
 SHAPE: Shape[Domain] = Shape(
@@ -20,19 +22,27 @@ SHAPE: Shape[Domain] = Shape(
         Shown("name", lambda domain: domain.name),
         Shown("description", lambda domain: domain.description),
         Shown("enabled", lambda domain: domain.enabled),
-        Shown("tags", lambda _domain: []),
+        Shown("tags", lambda domain: list(domain.tags)),
         Shown("options", lambda _domain: {}),
     ]
 )
-_FIELDS = (Field("description", Text), Field("enabled", bool), Field("options", dict[str, Any]))
-_CREATE = Body("domain", [Field("name", ShortName, required=True), *_FIELDS])
-_UPDATE = Body("domain", [Field("name", ShortName), *_FIELDS])
+_FIELDS = (
+    Field("description", ShortText),
+    Field("enabled", bool),
+    Field("tags", Tags),
+    Field("options", dict[str, Any]),
+)
+_Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+_CREATE = Body(
+    "domain", [Field("name", ShortName, required=True), Field("explicit_domain_id", _Hex), *_FIELDS], strict=False
+)
+_UPDATE = Body("domain", [Field("name", ShortName), *_FIELDS], strict=False)
 _FILTERS = Filters(called(64), flag("enabled"))
 
 
 def shown(call: Call, domain: Domain) -> dict[str, Any]:
     """Return a domain as it is on the wire."""
-    return with_link(call, f"/v3/domains/{domain.id}", SHAPE.show(domain))
+    return with_link(call, f"/v3/domains/{domain.id}", {**domain.properties, **SHAPE.show(domain)})
 
 
 async def index(call: Call) -> Reply:
@@ -48,13 +58,14 @@ async def show(call: Call) -> Reply:
 
 async def create(call: Call) -> Reply:
     """Make a domain."""
-    fields = changes(_CREATE.read(await call.raw()))
-    return Reply(201, {"domain": shown(call, await domains.create(call.cloud, fields))})
+    fields = await with_properties(call, _CREATE)
+    domain_id = fields.pop("explicit_domain_id", None)
+    return Reply(201, {"domain": shown(call, await domains.create(call.cloud, fields, domain_id))})
 
 
 async def update(call: Call) -> Reply:
     """Change a domain."""
-    fields = changes(_UPDATE.read(await call.raw()))
+    fields = await with_properties(call, _UPDATE, own_id=call.params["domain_id"])
     return Reply(200, {"domain": shown(call, await domains.update(call.cloud, call.params["domain_id"], fields))})
 
 
@@ -74,7 +85,7 @@ ROUTES = (
 POLICIES: Policies = {
     "identity:list_domains": authenticated,
     "identity:get_domain": authenticated,
-    "identity:create_domain": admin,
-    "identity:update_domain": admin,
-    "identity:delete_domain": admin,
+    "identity:create_domain": identity.administers_cloud,
+    "identity:update_domain": identity.administers_cloud,
+    "identity:delete_domain": identity.administers_cloud,
 }

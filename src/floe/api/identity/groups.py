@@ -9,7 +9,7 @@ from floe.api.identity.replies import Ident, ShortName, Text, with_link, with_pr
 from floe.api.identity.users import shown as shown_user
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import Policies, admin, authenticated
+from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import groups, identity, users
@@ -54,18 +54,20 @@ async def create(call: Call) -> Reply:
     """Make a group."""
     fields = await with_properties(call, _CREATE, "domain_id")
     fields["domain_id"] = fields.get("domain_id") or identity.own_domain(call.context)
-    return Reply(201, {"group": shown(call, await groups.create(call.cloud, fields))})
+    return Reply(201, {"group": shown(call, await groups.create(call.cloud, call.context, fields))})
 
 
 async def update(call: Call) -> Reply:
     """Change a group."""
     fields = await with_properties(call, _UPDATE, own_id=call.params["group_id"])
-    return Reply(200, {"group": shown(call, await groups.update(call.cloud, call.params["group_id"], fields))})
+    return Reply(
+        200, {"group": shown(call, await groups.update(call.cloud, call.context, call.params["group_id"], fields))}
+    )
 
 
 async def delete(call: Call) -> Reply:
     """Remove a group."""
-    await groups.delete(call.cloud, call.params["group_id"])
+    await groups.delete(call.cloud, call.context, call.params["group_id"])
     return Reply(204)
 
 
@@ -85,13 +87,13 @@ async def check_member(call: Call) -> Reply:
 
 async def join(call: Call) -> Reply:
     """Put a user into a group."""
-    await groups.join(call.cloud, call.params["group_id"], call.params["user_id"])
+    await groups.join(call.cloud, call.context, call.params["group_id"], call.params["user_id"])
     return Reply(204)
 
 
 async def leave(call: Call) -> Reply:
     """Take a user out of a group."""
-    await groups.leave(call.cloud, call.params["group_id"], call.params["user_id"])
+    await groups.leave(call.cloud, call.context, call.params["group_id"], call.params["user_id"])
     return Reply(204)
 
 
@@ -120,12 +122,12 @@ ROUTES = (
 POLICIES: Policies = {
     "identity:list_groups": authenticated,
     "identity:get_group": authenticated,
-    "identity:create_group": admin,
-    "identity:update_group": admin,
-    "identity:delete_group": admin,
+    "identity:create_group": identity.manages,
+    "identity:update_group": identity.manages,
+    "identity:delete_group": identity.manages,
     "identity:list_users_in_group": authenticated,
     "identity:list_groups_for_user": authenticated,
     "identity:check_user_in_group": authenticated,
-    "identity:add_user_to_group": admin,
-    "identity:remove_user_from_group": admin,
+    "identity:add_user_to_group": identity.manages,
+    "identity:remove_user_from_group": identity.manages,
 }

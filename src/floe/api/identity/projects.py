@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from floe.api.identity.filters import Filters, called, flag, ident, tags, uuid
-from floe.api.identity.replies import Ident, ShortName, Text, with_link, with_properties
+from floe.api.identity.replies import Ident, ShortName, Tags, Text, unique, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import Policies, admin, authenticated
+from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import identity, projects
-from floe.core.errors import Invalid, NotFound
+from floe.core.errors import Forbidden, Invalid, NotFound
 from floe.core.projects import Project
 
 SHAPE: Shape[Project] = Shape(
@@ -31,11 +30,10 @@ SHAPE: Shape[Project] = Shape(
         Shown("options", lambda _project: {}),
     ]
 )
-_Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^,/]*\Z")]], Meta(max_length=80)]
 _FIELDS = (
     Field("description", Text),
     Field("enabled", bool),
-    Field("tags", _Tags),
+    Field("tags", Tags),
     Field("is_domain", bool),
     Field("parent_id", Ident | None),
     Field("options", dict[str, Any]),
@@ -55,7 +53,7 @@ _FILTERS = Filters(
     tags("not-tags", lambda asked, there: not asked <= there),
     tags("not-tags-any", lambda asked, there: not asked & there),
 )
-_TAGS = Body(None, [Field("tags", _Tags, required=True)])
+_TAGS = Body(None, [Field("tags", Tags, required=True)])
 
 _FLAT = "parent_id: projects are flat here; the parent of a project can only be its domain (it is {!r})."
 
@@ -86,9 +84,9 @@ async def create(call: Call) -> Reply:
     if parent_id not in (None, domain_id):
         raise Invalid(_FLAT.format(parent_id))
     try:
-        project = await projects.create(call.cloud, fields)
+        project = await projects.create(call.cloud, call.context, fields)
     except NotFound as error:
-        raise (Invalid(_FLAT.format(parent_id)) if parent_id else error) from error
+        raise Invalid(_FLAT.format(parent_id) if parent_id else error.message) from error
     return Reply(201, {"project": shown(call, project)})
 
 
@@ -97,13 +95,15 @@ async def update(call: Call) -> Reply:
     project_id = call.params["project_id"]
     fields = _fields(await with_properties(call, _UPDATE, "domain_id", "parent_id", own_id=project_id), project_id)
     if "parent_id" in fields:
-        raise Invalid("parent_id: the parent of a project cannot be changed.")
-    return Reply(200, {"project": shown(call, await projects.update(call.cloud, project_id, fields))})
+        parent_id, project = fields.pop("parent_id"), await projects.show(call.cloud, call.context, project_id)
+        if parent_id != project.domain_id:
+            raise Forbidden(f"parent_id: the parent of a project cannot be changed (it is {project.domain_id!r}).")
+    return Reply(200, {"project": shown(call, await projects.update(call.cloud, call.context, project_id, fields))})
 
 
 async def delete(call: Call) -> Reply:
     """Remove a project."""
-    await projects.delete(call.cloud, call.params["project_id"])
+    await projects.delete(call.cloud, call.context, call.params["project_id"])
     return Reply(204)
 
 
@@ -123,8 +123,8 @@ async def check_tag(call: Call) -> Reply:
 
 async def put_tags(call: Call) -> Reply:
     """Replace a project's tags."""
-    fields = {"tags": tuple(dict.fromkeys(_TAGS.read(await call.raw())["tags"]))}
-    found = await projects.update(call.cloud, call.params["project_id"], fields)
+    fields = {"tags": unique(_TAGS.read(await call.raw())["tags"])}
+    found = await projects.update(call.cloud, call.context, call.params["project_id"], fields)
     path = f"/v3/projects/{found.id}/tags"
     return Reply(200, {"tags": list(found.tags), "links": {"self": call.url(path), "next": None, "previous": None}})
 
@@ -135,7 +135,7 @@ async def add_tag(call: Call) -> Reply:
     found = await projects.show(call.cloud, call.context, project_id)
     tags = tuple(dict.fromkeys((*found.tags, tag)))
     _TAGS.read(msgspec.json.encode({"tags": tags}))
-    await projects.update(call.cloud, project_id, {"tags": tags})
+    await projects.update(call.cloud, call.context, project_id, {"tags": tags})
     path = f"/v3/projects/{project_id}/tags/{tag}"
     return Reply(201, None, {"location": call.url(path)})
 
@@ -145,13 +145,15 @@ async def delete_tag(call: Call) -> Reply:
     project_id, tag = call.params["project_id"], call.params["tag"]
     found = await projects.show(call.cloud, call.context, project_id)
     _demand_tag(found, tag)
-    await projects.update(call.cloud, project_id, {"tags": tuple(each for each in found.tags if each != tag)})
+    await projects.update(
+        call.cloud, call.context, project_id, {"tags": tuple(each for each in found.tags if each != tag)}
+    )
     return Reply(204)
 
 
 async def delete_tags(call: Call) -> Reply:
     """Take all tags from a project."""
-    await projects.update(call.cloud, call.params["project_id"], {"tags": ()})
+    await projects.update(call.cloud, call.context, call.params["project_id"], {"tags": ()})
     return Reply(204)
 
 
@@ -165,8 +167,6 @@ def _fields(fields: dict[str, Any], project_id: str | None) -> dict[str, Any]:
         raise Invalid("is_domain: a project that acts as a domain is made with POST /v3/domains.")
     if project_id is None and fields.get("parent_id", "") is None:
         del fields["parent_id"]
-    if "tags" in fields:
-        fields["tags"] = tuple(dict.fromkeys(fields["tags"]))
     return fields
 
 
@@ -186,13 +186,13 @@ ROUTES = (
 POLICIES: Policies = {
     "identity:list_projects": authenticated,
     "identity:get_project": authenticated,
-    "identity:create_project": admin,
-    "identity:update_project": admin,
-    "identity:delete_project": admin,
+    "identity:create_project": identity.manages,
+    "identity:update_project": identity.manages,
+    "identity:delete_project": identity.manages,
     "identity:list_project_tags": authenticated,
     "identity:get_project_tag": authenticated,
-    "identity:update_project_tags": admin,
-    "identity:delete_project_tags": admin,
-    "identity:create_project_tag": admin,
-    "identity:delete_project_tag": admin,
+    "identity:update_project_tags": identity.manages,
+    "identity:delete_project_tags": identity.manages,
+    "identity:create_project_tag": identity.manages,
+    "identity:delete_project_tag": identity.manages,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -10,18 +10,24 @@ from msgspec import Meta
 
 from floe.api.kit.body import Body
 from floe.api.kit.call import Call
+from floe.api.kit.values import field_fault
 from floe.core.errors import Invalid
 
 ShortName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\S")]
 LongName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
 Text = Annotated[str, Meta(max_length=65535)] | None
+ShortText = Annotated[str, Meta(max_length=255)] | None
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+\Z")]
 
 
 MAX_PROPERTIES = 16 << 10
 """Bytes, as JSON, of the attributes that clients may keep with one thing."""
-_READ_ONLY = frozenset({"links", "password_expires_at"})
-_OURS = frozenset({"id", "domain_id", "extra", *_READ_ONLY})
+_READ_ONLY = frozenset({"id", "links", "password_expires_at"})
+"""What clients may send back as they read it; only the cloud sets it."""
+_OURS = frozenset({"domain_id", "extra"})
+_TRIMMED = frozenset({"domain", "project", "user", "group"})
+"""Whose names lose white space at both ends, as in Keystone."""
+Tags = Annotated[list[Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^,/]*\Z")]], Meta(max_length=80)]
 
 
 def with_link(call: Call, path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,18 +38,18 @@ def with_link(call: Call, path: str, fields: Mapping[str, Any]) -> dict[str, Any
 async def with_properties(call: Call, body: Body, *nullable: str, own_id: str | None = None) -> dict[str, Any]:
     """Read a body's fields as the core names them; what the table does not know becomes `properties`.
 
-    Clients keep attributes of their own with users, groups and projects (`openstack project set --property`).
-    A null takes one away. What a client read with the thing of `own_id` it may send back with its changes.
-    Raises Invalid for what only the cloud itself sets, and for more than it keeps.
+    Clients keep attributes of their own with all that this surface has (`openstack project set --property`).
+    A null takes one away. With `own_id` it is a change of the thing of that id, which cannot be empty.
+    Raises Invalid for what cannot be set, and for more than is kept.
     """
     fields = changes(body.read(await call.raw()), *nullable)
     known = {field.name for field in body.fields}
     sent = (await call.json())[body.key]
-    extra = {name: value for name, value in sent.items() if name not in known}
-    if own_id is not None:
-        extra = {name: value for name, value in extra.items() if name not in _READ_ONLY}
-        if extra.get("id") == own_id:
-            del extra["id"]
+    if own_id is not None and not sent:
+        raise Invalid(f"Invalid input for field/attribute {body.key}: it has nothing that is to be changed.")
+    if own_id is not None and "id" not in known and sent.get("id") not in {None, own_id}:
+        raise Invalid(f"Invalid input for field/attribute {body.key}.id: it cannot be changed (it is {own_id!r}).")
+    extra = {name: value for name, value in sent.items() if name not in known | _READ_ONLY}
     for name in extra:
         if name in _OURS:
             raise Invalid(f"Invalid input for field/attribute {body.key}.{name}: it cannot be set.")
@@ -52,7 +58,18 @@ async def with_properties(call: Call, body: Body, *nullable: str, own_id: str | 
     size = len(msgspec.json.encode(extra))
     if size > MAX_PROPERTIES:
         raise Invalid(f"Properties take {MAX_PROPERTIES} bytes at most (these take {size}).")
+    if "name" in fields and body.key in _TRIMMED:
+        fields["name"] = fields["name"].strip()
+    if "tags" in fields:
+        fields["tags"] = unique(fields["tags"])
     return {**fields, "properties": extra} if extra else fields
+
+
+def unique(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return tags as they are kept. Raises Invalid for one that is given twice."""
+    if len(set(tags)) != len(tags):
+        raise Invalid(field_fault("tags", "each may be given once"))
+    return tuple(tags)
 
 
 def changes(read: Mapping[str, Any], *nullable: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from floe.api.identity.filters import Filters, called, ident
-from floe.api.identity.replies import Ident, LongName, Text, changes, with_link
+from floe.api.identity.replies import Ident, LongName, Text, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import Policies, admin
+from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import identity, roles
@@ -26,14 +26,14 @@ SHAPE: Shape[Role] = Shape(
     ]
 )
 _FIELDS = (Field("description", Text), Field("domain_id", Ident | None), Field("options", dict[str, Any]))
-_CREATE = Body("role", [Field("name", LongName, required=True), *_FIELDS])
-_UPDATE = Body("role", [Field("name", LongName), *_FIELDS])
+_CREATE = Body("role", [Field("name", LongName, required=True), *_FIELDS], strict=False)
+_UPDATE = Body("role", [Field("name", LongName), *_FIELDS], strict=False)
 _FILTERS = Filters(called(255), ident("domain_id"))
 
 
 def shown(call: Call, role: Role) -> dict[str, Any]:
     """Return a role as it is on the wire."""
-    return with_link(call, f"/v3/roles/{role.id}", SHAPE.show(role))
+    return with_link(call, f"/v3/roles/{role.id}", {**role.properties, **SHAPE.show(role)})
 
 
 async def index(call: Call) -> Reply:
@@ -44,19 +44,20 @@ async def index(call: Call) -> Reply:
 
 async def show(call: Call) -> Reply:
     """Show a role."""
-    return Reply(200, {"role": shown(call, await roles.show(call.cloud, call.params["role_id"]))})
+    return Reply(200, {"role": shown(call, await roles.show(call.cloud, call.context, call.params["role_id"]))})
 
 
 async def create(call: Call) -> Reply:
     """Make a role."""
-    fields = _fields(_CREATE.read(await call.raw()))
+    fields = _fields(await with_properties(call, _CREATE, "domain_id"))
     return Reply(201, {"role": shown(call, await roles.create(call.cloud, fields))})
 
 
 async def update(call: Call) -> Reply:
     """Change a role."""
-    fields = _fields(_UPDATE.read(await call.raw()))
-    return Reply(200, {"role": shown(call, await roles.update(call.cloud, call.params["role_id"], fields))})
+    role_id = call.params["role_id"]
+    fields = _fields(await with_properties(call, _UPDATE, "domain_id", own_id=role_id))
+    return Reply(200, {"role": shown(call, await roles.update(call.cloud, role_id, fields))})
 
 
 async def delete(call: Call) -> Reply:
@@ -77,7 +78,7 @@ async def list_inferences(call: Call) -> Reply:
 
 async def list_implied(call: Call) -> Reply:
     """List the roles that one implies directly."""
-    role = await roles.show(call.cloud, call.params["role_id"])
+    role = await roles.show(call.cloud, call.context, call.params["role_id"])
     known, implied = await roles.implications(call.cloud)
     inference = {
         "prior_role": _brief(call, role),
@@ -113,8 +114,7 @@ async def stop_implying(call: Call) -> Reply:
     return Reply(204)
 
 
-def _fields(read: dict[str, Any]) -> dict[str, Any]:
-    fields = changes(read, "domain_id")
+def _fields(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.pop("domain_id", None) is not None:
         raise Invalid("domain_id: roles of one domain alone are not offered; leave it out for a role of the cloud.")
     return fields
@@ -153,14 +153,14 @@ ROUTES = (
     Route("DELETE", _IMPLIED, stop_implying, "identity:delete_implied_role"),
 )
 POLICIES: Policies = {
-    "identity:list_roles": identity.lists,
-    "identity:get_role": identity.lists,
-    "identity:create_role": admin,
-    "identity:update_role": admin,
-    "identity:delete_role": admin,
-    "identity:list_role_inference_rules": identity.lists,
-    "identity:list_implied_roles": identity.lists,
-    "identity:get_implied_role": identity.lists,
-    "identity:create_implied_role": admin,
-    "identity:delete_implied_role": admin,
+    "identity:list_roles": roles.may_list,
+    "identity:get_role": authenticated,
+    "identity:create_role": identity.administers_cloud,
+    "identity:update_role": identity.administers_cloud,
+    "identity:delete_role": identity.administers_cloud,
+    "identity:list_role_inference_rules": identity.reads_cloud,
+    "identity:list_implied_roles": identity.reads_cloud,
+    "identity:get_implied_role": identity.reads_cloud,
+    "identity:create_implied_role": identity.administers_cloud,
+    "identity:delete_implied_role": identity.administers_cloud,
 }

@@ -11,7 +11,7 @@ from floe.api.identity.projects import shown as shown_project
 from floe.api.identity.replies import Ident, LongName, Text, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import Policies, admin, authenticated, public
+from floe.api.kit.policy import Policies, authenticated, public
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import identity, users
@@ -79,19 +79,20 @@ async def create(call: Call) -> Reply:
     fields = await with_properties(call, _CREATE, *_NULLABLE)
     password = fields.pop("password", None)
     fields["domain_id"] = fields.get("domain_id") or identity.own_domain(call.context)
-    return Reply(201, {"user": shown(call, await users.create(call.cloud, fields, password))})
+    return Reply(201, {"user": shown(call, await users.create(call.cloud, call.context, fields, password))})
 
 
 async def update(call: Call) -> Reply:
     """Change a user."""
     fields = await with_properties(call, _UPDATE, *_NULLABLE, own_id=call.params["user_id"])
     password = fields.pop("password", None)
-    return Reply(200, {"user": shown(call, await users.update(call.cloud, call.params["user_id"], fields, password))})
+    found = await users.update(call.cloud, call.context, call.params["user_id"], fields, password)
+    return Reply(200, {"user": shown(call, found)})
 
 
 async def delete(call: Call) -> Reply:
     """Remove a user."""
-    await users.delete(call.cloud, call.params["user_id"])
+    await users.delete(call.cloud, call.context, call.params["user_id"])
     return Reply(204)
 
 
@@ -122,9 +123,9 @@ ROUTES = (
 POLICIES: Policies = {
     "identity:list_users": authenticated,
     "identity:get_user": authenticated,
-    "identity:create_user": admin,
-    "identity:update_user": admin,
-    "identity:delete_user": admin,
+    "identity:create_user": identity.manages,
+    "identity:update_user": identity.manages,
+    "identity:delete_user": identity.manages,
     "identity:change_password": public,
     "identity:list_user_projects": authenticated,
 }
