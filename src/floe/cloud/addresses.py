@@ -64,7 +64,9 @@ def insert_with_mac(conn: Connection, port: Port) -> Port:
         candidate = replace(port, mac=addresses.mac_for(port.id, attempt))
         if ports.insert(conn, candidate):
             return candidate
-    raise Conflict(f"No free MAC address was found in network {port.network_id} after {_MAC_ATTEMPTS} tries.")
+    raise Conflict(
+        f"No free MAC address was found in network {port.network_id} after {_MAC_ATTEMPTS} tries.", reason="no_mac_left"
+    )
 
 
 def _this(

@@ -364,6 +364,55 @@ async def test_further_address_pairs_may_be_sent_from(linux_plane, world, guests
     assert await arrives(guests, sender, receiver, crossed, *allowed) == allowed
 
 
+@pytest.mark.parametrize("cidrs", [("0.0.0.0/0",), ("0.0.0.0/1", "128.0.0.0/1")])
+async def test_a_pair_of_all_addresses_lets_any_address_be_sent_from(linux_plane, world, guests, cidrs):
+    segment = world.segment()
+    rules = world.group(1, ANY_OUT, GroupRule(direction="ingress"))
+    pairs = tuple((cidr, "fa:16:3e:00:00:0b") for cidr in cidrs)
+    sender = world.port(11, segment, groups=(rules,), allowed_pairs=pairs)
+    receiver = world.port(12, segment, groups=(rules,))
+    guests.add(sender)
+    guests.add(receiver)
+    await linux_plane.apply(world.network)
+    allowed = [
+        frame(sender.mac, receiver.mac, 0x0800, ipv4("192.0.2.1", "10.7.0.12", 17, udp(1, 2))),
+        frame(sender.mac, BROADCAST, 0x0806, arp(1, sender.mac, "203.0.113.9", "10.7.0.12")),
+    ]
+    refused = [
+        frame("fa:16:3e:00:00:99", receiver.mac, 0x0800, ipv4("192.0.2.1", "10.7.0.12", 17, udp(1, 2))),
+        frame(sender.mac, BROADCAST, 0x0806, arp(1, "fa:16:3e:00:00:99", "203.0.113.9", "10.7.0.12")),
+        frame(sender.mac, receiver.mac, 0x0800, ipv4("192.0.2.1", "10.7.0.12", 17, udp(67, 68))),
+        frame(sender.mac, receiver.mac, 0x86DD, bytes(40)),
+    ]
+    assert await arrives(guests, sender, receiver, *refused, *allowed) == allowed
+
+
+async def test_a_member_that_may_send_from_all_addresses_makes_its_group_all_of_them(linux_plane, world, guests):
+    segment = world.segment()
+    members = world.group(2, ANY_OUT)
+    rules = world.group(1, ANY_OUT, SENTINEL_IN, GroupRule(direction="ingress", remote_group=members))
+    sender = world.port(11, segment, groups=(members,), allowed_pairs=(("0.0.0.0/0", "fa:16:3e:00:00:0b"),))
+    receiver = world.port(12, segment, groups=(rules,))
+    guests.add(sender)
+    guests.add(receiver)
+    await linux_plane.apply(world.network)
+    sent = frame(sender.mac, receiver.mac, 0x0800, ipv4("192.0.2.1", "10.7.0.12", 17, udp(1, 2)))
+    assert await arrives(guests, sender, receiver, sent) == [sent]
+
+
+async def test_dhcp_makes_a_gateway_outside_the_subnet_reachable(linux_plane, world, guests, tmp_path):
+    segment = world.segment()
+    outside = replace(segment, subnets=tuple(replace(each, gateway="192.0.2.1") for each in segment.subnets))
+    port = world.port(11, segment)
+    guest = guests.add(port, address=False)
+    await linux_plane.apply(replace(world.network, segments=(outside,)))
+    lease = await leased(guests, guest, tmp_path / "script")
+    assert lease["router"] == "192.0.2.1"
+    routes = lease["staticroutes"].split()
+    pairs = list(zip(routes[::2], routes[1::2], strict=True))
+    assert pairs.index(("192.0.2.1/32", "0.0.0.0")) < pairs.index(("0.0.0.0/0", "192.0.2.1"))
+
+
 async def test_a_port_without_port_security_sends_and_receives_anything(linux_plane, world, guests):
     segment = world.segment()
     sender = world.port(11, segment, port_security=False)

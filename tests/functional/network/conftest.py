@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -27,6 +28,11 @@ CALLERS = {
     "bob": Context(request_id="", user_id="bob", project_id="b" * 32, roles=MEMBER),
     "eve": Context(request_id="", user_id="eve", project_id="a" * 32, roles=frozenset({"reader"})),
     "root": Context(request_id="", user_id="root", project_id="0" * 32, roles=MEMBER | {"admin"}),
+    # Tokens that are of no project, or of one in which they may not even look.
+    "unscoped": Context(request_id="", user_id="ann"),
+    "domain": Context(request_id="", user_id="root", domain_id="d" * 32, roles=MEMBER | {"admin"}),
+    "system": Context(request_id="", user_id="root", system=True, roles=MEMBER | {"admin"}),
+    "stranger": Context(request_id="", user_id="sid", project_id="a" * 32, roles=frozenset({"cook"})),
 }
 
 
@@ -89,3 +95,21 @@ async def client(cloud: Cloud) -> AsyncIterator[As]:
     yield make
     for each in made:
         await each.aclose()
+
+
+Make = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture
+def make(client: As) -> Make:
+    """Give a maker of things: whose, of which kind, and with which attributes."""
+
+    async def made(caller: str, kind: str, **fields: Any) -> dict[str, Any]:
+        if kind == "subnet":
+            fields = {"ip_version": 4, **fields}
+        reply = await client(caller).post(f"/v2.0/{kind.replace('_', '-')}s", json={kind: fields})
+        assert reply.status_code == 201, reply.text
+        found: dict[str, Any] = reply.json()[kind]
+        return found
+
+    return made

@@ -170,3 +170,11 @@ def test_a_name_that_means_something_else_to_dnsmasq_stays_out_of_its_hosts_file
     made = dhcp.files(SEGMENT, (replace(PORT, hostname=name),))
     assert made.hosts == "fa:16:3e:00:00:01,10.7.0.11,host-10-7-0-11\n"
     assert made.names == f"10.7.0.11 {name} host-10-7-0-11\n"
+
+
+def test_a_gateway_outside_the_subnet_is_reached_on_the_link():
+    outside = replace(SEGMENT, subnets=(replace(SUBNET, gateway="192.0.2.1"),))
+    routes = "169.254.169.254/32,10.7.0.2,192.0.2.1/32,0.0.0.0,0.0.0.0/0,192.0.2.1"
+    assert option(outside, "option:classless-static-route") == f",{routes}"
+    assert option(outside, "249") == f",{routes}"
+    assert option(outside, "option:router") == ",192.0.2.1"

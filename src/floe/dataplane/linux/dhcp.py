@@ -20,6 +20,7 @@ _BOOTP = struct.Struct("!BBBBIHH4s12x16s192x")
 """Op, hardware type and length, hops, id, seconds, flags, the client's address, its MAC."""
 _COOKIE = bytes((99, 130, 83, 99))
 _OF_ADDRESS = re.compile(r"host(-[0-9]{1,3}){4}")
+_ON_LINK = str(ipaddress.IPv4Address(0))
 # Names that dnsmasq would read as a lease time or a command where it expects a host name.
 _OTHER_MEANING = re.compile(r"[0-9]+[smhdw]?|infinite|ignore")
 
@@ -147,8 +148,13 @@ def _options(subnet: HostSubnet) -> list[str]:
 
 
 def _routes(subnet: HostSubnet, gateway: str | None) -> str:
-    """Return `destination,nexthop` pairs: metadata, the subnet's own routes, the default route."""
+    """Return `destination,nexthop` pairs: metadata, the subnet's own routes, the default route.
+
+    A gateway outside the subnet is reached on the link itself, by a route of its own (next hop 0.0.0.0, RFC 3442).
+    """
     pairs = {f"{METADATA_ADDRESS}/32": subnet.dhcp_address or ""}
+    if gateway and ipaddress.IPv4Address(gateway) not in ipaddress.IPv4Network(subnet.cidr):
+        pairs.setdefault(f"{gateway}/32", _ON_LINK)
     for route in subnet.routes:
         destination, nexthop = ipv4_network(route.destination), ipv4_address(route.nexthop)
         if destination is not None and nexthop is not None:

@@ -1,0 +1,194 @@
+"""The rules of the network surface that a reviewer should not have to repeat."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import floe
+from floe.api.network import networks, ports, quotas, security_groups, subnets
+from floe.api.network.attributes import Attributes, Use
+from floe.api.network.extensions import EXTENSIONS
+from floe.api.network.faults import TYPES
+from floe.api.network.surface import SURFACE
+from floe.core import errors
+from floe.core import networks as network_errors
+from floe.core.context import Context
+
+SOURCE = Path(floe.__file__).parent
+RAISERS = [
+    *sorted((SOURCE / "api/network").glob("*.py")),
+    *(SOURCE / "core" / f"{name}.py" for name in ("addresses", "networks", "ports", "security_groups", "subnets")),
+    *(
+        SOURCE / "cloud" / f"{name}.py"
+        for name in (
+            "address_use", "addresses", "network_agents", "network_quotas", "network_room", "networks", "ports",
+            "security_groups", "subnets",
+        )
+    ),
+]  # fmt: skip
+KINDS = {
+    name: kind.kind
+    for module in (errors, network_errors)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and issubclass(kind, errors.FloeError)
+}
+ELSEWHERE = {"unauthenticated", "too_large", "unavailable", "no_such_method", "over_quota"}
+"""Reasons of errors that other modules raise, or that a noun's name is part of."""
+
+
+def _reasons() -> Iterator[str]:
+    for path in RAISERS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in KINDS:
+                continue
+            named = [word.value for word in node.keywords if word.arg == "reason"]
+            for value in named:
+                yield from (leaf.value for leaf in ast.walk(value) if isinstance(leaf, ast.Constant) and leaf.value)
+            if not named and node.func.id == "NotFound":
+                (what, *_) = node.args
+                if isinstance(what, ast.Constant):
+                    yield f"{str(what.value).replace(' ', '_')}_not_found"
+            elif not named:
+                yield KINDS[node.func.id]
+
+
+def test_every_error_has_neutrons_name_for_it() -> None:
+    assert set(_reasons()) - set(TYPES) == {
+        "extension_not_found",  # Neutron has no name for it either
+        "conflict",  # a name that several groups have, which only a create of a server asks for
+    }
+
+
+def test_every_name_of_an_error_is_of_one_that_is_raised() -> None:
+    assert set(TYPES) - set(_reasons()) - ELSEWHERE == set()
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in SURFACE.routes if route.path != "/"}))
+def test_every_path_may_ask_for_json(path: str) -> None:
+    plain, asked = SURFACE.table.match(path), SURFACE.table.match(path + ".json")
+    assert plain is not None
+    assert asked == plain
+    other = SURFACE.table.match(path + ".xml")
+    assert other is None or other.params != plain.params
+
+
+NOUNS: dict[str, Attributes[object]] = {
+    "networks": networks.ATTRIBUTES,
+    "ports": ports.ATTRIBUTES,
+    "quotas": quotas.ATTRIBUTES,
+    "security-groups": security_groups.ATTRIBUTES,
+    "security-group-rules": security_groups.RULE_ATTRIBUTES,
+    "subnets": subnets.ATTRIBUTES,
+}
+REVISED = {name for name in NOUNS if name != "quotas"}
+ALL = frozenset(REVISED)
+
+OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
+    "allowed-address-pairs": (frozenset({"ports"}), {"allowed_address_pairs": Use.WRITE}),
+    "binding": (
+        frozenset({"ports"}),
+        {"binding:host_id": Use.FILTER, "binding:vnic_type": Use.WRITE, "binding:vif_type": Use.NONE},
+    ),
+    "net-mtu": (frozenset({"networks"}), {"mtu": Use.LIST}),
+    "net-mtu-writable": (frozenset({"networks"}), {"mtu": Use.WRITE}),
+    "port-security": (frozenset({"networks", "ports"}), {"port_security_enabled": Use.WRITE}),
+    "project-id": (ALL, {"project_id": Use.CREATE | Use.LIST}),
+    "provider": (
+        frozenset({"networks"}),
+        {
+            "provider:network_type": Use.WRITE | Use.FILTER,
+            "provider:physical_network": Use.WRITE | Use.FILTER,
+            "provider:segmentation_id": Use.WRITE | Use.FILTER,
+        },
+    ),
+    "security-group": (frozenset({"ports"}), {"security_groups": Use.WRITE}),
+    "standard-attr-description": (ALL, {"description": Use.CREATE | Use.FILTER}),
+    "standard-attr-revisions": (ALL, {"revision_number": Use.FILTER}),
+    "standard-attr-timestamp": (ALL, {"created_at": Use.NONE, "updated_at": Use.NONE}),
+}
+OF_ROUTES = {
+    "agent": {"GET /v2.0/agents", "GET /v2.0/agents/{agent_id}"},
+    "network-ip-availability": {
+        "GET /v2.0/network-ip-availabilities", "GET /v2.0/network-ip-availabilities/{network_id}",
+    },
+    "quotas": {"GET /v2.0/quotas", "GET /v2.0/quotas/{project_id}", "PUT /v2.0/quotas/{project_id}",
+               "DELETE /v2.0/quotas/{project_id}", "GET /v2.0/quotas/{project_id}/default"},
+    "quota_details": {"GET /v2.0/quotas/{project_id}/details"},
+    "security-group": {
+        *(f"{method} /v2.0/security-groups" for method in ("GET", "POST")),
+        *(f"{method} /v2.0/security-groups/{{id}}" for method in ("GET", "PUT", "DELETE")),
+        *(f"{method} /v2.0/security-group-rules" for method in ("GET", "POST")),
+        *(f"{method} /v2.0/security-group-rules/{{id}}" for method in ("GET", "DELETE")),
+    },
+}  # fmt: skip
+OF_BEHAVIOUR = {
+    "empty-string-filtering", "filter-validation", "ip-substring-filtering", "pagination",
+    "port-security-groups-filtering", "quota-check-limit", "quota-check-limit-default", "revision-if-match", "sorting",
+}  # fmt: skip
+"""Each is tried over HTTP, in tests/functional/network."""
+
+
+def test_every_extension_is_known_here() -> None:
+    assert set(EXTENSIONS) == OF_ATTRIBUTES.keys() | OF_ROUTES.keys() | OF_BEHAVIOUR
+
+
+@pytest.mark.parametrize("alias", OF_ATTRIBUTES)
+def test_an_extensions_attributes_are_there_for_what_it_says(alias: str) -> None:
+    nouns, attributes = OF_ATTRIBUTES[alias]
+    for noun in nouns:
+        for name, use in attributes.items():
+            assert use in NOUNS[noun].by_name[name].use, f"{noun}: {name}"
+
+
+@pytest.mark.parametrize("alias", OF_ROUTES)
+def test_an_extensions_calls_are_there(alias: str) -> None:
+    assert OF_ROUTES[alias] - {f"{route.method} {route.path}" for route in SURFACE.routes} == set()
+
+
+# -- who may do what ------------------------------------------------------------------------------------
+
+READER = frozenset({"reader"})
+MEMBER, ADMIN = READER | {"member"}, READER | {"member", "admin"}
+TOKENS = {
+    "none": Context(request_id=""),
+    "unscoped": Context(request_id="", user_id="u"),
+    "domain": Context(request_id="", user_id="u", domain_id="d", roles=ADMIN),
+    "system": Context(request_id="", user_id="u", system=True, roles=ADMIN),
+    "stranger": Context(request_id="", user_id="u", project_id="p", roles=frozenset({"cook"})),
+    "reader": Context(request_id="", user_id="u", project_id="p", roles=READER),
+    "member": Context(request_id="", user_id="u", project_id="p", roles=MEMBER),
+    "admin": Context(request_id="", user_id="u", project_id="p", roles=ADMIN),
+}
+WRITERS, OF_PROJECT, EVERYBODY = {"member", "admin"}, {"stranger", "reader", "member", "admin"}, set(TOKENS) - {"none"}
+"""What a list shows to everybody is what the caller may see: tests/functional/network/test_scopes.py."""
+MAY = {
+    "get_versions": set(TOKENS),
+    "get_extension": EVERYBODY,
+    **{f"get_{noun}": EVERYBODY for noun in ("network", "port", "security_group", "security_group_rule", "subnet")},
+    **{
+        f"{verb}_{noun}": WRITERS
+        for noun in ("network", "port", "security_group", "subnet")
+        for verb in ("create", "update", "delete")
+    },
+    "create_security_group_rule": WRITERS,
+    "delete_security_group_rule": WRITERS,
+    "get_agent": EVERYBODY,
+    "get_network_ip_availability": EVERYBODY,
+    "get_quota": OF_PROJECT,
+    "get_quotas": {"admin"},
+    "update_quota": {"admin"},
+    "delete_quota": {"admin"},
+}
+
+
+def test_the_matrix_knows_every_rule() -> None:
+    assert set(SURFACE.policies) == set(MAY)
+
+
+@pytest.mark.parametrize("rule", sorted(MAY))
+def test_a_rule_lets_pass_the_tokens_it_should(rule: str) -> None:
+    assert {name for name, context in TOKENS.items() if SURFACE.policies[rule](context)} == MAY[rule]
