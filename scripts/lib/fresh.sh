@@ -267,5 +267,5 @@ run() {
     contained enter "$stage" "$as_user" "$@"
 }
 
-# Else sourced, by a test.
-[ "${BASH_SOURCE[0]}" != "$0" ] || "$@"
+# Else it is sourced, by a test. Read to here before anything runs, for the file may change in the meantime.
+[ "${BASH_SOURCE[0]}" != "$0" ] || { "$@"; exit; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -92,3 +93,13 @@ def test_any_of_several_packages_will_do(tmp_path: Path):
     (tmp_path / "dpkg-query").chmod(0o755)
     wanted = ["busybox|busybox-static", "gcc", "g++", "virsh|libvirt-clients"]
     assert bash('missing_packages "$@"', *wanted, path=tmp_path).split() == ["gcc", "virsh"]
+
+
+def test_a_change_of_the_script_while_it_runs_is_not_run(tmp_path: Path):
+    for name in ("fresh.sh", "setup.sh"):
+        shutil.copy(ROOT / "scripts/lib" / name, tmp_path)
+    change = 'echo ran; printf "\\necho changed\\n" >> "$0"'
+    done = subprocess.run(
+        ["bash", tmp_path / "fresh.sh", "eval", change], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert done.stdout == "ran\n"
