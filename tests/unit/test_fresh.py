@@ -99,7 +99,6 @@ def test_a_change_of_the_script_while_it_runs_is_not_run(tmp_path: Path):
     for name in ("fresh.sh", "setup.sh"):
         shutil.copy(ROOT / "scripts/lib" / name, tmp_path)
     change = 'echo ran; printf "\\necho changed\\n" >> "$0"'
-    done = subprocess.run(
-        ["bash", tmp_path / "fresh.sh", "eval", change], capture_output=True, text=True, check=True
-    )  # fmt: skip
+    words = ["bash", tmp_path / "fresh.sh", "eval", change]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == "ran\n"
