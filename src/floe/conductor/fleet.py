@@ -99,10 +99,8 @@ class Fleet:
             self._forced_down.discard(host.name)
         if host.name not in self._heard:
             self._heard[host.name] = self._clock.monotonic()
-        if host.connected:
-            self._gone.discard(host.name)
-        else:
-            self._gone.add(host.name)
+        if not host.connected:
+            self._gone.add(host.name)  # that it is back it says itself: a row may be read long after it fell silent
         self.table.put(host, up=self.alive(host.name) and host.name not in self._expected)
 
     def heard(self, name: str) -> None:

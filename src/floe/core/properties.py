@@ -63,7 +63,7 @@ def whole(low: int | None = None, high: int | None = None) -> Values:
         words += f" from {low} to {high}"
     elif low is not None:
         words += f" of {low} or more"
-    return Values(pattern=re.compile(r"\s*[+-]?[0-9](_?[0-9])*\s*"), words=words, low=low, high=high)
+    return Values(pattern=re.compile(r"[ \t]*[+-]?[0-9](_?[0-9])*[ \t]*"), words=words, low=low, high=high)
 
 
 NO = r"(?i:\s*(0|f|false|off|n|no)\s*)"

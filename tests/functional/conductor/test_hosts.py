@@ -387,3 +387,19 @@ async def test_a_host_that_returns_unannounced_is_rid_of_what_was_deleted_withou
             await site.cloud.bus.publish(Heartbeat(host="h1"))
             await asyncio.sleep(0.001)
     assert host.sent(Destroy)[-1].final
+
+
+async def test_a_host_that_fell_silent_is_not_thought_alive_because_its_row_changed(site: Any) -> None:
+    await site.add_host("h1", memory_mib=1024)
+    silent = await site.add_host("h2", memory_mib=8192)
+    await site.cloud.bus.withdraw("h2")
+    site.conductor.fleet.lost("h2")
+    made = await site.post_together(1, 3)
+    await site.cloud.db.write(lambda conn: hosts.change(conn, "h2", site.cloud.clock.now(), enabled=True))
+    await site.settle()
+    assert site.conductor.fleet.refresh()
+    assert not site.conductor.fleet.alive("h2")
+    assert [site.server(server.id).vm_state for server in made] == ["active", "deleted", "deleted"]
+    await site.cloud.bus.serve("h2", silent.handle)
+    await site.announce(silent)
+    assert site.conductor.fleet.alive("h2")
