@@ -33,6 +33,9 @@ CALLERS = {
     "bob": Context(request_id="", user_id="bob", project_id="b" * 32, roles=MEMBER),
     "eve": Context(request_id="", user_id="eve", project_id="e" * 32, roles=frozenset({"reader"})),
     "root": Context(request_id="", user_id="root", project_id="f" * 32, roles=MEMBER | {"admin"}),
+    "unscoped": Context(request_id="", user_id="ann"),
+    "domain": Context(request_id="", user_id="root", domain_id="default", roles=MEMBER | {"admin"}),
+    "system": Context(request_id="", user_id="root", system=True, roles=MEMBER | {"admin"}),
 }
 IMAGE = "11111111-1111-4111-8111-111111111111"
 QUEUED_IMAGE = "22222222-2222-4222-8222-222222222222"

@@ -11,7 +11,7 @@ from floe.api.compute.fields import Flag, flag, multiline, printable
 from floe.api.kit.body import Body, Field, Name, either
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, next_link, page_of, window
-from floe.api.kit.policy import admin, authenticated
+from floe.api.kit.policy import admin, authenticated, in_project, project_reader
 from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
@@ -55,9 +55,12 @@ SHAPE: Shape[ServerFlavor] = Shape(
         Shown("os-flavor-access:is_public", lambda f: f.public),
         Shown("rxtx_factor", lambda f: f.rxtx_factor),
         Shown("description", lambda f: f.description, since=(2, 55)),
-        Shown("extra_specs", lambda f: f.extra_specs, since=(2, 61)),
+        Shown("extra_specs", lambda f: f.extra_specs, since=(2, 61), only="specs"),
     )
 )
+
+_WITH_SPECS = frozenset({"specs"})
+_reads_specs = in_project(project_reader)
 
 _QUERY = Query(
     *window(),
@@ -132,8 +135,9 @@ def links(call: Call, flavor_id: str) -> list[dict[str, str]]:
 
 
 def view(call: Call, flavor: ServerFlavor) -> dict[str, Any]:
-    """Return a flavor with all its fields."""
-    return {**SHAPE.show(flavor, call.version), "links": links(call, flavor.flavor_id)}
+    """Return a flavor with all its fields; extra specs are for those who may read them by their own call too."""
+    holds = _WITH_SPECS if _reads_specs(call.context) else frozenset[str]()
+    return {**SHAPE.show(flavor, call.version, holds), "links": links(call, flavor.flavor_id)}
 
 
 async def _find(call: Call) -> tuple[Page, Sequence[ServerFlavor]]:
