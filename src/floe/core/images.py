@@ -9,6 +9,7 @@ from datetime import datetime
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid
 from floe.core.guests import GuestImage
+from floe.core.texts import is_printable
 
 # status
 QUEUED, SAVING, ACTIVE, DEACTIVATED, DELETED = "queued", "saving", "active", "deactivated", "deleted"
@@ -143,7 +144,7 @@ def demand_limits(tags: tuple[str, ...], properties: Mapping[str, str]) -> None:
     if len(properties) > MAX_PROPERTIES:
         raise Invalid(f"An image takes at most {MAX_PROPERTIES} properties; these are {len(properties)}.")
     for name, value in properties.items():
-        if not 1 <= len(name) <= 255 or not name.isprintable():
+        if not 1 <= len(name) <= 255 or not is_printable(name):
             raise Invalid(f"A property's name is 1 to 255 printable characters (it is {name[:80]!r}).")
         if name.startswith("os_glance"):
             raise Forbidden(f"Property {name!r} is reserved: names that begin with os_glance are the cloud's own.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from floe.cloud.cloud import Cloud
 from floe.core.clock import FixedClock
@@ -533,3 +536,48 @@ async def test_only_tokens_of_a_project_reach_images(client: As) -> None:
         assert (await caller.get("/v2/schemas/image")).status_code == 200
     assert (await client("eve").get(f"/v2/images/{image_id}/file")).status_code == 403
     assert (await client("bob").get(f"/v2/images/{image_id}/file")).status_code == 204
+
+
+async def test_every_property_of_the_schema_is_taken_or_said_to_be_read_only(client: As) -> None:
+    """What an image shows is what a change takes back, and the schema tells the two kinds apart."""
+    ann = client("ann")
+    image = await make(ann, name="x", tags=["a"], os_distro="x")
+    url = f"/v2/images/{image['id']}"
+    schema = (await ann.get("/v2/schemas/image")).json()["properties"]
+    assert set(schema) == set(image) - {"os_distro"}
+    for name, about in schema.items():
+        change = [{"op": "replace", "path": f"/{name}", "value": image[name]}]
+        reply = await ann.patch(url, content=json.dumps(change), headers=PATCH)
+        assert reply.status_code == (403 if about.get("readOnly") or name == "id" else 200), name
+        if about.get("readOnly"):
+            refused(await ann.post("/v2/images", json={name: image[name]}), 403, name)
+    for name in ("stores", "location", "locations", "direct_url", "deleted", "deleted_at", "os_glance_x"):
+        refused(await ann.post("/v2/images", json={name: "x"}), 403, name)
+    for name in ("is_public", "members", "leer\u3000stelle", "a\u00a0b"):
+        assert (await make(ann, **{name: "x"}))[name] == "x"
+    refused(await ann.post("/v2/images", json={"id": image["id"].replace("-", "")}), 400, "id")
+
+
+_VALUE = st.text(st.characters(blacklist_categories=["Cs", "Cc"], whitelist_characters="\t\r\n"), max_size=60)
+
+
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.none() | st.text(st.characters(blacklist_categories=["Cs"]), max_size=40),
+    tags=st.lists(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=20), max_size=4),
+    value=_VALUE,
+    later=_VALUE,
+)
+async def test_every_text_of_an_image_comes_back_as_it_was_sent(
+    client: As, name: str | None, tags: list[str], value: str, later: str
+) -> None:
+    ann = client("ann")
+    made = await make(ann, name=name, tags=tags, own=value)
+    url = f"/v2/images/{made['id']}"
+    shown = (await ann.get(url)).json()
+    assert (shown["name"], shown["tags"], shown["own"]) == (name, sorted(set(tags)), value)
+    change = [{"op": "add", "path": "/own", "value": later}, {"op": "add", "path": "/a~1b", "value": value}]
+    assert (await ann.patch(url, content=json.dumps(change), headers=PATCH)).status_code == 200
+    shown = (await ann.get(url)).json()
+    assert (shown["own"], shown["a/b"]) == (later, value)
+    await ann.delete(url)

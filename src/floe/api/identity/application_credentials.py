@@ -21,7 +21,7 @@ from floe.core.errors import Invalid
 from floe.core.tokens import Named
 
 
-class _Role(msgspec.Struct):
+class _Role(msgspec.Struct, forbid_unknown_fields=True):
     id: str | None = None
     name: str | None = None
 
@@ -103,8 +103,8 @@ async def delete(call: Call) -> Reply:
 
 
 def _named(role: _Role) -> Named:
-    if role.id is None and role.name is None:
-        raise Invalid("roles: each must have an id or a name.")
+    if (role.id is None) == (role.name is None):
+        raise Invalid("roles: each must have either an id or a name.")
     return Named(id=role.id, name=role.name)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -31,7 +31,10 @@ _FIELDS = (
     Field("enabled", bool),
     Field("tags", Tags),
     Field("options", dict[str, Any]),
+    Field("is_domain", Literal[True]),
+    Field("parent_id", None),
 )
+_NULLABLE = ("parent_id",)
 _Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 _CREATE = Body(
     "domain", [Field("name", ShortName, required=True), Field("explicit_domain_id", _Hex), *_FIELDS], strict=False
@@ -58,14 +61,14 @@ async def show(call: Call) -> Reply:
 
 async def create(call: Call) -> Reply:
     """Make a domain."""
-    fields = await with_properties(call, _CREATE)
+    fields = _fields(await with_properties(call, _CREATE, *_NULLABLE))
     domain_id = fields.pop("explicit_domain_id", None)
     return Reply(201, {"domain": shown(call, await domains.create(call.cloud, fields, domain_id))})
 
 
 async def update(call: Call) -> Reply:
     """Change a domain."""
-    fields = await with_properties(call, _UPDATE, own_id=call.params["domain_id"])
+    fields = _fields(await with_properties(call, _UPDATE, *_NULLABLE, own_id=call.params["domain_id"]))
     return Reply(200, {"domain": shown(call, await domains.update(call.cloud, call.params["domain_id"], fields))})
 
 
@@ -73,6 +76,11 @@ async def delete(call: Call) -> Reply:
     """Remove a disabled domain."""
     await domains.delete(call.cloud, call.params["domain_id"])
     return Reply(204)
+
+
+def _fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what of a domain as a project, which it is in Keystone, is always the same."""
+    return {name: value for name, value in fields.items() if name not in {"is_domain", "parent_id"}}
 
 
 ROUTES = (

@@ -15,6 +15,7 @@ from floe.api.kit.policy import Policies, authenticated, public
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.cloud import identity, users
+from floe.core.errors import Invalid
 from floe.core.users import User
 
 SHAPE: Shape[User] = Shape(
@@ -38,6 +39,7 @@ _FIELDS = (
     Field("default_project_id", Ident | None),
     Field("password", _Password | None),
     Field("options", dict[str, Any]),
+    Field("federated", list[Any]),
 )
 _CREATE = Body(
     "user", [Field("name", LongName, required=True), Field("domain_id", Ident | None), *_FIELDS], strict=False
@@ -76,7 +78,7 @@ async def show(call: Call) -> Reply:
 
 async def create(call: Call) -> Reply:
     """Make a user."""
-    fields = await with_properties(call, _CREATE, *_NULLABLE)
+    fields = _fields(await with_properties(call, _CREATE, *_NULLABLE))
     password = fields.pop("password", None)
     fields["domain_id"] = fields.get("domain_id") or identity.own_domain(call.context)
     return Reply(201, {"user": shown(call, await users.create(call.cloud, call.context, fields, password))})
@@ -84,7 +86,7 @@ async def create(call: Call) -> Reply:
 
 async def update(call: Call) -> Reply:
     """Change a user."""
-    fields = await with_properties(call, _UPDATE, *_NULLABLE, own_id=call.params["user_id"])
+    fields = _fields(await with_properties(call, _UPDATE, *_NULLABLE, own_id=call.params["user_id"]))
     password = fields.pop("password", None)
     found = await users.update(call.cloud, call.context, call.params["user_id"], fields, password)
     return Reply(200, {"user": shown(call, found)})
@@ -109,6 +111,12 @@ async def list_projects(call: Call) -> Reply:
     found = await users.projects(call.cloud, call.context, user_id)
     path = f"/v3/users/{user_id}/projects"
     return _PROJECTS.listed(call, "projects", path, [shown_project(call, item) for item in found])
+
+
+def _fields(fields: dict[str, Any]) -> dict[str, Any]:
+    if fields.pop("federated", None):
+        raise Invalid("federated: this cloud knows no identity providers; leave it out.")
+    return fields
 
 
 ROUTES = (

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from floe.api.kit.body import Body, Field, LooseName, Uuid
+from floe.api.kit.body import Body, Field, LooseName
 from floe.api.kit.call import plain_json
 from floe.api.kit.shape import Shape, Shown
 from floe.core.clock import iso
@@ -30,6 +30,7 @@ from floe.core.images import (
 
 STATUSES = (QUEUED, SAVING, ACTIVE, DEACTIVATED)
 VISIBILITIES = (COMMUNITY, PUBLIC, PRIVATE, SHARED)
+_Id = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")]
 Tag = Annotated[str, Meta(min_length=1, max_length=255)]
 Amount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 OWNER = Annotated[str, Meta(max_length=64)]
@@ -48,7 +49,7 @@ class ImageField:
 
 
 FIELDS: tuple[ImageField, ...] = (
-    ImageField("id", Uuid, lambda i: i.id, "id", "An identifier for the image"),
+    ImageField("id", _Id, lambda i: i.id, "id", "An identifier for the image"),
     ImageField("name", LooseName | None, lambda i: i.name, "name", "Descriptive name for the image"),
     ImageField("status", str, lambda i: i.status, None, "Status of the image", STATUSES),
     ImageField("visibility", str, lambda i: i.visibility, "visibility", "Scope of image accessibility", VISIBILITIES),
@@ -85,8 +86,8 @@ FIELDS: tuple[ImageField, ...] = (
     ImageField("schema", str, lambda _: "/v2/schemas/image", None, "URL of the schema of an image"),
 )
 BY_NAME: Mapping[str, ImageField] = {field.name: field for field in FIELDS}
-RESERVED = frozenset({"deleted", "deleted_at", "direct_url", "is_public", "location", "locations", "members"})
-"""Names that mean something in other versions of this API and can be no property."""
+RESERVED = frozenset({"deleted", "deleted_at", "direct_url", "location", "locations", "stores"})
+"""Names that mean something to other configurations of this API and can be no property."""
 
 _SHAPE: Shape[Image] = Shape([Shown(field.name, field.value) for field in FIELDS])
 _BODY = Body(None, [Field(field.name, field.type) for field in FIELDS if field.sets], strict=False)

@@ -36,7 +36,7 @@ FIELDS: tuple[MemberField, ...] = (
     MemberField(Shown("schema", lambda _: "/v2/schemas/member"), "URL of the schema of a member"),
 )
 _SHAPE: Shape[ImageMember] = Shape([field.shown for field in FIELDS])
-_NEW = Body(None, [Field("member", ProjectId, required=True)])
+_NEW = Body(None, [Field("member", ProjectId, required=True)], strict=False)
 _DECISION = Body(None, [Field("status", str, required=True)], strict=False)
 """Not strict: openstacksdk sends the member's id along."""
 
