@@ -360,3 +360,27 @@ async def test_what_was_read_may_be_sent_back_with_a_change(place: Place, noun: 
         refused = await place.call(admin, "PATCH", path, {noun: {field: value}})
         assert refused.status_code == 400
         assert field in refused.json()["error"]["message"]
+
+
+async def test_what_is_left_out_is_not_there(place: Place) -> None:
+    """Each is named in docs/not-doing.md."""
+    admin = await place.token()
+    user = f"/users/{place.made.demo_user_id}"
+    for path in (
+        "/limits",
+        "/limits/model",
+        "/registered_limits",
+        "/OS-TRUST/trusts",
+        "/OS-FEDERATION/identity_providers",
+        "/OS-EP-FILTER/endpoint_groups",
+        "/credentials",
+        "/policies",
+        "/domains/default/config",
+        f"{user}/access_rules",
+        f"{user}/credentials/OS-EC2",
+        f"{user}/OS-OAUTH1/access_tokens",
+    ):
+        for method in ("GET", "POST"):
+            reply = await place.call(admin, method, path, {"x": {}} if method == "POST" else None)
+            assert reply.status_code == 404, (method, path)
+            assert path in reply.json()["error"]["message"]

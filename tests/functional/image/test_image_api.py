@@ -581,3 +581,20 @@ async def test_every_text_of_an_image_comes_back_as_it_was_sent(
     shown = (await ann.get(url)).json()
     assert (shown["own"], shown["a/b"]) == (later, value)
     await ann.delete(url)
+
+
+async def test_what_is_left_out_is_not_there(client: As) -> None:
+    """Each is named in docs/not-doing.md."""
+    ann = client("root")
+    image = await make(ann, name="x")
+    for method, path in (
+        ("GET", "/v2/tasks"),
+        ("POST", "/v2/tasks"),
+        ("GET", "/v2/metadefs/namespaces"),
+        ("GET", f"/v2/images/{image['id']}/locations"),
+        ("POST", f"/v2/images/{image['id']}/locations"),
+        ("POST", f"/v2/images/{image['id']}/import"),
+        ("PUT", f"/v2/images/{image['id']}/stage"),
+        ("GET", "/v2/cache"),
+    ):
+        refused(await ann.request(method, path), 404, path)

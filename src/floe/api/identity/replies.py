@@ -39,12 +39,16 @@ async def with_properties(call: Call, body: Body, *nullable: str, own_id: str | 
     """Read a body's fields as the core names them; what the table does not know becomes `properties`.
 
     Clients keep attributes of their own with all that this surface has (`openstack project set --property`).
-    A null takes one away. With `own_id` it is a change of the thing of that id, which cannot be empty.
+    A null takes one away. With `own_id` it is a change of the thing of that id, which cannot be empty. What stands
+    beside the object is refused where Keystone does so.
     Raises Invalid for what cannot be set, and for more than is kept.
     """
     fields = changes(body.read(await call.raw()), *nullable)
     known = {field.name for field in body.fields}
-    sent = (await call.json())[body.key]
+    top = await call.json()
+    sent, beside = top[body.key], sorted(set(top) - {body.key})
+    if beside and not (body.key == "service" or (body.key == "region" and own_id is None)):
+        raise Invalid(f"The request body has {body.key!r} alone (there is {beside[0][:80]!r} beside it).")
     if own_id is not None and not sent:
         raise Invalid(f"Invalid input for field/attribute {body.key}: it has nothing that is to be changed.")
     if own_id is not None and "id" not in known and sent.get("id") not in {None, own_id}:
