@@ -11,7 +11,7 @@ from floe.cloud.cloud import Cloud
 from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER
 from floe.core.context import Context
 from floe.core.domains import Domain
-from floe.core.errors import Conflict, NotFound, Unauthenticated
+from floe.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 from floe.core.groups import Group
 from floe.core.names import same_name
 from floe.core.projects import Project
@@ -178,6 +178,8 @@ async def _hashed(cloud: Cloud, password: str | None) -> str | None:
 
 
 def _demand_fitting(conn: Connection, user: User) -> None:
+    if user.default_project_id and domain_rows.get(conn, user.default_project_id) is not None:
+        raise Invalid(f"default_project_id: {user.default_project_id!r} is a domain, not a project.")
     known = user_rows.by_name(conn, user.domain_id, user.name)
     if known is not None and known.id != user.id:
         raise Conflict(f"There is a user named {known.name!r} in this domain already.")

@@ -25,7 +25,7 @@ SHAPE: Shape[Group] = Shape(
 )
 _CREATE = Body(
     "group",
-    [Field("name", ShortName, required=True), Field("domain_id", Ident | None), Field("description", Text)],
+    [Field("name", ShortName, required=True), Field("domain_id", Ident), Field("description", Text)],
     strict=False,
 )
 _UPDATE = Body("group", [Field("domain_id", Ident), Field("name", ShortName), Field("description", Text)], strict=False)

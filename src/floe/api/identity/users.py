@@ -36,14 +36,12 @@ _FIELDS = (
     Field("email", Annotated[str, Meta(max_length=255)] | None),
     Field("description", Text),
     Field("enabled", bool),
-    Field("default_project_id", Ident | None),
+    Field("default_project_id", Annotated[str, Meta(max_length=64)] | None),
     Field("password", _Password | None),
     Field("options", dict[str, Any]),
     Field("federated", list[Any]),
 )
-_CREATE = Body(
-    "user", [Field("name", LongName, required=True), Field("domain_id", Ident | None), *_FIELDS], strict=False
-)
+_CREATE = Body("user", [Field("name", LongName, required=True), Field("domain_id", Ident), *_FIELDS], strict=False)
 _UPDATE = Body("user", [Field("domain_id", Ident), Field("name", LongName), *_FIELDS], strict=False)
 _NEW_PASSWORD = Body(
     "user", [Field("original_password", _Password, required=True), Field("password", _Password, required=True)]
