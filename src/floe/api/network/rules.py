@@ -7,20 +7,10 @@ from dataclasses import replace
 from floe.api.kit import policy
 from floe.core.context import Context
 
-
-def of_project(context: Context) -> bool:
-    """Whoever has a token of a project."""
-    return context.project_id is not None
-
-
-def admin(context: Context) -> bool:
-    """Administrators whose token is of a project."""
-    return context.is_admin and of_project(context)
-
-
-def writer(context: Context) -> bool:
-    """Whoever may change things of the token's project, or an administrator, by a token of any project."""
-    return policy.project_member(context)
+of_project = policy.in_project(policy.authenticated)
+admin = policy.in_project(policy.admin)
+writer = policy.project_member
+"""Whoever may change things of the token's project; an administrator, by a token of any project, those of all."""
 
 
 def onlooker(context: Context) -> Context | None:
