@@ -14,6 +14,7 @@ from floe.core.errors import Invalid
 
 MAX_NAMESERVERS = 5
 MAX_ROUTES = 20
+MAX_POOLS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,11 @@ def changed_subnet(subnet: Subnet, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_pools(pools: Sequence[tuple[str, str]]) -> tuple[Pool, ...]:
     """Read pools of (start, end), as text, in order. Raises Invalid."""
+    if len(pools) > MAX_POOLS:
+        raise Invalid(
+            f"Invalid input for allocation_pools: {len(pools)} given, at most {MAX_POOLS} allowed.",
+            reason="too_many_pools",
+        )
     return tuple(
         sorted(
             (addresses.number_of(start, "allocation_pools"), addresses.number_of(end, "allocation_pools"))

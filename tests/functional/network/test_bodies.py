@@ -128,7 +128,25 @@ async def test_a_project_has_two_names(client: Any, there: dict[str, dict[str, A
     both = {**whole(there, kind), "project_id": same, "tenant_id": same}
     assert (await client("root").post(path, json={kind: both})).status_code == 201
     reply = await client("root").post(path, json={kind: {**both, "tenant_id": other}})
-    assert (reply.status_code, "do not match" in reply.text) == (400, True)
+    assert (reply.status_code, "does not match" in reply.text) == (400, True)
+
+
+async def test_depth_and_length_are_refused_and_do_not_hold_others_up(client: Any, make: Any) -> None:
+    ann, network = client("ann"), await make("ann", "network")
+    for depth in (10, 100, 500, 800, *range(850, 1000, 5)):
+        nested = b"[" * depth + b"]" * depth
+        for attribute in (b"name", b"admin_state_up", b"mtu"):
+            body = b'{"network": {"%s": %s, "tenant_id": %s, "project_id": %s}}' % (attribute, nested, nested, nested)
+            assert (await ann.post("/v2.0/networks", content=body)).status_code == 400, depth
+    for attribute, item in (("security_groups", "{:032x}"), ("fixed_ips", {"ip_address": "10.1.0.9"})):
+        many = [item.format(n) if isinstance(item, str) else item for n in range(20000)]
+        reply = await ann.post("/v2.0/ports", json={"port": {"network_id": network["id"], attribute: many}})
+        assert reply.status_code in {400, 404}, reply.text[:300]
+    pools = [{"start": f"10.{n // 250}.{n % 250}.2", "end": f"10.{n // 250}.{n % 250}.9"} for n in range(65)]
+    body = {"network_id": network["id"], "ip_version": 4, "cidr": "10.0.0.0/8", "allocation_pools": pools}
+    assert (await ann.post("/v2.0/subnets", json={"subnet": body})).status_code == 400
+    del pools[0]
+    assert (await ann.post("/v2.0/subnets", json={"subnet": body})).status_code == 201
 
 
 async def test_a_list_may_name_each_thing_again(client: Any) -> None:
@@ -243,3 +261,14 @@ async def test_a_quota_is_written_as_it_may_be(client: Any, make: Any) -> None:
     assert (await root.put(path, json={"quota": {"network": 0}})).status_code == 400
     assert (await root.put(path, json={"quota": {"network": 0, "force": True}})).status_code == 200
     assert (await root.delete(path + ".json")).status_code == 204
+
+
+async def test_an_owner_that_begins_with_network_is_for_the_networks_own(client: Any, make: Any) -> None:
+    network = await make("root", "network", shared=True)
+    owner = {"network_id": network["id"], "device_owner": "network:mine"}
+    assert (await make("root", "port", **owner))["device_owner"] == "network:mine"
+    reply = await client("bob").post("/v2.0/ports", json={"port": owner})
+    assert (reply.status_code, reply.json()["NeutronError"]["type"]) == (403, "PolicyNotAuthorized")
+    port = await make("bob", "port", network_id=network["id"], device_owner="mine")
+    reply = await client("bob").put(f"/v2.0/ports/{port['id']}", json={"port": {"device_owner": "network:mine"}})
+    assert reply.status_code == 403

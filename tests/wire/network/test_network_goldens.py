@@ -39,6 +39,9 @@ EXCHANGES: list[tuple[str, str, str, str, Any]] = [
     ("network-show", "ann", "GET", f"/v2.0/networks/{NETWORK}", None),
     ("network-show-admin", "root", "GET", f"/v2.0/networks/{NETWORK}", None),
     ("network-update", "ann", "PUT", f"/v2.0/networks/{NETWORK}", {"network": {"description": "of the shop"}}),
+    ("network-outdated", "ann", "PUT", f"/v2.0/networks/{NETWORK}", {"network": {"description": "of another"}}),
+    ("network-malformed", "ann", "POST", "/v2.0/networks", {"network": {"colour": "red"}}),
+    ("network-odd", "ann", "POST", "/v2.0/networks.json", {"network": {"admin_state_up": "maybe"}}),
     ("network-list", "ann", "GET", "/v2.0/networks?limit=1", None),
     ("network-missing", "ann", "GET", "/v2.0/networks/nowhere", None),
     ("network-in-use", "ann", "DELETE", f"/v2.0/networks/{NETWORK}", None),
@@ -77,17 +80,33 @@ EXCHANGES: list[tuple[str, str, str, str, Any]] = [
     ("availability-list", "root", "GET", "/v2.0/network-ip-availabilities?ip_version=4", None),
     ("availability-show", "root", "GET", f"/v2.0/network-ip-availabilities/{NETWORK}", None),
     ("availability-forbidden", "ann", "GET", "/v2.0/network-ip-availabilities", None),
+    ("subnet-in-use", "ann", "DELETE", f"/v2.0/subnets/{SUBNET}", None),
+    ("subnet-missing", "ann", "GET", "/v2.0/subnets/nowhere", None),
+    ("port-missing", "ann", "GET", "/v2.0/ports/nowhere", None),
+    ("group-missing", "ann", "GET", "/v2.0/security-groups/nowhere", None),
+    ("rule-missing", "ann", "GET", "/v2.0/security-group-rules/nowhere", None),
+    ("path-missing", "ann", "GET", "/v2.0/routers", None),
+    ("method-missing", "ann", "PATCH", "/v2.0/networks", None),
+    (
+        "network-create-provider", "root", "POST", "/v2.0/networks",
+        {"network": {"name": "v", "provider:network_type": "vxlan", "provider:segmentation_id": "77"}},
+    ),
+    ("quota-project", "ann", "GET", "/v2.0/quotas/project.json", None),
     ("port-delete", "ann", "DELETE", f"/v2.0/ports/{PORT}", None),
     ("subnet-delete", "ann", "DELETE", f"/v2.0/subnets/{SUBNET}", None),
     ("network-delete", "ann", "DELETE", f"/v2.0/networks/{NETWORK}", None),
 ]  # fmt: skip
 
 
+IF_MATCH = {"network-outdated": "revision_number=0"}
+
+
 async def test_the_surface_speaks_as_written(network_wire: httpx.AsyncClient) -> None:
     for name, caller, method, path, body in EXCHANGES:
-        reply = await network_wire.request(method, path, json=body, headers={"x-auth-token": caller})
+        more = {"if-match": IF_MATCH[name]} if name in IF_MATCH else {}
+        reply = await network_wire.request(method, path, json=body, headers={"x-auth-token": caller, **more})
         seen = {
-            "request": {"caller": caller, "method": method, "path": path, "body": body},
+            "request": {"caller": caller, "method": method, "path": path, "body": body, **more},
             "reply": {"status": reply.status_code, "body": reply.json() if reply.content else None},
         }
         assert reply.headers["x-openstack-request-id"].startswith("req-")

@@ -91,16 +91,14 @@ class Attributes(Generic[T]):
         if unknown:
             shown = ", ".join(unknown)
             raise malformed(f"Unrecognized attribute(s) '{shown if len(shown) <= 200 else shown[:200] + '...'}'.")
-        if "project_id" in sent and "tenant_id" in sent and sent["project_id"] != sent["tenant_id"]:
-            raise malformed("'project_id' and 'tenant_id' do not match; both mean the same.")
 
     def _read(self, sent: Mapping[str, Any]) -> Fields:
         found: Fields = {}
         for name, value in sent.items():
             attribute = self.by_name[name]
             read = attribute.read(value)
-            if attribute.field:
-                found[attribute.field] = read
+            if attribute.field and found.setdefault(attribute.field, read) != read:
+                raise malformed(f"'{name}' does not match another attribute that means the same.")
         return found
 
 

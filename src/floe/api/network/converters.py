@@ -28,7 +28,7 @@ def same(value: Any, _name: str) -> Any:
 
 def flag(value: Any, name: str) -> bool:
     """Read a boolean: one, or the text or number that stands for it."""
-    text = value.strip().lower() if isinstance(value, str) else str(value).lower()
+    text = str(value).strip().lower() if isinstance(value, str | int) else ""
     if text in _TRUE:
         return True
     if text in _FALSE:
@@ -106,7 +106,7 @@ def listed(read: Convert, *, distinct: bool = True) -> Convert:
         if not isinstance(items, list):
             raise _malformed(name, value, "no list")
         found = [read(item, name) for item in items]
-        if distinct and any(item in found[:at] for at, item in enumerate(found)):
+        if distinct and len(set(found)) < len(found):
             raise _malformed(name, value, "a list in which the same is given twice")
         return found
 
@@ -158,6 +158,8 @@ def _fault(name: str, wrong: str) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
     shown = repr(value) if not isinstance(value, int) or abs(value) < 2**63 else "a number of more than 64 bits"
     return shown if len(shown) <= 80 else shown[:77] + "..."
 

@@ -33,6 +33,7 @@ TYPES = {
     "pool_reversed": "InvalidAllocationPool",
     "pools_overlap": "OverlappingAllocationPools",
     "subnet_in_use": "SubnetInUse",
+    "too_many_pools": "InvalidAllocationPool",
     "too_many_nameservers": "DNSNameServersExhausted",
     "too_many_routes": "HostRoutesExhausted",
     # ports
