@@ -323,6 +323,14 @@ async def test_agents_are_the_hosts(cloud: Cloud, client: Any) -> None:
     assert len((await client("root").get("/v2.0/agents?agent_type=DHCP+agent")).json()["agents"]) == 1
     assert (await client("ann").get("/v2.0/agents")).json() == {"agents": []}
     assert (await client("ann").get(f"/v2.0/agents/{found[1]['id']}")).status_code == 404
+    path = f"/v2.0/agents/{one['id']}"
+    for body in ({}, {"admin_state_up": "true"}, {"description": None}, {"description": ""}):
+        assert (await client("root").put(path, json={"agent": body})).json()["agent"] == one
+    for body in ({"admin_state_up": False}, {"description": "x"}, {"host": "h2"}, {"colour": 1}):
+        assert (await client("root").put(path, json={"agent": body})).status_code == 400, body
+    assert (await client("root").delete(path)).status_code == 409
+    assert (await client("ann").delete(path)).status_code == 403
+    assert (await client("root").delete("/v2.0/agents/nobody")).json()["NeutronError"]["type"] == "AgentNotFound"
 
 
 async def host_names(cloud: Cloud, host: str = "h1") -> dict[str, str]:

@@ -111,7 +111,7 @@ OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
     "standard-attr-timestamp": (ALL, {"created_at": Use.NONE, "updated_at": Use.NONE}),
 }
 OF_ROUTES = {
-    "agent": {"GET /v2.0/agents", "GET /v2.0/agents/{agent_id}"},
+    "agent": {"GET /v2.0/agents", *(f"{method} /v2.0/agents/{{agent_id}}" for method in ("GET", "PUT", "DELETE"))},
     "network-ip-availability": {
         "GET /v2.0/network-ip-availabilities", "GET /v2.0/network-ip-availabilities/{network_id}",
     },
@@ -177,6 +177,8 @@ MAY = {
     "create_security_group_rule": WRITERS,
     "delete_security_group_rule": WRITERS,
     "get_agent": EVERYBODY,
+    "update_agent": {"admin"},
+    "delete_agent": {"admin"},
     "get_network_ip_availability": EVERYBODY,
     "get_quota": OF_PROJECT,
     "get_quotas": {"admin"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply
@@ -10,10 +11,25 @@ from floe.api.kit.routing import Route
 from floe.api.network.attributes import Attribute, Attributes, Use
 from floe.api.network.converters import flag
 from floe.api.network.lists import chosen, list_reply, listing_of, narrowed
+from floe.api.network.nouns import sent_object
 from floe.api.network.rules import admin
 from floe.cloud import network_agents
 from floe.cloud.network_agents import NetworkAgent
-from floe.core.errors import NotFound
+from floe.core.errors import Conflict, Invalid, NotFound
+
+
+def _up(value: bool, name: str) -> bool:
+    if not value:
+        raise Invalid(
+            f"Invalid input for {name}: an agent is up as its host is; disable the host's compute service instead."
+        )
+    return value
+
+
+def _none(value: Any, name: str) -> None:
+    if value:
+        raise Invalid(f"Invalid input for {name}: descriptions of agents are not kept; leave it out, or null.")
+
 
 ATTRIBUTES: Attributes[NetworkAgent] = Attributes(
     Attribute("id", "id", lambda agent: agent.id, Use.LIST),
@@ -22,12 +38,12 @@ ATTRIBUTES: Attributes[NetworkAgent] = Attributes(
     Attribute("topic", "topic", lambda _: "N/A", Use.LIST),
     Attribute("host", "host", lambda agent: agent.host.name, Use.LIST),
     Attribute("availability_zone", "availability_zone", lambda agent: agent.host.availability_zone, Use.LIST),
-    Attribute("admin_state_up", "admin_state_up", lambda _: True, Use.LIST, flag),
+    Attribute("admin_state_up", "admin_state_up", lambda _: True, Use.UPDATE | Use.LIST, flag, _up),
     Attribute("alive", "alive", lambda agent: agent.alive, Use.LIST, flag),
     Attribute("created_at", shown=lambda agent: _time(agent.host.created_at)),
     Attribute("started_at", shown=lambda agent: _time(agent.host.started_at)),
     Attribute("heartbeat_timestamp", shown=lambda agent: _time(agent.host.last_seen)),
-    Attribute("description", shown=lambda _: None),
+    Attribute("description", shown=lambda _: None, use=Use.UPDATE, check=_none),
     Attribute("configurations", shown=lambda _: {}),
     Attribute("resource_versions", shown=lambda _: {}),
     Attribute("resources_synced", shown=lambda _: None),
@@ -50,6 +66,21 @@ async def show(call: Call) -> Reply:
     return Reply(body={"agent": chosen(call, ATTRIBUTES.shape.show(agent))})
 
 
+async def update(call: Call) -> Reply:
+    """Change nothing of an agent, which is as its host is; what would be a change is refused."""
+    ATTRIBUTES.read_change(await sent_object(call, "agent"))
+    return await show(call)
+
+
+async def delete(call: Call) -> Reply:
+    """Refuse to remove an agent."""
+    agent = await network_agents.show(call.cloud, call.params["agent_id"])
+    raise Conflict(
+        f"Agent {agent.id} goes with its host {agent.host.name}; delete the host's compute service instead.",
+        reason="agent_of_host",
+    )
+
+
 def _time(value: datetime) -> str:
     return value.strftime("%Y-%m-%d %H:%M:%S")
 
@@ -57,5 +88,7 @@ def _time(value: datetime) -> str:
 ROUTES = (
     Route("GET", "/v2.0/agents", index, "get_agent"),
     Route("GET", "/v2.0/agents/{agent_id}", show, "get_agent"),
+    Route("PUT", "/v2.0/agents/{agent_id}", update, "update_agent"),
+    Route("DELETE", "/v2.0/agents/{agent_id}", delete, "delete_agent"),
 )
-POLICIES: policy.Policies = {"get_agent": policy.authenticated}
+POLICIES: policy.Policies = {"get_agent": policy.authenticated, "update_agent": admin, "delete_agent": admin}

@@ -12,7 +12,7 @@ from floe.core.errors import NotFound
 _UPDATED = "2026-01-01T00:00:00-00:00"
 
 EXTENSIONS: dict[str, tuple[str, str]] = {
-    "agent": ("agent", "The agents of the hosts (read only)."),
+    "agent": ("agent", "The agents of the hosts, which are up and go as the hosts do."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may send from."),
     "binding": ("Port Binding", "On which host a port is plugged (read only), and its vnic_type."),
     "empty-string-filtering": ("Empty String Filtering Extension", "A filter may be the empty text."),

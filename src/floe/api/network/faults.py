@@ -22,6 +22,8 @@ TYPES = {
     "security_group_not_found": "SecurityGroupNotFound",
     "security_group_rule_not_found": "SecurityGroupRuleNotFound",
     "subnet_not_found": "SubnetNotFound",
+    # agents
+    "agent_of_host": "Conflict",
     # networks
     "network_in_use": "NetworkInUse",
     "no_tag_left": "NoNetworkAvailable",
