@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,8 +32,9 @@ from floe.cli.credentials import clouds
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "acceptance"
 HOSTS = 3
-PLAYBOOK_SECONDS = 600
-SUITE_SECONDS = 1800
+START_SECONDS = 60
+PLAYBOOK_SECONDS = 900
+SUITE_SECONDS = 2400
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -71,6 +73,17 @@ class Trial:
 
 
 @contextmanager
+def ended_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill a process that is still at it after so long."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
 def trial() -> Iterator[Trial]:
     """Run a cloud with fake hosts and, beside the users it comes with, one of another project."""
     with tempfile.TemporaryDirectory(prefix="floe-acceptance-") as name:
@@ -84,7 +97,8 @@ def trial() -> Iterator[Trial]:
             )  # fmt: skip
         try:
             assert process.stdout is not None
-            line = process.stdout.readline()
+            with ended_after(START_SECONDS, process):
+                line = process.stdout.readline()
             if not line.startswith("floe: ready"):
                 raise SystemExit(f"acceptance: floe did not start: {(folder / 'floe.log').read_text()[-2000:]}")
             url = line.split(" at ", 1)[1].split()[0]
@@ -187,11 +201,13 @@ def told_by(command: Sequence[str | Path], there: Trial, environment: dict[str, 
         )  # fmt: skip
         try:
             assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith("{"):
-                    said: dict[str, Any] = json.loads(line)
-                    yield Result(said["test"], said["outcome"], said["why"])
-            if process.wait(SUITE_SECONDS) != 0:
+            with ended_after(SUITE_SECONDS, process):
+                for line in process.stdout:
+                    if line.startswith("{"):
+                        said: dict[str, Any] = json.loads(line)
+                        yield Result(said["test"], said["outcome"], said["why"])
+                status = process.wait()
+            if status != 0:
                 errors.seek(0)
                 yield Result(str(command[0]), "failed", errors.read()[-2000:])
         finally:
@@ -206,7 +222,7 @@ def not_there(part: str) -> list[NotThere]:
         if line and not line.startswith("#"):
             pattern, _, reason = line.partition(" ")
             if not reason.strip():
-                raise SystemExit(f"acceptance: {file.relative_to(ROOT)}: {pattern} has no reason")
+                raise SystemExit(f"acceptance: {file}: {pattern} has no reason")
             found.append(NotThere(pattern.lstrip("!"), reason.strip(), pattern.startswith("!")))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect, Request
@@ -185,7 +185,7 @@ class Surface:
     async def _choose(self, call: Call, candidates: list[Route]) -> Route:
         fitting = [route for route in candidates if route.since <= call.version <= route.until]
         if not fitting:
-            raise NotFound("resource", message="This resource does not exist at the microversion asked for.")
+            raise NotFound("resource", message=f"This resource is there {_when(candidates, call.version)}.")
         if fitting[0].action is None:
             return fitting[0]
         body = await call.json()
@@ -195,4 +195,14 @@ class Surface:
         for route in fitting:
             if route.action == name:
                 return route
-        raise Invalid(f"There is no action {name!r} here at this microversion.")
+        there = ", ".join(sorted({str(route.action) for route in fitting}))
+        raise Invalid(f"There is no action {name[:80]!r} here; there are {there}.")
+
+
+def _when(routes: Iterable[Route], asked: Version) -> str:
+    spans = [
+        f"{f'from {version_text(route.since)} ' if route.since > (0, 0) else ''}"
+        f"{f'to {version_text(route.until)}' if route.until < (9999, 9999) else 'on'}"
+        for route in routes
+    ]
+    return f"at microversions {', and '.join(dict.fromkeys(spans))}; asked for was {version_text(asked)}"
