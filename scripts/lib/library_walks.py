@@ -79,7 +79,7 @@ def neutron_walk() -> None:
         expect(neutron_errors.NotFound, neutron.show_security_group, group["id"])
     expect(neutron_errors.NetworkNotFoundClient, neutron.show_network, made["id"])
     assert {e["alias"] for e in neutron.list_extensions()["extensions"]} >= {"security-group", "port-security"}
-    assert neutron.show_quota()["quota"]["network"] != 0
+    assert neutron.show_quota(neutron.httpclient.get_project_id())["quota"]["network"] != 0
 
 
 def glance_walk() -> None:
