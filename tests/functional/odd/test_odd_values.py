@@ -305,6 +305,8 @@ def _of_table(table: Body, version: tuple[int, int], ids: dict[str, str]) -> Sha
     base, beside = ({f.name: _sample(f.type, f.name, ids) for f in fields if f.required} for fields in (inner, outer))
     if any(f.name == "imageRef" for f in inner):
         base["imageRef"] = ids["image_id"]
+    if not base and (said := next((f for f in inner if f.name == "description"), None)):
+        base[said.name] = _sample(said.type, said.name, ids)  # a change of nothing is refused
     shape = Shape(table.key, base, beside)
     for f in inner:
         shape.within(f.name, _mutants(f.type, f.name, ids))
