@@ -29,7 +29,7 @@ class FlavorFilter:
 def visible(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor:
     """Return a flavor the caller may see. Raises NotFound."""
     flavor = rows.get(conn, flavor_id)
-    if flavor is None or not (flavor.public or context.is_admin or _granted(conn, context, flavor_id)):
+    if flavor is None or not (flavor.public or _sees_all(context) or _granted(conn, context, flavor_id)):
         raise NotFound("flavor", flavor_id, message=f"Flavor {flavor_id} could not be found.")
     return flavor
 
@@ -37,11 +37,16 @@ def visible(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor:
 def usable(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor:
     """Return a flavor to make a server of. Raises Invalid for one that is unknown, private or disabled."""
     flavor = rows.get(conn, flavor_id)
-    if flavor is None or not (flavor.public or context.is_admin or _granted(conn, context, flavor_id)):
+    if flavor is None or not (flavor.public or _sees_all(context) or _granted(conn, context, flavor_id)):
         raise Invalid(f"Flavor {flavor_id} could not be found: flavorRef names no flavor you can use.")
     if flavor.disabled:
         raise Invalid(f"Flavor {flavor.name} ({flavor_id}) is disabled; choose another.")
     return flavor
+
+
+def _sees_all(context: Context) -> bool:
+    """Say whether the caller is an administrator with a project's token, as all that is behind compute's rules asks."""
+    return context.is_admin and context.project_id is not None
 
 
 def _granted(conn: Connection, context: Context, flavor_id: str) -> bool:
@@ -90,8 +95,8 @@ async def listed(
     limit: int = 1000,
 ) -> list[ServerFlavor]:
     """Return a page of flavors: public ones and the project's own; administrators choose. Raises Invalid."""
-    public, project = (wanted.public, None) if context.is_admin else (True, context.project_id)
-    if context.is_admin and wanted.public:
+    public, project = (wanted.public, None) if _sees_all(context) else (True, context.project_id)
+    if _sees_all(context) and wanted.public:
         project = context.project_id
 
     def look(conn: Connection) -> list[ServerFlavor]:

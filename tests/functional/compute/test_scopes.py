@@ -37,3 +37,25 @@ async def test_flavors_are_shown_to_any_token_and_their_extra_specs_to_those_of_
         assert (await client(who).get(path)).status_code == 200
     assert "extra_specs" not in (await client(who).get("/flavors/0")).json()["flavor"]
     assert (await client("eve").get("/flavors/0")).json()["flavor"]["extra_specs"] == {}
+
+
+async def test_private_flavors_are_shown_to_administrators_of_a_project_alone(client: Any) -> None:
+    body = {
+        "flavor": {
+            "id": "hidden",
+            "name": "hidden",
+            "ram": 64,
+            "vcpus": 1,
+            "disk": 1,
+            "os-flavor-access:is_public": False,
+        }
+    }
+    assert (await client("root").post("/flavors", json=body)).status_code == 200
+
+    async def seen(who: str) -> tuple[int, bool]:
+        listed = (await client(who).get("/flavors?is_public=none")).json()["flavors"]
+        return (await client(who).get("/flavors/hidden")).status_code, "hidden" in {each["id"] for each in listed}
+
+    assert await seen("root") == (200, True)
+    for who in ("unscoped", "domain", "system", "ann"):
+        assert await seen(who) == (404, False)
