@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import hashlib
 import logging
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +104,7 @@ def prepare_embed(root: Path, user: str) -> str:
     _forget_unborn(root / "run" / "qemu")
     if len(str(root)) > _ROOT_MAX:
         root = _short_link(root)
+    _end_probes(root)
     return f"qemu:///embed?root={quote(str(root))}"
 
 
@@ -116,6 +119,21 @@ def _forget_unborn(statuses: Path) -> None:
             if _UNBORN.search(status.read(4096)):
                 log.warning("the start of guest %s was cut short", file.stem)
                 file.unlink(missing_ok=True)
+
+
+def _end_probes(root: Path) -> None:
+    """Kill each QEMU that a killed driver was asking what it can do: it waits for more, and nobody knows of it.
+
+    Of this mount namespace alone: in another one the same path is somebody else's.
+    """
+    mark = f"unix:{root}/lib/qemu/qmp-".encode()
+    namespace = Path("/proc/self/ns/mnt").readlink()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is none of ours
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if any(word.startswith(mark) for word in words) and (process / "ns/mnt").readlink() == namespace:
+                log.warning("the QEMU %s, which an earlier driver asked what it can do, is ended", process.name)
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _short_link(root: Path) -> Path:
