@@ -64,7 +64,8 @@ class User:
         """Create a server, wait until nothing goes on, and return its id; it is ACTIVE."""
         ident = await self.create(**more)
         await self.cloud.settled()
-        assert (await self.server(ident))["status"] == "ACTIVE"
+        server = await self.server(ident)
+        assert server["status"] == "ACTIVE", server.get("fault")
         return ident
 
     async def server(self, ident: str) -> dict[str, Any]:

@@ -14,11 +14,13 @@ async def test_one_bad_port_keeps_no_host_from_starting(start: Any, kit: Any) ->
     (agent,) = cloud.node.agents
     ports = {port.server_id: port.port_id for port in agent._plane.applied.ports}
     await agent.stop()
+    fleet = cloud.node.conductor.fleet
+    await kit.until(lambda: not fleet.alive("fake-1"))
     plane = FakePlane(FakeScript(faults={ports[bad]: "the tap cannot be made"}))
     again = kit.agent_of(cloud, "fake-1", plane=plane)
     cloud.node.agents[0] = again
     await again.start()
-    await kit.until(lambda: cloud.node.conductor.fleet.alive("fake-1"))
+    await kit.until(lambda: fleet.alive("fake-1"))
     third = await user.built(name="c")
     await user.delete(good)
     await kit.until(lambda: user.gone(good))

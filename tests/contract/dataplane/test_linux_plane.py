@@ -139,6 +139,7 @@ async def test_a_new_process_removes_what_is_no_longer_wanted(linux_plane, world
     world.port(11, world.segment())
     await linux_plane.apply(world.network)
     server = server_of(tmp_path)
+    await linux_plane.close()  # or it would bring its DHCP server back when the other takes it away
     again = LinuxPlane(tmp_path)
     await again.open()
     await again.apply(HostNetwork())
@@ -180,9 +181,11 @@ async def test_a_process_id_that_is_anothers_now_is_left_alone(linux_plane, worl
 async def test_a_dhcp_server_that_cannot_start_says_why(linux_plane, world, tmp_path):
     port = world.port(11, world.segment())
     await linux_plane.apply(world.network)
+    await linux_plane.close()  # or it would bring its DHCP server back as soon as that dies
     server = server_of(tmp_path)
     os.kill(server, signal.SIGKILL)
     await ended(server)
+    await linux_plane.open()
 
     def occupied() -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
