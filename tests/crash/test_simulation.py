@@ -78,6 +78,13 @@ def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
     assert not left.exists()
 
 
+def test_what_others_left_open_is_not_told_of_by_a_simulator(tmp_path: Path) -> None:
+    left: list[object] = [(tmp_path / "open").open("wb", buffering=0)]
+    left.append(left)
+    del left  # a warning of it would fail this test
+    Simulator().close()
+
+
 def test_a_plan_with_one_conductor_less_asks_nothing_of_it() -> None:
     plan = next(
         plan

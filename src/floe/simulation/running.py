@@ -40,9 +40,10 @@ class Simulator:
 
     def __init__(self, *, planting: Planting = nullcontext) -> None:
         self._planting = planting
-        self._folder = _own_folder()
-        self._site: Site = make_site(self._folder / "site")
-        gc.collect()
+        with _silence():
+            self._folder = _own_folder()
+            self._site: Site = make_site(self._folder / "site")
+            gc.collect()
         gc.freeze()  # what is here now stays: there is no use in looking through it after every run
 
     def run(self, plan: Plan, *, story: bool = False) -> Outcome:
