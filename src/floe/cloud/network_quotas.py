@@ -60,8 +60,9 @@ async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int], *, below_
     """Set limits of a project; -1 means none. Raises Invalid for one under what is used, unless that may be."""
 
     def change(conn: Connection) -> dict[str, int]:
-        for name, limit in asked.items():
-            used = 0 if below_use or limit < 0 else _USED[name](conn, project_id)
+        bounds = {} if below_use else {name: limit for name, limit in asked.items() if limit >= 0}
+        for name, limit in bounds.items():
+            used = _USED[name](conn, project_id)
             if used > limit:
                 raise Invalid(
                     f"Quota limit {limit} for {name} must be greater than or equal to already used {used}.",

@@ -272,3 +272,18 @@ async def test_an_owner_that_begins_with_network_is_for_the_networks_own(client:
     port = await make("bob", "port", network_id=network["id"], device_owner="mine")
     reply = await client("bob").put(f"/v2.0/ports/{port['id']}", json={"port": {"device_owner": "network:mine"}})
     assert reply.status_code == 403
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("force", [None, False, True])
+@pytest.mark.parametrize("unlimited", [-1, "-1"])
+async def test_a_quota_may_be_without_limit(
+    client: Any, make: Any, unlimited: Any, force: bool | None, used: bool
+) -> None:
+    if used:
+        await make("ann", "network")
+    root, path = client("root"), f"/v2.0/quotas/{'a' * 32}"
+    quota = dict.fromkeys(quotas.ATTRIBUTES.by_name, unlimited) | ({} if force is None else {"force": force})
+    reply = await root.put(path, json={"quota": quota})
+    assert reply.status_code == 200, reply.text
+    assert set((await root.get(path)).json()["quota"].values()) == {-1}
