@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.requests import ClientDisconnect, Request
 
 from floe.api.compute.surface import SURFACE as COMPUTE
@@ -20,6 +22,7 @@ from floe.api.operator.surface import SURFACE as OPERATOR
 from floe.api.placement.surface import SURFACE as PLACEMENT
 from floe.cloud.cloud import Cloud
 from floe.cloud.tokens import authenticate
+from floe.core.counters import Counters
 
 SURFACES: tuple[Surface, ...] = (IDENTITY, COMPUTE, IMAGE, NETWORK, PLACEMENT, OPERATOR)
 
@@ -42,6 +45,7 @@ class App:
     ) -> None:
         self.cloud = cloud
         self.registry = registry or CollectorRegistry()
+        self.registry.register(_Counted(cloud.counters))
         self._surfaces = {surface.name: surface for surface in surfaces}
         self._authenticate = authenticate
         self._healthy = healthy
@@ -104,6 +108,21 @@ class App:
             }
         }
         return Reply(404, body, headers)
+
+
+class _Counted(Collector):
+    """Shows the counts of the process as they stand when they are asked for."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        """Give a family of metrics for each count."""
+        for count, totals in self._counters:
+            family = CounterMetricFamily(count.name, count.what, labels=count.labels)
+            for values, total in totals.items():
+                family.add_metric(values, total)
+            yield family
 
 
 async def _send(send: Send, reply: Reply, *, head: bool) -> None:

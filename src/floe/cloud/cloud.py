@@ -9,6 +9,7 @@ from typing import Any
 from floe.blobs.protocol import Blobs
 from floe.bus.protocol import Bus
 from floe.core.clock import Clock
+from floe.core.counters import Counters
 from floe.core.ids import IdSource
 from floe.store.engine import Transactions
 
@@ -44,5 +45,7 @@ class Cloud:
     """Tell a conductor, after the commit, that the network of some hosts is to be brought up to date."""
     token_keys: Callable[[], list[bytes]]
     """The Fernet keys for tokens, the one that signs first."""
+    counters: Counters = field(default_factory=Counters)
+    """What happened how often, for `/metrics`."""
     caches: MutableMapping[str, Any] = field(default_factory=dict)
     """In-memory caches of the process by name; each noun owns and types its own."""
