@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 
 def configure(level: str) -> None:
@@ -19,3 +20,29 @@ def configure(level: str) -> None:
     logging.getLogger("uvicorn.access").disabled = True
     for chatty in ("uvicorn.error", "alembic"):
         logging.getLogger(chatty).setLevel("WARNING")
+
+
+class Rarely:
+    """Says what one kind of caller can make happen any number of times: once, and again after a quiet minute.
+
+    The next time it is said with how often it happened unsaid, so that a log cannot be filled by whoever is refused.
+    """
+
+    def __init__(
+        self, logger: logging.Logger, *, quiet: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._quiet = quiet
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}
+
+    def warning(self, kind: str, text: str, *values: object) -> None:
+        """Log a warning of a kind, or hold it back; there are few kinds, and none that a tenant chooses."""
+        now = self._clock()
+        last, unsaid = self._kinds.get(kind, (float("-inf"), 0))
+        if now - last < self._quiet:
+            self._kinds[kind] = (now, unsaid + 1)
+            return
+        before = f" ({unsaid} more since it was last said)" if unsaid else ""
+        self._logger.warning(text + before, *values)
+        self._kinds[kind] = (now, 0)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from floe.core.errors import Invalid
 
 ENV_PREFIX = "FLOE_"
+Network = IPv4Network | IPv6Network
 HYPERVISORS = ("auto", "libvirt", "fake")
 
 
@@ -28,6 +30,11 @@ class Settings:
 
     state: Path = _setting(Path("/var/lib/floe"), "where all state lives", "DIR")
     listen: str = _setting("127.0.0.1:8774", "address of the one port that serves every API", "HOST:PORT")
+    connections: int = _setting(2048, "connections at most; fewer where this process may not open as many files", "N")
+    connections_per_peer: int = _setting(256, "connections at most from one address (IPv6: network of 64 bits)", "N")
+    trusted_proxies: str = _setting(
+        "", "addresses and networks that may have any number of connections: 10.0.0.1, fd00::/64", "LIST"
+    )
     public_url: str = _setting("", "where clients reach it, when that is not http://HOST:PORT", "URL")
     region: str = _setting("RegionOne", "name of the region in the catalogue", "NAME")
     hypervisor: str = _setting("auto", "what runs guests: auto, libvirt or fake", "KIND")
@@ -60,8 +67,22 @@ class Settings:
         for name in ("cpu_ratio", "memory_ratio", "disk_ratio", "token_hours"):
             if getattr(self, name) <= 0:
                 raise Invalid(f"{name} must be more than 0 (it is {getattr(self, name):g}).")
+        for name in ("connections", "connections_per_peer"):
+            if not 1 <= getattr(self, name) <= 65536:
+                raise Invalid(f"{name} must be between 1 and 65536 (it is {getattr(self, name)}).")
+        self.proxies()
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
+
+    def proxies(self) -> tuple[Network, ...]:
+        """Return the networks of `trusted_proxies`, each an address or several."""
+        found = []
+        for word in self.trusted_proxies.replace(",", " ").split():
+            try:
+                found.append(ip_network(word))
+            except ValueError as error:
+                raise Invalid(f"trusted_proxies must be addresses or networks like 10.0.0.0/8: {error}.") from None
+        return tuple(found)
 
     def address(self) -> tuple[str, int]:
         """Return the host and port to listen on. Port 0 means any that is free."""

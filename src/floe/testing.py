@@ -21,6 +21,8 @@ from types import TracebackType
 import uvicorn
 from cryptography.fernet import Fernet
 
+from floe.api.front.limits import Limits
+from floe.api.front.server import configured
 from floe.assembly import Node
 from floe.settings import Settings
 
@@ -38,7 +40,8 @@ class _Server(uvicorn.Server):
 class EmbeddedCloud:
     """A cloud in `folder`, with `hosts` fake hosts. Enter it to start it; leaving stops it; it can be entered again.
 
-    With `template`, a folder that a cloud stopped in, it starts from that state instead of from nothing.
+    With `template`, a folder that a cloud stopped in, it starts from that state instead of from nothing. `limits` are
+    those of its front door.
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class EmbeddedCloud:
     template: Path | None = None
     passwords: dict[str, str] = field(default_factory=lambda: {"admin": "admin-secret", "demo": "demo-secret"})
     token_key: bytes = field(default_factory=Fernet.generate_key)
+    limits: Limits = field(default_factory=Limits)
     url: str = ""
 
     async def __aenter__(self) -> EmbeddedCloud:
@@ -58,9 +62,7 @@ class EmbeddedCloud:
         settings = Settings(state=self.folder, hypervisor="fake", fake_hosts=self.hosts, fake_delay=self.delay)
         self.node = Node(settings, passwords=self.passwords, token_keys=[self.token_key], url=self.url)
         await self.node.start()
-        self._server = _Server(
-            uvicorn.Config(self.node, lifespan="off", log_config=None, access_log=False, proxy_headers=False)
-        )
+        self._server = _Server(configured(self.node, self.node.cloud.counters, self.limits))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.001)

@@ -17,6 +17,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from floe.api.front.limits import Limits, limits_of, raise_open_files
 from floe.cli.credentials import clouds, clouds_yaml
 from floe.cli.orphans import Orphans
 from floe.cli.secrets import Secrets, load_or_make, write_private
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         settings = settings_of(args)
         configure(settings.log_level)
         settings = replace(settings, state=settings.state.absolute())
+        limits = limits_of(settings, raise_open_files())
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o750)
         lock = _lock(settings.state)
         listener = _bind(settings)
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     import uvloop
 
     with lock, listener:
-        return uvloop.run(_serve(settings, listener, secrets, sandbox))
+        return uvloop.run(_serve(settings, limits, listener, secrets, sandbox))
 
 
 def _lock(state: Path) -> IO[str]:
@@ -108,30 +110,19 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, listener: socket.socket, secrets: Secrets, sandbox: Sandbox | None) -> int:
+async def _serve(
+    settings: Settings, limits: Limits, listener: socket.socket, secrets: Secrets, sandbox: Sandbox | None
+) -> int:
     import uvicorn
 
+    from floe.api.front.server import configured
     from floe.assembly import Node
 
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = settings.public_url or f"http://{shown}:{port}"
     node = Node(settings, passwords=secrets.passwords, token_keys=secrets.token_keys, url=url)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            node,
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=5,
-            timeout_keep_alive=75,
-        )
-    )
+    server = uvicorn.Server(configured(node, node.cloud.counters, limits, loop="none", timeout_graceful_shutdown=5))
     orphans = Orphans()
     orphans.adopt()
     # uvicorn takes these signals over while it serves, and raises them once more when it has stopped.
