@@ -127,7 +127,7 @@ class _Counted(Collector):
 
 async def _send(send: Send, reply: Reply, *, head: bool) -> None:
     content = b"" if reply.stream else reply.content()
-    headers = [(key.encode("latin-1"), value.encode("latin-1", "replace")) for key, value in reply.headers.items()]
+    headers = reply.fields()
     if reply.stream is None:
         if content or reply.status not in {204, 304}:
             headers.append((b"content-length", str(len(content)).encode()))

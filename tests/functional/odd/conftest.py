@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from floe.testing import EmbeddedCloud
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMtaXMtMzItYnl0ZXMtb2YtYS1wdWJsaWMta2V5 me"
+WELL_FORMED = re.compile(rb"[a-z0-9-]+: [\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 HIGHEST = {"compute": "compute 2.96", "placement": "placement 1.39"}
 
 
@@ -26,6 +28,8 @@ class Caller:
     """The id of one thing of each kind, by the names that paths and bodies have for it."""
     others: dict[str, str] = field(default_factory=dict)
     """Users, projects and domains that nobody acts as."""
+    reply_headers: dict[bytes, bytes] = field(default_factory=dict)
+    """Those of the last reply."""
 
     async def send(
         self,
@@ -74,6 +78,10 @@ class Caller:
             sent.append(message)
 
         await self.app(scope, receive, keep)
+        self.reply_headers = dict(sent[0]["headers"])
+        broken = [field for field in sent[0]["headers"] if not WELL_FORMED.fullmatch(b"%s: %s" % field)]
+        assert broken == [], (method, path, query, body)
+        assert sent[-1]["type"] == "http.response.body" and not sent[-1].get("more_body"), "the reply was cut off"
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
     async def make(self, surface: str, method: str, path: str, body: Any = None) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -21,6 +23,9 @@ MAX_BODY = 1 << 20
 """Bytes of a JSON body at most; more is refused with 413. Uploads are streamed and have their own limit."""
 
 _ENCODER = msgspec.json.Encoder()
+_IN_PATH = "/:@!$&'()*+,;=~"
+"""What stands for itself in a path (RFC 3986), besides letters, digits, `-`, `.` and `_`."""
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
 @dataclass(slots=True)
@@ -64,8 +69,8 @@ class Call:
         return self.request.headers.get(name)
 
     def url(self, path: str) -> str:
-        """Return an absolute link to a path of this surface."""
-        return self.prefix + path
+        """Return an absolute link to a path of this surface, in which names stand as they are: here they are quoted."""
+        return self.prefix + quote(path, safe=_IN_PATH)
 
     async def raw(self) -> bytes:
         """Return the whole body. Raises TooLarge past 1 MiB, counted as the bytes arrive."""
@@ -109,6 +114,17 @@ class Reply:
         if isinstance(self.body, bytes):
             return self.body
         return _ENCODER.encode(self.body)
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers as they go on the wire, where nothing but printable ASCII is a header's value."""
+        return [(name.encode("ascii"), _printable(value)) for name, value in self.headers.items()]
+
+
+def _printable(value: str) -> bytes:
+    """Percent-encode, as UTF-8, what could end a header or be read in another way than it was meant."""
+    if value.isascii() and value.isprintable():
+        return value.encode("ascii")
+    return _NOT_PRINTABLE.sub(lambda found: quote(found[0].encode("utf-8", "replace")), value).encode("ascii")
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
