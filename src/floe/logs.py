@@ -38,11 +38,18 @@ class Rarely:
 
     def warning(self, kind: str, text: str, *values: object) -> None:
         """Log a warning of a kind, or hold it back; there are few kinds, and none that a tenant chooses."""
+        self._say(logging.WARNING, kind, text, *values)
+
+    def error(self, kind: str, text: str, *values: object) -> None:
+        """Do the same with an error."""
+        self._say(logging.ERROR, kind, text, *values)
+
+    def _say(self, level: int, kind: str, text: str, *values: object) -> None:
         now = self._clock()
         last, unsaid = self._kinds.get(kind, (float("-inf"), 0))
         if now - last < self._quiet:
             self._kinds[kind] = (now, unsaid + 1)
             return
         before = f" ({unsaid} more since it was last said)" if unsaid else ""
-        self._logger.warning(text + before, *values)
+        self._logger.log(level, text + before, *values)
         self._kinds[kind] = (now, 0)

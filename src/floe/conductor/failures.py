@@ -39,7 +39,7 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, FloeError):
         return Failure(kind=error.kind, message=error.message)
     text = "".join(traceback.format_exception(error))
-    return Failure(kind="internal", message=f"Unexpected error: {type(error).__name__}.", detail=text)
+    return Failure(kind="internal", message="Unexpected error; it is in the cloud's log.", detail=text)
 
 
 def error_of(failure: Failure) -> FloeError:

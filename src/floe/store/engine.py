@@ -25,6 +25,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
 from floe.core.errors import Unavailable
+from floe.store.trouble import Trouble
 
 T = TypeVar("T")
 
@@ -99,6 +100,7 @@ class Database:
         self._scanner: ThreadPoolExecutor | None = None
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._trouble = Trouble()
         self.commits = 0
         """How many commits there were: what the durability of all writes so far has cost in fsyncs."""
 
@@ -129,7 +131,7 @@ class Database:
         """Do what `read` does, where there is no event loop."""
         if self._reader is None:
             raise Unavailable("The database is closed.")
-        return _view(self._reader, fn)
+        return _view(self._reader, fn, self._trouble)
 
     async def scan(self, fn: Callable[[Connection], T]) -> T:
         """Do what `read` does in a thread beside the event loop, one after the other."""
@@ -154,7 +156,7 @@ class Database:
 
     def _scan(self, fn: Callable[[Connection], T]) -> T:
         with self._scanner_engine.connect() as conn:
-            return _view(conn, fn)
+            return _view(conn, fn, self._trouble)
 
     def _run(self) -> None:
         with self._engine.connect() as conn:
@@ -193,14 +195,14 @@ class Database:
             locked = isinstance(error, sqlite3.OperationalError)  # raised by BEGIN: another process has the file
             log.error("%d writes were not committed: %s", len(batch), error, exc_info=not locked)
             conn.rollback()
-            refusal = Unavailable(f"The database could not write: {error}")
-            done = [(item.future, None, refusal) for item in batch if _wanted(item.future)]
+            told = self._trouble.refusal(error, "write") or Unavailable(
+                "The database could not write. Nothing was changed."
+            )
+            done = [(item.future, None, told) for item in batch if _wanted(item.future)]
         for future, result, failure in done:
-            if isinstance(failure, sqlite3.OperationalError | sa.exc.OperationalError):
+            if failure is not None:
                 # Locked by another process, a full disk: nothing that the one who asked has done.
-                future.set_exception(Unavailable(f"The database could not write: {failure}"))
-            elif failure is not None:
-                future.set_exception(failure)
+                future.set_exception(self._trouble.refusal(failure, "write") or failure)
             else:
                 future.set_result(result)
 
@@ -228,11 +230,16 @@ def _attempt(conn: Connection, fn: Callable[[Connection], Any], alone: bool) -> 
     return result, None
 
 
-def _view(conn: Connection, fn: Callable[[Connection], T]) -> T:
-    """Run a function on one view of the database, that of its first statement."""
-    _begin(conn, "BEGIN")
+def _view(conn: Connection, fn: Callable[[Connection], T], trouble: Trouble) -> T:
+    """Run a function on one view of the database, that of its first statement. Raises Unavailable."""
     try:
+        _begin(conn, "BEGIN")
         return fn(conn)
+    except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        told = trouble.refusal(error, "read")
+        if told is None:
+            raise
+        raise told from None
     finally:
         conn.rollback()
 
@@ -247,7 +254,10 @@ def _begin(conn: Connection, statement: str) -> None:
 
 def _engine(path: Path, patience: float) -> Engine:
     engine = sa.create_engine(
-        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": patience}
+        f"sqlite:///{path}",
+        poolclass=StaticPool,
+        hide_parameters=True,  # in errors, and so in logs: they hold what tenants sent
+        connect_args={"check_same_thread": False, "timeout": patience},
     )
 
     @sa.event.listens_for(engine, "connect")

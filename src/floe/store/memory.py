@@ -25,7 +25,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self._raw = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._raw.execute("PRAGMA foreign_keys=ON")
-        self._engine = sa.create_engine("sqlite://", creator=lambda: self._raw, poolclass=StaticPool)
+        self._engine = sa.create_engine(
+            "sqlite://", creator=lambda: self._raw, poolclass=StaticPool, hide_parameters=True
+        )
         self._conn = self._engine.connect()
         self._template = sqlite3.connect(":memory:", check_same_thread=False)
         self._busy = False

@@ -24,7 +24,9 @@ def run() -> None:
     """Upgrade in one transaction: all of it or nothing."""
     # isolation_level None: the driver begins nothing by itself, so that our BEGIN covers the schema changes too.
     engine = sa.create_engine(
-        f"sqlite:///{context.config.attributes['path']}", connect_args={"isolation_level": None, "timeout": 10}
+        f"sqlite:///{context.config.attributes['path']}",
+        hide_parameters=True,
+        connect_args={"isolation_level": None, "timeout": 10},
     )
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.connect() as connection:
