@@ -173,6 +173,7 @@ class Node:
             image_dir=folder / "images",
             clock=self.cloud.clock,
             availability_zone=self.settings.availability_zone,
+            counters=self.cloud.counters,
         )
 
     def _fake_drivers(self, folder: Path, host: str) -> tuple[Hypervisor, DataPlane]:

@@ -22,6 +22,7 @@ from floe.agent.reconcile import reconcile
 from floe.agent.threads import Offload, in_thread
 from floe.bus.protocol import Bus
 from floe.core.clock import Clock
+from floe.core.counters import Counters
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestState
 from floe.core.messages import Event, GuestChanged, Heartbeat, HostDown, Progress
@@ -61,6 +62,7 @@ class Agent:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         offload: Offload = in_thread,
         seed: Callable[[int], bytes] = os.urandom,
+        counters: Counters | None = None,
     ) -> None:
         self.host = host
         self._bus = bus
@@ -77,6 +79,7 @@ class Agent:
         self._sleep = sleep
         self._offload = offload
         self._seed = seed
+        self._counters = counters or Counters()
         self._images = ImageCache(
             image_dir or state_dir / "images", images, hypervisor.adopt_image, offload=offload, sleep=sleep
         )
@@ -97,7 +100,7 @@ class Agent:
         self._state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._guests_dir.mkdir(mode=0o711, exist_ok=True)
         ledger = self._ledger = Ledger(self._state_dir / LEDGER, self._clock)
-        metadata = self._metadata = MetadataService(ledger, self._plane, self._seed)
+        metadata = self._metadata = MetadataService(ledger, self._plane, self._counters, self._seed)
         ports = self._ports = Ports(lambda: ledger.network, self._plane, metadata.follow)
         try:
             await self._hypervisor.open(self._saw)

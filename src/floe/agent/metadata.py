@@ -7,7 +7,6 @@ guarantee; nothing in the request is believed. HTTP/1.1, GET and HEAD, one reque
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -15,27 +14,52 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from floe.agent import documents
+from floe.agent.callers import Callers
 from floe.agent.ledger import Ledger
+from floe.core.counters import Count, Counters
 from floe.core.errors import HostFailure
 from floe.dataplane.protocol import DataPlane, MetadataAddress
+from floe.logs import Rarely
 
 log = logging.getLogger(__name__)
 
+REFUSED = Count("floe_refused_metadata", "Connections of guests to the metadata service that were ended", ("why",))
+
 _HEAD_MAX = 8192
-_SECONDS = 10.0
-_CONNECTIONS_PER_GUEST = 16
+_PER_GUEST = 16
+_WHY = {
+    "guest_full": f"this guest has {_PER_GUEST} of them already",
+    "full": "there are too many, and the guest with the most of them lost its oldest",
+    "slow": "request and answer took too long",
+    "head_bytes": f"its request has no end within {_HEAD_MAX} bytes",
+}
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 
 
 class MetadataService:
-    """Serves on every address that the data plane names; `follow` is called when these may have changed."""
+    """Serves on every address that the data plane names; `follow` is called when these may have changed.
 
-    def __init__(self, ledger: Ledger, plane: DataPlane, seed: Callable[[int], bytes] = os.urandom) -> None:
+    A request and its answer may take `seconds`, a guest may have 16 connections, and all guests `connections`.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        plane: DataPlane,
+        counters: Counters,
+        seed: Callable[[int], bytes] = os.urandom,
+        *,
+        seconds: float = 10.0,
+        connections: int = 256,
+    ) -> None:
         self._ledger = ledger
         self._plane = plane
         self._seed = seed
         self._servers: dict[MetadataAddress, asyncio.Server] = {}
-        self._busy: dict[tuple[str, str], int] = {}
+        self._counters = counters
+        self._seconds = seconds
+        self._said = Rarely(log)
+        self._callers = Callers(per_guest=_PER_GUEST, most=connections)
         self._connections: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
@@ -89,7 +113,7 @@ class MetadataService:
             assert task is not None
             self._connections.add(task)
             try:
-                await self._serve(address.network_id, reader, writer)
+                await self._serve(address.network_id, task, reader, writer)
             except asyncio.CancelledError:
                 writer.transport.abort()
             finally:
@@ -97,28 +121,41 @@ class MetadataService:
 
         self._servers[address] = await asyncio.start_server(serve, sock=listener, limit=_HEAD_MAX)
 
-    async def _serve(self, network_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, network_id: str, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         peer = writer.get_extra_info("peername")
-        source = str(peer[0]) if peer else ""
-        who = (network_id, source)
-        self._busy[who] = self._busy.get(who, 0) + 1
+        who = (network_id, str(peer[0]) if peer else "")
+        ended = self._callers.enter(who, task)
+        if ended is not None:
+            self._note(ended, who)
         try:
-            if self._busy[who] > _CONNECTIONS_PER_GUEST:
-                raise ConnectionAbortedError("too many at a time")
-            async with asyncio.timeout(_SECONDS):
+            if ended == "guest_full":
+                writer.transport.abort()
+                return
+            async with asyncio.timeout(self._seconds):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._reply(network_id, source, head))
+                writer.write(self._reply(*who, head))
                 await writer.drain()
-        except (TimeoutError, EOFError, ConnectionError, asyncio.LimitOverrunError):
-            writer.transport.abort()  # too slow, cut off, too many or too long: not worth an answer
+                writer.close()
+                await writer.wait_closed()  # in the same time: what is not taken is not kept
+        except TimeoutError:
+            self._end("slow", who, writer)
+        except asyncio.LimitOverrunError:
+            self._end("head_bytes", who, writer)
+        except (EOFError, ConnectionError):
+            writer.transport.abort()
         finally:
-            self._busy[who] -= 1
-            if not self._busy[who]:
-                del self._busy[who]
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            writer.close()
-            async with asyncio.timeout(_SECONDS):
-                await writer.wait_closed()
+            self._callers.leave(who, task)
+
+    def _end(self, why: str, who: tuple[str, str], writer: asyncio.StreamWriter) -> None:
+        """Hang up on a guest: it would not read why."""
+        self._note(why, who)
+        writer.transport.abort()
+
+    def _note(self, why: str, who: tuple[str, str]) -> None:
+        self._counters.add(REFUSED, why)
+        self._said.warning(why, "metadata: a connection from %s of network %s was ended: %s", who[1], who[0], _WHY[why])
 
     def _reply(self, network_id: str, source: str, head: bytes) -> bytes:
         line = head.partition(b"\r\n")[0].split(b" ")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from floe.agent.callers import Callers
+from floe.agent.metadata import REFUSED
 from floe.core.host_network import HostAddress, HostSubnet
 from floe.core.messages import Destroy, Spawn
 
@@ -103,12 +106,53 @@ async def test_what_is_no_good_request_is_refused(two: World, request_bytes: byt
 async def test_a_guest_may_not_hold_many_connections(two: World) -> None:
     host, port = next(iter(two.agent._metadata.listening().values()))
     held = [await asyncio.open_connection(host, port, local_addr=("127.0.0.11", 0)) for _ in range(16)]
-    await two.until(lambda: sum(two.agent._metadata._busy.values()) == 16)
+    await two.until(lambda: len(two.agent._metadata._callers) == 16)
     assert (await ask(two, get("/"), "127.0.0.11"))[0] == b"hung up"
     assert (await ask(two, get("/"), "127.0.0.12"))[0] == b"HTTP/1.1 200 OK"
     for _, writer in held:
         writer.close()
         await writer.wait_closed()
+
+
+async def test_all_guests_together_hold_so_many_and_who_holds_most_loses_one(two: World) -> None:
+    service = two.agent._metadata
+    service._callers = Callers(per_guest=16, most=8)
+    host, port = next(iter(service.listening().values()))
+    greedy = [await asyncio.open_connection(host, port, local_addr=("127.0.0.11", 0)) for _ in range(8)]
+    await two.until(lambda: len(service._callers) == 8)
+    assert (await ask(two, get("/"), "127.0.0.12"))[0] == b"HTTP/1.1 200 OK"
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):
+            assert await greedy[0][0].read() == b""
+    assert len(service._callers) <= 8
+    assert service._counters.total(REFUSED, "full") == 1
+    for _, writer in greedy:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n"], ids=["silent", "half a head"])
+async def test_a_guest_that_sends_no_whole_request_is_hung_up_on(two: World, begun: bytes) -> None:
+    two.agent._metadata._seconds = 0.2
+    assert (await ask(two, begun, "127.0.0.11"))[0] == b"hung up"
+    assert two.agent._metadata._counters.total(REFUSED, "slow") == 1
+    assert len(two.agent._metadata._callers) == 0
+
+
+async def test_a_guest_that_does_not_take_its_answer_is_hung_up_on(
+    two: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = two.agent._metadata
+    service._seconds = 0.3
+    monkeypatch.setattr(service, "answer", lambda *_: ("text/plain", b"x" * (32 << 20)))
+    host, port = next(iter(service.listening().values()))
+    for times in (1, 2):
+        _, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.11", 0))
+        writer.transport.pause_reading()
+        writer.write(get("/"))
+        await two.until(lambda times=times: service._counters.total(REFUSED, "slow") == times)
+        await two.until(lambda: len(service._callers) == 0)
+        writer.transport.abort()
+    assert len([record for record in caplog.records if "took too long" in record.getMessage()]) == 1
 
 
 async def test_metadata_is_served_again_after_a_restart(two: World) -> None:
