@@ -10,10 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import floe
 from floe.api.app import SURFACES
+from floe.api.kit.body import Body
 from floe.api.kit.faults import STATUS
 from floe.api.kit.surface import Surface
 from floe.core import errors
@@ -112,3 +114,42 @@ def test_surfaces_read_numbers_and_moments_in_one_place() -> None:
 def test_every_list_and_show_says_which_parameters_it_knows(surface: Surface) -> None:
     silent = [route.path for route in surface.routes if route.method == "GET" and route.query is None]
     assert silent == []
+
+
+def _bodies() -> Iterator[tuple[str, Body]]:
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("floe.api."):
+            for table in vars(module).values():
+                for body in (
+                    table.values() if isinstance(table, dict) else table if isinstance(table, tuple) else (table,)
+                ):
+                    if isinstance(body, Body):
+                        yield name, body
+
+
+def _boundless(kind: msgspec.inspect.Type, seen: tuple[object, ...] = ()) -> Iterator[str]:
+    """Give the lists and objects within a type that may have any number of items."""
+    if isinstance(kind, msgspec.inspect.CollectionType | msgspec.inspect.DictType) and kind.max_length is None:
+        yield type(kind).__name__
+    if isinstance(kind, msgspec.inspect.Metadata):
+        yield from _boundless(kind.type, seen)
+    for name in ("item_type", "value_type"):
+        if isinstance(inner := getattr(kind, name, None), msgspec.inspect.Type):
+            yield from _boundless(inner, seen)
+    for inner in getattr(kind, "types", ()):
+        yield from _boundless(inner, seen)
+    if isinstance(kind, msgspec.inspect.StructType) and kind.cls not in seen:
+        for field in kind.fields:
+            yield from (f"{field.encode_name}: {found}" for found in _boundless(field.type, (*seen, kind.cls)))
+
+
+def test_no_list_and_no_object_in_a_body_is_without_a_bound() -> None:
+    bodies = list(_bodies())
+    assert len(bodies) > 20
+    boundless = {
+        f"{name}: {field.name} {found}"
+        for name, body in bodies
+        for field in (*body.fields, *body.siblings)
+        for found in _boundless(msgspec.inspect.type_info(field.type))
+    }
+    assert boundless == set(), "say how many with floe.api.kit.body.at_most"

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from floe.api.kit.query import MAX_PARAMETERS, NO_QUERY, OPEN_QUERY, Param, Query, counted, pairs_of, shaped
+from floe.api.kit.query import (
+    MAX_BYTES,
+    MAX_ITEMS,
+    MAX_PARAMETERS,
+    NO_QUERY,
+    OPEN_QUERY,
+    Param,
+    Query,
+    counted,
+    items,
+    pairs_of,
+    shaped,
+)
 from floe.core.errors import Invalid
 
 TABLE = Query(
@@ -61,10 +73,17 @@ def test_there_are_tables_that_know_nothing() -> None:
 
 
 def test_a_query_string_has_a_bound() -> None:
-    with pytest.raises(Invalid, match="at most 64"):
-        TABLE.known([("limit", "1")] * 65, (2, 1))
-    with pytest.raises(Invalid, match=str(MAX_PARAMETERS)):
-        pairs_of(b"a=1&" * (MAX_PARAMETERS + 1))
+    most = [f"a{number}=1" for number in range(MAX_PARAMETERS)]
+    assert len(pairs_of("&".join(most).encode())) == MAX_PARAMETERS
+    with pytest.raises(Invalid, match="has 65 parameters; at most 64"):
+        pairs_of("&".join([*most, "b=1"]).encode())
+    with pytest.raises(Invalid, match="'a' is given 51 times; at most 50"):
+        pairs_of(b"&".join([b"a=1"] * (MAX_ITEMS + 1)))
+    with pytest.raises(Invalid, match=f"at most {MAX_BYTES} are taken"):
+        pairs_of(b"a=" + b"x" * MAX_BYTES)
+    assert len(items(",".join(["x"] * MAX_ITEMS), "tags")) == MAX_ITEMS
+    with pytest.raises(Invalid, match="'tags' lists 51 items; at most 50"):
+        items(",".join(["x"] * (MAX_ITEMS + 1)), "tags")
 
 
 @pytest.mark.parametrize("text", [b"a=%ff", b"a=%ed%a0%80", b"a=%c0%af", b"%f5=1", b"a=\xff"])

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from floe.core.servers import ServerFlavor
 from floe.store.engine import Connection
+from floe.store.listing import following
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, metadata
 
@@ -138,16 +139,6 @@ def listed(
         keys.append(("flavorid", True))
     columns = [(SORT_KEYS[key], ascending) for key, ascending in keys]
     if marker is not None:
-        statement = statement.where(_after(columns, marker))
+        statement = statement.where(following([(c, up, getattr(marker, c.name)) for c, up in columns]))
     statement = statement.order_by(*(c.asc() if ascending else c.desc() for c, ascending in columns)).limit(limit)
     return [ServerFlavor(**row._mapping) for row in conn.execute(statement)]
-
-
-def _after(columns: list[tuple[sa.Column[Any], bool]], marker: ServerFlavor) -> sa.ColumnElement[bool]:
-    choices: list[sa.ColumnElement[bool]] = []
-    same: list[sa.ColumnElement[bool]] = []
-    for column, ascending in columns:
-        value = getattr(marker, column.name)
-        choices.append(sa.and_(*same, column > value if ascending else column < value))
-        same.append(column == value)
-    return sa.or_(*choices)

@@ -141,17 +141,14 @@ def find(conn: Connection, wanted: Wanted) -> list[Image]:
     query = sa.select(*_SHOWN).where(images.c.status != DELETED, *_seen(wanted))
     for name, operator, value in wanted.conditions:
         query = query.where(_OPERATORS[operator](COLUMNS[name], value))
-    for tag in wanted.tags:
-        query = query.where(
-            sa.exists().where(image_tags.c.image_id == images.c.id, image_tags.c.tag == tag).correlate(images)
-        )
-    for name, value in wanted.properties.items():
-        held = sa.exists().where(
-            image_properties.c.image_id == images.c.id,
-            image_properties.c.name == name,
-            image_properties.c.value == value,
-        )
-        query = query.where(held.correlate(images))
+    if wanted.tags:
+        tagged = sa.select(image_tags.c.image_id).where(image_tags.c.tag.in_(wanted.tags))
+        all_of_them = tagged.group_by(image_tags.c.image_id).having(sa.func.count() == len(wanted.tags))
+        query = query.where(images.c.id.in_(all_of_them))
+    if wanted.properties:
+        held = sa.tuple_(image_properties.c.name, image_properties.c.value).in_(list(wanted.properties.items()))
+        count = sa.select(sa.func.count()).where(image_properties.c.image_id == images.c.id, held)
+        query = query.where(count.correlate(images).scalar_subquery() == len(wanted.properties))
     if wanted.after is not None:
         query = query.where(_follows(wanted.sort, wanted.after))
     for name, upwards in wanted.sort:
@@ -274,17 +271,14 @@ def _sortable(name: str) -> sa.ColumnElement[Any]:
 
 
 def _follows(sort: Sequence[tuple[str, bool]], after: Image) -> sa.ColumnElement[bool]:
-    """What comes after an image in an order: greater in the first key, or equal there and greater in the next..."""
-    found: list[sa.ColumnElement[bool]] = []
-    equal: list[sa.ColumnElement[bool]] = []
+    """Return the condition of coming after an image in an order."""
+    keys = []
     for name, upwards in sort:
         value = getattr(after, name)
         if value is None:
             value = "" if name in _TEXT else -1
-        column = _sortable(name)
-        found.append(sa.and_(*equal, column > value if upwards else column < value))
-        equal.append(column == value)
-    return sa.or_(*found)
+        keys.append((_sortable(name), upwards, value))
+    return lists.following(keys)
 
 
 def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:

@@ -64,6 +64,20 @@ def page(conn: Connection, statement: sa.Select[Any], fields: Fields, listing: L
     return rows[::-1] if listing.reverse else rows
 
 
+def following(keys: Sequence[tuple[sa.ColumnElement[Any], bool, Any]]) -> sa.ColumnElement[bool]:
+    """Return the condition of standing after a row, by (column, ascending, the row's value).
+
+    Greater in the first key, or equal there and after it in the others: each key stands in it twice, so that the
+    statement grows with their number and not with its square.
+    """
+    condition: sa.ColumnElement[bool] = sa.false()
+    for column, ascending, value in reversed(keys):
+        bound = sa.literal(value, column.type)  # a plain True or False cannot be compared by size
+        beyond = column > bound if ascending else column < bound
+        condition = sa.or_(beyond, sa.and_(column == bound, condition))
+    return condition
+
+
 @functools.cache
 def insert_new(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Return the INSERT that does nothing (row count 0) where a unique constraint forbids it."""
@@ -95,8 +109,4 @@ def _after(
     row = conn.execute(statement.with_only_columns(*labelled).where(fields["id"] == marker)).first()
     if row is None:
         raise Invalid(f"Invalid input for marker: there is nothing with id {marker!r} in this list.")
-    steps = []
-    for index, (column, ascending) in enumerate(order):
-        equal = [order[before][0] == row[before] for before in range(index)]
-        steps.append(sa.and_(*equal, column > row[index] if ascending else column < row[index]))
-    return sa.or_(*steps)
+    return following([(column, ascending, value) for (column, ascending), value in zip(order, row, strict=True)])

@@ -16,6 +16,7 @@ from floe.core.servers import Server
 from floe.store.addresses import port_addresses
 from floe.store.engine import Connection
 from floe.store.hosts import hosts
+from floe.store.listing import following
 from floe.store.patterns import Budget, Pattern
 from floe.store.ports import ports
 from floe.store.servers import from_row, server_tags, servers
@@ -177,11 +178,12 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
         found.append(_CHANGED.op(">=")(_moment(wanted.changed_since)))
     if wanted.changed_before is not None:
         found.append(_CHANGED.op("<=")(_moment(_second_end(wanted.changed_before))))
-    found += [_has_tag([tag]) for tag in wanted.tags]
+    if wanted.tags:
+        found.append(_has_tags(wanted.tags))
     if wanted.any_tags:
         found.append(_has_tag(wanted.any_tags))
     if wanted.not_tags:
-        found.append(sa.not_(sa.and_(*(_has_tag([tag]) for tag in wanted.not_tags))))
+        found.append(sa.not_(_has_tags(wanted.not_tags)))
     if wanted.not_any_tags:
         found.append(sa.not_(_has_tag(wanted.not_any_tags)))
     return found
@@ -277,11 +279,12 @@ def _has_tag(tags: Sequence[str]) -> sa.ColumnElement[bool]:
     return servers.c.id.in_(sa.select(server_tags.c.server_id).where(server_tags.c.tag.in_(list(tags))))
 
 
+def _has_tags(tags: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Fit a server with all of these tags, each named once: in one subquery, however many they are."""
+    having = sa.select(server_tags.c.server_id).where(server_tags.c.tag.in_(list(tags)))
+    return servers.c.id.in_(having.group_by(server_tags.c.server_id).having(sa.func.count() == len(tags)))
+
+
 def _after(conn: Connection, columns: list[tuple[sa.ColumnElement[Any], bool]], marker: str) -> sa.ColumnElement[bool]:
     values = conn.execute(sa.select(*(c for c, _ in columns)).where(servers.c.id == marker)).one()
-    choices: list[sa.ColumnElement[bool]] = []
-    same: list[sa.ColumnElement[bool]] = []
-    for (column, ascending), value in zip(columns, values, strict=True):
-        choices.append(sa.and_(*same, column > value if ascending else column < value))
-        same.append(column == value)
-    return sa.or_(*choices)
+    return following([(column, ascending, value) for (column, ascending), value in zip(columns, values, strict=True)])

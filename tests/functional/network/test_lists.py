@@ -157,9 +157,9 @@ async def test_a_list_is_sorted_by_what_it_says(client: Any, things: dict[str, A
 
 async def test_a_sort_key_many_times_is_one(client: Any, things: dict[str, dict[str, Any]]) -> None:
     once = await found(client, "networks?sort_key=name&sort_dir=desc")
-    many = "&".join(["sort_key=name&sort_dir=desc", *["sort_key=name&sort_dir=asc", "sort_key=mtu&sort_dir=asc"] * 200])
+    many = "&".join(["sort_key=name&sort_dir=desc", *["sort_key=name&sort_dir=asc", "sort_key=mtu&sort_dir=asc"] * 15])
     assert await found(client, f"networks?{many}") == once
-    project = "&".join(["sort_key=tenant_id&sort_dir=asc", "sort_key=project_id&sort_dir=asc"] * 200)
+    project = "&".join(["sort_key=tenant_id&sort_dir=asc", "sort_key=project_id&sort_dir=asc"] * 16)
     assert len(await found(client, f"networks?{project}")) == 2
 
 

@@ -14,7 +14,8 @@ from floe.api.kit.call import Reply
 from floe.api.kit.surface import Surface
 
 HOSTILE = (
-    "x\n", "\r\nset-cookie: a=b", "a\0b", 'a"b', "日本", "😀", "ÿ", "%2F", "%0a", "a b", "?a=b", "#x", "a%", "..", "\x7f",
+    "x\n", "\r\nset-cookie: a=b", "a\0b",
+    'a"b', "日本", "😀", "ÿ", "%2F", "%0a", "a b", "?a=b", "#x", "a%", "..", "\x7f",
     "\u2028", "a+b", "a;b", "<a>", "a/b",
 )  # fmt: skip
 RAW = ("%ff", "a%2Fb", "%00", "%0d%0a%0d%0a", "%", "%c0%af", "%ed%a0%80", "%F0%9F%98%80")

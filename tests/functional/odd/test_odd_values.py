@@ -11,10 +11,11 @@ from urllib.parse import quote_from_bytes
 
 import msgspec
 import pytest
+from tests.functional.odd.routes import LATEST, Watched, noun_of, path_of, routes_of
 
 from floe.api.app import SURFACES
 from floe.api.kit.body import Body
-from floe.api.kit.call import Call, Route
+from floe.api.kit.call import Route
 from floe.api.kit.surface import Surface
 
 TEXTS = (
@@ -58,7 +59,6 @@ HEADERS: dict[str, tuple[bytes, ...]] = {
     "host": (b"", b"\xff", b"x" * 300),
 }  # fmt: skip
 LOWEST = (2, 1)
-LATEST = {"compute": (2, 96), "placement": (1, 39)}
 AT = [(surface, LATEST.get(surface.name, (0, 0))) for surface in SURFACES]
 AT += [(surface, LOWEST) for surface in SURFACES if surface.name == "compute"]
 NAMES = [f"{surface.name}-{version[0]}.{version[1]}" for surface, version in AT]
@@ -66,51 +66,6 @@ NAMES = [f"{surface.name}-{version[0]}.{version[1]}" for surface, version in AT]
 
 def _text(text: str) -> str:
     return quote_from_bytes(text.encode(), safe="")
-
-
-def _routes(surface: Surface, version: tuple[int, int]) -> list[Route]:
-    return [route for route in surface.routes if route.since <= version <= route.until]
-
-
-def _path(route: Route, ids: dict[str, str], **odd: str) -> str:
-    name = "default" if "quota-class" in route.path else "key"
-    known = {**ids, "id": ids.get(_noun(route), "x"), "name": name}
-    return re.sub(r"\{(\w+)\}", lambda found: odd.get(found[1], known.get(found[1], "x")), route.path)
-
-
-def _noun(route: Route) -> str:
-    return (
-        next((part for part in route.path.split("/") if part.endswith("s")), "").rstrip("s").replace("-", "_") + "_id"
-    )
-
-
-class Watched:
-    """What handlers asked for while it watched: names of parameters, and tables of bodies."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.names: set[str] = set()
-        self.tables: list[Body] = []
-        one, many, read = Call.one, Call.many, Body.read
-
-        def watch_one(call: Call, name: str, default: str | None = None) -> str | None:
-            self.names.add(name)
-            return one(call, name, default)
-
-        def watch_many(call: Call, name: str) -> list[str]:
-            self.names.add(name)
-            return many(call, name)
-
-        def watch_read(table: Body, *args: Any) -> dict[str, Any]:
-            self.tables.append(table)
-            return read(table, *args)
-
-        monkeypatch.setattr(Call, "one", watch_one)
-        monkeypatch.setattr(Call, "many", watch_many)
-        monkeypatch.setattr(Body, "read", watch_read)
-
-    def clear(self) -> None:
-        self.names.clear()
-        self.tables.clear()
 
 
 @pytest.fixture
@@ -144,12 +99,12 @@ async def test_no_query_makes_a_server_error(
     callers: Any, watched: Watched, surface: Surface, version: tuple[int, int]
 ) -> None:
     failed = []
-    for route in _routes(surface, version):
+    for route in routes_of(surface, version):
         if route.method != "GET":
             continue
         for caller in callers:
             watched.clear()
-            path = _path(route, caller.ids)
+            path = path_of(route, caller.ids)
             status, reply = await caller.send(surface.name, "GET", path, version=version)
             own, fields = _names(route, watched, reply)
             queries = [f"{name}={_text(text)}" for name in sorted(own) for text in TEXTS]
@@ -170,17 +125,17 @@ async def test_no_query_makes_a_server_error(
 async def test_no_path_and_no_header_makes_a_server_error(callers: Any, surface: Surface) -> None:
     admin, member = callers
     failed = []
-    for route in _routes(surface, LATEST.get(surface.name, (0, 0))):
+    for route in routes_of(surface, LATEST.get(surface.name, (0, 0))):
         body = None if route.method in {"GET", "HEAD", "DELETE"} else b"{}"
         paths = [
-            _path(route, admin.ids, **{name: odd})
+            path_of(route, admin.ids, **{name: odd})
             for name in re.findall(r"\{(\w+)\}", route.path)
             for odd in (*(_text(text[:300]) for text in TEXTS if text), *RAW)
         ]
         for path in paths:
             status, _ = await admin.send(surface.name, route.method, path, body=body)
             failed += [f"{route.method} {path[:120]}: {status}"] if status >= 500 else []
-        path = _path(route, {} if route.method == "DELETE" else admin.ids)
+        path = path_of(route, {} if route.method == "DELETE" else admin.ids)
         for name, values in HEADERS.items():
             for value in values:
                 status, _ = await member.send(surface.name, route.method, path, body=body, headers=((name, value),))
@@ -327,7 +282,7 @@ NEW: dict[str, dict[str, Any]] = {
 
 async def _of_noun(caller: Any, route: Route) -> list[Shape]:
     """Return bodies of a noun of the network API, whose attributes are those that it shows."""
-    noun = _noun(route).removesuffix("_id")
+    noun = noun_of(route).removesuffix("_id")
     if noun not in NEW:
         return []
     base = {**NEW[noun], **{name: caller.ids[name] for name in BELONGS.get(noun, ())}} if route.method == "POST" else {}
@@ -364,10 +319,10 @@ async def test_no_body_makes_a_server_error(
     admin, member = callers
     failed, tables, fitting = [], 0, 0
     ids = {**admin.ids, **(admin.others if surface.name == "identity" else {})}
-    for route in sorted(_routes(surface, version), key=lambda route: route.action in LAST):
+    for route in sorted(routes_of(surface, version), key=lambda route: route.action in LAST):
         if route.method in {"GET", "HEAD", "DELETE"}:
             continue
-        path = _path(route, ids)
+        path = path_of(route, ids)
         watched.clear()
         odd = list(BODIES)
         if route.action is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from floe.api.kit.body import Body, Field
+from floe.api.kit.body import Body, Field, at_most
 from floe.api.kit.call import Call, Reply, plain_json
 from floe.api.kit.policy import admin, project_reader
 from floe.api.kit.query import OPEN_QUERY
@@ -16,7 +16,7 @@ from floe.cloud import flavors as cloud
 from floe.core.errors import Invalid, NotFound
 from floe.core.extra_specs import check_known
 
-_Specs = dict[str, Annotated[str, Meta(max_length=255)] | int | float]
+_Specs = at_most(dict[str, Annotated[str, Meta(max_length=255)] | int | float], 256)
 _ALL = Body(None, (Field("extra_specs", _Specs, required=True),))
 
 

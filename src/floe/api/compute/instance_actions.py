@@ -6,7 +6,7 @@ from typing import Any
 
 from floe.api.compute.server_shapes import host_id_of
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import next_link, page_of, span, window
+from floe.api.kit.paging import MAX_LIMIT, next_link, page_of, span, window
 from floe.api.kit.policy import project_reader
 from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
@@ -45,11 +45,11 @@ async def index(call: Call) -> Reply:
         deleted=call.version >= (2, 21),
         since=since,
         before=before,
-        limit=page.limit if page else None,
+        limit=page.limit if page else MAX_LIMIT,
         marker=page.marker if page else None,
     )
     body: dict[str, Any] = {"instanceActions": [SHAPE.show(each, call.version) for each in found]}
-    if more and found:
+    if paged and more and found:
         path = f"/v2.1/servers/{call.params['server_id']}/os-instance-actions"
         body["links"] = [{"rel": "next", "href": next_link(call, path, found[-1].action.request_id)}]
     return Reply(200, body)

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import next_link, page_of, window
+from floe.api.kit.paging import MAX_LIMIT, next_link, page_of, window
 from floe.api.kit.policy import authenticated
 from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
@@ -82,7 +82,7 @@ async def index(call: Call) -> Reply:
         call.context,
         user_id=_user(call, call.one("user_id")),
         marker=page.marker if paged else None,
-        limit=page.limit if paged else -1,
+        limit=page.limit if paged else MAX_LIMIT,
     )
     body: dict[str, Any] = {"keypairs": [{"keypair": SHORT.show(keypair, call.version)} for keypair in found]}
     if paged and page.limit and len(found) == page.limit:

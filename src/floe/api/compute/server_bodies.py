@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from floe.api.compute.fields import Flag, HostName, flag, ipv4, ipv6, multiline, printable
-from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid, either
+from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid, at_most, either
 from floe.api.kit.values import Count, whole
 from floe.core.block_devices import BlockDevice
 from floe.core.context import Context
@@ -71,31 +71,33 @@ CREATE = Body(
         Field("max_count", Count),
         Field("return_reservation_id", Flag),
         Field("key_name", Annotated[str, Meta(min_length=1, max_length=255)]),
-        Field("security_groups", list[_Group]),
+        Field("security_groups", at_most(list[_Group])),
         Field("availability_zone", Annotated[str, Meta(min_length=1, max_length=255)]),
         Field("user_data", str),
         Field("metadata", Metadata),
-        Field("personality", list[_File], until=(2, 56)),
+        Field("personality", at_most(list[_File]), until=(2, 56)),
         Field("adminPass", str),
-        Field("block_device_mapping", list[Any]),
-        Field("block_device_mapping_v2", list[_Device]),
+        Field("block_device_mapping", at_most(list[Any])),
+        Field("block_device_mapping_v2", at_most(list[_Device])),
         Field("accessIPv4", str),
         Field("accessIPv6", str),
-        Field("networks", list[_Network], until=(2, 31)),
-        Field("networks", list[_TaggedNetwork], since=(2, 32), until=(2, 36)),
-        Field("networks", list[_TaggedNetwork] | Literal["auto", "none"], required=True, since=(2, 37)),
+        Field("networks", at_most(list[_Network]), until=(2, 31)),
+        Field("networks", at_most(list[_TaggedNetwork]), since=(2, 32), until=(2, 36)),
+        Field("networks", at_most(list[_TaggedNetwork]) | Literal["auto", "none"], required=True, since=(2, 37)),
         Field("config_drive", Flag),
         Field("OS-DCF:diskConfig", DiskConfig),
         Field("description", Description | None, since=(2, 19)),
         Field("tags", Annotated[list[Tag], Meta(max_length=50)], since=(2, 52)),
-        Field("trusted_image_certificates", Annotated[list[str], Meta(min_length=1)] | None, since=(2, 63)),
+        Field(
+            "trusted_image_certificates", Annotated[list[str], Meta(min_length=1, max_length=50)] | None, since=(2, 63)
+        ),
         Field("host", HostName, since=(2, 74)),
         Field("hypervisor_hostname", HostName, since=(2, 74)),
         Field("hostname", str, since=(2, 90)),
     ),
     siblings=(
-        Field("os:scheduler_hints", dict[str, Any]),
-        Field("OS-SCH-HNT:scheduler_hints", dict[str, Any]),
+        Field("os:scheduler_hints", at_most(dict[str, Any])),
+        Field("OS-SCH-HNT:scheduler_hints", at_most(dict[str, Any])),
     ),
 )
 

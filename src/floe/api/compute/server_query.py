@@ -11,7 +11,7 @@ from floe.api.compute.fields import flag, is_true
 from floe.api.compute.server_status import KNOWN, states_of
 from floe.api.kit.call import Call
 from floe.api.kit.paging import Page, span, window, window_of
-from floe.api.kit.query import Param, Query, query_fault
+from floe.api.kit.query import Param, Query, items, query_fault
 from floe.api.kit.values import moment, whole
 from floe.cloud.servers import SORT_KEYS
 from floe.core.errors import Forbidden, Invalid
@@ -238,4 +238,4 @@ def _project(call: Call) -> str | None:
 def _tags(call: Call, name: str) -> tuple[str, ...]:
     if call.version < (2, 26):
         return ()
-    return tuple(dict.fromkeys(tag for text in call.many(name) for tag in text.split(",") if tag))
+    return tuple(dict.fromkeys(tag for tag in items(",".join(call.many(name)), name) if tag))

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from floe.api.identity.filters import Filters, text
 from floe.api.identity.replies import LongName, Text, with_link
-from floe.api.kit.body import Body, Field
+from floe.api.kit.body import Body, Field, at_most
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
@@ -34,8 +34,8 @@ _CREATE = Body(
         Field("secret", Annotated[str, Meta(min_length=1, max_length=1024)] | None),
         Field("unrestricted", bool | None),
         Field("expires_at", str | None),
-        Field("roles", list[_Role]),
-        Field("access_rules", list[Any]),
+        Field("roles", at_most(list[_Role])),
+        Field("access_rules", at_most(list[Any])),
         Field("project_id", str | None),
     ],
 )

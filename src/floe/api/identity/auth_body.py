@@ -65,8 +65,8 @@ class _Identity(msgspec.Struct):
 class _Scope(msgspec.Struct):
     project: _InDomain | None = None
     domain: _Domain | None = None
-    system: dict[str, bool] | None = None
-    unscoped: dict[str, Any] | None = None
+    system: Annotated[dict[str, bool], Meta(max_length=8)] | None = None
+    unscoped: Annotated[dict[str, Any], Meta(max_length=8)] | None = None
 
 
 _AUTH = Body("auth", [Field("identity", _Identity, required=True), Field("scope", str | _Scope | None)], strict=False)

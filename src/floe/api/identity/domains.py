@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from floe.api.identity.filters import Filters, called, flag
 from floe.api.identity.replies import ShortName, ShortText, Tags, with_link, with_properties
-from floe.api.kit.body import Body, Field
+from floe.api.kit.body import Body, Field, at_most
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
@@ -30,7 +30,7 @@ _FIELDS = (
     Field("description", ShortText),
     Field("enabled", bool),
     Field("tags", Tags),
-    Field("options", dict[str, Any]),
+    Field("options", at_most(dict[str, Any])),
     Field("is_domain", Literal[True]),
     Field("parent_id", None),
 )

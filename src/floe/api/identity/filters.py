@@ -15,6 +15,7 @@ from typing import Any
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import MAX_LIMIT, next_link
+from floe.api.kit.query import items
 from floe.api.kit.values import field_fault, moment, whole
 from floe.core.errors import Invalid, NotFound
 from floe.core.names import fold
@@ -129,7 +130,7 @@ def tags(name: str, fits: Callable[[set[str], set[str]], bool]) -> Filter:
     """Filter by tags that are asked for, separated by commas: `fits(asked, there)`."""
 
     def test(wanted: str) -> Callable[[Any], bool]:
-        asked = set(wanted.split(","))
+        asked = set(items(wanted, name))
         return lambda there: fits(asked, set(there))
 
     return Filter(name, test, text=False, of="tags")
@@ -147,7 +148,7 @@ class Filters:
         """Answer with what fits, in the order and the page asked for. Raises Invalid, NotFound for the marker."""
         tests = [test for name, wanted in call.query if (test := self._test(name, wanted)) is not None]
         text, marker = call.one("limit"), call.one("marker")
-        limit = whole(text, "limit", high=MAX_LIMIT, cut=True) if text else None
+        limit = whole(text, "limit", high=MAX_LIMIT, cut=True) if text else MAX_LIMIT
         objects = self._ordered(call, objects)
         if marker:
             ids = [item["id"] for item in objects]
@@ -156,7 +157,7 @@ class Filters:
             objects = objects[ids.index(marker) + 1 :]
         found = [item for item in objects if all(test(item) for test in tests)]
         links: dict[str, str | None] = {"next": None, "self": call.url(path), "previous": None}
-        if limit is None or len(found) <= limit:
+        if len(found) <= limit:
             return Reply(200, {key: found, "links": links})
         found = found[:limit]
         if found:

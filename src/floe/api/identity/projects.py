@@ -8,7 +8,7 @@ import msgspec
 
 from floe.api.identity.filters import Filters, called, flag, ident, tags, uuid
 from floe.api.identity.replies import Ident, ShortName, Tags, Text, unique, with_link, with_properties
-from floe.api.kit.body import Body, Field
+from floe.api.kit.body import Body, Field, at_most
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
@@ -36,7 +36,7 @@ _FIELDS = (
     Field("tags", Tags),
     Field("is_domain", bool),
     Field("parent_id", Ident | None),
-    Field("options", dict[str, Any]),
+    Field("options", at_most(dict[str, Any])),
 )
 _CREATE = Body(
     "project", [Field("name", ShortName, required=True), Field("domain_id", Ident | None), *_FIELDS], strict=False

@@ -7,7 +7,7 @@ from typing import Any
 
 from floe.api.identity.filters import Filters, called, ident
 from floe.api.identity.replies import Ident, LongName, ShortText, with_link, with_properties
-from floe.api.kit.body import Body, Field
+from floe.api.kit.body import Body, Field, at_most
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.routing import Route
@@ -25,7 +25,7 @@ SHAPE: Shape[Role] = Shape(
         Shown("options", lambda _role: {}),
     ]
 )
-_FIELDS = (Field("description", ShortText), Field("domain_id", Ident | None), Field("options", dict[str, Any]))
+_FIELDS = (Field("description", ShortText), Field("domain_id", Ident | None), Field("options", at_most(dict[str, Any])))
 _CREATE = Body("role", [Field("name", LongName, required=True), *_FIELDS], strict=False)
 _UPDATE = Body("role", [Field("name", LongName), *_FIELDS], strict=False)
 _FILTERS = Filters(called(255), ident("domain_id"))

@@ -9,7 +9,7 @@ from msgspec import Meta
 from floe.api.identity.filters import Filters, called, expiry, flag, ident, never
 from floe.api.identity.projects import shown as shown_project
 from floe.api.identity.replies import Ident, LongName, Text, with_link, with_properties
-from floe.api.kit.body import Body, Field
+from floe.api.kit.body import Body, Field, at_most
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated, public
 from floe.api.kit.routing import Route
@@ -38,8 +38,8 @@ _FIELDS = (
     Field("enabled", bool),
     Field("default_project_id", Annotated[str, Meta(max_length=64)] | None),
     Field("password", _Password | None),
-    Field("options", dict[str, Any]),
-    Field("federated", list[Any]),
+    Field("options", at_most(dict[str, Any])),
+    Field("federated", at_most(list[Any])),
 )
 _CREATE = Body("user", [Field("name", LongName, required=True), Field("domain_id", Ident), *_FIELDS], strict=False)
 _UPDATE = Body("user", [Field("domain_id", Ident), Field("name", LongName), *_FIELDS], strict=False)

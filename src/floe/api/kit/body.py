@@ -24,11 +24,19 @@ Uuid = Annotated[
     str, Meta(pattern=r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\Z")
 ]
 Description = Annotated[str, Meta(max_length=255)]
-Metadata = dict[
-    Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_:. ]{1,255}\Z")],
-    Annotated[str, Meta(max_length=255)],
+Metadata = Annotated[
+    dict[
+        Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_:. ]{1,255}\Z")],
+        Annotated[str, Meta(max_length=255)],
+    ],
+    Meta(max_length=1024),
 ]
 """A key of another kind, like one with a slash, could never be asked for by its path."""
+
+
+def at_most(kind: Any, most: int = 64) -> Any:
+    """Return the type of a list or an object, where nobody in earnest sends more than so many items or keys."""
+    return Annotated[kind, Meta(max_length=most)]
 
 
 def either(constrained: Any, *texts: str) -> Any:

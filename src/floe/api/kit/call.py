@@ -19,8 +19,11 @@ from floe.core.versions import Version
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-MAX_BODY = 1 << 20
-"""Bytes of a JSON body at most; more is refused with 413. Uploads are streamed and have their own limit."""
+MAX_BODY = 1 << 18
+"""Bytes of a JSON body at most (Nova takes 112 KiB); more is refused with 413. Uploads have a limit of their own."""
+
+MAX_ANONYMOUS = 1 << 16
+"""The same of a request without a token: what anybody may make this process keep and read is little."""
 
 _ENCODER = msgspec.json.Encoder()
 _IN_PATH = "/:@!$&'()*+,;=~"
@@ -73,13 +76,14 @@ class Call:
         return self.prefix + quote(path, safe=_IN_PATH)
 
     async def raw(self) -> bytes:
-        """Return the whole body. Raises TooLarge past 1 MiB, counted as the bytes arrive."""
+        """Return the whole body. Raises TooLarge past its limit, counted as the bytes arrive."""
         if self._raw is None:
+            most = MAX_BODY if self.context.user_id else MAX_ANONYMOUS
             parts, size = [], 0
             async for chunk in self.request.stream():
                 size += len(chunk)
-                if size > MAX_BODY:
-                    raise TooLarge(f"The request body is larger than {MAX_BODY} bytes.")
+                if size > most:
+                    raise TooLarge(f"The request body is larger than {most} bytes.")
                 parts.append(chunk)
             self._raw = b"".join(parts)
         return self._raw

@@ -7,7 +7,7 @@ from datetime import datetime
 from urllib.parse import urlencode
 
 from floe.api.kit.call import Call
-from floe.api.kit.query import Param, counted
+from floe.api.kit.query import Param, counted, items
 from floe.api.kit.values import moment, whole
 from floe.core.errors import Invalid
 from floe.core.versions import Version
@@ -48,7 +48,7 @@ def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: 
     """
     keys, directions = call.many("sort_key"), call.many("sort_dir")
     if sort_param and call.one("sort"):
-        pairs = [item.partition(":") for item in (call.one("sort") or "").split(",")]
+        pairs = [item.partition(":") for item in items(call.one("sort") or "", "sort")]
         keys = [key for key, _, _ in pairs]
         directions = [direction or "asc" for _, _, direction in pairs]
     sort: dict[str, bool] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -11,8 +12,12 @@ from floe.api.kit.values import Fault, whole
 from floe.core.errors import Invalid
 from floe.core.versions import Version
 
-MAX_PARAMETERS = 1000
-"""Parameters of a query string at most, where a call's table says nothing smaller."""
+MAX_BYTES = 16384
+"""Bytes of a query string at most, as it stands on the wire."""
+MAX_PARAMETERS = 64
+"""Parameters of a query string at most, on every surface."""
+MAX_ITEMS = 50
+"""Times that one parameter may stand in a query, and items of a list within one, at most."""
 
 _SAID = 12
 """How many known names an error repeats."""
@@ -27,13 +32,37 @@ def query_fault(name: str, wrong: str) -> str:
 
 
 def pairs_of(text: bytes) -> Pairs:
-    """Read a query string, blanks kept. Raises Invalid for what is not UTF-8, and for too much of it."""
+    """Read a query string, blanks kept. Raises Invalid for what is not UTF-8, and for too much of it.
+
+    What a query costs grows with what it holds, so this is the one place where that is bounded for all calls.
+    """
+    if not text:
+        return []
+    if len(text) > MAX_BYTES:
+        raise Invalid(f"The query string has {len(text)} bytes; at most {MAX_BYTES} are taken.")
+    if (count := text.count(b"&") + 1) > MAX_PARAMETERS:
+        raise Invalid(f"The query string has {count} parameters; at most {MAX_PARAMETERS} are taken.")
     try:
-        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+        pairs = parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise Invalid("The query string is not UTF-8, percent-encoded.") from None
-    except ValueError:
-        raise Invalid(f"The query string has more than {MAX_PARAMETERS} parameters.") from None
+    if len(pairs) > MAX_ITEMS:
+        name, times = Counter(name for name, _ in pairs).most_common(1)[0]
+        if times > MAX_ITEMS:
+            raise Invalid(f"Query parameter {name[:80]!r} is given {times} times; at most {MAX_ITEMS} are taken.")
+    return pairs
+
+
+def items(text: str, name: str) -> list[str]:
+    """Split a list at its commas. Raises Invalid past 50 items."""
+    return few(text.split(","), name)
+
+
+def few(found: list[str], name: str) -> list[str]:
+    """Return a list that a query holds. Raises Invalid past 50 items."""
+    if len(found) > MAX_ITEMS:
+        raise Invalid(f"Query parameter {name[:80]!r} lists {len(found)} items; at most {MAX_ITEMS} are taken.")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +88,9 @@ class Query:
     None: never refused.
     """
 
-    def __init__(
-        self, *params: Param, closed: Version | None = (0, 0), most: int = 64, fault: Fault = query_fault
-    ) -> None:
+    def __init__(self, *params: Param, closed: Version | None = (0, 0), fault: Fault = query_fault) -> None:
         self.params = params
         self.closed = closed
-        self._most = most
         self._fault = fault
         self._named: dict[str, list[Param]] = {}
         for param in params:
@@ -74,8 +100,6 @@ class Query:
 
     def known(self, pairs: Pairs, version: Version) -> Pairs:
         """Return the pairs that this table knows at a version. Raises Invalid for what it refuses."""
-        if len(pairs) > self._most:
-            raise Invalid(f"The query string has {len(pairs)} parameters; at most {self._most} are taken here.")
         found: Pairs = []
         seen: set[str] = set()
         for name, text in pairs:

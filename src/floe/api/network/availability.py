@@ -34,7 +34,7 @@ async def index(call: Call) -> Reply:
     listing = listing_of(call, ATTRIBUTES)
     if listing is None or not admin(call.context):
         return Reply(body={"network_ip_availabilities": []})
-    if listing.limit is not None or listing.marker is not None or listing.sort:
+    if call.one("limit") not in {None, "0"} or listing.marker is not None or listing.sort:
         raise Invalid("Invalid input for limit, marker and sort_key: this list comes whole and in no order.")
     found = await address_use.find(call.cloud, call.context, Listing(filters=listing.filters))
     shown = [chosen(call, ATTRIBUTES.shape.show(use)) for use in found]

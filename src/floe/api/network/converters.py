@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from floe.api.kit import values
@@ -19,6 +19,7 @@ Convert = Callable[[Any, str], Any]
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on", "t", "y"}), frozenset({"false", "0", "no", "off", "f", "n"})
 _BASIC_PLANE = 0xFFFF
 _PORTS = 65535
+_MOST_ITEMS = 256
 
 
 def same(value: Any, _name: str) -> Any:
@@ -98,6 +99,12 @@ def one_of(*known: Any) -> Convert:
     return read
 
 
+def demand_few(items: Sequence[Any], name: str) -> None:
+    """Raise for a list that is longer than any in earnest, before its items are looked at."""
+    if len(items) > _MOST_ITEMS:
+        raise malformed(f"Invalid input for {name}: {len(items)} items; at most {_MOST_ITEMS} are taken.")
+
+
 def listed(read: Convert, *, distinct: bool = True) -> Convert:
     """Return the converter of lists of something, in which nothing comes twice; null is an empty one."""
 
@@ -105,6 +112,7 @@ def listed(read: Convert, *, distinct: bool = True) -> Convert:
         items = [] if value is None else value
         if not isinstance(items, list):
             raise _malformed(name, value, "no list")
+        demand_few(items, name)
         found = [read(item, name) for item in items]
         if distinct and len(set(found)) < len(found):
             raise _malformed(name, value, "a list in which the same is given twice")

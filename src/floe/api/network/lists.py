@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import MAX_LIMIT
 from floe.api.kit.values import whole
 from floe.api.network.attributes import VARIES, Attributes, Use
 from floe.api.network.converters import flag, malformed
@@ -57,11 +58,14 @@ def listing_of(
 
 
 def list_reply(call: Call, collection: str, things: Sequence[dict[str, Any]], listing: Listing | None) -> Reply:
-    """Return the page, cut to the `fields` asked for, with links to its neighbours."""
+    """Return the page, cut to the `fields` asked for, with links to its neighbours.
+
+    Where no limit was asked for there are links only if there may be more than fits, as with Neutron's own maximum.
+    """
     body: dict[str, Any] = {collection: [chosen(call, thing) for thing in things]}
-    if listing is not None and listing.limit is not None and things:
+    full = listing is not None and len(things) == listing.limit
+    if listing is not None and things and (full or call.one("limit") not in {None, "0"}):
         links = []
-        full = len(things) == listing.limit
         if full or listing.reverse:
             links.append({"rel": "next", "href": _link(call, things[-1]["id"])})
         if listing.marker is not None and (full or not listing.reverse):
@@ -74,8 +78,7 @@ def list_reply(call: Call, collection: str, things: Sequence[dict[str, Any]], li
 def narrowed(things: Sequence[dict[str, Any]], listing: Listing) -> list[dict[str, Any]]:
     """Return the page of things that are in memory alone, by their names on the wire."""
     found = [thing for thing in things if all(thing[name] in wanted for name, wanted in listing.filters.items())]
-    paged = listing.limit is not None or listing.marker is not None
-    for name, ascending in reversed(listing.sort or ((("id", True),) if paged else ())):
+    for name, ascending in reversed(listing.sort or (("id", True),)):
         found.sort(key=partial(_text, name), reverse=ascending == listing.reverse)
     if listing.marker is not None:
         at = next((index for index, thing in enumerate(found) if thing["id"] == listing.marker), None)
@@ -113,13 +116,14 @@ def _sort(call: Call, attributes: Attributes[T]) -> tuple[tuple[str, bool], ...]
     return tuple(found.items())
 
 
-def _limit(text: str | None) -> int | None:
-    """Read a limit; 0 is none."""
+def _limit(text: str | None) -> int:
+    """Read a limit; where there is none, or 0, and for larger ones, a page is as long as pages are."""
     if text is None:
-        return None
-    return (
-        whole(text.strip(), "limit", cut=True, fault=lambda name, wrong: f"Invalid input for {name}: {wrong}.") or None
+        return MAX_LIMIT
+    asked = whole(
+        text.strip(), "limit", high=MAX_LIMIT, cut=True, fault=lambda name, wrong: f"Invalid input for {name}: {wrong}."
     )
+    return asked or MAX_LIMIT
 
 
 def _names(attributes: Attributes[T], use: Use) -> str:

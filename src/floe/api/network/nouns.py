@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _REVISION = "revision_number="
+_AT_ONCE = 200
+"""Things that one request may make."""
 
 
 Update = Callable[[Cloud, Context, str, Fields, int | None], Awaitable[T]]
@@ -141,6 +143,10 @@ def _objects(items: Any, noun: Noun[T]) -> list[Fields]:
     """Return the objects of a list; each may stand under the noun's name once more."""
     if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
         raise malformed(f"Invalid input for {noun.plural}: a list with at least one object is needed.")
+    if len(items) > _AT_ONCE:
+        raise malformed(
+            f"Invalid input for {noun.plural}: {len(items)} objects; at most {_AT_ONCE} can be made at once."
+        )
     return [_object(item, noun.name) if noun.name in item else item for item in items]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from floe.api.kit.call import Call
 from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, Attribute, Attributes, Use, fixed
-from floe.api.network.converters import flag, ident, listed, mac, malformed, one_of, pair, text
+from floe.api.network.converters import demand_few, flag, ident, listed, mac, malformed, one_of, pair, text
 from floe.api.network.nouns import Noun, policies, routes
 from floe.cloud import ports
 from floe.core.addresses import number_of
@@ -53,6 +53,7 @@ def _host(value: Any, name: str) -> str | None:
 def _fixed_ips(value: Any, name: str) -> list[tuple[str | None, str | None]]:
     if not isinstance(value, list):
         raise malformed(f"Invalid input for {name}: it is no list.")
+    demand_few(value, name)
     found = [_FIXED_IP(item, name) for item in value]
     addresses = [address for _, address in found if address is not None]
     if len(set(addresses)) != len(addresses):

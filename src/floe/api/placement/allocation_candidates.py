@@ -11,7 +11,7 @@ from typing import Any
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin_or_service
-from floe.api.kit.query import Param, shaped
+from floe.api.kit.query import Param, items, shaped
 from floe.api.kit.routing import Route
 from floe.api.kit.values import whole
 from floe.api.placement.query import grouped, in_aggregates, query_fault, resources, table, traits, uuid
@@ -70,7 +70,7 @@ def _check_subtrees(call: Call, groups: dict[str, dict[str, list[str]]]) -> None
 
     A host is a tree of one provider: what is said to be in one subtree is so, if it is asked for at all.
     """
-    named = {part.strip() for text in call.many("same_subtree") for part in text.split(",")}
+    named = {part.strip() for text in call.many("same_subtree") for part in items(text, "same_subtree")}
     for suffix in sorted(named):
         if not suffix or suffix not in groups:
             raise Invalid(query_fault("same_subtree", f"{suffix[:80]!r} is no suffix of a group of this request"))

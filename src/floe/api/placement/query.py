@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from floe.api.kit.call import Call
-from floe.api.kit.query import Param, Query
+from floe.api.kit.query import Param, Query, items
 from floe.cloud.providers import ProviderQuery
 from floe.core.errors import Invalid
 from floe.core.ids import is_uuid
@@ -28,7 +28,7 @@ def table(*params: Param) -> Query:
 def resources(text: str, name: str = "resources") -> dict[str, int]:
     """Read `VCPU:2,MEMORY_MB:1024`. Raises Invalid."""
     found: dict[str, int] = {}
-    for part in text.split(","):
+    for part in items(text, name):
         match = _RESOURCE.fullmatch(part.strip())
         if match is None or int(match[2]) < 1 or match[1] in found:
             raise Invalid(
@@ -48,9 +48,9 @@ def traits(call: Call, values: list[str]) -> ProviderQuery:
     choices: list[frozenset[str]] = []
     for value in values:
         if value.startswith("in:") and call.version >= (1, 39):
-            choices.append(frozenset(_trait(part, value) for part in value[3:].split(",")))
+            choices.append(frozenset(_trait(part, value) for part in items(value[3:], "required")))
             continue
-        for part in value.split(","):
+        for part in items(value, "required"):
             if part.startswith("!") and call.version >= (1, 22):
                 forbidden.add(_trait(part[1:], value))
             else:
@@ -66,7 +66,7 @@ def in_aggregates(call: Call, values: list[str]) -> bool:
     fits = True
     for value in values:
         negative = value.startswith("!") and call.version >= (1, 32)
-        for ident in value.removeprefix("!" if negative else "").removeprefix("in:").split(","):
+        for ident in items(value.removeprefix("!" if negative else "").removeprefix("in:"), "member_of"):
             if not is_uuid(ident):
                 raise Invalid(
                     f"Invalid query string parameters: Expected 'member_of' to hold uuids; got {value[:80]!r}."

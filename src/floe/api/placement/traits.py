@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin_or_service
-from floe.api.kit.query import OPEN_QUERY, Param, shaped
+from floe.api.kit.query import OPEN_QUERY, Param, items, shaped
 from floe.api.kit.routing import Route
 from floe.api.placement.query import table
 from floe.cloud import providers as cloud
@@ -19,7 +19,8 @@ async def index(call: Call) -> Reply:
     if name is not None:
         how, _, what = name.partition(":")
         if how == "in":
-            found = [trait for trait in found if trait in what.split(",")]
+            asked = frozenset(items(what, "name"))
+            found = [trait for trait in found if trait in asked]
         elif how == "startswith":
             found = [trait for trait in found if trait.startswith(what)]
         else:
