@@ -156,3 +156,22 @@ async def test_an_administrator_sees_hosts_services_zones_usage_and_providers(sd
             admin.compute.wait_for_delete(found, wait=30, interval=0.05)
 
     await in_thread(run)
+
+
+async def test_lists_longer_than_a_page_are_followed(sdk_as: As) -> None:
+    def run() -> None:
+        with sdk_as("admin") as admin:
+            project = admin.current_project_id
+            admin.network.put(f"/quotas/{project}", json={"quota": {"network": -1}})
+            before = {each.id for each in admin.network.networks()}
+            for _ in range(6):
+                many = admin.network.post("/networks", json={"networks": [{"name": "many"}] * 200})
+                assert many.status_code == 201
+            found = [each.id for each in admin.network.networks()]
+            assert len(found) == len(set(found)) == len(before) + 1200
+            names = [f"p{number}" for number in range(7)]
+            for name in names:
+                admin.identity.create_project(name=name)
+            assert set(names) <= {each.name for each in admin.identity.projects(limit=2)}
+
+    await in_thread(run)

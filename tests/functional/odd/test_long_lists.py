@@ -27,6 +27,8 @@ async def _pages(caller: Any, surface: str, path: str, key: str, follow: Next) -
         body = msgspec.json.decode(reply)
         pages.append(body[key])
         link = follow(body)
+        if surface == "identity":
+            assert body.get("next") == link
         if link is None:
             return pages
         assert urlsplit(link).path == f"/{surface}{path}"

@@ -160,9 +160,11 @@ class Filters:
         if len(found) <= limit:
             return Reply(200, {key: found, "links": links})
         found = found[:limit]
+        body = {key: found, "links": links, "truncated": True}
         if found:
-            links["next"] = next_link(call, path, found[-1]["id"])
-        return Reply(200, {key: found, "links": links, "truncated": True})
+            # Keystone's place for it is in `links`, where openstacksdk overlooks it; it reads the second.
+            links["next"] = body["next"] = next_link(call, path, found[-1]["id"])
+        return Reply(200, body)
 
     def _test(self, given: str, wanted: str) -> Callable[[Object], bool] | None:
         name, part, operator = given.partition("__")
