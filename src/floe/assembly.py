@@ -19,13 +19,14 @@ from floe.agent.agent import GUESTS, Agent
 from floe.api.app import App
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
-from floe.cloud import bootstrap, flavors, images, networks
+from floe.cloud import bootstrap, flavors, image_blobs, networks
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.conductor.conductor import Conductor
 from floe.core.errors import Invalid
 from floe.core.ids import random_id
 from floe.dataplane.fake import FakePlane
 from floe.dataplane.protocol import DataPlane
+from floe.disk import DiskRoom
 from floe.hypervisors.fake import FakeHost, FakeHypervisor, KeptGuests
 from floe.hypervisors.protocol import Hypervisor
 from floe.settings import Settings
@@ -64,7 +65,7 @@ class Node:
         self.cloud = Cloud(
             db=Database(self._database_file),
             bus=LocalBus(),
-            blobs=FileBlobs(state / "images"),
+            blobs=FileBlobs(state / "images", _room(settings, state)),
             clock=MachineClock(),
             new_id=random_id,
             settings=_cloud_settings(settings, url),
@@ -111,7 +112,7 @@ class Node:
         self.cloud.db.open()
         self._started.append(self._close_database)
         await self._first_start()
-        await images.recover(self.cloud)
+        await image_blobs.recover(self.cloud, alone=True)
         self._started.append(self.cloud.bus.close)
         await self.conductor.start()
         self._started.append(self.conductor.stop)
@@ -247,6 +248,11 @@ def _known_name(settings: Settings) -> str:
 
 def _name_file(settings: Settings) -> Path:
     return settings.state / "hosts" / "name"
+
+
+def _room(settings: Settings, folder: Path) -> DiskRoom:
+    reserve = settings.disk_reserve_mib
+    return DiskRoom(folder, None if reserve < 0 else reserve * 2**20)
 
 
 def _cloud_settings(settings: Settings, url: str) -> CloudSettings:

@@ -54,6 +54,10 @@ class Settings:
     mtu: int = _setting(1450, "MTU of new networks", "BYTES")
     token_hours: float = _setting(24.0, "hours until a token expires", "HOURS")
     max_image_gib: int = _setting(64, "largest image that may be uploaded", "GIB")
+    disk_reserve_mib: int = _setting(
+        -1, "free disk that images cannot touch, for the database; -1: 1 GiB, or a twentieth of a small disk", "MIB"
+    )
+    image_cache_hours: float = _setting(24.0, "hours that a host keeps a base image which no guest uses", "HOURS")
     log_level: str = _setting("info", "debug, info, warning or error", "LEVEL")
 
     def __post_init__(self) -> None:
@@ -71,6 +75,11 @@ class Settings:
             if not 1 <= getattr(self, name) <= 65536:
                 raise Invalid(f"{name} must be between 1 and 65536 (it is {getattr(self, name)}).")
         self.proxies()
+        if self.disk_reserve_mib < -1 or self.image_cache_hours < 0:
+            raise Invalid(
+                f"disk_reserve_mib must be -1 or more (it is {self.disk_reserve_mib}), image_cache_hours 0 or more "
+                f"(it is {self.image_cache_hours:g})."
+            )
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
 

@@ -142,7 +142,10 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
 ANY_TOKEN = {"os_compute_api:flavors"}
 """Nova asks for no more than a token."""
 NO_TOKEN = {"compute:versions", "placement:versions"}
-OPERATORS = {"floe:audit:show", "floe:audit:repair"}
+OPERATORS = {
+    *("floe:audit:show", "floe:audit:repair"),
+    *("floe:image-quotas:show", "floe:image-quotas:update", "floe:image-quotas:delete"),
+}
 """Ours: for administrators of a project or of the system."""
 OURS = {"floe:trace:show": READERS}
 

@@ -33,11 +33,11 @@ _LOCK_WAIT = 0.1
 class ImageSource(Protocol):
     """Where a host gets the bytes of images from. Raises NotFound for an image that is no more.
 
-    A source on the same machine may also have `path(image_id) -> Path | None`: the file itself, which is then
+    A source on the same machine may also have `path(blob_id) -> Path | None`: the file itself, which is then
     copied by the kernel.
     """
 
-    def read(self, image_id: str) -> AsyncIterator[bytes]:
+    def read(self, blob_id: str) -> AsyncIterator[bytes]:
         """Return the image's bytes, in order, in chunks of any size."""
         ...
 
@@ -150,7 +150,7 @@ class ImageCache:
         gone = f"Image {image.image_id} is no longer there: it was deleted after the server was asked for."
         try:
             locate: Callable[[str], Path | None] | None = getattr(self._source, "path", None)
-            local = locate(image.image_id) if locate is not None else None
+            local = locate(image.blob) if locate is not None else None
             if local is not None:
                 return await self._copy_file(local, part)
             return await self._copy_stream(image, part)
@@ -178,7 +178,7 @@ class ImageCache:
         waiting: list[bytes] = []
         held = 0
         with part.open("wb") as file:
-            async for chunk in self._source.read(image.image_id):
+            async for chunk in self._source.read(image.blob):
                 size += len(chunk)
                 if size > image.size:
                     break  # it cannot match any more; the caller says so

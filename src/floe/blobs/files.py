@@ -1,4 +1,4 @@
-"""Image bytes as files in one directory: `ID` is whole and durable, `ID.RANDOM.part` is being written."""
+"""Image bytes as files in one directory: `ID` is whole and durable, `ID.part` is being written."""
 
 from __future__ import annotations
 
@@ -9,49 +9,63 @@ import logging
 import os
 import re
 import threading
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from floe.blobs.protocol import Stored
-from floe.core.errors import Invalid, NotFound, TooLarge, Unavailable
-from floe.core.ids import is_uuid
+from floe.core.errors import Gone, Invalid, NotFound, TooLarge, Unavailable
+from floe.disk import DiskFull, DiskRoom, Promise
 
 log = logging.getLogger(__name__)
 
 BLOCK = 1 << 20
 """Bytes handed to a thread at a time, for writing as for reading: hashing a block takes far longer than the handing."""
 
-_PART = re.compile(r"(?P<id>[0-9a-f-]{32,36})\.[0-9a-f]{32}\.part", re.IGNORECASE)
+_AHEAD = 64 * BLOCK
+"""Bytes that room is kept for at a time, of those that an upload says are to come."""
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:\.[1-9][0-9]{0,8})?", re.IGNORECASE)
+_PART = re.compile(rf"(?P<id>{_ID.pattern})(?P<mark>\.[0-9a-f]{{32}})?\.part", re.IGNORECASE)
+"""Parts with a mark are those of earlier releases."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class FileBlobs:
-    """Blobs in a directory of this machine, readable by their owner only. Its files' names are the ids: UUIDs."""
+    """Blobs in a directory of this machine, readable by their owner only. Its files' names are the blobs' ids.
 
-    def __init__(self, directory: Path) -> None:
+    `room` is what there is on its file system; a writer may ask for it in any thread.
+    """
+
+    def __init__(self, directory: Path, room: DiskRoom | None = None) -> None:
         self.directory = directory
-        self._writing: set[str] = set()
+        self.room = room or DiskRoom(directory)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._old_parts: dict[str, list[Path]] = {}
+        """What uploads of an earlier release left half-written, by blob."""
+        for path in directory.glob("*.part"):
+            part = _PART.fullmatch(path.name)
+            if part is not None and part["mark"]:
+                self._old_parts.setdefault(part["id"].lower(), []).append(path)
 
-    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Stored:
+    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0) -> Stored:
         """Keep what `chunks` gives, whole or not at all.
 
-        Raises TooLarge past `max_bytes`, Unavailable when the disk is full, and what `chunks` raises.
+        Raises TooLarge past `max_bytes` and when the disk has no room above its reserve, Gone when the blob was deleted
+        meanwhile, and what `chunks` raises.
         """
-        part = _Part(self._file(blob_id), uuid.uuid4().hex)
-        self._writing.add(part.temporary.name)
+        target, part = self._file(blob_id), None
         try:
-            await asyncio.to_thread(part.open)
-            await _pump(part, chunks, max_bytes)
-            return await asyncio.to_thread(part.commit)
+            with self.room.promise(announced, ahead=_AHEAD) as promise:
+                part = _Part(target, promise)
+                await asyncio.to_thread(part.open)
+                await _pump(part, chunks, max_bytes)
+                return await asyncio.to_thread(part.commit)
         except BaseException as error:
-            await asyncio.shield(asyncio.to_thread(part.discard))
+            if part is not None:
+                await asyncio.shield(asyncio.to_thread(part.discard))
             if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
-                raise _refusal(error, part) from error
+                raise _refusal(error, target, part.size if part else 0) from error
             raise
-        finally:
-            self._writing.discard(part.temporary.name)
 
     def read(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Give the bytes, in order. Raises NotFound at once, not at the first chunk."""
@@ -66,40 +80,40 @@ class FileBlobs:
         return path if path.is_file() else None
 
     async def delete(self, blob_id: str) -> None:
-        """Forget the bytes; readers that have begun go on to the end."""
-        await asyncio.to_thread(_remove, self._file(blob_id))
+        """Forget the bytes, whole or half-written; readers that have begun go on to the end. Raises Unavailable."""
+        try:
+            await asyncio.to_thread(self._delete, self._file(blob_id))
+        except OSError as error:
+            raise Unavailable(f"The image store could not remove {blob_id}: {error.strerror or error}.") from error
 
-    async def sweep(self, wanted: set[str]) -> list[str]:
-        """Delete half-written and unwanted files; what this process is writing and foreign names stay."""
-        return await asyncio.to_thread(self._sweep, frozenset(wanted), frozenset(self._writing))
+    async def find(self) -> list[str]:
+        """Return the ids of all blobs that there are bytes of, whole or half-written; foreign names are left out."""
+        return await asyncio.to_thread(self._find)
 
-    def _sweep(self, wanted: frozenset[str], writing: frozenset[str]) -> list[str]:
-        removed = []
-        for path in sorted(self.directory.iterdir()):
-            half = _PART.fullmatch(path.name)
-            if half and path.name not in writing:
-                removed.append(half["id"])
-            elif is_uuid(path.name) and path.name not in wanted:
-                removed.append(path.name)
-            else:
-                continue
-            log.info("removing %s, which an earlier process left", path)
+    def _find(self) -> list[str]:
+        names = sorted(path.name for path in self.directory.iterdir())
+        return list(dict.fromkeys(found for name in names if (found := _blob_of(name)) is not None))
+
+    def _delete(self, target: Path) -> None:
+        """Remove the part first: a writer that is still at it cannot give it its name any more."""
+        for path in (_part_of(target), target, *self._old_parts.pop(target.name, ())):
             path.unlink(missing_ok=True)
-        return removed
+        _sync_directory(self.directory)
 
     def _file(self, blob_id: str) -> Path:
-        if not is_uuid(blob_id):
-            raise Invalid(f"A blob's id is a UUID (it is {blob_id[:80]!r}).")
+        if not _ID.fullmatch(blob_id):
+            raise Invalid(f"A blob's id is a UUID, or one with a number after a dot (it is {blob_id[:80]!r}).")
         return self.directory / blob_id.lower()
 
 
 class _Part:
     """A file on its way to be a blob. Its methods block; `discard` waits for one that is under way."""
 
-    def __init__(self, target: Path, mark: str) -> None:
+    def __init__(self, target: Path, promise: Promise) -> None:
         self.target = target
-        self.temporary = target.with_name(f"{target.name}.{mark}.part")
+        self.temporary = _part_of(target)
         self.size = 0
+        self._promise = promise
         self._sha512 = hashlib.sha512()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._fd = -1
@@ -117,6 +131,7 @@ class _Part:
             if self._ended:
                 return
             block = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self._promise.use(len(block))
             self._sha512.update(block)
             self._md5.update(block)
             view = memoryview(block)
@@ -129,7 +144,10 @@ class _Part:
             if not self._ended:
                 os.fsync(self._fd)
                 self._close()
-                self.temporary.replace(self.target)
+                try:
+                    self.temporary.replace(self.target)
+                except FileNotFoundError as error:
+                    raise Gone("The data was deleted while it was being written.") from error
                 self._moved = True
                 _sync_directory(self.target.parent)
             return Stored(size=self.size, sha512=self._sha512.hexdigest(), md5=self._md5.hexdigest())
@@ -140,7 +158,8 @@ class _Part:
             self._close()
             self.temporary.unlink(missing_ok=True)
             if self._moved:
-                _remove(self.target)
+                self.target.unlink(missing_ok=True)
+                _sync_directory(self.target.parent)
 
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -186,19 +205,28 @@ async def _blocks(path: Path, start: int, length: int | None) -> AsyncIterator[b
         file.close()
 
 
-def _refusal(error: OSError, part: _Part) -> Unavailable:
-    if error.errno in _FULL:
-        return Unavailable(
-            f"The image store is full: no room after {part.size} bytes. Nothing was kept; delete images that are "
-            "no longer needed, or ask the operator for space, and upload again."
+def _refusal(error: OSError, target: Path, size: int) -> TooLarge | Unavailable:
+    if error.errno in _FULL or isinstance(error, DiskFull):
+        log.warning("an upload of image data was refused for want of room: %s", error)
+        return TooLarge(
+            f"The image store is full: no room after {size} bytes. Nothing was kept; delete images that are "
+            "no longer needed, or ask the operator for space, and upload again.",
+            reason="store_full",
         )
-    log.error("writing %s: %s", part.temporary, error)
+    log.error("writing %s: %s", target, error)
     return Unavailable(f"The image store could not write: {error.strerror or error}. Nothing was kept.")
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+def _part_of(target: Path) -> Path:
+    return target.with_name(f"{target.name}.part")
+
+
+def _blob_of(name: str) -> str | None:
+    """Return the blob that a file belongs to."""
+    part = _PART.fullmatch(name)
+    if part is not None:
+        return part["id"].lower()
+    return name if _ID.fullmatch(name) else None
 
 
 def _sync_directory(path: Path) -> None:

@@ -18,12 +18,16 @@ class Stored:
 
 
 class Blobs(Protocol):
-    """Keeps bytes by id. Shipped: `blobs.files.FileBlobs` (one machine)."""
+    """Keeps bytes by id. Shipped: `blobs.files.FileBlobs` (one machine).
 
-    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Stored:
+    An id is a UUID, or one with a number after a dot. All raise Unavailable when the store does not work.
+    """
+
+    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0) -> Stored:
         """Keep what `chunks` gives, whole or not at all: durable when this returns, no trace of it if it raises.
 
-        Raises TooLarge past `max_bytes`; what `chunks` raises goes through.
+        `announced` is how many bytes are to come, 0 if nobody said. Raises TooLarge past `max_bytes` and when the
+        store is full, Gone when the blob was deleted meanwhile; what `chunks` raises goes through.
         """
         ...
 
@@ -36,9 +40,9 @@ class Blobs(Protocol):
         ...
 
     async def delete(self, blob_id: str) -> None:
-        """Forget the bytes; not an error if there are none."""
+        """Forget the bytes, whole or half-written; not an error if there are none."""
         ...
 
-    async def sweep(self, wanted: set[str]) -> list[str]:
-        """Delete half-written and unwanted bytes that an earlier process left; return their ids."""
+    async def find(self) -> list[str]:
+        """Return the ids of all blobs that there are any bytes of, half-written ones too."""
         ...

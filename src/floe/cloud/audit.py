@@ -63,6 +63,30 @@ def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
     return found
 
 
+def check_images(rows: Rows, blobs: Iterable[str], *, quiet: bool) -> list[Violation]:
+    """Compare the images with the blobs that there are bytes of; with `quiet` none may be on its way in or out.
+
+    `blobs` is what was seen in the store before the rows were read: a row comes before the first byte.
+    """
+    wanted, there = set(rows.image_data.values()), set(blobs)
+    allowed = wanted if quiet else wanted | rows.image_blobs
+    found = [
+        *(
+            Violation("an image is stuck", ident, "it is being saved, and nobody is at it")
+            for ident in rows.stuck_images
+        ),
+        *(Violation("bytes are left of an image", blob_id) for blob_id in sorted(there - allowed)),
+        *(
+            Violation("an image has no bytes", ident, blob_id)
+            for ident, blob_id in sorted(rows.image_data.items())
+            if blob_id not in there
+        ),
+    ]
+    if quiet:
+        found += [Violation("a blob's end is never written", blob_id) for blob_id in sorted(rows.image_blobs)]
+    return found
+
+
 def check_waiting(untaken: Iterable[Row]) -> list[Violation]:
     """Name the actions that no conductor takes up; `untaken` is what `store.audit.untaken` found."""
     advice = "see that a conductor runs, and what its log says of action"

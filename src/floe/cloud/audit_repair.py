@@ -12,11 +12,12 @@ from floe.cloud.audit import Violation
 from floe.cloud.audits import Look, Pause
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
+from floe.cloud.image_blobs import remove_strays
 from floe.core import entries
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Destroy, Inspected
 from floe.core.resources import Resources
-from floe.store import actions, addresses, allocations, guests, ports
+from floe.store import actions, addresses, allocations, guests, image_usage, ports
 from floe.store import hosts as host_rows
 from floe.store.audit import Rows
 from floe.store.engine import Connection
@@ -45,7 +46,7 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
     Actions that wait are nudged; hosts whose network is amiss are sent their whole one; guests and files of
     servers that beyond doubt should not be there are destroyed; power states are taken over from the hosts; ports and
     allocations of servers that are gone, guest and all, are given back, and so are addresses of ports that are gone;
-    what is claimed of hosts is summed up anew.
+    what is claimed of hosts, and used of images by projects, is summed up anew; bytes that are no image's are removed.
     """
     seen = await audits.confirmed(cloud, pause)
     found = seen.found
@@ -56,6 +57,7 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
         done += await _give_back(cloud, seen)
         done += await cloud.db.write(lambda conn: _free_addresses(conn, seen.rows) + _sum_up(conn, cloud))
         done += await _send_networks(cloud, seen)
+        done += await _mend_images(cloud)
     for text in done:
         log.warning("audit: %s", text)
     left = await _left(cloud, pause) if found else []
@@ -80,6 +82,14 @@ async def _nudge(cloud: Cloud) -> list[str]:
     for action_id in waiting:
         cloud.nudge(action_id)
     return [f"action {action_id} waited and was nudged" for action_id in waiting]
+
+
+async def _mend_images(cloud: Cloud) -> list[str]:
+    counted = await cloud.db.write(image_usage.mend)
+    return [
+        *(f"what project {owner} uses of images was counted anew" for owner in counted),
+        *(f"bytes that were no image's data were removed: {ident}" for ident in await remove_strays(cloud)),
+    ]
 
 
 async def _send_networks(cloud: Cloud, seen: Look) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from floe.cloud import host_networks
-from floe.cloud.audit import HostView, Violation, check_host, check_rows, check_waiting
+from floe.cloud.audit import HostView, Violation, check_host, check_images, check_rows, check_waiting
 from floe.cloud.cloud import Cloud
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState
@@ -79,6 +79,7 @@ async def look(cloud: Cloud) -> Look:
         domain = cloud.settings.dns_domain
         return rows, waiting, {host: host_networks.whole(conn, host, domain) for host in rows.hosts}
 
+    blobs = await cloud.blobs.find()
     rows, waiting, wanted = await cloud.db.read(read)
     hosts = sorted(rows.hosts)
     answers = await asyncio.gather(*(inspect(cloud, host) for host in hosts))
@@ -92,7 +93,8 @@ async def look(cloud: Cloud) -> Look:
             found = [Violation("a host does not answer: not looked at", host, answer)]
         if found:
             on_hosts[host] = found
-    return Look(rows=rows, seen=seen, in_rows=check_rows(rows, quiet=False) + waiting, on_hosts=on_hosts)
+    in_rows = [*check_rows(rows, quiet=False), *check_images(rows, blobs, quiet=False), *waiting]
+    return Look(rows=rows, seen=seen, in_rows=in_rows, on_hosts=on_hosts)
 
 
 async def inspect(cloud: Cloud, host: str) -> Inspected | str:

@@ -27,6 +27,8 @@ class CloudSettings:
     default_mtu: int = 1450
     max_image_bytes: int = 64 * 2**30
     max_virtual_bytes: int = 2 * 2**40
+    upload_lease: float = 30.0
+    """Seconds after which an upload that shows no life is taken for dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,53 +1,39 @@
-"""Images: create, find, change, share, and their bytes in and out."""
+"""Images: create, find, change, delete. Their bytes are `image_data`'s, whom they are shared with `image_members`'."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from floe.blobs.inspect import Found, Inspection
+from floe.cloud import image_blobs, image_quotas
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import Conflict, FloeError, Forbidden, Gone, Invalid, NotFound, TooLarge, Unavailable
+from floe.core.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from floe.core.ids import is_uuid
+from floe.core.image_quotas import ImageUsage
 from floe.core.images import (
-    ACCEPTED,
     ACTIVE,
     DEACTIVATED,
-    MAX_MEMBERS,
     MAX_TAGS,
-    PENDING,
-    QUEUED,
-    REJECTED,
-    SAVING,
     SHARED,
     Image,
-    ImageMember,
     NewImage,
     demand_bootable,
     demand_change,
     demand_edit,
     demand_limits,
-    demand_members,
     demand_owner,
-    demand_upload,
     guest_image,
     may_see,
 )
+from floe.store import image_usage
 from floe.store import images as rows
 from floe.store.engine import Connection
 from floe.store.images import Wanted
 
 __all__ = ["Wanted", "bootable", "guest_image", "visible"]
-log = logging.getLogger(__name__)
-
-_WRITE_AGAIN = 0.5
-"""Seconds between attempts to write to a database that refused."""
 
 _EDITABLE = (
     *("name", "visibility", "owner", "disk_format", "container_format"),
@@ -84,7 +70,8 @@ def _seen(conn: Connection, context: Context, image: Image) -> bool:
     )
 
 
-def _own(conn: Connection, context: Context, image_id: str) -> Image:
+def own(conn: Connection, context: Context, image_id: str) -> Image:
+    """Return an image that the caller may change. Raises NotFound, Forbidden."""
     image = visible(conn, context, image_id)
     demand_change(context, image)
     return image
@@ -121,6 +108,7 @@ async def create(cloud: Cloud, context: Context, new: NewImage) -> Image:
     def keep(conn: Connection) -> None:
         if rows.taken(conn, image.id):
             raise Conflict(f"Image ID {image.id} already exists; choose another or let one be made.")
+        image_quotas.take_image(conn, owner)
         rows.insert(conn, image)
 
     await cloud.db.write(keep)
@@ -152,11 +140,12 @@ async def update(cloud: Cloud, context: Context, image_id: str, edit: Callable[[
     now = cloud.clock.now()
 
     def apply(conn: Connection) -> Image:
-        old = _own(conn, context, image_id)
+        old = own(conn, context, image_id)
         edited = edit(old)
         new = replace(edited, updated_at=now, tags=tuple(sorted(set(edited.tags))))
         if new.owner != old.owner:
             demand_owner(context, new.owner)
+            _hand_over(conn, old, new.owner)
         demand_edit(old, new)
         values: dict[str, Any] = {name: getattr(new, name) for name in _EDITABLE}
         rows.change(conn, image_id, {**values, "updated_at": now})
@@ -173,14 +162,29 @@ async def delete(cloud: Cloud, context: Context, image_id: str) -> None:
     """Delete an image and its bytes; servers made from it have their own. Raises Forbidden for a protected one."""
     now = cloud.clock.now()
 
-    def drop(conn: Connection) -> None:
-        image = _own(conn, context, image_id)
+    def drop(conn: Connection) -> str | None:
+        image = own(conn, context, image_id)
         if image.protected:
             raise Forbidden(f"Image {image_id} is protected and cannot be deleted; set protected to false first.")
+        blob_id = image_blobs.let_go(conn, cloud, image)
+        image_usage.add(conn, image.owner, ImageUsage(images=-1, bytes=-_size(image)))
         rows.delete(conn, image_id, now)
+        return blob_id
 
-    await cloud.db.write(drop)
-    await cloud.blobs.delete(image_id)
+    blob_id = await cloud.db.write(drop)
+    if blob_id is not None:
+        await image_blobs.remove_or_later(cloud, blob_id)
+
+
+def _hand_over(conn: Connection, image: Image, owner: str | None) -> None:
+    """Count an image for its new owner, whatever the quota: an administrator gives it."""
+    used = ImageUsage(images=1, bytes=_size(image))
+    image_usage.add(conn, image.owner, -used)
+    image_usage.add(conn, owner, used)
+
+
+def _size(image: Image) -> int:
+    return (image.size or 0) if image.status in {ACTIVE, DEACTIVATED} else 0
 
 
 async def set_active(cloud: Cloud, context: Context, image_id: str, active: bool) -> None:
@@ -189,7 +193,7 @@ async def set_active(cloud: Cloud, context: Context, image_id: str, active: bool
     status = ACTIVE if active else DEACTIVATED
 
     def apply(conn: Connection) -> None:
-        image = _own(conn, context, image_id)
+        image = own(conn, context, image_id)
         if not rows.change(conn, image_id, {"status": status, "updated_at": now}, only_in=(ACTIVE, DEACTIVATED)):
             raise Forbidden(f"Image {image_id} is {image.status}; only one that has its data can become {status}.")
 
@@ -209,191 +213,3 @@ async def set_tag(cloud: Cloud, context: Context, image_id: str, tag: str, prese
         return replace(image, tags=tuple(each for each in image.tags if each != tag))
 
     await update(cloud, context, image_id, edit)
-
-
-# -- bytes ----------------------------------------------------------------------------------------------
-
-
-async def upload(cloud: Cloud, context: Context, image_id: str, chunks: AsyncIterator[bytes]) -> None:
-    """Take an image's bytes; when this raises, none are kept and the image is queued again.
-
-    Raises Conflict unless it is queued, UnsupportedMedia when the bytes are not of the declared format, Invalid for an
-    image that is damaged or refers outside itself, TooLarge, Unavailable for a full store, Gone when the image was
-    deleted meanwhile, and whatever `chunks` raises.
-    """
-    begun = asyncio.ensure_future(cloud.db.write(lambda conn: _begin(conn, cloud, context, image_id)))
-    try:
-        image = await asyncio.shield(begun)
-    except asyncio.CancelledError:
-        await begun
-        await asyncio.shield(_give_up(cloud, image_id))
-        raise
-    try:
-        disk_format = image.disk_format or ""
-        inspection = await asyncio.to_thread(Inspection, disk_format, cloud.settings.max_virtual_bytes)
-        found: list[Found] = []
-        stored = await cloud.blobs.write(
-            image_id, _inspected(chunks, inspection, found), max_bytes=cloud.settings.max_image_bytes
-        )
-        values = {
-            "status": ACTIVE,
-            "size": stored.size,
-            "virtual_size": found[0].virtual_size,
-            "checksum": stored.md5,
-            "sha512": stored.sha512,
-            "updated_at": cloud.clock.now(),
-        }
-        if not await cloud.db.write(lambda conn: rows.change(conn, image_id, values, only_in=[SAVING])):
-            raise Gone(f"Image {image_id} was deleted while its data was being uploaded.")
-    except BaseException as error:
-        if isinstance(error, FloeError):
-            log.info("upload of image %s refused: %s", image_id, error.message)
-        else:
-            log.warning("upload of image %s broke off: %s", image_id, type(error).__name__)
-        await asyncio.shield(_give_up(cloud, image_id))
-        raise
-    log.info("image %s is active: %s, %d bytes", image_id, image.disk_format, stored.size)
-
-
-def _begin(conn: Connection, cloud: Cloud, context: Context, image_id: str) -> Image:
-    image = _own(conn, context, image_id)
-    demand_upload(image)
-    rows.change(conn, image_id, {"status": SAVING, "updated_at": cloud.clock.now()}, only_in=[QUEUED])
-    return image
-
-
-async def _give_up(cloud: Cloud, image_id: str) -> None:
-    """Leave no bytes behind; the order matters: once queued, another upload may begin.
-
-    However long the database refuses to write, it is done in the end: the image could not be uploaded otherwise.
-    """
-    image = await cloud.db.read(lambda conn: rows.get(conn, image_id))
-    if image is None or image.status == SAVING:
-        await cloud.blobs.delete(image_id)
-    while True:
-        values = {"status": QUEUED, "updated_at": cloud.clock.now()}
-        try:
-            await cloud.db.write(partial(rows.change, image_id=image_id, values=values, only_in=[SAVING]))
-        except Unavailable as error:
-            log.warning("image %s is not queued again yet: %s", image_id, error.message)
-            await asyncio.sleep(_WRITE_AGAIN)
-        else:
-            return
-
-
-async def _inspected(chunks: AsyncIterator[bytes], inspection: Inspection, found: list[Found]) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        inspection.feed(chunk)
-        yield chunk
-    found.append(inspection.finish())
-
-
-async def downloadable(cloud: Cloud, context: Context, image_id: str) -> Image | None:
-    """Return an image whose bytes the caller may read now, None if it has none yet. Raises NotFound, Forbidden."""
-    image = await show(cloud, context, image_id)
-    if image.status == DEACTIVATED and not context.is_admin:
-        raise Forbidden(f"Image {image_id} is deactivated; its data cannot be read.")
-    return image if image.status in {ACTIVE, DEACTIVATED} else None
-
-
-def content(cloud: Cloud, image_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-    """Give an image's bytes to one who may have them (`downloadable`, or a host that builds a server)."""
-    return cloud.blobs.read(image_id, start, length)
-
-
-async def recover(cloud: Cloud) -> list[str]:
-    """At start: put uploads that a dead process left back to the queue, remove leftover bytes; return the images' ids.
-
-    Only while no other process takes uploads on the same database.
-    """
-    now = cloud.clock.now()
-    requeued = await cloud.db.write(lambda conn: rows.requeue_saving(conn, now))
-    removed = await cloud.blobs.sweep(await cloud.db.read(rows.with_data))
-    if requeued or removed:
-        log.warning("uploads cut off by the last stop: %s; leftovers removed: %s", requeued, removed)
-    return requeued
-
-
-# -- members --------------------------------------------------------------------------------------------
-
-
-async def members(cloud: Cloud, context: Context, image_id: str) -> list[ImageMember]:
-    """Return whom an image is shared with: its owner sees all, a member itself. Raises Forbidden if unshared."""
-
-    def look(conn: Connection) -> list[ImageMember]:
-        image = visible(conn, context, image_id)
-        demand_members(image)
-        every = rows.members(conn, image_id)
-        if context.is_admin or context.owns(image.owner):
-            return every
-        return [each for each in every if context.owns(each.project_id)]
-
-    return await cloud.db.read(look)
-
-
-async def show_member(cloud: Cloud, context: Context, image_id: str, project_id: str) -> ImageMember:
-    """Return one membership, to the owner or the member. Raises NotFound."""
-
-    def look(conn: Connection) -> ImageMember:
-        image = visible(conn, context, image_id)
-        found = rows.member(conn, image_id, project_id)
-        allowed = context.is_admin or context.owns(image.owner) or context.owns(project_id)
-        if found is None or not allowed:
-            raise _no_member(image_id, project_id)
-        return found
-
-    return await cloud.db.read(look)
-
-
-async def add_member(cloud: Cloud, context: Context, image_id: str, project_id: str) -> ImageMember:
-    """Offer an image to a project. Raises Conflict if that was done, Forbidden for others' and unshared images."""
-    now = cloud.clock.now()
-    new = ImageMember(image_id=image_id, project_id=project_id, status=PENDING, created_at=now, updated_at=now)
-
-    def apply(conn: Connection) -> ImageMember:
-        demand_members(_own(conn, context, image_id))
-        every = rows.members(conn, image_id)
-        if any(each.project_id == project_id for each in every):
-            raise Conflict(f"Project {project_id} is a member of image {image_id} already.")
-        if len(every) >= MAX_MEMBERS:
-            raise TooLarge(f"Image {image_id} has {len(every)} members; at most {MAX_MEMBERS} are kept.")
-        rows.put_member(conn, new)
-        return new
-
-    return await cloud.db.write(apply)
-
-
-async def decide_member(cloud: Cloud, context: Context, image_id: str, project_id: str, status: str) -> ImageMember:
-    """Accept or reject an offer, as the project it was made to. Raises NotFound, Forbidden for its owner."""
-    if status not in {PENDING, ACCEPTED, REJECTED}:
-        raise Invalid(f"status must be pending, accepted or rejected (it is {status[:80]!r}).")
-    now = cloud.clock.now()
-
-    def apply(conn: Connection) -> ImageMember:
-        image = visible(conn, context, image_id)
-        found = rows.member(conn, image_id, project_id)
-        mine = context.is_admin or context.owns(project_id)
-        if found is None or not (mine or context.owns(image.owner)):
-            raise _no_member(image_id, project_id)
-        if not mine:
-            raise Forbidden(f"Only project {project_id} itself may accept or reject image {image_id}.")
-        decided = replace(found, status=status, updated_at=now)
-        rows.put_member(conn, decided)
-        return decided
-
-    return await cloud.db.write(apply)
-
-
-async def remove_member(cloud: Cloud, context: Context, image_id: str, project_id: str) -> None:
-    """Take an offer back. Raises NotFound."""
-
-    def apply(conn: Connection) -> None:
-        demand_members(_own(conn, context, image_id))
-        if not rows.delete_member(conn, image_id, project_id):
-            raise _no_member(image_id, project_id)
-
-    await cloud.db.write(apply)
-
-
-def _no_member(image_id: str, project_id: str) -> NotFound:
-    return NotFound("member", project_id, message=f"Project {project_id} is not a member of image {image_id}.")

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.host_events import HostEvents
+from floe.conductor.image_sweep import ImageSweep
 from floe.conductor.network_change import NetworkChange
 from floe.conductor.registry import workflows
 from floe.conductor.runner import Runner
@@ -46,6 +47,7 @@ class Conductor:
         self.events = HostEvents(
             cloud, self.fleet, progress=self.runner.progress, nudge_network=self.networks.nudge, sleep=sleep
         )
+        images = ImageSweep(cloud)
         self.sweeps = Sweeps(
             cloud,
             self.fleet,
@@ -55,6 +57,8 @@ class Conductor:
             renew=self.runner.renew,
             networks=self.networks.nudge,
             check=self.events.check,
+            blobs=images.settle,
+            stray_blobs=images.strays,
         )
         self._started = False
 

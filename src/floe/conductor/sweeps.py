@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Sweeps:
-    """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; when each was heard of; all guests.
+    """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; their guests; images.
 
     `host` is the machine that this conductor runs on, and is known by.
 
@@ -33,9 +33,12 @@ class Sweeps:
         renew: Callable[[], Awaitable[None]],
         networks: Callable[[], None],
         check: Callable[[str], Awaitable[None]],
+        blobs: Callable[[], Awaitable[None]],
+        stray_blobs: Callable[[], Awaitable[None]],
     ) -> None:
         self._cloud, self._fleet, self._host, self._sleep = cloud, fleet, host, sleep
         self._actions, self._renew, self._networks, self._check = actions, renew, networks, check
+        self._blobs, self._stray_blobs = blobs, stray_blobs
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -46,6 +49,8 @@ class Sweeps:
             (self.returned, settings.sweep),
             (self.write_seen, settings.write_seen),
             (self.slow, settings.slow_sweep),
+            (self._blobs, settings.sweep),
+            (self._stray_blobs, settings.slow_sweep),
         )
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._round(work, seconds)) for work, seconds in rounds]

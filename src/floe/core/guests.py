@@ -37,6 +37,13 @@ class GuestImage:
     disk_format: str
     virtual_size: int
     properties: Mapping[str, str] = field(default_factory=dict)
+    blob_id: str = ""
+    """What a host fetches; "" is the blob of the image's own id."""
+
+    @property
+    def blob(self) -> str:
+        """The blob that holds the bytes."""
+        return self.blob_id or self.image_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

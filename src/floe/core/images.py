@@ -13,6 +13,8 @@ from floe.core.texts import is_printable
 
 # status
 QUEUED, SAVING, ACTIVE, DEACTIVATED, DELETED = "queued", "saving", "active", "deactivated", "deleted"
+# state of a blob that is no image's data
+WRITING, REMOVING = "writing", "removing"
 # visibility
 PRIVATE, PUBLIC, SHARED, COMMUNITY = "private", "public", "shared", "community"
 # membership
@@ -57,8 +59,32 @@ class Image:
     hidden: bool = False
     created_at: datetime
     updated_at: datetime
+    blob_id: str | None = None
+    """The blob that holds the data, None for the one of the image's own id."""
     tags: tuple[str, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def blob(self) -> str:
+        """The blob that holds the data, if there is any."""
+        return self.blob_id or self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBlob:
+    """Bytes that are being written for an image, or are to be removed; each upload has a blob of its own.
+
+    `project_id` is who is charged for `reserved` bytes while they are written. An upload lives as long as its `beat`
+    goes on changing.
+    """
+
+    id: str
+    image_id: str
+    project_id: str | None
+    state: str = WRITING
+    beat: int = 0
+    reserved: int = 0
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +114,19 @@ class ImageMember:
     status: str = PENDING
     created_at: datetime
     updated_at: datetime
+
+
+def blob_of(image_id: str, number: int) -> str:
+    """Return the blob that an image's upload of this number, from 1, writes to: no two ever write to the same.
+
+    The first has the image's own id, by which releases before the second one find it too.
+    """
+    return image_id if number == 1 else f"{image_id}.{number}"
+
+
+def image_of_blob(blob_id: str) -> str:
+    """Return the image that a blob was written for."""
+    return blob_id.partition(".")[0]
 
 
 def may_see(context: Context, image: Image, is_member: bool) -> bool:
@@ -178,4 +217,5 @@ def guest_image(image: Image) -> GuestImage:
         disk_format="raw" if disk_format in _PLAIN else disk_format,
         virtual_size=image.virtual_size or 0,
         properties=dict(image.properties),
+        blob_id=image.blob_id or "",
     )

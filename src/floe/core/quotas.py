@@ -29,7 +29,16 @@ NETWORK: Mapping[str, int] = {
 }
 """Neutron's names and Neutron's defaults."""
 
+IMAGE: Mapping[str, int] = {
+    "image_count_total": 100,
+    "image_size_total": 102400,  # MiB
+    "image_stage_total": 102400,  # MiB
+    "image_count_uploading": 10,
+}
+"""Glance's names; Glance itself has no defaults."""
+
 DEFAULTS: Mapping[str, int] = {**COMPUTE, **NETWORK}
+"""Those that the compute and network APIs show."""
 
 
 def demand(limits: Mapping[str, int], wanted: Mapping[str, tuple[int, int]]) -> None:

@@ -25,6 +25,8 @@ class World(Protocol):
     judge: Judge
     refusal: str | None
     """Why the database refuses to write now."""
+    blobs_fail: bool
+    """Whether the image store takes and removes nothing now."""
 
     def crash(self, role: Role, down: float, why: str) -> None:
         """End a role's process as it stands; it is started again after `down` seconds."""
@@ -145,6 +147,16 @@ def clock(world: World, role: str, jump: float) -> None:
     world.roles[role].clock.offset += jump
 
 
+def blobs(world: World, seconds: float) -> None:
+    """Have the image store fail for a while."""
+    world.blobs_fail = True
+    world.later(seconds, _blobs_work, world)
+
+
+def _blobs_work(world: World) -> None:
+    world.blobs_fail = False
+
+
 FAULTS: Mapping[str, Callable[..., None]] = {
     "crash": crash,
     "kill": kill,
@@ -160,5 +172,6 @@ FAULTS: Mapping[str, Callable[..., None]] = {
     "guest-dies": guest_dies,
     "busy": busy,
     "clock": clock,
+    "blobs": blobs,
 }
 """By name; what each takes beside the world are the `args` of its `Event`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from floe.cloud import host_networks
-from floe.cloud.audit import Violation, check_host, check_rows
+from floe.cloud.audit import Violation, check_host, check_images, check_rows
 from floe.cloud.cloud import CloudSettings
 from floe.core import server_states
 from floe.core.errors import FloeError
@@ -17,7 +17,7 @@ from floe.simulation.machines import Machine
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
 from floe.store import audit as rows
-from floe.store import guests, images, servers
+from floe.store import guests, servers
 from floe.store.engine import Connection
 from floe.store.memory import MemoryStore
 
@@ -80,21 +80,13 @@ class Judge:
         def look(conn: Connection) -> list[Violation]:
             found = rows.rows(conn)
             bad = check_rows(found, quiet=True) + self._users.check(conn)
+            bad += check_images(found, (path.name for path in self._images.iterdir()), quiet=True)
             for name, machine in self._machines.items():
                 whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
                 bad += check_host(name, found, whole, machine.view())
-            return bad + self._check_images(conn) + self._check_told(conn)
+            return bad + self._check_told(conn)
 
         return self._store.read(look)
-
-    def _check_images(self, conn: Connection) -> list[Violation]:
-        """Check that there are bytes of the images that have some, and nothing else."""
-        wanted = images.with_data(conn)
-        there = {path.name for path in self._images.iterdir()}
-        return [
-            *(Violation("an image has no bytes", ident) for ident in sorted(wanted - there)),
-            *(Violation("bytes are left of an image", name) for name in sorted(there - wanted)),
-        ]
 
     def _check_told(self, conn: Connection) -> list[Violation]:
         """Check that guests may read about themselves what their servers' rows say."""

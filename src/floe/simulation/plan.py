@@ -96,6 +96,7 @@ def make(seed: int) -> Plan:
     )
     requests = [*_requests(dice), *_resets(Random(f"{seed} resets"))]  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
+    events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
     if shape.together:
         events += _last_requests(dice)
     events.sort(key=lambda event: event.at)
@@ -137,6 +138,26 @@ def _resets(dice: Random) -> list[Event]:
     ]
 
 
+def _of_images(dice: Random, plan: Plan) -> list[Event]:
+    """Uploads that are tried again, and an image store that fails, or is at work when somebody dies."""
+    if dice.random() < 0.6:
+        return []
+    events = [
+        Event(at=dice.uniform(1.0, REQUESTS), what=what, args=_args(dice, what))
+        for what in ("upload", *dice.choices(("upload", "upload-again", "image-delete"), k=dice.choice((1, 2, 4))))
+    ]
+    for _ in range(dice.choice((0, 1, 1, 2))):
+        at, down = dice.uniform(1.0, FAULTS), dice.choice((0.5, 3.0, 12.0))
+        if dice.random() < 0.3:
+            events.append(Event(at=at, what="blobs", args={"seconds": down}))
+        else:
+            role = dice.choice([name for name in plan.roles if not name.startswith("agent")])
+            point = dice.choice(("blob.before", "blob.after", "blob.find", "upload", "db.after"))
+            args = {"role": role, "point": point, "count": dice.choice((1, 1, 2, 4)), "down": down}
+            events.append(Event(at=min(event.at for event in events), what="crash", args=args))
+    return events
+
+
 def _last_requests(dice: Random) -> list[Event]:
     """What is under way when the one process is killed for the last time."""
     events = []
@@ -173,7 +194,7 @@ def _args(dice: Random, what: str) -> dict[str, Any]:
         if what == "create-delete":
             args["after"] = dice.choice((0.0, 0.01, 0.1, 0.5, 2.0))
         return args
-    if what == "upload":
+    if what in ("upload", "upload-again"):
         return {"parts": dice.choice((1, 3)), "cut": dice.random() < 0.3, "twice": dice.random() < 0.3}
     if what == "quota":
         return {"project": dice.choice((0, 1)), "instances": dice.choice((1, 2, 3, 4, 6))}

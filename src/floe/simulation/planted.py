@@ -15,10 +15,11 @@ from floe.agent import agent
 from floe.agent import guests as agent_guests
 from floe.agent import reconcile as agent_reconcile
 from floe.agent.ledger import Ledger
-from floe.cloud import idempotency, images, new_servers, server_ports, servers
+from floe.cloud import idempotency, image_blobs, new_servers, server_ports, servers
 from floe.conductor import create_server
 from floe.conductor.create_server import CreateServer
 from floe.conductor.host_events import HostEvents
+from floe.conductor.image_sweep import ImageSweep
 from floe.conductor.runner import Runner
 from floe.conductor.workflow import Flow
 from floe.core.entries import BEGUN
@@ -27,6 +28,7 @@ from floe.core.host_network import HostNetworkState
 from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
 from floe.store import actions, allocations
+from floe.store import image_blobs as blob_rows
 from floe.store.hosts import hosts
 
 
@@ -260,9 +262,29 @@ async def _tell_nothing(self: agent_guests.GuestBuilder, guests: Any) -> tuple[s
     return ()
 
 
-async def _recover_nothing(cloud: Any) -> list[str]:
+async def _recover_nothing(cloud: Any, *, alone: bool) -> list[str]:
     """Leave uploads that a dead process was at."""
     return []
+
+
+def _never_due(self: ImageSweep, blob: Any) -> bool:
+    """Leave to each process what it began."""
+    return False
+
+
+async def _no_strays(cloud: Any) -> list[str]:
+    """Trust that there is a row for all bytes."""
+    return []
+
+
+def _let_go_unwritten(conn: Any, cloud: Any, image: Any) -> str:
+    """Delete an image, and its bytes after the commit; who dies in between leaves them."""
+    _let_go(conn, cloud, image)
+    conn.execute(blob_rows.image_blobs.delete().where(blob_rows.image_blobs.c.image_id == image.id))
+    return str(image.blob)
+
+
+_let_go = image_blobs.let_go
 
 
 def _remove_nothing(folder: Any) -> None:
@@ -345,7 +367,12 @@ PLANTED = (
     Planted(
         "upload-left",
         "an upload that a death cut off is neither queued again nor cleared away",
-        _patched((images, "recover", _recover_nothing)),
+        _patched((image_blobs, "recover", _recover_nothing), (ImageSweep, "_due", _never_due)),
+    ),
+    Planted(
+        "bytes-without-a-row",
+        "the bytes of a deleted image are removed after the commit, of which no row tells",
+        _patched((image_blobs, "let_go", _let_go_unwritten), (image_blobs, "remove_strays", _no_strays)),
     ),
     Planted("files-left", "a destroyed guest's files stay", _patched((agent_guests, "_remove", _remove_nothing))),
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from floe.cloud import (
     compute_quotas,
+    image_data,
     images,
     ports,
     security_groups,
@@ -72,6 +73,7 @@ class Users:
             "rule": self._rule,
             "again": self._again,
             "upload": self._upload,
+            "upload-again": self._upload_again,
             "image-delete": self._image_delete,
             "metadata": self._metadata,
             "quota": self._quota,
@@ -243,6 +245,14 @@ class Users:
         times = 2 if args["twice"] else 1
         await _all(*(self._send_bytes(cloud, name, image.id, parts, args["cut"]) for _ in range(times)))
 
+    async def _upload_again(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        """Send bytes for an image that was made before, whatever has become of its upload."""
+        made = self._images[len(IMAGES) :]
+        if made:
+            parts = [f"again, part {number} of {name}".encode() for number in range(args["parts"])]
+            times = 2 if args["twice"] else 1
+            await _all(*(self._send_bytes(cloud, name, made[-1], parts, args["cut"]) for _ in range(times)))
+
     async def _send_bytes(self, cloud: Cloud, name: str, image_id: str, parts: list[bytes], cut: bool) -> None:
         async def chunks() -> AsyncIterator[bytes]:
             for part in parts:
@@ -251,7 +261,7 @@ class Users:
             if cut:
                 raise Gone("The client went away.")
 
-        await images.upload(cloud, user_of(0, name), image_id, chunks())
+        await image_data.upload(cloud, user_of(0, name), image_id, chunks())
         self._uploaded[image_id] = b"".join(parts)
 
     async def _image_delete(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:

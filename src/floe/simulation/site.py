@@ -21,7 +21,7 @@ from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.loop import VirtualLoop
 from floe.simulation.storage import SimulatedBlobs
-from floe.store import images, quotas
+from floe.store import image_usage, images, quotas
 from floe.store import networks as network_rows
 from floe.store.engine import Connection, Transactions
 from floe.store.memory import MemoryStore
@@ -84,6 +84,7 @@ def make_site(folder: Path) -> Site:
             await networks.bootstrap(cloud, project_id)
             await db.write(lambda conn: quotas.put(conn, project_id, limits))  # noqa: B023
         await db.write(lambda conn: _add_images(conn, blobs))
+        await db.write(image_usage.mend)
 
     loop.run_until_complete(fill())
     loop.abandon()
@@ -108,7 +109,7 @@ def make_cloud(
         blobs=blobs,
         clock=clock,
         new_id=new_id,
-        settings=CloudSettings(),
+        settings=CloudSettings(upload_lease=8.0),
         nudge=nudge,
         network_nudge=network_nudge,
         token_keys=lambda: [_KEY],

@@ -12,7 +12,7 @@ from typing import Any
 
 from floe.blobs.files import FileBlobs
 from floe.blobs.protocol import Stored
-from floe.core.errors import NotFound
+from floe.core.errors import NotFound, Unavailable
 
 
 class Synced:
@@ -49,15 +49,21 @@ class Synced:
 
 
 class SimulatedBlobs:
-    """See `Blobs`: real files, with time to die in around each use of them. It belongs to one life of a process."""
+    """See `Blobs`: real files, with time to die in around each use of them. It belongs to one life of a process.
 
-    def __init__(self, pause: Callable[[str], Awaitable[None]], folder: Path) -> None:
-        self._pause, self._files = pause, FileBlobs(folder)
+    While `broken` says so, nothing can be written or removed.
+    """
 
-    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Stored:
+    def __init__(
+        self, pause: Callable[[str], Awaitable[None]], folder: Path, broken: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._pause, self._files, self._broken = pause, FileBlobs(folder), broken
+
+    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0) -> Stored:
         """See `Blobs.write`."""
         await self._pause("blob.before")
-        stored = await self._files.write(blob_id, self._slowly(chunks), max_bytes=max_bytes)
+        self._demand_working()
+        stored = await self._files.write(blob_id, self._slowly(chunks), max_bytes=max_bytes, announced=announced)
         await self._pause("blob.after")
         return stored
 
@@ -76,12 +82,18 @@ class SimulatedBlobs:
     async def delete(self, blob_id: str) -> None:
         """See `Blobs.delete`."""
         await self._pause("blob.before")
+        self._demand_working()
         await self._files.delete(blob_id)
         await self._pause("blob.after")
 
-    async def sweep(self, wanted: set[str]) -> list[str]:
-        """See `Blobs.sweep`."""
-        return await self._files.sweep(wanted)
+    async def find(self) -> list[str]:
+        """See `Blobs.find`."""
+        await self._pause("blob.find")
+        return await self._files.find()
+
+    def _demand_working(self) -> None:
+        if self._broken():
+            raise Unavailable("The image store failed: Input/output error.")
 
     async def _slowly(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in chunks:

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 from floe.agent.agent import Agent
-from floe.cloud import images
+from floe.cloud import image_blobs
 from floe.cloud.audit import Violation
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
@@ -61,6 +61,8 @@ class World:
         self._digest = hashlib.blake2b(digest_size=8)
         self.weather = Weather(*((0.04, 0.03, 0.04) if plan.noise else ()))
         self.refusal: str | None = None
+        self.blobs_fail = False
+        """Whether the image store takes and removes nothing now."""
         self.healed = False
         self.users = Users(site, self.note, self.accuse)
         site.store.reset()
@@ -225,12 +227,12 @@ class World:
 
     async def _main(self, role: Role, process: Process) -> None:
         try:
-            blobs = SimulatedBlobs(self.pause, self._images)
+            blobs = SimulatedBlobs(self.pause, self._images, lambda: self.blobs_fail)
             role.cloud = make_cloud(
                 self._db, self._bus, blobs, role.clock, self.new_id, self._nudge(role), self._nudge_network(role)
             )
             if role.answers:
-                await images.recover(role.cloud)
+                await image_blobs.recover(role.cloud, alone=self.plan.together)
             if role.conducts:
                 role.conductor = Conductor(
                     role.cloud, settings=SETTINGS, sleep=self._sleep, sole=self.plan.conductors == 1, host=role.name
@@ -337,7 +339,7 @@ class World:
         """No more faults: everything runs again, and has its peace."""
         self.note("healed")
         self.healed = True
-        self.refusal = None
+        self.refusal, self.blobs_fail = None, False
         self.calm_down()
         self.weather.cut.clear()
         for machine in self.machines.values():
@@ -357,6 +359,7 @@ _SLOW = frozenset(
         "image",
         "blob.before",
         "blob.after",
+        "blob.find",
         "upload",
         "start.after",
         "destroy.after",

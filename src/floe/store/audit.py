@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from floe.core.actions import OPEN_STATES
 from floe.core.ports import DHCP_OWNER
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
+from floe.store import image_blobs, image_usage
 from floe.store.actions import actions
 from floe.store.addresses import port_addresses
 from floe.store.allocations import allocations
@@ -22,6 +23,7 @@ from floe.store.schema import Moment
 from floe.store.server_groups import server_groups
 from floe.store.servers import servers
 
+_MOST_BLOBS = 100_000
 Row: TypeAlias = Any
 """A row with the columns of its statement below."""
 
@@ -39,6 +41,12 @@ class Rows:
     open: dict[str, list[str]] = field(default_factory=dict)
     broken: list[tuple[str, str]] = field(default_factory=list)
     """What `instant` found."""
+    image_data: dict[str, str] = field(default_factory=dict)
+    """The blob of each image that has data."""
+    image_blobs: set[str] = field(default_factory=set)
+    """Blobs that are being written or removed."""
+    stuck_images: list[str] = field(default_factory=list)
+    """Those being saved with nobody at it."""
 
 
 _SERVERS = sa.select(
@@ -76,6 +84,9 @@ def rows(conn: Connection) -> Rows:
         hosts={row.name: row for row in conn.execute(_HOSTS)},
         open=open_actions,
         broken=instant(conn),
+        image_data=image_blobs.data(conn),
+        image_blobs={blob.id for blob in image_blobs.find(conn, limit=_MOST_BLOBS)},
+        stuck_images=image_blobs.abandoned(conn),
     )
 
 
@@ -166,7 +177,10 @@ _INSTANT = _statement()
 
 def instant(conn: Connection) -> list[tuple[str, str]]:
     """Return what must hold after every commit and does not: what it is, and of whom."""
-    return [(row[0], row[1]) for row in conn.execute(_INSTANT)]
+    found = [(row[0], row[1]) for row in conn.execute(_INSTANT)]
+    right, counted = image_usage.real(conn), image_usage.counted(conn)
+    wrong = sorted(owner for owner in right.keys() | counted.keys() if right.get(owner) != counted.get(owner))
+    return found + [("what is counted of the images of the project is not what there is", owner) for owner in wrong]
 
 
 _a, _ahead = actions.c, actions.alias("ahead")

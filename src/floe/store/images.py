@@ -14,9 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from floe.core.images import (
-    ACTIVE,
     COMMUNITY,
-    DEACTIVATED,
     DELETED,
     PUBLIC,
     QUEUED,
@@ -50,6 +48,8 @@ images = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("deleted_at", Moment),
+    sa.Column("blob_id", sa.String(80)),
+    sa.Column("uploads", sa.Integer, nullable=False, server_default="0"),
     sa.Index("ix_images_owner_created_at", "owner", "created_at"),
     sa.Index("ix_images_visibility_created_at", "visibility", "created_at"),
 )
@@ -78,9 +78,9 @@ image_members = sa.Table(
     sa.Index("ix_image_members_project_id", "project_id"),
 )
 
-COLUMNS: Mapping[str, sa.Column[Any]] = {column.name: column for column in images.c if column.name != "deleted_at"}
+_SHOWN = [column for column in images.c if column.name not in {"deleted_at", "uploads"}]
+COLUMNS: Mapping[str, sa.Column[Any]] = {column.name: column for column in _SHOWN}
 """What a list can be filtered and sorted by, by the names of `Image`."""
-_SHOWN = [column for column in images.c if column.name != "deleted_at"]
 _ONE = Prepared(sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED))
 _TAGS = lists.ByIds(sa.select(image_tags).order_by(image_tags.c.tag), image_tags.c.image_id)
 _PROPERTIES = lists.ByIds(sa.select(image_properties).order_by(image_properties.c.name), image_properties.c.image_id)
@@ -188,20 +188,14 @@ def delete(conn: Connection, image_id: str, now: datetime) -> None:
         conn.execute(sa.delete(table).where(table.c.image_id == image_id))
 
 
-def requeue_saving(conn: Connection, now: datetime) -> list[str]:
-    """Put every image that is being uploaded back to the queue; return their ids."""
-    ids = list(conn.execute(sa.select(images.c.id).where(images.c.status == SAVING)).scalars())
-    if ids:
-        conn.execute(
-            sa.update(images).where(images.c.status == SAVING).values(status=QUEUED, size=None, updated_at=now)
-        )
-    return ids
-
-
-def with_data(conn: Connection) -> set[str]:
-    """Return the ids of all images whose bytes are kept."""
-    query = sa.select(images.c.id).where(images.c.status.in_([ACTIVE, DEACTIVATED]))
-    return set(conn.execute(query).scalars())
+def begin_upload(conn: Connection, image_id: str, now: datetime) -> int:
+    """Let a queued image be saved; return how many uploads it has had with this one."""
+    conn.execute(
+        sa.update(images)
+        .where(images.c.id == image_id, images.c.status == QUEUED)
+        .values(status=SAVING, updated_at=now, uploads=images.c.uploads + 1)
+    )
+    return int(conn.execute(sa.select(images.c.uploads).where(images.c.id == image_id)).scalar_one())
 
 
 def member(conn: Connection, image_id: str, project_id: str) -> ImageMember | None:

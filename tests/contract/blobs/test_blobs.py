@@ -7,13 +7,14 @@ import hashlib
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from floe.blobs.files import BLOCK, FileBlobs
-from floe.core.errors import Invalid, NotFound, TooLarge, Unavailable
+from floe.core.errors import Gone, Invalid, NotFound, TooLarge, Unavailable
+from floe.disk import DiskRoom
 
 ID = "0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f9"
 OTHER = "11111111-2222-4333-8444-555555555555"
@@ -119,12 +120,27 @@ async def test_a_full_disk_is_named(blobs: FileBlobs) -> None:
         with Path("/dev/full").open("wb", buffering=0) as device:
             device.write(b"x")
 
-    with pytest.raises(Unavailable, match="store is full"):
+    with pytest.raises(TooLarge, match="store is full"):
         await blobs.write(ID, full(), max_bytes=10)
     assert list(blobs.directory.iterdir()) == []
 
 
-@pytest.mark.parametrize("ident", ["../../etc/passwd", "", ".", ID + "/x", "x" * 36, ID + "\n"])
+@pytest.mark.parametrize(
+    "ident",
+    [
+        "../../etc/passwd",
+        "",
+        ".",
+        ID + "/x",
+        "x" * 36,
+        ID + "\n",
+        ID + ".",
+        ID + ".0",
+        ID + ".x",
+        ID + ".1.2",
+        ID + ".part",
+    ],
+)
 async def test_an_id_is_a_uuid_and_no_path(blobs: FileBlobs, ident: str) -> None:
     with pytest.raises(Invalid, match="UUID"):
         blobs.path(ident)
@@ -132,19 +148,87 @@ async def test_an_id_is_a_uuid_and_no_path(blobs: FileBlobs, ident: str) -> None
         await blobs.write(ident, chunks(b"x"), max_bytes=1)
 
 
-async def test_a_sweep_removes_what_nobody_wants_and_no_more(blobs: FileBlobs) -> None:
+async def test_all_blobs_are_found_whole_or_half_written_and_no_more(tmp_path: Path) -> None:
+    blobs = FileBlobs(tmp_path)
     await blobs.write(ID, chunks(b"x"), max_bytes=1)
-    await blobs.write(OTHER, chunks(b"x"), max_bytes=1)
-    (blobs.directory / f"{OTHER}.{'0' * 32}.part").write_bytes(b"half")
-    (blobs.directory / "notes.txt").write_text("an operator's own")
+    (tmp_path / f"{OTHER}.2.part").write_bytes(b"half")
+    old = tmp_path / f"{OTHER}.{'0' * 32}.part"
+    old.write_bytes(b"half, by an earlier release")
+    for foreign in ("notes.txt", f"{ID}.bak", f"{ID}.0.part"):
+        (tmp_path / foreign).write_text("an operator's own")
+    blobs = FileBlobs(tmp_path)
+    assert await blobs.find() == [ID, OTHER, f"{OTHER}.2"]
+    for blob_id in (OTHER, f"{OTHER}.2", ID):
+        await blobs.delete(blob_id)
+    assert await blobs.find() == []
+    assert len(list(tmp_path.iterdir())) == 3
 
-    swept: list[str] = []
 
+async def test_a_blob_deleted_while_it_is_written_is_gone(blobs: FileBlobs) -> None:
     async def slow() -> AsyncIterator[bytes]:
-        yield b"y"
-        swept.extend(await blobs.sweep({ID}))
+        yield bytes(2 * BLOCK)
+        await blobs.delete(ID)
+        yield b"more"
 
-    await blobs.write(ID, slow(), max_bytes=1)
-    assert swept == [OTHER, OTHER]
-    assert sorted(path.name for path in blobs.directory.iterdir()) == [ID, "notes.txt"]
-    assert await whole(blobs.read(ID)) == b"y"
+    with pytest.raises(Gone):
+        await blobs.write(ID, slow(), max_bytes=1 << 30)
+    assert list(blobs.directory.iterdir()) == []
+
+
+async def test_what_cannot_be_removed_is_said(blobs: FileBlobs) -> None:
+    (blobs.directory / ID).mkdir()
+    with pytest.raises(Unavailable, match="could not remove"):
+        await blobs.delete(ID)
+
+
+def disk_of(free: int, *, whole: int = 1 << 40) -> Callable[[Path], os.statvfs_result]:
+    """Return a `statvfs` of a disk with so many free bytes, the blocks being of one byte."""
+    return lambda _: os.statvfs_result((1, 1, whole, free, free, 0, 0, 0, 0, 255))
+
+
+async def test_the_reserve_of_the_disk_is_not_touched(tmp_path: Path) -> None:
+    room = DiskRoom(tmp_path, 100 * BLOCK, statvfs=disk_of(102 * BLOCK))
+    blobs = FileBlobs(tmp_path, room)
+    await blobs.write(ID, chunks(bytes(2 * BLOCK)), max_bytes=1 << 40, announced=2 * BLOCK)
+    for data, announced in ((bytes(1), 2 * BLOCK + 1), (bytes(2 * BLOCK + 1), 0)):
+        with pytest.raises(TooLarge, match="store is full"):
+            await blobs.write(OTHER, chunks(data), max_bytes=1 << 40, announced=announced)
+    assert room.left() == 2 * BLOCK
+    assert await blobs.find() == [ID]
+
+
+async def test_uploads_at_the_same_time_count_what_the_others_were_promised(tmp_path: Path) -> None:
+    blobs = FileBlobs(tmp_path, DiskRoom(tmp_path, 0, statvfs=disk_of(10 * BLOCK)))
+    inside: list[BaseException | None] = []
+
+    async def first() -> AsyncIterator[bytes]:
+        yield bytes(BLOCK)
+        for announced in (3 * BLOCK, 0):
+            tried = blobs.write(OTHER, chunks(bytes(3 * BLOCK)), max_bytes=1 << 40, announced=announced)
+            inside.extend(await asyncio.gather(tried, return_exceptions=True))
+        yield bytes(8 * BLOCK)
+
+    await blobs.write(ID, first(), max_bytes=1 << 40, announced=9 * BLOCK)
+    assert [type(error) for error in inside] == [TooLarge, TooLarge]
+    await blobs.write(OTHER, chunks(bytes(2 * BLOCK)), max_bytes=1 << 40, announced=2 * BLOCK)
+
+
+async def test_who_announces_much_and_sends_little_takes_no_room_from_others(tmp_path: Path) -> None:
+    room = DiskRoom(tmp_path, 0, statvfs=disk_of(1000 * BLOCK))
+    blobs = FileBlobs(tmp_path, room)
+    left: list[int] = []
+
+    async def idle() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield bytes(BLOCK)
+            left.append(room.left() // BLOCK)
+        await blobs.write(OTHER, chunks(bytes(2 * BLOCK)), max_bytes=1 << 40, announced=900 * BLOCK)
+
+    await blobs.write(ID, idle(), max_bytes=1 << 40, announced=1000 * BLOCK)
+    assert left == [936] * 3
+    assert room.left() == 1000 * BLOCK
+
+
+def test_the_usual_reserve_is_a_gib_but_a_twentieth_of_a_small_disk(tmp_path: Path) -> None:
+    assert DiskRoom(tmp_path, None, statvfs=disk_of(5 << 30)).sizes() == (5 << 30, 1 << 30, 1 << 40)
+    assert DiskRoom(tmp_path, None, statvfs=disk_of(5, whole=2000)).sizes() == (5, 100, 2000)

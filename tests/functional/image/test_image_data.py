@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from floe.api.app import App
-from floe.cloud import images
+from floe.cloud import image_blobs, image_data, images
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound, Unavailable
@@ -204,7 +204,7 @@ async def test_an_upload_whose_request_is_cancelled_leaves_nothing(client: As, i
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(images.upload(image_cloud, ANN, image_id, stalled()))
+    task = asyncio.create_task(image_data.upload(image_cloud, ANN, image_id, stalled()))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -223,7 +223,7 @@ async def test_only_one_upload_at_a_time_is_taken(client: As, image_cloud: Cloud
         assert second.status_code == 409
         assert (await show(ann, image_id))["status"] == "saving"
 
-    await images.upload(image_cloud, ANN, image_id, interrupted())
+    await image_data.upload(image_cloud, ANN, image_id, interrupted())
     assert (await ann.get(f"/v2/images/{image_id}/file")).content == b"first"
     third = await ann.put(f"/v2/images/{image_id}/file", content=b"third", headers=BYTES)
     assert third.status_code == 409
@@ -278,7 +278,7 @@ async def test_what_a_dead_process_left_is_cleared_at_start(client: As, image_cl
             raise RuntimeError("die")
     await image_cloud.blobs.write(lost, pieces(b"renamed, but never recorded"), max_bytes=100)
     assert len(kept(image_cloud)) == 3
-    assert await images.recover(image_cloud) == [cut]
+    assert await image_blobs.recover(image_cloud, alone=True) == [cut]
     assert kept(image_cloud) == [whole]
     assert (await show(ann, cut))["status"] == "queued"
     assert (await show(ann, whole))["status"] == "active"
@@ -292,11 +292,11 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
 
 async def dying(cloud: Cloud, image_id: str) -> AsyncIterator[None]:
     """Leave behind what a process killed in mid-upload leaves: the row, and a file half written."""
-    from floe.cloud.images import _begin
+    from floe.cloud.image_data import _begin
 
     await cloud.db.write(lambda conn: _begin(conn, cloud, ANN, image_id))
     directory = Path(cloud.db.path).parent / "blobs"
-    (directory / f"{image_id}.{'0' * 32}.part").write_bytes(b"half")
+    (directory / f"{image_id}.part").write_bytes(b"half")
     yield
 
 
@@ -313,8 +313,9 @@ async def test_others_find_images_to_boot_from(client: As, image_cloud: Cloud) -
         disk_format="raw",
         virtual_size=4096,
         properties={"hw_disk_bus": "virtio"},
+        blob_id=image_id,
     )
-    assert b"".join([chunk async for chunk in images.content(image_cloud, image_id)]) == data
+    assert b"".join([chunk async for chunk in image_data.content(image_cloud, image)]) == data
     for context, ident, kind in ((BOB, image_id, NotFound), (ANN, queued, Invalid), (ANN, "no-such", NotFound)):
         with pytest.raises(kind, match=ident):
             await read(lambda conn, c=context, i=ident: images.bootable(conn, c, i))
@@ -323,7 +324,7 @@ async def test_others_find_images_to_boot_from(client: As, image_cloud: Cloud) -
     with pytest.raises(Invalid, match="servers boot from one of"):
         await read(lambda conn: images.bootable(conn, ANN, iso))
     with pytest.raises(Conflict):
-        await images.upload(image_cloud, ANN, iso, pieces(b"x"))
+        await image_data.upload(image_cloud, ANN, iso, pieces(b"x"))
 
 
 async def test_an_upload_that_fails_while_the_database_refuses_writes_is_queued_again_in_the_end(
@@ -352,7 +353,7 @@ async def test_an_upload_that_fails_while_the_database_refuses_writes_is_queued_
         db.refusals = 2
 
     with pytest.raises(Unavailable):
-        await images.upload(cloud, ANN, image.id, chunks())
+        await image_data.upload(cloud, ANN, image.id, chunks())
     assert (await images.show(cloud, ANN, image.id)).status == "queued"
     assert kept(cloud) == []
 

@@ -9,7 +9,7 @@ from floe.api.kit.call import Call, Reply
 from floe.api.kit.faults import image_envelope
 from floe.api.kit.routing import Route
 from floe.api.kit.values import is_digits
-from floe.cloud import images
+from floe.cloud import image_data
 from floe.core.errors import TooLarge, UnsupportedMedia
 
 MEDIA_TYPE = "application/octet-stream"
@@ -22,16 +22,18 @@ async def upload(call: Call) -> Reply:
     media = (call.header("content-type") or "").partition(";")[0].strip().lower()
     if media != MEDIA_TYPE:
         raise UnsupportedMedia(f"Image data is sent with Content-Type {MEDIA_TYPE} (it is {media!r}).")
-    announced, limit = call.header("content-length") or "", call.cloud.settings.max_image_bytes
-    if is_digits(announced) and int(announced[:20]) > limit:
-        raise TooLarge(f"The data is {announced[:20]} bytes large; this cloud takes at most {limit}.")
-    await images.upload(call.cloud, call.context, call.params["image_id"], call.request.stream())
+    length, limit = call.header("content-length") or "", call.cloud.settings.max_image_bytes
+    announced = int(length[:20]) if is_digits(length) else 0
+    if announced > limit:
+        raise TooLarge(f"The data is {announced} bytes large; this cloud takes at most {limit}.")
+    data = call.request.stream()
+    await image_data.upload(call.cloud, call.context, call.params["image_id"], data, announced=announced)
     return Reply(204)
 
 
 async def download(call: Call) -> Reply:
     """GET /v2/images/{image_id}/file"""
-    image = await images.downloadable(call.cloud, call.context, call.params["image_id"])
+    image = await image_data.downloadable(call.cloud, call.context, call.params["image_id"])
     if image is None:
         return Reply(204)
     size = image.size or 0
@@ -51,7 +53,7 @@ async def download(call: Call) -> Reply:
     elif image.checksum:
         headers["content-md5"] = image.checksum
     headers["content-length"] = str(end - start)
-    data = images.content(call.cloud, image.id, start, end - start)
+    data = image_data.content(call.cloud, image, start, end - start)
     return Reply(status, None, headers, MEDIA_TYPE, _while_listening(call, data))
 
 

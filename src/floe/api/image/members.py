@@ -11,7 +11,7 @@ from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
-from floe.cloud import images
+from floe.cloud import image_members
 from floe.core.clock import iso
 from floe.core.images import ImageMember
 
@@ -43,7 +43,7 @@ _DECISION = Body(None, [Field("status", str, required=True)], strict=False)
 
 async def index(call: Call) -> Reply:
     """GET /v2/images/{image_id}/members"""
-    found = await images.members(call.cloud, call.context, call.params["image_id"])
+    found = await image_members.find(call.cloud, call.context, call.params["image_id"])
     body: dict[str, Any] = {"members": [_SHAPE.show(each) for each in found], "schema": "/v2/schemas/members"}
     return Reply(200, body)
 
@@ -51,13 +51,13 @@ async def index(call: Call) -> Reply:
 async def show(call: Call) -> Reply:
     """GET /v2/images/{image_id}/members/{member_id}"""
     image_id, project_id = call.params["image_id"], call.params["member_id"]
-    return Reply(200, _SHAPE.show(await images.show_member(call.cloud, call.context, image_id, project_id)))
+    return Reply(200, _SHAPE.show(await image_members.show(call.cloud, call.context, image_id, project_id)))
 
 
 async def create(call: Call) -> Reply:
     """POST /v2/images/{image_id}/members"""
     project_id = _NEW.read(await call.raw())["member"]
-    found = await images.add_member(call.cloud, call.context, call.params["image_id"], project_id)
+    found = await image_members.create(call.cloud, call.context, call.params["image_id"], project_id)
     return Reply(200, _SHAPE.show(found))
 
 
@@ -65,12 +65,12 @@ async def update(call: Call) -> Reply:
     """PUT /v2/images/{image_id}/members/{member_id}"""
     status = _DECISION.read(await call.raw())["status"]
     image_id, project_id = call.params["image_id"], call.params["member_id"]
-    return Reply(200, _SHAPE.show(await images.decide_member(call.cloud, call.context, image_id, project_id, status)))
+    return Reply(200, _SHAPE.show(await image_members.decide(call.cloud, call.context, image_id, project_id, status)))
 
 
 async def delete(call: Call) -> Reply:
     """DELETE /v2/images/{image_id}/members/{member_id}"""
-    await images.remove_member(call.cloud, call.context, call.params["image_id"], call.params["member_id"])
+    await image_members.delete(call.cloud, call.context, call.params["image_id"], call.params["member_id"])
     return Reply(204)
 
 

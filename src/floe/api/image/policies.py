@@ -37,6 +37,7 @@ POLICIES: Policies = {
     "modify_member": _changes,
     "get_member": _reads,
     "get_members": _reads,
+    "get_usage": _reads,
     "stores_info": authenticated,
     "import_info": authenticated,
 }
