@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from floe.agent.agent import GUESTS, Agent
+from floe.agent.image_eviction import Keeping
 from floe.api.app import App
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
@@ -62,10 +63,11 @@ class Node:
         self._passwords = passwords
         state = settings.state
         self._database_file = state / "floe.db"
+        self._room = _room(settings, state)
         self.cloud = Cloud(
             db=Database(self._database_file),
             bus=LocalBus(),
-            blobs=FileBlobs(state / "images", _room(settings, state)),
+            blobs=FileBlobs(state / "images", self._room),
             clock=MachineClock(),
             new_id=random_id,
             settings=_cloud_settings(settings, url),
@@ -174,6 +176,11 @@ class Node:
             image_dir=folder / "images",
             clock=self.cloud.clock,
             availability_zone=self.settings.availability_zone,
+            keeping=Keeping(
+                seconds=self.settings.image_cache_hours * 3600,
+                room=self._room,
+                users=lambda: folder.glob(f"*/{GUESTS}/*"),
+            ),
             counters=self.cloud.counters,
         )
 

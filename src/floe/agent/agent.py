@@ -13,6 +13,7 @@ from typing import Any
 from floe.agent import console
 from floe.agent.commands import Commands
 from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache, ImageSource
 from floe.agent.inventory import host_up
 from floe.agent.ledger import Ledger
@@ -32,6 +33,7 @@ from floe.hypervisors.protocol import Hypervisor
 log = logging.getLogger(__name__)
 
 LEDGER = "ledger.jsonl"
+_KEEPING = Keeping()
 GUESTS = "guests"
 """The directory with a folder for each guest, in that of a host."""
 
@@ -39,8 +41,8 @@ GUESTS = "guests"
 class Agent:
     """One host. `state_dir` holds its ledger, its guests' files and, unless `image_dir` is given, its images.
 
-    Several agents may share an `image_dir`. `heartbeat` and `sweep` are in seconds; a step that takes longer than
-    `patience` seconds is told as `Progress` while it runs.
+    Several agents may share an `image_dir`, and then need a `keeping` that knows of all their guests. `heartbeat` and
+    `sweep` are in seconds; a step that takes longer than `patience` seconds is told as `Progress` while it runs.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Agent:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         offload: Offload = in_thread,
         seed: Callable[[int], bytes] = os.urandom,
+        keeping: Keeping = _KEEPING,
         counters: Counters | None = None,
     ) -> None:
         self.host = host
@@ -80,8 +83,12 @@ class Agent:
         self._offload = offload
         self._seed = seed
         self._counters = counters or Counters()
+        cache = image_dir or state_dir / "images"
+        self._eviction = ImageEviction(
+            cache, keeping.users or self._guest_folders, clock, keeping, counters=counters, offload=offload
+        )
         self._images = ImageCache(
-            image_dir or state_dir / "images", images, hypervisor.adopt_image, offload=offload, sleep=sleep
+            cache, images, hypervisor.adopt_image, clock=clock, eviction=self._eviction, offload=offload, sleep=sleep
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -214,6 +221,11 @@ class Agent:
                 await self._offload(console.trim, log_file)
         await self._say_up(guests)
         await self._ports.plug()
+        self._images.tidy()
+        await self._eviction.round()
+
+    def _guest_folders(self) -> list[Path]:
+        return list(self._guests_dir.iterdir())
 
     async def _say_up(self, guests: list[GuestState]) -> None:
         assert self._ledger is not None

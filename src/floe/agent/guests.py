@@ -203,14 +203,25 @@ class GuestBuilder:
 
     async def _make_disks(self, guest: GuestSpec, steps: Steps) -> None:
         files = self.files(guest)
-        async with steps.step("image") as step:
-            base = await self._images.get(guest.image)
-            extras = [
-                (target, await self._images.get(image, bootable=False))
-                for target, image in ((files.kernel, guest.kernel), (files.ramdisk, guest.ramdisk))
-                if target is not None and image is not None
-            ]
-            step.remark = "fetched" if base.fetched else "in the cache"
+        async with AsyncExitStack() as holds:  # until there are disks that stand on them
+            async with steps.step("image") as step:
+                base = await holds.enter_async_context(self._images.hold(guest.image))
+                extras = [
+                    (target, await holds.enter_async_context(self._images.hold(image, bootable=False)))
+                    for target, image in ((files.kernel, guest.kernel), (files.ramdisk, guest.ramdisk))
+                    if target is not None and image is not None
+                ]
+                step.remark = "fetched" if base.fetched else "in the cache"
+            await self._make_disk_files(guest, files, base, extras, steps)
+
+    async def _make_disk_files(
+        self,
+        guest: GuestSpec,
+        files: GuestFiles,
+        base: CachedImage,
+        extras: list[tuple[Path, CachedImage]],
+        steps: Steps,
+    ) -> None:
         async with steps.step("disk") as step:
             files.directory.mkdir(mode=0o711, exist_ok=True)
             for target, extra in extras:

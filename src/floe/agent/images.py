@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -19,15 +18,18 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from floe.agent import image_locks
+from floe.agent.image_eviction import ImageEviction
 from floe.agent.threads import Offload, in_thread
+from floe.core.clock import Clock
 from floe.core.errors import FloeError, HostFailure, Invalid, NotFound
 from floe.core.guests import GuestImage
+from floe.disk import DiskFull
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 1024 * 1024
 _CHECKSUM = re.compile(r"[0-9a-f]{128}")
-_LOCK_WAIT = 0.1
 
 
 class ImageSource(Protocol):
@@ -66,7 +68,7 @@ _Stamp = tuple[int, int, int]
 class ImageCache:
     """Base images in a directory that several agents, even of several processes, may share.
 
-    `adopt` is `Hypervisor.adopt_image`.
+    `adopt` is `Hypervisor.adopt_image`; `eviction` makes room, and says whether there is any.
     """
 
     def __init__(
@@ -75,60 +77,90 @@ class ImageCache:
         source: ImageSource,
         adopt: Callable[[Path, str], Awaitable[str]],
         *,
+        clock: Clock,
+        eviction: ImageEviction,
         offload: Offload = in_thread,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._directory = directory
+        self._clock = clock
+        self._eviction = eviction
         self._source = source
         self._adopt = adopt
         self._offload = offload
         self._sleep = sleep
-        self._locks: dict[str, asyncio.Lock] = {}
         self._verified: dict[str, tuple[_Sidecar, _Stamp]] = {}
 
     async def get(self, image: GuestImage, *, bootable: bool = True) -> CachedImage:
-        """Return the image on this host, fetching it if need be; not `bootable` for a kernel or ramdisk.
+        """Return what `hold` does, which may be removed at any time then."""
+        async with self.hold(image, bootable=bootable) as found:
+            return found
 
-        Raises HostFailure (stage image). The bytes are checked when they are fetched, on first use after each start,
-        and when somebody touched the file; one that is wrong is fetched again.
+    @asynccontextmanager
+    async def hold(self, image: GuestImage, *, bootable: bool = True) -> AsyncIterator[CachedImage]:
+        """Give the image on this host, fetching it if need be; not `bootable` for a kernel or ramdisk.
+
+        It stays until the end; then only the disk that was made on it keeps it. Raises HostFailure (stage image). The
+        bytes are checked when they are fetched, on first use after each start, and when somebody touched the file; one
+        that is wrong is fetched again.
         """
         if not _CHECKSUM.fullmatch(image.checksum):
             raise _failure(f"Image {image.image_id} has no SHA-512 checksum, so it cannot be trusted.")
         name = image.checksum if bootable else f"{image.checksum}.plain"
         path = self._directory / name
-        verified = self._verified.get(name)
-        if verified is not None and _stamp(path) == verified[1]:
-            return CachedImage(path=path, disk_format=verified[0].disk_format, fetched=False)
-        async with self._locks.setdefault(name, asyncio.Lock()), self._exclusive(name):
-            stamp = _stamp(path)
-            known = await self._offload(_check, path)
-            fetched = known is None
-            if known is None:
-                try:
-                    known = await self._fetch(image, path, bootable)
-                except OSError as error:
-                    raise os_failure(error, "image") from error
-                stamp = _stamp(path)
-            if stamp is not None:
-                self._verified[name] = known, stamp
-        return CachedImage(path=path, disk_format=known.disk_format, fetched=fetched)
+        fetched = False
+        while True:
+            async with self._locked(name, shared=True) as lock:
+                known = await self._known(name, path)
+                if known is not None:
+                    self._touch(lock)
+                    try:
+                        yield CachedImage(path=path, disk_format=known.disk_format, fetched=fetched)
+                    finally:
+                        self._touch(lock)
+                    return
+            async with self._locked(name):
+                if await self._known(name, path) is None:
+                    self._verified.pop(name, None)
+                    try:
+                        await self._fetch(image, path, bootable)
+                    except OSError as error:
+                        raise os_failure(error, "image") from error
+                    fetched = True
+
+    async def _known(self, name: str, path: Path) -> _Sidecar | None:
+        """Return what the cached file is, None unless it is there and whole."""
+        verified, stamp = self._verified.get(name), _stamp(path)
+        if verified is not None and stamp == verified[1]:
+            return verified[0]
+        known = await self._offload(_check, path)
+        if known is not None and stamp is not None:
+            self._verified[name] = known, stamp
+        return known
+
+    def _touch(self, lock: Path) -> None:
+        """Note that the image is used."""
+        now = self._clock.now().timestamp()
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(lock, (now, now))
 
     def tidy(self) -> list[str]:
         """Remove what a fetch that was cut short left behind, unless another process is at it; return the names."""
         removed = []
         for partial in self._directory.glob("*.part*"):
-            name = partial.name.partition(".part")[0]
-            with (self._directory / f"{name}.lock").open("w") as lock, contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                partial.unlink(missing_ok=True)
-                removed.append(partial.name)
+            with image_locks.held(self._directory, partial.name.partition(".part")[0]) as lock:
+                if lock is not None:
+                    partial.unlink(missing_ok=True)
+                    removed.append(partial.name)
         return removed
 
     async def _fetch(self, image: GuestImage, path: Path, bootable: bool) -> _Sidecar:
         log.info("fetching image %s (%d bytes)", image.image_id, image.size)
         part = path.with_name(path.name + ".part")
+        await self._eviction.make_room(image.size)
         try:
-            size, checksum = await self._copy(image, part)
+            with self._eviction.room.promise(image.size):
+                size, checksum = await self._copy(image, part)
             if size != image.size or checksum != image.checksum:
                 raise _failure(
                     f"The bytes of image {image.image_id} do not match its checksum; upload the image anew.",
@@ -191,21 +223,22 @@ class ImageCache:
         return size, digest.hexdigest()
 
     @asynccontextmanager
-    async def _exclusive(self, name: str) -> AsyncIterator[None]:
-        """Hold the lock file of an image against other processes and agents."""
+    async def _locked(self, name: str, *, shared: bool = False) -> AsyncIterator[Path]:
+        """Hold the lock of an image against other builds, processes and agents."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / f"{name}.lock").open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await self._sleep(_LOCK_WAIT)
-            yield
+        while True:
+            with image_locks.held(self._directory, name, shared=shared) as lock:
+                if lock is not None:
+                    yield lock
+                    return
+            await self._sleep(image_locks.WAIT)
 
 
 def os_failure(error: OSError, stage: str) -> HostFailure:
     """Return the failure for an error of the host's file system."""
+    if isinstance(error, DiskFull):
+        text = "No space is left on the host's disk above what it keeps in reserve."
+        return HostFailure(text, stage=stage, detail=str(error))
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HostFailure("No space is left on the host's disk.", stage=stage, detail=str(error))
     reason = error.strerror or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
 
 Sleep = Callable[[float], Awaitable[None]]
 
+_HEAD = struct.Struct(">4sIQI")
 OPERATIONS = ("open", "adopt_image", "create_root_disk", "start", "destroy", "guests")
 
 
@@ -51,6 +53,12 @@ class KeptGuests(MutableMapping[str, PowerState]):
 
     def __len__(self) -> int:
         return len(self._guests)
+
+
+def overlay_head(base: Path) -> bytes:
+    """Return the head of a qcow2 file, up to the name of the file that it stands on."""
+    name = str(base).encode(errors="surrogateescape")
+    return _HEAD.pack(b"QFI\xfb", 3, _HEAD.size, len(name)) + name
 
 
 @dataclass(slots=True)
@@ -126,9 +134,10 @@ class FakeHypervisor:
         return disk_format
 
     async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
-        """See `Hypervisor.create_root_disk`; it is an empty file."""
+        """See `Hypervisor.create_root_disk`; it is the head of a qcow2 file that stands on `base`, and no more."""
         self._trip("create_root_disk", guest.server_id)
-        files.root_disk.touch()
+        if not files.root_disk.exists():
+            files.root_disk.write_bytes(overlay_head(base))
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
         """See `Hypervisor.start`."""

@@ -84,6 +84,7 @@ class Judge:
             for name, machine in self._machines.items():
                 whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
                 bad += check_host(name, found, whole, machine.view())
+                bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
             return bad + self._check_told(conn)
 
         return self._store.read(look)

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import ParamSpec, TypeVar
 
+from floe.agent.image_eviction import backing_file
 from floe.agent.ledger import Ledger
 from floe.cloud.audit import HostView
 from floe.core.guests import GuestSpec, GuestState, PowerState
@@ -86,6 +87,15 @@ class Machine:
             folders=frozenset(folder.name for folder in guests.iterdir()) if guests.exists() else frozenset(),
         )
 
+    def baseless(self) -> list[str]:
+        """Return the servers whose disks stand on a base image that is gone."""
+        return [
+            server_id
+            for server_id in sorted(self.host.guests)
+            for base in (backing_file(self.folder / "guests" / server_id / "disk.qcow2"),)
+            if base is not None and not base.exists()
+        ]
+
     def heal(self) -> None:
         """Take away all faults."""
         self.host.faults.clear()
@@ -141,7 +151,8 @@ class SimulatedHypervisor:
         there = files.root_disk.exists()
         await self._fake.create_root_disk(files, guest, base, base_format)
         if not there:  # one that is there stays as it is, as with the real ones
-            files.root_disk.write_text(_content(guest))
+            with files.root_disk.open("ab") as disk:
+                disk.write(_content(guest))
         await self._pause("disk.after")
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
@@ -152,7 +163,9 @@ class SimulatedHypervisor:
         state = await self._fake.start(guest, files)
         if ran is not state:
             self._started(self._machine.name, guest.server_id)
-            if files.root_disk.read_text() != _content(guest):
+            base = backing_file(files.root_disk)
+            whole = files.root_disk.read_bytes().endswith(_content(guest))
+            if not whole or base is None or not base.exists():
                 self._damaged(self._machine.name, guest.server_id)
         self._machine.died.discard(guest.server_id)
         await self._delay(0.15)  # the guest runs before its hypervisor says so
@@ -179,8 +192,8 @@ class SimulatedHypervisor:
         return found
 
 
-def _content(guest: GuestSpec) -> str:
-    return f"the root disk of {guest.server_id}"
+def _content(guest: GuestSpec) -> bytes:
+    return f"the root disk of {guest.server_id}".encode()
 
 
 class SimulatedPlane:

@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 from floe.agent.agent import Agent
+from floe.agent.image_eviction import Keeping
 from floe.cloud import image_blobs
 from floe.cloud.audit import Violation
 from floe.conductor.conductor import Conductor
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 SETTINGS = ConductorSettings(
     lease=8.0, slow_sweep=10.0, host_down=8.0, spawn=60.0, destroy=20.0, answer=5.0, write_seen=10.0
 )
-HEARTBEAT, SWEEP = 3.0, 10.0
+HEARTBEAT, SWEEP, IMAGE_KEEP = 3.0, 10.0, 1.0
 PATIENCE = 45.0
 """Seconds after the last fault within which everything has to be in order, where each role is a process of its own."""
 RECOVERY = 5.0
@@ -270,6 +271,7 @@ class World:
             sleep=self._sleep,
             offload=Disk(machine, self.pause),
             seed=self.dice.randbytes,
+            keeping=Keeping(seconds=IMAGE_KEEP),
         )
 
     def _nudge(self, role: Role) -> Callable[[str], None]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from floe.agent.agent import LEDGER
+from floe.agent.image_eviction import backing_file
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
@@ -493,7 +494,7 @@ async def test_a_build_begun_again_after_a_power_loss_uses_no_disk_of_the_first(
     await world.start()
     assert isinstance(await world.ask(command), Spawned)
     assert world.machine.guests == {command.guest.server_id: PowerState.RUNNING}
-    assert disk.read_text() == ""
+    assert backing_file(disk) == world.state_dir / "images" / command.guest.image.checksum
 
 
 async def test_a_spawn_that_is_asked_again_is_answered_with_what_the_guest_does_now(

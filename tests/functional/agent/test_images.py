@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache
 from floe.agent.threads import in_place
+from floe.core.clock import FixedClock
 from floe.core.errors import HostFailure, NotFound, Unavailable
 from floe.core.guests import GuestImage
 
 DATA = bytes(range(256)) * 20_000
+
+
+def eviction(folder: Path) -> ImageEviction:
+    return ImageEviction(folder / "images", list, FixedClock(), Keeping())
 
 
 @dataclass
@@ -74,7 +80,9 @@ def image(data: bytes = DATA) -> GuestImage:
 
 
 def cache(tmp_path: Path, source: Source, adopted: Adopted | None = None) -> ImageCache:
-    return ImageCache(tmp_path / "images", source, adopted or Adopted())
+    return ImageCache(
+        tmp_path / "images", source, adopted or Adopted(), clock=FixedClock(), eviction=eviction(tmp_path)
+    )
 
 
 def kept(tmp_path: Path) -> list[str]:
@@ -198,7 +206,9 @@ async def test_a_checksum_that_is_none_names_no_file(tmp_path: Path) -> None:
 
 
 async def test_what_a_crash_left_of_a_fetch_is_removed_at_start(tmp_path: Path) -> None:
-    images = ImageCache(tmp_path / "images", Source(), Adopted(), offload=in_place)
+    images = ImageCache(
+        tmp_path / "images", Source(), Adopted(), clock=FixedClock(), eviction=eviction(tmp_path), offload=in_place
+    )
     await images.get(image())
     (tmp_path / "images" / "abc.part").write_bytes(b"half")
     assert images.tidy() == ["abc.part"]
