@@ -120,11 +120,14 @@ async def show(cloud: Cloud, context: Context, image_id: str) -> Image:
     return await cloud.db.read(lambda conn: visible(conn, context, image_id))
 
 
-async def find(cloud: Cloud, context: Context, wanted: Wanted, marker: str | None = None) -> list[Image]:
-    """Return a page of images; `marker` is the id of the last one of the page before. Raises Invalid for it."""
+async def find(cloud: Cloud, context: Context, wanted: Wanted, marker: str | None = None) -> tuple[list[Image], bool]:
+    """Return a page of images, and whether more would follow but for its size in bytes.
+
+    `marker` is the id of the last one of the page before. Raises Invalid for it.
+    """
     bounded = replace(wanted, project_id=context.project_id, everything=context.is_admin)
 
-    def look(conn: Connection) -> list[Image]:
+    def look(conn: Connection) -> tuple[list[Image], bool]:
         if marker is None:
             return rows.find(conn, bounded)
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from floe.core.context import Context
-from floe.core.errors import Conflict, Forbidden, Invalid
+from floe.core.errors import Conflict, Forbidden, Invalid, TooLarge
 from floe.core.guests import GuestImage
 from floe.core.texts import is_printable
 
@@ -32,6 +32,8 @@ MAX_TAGS = 128
 MAX_MEMBERS = 128
 MAX_VALUE = 65535
 """Characters of a property's value at most."""
+MAX_PROPERTY_BYTES = 64 << 10
+"""Bytes of an image's properties, names and values together, in UTF-8; one that had more before may only shrink."""
 
 HASH_ALGORITHM = "sha512"
 _PLAIN = frozenset({"raw", "ami", "ari", "aki"})
@@ -173,11 +175,25 @@ def demand_edit(old: Image, new: Image) -> None:
     ):
         if before != after and old.status != QUEUED:
             raise Forbidden(f"Attribute {name} can be changed only while the image is queued; it is {old.status}.")
-    demand_limits(new.tags, new.properties)
+    demand_limits(new.tags, new.properties, before=property_bytes(old.properties))
 
 
-def demand_limits(tags: tuple[str, ...], properties: Mapping[str, str]) -> None:
-    """Raise Invalid unless the tags and properties of an image are such as can be kept and passed to a host."""
+def property_bytes(properties: Mapping[str, str]) -> int:
+    """Return how many bytes properties take, names and values together."""
+    return sum(len(text.encode(errors="surrogatepass")) for item in properties.items() for text in item)
+
+
+def demand_limits(tags: tuple[str, ...], properties: Mapping[str, str], *, before: int = 0) -> None:
+    """Raise Invalid unless the tags and properties of an image are such as can be kept and passed to a host.
+
+    Raises TooLarge for properties that take more bytes than allowed, and more than those `before` the change.
+    """
+    size = property_bytes(properties)
+    if size > max(MAX_PROPERTY_BYTES, before):
+        raise TooLarge(
+            f"The properties of an image take at most {MAX_PROPERTY_BYTES} bytes, names and values together; "
+            f"these take {size}."
+        )
     if len(tags) > MAX_TAGS:
         raise Invalid(f"An image takes at most {MAX_TAGS} tags; these are {len(tags)}.")
     if len(properties) > MAX_PROPERTIES:

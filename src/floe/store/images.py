@@ -22,6 +22,7 @@ from floe.core.images import (
     SHARED,
     Image,
     ImageMember,
+    property_bytes,
 )
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
@@ -79,6 +80,12 @@ image_members = sa.Table(
 )
 
 _SHOWN = [column for column in images.c if column.name not in {"deleted_at", "uploads"}]
+MAX_PAGE_BYTES = 4 << 20
+"""Of the images of one page, before they are written as JSON."""
+_FIXED_BYTES = 2048
+"""What an image takes at most without tags and properties."""
+_FIRST_PART = 32
+"""Images whose properties are read before it is known how large they are."""
 COLUMNS: Mapping[str, sa.Column[Any]] = {column.name: column for column in _SHOWN}
 """What a list can be filtered and sorted by, by the names of `Image`."""
 _ONE = Prepared(sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED))
@@ -136,8 +143,8 @@ def get(conn: Connection, image_id: str) -> Image | None:
     return _load(conn, rows)[0] if rows else None
 
 
-def find(conn: Connection, wanted: Wanted) -> list[Image]:
-    """Return a page of what the caller may list."""
+def find(conn: Connection, wanted: Wanted) -> tuple[list[Image], bool]:
+    """Return a page of what the caller may list, and whether more would follow but for `MAX_PAGE_BYTES`."""
     query = sa.select(*_SHOWN).where(images.c.status != DELETED, *_seen(wanted))
     for name, operator, value in wanted.conditions:
         query = query.where(_OPERATORS[operator](COLUMNS[name], value))
@@ -153,7 +160,7 @@ def find(conn: Connection, wanted: Wanted) -> list[Image]:
         query = query.where(_follows(wanted.sort, wanted.after))
     for name, upwards in wanted.sort:
         query = query.order_by(_sortable(name).asc() if upwards else _sortable(name).desc())
-    return _load(conn, conn.execute(query.limit(wanted.limit)).all())
+    return _page(conn, conn.execute(query.limit(wanted.limit)).all())
 
 
 def change(conn: Connection, image_id: str, values: Mapping[str, Any], *, only_in: Iterable[str] = ()) -> bool:
@@ -287,6 +294,26 @@ def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
     return [
         Image(**row._asdict(), tags=tuple(tags.get(row.id, ())), properties=properties.get(row.id, {})) for row in rows
     ]
+
+
+def _page(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[list[Image], bool]:
+    """Load images as long as they fit, the first one in any case; what is not needed is hardly read."""
+    found: list[Image] = []
+    left, at, part = MAX_PAGE_BYTES, 0, _FIRST_PART
+    while at < len(rows):
+        for image in _load(conn, rows[at : at + part]):
+            left -= _weight(image)
+            if left < 0 and found:
+                return found, True
+            found.append(image)
+        at += part
+        part = max(_FIRST_PART, left * len(found) // (MAX_PAGE_BYTES - left))
+    return found, False
+
+
+def _weight(image: Image) -> int:
+    """Return a bound for the bytes of an image in a list before they are escaped, which at most doubles them."""
+    return _FIXED_BYTES + 4 * sum(map(len, image.tags)) + property_bytes(image.properties)
 
 
 def _put_tags(conn: Connection, image_id: str, tags: Iterable[str]) -> None:

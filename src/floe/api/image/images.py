@@ -30,14 +30,14 @@ async def index(call: Call) -> Reply:
     """GET /v2/images"""
     wanted, page = wanted_of(call)
     more = replace(wanted, limit=page.limit + 1)
-    found = await images.find(call.cloud, call.context, more, page.marker)
+    found, cut = await images.find(call.cloud, call.context, more, page.marker)
     body = {
         "images": [shown(image) for image in found[: page.limit]],
         "first": link(call),
         "schema": "/v2/schemas/images",
     }
-    if 0 < page.limit < len(found):
-        body["next"] = link(call, found[page.limit - 1].id)
+    if page.limit and (cut or page.limit < len(found)):
+        body["next"] = link(call, found[: page.limit][-1].id)
     return Reply(200, body)
 
 
