@@ -22,6 +22,7 @@ from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
 from floe.cloud import bootstrap, flavors, image_blobs, networks
 from floe.cloud.cloud import Cloud, CloudSettings
+from floe.cloud.health import Health
 from floe.conductor.conductor import Conductor
 from floe.core.errors import Invalid
 from floe.core.ids import random_id
@@ -81,15 +82,17 @@ class Node:
         """The machines that fake hypervisors stand for, by host; faults can be written into them."""
         self.app = App(self.cloud, healthy=self.health)
         self._started: list[Callable[[], Awaitable[None]]] = []
-        self._parts: dict[str, str] = {}
+        self._state = "starting"
+        """Why the process does not serve, "" while it does."""
+        self._health = Health(self.cloud, self._room, self.conductor.seen)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""
         await self.app(scope, receive, send)
 
-    def health(self) -> dict[str, str]:
+    async def health(self) -> dict[str, str]:
         """Return the state of each part: `ok`, or what is the matter."""
-        return dict(self._parts) or {"process": "starting"}
+        return {"process": self._state} if self._state else await self._health.parts()
 
     async def start(self) -> None:
         """Bring everything up, from the ground to the roof. Raises FloeError with what is missing."""
@@ -101,7 +104,7 @@ class Node:
 
     async def stop(self) -> None:
         """Take everything down again, from the roof to the ground; guests go on running."""
-        self._parts = {"process": "stopping"}
+        self._state = "stopping"
         while self._started:
             stop = self._started.pop()
             try:
@@ -122,7 +125,8 @@ class Node:
         self._started.append(self._stop_agents)
         await asyncio.gather(*(agent.start() for agent in self.agents))
         await self._hosts_known()
-        self._parts = {"database": "ok", "bus": "ok", "conductor": "ok", "agents": "ok"}
+        self._started.append(self._health.stop)
+        self._state = ""
 
     async def _first_start(self) -> None:
         """Make what a cloud needs before anybody can use it; nothing of it is made twice."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -20,6 +20,7 @@ from floe.api.kit.surface import Authenticate, Surface
 from floe.api.network.surface import SURFACE as NETWORK
 from floe.api.operator.surface import SURFACE as OPERATOR
 from floe.api.placement.surface import SURFACE as PLACEMENT
+from floe.cloud import health
 from floe.cloud.cloud import Cloud
 from floe.cloud.tokens import authenticate
 from floe.core.counters import Counters
@@ -40,7 +41,7 @@ class App:
         *,
         surfaces: Sequence[Surface] = SURFACES,
         authenticate: Authenticate = authenticate,
-        healthy: Callable[[], dict[str, str]] = dict,
+        healthy: Callable[[], Awaitable[dict[str, str]]] | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
         self.cloud = cloud
@@ -70,7 +71,7 @@ class App:
         request_id = f"req-{uuid.uuid4()}"
         try:
             if surface is None:
-                reply = self._own(name, request_id)
+                reply = await self._own(name, request_id)
             else:
                 prefix = f"{self.cloud.settings.public_url}/{name}"
                 reply = await surface.answer(request, "/" + rest, self.cloud, self._authenticate, request_id, prefix)
@@ -88,14 +89,14 @@ class App:
         found[0].inc()
         found[1].observe(seconds)
 
-    def _own(self, name: str, request_id: str) -> Reply:
+    async def _own(self, name: str, request_id: str) -> Reply:
         headers = {"x-openstack-request-id": request_id}
         if name == "":
             links = {key: f"{self.cloud.settings.public_url}/{key}" for key in self._surfaces}
             return Reply(200, {"name": "floe", "surfaces": links}, headers)
         if name == "healthz":
-            parts = self._healthy()
-            status = 200 if all(state == "ok" for state in parts.values()) else 503
+            parts = {} if self._healthy is None else await self._healthy()
+            status = 200 if health.good(parts) else 503
             return Reply(status, {"status": "ok" if status == 200 else "degraded", "parts": parts}, headers)
         if name == "metrics":
             return Reply(200, generate_latest(self.registry), headers, "text/plain; version=0.0.4; charset=utf-8")

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -164,13 +165,16 @@ async def _announce(
     """Say that the cloud is ready once it answers through its own front door."""
     entries = clouds(f"{url}/identity/v3", settings.region, secrets.passwords)
     write_private(settings.state / "clouds.yaml", clouds_yaml(entries))
-    await _answers(listener, sandbox)
+    parts = await _answers(listener, sandbox)
     log.info("ready after %.2f s of CPU", time.process_time())
     print(f"floe: ready at {url} (state in {settings.state})", flush=True)
+    for name, state in parts.items():
+        if state != "ok":
+            log.warning("not all is well with the %s: %s", name, state)
 
 
-async def _answers(listener: socket.socket, sandbox: Sandbox | None) -> None:
-    """Wait until `/healthz` says that every part is well."""
+async def _answers(listener: socket.socket, sandbox: Sandbox | None) -> dict[str, str]:
+    """Wait until `/healthz` tells of the parts, well or not: what is amiss is no reason to say nothing."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     while True:
@@ -179,10 +183,11 @@ async def _answers(listener: socket.socket, sandbox: Sandbox | None) -> None:
             await asyncio.get_running_loop().sock_connect(client, (host, port))
             reader, writer = await asyncio.open_connection(sock=client)
             writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-            status = await reader.readline()
+            _, _, body = (await reader.read()).partition(b"\r\n\r\n")
             writer.close()
-            if b" 200 " in status:
-                return
+            parts: dict[str, str] = json.loads(body or b"{}").get("parts", {})
+            if parts and "process" not in parts:
+                return parts
         await asyncio.sleep(0.05)
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from floe.cloud.cloud import Cloud
+from floe.cloud.health import Seen
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.host_events import HostEvents
 from floe.conductor.image_sweep import ImageSweep
@@ -86,6 +87,12 @@ class Conductor:
         await self.networks.stop()
         await self.events.stop()
         await self.sweeps.stop()
+
+    def seen(self) -> Seen:
+        """Return which hosts live, and whether the rounds turn."""
+        hosts = sorted(self.fleet.table.names)
+        alive = [host for host in hosts if self.fleet.alive(host)]
+        return Seen(alive=alive, down=[host for host in hosts if host not in set(alive)], late=self.sweeps.late())
 
     def nudge(self, action_id: str) -> None:
         """Take up an action; call it in the event loop, after the commit that added it."""

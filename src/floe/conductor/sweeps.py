@@ -14,6 +14,10 @@ from floe.store.engine import Connection
 log = logging.getLogger(__name__)
 
 
+_LATE = 15.0
+"""Seconds without a round after which something is the matter: longer than a write waits for a locked database."""
+
+
 class Sweeps:
     """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; their guests; images.
 
@@ -40,10 +44,12 @@ class Sweeps:
         self._actions, self._renew, self._networks, self._check = actions, renew, networks, check
         self._blobs, self._stray_blobs = blobs, stray_blobs
         self._tasks: list[asyncio.Task[None]] = []
+        self._turned = 0.0
 
     def start(self) -> None:
         """Begin all rounds."""
         settings = self._fleet.settings
+        self._turned = self._cloud.clock.monotonic()
         rounds: tuple[tuple[Callable[[], Awaitable[None]], float], ...] = (
             (self.quick, settings.sweep),
             (self.returned, settings.sweep),
@@ -73,6 +79,12 @@ class Sweeps:
         await self._renew()
         self._actions()
         self._networks()
+        self._turned = self._cloud.clock.monotonic()
+
+    def late(self) -> float:
+        """Return for how many seconds the quick round has not turned to its end, 0 while that is as it should be."""
+        silent = self._cloud.clock.monotonic() - self._turned
+        return silent if silent > max(_LATE, 10 * self._fleet.settings.sweep) else 0.0
 
     async def returned(self) -> None:
         """Look at hosts that came back while something was done without them: what they said then came too early."""

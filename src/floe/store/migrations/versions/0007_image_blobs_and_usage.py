@@ -1,4 +1,4 @@
-"""Image blobs that are being written or removed, and what projects use of the image service"""
+"""Image blobs that are being written or removed, what projects use of the image service, and a row to probe with"""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def upgrade() -> None:
         sa.Column("staged", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project_id", name=op.f("pk_image_usage")),
     )
+    op.create_table(
+        "probes",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_probes")),
+    )
     op.execute(
         "INSERT INTO image_usage (project_id, images, bytes, uploads, staged) "
         "SELECT owner, count(*), "
@@ -46,6 +52,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take it back."""
+    op.drop_table("probes")
     op.drop_table("image_usage")
     op.drop_table("image_blobs")
     op.drop_column("images", "uploads")
