@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from floe.agent.agent import GUESTS, Agent
+from floe.agent.folders import close_files, make_passable
 from floe.agent.image_eviction import Keeping
 from floe.api.app import App
 from floe.blobs.files import FileBlobs
@@ -167,7 +168,8 @@ class Node:
 
     def _agent(self, host: str) -> Agent:
         folder = self.settings.state / "hosts"
-        folder.mkdir(mode=0o711, exist_ok=True)
+        make_passable(folder)
+        close_files(folder)
         fake = _hypervisor(self.settings) == "fake"
         hypervisor, plane = self._fake_drivers(folder, host) if fake else self._real_drivers(folder, host)
         return Agent(
@@ -200,6 +202,7 @@ class Node:
         driver = LibvirtHypervisor(
             libvirt_uri(self.settings),
             disk_dir=folder / host / GUESTS,
+            guest_uids=self.settings.guest_uids(),
             version=importlib.metadata.version("floe-cloud"),
             cpu_ratio=self.settings.cpu_ratio,
             memory_ratio=self.settings.memory_ratio,

@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +28,10 @@ class Ended:
 class _Run:
     """One program, which another thread may end."""
 
-    def __init__(self, argv: Sequence[str], data: bytes | None, env: Mapping[str, str] | None) -> None:
-        self._argv, self._data, self._env = argv, data, env
+    def __init__(
+        self, argv: Sequence[str], data: bytes | None, env: Mapping[str, str] | None, folder: Path | None
+    ) -> None:
+        self._argv, self._data, self._env, self._folder = argv, data, env, folder
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._called_off = False
@@ -43,6 +46,7 @@ class _Run:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self._env,
+                cwd=self._folder,
             )
         with process:
             try:
@@ -60,14 +64,19 @@ class _Run:
 
 
 async def run(
-    argv: Sequence[str], *, seconds: float, data: bytes | None = None, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    seconds: float,
+    data: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Ended:
-    """Run a program to its end with `data` on its standard input; never through a shell.
+    """Run a program to its end, in `folder`, with `data` on its standard input; never through a shell.
 
     Raises OSError when it cannot be started, TimeoutError when it takes longer than `seconds`. A program that did not
     end by itself, because of that or because the caller was cancelled, has ended when this returns.
     """
-    work = _Run(argv, data, env)
+    work = _Run(argv, data, env, folder)
     future = asyncio.ensure_future(asyncio.to_thread(work.to_the_end, seconds))
     try:
         return await asyncio.shield(future)

@@ -17,6 +17,11 @@ from floe.core.errors import Invalid
 
 ENV_PREFIX = "FLOE_"
 Network = IPv4Network | IPv6Network
+FIRST_GUEST_UID = 1_900_000_000
+"""Where systemd's table of user ids, which distributions keep to, has nobody."""
+GUEST_UIDS = 16_384
+"""How many ids guests have, and so the most guests of a host."""
+_LAST_UID = 2**32 - 2  # the one after it means "no change" to the kernel
 HYPERVISORS = ("auto", "libvirt", "fake")
 
 
@@ -50,6 +55,9 @@ class Settings:
     memory_ratio: float = _setting(1.0, "memory that may be promised, as a share of the real", "N")
     disk_ratio: float = _setting(1.0, "disk that may be promised, as a share of the real", "N")
     reserved_memory_mib: int = _setting(512, "memory kept for the host itself", "MIB")
+    first_guest_uid: int = _setting(
+        FIRST_GUEST_UID, f"first of the {GUEST_UIDS} user ids that guests run as, one each, if root runs floe up", "UID"
+    )
     dns_domain: str = _setting("cloud.internal", "domain of guests' names", "NAME")
     mtu: int = _setting(1450, "MTU of new networks", "BYTES")
     token_hours: float = _setting(24.0, "hours until a token expires", "HOURS")
@@ -80,6 +88,11 @@ class Settings:
                 f"disk_reserve_mib must be -1 or more (it is {self.disk_reserve_mib}), image_cache_hours 0 or more "
                 f"(it is {self.image_cache_hours:g})."
             )
+        if not 10_000 <= self.first_guest_uid <= _LAST_UID - GUEST_UIDS:
+            raise Invalid(
+                f"first_guest_uid must be between 10000 and {_LAST_UID - GUEST_UIDS} (it is {self.first_guest_uid}):"
+                f" it and the {GUEST_UIDS - 1} ids after it must be nobody else's."
+            )
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
 
@@ -92,6 +105,10 @@ class Settings:
             except ValueError as error:
                 raise Invalid(f"trusted_proxies must be addresses or networks like 10.0.0.0/8: {error}.") from None
         return tuple(found)
+
+    def guest_uids(self) -> range:
+        """Return the user ids that guests run as."""
+        return range(self.first_guest_uid, self.first_guest_uid + GUEST_UIDS)
 
     def address(self) -> tuple[str, int]:
         """Return the host and port to listen on. Port 0 means any that is free."""

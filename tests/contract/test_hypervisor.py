@@ -14,7 +14,8 @@ import pytest
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
-from floe.hypervisors.protocol import GuestFiles, Hypervisor
+from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
+from floe.settings import Settings
 
 SERVER = "bbbbbbbb-0000-4000-8000-00000000000"
 KIND = os.environ.get("FLOE_TEST_HYPERVISOR", "fake")
@@ -49,6 +50,7 @@ class Host:
         folder.mkdir(parents=True, exist_ok=True)
         return GuestFiles(
             directory=folder,
+            base=folder / IMAGES / "base.img",
             root_disk=folder / "disk.qcow2",
             ephemeral_disk=folder / "ephemeral.raw" if guest.ephemeral_gib else None,
             swap_disk=folder / "swap.raw" if guest.swap_mib else None,
@@ -56,17 +58,21 @@ class Host:
             console_log=folder / "console.log",
         )
 
-    async def base(self) -> tuple[Path, str]:
+    async def base(self, files: GuestFiles) -> str:
         assert self.hypervisor is not None
         path = self.directory / "base"
         if not path.exists():
             path.write_bytes(BOOT_SECTOR + bytes(1024 * 1024))
-        return path, await self.hypervisor.adopt_image(path, "raw")
+            path.chmod(0o444)
+        files.base.parent.mkdir(mode=0o700, exist_ok=True)
+        if not files.base.exists():
+            files.base.hardlink_to(path)
+        return await self.hypervisor.adopt_image(path, "raw")
 
     async def run(self, guest: GuestSpec) -> PowerState:
         assert self.hypervisor is not None
         files = self.files(guest)
-        await self.hypervisor.create_root_disk(files, guest, *await self.base())
+        await self.hypervisor.create_root_disk(files, guest, await self.base(files))
         return await self.hypervisor.start(guest, files)
 
 
@@ -97,7 +103,13 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
         # An embedded libvirt has one root for the life of its process.
         root = Path(os.environ["FLOE_TEST_LIBVIRT_ROOT"])
         (tmp_path / "guests").mkdir()
-        host = Host(tmp_path, lambda: LibvirtHypervisor(f"qemu:///embed?root={root}", disk_dir=tmp_path / "guests"))
+        uri = f"qemu:///embed?root={root}"
+        host = Host(
+            tmp_path,
+            lambda: LibvirtHypervisor(uri, disk_dir=tmp_path / "guests", guest_uids=Settings().guest_uids()),
+        )
+        for folder in (tmp_path, *tmp_path.parents[:-1]):  # pytest closes them
+            folder.chmod(folder.stat().st_mode | 0o011)
     else:
         machine = FakeHost()
         host = Host(tmp_path, lambda: FakeHypervisor(machine))
@@ -224,3 +236,53 @@ async def test_a_foreign_format_is_converted_once(host: Host, tmp_path: Path) ->
     assert await host.hypervisor.adopt_image(image, "vmdk") == "qcow2"
     assert image.read_bytes()[:4] == b"QFI\xfb"
     assert sorted(entry.name for entry in image.parent.iterdir()) == ["image"]
+
+
+SPY = """#!/bin/sh
+exec >&2
+echo "user $(id -u) groups $(id -G) image $(wc -c < image) devices $(($(wc -l < /proc/net/dev) - 2))"
+grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status
+ulimit -f -v -t
+cat SECRET
+echo more > image
+touch beside
+sleep 3600 &
+exit 1
+"""
+
+
+@libvirt_only
+async def test_what_reads_an_image_can_do_nothing_else(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for a qemu-img that an image has taken over: a user of its own, without rights, network or writing."""
+    assert host.hypervisor is not None
+    secret = tmp_path / "images" / "of-another-project"
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text("the secret")
+    secret.chmod(0o444)  # as base images are: it is the folder that is closed
+    spy = tmp_path / "tools" / "qemu-img"
+    spy.parent.mkdir()
+    spy.write_text(SPY.replace("SECRET", str(secret)))
+    spy.chmod(0o755)
+    spy.parent.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy.parent}:{os.environ['PATH']}")
+    image = secret.with_name("image.part")
+    image.write_bytes(b"QFI")
+    with pytest.raises(HostFailure) as caught:
+        await host.hypervisor.adopt_image(image, "qcow2")
+    said = caught.value.detail
+    told = dict(line.split(":\t") for line in said.splitlines() if ":\t" in line)
+    words = said.partition("user ")[2].split()
+    assert int(words[0]) in Settings().guest_uids()
+    assert words[1:7] == ["groups", words[0], "image", "3", "devices", "1"]
+    assert told == {"CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1"}
+    assert "the secret" not in said
+    assert said.count("Permission denied") + said.count("cannot create") + said.count("cannot touch") >= 3
+    assert image.read_bytes() == b"QFI"
+    assert sorted(file.name for file in secret.parent.iterdir()) == ["image.part", "of-another-project"]
+    assert not [
+        entry
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and b"sleep\x003600" in (entry / "cmdline").read_bytes()
+    ]

@@ -32,5 +32,5 @@ def test_what_libvirt_noted_of_a_guest_without_a_process_is_forgotten(root: Path
     statuses.mkdir(parents=True)
     (statuses / "unborn.xml").write_text(STATUS.format(state="paused", reason="starting up", pid=0))
     (statuses / "born.xml").write_text(STATUS.format(state="running", reason="booted", pid=4711))
-    prepare_embed(root, "root")
+    prepare_embed(root)
     assert [file.name for file in statuses.iterdir()] == ["born.xml"]

@@ -38,7 +38,7 @@ def test_the_next_driver_ends_it_and_no_other(root: Path) -> None:
             like_qemu(f"unix:{root}/lib/qemu/domain-1-guest/monitor.sock,server=on,wait=off"),
             like_qemu(f"unix:{root}-too/lib/qemu/qmp-O9ECZ3/qmp.monitor,server=on,wait=off"),
         ]
-        prepare_embed(root, "root")
+        prepare_embed(root)
         assert probe.wait(30) == -signal.SIGKILL
         for other in others:
             other.communicate("go\n", timeout=30)

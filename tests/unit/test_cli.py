@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from floe import cli
-from floe.cli import clouds_file, credentials, kvm
+from floe.cli import clouds_file, confinement, credentials, kvm
+from floe.cli.confinement import Confinement
 from floe.cli.doctor import Level, Machine, diagnose, fit, look
 from floe.cli.sandbox.furnish import with_accounts
 from floe.core.errors import Invalid
 
+CONFINED = Confinement(uids=range(1_900_000_000, 1_900_016_384), known=True, closed="", modules=())
 FIT = Machine(
     root=True,
     kvm=kvm.Kvm(device=True, access=True, flag="vmx"),
@@ -23,6 +25,7 @@ FIT = Machine(
     libvirt_driver=True,
     libvirt_daemon=False,
     libvirt_account=True,
+    confinement=CONFINED,
     bridge_filter=True,
     namespaces=True,
     disk_path="/var/lib",
@@ -50,6 +53,8 @@ def test_a_fit_machine_has_nothing_to_mend():
         ({"programs": {"nft": None}}, "nft"),
         ({"libvirt_binding": ""}, "libvirt binding"),
         ({"libvirt_driver": False}, "libvirt driver"),
+        ({"confinement": dataclasses.replace(CONFINED, known=False)}, "confinement"),
+        ({"confinement": dataclasses.replace(CONFINED, closed="/srv/private")}, "confinement"),
         ({"bridge_filter": False}, "br_netfilter"),
         ({"namespaces": False}, "namespaces"),
         ({"clock": 0.0}, "clock"),
@@ -70,6 +75,7 @@ def test_what_a_host_needs_is_missing_and_has_a_remedy(change, name):
         ({"memory_available": 1 << 28}, "memory"),
         ({"clock_synchronised": False}, "clock"),
         ({"libvirt_account": False}, "libvirt driver"),
+        ({"confinement": dataclasses.replace(CONFINED, modules=("AppArmor",))}, "confinement"),
         ({"kvm": kvm.Kvm(device=False, access=False, flag="svm")}, "kvm"),
         ({"kvm": kvm.Kvm(device=True, access=False, flag="svm")}, "kvm"),
     ],
@@ -95,10 +101,33 @@ def test_the_processors_flag_is_a_whole_word():
 
 
 def test_looking_at_this_machine_changes_nothing_and_says_where_the_disk_is(tmp_path):
-    machine = look(tmp_path / "not" / "yet" / "there")
+    machine = look(tmp_path / "not" / "yet" / "there", CONFINED.uids)
     assert machine.disk_path == str(tmp_path)
     assert machine.root is (os.geteuid() == 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_guests_of_a_libvirtd_are_confined_by_what_the_kernel_has_too():
+    machine = dataclasses.replace(
+        FIT, libvirt_daemon=True, confinement=dataclasses.replace(CONFINED, modules=("AppArmor",))
+    )
+    (finding,) = [f for f in diagnose(machine) if f.name == "confinement"]
+    assert finding.level is Level.OK
+    assert "AppArmor" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("table", "known"),
+    [
+        ("         0          0 4294967295\n", True),
+        ("         0     100000      65536\n", False),
+        ("0 100000 65536\n1900000000 5 8192\n1900008192 9000 8192\n", True),
+        ("1900000000 5 8192\n1900008193 9000 8192\n", False),
+        ("", False),
+    ],
+)
+def test_whether_a_container_has_the_ids_of_guests(table, known):
+    assert confinement.mapped(CONFINED.uids, table) is known
 
 
 def test_an_account_is_added_only_if_its_whole_name_is_missing():

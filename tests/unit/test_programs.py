@@ -39,7 +39,7 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "ssh-keygen": "openssh-client",
     "umount": "mount",
-    "unshare": "util-linux",
+    **dict.fromkeys(["prlimit", "setpriv", "unshare"], "util-linux"),
     "virsh": "libvirt-clients",
     **dict.fromkeys(["id", "ls", "od", "rm", "sleep", "true"], "coreutils"),
     "blkid": "util-linux",

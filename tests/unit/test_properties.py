@@ -297,7 +297,9 @@ def test_what_is_obeyed_by_the_hypervisor_changes_the_guest() -> None:
 
 def _xml(properties: dict[str, str]) -> str:
     folder = Path("/state")
-    files = GuestFiles(directory=folder, root_disk=folder / "disk", console_log=folder / "console.log")
+    files = GuestFiles(
+        directory=folder, base=folder / "base", root_disk=folder / "disk", console_log=folder / "console.log"
+    )
     if properties.keys() & {"kernel_id", "ramdisk_id", "os_command_line"}:
         files = replace(files, kernel=folder / "kernel")
     if "ramdisk_id" in properties:

@@ -33,6 +33,8 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ({"FLOE_FAKE_HOSTS": "0"}, "", "between 1 and 10000"),
         ({"FLOE_LISTEN": "8774"}, "", "HOST:PORT"),
         ({"FLOE_LISTEN": "127.0.0.1:99999"}, "", "HOST:PORT"),
+        ({"FLOE_FIRST_GUEST_UID": "9999"}, "", "first_guest_uid must be between 10000 and 4294950910 .it is 9999"),
+        ({}, "first_guest_uid = 4294950911\n", "first_guest_uid must be between"),
         ({"FLOE_HYPERVISOR": "xen"}, "", "auto, libvirt, fake"),
     ],
 )
@@ -48,6 +50,11 @@ def test_an_unknown_key_or_a_wrong_value_is_refused_by_name(
 def test_a_file_that_is_not_there_is_said_by_name(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=r"none\.toml"):
         load({}, {}, tmp_path / "none.toml")
+
+
+def test_guests_have_ids_up_to_the_last_that_a_user_can_have() -> None:
+    found = load({"first_guest_uid": "4294950910"}, {})
+    assert (found.guest_uids()[0], found.guest_uids()[-1]) == (4_294_950_910, 2**32 - 3)
 
 
 def test_an_address_may_be_ipv6() -> None:

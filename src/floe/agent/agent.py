@@ -12,6 +12,7 @@ from typing import Any
 
 from floe.agent import console
 from floe.agent.commands import Commands
+from floe.agent.folders import close_files, make_passable
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache, ImageSource
@@ -104,8 +105,9 @@ class Agent:
 
         Raises HostFailure when hypervisor or data plane cannot be used at all.
         """
-        self._state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._guests_dir.mkdir(mode=0o711, exist_ok=True)
+        make_passable(self._state_dir)
+        make_passable(self._guests_dir)
+        await self._offload(_close_files, self._state_dir, self._guests_dir)
         ledger = self._ledger = Ledger(self._state_dir / LEDGER, self._clock)
         metadata = self._metadata = MetadataService(ledger, self._plane, self._counters, self._seed)
         ports = self._ports = Ports(lambda: ledger.network, self._plane, metadata.follow)
@@ -266,3 +268,9 @@ class Agent:
         task = asyncio.get_running_loop().create_task(self._bus.publish(event))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _close_files(state_dir: Path, guests_dir: Path) -> None:
+    """Keep from guests what is on the way to their folders, and in those: an earlier release left it to be read."""
+    for folder in (state_dir, *guests_dir.iterdir()):
+        close_files(folder)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from floe.agent import config_drive, documents
+from floe.agent.folders import make_passable
 from floe.agent.images import CachedImage, ImageCache, os_failure
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
@@ -20,7 +21,7 @@ from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState
 from floe.core.ids import is_uuid
 from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned, StepTime
-from floe.hypervisors.protocol import GuestFiles, Hypervisor
+from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
 
 log = logging.getLogger(__name__)
 
@@ -165,12 +166,13 @@ class GuestBuilder:
         folder = self.folder(guest.server_id)
         return GuestFiles(
             directory=folder,
+            base=folder / IMAGES / "base.img",  # AppArmor's profile for libvirt's reader of images knows the ending
             root_disk=folder / "disk.qcow2",
             config_drive=folder / "config.iso" if guest.config_drive else None,
             ephemeral_disk=folder / "ephemeral.raw" if guest.ephemeral_gib else None,
             swap_disk=folder / "swap.raw" if guest.swap_mib else None,
-            kernel=folder / "kernel" if guest.kernel else None,
-            ramdisk=folder / "ramdisk" if guest.ramdisk else None,
+            kernel=folder / IMAGES / "kernel" if guest.kernel else None,
+            ramdisk=folder / IMAGES / "ramdisk" if guest.ramdisk else None,
             console_log=folder / "console.log",
         )
 
@@ -203,30 +205,28 @@ class GuestBuilder:
 
     async def _make_disks(self, guest: GuestSpec, steps: Steps) -> None:
         files = self.files(guest)
-        async with AsyncExitStack() as holds:  # until there are disks that stand on them
+        async with AsyncExitStack() as holds:  # until the guest has links to them
             async with steps.step("image") as step:
                 base = await holds.enter_async_context(self._images.hold(guest.image))
-                extras = [
+                shared = [(files.base, base)] + [
                     (target, await holds.enter_async_context(self._images.hold(image, bootable=False)))
                     for target, image in ((files.kernel, guest.kernel), (files.ramdisk, guest.ramdisk))
                     if target is not None and image is not None
                 ]
                 step.remark = "fetched" if base.fetched else "in the cache"
-            await self._make_disk_files(guest, files, base, extras, steps)
+            await self._make_disk_files(guest, files, base, shared, steps)
 
     async def _make_disk_files(
         self,
         guest: GuestSpec,
         files: GuestFiles,
         base: CachedImage,
-        extras: list[tuple[Path, CachedImage]],
+        shared: list[tuple[Path, CachedImage]],
         steps: Steps,
     ) -> None:
         async with steps.step("disk") as step:
-            files.directory.mkdir(mode=0o711, exist_ok=True)
-            for target, extra in extras:
-                await self._offload(_link, extra, target)
-            await self._hypervisor.create_root_disk(files, guest, base.path, base.disk_format)
+            await self._offload(_prepare, files, shared)
+            await self._hypervisor.create_root_disk(files, guest, base.disk_format)
             if files.config_drive is not None and not files.config_drive.exists():
                 await self._offload(config_drive.write, files.config_drive, self._drive(guest))
                 step.remark = "with config drive"
@@ -262,15 +262,28 @@ def checked(server_id: str) -> str:
     return server_id
 
 
-def _link(image: CachedImage, target: Path) -> None:
-    """Give the guest its kernel under its own name, so that the cache's file may be replaced under it."""
-    if target.exists():
-        return
+def _prepare(files: GuestFiles, shared: list[tuple[Path, CachedImage]]) -> None:
+    """Make a guest's folders, and have in one of them the images that it shares with others.
+
+    They are no copies, and there as long as the guest, whatever the cache does. Everybody may read such a file itself;
+    who reaches it is said by the folder that it is in.
+    """
+    make_passable(files.directory)
+    files.base.parent.mkdir(mode=0o700, exist_ok=True)
+    for target, image in shared:
+        _share(image, target)
+
+
+def _share(image: CachedImage, target: Path) -> None:
     try:
         target.hardlink_to(image.path)
-    except OSError:  # the cache lies on another file system, or the kernel protects hard links
+    except FileExistsError:
+        return
+    except OSError:  # the cache lies on another file system, or the file has as many links as it can have
         partial = target.with_name(target.name + ".partial")
+        partial.unlink(missing_ok=True)
         shutil.copyfile(image.path, partial)
+        partial.chmod(0o444)
         partial.replace(target)
 
 

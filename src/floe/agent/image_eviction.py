@@ -1,7 +1,7 @@
 """Base images leave a host's cache when no guest has used them for a while, and at once when its disk gets full.
 
-Who uses a base stands in the disks themselves: an overlay names the file that it stands on. A build that has no disk
-yet holds the lock of its base (`image_locks`), and no base is removed without that.
+Who uses a base has a link to it among its own files; a disk of an earlier release names the file in the cache that it
+stands on. A build that has no files yet holds the lock of its base (`image_locks`), and none is removed without that.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ class ImageEviction:
         used = self._used()
         gone: dict[str, int] = {}
         for last, name in found:
-            if name not in used and wanted(last):
+            if name not in used and not self._linked(name) and wanted(last):
                 with held(self._directory, name) as lock:
                     # Once more, now that no build can begin: one may have come and gone since.
-                    if lock is not None and name not in self._used():
+                    if lock is not None and not self._linked(name) and name not in self._used():
                         gone[name] = self._remove(name)
         return gone
 
@@ -113,11 +113,19 @@ class ImageEviction:
                 with contextlib.suppress(FileNotFoundError):  # another host was quicker
                     yield lock.stat().st_mtime, lock.name.removesuffix(".lock")
 
+    def _linked(self, name: str) -> bool:
+        """Say whether some guest has the image among its own files: to remove it here would free nothing."""
+        try:
+            return (self._directory / name).stat().st_nlink > 1
+        except FileNotFoundError:
+            return False
+
     def _used(self) -> set[str]:
-        """Return the names of the images that disks of guests stand on."""
+        """Return the names of the images that disks of an earlier release stand on."""
         here, used = self._directory.resolve(), set()
         for folder in self._users():
-            with contextlib.suppress(FileNotFoundError):  # the guest is being removed
+            # A guest may be removed meanwhile; and what its disk says of itself was written by it.
+            with contextlib.suppress(OSError, ValueError):
                 for disk in folder.glob("*.qcow2"):
                     backing = backing_file(disk)
                     if backing is not None and backing.parent.resolve() == here:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from floe.agent import image_locks
+from floe.agent.folders import make_closed
 from floe.agent.image_eviction import ImageEviction
 from floe.agent.threads import Offload, in_thread
 from floe.core.clock import Clock
@@ -147,11 +149,16 @@ class ImageCache:
     def tidy(self) -> list[str]:
         """Remove what a fetch that was cut short left behind, unless another process is at it; return the names."""
         removed = []
+        make_closed(self._directory)
         for partial in self._directory.glob("*.part*"):
             with image_locks.held(self._directory, partial.name.partition(".part")[0]) as lock:
-                if lock is not None:
+                if lock is None:
+                    continue
+                if partial.is_dir():  # what was put apart to be looked at
+                    shutil.rmtree(partial)
+                else:
                     partial.unlink(missing_ok=True)
-                    removed.append(partial.name)
+                removed.append(partial.name)
         return removed
 
     async def _fetch(self, image: GuestImage, path: Path, bootable: bool) -> _Sidecar:
@@ -225,7 +232,7 @@ class ImageCache:
     @asynccontextmanager
     async def _locked(self, name: str, *, shared: bool = False) -> AsyncIterator[Path]:
         """Hold the lock of an image against other builds, processes and agents."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_closed(self._directory)
         while True:
             with image_locks.held(self._directory, name, shared=shared) as lock:
                 if lock is not None:

@@ -19,13 +19,16 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from floe.cli import kvm
-from floe.cli.state_option import add_state_arguments, state_directory
+from floe.cli import confinement, kvm
+from floe.cli.confinement import Confinement
+from floe.cli.state_option import add_state_arguments, chosen_settings
 
 PROGRAMS = {
     "qemu-system-x86_64": ("QEMU, which runs the guests", "qemu-system-x86"),
     "qemu-img": ("makes the guests' disks", "qemu-utils"),
     "prlimit": ("keeps the reading of images within bounds", "util-linux"),
+    "setpriv": ("has images read by users without rights", "util-linux"),
+    "unshare": ("has images read without a network", "util-linux"),
     "mkfs.ext4": ("formats ephemeral disks", "e2fsprogs"),
     "mkswap": ("formats swap disks", "util-linux"),
     "dnsmasq": ("DHCP and DNS for the guests", "dnsmasq-base"),
@@ -71,6 +74,7 @@ class Machine:
     libvirt_daemon: bool
     libvirt_account: bool
     """Whether there is the user libvirt-qemu, without whom libvirt's driver does not start."""
+    confinement: Confinement
     bridge_filter: bool
     namespaces: bool
     disk_path: str
@@ -87,6 +91,7 @@ def diagnose(machine: Machine) -> list[Finding]:
         _kvm(machine.kvm),
         *(_program(name, path) for name, path in machine.programs.items()),
         *_libvirt(machine),
+        _confinement(machine),
         _kernel(
             "namespaces",
             machine.namespaces,
@@ -189,6 +194,39 @@ def _libvirt(machine: Machine) -> list[Finding]:
     return [binding, driver]
 
 
+def _confinement(machine: Machine) -> Finding:
+    found = machine.confinement
+    first, last = found.uids[0], found.uids[-1]
+    if not machine.root:
+        return Finding(name="confinement", level=Level.WARN, what="guests would be this user", remedy="run as root")
+    if not found.known:
+        return Finding(
+            name="confinement",
+            level=Level.MISSING,
+            what=f"guests are to be the users {first} to {last}, and this container has no such ids",
+            remedy="set first_guest_uid to where /proc/self/uid_map and gid_map have them",
+        )
+    if found.closed:
+        return Finding(
+            name="confinement",
+            level=Level.MISSING,
+            what=f"guests are users of their own, who cannot reach their disks: {found.closed} is closed to them",
+            remedy=f"chmod o+x {found.closed}",
+        )
+    what = f"each guest is a user of its own ({first} to {last}), without capabilities, under seccomp"
+    if not found.modules:
+        return Finding(name="confinement", level=Level.OK, what=what)
+    modules = " and ".join(found.modules)
+    if machine.libvirt_daemon:
+        return Finding(name="confinement", level=Level.OK, what=f"{what}, and as {modules} has it for libvirtd")
+    return Finding(
+        name="confinement",
+        level=Level.WARN,
+        what=f"{what}; not by {modules}, which confines guests of a libvirtd alone",
+        remedy="apt-get install libvirt-daemon-system, and no --sandbox",
+    )
+
+
 def _kernel(name: str, there: bool, good: str, bad: str, remedy: str) -> Finding:
     if there:
         return Finding(name=name, level=Level.OK, what=good)
@@ -236,7 +274,7 @@ def _gib(size: int) -> str:
     return "an unknown amount" if size < 0 else f"{size / (1 << 30):.1f} GiB"
 
 
-def look(state_dir: Path) -> Machine:
+def look(state_dir: Path, guest_uids: range) -> Machine:
     """Ask this machine. Nothing is started and nothing changed."""
     place = next(path for path in (state_dir, *state_dir.parents) if path.exists())
     return Machine(
@@ -249,6 +287,7 @@ def look(state_dir: Path) -> Machine:
         ),
         libvirt_daemon=any(Path(f"/run/libvirt/{name}-sock").exists() for name in ("libvirt", "virtqemud")),
         libvirt_account=_has_account("libvirt-qemu"),
+        confinement=confinement.look(state_dir, guest_uids),
         bridge_filter=_bridge_filter(),
         namespaces=all(Path(f"/proc/self/ns/{kind}").exists() for kind in ("net", "mnt", "uts")),
         disk_path=str(place),
@@ -322,7 +361,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; the status is 1 if something needed is missing."""
-    findings = diagnose(look(state_directory(args)))
+    chosen = chosen_settings(args)
+    findings = diagnose(look(chosen.state.absolute(), chosen.guest_uids()))
     good = fit(findings)
     if args.json:
         print(json.dumps({"fit": good, "findings": [asdict(finding) for finding in findings]}, indent=2))

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from floe import settings
+from floe.settings import Settings, load
 
 
 def add_state_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,5 +19,10 @@ def add_state_arguments(parser: argparse.ArgumentParser) -> None:
 
 def state_directory(args: argparse.Namespace) -> Path:
     """Return the state directory that flags, environment and file name, as an absolute path."""
+    return chosen_settings(args).state.absolute()
+
+
+def chosen_settings(args: argparse.Namespace) -> Settings:
+    """Return the settings that flags, environment and file give."""
     flags = {} if args.state is None else {"state": args.state}
-    return settings.load(flags, os.environ, args.config).state.absolute()
+    return load(flags, os.environ, args.config)

@@ -18,6 +18,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from floe.agent.folders import close_files, make_passable
 from floe.api.front.limits import Limits, limits_of, raise_open_files
 from floe.cli.credentials import clouds, clouds_yaml
 from floe.cli.orphans import Orphans
@@ -59,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
         configure(settings.log_level)
         settings = replace(settings, state=settings.state.absolute())
         limits = limits_of(settings, raise_open_files())
-        settings.state.mkdir(parents=True, exist_ok=True, mode=0o750)
+        os.umask(0o077)
+        make_passable(settings.state)  # guests, who are others than root, have their disks below
+        close_files(settings.state)
         lock = _lock(settings.state)
         listener = _bind(settings)
         secrets = load_or_make(settings.state)

@@ -133,11 +133,11 @@ class FakeHypervisor:
         self._trip("adopt_image")
         return disk_format
 
-    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
-        """See `Hypervisor.create_root_disk`; it is the head of a qcow2 file that stands on `base`, and no more."""
+    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base_format: str) -> None:
+        """See `Hypervisor.create_root_disk`; it is the head of a qcow2 file that stands on its base, and no more."""
         self._trip("create_root_disk", guest.server_id)
         if not files.root_disk.exists():
-            files.root_disk.write_bytes(overlay_head(base))
+            files.root_disk.write_bytes(overlay_head(files.base))
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
         """See `Hypervisor.start`."""

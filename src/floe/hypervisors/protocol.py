@@ -10,6 +10,9 @@ from typing import Protocol
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
 
+IMAGES = "images"
+"""The folder in a guest's own, closed to others, for what it only reads and shares with some: base, kernel, ramdisk."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HypervisorFacts:
@@ -27,6 +30,8 @@ class GuestFiles:
     """Where a guest's own files are: made by the agent before `start`, removed by it after `destroy`."""
 
     directory: Path
+    base: Path
+    """The image that the root disk stands on, as the guest reaches it."""
     root_disk: Path
     config_drive: Path | None = None
     ephemeral_disk: Path | None = None
@@ -62,8 +67,8 @@ class Hypervisor(Protocol):
         """
         ...
 
-    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
-        """Make the root disk as an overlay of `base` (and ephemeral and swap disks where the guest has them)."""
+    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base_format: str) -> None:
+        """Make the root disk as an overlay of its base (and ephemeral and swap disks where the guest has them)."""
         ...
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:

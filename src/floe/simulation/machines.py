@@ -143,13 +143,13 @@ class SimulatedHypervisor:
         await self._pause("disk.before")
         return await self._fake.adopt_image(path, disk_format)
 
-    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
+    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base_format: str) -> None:
         """See `Hypervisor.create_root_disk`."""
         await self._pause("disk.before")
         if self._machine.disk_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         there = files.root_disk.exists()
-        await self._fake.create_root_disk(files, guest, base, base_format)
+        await self._fake.create_root_disk(files, guest, base_format)
         if not there:  # one that is there stays as it is, as with the real ones
             with files.root_disk.open("ab") as disk:
                 disk.write(_content(guest))

@@ -14,7 +14,6 @@ from unittest.mock import patch
 from floe.agent import agent
 from floe.agent import guests as agent_guests
 from floe.agent import reconcile as agent_reconcile
-from floe.agent.image_eviction import ImageEviction
 from floe.agent.ledger import Ledger
 from floe.cloud import idempotency, image_blobs, new_servers, server_ports, servers
 from floe.conductor import create_server
@@ -288,11 +287,6 @@ def _let_go_unwritten(conn: Any, cloud: Any, image: Any) -> str:
 _let_go = image_blobs.let_go
 
 
-def _used_by_nobody(self: ImageEviction) -> set[str]:
-    """Look at no disk."""
-    return set()
-
-
 def _remove_nothing(folder: Any) -> None:
     """Leave the files."""
 
@@ -379,11 +373,6 @@ PLANTED = (
         "bytes-without-a-row",
         "the bytes of a deleted image are removed after the commit, of which no row tells",
         _patched((image_blobs, "let_go", _let_go_unwritten), (image_blobs, "remove_strays", _no_strays)),
-    ),
-    Planted(
-        "base-forgotten",
-        "a host removes base images that disks of its guests stand on",
-        _patched((ImageEviction, "_used", _used_by_nobody)),
     ),
     Planted("files-left", "a destroyed guest's files stay", _patched((agent_guests, "_remove", _remove_nothing))),
 )

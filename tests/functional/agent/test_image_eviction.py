@@ -141,6 +141,30 @@ async def test_a_cache_that_is_reached_by_another_path_is_the_same(tmp_path: Pat
     assert await host.eviction.round() == []
 
 
+async def test_a_base_stays_while_a_guest_has_it_among_its_files(tmp_path: Path) -> None:
+    """It is read by that link; what its disk says of itself, a guest that broke out could write."""
+    host = Host(tmp_path)
+    path, linked = await host.use(1), host.guests / "guest" / "images" / "base.img"
+    linked.parent.mkdir(parents=True)
+    linked.hardlink_to(path)
+    (host.guests / "guest" / "disk.qcow2").write_bytes(overlay_head(tmp_path / "gone"))
+    host.later(KEEP)
+    host.free = 0
+    assert await host.eviction.round() == []
+    linked.unlink()
+    assert await host.eviction.round() == [path.name]
+
+
+@pytest.mark.parametrize("name", ["a\0b/c", "\udcff/x", "/" * 1000, "x" * 300 + "/y", "../" * 300])
+async def test_what_a_guest_writes_into_its_disk_keeps_no_base(tmp_path: Path, name: str) -> None:
+    host = Host(tmp_path)
+    path = await host.use(1)
+    (host.guests / "guest").mkdir()
+    (host.guests / "guest" / "disk.qcow2").write_bytes(overlay_head(Path(name)))
+    host.later(KEEP)
+    assert await host.eviction.round() == [path.name]
+
+
 async def test_use_begins_the_time_of_grace_anew(tmp_path: Path) -> None:
     host = Host(tmp_path)
     path = await host.use(1)

@@ -17,7 +17,12 @@ from floe.hypervisors.protocol import GuestFiles
 
 GOLDENS = Path(__file__).parent / "goldens"
 FOLDER = Path("/state/guests/bbbbbbbb-0000-4000-8000-000000000001")
-FILES = GuestFiles(directory=FOLDER, root_disk=FOLDER / "disk.qcow2", console_log=FOLDER / "console.log")
+FILES = GuestFiles(
+    directory=FOLDER,
+    base=FOLDER / "images/base.img",
+    root_disk=FOLDER / "disk.qcow2",
+    console_log=FOLDER / "console.log",
+)
 IMAGE = GuestImage(image_id="i", checksum="", size=1, disk_format="qcow2", virtual_size=1)
 GUEST = GuestSpec(
     server_id="bbbbbbbb-0000-4000-8000-000000000001",
@@ -61,6 +66,11 @@ CASES = {
 def test_a_domain_is_as_its_golden(name: str) -> None:
     guest, files, kvm = CASES[name]
     assert domain_xml(guest, files, kvm=kvm, owner="floe", version="1.2") == (GOLDENS / f"{name}.xml").read_text()
+
+
+def test_a_guest_is_the_user_and_group_given_and_the_rest_of_its_labels_is_left_to_libvirt() -> None:
+    text = domain_xml(GUEST, FILES, kvm=True, owner="floe", version="1.2", account=(1_900_000_042, 64_054))
+    assert text == (GOLDENS / "account.xml").read_text()
 
 
 def test_the_firmware_says_what_software_in_guests_looks_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import os
 import socket
 import stat
@@ -18,7 +19,7 @@ HOST_NAME = "floe-sandbox"
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
 _KVM_DEVICES = ("kvm", "vhost-net")
-_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 
 # libvirt's QEMU driver looks these up before it reads which user it was told to run guests as, and does not start
 # without them. They come with libvirt's system daemon, which a sandbox does not need. 64055 is Debian's own number.
@@ -47,8 +48,8 @@ def furnish(state_dir: Path) -> None:
         kernel.mount("floe-run", run, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
         for name in ("netns", "lock", "libvirt", "floe-dev"):
             (run / name).mkdir()
-        _make_dev(run / "floe-dev")
         _add_accounts(run)
+        _make_dev(run / "floe-dev")
         if not _same(state_dir, state):
             state_dir.mkdir(parents=True, exist_ok=True)
             kernel.mount(f"/proc/self/fd/{state}", state_dir, flags=kernel.MS_BIND)
@@ -56,6 +57,14 @@ def furnish(state_dir: Path) -> None:
         os.close(state)
     socket.sethostname(HOST_NAME)
     _loopback_up()
+
+
+def mend() -> None:
+    """Change what an earlier release made otherwise of the sandbox that this process is in."""
+    ptmx = Path("/dev/ptmx")
+    if ptmx.is_symlink():
+        ptmx.unlink()
+        _make_ptmx(ptmx.parent)
 
 
 def _mount_sys() -> None:
@@ -81,6 +90,11 @@ def _make_dev(new: Path) -> None:
             os.mknod(node, stat.S_IFCHR | 0o600, found.st_rdev)
             node.chmod(stat.S_IMODE(found.st_mode))
             os.chown(node, found.st_uid, found.st_gid)
+            if name in _KVM_DEVICES and not found.st_mode & stat.S_IWOTH:
+                # Guests are not root: on a machine where only root may, in here the group may.
+                os.chown(node, 0, grp.getgrnam("kvm").gr_gid)
+                node.chmod(0o660)
+    _make_ptmx(new)
     for name, target in _LINKS.items():
         (new / name).symlink_to(target)
     # The terminals are the machine's own, so that `floe exec` can be used from one.
@@ -89,6 +103,13 @@ def _make_dev(new: Path) -> None:
     kernel.mount("/dev/pts", new / "pts", flags=kernel.MS_BIND)
     kernel.mount("floe-shm", new / "shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
     kernel.mount(str(new), dev, flags=kernel.MS_MOVE)
+
+
+def _make_ptmx(dev: Path) -> None:
+    # Not a link to pts/ptmx, which is for root alone on many machines: QEMU, that is not root, asks it for a terminal.
+    node = dev / "ptmx"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(5, 2))
+    node.chmod(0o666)
 
 
 def _add_accounts(run: Path) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from floe.cli.sandbox import kernel
-from floe.cli.sandbox.furnish import furnish
+from floe.cli.sandbox.furnish import furnish, mend
 from floe.core.errors import Conflict, Forbidden, HostFailure, NotFound
 from floe.dataplane.linux.names import namespace_name
 
@@ -95,6 +95,7 @@ def enter(state_dir: Path) -> Sandbox:
             record = _start_holder(state_dir, new=True)
             anchor = record.pid
         _join(anchor, record)
+        mend()
         if anchor != record.pid:
             record = _start_holder(state_dir, new=False)
     except BaseException:
@@ -280,6 +281,7 @@ def _start_holder(state_dir: Path, *, new: bool) -> Record:
     def prepare() -> None:
         if new:
             kernel.unshare(kernel.ALL)
+            os.umask(0o022)  # others than root live in there
             furnish(state_dir)
 
     pid = _detach(prepare)

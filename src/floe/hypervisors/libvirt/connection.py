@@ -32,6 +32,9 @@ _ROOT_MAX = 32
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 """Seconds between attempts to find a libvirtd again that is gone."""
 
+_QEMU_USER = "libvirt-qemu"
+"""Whom an embedded driver asks QEMU as what it can do, and who has its folders; each guest is somebody else."""
+
 _UNBORN = re.compile(rb"<domstatus [^>]*pid='0'")
 
 _MISSING = (
@@ -84,14 +87,21 @@ def embed_root(uri: str) -> Path | None:
     return Path(root)
 
 
-def prepare_embed(root: Path, user: str) -> str:
+def gives_guests_users(uri: str) -> bool:
+    """Say whether the libvirt at a URI may run each guest as another user: that of the system, or our own as root."""
+    return os.geteuid() == 0 and urlsplit(uri).path in ("/embed", "/system")
+
+
+def prepare_embed(root: Path) -> str:
     """Write the configuration of an embedded QEMU driver and return the URI to open.
 
     A root too long for UNIX sockets is reached through a short link, the same at each start.
     """
     (root / "etc").mkdir(parents=True, exist_ok=True)
+    for folder in (root, root / "lib", root / "lib/qemu"):  # guests have folders of their own in there
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
     lines = [
-        'security_driver = "none"',
         "namespaces = []",
         "cgroup_controllers = []",
         "dynamic_ownership = 0",
@@ -99,7 +109,7 @@ def prepare_embed(root: Path, user: str) -> str:
         'stdio_handler = "file"',
     ]
     if os.geteuid() == 0:
-        lines += [f'user = "{user}"', f'group = "{user}"']
+        lines += [f'user = "{_QEMU_USER}"', f'group = "{_QEMU_USER}"']
     (root / "etc" / "qemu.conf").write_text("\n".join(lines) + "\n")
     _forget_unborn(root / "run" / "qemu")
     if len(str(root)) > _ROOT_MAX:
@@ -155,9 +165,8 @@ def _short_link(root: Path) -> Path:
 class LibvirtConnection:
     """A connection that reopens itself when libvirtd has gone and come back."""
 
-    def __init__(self, uri: str, *, user: str = "root", threads: int = 4) -> None:
+    def __init__(self, uri: str, *, threads: int = 4) -> None:
         self._uri = uri
-        self._user = user
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="libvirt")
         self._lock = threading.Lock()
         self._conn: Any = None
@@ -279,7 +288,7 @@ class LibvirtConnection:
             if self._conn is not None and self._conn.isAlive():
                 return self._conn
             root = embed_root(self._uri)
-            uri = self._uri if root is None else prepare_embed(root, self._user)
+            uri = self._uri if root is None else prepare_embed(root)
             try:
                 conn = libvirt.open(uri)
             except libvirt.libvirtError as error:
@@ -323,8 +332,8 @@ class LibvirtConnection:
 
 
 def _unreachable(uri: str, reason: str) -> str:
-    if "libvirt-qemu" in reason:
-        return f"libvirt cannot be opened at {uri}: the user libvirt-qemu is missing; install libvirt-daemon-system."
+    if _QEMU_USER in reason:
+        return f"libvirt cannot be opened at {uri}: the user {_QEMU_USER} is missing; install libvirt-daemon-system."
     return f"libvirt cannot be opened at {uri}: {reason}"
 
 

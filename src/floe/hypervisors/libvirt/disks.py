@@ -1,9 +1,17 @@
-"""Disk files through qemu-img: formats always explicit, memory, CPU and time limited."""
+"""Disk files through qemu-img: formats always explicit, and never with more rights than the work needs.
+
+What tenants send is read by programs that have had many faults. Each run of one has a user of its own, no privileges,
+no network, no process but itself, and bounds on memory, CPU, and what it may write. It can open only the file that it
+was given and what everybody may read.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from floe import programs
@@ -19,22 +27,49 @@ CONVERTED = {"vmdk": "vmdk", "vdi": "vdi", "vhd": "vpc", "vhdx": "vhdx"}
 """The image API's names for formats and qemu-img's."""
 
 _ADDRESS_SPACE = 1 * GIB
+_EMPTY_OVERLAY = 64 * MIB
+"""More than the tables of an empty qcow2 file of any size take."""
+_FILES = _PROCESSES = 64
 _QUICK = 30.0
 _LONG = 3600.0
 
 
+def confined(command: Sequence[str], user: int | None, *, seconds: float, memory: int, largest: int) -> tuple[str, ...]:
+    """Return the command that runs `command` as a user without rights, within bounds; None leaves the user as it is.
+
+    `memory` and `largest`, of any file it writes, are in bytes. All that it starts ends with it.
+    """
+    limits = (f"--as={memory}", f"--cpu={int(seconds)}", f"--fsize={largest}", f"--nofile={_FILES}", "--core=0")
+    if user is None:
+        return ("prlimit", *limits, "--", *command)
+    return (
+        *("prlimit", *limits, f"--nproc={_PROCESSES}", "--"),
+        *("unshare", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--"),
+        *("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"),
+        *("--inh-caps=-all", "--bounding-set=-all", "--", *command),
+    )
+
+
 async def run(
-    *command: str, stage: str, what: str, seconds: float = _QUICK, memory: int = _ADDRESS_SPACE, cause: str = ""
+    *command: str,
+    user: int | None,
+    stage: str,
+    what: str,
+    largest: int = 0,
+    folder: Path = Path("/"),
+    seconds: float = _QUICK,
+    memory: int = _ADDRESS_SPACE,
+    cause: str = "",
 ) -> bytes:
-    """Run a program under limits and return its output; `what` begins the text of a failure.
+    """Run a program confined, in `folder`, and return its output; `what` begins the text of a failure.
 
     `cause` is the kind of error that it means when the program refuses its input.
     """
-    limited = ("prlimit", f"--as={memory}", f"--cpu={int(seconds)}", "--", *command)
+    argv = confined(command, user, seconds=seconds, memory=memory, largest=largest)
     try:
-        ended = await programs.run(limited, seconds=seconds)
+        ended = await programs.run(argv, seconds=seconds, folder=folder)
     except FileNotFoundError as error:
-        raise HostFailure(f"{what}: the host lacks the program {limited[0]}.", stage=stage) from error
+        raise HostFailure(f"{what}: the host lacks the program {error.filename}.", stage=stage) from error
     except TimeoutError as error:
         raise HostFailure(f"{what}: {command[0]} took longer than {seconds:g} s.", stage=stage) from error
     if ended.code:
@@ -46,44 +81,77 @@ async def run(
     return ended.out
 
 
-async def create_overlay(base: Path, base_format: str, target: Path, size: int | None) -> None:
-    """Make a qcow2 file on top of `base`, of `size` bytes or as large as it; an existing target stays as it is."""
+def hand_over(path: Path, user: int | None) -> None:
+    """Make a file that is there a user's, who alone may use it."""
+    path.chmod(0o600)
+    if user is not None:
+        os.chown(path, user, user)
+
+
+def take_back(path: Path) -> None:
+    """Make a user's file our own again."""
+    os.chown(path, os.geteuid(), os.getegid())
+
+
+async def create_overlay(base: Path, base_format: str, target: Path, size: int | None, user: int | None) -> None:
+    """Make a user's qcow2 file on top of `base`, of `size` bytes or as large as it; an existing target stays."""
     if target.exists():  # noqa: ASYNC240  # one stat
         return
     if base_format not in BASE_FORMATS:
         raise HostFailure(f"A disk cannot stand on an image of format {base_format!r}.", stage="disk")
-    partial = target.with_name(target.name + ".partial")
+    partial = _new_file(target.with_name(target.name + ".partial"), user)
     extent: Sequence[str] = () if size is None else (str(size),)
     await run(
         *("qemu-img", "create", "-q", "-f", "qcow2", "-F", base_format, "-b", str(base)),
         *(str(partial), *extent),
+        user=user,
         stage="disk",
         what="The root disk could not be made",
+        largest=_EMPTY_OVERLAY,
     )
     partial.replace(target)
 
 
-async def create_blank(target: Path, size: int, formatter: Sequence[str]) -> None:
-    """Make a sparse raw file of `size` bytes and let `formatter` (mkswap, mkfs) prepare it; an existing one stays."""
+async def create_blank(target: Path, size: int, formatter: Sequence[str], user: int | None) -> None:
+    """Make a user's sparse raw file of `size` bytes and let `formatter` (mkswap, mkfs) prepare it; one there stays."""
     if target.exists():  # noqa: ASYNC240  # one stat
         return
-    partial = target.with_name(target.name + ".partial")
-    with partial.open("wb") as file:
-        file.truncate(size)
+    partial = _new_file(target.with_name(target.name + ".partial"), user)
+    os.truncate(partial, size)
     what = f"The disk {target.name!r} could not be made"
-    await run(*formatter, str(partial), stage="disk", what=what)
+    await run(*formatter, str(partial), user=user, stage="disk", what=what, largest=size)
     partial.replace(target)
 
 
-async def inspect(path: Path, disk_format: str) -> int:
-    """Check an image as what it is said to be and return its virtual size in bytes.
+@contextmanager
+def apart(image: Path) -> Iterator[Path]:
+    """Give a folder beside an image that has it as `image`, for whoever may read it and nothing near it.
+
+    Nobody reaches that folder but by starting in it, as long as the one that the image lies in is closed.
+    """
+    folder = image.with_name(image.name + ".apart")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        folder.chmod(0o711)
+        image.chmod(0o444)
+        (folder / "image").hardlink_to(image)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+async def inspect(folder: Path, disk_format: str, user: int | None) -> int:
+    """Check the image that was put apart in `folder` as what it is said to be; return its virtual size in bytes.
 
     Raises HostFailure (stage image) for a broken one, and for one that refers to any other file.
     """
     output = await run(
-        *("qemu-img", "info", "--output=json", "-f", CONVERTED.get(disk_format, disk_format), str(path)),
+        *("qemu-img", "info", "--output=json", "-f", CONVERTED.get(disk_format, disk_format), "image"),
+        user=user,
         stage="image",
         what=f"The image is no usable {disk_format} file",
+        folder=folder,
         cause=Invalid.kind,
     )
     facts = json.loads(output)
@@ -97,17 +165,25 @@ async def inspect(path: Path, disk_format: str) -> int:
     return int(facts["virtual-size"])
 
 
-async def convert(path: Path, disk_format: str) -> None:
-    """Turn an image into qcow2, in place."""
-    result = path.with_name(path.name + ".qcow2")
-    try:
-        await run(
-            *("qemu-img", "convert", "-q", "-f", CONVERTED[disk_format], "-O", "qcow2", str(path), str(result)),
-            stage="image",
-            what=f"The image could not be converted from {disk_format}",
-            seconds=_LONG,
-            memory=4 * GIB,
-        )
-        result.replace(path)
-    finally:
-        result.unlink(missing_ok=True)
+async def convert(folder: Path, disk_format: str, size: int, user: int | None) -> Path:
+    """Turn the image that was put apart in `folder`, of virtual `size`, into qcow2; return the new file."""
+    result = _new_file(folder / "result", user)
+    await run(
+        *("qemu-img", "convert", "-q", "-f", CONVERTED[disk_format], "-O", "qcow2", "image", result.name),
+        user=user,
+        stage="image",
+        what=f"The image could not be converted from {disk_format}",
+        largest=size + size // 1024 + _EMPTY_OVERLAY,
+        folder=folder,
+        seconds=_LONG,
+        memory=4 * GIB,
+    )
+    return result
+
+
+def _new_file(path: Path, user: int | None) -> Path:
+    """Make an empty file, which replaces what an earlier attempt left there."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    hand_over(path, user)
+    return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
 from floe.hypervisors.libvirt import capabilities, disks
-from floe.hypervisors.libvirt.connection import LibvirtConnection, embed_root
+from floe.hypervisors.libvirt.connection import LibvirtConnection, embed_root, gives_guests_users
 from floe.hypervisors.libvirt.consoles import Consoles
 from floe.hypervisors.libvirt.events import state_after, state_of
+from floe.hypervisors.libvirt.users import GuestUsers, closed, group_for, nobody
 from floe.hypervisors.libvirt.xml import NAMESPACE, domain_xml
 from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
 
@@ -27,8 +29,8 @@ class LibvirtHypervisor:
     """See `Hypervisor`. `uri`: `qemu:///embed?root=DIR` (no daemon), `qemu:///system`, `qemu+unix:///system?socket=PATH`.
 
     `disk_dir` has a folder for each guest's files (its file system is the host's DISK_GB); `owner` marks our guests
-    on a libvirt shared with others; `qemu_user` is whom an embedded driver runs QEMU as; `version` is what guests read
-    of Floe's own in their SMBIOS.
+    on a libvirt shared with others; `version` is what guests read of Floe's own in their SMBIOS. For root each guest is
+    a user of its own, one of `guest_uids`; for another user all are that one.
     """
 
     def __init__(
@@ -36,9 +38,9 @@ class LibvirtHypervisor:
         uri: str,
         *,
         disk_dir: Path,
+        guest_uids: range,
         owner: str = "floe",
         version: str = "",
-        qemu_user: str = "root",
         cpu_ratio: float = 4.0,
         memory_ratio: float = 1.0,
         disk_ratio: float = 1.0,
@@ -46,8 +48,9 @@ class LibvirtHypervisor:
         proc: Path = Path("/proc"),
         kvm_device: Path = Path("/dev/kvm"),
     ) -> None:
-        self._connection = LibvirtConnection(uri, user=qemu_user)
+        self._connection = LibvirtConnection(uri)
         self._disk_dir = disk_dir
+        self._users = GuestUsers(disk_dir, guest_uids) if gives_guests_users(uri) else None
         # A libvirtd has virtlogd for this, which bounds the log that it is given.
         self._consoles = Consoles(disk_dir) if embed_root(uri) is not None else None
         self._owner = owner
@@ -58,6 +61,8 @@ class LibvirtHypervisor:
         self._meminfo = proc / "meminfo"
         self._kvm_device = kvm_device
         self._kvm = False
+        self._kvm_group: int | None = None
+        """Whose member a guest must be to use KVM, unless everybody may."""
         self._ours: set[str] = set()
 
     async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
@@ -77,6 +82,11 @@ class LibvirtHypervisor:
             if not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(self._look_again(on_change), loop)
 
+        if self._users is not None and (place := closed(self._disk_dir)) is not None:
+            raise HostFailure(
+                f"Guests are users of their own, who cannot reach their disks in {self._disk_dir}: {place} is closed to"
+                f" them; chmod o+x {place}"
+            )
         await self._connection.open(heard, back)
         facts = await self.facts()
         await self.guests()
@@ -92,7 +102,7 @@ class LibvirtHypervisor:
         """See `Hypervisor.facts`."""
         host = capabilities.parse(await self._connection.capabilities())
         flags = capabilities.cpu_flags(self._cpuinfo.read_text())
-        self._kvm = capabilities.kvm_usable(flags, self._kvm_device.exists(), host.domain_types)
+        self._kvm = capabilities.kvm_usable(flags, self._kvm_device.exists(), host.domain_types) and self._may_use_kvm()
         if not host.domain_types:
             raise HostFailure("libvirt finds no QEMU for x86_64 on this host; install qemu-system-x86.")
         cpus = await self._connection.cpus()
@@ -136,12 +146,15 @@ class LibvirtHypervisor:
                 f"This host cannot boot from an image of format {disk_format!r}; it can from {known}.",
                 stage="image",
             )
-        await disks.inspect(path, disk_format)
-        if disk_format != "qcow2":
-            await disks.convert(path, disk_format)
+        with disks.apart(path) as folder, nobody() if self._users is None else self._users.lend() as user:
+            size = await disks.inspect(folder, disk_format, user)
+            if disk_format != "qcow2":
+                result = await disks.convert(folder, disk_format, size, user)
+                disks.take_back(result)
+                result.replace(path)
         return "qcow2"
 
-    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base: Path, base_format: str) -> None:
+    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base_format: str) -> None:
         """See `Hypervisor.create_root_disk`."""
         size = guest.root_gib * disks.GIB or None
         if size is not None and guest.image.virtual_size > size:
@@ -150,12 +163,15 @@ class LibvirtHypervisor:
                 f" the flavor gives {guest.root_gib} GiB.",
                 stage="disk",
             )
-        await disks.create_overlay(base, base_format, files.root_disk, size)
+        user = None
+        if self._users is not None:
+            user = await self._connection.run(self._users.give, files.directory)
+        await disks.create_overlay(files.base, base_format, files.root_disk, size, user)
         if files.ephemeral_disk is not None:
             format_ext4 = ("mkfs.ext4", "-q", "-F", "-L", "ephemeral0")
-            await disks.create_blank(files.ephemeral_disk, guest.ephemeral_gib * disks.GIB, format_ext4)
+            await disks.create_blank(files.ephemeral_disk, guest.ephemeral_gib * disks.GIB, format_ext4, user)
         if files.swap_disk is not None:
-            await disks.create_blank(files.swap_disk, guest.swap_mib * disks.MIB, ("mkswap",))
+            await disks.create_blank(files.swap_disk, guest.swap_mib * disks.MIB, ("mkswap",), user)
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
         """See `Hypervisor.start`."""
@@ -166,7 +182,8 @@ class LibvirtHypervisor:
             return state_of(state)
         if self._consoles is not None:
             files = replace(files, console_log=await self._consoles.pipe(files.directory))
-        xml = domain_xml(guest, files, kvm=self._kvm, owner=self._owner, version=self._version)
+        account = await self._connection.run(self._hand_over, files)
+        xml = domain_xml(guest, files, kvm=self._kvm, owner=self._owner, version=self._version, account=account)
         return state_of(await self._connection.start(xml))
 
     async def destroy(self, server_id: str, guest_name: str) -> bool:
@@ -195,6 +212,31 @@ class LibvirtHypervisor:
                 found.append(GuestState(server_id=uuid, power_state=state_of(number)))
         self._ours |= {state.server_id for state in found}
         return found
+
+    def _hand_over(self, files: GuestFiles) -> tuple[int, int] | None:
+        """Make a guest's files its own and return the user and group that it runs as, None if those are ours."""
+        if self._users is None:
+            return None
+        user = self._users.give(files.directory)
+        for file in (files.root_disk, files.ephemeral_disk, files.swap_disk, files.config_drive):
+            if file is not None:
+                disks.hand_over(file, user)
+        return user, self._kvm_group if self._kvm and self._kvm_group is not None else user
+
+    def _may_use_kvm(self) -> bool:
+        """Say whether guests may open the device, and note what for they must be members of which group."""
+        if self._users is None:
+            return os.access(self._kvm_device, os.R_OK | os.W_OK)
+        try:
+            found = self._kvm_device.stat()
+            self._kvm_group = group_for(found.st_mode, found.st_gid)
+        except PermissionError as error:
+            log.warning(
+                "guests are emulated, as they may not use %s: %s; chgrp kvm %s && chmod 660 %s",
+                *(self._kvm_device, error, self._kvm_device, self._kvm_device),
+            )
+            return False
+        return True
 
     async def _look_again(self, on_change: Callable[[GuestState], None]) -> None:
         """Tell of all guests as they are now, after a time in which nobody told of changes."""

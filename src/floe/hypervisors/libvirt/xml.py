@@ -27,8 +27,10 @@ _TAP = re.compile(r"[A-Za-z0-9._-]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 
 
-def domain_xml(guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str, version: str) -> str:
-    """Return the XML that defines a guest; `version` is Floe's own.
+def domain_xml(
+    guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str, version: str, account: tuple[int, int] | None = None
+) -> str:
+    """Return the XML that defines a guest; `version` is Floe's own, `account` the user and group that it runs as.
 
     Raises HostFailure for values the hardware does not allow.
     """
@@ -61,6 +63,8 @@ def domain_xml(guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str, ve
     for event, action in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _text(domain, event, action)
     _devices(domain, guest, files, chosen)
+    if account is not None:
+        _user(domain, *account)
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
 
@@ -72,6 +76,12 @@ def _metadata(domain: ET.Element, guest: GuestSpec, owner: str) -> None:
     _text(ours, f"{{{NAMESPACE}}}server", guest.server_id)
     _text(ours, f"{{{NAMESPACE}}}name", guest.metadata.name)
     _text(ours, f"{{{NAMESPACE}}}project", guest.metadata.project_id)
+
+
+def _user(domain: ET.Element, user: int, group: int) -> None:
+    # Its files are its own already. What libvirt adds by itself, AppArmor's or SELinux's label, is left to it.
+    label = ET.SubElement(domain, "seclabel", type="static", model="dac", relabel="no")
+    _text(label, "label", f"+{user}:+{group}")
 
 
 def _system(domain: ET.Element, files: GuestFiles, chosen: Mapping[str, str], command: str) -> None:

@@ -1,0 +1,31 @@
+"""Folders on a host, with the same modes whatever the umask is, and on hosts that an earlier release began."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+
+def make_passable(folder: Path) -> None:
+    """Make a folder that everybody may go through and nobody but us can list; one that is there lets them through."""
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    mode = folder.stat().st_mode & 0o7777
+    if mode & 0o011 != 0o011:
+        folder.chmod(mode | 0o011)
+
+
+def make_closed(folder: Path) -> None:
+    """Make a folder for nobody but us, unless it is there: then it becomes so."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o777 != 0o700:
+        folder.chmod(0o700)
+
+
+def close_files(folder: Path) -> None:
+    """Let nobody but its owner use any file that lies right in a folder; what is no folder has none."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for file in folder.iterdir():
+        mode = file.lstat().st_mode
+        if stat.S_ISREG(mode) and mode & 0o077:
+            file.chmod(0o600)
