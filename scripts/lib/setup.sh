@@ -6,6 +6,7 @@
 #   setup_ansible              Ansible with the collection openstack.cloud, in .venv-ansible
 #   setup_sdk                  openstacksdk with its tests, and the libraries from before it, in .venv-sdk
 #   setup_image                the tiny guest image; its path goes to $GUEST_IMAGE
+#   setup_libvirt_system       the files of Debian's libvirt-daemon-system, for tests; their path goes to $LIBVIRT_SYSTEM
 #   setup_ds_identify          cloud-init's ds-identify, for tests in guests; its path goes to $DS_IDENTIFY
 #
 # Each says what it is about to do, does it once, and is quick when there is nothing to do.
@@ -202,23 +203,40 @@ setup_image() {
     export GUEST_IMAGE=$image
 }
 
+# Only fetched and unpacked: where it is installed a libvirtd is started, with a network of its own.
+setup_libvirt_system() {
+    local folder=$ROOT/.cache/libvirt-daemon-system
+    if [ ! -f "$folder/etc/libvirt/qemu.conf" ]; then
+        say "about to fetch the package libvirt-daemon-system, to take its configuration"
+        fetch_package libvirt-daemon-system "$folder"
+        dpkg-deb -x "$folder"/*.deb "$folder"
+        rm "$folder"/*.deb
+    fi
+    export LIBVIRT_SYSTEM=$folder
+}
+
 # Only fetched and unpacked: a machine that has cloud-init installed would be configured by it at its next boot.
 setup_ds_identify() {
     local folder=$ROOT/.cache/cloud-init script=usr/lib/cloud-init/ds-identify
     if [ ! -f "$folder/$script" ]; then
         say "about to fetch the package cloud-init, to take ds-identify from it"
-        rm -rf "$folder" && mkdir -p "$folder"
-        fetch_cloud_init "$folder" || {
-            watched "apt-get update" as_root apt-get update
-            fetch_cloud_init "$folder" || die "the package cloud-init cannot be fetched"
-        }
+        fetch_package cloud-init "$folder"
         dpkg-deb --fsys-tarfile "$folder"/*.deb | tar -x -C "$folder" "./$script"
         rm "$folder"/*.deb
     fi
     export DS_IDENTIFY=$folder/$script
 }
 
-fetch_cloud_init() { (cd "$1" && apt-get download -q -o APT::Sandbox::User=root cloud-init > /dev/null 2>&1); }
+# fetch_package PACKAGE FOLDER: its file, in a folder that is new.
+fetch_package() {
+    rm -rf "$2" && mkdir -p "$2"
+    download_package "$@" || {
+        watched "apt-get update" as_root apt-get update
+        download_package "$@" || die "the package $1 cannot be fetched"
+    }
+}
+
+download_package() { (cd "$2" && apt-get download -q -o APT::Sandbox::User=root "$1" > /dev/null 2>&1); }
 
 # One set-up at a time in one checkout.
 setup_lock() {

@@ -169,7 +169,7 @@ class Node:
     def _agent(self, host: str) -> Agent:
         folder = self.settings.state / "hosts"
         make_passable(folder)
-        close_files(folder)
+        close_files(folder, "*")
         fake = _hypervisor(self.settings) == "fake"
         hypervisor, plane = self._fake_drivers(folder, host) if fake else self._real_drivers(folder, host)
         return Agent(

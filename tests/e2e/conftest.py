@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from real_cloud import USER_DATA, Pair, RealCloud, differences, encoded
+from system_libvirt import FLAGS, SystemLibvirt
 
 
 @contextmanager
@@ -52,9 +53,15 @@ def ds_identify() -> Path:
     return Path(os.environ["DS_IDENTIFY"])
 
 
-@pytest.fixture(scope="session")
-def pair(guest_image: Path) -> Iterator[Pair]:
+@pytest.fixture(scope="session", params=["embedded", "system"])
+def pair(request: pytest.FixtureRequest, guest_image: Path) -> Iterator[Pair]:
+    """On libvirt within `floe up`, and then on Debian's own libvirtd."""
     with real_cloud() as cloud:
+        if request.param == "system":
+            daemons = SystemLibvirt(cloud)
+            daemons.prepare()
+            daemons.start()
+            cloud.flags = FLAGS
         cloud.start()
         demo = cloud.user()
         before = cloud.holdings()

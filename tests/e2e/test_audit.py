@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from real_cloud import Guest, RealCloud
-from test_bad_days import Daemon
+from system_libvirt import FLAGS, URI, SystemLibvirt
 from test_kills import IDLE
 
 from floe.dataplane.linux.names import OWNER, bridge_name, short
@@ -48,7 +48,7 @@ class Scene:
     """A host that runs a guest of Floe's and one that is not; `gone` was a server once."""
 
     cloud: RealCloud
-    daemon: Daemon
+    daemon: SystemLibvirt
     steady: Guest
     gone: str
     foreign: str
@@ -71,7 +71,7 @@ class Scene:
         return done.returncode, json.loads(done.stdout)
 
     def virsh(self, *words: str) -> str:
-        return self.cloud.inside("virsh", "-q", "-c", f"qemu+unix:///system?socket={self.daemon.socket}", *words)
+        return self.cloud.inside("virsh", "-q", "-c", URI, *words)
 
     def run_domain(self, ident: str, owner: str) -> None:
         """Have libvirt run a guest that Floe did not ask for, marked as `owner`'s."""
@@ -109,10 +109,10 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(new_cloud: NewCloud) -> Iterator[Scene]:
     with new_cloud() as cloud:
-        daemon = Daemon(cloud)
+        daemon = SystemLibvirt(cloud)
         daemon.prepare()
         daemon.start()
-        cloud.flags = ("--libvirt-uri", f"qemu+unix:///system?socket={daemon.socket}")
+        cloud.flags = FLAGS
         cloud.start()
         image = cloud.upload(IDLE)
         gone = cloud.boot("gone", image).id

@@ -8,11 +8,11 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from real_cloud import RealCloud, differences, eventually
+from system_libvirt import FLAGS, SystemLibvirt
 
 pytestmark = pytest.mark.e2e
 
@@ -211,64 +211,19 @@ def read(cloud: RealCloud, path: str) -> bytes:
 # -- libvirt itself ----------------------------------------------------------------------------------------------------
 
 
-class Daemon:
-    """A libvirtd in the sandbox of a cloud, with directories of its own in place of the machine's."""
-
-    def __init__(self, cloud: RealCloud) -> None:
-        self.cloud = cloud
-        folder = cloud.root / "libvirtd"
-        self.socket = folder / "libvirt-sock"
-        self._pid_file = folder / "pid"
-        self._config = folder / "libvirtd.conf"
-        for name in ("etc", "lib", "cache", "log"):
-            (folder / name).mkdir(parents=True)
-        self._config.write_text(
-            f'unix_sock_dir = "{folder}"\nauth_unix_rw = "none"\nlog_outputs = "3:file:{folder}/x"\n'
-        )
-        (folder / "etc" / "qemu.conf").write_text(
-            'security_driver = "none"\nnamespaces = []\ncgroup_controllers = []\ndynamic_ownership = 0\n'
-            'stdio_handler = "file"\nuser = "root"\ngroup = "root"\n'
-        )
-        self._binds = {
-            folder / name: place
-            for name, place in {
-                "etc": "/etc/libvirt",
-                "lib": "/var/lib",
-                "cache": "/var/cache",
-                "log": "/var/log",
-            }.items()
-        }
-
-    def prepare(self) -> None:
-        self.cloud.make_sandbox()
-        for own, place in self._binds.items():
-            self.cloud.inside("mount", "--bind", str(own), place)
-
-    def start(self) -> None:
-        self.cloud.inside("libvirtd", "--daemon", "--config", str(self._config), "--pid-file", str(self._pid_file))
-        eventually("libvirtd to listen", self.socket.exists)
-
-    def kill(self) -> None:
-        pid = int(self._pid_file.read_text())
-        os.kill(pid, signal.SIGKILL)
-        eventually("libvirtd to end", lambda: not Path(f"/proc/{pid}").exists())
-        self.socket.unlink()
-        self._pid_file.unlink()
-
-
 @pytest.fixture
-def daemon_cloud(new_cloud: NewCloud) -> Iterator[tuple[RealCloud, Daemon]]:
+def daemon_cloud(new_cloud: NewCloud) -> Iterator[tuple[RealCloud, SystemLibvirt]]:
     """A cloud with a libvirtd of its own in its sandbox, instead of libvirt within `floe up`."""
     with new_cloud() as cloud:
-        daemon = Daemon(cloud)
+        daemon = SystemLibvirt(cloud)
         daemon.prepare()
         daemon.start()
-        cloud.flags = ("--libvirt-uri", f"qemu+unix:///system?socket={daemon.socket}")
+        cloud.flags = FLAGS
         cloud.start()
         yield cloud, daemon
 
 
-def test_libvirtd_dies_and_comes_back(daemon_cloud: tuple[RealCloud, Daemon]):
+def test_libvirtd_dies_and_comes_back(daemon_cloud: tuple[RealCloud, SystemLibvirt]):
     cloud, daemon = daemon_cloud
     image = cloud.upload(os.urandom(BLANK))
     before = cloud.holdings()

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from kills import Customer, check, killed_while_starting, settled
 from real_cloud import Guest, RealCloud, eventually
-from test_bad_days import Daemon
+from system_libvirt import FLAGS, SystemLibvirt
 
 pytestmark = pytest.mark.e2e
 
@@ -232,10 +232,10 @@ def test_a_base_image_that_is_damaged_while_floe_runs_is_noticed_and_fetched_aga
 
 def test_guests_and_floe_outlive_libvirtd(new_cloud: NewCloud, guest_image: Path):
     with new_cloud() as cloud:
-        daemon = Daemon(cloud)
+        daemon = SystemLibvirt(cloud)
         daemon.prepare()
         daemon.start()
-        cloud.flags = ("--libvirt-uri", f"qemu+unix:///system?socket={daemon.socket}")
+        cloud.flags = FLAGS
         cloud.start()
         scene = with_steady_guest(cloud, guest_image)
         bystander = cloud.boot("bystander", scene.image)

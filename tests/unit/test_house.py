@@ -104,6 +104,20 @@ def test_the_import_contracts_hold() -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+def test_what_tenants_send_is_read_by_confined_programs_alone() -> None:
+    """`disks.run` is the one way to qemu-img; programs that are started otherwise read nothing of a tenant's."""
+    source = {path: path.read_text() for path in SOURCE.rglob("*.py")}
+    named = {_name(path) for path, text in source.items() if '"qemu-img"' in text}
+    assert named == {"hypervisors/libvirt/disks.py", "cli/doctor.py"}
+    starting = {_name(path) for path, text in source.items() if "programs.run(" in text}
+    assert starting == {
+        "hypervisors/libvirt/disks.py",
+        "hypervisors/libvirt/consoles.py",  # our own Python
+        "dataplane/linux/run.py",  # ip, nft, dnsmasq
+    }
+    assert source[SOURCE / "hypervisors/libvirt/disks.py"].count("programs.run(") == 1
+
+
 def test_surfaces_read_numbers_and_moments_in_one_place() -> None:
     own = re.compile(r"fromisoformat|\.(isdigit|isdecimal|isnumeric)\(")
     readers = [path for path in (SOURCE / "api").rglob("*.py") if own.search(path.read_text())]

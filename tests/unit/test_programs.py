@@ -41,8 +41,9 @@ PACKAGES = {
     "umount": "mount",
     **dict.fromkeys(["prlimit", "setpriv", "unshare"], "util-linux"),
     "virsh": "libvirt-clients",
-    **dict.fromkeys(["id", "ls", "od", "rm", "sleep", "true"], "coreutils"),
+    **dict.fromkeys(["cat", "chmod", "chown", "id", "ls", "od", "rm", "sleep", "true"], "coreutils"),
     "blkid": "util-linux",
+    "find": "findutils",
     "hostname": "hostname",
     "ldd": "libc-bin",
     "sh": "dash",
@@ -50,7 +51,7 @@ PACKAGES = {
 SKIPS = {
     "tests/contract/test_hypervisor.py": "what the fake cannot do; tests/e2e/test_libvirt_hypervisor.py runs it",
 }
-ESSENTIAL = {"bash", "coreutils", "dash", "hostname", "libc-bin", "util-linux"}
+ESSENTIAL = {"bash", "coreutils", "dash", "findutils", "hostname", "libc-bin", "util-linux"}
 
 
 def called(folder: str) -> dict[str, list[str]]:

@@ -273,4 +273,4 @@ class Agent:
 def _close_files(state_dir: Path, guests_dir: Path) -> None:
     """Keep from guests what is on the way to their folders, and in those: an earlier release left it to be read."""
     for folder in (state_dir, *guests_dir.iterdir()):
-        close_files(folder)
+        close_files(folder, "*")

@@ -21,11 +21,11 @@ def make_closed(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def close_files(folder: Path) -> None:
-    """Let nobody but its owner use any file that lies right in a folder; what is no folder has none."""
+def close_files(folder: Path, *patterns: str) -> None:
+    """Let only their owner use the files right in a folder whose names fit a pattern; what is no folder has none."""
     if folder.is_symlink() or not folder.is_dir():
         return
-    for file in folder.iterdir():
+    for file in (file for pattern in patterns for file in folder.glob(pattern)):
         mode = file.lstat().st_mode
         if stat.S_ISREG(mode) and mode & 0o077:
             file.chmod(0o600)

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         limits = limits_of(settings, raise_open_files())
         os.umask(0o077)
         make_passable(settings.state)  # guests, who are others than root, have their disks below
-        close_files(settings.state)
+        close_files(settings.state, "floe.db*", "lock")
         lock = _lock(settings.state)
         listener = _bind(settings)
         secrets = load_or_make(settings.state)

@@ -102,7 +102,17 @@ def _make_dev(new: Path) -> None:
         (new / name).mkdir()
     kernel.mount("/dev/pts", new / "pts", flags=kernel.MS_BIND)
     kernel.mount("floe-shm", new / "shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
+    _unmount_all(dev)
     kernel.mount(str(new), dev, flags=kernel.MS_MOVE)
+
+
+def _unmount_all(place: Path) -> None:
+    # What lay under the new mount would still be listed: libvirt, which moves each mount below /dev, fails at those.
+    listed = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mounted in reversed(listed):
+        if mounted == str(place) or mounted.startswith(f"{place}/"):
+            with contextlib.suppress(OSError):  # some containers forbid it
+                kernel.unmount(Path(mounted))
 
 
 def _make_ptmx(dev: Path) -> None:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from floe.agent.folders import make_closed, make_passable
 from floe.cli.sandbox import kernel
 from floe.cli.sandbox.furnish import furnish, mend
 from floe.core.errors import Conflict, Forbidden, HostFailure, NotFound
@@ -84,7 +85,8 @@ def enter(state_dir: Path) -> Sandbox:
     _require_root("--sandbox")
     _require_one_thread()
     state_dir = state_dir.resolve()
-    (state_dir / "sandbox").mkdir(parents=True, exist_ok=True)
+    make_passable(state_dir)
+    make_closed(state_dir / "sandbox")
     lock = _lock(state_dir)
     outside = os.open("/proc/self/ns/net", os.O_RDONLY)
     try:

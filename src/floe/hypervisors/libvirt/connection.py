@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import signal
+import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 
 _QEMU_USER = "libvirt-qemu"
 """Whom an embedded driver asks QEMU as what it can do, and who has its folders; each guest is somebody else."""
+
+_SYSTEM_FOLDER = Path("/var/lib/libvirt/qemu")
 
 _UNBORN = re.compile(rb"<domstatus [^>]*pid='0'")
 
@@ -85,6 +88,17 @@ def embed_root(uri: str) -> Path | None:
     if not root.startswith("/"):
         raise HostFailure(f"The libvirt URI {uri!r} wants an absolute directory: qemu:///embed?root=/DIR.")
     return Path(root)
+
+
+def let_guests_through(uri: str) -> None:
+    """Let guests through to the folders that a system's libvirtd makes for each of them.
+
+    It is so as libvirt itself would be installed; Debian closes this one to all users but libvirt-qemu.
+    """
+    mode = stat.S_IMODE(_SYSTEM_FOLDER.stat().st_mode) if embed_root(uri) is None and _SYSTEM_FOLDER.is_dir() else None
+    if mode is not None and not mode & stat.S_IXOTH:
+        log.info("chmod o+x %s, so that guests, who are users of their own, reach their folders in it", _SYSTEM_FOLDER)
+        _SYSTEM_FOLDER.chmod(mode | stat.S_IXOTH)
 
 
 def gives_guests_users(uri: str) -> bool:

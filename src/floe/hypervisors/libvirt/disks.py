@@ -141,20 +141,26 @@ def apart(image: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-async def inspect(folder: Path, disk_format: str, user: int | None) -> int:
-    """Check the image that was put apart in `folder` as what it is said to be; return its virtual size in bytes.
+async def inspect(folder: Path, name: str, disk_format: str, user: int | None) -> int:
+    """Check a file of what was put apart in `folder` as what it is said to be; return its virtual size in bytes.
 
     Raises HostFailure (stage image) for a broken one, and for one that refers to any other file.
     """
     output = await run(
-        *("qemu-img", "info", "--output=json", "-f", CONVERTED.get(disk_format, disk_format), "image"),
+        *("qemu-img", "info", "--output=json", "-f", CONVERTED.get(disk_format, disk_format), name),
         user=user,
         stage="image",
         what=f"The image is no usable {disk_format} file",
         folder=folder,
         cause=Invalid.kind,
     )
-    facts = json.loads(output)
+    try:
+        facts = json.loads(output)
+        size = int(facts["virtual-size"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise HostFailure(
+            "The image cannot be read.", stage="image", detail=output[:1000].decode(errors="replace")
+        ) from error
     data_file = facts.get("format-specific", {}).get("data", {}).get("data-file")
     if facts.get("backing-filename") or facts.get("full-backing-filename") or data_file:
         text = "The image refers to a file outside itself, which is not allowed."
@@ -162,11 +168,14 @@ async def inspect(folder: Path, disk_format: str, user: int | None) -> int:
     if facts.get("encrypted"):
         text = "The image is encrypted, which this host does not support."
         raise HostFailure(text, stage="image", cause=Invalid.kind)
-    return int(facts["virtual-size"])
+    return size
 
 
 async def convert(folder: Path, disk_format: str, size: int, user: int | None) -> Path:
-    """Turn the image that was put apart in `folder`, of virtual `size`, into qcow2; return the new file."""
+    """Turn the image that was put apart in `folder`, of virtual `size`, into qcow2; return the new file.
+
+    It is checked like one that a tenant sent: the tenant's bytes went through what wrote it.
+    """
     result = _new_file(folder / "result", user)
     await run(
         *("qemu-img", "convert", "-q", "-f", CONVERTED[disk_format], "-O", "qcow2", "image", result.name),
@@ -178,6 +187,7 @@ async def convert(folder: Path, disk_format: str, size: int, user: int | None) -
         seconds=_LONG,
         memory=4 * GIB,
     )
+    await inspect(folder, result.name, "qcow2", user)
     return result
 
 

@@ -15,7 +15,7 @@ from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
 from floe.hypervisors.libvirt import capabilities, disks
-from floe.hypervisors.libvirt.connection import LibvirtConnection, embed_root, gives_guests_users
+from floe.hypervisors.libvirt.connection import LibvirtConnection, embed_root, gives_guests_users, let_guests_through
 from floe.hypervisors.libvirt.consoles import Consoles
 from floe.hypervisors.libvirt.events import state_after, state_of
 from floe.hypervisors.libvirt.users import GuestUsers, closed, group_for, nobody
@@ -49,6 +49,7 @@ class LibvirtHypervisor:
         kvm_device: Path = Path("/dev/kvm"),
     ) -> None:
         self._connection = LibvirtConnection(uri)
+        self._uri = uri
         self._disk_dir = disk_dir
         self._users = GuestUsers(disk_dir, guest_uids) if gives_guests_users(uri) else None
         # A libvirtd has virtlogd for this, which bounds the log that it is given.
@@ -147,7 +148,7 @@ class LibvirtHypervisor:
                 stage="image",
             )
         with disks.apart(path) as folder, nobody() if self._users is None else self._users.lend() as user:
-            size = await disks.inspect(folder, disk_format, user)
+            size = await disks.inspect(folder, "image", disk_format, user)
             if disk_format != "qcow2":
                 result = await disks.convert(folder, disk_format, size, user)
                 disks.take_back(result)
@@ -217,6 +218,7 @@ class LibvirtHypervisor:
         """Make a guest's files its own and return the user and group that it runs as, None if those are ours."""
         if self._users is None:
             return None
+        let_guests_through(self._uri)
         user = self._users.give(files.directory)
         for file in (files.root_disk, files.ephemeral_disk, files.swap_disk, files.config_drive):
             if file is not None:

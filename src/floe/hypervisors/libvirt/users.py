@@ -36,6 +36,9 @@ class GuestUsers:
         self._owner = owner
         self._chown = chown
         self._lent: set[int] = set()
+        self._folders: dict[int, Path] = {}
+        """Where a user's files are, or were: looked at again before somebody else becomes that user."""
+        self._looked = False
         self._lock = threading.Lock()
 
     def of(self, folder: Path) -> int | None:
@@ -58,6 +61,7 @@ class GuestUsers:
             images = folder / IMAGES
             images.mkdir(mode=0o700, exist_ok=True)
             user = self._free(folder.name)
+            self._folders[user] = folder
             self._chown(images, user, user)
             return user
 
@@ -73,11 +77,15 @@ class GuestUsers:
             self._lent.discard(user)
 
     def _free(self, key: str) -> int:
-        taken = set().union(self._lent, *map(self._owners, self._directory.iterdir()))
+        if not self._looked:
+            for folder in self._directory.iterdir():
+                self._folders |= dict.fromkeys(self._owners(folder), folder)
+            self._looked = True
         start = zlib.crc32(key.encode()) % len(self._numbers)
         for offset in range(len(self._numbers)):
             user = self._numbers[(start + offset) % len(self._numbers)]
-            if user not in taken:
+            there = self._folders.get(user)
+            if user not in self._lent and (there is None or user not in self._owners(there)):
                 return user
         raise HostFailure(
             "This host has as many guests as it can have.",
