@@ -9,11 +9,20 @@ which concerns nobody else (and costs a process of this size much less).
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import selectors
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+
+_MOST = 64 * 1024 * 1024
+"""Bytes that a program may say; the longest so far are the rules of a host, some MB."""
+
+_AT_ONCE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +59,14 @@ class _Run:
             )
         with process:
             try:
-                out, err = process.communicate(self._data, seconds)
-            except subprocess.TimeoutExpired:
+                out, err = _exchange(process, self._data or b"", monotonic() + seconds)
+            except TimeoutError:
                 process.kill()
-                raise TimeoutError from None
+                raise
+            except OverflowError:
+                process.kill()
+                process.wait()
+                out, err = b"", f"it was ended, as it said more than {_MOST} bytes".encode()
         return Ended(code=process.returncode, out=out, err=err)
 
     def call_off(self) -> None:
@@ -61,6 +74,54 @@ class _Run:
             self._called_off = True
             if self._process is not None:
                 self._process.kill()
+
+
+def _exchange(process: subprocess.Popen[bytes], data: bytes, deadline: float) -> tuple[bytes, bytes]:
+    """Feed a program and take what it says until it has ended, like `communicate`, but never more than so much.
+
+    Raises TimeoutError, and OverflowError for a program that says too much: it may be one that an image took over.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    unsaid = memoryview(data)
+    with selectors.DefaultSelector() as ready:
+        for stream in said:
+            ready.register(stream, selectors.EVENT_READ)
+        if process.stdin is not None:
+            ready.register(process.stdin.fileno(), selectors.EVENT_WRITE)
+        while ready.get_map():
+            able = ready.select(max(0.0, deadline - monotonic()))
+            if not able:
+                raise TimeoutError
+            for stream in (key.fd for key, _ in able):
+                if stream in said:
+                    chunk = os.read(stream, _AT_ONCE)
+                    said[stream] += chunk
+                    more = bool(chunk)
+                else:
+                    unsaid = _tell(stream, unsaid)
+                    more = bool(unsaid)
+                if not more:
+                    ready.unregister(stream)
+                    if process.stdin is not None and stream not in said:
+                        process.stdin.close()
+            if sum(map(len, said.values())) > _MOST:
+                raise OverflowError
+    try:
+        process.wait(max(0.0, deadline - monotonic()))
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    out, err = said.values()
+    return bytes(out), bytes(err)
+
+
+def _tell(stream: int, data: memoryview) -> memoryview:
+    """Write some of the data and return the rest; nothing is left for a program that does not listen any more."""
+    try:
+        return data[os.write(stream, data[: select.PIPE_BUF]) :]
+    except BrokenPipeError:
+        return memoryview(b"")
 
 
 async def run(
@@ -74,7 +135,8 @@ async def run(
     """Run a program to its end, in `folder`, with `data` on its standard input; never through a shell.
 
     Raises OSError when it cannot be started, TimeoutError when it takes longer than `seconds`. A program that did not
-    end by itself, because of that or because the caller was cancelled, has ended when this returns.
+    end by itself, because of that or because the caller was cancelled, has ended when this returns. One that says more
+    than 64 MiB is ended, too, which is then its failure.
     """
     work = _Run(argv, data, env, folder)
     future = asyncio.ensure_future(asyncio.to_thread(work.to_the_end, seconds))
