@@ -12,11 +12,12 @@ import pytest
 from floe import cli
 from floe.cli import clouds_file, confinement, credentials, kvm
 from floe.cli.confinement import Confinement
-from floe.cli.doctor import Level, Machine, diagnose, fit, look
+from floe.cli.doctor import Machine, diagnose, fit, look
+from floe.cli.findings import Level
 from floe.cli.sandbox.furnish import with_accounts
 from floe.core.errors import Invalid
 
-CONFINED = Confinement(uids=range(1_900_000_000, 1_900_016_384), known=True, closed="", modules=())
+CONFINED = Confinement(uids=range(1_900_000_000, 1_900_016_384), known=True, closed="", modules=(), kvm_closed=False)
 FIT = Machine(
     root=True,
     kvm=kvm.Kvm(device=True, access=True, flag="vmx"),
@@ -76,6 +77,7 @@ def test_what_a_host_needs_is_missing_and_has_a_remedy(change, name):
         ({"clock_synchronised": False}, "clock"),
         ({"libvirt_account": False}, "libvirt driver"),
         ({"confinement": dataclasses.replace(CONFINED, modules=("AppArmor",))}, "confinement"),
+        ({"confinement": dataclasses.replace(CONFINED, kvm_closed=True)}, "kvm"),
         ({"kvm": kvm.Kvm(device=False, access=False, flag="svm")}, "kvm"),
         ({"kvm": kvm.Kvm(device=True, access=False, flag="svm")}, "kvm"),
     ],

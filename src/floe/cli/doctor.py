@@ -16,11 +16,11 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from floe.cli import confinement, kvm
 from floe.cli.confinement import Confinement
+from floe.cli.findings import Finding, Level
 from floe.cli.state_option import add_state_arguments, chosen_settings
 
 PROGRAMS = {
@@ -40,24 +40,6 @@ DRIVER_NAME = "libvirt_driver_qemu.so"
 ENOUGH_DISK = 10 << 30
 ENOUGH_MEMORY = 1 << 30
 OLDEST_CLOCK = 1_735_689_600  # 2025-01-01: certificates and tokens of a clock before this are nonsense
-
-
-class Level(StrEnum):
-    """How a finding stands."""
-
-    OK = "ok"
-    WARN = "warn"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing looked at; `remedy` is empty where all is well."""
-
-    name: str
-    level: Level
-    what: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +70,10 @@ def diagnose(machine: Machine) -> list[Finding]:
     """Return the findings on a machine, in the order in which to mend them."""
     return [
         _root(machine),
-        _kvm(machine.kvm),
+        _kvm(machine.kvm, closed=machine.confinement.kvm_closed),
         *(_program(name, path) for name, path in machine.programs.items()),
         *_libvirt(machine),
-        _confinement(machine),
+        confinement.finding(machine.confinement, root=machine.root, libvirtd=machine.libvirt_daemon),
         _kernel(
             "namespaces",
             machine.namespaces,
@@ -128,7 +110,14 @@ def _root(machine: Machine) -> Finding:
     )
 
 
-def _kvm(found: kvm.Kvm) -> Finding:
+def _kvm(found: kvm.Kvm, *, closed: bool) -> Finding:
+    if found.usable and closed:
+        return Finding(
+            name="kvm",
+            level=Level.WARN,
+            what="/dev/kvm is for root alone: guests, who are users of their own, are emulated unless with --sandbox",
+            remedy="chgrp kvm /dev/kvm && chmod 660 /dev/kvm",
+        )
     if found.usable:
         return Finding(name="kvm", level=Level.OK, what=f"usable ({found.flag})")
     if not found.flag:
@@ -192,39 +181,6 @@ def _libvirt(machine: Machine) -> list[Finding]:
             name="libvirt driver", level=Level.OK, what="no libvirtd runs: used embedded, which needs none"
         )
     return [binding, driver]
-
-
-def _confinement(machine: Machine) -> Finding:
-    found = machine.confinement
-    first, last = found.uids[0], found.uids[-1]
-    if not machine.root:
-        return Finding(name="confinement", level=Level.WARN, what="guests would be this user", remedy="run as root")
-    if not found.known:
-        return Finding(
-            name="confinement",
-            level=Level.MISSING,
-            what=f"guests are to be the users {first} to {last}, and this container has no such ids",
-            remedy="set first_guest_uid to where /proc/self/uid_map and gid_map have them",
-        )
-    if found.closed:
-        return Finding(
-            name="confinement",
-            level=Level.MISSING,
-            what=f"guests are users of their own, who cannot reach their disks: {found.closed} is closed to them",
-            remedy=f"chmod o+x {found.closed}",
-        )
-    what = f"each guest is a user of its own ({first} to {last}), without capabilities, under seccomp"
-    if not found.modules:
-        return Finding(name="confinement", level=Level.OK, what=what)
-    modules = " and ".join(found.modules)
-    if machine.libvirt_daemon:
-        return Finding(name="confinement", level=Level.OK, what=f"{what}, and as {modules} has it for libvirtd")
-    return Finding(
-        name="confinement",
-        level=Level.WARN,
-        what=f"{what}; not by {modules}, which confines guests of a libvirtd alone",
-        remedy="apt-get install libvirt-daemon-system, and no --sandbox",
-    )
 
 
 def _kernel(name: str, there: bool, good: str, bad: str, remedy: str) -> Finding:
