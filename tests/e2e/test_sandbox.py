@@ -121,6 +121,28 @@ def test_the_account_that_libvirt_asks_for_is_known_inside(state: Path):
     assert Path("/etc/passwd").read_bytes() == before
 
 
+def test_guests_who_are_not_root_get_terminals_and_kvm_in_it_also_in_one_of_an_earlier_release(state: Path):
+    Entered(state).leave()
+    asks = (
+        "setpriv",
+        "--reuid=1900000000",
+        "--regid=1900000000",
+        "--clear-groups",
+        "--",
+        "sh",
+        "-c",
+        "exec 3<>/dev/ptmx",
+    )
+    inside(state, *asks)
+    # As it was made when guests were root: terminals of the machine, which it may keep to root, and its own device.
+    earlier = "rm /dev/ptmx; ln -s pts/ptmx /dev/ptmx; rm -f /dev/kvm; mknod -m 600 /dev/kvm c 10 232"
+    inside(state, "sh", "-c", earlier)
+    Entered(state).leave()
+    inside(state, *asks)
+    assert inside(state, "stat", "-c", "%a %u %G", "/dev/kvm").split() == ["660", "0", "kvm"]
+    assert inside(state, "stat", "-c", "%F", "/dev/ptmx").strip() == "character special file"
+
+
 def test_a_command_can_run_on_one_network(state: Path):
     Entered(state).leave()
     inside(state, "ip", "netns", "add", namespace_name(NETWORK))

@@ -41,7 +41,7 @@ PACKAGES = {
     "umount": "mount",
     **dict.fromkeys(["prlimit", "setpriv", "unshare"], "util-linux"),
     "virsh": "libvirt-clients",
-    **dict.fromkeys(["cat", "chmod", "chown", "id", "ls", "od", "rm", "sleep", "true"], "coreutils"),
+    **dict.fromkeys(["cat", "chmod", "chown", "id", "ls", "od", "rm", "sleep", "stat", "true"], "coreutils"),
     "blkid": "util-linux",
     "find": "findutils",
     "hostname": "hostname",

@@ -65,6 +65,7 @@ def mend() -> None:
     if ptmx.is_symlink():
         ptmx.unlink()
         _make_ptmx(ptmx.parent)
+    _let_guests_use_kvm(ptmx.parent)
 
 
 def _mount_sys() -> None:
@@ -90,11 +91,8 @@ def _make_dev(new: Path) -> None:
             os.mknod(node, stat.S_IFCHR | 0o600, found.st_rdev)
             node.chmod(stat.S_IMODE(found.st_mode))
             os.chown(node, found.st_uid, found.st_gid)
-            if name in _KVM_DEVICES and not found.st_mode & stat.S_IWOTH:
-                # Guests are not root: on a machine where only root may, in here the group may.
-                os.chown(node, 0, grp.getgrnam("kvm").gr_gid)
-                node.chmod(0o660)
     _make_ptmx(new)
+    _let_guests_use_kvm(new)
     for name, target in _LINKS.items():
         (new / name).symlink_to(target)
     # The terminals are the machine's own, so that `floe exec` can be used from one.
@@ -120,6 +118,15 @@ def _make_ptmx(dev: Path) -> None:
     node = dev / "ptmx"
     os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(5, 2))
     node.chmod(0o666)
+
+
+def _let_guests_use_kvm(dev: Path) -> None:
+    # Guests are not root: on a machine where only root may, in here the group may.
+    for node in (dev / name for name in _KVM_DEVICES):
+        with contextlib.suppress(FileNotFoundError):
+            if not node.stat().st_mode & stat.S_IWOTH:
+                os.chown(node, 0, grp.getgrnam("kvm").gr_gid)
+                node.chmod(0o660)
 
 
 def _add_accounts(run: Path) -> None:
