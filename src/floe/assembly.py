@@ -18,13 +18,16 @@ from typing import Any
 from floe.agent.agent import GUESTS, Agent
 from floe.agent.folders import close_files, make_passable
 from floe.agent.image_eviction import Keeping
+from floe.agent.threads import Threads
 from floe.api.app import App
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
 from floe.cloud import bootstrap, flavors, image_blobs, networks
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.cloud.health import Health
+from floe.cloud.pools import make_pools
 from floe.conductor.conductor import Conductor
+from floe.core.counters import Counters
 from floe.core.errors import Invalid
 from floe.core.ids import random_id
 from floe.dataplane.fake import FakePlane
@@ -32,6 +35,7 @@ from floe.dataplane.protocol import DataPlane
 from floe.disk import DiskRoom
 from floe.hypervisors.fake import FakeHost, FakeHypervisor, KeptGuests
 from floe.hypervisors.protocol import Hypervisor
+from floe.pools import Pool, alone
 from floe.settings import Settings
 from floe.store import migrate
 from floe.store.engine import Database
@@ -65,17 +69,22 @@ class Node:
         self._passwords = passwords
         state = settings.state
         self._database_file = state / "floe.db"
+        counters = Counters()
+        pools = make_pools(counters)
+        self._host_threads = Pool("hosts", 6, counters=counters)
         self._room = _room(settings, state)
         self.cloud = Cloud(
             db=Database(self._database_file),
             bus=LocalBus(),
-            blobs=FileBlobs(state / "images", self._room),
+            blobs=FileBlobs(state / "images", self._room, pools.blobs),
             clock=MachineClock(),
             new_id=random_id,
             settings=_cloud_settings(settings, url),
             nudge=self._nudge,
             network_nudge=self._nudge_network,
             token_keys=lambda: list(token_keys),
+            counters=counters,
+            pools=pools,
         )
         self.conductor = Conductor(self.cloud, host=_known_name(settings))
         self.agents: list[Agent] = []
@@ -114,6 +123,7 @@ class Node:
                 log.exception("stopping %s failed", getattr(stop, "__qualname__", stop))
 
     async def _start(self) -> None:
+        self._started.append(self._close_threads)
         migrate.ensure(self._database_file)
         self.cloud.db.open()
         self._started.append(self._close_database)
@@ -154,7 +164,11 @@ class Node:
         self.conductor.nudge_network()
 
     async def _close_database(self) -> None:
-        await asyncio.to_thread(self.cloud.db.close)
+        await alone(self.cloud.db.close)
+
+    async def _close_threads(self) -> None:
+        self.cloud.pools.close()
+        self._host_threads.close()
 
     async def _stop_agents(self) -> None:
         await asyncio.gather(*(agent.stop() for agent in self.agents))
@@ -181,6 +195,7 @@ class Node:
             state_dir=folder / host,
             image_dir=folder / "images",
             clock=self.cloud.clock,
+            offload=Threads(self._host_threads),
             availability_zone=self.settings.availability_zone,
             keeping=Keeping(
                 seconds=self.settings.image_cache_hours * 3600,
@@ -278,4 +293,6 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         token_seconds=int(settings.token_hours * 3600),
         default_mtu=settings.mtu,
         max_image_bytes=settings.max_image_gib * 2**30,
+        login_attempts=settings.login_attempts,
+        login_delay=settings.login_delay,
     )

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from floe.pools import alone, to_the_end
+
 _MOST = 64 * 1024 * 1024
 """Bytes that a program may say; the longest so far are the rules of a host, some MB."""
 
@@ -131,24 +133,19 @@ async def run(
     data: bytes | None = None,
     env: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    queued: bool = False,
 ) -> Ended:
     """Run a program to its end, in `folder`, with `data` on its standard input; never through a shell.
 
+    Only a few that are `queued` run at a time: those that may take long. The others wait for none.
     Raises OSError when it cannot be started, TimeoutError when it takes longer than `seconds`. A program that did not
     end by itself, because of that or because the caller was cancelled, has ended when this returns. One that says more
     than 64 MiB is ended, too, which is then its failure.
     """
     work = _Run(argv, data, env, folder)
-    future = asyncio.ensure_future(asyncio.to_thread(work.to_the_end, seconds))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        work.call_off()
-        while not future.done():
-            try:
-                await asyncio.wait({future})
-            except asyncio.CancelledError:  # told twice; the program must end all the same
-                continue
-        if not future.cancelled():
-            future.exception()
-        raise
+    if queued:
+        # The event loop's own threads, which nothing else uses.
+        future = asyncio.get_running_loop().run_in_executor(None, work.to_the_end, seconds)
+    else:
+        future = asyncio.ensure_future(alone(work.to_the_end, seconds))
+    return await to_the_end(future, work.call_off)

@@ -61,6 +61,8 @@ class Settings:
     dns_domain: str = _setting("cloud.internal", "domain of guests' names", "NAME")
     mtu: int = _setting(1450, "MTU of new networks", "BYTES")
     token_hours: float = _setting(24.0, "hours until a token expires", "HOURS")
+    login_attempts: int = _setting(5, "wrong passwords of a user from an address before more are slowed; 0: never", "N")
+    login_delay: float = _setting(30.0, "longest delay between wrong passwords, doubling from 1", "SECONDS")
     max_image_gib: int = _setting(64, "largest image that may be uploaded", "GIB")
     disk_reserve_mib: int = _setting(
         -1, "free disk that images cannot touch, for the database; -1: 1 GiB, or a twentieth of a small disk", "MIB"
@@ -92,6 +94,11 @@ class Settings:
             raise Invalid(
                 f"first_guest_uid must be between 10000 and {_LAST_UID - GUEST_UIDS} (it is {self.first_guest_uid}):"
                 f" it and the {GUEST_UIDS - 1} ids after it must be nobody else's."
+            )
+        if self.login_attempts < 0 or not 1 <= self.login_delay <= 3600:
+            raise Invalid(
+                "login_attempts must be 0 or more, login_delay between 1 and 3600 "
+                f"(they are {self.login_attempts} and {self.login_delay:g})."
             )
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")

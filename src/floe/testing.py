@@ -24,6 +24,7 @@ from cryptography.fernet import Fernet
 from floe.api.front.limits import Limits
 from floe.api.front.server import configured
 from floe.assembly import Node
+from floe.pools import alone
 from floe.settings import Settings
 
 
@@ -55,7 +56,7 @@ class EmbeddedCloud:
 
     async def __aenter__(self) -> EmbeddedCloud:
         if self.template is not None and not self.folder.exists():
-            await asyncio.to_thread(shutil.copytree, self.template, self.folder)
+            await alone(shutil.copytree, self.template, self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"

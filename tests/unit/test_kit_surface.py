@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from floe.api.kit.surface import Microversions
-from floe.core.errors import Invalid, NotAcceptable
+from floe.api.app import SURFACES
+from floe.api.kit.surface import Microversions, Surface
+from floe.core.errors import Busy, Invalid, NotAcceptable
 
 COMPUTE = Microversions("compute", (2, 1), (2, 96), "x-openstack-nova-api-version")
 
@@ -36,3 +37,10 @@ def test_a_version_out_of_range_is_not_acceptable_and_the_range_is_named() -> No
 def test_what_is_no_version_is_invalid(text: str) -> None:
     with pytest.raises(Invalid):
         _asked(openstack_api_version=f"compute {text}")
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=[surface.name for surface in SURFACES])
+def test_who_is_refused_for_now_is_told_when_to_come_again(surface: Surface) -> None:
+    reply = surface.fault(Busy("Too much at once.", seconds=1.2), "req-1")
+    assert (reply.status, reply.headers["retry-after"]) == (429, "2")
+    assert b"Too much at once." in reply.content()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import io
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from floe.blobs.protocol import Stored
 from floe.core.errors import Gone, Invalid, NotFound, TooLarge, Unavailable
 from floe.disk import DiskFull, DiskRoom, Promise
+from floe.pools import Pool
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +38,10 @@ class FileBlobs:
     `room` is what there is on its file system; a writer may ask for it in any thread.
     """
 
-    def __init__(self, directory: Path, room: DiskRoom | None = None) -> None:
+    def __init__(self, directory: Path, room: DiskRoom | None = None, pool: Pool | None = None) -> None:
         self.directory = directory
         self.room = room or DiskRoom(directory)
+        self._pool = pool or Pool("blobs", 4)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._old_parts: dict[str, list[Path]] = {}
         """What uploads of an earlier release left half-written, by blob."""
@@ -47,32 +50,36 @@ class FileBlobs:
             if part is not None and part["mark"]:
                 self._old_parts.setdefault(part["id"].lower(), []).append(path)
 
-    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0) -> Stored:
+    async def write(
+        self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0, caller: str = ""
+    ) -> Stored:
         """Keep what `chunks` gives, whole or not at all.
 
-        Raises TooLarge past `max_bytes` and when the disk has no room above its reserve, Gone when the blob was deleted
-        meanwhile, and what `chunks` raises.
+        Raises TooLarge past `max_bytes` and when the disk has no room above its reserve, Busy when too many are at it,
+        Gone when the blob was deleted meanwhile, and what `chunks` raises.
         """
         target, part = self._file(blob_id), None
         try:
             with self.room.promise(announced, ahead=_AHEAD) as promise:
                 part = _Part(target, promise)
-                await asyncio.to_thread(part.open)
-                await _pump(part, chunks, max_bytes)
-                return await asyncio.to_thread(part.commit)
+                await self._pool.run(part.open, caller=(caller,))
+                await self._pump(part, chunks, max_bytes, caller)
+                return await self._pool.run(part.commit, caller=(caller,), let_in=True)
         except BaseException as error:
             if part is not None:
-                await asyncio.shield(asyncio.to_thread(part.discard))
+                await asyncio.shield(self._pool.run(part.discard, caller=(caller,), let_in=True))
             if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
                 raise _refusal(error, target, part.size if part else 0) from error
             raise
 
-    def read(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def read(
+        self, blob_id: str, start: int = 0, length: int | None = None, *, caller: str = ""
+    ) -> AsyncIterator[bytes]:
         """Give the bytes, in order. Raises NotFound at once, not at the first chunk."""
         path = self._file(blob_id)
         if not path.is_file():
             raise NotFound("image data", blob_id)
-        return _blocks(path, start, length)
+        return self._blocks(path, start, length, caller)
 
     def path(self, blob_id: str) -> Path | None:
         """Return the file that holds the bytes, or None if there are none."""
@@ -82,13 +89,50 @@ class FileBlobs:
     async def delete(self, blob_id: str) -> None:
         """Forget the bytes, whole or half-written; readers that have begun go on to the end. Raises Unavailable."""
         try:
-            await asyncio.to_thread(self._delete, self._file(blob_id))
+            await self._pool.run(self._delete, self._file(blob_id), let_in=True)
         except OSError as error:
             raise Unavailable(f"The image store could not remove {blob_id}: {error.strerror or error}.") from error
 
     async def find(self) -> list[str]:
         """Return the ids of all blobs that there are bytes of, whole or half-written; foreign names are left out."""
-        return await asyncio.to_thread(self._find)
+        return await self._pool.run(self._find, let_in=True)
+
+    async def _pump(self, part: _Part, chunks: AsyncIterator[bytes], max_bytes: int, caller: str) -> None:
+        waiting: list[bytes] = []
+        held = total = 0
+        async for chunk in chunks:
+            total += len(chunk)
+            if total > max_bytes:
+                raise TooLarge(f"The data is larger than {max_bytes} bytes, which is what this cloud takes at most.")
+            if chunk:
+                waiting.append(chunk)
+                held += len(chunk)
+            if held >= BLOCK:
+                await self._pool.run(part.add, waiting, caller=(caller,), let_in=True)
+                waiting, held = [], 0
+        if waiting:
+            await self._pool.run(part.add, waiting, caller=(caller,), let_in=True)
+
+    async def _blocks(self, path: Path, start: int, length: int | None, caller: str) -> AsyncIterator[bytes]:
+        """Read a file in blocks; the first read opens it."""
+        try:
+            file = await self._pool.run(io.FileIO, path, caller=(caller,), let_in=True)
+        except FileNotFoundError as error:
+            raise NotFound("image data", path.name) from error
+        try:
+            if start:
+                file.seek(start)
+            left = length
+            while left is None or left > 0:
+                size = BLOCK if left is None else min(BLOCK, left)
+                block = await self._pool.run(file.read, size, caller=(caller,), let_in=True)
+                if not block:
+                    return
+                if left is not None:
+                    left -= len(block)
+                yield block
+        finally:
+            file.close()
 
     def _find(self) -> list[str]:
         names = sorted(path.name for path in self.directory.iterdir())
@@ -165,44 +209,6 @@ class _Part:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-
-async def _pump(part: _Part, chunks: AsyncIterator[bytes], max_bytes: int) -> None:
-    waiting: list[bytes] = []
-    held = total = 0
-    async for chunk in chunks:
-        total += len(chunk)
-        if total > max_bytes:
-            raise TooLarge(f"The data is larger than {max_bytes} bytes, which is what this cloud takes at most.")
-        if chunk:
-            waiting.append(chunk)
-            held += len(chunk)
-        if held >= BLOCK:
-            await asyncio.to_thread(part.add, waiting)
-            waiting, held = [], 0
-    if waiting:
-        await asyncio.to_thread(part.add, waiting)
-
-
-async def _blocks(path: Path, start: int, length: int | None) -> AsyncIterator[bytes]:
-    """Read a file in blocks; the first read opens it."""
-    try:
-        file = await asyncio.to_thread(path.open, "rb", buffering=0)
-    except FileNotFoundError as error:
-        raise NotFound("image data", path.name) from error
-    try:
-        if start:
-            file.seek(start)
-        left = length
-        while left is None or left > 0:
-            block = await asyncio.to_thread(file.read, BLOCK if left is None else min(BLOCK, left))
-            if not block:
-                return
-            if left is not None:
-                left -= len(block)
-            yield block
-    finally:
-        file.close()
 
 
 def _refusal(error: OSError, target: Path, size: int) -> TooLarge | Unavailable:

@@ -23,16 +23,21 @@ class Blobs(Protocol):
     An id is a UUID, or one with a number after a dot. All raise Unavailable when the store does not work.
     """
 
-    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0) -> Stored:
+    async def write(
+        self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0, caller: str = ""
+    ) -> Stored:
         """Keep what `chunks` gives, whole or not at all: durable when this returns, no trace of it if it raises.
 
         `announced` is how many bytes are to come, 0 if nobody said. Raises TooLarge past `max_bytes` and when the
-        store is full, Gone when the blob was deleted meanwhile; what `chunks` raises goes through.
+        store is full, Busy when too many of `caller` (a project) or of all are at it, Gone when the blob was deleted
+        meanwhile; what `chunks` raises goes through.
         """
         ...
 
-    def read(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Give the bytes, in order. Raises NotFound."""
+    def read(
+        self, blob_id: str, start: int = 0, length: int | None = None, *, caller: str = ""
+    ) -> AsyncIterator[bytes]:
+        """Give the bytes, in order; callers take turns. Raises NotFound."""
         ...
 
     def path(self, blob_id: str) -> Path | None:

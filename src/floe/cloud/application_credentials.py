@@ -69,7 +69,7 @@ async def create(
         raise Invalid(f"expires_at must be in the future (it is {expires_at:%Y-%m-%dT%H:%M:%S}).")
     secret = secret or secrets.token_urlsafe(48)
     check_password(secret)
-    secret_hash = await passwords.hashed(cloud, secret)
+    secret_hash = await passwords.hashed(cloud, context, secret)
 
     def run(conn: Connection) -> Found:
         if credential_rows.by_name(conn, user_id, name) is not None:

@@ -10,6 +10,7 @@ from floe.cloud import catalogue, identity, passwords
 from floe.cloud.cloud import Cloud
 from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER, WHOLE_SYSTEM, Assignment
 from floe.core.catalogue import INTERFACES, CatalogueService, Endpoint, Region
+from floe.core.context import Context
 from floe.core.domains import DEFAULT_DOMAIN, Domain
 from floe.core.projects import Project
 from floe.core.roles import Role
@@ -72,8 +73,9 @@ async def bootstrap(cloud: Cloud, new_password: Callable[[], str]) -> Bootstrapp
             await cloud.db.write(lambda conn: _add_services(conn, cloud))
         return await cloud.db.read(_known)
     admin_password, demo_password = new_password(), new_password()
-    admin_hash = await passwords.hashed(cloud, admin_password)
-    demo_hash = await passwords.hashed(cloud, demo_password)
+    nobody = Context(request_id="")
+    admin_hash = await passwords.hashed(cloud, nobody, admin_password)
+    demo_hash = await passwords.hashed(cloud, nobody, demo_password)
 
     def run(conn: Connection) -> Bootstrapped:
         domain_rows.insert(conn, Domain(id=DEFAULT_DOMAIN, name="Default", description="The default domain"))

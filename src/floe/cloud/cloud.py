@@ -8,6 +8,7 @@ from typing import Any
 
 from floe.blobs.protocol import Blobs
 from floe.bus.protocol import Bus
+from floe.cloud.pools import Pools, make_pools
 from floe.core.clock import Clock
 from floe.core.counters import Counters
 from floe.core.ids import IdSource
@@ -29,6 +30,10 @@ class CloudSettings:
     max_virtual_bytes: int = 2 * 2**40
     upload_lease: float = 30.0
     """Seconds after which an upload that shows no life is taken for dead."""
+    login_attempts: int = 5
+    """Wrong secrets of one user from one address before the next are slowed down; 0 never slows any."""
+    login_delay: float = 30.0
+    """Seconds that a further attempt waits at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,5 +54,7 @@ class Cloud:
     """The Fernet keys for tokens, the one that signs first."""
     counters: Counters = field(default_factory=Counters)
     """What happened how often, for `/metrics`."""
+    pools: Pools = field(default_factory=make_pools)
+    """Threads for slow work."""
     caches: MutableMapping[str, Any] = field(default_factory=dict)
     """In-memory caches of the process by name; each noun owns and types its own."""

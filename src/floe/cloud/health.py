@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Unavailable
 from floe.disk import DiskRoom
+from floe.pools import alone
 from floe.store import probes
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Health:
             seen = self._seen()
             self._parts = {
                 "database": await self._database(),
-                "disk": await asyncio.to_thread(self._disk),
+                "disk": await alone(self._disk),
                 "bus": OK,
                 "conductor": OK if not seen.late else f"its rounds have not turned for {seen.late:.0f} s",
                 "hosts": _hosts(seen),

@@ -50,7 +50,7 @@ async def upload(
 
     Raises Conflict unless it is queued, UnsupportedMedia when the bytes are not of the declared format, Invalid for an
     image that is damaged or refers outside itself, TooLarge past a limit, the project's quota or what the store has
-    room for, Gone when the image was deleted meanwhile, and whatever `chunks` raises.
+    room for, Busy, Gone when the image was deleted meanwhile, and whatever `chunks` raises.
     """
     begun = asyncio.ensure_future(cloud.db.write(lambda conn: _begin(conn, cloud, context, image_id, announced)))
     try:
@@ -86,13 +86,15 @@ def _begin(conn: Connection, cloud: Cloud, context: Context, image_id: str, anno
 async def _take(cloud: Cloud, taken: _Upload, chunks: AsyncIterator[bytes], announced: int) -> int:
     """Write the bytes and make them the image's data; return how many they are."""
     image, blob, settings = taken.image, taken.blob, cloud.settings
-    inspection = await asyncio.to_thread(Inspection, image.disk_format or "", settings.max_virtual_bytes)
+    turn, most = blob.project_id or "", settings.max_virtual_bytes
+    inspection = await cloud.pools.blobs.run(Inspection, image.disk_format or "", most, caller=(turn,))
     found: list[Found] = []
     stored = await cloud.blobs.write(
         blob.id,
         _inspected(_paid(cloud, blob, chunks), inspection, found),
         max_bytes=settings.max_image_bytes,
         announced=announced,
+        caller=turn,
     )
     await cloud.db.write(lambda conn: _finish(conn, cloud, blob, stored, found[0]))
     return stored.size
@@ -190,6 +192,8 @@ async def downloadable(cloud: Cloud, context: Context, image_id: str) -> Image |
     return image if image.status in {ACTIVE, DEACTIVATED} else None
 
 
-def content(cloud: Cloud, image: Image, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-    """Give an image's bytes to one who may have them (`downloadable`)."""
-    return cloud.blobs.read(image.blob, start, length)
+def content(
+    cloud: Cloud, image: Image, start: int = 0, length: int | None = None, *, project_id: str | None = None
+) -> AsyncIterator[bytes]:
+    """Give an image's bytes, in turns of a project, to one who may have them (`downloadable`)."""
+    return cloud.blobs.read(image.blob, start, length, caller=project_id or "")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
+from floe.cloud.pools import caller
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
 from floe.core.keypairs import Keypair, fingerprint
@@ -22,11 +22,11 @@ async def create(
 ) -> tuple[Keypair, str | None]:
     """Keep a public key, or generate a pair and return the private key, which is not kept.
 
-    Raises Invalid for what is no key, Conflict for a name that is taken, OverQuota.
+    Raises Invalid for what is no key, Conflict for a name that is taken, OverQuota, Busy.
     """
     private_key = None
     if public_key is None:
-        text, private_key = await asyncio.to_thread(_generate)
+        text, private_key = await cloud.pools.keys.run(_generate, caller=caller(context))
     else:
         text = public_key
     keypair = Keypair(

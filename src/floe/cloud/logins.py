@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from floe.cloud import passwords, token_codec, tokens
+from floe.cloud import attempts, passwords, token_codec, tokens
 from floe.cloud.cloud import Cloud
 from floe.core.application_credentials import ApplicationCredential
 from floe.core.assignments import DOMAIN, PROJECT, SYSTEM
@@ -46,13 +46,14 @@ class _Proof:
     parent: Token | None = None
 
 
-async def login(cloud: Cloud, ways: Sequence[Login], scope: ScopeAsked) -> tuple[str, Bearer]:
+async def login(cloud: Cloud, ways: Sequence[Login], scope: ScopeAsked, address: str) -> tuple[str, Bearer]:
     """Return a new token's text and whom it speaks for; every one of `ways` must prove the same user.
 
-    Raises Unauthenticated, also where the user has no role in the scope asked for, and Forbidden for a token
-    of an application credential, which stays in its project.
+    `address` is where it comes from. Raises Busy when too many wrong secrets came from there, Unauthenticated, also
+    where the user has no role in the scope asked for, and Forbidden for a token of an application credential, which
+    stays in its project.
     """
-    proofs = [await _prove(cloud, way) for way in ways]
+    proofs = [await _prove(cloud, way, address) for way in ways]
     if not proofs or len({proof.user_id for proof in proofs}) != 1:
         raise _refusal()
     found = await cloud.db.read(lambda conn: _make(conn, cloud, proofs, scope))
@@ -75,7 +76,7 @@ def find_domain(conn: Connection, named: Named) -> str | None:
     return domain.id if domain else None
 
 
-async def _prove(cloud: Cloud, way: Login) -> _Proof:
+async def _prove(cloud: Cloud, way: Login, address: str) -> _Proof:
     if isinstance(way, TokenLogin):
         found = await tokens.verify(cloud, way.token)
         if found.credential is not None:
@@ -83,17 +84,21 @@ async def _prove(cloud: Cloud, way: Login) -> _Proof:
         methods = (*found.token.methods, "token")
         return _Proof(user_id=found.user.id, methods=methods, stamp=found.token.stamp, parent=found.token)
     if isinstance(way, PasswordLogin):
+        claim = attempts.claim_of_user(way.user, address)
         user = await cloud.db.read(lambda conn: find_user(conn, way.user))
-        right = await passwords.matches(cloud, user.password_hash if user else None, way.password)
+        right = await passwords.matches(cloud, user.password_hash if user else None, way.password, claim)
         if not right or user is None or not await _usable(cloud, user):
             raise _refusal()
+        attempts.succeed(cloud, claim)
         return _Proof(user_id=user.id, methods=("password",), stamp=user.stamp)
+    claim = attempts.claim_of_credential(way, address)
     credential = await cloud.db.read(lambda conn: _find_credential(conn, way))
-    right = await passwords.matches(cloud, credential.secret_hash if credential else None, way.secret)
+    right = await passwords.matches(cloud, credential.secret_hash if credential else None, way.secret, claim)
     if not right or credential is None:
         raise _refusal()
     if credential.expires_at is not None and credential.expires_at <= cloud.clock.now():
         raise _refusal()
+    attempts.succeed(cloud, claim)
     return _Proof(user_id=credential.user_id, methods=("application_credential",), credential=credential)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from floe.cloud import domains, identity, passwords
+from floe.cloud import attempts, domains, identity, passwords
 from floe.cloud.cloud import Cloud
 from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER
 from floe.core.context import Context
@@ -15,6 +15,7 @@ from floe.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 from floe.core.groups import Group
 from floe.core.names import same_name
 from floe.core.projects import Project
+from floe.core.tokens import Named
 from floe.core.users import User, check_password
 from floe.store import application_credentials as credential_rows
 from floe.store import assignments as assignment_rows
@@ -65,7 +66,7 @@ async def show(cloud: Cloud, context: Context, user_id: str) -> User:
 async def create(cloud: Cloud, context: Context, fields: Mapping[str, Any], password: str | None) -> User:
     """Make a user; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
     identity.demand_manage(context, "users", fields["domain_id"])
-    secret = await _hashed(cloud, password)
+    secret = await _hashed(cloud, context, password)
     user = User(
         id=identity.new_id(cloud),
         password_hash=secret,
@@ -85,11 +86,13 @@ async def create(cloud: Cloud, context: Context, fields: Mapping[str, Any], pass
 async def update(cloud: Cloud, context: Context, user_id: str, fields: Mapping[str, Any], password: str | None) -> User:
     """Change a user; when it is disabled, or its password changes, its tokens are dead."""
     await _demand_manage(cloud, context, user_id)
-    return await _update(cloud, user_id, fields, password)
+    return await _update(cloud, context, user_id, fields, password)
 
 
-async def _update(cloud: Cloud, user_id: str, fields: Mapping[str, Any], password: str | None) -> User:
-    secret = await _hashed(cloud, password)
+async def _update(
+    cloud: Cloud, context: Context, user_id: str, fields: Mapping[str, Any], password: str | None
+) -> User:
+    secret = await _hashed(cloud, context, password)
     changes = dict(fields)
     if secret is not None:
         changes |= {"password_hash": secret, "password_changed_at": cloud.clock.now()}
@@ -107,14 +110,21 @@ async def _update(cloud: Cloud, user_id: str, fields: Mapping[str, Any], passwor
     return await identity.change(cloud, run)
 
 
-async def change_password(cloud: Cloud, user_id: str, original: str, password: str) -> None:
-    """Let a user set a new password who knows the old one. Raises Unauthenticated for who does not."""
+async def change_password(
+    cloud: Cloud, context: Context, user_id: str, original: str, password: str, address: str
+) -> None:
+    """Let a user set a new password who knows the old one. Raises Unauthenticated for who does not.
+
+    `address` is where it comes from. Raises Busy when too many wrong ones came from there.
+    """
     check_password(password)
+    claim = attempts.claim_of_user(Named(id=user_id), address)
     user = await cloud.db.read(lambda conn: user_rows.get(conn, user_id))
-    right = await passwords.matches(cloud, user.password_hash if user else None, original)
+    right = await passwords.matches(cloud, user.password_hash if user else None, original, claim)
     if not right or user is None or not user.enabled:
         raise Unauthenticated("The password was not changed: the user or the original password is not right.")
-    await _update(cloud, user_id, {}, password)
+    attempts.succeed(cloud, claim)
+    await _update(cloud, replace(context, user_id=user_id), user_id, {}, password)
 
 
 async def delete(cloud: Cloud, context: Context, user_id: str) -> None:
@@ -170,11 +180,11 @@ async def _demand_manage(cloud: Cloud, context: Context, user_id: str) -> None:
     identity.demand_manage(context, "this user", user.domain_id if user else None)
 
 
-async def _hashed(cloud: Cloud, password: str | None) -> str | None:
+async def _hashed(cloud: Cloud, context: Context, password: str | None) -> str | None:
     if password is None:
         return None
     check_password(password)
-    return await passwords.hashed(cloud, password)
+    return await passwords.hashed(cloud, context, password)
 
 
 def _demand_fitting(conn: Connection, user: User) -> None:

@@ -5,6 +5,7 @@
       Unauthenticated    who asks is not known
       Forbidden          who asks may not
       OverQuota          the project has no room                   (resource, asked, used, limit)
+      Busy               too much is asked at once, or too soon    (seconds until it may be asked again)
       NotFound           no such thing, or not for this project
       Conflict           it exists, or its state forbids it now
       Outdated           it changed since the caller read it
@@ -64,6 +65,16 @@ class OverQuota(FloeError):
     """The project's quota has no room for this; the text names resource, asked, used and limit."""
 
     kind = "over_quota"
+
+
+class Busy(FloeError):
+    """Too much is asked at once, or again too soon; nothing was done, and after `seconds` it may be asked again."""
+
+    kind = "busy"
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class NotFound(FloeError):

@@ -59,15 +59,21 @@ class SimulatedBlobs:
     ) -> None:
         self._pause, self._files, self._broken = pause, FileBlobs(folder), broken
 
-    async def write(self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0) -> Stored:
+    async def write(
+        self, blob_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int, announced: int = 0, caller: str = ""
+    ) -> Stored:
         """See `Blobs.write`."""
         await self._pause("blob.before")
         self._demand_working()
-        stored = await self._files.write(blob_id, self._slowly(chunks), max_bytes=max_bytes, announced=announced)
+        stored = await self._files.write(
+            blob_id, self._slowly(chunks), max_bytes=max_bytes, announced=announced, caller=caller
+        )
         await self._pause("blob.after")
         return stored
 
-    async def read(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def read(
+        self, blob_id: str, start: int = 0, length: int | None = None, *, caller: str = ""
+    ) -> AsyncIterator[bytes]:
         """See `Blobs.read`; images here are small."""
         await self._pause("image")
         path = self._files.path(blob_id)

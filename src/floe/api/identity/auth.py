@@ -25,7 +25,7 @@ _ALL = Filters()
 async def create(call: Call) -> Reply:
     """Log in; the token's text is in the header X-Subject-Token."""
     ways, scope = auth_body.read(await call.raw())
-    text, bearer = await logins.login(call.cloud, ways, scope)
+    text, bearer = await logins.login(call.cloud, ways, scope, call.peer)
     return await _token(call, bearer, 201, text)
 
 

@@ -99,7 +99,8 @@ async def delete(call: Call) -> Reply:
 async def change_password(call: Call) -> Reply:
     """Let a user who knows the old password set a new one; it needs no token, since the old password is the proof."""
     body = _NEW_PASSWORD.read(await call.raw())
-    await users.change_password(call.cloud, call.params["user_id"], body["original_password"], body["password"])
+    user_id, old, new = call.params["user_id"], body["original_password"], body["password"]
+    await users.change_password(call.cloud, call.context, user_id, old, new, call.peer)
     return Reply(204)
 
 

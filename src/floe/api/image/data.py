@@ -53,7 +53,7 @@ async def download(call: Call) -> Reply:
     elif image.checksum:
         headers["content-md5"] = image.checksum
     headers["content-length"] = str(end - start)
-    data = image_data.content(call.cloud, image, start, end - start)
+    data = image_data.content(call.cloud, image, start, end - start, project_id=call.context.project_id)
     return Reply(status, None, headers, MEDIA_TYPE, _while_listening(call, data))
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from floe.api.kit.peer import peer_of
 from floe.api.kit.query import Pairs, Query, pairs_of
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
@@ -70,6 +71,11 @@ class Call:
     def header(self, name: str) -> str | None:
         """Return a request header."""
         return self.request.headers.get(name)
+
+    @property
+    def peer(self) -> str:
+        """Where the request comes from, as it is counted against: see `peer_of`."""
+        return peer_of(self.request.scope)
 
     def url(self, path: str) -> str:
         """Return an absolute link to a path of this surface, in which names stand as they are: here they are quoted."""

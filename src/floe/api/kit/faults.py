@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from floe.core.errors import (
+    Busy,
     Conflict,
     FloeError,
     Forbidden,
@@ -36,6 +37,7 @@ STATUS: dict[type[FloeError], int] = {
     Outdated: 412,
     TooLarge: 413,
     UnsupportedMedia: 415,
+    Busy: 429,
     NoValidHost: 500,
     HostFailure: 500,
     Unavailable: 503,
@@ -61,6 +63,7 @@ def compute_envelope(status: int, _reason: str, message: str, _request_id: str) 
         409: "conflictingRequest",
         413: "overLimit",
         415: "badMediaType",
+        429: "overLimit",
         503: "serviceUnavailable",
     }.get(status, "computeFault")
     return {name: {"code": status, "message": message}}

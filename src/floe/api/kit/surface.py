@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from floe.api.kit.policy import Policies, enforce
 from floe.api.kit.routing import Match, RouteTable
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import FloeError, Invalid, NotAcceptable, NotFound, Unauthenticated
+from floe.core.errors import Busy, FloeError, Invalid, NotAcceptable, NotFound, Unauthenticated
 from floe.core.versions import Version, parse_version, version_text
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,8 @@ class Surface:
         headers = {}
         if status == 401 and self.challenge:
             headers["www-authenticate"] = "Keystone uri=/identity"
+        if isinstance(error, Busy):
+            headers["retry-after"] = str(math.ceil(error.seconds))
         return Reply(status, self.envelope(status, reason, message, request_id), headers)
 
     def _refuse_method(self, method: str, match: Match, request_id: str) -> Reply:

@@ -80,7 +80,7 @@ TYPES = {
 }
 """By the core's reasons."""
 
-_OTHERS = {400: "BadRequest", 404: "HTTPNotFound", 409: "Conflict"}
+_OTHERS = {400: "BadRequest", 404: "HTTPNotFound", 409: "Conflict", 429: "HTTPTooManyRequests"}
 """By status, for reasons that have no name of their own."""
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from floe.dataplane.linux.links import Device
 from floe.dataplane.linux.run import ports_failure
+from floe.pools import alone
 
 T = TypeVar("T")
 
@@ -112,13 +111,10 @@ async def in_namespace(name: str, work: Callable[[], T]) -> T:
             os.close(descriptor)
         return work()
 
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns")
     try:
-        return await asyncio.get_running_loop().run_in_executor(pool, entered)
+        return await alone(entered)
     except OSError as error:
         raise ports_failure(f"Network namespace {name} cannot be used: {error.strerror}.", str(error)) from error
-    finally:
-        pool.shutdown(wait=False)
 
 
 def _ask(protocol: int, kind: int, flags: int, payload: bytes) -> list[bytes]:

@@ -24,6 +24,7 @@ from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, owns_namesp
 from floe.dataplane.linux.ruleset import Tables
 from floe.dataplane.linux.run import find_program, ports_failure, run
 from floe.dataplane.protocol import MetadataAddress, PortsFailure
+from floe.pools import alone
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,8 @@ class LinuxPlane:
                 "Security groups need the kernel's br_netfilter, with net.bridge.bridge-nf-call-iptables=1.",
                 str(error),
             ) from error
-        await asyncio.to_thread(kernel.forget_broken_namespaces, owns_namespace)
-        await asyncio.to_thread(self._servers.find)
+        await alone(kernel.forget_broken_namespaces, owns_namespace)
+        await alone(self._servers.find)
 
     async def close(self) -> None:
         """Wait for the work under way; all that was made stays."""
@@ -129,7 +130,7 @@ class LinuxPlane:
 
     async def metadata_addresses(self) -> list[MetadataAddress]:
         """Return the metadata address of each segment that has its namespace."""
-        found = await asyncio.to_thread(kernel.namespaces)
+        found = await alone(kernel.namespaces)
         return [
             MetadataAddress(
                 network_id=segment.network_id,
@@ -156,7 +157,7 @@ class LinuxPlane:
         async with self._lock:
             self._complete, self._segments, self._rules_generation = None, (), -1
             self._addressed.clear()
-            await asyncio.to_thread(self._servers.find)
+            await alone(self._servers.find)
             for key in sorted(self._servers.keys()):
                 await self._servers.stop(key)
             found = frozenset(kernel.namespaces())

@@ -67,7 +67,7 @@ async def run(
     """
     argv = confined(command, user, seconds=seconds, memory=memory, largest=largest)
     try:
-        ended = await programs.run(argv, seconds=seconds, folder=folder)
+        ended = await programs.run(argv, seconds=seconds, folder=folder, queued=True)
     except FileNotFoundError as error:
         raise HostFailure(f"{what}: the host lacks the program {error.filename}.", stage=stage) from error
     except TimeoutError as error:
