@@ -22,7 +22,7 @@ from floe.agent.threads import Threads
 from floe.api.app import App
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
-from floe.cloud import bootstrap, flavors, image_blobs, networks
+from floe.cloud import bootstrap, flavors, image_blobs, networks, sealing
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.cloud.health import Health
 from floe.cloud.pools import make_pools
@@ -128,6 +128,7 @@ class Node:
         self.cloud.db.open()
         self._started.append(self._close_database)
         await self._first_start()
+        await sealing.seal_leftovers(self.cloud)
         await image_blobs.recover(self.cloud, alone=True)
         self._started.append(self.cloud.bus.close)
         await self.conductor.start()

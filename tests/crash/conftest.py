@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from floe.agent.agent import Agent
 from floe.agent.threads import in_thread
@@ -39,7 +40,7 @@ from floe.store import servers as server_rows
 from floe.store.engine import Connection, Database
 from floe.store.schema import create_all
 
-PROJECT = "a" * 32
+PROJECT, _KEY = "a" * 32, Fernet.generate_key()
 ANN = Context(request_id="r", user_id="ann", project_id=PROJECT, roles=frozenset({"member", "reader"}))
 IMAGE, DATA = "11111111-1111-4111-8111-111111111111", b"an image that nobody boots" * 50
 HOSTS = ("h1", "h2")
@@ -175,7 +176,7 @@ class Town:
             settings=CloudSettings(),
             nudge=lambda ident: self.conductor.nudge(ident),  # noqa: PLW0108  # made by the next line
             network_nudge=lambda: self.conductor.nudge_network(),  # noqa: PLW0108
-            token_keys=list,
+            token_keys=[_KEY].copy,
         )
         self.conductor = Conductor(self.cloud, settings=SETTINGS)
         await self.conductor.start()
@@ -366,7 +367,7 @@ def empty_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
             settings=CloudSettings(),
             nudge=lambda _: None,
             network_nudge=lambda: None,
-            token_keys=list,
+            token_keys=[_KEY].copy,
         )
         await flavors.bootstrap(cloud)
         await networks.bootstrap(cloud, PROJECT)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 
 from floe.cloud import servers
 from floe.core.context import Context
@@ -41,20 +40,17 @@ class Dying:
 async def test_a_create_whose_answer_was_lost_with_the_process_is_sent_again_and_happens_once(
     new_town: Callable[[], Any], when: str
 ) -> None:
-    town, key = new_town(), Fernet.generate_key()
+    town = new_town()
     request = once("a-key", b"the same body")
     try:
         await town.boot()
         await town.settled()
         doomed = Dying(town.db, when)
-        first = asyncio.ensure_future(
-            servers.create(replace(town.cloud, db=doomed, token_keys=lambda: [key]), ANN, NEW, request)
-        )
+        first = asyncio.ensure_future(servers.create(replace(town.cloud, db=doomed), ANN, NEW, request))
         await doomed.dead.wait()
         await town.lose_process()
         await town.boot()
-        cloud = replace(town.cloud, token_keys=lambda: [key])
-        again = [await servers.create(cloud, ANN, NEW, request) for _ in range(2)]
+        again = [await servers.create(town.cloud, ANN, NEW, request) for _ in range(2)]
         await town.settled()
         assert not first.done()
         first.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +64,7 @@ async def _create_all(
         settings=CloudSettings(),
         nudge=lambda _: None,
         network_nudge=lambda: None,
-        token_keys=list,
+        token_keys=[Fernet.generate_key()].copy,
     )
     now = cloud.clock.now()
     image = Image(

@@ -85,3 +85,16 @@ async def test_the_durable_settings_are_on(db: Database) -> None:
     found = await db.read(lambda conn: conn.exec_driver_sql("PRAGMA synchronous").scalar_one())
     mode = await db.read(lambda conn: conn.exec_driver_sql("PRAGMA journal_mode").scalar_one())
     assert (found, mode) == (2, "wal")
+
+
+@pytest.mark.parametrize("size", [20, 20_000], ids=["within a page", "in pages of its own"])
+async def test_what_is_erased_is_not_left_in_free_space(tmp_path: Path, size: int) -> None:
+    database = Database(tmp_path / "x.db")
+    database.open()
+    await database.write(things.create)
+    secret = "Pa55w0rd" * (size // 8)
+    for name in ("a", secret, "z"):
+        await database.write(_add(name))
+    await database.write(lambda conn: conn.execute(things.delete().where(things.c.name == secret)))
+    database.close()
+    assert [path.name for path in tmp_path.iterdir() if b"Pa55w0rd" in path.read_bytes()] == []

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-
+from floe.cloud import sealing
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Conflict
 from floe.core.idempotency import KEPT, Once
@@ -27,8 +25,8 @@ def earlier(conn: Connection, cloud: Cloud, project_id: str, once: Once) -> Any:
             "send that body again, or choose a new key."
         )
     try:
-        return msgspec.json.decode(_box(cloud).decrypt(found.answer.encode()))
-    except InvalidToken as error:
+        return sealing.unseal(cloud, found.answer)
+    except Conflict as error:
         raise Conflict(
             f"Idempotency-Key {once.key!r} was used before, but the keys that its answer was sealed with are gone; "
             "list your servers to see what it made."
@@ -37,9 +35,5 @@ def earlier(conn: Connection, cloud: Cloud, project_id: str, once: Once) -> Any:
 
 def keep(conn: Connection, cloud: Cloud, project_id: str, once: Once, answer: Any) -> None:
     """Remember the answer (JSON). It is sealed: an answer may hold a password."""
-    sealed = _box(cloud).encrypt(msgspec.json.encode(answer)).decode()
+    sealed = sealing.seal(cloud, answer)
     rows.add(conn, project_id, once.key, Answered(once.fingerprint, sealed), cloud.clock.now())
-
-
-def _box(cloud: Cloud) -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in cloud.token_keys()])

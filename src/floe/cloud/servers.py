@@ -6,11 +6,11 @@ import logging
 import secrets
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from floe.cloud import guest_metadata, idempotency, new_servers, server_ports
+from floe.cloud import guest_metadata, idempotency, new_servers, sealing, server_ports
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.core import hostnames
@@ -71,6 +71,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
     password = new.admin_password or "".join(secrets.choice(_PASSWORD) for _ in range(12))
     reservation_id = f"r-{cloud.new_id().replace('-', '')[:8]}"
     now = cloud.clock.now()
+    sealed = sealing.seal(cloud, {"admin_password": password, "files": new.files})
 
     def make(conn: Connection) -> tuple[Created, list[str]]:
         before = idempotency.earlier(conn, cloud, project_id, once) if once else None
@@ -83,8 +84,8 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
             server = rows.add(conn, server)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
-            action = _action(cloud, context, server, "create", now, _input(new, plan, password))
-            actions.add(conn, action)
+            action = _action(cloud, context, server, "create", now, _input(new, plan))
+            actions.add(conn, replace(action, sealed=sealed))
             made.append(server)
             waiting.append(action.id)
         if once:
@@ -162,10 +163,8 @@ def _server(
     )
 
 
-def _input(new: NewServer, plan: Plan, password: str) -> dict[str, Any]:
+def _input(new: NewServer, plan: Plan) -> dict[str, Any]:
     return {
-        "admin_password": password,
-        "files": [list(file) for file in new.files],
         "warning": plan.warning,
         "least": new.min_count,
         "together": plan.count,

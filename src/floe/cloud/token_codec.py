@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from floe.cloud.cloud import Cloud
+from floe.cloud.sealing import box
 from floe.core.assignments import DOMAIN, PROJECT, SYSTEM
 from floe.core.errors import Unauthenticated
 from floe.core.tokens import METHODS, UNSCOPED, Token
-
-if TYPE_CHECKING:
-    from cryptography.fernet import MultiFernet
 
 MAX_TEXT = 1024
 """Characters; ours have about 250, and what is longer is not worth decrypting."""
@@ -57,7 +54,7 @@ def write(cloud: Cloud, token: Token) -> str:
         stamp=token.stamp,
     )
     seconds = int(token.issued_at.timestamp())
-    sealed = _fernet(cloud).encrypt_at_time(_ENCODER.encode(record), seconds)
+    sealed = box(cloud).encrypt_at_time(_ENCODER.encode(record), seconds)
     return sealed.rstrip(b"=").decode()
 
 
@@ -69,7 +66,7 @@ def read(cloud: Cloud, text: str) -> Token:
     if len(text) > MAX_TEXT or not text.isascii():
         raise refusal
     try:
-        plain = _fernet(cloud).decrypt(text.encode() + b"=" * (-len(text) % 4))
+        plain = box(cloud).decrypt(text.encode() + b"=" * (-len(text) % 4))
         record = _DECODER.decode(plain)
     except (InvalidToken, msgspec.MsgspecError):
         raise refusal from None
@@ -89,17 +86,6 @@ def read(cloud: Cloud, text: str) -> Token:
 def new_audit_id(cloud: Cloud) -> str:
     """Return a new audit id: 22 characters, as Keystone's."""
     return base64.urlsafe_b64encode(bytes.fromhex(cloud.new_id().replace("-", ""))).rstrip(b"=").decode()
-
-
-def _fernet(cloud: Cloud) -> MultiFernet:
-    from cryptography.fernet import Fernet, MultiFernet
-
-    keys = tuple(cloud.token_keys())
-    known = cloud.caches.get("fernet")
-    if known is None or known[0] != keys:
-        known = cloud.caches["fernet"] = (keys, MultiFernet([Fernet(key) for key in keys]))
-    fernet: MultiFernet = known[1]
-    return fernet
 
 
 def _pack(ident: str) -> bytes:

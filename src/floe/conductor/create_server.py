@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from floe.cloud import server_ports
+from floe.cloud import sealing, server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
@@ -89,7 +89,7 @@ class CreateServer:
             server = known or self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.server_id))
             if server is None:
                 raise NotFound("server", flow.action.server_id)
-            guest = guest_spec(server, flow.action.input, placed.network, placed.zone)
+            guest = guest_spec(server, sealing.given(self.cloud, flow.action), placed.network, placed.zone)
             command = Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
             return await self.fleet.command(
                 placed.host,

@@ -36,6 +36,8 @@ class Action:
     writes: int = 0
     """How often its owners wrote: whoever takes it over must have read its journal as of this number."""
     message: str | None = None
+    sealed: str | None = field(default=None, repr=False)
+    """The secrets that belong to `input`, sealed; gone as soon as the action has ended, whichever way."""
     created_at: datetime
     updated_at: datetime | None = None
     finished_at: datetime | None = None

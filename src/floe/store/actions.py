@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -30,11 +30,13 @@ actions = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("writes", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("message", sa.Text),
+    sa.Column("sealed", sa.Text),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
     sa.Column("finished_at", Moment),
     sa.Index("ix_actions_server", "server_id", "created_at"),
     sa.Index("ix_actions_open", "state", "lease_until"),
+    sa.Index("ix_actions_sealed", "state", sqlite_where=sa.text("sealed IS NOT NULL")),
 )
 
 steps = sa.Table(
@@ -62,7 +64,7 @@ _NOW = sa.bindparam("now", type_=Moment())
 _CANCEL = (
     actions.update()
     .where(_OPEN_OF_SERVER)
-    .values(state=CANCELLED, lease_owner=None, lease_until=None, updated_at=_NOW, finished_at=_NOW)
+    .values(state=CANCELLED, lease_owner=None, lease_until=None, sealed=None, updated_at=_NOW, finished_at=_NOW)
 )
 _OF_SERVER = (
     sa.select(actions).where(actions.c.server_id == sa.bindparam("ident")).order_by(actions.c.created_at.desc())
@@ -152,6 +154,7 @@ _CLOSE = (
         lease_owner=None,
         lease_until=None,
         message=sa.bindparam("text"),
+        sealed=None,
         updated_at=sa.bindparam("now", type_=Moment),
         finished_at=sa.bindparam("now", type_=Moment),
     )
@@ -207,6 +210,17 @@ def break_leases(conn: Connection) -> int:
     """End every lease, where it is certain that no other conductor lives; return how many there were."""
     held = actions.update().where(_IS_OPEN, _a.lease_owner.is_not(None)).values(lease_owner=None, lease_until=None)
     return conn.execute(held).rowcount
+
+
+def find_open_with(conn: Connection, names: Sequence[str]) -> list[Action]:
+    """Return the open actions whose input has any of these names."""
+    opened = [_action(row) for row in conn.execute(sa.select(actions).where(_IS_OPEN))]
+    return [action for action in opened if any(name in action.input for name in names)]
+
+
+def seal(conn: Connection, action_id: str, given: Mapping[str, Any], sealed: str) -> None:
+    """Put secrets out of an open action's input."""
+    conn.execute(actions.update().where(_a.id == action_id, _IS_OPEN).values(input=given, sealed=sealed))
 
 
 def let_go(conn: Connection, owner: str, action_id: str | None = None) -> None:

@@ -124,6 +124,9 @@ def _statement() -> sa.CompoundSelect[Any]:
         .group_by(g.id)
         .having(sa.func.count(a.host.distinct()) > 1),
         *_quotas(),
+        sa.select(*_told("the secrets of an action outlive it", actions.c.id)).where(
+            actions.c.sealed.is_not(None), actions.c.state.not_in(sorted(OPEN_STATES))
+        ),
         sa.select(*_told("an allocation is not where its server is, with which nothing is done", s.id))
         .join(allocations, a.server_id == s.id)
         .where(

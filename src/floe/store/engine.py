@@ -36,6 +36,7 @@ _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",
     "PRAGMA cache_size=-16384",
     "PRAGMA temp_store=MEMORY",
 )

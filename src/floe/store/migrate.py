@@ -13,8 +13,11 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest version this release knows; a house test holds it against the migrations."""
+
+_SEALED_FROM = "0008"
+"""Before this version passwords lay readable in the actions."""
 
 
 def current(path: Path) -> str | None:
@@ -37,6 +40,8 @@ def ensure(path: Path) -> None:
     if found is not None and found > HEAD:
         log.warning("the database %s has schema %s, newer than this release's %s; going on", path, found, HEAD)
         return
+    if found is not None and found < _SEALED_FROM:
+        _wipe(path)
     upgrade(path)
 
 
@@ -49,3 +54,18 @@ def upgrade(path: Path, revision: str = "head") -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["path"] = path
     command.upgrade(config, revision)
+
+
+def _wipe(path: Path) -> None:
+    """Take passwords and files out of actions that have ended, and their pieces out of free pages and the log.
+
+    Comes before the migrations, so that it is done again after a crash. Those of open actions are sealed at start.
+    """
+    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute(
+            "UPDATE actions SET input = json_remove(input, '$.admin_password', '$.files') "
+            "WHERE kind = 'create' AND state NOT IN ('pending', 'running', 'undoing')"
+        )
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from floe.api.app import App
 from floe.api.compute.surface import SURFACE
@@ -95,7 +96,7 @@ async def compute_cloud(tmp_path: Path, nudges: list[str]) -> AsyncIterator[Clou
         settings=CloudSettings(),
         nudge=nudges.append,
         network_nudge=lambda: None,
-        token_keys=list,
+        token_keys=[Fernet.generate_key()].copy,
     )
     await flavors.bootstrap(cloud)
     for each in (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
@@ -261,7 +262,7 @@ def make_cloud(path: Path) -> Cloud:
         settings=CloudSettings(),
         nudge=lambda _: None,
         network_nudge=lambda: None,
-        token_keys=list,
+        token_keys=[Fernet.generate_key()].copy,
     )
 
 

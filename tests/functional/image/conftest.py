@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from floe.api.app import App
 from floe.api.image.surface import SURFACE
@@ -56,7 +57,7 @@ async def image_cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
         settings=CloudSettings(max_image_bytes=8 << 20, max_virtual_bytes=1 << 40),
         nudge=lambda _: None,
         network_nudge=lambda: None,
-        token_keys=list,
+        token_keys=[Fernet.generate_key()].copy,
     )
     await bus.close()
     db.close()

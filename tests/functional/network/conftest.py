@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from floe.api.app import App
 from floe.api.network.surface import SURFACE
@@ -71,7 +72,7 @@ async def cloud(tmp_path: Path, nudges: list[str]) -> AsyncIterator[Cloud]:
         settings=CloudSettings(),
         nudge=lambda _: None,
         network_nudge=lambda: nudges.append("network"),
-        token_keys=list,
+        token_keys=[Fernet.generate_key()].copy,
     )
     await bus.close()
     db.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from floe.api.app import App
 from floe.api.compute.surface import SURFACE
@@ -55,7 +56,7 @@ async def wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         settings=CloudSettings(),
         nudge=lambda _: None,
         network_nudge=lambda: None,
-        token_keys=list,
+        token_keys=[Fernet.generate_key()].copy,
     )
     await _furnish(cloud)
     app = App(cloud, surfaces=[SURFACE], authenticate=by_name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from floe.api.app import App
 from floe.blobs.files import FileBlobs
@@ -151,7 +152,7 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
         settings=CloudSettings(),
         nudge=lambda _: None,
         network_nudge=lambda: None,
-        token_keys=list,
+        token_keys=[Fernet.generate_key()].copy,
     )
     await bus.close()
     db.close()

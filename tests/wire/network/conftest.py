@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 
 from floe.api.app import App
 from floe.api.network.surface import SURFACE
@@ -46,7 +47,7 @@ async def network_wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         settings=CloudSettings(),
         nudge=lambda _: None,
         network_nudge=lambda: None,
-        token_keys=list,
+        token_keys=[Fernet.generate_key()].copy,
     )
     app = App(cloud, surfaces=[SURFACE], authenticate=by_name)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
