@@ -15,6 +15,7 @@ from floe.cli.confinement import Confinement
 from floe.cli.doctor import Machine, diagnose, fit, look
 from floe.cli.findings import Level
 from floe.cli.sandbox.furnish import with_accounts
+from floe.cli.state_directory import Loose
 from floe.core.errors import Invalid
 
 CONFINED = Confinement(uids=range(1_900_000_000, 1_900_016_384), known=True, closed="", modules=(), kvm_closed=False)
@@ -29,6 +30,8 @@ FIT = Machine(
     confinement=CONFINED,
     bridge_filter=True,
     namespaces=True,
+    state=Path("/var/lib/floe"),
+    loose=(),
     disk_path="/var/lib",
     disk_free=100 << 30,
     memory_available=8 << 30,
@@ -58,6 +61,7 @@ def test_a_fit_machine_has_nothing_to_mend():
         ({"confinement": dataclasses.replace(CONFINED, closed="/srv/private")}, "confinement"),
         ({"bridge_filter": False}, "br_netfilter"),
         ({"namespaces": False}, "namespaces"),
+        ({"loose": [Loose(what="others may write to it", remedy="chmod go-w it")]}, "state directory"),
         ({"clock": 0.0}, "clock"),
     ],
 )

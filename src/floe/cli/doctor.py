@@ -21,6 +21,7 @@ from pathlib import Path
 from floe.cli import confinement, kvm
 from floe.cli.confinement import Confinement
 from floe.cli.findings import Finding, Level
+from floe.cli.state_directory import Loose, loose_ends
 from floe.cli.state_option import add_state_arguments, chosen_settings
 
 PROGRAMS = {
@@ -59,6 +60,9 @@ class Machine:
     confinement: Confinement
     bridge_filter: bool
     namespaces: bool
+    state: Path
+    loose: Sequence[Loose]
+    """By what others could reach what is in the state directory."""
     disk_path: str
     disk_free: int
     memory_available: int
@@ -88,6 +92,7 @@ def diagnose(machine: Machine) -> list[Finding]:
             "frames between guests would pass no security group",
             "modprobe br_netfilter; echo br_netfilter > /etc/modules-load.d/floe.conf",
         ),
+        *_state(machine),
         _disk(machine),
         _memory(machine),
         _clock(machine),
@@ -189,6 +194,15 @@ def _kernel(name: str, there: bool, good: str, bad: str, remedy: str) -> Finding
     return Finding(name=name, level=Level.MISSING, what=bad, remedy=remedy)
 
 
+def _state(machine: Machine) -> list[Finding]:
+    if not machine.loose:
+        return [Finding(name="state directory", level=Level.OK, what=f"{machine.state} is closed to others")]
+    return [
+        Finding(name="state directory", level=Level.MISSING, what=each.what, remedy=each.remedy)
+        for each in machine.loose
+    ]
+
+
 def _disk(machine: Machine) -> Finding:
     what = f"{_gib(machine.disk_free)} free at {machine.disk_path}"
     if machine.disk_free >= ENOUGH_DISK:
@@ -246,6 +260,8 @@ def look(state_dir: Path, guest_uids: range) -> Machine:
         confinement=confinement.look(state_dir, guest_uids),
         bridge_filter=_bridge_filter(),
         namespaces=all(Path(f"/proc/self/ns/{kind}").exists() for kind in ("net", "mnt", "uts")),
+        state=state_dir,
+        loose=loose_ends(state_dir),
         disk_path=str(place),
         disk_free=shutil.disk_usage(place).free,
         memory_available=_memory_available(),

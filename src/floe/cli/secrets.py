@@ -35,7 +35,8 @@ def load_or_make(state: Path, users: tuple[str, ...] = ("admin", "demo")) -> Sec
 def write_private(file: Path, text: str) -> None:
     """Write a file that only its owner can read; the old content or the new one is there at every instant."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fresh.unlink(missing_ok=True)  # of a process with our number that died
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(text)
         stream.flush()

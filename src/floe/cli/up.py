@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -16,13 +15,13 @@ import time
 from collections.abc import Coroutine
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from floe.agent.folders import close_files, make_passable
 from floe.api.front.limits import Limits, limits_of, raise_open_files
 from floe.cli.credentials import clouds, clouds_yaml
 from floe.cli.orphans import Orphans
 from floe.cli.secrets import Secrets, load_or_make, write_private
+from floe.cli.state_directory import take
 from floe.core.errors import Conflict, FloeError, Invalid
 from floe.logs import configure
 from floe.settings import Settings, load
@@ -60,10 +59,7 @@ def run(args: argparse.Namespace) -> int:
         configure(settings.log_level)
         settings = replace(settings, state=settings.state.absolute())
         limits = limits_of(settings, raise_open_files())
-        os.umask(0o077)
-        make_passable(settings.state)  # guests, who are others than root, have their disks below
-        close_files(settings.state, "floe.db*", "lock")
-        lock = _lock(settings.state)
+        lock = take(settings.state)
         listener = _bind(settings)
         secrets = load_or_make(settings.state)
         sandbox = None
@@ -78,22 +74,6 @@ def run(args: argparse.Namespace) -> int:
 
     with lock, listener:
         return uvloop.run(_serve(settings, limits, listener, secrets, sandbox))
-
-
-def _lock(state: Path) -> IO[str]:
-    """Hold the state directory: two processes on one would undo each other's work."""
-    file = (state / "lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise Conflict(f"another `floe up` (pid {holder}) already uses the state directory {state}.") from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
 
 
 def _bind(settings: Settings) -> socket.socket:

@@ -176,7 +176,7 @@ def _require_one_thread() -> None:
 
 
 def _lock(state_dir: Path) -> int:
-    fd = os.open(state_dir / "sandbox" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(state_dir / "sandbox" / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
