@@ -176,3 +176,10 @@ def test_slow_work_has_a_pool_of_its_own() -> None:
     assert {_name(path) for path in MODULES if own.search(path.read_text())} == doors
     default = re.compile(r"to_thread|run_in_executor\(\s*None|set_default_executor")
     assert {_name(path) for path in MODULES if default.search(path.read_text())} == {"programs.py"}
+
+
+def test_who_may_do_what_and_what_is_offered_change_under_a_new_generation() -> None:
+    """What is kept of tokens and catalogues is forgotten by it."""
+    nouns = ("users", "groups", "projects", "domains", "roles", "assignments", "application_credentials", "catalogue")
+    rooms = [SOURCE / "cloud" / f"{noun}.py" for noun in (*nouns, "bootstrap", "tokens")]
+    assert [_name(room) for room in rooms if "db.write" in room.read_text()] == []

@@ -70,7 +70,7 @@ async def bootstrap(cloud: Cloud, new_password: Callable[[], str]) -> Bootstrapp
         await identity.change(cloud, _refold)
     if started:
         if not complete:
-            await cloud.db.write(lambda conn: _add_services(conn, cloud))
+            await identity.change(cloud, lambda conn: _add_services(conn, cloud))
         return await cloud.db.read(_known)
     admin_password, demo_password = new_password(), new_password()
     nobody = Context(request_id="")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from floe.cloud import identity
+from floe.cloud import identity, token_cache
 from floe.cloud.cloud import Cloud
 from floe.core.catalogue import CatalogueService, Endpoint, Region, check_url, fill
 from floe.core.errors import Conflict, Invalid, NotFound
@@ -39,11 +39,25 @@ async def show(cloud: Cloud) -> Catalogue:
     return await cloud.db.read(load)
 
 
-async def for_token(
-    cloud: Cloud, project_id: str | None, user_id: str
-) -> list[tuple[CatalogueService, list[tuple[Endpoint, str]]]]:
-    """Return the enabled services with their endpoints and the endpoints' URLs for that project and user."""
-    known = await show(cloud)
+Offered = list[tuple[CatalogueService, list[tuple[Endpoint, str]]]]
+"""Services with their endpoints and those endpoints' URLs."""
+
+
+async def for_token(cloud: Cloud, project_id: str | None, user_id: str, write: Callable[[Offered], bytes]) -> bytes:
+    """Return the enabled services with the endpoints' URLs for that project and user, as `write` writes them.
+
+    It is always the same `write`: what it gave is kept until something about identity or the catalogue changes.
+    """
+    seen = await token_cache.current(cloud)
+    text = seen.catalogues.get((project_id, user_id))
+    if text is None:
+        generation, known = await token_cache.read(cloud, load)
+        text = write(_offered(cloud, known, project_id, user_id))
+        seen.keep(seen.catalogues, (project_id, user_id), text, generation, token_cache.MAX_CATALOGUES)
+    return text
+
+
+def _offered(cloud: Cloud, known: Catalogue, project_id: str | None, user_id: str) -> Offered:
     found = []
     for service in known.services.values():
         urls = []
@@ -73,7 +87,7 @@ async def create_region(cloud: Cloud, fields: Mapping[str, Any]) -> Region:
         rows.insert_region(conn, region)
         return region
 
-    return await cloud.db.write(run)
+    return await identity.change(cloud, run)
 
 
 async def update_region(cloud: Cloud, region_id: str, fields: Mapping[str, Any]) -> Region:
@@ -87,7 +101,7 @@ async def update_region(cloud: Cloud, region_id: str, fields: Mapping[str, Any])
         rows.update_region(conn, region_id, wanted)
         return region
 
-    return await cloud.db.write(run)
+    return await identity.change(cloud, run)
 
 
 async def delete_region(cloud: Cloud, region_id: str) -> None:
@@ -101,13 +115,13 @@ async def delete_region(cloud: Cloud, region_id: str) -> None:
             raise Conflict(f"Region {region_id!r} has endpoints or regions in it; delete those first.")
         rows.delete_region(conn, region_id)
 
-    await cloud.db.write(run)
+    await identity.change(cloud, run)
 
 
 async def create_service(cloud: Cloud, fields: Mapping[str, Any]) -> CatalogueService:
     """Add a service."""
     service = CatalogueService(id=identity.new_id(cloud), **identity.merged({}, fields))
-    await cloud.db.write(lambda conn: rows.insert_service(conn, service))
+    await identity.change(cloud, lambda conn: rows.insert_service(conn, service))
     return service
 
 
@@ -121,7 +135,7 @@ async def update_service(cloud: Cloud, service_id: str, fields: Mapping[str, Any
         rows.update_service(conn, service_id, wanted)
         return service
 
-    return await cloud.db.write(run)
+    return await identity.change(cloud, run)
 
 
 async def delete_service(cloud: Cloud, service_id: str) -> None:
@@ -131,7 +145,7 @@ async def delete_service(cloud: Cloud, service_id: str) -> None:
         _one(load(conn).services, "service", service_id)
         rows.delete_service(conn, service_id)
 
-    await cloud.db.write(run)
+    await identity.change(cloud, run)
 
 
 async def create_endpoint(cloud: Cloud, fields: Mapping[str, Any], *, make_region: bool = False) -> Endpoint:
@@ -146,7 +160,7 @@ async def create_endpoint(cloud: Cloud, fields: Mapping[str, Any], *, make_regio
         rows.insert_endpoint(conn, endpoint)
         return endpoint
 
-    return await cloud.db.write(run)
+    return await identity.change(cloud, run)
 
 
 async def update_endpoint(
@@ -162,7 +176,7 @@ async def update_endpoint(
         rows.update_endpoint(conn, endpoint_id, wanted)
         return endpoint
 
-    return await cloud.db.write(run)
+    return await identity.change(cloud, run)
 
 
 async def delete_endpoint(cloud: Cloud, endpoint_id: str) -> None:
@@ -172,7 +186,7 @@ async def delete_endpoint(cloud: Cloud, endpoint_id: str) -> None:
         _one(load(conn).endpoints, "endpoint", endpoint_id)
         rows.delete_endpoint(conn, endpoint_id)
 
-    await cloud.db.write(run)
+    await identity.change(cloud, run)
 
 
 async def region(cloud: Cloud, region_id: str) -> Region:

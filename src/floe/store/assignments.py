@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.assignments import GROUP, USER, Assignment
 from floe.store.groups import memberships
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, metadata
 
 assignments = sa.Table(
@@ -21,6 +22,11 @@ assignments = sa.Table(
     sa.Column("role_id", Ident, primary_key=True),
     sa.Index("ix_role_assignments_target", "target_kind", "target_id"),
 )
+
+_MINE = (assignments.c.actor_kind == USER) & (assignments.c.actor_id == sa.bindparam("ident"))
+_GROUPS = sa.select(memberships.c.group_id).where(memberships.c.user_id == sa.bindparam("ident"))
+_OURS = (assignments.c.actor_kind == GROUP) & assignments.c.actor_id.in_(_GROUPS)
+_OF_USER = Prepared(sa.select(assignments).where(_MINE | _OURS))
 
 
 def find(
@@ -49,10 +55,7 @@ def find(
 
 def of_user(conn: Connection, user_id: str) -> list[Assignment]:
     """Return what a user has, directly and through groups, implied roles left out."""
-    mine = (assignments.c.actor_kind == USER) & (assignments.c.actor_id == user_id)
-    groups = sa.select(memberships.c.group_id).where(memberships.c.user_id == user_id)
-    ours = (assignments.c.actor_kind == GROUP) & assignments.c.actor_id.in_(groups)
-    return [Assignment(**row._mapping) for row in conn.execute(sa.select(assignments).where(mine | ours))]
+    return [Assignment(**row._asdict()) for row in _OF_USER.rows(conn, ident=user_id)]
 
 
 def insert(conn: Connection, assignment: Assignment) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.domains import Domain
 from floe.store import names
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, metadata
 
 domains = sa.Table(
@@ -25,29 +26,30 @@ domains = sa.Table(
     names.folded(),
 )
 _QUERY = sa.select(*names.shown(domains)).order_by(domains.c.id)
+_BY_ID = Prepared(_QUERY.where(domains.c.id == sa.bindparam("ident")))
 
 
-def _domain(row: sa.Row[Any]) -> Domain:
-    fields = dict(row._mapping)
+def _domain(row: Any) -> Domain:
+    fields = dict(row)
     fields["tags"] = tuple(fields["tags"])
     return Domain(**fields)
 
 
 def get(conn: Connection, domain_id: str) -> Domain | None:
     """Return a domain by its id."""
-    row = conn.execute(_QUERY.where(domains.c.id == domain_id)).first()
-    return None if row is None else _domain(row)
+    row = _BY_ID.first(conn, ident=domain_id)
+    return None if row is None else _domain(row._asdict())
 
 
 def by_name(conn: Connection, name: str) -> Domain | None:
     """Return a domain by its name."""
     row = names.first_called(conn, _QUERY, domains, name)
-    return None if row is None else _domain(row)
+    return None if row is None else _domain(row._mapping)
 
 
 def find(conn: Connection) -> list[Domain]:
     """Return all domains, by id."""
-    return [_domain(row) for row in conn.execute(_QUERY)]
+    return [_domain(row) for row in conn.execute(_QUERY).mappings()]
 
 
 def insert(conn: Connection, domain: Domain) -> None:

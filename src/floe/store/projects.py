@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.projects import Project
 from floe.store import names
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, metadata
 
 projects = sa.Table(
@@ -27,24 +28,25 @@ projects = sa.Table(
     sa.UniqueConstraint("domain_id", "name"),
 )
 _QUERY = sa.select(*names.shown(projects)).order_by(projects.c.id)
+_BY_ID = Prepared(_QUERY.where(projects.c.id == sa.bindparam("ident")))
 
 
-def _project(row: sa.Row[Any]) -> Project:
-    fields = dict(row._mapping)
+def _project(row: Any) -> Project:
+    fields = dict(row)
     fields["tags"] = tuple(fields["tags"])
     return Project(**fields)
 
 
 def get(conn: Connection, project_id: str) -> Project | None:
     """Return a project by its id."""
-    row = conn.execute(_QUERY.where(projects.c.id == project_id)).first()
-    return None if row is None else _project(row)
+    row = _BY_ID.first(conn, ident=project_id)
+    return None if row is None else _project(row._asdict())
 
 
 def by_name(conn: Connection, domain_id: str, name: str) -> Project | None:
     """Return a project by its name in a domain."""
     row = names.first_called(conn, _QUERY.where(projects.c.domain_id == domain_id), projects, name)
-    return None if row is None else _project(row)
+    return None if row is None else _project(row._mapping)
 
 
 def find(
@@ -62,7 +64,7 @@ def find(
         query = query.where(projects.c.domain_id == domain_id)
     if name is not None:
         query = query.where(names.called(projects, name))
-    return [_project(row) for row in conn.execute(query)]
+    return [_project(row) for row in conn.execute(query).mappings()]
 
 
 def insert(conn: Connection, project: Project) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.roles import Role
 from floe.store import names
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, metadata
 
 roles = sa.Table(
@@ -23,6 +24,8 @@ roles = sa.Table(
     names.folded(),
 )
 _QUERY = sa.select(*names.shown(roles)).order_by(roles.c.id)
+_ALL = Prepared(_QUERY)
+_BY_ID = Prepared(_QUERY.where(roles.c.id == sa.bindparam("ident")))
 implications = sa.Table(
     "role_implications",
     metadata,
@@ -30,11 +33,13 @@ implications = sa.Table(
     sa.Column("implied_id", Ident, primary_key=True),
 )
 
+_IMPLIED = Prepared(sa.select(implications))
+
 
 def get(conn: Connection, role_id: str) -> Role | None:
     """Return a role by its id."""
-    row = conn.execute(_QUERY.where(roles.c.id == role_id)).first()
-    return None if row is None else Role(**row._mapping)
+    row = _BY_ID.first(conn, ident=role_id)
+    return None if row is None else Role(**row._asdict())
 
 
 def by_name(conn: Connection, name: str) -> Role | None:
@@ -45,7 +50,7 @@ def by_name(conn: Connection, name: str) -> Role | None:
 
 def find(conn: Connection) -> list[Role]:
     """Return all roles, by id."""
-    return [Role(**row._mapping) for row in conn.execute(_QUERY)]
+    return [Role(**row._asdict()) for row in _ALL.rows(conn)]
 
 
 def insert(conn: Connection, role: Role) -> None:
@@ -69,7 +74,7 @@ def delete(conn: Connection, role_id: str) -> None:
 def implied(conn: Connection) -> dict[str, frozenset[str]]:
     """Return, by role id, the ids of the roles each implies directly."""
     found: dict[str, set[str]] = {}
-    for prior_id, implied_id in conn.execute(sa.select(implications)):
+    for prior_id, implied_id in _IMPLIED.rows(conn):
         found.setdefault(prior_id, set()).add(implied_id)
     return {prior_id: frozenset(ids) for prior_id, ids in found.items()}
 

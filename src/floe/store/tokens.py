@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from floe.store.prepared import Prepared
 from floe.store.schema import Moment, metadata
 
 revoked = sa.Table(
@@ -23,6 +24,9 @@ generations = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
 )
 
+_REVOKED = Prepared(sa.select(revoked.c.audit_id).where(revoked.c.audit_id == sa.bindparam("ident")))
+_GENERATION = Prepared(sa.select(generations.c.number).where(generations.c.id == 1))
+
 
 def revoke(conn: Connection, audit_id: str, expires_at: datetime, now: datetime) -> None:
     """Remember a token as revoked until it would have expired, and forget those that have."""
@@ -33,13 +37,13 @@ def revoke(conn: Connection, audit_id: str, expires_at: datetime, now: datetime)
 
 def is_revoked(conn: Connection, audit_ids: Iterable[str]) -> bool:
     """Say whether one of these audit ids was revoked."""
-    query = sa.select(revoked.c.audit_id).where(revoked.c.audit_id.in_(list(audit_ids)))
-    return conn.execute(query).first() is not None
+    return any(_REVOKED.first(conn, ident=audit_id) is not None for audit_id in audit_ids)
 
 
 def generation(conn: Connection) -> int:
     """Return how often identity has changed: what was read at another number may be out of date."""
-    return conn.scalar(sa.select(generations.c.number).where(generations.c.id == 1)) or 0
+    row = _GENERATION.first(conn)
+    return 0 if row is None else int(row.number)
 
 
 def next_generation(conn: Connection) -> int:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.users import User
 from floe.store import names
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 
 users = sa.Table(
@@ -31,12 +32,13 @@ users = sa.Table(
     sa.UniqueConstraint("domain_id", "name"),
 )
 _QUERY = sa.select(*names.shown(users)).order_by(users.c.id)
+_BY_ID = Prepared(_QUERY.where(users.c.id == sa.bindparam("ident")))
 
 
 def get(conn: Connection, user_id: str) -> User | None:
     """Return a user by its id."""
-    row = conn.execute(_QUERY.where(users.c.id == user_id)).first()
-    return None if row is None else User(**row._mapping)
+    row = _BY_ID.first(conn, ident=user_id)
+    return None if row is None else User(**row._asdict())
 
 
 def by_name(conn: Connection, domain_id: str, name: str) -> User | None:

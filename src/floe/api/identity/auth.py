@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from floe.api.identity import auth_body
 from floe.api.identity.domains import shown as shown_domain
 from floe.api.identity.filters import Filters
@@ -118,25 +120,31 @@ async def _token(call: Call, bearer: Bearer, status: int, text: str) -> Reply:
     return Reply(status, {"token": shown}, {"x-subject-token": text, "vary": "X-Auth-Token"})
 
 
-async def _catalogue(call: Call, project_id: str | None, user_id: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": service.id,
-            "type": service.type,
-            "name": service.name,
-            "endpoints": [
-                {
-                    "id": endpoint.id,
-                    "interface": endpoint.interface,
-                    "region": endpoint.region_id,
-                    "region_id": endpoint.region_id,
-                    "url": url,
-                }
-                for endpoint, url in endpoints
-            ],
-        }
-        for service, endpoints in await catalogue.for_token(call.cloud, project_id, user_id)
-    ]
+async def _catalogue(call: Call, project_id: str | None, user_id: str) -> msgspec.Raw:
+    return msgspec.Raw(await catalogue.for_token(call.cloud, project_id, user_id, _written))
+
+
+def _written(offered: catalogue.Offered) -> bytes:
+    return msgspec.json.encode(
+        [
+            {
+                "id": service.id,
+                "type": service.type,
+                "name": service.name,
+                "endpoints": [
+                    {
+                        "id": endpoint.id,
+                        "interface": endpoint.interface,
+                        "region": endpoint.region_id,
+                        "region_id": endpoint.region_id,
+                        "url": url,
+                    }
+                    for endpoint, url in endpoints
+                ],
+            }
+            for service, endpoints in offered
+        ]
+    )
 
 
 def _domain(domain: Domain) -> dict[str, str]:
