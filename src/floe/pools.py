@@ -27,6 +27,8 @@ Caller = tuple[str, ...]
 
 QUEUED = Count("floe_pool_queued", "Pieces of slow work that had to wait for a thread", ("pool",))
 REFUSED = Count("floe_pool_refused", "Pieces of slow work refused because too many waited", ("pool",))
+_M_ARENA_MAX = -8
+"""As in malloc.h."""
 AGAIN = 2.0
 """Seconds after which one who was refused may find room."""
 
@@ -152,8 +154,18 @@ class Pool:
         self._executor.submit(call)
 
 
+def share_memory() -> None:
+    """Let all threads of this process have their memory from one place; to be called before there are any.
+
+    By itself glibc keeps one for each thread, and of all but the first it gives nothing back.
+    """
+    option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if option is not None:
+        option(_M_ARENA_MAX, 1)
+
+
 def give_back_memory() -> None:
-    """Give memory that this process has freed back to the machine: glibc keeps it, for each thread apart."""
+    """Give memory that this process has freed back to the machine; glibc would keep it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have no such call
     if trim is not None:
         trim(0)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +30,7 @@ class Held:
         self._go = threading.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def ask(self, name: str, *caller: str, **more: bool) -> asyncio.Task[None]:
+    async def ask(self, name: str, *caller: str, **more: Any) -> asyncio.Task[None]:
         """Ask for something of a caller; it waits when this returns."""
         task = asyncio.create_task(self.pool.run(self.done.append, name, caller=caller, **more))
         self._tasks.append(task)
@@ -150,8 +154,7 @@ async def test_a_refusal_at_its_turn_keeps_work_from_being_done(held: Callable[.
     def late() -> None:
         raise Busy("too late", seconds=1)
 
-    task = asyncio.create_task(some.pool.run(some.done.append, "x", caller=("a",), first=late))
-    await asyncio.sleep(0)
+    task = await some.ask("late", "a", first=late)
     await some.ask("next", "a")
     assert await some.finish() == ["next"]
     with pytest.raises(Busy, match="too late"):
@@ -174,7 +177,7 @@ async def test_a_closed_pool_refuses_what_waits_and_what_comes(held: Callable[..
     with pytest.raises(Unavailable):
         await task
     with pytest.raises(Unavailable):
-        await some.pool.run(some.done.append, "y")
+        await (await some.ask("y", "a"))
 
 
 async def test_memory_is_given_back_once_when_nothing_is_done_any_more() -> None:
@@ -216,3 +219,31 @@ async def test_in_any_order_all_is_done_or_refused_and_no_bound_is_passed(
     assert sorted([*done, *refused]) == sorted(str(number) for number in range(len(callers)))
     assert some.pool.waiting == 0
     some.pool.close()
+
+
+def test_memory_that_threads_have_freed_goes_back(tmp_path: Path) -> None:
+    """Counted in pages, in a process of its own: with memory of each thread's own all of it would stay."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import asyncio, pathlib, sys\n"
+        "from floe.pools import Pool, give_back_memory, share_memory\n"
+        "def pages(): return int(pathlib.Path('/proc/self/statm').read_text().split()[1])\n"
+        "def work(): from argon2 import PasswordHasher; PasswordHasher(1, 19456, 1).hash('x')\n"
+        "async def main():\n"
+        "    rested = asyncio.Event()\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    def rest(): give_back_memory(); loop.call_soon_threadsafe(rested.set)\n"
+        "    pool = Pool('x', 3, when_idle=rest, idle_seconds=0.01)\n"
+        "    from argon2 import PasswordHasher\n"
+        "    before = pages()\n"
+        "    await asyncio.gather(*(pool.run(work) for _ in range(12)))\n"
+        "    rested.clear()\n"
+        "    await pool.run(work)\n"
+        "    await rested.wait()\n"
+        "    print(pages() - before)\n"
+        "    pool.close()\n"
+        "share_memory()\n"
+        "asyncio.run(main())\n"
+    )
+    left = int(subprocess.run([sys.executable, script], capture_output=True, check=True, timeout=60).stdout)
+    assert left * 4096 < 12 << 20, "of 19 MiB for each of three threads"

@@ -24,6 +24,7 @@ from floe.cli.secrets import Secrets, load_or_make, write_private
 from floe.cli.state_directory import take
 from floe.core.errors import Conflict, FloeError, Invalid
 from floe.logs import configure
+from floe.pools import share_memory
 from floe.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = settings_of(args)
         configure(settings.log_level)
+        share_memory()
         settings = replace(settings, state=settings.state.absolute())
         limits = limits_of(settings, raise_open_files())
         lock = take(settings.state)
