@@ -296,4 +296,5 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         max_image_bytes=settings.max_image_gib * 2**30,
         login_attempts=settings.login_attempts,
         login_delay=settings.login_delay,
+        trusted_proxies=settings.proxies(),
     )

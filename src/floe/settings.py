@@ -38,7 +38,7 @@ class Settings:
     connections: int = _setting(2048, "connections at most; fewer where this process may not open as many files", "N")
     connections_per_peer: int = _setting(256, "connections at most from one address (IPv6: network of 64 bits)", "N")
     trusted_proxies: str = _setting(
-        "", "addresses and networks that may have any number of connections: 10.0.0.1, fd00::/64", "LIST"
+        "", "proxies, with any number of connections, believed in X-Forwarded-For: 10.0.0.1, fd00::/64", "LIST"
     )
     public_url: str = _setting("", "where clients reach it, when that is not http://HOST:PORT", "URL")
     region: str = _setting("RegionOne", "name of the region in the catalogue", "NAME")

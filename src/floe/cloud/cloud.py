@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from floe.blobs.protocol import Blobs
@@ -34,6 +35,8 @@ class CloudSettings:
     """Wrong secrets of one user from one address before the next are slowed down; 0 never slows any."""
     login_delay: float = 30.0
     """Seconds that a further attempt waits at most."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Who is believed about where a request comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

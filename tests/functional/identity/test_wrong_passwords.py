@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -100,6 +101,24 @@ def test_a_peer_is_an_address_or_what_one_peer_may_have_of_them(one: str, other:
 
 def test_a_request_without_an_address_has_an_empty_one() -> None:
     assert peer_of({}) == peer_of({"client": None}) == ""
+
+
+@pytest.mark.parametrize(
+    ("client", "told", "peer"),
+    [
+        ("10.0.0.1", ["203.0.113.5"], "203.0.113.5"),
+        ("10.0.0.1", ["198.51.100.9, 203.0.113.5"], "203.0.113.5"),
+        ("10.0.0.1", ["198.51.100.9", "203.0.113.5, 10.0.0.2"], "203.0.113.5"),
+        ("::ffff:10.0.0.1", ["2001:db8::7"], "2001:db8::"),
+        ("10.0.0.1", ["10.0.0.2"], "10.0.0.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("203.0.113.66", ["198.51.100.9"], "203.0.113.66"),
+    ],
+)
+def test_a_trusted_proxy_alone_is_believed_about_whom_it_speaks_for(client: str, told: list[str], peer: str) -> None:
+    headers = [(b"x-forwarded-for", line.encode()) for line in told]
+    scope = {"type": "http", "client": (client, 1), "headers": headers}
+    assert peer_of(scope, [ip_network("10.0.0.0/8")]) == peer
 
 
 async def test_who_was_right_before_is_not_locked_out_by_an_attack_from_everywhere(place: Place) -> None:

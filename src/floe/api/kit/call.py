@@ -75,7 +75,7 @@ class Call:
     @property
     def peer(self) -> str:
         """Where the request comes from, as it is counted against: see `peer_of`."""
-        return peer_of(self.request.scope)
+        return peer_of(self.request.scope, self.cloud.settings.trusted_proxies)
 
     def url(self, path: str) -> str:
         """Return an absolute link to a path of this surface, in which names stand as they are: here they are quoted."""

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
+from starlette.datastructures import Headers
 
-def peer_of(scope: Mapping[str, Any]) -> str:
+Network = IPv4Network | IPv6Network
+
+
+def peer_of(scope: Mapping[str, Any], trusted: Sequence[Network] = ()) -> str:
     """Return the address of an ASGI scope's client; of IPv6 the first 64 bits, all the rest of which one peer may have.
 
-    Empty where there is none, as with a UNIX socket.
+    For a proxy that is `trusted` it is the last address in `X-Forwarded-For` that is not one; what others write there
+    counts for nothing. Empty where there is none, as with a UNIX socket.
     """
     client = scope.get("client")
     if not client:
         return ""
+    found = str(client[0])
+    if trusted and _among(found, trusted):
+        told = ",".join(Headers(scope=dict(scope)).getlist("x-forwarded-for")).split(",")
+        found = next((word.strip() for word in reversed(told) if word.strip() and not _among(word, trusted)), found)
+    return _told_apart(found)
+
+
+def _among(text: str, networks: Sequence[Network]) -> bool:
     try:
-        address = ip_address(client[0].partition("%")[0])
+        address = ip_address(text.strip().partition("%")[0])
     except ValueError:
-        return str(client[0])
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
+
+
+def _told_apart(text: str) -> str:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return text
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return str(address.ipv4_mapped)
