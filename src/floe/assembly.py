@@ -74,7 +74,7 @@ class Node:
         self._host_threads = Pool("hosts", 6, counters=counters)
         self._room = _room(settings, state)
         self.cloud = Cloud(
-            db=Database(self._database_file),
+            db=Database(self._database_file, counters=counters),
             bus=LocalBus(),
             blobs=FileBlobs(state / "images", self._room, pools.blobs),
             clock=MachineClock(),

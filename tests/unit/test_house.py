@@ -171,7 +171,7 @@ def test_no_list_and_no_object_in_a_body_is_without_a_bound() -> None:
 
 def test_slow_work_has_a_pool_of_its_own() -> None:
     """The event loop's own threads are for programs that take long, and no other work gets near them."""
-    doors = {"pools.py", "programs.py", "store/engine.py", "hypervisors/libvirt/connection.py", "simulation/loop.py"}
+    doors = {"pools.py", "programs.py", "hypervisors/libvirt/connection.py", "simulation/loop.py"}
     own = re.compile(r"to_thread|run_in_executor|ThreadPoolExecutor|set_default_executor")
     assert {_name(path) for path in MODULES if own.search(path.read_text())} == doors
     default = re.compile(r"to_thread|run_in_executor\(\s*None|set_default_executor")

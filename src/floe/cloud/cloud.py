@@ -10,6 +10,7 @@ from typing import Any
 from floe.blobs.protocol import Blobs
 from floe.bus.protocol import Bus
 from floe.cloud.pools import Pools, make_pools
+from floe.cloud.turns import Turns
 from floe.core.clock import Clock
 from floe.core.counters import Counters
 from floe.core.ids import IdSource
@@ -59,5 +60,7 @@ class Cloud:
     """What happened how often, for `/metrics`."""
     pools: Pools = field(default_factory=make_pools)
     """Threads for slow work."""
+    turns: Turns = field(default_factory=Turns)
+    """For long work on the event loop, which is done in pieces."""
     caches: MutableMapping[str, Any] = field(default_factory=dict)
     """In-memory caches of the process by name; each noun owns and types its own."""

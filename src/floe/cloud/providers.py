@@ -1,22 +1,18 @@
-"""Hosts as resource providers: inventories, usages, allocations, and which could take a request.
-
-The table of hosts is kept in the process's caches and brought up to date by the rows that changed.
-"""
+"""Hosts as resource providers: inventories, usages, allocations, and which could take a request."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import numpy as np
 
+from floe.cloud import known_hosts
 from floe.cloud.cloud import Cloud
 from floe.core.errors import NotFound
 from floe.core.hosts import CLASSES, Allocation, Host, host_id
 from floe.core.resources import Resources
 from floe.scheduler.filters import capacity, traits
-from floe.scheduler.hosts import HostTable
 from floe.scheduler.spec import RequestSpec
 from floe.store import allocations as allocation_rows
 from floe.store import hosts as rows
@@ -44,19 +40,9 @@ class Usage:
     consumers: int
 
 
-@dataclass(slots=True)
-class _Providers:
-    """All hosts, as they were at `read_at`."""
-
-    table: HostTable = field(default_factory=HostTable)
-    by_name: dict[str, Host] = field(default_factory=dict)
-    by_id: dict[str, Host] = field(default_factory=dict)
-    read_at: datetime | None = None
-
-
 async def find(cloud: Cloud, query: ProviderQuery, limit: int | None = None) -> list[Host]:
     """Return the hosts that fit, the oldest first."""
-    known = await cloud.db.read(lambda conn: _current(cloud, conn))
+    known = await known_hosts.current(cloud)
     table = known.table
     mask = np.arange(len(table), dtype=np.intp)
     if query.name is not None:
@@ -85,7 +71,7 @@ async def find(cloud: Cloud, query: ProviderQuery, limit: int | None = None) -> 
 
 async def get(cloud: Cloud, ident: str) -> Host:
     """Return the host that is the provider of that UUID. Raises NotFound."""
-    known = await cloud.db.read(lambda conn: _current(cloud, conn))
+    known = await known_hosts.current(cloud)
     host = known.by_id.get(ident.lower())
     if host is None:
         text = f"No resource provider with uuid {ident} found : No resource provider with uuid {ident} found"
@@ -124,21 +110,10 @@ async def usage(cloud: Cloud, project_id: str, user_id: str | None) -> Usage:
 
 async def known_traits(cloud: Cloud) -> list[str]:
     """Return every trait that a host has."""
-    known = await cloud.db.read(lambda conn: _current(cloud, conn))
+    known = await known_hosts.current(cloud)
     return sorted({trait for host in known.by_name.values() for trait in host.traits})
 
 
 def provider_id(host: str) -> str:
     """Return the UUID of the provider that a host is."""
     return host_id(host)
-
-
-def _current(cloud: Cloud, conn: Connection) -> _Providers:
-    known = cloud.caches.get("providers")
-    if not isinstance(known, _Providers) or rows.count(conn) < len(known.by_name):
-        known = cloud.caches["providers"] = _Providers()
-    for host in rows.every(conn, known.read_at):
-        known.table.put(host)
-        known.by_name[host.name] = known.by_id[host.id] = host
-        known.read_at = max(known.read_at or host.updated_at, host.updated_at)
-    return known

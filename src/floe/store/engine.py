@@ -2,9 +2,8 @@
 
 On SQLite all writes go through one thread that owns one connection. It takes whatever waits, runs each function
 in a savepoint of its own, and commits once for all of them: one fsync (synchronous=FULL) is shared by
-everybody who came while the last one ran. A function that raises is rolled back alone. Reads run at once in the
-caller's thread on a connection of their own: with WAL they never wait for the writer, and most cost less than
-handing them to another thread would.
+everybody who came while the last one ran. A function that raises is rolled back alone. Reads have connections of
+their own (`store.readers`): with WAL they never wait for the writer.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -24,7 +23,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
+from floe.core.counters import Counters
 from floe.core.errors import Unavailable
+from floe.store.readers import Readers, begin
 from floe.store.trouble import Trouble
 
 T = TypeVar("T")
@@ -64,11 +65,17 @@ class Transactions(Protocol):
         ...
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` on one consistent view of the database and return its result; it must not write."""
+        """Run `fn` on one consistent view of the database and return its result; it must not write.
+
+        It may run twice and in another thread, so it touches nothing but its connection and its arguments.
+        """
         ...
 
     async def scan(self, fn: Callable[[Connection], T]) -> T:
-        """Do what `read` does, for an `fn` that may take long: nobody but other scans waits for it."""
+        """Do what `read` does, for an `fn` that will take long: nobody but other scans waits for it.
+
+        Raises Busy when too many wait, Unavailable when it takes too long.
+        """
         ...
 
     def read_now(self, fn: Callable[[Connection], T]) -> T:
@@ -89,16 +96,17 @@ class _Write:
 class Database:
     """One SQLite file. Open it, `write` and `read` with functions of a connection, close it.
 
-    While another process has it locked, a write waits for `patience` seconds.
+    While another process has it locked, a write waits for `patience` seconds; a read is given up after `read_seconds`.
     """
 
-    def __init__(self, path: Path, *, patience: float = 10.0) -> None:
+    def __init__(
+        self, path: Path, *, patience: float = 10.0, read_seconds: float = 30.0, counters: Counters | None = None
+    ) -> None:
         self.path = path
+        self._patience, self._read_seconds = patience, read_seconds
+        self._counters = counters or Counters()
         self._engine = _engine(path, patience)
-        self._reader_engine = _engine(path, patience)
-        self._scanner_engine = _engine(path, patience)
-        self._reader: Connection | None = None
-        self._scanner: ThreadPoolExecutor | None = None
+        self._readers: Readers | None = None
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._trouble = Trouble()
@@ -107,8 +115,9 @@ class Database:
 
     def open(self) -> None:
         """Start the writer. The schema is `migrate.ensure`'s business and comes before."""
-        self._reader = self._reader_engine.connect()
-        self._scanner = ThreadPoolExecutor(1, "floe-db-scanner")
+        self._readers = Readers(
+            lambda: _engine(self.path, self._patience), self._trouble, self._counters, self._read_seconds
+        )
         self._thread = threading.Thread(target=self._run, name="floe-db-writer", daemon=True)
         self._thread.start()
 
@@ -125,20 +134,16 @@ class Database:
         return await asyncio.wrap_future(future)
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` on one consistent view of the database and return its result; it must not write."""
-        return self.read_now(fn)
+        """See `Transactions.read`: at once if it is short, else in a thread."""
+        return await self._reading().read(fn)
 
     def read_now(self, fn: Callable[[Connection], T]) -> T:
         """Do what `read` does, where there is no event loop."""
-        if self._reader is None:
-            raise Unavailable("The database is closed.")
-        return _view(self._reader, fn, self._trouble)
+        return self._reading().read_now(fn)
 
     async def scan(self, fn: Callable[[Connection], T]) -> T:
-        """Do what `read` does in a thread beside the event loop, one after the other."""
-        if self._scanner is None:
-            raise Unavailable("The database is closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._scanner, self._scan, fn)
+        """See `Transactions.scan`: in a thread beside the event loop."""
+        return await self._reading().scan(fn)
 
     def close(self) -> None:
         """Finish the writes that wait, then let go of the file."""
@@ -146,18 +151,15 @@ class Database:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
-        if self._scanner is not None:
-            self._scanner.shutdown(cancel_futures=True)
-            self._scanner = None
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-        for engine in (self._engine, self._reader_engine, self._scanner_engine):
-            engine.dispose()
+        if self._readers is not None:
+            self._readers.close()
+            self._readers = None
+        self._engine.dispose()
 
-    def _scan(self, fn: Callable[[Connection], T]) -> T:
-        with self._scanner_engine.connect() as conn:
-            return _view(conn, fn, self._trouble)
+    def _reading(self) -> Readers:
+        if self._readers is None:
+            raise Unavailable("The database is closed.")
+        return self._readers
 
     def _run(self) -> None:
         with self._engine.connect() as conn:
@@ -183,7 +185,7 @@ class Database:
         done: list[tuple[Future[Any], Any, BaseException | None]] = []
         alone = len(batch) == 1
         try:
-            _begin(conn, "BEGIN IMMEDIATE")
+            begin(conn, "BEGIN IMMEDIATE")
             for item in batch:
                 if item.future.set_running_or_notify_cancel():
                     done.append((item.future, *_attempt(conn, item.fn, alone)))
@@ -229,28 +231,6 @@ def _attempt(conn: Connection, fn: Callable[[Connection], Any], alone: bool) -> 
         return None, error
     conn.exec_driver_sql("RELEASE one")
     return result, None
-
-
-def _view(conn: Connection, fn: Callable[[Connection], T], trouble: Trouble) -> T:
-    """Run a function on one view of the database, that of its first statement. Raises Unavailable."""
-    try:
-        _begin(conn, "BEGIN")
-        return fn(conn)
-    except (sqlite3.Error, sa.exc.DBAPIError) as error:
-        told = trouble.refusal(error, "read")
-        if told is None:
-            raise
-        raise told from None
-    finally:
-        conn.rollback()
-
-
-def _begin(conn: Connection, statement: str) -> None:
-    """Open a transaction by our own statement: a listener for it would cost every other statement a tenth more."""
-    conn.begin()
-    driver = conn.connection.driver_connection
-    assert driver is not None
-    driver.execute(statement)
 
 
 def _engine(path: Path, patience: float) -> Engine:

@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 import msgspec
 
+from floe.api.kit.encoding import More, encoded
 from floe.api.kit.peer import peer_of
 from floe.api.kit.query import Pairs, Query, pairs_of
 from floe.cloud.cloud import Cloud
+from floe.cloud.turns import Turns
 from floe.core.context import Context
 from floe.core.errors import Invalid, TooLarge
 from floe.core.versions import Version
@@ -109,13 +111,23 @@ def plain_json(data: bytes) -> Any:
 
 @dataclass(slots=True)
 class Reply:
-    """What goes back: `body` is encoded as JSON unless it is bytes already; `stream` sends as it comes."""
+    """What goes back: `body` is encoded as JSON unless it is bytes already; `stream` sends as it comes.
+
+    A long list stands in the body as a generator of its things (see `encoding`); what comes after it, its links, is
+    `more`, which is told how many things there are: fewer than there would be, when they are large.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     media_type: str = "application/json"
     stream: AsyncIterator[bytes] | None = None
+    more: More | None = None
+
+    async def encode(self, turns: Turns) -> None:
+        """Make the body bytes, if it is none yet. Raises TooLarge."""
+        if self.body is not None and not isinstance(self.body, bytes):
+            self.body = await encoded(self.body, self.more, turns)
 
     def content(self) -> bytes:
         """Return the body's bytes."""

@@ -14,6 +14,7 @@ from floe.api.kit.faults import Envelope, status_of
 from floe.api.kit.policy import Policies, enforce
 from floe.api.kit.routing import Match, RouteTable
 from floe.cloud.cloud import Cloud
+from floe.core.callers import CALLER
 from floe.core.context import Context
 from floe.core.errors import Busy, FloeError, Invalid, NotAcceptable, NotFound, Unauthenticated
 from floe.core.versions import Version, parse_version, version_text
@@ -129,6 +130,7 @@ class Surface:
             else:
                 call = await self._call(request, match, cloud, authenticate, request_id, version, prefix)
                 reply = await call.route.handler(call)
+                await reply.encode(cloud.turns)
         except ClientDisconnect:
             raise
         except Exception as error:
@@ -175,6 +177,7 @@ class Surface:
         token = request.headers.get("x-auth-token")
         if token:
             context = await authenticate(cloud, token, request_id)
+            CALLER.set((context.project_id or "", context.user_id or ""))
         elif any(self.policies[route.policy](Context(request_id=request_id)) for route in candidates):
             context = Context(request_id=request_id)
         else:

@@ -1,0 +1,98 @@
+"""Replies as bytes: lists are made ready and written piece by piece, and none is larger than a bound.
+
+A list stands in a body as a generator of its things: `{"servers": (view(call, each) for each in found)}`. Making a
+thousand things ready takes longer than all else of a request; so it happens here, with room for others in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from floe.cloud.turns import Turns
+from floe.core.errors import TooLarge
+
+MOST_BYTES = 8 << 20
+"""Bytes of a JSON reply at most. A list that would be larger ends early and links to the rest, or is refused."""
+
+More = Callable[[int], Mapping[str, Any]]
+"""Given how many things of the list were written: what else stands in the reply, its links."""
+
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """An object with many members, each a (name, value); written piece by piece as a list is."""
+
+    pairs: Iterator[tuple[str, Any]]
+
+
+async def encoded(body: Any, more: More | None, turns: Turns) -> bytes:
+    """Return a body as JSON. At most one list of it may be cut, where `more` links to the rest. Raises TooLarge."""
+    if not isinstance(body, dict) or not any(isinstance(value, Iterator | Members) for value in body.values()):
+        content = _ENCODER.encode(body if more is None else {**body, **more(0)})
+        if len(content) > MOST_BYTES:
+            raise _too_large()
+        return content
+    written = bytearray()
+    taken = 0
+    for name, value in body.items():
+        _begin(written, name)
+        if isinstance(value, Members):
+            await _members(written, value, turns)
+        elif isinstance(value, Iterator):
+            taken = await _list(written, value, turns, cut=more is not None)
+        else:
+            written += _ENCODER.encode(value)
+    for name, value in (more(taken) if more is not None else {}).items():
+        _begin(written, name)
+        written += _ENCODER.encode(value)
+    return bytes(written + b"}")
+
+
+def _begin(written: bytearray, name: str) -> None:
+    written += b"," if written else b"{"
+    written += _ENCODER.encode(name)
+    written += b":"
+
+
+async def _list(written: bytearray, things: Iterator[Any], turns: Turns, *, cut: bool) -> int:
+    """Write a list and return how many things it has."""
+    taken = 0
+    written += b"["
+    async for thing in turns.each(things):
+        text = _ENCODER.encode(thing)
+        if len(written) + len(text) > MOST_BYTES:
+            if not cut or not taken:
+                raise _too_large()
+            break
+        if taken:
+            written += b","
+        written += text
+        taken += 1
+    written += b"]"
+    return taken
+
+
+async def _members(written: bytearray, members: Members, turns: Turns) -> None:
+    first = True
+    written += b"{"
+    async for name, value in turns.each(members.pairs):
+        if not first:
+            written += b","
+        first = False
+        written += _ENCODER.encode(name) + b":" + _ENCODER.encode(value)
+        if len(written) > MOST_BYTES:
+            raise _too_large()
+    written += b"}"
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(
+        f"The reply would be larger than {MOST_BYTES} bytes, which is the most there is; ask for a part of it: with a "
+        "limit, filters, or one thing at a time."
+    )
