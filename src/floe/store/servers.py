@@ -17,6 +17,8 @@ from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 
+_LIVING = sa.text("deleted_at IS NULL")
+
 servers = sa.Table(
     "servers",
     metadata,
@@ -64,9 +66,11 @@ servers = sa.Table(
     sa.Column("launched_at", Moment),
     sa.Column("terminated_at", Moment),
     sa.Column("deleted_at", Moment),
-    sa.Index("ix_servers_project", "project_id", "deleted_at", "vcpus", "memory_mib"),
+    # In the order of lists: a page is read where it begins, however many there are. And what is added up is in it.
+    sa.Index("ix_servers_project", "project_id", "deleted_at", "created_at", "id", "vcpus", "memory_mib"),
     sa.Index("ix_servers_host", "host", "deleted_at"),
     sa.Index("ix_servers_created", "created_at", "id"),
+    sa.Index("ix_servers_living", "created_at", "id", sqlite_where=_LIVING, postgresql_where=_LIVING),
     sa.Index("ix_servers_group", "group_id"),
 )
 
