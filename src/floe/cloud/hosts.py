@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floe.cloud import host_networks
+from floe.cloud import host_networks, known_hosts
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Conflict, NotFound
-from floe.core.hosts import Host, host_id, service_id
+from floe.core.hosts import Host, service_id
 from floe.store import guests
 from floe.store import hosts as rows
 from floe.store.engine import Connection
@@ -17,11 +17,10 @@ from floe.store.engine import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDetail:
-    """A host, whether it is up, and the servers on it: (id, guest's name)."""
+    """A host, and whether it is up."""
 
     host: Host
     up: bool
-    servers: Sequence[tuple[str, str]] = ()
 
     @property
     def id(self) -> str:
@@ -43,17 +42,45 @@ class Zone:
     hosts: Sequence[HostDetail] = field(default_factory=tuple)
 
 
-async def listed(cloud: Cloud) -> list[HostDetail]:
-    """Return all hosts, the oldest first."""
-    return await cloud.db.read(lambda conn: _details(conn, cloud))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which hosts are wanted: those with `part` in their name, `after` the one of that number, `limit` at most."""
+
+    part: str = ""
+    after: int = 0
+    limit: int | None = None
+
+
+async def listed(cloud: Cloud, wanted: Wanted = Wanted()) -> list[HostDetail]:
+    """Return hosts, the oldest first."""
+    now = cloud.clock.now()
+
+    def look(conn: Connection) -> list[HostDetail]:
+        found = rows.find(conn, wanted.part, wanted.after, wanted.limit)
+        return [HostDetail(host=host, up=host.is_up(now)) for host in found]
+
+    return await cloud.db.read(look)
+
+
+async def running(cloud: Cloud, details: Sequence[HostDetail]) -> Mapping[str, int]:
+    """Return how many servers are on these hosts, by their names; a host without any is left out."""
+    names = [each.host.name for each in details]
+    return await cloud.db.read(lambda conn: guests.count(conn, names))
+
+
+async def servers_on(cloud: Cloud, details: Sequence[HostDetail]) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """Return the servers on these hosts, (id, guest's name) by host; a host without any is left out."""
+    names = [each.host.name for each in details]
+    return await cloud.db.read(lambda conn: guests.by_host(conn, names))
 
 
 async def get(cloud: Cloud, ident: str) -> HostDetail:
     """Return a host by its UUID, its service's UUID, or its number. Raises NotFound."""
-    for detail in await listed(cloud):
-        if ident in {detail.id, detail.service_id, str(detail.host.number)}:
-            return detail
-    raise NotFound("host", ident)
+    known = await known_hosts.current(cloud)
+    found = known.by_id.get(ident) or known.by_service.get(ident) or known.by_number.get(ident)
+    if found is None:
+        raise NotFound("host", ident)
+    return await named(cloud, found.name)
 
 
 async def named(cloud: Cloud, name: str) -> HostDetail:
@@ -61,7 +88,7 @@ async def named(cloud: Cloud, name: str) -> HostDetail:
     found = await cloud.db.read(lambda conn: rows.get(conn, name))
     if found is None:
         raise NotFound("host", name)
-    return await get(cloud, host_id(name))
+    return HostDetail(host=found, up=found.is_up(cloud.clock.now()))
 
 
 async def change(cloud: Cloud, name: str, values: Mapping[str, Any]) -> HostDetail:
@@ -98,13 +125,4 @@ async def zones(cloud: Cloud) -> list[Zone]:
     return [
         Zone(name=name, available=any(each.up and each.host.enabled for each in found), hosts=tuple(found))
         for name, found in sorted(by_zone.items())
-    ]
-
-
-def _details(conn: Connection, cloud: Cloud) -> list[HostDetail]:
-    now = cloud.clock.now()
-    by_host = guests.by_host(conn)
-    return [
-        HostDetail(host=host, up=host.is_up(now), servers=tuple(by_host.get(host.name, ())))
-        for host in rows.every(conn)
     ]

@@ -29,7 +29,7 @@ async def find(cloud: Cloud) -> list[NetworkAgent]:
     known = await cloud.db.read(hosts.every)
     return [
         NetworkAgent(id=_agent_id(host, kind), kind=kind, host=host, alive=host.is_up(now))
-        for host in known
+        async for host in cloud.turns.each(known)
         for kind in (L2, DHCP)
     ]
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from floe.core.guests import PowerState
 from floe.core.servers import Server
 from floe.store.engine import Connection
+from floe.store.listing import in_parts
 from floe.store.schema import Moment
 from floe.store.servers import from_row, servers
 
@@ -47,6 +48,9 @@ _ON_HOST = sa.select(*_COLUMNS).where(servers.c.host == sa.bindparam("ident"), s
 _DESCRIBED = sa.select(servers).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
 _DESCRIBED_LATELY = _DESCRIBED.where(servers.c.updated_at >= sa.bindparam("since", type_=Moment))
 _NAMED = sa.select(*_COLUMNS).where(servers.c.id.in_(sa.bindparam("idents", expanding=True)))
+_THERE = (servers.c.host.in_(sa.bindparam("hosts", expanding=True)), servers.c.deleted_at.is_(None))
+_COUNT = sa.select(servers.c.host, sa.func.count()).where(*_THERE).group_by(servers.c.host)
+_BY_HOST = sa.select(servers.c.host, servers.c.id, servers.c.number).where(*_THERE).order_by(servers.c.number)
 
 
 def on_host(conn: Connection, host: str) -> list[Expected]:
@@ -79,14 +83,15 @@ def _expected(row: sa.Row[*tuple[Any, ...]]) -> Expected:
     )
 
 
-def by_host(conn: Connection) -> dict[str, list[tuple[str, str]]]:
-    """Return the servers on each host: (id, guest's name)."""
-    rows = conn.execute(
-        sa.select(servers.c.host, servers.c.id, servers.c.number)
-        .where(servers.c.host.is_not(None), servers.c.deleted_at.is_(None))
-        .order_by(servers.c.number)
-    )
+def count(conn: Connection, hosts: Sequence[str]) -> dict[str, int]:
+    """Return how many servers are on each of these hosts; one without any is left out."""
+    return {host: number for part in in_parts(hosts) for host, number in conn.execute(_COUNT, {"hosts": part})}
+
+
+def by_host(conn: Connection, hosts: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return the servers on each of these hosts, (id, guest's name); a host without any is left out."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for host, ident, number in rows:
-        found.setdefault(host, []).append((ident, f"instance-{number:08x}"))
+    for part in in_parts(hosts):
+        for host, ident, number in conn.execute(_BY_HOST, {"hosts": part}):
+            found.setdefault(host, []).append((ident, f"instance-{number:08x}"))
     return found

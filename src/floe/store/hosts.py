@@ -92,6 +92,14 @@ def every(conn: Connection, since: datetime | None = None) -> list[Host]:
     return [_host(row) for row in rows]
 
 
+def find(conn: Connection, part: str = "", after: int = 0, limit: int | None = None) -> list[Host]:
+    """Return hosts with that part in their name, oldest first: at most `limit`, behind the one with number `after`."""
+    statement = _ALL.where(hosts.c.number > after).limit(limit)
+    if part:
+        statement = statement.where(sa.func.instr(hosts.c.name, part) > 0)
+    return [_host(row) for row in conn.execute(statement)]
+
+
 def count(conn: Connection) -> int:
     """Return how many hosts there are."""
     return int(conn.scalar(_COUNT) or 0)

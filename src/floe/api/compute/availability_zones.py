@@ -24,7 +24,7 @@ async def detail(call: Call) -> Reply:
     """GET detail: the zones with their hosts, and that of the roles which run no guests."""
     zones = [{**_zone(zone), "hosts": {}} for zone in await cloud.zones(call.cloud)]
     hosts: dict[str, dict[str, Any]] = {zone["zoneName"]: zone["hosts"] for zone in zones}
-    for service in await services.every(call.cloud):
+    async for service in call.cloud.turns.each(await services.every(call.cloud)):
         if service.zone == services.INTERNAL and services.INTERNAL not in hosts:
             hosts[services.INTERNAL] = {}
             shown = {"zoneName": services.INTERNAL, "zoneState": {"available": True}}

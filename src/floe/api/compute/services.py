@@ -89,11 +89,12 @@ LEGACY = Body(
 async def index(call: Call) -> Reply:
     """GET, filtered by `host` and `binary`."""
     host, binary = call.one("host"), call.one("binary")
-    shown = [
+    found = await every(call.cloud)
+    shown = (
         SHAPE.show(each, call.version)
-        for each in await every(call.cloud)
+        for each in found
         if (not host or host == each.host) and (not binary or binary == each.binary)
-    ]
+    )
     return Reply(200, {"services": shown})
 
 
@@ -104,7 +105,7 @@ async def every(cloud: Cloud) -> list[Service]:
         for each in await conductors.listed(cloud)
         for index, binary in enumerate(OF_CONDUCTOR)
     ]
-    return found + [_of_host(each) for each in await hosts.listed(cloud)]
+    return found + [_of_host(each) async for each in cloud.turns.each(await hosts.listed(cloud))]
 
 
 def _of_host(each: HostDetail) -> Service:
