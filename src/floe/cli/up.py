@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from floe.api.front.limits import Limits, limits_of, raise_open_files
+from floe.cli import interpreter
 from floe.cli.credentials import clouds, clouds_yaml
 from floe.cli.orphans import Orphans
 from floe.cli.secrets import Secrets, load_or_make, write_private
@@ -116,7 +117,9 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
-        if not await _unless(stopping, node.start()):
+        with interpreter.starting():
+            started = await _unless(stopping, node.start())
+        if not started:
             return 0
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         ready = asyncio.create_task(_announce(settings, secrets, url, listener, sandbox))
