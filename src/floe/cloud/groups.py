@@ -89,7 +89,7 @@ async def delete(cloud: Cloud, context: Context, group_id: str) -> None:
 async def members(cloud: Cloud, context: Context, group_id: str) -> list[User]:
     """Return the users in a group."""
     await show(cloud, context, group_id)
-    return await cloud.db.read(lambda conn: user_rows.find(conn, ids=group_rows.members(conn, group_id)))
+    return await cloud.db.read(lambda conn: user_rows.find(conn, in_group=group_id))
 
 
 async def demand_member(cloud: Cloud, context: Context, group_id: str, user_id: str) -> None:

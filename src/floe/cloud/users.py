@@ -144,7 +144,7 @@ async def delete(cloud: Cloud, context: Context, user_id: str) -> None:
 async def groups(cloud: Cloud, context: Context, user_id: str) -> list[Group]:
     """Return the groups a user is in."""
     await show(cloud, context, user_id)
-    return await cloud.db.read(lambda conn: group_rows.find(conn, ids=group_rows.of_user(conn, user_id)))
+    return await cloud.db.read(lambda conn: group_rows.find(conn, of_user=user_id))
 
 
 async def projects(cloud: Cloud, context: Context, user_id: str) -> list[Project]:

@@ -76,7 +76,7 @@ class HostEvents:
 
         The rows are read first: what was settled before the host answered has to be in its answer.
         """
-        before = self._cloud.db.read_now(lambda conn: guests.on_host(conn, host))
+        before = await self._cloud.db.read(lambda conn: guests.on_host(conn, host))
         try:
             answer = await self._cloud.bus.request(host, ListGuests(), timeout=_LIST_SECONDS)
         except (HostFailure, Unavailable) as error:
@@ -84,7 +84,7 @@ class HostEvents:
             return
         if isinstance(answer, Guests):
             await self._correct(host, before, answer.guests)
-            self._clean_up(host, answer.guests, answer.files)
+            await self._clean_up(host, answer.guests, answer.files)
 
     async def _correct(self, host: str, before: list[Expected], found: Iterable[GuestState]) -> None:
         """Bring rows up to date with the guests found; those that changed since they were read are left alone."""
@@ -106,14 +106,17 @@ class HostEvents:
             self._soon.discard(host)
             await self.check(host)
 
-    def _clean_up(self, host: str, found: Iterable[GuestState], files: Iterable[str]) -> None:
+    async def _clean_up(self, host: str, found: Iterable[GuestState], files: Iterable[str]) -> None:
         """Have those guests destroyed that should not be on the host, and removed what is left of others."""
         found_ids = [guest.server_id for guest in found]
-        known = self._cloud.db.read_now(lambda conn: guests.named(conn, [*found_ids, *files]))
-        foreign = [row for row in known.values() if row.deleted or row.host != host]
-        strays = self._cloud.db.read_now(
-            lambda conn: [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
-        )
+        there = [*found_ids, *files]
+
+        def look(conn: Connection) -> tuple[dict[str, Expected], list[Stray]]:
+            known = guests.named(conn, there)
+            foreign = [row for row in known.values() if row.deleted or row.host != host]
+            return known, [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
+
+        known, strays = await self._cloud.db.read(look)
         for stray in strays:
             self._start(self._clean(host, stray))
         for server_id in found_ids:
@@ -159,7 +162,7 @@ class HostEvents:
         self._fleet.heard(event.host)
         log.info("host %s is up: %s, %d guests", event.host, event.hypervisor_type, len(event.guests))
         self._nudge_network()
-        self._clean_up(event.host, event.guests, event.files)
+        await self._clean_up(event.host, event.guests, event.files)
         self._start(self.check(event.host))
         self._start(self._metadata.compare(event))
 

@@ -26,7 +26,7 @@ class MetadataResync:
         now, last = self._cloud.clock.now(), self._compared.get(event.host)
         since = None if last is None else last - _OVERLAP
         self._compared[event.host] = now
-        for server in self._cloud.db.read_now(lambda conn: guests.described(conn, event.host, since)):
+        for server in await self._cloud.db.read(lambda conn: guests.described(conn, event.host, since)):
             known = event.told.get(server.id)
             if known is not None and known != fingerprint(describe(server, event.availability_zone)):
                 await guest_metadata.tell(self._cloud, server, event.availability_zone)

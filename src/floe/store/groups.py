@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -48,14 +48,14 @@ def by_name(conn: Connection, domain_id: str, name: str) -> Group | None:
 def find(
     conn: Connection,
     *,
-    ids: Iterable[str] | None = None,
+    of_user: str | None = None,
     domain_id: str | None = None,
     name: str | None = None,
 ) -> list[Group]:
-    """Return the groups that fit every condition given, by id."""
+    """Return the groups that fit every condition given, by id; `of_user` is the id of a member."""
     query = _QUERY
-    if ids is not None:
-        query = query.where(groups.c.id.in_(list(ids)))
+    if of_user is not None:
+        query = query.where(groups.c.id.in_(sa.select(memberships.c.group_id).where(memberships.c.user_id == of_user)))
     if domain_id is not None:
         query = query.where(groups.c.domain_id == domain_id)
     if name is not None:

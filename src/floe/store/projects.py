@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.projects import Project
 from floe.store import names
+from floe.store.listing import in_parts
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, metadata
 
@@ -58,13 +59,14 @@ def find(
 ) -> list[Project]:
     """Return the projects that fit every condition given, by id."""
     query = _QUERY
-    if ids is not None:
-        query = query.where(projects.c.id.in_(list(ids)))
     if domain_id is not None:
         query = query.where(projects.c.domain_id == domain_id)
     if name is not None:
         query = query.where(names.called(projects, name))
-    return [_project(row) for row in conn.execute(query).mappings()]
+    if ids is None:
+        return [_project(row) for row in conn.execute(query).mappings()]
+    parts = (query.where(projects.c.id.in_(part)) for part in in_parts(sorted(ids)))
+    return [_project(row) for part in parts for row in conn.execute(part).mappings()]
 
 
 def insert(conn: Connection, project: Project) -> None:

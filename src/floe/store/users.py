@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.users import User
 from floe.store import names
+from floe.store.groups import memberships
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 
@@ -50,14 +51,14 @@ def by_name(conn: Connection, domain_id: str, name: str) -> User | None:
 def find(
     conn: Connection,
     *,
-    ids: Iterable[str] | None = None,
+    in_group: str | None = None,
     domain_id: str | None = None,
     name: str | None = None,
 ) -> list[User]:
-    """Return the users that fit every condition given, by id."""
+    """Return the users that fit every condition given, by id; `in_group` is a group's id."""
     query = _QUERY
-    if ids is not None:
-        query = query.where(users.c.id.in_(list(ids)))
+    if in_group is not None:
+        query = query.where(users.c.id.in_(sa.select(memberships.c.user_id).where(memberships.c.group_id == in_group)))
     if domain_id is not None:
         query = query.where(users.c.domain_id == domain_id)
     if name is not None:
