@@ -52,23 +52,18 @@ async def for_token(cloud: Cloud, project_id: str | None, user_id: str, write: C
     text = seen.catalogues.get((project_id, user_id))
     if text is None:
         generation, known = await token_cache.read(cloud, load)
-        text = write(_offered(cloud, known, project_id, user_id))
+        text = write(await _offered(cloud, known, project_id, user_id))
         seen.keep(seen.catalogues, (project_id, user_id), text, generation, token_cache.MAX_CATALOGUES)
     return text
 
 
-def _offered(cloud: Cloud, known: Catalogue, project_id: str | None, user_id: str) -> Offered:
-    found = []
-    for service in known.services.values():
-        urls = []
-        for endpoint in known.endpoints.values():
-            if endpoint.service_id == service.id and endpoint.enabled:
-                url = fill(endpoint.url, cloud.settings.public_url, project_id, user_id)
-                if url is not None:
-                    urls.append((endpoint, url))
-        if service.enabled:
-            found.append((service, urls))
-    return found
+async def _offered(cloud: Cloud, known: Catalogue, project_id: str | None, user_id: str) -> Offered:
+    urls: dict[str, list[tuple[Endpoint, str]]] = {}
+    async for endpoint in cloud.turns.each(known.endpoints.values()):
+        url = fill(endpoint.url, cloud.settings.public_url, project_id, user_id) if endpoint.enabled else None
+        if url is not None:
+            urls.setdefault(endpoint.service_id, []).append((endpoint, url))
+    return [(service, urls.get(service.id, [])) for service in known.services.values() if service.enabled]
 
 
 def url_of(cloud: Cloud, endpoint: Endpoint) -> str:

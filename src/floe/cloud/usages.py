@@ -8,6 +8,7 @@ from floe.cloud.cloud import Cloud
 from floe.core.servers import Server
 from floe.core.usages import ProjectUse, use_of
 from floe.store import server_lists
+from floe.store.engine import Connection
 
 
 async def of_projects(
@@ -20,10 +21,11 @@ async def of_projects(
     limit: int = 1000,
 ) -> list[ProjectUse]:
     """Return what a project (None: each one) used, from a page of at most `limit` servers by id, behind `after`."""
-    found = await cloud.db.read(
-        lambda conn: server_lists.launched_between(conn, project_id, start, stop, after=after, limit=limit)
-    )
-    by_project: dict[str, list[Server]] = {}
-    for server in found:
-        by_project.setdefault(server.project_id, []).append(server)
-    return [use_of(ident, by_project[ident], start, stop) for ident in sorted(by_project)]
+
+    def look(conn: Connection) -> list[ProjectUse]:
+        by_project: dict[str, list[Server]] = {}
+        for server in server_lists.launched_between(conn, project_id, start, stop, after=after, limit=limit):
+            by_project.setdefault(server.project_id, []).append(server)
+        return [use_of(ident, by_project[ident], start, stop) for ident in sorted(by_project)]
+
+    return await cloud.db.scan(look)

@@ -25,26 +25,11 @@ class ProjectUse:
     start: datetime
     stop: datetime
     servers: tuple[ServerUse, ...]
-
-    @property
-    def hours(self) -> float:
-        """Hours of all servers."""
-        return sum(use.hours for use in self.servers)
-
-    @property
-    def vcpu_hours(self) -> float:
-        """Hours of all servers, each times its vCPUs."""
-        return sum(use.hours * use.server.flavor.vcpus for use in self.servers)
-
-    @property
-    def memory_mib_hours(self) -> float:
-        """Hours of all servers, each times its memory in MiB."""
-        return sum(use.hours * use.server.flavor.memory_mib for use in self.servers)
-
-    @property
-    def disk_gib_hours(self) -> float:
-        """Hours of all servers, each times its local disks in GiB."""
-        return sum(use.hours * disk_gib(use.server) for use in self.servers)
+    hours: float
+    vcpu_hours: float
+    memory_mib_hours: float
+    disk_gib_hours: float
+    """Hours of all servers: plain, and each times its vCPUs, its memory in MiB, its local disks in GiB."""
 
 
 def disk_gib(server: Server) -> int:
@@ -68,4 +53,13 @@ def use_of(project_id: str, servers: Sequence[Server], start: datetime, stop: da
         begin, end = max(server.launched_at, start), min(server.terminated_at or stop, stop)
         if end >= begin:
             uses.append(ServerUse(server=server, hours=(end - begin).total_seconds() / 3600))
-    return ProjectUse(project_id=project_id, start=start, stop=stop, servers=tuple(uses))
+    return ProjectUse(
+        project_id=project_id,
+        start=start,
+        stop=stop,
+        servers=tuple(uses),
+        hours=sum(use.hours for use in uses),
+        vcpu_hours=sum(use.hours * use.server.flavor.vcpus for use in uses),
+        memory_mib_hours=sum(use.hours * use.server.flavor.memory_mib for use in uses),
+        disk_gib_hours=sum(use.hours * disk_gib(use.server) for use in uses),
+    )

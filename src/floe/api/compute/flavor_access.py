@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -39,8 +39,7 @@ async def remove(call: Call) -> Reply:
 
 
 def _reply(flavor_id: str, projects: list[str]) -> Reply:
-    shown: list[dict[str, Any]] = [{"flavor_id": flavor_id, "tenant_id": project} for project in projects]
-    return Reply(200, {"flavor_access": shown})
+    return Reply(200, {"flavor_access": ({"flavor_id": flavor_id, "tenant_id": project} for project in projects)})
 
 
 _ACTION = "/v2.1/flavors/{flavor_id}/action"

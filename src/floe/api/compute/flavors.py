@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -10,7 +11,7 @@ from msgspec import Meta
 from floe.api.compute.fields import Flag, flag, multiline, printable
 from floe.api.kit.body import Body, Field, Name, either
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import Page, next_link, page_of, window
+from floe.api.kit.paging import Page, linked, page_of, window
 from floe.api.kit.policy import admin, authenticated, in_project, project_reader
 from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
@@ -92,19 +93,18 @@ async def create(call: Call) -> Reply:
 async def index(call: Call) -> Reply:
     """GET /flavors."""
     page, found = await _find(call)
-    shown = []
-    for flavor in found:
-        each: dict[str, Any] = {"id": flavor.flavor_id, "name": flavor.name, "links": links(call, flavor.flavor_id)}
-        if call.version >= (2, 55):
-            each["description"] = flavor.description
-        shown.append(each)
-    return _page(call, "/v2.1/flavors", page, shown)
+
+    def show(flavor: ServerFlavor) -> dict[str, Any]:
+        shown: dict[str, Any] = {"id": flavor.flavor_id, "name": flavor.name, "links": links(call, flavor.flavor_id)}
+        return shown if call.version < (2, 55) else {**shown, "description": flavor.description}
+
+    return _page(call, "/v2.1/flavors", page, found, show)
 
 
 async def detail(call: Call) -> Reply:
     """GET /flavors/detail."""
     page, found = await _find(call)
-    return _page(call, "/v2.1/flavors/detail", page, [view(call, flavor) for flavor in found])
+    return _page(call, "/v2.1/flavors/detail", page, found, partial(view, call))
 
 
 async def show(call: Call) -> Reply:
@@ -172,11 +172,11 @@ def _factor(value: float | str) -> float:
     return factor
 
 
-def _page(call: Call, path: str, page: Page, shown: list[dict[str, Any]]) -> Reply:
-    body: dict[str, Any] = {"flavors": shown}
-    if page.limit and len(shown) == page.limit:
-        body["flavors_links"] = [{"rel": "next", "href": next_link(call, path, shown[-1]["id"])}]
-    return Reply(200, body)
+def _page(
+    call: Call, path: str, page: Page, found: Sequence[ServerFlavor], show: Callable[[ServerFlavor], dict[str, Any]]
+) -> Reply:
+    more = linked(call, path, page, "flavors_links", [flavor.flavor_id for flavor in found])
+    return Reply(200, {"flavors": (show(flavor) for flavor in found)}, more=more)
 
 
 ROUTES = (

@@ -48,11 +48,15 @@ async def index(call: Call) -> Reply:
         limit=page.limit if page else MAX_LIMIT,
         marker=page.marker if page else None,
     )
-    body: dict[str, Any] = {"instanceActions": [SHAPE.show(each, call.version) for each in found]}
-    if paged and more and found:
-        path = f"/v2.1/servers/{call.params['server_id']}/os-instance-actions"
-        body["links"] = [{"rel": "next", "href": next_link(call, path, found[-1].action.request_id)}]
-    return Reply(200, body)
+    path = f"/v2.1/servers/{call.params['server_id']}/os-instance-actions"
+
+    def links(taken: int) -> dict[str, Any]:
+        if not (paged and taken and (more or taken < len(found))):
+            return {}
+        return {"links": [{"rel": "next", "href": next_link(call, path, found[taken - 1].action.request_id)}]}
+
+    shown = (SHAPE.show(each, call.version) for each in found)
+    return Reply(200, {"instanceActions": shown}, more=links if paged else None)
 
 
 async def show(call: Call) -> Reply:

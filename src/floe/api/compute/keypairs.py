@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from floe.api.kit.body import Body, Field, Name
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import MAX_LIMIT, next_link, page_of, window
+from floe.api.kit.paging import MAX_LIMIT, linked, page_of, window
 from floe.api.kit.policy import authenticated
 from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
@@ -84,10 +84,10 @@ async def index(call: Call) -> Reply:
         marker=page.marker if paged else None,
         limit=page.limit if paged else MAX_LIMIT,
     )
-    body: dict[str, Any] = {"keypairs": [{"keypair": SHORT.show(keypair, call.version)} for keypair in found]}
-    if paged and page.limit and len(found) == page.limit:
-        body["keypairs_links"] = [{"rel": "next", "href": next_link(call, "/v2.1/os-keypairs", found[-1].name)}]
-    return Reply(200, body)
+    body = {"keypairs": ({"keypair": SHORT.show(keypair, call.version)} for keypair in found)}
+    names = [keypair.name for keypair in found]
+    more = linked(call, "/v2.1/os-keypairs", page, "keypairs_links", names) if paged else None
+    return Reply(200, body, more=more)
 
 
 async def show(call: Call) -> Reply:

@@ -89,7 +89,7 @@ async def index(call: Call) -> Reply:
         limit=_whole(call, "limit", MAX_LIMIT),
         offset=_whole(call, "offset", 0),
     )
-    return Reply(200, {"server_groups": [SHAPE.show(each, call.version) for each in found]})
+    return Reply(200, {"server_groups": (SHAPE.show(each, call.version) for each in found)})
 
 
 async def show(call: Call) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from floe.api.compute.server_query import QUERY, server_filter, server_page
 from floe.api.compute.server_shapes import NARROW, OPERATOR, USER, traits
 from floe.api.kit.body import Body, Description, Field, Name
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import Page, next_link
+from floe.api.kit.paging import Page, linked
 from floe.api.kit.policy import project_member, project_reader
 from floe.api.kit.query import NO_QUERY, OPEN_QUERY
 from floe.api.kit.routing import Route
@@ -61,8 +61,8 @@ async def index(call: Call) -> Reply:
     found = await cloud.listed(
         call.cloud, call.context, server_filter(call), sort=page.sort, marker=page.marker, limit=page.limit
     )
-    shown = [{"id": server.id, "name": server.name, "links": links(call, server.id)} for server in found]
-    return _page(call, "/v2.1/servers", page, shown)
+    shown = ({"id": server.id, "name": server.name, "links": links(call, server.id)} for server in found)
+    return _page(call, "/v2.1/servers", page, shown, [server.id for server in found])
 
 
 async def detail(call: Call) -> Reply:
@@ -71,7 +71,8 @@ async def detail(call: Call) -> Reply:
     found = await cloud.listed_in_detail(
         call.cloud, call.context, server_filter(call), sort=page.sort, marker=page.marker, limit=page.limit
     )
-    return _page(call, "/v2.1/servers/detail", page, [view(call, each) for each in found])
+    shown = (view(call, each) for each in found)
+    return _page(call, "/v2.1/servers/detail", page, shown, [each.server.id for each in found])
 
 
 async def show(call: Call) -> Reply:
@@ -155,11 +156,8 @@ def _link(call: Call, server: Server, shown: dict[str, Any]) -> None:
     shown["links"] = links(call, server.id)
 
 
-def _page(call: Call, path: str, page: Page, shown: Sequence[dict[str, Any]]) -> Reply:
-    body: dict[str, Any] = {"servers": shown}
-    if page.limit and len(shown) == page.limit:
-        body["servers_links"] = [{"rel": "next", "href": next_link(call, path, shown[-1]["id"])}]
-    return Reply(200, body)
+def _page(call: Call, path: str, page: Page, shown: Iterator[dict[str, Any]], idents: Sequence[str]) -> Reply:
+    return Reply(200, {"servers": shown}, more=linked(call, path, page, "servers_links", idents))
 
 
 ROUTES = (

@@ -28,7 +28,7 @@ async def index(call: Call) -> Reply:
     page = _page(call)
     found = await cloud.of_projects(call.cloud, None, start, stop, after=page.marker, limit=page.limit)
     detailed = call.one("detailed") == "1"
-    body: dict[str, Any] = {"tenant_usages": [_shown(call, use, detailed=detailed) for use in found]}
+    body: dict[str, Any] = {"tenant_usages": [await _shown(call, use, detailed=detailed) for use in found]}
     _link(call, _PATH, page, found, body, "tenant_usages_links")
     return Reply(200, body)
 
@@ -41,7 +41,7 @@ async def show(call: Call) -> Reply:
     start, stop = _span(call)
     page = _page(call)
     found = await cloud.of_projects(call.cloud, project, start, stop, after=page.marker, limit=page.limit)
-    body: dict[str, Any] = {"tenant_usage": _shown(call, found[0], detailed=True) if found else {}}
+    body: dict[str, Any] = {"tenant_usage": await _shown(call, found[0], detailed=True) if found else {}}
     _link(call, f"{_PATH}/{project}", page, found, body, "tenant_usage_links")
     return Reply(200, body)
 
@@ -67,7 +67,7 @@ def _span(call: Call) -> tuple[datetime, datetime]:
     return start, min(stop, now) if start < now else stop
 
 
-def _shown(call: Call, use: ProjectUse, *, detailed: bool) -> dict[str, Any]:
+async def _shown(call: Call, use: ProjectUse, *, detailed: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "tenant_id": use.project_id,
         "start": iso_micro(use.start),
@@ -78,7 +78,7 @@ def _shown(call: Call, use: ProjectUse, *, detailed: bool) -> dict[str, Any]:
         "total_local_gb_usage": use.disk_gib_hours,
     }
     if detailed:
-        shown["server_usages"] = [_server(call, each) for each in use.servers]
+        shown["server_usages"] = [_server(call, each) async for each in call.cloud.turns.each(use.servers)]
     return shown
 
 

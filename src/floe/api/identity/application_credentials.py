@@ -64,7 +64,7 @@ async def index(call: Call) -> Reply:
     user_id = call.params["user_id"]
     found = await application_credentials.find(call.cloud, call.context, user_id)
     path = f"/v3/users/{user_id}/application_credentials"
-    return _FILTERS.listed(call, "application_credentials", path, [shown(call, item) for item in found])
+    return await _FILTERS.listed(call, "application_credentials", path, (shown(call, item) for item in found))
 
 
 async def show(call: Call) -> Reply:

@@ -31,7 +31,7 @@ def _handlers(target: str, actor: str) -> tuple[Handler, Handler, Handler, Handl
     async def index(call: Call) -> Reply:
         found = await assignments.granted(call.cloud, call.context, _asked(call, target, actor))
         path = call.request.url.path.removeprefix("/identity")
-        return _ROLES.listed(call, "roles", path, [shown_role(call, role) for role in found])
+        return await _ROLES.listed(call, "roles", path, (shown_role(call, role) for role in found))
 
     async def check(call: Call) -> Reply:
         await assignments.demand(call.cloud, call.context, _asked(call, target, actor))
@@ -81,7 +81,7 @@ async def index(call: Call) -> Reply:
     found = await assignments.find(call.cloud, call.context, like, effective=effective)
     names = await assignments.names(call.cloud) if _says(call, "include_names") else None
     links = {"self": call.url("/v3/role_assignments"), "next": None, "previous": None}
-    shown = [] if inherited else [_shown(call, item, names) for item in found]
+    shown = (_shown(call, item, names) for item in found if not inherited)
     return Reply(200, {"role_assignments": shown, "links": links})
 
 

@@ -58,16 +58,16 @@ async def show_catalogue(call: Call) -> Reply:
 async def list_projects(call: Call) -> Reply:
     """List the projects the caller may have a token for."""
     found = await users.projects(call.cloud, call.context, call.context.user_id)
-    return _ALL.listed(
-        call, "projects", "/v3/auth/projects", [shown_project(call, item) for item in found if item.enabled]
+    return await _ALL.listed(
+        call, "projects", "/v3/auth/projects", (shown_project(call, item) for item in found if item.enabled)
     )
 
 
 async def list_domains(call: Call) -> Reply:
     """List the domains the caller may have a token for."""
     found = await users.domains_with_a_role(call.cloud, call.context)
-    return _ALL.listed(
-        call, "domains", "/v3/auth/domains", [shown_domain(call, item) for item in found if item.enabled]
+    return await _ALL.listed(
+        call, "domains", "/v3/auth/domains", (shown_domain(call, item) for item in found if item.enabled)
     )
 
 

@@ -96,7 +96,7 @@ def _endpoint(call: Call, endpoint: Endpoint) -> dict[str, Any]:
 async def list_regions(call: Call) -> Reply:
     """List regions by parent."""
     found = (await catalogue.show(call.cloud)).regions.values()
-    return _REGIONS.listed(call, "regions", "/v3/regions", [_region(call, item) for item in found])
+    return await _REGIONS.listed(call, "regions", "/v3/regions", (_region(call, item) for item in found))
 
 
 async def show_region(call: Call) -> Reply:
@@ -139,7 +139,7 @@ async def delete_region(call: Call) -> Reply:
 async def list_services(call: Call) -> Reply:
     """List services by type and name."""
     found = (await catalogue.show(call.cloud)).services.values()
-    return _SERVICES.listed(call, "services", "/v3/services", [_service(call, item) for item in found])
+    return await _SERVICES.listed(call, "services", "/v3/services", (_service(call, item) for item in found))
 
 
 async def show_service(call: Call) -> Reply:
@@ -170,7 +170,7 @@ async def delete_service(call: Call) -> Reply:
 async def list_endpoints(call: Call) -> Reply:
     """List endpoints by service, interface, region and whether they are enabled."""
     found = (await catalogue.show(call.cloud)).endpoints.values()
-    return _ENDPOINTS.listed(call, "endpoints", "/v3/endpoints", [_endpoint(call, item) for item in found])
+    return await _ENDPOINTS.listed(call, "endpoints", "/v3/endpoints", (_endpoint(call, item) for item in found))
 
 
 async def show_endpoint(call: Call) -> Reply:

@@ -51,7 +51,7 @@ def shown(call: Call, domain: Domain) -> dict[str, Any]:
 async def index(call: Call) -> Reply:
     """List domains by name and whether they are enabled."""
     found = await domains.find(call.cloud, call.context)
-    return _FILTERS.listed(call, "domains", "/v3/domains", [shown(call, domain) for domain in found])
+    return await _FILTERS.listed(call, "domains", "/v3/domains", (shown(call, domain) for domain in found))
 
 
 async def show(call: Call) -> Reply:

@@ -9,7 +9,7 @@ a list says that it takes no others.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,27 +144,34 @@ class Filters:
         self._sorts = sorts
         self._only = only
 
-    def listed(self, call: Call, key: str, path: str, objects: Sequence[Object]) -> Reply:
-        """Answer with what fits, in the order and the page asked for. Raises Invalid, NotFound for the marker."""
+    async def listed(self, call: Call, key: str, path: str, things: Iterable[Object]) -> Reply:
+        """Answer with what fits, in the order and the page asked for. Raises Invalid, NotFound for the marker.
+
+        All things are made ready before they are compared, so they come from a generator, and in pieces.
+        """
         tests = [test for name, wanted in call.query if (test := self._test(name, wanted)) is not None]
         text, marker = call.one("limit"), call.one("marker")
         limit = whole(text, "limit", high=MAX_LIMIT, cut=True) if text else MAX_LIMIT
-        objects = self._ordered(call, objects)
+        each = call.cloud.turns.each
+        objects = self._ordered(call, [item async for item in each(things)])
         if marker:
             ids = [item["id"] for item in objects]
             if marker not in ids:
                 raise NotFound("marker", marker, message=f"Marker {marker[:80]!r} is the id of nothing in this list.")
             objects = objects[ids.index(marker) + 1 :]
-        found = [item for item in objects if all(test(item) for test in tests)]
+        found = [item async for item in each(objects) if all(test(item) for test in tests)]
         links: dict[str, str | None] = {"next": None, "self": call.url(path), "previous": None}
-        if len(found) <= limit:
-            return Reply(200, {key: found, "links": links})
-        found = found[:limit]
-        body = {key: found, "links": links, "truncated": True}
-        if found:
+
+        def more(taken: int) -> dict[str, Any]:
+            if taken == len(found):
+                return {"links": links}
+            if not taken:
+                return {"links": links, "truncated": True}
             # Keystone's place for it is in `links`, where openstacksdk overlooks it; it reads the second.
-            links["next"] = body["next"] = next_link(call, path, found[-1]["id"])
-        return Reply(200, body)
+            following = next_link(call, path, found[taken - 1]["id"])
+            return {"links": {**links, "next": following}, "next": following, "truncated": True}
+
+        return Reply(200, {key: iter(found[:limit])}, more=more)
 
     def _test(self, given: str, wanted: str) -> Callable[[Object], bool] | None:
         name, part, operator = given.partition("__")

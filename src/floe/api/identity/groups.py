@@ -42,7 +42,7 @@ def shown(call: Call, group: Group) -> dict[str, Any]:
 async def index(call: Call) -> Reply:
     """List groups by domain and name."""
     found = await groups.find(call.cloud, call.context, domain_id=call.one("domain_id"), name=call.one("name"))
-    return _FILTERS.listed(call, "groups", "/v3/groups", [shown(call, group) for group in found])
+    return await _FILTERS.listed(call, "groups", "/v3/groups", (shown(call, group) for group in found))
 
 
 async def show(call: Call) -> Reply:
@@ -76,7 +76,7 @@ async def list_members(call: Call) -> Reply:
     group_id = call.params["group_id"]
     found = await groups.members(call.cloud, call.context, group_id)
     path = f"/v3/groups/{group_id}/users"
-    return _MEMBERS.listed(call, "users", path, [shown_user(call, user) for user in found])
+    return await _MEMBERS.listed(call, "users", path, (shown_user(call, user) for user in found))
 
 
 async def check_member(call: Call) -> Reply:
@@ -102,7 +102,7 @@ async def list_of_user(call: Call) -> Reply:
     user_id = call.params["user_id"]
     found = await users.groups(call.cloud, call.context, user_id)
     path = f"/v3/users/{user_id}/groups"
-    return _OF_USER.listed(call, "groups", path, [shown(call, group) for group in found])
+    return await _OF_USER.listed(call, "groups", path, (shown(call, group) for group in found))
 
 
 _ONE = "/v3/groups/{group_id}"

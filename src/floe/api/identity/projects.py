@@ -67,7 +67,7 @@ async def index(call: Call) -> Reply:
     """List projects by domain, parent, name, tags and whether they are enabled."""
     domain_id = call.one("domain_id") or call.one("parent_id")
     found = await projects.find(call.cloud, call.context, domain_id=domain_id, name=call.one("name"))
-    return _FILTERS.listed(call, "projects", "/v3/projects", [shown(call, item) for item in found])
+    return await _FILTERS.listed(call, "projects", "/v3/projects", (shown(call, item) for item in found))
 
 
 async def show(call: Call) -> Reply:

@@ -39,7 +39,7 @@ def shown(call: Call, role: Role) -> dict[str, Any]:
 async def index(call: Call) -> Reply:
     """List roles by name. A filter by domain finds none, since all roles are the whole cloud's."""
     found = await roles.find(call.cloud)
-    return _FILTERS.listed(call, "roles", "/v3/roles", [shown(call, role) for role in found])
+    return await _FILTERS.listed(call, "roles", "/v3/roles", (shown(call, role) for role in found))
 
 
 async def show(call: Call) -> Reply:
@@ -69,10 +69,10 @@ async def delete(call: Call) -> Reply:
 async def list_inferences(call: Call) -> Reply:
     """List all roles that imply others, with those."""
     known, implied = await roles.implications(call.cloud)
-    inferences = [
+    inferences = (
         {"prior_role": _brief(call, known[prior]), "implies": _many(call, known, ids)}
         for prior, ids in sorted(implied.items())
-    ]
+    )
     return Reply(200, {"role_inferences": inferences, "links": _links(call, "/v3/role_inferences")})
 
 

@@ -66,7 +66,7 @@ def shown(call: Call, user: User) -> dict[str, Any]:
 async def index(call: Call) -> Reply:
     """List users by domain, name and whether they are enabled."""
     found = await users.find(call.cloud, call.context, domain_id=call.one("domain_id"), name=call.one("name"))
-    return FILTERS.listed(call, "users", "/v3/users", [shown(call, user) for user in found])
+    return await FILTERS.listed(call, "users", "/v3/users", (shown(call, user) for user in found))
 
 
 async def show(call: Call) -> Reply:
@@ -109,7 +109,7 @@ async def list_projects(call: Call) -> Reply:
     user_id = call.params["user_id"]
     found = await users.projects(call.cloud, call.context, user_id)
     path = f"/v3/users/{user_id}/projects"
-    return _PROJECTS.listed(call, "projects", path, [shown_project(call, item) for item in found])
+    return await _PROJECTS.listed(call, "projects", path, (shown_project(call, item) for item in found))
 
 
 def _fields(fields: dict[str, Any]) -> dict[str, Any]:

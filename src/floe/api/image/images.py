@@ -32,13 +32,15 @@ async def index(call: Call) -> Reply:
     more = replace(wanted, limit=page.limit + 1)
     found, cut = await images.find(call.cloud, call.context, more, page.marker)
     body = {
-        "images": [shown(image) for image in found[: page.limit]],
         "first": link(call),
         "schema": "/v2/schemas/images",
+        "images": (shown(image) for image in found[: page.limit]),
     }
-    if page.limit and (cut or page.limit < len(found)):
-        body["next"] = link(call, found[: page.limit][-1].id)
-    return Reply(200, body)
+
+    def next_page(taken: int) -> dict[str, str]:
+        return {"next": link(call, found[taken - 1].id)} if taken and (cut or taken < len(found)) else {}
+
+    return Reply(200, body, more=next_page)
 
 
 async def show(call: Call) -> Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -44,8 +44,7 @@ _DECISION = Body(None, [Field("status", str, required=True)], strict=False)
 async def index(call: Call) -> Reply:
     """GET /v2/images/{image_id}/members"""
     found = await image_members.find(call.cloud, call.context, call.params["image_id"])
-    body: dict[str, Any] = {"members": [_SHAPE.show(each) for each in found], "schema": "/v2/schemas/members"}
-    return Reply(200, body)
+    return Reply(200, {"members": (_SHAPE.show(each) for each in found), "schema": "/v2/schemas/members"})
 
 
 async def show(call: Call) -> Reply:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 
 from floe.api.kit.call import Call
+from floe.api.kit.encoding import More
 from floe.api.kit.query import Param, counted, items
 from floe.api.kit.values import moment, whole
 from floe.core.errors import Invalid
@@ -70,6 +73,16 @@ def span(call: Call) -> tuple[datetime | None, datetime | None]:
     if first is not None and last is not None and last < first:
         raise Invalid(f"changes-since ({after}) must not be later than changes-before ({before}).")
     return first, last
+
+
+def linked(call: Call, path: str, page: Page, name: str, idents: Sequence[str]) -> More:
+    """Return the `more` of a list of these things: a link to what follows a page that is full, or was cut short."""
+
+    def more(taken: int) -> dict[str, Any]:
+        full = taken < len(idents) or (page.limit > 0 and taken == page.limit)
+        return {name: [{"rel": "next", "href": next_link(call, path, idents[taken - 1])}]} if taken and full else {}
+
+    return more
 
 
 def next_link(call: Call, path: str, marker: str) -> str:

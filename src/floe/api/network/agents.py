@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from floe.api.kit import policy
@@ -54,8 +55,9 @@ async def index(call: Call) -> Reply:
     """List agents; to those who may not see one, there are none."""
     listing = listing_of(call, ATTRIBUTES)
     seen = await network_agents.find(call.cloud) if admin(call.context) and listing is not None else []
-    found = [ATTRIBUTES.shape.show(agent) for agent in seen]
-    return list_reply(call, "agents", narrowed(found, listing) if listing is not None else [], listing)
+    found = [item async for item in call.cloud.turns.each(ATTRIBUTES.shape.show(agent) for agent in seen)]
+    page = narrowed(found, listing) if listing is not None else []
+    return list_reply(call, "agents", page, dict, listing, ident=itemgetter("id"))
 
 
 async def show(call: Call) -> Reply:

@@ -37,7 +37,7 @@ async def index(call: Call) -> Reply:
     if call.one("limit") not in {None, "0"} or listing.marker is not None or listing.sort:
         raise Invalid("Invalid input for limit, marker and sort_key: this list comes whole and in no order.")
     found = await address_use.find(call.cloud, call.context, Listing(filters=listing.filters))
-    shown = [chosen(call, ATTRIBUTES.shape.show(use)) for use in found]
+    shown = (chosen(call, ATTRIBUTES.shape.show(use)) for use in found)
     return Reply(body={"network_ip_availabilities": shown})
 
 

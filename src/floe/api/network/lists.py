@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import zip_longest
+from operator import attrgetter
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -57,22 +58,34 @@ def listing_of(
     return listing if all(fixed.values()) else None
 
 
-def list_reply(call: Call, collection: str, things: Sequence[dict[str, Any]], listing: Listing | None) -> Reply:
-    """Return the page, cut to the `fields` asked for, with links to its neighbours.
+def list_reply(
+    call: Call,
+    collection: str,
+    things: Sequence[T],
+    show: Callable[[T], dict[str, Any]],
+    listing: Listing | None,
+    *,
+    ident: Callable[[T], str] = attrgetter("id"),
+) -> Reply:
+    """Return the page, each thing as `show` has it and cut to the `fields` asked for, with links to its neighbours.
 
-    Where no limit was asked for there are links only if there may be more than fits, as with Neutron's own maximum.
+    Where no limit was asked for there are links only if there may be more than fits, as with Neutron's own maximum; a
+    page that would be too large ends early.
     """
-    body: dict[str, Any] = {collection: [chosen(call, thing) for thing in things]}
-    full = listing is not None and len(things) == listing.limit
-    if listing is not None and things and (full or call.one("limit") not in {None, "0"}):
+    fields = frozenset(call.many("fields")) - {""}
+
+    def more(taken: int) -> dict[str, Any]:
+        full = taken < len(things) or (listing is not None and taken == listing.limit)
+        if listing is None or not things or not (full or call.one("limit") not in {None, "0"}):
+            return {}
         links = []
         if full or listing.reverse:
-            links.append({"rel": "next", "href": _link(call, things[-1]["id"])})
+            links.append({"rel": "next", "href": _link(call, ident(things[taken - 1]))})
         if listing.marker is not None and (full or not listing.reverse):
-            links.append({"rel": "previous", "href": _link(call, things[0]["id"], reverse=True)})
-        if links:
-            body[f"{collection}_links"] = links
-    return Reply(body=body)
+            links.append({"rel": "previous", "href": _link(call, ident(things[0]), reverse=True)})
+        return {f"{collection}_links": links} if links else {}
+
+    return Reply(body={collection: (_cut(show(thing), fields) for thing in things)}, more=more)
 
 
 def narrowed(things: Sequence[dict[str, Any]], listing: Listing) -> list[dict[str, Any]]:
@@ -91,7 +104,10 @@ def narrowed(things: Sequence[dict[str, Any]], listing: Listing) -> list[dict[st
 
 def chosen(call: Call, thing: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a thing that the client asked for, all if it named none."""
-    fields = frozenset(call.many("fields")) - {""}
+    return _cut(thing, frozenset(call.many("fields")) - {""})
+
+
+def _cut(thing: dict[str, Any], fields: frozenset[str]) -> dict[str, Any]:
     return thing if not fields else {name: value for name, value in thing.items() if name in fields}
 
 

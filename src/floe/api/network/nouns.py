@@ -96,7 +96,7 @@ async def _index(noun: Noun[T], call: Call) -> Reply:
     listing = listing_of(call, noun.attributes, _holds(call), besides=noun.besides)
     context = onlooker(call.context)
     found = [] if listing is None or context is None else await noun.find(call, context, listing)
-    return list_reply(call, noun.plural, [_shown(noun, call, thing) for thing in found], listing)
+    return list_reply(call, noun.plural, found, partial(_shown, noun, call), listing)
 
 
 async def _show(noun: Noun[T], call: Call) -> Reply:

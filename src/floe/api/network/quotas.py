@@ -31,7 +31,7 @@ ATTRIBUTES: Attributes[Any] = Attributes(
 async def index(call: Call) -> Reply:
     """List the projects that have limits of their own."""
     found = await network_quotas.every(call.cloud)
-    return Reply(body={"quotas": [{**limits, "project_id": name, "tenant_id": name} for name, limits in found.items()]})
+    return Reply(body={"quotas": ({**limits, "project_id": name, "tenant_id": name} for name, limits in found.items())})
 
 
 async def show(call: Call) -> Reply:

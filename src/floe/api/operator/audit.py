@@ -13,7 +13,7 @@ from floe.cloud.audit import Violation
 async def show(call: Call) -> Reply:
     """GET /v1/audit: look twice, and tell what is found."""
     found = await audits.run(call.cloud)
-    return Reply(200, {"violations": [_shown(item) for item in found]})
+    return Reply(200, {"violations": (_shown(item) for item in found)})
 
 
 async def repair(call: Call) -> Reply:

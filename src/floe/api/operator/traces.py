@@ -23,7 +23,7 @@ async def show(call: Call) -> Reply:
     """GET: the latest `limit` actions (1 unless asked for more), the oldest of them first."""
     limit = whole(call.one("limit") or "1", "limit", 1, MAX_LIMIT, cut=True)
     found = await actions.history(call.cloud, call.context, call.params["server_id"], most=limit)
-    shown = [
+    shown = (
         {
             "action": each.action.kind,
             "request_id": each.action.request_id,
@@ -32,7 +32,7 @@ async def show(call: Call) -> Reply:
             "events": [_event(step, admin=call.context.is_admin) for step in each.steps],
         }
         for each in found
-    ]
+    )
     return Reply(200, {"actions": shown})
 
 

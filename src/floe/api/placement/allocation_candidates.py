@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.encoding import Members
 from floe.api.kit.policy import admin_or_service
 from floe.api.kit.query import Param, items, shaped
 from floe.api.kit.routing import Route
@@ -44,12 +45,11 @@ async def index(call: Call) -> Reply:
     with_resources = [suffix for suffix, group in groups.items() if "resources" in group]
     isolated = call.one("group_policy") == "isolate" and sum(1 for suffix in with_resources if suffix) > 1
     found = await cloud.find(call.cloud, query, limit) if fits and not isolated else []
-    requests = [_request(call, host, query, with_resources) for host in found]
     return Reply(
         200,
         {
-            "allocation_requests": requests,
-            "provider_summaries": {host.id: _summary(call, host, query) for host in found},
+            "allocation_requests": (_request(call, host, query, with_resources) for host in found),
+            "provider_summaries": Members((host.id, _summary(call, host, query)) for host in found),
         },
     )
 

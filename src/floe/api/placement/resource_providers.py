@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.encoding import Members
 from floe.api.kit.policy import admin_or_service
 from floe.api.kit.query import OPEN_QUERY, Param
 from floe.api.kit.routing import Route
@@ -62,7 +63,7 @@ async def index(call: Call) -> Reply:
             replace(query, ids=None) if cloud.provider_id(query.name) in query.ids else ProviderQuery(ids=frozenset())
         )
     found = await cloud.find(call.cloud, query) if in_aggregates(call, call.many("member_of")) else []
-    return Reply(200, {"resource_providers": [_provider(call, host) for host in found]})
+    return Reply(200, {"resource_providers": (_provider(call, host) for host in found)})
 
 
 async def show(call: Call) -> Reply:
@@ -97,11 +98,9 @@ async def usages(call: Call) -> Reply:
 async def allocations(call: Call) -> Reply:
     """GET {uuid}/allocations."""
     host = await _host(call)
-    shown: dict[str, Any] = {}
-    for each in await cloud.allocations_of_host(call.cloud, host.name):
-        shown[each.server_id] = {"resources": each.resources.by_class()}
-        if call.version >= (1, 28):
-            shown[each.server_id]["consumer_generation"] = 1
+    consumer = {"consumer_generation": 1} if call.version >= (1, 28) else {}
+    found = await cloud.allocations_of_host(call.cloud, host.name)
+    shown = Members((each.server_id, {"resources": each.resources.by_class(), **consumer}) for each in found)
     return Reply(200, {"resource_provider_generation": host.generation, "allocations": shown})
 
 
