@@ -20,7 +20,7 @@ from floe.core.messages import Inspect, Inspected
 from floe.dataplane.fake import FakePlane
 from floe.store import hosts as host_rows
 from floe.store import ports as port_rows
-from floe.store import quotas
+from floe.store import quota_usages, quotas
 from floe.store import servers as server_rows
 from floe.store.actions import actions
 from floe.testing import EmbeddedCloud
@@ -304,17 +304,35 @@ async def test_a_quota_set_below_what_is_used_is_no_fault_and_what_comes_after_i
     assert ("the quota of port is exceeded in project", row.project_id) in await operator.audit()
 
 
+async def test_counts_that_quotas_are_held_against_are_looked_at_and_mended(operator: Operator) -> None:
+    server_id, _ = await operator.server()
+    project_id = (await operator.row(server_id)).project_id
+    db, table = operator.cloud.node.cloud.db, quota_usages.quota_usages
+    before = await db.read(lambda conn: quota_usages.of(conn, project_id))
+    assert before["instances"] == 1
+    wrong = table.update().where(table.c.owner == project_id).values(used=table.c.used + 7)
+    await db.write(lambda conn: conn.execute(wrong))
+    await db.write(lambda conn: conn.execute(table.insert().values(owner="nobody", resource="ram", used=5)))
+    rule = "what quotas limit is not counted right"
+    assert await operator.audit() == {(rule, project_id), (rule, "nobody")}
+    answer = await operator.repair()
+    assert answer["violations"] == []
+    assert f"what {project_id} has of instances was counted anew: 1, not 8" in answer["done"]
+    assert await db.read(lambda conn: quota_usages.of(conn, project_id)) == before
+    assert await db.read(lambda conn: quota_usages.of(conn, "nobody")) == {}
+
+
 async def test_the_port_of_a_dhcp_server_needs_no_room_in_the_quota(operator: Operator) -> None:
     server_id, _ = await operator.server()
     project_id = (await operator.row(server_id)).project_id
     db = operator.cloud.node.cloud.db
-    used = await db.read(lambda conn: port_rows.used(conn, project_id))
+    used = (await db.read(lambda conn: quota_usages.of(conn, project_id)))["port"]
     await db.write(lambda conn: quotas.put(conn, project_id, {"port": used}))
     await operator.login("demo")
     network = (await operator.http.post("/network/v2.0/networks", json={"network": {"name": "n"}})).json()["network"]
     subnet = {"network_id": network["id"], "cidr": "10.7.0.0/24", "ip_version": 4}
     assert (await operator.http.post("/network/v2.0/subnets", json={"subnet": subnet})).status_code == 201
-    assert await db.read(lambda conn: port_rows.used(conn, project_id)) == used + 1
+    assert (await db.read(lambda conn: quota_usages.of(conn, project_id)))["port"] == used + 1
     refused = await operator.http.post("/network/v2.0/ports", json={"port": {"network_id": network["id"]}})
     assert refused.status_code == 409
     await operator.login()

@@ -139,3 +139,62 @@ def insert_row(connection: sqlite3.Connection, table: str, values: dict[str, obj
     row = {name: 0 if "INT" in kind else "" for _, name, kind, needed, _, _ in columns if needed} | values
     marks = ", ".join("?" * len(row))
     connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+
+
+def counts(file: Path) -> dict[tuple[str, str], int]:
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("SELECT owner, resource, used FROM quota_usages").fetchall()
+    return {(owner, resource): used for owner, resource, used in found}
+
+
+def test_what_there_was_before_it_was_counted_is_counted(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0006")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        of_p = {"project_id": "p", "vcpus": 2, "memory_mib": 512}
+        insert_row(connection, "servers", {"id": "s1", **of_p, "group_id": "g"})
+        insert_row(connection, "servers", {"id": "s2", **of_p, "number": 2})
+        insert_row(connection, "servers", {"id": "gone", **of_p, "number": 3, "group_id": "g", "deleted_at": 1})
+        insert_row(connection, "ports", {"id": "a", "project_id": "p"})
+        insert_row(connection, "keypairs", {"user_id": "u"})
+    migrate.ensure(file)
+    servers = {("p", "instances"): 2, ("p", "cores"): 4, ("p", "ram"): 1024, ("g", "server_group_members"): 1}
+    assert counts(file) == {**servers, ("p", "port"): 1, ("u", "key_pairs"): 1}
+
+
+def test_what_an_older_release_does_on_the_newer_schema_is_counted(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        insert_row(connection, "ports", {"id": "a", "project_id": "p"})
+        insert_row(connection, "ports", {"id": "b", "project_id": "p", "mac": "2"})
+        connection.execute("DELETE FROM ports WHERE id = 'a'")
+    assert counts(file) == {("p", "port"): 1}
+
+
+def test_triggers_that_a_migration_lost_are_made_again_and_all_is_counted_anew(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        whole = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1").fetchall()
+        for name, _ in whole:
+            connection.execute(f"DROP TRIGGER {name}")
+        insert_row(connection, "ports", {"id": "a", "project_id": "p"})
+    assert counts(file) == {}
+    migrate.ensure(file)
+    assert counts(file) == {("p", "port"): 1}
+    with closing(sqlite3.connect(file)) as connection:
+        made = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1").fetchall()
+    assert made == whole
+    assert whole != []
+
+
+def test_a_newer_releases_triggers_are_left_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("CREATE TRIGGER count_of_later AFTER INSERT ON users BEGIN SELECT 1; END")
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'count_of_later'").fetchall() == [(1,)]

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,10 +21,10 @@ from floe.core.errors import OverQuota
 from floe.core.ids import random_id
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.new_servers import NewServer
-from floe.store import images, quotas
-from floe.store import servers as rows
-from floe.store.engine import Database
+from floe.store import images, quota_usages, quotas
+from floe.store.engine import Connection, Database
 from floe.store.schema import create_all
+from floe.store.servers import servers as rows
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 ANN = Context(request_id="r", user_id="ann", project_id="a" * 32, roles=frozenset({"member", "reader"}))
@@ -46,6 +47,13 @@ async def test_quota_is_never_exceeded_by_creates_at_the_same_time(
         assert limit < 0 or amount <= limit
     assert used[0] == sum(made)
     assert len(made) + refused == len(requests)
+
+
+def _used(conn: Connection) -> tuple[int, int, int]:
+    """Add up the rows: how many servers there are, their vCPUs, their memory."""
+    total = sa.select(sa.func.count(), sa.func.sum(rows.c.vcpus), sa.func.sum(rows.c.memory_mib))
+    count, cores, memory = conn.execute(total).one()
+    return count, cores or 0, memory or 0
 
 
 async def _create_all(
@@ -97,7 +105,9 @@ async def _create_all(
         ),
         return_exceptions=True,
     )
-    used = await db.read(lambda conn: rows.usage(conn, "a" * 32))
+    used = await db.read(_used)
+    counts = await db.read(lambda conn: quota_usages.of(conn, "a" * 32))
+    assert (counts["instances"], counts["cores"], counts["ram"]) == used
     await bus.close()
     db.close()
     made = []

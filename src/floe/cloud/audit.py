@@ -37,7 +37,7 @@ class HostView:
 
 def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
     """Check the database in itself. With `quiet` nothing is under way, so that nothing may be in between."""
-    found = [Violation(what, subject) for what, subject in rows.broken]
+    found = [Violation(*told) for told in rows.broken]
     if quiet:
         found += [
             Violation("an action never ends", server_id, ", ".join(kinds)) for server_id, kinds in rows.open.items()

@@ -17,7 +17,7 @@ from floe.core import entries
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Destroy, Inspected
 from floe.core.resources import Resources
-from floe.store import actions, addresses, allocations, guests, image_usage, ports
+from floe.store import actions, addresses, allocations, guests, image_usage, ports, quota_usages
 from floe.store import hosts as host_rows
 from floe.store.audit import Rows
 from floe.store.engine import Connection
@@ -46,7 +46,8 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
     Actions that wait are nudged; hosts whose network is amiss are sent their whole one; guests and files of
     servers that beyond doubt should not be there are destroyed; power states are taken over from the hosts; ports and
     allocations of servers that are gone, guest and all, are given back, and so are addresses of ports that are gone;
-    what is claimed of hosts, and used of images by projects, is summed up anew; bytes that are no image's are removed.
+    what is claimed of hosts, used of images by projects, and counted of what quotas limit is summed up anew; bytes that
+    are no image's are removed.
     """
     seen = await audits.confirmed(cloud, pause)
     found = seen.found
@@ -56,6 +57,7 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
         done += await _on_each_host(cloud, seen, _take_over_states)
         done += await _give_back(cloud, seen)
         done += await cloud.db.write(lambda conn: _free_addresses(conn, seen.rows) + _sum_up(conn, cloud))
+        done += await cloud.db.write(_count_anew)
         done += await _send_networks(cloud, seen)
         done += await _mend_images(cloud)
     for text in done:
@@ -230,3 +232,11 @@ def _sum_up(conn: Connection, cloud: Cloud) -> list[str]:
             )
             done.append(f"what is claimed of host {host.name} was summed up from its allocations")
     return done
+
+
+def _count_anew(conn: Connection) -> list[str]:
+    """Make the counts that quotas are held against what there is."""
+    return [
+        f"what {drift.owner} has of {drift.resource} was counted anew: {drift.there}, not {drift.counted}"
+        for drift in quota_usages.count_anew(conn)
+    ]

@@ -9,8 +9,8 @@ from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Invalid
 from floe.core.quotas import COMPUTE, DEFAULTS
+from floe.store import quota_usages
 from floe.store import quotas as rows
-from floe.store import security_groups, server_groups, servers
 from floe.store.engine import Connection
 
 
@@ -27,7 +27,7 @@ async def usage(cloud: Cloud, project_id: str) -> Usage:
 
     def look(conn: Connection) -> Usage:
         limits = quotas.limits(conn, project_id)
-        return Usage(limits={name: limits[name] for name in DEFAULTS}, used=_used(conn, project_id))
+        return Usage(limits={name: limits[name] for name in DEFAULTS}, used=quota_usages.of(conn, project_id))
 
     return await cloud.db.read(look)
 
@@ -41,9 +41,9 @@ async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, fo
     """Set limits of a project. Raises Invalid for one below what is used, unless forced."""
 
     def apply(conn: Connection) -> None:
-        used = _used(conn, project_id)
+        used = quota_usages.of(conn, project_id)
         for resource, limit in limits.items():
-            if 0 <= limit < used.get(resource, 0) and not force:
+            if 0 <= limit < used[resource] and not force:
                 raise Invalid(
                     f"Quota limit {limit} for {resource} must be at least {used[resource]}, which is already used; "
                     "set force to true to set it all the same."
@@ -63,14 +63,3 @@ async def change_defaults(cloud: Cloud, limits: Mapping[str, int]) -> Mapping[st
 async def reset(cloud: Cloud, project_id: str) -> None:
     """Let a project have the default compute limits again."""
     await cloud.db.write(lambda conn: rows.delete(conn, project_id, frozenset(COMPUTE)))
-
-
-def _used(conn: Connection, project_id: str) -> dict[str, int]:
-    count, cores, memory = servers.usage(conn, project_id)
-    return {
-        "instances": count,
-        "cores": cores,
-        "ram": memory,
-        "server_groups": server_groups.count(conn, project_id),
-        "security_group": security_groups.used(conn, project_id),
-    }

@@ -12,6 +12,7 @@ from floe.core.errors import Conflict, Invalid, NotFound
 from floe.core.keypairs import Keypair, fingerprint
 from floe.core.quotas import demand
 from floe.store import keypairs as rows
+from floe.store import quota_usages
 from floe.store.engine import Connection
 
 _BITS = 2048
@@ -42,7 +43,7 @@ async def create(
         if rows.get(conn, keypair.user_id, name) is not None:
             raise Conflict(f"Key pair {name!r} already exists.")
         limits = quotas.limits(conn, context.project_id or "")
-        demand(limits, {"key_pairs": (1, rows.count(conn, keypair.user_id))})
+        demand(limits, {"key_pairs": (1, quota_usages.of(conn, keypair.user_id)["key_pairs"])})
         rows.add(conn, keypair)
         return replace(keypair)
 

@@ -9,17 +9,10 @@ from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Forbidden, Invalid, NotFound
 from floe.core.quotas import NETWORK
-from floe.store import networks, ports, security_groups, subnets
+from floe.store import quota_usages
 from floe.store import quotas as rows
 from floe.store.engine import Connection
 
-_USED = {
-    "network": networks.used,
-    "subnet": subnets.used,
-    "port": ports.used,
-    "security_group": security_groups.used,
-    "security_group_rule": security_groups.used_rules,
-}
 _RESOURCES = frozenset(NETWORK)
 
 
@@ -40,8 +33,8 @@ async def usage(cloud: Cloud, context: Context, project_id: str) -> dict[str, tu
     _may_see(context, project_id)
 
     def look(conn: Connection) -> dict[str, tuple[int, int]]:
-        known = quotas.limits(conn, project_id)
-        return {name: (known[name], count(conn, project_id)) for name, count in _USED.items()}
+        known, used = quotas.limits(conn, project_id), quota_usages.of(conn, project_id)
+        return {name: (known[name], used[name]) for name in NETWORK}
 
     return await cloud.db.read(look)
 
@@ -60,12 +53,12 @@ async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int], *, below_
     """Set limits of a project; -1 means none. Raises Invalid for one under what is used, unless that may be."""
 
     def change(conn: Connection) -> dict[str, int]:
+        used = quota_usages.of(conn, project_id)
         bounds = {} if below_use else {name: limit for name, limit in asked.items() if limit >= 0}
         for name, limit in bounds.items():
-            used = _USED[name](conn, project_id)
-            if used > limit:
+            if used[name] > limit:
                 raise Invalid(
-                    f"Quota limit {limit} for {name} must be greater than or equal to already used {used}.",
+                    f"Quota limit {limit} for {name} must be greater than or equal to already used {used[name]}.",
                     reason="malformed",
                 )
         rows.put(conn, project_id, asked, cloud.clock.now())

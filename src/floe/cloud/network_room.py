@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from floe.cloud import quotas
-from floe.core import quotas as rules
 from floe.core.context import Context
 from floe.core.errors import Invalid, OverQuota
 from floe.core.networks import NoRoom
 from floe.store.engine import Connection
-
-Count = Callable[[Connection, str], int]
 
 
 def scope(context: Context) -> str | None:
@@ -34,10 +29,9 @@ def owner(context: Context, asked: str | None) -> str:
     return project_id
 
 
-def demand(conn: Connection, project_id: str, asked: Mapping[str, int], used: Mapping[str, Count]) -> None:
-    """Raise NoRoom unless the project's quota has room for what is asked, by resource."""
-    limits = quotas.limits(conn, project_id)
+def demand(conn: Connection, project_id: str, resource: str) -> None:
+    """Raise NoRoom unless the project's quota has room for one more of a resource."""
     try:
-        rules.demand(limits, {name: (count, used[name](conn, project_id)) for name, count in asked.items()})
+        quotas.demand(conn, project_id, {resource: 1})
     except OverQuota as error:
         raise NoRoom(error.message) from error

@@ -13,7 +13,7 @@ from floe.core.listing import Listing
 from floe.core.networks import OVERLAY, Network, checked_mtu, checked_tag, first_tag, unchanged_since
 from floe.core.ports import DHCP_OWNER
 from floe.store import networks as rows
-from floe.store import ports
+from floe.store import ports, quota_usages
 from floe.store import subnets as subnet_rows
 from floe.store.engine import Connection
 
@@ -39,7 +39,7 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
     project_id = network_room.owner(context, item.get("project_id"))
     if item.get("shared"):
         _may_share(context)
-    network_room.demand(conn, project_id, {"network": 1}, {"network": rows.used})
+    network_room.demand(conn, project_id, "network")
     now, network_id = cloud.clock.now(), cloud.new_id()
     network = Network(
         id=network_id,
@@ -127,11 +127,11 @@ async def delete(cloud: Cloud, context: Context, network_id: str, seen: int | No
 async def bootstrap(cloud: Cloud, project_id: str) -> None:
     """Give a project its first network, `private`, with one subnet, unless it has any network."""
     context = Context(request_id="bootstrap", project_id=project_id)
-    if await cloud.db.read(lambda conn: rows.used(conn, project_id)):
+    if await cloud.db.read(lambda conn: quota_usages.of(conn, project_id)["network"]):
         return
 
     def make(conn: Connection) -> None:
-        if not rows.used(conn, project_id):
+        if not quota_usages.of(conn, project_id)["network"]:
             network = make_in(conn, cloud, context, {"name": PRIVATE})
             item = {"network_id": network.id, "name": f"{PRIVATE}-subnet", "cidr": PRIVATE_CIDR}
             subnets.make_in(conn, cloud, context, item)

@@ -20,7 +20,7 @@ from floe.core.new_servers import NewServer, check_files, check_image_fits, chec
 from floe.core.properties import warning
 from floe.core.quotas import demand
 from floe.core.servers import ServerFlavor
-from floe.store import keypairs, server_groups
+from floe.store import keypairs, quota_usages, server_groups
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -142,8 +142,9 @@ def _keypair(conn: Connection, context: Context, name: str | None) -> Keypair | 
 
 def _room(conn: Connection, project_id: str, new: NewServer, flavor: ServerFlavor, limits: dict[str, int]) -> int:
     """Return how many of `min_count` to `max_count` servers the quota has room for."""
-    servers, cores, memory = rows.usage(conn, project_id)
-    wanted = (("instances", 1, servers), ("cores", flavor.vcpus, cores), ("ram", flavor.memory_mib, memory))
+    held = quota_usages.of(conn, project_id)
+    each_takes = {"instances": 1, "cores": flavor.vcpus, "ram": flavor.memory_mib}
+    wanted = [(resource, each, held[resource]) for resource, each in each_takes.items()]
     count = new.max_count
     for resource, each, used in wanted:
         if limits[resource] >= 0 and each:
@@ -174,7 +175,7 @@ def _group(
     group = server_groups.get(conn, group_id)
     if group is None or not context.owns(group.project_id):
         raise Invalid(f"Scheduler hint group names server group {group_id!r}, and there is no such group.")
-    members = len(server_groups.members(conn, [group_id])[group_id])
+    members = quota_usages.of(conn, group.id)["server_group_members"]
     if limits["server_group_members"] >= 0:
         count = min(count, limits["server_group_members"] - members)
     if count < new.min_count:

@@ -110,7 +110,7 @@ def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, A
         raise NotFound("network", item["network_id"])
     _may_choose(context, network, item)
     below = _subnets(conn, context, network.id, item.get("fixed_ips"))
-    network_room.demand(conn, project_id, {"port": 1}, {"port": rows.used})
+    network_room.demand(conn, project_id, "port")
     now, port_id = cloud.clock.now(), cloud.new_id()
     mac = addresses.mac_of(item["mac"]) if item.get("mac") else ""
     port_security = item.get("port_security", network.port_security)

@@ -49,7 +49,7 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
         for item in asked:
             project_id = network_room.owner(context, item.get("project_id"))
             ensure_default(conn, cloud, project_id)
-            network_room.demand(conn, project_id, {"security_group": 1}, {"security_group": rows.used})
+            network_room.demand(conn, project_id, "security_group")
             _not_default(item["name"])
             group = _group(
                 cloud, cloud.new_id(), project_id, item["name"], item.get("description") or "", new_group_rules()
@@ -197,7 +197,7 @@ def _new_rule(conn: Connection, cloud: Cloud, context: Context, item: Mapping[st
     remote = checked["remote_group"]
     if remote is not None and not rows.owned(conn, [remote], network_room.scope(context)):
         raise NotFound("security group", remote)
-    network_room.demand(conn, group.project_id, {"security_group_rule": 1}, {"security_group_rule": rows.used_rules})
+    network_room.demand(conn, group.project_id, "security_group_rule")
     now = cloud.clock.now()
     rule = Rule(
         id=cloud.new_id(), group_id=group.id, project_id=group.project_id, created_at=now, updated_at=now, **checked

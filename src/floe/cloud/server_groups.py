@@ -8,7 +8,6 @@ from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Forbidden, NotFound
-from floe.core.quotas import demand
 from floe.core.server_groups import ServerGroup
 from floe.store import server_groups as rows
 from floe.store.engine import Connection
@@ -37,8 +36,7 @@ async def create(cloud: Cloud, context: Context, name: str, policy: str, max_per
     )
 
     def make(conn: Connection) -> None:
-        limits = quotas.limits(conn, group.project_id)
-        demand(limits, {"server_groups": (1, rows.count(conn, group.project_id))})
+        quotas.demand(conn, group.project_id, {"server_groups": 1})
         rows.add(conn, group)
 
     await cloud.db.write(make)

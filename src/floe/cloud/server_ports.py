@@ -19,7 +19,7 @@ from floe.core.ports import BUILD, Port, ServerPort
 from floe.core.quotas import demand
 from floe.core.subnets import Subnet
 from floe.store import addresses as address_rows
-from floe.store import networks, subnets
+from floe.store import networks, quota_usages, subnets
 from floe.store import ports as rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
@@ -66,7 +66,7 @@ def plan(
             nics.append(_new_nic(conn, context, known, below, entry, groups, bool(security_groups)))
     new = sum(1 for nic in nics if nic["made"])
     if new:
-        limits, used = quotas.limits(conn, project_id), rows.used(conn, project_id)
+        limits, used = quotas.limits(conn, project_id), quota_usages.of(conn, project_id)["port"]
         if limits["port"] >= 0:
             most = min(most, (limits["port"] - used) // new)
         if most < least:
@@ -106,7 +106,7 @@ def bind(
         raise Conflict(f"Network {lost[0]} is gone.")
     fresh = [nic for index, nic in enumerate(planned) if nic["made"] and index not in there]
     if fresh:
-        demand(quotas.limits(conn, project_id), {"port": (len(fresh), rows.used(conn, project_id))})
+        quotas.demand(conn, project_id, {"port": len(fresh)})
     below = _subnets(conn, known) if fresh else {}
     common: dict[str, Any] = {
         "server_id": server_id,

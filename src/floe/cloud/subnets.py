@@ -57,7 +57,7 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
             f"Invalid input for cidr: requested subnet with cidr {plan.cidr} for network {network.id} overlaps with"
             f" another subnet of it, {other}."
         )
-    network_room.demand(conn, project_id, {"subnet": 1}, {"subnet": rows.used})
+    network_room.demand(conn, project_id, "subnet")
     now = cloud.clock.now()
     subnet = Subnet(
         id=cloud.new_id(),

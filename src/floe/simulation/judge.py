@@ -45,8 +45,8 @@ class Judge:
 
     def committed(self) -> None:
         """Something was committed: see that the limits hold."""
-        for what, subject in self._store.read(rows.instant):
-            self._accuse(Violation(what, subject))
+        for told in self._store.read(rows.instant):
+            self._accuse(Violation(*told))
 
     def answered(self, host: str, command: Command, result: Result) -> None:
         """A host answered a command."""

@@ -27,8 +27,9 @@ from floe.core.guests import PowerState
 from floe.core.host_network import HostNetworkState
 from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
-from floe.store import actions, allocations
+from floe.store import actions, allocations, quota_usages
 from floe.store import image_blobs as blob_rows
+from floe.store import servers as server_rows
 from floe.store.hosts import hosts
 
 
@@ -169,6 +170,15 @@ def _room_by_number_alone(conn: Any, project_id: str, new: Any, flavor: Any, lim
 
 
 _room = new_servers._room
+
+
+def _delete_uncounted(conn: Any, server_id: str, now: Any) -> bool:
+    """Make a server gone, and lose the counts that quotas are held against."""
+    conn.execute(quota_usages.quota_usages.delete())
+    return _mark_deleted(conn, server_id, now)
+
+
+_mark_deleted = server_rows.mark_deleted
 
 
 # -- undo and delete ----------------------------------------------------------------------------------
@@ -332,6 +342,7 @@ PLANTED = (
         "a failed build is neither undone nor found by the sweep",
         _patched((CreateServer, "undo_spawn", _undo_nothing), (HostEvents, "_clean_up", _clean_nothing)),
     ),
+    Planted("count-left", "a delete loses counts", _patched((server_rows, "mark_deleted", _delete_uncounted))),
     Planted("port-forgotten", "a server's end leaves its ports", _patched((server_ports, "release", _release_no_port))),
     Planted(
         "delete-waits-for-nobody",

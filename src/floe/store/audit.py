@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from floe.core.actions import OPEN_STATES
 from floe.core.ports import DHCP_OWNER
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
-from floe.store import image_blobs, image_usage
+from floe.store import image_blobs, image_usage, quota_usages
 from floe.store.actions import actions
 from floe.store.addresses import port_addresses
 from floe.store.allocations import allocations
@@ -39,7 +39,7 @@ class Rows:
     addresses: dict[str, int] = field(default_factory=dict)
     hosts: dict[str, Row] = field(default_factory=dict)
     open: dict[str, list[str]] = field(default_factory=dict)
-    broken: list[tuple[str, str]] = field(default_factory=list)
+    broken: list[tuple[str, str, str]] = field(default_factory=list)
     """What `instant` found."""
     image_data: dict[str, str] = field(default_factory=dict)
     """The blob of each image that has data."""
@@ -178,12 +178,15 @@ def _quotas() -> list[sa.Select[Any]]:
 _INSTANT = _statement()
 
 
-def instant(conn: Connection) -> list[tuple[str, str]]:
-    """Return what must hold after every commit and does not: what it is, and of whom."""
-    found = [(row[0], row[1]) for row in conn.execute(_INSTANT)]
+def instant(conn: Connection) -> list[tuple[str, str, str]]:
+    """Return what must hold after every commit and does not: what it is, of whom, and more of it."""
+    found = [(row[0], row[1], "") for row in conn.execute(_INSTANT)]
+    for drift in quota_usages.drifted(conn):
+        text = f"{drift.resource}: {drift.counted} counted, {drift.there} there"
+        found.append(("what quotas limit is not counted right", drift.owner, text))
     right, counted = image_usage.real(conn), image_usage.counted(conn)
     wrong = sorted(owner for owner in right.keys() | counted.keys() if right.get(owner) != counted.get(owner))
-    return found + [("what is counted of the images of the project is not what there is", owner) for owner in wrong]
+    return found + [("what is counted of the images of the project is not what there is", owner, "") for owner in wrong]
 
 
 _a, _ahead = actions.c, actions.alias("ahead")

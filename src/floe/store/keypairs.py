@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from floe.core.keypairs import Keypair
 from floe.store.engine import Connection
+from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 
 keypairs = sa.Table(
@@ -19,6 +20,7 @@ keypairs = sa.Table(
     sa.Column("public_key", sa.Text, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.UniqueConstraint("user_id", "name"),
+    info=counted(Counted(resource="key_pairs", owner="user_id")),
 )
 
 _BY_NAME = sa.select(keypairs).where(
@@ -43,12 +45,6 @@ def listed(conn: Connection, user_id: str, *, after: str | None = None, limit: i
     if after is not None:
         statement = statement.where(keypairs.c.name > after)
     return [Keypair(**row._mapping) for row in conn.execute(statement.order_by(keypairs.c.name).limit(limit))]
-
-
-def count(conn: Connection, user_id: str) -> int:
-    """Return how many keypairs a user has."""
-    found = conn.scalar(sa.select(sa.func.count()).select_from(keypairs).where(keypairs.c.user_id == user_id))
-    return int(found or 0)
 
 
 def delete(conn: Connection, user_id: str, name: str) -> bool:

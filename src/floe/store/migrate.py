@@ -11,9 +11,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from floe.store import quota_usages
+
 log = logging.getLogger(__name__)
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest version this release knows; a house test holds it against the migrations."""
 
 _SEALED_FROM = "0008"
@@ -35,14 +39,28 @@ def current(path: Path) -> str | None:
 def ensure(path: Path) -> None:
     """Bring the database file to this release's schema, making it if need be."""
     found = current(path)
-    if found == HEAD:
-        return
     if found is not None and found > HEAD:
         log.warning("the database %s has schema %s, newer than this release's %s; going on", path, found, HEAD)
         return
-    if found is not None and found < _SEALED_FROM:
-        _wipe(path)
-    upgrade(path)
+    if found != HEAD:
+        if found is not None and found < _SEALED_FROM:
+            _wipe(path)
+        upgrade(path)
+    _keep_counts(path)
+
+
+def _keep_counts(path: Path) -> None:
+    """See that the database counts what quotas limit, all of it or nothing: a migration may have lost its triggers."""
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None, "timeout": 10})
+    try:
+        with engine.connect() as conn:
+            if not quota_usages.kept(conn):
+                conn.exec_driver_sql("BEGIN IMMEDIATE")
+                quota_usages.keep(conn)
+                conn.exec_driver_sql("COMMIT")
+                log.info("the database %s counts what quotas limit", path)
+    finally:
+        engine.dispose()
 
 
 def upgrade(path: Path, revision: str = "head") -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from floe.core.listing import Listing
 from floe.core.networks import MAX_TAG, Network
 from floe.store import listing as lists
+from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 
 networks = sa.Table(
@@ -29,6 +30,7 @@ networks = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
+    info=counted(Counted(resource="network", owner="project_id")),
 )
 
 _below = sa.table("subnets", sa.column("id"), sa.column("network_id"), sa.column("created_at"))
@@ -96,12 +98,6 @@ def update(conn: Connection, network_id: str, changes: Mapping[str, Any], now: d
 def delete(conn: Connection, network_id: str) -> None:
     """Remove a network; its ports and subnets must be gone."""
     conn.execute(sa.delete(networks).where(networks.c.id == network_id))
-
-
-def used(conn: Connection, project_id: str) -> int:
-    """Count a project's networks."""
-    statement = sa.select(sa.func.count()).select_from(networks).where(networks.c.project_id == project_id)
-    return conn.execute(statement).scalar_one()
 
 
 def tag_taken(conn: Connection, tag: int) -> bool:

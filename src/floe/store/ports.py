@@ -19,6 +19,7 @@ from floe.store import listing as lists
 from floe.store.addresses import port_addresses
 from floe.store.networks import networks
 from floe.store.prepared import Prepared
+from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.security_groups import security_group_rules, security_groups
 
@@ -48,6 +49,7 @@ ports = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("network_id", "mac"),
     sa.UniqueConstraint("server_id", "nic"),
+    info=counted(Counted(resource="port", owner="project_id")),
 )
 
 port_groups = sa.Table(
@@ -82,7 +84,6 @@ _ON_HOST = _WHOLE.where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged
 )
 _ON_HOST_THESE = lists.ByIds(_ON_HOST, ports.c.id)
 _ADD_GROUP = sa.insert(port_groups)
-_USED = Prepared(sa.select(sa.func.count()).select_from(ports).where(ports.c.project_id == sa.bindparam("project")))
 _GROUPS_OF = lists.ByIds(
     sa.select(port_groups.c.port_id, port_groups.c.group_id).order_by(port_groups.c.group_id), port_groups.c.port_id
 )
@@ -279,12 +280,6 @@ def foreign_in_network(conn: Connection, network_id: str, project_id: str) -> in
     """Count the ports of a network that other projects own."""
     where = sa.and_(ports.c.network_id == network_id, ports.c.project_id != project_id)
     return conn.execute(sa.select(sa.func.count()).select_from(ports).where(where)).scalar_one()
-
-
-def used(conn: Connection, project_id: str) -> int:
-    """Count a project's ports."""
-    count: int = _USED.first(conn, project=project_id)[0]
-    return count
 
 
 def in_group(conn: Connection, group_id: str) -> int:

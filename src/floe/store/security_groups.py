@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from floe.core.listing import Listing
 from floe.core.security_groups import Group, Rule, fingerprint
 from floe.store import listing as lists
+from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 
 security_groups = sa.Table(
@@ -26,6 +27,7 @@ security_groups = sa.Table(
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
     sa.Index("ix_security_groups_project_id_name", "project_id", "name"),
+    info=counted(Counted(resource="security_group", owner="project_id")),
 )
 sa.Index(
     "uq_security_groups_default",
@@ -54,6 +56,7 @@ security_group_rules = sa.Table(
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("group_id", "fingerprint"),
+    info=counted(Counted(resource="security_group_rule", owner="project_id")),
 )
 
 GROUP_FIELDS: lists.Fields = {c.name: c for c in security_groups.c}
@@ -145,13 +148,6 @@ def delete(conn: Connection, group_id: str) -> None:
     conn.execute(sa.delete(security_groups).where(security_groups.c.id == group_id))
 
 
-def used(conn: Connection, project_id: str) -> int:
-    """Count a project's groups."""
-    return conn.execute(
-        sa.select(sa.func.count()).select_from(security_groups).where(security_groups.c.project_id == project_id)
-    ).scalar_one()
-
-
 def insert_rule(conn: Connection, rule: Rule) -> bool:
     """Add a rule; False if the group has one that means the same."""
     statement = lists.insert_new(conn.dialect.name, security_group_rules)
@@ -182,14 +178,6 @@ def find_rules(conn: Connection, project_id: str | None, listing: Listing) -> li
 def delete_rule(conn: Connection, rule_id: str) -> None:
     """Remove a rule."""
     conn.execute(sa.delete(security_group_rules).where(security_group_rules.c.id == rule_id))
-
-
-def used_rules(conn: Connection, project_id: str) -> int:
-    """Count a project's rules."""
-    table = security_group_rules
-    return conn.execute(
-        sa.select(sa.func.count()).select_from(table).where(table.c.project_id == project_id)
-    ).scalar_one()
 
 
 def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from floe.core.server_groups import ServerGroup
 from floe.store.engine import Connection
+from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 from floe.store.servers import servers
 
@@ -21,6 +22,7 @@ server_groups = sa.Table(
     sa.Column("policy", sa.String(32), nullable=False),
     sa.Column("max_per_host", sa.Integer),
     sa.Column("created_at", Moment, nullable=False),
+    info=counted(Counted(resource="server_groups", owner="project_id")),
 )
 
 _BY_ID = sa.select(server_groups).where(server_groups.c.id == sa.bindparam("ident"))
@@ -43,14 +45,6 @@ def listed(conn: Connection, project_id: str | None, *, limit: int, offset: int)
     if project_id is not None:
         statement = statement.where(server_groups.c.project_id == project_id)
     return [ServerGroup(**row._mapping) for row in conn.execute(statement.limit(limit).offset(offset))]
-
-
-def count(conn: Connection, project_id: str) -> int:
-    """Return how many groups a project has."""
-    found = conn.scalar(
-        sa.select(sa.func.count()).select_from(server_groups).where(server_groups.c.project_id == project_id)
-    )
-    return int(found or 0)
 
 
 def delete(conn: Connection, group_id: str) -> bool:

@@ -15,6 +15,7 @@ from floe.core.guests import PowerState
 from floe.core.servers import DELETED, Server, ServerFault, ServerFlavor
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
+from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 
 _LIVING = sa.text("deleted_at IS NULL")
@@ -72,6 +73,12 @@ servers = sa.Table(
     sa.Index("ix_servers_created", "created_at", "id"),
     sa.Index("ix_servers_living", "created_at", "id", sqlite_where=_LIVING, postgresql_where=_LIVING),
     sa.Index("ix_servers_group", "group_id"),
+    info=counted(
+        Counted(resource="instances", owner="project_id", unless="deleted_at"),
+        Counted(resource="cores", owner="project_id", unless="deleted_at", amount="vcpus"),
+        Counted(resource="ram", owner="project_id", unless="deleted_at", amount="memory_mib"),
+        Counted(resource="server_group_members", owner="group_id", unless="deleted_at"),
+    ),
 )
 
 server_tags = sa.Table(
@@ -83,11 +90,6 @@ server_tags = sa.Table(
 
 _BY_ID = Prepared(sa.select(servers).where(servers.c.id == sa.bindparam("ident")))
 _TAGS = sa.select(server_tags.c.tag).where(server_tags.c.server_id == sa.bindparam("ident")).order_by(server_tags.c.tag)
-_USAGE = Prepared(
-    sa.select(sa.func.count(), sa.func.sum(servers.c.vcpus), sa.func.sum(servers.c.memory_mib)).where(
-        servers.c.project_id == sa.bindparam("project"), servers.c.deleted_at.is_(None)
-    )
-)
 # Values go beside the statement, not into it: building one with forty values costs more than running it.
 _INSERT = servers.insert()
 _COLUMNS = {column.name for column in servers.c}
@@ -143,12 +145,6 @@ def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:
         updated_at=now,
         deleted_at=now,
     )
-
-
-def usage(conn: Connection, project_id: str) -> tuple[int, int, int]:
-    """Return what a project's servers take: how many, their vCPUs, their memory in MiB."""
-    row = _USAGE.first(conn, project=project_id)
-    return int(row[0]), int(row[1] or 0), int(row[2] or 0)
 
 
 def tags(conn: Connection, server_id: str) -> list[str]:

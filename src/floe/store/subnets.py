@@ -13,6 +13,7 @@ from floe.core.listing import Listing
 from floe.core.subnets import Subnet
 from floe.store import listing as lists
 from floe.store.networks import networks, seen_by
+from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 
 subnets = sa.Table(
@@ -32,6 +33,7 @@ subnets = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
+    info=counted(Counted(resource="subnet", owner="project_id")),
 )
 
 FIELDS: lists.Fields = {
@@ -74,12 +76,6 @@ def update(conn: Connection, subnet_id: str, changes: Mapping[str, Any], now: da
 def delete(conn: Connection, subnet_id: str) -> None:
     """Remove a subnet; its addresses must be gone."""
     conn.execute(sa.delete(subnets).where(subnets.c.id == subnet_id))
-
-
-def used(conn: Connection, project_id: str) -> int:
-    """Count a project's subnets."""
-    statement = sa.select(sa.func.count()).select_from(subnets).where(subnets.c.project_id == project_id)
-    return conn.execute(statement).scalar_one()
 
 
 def _seen(project_id: str | None) -> sa.Select[Any]:

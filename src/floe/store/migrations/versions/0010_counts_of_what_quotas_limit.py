@@ -1,0 +1,32 @@
+"""Counts of what quotas limit; the triggers that keep them are made at the start that follows"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the change."""
+    op.create_table(
+        "quota_usages",
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("resource", sa.String(length=64), nullable=False),
+        sa.Column("used", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", "resource", name=op.f("pk_quota_usages")),
+    )
+
+
+def downgrade() -> None:
+    """Take it back."""
+    found = op.get_bind().exec_driver_sql(
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'count_*'"
+    )
+    for name in [row[0] for row in found]:
+        op.execute(f"DROP TRIGGER {name}")
+    op.drop_table("quota_usages")

@@ -1,0 +1,192 @@
+"""How much there is of what quotas limit: a row for each owner and resource of which there is anything.
+
+The database keeps the counts itself: triggers of the tables that are counted change them in the transaction that
+changes the rows, whoever does that, an older release too. A table says what of it is counted where it is declared
+(`info=counted(...)`); the triggers, the look for counts that are not what there is, and their mending come of that.
+"""
+
+# ruff: noqa: S608  # the text of a trigger has no parameters: what stands in it are names of our own tables
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from floe.store.prepared import Prepared
+from floe.store.schema import Ident, load, metadata
+
+quota_usages = sa.Table(
+    "quota_usages",
+    metadata,
+    sa.Column("owner", Ident, primary_key=True),
+    sa.Column("resource", sa.String(64), primary_key=True),
+    sa.Column("used", sa.BigInteger, nullable=False),
+)
+
+_COUNTED = "counted"
+_PREFIX = "count_"
+"""How the names of all triggers begin that are kept here."""
+_OF_OWNER = Prepared(
+    sa.select(quota_usages.c.resource, quota_usages.c.used).where(quota_usages.c.owner == sa.bindparam("owner"))
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What of a table counts as how much of a resource. All but the name of the resource are columns."""
+
+    resource: str
+    owner: str
+    amount: str | None = None
+    """None: each row is one."""
+    unless: str | None = None
+    """A row in which this is set is not counted. One without an owner is not counted either."""
+
+
+class Drift(NamedTuple):
+    """A count that is not what there is."""
+
+    owner: str
+    resource: str
+    counted: int
+    there: int
+
+
+def counted(*items: Counted) -> dict[Any, Any]:
+    """Return what a table is declared with whose rows are counted: `sa.Table(..., info=counted(...))`."""
+    return {_COUNTED: items}
+
+
+def of(conn: Connection, owner: str) -> Counter[str]:
+    """Return how much an owner (a project, a user, a server group) has, by resource; 0 of what it has none of."""
+    return Counter({row.resource: row.used for row in _OF_OWNER.rows(conn, owner=owner)})
+
+
+@functools.cache
+def _drifts() -> sa.Select[Any]:
+    """Return the query whose rows are those of `Drift`."""
+    u, none = quota_usages.c, sa.literal(0)
+    both = sa.union_all(
+        sa.select(u.owner, u.resource, u.used.label("counted"), none.label("there")),
+        *(
+            sa.select(table.c[item.owner], sa.literal(item.resource), none, _amount(item, table)).where(
+                table.c[item.owner].is_not(None), *([table.c[item.unless].is_(None)] if item.unless else [])
+            )
+            for table in _tables()
+            for item in _counted(table)
+        ),
+    ).subquery()
+    counted, there = sa.func.sum(both.c.counted), sa.func.sum(both.c.there)
+    return (
+        sa.select(both.c.owner, both.c.resource, counted, there)
+        .group_by(both.c.owner, both.c.resource)
+        .having(counted != there)
+    )
+
+
+def _amount(item: Counted, table: sa.Table) -> sa.ColumnElement[Any]:
+    return table.c[item.amount] if item.amount else sa.literal(1)
+
+
+def drifted(conn: Connection) -> list[Drift]:
+    """Return all counts that are not what there is."""
+    return [Drift(*row) for row in conn.execute(_drifts())]
+
+
+def count_anew(conn: Connection) -> list[Drift]:
+    """Make all counts what there is; return those that were not."""
+    found = drifted(conn)
+    for owner, resource, _, there in found:
+        which = sa.and_(quota_usages.c.owner == owner, quota_usages.c.resource == resource)
+        conn.execute(sa.delete(quota_usages).where(which))
+        if there:
+            conn.execute(sa.insert(quota_usages).values(owner=owner, resource=resource, used=there))
+    return found
+
+
+# -- triggers ---------------------------------------------------------------------------------------------
+
+
+def kept(conn: Connection) -> bool:
+    """Say whether the triggers are there, as the tables declare them. A migration that makes a table anew loses its."""
+    return _there(conn) == _wanted()
+
+
+def keep(conn: Connection) -> None:
+    """Make the triggers, and count anew what was not counted without them."""
+    for name in _there(conn):
+        conn.exec_driver_sql(f"DROP TRIGGER {name}")
+    for text in _wanted().values():
+        conn.exec_driver_sql(text)
+    count_anew(conn)
+
+
+@sa.event.listens_for(metadata, "after_create")
+def _made_at_once(_metadata: sa.MetaData, conn: Connection, *, tables: Collection[sa.Table], **_kw: Any) -> None:
+    """Follow `schema.create_all`, as `migrate.ensure` follows the migrations; some tables alone are not counted."""
+    if {quota_usages, *_tables()} <= set(tables):
+        keep(conn)
+
+
+def _there(conn: Connection) -> dict[str, str]:
+    query = f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name GLOB '{_PREFIX}*'"
+    return {row[0]: row[1] for row in conn.exec_driver_sql(query)}
+
+
+def _wanted() -> dict[str, str]:
+    return {name: text for table in _tables() for name, text in _triggers(table)}
+
+
+def _tables() -> Iterator[sa.Table]:
+    return (table for table in load().sorted_tables if _COUNTED in table.info)
+
+
+def _counted(table: sa.Table) -> tuple[Counted, ...]:
+    found: tuple[Counted, ...] = table.info[_COUNTED]
+    return found
+
+
+def _triggers(table: sa.Table) -> Iterator[tuple[str, str]]:
+    items = _counted(table)
+    columns = sorted({name for item in items for name in (item.owner, item.amount, item.unless) if name})
+    differs = " OR ".join(f"OLD.{name} IS NOT NEW.{name}" for name in columns)
+    more = [step for item in items for step in _more(item)]
+    less = [step for item in items for step in _less(item)]
+    for event, when, steps in (
+        ("insert", f"AFTER INSERT ON {table.name}", more),
+        ("update", f"AFTER UPDATE OF {', '.join(columns)} ON {table.name} WHEN {differs}", [*more, *less]),
+        ("delete", f"AFTER DELETE ON {table.name}", less),
+    ):
+        name = f"{_PREFIX}{table.name}_{event}"
+        yield name, f"CREATE TRIGGER {name} {when} BEGIN {' '.join(f'{step};' for step in steps)} END"
+
+
+def _more(item: Counted) -> tuple[str, ...]:
+    # No ON CONFLICT: that of the statement which sets the trigger off would be taken instead.
+    key, holds, one = _in_trigger("NEW", item)
+    return (
+        f"INSERT INTO quota_usages SELECT NEW.{item.owner}, '{item.resource}', 0 WHERE {holds} "
+        f"AND NOT EXISTS (SELECT 1 FROM quota_usages WHERE {key})",
+        f"UPDATE quota_usages SET used = used + {one} WHERE {key} AND {holds}",
+    )
+
+
+def _less(item: Counted) -> tuple[str, ...]:
+    key, holds, one = _in_trigger("OLD", item)
+    return (
+        f"UPDATE quota_usages SET used = used - {one} WHERE {key} AND {holds}",
+        f"DELETE FROM quota_usages WHERE {key} AND used = 0",
+    )
+
+
+def _in_trigger(row: str, item: Counted) -> tuple[str, str, str]:
+    """Return which count a row belongs to, when it does, and what it adds."""
+    holds = f"{row}.{item.owner} IS NOT NULL" + (f" AND {row}.{item.unless} IS NULL" if item.unless else "")
+    amount = f"{row}.{item.amount}" if item.amount else "1"
+    return f'"owner" = {row}.{item.owner} AND "resource" = \'{item.resource}\'', holds, amount
