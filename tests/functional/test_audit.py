@@ -8,11 +8,13 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from floe.api.operator import audit as audit_reply
+from floe.cloud import audits
 from floe.conductor.conductor import Conductor
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
@@ -23,6 +25,7 @@ from floe.store import ports as port_rows
 from floe.store import quota_usages, quotas
 from floe.store import servers as server_rows
 from floe.store.actions import actions
+from floe.store.engine import Transactions
 from floe.testing import EmbeddedCloud
 
 COMPUTE = {"OpenStack-API-Version": "compute 2.96"}
@@ -104,13 +107,18 @@ async def operator(embedded: EmbeddedCloud) -> AsyncIterator[Operator]:
 async def test_a_cloud_in_order_has_nothing_to_find(operator: Operator) -> None:
     await operator.server()
     assert await operator.audit() == set()
-    assert await operator.repair() == {"done": [], "mended": [], "violations": []}
+    assert await operator.repair() == {"done": [], "mended": [], "violations": [], "count": 0}
 
 
 async def test_builds_under_way_are_not_reported(operator: Operator) -> None:
     await operator.server()
-    made = await asyncio.gather(operator.audit(), operator.server(), operator.server())
-    assert made[0] == set()
+
+    async def build() -> None:
+        for _ in range(2):
+            await operator.server()
+
+    found, _ = await asyncio.gather(operator.audit(), build())
+    assert found == set()
 
 
 async def test_the_guest_of_a_deleted_server_is_found_and_destroyed(operator: Operator) -> None:
@@ -320,6 +328,29 @@ async def test_counts_that_quotas_are_held_against_are_looked_at_and_mended(oper
     assert f"what {project_id} has of instances was counted anew: 1, not 8" in answer["done"]
     assert await db.read(lambda conn: quota_usages.of(conn, project_id)) == before
     assert await db.read(lambda conn: quota_usages.of(conn, "nobody")) == {}
+
+
+async def test_a_reply_names_so_many_violations_and_says_how_many_there_are(operator: Operator) -> None:
+    table = quota_usages.quota_usages
+    rows = [{"owner": f"nobody-{number}", "resource": "ram", "used": 1} for number in range(audit_reply.MOST + 7)]
+    await operator.cloud.node.cloud.db.write(lambda conn: conn.execute(table.insert(), rows))
+    answer = (await operator.http.get("/floe/v1/audit")).json()
+    assert (len(answer["violations"]), answer["count"]) == (audit_reply.MOST, audit_reply.MOST + 7)
+    answer = await operator.repair()
+    assert (len(answer["mended"]), len(answer["done"]), answer["count"]) == (audit_reply.MOST, audit_reply.MOST, 0)
+
+
+class NoReads:
+    """A database whose reads on the event loop are refused."""
+
+    def __init__(self, db: Any) -> None:
+        self.scan, self.write = db.scan, db.write
+
+
+async def test_an_audit_reads_beside_the_event_loop(operator: Operator) -> None:
+    await operator.server()
+    cloud = replace(operator.cloud.node.cloud, db=cast("Transactions", NoReads(operator.cloud.node.cloud.db)))
+    assert await audits.run(cloud) == []
 
 
 async def test_the_port_of_a_dhcp_server_needs_no_room_in_the_quota(operator: Operator) -> None:

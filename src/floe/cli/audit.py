@@ -62,6 +62,8 @@ def report(answer: dict[str, Any]) -> None:
         console.print("nothing is left")
     else:
         console.print("nothing found")
+    if answer.get("count", 0) > len(answer["violations"]):
+        console.print(f"{answer['count']} in all; these are the first {len(answer['violations'])}")
 
 
 def table(title: str, violations: Sequence[dict[str, str]]) -> Table:

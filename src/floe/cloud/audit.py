@@ -117,11 +117,10 @@ def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Vio
             yield Violation("a server on no host holds an allocation", server.id, claim.host)
         return
     if [claim.host for claim in claims] != [server.host]:
-        where = ", ".join(claim.host for claim in claims) or "nowhere"
+        where = ", ".join(sorted(claim.host for claim in claims)) or "nowhere"
         yield Violation("a server is not where its allocation is", server.id, f"{server.host}, claimed: {where}")
     for claim in claims:
-        flavor = server.flavor
-        if (claim.vcpus, claim.memory_mib) != (flavor["vcpus"], flavor["memory_mib"]):
+        if (claim.vcpus, claim.memory_mib) != (server.vcpus, server.memory_mib):
             yield Violation("an allocation is not what its server takes", server.id, claim.host)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 from floe.cloud import host_networks
 from floe.cloud.audit import HostView, Violation, check_host, check_images, check_rows, check_waiting
@@ -29,12 +30,19 @@ UNTAKEN = timedelta(minutes=2)
 """An action that waits longer for somebody to take it up waits in vain: it is swept up within seconds, however often
 it is tried again."""
 
+SLICE = 250
+"""Servers that are read and judged at once: some milliseconds of work."""
+HOSTS_AT_ONCE = 16
+"""Hosts that are asked at once: their answers are as large as what is on them."""
+
 Pause = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What one look saw: the rows, what hosts answered, and what was not as it must be, in the rows and by host."""
+    """What one look saw: what no server has, what the hosts answered that something is amiss on, and what that is,
+    in the rows and by host.
+    """
 
     rows: Rows
     seen: dict[str, Inspected] = field(default_factory=dict)
@@ -71,30 +79,38 @@ async def confirmed(cloud: Cloud, pause: Pause) -> Look:
 
 
 async def look(cloud: Cloud) -> Look:
-    """Read the rows, then ask every known host what it has, and compare."""
-
-    def read(conn: Connection) -> tuple[Rows, list[Violation], dict[str, HostNetwork]]:
-        rows = audit.rows(conn)
-        waiting = check_waiting(audit.untaken(conn, cloud.clock.now(), UNTAKEN))
-        domain = cloud.settings.dns_domain
-        return rows, waiting, {host: host_networks.whole(conn, host, domain) for host in rows.hosts}
-
-    blobs = await cloud.blobs.find()
-    rows, waiting, wanted = await cloud.db.read(read)
-    hosts = sorted(rows.hosts)
-    answers = await asyncio.gather(*(inspect(cloud, host) for host in hosts))
+    """Check the rows, then ask every known host what it has, and compare: a portion at a time, beside other work."""
+    now, blobs = cloud.clock.now(), await cloud.blobs.find()
+    rows, in_rows = await cloud.db.scan(lambda conn: _loose(conn, now))
+    in_rows += check_images(rows, blobs, quiet=False)
+    after: int | None = 0
+    while after is not None:
+        found, after = await cloud.db.scan(partial(_slice, after=after))
+        in_rows += found
     seen: dict[str, Inspected] = {}
     on_hosts: dict[str, list[Violation]] = {}
-    for host, answer in zip(hosts, answers, strict=True):
-        if isinstance(answer, Inspected):
-            seen[host] = answer
-            found = _compare(host, rows, wanted[host], answer)
-        else:
-            found = [Violation("a host does not answer: not looked at", host, answer)]
+    slots = asyncio.Semaphore(HOSTS_AT_ONCE)
+
+    async def visit(host: str) -> None:
+        async with slots:
+            answer, found = await _compare(cloud, host)
         if found:
             on_hosts[host] = found
-    in_rows = [*check_rows(rows, quiet=False), *check_images(rows, blobs, quiet=False), *waiting]
+            if answer is not None:
+                seen[host] = answer
+
+    await asyncio.gather(*(visit(host) for host in sorted(rows.hosts)))
     return Look(rows=rows, seen=seen, in_rows=in_rows, on_hosts=on_hosts)
+
+
+def _loose(conn: Connection, now: datetime) -> tuple[Rows, list[Violation]]:
+    rows = audit.loose(conn)
+    return rows, check_rows(rows, quiet=False) + check_waiting(audit.untaken(conn, now, UNTAKEN))
+
+
+def _slice(conn: Connection, after: int) -> tuple[list[Violation], int | None]:
+    portion, last = audit.slice_after(conn, after, SLICE)
+    return check_rows(portion, quiet=False), last
 
 
 async def inspect(cloud: Cloud, host: str) -> Inspected | str:
@@ -106,8 +122,16 @@ async def inspect(cloud: Cloud, host: str) -> Inspected | str:
     return answer if isinstance(answer, Inspected) else f"It answered with {type(answer).__name__}."
 
 
-def _compare(host: str, rows: Rows, wanted: HostNetwork, answer: Inspected) -> list[Violation]:
-    """Compare a host with the rows, as far as nothing is under way there."""
+async def _compare(cloud: Cloud, host: str) -> tuple[Inspected | None, list[Violation]]:
+    """Compare a host with the rows as they were just before it was asked, as far as nothing is under way there."""
+
+    def read(conn: Connection) -> tuple[Rows, HostNetwork]:
+        return audit.of_host(conn, host), host_networks.whole(conn, host, cloud.settings.dns_domain)
+
+    rows, wanted = await cloud.db.scan(read)
+    answer = await inspect(cloud, host)
+    if not isinstance(answer, Inspected):
+        return None, [Violation("a host does not answer: not looked at", host, answer)]
     busy = rows.open.keys() | set(answer.busy)
     guests: dict[str, PowerState] = {guest.server_id: guest.power_state for guest in answer.guests}
     judged = replace(rows, servers={key: row for key, row in rows.servers.items() if key not in busy})
@@ -118,7 +142,7 @@ def _compare(host: str, rows: Rows, wanted: HostNetwork, answer: Inspected) -> l
         folders=frozenset(answer.folders) - busy,
     )
     found = check_host(host, judged, whole, view)
-    return found + [
+    return answer, found + [
         Violation("a host's network differs from what its agent wants", host, text) for text in answer.drift
     ]
 

@@ -1,4 +1,9 @@
-"""What the audit reads: the rows that have to agree with each other and with the hosts, and what must never be."""
+"""What the audit reads: the rows that have to agree with each other and with the hosts, and what must never be.
+
+`rows` reads all of it, for clouds that are small. A large one is read in portions that can be judged each by itself:
+what no server has (`loose`), a number of servers with all that is theirs (`slice_after`), and what should be on one
+host (`of_host`).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,9 @@ Row: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """One consistent view. `addresses` counts those of each port; `open` maps servers to kinds of open actions."""
+    """A consistent view, of all or of a portion. `addresses` counts those of each port; `open` maps servers to kinds
+    of open actions.
+    """
 
     servers: dict[str, Row] = field(default_factory=dict)
     """Those that are not gone, by id."""
@@ -50,13 +57,15 @@ class Rows:
 
 
 _SERVERS = sa.select(
+    servers.c.number,
     servers.c.id,
     servers.c.vm_state,
     servers.c.task_state,
     servers.c.power_state,
     servers.c.host,
     servers.c.group_id,
-    servers.c.flavor,
+    servers.c.vcpus,
+    servers.c.memory_mib,
     servers.c.networks,
     servers.c.fault,
 ).where(servers.c.deleted_at.is_(None))
@@ -68,25 +77,94 @@ _HOSTS = sa.select(
     hosts.c.name,
     *(hosts.c[f"{what}_{kind}"] for what in ("vcpus", "memory", "disk") for kind in ("used", "capacity")),
 )
-_OPEN = sa.select(actions.c.server_id, actions.c.kind).where(actions.c.state.in_(sorted(OPEN_STATES)))
+_IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
+_OPEN = sa.select(actions.c.server_id, actions.c.kind).where(_IS_OPEN)
+
+
+_LIVE = sa.select(servers.c.id).where(servers.c.deleted_at.is_(None))
+_CLAIMS = sa.select(allocations)
+_LOST_CLAIMS = _CLAIMS.where(allocations.c.server_id.not_in(_LIVE))
+_LOST_PORTS = _PORTS.where(
+    sa.or_(
+        ports.c.server_id.not_in(_LIVE),
+        sa.and_(ports.c.server_id.is_(None), sa.or_(ports.c.made, ports.c.plugged, ports.c.host.is_not(None))),
+    )
+)
+_LOST_ADDRESSES = _ADDRESSES.where(port_addresses.c.port_id.not_in(sa.select(ports.c.id)))
+_SLICE = (
+    _SERVERS.where(servers.c.number > sa.bindparam("after"))
+    .order_by(servers.c.number)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_LAST = _LIVE.where(servers.c.number > sa.bindparam("after"), servers.c.number <= sa.bindparam("last"))
+_CLAIMS_OF = _CLAIMS.where(allocations.c.server_id.in_(_LAST))
+_PORTS_OF = _PORTS.where(ports.c.server_id.in_(_LAST))
+_ADDRESSES_OF = _ADDRESSES.where(
+    port_addresses.c.port_id.in_(sa.select(ports.c.id).where(ports.c.server_id.in_(_LAST)))
+)
+_ON_HOST = _SERVERS.where(servers.c.host == sa.bindparam("host"))
+
+
+def loose(conn: Connection) -> Rows:
+    """Read what no server has that is not gone, images, hosts, what is under way, and what must never be."""
+    return Rows(
+        allocations=list(conn.execute(_LOST_CLAIMS).all()),
+        ports=list(conn.execute(_LOST_PORTS).all()),
+        addresses={row[0]: row[1] for row in conn.execute(_LOST_ADDRESSES).all()},
+        hosts={row.name: row for row in conn.execute(_HOSTS).all()},
+        open=_open(conn),
+        broken=instant(conn),
+        **_images(conn),
+    )
+
+
+def slice_after(conn: Connection, number: int, most: int) -> tuple[Rows, int | None]:
+    """Read the next servers, those of numbers after one, with all that they hold; and the number to go on after."""
+    found = conn.execute(_SLICE, {"after": number, "most": most}).all()
+    if not found:
+        return Rows(), None
+    span = {"after": number, "last": found[-1].number}
+    portion = Rows(
+        servers={row.id: row for row in found},
+        allocations=list(conn.execute(_CLAIMS_OF, span).all()),
+        ports=list(conn.execute(_PORTS_OF, span).all()),
+        addresses={row[0]: row[1] for row in conn.execute(_ADDRESSES_OF, span).all()},
+        open=_open(conn),
+    )
+    return portion, found[-1].number if len(found) == most else None
+
+
+def of_host(conn: Connection, host: str) -> Rows:
+    """Read the servers that are on a host, and what is under way anywhere."""
+    return Rows(servers={row.id: row for row in conn.execute(_ON_HOST, {"host": host}).all()}, open=_open(conn))
+
+
+def _images(conn: Connection) -> dict[str, Any]:
+    return {
+        "image_data": image_blobs.data(conn),
+        "image_blobs": {blob.id for blob in image_blobs.find(conn, limit=_MOST_BLOBS)},
+        "stuck_images": image_blobs.abandoned(conn),
+    }
+
+
+def _open(conn: Connection) -> dict[str, list[str]]:
+    open_actions: dict[str, list[str]] = {}
+    for server_id, kind in conn.execute(_OPEN):
+        open_actions.setdefault(server_id, []).append(kind)
+    return open_actions
 
 
 def rows(conn: Connection) -> Rows:
     """Read it all."""
-    open_actions: dict[str, list[str]] = {}
-    for server_id, kind in conn.execute(_OPEN):
-        open_actions.setdefault(server_id, []).append(kind)
     return Rows(
         servers={row.id: row for row in conn.execute(_SERVERS).all()},
-        allocations=list(conn.execute(sa.select(allocations))),
-        ports=list(conn.execute(_PORTS)),
-        addresses={row[0]: row[1] for row in conn.execute(_ADDRESSES)},
-        hosts={row.name: row for row in conn.execute(_HOSTS)},
-        open=open_actions,
+        allocations=list(conn.execute(_CLAIMS).all()),
+        ports=list(conn.execute(_PORTS).all()),
+        addresses={row[0]: row[1] for row in conn.execute(_ADDRESSES).all()},
+        hosts={row.name: row for row in conn.execute(_HOSTS).all()},
+        open=_open(conn),
         broken=instant(conn),
-        image_data=image_blobs.data(conn),
-        image_blobs={blob.id for blob in image_blobs.find(conn, limit=_MOST_BLOBS)},
-        stuck_images=image_blobs.abandoned(conn),
+        **_images(conn),
     )
 
 
@@ -133,7 +211,7 @@ def _statement() -> sa.CompoundSelect[Any]:
             sa.func.coalesce(s.host, "") != a.host,
             s.task_state.is_(None),
             s.deleted_at.is_(None),
-            s.id.not_in(sa.select(actions.c.server_id).where(actions.c.state.in_(sorted(OPEN_STATES)))),
+            s.id.not_in(sa.select(actions.c.server_id).where(_IS_OPEN)),
         ),
     )
 

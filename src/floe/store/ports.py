@@ -49,6 +49,7 @@ ports = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("network_id", "mac"),
     sa.UniqueConstraint("server_id", "nic"),
+    sa.Index("ix_ports_owner", "network_id", "device_owner"),
     info=counted(Counted(resource="port", owner="project_id")),
 )
 
@@ -82,6 +83,7 @@ _OF_SERVER = Prepared(
 _ON_HOST = _WHOLE.where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged.is_(True)).order_by(
     ports.c.id, port_addresses.c.address, port_groups.c.group_id
 )
+_ALL_ON_HOST = Prepared(_ON_HOST)
 _ON_HOST_THESE = lists.ByIds(_ON_HOST, ports.c.id)
 _ADD_GROUP = sa.insert(port_groups)
 _GROUPS_OF = lists.ByIds(
@@ -254,7 +256,7 @@ def of_server(conn: Connection, server_id: str) -> list[Port]:
 def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) -> list[Port]:
     """Return the ports a host is to have, all or those of the ids."""
     if port_ids is None:
-        return _joined(conn.execute(_ON_HOST, {"on_host": host}))
+        return _joined(_ALL_ON_HOST.rows(conn, on_host=host))
     return _joined(_ON_HOST_THESE.rows(conn, list(port_ids), on_host=host))
 
 
