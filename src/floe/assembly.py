@@ -42,6 +42,9 @@ from floe.store.engine import Database
 
 log = logging.getLogger(__name__)
 
+_HOSTS_SECONDS = 10.0
+"""For which a start waits for its hosts to be heard of."""
+
 _LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 
 
@@ -150,13 +153,17 @@ class Node:
             await networks.bootstrap(self.cloud, made.demo_project_id)
 
     async def _hosts_known(self) -> None:
-        """Wait until the conductor has heard of every agent: only then can a server be placed."""
+        """Wait a while for the conductor to hear of every agent: a server can be placed on those alone.
+
+        Serving begins all the same then, and `health` says how many there are.
+        """
         fleet = self.conductor.fleet
-        async with asyncio.timeout(30):
-            for agent in self.agents:
-                while fleet.awaited(agent.host) or not fleet.alive(agent.host):  # noqa: ASYNC110  # a few turns
-                    await asyncio.sleep(0.002)
-        fleet.stop_awaiting()  # hosts of an earlier start that this process does not run
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_HOSTS_SECONDS):
+                for agent in self.agents:
+                    while fleet.missing(agent.host):  # noqa: ASYNC110  # a few turns
+                        await asyncio.sleep(0.002)
+                fleet.stop_awaiting()  # hosts of an earlier start that this process does not run
 
     def _nudge(self, action_id: str) -> None:
         self.conductor.nudge(action_id)

@@ -217,10 +217,7 @@ class Agent:
         before = self._commands.known()
         guests = await self._hypervisor.guests()
         self._commands.found(before, guests)
-        for guest in guests:
-            with contextlib.suppress(OSError):
-                log_file = self._guests_dir / guest.server_id / "console.log"
-                await self._offload(console.trim, log_file)
+        await self._offload(self._trim_consoles, [guest.server_id for guest in guests])
         await self._say_up(guests)
         await self._ports.plug()
         self._images.tidy()
@@ -228,6 +225,11 @@ class Agent:
 
     def _guest_folders(self) -> list[Path]:
         return list(self._guests_dir.iterdir())
+
+    def _trim_consoles(self, server_ids: list[str]) -> None:
+        for server_id in server_ids:
+            with contextlib.suppress(OSError):
+                console.trim(self._guests_dir / server_id / "console.log")
 
     async def _say_up(self, guests: list[GuestState]) -> None:
         assert self._ledger is not None

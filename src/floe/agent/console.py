@@ -53,10 +53,10 @@ def trim(path: Path) -> bool:
     (O_APPEND), and goes on at the new end.
     """
     try:
+        if path.stat().st_size <= _TOO_LONG:  # the usual case, for which there is no need to open it
+            return False
         with path.open("r+b") as file:
             size = file.seek(0, os.SEEK_END)
-            if size <= _TOO_LONG:
-                return False
             file.seek(size - MOST)
             kept = file.read(MOST)
             file.truncate(0)

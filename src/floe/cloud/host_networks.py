@@ -63,6 +63,11 @@ def answer_host(conn: Connection, host: str, generation: int, newest: int) -> No
         rows.want(conn, [host])
 
 
+def is_at(conn: Connection, host: str, generation: int, newest: int) -> bool:
+    """Whether `answer_host` would have nothing to do."""
+    return rows.wanted(conn, host) == generation >= newest
+
+
 def forget(conn: Connection, host: str) -> None:
     """A host was removed."""
     rows.remove(conn, host)

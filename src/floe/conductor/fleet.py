@@ -68,6 +68,7 @@ class Fleet:
         """Hosts that said that they stop, or were silent for too long."""
         self._read_at: datetime | None = None
         self._expected: set[str] = set()
+        self._compared: set[str] = set()
         self.dirty = False
         """Whether something was given back, so that the table is to be read again when there is time."""
         self.owed: set[str] = set()
@@ -125,11 +126,17 @@ class Fleet:
         self.table.remove(name)
         self._heard.pop(name, None)
         self._unwritten.pop(name, None)
+        self._compared.discard(name)
         self.owed.discard(name)
 
     def alive(self, name: str) -> bool:
         """Say whether a host is thought to live."""
         return name in self._heard and name not in self._gone and name not in self._forced_down
+
+    def missing(self, name: str) -> bool:
+        """Say whether a host that should live is not heard of: not yet, or not any more."""
+        unheard = name not in self._heard or name in self._gone or name in self._expected
+        return unheard and name not in self._forced_down
 
     def silent(self) -> list[str]:
         """Return the hosts that have become late with their heartbeat."""
@@ -148,6 +155,15 @@ class Fleet:
             log.warning("host %s has not been heard of since the start: it is down", name)
             self.lost(name)
         self._expected.clear()
+
+    def compared(self, name: str) -> None:
+        """Note that a host's guests were compared with the rows."""
+        self._compared.add(name)
+
+    def uncompared(self) -> list[str]:
+        """Return the hosts that live and whose guests were not compared since this was last asked."""
+        compared, self._compared = self._compared, set()
+        return [name for name in self.table.names if self.alive(name) and name not in compared]
 
     def seen(self) -> dict[str, datetime]:
         """Return, once, when hosts were last heard of."""

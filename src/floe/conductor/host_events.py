@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from floe.cloud import host_guests, host_networks
@@ -56,6 +57,7 @@ class HostEvents:
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[tuple[str, str]] = set()
         self._soon: set[str] = set()
+        self._turns: dict[str, asyncio.Task[None]] = {}
         self._metadata = MetadataResync(cloud)
 
     async def handle(self, event: Event) -> None:
@@ -67,9 +69,9 @@ class HostEvents:
         elif isinstance(event, GuestChanged):
             await self._guest_changed(event)
         elif isinstance(event, HostUp):
-            await self._host_up(event)
+            self._in_turn(event.host, partial(self._host_up, event))
         else:
-            await self._host_down(event)
+            self._in_turn(event.host, partial(self._host_down, event))
 
     async def check(self, host: str) -> None:
         """Ask a host for its guests and compare: the safety net under the events.
@@ -94,6 +96,7 @@ class HostEvents:
             await self._cloud.db.write(lambda conn: host_guests.write_states(conn, self._cloud, changed, states))
         if any(server_states.died_while_built(row.vm_state, states.get(row.server_id)) for row in before):
             self._start(self._check_soon(host))
+        self._fleet.compared(host)
 
     async def _check_soon(self, host: str) -> None:
         """Look again at a host on which a guest does not run though its server is being built.
@@ -109,18 +112,19 @@ class HostEvents:
     async def _clean_up(self, host: str, found: Iterable[GuestState], files: Iterable[str]) -> None:
         """Have those guests destroyed that should not be on the host, and removed what is left of others."""
         found_ids = [guest.server_id for guest in found]
-        there = [*found_ids, *files]
+        if not (there := [*found_ids, *files]):
+            return
 
-        def look(conn: Connection) -> tuple[dict[str, Expected], list[Stray]]:
-            known = guests.named(conn, there)
-            foreign = [row for row in known.values() if row.deleted or row.host != host]
-            return known, [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
+        def look(conn: Connection) -> tuple[dict[str, Expected | None], list[Stray]]:
+            others = guests.elsewhere(conn, host, there)
+            foreign = [row for row in others.values() if row is not None and (row.deleted or row.host != host)]
+            return others, [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
 
-        known, strays = await self._cloud.db.read(look)
+        others, strays = await self._cloud.db.read(look)
         for stray in strays:
             self._start(self._clean(host, stray))
         for server_id in found_ids:
-            if server_id not in known:
+            if server_id in others and others[server_id] is None:
                 log.warning("host %s has a guest of server %s, unknown here; it is left alone", host, server_id)
 
     async def idle(self) -> None:
@@ -158,13 +162,29 @@ class HostEvents:
             host_networks.answer_host(conn, event.host, event.network_generation, event.network_newest)
             return kept
 
-        self._fleet.learn(await self._cloud.db.write(write))
-        self._fleet.heard(event.host)
-        log.info("host %s is up: %s, %d guests", event.host, event.hypervisor_type, len(event.guests))
-        self._nudge_network()
+        known = await self._cloud.db.read(partial(_is_known, host=host, event=event))
+        if known and self._fleet.alive(event.host):
+            self._fleet.heard(event.host)
+        else:
+            self._fleet.learn(await self._cloud.db.write(write))
+            self._fleet.heard(event.host)
+            log.info("host %s is up: %s, %d guests", event.host, event.hypervisor_type, len(event.guests))
+            self._nudge_network()
         await self._clean_up(event.host, event.guests, event.files)
-        self._start(self.check(event.host))
+        if await self._agrees(event):
+            self._fleet.compared(event.host)
+        else:
+            self._start(self.check(event.host))
         self._start(self._metadata.compare(event))
+
+    async def _agrees(self, event: HostUp) -> bool:
+        """Whether the rows say of a host's guests what it says itself: else it is asked, with the rows read before."""
+        states = {guest.server_id: guest.power_state for guest in event.guests}
+        return not any(
+            (host_guests.settled(row) and host_guests.differs(row, states))
+            or server_states.died_while_built(row.vm_state, states.get(row.server_id))
+            for row in await self._cloud.db.read(lambda conn: guests.on_host(conn, event.host))
+        )
 
     async def _host_down(self, event: HostDown) -> None:
         now = self._cloud.clock.now()
@@ -216,7 +236,30 @@ class HostEvents:
         finally:
             self._cleaning.discard((host, stray.server_id))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_turn(self, host: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what a host said after what it said before, and beside what others say: their writes share commits."""
+        before = self._turns.get(host)
+
+        async def follow() -> None:
+            if before is not None:
+                await asyncio.wait({before})
+            try:
+                await work()
+            except Exception:
+                log.exception("what host %s said was not taken in; its next report makes up for it", host)
+
+        task = self._turns[host] = self._start(follow())
+        task.add_done_callback(lambda done: self._turns.pop(host) if self._turns.get(host) is done else None)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name="stray")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _is_known(conn: Connection, host: Host, event: HostUp) -> bool:
+    """Whether the rows have all that a host says, so that there is nothing to write."""
+    return hosts.is_known(conn, host) and host_networks.is_at(
+        conn, event.host, event.network_generation, event.network_newest
+    )

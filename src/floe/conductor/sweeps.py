@@ -106,10 +106,9 @@ class Sweeps:
         await self._cloud.db.write(write)
 
     async def slow(self) -> None:
-        """Compare the guests of every host that lives with the rows."""
-        for host in list(self._fleet.table.names):
-            if self._fleet.alive(host):
-                await self._check(host)
+        """Compare the guests with the rows of the hosts on which that was not done since the last time."""
+        for host in self._fleet.uncompared():
+            await self._check(host)
 
     async def _end_of_grace(self) -> None:
         await self._sleep(self._fleet.settings.start_grace)

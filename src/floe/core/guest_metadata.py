@@ -5,10 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
 
 from floe.core.guests import GuestMetadata
 from floe.core.servers import Server
+
+_TOLD = tuple(field.name for field in fields(GuestMetadata) if field.name not in {"admin_password", "files"})
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else list(value)
+
+
+_encode = json.JSONEncoder(sort_keys=True, default=_plain).encode
 
 
 def describe(
@@ -35,8 +45,5 @@ def describe(
 
 def fingerprint(metadata: GuestMetadata) -> str:
     """Return what tells two versions of a guest's metadata apart; what is known at create alone is left out."""
-    fields = asdict(metadata)
-    for name in ("admin_password", "files"):
-        del fields[name]
-    text = json.dumps(fields, sort_keys=True, default=list)
+    text = _encode({name: getattr(metadata, name) for name in _TOLD})
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -21,7 +22,8 @@ OPERATIONS = ("open", "adopt_image", "create_root_disk", "start", "destroy", "gu
 
 
 class KeptGuests(MutableMapping[str, PowerState]):
-    """Guests and their power states, in memory and each in a small file of `folder`: they outlive the process.
+    """Guests and their power states, in memory and each in the name of an empty file of `folder`: they outlive the
+    process, and thousands of them are read by listing the folder.
 
     Nothing is synced: when the power fails, guests that exist in memory alone are gone anyway.
     """
@@ -30,29 +32,42 @@ class KeptGuests(MutableMapping[str, PowerState]):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._guests: dict[str, PowerState] = {}
-        for file in sorted(folder.iterdir()):
-            text = file.read_text()
-            if text.isdecimal():
-                self._guests[file.name] = PowerState(int(text))
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208  # names alone, of thousands
+            server_id, _, number = name.partition(".")
+            if number:
+                self._guests[server_id] = PowerState(int(number))
             else:
-                file.unlink()  # the process died while it wrote it, so the guest had not started
+                self._take_over(folder / name)
+
+    def _take_over(self, file: Path) -> None:
+        """Take a guest over from an earlier release, which wrote the state into the file."""
+        text = file.read_text()
+        file.unlink()
+        if text.isdecimal():  # else the process died while it wrote it, so the guest had not started
+            self[file.name] = PowerState(int(text))
 
     def __getitem__(self, server_id: str) -> PowerState:
         return self._guests[server_id]
 
     def __setitem__(self, server_id: str, state: PowerState) -> None:
+        before = self._guests.get(server_id)
+        if before is None:
+            self._file(server_id, state).touch()
+        else:
+            self._file(server_id, before).rename(self._file(server_id, state))
         self._guests[server_id] = state
-        (self._folder / server_id).write_text(str(int(state)))
 
     def __delitem__(self, server_id: str) -> None:
-        del self._guests[server_id]
-        (self._folder / server_id).unlink(missing_ok=True)
+        self._file(server_id, self._guests.pop(server_id)).unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._guests)
 
     def __len__(self) -> int:
         return len(self._guests)
+
+    def _file(self, server_id: str, state: PowerState) -> Path:
+        return self._folder / f"{server_id}.{int(state)}"
 
 
 def overlay_head(base: Path) -> bytes:

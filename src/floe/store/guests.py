@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from floe.core.guests import PowerState
 from floe.core.servers import Server
 from floe.store.engine import Connection
 from floe.store.listing import in_parts
+from floe.store.prepared import Prepared
 from floe.store.schema import Moment
 from floe.store.servers import from_row, servers
 
@@ -44,7 +45,8 @@ _COLUMNS = (
     servers.c.power_state,
     servers.c.deleted_at,
 )
-_ON_HOST = sa.select(*_COLUMNS).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
+_ON_HOST = Prepared(sa.select(*_COLUMNS).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None)))
+_IDS_ON_HOST = sa.select(servers.c.id).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
 _DESCRIBED = sa.select(servers).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
 _DESCRIBED_LATELY = _DESCRIBED.where(servers.c.updated_at >= sa.bindparam("since", type_=Moment))
 _NAMED = sa.select(*_COLUMNS).where(servers.c.id.in_(sa.bindparam("idents", expanding=True)))
@@ -55,7 +57,14 @@ _BY_HOST = sa.select(servers.c.host, servers.c.id, servers.c.number).where(*_THE
 
 def on_host(conn: Connection, host: str) -> list[Expected]:
     """Return what should be on a host."""
-    return [_expected(row) for row in conn.execute(_ON_HOST, {"ident": host})]
+    return [_expected(row) for row in _ON_HOST.rows(conn, ident=host)]
+
+
+def elsewhere(conn: Connection, host: str, server_ids: Collection[str]) -> dict[str, Expected | None]:
+    """Return what is known of those of these servers that should not be on a host, by id; None of an unknown one."""
+    here = set(conn.scalars(_IDS_ON_HOST, {"ident": host}).all())
+    others = [ident for ident in server_ids if ident not in here]
+    return {**dict.fromkeys(others), **named(conn, others)}
 
 
 def described(conn: Connection, host: str, since: datetime | None) -> list[Server]:
@@ -71,7 +80,7 @@ def named(conn: Connection, server_ids: Sequence[str]) -> dict[str, Expected]:
     return {row.id: _expected(row) for row in conn.execute(_NAMED, {"idents": list(server_ids)})}
 
 
-def _expected(row: sa.Row[*tuple[Any, ...]]) -> Expected:
+def _expected(row: Any) -> Expected:
     return Expected(
         server_id=row.id,
         number=row.number,

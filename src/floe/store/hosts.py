@@ -53,13 +53,7 @@ def put(conn: Connection, host: Host) -> Host:
     """Write what a host says of itself; what operators set of it, and what is taken of it, stays."""
     known = get(conn, host.name)
     said: dict[str, Any] = {
-        "hypervisor_type": host.hypervisor_type,
-        "hypervisor_version": host.hypervisor_version,
-        "inventories": host.inventories,
-        "traits": sorted(host.traits),
-        "cpu_info": dict(host.cpu_info),
-        "address": host.address,
-        "availability_zone": host.availability_zone,
+        **_said(host),
         "connected": True,
         "vcpus_capacity": host.inventory("VCPU").capacity,
         "memory_capacity": host.inventory("MEMORY_MB").capacity,
@@ -78,6 +72,24 @@ def put(conn: Connection, host: Host) -> Host:
     after = get(conn, host.name)
     assert after is not None
     return after
+
+
+def is_known(conn: Connection, host: Host) -> bool:
+    """Whether a host is there, connected, and its row has what it says of itself."""
+    known = get(conn, host.name)
+    return known is not None and known.connected and _said(known) == _said(host)
+
+
+def _said(host: Host) -> dict[str, Any]:
+    return {
+        "hypervisor_type": host.hypervisor_type,
+        "hypervisor_version": host.hypervisor_version,
+        "inventories": host.inventories,
+        "traits": sorted(host.traits),
+        "cpu_info": dict(host.cpu_info),
+        "address": host.address,
+        "availability_zone": host.availability_zone,
+    }
 
 
 def get(conn: Connection, name: str) -> Host | None:

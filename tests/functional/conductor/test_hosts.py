@@ -19,12 +19,19 @@ from floe.core.messages import (
     GuestChanged,
     Heartbeat,
     HostDown,
+    ListGuests,
     Progress,
     Spawn,
     Spawned,
     UpdateMetadata,
 )
 from floe.store import actions, host_networks, hosts, servers
+
+
+async def slow_rounds(conductor: Any) -> None:
+    """Go through two: the first leaves out the hosts that were compared since the one before."""
+    await conductor.sweeps.slow()
+    await conductor.sweeps.slow()
 
 
 async def until(condition: Any) -> None:
@@ -75,14 +82,14 @@ async def test_a_guest_that_died_while_its_build_ended_is_not_shown_as_running(s
     gate.set()
     await site.settle()
     assert site.server(server.id).power_state is PowerState.SHUTDOWN
-    await site.conductor.sweeps.slow()
+    await slow_rounds(site.conductor)
 
 
 async def test_a_guest_that_is_gone_from_its_host_is_found_stopped_and_foreign_ones_are_left(site: Any) -> None:
     host = await site.add_host("h1")
     server = await built(site)
     host.guests = {"somebody-elses": PowerState.RUNNING}
-    await site.conductor.sweeps.slow()
+    await slow_rounds(site.conductor)
     assert site.server(server.id).vm_state == "stopped"
     assert "somebody-elses" in host.guests
 
@@ -205,7 +212,7 @@ async def test_a_server_whose_row_changed_since_the_guests_were_listed_is_left_a
     server = await built(site)
     gone, host.guests = host.guests, {}
     await site.cloud.db.write(lambda conn: servers.change(conn, server.id, task_state="powering-on"))
-    await site.conductor.sweeps.slow()
+    await slow_rounds(site.conductor)
     assert site.server(server.id).vm_state == "active"
     host.guests = gone
 
@@ -403,3 +410,52 @@ async def test_a_host_that_fell_silent_is_not_thought_alive_because_its_row_chan
     await site.cloud.bus.serve("h2", silent.handle)
     await site.announce(silent)
     assert site.conductor.fleet.alive("h2")
+
+
+async def test_a_host_that_says_nothing_new_costs_no_write_and_no_question(site: Any) -> None:
+    host = await site.add_host("h1")
+    await built(site)
+    other = await site.add_host("h2")
+    state = await site.cloud.db.read(lambda conn: host_networks.wanted(conn, "h1"))
+    said = replace(host.up(), network_generation=state, network_newest=state)
+    host.commands.clear()
+    commits = site.cloud.db.commits
+    for _ in range(5):
+        await site.cloud.bus.publish(said)
+    await site.take_down(other)  # what was published before has been taken in, then
+    await site.settle()
+    await site.conductor.sweeps.slow()
+    assert site.cloud.db.commits == commits + 1, "that h2 stops"
+    assert host.sent(ListGuests) == []
+
+
+async def test_a_host_that_says_otherwise_than_the_rows_is_asked_and_believed(site: Any) -> None:
+    host = await site.add_host("h1")
+    server = await built(site)
+    host.guests = {server.id: PowerState.SHUTDOWN}
+    await site.cloud.bus.publish(host.up())
+    await until(lambda: site.server(server.id).vm_state == "stopped")
+    assert len(host.sent(ListGuests)) >= 1
+
+
+async def test_hosts_that_come_together_share_commits(site: Any) -> None:
+    commits = site.cloud.db.commits
+    many = await asyncio.gather(*(site.add_host(f"many-{number}") for number in range(200)))
+    await site.settle()
+    assert all(site.conductor.fleet.alive(host.name) for host in many)
+    assert site.cloud.db.commits - commits < 100
+
+
+async def test_what_a_host_says_is_taken_in_in_its_order(site: Any) -> None:
+    host = await site.add_host("h1")
+    for _ in range(10):
+        await site.cloud.bus.publish(HostDown(host="h1"))
+        await site.cloud.bus.publish(host.up())
+    await site.cloud.bus.publish(HostDown(host="h1"))
+    for _ in range(30):  # until all of it has come through the bus
+        await asyncio.sleep(0)
+    await site.settle()
+    assert not site.conductor.fleet.alive("h1")
+    row = site.cloud.db.read_now(lambda conn: hosts.get(conn, "h1"))
+    assert row is not None
+    assert not row.connected

@@ -23,3 +23,9 @@ def test_a_guest_whose_start_was_cut_short_is_none(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     assert dict(KeptGuests(tmp_path)) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_guests_of_an_earlier_release_are_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(str(int(PowerState.RUNNING)))
+    assert dict(KeptGuests(tmp_path)) == {"a": PowerState.RUNNING}
+    assert dict(KeptGuests(tmp_path)) == {"a": PowerState.RUNNING}
