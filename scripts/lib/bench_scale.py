@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_client import Client, Floe, active, gone, prepare
+from bench_client import ROOT, Client, Floe, active, gone, prepare
 
 Figures = dict[str, float]
 
@@ -274,6 +274,13 @@ async def nowhere(site: Site) -> Figures:
     return {"nowhere_cpu_ms": cost}
 
 
+async def table(_site: Site) -> Figures:
+    """Decisions over 100,000 hosts, by the scheduler alone: in this process, apart from the cloud."""
+    alone = [ROOT / ".venv" / "bin" / "python", ROOT / "scripts" / "lib" / "bench_table.py", "100000"]
+    done = await asyncio.to_thread(subprocess.run, alone, check=True, capture_output=True)
+    return {f"table_{name}": value for name, value in json.loads(done.stdout).items()}
+
+
 def restart(site: Site) -> Figures:
     """The start on this state, which has been there already."""
     return {"start_cpu_s": site.floe.ready_cpu, "start_wall_s": site.floe.ready_wall, "rss_mib": site.floe.rss_mib()}
@@ -294,7 +301,13 @@ ROWS: dict[str, Row] = {
 }
 """On the cloud with many servers, in this order."""
 
-WIDE: dict[str, Row] = {"idle": idle, "hypervisors": hypervisors, "create_delete": create_delete, "nowhere": nowhere}
+WIDE: dict[str, Row] = {
+    "idle": idle,
+    "hypervisors": hypervisors,
+    "create_delete": create_delete,
+    "nowhere": nowhere,
+    "table": table,
+}
 """On the cloud with many hosts and no servers."""
 
 

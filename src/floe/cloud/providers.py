@@ -13,6 +13,7 @@ from floe.core.errors import NotFound
 from floe.core.hosts import CLASSES, Allocation, Host, host_id
 from floe.core.resources import Resources
 from floe.scheduler.filters import capacity, traits
+from floe.scheduler.hosts import kept
 from floe.scheduler.spec import RequestSpec
 from floe.store import allocations as allocation_rows
 from floe.store import hosts as rows
@@ -44,11 +45,11 @@ async def find(cloud: Cloud, query: ProviderQuery, limit: int | None = None) -> 
     """Return the hosts that fit, the oldest first."""
     known = await known_hosts.current(cloud)
     table = known.table
-    mask = np.arange(len(table), dtype=np.intp)
+    rows = np.arange(len(table), dtype=np.intp)
     if query.name is not None:
-        mask = table.rows((query.name,))
+        rows = table.rows((query.name,))
     elif query.ids is not None:
-        mask = table.rows(known.by_id[ident].name for ident in sorted(query.ids) if ident in known.by_id)
+        rows = table.rows([known.by_id[ident].name for ident in sorted(query.ids) if ident in known.by_id])
     own = {name: amount for name, amount in query.resources.items() if name in CLASSES}
     if len(own) < len(query.resources):
         return []
@@ -57,15 +58,14 @@ async def find(cloud: Cloud, query: ProviderQuery, limit: int | None = None) -> 
         required=query.required,
         forbidden=query.forbidden,
     )
-    if own:
-        mask = mask[capacity.keep(spec, table, mask)]
-    mask = mask[traits.keep(spec, table, mask)]
+    rows = kept(traits.keep(spec, table), kept(capacity.keep(spec, table) if own else None, rows))
     for choice in query.required_any:
-        fits = np.zeros(len(mask), np.bool_)
+        fits = np.zeros(len(table), np.bool_)
         for trait in choice:
-            fits |= traits.keep(RequestSpec(resources=Resources(), required=frozenset({trait})), table, mask)
-        mask = mask[fits]
-    found = [known.by_name[table.names[int(row)]] for row in mask[:limit]]
+            one = RequestSpec(resources=Resources(), required=frozenset({trait}))
+            fits[kept(traits.keep(one, table), rows)] = True
+        rows = rows[fits[rows]]
+    found = [known.by_name[table.names[int(row)]] for row in rows[:limit]]
     return found if query.ids is None else sorted(found, key=lambda host: host.number)
 
 

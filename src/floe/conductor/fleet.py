@@ -77,13 +77,14 @@ class Fleet:
         """What a guest under construction last said of itself, by server id."""
 
     def refresh(self) -> int:
-        """Read the hosts that changed since the last time; return how many there were."""
+        """Read the hosts that changed since the last time; return how many of them the table knew otherwise."""
         since, self.dirty = self._read_at, False
         found = self._db.read_now(lambda conn: rows.every(conn, since))
+        different = 0
         for host in found:
-            self.learn(host)
+            different += self.learn(host)
             self._read_at = max(self._read_at or host.updated_at, host.updated_at)
-        return len(found)
+        return different
 
     def start(self) -> None:
         """Read all hosts. Those that should be there are awaited: work on them goes on, but nothing new goes there."""
@@ -92,8 +93,8 @@ class Fleet:
         for name in self._expected:
             self.table.set_up(name, False)
 
-    def learn(self, host: Host) -> None:
-        """Take over a host's row."""
+    def learn(self, host: Host) -> bool:
+        """Take over a host's row; say whether the table knew it otherwise."""
         if host.forced_down:
             self._forced_down.add(host.name)
         else:
@@ -102,7 +103,7 @@ class Fleet:
             self._heard[host.name] = self._clock.monotonic()
         if not host.connected:
             self._gone.add(host.name)  # that it is back it says itself: a row may be read long after it fell silent
-        self.table.put(host, up=self.alive(host.name) and host.name not in self._expected)
+        return self.table.put(host, up=self.alive(host.name) and host.name not in self._expected)
 
     def heard(self, name: str) -> None:
         """Note a sign of life of a host whose row is known."""

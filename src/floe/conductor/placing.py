@@ -12,6 +12,7 @@ import msgspec
 
 from floe.cloud import host_networks, server_ports
 from floe.cloud.cloud import Cloud
+from floe.conductor.failures import hosts_told
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.workflow import Begin, Flow, Outcome
 from floe.core.errors import FloeError, HostFailure, NotFound, NoValidHost, Unavailable
@@ -21,7 +22,7 @@ from floe.core.messages import StepTime
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
 from floe.core.servers import SPAWNING, Server
-from floe.scheduler.select import Selection, select
+from floe.scheduler.select import Selection, choose, explain
 from floe.scheduler.spec import RequestSpec, hinted, resources_of, spec_of
 from floe.store import allocations, server_groups
 from floe.store import servers as rows
@@ -117,16 +118,13 @@ class Placing:
         multipliers = self.settings.multipliers
         waited = 0.0
         while True:
-            try:
-                return select(request.spec, self.fleet.table, seed, multipliers=multipliers)
-            except NoValidHost:
-                if self.fleet.refresh():
-                    try:
-                        return select(request.spec, self.fleet.table, seed, multipliers=multipliers)
-                    except NoValidHost:
-                        pass
-                if not self.fleet.awaited() or waited >= self.settings.start_grace:
-                    raise
+            selection = choose(request.spec, self.fleet.table, seed, multipliers=multipliers)
+            if selection is None and self.fleet.refresh():
+                selection = choose(request.spec, self.fleet.table, seed, multipliers=multipliers)
+            if selection is not None:
+                return selection
+            if not self.fleet.awaited() or waited >= self.settings.start_grace:
+                raise explain(request.spec, self.fleet.table)
             await flow.pause(GRACE_STEP)
             waited += GRACE_STEP
 
@@ -233,8 +231,8 @@ def _with_causes(error: NoValidHost, tried: Mapping[str, FloeError]) -> FloeErro
         return error
     cause = list(tried.values())[-1]
     message = cause.message
-    if len(error.reasons) > len(tried):
+    if error.others or len(error.reasons) > len(tried):
         message = f"{message} No other host would do: {error.message}"
-    details = [getattr(cause, "detail", ""), *(f"{host}: {why}" for host, why in sorted(error.reasons.items()))]
+    details = [getattr(cause, "detail", ""), hosts_told(error)]
     stage = getattr(cause, "stage", "")
     return HostFailure(message, host=list(tried)[-1], stage=stage, detail="\n".join(text for text in details if text))

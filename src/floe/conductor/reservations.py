@@ -20,7 +20,7 @@ from floe.core.entries import DONE
 from floe.core.errors import FloeError, NoValidHost, Unavailable
 from floe.core.messages import StepTime
 from floe.core.servers import ERROR, Server, ServerFault
-from floe.scheduler.select import Selection, select
+from floe.scheduler.select import Selection, choose, explain
 from floe.scheduler.spec import resources_of
 from floe.store import actions, allocations
 from floe.store import reservations as together
@@ -192,6 +192,7 @@ class Reservations:
             raise NoValidHost(
                 f"No valid host: {len(found)} of the {asked.least} servers needed at least would fit; then: {text}",
                 refusal.reasons,
+                refusal.others,
             )
         return tuple(found)
 
@@ -199,18 +200,17 @@ class Reservations:
         """Return where the servers could go, one after the other, and why the next one could not."""
         table = self.fleet.table.trial()
         found: list[Selection] = []
-        spec = asked.requests[0].spec
+        members = dict(asked.requests[0].spec.group_hosts)
+        spec = replace(asked.requests[0].spec, group_hosts=members)
         for request in asked.requests[:most]:
             seed = zlib.crc32(request.server.id.encode())
-            try:
-                selection = select(spec, table, seed, multipliers=self.settings.multipliers)
-            except NoValidHost as error:
-                return found, error
+            selection = choose(spec, table, seed, multipliers=self.settings.multipliers)
+            if selection is None:
+                return found, explain(spec, table)
             found.append(selection)
             table.take(selection.host, spec.resources)
             if spec.group is not None:
-                there = spec.group_hosts.get(selection.host, 0)
-                spec = replace(spec, group_hosts={**spec.group_hosts, selection.host: there + 1})
+                members[selection.host] = members.get(selection.host, 0) + 1
             if len(found) % _BREATH == 0:
                 await flow.pause(0.0)
         return found, None

@@ -174,7 +174,8 @@ class Flow:
         try:
             result = await call()
         except FloeError as error:
-            self._finish(step, FAILED, failure_of(error), remark=error.message)
+            failure = failure_of(error)
+            self._finish(step, FAILED, failure, remark=failure.message)
             for part in getattr(error, "steps", ()):
                 self._live(step, part, state=FAILED if part.name == getattr(error, "stage", "") else DONE)
             raise

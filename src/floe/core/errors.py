@@ -13,7 +13,7 @@
       NotAcceptable      no such version of the API
       TooLarge           more bytes than allowed
       UnsupportedMedia   another content type is wanted
-      NoValidHost        the scheduler rejected every host         (reasons, by host)
+      NoValidHost        the scheduler rejected every host         (reasons of the nearest, by host)
       HostFailure        a host could not do what it was told      (host, stage)
       Unavailable        a part of the cloud does not answer; trying again may help
 
@@ -127,15 +127,16 @@ class UnsupportedMedia(FloeError):
 class NoValidHost(FloeError):
     """The scheduler rejected every host.
 
-    `message` holds counts and amounts only and may be shown to any user; `reasons` maps host names to
-    reasons and is for administrators.
+    `message` holds counts and amounts only and may be shown to any user. For administrators `reasons` maps the
+    names of hosts to reasons, those first that came nearest, and `others` sums up the hosts that it does not name.
     """
 
     kind = "no_valid_host"
 
-    def __init__(self, message: str, reasons: Mapping[str, str] | None = None) -> None:
+    def __init__(self, message: str, reasons: Mapping[str, str] | None = None, others: str = "") -> None:
         super().__init__(message)
         self.reasons = dict(reasons or {})
+        self.others = others
 
 
 class HostFailure(FloeError):

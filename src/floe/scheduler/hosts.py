@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
+from itertools import repeat
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ Rows = NDArray[np.intp]
 """Numbers of rows."""
 Mask = NDArray[np.bool_]
 """One bool for each of some rows."""
+Keep: TypeAlias = Callable[[Rows], Mask]
+"""Says of some rows which are kept. It is made once for a decision, and asked of part after part of the table."""
 
 _WORD = 64
 
@@ -57,9 +61,10 @@ class HostTable:
     failures = property(lambda self: self._failures)
     traits = property(lambda self: self._traits)
 
-    def put(self, host: Host, *, up: bool = True) -> None:
-        """Add a host, or bring its row up to date."""
+    def put(self, host: Host, *, up: bool = True) -> bool:
+        """Add a host, or bring its row up to date; say whether that changed anything."""
         row = self._index.get(host.name)
+        before = None if row is None else self._state(row)
         if row is None:
             row = self._append(host.name)
         for column, resource_class in enumerate(CLASSES):
@@ -82,6 +87,7 @@ class HostTable:
         self._traits[row] = 0
         for bit in bits:
             self._traits[row, bit // _WORD] |= np.uint64(1 << (bit % _WORD))
+        return self._state(row) != before
 
     def remove(self, name: str) -> None:
         """Forget a host; the last row takes its place."""
@@ -101,9 +107,22 @@ class HostTable:
         """Return the row of a host."""
         return self._index.get(name)
 
-    def rows(self, names: Iterable[str]) -> Rows:
+    def rows(self, names: Collection[str]) -> Rows:
         """Return the rows of those of the hosts that are known."""
-        return np.array([self._index[name] for name in names if name in self._index], np.intp)
+        found = self._found(names)
+        return found[found >= 0]
+
+    def marked(self, names: Collection[str]) -> Mask:
+        """Return for every row whether its host is one of these."""
+        mask = np.zeros(len(self), np.bool_)
+        mask[self.rows(names)] = True
+        return mask
+
+    def column(self, values: Mapping[str, int]) -> NDArray[np.int64]:
+        """Return for every row the number that its host has here; 0 where it has none."""
+        found = np.zeros(len(self) + 1, np.int64)  # hosts that are not known share the last place, which is cut off
+        found[self._found(values)] = np.fromiter(values.values(), np.int64, len(values))
+        return found[:-1]
 
     def set_up(self, name: str, up: bool) -> None:
         """Note that a host is up, or down."""
@@ -150,10 +169,22 @@ class HostTable:
             words[bit // _WORD] |= np.uint64(1 << (bit % _WORD))
         return words
 
+    def knows_trait(self, trait: str) -> bool:
+        """Say whether any host ever had a trait."""
+        return trait in self._trait_bits
+
     def has_trait(self, row: int, trait: str) -> bool:
         """Say whether a host has a trait."""
         bit = self._trait_bits.get(trait)
         return bit is not None and bool(int(self._traits[row, bit // _WORD]) >> (bit % _WORD) & 1)
+
+    def _found(self, names: Collection[str]) -> Rows:
+        """Return the row of each host, -1 for one that is not known."""
+        return np.fromiter(map(self._index.get, names, repeat(-1)), np.intp, len(names))
+
+    def _state(self, row: int) -> tuple[bytes, ...]:
+        columns = (self._amounts[:, row], self._flags[:, row], self._coded[:, row], self._traits[row])
+        return (*(column.tobytes() for column in columns), self.reasons_disabled[row].encode())
 
     def _append(self, name: str) -> int:
         row = len(self.names)
@@ -185,6 +216,11 @@ class HostTable:
 def amounts(resources: Resources) -> tuple[int, int, int]:
     """Return resources in the order of `CLASSES`."""
     return (resources.vcpus, resources.memory_mib, resources.disk_gib)
+
+
+def kept(keep: Keep | None, rows: Rows) -> Rows:
+    """Return those of the rows that are kept; None keeps all."""
+    return rows if keep is None else rows[keep(rows)]
 
 
 def counted(number: int, one: str, many: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from floe.core.errors import NoValidHost
+from floe.core.texts import shortened
 from floe.scheduler.filters import (
     affinity,
     availability_zone,
@@ -19,7 +20,7 @@ from floe.scheduler.filters import (
     requested_host,
     traits,
 )
-from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.hosts import HostTable, Keep, Rows, amounts, counted, kept
 from floe.scheduler.spec import RequestSpec
 from floe.scheduler.weighers import Multipliers, weigh
 
@@ -27,7 +28,7 @@ from floe.scheduler.weighers import Multipliers, weigh
 class Filter(NamedTuple):
     """A filter module's three functions; see `floe.scheduler.filters`."""
 
-    keep: Callable[[RequestSpec, HostTable, Rows], Mask]
+    keep: Callable[[RequestSpec, HostTable], Keep | None]
     reason: Callable[[RequestSpec, HostTable, int], str]
     summary: Callable[[RequestSpec, HostTable, Rows], list[str]]
 
@@ -38,9 +39,13 @@ FILTERS: tuple[Filter, ...] = tuple(
 )
 
 CHUNK = 1024
-"""Rows looked at together: a table of up to this size is always looked at whole."""
+"""Rows looked at together at first: a table of up to this size is always looked at whole."""
 ENOUGH = 32
 """Hosts that can take the server at which the search ends."""
+NAMED = 20
+"""Hosts that a refusal names at most, each with its reason."""
+_SAID, _SAID_OF_OTHERS = 400, 300
+"""Characters of a refusal's message, and of what it says of the hosts it does not name: these are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +61,31 @@ class Selection:
 def select(
     spec: RequestSpec, table: HostTable, seed: int, *, alternates: int = 3, multipliers: Multipliers | None = None
 ) -> Selection:
-    """Choose a host; the same arguments give the same choice. Raises NoValidHost with all the reasons.
+    """Do what `choose` does. Raises NoValidHost, explained, where no host will do."""
+    chosen = choose(spec, table, seed, alternates=alternates, multipliers=multipliers)
+    if chosen is None:
+        raise explain(spec, table)
+    return chosen
+
+
+def choose(
+    spec: RequestSpec, table: HostTable, seed: int, *, alternates: int = 3, multipliers: Multipliers | None = None
+) -> Selection | None:
+    """Choose a host, None where none will do; the same arguments give the same choice.
 
     Looks at chunks of the table from an offset that the seed gives, until enough hosts fit; at all of it when
-    servers are to be packed.
+    servers are to be packed. Each chunk is twice the one before: where little fits, they are few.
     """
     multipliers = multipliers or Multipliers()
     considered, found = 0, np.zeros(0, np.intp)
+    asked = [keep for each in FILTERS if (keep := each.keep(spec, table)) is not None]
     for rows in _chunks(spec, table, seed, whole=multipliers.packs):
         considered += len(rows)
-        found = np.concatenate([found, _kept(spec, table, rows)])
+        found = np.concatenate([found, _kept(asked, rows)])
         if len(found) >= ENOUGH and not multipliers.packs:
             break
     if not len(found):
-        raise explain(spec, table)
+        return None
     weights = weigh(spec, table, found, multipliers)
     ties = ((found ^ (seed & 0xFFFF)) * 40503) % 65521  # equal hosts take turns, by the seed
     best = found[np.lexsort((ties, -weights))][: alternates + 1]
@@ -79,35 +95,75 @@ def select(
 
 def fitting(spec: RequestSpec, table: HostTable) -> list[str]:
     """Return the names of all hosts that could take the server."""
-    return [table.names[int(row)] for row in _kept(spec, table, np.arange(len(table), dtype=np.intp))]
+    asked = [keep for each in FILTERS if (keep := each.keep(spec, table)) is not None]
+    return [table.names[int(row)] for row in _kept(asked, np.arange(len(table), dtype=np.intp))]
 
 
 def explain(spec: RequestSpec, table: HostTable) -> NoValidHost:
-    """Return why no host will do: counts and amounts in the message, the reasons by host name beside it."""
-    rows = np.arange(len(table), dtype=np.intp)
-    total = len(rows)
+    """Return why no host will do: counts and amounts in the message, the reasons of the nearest hosts beside it.
+
+    Nearest are those that were tried, then those that were rejected last, by how much of what is asked they have.
+    """
+    total = len(table)
     if spec.host is not None and table.row(spec.host) is None:
         return NoValidHost(f"No valid host: there is no host {spec.host!r}.")
     if not total:
         return NoValidHost("No valid host: the cloud has no hosts (yet).")
-    texts: list[str] = []
+    rejected = _rejected(spec, table)
+    said = "; ".join(_summaries(spec, table, rejected))
+    message = shortened(f"No valid host: {counted(total, 'host', 'hosts')} considered; {said}", _SAID) + "."
     reasons: dict[str, str] = {}
-    for each in FILTERS:
-        mask = each.keep(spec, table, rows)
-        rejected = rows[~mask]
-        if len(rejected):
-            texts.extend(each.summary(spec, table, rejected))
-            reasons.update({table.names[int(row)]: each.reason(spec, table, int(row)) for row in rejected})
-        rows = rows[mask]
-    considered = counted(total, "host", "hosts") + " considered"
-    return NoValidHost(f"No valid host: {considered}; {'; '.join(texts)}.", reasons)
+    tried = table.marked(spec.excluded)
+    for only_tried in (True, False):
+        for each, rows in reversed(rejected):
+            for row in _nearest(spec, table, rows[tried[rows] == only_tried], NAMED - len(reasons)):
+                reasons[table.names[int(row)]] = each.reason(spec, table, int(row))
+    if total <= len(reasons):
+        return NoValidHost(message, reasons)
+    unnamed = ~table.marked(reasons)
+    rest = [(each, rows[unnamed[rows]]) for each, rows in rejected]
+    texts = "; ".join(_summaries(spec, table, [(each, rows) for each, rows in rest if len(rows)]))
+    count = counted(total - len(reasons), "other host", "other hosts")
+    return NoValidHost(message, reasons, shortened(f"{count}: {texts}", _SAID_OF_OTHERS))
 
 
-def _kept(spec: RequestSpec, table: HostTable, rows: Rows) -> Rows:
+def _rejected(spec: RequestSpec, table: HostTable) -> list[tuple[Filter, Rows]]:
+    """Return the rows that each filter rejects of those that the ones before it keep, where it rejects any."""
+    rows, found = np.arange(len(table), dtype=np.intp), []
     for each in FILTERS:
+        keep = each.keep(spec, table)
+        if keep is None:
+            continue
+        mask = keep(rows)
+        if not mask.all():
+            found.append((each, rows[~mask]))
+            rows = rows[mask]
+    return found
+
+
+def _summaries(spec: RequestSpec, table: HostTable, rejected: Sequence[tuple[Filter, Rows]]) -> list[str]:
+    return [text for each, rows in rejected for text in each.summary(spec, table, rows)]
+
+
+def _nearest(spec: RequestSpec, table: HostTable, rows: Rows, most: int) -> Rows:
+    """Return the rows, at most so many, that have most of what is asked; of equal ones the first."""
+    if not len(rows) or most <= 0:
+        return rows[:0]
+    lacks = np.zeros(len(rows), np.float64)
+    for column, asked in enumerate(amounts(spec.resources)):
+        if asked:
+            free = table.capacity[:, column][rows] - table.used[:, column][rows]
+            lacks += np.maximum(asked - np.minimum(free, table.max_unit[:, column][rows]), 0) / asked
+    least = np.partition(lacks, most - 1)[most - 1] if len(lacks) > most else np.inf
+    candidates = np.flatnonzero(lacks <= least)
+    return rows[candidates[np.argsort(lacks[candidates], kind="stable")[:most]]]
+
+
+def _kept(asked: Sequence[Keep], rows: Rows) -> Rows:
+    for keep in asked:
         if not len(rows):
             break
-        rows = rows[each.keep(spec, table, rows)]
+        rows = kept(keep, rows)
     return rows
 
 
@@ -119,6 +175,8 @@ def _chunks(spec: RequestSpec, table: HostTable, seed: int, *, whole: bool) -> I
     if whole or total <= CHUNK:
         yield np.arange(total, dtype=np.intp)
         return
-    start = seed % total
-    for offset in range(0, total, CHUNK):
-        yield (np.arange(start + offset, start + min(offset + CHUNK, total), dtype=np.intp)) % total
+    at = seed % total
+    end, size = at + total, CHUNK
+    while at < end:
+        yield np.arange(at, min(at + size, end), dtype=np.intp) % total
+        at, size = at + size, size * 2

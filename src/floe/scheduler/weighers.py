@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +41,9 @@ def weigh(spec: RequestSpec, table: HostTable, rows: Rows, multipliers: Multipli
     if spec.group is not None and spec.group_hosts:
         sign = {SOFT_AFFINITY: 1.0, SOFT_ANTI_AFFINITY: -1.0}.get(spec.group.policy, 0.0)
         if sign:
-            members = _members(table, rows, spec.group_hosts)
+            members = table.column(spec.group_hosts)[rows].astype(np.float64)
             total += sign * multipliers.soft_affinity * _normal(members)
     return total
-
-
-def _members(table: HostTable, rows: Rows, group_hosts: Mapping[str, int]) -> Weights:
-    return np.array([group_hosts.get(table.names[int(row)], 0) for row in rows], np.float64)
 
 
 def _normal(values: Weights) -> Weights:

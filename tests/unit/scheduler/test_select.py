@@ -15,7 +15,7 @@ from floe.core.resources import Inventory, Resources
 from floe.core.server_groups import ServerGroup
 from floe.core.servers import Server, ServerFlavor
 from floe.scheduler.hosts import HostTable
-from floe.scheduler.select import CHUNK, fitting, select
+from floe.scheduler.select import CHUNK, NAMED, choose, fitting, select
 from floe.scheduler.spec import RequestSpec, spec_of
 from floe.scheduler.weighers import Multipliers
 
@@ -95,6 +95,74 @@ def test_the_refusal_names_counts_for_users_and_hosts_for_administrators() -> No
         "c": "it is disabled: new disks",
     }
     assert not any(name in error.message for name in ("new disks", " a ", " b "))
+
+
+def test_of_many_hosts_the_nearest_are_named_and_the_others_counted() -> None:
+    hosts = [host(f"h{number}", vcpus=1 + number % 8, enabled=number % 2 > 0) for number in range(1000)]
+    error = reason(RequestSpec(resources=Resources(16, 1024, 1)), HostTable(hosts))
+    assert error.message == (
+        "No valid host: 1000 hosts considered; 500 are disabled; 500 lack vCPUs (16 asked, at most 8 free)."
+    )
+    assert len(error.reasons) == NAMED
+    assert set(error.reasons.values()) == {"vCPUs: 16 asked, 8 free of 8"}
+    assert error.others == "980 other hosts: 500 are disabled; 480 lack vCPUs (16 asked, at most 8 free)"
+
+
+def test_hosts_that_were_tried_are_named_before_those_that_came_nearest() -> None:
+    table = HostTable(host(f"h{number}", memory=512) for number in range(1000))
+    error = reason(replace(SMALL, excluded={"h7": "it broke"}), table)
+    assert next(iter(error.reasons.items())) == ("h7", "it was tried: it broke")
+    assert len(error.reasons) == NAMED
+
+
+def test_a_refusal_is_short_whatever_was_asked() -> None:
+    asked = frozenset(f"CUSTOM_{number}_{'X' * 200}" for number in range(300))
+    table = HostTable(host(f"h{number}") for number in range(1000))
+    error = reason(replace(SMALL, required=asked), table)
+    assert len(error.message) < 500
+    assert len(error.others) < 400
+    assert error.message.endswith(".")
+
+
+_NAMES = st.sampled_from([f"h{number}" for number in range(12)] + ["gone"])
+
+
+@given(st.sets(_NAMES), st.dictionaries(_NAMES, st.integers(1, 3)), st.lists(_NAMES, max_size=5))
+def test_columns_by_name_are_what_a_loop_over_hosts_would_find(
+    marked: set[str], values: dict[str, int], removed: list[str]
+) -> None:
+    table = HostTable(host(f"h{number}") for number in range(12))
+    for name in removed:
+        table.remove(name)
+    assert list(table.marked(marked)) == [name in marked for name in table.names]
+    assert list(table.column(values)) == [values.get(name, 0) for name in table.names]
+
+
+_DISABLED = HostTable(host(f"h{number}", enabled=False) for number in range(CHUNK * 5 + 1))
+
+
+@given(st.sets(st.integers(0, CHUNK * 5), max_size=3), st.integers(0, 2**32 - 1))
+def test_each_host_of_a_large_table_is_looked_at_once(free: set[int], seed: int) -> None:
+    table = _DISABLED.trial()
+    for row in free:
+        table.enabled[row] = True
+    chosen = choose(SMALL, table, seed)
+    if not free:
+        assert chosen is None
+    else:
+        assert chosen is not None
+        assert (chosen.considered, chosen.fitting) == (CHUNK * 5 + 1, len(free))
+        assert {chosen.host, *chosen.alternates} == {f"h{row}" for row in free}
+
+
+def test_a_row_tells_whether_it_changed() -> None:
+    table = HostTable()
+    assert table.put(host("a"))
+    assert not table.put(host("a"))
+    assert table.put(host("a", used=Resources(1, 0, 0)))
+    assert table.put(host("a", used=Resources(1, 0, 0)), up=False)
+    table.take("a", Resources(1, 0, 0))
+    assert table.put(host("a", used=Resources(1, 0, 0)), up=False)
 
 
 def test_a_server_larger_than_one_host_may_give_says_so() -> None:

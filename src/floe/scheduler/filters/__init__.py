@@ -1,8 +1,8 @@
 """Filters: each decides alone which hosts can take a server, and says why the others cannot.
 
-A filter is a module with three functions over rows of the table:
+A filter is a module with three functions:
 
-    keep(spec, table, rows) -> Mask      which of the rows it keeps
+    keep(spec, table) -> Keep | None     which of some rows it keeps; None where the request asks nothing of the kind
     reason(spec, table, row) -> str      why it rejects this one, with names and amounts: for administrators
     summary(spec, table, rows) -> [str]  why it rejects these, in counts and amounts alone: for any user
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
-from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.hosts import HostTable, Keep, Rows, counted
 from floe.scheduler.spec import RequestSpec
 
 
-def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+def keep(spec: RequestSpec, table: HostTable) -> Keep | None:
     """Affinity: the host of the other members. Anti-affinity: hosts with fewer of them than may be."""
-    mask = np.ones(len(rows), np.bool_)
-    if spec.group is None or not spec.group_hosts:
-        return mask
-    if spec.group.policy == AFFINITY:
-        mask = np.isin(rows, table.rows(spec.group_hosts))
-    elif spec.group.policy == ANTI_AFFINITY:
-        limit = spec.group.limit_per_host
-        full = [name for name, count in spec.group_hosts.items() if count >= limit]
-        mask = ~np.isin(rows, table.rows(full))
-    return mask
+    if spec.group is None or not spec.group_hosts or spec.group.policy not in {AFFINITY, ANTI_AFFINITY}:
+        return None
+    members = table.column(spec.group_hosts)
+    allowed = members > 0 if spec.group.policy == AFFINITY else members < spec.group.limit_per_host
+    return lambda rows: allowed[rows]
 
 
 def reason(spec: RequestSpec, table: HostTable, row: int) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.hosts import HostTable, Keep, Rows, counted
 from floe.scheduler.spec import RequestSpec
 
 
-def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+def keep(spec: RequestSpec, table: HostTable) -> Keep | None:
     """Keep hosts of the zone; all when none is asked for."""
     if spec.zone is None:
-        return np.ones(len(rows), np.bool_)
-    mask: Mask = table.zone[rows] == table.code(spec.zone)
-    return mask
+        return None
+    wanted, zone = table.code(spec.zone), table.zone
+    return lambda rows: zone[rows] == wanted
 
 
 def reason(spec: RequestSpec, table: HostTable, row: int) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.hosts import HostTable, Keep, Rows, counted
 from floe.scheduler.spec import RequestSpec
 
 
-def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+def keep(spec: RequestSpec, table: HostTable) -> Keep:
     """Keep hosts that are up and enabled."""
-    up: Mask = table.up[rows]
-    return up if spec.host else up & table.enabled[rows]
+    up, enabled = table.up, table.enabled
+    return lambda rows: up[rows] if spec.host else up[rows] & enabled[rows]
 
 
 def reason(_spec: RequestSpec, table: HostTable, row: int) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.hosts import HostTable, Keep, Rows, counted
 from floe.scheduler.spec import RequestSpec
 
 
-def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+def keep(spec: RequestSpec, table: HostTable) -> Keep | None:
     """Keep hosts of the servers to be with, without those of the servers to be apart from."""
-    mask = np.ones(len(rows), np.bool_)
+    if spec.same_hosts is None and not spec.different_hosts:
+        return None
+    allowed = ~table.marked(spec.different_hosts)
     if spec.same_hosts is not None:
-        mask &= np.isin(rows, table.rows(spec.same_hosts))
-    if spec.different_hosts:
-        mask &= ~np.isin(rows, table.rows(spec.different_hosts))
-    return mask
+        allowed &= table.marked(spec.same_hosts)
+    return lambda rows: allowed[rows]
 
 
 def reason(spec: RequestSpec, table: HostTable, row: int) -> str:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.hosts import HostTable, Keep, Mask, Rows, counted
 from floe.scheduler.spec import RequestSpec
 
 _ALSO = {"x86_64": ("i686",)}
 """What a processor runs beside its own."""
 
 
-def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+def keep(spec: RequestSpec, table: HostTable) -> Keep | None:
     """Keep hosts of that architecture and type, where the image names one."""
-    mask = np.ones(len(rows), np.bool_)
-    if spec.architecture:
-        fitting = {spec.architecture, *(host for host, others in _ALSO.items() if spec.architecture in others)}
-        mask &= np.isin(table.architecture[rows], [table.code(name) for name in fitting])
-    if spec.hypervisor_type:
-        fitting = {spec.hypervisor_type, "qemu"} if spec.hypervisor_type == "kvm" else {spec.hypervisor_type}
-        mask &= np.isin(table.hypervisor[rows], [table.code(name) for name in fitting])
-    return mask
+    if not spec.architecture and not spec.hypervisor_type:
+        return None
+
+    def fits(rows: Rows) -> Mask:
+        mask = np.ones(len(rows), np.bool_)
+        if spec.architecture:
+            fitting = {spec.architecture, *(host for host, others in _ALSO.items() if spec.architecture in others)}
+            mask &= np.isin(table.architecture[rows], [table.code(name) for name in fitting])
+        if spec.hypervisor_type:
+            fitting = {spec.hypervisor_type, "qemu"} if spec.hypervisor_type == "kvm" else {spec.hypervisor_type}
+            mask &= np.isin(table.hypervisor[rows], [table.code(name) for name in fitting])
+        return mask
+
+    return fits
 
 
 def reason(spec: RequestSpec, table: HostTable, row: int) -> str:

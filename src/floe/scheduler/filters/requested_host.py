@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.hosts import HostTable, Keep, Rows, counted
 from floe.scheduler.spec import RequestSpec
 
 
-def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+def keep(spec: RequestSpec, table: HostTable) -> Keep | None:
     """Keep the host asked for, or all but those tried."""
-    mask = np.ones(len(rows), np.bool_)
+    if spec.host is None and not spec.excluded:
+        return None
+    allowed = ~table.marked(spec.excluded)
     if spec.host is not None:
-        wanted = table.row(spec.host)
-        mask = rows == (-1 if wanted is None else wanted)
-    if spec.excluded:
-        mask &= ~np.isin(rows, table.rows(spec.excluded))
-    return mask
+        allowed &= table.marked((spec.host,))
+    return lambda rows: allowed[rows]
 
 
 def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
@@ -29,7 +26,7 @@ def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
 
 def summary(spec: RequestSpec, table: HostTable, rows: Rows) -> list[str]:
     """Count those tried, and those not asked for."""
-    tried = sum(1 for row in rows if table.names[int(row)] in spec.excluded)
+    tried = int(table.marked(spec.excluded)[rows].sum())
     others = len(rows) - tried
     texts = [counted(tried, "was tried and failed", "were tried and failed")] if tried else []
     return [*texts, counted(others, "is not the one asked for", "are not the one asked for")] if others else texts

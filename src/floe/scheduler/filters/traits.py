@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from floe.scheduler.hosts import HostTable, Mask, Rows, counted
+from floe.scheduler.hosts import HostTable, Keep, Mask, Rows, counted
 from floe.scheduler.spec import RequestSpec
 
 
-def keep(spec: RequestSpec, table: HostTable, rows: Rows) -> Mask:
+def keep(spec: RequestSpec, table: HostTable) -> Keep | None:
     """Compare bits; a trait that no host has ever had rejects all who need it."""
-    mask = np.ones(len(rows), np.bool_)
-    if spec.required:
-        needed = table.trait_bits(spec.required)
-        if needed is None:
-            return np.zeros(len(rows), np.bool_)
-        mask &= ((table.traits[rows] & needed) == needed).all(axis=1)
-    for trait in spec.forbidden:
-        bits = table.trait_bits((trait,))
-        if bits is not None:
-            mask &= ((table.traits[rows] & bits) == 0).all(axis=1)
-    return mask
+    if not spec.required and not spec.forbidden:
+        return None
+    needed = table.trait_bits(spec.required)
+    unwanted = table.trait_bits(trait for trait in spec.forbidden if table.knows_trait(trait))
+    if needed is None or unwanted is None:
+        return lambda rows: np.zeros(len(rows), np.bool_)
+
+    def fits(rows: Rows) -> Mask:
+        bits = table.traits[rows]
+        mask: Mask = ((bits & needed == needed) & (bits & unwanted == 0)).all(axis=1)
+        return mask
+
+    return fits
 
 
 def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
