@@ -21,6 +21,9 @@ from floe.store import projects as project_rows
 from floe.store import roles as role_rows
 from floe.store.engine import Connection
 
+MOST = 1000
+"""Application credentials that a user may have."""
+
 Found = tuple[ApplicationCredential, list[Role], str | None]
 """A credential, its roles, and the domain of its project."""
 
@@ -74,6 +77,8 @@ async def create(
     def run(conn: Connection) -> Found:
         if credential_rows.by_name(conn, user_id, name) is not None:
             raise Conflict(f"You have an application credential named {name!r} already.")
+        if credential_rows.count(conn, user_id) >= MOST:
+            raise Forbidden(f"You have {MOST} application credentials, and may have no more; delete some.")
         known = role_rows.find(conn)
         held = [
             role

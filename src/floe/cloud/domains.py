@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from floe.cloud import identity
+from floe.cloud import departures, identity
 from floe.cloud.cloud import Cloud
 from floe.core.assignments import DOMAIN, GROUP, PROJECT, USER
 from floe.core.context import Context
 from floe.core.domains import DEFAULT_DOMAIN, Domain
 from floe.core.errors import Conflict, Forbidden, NotFound
-from floe.store import application_credentials as credential_rows
 from floe.store import assignments as assignment_rows
 from floe.store import domains as domain_rows
 from floe.store import groups as group_rows
@@ -88,15 +87,11 @@ async def delete(cloud: Cloud, domain_id: str) -> None:
         assignment_rows.forget_target(conn, PROJECT, projects)
         assignment_rows.forget_target(conn, DOMAIN, [domain_id])
         for user_id in users:
-            credential_rows.forget_user(conn, user_id)
-            group_rows.leave_all(conn, user_id)
-            user_rows.delete(conn, user_id)
+            departures.user(conn, user_id)
         for group_id in groups:
             group_rows.delete(conn, group_id)
         for project_id in projects:
-            credential_rows.forget_project(conn, project_id)
-            user_rows.forget_default_project(conn, project_id)
-            project_rows.delete(conn, project_id)
+            departures.project(conn, project_id)
         domain_rows.delete(conn, domain_id)
 
     await identity.change(cloud, run)

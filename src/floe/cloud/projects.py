@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from floe.cloud import domains, identity
+from floe.cloud import departures, domains, identity
 from floe.cloud.cloud import Cloud
 from floe.core.assignments import PROJECT
 from floe.core.context import Context
 from floe.core.errors import Conflict, NotFound
 from floe.core.names import same_name
 from floe.core.projects import Project
-from floe.store import application_credentials as credential_rows
 from floe.store import assignments as assignment_rows
 from floe.store import projects as project_rows
-from floe.store import users as user_rows
 from floe.store.engine import Connection
 
 
@@ -89,7 +87,7 @@ async def update(cloud: Cloud, context: Context, project_id: str, fields: Mappin
 
 
 async def delete(cloud: Cloud, context: Context, project_id: str) -> None:
-    """Remove a project with its role assignments and application credentials.
+    """Remove a project with its role assignments, application credentials, quotas and access to flavors.
 
     What it owns elsewhere (servers, images, networks) stays, for an administrator to remove, as in OpenStack.
     """
@@ -99,9 +97,7 @@ async def delete(cloud: Cloud, context: Context, project_id: str) -> None:
     def run(conn: Connection) -> None:
         demand(conn, project_id)
         assignment_rows.forget_target(conn, PROJECT, [project_id])
-        credential_rows.forget_project(conn, project_id)
-        user_rows.forget_default_project(conn, project_id)
-        project_rows.delete(conn, project_id)
+        departures.project(conn, project_id)
 
     await identity.change(cloud, run)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from floe.cloud import attempts, domains, identity, passwords
+from floe.cloud import attempts, departures, domains, identity, passwords
 from floe.cloud.cloud import Cloud
 from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER
 from floe.core.context import Context
@@ -17,7 +17,6 @@ from floe.core.names import same_name
 from floe.core.projects import Project
 from floe.core.tokens import Named
 from floe.core.users import User, check_password
-from floe.store import application_credentials as credential_rows
 from floe.store import assignments as assignment_rows
 from floe.store import domains as domain_rows
 from floe.store import groups as group_rows
@@ -128,15 +127,13 @@ async def change_password(
 
 
 async def delete(cloud: Cloud, context: Context, user_id: str) -> None:
-    """Remove a user with its role assignments, memberships and application credentials."""
+    """Remove a user with its role assignments, memberships, application credentials and key pairs."""
     await _demand_manage(cloud, context, user_id)
 
     def run(conn: Connection) -> None:
         demand(conn, user_id)
         assignment_rows.forget_actor(conn, USER, [user_id])
-        credential_rows.forget_user(conn, user_id)
-        group_rows.leave_all(conn, user_id)
-        user_rows.delete(conn, user_id)
+        departures.user(conn, user_id)
 
     await identity.change(cloud, run)
 

@@ -117,6 +117,10 @@ class HostNetwork:
     groups: tuple[HostGroup, ...] = ()
 
 
+TOMBSTONES = 2048
+"""Removed ports that a host remembers for certain; at twice as many it forgets the older half."""
+
+
 @dataclass(slots=True)
 class HostNetworkState:
     """All that an agent knows of its host's network, merged from fragments and wholes by generation."""
@@ -146,6 +150,7 @@ class HostNetworkState:
             if self._newer(port_id, generation):
                 self.ports.pop(port_id, None)
         self._forget_unused()
+        self._forget_tombstones()
 
     @property
     def newest(self) -> int:
@@ -186,6 +191,16 @@ class HostNetworkState:
             return False
         self.learnt[ident] = generation
         return True
+
+    def _forget_tombstones(self) -> None:
+        """Keep the latest of the removed ports: no command is under way for as long as so many removals take."""
+        there = len(self.ports) + len(self.segments) + len(self.groups)
+        if len(self.learnt) <= there + 2 * TOMBSTONES:
+            return
+        known = self.ports.keys() | self.segments.keys() | self.groups.keys()
+        gone = sorted(self.learnt.keys() - known, key=self.learnt.__getitem__)
+        for ident in gone[:-TOMBSTONES]:
+            del self.learnt[ident]
 
     def _forget_unused(self) -> None:
         networks = {port.network_id for port in self.ports.values()}

@@ -52,6 +52,12 @@ def of_user(conn: Connection, user_id: str) -> list[ApplicationCredential]:
     return [_credential(row) for row in conn.execute(query)]
 
 
+def count(conn: Connection, user_id: str) -> int:
+    """Return how many a user has."""
+    query = sa.select(sa.func.count()).where(credentials.c.user_id == user_id)
+    return int(conn.scalar(query) or 0)
+
+
 def insert(conn: Connection, credential: ApplicationCredential) -> None:
     """Add an application credential."""
     conn.execute(sa.insert(credentials).values(**asdict(credential)))

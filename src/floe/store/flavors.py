@@ -107,6 +107,11 @@ def grant(conn: Connection, flavor_id: str, project_id: str) -> None:
     conn.execute(flavor_access.insert(), {"flavor_id": flavor_id, "project_id": project_id})
 
 
+def forget_project(conn: Connection, project_id: str) -> None:
+    """Take a project's access to all flavors."""
+    conn.execute(flavor_access.delete().where(flavor_access.c.project_id == project_id))
+
+
 def revoke(conn: Connection, flavor_id: str, project_id: str) -> bool:
     """Take that back; False if it was not so."""
     statement = flavor_access.delete().where(

@@ -58,6 +58,11 @@ def delete(conn: Connection, project_id: str, resources: frozenset[str]) -> None
     conn.execute(sa.delete(quotas).where(quotas.c.project_id == project_id, quotas.c.resource.in_(resources)))
 
 
+def forget_project(conn: Connection, project_id: str) -> None:
+    """Remove all limits that a project has of its own."""
+    conn.execute(sa.delete(quotas).where(quotas.c.project_id == project_id))
+
+
 def owners(conn: Connection, resources: frozenset[str]) -> list[str]:
     """Return the projects and classes that have a limit of their own for any of these resources."""
     found = sa.select(quotas.c.project_id).where(quotas.c.resource.in_(resources)).distinct()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
+from floe.core.keypairs import Keypair
+from floe.store import flavors, keypairs, quotas, schema
 
 from .conftest import Place
 
@@ -388,3 +393,31 @@ async def test_what_is_left_out_is_not_there(place: Place) -> None:
             reply = await place.call(admin, method, path, {"x": {}} if method == "POST" else None)
             assert reply.status_code == 404, (method, path)
             assert path in reply.json()["error"]["message"]
+
+
+async def test_nothing_is_left_that_says_something_of_a_user_or_a_project_that_is_gone(place: Place) -> None:
+    user, project = place.made.demo_user_id, place.made.demo_project_id
+    assert user is not None
+    assert project is not None
+    now = place.cloud.clock.now()
+
+    def write(conn: Any) -> None:
+        quotas.put(conn, project, {"instances": 3}, now)
+        flavors.grant(conn, "2", project)
+        key = Keypair(id=0, user_id=user, name="k", fingerprint="f", public_key="ssh-rsa k", created_at=now)
+        keypairs.add(conn, key)
+
+    await place.cloud.db.write(write)
+    admin = await place.token("admin")
+    assert (await place.call(admin, "DELETE", f"/projects/{project}")).status_code == 204
+    assert (await place.call(admin, "DELETE", f"/users/{user}")).status_code == 204
+
+    def left(conn: Any) -> dict[str, list[str]]:
+        found = {}
+        for table in schema.metadata.sorted_tables:
+            rows = [str(row) for row in conn.execute(table.select())]
+            if any(user in row or project in row for row in rows):
+                found[table.name] = rows
+        return found
+
+    assert place.cloud.db.read_now(left).keys() <= {"networks", "subnets", "security_groups", "security_group_rules"}

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
+
+from floe.cloud import application_credentials
 
 from .conftest import Place
 
@@ -137,3 +140,13 @@ async def test_what_it_cannot_be_is_refused_by_field(place: Place) -> None:
         assert words in reply.json()["error"]["message"]
     unscoped = await place.token("demo", scope="unscoped")
     assert (await _make(place, unscoped, place.made.demo_user_id)).status_code == 400
+
+
+async def test_a_user_has_no_more_of_them_than_may_be(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application_credentials, "MOST", 2)
+    demo = await place.token("demo")
+    for name in ("one", "two"):
+        assert (await _make(place, demo, place.made.demo_user_id, name=name)).status_code == 201
+    refused = await _make(place, demo, place.made.demo_user_id, name="three")
+    assert refused.status_code == 403
+    assert "You have 2 application credentials, and may have no more" in refused.text
