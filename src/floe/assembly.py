@@ -304,4 +304,6 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         login_attempts=settings.login_attempts,
         login_delay=settings.login_delay,
         trusted_proxies=settings.proxies(),
+        history_days=settings.history_days,
+        usage_days=settings.usage_days,
     )

@@ -22,6 +22,7 @@ FIRST_GUEST_UID = 1_900_000_000
 GUEST_UIDS = 16_384
 """How many ids guests have, and so the most guests of a host."""
 _LAST_UID = 2**32 - 2  # the one after it means "no change" to the kernel
+_MAX_DAYS = 36_500
 HYPERVISORS = ("auto", "libvirt", "fake")
 
 
@@ -68,6 +69,8 @@ class Settings:
         -1, "free disk that images cannot touch, for the database; -1: 1 GiB, or a twentieth of a small disk", "MIB"
     )
     image_cache_hours: float = _setting(24.0, "hours that a host keeps a base image which no guest uses", "HOURS")
+    history_days: float = _setting(90.0, "days that deleted servers and other history are kept; 0: for ever", "DAYS")
+    usage_days: float = _setting(730.0, "days that usage of purged servers is kept; 0: for ever", "DAYS")
     log_level: str = _setting("info", "debug, info, warning or error", "LEVEL")
 
     def __post_init__(self) -> None:
@@ -100,6 +103,12 @@ class Settings:
                 "login_attempts must be 0 or more, login_delay between 1 and 3600 "
                 f"(they are {self.login_attempts} and {self.login_delay:g})."
             )
+        for name in ("history_days", "usage_days"):
+            if not 0 <= getattr(self, name) <= _MAX_DAYS:
+                raise Invalid(f"{name} must be between 0 and {_MAX_DAYS} (it is {getattr(self, name):g}).")
+        if 0 < self.usage_days < self.history_days:
+            they = f"{self.usage_days:g} and {self.history_days:g}"
+            raise Invalid(f"usage_days must be 0, or at least history_days (they are {they}).")
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
 

@@ -19,6 +19,7 @@ from floe.api.kit.body import Body
 from floe.api.kit.faults import STATUS
 from floe.api.kit.surface import Surface
 from floe.core import errors
+from floe.store import schema
 
 SOURCE = Path(floe.__file__).parent
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "migrations/versions" not in path.as_posix())
@@ -116,6 +117,15 @@ def test_what_tenants_send_is_read_by_confined_programs_alone() -> None:
         "dataplane/linux/run.py",  # ip, nft, dnsmasq
     }
     assert source[SOURCE / "hypervisors/libvirt/disks.py"].count("programs.run(") == 1
+
+
+def test_each_table_says_what_bounds_it() -> None:
+    said = (SOURCE.parent.parent / "docs" / "adr" / "0021-history-is-purged.md").read_text()
+    rows = [line.split("|")[1] for line in said.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    tables = set(schema.load().tables)
+    assert tables - named == set(), "name it in the table of docs/adr/0021, with what bounds it"
+    assert named - tables == set(), "there is no such table"
 
 
 def test_surfaces_read_numbers_and_moments_in_one_place() -> None:

@@ -143,7 +143,7 @@ ANY_TOKEN = {"os_compute_api:flavors"}
 """Nova asks for no more than a token."""
 NO_TOKEN = {"compute:versions", "placement:versions"}
 OPERATORS = {
-    *("floe:audit:show", "floe:audit:repair"),
+    *("floe:audit:show", "floe:audit:repair", "floe:purge"),
     *("floe:image-quotas:show", "floe:image-quotas:update", "floe:image-quotas:delete"),
 }
 """Ours: for administrators of a project or of the system."""

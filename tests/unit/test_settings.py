@@ -59,3 +59,24 @@ def test_guests_have_ids_up_to_the_last_that_a_user_can_have() -> None:
 
 def test_an_address_may_be_ipv6() -> None:
     assert Settings(listen="[::1]:8774").address() == ("::1", 8774)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"history_days": "-1"}, "history_days must be between 0 and 36500 (it is -1)."),
+        ({"history_days": "1e9"}, "history_days must be between 0 and 36500 (it is 1e+09)."),
+        ({"history_days": "nan"}, "history_days must be between 0 and 36500 (it is nan)."),
+        ({"usage_days": "30"}, "usage_days must be 0, or at least history_days (they are 30 and 90)."),
+    ],
+)
+def test_days_that_make_no_sense_are_refused(given: dict[str, str], told: str) -> None:
+    with pytest.raises(Invalid) as found:
+        load(given, {})
+    assert found.value.message == told
+
+
+def test_history_and_use_may_be_kept_for_ever_or_for_part_of_a_day() -> None:
+    kept = load({"history_days": "0", "usage_days": "0"}, {})
+    assert (kept.history_days, kept.usage_days) == (0.0, 0.0)
+    assert load({"history_days": "0.5"}, {}).history_days == 0.5

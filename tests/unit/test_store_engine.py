@@ -98,3 +98,21 @@ async def test_what_is_erased_is_not_left_in_free_space(tmp_path: Path, size: in
     await database.write(lambda conn: conn.execute(things.delete().where(things.c.name == secret)))
     database.close()
     assert [path.name for path in tmp_path.iterdir() if b"Pa55w0rd" in path.read_bytes()] == []
+
+
+async def test_the_log_that_grew_under_a_long_read_is_cut_back_after_it(db: Database, tmp_path: Path) -> None:
+    log, most = tmp_path / "x.db-wal", 16 * 2**20
+
+    def fill(conn: Connection) -> None:
+        conn.execute(things.insert(), [{"name": f"{number} {'x' * 4000}"} for number in range(1000)])
+        conn.execute(things.delete())
+
+    with Database(tmp_path / "x.db")._engine.connect() as long_read:
+        long_read.exec_driver_sql("BEGIN")
+        long_read.exec_driver_sql("SELECT * FROM things").all()
+        while log.stat().st_size <= 2 * most:
+            await db.write(fill)
+        long_read.rollback()
+    for _ in range(3):
+        await db.write(fill)
+    assert log.stat().st_size <= most

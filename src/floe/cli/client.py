@@ -30,11 +30,11 @@ class Client:
             self._token = self._login()
         return self._ask("GET", path, None)[0]
 
-    def post(self, path: str, *, seconds: float = _TIMEOUT) -> Any:
-        """Do the POST without a body and return its JSON; the answer may take so many seconds."""
+    def post(self, path: str, body: Any = None, *, seconds: float = _TIMEOUT) -> Any:
+        """Do the POST and return its JSON; the answer may take so many seconds."""
         if self._token is None:
             self._token = self._login()
-        return self._ask("POST", path, None, seconds)[0]
+        return self._ask("POST", path, body, seconds)[0]
 
     def server_id(self, server: str) -> str:
         """Return the id of a server given by id or by name, the newest of that name."""

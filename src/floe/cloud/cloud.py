@@ -38,6 +38,10 @@ class CloudSettings:
     """Seconds that a further attempt waits at most."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Who is believed about where a request comes from."""
+    history_days: float = 90.0
+    """How long what is over is kept: deleted servers, closed actions and the like; 0 is for ever."""
+    usage_days: float = 730.0
+    """How long it is kept what servers used whose history is purged; 0 is for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from floe.store.idempotency import Answered
 
 def earlier(conn: Connection, cloud: Cloud, project_id: str, once: Once) -> Any:
     """Return what the same request was answered before, None if it is new. Raises Conflict for another body."""
-    rows.forget(conn, cloud.clock.now() - KEPT)
+    rows.forget(conn, project_id, once.key, cloud.clock.now() - KEPT)
     found = rows.get(conn, project_id, once.key)
     if found is None:
         return None

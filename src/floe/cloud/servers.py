@@ -17,7 +17,7 @@ from floe.core import hostnames
 from floe.core.actions import Action
 from floe.core.block_devices import root_device
 from floe.core.context import Context
-from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.errors import Conflict, Forbidden, Gone, Invalid, NotFound
 from floe.core.idempotency import Once
 from floe.core.keypairs import AFTER
 from floe.core.messages import ConsoleOutput, ReadConsole
@@ -100,13 +100,11 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
 
 
 def _again(conn: Connection, answer: Mapping[str, Any]) -> Created:
-    """Return what an earlier create made, whatever became of it since."""
-    found = [rows.get(conn, ident, deleted=True) for ident in answer["servers"]]
-    return Created(
-        servers=tuple(server for server in found if server is not None),
-        reservation_id=answer["reservation"],
-        admin_password=answer["password"],
-    )
+    """Return what an earlier create made, whatever became of it since. Raises Gone where its history was purged."""
+    found = [server for ident in answer["servers"] if (server := rows.get(conn, ident, deleted=True)) is not None]
+    if len(found) < len(answer["servers"]):
+        raise Gone("What this request made was deleted, and its history has been purged; choose a new Idempotency-Key.")
+    return Created(servers=tuple(found), reservation_id=answer["reservation"], admin_password=answer["password"])
 
 
 def _server(

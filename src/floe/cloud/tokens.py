@@ -88,8 +88,8 @@ async def revoke(cloud: Cloud, context: Context, text: str) -> None:
     found = await subject(cloud, context, text)
     if found.user.id != context.user_id and not context.is_admin:
         raise Forbidden("Another user's token is revoked with the role admin.")
-    token, now = found.token, cloud.clock.now()
-    await identity.change(cloud, lambda conn: token_rows.revoke(conn, token.audit_ids[0], token.expires_at, now))
+    token = found.token
+    await identity.change(cloud, lambda conn: token_rows.revoke(conn, token.audit_ids[0], token.expires_at))
 
 
 def bearer(conn: Connection, cloud: Cloud, token: Token) -> Bearer:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from floe.cloud.cloud import Cloud
-from floe.core.servers import Server
-from floe.core.usages import ProjectUse, use_of
-from floe.store import server_lists
+from floe.core.usages import ProjectUse, UsedServer, use_of
+from floe.store import usages as rows
 from floe.store.engine import Connection
 
 
@@ -23,8 +22,8 @@ async def of_projects(
     """Return what a project (None: each one) used, from a page of at most `limit` servers by id, behind `after`."""
 
     def look(conn: Connection) -> list[ProjectUse]:
-        by_project: dict[str, list[Server]] = {}
-        for server in server_lists.launched_between(conn, project_id, start, stop, after=after, limit=limit):
+        by_project: dict[str, list[UsedServer]] = {}
+        for server in rows.between(conn, project_id, start, stop, after=after, limit=limit):
             by_project.setdefault(server.project_id, []).append(server)
         return [use_of(ident, by_project[ident], start, stop) for ident in sorted(by_project)]
 

@@ -28,6 +28,7 @@ R = TypeVar("R")
 Pause = Callable[[float], Awaitable[None]]
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+_MOST_TOLD = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class ConductorSettings:
     lease: float = 30.0
     sweep: float = 1.0
     slow_sweep: float = 60.0
+    purge: float = 60.0
+    """Between looks for what is history by now."""
     write_seen: float = 15.0
     """Between writes of when hosts were last heard of: many heartbeats, one commit."""
     host_down: float = 30.0
@@ -122,13 +125,20 @@ class Fleet:
         self._unwritten.pop(name, None)
         self.table.set_up(name, False)
 
+    def told_power(self, server_id: str, state: PowerState) -> None:
+        """Keep what a guest under construction says of itself; too many are those that other conductors build."""
+        self.power.pop(server_id, None)
+        self.power[server_id] = state
+        if len(self.power) > _MOST_TOLD:
+            del self.power[next(iter(self.power))]
+
     def forget(self, name: str) -> None:
         """Forget a host that was removed."""
         self.table.remove(name)
         self._heard.pop(name, None)
         self._unwritten.pop(name, None)
-        self._compared.discard(name)
-        self.owed.discard(name)
+        for names in (self._forced_down, self._gone, self._expected, self._compared, self.owed):
+            names.discard(name)
 
     def alive(self, name: str) -> bool:
         """Say whether a host is thought to live."""

@@ -200,7 +200,7 @@ class HostEvents:
         if row is None:
             return
         if row.host == event.host and row.vm_state == BUILDING:
-            self._fleet.power[event.server_id] = event.power_state
+            self._fleet.told_power(event.server_id, event.power_state)
             return
         if row.deleted or row.host != event.host:
             if event.power_state is PowerState.RUNNING:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from floe.cloud import history
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
 from floe.store import conductors, hosts
@@ -19,7 +20,7 @@ _LATE = 15.0
 
 
 class Sweeps:
-    """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; their guests; images.
+    """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; their guests; images; history.
 
     `host` is the machine that this conductor runs on, and is known by.
 
@@ -57,6 +58,7 @@ class Sweeps:
             (self.slow, settings.slow_sweep),
             (self._blobs, settings.sweep),
             (self._stray_blobs, settings.slow_sweep),
+            (self.purge, settings.purge),
         )
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._round(work, seconds)) for work, seconds in rounds]
@@ -109,6 +111,12 @@ class Sweeps:
         """Compare the guests with the rows of the hosts on which that was not done since the last time."""
         for host in self._fleet.uncompared():
             await self._check(host)
+
+    async def purge(self) -> None:
+        """Forget what is history by now."""
+        made = await history.purge(self._cloud, history.horizon(self._cloud), pause=self._sleep)
+        if made.rows:
+            log.info("forgotten of what is over: %s", ", ".join(f"{n} {table}" for table, n in made.rows.items()))
 
     async def _end_of_grace(self) -> None:
         await self._sleep(self._fleet.settings.start_grace)

@@ -6,14 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from floe.core.servers import Server
+from floe.core.servers import DELETED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedServer:
+    """What a report of use tells of a server, whether it is there, gone, or purged."""
+
+    id: str
+    project_id: str
+    name: str
+    flavor_name: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    """Its local disks: root and ephemeral."""
+    launched_at: datetime | None
+    terminated_at: datetime | None
+    vm_state: str = DELETED
+    task_state: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerUse:
     """A server, and for how many hours of the span it was there."""
 
-    server: Server
+    server: UsedServer
     hours: float
 
 
@@ -32,19 +50,14 @@ class ProjectUse:
     """Hours of all servers: plain, and each times its vCPUs, its memory in MiB, its local disks in GiB."""
 
 
-def disk_gib(server: Server) -> int:
-    """Return a server's local disk in GiB: root and ephemeral."""
-    return server.flavor.root_gib + server.flavor.ephemeral_gib
-
-
-def seconds_up(server: Server, now: datetime) -> int:
+def seconds_up(server: UsedServer, now: datetime) -> int:
     """Return for how long a server has been there, or was."""
     if server.launched_at is None:
         return 0
     return max(0, int(((server.terminated_at or now) - server.launched_at).total_seconds()))
 
 
-def use_of(project_id: str, servers: Sequence[Server], start: datetime, stop: datetime) -> ProjectUse:
+def use_of(project_id: str, servers: Sequence[UsedServer], start: datetime, stop: datetime) -> ProjectUse:
     """Return what these servers of a project took from `start` to `stop`; those never launched took nothing."""
     uses = []
     for server in servers:
@@ -59,7 +72,7 @@ def use_of(project_id: str, servers: Sequence[Server], start: datetime, stop: da
         stop=stop,
         servers=tuple(uses),
         hours=sum(use.hours for use in uses),
-        vcpu_hours=sum(use.hours * use.server.flavor.vcpus for use in uses),
-        memory_mib_hours=sum(use.hours * use.server.flavor.memory_mib for use in uses),
-        disk_gib_hours=sum(use.hours * disk_gib(use.server) for use in uses),
+        vcpu_hours=sum(use.hours * use.server.vcpus for use in uses),
+        memory_mib_hours=sum(use.hours * use.server.memory_mib for use in uses),
+        disk_gib_hours=sum(use.hours * use.server.disk_gib for use in uses),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -27,7 +27,7 @@ from floe.core.guests import PowerState
 from floe.core.host_network import HostNetworkState
 from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
-from floe.store import actions, allocations, quota_usages
+from floe.store import actions, allocations, history, quota_usages
 from floe.store import image_blobs as blob_rows
 from floe.store import servers as server_rows
 from floe.store.hosts import hosts
@@ -384,6 +384,11 @@ PLANTED = (
         "bytes-without-a-row",
         "the bytes of a deleted image are removed after the commit, of which no row tells",
         _patched((image_blobs, "let_go", _let_go_unwritten), (image_blobs, "remove_strays", _no_strays)),
+    ),
+    Planted(
+        "past-forgotten",
+        "a server's history goes, and with it that there was one",
+        _patched((history, "SERVERS", replace(history.SERVERS, keep=lambda _conn, _keys: None))),
     ),
     Planted("files-left", "a destroyed guest's files stay", _patched((agent_guests, "_remove", _remove_nothing))),
 )

@@ -31,6 +31,7 @@ from floe.simulation.site import IMAGES, PROJECTS, Site, user_of
 from floe.store import images as image_rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
+from floe.store.past_servers import past_servers
 from floe.store.servers import servers as table
 
 _OTHER = "x"
@@ -90,12 +91,17 @@ class Users:
     def check(self, conn: Connection) -> list[Violation]:
         """Compare the answers with the rows, when nothing is under way."""
         rows = {row.id: row for row in conn.execute(table.select())}
-        found = []
+        past = {row.id: row for row in conn.execute(past_servers.select())}
+        found = [Violation("a server that is there is past", ident) for ident in sorted(rows.keys() & past.keys())]
         for _, server_id in self._made:
-            if server_id not in rows:
+            if server_id not in rows and server_id not in past:
                 found.append(Violation("a server was promised and is not there", server_id))
         per_name: dict[str, int] = {}
         without_room: dict[str, int] = {}
+        for row in past.values():
+            base = row.name.partition("-")[0]
+            per_name[base] = per_name.get(base, 0) + 1
+            without_room[base] = without_room.get(base, 0) + (row.id not in self._delete_asked)
         for row in rows.values():
             base = row.name.partition("-")[0]
             per_name[base] = per_name.get(base, 0) + 1

@@ -35,6 +35,8 @@ QUOTAS = (
 IMAGES = tuple(str(uuid.UUID(int=number)) for number in (0x1111, 0x2222))
 
 
+HISTORY = 12.0
+"""Seconds after which what is over is forgotten: soon enough for it to happen in every run."""
 _KEY = base64.urlsafe_b64encode(bytes(32))
 """What the answers that belong to an `Idempotency-Key` are sealed with."""
 
@@ -109,7 +111,7 @@ def make_cloud(
         blobs=blobs,
         clock=clock,
         new_id=new_id,
-        settings=CloudSettings(upload_lease=8.0),
+        settings=CloudSettings(upload_lease=8.0, history_days=HISTORY / 86_400),
         nudge=nudge,
         network_nudge=network_nudge,
         token_keys=lambda: [_KEY],

@@ -14,6 +14,7 @@ from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 
+_NOT_CREATE = sa.text("kind <> 'create'")
 actions = sa.Table(
     "actions",
     metadata,
@@ -37,6 +38,7 @@ actions = sa.Table(
     sa.Index("ix_actions_server", "server_id", "created_at"),
     sa.Index("ix_actions_open", "state", "lease_until"),
     sa.Index("ix_actions_sealed", "state", sqlite_where=sa.text("sealed IS NOT NULL")),
+    sa.Index("ix_actions_finished", "finished_at", sqlite_where=_NOT_CREATE, postgresql_where=_NOT_CREATE),
 )
 
 steps = sa.Table(
@@ -159,6 +161,11 @@ _CLOSE = (
         finished_at=sa.bindparam("now", type_=Moment),
     )
 )
+_FORGET_OUTPUTS = (
+    steps.update()
+    .where(steps.c.action_id == sa.bindparam("ident"), steps.c.state == "done", steps.c.output.is_not(None))
+    .values(output=sa.null())
+)
 _WAITING = sa.select(_a.id).where(_IS_OPEN, _FREE).order_by(_a.created_at).limit(sa.bindparam("most", type_=sa.Integer))
 _TOUCHED = (
     sa.select(steps.c.host, steps.c.action_id, steps.c.state)
@@ -197,8 +204,12 @@ def hold(conn: Connection, action_id: str, owner: str, seen: int, state: str, no
 
 
 def close(conn: Connection, action_id: str, state: str, message: str | None, now: datetime) -> None:
-    """End an action; comes after `take` or `hold` in the same transaction."""
+    """End an action; comes after `take` or `hold` in the same transaction.
+
+    What its steps returned was for whoever had to go on with it, and is forgotten; what failed in them stays.
+    """
     conn.execute(_CLOSE, {"ident": action_id, "next": state, "text": message, "now": now})
+    conn.execute(_FORGET_OUTPUTS, {"ident": action_id})
 
 
 def waiting(conn: Connection, now: datetime, most: int) -> list[str]:

@@ -40,6 +40,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",
     "PRAGMA cache_size=-16384",
     "PRAGMA temp_store=MEMORY",
+    "PRAGMA journal_size_limit=16777216",  # what a long read made of the write-ahead log is given back after it
 )
 _MAX_BATCH = 64
 

@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from floe.core.guests import PowerState
-from floe.core.servers import Server
+from floe.core.servers import DELETED, Server
+from floe.store import past_servers
 from floe.store.engine import Connection
 from floe.store.listing import in_parts
 from floe.store.prepared import Prepared
@@ -74,10 +75,13 @@ def described(conn: Connection, host: str, since: datetime | None) -> list[Serve
 
 
 def named(conn: Connection, server_ids: Sequence[str]) -> dict[str, Expected]:
-    """Return what is known of these servers, deleted ones included, by id."""
+    """Return what is known of these servers, by id; deleted ones included, and those whose history was purged."""
     if not server_ids:
         return {}
-    return {row.id: _expected(row) for row in conn.execute(_NAMED, {"idents": list(server_ids)})}
+    found = {row.id: _expected(row) for row in conn.execute(_NAMED, {"idents": list(server_ids)})}
+    missing = [ident for ident in server_ids if ident not in found]
+    past = past_servers.numbers(conn, missing) if missing else {}
+    return found | {ident: _past(ident, number) for ident, number in past.items()}
 
 
 def _expected(row: Any) -> Expected:
@@ -89,6 +93,18 @@ def _expected(row: Any) -> Expected:
         task_state=row.task_state,
         power_state=PowerState(row.power_state),
         deleted=row.deleted_at is not None,
+    )
+
+
+def _past(ident: str, number: int) -> Expected:
+    return Expected(
+        server_id=ident,
+        number=number,
+        host=None,
+        vm_state=DELETED,
+        task_state=None,
+        power_state=PowerState.NOSTATE,
+        deleted=True,
     )
 
 

@@ -47,6 +47,12 @@ def add(conn: Connection, project_id: str, key: str, answered: Answered, now: da
     )
 
 
-def forget(conn: Connection, before: datetime) -> None:
-    """Forget the keys that are older."""
-    conn.execute(idempotency_keys.delete().where(idempotency_keys.c.created_at < before))
+def forget(conn: Connection, project_id: str, key: str, before: datetime) -> None:
+    """Forget what a key was used for, if that was before a moment."""
+    conn.execute(
+        idempotency_keys.delete().where(
+            idempotency_keys.c.project_id == project_id,
+            idempotency_keys.c.key == key,
+            idempotency_keys.c.created_at < before,
+        )
+    )

@@ -1,6 +1,7 @@
 """Images, their tags and properties, and the projects that shared ones are offered to.
 
-A deleted image keeps its row, without tags, properties and members, so that its id is never used again.
+A deleted image keeps its row, without tags, properties and members, so that its id is not used again until that
+is history.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from floe.core.images import (
 )
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
-from floe.store.schema import Ident, Moment, metadata
+from floe.store.schema import GONE, Ident, Moment, metadata
 
 images = sa.Table(
     "images",
@@ -51,6 +52,7 @@ images = sa.Table(
     sa.Column("deleted_at", Moment),
     sa.Column("blob_id", sa.String(80)),
     sa.Column("uploads", sa.Integer, nullable=False, server_default="0"),
+    sa.Index("ix_images_deleted", "deleted_at", sqlite_where=GONE, postgresql_where=GONE),
     sa.Index("ix_images_owner_created_at", "owner", "created_at"),
     sa.Index("ix_images_visibility_created_at", "visibility", "created_at"),
 )

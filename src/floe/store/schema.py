@@ -71,6 +71,9 @@ class Json(TypeDecorator[Any]):
         return _value
 
 
+GONE = sa.text("deleted_at IS NOT NULL")
+"""Which rows an index for finding history has: those of things that are no more."""
+
 Ident = sa.String(64)
 """A UUID, or a name that serves as one."""
 

@@ -133,27 +133,6 @@ def exists(conn: Connection, server_id: str) -> bool:
     return conn.execute(sa.select(servers.c.id).where(servers.c.id == server_id)).one_or_none() is not None
 
 
-def launched_between(
-    conn: Connection,
-    project_id: str | None,
-    start: datetime,
-    stop: datetime,
-    *,
-    after: str | None = None,
-    limit: int = 1000,
-) -> list[Server]:
-    """Return the servers, gone or not, that were there at some time of a span, by id; None means of all projects."""
-    statement = sa.select(servers).where(
-        servers.c.launched_at <= stop,
-        sa.or_(servers.c.terminated_at.is_(None), servers.c.terminated_at >= start),
-    )
-    if project_id is not None:
-        statement = statement.where(servers.c.project_id == project_id)
-    if after is not None:
-        statement = statement.where(servers.c.id > after)
-    return [from_row(row) for row in conn.execute(statement.order_by(servers.c.id).limit(limit)).all()]
-
-
 def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     if wanted.project_id is not None:

@@ -16,7 +16,7 @@ from floe.core.servers import DELETED, Server, ServerFault, ServerFlavor
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
-from floe.store.schema import Ident, Json, Moment, metadata
+from floe.store.schema import GONE, Ident, Json, Moment, metadata
 
 _LIVING = sa.text("deleted_at IS NULL")
 
@@ -73,6 +73,7 @@ servers = sa.Table(
     sa.Index("ix_servers_created", "created_at", "id"),
     sa.Index("ix_servers_living", "created_at", "id", sqlite_where=_LIVING, postgresql_where=_LIVING),
     sa.Index("ix_servers_group", "group_id"),
+    sa.Index("ix_servers_deleted", "deleted_at", sqlite_where=GONE, postgresql_where=GONE),
     info=counted(
         Counted(resource="instances", owner="project_id", unless="deleted_at"),
         Counted(resource="cores", owner="project_id", unless="deleted_at", amount="vcpus"),

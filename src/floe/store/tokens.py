@@ -28,9 +28,8 @@ _REVOKED = Prepared(sa.select(revoked.c.audit_id).where(revoked.c.audit_id == sa
 _GENERATION = Prepared(sa.select(generations.c.number).where(generations.c.id == 1))
 
 
-def revoke(conn: Connection, audit_id: str, expires_at: datetime, now: datetime) -> None:
-    """Remember a token as revoked until it would have expired, and forget those that have."""
-    conn.execute(sa.delete(revoked).where(revoked.c.expires_at < now))
+def revoke(conn: Connection, audit_id: str, expires_at: datetime) -> None:
+    """Remember a token as revoked; when it would have expired anyway, that is history."""
     if not is_revoked(conn, [audit_id]):
         conn.execute(sa.insert(revoked).values(audit_id=audit_id, expires_at=expires_at))
 

@@ -15,7 +15,8 @@ from floe.api.kit.values import moment
 from floe.cloud import usages as cloud
 from floe.core.clock import iso_micro
 from floe.core.errors import Forbidden, Invalid
-from floe.core.usages import ProjectUse, ServerUse, disk_gib, seconds_up
+from floe.core.servers import DELETED
+from floe.core.usages import ProjectUse, ServerUse, seconds_up
 
 _PATH = "/v2.1/os-simple-tenant-usage"
 _SPAN = timedelta(days=28)
@@ -84,15 +85,15 @@ async def _shown(call: Call, use: ProjectUse, *, detailed: bool) -> dict[str, An
 
 def _server(call: Call, use: ServerUse) -> dict[str, Any]:
     server = use.server
-    gone = server.deleted_at is not None
+    gone = server.vm_state == DELETED
     return {
         "instance_id": server.id,
         "name": server.name,
         "tenant_id": server.project_id,
-        "flavor": server.flavor.name,
-        "vcpus": server.flavor.vcpus,
-        "memory_mb": server.flavor.memory_mib,
-        "local_gb": disk_gib(server),
+        "flavor": server.flavor_name,
+        "vcpus": server.vcpus,
+        "memory_mb": server.memory_mib,
+        "local_gb": server.disk_gib,
         "hours": use.hours,
         "started_at": iso_micro(server.launched_at),
         "ended_at": iso_micro(server.terminated_at),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from floe.api.kit.faults import identity_envelope
 from floe.api.kit.surface import Surface
-from floe.api.operator import audit, image_quotas, traces
+from floe.api.operator import audit, image_quotas, purges, traces
 
 SURFACE = Surface(
     name="floe",
-    routes=(*audit.ROUTES, *image_quotas.ROUTES, *traces.ROUTES),
-    policies={**audit.POLICIES, **image_quotas.POLICIES, **traces.POLICIES},
+    routes=(*audit.ROUTES, *image_quotas.ROUTES, *purges.ROUTES, *traces.ROUTES),
+    policies={**audit.POLICIES, **image_quotas.POLICIES, **purges.POLICIES, **traces.POLICIES},
     envelope=identity_envelope,
 )

@@ -1,0 +1,98 @@
+"""What is over is kept for a while and then forgotten, slice by slice, so that nobody waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from floe.cloud.cloud import Cloud
+from floe.core.counters import Count
+from floe.core.errors import Invalid
+from floe.core.idempotency import KEPT
+from floe.store import history as rows
+from floe.store.engine import Connection
+from floe.store.history import Kind, Rows
+
+PURGED = Count("floe_purged_rows", "Rows of what is over that were forgotten.", ("table",))
+
+BREATH = 0.02
+"""Seconds between slices, in which others write."""
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Purge:
+    """What was forgotten (or, on trial, would be), in rows by table; whether there is no more of it."""
+
+    before: datetime | None
+    rows: Rows = field(default_factory=dict)
+    finished: bool = True
+
+    def add(self, more: Rows) -> None:
+        """Count more rows."""
+        for table, number in more.items():
+            self.rows[table] = self.rows.get(table, 0) + number
+
+
+def horizon(cloud: Cloud) -> datetime | None:
+    """Return the moment before which all that is over is history; None where it is kept for ever."""
+    days = cloud.settings.history_days
+    return cloud.clock.now() - timedelta(days=days) if days else None
+
+
+async def purge(cloud: Cloud, before: datetime | None, *, pause: Pause, slices: int | None = None) -> Purge:
+    """Forget what was over before a moment, and what has a term of its own; at most so many slices of it.
+
+    It may be broken off at any slice, and two may do it at once.
+    """
+    made = Purge(before)
+    for kind, moment in _due(cloud, before):
+        while True:
+            keys = await cloud.db.scan(lambda conn: rows.find(conn, kind, moment))  # noqa: B023
+            if not keys:
+                break
+            if slices is not None and slices <= 0:
+                made.finished = False
+                return made
+            gone = await cloud.db.write(lambda conn: rows.forget(conn, kind, keys))  # noqa: B023
+            for table, number in gone.items():
+                cloud.counters.add(PURGED, table, amount=number)
+            made.add(gone)
+            slices = None if slices is None else slices - 1
+            if not gone or len(keys) < kind.most:
+                break  # all of it, or another one is at it
+            await pause(BREATH)
+    return made
+
+
+async def trial(cloud: Cloud, before: datetime | None) -> Purge:
+    """Return what a purge would forget."""
+    made = Purge(before)
+
+    def read(conn: Connection) -> None:
+        for kind, moment in _due(cloud, before):
+            made.add(rows.count(conn, kind, moment))
+
+    await cloud.db.scan(read)
+    return made
+
+
+def demand_past(cloud: Cloud, before: datetime) -> datetime:
+    """Return a moment that an operator names. Raises Invalid where it has not come yet."""
+    now = cloud.clock.now()
+    if before > now:
+        raise Invalid(f"before must not lie in the future (it is {before.isoformat()}, now is {now.isoformat()}).")
+    return before
+
+
+def _due(cloud: Cloud, before: datetime | None) -> list[tuple[Kind, datetime]]:
+    """Return the kinds of history, each with the moment before which it is forgotten."""
+    now, days = cloud.clock.now(), cloud.settings.usage_days
+    kinds = [(rows.REVOKED, now), (rows.KEYS, now - KEPT)]
+    if before is not None:
+        kinds += [(kind, before) for kind in (rows.SERVERS, rows.ACTIONS, rows.IMAGES, rows.CONDUCTORS)]
+    if days:
+        kinds.append((rows.PAST, now - timedelta(days=days)))
+    return kinds
