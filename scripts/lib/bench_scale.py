@@ -11,13 +11,15 @@ import argparse
 import asyncio
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ Figures = dict[str, float]
 
 TOGETHER = 100
 """Servers of one request while the cloud grows."""
+CYCLES, PURGES = 20_000, 10
+"""Servers that come and go for the row `history`, and how often that is purged."""
 
 
 @dataclass
@@ -43,6 +47,13 @@ class Site:
 
     def cpu_ms(self) -> float:
         return self.floe.cpu() * 1000
+
+    def stored(self) -> int:
+        """Return the bytes of the database; its log is apart."""
+        with closing(sqlite3.connect(self.state / "floe.db")) as db:
+            return int(
+                db.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()[0]
+            )
 
     async def costs(self, work: Callable[[], Awaitable[Any]], times: int) -> float:
         """Return the CPU of one turn of some work, in ms, after one to get warm."""
@@ -274,6 +285,33 @@ async def nowhere(site: Site) -> Figures:
     return {"nowhere_cpu_ms": cost}
 
 
+async def history(site: Site) -> Figures:
+    """Servers that come and go, purged now and then: what each stores, and whether the file grows with them (long)."""
+    users = [replace(site, demo=site.demo.another()) for _ in range(8)]
+    await asyncio.gather(*(user.demo.login() for user in users))
+    sizes, cpu = [site.stored()], 0.0
+
+    async def live(user: Site) -> None:
+        for number in range(CYCLES // PURGES // len(users)):
+            await user.create_delete(f"come-and-gone-{number}")
+
+    for _ in range(PURGES):
+        await asyncio.gather(*(live(user) for user in users))
+        sizes.append(site.stored())
+        before, finished = site.cpu_ms(), False
+        while not finished:
+            asked = {"purge": {"before": datetime.now(UTC).isoformat()}}
+            finished = (await site.admin.ask("POST", "/floe/v1/purge", asked))["purge"]["finished"]
+        cpu += site.cpu_ms() - before
+    return {
+        "history_bytes_per_cycle": (sizes[1] - sizes[0]) / (CYCLES / PURGES),
+        "history_mib_after_first_purge": sizes[1] / 2**20,
+        "history_mib_at_the_end": site.stored() / 2**20,
+        "history_log_mib": (site.state / "floe.db-wal").stat().st_size / 2**20,
+        "history_purge_cpu_ms_per_server": cpu / CYCLES,
+    }
+
+
 async def table(_site: Site) -> Figures:
     """Decisions over 100,000 hosts, by the scheduler alone: in this process, apart from the cloud."""
     alone = [ROOT / ".venv" / "bin" / "python", ROOT / "scripts" / "lib" / "bench_table.py", "100000"]
@@ -298,8 +336,11 @@ ROWS: dict[str, Row] = {
     "audit": audit,
     "create_delete": create_delete,
     "tokens": tokens,
+    "history": history,
 }
 """On the cloud with many servers, in this order."""
+LONG = {"history"}
+"""Only done when they are named."""
 
 WIDE: dict[str, Row] = {
     "idle": idle,
@@ -366,6 +407,6 @@ async def measure_rows(floe: Floe, state: Path, rows: dict[str, Row], wanted: li
     site = await site_of(floe, state)
     result = restart(site)
     for name, row in rows.items():
-        if not wanted or name in wanted:
+        if name in wanted or (not wanted and name not in LONG):
             result |= await row(site)
     return result

@@ -141,6 +141,9 @@ async def test_a_guest_starts_speaks_and_is_destroyed(host: Host) -> None:
     assert await hypervisor.destroy(guest.server_id, guest.name) is True
     assert await hypervisor.destroy(guest.server_id, guest.name) is False
     assert await hypervisor.guests() == []
+    if KIND == "libvirt":
+        log = Path(os.environ["FLOE_TEST_LIBVIRT_ROOT"]) / "log" / "qemu" / f"{guest.name}.log"
+        assert not log.exists(), "there would be one for each guest ever"
 
 
 async def test_a_start_and_a_disk_may_be_repeated(host: Host) -> None:

@@ -106,6 +106,12 @@ def gives_guests_users(uri: str) -> bool:
     return os.geteuid() == 0 and urlsplit(uri).path in ("/embed", "/system")
 
 
+def forget_log(root: Path, guest_name: str) -> None:
+    """Remove what an embedded driver has logged of a guest that is gone; else there would be a file for each ever."""
+    if guest_name and Path(guest_name).name == guest_name:
+        (root / "log" / "qemu" / f"{guest_name}.log").unlink(missing_ok=True)
+
+
 def prepare_embed(root: Path) -> str:
     """Write the configuration of an embedded QEMU driver and return the URI to open.
 

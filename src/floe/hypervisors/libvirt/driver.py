@@ -15,7 +15,13 @@ from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
 from floe.hypervisors.libvirt import capabilities, disks
-from floe.hypervisors.libvirt.connection import LibvirtConnection, embed_root, gives_guests_users, let_guests_through
+from floe.hypervisors.libvirt.connection import (
+    LibvirtConnection,
+    embed_root,
+    forget_log,
+    gives_guests_users,
+    let_guests_through,
+)
 from floe.hypervisors.libvirt.consoles import Consoles
 from floe.hypervisors.libvirt.events import state_after, state_of
 from floe.hypervisors.libvirt.users import GuestUsers, closed, group_for, nobody
@@ -53,7 +59,8 @@ class LibvirtHypervisor:
         self._disk_dir = disk_dir
         self._users = GuestUsers(disk_dir, guest_uids) if gives_guests_users(uri) else None
         # A libvirtd has virtlogd for this, which bounds the log that it is given.
-        self._consoles = Consoles(disk_dir) if embed_root(uri) is not None else None
+        self._root = embed_root(uri)
+        self._consoles = Consoles(disk_dir) if self._root is not None else None
         self._owner = owner
         self._version = version
         self._ratios = (cpu_ratio, memory_ratio, disk_ratio)
@@ -193,6 +200,7 @@ class LibvirtHypervisor:
             await self.guests()
         if server_id not in self._ours:
             if await self._connection.state(server_id) is None:
+                self._forget_log(guest_name)
                 return False
             raise HostFailure(
                 f"The guest {guest_name} on this host was not made by this cloud, so it was left alone.",
@@ -200,6 +208,7 @@ class LibvirtHypervisor:
                 detail=f"domain {server_id} has no metadata of owner {self._owner!r}",
             )
         existed = await self._connection.destroy(server_id)
+        self._forget_log(guest_name)
         self._ours.discard(server_id)
         return existed
 
@@ -239,6 +248,10 @@ class LibvirtHypervisor:
             )
             return False
         return True
+
+    def _forget_log(self, guest_name: str) -> None:
+        if self._root is not None:  # a libvirtd's logs are its own, and rotated
+            forget_log(self._root, guest_name)
 
     async def _look_again(self, on_change: Callable[[GuestState], None]) -> None:
         """Tell of all guests as they are now, after a time in which nobody told of changes."""
