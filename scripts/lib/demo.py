@@ -234,13 +234,14 @@ def traces(at: Place, guest: Guest) -> dict[str, int]:
     members = json.loads(floe(at, "sandbox", "status", "--json"))["members"]
     devices = json.loads(floe(at, "exec", "--", "ip", "-j", "link"))
     rules = floe(at, "exec", "--", "nft", "list", "ruleset")
+    served = floe(at, "exec", "--", "sh", "-c", "cat /run/floe/*/dhcp/*/hosts 2> /dev/null || true")
     tap = f"tap{guest.port_id[:11]}"
     named = (guest.server_id, guest.port_id)
     return {
         "QEMU processes": sum("qemu-system" in m["command"] and guest.server_id in m["command"] for m in members),
         "tap devices": sum(device["ifname"] == tap for device in devices),
         "nftables lines": sum(tap in line or guest.mac in line for line in rules.splitlines()),
-        "DHCP entries": sum(holds(file, guest.mac) for file in at.state.glob("hosts/*/dhcp/*/*")),
+        "DHCP entries": served.count(guest.mac),
         "libvirt domains": sum(holds(file, guest.server_id) for file in at.state.rglob("*.xml")),
         "files and folders": sum(any(name in path.name for name in named) for path in at.state.rglob("*")),
         "ports": len(User(at).json("port", "list", "--device-id", guest.server_id)),

@@ -167,7 +167,7 @@ def settled(cloud: RealCloud, gone: Iterable[str]) -> list[dict[str, Any]]:
 
 def found(cloud: RealCloud, servers: Iterable[str]) -> Found:
     hosts = f"{cloud.state}/hosts"
-    commands = ("ip -br link", f"cat {hosts}/*/dhcp/*/hosts", "nft -s list ruleset", f"ls {hosts}/*/guests")
+    commands = ("ip -br link", "cat /run/floe/*/dhcp/*/hosts", "nft -s list ruleset", f"ls {hosts}/*/guests")
     said = cloud.inside("sh", "-c", "; echo ---; ".join(commands)).split("---\n")
     persistent = [file.read_text() for file in Path(cloud.root).rglob("*.xml") if file.parent.match("etc/qemu")]
     return Found(

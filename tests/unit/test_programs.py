@@ -35,6 +35,7 @@ PACKAGES = {
     "mount": "mount",
     "nft": "nftables",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "ssh-keygen": "openssh-client",

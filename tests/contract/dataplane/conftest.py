@@ -171,6 +171,15 @@ class Guests:
         made.setblocking(False)
         return made
 
+    async def datagrams(self, guest: str, port: int) -> socket.socket:
+        def made() -> socket.socket:
+            opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            opened.bind(("0.0.0.0", port))
+            opened.setblocking(False)
+            return opened
+
+        return await kernel.in_namespace(guest, made)
+
     async def client(self, guest: str) -> socket.socket:
         made = await kernel.in_namespace(guest, socket.socket)
         made.setblocking(False)

@@ -15,7 +15,7 @@ import pytest
 
 from floe.core.errors import HostFailure
 from floe.core.host_network import GroupRule, HostNetwork
-from floe.dataplane.linux import kernel, nftables
+from floe.dataplane.linux import account, kernel, nftables
 from floe.dataplane.linux.names import bridge_name, dhcp_device, namespace_name
 from floe.dataplane.linux.plane import LinuxPlane
 from floe.dataplane.protocol import PortsFailure
@@ -36,7 +36,7 @@ def links() -> list[tuple[object, ...]]:
 
 
 def server_of(tmp_path: Path) -> int:
-    [pid_file] = tmp_path.glob("dhcp/*/dnsmasq.pid")
+    [pid_file] = account.folder(tmp_path).glob("*/dnsmasq.pid")
     return int(pid_file.read_text())
 
 
@@ -81,7 +81,7 @@ async def test_nothing_is_left_of_what_is_removed(linux_plane, world, tmp_path):
     assert everything() != before
     await linux_plane.apply(world.without(port))
     assert everything() == before
-    assert list((tmp_path / "dhcp").iterdir()) == []
+    assert list(account.folder(tmp_path).iterdir()) == []
     assert not Path(f"/proc/{server}").exists() or not Path(f"/proc/{server}/cmdline").read_bytes()
 
 
@@ -95,7 +95,7 @@ async def test_a_removed_port_leaves_its_network_to_the_others(linux_plane, worl
     assert gone.mac not in printed("nft", "list", "ruleset")
     assert stays.tap in kernel.devices()
     assert server_of(tmp_path) == server
-    [hosts] = tmp_path.glob("dhcp/*/hosts")
+    [hosts] = account.folder(tmp_path).glob("*/hosts")
     assert hosts.read_text() == "fa:16:3e:00:00:0c,10.7.0.12,vm-12\n"
 
 
@@ -168,7 +168,7 @@ async def test_a_process_id_that_is_anothers_now_is_left_alone(linux_plane, worl
     bystander = subprocess.Popen(["sleep", "100"])
     try:
         again = LinuxPlane(tmp_path)
-        [pid_file] = tmp_path.glob("dhcp/*/dnsmasq.pid")
+        [pid_file] = account.folder(tmp_path).glob("*/dnsmasq.pid")
         pid_file.write_text(f"{bystander.pid}\n")
         await again.open()
         await again.apply(world.without(port))
@@ -244,9 +244,12 @@ async def test_a_change_behind_its_back_is_drift_until_it_is_mended(linux_plane,
         port.tap: ["ip", "link", "del", port.tap],
         "is missing": ["nft", "delete", "table", "bridge", "floe"],
         "has 0 rules": ["nft", "flush", "table", "inet", "floe"],
-        "map sources has 0 elements": ["nft", "delete", "element", "bridge", "floe", "sources", "{ tap11 }"],
+        "map sources has 1 elements": ["nft", "delete", "element", "bridge", "floe", "sources", "{ tap11 }"],
         "map to_port has 0 elements": ["nft", "flush", "map", "inet", "floe", "to_port"],
         "netns add": ["ip", "netns", "del", namespace_name(segment.network_id)],
+        "disable_ipv6 is not 1": ["sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6"],
+        f"{port.tap}/forwarding is not 0": ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"],
+        "bridge-nf-call-iptables is not 1": ["sh", "-c", "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables"],
     }
     for told, damage in damages.items():
         subprocess.run(damage, check=True)
@@ -272,7 +275,7 @@ async def test_files_of_a_dhcp_server_that_were_changed_are_drift_until_they_are
 ):
     world.port(11, world.segment())
     await linux_plane.apply(world.network)
-    (hosts,) = tmp_path.glob("dhcp/*/hosts")
+    (hosts,) = account.folder(tmp_path).glob("*/hosts")
     served, pid = hosts.read_text(), server_of(tmp_path)
     assert served
     if damage == "truncate":

@@ -34,7 +34,13 @@ PORT = HostPort(
 def arguments(segment: HostSegment) -> list[str]:
     folder = Path("/x")
     return dhcp.arguments(
-        segment, hosts=folder / "h", options=folder / "o", names=folder / "n", pid_file=folder / "p", user="u"
+        segment,
+        hosts=folder / "h",
+        options=folder / "o",
+        names=folder / "n",
+        pid_file=folder / "p",
+        user="u",
+        group="g",
     )
 
 

@@ -50,7 +50,12 @@ def test_from_nothing_all_is_made_and_attached_last():
         "link set dev tap1 alias floe:p",
         "link set dev tap1 addrgenmode none mtu 1400",
     ]
-    assert texts(made.after) == [f"link set dev {OUTER} master {BRIDGE} up", f"link set dev tap1 master {BRIDGE} up"]
+    assert texts(made.after) == [
+        f"link set dev {OUTER} master {BRIDGE}",
+        f"link set dev {OUTER} up",
+        f"link set dev tap1 master {BRIDGE}",
+        "link set dev tap1 up",
+    ]
     assert made.renewed == [NETWORK]
 
 
@@ -85,7 +90,7 @@ def test_a_device_that_is_there_for_a_tap_is_taken():
     found = THERE | {"tap1": Device(name="tap1", kind="veth", mtu=1500)}
     made = links.plan(WANTED, found, SPACES)
     assert texts(made.before) == ["link set dev tap1 alias floe:p", "link set dev tap1 addrgenmode none mtu 1400"]
-    assert texts(made.after) == [f"link set dev tap1 master {BRIDGE} up"]
+    assert texts(made.after) == [f"link set dev tap1 master {BRIDGE}", "link set dev tap1 up"]
 
 
 def test_a_device_on_somebody_elses_bridge_is_refused():

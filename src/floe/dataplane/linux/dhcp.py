@@ -34,7 +34,9 @@ class DhcpFiles:
     names: str
 
 
-def arguments(segment: HostSegment, *, hosts: Path, options: Path, names: Path, pid_file: Path, user: str) -> list[str]:
+def arguments(
+    segment: HostSegment, *, hosts: Path, options: Path, names: Path, pid_file: Path, user: str, group: str
+) -> list[str]:
     """Return the command line of a segment's dnsmasq; it changes only where a restart is needed."""
     ranges = [
         f"--dhcp-range=set:{_tag(subnet)},{network.network_address},static,{network.netmask},{LEASE_SECONDS}s"
@@ -52,6 +54,7 @@ def arguments(segment: HostSegment, *, hosts: Path, options: Path, names: Path, 
         f"--interface={INNER_DEVICE}",
         "--except-interface=lo",
         f"--user={user}",
+        f"--group={group}",
         f"--pid-file={pid_file}",
         "--dhcp-authoritative",
         "--leasefile-ro",

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -14,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from floe.core.host_network import HostPort, HostSegment
-from floe.dataplane.linux import dhcp
+from floe.dataplane.linux import account, dhcp
 from floe.dataplane.linux.kernel import NAMESPACES, in_namespace
 from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, short
 from floe.dataplane.linux.run import ports_failure, run
@@ -26,10 +25,14 @@ _DHCP_PORT = 67
 
 
 class DhcpServers:
-    """Starts, tells and stops them. Each has a directory under `folder`, named by the short network id."""
+    """Starts, tells and stops them. Each has a directory under `folder`, named by the short network id.
 
-    def __init__(self, folder: Path) -> None:
+    `former` is where earlier releases had it: servers found there ran as root, and are replaced.
+    """
+
+    def __init__(self, folder: Path, former: Path) -> None:
         self._folder = folder
+        self._former = former
         self._pids: dict[str, int] = {}
         self._told: set[str] = set()
         """Those that have certainly read their files as they are now."""
@@ -67,15 +70,14 @@ class DhcpServers:
 
     def find(self) -> None:
         """Find the servers that earlier runs left, by their command lines."""
-        prefix = f"--pid-file={self._folder}{os.sep}".encode()
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             for argument in _command_line(int(entry.name)):
-                if argument.startswith(prefix):
-                    key = Path(os.fsdecode(argument[len(prefix) :])).parts[0]
-                    if self._is_ours(int(entry.name), key):
-                        self._pids[key] = int(entry.name)
+                key = Path(os.fsdecode(argument)).parent.name if argument.startswith(b"--pid-file=") else ""
+                if key and self._is_ours(int(entry.name), key):
+                    self._pids[key] = int(entry.name)
+        shutil.rmtree(self._former, ignore_errors=True)
 
     def keys(self) -> set[str]:
         """Return the short network ids for which there is a server or a directory."""
@@ -104,10 +106,13 @@ class DhcpServers:
         """Make the segment's server serve these ports: start it, tell it to read again, or leave it alone."""
         key = short(segment.network_id)
         place = self._folder / key
+        who = account.find()
         if self.serves(segment.network_id):
             await self._release(segment, ports)
+        account.furnish(self._folder, who)
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            place.mkdir(mode=0o755, exist_ok=True)
+            place.chmod(0o755)
             changed = [_write(place / name, text) for name, text in _contents(segment, ports).items()]
         except OSError as error:
             raise ports_failure(f"DHCP files cannot be written in {place}: {error.strerror}.", str(error)) from error
@@ -117,7 +122,8 @@ class DhcpServers:
             options=place / "options",
             names=place / "names",
             pid_file=place / "dnsmasq.pid",
-            user=_account(place),
+            user=who.name,
+            group=who.group,
         )
         pid = self._pids.get(key)
         if pid is None or not self.serves(segment.network_id) or _command_line(pid) != _encoded(argv):
@@ -152,7 +158,7 @@ class DhcpServers:
     async def _start(self, network_id: str, key: str, argv: list[str]) -> None:
         """Start it in its namespace; it returns when it serves, having put itself in the background."""
         name = namespace_name(network_id)
-        finished = await run(["nsenter", f"--net={NAMESPACES / name}", *argv], check=False)
+        finished = await run(["nsenter", f"--net={NAMESPACES / name}", *account.confined(argv)], check=False)
         if finished.code:
             raise ports_failure(
                 f"DHCP of network {network_id} could not be started (dnsmasq, status {finished.code}).",
@@ -192,7 +198,8 @@ class DhcpServers:
 
     def _is_ours(self, pid: int, key: str) -> bool:
         found = _command_line(pid)
-        return found[:1] == [b"dnsmasq"] and f"--pid-file={self._folder / key / 'dnsmasq.pid'}".encode() in found
+        files = [f"--pid-file={folder / key / 'dnsmasq.pid'}".encode() for folder in (self._folder, self._former)]
+        return found[:1] == [b"dnsmasq"] and any(file in found for file in files)
 
 
 def _send(messages: Sequence[tuple[bytes, str]]) -> None:
@@ -247,13 +254,3 @@ def _write(path: Path, text: str) -> bool:
     fresh.chmod(0o644)
     fresh.replace(path)
     return True
-
-
-def _account(place: Path) -> str:
-    """Return whom dnsmasq becomes: its own account where that can read the files, else root."""
-    try:
-        pwd.getpwnam("dnsmasq")
-    except KeyError:
-        return "root"
-    open_to_all = all(folder.stat().st_mode & 0o001 for folder in (place, *place.parents))
-    return "dnsmasq" if open_to_all else "root"

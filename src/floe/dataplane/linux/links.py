@@ -78,6 +78,13 @@ def plan(network: HostNetwork, devices: Mapping[str, Device], namespaces: frozen
     return made
 
 
+def outside(network: HostNetwork) -> list[str]:
+    """Return the devices of `network` that are in the host's own namespace."""
+    bridges = [bridge_name(segment.network_id) for segment in network.segments]
+    served = [dhcp_device(segment.network_id) for segment in network.segments if served_subnets(segment)]
+    return [*bridges, *served, *(port.tap for port in network.ports)]
+
+
 def addresses(segment: HostSegment, found: frozenset[str]) -> list[Line]:
     """Return what gives the inner device of a segment's namespace its addresses, given those found (CIDRs)."""
     name = namespace_name(segment.network_id)
@@ -142,8 +149,7 @@ def _dhcp_end(made: LinkPlan, segment: HostSegment, devices: Mapping[str, Device
     elif found.mtu != mtu:
         texts += [f"link set dev {outer} mtu {mtu}", f"{inside} {INNER_DEVICE} mtu {mtu}"]
     made.before += [Line(owner=owner, text=text) for text in texts]
-    if found is None or found.master != bridge or not found.up:
-        made.after.append(Line(owner=owner, text=f"link set dev {outer} master {bridge} up"))
+    _join(made, owner, outer, bridge, found)
 
 
 def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | None) -> None:
@@ -163,5 +169,12 @@ def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | N
         made.before.append(Line(owner=owner, text=f"link set dev {name} addrgenmode none mtu {segment.mtu}"))
     elif found.mtu != segment.mtu:
         made.before.append(Line(owner=owner, text=f"link set dev {name} mtu {segment.mtu}"))
-    if found is None or found.master != bridge or not found.up:
-        made.after.append(Line(owner=owner, text=f"link set dev {name} master {bridge} up"))
+    _join(made, owner, name, bridge, found)
+
+
+def _join(made: LinkPlan, owner: str, name: str, bridge: str, found: Device | None) -> None:
+    # Two requests: within one the kernel may bring it up first, and the host's own stack would hear its frames.
+    if found is None or found.master != bridge:
+        made.after.append(Line(owner=owner, text=f"link set dev {name} master {bridge}"))
+    if found is None or not found.up:
+        made.after.append(Line(owner=owner, text=f"link set dev {name} up"))

@@ -3,8 +3,9 @@
 Two tables, both Floe's alone:
 
 - `bridge floe` sees every frame that enters or leaves a tap. It drops what a guest may not send (another's
-  MAC, IPv4 or ARP address, DHCP server replies, anything but IPv4 and ARP), keeps guests and the host's own
-  stack apart, and marks what remains with the number of the port it comes from, then of the port it goes to.
+  MAC, IPv4 or ARP address, DHCP server replies, anything but plain IPv4 and ARP), keeps guests and the host's own
+  stack apart, lets through to the DHCP and metadata servers what they serve alone, and marks what remains with
+  the number of the port it comes from, then of the port it goes to.
 - `inet floe` sees the same IPv4 packets through br_netfilter, with connection tracking in a zone per segment,
   so that equal addresses in different networks never meet. There the security groups decide, by mark.
 
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Sequence
 
 from floe.core.host_network import GroupRule, HostGroup, HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, ipv4_network, is_mac, served_subnets
-from floe.dataplane.linux.names import BRIDGE_PREFIX, bridge_name, short
+from floe.dataplane.linux.names import BRIDGE_PREFIX, bridge_name, dhcp_device, short
 from floe.dataplane.linux.ruleset import Item, Tables, braces, chain, named_map, named_set, whole
 
 BRIDGE, INET = ("bridge", "floe"), ("inet", "floe")
@@ -36,6 +37,11 @@ PROTOCOLS = {
 }  # fmt: skip
 _WITH_PORTS = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
 _ICMP = 1
+_PLAIN = ("ether type != { ip, arp } drop", "ether type arp jump whole_arp")
+"""First in every chain: what has a tag, an LLC header or another type passes br_netfilter by, and no group is asked.
+
+The kernel has taken a tag off a frame before `ip saddr` looks at it; `ether type` sees the frame as it was sent.
+"""
 _ZONES = 65535
 
 
@@ -77,33 +83,64 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item
     ports = network.ports
     judged = [port for port in ports if port.up and port.port_security]
     down = {f'"{port.tap}"': "drop" for port in ports if not port.up}
-    sources = {f'"{port.tap}"': f"jump src_{_key(port)}" for port in judged}
-    sinks = {f'"{port.tap}"': "jump ip_only" for port in judged}
+    servers = [f'"{dhcp_device(s.network_id)}"' for s in network.segments if served_subnets(s)]
+    sources = {f'"{port.tap}"': f"jump src_{_key(port)}" for port in judged} | dict.fromkeys(servers, "jump ip_only")
+    sinks = {f'"{port.tap}"': "jump ip_only" for port in judged} | dict.fromkeys(servers, "jump served")
     hook = "type filter hook {} priority -350; policy accept;"
     return {
-        "taps": named_set("ifname", [f'"{port.tap}"' for port in ports]),
+        "ends": _ends(network),
         "sources": named_map("ifname", "verdict", sources | down),
         "sinks": named_map("ifname", "verdict", sinks | down),
         "marks": named_map("ifname", "mark", {f'"{port.tap}"': hex(marks[port.port_id]) for port in judged}),
         "prerouting": chain(["iifname vmap @sources", "meta mark set iifname map @marks"], hook.format("prerouting")),
         "forward": chain(
-            ["oifname vmap @sinks", "iifname @taps meta mark set 0", "meta mark set oifname map @marks"],
+            ["oifname vmap @sinks", "iifname @ends meta mark set 0", "meta mark set oifname map @marks"],
             hook.format("forward"),
         ),
         # The host's own stack and its guests have nothing to say to each other.
-        "input": chain(["iifname @taps drop"], hook.format("input")),
-        "output": chain(["oifname @taps drop"], hook.format("output")),
-        "ip_only": chain(["ether type { ip, arp } return", "drop"]),
+        "input": chain(["iifname @ends drop"], hook.format("input")),
+        "output": chain(["oifname @ends drop"], hook.format("output")),
+        "ip_only": chain(_PLAIN),
+        # nft reads ARP's fields where they are in Ethernet and IPv4, whatever the message says of itself.
+        "whole_arp": chain(
+            [
+                "meta length < 28 drop",
+                "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply } return",
+                "drop",
+            ]
+        ),
+        "served": chain(
+            [
+                *_PLAIN,
+                "ether type arp return",
+                "ether type ip udp dport { 53, 67 } return",
+                "ether type ip tcp dport { 53, 80 } return",
+                "ether type ip icmp type { echo-request, echo-reply, destination-unreachable, time-exceeded } return",
+                # Answers to whoever works in there (floe exec --network): no beginning of a connection, and high ports.
+                "ether type ip tcp flags & (syn | ack) != syn return",
+                "ether type ip udp dport 32768-60999 return",
+                "drop",
+            ]
+        ),
         **{f"src_{_key(port)}": _source_chain(port) for port in judged},
     }
+
+
+def _ends(network: HostNetwork) -> Item:
+    """Return the set of all devices by which frames come into the host's bridges."""
+    servers = [dhcp_device(segment.network_id) for segment in network.segments if served_subnets(segment)]
+    return named_set("ifname", [f'"{name}"' for name in (*(port.tap for port in network.ports), *servers)])
 
 
 def _source_chain(port: HostPort) -> Item:
     """Return the chain that passes only frames with an address pair of the port."""
     mac = port.mac.lower()
     rules = [
+        *_PLAIN,
         f"ether saddr {mac} ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 return",
+        # Many a DHCP client looks at the port that an answer came to, not at the one it came from.
         "ether type ip udp sport 67 drop",
+        "ether type ip udp dport 68 drop",
     ]
     for source, networks in _pairs(port).items():
         allowed = braces(networks)
@@ -143,6 +180,9 @@ def _inet_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item]:
     items["zones"] = chain(
         [f"ct zone set iifname map {zones}"], "type filter hook prerouting priority raw; policy accept;"
     )
+    # Frames come from these devices themselves only while one is not in its bridge: they are not for the host.
+    items["ends"] = _ends(network)
+    items["outside"] = chain(["iifname @ends drop"], "type filter hook prerouting priority -350; policy accept;")
     for name, hook, way in (
         ("egress", "prerouting priority mangle", "from_port"),
         ("ingress", "forward priority filter", "to_port"),

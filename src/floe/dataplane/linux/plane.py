@@ -18,7 +18,7 @@ from pathlib import Path
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
-from floe.dataplane.linux import kernel, links, nftables, ruleset
+from floe.dataplane.linux import account, kernel, links, nftables, ruleset, stack
 from floe.dataplane.linux.dnsmasq import DhcpServers
 from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, owns_namespace, short
 from floe.dataplane.linux.ruleset import Tables
@@ -28,7 +28,13 @@ from floe.pools import alone
 
 log = logging.getLogger(__name__)
 
-PROGRAMS = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "nsenter": "util-linux"}
+PROGRAMS = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "dnsmasq": "dnsmasq-base",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+}
 """What must be installed, and the Debian package that brings it."""
 
 _BRIDGE_RULES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
@@ -39,11 +45,11 @@ _MEND_SECONDS = 5.0
 
 
 class LinuxPlane:
-    """Implements `DataPlane`. `state_dir` holds the DHCP servers' files; it is made when needed."""
+    """Implements `DataPlane`. DHCP servers have their files below `/run/floe`, apart for each `state_dir`."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._folder = state_dir.absolute() / "dhcp"
-        self._servers = DhcpServers(self._folder)
+        self._folder = account.folder(state_dir)
+        self._servers = DhcpServers(self._folder, former=state_dir.absolute() / "dhcp")
         self._lock = asyncio.Lock()
         self._wanted = HostNetwork()
         self._next: asyncio.Task[None] | None = None
@@ -74,6 +80,7 @@ class LinuxPlane:
                 "Security groups need the kernel's br_netfilter, with net.bridge.bridge-nf-call-iptables=1.",
                 str(error),
             ) from error
+        account.find()
         await alone(kernel.forget_broken_namespaces, owns_namespace)
         await alone(self._servers.find)
 
@@ -103,6 +110,9 @@ class LinuxPlane:
             found += [f"{name} is left" for name in todo.removed]
             made = [line for line in (*todo.before, *todo.after) if line.text.split()[-1] not in todo.removed]
             found += [f"{line.owner}: not done yet: ip {line.text}" for line in made]
+            found += [f"{path} is not {value}" for path, value in stack.open_to(links.outside(sound)).items()]
+            if not _bridged_packets_are_filtered():
+                found.append(f"{_BRIDGE_RULES} is not 1")
             found += await self._rules_drift(nftables.rules(sound))
             served = {segment.network_id: segment for segment in sound.segments if served_subnets(segment)}
             for ident, segment in served.items():
@@ -163,7 +173,7 @@ class LinuxPlane:
             found = frozenset(kernel.namespaces())
             failed = await self._batch(links.removal(kernel.devices(), found))
             await run(["nft", "-f", "-"], text=ruleset.removal((nftables.BRIDGE, nftables.INET)))
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self._folder.parent, ignore_errors=True)
             if failed:
                 raise ports_failure("Some devices could not be removed.", "\n".join(failed.values()))
 
@@ -195,6 +205,7 @@ class LinuxPlane:
 
     async def _converge(self, network: HostNetwork) -> None:
         """Look, compare, and do what differs; rules are in force before a new tap joins its bridge."""
+        _filter_bridged_packets()  # others set it, too, and without it no group is asked
         unchanged = network == self._complete
         self._complete = None
         sound, problems = (network, {}) if unchanged else sound_part(network)
@@ -204,6 +215,7 @@ class LinuxPlane:
             self._addressed.pop(ident, None)
         problems |= await self._stop_servers(sound)
         problems |= await self._batch(todo.before)
+        stack.close_to(links.outside(sound))
         problems |= await self._place_addresses(sound)
         self._segments = sound.segments
         await self._load_rules(self._rules if unchanged else nftables.rules(sound))
@@ -248,7 +260,7 @@ class LinuxPlane:
             state = (names[name], segment)
             if self._addressed.get(segment.network_id) != state:
                 try:
-                    await kernel.in_namespace(name, _forward_nothing)
+                    await kernel.in_namespace(name, stack.confine_namespace)
                     lines += links.addresses(segment, await _inner_addresses(name))
                 except HostFailure as error:
                     failed[segment.network_id] = f"{error.message} {error.detail}".strip()
@@ -311,13 +323,12 @@ def _ports_of(segment: HostSegment, network: HostNetwork) -> list[HostPort]:
 
 def _filter_bridged_packets() -> None:
     """Let bridged IPv4 packets pass the inet tables; the setting is the network namespace's own."""
-    if _BRIDGE_RULES.read_text().strip() != "1":
+    if not _bridged_packets_are_filtered():
         _BRIDGE_RULES.write_text("1")
 
 
-def _forward_nothing() -> None:
-    """Inside a DHCP namespace: keep it from passing packets on, whatever it inherited from the host."""
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+def _bridged_packets_are_filtered() -> bool:
+    return _BRIDGE_RULES.read_text().strip() == "1"
 
 
 async def _inner_addresses(namespace: str) -> frozenset[str]:

@@ -1,0 +1,68 @@
+"""What the kernel's own network stack is told about devices that carry guests' frames: that they are not its business.
+
+Else it would learn from guests: addresses and routes from router advertisements, redirects; and it would answer for
+addresses that it has elsewhere. The rules keep such frames from it as well; each holds without the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from floe.dataplane.linux.names import INNER_DEVICE
+
+_SETTINGS = Path("/proc/sys/net")
+_DEVICE = {
+    "ipv6/conf/{}/disable_ipv6": "1",
+    "ipv4/conf/{}/forwarding": "0",
+    "ipv4/conf/{}/arp_ignore": "8",  # no answer for any address
+    "ipv4/conf/{}/rp_filter": "1",
+}
+"""For bridges, taps and outer ends, in the host's namespace."""
+_NAMESPACE = {
+    "ipv6/conf/{}/disable_ipv6": "1",
+    "ipv4/conf/{}/forwarding": "0",  # whatever it inherited from the host
+    "ipv4/conf/{}/arp_ignore": "1",  # answers for the addresses of the device that was asked
+    "ipv4/conf/{}/arp_accept": "0",
+    "ipv4/conf/{}/accept_redirects": "0",
+    "ipv4/conf/{}/send_redirects": "0",
+    "ipv4/conf/{}/accept_source_route": "0",
+    "ipv4/conf/{}/rp_filter": "1",
+}
+"""For a DHCP and metadata namespace, which has addresses of its own."""
+
+
+def open_to(devices: Iterable[str]) -> dict[Path, str]:
+    """Return the settings by which the host's stack still hears these devices, and what each should be."""
+    return _unlike(_DEVICE, devices)
+
+
+def close_to(devices: Iterable[str]) -> None:
+    """Have the host's stack hear nothing of these devices; those that are not there are passed over."""
+    _write(open_to(devices))
+
+
+def confine_namespace() -> None:
+    """Inside a DHCP namespace: keep it from passing packets on and from learning."""
+    _write(_unlike(_NAMESPACE, ("all", "default", INNER_DEVICE)))
+
+
+def _unlike(wanted: Mapping[str, str], devices: Iterable[str]) -> dict[Path, str]:
+    found = {}
+    for device in devices:
+        for name, value in wanted.items():
+            path = _SETTINGS / name.format(device)
+            try:
+                if path.read_text().strip() != value:
+                    found[path] = value
+            except FileNotFoundError:
+                continue  # no such device, or no IPv6 in this kernel or for so small an MTU
+    return found
+
+
+def _write(settings: Mapping[Path, str]) -> None:
+    for path, value in settings.items():
+        try:
+            path.write_text(value)
+        except FileNotFoundError:
+            continue  # it went meanwhile
