@@ -155,26 +155,30 @@ async def grow(state: Path, many: int, hosts: int) -> None:
     try:
         site = await site_of(floe, state)
         began = time.perf_counter()
-        for first in range(0, many, TOGETHER):
-            body = {
-                "name": f"grown-{first}",
-                "imageRef": site.image,
-                "flavorRef": site.flavor,
-                "networks": [{"uuid": site.network}],
-                "security_groups": [{"name": "plain"}],
-                "min_count": min(TOGETHER, many - first),
-            }
-            await site.demo.ask("POST", "/compute/v2.1/servers", {"server": body}, 202)
-            building = "/compute/v2.1/servers?status=BUILD&limit=1"
-            while (await site.demo.ask("GET", building))["servers"]:  # noqa: ASYNC110  # another process
-                await asyncio.sleep(0.05)
-            print(f"\rgrowing: {first + TOGETHER} of {many} servers", end="", file=sys.stderr, flush=True)
+        await more(site, "grown", many, {"networks": [{"uuid": site.network}], "security_groups": [{"name": "plain"}]})
         print(f", {time.perf_counter() - began:.0f} s", file=sys.stderr)
-        failed = (await site.demo.ask("GET", "/compute/v2.1/servers?status=ERROR&limit=1"))["servers"]
-        if failed:
-            raise SystemExit(f"bench: a server is in ERROR while the cloud grows: {failed}")
     finally:
         floe.stop()
+
+
+async def more(site: Site, name: str, many: int, fields: dict[str, Any]) -> None:
+    """Make `many` servers, ACTIVE all."""
+    for first in range(0, many, TOGETHER):
+        body = {
+            "name": f"{name}-{first}",
+            "imageRef": site.image,
+            "flavorRef": site.flavor,
+            "min_count": min(TOGETHER, many - first),
+            **fields,
+        }
+        await site.demo.ask("POST", "/compute/v2.1/servers", {"server": body}, 202)
+        building = "/compute/v2.1/servers?status=BUILD&limit=1"
+        while (await site.demo.ask("GET", building))["servers"]:  # noqa: ASYNC110  # another process
+            await asyncio.sleep(0.05)
+        print(f"\rgrowing: {first + body['min_count']} of {many} servers", end="", file=sys.stderr, flush=True)
+    failed = (await site.demo.ask("GET", "/compute/v2.1/servers?status=ERROR&limit=1"))["servers"]
+    if failed:
+        raise SystemExit(f"bench: a server is in ERROR while the cloud grows: {failed}")
 
 
 # -- rows -------------------------------------------------------------------------------------------------
@@ -320,6 +324,25 @@ async def table(_site: Site) -> Figures:
     return {f"table_{name}": value for name, value in json.loads(done.stdout).items()}
 
 
+async def groups(site: Site) -> Figures:
+    """Create and delete of a server whose group has no rule about members; has one, and 10, 100, 500 members."""
+    result: Figures = {}
+    there = 0
+    for members in (0, 10, 100, 500):
+        group = "default" if members else "plain"
+        fields = {"networks": [{"uuid": site.network}], "security_groups": [{"name": group}]}
+        await more(site, f"member-{members}", members - there, fields)
+        there = members
+        await asyncio.sleep(3)  # what is told later of all this is not of what is measured
+        turns = 40
+        before = site.cpu_ms()
+        for turn in range(turns):
+            await site.create_delete(f"of-{members}-{turn}", **fields)
+        await asyncio.sleep(2)  # and what is told later of this is
+        result[f"group_of_{members}_cpu_ms"] = (site.cpu_ms() - before) / turns
+    return result
+
+
 def restart(site: Site) -> Figures:
     """The start on this state, which has been there already."""
     return {"start_cpu_s": site.floe.ready_cpu, "start_wall_s": site.floe.ready_wall, "rss_mib": site.floe.rss_mib()}
@@ -352,6 +375,9 @@ WIDE: dict[str, Row] = {
 }
 """On the cloud with many hosts and no servers."""
 
+FEW: dict[str, Row] = {"groups": groups}
+"""On a cloud of a few hosts, whose servers are all in one group."""
+
 
 # -- all of it --------------------------------------------------------------------------------------------
 
@@ -360,14 +386,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--many", type=int, default=10_000, help="with --scale: servers of the grown cloud")
     parser.add_argument("--grown-hosts", type=int, default=45, help="with --scale: its hosts, of 256 vCPUs each")
     parser.add_argument("--wide-hosts", type=int, default=1000, help="with --scale: hosts of the wide cloud")
+    parser.add_argument("--few-hosts", type=int, default=40, help="with --scale: hosts of the cloud of one group")
     parser.add_argument("--grown", type=Path, metavar="DIR", help="with --scale: where the grown cloud is kept")
     parser.add_argument("--rows", default="", help="with --scale: only these, by name; `help` lists them")
 
 
 def run(args: argparse.Namespace) -> int:
     wanted = [name for name in args.rows.split(",") if name]
-    if unknown := set(wanted) - ROWS.keys() - WIDE.keys():
-        for name, row in {**ROWS, **WIDE}.items():
+    if unknown := set(wanted) - ROWS.keys() - WIDE.keys() - FEW.keys():
+        for name, row in {**ROWS, **WIDE, **FEW}.items():
             print(f"{name:16} {row.__doc__}")
         return 0 if unknown == {"help"} else 2
     result: Figures = {}
@@ -384,6 +411,10 @@ def run(args: argparse.Namespace) -> int:
             state = Path(folder) / "wide"
             Floe(state, *flags(args.wide_hosts)).stop()
             result |= named("wide", measure(state, args.wide_hosts, WIDE, wanted))
+        if args.few_hosts:
+            state = Path(folder) / "few"
+            Floe(state, *flags(args.few_hosts)).stop()
+            result |= named("few", measure(state, args.few_hosts, FEW, wanted))
     result = {key: round(value, 2) for key, value in result.items()}
     for key, value in result.items():
         print(f"{key:36} {value:>10}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from floe.cloud import audits
+from floe.cloud import audits, host_networks
 
 KILLED_IN = {
     "Spawn": {
@@ -20,6 +20,7 @@ KILLED_IN = {
     },
     "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("_remove",)},
     "ApplyNetwork": {},
+    "ChangeMembers": {},
     "UpdateMetadata": {},
     "ReadConsole": {},
     "ListGuests": {},
@@ -36,6 +37,7 @@ class Life:
     def __init__(self, town: Any, life: Any, dies_at: int, whole_process: bool, again: int) -> None:
         self.town, self.life, self.dies_at = town, life, dies_at
         self.whole_process, self.again = whole_process, again
+        self.member: Any = None
 
     async def live(self) -> bool:
         """Return whether anything died."""
@@ -53,6 +55,7 @@ class Life:
             lambda: town.read_console(server),
             self.list_guests,
             self.inspect,
+            self.new_member,
         ]
         for phase in phases:
             await phase()
@@ -70,6 +73,8 @@ class Life:
                 await self.recover(server)
         else:
             await town.delete(server)
+        if self.member is not None:
+            await town.delete(self.member)
         await town.settled()
         assert town.server(server.id).vm_state == "deleted"
         assert town.machines["h1"].guests == {}
@@ -79,6 +84,10 @@ class Life:
 
     async def nothing(self) -> None:
         """The create is under way already."""
+
+    async def new_member(self) -> None:
+        """A server more in the group of both, elsewhere."""
+        self.member = await self.town.create(host="h2", name="member")
 
     async def list_guests(self) -> None:
         await self.town.conductor.events.check("h1")
@@ -131,6 +140,8 @@ class Life:
         assert (found.vm_state, found.task_state, found.host) == ("active", None, "h1")
         assert list(town.machines["h1"].guests) == [server.id]
         assert len(town.planes["h1"].applied.ports) == 1
+        whole = town.cloud.db.read_now(lambda conn: host_networks.whole(conn, "h1", town.cloud.settings.dns_domain))
+        assert town.planes["h1"].applied.groups == whole.groups
         command, point = self.life.passed[-1] if self.life.dead.is_set() else ("", "")
         if command == "Spawn" and point != "before":
             told = town.remarks(server.id)

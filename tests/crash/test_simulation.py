@@ -34,7 +34,9 @@ def test_every_promise_is_kept_whatever_is_killed(part: int) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("bug", ["no-sweep", "claim-outside", "port-forgotten", "network-order", "count-left"])
+@pytest.mark.parametrize(
+    "bug", ["no-sweep", "claim-outside", "port-forgotten", "network-order", "count-left", "members-order"]
+)
 def test_a_planted_bug_is_found(bug: str) -> None:
     done = simulate("--planted", bug)
     assert done.returncode == 0, done.stdout + done.stderr

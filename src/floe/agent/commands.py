@@ -22,6 +22,7 @@ from floe.core.errors import FloeError, HostFailure, NotFound
 from floe.core.guests import GuestState, PowerState
 from floe.core.messages import (
     ApplyNetwork,
+    ChangeMembers,
     Command,
     ConsoleOutput,
     Destroy,
@@ -32,6 +33,7 @@ from floe.core.messages import (
     Inspect,
     Inspected,
     ListGuests,
+    MembersChanged,
     NetworkApplied,
     ReadConsole,
     Result,
@@ -86,6 +88,7 @@ class Commands:
             Destroy: self._destroy,
             ReadConsole: self._read_console,
             ApplyNetwork: self._apply_network,
+            ChangeMembers: self._change_members,
             UpdateMetadata: self._update_metadata,
             ListGuests: self._list_guests,
             Inspect: self._inspect,
@@ -216,6 +219,12 @@ class Commands:
         self._ledger.replace_network(command.network)
         await self._ports.plug(fresh & self._ledger.network.ports.keys())
         return NetworkApplied(generation=self._ledger.network.generation)
+
+    async def _change_members(self, command: ChangeMembers) -> Result:
+        taken = self._ledger.change_members(command.change)
+        if taken:
+            await self._ports.plug()
+        return MembersChanged(taken=taken)
 
     async def _update_metadata(self, command: UpdateMetadata) -> Result:
         if command.server_id not in self._ledger.guests:

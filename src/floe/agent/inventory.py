@@ -32,5 +32,7 @@ def host_up(
         files=files,
         network_generation=ledger.network.generation,
         network_newest=ledger.network.newest,
+        members_at=ledger.network.members_at,
+        members_newest=ledger.network.members_newest,
         told=ledger.told(),
     )

@@ -20,11 +20,12 @@ from typing import IO
 
 import msgspec
 
+from floe.agent.ledger_entries import Begun, Destroyed, Entry, Members, Network, Settled, Told, Whole
 from floe.core.clock import Clock
 from floe.core.errors import HostFailure
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import GuestMetadata, GuestSpec
-from floe.core.host_network import HostGroup, HostNetwork, HostNetworkState, HostPort, HostSegment
+from floe.core.host_network import HostNetwork, HostNetworkState, MembersChange
 from floe.core.messages import Destroy, Failed, Spawn, Spawned
 
 log = logging.getLogger(__name__)
@@ -35,52 +36,8 @@ REMEMBERED = 24 * 3600.0
 _COMPACT_AT = 1024 * 1024
 
 
-class _Begun(msgspec.Struct, tag="begun", omit_defaults=True):
-    action_id: str
-    guest: GuestSpec
-    network: HostNetwork
-
-
-class _Settled(msgspec.Struct, tag="settled", omit_defaults=True):
-    at: float
-    action_id: str
-    server_id: str
-    generation: int
-    spawned: Spawned | None = None
-    failed: Failed | None = None
-
-
-class _Destroyed(msgspec.Struct, tag="destroyed", omit_defaults=True):
-    at: float
-    action_id: str
-    server_id: str
-    final: bool
-    port_ids: tuple[str, ...] = ()
-    generation: int = 0
-
-
-class _Told(msgspec.Struct, tag="told", omit_defaults=True):
-    server_id: str
-    metadata: GuestMetadata
-
-
-class _Whole(msgspec.Struct, tag="whole"):
-    network: HostNetwork
-
-
-class _Network(msgspec.Struct, tag="network"):
-    """The network state as it was at a compaction, its tombstones included."""
-
-    generation: int
-    segments: dict[str, HostSegment]
-    ports: dict[str, HostPort]
-    groups: dict[str, HostGroup]
-    learnt: dict[str, int]
-
-
-_Entry = _Begun | _Settled | _Destroyed | _Told | _Whole | _Network
 _ENCODER = msgspec.json.Encoder()
-_DECODER: msgspec.json.Decoder[_Entry] = msgspec.json.Decoder(_Entry)
+_DECODER: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 _NOTHING = HostNetwork()
 
 
@@ -91,9 +48,9 @@ class Ledger:
         self.network = HostNetworkState()
         self.guests: dict[str, GuestSpec] = {}
         self._actions: dict[str, str] = {}
-        self._settled: dict[str, _Settled] = {}
-        self._tombstones: dict[str, _Destroyed] = {}
-        self._undone: dict[tuple[str, str], _Destroyed] = {}
+        self._settled: dict[str, Settled] = {}
+        self._tombstones: dict[str, Destroyed] = {}
+        self._undone: dict[tuple[str, str], Destroyed] = {}
         self._prints: dict[str, str] = {}
         self._clock = clock
         self._path = path
@@ -158,13 +115,13 @@ class Ledger:
         secret = replace(command.guest.metadata, admin_password=None)
         guest = replace(command.guest, metadata=secret)
         action_id = self._actions.get(guest.server_id, command.action_id) if present else command.action_id
-        entry = _Begun(action_id=action_id, guest=guest, network=command.network)
+        entry = Begun(action_id=action_id, guest=guest, network=command.network)
         if not self._append(entry):
             raise HostFailure("The host's disk is full: it cannot even note down the new guest.", stage="disk")
 
     def settle(self, command: Spawn, result: Spawned | Failed) -> None:
         """Remember the answer to a spawn; a failed one's guest and ports are forgotten."""
-        entry = _Settled(
+        entry = Settled(
             at=self._now(),
             action_id=command.action_id,
             server_id=command.guest.server_id,
@@ -179,7 +136,7 @@ class Ledger:
     def destroyed(self, command: Destroy) -> None:
         """Remember that a server is, or is about to be, no more: from here on it is not spawned again."""
         self._append(
-            _Destroyed(
+            Destroyed(
                 at=self._now(),
                 action_id=command.action_id,
                 server_id=command.server_id,
@@ -194,7 +151,7 @@ class Ledger:
         guest = self.guests.get(server_id)
         if guest is not None:
             ports = self._ports_of(server_id, ())
-            self._append(_Destroyed(at=self._now(), action_id="", server_id=server_id, final=False, port_ids=ports))
+            self._append(Destroyed(at=self._now(), action_id="", server_id=server_id, final=False, port_ids=ports))
 
     def unplug(self, server_id: str) -> None:
         """Take a failed build's ports out of the network, ahead of the entry that settles it."""
@@ -202,12 +159,19 @@ class Ledger:
 
     def tell(self, server_id: str, metadata: GuestMetadata) -> None:
         """Remember what a guest may now read about itself."""
-        self._append(_Told(server_id=server_id, metadata=replace(metadata, admin_password=None)))
+        self._append(Told(server_id=server_id, metadata=replace(metadata, admin_password=None)))
 
     def replace_network(self, whole: HostNetwork) -> None:
         """Take a whole network state, unless a newer one is known."""
         if whole.generation >= self.network.generation:
-            self._append(_Whole(network=whole))
+            self._append(Whole(network=whole))
+
+    def change_members(self, change: MembersChange) -> bool:
+        """Take a difference of security groups' members; False if what is known ends before it begins."""
+        if not self.network.takes(change):
+            return False
+        self._append(Members(change=change))
+        return True
 
     # -- the file -----------------------------------------------------------------------------------
 
@@ -225,19 +189,21 @@ class Ledger:
         """Write the file anew, without what is out of date."""
         self._forget_old()
         network = self.network
-        entries: list[_Entry] = [
-            _Network(
+        entries: list[Entry] = [
+            Network(
                 generation=network.generation,
                 segments=network.segments,
                 ports=network.ports,
                 groups=network.groups,
                 learnt=network.learnt,
+                members_at=network.members_at,
+                known_at=network.known_at,
             )
         ]
         entries += self._tombstones.values()
         entries += self._undone.values()
         for server_id, guest in self.guests.items():
-            entries.append(_Begun(action_id=self._actions[server_id], guest=guest, network=_NOTHING))
+            entries.append(Begun(action_id=self._actions[server_id], guest=guest, network=_NOTHING))
             if self.is_built(server_id):
                 entries.append(self._settled[server_id])
         entries += [settled for settled in self._settled.values() if settled.failed is not None]
@@ -262,7 +228,7 @@ class Ledger:
         """Let go of the file as a killed process does."""
         self._file.close()
 
-    def _append(self, entry: _Entry) -> bool:
+    def _append(self, entry: Entry) -> bool:
         """Take an entry into account and write it; False if the disk would not have it."""
         line = _ENCODER.encode(entry) + b"\n"
         try:
@@ -272,7 +238,7 @@ class Ledger:
         except OSError as error:
             log.error("the ledger %s cannot be written: %s", self._path, error)
             os.ftruncate(self._file.fileno(), self._size)
-            if not isinstance(entry, _Begun):
+            if not isinstance(entry, Begun):
                 self._take(entry)
             return False
         self._size += len(line)
@@ -289,19 +255,19 @@ class Ledger:
             self._compact_at = self._size + _COMPACT_AT
             log.warning("the ledger %s cannot be compacted now: %s", self._path, error)
 
-    def _take(self, entry: _Entry) -> None:
-        if isinstance(entry, _Begun):
+    def _take(self, entry: Entry) -> None:
+        if isinstance(entry, Begun):
             self.guests[entry.guest.server_id] = entry.guest
             self._prints.pop(entry.guest.server_id, None)
             self._actions[entry.guest.server_id] = entry.action_id
             self.network.merge(entry.network)
-        elif isinstance(entry, _Settled):
+        elif isinstance(entry, Settled):
             self._settled[entry.server_id] = entry
             if entry.spawned is not None and entry.server_id in self._actions:
                 self._actions[entry.server_id] = entry.action_id
             if entry.failed is not None:
                 self._drop(entry.server_id, (), entry.generation)
-        elif isinstance(entry, _Destroyed):
+        elif isinstance(entry, Destroyed):
             if entry.final:
                 self._tombstones[entry.server_id] = entry
             elif entry.action_id:
@@ -312,15 +278,17 @@ class Ledger:
             self._drop(entry.server_id, entry.port_ids, entry.generation)
             if not entry.final and not entry.action_id:  # cut short: the same command may bring its ports again,
                 self.network.unlearn(entry.port_ids)  # with rules as they were then, so all is asked for anew
-        elif isinstance(entry, _Told):
+        elif isinstance(entry, Told):
             guest = self.guests.get(entry.server_id)
             if guest is not None:
                 known = guest.metadata  # files are brought by a create alone
                 told = replace(entry.metadata, admin_password=known.admin_password, files=known.files)
                 self.guests[entry.server_id] = replace(guest, metadata=told)
                 self._prints.pop(entry.server_id, None)
-        elif isinstance(entry, _Whole):
+        elif isinstance(entry, Whole):
             self.network.replace(entry.network)
+        elif isinstance(entry, Members):
+            self.network.change_members(entry.change)
         else:
             self.network = HostNetworkState(
                 generation=entry.generation,
@@ -328,6 +296,8 @@ class Ledger:
                 ports=dict(entry.ports),
                 groups=dict(entry.groups),
                 learnt=dict(entry.learnt),
+                members_at=entry.members_at,
+                known_at=dict(entry.known_at),
             )
 
     def _drop(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:

@@ -2,7 +2,8 @@
 
 A change that travels with a command (a spawn's ports) advances its host's generation quietly: see `fragment`. Any
 other change makes the generation wanted, and whoever made it calls `cloud.network_nudge()` after the commit; a
-conductor then sends `whole` to every host that is `stale`.
+conductor then sends `whole` to every host that is `stale`. Who is in a security group is told as differences: see
+`touch_members` and `cloud.group_members`.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ from floe.core.host_network import (
     HostSubnet,
 )
 from floe.core.hostnames import dns_name
+from floe.core.messages import HostUp
 from floe.core.networks import Network, plain_name
 from floe.core.ports import DHCP_OWNER, Port, tap_name
 from floe.core.security_groups import host_rule
 from floe.core.subnets import Subnet
+from floe.store import group_members, networks, ports, security_groups, subnets
 from floe.store import host_networks as rows
-from floe.store import networks, ports, security_groups, subnets
 from floe.store.engine import Connection
 
 
 def fragment(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
     """Return what a host must know to plug these of its ports, at a generation counted up for it."""
-    generation = rows.advance(conn, host)
+    generation = rows.advance(conn, host, group_members.position(conn))
     return _network(conn, host, generation, ports.on_host(conn, host, port_ids), dns_domain)
 
 
@@ -45,22 +47,26 @@ def stale(conn: Connection) -> list[str]:
     return rows.stale(conn)
 
 
-def applied(conn: Connection, host: str, generation: int) -> None:
-    """Record that a host answered to have that generation."""
+def applied(conn: Connection, host: str, generation: int, members: int) -> None:
+    """Record that a host answered to have that generation, with the members of groups at that position."""
     rows.applied(conn, host, generation)
+    group_members.told(conn, {host: members})
 
 
-def answer_host(conn: Connection, host: str, generation: int, newest: int) -> None:
-    """A host says at which generation its network is: have it sent its whole one, unless that is the latest.
+def answer_host(conn: Connection, event: HostUp) -> None:
+    """A host says how much of its network it knows: have it sent its whole one, unless that is all.
 
-    `newest` is the latest generation it has heard of. Where the rows are behind that (the host was removed and came
-    back, or the database is an older copy) they go ahead of it, for the host believes nothing older.
+    Where the rows are behind what it has heard of (the host was removed and came back, or the database is an older
+    copy) they go ahead of it, for the host believes nothing older.
     """
-    wanted = rows.wanted(conn, host)
-    if newest > wanted:
-        rows.catch_up(conn, host, newest)
-    elif wanted != generation:
-        rows.want(conn, [host])
+    wanted = rows.wanted(conn, event.host)
+    if event.members_newest > group_members.position(conn):
+        group_members.catch_up(conn, event.members_newest)
+        rows.want(conn, [event.host])
+    if event.network_newest > wanted:
+        rows.catch_up(conn, event.host, event.network_newest)
+    elif wanted != event.network_generation or event.members_at < rows.members(conn, event.host):
+        rows.want(conn, [event.host])
 
 
 def is_at(conn: Connection, host: str, generation: int, newest: int) -> bool:
@@ -83,20 +89,30 @@ def advance(conn: Connection, host: str) -> int:
     return rows.advance(conn, host)
 
 
-def touch_members(conn: Connection, group_ids: Iterable[str], except_host: str | None) -> bool:
-    """Members of these groups changed: have every host told that has a rule about them, but one. True if any has."""
-    groups = sorted(set(group_ids))
-    return bool(groups) and rows.want_where(conn, ports.HOSTS_THAT_REFER, {"ids": groups}, except_host) > 0
+def touch_members(conn: Connection, host: str, changed: Iterable[Port]) -> bool:
+    """Ports of a host became members of their groups, or are no more: note it. True if some rule is about them.
+
+    To be called with the ports as they were and as they are. Which hosts are told, and what, is seen later: however
+    many they are, it costs this transaction nothing.
+    """
+    pairs = ((group, address) for port in changed for group in port.groups for _, address in port.fixed_ips)
+    return group_members.insert(conn, host, pairs)
+
+
+def touch_referring(conn: Connection, group_id: str) -> bool:
+    """A group goes: have the hosts told that have a rule about its members. True if any has."""
+    group_members.forget(conn, group_id)
+    return rows.want_where(conn, ports.HOSTS_THAT_REFER, {"ids": [group_id]}) > 0
 
 
 def touch_network(conn: Connection, network_id: str) -> bool:
     """A network or its subnets changed: have the hosts told that have ports of it. True if any has."""
-    return rows.want_where(conn, ports.HOSTS_OF_NETWORK, {"ident": network_id}, None) > 0
+    return rows.want_where(conn, ports.HOSTS_OF_NETWORK, {"ident": network_id}) > 0
 
 
 def touch_group(conn: Connection, group_id: str) -> bool:
     """A group's name or rules changed: have the hosts told that have ports in it. True if any has."""
-    return rows.want_where(conn, ports.HOSTS_OF_GROUP, {"ident": group_id}, None) > 0
+    return rows.want_where(conn, ports.HOSTS_OF_GROUP, {"ident": group_id}) > 0
 
 
 def touch_hosts(conn: Connection, hosts: Iterable[str]) -> None:
@@ -123,8 +139,9 @@ def host_port(port: Port, network: Network) -> HostPort:
 
 
 def _network(conn: Connection, host: str, generation: int, found: Sequence[Port], dns_domain: str) -> HostNetwork:
+    members_at = group_members.position(conn)
     if not found:
-        return HostNetwork(generation=generation)
+        return HostNetwork(generation=generation, members_at=members_at)
     network_ids = sorted({port.network_id for port in found})
     known = networks.many(conn, network_ids)
     return HostNetwork(
@@ -132,6 +149,7 @@ def _network(conn: Connection, host: str, generation: int, found: Sequence[Port]
         segments=tuple(_segments(conn, known, dns_domain)),
         ports=tuple(host_port(port, known[port.network_id]) for port in found),
         groups=tuple(_groups(conn, host, {group for port in found for group in port.groups})),
+        members_at=members_at,
     )
 
 

@@ -222,7 +222,7 @@ def _tell(conn: Connection, before: Port, after: Port) -> bool:
         return False
     host_networks.touch_hosts(conn, [before.host])
     if (before.fixed_ips, before.groups) != (after.fixed_ips, after.groups):
-        host_networks.touch_members(conn, {*before.groups, *after.groups}, before.host)
+        host_networks.touch_members(conn, before.host, (before, after))
     return True
 
 

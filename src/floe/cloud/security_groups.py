@@ -115,7 +115,7 @@ async def delete(cloud: Cloud, context: Context, group_id: str, seen: int | None
                 f"The default security group {group_id} can be removed by an administrator alone.",
                 reason="default_group_cannot_go",
             )
-        touched = host_networks.touch_members(conn, [group_id], None)
+        touched = host_networks.touch_referring(conn, group_id)
         rows.delete(conn, group_id)
         return touched
 

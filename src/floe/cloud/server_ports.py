@@ -117,7 +117,7 @@ def bind(
         "status": BUILD,
     }
     bound: list[Port] = []
-    changed: set[str] = set()
+    changed: list[Port] = []
     names = {ident: _name_on(conn, network, project_id, hostname) for ident, network in known.items()}
     for index, nic in enumerate(planned):
         binding = {**common, "hostname": names[nic["network_id"]]}
@@ -127,6 +127,7 @@ def bind(
             continue
         if port is not None:
             if port.plugged and port.host:
+                host_networks.touch_members(conn, port.host, [port])
                 host_networks.touch_hosts(conn, [port.host])
             rows.update(conn, port.id, binding, cloud.clock.now())
             port = replace(port, **binding)
@@ -134,9 +135,9 @@ def bind(
             port = _make(conn, cloud, project_id, nic, {**binding, "nic": index}, below[nic["network_id"]])
         else:
             port = _take(conn, cloud, nic, {**binding, "nic": index})
-        changed.update(port.groups)
+        changed.append(port)
         bound.append(port)
-    host_networks.touch_members(conn, changed, host)
+    host_networks.touch_members(conn, host, changed)
     return tuple(host_networks.host_port(port, known[port.network_id]) for port in bound)
 
 
@@ -165,7 +166,7 @@ def unplug(conn: Connection, server_id: str) -> dict[str, int]:
     rows.unplug(conn, server_id)
     hosts = sorted({port.host for port in plugged if port.host})
     for host in hosts:
-        host_networks.touch_members(conn, {group for port in plugged for group in port.groups}, host)
+        host_networks.touch_members(conn, host, [port for port in plugged if port.host == host])
     return {host: host_networks.advance(conn, host) for host in hosts}
 
 
@@ -179,7 +180,7 @@ def release(conn: Connection, server_id: str) -> tuple[str, ...]:
         return ()
     plugged = [port for port in found if port.plugged and port.host]
     for host in {port.host for port in plugged if port.host}:
-        host_networks.touch_members(conn, {group for port in plugged for group in port.groups}, host)
+        host_networks.touch_members(conn, host, [port for port in plugged if port.host == host])
         host_networks.touch_hosts(conn, [host])
     made = [port.id for port in found if port.made]
     own = [port.id for port in found if not port.made]

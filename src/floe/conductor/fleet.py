@@ -48,6 +48,8 @@ class ConductorSettings:
     """After the start, what needs a host waits this long (more than a heartbeat) for hosts not heard of yet."""
     spawn: float = 1800.0
     destroy: float = 300.0
+    gather: float = 0.2
+    """Changes of security groups' members that come within this long cost a host one message."""
     answer: float = 20.0
     """One request's time; a command that takes longer is repeated, and the host joins it with the one under way."""
     limit: int = 128

@@ -159,7 +159,7 @@ class HostEvents:
 
         def write(conn: Connection) -> Host:
             kept = hosts.put(conn, host)
-            host_networks.answer_host(conn, event.host, event.network_generation, event.network_newest)
+            host_networks.answer_host(conn, event)
             return kept
 
         known = await self._cloud.db.read(partial(_is_known, host=host, event=event))

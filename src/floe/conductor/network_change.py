@@ -1,4 +1,7 @@
-"""Brings the network of stale hosts up to date: each host's whole, one at a time per host, until it is the latest."""
+"""Brings the network of stale hosts up to date: each host's whole, one at a time per host, until it is the latest.
+
+Members of security groups are told as differences, see `conductor.group_members`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from functools import partial
 from floe.cloud import host_networks
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
+from floe.conductor.group_members import GroupMembers
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import ApplyNetwork, NetworkApplied
 
@@ -20,6 +24,7 @@ class NetworkChange:
 
     def __init__(self, cloud: Cloud, fleet: Fleet) -> None:
         self._cloud, self._fleet = cloud, fleet
+        self._members = GroupMembers(cloud, fleet, lambda host: host in self._tasks, self._send_wholes)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._amiss: dict[str, str] = {}
@@ -27,8 +32,11 @@ class NetworkChange:
 
     def nudge(self) -> None:
         """Look which hosts are stale, and see to those that live."""
-        if self._stopping:
-            return
+        if not self._stopping:
+            self._send_wholes()
+            self._members.nudge()
+
+    def _send_wholes(self) -> None:
         for host in self._cloud.db.read_now(host_networks.stale):
             if host not in self._tasks and self._fleet.alive(host):
                 task = asyncio.get_running_loop().create_task(self._update(host), name=f"network-{host}")
@@ -37,8 +45,8 @@ class NetworkChange:
 
     async def idle(self) -> None:
         """Wait until no host is being told."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks.values()))
+        while self._tasks or self._members.telling:
+            await asyncio.gather(*self._tasks.values(), self._members.idle(), return_exceptions=True)
             await asyncio.sleep(0)
 
     async def stop(self) -> None:
@@ -47,7 +55,7 @@ class NetworkChange:
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._members.stop(), return_exceptions=True)
 
     def _forget(self, host: str, _task: asyncio.Task[None]) -> None:
         self._tasks.pop(host, None)
@@ -65,7 +73,7 @@ class NetworkChange:
                     return
                 generation = min(answer.generation, network.generation)
                 await self._cloud.db.write(
-                    lambda conn: host_networks.applied(conn, host, generation)  # noqa: B023
+                    lambda conn: host_networks.applied(conn, host, generation, network.members_at)  # noqa: B023
                 )
                 if self._amiss.pop(host, None) is not None:
                     log.info("host %s takes changes of its network again", host)

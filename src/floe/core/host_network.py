@@ -3,11 +3,15 @@
 A `HostNetwork` comes in two forms. A *fragment* travels with the command that needs it (a spawn brings its
 ports, their networks and groups). A *whole* replaces all the agent knows. Both carry the host's network
 `generation`, counted by the database, so that a late message never brings back what a newer one took away.
+
+Who is in a security group changes most often, and concerns many hosts: it travels as a `MembersChange`, the difference
+between two *positions* that the database counts for the whole cloud. `members_at` is the position at which the members
+in a fragment or whole were read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +119,29 @@ class HostNetwork:
     segments: tuple[HostSegment, ...] = ()
     ports: tuple[HostPort, ...] = ()
     groups: tuple[HostGroup, ...] = ()
+    members_at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupChange:
+    """Addresses on other hosts that became members of a group after a position, or are none any more."""
+
+    group_id: str
+    after: int
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembersChange:
+    """How the members of a host's groups at the position `to` differ from those at any position from `after` on.
+
+    It says of each address that changed in between whether it is a member at `to`, so it may be taken twice, and by a
+    host that is anywhere between the two.
+    """
+
+    to: int
+    groups: tuple[GroupChange, ...] = ()
 
 
 TOMBSTONES = 2048
@@ -131,18 +158,39 @@ class HostNetworkState:
     groups: dict[str, HostGroup] = field(default_factory=dict)
     learnt: dict[str, int] = field(default_factory=dict)
     """Per segment, port or group id, the generation it was learnt at; a removed port stays here as a tombstone."""
+    members_at: int = 0
+    """The latest position that a whole or a difference of groups' members told of."""
+    known_at: dict[str, int] = field(default_factory=dict)
+    """Per group id, the position at which its members are known."""
 
     def merge(self, fragment: HostNetwork) -> None:
         """Add what a command brings; entries that are known from a newer generation stay as they are."""
+        self.members_at = self.members_at or fragment.members_at
         for segment in fragment.segments:
             if self._newer(segment.network_id, fragment.generation):
                 self.segments[segment.network_id] = segment
         for group in fragment.groups:
             if self._newer(group.group_id, fragment.generation):
-                self.groups[group.group_id] = group
+                self._take_group(group, fragment.members_at)
         for port in fragment.ports:
             if self._newer(port.port_id, fragment.generation):
                 self.ports[port.port_id] = port
+
+    def takes(self, change: MembersChange) -> bool:
+        """Say whether a difference of groups' members joins on to what is known, without a gap."""
+        return all(self.known_at.get(entry.group_id, -1) >= entry.after for entry in change.groups)
+
+    def change_members(self, change: MembersChange) -> None:
+        """Take such a difference; what is known already, or does not join on, changes nothing."""
+        if not self.takes(change):
+            return
+        for entry in change.groups:
+            if self.known_at[entry.group_id] < change.to:
+                group = self.groups[entry.group_id]
+                members = set(group.remote_members).union(entry.added).difference(entry.removed)
+                self.groups[entry.group_id] = replace(group, remote_members=tuple(sorted(members)))
+                self.known_at[entry.group_id] = change.to
+        self.members_at = max(self.members_at, change.to)
 
     def remove_ports(self, port_ids: tuple[str, ...], generation: int) -> None:
         """Forget ports; a fragment or whole of an older generation does not bring them back."""
@@ -157,6 +205,11 @@ class HostNetworkState:
         """The latest generation that anything was learnt at."""
         return max(self.generation, *self.learnt.values(), 0)
 
+    @property
+    def members_newest(self) -> int:
+        """The latest position that members of any group are known at."""
+        return max(self.members_at, *self.known_at.values(), 0)
+
     def unlearn(self, port_ids: tuple[str, ...]) -> None:
         """Know no more of these removed ports than a host that never had them, and count as out of date."""
         for port_id in port_ids:
@@ -168,12 +221,14 @@ class HostNetworkState:
         if whole.generation < self.generation:
             return False
         kept = {ident for ident, generation in self.learnt.items() if generation > whole.generation}
+        known = {group.group_id for group in whole.groups} | kept
         self.segments = {k: v for k, v in self.segments.items() if k in kept}
-        self.groups = {k: v for k, v in self.groups.items() if k in kept}
+        self.groups = {k: v for k, v in self.groups.items() if k in known}
         self.ports = {k: v for k, v in self.ports.items() if k in kept}
         self.learnt = {k: v for k, v in self.learnt.items() if k in kept}
         self.merge(whole)
         self.generation = whole.generation
+        self.members_at = max(self.members_at, whole.members_at)
         self._forget_unused()
         return True
 
@@ -184,6 +239,7 @@ class HostNetworkState:
             segments=tuple(self.segments[k] for k in sorted(self.segments)),
             ports=tuple(self.ports[k] for k in sorted(self.ports)),
             groups=tuple(self.groups[k] for k in sorted(self.groups)),
+            members_at=self.members_at,
         )
 
     def _newer(self, ident: str, generation: int) -> bool:
@@ -202,6 +258,15 @@ class HostNetworkState:
         for ident in gone[:-TOMBSTONES]:
             del self.learnt[ident]
 
+    def _take_group(self, group: HostGroup, at: int) -> None:
+        """Take a group whose members were read at a position; members that are known from a later one stay."""
+        known = self.groups.get(group.group_id)
+        if known is not None and self.known_at.get(group.group_id, 0) > at:
+            group = replace(group, remote_members=known.remote_members)
+        else:
+            self.known_at[group.group_id] = at
+        self.groups[group.group_id] = group
+
     def _forget_unused(self) -> None:
         networks = {port.network_id for port in self.ports.values()}
         members = {group for port in self.ports.values() for group in port.groups}
@@ -211,3 +276,4 @@ class HostNetworkState:
             self.learnt.pop(unused, None)  # whoever needs it brings it, however late
         self.segments = {k: v for k, v in self.segments.items() if k in networks}
         self.groups = {k: v for k, v in self.groups.items() if k in groups}
+        self.known_at = {k: v for k, v in self.known_at.items() if k in self.groups}

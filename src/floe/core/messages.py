@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
-from floe.core.host_network import HostNetwork
+from floe.core.host_network import HostNetwork, MembersChange
 from floe.core.resources import Inventory
 
 # -- commands, and what answers them ------------------------------------------------------------------
@@ -97,6 +97,20 @@ class NetworkApplied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeMembers:
+    """Take a difference of security groups' members. Answered by `MembersChanged`."""
+
+    change: MembersChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembersChanged:
+    """The members are known as they are after the change; not `taken` if there is a gap to what was known before."""
+
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateMetadata:
     """Replace what a guest may read about itself. Answered by `Done`."""
 
@@ -179,6 +193,10 @@ class HostUp:
     network_generation: int = 0
     network_newest: int = 0
     """The latest generation that the host has heard of, be it in a fragment."""
+    members_at: int = 0
+    """Up to which position it was told of members of security groups."""
+    members_newest: int = 0
+    """The latest position that it has heard of, be it in a fragment."""
     told: dict[str, str] = field(default_factory=dict)
     """By server, the fingerprint of what its guest may read about itself."""
 
@@ -218,7 +236,7 @@ class Progress:
     remark: str = ""
 
 
-Command = Spawn | Destroy | ReadConsole | ApplyNetwork | UpdateMetadata | ListGuests | Inspect
-Result = Spawned | Destroyed | ConsoleOutput | NetworkApplied | Guests | Inspected | Done | Failed
+Command = Spawn | Destroy | ReadConsole | ApplyNetwork | ChangeMembers | UpdateMetadata | ListGuests | Inspect
+Result = Spawned | Destroyed | ConsoleOutput | NetworkApplied | MembersChanged | Guests | Inspected | Done | Failed
 Event = HostUp | Heartbeat | HostDown | GuestChanged | Progress
 Message = Command | Result | Event

@@ -5,6 +5,7 @@ What a tenant chose and must be written somewhere passes one of these checks fir
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -71,6 +72,7 @@ def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
     return sound, problems
 
 
+@functools.lru_cache(maxsize=4096)  # most of a host's network is as it was at the last change
 def _segment_problem(segment: HostSegment) -> str | None:
     if not _IDENT.fullmatch(segment.network_id):
         return f"Network id {segment.network_id!r} is not an id."
@@ -102,6 +104,7 @@ def _subnet_problem(subnet: HostSubnet) -> str | None:
     return None
 
 
+@functools.lru_cache(maxsize=4096)
 def _port_problem(port: HostPort) -> str | None:
     if not _IDENT.fullmatch(port.port_id):
         return f"Port id {port.port_id!r} is not an id."

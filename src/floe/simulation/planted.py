@@ -5,11 +5,8 @@ Each is planted from outside, for as long as its context lasts; the product has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
-from unittest.mock import patch
 
 from floe.agent import agent
 from floe.agent import guests as agent_guests
@@ -27,35 +24,12 @@ from floe.core.guests import PowerState
 from floe.core.host_network import HostNetworkState
 from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
+from floe.simulation.planted_members import MEMBERS
+from floe.simulation.planting import Planted, patched
 from floe.store import actions, allocations, history, quota_usages
 from floe.store import image_blobs as blob_rows
 from floe.store import servers as server_rows
 from floe.store.hosts import hosts
-
-
-@dataclass(frozen=True, slots=True)
-class Planted:
-    """One bug: a name, what is wrong, and what plants it."""
-
-    name: str
-    text: str
-    plant: Callable[[], AbstractContextManager[None]]
-
-
-def _patched(*changes: tuple[Any, str, Any]) -> Callable[[], AbstractContextManager[None]]:
-    @contextmanager
-    def plant() -> Iterator[None]:
-        patches = [patch.object(where, name, value) for where, name, value in changes]
-        for each in patches:
-            each.start()
-        try:
-            yield
-        finally:
-            for each in patches:
-                each.stop()
-
-    return plant
-
 
 # -- the journal --------------------------------------------------------------------------------------
 
@@ -232,7 +206,7 @@ def _no_sweep(self: Runner, most: int = 256) -> int:
     return 0
 
 
-def _clean_nothing(self: HostEvents, host: str, found: Any, files: Any) -> None:
+async def _clean_nothing(self: HostEvents, host: str, found: Any, files: Any) -> None:
     """Leave guests that nobody wants."""
 
 
@@ -305,7 +279,7 @@ PLANTED = (
     Planted(
         "undo-after-effect",
         "the journal learns of an effect, and of how to undo it, only after it",
-        _patched(
+        patched(
             (Flow, "effect", _effect_before_its_entry),
             (Flow, "roll_back", _roll_back_known),
             (create_server, "Begin", lambda **_: None),
@@ -314,81 +288,82 @@ PLANTED = (
     Planted(
         "step-before-effect",
         "a step is recorded as done before its effect",
-        _patched((Flow, "effect", _entry_before_the_effect)),
+        patched((Flow, "effect", _entry_before_the_effect)),
     ),
-    Planted("no-fencing", "a conductor that lost its lease goes on writing", _patched((Flow, "_fence", _no_fence))),
+    Planted("no-fencing", "a conductor that lost its lease goes on writing", patched((Flow, "_fence", _no_fence))),
     Planted(
         "claim-outside",
         "capacity and group policy are checked before the transaction that claims",
-        _patched((allocations, "claim", _claim_unchecked)),
+        patched((allocations, "claim", _claim_unchecked)),
     ),
     Planted(
         "quota-outside",
         "the quota is checked before the transaction that makes the rows",
-        _patched((servers, "create", _quota_before_the_transaction), (new_servers, "_room", _room_as_planned)),
+        patched((servers, "create", _quota_before_the_transaction), (new_servers, "_room", _room_as_planned)),
     ),
     Planted(
-        "quota-of-cores", "cores and memory are not counted", _patched((new_servers, "_room", _room_by_number_alone))
+        "quota-of-cores", "cores and memory are not counted", patched((new_servers, "_room", _room_by_number_alone))
     ),
-    Planted("ledger-ignored", "a host builds what it was told to destroy", _patched((Ledger, "refusal", _no_refusal))),
-    Planted("no-sweep", "an action whose nudge was lost is not found", _patched((Runner, "sweep", _no_sweep))),
+    Planted("ledger-ignored", "a host builds what it was told to destroy", patched((Ledger, "refusal", _no_refusal))),
+    Planted("no-sweep", "an action whose nudge was lost is not found", patched((Runner, "sweep", _no_sweep))),
     Planted(
         "undo-not-idempotent",
         "an undo that runs twice gives back twice",
-        _patched((CreateServer, "undo_spawn", _undo_gives_back)),
+        patched((CreateServer, "undo_spawn", _undo_gives_back)),
     ),
     Planted(
         "no-undo",
         "a failed build is neither undone nor found by the sweep",
-        _patched((CreateServer, "undo_spawn", _undo_nothing), (HostEvents, "_clean_up", _clean_nothing)),
+        patched((CreateServer, "undo_spawn", _undo_nothing), (HostEvents, "_clean_up", _clean_nothing)),
     ),
-    Planted("count-left", "a delete loses counts", _patched((server_rows, "mark_deleted", _delete_uncounted))),
-    Planted("port-forgotten", "a server's end leaves its ports", _patched((server_ports, "release", _release_no_port))),
+    Planted("count-left", "a delete loses counts", patched((server_rows, "mark_deleted", _delete_uncounted))),
+    Planted("port-forgotten", "a server's end leaves its ports", patched((server_ports, "release", _release_no_port))),
     Planted(
         "delete-waits-for-nobody",
         "a delete does not cancel the build",
-        _patched((actions, "cancel_open", _cancel_nothing)),
+        patched((actions, "cancel_open", _cancel_nothing)),
     ),
     Planted(
         "delete-knows-one-host",
         "a delete asks only the host in the row, not those the journal names",
-        _patched((actions, "hosts_touched", _no_hosts)),
+        patched((actions, "hosts_touched", _no_hosts)),
     ),
-    Planted("events-trusted", "guests are not compared with the rows", _patched((HostEvents, "check", _no_check))),
+    Planted("events-trusted", "guests are not compared with the rows", patched((HostEvents, "check", _no_check))),
     Planted(
         "no-reconcile",
         "a host's start leaves what its last life left half done, and tells nobody of it",
-        _patched((agent, "reconcile", _keep_partial), (agent_guests.GuestBuilder, "leftovers", _tell_nothing)),
+        patched((agent, "reconcile", _keep_partial), (agent_guests.GuestBuilder, "leftovers", _tell_nothing)),
     ),
     Planted(
         "network-order",
         "a host takes old network states after new ones",
-        _patched((HostNetworkState, "_newer", _never_older)),
+        patched((HostNetworkState, "_newer", _never_older)),
     ),
+    *MEMBERS,
     Planted(
         "key-forgotten",
         "a request that is sent again is done again",
-        _patched((idempotency, "keep", _keep_no_answer)),
+        patched((idempotency, "keep", _keep_no_answer)),
     ),
     Planted(
         "half-a-disk",
         "a build that is tried again builds upon what a power loss has damaged",
-        _patched((agent_guests.GuestBuilder, "_clear", _clear_nothing)),
+        patched((agent_guests.GuestBuilder, "_clear", _clear_nothing)),
     ),
     Planted(
         "upload-left",
         "an upload that a death cut off is neither queued again nor cleared away",
-        _patched((image_blobs, "recover", _recover_nothing), (ImageSweep, "_due", _never_due)),
+        patched((image_blobs, "recover", _recover_nothing), (ImageSweep, "_due", _never_due)),
     ),
     Planted(
         "bytes-without-a-row",
         "the bytes of a deleted image are removed after the commit, of which no row tells",
-        _patched((image_blobs, "let_go", _let_go_unwritten), (image_blobs, "remove_strays", _no_strays)),
+        patched((image_blobs, "let_go", _let_go_unwritten), (image_blobs, "remove_strays", _no_strays)),
     ),
     Planted(
         "past-forgotten",
         "a server's history goes, and with it that there was one",
-        _patched((history, "SERVERS", replace(history.SERVERS, keep=lambda _conn, _keys: None))),
+        patched((history, "SERVERS", replace(history.SERVERS, keep=lambda _conn, _keys: None))),
     ),
-    Planted("files-left", "a destroyed guest's files stay", _patched((agent_guests, "_remove", _remove_nothing))),
+    Planted("files-left", "a destroyed guest's files stay", patched((agent_guests, "_remove", _remove_nothing))),
 )

@@ -18,7 +18,7 @@ port_addresses = sa.Table(
     "port_addresses",
     metadata,
     sa.Column("network_id", Ident, primary_key=True),
-    sa.Column("address", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("address", sa.BigInteger, primary_key=True, autoincrement=False, index=True),
     sa.Column("subnet_id", Ident, sa.ForeignKey("subnets.id"), nullable=False, index=True),
     sa.Column("port_id", Ident, sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
 )

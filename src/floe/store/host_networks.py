@@ -19,7 +19,9 @@ host_networks = sa.Table(
     sa.Column("host", Ident, primary_key=True),
     sa.Column("wanted", sa.BigInteger, nullable=False),
     sa.Column("applied", sa.BigInteger, nullable=False),
+    sa.Column("members", sa.BigInteger, nullable=False, default=0, server_default="0"),
 )
+"""`members` is the position (see `store.group_members`) up to which it was told who is in security groups."""
 
 
 _FOLLOWS = sa.case(
@@ -38,14 +40,16 @@ _STALE = Prepared(
 )
 
 
-def advance(conn: Connection, host: str) -> int:
+def advance(conn: Connection, host: str, members: int = 0) -> int:
     """Count a host's generation up for a change that travels with a command, and return it.
 
-    A host that was up to date stays so: the command brings it all that it lacks.
+    A host that was up to date stays so: the command brings it all that it lacks. One that has had nothing yet begins
+    at the position `members`.
     """
     found: int | None = conn.execute(_ADVANCE, {"this": host}).scalar()
     if found is None:
-        conn.execute(lists.insert_new(conn.dialect.name, host_networks), {"host": host, "wanted": 0, "applied": 0})
+        fresh = {"host": host, "wanted": 0, "applied": 0, "members": members}
+        conn.execute(lists.insert_new(conn.dialect.name, host_networks), fresh)
         found = conn.execute(_ADVANCE, {"this": host}).scalar_one()
     return found
 
@@ -60,28 +64,28 @@ def want(conn: Connection, hosts: Iterable[str]) -> None:
         )
 
 
-def want_where(
-    conn: Connection, hosts: sa.Select[tuple[str | None]], named: Mapping[str, Any], except_host: str | None
-) -> int:
-    """Do the same for the hosts that a query names, but one; return how many they were.
+def want_where(conn: Connection, hosts: sa.Select[tuple[str | None]], named: Mapping[str, Any]) -> int:
+    """Do the same for the hosts that a query names; return how many they were.
 
     `hosts` is one of the queries of `store.ports`, and `named` its parameters.
     """
-    return conn.execute(_want(hosts), {**named, "spared": except_host or ""}).rowcount
+    return conn.execute(_want(hosts), dict(named)).rowcount
 
 
 @functools.cache
 def _want(hosts: sa.Select[tuple[str | None]]) -> sa.Update:
-    return (
-        sa.update(host_networks)
-        .where(host_networks.c.host.in_(hosts), host_networks.c.host != sa.bindparam("spared"))
-        .values(wanted=host_networks.c.wanted + 1)
-    )
+    return sa.update(host_networks).where(host_networks.c.host.in_(hosts)).values(wanted=host_networks.c.wanted + 1)
 
 
 def wanted(conn: Connection, host: str) -> int:
     """Return the generation a host should be at; 0 for one that has never had a port."""
     found = conn.execute(sa.select(host_networks.c.wanted).where(host_networks.c.host == host)).scalar()
+    return found or 0
+
+
+def members(conn: Connection, host: str) -> int:
+    """Return the position up to which a host was told of members of groups."""
+    found = conn.execute(sa.select(host_networks.c.members).where(host_networks.c.host == host)).scalar()
     return found or 0
 
 

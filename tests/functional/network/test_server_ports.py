@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from floe.cloud import host_networks, networks, ports, subnets
+from floe.cloud import group_members, host_networks, networks, ports, subnets
 from floe.cloud import security_groups as groups
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, FloeError, Invalid, OverQuota
-from floe.core.host_network import HostNetwork, HostNetworkState, HostPort
+from floe.core.host_network import GroupChange, HostNetwork, HostNetworkState, HostPort, MembersChange
 from floe.core.hosts import Host
 from floe.core.listing import Listing
+from floe.store import group_members as member_rows
 from floe.store import hosts, quotas
 
 Callers = dict[str, Context]
@@ -199,7 +200,7 @@ async def test_a_release_of_plugged_ports_has_the_host_told(cloud: Cloud, caller
     assert await stale(cloud) == ["h1"]
     whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
     assert whole.ports == ()
-    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
+    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation, whole.members_at))
     assert await stale(cloud) == []
 
 
@@ -214,20 +215,78 @@ async def test_an_alternate_host_takes_the_ports_over(cloud: Cloud, callers: Cal
     assert await stale(cloud) == ["h1"]
 
 
+async def news(cloud: Cloud, since: int = 0) -> group_members.News:
+    return await cloud.db.read(lambda conn: group_members.news(conn, since, {}))
+
+
 async def test_other_hosts_learn_of_new_members_and_of_those_gone(cloud: Cloud, callers: Callers) -> None:
     ann = callers["ann"]
     await a_network(cloud, ann)
     await bound(cloud, ann, await planned(cloud, ann), "s1", "h1")
     _, second = await bound(cloud, ann, await planned(cloud, ann), "s2", "h2")
-    assert second.groups[0].remote_members == ("10.1.0.3",)
-    assert await stale(cloud) == ["h1"]
-    whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
-    assert whole.groups[0].remote_members == ("10.1.0.4",)
-    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
+    group = second.groups[0]
+    assert group.remote_members == ("10.1.0.3",)
+    assert await stale(cloud) == [], "no host is sent its whole network for it"
+    told = await news(cloud)
+    assert told.changes == {
+        "h1": MembersChange(
+            to=second.members_at,
+            groups=(GroupChange(group_id=group.group_id, after=0, added=("10.1.0.4",)),),
+        )
+    }, "h2 has it by the fragment of its own port"
+    await cloud.db.write(lambda conn: group_members.told(conn, {"h1": told.position}, ()))
+    assert (await news(cloud)).changes == {}
     await cloud.db.write(lambda conn: ports.unplug(conn, "s2"))
-    assert await stale(cloud) == ["h1"]
+    assert await stale(cloud) == []
+    (change,) = (await news(cloud, told.position)).changes["h1"].groups
+    assert (change.after, change.added, change.removed) == (second.members_at, (), ("10.1.0.4",))
     whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
     assert whole.groups[0].remote_members == ()
+
+
+async def test_an_address_that_two_members_have_stays_while_one_has_it(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    for _ in range(3):
+        await a_network(cloud, ann)
+    here, there, elsewhere = [
+        [{"uuid": network.id}] for network in await networks.find(cloud, ann, Listing()) if not network.shared
+    ]
+    await bound(cloud, ann, await planned(cloud, ann, here), "s1", "h1")
+    await bound(cloud, ann, await planned(cloud, ann, there), "s2", "h2")
+    await bound(cloud, ann, await planned(cloud, ann, elsewhere), "s3", "h3")
+    await cloud.db.write(lambda conn: ports.unplug(conn, "s3"))
+    found = {host: change.groups[0] for host, change in (await news(cloud)).changes.items()}
+    assert found["h1"].added == ("10.1.0.3",), "h2 has it still"
+    assert found["h2"].added == ("10.1.0.3",), "h1 has it still"
+
+
+async def test_what_no_rule_is_about_is_not_noted(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    await groups.create(cloud, ann, [{"name": "web"}])
+    await bound(cloud, ann, await planned(cloud, ann, None, ["web"]), "s1", "h1")
+    await bound(cloud, ann, await planned(cloud, ann, None, ["web"]), "s2", "h2")
+    assert (await news(cloud)).position == 0
+
+
+async def test_the_log_is_short_and_who_is_behind_it_is_sent_the_whole(cloud: Cloud, callers: Callers) -> None:
+    ann = callers["ann"]
+    await a_network(cloud, ann)
+    await bound(cloud, ann, await planned(cloud, ann), "s1", "h1")
+    await bound(cloud, ann, await planned(cloud, ann), "s2", "h2")
+    position = (await news(cloud)).position
+    await cloud.db.write(lambda conn: group_members.told(conn, {"h1": position, "h2": position}, ()))
+    (group,) = await cloud.db.read(lambda conn: member_rows.heads(conn, 0))
+    for number in range(40):
+        pairs = [(group, f"10.1.0.{100 + number}")]
+        await cloud.db.write(lambda conn: member_rows.insert(conn, "h1", pairs, kept=16))  # noqa: B023
+    assert await cloud.db.read(lambda conn: len(member_rows.log(conn, 0))) <= 18
+    last = await cloud.db.read(group_members.position)
+    told = await cloud.db.read(lambda conn: group_members.news(conn, 0, {"h1": last - 8}))
+    assert (told.gaps, told.changes, told.unconcerned) == (("h2",), {}, ("h1",)), "h1 was the host of all of them"
+    await cloud.db.write(lambda conn: group_members.told(conn, {}, told.gaps))
+    assert await stale(cloud) == ["h2"]
+    assert (await news(cloud, told.position)).gaps == ()
 
 
 async def test_changes_reach_the_hosts_they_concern(cloud: Cloud, callers: Callers, nudges: list[str]) -> None:
@@ -242,7 +301,7 @@ async def test_changes_reach_the_hosts_they_concern(cloud: Cloud, callers: Calle
         assert nudges == ["network"]
         assert await stale(cloud) == ["h1"]
         whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
-        await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation))
+        await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation, whole.members_at))
         return whole
 
     rule = {"group_id": web.id, "direction": "ingress", "protocol": "6", "port_min": 22, "port_max": 22}

@@ -67,3 +67,14 @@ def test_the_first_and_the_last_network_are_loaded_whole():
     assert ruleset.difference(empty, OLD) == ruleset.whole(OLD)
     assert ruleset.difference({}, OLD) == ruleset.whole(OLD)
     assert ruleset.difference(OLD, empty) == ruleset.removal([TABLE]) + "\n"
+
+
+def test_one_member_more_or_less_is_one_element():
+    members = [f"10.0.{n // 250}.{n % 250}" for n in range(5000)]
+    for flags in ("", "interval"):
+        old = {TABLE: {"s": ruleset.named_set("ipv4_addr", members, flags)}}
+        new = {TABLE: {"s": ruleset.named_set("ipv4_addr", [*members[1:], "10.9.0.1"], flags)}}
+        assert ruleset.difference(old, new).splitlines() == [
+            f"delete element {' '.join(TABLE)} s {{ 10.0.0.0 }}",
+            f"add element {' '.join(TABLE)} s {{ 10.9.0.1 }}",
+        ]

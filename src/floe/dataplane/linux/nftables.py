@@ -22,6 +22,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
+from floe.core.addresses import text_of
 from floe.core.host_network import GroupRule, HostGroup, HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, ipv4_network, is_mac, served_subnets
 from floe.dataplane.linux.names import BRIDGE_PREFIX, bridge_name, dhcp_device, short
@@ -230,7 +231,7 @@ def _member_sets(network: HostNetwork, used: Sequence[HostGroup]) -> dict[str, I
             parsed = ipv4_network(text)
             if parsed is not None:
                 members.append(parsed)
-        sets[f"sg_{short(group_id, 16)}"] = named_set("ipv4_addr", _collapsed(members), "interval")
+        sets[f"sg_{short(group_id, 16)}"] = named_set("ipv4_addr", _apart(members), "interval")
     return sets
 
 
@@ -286,6 +287,18 @@ def _key(port: HostPort) -> str:
 
 def _collapsed(networks: Iterable[ipaddress.IPv4Network]) -> list[str]:
     return [_network_text(network) for network in ipaddress.collapse_addresses(networks)]
+
+
+def _apart(networks: Iterable[ipaddress.IPv4Network]) -> list[str]:
+    """Return networks of which none is in another; neighbours are not joined, so that each can come and go alone."""
+    wide = list(ipaddress.collapse_addresses(network for network in networks if network.prefixlen < 32))
+    single = {int(network.network_address) for network in networks if network.prefixlen == 32}
+    outside = sorted(single) if not wide else [n for n in sorted(single) if not _within(n, wide)]
+    return [*(_network_text(network) for network in wide), *(text_of(number) for number in outside)]
+
+
+def _within(number: int, networks: Iterable[ipaddress.IPv4Network]) -> bool:
+    return any(int(network.network_address) <= number <= int(network.broadcast_address) for network in networks)
 
 
 def _network_text(network: ipaddress.IPv4Network) -> str:

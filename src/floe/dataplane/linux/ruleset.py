@@ -109,9 +109,10 @@ def _table_difference(table: tuple[str, str], old: Mapping[str, Item], new: Mapp
 
 
 def _element_difference(where: str, old: Item, new: Item) -> list[str]:
-    lost = [element for element in old.body if element not in set(new.body)]
-    added = [element for element in new.body if element not in set(old.body)]
-    if lost and any("interval" in line for line in new.head):
+    before, after = set(old.body), set(new.body)
+    lost = [element for element in old.body if element not in after]
+    added = [element for element in new.body if element not in before]
+    if lost and any("interval" in line for line in new.head) and any("/" in element for element in lost + added):
         # Old and new intervals may overlap; only an emptied set takes any.
         return [f"flush set {where}", *([f"add element {where} {braces(new.body)}"] if new.body else [])]
     lines = [f"delete element {where} {braces(lost)}"] if lost else []

@@ -1,0 +1,184 @@
+"""Members of security groups reach the hosts as differences; whole networks only where something was missed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from floe.cloud import host_networks, server_ports
+from floe.cloud.cloud import Cloud
+from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.group_members import CHANGES, GAPS
+from floe.conductor.network_change import NetworkChange
+from floe.core.context import Context
+from floe.core.host_network import HostNetworkState
+from floe.core.hosts import Host
+from floe.core.messages import ApplyNetwork, ChangeMembers, Command, MembersChanged, NetworkApplied, Result
+
+from .test_server_ports import Callers, a_network, bound, planned
+
+
+@dataclass
+class Agent:
+    """A host that keeps its network; it may lose messages, or take its time."""
+
+    state: HostNetworkState = field(default_factory=HostNetworkState)
+    commands: list[type[Command]] = field(default_factory=list)
+    slow: asyncio.Event | None = None
+
+    async def handle(self, command: Command) -> Result:
+        self.commands.append(type(command))
+        if isinstance(command, ApplyNetwork):
+            self.state.replace(command.network)
+            return NetworkApplied(generation=self.state.generation)
+        assert isinstance(command, ChangeMembers)
+        if self.slow is not None:
+            await self.slow.wait()
+        taken = self.state.takes(command.change)
+        self.state.change_members(command.change)
+        return MembersChanged(taken=taken)
+
+    def members(self) -> set[str]:
+        return {address for group in self.state.groups.values() for address in group.remote_members}
+
+
+@dataclass
+class Site:
+    """Hosts, and the part of a conductor that tells them of their networks."""
+
+    cloud: Cloud
+    who: Context
+    fleet: Fleet
+    networks: NetworkChange
+    agents: dict[str, Agent] = field(default_factory=dict)
+
+    async def add_host(self, name: str) -> Agent:
+        """Add a host with one server in the default group."""
+        now = self.cloud.clock.now()
+        self.fleet.learn(Host(name=name, created_at=now, updated_at=now, started_at=now, last_seen=now))
+        agent = self.agents[name] = Agent()
+        await self.cloud.bus.serve(name, agent.handle)
+        _, fragment = await bound(self.cloud, self.who, await planned(self.cloud, self.who), f"first-{name}", name)
+        agent.state.merge(fragment)
+        return agent
+
+    async def bind(self, server: str, host: str) -> str:
+        (port,), fragment = await bound(self.cloud, self.who, await planned(self.cloud, self.who), server, host)
+        self.agents[host].state.merge(fragment)
+        return port.addresses[0].address
+
+    async def unbind(self, server: str) -> None:
+        def write(conn: Any) -> dict[str, int]:
+            found = server_ports.unplug(conn, server)
+            server_ports.release(conn, server)
+            return found
+
+        for host, generation in (await self.cloud.db.write(write)).items():
+            gone = [ident for ident, port in self.agents[host].state.ports.items() if port.server_id == server]
+            self.agents[host].state.remove_ports(tuple(gone), generation)
+
+    async def tell(self) -> None:
+        self.networks.nudge()
+        async with asyncio.timeout(30):
+            await self.networks.idle()
+
+    def check(self) -> None:
+        """See that all hosts have what their whole network would bring."""
+        for name, agent in self.agents.items():
+            whole = self.cloud.db.read_now(lambda conn: host_networks.whole(conn, name, "cloud.internal"))  # noqa: B023
+            assert agent.state.snapshot().groups == whole.groups, name
+
+
+@pytest.fixture
+async def site(cloud: Cloud, callers: Callers) -> AsyncIterator[Site]:
+    fleet = Fleet(cloud.db, cloud.bus, cloud.clock, ConductorSettings(gather=0.0, answer=5.0))
+    made = Site(cloud, callers["ann"], fleet, NetworkChange(cloud, fleet))
+    await a_network(cloud, callers["ann"])
+    for name in ("h1", "h2", "h3"):
+        await made.add_host(name)
+    await made.tell()
+    made.check()
+    for agent in made.agents.values():
+        agent.commands.clear()
+    yield made
+    await made.networks.stop()
+
+
+async def test_a_member_more_and_one_less_cost_the_others_one_small_message_each(site: Site) -> None:
+    address = await site.bind("s1", "h1")
+    await site.tell()
+    assert address in site.agents["h2"].members()
+    site.check()
+    assert [agent.commands for agent in site.agents.values()] == [[], [ChangeMembers], [ChangeMembers]]
+    await site.unbind("s1")
+    await site.tell()
+    site.check()
+    assert [len(agent.commands) for agent in site.agents.values()] == [0, 2, 2]
+    assert site.cloud.counters.total(GAPS) == 0
+
+
+async def test_many_changes_that_come_together_cost_a_host_one_message(site: Site) -> None:
+    before = site.cloud.counters.total(CHANGES)
+    for number in range(20):
+        await site.bind(f"s{number}", "h1")
+    for number in range(5):
+        await site.unbind(f"s{number}")
+    await site.tell()
+    site.check()
+    assert [agent.commands for agent in site.agents.values()] == [[], [ChangeMembers], [ChangeMembers]]
+    assert site.cloud.counters.total(CHANGES) - before == 2
+
+
+async def test_a_host_that_is_slow_or_down_keeps_nobody_waiting_and_is_told_later(site: Site) -> None:
+    slow, down = site.agents["h2"], site.agents["h3"]
+    slow.slow = asyncio.Event()
+    site.fleet.lost("h3")
+    first = await site.bind("s1", "h1")
+    site.networks.nudge()
+    fresh = await site.add_host("h4")
+    await site.bind("s2", "h1")
+    async with asyncio.timeout(30):
+        while "10.1.0.6" not in fresh.members() or first not in fresh.members():
+            site.networks.nudge()
+            await asyncio.sleep(0.01)
+    assert first not in slow.members() | down.members()
+    slow.slow.set()
+    site.fleet.heard("h3")
+    async with asyncio.timeout(30):
+        while first not in slow.members() or first not in down.members():
+            await site.tell()
+    await site.tell()
+    site.check()
+
+
+async def test_a_host_that_missed_something_is_sent_its_whole_network(site: Site) -> None:
+    agent = site.agents["h2"]
+    await site.bind("s1", "h1")
+    await site.tell()
+    agent.state = HostNetworkState()  # its memory is gone, and nobody has noticed
+    agent.commands.clear()
+    address = await site.bind("s2", "h1")
+    await site.tell()
+    assert agent.commands == [ChangeMembers, ApplyNetwork]
+    assert address in agent.members()
+    site.check()
+    assert site.cloud.counters.total(GAPS) == 1
+    await site.bind("s3", "h1")
+    await site.tell()
+    assert agent.commands == [ChangeMembers, ApplyNetwork, ChangeMembers]
+    site.check()
+
+
+async def test_another_conductor_tells_what_one_that_died_had_not(site: Site) -> None:
+    address = await site.bind("s1", "h1")  # and no nudge
+    heir = NetworkChange(site.cloud, site.fleet)
+    heir.nudge()
+    async with asyncio.timeout(30):
+        await heir.idle()
+    assert address in site.agents["h2"].members()
+    site.check()
+    assert [agent.commands for agent in site.agents.values()] == [[], [ChangeMembers], [ChangeMembers]]
