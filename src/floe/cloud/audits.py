@@ -7,10 +7,11 @@ found counts only when a second look finds it again. An open action that nobody 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from operator import attrgetter
 
 from floe.cloud import host_networks
 from floe.cloud.audit import HostView, Violation, check_host, check_images, check_rows, check_waiting
@@ -19,6 +20,7 @@ from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import Inspect, Inspected
+from floe.pools import alone
 from floe.store import audit
 from floe.store.audit import Rows
 from floe.store.engine import Connection
@@ -52,21 +54,28 @@ class Look:
     @property
     def found(self) -> list[Violation]:
         """All of it, in a fixed order, each once."""
-        return sorted({*self.in_rows, *(item for found in self.on_hosts.values() for item in found)})
+        every = {*self.in_rows, *(item for found in self.on_hosts.values() for item in found)}
+        return sorted(every, key=attrgetter("rule", "subject", "text"))
 
 
 async def run(cloud: Cloud, pause: Pause = asyncio.sleep) -> list[Violation]:
     """Look twice, a moment apart, and return what is not as it must be."""
-    return (await confirmed(cloud, pause)).found
+    seen = await confirmed(cloud, pause)
+    return await alone(lambda: seen.found)
 
 
 async def confirmed(cloud: Cloud, pause: Pause) -> Look:
     """Return the second of two looks, less what the first one did not see; the first where it saw nothing."""
     first = await look(cloud)
-    if not first.found:
+    if not first.in_rows and not first.on_hosts:
         return first
     await pause(MOMENT_SECONDS)
-    second, before = await look(cloud), set(first.found)
+    second = await look(cloud)
+    return await alone(_in_both, first, second)
+
+
+def _in_both(first: Look, second: Look) -> Look:
+    before = set(first.found)
     return replace(
         second,
         in_rows=[item for item in second.in_rows if item in before],
@@ -81,31 +90,31 @@ async def confirmed(cloud: Cloud, pause: Pause) -> Look:
 async def look(cloud: Cloud) -> Look:
     """Check the rows, then ask every known host what it has, and compare: a portion at a time, beside other work."""
     now, blobs = cloud.clock.now(), await cloud.blobs.find()
-    rows, in_rows = await cloud.db.scan(lambda conn: _loose(conn, now))
-    in_rows += check_images(rows, blobs, quiet=False)
+    rows, in_rows = await cloud.db.scan(lambda conn: _loose(conn, now, blobs))
     after: int | None = 0
     while after is not None:
         found, after = await cloud.db.scan(partial(_slice, after=after))
         in_rows += found
     seen: dict[str, Inspected] = {}
     on_hosts: dict[str, list[Violation]] = {}
-    slots = asyncio.Semaphore(HOSTS_AT_ONCE)
+    hosts = iter(sorted(rows.hosts))
 
-    async def visit(host: str) -> None:
-        async with slots:
+    async def visit() -> None:
+        for host in hosts:
             answer, found = await _compare(cloud, host)
-        if found:
-            on_hosts[host] = found
-            if answer is not None:
-                seen[host] = answer
+            if found:
+                on_hosts[host] = found
+                if answer is not None:
+                    seen[host] = answer
 
-    await asyncio.gather(*(visit(host) for host in sorted(rows.hosts)))
+    await asyncio.gather(*(visit() for _ in range(HOSTS_AT_ONCE)))
     return Look(rows=rows, seen=seen, in_rows=in_rows, on_hosts=on_hosts)
 
 
-def _loose(conn: Connection, now: datetime) -> tuple[Rows, list[Violation]]:
+def _loose(conn: Connection, now: datetime, blobs: Collection[str]) -> tuple[Rows, list[Violation]]:
     rows = audit.loose(conn)
-    return rows, check_rows(rows, quiet=False) + check_waiting(audit.untaken(conn, now, UNTAKEN))
+    waiting = check_waiting(audit.untaken(conn, now, UNTAKEN))
+    return rows, [*check_rows(rows, quiet=False), *waiting, *check_images(rows, blobs, quiet=False)]
 
 
 def _slice(conn: Connection, after: int) -> tuple[list[Violation], int | None]:
@@ -132,6 +141,10 @@ async def _compare(cloud: Cloud, host: str) -> tuple[Inspected | None, list[Viol
     answer = await inspect(cloud, host)
     if not isinstance(answer, Inspected):
         return None, [Violation("a host does not answer: not looked at", host, answer)]
+    return answer, await alone(_differences, host, rows, wanted, answer)
+
+
+def _differences(host: str, rows: Rows, wanted: HostNetwork, answer: Inspected) -> list[Violation]:
     busy = rows.open.keys() | set(answer.busy)
     guests: dict[str, PowerState] = {guest.server_id: guest.power_state for guest in answer.guests}
     judged = replace(rows, servers={key: row for key, row in rows.servers.items() if key not in busy})
@@ -142,7 +155,7 @@ async def _compare(cloud: Cloud, host: str) -> tuple[Inspected | None, list[Viol
         folders=frozenset(answer.folders) - busy,
     )
     found = check_host(host, judged, whole, view)
-    return answer, found + [
+    return found + [
         Violation("a host's network differs from what its agent wants", host, text) for text in answer.drift
     ]
 
