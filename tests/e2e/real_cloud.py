@@ -368,7 +368,7 @@ class RealCloud:
         members = [line for _, line in self._members()]
         providers = admin.get("/placement/resource_providers")["resource_providers"]
         # Files are listed as the sandbox sees them: a test may have mounted something there.
-        look = f"cd {self.state}/hosts; ls */guests; find /run/floe -mindepth 3; ls images/*.part* 2> /dev/null"
+        look = f"cd {self.state}/hosts; ls */guests; find /run/floe -mindepth 3 | sort; ls images/*.part* 2> /dev/null"
         commands = (look, "ip -br link", "ls /run/netns", "nft -s list ruleset")
         said = self.inside("sh", "-c", "; echo ---; ".join(commands)).split("---\n")
         return {

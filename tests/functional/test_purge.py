@@ -100,7 +100,7 @@ async def test_an_operator_has_history_forgotten(user: User, tmp_path: Path, cap
         use | {"uptime": 0} for use in used["server_usages"]
     ]
     await user.login("admin")
-    assert (await user.http.get("/floe/v1/audit")).json() == {"violations": []}
+    assert (await user.http.get("/floe/v1/audit")).json() == {"violations": [], "count": 0}
     reply = await user.http.get("/metrics")
     assert 'floe_purged_rows_total{table="servers"} 1' in reply.text
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from floe.cloud import sealing
 from floe.store import actions, migrate
@@ -133,6 +135,14 @@ async def test_secrets_of_an_action_are_sealed_while_it_runs_and_gone_when_it_en
     assert [each.sealed for each in ended if each.kind == "create"] == [None]
 
 
+def downgrade(path: Path, revision: str) -> None:
+    """Give a database the schema of an earlier release."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    config.attributes["path"] = path
+    command.downgrade(config, revision)
+
+
 async def test_what_an_earlier_release_left_readable_is_wiped_off_or_sealed(tmp_path: Path) -> None:
     state = tmp_path / "state"
     cloud = EmbeddedCloud(state)
@@ -143,14 +153,12 @@ async def test_what_an_earlier_release_left_readable_is_wiped_off_or_sealed(tmp_
         ended = await user.server("one", image)
         cloud.node.conductor.runner._stopping = True
         opened = await user.server("two", image)
+    downgrade(state / "floe.db", "0007")
     with closing(sqlite3.connect(state / "floe.db")) as connection, connection:
         for ident, number in ((ended["id"], 1), (opened["id"], 2)):
             (text,) = connection.execute("SELECT input FROM actions WHERE server_id = ?", (ident,)).fetchone()
             given = json.dumps({**json.loads(text), "admin_password": f"{LEGACY}{number}", "files": [["/f", LEGACY]]})
             connection.execute("UPDATE actions SET input = ? WHERE server_id = ?", (given, ident))
-        connection.execute("DROP INDEX ix_actions_sealed")
-        connection.execute("ALTER TABLE actions DROP COLUMN sealed")
-        connection.execute("UPDATE alembic_version SET version_num = '0007'")
     assert readable(state, LEGACY)
     async with cloud, httpx.AsyncClient(base_url=cloud.url) as http:
         user = User(cloud, http)

@@ -6,8 +6,10 @@ import stat
 from pathlib import Path
 
 from floe.agent.folders import close_files, make_closed, make_passable
+from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache
 from floe.blobs.files import FileBlobs
+from floe.core.clock import FixedClock
 
 
 def mode(path: Path) -> int:
@@ -47,7 +49,14 @@ def test_a_state_directory_lets_guests_through_whatever_it_was(tmp_path: Path) -
 def test_images_of_others_cannot_be_reached_in_the_hosts_cache(tmp_path: Path) -> None:
     directory = tmp_path / "images"
     directory.mkdir(mode=0o755)
-    images = ImageCache(directory, FileBlobs(tmp_path / "blobs"), lambda _path, kind: kind)  # type: ignore[arg-type,return-value]
+    clock = FixedClock()
+    images = ImageCache(
+        directory,
+        FileBlobs(tmp_path / "blobs"),
+        lambda _path, kind: kind,  # type: ignore[arg-type,return-value]
+        clock=clock,
+        eviction=ImageEviction(directory, lambda: (), clock, Keeping()),
+    )
     (directory / "abc.part.apart").mkdir()
     (directory / "abc.part.apart" / "image").touch()
     assert images.tidy() == ["abc.part.apart"]

@@ -51,7 +51,8 @@ def ensure(path: Path) -> None:
 
 def _keep_counts(path: Path) -> None:
     """See that the database counts what quotas limit, all of it or nothing: a migration may have lost its triggers."""
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None, "timeout": 10})
+    driver = {"isolation_level": None, "timeout": 10}
+    engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args=driver)
     try:
         with engine.connect() as conn:
             if not quota_usages.kept(conn):

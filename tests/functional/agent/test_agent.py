@@ -494,7 +494,7 @@ async def test_a_build_begun_again_after_a_power_loss_uses_no_disk_of_the_first(
     await world.start()
     assert isinstance(await world.ask(command), Spawned)
     assert world.machine.guests == {command.guest.server_id: PowerState.RUNNING}
-    assert backing_file(disk) == world.state_dir / "images" / command.guest.image.checksum
+    assert backing_file(disk) == disk.parent / "images" / "base.img"
 
 
 async def test_a_spawn_that_is_asked_again_is_answered_with_what_the_guest_does_now(

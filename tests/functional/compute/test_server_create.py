@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from floe.cloud import sealing
 from floe.cloud.cloud import Cloud
 from floe.store import actions, servers
 
@@ -33,7 +34,7 @@ async def test_a_create_makes_row_and_action_and_nudges_a_conductor(
     assert (server.vm_state, server.task_state, server.hostname) == ("building", "scheduling", "web")
     (action,) = await compute_cloud.db.read(lambda conn: actions.of_server(conn, made["id"]))
     assert action.kind == "create" and nudges == [action.id]
-    assert action.input["admin_password"] == made["adminPass"]
+    assert sealing.given(compute_cloud, action)["admin_password"] == made["adminPass"]
     assert action.input["image"]["image_id"] == IMAGE and action.input["kernel"] is None
     shown = (await client("ann").get(f"/servers/{made['id']}")).json()["server"]
     assert (shown["status"], shown["tags"], shown["metadata"]) == ("BUILD", ["x"], {"a": "b"})
@@ -180,7 +181,7 @@ async def test_injected_files_are_counted_and_given_to_the_action(client: Any, c
     assert reply.status_code == 202
     ident = reply.json()["server"]["id"]
     (action,) = await compute_cloud.db.read(lambda conn: actions.of_server(conn, ident))
-    assert action.input["files"] == [["/etc/motd", file["contents"]]]
+    assert sealing.given(compute_cloud, action)["files"] == [["/etc/motd", file["contents"]]]
     for bad, status in (
         ([file] * 6, 403),
         ([{**file, "contents": "%"}], 400),
