@@ -59,7 +59,7 @@ class Agent:
         image_dir: Path | None = None,
         address: str = "127.0.0.1",
         availability_zone: str = "nova",
-        heartbeat: float = 5.0,
+        heartbeat: float = 10.0,
         sweep: float = 60.0,
         patience: float = 0.1,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -59,19 +59,24 @@ def answer_host(conn: Connection, event: HostUp) -> None:
     Where the rows are behind what it has heard of (the host was removed and came back, or the database is an older
     copy) they go ahead of it, for the host believes nothing older.
     """
-    wanted = rows.wanted(conn, event.host)
+    wanted, members = rows.state(conn, event.host)
     if event.members_newest > group_members.position(conn):
         group_members.catch_up(conn, event.members_newest)
         rows.want(conn, [event.host])
     if event.network_newest > wanted:
         rows.catch_up(conn, event.host, event.network_newest)
-    elif wanted != event.network_generation or event.members_at < rows.members(conn, event.host):
+    elif wanted != event.network_generation or event.members_at < members:
         rows.want(conn, [event.host])
 
 
-def is_at(conn: Connection, host: str, generation: int, newest: int) -> bool:
+def is_at(conn: Connection, event: HostUp) -> bool:
     """Whether `answer_host` would have nothing to do."""
-    return rows.wanted(conn, host) == generation >= newest
+    wanted, members = rows.state(conn, event.host)
+    return (
+        wanted == event.network_generation >= event.network_newest
+        and members <= event.members_at
+        and event.members_newest <= group_members.position(conn)
+    )
 
 
 def forget(conn: Connection, host: str) -> None:

@@ -44,7 +44,7 @@ class ConductorSettings:
     """Between writes of when hosts were last heard of: many heartbeats, one commit."""
     host_down: float = 30.0
     """Without a heartbeat for this long, a host is down."""
-    start_grace: float = 6.0
+    start_grace: float = 12.0
     """After the start, what needs a host waits this long (more than a heartbeat) for hosts not heard of yet."""
     spawn: float = 1800.0
     destroy: float = 300.0

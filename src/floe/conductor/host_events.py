@@ -260,6 +260,4 @@ class HostEvents:
 
 def _is_known(conn: Connection, host: Host, event: HostUp) -> bool:
     """Whether the rows have all that a host says, so that there is nothing to write."""
-    return hosts.is_known(conn, host) and host_networks.is_at(
-        conn, event.host, event.network_generation, event.network_newest
-    )
+    return hosts.is_known(conn, host) and host_networks.is_at(conn, event)

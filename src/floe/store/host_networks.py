@@ -33,6 +33,9 @@ _ADVANCE = (
     .values(wanted=host_networks.c.wanted + 1, applied=_FOLLOWS)
     .returning(host_networks.c.wanted)
 )
+_STATE = Prepared(
+    sa.select(host_networks.c.wanted, host_networks.c.members).where(host_networks.c.host == sa.bindparam("this"))
+)
 _STALE = Prepared(
     sa.select(host_networks.c.host)
     .where(host_networks.c.wanted > host_networks.c.applied)
@@ -79,14 +82,13 @@ def _want(hosts: sa.Select[tuple[str | None]]) -> sa.Update:
 
 def wanted(conn: Connection, host: str) -> int:
     """Return the generation a host should be at; 0 for one that has never had a port."""
-    found = conn.execute(sa.select(host_networks.c.wanted).where(host_networks.c.host == host)).scalar()
-    return found or 0
+    return state(conn, host)[0]
 
 
-def members(conn: Connection, host: str) -> int:
-    """Return the position up to which a host was told of members of groups."""
-    found = conn.execute(sa.select(host_networks.c.members).where(host_networks.c.host == host)).scalar()
-    return found or 0
+def state(conn: Connection, host: str) -> tuple[int, int]:
+    """Return the generation a host should be at, and the position up to which it was told of members of groups."""
+    found = _STATE.first(conn, this=host)
+    return (0, 0) if found is None else (found.wanted, found.members)
 
 
 def catch_up(conn: Connection, host: str, generation: int) -> None:

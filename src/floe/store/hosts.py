@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from floe.core.hosts import Host
 from floe.core.resources import Inventory, Resources
 from floe.store.engine import Connection
+from floe.store.prepared import Prepared
 from floe.store.schema import Json, Moment, metadata
 
 hosts = sa.Table(
@@ -43,7 +44,7 @@ hosts = sa.Table(
     sa.Index("ix_hosts_updated", "updated_at"),
 )
 
-_BY_NAME = sa.select(hosts).where(hosts.c.name == sa.bindparam("ident"))
+_BY_NAME = Prepared(sa.select(hosts).where(hosts.c.name == sa.bindparam("ident")))
 _ALL = sa.select(hosts).order_by(hosts.c.number)
 _COUNT = sa.select(sa.func.count()).select_from(hosts)
 _CHANGED = sa.select(hosts).where(hosts.c.updated_at >= sa.bindparam("since")).order_by(hosts.c.number)
@@ -94,7 +95,7 @@ def _said(host: Host) -> dict[str, Any]:
 
 def get(conn: Connection, name: str) -> Host | None:
     """Return a host."""
-    row = conn.execute(_BY_NAME, {"ident": name}).one_or_none()
+    row = _BY_NAME.first(conn, ident=name)
     return _host(row) if row else None
 
 

@@ -25,7 +25,7 @@ from floe.core.messages import (
     Spawned,
     UpdateMetadata,
 )
-from floe.store import actions, host_networks, hosts, servers
+from floe.store import actions, group_members, host_networks, hosts, servers
 
 
 async def slow_rounds(conductor: Any) -> None:
@@ -427,6 +427,29 @@ async def test_a_host_that_says_nothing_new_costs_no_write_and_no_question(site:
     await site.conductor.sweeps.slow()
     assert site.cloud.db.commits == commits + 1, "that h2 stops"
     assert host.sent(ListGuests) == []
+
+
+@pytest.mark.parametrize(("at", "newest"), [(4, 4), (5, 6)])
+async def test_a_host_that_missed_members_of_groups_or_knows_later_ones_is_sent_its_network(
+    site: Any, at: int, newest: int
+) -> None:
+    """All else that it says is known; it was told up to position 5, which is the latest."""
+    host = await site.add_host("h1")
+    await built(site)
+    await site.add_host("h2")
+    table = host_networks.host_networks
+
+    def tell(conn: Any) -> int:
+        group_members.catch_up(conn, 4)
+        host_networks.want(conn, ["h1"])
+        conn.execute(table.update().where(table.c.host == "h1").values(members=5, applied=table.c.wanted))
+        return host_networks.wanted(conn, "h1")
+
+    state = await site.cloud.db.write(tell)
+    assert await site.cloud.db.read(group_members.position) == 5
+    said = replace(host.up(), network_generation=state, network_newest=state, members_at=at, members_newest=newest)
+    await site.cloud.bus.publish(said)
+    await until(lambda: site.cloud.db.read_now(lambda conn: host_networks.wanted(conn, "h1")) > state)
 
 
 async def test_a_host_that_says_otherwise_than_the_rows_is_asked_and_believed(site: Any) -> None:
