@@ -217,7 +217,8 @@ class Agent:
         before = self._commands.known()
         guests = await self._hypervisor.guests()
         self._commands.found(before, guests)
-        await self._offload(self._trim_consoles, [guest.server_id for guest in guests])
+        if guests:
+            await self._offload(self._trim_consoles, [guest.server_id for guest in guests])
         await self._say_up(guests)
         await self._ports.plug()
         self._images.tidy()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
-from typing import Any
+from dataclasses import fields
+
+import msgspec
 
 from floe.core.guests import GuestMetadata
 from floe.core.servers import Server
@@ -14,11 +14,7 @@ from floe.core.servers import Server
 _TOLD = tuple(field.name for field in fields(GuestMetadata) if field.name not in {"admin_password", "files"})
 
 
-def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else list(value)
-
-
-_encode = json.JSONEncoder(sort_keys=True, default=_plain).encode
+_ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 def describe(
@@ -45,5 +41,5 @@ def describe(
 
 def fingerprint(metadata: GuestMetadata) -> str:
     """Return what tells two versions of a guest's metadata apart; what is known at create alone is left out."""
-    text = _encode({name: getattr(metadata, name) for name in _TOLD})
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    text = _ENCODER.encode([getattr(metadata, name) for name in _TOLD])
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
