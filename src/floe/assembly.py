@@ -136,7 +136,10 @@ class Node:
         self._started.append(self.cloud.bus.close)
         await self.conductor.start()
         self._started.append(self.conductor.stop)
-        self.agents = [self._agent(host) for host in self._hosts()]
+        hosts, folder = self._hosts(), self.settings.state / "hosts"
+        make_passable(folder)
+        close_files(folder, "*")
+        self.agents = [self._agent(host, folder) for host in hosts]
         self._started.append(self._stop_agents)
         await asyncio.gather(*(agent.start() for agent in self.agents))
         await self._hosts_known()
@@ -188,10 +191,7 @@ class Node:
             return [f"fake-{number}" for number in range(1, self.settings.fake_hosts + 1)]
         return [_host_name(self.settings)]
 
-    def _agent(self, host: str) -> Agent:
-        folder = self.settings.state / "hosts"
-        make_passable(folder)
-        close_files(folder, "*")
+    def _agent(self, host: str, folder: Path) -> Agent:
         fake = _hypervisor(self.settings) == "fake"
         hypervisor, plane = self._fake_drivers(folder, host) if fake else self._real_drivers(folder, host)
         return Agent(
