@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.engine import Connection
 
 from floe.cloud.audit import Violation, check_rows
 from floe.store import audit, schema
@@ -34,24 +30,6 @@ CLOUDS = st.fixed_dictionaries(
         "open": st.sets(FEW, max_size=3),
     }
 )
-
-
-@pytest.fixture(scope="module")
-def made() -> Iterator[Engine]:
-    engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"isolation_level": None})
-    with engine.connect() as conn:
-        schema.create_all(conn)
-    yield engine
-    engine.dispose()
-
-
-@contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """What is done inside is undone at the end."""
-    with engine.connect() as conn:
-        conn.exec_driver_sql("BEGIN")
-        yield conn
-        conn.exec_driver_sql("ROLLBACK")
 
 
 def insert(conn: Connection, table: sa.Table, **values: Any) -> None:
@@ -108,7 +86,7 @@ def in_portions(conn: Connection, most: int) -> list[Violation]:
 
 @settings(max_examples=150, deadline=None)
 @given(cloud=CLOUDS, most=st.integers(1, 4))
-def test_portions_show_what_the_whole_shows(made: Engine, cloud: dict[str, Any], most: int) -> None:
-    with transaction(made) as conn:
+def test_portions_show_what_the_whole_shows(transaction: Any, cloud: dict[str, Any], most: int) -> None:
+    with transaction() as conn:
         fill(conn, cloud)
         assert sorted(in_portions(conn, most)) == sorted(check_rows(audit.rows(conn), quiet=False))

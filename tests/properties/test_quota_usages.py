@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.engine import Connection
 
 from floe.core import quotas
 from floe.store import quota_usages, schema
@@ -38,25 +36,6 @@ CHANGES = st.lists(
     ),
     max_size=30,
 )
-
-
-@pytest.fixture(scope="module")
-def made() -> Iterator[Engine]:
-    """A database in memory with all tables, and no constraints between them."""
-    engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"isolation_level": None})
-    with engine.connect() as conn:
-        schema.create_all(conn)
-    yield engine
-    engine.dispose()
-
-
-@contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """What is done inside is undone at the end."""
-    with engine.connect() as conn:
-        conn.exec_driver_sql("BEGIN")
-        yield conn
-        conn.exec_driver_sql("ROLLBACK")
 
 
 def row_of(table: sa.Table, change: Change) -> dict[str, Any]:
@@ -100,8 +79,8 @@ def apply(conn: Connection, change: Change) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(changes=CHANGES)
-def test_counts_are_what_there_is_after_every_statement(made: Engine, changes: list[Change]) -> None:
-    with transaction(made) as conn:
+def test_counts_are_what_there_is_after_every_statement(transaction: Any, changes: list[Change]) -> None:
+    with transaction() as conn:
         for change in changes:
             with contextlib.suppress(sa.exc.IntegrityError):  # refused whole, counts and all
                 apply(conn, change)
@@ -120,8 +99,8 @@ def test_what_is_counted_is_what_quotas_limit_and_what_they_limit_is_counted() -
     assert found == quotas.DEFAULTS.keys() - by_the_request
 
 
-def test_a_count_of_nothing_leaves_no_row(made: Engine) -> None:
-    with transaction(made) as conn:
+def test_a_count_of_nothing_leaves_no_row(transaction: Any) -> None:
+    with transaction() as conn:
         for table in range(len(TABLES)):
             apply(conn, (table, "insert", 1, "ann", 5, False))
         assert conn.execute(sa.select(quota_usages.quota_usages)).all() != []
@@ -139,8 +118,8 @@ def test_a_count_of_nothing_leaves_no_row(made: Engine) -> None:
         lambda conn: conn.exec_driver_sql("DROP TRIGGER count_servers_insert"),
     ],
 )
-def test_counts_that_were_spoilt_are_found_and_mended(made: Engine, spoil: Callable[[Connection], object]) -> None:
-    with transaction(made) as conn:
+def test_counts_that_were_spoilt_are_found_and_mended(transaction: Any, spoil: Callable[[Connection], object]) -> None:
+    with transaction() as conn:
         server = next(number for number, table in enumerate(TABLES) if table.name == "servers")
         apply(conn, (server, "insert", 1, "ann", 2, False))
         spoil(conn)

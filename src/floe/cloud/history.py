@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from floe.cloud.cloud import Cloud
 from floe.core.counters import Count
@@ -50,13 +51,13 @@ async def purge(cloud: Cloud, before: datetime | None, *, pause: Pause, slices: 
     made = Purge(before)
     for kind, moment in _due(cloud, before):
         while True:
-            keys = await cloud.db.scan(lambda conn: rows.find(conn, kind, moment))  # noqa: B023
+            keys = await cloud.db.scan(partial(rows.find, kind=kind, before=moment))
             if not keys:
                 break
             if slices is not None and slices <= 0:
                 made.finished = False
                 return made
-            gone = await cloud.db.write(lambda conn: rows.forget(conn, kind, keys))  # noqa: B023
+            gone = await cloud.db.write(partial(rows.forget, kind=kind, keys=keys))
             for table, number in gone.items():
                 cloud.counters.add(PURGED, table, amount=number)
             made.add(gone)

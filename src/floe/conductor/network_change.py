@@ -72,9 +72,8 @@ class NetworkChange:
                     log.error("host %s answered ApplyNetwork with %s", host, type(answer).__name__)
                     return
                 generation = min(answer.generation, network.generation)
-                await self._cloud.db.write(
-                    lambda conn: host_networks.applied(conn, host, generation, network.members_at)  # noqa: B023
-                )
+                note = partial(host_networks.applied, host=host, generation=generation, members=network.members_at)
+                await self._cloud.db.write(note)
                 if self._amiss.pop(host, None) is not None:
                     log.info("host %s takes changes of its network again", host)
                 if generation < network.generation:

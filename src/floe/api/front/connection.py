@@ -86,7 +86,7 @@ class Connection(HttpToolsProtocol):
 
     # -- the transport's calls --------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it itself
         """Begin, or refuse where there is no room."""
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport, self.loop)
