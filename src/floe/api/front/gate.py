@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from floe.api.front.limits import Limits
 from floe.api.front.refusals import FULL, PEER_FULL, SHED, Refusal, Refusals
+from floe.api.kit.peer import among, told_apart
 
 _STALLED = 1.0
 """Seconds after which a client in the middle of a request gives way as well, where no idle one is."""
@@ -133,17 +133,6 @@ class Gate:
         return True
 
     def _peer(self, address: str) -> _Peer:
-        key, trusted = address, False
-        try:
-            found = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            pass  # no address: a socket of this machine
-        else:
-            if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-                found = found.ipv4_mapped
-            trusted = any(found in network for network in self._limits.trusted)
-            if isinstance(found, ipaddress.IPv6Address) and not trusted:
-                key = str(ipaddress.ip_network((found, 64), strict=False))
-            else:
-                key = str(found)
+        trusted = among(address, self._limits.trusted)
+        key = address if trusted else told_apart(address)
         return self._peers.get(key) or _Peer(key, trusted)

@@ -21,13 +21,14 @@ def peer_of(scope: Mapping[str, Any], trusted: Sequence[Network] = ()) -> str:
     if not client:
         return ""
     found = str(client[0])
-    if trusted and _among(found, trusted):
+    if trusted and among(found, trusted):
         told = ",".join(Headers(scope=dict(scope)).getlist("x-forwarded-for")).split(",")
-        found = next((word.strip() for word in reversed(told) if word.strip() and not _among(word, trusted)), found)
-    return _told_apart(found)
+        found = next((word.strip() for word in reversed(told) if word.strip() and not among(word, trusted)), found)
+    return told_apart(found)
 
 
-def _among(text: str, networks: Sequence[Network]) -> bool:
+def among(text: str, networks: Sequence[Network]) -> bool:
+    """Say whether an address is of one of these networks; an IPv4 address in IPv6's clothes is what it is."""
     try:
         address = ip_address(text.strip().partition("%")[0])
     except ValueError:
@@ -37,7 +38,8 @@ def _among(text: str, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def _told_apart(text: str) -> str:
+def told_apart(text: str) -> str:
+    """Return what peers are told apart by: an IPv4 address, the first 64 bits of an IPv6 one."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
