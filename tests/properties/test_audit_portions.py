@@ -1,9 +1,10 @@
-"""The audit reads a cloud in portions, and finds in them what it finds in all of it at once."""
+"""The audit reads a cloud in portions, less what is plainly in order, and finds what it finds in all of it at once."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,43 @@ CLOUDS = st.fixed_dictionaries(
         "open": st.sets(FEW, max_size=3),
     }
 )
+
+NUMBER = st.integers(1, 2)
+DAMAGE = st.one_of(
+    *(
+        st.tuples(st.just("servers"), st.just(column), values)
+        for column, values in (
+            ("vm_state", st.sampled_from(["active", "stopped", "error", "building", "deleted", "unheard-of"])),
+            ("task_state", st.just("deleting")),
+            ("host", st.sampled_from([None, "", "h1", "h2"])),
+            ("vcpus", NUMBER),
+            ("memory_mib", NUMBER),
+            ("networks", st.sampled_from(["[]", "[{},{}]"])),
+            ("fault", st.sampled_from([None, "{}", '{"message":""}', '{"message":"it broke"}'])),
+            ("deleted_at", st.just(1)),
+        )
+    ),
+    *(
+        st.tuples(st.just("allocations"), st.just(column), values)
+        for column, values in (
+            ("server_id", st.sampled_from(["s0", "s1", "s9"])),
+            ("host", st.sampled_from(["", "h1", "h2"])),
+            ("vcpus", NUMBER),
+            ("memory_mib", NUMBER),
+        )
+    ),
+    *(
+        st.tuples(st.just("ports"), st.just(column), values)
+        for column, values in (
+            ("server_id", st.sampled_from([None, "s0", "s1", "s9"])),
+            ("host", st.sampled_from([None, "", "h1", "h2"])),
+            ("plugged", st.booleans()),
+        )
+    ),
+    st.tuples(st.just("port_addresses"), st.just("port_id"), st.sampled_from(["p0", "p1", "p9"])),
+    st.tuples(st.just("actions"), st.just("state"), st.sampled_from(["pending", "running"])),
+)
+"""What is changed of a cloud in order: of one table a column, to a value."""
 
 
 def insert(conn: Connection, table: sa.Table, **values: Any) -> None:
@@ -82,6 +120,47 @@ def in_portions(conn: Connection, most: int) -> list[Violation]:
         assert len(portion.servers) <= most
         found += check_rows(portion, quiet=False)
     return found
+
+
+def fill_soundly(conn: Connection, many: int) -> None:
+    """Make servers that have all that they must have, and nothing else."""
+    for number in range(many):
+        ident = f"s{number}"
+        takes: dict[str, Any] = {"vcpus": 1, "memory_mib": 1}
+        state = ("active", "stopped")[number % 2]
+        insert(conn, servers, number=number + 1, id=ident, vm_state=state, host="h1", networks="[{}]", **takes)
+        insert(conn, allocations, server_id=ident, host="h1", **takes)
+        plugged = {"server_id": ident, "host": "h1", "made": 1, "plugged": 1}
+        insert(conn, ports, id=f"p{number}", mac=str(number), nic=0, **plugged)
+        insert(conn, port_addresses, port_id=f"p{number}", address=number)
+        insert(conn, actions, id=f"a{number}", server_id=ident, kind="create", state="done")
+
+
+@pytest.mark.parametrize("most", [1, 3, 6, 7])
+def test_servers_that_are_plainly_in_order_are_not_read(transaction: Any, most: int) -> None:
+    with transaction() as conn:
+        fill_soundly(conn, 6)
+        read, after = [], 0
+        while after is not None:
+            portion, after = audit.slice_after(conn, after, most)
+            read.append(portion)
+        assert sum(map(len, (portion.servers for portion in read))) == 0
+        assert check_rows(audit.rows(conn), quiet=True) == []
+
+
+@settings(max_examples=400, deadline=None)
+@given(damage=st.lists(st.tuples(DAMAGE, st.integers(1, 3)), max_size=5), most=st.integers(1, 4))
+def test_portions_of_a_damaged_cloud_show_what_the_whole_shows(transaction: Any, damage: Any, most: int) -> None:
+    with transaction() as conn:
+        fill_soundly(conn, 3)
+        for (table, column, value), row in damage:
+            values = (value, row - 1)
+            conn.exec_driver_sql(
+                f"UPDATE OR IGNORE {table} SET {column} = ? "  # names of ours
+                f"WHERE rowid = (SELECT rowid FROM {table} ORDER BY rowid LIMIT 1 OFFSET ?)",
+                values,
+            )
+        assert sorted(in_portions(conn, most)) == sorted(check_rows(audit.rows(conn), quiet=False))
 
 
 @settings(max_examples=150, deadline=None)

@@ -23,10 +23,10 @@ from floe.core.host_network import (
 from floe.core.hostnames import dns_name
 from floe.core.messages import HostUp
 from floe.core.networks import Network, plain_name
-from floe.core.ports import DHCP_OWNER, Port, tap_name
+from floe.core.ports import DHCP_OWNER, PluggedPort, Port, tap_name
 from floe.core.security_groups import host_rule
 from floe.core.subnets import Subnet
-from floe.store import group_members, networks, ports, security_groups, subnets
+from floe.store import group_members, networks, plugged_ports, ports, security_groups, subnets
 from floe.store import host_networks as rows
 from floe.store.engine import Connection
 
@@ -34,12 +34,12 @@ from floe.store.engine import Connection
 def fragment(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
     """Return what a host must know to plug these of its ports, at a generation counted up for it."""
     generation = rows.advance(conn, host, group_members.position(conn))
-    return _network(conn, host, generation, ports.on_host(conn, host, port_ids), dns_domain)
+    return _network(conn, host, generation, plugged_ports.on_host(conn, host, port_ids), dns_domain)
 
 
 def whole(conn: Connection, host: str, dns_domain: str) -> HostNetwork:
     """Return all that should be on a host, at its wanted generation; a read."""
-    return _network(conn, host, rows.wanted(conn, host), ports.on_host(conn, host), dns_domain)
+    return _network(conn, host, rows.wanted(conn, host), plugged_ports.on_host(conn, host), dns_domain)
 
 
 def stale(conn: Connection) -> list[str]:
@@ -125,7 +125,7 @@ def touch_hosts(conn: Connection, hosts: Iterable[str]) -> None:
     rows.want(conn, hosts)
 
 
-def host_port(port: Port, network: Network) -> HostPort:
+def host_port(port: Port | PluggedPort, network: Network) -> HostPort:
     """Return a bound port as its host sees it."""
     return HostPort(
         port_id=port.id,
@@ -143,7 +143,9 @@ def host_port(port: Port, network: Network) -> HostPort:
     )
 
 
-def _network(conn: Connection, host: str, generation: int, found: Sequence[Port], dns_domain: str) -> HostNetwork:
+def _network(
+    conn: Connection, host: str, generation: int, found: Sequence[PluggedPort], dns_domain: str
+) -> HostNetwork:
     members_at = group_members.position(conn)
     if not found:
         return HostNetwork(generation=generation, members_at=members_at)

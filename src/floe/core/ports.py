@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from floe.core import addresses
 from floe.core.errors import Invalid
@@ -49,6 +50,22 @@ class Port:
     created_at: datetime
     updated_at: datetime
     revision: int = 0
+
+
+class PluggedPort(NamedTuple):
+    """A plugged port in as much as its host is told of it; a tuple, since a host has many and they are read often."""
+
+    id: str
+    network_id: str
+    server_id: str | None
+    mac: str
+    nic: int | None
+    hostname: str
+    up: bool
+    port_security: bool
+    allowed_pairs: tuple[tuple[str, str], ...]
+    fixed_ips: tuple[tuple[str, str], ...]
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

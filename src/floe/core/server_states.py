@@ -30,6 +30,9 @@ _HOLDS: Mapping[str, frozenset[Part]] = {ACTIVE: _ALL, STOPPED: _ALL, ERROR: _AL
 _NOWHERE = frozenset({ERROR, DELETED})
 """What a server on no host can be: its build failed, and what that began was undone; or it is gone."""
 
+BUILT = frozenset(state for state, parts in _HOLDS.items() if parts == _ALL and state not in _NOWHERE)
+"""What a settled server is that was built and is not in ERROR: it is on a host and holds every part there."""
+
 _OF_POWER: Mapping[PowerState, str] = {
     PowerState.NOSTATE: STOPPED,
     PowerState.RUNNING: ACTIVE,

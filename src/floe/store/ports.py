@@ -80,11 +80,6 @@ _OF_SERVER = Prepared(
         ports.c.nic, ports.c.id, port_addresses.c.address, port_groups.c.group_id
     )
 )
-_ON_HOST = _WHOLE.where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged.is_(True)).order_by(
-    ports.c.id, port_addresses.c.address, port_groups.c.group_id
-)
-_ALL_ON_HOST = Prepared(_ON_HOST)
-_ON_HOST_THESE = lists.ByIds(_ON_HOST, ports.c.id)
 _ADD_GROUP = sa.insert(port_groups)
 _GROUPS_OF = lists.ByIds(
     sa.select(port_groups.c.port_id, port_groups.c.group_id).order_by(port_groups.c.group_id), port_groups.c.port_id
@@ -251,13 +246,6 @@ def activate(conn: Connection, server_id: str) -> None:
 def of_server(conn: Connection, server_id: str) -> list[Port]:
     """Return a server's ports in the order of its NICs."""
     return _joined(_OF_SERVER.rows(conn, server=server_id))
-
-
-def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) -> list[Port]:
-    """Return the ports a host is to have, all or those of the ids."""
-    if port_ids is None:
-        return _joined(_ALL_ON_HOST.rows(conn, on_host=host))
-    return _joined(_ON_HOST_THESE.rows(conn, list(port_ids), on_host=host))
 
 
 def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | None:

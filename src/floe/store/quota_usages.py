@@ -75,9 +75,9 @@ def _drifts() -> sa.Select[Any]:
     both = sa.union_all(
         sa.select(u.owner, u.resource, u.used.label("counted"), none.label("there")),
         *(
-            sa.select(table.c[item.owner], sa.literal(item.resource), none, _amount(item, table)).where(
-                table.c[item.owner].is_not(None), *([table.c[item.unless].is_(None)] if item.unless else [])
-            )
+            sa.select(table.c[item.owner], sa.literal(item.resource), none, sa.func.sum(_amount(item, table)))
+            .where(table.c[item.owner].is_not(None), *([table.c[item.unless].is_(None)] if item.unless else []))
+            .group_by(table.c[item.owner])
             for table in _tables()
             for item in _counted(table)
         ),
