@@ -74,7 +74,7 @@ class HostTable:
                 host.used.by_class().get(resource_class, 0),
                 inventory.min_unit,
                 inventory.max_unit,
-                inventory.step_size,
+                max(inventory.step_size, 1),
             )
         self._flags[:, row] = (host.enabled, up)
         self.reasons_disabled[row] = host.disabled_reason or ""
@@ -106,6 +106,10 @@ class HostTable:
     def row(self, name: str) -> int | None:
         """Return the row of a host."""
         return self._index.get(name)
+
+    def of_class(self, column: int) -> NDArray[np.int64]:
+        """Return capacity, used, min_unit, max_unit and step of one class: five lines with a place for each row."""
+        return self._amounts[:, :, column]
 
     def rows(self, names: Collection[str]) -> Rows:
         """Return the rows of those of the hosts that are known."""

@@ -14,6 +14,7 @@ from floe.core.hosts import Host
 from floe.core.resources import Inventory, Resources
 from floe.core.server_groups import ServerGroup
 from floe.core.servers import Server, ServerFlavor
+from floe.scheduler.filters import capacity
 from floe.scheduler.hosts import HostTable
 from floe.scheduler.select import CHUNK, NAMED, choose, fitting, select
 from floe.scheduler.spec import RequestSpec, spec_of
@@ -342,3 +343,33 @@ def test_what_is_taken_on_trial_is_not_taken_of_the_table() -> None:
     with pytest.raises(NoValidHost):
         select(SMALL, trial, 0)
     assert fitting(SMALL, table) == ["a", "b"]
+
+
+AMOUNT = st.integers(0, 6)
+INVENTORY = st.builds(
+    Inventory,
+    resource_class=st.just("VCPU"),
+    total=AMOUNT,
+    min_unit=AMOUNT,
+    max_unit=AMOUNT,
+    step_size=st.integers(0, 3),
+)
+
+
+@given(offers=st.lists(st.tuples(INVENTORY, AMOUNT), min_size=1, max_size=5), asked=st.integers(1, 6))
+def test_a_host_has_a_reason_if_and_only_if_it_is_rejected(offers: list[tuple[Inventory, int]], asked: int) -> None:
+    table = HostTable(
+        host(f"h{number}", inventories=(offer,), used=Resources(used, 0, 0))
+        for number, (offer, used) in enumerate(offers)
+    )
+    spec = RequestSpec(resources=Resources(asked, 0, 0))
+    rows = table.rows(table.names)
+    kept = capacity.keep(spec, table)(rows).tolist()
+    assert [capacity.reason(spec, table, int(row)) == "" for row in rows] == kept
+    fits = [
+        used + asked <= offer.capacity
+        and offer.min_unit <= asked <= offer.max_unit
+        and asked % max(offer.step_size, 1) == 0
+        for offer, used in offers
+    ]
+    assert kept == fits

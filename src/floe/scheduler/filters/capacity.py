@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from floe.scheduler.hosts import HostTable, Keep, Mask, Rows, amounts, counted
@@ -28,12 +30,11 @@ def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
     """Name each class that is short, with what was asked, what is free, and what there is in all."""
     texts = [f"it offers no {name}" for name in sorted(spec.extra_classes)]
     for column, asked in _asked(spec):
-        if _fitting(table, np.array([row], np.intp), column, asked)[0]:
+        capacity, used, least, most, step = table.of_class(column)[:, row].tolist()
+        if _fits(asked, capacity, used, least, most, step):
             continue
         word, unit = _WORDS[column]
-        capacity = int(table.capacity[row, column])
-        free = max(0, capacity - int(table.used[row, column]))
-        most = int(table.max_unit[row, column])
+        free = max(0, capacity - used)
         if asked <= free:
             texts.append(f"{word}: {asked}{unit} asked, one server may take {most}{unit} at most")
         else:
@@ -62,10 +63,10 @@ def _asked(spec: RequestSpec) -> list[tuple[int, int]]:
 
 def _fitting(table: HostTable, rows: Rows, column: int, asked: int) -> Mask:
     """Return per row whether so much of one class fits."""
-    fits: Mask = (
-        (table.used[:, column][rows] + asked <= table.capacity[:, column][rows])
-        & (asked >= table.min_unit[:, column][rows])
-        & (asked <= table.max_unit[:, column][rows])
-        & (asked % np.maximum(table.step[:, column][rows], 1) == 0)
-    )
+    fits: Mask = _fits(asked, *(amount[rows] for amount in table.of_class(column)))
     return fits
+
+
+def _fits(asked: int, capacity: Any, used: Any, least: Any, most: Any, step: Any) -> Any:
+    """Say whether so much fits: of one host, whose amounts are plain numbers, or of each of several, in columns."""
+    return (used + asked <= capacity) & (asked >= least) & (asked <= most) & (asked % step == 0)
