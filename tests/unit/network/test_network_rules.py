@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from floe.core import addresses, networks, ports, security_groups, subnets
 from floe.core.clock import FixedClock
@@ -118,3 +122,9 @@ def test_a_host_gets_names_it_knows_or_numbers(protocol: object, on_host: str | 
         Rule(id="r", group_id="g", project_id="p", created_at=NOW, updated_at=NOW, **checked)  # type: ignore[arg-type]
     )
     assert seen.protocol == on_host
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_an_address_is_written_as_a_dotted_quad_and_read_back(number: int) -> None:
+    assert addresses.text_of(number) == str(IPv4Address(number))
+    assert addresses.number_of(addresses.text_of(number)) == number
