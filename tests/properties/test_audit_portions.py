@@ -148,6 +148,31 @@ def test_servers_that_are_plainly_in_order_are_not_read(transaction: Any, most: 
         assert check_rows(audit.rows(conn), quiet=True) == []
 
 
+def steps(conn: Connection, many: int) -> int:
+    """Return the steps of SQLite's machine that it takes to find so many servers in order."""
+    fill_soundly(conn, many)
+    taken = [0]
+
+    def count() -> int:
+        taken[0] += 1
+        return 0
+
+    driver: Any = conn.connection.driver_connection
+    driver.set_progress_handler(count, 1)
+    try:
+        assert in_portions(conn, 50) == []
+    finally:
+        driver.set_progress_handler(None, 0)
+    return taken[0]
+
+
+def test_four_times_the_servers_cost_four_times_the_steps(transaction: Any) -> None:
+    with transaction() as conn:
+        few = steps(conn, 100)
+    with transaction() as conn:
+        assert steps(conn, 400) < 5 * few
+
+
 @settings(max_examples=400, deadline=None)
 @given(damage=st.lists(st.tuples(DAMAGE, st.integers(1, 3)), max_size=5), most=st.integers(1, 4))
 def test_portions_of_a_damaged_cloud_show_what_the_whole_shows(transaction: Any, damage: Any, most: int) -> None:

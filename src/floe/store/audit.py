@@ -81,7 +81,7 @@ _HOSTS = sa.select(
     *(hosts.c[f"{what}_{kind}"] for what in ("vcpus", "memory", "disk") for kind in ("used", "capacity")),
 )
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
-_OPEN = sa.select(actions.c.server_id, actions.c.kind).where(_IS_OPEN)
+_OPEN = Prepared(sa.select(actions.c.server_id, actions.c.kind).where(_IS_OPEN))
 
 
 _LIVE = sa.select(servers.c.id).where(servers.c.deleted_at.is_(None))
@@ -195,7 +195,7 @@ def _images(conn: Connection) -> dict[str, Any]:
 
 def _open(conn: Connection) -> dict[str, list[str]]:
     open_actions: dict[str, list[str]] = {}
-    for server_id, kind in conn.execute(_OPEN):
+    for server_id, kind in _OPEN.rows(conn):
         open_actions.setdefault(server_id, []).append(kind)
     return open_actions
 
