@@ -11,9 +11,11 @@ from typing import Any
 from floe.cloud import host_guests, host_networks
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
+from floe.conductor.agreements import Agreements
 from floe.conductor.fleet import Fleet
-from floe.conductor.metadata_resync import MetadataResync
+from floe.conductor.metadata_resync import OVERLAP, MetadataResync
 from floe.core import entries, server_states
+from floe.core.counters import Count
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
 from floe.core.hosts import Host
@@ -30,11 +32,15 @@ from floe.core.messages import (
     Progress,
 )
 from floe.core.servers import BUILDING
-from floe.store import actions, guests, hosts
+from floe.store import actions, guests, host_stamps, hosts
 from floe.store.engine import Connection
 from floe.store.guests import Expected
+from floe.store.host_stamps import Stamp
 
 log = logging.getLogger(__name__)
+
+REPORTS = Count("floe_host_reports", "Reports of hosts on what they have, by whether they were new", ("said",))
+NEW, SAME = "new", "same"
 
 _LIST_SECONDS = 30.0
 
@@ -59,6 +65,7 @@ class HostEvents:
         self._soon: set[str] = set()
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._metadata = MetadataResync(cloud)
+        self._agreements = Agreements(OVERLAP)
 
     async def handle(self, event: Event) -> None:
         """Take one event."""
@@ -109,11 +116,14 @@ class HostEvents:
             self._soon.discard(host)
             await self.check(host)
 
-    async def _clean_up(self, host: str, found: Iterable[GuestState], files: Iterable[str]) -> None:
-        """Have those guests destroyed that should not be on the host, and removed what is left of others."""
+    async def _clean_up(self, host: str, found: Iterable[GuestState], files: Iterable[str]) -> bool:
+        """Have those guests destroyed that should not be on the host, and removed what is left of others.
+
+        Return whether there was nothing of servers that belong elsewhere.
+        """
         found_ids = [guest.server_id for guest in found]
         if not (there := [*found_ids, *files]):
-            return
+            return True
 
         def look(conn: Connection) -> tuple[dict[str, Expected | None], list[Stray]]:
             others = guests.elsewhere(conn, host, there)
@@ -126,6 +136,7 @@ class HostEvents:
         for server_id in found_ids:
             if server_id in others and others[server_id] is None:
                 log.warning("host %s has a guest of server %s, unknown here; it is left alone", host, server_id)
+        return not others
 
     async def idle(self) -> None:
         """Wait until nothing goes on beside the events."""
@@ -141,6 +152,24 @@ class HostEvents:
     # -- hosts ----------------------------------------------------------------------------------------
 
     async def _host_up(self, event: HostUp) -> None:
+        stamp = await self._cloud.db.read(partial(host_stamps.stamp, host=event.host, heard_of=event.members_newest))
+        same = self._fleet.alive(event.host) and self._agreements.holds(event, stamp)
+        self._cloud.counters.add(REPORTS, SAME if same else NEW)
+        if same:
+            self._fleet.heard(event.host)
+            self._fleet.compared(event.host)
+            return
+        await self._take_over(event)
+        in_order = await self._clean_up(event.host, event.guests, event.files)
+        if await self._agrees(event):
+            self._fleet.compared(event.host)
+        else:
+            in_order = False
+            self._start(self.check(event.host))
+        self._start(self._compare_metadata(event, stamp, in_order=in_order))
+
+    async def _take_over(self, event: HostUp) -> None:
+        """Bring a host's own rows up to date with what it says of itself."""
         now = self._cloud.clock.now()
         host = Host(
             name=event.host,
@@ -170,12 +199,13 @@ class HostEvents:
             self._fleet.heard(event.host)
             log.info("host %s is up: %s, %d guests", event.host, event.hypervisor_type, len(event.guests))
             self._nudge_network()
-        await self._clean_up(event.host, event.guests, event.files)
-        if await self._agrees(event):
-            self._fleet.compared(event.host)
+
+    async def _compare_metadata(self, event: HostUp, stamp: Stamp, *, in_order: bool) -> None:
+        """Compare what its guests were told, the last part of a report, and keep that all of it is in order."""
+        if await self._metadata.compare(event) and in_order:
+            self._agreements.note(event, stamp, self._cloud.clock.now())
         else:
-            self._start(self.check(event.host))
-        self._start(self._metadata.compare(event))
+            self._agreements.drop(event.host)
 
     async def _agrees(self, event: HostUp) -> bool:
         """Whether the rows say of a host's guests what it says itself: else it is asked, with the rows read before."""

@@ -44,6 +44,17 @@ hosts = sa.Table(
     sa.Index("ix_hosts_updated", "updated_at"),
 )
 
+SAID = (
+    "hypervisor_type",
+    "hypervisor_version",
+    "inventories",
+    "traits",
+    "cpu_info",
+    "address",
+    "availability_zone",
+)
+"""The columns of what a host says of itself."""
+
 _BY_NAME = Prepared(sa.select(hosts).where(hosts.c.name == sa.bindparam("ident")))
 _ALL = sa.select(hosts).order_by(hosts.c.number)
 _COUNT = sa.select(sa.func.count()).select_from(hosts)
@@ -82,15 +93,8 @@ def is_known(conn: Connection, host: Host) -> bool:
 
 
 def _said(host: Host) -> dict[str, Any]:
-    return {
-        "hypervisor_type": host.hypervisor_type,
-        "hypervisor_version": host.hypervisor_version,
-        "inventories": host.inventories,
-        "traits": sorted(host.traits),
-        "cpu_info": dict(host.cpu_info),
-        "address": host.address,
-        "availability_zone": host.availability_zone,
-    }
+    said = {name: getattr(host, name) for name in SAID}
+    return said | {"traits": sorted(host.traits), "cpu_info": dict(host.cpu_info)}
 
 
 def get(conn: Connection, name: str) -> Host | None:

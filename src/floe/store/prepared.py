@@ -35,11 +35,8 @@ class Prepared:
 
     def rows(self, conn: Connection, **values: Any) -> list[Any]:
         """Run it, and return all rows."""
-        text, places, fixed, row, shown = self._compiled or self._compile(conn.dialect)
-        given = {**fixed, **values}
-        driver: Any = conn.connection.driver_connection
-        cursor = driver.cursor()
-        cursor.execute(text, [convert(given[name]) if convert else given[name] for name, convert in places])
+        cursor = self._run(conn, values)
+        _, _, _, row, shown = self._compiled or self._compile(conn.dialect)
         found = []
         for plain in cursor.fetchall():
             cells = list(plain)
@@ -48,10 +45,23 @@ class Prepared:
             found.append(row(cells))
         return found
 
+    def plain(self, conn: Connection, **values: Any) -> list[tuple[Any, ...]]:
+        """Run it, and return all rows as the driver has them, for what is only compared: nothing is converted."""
+        found: list[tuple[Any, ...]] = self._run(conn, values).fetchall()
+        return found
+
     def first(self, conn: Connection, **values: Any) -> Any:
         """Run it, and return its first row, None if there is none."""
         found = self.rows(conn, **values)
         return found[0] if found else None
+
+    def _run(self, conn: Connection, values: dict[str, Any]) -> Any:
+        text, places, fixed, _, _ = self._compiled or self._compile(conn.dialect)
+        given = {**fixed, **values}
+        driver: Any = conn.connection.driver_connection
+        cursor = driver.cursor()
+        cursor.execute(text, [convert(given[name]) if convert else given[name] for name, convert in places])
+        return cursor
 
     def _compile(self, dialect: sa.Dialect) -> _Compiled:
         compiled = self._query.compile(dialect=dialect)

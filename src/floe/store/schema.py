@@ -30,7 +30,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def _moment(value: int | None) -> datetime | None:
+def moment(value: int | None) -> datetime | None:
+    """Return the moment that is kept as this number; None of none."""
     return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
 
 
@@ -53,7 +54,7 @@ class Moment(TypeDecorator[datetime]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[int | None], datetime | None]:
         """Turn microseconds into a datetime; handed out whole, since every row of a list goes through it."""
-        return _moment
+        return moment
 
 
 class Json(TypeDecorator[Any]):

@@ -1,0 +1,42 @@
+"""Reports of hosts that were found to say what the rows say: the same one again, over the same rows, says so too."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+import msgspec
+
+from floe.core.messages import HostUp
+from floe.store.host_stamps import Stamp
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class Agreements:
+    """What was compared, by host, in a few bytes each.
+
+    A server may change twice at one moment of a clock, and its metadata is told apart by moments alone. So nothing is
+    kept while the last change of a host's servers is less than `quiet` ago.
+    """
+
+    def __init__(self, quiet: timedelta) -> None:
+        self._quiet = quiet
+        self._kept: dict[str, bytes] = {}
+
+    def holds(self, event: HostUp, stamp: Stamp) -> bool:
+        """Whether the same report was found in order over the same rows."""
+        return event.host in self._kept and self._kept[event.host] == _both(event, stamp)
+
+    def note(self, event: HostUp, stamp: Stamp, now: datetime) -> None:
+        """Keep that a report is in order; `stamp` was made of the rows before they were compared with it."""
+        if stamp.changed_at is None or now - stamp.changed_at >= self._quiet:
+            self._kept[event.host] = _both(event, stamp)
+
+    def drop(self, host: str) -> None:
+        """Have the next report of a host compared, whatever it says."""
+        self._kept.pop(host, None)
+
+
+def _both(event: HostUp, stamp: Stamp) -> bytes:
+    return hashlib.blake2b(_ENCODER.encode(event) + stamp.digest, digest_size=16).digest()
