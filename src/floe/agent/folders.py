@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import time
 from pathlib import Path
+
+_YOUNG = 1_100_000_000
+"""Nanoseconds in which a file system may give two changes one time: the coarsest count in seconds."""
 
 
 def make_passable(folder: Path) -> None:
@@ -29,3 +34,17 @@ def close_files(folder: Path, *patterns: str) -> None:
         mode = file.lstat().st_mode
         if stat.S_ISREG(mode) and mode & 0o077:
             file.chmod(0o600)
+
+
+def version_of(folder: Path) -> tuple[int, ...] | None:
+    """Return what is another as soon as a name in a folder comes or goes, so that it need not be listed to see that.
+
+    None where that cannot be said: it changed a moment ago, or is not there. Take it before the list.
+    """
+    try:
+        found = os.stat(folder)  # noqa: PTH116  # a third of what Path.stat takes, for every host every minute
+    except FileNotFoundError:
+        return None
+    if time.time_ns() - found.st_ctime_ns < _YOUNG:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns

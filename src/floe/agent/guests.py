@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from floe.agent import config_drive, documents
-from floe.agent.folders import make_passable
+from floe.agent.folders import make_passable, version_of
 from floe.agent.images import CachedImage, ImageCache, os_failure
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
@@ -106,6 +106,8 @@ class GuestBuilder:
         self._hypervisor = hypervisor
         self._offload = offload
         self._seed = seed
+        self._listed: tuple[tuple[int, ...] | None, tuple[str, ...]] = (None, ())
+        """The servers that there are files of, and the version of the folder that says so."""
 
     async def spawn(self, command: Spawn, steps: Steps, *, present: bool) -> Spawned:
         """Make the guest and start it. Raises HostFailure when it cannot, with nothing of it left.
@@ -155,7 +157,10 @@ class GuestBuilder:
     async def leftovers(self, guests: Iterable[GuestState]) -> tuple[str, ...]:
         """Return the servers that there are files of, and none of these guests."""
         there = {guest.server_id for guest in guests}
-        return tuple(ident for ident in await self._offload(self.folders) if ident not in there)
+        version = version_of(self._directory)
+        if version is None or version != self._listed[0]:
+            self._listed = version, await self._offload(self.folders)
+        return tuple(ident for ident in self._listed[1] if ident not in there)
 
     def folders(self) -> tuple[str, ...]:
         """Return the servers that there are files of; what is not named by a server's id is not Floe's."""

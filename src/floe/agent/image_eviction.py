@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from floe.agent.folders import version_of
 from floe.agent.image_locks import held
 from floe.agent.threads import Offload, in_thread
 from floe.core.clock import Clock
@@ -60,13 +62,21 @@ class ImageEviction:
         self._directory, self._users, self._clock, self._keep = directory, users, clock, keeping.seconds
         self.room = keeping.room or DiskRoom(directory)
         self._counters, self._offload = counters or Counters(), offload
+        self._looked: tuple[int, ...] | None = None
+        """The version of the folder in which no image is old before `_due`."""
+        self._due = math.inf
 
     async def round(self) -> list[str]:
         """Remove what was not used for long, then what is needed to have room; return the images' names."""
-        if not any(self._directory.glob("*.lock")):
+        version = version_of(self._directory)
+        if version is None or version != self._looked:
+            self._looked, self._due = version, await self._offload(self._first_due)
+        if self._due == math.inf:
             return []  # most hosts of a large cloud, most of the time: no thread needs to look
-        before = self._clock.now().timestamp() - self._keep
-        gone = await self._evict(AGE, lambda last: last <= before)
+        gone, now = [], self._clock.now().timestamp()
+        if now >= self._due:
+            before = now - self._keep
+            gone = await self._evict(AGE, lambda last: last <= before)
         return gone + await self.make_room(0)
 
     async def make_room(self, size: int) -> list[str]:
@@ -107,6 +117,10 @@ class ImageEviction:
                 size += 0 if suffix else path.stat().st_blocks * 512
                 path.unlink()
         return size
+
+    def _first_due(self) -> float:
+        """Return from when on some image may be old: its uses make that later, another one shows in the folder."""
+        return min((last for last, _ in self._images()), default=math.inf) + self._keep
 
     def _images(self) -> Iterator[tuple[float, str]]:
         """Give when each image was last used, and its name; each has a lock, which is touched at each use."""

@@ -20,7 +20,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from floe.agent import image_locks
-from floe.agent.folders import make_closed
+from floe.agent.folders import make_closed, version_of
 from floe.agent.image_eviction import ImageEviction
 from floe.agent.threads import Offload, in_thread
 from floe.core.clock import Clock
@@ -92,6 +92,8 @@ class ImageCache:
         self._offload = offload
         self._sleep = sleep
         self._verified: dict[str, tuple[_Sidecar, _Stamp]] = {}
+        self._tidied: tuple[int, ...] | None = None
+        """The version of the folder in which there was nothing to tidy."""
 
     async def get(self, image: GuestImage, *, bootable: bool = True) -> CachedImage:
         """Return what `hold` does, which may be removed at any time then."""
@@ -148,9 +150,14 @@ class ImageCache:
 
     def tidy(self) -> list[str]:
         """Remove what a fetch that was cut short left behind, unless another process is at it; return the names."""
+        version = version_of(self._directory)
+        if version is not None and version == self._tidied:
+            return []
+        self._tidied = version
         removed = []
         make_closed(self._directory)
         for partial in self._directory.glob("*.part*"):
+            self._tidied = None
             with image_locks.held(self._directory, partial.name.partition(".part")[0]) as lock:
                 if lock is None:
                     continue

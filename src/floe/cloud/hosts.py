@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from floe.cloud import host_networks, known_hosts
@@ -13,6 +14,9 @@ from floe.core.hosts import Host, service_id
 from floe.store import guests
 from floe.store import hosts as rows
 from floe.store.engine import Connection
+
+_PORTION = 400
+"""Hosts that are read at once: on the event loop, in less than what such a read may take (`store.readers`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +56,18 @@ class Wanted:
 
 
 async def listed(cloud: Cloud, wanted: Wanted = Wanted()) -> list[HostDetail]:
-    """Return hosts, the oldest first."""
+    """Return hosts, the oldest first; read in portions, each of them short."""
+    found: list[Host] = []
+    while wanted.limit is None or len(found) < wanted.limit:
+        most = _PORTION if wanted.limit is None else min(_PORTION, wanted.limit - len(found))
+        after = found[-1].number if found else wanted.after
+        portion = await cloud.db.read(partial(rows.find, most=most, after=after, part=wanted.part))
+        found += portion
+        if len(portion) < most:
+            break
+        await cloud.turns.turn()
     now = cloud.clock.now()
-
-    def look(conn: Connection) -> list[HostDetail]:
-        found = rows.find(conn, wanted.part, wanted.after, wanted.limit)
-        return [HostDetail(host=host, up=host.is_up(now)) for host in found]
-
-    return await cloud.db.read(look)
+    return [HostDetail(host=host, up=host.is_up(now)) for host in found]
 
 
 async def running(cloud: Cloud, details: Sequence[HostDetail]) -> Mapping[str, int]:

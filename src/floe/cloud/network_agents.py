@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from floe.cloud import hosts
 from floe.cloud.cloud import Cloud
 from floe.core.errors import NotFound
 from floe.core.hosts import Host
-from floe.store import hosts
 
 L2, DHCP = "L2 agent", "DHCP agent"
 
@@ -25,11 +25,9 @@ class NetworkAgent:
 
 async def find(cloud: Cloud) -> list[NetworkAgent]:
     """Return all agents, by host."""
-    now = cloud.clock.now()
-    known = await cloud.db.read(hosts.every)
     return [
-        NetworkAgent(id=_agent_id(host, kind), kind=kind, host=host, alive=host.is_up(now))
-        async for host in cloud.turns.each(known)
+        NetworkAgent(id=_agent_id(each.host, kind), kind=kind, host=each.host, alive=each.up)
+        async for each in cloud.turns.each(await hosts.listed(cloud))
         for kind in (L2, DHCP)
     ]
 

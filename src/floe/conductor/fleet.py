@@ -5,6 +5,7 @@ Nothing here is the truth: a stale row costs a retry of a claim, a wrong guess a
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Fleet:
         self.settings = settings
         self._db, self._bus, self._clock = db, bus, clock
         self._heard: dict[str, float] = {}
+        """When each host was last heard of, the longest silent ones first."""
         self._unwritten: dict[str, datetime] = {}
         self._forced_down: set[str] = set()
         self._gone: set[str] = set()
@@ -114,12 +116,13 @@ class Fleet:
         """Note a sign of life of a host whose row is known."""
         if self.table.row(name) is None:
             return
+        self._heard.pop(name, None)
         self._heard[name] = self._clock.monotonic()
         self._unwritten[name] = self._clock.now()
-        self._expected.discard(name)
-        if name in self._gone:
+        if name in self._gone or name in self._expected:
             self._gone.discard(name)
-        self.table.set_up(name, self.alive(name))
+            self._expected.discard(name)
+            self.table.set_up(name, self.alive(name))
 
     def lost(self, name: str) -> None:
         """Note that a host is gone until it is heard of again."""
@@ -154,7 +157,8 @@ class Fleet:
     def silent(self) -> list[str]:
         """Return the hosts that have become late with their heartbeat."""
         late = self._clock.monotonic() - self.settings.host_down
-        return [name for name, when in self._heard.items() if when < late and name not in self._gone]
+        silent = itertools.takewhile(lambda heard: heard[1] < late, self._heard.items())
+        return [name for name, _ in silent if name not in self._gone]
 
     def awaited(self, host: str | None = None) -> bool:
         """Say whether a host (any, where none is named or known) has not been heard of since the start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
 DOWN_AFTER = timedelta(seconds=60)
 """A host not heard of for this long is down. Its row is written every 15 s at most, so that idle costs little."""
 
+_MANY = 16_384
+"""Names whose UUIDs are kept: to make one takes longer than all else of a host in a list."""
 _NAMESPACE = uuid.UUID("6b7f0a50-7c54-5d5c-9a0e-3f2d5a9b1c77")
 
 
@@ -73,11 +76,13 @@ class Allocation:
     created_at: datetime
 
 
+@functools.lru_cache(maxsize=_MANY)
 def host_id(name: str) -> str:
     """Return the UUID of a host of that name."""
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
+@functools.lru_cache(maxsize=_MANY)
 def service_id(name: str, role: str = "") -> str:
     """Return the UUID of the service that the agent of a host is on the compute API, or another role there."""
     return str(uuid.uuid5(_NAMESPACE, f"service {role}{' on ' if role else ''}{name}"))

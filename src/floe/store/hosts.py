@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from floe.core.hosts import Host
 from floe.core.resources import Inventory, Resources
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
-from floe.store.schema import Json, Moment, metadata
+from floe.store.schema import Json, Moment, known_moment, metadata
 
 hosts = sa.Table(
     "hosts",
@@ -55,10 +58,18 @@ SAID = (
 )
 """The columns of what a host says of itself."""
 
-_BY_NAME = Prepared(sa.select(hosts).where(hosts.c.name == sa.bindparam("ident")))
-_ALL = sa.select(hosts).order_by(hosts.c.number)
+_COLUMNS = [column for column in hosts.c if not column.name.endswith("_capacity")]
+"""Those that `_host` takes apart; the others are made of the inventories, for conditions."""
+_EACH = sa.select(*_COLUMNS).order_by(hosts.c.number)
+_BEHIND = _EACH.where(hosts.c.number > sa.bindparam("after")).limit(sa.bindparam("most"))
+_BY_NAME = Prepared(_EACH.where(hosts.c.name == sa.bindparam("ident")))
+_ALL = Prepared(_EACH)
+_CHANGED = Prepared(_EACH.where(hosts.c.updated_at >= sa.bindparam("since")))
+_SOME = Prepared(_BEHIND)
+_SOME_WITH = Prepared(_BEHIND.where(sa.func.instr(hosts.c.name, sa.bindparam("part")) > 0))
 _COUNT = sa.select(sa.func.count()).select_from(hosts)
-_CHANGED = sa.select(hosts).where(hosts.c.updated_at >= sa.bindparam("since")).order_by(hosts.c.number)
+_KINDS = 1024
+"""Hosts are of few kinds: what says the same is taken apart once."""
 
 
 def put(conn: Connection, host: Host) -> Host:
@@ -99,22 +110,22 @@ def _said(host: Host) -> dict[str, Any]:
 
 def get(conn: Connection, name: str) -> Host | None:
     """Return a host."""
-    row = _BY_NAME.first(conn, ident=name)
-    return _host(row) if row else None
+    found = _BY_NAME.plain(conn, ident=name)
+    return _host(found[0]) if found else None
 
 
 def every(conn: Connection, since: datetime | None = None) -> list[Host]:
     """Return all hosts, oldest first, or those whose row changed at or after a moment."""
-    rows = conn.execute(_ALL) if since is None else conn.execute(_CHANGED, {"since": since})
+    rows = _ALL.plain(conn) if since is None else _CHANGED.plain(conn, since=since)
     return [_host(row) for row in rows]
 
 
-def find(conn: Connection, part: str = "", after: int = 0, limit: int | None = None) -> list[Host]:
-    """Return hosts with that part in their name, oldest first: at most `limit`, behind the one with number `after`."""
-    statement = _ALL.where(hosts.c.number > after).limit(limit)
-    if part:
-        statement = statement.where(sa.func.instr(hosts.c.name, part) > 0)
-    return [_host(row) for row in conn.execute(statement)]
+def find(conn: Connection, most: int, after: int = 0, part: str = "") -> list[Host]:
+    """Return hosts with that part in their name, oldest first: at most so many, behind the one with number `after`."""
+    rows = (
+        _SOME_WITH.plain(conn, most=most, after=after, part=part) if part else _SOME.plain(conn, most=most, after=after)
+    )
+    return [_host(row) for row in rows]
 
 
 def count(conn: Connection) -> int:
@@ -144,25 +155,44 @@ def seen(conn: Connection, times: Mapping[str, datetime]) -> None:
         conn.execute(statement, [{"host": name, "when": when} for name, when in times.items()])
 
 
-def _host(row: sa.Row[Any]) -> Host:
+def _host(row: tuple[Any, ...]) -> Host:
+    """Make a host of a row as the driver has it, in the order of `_COLUMNS`."""
+    number, name, kind, version, inventories, traits, cpu_info, address, zone, enabled, reason, *rest = row
+    forced_down, connected, vcpus_used, memory_used, disk_used, generation, *times = rest
+    created_at, updated_at, started_at, last_seen = map(known_moment, times)
     return Host(
-        name=row.name,
-        number=row.number,
-        hypervisor_type=row.hypervisor_type,
-        hypervisor_version=row.hypervisor_version,
-        inventories=tuple(Inventory(**item) for item in row.inventories),
-        traits=tuple(row.traits),
-        cpu_info=row.cpu_info,
-        address=row.address,
-        availability_zone=row.availability_zone,
-        enabled=row.enabled,
-        disabled_reason=row.disabled_reason,
-        forced_down=row.forced_down,
-        connected=row.connected,
-        used=Resources(row.vcpus_used, row.memory_used, row.disk_used),
-        generation=row.generation,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        started_at=row.started_at,
-        last_seen=row.last_seen,
+        name=name,
+        number=number,
+        hypervisor_type=kind,
+        hypervisor_version=version,
+        inventories=_inventories(inventories),
+        traits=_traits(traits),
+        cpu_info=_cpu_info(cpu_info),
+        address=address,
+        availability_zone=zone,
+        enabled=bool(enabled),
+        disabled_reason=reason,
+        forced_down=bool(forced_down),
+        connected=bool(connected),
+        used=Resources(vcpus_used, memory_used, disk_used),
+        generation=generation,
+        created_at=created_at,
+        updated_at=updated_at,
+        started_at=started_at,
+        last_seen=last_seen,
     )
+
+
+@functools.lru_cache(maxsize=_KINDS)
+def _inventories(text: str) -> tuple[Inventory, ...]:
+    return msgspec.json.decode(text, type=tuple[Inventory, ...])
+
+
+@functools.lru_cache(maxsize=_KINDS)
+def _traits(text: str) -> tuple[str, ...]:
+    return tuple(msgspec.json.decode(text))
+
+
+@functools.lru_cache(maxsize=_KINDS)
+def _cpu_info(text: str) -> Mapping[str, str]:
+    return MappingProxyType(msgspec.json.decode(text))

@@ -30,8 +30,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def known_moment(value: int) -> datetime:
+    """Return the moment that is kept as this number."""
+    return datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
 def moment(value: int | None) -> datetime | None:
-    """Return the moment that is kept as this number; None of none."""
+    """Return the same, and None of none."""
     return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
 
 

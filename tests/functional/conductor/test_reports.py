@@ -110,7 +110,9 @@ ROWS: dict[str, Callable[[Connection, Any], Any]] = {
     "a server's power": lambda conn, server: servers.change(conn, server.id, power_state=int(PowerState.SHUTDOWN)),
     "a server's state": lambda conn, server: servers.change(conn, server.id, vm_state="stopped"),
     "a server's task": lambda conn, server: servers.change(conn, server.id, task_state="deleting"),
-    "that a server changed": lambda conn, server: servers.change(conn, server.id, updated_at=server.created_at + SECOND),
+    "that a server changed": lambda conn, server: servers.change(
+        conn, server.id, updated_at=server.created_at + SECOND
+    ),
     "where a server is": lambda conn, server: servers.change(conn, server.id, host="h2"),
     "that a server is gone": lambda conn, server: servers.change(conn, server.id, deleted_at=server.created_at),
     "one server more": _another,

@@ -152,7 +152,8 @@ async def _listed(call: Call, shape: Shape[Hypervisor], path: str) -> Reply:
         hosts = await cloud.listed(call.cloud, wanted)
     rest = len(hosts) > page.limit > 0
     hosts = hosts[: page.limit] if rest else hosts
-    found = await _seen(call, hosts, shape, listed=_with_servers(call))
+    listed = _with_servers(call)
+    found = await _seen(call, hosts, shape, listed=listed)
 
     def links(taken: int) -> dict[str, Any]:
         if not taken or not (rest or taken < len(found)):
@@ -160,7 +161,7 @@ async def _listed(call: Call, shape: Shape[Hypervisor], path: str) -> Reply:
         href = next_link(call, path, _ident(call, found[taken - 1].detail))
         return {"hypervisors_links": [{"rel": "next", "href": href}]}
 
-    shown = (_view(call, each, shape, listed=_with_servers(call)) for each in found)
+    shown = (_view(call, each, shape, listed=listed) for each in found)
     return Reply(200, {"hypervisors": shown}, more=links if call.version >= (2, 33) else None)
 
 
