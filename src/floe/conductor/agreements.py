@@ -10,6 +10,8 @@ import msgspec
 from floe.core.messages import HostUp
 from floe.store.host_stamps import Stamp
 
+_QUIET = timedelta(seconds=15)
+"""Longer than a write waits for a locked database."""
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -17,11 +19,10 @@ class Agreements:
     """What was compared, by host, in a few bytes each.
 
     A server may change twice at one moment of a clock, and its metadata is told apart by moments alone. So nothing is
-    kept while the last change of a host's servers is less than `quiet` ago.
+    kept while a second change at the moment of the last one may still be on its way.
     """
 
-    def __init__(self, quiet: timedelta) -> None:
-        self._quiet = quiet
+    def __init__(self) -> None:
         self._kept: dict[str, bytes] = {}
 
     def holds(self, event: HostUp, stamp: Stamp) -> bool:
@@ -30,7 +31,7 @@ class Agreements:
 
     def note(self, event: HostUp, stamp: Stamp, now: datetime) -> None:
         """Keep that a report is in order; `stamp` was made of the rows before they were compared with it."""
-        if stamp.changed_at is None or now - stamp.changed_at >= self._quiet:
+        if stamp.changed_at is None or now - stamp.changed_at >= _QUIET:
             self._kept[event.host] = _both(event, stamp)
 
     def drop(self, host: str) -> None:

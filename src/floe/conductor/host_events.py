@@ -13,7 +13,7 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
 from floe.conductor.agreements import Agreements
 from floe.conductor.fleet import Fleet
-from floe.conductor.metadata_resync import OVERLAP, MetadataResync
+from floe.conductor.metadata_resync import MetadataResync
 from floe.core import entries, server_states
 from floe.core.counters import Count
 from floe.core.errors import HostFailure, Unavailable
@@ -65,7 +65,7 @@ class HostEvents:
         self._soon: set[str] = set()
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._metadata = MetadataResync(cloud)
-        self._agreements = Agreements(OVERLAP)
+        self._agreements = Agreements()
 
     async def handle(self, event: Event) -> None:
         """Take one event."""

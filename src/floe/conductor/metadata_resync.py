@@ -10,7 +10,7 @@ from floe.core.guest_metadata import describe, fingerprint
 from floe.core.messages import HostUp
 from floe.store import guests
 
-OVERLAP = timedelta(seconds=60)
+_OVERLAP = timedelta(seconds=60)
 """What changed so shortly before the last comparison is compared again: it may have been on its way."""
 
 
@@ -25,7 +25,7 @@ class MetadataResync:
     async def compare(self, event: HostUp) -> bool:
         """Tell the host again what it does not know of its guests; say whether there was nothing to tell."""
         now, last = self._cloud.clock.now(), self._agreed.get(event.host)
-        since = None if last is None else last - OVERLAP
+        since = None if last is None else last - _OVERLAP
         agrees = True
         for server in await self._cloud.db.read(lambda conn: guests.described(conn, event.host, since)):
             known = event.told.get(server.id)

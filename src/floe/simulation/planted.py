@@ -206,8 +206,9 @@ def _no_sweep(self: Runner, most: int = 256) -> int:
     return 0
 
 
-async def _clean_nothing(self: HostEvents, host: str, found: Any, files: Any) -> None:
+async def _clean_nothing(self: HostEvents, host: str, found: Any, files: Any) -> bool:
     """Leave guests that nobody wants."""
+    return True
 
 
 async def _no_check(self: HostEvents, host: str) -> None:
