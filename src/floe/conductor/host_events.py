@@ -220,6 +220,7 @@ class HostEvents:
         now = self._cloud.clock.now()
         await self._cloud.db.write(lambda conn: hosts.change(conn, event.host, now, connected=False))
         self._fleet.lost(event.host)
+        self._agreements.drop(event.host)
         log.info("host %s stops", event.host)
 
     # -- guests ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -140,6 +141,22 @@ async def test_no_server_goes_to_a_host_that_stopped_or_fell_silent(site: Any) -
     second = await site.post()
     await site.settle()
     assert site.server(second.id).vm_state == "error"
+
+
+async def test_those_that_fell_silent_are_found_whatever_the_order_in_which_they_were_heard(site: Any) -> None:
+    """They are looked for from the longest silent one on, and no further than to the first that is not late."""
+    names = [(await site.add_host(f"h{number}")).name for number in range(6)]
+    fleet, dice = site.conductor.fleet, random.Random(1)
+    heard = dict.fromkeys(names, 0.0)
+    for _ in range(300):
+        site.cloud.clock.advance(dice.choice((0, 1, 7)))
+        if dice.random() < 0.1:
+            fleet.lost(dice.choice(names))
+        else:
+            fleet.heard(name := dice.choice(names))
+            heard[name] = site.cloud.clock.monotonic()
+        late = site.cloud.clock.monotonic() - fleet.settings.host_down
+        assert set(fleet.silent()) == {name for name in names if heard[name] < late and fleet.alive(name)}
 
 
 async def test_what_an_operator_sets_holds_for_the_next_server(site: Any) -> None:
