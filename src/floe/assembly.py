@@ -138,7 +138,7 @@ class Node:
         self._started.append(self.conductor.stop)
         hosts, folder = self._hosts(), self.settings.state / "hosts"
         make_passable(folder)
-        close_files(folder, "*")
+        close_files(folder)
         self.agents = [self._agent(host, folder) for host in hosts]
         self._started.append(self._stop_agents)
         await asyncio.gather(*(agent.start() for agent in self.agents))

@@ -12,7 +12,7 @@ from typing import Any
 
 from floe.agent import console
 from floe.agent.commands import Commands
-from floe.agent.folders import close_files, make_passable
+from floe.agent.folders import close_guests, make_passable, note_closed
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache, ImageSource
@@ -107,7 +107,7 @@ class Agent:
         """
         make_passable(self._state_dir)
         make_passable(self._guests_dir)
-        await self._offload(_close_files, self._state_dir, self._guests_dir)
+        await self._offload(close_guests, self._state_dir, self._guests_dir)
         ledger = self._ledger = Ledger(self._state_dir / LEDGER, self._clock)
         metadata = self._metadata = MetadataService(ledger, self._plane, self._counters, self._seed)
         ports = self._ports = Ports(lambda: ledger.network, self._plane, metadata.follow)
@@ -163,6 +163,7 @@ class Agent:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bus.publish(HostDown(host=self.host))
         await self._let_go()
+        note_closed(self._state_dir)
 
     def told(self) -> dict[str, str]:
         """Return fingerprints of what the guests here may read about themselves, by server; nothing until started."""
@@ -216,6 +217,7 @@ class Agent:
             return
         before = self._commands.known()
         guests = await self._hypervisor.guests()
+        note_closed(self._state_dir)
         self._commands.found(before, guests)
         if guests:
             await self._offload(self._trim_consoles, [guest.server_id for guest in guests])
@@ -271,9 +273,3 @@ class Agent:
         task = asyncio.get_running_loop().create_task(self._bus.publish(event))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _close_files(state_dir: Path, guests_dir: Path) -> None:
-    """Keep from guests what is on the way to their folders, and in those: an earlier release left it to be read."""
-    for folder in (state_dir, *guests_dir.iterdir()):
-        close_files(folder, "*")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
 from pathlib import Path
 
+_CLOSED = "closed"
 _YOUNG = 1_100_000_000
 """Nanoseconds in which a file system may give two changes one time: the coarsest count in seconds."""
 
@@ -26,14 +28,37 @@ def make_closed(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def close_files(folder: Path, *patterns: str) -> None:
-    """Let only their owner use the files right in a folder whose names fit a pattern; what is no folder has none."""
+def close_files(folder: Path) -> None:
+    """Let only their owner use the files right in a folder; what is no folder has none."""
     if folder.is_symlink() or not folder.is_dir():
         return
-    for file in (file for pattern in patterns for file in folder.glob(pattern)):
-        mode = file.lstat().st_mode
-        if stat.S_ISREG(mode) and mode & 0o077:
-            file.chmod(0o600)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode) and mode & 0o077:
+                os.chmod(entry.path, 0o600)  # noqa: PTH101  # thousands of names, and none is made a Path
+
+
+def close_guests(folder: Path, guests: Path) -> None:
+    """Keep from guests what is on the way to their folders, and in those: an earlier release left it to be read.
+
+    What this release makes is closed from the start. So a host's folder says in the time of a file up to when that is
+    known (`note_closed`), and only folders that something came to since then are looked through.
+    """
+    known = folder / _CLOSED
+    since = known.lstat().st_mtime_ns if known.exists() else 0
+    close_files(folder)
+    with os.scandir(guests) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime_ns >= since:
+                close_files(Path(entry.path))
+    note_closed(folder)
+
+
+def note_closed(folder: Path) -> None:
+    """Note that up to now all in a host's folder was made or closed by this release; without it, a start looks more."""
+    with contextlib.suppress(OSError):
+        (folder / _CLOSED).touch(mode=0o600)
 
 
 def version_of(folder: Path) -> tuple[int, ...] | None:

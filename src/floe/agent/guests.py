@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -164,7 +165,7 @@ class GuestBuilder:
 
     def folders(self) -> tuple[str, ...]:
         """Return the servers that there are files of; what is not named by a server's id is not Floe's."""
-        return tuple(sorted(entry.name for entry in self._directory.iterdir() if is_uuid(entry.name)))
+        return tuple(sorted(filter(is_uuid, os.listdir(self._directory))))  # noqa: PTH208  # names alone, of thousands
 
     def files(self, guest: GuestSpec) -> GuestFiles:
         """Return the names of all files of a guest, kernel and ramdisk in the image cache apart."""
