@@ -26,15 +26,23 @@ class NetworkChange:
         self._cloud, self._fleet = cloud, fleet
         self._members = GroupMembers(cloud, fleet, lambda host: host in self._tasks, self._send_wholes)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._look: asyncio.Handle | None = None
         self._stopping = False
         self._amiss: dict[str, str] = {}
         """What stood in the log last of a host that could not be told, so that it stands there once."""
 
     def nudge(self) -> None:
-        """Look which hosts are stale, and see to those that live."""
-        if not self._stopping:
+        """Look soon which hosts are stale, and see to those that live: one look, however many ask for it at once."""
+        if not self._stopping and self._look is None:
+            self._look = asyncio.get_running_loop().call_soon(self._see)
+
+    def _see(self) -> None:
+        self._look = None
+        try:
             self._send_wholes()
             self._members.nudge()
+        except Unavailable as error:
+            log.warning("which hosts are to be told of changes of the network cannot be read now: %s", error.message)
 
     def _send_wholes(self) -> None:
         for host in self._cloud.db.read_now(host_networks.stale):
@@ -45,13 +53,16 @@ class NetworkChange:
 
     async def idle(self) -> None:
         """Wait until no host is being told."""
-        while self._tasks or self._members.telling:
+        while self._look or self._tasks or self._members.telling:
             await asyncio.gather(*self._tasks.values(), self._members.idle(), return_exceptions=True)
             await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Tell no more hosts."""
         self._stopping = True
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -67,6 +67,11 @@ _ALL = Prepared(_EACH)
 _CHANGED = Prepared(_EACH.where(hosts.c.updated_at >= sa.bindparam("since")))
 _SOME = Prepared(_BEHIND)
 _SOME_WITH = Prepared(_BEHIND.where(sa.func.instr(hosts.c.name, sa.bindparam("part")) > 0))
+# Values go beside the statements, not into them: to build one with so many costs more than to run it, and after a
+# restart of a large cloud there is one for each host.
+_INSERT = hosts.insert()
+_OF_HOST = hosts.update().where(hosts.c.name == sa.bindparam("ident"))
+_MOVED = _OF_HOST.values(generation=hosts.c.generation + 1)
 _COUNT = sa.select(sa.func.count()).select_from(hosts)
 _KINDS = 1024
 """Hosts are of few kinds: what says the same is taken apart once."""
@@ -86,12 +91,10 @@ def put(conn: Connection, host: Host) -> Host:
         "last_seen": host.last_seen,
     }
     if known is None:
-        said |= {"name": host.name, "created_at": host.created_at}
-        conn.execute(hosts.insert().values(said))
+        conn.execute(_INSERT, {**said, "name": host.name, "created_at": host.created_at})
     else:
         moved = known.inventories != host.inventories or known.traits != tuple(sorted(host.traits))
-        said["generation"] = hosts.c.generation + (1 if moved else 0)
-        conn.execute(hosts.update().where(hosts.c.name == host.name).values(said))
+        conn.execute(_MOVED if moved else _OF_HOST, {**said, "ident": host.name})
     after = get(conn, host.name)
     assert after is not None
     return after
@@ -135,8 +138,7 @@ def count(conn: Connection) -> int:
 
 def change(conn: Connection, name: str, now: datetime, **values: Any) -> bool:
     """Set what an operator may set (`enabled`, `disabled_reason`, `forced_down`), or `connected`."""
-    statement = hosts.update().where(hosts.c.name == name).values(updated_at=now, **values)
-    return conn.execute(statement).rowcount == 1
+    return conn.execute(_OF_HOST, {"ident": name, "updated_at": now, **values}).rowcount == 1
 
 
 def remove(conn: Connection, name: str) -> bool:

@@ -133,6 +133,22 @@ async def test_many_changes_that_come_together_cost_a_host_one_message(site: Sit
     assert site.cloud.counters.total(CHANGES) - before == 2
 
 
+async def test_a_thousand_nudges_at_once_are_one_look(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def counted(conn: Any) -> list[str]:
+        nonlocal looks
+        looks += 1
+        return stale(conn)
+
+    stale = host_networks.stale
+    monkeypatch.setattr(host_networks, "stale", counted)
+    for _ in range(1000):
+        site.networks.nudge()
+    await site.tell()
+    assert looks == 1
+
+
 async def test_a_host_that_is_slow_or_down_keeps_nobody_waiting_and_is_told_later(site: Site) -> None:
     slow, down = site.agents["h2"], site.agents["h3"]
     slow.slow = asyncio.Event()
