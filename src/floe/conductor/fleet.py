@@ -75,6 +75,7 @@ class Fleet:
         """Hosts that said that they stop, or were silent for too long."""
         self._read_at: datetime | None = None
         self._expected: set[str] = set()
+        self._later: dict[str, Callable[[], object]] = {}
         self._compared: set[str] = set()
         self.dirty = False
         """Whether something was given back, so that the table is to be read again when there is time."""
@@ -123,6 +124,7 @@ class Fleet:
             self._gone.discard(name)
             self._expected.discard(name)
             self.table.set_up(name, self.alive(name))
+            self._settle()
 
     def lost(self, name: str) -> None:
         """Note that a host is gone until it is heard of again."""
@@ -144,6 +146,8 @@ class Fleet:
         self._unwritten.pop(name, None)
         for names in (self._forced_down, self._gone, self._expected, self._compared, self.owed):
             names.discard(name)
+        self._later.pop(name, None)
+        self._settle()
 
     def alive(self, name: str) -> bool:
         """Say whether a host is thought to live."""
@@ -172,6 +176,18 @@ class Fleet:
             log.warning("host %s has not been heard of since the start: it is down", name)
             self.lost(name)
         self._expected.clear()
+        self._settle()
+
+    def once_settled(self, name: str, call: Callable[[], object]) -> None:
+        """Do what can wait about a host when none is awaited any more: now, if that is so. The latest call counts."""
+        self._later[name] = call
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._later and not self._expected:
+            calls, self._later = self._later, {}
+            for call in calls.values():
+                call()
 
     def compared(self, name: str) -> None:
         """Note that a host's guests were compared with the rows."""

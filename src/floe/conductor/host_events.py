@@ -60,7 +60,7 @@ class HostEvents:
         self._cloud, self._fleet = cloud, fleet
         self._progress, self._nudge_network = progress, nudge_network
         self._sleep = sleep
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._cleaning: set[tuple[str, str]] = set()
         self._soon: set[str] = set()
         self._turns: dict[str, asyncio.Task[None]] = {}
@@ -166,7 +166,8 @@ class HostEvents:
         else:
             in_order = False
             self._start(self.check(event.host))
-        self._start(self._compare_metadata(event, stamp, in_order=in_order))
+        compare = partial(self._compare_metadata, event, stamp, in_order=in_order)
+        self._fleet.once_settled(event.host, lambda: self._start(compare()))
 
     async def _take_over(self, event: HostUp) -> None:
         """Bring a host's own rows up to date with what it says of itself."""
@@ -282,7 +283,7 @@ class HostEvents:
         task = self._turns[host] = self._start(follow())
         task.add_done_callback(lambda done: self._turns.pop(host) if self._turns.get(host) is done else None)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, name="stray")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

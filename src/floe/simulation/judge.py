@@ -11,7 +11,7 @@ from floe.cloud.audit import Violation, check_host, check_images, check_rows
 from floe.cloud.cloud import CloudSettings
 from floe.core import server_states
 from floe.core.errors import FloeError
-from floe.core.guest_metadata import describe, fingerprint
+from floe.core.guest_metadata import fingerprint
 from floe.core.messages import Command, Destroy, Destroyed, Result
 from floe.simulation.machines import Machine
 from floe.simulation.requests import Users
@@ -93,12 +93,12 @@ class Judge:
         """Check that guests may read about themselves what their servers' rows say."""
         zone = CloudSettings().availability_zone
         return [
-            Violation("a guest was not told what changed", server.id, agent.host)
+            Violation("a guest was not told what changed", guest.server_id, agent.host)
             for role in self._roles.values()
             for agent in role.agents
             for told in (agent.told(),)
-            for server in guests.described(conn, agent.host, None)
-            if told.get(server.id) not in (None, fingerprint(describe(server, zone)))
+            for guest in guests.described(conn, agent.host, zone, limit=1000)
+            if told.get(guest.server_id) not in (None, fingerprint(guest.metadata))
         ]
 
 

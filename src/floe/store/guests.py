@@ -9,14 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from floe.core.guests import PowerState
-from floe.core.servers import DELETED, Server
+from floe.core.guests import GuestMetadata, PowerState
+from floe.core.servers import DELETED
 from floe.store import past_servers
 from floe.store.engine import Connection
 from floe.store.listing import in_parts
 from floe.store.prepared import Prepared
 from floe.store.schema import Moment
-from floe.store.servers import from_row, servers
+from floe.store.servers import servers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,15 @@ class Expected:
         return f"instance-{self.number:08x}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """What a guest may read about itself; what is known at its create alone is left out."""
+
+    number: int
+    server_id: str
+    metadata: GuestMetadata
+
+
 _COLUMNS = (
     servers.c.id,
     servers.c.number,
@@ -48,8 +57,32 @@ _COLUMNS = (
 )
 _ON_HOST = Prepared(sa.select(*_COLUMNS).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None)))
 _IDS_ON_HOST = sa.select(servers.c.id).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
-_DESCRIBED = sa.select(servers).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
-_DESCRIBED_LATELY = _DESCRIBED.where(servers.c.updated_at >= sa.bindparam("since", type_=Moment))
+_READ_BY_GUESTS = (
+    sa.select(
+        servers.c.number,
+        servers.c.id,
+        servers.c.hostname,
+        servers.c.name,
+        servers.c.project_id,
+        servers.c.launch_index,
+        servers.c.reservation_id,
+        servers.c.metadata,
+        servers.c["keys"],
+        servers.c.user_data,
+        servers.c.flavor,
+        servers.c.image_properties,
+    )
+    .where(
+        servers.c.host == sa.bindparam("ident"),
+        servers.c.deleted_at.is_(None),
+        servers.c.number > sa.bindparam("after"),
+    )
+    .order_by(servers.c.number)
+    .limit(sa.bindparam("limit"))
+)
+_KEYS = [column.key for column in _READ_BY_GUESTS.selected_columns].index("keys")
+_DESCRIBED = Prepared(_READ_BY_GUESTS)
+_DESCRIBED_LATELY = Prepared(_READ_BY_GUESTS.where(servers.c.updated_at >= sa.bindparam("since", type_=Moment)))
 _NAMED = sa.select(*_COLUMNS).where(servers.c.id.in_(sa.bindparam("idents", expanding=True)))
 _THERE = (servers.c.host.in_(sa.bindparam("hosts", expanding=True)), servers.c.deleted_at.is_(None))
 _COUNT = sa.select(servers.c.host, sa.func.count()).where(*_THERE).group_by(servers.c.host)
@@ -68,10 +101,37 @@ def elsewhere(conn: Connection, host: str, server_ids: Collection[str]) -> dict[
     return {**dict.fromkeys(others), **named(conn, others)}
 
 
-def described(conn: Connection, host: str, since: datetime | None) -> list[Server]:
-    """Return the servers of a host, those being built too, or what of them changed at or after a moment."""
-    statement = _DESCRIBED if since is None else _DESCRIBED_LATELY
-    return [from_row(row) for row in conn.execute(statement, {"ident": host, "since": since})]
+def described(
+    conn: Connection, host: str, zone: str, *, since: datetime | None = None, after: int = 0, limit: int
+) -> list[Described]:
+    """Return what guests of a host may read about themselves, by number, those behind `after`; at most `limit`.
+
+    It is what `describe` says of the whole servers, those being built too, for a quarter of the work; with a moment
+    `since`, of those that changed at or after it.
+    """
+    given = {"ident": host, "after": after, "limit": limit}
+    rows = _DESCRIBED.rows(conn, **given) if since is None else _DESCRIBED_LATELY.rows(conn, **given, since=since)
+    return [
+        Described(
+            number=row.number,
+            server_id=row.id,
+            metadata=GuestMetadata(
+                hostname=row.hostname,
+                name=row.name,
+                project_id=row.project_id,
+                availability_zone=zone,
+                launch_index=row.launch_index,
+                reservation_id=row.reservation_id,
+                metadata=row.metadata,
+                keys=tuple(map(tuple, row[_KEYS])),
+                user_data=row.user_data,
+                flavor_name=row.flavor["name"],
+                kernel_id=row.image_properties.get("kernel_id"),
+                ramdisk_id=row.image_properties.get("ramdisk_id"),
+            ),
+        )
+        for row in rows
+    ]
 
 
 def named(conn: Connection, server_ids: Sequence[str]) -> dict[str, Expected]:

@@ -6,14 +6,17 @@ import asyncio
 import logging
 import random
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from floe.cloud import hosts as cloud_hosts
+from floe.conductor.conductor import Conductor
 from floe.core.guest_metadata import describe, fingerprint
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
+from floe.core.hosts import Host
 from floe.core.messages import (
     ApplyNetwork,
     Destroy,
@@ -26,7 +29,10 @@ from floe.core.messages import (
     Spawned,
     UpdateMetadata,
 )
-from floe.store import actions, group_members, host_networks, hosts, servers
+from floe.core.servers import ServerFlavor
+from floe.store import actions, group_members, guests, host_networks, hosts, servers
+
+from .conftest import SETTINGS, ScriptedHost, new_server
 
 
 async def slow_rounds(conductor: Any) -> None:
@@ -284,6 +290,88 @@ async def test_a_host_that_missed_a_guests_metadata_is_told_when_it_returns(site
         await until(lambda: site.conductor.fleet.alive("h1"))
         await site.settle()
         assert [dict(command.metadata.metadata) for command in host.sent(UpdateMetadata)] == missing
+
+
+async def test_what_is_read_of_guests_is_what_their_whole_servers_say(site: Any) -> None:
+    await site.add_host("h1")
+    flavor = ServerFlavor(flavor_id="1", name="large", vcpus=1, memory_mib=512, root_gib=1)
+    made = [
+        await built(site),
+        await built(site, name="löwe", metadata={"a": "b"}, keys=(("k", "ssh", "ssh-ed25519 A"),), user_data="aGk="),
+        await built(site, flavor=flavor, launch_index=2, image_properties={"kernel_id": "k1", "ramdisk_id": "r1"}),
+    ]
+    expected = {server.id: describe(server, "far") for server in made}
+    assert len({fingerprint(metadata) for metadata in expected.values()}) == 3
+
+    def look(conn: Any) -> dict[str, Any]:
+        found, after = {}, 0
+        while part := guests.described(conn, "h1", "far", after=after, limit=2):
+            found |= {guest.server_id: guest.metadata for guest in part}
+            after = part[-1].number
+        return found
+
+    assert await site.cloud.db.read(look) == expected
+    now = site.cloud.clock.now()
+    await site.cloud.db.write(lambda conn: servers.change(conn, made[1].id, name="n", updated_at=now + timedelta(1)))
+    lately = await site.cloud.db.read(
+        lambda conn: guests.described(conn, "h1", "far", since=now + timedelta(1), limit=9)
+    )
+    assert [guest.server_id for guest in lately] == [made[1].id]
+
+
+async def test_every_guest_is_compared_however_many_a_host_has(site: Any) -> None:
+    host = await site.add_host("h1", memory_mib=1024)
+    running = {"vm_state": "active", "power_state": PowerState.RUNNING, "updated_at": site.cloud.clock.now()}
+    far = [replace(new_server(site.cloud, 1), host="h1", **running) for _ in range(450)]
+    host.guests = {server.id: PowerState.RUNNING for server in far}
+    await site.cloud.db.write(lambda conn: [servers.add(conn, server) for server in far])
+    known = {server.id: fingerprint(describe(server, "nova")) for server in far}
+    missed = {far[number].id for number in (0, 199, 200, 449)}
+    await site.cloud.bus.publish(replace(host.up(), told=known | dict.fromkeys(missed, "an older one")))
+    await until(lambda: len(host.sent(UpdateMetadata)) == 4)
+    await site.settle()
+    assert {command.server_id for command in host.sent(UpdateMetadata)} == missed
+
+
+async def test_what_can_wait_is_compared_when_no_host_is_awaited_any_more(cloud: Any) -> None:
+    host, now = ScriptedHost("h1"), cloud.clock.now()
+    server = replace(new_server(cloud, 1), host="h1", vm_state="active", power_state=PowerState.RUNNING)
+    host.guests[server.id] = PowerState.RUNNING
+
+    def before(conn: Any) -> None:
+        servers.add(conn, server)
+        for name in ("h1", "h2"):
+            hosts.put(conn, Host(name=name, created_at=now, updated_at=now, started_at=now, last_seen=now))
+
+    await cloud.db.write(before)
+    await cloud.bus.serve("h1", host.handle)
+    again = Conductor(cloud, settings=replace(SETTINGS, start_grace=3600.0))
+    await again.start()
+    try:
+        for _ in range(3):  # told again and again, it is compared once
+            await cloud.bus.publish(replace(host.up(), told={server.id: "an older one"}))
+        await until(lambda: not again.fleet.awaited("h1"))
+        await again.idle()
+        assert host.sent(UpdateMetadata) == []
+        assert again.fleet.awaited("h2")
+        again.fleet.stop_awaiting()
+        await again.idle()
+        assert len(host.sent(UpdateMetadata)) == 1
+    finally:
+        await again.stop()
+
+
+async def test_what_a_host_says_of_itself_is_kept_beside_what_operators_set(site: Any) -> None:
+    await site.add_host("h1")
+    db, now = site.cloud.db, site.cloud.clock.now()
+    known = db.read_now(lambda conn: hosts.get(conn, "h1"))
+    await db.write(lambda conn: hosts.change(conn, "h1", now, enabled=False, connected=False))
+    same = await db.write(lambda conn: hosts.put(conn, replace(known, started_at=now + timedelta(1))))
+    assert same == replace(known, enabled=False, started_at=now + timedelta(1), updated_at=same.updated_at)
+    grown = replace(known, traits=("B", "A"), enabled=True, generation=77)
+    more = await db.write(lambda conn: hosts.put(conn, grown))
+    assert (more.traits, more.enabled, more.generation) == (("A", "B"), False, known.generation + 1)
+    assert more == db.read_now(lambda conn: hosts.get(conn, "h1"))
 
 
 async def test_a_guest_that_died_unheard_while_its_server_was_built_is_not_taken_to_run(impatient: Any) -> None:
