@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import logging
 import shutil
 import socket
@@ -219,6 +218,8 @@ class Node:
         return FakeHypervisor(machine, delay=settings.fake_delay, cpu_ratio=settings.cpu_ratio), FakePlane()
 
     def _real_drivers(self, folder: Path, host: str) -> tuple[Hypervisor, DataPlane]:
+        from importlib.metadata import version
+
         from floe.dataplane.linux.plane import LinuxPlane
         from floe.hypervisors.libvirt.driver import LibvirtHypervisor
 
@@ -226,7 +227,7 @@ class Node:
             libvirt_uri(self.settings),
             disk_dir=folder / host / GUESTS,
             guest_uids=self.settings.guest_uids(),
-            version=importlib.metadata.version("floe-cloud"),
+            version=version("floe-cloud"),
             cpu_ratio=self.settings.cpu_ratio,
             memory_ratio=self.settings.memory_ratio,
             disk_ratio=self.settings.disk_ratio,

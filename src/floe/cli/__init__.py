@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(overview())
         return 0 if words else 2
     if words[0] in {"-V", "--version"}:
-        print(f"floe {importlib.metadata.version('floe-cloud')}")
+        from importlib.metadata import version  # it brings all of `email`, which no other command needs
+
+        print(f"floe {version('floe-cloud')}")
         return 0
     entry = COMMANDS.get(words[0])
     if entry is None:

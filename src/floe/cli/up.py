@@ -12,7 +12,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
         return 2 if isinstance(error, Invalid) else 1
     import uvloop
 
-    with lock, listener:
-        return uvloop.run(_serve(settings, limits, listener, secrets, sandbox))
+    with lock, listener, ExitStack() as starting:
+        starting.enter_context(interpreter.starting())
+        return uvloop.run(_serve(settings, limits, listener, secrets, sandbox, starting.close))
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -98,7 +100,12 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 async def _serve(
-    settings: Settings, limits: Limits, listener: socket.socket, secrets: Secrets, sandbox: Sandbox | None
+    settings: Settings,
+    limits: Limits,
+    listener: socket.socket,
+    secrets: Secrets,
+    sandbox: Sandbox | None,
+    started: Callable[[], None],
 ) -> int:
     import uvicorn
 
@@ -117,10 +124,9 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
-        with interpreter.starting():
-            started = await _unless(stopping, node.start())
-        if not started:
+        if not await _unless(stopping, node.start()):
             return 0
+        started()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         ready = asyncio.create_task(_announce(settings, secrets, url, listener, sandbox))
         await serving

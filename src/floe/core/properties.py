@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from floe.core.errors import Invalid
 
@@ -24,14 +24,15 @@ _SHOWN_MAX = 60
 class Values:
     """What a value may be, and how that is said; `low` and `high` bound a whole number."""
 
-    pattern: re.Pattern[str]
+    pattern: str
+    """Compiled when a value is first looked at: most of hundreds never are."""
     words: str
     low: int | None = None
     high: int | None = None
 
     def allow(self, text: str) -> bool:
         """Say whether a text is such a value."""
-        if not self.pattern.fullmatch(text):
+        if not re.fullmatch(self.pattern, text):
             return False
         if self.low is None and self.high is None:
             return True
@@ -41,7 +42,7 @@ class Values:
 
 def shaped(pattern: str, words: str) -> Values:
     """Return values that match a pattern."""
-    return Values(pattern=re.compile(pattern), words=words)
+    return Values(pattern=pattern, words=words)
 
 
 def one_of(*allowed: str) -> Values:
@@ -53,7 +54,7 @@ def one_of(*allowed: str) -> Values:
 def any_case(*allowed: str) -> Values:
     """Return values that are one of some words, in capitals or not."""
     values = one_of(*allowed)
-    return shaped(f"(?i:{values.pattern.pattern})", values.words)
+    return shaped(f"(?i:{values.pattern})", values.words)
 
 
 def whole(low: int | None = None, high: int | None = None) -> Values:
@@ -63,7 +64,7 @@ def whole(low: int | None = None, high: int | None = None) -> Values:
         words += f" from {low} to {high}"
     elif low is not None:
         words += f" of {low} or more"
-    return Values(pattern=re.compile(r"[ \t]*[+-]?[0-9](_?[0-9])*[ \t]*"), words=words, low=low, high=high)
+    return Values(pattern=r"[ \t]*[+-]?[0-9](_?[0-9])*[ \t]*", words=words, low=low, high=high)
 
 
 NO = r"(?i:\s*(0|f|false|off|n|no)\s*)"
@@ -97,13 +98,6 @@ class Property:
     standing: str
     harmless: str = ""
     why: str = ""
-    named: re.Pattern[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        pattern = re.escape(self.name)
-        for parameter, meant in PARAMETERS.items():
-            pattern = pattern.replace(re.escape(parameter), meant)
-        object.__setattr__(self, "named", re.compile(pattern))
 
     def of(self, value: str) -> str:
         """Return the standing of a value of this property."""
@@ -116,12 +110,20 @@ class Properties:
     def __init__(self, rows: Iterable[Property]) -> None:
         self.rows = tuple(rows)
         self._plain = {row.name: row for row in self.rows if "{" not in row.name}
-        self._families = tuple(row for row in self.rows if "{" in row.name)
+        self._families = tuple((_family(row.name), row) for row in self.rows if "{" in row.name)
 
     def get(self, name: str) -> Property | None:
         """Return the row of a name."""
         found = self._plain.get(name)
-        return found or next((row for row in self._families if row.named.fullmatch(name)), None)
+        return found or next((row for family, row in self._families if family.fullmatch(name)), None)
+
+
+def _family(name: str) -> re.Pattern[str]:
+    """Return the pattern of the names that a row's name stands for."""
+    pattern = re.escape(name)
+    for parameter, meant in PARAMETERS.items():
+        pattern = pattern.replace(re.escape(parameter), meant)
+    return re.compile(pattern)
 
 
 def ignored(table: Properties, carried: Mapping[str, str], carrier: str, what: str) -> Iterator[str]:
