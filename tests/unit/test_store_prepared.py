@@ -1,13 +1,15 @@
-"""A prepared query gives what SQLAlchemy gives, with the same types."""
+"""A prepared statement gives and takes what SQLAlchemy gives and takes, with the same types."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
@@ -82,3 +84,65 @@ def test_a_query_sees_what_its_transaction_wrote(conn: Connection) -> None:
     query = Prepared(sa.select(TABLE.c.size).where(TABLE.c.id == sa.bindparam("ident")))
     conn.execute(TABLE.update().where(TABLE.c.id == "b").values(size=5))
     assert query.first(conn, ident="b").size == 5
+
+
+def test_a_write_takes_values_in_the_types_of_their_columns_and_says_how_many_rows_it_changed(conn: Connection) -> None:
+    row = {"id": "c", "size": 1, "up": True, "at": NOW, "notes": {"y": "ü"}}
+    assert Prepared(TABLE.insert()).write(conn, **row) == 1
+    assert conn.execute(sa.select(TABLE).where(TABLE.c.id == "c")).one()._asdict() == row
+    grow = Prepared(TABLE.update().where(TABLE.c.up == sa.bindparam("is_up")).values(size=9, at=sa.bindparam("when")))
+    assert grow.write(conn, is_up=True, when=NOW) == 2
+    assert grow.write(conn, is_up=None, when=NOW) == 0
+
+
+def test_many_writes_are_one_call_and_none_is_none(conn: Connection) -> None:
+    remove = Prepared(TABLE.delete().where(TABLE.c.id == sa.bindparam("ident")))
+    remove.write_each(conn, [])
+    assert conn.scalar(sa.select(sa.func.count()).select_from(TABLE)) == 2
+    remove.write_each(conn, [{"ident": "a"}, {"ident": "b"}])
+    assert conn.scalar(sa.select(sa.func.count()).select_from(TABLE)) == 0
+
+
+def test_a_write_returns_rows(conn: Connection) -> None:
+    returning = TABLE.update().where(TABLE.c.id == sa.bindparam("ident")).values(size=3).returning(TABLE.c.at)
+    assert Prepared(returning).first(conn, ident="a").at == NOW
+    assert Prepared(returning).first(conn, ident="nobody") is None
+
+
+def test_an_insert_names_all_columns_or_those_it_was_made_for(conn: Connection) -> None:
+    with pytest.raises(KeyError, match="notes"):
+        Prepared(TABLE.insert()).write(conn, id="c", size=1, up=True, at=NOW)
+    Prepared(TABLE.insert(), columns={"id", "up"}).write(conn, id="c", up=False)
+    assert conn.execute(sa.select(TABLE).where(TABLE.c.id == "c")).one() == ("c", None, False, None, None)
+
+
+def test_a_default_that_a_prepared_insert_would_leave_out_is_an_error(conn: Connection) -> None:
+    table = sa.Table("defaults", sa.MetaData(), sa.Column("id", sa.String, primary_key=True), sa.Column("n", default=7))
+    with pytest.raises(TypeError, match=r"defaults\.n has a default"):
+        Prepared(table.insert(), columns={"id"}).write(conn, id="c")
+
+
+def test_a_statement_may_be_worded_for_the_dialect(conn: Connection) -> None:
+    asked = []
+
+    def made(dialect: str) -> sqlite.Insert:
+        asked.append(dialect)
+        return sqlite.insert(TABLE).on_conflict_do_nothing()
+
+    fresh = Prepared(made)
+    assert [fresh.write(conn, **row) for row in [*ROWS, {**ROWS[0], "id": "c"}]] == [0, 0, 1]
+    assert asked == ["sqlite"]
+
+
+def test_what_was_written_is_committed_with_the_connection_s_transaction(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/db")
+    with engine.connect() as first:
+        TABLE.metadata.create_all(first)
+        first.commit()
+        Prepared(TABLE.insert()).write(first, **ROWS[0])
+        first.commit()
+        Prepared(TABLE.insert()).write_each(first, ROWS[1:])
+        first.rollback()
+    with engine.connect() as second:
+        assert list(second.scalars(sa.select(TABLE.c.id))) == ["a"]
+    engine.dispose()

@@ -59,11 +59,11 @@ steps = sa.Table(
 
 # Constants each for itself: SQLAlchemy writes a list of values out into the statement anew at every run.
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
-_INSERT = actions.insert()
+_INSERT = Prepared(actions.insert())
 _OPEN_OF_SERVER = sa.and_(actions.c.server_id == sa.bindparam("server"), _IS_OPEN)
 _OPEN_OF_KIND = Prepared(sa.select(actions.c.id).where(_OPEN_OF_SERVER, actions.c.kind == sa.bindparam("but")))
 _NOW = sa.bindparam("now", type_=Moment())
-_CANCEL = (
+_CANCEL = Prepared(
     actions.update()
     .where(_OPEN_OF_SERVER)
     .values(state=CANCELLED, lease_owner=None, lease_until=None, sealed=None, updated_at=_NOW, finished_at=_NOW)
@@ -77,7 +77,7 @@ _STEPS = Prepared(sa.select(steps).where(steps.c.action_id == sa.bindparam("iden
 
 def add(conn: Connection, action: Action) -> None:
     """Insert an action; whoever does it nudges a conductor after the commit."""
-    conn.execute(_INSERT, {name: getattr(action, name) for name in Action.__slots__})
+    _INSERT.write(conn, **{name: getattr(action, name) for name in Action.__slots__})
 
 
 def get(conn: Connection, action_id: str) -> Action | None:
@@ -103,7 +103,7 @@ def cancel_open(conn: Connection, server_id: str, now: datetime, *, but: str) ->
     """
     if _OPEN_OF_KIND.first(conn, server=server_id, but=but) is not None:
         return True
-    conn.execute(_CANCEL, {"server": server_id, "now": now})
+    _CANCEL.write(conn, server=server_id, now=now)
     return False
 
 
@@ -115,7 +115,7 @@ def _action(row: Any) -> Action:
 
 _a = actions.c
 _FREE = sa.or_(_a.lease_owner.is_(None), _a.lease_until < sa.bindparam("now", type_=Moment))
-_TAKE = (
+_TAKE = Prepared(
     actions.update()
     .where(
         _a.id == sa.bindparam("ident"),
@@ -133,7 +133,7 @@ _TAKE = (
         updated_at=sa.bindparam("now", type_=Moment),
     )
 )
-_HOLD = (
+_HOLD = Prepared(
     actions.update()
     .where(
         _a.id == sa.bindparam("ident"),
@@ -148,7 +148,7 @@ _HOLD = (
         updated_at=sa.bindparam("now", type_=Moment),
     )
 )
-_CLOSE = (
+_CLOSE = Prepared(
     actions.update()
     .where(_a.id == sa.bindparam("ident"))
     .values(
@@ -161,13 +161,15 @@ _CLOSE = (
         finished_at=sa.bindparam("now", type_=Moment),
     )
 )
-_FORGET_OUTPUTS = (
+_FORGET_OUTPUTS = Prepared(
     steps.update()
     .where(steps.c.action_id == sa.bindparam("ident"), steps.c.state == "done", steps.c.output.is_not(None))
     .values(output=sa.null())
 )
-_WAITING = sa.select(_a.id).where(_IS_OPEN, _FREE).order_by(_a.created_at).limit(sa.bindparam("most", type_=sa.Integer))
-_TOUCHED = (
+_WAITING = Prepared(
+    sa.select(_a.id).where(_IS_OPEN, _FREE).order_by(_a.created_at).limit(sa.bindparam("most", type_=sa.Integer))
+)
+_TOUCHED = Prepared(
     sa.select(steps.c.host, steps.c.action_id, steps.c.state)
     .join(actions, _a.id == steps.c.action_id)
     .where(
@@ -179,11 +181,12 @@ _TOUCHED = (
     )
     .order_by(_a.created_at, steps.c.seq)
 )
-_ADD_STEP = steps.insert()
-_SET_STEP = (
+_ADD_STEP = Prepared(steps.insert())
+_CHANGING = ("state", "remark", "output", "finished_at", "traceback")
+_SET_STEP = Prepared(
     steps.update()
     .where(steps.c.action_id == sa.bindparam("ident"), steps.c.seq == sa.bindparam("number"))
-    .values({name: sa.bindparam(name) for name in ("state", "remark", "output", "finished_at", "traceback")})
+    .values({name: sa.bindparam(f"new_{name}", type_=steps.c[name].type) for name in _CHANGING})
 )
 
 
@@ -194,13 +197,13 @@ def take(conn: Connection, action: Action, seen: int, owner: str, state: str, no
     our clock, has overtaken us. `seen` is its `attempts`, which count up and fence all later writes.
     """
     values = {"ident": action.id, "written": action.writes, "owner": owner, "seen": seen, "next": state}
-    return conn.execute(_TAKE, {**values, "now": now, "until": until}).rowcount == 1
+    return _TAKE.write(conn, **values, now=now, until=until) == 1
 
 
 def hold(conn: Connection, action_id: str, owner: str, seen: int, state: str, now: datetime, until: datetime) -> bool:
     """Renew a lease and set the state; False if the action was closed, or somebody else took it."""
     values = {"ident": action_id, "owner": owner, "seen": seen, "next": state, "now": now, "until": until}
-    return conn.execute(_HOLD, values).rowcount == 1
+    return _HOLD.write(conn, **values) == 1
 
 
 def close(conn: Connection, action_id: str, state: str, message: str | None, now: datetime) -> None:
@@ -208,13 +211,13 @@ def close(conn: Connection, action_id: str, state: str, message: str | None, now
 
     What its steps returned was for whoever had to go on with it, and is forgotten; what failed in them stays.
     """
-    conn.execute(_CLOSE, {"ident": action_id, "next": state, "text": message, "now": now})
-    conn.execute(_FORGET_OUTPUTS, {"ident": action_id})
+    _CLOSE.write(conn, ident=action_id, next=state, text=message, now=now)
+    _FORGET_OUTPUTS.write(conn, ident=action_id)
 
 
 def waiting(conn: Connection, now: datetime, most: int) -> list[str]:
     """Return the ids of open actions that nobody holds, the oldest first."""
-    return list(conn.scalars(_WAITING, {"now": now, "most": most}))
+    return [row.id for row in _WAITING.rows(conn, now=now, most=most)]
 
 
 def break_leases(conn: Connection) -> int:
@@ -245,23 +248,16 @@ def let_go(conn: Connection, owner: str, action_id: str | None = None) -> None:
 def write_steps(conn: Connection, new: Sequence[Step], changed: Sequence[Step]) -> None:
     """Append entries to journals, and bring others up to date."""
     if changed:
-        conn.execute(
-            _SET_STEP,
+        _SET_STEP.write_each(
+            conn,
             [
-                {
-                    "ident": step.action_id,
-                    "number": step.seq,
-                    "state": step.state,
-                    "remark": step.remark,
-                    "output": step.output,
-                    "finished_at": step.finished_at,
-                    "traceback": step.traceback,
-                }
+                {"ident": step.action_id, "number": step.seq}
+                | {f"new_{name}": getattr(step, name) for name in _CHANGING}
                 for step in changed
             ],
         )
     if new:
-        conn.execute(_ADD_STEP, [{name: getattr(step, name) for name in Step.__slots__} for step in new])
+        _ADD_STEP.write_each(conn, [{name: getattr(step, name) for name in Step.__slots__} for step in new])
 
 
 def note(conn: Connection, step: Step) -> bool:
@@ -279,5 +275,5 @@ def hosts_touched(conn: Connection, server_id: str, *, undone: bool = False) -> 
 
     With `undone`, also those where that was taken back, or was to be when the host would come back.
     """
-    rows = conn.execute(_TOUCHED, {"ident": server_id})
+    rows = _TOUCHED.rows(conn, ident=server_id)
     return {host: action_id for host, action_id, state in rows if undone or state != "undone"}

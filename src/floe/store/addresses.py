@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.addresses import Pool
 from floe.store import listing as lists
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, metadata
 
 _ATTEMPTS = 32
@@ -24,10 +25,13 @@ port_addresses = sa.Table(
 )
 
 
-_TOP = sa.select(sa.func.max(port_addresses.c.address)).where(
-    port_addresses.c.network_id == sa.bindparam("network_id"),
-    port_addresses.c.address.between(sa.bindparam("first"), sa.bindparam("last")),
+_TOP = Prepared(
+    sa.select(sa.func.max(port_addresses.c.address).label("top")).where(
+        port_addresses.c.network_id == sa.bindparam("network_id"),
+        port_addresses.c.address.between(sa.bindparam("first"), sa.bindparam("last")),
+    )
 )
+_CLAIM = lists.new(port_addresses)
 _OF_PORTS = lists.ByIds(
     sa.select(port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address).order_by(
         port_addresses.c.address
@@ -57,8 +61,7 @@ def holding(wanted: Mapping[str, Sequence[Any]]) -> sa.Select[tuple[str]]:
 
 def claim(conn: Connection, network_id: str, subnet_id: str, port_id: str, address: int) -> bool:
     """Give one address to a port; False if another port has it."""
-    row = {"network_id": network_id, "subnet_id": subnet_id, "port_id": port_id, "address": address}
-    return conn.execute(lists.insert_new(conn.dialect.name, port_addresses), row).rowcount == 1
+    return _CLAIM.write(conn, network_id=network_id, subnet_id=subnet_id, port_id=port_id, address=address) == 1
 
 
 def allocate(conn: Connection, network_id: str, subnet_id: str, port_id: str, pools: Sequence[Pool]) -> int | None:
@@ -78,7 +81,7 @@ def allocate(conn: Connection, network_id: str, subnet_id: str, port_id: str, po
 def next_free(conn: Connection, network_id: str, pools: Sequence[Pool]) -> int | None:
     """Return a free address: the one after the highest taken of a pool, else the first gap."""
     for first, last in pools:
-        top = conn.execute(_TOP, {"network_id": network_id, "first": first, "last": last}).scalar()
+        top = _TOP.first(conn, network_id=network_id, first=first, last=last).top
         if top is None:
             return first
         if top < last:

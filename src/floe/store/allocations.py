@@ -17,6 +17,7 @@ from floe.core.resources import Resources
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY, ServerGroup
 from floe.store.engine import Connection
 from floe.store.hosts import hosts
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Moment, metadata
 
 allocations = sa.Table(
@@ -37,7 +38,7 @@ allocations = sa.Table(
 )
 
 _h = hosts.c
-_TAKE = (
+_TAKE = Prepared(
     hosts.update()
     .where(
         _h.name == sa.bindparam("host"),
@@ -55,7 +56,7 @@ _TAKE = (
         updated_at=sa.bindparam("now", type_=Moment),
     )
 )
-_GIVE = (
+_GIVE = Prepared(
     hosts.update()
     .where(_h.name == sa.bindparam("host"))
     .values(
@@ -66,11 +67,11 @@ _GIVE = (
         updated_at=sa.bindparam("now", type_=Moment),
     )
 )
-_ADD = allocations.insert()
-_OF_SERVER = sa.select(allocations).where(allocations.c.server_id == sa.bindparam("ident"))
+_ADD = Prepared(allocations.insert())
+_OF_SERVER = Prepared(sa.select(allocations).where(allocations.c.server_id == sa.bindparam("ident")))
 _OF_HOST = sa.select(allocations).where(allocations.c.host == sa.bindparam("ident"))
-_REMOVE = allocations.delete().where(allocations.c.server_id == sa.bindparam("ident"))
-_MEMBERS = (
+_REMOVE = Prepared(allocations.delete().where(allocations.c.server_id == sa.bindparam("ident")))
+_MEMBERS = Prepared(
     sa.select(allocations.c.host, sa.func.count())
     .where(allocations.c.group_id == sa.bindparam("ident"), allocations.c.server_id != sa.bindparam("me"))
     .group_by(allocations.c.host)
@@ -92,22 +93,19 @@ def claim(conn: Connection, wanted: Allocation, *, group: ServerGroup | None = N
         if refusal:
             raise NotClaimed(refusal)
     values = {"host": wanted.host, "forced": forced, "now": wanted.created_at}
-    taken = conn.execute(_TAKE, {**_amounts(wanted.resources), **values})
-    if taken.rowcount != 1:
+    if _TAKE.write(conn, **_amounts(wanted.resources), **values) != 1:
         raise NotClaimed("the host has no room for it, or takes no servers now")
-    conn.execute(
-        _ADD,
-        {
-            "server_id": wanted.server_id,
-            "host": wanted.host,
-            "project_id": wanted.project_id,
-            "user_id": wanted.user_id,
-            "group_id": wanted.group_id,
-            "vcpus": wanted.resources.vcpus,
-            "memory_mib": wanted.resources.memory_mib,
-            "disk_gib": wanted.resources.disk_gib,
-            "created_at": wanted.created_at,
-        },
+    _ADD.write(
+        conn,
+        server_id=wanted.server_id,
+        host=wanted.host,
+        project_id=wanted.project_id,
+        user_id=wanted.user_id,
+        group_id=wanted.group_id,
+        vcpus=wanted.resources.vcpus,
+        memory_mib=wanted.resources.memory_mib,
+        disk_gib=wanted.resources.disk_gib,
+        created_at=wanted.created_at,
     )
 
 
@@ -115,9 +113,9 @@ def release(conn: Connection, server_id: str, now: datetime) -> list[Allocation]
     """Give back all that a server takes, and return what it was; nothing where there is nothing."""
     held = of_server(conn, server_id)
     for item in held:
-        conn.execute(_GIVE, {**_amounts(item.resources), "host": item.host, "now": now})
+        _GIVE.write(conn, **_amounts(item.resources), host=item.host, now=now)
     if held:
-        conn.execute(_REMOVE, {"ident": server_id})
+        _REMOVE.write(conn, ident=server_id)
     return held
 
 
@@ -134,13 +132,12 @@ def group_refusal(group: ServerGroup, hosts_of_members: dict[str, int], host: st
 
 def members(conn: Connection, group_id: str, *, but: str = "") -> dict[str, int]:
     """Return how many servers of a group each host holds, one server left out."""
-    rows = conn.execute(_MEMBERS, {"ident": group_id, "me": but})
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: row[1] for row in _MEMBERS.rows(conn, ident=group_id, me=but)}
 
 
 def of_server(conn: Connection, server_id: str) -> list[Allocation]:
     """Return what a server takes."""
-    return [_allocation(row) for row in conn.execute(_OF_SERVER, {"ident": server_id})]
+    return [_allocation(row) for row in _OF_SERVER.rows(conn, ident=server_id)]
 
 
 def of_host(conn: Connection, host: str) -> list[Allocation]:
@@ -171,7 +168,7 @@ def _amounts(resources: Resources) -> dict[str, int]:
     return {"v": resources.vcpus, "m": resources.memory_mib, "d": resources.disk_gib}
 
 
-def _allocation(row: sa.Row[Any]) -> Allocation:
+def _allocation(row: Any) -> Allocation:
     return Allocation(
         server_id=row.server_id,
         host=row.host,

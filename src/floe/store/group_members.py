@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from floe.core.addresses import number_of
@@ -42,12 +43,24 @@ group_positions = sa.Table(
 
 _POSITION = Prepared(sa.select(group_positions.c.position).where(group_positions.c.group_id == _ALL))
 _REFERRED = lists.ByIds(sa.select(security_group_rules.c.remote_group).distinct(), security_group_rules.c.remote_group)
-_ADVANCE = (
+_ADVANCE = Prepared(
     sa.update(group_positions)
     .where(group_positions.c.group_id == _ALL)
     .values(position=group_positions.c.position + sa.bindparam("by"))
     .returning(group_positions.c.position)
 )
+_FIRST = lists.new(group_positions)
+_NOTE = Prepared(sa.insert(group_changes))
+
+
+def _set_head(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    fresh = lists.insert_into(dialect, group_positions)
+    return fresh.on_conflict_do_update(
+        index_elements=[group_positions.c.group_id], set_={"position": fresh.excluded.position}
+    )
+
+
+_SET_HEAD = Prepared(_set_head)
 _CHANGED = Prepared(
     sa.select(group_positions.c.group_id, group_positions.c.position).where(
         group_positions.c.position > sa.bindparam("since"), group_positions.c.group_id != _ALL
@@ -103,15 +116,9 @@ def insert(conn: Connection, host: str, changed: Iterable[tuple[str, str]], kept
         position: {"position": position, "group_id": group, "address": number_of(address), "host": host}
         for position, (group, address) in enumerate(pairs, last - len(pairs) + 1)
     }
-    conn.execute(sa.insert(group_changes), list(at.values()))
+    _NOTE.write_each(conn, at.values())
     heads = {str(row["group_id"]): position for position, row in at.items()}
-    fresh = lists.insert(conn, group_positions)
-    conn.execute(
-        fresh.on_conflict_do_update(
-            index_elements=[group_positions.c.group_id], set_={"position": fresh.excluded.position}
-        ),
-        [{"group_id": group, "position": position} for group, position in heads.items()],
-    )
+    _SET_HEAD.write_each(conn, [{"group_id": group, "position": position} for group, position in heads.items()])
     if last // (kept // 8) != (last - len(pairs)) // (kept // 8):
         conn.execute(sa.delete(group_changes).where(group_changes.c.position <= last - kept))
     return True
@@ -183,8 +190,8 @@ def told(conn: Connection, positions: Mapping[str, int]) -> None:
 
 
 def _advance(conn: Connection, by: int) -> int:
-    found: int | None = conn.execute(_ADVANCE, {"by": by}).scalar()
+    found = _ADVANCE.first(conn, by=by)
     if found is None:
-        conn.execute(lists.insert_new(conn.dialect.name, group_positions), {"group_id": _ALL, "position": by})
+        _FIRST.write(conn, group_id=_ALL, position=by)
         return by
-    return found
+    return int(found.position)

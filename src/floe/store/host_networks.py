@@ -27,12 +27,13 @@ host_networks = sa.Table(
 _FOLLOWS = sa.case(
     (host_networks.c.applied == host_networks.c.wanted, host_networks.c.applied + 1), else_=host_networks.c.applied
 )
-_ADVANCE = (
+_ADVANCE = Prepared(
     sa.update(host_networks)
     .where(host_networks.c.host == sa.bindparam("this"))
     .values(wanted=host_networks.c.wanted + 1, applied=_FOLLOWS)
     .returning(host_networks.c.wanted)
 )
+_FRESH = lists.new(host_networks)
 _STATE = Prepared(
     sa.select(host_networks.c.wanted, host_networks.c.members).where(host_networks.c.host == sa.bindparam("this"))
 )
@@ -49,12 +50,11 @@ def advance(conn: Connection, host: str, members: int = 0) -> int:
     A host that was up to date stays so: the command brings it all that it lacks. One that has had nothing yet begins
     at the position `members`.
     """
-    found: int | None = conn.execute(_ADVANCE, {"this": host}).scalar()
+    found = _ADVANCE.first(conn, this=host)
     if found is None:
-        fresh = {"host": host, "wanted": 0, "applied": 0, "members": members}
-        conn.execute(lists.insert_new(conn.dialect.name, host_networks), fresh)
-        found = conn.execute(_ADVANCE, {"this": host}).scalar_one()
-    return found
+        _FRESH.write(conn, host=host, wanted=0, applied=0, members=members)
+        found = _ADVANCE.first(conn, this=host)
+    return int(found.wanted)
 
 
 def want(conn: Connection, hosts: Iterable[str]) -> None:

@@ -81,13 +81,22 @@ def following(keys: Sequence[tuple[sa.ColumnElement[Any], bool, Any]]) -> sa.Col
 @functools.cache
 def insert_new(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Return the INSERT that does nothing (row count 0) where a unique constraint forbids it."""
-    made = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-    return made.on_conflict_do_nothing()
+    return insert_into(dialect, table).on_conflict_do_nothing()
+
+
+def new(table: sa.Table) -> Prepared:
+    """Return the INSERT that changes no row where a unique constraint forbids it, for all columns of the table."""
+    return Prepared(functools.partial(insert_new, table=table))
 
 
 def insert(conn: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Return an INSERT of the database's own dialect, which knows ON CONFLICT."""
-    return postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
+    return insert_into(conn.dialect.name, table)
+
+
+def insert_into(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """Return the same where the dialect is known."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _one_of(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from floe.core.listing import Listing
 from floe.core.networks import MAX_TAG, Network
 from floe.store import listing as lists
+from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 
@@ -43,7 +44,7 @@ _SUBNET_IDS = lists.ByIds(
     sa.select(_below.c.network_id, _below.c.id).order_by(_below.c.created_at, _below.c.id), _below.c.network_id
 )
 _MANY = lists.ByIds(sa.select(networks), networks.c.id)
-_USABLE = (
+_USABLE = Prepared(
     sa.select(networks)
     .where(sa.or_(networks.c.project_id == sa.bindparam("project_id"), networks.c.shared.is_(True)))
     .order_by(networks.c.id)
@@ -85,8 +86,7 @@ def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
 
     They come without their subnets' ids.
     """
-    rows = conn.execute(_USABLE, {"project_id": project_id, "most": limit})
-    return [_network(row, ()) for row in rows]
+    return [_network(row, ()) for row in _USABLE.rows(conn, project_id=project_id, most=limit)]
 
 
 def update(conn: Connection, network_id: str, changes: Mapping[str, Any], now: datetime) -> bool:

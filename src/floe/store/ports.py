@@ -80,7 +80,8 @@ _OF_SERVER = Prepared(
         ports.c.nic, ports.c.id, port_addresses.c.address, port_groups.c.group_id
     )
 )
-_ADD_GROUP = sa.insert(port_groups)
+_INSERT = lists.new(ports)
+_ADD_GROUP = Prepared(sa.insert(port_groups))
 _GROUPS_OF = lists.ByIds(
     sa.select(port_groups.c.port_id, port_groups.c.group_id).order_by(port_groups.c.group_id), port_groups.c.port_id
 )
@@ -121,11 +122,11 @@ _NAME_TAKEN = Prepared(
     )
     .limit(1)
 )
-_DELETE = sa.delete(ports).where(ports.c.id == sa.bindparam("the_id"))
-_UNPLUG = (
+_DELETE = Prepared(sa.delete(ports).where(ports.c.id == sa.bindparam("the_id")))
+_UNPLUG = Prepared(
     sa.update(ports).where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True)).values(plugged=False, status=DOWN)
 )
-_ACTIVATE = (
+_ACTIVATE = Prepared(
     sa.update(ports)
     .where(ports.c.server_id == _SERVER, ports.c.status == BUILD, ports.c.up.is_(True))
     .values(status=ACTIVE, revision=ports.c.revision + 1)
@@ -146,8 +147,7 @@ _SEEN = lists.ByIds(
 
 def insert(conn: Connection, port: Port) -> bool:
     """Add a port without its addresses; False if the network has its MAC (or the server its NIC) already."""
-    values = {c.name: getattr(port, c.name) for c in ports.c}
-    if conn.execute(lists.insert_new(conn.dialect.name, ports), values).rowcount != 1:
+    if _INSERT.write(conn, **{name: getattr(port, name) for name in _COLUMNS}) != 1:
         return False
     _add_groups(conn, port.id, port.groups)
     return True
@@ -210,9 +210,7 @@ def take(conn: Connection, port_id: str, values: Mapping[str, Any], now: datetim
 
 def delete(conn: Connection, port_ids: Iterable[str]) -> None:
     """Remove ports with their addresses and memberships."""
-    gone = [{"the_id": port_id} for port_id in port_ids]
-    if gone:
-        conn.execute(_DELETE, gone)
+    _DELETE.write_each(conn, [{"the_id": port_id} for port_id in port_ids])
 
 
 def name_taken(conn: Connection, network_id: str, label: str, but: str) -> bool:
@@ -235,12 +233,12 @@ def untie(conn: Connection, port_ids: Iterable[str]) -> None:
 
 def unplug(conn: Connection, server_id: str) -> None:
     """Note that a server's ports are to be on no host any more."""
-    conn.execute(_UNPLUG, {"server": server_id})
+    _UNPLUG.write(conn, server=server_id)
 
 
 def activate(conn: Connection, server_id: str) -> None:
     """Note that a server's ports carry packets."""
-    conn.execute(_ACTIVATE, {"server": server_id})
+    _ACTIVATE.write(conn, server=server_id)
 
 
 def of_server(conn: Connection, server_id: str) -> list[Port]:
@@ -342,8 +340,7 @@ def _seen(project_id: str | None) -> sa.ColumnElement[bool]:
 
 
 def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> None:
-    if group_ids:
-        conn.execute(_ADD_GROUP, [{"port_id": port_id, "group_id": group} for group in group_ids])
+    _ADD_GROUP.write_each(conn, [{"port_id": port_id, "group_id": group} for group in group_ids])
 
 
 def _joined(rows: Iterable[Sequence[Any]]) -> list[Port]:

@@ -1,15 +1,17 @@
-"""Queries that are compiled once: what SQLAlchemy does around a small query at each run takes longer than the query."""
+"""Statements compiled once: what SQLAlchemy does around a small one at each run takes longer than the statement."""
 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.dml import UpdateBase
 
 Convert = Callable[[Any], Any]
+Statement = sa.Select[*tuple[Any, ...]] | UpdateBase
 
 
 class _Compiled(NamedTuple):
@@ -17,37 +19,43 @@ class _Compiled(NamedTuple):
     places: Sequence[tuple[str, Convert | None]]
     """The parameter that goes to each place of the text, and what makes the driver's value of ours."""
     fixed: dict[str, Any]
-    """The values that stand in the query itself."""
+    """The values that stand in the statement itself."""
     row: Callable[[Sequence[Any]], Any]
     shown: Sequence[tuple[int, Convert]]
     """The columns whose values differ from the driver's, and what makes ours."""
+    writes: bool
 
 
 class Prepared:
-    """A query for hot paths, whose parameters have names; its rows are named tuples of what SQLAlchemy would give.
+    """A statement for hot paths, whose parameters have names; its rows are named tuples of what SQLAlchemy would give.
 
-    It is compiled for the dialect of the first connection that runs it: a process has one kind of database.
+    It is compiled for the dialect of the first connection that runs it: a process has one kind of database. One that is
+    worded differently by dialects is given as a function of the dialect's name. The parameters of an INSERT are its
+    table's columns, or those of `columns`; there are no defaults.
     """
 
-    def __init__(self, query: sa.Select[*tuple[Any, ...]]) -> None:
-        self._query = query
+    def __init__(
+        self, statement: Statement | Callable[[str], Statement], *, columns: Collection[str] | None = None
+    ) -> None:
+        self._statement = statement
+        self._columns = columns
         self._compiled: _Compiled | None = None
 
     def rows(self, conn: Connection, **values: Any) -> list[Any]:
-        """Run it, and return all rows."""
-        cursor = self._run(conn, values)
-        _, _, _, row, shown = self._compiled or self._compile(conn.dialect)
+        """Run it, and return all rows, also those that a write returns."""
+        compiled = self._compiled or self._compile(conn.dialect)
         found = []
-        for plain in cursor.fetchall():
+        for plain in self._run(conn, compiled, values).fetchall():
             cells = list(plain)
-            for column, convert in shown:
+            for column, convert in compiled.shown:
                 cells[column] = convert(cells[column])
-            found.append(row(cells))
+            found.append(compiled.row(cells))
         return found
 
     def plain(self, conn: Connection, **values: Any) -> list[tuple[Any, ...]]:
         """Run it, and return all rows as the driver has them, for what is only compared: nothing is converted."""
-        found: list[tuple[Any, ...]] = self._run(conn, values).fetchall()
+        compiled = self._compiled or self._compile(conn.dialect)
+        found: list[tuple[Any, ...]] = self._run(conn, compiled, values).fetchall()
         return found
 
     def first(self, conn: Connection, **values: Any) -> Any:
@@ -55,19 +63,31 @@ class Prepared:
         found = self.rows(conn, **values)
         return found[0] if found else None
 
-    def _run(self, conn: Connection, values: dict[str, Any]) -> Any:
-        text, places, fixed, _, _ = self._compiled or self._compile(conn.dialect)
-        given = {**fixed, **values}
-        driver: Any = conn.connection.driver_connection
-        cursor = driver.cursor()
-        cursor.execute(text, [convert(given[name]) if convert else given[name] for name, convert in places])
+    def write(self, conn: Connection, **values: Any) -> int:
+        """Run a write, and return how many rows it changed."""
+        changed: int = self._run(conn, self._compiled or self._compile(conn.dialect), values).rowcount
+        return changed
+
+    def write_each(self, conn: Connection, many: Iterable[Mapping[str, Any]]) -> None:
+        """Run a write once for each of many sets of values."""
+        compiled = self._compiled or self._compile(conn.dialect)
+        _cursor(conn, compiled).executemany(compiled.text, [_placed(compiled, values) for values in many])
+
+    def _run(self, conn: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
+        cursor = _cursor(conn, compiled)
+        cursor.execute(compiled.text, _placed(compiled, values))
         return cursor
 
     def _compile(self, dialect: sa.Dialect) -> _Compiled:
-        compiled = self._query.compile(dialect=dialect)
+        statement = self._statement(dialect.name) if callable(self._statement) else self._statement
+        compiled: Any = statement.compile(
+            dialect=dialect, column_keys=None if self._columns is None else sorted(self._columns)
+        )
+        if made_elsewhere := [*compiled.insert_prefetch, *compiled.update_prefetch]:
+            raise TypeError(f"{made_elsewhere[0]} has a default, which a prepared statement does not know: name it.")
         names: Sequence[str] = compiled.positiontup or ()
         binds = {name: compiled.binds[name] for name in names}
-        columns = list(self._query.selected_columns)
+        columns = list(statement.exported_columns)
         converts = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         named: Any = namedtuple  # of columns that are known at run time only
         row = named("Row", [column.key or "" for column in columns], rename=True)
@@ -77,5 +97,19 @@ class Prepared:
             fixed={name: bind.effective_value for name, bind in binds.items() if not bind.required},
             row=row._make,
             shown=[(column, convert) for column, convert in enumerate(converts) if convert is not None],
+            writes=isinstance(statement, UpdateBase),
         )
         return self._compiled
+
+
+def _cursor(conn: Connection, compiled: _Compiled) -> Any:
+    if compiled.writes and not conn.in_transaction():
+        conn.begin()  # else its commit, which would be SQLAlchemy's to make, would not be made
+    driver: Any = conn.connection.driver_connection
+    return driver.cursor()
+
+
+def _placed(compiled: _Compiled, values: Mapping[str, Any]) -> list[Any]:
+    """Return the values in the order of their places, as the driver takes them. Raises KeyError for one not given."""
+    given = {**compiled.fixed, **values}
+    return [convert(given[name]) if convert else given[name] for name, convert in compiled.places]

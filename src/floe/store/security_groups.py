@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 from floe.core.listing import Listing
 from floe.core.security_groups import Group, Rule, fingerprint
 from floe.store import listing as lists
+from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 
@@ -67,8 +68,10 @@ RULE_FIELDS: lists.Fields = {
 }
 
 
-_DEFAULT = sa.select(security_groups.c.id).where(
-    security_groups.c.project_id == sa.bindparam("project_id"), security_groups.c.default.is_(True)
+_DEFAULT = Prepared(
+    sa.select(security_groups.c.id).where(
+        security_groups.c.project_id == sa.bindparam("project_id"), security_groups.c.default.is_(True)
+    )
 )
 _OWNED = lists.ByIds(sa.select(security_groups.c.id, security_groups.c.project_id), security_groups.c.id)
 _NAMES = lists.ByIds(sa.select(security_groups.c.id, security_groups.c.name), security_groups.c.id)
@@ -107,7 +110,8 @@ def many(conn: Connection, group_ids: Iterable[str]) -> list[Group]:
 
 def default_id(conn: Connection, project_id: str) -> str | None:
     """Return the id of a project's default group, if it has one yet."""
-    return conn.execute(_DEFAULT, {"project_id": project_id}).scalar()
+    found = _DEFAULT.first(conn, project_id=project_id)
+    return found.id if found else None
 
 
 def named(conn: Connection, project_id: str, names: Iterable[str]) -> list[tuple[str, str]]:

@@ -90,10 +90,11 @@ server_tags = sa.Table(
 )
 
 _BY_ID = Prepared(sa.select(servers).where(servers.c.id == sa.bindparam("ident")))
-_TAGS = sa.select(server_tags.c.tag).where(server_tags.c.server_id == sa.bindparam("ident")).order_by(server_tags.c.tag)
-# Values go beside the statement, not into it: building one with forty values costs more than running it.
-_INSERT = servers.insert()
+_TAGS = Prepared(
+    sa.select(server_tags.c.tag).where(server_tags.c.server_id == sa.bindparam("ident")).order_by(server_tags.c.tag)
+)
 _COLUMNS = {column.name for column in servers.c}
+_INSERT = Prepared(servers.insert().returning(servers.c.number), columns=_COLUMNS - {"number"})
 
 
 def add(conn: Connection, server: Server) -> Server:
@@ -105,9 +106,7 @@ def add(conn: Connection, server: Server) -> Server:
         "memory_mib": server.flavor.memory_mib,
         "power_state": int(server.power_state),
     }
-    key = conn.execute(_INSERT, values).inserted_primary_key
-    assert key is not None
-    return replace(server, number=key[0])
+    return replace(server, number=_INSERT.first(conn, **values).number)
 
 
 def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | None:
@@ -123,14 +122,15 @@ def change(conn: Connection, server_id: str, **values: Any) -> bool:
     if not values:
         return _BY_ID.first(conn, ident=server_id) is not None
     parameters = {f"new_{name}": value for name, value in values.items()}
-    return conn.execute(_change(tuple(sorted(values))), {"ident": server_id, **parameters}).rowcount == 1
+    return _change(tuple(sorted(values))).write(conn, ident=server_id, **parameters) == 1
 
 
 @lru_cache(maxsize=256)
-def _change(names: tuple[str, ...]) -> sa.Update:
+def _change(names: tuple[str, ...]) -> Prepared:
     """Return the statement that sets these columns; building it anew each time costs more than running it."""
     new = {name: sa.bindparam(f"new_{name}", type_=servers.c[name].type) for name in names}
-    return servers.update().where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None)).values(new)
+    living = servers.update().where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
+    return Prepared(living.values(new))
 
 
 def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:
@@ -150,7 +150,7 @@ def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:
 
 def tags(conn: Connection, server_id: str) -> list[str]:
     """Return the tags of a server, sorted."""
-    return list(conn.scalars(_TAGS, {"ident": server_id}))
+    return [row.tag for row in _TAGS.rows(conn, ident=server_id)]
 
 
 def set_tags(conn: Connection, server_id: str, wanted: Iterable[str]) -> None:

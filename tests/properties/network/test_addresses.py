@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from hypothesis import given, settings
@@ -112,7 +113,8 @@ def test_a_large_subnet_costs_no_more_than_a_small_one() -> None:
         pools = rules.default_pools(IPv4Network("10.0.0.0/8"), None)
         prepare(conn, "10.0.0.0/8", pools)
         ran: list[str] = []
-        sa.event.listen(engine, "before_cursor_execute", lambda *args: ran.append(args[2]))
+        driver: Any = conn.connection.driver_connection
+        driver.set_trace_callback(ran.append)
         for index in range(3):
             add_port(conn, f"p{index}")
         ran.clear()

@@ -1,0 +1,68 @@
+"""What making and removing a server costs the database, by count."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from floe.testing import EmbeddedCloud
+
+_BRACKETS = ("BEGIN", "SAVEPOINT", "RELEASE")
+"""What a transaction stands in: once for each, and by the driver's own call."""
+
+
+@pytest.fixture
+def slow_ways() -> Iterator[list[str]]:
+    """The statements of writes that SQLAlchemy looked up and wrapped anew."""
+    found: list[str] = []
+
+    def note(_conn: Any, _cursor: Any, text: str, *_more: Any) -> None:
+        if threading.current_thread().name == "floe-db-writer" and not text.startswith(_BRACKETS):
+            found.append(text)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    yield found
+    sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("networks", ["none", "auto"])
+async def test_all_that_a_create_and_a_delete_write_is_compiled_once(
+    slow_ways: list[str], embedded: EmbeddedCloud, networks: str
+) -> None:
+    async with httpx.AsyncClient(base_url=embedded.url) as http:
+        token, image, flavor = await _ready(http, embedded)
+
+        async def create_and_delete() -> None:
+            body = {"server": {"name": "s", "imageRef": image, "flavorRef": flavor, "networks": networks}}
+            made = (await http.post("/compute/v2.1/servers", json=body, headers=token)).json()["server"]
+            await embedded.settled()
+            shown = (await http.get(f"/compute/v2.1/servers/{made['id']}", headers=token)).json()["server"]
+            assert shown["status"] == "ACTIVE", shown
+            await http.delete(f"/compute/v2.1/servers/{made['id']}", headers=token)
+            await embedded.settled()
+            assert (await http.get(f"/compute/v2.1/servers/{made['id']}", headers=token)).status_code == 404
+
+        await create_and_delete()  # the first makes what a project and a host have but once
+        assert slow_ways, "nothing was noted, so nothing is shown"
+        slow_ways.clear()
+        await create_and_delete()
+    assert slow_ways == []
+
+
+async def _ready(http: httpx.AsyncClient, cloud: EmbeddedCloud) -> tuple[dict[str, str], str, str]:
+    who = {"name": "demo", "domain": {"id": "default"}, "password": cloud.passwords["demo"]}
+    scope = {"project": {"name": "demo", "domain": {"id": "default"}}}
+    auth = {"identity": {"methods": ["password"], "password": {"user": who}}, "scope": scope}
+    reply = await http.post("/identity/v3/auth/tokens", json={"auth": auth})
+    token = {"x-auth-token": reply.headers["x-subject-token"], "x-openstack-nova-api-version": "2.96"}
+    body = {"name": "i", "disk_format": "raw", "container_format": "bare"}
+    image: str = (await http.post("/image/v2/images", json=body, headers=token)).json()["id"]
+    kind = {**token, "content-type": "application/octet-stream"}
+    await http.put(f"/image/v2/images/{image}/file", content=b"\0" * 4096, headers=kind)
+    flavors = (await http.get("/compute/v2.1/flavors", headers=token)).json()["flavors"]
+    return token, image, next(flavor["id"] for flavor in flavors if flavor["name"] == "m1.nano")
