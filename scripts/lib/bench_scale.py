@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bench_crowds
 from bench_client import ROOT, Client, Floe, active, gone, prepare
 
 Figures = dict[str, float]
@@ -343,6 +344,11 @@ async def groups(site: Site) -> Figures:
     return result
 
 
+async def crowds(site: Site) -> Figures:
+    """A login among wrong ones, and an upload beside another project's new keys; on the clock."""
+    return await bench_crowds.wrong_logins(site.demo) | await bench_crowds.new_keys(site.demo, site.admin)
+
+
 def restart(site: Site) -> Figures:
     """The start on this state, which has been there already."""
     return {"start_cpu_s": site.floe.ready_cpu, "start_wall_s": site.floe.ready_wall, "rss_mib": site.floe.rss_mib()}
@@ -375,7 +381,7 @@ WIDE: dict[str, Row] = {
 }
 """On the cloud with many hosts and no servers."""
 
-FEW: dict[str, Row] = {"groups": groups}
+FEW: dict[str, Row] = {"groups": groups, "crowds": crowds}
 """On a cloud of a few hosts, whose servers are all in one group."""
 
 
