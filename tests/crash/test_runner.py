@@ -86,7 +86,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 def an_action(clock: FixedClock, ident: str = "a1") -> Action:
     return Action(
-        id=ident, kind="tiny", server_id="s", project_id="p", user_id="u", request_id="r", created_at=clock.now()
+        id=ident, kind="tiny", subject_id="s", project_id="p", user_id="u", request_id="r", created_at=clock.now()
     )
 
 

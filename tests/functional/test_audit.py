@@ -83,7 +83,7 @@ class Operator:
     async def set_action(self, server_id: str, kind: str, **values: Any) -> None:
         """Change the row of a server's action."""
         row = actions.c
-        chosen = actions.update().where(row.server_id == server_id, row.kind == kind).values(values)
+        chosen = actions.update().where(row.subject_id == server_id, row.kind == kind).values(values)
         await self.cloud.node.cloud.db.write(lambda conn: conn.execute(chosen))
 
     def guests(self, host: str) -> Any:

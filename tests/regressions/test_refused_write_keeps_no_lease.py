@@ -47,7 +47,7 @@ async def test_an_action_goes_on_once_the_database_takes_writes_again(tmp_path: 
         workflow = Workflow(kind="tiny", run=run, failed=lambda *_: None)
         runner = Runner(db, clock, {"tiny": workflow}, ConductorSettings(), owner="one", sleep=sleep)
         action = Action(
-            id="a", kind="tiny", server_id="s", project_id="p", user_id="u", request_id="r", created_at=clock.now()
+            id="a", kind="tiny", subject_id="s", project_id="p", user_id="u", request_id="r", created_at=clock.now()
         )
         await db.write(lambda conn: actions.add(conn, action))
         async with asyncio.timeout(20):

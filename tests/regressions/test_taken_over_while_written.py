@@ -22,7 +22,7 @@ async def test_an_action_written_to_since_its_journal_was_read_cannot_be_taken(t
     behind = now - timedelta(seconds=40)
     db.open()
     await db.write(create_all)
-    made = Action(id="a", kind="tiny", server_id="s", project_id="p", user_id="u", request_id="r", created_at=now)
+    made = Action(id="a", kind="tiny", subject_id="s", project_id="p", user_id="u", request_id="r", created_at=now)
     await db.write(lambda conn: actions.add(conn, made))
 
     def read(conn: Connection) -> Action:

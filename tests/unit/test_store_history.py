@@ -40,7 +40,7 @@ def _lived(conn: Connection, ident: str, now: datetime) -> None:
     servers.add(conn, server)
     for kind in ("create", "delete"):
         action = Action(
-            id=f"{kind}-{ident}", kind=kind, server_id=ident, project_id="p" * 32, user_id="u" * 32,
+            id=f"{kind}-{ident}", kind=kind, subject_id=ident, project_id="p" * 32, user_id="u" * 32,
             request_id="req", created_at=now,
         )  # fmt: skip
         actions.add(conn, action)

@@ -91,7 +91,7 @@ def check_waiting(untaken: Iterable[Row]) -> list[Violation]:
     """Name the actions that no conductor takes up; `untaken` is what `store.audit.untaken` found."""
     advice = "see that a conductor runs, and what its log says of action"
     return [
-        Violation("nobody takes up an action", row.server_id, f"{row.kind}, since {iso(row.since)}: {advice} {row.id}")
+        Violation("nobody takes up an action", row.subject, f"{row.kind}, since {iso(row.since)}: {advice} {row.id}")
         for row in untaken
     ]
 

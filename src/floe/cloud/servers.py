@@ -14,7 +14,7 @@ from floe.cloud import guest_metadata, idempotency, new_servers, sealing, server
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.core import hostnames
-from floe.core.actions import Action
+from floe.core.actions import CREATE, DELETE, Action, Begins
 from floe.core.block_devices import root_device
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Gone, Invalid, NotFound
@@ -24,7 +24,7 @@ from floe.core.messages import ConsoleOutput, ReadConsole
 from floe.core.new_servers import NewServer, names
 from floe.core.ports import ServerPort
 from floe.core.server_filters import ServerFilter
-from floe.core.servers import BUILDING, DELETING, SCHEDULING, Server
+from floe.core.servers import BUILDING, SCHEDULING, Server
 from floe.store import actions, server_lists, server_views
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -84,7 +84,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
             server = rows.add(conn, server)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
-            action = _action(cloud, context, server, "create", now, _input(new, plan))
+            action = _action(cloud, context, server, CREATE, now, _input(new, plan))
             actions.add(conn, replace(action, sealed=sealed))
             made.append(server)
             waiting.append(action.id)
@@ -174,14 +174,16 @@ def _action(
     cloud: Cloud,
     context: Context,
     server: Server,
-    kind: str,
+    begins: Begins,
     now: datetime,
     given: Mapping[str, Any] | None = None,
 ) -> Action:
     return Action(
         id=cloud.new_id(),
-        kind=kind,
-        server_id=server.id,
+        kind=begins.kind,
+        version=begins.version,
+        subject_kind=begins.subject,
+        subject_id=server.id,
         project_id=context.project_id or server.project_id,
         user_id=context.user_id,
         request_id=context.request_id,
@@ -314,10 +316,10 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
 
     def mark(conn: Connection) -> str | None:
         server = changeable(conn, context, server_id)
-        if actions.cancel_open(conn, server_id, now, but="delete"):
+        if actions.cancel_open(conn, server_id, now, but=DELETE.kind):
             return None
-        rows.change(conn, server_id, task_state=DELETING, updated_at=now)
-        action = _action(cloud, context, server, "delete", now)
+        rows.change(conn, server_id, task_state=DELETE.task_state, updated_at=now)
+        action = _action(cloud, context, server, DELETE, now)
         actions.add(conn, action)
         return action.id
 

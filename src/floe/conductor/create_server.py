@@ -64,7 +64,7 @@ class CreateServer:
                 last = len(tried) >= self.settings.hosts_per_create
                 if last or (isinstance(error, HostFailure) and error.cause in _SAME_ANYWHERE):
                     raise
-                log.warning("server %s: host %s failed: %s", flow.action.server_id, placed.host, error.message)
+                log.warning("server %s: host %s failed: %s", flow.action.subject_id, placed.host, error.message)
                 await flow.roll_back("spawn")
         self.fleet.table.note_failure(placed.host, False)
         await self._activate(flow, spawned)
@@ -86,9 +86,9 @@ class CreateServer:
 
     async def _spawn(self, flow: Flow, placed: Placed, known: Server | None) -> Spawned:
         async def call() -> Spawned:
-            server = known or self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.server_id))
+            server = known or self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.subject_id))
             if server is None:
-                raise NotFound("server", flow.action.server_id)
+                raise NotFound("server", flow.action.subject_id)
             guest = guest_spec(server, sealing.given(self.cloud, flow.action), placed.network, placed.zone)
             command = Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
             return await self.fleet.command(
@@ -103,13 +103,13 @@ class CreateServer:
         return await flow.effect("spawn", call, returns=Spawned, host=placed.host, steps=lambda spawned: spawned.steps)
 
     async def _activate(self, flow: Flow, spawned: Spawned) -> None:
-        power = self.fleet.power.pop(flow.action.server_id, spawned.power_state)
+        power = self.fleet.power.pop(flow.action.subject_id, spawned.power_state)
 
         def activate(conn: Connection) -> Outcome:
             now = self.cloud.clock.now()
             rows.change(
                 conn,
-                flow.action.server_id,
+                flow.action.subject_id,
                 vm_state=server_states.state_of(power),
                 task_state=None,
                 power_state=int(power),
@@ -117,7 +117,7 @@ class CreateServer:
                 launched_at=now,
                 updated_at=now,
             )
-            server_ports.activate(conn, flow.action.server_id)
+            server_ports.activate(conn, flow.action.subject_id)
             return Outcome(remark="the guest runs")
 
         await flow.transaction("active", activate, last=True)
@@ -133,10 +133,10 @@ class CreateServer:
             for other in reversed(flow.steps)
             if other.name == "schedule" and other.host == step.host
         )
-        name = self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.server_id, deleted=True))
+        name = self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))
         command = Destroy(
             action_id=flow.action.id,
-            server_id=flow.action.server_id,
+            server_id=flow.action.subject_id,
             guest_name=name.guest_name if name else "",
             port_ids=tuple(port.port_id for port in placed.network.ports),
             generation=placed.network.generation,
@@ -170,7 +170,7 @@ class CreateServer:
 
         Servers that were to be placed together with it, and are not, share its fate.
         """
-        now, server_id = self.cloud.clock.now(), flow.action.server_id
+        now, server_id = self.cloud.clock.now(), flow.action.subject_id
         self.fleet.power.pop(server_id, None)
         server_ports.release(conn, server_id)
         allocations.release(conn, server_id, now)

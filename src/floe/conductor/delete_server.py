@@ -64,7 +64,7 @@ class DeleteServer:
 
     async def run(self, flow: Flow) -> None:
         """Delete the server; a server that no host ever had takes one transaction."""
-        server_id = flow.action.server_id
+        server_id = flow.action.subject_id
         recorded = flow.recorded("begin")
         if recorded is None:
             recorded = await flow.transaction("begin", lambda conn: self._begin(conn, server_id))
@@ -109,7 +109,7 @@ class DeleteServer:
     async def _destroy(self, flow: Flow, targets: Targets, target: Target) -> None:
         command = Destroy(
             action_id=flow.action.id,
-            server_id=flow.action.server_id,
+            server_id=flow.action.subject_id,
             guest_name=targets.guest_name,
             port_ids=targets.ports,
             generation=target.generation,
@@ -160,7 +160,7 @@ class DeleteServer:
         fault = ServerFault(code=500, message=message, details=f"host {host}\n{detail}".strip(), created_at=now)
 
         def show(conn: Connection) -> None:
-            rows.change(conn, flow.action.server_id, vm_state=ERROR, fault=fault, updated_at=now)
+            rows.change(conn, flow.action.subject_id, vm_state=ERROR, fault=fault, updated_at=now)
 
         await flow.alongside(show)
 
@@ -177,4 +177,4 @@ class DeleteServer:
         """Leave the server in ERROR, to be deleted once more; nothing of it is given back, for it may still run."""
         now = self.cloud.clock.now()
         fault = ServerFault(code=500, message=failure.message, details=failure.detail, created_at=now)
-        rows.change(conn, flow.action.server_id, vm_state=ERROR, task_state=None, fault=fault, updated_at=now)
+        rows.change(conn, flow.action.subject_id, vm_state=ERROR, task_state=None, fault=fault, updated_at=now)

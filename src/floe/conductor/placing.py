@@ -79,7 +79,7 @@ class Placing:
                     started=started,
                 )
             except allocations.NotClaimed as refusal:
-                log.info("server %s: claim refused: %s (try %d)", flow.action.server_id, refusal, attempt + 1)
+                log.info("server %s: claim refused: %s (try %d)", flow.action.subject_id, refusal, attempt + 1)
                 self.fleet.refresh()
                 continue
             self.fleet.took(output["host"], resources_of(request.server))
@@ -92,9 +92,9 @@ class Placing:
         excluded = {host: error.message for host, error in tried.items()}
 
         def read(conn: Connection) -> Request:
-            server = rows.get(conn, flow.action.server_id)
+            server = rows.get(conn, flow.action.subject_id)
             if server is None:
-                raise NotFound("server", flow.action.server_id)
+                raise NotFound("server", flow.action.subject_id)
             return self.request(conn, server, excluded)
 
         return self.cloud.db.read_now(read)

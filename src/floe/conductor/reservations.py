@@ -103,7 +103,7 @@ class Reservations:
 
     def fail_others(self, conn: Connection, flow: Flow, fault: ServerFault) -> None:
         """A create failed: where it was to place others too, they fail with it."""
-        server = rows.get(conn, flow.action.server_id)
+        server = rows.get(conn, flow.action.subject_id)
         if server is None or not server.unplaced:
             return
         for other in together.unplaced(conn, server.project_id, server.reservation_id):
@@ -114,7 +114,7 @@ class Reservations:
     # -- inside ---------------------------------------------------------------------------------------
 
     def _own(self, flow: Flow) -> Server:
-        server = self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.server_id))
+        server = self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.subject_id))
         if server is None:
             raise Fenced  # there was no room for it, or its user deleted it
         return server
@@ -232,7 +232,7 @@ class Reservations:
                 bound = self.placing.bind(conn, request.server, host)
             except FloeError as error:
                 raise _Short(fit, error) from error
-            if request.server.id == flow.action.server_id:
+            if request.server.id == flow.action.subject_id:
                 claim = StepTime(
                     name="claim",
                     started=choice.step.started + choice.step.seconds,
@@ -250,7 +250,7 @@ class Reservations:
         """Take away the servers that there is no room for; none of them holds anything."""
         text = f"There was no room for this server: {remark}."
         for request in surplus:
-            if request.server.id != flow.action.server_id:
+            if request.server.id != flow.action.subject_id:
                 self._end(conn, request.server, CANCELLED, text, None)
             rows.mark_deleted(conn, request.server.id, self.cloud.clock.now())
         return own or Outcome(remark=text, last=True)

@@ -1,4 +1,4 @@
-"""Durable actions: what is being done with a server, step by step, so that any conductor can go on with it."""
+"""Durable actions: what is being done with a server or an image, step by step; any conductor can go on with it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,40 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from floe.core.servers import BUILDING, DELETING, SCHEDULING
+
 PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 OPEN_STATES = frozenset({PENDING, RUNNING, UNDOING})
+SERVER = "server"
+"""The kind of subject that most actions have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begins:
+    """How an action begins: what state it finds its subject in, and which one it puts it in while it lasts.
+
+    Whoever inserts an action goes by it, and the workflow that does it: see `conductor.saga`.
+    """
+
+    kind: str
+    version: int
+    """Of the workflow, kept with each journal: one that renames a step or returns something else is a new one."""
+    subject: str = SERVER
+    allowed: frozenset[str] | None = None
+    """The vm_states that it may begin in; None means any."""
+    task_state: str | None = None
+
+
+CREATE = Begins(kind="create", version=2, allowed=frozenset({BUILDING}), task_state=SCHEDULING)
+DELETE = Begins(kind="delete", version=2, task_state=DELETING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One operation on a server, as the database holds it.
+    """One operation on its subject, as the database holds it.
 
-    `input` is what the workflow needs beyond the server's row. An owner holds the action until `lease_until`; all
+    `input` is what the workflow needs beyond the subject's row. An owner holds the action until `lease_until`; all
     its writes are fenced by (`lease_owner`, state), so that a late answer from a dead owner changes nothing.
     `message` says, once it has failed, why, for the user.
     """
@@ -24,7 +48,10 @@ class Action:
     id: str
     kind: str
     """What the workflow registry knows: `create`, `delete`."""
-    server_id: str
+    version: int = 1
+    """Of the workflow that its journal is written by; releases before the first that counted them write 1."""
+    subject_kind: str = SERVER
+    subject_id: str
     project_id: str
     user_id: str
     request_id: str

@@ -166,7 +166,7 @@ async def _undo_gives_back(self: CreateServer, flow: Flow, step: Any) -> None:
 
 
 def _give(self: CreateServer, conn: Any, flow: Flow, sign: int) -> None:
-    for held in allocations.of_server(conn, flow.action.server_id):
+    for held in allocations.of_server(conn, flow.action.subject_id):
         amounts = {name: sign * amount for name, amount in allocations._amounts(held.resources).items()}
         conn.execute(allocations._GIVE, {**amounts, "host": held.host, "now": self.cloud.clock.now()})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from floe.core.actions import CANCELLED, OPEN_STATES, Action, Step
+from floe.core.actions import CANCELLED, OPEN_STATES, SERVER, Action, Step
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
@@ -20,7 +20,10 @@ actions = sa.Table(
     metadata,
     sa.Column("id", Ident, primary_key=True),
     sa.Column("kind", sa.String(64), nullable=False),
-    sa.Column("server_id", Ident, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("subject_kind", sa.String(16), nullable=False, server_default=SERVER),
+    # Its name in the database is that by which the release before reads and writes it.
+    sa.Column("server_id", Ident, key="subject_id", nullable=False),
     sa.Column("project_id", Ident, nullable=False),
     sa.Column("user_id", Ident, nullable=False),
     sa.Column("request_id", sa.String(64), nullable=False),
@@ -35,7 +38,7 @@ actions = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
     sa.Column("finished_at", Moment),
-    sa.Index("ix_actions_server", "server_id", "created_at"),
+    sa.Index("ix_actions_server", "subject_id", "created_at"),
     sa.Index("ix_actions_open", "state", "lease_until"),
     sa.Index("ix_actions_sealed", "state", sqlite_where=sa.text("sealed IS NOT NULL")),
     sa.Index("ix_actions_finished", "finished_at", sqlite_where=_NOT_CREATE, postgresql_where=_NOT_CREATE),
@@ -60,7 +63,7 @@ steps = sa.Table(
 # Constants each for itself: SQLAlchemy writes a list of values out into the statement anew at every run.
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _INSERT = Prepared(actions.insert())
-_OPEN_OF_SERVER = sa.and_(actions.c.server_id == sa.bindparam("server"), _IS_OPEN)
+_OPEN_OF_SERVER = sa.and_(actions.c.subject_id == sa.bindparam("server"), _IS_OPEN)
 _OPEN_OF_KIND = Prepared(sa.select(actions.c.id).where(_OPEN_OF_SERVER, actions.c.kind == sa.bindparam("but")))
 _NOW = sa.bindparam("now", type_=Moment())
 _CANCEL = Prepared(
@@ -68,10 +71,13 @@ _CANCEL = Prepared(
     .where(_OPEN_OF_SERVER)
     .values(state=CANCELLED, lease_owner=None, lease_until=None, sealed=None, updated_at=_NOW, finished_at=_NOW)
 )
-_OF_SERVER = (
-    sa.select(actions).where(actions.c.server_id == sa.bindparam("ident")).order_by(actions.c.created_at.desc())
+_ACTIONS = sa.select(*(column.label(name) for name, column in actions.c.items()))
+_OF_SERVER = Prepared(
+    _ACTIONS.where(actions.c.subject_id == sa.bindparam("ident"), actions.c.subject_kind == SERVER).order_by(
+        actions.c.created_at.desc()
+    )
 )
-_BY_ID = Prepared(sa.select(actions).where(actions.c.id == sa.bindparam("ident")))
+_BY_ID = Prepared(_ACTIONS.where(actions.c.id == sa.bindparam("ident")))
 _STEPS = Prepared(sa.select(steps).where(steps.c.action_id == sa.bindparam("ident")).order_by(steps.c.seq))
 
 
@@ -88,7 +94,7 @@ def get(conn: Connection, action_id: str) -> Action | None:
 
 def of_server(conn: Connection, server_id: str) -> list[Action]:
     """Return the actions of a server, the latest first."""
-    return [_action(row) for row in conn.execute(_OF_SERVER, {"ident": server_id})]
+    return [_action(row) for row in _OF_SERVER.rows(conn, ident=server_id)]
 
 
 def journal(conn: Connection, action_id: str) -> list[Step]:
@@ -173,7 +179,7 @@ _TOUCHED = Prepared(
     sa.select(steps.c.host, steps.c.action_id, steps.c.state)
     .join(actions, _a.id == steps.c.action_id)
     .where(
-        _a.server_id == sa.bindparam("ident"),
+        _a.subject_id == sa.bindparam("ident"),
         _a.kind == "create",
         steps.c.name == "spawn",
         steps.c.parent.is_(None),
@@ -228,7 +234,7 @@ def break_leases(conn: Connection) -> int:
 
 def find_open_with(conn: Connection, names: Sequence[str]) -> list[Action]:
     """Return the open actions whose input has any of these names."""
-    opened = [_action(row) for row in conn.execute(sa.select(actions).where(_IS_OPEN))]
+    opened = [_action(row) for row in conn.execute(_ACTIONS.where(_IS_OPEN))]
     return [action for action in opened if any(name in action.input for name in names)]
 
 

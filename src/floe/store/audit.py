@@ -81,7 +81,7 @@ _HOSTS = sa.select(
     *(hosts.c[f"{what}_{kind}"] for what in ("vcpus", "memory", "disk") for kind in ("used", "capacity")),
 )
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
-_OPEN = Prepared(sa.select(actions.c.server_id, actions.c.kind).where(_IS_OPEN))
+_OPEN = Prepared(sa.select(actions.c.subject_id, actions.c.kind).where(_IS_OPEN))
 
 
 _LIVE = sa.select(servers.c.id).where(servers.c.deleted_at.is_(None))
@@ -257,7 +257,7 @@ def _statement() -> sa.CompoundSelect[Any]:
             sa.func.coalesce(s.host, "") != a.host,
             s.task_state.is_(None),
             s.deleted_at.is_(None),
-            s.id.not_in(sa.select(actions.c.server_id).where(_IS_OPEN)),
+            s.id.not_in(sa.select(actions.c.subject_id).where(_IS_OPEN)),
         ),
     )
 
@@ -316,7 +316,7 @@ def instant(conn: Connection) -> list[tuple[str, str, str]]:
 _a, _ahead = actions.c, actions.alias("ahead")
 _SINCE = sa.func.coalesce(_a.lease_until, _a.updated_at, _a.created_at, type_=Moment())
 _UNTAKEN = (
-    sa.select(_a.id, _a.kind, _a.server_id, _SINCE.label("since"))
+    sa.select(_a.id, _a.kind, _a.subject_id.label("subject"), _SINCE.label("since"))
     .where(
         _a.state.in_(sorted(OPEN_STATES)),
         sa.bindparam("before", type_=Moment()) > _SINCE,

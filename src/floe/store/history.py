@@ -72,19 +72,19 @@ def count(conn: Connection, kind: Kind, before: datetime) -> Rows:
 
 _a, _s, _i, _c, _k = actions.c, servers.c, images.c, conductors.c, idempotency_keys.c
 _BEFORE = sa.bindparam("before", type_=Moment)
-_AT_WORK = sa.exists().where(_a.server_id == _s.id, _a.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)]))
+_AT_WORK = sa.exists().where(_a.subject_id == _s.id, _a.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)]))
 _HOLDS = sa.exists().where(allocations.c.server_id == _s.id)
 _NEWEST = sa.select(sa.func.max(servers.alias("newest").c.number)).scalar_subquery()
 """Its row stays: SQLite would give its number, and with it the name of its guest, to another server."""
 _NEWEST_CONDUCTOR = sa.select(sa.func.max(conductors.alias("newest").c.number)).scalar_subquery()
-_THERE = sa.exists().where(_s.id == _a.server_id, _s.deleted_at.is_(None))
+_THERE = sa.exists().where(_s.id == _a.subject_id, _s.deleted_at.is_(None))
 
 
 def _with_servers(keys: Keys) -> tuple[sa.Delete, ...]:
-    own = sa.select(_a.id).where(_a.server_id.in_(keys))
+    own = sa.select(_a.id).where(_a.subject_id.in_(keys))
     return (
         steps.delete().where(steps.c.action_id.in_(own)),
-        actions.delete().where(_a.server_id.in_(keys)),
+        actions.delete().where(_a.subject_id.in_(keys)),
         server_tags.delete().where(server_tags.c.server_id.in_(keys)),
         servers.delete().where(_s.id.in_(keys), _s.deleted_at.is_not(None)),
     )

@@ -17,7 +17,7 @@ from floe.bus.local import LocalBus
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
-from floe.core.actions import Action
+from floe.core.actions import CREATE, DELETE, Action
 from floe.core.clock import FixedClock
 from floe.core.guests import GuestState, PowerState
 from floe.core.ids import random_id
@@ -192,6 +192,7 @@ class Site:
         await self.conductor.idle()
 
 
+BEGINS = {begins.kind: begins for begins in (CREATE, DELETE)}
 IMAGE = {
     "admin_password": "secret",
     "files": [],
@@ -229,7 +230,8 @@ def new_action(cloud: Cloud, server_id: str, kind: str, given: dict[str, Any]) -
     return Action(
         id=cloud.new_id(),
         kind=kind,
-        server_id=server_id,
+        version=BEGINS[kind].version,
+        subject_id=server_id,
         project_id="p" * 32,
         user_id="u" * 32,
         request_id=f"req-{cloud.new_id()}",

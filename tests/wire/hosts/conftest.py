@@ -99,7 +99,7 @@ def fill(conn: Connection, now: Any) -> None:
             Action(
                 id=f"act-{number}",
                 kind="create" if number == 0 else "delete",
-                server_id=SERVER,
+                subject_id=SERVER,
                 project_id=PROJECT,
                 user_id="ann",
                 request_id=f"req-{number}",

@@ -20,7 +20,7 @@ from floe.core.clock import iso_micro
 SHAPE: Shape[ActionDetail] = Shape(
     (
         Shown("action", lambda d: d.action.kind),
-        Shown("instance_uuid", lambda d: d.action.server_id),
+        Shown("instance_uuid", lambda d: d.action.subject_id),
         Shown("request_id", lambda d: d.action.request_id),
         Shown("user_id", lambda d: d.action.user_id),
         Shown("project_id", lambda d: d.action.project_id),
