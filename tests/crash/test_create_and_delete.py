@@ -111,7 +111,7 @@ async def life_of(path: Path, dies_at: int, *, deleted: bool, fails: bool) -> bo
     await cloud.bus.close()
     next_cloud = replace(cloud, bus=LocalBus())
     heir = await start(next_cloud, made)
-    heir.runner.sweep()
+    await heir.runner.sweep()
     await heir.idle()
     check(KIT.Site(next_cloud, heir), server.id, made, deleted=deleted, fails=fails)
     await heir.stop()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +15,15 @@ from hypothesis import strategies as st
 
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings
+from floe.conductor.flow import Begin, Flow, Outcome, Work
+from floe.conductor.performing import Performer
+from floe.conductor.removal import Removed
 from floe.conductor.runner import Runner
-from floe.conductor.workflow import Begin, Flow, Outcome, Workflow
-from floe.core.actions import FAILED, OPEN_STATES, SUCCEEDED, Action, Step
+from floe.conductor.saga import Choice, Node, OnHost, Saga, Write
+from floe.core.actions import FAILED, OPEN_STATES, SUCCEEDED, Action, Begins, Step
 from floe.core.clock import FixedClock
 from floe.core.errors import HostFailure
+from floe.core.messages import Destroy
 from floe.store import actions
 from floe.store.engine import Connection, Database
 from floe.store.schema import create_all
@@ -39,40 +45,55 @@ class World:
         if self.events == self.dies_at:
             raise Killed
 
-    def workflow(self) -> Workflow:
-        return Workflow(kind="tiny", run=self.run, undos={"first": self.undo, "second": self.undo}, failed=self.failed)
+    def saga(self) -> Saga:
+        """Return a plan of all kinds of steps that leave something."""
+        return tiny(
+            Write(name="draw", do=self.draw, returns=int, after=lambda *_: self.tick()),
+            self.effect("first", lambda flow: f"first {flow.result(int)}"),
+            Write(name="middle", do=lambda _: lambda _conn: None, after=lambda *_: self.tick()),
+            self.effect("second", lambda _: "second"),
+            Write(name="end", do=lambda _: lambda _conn: None, last=True, after=lambda *_: self.tick()),
+            fails=self.failed,
+        )
 
-    async def run(self, flow: Flow) -> None:
+    def draw(self, _flow: Flow) -> Work:
         self.tick()
-        drawn = await flow.transaction("draw", lambda _: Outcome(output=len(self.log), begins=Begin(name="first")))
-        self.tick()
-        await flow.effect("first", self.effect(f"first {drawn}"), returns=str)
-        self.tick()
-        await flow.transaction("middle", lambda _: None)
-        self.tick()
-        await flow.effect("second", self.effect("second", self.fails), returns=str)
-        self.tick()
-        await flow.transaction("end", lambda _: None, last=True)
-        self.tick()
+        drawn = len(self.log)
+        return lambda _conn: Outcome(output=drawn, begins=Begin(name="first", host="h"))
 
-    def effect(self, name: str, fails: bool = False) -> Callable[[], Awaitable[str]]:
-        async def call() -> str:
-            self.tick()
-            self.log.append(name)
-            self.tick()
-            if fails:
-                raise HostFailure("It broke.", host="h")
-            return name
+    def effect(self, name: str, says: Callable[[Flow], str]) -> OnHost:
+        async def command(flow: Flow) -> Destroy:
+            return Destroy(action_id=flow.action.id, server_id="s", guest_name=says(flow))
 
-        return call
+        async def undo(_flow: Flow, step: Step) -> Destroy:
+            return Destroy(action_id="", server_id="s", guest_name=step.name)
 
-    async def undo(self, flow: Flow, step: Step) -> None:
+        return OnHost(name=name, at=lambda _: "h", command=command, returns=str, seconds=1.0, undo=undo)
+
+    async def command(self, _host: str, command: Destroy, **_: Any) -> str:
         self.tick()
-        self.log.append(f"undo {step.name}")
+        self.log.append(command.guest_name)
         self.tick()
+        if self.fails and command.guest_name == "second":
+            raise HostFailure("It broke.", host="h")
+        return command.guest_name
 
-    def failed(self, conn: Connection, flow: Flow, failure: Failure) -> None:
-        self.log.append(f"failed: {failure.message}")
+    async def remove(self, _host: str, command: Destroy, **_: Any) -> Removed:
+        self.tick()
+        self.log.append(f"undo {command.guest_name}")
+        self.tick()
+        return Removed()
+
+    def failed(self, _flow: Flow, failure: Failure) -> Work:
+        def work(_conn: Connection) -> None:
+            self.log.append(f"failed: {failure.message}")
+
+        return work
+
+
+def tiny(*steps: Node, fails: Callable[[Flow, Failure], Work] = lambda *_: lambda _conn: None) -> Saga:
+    """Return a workflow of these steps."""
+    return Saga(begins=Begins(kind="tiny", version=2), steps=steps, fails=fails, renamed={1: {"one": "first"}})
 
 
 @pytest.fixture
@@ -86,23 +107,32 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 def an_action(clock: FixedClock, ident: str = "a1") -> Action:
     return Action(
-        id=ident, kind="tiny", subject_id="s", project_id="p", user_id="u", request_id="r", created_at=clock.now()
+        id=ident,
+        kind="tiny",
+        version=2,
+        subject_id="s",
+        project_id="p",
+        user_id="u",
+        request_id="r",
+        created_at=clock.now(),
     )
 
 
-def runner(db: Database, world: World, clock: FixedClock, owner: str) -> Runner:
-    return Runner(db, clock, {"tiny": world.workflow()}, ConductorSettings(), owner=owner, sleep=asyncio.sleep)
+def runner(db: Database, world: World, clock: FixedClock, owner: str, saga: Saga | None = None) -> Runner:
+    performer = Performer(world.command, world.remove)
+    plans = {"tiny": saga or world.saga()}
+    return Runner(db, clock, plans, performer, ConductorSettings(), owner=owner, sleep=asyncio.sleep)
 
 
 async def run_once(made: Runner) -> bool:
     """Run what waits; False if the process died of it."""
-    made.sweep()
+    await made.sweep()
     tasks = list(made._tasks.values())
     results = await asyncio.gather(*tasks, return_exceptions=True)
     return not any(isinstance(result, Killed) for result in results)
 
 
-def state(db: Database, ident: str = "a1") -> str:
+def state_of(db: Database, ident: str = "a1") -> str:
     found = db.read_now(lambda conn: actions.get(conn, ident))
     assert found is not None
     return found.state
@@ -112,7 +142,7 @@ async def test_a_workflow_runs_once_from_begin_to_end(db: Database) -> None:
     clock, world = FixedClock(), World()
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     assert await run_once(runner(db, world, clock, "one"))
-    assert state(db) == SUCCEEDED
+    assert state_of(db) == SUCCEEDED
     assert world.log == ["first 0", "second"]
 
 
@@ -126,7 +156,7 @@ async def test_a_death_at_any_point_is_recovered_from(db: Database, dies_at: int
         assert await run_once(runner(db, world, clock, "two"))  # the lease still runs: nothing may happen
         clock.advance(31)
         assert await run_once(runner(db, world, clock, "three"))
-    assert state(db) == (FAILED if fails else SUCCEEDED)
+    assert state_of(db) == (FAILED if fails else SUCCEEDED)
     once = [entry for index, entry in enumerate(world.log) if entry not in world.log[:index]]
     done = ["first 0", "second"]
     assert once == ([*done, "undo second", "undo first", "failed: It broke."] if fails else done)
@@ -138,24 +168,27 @@ async def test_a_late_answer_of_a_dead_owner_changes_nothing(db: Database) -> No
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     hung = asyncio.Event()
 
-    async def hang(flow: Flow) -> None:
-        await flow.transaction("draw", lambda _: 0)
+    async def hang(flow: Flow) -> Any:
         hung.set()
         await gate.wait()
-        await flow.transaction("end", lambda _: slow.log.append("late"), last=True)
+        return await flow.transaction("end", lambda _: slow.log.append("late"), last=True)
 
-    workflow = Workflow(kind="tiny", run=hang, failed=slow.failed)
-    old = Runner(db, clock, {"tiny": workflow}, ConductorSettings(), owner="old", sleep=asyncio.sleep)
-    old.sweep()
+    saga = tiny(
+        Write(name="draw", do=lambda _: lambda _conn: 0),
+        Choice(name="end", by=hang, returns=None),
+        fails=slow.failed,
+    )
+    old = runner(db, slow, clock, "old", saga)
+    await old.sweep()
     await hung.wait()
     clock.advance(31)
     world = World()
     assert await run_once(runner(db, world, clock, "new"))
-    assert state(db) == SUCCEEDED
+    assert state_of(db) == SUCCEEDED
     gate.set()
     await old.idle()
     assert slow.log == []
-    assert state(db) == SUCCEEDED
+    assert state_of(db) == SUCCEEDED
 
 
 def now_read(db: Database) -> Action:
@@ -187,42 +220,47 @@ async def test_a_cancelled_action_stops_silently(db: Database) -> None:
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     told: list[str] = []
 
-    async def run(flow: Flow) -> None:
-        await flow.transaction("draw", lambda _: Outcome(begins=Begin(name="first")))
+    world = World()
+
+    async def command(*_: Any, **__: Any) -> str:
         began.set()
         await gate.wait()
         raise HostFailure("It was deleted.")
 
-    async def undo(flow: Flow, step: Step) -> None:
+    async def remove(*_: Any, **__: Any) -> Removed:
         told.append("undo")
+        return Removed()
 
-    workflow = Workflow(kind="tiny", run=run, undos={"first": undo}, failed=lambda *_: told.append("failed"))
-    made = Runner(db, clock, {"tiny": workflow}, ConductorSettings(), owner="one", sleep=asyncio.sleep)
-    made.sweep()
+    def failed(_flow: Flow, _failure: Failure) -> Work:
+        return lambda _conn: told.append("failed")
+
+    performer = Performer(command, remove)
+    plan = {"tiny": replace(world.saga(), fails=failed)}
+    made = Runner(db, clock, plan, performer, ConductorSettings(), owner="one", sleep=asyncio.sleep)
+    await made.sweep()
     await began.wait()
     await db.write(lambda conn: actions.cancel_open(conn, "s", clock.now(), but="delete"))
     gate.set()
     await made.idle()
     assert told == []
-    assert state(db) not in OPEN_STATES
+    assert state_of(db) not in OPEN_STATES
 
 
 async def test_an_error_nobody_meant_is_tried_again_and_then_fails_the_action(db: Database) -> None:
     clock, tries = FixedClock(), []
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
 
-    async def run(flow: Flow) -> None:
-        await flow.transaction("draw", lambda _: None)
+    def unexpected(_flow: Flow) -> Work:
         tries.append(1)
         raise ZeroDivisionError
 
-    workflow = Workflow(kind="tiny", run=run, failed=lambda *_: None)
-    made = Runner(db, clock, {"tiny": workflow}, ConductorSettings(), owner="one", sleep=asyncio.sleep)
+    saga = tiny(Write(name="draw", do=lambda _: lambda _conn: None), Write(name="wrong", do=unexpected))
+    made = runner(db, World(), clock, "one", saga)
     for _ in range(5):
-        made.sweep()
+        await made.sweep()
         await made.idle()
     assert len(tries) == 3
-    assert state(db) == FAILED
+    assert state_of(db) == FAILED
     found = db.read_now(lambda conn: actions.get(conn, "a1"))
     assert found is not None
     assert found.message == "Unexpected error; it is in the cloud's log."
@@ -244,7 +282,7 @@ async def test_any_number_of_deaths_end_the_same_way(
                 world.events, world.dies_at = 0, dies_at
                 await run_once(runner(database, world, clock, f"owner {number}"))
                 clock.advance(31)
-            assert state(database) == (FAILED if fails else SUCCEEDED)
+            assert state_of(database) == (FAILED if fails else SUCCEEDED)
             assert {entry for entry in world.log if entry.startswith("first")} == {"first 0"}
             if fails:
                 assert world.log[-1] == "failed: It broke."
@@ -253,3 +291,40 @@ async def test_any_number_of_deaths_end_the_same_way(
             database.close()
 
     await play()
+
+
+@pytest.mark.parametrize("state", ["begun", "done"])
+async def test_a_journal_of_an_earlier_version_is_finished_with_the_names_that_its_steps_have_now(
+    db: Database, state: str
+) -> None:
+    clock, world = FixedClock(), World()
+    old = replace(an_action(clock), version=1, state="running", attempts=1)
+    now = clock.now()
+    entries = [
+        Step(action_id="a1", seq=1, name="draw", state="done", output=7, started_at=now),
+        Step(action_id="a1", seq=2, name="one", state=state, host="h", output="first 7", started_at=now),
+    ]
+
+    def write(conn: Connection) -> None:
+        actions.add(conn, old)
+        actions.write_steps(conn, entries, [])
+
+    await db.write(write)
+    assert await run_once(runner(db, world, clock, "one"))
+    assert state_of(db) == SUCCEEDED
+    assert world.log == (["first 7", "second"] if state == "begun" else ["second"])
+
+
+async def test_a_journal_of_a_later_version_is_left_to_the_release_that_wrote_it(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, world = FixedClock(), World()
+    later = replace(an_action(clock), version=3)
+    await db.write(lambda conn: actions.add(conn, later))
+    made = runner(db, world, clock, "one")
+    for _ in range(3):
+        assert await run_once(made)
+    assert world.log == []
+    assert now_read(db) == later
+    assert caplog.text.count("is left alone") == 1
+    assert "version 3; this release does 2" in caplog.text

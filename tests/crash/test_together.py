@@ -50,7 +50,7 @@ async def life_of(path: Path, dies_at: int, *, least: int) -> bool:
     await cloud.bus.close()
     next_cloud = replace(cloud, bus=LocalBus())
     heir = await ONE.start(next_cloud, made)
-    heir.runner.sweep()
+    await heir.runner.sweep()
     await heir.idle()
     check(ONE.KIT.Site(next_cloud, heir), [server.id for server in servers], made, fit=3 if least <= 3 else 0)
     await heir.stop()

@@ -193,3 +193,8 @@ def test_who_may_do_what_and_what_is_offered_change_under_a_new_generation() -> 
     nouns = ("users", "groups", "projects", "domains", "roles", "assignments", "application_credentials", "catalogue")
     rooms = [SOURCE / "cloud" / f"{noun}.py" for noun in (*nouns, "bootstrap", "tokens")]
     assert [_name(room) for room in rooms if "db.write" in room.read_text()] == []
+
+
+def test_nobody_reads_the_database_without_awaiting_it() -> None:
+    inside = {SOURCE / "store" / "engine.py", SOURCE / "store" / "readers.py", SOURCE / "simulation" / "database.py"}
+    assert [path for path in MODULES if "read_now" in path.read_text() and path not in inside] == []

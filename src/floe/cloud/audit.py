@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from floe.core import server_states
@@ -60,7 +60,21 @@ def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
     for server in rows.servers.values():
         if server.id not in rows.open:
             found += _check_server(server, claims.get(server.id, []), ports.get(server.id, []), rows.addresses)
+            found += _check_holding(server, rows.holdings.get(server.id, set()))
+    if quiet:
+        found += [
+            Violation("what may be left of a server on a host is never removed", ident, host)
+            for ident, hosts in rows.holdings.items()
+            for host in sorted(hosts)
+            if ident not in rows.servers or rows.servers[ident].host != host
+        ]
     return found
+
+
+def _check_holding(server: Row, hosts: Set[str]) -> Iterable[Violation]:
+    """Check that it is known where something of it may be; elsewhere something may be owed by a host that is down."""
+    if Part.DISKS in server_states.holds(server.vm_state, server.host) and server.host not in hosts:
+        yield Violation("nothing says that a host has something of a server", server.id, server.host)
 
 
 def check_images(rows: Rows, blobs: Iterable[str], *, quiet: bool) -> list[Violation]:

@@ -13,9 +13,8 @@ from floe.cloud.audits import Look, Pause
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
 from floe.cloud.image_blobs import remove_strays
-from floe.core import entries
 from floe.core.errors import HostFailure, Unavailable
-from floe.core.messages import Destroy, Inspected
+from floe.core.messages import Inspected
 from floe.core.resources import Resources
 from floe.store import actions, addresses, allocations, guests, image_usage, ports, quota_usages
 from floe.store import hosts as host_rows
@@ -137,17 +136,13 @@ def _under_way(conn: Connection, server_id: str) -> bool:
 
 
 async def _destroy(cloud: Cloud, host: str, stray: Stray) -> str:
-    command = Destroy(
-        action_id=stray.action_id, server_id=stray.server_id, guest_name=stray.guest_name, final=stray.final
-    )
     try:
-        await cloud.bus.request(host, command, timeout=_DESTROY_SECONDS)
+        await cloud.bus.request(host, host_guests.destroy(stray), timeout=_DESTROY_SECONDS)
     except (HostFailure, Unavailable) as error:
         return f"host {host} could not destroy what it has of server {stray.server_id}: {error.message}"
     now = cloud.clock.now()
     text = f"host {host} still had something of this server; the audit had it destroyed there"
-    told = entries.recovery(stray.action_id, 0, text, now, host=host)
-    await cloud.db.write(lambda conn: actions.note(conn, told))
+    await cloud.db.write(lambda conn: host_guests.destroyed(conn, host, stray, (), now, text=text))
     return f"host {host} destroyed what it had of server {stray.server_id}"
 
 

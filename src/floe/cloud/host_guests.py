@@ -5,25 +5,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from floe.cloud.cloud import Cloud
-from floe.core import server_states
-from floe.core.guests import PowerState
-from floe.store import actions, guests, servers
+from floe.core import entries, server_states
+from floe.core.guests import PowerState, guest_name
+from floe.core.messages import Destroy, StepTime
+from floe.store import actions, guests, holdings, servers
 from floe.store.engine import Connection
 from floe.store.guests import Expected
 
 log = logging.getLogger(__name__)
 
+_STILL = "host {host} still had the guest of this server; it was destroyed there"
+
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A guest that is on a host and beyond doubt should not be; `final` when its server is gone for good."""
+    """A guest that beyond doubt should not be on a host; `final` when its server is gone for good.
+
+    It was `seen` there, or may be there because nobody could be asked.
+    """
 
     server_id: str
     guest_name: str
     action_id: str
     final: bool
+    seen: bool = True
 
 
 def settled(row: Expected) -> bool:
@@ -58,10 +66,10 @@ def write_states(
 def strays(conn: Connection, host: str, row: Expected) -> list[Stray]:
     """Decide whether a guest found on a host should not be there, and be careful: a host may have been renamed.
 
-    Beyond doubt is what belongs to a deleted server, or to a build whose journal says that it was tried on
-    this very host and that the server is elsewhere, or in ERROR, now.
+    Beyond doubt is what belongs to a deleted server, or to one that was begun on this very host and is elsewhere, or
+    in ERROR, now.
     """
-    touched = actions.hosts_touched(conn, row.server_id, undone=True)
+    touched = holdings.find(conn, row.server_id)
     if row.deleted:
         latest = actions.of_server(conn, row.server_id)
         action_id = latest[0].id if latest else row.server_id
@@ -72,3 +80,26 @@ def strays(conn: Connection, host: str, row: Expected) -> list[Stray]:
         "host %s has the guest of server %s, which belongs on %s; it is left alone", host, row.server_id, row.host
     )
     return []
+
+
+def owed(conn: Connection, host: str) -> list[Stray]:
+    """Return what may be on a host of servers that are gone or elsewhere: when it was to go, the host was not there."""
+    return [
+        Stray(item.server_id, guest_name(item.number), item.action_id, final=item.deleted, seen=False)
+        for item in holdings.owed(conn, host)
+    ]
+
+
+def destroy(stray: Stray) -> Destroy:
+    """Return what the host is told."""
+    return Destroy(action_id=stray.action_id, server_id=stray.server_id, guest_name=stray.guest_name, final=stray.final)
+
+
+def destroyed(
+    conn: Connection, host: str, stray: Stray, steps: Sequence[StepTime], now: datetime, *, text: str = _STILL
+) -> None:
+    """Note that nothing is left of a guest on a host, and tell of it in its server's history if there was something."""
+    holdings.delete(conn, stray.server_id, host, None if stray.final else stray.action_id)
+    if stray.seen or steps:
+        told = text.format(host=host)
+        actions.note(conn, entries.recovery(stray.action_id, 0, told, now, host=host))

@@ -11,7 +11,7 @@ from floe.cloud import host_networks, known_hosts
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Conflict, NotFound
 from floe.core.hosts import Host, service_id
-from floe.store import guests
+from floe.store import guests, holdings
 from floe.store import hosts as rows
 from floe.store.engine import Connection
 
@@ -121,6 +121,7 @@ async def remove(cloud: Cloud, name: str) -> None:
             raise Conflict(f"Host {name} is up; stop its agent first.")
         rows.remove(conn, name)
         host_networks.forget(conn, name)
+        holdings.forget(conn, name)
 
     await cloud.db.write(work)
 

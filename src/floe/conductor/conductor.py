@@ -12,7 +12,9 @@ from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.host_events import HostEvents
 from floe.conductor.image_sweep import ImageSweep
 from floe.conductor.network_change import NetworkChange
-from floe.conductor.registry import workflows
+from floe.conductor.performing import Observer, Performer, unobserved
+from floe.conductor.registry import sagas
+from floe.conductor.removal import Removal
 from floe.conductor.runner import Runner
 from floe.conductor.sweeps import Sweeps
 from floe.store import actions, conductors
@@ -32,6 +34,7 @@ class Conductor:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         sole: bool = True,
         host: str = "localhost",
+        observer: Observer = unobserved,
     ) -> None:
         settings = settings or ConductorSettings()
         self._cloud, self._sole, self._host = cloud, sole, host
@@ -39,7 +42,8 @@ class Conductor:
         self.runner = Runner(
             cloud.db,
             cloud.clock,
-            workflows(cloud, self.fleet, settings),
+            sagas(cloud, self.fleet, settings),
+            Performer(self.fleet.command, Removal(self.fleet, settings), observer),
             settings,
             owner=cloud.new_id(),
             sleep=sleep,
@@ -73,10 +77,10 @@ class Conductor:
 
         if broken := await self._cloud.db.write(begin):
             log.info("%d actions were left by a conductor that died; they go on", broken)
-        self.fleet.start()
+        await self.fleet.start()
         await self._cloud.bus.listen(self.events.handle)
         self._started = True
-        self.runner.sweep()
+        await self.runner.sweep()
         self.networks.nudge()
         self.sweeps.start()
 

@@ -7,8 +7,8 @@ guest is removed there and the next host is tried, unless the failure would be t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -16,15 +16,16 @@ from floe.cloud import sealing, server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.flow import Flow, Outcome, Work
 from floe.conductor.guest_spec import guest_spec
 from floe.conductor.placing import Placed, Placing
 from floe.conductor.reservations import Reservations, made_together
-from floe.conductor.workflow import Flow, Outcome, Workflow
+from floe.conductor.saga import Again, Choice, OnHost, Saga, Write
 from floe.core import server_states
-from floe.core.actions import Step
+from floe.core.actions import CREATE, Step
 from floe.core.errors import FloeError, HostFailure, NotFound, Unavailable
-from floe.core.messages import Destroy, Destroyed, Spawn, Spawned
-from floe.core.servers import ERROR, Server, ServerFault
+from floe.core.messages import Destroy, Spawn, Spawned
+from floe.core.servers import BUILDING, ERROR, Server, ServerFault
 from floe.store import allocations
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -33,7 +34,13 @@ log = logging.getLogger(__name__)
 
 _SAME_ANYWHERE = frozenset({"not_found", "invalid"})
 """Causes that lie in what was asked for (an image that is gone, or broken): any other host would fail alike."""
-_UNDO_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """The hosts that failed so far, and why."""
+
+    hosts: dict[str, FloeError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,140 +53,123 @@ class CreateServer:
     placing: Placing
     reservations: Reservations
 
-    def workflow(self) -> Workflow:
-        """Return its definition."""
-        return Workflow(kind="create", run=self.run, undos={"spawn": self.undo_spawn}, failed=self.failed)
+    def saga(self) -> Saga:
+        """Return its plan."""
+        return Saga(
+            begins=CREATE,
+            steps=(
+                Again(
+                    steps=(
+                        Choice(name="schedule", by=self.schedule, returns=Placed),
+                        OnHost(
+                            name="spawn",
+                            at=lambda flow: flow.result(Placed).host,
+                            command=self.spawn,
+                            returns=Spawned,
+                            seconds=self.settings.spawn,
+                            undo=self.destroy,
+                            after=lambda flow, _: self.fleet.table.note_failure(flow.result(Placed).host, False),
+                        ),
+                    ),
+                    other=self.other_host,
+                ),
+                Write(name="active", do=self.activate, last=True),
+            ),
+            fails=self.give_back,
+            after=self.forget,
+            renamed={1: {}},
+        )
 
-    async def run(self, flow: Flow) -> None:
-        """Build the server. Raises FloeError when no host can."""
-        tried: dict[str, FloeError] = {}
-        while True:
-            placed, server = await self._schedule(flow, tried)
-            try:
-                spawned = await self._spawn(flow, placed, server)
-                break
-            except (HostFailure, Unavailable) as error:
-                self.fleet.table.note_failure(placed.host, True)
-                tried[placed.host] = error
-                last = len(tried) >= self.settings.hosts_per_create
-                if last or (isinstance(error, HostFailure) and error.cause in _SAME_ANYWHERE):
-                    raise
-                log.warning("server %s: host %s failed: %s", flow.action.subject_id, placed.host, error.message)
-                await flow.roll_back("spawn")
-        self.fleet.table.note_failure(placed.host, False)
-        await self._activate(flow, spawned)
-
-    # -- schedule -------------------------------------------------------------------------------------
-
-    async def _schedule(self, flow: Flow, tried: Mapping[str, FloeError]) -> tuple[Placed, Server | None]:
-        """Return where the server is to be, and its row if that was read for it."""
-        recorded = flow.recorded("schedule")
-        if recorded is not None:
-            return msgspec.convert(recorded, Placed), None
+    async def schedule(self, flow: Flow) -> Any:
+        """Find a host and claim it. Raises FloeError when there is none."""
+        tried = flow.known.setdefault(_Tried, _Tried()).hosts
         if not tried and made_together(flow) > 1:
-            placed, server = await self.reservations.place(flow)
-        else:
-            placed, server = await self.placing.place(flow, tried)
-        return msgspec.convert(placed, Placed), server
+            return await self.reservations.place(flow)
+        return await self.placing.place(flow, tried)
 
-    # -- spawn and activate ---------------------------------------------------------------------------
+    async def spawn(self, flow: Flow) -> Spawn:
+        """Return what the chosen host is told."""
+        server = flow.known.get(Server) or await self._server(flow)
+        if server is None:
+            raise NotFound("server", flow.action.subject_id)
+        placed = flow.result(Placed)
+        guest = guest_spec(server, sealing.given(self.cloud, flow.action), placed.network, placed.zone)
+        return Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
 
-    async def _spawn(self, flow: Flow, placed: Placed, known: Server | None) -> Spawned:
-        async def call() -> Spawned:
-            server = known or self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.subject_id))
-            if server is None:
-                raise NotFound("server", flow.action.subject_id)
-            guest = guest_spec(server, sealing.given(self.cloud, flow.action), placed.network, placed.zone)
-            command = Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
-            return await self.fleet.command(
-                placed.host,
-                command,
-                returns=Spawned,
-                seconds=self.settings.spawn,
-                pause=flow.pause,
-                recovered=flow.recovered,
-            )
+    def other_host(self, flow: Flow, step: str, error: FloeError) -> bool:
+        """Say whether another host may do better."""
+        if step != "spawn" or not isinstance(error, HostFailure | Unavailable):
+            return False
+        tried, host = flow.known.setdefault(_Tried, _Tried()).hosts, flow.result(Placed).host
+        self.fleet.table.note_failure(host, True)
+        tried[host] = error
+        hopeless = isinstance(error, HostFailure) and error.cause in _SAME_ANYWHERE
+        if hopeless or len(tried) >= self.settings.hosts_per_create:
+            return False
+        log.warning("server %s: host %s failed: %s", flow.action.subject_id, host, error.message)
+        return True
 
-        return await flow.effect("spawn", call, returns=Spawned, host=placed.host, steps=lambda spawned: spawned.steps)
+    def activate(self, flow: Flow) -> Work:
+        """Make the server active, or what its guest has become meanwhile."""
+        server_id, now = flow.action.subject_id, self.cloud.clock.now()
+        power = self.fleet.power.get(server_id, flow.result(Spawned).power_state)
+        values = {
+            "vm_state": server_states.state_of(power),
+            "task_state": None,
+            "power_state": int(power),
+            "fault": None,
+            "launched_at": now,
+            "updated_at": now,
+        }
 
-    async def _activate(self, flow: Flow, spawned: Spawned) -> None:
-        power = self.fleet.power.pop(flow.action.subject_id, spawned.power_state)
-
-        def activate(conn: Connection) -> Outcome:
-            now = self.cloud.clock.now()
-            rows.change(
-                conn,
-                flow.action.subject_id,
-                vm_state=server_states.state_of(power),
-                task_state=None,
-                power_state=int(power),
-                fault=None,
-                launched_at=now,
-                updated_at=now,
-            )
-            server_ports.activate(conn, flow.action.subject_id)
+        def work(conn: Connection) -> Outcome:
+            rows.change(conn, server_id, only_in=BUILDING, **values)
+            server_ports.activate(conn, server_id)
             return Outcome(remark="the guest runs")
 
-        await flow.transaction("active", activate, last=True)
+        return work
 
-    # -- undo -----------------------------------------------------------------------------------------
-
-    async def undo_spawn(self, flow: Flow, step: Step) -> None:
-        """Have the host remove all of the guest; one that is down is told when it comes back."""
-        if step.host is None:
-            return
+    async def destroy(self, flow: Flow, step: Step) -> Destroy:
+        """Return what takes a spawn back; the same server may be built on that host again, by a later action."""
         placed = next(
             msgspec.convert(other.output, Placed)
-            for other in reversed(flow.steps)
+            for other in reversed(flow.journal.steps)
             if other.name == "schedule" and other.host == step.host
         )
-        name = self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))
-        command = Destroy(
+        server = await self._server(flow)
+        return Destroy(
             action_id=flow.action.id,
             server_id=flow.action.subject_id,
-            guest_name=name.guest_name if name else "",
+            guest_name=server.guest_name if server else "",
             port_ids=tuple(port.port_id for port in placed.network.ports),
             generation=placed.network.generation,
             final=False,
         )
-        waited, wait = 0.0, 0.2
-        while True:
-            try:
-                await self.fleet.command(
-                    step.host, command, returns=Destroyed, seconds=self.settings.destroy, pause=flow.pause
-                )
-            except Unavailable as error:
-                log.warning(
-                    "server %s: cleaning host %s is left for its return: %s", command.server_id, step.host, error
-                )
-                self.fleet.owed.add(step.host)
-                return
-            except HostFailure as error:
-                log.warning(
-                    "server %s: cleaning host %s failed: %s", command.server_id, step.host, error.detail or error
-                )
-                if waited > _UNDO_SECONDS:
-                    return  # the slow sweep goes on asking that host
-                await flow.pause(wait)
-                waited, wait = waited + wait, min(wait * 2, 10.0)
-            else:
-                return
 
-    def failed(self, conn: Connection, flow: Flow, failure: Failure) -> None:
+    def give_back(self, flow: Flow, failure: Failure) -> Work:
         """Give back claim, ports and addresses; the server is in ERROR with its cause.
 
         Servers that were to be placed together with it, and are not, share its fate.
         """
-        now, server_id = self.cloud.clock.now(), flow.action.subject_id
-        self.fleet.power.pop(server_id, None)
-        server_ports.release(conn, server_id)
-        allocations.release(conn, server_id, now)
-        self.fleet.dirty = True
+        server_id, now = flow.action.subject_id, self.cloud.clock.now()
         where = f"host {failure.host}" + (f", stage {failure.stage}" if failure.stage else "") if failure.host else ""
         details = "\n".join(text for text in (where, failure.detail) if text)
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
-        if made_together(flow) > 1:
-            self.reservations.fail_others(conn, flow, fault)
-        rows.change(
-            conn, server_id, vm_state=ERROR, task_state=None, power_state=0, host=None, fault=fault, updated_at=now
-        )
+
+        def work(conn: Connection) -> None:
+            server_ports.release(conn, server_id)
+            allocations.release(conn, server_id, now)
+            if made_together(flow) > 1:
+                self.reservations.fail_others(conn, flow, fault)
+            failed = {"vm_state": ERROR, "task_state": None, "power_state": 0, "host": None, "fault": fault}
+            rows.change(conn, server_id, only_in=BUILDING, **failed, updated_at=now)
+
+        return work
+
+    def forget(self, flow: Flow) -> None:
+        """Forget what was kept in memory while the guest was made; where it failed, something was given back."""
+        self.fleet.power.pop(flow.action.subject_id, None)
+        self.fleet.dirty = self.fleet.dirty or flow.undoing
+
+    async def _server(self, flow: Flow) -> Server | None:
+        return await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))

@@ -84,19 +84,19 @@ class Fleet:
         self.power: dict[str, PowerState] = {}
         """What a guest under construction last said of itself, by server id."""
 
-    def refresh(self) -> int:
+    async def refresh(self) -> int:
         """Read the hosts that changed since the last time; return how many of them the table knew otherwise."""
         since, self.dirty = self._read_at, False
-        found = self._db.read_now(lambda conn: rows.every(conn, since))
+        found = await self._db.read(lambda conn: rows.every(conn, since))
         different = 0
         for host in found:
             different += self.learn(host)
             self._read_at = max(self._read_at or host.updated_at, host.updated_at)
         return different
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Read all hosts. Those that should be there are awaited: work on them goes on, but nothing new goes there."""
-        self.refresh()
+        await self.refresh()
         self._expected = set(self._heard) - set(self._unwritten)
         for name in self._expected:
             self.table.set_up(name, False)
@@ -241,7 +241,7 @@ class Fleet:
                     cut_short = True
                     recovered(f"host {host} did not get to answer {what.lower()}; it was asked again")
                 await pause(wait)
-                self.refresh()  # an operator may have said that it is down
+                await self.refresh()  # an operator may have said that it is down
                 waited, wait = waited + wait, min(wait * 2, _LONGEST_WAIT)
                 continue
             if tries:

@@ -43,10 +43,10 @@ class GroupMembers:
         """Up to where nothing concerned a host, however long ago it was told something."""
         self._asking: dict[str, asyncio.Task[MembersChanged | None]] = {}
 
-    def nudge(self) -> None:
+    async def look(self) -> None:
         """Look whether there is anything to tell, and tell it soon."""
         back = any(self._may_be_told(host) for host in self._behind)
-        if back or self._cloud.db.read_now(group_members.position) != self._since:
+        if back or await self._cloud.db.read(group_members.position) != self._since:
             self._again = True
             if self._round is None:
                 self._round = asyncio.get_running_loop().create_task(self._rounds(), name="group-members")

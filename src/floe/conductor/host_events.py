@@ -14,14 +14,13 @@ from floe.cloud.host_guests import Stray
 from floe.conductor.agreements import Agreements
 from floe.conductor.fleet import Fleet
 from floe.conductor.metadata_resync import MetadataResync
-from floe.core import entries, server_states
+from floe.conductor.removal import Patience, Removal
+from floe.core import server_states
 from floe.core.counters import Count
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
 from floe.core.hosts import Host
 from floe.core.messages import (
-    Destroy,
-    Destroyed,
     Event,
     GuestChanged,
     Guests,
@@ -32,7 +31,7 @@ from floe.core.messages import (
     Progress,
 )
 from floe.core.servers import BUILDING
-from floe.store import actions, guests, host_stamps, hosts
+from floe.store import guests, host_stamps, hosts
 from floe.store.engine import Connection
 from floe.store.guests import Expected
 from floe.store.host_stamps import Stamp
@@ -43,6 +42,8 @@ REPORTS = Count("floe_host_reports", "Reports of hosts on what they have, by whe
 NEW, SAME = "new", "same"
 
 _LIST_SECONDS = 30.0
+_ONCE = Patience(most=0.0)
+"""A host that fails at it, or does not answer, is asked again by a sweep."""
 
 
 class HostEvents:
@@ -66,6 +67,7 @@ class HostEvents:
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._metadata = MetadataResync(cloud)
         self._agreements = Agreements()
+        self._removal = Removal(fleet, fleet.settings)
 
     async def handle(self, event: Event) -> None:
         """Take one event."""
@@ -117,18 +119,19 @@ class HostEvents:
             await self.check(host)
 
     async def _clean_up(self, host: str, found: Iterable[GuestState], files: Iterable[str]) -> bool:
-        """Have those guests destroyed that should not be on the host, and removed what is left of others.
+        """Have those guests destroyed that should not be on the host, and removed what is left of others, or may be.
 
         Return whether there was nothing of servers that belong elsewhere.
         """
         found_ids = [guest.server_id for guest in found]
-        if not (there := [*found_ids, *files]):
-            return True
+        there = [*found_ids, *files]
 
         def look(conn: Connection) -> tuple[dict[str, Expected | None], list[Stray]]:
-            others = guests.elsewhere(conn, host, there)
+            others = guests.elsewhere(conn, host, there) if there else {}
             foreign = [row for row in others.values() if row is not None and (row.deleted or row.host != host)]
-            return others, [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
+            strays = [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
+            seen = {stray.server_id for stray in strays}
+            return others, strays + [owed for owed in host_guests.owed(conn, host) if owed.server_id not in seen]
 
         others, strays = await self._cloud.db.read(look)
         for stray in strays:
@@ -136,7 +139,7 @@ class HostEvents:
         for server_id in found_ids:
             if server_id in others and others[server_id] is None:
                 log.warning("host %s has a guest of server %s, unknown here; it is left alone", host, server_id)
-        return not others
+        return not others and not strays
 
     async def idle(self) -> None:
         """Wait until nothing goes on beside the events."""
@@ -227,7 +230,7 @@ class HostEvents:
     # -- guests ---------------------------------------------------------------------------------------
 
     async def _guest_changed(self, event: GuestChanged) -> None:
-        row = self._cloud.db.read_now(lambda conn: guests.named(conn, [event.server_id])).get(event.server_id)
+        row = (await self._cloud.db.read(lambda conn: guests.named(conn, [event.server_id]))).get(event.server_id)
         self._fleet.heard(event.host)
         if row is None:
             return
@@ -236,7 +239,7 @@ class HostEvents:
             return
         if row.deleted or row.host != event.host:
             if event.power_state is PowerState.RUNNING:
-                strays = self._cloud.db.read_now(lambda conn: host_guests.strays(conn, event.host, row))
+                strays = await self._cloud.db.read(lambda conn: host_guests.strays(conn, event.host, row))
                 for stray in strays:
                     self._start(self._clean(event.host, stray))
             return
@@ -249,22 +252,13 @@ class HostEvents:
         if (host, stray.server_id) in self._cleaning:
             return
         self._cleaning.add((host, stray.server_id))
-        log.warning("host %s still has the guest of server %s; it is told to destroy it", host, stray.server_id)
-        command = Destroy(
-            action_id=stray.action_id, server_id=stray.server_id, guest_name=stray.guest_name, final=stray.final
-        )
+        if stray.seen:
+            log.warning("host %s still has the guest of server %s; it is told to destroy it", host, stray.server_id)
         try:
-            await self._fleet.command(
-                host, command, returns=Destroyed, seconds=self._fleet.settings.destroy, pause=self._sleep
-            )
-            text = f"host {host} still had the guest of this server; it was destroyed there"
-            told = entries.recovery(stray.action_id, 0, text, self._cloud.clock.now(), host=host)
-            await self._cloud.db.write(lambda conn: actions.note(conn, told))
-        except HostFailure as error:  # the slow sweep asks it again
-            log.warning("host %s did not destroy the guest of server %s: %s", host, stray.server_id, error.message)
-        except Unavailable as error:
-            log.warning("host %s is told later to destroy guest %s: %s", host, stray.server_id, error.message)
-            self._fleet.owed.add(host)
+            done = await self._removal(host, host_guests.destroy(stray), pause=self._sleep, patience=_ONCE)
+            if not done.owed:
+                now = self._cloud.clock.now()
+                await self._cloud.db.write(lambda conn: host_guests.destroyed(conn, host, stray, done.steps, now))
         finally:
             self._cleaning.discard((host, stray.server_id))
 

@@ -24,28 +24,33 @@ class NetworkChange:
 
     def __init__(self, cloud: Cloud, fleet: Fleet) -> None:
         self._cloud, self._fleet = cloud, fleet
-        self._members = GroupMembers(cloud, fleet, lambda host: host in self._tasks, self._send_wholes)
+        self._members = GroupMembers(cloud, fleet, lambda host: host in self._tasks, self.nudge)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._look: asyncio.Handle | None = None
-        self._stopping = False
+        self._looking: asyncio.Task[None] | None = None
+        self._again = self._stopping = False
         self._amiss: dict[str, str] = {}
         """What stood in the log last of a host that could not be told, so that it stands there once."""
 
     def nudge(self) -> None:
-        """Look soon which hosts are stale, and see to those that live: one look, however many ask for it at once."""
-        if not self._stopping and self._look is None:
-            self._look = asyncio.get_running_loop().call_soon(self._see)
+        """Look which hosts are stale, and see to those that live; once more if it comes while that is done."""
+        if not self._stopping:
+            self._again = True
+            if self._looking is None:
+                self._looking = asyncio.get_running_loop().create_task(self._look(), name="networks")
 
-    def _see(self) -> None:
-        self._look = None
+    async def _look(self) -> None:
         try:
-            self._send_wholes()
-            self._members.nudge()
-        except Unavailable as error:
-            log.warning("which hosts are to be told of changes of the network cannot be read now: %s", error.message)
+            while self._again:
+                self._again = False
+                await self._send_wholes()
+                await self._members.look()
+        except Exception:
+            log.exception("it could not be seen which hosts' networks are out of date; the next round looks again")
+        finally:
+            self._looking = None
 
-    def _send_wholes(self) -> None:
-        for host in self._cloud.db.read_now(host_networks.stale):
+    async def _send_wholes(self) -> None:
+        for host in await self._cloud.db.read(host_networks.stale):
             if host not in self._tasks and self._fleet.alive(host):
                 task = asyncio.get_running_loop().create_task(self._update(host), name=f"network-{host}")
                 self._tasks[host] = task
@@ -53,17 +58,15 @@ class NetworkChange:
 
     async def idle(self) -> None:
         """Wait until no host is being told."""
-        while self._look or self._tasks or self._members.telling:
-            await asyncio.gather(*self._tasks.values(), self._members.idle(), return_exceptions=True)
+        while self._looking or self._tasks or self._members.telling:
+            looking = [self._looking] if self._looking else []
+            await asyncio.gather(*looking, *self._tasks.values(), self._members.idle(), return_exceptions=True)
             await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Tell no more hosts."""
         self._stopping = True
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *([self._looking] if self._looking else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, self._members.stop(), return_exceptions=True)
@@ -74,8 +77,8 @@ class NetworkChange:
     async def _update(self, host: str) -> None:
         domain = self._cloud.settings.dns_domain
         try:
-            while host in self._cloud.db.read_now(host_networks.stale):
-                network = self._cloud.db.read_now(lambda conn: host_networks.whole(conn, host, domain))
+            while host in await self._cloud.db.read(host_networks.stale):
+                network = await self._cloud.db.read(lambda conn: host_networks.whole(conn, host, domain))
                 answer = await self._cloud.bus.request(
                     host, ApplyNetwork(network=network), timeout=self._fleet.settings.answer
                 )

@@ -14,7 +14,7 @@ from floe.cloud import host_networks, server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import hosts_told
 from floe.conductor.fleet import ConductorSettings, Fleet
-from floe.conductor.workflow import Begin, Flow, Outcome
+from floe.conductor.flow import Begin, Flow, Outcome
 from floe.core.errors import FloeError, HostFailure, NotFound, NoValidHost, Unavailable
 from floe.core.host_network import HostNetwork, HostPort
 from floe.core.hosts import Allocation
@@ -61,11 +61,11 @@ class Placing:
     fleet: Fleet
     settings: ConductorSettings
 
-    async def place(self, flow: Flow, tried: Mapping[str, FloeError]) -> tuple[Any, Server]:
+    async def place(self, flow: Flow, tried: Mapping[str, FloeError]) -> Any:
         """Select and claim until a claim holds; what the table knew wrongly it learns from the database."""
         for attempt in range(TRIES):
             started, clock = self.cloud.clock.now(), self.cloud.clock.monotonic()
-            request = self._read(flow, tried)
+            request = await self._read(flow, tried)
             try:
                 selection = await self._select(flow, request)
             except NoValidHost as error:
@@ -80,15 +80,16 @@ class Placing:
                 )
             except allocations.NotClaimed as refusal:
                 log.info("server %s: claim refused: %s (try %d)", flow.action.subject_id, refusal, attempt + 1)
-                self.fleet.refresh()
+                await self.fleet.refresh()
                 continue
             self.fleet.took(output["host"], resources_of(request.server))
             if request.server.networks:
                 self.cloud.network_nudge()  # hosts whose rules name its groups
-            return output, request.server
+            flow.known[Server] = request.server
+            return output
         raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")
 
-    def _read(self, flow: Flow, tried: Mapping[str, FloeError]) -> Request:
+    async def _read(self, flow: Flow, tried: Mapping[str, FloeError]) -> Request:
         excluded = {host: error.message for host, error in tried.items()}
 
         def read(conn: Connection) -> Request:
@@ -97,7 +98,7 @@ class Placing:
                 raise NotFound("server", flow.action.subject_id)
             return self.request(conn, server, excluded)
 
-        return self.cloud.db.read_now(read)
+        return await self.cloud.db.read(read)
 
     def request(self, conn: Connection, server: Server, excluded: Mapping[str, str] | None = None) -> Request:
         """Return what a server asks of a host; `excluded` were tried already."""
@@ -119,7 +120,7 @@ class Placing:
         waited = 0.0
         while True:
             selection = choose(request.spec, self.fleet.table, seed, multipliers=multipliers)
-            if selection is None and self.fleet.refresh():
+            if selection is None and await self.fleet.refresh():
                 selection = choose(request.spec, self.fleet.table, seed, multipliers=multipliers)
             if selection is not None:
                 return selection

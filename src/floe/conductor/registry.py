@@ -10,15 +10,15 @@ from floe.conductor.delete_server import DeleteServer
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.placing import Placing
 from floe.conductor.reservations import Reservations
-from floe.conductor.workflow import Workflow
+from floe.conductor.saga import Saga
 
 
-def workflows(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Workflow]:
+def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Saga]:
     """Return all workflows by kind."""
     placing = Placing(cloud, fleet, settings)
     reservations = Reservations(cloud, fleet, settings, placing)
     made = (
-        CreateServer(cloud, fleet, settings, placing, reservations).workflow(),
-        DeleteServer(cloud, fleet, settings).workflow(),
+        CreateServer(cloud, fleet, settings, placing, reservations).saga(),
+        DeleteServer(cloud, fleet).saga(),
     )
-    return {workflow.kind: workflow for workflow in made}
+    return {saga.kind: saga for saga in made}

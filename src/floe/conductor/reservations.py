@@ -13,8 +13,8 @@ from typing import Any
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.flow import Fenced, Flow, Outcome
 from floe.conductor.placing import GRACE_STEP, TRIES, Placing, Request, claimed
-from floe.conductor.workflow import Fenced, Flow, Outcome
 from floe.core.actions import CANCELLED, FAILED, OPEN_STATES, Step
 from floe.core.entries import DONE
 from floe.core.errors import FloeError, NoValidHost, Unavailable
@@ -80,15 +80,16 @@ class Reservations:
     under_way: set[str] = field(default_factory=set)
     """Reservations that this conductor is placing: their other actions wait. The database decides all the same."""
 
-    async def place(self, flow: Flow) -> tuple[Any, Server]:
+    async def place(self, flow: Flow) -> Any:
         """Place the server of `flow` and all that were asked for with it.
 
         Raises NoValidHost where too few fit, and Fenced where there is no room for this one.
         """
         while True:
-            server = self._own(flow)
+            server = await self._own(flow)
             if server.host is not None:
-                return await self._take(flow, server, server.host), server
+                flow.known[Server] = server
+                return await self._take(flow, server, server.host)
             if not server.unplaced:
                 return await self.placing.place(flow, {})
             if server.reservation_id not in self.under_way:
@@ -113,8 +114,8 @@ class Reservations:
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _own(self, flow: Flow) -> Server:
-        server = self.cloud.db.read_now(lambda conn: rows.get(conn, flow.action.subject_id))
+    async def _own(self, flow: Flow) -> Server:
+        server = await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id))
         if server is None:
             raise Fenced  # there was no room for it, or its user deleted it
         return server
@@ -129,11 +130,11 @@ class Reservations:
 
         return await flow.transaction("schedule", take)
 
-    async def _place(self, flow: Flow, server: Server) -> tuple[Any, Server]:
+    async def _place(self, flow: Flow, server: Server) -> Any:
         most = made_together(flow)
         for attempt in range(TRIES):
             started, clock = self.cloud.clock.now(), self.cloud.clock.monotonic()
-            asked = self.cloud.db.read_now(lambda conn: self._read(conn, flow, server))
+            asked = await self.cloud.db.read(lambda conn: self._read(conn, flow, server))
             if server.id not in asked.idents:
                 raise Fenced  # its user deleted it
             selections = await self._choose(flow, asked, most)
@@ -151,7 +152,7 @@ class Reservations:
                 )
             except allocations.NotClaimed as refusal:
                 log.info("servers with %s: claim refused: %s (try %d)", server.id, refusal, attempt + 1)
-                self.fleet.refresh()
+                await self.fleet.refresh()
                 continue
             except _Short as short:
                 if short.fit < asked.least:
@@ -164,7 +165,8 @@ class Reservations:
                 self.cloud.network_nudge()
             if flow.closed:
                 raise Fenced  # there was no room for this very one
-            return output, server
+            flow.known[Server] = server
+            return output
         raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")
 
     def _read(self, conn: Connection, flow: Flow, server: Server) -> _Asked:
@@ -181,7 +183,7 @@ class Reservations:
         waited = 0.0
         while True:
             found, refusal = await self._fit(flow, asked, most)
-            if refusal is not None and self.fleet.refresh():
+            if refusal is not None and await self.fleet.refresh():
                 found, refusal = await self._fit(flow, asked, most)
             if refusal is None or not self.fleet.awaited() or waited >= self.settings.start_grace:
                 break

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
-from floe.conductor.failures import failure_of
+from floe.conductor.failures import Failure, failure_of
 from floe.conductor.fleet import ConductorSettings
-from floe.conductor.workflow import Fenced, Flow, Interrupted, Workflow
-from floe.core.actions import OPEN_STATES
+from floe.conductor.flow import Fenced, Flow, Interrupted
+from floe.conductor.performing import Performer
+from floe.conductor.saga import Saga
+from floe.core.actions import OPEN_STATES, Action
 from floe.core.clock import Clock
 from floe.core.errors import FloeError
 from floe.core.messages import Progress
@@ -33,20 +35,23 @@ class Runner:
         self,
         db: Transactions,
         clock: Clock,
-        workflows: Mapping[str, Workflow],
+        sagas: Mapping[str, Saga],
+        performer: Performer,
         settings: ConductorSettings,
         *,
         owner: str,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._db, self._clock, self._workflows, self._settings = db, clock, workflows, settings
+        self._db, self._clock, self._sagas, self._settings = db, clock, sagas, settings
+        self._performer = performer
         self._owner, self._sleep = owner, sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._flows: dict[str, Flow] = {}
-        self._slots = {kind: asyncio.Semaphore(settings.limit) for kind in workflows}
+        self._slots = {kind: asyncio.Semaphore(settings.limit) for kind in sagas}
         self._again: set[str] = set()
         self._progress: dict[str, list[Progress]] = {}
         self._writers: set[asyncio.Task[None]] = set()
+        self._unknown: set[str] = set()
         self._stopping = False
 
     @property
@@ -65,9 +70,9 @@ class Runner:
         self._tasks[action_id] = task
         task.add_done_callback(lambda _task: self._done(action_id))
 
-    def sweep(self, most: int = 256) -> int:
+    async def sweep(self, most: int = 256) -> int:
         """Take up all open actions that nobody holds; return how many there are."""
-        waiting = self._db.read_now(lambda conn: rows.waiting(conn, self._clock.now(), most))
+        waiting = await self._db.read(lambda conn: rows.waiting(conn, self._clock.now(), most))
         for action_id in waiting:
             if action_id not in self._tasks:
                 self.wake(action_id)
@@ -118,19 +123,17 @@ class Runner:
         self._flows.pop(action_id, None)
         if action_id in self._again:
             self._again.discard(action_id)
-            flow_open = self._db.read_now(lambda conn: rows.get(conn, action_id)) if not self._stopping else None
-            if flow_open is not None and flow_open.state in OPEN_STATES and flow_open.lease_owner is None:
-                self.wake(action_id)
+            self.wake(action_id)  # if it is closed, or held, that is seen then
 
     async def _run(self, action_id: str) -> None:
         try:
-            flow = self._load(action_id)
+            flow = await self._load(action_id)
             if flow is None:
                 return
             slot = self._slots[flow.action.kind]
             if slot.locked():
                 async with slot:
-                    flow = self._load(action_id)  # it may be another's by now
+                    flow = await self._load(action_id)  # it may be another's by now
                     if flow is not None:
                         await self._drive(flow)
             else:
@@ -155,15 +158,15 @@ class Runner:
 
     async def _drive(self, flow: Flow) -> None:
         self._flows[flow.action.id] = flow
-        workflow = self._workflows[flow.action.kind]
+        saga, performer = self._sagas[flow.action.kind], self._performer
         if flow.undoing:
-            await flow.resume_failure()
+            await performer.fail(saga, flow, Failure(kind="internal", message="The action failed."))
             return
         try:
-            await workflow.run(flow)
+            await performer.perform(saga, flow)
         except FloeError as error:
-            log.info("action %s (%s) failed: %s", flow.action.id, workflow.kind, error.message)
-            await flow.fail(failure_of(error))
+            log.info("action %s (%s) failed: %s", flow.action.id, saga.kind, error.message)
+            await performer.fail(saga, flow, failure_of(error))
         except (Fenced, Interrupted):
             raise
         except Exception as error:
@@ -171,11 +174,8 @@ class Runner:
                 await flow.renew()  # counts as an attempt
             if flow.action.attempts + 1 < _UNEXPECTED_TRIES:
                 raise
-            log.exception("action %s (%s) fails for good", flow.action.id, workflow.kind)
-            await flow.fail(failure_of(error))
-        else:
-            if not flow.closed:
-                await flow.transaction("end", lambda _conn: None, last=True)
+            log.exception("action %s (%s) fails for good", flow.action.id, saga.kind)
+            await performer.fail(saga, flow, failure_of(error))
 
     async def _let_go(self, action_id: str | None) -> bool:
         try:
@@ -197,22 +197,24 @@ class Runner:
 
         return pause
 
-    def _load(self, action_id: str) -> Flow | None:
-        """Return the action's flow, unless it is closed, or held by somebody who is alive."""
+    async def _load(self, action_id: str) -> Flow | None:
+        """Return the action's flow, unless it is closed, or held by somebody who is alive, or a later release's."""
 
         def read(conn: Connection) -> Flow | None:
             action = rows.get(conn, action_id)
             if action is None or action.state not in OPEN_STATES:
                 return None
-            if action.kind not in self._workflows:
-                log.error("action %s: there is no workflow %r", action_id, action.kind)
+            saga = self._sagas.get(action.kind)
+            if saga is None or not saga.finishes(action.version):
+                self._say_unknown(action)
                 return None
             if action.lease_owner is not None and action.lease_until and action.lease_until >= self._clock.now():
                 return None
             return Flow(
                 action,
                 rows.journal(conn, action_id) if action.attempts else (),
-                self._workflows[action.kind],
+                leaving=saga.leaving(),
+                renamed=saga.renamed.get(action.version),
                 db=self._db,
                 clock=self._clock,
                 owner=self._owner,
@@ -220,7 +222,15 @@ class Runner:
                 pause=self._pause(action.kind),
             )
 
-        return self._db.read_now(read)
+        return await self._db.read(read)
+
+    def _say_unknown(self, action: Action) -> None:
+        """Leave an action to the release that knows it, and say so once."""
+        if action.id not in self._unknown:
+            self._unknown.add(action.id)
+            known = self._sagas.get(action.kind)
+            which = f"version {action.version}; this release does {known.begins.version}" if known else "none of them"
+            log.error("action %s is left alone: of workflow %r, %s", action.id, action.kind, which)
 
     async def _write_progress(self, action_id: str) -> None:
         await self._sleep(self._settings.trace_after)

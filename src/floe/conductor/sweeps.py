@@ -34,7 +34,7 @@ class Sweeps:
         *,
         host: str,
         sleep: Callable[[float], Awaitable[None]],
-        actions: Callable[[], object],
+        actions: Callable[[], Awaitable[object]],
         renew: Callable[[], Awaitable[None]],
         networks: Callable[[], None],
         check: Callable[[str], Awaitable[None]],
@@ -77,9 +77,9 @@ class Sweeps:
             log.warning("host %s has not been heard of for %g s: it is down", host, self._fleet.settings.host_down)
             self._fleet.lost(host)
         if self._fleet.dirty:
-            self._fleet.refresh()
+            await self._fleet.refresh()
         await self._renew()
-        self._actions()
+        await self._actions()
         self._networks()
         self._turned = self._cloud.clock.monotonic()
 

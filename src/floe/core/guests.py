@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 
+def guest_name(number: int) -> str:
+    """Return the name that the guest of a server has on a host."""
+    return f"instance-{number:08x}"
+
+
 class PowerState(IntEnum):
     """What a guest is doing, in the numbers of the compute API."""
 

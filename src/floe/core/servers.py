@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from floe.core.guests import PowerState
+from floe.core.guests import PowerState, guest_name
 
 # vm_state: what it is; task_state: what is being done with it.
 BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
@@ -101,4 +101,4 @@ class Server:
     @property
     def guest_name(self) -> str:
         """The name its guest goes by on a host."""
-        return f"instance-{self.number:08x}"
+        return guest_name(self.number)

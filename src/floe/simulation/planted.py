@@ -13,20 +13,20 @@ from floe.agent import guests as agent_guests
 from floe.agent import reconcile as agent_reconcile
 from floe.agent.ledger import Ledger
 from floe.cloud import idempotency, image_blobs, new_servers, server_ports, servers
-from floe.conductor import create_server
-from floe.conductor.create_server import CreateServer
+from floe.conductor import placing
+from floe.conductor.flow import Flow
 from floe.conductor.host_events import HostEvents
 from floe.conductor.image_sweep import ImageSweep
 from floe.conductor.runner import Runner
-from floe.conductor.workflow import Flow
+from floe.conductor.saga import OnHost, Saga
 from floe.core.entries import BEGUN
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetworkState
 from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
 from floe.simulation.planted_members import MEMBERS
-from floe.simulation.planting import Planted, patched
-from floe.store import actions, allocations, history, quota_usages
+from floe.simulation.planting import Planted, altered, both, patched, with_undo
+from floe.store import actions, allocations, history, holdings, quota_usages
 from floe.store import image_blobs as blob_rows
 from floe.store import servers as server_rows
 from floe.store.hosts import hosts
@@ -38,7 +38,7 @@ _effect = Flow.effect
 
 async def _effect_before_its_entry(self: Flow, name: str, call: Any, **options: Any) -> Any:
     """Do the effect, and write that it was done, and how to undo it, when it is."""
-    if self._recorded(name) is not None:
+    if self.journal.find(name) is not None:
         return await _effect(self, name, call, **options)
     result = await call()
 
@@ -46,15 +46,6 @@ async def _effect_before_its_entry(self: Flow, name: str, call: Any, **options: 
         return result
 
     return await _effect(self, name, done, **options)
-
-
-async def _roll_back_known(self: Flow, name: str) -> None:
-    """Undo what there is an entry of."""
-    if name in self._cursor:
-        await _roll_back(self, name)
-
-
-_roll_back = Flow.roll_back
 
 
 async def _entry_before_the_effect(self: Flow, name: str, call: Any, **options: Any) -> Any:
@@ -65,7 +56,7 @@ async def _entry_before_the_effect(self: Flow, name: str, call: Any, **options: 
     async def claimed() -> Spawned:
         return Spawned(power_state=PowerState.RUNNING)
 
-    step = self._recorded(name)
+    step = self.journal.find(name)
     result = await _effect(self, name, claimed, **options)
     if step is None or step.state == BEGUN:
         await self.renew()
@@ -158,24 +149,41 @@ _mark_deleted = server_rows.mark_deleted
 # -- undo and delete ----------------------------------------------------------------------------------
 
 
-async def _undo_gives_back(self: CreateServer, flow: Flow, step: Any) -> None:
+def _undo_gives_back(cloud: Any, saga: Saga) -> Saga:
     """Give the claim's amounts back in the undo, which may run twice, and leave its row for later."""
-    await self.cloud.db.write(lambda conn: _give(self, conn, flow, 1))
-    await _undo_spawn(self, flow, step)
-    await self.cloud.db.write(lambda conn: _give(self, conn, flow, -1))
+
+    async def undo(node: OnHost, flow: Flow, step: Any) -> Any:
+        await cloud.db.write(lambda conn: _give(conn, cloud.clock.now(), flow))
+        return await node.undo(flow, step) if node.undo else None
+
+    return with_undo(saga, undo)
 
 
-def _give(self: CreateServer, conn: Any, flow: Flow, sign: int) -> None:
+def _give(conn: Any, now: Any, flow: Flow) -> None:
     for held in allocations.of_server(conn, flow.action.subject_id):
-        amounts = {name: sign * amount for name, amount in allocations._amounts(held.resources).items()}
-        conn.execute(allocations._GIVE, {**amounts, "host": held.host, "now": self.cloud.clock.now()})
+        h, given = hosts.c, held.resources
+        conn.execute(
+            hosts.update()
+            .where(h.name == held.host)
+            .values(
+                vcpus_used=h.vcpus_used - given.vcpus,
+                memory_used=h.memory_used - given.memory_mib,
+                disk_used=h.disk_used - given.disk_gib,
+                updated_at=now,
+            )
+        )
 
 
-_undo_spawn = CreateServer.undo_spawn
+def _undo_another(_cloud: Any, saga: Saga) -> Saga:
+    """Leave the guest where it is, and destroy what is not there."""
+
+    async def undo(node: OnHost, flow: Flow, step: Any) -> Any:
+        return replace(await node.undo(flow, step), server_id=_NOBODY) if node.undo else None
+
+    return with_undo(saga, undo)
 
 
-async def _undo_nothing(self: CreateServer, flow: Flow, step: Any) -> None:
-    """Leave the guest where it is."""
+_NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 def _release_no_port(conn: Any, server_id: str) -> tuple[str, ...]:
@@ -189,9 +197,14 @@ def _cancel_nothing(conn: Any, server_id: str, now: Any, *, but: str) -> bool:
     return any(action.kind == but for action in mine)
 
 
-def _no_hosts(conn: Any, server_id: str, *, undone: bool = False) -> dict[str, str]:
-    """Know of no host that the journal names."""
+def _no_hosts(conn: Any, server_id: str) -> dict[str, str]:
+    """Know of no host that something may be on."""
     return {}
+
+
+def _nothing_owed(conn: Any, host: str) -> list[Any]:
+    """Expect nothing of a host."""
+    return []
 
 
 def _keep_no_answer(conn: Any, cloud: Any, project_id: str, once: Any, answer: Any) -> None:
@@ -201,7 +214,7 @@ def _keep_no_answer(conn: Any, cloud: Any, project_id: str, once: Any, answer: A
 # -- nets ---------------------------------------------------------------------------------------------
 
 
-def _no_sweep(self: Runner, most: int = 256) -> int:
+async def _no_sweep(self: Runner, most: int = 256) -> int:
     """Trust that every nudge arrives."""
     return 0
 
@@ -282,8 +295,7 @@ PLANTED = (
         "the journal learns of an effect, and of how to undo it, only after it",
         patched(
             (Flow, "effect", _effect_before_its_entry),
-            (Flow, "roll_back", _roll_back_known),
-            (create_server, "Begin", lambda **_: None),
+            (placing, "Begin", lambda **_: None),
         ),
     ),
     Planted(
@@ -310,12 +322,12 @@ PLANTED = (
     Planted(
         "undo-not-idempotent",
         "an undo that runs twice gives back twice",
-        patched((CreateServer, "undo_spawn", _undo_gives_back)),
+        altered(_undo_gives_back),
     ),
     Planted(
         "no-undo",
         "a failed build is neither undone nor found by the sweep",
-        patched((CreateServer, "undo_spawn", _undo_nothing), (HostEvents, "_clean_up", _clean_nothing)),
+        both(altered(_undo_another), patched((HostEvents, "_clean_up", _clean_nothing))),
     ),
     Planted("count-left", "a delete loses counts", patched((server_rows, "mark_deleted", _delete_uncounted))),
     Planted("port-forgotten", "a server's end leaves its ports", patched((server_ports, "release", _release_no_port))),
@@ -326,8 +338,8 @@ PLANTED = (
     ),
     Planted(
         "delete-knows-one-host",
-        "a delete asks only the host in the row, not those the journal names",
-        patched((actions, "hosts_touched", _no_hosts)),
+        "a delete asks only the host in the row, not all that may have something",
+        patched((holdings, "find", _no_hosts), (holdings, "owed", _nothing_owed)),
     ),
     Planted("events-trusted", "guests are not compared with the rows", patched((HostEvents, "check", _no_check))),
     Planted(

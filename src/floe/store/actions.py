@@ -14,7 +14,7 @@ from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 
-_NOT_CREATE = sa.text("kind <> 'create'")
+_NOT_CREATE, _FIRST = sa.text("kind <> 'create'"), sa.text("version = 1")
 actions = sa.Table(
     "actions",
     metadata,
@@ -42,6 +42,7 @@ actions = sa.Table(
     sa.Index("ix_actions_open", "state", "lease_until"),
     sa.Index("ix_actions_sealed", "state", sqlite_where=sa.text("sealed IS NOT NULL")),
     sa.Index("ix_actions_finished", "finished_at", sqlite_where=_NOT_CREATE, postgresql_where=_NOT_CREATE),
+    sa.Index("ix_actions_first_version", "version", sqlite_where=_FIRST, postgresql_where=_FIRST),
 )
 
 steps = sa.Table(
@@ -175,18 +176,6 @@ _FORGET_OUTPUTS = Prepared(
 _WAITING = Prepared(
     sa.select(_a.id).where(_IS_OPEN, _FREE).order_by(_a.created_at).limit(sa.bindparam("most", type_=sa.Integer))
 )
-_TOUCHED = Prepared(
-    sa.select(steps.c.host, steps.c.action_id, steps.c.state)
-    .join(actions, _a.id == steps.c.action_id)
-    .where(
-        _a.subject_id == sa.bindparam("ident"),
-        _a.kind == "create",
-        steps.c.name == "spawn",
-        steps.c.parent.is_(None),
-        steps.c.host.is_not(None),
-    )
-    .order_by(_a.created_at, steps.c.seq)
-)
 _ADD_STEP = Prepared(steps.insert())
 _CHANGING = ("state", "remark", "output", "finished_at", "traceback")
 _SET_STEP = Prepared(
@@ -274,12 +263,3 @@ def note(conn: Connection, step: Step) -> bool:
     last = conn.scalar(sa.select(sa.func.max(steps.c.seq)).where(steps.c.action_id == step.action_id))
     write_steps(conn, [replace(step, seq=(last or 0) + 1)], [])
     return True
-
-
-def hosts_touched(conn: Connection, server_id: str, *, undone: bool = False) -> dict[str, str]:
-    """Return the hosts on which a guest of this server may have been begun, each with the last action that did so.
-
-    With `undone`, also those where that was taken back, or was to be when the host would come back.
-    """
-    rows = _TOUCHED.rows(conn, ident=server_id)
-    return {host: action_id for host, action_id, state in rows if undone or state != "undone"}

@@ -7,6 +7,7 @@ servers the database itself leaves out those that are plainly in order, which in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ from floe.store.actions import actions
 from floe.store.addresses import port_addresses
 from floe.store.allocations import allocations
 from floe.store.engine import Connection
+from floe.store.holdings import holdings
 from floe.store.hosts import hosts
 from floe.store.listing import ByIds
 from floe.store.ports import ports
@@ -48,6 +50,8 @@ class Rows:
     ports: list[Row] = field(default_factory=list)
     addresses: dict[str, int] = field(default_factory=dict)
     hosts: dict[str, Row] = field(default_factory=dict)
+    holdings: dict[str, set[str]] = field(default_factory=dict)
+    """The hosts on which something of each server may be."""
     open: dict[str, list[str]] = field(default_factory=dict)
     broken: list[tuple[str, str, str]] = field(default_factory=list)
     """What `instant` found."""
@@ -122,6 +126,7 @@ def _plainly_in_order() -> sa.ColumnElement[bool]:
         sa.func.coalesce(s.host, "") != "",
         its_claims.scalar_subquery() == 1,
         sa.exists().where(*good),
+        sa.exists().where(holdings.c.server_id == s.id, holdings.c.host == s.host),
         its_ports.scalar_subquery() == sa.func.json_array_length(s.networks),
         sa.not_(sa.exists().where(p.server_id == s.id, amiss)),
     )
@@ -144,6 +149,8 @@ _ON_HOST = Prepared(
         servers.c.host == sa.bindparam("host"), servers.c.deleted_at.is_(None)
     )
 )
+_HOLDINGS = sa.select(holdings.c.server_id, holdings.c.host)
+_HOLDINGS_OF = ByIds(_HOLDINGS, holdings.c.server_id)
 
 
 def loose(conn: Connection) -> Rows:
@@ -175,6 +182,7 @@ def slice_after(conn: Connection, number: int, most: int) -> tuple[Rows, int | N
         allocations=list(_CLAIMS_OF.rows(conn, ids)),
         ports=list(_PORTS_OF.rows(conn, ids)),
         addresses=dict(_ADDRESSES_OF.rows(conn, ids)),
+        holdings=_holdings(_HOLDINGS_OF.rows(conn, ids)),
         open=_open(conn),
     )
     return portion, following
@@ -193,6 +201,13 @@ def _images(conn: Connection) -> dict[str, Any]:
     }
 
 
+def _holdings(found: Iterable[Row]) -> dict[str, set[str]]:
+    held: dict[str, set[str]] = {}
+    for server_id, host in found:
+        held.setdefault(server_id, set()).add(host)
+    return held
+
+
 def _open(conn: Connection) -> dict[str, list[str]]:
     open_actions: dict[str, list[str]] = {}
     for server_id, kind in _OPEN.rows(conn):
@@ -207,6 +222,7 @@ def rows(conn: Connection) -> Rows:
         allocations=list(conn.execute(_CLAIMS).all()),
         ports=list(conn.execute(_PORTS).all()),
         addresses={row[0]: row[1] for row in conn.execute(_ADDRESSES).all()},
+        holdings=_holdings(conn.execute(_HOLDINGS)),
         hosts={row.name: row for row in conn.execute(_HOSTS).all()},
         open=_open(conn),
         broken=instant(conn),

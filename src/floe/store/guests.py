@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from floe.core.guests import GuestMetadata, PowerState
+from floe.core.guests import GuestMetadata, PowerState, guest_name
 from floe.core.servers import DELETED
 from floe.store import past_servers
 from floe.store.engine import Connection
@@ -34,7 +34,7 @@ class Expected:
     @property
     def guest_name(self) -> str:
         """The name of its guest on a host."""
-        return f"instance-{self.number:08x}"
+        return guest_name(self.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,5 +178,5 @@ def by_host(conn: Connection, hosts: Sequence[str]) -> dict[str, list[tuple[str,
     found: dict[str, list[tuple[str, str]]] = {}
     for part in in_parts(hosts):
         for host, ident, number in conn.execute(_BY_HOST, {"hosts": part}):
-            found.setdefault(host, []).append((ident, f"instance-{number:08x}"))
+            found.setdefault(host, []).append((ident, guest_name(number)))
     return found

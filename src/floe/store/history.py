@@ -19,6 +19,7 @@ from floe.store.actions import actions, steps
 from floe.store.allocations import allocations
 from floe.store.conductors import conductors
 from floe.store.engine import Connection
+from floe.store.holdings import holdings
 from floe.store.idempotency import idempotency_keys
 from floe.store.image_blobs import image_blobs
 from floe.store.images import images
@@ -86,6 +87,7 @@ def _with_servers(keys: Keys) -> tuple[sa.Delete, ...]:
         steps.delete().where(steps.c.action_id.in_(own)),
         actions.delete().where(_a.subject_id.in_(keys)),
         server_tags.delete().where(server_tags.c.server_id.in_(keys)),
+        holdings.delete().where(holdings.c.server_id.in_(keys)),
         servers.delete().where(_s.id.in_(keys), _s.deleted_at.is_not(None)),
     )
 

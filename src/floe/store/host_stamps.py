@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from floe.store import group_members
 from floe.store.engine import Connection
+from floe.store.holdings import holdings
 from floe.store.host_networks import host_networks
 from floe.store.hosts import SAID, hosts
 from floe.store.prepared import Prepared
@@ -41,16 +42,18 @@ _SERVERS = Prepared(
         servers.c.updated_at, servers.c.id, servers.c.vm_state, servers.c.task_state, servers.c.power_state
     ).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
 )
+_HELD = Prepared(sa.select(sa.func.count()).where(holdings.c.host == sa.bindparam("ident")))
 _ENCODER = msgspec.msgpack.Encoder()
 
 
 def stamp(conn: Connection, host: str, heard_of: int) -> Stamp:
-    """Return the stamp of a host's rows: its own, its network's, and those of its servers.
+    """Return the stamp of a host's rows: its own, its network's, those of its servers, and how much may be on it.
 
     Of changes of groups' members, of which there are many, it matters only whether any is `heard_of` and not there.
     """
     there = sorted(_SERVERS.plain(conn, ident=host), key=lambda row: row[1])
-    rows = (_HOST.plain(conn, ident=host), group_members.position(conn) >= heard_of, there)
+    held = _HELD.plain(conn, ident=host)
+    rows = (_HOST.plain(conn, ident=host), group_members.position(conn) >= heard_of, held, there)
     newest = max((row[0] for row in there if row[0] is not None), default=None)
     digest = hashlib.blake2b(_ENCODER.encode(rows), digest_size=16).digest()
     return Stamp(digest=digest, changed_at=moment(newest))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from floe.store import quota_usages
+from floe.store import holdings, quota_usages
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,14 @@ def ensure(path: Path) -> None:
         if found is not None and found < _SEALED_FROM:
             _wipe(path)
         upgrade(path)
-    _keep_counts(path)
+    _mend(path)
 
 
-def _keep_counts(path: Path) -> None:
-    """See that the database counts what quotas limit, all of it or nothing: a migration may have lost its triggers."""
+def _mend(path: Path) -> None:
+    """See that the database counts what quotas limit, all of it or nothing: a migration may have lost its triggers.
+
+    And that it says where something of a server may be, though a release that said nothing of it was at work.
+    """
     driver = {"isolation_level": None, "timeout": 10}
     engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args=driver)
     try:
@@ -60,6 +63,10 @@ def _keep_counts(path: Path) -> None:
                 quota_usages.keep(conn)
                 conn.exec_driver_sql("COMMIT")
                 log.info("the database %s counts what quotas limit", path)
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+            if missed := holdings.mend(conn):
+                log.info("the database %s says of %d more guests where they may be", path, missed)
+            conn.exec_driver_sql("COMMIT")
     finally:
         engine.dispose()
 

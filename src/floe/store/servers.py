@@ -117,20 +117,25 @@ def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | 
     return from_row(row)
 
 
-def change(conn: Connection, server_id: str, **values: Any) -> bool:
-    """Set columns of a server that is not gone; False if it is."""
+def change(conn: Connection, server_id: str, *, only_in: str | None = None, **values: Any) -> bool:
+    """Set columns of a server that is not gone, or only if it is in that vm_state; False if it is not so."""
     if not values:
         return _BY_ID.first(conn, ident=server_id) is not None
     parameters = {f"new_{name}": value for name, value in values.items()}
-    return _change(tuple(sorted(values))).write(conn, ident=server_id, **parameters) == 1
+    if only_in is not None:
+        parameters["old_vm_state"] = only_in
+    statement = _change(tuple(sorted(values)), only_in is not None)
+    return statement.write(conn, ident=server_id, **parameters) == 1
 
 
 @lru_cache(maxsize=256)
-def _change(names: tuple[str, ...]) -> Prepared:
+def _change(names: tuple[str, ...], guarded: bool) -> Prepared:
     """Return the statement that sets these columns; building it anew each time costs more than running it."""
     new = {name: sa.bindparam(f"new_{name}", type_=servers.c[name].type) for name in names}
-    living = servers.update().where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
-    return Prepared(living.values(new))
+    there = [servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None)]
+    if guarded:
+        there.append(servers.c.vm_state == sa.bindparam("old_vm_state"))
+    return Prepared(servers.update().where(*there).values(new))
 
 
 def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:

@@ -227,7 +227,7 @@ async def test_a_server_without_a_host_is_deleted_in_one_commit(site: Any) -> No
 async def test_a_lost_nudge_is_made_good_by_the_sweep(site: Any) -> None:
     await site.add_host("h1")
     server = await site.post(nudge=False)
-    assert site.conductor.runner.sweep() == 1
+    assert await site.conductor.runner.sweep() == 1
     await site.settle()
     assert site.server(server.id).vm_state == "active"
 
@@ -236,7 +236,7 @@ async def test_many_creates_never_take_more_than_there_is(site: Any) -> None:
     for name in ("h1", "h2", "h3"):
         await site.add_host(name, memory_mib=4096)
     made = [await site.post(memory_mib=1024, nudge=False) for _ in range(20)]
-    site.conductor.runner.sweep()
+    await site.conductor.runner.sweep()
     await site.settle()
     states = [site.server(server.id).vm_state for server in made]
     assert states.count("active") == 12

@@ -509,7 +509,7 @@ async def test_a_host_that_fell_silent_is_not_thought_alive_because_its_row_chan
     made = await site.post_together(1, 3)
     await site.cloud.db.write(lambda conn: hosts.change(conn, "h2", site.cloud.clock.now(), enabled=True))
     await site.settle()
-    assert site.conductor.fleet.refresh() == 0, "the row changed, what the table knows of it did not"
+    assert await site.conductor.fleet.refresh() == 0, "the row changed, what the table knows of it did not"
     assert not site.conductor.fleet.alive("h2")
     assert [site.server(server.id).vm_state for server in made] == ["active", "deleted", "deleted"]
     await site.cloud.bus.serve("h2", silent.handle)

@@ -1,0 +1,302 @@
+"""One run of a workflow: the handle through which it does everything that must survive a crash.
+
+What it does to the database goes through `flow.transaction`, what it does to a host through `flow.effect`; both are
+written to the action's journal, and a workflow that starts again (after a crash, on any conductor) gets the recorded
+results instead of doing it twice. An effect's journal entry is written before the effect begins, so that its undo is
+known before there is anything to undo. All else that a workflow depends on must come from the journal, the database or
+the action's id, so that a replay takes the same way.
+
+A function that writes (`Work`) touches its connection and what it was made with, for it may run twice; what it means
+for memory is done `after` the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from floe.conductor.failures import Failure, error_of, failure_of
+from floe.conductor.journal import Journal
+from floe.core import entries
+from floe.core.actions import FAILED, OPEN_STATES, RUNNING, SERVER, SUCCEEDED, UNDOING, Action, Step
+from floe.core.clock import Clock
+from floe.core.entries import BEGUN, DONE, UNDONE
+from floe.core.errors import FloeError, Unavailable
+from floe.core.messages import Progress, StepTime
+from floe.store import actions as rows
+from floe.store import holdings
+from floe.store.engine import Connection, Transactions
+
+R = TypeVar("R")
+
+Pause = Callable[[float], Awaitable[None]]
+Work: TypeAlias = Callable[[Connection], Any]
+"""Writes in one transaction, and returns an `Outcome`, or an output alone."""
+
+
+class Fenced(Exception):
+    """The action is no longer ours: it was cancelled, or another conductor took it. Change nothing more."""
+
+
+class Interrupted(Exception):
+    """The database did not take a write; nothing is decided, and the action goes on from its journal later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """The effect on a host that comes next: its entry is written with the transaction before it."""
+
+    name: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a transaction's function returns when there is more to record than its output (JSON)."""
+
+    output: Any = None
+    remark: str = ""
+    host: str | None = None
+    begins: Begin | None = None
+    steps: Sequence[StepTime] = ()
+    """What it consisted of, for the trace."""
+    last: bool = False
+    """The action ends with it."""
+
+
+class Flow:
+    """One run of an action's workflow. Not to be shared between tasks.
+
+    `leaving` names the steps that leave something on a host, `renamed` those that the journal has by earlier names.
+    """
+
+    def __init__(
+        self,
+        action: Action,
+        found: Sequence[Step],
+        *,
+        leaving: Set[str],
+        renamed: Mapping[str, str] | None,
+        db: Transactions,
+        clock: Clock,
+        owner: str,
+        lease: timedelta,
+        pause: Pause,
+    ) -> None:
+        self.action, self.pause = action, pause
+        self.journal = Journal(action.id, found, clock, renamed)
+        self.known: dict[Any, Any] = {}
+        """What the steps so far returned, and what they read on the way, by type."""
+        self.held = self.closed = False
+        self.renewed_at = clock.monotonic()
+        self._lock = asyncio.Lock()
+        self._db, self._clock, self._owner, self._lease = db, clock, owner, lease
+        self._attempts = action.attempts
+        self._state = UNDOING if action.state == UNDOING else RUNNING
+        self._leaving = leaving
+        self._removed: list[tuple[str, str | None]] = []
+
+    @property
+    def undoing(self) -> bool:
+        """Whether it was decided that the action fails, and what it did is being taken back."""
+        return self._state == UNDOING
+
+    def result(self, of: type[R]) -> R:
+        """Return what the last step that returned such a thing returned."""
+        found: R = self.known[of]
+        return found
+
+    async def transaction(self, name: str, fn: Work, *, last: bool = False, started: datetime | None = None) -> Any:
+        """Do `fn` in one transaction that proves the action to be ours, and record its output in the same one.
+
+        With `last`, the action ends with it. `fn` may return an `Outcome`, whose `begins` announces the effect that
+        comes next. Returns the output, read from the journal when the step was done before. What `fn` raises
+        undoes all of it. Raises Fenced when the action is not ours any more.
+        """
+        recorded = self.journal.find(name)
+        if recorded is not None:
+            return recorded.output
+        started = started or self._clock.now()
+
+        def work(conn: Connection) -> tuple[list[Step], bool]:
+            returned = fn(conn)
+            outcome = returned if isinstance(returned, Outcome) else Outcome(output=returned)
+            now, entry = self._clock.now(), self.journal.entry
+            said = {"host": outcome.host, "remark": outcome.remark, "output": outcome.output}
+            made = [entry(1, name, DONE, started, **said, finished=now)]
+            for part in outcome.steps:
+                made.append(self.journal.part(len(made) + 1, made[0], part, now.tzinfo))
+            if outcome.begins is not None:
+                made.append(self._begin(conn, len(made) + 1, outcome.begins.name, outcome.begins.host, now))
+            return made, last or outcome.last
+
+        made = await self._write(work)
+        return made[0].output
+
+    async def effect(
+        self,
+        name: str,
+        call: Callable[[], Awaitable[R]],
+        *,
+        returns: type[R],
+        host: str,
+        steps: Callable[[R], Sequence[StepTime]],
+    ) -> R:
+        """Do something outside the database; a repeat of `call` must be harmless, for a crash means one.
+
+        Its result (or its FloeError, which is raised again on replay) is recorded with the next transaction.
+        """
+        step = self.journal.find(name)
+        if step is not None and step.state == DONE:
+            return msgspec.convert(step.output, returns)
+        if step is not None and step.state in {FAILED, UNDONE}:
+            raise error_of(msgspec.convert(step.output, Failure))
+        if step is None:
+            begun = self._clock.now()
+            (step,) = await self._write(lambda conn: ([self._begin(conn, 1, name, host, begun)], False))
+        elif not self.held:
+            again = f"its conductor stopped while {entries.place(step)} was under way; it was asked for again"
+            self.journal.recovered(again, step)
+            await self.renew()
+        try:
+            result = await call()
+        except FloeError as error:
+            failure = failure_of(error)
+            self.journal.finish(step, FAILED, failure, remark=failure.message)
+            for part in getattr(error, "steps", ()):
+                self.journal.live(step, part, state=FAILED if part.name == getattr(error, "stage", "") else DONE)
+            raise
+        self.journal.finish(step, DONE, result)
+        for part in steps(result):
+            self.journal.live(step, part)
+        return result
+
+    def removed(self, host: str, *, all_actions: bool) -> None:
+        """Say that nothing is left on a host, of this action or of any; written with whatever is written next."""
+        self._removed.append((host, None if all_actions else self.action.id))
+
+    async def renew(self) -> None:
+        """Prove that the action is ours, and keep it so. Raises Fenced."""
+        await self._write(lambda _conn: ([], False))
+
+    async def alongside(self, fn: Work) -> None:
+        """Write something, fenced, that no replay depends on, while an effect runs."""
+
+        def work(conn: Connection) -> tuple[list[Step], bool]:
+            fn(conn)
+            return [], False
+
+        await self._write(work)
+
+    async def prepare_undo(self, step: Step) -> None:
+        """Prove that the action is ours before something of it is taken back. Raises Fenced."""
+        if not self.held:
+            again = f"its conductor stopped while {entries.place(step)} was being undone; that goes on"
+            self.journal.recovered(again, step)
+            await self.renew()
+        elif not await self.mine():
+            raise Fenced
+
+    def undone(self, step: Step) -> None:
+        """Note that a step was taken back; written with whatever is written next."""
+        remark = step.remark or "undone"
+        self.journal.replace(replace(step, state=UNDONE, remark=remark, finished_at=self._clock.now()))
+
+    def failure(self) -> Failure | None:
+        """Return why the action fails, if that was decided before."""
+        recorded = next((step for step in self.journal.steps if step.name == "failure"), None)
+        return None if recorded is None else msgspec.convert(recorded.output, Failure)
+
+    async def fail(self, failure: Failure, undo: Callable[[Step], Awaitable[None]], give_back: Work) -> None:
+        """Take back all effects, the latest first, and end the action with the failure."""
+        recorded = self.failure()
+        due = [step for step in reversed(self.journal.steps) if step.name in self._leaving and step.state != UNDONE]
+        now = self._clock.now()
+        said: dict[str, Any] = {"output": failure, "remark": failure.message, "finished": now}
+        if recorded is None and due:
+            self._state = UNDOING
+            await self._write(lambda _conn: ([self.journal.entry(1, "failure", FAILED, now, **said)], False))
+        for step in due:
+            await undo(step)
+
+        def work(conn: Connection) -> tuple[list[Step], bool]:
+            give_back(conn)
+            tell = recorded is None and not due
+            return [self.journal.entry(1, "failure", FAILED, now, **said)] if tell else [], True
+
+        await self._write(work, failed=failure.message)
+
+    async def note(self, progress: Sequence[Progress]) -> None:
+        """Write what a host says it is doing while it does it, so that a long build can be watched."""
+        current = self.journal.begun()
+        if current is None or self.closed or not self.held or self._lock.locked():
+            return
+        for item in progress:
+            if current.host not in {None, item.host}:
+                continue  # it comes late, from a host that was given up
+            part = StepTime(name=item.step, started=item.started, seconds=item.seconds or 0.0, remark=item.remark)
+            self.journal.live(current, part, state=BEGUN if item.seconds is None else DONE)
+        await self.renew()
+
+    async def mine(self) -> bool:
+        """Look whether the action is still ours; a read that costs little, before something that costs much."""
+        now = await self._db.read(lambda conn: rows.get(conn, self.action.id))
+        return (
+            now is not None
+            and now.state in OPEN_STATES
+            and now.attempts == self._attempts
+            and (not self.held or now.lease_owner == self._owner)
+        )
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _begin(self, conn: Connection, offset: int, name: str, host: str, now: datetime) -> Step:
+        """Say that an effect comes next; what it may leave on its host is known from now on."""
+        if name in self._leaving and self.action.subject_kind == SERVER:
+            holdings.insert(conn, self.action.subject_id, host, self.action.id)
+        return self.journal.entry(offset, name, BEGUN, now, host=host)
+
+    async def _write(
+        self, work: Callable[[Connection], tuple[list[Step], bool]], *, failed: str | None = None
+    ) -> list[Step]:
+        """Write entries that `work` makes, and all that waits to be written; `work` says whether the action ends."""
+        async with self._lock:
+            unwritten, removed = self.journal.unwritten(), list(self._removed)
+            ends_as = FAILED if self.undoing or failed is not None else SUCCEEDED
+
+            def write(conn: Connection) -> tuple[list[Step], bool]:
+                now = self._clock.now()
+                self._fence(conn, now)
+                made, last = work(conn)
+                for host, action_id in removed:
+                    holdings.delete(conn, self.action.subject_id, host, action_id)
+                rows.write_steps(conn, [*unwritten.new, *made], list(unwritten.changed.values()))
+                if last:
+                    rows.close(conn, self.action.id, ends_as, failed, now)
+                return made, last
+
+            try:
+                made, self.closed = await self._db.write(write)
+            except Unavailable as error:
+                raise Interrupted(error.message) from error
+            if not self.held:
+                self.held = True
+                self._attempts += 1
+            self.renewed_at = self._clock.monotonic()
+            self.journal.wrote(made, unwritten)
+            del self._removed[: len(removed)]
+            return made
+
+    def _fence(self, conn: Connection, now: datetime) -> None:
+        until = now + self._lease
+        if self.held:
+            proved = rows.hold(conn, self.action.id, self._owner, self._attempts, self._state, now, until)
+        else:
+            proved = rows.take(conn, self.action, self._attempts, self._owner, self._state, now, until)
+        if not proved:
+            raise Fenced

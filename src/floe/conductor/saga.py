@@ -1,0 +1,132 @@
+"""What a workflow is: a `Saga`, whose steps are data. What undoes one stands beside it, and what it returns has a type.
+
+The plan of a workflow is read before its code; `performing` does the steps, and tests read the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from floe.conductor.failures import Failure
+from floe.conductor.flow import Flow, Work
+from floe.core.actions import Begins, Step
+from floe.core.errors import FloeError
+from floe.core.messages import Command, Destroy
+
+
+def nothing(_flow: Flow, _result: Any) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One transaction. `do` takes from memory what it needs and returns the function that writes."""
+
+    name: str
+    do: Callable[[Flow], Work]
+    returns: Any = None
+    last: bool = False
+    after: Callable[[Flow, Any], None] = nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One transaction of what is chosen before it, and chosen anew until the database agrees: `by` does all of it."""
+
+    name: str
+    by: Callable[[Flow], Awaitable[Any]]
+    returns: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnHost:
+    """A command to a host, which leaves something there unless `undo` is None: that says what takes it away again."""
+
+    name: str
+    at: Callable[[Flow], str]
+    command: Callable[[Flow], Awaitable[Command]]
+    returns: Any
+    seconds: float
+    undo: Callable[[Flow, Step], Awaitable[Destroy]] | None = None
+    after: Callable[[Flow, Any], None] = nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Have a host remove all of the subject, however often it has to be asked; one that is down owes it.
+
+    `shown` is told of trouble, and for how many seconds it has lasted.
+    """
+
+    name: str
+    at: Callable[[Flow], str]
+    command: Callable[[Flow], Destroy]
+    shown: Callable[[Flow, FloeError, float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Steps that are undone and done again, from the first, as long as `other` finds another way after a failure."""
+
+    steps: tuple[Node, ...]
+    other: Callable[[Flow, str, FloeError], bool]
+    """Given the name of the step that failed, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Each:
+    """Steps that are done for one thing after the other; each finds its own by the thing's type."""
+
+    over: Callable[[Flow], Sequence[Any]]
+    steps: tuple[Node, ...]
+
+
+Node: TypeAlias = "Write | Choice | OnHost | Remove | Again | Each"
+Leaf: TypeAlias = "Write | Choice | OnHost | Remove"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saga:
+    """One kind of action: how it begins, its steps, and how it ends.
+
+    `fails` makes what runs in the transaction that ends it after the undos: it gives back what the rows hold. `after`
+    follows the commit that ended it, either way. `renamed` gives, for each earlier version whose journals can still be
+    finished, the names that steps had and those they have now.
+    """
+
+    begins: Begins
+    steps: tuple[Node, ...]
+    fails: Callable[[Flow, Failure], Work]
+    after: Callable[[Flow], None] = lambda _flow: None
+    renamed: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Of the actions that it does."""
+        return self.begins.kind
+
+    def finishes(self, version: int) -> bool:
+        """Say whether it can go on with a journal that was written by that version."""
+        return version == self.begins.version or version in self.renamed
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Return all steps that have a name, in their order."""
+        return _leaves(self.steps)
+
+    def undo_of(self, name: str) -> Callable[[Flow, Step], Awaitable[Destroy]] | None:
+        """Return what takes back the step of that name, if it leaves anything."""
+        return next((node.undo for node in self.leaves() if node.name == name and isinstance(node, OnHost)), None)
+
+    def leaving(self) -> frozenset[str]:
+        """Return the names of the steps that leave something on a host."""
+        return frozenset(node.name for node in self.leaves() if isinstance(node, OnHost) and node.undo is not None)
+
+
+def _leaves(nodes: Sequence[Node]) -> Iterator[Leaf]:
+    for node in nodes:
+        if isinstance(node, Again | Each):
+            yield from _leaves(node.steps)
+        else:
+            yield node

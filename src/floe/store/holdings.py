@@ -1,0 +1,118 @@
+"""Where something of a server may be: a row from before the first effect on a host until nothing is known to be left.
+
+The server that is where its row says has one there too, of the action that made its guest. All others are owed: what
+they tell of is to be removed as soon as the host can be asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from floe.core.actions import OPEN_STATES
+from floe.store.actions import actions
+from floe.store.engine import Connection
+from floe.store.listing import insert_new
+from floe.store.prepared import Prepared
+from floe.store.schema import Ident, metadata
+from floe.store.servers import servers
+
+holdings = sa.Table(
+    "holdings",
+    metadata,
+    sa.Column("server_id", Ident, primary_key=True),
+    sa.Column("host", sa.String(255), primary_key=True),
+    sa.Column("action_id", Ident, primary_key=True),
+    sa.Index("ix_holdings_host", "host"),
+    sqlite_with_rowid=False,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """Something of a server that may be on a host, though the server is gone, or elsewhere."""
+
+    server_id: str
+    number: int
+    action_id: str
+    deleted: bool
+
+
+_h = holdings.c
+_IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
+_OF_SERVER = Prepared(
+    sa.select(_h.host, _h.action_id).where(_h.server_id == sa.bindparam("ident")).order_by(_h.host, _h.action_id)
+)
+_AT = (_h.server_id == sa.bindparam("ident"), _h.host == sa.bindparam("there"))
+_DELETE = holdings.delete().where(*_AT)
+_DELETE_ONE = _DELETE.where(_h.action_id == sa.bindparam("action"))
+_OWED = Prepared(
+    sa.select(_h.server_id, _h.action_id, servers.c.number, servers.c.deleted_at.is_not(None).label("deleted"))
+    .join(servers, servers.c.id == _h.server_id)
+    .where(
+        _h.host == sa.bindparam("there"),
+        sa.or_(servers.c.host.is_(None), servers.c.host != _h.host),
+        sa.not_(sa.exists().where(actions.c.id == _h.action_id, _IS_OPEN)),
+    )
+    .order_by(servers.c.number, _h.action_id)
+    .limit(sa.bindparam("most"))
+)
+_AT_ONCE = 500
+
+
+def insert(conn: Connection, server_id: str, host: str, action_id: str) -> None:
+    """Say that an action may leave something of a server on a host; said twice, it is said once."""
+    said = {"server_id": server_id, "host": host, "action_id": action_id}
+    conn.execute(insert_new(conn.dialect.name, holdings), said)
+
+
+def delete(conn: Connection, server_id: str, host: str, action_id: str | None = None) -> None:
+    """Say that nothing of a server is left on a host, of one action or of any."""
+    values = {"ident": server_id, "there": host}
+    if action_id is None:
+        conn.execute(_DELETE, values)
+    else:
+        conn.execute(_DELETE_ONE, {**values, "action": action_id})
+
+
+def find(conn: Connection, server_id: str) -> dict[str, str]:
+    """Return the hosts on which something of a server may be, each with the action that it is of."""
+    return {row.host: row.action_id for row in _OF_SERVER.rows(conn, ident=server_id)}
+
+
+def owed(conn: Connection, host: str) -> list[Owed]:
+    """Return what may be on a host and should not, of servers that are gone or elsewhere and of actions that ended.
+
+    Of very many these are the first; whoever sees to them looks again.
+    """
+    found = _OWED.rows(conn, there=host, most=_AT_ONCE)
+    return [Owed(**{**row._asdict(), "deleted": bool(row.deleted)}) for row in found]
+
+
+def forget(conn: Connection, host: str) -> None:
+    """Forget a host that was removed."""
+    conn.execute(holdings.delete().where(_h.host == host))
+
+
+_MISSED = sa.text(
+    "INSERT INTO holdings (server_id, host, action_id)"
+    " SELECT DISTINCT a.server_id, s.host, a.id FROM actions a JOIN action_steps s ON s.action_id = a.id"
+    " JOIN servers v ON v.id = a.server_id"
+    " WHERE a.version = 1 AND a.kind = 'create' AND s.name = 'spawn' AND s.parent IS NULL AND s.host IS NOT NULL"
+    " AND v.deleted_at IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM holdings h"
+    " WHERE h.server_id = a.server_id AND h.host = s.host AND h.action_id = a.id)"
+)
+_READ = sa.text("UPDATE actions SET version = 2 WHERE version = 1 AND state NOT IN ('pending', 'running', 'undoing')")
+
+
+def mend(conn: Connection) -> int:
+    """Say what a release that knew no holdings left unsaid, whose journals are of version 1; return how much that was.
+
+    Journals that are closed are read for it but once: nobody goes on with them.
+    """
+    missed = conn.execute(_MISSED).rowcount
+    if missed or conn.scalar(sa.text("SELECT 1 FROM actions WHERE version = 1 LIMIT 1")):
+        conn.execute(_READ)
+    return missed

@@ -1,0 +1,123 @@
+"""What the release before had under way when it stopped is finished by this one, wherever it stood.
+
+That release (schema 0012, version 1 of create and delete) wrote the journals, and was killed at the point of each name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sqlite3
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from floe.cloud.audit import check_rows
+from floe.core.guests import PowerState
+from floe.store import audit, holdings, migrate
+
+CASES = json.loads((Path(__file__).parent / "journals_of_version_1.json").read_text())
+_KIT = Path(__file__).parent.parent / "functional" / "conductor" / "conftest.py"
+
+
+def kit() -> ModuleType:
+    """Return the scripted hosts of the functional tests."""
+    spec = importlib.util.spec_from_file_location("scripted_hosts_of_before", _KIT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+KIT = kit()
+
+
+def write(path: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        for table, found in rows.items():
+            for row in found:
+                places = ", ".join("?" * len(row))
+                db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", list(row.values()))
+
+
+async def finish(folder: Path, case: dict[str, Any], down: str = "") -> tuple[Any, dict[str, Any]]:
+    """Start this release's conductor on what was left, let it do what there is to do, and return what came of it."""
+    cloud = KIT.make_cloud(folder)
+    hosts = {name: KIT.ScriptedHost(name) for name in case["guests"]}
+    for name, there in case["guests"].items():
+        hosts[name].guests = dict.fromkeys(there, PowerState.RUNNING)
+    conductor = KIT.Conductor(cloud, settings=replace(KIT.SETTINGS, start_grace=0.5 if down else 5.0))
+    for host in hosts.values():
+        if host.name != down:
+            await cloud.bus.serve(host.name, host.handle)
+    await conductor.start()
+    for host in hosts.values():
+        if host.name != down:
+            await cloud.bus.publish(host.up())
+    await conductor.idle()
+    return KIT.Site(cloud, conductor, hosts), hosts
+
+
+async def close(site: Any) -> None:
+    await site.conductor.stop()
+    await site.cloud.bus.close()
+    site.cloud.db.close()
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_what_the_release_before_had_under_way_is_finished(tmp_path: Path, name: str) -> None:
+    case, file = CASES[name], tmp_path / "floe.db"
+    migrate.upgrade(file, "0012")
+    write(file, case["rows"])
+    migrate.ensure(file)
+    site, hosts = await finish(tmp_path, case)
+    server = site.server(case["server"])
+    for host in hosts:  # as the slow sweep does: while an action is open, nobody asks for what it left behind
+        await site.conductor.events.check(host)
+    await site.conductor.idle()
+    there = {host.name: set(host.guests) for host in hosts.values() if host.guests}
+    assert server.vm_state == ("deleted" if "delete" in name else "error" if name.endswith("that failed") else "active")
+    assert there == ({server.host: {server.id}} if server.vm_state == "active" else {})
+    held = await site.cloud.db.read(lambda conn: holdings.find(conn, server.id))
+    assert set(held) == set(there)
+    assert check_rows(await site.cloud.db.read(audit.rows), quiet=True) == []
+    await close(site)
+
+
+async def test_a_guest_of_the_release_before_is_found_on_a_host_that_was_down_when_its_server_was_deleted(
+    tmp_path: Path,
+) -> None:
+    case, file = CASES["a create, placed for a second time"], tmp_path / "floe.db"
+    migrate.upgrade(file, "0012")
+    write(file, case["rows"])
+    migrate.ensure(file)
+    case = {**case, "guests": {"h1": [case["server"]], "h2": []}}  # h1 lost what it knew, and did not clean up
+    site, hosts = await finish(tmp_path, case, down="h1")
+    assert site.server(case["server"]).host == "h2"
+    await site.delete(site.server(case["server"]))
+    await site.settle()
+    assert site.server(case["server"]).vm_state == "deleted"
+    assert hosts["h1"].guests
+    await site.cloud.bus.serve("h1", hosts["h1"].handle)
+    await site.announce(hosts["h1"])
+    assert hosts["h1"].guests == {}
+    assert await site.cloud.db.read(lambda conn: holdings.find(conn, case["server"])) == {}
+    await close(site)
+
+
+async def test_what_the_release_before_did_on_this_schema_is_known_after_the_next_start(tmp_path: Path) -> None:
+    case, file = CASES["a create that is done"], tmp_path / "floe.db"
+    migrate.ensure(file)
+    write(file, case["rows"])  # as that release does, which knows neither versions nor holdings
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as db:
+        found = db.execute("SELECT server_id, host FROM holdings").fetchall()
+        assert found == [(case["server"], case["rows"]["servers"][0]["host"])]
+        assert db.execute("SELECT count(*) FROM actions WHERE version = 1").fetchone() == (0,)
