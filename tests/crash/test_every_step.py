@@ -1,0 +1,247 @@
+"""Every step of every workflow fails, runs twice, and is killed before, in and after; every undo fails, too.
+
+The steps are read from the sagas. Each case asserts that it struck there, that the audit finds nothing afterwards, and
+that the server is as promised. A step that is added comes in here by itself, a workflow with a line in `SCENES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from floe.bus.local import LocalBus
+from floe.cloud.audit import check_rows
+from floe.conductor.conductor import Conductor
+from floe.conductor.performing import AFTER, BEFORE, IN
+from floe.conductor.registry import sagas
+from floe.conductor.saga import Choice, Write
+from floe.core.errors import Unavailable
+from floe.core.messages import Command, Destroy, Failed, Result, Spawn
+from floe.store import audit
+from floe.store.schema import create_all
+
+_KIT = Path(__file__).parent.parent / "functional" / "conductor" / "conftest.py"
+
+
+def kit() -> ModuleType:
+    """Return the scripted hosts of the functional tests."""
+    spec = importlib.util.spec_from_file_location("scripted_hosts_of_steps", _KIT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+KIT = kit()
+BROKEN = Failed(kind="host_failure", message="It broke.", stage="disk")
+
+FAILS, TWICE = "fails", "runs twice"
+KILLED = {f"killed {point}": point for point in (BEFORE, IN, AFTER)}
+UNDO_FAILS = {"undo fails once": 1, "undo fails for a while": 14}
+"""How often; a build gives up after ten, and leaves it to a sweep."""
+
+SCENES = {"create": "active", "delete": "deleted"}
+"""What becomes of a server by each workflow, whatever strikes."""
+
+
+class Killed(BaseException):
+    """The conductor died here."""
+
+
+@dataclass
+class Strike:
+    """What happens to one step, the first time that it is done."""
+
+    step: str
+    what: str
+    in_database: bool
+    times: int = 1
+    armed: bool = False
+    under_way: str = ""
+    struck: list[str] = field(default_factory=list)
+
+    def here(self, what: str) -> bool:
+        """Say whether it is to strike now, and take note that it did."""
+        if not self.armed or self.under_way != self.step or self.what != what or not self.times:
+            return False
+        self.times -= 1
+        self.struck.append(self.under_way)
+        return True
+
+    async def observe(self, point: str, name: str) -> None:
+        """See which step is under way; kill the conductor, if it is to die at this point."""
+        self.under_way = name
+        if any(at == point and self.here(what) for what, at in KILLED.items()):
+            raise Killed
+        if point == AFTER:
+            self.under_way = ""
+
+
+@dataclass
+class StruckDatabase:
+    """A database of which a write can be refused, be done twice, or be the last thing that a conductor does."""
+
+    db: Any
+    strike: Strike
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)
+
+    async def write(self, fn: Callable[[Any], Any]) -> Any:
+        if not self.strike.in_database:
+            return await self.db.write(fn)
+        if self.strike.here(FAILS):
+            raise Unavailable("The database could not write: the disk is full.")
+        if self.strike.here("killed in"):
+
+            def cut_short(conn: Any) -> None:
+                fn(conn)
+                raise _CutShortError
+
+            with pytest.raises(_CutShortError):
+                await self.db.write(cut_short)
+            raise Killed
+        return await self.db.write(_twice(fn) if self.strike.here(TWICE) else fn)
+
+
+class _CutShortError(Exception):
+    """A transaction was rolled back."""
+
+
+def _twice(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Do a write, take it back, and do it again: what a database does that found two in each other's way."""
+
+    def again(conn: Any) -> Any:
+        conn.exec_driver_sql("SAVEPOINT first")
+        fn(conn)
+        conn.exec_driver_sql("ROLLBACK TO first")
+        return fn(conn)
+
+    return again
+
+
+def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Callable[[Command], Awaitable[Result]]:
+    """Return a host that fails, or is told twice, where it is to."""
+
+    async def handler(command: Command) -> Result:
+        if isinstance(command, Spawn | Destroy) and not strike.in_database:
+            if strike.here(FAILS) or any(strike.here(what) for what in UNDO_FAILS):
+                return BROKEN
+            if strike.here(TWICE):
+                await handle(command)
+        return await handle(command)
+
+    return handler
+
+
+def cases() -> list[Any]:
+    """Return a case for each step, and each undo, of each workflow, and for everything that may happen to it."""
+    nothing: Any = None
+    found = []
+    for kind, saga in sagas(nothing, nothing, KIT.SETTINGS).items():
+        for node in saga.leaves():
+            found += [(kind, node.name, what) for what in (FAILS, TWICE, *KILLED)]
+            if saga.undo_of(node.name) is not None:
+                found += [(kind, f"undo {node.name}", what) for what in (TWICE, *KILLED, *UNDO_FAILS)]
+    return found
+
+
+def writes(kind: str, step: str) -> bool:
+    """Say whether a step is one of the database."""
+    nothing: Any = None
+    leaves = sagas(nothing, nothing, KIT.SETTINGS)[kind].leaves()
+    return any(node.name == step and isinstance(node, Write | Choice) for node in leaves)
+
+
+async def start(cloud: Any, hosts: dict[str, Any], strike: Strike | None, sleep: Any) -> Any:
+    """Start a conductor that something may happen to."""
+    settings = replace(KIT.SETTINGS, start_grace=3000.0)
+    if strike is not None:
+        cloud = replace(cloud, db=StruckDatabase(cloud.db, strike))
+        conductor = Conductor(cloud, settings=settings, sleep=sleep, observer=strike.observe)
+    else:
+        conductor = Conductor(cloud, settings=settings, sleep=sleep)
+    for host in hosts.values():
+        await cloud.bus.serve(host.name, struck(host.handle, strike) if strike else host.handle)
+    await conductor.start()
+    for host in hosts.values():
+        await cloud.bus.publish(host.up())
+        await KIT.until(lambda host=host: not conductor.fleet.awaited(host.name) and conductor.fleet.alive(host.name))
+    return KIT.Site(cloud, conductor, hosts)
+
+
+async def impatient(seconds: float) -> None:
+    """Sleep not at all where a step waits, and for ever where a sweep does."""
+    await asyncio.sleep(0 if seconds <= 40 else 3600)
+
+
+async def settle(site: Any, *, slow: bool) -> None:
+    """Do what the quick sweep does, and, where something was given up, what the slow one does."""
+    await site.conductor.runner.sweep()
+    await site.conductor.idle()
+    for host in site.hosts if slow else ():
+        await site.conductor.events.check(host)
+    await site.conductor.idle()
+
+
+async def kill(conductor: Conductor) -> None:
+    """End all that a conductor does, without a word to the database."""
+    tasks = [*conductor.runner._tasks.values(), *conductor.sweeps._tasks, *conductor.events._tasks]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("kind", "step", "what"), cases())
+async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
+    tmp_path: Path, kind: str, step: str, what: str
+) -> None:
+    strike = Strike(step, what, writes(kind, step), UNDO_FAILS.get(what, 1))
+    cloud = KIT.make_cloud(tmp_path)
+    await cloud.db.write(create_all)
+    hosts = {name: KIT.ScriptedHost(name) for name in ("h1", "h2")}
+    site = await start(cloud, hosts, strike, impatient)
+    if step.startswith("undo "):
+        for host in hosts.values():
+            host.script.extend([BROKEN] * 5)
+    strike.armed = kind == "create"
+    server = await site.post()
+    if kind == "delete":
+        await site.settle()
+        strike.armed = True
+        await site.delete(server)
+    async with asyncio.timeout(30):
+        await site.conductor.idle()
+    assert strike.struck, f"{what} did not strike {step}"
+    assert set(strike.struck) == {step}
+    if what in KILLED:
+        await kill(site.conductor)
+        await site.cloud.bus.close()
+        site = await start(replace(cloud, bus=LocalBus()), hosts, None, impatient)
+    await settle(site, slow=what == "undo fails for a while")
+    assert strike.times == 0, f"{what} struck less often than it should"
+    check(site, server.id, kind, failed=step.startswith("undo "))
+    await site.conductor.stop()
+    await site.cloud.bus.close()
+    cloud.db.close()
+
+
+def check(site: Any, server_id: str, kind: str, *, failed: bool) -> None:
+    """See that the server is as promised, and everything else in order."""
+    server = site.server(server_id)
+    there = {host.name: set(host.guests) for host in site.hosts.values() if host.guests}
+    wanted = "error" if failed else SCENES[kind]
+    assert (server.vm_state, server.task_state) == (wanted, None)
+    assert there == ({server.host: {server_id}} if wanted == "active" else {})
+    assert all(action.finished_at is not None for action in site.actions(server_id))
+    assert check_rows(site.cloud.db.read_now(audit.rows), quiet=True) == []
