@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from floe.agent.disks import KINDS, bases, paths
+from floe.core.disks import Blank, Overlay, local_disks
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
-from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
+from floe.hypervisors.protocol import GuestFiles, Hypervisor
 from floe.settings import Settings
 
 SERVER = "bbbbbbbb-0000-4000-8000-00000000000"
@@ -50,11 +52,8 @@ class Host:
         folder.mkdir(parents=True, exist_ok=True)
         return GuestFiles(
             directory=folder,
-            base=folder / IMAGES / "base.img",
-            root_disk=folder / "disk.qcow2",
-            ephemeral_disk=folder / "ephemeral.raw" if guest.ephemeral_gib else None,
-            swap_disk=folder / "swap.raw" if guest.swap_mib else None,
-            config_drive=folder / "config.iso" if guest.config_drive else None,
+            disks=paths(guest.disks, folder, KINDS),
+            bases=bases(guest.disks, folder),
             console_log=folder / "console.log",
         )
 
@@ -64,15 +63,20 @@ class Host:
         if not path.exists():
             path.write_bytes(BOOT_SECTOR + bytes(1024 * 1024))
             path.chmod(0o444)
-        files.base.parent.mkdir(mode=0o700, exist_ok=True)
-        if not files.base.exists():
-            files.base.hardlink_to(path)
+        files.bases["root"].parent.mkdir(mode=0o700, exist_ok=True)
+        if not files.bases["root"].exists():
+            files.bases["root"].hardlink_to(path)
         return await self.hypervisor.adopt_image(path, "raw")
 
     async def run(self, guest: GuestSpec) -> PowerState:
         assert self.hypervisor is not None
         files = self.files(guest)
-        await self.hypervisor.create_root_disk(files, guest, await self.base(files))
+        base_format = await self.base(files)
+        for disk in guest.disks:
+            if isinstance(disk, Overlay):
+                await self.hypervisor.create_overlay(guest, disk, files, base_format)
+            elif isinstance(disk, Blank):
+                await self.hypervisor.create_blank(guest, disk, files)
         return await self.hypervisor.start(guest, files)
 
 
@@ -82,7 +86,7 @@ def guest_number(number: int = 1, **changes: Any) -> GuestSpec:
         name=f"instance-{number:08x}",
         vcpus=1,
         memory_mib=64,
-        root_gib=1,
+        disks=local_disks({}, image_id="i", root_mib=1024),
         image=GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=len(BOOT_SECTOR)),
         metadata=GuestMetadata(hostname=f"vm{number}", name="a <guest> & \x01 more", project_id="p"),
     )
@@ -147,14 +151,14 @@ async def test_a_guest_starts_speaks_and_is_destroyed(host: Host) -> None:
 
 
 async def test_a_start_and_a_disk_may_be_repeated(host: Host) -> None:
-    guest = guest_number(swap_mib=16, ephemeral_gib=1, config_drive=True)
+    disks = local_disks({}, image_id="i", root_mib=1024, swap_mib=16, ephemeral_mib=1024, config_drive=True)
+    guest = guest_number(disks=disks)
     files = host.files(guest)
-    assert files.config_drive is not None
-    files.config_drive.write_bytes(bytes(65536))
+    files.disks["config"].write_bytes(bytes(65536))
     await host.run(guest)
-    inode = files.root_disk.stat().st_ino
+    inode = files.disks["root"].stat().st_ino
     assert await host.run(guest) is PowerState.RUNNING
-    assert files.root_disk.stat().st_ino == inode
+    assert files.disks["root"].stat().st_ino == inode
     assert host.hypervisor is not None
     assert len(await host.hypervisor.guests()) == 1
 
@@ -188,7 +192,7 @@ libvirt_only = pytest.mark.skipif(KIND != "libvirt", reason="the fake runs no pr
 async def test_a_guest_that_cannot_start_says_why(host: Host) -> None:
     guest = guest_number()
     files = host.files(guest)
-    files.root_disk.write_bytes(b"this is no qcow2 file")
+    files.disks["root"].write_bytes(b"this is no qcow2 file")
     assert host.hypervisor is not None
     with pytest.raises(HostFailure, match=r"The guest could not be run: .*qcow2") as caught:
         await host.hypervisor.start(guest, files)
@@ -205,7 +209,7 @@ async def test_a_killed_guest_is_told_within_the_second(host: Host) -> None:
     pid = next(
         int(entry.name)
         for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and str(host.files(guest).root_disk).encode() in (entry / "cmdline").read_bytes()
+        if entry.name.isdigit() and str(host.files(guest).disks["root"]).encode() in (entry / "cmdline").read_bytes()
     )
     os.kill(pid, 9)
     await until(lambda: GuestState(server_id=guest.server_id, power_state=PowerState.SHUTDOWN) in host.changes)

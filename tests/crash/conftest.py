@@ -192,7 +192,7 @@ class Town:
         if life is not None:
             self.lives.append(life)
             bus, offload = _WatchedBus(self.bus, life), life.offload
-            hypervisor = life.watch(hypervisor, ("adopt_image", "create_root_disk", "start", "destroy"))
+            hypervisor = life.watch(hypervisor, ("adopt_image", "create_overlay", "start", "destroy"))
             plane = life.watch(plane, ("apply",))
         if name in self.agents:
             self.buried.append(self.agents[name])

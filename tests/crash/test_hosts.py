@@ -14,7 +14,7 @@ KILLED_IN = {
     "Spawn": {
         "clear": ("destroy", "_remove"),
         "image": ("_check", "_copy_in_kernel", "adopt_image", "_install"),
-        "disk": ("create_root_disk", "write"),
+        "disk": ("create_overlay", "write"),
         "ports": ("apply",),
         "guest": ("start",),
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sqlite3
@@ -198,3 +199,82 @@ def test_a_newer_releases_triggers_are_left_as_they_are(tmp_path: Path) -> None:
     migrate.ensure(file)
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'count_of_later'").fetchall() == [(1,)]
+
+
+VIRTIO = {"device": "vda", "bus": "virtio"}
+
+
+def disks_of(file: Path, server_id: str) -> list[dict[str, object]]:
+    """Return the rows of a server's disks, without their key and what is NULL in them."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.row_factory = sqlite3.Row
+        query = "SELECT * FROM server_disks WHERE server_id = ? ORDER BY position"
+        found = [dict(row) for row in connection.execute(query, (server_id,))]
+    assert [row.pop("position") for row in found] == list(range(len(found)))
+    return [{name: value for name, value in row.items() if name != "server_id" and value is not None} for row in found]
+
+
+def test_servers_that_are_there_are_given_their_disks(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0012")
+    flavor = {"flavor_id": "1", "name": "f", "vcpus": 1, "memory_mib": 64, "root_gib": 2, "ephemeral_gib": 3}
+    roomy = json.dumps({**flavor, "swap_mib": 64})
+    asked = [{"kind": "ephemeral", "gib": 1}, {"kind": "swap", "mib": 16}]
+    common = {"image_id": "i", "image_properties": "{}", "block_devices": "[]"}
+    scsi = json.dumps({"hw_disk_bus": "scsi", "hw_machine_type": "q35"})
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for number, (ident, values) in enumerate(
+            {
+                "plain": {"flavor": json.dumps(flavor | {"ephemeral_gib": 0})},
+                "asked": {"flavor": roomy, "block_devices": json.dumps(asked), "config_drive": 1},
+                "scsi": {"flavor": roomy, "image_properties": scsi, "config_drive": 1},
+                "gone": {"flavor": roomy, "deleted_at": 1},
+            }.items(),
+            1,
+        ):
+            insert_row(connection, "servers", {"id": ident, "number": number, **common, **values})
+    migrate.ensure(file)
+    root = {"type": "overlay", "role": "root", "boot_index": 0, "size_mib": 2048, "image_id": "i"}
+    ephemeral = {"type": "blank", "role": "ephemeral0", "filesystem": "ext4", "label": "ephemeral0"}
+    swap = {"type": "blank", "role": "swap", "filesystem": "swap", "label": ""}
+    drive = {"type": "config-drive", "role": "config"}
+    assert disks_of(file, "plain") == [root | VIRTIO]
+    assert disks_of(file, "asked") == [
+        root | VIRTIO,
+        ephemeral | {"size_mib": 1024, "device": "vdb", "bus": "virtio"},
+        swap | {"size_mib": 16, "device": "vdc", "bus": "virtio"},
+        drive | {"device": "hdd", "bus": "ide"},
+    ]
+    assert disks_of(file, "scsi") == [
+        root | {"device": "sda", "bus": "scsi"},
+        ephemeral | {"size_mib": 3072, "device": "sdb", "bus": "scsi"},
+        swap | {"size_mib": 64, "device": "sdc", "bus": "scsi"},
+        drive | {"device": "sdd", "bus": "sata"},
+    ]
+    assert disks_of(file, "gone") == []
+
+
+def test_more_servers_than_one_portion_are_given_their_disks(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0012")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for number in range(2003):
+            insert_row(connection, "servers", {"id": f"s{number}", "number": number})
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(DISTINCT server_id), count(*) FROM server_disks").fetchall() == [
+            (2003, 2003)
+        ]
+
+
+def test_what_an_older_release_deletes_on_the_newer_schema_takes_its_disks_along(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0012")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        insert_row(connection, "servers", {"id": "s"})
+    migrate.ensure(file)
+    assert len(disks_of(file, "s")) == 1
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("DELETE FROM servers WHERE id = 's'")
+    assert disks_of(file, "s") == []

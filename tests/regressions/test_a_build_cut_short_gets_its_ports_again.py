@@ -15,10 +15,12 @@ import pytest
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
 from floe.core.clock import FixedClock
+from floe.core.disks import local_disks
 from floe.core.errors import HostFailure
-from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.host_network import HostNetwork, HostNetworkState, HostPort, HostSegment
 from floe.core.messages import Spawn
+from floe.core.nics import Tap
 from floe.dataplane.fake import FakePlane
 
 SERVER = "bbbbbbbb-0000-4000-8000-000000000001"
@@ -36,9 +38,9 @@ def spawn() -> Spawn:
         name="instance-00000001",
         vcpus=1,
         memory_mib=128,
-        root_gib=1,
+        disks=local_disks({}, image_id="i", root_mib=1024),
         image=GuestImage(image_id="i", checksum="0" * 128, size=1, disk_format="raw", virtual_size=1),
-        ports=(GuestPort(port_id="port", mac=PORT.mac, tap=PORT.tap),),
+        nics=(Tap(port_id="port", mac=PORT.mac, device=PORT.tap),),
         metadata=GuestMetadata(hostname="vm", name="vm", project_id="p"),
     )
     return Spawn(action_id="create", guest=guest, network=network(5))

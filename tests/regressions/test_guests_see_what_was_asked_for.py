@@ -29,7 +29,7 @@ async def test_nics_are_in_the_order_asked_for_also_after_a_restart(start: Any) 
 
     def guest() -> tuple[str, ...]:
         ledger = user.cloud.node.agents[0]._ledger
-        return tuple(nic.port_id for nic in ledger.guests[ident].ports)
+        return tuple(nic.port_id for nic in ledger.guests[ident].nics)
 
     listed = (await user.http.get(f"/network/v2.0/ports?device_id={ident}")).json()["ports"]
     networks = {port["id"]: port["network_id"] for port in listed}

@@ -111,4 +111,5 @@ async def test_a_blank_device_without_a_size_has_what_the_flavor_has(start: Star
     ident = await user.built(
         flavorRef=large, block_device_mapping_v2=[{"source_type": "blank", "destination_type": "local"}]
     )
-    assert user.cloud.node.agents[0]._ledger.guests[ident].ephemeral_gib == 2
+    disks = user.cloud.node.agents[0]._ledger.guests[ident].disks
+    assert [(disk.role, disk.size_mib) for disk in disks] == [("root", 1024), ("ephemeral0", 2048)]

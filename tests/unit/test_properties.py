@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from floe.core import extra_specs, image_properties
+from floe.core.disks import local_disks
 from floe.core.errors import Invalid
 from floe.core.extra_specs import EXTRA_SPECS, check_known
-from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.image_properties import IMAGE_PROPERTIES
+from floe.core.nics import Tap
 from floe.core.properties import OBEYED, PLAIN, REFUSED, WARNED, Properties, warning
 from floe.core.servers import ServerFlavor
 from floe.hypervisors.libvirt.xml import domain_xml
@@ -298,7 +300,10 @@ def test_what_is_obeyed_by_the_hypervisor_changes_the_guest() -> None:
 def _xml(properties: dict[str, str]) -> str:
     folder = Path("/state")
     files = GuestFiles(
-        directory=folder, base=folder / "base", root_disk=folder / "disk", console_log=folder / "console.log"
+        directory=folder,
+        disks={"root": folder / "disk"},
+        bases={"root": folder / "base"},
+        console_log=folder / "console.log",
     )
     if properties.keys() & {"kernel_id", "ramdisk_id", "os_command_line"}:
         files = replace(files, kernel=folder / "kernel")
@@ -309,9 +314,16 @@ def _xml(properties: dict[str, str]) -> str:
         name="instance-0000002a",
         vcpus=1,
         memory_mib=64,
-        root_gib=1,
+        disks=local_disks(properties, image_id="i", root_mib=1024),
         image=GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1, properties=properties),
-        ports=(GuestPort(port_id="p1", mac="fa:16:3e:00:00:01", tap="tap1"),),
+        nics=(
+            Tap(
+                port_id="p1",
+                mac="fa:16:3e:00:00:01",
+                device="tap1",
+                model=properties.get("hw_vif_model", "virtio"),
+            ),
+        ),
         metadata=GuestMetadata(hostname="web", name="web", project_id="42"),
     )
     return domain_xml(guest, files, kvm=False, owner="floe", version="1")

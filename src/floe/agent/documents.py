@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from floe.core.block_devices import guest_devices
+from floe.core.disks import told_to_guests
 from floe.core.guests import GuestMetadata, GuestSpec
 from floe.core.host_network import HostGroup, HostNetworkState, HostPort, HostSegment, HostSubnet
 
@@ -63,7 +63,7 @@ class GuestView:
     security_groups: tuple[str, ...] = ()
     """Names of the groups that its ports are in now."""
     devices: Mapping[str, str] = field(default_factory=lambda: {"root": "vda"})
-    """The names of its disks, as `core.block_devices.guest_devices` gives them."""
+    """The names of its disks, as `core.disks.told_to_guests` gives them."""
     random_seed: bytes = b""
     admin_password: str | None = None
     """Told on the config drive only: any program in the guest may ask the metadata service."""
@@ -71,7 +71,7 @@ class GuestView:
 
 def view_of(guest: GuestSpec, network: HostNetworkState, random_seed: bytes) -> GuestView:
     """Put together what is known of a guest; its NICs come in the order of its spec."""
-    own = [network.ports[nic.port_id] for nic in guest.ports if nic.port_id in network.ports]
+    own = [network.ports[nic.port_id] for nic in guest.nics if nic.port_id in network.ports]
     return GuestView(
         server_id=guest.server_id,
         guest_name=guest.name,
@@ -79,7 +79,7 @@ def view_of(guest: GuestSpec, network: HostNetworkState, random_seed: bytes) -> 
         metadata=guest.metadata,
         interfaces=tuple(Interface(port=port, segment=network.segments.get(port.network_id)) for port in own),
         security_groups=_group_names(own, network.groups),
-        devices=guest_devices(guest.image.properties, ephemeral=guest.ephemeral_gib > 0, swap=guest.swap_mib > 0),
+        devices=told_to_guests(guest.disks),
         random_seed=random_seed,
     )
 

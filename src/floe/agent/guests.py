@@ -6,18 +6,20 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from floe.agent import config_drive, documents
+from floe.agent.disks import KINDS, Kind, Workshop, bases, image_of, paths
 from floe.agent.folders import make_passable, version_of
 from floe.agent.images import CachedImage, ImageCache, os_failure
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
 from floe.agent.threads import Offload
 from floe.core.clock import Clock
+from floe.core.disks import ConfigDrive, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState
 from floe.core.ids import is_uuid
@@ -86,7 +88,8 @@ class Steps:
 class GuestBuilder:
     """Builds and removes guests on one host; whoever calls holds the server's lock.
 
-    All files of a guest are in `directory`/<server id>; `seed` gives random bytes for the guest's own entropy.
+    All files of a guest are in `directory`/<server id>; `seed` gives random bytes for the guest's own entropy; `kinds`
+    makes and removes its disks.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class GuestBuilder:
         hypervisor: Hypervisor,
         offload: Offload,
         seed: Callable[[int], bytes],
+        kinds: Mapping[type, Kind] = KINDS,
     ) -> None:
         self._directory = directory
         self._ledger = ledger
@@ -107,6 +111,7 @@ class GuestBuilder:
         self._hypervisor = hypervisor
         self._offload = offload
         self._seed = seed
+        self._kinds = kinds
         self._listed: tuple[tuple[int, ...] | None, tuple[str, ...]] = (None, ())
         """The servers that there are files of, and the version of the folder that says so."""
 
@@ -146,7 +151,7 @@ class GuestBuilder:
             await self._ports.plug()
         async with steps.step("disk") as step:
             if folder.exists():
-                await self._offload(_remove, folder)
+                await self._remove(folder)
             else:
                 step.remark = "there was none"
         return Destroyed(steps=tuple(steps.done))
@@ -172,11 +177,8 @@ class GuestBuilder:
         folder = self.folder(guest.server_id)
         return GuestFiles(
             directory=folder,
-            base=folder / IMAGES / "base.img",  # AppArmor's profile for libvirt's reader of images knows the ending
-            root_disk=folder / "disk.qcow2",
-            config_drive=folder / "config.iso" if guest.config_drive else None,
-            ephemeral_disk=folder / "ephemeral.raw" if guest.ephemeral_gib else None,
-            swap_disk=folder / "swap.raw" if guest.swap_mib else None,
+            disks=paths(guest.disks, folder, self._kinds),
+            bases=bases(guest.disks, folder),
             kernel=folder / IMAGES / "kernel" if guest.kernel else None,
             ramdisk=folder / IMAGES / "ramdisk" if guest.ramdisk else None,
             console_log=folder / "console.log",
@@ -185,7 +187,7 @@ class GuestBuilder:
     async def _build(self, command: Spawn, steps: Steps, undo: AsyncExitStack) -> None:
         """Make disks and ports, which know nothing of each other, side by side; the first failure ends both."""
         guest = command.guest
-        undo.push_async_callback(self._quietly, self._offload, _remove_if_there, self.folder(guest.server_id))
+        undo.push_async_callback(self._quietly, self._remove_if_there, self.folder(guest.server_id))
         undo.push_async_callback(self._quietly, self._unplug, guest.server_id)
         loop = asyncio.get_running_loop()
         both = (
@@ -207,44 +209,67 @@ class GuestBuilder:
             async with steps.step("clear") as step:
                 step.remark = "an earlier attempt"
                 await self._hypervisor.destroy(guest.server_id, guest.name)
-                await self._offload(_remove, folder)
+                await self._remove(folder)
 
     async def _make_disks(self, guest: GuestSpec, steps: Steps) -> None:
         files = self.files(guest)
         async with AsyncExitStack() as holds:  # until the guest has links to them
             async with steps.step("image") as step:
-                base = await holds.enter_async_context(self._images.hold(guest.image))
-                shared = [(files.base, base)] + [
+                held = {
+                    disk.role: await holds.enter_async_context(self._images.hold(image_of(guest, disk)))
+                    for disk in guest.disks
+                    if isinstance(disk, Overlay)
+                }
+                shared = [(files.bases[role], base) for role, base in held.items()] + [
                     (target, await holds.enter_async_context(self._images.hold(image, bootable=False)))
                     for target, image in ((files.kernel, guest.kernel), (files.ramdisk, guest.ramdisk))
                     if target is not None and image is not None
                 ]
-                step.remark = "fetched" if base.fetched else "in the cache"
-            await self._make_disk_files(guest, files, base, shared, steps)
+                step.remark = "fetched" if any(base.fetched for base in held.values()) else "in the cache"
+            await self._make_disk_files(guest, files, held, shared, steps)
 
     async def _make_disk_files(
         self,
         guest: GuestSpec,
         files: GuestFiles,
-        base: CachedImage,
+        held: Mapping[str, CachedImage],
         shared: list[tuple[Path, CachedImage]],
         steps: Steps,
     ) -> None:
         async with steps.step("disk") as step:
             await self._offload(_prepare, files, shared)
-            await self._hypervisor.create_root_disk(files, guest, base.disk_format)
-            if files.config_drive is not None and not files.config_drive.exists():
-                await self._offload(config_drive.write, files.config_drive, self._drive(guest))
+            workshop = Workshop(
+                guest=guest,
+                files=files,
+                hypervisor=self._hypervisor,
+                offload=self._offload,
+                bases=held,
+                documents=lambda: self._drive(guest),
+            )
+            for disk in guest.disks:
+                await self._kinds[type(disk)].make(disk, workshop)
+            if any(isinstance(disk, ConfigDrive) for disk in guest.disks):
                 step.remark = "with config drive"
 
     async def _make_ports(self, guest: GuestSpec, steps: Steps) -> None:
         async with steps.step("ports") as step:
-            ports = frozenset(nic.port_id for nic in guest.ports)
+            ports = frozenset(nic.port_id for nic in guest.nics)
             await self._ports.plug(ports)
             step.remark = f"{len(ports)}"
 
     def _drive(self, guest: GuestSpec) -> dict[str, bytes]:
         return config_drive.contents(documents.view_of(guest, self._ledger.network, self._seed(512)))
+
+    async def _remove(self, folder: Path) -> None:
+        """Take away all disks of a guest: first what is not in its folder, then the folder."""
+        for kind in self._kinds.values():
+            if kind.remove is not None:
+                await kind.remove(folder)
+        await self._offload(_remove, folder)
+
+    async def _remove_if_there(self, folder: Path) -> None:
+        if folder.exists():  # noqa: ASYNC240  # one stat
+            await self._remove(folder)
 
     async def _unplug(self, server_id: str) -> None:
         self._ledger.unplug(server_id)
@@ -275,7 +300,7 @@ def _prepare(files: GuestFiles, shared: list[tuple[Path, CachedImage]]) -> None:
     who reaches it is said by the folder that it is in.
     """
     make_passable(files.directory)
-    files.base.parent.mkdir(mode=0o700, exist_ok=True)
+    (files.directory / IMAGES).mkdir(mode=0o700, exist_ok=True)
     for target, image in shared:
         _share(image, target)
 
@@ -295,8 +320,3 @@ def _share(image: CachedImage, target: Path) -> None:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=False)
-
-
-def _remove_if_there(folder: Path) -> None:
-    if folder.exists():
-        _remove(folder)

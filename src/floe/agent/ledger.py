@@ -20,7 +20,7 @@ from typing import IO
 
 import msgspec
 
-from floe.agent.ledger_entries import Begun, Destroyed, Entry, Members, Network, Settled, Told, Whole
+from floe.agent.ledger_entries import Begun, BegunBefore, Destroyed, Entry, Members, Network, Settled, Told, Whole
 from floe.core.clock import Clock
 from floe.core.errors import HostFailure
 from floe.core.guest_metadata import fingerprint
@@ -256,6 +256,8 @@ class Ledger:
             log.warning("the ledger %s cannot be compacted now: %s", self._path, error)
 
     def _take(self, entry: Entry) -> None:
+        if isinstance(entry, BegunBefore):
+            entry = Begun(action_id=entry.action_id, guest=entry.guest.guest(), network=entry.network)
         if isinstance(entry, Begun):
             self.guests[entry.guest.server_id] = entry.guest
             self._prints.pop(entry.guest.server_id, None)
@@ -322,7 +324,7 @@ class Ledger:
     def _ports_of(self, server_id: str, named: tuple[str, ...]) -> tuple[str, ...]:
         """Return the named ports and those that the guest was given here."""
         guest = self.guests.get(server_id)
-        own = (nic.port_id for nic in guest.ports) if guest is not None else ()
+        own = (nic.port_id for nic in guest.nics) if guest is not None else ()
         return tuple(dict.fromkeys((*named, *own)))
 
     def _forget_old(self) -> None:

@@ -4,16 +4,81 @@ from __future__ import annotations
 
 import msgspec
 
-from floe.core.guests import GuestMetadata, GuestSpec
+from floe.core.disks import MIB_PER_GIB, local_disks
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.host_network import HostGroup, HostNetwork, HostPort, HostSegment, MembersChange
 from floe.core.messages import Failed, Spawned
+from floe.core.nics import VIF_MODELS, Tap
 
 
-class Begun(msgspec.Struct, tag="begun", omit_defaults=True):
+class Begun(msgspec.Struct, tag="begun-2", omit_defaults=True):
     """A spawn began."""
 
     action_id: str
     guest: GuestSpec
+    network: HostNetwork
+
+
+class NicBefore(msgspec.Struct):
+    """A NIC as guests had it before there were kinds of NICs."""
+
+    port_id: str
+    mac: str
+    tap: str
+    mtu: int = 1450
+
+
+class GuestBefore(msgspec.Struct, kw_only=True):
+    """A guest as hosts were told of it before there were kinds of disks and NICs."""
+
+    server_id: str
+    name: str
+    vcpus: int
+    memory_mib: int
+    root_gib: int
+    ephemeral_gib: int = 0
+    swap_mib: int = 0
+    image: GuestImage
+    kernel: GuestImage | None = None
+    ramdisk: GuestImage | None = None
+    ports: tuple[NicBefore, ...] = ()
+    metadata: GuestMetadata
+    config_drive: bool = False
+    extra_specs: dict[str, str] = {}
+
+    def guest(self) -> GuestSpec:
+        """Return it as it is said now."""
+        properties = self.image.properties
+        model = properties.get("hw_vif_model") or VIF_MODELS[0]
+        return GuestSpec(
+            server_id=self.server_id,
+            name=self.name,
+            vcpus=self.vcpus,
+            memory_mib=self.memory_mib,
+            disks=local_disks(
+                properties,
+                image_id=self.image.image_id,
+                root_mib=self.root_gib * MIB_PER_GIB,
+                ephemeral_mib=self.ephemeral_gib * MIB_PER_GIB,
+                swap_mib=self.swap_mib,
+                config_drive=self.config_drive,
+            ),
+            nics=tuple(
+                Tap(port_id=nic.port_id, mac=nic.mac, device=nic.tap, mtu=nic.mtu, model=model) for nic in self.ports
+            ),
+            image=self.image,
+            kernel=self.kernel,
+            ramdisk=self.ramdisk,
+            metadata=self.metadata,
+            extra_specs=self.extra_specs,
+        )
+
+
+class BegunBefore(msgspec.Struct, tag="begun"):
+    """A spawn began, as releases before this one wrote it; read, and never written."""
+
+    action_id: str
+    guest: GuestBefore
     network: HostNetwork
 
 
@@ -70,4 +135,4 @@ class Network(msgspec.Struct, tag="network"):
     known_at: dict[str, int] = {}
 
 
-Entry = Begun | Settled | Destroyed | Told | Whole | Members | Network
+Entry = Begun | BegunBefore | Settled | Destroyed | Told | Whole | Members | Network

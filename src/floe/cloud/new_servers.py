@@ -10,13 +10,15 @@ import msgspec
 from floe.cloud import flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
 from floe.core import extra_specs, image_properties
-from floe.core.block_devices import boot_image, check_buses, local_blanks
+from floe.core.block_devices import boot_image, check_buses, planned
 from floe.core.context import Context
+from floe.core.disks import Disk
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.guests import GuestImage
 from floe.core.images import ACTIVE, Image
 from floe.core.keypairs import Keypair
 from floe.core.new_servers import NewServer, check_files, check_image_fits, check_metadata, check_user_data
+from floe.core.nics import PlannedNic
 from floe.core.properties import warning
 from floe.core.quotas import demand
 from floe.core.servers import ServerFlavor
@@ -37,8 +39,8 @@ class Plan:
     images: dict[str, Any]
     """The action's input: image, kernel and ramdisk as GuestImages, plain."""
     keypair: Keypair | None
-    networks: tuple[dict[str, Any], ...]
-    block_devices: tuple[dict[str, Any], ...]
+    nics: tuple[PlannedNic, ...]
+    disks: tuple[Disk, ...]
     security_groups: tuple[str, ...]
     """Names of the groups that the servers' ports will be in."""
     group_id: str | None
@@ -82,25 +84,26 @@ def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new:
     count = _room(conn, project_id, new, flavor, limits)
     group_id, count = _group(conn, context, project_id, new, count, limits)
     try:
-        networks, count = server_ports.plan(
-            conn, cloud, context, new.networks, new.security_groups, new.min_count, count
-        )
+        nics, count = server_ports.plan(conn, cloud, context, new.networks, new.security_groups, new.min_count, count)
     except NotFound as error:
         raise Invalid(error.message) from error
+    config_drive = new.config_drive
+    if config_drive is None:
+        config_drive = image.properties.get("img_config_drive") == "mandatory"
     return Plan(
         count=count,
         flavor=flavor,
         image=image,
         images={"image": msgspec.to_builtins(images.guest_image(image)), **_boot_files(conn, context, image)},
         keypair=keypair,
-        networks=networks,
-        block_devices=local_blanks(new.block_devices, flavor),
-        security_groups=server_ports.group_names(conn, networks),
+        nics=nics,
+        disks=planned(
+            new.block_devices, flavor, image_id=image.id, properties=image.properties, config_drive=config_drive
+        ),
+        security_groups=server_ports.group_names(conn, nics),
         group_id=group_id,
         warning=warning(unheeded),
-        config_drive=image.properties.get("img_config_drive") == "mandatory"
-        if new.config_drive is None
-        else new.config_drive,
+        config_drive=config_drive,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import msgspec
+
 from floe.cloud import host_networks, quotas, security_groups
 from floe.cloud.addresses import assign, insert_with_mac, subnet_holding
 from floe.cloud.cloud import Cloud
@@ -15,6 +17,7 @@ from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.host_network import HostPort
 from floe.core.hostnames import RESERVED, dns_name
 from floe.core.networks import Network
+from floe.core.nics import PlannedNic
 from floe.core.ports import BUILD, Port, ServerPort
 from floe.core.quotas import demand
 from floe.core.subnets import Subnet
@@ -24,7 +27,7 @@ from floe.store import ports as rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
 
-Requested = Sequence[Mapping[str, Any]] | Literal["auto", "none"] | None
+Requested = Sequence[PlannedNic] | Literal["auto", "none"] | None
 
 
 def plan(
@@ -35,12 +38,11 @@ def plan(
     security_groups: Sequence[str],
     least: int = 1,
     most: int = 1,
-) -> tuple[tuple[dict[str, Any], ...], int]:
-    """Check the networks and groups that a create asks for, and return its NICs as JSON-able objects for `bind`.
+) -> tuple[tuple[PlannedNic, ...], int]:
+    """Check the networks and groups that a create asks for, and return its NICs, complete, for `bind`.
 
-    Entries of `requested` have uuid (a network's), port, fixed_ip, tag. None means the project's one network, or no
-    NIC where it has none. From `least` to `most` servers are to be made alike: returns also for how many of them the
-    quota has ports. Raises Invalid, Conflict, OverQuota.
+    None means the project's one network, or no NIC where it has none. From `least` to `most` servers are to be made
+    alike: returns also for how many of them the quota has ports. Raises Invalid, Conflict, OverQuota.
     """
     project_id = context.project_id or ""
     groups = _groups(conn, cloud, project_id, security_groups)
@@ -48,23 +50,22 @@ def plan(
         return (), most
     if requested is None or requested == "auto":
         only = _only_network(conn, project_id, auto=requested == "auto")
-        entries: list[dict[str, Any]] = [] if only is None else [{"uuid": only.id}]
+        entries: Sequence[PlannedNic] = () if only is None else (PlannedNic(network_id=only.id),)
         known = {} if only is None else {only.id: only}
     else:
-        entries = [dict(entry) for entry in requested]
-        wanted = {entry["uuid"] for entry in entries if not entry.get("port") and entry.get("uuid")}
-        known = _networks(conn, context, wanted)
-    if most > 1 and any(entry.get("port") or entry.get("fixed_ip") for entry in entries):
+        entries = requested
+        known = _networks(conn, context, {nic.network_id for nic in entries if nic.made and nic.network_id})
+    if most > 1 and any(nic.port_id or nic.fixed_ip for nic in entries):
         raise Invalid("Invalid input for networks: several servers cannot share a port or a fixed IP; ask for one.")
     found = _ports(conn, project_id, entries)
     below = _subnets(conn, known)
-    nics = []
-    for entry in entries:
-        if entry.get("port"):
-            nics.append(_nic(found[entry["port"]], entry))
-        else:
-            nics.append(_new_nic(conn, context, known, below, entry, groups, bool(security_groups)))
-    new = sum(1 for nic in nics if nic["made"])
+    nics = [
+        _nic(found[nic.port_id], nic)
+        if nic.port_id
+        else _new_nic(conn, context, known, below, nic, groups, bool(security_groups))
+        for nic in entries
+    ]
+    new = sum(1 for nic in nics if nic.made)
     if new:
         limits, used = quotas.limits(conn, project_id), quota_usages.of(conn, project_id)["port"]
         if limits["port"] >= 0:
@@ -74,9 +75,9 @@ def plan(
     return tuple(nics), most
 
 
-def group_names(conn: Connection, planned: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def group_names(conn: Connection, planned: Sequence[PlannedNic]) -> tuple[str, ...]:
     """Return the names of the groups that planned ports are to be in, each once."""
-    idents = list(dict.fromkeys(ident for nic in planned for ident in nic["security_groups"]))
+    idents = list(dict.fromkeys(ident for nic in planned for ident in nic.security_groups))
     names = group_rows.names(conn, idents) if idents else {}
     return tuple(dict.fromkeys(names[ident] for ident in idents if ident in names))
 
@@ -90,7 +91,7 @@ def bind(
     host: str,
     zone: str,
     hostname: str,
-    planned: Sequence[Mapping[str, Any]],
+    planned: Sequence[PlannedNic],
 ) -> tuple[HostPort, ...]:
     """Make and take the planned ports for a server on a host, with their addresses; a repeat finds them.
 
@@ -99,12 +100,12 @@ def bind(
     if not planned:
         return ()
     there = {port.nic: port for port in rows.of_server(conn, server_id)}
-    network_ids = {nic["network_id"] for nic in planned}
+    network_ids = {nic.network_id for nic in planned}
     known = networks.many(conn, network_ids)
     lost = sorted(network_ids - known.keys())
     if lost:
         raise Conflict(f"Network {lost[0]} is gone.")
-    fresh = [nic for index, nic in enumerate(planned) if nic["made"] and index not in there]
+    fresh = [nic for index, nic in enumerate(planned) if nic.made and index not in there]
     if fresh:
         quotas.demand(conn, project_id, {"port": len(fresh)})
     below = _subnets(conn, known) if fresh else {}
@@ -120,7 +121,7 @@ def bind(
     changed: list[Port] = []
     names = {ident: _name_on(conn, network, project_id, hostname) for ident, network in known.items()}
     for index, nic in enumerate(planned):
-        binding = {**common, "hostname": names[nic["network_id"]]}
+        binding = {**common, "hostname": names[nic.network_id]}
         port = there.get(index)
         if port is not None and port.host == host and port.plugged:
             bound.append(port)
@@ -131,8 +132,8 @@ def bind(
                 host_networks.touch_hosts(conn, [port.host])
             rows.update(conn, port.id, binding, cloud.clock.now())
             port = replace(port, **binding)
-        elif nic["made"]:
-            port = _make(conn, cloud, project_id, nic, {**binding, "nic": index}, below[nic["network_id"]])
+        elif nic.made:
+            port = _make(conn, cloud, project_id, nic, {**binding, "nic": index}, below[nic.network_id])
         else:
             port = _take(conn, cloud, nic, {**binding, "nic": index})
         changed.append(port)
@@ -221,8 +222,8 @@ def _only_network(conn: Connection, project_id: str, *, auto: bool) -> Network |
     return None
 
 
-def _ports(conn: Connection, project_id: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, Port]:
-    asked = [entry["port"] for entry in entries if entry.get("port")]
+def _ports(conn: Connection, project_id: str, entries: Sequence[PlannedNic]) -> dict[str, Port]:
+    asked = [nic.port_id for nic in entries if nic.port_id]
     if not asked:
         return {}
     found = rows.many(conn, asked)
@@ -255,19 +256,12 @@ def _subnets(conn: Connection, known: Mapping[str, Network]) -> dict[str, list[S
     return below
 
 
-def _nic(port: Port, entry: Mapping[str, Any]) -> dict[str, Any]:
-    if entry.get("fixed_ip"):
+def _nic(port: Port, asked: PlannedNic) -> PlannedNic:
+    if asked.fixed_ip:
         raise Invalid("Invalid input for networks: a port brings its own addresses; leave fixed_ip out.")
-    if entry.get("uuid") and entry["uuid"] != port.network_id:
-        raise Invalid(f"Port {port.id} is not on network {entry['uuid']} but on {port.network_id}.")
-    return {
-        "network_id": port.network_id,
-        "port_id": port.id,
-        "fixed_ip": None,
-        "tag": entry.get("tag"),
-        "security_groups": list(port.groups),
-        "made": False,
-    }
+    if asked.network_id and asked.network_id != port.network_id:
+        raise Invalid(f"Port {port.id} is not on network {asked.network_id} but on {port.network_id}.")
+    return PlannedNic(network_id=port.network_id, port_id=port.id, security_groups=port.groups, made=False)
 
 
 def _new_nic(
@@ -275,11 +269,11 @@ def _new_nic(
     context: Context,
     known: Mapping[str, Network],
     below: Mapping[str, Sequence[Subnet]],
-    entry: Mapping[str, Any],
+    asked: PlannedNic,
     groups: Sequence[str],
     groups_asked: bool,
-) -> dict[str, Any]:
-    network_id, fixed_ip = entry.get("uuid"), entry.get("fixed_ip")
+) -> PlannedNic:
+    network_id, fixed_ip = asked.network_id, asked.fixed_ip
     if not network_id:
         raise Invalid("Invalid input for networks: each entry needs the uuid of a network, or a port.")
     network = known[network_id]
@@ -295,48 +289,43 @@ def _new_nic(
             raise Invalid(f"Fixed IP {fixed_ip} is not a valid ip address for network {network_id} ({cidrs}).")
         if address_rows.taken(conn, network_id, addresses.number_of(fixed_ip)):
             raise Invalid(f"Fixed IP address {fixed_ip} is already in use on network {network_id}.")
-    return {
-        "network_id": network_id,
-        "port_id": None,
-        "fixed_ip": fixed_ip,
-        "tag": entry.get("tag"),
-        "security_groups": list(groups) if network.port_security else [],
-        "made": True,
-        "port_security": network.port_security,
-    }
+    return msgspec.structs.replace(
+        asked, security_groups=tuple(groups) if network.port_security else (), port_security=network.port_security
+    )
 
 
 def _make(
     conn: Connection,
     cloud: Cloud,
     project_id: str,
-    nic: Mapping[str, Any],
+    nic: PlannedNic,
     binding: Mapping[str, Any],
     below: Sequence[Subnet],
 ) -> Port:
-    groups = _groups_left(conn, nic["security_groups"], project_id)
-    now, port_id, network_id = cloud.clock.now(), cloud.new_id(), nic["network_id"]
+    groups = _groups_left(conn, nic.security_groups, project_id)
+    now, port_id, network_id = cloud.clock.now(), cloud.new_id(), nic.network_id
     port = Port(
         id=port_id,
         network_id=network_id,
         project_id=project_id,
         mac=addresses.mac_for(port_id),
         made=True,
-        port_security=nic["port_security"],
+        port_security=nic.port_security,
         groups=groups,
         created_at=now,
         updated_at=now,
         **binding,
     )
     port = insert_with_mac(conn, port)
-    given = assign(conn, network_id, port_id, below, [(None, nic["fixed_ip"])] if nic["fixed_ip"] else None)
+    given = assign(conn, network_id, port_id, below, [(None, nic.fixed_ip)] if nic.fixed_ip else None)
     return replace(port, fixed_ips=given)
 
 
-def _take(conn: Connection, cloud: Cloud, nic: Mapping[str, Any], binding: Mapping[str, Any]) -> Port:
-    port = rows.get(conn, nic["port_id"])
+def _take(conn: Connection, cloud: Cloud, nic: PlannedNic, binding: Mapping[str, Any]) -> Port:
+    port_id = nic.port_id or ""
+    port = rows.get(conn, port_id)
     if port is None:
-        raise NotFound("port", nic["port_id"])
+        raise NotFound("port", port_id)
     if not rows.take(conn, port.id, binding, cloud.clock.now()):
         raise Conflict(f"Port {port.id} is still in use.")
     return replace(port, **binding)

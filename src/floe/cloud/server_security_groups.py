@@ -32,7 +32,7 @@ async def of_server(cloud: Cloud, context: Context, server_id: str) -> ServerGro
         ports = server_ports.of_server(conn, server_id)
         wanted = {group_id for port in ports for group_id, _ in port.groups}
         if not ports and server.vm_state == BUILDING:
-            wanted = {group_id for nic in server.networks for group_id in nic["security_groups"]}
+            wanted = {group_id for nic in server.networks for group_id in nic.security_groups}
         groups = rows.many(conn, wanted)
         others = {rule.remote_group for group in groups for rule in group.rules if rule.remote_group} - wanted
         known = [*groups, *rows.many(conn, others)]

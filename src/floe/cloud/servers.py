@@ -15,8 +15,8 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.core import hostnames
 from floe.core.actions import CREATE, DELETE, Action, Begins
-from floe.core.block_devices import root_device
 from floe.core.context import Context
+from floe.core.disks import root_device
 from floe.core.errors import Conflict, Forbidden, Gone, Invalid, NotFound
 from floe.core.idempotency import Once
 from floe.core.keypairs import AFTER
@@ -81,7 +81,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
         made, waiting = [], []
         for index, name in enumerate(names(new.name, plan.count)):
             server = _server(cloud, context, project_id, new, plan, name, index, reservation_id, now)
-            server = rows.add(conn, server)
+            server = rows.add(conn, server, plan.disks)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
             action = _action(cloud, context, server, CREATE, now, _input(new, plan))
@@ -150,12 +150,11 @@ def _server(
         access_ipv4=new.access_ipv4,
         access_ipv6=new.access_ipv6,
         security_groups=plan.security_groups,
-        networks=plan.networks,
-        block_devices=plan.block_devices,
+        networks=plan.nics,
         scheduler_hints=new.hints,
         group_id=plan.group_id,
         disk_config=new.disk_config or "MANUAL",
-        root_device=root_device(plan.image.properties),
+        root_device=root_device(plan.disks),
         created_at=now,
         updated_at=now,
     )

@@ -26,7 +26,7 @@ from floe.core.actions import CREATE, Step
 from floe.core.errors import FloeError, HostFailure, NotFound, Unavailable
 from floe.core.messages import Destroy, Spawn, Spawned
 from floe.core.servers import BUILDING, ERROR, Server, ServerFault
-from floe.store import allocations
+from floe.store import allocations, server_disks
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -93,7 +93,8 @@ class CreateServer:
         if server is None:
             raise NotFound("server", flow.action.subject_id)
         placed = flow.result(Placed)
-        guest = guest_spec(server, sealing.given(self.cloud, flow.action), placed.network, placed.zone)
+        disks = await self.cloud.db.read(lambda conn: server_disks.of_server(conn, server))
+        guest = guest_spec(server, disks, sealing.given(self.cloud, flow.action), placed.network, placed.zone)
         return Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
 
     def other_host(self, flow: Flow, step: str, error: FloeError) -> bool:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from floe.core.disks import DISK_BUSES, EPHEMERAL, MIB_PER_GIB, SWAP, Disk, local_disks
 from floe.core.errors import Invalid
-from floe.core.image_properties import DISK_BUSES
-from floe.core.servers import Server, ServerFlavor
-
-_PREFIX = {"virtio": "vd", "scsi": "sd", "ide": "hd"}
+from floe.core.servers import ServerFlavor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,55 +82,51 @@ def check_buses(devices: Sequence[BlockDevice], properties: Mapping[str, str]) -
             )
 
 
-def local_blanks(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> tuple[dict[str, Any], ...]:
-    """Return the blank disks asked for as the server's row keeps them: `{"kind": "ephemeral", "gib": 1}`,
-    `{"kind": "swap", "mib": 512}`. Without a size they have what the flavor has. Raises Invalid for more than that.
+def planned(
+    devices: Sequence[BlockDevice],
+    flavor: ServerFlavor,
+    *,
+    image_id: str,
+    properties: Mapping[str, str],
+    config_drive: bool,
+) -> tuple[Disk, ...]:
+    """Return the disks of a server that boots from an image with these properties. Raises Invalid.
+
+    Blank disks that are not asked for, or without a size, are as large as the flavor has them; none may be larger.
     """
-    planned: list[dict[str, Any]] = []
+    sizes = {EPHEMERAL: flavor.ephemeral_gib, SWAP: flavor.swap_mib}
+    seen: set[str] = set()
     for index, device in enumerate(devices):
         if device.source != "blank":
             continue
         place = f"block_device_mapping_v2[{index}]"
-        swap = device.guest_format == "swap"
-        if not swap and device.guest_format not in {None, "ext4"}:
-            raise Invalid(f"{place}: guest_format must be 'swap' or absent (it is {device.guest_format!r}).")
-        if device.boot_index is not None and device.boot_index >= 0:
-            raise Invalid(f"{place}: a blank disk cannot be booted from; boot_index must be -1 or absent.")
-        kind = "swap" if swap else "ephemeral"
-        if any(entry["kind"] == kind for entry in planned):
-            raise Invalid(f"{place}: one {kind} disk is the most a server can have.")
-        limit = flavor.swap_mib if swap else flavor.ephemeral_gib
+        role = _role(device, place)
         # volume_size counts a swap disk in MiB and any other in GiB; so do Nova and `openstack server create --swap`.
-        asked = limit if device.size is None else device.size
-        unit = "MiB" if swap else "GiB"
-        if asked > limit:
+        kind, unit = ("swap", "MiB") if role == SWAP else ("ephemeral", "GiB")
+        if role in seen:
+            raise Invalid(f"{place}: one {kind} disk is the most a server can have.")
+        limit = sizes[role]
+        if device.size is not None and device.size > limit:
             raise Invalid(
-                f"{place}: a {kind} disk of {asked} {unit} is more than flavor {flavor.name} has ({limit} {unit})."
+                f"{place}: a {kind} disk of {device.size} {unit} is more than flavor {flavor.name} has "
+                f"({limit} {unit})."
             )
-        if asked:
-            planned.append({"kind": kind, unit.lower(): asked})
-    return tuple(planned)
+        sizes[role] = limit if device.size is None else device.size
+        if sizes[role]:
+            seen.add(role)
+    return local_disks(
+        properties,
+        image_id=image_id,
+        root_mib=flavor.root_gib * MIB_PER_GIB,
+        ephemeral_mib=sizes[EPHEMERAL] * MIB_PER_GIB,
+        swap_mib=sizes[SWAP],
+        config_drive=config_drive,
+    )
 
 
-def blank_sizes(server: Server) -> tuple[int, int]:
-    """Return the server's ephemeral disk in GiB and swap in MiB: those asked for at create, else its flavor's."""
-    ephemeral, swap = server.flavor.ephemeral_gib, server.flavor.swap_mib
-    entries: Sequence[Mapping[str, Any]] = server.block_devices
-    for entry in entries:
-        if entry["kind"] == "ephemeral":
-            ephemeral = int(entry["gib"])
-        elif entry["kind"] == "swap":
-            swap = int(entry["mib"])
-    return ephemeral, swap
-
-
-def guest_devices(properties: Mapping[str, str], *, ephemeral: bool, swap: bool) -> dict[str, str]:
-    """Return the names of a guest's disks, by the bus its image asks for: `{"root": "vda", "swap": "vdb"}`."""
-    there = ("root", *(["ephemeral0"] if ephemeral else []), *(["swap"] if swap else []))
-    prefix = _PREFIX[properties.get("hw_disk_bus") or DISK_BUSES[0]]
-    return {role: prefix + letter for role, letter in zip(there, "abc", strict=False)}
-
-
-def root_device(properties: Mapping[str, str]) -> str:
-    """Return the path of a guest's root disk."""
-    return f"/dev/{guest_devices(properties, ephemeral=False, swap=False)['root']}"
+def _role(device: BlockDevice, place: str) -> str:
+    if device.guest_format not in {None, "ext4", "swap"}:
+        raise Invalid(f"{place}: guest_format must be 'swap' or absent (it is {device.guest_format!r}).")
+    if device.boot_index is not None and device.boot_index >= 0:
+        raise Invalid(f"{place}: a blank disk cannot be booted from; boot_index must be -1 or absent.")
+    return SWAP if device.guest_format == "swap" else EPHEMERAL

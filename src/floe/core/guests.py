@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from floe.core.disks import Disk
+from floe.core.nics import Nic
+
 
 def guest_name(number: int) -> str:
     """Return the name that the guest of a server has on a host."""
@@ -52,16 +55,6 @@ class GuestImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuestPort:
-    """A NIC: the port's id, its MAC and the tap that the data plane makes for it."""
-
-    port_id: str
-    mac: str
-    tap: str
-    mtu: int = 1450
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GuestMetadata:
     """What the guest may read about itself, from the metadata service or its config drive."""
 
@@ -86,22 +79,22 @@ class GuestMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestSpec:
-    """One guest, complete: memory in MiB, disks in GiB. `root_gib` 0 means the image's own size."""
+    """One guest, complete; its memory is in MiB."""
 
     server_id: str
     name: str
     """The name the hypervisor shows, like `instance-0000002a`."""
     vcpus: int
     memory_mib: int
-    root_gib: int
-    ephemeral_gib: int = 0
-    swap_mib: int = 0
+    disks: tuple[Disk, ...]
+    """In the order of their names."""
+    nics: tuple[Nic, ...] = ()
+    """In the order in which the guest sees them."""
     image: GuestImage
+    """What it boots from; its properties choose the hardware."""
     kernel: GuestImage | None = None
     ramdisk: GuestImage | None = None
-    ports: tuple[GuestPort, ...] = ()
     metadata: GuestMetadata
-    config_drive: bool = False
     extra_specs: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from floe.core import extra_specs as asks
+from floe.core.disks import DISK_BUSES
 from floe.core.errors import Invalid
+from floe.core.nics import VIF_MODELS
 from floe.core.properties import (
     AMOUNT,
     NO,
@@ -29,8 +31,6 @@ from floe.core.properties import (
     shown,
 )
 
-DISK_BUSES = ("virtio", "scsi", "ide")
-VIF_MODELS = ("virtio", "e1000", "rtl8139")
 MACHINE_TYPES = ("pc", "q35")
 FIRMWARES = ("bios",)
 

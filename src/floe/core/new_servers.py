@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from floe.core.block_devices import BlockDevice
 from floe.core.errors import Invalid, OverQuota
+from floe.core.nics import PlannedNic
 from floe.core.servers import ServerFlavor
 
 GIB = 2**30
@@ -38,7 +39,8 @@ class NewServer:
     block_devices: tuple[BlockDevice, ...] = ()
     access_ipv4: str | None = None
     access_ipv6: str | None = None
-    networks: Sequence[Mapping[str, Any]] | Literal["auto", "none"] | None = None
+    networks: tuple[PlannedNic, ...] | Literal["auto", "none"] | None = None
+    """None: the one network that there is, or no NIC where there is none."""
     config_drive: bool | None = None
     disk_config: str | None = None
     hints: Mapping[str, Any] = field(default_factory=dict)

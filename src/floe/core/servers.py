@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from floe.core.guests import PowerState, guest_name
+from floe.core.nics import PlannedNic
 
 # vm_state: what it is; task_state: what is being done with it.
 BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
@@ -75,9 +76,8 @@ class Server:
     access_ipv6: str | None = None
     security_groups: tuple[str, ...] = ()
     """Names of the groups that its ports were planned to be in (shown while no port exists)."""
-    networks: tuple[Mapping[str, Any], ...] = ()
-    """The planned ports, as `cloud.ports.plan` wrote them."""
-    block_devices: tuple[Mapping[str, Any], ...] = ()
+    networks: tuple[PlannedNic, ...] = ()
+    """Its NICs as they were planned; where a NIC is now, its port says."""
     scheduler_hints: Mapping[str, Any] = field(default_factory=dict)
     group_id: str | None = None
     disk_config: str = "MANUAL"

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from floe.core.disks import MIB, Blank, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
@@ -18,7 +19,7 @@ from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
 Sleep = Callable[[float], Awaitable[None]]
 
 _HEAD = struct.Struct(">4sIQI")
-OPERATIONS = ("open", "adopt_image", "create_root_disk", "start", "destroy", "guests")
+OPERATIONS = ("open", "adopt_image", "create_overlay", "create_blank", "start", "destroy", "guests")
 
 
 class KeptGuests(MutableMapping[str, PowerState]):
@@ -148,11 +149,20 @@ class FakeHypervisor:
         self._trip("adopt_image")
         return disk_format
 
-    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base_format: str) -> None:
-        """See `Hypervisor.create_root_disk`; it is the head of a qcow2 file that stands on its base, and no more."""
-        self._trip("create_root_disk", guest.server_id)
-        if not files.root_disk.exists():
-            files.root_disk.write_bytes(overlay_head(files.base))
+    async def create_overlay(self, guest: GuestSpec, disk: Overlay, files: GuestFiles, base_format: str) -> None:
+        """See `Hypervisor.create_overlay`; it is the head of a qcow2 file that stands on its base, and no more."""
+        self._trip("create_overlay", guest.server_id)
+        target = files.disks[disk.role]
+        if not target.exists():
+            target.write_bytes(overlay_head(files.bases[disk.role]))
+
+    async def create_blank(self, guest: GuestSpec, disk: Blank, files: GuestFiles) -> None:
+        """See `Hypervisor.create_blank`; it is as large as it should be, and empty."""
+        self._trip("create_blank", guest.server_id)
+        target = files.disks[disk.role]
+        if not target.exists():
+            target.touch(mode=0o600)
+            os.truncate(target, disk.size_mib * MIB)
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
         """See `Hypervisor.start`."""
@@ -164,7 +174,7 @@ class FakeHypervisor:
         with files.console_log.open("a") as console:
             console.write(
                 f"floe: fake guest {guest.name} starts\n"
-                f"floe: {guest.vcpus} vCPUs, {guest.memory_mib} MiB of memory, {len(guest.ports)} network cards\n"
+                f"floe: {guest.vcpus} vCPUs, {guest.memory_mib} MiB of memory, {len(guest.nics)} network cards\n"
                 "floe: nothing runs in here\n"
                 f"\n{guest.metadata.hostname} login: "
             )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from floe.core.disks import Blank, Overlay
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
 
@@ -30,12 +31,10 @@ class GuestFiles:
     """Where a guest's own files are: made by the agent before `start`, removed by it after `destroy`."""
 
     directory: Path
-    base: Path
-    """The image that the root disk stands on, as the guest reaches it."""
-    root_disk: Path
-    config_drive: Path | None = None
-    ephemeral_disk: Path | None = None
-    swap_disk: Path | None = None
+    disks: Mapping[str, Path]
+    """By role."""
+    bases: Mapping[str, Path]
+    """By the role of a disk that stands on an image: that image, as the guest reaches it."""
     kernel: Path | None = None
     ramdisk: Path | None = None
     console_log: Path
@@ -67,8 +66,12 @@ class Hypervisor(Protocol):
         """
         ...
 
-    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base_format: str) -> None:
-        """Make the root disk as an overlay of its base (and ephemeral and swap disks where the guest has them)."""
+    async def create_overlay(self, guest: GuestSpec, disk: Overlay, files: GuestFiles, base_format: str) -> None:
+        """Make a disk on top of its base; one that is there stays as it is."""
+        ...
+
+    async def create_blank(self, guest: GuestSpec, disk: Blank, files: GuestFiles) -> None:
+        """Make an empty disk; one that is there stays as it is."""
         ...
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:

@@ -15,6 +15,8 @@ from typing import ParamSpec, TypeVar
 from floe.agent.image_eviction import backing_file
 from floe.agent.ledger import Ledger
 from floe.cloud.audit import HostView
+from floe.core.disks import MIB, Blank, Overlay
+from floe.core.disks import Disk as AnyDisk
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork
 from floe.dataplane.fake import FakePlane, FakeScript
@@ -143,17 +145,27 @@ class SimulatedHypervisor:
         await self._pause("disk.before")
         return await self._fake.adopt_image(path, disk_format)
 
-    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base_format: str) -> None:
-        """See `Hypervisor.create_root_disk`."""
+    async def create_overlay(self, guest: GuestSpec, disk: Overlay, files: GuestFiles, base_format: str) -> None:
+        """See `Hypervisor.create_overlay`."""
+        await self._before_disk()
+        target = files.disks[disk.role]
+        there = target.exists()
+        await self._fake.create_overlay(guest, disk, files, base_format)
+        if not there:  # one that is there stays as it is, as with the real ones
+            with target.open("ab") as file:
+                file.write(_content(guest))
+        await self._pause("disk.after")
+
+    async def create_blank(self, guest: GuestSpec, disk: Blank, files: GuestFiles) -> None:
+        """See `Hypervisor.create_blank`."""
+        await self._before_disk()
+        await self._fake.create_blank(guest, disk, files)
+        await self._pause("disk.after")
+
+    async def _before_disk(self) -> None:
         await self._pause("disk.before")
         if self._machine.disk_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        there = files.root_disk.exists()
-        await self._fake.create_root_disk(files, guest, base_format)
-        if not there:  # one that is there stays as it is, as with the real ones
-            with files.root_disk.open("ab") as disk:
-                disk.write(_content(guest))
-        await self._pause("disk.after")
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
         """See `Hypervisor.start`."""
@@ -163,9 +175,7 @@ class SimulatedHypervisor:
         state = await self._fake.start(guest, files)
         if ran is not state:
             self._started(self._machine.name, guest.server_id)
-            base = backing_file(files.root_disk)
-            whole = files.root_disk.read_bytes().endswith(_content(guest))
-            if not whole or base is None or not base.exists():
+            if not all(_whole(guest, disk, files) for disk in guest.disks):
                 self._damaged(self._machine.name, guest.server_id)
         self._machine.died.discard(guest.server_id)
         await self._delay(0.15)  # the guest runs before its hypervisor says so
@@ -190,6 +200,15 @@ class SimulatedHypervisor:
         found = await self._fake.guests()
         await self._pause("guests")
         return found
+
+
+def _whole(guest: GuestSpec, disk: AnyDisk, files: GuestFiles) -> bool:
+    """Say whether a disk is there with all that belongs to it."""
+    path = files.disks[disk.role]
+    if not isinstance(disk, Overlay):
+        return path.exists() and (not isinstance(disk, Blank) or path.stat().st_size == disk.size_mib * MIB)
+    base = backing_file(path)
+    return path.read_bytes().endswith(_content(guest)) and base is not None and base.exists()
 
 
 def _content(guest: GuestSpec) -> bytes:

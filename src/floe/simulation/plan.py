@@ -243,7 +243,7 @@ def _fault(dice: Random, plan: Plan, what: str) -> dict[str, Any]:
     if what in ("power", "partition"):
         return {"host": host, "seconds": dice.choice((seconds, 14.0))}
     if what == "hypervisor":
-        operation = dice.choice(("start", "start", "create_root_disk", "adopt_image", "destroy", "guests"))
+        operation = dice.choice(("start", "start", "create_overlay", "adopt_image", "destroy", "guests"))
         after, times = dice.choice((0, 0, 1, 2)), dice.choice((1, 1, 2, 4))
         return {"host": host, "operation": operation, "after": after, "times": times}
     if what == "guest-dies":

@@ -25,6 +25,7 @@ from floe.store.image_blobs import image_blobs
 from floe.store.images import images
 from floe.store.past_servers import past_servers as past
 from floe.store.schema import Moment
+from floe.store.server_disks import server_disks
 from floe.store.servers import server_tags, servers
 from floe.store.tokens import revoked
 
@@ -86,6 +87,7 @@ def _with_servers(keys: Keys) -> tuple[sa.Delete, ...]:
     return (
         steps.delete().where(steps.c.action_id.in_(own)),
         actions.delete().where(_a.subject_id.in_(keys)),
+        server_disks.delete().where(server_disks.c.server_id.in_(keys)),
         server_tags.delete().where(server_tags.c.server_id.in_(keys)),
         holdings.delete().where(holdings.c.server_id.in_(keys)),
         servers.delete().where(_s.id.in_(keys), _s.deleted_at.is_not(None)),

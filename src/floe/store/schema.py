@@ -77,6 +77,27 @@ class Json(TypeDecorator[Any]):
         return _value
 
 
+class JsonOf(TypeDecorator[Any]):
+    """JSON of one kind of value, as `Json` keeps it, read as what it is."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.kind = kind
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
+        """Turn a value into JSON."""
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], object]:
+        """Turn JSON into a value; handed out whole, since every row of a list goes through it."""
+        decode = self._decode
+        return lambda value: None if value is None else decode(value)
+
+
 GONE = sa.text("deleted_at IS NOT NULL")
 """Which rows an index for finding history has: those of things that are no more."""
 

@@ -11,12 +11,15 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from floe.core.disks import Disk
 from floe.core.guests import PowerState
+from floe.core.nics import PlannedNic
 from floe.core.servers import DELETED, Server, ServerFault, ServerFlavor
+from floe.store import server_disks
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
-from floe.store.schema import GONE, Ident, Json, Moment, metadata
+from floe.store.schema import GONE, Ident, Json, JsonOf, Moment, metadata
 
 _LIVING = sa.text("deleted_at IS NULL")
 
@@ -52,8 +55,8 @@ servers = sa.Table(
     sa.Column("access_ipv4", sa.String(64)),
     sa.Column("access_ipv6", sa.String(64)),
     sa.Column("security_groups", Json, nullable=False),
-    sa.Column("networks", Json, nullable=False),
-    sa.Column("block_devices", Json, nullable=False),
+    sa.Column("networks", JsonOf(tuple[PlannedNic, ...]), nullable=False),
+    sa.Column("block_devices", sa.Text, nullable=False),  # read by the release before; `server_disks` has taken over
     sa.Column("scheduler_hints", Json, nullable=False),
     sa.Column("group_id", Ident),
     sa.Column("disk_config", sa.String(16), nullable=False, default="MANUAL"),
@@ -93,19 +96,24 @@ _BY_ID = Prepared(sa.select(servers).where(servers.c.id == sa.bindparam("ident")
 _TAGS = Prepared(
     sa.select(server_tags.c.tag).where(server_tags.c.server_id == sa.bindparam("ident")).order_by(server_tags.c.tag)
 )
+_OTHER_COLUMNS = {"number", "flavor_id", "vcpus", "memory_mib", "block_devices"}
+"""What no field of a server is written to as it is."""
 _COLUMNS = {column.name for column in servers.c}
+_OWN_COLUMNS = _COLUMNS - _OTHER_COLUMNS
 _INSERT = Prepared(servers.insert().returning(servers.c.number), columns=_COLUMNS - {"number"})
 
 
-def add(conn: Connection, server: Server) -> Server:
-    """Insert a server and return it with its number; the `number` it came with is ignored."""
-    values = {name: getattr(server, name) for name in _COLUMNS - {"number", "flavor_id", "vcpus", "memory_mib"}}
+def add(conn: Connection, server: Server, disks: Sequence[Disk] = ()) -> Server:
+    """Insert a server with its disks, and return it with its number; the `number` it came with is ignored."""
+    values = {name: getattr(server, name) for name in _OWN_COLUMNS}
     values |= {
         "flavor_id": server.flavor.flavor_id,
         "vcpus": server.flavor.vcpus,
         "memory_mib": server.flavor.memory_mib,
         "power_state": int(server.power_state),
+        "block_devices": server_disks.for_the_release_before(disks),
     }
+    server_disks.insert(conn, server.id, disks)
     return replace(server, number=_INSERT.first(conn, **values).number)
 
 
@@ -172,13 +180,11 @@ _NAMES = tuple(column.name for column in servers.c)
 def from_row(row: Sequence[Any]) -> Server:
     """Make a Server of a whole row of `servers`; lists of thousands go through here, so it is quick, not pretty."""
     values = dict(zip(_NAMES, row, strict=True))
-    del values["flavor_id"], values["vcpus"], values["memory_mib"]
+    del values["flavor_id"], values["vcpus"], values["memory_mib"], values["block_devices"]
     values["flavor"] = ServerFlavor(**values["flavor"])
     values["power_state"] = _POWER_STATES[values["power_state"]]
     values["keys"] = tuple(map(tuple, values["keys"]))
     values["security_groups"] = tuple(values["security_groups"])
-    values["networks"] = tuple(values["networks"])
-    values["block_devices"] = tuple(values["block_devices"])
     if values["fault"] is not None:
         values["fault"] = msgspec.convert(values["fault"], ServerFault)
     return Server(**values)

@@ -14,14 +14,17 @@ import pytest
 
 from floe.agent.agent import Agent
 from floe.bus.local import LocalBus
+from floe.core.disks import local_disks
 from floe.core.errors import NotFound
-from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.host_network import GroupRule, HostAddress, HostGroup, HostNetwork, HostPort, HostSegment, HostSubnet
 from floe.core.messages import Command, Event, Result, Spawn
+from floe.core.nics import Tap
 from floe.dataplane.fake import FakePlane
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 
 BYTES = b"an image that nobody boots" * 1000
+IMAGE = "11111111-0000-4000-8000-000000000000"
 NETWORK = "aaaaaaaa-0000-4000-8000-000000000001"
 SUBNET = "aaaaaaaa-0000-4000-8000-000000000002"
 GROUP = "aaaaaaaa-0000-4000-8000-000000000003"
@@ -149,15 +152,15 @@ def spawn() -> SpawnFactory:
             name=f"instance-{number:08x}",
             vcpus=1,
             memory_mib=128,
-            root_gib=1,
+            disks=local_disks({}, image_id=IMAGE, root_mib=1024),
             image=GuestImage(
-                image_id="11111111-0000-4000-8000-000000000000",
+                image_id=IMAGE,
                 checksum=checksum or hashlib.sha512(data).hexdigest(),
                 size=len(data),
                 disk_format="raw",
                 virtual_size=len(data),
             ),
-            ports=(GuestPort(port_id=port.port_id, mac=port.mac, tap=port.tap),),
+            nics=(Tap(port_id=port.port_id, mac=port.mac, device=port.tap),),
             metadata=GuestMetadata(hostname=f"vm{number}", name=f"vm{number}", project_id="p", admin_password="s3cret"),
             **changes,
         )
@@ -172,7 +175,7 @@ def spawn() -> SpawnFactory:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A world whose agent is not started yet."""
     made = World(tmp_path / "host")
-    made.images.blobs["11111111-0000-4000-8000-000000000000"] = BYTES
+    made.images.blobs[IMAGE] = BYTES
 
     async def hear(event: Event) -> None:
         made.events.append(event)

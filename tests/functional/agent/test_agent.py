@@ -45,7 +45,7 @@ def destroy(command: Spawn, *, action: str = "the-delete", final: bool = True) -
         action_id=action,
         server_id=guest.server_id,
         guest_name=guest.name,
-        port_ids=tuple(nic.port_id for nic in guest.ports),
+        port_ids=tuple(nic.port_id for nic in guest.nics),
         generation=command.network.generation + 1,
         final=final,
     )
@@ -70,7 +70,7 @@ async def test_a_spawn_makes_files_ports_and_guest_and_times_its_steps(world: Wo
     assert set(steps) == {"image", "disk", "ports", "guest"}
     assert result.steps[-1].name == "guest"
     assert steps["image"].remark == "fetched"
-    assert [port.port_id for port in world.plane.applied.ports] == [command.guest.ports[0].port_id]
+    assert [port.port_id for port in world.plane.applied.ports] == [command.guest.nics[0].port_id]
     assert await world.ask(ListGuests()) == Guests(guests=tuple(await world.hypervisor.guests()))
     shown = await world.ask(ReadConsole(server_id=command.guest.server_id, lines=1))
     assert shown == ConsoleOutput(text="vm1 login: ")
@@ -222,7 +222,7 @@ async def test_a_full_disk_fails_the_spawn_and_leaves_no_part_of_the_image(world
     assert isinstance(await world.ask(replace(command, action_id="again")), Spawned)
 
 
-@pytest.mark.parametrize("operation", ["adopt_image", "create_root_disk", "start"])
+@pytest.mark.parametrize("operation", ["adopt_image", "create_overlay", "start"])
 async def test_a_hypervisor_that_fails_leaves_nothing_behind(world: World, spawn: SpawnFactory, operation: str) -> None:
     await world.start()
     world.machine.fail(operation, HostFailure("it would not", detail="why"))
@@ -230,7 +230,7 @@ async def test_a_hypervisor_that_fails_leaves_nothing_behind(world: World, spawn
     with pytest.raises(HostFailure, match="it would not") as caught:
         await world.ask(command)
     assert caught.value.detail == "why"
-    assert caught.value.stage == {"adopt_image": "image", "create_root_disk": "disk", "start": "guest"}[operation]
+    assert caught.value.stage == {"adopt_image": "image", "create_overlay": "disk", "start": "guest"}[operation]
     assert nothing_is_left(world, command)
     with pytest.raises(HostFailure, match="it would not"):
         await world.ask(command)
@@ -240,7 +240,7 @@ async def test_a_hypervisor_that_fails_leaves_nothing_behind(world: World, spawn
 async def test_a_port_that_cannot_be_plugged_fails_its_own_spawn_alone(world: World, spawn: SpawnFactory) -> None:
     await world.start()
     bad = spawn(1)
-    world.plane.script.faults[bad.guest.ports[0].port_id] = "no such device"
+    world.plane.script.faults[bad.guest.nics[0].port_id] = "no such device"
     results = await asyncio.gather(
         world.ask(bad), *(world.ask(spawn(number)) for number in (2, 3, 4)), return_exceptions=True
     )
@@ -321,7 +321,7 @@ async def test_a_running_guest_survives_a_failing_repeat_of_its_spawn(world: Wor
     await world.start()
     command = spawn()
     await world.ask(command)
-    world.machine.fail("create_root_disk")
+    world.machine.fail("create_overlay")
     with pytest.raises(HostFailure):
         await world.ask(replace(command, action_id="another"))
     await world.ask(destroy(command, action="another", final=False))
@@ -338,7 +338,7 @@ async def test_a_host_with_a_port_it_cannot_plug_still_starts_and_serves_the_res
     for command in commands:
         await world.ask(command)
     await world.kill()
-    world.plane.script.faults[commands[0].guest.ports[0].port_id] = "no such device"
+    world.plane.script.faults[commands[0].guest.nics[0].port_id] = "no such device"
     await world.start()
     assert [port.server_id for port in world.plane.applied.ports] == [commands[1].guest.server_id]
     assert isinstance(await world.ask(spawn(3)), Spawned)
@@ -436,7 +436,7 @@ async def test_a_late_fragment_does_not_bring_back_a_removed_port(world: World, 
     other = spawn(6)
     late = replace(other, network=replace(command.network, ports=(*command.network.ports, *other.network.ports)))
     await world.ask(late)
-    assert [port.port_id for port in world.plane.applied.ports] == [other.guest.ports[0].port_id]
+    assert [port.port_id for port in world.plane.applied.ports] == [other.guest.nics[0].port_id]
 
 
 async def test_a_whole_network_replaces_the_older_state(world: World, spawn: SpawnFactory) -> None:

@@ -16,6 +16,7 @@ from floe.core.errors import Conflict, FloeError, Invalid, OverQuota
 from floe.core.host_network import GroupChange, HostNetwork, HostNetworkState, HostPort, MembersChange
 from floe.core.hosts import Host
 from floe.core.listing import Listing
+from floe.core.nics import PlannedNic
 from floe.store import group_members as member_rows
 from floe.store import hosts, quotas
 
@@ -30,6 +31,17 @@ async def a_network(cloud: Cloud, who: Context, cidr: str | None = "10.1.0.0/24"
 
 
 async def planned(cloud: Cloud, who: Context, requested: Any = None, names: Sequence[str] = (), n: int = 1) -> Any:
+    """Plan NICs, each of a network or a port; None, "auto" and "none" as they are."""
+    if isinstance(requested, list):
+        requested = [
+            PlannedNic(
+                network_id=nic.get("uuid", ""),
+                port_id=nic.get("port"),
+                fixed_ip=nic.get("fixed_ip"),
+                made="port" not in nic,
+            )
+            for nic in requested
+        ]
     planned, _ = await cloud.db.write(lambda conn: ports.plan(conn, cloud, who, requested, names, n, n))
     return planned
 
@@ -58,8 +70,7 @@ async def test_no_network_named_means_the_only_one(cloud: Cloud, callers: Caller
         await planned(cloud, ann, "auto")
     network_id = await a_network(cloud, ann)
     (nic,) = await planned(cloud, ann)
-    assert nic["network_id"] == network_id
-    assert nic["made"]
+    assert (nic.network_id, nic.port_id, nic.made) == (network_id, None, True)
     assert await planned(cloud, ann, "none") == ()
     await a_network(cloud, ann)
     for requested in (None, "auto"):

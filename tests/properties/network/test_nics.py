@@ -66,10 +66,10 @@ def test_the_order_asked_is_the_order_in_the_guest(ids: list[str], where: list[s
     state = HostNetworkState()
     state.replace(whole)
 
-    guest = guest_spec(server("mine"), {"image": IMAGE}, journalled, "nova")
+    guest = guest_spec(server("mine"), (), {"image": IMAGE}, journalled, "nova")
 
-    assert [port.port_id for port in guest.ports] == asked
-    assert [port.mtu for port in guest.ports] == [1401 if net == "net-a" else 1402 for net in where[:split]]
+    assert [port.port_id for port in guest.nics] == asked
+    assert [port.mtu for port in guest.nics] == [1401 if net == "net-a" else 1402 for net in where[:split]]
     assert shown == asked
     known = [port for port in state.snapshot().ports if port.server_id == "mine"]
     assert [port.port_id for port in sorted(known, key=lambda port: port.nic)] == asked

@@ -14,7 +14,8 @@ import pytest
 
 from floe.agent import config_drive, documents
 from floe.agent.documents import GuestView, Interface
-from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec
+from floe.core.disks import local_disks
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.host_network import (
     HostAddress,
     HostGroup,
@@ -25,6 +26,7 @@ from floe.core.host_network import (
     HostSegment,
     HostSubnet,
 )
+from floe.core.nics import Tap
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE somebody"
 SCRIPT = b"#!/bin/sh\necho hello\n\x00\xff"
@@ -238,11 +240,11 @@ def test_an_entry_of_the_ec2_tree_is_there_from_its_version_on(version: str, abs
         (None, {}, {"ami": "vda", "root": "/dev/vda"}),
         (
             "virtio",
-            {"ephemeral_gib": 1, "swap_mib": 64},
+            {"ephemeral_mib": 1024, "swap_mib": 64},
             {"ami": "vda", "root": "/dev/vda", "ephemeral0": "/dev/vdb", "swap": "/dev/vdc"},
         ),
         ("scsi", {"swap_mib": 64}, {"ami": "sda", "root": "/dev/sda", "swap": "/dev/sdb"}),
-        ("ide", {"ephemeral_gib": 1}, {"ami": "hda", "root": "/dev/hda", "ephemeral0": "/dev/hdb"}),
+        ("ide", {"ephemeral_mib": 1024}, {"ami": "hda", "root": "/dev/hda", "ephemeral0": "/dev/hdb"}),
     ],
 )
 def test_the_block_devices_are_those_of_the_guest(
@@ -255,10 +257,9 @@ def test_the_block_devices_are_those_of_the_guest(
         name="instance-0000002a",
         vcpus=1,
         memory_mib=64,
-        root_gib=1,
+        disks=local_disks(properties, image_id="i", root_mib=1024, config_drive=True, **extra),
         image=image,
         metadata=VIEW.metadata,
-        **extra,
     )
     view = documents.view_of(guest, HostNetworkState(), b"")
     assert documents.ec2_document(view, "latest")["block-device-mapping"] == mapping
@@ -277,9 +278,16 @@ def test_the_groups_are_those_of_the_ports_by_name_each_once() -> None:
         )
     )
     image = GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1)
-    nics = tuple(GuestPort(port_id=port, mac=PORT.mac, tap=PORT.tap) for port in ("p2", "p1"))
+    nics = tuple(Tap(port_id=port, mac=PORT.mac, device=PORT.tap) for port in ("p2", "p1"))
     guest = GuestSpec(
-        server_id="srv", name="x", vcpus=1, memory_mib=64, root_gib=1, image=image, metadata=VIEW.metadata, ports=nics
+        server_id="srv",
+        name="x",
+        vcpus=1,
+        memory_mib=64,
+        disks=local_disks({}, image_id="i", root_mib=1024),
+        image=image,
+        metadata=VIEW.metadata,
+        nics=nics,
     )
     view = documents.view_of(guest, state, b"")
     assert get("/latest/meta-data/security-groups", view) == b"group 1\ngroup 3\ngroup 2"

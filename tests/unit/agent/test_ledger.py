@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from floe.agent.ledger import REMEMBERED, Ledger
 from floe.core.clock import FixedClock
-from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec, PowerState
+from floe.core.disks import Blank, ConfigDrive, Overlay, local_disks
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, PowerState
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.core.messages import Destroy, Failed, Spawn, Spawned
+from floe.core.nics import Tap
 
 DONE = Spawned(power_state=PowerState.RUNNING)
 FAILED = Failed(kind="host_failure", message="no")
@@ -27,9 +31,9 @@ def spawn(number: int = 1, action: str = "a1", generation: int = 1) -> Spawn:
             name="instance-00000001",
             vcpus=1,
             memory_mib=64,
-            root_gib=1,
+            disks=local_disks({}, image_id="i", root_mib=1024),
             image=GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1),
-            ports=(GuestPort(port_id=port, mac="fa:16:3e:00:00:01", tap="tap1"),),
+            nics=(Tap(port_id=port, mac="fa:16:3e:00:00:01", device="tap1"),),
             metadata=GuestMetadata(hostname="h", name="n", project_id="p", admin_password="s3cret"),
         ),
         network=HostNetwork(
@@ -208,3 +212,54 @@ def test_the_file_is_its_owners_alone_and_holds_no_password(path: Path, clock: F
     ledger.close()
     assert path.stat().st_mode & 0o077 == 0
     assert b"s3cret" not in path.read_bytes()
+
+
+BEFORE = Path(__file__).parent / "ledgers" / "before-kinds-of-disks.jsonl"
+"""Written by a release whose guests had sizes and ports instead of disks and NICs of kinds."""
+
+
+def test_a_ledger_of_the_release_before_is_read_and_written_anew_as_it_is_now(path: Path, clock: FixedClock) -> None:
+    shutil.copy(BEFORE, path)
+    read = Ledger(path, clock)
+    names = {guest.metadata.name: guest for guest in read.guests.values()}
+
+    def shape(name: str) -> list[tuple[Any, ...]]:
+        return [
+            (disk.role, type(disk), disk.device, disk.bus, getattr(disk, "size_mib", None))
+            for disk in names[name].disks
+        ]
+
+    root = ("root", Overlay, "vda", "virtio")
+    assert shape("plain") == [(*root, 1024)]
+    assert shape("whole") == [
+        (*root, 2048),
+        ("ephemeral0", Blank, "vdb", "virtio", 3072),
+        ("swap", Blank, "vdc", "virtio", 64),
+        ("config", ConfigDrive, "hdd", "ide", None),
+    ]
+    assert shape("asked") == [
+        (*root, 2048),
+        ("ephemeral0", Blank, "vdb", "virtio", 1024),
+        ("swap", Blank, "vdc", "virtio", 16),
+    ]
+    assert shape("scsi") == [
+        ("root", Overlay, "sda", "scsi", 2048),
+        ("ephemeral0", Blank, "sdb", "scsi", 3072),
+        ("swap", Blank, "sdc", "scsi", 64),
+        ("config", ConfigDrive, "sdd", "sata", None),
+    ]
+    assert {name: [(nic.device, nic.model, nic.mtu) for nic in guest.nics] for name, guest in names.items()} == {
+        "plain": [("tape4503667-ba", "virtio", 1450)],
+        "whole": [("tap48a431c1-4e", "virtio", 1450)],
+        "asked": [],
+        "scsi": [("tap5c240709-83", "e1000", 1450)],
+    }
+    for guest in names.values():
+        assert all(disk.image_id == guest.image.image_id for disk in guest.disks if isinstance(disk, Overlay))
+        assert {nic.port_id for nic in guest.nics} <= read.network.ports.keys()
+    read.compact()
+    read.close()
+    assert b'"root_gib"' not in path.read_bytes()
+    again = reopened(path, clock)
+    assert again.guests == read.guests
+    again.close()

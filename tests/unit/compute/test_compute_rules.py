@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from floe.core.block_devices import BlockDevice, boot_image, check_buses, local_blanks
+from floe.core.block_devices import BlockDevice, boot_image, check_buses, planned
+from floe.core.disks import ConfigDrive
 from floe.core.errors import Invalid
 from floe.core.hostnames import check_hostname, dns_name, hostname_of, numbered
 from floe.core.keypairs import fingerprint
@@ -81,11 +82,17 @@ def test_what_is_no_single_public_key_is_refused(text: str) -> None:
         fingerprint(text)
 
 
+def sizes(devices: list[BlockDevice]) -> dict[str, int]:
+    """Return the sizes in MiB of the disks that are planned, by role."""
+    disks = planned(devices, FLAVOR, image_id="i", properties={}, config_drive=False)
+    return {disk.role: disk.size_mib for disk in disks if not isinstance(disk, ConfigDrive)}
+
+
 def test_the_size_of_a_swap_disk_is_in_mebibytes() -> None:
     swap = BlockDevice(source="blank", guest_format="swap", size=1024)
-    assert local_blanks([swap], FLAVOR) == ({"kind": "swap", "mib": 1024},)
+    assert sizes([swap]) == {"root": 1024, "ephemeral0": 2048, "swap": 1024}
     with pytest.raises(Invalid, match="1025 MiB"):
-        local_blanks([BlockDevice(source="blank", guest_format="swap", size=1025)], FLAVOR)
+        sizes([BlockDevice(source="blank", guest_format="swap", size=1025)])
 
 
 def test_local_disks_come_from_the_image_and_the_flavor() -> None:
@@ -94,10 +101,8 @@ def test_local_disks_come_from_the_image_and_the_flavor() -> None:
     swap = BlockDevice(source="blank", guest_format="swap")
     assert boot_image([root, blank], "i") == "i"
     assert boot_image([root], None) == "i"
-    assert local_blanks([root, blank, swap], FLAVOR) == (
-        {"kind": "ephemeral", "gib": 1},
-        {"kind": "swap", "mib": 1024},
-    )
+    assert sizes([root, blank, swap]) == {"root": 1024, "ephemeral0": 1024, "swap": 1024}
+    assert sizes([]) == {"root": 1024, "ephemeral0": 2048, "swap": 1024}
 
 
 @pytest.mark.parametrize(
@@ -128,4 +133,4 @@ def test_a_disk_on_another_bus_than_its_image_asks_for_is_refused() -> None:
 def test_more_blank_disk_than_the_flavor_has_is_refused() -> None:
     for devices in ([BlockDevice(source="blank", size=3)], [BlockDevice(source="blank", size=1)] * 2):
         with pytest.raises(Invalid):
-            local_blanks(devices, FLAVOR)
+            sizes(devices)

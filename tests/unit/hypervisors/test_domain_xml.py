@@ -6,12 +6,15 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from floe.core.disks import local_disks
 from floe.core.errors import HostFailure
-from floe.core.guests import GuestImage, GuestMetadata, GuestPort, GuestSpec
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
+from floe.core.nics import Tap
 from floe.hypervisors.libvirt.xml import NAMESPACE, domain_xml
 from floe.hypervisors.protocol import GuestFiles
 
@@ -19,8 +22,13 @@ GOLDENS = Path(__file__).parent / "goldens"
 FOLDER = Path("/state/guests/bbbbbbbb-0000-4000-8000-000000000001")
 FILES = GuestFiles(
     directory=FOLDER,
-    base=FOLDER / "images/base.img",
-    root_disk=FOLDER / "disk.qcow2",
+    disks={
+        "root": FOLDER / "disk.qcow2",
+        "config": FOLDER / "config.iso",
+        "ephemeral0": FOLDER / "ephemeral.raw",
+        "swap": FOLDER / "swap.raw",
+    },
+    bases={"root": FOLDER / "images/base.img"},
     console_log=FOLDER / "console.log",
 )
 IMAGE = GuestImage(image_id="i", checksum="", size=1, disk_format="qcow2", virtual_size=1)
@@ -29,15 +37,27 @@ GUEST = GuestSpec(
     name="instance-0000002a",
     vcpus=2,
     memory_mib=512,
-    root_gib=1,
+    disks=local_disks({}, image_id="i", root_mib=1024),
+    nics=(Tap(port_id="p1", mac="fa:16:3e:00:00:01", device="tap00000001", mtu=1442),),
     image=IMAGE,
-    ports=(GuestPort(port_id="p1", mac="fa:16:3e:00:00:01", tap="tap00000001", mtu=1442),),
     metadata=GuestMetadata(hostname="web", name="web & <b>", project_id="42"),
 )
 
 
-def with_properties(**properties: str) -> GuestSpec:
-    return replace(GUEST, image=replace(IMAGE, properties=properties))
+def with_properties(*, ephemeral_mib: int = 0, swap_mib: int = 0, drive: bool = False, **properties: str) -> GuestSpec:
+    return replace(
+        GUEST,
+        image=replace(IMAGE, properties=properties),
+        disks=local_disks(
+            properties,
+            image_id="i",
+            root_mib=1024,
+            ephemeral_mib=ephemeral_mib,
+            swap_mib=swap_mib,
+            config_drive=drive,
+        ),
+        nics=tuple(msgspec.structs.replace(nic, model=properties.get("hw_vif_model", "virtio")) for nic in GUEST.nics),
+    )
 
 
 CASES = {
@@ -45,20 +65,27 @@ CASES = {
     "kvm": (GUEST, FILES, True),
     "everything": (
         replace(
-            with_properties(hw_disk_bus="scsi", hw_vif_model="e1000", os_command_line="root=/dev/sda quiet"),
-            ports=(*GUEST.ports, GuestPort(port_id="p2", mac="fa:16:3e:00:00:02", tap="tap00000002")),
+            with_properties(
+                hw_disk_bus="scsi",
+                hw_vif_model="e1000",
+                os_command_line="root=/dev/sda quiet",
+                ephemeral_mib=1024,
+                swap_mib=64,
+                drive=True,
+            ),
+            nics=(
+                msgspec.structs.replace(GUEST.nics[0], model="e1000"),
+                Tap(port_id="p2", mac="fa:16:3e:00:00:02", device="tap00000002", model="e1000"),
+            ),
         ),
         replace(
             FILES,
-            config_drive=FOLDER / "config.iso",
-            ephemeral_disk=FOLDER / "ephemeral.raw",
-            swap_disk=FOLDER / "swap.raw",
             kernel=FOLDER / "kernel",
             ramdisk=FOLDER / "ramdisk",
         ),
         False,
     ),
-    "q35": (with_properties(hw_machine_type="q35"), replace(FILES, config_drive=FOLDER / "config.iso"), False),
+    "q35": (with_properties(hw_machine_type="q35", drive=True), FILES, False),
 }
 
 
@@ -124,7 +151,7 @@ def test_a_kernel_command_line_is_one_short_printable_line(line: str) -> None:
 
 @pytest.mark.parametrize("tap", ["../../x", "tap 1", "x" * 16, ""])
 def test_a_tap_that_is_no_device_name_is_refused(tap: str) -> None:
-    guest = replace(GUEST, ports=(replace(GUEST.ports[0], tap=tap),))
+    guest = replace(GUEST, nics=(msgspec.structs.replace(GUEST.nics[0], device=tap),))
     with pytest.raises(HostFailure, match="p1"):
         domain_xml(guest, FILES, kvm=False, owner="floe", version="1.2")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -16,6 +16,7 @@ from floe.core.errors import Forbidden, Invalid
 from floe.core.hostnames import check_hostname
 from floe.core.ids import is_uuid
 from floe.core.new_servers import NewServer
+from floe.core.nics import PlannedNic
 from floe.core.versions import Version
 
 MAX_SERVERS = 1000
@@ -164,14 +165,17 @@ def _counts(body: Mapping[str, Any]) -> tuple[int, int]:
     return low, high
 
 
-def _networks(asked: Any, servers: int) -> Any:
+def _networks(
+    asked: Sequence[_Network | _TaggedNetwork] | Literal["auto", "none"] | None, servers: int
+) -> tuple[PlannedNic, ...] | Literal["auto", "none"] | None:
     if asked is None or isinstance(asked, str):
         return asked
-    found: list[dict[str, Any]] = []
+    found: list[PlannedNic] = []
     for index, network in enumerate(asked):
         place = f"networks[{index}]"
-        if getattr(network, "tag", None) is not None:
-            raise Invalid(f"{place}: tag {network.tag!r} is not supported: guests are not shown device tags here.")
+        tag = getattr(network, "tag", None)
+        if tag is not None:
+            raise Invalid(f"{place}: tag {tag!r} is not supported: guests are not shown device tags here.")
         if network.port is None and network.uuid is None:
             raise Invalid(f"{place}: name a network in uuid, or a port in port.")
         if network.port is not None and network.fixed_ip is not None:
@@ -180,10 +184,16 @@ def _networks(asked: Any, servers: int) -> Any:
             )
         if servers > 1 and (network.port is not None or network.fixed_ip is not None):
             raise Invalid(f"{place}: a port or a fixed_ip can serve one server only, and max_count is {servers}.")
-        entry = {"uuid": network.uuid, "port": network.port, "fixed_ip": ipv4(network.fixed_ip, f"{place}.fixed_ip")}
-        found.append({name: value for name, value in entry.items() if value is not None})
+        found.append(
+            PlannedNic(
+                network_id=network.uuid or "",
+                port_id=network.port,
+                fixed_ip=ipv4(network.fixed_ip, f"{place}.fixed_ip"),
+                made=network.port is None,
+            )
+        )
     # An empty list has always meant the same as none at all: take the network there is.
-    return found or None
+    return tuple(found) or None
 
 
 def _destination(body: Mapping[str, Any], context: Context) -> tuple[str | None, str | None]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from floe.core.disks import MIB_PER_GIB, Blank, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
@@ -29,6 +30,9 @@ from floe.hypervisors.libvirt.xml import NAMESPACE, domain_xml
 from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
 
 log = logging.getLogger(__name__)
+
+_FORMATTERS = {"ext4": ("mkfs.ext4", "-q", "-F"), "swap": ("mkswap",)}
+"""What makes a file system in a file; each takes a label after `-L`."""
 
 
 class LibvirtHypervisor:
@@ -162,24 +166,23 @@ class LibvirtHypervisor:
                 result.replace(path)
         return "qcow2"
 
-    async def create_root_disk(self, files: GuestFiles, guest: GuestSpec, base_format: str) -> None:
-        """See `Hypervisor.create_root_disk`."""
-        size = guest.root_gib * disks.GIB or None
-        if size is not None and guest.image.virtual_size > size:
+    async def create_overlay(self, guest: GuestSpec, disk: Overlay, files: GuestFiles, base_format: str) -> None:
+        """See `Hypervisor.create_overlay`."""
+        size, needed = disk.size_mib * disks.MIB or None, guest.image.virtual_size
+        if size is not None and needed > size:
             raise HostFailure(
-                f"The image needs a disk of {-(-guest.image.virtual_size // disks.GIB)} GiB;"
-                f" the flavor gives {guest.root_gib} GiB.",
+                f"The image needs a disk of {-(-needed // disks.GIB)} GiB;"
+                f" the flavor gives {disk.size_mib / MIB_PER_GIB:g} GiB.",
                 stage="disk",
             )
-        user = None
-        if self._users is not None:
-            user = await self._connection.run(self._users.give, files.directory)
-        await disks.create_overlay(files.base, base_format, files.root_disk, size, user)
-        if files.ephemeral_disk is not None:
-            format_ext4 = ("mkfs.ext4", "-q", "-F", "-L", "ephemeral0")
-            await disks.create_blank(files.ephemeral_disk, guest.ephemeral_gib * disks.GIB, format_ext4, user)
-        if files.swap_disk is not None:
-            await disks.create_blank(files.swap_disk, guest.swap_mib * disks.MIB, ("mkswap",), user)
+        user = await self._user_of(files)
+        await disks.create_overlay(files.bases[disk.role], base_format, files.disks[disk.role], size, user)
+
+    async def create_blank(self, guest: GuestSpec, disk: Blank, files: GuestFiles) -> None:
+        """See `Hypervisor.create_blank`."""
+        command = (*_FORMATTERS[disk.filesystem], *(("-L", disk.label) if disk.label else ()))
+        user = await self._user_of(files)
+        await disks.create_blank(files.disks[disk.role], disk.size_mib * disks.MIB, command, user)
 
     async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
         """See `Hypervisor.start`."""
@@ -223,15 +226,17 @@ class LibvirtHypervisor:
         self._ours |= {state.server_id for state in found}
         return found
 
+    async def _user_of(self, files: GuestFiles) -> int | None:
+        return None if self._users is None else await self._connection.run(self._users.give, files.directory)
+
     def _hand_over(self, files: GuestFiles) -> tuple[int, int] | None:
         """Make a guest's files its own and return the user and group that it runs as, None if those are ours."""
         if self._users is None:
             return None
         let_guests_through(self._uri)
         user = self._users.give(files.directory)
-        for file in (files.root_disk, files.ephemeral_disk, files.swap_disk, files.config_drive):
-            if file is not None:
-                disks.hand_over(file, user)
+        for file in files.disks.values():
+            disks.hand_over(file, user)
         return user, self._kvm_group if self._kvm and self._kvm_group is not None else user
 
     def _may_use_kvm(self) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from floe.core.block_devices import guest_devices
+from floe.core.disks import Disk
 from floe.core.errors import HostFailure, Invalid
-from floe.core.guests import GuestPort, GuestSpec
+from floe.core.guests import GuestSpec
 from floe.core.image_properties import command_line, hardware
+from floe.hypervisors.libvirt.devices import boot_order, disk_xml, nic_xml
 from floe.hypervisors.protocol import GuestFiles
 
 NAMESPACE = "urn:floe:guest:1"
@@ -23,8 +24,6 @@ MANUFACTURER, PRODUCT, FAMILY = "OpenStack Foundation", "OpenStack Nova", "Virtu
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_TAP = re.compile(r"[A-Za-z0-9._-]{1,15}")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 
 
 def domain_xml(
@@ -42,13 +41,15 @@ def domain_xml(
         command = command_line(guest.image.properties, DEFAULT_COMMAND_LINE.format(root=root))
     except Invalid as error:
         raise HostFailure(error.message, stage="guest", cause=Invalid.kind) from error
+    disks = [(disk, disk_xml(disk, files.disks[disk.role])) for disk in guest.disks]
+    boots = boot_order([(disk.boot_index, made) for disk, made in disks if disk.boot_index is not None])
     domain = ET.Element("domain", type="kvm" if kvm else "qemu")
     _text(domain, "name", guest.name)
     _text(domain, "uuid", guest.server_id)
     _metadata(domain, guest, owner)
     _text(domain, "memory", str(guest.memory_mib), unit="MiB")
     _text(domain, "vcpu", str(guest.vcpus))
-    _system(domain, files, chosen, command)
+    _system(domain, files, chosen, command, boots)
     _firmware_tables(domain, guest, version)
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
@@ -62,7 +63,7 @@ def domain_xml(
     ET.SubElement(domain, "clock", offset="utc")
     for event, action in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _text(domain, event, action)
-    _devices(domain, guest, files, chosen)
+    _devices(domain, guest, files, disks)
     if account is not None:
         _user(domain, *account)
     ET.indent(domain)
@@ -84,12 +85,15 @@ def _user(domain: ET.Element, user: int, group: int) -> None:
     _text(label, "label", f"+{user}:+{group}")
 
 
-def _system(domain: ET.Element, files: GuestFiles, chosen: Mapping[str, str], command: str) -> None:
+def _system(
+    domain: ET.Element, files: GuestFiles, chosen: Mapping[str, str], command: str, boots: Sequence[str]
+) -> None:
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch="x86_64", machine=chosen["hw_machine_type"])
     ET.SubElement(system, "smbios", mode="sysinfo")
     if files.kernel is None:
-        ET.SubElement(system, "boot", dev="hd")
+        for device in boots:
+            ET.SubElement(system, "boot", dev=device)
         return
     _text(system, "kernel", str(files.kernel))
     if files.ramdisk is not None:
@@ -108,35 +112,14 @@ def _firmware_tables(domain: ET.Element, guest: GuestSpec, version: str) -> None
     _text(system, "entry", FAMILY, name="family")
 
 
-def _devices(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Mapping[str, str]) -> None:
+def _devices(domain: ET.Element, guest: GuestSpec, files: GuestFiles, disks: Sequence[tuple[Disk, ET.Element]]) -> None:
     devices = ET.SubElement(domain, "devices")
-    bus = chosen["hw_disk_bus"]
-    disks = {
-        "root": (files.root_disk, "qcow2"),
-        "ephemeral0": (files.ephemeral_disk, "raw"),
-        "swap": (files.swap_disk, "raw"),
-    }
-    names = guest_devices(
-        guest.image.properties, ephemeral=files.ephemeral_disk is not None, swap=files.swap_disk is not None
-    )
-    for role, name in names.items():
-        path, kind = disks[role]
-        disk = ET.SubElement(devices, "disk", type="file", device="disk")
-        ET.SubElement(disk, "driver", name="qemu", type=kind, cache="writeback", discard="unmap")
-        ET.SubElement(disk, "source", file=str(path))
-        ET.SubElement(disk, "target", dev=name, bus=bus)
-    if bus == "scsi":
-        ET.SubElement(devices, "controller", type="scsi", model="virtio-scsi")
-    if files.config_drive is not None:
-        # Debian's cloud kernel has no AHCI: a SATA CD-ROM would be invisible to it, an IDE one is not.
-        cd_bus = "ide" if chosen["hw_machine_type"] == "pc" else "sata"
-        disk = ET.SubElement(devices, "disk", type="file", device="cdrom")
-        ET.SubElement(disk, "driver", name="qemu", type="raw")
-        ET.SubElement(disk, "source", file=str(files.config_drive))
-        ET.SubElement(disk, "target", dev="hdd" if cd_bus == "ide" else "sdd", bus=cd_bus)
-        ET.SubElement(disk, "readonly")
-    for port in guest.ports:
-        _interface(devices, port, chosen["hw_vif_model"])
+    last_on_scsi = max((index for index, (disk, _) in enumerate(disks) if disk.bus == "scsi"), default=None)
+    for index, (_, made) in enumerate(disks):
+        devices.append(made)
+        if index == last_on_scsi:
+            ET.SubElement(devices, "controller", type="scsi", model="virtio-scsi")
+    devices.extend([nic_xml(nic) for nic in guest.nics])
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(files.console_log), append="on")
     ET.SubElement(serial, "target", type="isa-serial", port="0")
@@ -147,16 +130,6 @@ def _devices(domain: ET.Element, guest: GuestSpec, files: GuestFiles, chosen: Ma
     ET.SubElement(devices, "controller", type="usb", model="none")
     ET.SubElement(ET.SubElement(devices, "video"), "model", type="none")
     ET.SubElement(devices, "memballoon", model="none")
-
-
-def _interface(devices: ET.Element, port: GuestPort, model: str) -> None:
-    if not _TAP.fullmatch(port.tap) or not _MAC.fullmatch(port.mac):
-        raise HostFailure(f"Port {port.port_id} has no usable tap or MAC address.", stage="guest")
-    nic = ET.SubElement(devices, "interface", type="ethernet")
-    ET.SubElement(nic, "mac", address=port.mac)
-    ET.SubElement(nic, "target", dev=port.tap, managed="no")
-    ET.SubElement(nic, "model", type=model)
-    ET.SubElement(nic, "mtu", size=str(port.mtu))
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:

@@ -1,0 +1,104 @@
+"""Making a guest's disks: for each kind, what its file is called and the one function that makes it.
+
+A further kind is one more row of `KINDS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from floe.agent import config_drive
+from floe.agent.images import CachedImage
+from floe.agent.threads import Offload
+from floe.core.disks import CONFIG, EPHEMERAL, ROOT, Blank, ConfigDrive, Disk, Overlay
+from floe.core.errors import HostFailure
+from floe.core.guests import GuestImage, GuestSpec
+from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
+
+_ROLE = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_STEMS = {ROOT: "disk", EPHEMERAL: "ephemeral", CONFIG: "config"}
+_BASES = {ROOT: "base"}
+"""What the files of guests that run already are called, where that is not the role."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What the makers of one guest's disks work with."""
+
+    guest: GuestSpec
+    files: GuestFiles
+    hypervisor: Hypervisor
+    offload: Offload
+    bases: Mapping[str, CachedImage]
+    """By role, the images that disks stand on; they are where `files.bases` says already."""
+    documents: Callable[[], dict[str, bytes]]
+    """What a config drive holds."""
+
+
+Make: TypeAlias = Callable[[Any, Workshop], Awaitable[None]]
+Remove: TypeAlias = Callable[[Path], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of disk: the ending of its file, and what makes it; a disk that is there already stays as it is.
+
+    What is in the guest's folder is removed with that. What a kind has anywhere else, `remove` takes away, given the
+    folder while it is still there: only what is kept in it is known after a crash. It may be called again.
+    """
+
+    ending: str
+    make: Make
+    remove: Remove | None = None
+
+
+async def _overlay(disk: Overlay, at: Workshop) -> None:
+    await at.hypervisor.create_overlay(at.guest, disk, at.files, at.bases[disk.role].disk_format)
+
+
+async def _blank(disk: Blank, at: Workshop) -> None:
+    await at.hypervisor.create_blank(at.guest, disk, at.files)
+
+
+async def _config_drive(disk: ConfigDrive, at: Workshop) -> None:
+    path = at.files.disks[disk.role]
+    if not path.exists():  # one stat
+        await at.offload(config_drive.write, path, at.documents())
+
+
+KINDS: Mapping[type, Kind] = {
+    Overlay: Kind("qcow2", _overlay),
+    Blank: Kind("raw", _blank),
+    ConfigDrive: Kind("iso", _config_drive),
+}
+
+
+def paths(disks: tuple[Disk, ...], folder: Path, kinds: Mapping[type, Kind]) -> dict[str, Path]:
+    """Return where the disks of a guest are, by role. Raises HostFailure for a role that can name no file."""
+    found = {}
+    for disk in disks:
+        if not _ROLE.fullmatch(disk.role) or disk.role in found:
+            raise HostFailure(f"{disk.role[:80]!r} cannot be the role of a disk, or is that of two.", stage="disk")
+        found[disk.role] = folder / f"{_STEMS.get(disk.role, disk.role)}.{kinds[type(disk)].ending}"
+    return found
+
+
+def bases(disks: tuple[Disk, ...], folder: Path) -> dict[str, Path]:
+    """Return where the images are that disks of a guest stand on, by role."""
+    # AppArmor's profile for libvirt's reader of images knows the ending.
+    stands = (disk.role for disk in disks if isinstance(disk, Overlay))
+    return {role: folder / IMAGES / f"{_BASES.get(role, role)}.img" for role in stands}
+
+
+def image_of(guest: GuestSpec, disk: Overlay) -> GuestImage:
+    """Return the image that a disk of a guest stands on. Raises HostFailure for one that its spec does not bring."""
+    if disk.image_id != guest.image.image_id:
+        raise HostFailure(
+            f"Disk {disk.role} stands on image {disk.image_id}, and the guest was given {guest.image.image_id} alone.",
+            stage="image",
+        )
+    return guest.image

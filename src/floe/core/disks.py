@@ -1,0 +1,113 @@
+"""The disks of a server: one kind each, the same in the database, in what a host is told, and at its hypervisor.
+
+A further kind is one more member of `Disk`: see `docs/howto/add-a-disk-kind.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from string import ascii_lowercase
+from typing import Literal, TypeAlias
+
+import msgspec
+
+DISK_BUSES = ("virtio", "scsi", "ide")
+"""What an image may ask for; the first one is the default."""
+ROOT, EPHEMERAL, SWAP, CONFIG = "root", "ephemeral0", "swap", "config"
+"""Roles: a server has at most one disk of each."""
+MIB_PER_GIB = 1024
+MIB = 1024**2
+"""Bytes."""
+
+_PREFIXES = {"virtio": "vd", "ide": "hd"}
+_PREFIX = "sd"
+
+
+class Overlay(msgspec.Struct, frozen=True, kw_only=True, tag="overlay"):
+    """A disk of its own on top of an image, which it leaves as it is. `size_mib` 0 means the image's own size."""
+
+    role: str
+    device: str
+    """What the guest is likely to call it: `vda`."""
+    bus: str
+    boot_index: int | None = None
+    """Where it comes in the order in which the firmware tries to boot; None: it does not."""
+    size_mib: int
+    image_id: str
+
+
+class Blank(msgspec.Struct, frozen=True, kw_only=True, tag="blank"):
+    """An empty disk with a file system, or made for swapping."""
+
+    role: str
+    device: str
+    bus: str
+    boot_index: int | None = None
+    size_mib: int
+    filesystem: Literal["ext4", "swap"]
+    label: str = ""
+
+
+class ConfigDrive(msgspec.Struct, frozen=True, kw_only=True, tag="config-drive"):
+    """A CD with what the guest may read about itself."""
+
+    role: str
+    device: str
+    bus: str
+    boot_index: int | None = None
+
+
+Disk: TypeAlias = Overlay | Blank | ConfigDrive
+
+
+def local_disks(
+    properties: Mapping[str, str],
+    *,
+    image_id: str,
+    root_mib: int,
+    ephemeral_mib: int = 0,
+    swap_mib: int = 0,
+    config_drive: bool = False,
+) -> tuple[Disk, ...]:
+    """Return the disks of a server that boots from an image of these properties, in the order of their names."""
+    bus = properties.get("hw_disk_bus") or DISK_BUSES[0]
+    names = device_names(bus)
+    found: list[Disk] = [
+        Overlay(role=ROOT, device=next(names), bus=bus, boot_index=0, size_mib=root_mib, image_id=image_id)
+    ]
+    if ephemeral_mib:
+        found.append(
+            Blank(
+                role=EPHEMERAL, device=next(names), bus=bus, size_mib=ephemeral_mib, filesystem="ext4", label=EPHEMERAL
+            )
+        )
+    if swap_mib:
+        found.append(Blank(role=SWAP, device=next(names), bus=bus, size_mib=swap_mib, filesystem="swap"))
+    if config_drive:
+        found.append(_config_drive(properties))
+    return tuple(found)
+
+
+def _config_drive(properties: Mapping[str, str]) -> ConfigDrive:
+    # Debian's cloud kernel has no AHCI: a SATA CD-ROM would be invisible to it, an IDE one is not.
+    ide = properties.get("hw_machine_type") != "q35"
+    return ConfigDrive(role=CONFIG, device="hdd" if ide else "sdd", bus="ide" if ide else "sata")
+
+
+def device_names(bus: str) -> Iterator[str]:
+    """Yield the names that disks on a bus have, as Linux gives them: `vda` to `vdz`, then `vdaa`."""
+    prefix = _PREFIXES.get(bus, _PREFIX)
+    for length in (1, 2):
+        for letters in product(ascii_lowercase, repeat=length):
+            yield prefix + "".join(letters)
+
+
+def root_device(disks: Sequence[Disk]) -> str:
+    """Return the path of a server's root disk."""
+    return f"/dev/{told_to_guests(disks)[ROOT]}"
+
+
+def told_to_guests(disks: Sequence[Disk]) -> dict[str, str]:
+    """Return the names of a guest's disks by role, but that of the drive on which it is told."""
+    return {disk.role: disk.device for disk in disks if not isinstance(disk, ConfigDrive)}

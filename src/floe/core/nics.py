@@ -1,0 +1,44 @@
+"""The NICs of a server: as they are asked for and planned, and as a host is to make them.
+
+Once it has a host a NIC is a port's, and what is true of it stands in the port's row. A further kind is one more member
+of `Nic`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+VIF_MODELS = ("virtio", "e1000", "rtl8139")
+"""What an image may ask for; the first one is the default."""
+
+
+class PlannedNic(msgspec.Struct, frozen=True, kw_only=True):
+    """One NIC that a create asks for, by a network or a port; what was left open is filled in when it is checked.
+
+    The rows of servers keep it. `made`: Floe makes its port, and removes it with the server.
+    """
+
+    network_id: str = ""
+    """"" until it is known which: a port that is asked for brings its own."""
+    port_id: str | None = None
+    fixed_ip: str | None = None
+    security_groups: tuple[str, ...] = ()
+    """Ids of the groups that its port is in."""
+    made: bool = True
+    port_security: bool = True
+
+
+class Tap(msgspec.Struct, frozen=True, kw_only=True, tag="tap"):
+    """A NIC behind a tap that the data plane makes. NICs come in the order in which the guest is to see them."""
+
+    port_id: str
+    mac: str
+    device: str
+    """The tap's name."""
+    mtu: int = 1450
+    model: str = "virtio"
+
+
+Nic: TypeAlias = Tap

@@ -1,0 +1,78 @@
+"""The XML of single devices, each against a golden of its own: what hotplug, rescue and migration hand to libvirt."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from floe.core.disks import Blank, ConfigDrive, Disk, Overlay
+from floe.core.errors import HostFailure
+from floe.core.nics import Tap
+from floe.hypervisors.libvirt.devices import boot_order, disk_xml, nic_xml
+
+GOLDENS = Path(__file__).parent / "goldens" / "devices"
+ROOT = Overlay(role="root", device="vda", bus="virtio", boot_index=0, size_mib=1024, image_id="i")
+EPHEMERAL = Blank(role="ephemeral0", device="sdb", bus="scsi", size_mib=1024, filesystem="ext4", label="ephemeral0")
+SWAP = Blank(role="swap", device="hdb", bus="ide", size_mib=64, filesystem="swap")
+DRIVE = ConfigDrive(role="config", device="hdd", bus="ide")
+NIC = Tap(port_id="p1", mac="fa:16:3e:00:00:01", device="tap00000001", mtu=1442, model="e1000")
+
+
+def text(element: ET.Element) -> str:
+    ET.indent(element)
+    return ET.tostring(element, encoding="unicode") + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "disk", "file"),
+    [
+        ("overlay", ROOT, "disk.qcow2"),
+        ("blank-ext4", EPHEMERAL, "ephemeral.raw"),
+        ("blank-swap", SWAP, "swap.raw"),
+        ("config-drive", DRIVE, "config.iso"),
+        ("config-drive-sata", msgspec.structs.replace(DRIVE, device="sdd", bus="sata"), "config.iso"),
+    ],
+)
+def test_a_disk_is_as_its_golden(name: str, disk: Disk, file: str) -> None:
+    assert text(disk_xml(disk, Path("/state/guests/s") / file)) == (GOLDENS / f"{name}.xml").read_text()
+
+
+def test_a_nic_is_as_its_golden() -> None:
+    assert text(nic_xml(NIC)) == (GOLDENS / "tap.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    "place", [("vda", "usb"), ("../vda", "virtio"), ("", "virtio"), ("vd", "scsi"), ("vda\n", "ide")]
+)
+def test_a_disk_has_a_place_that_there_is(place: tuple[str, str]) -> None:
+    device, bus = place
+    with pytest.raises(HostFailure, match=r"Disk root cannot be .* it can be on ide, sata, scsi, virtio") as caught:
+        disk_xml(msgspec.structs.replace(ROOT, device=device, bus=bus), Path("/x"))
+    assert caught.value.stage == "guest"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"model": "virtio'/><evil"}, "virtio, e1000, rtl8139"), ({"mac": "fa:16"}, "MAC"), ({"device": "../tap"}, "tap")],
+)
+def test_a_nic_has_values_that_the_hardware_knows(change: dict[str, str], said: str) -> None:
+    with pytest.raises(HostFailure, match=said):
+        nic_xml(msgspec.structs.replace(NIC, **change))
+
+
+def test_no_path_becomes_markup() -> None:
+    made = disk_xml(ROOT, Path('/state/<a href="x">&\''))
+    again = ET.fromstring(ET.tostring(made))
+    assert [element.tag for element in again.iter()] == ["disk", "driver", "source", "target"]
+    source = again.find("source")
+    assert source is not None and source.get("file") == '/state/<a href="x">&\''
+
+
+def test_the_firmware_boots_in_the_order_of_the_boot_indexes_each_kind_once() -> None:
+    disk, drive = disk_xml(ROOT, Path("/d")), disk_xml(DRIVE, Path("/c"))
+    assert boot_order([(0, disk)]) == ["hd"]
+    assert boot_order([(1, disk), (0, drive), (2, disk)]) == ["cdrom", "hd"]
+    assert boot_order([]) == []
