@@ -25,9 +25,10 @@ from floe.core.errors import FloeError, Gone
 from floe.core.idempotency import once
 from floe.core.images import ACTIVE, NewImage
 from floe.core.new_servers import NewServer
+from floe.core.nics import PlannedNic
 from floe.core.server_groups import ServerGroup
 from floe.simulation.plan import Event
-from floe.simulation.site import IMAGES, PROJECTS, Site, user_of
+from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, user_of
 from floe.store import images as image_rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
@@ -166,11 +167,11 @@ class Users:
         project, network = args["project"], args["network"]
         mine = [ident for owner, ident in self._ports if owner == project]
         if network == "port":
-            network = [{"port": mine[-1]}] if mine else "auto"
+            network = (PlannedNic(port_id=mine[-1], made=False),) if mine else "auto"
         group = self._groups[0].id if args["group"] and self._groups and project == 0 else None
         new = NewServer(
             name=name,
-            flavor_id=args["flavor"],
+            flavor_id=WITH_SWAP.flavor_id if args["flavor"] == "2" else args["flavor"],
             image_id=self._image(args["image"]),
             min_count=args["least"],
             max_count=args["most"],

@@ -18,6 +18,7 @@ from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import Clock
 from floe.core.context import Context
 from floe.core.images import ACTIVE, PUBLIC, Image
+from floe.core.servers import ServerFlavor
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.loop import VirtualLoop
 from floe.simulation.storage import SimulatedBlobs
@@ -33,6 +34,8 @@ QUOTAS = (
     {"instances": 3, "cores": 20, "ram": 4096, "port": 4},
 )
 IMAGES = tuple(str(uuid.UUID(int=number)) for number in (0x1111, 0x2222))
+WITH_SWAP = ServerFlavor(flavor_id="swap", name="m1.swap", vcpus=1, memory_mib=2048, root_gib=19, swap_mib=1)
+"""As large as m1.small, and with a second disk."""
 
 
 HISTORY = 12.0
@@ -82,6 +85,7 @@ def make_site(folder: Path) -> Site:
             db, LocalBus(), images_there, SimulatedClock(loop), lambda: str(uuid.UUID(int=next(numbers)))
         )
         await flavors.bootstrap(cloud)
+        await flavors.create(cloud, WITH_SWAP)
         for project_id, limits in zip(PROJECTS, QUOTAS, strict=True):
             await networks.bootstrap(cloud, project_id)
             await db.write(lambda conn: quotas.put(conn, project_id, limits))  # noqa: B023
