@@ -12,7 +12,7 @@ from typing import Any
 
 from floe.agent import console
 from floe.agent.commands import Commands
-from floe.agent.folders import close_guests, make_passable, note_closed
+from floe.agent.folders import Versions, close_guests, make_passable, note_closed, version_of
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache, ImageSource
@@ -64,6 +64,7 @@ class Agent:
         patience: float = 0.1,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         offload: Offload = in_thread,
+        version: Versions = version_of,
         seed: Callable[[int], bytes] = os.urandom,
         keeping: Keeping = _KEEPING,
         counters: Counters | None = None,
@@ -82,11 +83,13 @@ class Agent:
         self._patience = patience
         self._sleep = sleep
         self._offload = offload
+        self._version = version
         self._seed = seed
         self._counters = counters or Counters()
         cache = image_dir or state_dir / "images"
+        users = keeping.users or self._guest_folders
         self._eviction = ImageEviction(
-            cache, keeping.users or self._guest_folders, clock, keeping, counters=counters, offload=offload
+            cache, users, clock, keeping, counters=counters, offload=offload, version=version
         )
         self._images = ImageCache(
             cache, images, hypervisor.adopt_image, clock=clock, eviction=self._eviction, offload=offload, sleep=sleep
@@ -129,6 +132,7 @@ class Agent:
             hypervisor=self._hypervisor,
             offload=self._offload,
             seed=self._seed,
+            version=self._version,
         )
         commands = Commands(
             ledger=ledger,

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from pathlib import Path
+from typing import Protocol
 
 _CLOSED = "closed"
 _YOUNG = 1_100_000_000
@@ -61,11 +62,16 @@ def note_closed(folder: Path) -> None:
         (folder / _CLOSED).touch(mode=0o600)
 
 
-def version_of(folder: Path) -> tuple[int, ...] | None:
-    """Return what is another as soon as a name in a folder comes or goes, so that it need not be listed to see that.
+class Versions(Protocol):
+    """Tells whether the names in a folder may have changed; a simulation hands in `unknown`."""
 
-    None where that cannot be said: it changed a moment ago, or is not there. Take it before the list.
-    """
+    def __call__(self, folder: Path, /) -> tuple[int, ...] | None:
+        """Return what is another as soon as a name in a folder comes or goes; None where that cannot be said."""
+        ...
+
+
+def version_of(folder: Path, /) -> tuple[int, ...] | None:
+    """See `Versions`: None for a folder that changed a moment ago, or is not there. Take it before the list."""
     try:
         found = os.stat(folder)  # noqa: PTH116  # a third of what Path.stat takes, for every host every minute
     except FileNotFoundError:
@@ -73,3 +79,8 @@ def version_of(folder: Path) -> tuple[int, ...] | None:
     if time.time_ns() - found.st_ctime_ns < _YOUNG:
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
+def unknown(_folder: Path, /) -> tuple[int, ...] | None:
+    """Have every folder listed each time: for simulations, whose steps must not depend on the machine's time."""
+    return None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from floe.agent import config_drive, documents
 from floe.agent.disks import KINDS, Kind, Workshop, bases, image_of, paths
-from floe.agent.folders import make_passable, version_of
+from floe.agent.folders import Versions, make_passable
 from floe.agent.images import CachedImage, ImageCache, os_failure
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
@@ -102,6 +102,7 @@ class GuestBuilder:
         hypervisor: Hypervisor,
         offload: Offload,
         seed: Callable[[int], bytes],
+        version: Versions,
         kinds: Mapping[type, Kind] = KINDS,
     ) -> None:
         self._directory = directory
@@ -112,6 +113,7 @@ class GuestBuilder:
         self._offload = offload
         self._seed = seed
         self._kinds = kinds
+        self._version = version
         self._listed: tuple[tuple[int, ...] | None, tuple[str, ...]] = (None, ())
         """The servers that there are files of, and the version of the folder that says so."""
 
@@ -163,7 +165,7 @@ class GuestBuilder:
     async def leftovers(self, guests: Iterable[GuestState]) -> tuple[str, ...]:
         """Return the servers that there are files of, and none of these guests."""
         there = {guest.server_id for guest in guests}
-        version = version_of(self._directory)
+        version = self._version(self._directory)
         if version is None or version != self._listed[0]:
             self._listed = version, await self._offload(self.folders)
         return tuple(ident for ident in self._listed[1] if ident not in there)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from floe.agent.folders import version_of
+from floe.agent.folders import Versions, version_of
 from floe.agent.image_locks import held
 from floe.agent.threads import Offload, in_thread
 from floe.core.clock import Clock
@@ -58,17 +58,18 @@ class ImageEviction:
         *,
         counters: Counters | None = None,
         offload: Offload = in_thread,
+        version: Versions = version_of,
     ) -> None:
         self._directory, self._users, self._clock, self._keep = directory, users, clock, keeping.seconds
         self.room = keeping.room or DiskRoom(directory)
-        self._counters, self._offload = counters or Counters(), offload
+        self._counters, self._offload, self._version = counters or Counters(), offload, version
         self._looked: tuple[int, ...] | None = None
         """The version of the folder in which no image is old before `_due`."""
         self._due = math.inf
 
     async def round(self) -> list[str]:
         """Remove what was not used for long, then what is needed to have room; return the images' names."""
-        version = version_of(self._directory)
+        version = self._version(self._directory)
         if version is None or version != self._looked:
             self._looked, self._due = version, await self._offload(self._first_due)
         if self._due == math.inf:

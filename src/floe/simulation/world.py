@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 from floe.agent.agent import Agent
+from floe.agent.folders import unknown
 from floe.agent.image_eviction import Keeping
 from floe.cloud import image_blobs
 from floe.cloud.audit import Violation
@@ -270,6 +271,7 @@ class World:
             sweep=SWEEP,
             sleep=self._sleep,
             offload=Disk(machine, self.pause),
+            version=unknown,
             seed=self.dice.randbytes,
             keeping=Keeping(seconds=IMAGE_KEEP),
         )
