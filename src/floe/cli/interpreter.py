@@ -9,11 +9,14 @@ from contextlib import contextmanager
 
 SWITCH_SECONDS = 0.001
 """After which a thread that computes gives way to the event loop's; Python's own is 5 ms, which a request with a dozen
-statements would wait through a dozen times."""
+statements would wait through a dozen times. What a burst of creates costs is the same by both, as measured."""
 _THRESHOLDS = (2000, 20, 50)
 """New objects between two looks at the youngest, and how many of those make one at the older ones, and at all.
 
-By Python's own (700, 10, 10) a read of some thousand rows starts a look at everything again and again.
+Measured over 400 creates and deletes in bursts of 200 and 40 lists of 200 servers, 7 s of CPU: by Python's own
+(700, 10, 10) all looks took 270 ms and four of them were at everything; by these 170 ms, one at everything, and no look
+at the youngest more than 5 ms; by (10000, 20, 50) 140 ms, but up to 9 at the youngest; by (50000, 20, 50) 160 ms, and
+one of 59.
 """
 
 
