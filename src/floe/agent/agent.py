@@ -148,7 +148,7 @@ class Agent:
         for guest in self._early:
             commands.saw(guest)
         await self._bus.serve(self.host, commands.handle)
-        await self._say_up(found.guests)
+        await self._say_up(found.guests, found.files)
         self._loops = [
             asyncio.create_task(self._every(self._heartbeat, self._beat), name=f"heartbeat-{self.host}"),
             asyncio.create_task(self._every(self._sweep, self._look), name=f"sweep-{self.host}"),
@@ -217,7 +217,7 @@ class Agent:
 
     async def _look(self) -> None:
         """Compare the host with what it should be, mend it and tell of it: the net under events and commands."""
-        if self._commands is None or self._ports is None:
+        if self._commands is None or self._ports is None or self._builder is None:
             return
         before = self._commands.known()
         guests = await self._hypervisor.guests()
@@ -225,7 +225,7 @@ class Agent:
         self._commands.found(before, guests)
         if guests:
             await self._offload(self._trim_consoles, [guest.server_id for guest in guests])
-        await self._say_up(guests)
+        await self._say_up(guests, await self._builder.leftovers(guests))
         await self._ports.plug()
         self._images.tidy()
         await self._eviction.round()
@@ -238,14 +238,13 @@ class Agent:
             with contextlib.suppress(OSError):
                 console.trim(self._guests_dir / server_id / "console.log")
 
-    async def _say_up(self, guests: list[GuestState]) -> None:
+    async def _say_up(self, guests: list[GuestState], files: tuple[str, ...]) -> None:
         assert self._ledger is not None
-        assert self._builder is not None
         event = host_up(
             self.host,
             await self._hypervisor.facts(),
             guests,
-            await self._builder.leftovers(guests),
+            files,
             self._ledger,
             address=self._address,
             availability_zone=self._zone,

@@ -20,9 +20,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """Guests found; builds that a crash had cut short and that were cleared away; folders removed."""
+    """Guests found, and servers that there are files of and none of these; builds that a crash had cut short and that
+    were cleared away; folders removed."""
 
     guests: list[GuestState]
+    files: tuple[str, ...]
     abandoned: list[str]
     removed: list[str]
 
@@ -48,17 +50,19 @@ async def reconcile(ledger: Ledger, hypervisor: Hypervisor, directory: Path, off
     for server_id in abandoned:
         log.warning("the build of %s was cut short by the restart and is cleared away", server_id)
         ledger.abandon(server_id)
-    removed = []
+    files, removed = [], []
     for server_id in await offload(_names, directory):
-        if server_id in found or server_id in ledger.guests or not is_uuid(server_id):
+        if server_id in found or not is_uuid(server_id):
             continue
         folder = directory / server_id
         told = server_id in abandoned or ledger.is_gone(server_id)
-        if told or not (folder / "console.log").exists():
+        if server_id in ledger.guests or (not told and (folder / "console.log").exists()):
+            files.append(server_id)
+        else:
             log.warning("the files of %s belong to no guest and are removed", server_id)
             await offload(shutil.rmtree, folder)
             removed.append(server_id)
-    return Reconciled(guests=list(found.values()), abandoned=abandoned, removed=removed)
+    return Reconciled(guests=list(found.values()), files=tuple(files), abandoned=abandoned, removed=removed)
 
 
 def _names(directory: Path) -> list[str]:

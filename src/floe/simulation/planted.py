@@ -240,7 +240,7 @@ def _keep_partial(ledger: Any, hypervisor: Any, directory: Any, offload: Any) ->
 
     async def found() -> Any:
         guests = await hypervisor.guests()
-        return agent_reconcile.Reconciled(guests=guests, abandoned=[], removed=[])
+        return agent_reconcile.Reconciled(guests=guests, files=(), abandoned=[], removed=[])
 
     return found()
 

@@ -378,7 +378,10 @@ async def test_only_own_files_of_no_guest_are_removed_at_start(world: World, spa
     for folder in (orphan, ran, foreign):
         folder.mkdir()
     (ran / "console.log").touch()
+    world.events.clear()
     await world.start()
+    (up,) = await world.until(lambda: [event for event in world.events if isinstance(event, HostUp)])
+    assert up.files == (ran.name,)
     assert not orphan.exists()
     assert ran.exists()
     assert foreign.exists()
