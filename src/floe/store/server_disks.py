@@ -34,7 +34,7 @@ server_disks = sa.Table(
 
 _KEYS = ("server_id", "position")
 _FIELDS = tuple(str(column.name) for column in server_disks.c if column.name not in _KEYS)
-_INSERT = server_disks.insert()
+_INSERT = Prepared(server_disks.insert())
 _OF_SERVER = Prepared(
     sa.select(*(server_disks.c[name] for name in _FIELDS))
     .where(server_disks.c.server_id == sa.bindparam("ident"))
@@ -46,9 +46,7 @@ _BEFORE = sa.select(_servers.c.block_devices).where(_servers.c.id == sa.bindpara
 
 def insert(conn: Connection, server_id: str, disks: Iterable[Disk]) -> None:
     """Give a server its disks."""
-    rows = [_row(server_id, position, disk) for position, disk in enumerate(disks)]
-    if rows:
-        conn.execute(_INSERT, rows)
+    _INSERT.write_each(conn, [_row(server_id, position, disk) for position, disk in enumerate(disks)])
 
 
 def of_server(conn: Connection, server: Server) -> tuple[Disk, ...]:

@@ -113,8 +113,9 @@ def add(conn: Connection, server: Server, disks: Sequence[Disk] = ()) -> Server:
         "power_state": int(server.power_state),
         "block_devices": server_disks.for_the_release_before(disks),
     }
+    number = _INSERT.first(conn, **values).number
     server_disks.insert(conn, server.id, disks)
-    return replace(server, number=_INSERT.first(conn, **values).number)
+    return replace(server, number=number)
 
 
 def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | None:
