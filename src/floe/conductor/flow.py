@@ -99,7 +99,7 @@ class Flow:
         self._attempts = action.attempts
         self._state = UNDOING if action.state == UNDOING else RUNNING
         self._leaving = leaving
-        self._removed: list[tuple[str, str | None]] = []
+        self._known_of_hosts: list[Work] = []
 
     @property
     def undoing(self) -> bool:
@@ -178,7 +178,13 @@ class Flow:
 
     def removed(self, host: str, *, all_actions: bool) -> None:
         """Say that nothing is left on a host, of this action or of any; written with whatever is written next."""
-        self._removed.append((host, None if all_actions else self.action.id))
+        subject, action_id = self.action.subject_id, None if all_actions else self.action.id
+        self._known_of_hosts.append(lambda conn: holdings.delete(conn, subject, host, action_id))
+
+    def owes(self, host: str) -> None:
+        """Say that a host could not be asked to remove what this action began; written with what is written next."""
+        subject, action_id = self.action.subject_id, self.action.id
+        self._known_of_hosts.append(lambda conn: holdings.owe(conn, subject, host, action_id))
 
     async def renew(self) -> None:
         """Prove that the action is ours, and keep it so. Raises Fenced."""
@@ -266,15 +272,15 @@ class Flow:
     ) -> list[Step]:
         """Write entries that `work` makes, and all that waits to be written; `work` says whether the action ends."""
         async with self._lock:
-            unwritten, removed = self.journal.unwritten(), list(self._removed)
+            unwritten, learnt = self.journal.unwritten(), list(self._known_of_hosts)
             ends_as = FAILED if self.undoing or failed is not None else SUCCEEDED
 
             def write(conn: Connection) -> tuple[list[Step], bool]:
                 now = self._clock.now()
                 self._fence(conn, now)
                 made, last = work(conn)
-                for host, action_id in removed:
-                    holdings.delete(conn, self.action.subject_id, host, action_id)
+                for note in learnt:
+                    note(conn)
                 rows.write_steps(conn, [*unwritten.new, *made], list(unwritten.changed.values()))
                 if last:
                     rows.close(conn, self.action.id, ends_as, failed, now)
@@ -289,7 +295,7 @@ class Flow:
                 self._attempts += 1
             self.renewed_at = self._clock.monotonic()
             self.journal.wrote(made, unwritten)
-            del self._removed[: len(removed)]
+            del self._known_of_hosts[: len(learnt)]
             return made
 
     def _fence(self, conn: Connection, now: datetime) -> None:

@@ -164,7 +164,9 @@ class Performer:
         await self.observer(BEFORE, f"undo {step.name}")
         result = await self.removal(step.host, await undo(flow, step), pause=flow.pause, patience=_UNDO)
         await self.observer(IN, f"undo {step.name}")
-        if not result.owed:
+        if result.owed:
+            flow.owes(step.host)
+        else:
             flow.removed(step.host, all_actions=False)
         flow.undone(step)
         await self.observer(AFTER, f"undo {step.name}")

@@ -21,7 +21,7 @@ from floe.core.hosts import Allocation
 from floe.core.messages import StepTime
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
-from floe.core.servers import SPAWNING, Server
+from floe.core.servers import BUILDING, SPAWNING, Server
 from floe.scheduler.select import Selection, choose, explain
 from floe.scheduler.spec import RequestSpec, hinted, resources_of, spec_of
 from floe.store import allocations, server_groups
@@ -191,7 +191,7 @@ class Placing:
                 log.info("server %s: host %s not claimed: %s", server.id, host, error)
                 refusal = error
             else:
-                rows.change(conn, server.id, host=host, task_state=SPAWNING, updated_at=now)
+                rows.change(conn, server.id, only_in=BUILDING, host=host, task_state=SPAWNING, updated_at=now)
                 return host
         raise refusal
 

@@ -19,7 +19,7 @@ from floe.core.actions import CANCELLED, FAILED, OPEN_STATES, Step
 from floe.core.entries import DONE
 from floe.core.errors import FloeError, NoValidHost, Unavailable
 from floe.core.messages import StepTime
-from floe.core.servers import ERROR, Server, ServerFault
+from floe.core.servers import BUILDING, ERROR, Server, ServerFault
 from floe.scheduler.select import Selection, choose, explain
 from floe.scheduler.spec import resources_of
 from floe.store import actions, allocations
@@ -110,7 +110,8 @@ class Reservations:
         for other in together.unplaced(conn, server.project_id, server.reservation_id):
             if other.id != server.id:
                 self._end(conn, other, FAILED, fault.message, {"detail": fault.details})
-                rows.change(conn, other.id, vm_state=ERROR, task_state=None, fault=fault, updated_at=fault.created_at)
+                failed = {"vm_state": ERROR, "task_state": None, "fault": fault, "updated_at": fault.created_at}
+                rows.change(conn, other.id, only_in=BUILDING, **failed)
 
     # -- inside ---------------------------------------------------------------------------------------
 

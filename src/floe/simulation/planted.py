@@ -25,6 +25,7 @@ from floe.core.host_network import HostNetworkState
 from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
 from floe.simulation.planted_members import MEMBERS
+from floe.simulation.planted_sagas import SAGAS
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
 from floe.store import actions, allocations, history, holdings, quota_usages
 from floe.store import image_blobs as blob_rows
@@ -353,6 +354,7 @@ PLANTED = (
         patched((HostNetworkState, "_newer", _never_older)),
     ),
     *MEMBERS,
+    *SAGAS,
     Planted(
         "key-forgotten",
         "a request that is sent again is done again",

@@ -35,17 +35,25 @@ def altered(change: Callable[[Cloud, Saga], Saga]) -> Callable[[], AbstractConte
     return patched((conductor, "sagas", sagas))
 
 
+def with_steps(saga: Saga, change: Callable[[Node], Node]) -> Saga:
+    """Return a saga with other steps."""
+
+    def changed(node: Node) -> Node:
+        inner = replace(node, steps=tuple(map(changed, node.steps))) if isinstance(node, Again | Each) else node
+        return change(inner)
+
+    return replace(saga, steps=tuple(map(changed, saga.steps)))
+
+
 def with_undo(saga: Saga, undo: Callable[[OnHost, Flow, Step], Awaitable[Any]]) -> Saga:
     """Return a saga whose steps are undone otherwise."""
 
     def changed(node: Node) -> Node:
-        if isinstance(node, Again | Each):
-            return replace(node, steps=tuple(map(changed, node.steps)))
         if isinstance(node, OnHost) and node.undo is not None:
             return replace(node, undo=partial(undo, node))
         return node
 
-    return replace(saga, steps=tuple(map(changed, saga.steps)))
+    return with_steps(saga, changed)
 
 
 def both(*plants: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:

@@ -157,7 +157,7 @@ _HOLD = Prepared(
 )
 _CLOSE = Prepared(
     actions.update()
-    .where(_a.id == sa.bindparam("ident"))
+    .where(_a.id == sa.bindparam("ident"), _IS_OPEN)
     .values(
         state=sa.bindparam("next"),
         lease_owner=None,

@@ -1,7 +1,7 @@
 """Where something of a server may be: a row from before the first effect on a host until nothing is known to be left.
 
-The server that is where its row says has one there too, of the action that made its guest. All others are owed: what
-they tell of is to be removed as soon as the host can be asked.
+The server that is where its row says has one there too, of the action that made its guest. Others are owed once their
+action has ended, or has gone on without the host: what they tell of is to be removed as soon as that can be asked.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ holdings = sa.Table(
     sa.Column("server_id", Ident, primary_key=True),
     sa.Column("host", sa.String(255), primary_key=True),
     sa.Column("action_id", Ident, primary_key=True),
+    sa.Column("owed", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Index("ix_holdings_host", "host"),
     sqlite_with_rowid=False,
 )
@@ -47,13 +48,14 @@ _OF_SERVER = Prepared(
 _AT = (_h.server_id == sa.bindparam("ident"), _h.host == sa.bindparam("there"))
 _DELETE = holdings.delete().where(*_AT)
 _DELETE_ONE = _DELETE.where(_h.action_id == sa.bindparam("action"))
+_OWE = holdings.update().where(*_AT, _h.action_id == sa.bindparam("action")).values(owed=True)
 _OWED = Prepared(
     sa.select(_h.server_id, _h.action_id, servers.c.number, servers.c.deleted_at.is_not(None).label("deleted"))
     .join(servers, servers.c.id == _h.server_id)
     .where(
         _h.host == sa.bindparam("there"),
         sa.or_(servers.c.host.is_(None), servers.c.host != _h.host),
-        sa.not_(sa.exists().where(actions.c.id == _h.action_id, _IS_OPEN)),
+        sa.or_(_h.owed, sa.not_(sa.exists().where(actions.c.id == _h.action_id, _IS_OPEN))),
     )
     .order_by(servers.c.number, _h.action_id)
     .limit(sa.bindparam("most"))
@@ -76,13 +78,18 @@ def delete(conn: Connection, server_id: str, host: str, action_id: str | None = 
         conn.execute(_DELETE_ONE, {**values, "action": action_id})
 
 
+def owe(conn: Connection, server_id: str, host: str, action_id: str) -> None:
+    """Say that an action goes on, or ends, without having had removed from a host what it began there."""
+    conn.execute(_OWE, {"ident": server_id, "there": host, "action": action_id})
+
+
 def find(conn: Connection, server_id: str) -> dict[str, str]:
     """Return the hosts on which something of a server may be, each with the action that it is of."""
     return {row.host: row.action_id for row in _OF_SERVER.rows(conn, ident=server_id)}
 
 
 def owed(conn: Connection, host: str) -> list[Owed]:
-    """Return what may be on a host and should not, of servers that are gone or elsewhere and of actions that ended.
+    """Return what may be on a host and is to be removed, of servers that are gone or elsewhere.
 
     Of very many these are the first; whoever sees to them looks again.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from floe.cloud import hosts
@@ -14,6 +15,12 @@ from floe.store import audit, holdings
 
 async def held(site: Any, server: Any) -> set[str]:
     return set(await site.cloud.db.read(lambda conn: holdings.find(conn, server.id)))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 async def judged(site: Any) -> list[str]:
@@ -112,6 +119,26 @@ async def test_a_host_that_fell_down_while_it_built_is_told_to_clean_up_and_the_
     assert await held(site, server) == {second.name}
     assert first.guests == {}
     assert second.guests.keys() == {server.id}
+    assert await judged(site) == []
+
+
+async def test_a_host_that_comes_back_while_the_build_goes_on_elsewhere_is_told_at_once(site: Any) -> None:
+    """Found by simulation: it was told when the action had ended and a sweep came by."""
+    made, gate = [await site.add_host(name) for name in ("h1", "h2")], asyncio.Event()
+    for host in made:
+        host.script.append(gate)
+    server = await site.post()
+    await until(lambda: any(host.commands for host in made))
+    first, second = sorted(made, key=lambda host: not host.commands)
+    await site.take_down(first)
+    await until(lambda: bool(second.commands))
+    await site.cloud.bus.serve(first.name, first.handle)
+    await site.cloud.bus.publish(first.up())
+    await until(lambda: bool(first.sent(Destroy)))
+    assert site.actions(server.id)[0].finished_at is None
+    gate.set()
+    await site.settle()
+    assert await held(site, server) == {second.name}
     assert await judged(site) == []
 
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("server_id", sa.String(64), nullable=False),
         sa.Column("host", sa.String(255), nullable=False),
         sa.Column("action_id", sa.String(64), nullable=False),
+        sa.Column("owed", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("server_id", "host", "action_id", name=op.f("pk_holdings")),
         sqlite_with_rowid=False,
     )
