@@ -85,7 +85,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
             action = _action(cloud, context, server, CREATE, now, _input(new, plan))
-            actions.add(conn, replace(action, sealed=sealed))
+            begin(conn, server, CREATE, replace(action, sealed=sealed))
             made.append(server)
             waiting.append(action.id)
         if once:
@@ -189,6 +189,20 @@ def _action(
         input=given or {},
         created_at=now,
     )
+
+
+def begin(conn: Connection, server: Server, begins: Begins, action: Action) -> None:
+    """Insert an action of a server, and put that in the state which it has meanwhile.
+
+    Raises Conflict where the server is in no state that the action may begin in.
+    """
+    if begins.allowed is not None and server.vm_state not in begins.allowed:
+        raise Conflict(f"Cannot '{begins.kind}' instance {server.id} while it is in vm_state {server.vm_state}")
+    if server.task_state != begins.task_state:
+        rows.change(
+            conn, server.id, only_in=server.vm_state, task_state=begins.task_state, updated_at=action.created_at
+        )
+    actions.add(conn, action)
 
 
 def visible(conn: Connection, context: Context, server_id: str, *, deleted: bool = False) -> Server:
@@ -317,9 +331,8 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
         server = changeable(conn, context, server_id)
         if actions.cancel_open(conn, server_id, now, but=DELETE.kind):
             return None
-        rows.change(conn, server_id, task_state=DELETE.task_state, updated_at=now)
         action = _action(cloud, context, server, DELETE, now)
-        actions.add(conn, action)
+        begin(conn, server, DELETE, action)
         return action.id
 
     action_id = await cloud.db.write(mark)
