@@ -278,3 +278,21 @@ def test_what_an_older_release_deletes_on_the_newer_schema_takes_its_disks_along
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("DELETE FROM servers WHERE id = 's'")
     assert disks_of(file, "s") == []
+
+
+def test_subnets_keep_their_addresses_and_their_count_when_their_columns_are_made_wider(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0012")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        insert_row(connection, "networks", {"id": "n", "project_id": "p"})
+        insert_row(connection, "subnets", {"id": "s", "network_id": "n", "project_id": "p", "cidr": "10.0.0.0/24"})
+        insert_row(connection, "ports", {"id": "a", "network_id": "n", "project_id": "p"})
+        insert_row(connection, "port_addresses", {"port_id": "a", "subnet_id": "s", "network_id": "n", "address": 9})
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        assert connection.execute("SELECT id, cidr, gateway FROM subnets").fetchall() == [("s", "10.0.0.0/24", None)]
+        assert connection.execute("SELECT port_id, address FROM port_addresses").fetchall() == [("a", 9)]
+        kinds = {row[1]: row[2] for row in connection.execute("PRAGMA table_info(subnets)")}
+        assert (kinds["cidr"], kinds["gateway"]) == ("VARCHAR(64)", "VARCHAR(64)")
+        insert_row(connection, "subnets", {"id": "later", "network_id": "n", "project_id": "p"})
+    assert counts(file)["p", "subnet"] == 2

@@ -1,4 +1,4 @@
-"""Disks of servers as rows"""
+"""Disks of servers as rows; subnets' texts wide enough for IPv6"""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ _PORTION = 1000
 
 def upgrade() -> None:
     """Give each server that is there its disks, which its row, its flavor and its image tell."""
+    with op.batch_alter_table("subnets") as subnets:
+        subnets.alter_column("cidr", existing_type=sa.String(32), type_=sa.String(64), existing_nullable=False)
+        subnets.alter_column("gateway", existing_type=sa.String(32), type_=sa.String(64), existing_nullable=True)
     made = op.create_table(
         "server_disks",
         sa.Column("server_id", sa.String(64), nullable=False),
@@ -51,6 +54,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Forget them; the rows of servers still say it."""
+    with op.batch_alter_table("subnets") as subnets:
+        subnets.alter_column("cidr", existing_type=sa.String(64), type_=sa.String(32), existing_nullable=False)
+        subnets.alter_column("gateway", existing_type=sa.String(64), type_=sa.String(32), existing_nullable=True)
     op.drop_table("server_disks")
 
 
