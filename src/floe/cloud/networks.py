@@ -116,7 +116,7 @@ async def delete(cloud: Cloud, context: Context, network_id: str, seen: int | No
             )
         dhcp = ports.with_owner(conn, network_id, DHCP_OWNER)
         if dhcp is not None:
-            ports.delete(conn, [dhcp.id])
+            ports.delete(conn, dhcp.id)
         for subnet_id in network.subnet_ids:
             subnet_rows.delete(conn, subnet_id)
         rows.delete(conn, network_id)

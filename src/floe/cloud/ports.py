@@ -98,7 +98,7 @@ async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None 
                 f"Port {port_id} serves DHCP; it goes when its network's last subnet with DHCP goes.",
                 reason="port_of_service",
             )
-        rows.delete(conn, [port_id])
+        rows.delete(conn, port_id)
 
     await cloud.db.write(remove)
 

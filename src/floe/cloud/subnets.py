@@ -177,7 +177,7 @@ def _drop_dhcp(conn: Connection, subnet: Subnet) -> None:
         return
     address_rows.release(conn, port.id, subnet.id)
     if all(held == subnet.id for held, _ in port.fixed_ips):
-        ports.delete(conn, [port.id])
+        ports.delete(conn, port.id)
 
 
 def _get(conn: Connection, context: Context, subnet_id: str) -> Subnet:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
@@ -17,16 +17,25 @@ from floe.store.prepared import Prepared
 Fields = Mapping[str, sa.ColumnElement[Any]]
 """What may be filtered and sorted by; nullable text is coalesced to "" so that it compares."""
 _PART = 10000
+_KEPT_IDS = 128
+"""How many ids a statement that is kept may name; beyond, making it anew is little beside running it."""
+_KEPT_PAGES = 64
+"""How many forms of a list's query are kept: which filters and keys are named is up to clients."""
+_LIMIT = sa.bindparam("at_most", type_=sa.Integer)
+_MARKER = sa.bindparam("marker", type_=sa.String)
 
 
 class ByIds:
-    """A query of rows by ids, in a form for one id, which is the usual, and in one for any number.
+    """A query of rows by ids, in a form for one id, which is the usual, and in forms for more.
 
     SQLAlchemy writes a list of values out into the statement at every run, which takes as long as all else of the run.
+    So a list is filled up, with its last id again, to a power of two, and the statement for that many is kept.
     """
 
     def __init__(self, query: sa.Select[Any], column: sa.ColumnElement[Any]) -> None:
+        self._query, self._column = query, column
         self._one = Prepared(query.where(column == sa.bindparam("the_id")))
+        self._more: dict[int, Prepared] = {}
         self._many = query.where(column.in_(sa.bindparam("the_ids", expanding=True)))
 
     def rows(self, conn: Connection, ids: Collection[str], **values: Any) -> Sequence[Any]:
@@ -34,7 +43,20 @@ class ByIds:
         if len(ids) == 1:
             (only,) = ids
             return self._one.rows(conn, the_id=only, **values)
-        return conn.execute(self._many, {"the_ids": list(ids), **values}).all()
+        if not 0 < len(ids) <= _KEPT_IDS:
+            return conn.execute(self._many, {"the_ids": list(ids), **values}).all()
+        named = {f"id_{number}": ident for number, ident in enumerate(ids)}
+        size = 1 << (len(ids) - 1).bit_length()
+        last = named[f"id_{len(ids) - 1}"]
+        named |= {f"id_{number}": last for number in range(len(ids), size)}
+        return self._for(size).rows(conn, **named, **values)
+
+    def _for(self, size: int) -> Prepared:
+        found = self._more.get(size)
+        if found is None:
+            ids = [sa.bindparam(f"id_{number}", type_=self._column.type) for number in range(size)]
+            found = self._more[size] = Prepared(self._query.where(self._column.in_(ids)))
+        return found
 
 
 def in_parts(ids: Sequence[str]) -> Iterator[list[str]]:
@@ -43,25 +65,80 @@ def in_parts(ids: Sequence[str]) -> Iterator[list[str]]:
         yield list(ids[start : start + _PART])
 
 
-def page(conn: Connection, statement: sa.Select[Any], fields: Fields, listing: Listing) -> Sequence[Row[Any]]:
-    """Run `statement` with the filters, order and window of `listing`. `fields` needs `id`.
+class _Form(NamedTuple):
+    """What of a listing decides how its statement is written."""
 
-    Raises Invalid for a marker that the statement does not show.
+    filters: tuple[str, ...]
+    sort: tuple[tuple[str, bool], ...]
+    reverse: bool
+    marked: bool
+    limited: bool
+
+
+class Pages:
+    """A list's query, to be run with the filters, order and window of any listing. `fields` needs `id`.
+
+    What is asked for often is compiled once: one value for each filter, and no further condition.
     """
-    keys = list(listing.sort)
-    if not any(name == "id" for name, _ in keys):
-        keys.append(("id", True))
-    order = [(fields[name], ascending != listing.reverse) for name, ascending in keys]
-    window = statement
-    for name, values in listing.filters.items():
-        window = window.where(_one_of(fields[name], values))
-    if listing.marker is not None:
-        window = window.where(_after(conn, statement, fields, order, listing.marker))
-    window = window.order_by(*(column.asc() if ascending else column.desc() for column, ascending in order))
-    if listing.limit is not None:
-        window = window.limit(listing.limit)
-    rows = conn.execute(window).all()
-    return rows[::-1] if listing.reverse else rows
+
+    def __init__(self, query: sa.Select[Any], fields: Fields) -> None:
+        self._query, self._fields = query, fields
+        self._kept = functools.lru_cache(_KEPT_PAGES)(self._prepare)
+
+    def rows(
+        self, conn: Connection, listing: Listing, also: Sequence[sa.ColumnElement[bool]] = (), **values: Any
+    ) -> Sequence[Any]:
+        """Return a page of rows for which all `also` holds; `values` are the query's own parameters.
+
+        Raises Invalid for a marker that the list does not show.
+        """
+        form = _Form(
+            tuple(listing.filters), listing.sort, listing.reverse, listing.marker is not None, listing.limit is not None
+        )
+        given = {f"is_{at}": found[0] for at, found in enumerate(listing.filters.values()) if len(found) == 1}
+        given |= values
+        if listing.limit is not None:
+            given["at_most"] = listing.limit
+        if listing.marker is not None:
+            given |= self._after(conn, form, listing.marker, values)
+        if also or any(len(found) != 1 for found in listing.filters.values()):
+            rows: Sequence[Any] = conn.execute(self._window(form, listing.filters).where(*also), given).all()
+        else:
+            rows = self._kept(form).rows(conn, **given)
+        return rows[::-1] if listing.reverse else rows
+
+    def _prepare(self, form: _Form) -> Prepared:
+        return Prepared(self._window(form, {}))
+
+    def _keys(self, form: _Form) -> list[tuple[sa.ColumnElement[Any], bool]]:
+        keys = list(form.sort)
+        if not any(name == "id" for name, _ in keys):
+            keys.append(("id", True))
+        return [(self._fields[name], ascending != form.reverse) for name, ascending in keys]
+
+    def _window(self, form: _Form, several: Mapping[str, Sequence[Any]]) -> sa.Select[Any]:
+        window = self._query
+        for at, name in enumerate(form.filters):
+            column = self._fields[name]
+            wanted = several.get(name, ())
+            window = window.where(
+                column.in_(list(wanted)) if len(wanted) > 1 else column == sa.bindparam(f"is_{at}", type_=column.type)
+            )
+        keys = self._keys(form)
+        if form.marked:
+            bound = [sa.bindparam(f"key_{at}", type_=column.type) for at, (column, _) in enumerate(keys)]
+            window = window.where(following([(*key, value) for key, value in zip(keys, bound, strict=True)]))
+        window = window.order_by(*(column.asc() if ascending else column.desc() for column, ascending in keys))
+        return window.limit(_LIMIT) if form.limited else window
+
+    def _after(self, conn: Connection, form: _Form, marker: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the marker's row in the keys of the order."""
+        labelled = [column.label(f"key_{at}") for at, (column, _) in enumerate(self._keys(form))]
+        statement = self._query.with_only_columns(*labelled).where(self._fields["id"] == _MARKER)
+        row = conn.execute(statement, {"marker": marker, **values}).first()
+        if row is None:
+            raise Invalid(f"Invalid input for marker: there is nothing with id {marker!r} in this list.")
+        return dict(row._mapping)
 
 
 def following(keys: Sequence[tuple[sa.ColumnElement[Any], bool, Any]]) -> sa.ColumnElement[bool]:
@@ -72,7 +149,8 @@ def following(keys: Sequence[tuple[sa.ColumnElement[Any], bool, Any]]) -> sa.Col
     """
     condition: sa.ColumnElement[bool] = sa.false()
     for column, ascending, value in reversed(keys):
-        bound = sa.literal(value, column.type)  # a plain True or False cannot be compared by size
+        # A plain True or False cannot be compared by size.
+        bound = value if isinstance(value, sa.BindParameter) else sa.literal(value, column.type)
         beyond = column > bound if ascending else column < bound
         condition = sa.or_(beyond, sa.and_(column == bound, condition))
     return condition
@@ -97,25 +175,3 @@ def insert(conn: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Inse
 def insert_into(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Return the same where the dialect is known."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-
-
-def _one_of(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
-    if len(values) == 1:
-        only: sa.ColumnElement[bool] = column == values[0]
-        return only
-    return column.in_(list(values))
-
-
-def _after(
-    conn: Connection,
-    statement: sa.Select[Any],
-    fields: Fields,
-    order: list[tuple[sa.ColumnElement[Any], bool]],
-    marker: str,
-) -> sa.ColumnElement[bool]:
-    """Return the condition of standing after the marker in `order`."""
-    labelled = [column.label(f"key_{index}") for index, (column, _) in enumerate(order)]
-    row = conn.execute(statement.with_only_columns(*labelled).where(fields["id"] == marker)).first()
-    if row is None:
-        raise Invalid(f"Invalid input for marker: there is nothing with id {marker!r} in this list.")
-    return following([(column, ascending, value) for (column, ascending), value in zip(order, row, strict=True)])

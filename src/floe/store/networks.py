@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from floe.core.listing import Listing
 from floe.core.networks import MAX_TAG, Network
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
+from floe.store.table import VIEWER, Rows
 
 networks = sa.Table(
     "networks",
@@ -37,9 +36,8 @@ networks = sa.Table(
 _below = sa.table("subnets", sa.column("id"), sa.column("network_id"), sa.column("created_at"))
 """As much of the subnets as a network shows; the whole table is `store.subnets`, which stands on this module."""
 
-FIELDS: lists.Fields = {column.name: column for column in networks.c}
-
-
+SEEN = sa.or_(networks.c.project_id == VIEWER, networks.c.shared.is_(True))
+"""A project sees its own networks, and those that are shared."""
 _SUBNET_IDS = lists.ByIds(
     sa.select(_below.c.network_id, _below.c.id).order_by(_below.c.created_at, _below.c.id), _below.c.network_id
 )
@@ -52,33 +50,10 @@ _USABLE = Prepared(
 )
 
 
-def seen_by(project_id: str | None) -> sa.ColumnElement[bool]:
-    """Return the condition of being visible to a project; None sees all."""
-    if project_id is None:
-        return sa.true()
-    return sa.or_(networks.c.project_id == project_id, networks.c.shared.is_(True))
-
-
-def insert(conn: Connection, network: Network) -> None:
-    """Add a network."""
-    conn.execute(sa.insert(networks).values({c.name: getattr(network, c.name) for c in networks.c}))
-
-
-def get(conn: Connection, network_id: str, project_id: str | None = None) -> Network | None:
-    """Return a network that the project sees (None: anybody's)."""
-    rows = conn.execute(sa.select(networks).where(networks.c.id == network_id, seen_by(project_id))).all()
-    return next(iter(_read(conn, rows)), None)
-
-
 def many(conn: Connection, network_ids: Iterable[str]) -> dict[str, Network]:
     """Return networks by id, whosever they are, without their subnets' ids."""
     rows = _MANY.rows(conn, list(network_ids))
     return {row.id: _network(row, ()) for row in rows}
-
-
-def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Network]:
-    """Return the networks that the project sees."""
-    return _read(conn, lists.page(conn, sa.select(networks).where(seen_by(project_id)), FIELDS, listing))
 
 
 def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
@@ -87,17 +62,6 @@ def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
     They come without their subnets' ids.
     """
     return [_network(row, ()) for row in _USABLE.rows(conn, project_id=project_id, most=limit)]
-
-
-def update(conn: Connection, network_id: str, changes: Mapping[str, Any], now: datetime) -> bool:
-    """Change a network and count its revision up; with no changes, a lock on its row. False if it is gone."""
-    values = {**changes, "updated_at": now, "revision": networks.c.revision + 1}
-    return conn.execute(sa.update(networks).where(networks.c.id == network_id).values(values)).rowcount == 1
-
-
-def delete(conn: Connection, network_id: str) -> None:
-    """Remove a network; its ports and subnets must be gone."""
-    conn.execute(sa.delete(networks).where(networks.c.id == network_id))
 
 
 def tag_taken(conn: Connection, tag: int) -> bool:
@@ -124,7 +88,7 @@ def free_tag(conn: Connection, first: int) -> int | None:
     return None
 
 
-def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Network]:
+def _read(conn: Connection, rows: Sequence[Any]) -> list[Network]:
     found: dict[str, list[str]] = {row.id: [] for row in rows}
     for part in lists.in_parts(list(found)):
         for network_id, subnet_id in _SUBNET_IDS.rows(conn, part):
@@ -132,5 +96,9 @@ def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Network]:
     return [_network(row, tuple(found[row.id])) for row in rows]
 
 
-def _network(row: Row[Any], subnet_ids: tuple[str, ...]) -> Network:
+def _network(row: Any, subnet_ids: tuple[str, ...]) -> Network:
     return Network(**row._asdict(), subnet_ids=subnet_ids)
+
+
+ROWS: Rows[Network] = Rows(networks, sa.select(networks), _read, seen=SEEN)
+insert, get, find, update, delete = ROWS.insert, ROWS.get, ROWS.find, ROWS.update, ROWS.delete

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from floe.core.addresses import text_of
 from floe.core.listing import Listing
@@ -22,6 +22,7 @@ from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.security_groups import security_group_rules, security_groups
+from floe.store.table import VIEWER, Rows
 
 ports = sa.Table(
     "ports",
@@ -60,12 +61,6 @@ port_groups = sa.Table(
     sa.Column("group_id", Ident, sa.ForeignKey("security_groups.id"), primary_key=True, index=True),
 )
 
-FIELDS: lists.Fields = {
-    **{c.name: c for c in ports.c if c.name != "allowed_pairs"},
-    "host": sa.func.coalesce(ports.c.host, ""),
-    "server_id": sa.func.coalesce(ports.c.server_id, ""),
-}
-
 
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _SERVER: sa.BindParameter[Any] = sa.bindparam("server")
@@ -80,7 +75,6 @@ _OF_SERVER = Prepared(
         ports.c.nic, ports.c.id, port_addresses.c.address, port_groups.c.group_id
     )
 )
-_INSERT = lists.new(ports)
 _ADD_GROUP = Prepared(sa.insert(port_groups))
 _GROUPS_OF = lists.ByIds(
     sa.select(port_groups.c.port_id, port_groups.c.group_id).order_by(port_groups.c.group_id), port_groups.c.port_id
@@ -122,7 +116,6 @@ _NAME_TAKEN = Prepared(
     )
     .limit(1)
 )
-_DELETE = Prepared(sa.delete(ports).where(ports.c.id == sa.bindparam("the_id")))
 _UNPLUG = Prepared(
     sa.update(ports).where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True)).values(plugged=False, status=DOWN)
 )
@@ -147,16 +140,10 @@ _SEEN = lists.ByIds(
 
 def insert(conn: Connection, port: Port) -> bool:
     """Add a port without its addresses; False if the network has its MAC (or the server its NIC) already."""
-    if _INSERT.write(conn, **{name: getattr(port, name) for name in _COLUMNS}) != 1:
+    if not ROWS.insert_new(conn, port):
         return False
     _add_groups(conn, port.id, port.groups)
     return True
-
-
-def get(conn: Connection, port_id: str, project_id: str | None = None) -> Port | None:
-    """Return a port that the project sees (None: anybody's)."""
-    rows = conn.execute(sa.select(ports).where(ports.c.id == port_id, _seen(project_id))).all()
-    return next(iter(_read(conn, rows)), None)
 
 
 def many(conn: Connection, port_ids: Iterable[str]) -> dict[str, Port]:
@@ -173,13 +160,11 @@ def find(
     groups: Sequence[str] = (),
 ) -> list[Port]:
     """Return the ports that the project sees; `addressed` filters as `addresses.holding` does."""
-    statement = sa.select(ports).where(_seen(project_id))
-    if addressed:
-        statement = statement.where(ports.c.id.in_(addresses.holding(addressed)))
+    also = [ports.c.id.in_(addresses.holding(addressed))] if addressed else []
     if groups:
         members = sa.select(port_groups.c.port_id).where(port_groups.c.group_id.in_(list(groups)))
-        statement = statement.where(ports.c.id.in_(members))
-    return _read(conn, lists.page(conn, statement, FIELDS, listing))
+        also.append(ports.c.id.in_(members))
+    return ROWS.find(conn, project_id, listing, also)
 
 
 def update(conn: Connection, port_id: str, changes: Mapping[str, Any], now: datetime) -> bool:
@@ -193,8 +178,7 @@ def update(conn: Connection, port_id: str, changes: Mapping[str, Any], now: date
         )
         if conn.execute(other).first() is not None:
             return False
-    values |= {"updated_at": now, "revision": ports.c.revision + 1}
-    conn.execute(sa.update(ports).where(ports.c.id == port_id).values(values))
+    ROWS.update(conn, port_id, values, now)
     if "groups" in changes:
         conn.execute(sa.delete(port_groups).where(port_groups.c.port_id == port_id))
         _add_groups(conn, port_id, changes["groups"])
@@ -206,11 +190,6 @@ def take(conn: Connection, port_id: str, values: Mapping[str, Any], now: datetim
     free = sa.and_(ports.c.id == port_id, ports.c.server_id.is_(None), ports.c.device_id == "")
     changes = {**values, "updated_at": now, "revision": ports.c.revision + 1}
     return conn.execute(sa.update(ports).where(free).values(changes)).rowcount == 1
-
-
-def delete(conn: Connection, port_ids: Iterable[str]) -> None:
-    """Remove ports with their addresses and memberships."""
-    _DELETE.write_each(conn, [{"the_id": port_id} for port_id in port_ids])
 
 
 def name_taken(conn: Connection, network_id: str, label: str, but: str) -> bool:
@@ -331,14 +310,6 @@ _OF_PORT = itemgetter(slice(6))
 _COLUMNS = tuple(column.name for column in ports.c)
 
 
-def _seen(project_id: str | None) -> sa.ColumnElement[bool]:
-    """A project sees its own ports, and all ports of its networks."""
-    if project_id is None:
-        return sa.true()
-    own = sa.select(networks.c.id).where(networks.c.project_id == project_id)
-    return sa.or_(ports.c.project_id == project_id, ports.c.network_id.in_(own))
-
-
 def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> None:
     _ADD_GROUP.write_each(conn, [{"port_id": port_id, "group_id": group} for group in group_ids])
 
@@ -359,7 +330,7 @@ def _port(values: dict[str, Any], given: Iterable[tuple[str, str]], groups: Iter
     return Port(**values, fixed_ips=tuple(given), groups=tuple(groups))
 
 
-def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
+def _read(conn: Connection, rows: Sequence[Any]) -> list[Port]:
     if not rows:
         return []
     wanted = [row.id for row in rows]
@@ -370,4 +341,17 @@ def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Port]:
             given.setdefault(port_id, []).append((subnet_id, text_of(address)))
         for port_id, group_id in _GROUPS_OF.rows(conn, part):
             groups.setdefault(port_id, []).append(group_id)
-    return [_port(dict(row._mapping), given.get(row.id, ()), groups.get(row.id, ())) for row in rows]
+    return [_port(row._asdict(), given.get(row.id, ()), groups.get(row.id, ())) for row in rows]
+
+
+ROWS: Rows[Port] = Rows(
+    ports,
+    sa.select(ports),
+    _read,
+    # A project sees its own ports, and all ports of its networks.
+    seen=sa.or_(
+        ports.c.project_id == VIEWER,
+        ports.c.network_id.in_(sa.select(networks.c.id).where(networks.c.project_id == VIEWER)),
+    ),
+)
+get, delete = ROWS.get, ROWS.delete

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from floe.core.listing import Listing
 from floe.core.security_groups import Group, Rule, fingerprint
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
+from floe.store.table import VIEWER, Rows
 
 security_groups = sa.Table(
     "security_groups",
@@ -60,13 +59,7 @@ security_group_rules = sa.Table(
     info=counted(Counted(resource="security_group_rule", owner="project_id")),
 )
 
-GROUP_FIELDS: lists.Fields = {c.name: c for c in security_groups.c}
 _RULE_COLUMNS = tuple(c for c in security_group_rules.c if c.name != "fingerprint")
-RULE_FIELDS: lists.Fields = {
-    c.name: sa.func.coalesce(c, "") if c.name in {"protocol", "remote_cidr", "remote_group"} else c
-    for c in _RULE_COLUMNS
-}
-
 
 _DEFAULT = Prepared(
     sa.select(security_groups.c.id).where(
@@ -83,18 +76,11 @@ _RULES_OF = lists.ByIds(
 
 def insert(conn: Connection, group: Group) -> bool:
     """Add a group with its rules; False, with nothing added, if the project has its default group already."""
-    values = {c.name: getattr(group, c.name) for c in security_groups.c}
-    if conn.execute(lists.insert_new(conn.dialect.name, security_groups), values).rowcount != 1:
+    if not ROWS.insert_new(conn, group):
         return False
     if group.rules:
-        conn.execute(sa.insert(security_group_rules), [_rule_values(rule) for rule in group.rules])
+        conn.execute(sa.insert(security_group_rules), [RULES.values(rule) for rule in group.rules])
     return True
-
-
-def get(conn: Connection, group_id: str, project_id: str | None = None) -> Group | None:
-    """Return a project's group (None: anybody's)."""
-    rows = conn.execute(sa.select(security_groups).where(security_groups.c.id == group_id, _own(project_id))).all()
-    return next(iter(_read(conn, rows)), None)
 
 
 def many(conn: Connection, group_ids: Iterable[str]) -> list[Group]:
@@ -135,53 +121,13 @@ def names(conn: Connection, group_ids: Iterable[str]) -> dict[str, str]:
     return dict(_NAMES.rows(conn, list(group_ids)))
 
 
-def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Group]:
-    """Return a project's groups with their rules."""
-    statement = sa.select(security_groups).where(_own(project_id))
-    return _read(conn, lists.page(conn, statement, GROUP_FIELDS, listing))
-
-
-def update(conn: Connection, group_id: str, changes: Mapping[str, Any], now: datetime) -> None:
-    """Change a group and count its revision up."""
-    values = {**changes, "updated_at": now, "revision": security_groups.c.revision + 1}
-    conn.execute(sa.update(security_groups).where(security_groups.c.id == group_id).values(values))
-
-
-def delete(conn: Connection, group_id: str) -> None:
-    """Remove a group, its rules, and the rules of others that refer to it."""
-    conn.execute(sa.delete(security_groups).where(security_groups.c.id == group_id))
-
-
-def insert_rule(conn: Connection, rule: Rule) -> bool:
-    """Add a rule; False if the group has one that means the same."""
-    statement = lists.insert_new(conn.dialect.name, security_group_rules)
-    return conn.execute(statement, _rule_values(rule)).rowcount == 1
-
-
 def same_rule(conn: Connection, rule: Rule) -> str | None:
     """Return the id of the group's rule that means the same."""
     statement = sa.select(security_group_rules.c.id).where(
         security_group_rules.c.group_id == rule.group_id,
-        security_group_rules.c.fingerprint == _rule_values(rule)["fingerprint"],
+        security_group_rules.c.fingerprint == RULES.values(rule)["fingerprint"],
     )
     return conn.execute(statement).scalar()
-
-
-def get_rule(conn: Connection, rule_id: str, project_id: str | None = None) -> Rule | None:
-    """Return a rule of a project's group (None: anybody's)."""
-    statement = _rules_of(project_id).where(security_group_rules.c.id == rule_id)
-    row = conn.execute(statement).first()
-    return None if row is None else Rule(**row._mapping)
-
-
-def find_rules(conn: Connection, project_id: str | None, listing: Listing) -> list[Rule]:
-    """Return the rules of a project's groups."""
-    return [Rule(**row._mapping) for row in lists.page(conn, _rules_of(project_id), RULE_FIELDS, listing)]
-
-
-def delete_rule(conn: Connection, rule_id: str) -> None:
-    """Remove a rule."""
-    conn.execute(sa.delete(security_group_rules).where(security_group_rules.c.id == rule_id))
 
 
 def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]]:
@@ -193,23 +139,23 @@ def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]
     return found
 
 
-def _own(project_id: str | None) -> sa.ColumnElement[bool]:
-    return sa.true() if project_id is None else security_groups.c.project_id == project_id
-
-
-def _rules_of(project_id: str | None) -> sa.Select[Any]:
-    statement = sa.select(*_RULE_COLUMNS)
-    if project_id is None:
-        return statement
-    groups = sa.select(security_groups.c.id).where(security_groups.c.project_id == project_id)
-    return statement.where(security_group_rules.c.group_id.in_(groups))
-
-
-def _rule_values(rule: Rule) -> dict[str, Any]:
-    values = {c.name: getattr(rule, c.name) for c in _RULE_COLUMNS}
-    return {**values, "fingerprint": fingerprint(values)}
-
-
-def _read(conn: Connection, rows: Sequence[Row[Any]]) -> list[Group]:
+def _read(conn: Connection, rows: Sequence[Any]) -> list[Group]:
     rules = rules_of(conn, [row.id for row in rows])
-    return [Group(**row._mapping, rules=tuple(rules[row.id])) for row in rows]
+    return [Group(**row._asdict(), rules=tuple(rules[row.id])) for row in rows]
+
+
+def _read_rules(_conn: Connection, rows: Sequence[Any]) -> list[Rule]:
+    return [Rule(**row._asdict()) for row in rows]
+
+
+_OWN = security_groups.c.project_id == VIEWER
+ROWS: Rows[Group] = Rows(security_groups, sa.select(security_groups), _read, seen=_OWN)
+RULES: Rows[Rule] = Rows(
+    security_group_rules,
+    sa.select(*_RULE_COLUMNS),
+    _read_rules,
+    seen=security_group_rules.c.group_id.in_(sa.select(security_groups.c.id).where(_OWN)),
+    computed={"fingerprint": fingerprint},
+)
+get, find, update, delete = ROWS.get, ROWS.find, ROWS.update, ROWS.delete
+insert_rule, get_rule, find_rules, delete_rule = RULES.insert_new, RULES.get, RULES.find, RULES.delete

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from floe.core.listing import Listing
 from floe.core.subnets import Subnet
 from floe.store import listing as lists
-from floe.store.networks import networks, seen_by
+from floe.store.networks import SEEN, networks
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
+from floe.store.table import Rows
 
 subnets = sa.Table(
     "subnets",
@@ -36,30 +35,7 @@ subnets = sa.Table(
     info=counted(Counted(resource="subnet", owner="project_id")),
 )
 
-FIELDS: lists.Fields = {
-    **{c.name: c for c in subnets.c if c.name not in {"pools", "nameservers", "routes"}},
-    "gateway": sa.func.coalesce(subnets.c.gateway, ""),
-    "shared": networks.c.shared,
-}
-
-
 _OF_NETWORKS = lists.ByIds(sa.select(subnets).order_by(subnets.c.created_at, subnets.c.id), subnets.c.network_id)
-
-
-def insert(conn: Connection, subnet: Subnet) -> None:
-    """Add a subnet."""
-    conn.execute(sa.insert(subnets).values({c.name: getattr(subnet, c.name) for c in subnets.c}))
-
-
-def get(conn: Connection, subnet_id: str, project_id: str | None = None) -> Subnet | None:
-    """Return a subnet of a network that the project sees (None: anybody's)."""
-    row = conn.execute(_seen(project_id).where(subnets.c.id == subnet_id)).first()
-    return None if row is None else _subnet(row)
-
-
-def find(conn: Connection, project_id: str | None, listing: Listing) -> list[Subnet]:
-    """Return the subnets that the project sees."""
-    return [_subnet(row) for row in lists.page(conn, _seen(project_id), FIELDS, listing)]
 
 
 def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
@@ -67,25 +43,23 @@ def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
     return [_subnet(row) for row in _OF_NETWORKS.rows(conn, list(network_ids))]
 
 
-def update(conn: Connection, subnet_id: str, changes: Mapping[str, Any], now: datetime) -> None:
-    """Change a subnet and count its revision up."""
-    values = {**changes, "updated_at": now, "revision": subnets.c.revision + 1}
-    conn.execute(sa.update(subnets).where(subnets.c.id == subnet_id).values(values))
-
-
-def delete(conn: Connection, subnet_id: str) -> None:
-    """Remove a subnet; its addresses must be gone."""
-    conn.execute(sa.delete(subnets).where(subnets.c.id == subnet_id))
-
-
-def _seen(project_id: str | None) -> sa.Select[Any]:
-    statement = sa.select(subnets).join(networks, networks.c.id == subnets.c.network_id)
-    return statement if project_id is None else statement.where(seen_by(project_id))
-
-
-def _subnet(row: Row[Any]) -> Subnet:
+def _subnet(row: Any) -> Subnet:
     values = row._asdict()
     values["pools"] = tuple((start, end) for start, end in values["pools"])
     values["nameservers"] = tuple(values["nameservers"])
     values["routes"] = tuple((destination, nexthop) for destination, nexthop in values["routes"])
     return Subnet(**values)
+
+
+def _read(_conn: Connection, rows: Sequence[Any]) -> list[Subnet]:
+    return [_subnet(row) for row in rows]
+
+
+ROWS: Rows[Subnet] = Rows(
+    subnets,
+    sa.select(subnets).join(networks, networks.c.id == subnets.c.network_id),
+    _read,
+    seen=SEEN,
+    fields={"shared": networks.c.shared},
+)
+insert, get, find, update, delete = ROWS.insert, ROWS.get, ROWS.find, ROWS.update, ROWS.delete

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from floe.core.versions import Version
@@ -15,14 +16,19 @@ T = TypeVar("T")
 class Shown(Generic[T]):
     """One field of a reply: its wire name, how to get it from the thing, and who sees it when.
 
-    `only` limits a field to some callers by a predicate's name that the surface decides on (like `admin`).
+    A value that is an attribute of the thing, as it stands there, is given by that name. `only` limits a field to some
+    callers by a predicate's name that the surface decides on (like `admin`).
     """
 
     name: str
-    value: Callable[[T], Any]
+    value: Callable[[T], Any] | str
     since: Version = (0, 0)
     until: Version = (9999, 9999)
     only: str | None = None
+
+
+Show = Callable[[T], dict[str, Any]]
+"""Makes a JSON object of a thing."""
 
 
 class Shape(Generic[T]):
@@ -30,20 +36,38 @@ class Shape(Generic[T]):
 
     def __init__(self, fields: Sequence[Shown[T]]) -> None:
         self.fields = tuple(fields)
-        self._compiled: dict[tuple[Version, frozenset[str]], tuple[tuple[str, Callable[[T], Any]], ...]] = {}
+        self._compiled: dict[tuple[Version, frozenset[str]], Show[T]] = {}
 
     def show(self, thing: T, version: Version = (0, 0), holds: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Return the thing as a JSON object at that version."""
-        pairs = self._compiled.get((version, holds))
-        if pairs is None:
-            pairs = self._compile(version, holds)
-        return {name: value(thing) for name, value in pairs}
+        return self.at(version, holds)(thing)
 
-    def _compile(self, version: Version, holds: frozenset[str]) -> tuple[tuple[str, Callable[[T], Any]], ...]:
-        pairs = tuple(
-            (f.name, f.value)
-            for f in self.fields
-            if f.since <= version <= f.until and (f.only is None or f.only in holds)
+    def at(self, version: Version = (0, 0), holds: frozenset[str] = frozenset()) -> Show[T]:
+        """Return what shows things at that version; of a list, each goes through it."""
+        found = self._compiled.get((version, holds))
+        if found is None:
+            fields = [f for f in self.fields if f.since <= version <= f.until and (f.only is None or f.only in holds)]
+            found = self._compiled[(version, holds)] = _compiled(fields)
+        return found
+
+
+def _compiled(fields: Sequence[Shown[T]]) -> Show[T]:
+    """Return a function that gets all plain attributes in one call, which costs a third of a call for each."""
+    computed = [(f.name, f.value) for f in fields if not isinstance(f.value, str)]
+    plain = [f.value for f in fields if isinstance(f.value, str)]
+    if len(fields) < 2 or not plain:
+        return lambda thing: (
+            {name: value(thing) for name, value in computed}
+            | {f.name: getattr(thing, f.value) for f in fields if isinstance(f.value, str)}
         )
-        self._compiled[(version, holds)] = pairs
-        return pairs
+    names = [f.name for f in fields]
+    # What is computed holds its place in the order by some other attribute.
+    values = attrgetter(*(f.value if isinstance(f.value, str) else plain[0] for f in fields))
+
+    def show(thing: T) -> dict[str, Any]:
+        found = dict(zip(names, values(thing), strict=False))
+        for name, value in computed:
+            found[name] = value(thing)
+        return found
+
+    return show

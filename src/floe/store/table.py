@@ -1,0 +1,100 @@
+"""The rows of a table, each a thing of one kind: what is done with them alike, whatever the kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from floe.core.listing import Listing
+from floe.store.listing import Fields, Pages, insert_new
+from floe.store.prepared import Prepared
+from floe.store.schema import Json
+
+T = TypeVar("T")
+
+VIEWER: sa.BindParameter[str] = sa.bindparam("viewer", type_=sa.String)
+"""The project that looks, in the condition of what it sees."""
+
+Read = Callable[[Connection, Sequence[Any]], list[T]]
+"""Makes things of rows, reading what else belongs to them."""
+
+
+class Rows(Generic[T]):
+    """A table with `id` and `revision`, and how it is read: `query` without any condition, `read` for its rows.
+
+    `seen` is the condition of being visible to the project VIEWER; None sees all. Clients filter and sort by all
+    columns but JSON, and by `fields` besides; a text that may be null compares as "". `computed` are columns that a
+    thing does not have; they are made of the values of the others.
+    """
+
+    def __init__(
+        self,
+        table: sa.Table,
+        query: sa.Select[Any],
+        read: Read[T],
+        *,
+        seen: sa.ColumnElement[bool],
+        fields: Fields | None = None,
+        computed: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None,
+    ) -> None:
+        self.table, self._read = table, read
+        self._computed = computed or {}
+        self._columns = tuple(column.name for column in table.c if column.name not in self._computed)
+        one = query.where(table.c.id == sa.bindparam("the_id"))
+        self._any, self._seen = Prepared(one), Prepared(one.where(seen))
+        known = {**{c.name: _compared(c) for c in table.c if not isinstance(c.type, Json)}, **(fields or {})}
+        self._pages = {True: Pages(query, known), False: Pages(query.where(seen), known)}
+        self._insert = sa.insert(table)
+        self._delete = sa.delete(table).where(table.c.id == sa.bindparam("the_id"))
+
+    def values(self, thing: T) -> dict[str, Any]:
+        """Return a thing as it is kept."""
+        found = {name: getattr(thing, name) for name in self._columns}
+        return found | {name: made(found) for name, made in self._computed.items()}
+
+    def insert(self, conn: Connection, thing: T) -> None:
+        """Add a thing."""
+        conn.execute(self._insert, self.values(thing))
+
+    def insert_new(self, conn: Connection, thing: T) -> bool:
+        """Add a thing; False, with nothing added, where a unique constraint forbids it."""
+        return conn.execute(insert_new(conn.dialect.name, self.table), self.values(thing)).rowcount == 1
+
+    def get(self, conn: Connection, ident: str, project_id: str | None = None) -> T | None:
+        """Return a thing that the project sees (None: anybody's)."""
+        if project_id is None:
+            rows = self._any.rows(conn, the_id=ident)
+        else:
+            rows = self._seen.rows(conn, the_id=ident, viewer=project_id)
+        return next(iter(self._read(conn, rows)), None)
+
+    def find(
+        self,
+        conn: Connection,
+        project_id: str | None,
+        listing: Listing,
+        also: Sequence[sa.ColumnElement[bool]] = (),
+    ) -> list[T]:
+        """Return those of the things that the project sees for which all `also` holds. Raises Invalid."""
+        viewer = {} if project_id is None else {"viewer": project_id}
+        return self._read(conn, self._pages[project_id is None].rows(conn, listing, also, **viewer))
+
+    def update(self, conn: Connection, ident: str, changes: Mapping[str, Any], now: datetime) -> bool:
+        """Change a thing and count its revision up; with no changes, a lock on its row. False if it is gone."""
+        table = self.table
+        values = {**changes, "updated_at": now, "revision": table.c.revision + 1}
+        return conn.execute(sa.update(table).where(table.c.id == ident).values(values)).rowcount == 1
+
+    def delete(self, conn: Connection, *idents: str) -> None:
+        """Remove things, with what the database removes with them."""
+        gone = [{"the_id": ident} for ident in idents]
+        if gone:
+            conn.execute(self._delete, gone)
+
+
+def _compared(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.coalesce(column, "") if column.nullable and isinstance(column.type, sa.String) else column
