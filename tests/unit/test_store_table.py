@@ -61,6 +61,7 @@ ROWS: Rows[Thing] = Rows(
     read,
     seen=THINGS.c.project_id == VIEWER,
     fields={"length": sa.func.length(THINGS.c.name)},
+    also={"unlike": lambda name: THINGS.c.name != name},
     computed={"size": lambda values: len(values["name"])},
 )
 KEPT = [
@@ -140,8 +141,7 @@ def test_a_kept_statement_finds_what_plain_python_finds(conn: Connection, listin
         want = want[-listing.limit :] if listing.reverse else want[: listing.limit]
     for _ in range(2):  # compiled, and kept
         assert ROWS.find(conn, viewer, listing) == want
-    also = [THINGS.c.name != "no such name"]
-    assert ROWS.find(conn, viewer, listing, also) == want
+    assert ROWS.find(conn, viewer, replace(listing, also={"unlike": "no such name"})) == want
 
 
 def test_a_marker_that_the_list_does_not_show_is_refused(conn: Connection) -> None:

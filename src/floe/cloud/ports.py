@@ -38,15 +38,9 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     return await cloud.db.write(lambda conn: [_make(conn, cloud, context, item) for item in asked])
 
 
-async def find(
-    cloud: Cloud,
-    context: Context,
-    listing: Listing,
-    addressed: Mapping[str, Sequence[Any]] | None = None,
-    groups: Sequence[str] = (),
-) -> list[Port]:
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Port]:
     """Return the caller's ports and all ports of the caller's networks."""
-    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing, addressed, groups))
+    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing))
 
 
 async def show(cloud: Cloud, context: Context, port_id: str) -> Port:

@@ -17,5 +17,7 @@ class Listing:
     limit: int | None = None
     marker: str | None = None
     """The id of the last thing of the page before (of the page after, when `reverse`)."""
+    also: Mapping[str, Any] = field(default_factory=dict)
+    """What is asked for besides that is no field of its own, by the name that the noun's rows know it by."""
     reverse: bool = False
     """Page backwards; the things themselves stay in the order asked for."""

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.addresses import text_of
-from floe.core.listing import Listing
 from floe.core.ports import ACTIVE, BUILD, DOWN, Port, ServerPort
 from floe.store import addresses
 from floe.store import listing as lists
@@ -150,21 +149,6 @@ def many(conn: Connection, port_ids: Iterable[str]) -> dict[str, Port]:
     """Return ports by id, whosever they are."""
     rows = conn.execute(sa.select(ports).where(ports.c.id.in_(list(port_ids)))).all()
     return {port.id: port for port in _read(conn, rows)}
-
-
-def find(
-    conn: Connection,
-    project_id: str | None,
-    listing: Listing,
-    addressed: Mapping[str, Sequence[Any]] | None = None,
-    groups: Sequence[str] = (),
-) -> list[Port]:
-    """Return the ports that the project sees; `addressed` filters as `addresses.holding` does."""
-    also = [ports.c.id.in_(addresses.holding(addressed))] if addressed else []
-    if groups:
-        members = sa.select(port_groups.c.port_id).where(port_groups.c.group_id.in_(list(groups)))
-        also.append(ports.c.id.in_(members))
-    return ROWS.find(conn, project_id, listing, also)
 
 
 def update(conn: Connection, port_id: str, changes: Mapping[str, Any], now: datetime) -> bool:
@@ -353,5 +337,11 @@ ROWS: Rows[Port] = Rows(
         ports.c.project_id == VIEWER,
         ports.c.network_id.in_(sa.select(networks.c.id).where(networks.c.project_id == VIEWER)),
     ),
+    also={
+        "fixed_ips": lambda addressed: ports.c.id.in_(addresses.holding(addressed)),
+        "security_groups": lambda groups: ports.c.id.in_(
+            sa.select(port_groups.c.port_id).where(port_groups.c.group_id.in_(groups))
+        ),
+    },
 )
-get, delete = ROWS.get, ROWS.delete
+get, find, delete = ROWS.get, ROWS.find, ROWS.delete

@@ -28,7 +28,8 @@ class Rows(Generic[T]):
 
     `seen` is the condition of being visible to the project VIEWER; None sees all. Clients filter and sort by all
     columns but JSON, and by `fields` besides; a text that may be null compares as "". `computed` are columns that a
-    thing does not have; they are made of the values of the others.
+    thing does not have; they are made of the values of the others. `also` are the conditions for what a listing may ask
+    for besides.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class Rows(Generic[T]):
         *,
         seen: sa.ColumnElement[bool],
         fields: Fields | None = None,
+        also: Mapping[str, Callable[[Any], sa.ColumnElement[bool]]] | None = None,
         computed: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None,
     ) -> None:
         self.table, self._read = table, read
-        self._computed = computed or {}
+        self._computed, self._also = computed or {}, also or {}
         self._columns = tuple(column.name for column in table.c if column.name not in self._computed)
         one = query.where(table.c.id == sa.bindparam("the_id"))
         self._any, self._seen = Prepared(one), Prepared(one.where(seen))
@@ -72,15 +74,10 @@ class Rows(Generic[T]):
             rows = self._seen.rows(conn, the_id=ident, viewer=project_id)
         return next(iter(self._read(conn, rows)), None)
 
-    def find(
-        self,
-        conn: Connection,
-        project_id: str | None,
-        listing: Listing,
-        also: Sequence[sa.ColumnElement[bool]] = (),
-    ) -> list[T]:
-        """Return those of the things that the project sees for which all `also` holds. Raises Invalid."""
+    def find(self, conn: Connection, project_id: str | None, listing: Listing) -> list[T]:
+        """Return those of the things that the project sees that are asked for. Raises Invalid."""
         viewer = {} if project_id is None else {"viewer": project_id}
+        also = [self._also[name](value) for name, value in listing.also.items()]
         return self._read(conn, self._pages[project_id is None].rows(conn, listing, also, **viewer))
 
     def update(self, conn: Connection, ident: str, changes: Mapping[str, Any], now: datetime) -> bool:

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from floe.api.kit.resource import Fields, Use
 from floe.api.network import networks, ports, quotas, security_groups, subnets
-from floe.api.network.attributes import Attributes, Use
 
-NOUNS: dict[str, Attributes[Any]] = {
-    "network": networks.ATTRIBUTES,
-    "subnet": subnets.ATTRIBUTES,
-    "port": ports.ATTRIBUTES,
-    "security_group": security_groups.ATTRIBUTES,
-    "security_group_rule": security_groups.RULE_ATTRIBUTES,
+NOUNS: dict[str, Fields[Any]] = {
+    "network": networks.NETWORK.fields,
+    "subnet": subnets.SUBNET.fields,
+    "port": ports.PORT.fields,
+    "security_group": security_groups.GROUP.fields,
+    "security_group_rule": security_groups.RULE.fields,
 }
 ODD: list[Any] = [
     None, True, 0, -1, 1.5, 10**30, 1e300, "", " ", "zzz", "²", "9" * 5000, "x" * 300, "\x00", "a\nb", "\U0001f600",
@@ -92,7 +92,7 @@ async def test_no_value_of_an_attribute_is_too_much(client: Any, there: dict[str
 
 async def test_no_limit_is_too_much(client: Any) -> None:
     for value in ODD:
-        for name in (*quotas.ATTRIBUTES.by_name, "force", "check_limit"):
+        for name in (*quotas.QUOTA.by_name, "force", "check_limit"):
             reply = await client("root").put(f"/v2.0/quotas/{'a' * 32}", json={"quota": {name: value}})
             assert reply.status_code in {200, 400}, (name, reply.text)
 
@@ -284,7 +284,7 @@ async def test_a_quota_may_be_without_limit(
     if used:
         await make("ann", "network")
     root, path = client("root"), f"/v2.0/quotas/{'a' * 32}"
-    quota = dict.fromkeys(quotas.ATTRIBUTES.by_name, unlimited) | ({} if force is None else {"force": force})
+    quota = dict.fromkeys(quotas.QUOTA.by_name, unlimited) | ({} if force is None else {"force": force})
     reply = await root.put(path, json={"quota": quota})
     assert reply.status_code == 200, reply.text
     assert set((await root.get(path)).json()["quota"].values()) == {-1}

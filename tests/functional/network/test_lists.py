@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
+from floe.api.kit.resource import Fields, Use
 from floe.api.network import agents, availability, networks, ports, security_groups, subnets
-from floe.api.network.attributes import Attributes, Use
 
-LISTS: dict[str, Attributes[Any]] = {
-    "agents": agents.ATTRIBUTES,
-    "network-ip-availabilities": availability.ATTRIBUTES,
-    "networks": networks.ATTRIBUTES,
-    "ports": ports.ATTRIBUTES,
-    "security-group-rules": security_groups.RULE_ATTRIBUTES,
-    "security-groups": security_groups.ATTRIBUTES,
-    "subnets": subnets.ATTRIBUTES,
+LISTS: dict[str, Fields[Any]] = {
+    "agents": agents.AGENT,
+    "network-ip-availabilities": availability.ADDRESS_USE,
+    "networks": networks.NETWORK.fields,
+    "ports": ports.PORT.fields,
+    "security-group-rules": security_groups.RULE.fields,
+    "security-groups": security_groups.GROUP.fields,
+    "subnets": subnets.SUBNET.fields,
 }
 FILTERS = [(n, name) for n, found in LISTS.items() for name, each in found.by_name.items() if Use.FILTER in each.use]
 SORTS = [(n, name) for n, found in LISTS.items() for name, each in found.by_name.items() if Use.SORT in each.use]

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from floe.api.kit.resource import Fields, Use, Wire
 from floe.api.network import networks, ports, quotas, security_groups, subnets
-from floe.api.network.attributes import Attribute, Attributes, Use
 from floe.core.errors import Invalid
 
-NOUNS: dict[str, Attributes[Any]] = {
-    "network": networks.ATTRIBUTES,
-    "port": ports.ATTRIBUTES,
-    "quota": quotas.ATTRIBUTES,
-    "group": security_groups.ATTRIBUTES,
-    "rule": security_groups.RULE_ATTRIBUTES,
-    "subnet": subnets.ATTRIBUTES,
+NOUNS: dict[str, Fields[Any]] = {
+    "network": networks.NETWORK.fields,
+    "port": ports.PORT.fields,
+    "quota": quotas.QUOTA,
+    "group": security_groups.GROUP.fields,
+    "rule": security_groups.RULE.fields,
+    "subnet": subnets.SUBNET.fields,
 }
 EVERY = [(noun, attribute) for noun, found in NOUNS.items() for attribute in found.by_name.values()]
 BOOLEANS = [("network", "admin_state_up"), ("network", "shared"), ("network", "port_security_enabled"),
@@ -30,7 +30,7 @@ NAMES = [(noun, "name") for noun in ("network", "port", "subnet")]
 IDENT = "0f0e0d0c-1111-4111-8111-111111111111"
 
 
-def attribute(noun: str, name: str) -> Attribute[Any]:
+def attribute(noun: str, name: str) -> Wire[Any]:
     return NOUNS[noun].by_name[name]
 
 

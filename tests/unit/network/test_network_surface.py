@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import floe
+from floe.api.kit.resource import Fields, Use
 from floe.api.network import networks, ports, quotas, security_groups, subnets
-from floe.api.network.attributes import Attributes, Use
 from floe.api.network.extensions import EXTENSIONS
 from floe.api.network.faults import TYPES
 from floe.api.network.surface import SURFACE
@@ -76,13 +76,13 @@ def test_every_path_may_ask_for_json(path: str) -> None:
     assert other is None or other.params != plain.params
 
 
-NOUNS: dict[str, Attributes[object]] = {
-    "networks": networks.ATTRIBUTES,
-    "ports": ports.ATTRIBUTES,
-    "quotas": quotas.ATTRIBUTES,
-    "security-groups": security_groups.ATTRIBUTES,
-    "security-group-rules": security_groups.RULE_ATTRIBUTES,
-    "subnets": subnets.ATTRIBUTES,
+NOUNS: dict[str, Fields[object]] = {
+    "networks": networks.NETWORK.fields,
+    "ports": ports.PORT.fields,
+    "quotas": quotas.QUOTA,
+    "security-groups": security_groups.GROUP.fields,
+    "security-group-rules": security_groups.RULE.fields,
+    "subnets": subnets.SUBNET.fields,
 }
 REVISED = {name for name in NOUNS if name != "quotas"}
 ALL = frozenset(REVISED)

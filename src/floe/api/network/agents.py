@@ -8,11 +8,11 @@ from typing import Any
 
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.resource import Fields, Use, Wire, constant
 from floe.api.kit.routing import Route
-from floe.api.network.attributes import Attribute, Attributes, Use
 from floe.api.network.converters import flag
+from floe.api.network.dialect import read_change, sent_object
 from floe.api.network.lists import chosen, list_reply, listing_of, narrowed
-from floe.api.network.nouns import sent_object
 from floe.api.network.rules import admin
 from floe.cloud import network_agents
 from floe.cloud.network_agents import NetworkAgent
@@ -32,30 +32,30 @@ def _none(value: Any, name: str) -> None:
         raise Invalid(f"Invalid input for {name}: descriptions of agents are not kept; leave it out, or null.")
 
 
-ATTRIBUTES: Attributes[NetworkAgent] = Attributes(
-    Attribute("id", "id", lambda agent: agent.id, Use.LIST),
-    Attribute("agent_type", "agent_type", lambda agent: agent.kind, Use.LIST),
-    Attribute("binary", "binary", lambda _: "floe-agent", Use.LIST),
-    Attribute("topic", "topic", lambda _: "N/A", Use.LIST),
-    Attribute("host", "host", lambda agent: agent.host.name, Use.LIST),
-    Attribute("availability_zone", "availability_zone", lambda agent: agent.host.availability_zone, Use.LIST),
-    Attribute("admin_state_up", "admin_state_up", lambda _: True, Use.UPDATE | Use.LIST, flag, _up),
-    Attribute("alive", "alive", lambda agent: agent.alive, Use.LIST, flag),
-    Attribute("created_at", shown=lambda agent: _time(agent.host.created_at)),
-    Attribute("started_at", shown=lambda agent: _time(agent.host.started_at)),
-    Attribute("heartbeat_timestamp", shown=lambda agent: _time(agent.host.last_seen)),
-    Attribute("description", shown=lambda _: None, use=Use.UPDATE, check=_none),
-    Attribute("configurations", shown=lambda _: {}),
-    Attribute("resource_versions", shown=lambda _: {}),
-    Attribute("resources_synced", shown=lambda _: None),
+AGENT: Fields[NetworkAgent] = Fields(
+    Wire("id", use=Use.LIST),
+    Wire("agent_type", use=Use.LIST, shown=lambda agent: agent.kind),
+    constant("binary", "floe-agent", Use.LIST),
+    constant("topic", "N/A", Use.LIST),
+    Wire("host", use=Use.LIST, shown=lambda agent: agent.host.name),
+    Wire("availability_zone", use=Use.LIST, shown=lambda agent: agent.host.availability_zone),
+    constant("admin_state_up", True, Use.UPDATE | Use.LIST, convert=flag, check=_up),
+    Wire("alive", use=Use.LIST, convert=flag),
+    Wire("created_at", shown=lambda agent: _time(agent.host.created_at)),
+    Wire("started_at", shown=lambda agent: _time(agent.host.started_at)),
+    Wire("heartbeat_timestamp", shown=lambda agent: _time(agent.host.last_seen)),
+    constant("description", None, Use.UPDATE, check=_none),
+    constant("configurations", {}),
+    constant("resource_versions", {}),
+    constant("resources_synced", None),
 )
 
 
 async def index(call: Call) -> Reply:
     """List agents; to those who may not see one, there are none."""
-    listing = listing_of(call, ATTRIBUTES)
+    listing = listing_of(call, AGENT)
     seen = await network_agents.find(call.cloud) if admin(call.context) and listing is not None else []
-    found = [item async for item in call.cloud.turns.each(ATTRIBUTES.shape.show(agent) for agent in seen)]
+    found = [item async for item in call.cloud.turns.each(AGENT.shape.show(agent) for agent in seen)]
     page = narrowed(found, listing) if listing is not None else []
     return list_reply(call, "agents", page, dict, listing, ident=itemgetter("id"))
 
@@ -65,12 +65,12 @@ async def show(call: Call) -> Reply:
     if not admin(call.context):
         raise NotFound("agent", call.params["agent_id"])
     agent = await network_agents.show(call.cloud, call.params["agent_id"])
-    return Reply(body={"agent": chosen(call, ATTRIBUTES.shape.show(agent))})
+    return Reply(body={"agent": chosen(call, AGENT.shape.show(agent))})
 
 
 async def update(call: Call) -> Reply:
     """Change nothing of an agent, which is as its host is; what would be a change is refused."""
-    ATTRIBUTES.read_change(await sent_object(call, "agent"))
+    read_change(AGENT, await sent_object(call, "agent"))
     return await show(call)
 
 

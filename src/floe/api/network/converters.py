@@ -7,24 +7,18 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from floe.api.kit import values
+from floe.api.kit.resource import Convert
 from floe.core.addresses import spelled_mac
 from floe.core.errors import Invalid
-
-Convert = Callable[[Any, str], Any]
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on", "t", "y"}), frozenset({"false", "0", "no", "off", "f", "n"})
 _BASIC_PLANE = 0xFFFF
 _PORTS = 65535
 _MOST_ITEMS = 256
-
-
-def same(value: Any, _name: str) -> Any:
-    """Take a value as it is."""
-    return value
 
 
 def flag(value: Any, name: str) -> bool:

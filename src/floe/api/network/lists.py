@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from operator import attrgetter
@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import MAX_LIMIT
+from floe.api.kit.resource import VARIES, Fields, Use
 from floe.api.kit.values import whole
-from floe.api.network.attributes import VARIES, Attributes, Use
 from floe.api.network.converters import flag, malformed
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
@@ -23,36 +23,37 @@ _WINDOW = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "s
 
 
 def listing_of(
-    call: Call, attributes: Attributes[T], holds: Collection[str] = (), *, besides: Collection[str] = ()
+    call: Call,
+    fields: Fields[T],
+    holds: Collection[str] = (),
+    besides: Mapping[str, Callable[[list[str]], Any]] | None = None,
 ) -> Listing | None:
     """Read the query string; None where nothing can be such as is asked for.
 
-    Raises Invalid for an unknown filter, or one by what the caller (of whom `holds` is true) does not see; those
-    `besides` are read elsewhere.
+    Raises Invalid for an unknown filter, or one by what the caller (of whom `holds` is true) does not see. Parameters
+    `besides` are no filters on a field: each has its own way of being read.
     """
+    besides = besides or {}
     found: dict[str, list[Any]] = {}
     fixed: dict[str, bool] = {}
     for name, text in call.query:
         if name in _WINDOW or name in besides:
             continue
-        attribute = attributes.by_name.get(name)
-        if (
-            attribute is None
-            or Use.FILTER not in attribute.use
-            or not (attribute.only is None or attribute.only in holds)
-        ):
-            raise malformed(f"{name[:200]!r} is invalid attribute for filtering; use {_names(attributes, Use.FILTER)}.")
-        value = attribute.read_filter(text)
-        if attribute.constant is VARIES:
-            found.setdefault(attribute.field, []).append(value)
+        wire = fields.by_name.get(name)
+        if wire is None or Use.FILTER not in wire.use or not (wire.only is None or wire.only in holds):
+            raise malformed(f"{name[:200]!r} is invalid attribute for filtering; use {fields.named(Use.FILTER)}.")
+        value = wire.read_filter(text)
+        if wire.constant is VARIES:
+            found.setdefault(wire.field, []).append(value)
         else:
-            fixed[name] = fixed.get(name, False) or value == attribute.constant
+            fixed[name] = fixed.get(name, False) or value == wire.constant
     reverse = call.one("page_reverse")
     listing = Listing(
         filters=found,
-        sort=_sort(call, attributes),
+        sort=_sort(call, fields),
         limit=_limit(call.one("limit")),
         marker=call.one("marker") or None,
+        also={name: read(texts) for name, read in besides.items() if (texts := call.many(name))},
         reverse=reverse is not None and flag(reverse, "page_reverse"),
     )
     return listing if all(fixed.values()) else None
@@ -115,20 +116,20 @@ def _text(name: str, thing: dict[str, Any]) -> str:
     return str(thing[name])
 
 
-def _sort(call: Call, attributes: Attributes[T]) -> tuple[tuple[str, bool], ...]:
+def _sort(call: Call, fields: Fields[T]) -> tuple[tuple[str, bool], ...]:
     """Read the order asked for: a key without a direction ascends, and the same key once more changes nothing."""
     keys, directions = (list(filter(None, call.many(name))) for name in ("sort_key", "sort_dir"))
     if len(keys) < len(directions):
         raise malformed("The number of sort_keys and sort_dirs must be same.")
     found: dict[str, bool] = {}
     for key, direction in zip_longest(keys, directions, fillvalue="asc"):
-        attribute = attributes.by_name.get(key)
-        if attribute is None or Use.SORT not in attribute.use:
-            raise malformed(f"{key[:200]!r} is invalid attribute for sort_key; use {_names(attributes, Use.SORT)}.")
+        wire = fields.by_name.get(key)
+        if wire is None or Use.SORT not in wire.use:
+            raise malformed(f"{key[:200]!r} is invalid attribute for sort_key; use {fields.named(Use.SORT)}.")
         if direction not in {"asc", "desc"}:
             raise malformed(f"{direction[:200]!r} is invalid value for sort_dir, valid value is 'asc' and 'desc'.")
-        if attribute.constant is VARIES:
-            found.setdefault(attribute.field, direction == "asc")
+        if wire.constant is VARIES:
+            found.setdefault(wire.field, direction == "asc")
     return tuple(found.items())
 
 
@@ -140,10 +141,6 @@ def _limit(text: str | None) -> int:
         text.strip(), "limit", high=MAX_LIMIT, cut=True, fault=lambda name, wrong: f"Invalid input for {name}: {wrong}."
     )
     return asked or MAX_LIMIT
-
-
-def _names(attributes: Attributes[T], use: Use) -> str:
-    return ", ".join(sorted(name for name, each in attributes.by_name.items() if use in each.use))
 
 
 def _link(call: Call, marker: str, *, reverse: bool = False) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from floe.api.kit.call import Call
-from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, Attribute, Attributes, Use, fixed
+from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
+from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED
 from floe.api.network.converters import flag, number, text
-from floe.api.network.nouns import Noun, policies, routes
+from floe.api.network.dialect import NEUTRON
 from floe.cloud import networks
-from floe.core.context import Context
 from floe.core.errors import Invalid
-from floe.core.listing import Listing
 from floe.core.networks import OVERLAY, Network
 
 
@@ -31,44 +27,38 @@ def _inner(value: bool, name: str) -> bool:
     return value
 
 
-ATTRIBUTES: Attributes[Network] = Attributes(
-    ID,
-    NAME,
-    DESCRIPTION,
-    *OWNER,
-    Attribute("admin_state_up", "up", lambda n: n.up, Use.ALL, flag),
-    Attribute("status", "up", lambda n: "ACTIVE" if n.up else "DOWN", Use.LIST, filtered=_up),
-    Attribute("subnets", shown=lambda n: n.subnet_ids),
-    Attribute("shared", "shared", lambda n: n.shared, Use.WRITE | Use.FILTER, flag),
-    Attribute("mtu", "mtu", lambda n: n.mtu, Use.ALL, number, _size),
-    Attribute("port_security_enabled", "port_security", lambda n: n.port_security, Use.WRITE | Use.FILTER, flag),
-    fixed("router:external", False, Use.WRITE | Use.FILTER, convert=flag, check=_inner),
-    Attribute(
-        "provider:network_type", "kind", lambda _: OVERLAY, Use.WRITE | Use.FILTER,
-        check=text(32), only="admin", constant=OVERLAY,
-    ),
-    Attribute(
-        "provider:physical_network", "physical", lambda _: None, Use.WRITE | Use.FILTER,
-        check=text(64), only="admin", constant="",
-    ),
-    Attribute("provider:segmentation_id", "tag", lambda n: n.tag, Use.WRITE | Use.FILTER, number, only="admin"),
-    *REVISED,
-)  # fmt: skip
-
-
-async def _find(call: Call, context: Context, listing: Listing) -> list[Network]:
-    return await networks.find(call.cloud, context, listing)
-
-
-NETWORK: Noun[Any] = Noun(
+NETWORK: Resource[Network] = Resource(
     name="network",
     plural="networks",
-    attributes=ATTRIBUTES,
+    dialect=NEUTRON,
+    fields=Fields(
+        ID,
+        NAME,
+        DESCRIPTION,
+        *OWNER,
+        Wire("admin_state_up", "up", Use.ALL, flag),
+        Wire("status", "up", Use.LIST, filtered=_up, shown=lambda n: "ACTIVE" if n.up else "DOWN"),
+        Wire("subnets", "subnet_ids"),
+        Wire("shared", use=Use.WRITE | Use.FILTER, convert=flag),
+        Wire("mtu", use=Use.ALL, convert=number, check=_size),
+        Wire("port_security_enabled", "port_security", Use.WRITE | Use.FILTER, flag),
+        constant("router:external", False, Use.WRITE | Use.FILTER, convert=flag, check=_inner),
+        Wire(
+            "provider:network_type", "kind", Use.WRITE | Use.FILTER, check=text(32),
+            shown=lambda _: OVERLAY, only="admin", constant=OVERLAY,
+        ),
+        Wire(
+            "provider:physical_network", "physical", Use.WRITE | Use.FILTER, check=text(64),
+            shown=lambda _: None, only="admin", constant="",
+        ),
+        Wire("provider:segmentation_id", "tag", Use.WRITE | Use.FILTER, number, only="admin"),
+        *REVISED,
+    ),
     create=networks.create,
-    find=_find,
+    find=networks.find,
     show=networks.show,
     update=networks.update,
     delete=networks.delete,
-)
-ROUTES = routes(NETWORK)
-POLICIES = policies(NETWORK)
+)  # fmt: skip
+ROUTES = NETWORK.routes
+POLICIES = NETWORK.policies

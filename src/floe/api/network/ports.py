@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.kit.call import Call
-from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, Attribute, Attributes, Use, fixed
+from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
+from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED
 from floe.api.network.converters import demand_few, flag, ident, listed, mac, malformed, one_of, pair, text
-from floe.api.network.nouns import Noun, policies, routes
+from floe.api.network.dialect import NEUTRON
 from floe.cloud import ports
 from floe.core.addresses import number_of
-from floe.core.context import Context
 from floe.core.errors import Invalid
-from floe.core.listing import Listing
 from floe.core.ports import Port
 
 _VNIC_TYPES = one_of(
@@ -73,45 +71,8 @@ def _pair(value: Any, name: str) -> tuple[str | None, str | None]:
     return found
 
 
-ATTRIBUTES: Attributes[Port] = Attributes(
-    ID,
-    NAME,
-    DESCRIPTION,
-    *OWNER,
-    Attribute("network_id", "network_id", lambda p: p.network_id, Use.CREATE | Use.LIST, check=ident, required=True),
-    Attribute("mac_address", "mac", lambda p: p.mac, Use.ALL, mac, text(64)),
-    Attribute("admin_state_up", "up", lambda p: p.up, Use.ALL, flag),
-    Attribute("status", "status", lambda p: p.status, Use.LIST),
-    Attribute("device_id", "device_id", lambda p: p.device_id, Use.ALL, check=text(255)),
-    Attribute("device_owner", "device_owner", lambda p: p.device_owner, Use.ALL, check=text(255)),
-    Attribute(
-        "fixed_ips", "fixed_ips", lambda p: [{"subnet_id": sub, "ip_address": address} for sub, address in p.fixed_ips],
-        Use.WRITE, check=_fixed_ips,
-    ),
-    Attribute("security_groups", "groups", lambda p: p.groups, Use.WRITE, check=listed(ident)),
-    Attribute("port_security_enabled", "port_security", lambda p: p.port_security, Use.WRITE | Use.FILTER, flag),
-    Attribute(
-        "allowed_address_pairs", "allowed_pairs",
-        lambda p: [{"ip_address": address, "mac_address": mac} for address, mac in p.allowed_pairs],
-        Use.WRITE, check=listed(_pair, distinct=False),
-    ),
-    fixed("binding:vnic_type", "normal", Use.WRITE, check=_vnic_type),
-    Attribute("binding:host_id", "host", lambda p: p.host or "", Use.WRITE | Use.FILTER, check=_host, only="admin"),
-    Attribute("binding:vif_type", shown=_vif_type, only="admin"),
-    Attribute("binding:vif_details", shown=_vif_details, only="admin"),
-    fixed("binding:profile", {}, Use.WRITE, check=_profile, only="admin"),
-    *REVISED,
-)  # fmt: skip
-
-
-async def _find(call: Call, context: Context, listing: Listing) -> list[Port]:
-    return await ports.find(
-        call.cloud, context, listing, _addressed(call.many("fixed_ips")), call.many("security_groups")
-    )
-
-
 def _addressed(texts: list[str]) -> dict[str, list[Any]]:
-    """Read `fixed_ips=ip_address=192.0.2.3&fixed_ips=subnet_id=...`."""
+    """Read `fixed_ips=ip_address=192.0.2.3&fixed_ips=subnet_id=...`, as `store.addresses.holding` takes it."""
     found: dict[str, list[Any]] = {}
     for item in texts:
         key, _, value = (part.strip() for part in item.partition("="))
@@ -129,16 +90,46 @@ def _addressed(texts: list[str]) -> dict[str, list[Any]]:
     return found
 
 
-PORT: Noun[Any] = Noun(
+PORT: Resource[Port] = Resource(
     name="port",
     plural="ports",
-    attributes=ATTRIBUTES,
+    dialect=NEUTRON,
+    fields=Fields(
+        ID,
+        NAME,
+        DESCRIPTION,
+        *OWNER,
+        Wire("network_id", use=Use.CREATE | Use.LIST, check=ident, required=True),
+        Wire("mac_address", "mac", Use.ALL, mac, text(64)),
+        Wire("admin_state_up", "up", Use.ALL, flag),
+        Wire("status", use=Use.LIST),
+        Wire("device_id", use=Use.ALL, check=text(255)),
+        Wire("device_owner", use=Use.ALL, check=text(255)),
+        Wire(
+            "fixed_ips", use=Use.WRITE, check=_fixed_ips,
+            shown=lambda p: [{"subnet_id": subnet, "ip_address": address} for subnet, address in p.fixed_ips],
+        ),
+        Wire("security_groups", "groups", Use.WRITE, check=listed(ident)),
+        Wire("port_security_enabled", "port_security", Use.WRITE | Use.FILTER, flag),
+        Wire(
+            "allowed_address_pairs", "allowed_pairs", Use.WRITE, check=listed(_pair, distinct=False),
+            shown=lambda p: [{"ip_address": address, "mac_address": mac} for address, mac in p.allowed_pairs],
+        ),
+        constant("binding:vnic_type", "normal", Use.WRITE, check=_vnic_type),
+        Wire(
+            "binding:host_id", "host", Use.WRITE | Use.FILTER, check=_host, shown=lambda p: p.host or "", only="admin"
+        ),
+        Wire("binding:vif_type", shown=_vif_type, only="admin"),
+        Wire("binding:vif_details", shown=_vif_details, only="admin"),
+        constant("binding:profile", {}, Use.WRITE, check=_profile, only="admin"),
+        *REVISED,
+    ),
+    besides={"fixed_ips": _addressed, "security_groups": list},
     create=ports.create,
-    besides=frozenset({"fixed_ips", "security_groups"}),
-    find=_find,
+    find=ports.find,
     show=ports.show,
     update=ports.update,
     delete=ports.delete,
-)
-ROUTES = routes(PORT)
-POLICIES = policies(PORT)
+)  # fmt: skip
+ROUTES = PORT.routes
+POLICIES = PORT.policies

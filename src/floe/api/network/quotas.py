@@ -6,10 +6,10 @@ from typing import Any
 
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.resource import Fields, Use, Wire
 from floe.api.kit.routing import Route
-from floe.api.network.attributes import Attribute, Attributes, Use
 from floe.api.network.converters import malformed, number
-from floe.api.network.nouns import sent_object
+from floe.api.network.dialect import read_change, sent_object
 from floe.api.network.rules import admin, of_project
 from floe.cloud import network_quotas
 from floe.core.quotas import NETWORK
@@ -23,9 +23,7 @@ def _limit(value: int, name: str) -> int:
     return value
 
 
-ATTRIBUTES: Attributes[Any] = Attributes(
-    *(Attribute(name, name, use=Use.UPDATE, convert=number, check=_limit) for name in NETWORK)
-)
+QUOTA: Fields[Any] = Fields(*(Wire(name, use=Use.UPDATE, convert=number, check=_limit) for name in NETWORK))
 
 
 async def index(call: Call) -> Reply:
@@ -55,7 +53,7 @@ async def update(call: Call) -> Reply:
     """Set a project's limits; one under what is used only by `force`."""
     sent = await sent_object(call, "quota")
     plain = {name: value for name, value in sent.items() if name not in {"force", "check_limit"}}
-    limits = ATTRIBUTES.read_change(plain)
+    limits = read_change(QUOTA, plain)
     found = await network_quotas.put(call.cloud, call.params["project_id"], limits, below_use=sent.get("force") is True)
     return Reply(body={"quota": found})
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.kit.call import Call
-from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, Attribute, Attributes, Use, fixed
+from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
+from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED
 from floe.api.network.converters import flag, ident, listed, number, one_of, pair, text
-from floe.api.network.nouns import Noun, policies, routes
+from floe.api.network.dialect import NEUTRON
 from floe.cloud import subnets
 from floe.core.addresses import text_of
-from floe.core.context import Context
 from floe.core.errors import Invalid
-from floe.core.listing import Listing
 from floe.core.subnets import Subnet
 
 _VERSION = 4
@@ -43,49 +41,41 @@ def _prefix(_value: int, name: str) -> int:
     raise Invalid(f"Invalid input for {name}: there are no subnet pools to take a prefix from; name a cidr.")
 
 
-ATTRIBUTES: Attributes[Subnet] = Attributes(
-    ID,
-    NAME,
-    DESCRIPTION,
-    *OWNER,
-    Attribute("network_id", "network_id", lambda s: s.network_id, Use.CREATE | Use.LIST, check=ident, required=True),
-    Attribute(
-        "ip_version", "", lambda _: _VERSION, Use.CREATE | Use.LIST, number, _version, required=True, constant=_VERSION
-    ),
-    Attribute("cidr", "cidr", lambda s: s.cidr, Use.CREATE | Use.LIST, check=_ADDRESS, required=True),
-    Attribute("gateway_ip", "gateway", lambda s: s.gateway, Use.ALL, check=_gateway),
-    Attribute("enable_dhcp", "dhcp", lambda s: s.dhcp, Use.ALL, flag),
-    Attribute(
-        "allocation_pools", "pools", lambda s: [{"start": text_of(a), "end": text_of(b)} for a, b in s.pools],
-        Use.WRITE, check=listed(pair("start", "end")),
-    ),
-    Attribute("dns_nameservers", "nameservers", lambda s: s.nameservers, Use.WRITE, check=listed(_ADDRESS)),
-    Attribute(
-        "host_routes", "routes", lambda s: [{"destination": to, "nexthop": hop} for to, hop in s.routes], Use.WRITE,
-        check=listed(pair("destination", "nexthop")),
-    ),
-    fixed("ipv6_ra_mode", None, Use.CREATE | Use.LIST, check=_mode),
-    fixed("ipv6_address_mode", None, Use.CREATE | Use.LIST, check=_mode),
-    fixed("subnetpool_id", None, Use.CREATE | Use.LIST, check=_none),
-    Attribute("prefixlen", use=Use.CREATE, convert=number, check=_prefix),
-    Attribute("shared", "shared", use=Use.FILTER, convert=flag),
-    *REVISED,
-)  # fmt: skip
-
-
-async def _find(call: Call, context: Context, listing: Listing) -> list[Subnet]:
-    return await subnets.find(call.cloud, context, listing)
-
-
-SUBNET: Noun[Any] = Noun(
+SUBNET: Resource[Subnet] = Resource(
     name="subnet",
     plural="subnets",
-    attributes=ATTRIBUTES,
+    dialect=NEUTRON,
+    fields=Fields(
+        ID,
+        NAME,
+        DESCRIPTION,
+        *OWNER,
+        Wire("network_id", use=Use.CREATE | Use.LIST, check=ident, required=True),
+        constant("ip_version", _VERSION, Use.CREATE | Use.LIST, convert=number, check=_version, required=True),
+        Wire("cidr", use=Use.CREATE | Use.LIST, check=_ADDRESS, required=True),
+        Wire("gateway_ip", "gateway", Use.ALL, check=_gateway),
+        Wire("enable_dhcp", "dhcp", Use.ALL, flag),
+        Wire(
+            "allocation_pools", "pools", Use.WRITE, check=listed(pair("start", "end")),
+            shown=lambda s: [{"start": text_of(a), "end": text_of(b)} for a, b in s.pools],
+        ),
+        Wire("dns_nameservers", "nameservers", Use.WRITE, check=listed(_ADDRESS)),
+        Wire(
+            "host_routes", "routes", Use.WRITE, check=listed(pair("destination", "nexthop")),
+            shown=lambda s: [{"destination": to, "nexthop": hop} for to, hop in s.routes],
+        ),
+        constant("ipv6_ra_mode", None, Use.CREATE | Use.LIST, check=_mode),
+        constant("ipv6_address_mode", None, Use.CREATE | Use.LIST, check=_mode),
+        constant("subnetpool_id", None, Use.CREATE | Use.LIST, check=_none),
+        Wire("prefixlen", None, Use.CREATE, number, _prefix, shown=False),
+        Wire("shared", use=Use.FILTER, convert=flag, shown=False),
+        *REVISED,
+    ),
     create=subnets.create,
-    find=_find,
+    find=subnets.find,
     show=subnets.show,
     update=subnets.update,
     delete=subnets.delete,
-)
-ROUTES = routes(SUBNET)
-POLICIES = policies(SUBNET)
+)  # fmt: skip
+ROUTES = SUBNET.routes
+POLICIES = SUBNET.policies

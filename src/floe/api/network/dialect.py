@@ -1,0 +1,199 @@
+"""How the network API speaks of any noun, as Neutron does: its calls, their bodies, and who may make them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from floe.api.kit import policy
+from floe.api.kit.call import Call, Reply, plain_json
+from floe.api.kit.resource import Create, Delete, Dialect, Fields, Member, Resource, Update, Use, Values
+from floe.api.kit.routing import Route
+from floe.api.kit.shape import Show
+from floe.api.kit.values import whole
+from floe.api.network.converters import malformed
+from floe.api.network.lists import chosen, list_reply, listing_of
+from floe.api.network.rules import onlooker, writer
+from floe.core.errors import Invalid, NotFound
+
+T = TypeVar("T")
+
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+_REVISION = "revision_number="
+_AT_ONCE = 200
+"""Things that one request may make."""
+
+
+def path_of(resource: Resource[Any]) -> str:
+    """Return where the things of a noun are."""
+    return f"/v2.0/{resource.plural.replace('_', '-')}"
+
+
+def read_new(fields: Fields[T], sent: Mapping[str, Any]) -> Values:
+    """Return what a create asks for, by the core's names. Raises Invalid."""
+    _check_known(fields, sent)
+    for name, wire in fields.by_name.items():
+        if wire.required and name not in sent:
+            raise malformed(f"Failed to parse request. Required attribute '{name}' not specified.")
+        if Use.CREATE not in wire.use and name in sent:
+            raise malformed(f"Attribute '{name}' not allowed in POST.")
+    return fields.read(sent)
+
+
+def read_change(fields: Fields[T], sent: Mapping[str, Any]) -> Values:
+    """Return what an update asks for, by the core's names. Raises Invalid."""
+    _check_known(fields, sent)
+    for name in sent:
+        if Use.UPDATE not in fields.by_name[name].use:
+            raise malformed(f"Cannot update read-only attribute {name}.")
+    return fields.read(sent)
+
+
+async def sent_object(call: Call, name: str) -> Values:
+    """Return the object of that name in the body; what stands beside it is not looked at. Raises Invalid."""
+    return _object(await _body(call), name)
+
+
+def _routes(resource: Resource[Any]) -> tuple[Route, ...]:
+    name, every = resource.name, path_of(resource)
+    return tuple(
+        Route(method, every + path, handler, f"{what}_{name}") for method, path, handler, what in _calls(resource)
+    )
+
+
+def _calls(resource: Resource[Any]) -> Iterator[tuple[str, str, Callable[[Call], Awaitable[Reply]], str]]:
+    """Give (method, path below the collection's, handler, what the policy calls it)."""
+    yield "GET", "", partial(_index, resource), "get"
+    if resource.create is not None:
+        yield "POST", "", partial(_create, resource, resource.create), "create"
+    yield "GET", "/{id}", partial(_show, resource), "get"
+    if resource.update is not None:
+        yield "PUT", "/{id}", partial(_update, resource, resource.update), "update"
+    if resource.delete is not None:
+        yield "DELETE", "/{id}", partial(_delete, resource.delete), "delete"
+    for member in resource.members:
+        yield member.method, f"/{{id}}/{member.name}", partial(_act, resource, member), "update"
+
+
+def _policies(resource: Resource[Any]) -> policy.Policies:
+    """All may look, and see what is there for them."""
+    whats = {what for *_, what in _calls(resource)}
+    return {f"{what}_{resource.name}": policy.authenticated if what == "get" else writer for what in sorted(whats)}
+
+
+NEUTRON = Dialect(_routes, _policies)
+
+# -- the calls ------------------------------------------------------------------------------------------
+
+
+async def _create(resource: Resource[T], create: Create[T], call: Call) -> Reply:
+    """Make one thing, or several that are sent as a list under the plural; all of them or none."""
+    body = await _body(call)
+    several = resource.plural in body
+    sent = _objects(body[resource.plural], resource) if several else [_object(body, resource.name)]
+    made = await create(call.cloud, call.context, [read_new(resource.fields, item) for item in sent])
+    shown = list(map(_show_to(resource, call), made))
+    return Reply(201, {resource.plural: shown} if several else {resource.name: shown[0]})
+
+
+async def _index(resource: Resource[T], call: Call) -> Reply:
+    """List things."""
+    listing = listing_of(call, resource.fields, _holds(call), resource.besides)
+    context = onlooker(call.context)
+    found = [] if listing is None or context is None else await resource.find(call.cloud, context, listing)
+    return list_reply(call, resource.plural, found, _show_to(resource, call), listing)
+
+
+async def _show(resource: Resource[T], call: Call) -> Reply:
+    """Show a thing."""
+    context = onlooker(call.context)
+    if context is None:
+        raise NotFound(resource.name.replace("_", " "), call.params["id"])
+    thing = await resource.show(call.cloud, context, call.params["id"])
+    return Reply(body={resource.name: chosen(call, _show_to(resource, call)(thing))})
+
+
+async def _update(resource: Resource[T], update: Update[T], call: Call) -> Reply:
+    """Change a thing."""
+    asked = read_change(resource.fields, await sent_object(call, resource.name))
+    thing = await update(call.cloud, call.context, call.params["id"], asked, _seen(call))
+    return Reply(body={resource.name: _show_to(resource, call)(thing)})
+
+
+async def _delete(delete: Delete, call: Call) -> Reply:
+    """Remove a thing."""
+    if await call.raw():
+        raise malformed("Request body is not supported in DELETE.")
+    await delete(call.cloud, call.context, call.params["id"], _seen(call))
+    return Reply(204)
+
+
+async def _act(resource: Resource[T], member: Member[T], call: Call) -> Reply:
+    """Do what else can be done with a thing, and show it."""
+    asked = read_new(member.takes, await _body(call))
+    thing = await member.act(call.cloud, call.context, call.params["id"], asked)
+    return Reply(body={resource.name: _show_to(resource, call)(thing)})
+
+
+async def _body(call: Call) -> dict[str, Any]:
+    body = plain_json(await call.raw())
+    if not isinstance(body, dict):
+        raise malformed("The request body must be a JSON object.")
+    return body
+
+
+def _object(body: dict[str, Any], name: str) -> Values:
+    found = body.get(name)
+    if found is None:
+        raise malformed(f"Unable to find '{name}' in request body.")
+    if not isinstance(found, dict):
+        raise malformed(f"Object '{name}' contains invalid data: it must be a JSON object.")
+    return found
+
+
+def _objects(items: Any, resource: Resource[T]) -> list[Values]:
+    """Return the objects of a list; each may stand under the noun's name once more."""
+    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
+        raise malformed(f"Invalid input for {resource.plural}: a list with at least one object is needed.")
+    if len(items) > _AT_ONCE:
+        raise malformed(
+            f"Invalid input for {resource.plural}: {len(items)} objects; at most {_AT_ONCE} can be made at once."
+        )
+    return [_object(item, resource.name) if resource.name in item else item for item in items]
+
+
+def _seen(call: Call) -> int | None:
+    """Return the revision that `If-Match: revision_number=N` names; other tags say nothing here. Raises Invalid."""
+    header = call.header("if-match") or ""
+    quoted = _TAG.findall(header)
+    tags = [tag for weak, tag in quoted if not weak] if quoted else [header]
+    named = [tag.removeprefix(_REVISION) for tag in tags if tag.startswith(_REVISION)]
+    if not named:
+        return None
+    if len(named) > 1:
+        raise _bad_revision("several revision numbers are not supported")
+    try:
+        return whole(named[0].strip(), "revision_number", -(2**63), 2**63 - 1)
+    except Invalid as error:
+        raise _bad_revision(f"it must be {_REVISION}<int>; {error.message}") from None
+
+
+def _bad_revision(wrong: str) -> Invalid:
+    return Invalid(f"Bad if-match request: {wrong}.", reason="bad_revision")
+
+
+def _holds(call: Call) -> frozenset[str]:
+    return frozenset({"admin"}) if call.context.is_admin else frozenset()
+
+
+def _show_to(resource: Resource[T], call: Call) -> Show[T]:
+    return resource.fields.shape.at(holds=_holds(call))
+
+
+def _check_known(fields: Fields[T], sent: Mapping[str, Any]) -> None:
+    unknown = sorted(sent.keys() - fields.by_name.keys())
+    if unknown:
+        shown = ", ".join(unknown)
+        raise malformed(f"Unrecognized attribute(s) '{shown if len(shown) <= 200 else shown[:200] + '...'}'.")
