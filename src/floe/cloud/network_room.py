@@ -1,12 +1,43 @@
-"""Who sees and owns things of the network surface, and how many of them a project may have."""
+"""Things of the network surface: who sees and owns them, and how many of them a project may have."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
 from floe.cloud import quotas
+from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import Invalid, OverQuota
-from floe.core.networks import NoRoom
+from floe.core.errors import Forbidden, Invalid, NotFound, OverQuota
+from floe.core.listing import Listing
+from floe.core.networks import NoRoom, unchanged_since
+from floe.core.tags import checked_tags
 from floe.store.engine import Connection
+from floe.store.table import Rows
+
+
+class Thing(Protocol):
+    """What a thing of any kind has."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def project_id(self) -> str:
+        """Whose it is."""
+
+    @property
+    def revision(self) -> int:
+        """How often it was changed."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What its owner tagged it with."""
+
+
+T = TypeVar("T", bound=Thing)
 
 
 def scope(context: Context) -> str | None:
@@ -35,3 +66,54 @@ def demand(conn: Connection, project_id: str, resource: str) -> None:
         quotas.demand(conn, project_id, {resource: 1})
     except OverQuota as error:
         raise NoRoom(error.message) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Owned(Generic[T]):
+    """The things of one kind: what can be done with all of them alike, whatever the kind.
+
+    `may_change` raises Forbidden for who sees a thing and is not its owner or an administrator, if such may change it.
+    """
+
+    kind: str
+    rows: Rows[T]
+    may_change: Callable[[Connection, Context, T], None] | None = None
+
+    def get(self, conn: Connection, context: Context, ident: str) -> T:
+        """Return a thing that the caller sees. Raises NotFound."""
+        found = self.rows.get(conn, ident, scope(context))
+        if found is None:
+            raise NotFound(self.kind, ident)
+        return found
+
+    def own(self, conn: Connection, context: Context, ident: str, seen: int | None = None) -> T:
+        """Return a thing that the caller may change, at the revision `seen`. Raises NotFound, Forbidden, Outdated."""
+        thing = self.get(conn, context, ident)
+        if not context.is_admin and not context.owns(thing.project_id):
+            if self.may_change is None:
+                raise Forbidden(f"Only the owner of {self.kind} {ident} may change it.")
+            self.may_change(conn, context, thing)
+        unchanged_since(thing.revision, seen)
+        return thing
+
+    async def find(self, cloud: Cloud, context: Context, listing: Listing) -> list[T]:
+        """Return the things that the caller sees. Raises Invalid."""
+        return await cloud.db.read(lambda conn: self.rows.find(conn, scope(context), listing))
+
+    async def show(self, cloud: Cloud, context: Context, ident: str) -> T:
+        """Return a thing. Raises NotFound."""
+        return await cloud.db.read(lambda conn: self.get(conn, context, ident))
+
+    async def retag(
+        self, cloud: Cloud, context: Context, ident: str, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+    ) -> tuple[str, ...]:
+        """Give a thing the tags that `change` makes of those it has. Raises NotFound, Forbidden, Invalid."""
+
+        def write(conn: Connection) -> tuple[str, ...]:
+            thing = self.own(conn, context, ident)
+            tags = checked_tags(change(thing.tags))
+            if tags != thing.tags:
+                self.rows.update(conn, ident, {"tags": tags}, cloud.clock.now())
+            return tags
+
+        return await cloud.db.write(write)

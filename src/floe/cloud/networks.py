@@ -8,9 +8,8 @@ from typing import Any
 from floe.cloud import host_networks, network_room, subnets
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
-from floe.core.listing import Listing
-from floe.core.networks import OVERLAY, Network, checked_mtu, checked_tag, first_tag, unchanged_since
+from floe.core.errors import Conflict, Forbidden, Invalid, Unavailable
+from floe.core.networks import OVERLAY, Network, checked_mtu, checked_tag, first_tag
 from floe.core.ports import DHCP_OWNER
 from floe.store import networks as rows
 from floe.store import ports, quota_usages
@@ -20,6 +19,9 @@ from floe.store.engine import Connection
 PRIVATE, PRIVATE_CIDR = "private", "10.233.0.0/24"
 _MADE = ("kind", "tag", "physical")
 """How a network is made: fields of a create that are an administrator's."""
+
+OWNED = network_room.Owned("network", rows.ROWS)
+find, show, retag = OWNED.find, OWNED.show, OWNED.retag
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Network]:
@@ -58,24 +60,13 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
     return network
 
 
-async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Network]:
-    """Return the caller's networks and the shared ones."""
-    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing))
-
-
-async def show(cloud: Cloud, context: Context, network_id: str) -> Network:
-    """Return a network. Raises NotFound."""
-    return await cloud.db.read(lambda conn: _get(conn, context, network_id))
-
-
 async def update(
     cloud: Cloud, context: Context, network_id: str, asked: Mapping[str, Any], seen: int | None = None
 ) -> Network:
     """Change a network, if it is at the revision `seen`. Raises NotFound, Forbidden, Invalid, Conflict, Outdated."""
 
     def change(conn: Connection) -> tuple[Network, bool]:
-        network = _own(conn, context, network_id)
-        unchanged_since(network.revision, seen)
+        network = OWNED.own(conn, context, network_id, seen)
         changes = _remade(context, network, asked)
         if "mtu" in changes:
             changes["mtu"] = checked_mtu(changes["mtu"], cloud.settings.default_mtu)
@@ -92,7 +83,7 @@ async def update(
         if changes:
             rows.update(conn, network_id, changes, cloud.clock.now())
         touched = bool({"mtu", "up"} & changes.keys()) and host_networks.touch_network(conn, network_id)
-        return _get(conn, context, network_id), touched
+        return OWNED.get(conn, context, network_id), touched
 
     changed, touched = await cloud.db.write(change)
     if touched:
@@ -104,8 +95,7 @@ async def delete(cloud: Cloud, context: Context, network_id: str, seen: int | No
     """Remove a network without ports, its subnets with it. Raises NotFound, Forbidden, Conflict, Outdated."""
 
     def remove(conn: Connection) -> None:
-        network = _own(conn, context, network_id)
-        unchanged_since(network.revision, seen)
+        network = OWNED.own(conn, context, network_id, seen)
         rows.update(conn, network_id, {}, cloud.clock.now())
         users = ports.count_in_network(conn, network_id, DHCP_OWNER)
         if users:
@@ -173,17 +163,3 @@ def _may_choose(context: Context) -> None:
 def _may_share(context: Context) -> None:
     if not context.is_admin:
         raise Forbidden("Only an administrator may share a network with all projects.")
-
-
-def _get(conn: Connection, context: Context, network_id: str) -> Network:
-    found = rows.get(conn, network_id, network_room.scope(context))
-    if found is None:
-        raise NotFound("network", network_id)
-    return found
-
-
-def _own(conn: Connection, context: Context, network_id: str) -> Network:
-    network = _get(conn, context, network_id)
-    if not context.is_admin and not context.owns(network.project_id):
-        raise Forbidden(f"Only the owner of network {network_id} may change it.")
-    return network

@@ -13,19 +13,29 @@ from floe.cloud.server_ports import activate, bind, of_server, of_servers, plan,
 from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
-from floe.core.listing import Listing
-from floe.core.networks import Network, unchanged_since
+from floe.core.networks import Network
 from floe.core.ports import ACTIVE, DHCP_OWNER, DOWN, Port, read_pairs
 from floe.core.subnets import Subnet
+from floe.core.tags import checked_tags
 from floe.store import addresses as address_rows
 from floe.store import networks, security_groups, subnets
 from floe.store import ports as rows
 from floe.store.engine import Connection
 
 __all__ = [
-    "activate", "bind", "create", "delete", "find", "of_server", "of_servers", "plan", "release", "rename", "show",
-    "unplug", "update",
+    "activate", "bind", "create", "delete", "find", "of_server", "of_servers", "plan", "release", "rename", "retag",
+    "show", "unplug", "update",
 ]  # fmt: skip
+
+
+def _owns_network(conn: Connection, context: Context, port: Port) -> None:
+    """Let whoever owns a port's network change the port too."""
+    if not context.owns(networks.many(conn, [port.network_id])[port.network_id].project_id):
+        raise Forbidden(f"Only the owner of port {port.id} may change it.")
+
+
+OWNED = network_room.Owned("port", rows.ROWS, _owns_network)
+find, show, retag = OWNED.find, OWNED.show, OWNED.retag
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Port]:
@@ -38,16 +48,6 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     return await cloud.db.write(lambda conn: [_make(conn, cloud, context, item) for item in asked])
 
 
-async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Port]:
-    """Return the caller's ports and all ports of the caller's networks."""
-    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing))
-
-
-async def show(cloud: Cloud, context: Context, port_id: str) -> Port:
-    """Return a port. Raises NotFound."""
-    return await cloud.db.read(lambda conn: _get(conn, context, port_id))
-
-
 async def update(
     cloud: Cloud, context: Context, port_id: str, asked: Mapping[str, Any], seen: int | None = None
 ) -> Port:
@@ -57,16 +57,14 @@ async def update(
     """
 
     def change(conn: Connection) -> tuple[Port, bool]:
-        port = _get(conn, context, port_id)
+        port = OWNED.own(conn, context, port_id, seen)
         network = networks.many(conn, [port.network_id])[port.network_id]
-        _may_change(context, port, network)
-        unchanged_since(port.revision, seen)
         wanted = _changes(conn, context, port, network, asked)
         changes = {key: value for key, value in wanted.items() if value != getattr(port, key)}
         moved = "fixed_ips" in asked and _readdress(conn, context, port, asked["fixed_ips"])
         if (changes or moved) and not rows.update(conn, port_id, changes, cloud.clock.now()):
             raise _mac_in_use(changes["mac"], network)
-        changed = _get(conn, context, port_id)
+        changed = OWNED.get(conn, context, port_id)
         return changed, _tell(conn, port, changed)
 
     changed, touched = await cloud.db.write(change)
@@ -79,10 +77,7 @@ async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None 
     """Remove a port. Raises NotFound, Outdated; Conflict while a server or DHCP uses it."""
 
     def remove(conn: Connection) -> None:
-        port = _get(conn, context, port_id)
-        network = networks.many(conn, [port.network_id])[port.network_id]
-        _may_change(context, port, network)
-        unchanged_since(port.revision, seen)
+        port = OWNED.own(conn, context, port_id, seen)
         if port.server_id is not None:
             raise Conflict(
                 f"Port {port_id} is in use by server {port.server_id}; delete the server first.", reason="port_in_use"
@@ -114,6 +109,7 @@ def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, A
         project_id=project_id,
         name=item.get("name") or "",
         description=item.get("description") or "",
+        tags=checked_tags(item.get("tags", ())),
         mac=mac or addresses.mac_for(port_id),
         up=item.get("up", True),
         device_id=item.get("device_id") or "",
@@ -131,7 +127,7 @@ def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, A
         _pairs_need_security(port_security)
         rows.update(conn, port_id, {"allowed_pairs": read_pairs(item["allowed_pairs"], port.mac)}, now)
     assign(conn, network.id, port_id, below, item.get("fixed_ips"))
-    return _get(conn, context, port_id)
+    return OWNED.get(conn, context, port_id)
 
 
 def _new_groups(
@@ -273,15 +269,3 @@ def _may_choose(context: Context, network: Network, item: Mapping[str, Any]) -> 
     ):
         if chosen:
             raise Forbidden(f"Only the owner of network {network.id} may choose {field} on it.")
-
-
-def _may_change(context: Context, port: Port, network: Network) -> None:
-    if not (context.is_admin or context.owns(port.project_id) or context.owns(network.project_id)):
-        raise Forbidden(f"Only the owner of port {port.id} may change it.")
-
-
-def _get(conn: Connection, context: Context, port_id: str) -> Port:
-    found = rows.get(conn, port_id, network_room.scope(context))
-    if found is None:
-        raise NotFound("port", port_id)
-    return found

@@ -11,7 +11,6 @@ from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
 from floe.core.listing import Listing
-from floe.core.networks import unchanged_since
 from floe.core.security_groups import (
     DEFAULT,
     DEFAULT_DESCRIPTION,
@@ -24,6 +23,11 @@ from floe.core.security_groups import (
 from floe.store import ports
 from floe.store import security_groups as rows
 from floe.store.engine import Connection
+
+OWNED = network_room.Owned("security group", rows.ROWS)
+RULES = network_room.Owned("security group rule", rows.RULES)
+show, retag = OWNED.show, OWNED.retag
+find_rules, show_rule, retag_rule = RULES.find, RULES.show, RULES.retag
 
 
 def ensure_default(conn: Connection, cloud: Cloud, project_id: str) -> str:
@@ -66,12 +70,7 @@ async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Group]:
     project_id = context.project_id
     if project_id is not None and await cloud.db.read(lambda conn: rows.default_id(conn, project_id)) is None:
         await cloud.db.write(lambda conn: ensure_default(conn, cloud, project_id))
-    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing))
-
-
-async def show(cloud: Cloud, context: Context, group_id: str) -> Group:
-    """Return a group. Raises NotFound."""
-    return await cloud.db.read(lambda conn: _get(conn, context, group_id))
+    return await OWNED.find(cloud, context, listing)
 
 
 async def update(
@@ -80,8 +79,7 @@ async def update(
     """Change a group's name or description, if it is at the revision `seen`. Raises NotFound, Conflict, Outdated."""
 
     def change(conn: Connection) -> tuple[Group, bool]:
-        group = _get(conn, context, group_id)
-        unchanged_since(group.revision, seen)
+        group = OWNED.own(conn, context, group_id, seen)
         if "name" in asked:
             _not_default(asked["name"])
             if group.default:
@@ -90,7 +88,7 @@ async def update(
         if changes:
             rows.update(conn, group_id, changes, cloud.clock.now())
         renamed = "name" in changes and host_networks.touch_group(conn, group_id)  # guests are told its name
-        return _get(conn, context, group_id), renamed
+        return OWNED.get(conn, context, group_id), renamed
 
     changed, touched = await cloud.db.write(change)
     if touched:
@@ -105,8 +103,7 @@ async def delete(cloud: Cloud, context: Context, group_id: str, seen: int | None
     """
 
     def remove(conn: Connection) -> bool:
-        group = _get(conn, context, group_id)
-        unchanged_since(group.revision, seen)
+        group = OWNED.own(conn, context, group_id, seen)
         users = ports.in_group(conn, group_id)
         if users:
             raise Conflict(f"Security Group {group_id} in use: {users} port(s) are in it.", reason="group_in_use")
@@ -143,22 +140,11 @@ async def create_rules(cloud: Cloud, context: Context, asked: Sequence[Mapping[s
     return made
 
 
-async def find_rules(cloud: Cloud, context: Context, listing: Listing) -> list[Rule]:
-    """Return the rules of the groups the caller sees."""
-    return await cloud.db.read(lambda conn: rows.find_rules(conn, network_room.scope(context), listing))
-
-
-async def show_rule(cloud: Cloud, context: Context, rule_id: str) -> Rule:
-    """Return a rule. Raises NotFound."""
-    return await cloud.db.read(lambda conn: _get_rule(conn, context, rule_id))
-
-
 async def delete_rule(cloud: Cloud, context: Context, rule_id: str, seen: int | None = None) -> None:
     """Remove a rule. Raises NotFound, Outdated."""
 
     def remove(conn: Connection) -> bool:
-        rule = _get_rule(conn, context, rule_id)
-        unchanged_since(rule.revision, seen)
+        rule = RULES.own(conn, context, rule_id, seen)
         rows.delete_rule(conn, rule_id)
         rows.update(conn, rule.group_id, {}, cloud.clock.now())
         return host_networks.touch_group(conn, rule.group_id)
@@ -190,9 +176,7 @@ def of_project(conn: Connection, cloud: Cloud, project_id: str, asked: Sequence[
 
 
 def _new_rule(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Rule:
-    group = rows.get(conn, item["group_id"], network_room.scope(context))
-    if group is None:
-        raise NotFound("security group", item["group_id"])
+    group = OWNED.get(conn, context, item["group_id"])
     checked = checked_rule(item)
     remote = checked["remote_group"]
     if remote is not None and not rows.owned(conn, [remote], network_room.scope(context)):
@@ -234,17 +218,3 @@ def _group(
         updated_at=now,
         rules=tuple(sorted(made, key=lambda rule: rule.id)),  # as they are read
     )
-
-
-def _get(conn: Connection, context: Context, group_id: str) -> Group:
-    found = rows.get(conn, group_id, network_room.scope(context))
-    if found is None:
-        raise NotFound("security group", group_id)
-    return found
-
-
-def _get_rule(conn: Connection, context: Context, rule_id: str) -> Rule:
-    found = rows.get_rule(conn, rule_id, network_room.scope(context))
-    if found is None:
-        raise NotFound("security group rule", rule_id)
-    return found

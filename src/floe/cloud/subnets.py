@@ -12,14 +12,16 @@ from floe.cloud.cloud import Cloud
 from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
-from floe.core.listing import Listing
-from floe.core.networks import Network, NoAddress, unchanged_since
+from floe.core.networks import Network, NoAddress
 from floe.core.ports import ACTIVE, DHCP_OWNER, Port
 from floe.core.subnets import Subnet, changed_subnet, new_subnet
 from floe.store import addresses as address_rows
 from floe.store import networks, ports
 from floe.store import subnets as rows
 from floe.store.engine import Connection
+
+OWNED = network_room.Owned("subnet", rows.ROWS)
+find, show, retag = OWNED.find, OWNED.show, OWNED.retag
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Subnet]:
@@ -80,16 +82,6 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
     return subnet
 
 
-async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Subnet]:
-    """Return the subnets of the networks the caller sees."""
-    return await cloud.db.read(lambda conn: rows.find(conn, network_room.scope(context), listing))
-
-
-async def show(cloud: Cloud, context: Context, subnet_id: str) -> Subnet:
-    """Return a subnet. Raises NotFound."""
-    return await cloud.db.read(lambda conn: _get(conn, context, subnet_id))
-
-
 async def update(
     cloud: Cloud, context: Context, subnet_id: str, asked: Mapping[str, Any], seen: int | None = None
 ) -> Subnet:
@@ -99,8 +91,7 @@ async def update(
     """
 
     def change(conn: Connection) -> tuple[Subnet, bool]:
-        subnet = _own(conn, context, subnet_id)
-        unchanged_since(subnet.revision, seen)
+        subnet = OWNED.own(conn, context, subnet_id, seen)
         asked_for = changed_subnet(subnet, asked)
         changes = {key: value for key, value in asked_for.items() if value != getattr(subnet, key)}
         if not changes:
@@ -113,7 +104,7 @@ async def update(
                 _serve_dhcp(conn, cloud, network, subnet)
             else:
                 _drop_dhcp(conn, subnet)
-        return _get(conn, context, subnet_id), host_networks.touch_network(conn, subnet.network_id)
+        return OWNED.get(conn, context, subnet_id), host_networks.touch_network(conn, subnet.network_id)
 
     changed, touched = await cloud.db.write(change)
     if touched:
@@ -125,8 +116,7 @@ async def delete(cloud: Cloud, context: Context, subnet_id: str, seen: int | Non
     """Remove a subnet that no port has an address of. Raises NotFound, Forbidden, Conflict, Outdated."""
 
     def remove(conn: Connection) -> bool:
-        subnet = _own(conn, context, subnet_id)
-        unchanged_since(subnet.revision, seen)
+        subnet = OWNED.own(conn, context, subnet_id, seen)
         dhcp = ports.with_owner(conn, subnet.network_id, DHCP_OWNER)
         own = None if dhcp is None else dhcp.id
         users = [port_id for port_id, _ in address_rows.in_subnet(conn, subnet_id) if port_id != own]
@@ -178,17 +168,3 @@ def _drop_dhcp(conn: Connection, subnet: Subnet) -> None:
     address_rows.release(conn, port.id, subnet.id)
     if all(held == subnet.id for held, _ in port.fixed_ips):
         ports.delete(conn, port.id)
-
-
-def _get(conn: Connection, context: Context, subnet_id: str) -> Subnet:
-    found = rows.get(conn, subnet_id, network_room.scope(context))
-    if found is None:
-        raise NotFound("subnet", subnet_id)
-    return found
-
-
-def _own(conn: Connection, context: Context, subnet_id: str) -> Subnet:
-    subnet = _get(conn, context, subnet_id)
-    if not context.is_admin and not context.owns(subnet.project_id):
-        raise Forbidden(f"Only the owner of subnet {subnet_id} may change it.")
-    return subnet

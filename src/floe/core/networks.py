@@ -46,6 +46,7 @@ class Network:
     port_security: bool = True
     """What new ports of the network get."""
     subnet_ids: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
     revision: int = 0

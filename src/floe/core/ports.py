@@ -47,6 +47,7 @@ class Port:
     groups: tuple[str, ...] = ()
     allowed_pairs: tuple[tuple[str, str], ...] = ()
     """(address or CIDR, MAC)"""
+    tags: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
     revision: int = 0

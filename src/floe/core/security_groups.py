@@ -45,6 +45,7 @@ class Rule:
     remote_cidr: str | None = None
     remote_group: str | None = None
     description: str = ""
+    tags: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
     revision: int = 0
@@ -60,6 +61,7 @@ class Group:
     description: str = ""
     default: bool = False
     rules: tuple[Rule, ...] = ()
+    tags: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
     revision: int = 0

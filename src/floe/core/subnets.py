@@ -33,6 +33,7 @@ class Subnet:
     nameservers: tuple[str, ...] = ()
     routes: tuple[tuple[str, str], ...] = ()
     """(destination CIDR, next hop), handed to guests by DHCP."""
+    tags: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
     revision: int = 0

@@ -14,6 +14,7 @@ from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 from floe.store.table import VIEWER, Rows
+from floe.store.tags import Tags
 
 networks = sa.Table(
     "networks",
@@ -27,6 +28,7 @@ networks = sa.Table(
     sa.Column("mtu", sa.Integer, nullable=False),
     sa.Column("tag", sa.Integer, nullable=False, unique=True),
     sa.Column("port_security", sa.Boolean, nullable=False),
+    sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),

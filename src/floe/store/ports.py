@@ -22,6 +22,7 @@ from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.security_groups import security_group_rules, security_groups
 from floe.store.table import VIEWER, Rows
+from floe.store.tags import Tags
 
 ports = sa.Table(
     "ports",
@@ -44,6 +45,7 @@ ports = sa.Table(
     sa.Column("hostname", sa.String(255), nullable=False),
     sa.Column("port_security", sa.Boolean, nullable=False),
     sa.Column("allowed_pairs", Json, nullable=False),
+    sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),

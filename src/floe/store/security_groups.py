@@ -14,6 +14,7 @@ from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 from floe.store.table import VIEWER, Rows
+from floe.store.tags import Tags
 
 security_groups = sa.Table(
     "security_groups",
@@ -23,6 +24,7 @@ security_groups = sa.Table(
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("description", sa.String(255), nullable=False),
     sa.Column("default", sa.Boolean, nullable=False),
+    sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
@@ -52,6 +54,7 @@ security_group_rules = sa.Table(
     sa.Column("remote_group", Ident, sa.ForeignKey("security_groups.id", ondelete="CASCADE"), index=True),
     sa.Column("description", sa.String(255), nullable=False),
     sa.Column("fingerprint", sa.String(255), nullable=False),
+    sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),

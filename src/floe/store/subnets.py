@@ -14,6 +14,7 @@ from floe.store.networks import SEEN, networks
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.table import Rows
+from floe.store.tags import Tags
 
 subnets = sa.Table(
     "subnets",
@@ -29,6 +30,7 @@ subnets = sa.Table(
     sa.Column("pools", Json, nullable=False),
     sa.Column("nameservers", Json, nullable=False),
     sa.Column("routes", Json, nullable=False),
+    sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),

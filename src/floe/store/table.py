@@ -13,6 +13,7 @@ from floe.core.listing import Listing
 from floe.store.listing import Fields, Pages, insert_new
 from floe.store.prepared import Prepared
 from floe.store.schema import Json
+from floe.store.tags import Tags, tagged
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Rows(Generic[T]):
     `seen` is the condition of being visible to the project VIEWER; None sees all. Clients filter and sort by all
     columns but JSON, and by `fields` besides; a text that may be null compares as "". `computed` are columns that a
     thing does not have; they are made of the values of the others. `also` are the conditions for what a listing may ask
-    for besides.
+    for besides; those by tags are there where there are any.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class Rows(Generic[T]):
         computed: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None,
     ) -> None:
         self.table, self._read = table, read
-        self._computed, self._also = computed or {}, also or {}
+        self._computed = computed or {}
+        self._also = {**(also or {}), **(tagged(table.c.tags) if "tags" in table.c else {})}
         self._columns = tuple(column.name for column in table.c if column.name not in self._computed)
         one = query.where(table.c.id == sa.bindparam("the_id"))
         self._any, self._seen = Prepared(one), Prepared(one.where(seen))
-        known = {**{c.name: _compared(c) for c in table.c if not isinstance(c.type, Json)}, **(fields or {})}
+        known = {**{c.name: _compared(c) for c in table.c if not isinstance(c.type, Json | Tags)}, **(fields or {})}
         self._pages = {True: Pages(query, known), False: Pages(query.where(seen), known)}
         self._insert = sa.insert(table)
         self._delete = sa.delete(table).where(table.c.id == sa.bindparam("the_id"))

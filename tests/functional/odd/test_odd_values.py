@@ -283,7 +283,7 @@ NEW: dict[str, dict[str, Any]] = {
 async def _of_noun(caller: Any, route: Route) -> list[Shape]:
     """Return bodies of a noun of the network API, whose attributes are those that it shows."""
     noun = noun_of(route).removesuffix("_id")
-    if noun not in NEW:
+    if noun not in NEW or route.path.removesuffix("/{id}").count("/") > 2:  # what belongs to a thing is not the thing
         return []
     base = {**NEW[noun], **{name: caller.ids[name] for name in BELONGS.get(noun, ())}} if route.method == "POST" else {}
     status, reply = await caller.send("network", "GET", route.path.removesuffix("/{id}"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import floe
 from floe.api.kit.resource import Fields, Use
-from floe.api.network import networks, ports, quotas, security_groups, subnets
+from floe.api.network import quotas, surface, versions
 from floe.api.network.extensions import EXTENSIONS
 from floe.api.network.faults import TYPES
 from floe.api.network.surface import SURFACE
@@ -43,7 +44,13 @@ ELSEWHERE = {"unauthenticated", "too_large", "unavailable", "no_such_method", "o
 def _reasons() -> Iterator[str]:
     for path in RAISERS:
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in KINDS:
+            if not isinstance(node, ast.Call):
+                continue
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "Owned":
+                (what, *_) = node.args
+                assert isinstance(what, ast.Constant)
+                yield f"{str(what.value).replace(' ', '_')}_not_found"
+            if not isinstance(node.func, ast.Name) or node.func.id not in KINDS:
                 continue
             named = [word.value for word in node.keywords if word.arg == "reason"]
             for value in named:
@@ -76,13 +83,9 @@ def test_every_path_may_ask_for_json(path: str) -> None:
     assert other is None or other.params != plain.params
 
 
-NOUNS: dict[str, Fields[object]] = {
-    "networks": networks.NETWORK.fields,
-    "ports": ports.PORT.fields,
+NOUNS: dict[str, Fields[Any]] = {
+    **{noun.plural.replace("_", "-"): noun.fields for noun in surface.NOUNS},
     "quotas": quotas.QUOTA,
-    "security-groups": security_groups.GROUP.fields,
-    "security-group-rules": security_groups.RULE.fields,
-    "subnets": subnets.SUBNET.fields,
 }
 REVISED = {name for name in NOUNS if name != "quotas"}
 ALL = frozenset(REVISED)
@@ -108,6 +111,8 @@ OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
     "security-group": (frozenset({"ports"}), {"security_groups": Use.WRITE}),
     "standard-attr-description": (ALL, {"description": Use.CREATE | Use.FILTER}),
     "standard-attr-revisions": (ALL, {"revision_number": Use.FILTER}),
+    "standard-attr-tag": (ALL, {"tags": Use.NONE}),
+    "tag-ports-during-bulk-creation": (frozenset({"ports"}), {"tags": Use.CREATE}),
     "standard-attr-timestamp": (ALL, {"created_at": Use.NONE, "updated_at": Use.NONE}),
 }
 OF_ROUTES = {
@@ -176,6 +181,8 @@ MAY = {
     },
     "create_security_group_rule": WRITERS,
     "delete_security_group_rule": WRITERS,
+    **{f"get_{noun.plural}_tags": EVERYBODY for noun in surface.NOUNS},
+    **{f"{verb}_{noun.plural}_tags": WRITERS for noun in surface.NOUNS for verb in ("update", "delete")},
     "get_agent": EVERYBODY,
     "update_agent": {"admin"},
     "delete_agent": {"admin"},
@@ -194,3 +201,15 @@ def test_the_matrix_knows_every_rule() -> None:
 @pytest.mark.parametrize("rule", sorted(MAY))
 def test_a_rule_lets_pass_the_tokens_it_should(rule: str) -> None:
     assert {name for name, context in TOKENS.items() if SURFACE.policies[rule](context)} == MAY[rule]
+
+
+def test_the_version_names_every_noun() -> None:
+    named = set(versions.RESOURCES)
+    assert {(noun.name, noun.plural.replace("_", "-")) for noun in surface.NOUNS} - named == set()
+
+
+def test_a_noun_is_listed_once_and_tells_all_it_has() -> None:
+    names = [noun.name for noun in surface.NOUNS]
+    assert len(set(names)) == len(names)
+    for noun in surface.NOUNS:
+        assert {route.path for route in noun.routes} <= {route.path for route in SURFACE.routes}

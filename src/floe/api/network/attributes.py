@@ -15,6 +15,7 @@ OWNER: tuple[Wire[Any], ...] = tuple(
     Wire(name, "project_id", Use.CREATE | Use.LIST, check=text(64)) for name in ("project_id", "tenant_id")
 )
 """Whose the thing is; both mean the same."""
+TAGS: Wire[Any] = Wire("tags")
 REVISED: tuple[Wire[Any], ...] = (
     Wire("created_at", shown=lambda thing: _moment(thing.created_at)),
     Wire("updated_at", shown=lambda thing: _moment(thing.updated_at)),

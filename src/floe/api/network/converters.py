@@ -14,6 +14,7 @@ from floe.api.kit import values
 from floe.api.kit.resource import Convert
 from floe.core.addresses import spelled_mac
 from floe.core.errors import Invalid
+from floe.core.tags import MAX_LENGTH
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on", "t", "y"}), frozenset({"false", "0", "no", "off", "f", "n"})
 _BASIC_PLANE = 0xFFFF
@@ -113,6 +114,16 @@ def listed(read: Convert, *, distinct: bool = True) -> Convert:
         return found
 
     return read_all
+
+
+def tag(value: Any, name: str) -> str:
+    """Read a tag."""
+    found: str = text(MAX_LENGTH)(value, name)
+    return found
+
+
+tag_list = listed(tag)
+"""Reads tags, of which none comes twice."""
 
 
 def pair(first: str, second: str, *, optional: Iterable[str] = ()) -> Convert:

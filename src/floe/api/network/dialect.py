@@ -16,6 +16,7 @@ from floe.api.kit.values import whole
 from floe.api.network.converters import malformed
 from floe.api.network.lists import chosen, list_reply, listing_of
 from floe.api.network.rules import onlooker, writer
+from floe.api.network.tags import TAG_FILTERS, tag_calls
 from floe.core.errors import Invalid, NotFound
 
 T = TypeVar("T")
@@ -57,30 +58,32 @@ async def sent_object(call: Call, name: str) -> Values:
 
 
 def _routes(resource: Resource[Any]) -> tuple[Route, ...]:
-    name, every = resource.name, path_of(resource)
-    return tuple(
-        Route(method, every + path, handler, f"{what}_{name}") for method, path, handler, what in _calls(resource)
-    )
+    every = path_of(resource)
+    return tuple(Route(method, every + path, handler, rule) for method, path, handler, rule in _calls(resource))
 
 
 def _calls(resource: Resource[Any]) -> Iterator[tuple[str, str, Callable[[Call], Awaitable[Reply]], str]]:
-    """Give (method, path below the collection's, handler, what the policy calls it)."""
-    yield "GET", "", partial(_index, resource), "get"
+    """Give (method, path below the collection's, handler, policy)."""
+    name = resource.name
+    yield "GET", "", partial(_index, resource), f"get_{name}"
     if resource.create is not None:
-        yield "POST", "", partial(_create, resource, resource.create), "create"
-    yield "GET", "/{id}", partial(_show, resource), "get"
+        yield "POST", "", partial(_create, resource, resource.create), f"create_{name}"
+    yield "GET", "/{id}", partial(_show, resource), f"get_{name}"
     if resource.update is not None:
-        yield "PUT", "/{id}", partial(_update, resource, resource.update), "update"
+        yield "PUT", "/{id}", partial(_update, resource, resource.update), f"update_{name}"
     if resource.delete is not None:
-        yield "DELETE", "/{id}", partial(_delete, resource.delete), "delete"
+        yield "DELETE", "/{id}", partial(_delete, resource.delete), f"delete_{name}"
     for member in resource.members:
-        yield member.method, f"/{{id}}/{member.name}", partial(_act, resource, member), "update"
+        yield member.method, f"/{{id}}/{member.name}", partial(_act, resource, member), f"update_{name}"
+    if resource.retag is not None:
+        for method, path, handler, what in tag_calls(resource, resource.retag):
+            yield method, f"/{{id}}/tags{path}", handler, f"{what}_{resource.plural}_tags"
 
 
 def _policies(resource: Resource[Any]) -> policy.Policies:
     """All may look, and see what is there for them."""
-    whats = {what for *_, what in _calls(resource)}
-    return {f"{what}_{resource.name}": policy.authenticated if what == "get" else writer for what in sorted(whats)}
+    rules = {rule for *_, rule in _calls(resource)}
+    return {rule: policy.authenticated if rule.startswith("get_") else writer for rule in sorted(rules)}
 
 
 NEUTRON = Dialect(_routes, _policies)
@@ -100,7 +103,8 @@ async def _create(resource: Resource[T], create: Create[T], call: Call) -> Reply
 
 async def _index(resource: Resource[T], call: Call) -> Reply:
     """List things."""
-    listing = listing_of(call, resource.fields, _holds(call), resource.besides)
+    besides = resource.besides if resource.retag is None else {**resource.besides, **TAG_FILTERS}
+    listing = listing_of(call, resource.fields, _holds(call), besides)
     context = onlooker(call.context)
     found = [] if listing is None or context is None else await resource.find(call.cloud, context, listing)
     return list_reply(call, resource.plural, found, _show_to(resource, call), listing)

@@ -35,7 +35,9 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "sorting": ("Sorting support", "Lists may be sorted by most attributes."),
     "standard-attr-description": ("standard-attr-description", "Descriptions."),
     "standard-attr-revisions": ("Resource revision numbers", "Revision numbers, counted up by each change."),
+    "standard-attr-tag": ("standard-attr-tag", "Tags, and lists of what has or has not some of them."),
     "standard-attr-timestamp": ("Resource timestamps", "Times of creation and of the latest change."),
+    "tag-ports-during-bulk-creation": ("Tag Ports During Bulk Creation", "Ports may be made with tags."),
 }
 """Alias -> name, description."""
 

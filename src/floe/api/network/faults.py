@@ -22,6 +22,7 @@ TYPES = {
     "security_group_not_found": "SecurityGroupNotFound",
     "security_group_rule_not_found": "SecurityGroupRuleNotFound",
     "subnet_not_found": "SubnetNotFound",
+    "tag_not_found": "TagNotFound",
     # agents
     "agent_of_host": "Conflict",
     # networks

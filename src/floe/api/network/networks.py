@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
-from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED
+from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, TAGS
 from floe.api.network.converters import flag, number, text
 from floe.api.network.dialect import NEUTRON
 from floe.cloud import networks
@@ -52,6 +52,7 @@ NETWORK: Resource[Network] = Resource(
             shown=lambda _: None, only="admin", constant="",
         ),
         Wire("provider:segmentation_id", "tag", Use.WRITE | Use.FILTER, number, only="admin"),
+        TAGS,
         *REVISED,
     ),
     create=networks.create,
@@ -59,6 +60,5 @@ NETWORK: Resource[Network] = Resource(
     show=networks.show,
     update=networks.update,
     delete=networks.delete,
+    retag=networks.retag,
 )  # fmt: skip
-ROUTES = NETWORK.routes
-POLICIES = NETWORK.policies

@@ -6,7 +6,7 @@ from typing import Any
 
 from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
 from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED
-from floe.api.network.converters import demand_few, flag, ident, listed, mac, malformed, one_of, pair, text
+from floe.api.network.converters import demand_few, flag, ident, listed, mac, malformed, one_of, pair, tag_list, text
 from floe.api.network.dialect import NEUTRON
 from floe.cloud import ports
 from floe.core.addresses import number_of
@@ -122,6 +122,7 @@ PORT: Resource[Port] = Resource(
         Wire("binding:vif_type", shown=_vif_type, only="admin"),
         Wire("binding:vif_details", shown=_vif_details, only="admin"),
         constant("binding:profile", {}, Use.WRITE, check=_profile, only="admin"),
+        Wire("tags", use=Use.CREATE, check=tag_list),
         *REVISED,
     ),
     besides={"fixed_ips": _addressed, "security_groups": list},
@@ -130,6 +131,5 @@ PORT: Resource[Port] = Resource(
     show=ports.show,
     update=ports.update,
     delete=ports.delete,
+    retag=ports.retag,
 )  # fmt: skip
-ROUTES = PORT.routes
-POLICIES = PORT.policies

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from floe.api.kit.resource import Fields, Resource, Use, Values, Wire, constant
-from floe.api.network.attributes import DESCRIPTION, ID, OWNER, REVISED
+from floe.api.network.attributes import DESCRIPTION, ID, OWNER, REVISED, TAGS
 from floe.api.network.converters import ethertype, flag, malformed, one_of, port_number, text
 from floe.api.network.dialect import NEUTRON
 from floe.cloud import security_groups
@@ -74,12 +74,14 @@ RULE: Resource[Rule] = Resource(
         Wire("remote_ip_prefix", "remote_cidr", _MADE, _prefix),
         Wire("remote_group_id", "remote_group", _MADE, check=_remote),
         Wire("remote_address_group_id", None, Use.CREATE, check=_no_address_group, shown=False),
+        TAGS,
         *REVISED,
     ),
     create=_create_rules,
     find=security_groups.find_rules,
     show=security_groups.show_rule,
     delete=security_groups.delete_rule,
+    retag=security_groups.retag_rule,
 )
 GROUP: Resource[Group] = Resource(
     name="security_group",
@@ -92,6 +94,7 @@ GROUP: Resource[Group] = Resource(
         *OWNER,
         constant("stateful", True, Use.WRITE | Use.FILTER, convert=flag, check=_stateful),
         Wire("security_group_rules", shown=lambda g: list(map(RULE.fields.shape.at(), g.rules))),
+        TAGS,
         *REVISED,
     ),
     create=_create,
@@ -99,6 +102,5 @@ GROUP: Resource[Group] = Resource(
     show=security_groups.show,
     update=security_groups.update,
     delete=security_groups.delete,
+    retag=security_groups.retag,
 )
-ROUTES = (*GROUP.routes, *RULE.routes)
-POLICIES = {**GROUP.policies, **RULE.policies}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
-from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED
+from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, TAGS
 from floe.api.network.converters import flag, ident, listed, number, one_of, pair, text
 from floe.api.network.dialect import NEUTRON
 from floe.cloud import subnets
@@ -69,6 +69,7 @@ SUBNET: Resource[Subnet] = Resource(
         constant("subnetpool_id", None, Use.CREATE | Use.LIST, check=_none),
         Wire("prefixlen", None, Use.CREATE, number, _prefix, shown=False),
         Wire("shared", use=Use.FILTER, convert=flag, shown=False),
+        TAGS,
         *REVISED,
     ),
     create=subnets.create,
@@ -76,6 +77,5 @@ SUBNET: Resource[Subnet] = Resource(
     show=subnets.show,
     update=subnets.update,
     delete=subnets.delete,
+    retag=subnets.retag,
 )  # fmt: skip
-ROUTES = SUBNET.routes
-POLICIES = SUBNET.policies

@@ -8,7 +8,7 @@ from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
 
-_RESOURCES = (
+RESOURCES = (
     ("network", "networks"),
     ("subnet", "subnets"),
     ("port", "ports"),
@@ -29,7 +29,7 @@ async def index(call: Call) -> Reply:
 
 async def show(call: Call) -> Reply:
     """List what the version has."""
-    return Reply(body={"resources": [_resource(call, name, path) for name, path in _RESOURCES]})
+    return Reply(body={"resources": [_resource(call, name, path) for name, path in RESOURCES]})
 
 
 def _resource(call: Call, name: str, path: str) -> dict[str, Any]:
