@@ -62,7 +62,7 @@ ROWS: Rows[Thing] = Rows(
     seen=THINGS.c.project_id == VIEWER,
     fields={"length": sa.func.length(THINGS.c.name)},
     also={"unlike": lambda name: THINGS.c.name != name},
-    computed={"size": lambda values: len(values["name"])},
+    computed={"size": lambda thing: len(thing.name)},
 )
 KEPT = [
     Thing(id=f"{number:03}", project_id=f"p{number % 2}", name="n" * (number % 7) + str(number), up=number % 3 > 0,

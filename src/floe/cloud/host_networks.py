@@ -26,7 +26,7 @@ from floe.core.networks import Network, plain_name
 from floe.core.ports import DHCP_OWNER, PluggedPort, Port, tap_name
 from floe.core.security_groups import host_rule
 from floe.core.subnets import Subnet
-from floe.store import group_members, networks, plugged_ports, ports, security_groups, subnets
+from floe.store import address_groups, group_members, networks, plugged_ports, ports, security_groups, subnets
 from floe.store import host_networks as rows
 from floe.store.engine import Connection
 
@@ -120,6 +120,11 @@ def touch_group(conn: Connection, group_id: str) -> bool:
     return rows.want_where(conn, ports.HOSTS_OF_GROUP, {"ident": group_id}) > 0
 
 
+def touch_addresses(conn: Connection, address_group_id: str) -> bool:
+    """An address group has other addresses: have the hosts told that have a rule about it. True if any has."""
+    return rows.want_where(conn, ports.HOSTS_THAT_NAME, {"ident": address_group_id}) > 0
+
+
 def touch_hosts(conn: Connection, hosts: Iterable[str]) -> None:
     """Have these hosts told."""
     rows.want(conn, hosts)
@@ -191,10 +196,11 @@ def _subnet(subnet: Subnet, dhcp_address: str | None) -> HostSubnet:
 
 
 def _groups(conn: Connection, host: str, direct: set[str]) -> list[HostGroup]:
-    """Return the groups that ports are in, and those that their rules refer to."""
+    """Return the groups that ports are in, and those, of ports and of addresses, that their rules refer to."""
     rules = security_groups.rules_of(conn, sorted(direct))
     referred = {rule.remote_group for found in rules.values() for rule in found if rule.remote_group}
     members = ports.members(conn, sorted(referred), host)
+    named = {rule.remote_address_group for found in rules.values() for rule in found if rule.remote_address_group}
     rules |= security_groups.rules_of(conn, sorted(referred - direct))
     names = security_groups.names(conn, sorted(rules))
     seen: list[HostGroup] = []
@@ -205,4 +211,6 @@ def _groups(conn: Connection, host: str, direct: set[str]) -> list[HostGroup]:
         remote = tuple(sorted(members.get(group_id, ())))
         name = names.get(group_id, "")
         seen.append(HostGroup(group_id=group_id, name=name, rules=applied_rules, remote_members=remote))
-    return seen
+    for group_id, addresses in address_groups.addresses(conn, named).items() if named else ():
+        seen.append(HostGroup(group_id=group_id, remote_members=tuple(cidr for cidr in addresses if ":" not in cidr)))
+    return sorted(seen, key=lambda group: group.group_id)

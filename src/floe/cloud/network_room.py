@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
@@ -104,6 +104,24 @@ class Owned(Generic[T]):
         """Return a thing. Raises NotFound."""
         return await cloud.db.read(lambda conn: self.get(conn, context, ident))
 
+    def change(self, conn: Connection, cloud: Cloud, context: Context, thing: T, asked: Mapping[str, Any]) -> T:
+        """Give a thing other values of fields; return it as it is then. Its revision stays where nothing differs."""
+        changes = {name: value for name, value in asked.items() if value != getattr(thing, name)}
+        if not changes:
+            return thing
+        self.rows.update(conn, thing.id, changes, cloud.clock.now())
+        return self.get(conn, context, thing.id)
+
+    async def update(
+        self, cloud: Cloud, context: Context, ident: str, asked: Mapping[str, Any], seen: int | None = None
+    ) -> T:
+        """Change a thing of which nothing else depends on what is changed. Raises NotFound, Forbidden, Outdated."""
+
+        def write(conn: Connection) -> T:
+            return self.change(conn, cloud, context, self.own(conn, context, ident, seen), asked)
+
+        return await cloud.db.write(write)
+
     async def retag(
         self, cloud: Cloud, context: Context, ident: str, change: Callable[[tuple[str, ...]], tuple[str, ...]]
     ) -> tuple[str, ...]:
@@ -112,8 +130,6 @@ class Owned(Generic[T]):
         def write(conn: Connection) -> tuple[str, ...]:
             thing = self.own(conn, context, ident)
             tags = checked_tags(change(thing.tags))
-            if tags != thing.tags:
-                self.rows.update(conn, ident, {"tags": tags}, cloud.clock.now())
-            return tags
+            return self.change(conn, cloud, context, thing, {"tags": tags}).tags
 
         return await cloud.db.write(write)

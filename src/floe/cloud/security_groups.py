@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from floe.cloud import host_networks, network_room
+from floe.cloud import address_groups, host_networks, network_room
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
@@ -181,6 +181,8 @@ def _new_rule(conn: Connection, cloud: Cloud, context: Context, item: Mapping[st
     remote = checked["remote_group"]
     if remote is not None and not rows.owned(conn, [remote], network_room.scope(context)):
         raise NotFound("security group", remote)
+    if checked["remote_address_group"] is not None:
+        address_groups.OWNED.get(conn, context, checked["remote_address_group"])
     network_room.demand(conn, group.project_id, "security_group_rule")
     now = cloud.clock.now()
     rule = Rule(

@@ -108,7 +108,10 @@ class HostGroup:
     """What guests in it are told that it is called."""
     rules: tuple[GroupRule, ...] = ()
     remote_members: tuple[str, ...] = ()
-    """IPv4 addresses of the group's ports on other hosts, where some rule refers to the group."""
+    """IPv4 addresses of the group's ports on other hosts, where some rule refers to the group.
+
+    An address group comes as a group without ports and rules: these are its CIDRs.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,9 @@ NETWORK: Mapping[str, int] = {
     "port": 500,
     "security_group": 10,
     "security_group_rule": 100,
+    "address_group": 100,
 }
-"""Neutron's names and Neutron's defaults."""
+"""Neutron's names and Neutron's defaults; of address groups Neutron lets everybody have any number."""
 
 IMAGE: Mapping[str, int] = {
     "image_count_total": 100,

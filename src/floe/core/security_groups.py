@@ -44,6 +44,7 @@ class Rule:
     port_max: int | None = None
     remote_cidr: str | None = None
     remote_group: str | None = None
+    remote_address_group: str | None = None
     description: str = ""
     tags: tuple[str, ...] = ()
     created_at: datetime
@@ -84,7 +85,8 @@ def new_group_rules() -> tuple[dict[str, Any], ...]:
 def checked_rule(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Check a rule and return it complete. Raises Invalid, naming the field.
 
-    Keys: direction, ethertype, protocol, port_min, port_max, remote_cidr, remote_group, description. All ports are no
+    Keys: direction, ethertype, protocol, port_min, port_max, description, and at most one of remote_cidr,
+    remote_group and remote_address_group. All ports are no
     range; ICMP of IPv6 has one name and one number, whatever it was called.
     """
     ethertype, protocol = asked.get("ethertype") or "IPv4", protocol_of(asked.get("protocol"))
@@ -99,7 +101,13 @@ def checked_rule(asked: Mapping[str, Any]) -> dict[str, Any]:
     if (low, high) == _ALL_PORTS:
         low = high = None
     _check_range(protocol, low, high)
-    remote_cidr, remote_group = asked.get("remote_cidr") or None, asked.get("remote_group") or None
+    remotes = {name: asked.get(name) or None for name in ("remote_cidr", "remote_group", "remote_address_group")}
+    if sum(remote is not None for remote in remotes.values()) > 1:
+        raise Invalid(
+            "Only one of remote_ip_prefix, remote_group_id and remote_address_group_id may be given.",
+            reason="several_remotes",
+        )
+    remote_cidr = remotes["remote_cidr"]
     if remote_cidr is not None:
         remote_cidr, version = addresses.prefix_of(remote_cidr, "remote_ip_prefix")
         if ethertype != f"IPv{version}":
@@ -107,27 +115,25 @@ def checked_rule(asked: Mapping[str, Any]) -> dict[str, Any]:
                 f"Invalid input for remote_ip_prefix: {remote_cidr!r} is not of ethertype {ethertype}.",
                 reason="prefix_of_other_type",
             )
-        if remote_group is not None:
-            raise Invalid(
-                "Only one of remote_ip_prefix and remote_group_id may be given, not both.", reason="several_remotes"
-            )
     return {
         "direction": asked["direction"],
         "ethertype": ethertype,
         "protocol": protocol,
         "port_min": low,
         "port_max": high,
+        **remotes,
         "remote_cidr": remote_cidr,
-        "remote_group": remote_group,
         "description": asked.get("description") or "",
     }
 
 
-def fingerprint(rule: Mapping[str, Any]) -> str:
+def fingerprint(rule: Rule) -> str:
     """Return a text that is the same for two rules of a group that mean the same."""
-    parts = [rule["direction"], rule["ethertype"], _number(rule["protocol"]), rule["port_min"], rule["port_max"]]
-    remote = rule["remote_cidr"]
-    parts += ["" if remote in {"0.0.0.0/0", "::/0"} else remote, rule["remote_group"]]
+    parts: list[Any] = [rule.direction, rule.ethertype, _number(rule.protocol), rule.port_min, rule.port_max]
+    remote = rule.remote_cidr
+    parts += ["" if remote in {"0.0.0.0/0", "::/0"} else remote, rule.remote_group]
+    if rule.remote_address_group is not None:
+        parts.append(rule.remote_address_group)
     return "|".join("" if part is None else str(part) for part in parts)
 
 
@@ -141,7 +147,8 @@ def host_rule(rule: Rule) -> GroupRule:
         port_min=rule.port_min,
         port_max=rule.port_max,
         remote_cidr=None if rule.remote_cidr is None else str(ip_network(rule.remote_cidr, strict=False)),
-        remote_group=rule.remote_group,
+        # To a host, an address group is a group of which it has no members of its own.
+        remote_group=rule.remote_group or rule.remote_address_group,
     )
 
 

@@ -108,6 +108,14 @@ HOSTS_THAT_REFER = _PLUGGED_HOSTS.where(
     )
 )
 """The hosts with a port in a group that has a rule about members of one of the groups `:ids`."""
+HOSTS_THAT_NAME = _PLUGGED_HOSTS.where(
+    ports.c.id.in_(
+        sa.select(port_groups.c.port_id)
+        .join(security_group_rules, security_group_rules.c.group_id == port_groups.c.group_id)
+        .where(security_group_rules.c.remote_address_group == sa.bindparam("ident"))
+    )
+)
+"""The hosts with a port in a group that has a rule about the address group `:ident`."""
 _NAME_TAKEN = Prepared(
     sa.select(ports.c.id)
     .where(

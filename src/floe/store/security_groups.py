@@ -52,6 +52,7 @@ security_group_rules = sa.Table(
     sa.Column("port_max", sa.Integer),
     sa.Column("remote_cidr", sa.String(64)),
     sa.Column("remote_group", Ident, sa.ForeignKey("security_groups.id", ondelete="CASCADE"), index=True),
+    sa.Column("remote_address_group", Ident, index=True),
     sa.Column("description", sa.String(255), nullable=False),
     sa.Column("fingerprint", sa.String(255), nullable=False),
     sa.Column("tags", Tags, nullable=False, server_default=""),
@@ -70,6 +71,11 @@ _DEFAULT = Prepared(
     )
 )
 _OWNED = lists.ByIds(sa.select(security_groups.c.id, security_groups.c.project_id), security_groups.c.id)
+_NAMING = Prepared(
+    sa.select(security_group_rules.c.id)
+    .where(security_group_rules.c.remote_address_group == sa.bindparam("ident"))
+    .limit(1)
+)
 _NAMES = lists.ByIds(sa.select(security_groups.c.id, security_groups.c.name), security_groups.c.id)
 _RULES_OF = lists.ByIds(
     sa.select(*_RULE_COLUMNS).order_by(security_group_rules.c.created_at, security_group_rules.c.id),
@@ -133,12 +139,17 @@ def same_rule(conn: Connection, rule: Rule) -> str | None:
     return conn.execute(statement).scalar()
 
 
+def names_addresses(conn: Connection, address_group_id: str) -> bool:
+    """Say whether any rule names an address group."""
+    return _NAMING.first(conn, ident=address_group_id) is not None
+
+
 def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]]:
     """Return the rules of groups, by group, the oldest first."""
     found = {group_id: list[Rule]() for group_id in group_ids}
     for part in lists.in_parts(list(found)):
         for row in _RULES_OF.rows(conn, part):
-            found[row.group_id].append(Rule(**row._asdict()))
+            found[row.group_id].append(_rule(row))
     return found
 
 
@@ -148,7 +159,22 @@ def _read(conn: Connection, rows: Sequence[Any]) -> list[Group]:
 
 
 def _read_rules(_conn: Connection, rows: Sequence[Any]) -> list[Rule]:
-    return [Rule(**row._asdict()) for row in rows]
+    return [_rule(row) for row in rows]
+
+
+def _rule(row: Any) -> Rule:
+    values = row._asdict()
+    if row.remote_address_group is not None:
+        values["remote_cidr"] = None
+    return Rule(**values)
+
+
+def _kept_cidr(rule: Rule) -> str | None:
+    """An older release does not know of address groups: to it, a rule about one is about nobody and not everybody."""
+    return rule.remote_cidr if rule.remote_address_group is None else _NOBODY[rule.ethertype]
+
+
+_NOBODY = {"IPv4": "0.0.0.0/32", "IPv6": "::/128"}
 
 
 _OWN = security_groups.c.project_id == VIEWER
@@ -158,7 +184,13 @@ RULES: Rows[Rule] = Rows(
     sa.select(*_RULE_COLUMNS),
     _read_rules,
     seen=security_group_rules.c.group_id.in_(sa.select(security_groups.c.id).where(_OWN)),
-    computed={"fingerprint": fingerprint},
+    fields={
+        "remote_cidr": sa.case(
+            (security_group_rules.c.remote_address_group.is_not(None), ""),
+            else_=sa.func.coalesce(security_group_rules.c.remote_cidr, ""),
+        )
+    },
+    computed={"fingerprint": fingerprint, "remote_cidr": _kept_cidr},
 )
 get, find, update, delete = ROWS.get, ROWS.find, ROWS.update, ROWS.delete
 insert_rule, get_rule, find_rules, delete_rule = RULES.insert_new, RULES.get, RULES.find, RULES.delete

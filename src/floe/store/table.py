@@ -28,9 +28,9 @@ class Rows(Generic[T]):
     """A table with `id` and `revision`, and how it is read: `query` without any condition, `read` for its rows.
 
     `seen` is the condition of being visible to the project VIEWER; None sees all. Clients filter and sort by all
-    columns but JSON, and by `fields` besides; a text that may be null compares as "". `computed` are columns that a
-    thing does not have; they are made of the values of the others. `also` are the conditions for what a listing may ask
-    for besides; those by tags are there where there are any.
+    columns but JSON, and by `fields` besides; a text that may be null compares as "". `also` are the conditions for
+    what a listing may ask for besides; those by tags are there where there are any. `computed` are columns that are
+    not as an attribute of the thing is.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Rows(Generic[T]):
         seen: sa.ColumnElement[bool],
         fields: Fields | None = None,
         also: Mapping[str, Callable[[Any], sa.ColumnElement[bool]]] | None = None,
-        computed: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None,
+        computed: Mapping[str, Callable[[T], Any]] | None = None,
     ) -> None:
         self.table, self._read = table, read
         self._computed = computed or {}
@@ -58,7 +58,7 @@ class Rows(Generic[T]):
     def values(self, thing: T) -> dict[str, Any]:
         """Return a thing as it is kept."""
         found = {name: getattr(thing, name) for name in self._columns}
-        return found | {name: made(found) for name, made in self._computed.items()}
+        return found | {name: made(thing) for name, made in self._computed.items()}
 
     def insert(self, conn: Connection, thing: T) -> None:
         """Add a thing."""

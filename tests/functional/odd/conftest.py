@@ -134,6 +134,8 @@ async def _furnish(admin: Caller, member: Caller) -> dict[str, str]:
     ids |= {"network_id": network["id"], "subnet_id": subnet["id"]}
     group = await made(member, "network", "/v2.0/security-groups", "security_group", name="g")
     ids["security_group_id"] = group["id"]
+    offices = await made(member, "network", "/v2.0/address-groups", "address_group", addresses=["10.0.0.0/8"])
+    ids["address_group_id"] = offices["id"]
     image = await member.make(
         "image", "POST", "/v2/images", {"name": "i", "disk_format": "raw", "container_format": "bare"}
     )

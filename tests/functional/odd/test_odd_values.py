@@ -276,6 +276,7 @@ NEW: dict[str, dict[str, Any]] = {
     "port": {},
     "security_group": {"name": "g"},
     "security_group_rule": {"direction": "ingress"},
+    "address_group": {"addresses": ["10.0.0.0/8"]},
 }
 """What a noun of the network API is made of, besides what it belongs to."""
 

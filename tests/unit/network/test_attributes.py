@@ -165,7 +165,6 @@ def test_neutron_converts_and_so_do_we(noun: str, name: str, sent: Any, read: An
         ("rule", "port_range_max", "65536"),
         ("rule", "remote_ip_prefix", "10.0.0.0/33"),
         ("rule", "remote_ip_prefix", 10),
-        ("rule", "remote_address_group_id", IDENT),
         ("rule", "security_group_id", None),
         ("rule", "security_group_id", "x" * 37),
         ("port", "mac_address", None),

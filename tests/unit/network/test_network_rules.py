@@ -105,11 +105,18 @@ def rule(**fields: object) -> dict[str, object]:
         ({"protocol": "tcp"}, {"protocol": "udp"}, False),
         ({"remote_cidr": "10.0.0.0/8"}, {"remote_cidr": "10.0.0.0/9"}, False),
         ({"remote_group": "g"}, {}, False),
+        ({"remote_address_group": "g"}, {}, False),
+        ({"remote_address_group": "g"}, {"remote_group": "g"}, False),
+        ({"remote_address_group": "g"}, {"remote_address_group": "g", "protocol": "any"}, True),
         ({"ethertype": "IPv6"}, {}, False),
     ],
 )
 def test_rules_that_mean_the_same_are_the_same(one: dict[str, object], other: dict[str, object], same: bool) -> None:
-    assert (security_groups.fingerprint(rule(**one)) == security_groups.fingerprint(rule(**other))) is same
+    first, second = (
+        Rule(id=ident, group_id="a", project_id="p", created_at=NOW, updated_at=NOW, **rule(**fields))
+        for ident, fields in (("x", one), ("y", other))
+    )
+    assert (security_groups.fingerprint(first) == security_groups.fingerprint(second)) is same
 
 
 @pytest.mark.parametrize(

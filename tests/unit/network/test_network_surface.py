@@ -22,12 +22,15 @@ from floe.core.context import Context
 SOURCE = Path(floe.__file__).parent
 RAISERS = [
     *sorted((SOURCE / "api/network").glob("*.py")),
-    *(SOURCE / "core" / f"{name}.py" for name in ("addresses", "networks", "ports", "security_groups", "subnets")),
+    *(
+        SOURCE / "core" / f"{name}.py"
+        for name in ("address_groups", "addresses", "networks", "ports", "security_groups", "subnets", "tags")
+    ),
     *(
         SOURCE / "cloud" / f"{name}.py"
         for name in (
-            "address_use", "addresses", "network_agents", "network_quotas", "network_room", "networks", "ports",
-            "security_groups", "subnets",
+            "address_groups", "address_use", "addresses", "network_agents", "network_quotas", "network_room",
+            "networks", "ports", "security_groups", "subnets",
         )
     ),
 ]  # fmt: skip
@@ -91,6 +94,10 @@ REVISED = {name for name in NOUNS if name != "quotas"}
 ALL = frozenset(REVISED)
 
 OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
+    "security-groups-remote-address-group": (
+        frozenset({"security-group-rules"}),
+        {"remote_address_group_id": Use.CREATE | Use.LIST},
+    ),
     "allowed-address-pairs": (frozenset({"ports"}), {"allowed_address_pairs": Use.WRITE}),
     "binding": (
         frozenset({"ports"}),
@@ -116,6 +123,11 @@ OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
     "standard-attr-timestamp": (ALL, {"created_at": Use.NONE, "updated_at": Use.NONE}),
 }
 OF_ROUTES = {
+    "address-group": {
+        *(f"{method} /v2.0/address-groups" for method in ("GET", "POST")),
+        *(f"{method} /v2.0/address-groups/{{id}}" for method in ("GET", "PUT", "DELETE")),
+        *(f"PUT /v2.0/address-groups/{{id}}/{call}_addresses" for call in ("add", "remove")),
+    },
     "agent": {"GET /v2.0/agents", *(f"{method} /v2.0/agents/{{agent_id}}" for method in ("GET", "PUT", "DELETE"))},
     "network-ip-availability": {
         "GET /v2.0/network-ip-availabilities", "GET /v2.0/network-ip-availabilities/{network_id}",
@@ -173,10 +185,10 @@ WRITERS, OF_PROJECT, EVERYBODY = {"member", "admin"}, {"stranger", "reader", "me
 MAY = {
     "get_versions": set(TOKENS),
     "get_extension": EVERYBODY,
-    **{f"get_{noun}": EVERYBODY for noun in ("network", "port", "security_group", "security_group_rule", "subnet")},
+    **{f"get_{noun.name}": EVERYBODY for noun in surface.NOUNS},
     **{
         f"{verb}_{noun}": WRITERS
-        for noun in ("network", "port", "security_group", "subnet")
+        for noun in ("address_group", "network", "port", "security_group", "subnet")
         for verb in ("create", "update", "delete")
     },
     "create_security_group_rule": WRITERS,

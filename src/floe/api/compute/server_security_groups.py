@@ -36,6 +36,8 @@ def _rule(found: ServerGroups, rule: Rule) -> dict[str, Any]:
     if rule.protocol and first is None and last is None:
         first, last = (1, 65535) if rule.protocol.lower() in {"tcp", "udp"} else (-1, -1)
     source: dict[str, Any] = {"group": {}, "ip_range": {"cidr": rule.remote_cidr or _ALL[rule.ethertype]}}
+    if rule.remote_address_group:
+        source["ip_range"] = {}  # Nova has no word for it; it is not everybody
     if rule.remote_group:
         project_id, name = found.referred[rule.remote_group]
         source = {"group": {"name": name, "tenant_id": project_id}, "ip_range": {}}

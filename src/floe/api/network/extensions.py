@@ -12,6 +12,7 @@ from floe.core.errors import NotFound
 _UPDATED = "2026-01-01T00:00:00-00:00"
 
 EXTENSIONS: dict[str, tuple[str, str]] = {
+    "address-group": ("Address group", "Sets of addresses that rules of security groups may name."),
     "agent": ("agent", "The agents of the hosts, which are up and go as the hosts do."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may send from."),
     "binding": ("Port Binding", "On which host a port is plugged (read only), and its vnic_type."),
@@ -32,6 +33,10 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "quota-check-limit-default": ("Quota engine limit check by default", "They are, unless they are forced."),
     "revision-if-match": ("If-Match constraints based on revision_number", "A write may name the revision it is of."),
     "security-group": ("security-group", "Stateful filters for ports."),
+    "security-groups-remote-address-group": (
+        "Remote address group id field for security group rules",
+        "A rule may be about the addresses of a group.",
+    ),
     "sorting": ("Sorting support", "Lists may be sorted by most attributes."),
     "standard-attr-description": ("standard-attr-description", "Descriptions."),
     "standard-attr-revisions": ("Resource revision numbers", "Revision numbers, counted up by each change."),

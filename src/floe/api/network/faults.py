@@ -15,6 +15,8 @@ TYPES = {
     "forbidden": "PolicyNotAuthorized",
     "over_quota": "OverQuota",
     # what is not there
+    "address_group_not_found": "AddressGroupNotFound",
+    "address_not_found": "AddressesNotFound",
     "agent_not_found": "AgentNotFound",
     "network_not_found": "NetworkNotFound",
     "port_not_found": "PortNotFound",
@@ -73,6 +75,9 @@ TYPES = {
     "several_remotes": "SecurityGroupMultipleRemoteEntites",
     "unknown_ethertype": "SecurityGroupRuleInvalidEtherType",
     "unknown_protocol": "SecurityGroupRuleInvalidProtocol",
+    # address groups
+    "address_group_in_use": "AddressGroupInUse",
+    "address_in_group": "AddressesAlreadyExist",
     # any
     "outdated": "RevisionNumberConstraintFailed",
     "no_such_method": "HTTPMethodNotAllowed",

@@ -42,11 +42,6 @@ def _remote(value: Any, name: str) -> str | None:
     return text(255)(value, name) if value else None
 
 
-def _no_address_group(value: Any, name: str) -> None:
-    if value is not None:
-        raise Invalid(f"Invalid input for {name}: address groups are not supported; leave it out, or null.")
-
-
 async def _create(cloud: Cloud, context: Context, asked: list[Values]) -> list[Group]:
     return await security_groups.create(cloud, context, [{"name": "", **item} for item in asked])
 
@@ -73,7 +68,7 @@ RULE: Resource[Rule] = Resource(
         Wire("port_range_max", "port_max", _MADE, port_number),
         Wire("remote_ip_prefix", "remote_cidr", _MADE, _prefix),
         Wire("remote_group_id", "remote_group", _MADE, check=_remote),
-        Wire("remote_address_group_id", None, Use.CREATE, check=_no_address_group, shown=False),
+        Wire("remote_address_group_id", "remote_address_group", _MADE, check=_remote),
         TAGS,
         *REVISED,
     ),

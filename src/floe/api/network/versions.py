@@ -14,6 +14,7 @@ RESOURCES = (
     ("port", "ports"),
     ("security_group", "security-groups"),
     ("security_group_rule", "security-group-rules"),
+    ("address_group", "address-groups"),
     ("quota", "quotas"),
     ("agent", "agents"),
     ("extension", "extensions"),

@@ -1,0 +1,49 @@
+"""Address groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from floe.core.address_groups import AddressGroup
+from floe.store import listing as lists
+from floe.store.quota_usages import Counted, counted
+from floe.store.schema import Ident, Json, Moment, metadata
+from floe.store.table import VIEWER, Rows
+from floe.store.tags import Tags
+
+address_groups = sa.Table(
+    "address_groups",
+    metadata,
+    sa.Column("id", Ident, primary_key=True),
+    sa.Column("project_id", Ident, nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.String(255), nullable=False),
+    sa.Column("addresses", Json, nullable=False),
+    sa.Column("tags", Tags, nullable=False, server_default=""),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, default=0),
+    info=counted(Counted(resource="address_group", owner="project_id")),
+)
+_ADDRESSES = lists.ByIds(sa.select(address_groups.c.id, address_groups.c.addresses), address_groups.c.id)
+
+
+def addresses(conn: Connection, group_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return what is in groups, by group."""
+    found = {}
+    for part in lists.in_parts(sorted(group_ids)):
+        found.update({row.id: tuple(row.addresses) for row in _ADDRESSES.rows(conn, part)})
+    return found
+
+
+def _read(_conn: Connection, rows: Sequence[Any]) -> list[AddressGroup]:
+    return [AddressGroup(**{**row._asdict(), "addresses": tuple(row.addresses)}) for row in rows]
+
+
+ROWS: Rows[AddressGroup] = Rows(
+    address_groups, sa.select(address_groups), _read, seen=address_groups.c.project_id == VIEWER
+)
