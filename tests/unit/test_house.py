@@ -93,6 +93,20 @@ def test_no_two_routes_answer_the_same_call(surface: Surface) -> None:
         seen[(route.method, route.path, route.action)].append((route.since, route.until))
 
 
+def test_the_kit_knows_no_surfaces_words() -> None:
+    """Envelopes, paths and the names of peers' releases live with the surface that speaks so."""
+    kit = {path: path.read_text() for path in (SOURCE / "api" / "kit").glob("*.py")}
+    assert [_name(path) for path, text in kit.items() if re.search(r"def \w+_envelope|\"/v\d|_links\"", text)] == []
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "api").glob("*/surface.py")), ids=_name)
+def test_a_surface_lists_each_noun_once(path: Path) -> None:
+    """Which modules it is made of stands in one place, from which routes and policies come."""
+    if path.parent.name != "kit":
+        tree = ast.parse(path.read_text())
+        assert len([node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "ROUTES"]) == 1
+
+
 def test_the_import_contracts_hold() -> None:
     root = SOURCE.parent.parent
     done = subprocess.run(

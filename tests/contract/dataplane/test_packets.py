@@ -497,6 +497,29 @@ async def test_a_remote_group_admits_its_members_alone(linux_plane, world, guest
     assert await arrives(guests, stranger, server, datagram(stranger, server, 7)) == []
 
 
+async def test_an_address_group_admits_its_addresses_alone(linux_plane, world, guests):
+    """It is a group of which no port is; as it changes, so does who is let in."""
+    segment = world.segment()
+    everybody = world.group(1, ANY_OUT)
+    first, second = (world.port(number, segment, groups=(everybody,)) for number in (11, 12))
+    offices = world.group(2, remote_members=(f"{first.addresses[0].address}/32", "198.51.100.0/24"))
+    about_it = GroupRule(direction="ingress", protocol="udp", port_min=7, port_max=7, remote_group=offices)
+    server = world.port(13, segment, groups=(world.group(3, SENTINEL_IN, about_it),))
+    for port in (first, second, server):
+        guests.add(port)
+    one, other = datagram(first, server, 7), datagram(second, server, 7)
+    await linux_plane.apply(world.network)
+    assert await arrives(guests, first, server, one) == [one]
+    assert await arrives(guests, second, server, other) == []
+    world.group(2, remote_members=(f"{second.addresses[0].address}/32",))
+    await linux_plane.apply(world.network)
+    assert await arrives(guests, first, server, one) == []
+    assert await arrives(guests, second, server, other) == [other]
+    world.group(2, remote_members=("0.0.0.0/0",))
+    await linux_plane.apply(world.network)
+    assert await arrives(guests, first, server, one) == [one]
+
+
 async def test_icmp_is_judged_by_type(pair, guests, linux_plane, world):
     world.group(2, SENTINEL_IN, GroupRule(direction="ingress", protocol="icmp", port_min=8, port_max=0))
     await linux_plane.apply(world.network)

@@ -28,7 +28,7 @@ from floe.api.compute import (
     versions,
     volume_attachments,
 )
-from floe.api.kit.faults import compute_envelope
+from floe.api.compute.faults import compute_envelope
 from floe.api.kit.policy import Rule, in_project
 from floe.api.kit.surface import Microversions, Surface
 

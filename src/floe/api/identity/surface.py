@@ -14,7 +14,7 @@ from floe.api.identity import (
     users,
     versions,
 )
-from floe.api.kit.faults import identity_envelope
+from floe.api.identity.faults import identity_envelope
 from floe.api.kit.surface import Surface
 
 _NOUNS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
+from floe.api.image.faults import image_envelope
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.faults import image_envelope
 from floe.api.kit.routing import Route
 from floe.api.kit.values import is_digits
 from floe.cloud import image_data

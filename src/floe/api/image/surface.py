@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from floe.api.image import data, discovery, images, members, schemas
+from floe.api.image.faults import image_envelope
 from floe.api.image.policies import POLICIES
-from floe.api.kit.faults import image_envelope
 from floe.api.kit.surface import Surface
+
+_NOUNS = (discovery, schemas, images, data, members)
 
 SURFACE = Surface(
     name="image",
-    routes=(*discovery.ROUTES, *schemas.ROUTES, *images.ROUTES, *data.ROUTES, *members.ROUTES),
+    routes=tuple(route for noun in _NOUNS for route in noun.ROUTES),
     policies=POLICIES,
     envelope=image_envelope,
 )

@@ -1,9 +1,8 @@
-"""Errors on the wire: kinds to statuses in one table, and each surface's envelope."""
+"""Errors on the wire: kinds to statuses in one table, and what each surface's own envelope is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from floe.core.errors import (
@@ -50,40 +49,3 @@ Envelope = Callable[[int, str, str, str], Any]
 def status_of(error: BaseException) -> int:
     """Return the HTTP status of an error; 500 for what was not raised on purpose."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-
-
-def compute_envelope(status: int, _reason: str, message: str, _request_id: str) -> Any:
-    """Write a fault as Nova does."""
-    name = {
-        400: "badRequest",
-        401: "unauthorized",
-        403: "forbidden",
-        404: "itemNotFound",
-        405: "badMethod",
-        409: "conflictingRequest",
-        413: "overLimit",
-        415: "badMediaType",
-        429: "overLimit",
-        503: "serviceUnavailable",
-    }.get(status, "computeFault")
-    return {name: {"code": status, "message": message}}
-
-
-def identity_envelope(status: int, _reason: str, message: str, _request_id: str) -> Any:
-    """Write a fault as Keystone does."""
-    return {"error": {"code": status, "message": message, "title": HTTPStatus(status).phrase}}
-
-
-def image_envelope(status: int, _reason: str, message: str, _request_id: str) -> Any:
-    """Write a fault as Glance does when it is asked for JSON."""
-    return {
-        "code": f"{status} {HTTPStatus(status).phrase}",
-        "title": HTTPStatus(status).phrase,
-        "message": message,
-    }
-
-
-def placement_envelope(status: int, _reason: str, message: str, request_id: str) -> Any:
-    """Write a fault as Placement does."""
-    title = HTTPStatus(status).phrase
-    return {"errors": [{"status": status, "title": title, "detail": message, "request_id": request_id}]}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from floe.api.kit.faults import identity_envelope
 from floe.api.kit.surface import Surface
 from floe.api.operator import audit, image_quotas, purges, traces
+from floe.api.operator.faults import operator_envelope
+
+_NOUNS = (audit, image_quotas, purges, traces)
 
 SURFACE = Surface(
     name="floe",
-    routes=(*audit.ROUTES, *image_quotas.ROUTES, *purges.ROUTES, *traces.ROUTES),
-    policies={**audit.POLICIES, **image_quotas.POLICIES, **purges.POLICIES, **traces.POLICIES},
-    envelope=identity_envelope,
+    routes=tuple(route for noun in _NOUNS for route in noun.ROUTES),
+    policies={name: rule for noun in _NOUNS for name, rule in noun.POLICIES.items()},
+    envelope=operator_envelope,
 )

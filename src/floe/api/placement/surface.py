@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from floe.api.kit.faults import placement_envelope
 from floe.api.kit.policy import Rule, in_project, public
 from floe.api.kit.surface import Microversions, Surface
 from floe.api.placement import allocation_candidates, allocations, resource_providers, traits, versions
+from floe.api.placement.faults import placement_envelope
 
 _NOUNS = (versions, resource_providers, allocations, allocation_candidates, traits)
 
