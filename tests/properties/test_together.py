@@ -83,7 +83,7 @@ async def _build(
         await site.add_host(f"h{number}", memory_mib=max(1, each * MIB))
     values: dict[str, Any] = {}
     if apart:
-        await cloud.db.write(lambda conn: server_groups.add(conn, group))
+        await cloud.db.write(lambda conn: server_groups.insert(conn, group))
         values["group_id"] = group.id
     made = await site.post_together(least, most, nudge=False, **values)
     for server in reversed(made) if backwards else made:

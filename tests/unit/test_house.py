@@ -17,6 +17,7 @@ import floe
 from floe.api.app import SURFACES
 from floe.api.kit.body import Body
 from floe.api.kit.faults import STATUS
+from floe.api.kit.resource import Resource, Use
 from floe.api.kit.surface import Surface
 from floe.core import errors
 from floe.store import schema
@@ -163,6 +164,8 @@ def _bodies() -> Iterator[tuple[str, Body]]:
                 ):
                     if isinstance(body, Body):
                         yield name, body
+                    if isinstance(body, Resource):
+                        yield name, body.fields.body(body.name, Use.WRITE)
 
 
 def _boundless(kind: msgspec.inspect.Type, seen: tuple[object, ...] = ()) -> Iterator[str]:

@@ -1,14 +1,17 @@
-"""Server groups: create, find, delete."""
+"""Server groups."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Forbidden, NotFound
-from floe.core.server_groups import ServerGroup
+from floe.core.listing import Listing
+from floe.core.server_groups import ServerGroup, check_rules
 from floe.store import server_groups as rows
 from floe.store.engine import Connection
 
@@ -21,43 +24,41 @@ class GroupDetail:
     members: tuple[str, ...] = ()
 
 
-async def create(cloud: Cloud, context: Context, name: str, policy: str, max_per_host: int | None) -> GroupDetail:
-    """Make a group for the caller's project. Raises OverQuota."""
+async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[GroupDetail]:
+    """Make groups (name, policy, max_per_host) for the caller's project. Raises Invalid, OverQuota."""
     if context.project_id is None:
         raise Forbidden("A server group belongs to a project; use a token that is scoped to one.")
-    group = ServerGroup(
-        id=cloud.new_id(),
-        project_id=context.project_id,
-        user_id=context.user_id,
-        name=name,
-        policy=policy,
-        max_per_host=max_per_host,
-        created_at=cloud.clock.now(),
-    )
+    project_id = context.project_id
 
-    def make(conn: Connection) -> None:
-        quotas.demand(conn, group.project_id, {"server_groups": 1})
-        rows.add(conn, group)
+    def make(conn: Connection, item: Mapping[str, Any]) -> GroupDetail:
+        check_rules(item["policy"], item.get("max_per_host"))
+        group = ServerGroup(
+            id=cloud.new_id(), project_id=project_id, user_id=context.user_id, created_at=cloud.clock.now(), **item
+        )
+        quotas.demand(conn, project_id, {"server_groups": 1})
+        rows.insert(conn, group)
+        return GroupDetail(group=group)
 
-    await cloud.db.write(make)
-    return GroupDetail(group=group)
+    return await cloud.db.write(lambda conn: [make(conn, item) for item in asked])
 
 
-async def get(cloud: Cloud, context: Context, group_id: str) -> GroupDetail:
+async def show(cloud: Cloud, context: Context, group_id: str) -> GroupDetail:
     """Return one group. Raises NotFound."""
     return await cloud.db.read(lambda conn: _with_members(conn, [_visible(conn, context, group_id)])[0])
 
 
-async def listed(cloud: Cloud, context: Context, *, everybodys: bool, limit: int, offset: int) -> list[GroupDetail]:
-    """Return the project's groups, or with `everybodys` those of all projects, the oldest first."""
-    project_id = None if everybodys and context.is_admin else context.project_id or ""
-    return await cloud.db.read(
-        lambda conn: _with_members(conn, rows.listed(conn, project_id, limit=limit, offset=offset))
-    )
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[GroupDetail]:
+    """Return the project's groups, the oldest first, without the first `offset` of them.
+
+    With `everybodys` an administrator is given those of all projects, and others their own.
+    """
+    project_id = None if listing.also.get("everybodys") and context.is_admin else context.project_id or ""
+    limit, offset = listing.limit, listing.also.get("offset", 0)
+    return await cloud.db.read(lambda conn: _with_members(conn, rows.find(conn, project_id, limit, offset)))
 
 
-async def delete(cloud: Cloud, context: Context, group_id: str) -> None:
-    """Delete a group; its servers live on. Raises NotFound."""
+async def delete(cloud: Cloud, context: Context, group_id: str, _seen: int | None = None) -> None:
+    """Delete a group, which has no revisions; its servers live on. Raises NotFound."""
 
     def drop(conn: Connection) -> None:
         _visible(conn, context, group_id)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from floe.core.errors import Invalid
+
 AFFINITY, ANTI_AFFINITY = "affinity", "anti-affinity"
 SOFT_AFFINITY, SOFT_ANTI_AFFINITY = "soft-affinity", "soft-anti-affinity"
+
+
+def check_rules(policy: str, max_per_host: int | None) -> None:
+    """Raise Invalid for a rule that means nothing under the policy."""
+    if max_per_host is not None and policy != ANTI_AFFINITY:
+        raise Invalid(f"Only anti-affinity policy supports rules: max_server_per_host with {policy!r} means nothing.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

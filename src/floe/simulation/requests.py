@@ -146,7 +146,7 @@ class Users:
     # -- what they ask for ----------------------------------------------------------------------------
 
     async def _group(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
-        made = await server_groups.create(cloud, user_of(0, name), name, args["policy"], None)
+        (made,) = await server_groups.create(cloud, user_of(0, name), [{"name": name, "policy": args["policy"]}])
         self._groups.append(made.group)
 
     async def _group_delete(self, cloud: Cloud, name: str, _args: dict[str, Any]) -> None:

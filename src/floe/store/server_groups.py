@@ -28,7 +28,7 @@ server_groups = sa.Table(
 _BY_ID = sa.select(server_groups).where(server_groups.c.id == sa.bindparam("ident"))
 
 
-def add(conn: Connection, group: ServerGroup) -> None:
+def insert(conn: Connection, group: ServerGroup) -> None:
     """Insert a group."""
     conn.execute(server_groups.insert(), {name: getattr(group, name) for name in ServerGroup.__slots__})
 
@@ -39,7 +39,7 @@ def get(conn: Connection, group_id: str) -> ServerGroup | None:
     return ServerGroup(**row._mapping) if row else None
 
 
-def listed(conn: Connection, project_id: str | None, *, limit: int, offset: int) -> list[ServerGroup]:
+def find(conn: Connection, project_id: str | None, limit: int | None, offset: int) -> list[ServerGroup]:
     """Return the groups of a project (of all with None), the oldest first."""
     statement = sa.select(server_groups).order_by(server_groups.c.created_at, server_groups.c.id)
     if project_id is not None:

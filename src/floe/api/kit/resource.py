@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Flag, auto
 from typing import Any, Generic, TypeVar
 
+from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Route
 from floe.api.kit.policy import Policies
 from floe.api.kit.shape import Shape, Shown
@@ -63,9 +64,11 @@ class Wire(Generic[T]):
     check: Convert = same
     filtered: Convert | None = None
     """How values of filters are read, where that is other than in bodies."""
-    shown: Callable[[T], Any] | bool = True
-    """What is shown of a thing; True is the core's field as it stands there, False is nothing."""
+    shown: Callable[[T], Any] | str | bool = True
+    """What is shown of a thing, or where in it that stands; True is the core's field, False is nothing."""
     required: bool = False
+    type: Any = Any
+    """What its JSON is, on surfaces that have a body decoded by types."""
     only: str | None = None
     """Who sees it and may filter by it, by a name that the surface decides on (like `admin`)."""
     constant: Any = VARIES
@@ -91,16 +94,22 @@ class Fields(Generic[T]):
     """The fields of one kind of thing."""
 
     def __init__(self, *wires: Wire[T]) -> None:
+        self.wires = wires
         self.by_name: Mapping[str, Wire[T]] = {wire.name: wire for wire in wires}
         self.shape: Shape[T] = Shape(
             [Shown(w.name, _shown(w), w.since, w.until, w.only) for w in wires if w.shown is not False]
         )
 
-    def read(self, sent: Mapping[str, Any]) -> Values:
+    def body(self, name: str, use: Use) -> Body:
+        """Return the table of a body with the fields that may be written so."""
+        return Body(name, [Field(w.name, w.type, w.required, w.since, w.until) for w in self.wires if use in w.use])
+
+    def read(self, sent: Mapping[str, Any], version: Version = (0, 0)) -> Values:
         """Return values in a body by the core's names; all of `sent` are known. Raises Invalid."""
         found: Values = {}
+        known = {wire.name: wire for wire in self.wires if wire.since <= version <= wire.until}
         for name, value in sent.items():
-            wire = self.by_name[name]
+            wire = known[name]
             read = wire.read(value)
             if wire.field and found.setdefault(wire.field, read) != read:
                 raise Invalid(f"'{name}' does not match another attribute that means the same.", reason="malformed")

@@ -1,0 +1,98 @@
+"""How the compute API speaks of any noun, as Nova does: bodies decoded by type, and fields that microversions know."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from floe.api.kit.body import Body
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import Policies, Rule
+from floe.api.kit.query import OPEN_QUERY, Query
+from floe.api.kit.resource import Create, Delete, Dialect, Resource, Update, Use
+from floe.api.kit.routing import Route
+from floe.core.listing import Listing
+
+T = TypeVar("T")
+_Handler = Callable[[Call], Awaitable[Reply]]
+
+
+def nova(
+    path: str,
+    *,
+    ident: str,
+    rule: str,
+    may: Mapping[str, Rule],
+    listing: Callable[[Call], Listing],
+    query: Query,
+    deleted: int = 204,
+) -> Dialect:
+    """Return how Nova speaks of one noun, whose calls grew one by one: no two have all of their answers alike.
+
+    Its things are at `/v2.1/{path}/{ident}`. The policies are `rule:index`, `:create`, `:show`, `:update` and
+    `:delete`, and `may` says who may do each. `listing` reads what `query` lets pass; `deleted` is the status of a
+    removal.
+    """
+    speech = _Speech(f"/v2.1/{path}", f"/v2.1/{path}/{{{ident}}}", ident, rule, listing, query, deleted)
+
+    def policies(resource: Resource[Any]) -> Policies:
+        return {f"{rule}:{what}": may[what] for _, _, what, _, _ in speech.calls(resource)}
+
+    return Dialect(speech.routes, policies)
+
+
+@dataclass(frozen=True, slots=True)
+class _Speech:
+    every: str
+    one: str
+    ident: str
+    rule: str
+    listing: Callable[[Call], Listing]
+    query: Query
+    deleted: int
+
+    def routes(self, resource: Resource[Any]) -> tuple[Route, ...]:
+        """Return the calls of a noun."""
+        return tuple(
+            Route(method, path, handler, f"{self.rule}:{what}", query=query)
+            for method, path, what, handler, query in self.calls(resource)
+        )
+
+    def calls(self, resource: Resource[Any]) -> Iterator[tuple[str, str, str, _Handler, Query | None]]:
+        """Give (method, path, what it does, handler, parameters)."""
+        yield "GET", self.every, "index", partial(self._index, resource), self.query
+        if resource.create is not None:
+            new = resource.fields.body(resource.name, Use.CREATE)
+            yield "POST", self.every, "create", partial(self._create, resource, resource.create, new), None
+        yield "GET", self.one, "show", partial(self._show, resource), OPEN_QUERY
+        if resource.update is not None:
+            changes = resource.fields.body(resource.name, Use.UPDATE)
+            yield "PUT", self.one, "update", partial(self._update, resource, resource.update, changes), None
+        if resource.delete is not None:
+            yield "DELETE", self.one, "delete", partial(self._delete, resource.delete), None
+
+    async def _index(self, resource: Resource[T], call: Call) -> Reply:
+        found = await resource.find(call.cloud, call.context, self.listing(call))
+        return Reply(body={resource.plural: map(resource.fields.shape.at(call.version), found)})
+
+    async def _create(self, resource: Resource[T], create: Create[T], new: Body, call: Call) -> Reply:
+        asked = resource.fields.read(new.read(await call.raw(), call.version), call.version)
+        (made,) = await create(call.cloud, call.context, [asked])
+        return self._reply(resource, call, made)
+
+    async def _show(self, resource: Resource[T], call: Call) -> Reply:
+        return self._reply(resource, call, await resource.show(call.cloud, call.context, call.params[self.ident]))
+
+    async def _update(self, resource: Resource[T], update: Update[T], changes: Body, call: Call) -> Reply:
+        asked = resource.fields.read(changes.read(await call.raw(), call.version), call.version)
+        changed = await update(call.cloud, call.context, call.params[self.ident], asked, None)
+        return self._reply(resource, call, changed)
+
+    async def _delete(self, delete: Delete, call: Call) -> Reply:
+        await delete(call.cloud, call.context, call.params[self.ident], None)
+        return Reply(self.deleted)
+
+    def _reply(self, resource: Resource[T], call: Call, thing: T) -> Reply:
+        return Reply(body={resource.name: resource.fields.shape.at(call.version)(thing)})
