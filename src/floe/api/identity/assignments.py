@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from floe.api.identity.dialect import shown
 from floe.api.identity.filters import Filters, ident
-from floe.api.identity.roles import shown as shown_role
+from floe.api.identity.roles import ROLE
 from floe.api.kit.call import Call, Handler, Reply
 from floe.api.kit.policy import Policies
 from floe.api.kit.routing import Route
@@ -31,7 +32,7 @@ def _handlers(target: str, actor: str) -> tuple[Handler, Handler, Handler, Handl
     async def index(call: Call) -> Reply:
         found = await assignments.granted(call.cloud, call.context, _asked(call, target, actor))
         path = call.request.url.path.removeprefix("/identity")
-        return await _ROLES.listed(call, "roles", path, (shown_role(call, role) for role in found))
+        return await _ROLES.listed(call, "roles", path, (shown(ROLE, call, role) for role in found))
 
     async def check(call: Call) -> Reply:
         await assignments.demand(call.cloud, call.context, _asked(call, target, actor))

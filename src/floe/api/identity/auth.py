@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from floe.api.identity import auth_body
-from floe.api.identity.domains import shown as shown_domain
+from floe.api.identity import auth_body, domains, projects
+from floe.api.identity.dialect import shown
 from floe.api.identity.filters import Filters
-from floe.api.identity.projects import shown as shown_project
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated, public
 from floe.api.kit.routing import Route
@@ -59,7 +58,7 @@ async def list_projects(call: Call) -> Reply:
     """List the projects the caller may have a token for."""
     found = await users.projects(call.cloud, call.context, call.context.user_id)
     return await _ALL.listed(
-        call, "projects", "/v3/auth/projects", (shown_project(call, item) for item in found if item.enabled)
+        call, "projects", "/v3/auth/projects", (shown(projects.PROJECT, call, item) for item in found if item.enabled)
     )
 
 
@@ -67,7 +66,7 @@ async def list_domains(call: Call) -> Reply:
     """List the domains the caller may have a token for."""
     found = await users.domains_with_a_role(call.cloud, call.context)
     return await _ALL.listed(
-        call, "domains", "/v3/auth/domains", (shown_domain(call, item) for item in found if item.enabled)
+        call, "domains", "/v3/auth/domains", (shown(domains.DOMAIN, call, item) for item in found if item.enabled)
     )
 
 

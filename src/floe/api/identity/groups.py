@@ -2,73 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from floe.api.identity.dialect import keystone, shown
 from floe.api.identity.filters import Filters, called, expiry, flag, ident
-from floe.api.identity.replies import Ident, ShortName, Text, with_link, with_properties
-from floe.api.identity.users import shown as shown_user
-from floe.api.kit.body import Body, Field
+from floe.api.identity.replies import Ident, ShortName, Text
+from floe.api.identity.users import USER
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated
+from floe.api.kit.resource import Fields, Resource, Use, Wire
 from floe.api.kit.routing import Route
-from floe.api.kit.shape import Shape, Shown
 from floe.cloud import groups, identity, users
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
 from floe.core.groups import Group
+from floe.core.listing import Listing
 
-SHAPE: Shape[Group] = Shape(
-    [
-        Shown("id", lambda group: group.id),
-        Shown("name", lambda group: group.name),
-        Shown("domain_id", lambda group: group.domain_id),
-        Shown("description", lambda group: group.description),
-    ]
-)
-_CREATE = Body(
-    "group",
-    [Field("name", ShortName, required=True), Field("domain_id", Ident), Field("description", Text)],
-    strict=False,
-)
-_UPDATE = Body("group", [Field("domain_id", Ident), Field("name", ShortName), Field("description", Text)], strict=False)
-_FILTERS = Filters(ident("domain_id"), called(255), sorts=True)
 _MEMBERS = Filters(ident("domain_id"), flag("enabled"), called(255), expiry("password_expires_at"))
 _OF_USER = Filters(called(255))
 
 
-def shown(call: Call, group: Group) -> dict[str, Any]:
-    """Return a group as it is on the wire."""
-    return with_link(call, f"/v3/groups/{group.id}", {**group.properties, **SHAPE.show(group)})
+async def _create(cloud: Cloud, context: Context, asked: list[dict[str, Any]]) -> list[Group]:
+    new = [{**item, "domain_id": item.get("domain_id") or identity.own_domain(context)} for item in asked]
+    return [await groups.create(cloud, context, item) for item in new]
 
 
-async def index(call: Call) -> Reply:
-    """List groups by domain and name."""
-    found = await groups.find(call.cloud, call.context, domain_id=call.one("domain_id"), name=call.one("name"))
-    return await _FILTERS.listed(call, "groups", "/v3/groups", (shown(call, group) for group in found))
+async def _find(cloud: Cloud, context: Context, listing: Listing) -> list[Group]:
+    return await groups.find(cloud, context, domain_id=listing.also["domain_id"], name=listing.also["name"])
 
 
-async def show(call: Call) -> Reply:
-    """Show a group."""
-    return Reply(200, {"group": shown(call, await groups.show(call.cloud, call.context, call.params["group_id"]))})
+async def _update(cloud: Cloud, context: Context, ident: str, asked: Mapping[str, Any], _seen: int | None) -> Group:
+    return await groups.update(cloud, context, ident, asked)
 
 
-async def create(call: Call) -> Reply:
-    """Make a group."""
-    fields = await with_properties(call, _CREATE, "domain_id")
-    fields["domain_id"] = fields.get("domain_id") or identity.own_domain(call.context)
-    return Reply(201, {"group": shown(call, await groups.create(call.cloud, call.context, fields))})
+async def _delete(cloud: Cloud, context: Context, ident: str, _seen: int | None) -> None:
+    await groups.delete(cloud, context, ident)
 
 
-async def update(call: Call) -> Reply:
-    """Change a group."""
-    fields = await with_properties(call, _UPDATE, own_id=call.params["group_id"])
-    return Reply(
-        200, {"group": shown(call, await groups.update(call.cloud, call.context, call.params["group_id"], fields))}
-    )
-
-
-async def delete(call: Call) -> Reply:
-    """Remove a group."""
-    await groups.delete(call.cloud, call.context, call.params["group_id"])
-    return Reply(204)
+GROUP: Resource[Group] = Resource(
+    name="group",
+    plural="groups",
+    dialect=keystone(Filters(ident("domain_id"), called(255), sorts=True), "domain_id", writes=identity.manages),
+    fields=Fields(
+        Wire("id"),
+        Wire("name", use=Use.WRITE, type=ShortName, required=True),
+        Wire("domain_id", use=Use.WRITE, type=Ident),
+        Wire("description", use=Use.WRITE, type=Text),
+    ),
+    create=_create,
+    find=_find,
+    show=groups.show,
+    update=_update,
+    delete=_delete,
+)
 
 
 async def list_members(call: Call) -> Reply:
@@ -76,7 +63,7 @@ async def list_members(call: Call) -> Reply:
     group_id = call.params["group_id"]
     found = await groups.members(call.cloud, call.context, group_id)
     path = f"/v3/groups/{group_id}/users"
-    return await _MEMBERS.listed(call, "users", path, (shown_user(call, user) for user in found))
+    return await _MEMBERS.listed(call, "users", path, (shown(USER, call, user) for user in found))
 
 
 async def check_member(call: Call) -> Reply:
@@ -102,17 +89,12 @@ async def list_of_user(call: Call) -> Reply:
     user_id = call.params["user_id"]
     found = await users.groups(call.cloud, call.context, user_id)
     path = f"/v3/users/{user_id}/groups"
-    return await _OF_USER.listed(call, "groups", path, (shown(call, group) for group in found))
+    return await _OF_USER.listed(call, "groups", path, (shown(GROUP, call, group) for group in found))
 
 
-_ONE = "/v3/groups/{group_id}"
 _MEMBER = "/v3/groups/{group_id}/users/{user_id}"
 ROUTES = (
-    Route("GET", "/v3/groups", index, "identity:list_groups"),
-    Route("POST", "/v3/groups", create, "identity:create_group"),
-    Route("GET", _ONE, show, "identity:get_group"),
-    Route("PATCH", _ONE, update, "identity:update_group"),
-    Route("DELETE", _ONE, delete, "identity:delete_group"),
+    *GROUP.routes,
     Route("GET", "/v3/groups/{group_id}/users", list_members, "identity:list_users_in_group"),
     Route("GET", "/v3/users/{user_id}/groups", list_of_user, "identity:list_groups_for_user"),
     Route("GET", _MEMBER, check_member, "identity:check_user_in_group"),
@@ -120,11 +102,7 @@ ROUTES = (
     Route("DELETE", _MEMBER, leave, "identity:remove_user_from_group"),
 )
 POLICIES: Policies = {
-    "identity:list_groups": authenticated,
-    "identity:get_group": authenticated,
-    "identity:create_group": identity.manages,
-    "identity:update_group": identity.manages,
-    "identity:delete_group": identity.manages,
+    **GROUP.policies,
     "identity:list_users_in_group": authenticated,
     "identity:list_groups_for_user": authenticated,
     "identity:check_user_in_group": authenticated,

@@ -2,68 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from floe.api.identity.dialect import keystone
 from floe.api.identity.filters import Filters, called, ident
-from floe.api.identity.replies import Ident, LongName, ShortText, with_link, with_properties
-from floe.api.kit.body import Body, Field, at_most
+from floe.api.identity.replies import Ident, LongName, ShortText, with_link
+from floe.api.kit.body import at_most
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import Policies, authenticated
+from floe.api.kit.policy import Policies
+from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
 from floe.api.kit.routing import Route
-from floe.api.kit.shape import Shape, Shown
 from floe.cloud import identity, roles
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
 from floe.core.errors import Invalid, NotFound
+from floe.core.listing import Listing
 from floe.core.roles import Role
 
-SHAPE: Shape[Role] = Shape(
-    [
-        Shown("id", lambda role: role.id),
-        Shown("name", lambda role: role.name),
-        Shown("domain_id", lambda _role: None),
-        Shown("description", lambda role: role.description),
-        Shown("options", lambda _role: {}),
-    ]
+
+def _of_domain(value: str | None, name: str) -> None:
+    if value is not None:
+        raise Invalid(f"{name}: roles of one domain alone are not offered; leave it out for a role of the cloud.")
+
+
+async def _create(cloud: Cloud, _context: Context, asked: list[dict[str, Any]]) -> list[Role]:
+    return [await roles.create(cloud, item) for item in asked]
+
+
+async def _find(cloud: Cloud, _context: Context, _listing: Listing) -> list[Role]:
+    """Return all roles. A filter by domain finds none, since all are the whole cloud's."""
+    return await roles.find(cloud)
+
+
+async def _update(cloud: Cloud, _context: Context, ident: str, asked: Mapping[str, Any], _seen: int | None) -> Role:
+    return await roles.update(cloud, ident, asked)
+
+
+async def _delete(cloud: Cloud, _context: Context, ident: str, _seen: int | None) -> None:
+    await roles.delete(cloud, ident)
+
+
+ROLE: Resource[Role] = Resource(
+    name="role",
+    plural="roles",
+    dialect=keystone(
+        Filters(called(255), ident("domain_id")), "domain_id", writes=identity.administers_cloud, lists=roles.may_list
+    ),
+    fields=Fields(
+        Wire("id"),
+        Wire("name", use=Use.WRITE, type=LongName, required=True),
+        constant("domain_id", None, Use.WRITE, type=Ident | None, check=_of_domain),
+        Wire("description", use=Use.WRITE, type=ShortText),
+        constant("options", {}, Use.WRITE, type=at_most(dict[str, Any])),
+    ),
+    create=_create,
+    find=_find,
+    show=roles.show,
+    update=_update,
+    delete=_delete,
 )
-_FIELDS = (Field("description", ShortText), Field("domain_id", Ident | None), Field("options", at_most(dict[str, Any])))
-_CREATE = Body("role", [Field("name", LongName, required=True), *_FIELDS], strict=False)
-_UPDATE = Body("role", [Field("name", LongName), *_FIELDS], strict=False)
-_FILTERS = Filters(called(255), ident("domain_id"))
-
-
-def shown(call: Call, role: Role) -> dict[str, Any]:
-    """Return a role as it is on the wire."""
-    return with_link(call, f"/v3/roles/{role.id}", {**role.properties, **SHAPE.show(role)})
-
-
-async def index(call: Call) -> Reply:
-    """List roles by name. A filter by domain finds none, since all roles are the whole cloud's."""
-    found = await roles.find(call.cloud)
-    return await _FILTERS.listed(call, "roles", "/v3/roles", (shown(call, role) for role in found))
-
-
-async def show(call: Call) -> Reply:
-    """Show a role."""
-    return Reply(200, {"role": shown(call, await roles.show(call.cloud, call.context, call.params["role_id"]))})
-
-
-async def create(call: Call) -> Reply:
-    """Make a role."""
-    fields = _fields(await with_properties(call, _CREATE, "domain_id"))
-    return Reply(201, {"role": shown(call, await roles.create(call.cloud, fields))})
-
-
-async def update(call: Call) -> Reply:
-    """Change a role."""
-    role_id = call.params["role_id"]
-    fields = _fields(await with_properties(call, _UPDATE, "domain_id", own_id=role_id))
-    return Reply(200, {"role": shown(call, await roles.update(call.cloud, role_id, fields))})
-
-
-async def delete(call: Call) -> Reply:
-    """Remove a role."""
-    await roles.delete(call.cloud, call.params["role_id"])
-    return Reply(204)
 
 
 async def list_inferences(call: Call) -> Reply:
@@ -114,12 +112,6 @@ async def stop_implying(call: Call) -> Reply:
     return Reply(204)
 
 
-def _fields(fields: dict[str, Any]) -> dict[str, Any]:
-    if fields.pop("domain_id", None) is not None:
-        raise Invalid("domain_id: roles of one domain alone are not offered; leave it out for a role of the cloud.")
-    return fields
-
-
 def _inference(call: Call, status: int, prior: Role, implied: Role) -> Reply:
     inference = {"prior_role": _brief(call, prior), "implies": _brief(call, implied)}
     path = f"/v3/roles/{prior.id}/implies/{implied.id}"
@@ -140,11 +132,7 @@ def _links(call: Call, path: str) -> dict[str, Any]:
 
 _IMPLIED = "/v3/roles/{role_id}/implies/{implied_id}"
 ROUTES = (
-    Route("GET", "/v3/roles", index, "identity:list_roles"),
-    Route("POST", "/v3/roles", create, "identity:create_role"),
-    Route("GET", "/v3/roles/{role_id}", show, "identity:get_role"),
-    Route("PATCH", "/v3/roles/{role_id}", update, "identity:update_role"),
-    Route("DELETE", "/v3/roles/{role_id}", delete, "identity:delete_role"),
+    *ROLE.routes,
     Route("GET", "/v3/role_inferences", list_inferences, "identity:list_role_inference_rules"),
     Route("GET", "/v3/roles/{role_id}/implies", list_implied, "identity:list_implied_roles"),
     Route("GET", _IMPLIED, show_implied, "identity:get_implied_role"),
@@ -153,11 +141,7 @@ ROUTES = (
     Route("DELETE", _IMPLIED, stop_implying, "identity:delete_implied_role"),
 )
 POLICIES: Policies = {
-    "identity:list_roles": roles.may_list,
-    "identity:get_role": authenticated,
-    "identity:create_role": identity.administers_cloud,
-    "identity:update_role": identity.administers_cloud,
-    "identity:delete_role": identity.administers_cloud,
+    **ROLE.policies,
     "identity:list_role_inference_rules": identity.reads_cloud,
     "identity:list_implied_roles": identity.reads_cloud,
     "identity:get_implied_role": identity.reads_cloud,

@@ -100,9 +100,17 @@ class Fields(Generic[T]):
             [Shown(w.name, _shown(w), w.since, w.until, w.only) for w in wires if w.shown is not False]
         )
 
-    def body(self, name: str, use: Use) -> Body:
-        """Return the table of a body with the fields that may be written so."""
-        return Body(name, [Field(w.name, w.type, w.required, w.since, w.until) for w in self.wires if use in w.use])
+    def body(self, name: str, use: Use, *, strict: bool = True) -> Body:
+        """Return the table of a body with the fields that may be written so; a create alone needs what is required."""
+        return Body(
+            name,
+            [
+                Field(w.name, w.type, w.required and Use.UPDATE not in use, w.since, w.until)
+                for w in self.wires
+                if use & w.use
+            ],
+            strict=strict,
+        )
 
     def read(self, sent: Mapping[str, Any], version: Version = (0, 0)) -> Values:
         """Return values in a body by the core's names; all of `sent` are known. Raises Invalid."""
