@@ -175,3 +175,31 @@ async def test_lists_longer_than_a_page_are_followed(sdk_as: As) -> None:
             assert set(names) <= {each.name for each in admin.identity.projects(limit=2)}
 
     await in_thread(run)
+
+
+async def test_tags_and_address_groups(sdk_as: As) -> None:
+    def run() -> None:
+        with sdk_as("demo") as demo:
+            network = demo.network.create_network(name="blue")
+            demo.network.set_tags(network, ["red", "blue"])
+            demo.network.add_tag(network, "green")
+            demo.network.remove_tag(network, "red")
+            assert demo.network.get_network(network.id).tags == ["blue", "green"]
+            assert [each.id for each in demo.network.networks(tags="blue,green")] == [network.id]
+            assert network.id not in [each.id for each in demo.network.networks(not_any_tags="blue")]
+            offices = demo.network.create_address_group(name="offices", addresses=["192.0.2.0/24"])
+            demo.network.add_addresses_to_address_group(offices, ["198.51.100.7/32"])
+            demo.network.update_address_group(offices, description="all of them")
+            found = demo.network.find_address_group("offices")
+            assert (found.addresses, found.description) == (["192.0.2.0/24", "198.51.100.7/32"], "all of them")
+            group = demo.network.create_security_group(name="ssh")
+            rule = demo.network.create_security_group_rule(
+                security_group_id=group.id, direction="ingress", remote_address_group_id=offices.id
+            )
+            assert rule.remote_address_group_id == offices.id
+            demo.network.delete_security_group(group)
+            demo.network.remove_addresses_from_address_group(offices, ["192.0.2.0/24"])
+            demo.network.delete_address_group(offices)
+            assert list(demo.network.address_groups()) == []
+
+    await in_thread(run)
