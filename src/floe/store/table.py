@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.listing import Listing
-from floe.store.listing import Fields, Pages, insert_new
+from floe.store.listing import Fields, Pages, new
 from floe.store.prepared import Prepared
 from floe.store.schema import Json
 from floe.store.tags import Tags, tagged
@@ -52,8 +52,8 @@ class Rows(Generic[T]):
         self._any, self._seen = Prepared(one), Prepared(one.where(seen))
         known = {**{c.name: _compared(c) for c in table.c if not isinstance(c.type, Json | Tags)}, **(fields or {})}
         self._pages = {True: Pages(query, known), False: Pages(query.where(seen), known)}
-        self._insert = sa.insert(table)
-        self._delete = sa.delete(table).where(table.c.id == sa.bindparam("the_id"))
+        self._insert, self._insert_new = Prepared(sa.insert(table)), new(table)
+        self._delete = Prepared(sa.delete(table).where(table.c.id == sa.bindparam("the_id")))
 
     def values(self, thing: T) -> dict[str, Any]:
         """Return a thing as it is kept."""
@@ -62,11 +62,11 @@ class Rows(Generic[T]):
 
     def insert(self, conn: Connection, thing: T) -> None:
         """Add a thing."""
-        conn.execute(self._insert, self.values(thing))
+        self._insert.write(conn, **self.values(thing))
 
     def insert_new(self, conn: Connection, thing: T) -> bool:
         """Add a thing; False, with nothing added, where a unique constraint forbids it."""
-        return conn.execute(insert_new(conn.dialect.name, self.table), self.values(thing)).rowcount == 1
+        return self._insert_new.write(conn, **self.values(thing)) == 1
 
     def get(self, conn: Connection, ident: str, project_id: str | None = None) -> T | None:
         """Return a thing that the project sees (None: anybody's)."""
@@ -90,9 +90,7 @@ class Rows(Generic[T]):
 
     def delete(self, conn: Connection, *idents: str) -> None:
         """Remove things, with what the database removes with them."""
-        gone = [{"the_id": ident} for ident in idents]
-        if gone:
-            conn.execute(self._delete, gone)
+        self._delete.write_each(conn, [{"the_id": ident} for ident in idents])
 
 
 def _compared(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
