@@ -11,12 +11,15 @@ from floe.api.kit.body import Body
 from floe.api.kit.call import Call, Route
 from floe.api.kit.surface import Surface
 
-LATEST = {"compute": (2, 96), "placement": (1, 39)}
+
+def latest_of(surface: Surface) -> tuple[int, int]:
+    """Return the highest version of a surface, (0, 0) of one that has none."""
+    return surface.microversions.highest if surface.microversions else (0, 0)
 
 
 def routes_of(surface: Surface, version: tuple[int, int] | None = None) -> list[Route]:
     """Return the calls of a surface at a version, the highest unless another is named."""
-    version = version or LATEST.get(surface.name, (0, 0))
+    version = version or latest_of(surface)
     return [route for route in surface.routes if route.since <= version <= route.until]
 
 

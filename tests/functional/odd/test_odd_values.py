@@ -11,7 +11,7 @@ from urllib.parse import quote_from_bytes
 
 import msgspec
 import pytest
-from tests.functional.odd.routes import LATEST, Watched, noun_of, path_of, routes_of
+from tests.functional.odd.routes import Watched, latest_of, noun_of, path_of, routes_of
 
 from floe.api.app import SURFACES
 from floe.api.kit.body import Body
@@ -59,7 +59,7 @@ HEADERS: dict[str, tuple[bytes, ...]] = {
     "host": (b"", b"\xff", b"x" * 300),
 }  # fmt: skip
 LOWEST = (2, 1)
-AT = [(surface, LATEST.get(surface.name, (0, 0))) for surface in SURFACES]
+AT = [(surface, latest_of(surface)) for surface in SURFACES]
 AT += [(surface, LOWEST) for surface in SURFACES if surface.name == "compute"]
 NAMES = [f"{surface.name}-{version[0]}.{version[1]}" for surface, version in AT]
 
@@ -125,7 +125,7 @@ async def test_no_query_makes_a_server_error(
 async def test_no_path_and_no_header_makes_a_server_error(callers: Any, surface: Surface) -> None:
     admin, member = callers
     failed = []
-    for route in routes_of(surface, LATEST.get(surface.name, (0, 0))):
+    for route in routes_of(surface, latest_of(surface)):
         body = None if route.method in {"GET", "HEAD", "DELETE"} else b"{}"
         paths = [
             path_of(route, admin.ids, **{name: odd})

@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from floe.api.compute.server_groups import SERVER_GROUP
+from floe.api.compute.surface import SURFACE
+
 GOLDENS = Path(__file__).parent / "goldens"
 IMAGE = "11111111-1111-4111-8111-111111111111"
 NEW = {"name": "n", "flavorRef": "0", "imageRef": IMAGE, "networks": "none"}
@@ -135,7 +138,7 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     ),
     "keypair_delete": ("user", "DELETE", "/v2.1/os-keypairs/key", None, "2.1"),
     "keypair_delete_2_2": ("user", "DELETE", "/v2.1/os-keypairs/key", None, "2.2"),
-    "server_groups": ("user", "GET", "/v2.1/os-server-groups", None, "2.1 2.12 2.13 2.63 2.64"),
+    "server_groups": ("user", "GET", "/v2.1/os-server-groups", None, "2.1 2.12 2.13 2.14 2.15 2.63 2.64"),
     "server_group_soft": (
         "user",
         "POST",
@@ -185,6 +188,26 @@ def _known(value: Any) -> Any:
     if isinstance(value, list):
         return [_known(inner) for inner in value]
     return value
+
+
+def test_replies_are_recorded_at_the_highest_version_and_the_one_below() -> None:
+    assert SURFACE.microversions is not None
+    major, minor = SURFACE.microversions.highest
+    recorded = {version for *_, versions in CASES.values() for version in versions.split()}
+    assert {f"{major}.{minor}", f"{major}.{minor - 1}"} <= recorded
+
+
+def test_the_edges_of_each_field_of_a_resource_are_recorded() -> None:
+    """At the version that brings or ends a field, and at the one before it."""
+    recorded = {
+        version
+        for _, method, path, _, versions in CASES.values()
+        for version in versions.split()
+        if path.startswith("/v2.1/os-server-groups")
+    }
+    for wire in SERVER_GROUP.fields.wires:
+        for major, minor in {wire.since, (wire.until[0], wire.until[1] + 1)} - {(0, 0), (9999, 10000)}:
+            assert {f"{major}.{minor}", f"{major}.{minor - 1}"} <= recorded, wire.name
 
 
 def test_every_recorded_reply_belongs_to_a_case() -> None:

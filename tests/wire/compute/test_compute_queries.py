@@ -6,9 +6,11 @@ import httpx
 import pytest
 
 from floe.api.compute.surface import SURFACE
+from floe.core.versions import version_text
 
 PROJECT = "a" * 32
-HIGHEST = "2.96"
+assert SURFACE.microversions is not None
+HIGHEST = version_text(SURFACE.microversions.highest)
 
 CLOSED = [
     ("/v2.1/servers", "2.75"),
