@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import floe
-from floe.conductor.registry import workflows
+from floe.conductor.fleet import ConductorSettings
+from floe.conductor.registry import sagas
 from floe.core.messages import Command
 
 SOURCE = Path(floe.__file__).parent
 CRASH = Path(__file__).parent.parent / "crash"
-ALSO = {"create": ("placing.py", "reservations.py")}
-"""Further files that steps of a workflow stand in."""
 
 
 def _constant(file: str, name: str) -> Any:
@@ -35,13 +34,22 @@ def _calls(node: ast.AST, *methods: str) -> Iterator[str]:
 
 
 def test_every_step_of_every_workflow_is_killed_in_some_test() -> None:
+    settings = ConductorSettings()
+    plans = sagas(*cast("Any", (None, None, settings)))
     killed = _constant("test_create_and_delete.py", "KILLED_IN")
-    kinds = {workflow.kind for workflow in workflows(*cast("Any", (None, None, None))).values()}
-    assert set(killed) == kinds
-    for kind in kinds:
-        files = (f"{kind}_server.py", *ALSO.get(kind, ()))
-        trees = [ast.parse((SOURCE / "conductor" / file).read_text()) for file in files]
-        assert {step for tree in trees for step in _calls(tree, "transaction", "effect")} == set(killed[kind]), kind
+    assert {kind: {step.name for step in saga.leaves()} for kind, saga in plans.items()} == {
+        kind: set(steps) for kind, steps in killed.items()
+    }
+    assert set(_constant("test_every_step.py", "SCENES")) == set(plans)
+
+
+def test_a_step_writes_under_the_name_that_its_plan_gives_it() -> None:
+    names = {
+        step.name for saga in sagas(*cast("Any", (None, None, ConductorSettings()))).values() for step in saga.leaves()
+    }
+    trees = [ast.parse(path.read_text()) for path in (SOURCE / "conductor").glob("*.py")]
+    written = {name for tree in trees for name in _calls(tree, "transaction", "effect")}
+    assert written <= names | {"end"}, "a transaction of a step that no plan has: it would be done again after a crash"
 
 
 def test_every_command_to_a_host_is_killed_in_some_test() -> None:

@@ -10,10 +10,12 @@ from floe.cloud import host_guests
 from floe.conductor.flow import Flow
 from floe.conductor.journal import Journal
 from floe.conductor.removal import Removal, Removed
-from floe.conductor.saga import Saga
+from floe.conductor.saga import OnHost, Saga, Write
 from floe.core.entries import DONE
+from floe.core.guests import PowerState
+from floe.core.messages import Spawned
 from floe.core.servers import ERROR, ServerFault
-from floe.simulation.planting import Planted, altered, patched
+from floe.simulation.planting import Planted, altered, patched, with_steps
 from floe.store import actions, holdings, servers
 from floe.store.holdings import Owed
 from floe.store.servers import servers as server_rows
@@ -64,10 +66,6 @@ _entry = Journal.entry
 # -- the fence ----------------------------------------------------------------------------------------
 
 
-async def _undo_unproved(self: Flow, step: Any) -> None:
-    """Take back what may be another's by now."""
-
-
 def _hold_whatever(conn: Any, action_id: str, owner: str, seen: int, state: str, now: Any, until: Any) -> bool:
     """Go on with an action though it was cancelled."""
     a = actions.actions
@@ -75,7 +73,19 @@ def _hold_whatever(conn: Any, action_id: str, owner: str, seen: int, state: str,
     return bool(conn.execute(a.update().where(a.c.id == action_id).values(**values)).rowcount)
 
 
-# -- what rows hold -----------------------------------------------------------------------------------
+def _close_nothing(conn: Any, action_id: str, state: str, message: str | None, now: Any) -> None:
+    """Leave an action open."""
+
+
+# -- plans and what rows hold -----------------------------------------------------------------------------------
+
+
+def _spawn_nothing(_cloud: Any, saga: Saga) -> Saga:
+    """Take the plan for done when the host is chosen."""
+    spawned = Write(
+        name="nothing", do=lambda _flow: lambda _conn: Spawned(power_state=PowerState.RUNNING), returns=Spawned
+    )
+    return with_steps(saga, lambda node: spawned if isinstance(node, OnHost) else node)
 
 
 def _keep_the_claim(cloud: Any, saga: Saga) -> Saga:
@@ -117,19 +127,11 @@ SAGAS = (
     ),
     Planted("result-lost", "what a step returned is not recorded", patched((Journal, "entry", _entry_without_output))),
     Planted(
-        "undo-unfenced",
-        "a conductor that lost its lease takes back what another one goes on with",
-        patched((Flow, "prepare_undo", _undo_unproved)),
-    ),
-    Planted(
         "cancelled-goes-on",
         "the build of a deleted server goes on to its end",
         patched((actions, "hold", _hold_whatever)),
     ),
     Planted("claim-kept", "a build that failed gives nothing back", altered(_keep_the_claim)),
-    Planted(
-        "owed-too-late",
-        "what a host owes is not known before the action that went on without it has ended",
-        patched((holdings, "owe", _say_nothing)),
-    ),
+    Planted("step-left-out", "a build ends without having spawned", altered(_spawn_nothing)),
+    Planted("end-unwritten", "that an action has ended is not written", patched((actions, "close", _close_nothing))),
 )
