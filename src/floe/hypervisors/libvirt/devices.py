@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from floe.core.disks import DISK_BUSES, Blank, ConfigDrive, Overlay
+from floe.core.disks import DISK_BUSES, Blank, ConfigDrive, Disk, Overlay
 from floe.core.errors import HostFailure
-from floe.core.nics import VIF_MODELS, Tap
+from floe.core.nics import VIF_MODELS, Nic, Tap
 
 DiskXml: TypeAlias = Callable[[Any, Path], ET.Element]
 NicXml: TypeAlias = Callable[[Any], ET.Element]
@@ -24,7 +24,7 @@ _TAP = re.compile(r"[A-Za-z0-9._-]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 
 
-def hard_disk(disk: Any, source: Path, file_format: str) -> ET.Element:
+def hard_disk(disk: Disk, source: Path, file_format: str) -> ET.Element:
     """Return a writable disk that is a file."""
     made = ET.Element("disk", type="file", device="disk")
     ET.SubElement(made, "driver", name="qemu", type=file_format, cache="writeback", discard="unmap")
@@ -33,7 +33,7 @@ def hard_disk(disk: Any, source: Path, file_format: str) -> ET.Element:
     return made
 
 
-def cd_rom(disk: Any, source: Path) -> ET.Element:
+def cd_rom(disk: Disk, source: Path) -> ET.Element:
     """Return a CD whose content is a file."""
     made = ET.Element("disk", type="file", device="cdrom")
     ET.SubElement(made, "driver", name="qemu", type="raw")
@@ -68,7 +68,7 @@ DISKS: Mapping[type, DiskXml] = {
 NICS: Mapping[type, NicXml] = {Tap: tap}
 
 
-def disk_xml(disk: Any, source: Path, kinds: Mapping[type, DiskXml] = DISKS) -> ET.Element:
+def disk_xml(disk: Disk, source: Path, kinds: Mapping[type, DiskXml] = DISKS) -> ET.Element:
     """Return the element of a disk whose content is at `source`. Raises HostFailure for a place that there is not."""
     if disk.bus not in _BUSES or not _DEVICE.fullmatch(disk.device):
         raise HostFailure(
@@ -79,7 +79,7 @@ def disk_xml(disk: Any, source: Path, kinds: Mapping[type, DiskXml] = DISKS) -> 
     return kinds[type(disk)](disk, source)
 
 
-def nic_xml(nic: Any, kinds: Mapping[type, NicXml] = NICS) -> ET.Element:
+def nic_xml(nic: Nic, kinds: Mapping[type, NicXml] = NICS) -> ET.Element:
     """Return the element of a NIC. Raises HostFailure for values that the hardware does not allow."""
     return kinds[type(nic)](nic)
 
