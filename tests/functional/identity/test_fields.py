@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from floe.api.identity.catalogue import REGION, SERVICE
 from floe.api.identity.domains import DOMAIN
 from floe.api.identity.groups import GROUP
 from floe.api.identity.projects import PROJECT
@@ -16,7 +17,7 @@ from floe.api.identity.roles import ROLE
 from floe.api.identity.users import USER
 from floe.api.kit.resource import VARIES, Resource, Use, Wire
 
-NOUNS: tuple[Resource[Any], ...] = (DOMAIN, PROJECT, USER, GROUP, ROLE)
+NOUNS: tuple[Resource[Any], ...] = (DOMAIN, PROJECT, USER, GROUP, ROLE, REGION, SERVICE)
 NAMED = {"name": "other", "description": "of the shop"}
 SAMPLES: dict[str, dict[str, Any]] = {
     "domain": {**NAMED, "enabled": False, "tags": ["a", "b"]},
@@ -26,6 +27,8 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "group": {**NAMED, "domain_id": "{domain}"},
     "role": NAMED,
+    "region": {"id": "north", "description": "of the shop", "parent_region_id": "other"},
+    "service": {**NAMED, "type": "dns", "enabled": False},
 }  # fmt: skip
 ELSEWHERE = {("domain", "explicit_domain_id"), ("user", "password")}
 """Not shown under their own name: the one is the id, the other is tried by logging in."""
@@ -52,7 +55,13 @@ async def token(place: Any) -> str:
 @pytest.fixture
 async def idents(place: Any, token: str) -> dict[str, str]:
     """Give the ids that samples name."""
+    await place.make(token, "region", id="other")
     return {noun: (await place.make(token, noun, name="other one"))["id"] for noun in ("domain", "project")}
+
+
+def needed(noun: Resource[Any], name: str) -> dict[str, Any]:
+    """Return the fields of a thing of that name, where it has one."""
+    return {} if noun is REGION else {"name": name, **({"type": "load"} if noun is SERVICE else {})}
 
 
 def filled(value: Any, idents: dict[str, str]) -> Any:
@@ -68,8 +77,8 @@ async def test_a_field_of_a_create_reaches_the_row(
     place: Any, token: str, idents: dict[str, str], noun: Resource[Any], wire: Wire[Any]
 ) -> None:
     sample = filled(SAMPLES[noun.name][wire.name], idents)
-    new = await place.make(token, noun.name, **{"name": "first", wire.name: sample})
-    without = await place.make(token, noun.name, name="without")
+    new = await place.make(token, noun.name, **{**needed(noun, "first"), wire.name: sample})
+    without = await place.make(token, noun.name, **needed(noun, "without"))
     assert without[wire.name] != sample
     assert new[wire.name] == sample
     assert (await shown(place, token, noun, new["id"]))[wire.name] == sample
@@ -80,7 +89,7 @@ async def test_a_field_of_an_update_reaches_the_row(
     place: Any, token: str, idents: dict[str, str], noun: Resource[Any], wire: Wire[Any]
 ) -> None:
     sample = filled(SAMPLES[noun.name][wire.name], idents)
-    before = await place.make(token, noun.name, name="first")
+    before = await place.make(token, noun.name, **needed(noun, "first"))
     assert before[wire.name] != sample
     path = f"/{noun.plural}/{before['id']}"
     reply = await place.call(token, "PATCH", path, {noun.name: {wire.name: sample}})

@@ -6,29 +6,26 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from floe.api.identity.dialect import keystone, shown
 from floe.api.identity.filters import Filters, among, flag, region, text
 from floe.api.identity.replies import Ident, ShortText, Text, with_link, with_properties
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import Policies, authenticated
+from floe.api.kit.policy import Policies
+from floe.api.kit.resource import Fields, Resource, Use, Values, Wire
 from floe.api.kit.routing import Route
 from floe.cloud import catalogue, identity
+from floe.cloud.cloud import Cloud
 from floe.core.catalogue import INTERFACES, CatalogueService, Endpoint, Region, check_region_id
+from floe.core.context import Context
 from floe.core.errors import Invalid
+from floe.core.listing import Listing
 
 _RegionId = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^/]+\Z")]
 _MaybeRegionId = Annotated[str, Meta(max_length=255, pattern=r"^[^/]*\Z")] | None
 """Of a region that is to be made: with none, or an empty one, an id is made too."""
-_REGION_FIELDS = (Field("description", ShortText), Field("parent_region_id", _RegionId | None))
-_REGION = Body("region", [Field("id", _MaybeRegionId), *_REGION_FIELDS], strict=False)
-_REGION_UPDATE = Body("region", _REGION_FIELDS, strict=False)
 _Word = Annotated[str, Meta(min_length=1, max_length=255)]
-_SERVICE_FIELDS = (Field("name", _Word), Field("description", Text), Field("enabled", bool))
-_SERVICE = Body("service", [Field("type", _Word, required=True), *_SERVICE_FIELDS], strict=False)
-_SERVICE_UPDATE = Body("service", [Field("type", _Word), *_SERVICE_FIELDS], strict=False)
 _Interface = Literal["public", "internal", "admin"]
-_REGIONS = Filters(region("parent_region_id"), only=True)
-_SERVICES = Filters(text("type"), text("name"))
 _ENDPOINTS = Filters(
     among("interface", *INTERFACES), text("service_id"), text("region_id"), text("region"), flag("enabled")
 )
@@ -57,26 +54,104 @@ _ENDPOINT_UPDATE = Body(
 )
 
 
-def _region(call: Call, region: Region) -> dict[str, Any]:
-    fields = {
-        **region.properties,
-        "id": region.id,
-        "description": region.description,
-        "parent_region_id": region.parent_region_id,
-    }
-    return with_link(call, f"/v3/regions/{region.id}", fields)
+async def _create_regions(cloud: Cloud, _context: Context, asked: list[Values]) -> list[Region]:
+    """Make regions; the id of one is the caller's choice."""
+    new = [{**item, "id": item.get("id") or identity.new_id(cloud)} for item in asked]
+    return [await catalogue.create_region(cloud, item) for item in new]
 
 
-def _service(call: Call, service: CatalogueService) -> dict[str, Any]:
-    fields = {
-        **service.properties,
-        "id": service.id,
-        "type": service.type,
-        "name": service.name,
-        "description": service.description,
-        "enabled": service.enabled,
-    }
-    return with_link(call, f"/v3/services/{service.id}", fields)
+async def _find_regions(cloud: Cloud, _context: Context, _listing: Listing) -> list[Region]:
+    return list((await catalogue.show(cloud)).regions.values())
+
+
+async def _show_region(cloud: Cloud, _context: Context, ident: str) -> Region:
+    return await catalogue.region(cloud, ident)
+
+
+async def _update_region(cloud: Cloud, _context: Context, ident: str, asked: Values, _seen: int | None) -> Region:
+    return await catalogue.update_region(cloud, ident, asked)
+
+
+async def _delete_region(cloud: Cloud, _context: Context, ident: str, _seen: int | None) -> None:
+    await catalogue.delete_region(cloud, ident)
+
+
+REGION: Resource[Region] = Resource(
+    name="region",
+    plural="regions",
+    dialect=keystone(
+        Filters(region("parent_region_id"), only=True), "id", "parent_region_id", writes=identity.administers_cloud
+    ),
+    fields=Fields(
+        Wire("id", use=Use.CREATE, type=_MaybeRegionId),
+        Wire("description", use=Use.WRITE, type=ShortText),
+        Wire("parent_region_id", use=Use.WRITE, type=_RegionId | None),
+    ),
+    create=_create_regions,
+    find=_find_regions,
+    show=_show_region,
+    update=_update_region,
+    delete=_delete_region,
+)
+_NEW_REGION = REGION.fields.body("region", Use.CREATE, strict=False)
+
+
+async def put_region(call: Call) -> Reply:
+    """Make a region with the id in the path."""
+    region_id = call.params["region_id"]
+    fields = await with_properties(call, _NEW_REGION, "id", "parent_region_id")
+    if fields.get("id") not in {None, region_id}:
+        raise Invalid(f"id: the body says {fields['id']!r} and the path {region_id!r}; send one of them.")
+    check_region_id(region_id)
+    made = await catalogue.create_region(call.cloud, {**fields, "id": region_id})
+    return Reply(201, {"region": shown(REGION, call, made)})
+
+
+async def _create_services(cloud: Cloud, _context: Context, asked: list[Values]) -> list[CatalogueService]:
+    return [await catalogue.create_service(cloud, item) for item in asked]
+
+
+async def _find_services(cloud: Cloud, _context: Context, _listing: Listing) -> list[CatalogueService]:
+    return list((await catalogue.show(cloud)).services.values())
+
+
+async def _show_service(cloud: Cloud, _context: Context, ident: str) -> CatalogueService:
+    return await catalogue.service(cloud, ident)
+
+
+async def _update_service(
+    cloud: Cloud, _context: Context, ident: str, asked: Values, _seen: int | None
+) -> CatalogueService:
+    return await catalogue.update_service(cloud, ident, asked)
+
+
+async def _delete_service(cloud: Cloud, _context: Context, ident: str, _seen: int | None) -> None:
+    """Remove a service with its endpoints."""
+    await catalogue.delete_service(cloud, ident)
+
+
+SERVICE: Resource[CatalogueService] = Resource(
+    name="service",
+    plural="services",
+    dialect=keystone(
+        Filters(text("type"), text("name")),
+        writes=identity.administers_cloud,
+        lists=identity.reads_cloud,
+        gets=identity.reads_cloud,
+    ),
+    fields=Fields(
+        Wire("id"),
+        Wire("type", use=Use.WRITE, type=_Word, required=True),
+        Wire("name", use=Use.WRITE, type=_Word),
+        Wire("description", use=Use.WRITE, type=Text),
+        Wire("enabled", use=Use.WRITE, type=bool),
+    ),
+    create=_create_services,
+    find=_find_services,
+    show=_show_service,
+    update=_update_service,
+    delete=_delete_service,
+)
 
 
 def _endpoint(call: Call, endpoint: Endpoint) -> dict[str, Any]:
@@ -91,80 +166,6 @@ def _endpoint(call: Call, endpoint: Endpoint) -> dict[str, Any]:
         "enabled": endpoint.enabled,
     }
     return with_link(call, f"/v3/endpoints/{endpoint.id}", fields)
-
-
-async def list_regions(call: Call) -> Reply:
-    """List regions by parent."""
-    found = (await catalogue.show(call.cloud)).regions.values()
-    return await _REGIONS.listed(call, "regions", "/v3/regions", (_region(call, item) for item in found))
-
-
-async def show_region(call: Call) -> Reply:
-    """Show a region."""
-    return Reply(200, {"region": _region(call, await catalogue.region(call.cloud, call.params["region_id"]))})
-
-
-async def create_region(call: Call) -> Reply:
-    """Make a region; its id is the caller's choice."""
-    fields = await with_properties(call, _REGION, "id", "parent_region_id")
-    fields["id"] = fields.get("id") or identity.new_id(call.cloud)
-    return Reply(201, {"region": _region(call, await catalogue.create_region(call.cloud, fields))})
-
-
-async def put_region(call: Call) -> Reply:
-    """Make a region with the id in the path."""
-    region_id = call.params["region_id"]
-    fields = await with_properties(call, _REGION, "id", "parent_region_id")
-    if fields.get("id") not in {None, region_id}:
-        raise Invalid(f"id: the body says {fields['id']!r} and the path {region_id!r}; send one of them.")
-    check_region_id(region_id)
-    made = await catalogue.create_region(call.cloud, {**fields, "id": region_id})
-    return Reply(201, {"region": _region(call, made)})
-
-
-async def update_region(call: Call) -> Reply:
-    """Change a region."""
-    region_id = call.params["region_id"]
-    fields = await with_properties(call, _REGION_UPDATE, "parent_region_id", own_id=region_id)
-    found = await catalogue.update_region(call.cloud, region_id, fields)
-    return Reply(200, {"region": _region(call, found)})
-
-
-async def delete_region(call: Call) -> Reply:
-    """Remove a region."""
-    await catalogue.delete_region(call.cloud, call.params["region_id"])
-    return Reply(204)
-
-
-async def list_services(call: Call) -> Reply:
-    """List services by type and name."""
-    found = (await catalogue.show(call.cloud)).services.values()
-    return await _SERVICES.listed(call, "services", "/v3/services", (_service(call, item) for item in found))
-
-
-async def show_service(call: Call) -> Reply:
-    """Show a service."""
-    return Reply(200, {"service": _service(call, await catalogue.service(call.cloud, call.params["service_id"]))})
-
-
-async def create_service(call: Call) -> Reply:
-    """Add a service."""
-    fields = await with_properties(call, _SERVICE)
-    return Reply(201, {"service": _service(call, await catalogue.create_service(call.cloud, fields))})
-
-
-async def update_service(call: Call) -> Reply:
-    """Change a service."""
-    service_id = call.params["service_id"]
-    fields = await with_properties(call, _SERVICE_UPDATE, own_id=service_id)
-    found = await catalogue.update_service(call.cloud, service_id, fields)
-    return Reply(200, {"service": _service(call, found)})
-
-
-async def delete_service(call: Call) -> Reply:
-    """Remove a service with its endpoints."""
-    await catalogue.delete_service(call.cloud, call.params["service_id"])
-    return Reply(204)
 
 
 async def list_endpoints(call: Call) -> Reply:
@@ -217,34 +218,20 @@ def _endpoint_fields(fields: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     return fields, old_way
 
 
-def _crud(plural: str, *handlers: Any) -> list[Route]:
-    noun = plural.removesuffix("s")
-    many, one = f"/v3/{plural}", f"/v3/{plural}/{{{noun}_id}}"
-    return [
-        Route("GET", many, handlers[0], f"identity:list_{plural}"),
-        Route("GET", one, handlers[1], f"identity:get_{noun}"),
-        Route("POST", many, handlers[2], f"identity:create_{noun}"),
-        Route("PATCH", one, handlers[3], f"identity:update_{noun}"),
-        Route("DELETE", one, handlers[4], f"identity:delete_{noun}"),
-    ]
-
-
+_MANY, _ONE = "/v3/endpoints", "/v3/endpoints/{endpoint_id}"
 ROUTES = (
-    *_crud("regions", list_regions, show_region, create_region, update_region, delete_region),
+    *REGION.routes,
     Route("PUT", "/v3/regions/{region_id}", put_region, "identity:create_region"),
-    *_crud("services", list_services, show_service, create_service, update_service, delete_service),
-    *_crud("endpoints", list_endpoints, show_endpoint, create_endpoint, update_endpoint, delete_endpoint),
+    *SERVICE.routes,
+    Route("GET", _MANY, list_endpoints, "identity:list_endpoints"),
+    Route("GET", _ONE, show_endpoint, "identity:get_endpoint"),
+    Route("POST", _MANY, create_endpoint, "identity:create_endpoint"),
+    Route("PATCH", _ONE, update_endpoint, "identity:update_endpoint"),
+    Route("DELETE", _ONE, delete_endpoint, "identity:delete_endpoint"),
 )
 POLICIES: Policies = {
-    "identity:list_regions": authenticated,
-    "identity:get_region": authenticated,
-    **{
-        f"identity:{rule}": identity.reads_cloud
-        for rule in ("list_services", "get_service", "list_endpoints", "get_endpoint")
-    },
-    **{
-        f"identity:{verb}_{noun}": identity.administers_cloud
-        for noun in ("region", "service", "endpoint")
-        for verb in ("create", "update", "delete")
-    },
+    **REGION.policies,
+    **SERVICE.policies,
+    **{f"identity:{verb}": identity.reads_cloud for verb in ("list_endpoints", "get_endpoint")},
+    **{f"identity:{verb}_endpoint": identity.administers_cloud for verb in ("create", "update", "delete")},
 }

@@ -32,14 +32,16 @@ class Thing(Protocol):
 T = TypeVar("T", bound=Thing)
 
 
-def keystone(filters: Filters, *nullable: str, writes: Rule, lists: Rule = authenticated) -> Dialect:
-    """Return how Keystone speaks of a noun, whose lists take `filters`; `writes` and `lists` say who may do that.
+def keystone(
+    filters: Filters, *nullable: str, writes: Rule, lists: Rule = authenticated, gets: Rule = authenticated
+) -> Dialect:
+    """Return how Keystone speaks of a noun, whose lists take `filters`; `writes`, `lists` and `gets` say who may.
 
     Of `nullable` fields a null is kept as such; in others it is an empty text. All may be shown a thing: whether one
     is, the cloud says.
     """
     speech = _Speech(filters, nullable)
-    may = {"list": lists, "get": authenticated, "create": writes, "update": writes, "delete": writes}
+    may = {"list": lists, "get": gets, "create": writes, "update": writes, "delete": writes}
 
     def policies(resource: Resource[Any]) -> Policies:
         return {name: may[what] for _, _, what, name, _ in speech.calls(resource)}
