@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.cloud import ports, security_groups, server_ports
+from floe.cloud import address_groups, ports, security_groups, server_ports
 from floe.cloud.cloud import Cloud
 from floe.core.servers import ACTIVE, ERROR
 from floe.store import servers
@@ -55,9 +55,11 @@ async def test_groups_are_those_asked_for_while_building_and_those_of_the_ports_
     network_id = await make_network(compute_cloud, "private", "10.0.0.0/24")
     web, db = await security_groups.create(compute_cloud, ann, [{"name": "web"}, {"name": "db"}])
     rule = {"direction": "ingress", "protocol": "tcp", "port_min": 22, "port_max": 22, "ethertype": "IPv4"}
+    (offices,) = await address_groups.create(compute_cloud, ann, [{"addresses": ["192.0.2.0/24"]}])
     allowed = [
         {**rule, "group_id": web.id, "remote_cidr": "10.0.0.0/8"},
         {**rule, "group_id": web.id, "remote_group": db.id},
+        {**rule, "group_id": web.id, "remote_address_group": offices.id},
     ]
     await security_groups.create_rules(compute_cloud, ann, allowed)
     mine = client("ann")
@@ -70,6 +72,7 @@ async def test_groups_are_those_asked_for_while_building_and_those_of_the_ports_
     assert sorted(sources, key=str) == [
         ("tcp", 22, {"cidr": "10.0.0.0/8"}, {}),
         ("tcp", 22, {}, {"name": "db", "tenant_id": ann.project_id}),
+        ("tcp", 22, {}, {}),  # addresses that Nova has no word for, and not everybody's
     ], "rules for what a guest sends are not Nova's to tell"
     (port,) = await compute_cloud.db.read(lambda conn: server_ports.of_server(conn, ident))
     await ports.update(compute_cloud, ann, port.port_id, {"groups": (web.id, db.id)})
