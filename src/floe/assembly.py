@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 from time import monotonic
 from typing import Any
 
@@ -37,7 +38,8 @@ from floe.hypervisors.protocol import Hypervisor
 from floe.pools import Pool, alone
 from floe.settings import Settings
 from floe.store import migrate
-from floe.store.engine import Database
+from floe.store.engine import Database, Transactions
+from floe.store.repeated import RepeatedWrites
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +65,19 @@ class Node:
     """One process with every role: database, surfaces, conductor, and the agents of its hosts.
 
     `passwords` are those of the users `admin` and `demo` at the first start; `url` is where clients reach it.
-    It is an ASGI application, which answers 503 until it has started.
+    It is an ASGI application, which answers 503 until it has started. A share of its writes, `repeated_writes`, runs
+    twice; that is for trials.
     """
 
-    def __init__(self, settings: Settings, *, passwords: Mapping[str, str], token_keys: Sequence[bytes], url: str):
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        passwords: Mapping[str, str],
+        token_keys: Sequence[bytes],
+        url: str,
+        repeated_writes: float = 0.0,
+    ) -> None:
         self.settings = settings
         self._passwords = passwords
         state = settings.state
@@ -76,7 +87,7 @@ class Node:
         self._host_threads = Pool("hosts", 6, counters=counters)
         self._room = _room(settings, state)
         self.cloud = Cloud(
-            db=Database(self._database_file, counters=counters),
+            db=_database(Database(self._database_file, counters=counters), repeated_writes),
             bus=LocalBus(),
             blobs=FileBlobs(state / "images", self._room, pools.blobs),
             clock=MachineClock(),
@@ -286,6 +297,13 @@ def _known_name(settings: Settings) -> str:
 
 def _name_file(settings: Settings) -> Path:
     return settings.state / "hosts" / "name"
+
+
+def _database(db: Transactions, repeated_writes: float) -> Transactions:
+    if not repeated_writes:
+        return db
+    dice = Random("repeated writes")  # noqa: S311
+    return RepeatedWrites(db, share=repeated_writes, dice=dice, new_id=random_id, now=MachineClock().now)
 
 
 def _room(settings: Settings, folder: Path) -> DiskRoom:

@@ -52,6 +52,8 @@ class EmbeddedCloud:
     passwords: dict[str, str] = field(default_factory=lambda: {"admin": "admin-secret", "demo": "demo-secret"})
     token_key: bytes = field(default_factory=Fernet.generate_key)
     limits: Limits = field(default_factory=Limits)
+    repeated_writes: float = 0.0
+    """The share of writes that run twice, as they may where the database is across a network."""
     url: str = ""
 
     async def __aenter__(self) -> EmbeddedCloud:
@@ -61,7 +63,13 @@ class EmbeddedCloud:
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings = Settings(state=self.folder, hypervisor="fake", fake_hosts=self.hosts, fake_delay=self.delay)
-        self.node = Node(settings, passwords=self.passwords, token_keys=[self.token_key], url=self.url)
+        self.node = Node(
+            settings,
+            passwords=self.passwords,
+            token_keys=[self.token_key],
+            url=self.url,
+            repeated_writes=self.repeated_writes,
+        )
         await self.node.start()
         self._server = _Server(configured(self.node, self.node.cloud.counters, self.limits))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

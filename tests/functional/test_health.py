@@ -88,6 +88,7 @@ async def test_a_conductor_whose_rounds_stand_still_is_told(cloud: EmbeddedCloud
     assert parts["conductor"].startswith("its rounds have not turned for 10")
 
 
+@pytest.mark.once
 async def test_many_who_ask_at_once_are_told_of_one_look(cloud: EmbeddedCloud) -> None:
     await look(cloud)
     commits = cloud.node.cloud.db.commits

@@ -17,6 +17,9 @@ from floe.store.history import Kind, Rows
 
 PURGED = Count("floe_purged_rows", "Rows of what is over that were forgotten.", ("table",))
 
+_SESSION = timedelta(days=1)
+"""Within which a write has been tried again for the last time, whatever happens."""
+
 BREATH = 0.02
 """Seconds between slices, in which others write."""
 
@@ -72,11 +75,13 @@ async def trial(cloud: Cloud, before: datetime | None) -> Purge:
     """Return what a purge would forget."""
     made = Purge(before)
 
-    def read(conn: Connection) -> None:
-        for kind, moment in _due(cloud, before):
-            made.add(rows.count(conn, kind, moment))
+    due = _due(cloud, before)
 
-    await cloud.db.scan(read)
+    def read(conn: Connection) -> list[Rows]:
+        return [rows.count(conn, kind, moment) for kind, moment in due]
+
+    for counted in await cloud.db.scan(read):
+        made.add(counted)
     return made
 
 
@@ -91,7 +96,7 @@ def demand_past(cloud: Cloud, before: datetime) -> datetime:
 def _due(cloud: Cloud, before: datetime | None) -> list[tuple[Kind, datetime]]:
     """Return the kinds of history, each with the moment before which it is forgotten."""
     now, days = cloud.clock.now(), cloud.settings.usage_days
-    kinds = [(rows.REVOKED, now), (rows.KEYS, now - KEPT)]
+    kinds = [(rows.REVOKED, now), (rows.KEYS, now - KEPT), (rows.WRITE_SESSIONS, now - _SESSION)]
     if before is not None:
         kinds += [(kind, before) for kind in (rows.SERVERS, rows.ACTIONS, rows.IMAGES, rows.CONDUCTORS)]
     if days:

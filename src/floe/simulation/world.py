@@ -33,6 +33,7 @@ from floe.simulation.requests import Users
 from floe.simulation.roles import Role
 from floe.simulation.site import SimulatedClock, Site, make_cloud
 from floe.simulation.storage import SimulatedBlobs, Synced, close_parts
+from floe.store.repeated import RepeatedWrites
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ PATIENCE = 45.0
 """Seconds after the last fault within which everything has to be in order, where each role is a process of its own."""
 RECOVERY = 5.0
 """Seconds within which it has to be so after the start of the one process that has all roles."""
+REPEATED = 0.1
+"""The share of writes that run twice."""
 CALM = SWEEP + 3.0
 """Seconds for which it has to stay so."""
 
@@ -60,6 +63,7 @@ class World:
         """Seconds from the last fault until all was in order."""
         self._site, self._keep = site, keep
         self.dice = Random(f"{plan.seed} dice")  # noqa: S311
+        self._repeats = Random(f"{plan.seed} repeats")  # noqa: S311
         self._digest = hashlib.blake2b(digest_size=8)
         self.weather = Weather(*((0.04, 0.03, 0.04) if plan.noise else ()))
         self.refusal: str | None = None
@@ -201,6 +205,10 @@ class World:
     def later(self, seconds: float, call: Callable[..., None], *args: object) -> None:
         self._at(self.loop.time() + seconds, call, *args)
 
+    def _repeating(self, role: Role) -> RepeatedWrites:
+        """Return the database as one process sees it."""
+        return RepeatedWrites(self._db, share=REPEATED, dice=self._repeats, new_id=self.new_id, now=role.clock.now)
+
     def new_id(self) -> str:
         """Return a new id; the same ones come in every run of the plan."""
         return str(uuid.UUID(int=self.dice.getrandbits(128), version=4))
@@ -231,7 +239,13 @@ class World:
         try:
             blobs = SimulatedBlobs(self.pause, self._images, lambda: self.blobs_fail)
             role.cloud = make_cloud(
-                self._db, self._bus, blobs, role.clock, self.new_id, self._nudge(role), self._nudge_network(role)
+                self._repeating(role),
+                self._bus,
+                blobs,
+                role.clock,
+                self.new_id,
+                self._nudge(role),
+                self._nudge_network(role),
             )
             if role.answers:
                 await image_blobs.recover(role.cloud, alone=self.plan.together)

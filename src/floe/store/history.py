@@ -28,6 +28,7 @@ from floe.store.schema import Moment
 from floe.store.server_disks import server_disks
 from floe.store.servers import server_tags, servers
 from floe.store.tokens import revoked
+from floe.store.write_sessions import write_sessions
 
 Rows = dict[str, int]
 """How many, by table."""
@@ -73,6 +74,7 @@ def count(conn: Connection, kind: Kind, before: datetime) -> Rows:
 
 
 _a, _s, _i, _c, _k = actions.c, servers.c, images.c, conductors.c, idempotency_keys.c
+_w = write_sessions.c
 _BEFORE = sa.bindparam("before", type_=Moment)
 _AT_WORK = sa.exists().where(_a.subject_id == _s.id, _a.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)]))
 _HOLDS = sa.exists().where(allocations.c.server_id == _s.id)
@@ -158,6 +160,14 @@ KEYS = Kind(
     lambda keys: (idempotency_keys.delete().where(sa.tuple_(_k.project_id, _k.key).in_(keys)),),
 )
 """What requests that may be repeated were answered."""
+
+
+WRITE_SESSIONS = Kind(
+    500,
+    sa.select(_w.id, _w.number).where(_w.seen_at < _BEFORE),
+    lambda keys: (write_sessions.delete().where(sa.tuple_(_w.id, _w.number).in_(keys)),),
+)
+"""Sessions of processes that are no more; one that has written again since it was found stays."""
 
 
 def _counted(found: Any) -> Rows:

@@ -5,6 +5,7 @@ There is no conductor: what is made stays as the API left it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,9 @@ from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
-from floe.core.ids import random_id
 from floe.core.images import ACTIVE, PRIVATE, PUBLIC, QUEUED, Image
 from floe.store import images
-from floe.store.engine import Database
+from floe.store.engine import Database, Transactions
 from floe.store.schema import create_all
 
 MEMBER = frozenset({"member", "reader"})
@@ -74,6 +74,12 @@ def image(ident: str, **values: object) -> Image:
     return Image(**{**known, **values})  # type: ignore[arg-type]
 
 
+def _ids() -> Callable[[], str]:
+    """Give ids one after the other: the addresses of ports follow from theirs."""
+    numbers = itertools.count(1)
+    return lambda: f"00000000-0000-4000-8000-{next(numbers):012x}"
+
+
 @pytest.fixture
 def nudges() -> list[str]:
     """Give the ids of the actions that the conductor was told of."""
@@ -81,18 +87,21 @@ def nudges() -> list[str]:
 
 
 @pytest.fixture
-async def compute_cloud(tmp_path: Path, nudges: list[str]) -> AsyncIterator[Cloud]:
+async def compute_cloud(
+    tmp_path: Path, repeating: Callable[[Transactions], Transactions], nudges: list[str]
+) -> AsyncIterator[Cloud]:
     """Give a cloud with the built-in flavors and some images."""
-    db = Database(tmp_path / "floe.db")
-    db.open()
-    await db.write(create_all)
+    plain = Database(tmp_path / "floe.db")
+    plain.open()
+    await plain.write(create_all)
+    db = repeating(plain)
     bus = LocalBus()
     cloud = Cloud(
         db=db,
         bus=bus,
         blobs=FileBlobs(tmp_path / "blobs"),
         clock=FixedClock(),
-        new_id=random_id,
+        new_id=_ids(),
         settings=CloudSettings(),
         nudge=nudges.append,
         network_nudge=lambda: None,

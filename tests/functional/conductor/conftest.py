@@ -41,7 +41,7 @@ from floe.core.messages import (
 from floe.core.resources import Inventory
 from floe.core.servers import BUILDING, SCHEDULING, Server, ServerFlavor
 from floe.store import actions, servers
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection, Database, Transactions
 from floe.store.schema import create_all
 
 
@@ -269,11 +269,11 @@ def make_cloud(path: Path) -> Cloud:
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+async def cloud(tmp_path: Path, repeating: Callable[[Transactions], Transactions]) -> AsyncIterator[Cloud]:
     """Give a cloud on an empty database."""
     made = make_cloud(tmp_path)
     await made.db.write(create_all)
-    yield made
+    yield replace(made, db=repeating(made.db))
     await made.bus.close()
     made.db.close()
 

@@ -28,6 +28,7 @@ def _held(site: Any, server_id: str) -> list[Any]:
 FAILS = Failed(kind="host_failure", message="The disk is full.", stage="disk", detail="/dev/x")
 
 
+@pytest.mark.once
 async def test_a_server_is_built_in_two_commits_after_the_request(site: Any) -> None:
     host = await site.add_host("h1")
     before = site.cloud.db.commits
@@ -133,6 +134,7 @@ async def test_the_steps_of_a_spawn_that_failed_are_in_the_journal(site: Any) ->
     assert parts == {("image", "done", "h1"), ("disk", "failed", "h1")}
 
 
+@pytest.mark.once
 async def test_a_host_that_stops_before_it_answers_is_asked_again_and_the_journal_says_so(site: Any) -> None:
     host = await site.add_host("h1")
     host.script.append(asyncio.Event())
@@ -151,6 +153,7 @@ async def test_a_host_that_stops_before_it_answers_is_asked_again_and_the_journa
     assert site.cloud.db.commits - before == 1, "a recovery is told of without a commit of its own"
 
 
+@pytest.mark.once
 async def test_a_deleted_server_leaves_nothing(site: Any) -> None:
     host = await site.add_host("h1")
     server = await site.post()
@@ -215,6 +218,7 @@ async def test_a_delete_that_its_host_cannot_do_at_once_is_tried_again(site: Any
     assert len(host.sent(Destroy)) == 2
 
 
+@pytest.mark.once
 async def test_a_server_without_a_host_is_deleted_in_one_commit(site: Any) -> None:
     server = await site.post(nudge=False)
     before = site.cloud.db.commits

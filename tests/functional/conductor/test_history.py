@@ -127,6 +127,7 @@ async def test_of_a_server_that_is_there_old_actions_go_and_how_it_came_to_be_st
     assert host.guests == {}
 
 
+@pytest.mark.once
 async def test_a_purge_goes_by_slices_between_which_others_write(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     await site.add_host("h1")
     for _ in range(7):

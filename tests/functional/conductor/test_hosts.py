@@ -178,6 +178,7 @@ async def test_what_an_operator_sets_holds_for_the_next_server(site: Any) -> Non
     await built(site)
 
 
+@pytest.mark.once
 async def test_many_heartbeats_are_one_commit(site: Any) -> None:
     await site.add_host("h1")
     await site.add_host("h2")
@@ -517,6 +518,7 @@ async def test_a_host_that_fell_silent_is_not_thought_alive_because_its_row_chan
     assert site.conductor.fleet.alive("h2")
 
 
+@pytest.mark.once
 async def test_a_host_that_says_nothing_new_costs_no_write_and_no_question(site: Any) -> None:
     host = await site.add_host("h1")
     await built(site)
@@ -566,6 +568,7 @@ async def test_a_host_that_says_otherwise_than_the_rows_is_asked_and_believed(si
     assert len(host.sent(ListGuests)) >= 1
 
 
+@pytest.mark.once
 async def test_hosts_that_come_together_share_commits(site: Any) -> None:
     commits = site.cloud.db.commits
     many = await asyncio.gather(*(site.add_host(f"many-{number}") for number in range(200)))

@@ -20,7 +20,7 @@ from floe.cloud.bootstrap import Bootstrapped, bootstrap
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
 from floe.store import schema
-from floe.store.engine import Database
+from floe.store.engine import Database, Transactions
 
 
 @dataclass
@@ -72,10 +72,11 @@ def _ids() -> Callable[[], str]:
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    db = Database(tmp_path / "floe.db")
-    db.open()
-    await db.write(schema.create_all)
+async def place(tmp_path: Path, repeating: Callable[[Transactions], Transactions]) -> AsyncIterator[Place]:
+    plain = Database(tmp_path / "floe.db")
+    plain.open()
+    await plain.write(schema.create_all)
+    db = repeating(plain)
     clock, keys = FixedClock(), [Fernet.generate_key()]
     cloud = Cloud(
         db=db,

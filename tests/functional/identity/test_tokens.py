@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -298,13 +299,14 @@ async def test_another_users_token_is_checked_and_revoked_by_administrators_only
     assert (await place.call(admin, "GET", "/auth/tokens")).status_code == 400
 
 
-async def test_no_password_is_kept_in_the_clear(place: Place) -> None:
-    files = list(place.cloud.db.path.parent.glob("floe.db*"))
+async def test_no_password_is_kept_in_the_clear(place: Place, tmp_path: Path) -> None:
+    files = list(tmp_path.glob("floe.db*"))
     content = b"".join(file.read_bytes() for file in files)
     assert b"$argon2id$" in content
     assert b"demo-secret" not in content
 
 
+@pytest.mark.once
 async def test_the_second_start_changes_nothing_and_tells_no_password(place: Place) -> None:
     before = place.cloud.db.commits
     again = await bootstrap(place.cloud, lambda: "never used")

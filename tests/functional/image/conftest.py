@@ -19,7 +19,7 @@ from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
 from floe.core.ids import random_id
-from floe.store.engine import Database
+from floe.store.engine import Database, Transactions
 from floe.store.schema import create_all
 
 MEMBER = frozenset({"member", "reader"})
@@ -42,11 +42,12 @@ async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
 
 
 @pytest.fixture
-async def image_cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+async def image_cloud(tmp_path: Path, repeating: Callable[[Transactions], Transactions]) -> AsyncIterator[Cloud]:
     """Give a cloud that takes images of up to 8 MiB, with disks of up to 1 TiB."""
-    db = Database(tmp_path / "floe.db")
-    db.open()
-    await db.write(create_all)
+    plain = Database(tmp_path / "floe.db")
+    plain.open()
+    await plain.write(create_all)
+    db = repeating(plain)
     bus = LocalBus()
     yield Cloud(
         db=db,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,7 @@ from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
-from floe.core.ids import random_id
-from floe.store.engine import Database
+from floe.store.engine import Database, Transactions
 from floe.store.schema import create_all
 
 MEMBER = frozenset({"member", "reader"})
@@ -44,6 +44,12 @@ async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
     return replace(CALLERS[token], request_id=request_id)
 
 
+def _ids() -> Callable[[], str]:
+    """Give ids one after the other: the addresses of ports follow from theirs."""
+    numbers = itertools.count(1)
+    return lambda: f"00000000-0000-4000-8000-{next(numbers):012x}"
+
+
 @pytest.fixture
 def callers() -> dict[str, Context]:
     """Give the callers by name."""
@@ -57,18 +63,21 @@ def nudges() -> list[str]:
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path, nudges: list[str]) -> AsyncIterator[Cloud]:
+async def cloud(
+    tmp_path: Path, repeating: Callable[[Transactions], Transactions], nudges: list[str]
+) -> AsyncIterator[Cloud]:
     """Give a cloud without any host."""
-    db = Database(tmp_path / "floe.db")
-    db.open()
-    await db.write(create_all)
+    plain = Database(tmp_path / "floe.db")
+    plain.open()
+    await plain.write(create_all)
+    db = repeating(plain)
     bus = LocalBus()
     yield Cloud(
         db=db,
         bus=bus,
         blobs=FileBlobs(tmp_path / "blobs"),
         clock=FixedClock(),
-        new_id=random_id,
+        new_id=_ids(),
         settings=CloudSettings(),
         nudge=lambda _: None,
         network_nudge=lambda: nudges.append("network"),
