@@ -134,7 +134,7 @@ async def test_a_key_is_forgotten_after_a_day(user: User, embedded: EmbeddedClou
         if kept is None:
             return None
         once = Once("k", kept.fingerprint)
-        return await cloud.db.write(lambda conn: idempotency.earlier(conn, later, project, once))
+        return await cloud.db.write(lambda conn: idempotency.earlier(conn, later, project, once, later.clock.now()))
 
     assert await found(timedelta(hours=23)) is not None
     assert await found(timedelta(hours=25)) is None

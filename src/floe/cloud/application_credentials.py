@@ -74,6 +74,8 @@ async def create(
     check_password(secret)
     secret_hash = await passwords.hashed(cloud, context, secret)
 
+    credential_id = identity.new_id(cloud)
+
     def run(conn: Connection) -> Found:
         if credential_rows.by_name(conn, user_id, name) is not None:
             raise Conflict(f"You have an application credential named {name!r} already.")
@@ -86,7 +88,7 @@ async def create(
             if policy_names([role], known) <= context.roles
         ]
         credential = ApplicationCredential(
-            id=identity.new_id(cloud),
+            id=credential_id,
             user_id=user_id,
             project_id=project_id,
             name=name,

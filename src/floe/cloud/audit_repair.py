@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from floe.cloud import audits, host_guests, host_networks, server_ports
 from floe.cloud.audit import Violation
@@ -55,7 +56,8 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
         done += await _on_each_host(cloud, seen, _destroy_strays)
         done += await _on_each_host(cloud, seen, _take_over_states)
         done += await _give_back(cloud, seen)
-        done += await cloud.db.write(lambda conn: _free_addresses(conn, seen.rows) + _sum_up(conn, cloud))
+        now = cloud.clock.now()
+        done += await cloud.db.write(lambda conn: _free_addresses(conn, seen.rows) + _sum_up(conn, now))
         done += await cloud.db.write(_count_anew)
         done += await _send_networks(cloud, seen)
         done += await _mend_images(cloud)
@@ -158,7 +160,7 @@ async def _take_over_states(cloud: Cloud, seen: Look, host: str) -> list[str]:
     changed = [row for row in judged if host_guests.settled(row) and host_guests.differs(row, states)]
     if not changed:
         return []
-    written = await cloud.db.write(lambda conn: host_guests.write_states(conn, cloud, changed, states))
+    written = await host_guests.take_over(cloud, changed, states)
     return [f"server {ident} has the power state that host {host} tells" for ident in written]
 
 
@@ -185,16 +187,17 @@ async def _give_back(cloud: Cloud, seen: Look) -> list[str]:
         }
 
     sure = [server_id for server_id, named in concerned.items() if all(free(host, server_id) for host in named)]
-    return await cloud.db.write(lambda conn: _free(conn, cloud, sure)) if sure else []
+    now = cloud.clock.now()
+    return await cloud.db.write(lambda conn: _free(conn, sure, now)) if sure else []
 
 
-def _free(conn: Connection, cloud: Cloud, server_ids: list[str]) -> list[str]:
+def _free(conn: Connection, server_ids: list[str], now: datetime) -> list[str]:
     done, known = [], guests.named(conn, server_ids)
     for server_id in server_ids:
         row = known.get(server_id)
         if (row is not None and not row.deleted) or _under_way(conn, server_id):
             continue
-        given = allocations.release(conn, server_id, cloud.clock.now())
+        given = allocations.release(conn, server_id, now)
         done += [f"what server {server_id}, which is gone, took of host {item.host} was given back" for item in given]
         freed = server_ports.release(conn, server_id)
         done += [f"port {ident} of server {server_id}, which is gone, was given back" for ident in freed]
@@ -210,7 +213,7 @@ def _free_addresses(conn: Connection, rows: Rows) -> list[str]:
     return [f"the addresses of port {port_id}, which is gone, were given back" for port_id in sorted(lost)]
 
 
-def _sum_up(conn: Connection, cloud: Cloud) -> list[str]:
+def _sum_up(conn: Connection, now: datetime) -> list[str]:
     """Make what is claimed of each host the sum of its allocations: they are what was really promised."""
     done = []
     for host in host_rows.every(conn):
@@ -219,7 +222,7 @@ def _sum_up(conn: Connection, cloud: Cloud) -> list[str]:
             host_rows.change(
                 conn,
                 host.name,
-                cloud.clock.now(),
+                now,
                 vcpus_used=used.vcpus,
                 memory_used=used.memory_mib,
                 disk_used=used.disk_gib,

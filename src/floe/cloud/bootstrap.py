@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 
 from floe.cloud import catalogue, identity, passwords
@@ -12,6 +13,7 @@ from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER, WHOLE_SYSTEM, A
 from floe.core.catalogue import INTERFACES, CatalogueService, Endpoint, Region
 from floe.core.context import Context
 from floe.core.domains import DEFAULT_DOMAIN, Domain
+from floe.core.ids import derived
 from floe.core.projects import Project
 from floe.core.roles import Role
 from floe.core.users import User
@@ -70,18 +72,19 @@ async def bootstrap(cloud: Cloud, new_password: Callable[[], str]) -> Bootstrapp
         await identity.change(cloud, _refold)
     if started:
         if not complete:
-            await identity.change(cloud, lambda conn: _add_services(conn, cloud))
+            seed = cloud.new_id()
+            await identity.change(cloud, lambda conn: _add_services(conn, cloud.settings.region, seed))
         return await cloud.db.read(_known)
     admin_password, demo_password = new_password(), new_password()
-    nobody = Context(request_id="")
+    nobody, seed, now = Context(request_id=""), cloud.new_id(), cloud.clock.now()
     admin_hash = await passwords.hashed(cloud, nobody, admin_password)
     demo_hash = await passwords.hashed(cloud, nobody, demo_password)
 
     def run(conn: Connection) -> Bootstrapped:
         domain_rows.insert(conn, Domain(id=DEFAULT_DOMAIN, name="Default", description="The default domain"))
-        role_ids = _add_roles(conn, cloud)
-        admin, admin_project = _add_user(conn, cloud, "admin", admin_hash, "For administrators")
-        demo, demo_project = _add_user(conn, cloud, "demo", demo_hash, "For trying things out")
+        role_ids = _add_roles(conn, seed)
+        admin, admin_project = _add_user(conn, "admin", admin_hash, "For administrators", seed, now)
+        demo, demo_project = _add_user(conn, "demo", demo_hash, "For trying things out", seed, now)
         for user_id, role, kind, target in (
             (admin, "admin", PROJECT, admin_project),
             (admin, "admin", DOMAIN, DEFAULT_DOMAIN),
@@ -94,7 +97,7 @@ async def bootstrap(cloud: Cloud, new_password: Callable[[], str]) -> Bootstrapp
                     role_id=role_ids[role], actor_kind=USER, actor_id=user_id, target_kind=kind, target_id=target
                 ),
             )
-        _add_services(conn, cloud)
+        _add_services(conn, cloud.settings.region, seed)
         return Bootstrapped(
             admin_password=admin_password,
             demo_password=demo_password,
@@ -125,8 +128,8 @@ def _known(conn: Connection) -> Bootstrapped:
     )
 
 
-def _add_roles(conn: Connection, cloud: Cloud) -> dict[str, str]:
-    ids = {name: identity.new_id(cloud) for name in (*_ROLES, "service")}
+def _add_roles(conn: Connection, seed: str) -> dict[str, str]:
+    ids = {name: _id(seed, f"role {name}") for name in (*_ROLES, "service")}
     for name, role_id in ids.items():
         role_rows.insert(conn, Role(id=role_id, name=name))
     for prior, implied in pairwise(_ROLES):
@@ -134,19 +137,23 @@ def _add_roles(conn: Connection, cloud: Cloud) -> dict[str, str]:
     return ids
 
 
-def _add_user(conn: Connection, cloud: Cloud, name: str, password_hash: str, text: str) -> tuple[str, str]:
-    project = Project(id=identity.new_id(cloud), domain_id=DEFAULT_DOMAIN, name=name, description=text)
+def _add_user(conn: Connection, name: str, password_hash: str, text: str, seed: str, now: datetime) -> tuple[str, str]:
+    project = Project(id=_id(seed, f"project {name}"), domain_id=DEFAULT_DOMAIN, name=name, description=text)
     user = User(
-        id=identity.new_id(cloud),
+        id=_id(seed, f"user {name}"),
         domain_id=DEFAULT_DOMAIN,
         name=name,
         default_project_id=project.id,
         password_hash=password_hash,
-        password_changed_at=cloud.clock.now(),
+        password_changed_at=now,
     )
     project_rows.insert(conn, project)
     user_rows.insert(conn, user)
     return user.id, project.id
+
+
+def _id(seed: str, what: str) -> str:
+    return derived(seed, what).replace("-", "")
 
 
 def _missing_services(conn: Connection) -> list[tuple[str, str, str]]:
@@ -154,18 +161,17 @@ def _missing_services(conn: Connection) -> list[tuple[str, str, str]]:
     return [service for service in _SERVICES if service[0] not in there]
 
 
-def _add_services(conn: Connection, cloud: Cloud) -> None:
-    region = cloud.settings.region
+def _add_services(conn: Connection, region: str, seed: str) -> None:
     if region not in catalogue.load(conn).regions:
         catalogue_rows.insert_region(conn, Region(id=region))
     for kind, name, path in _missing_services(conn):
-        service = CatalogueService(id=identity.new_id(cloud), type=kind, name=name)
+        service = CatalogueService(id=_id(seed, f"service {kind}"), type=kind, name=name)
         catalogue_rows.insert_service(conn, service)
         for interface in INTERFACES:
             catalogue_rows.insert_endpoint(
                 conn,
                 Endpoint(
-                    id=identity.new_id(cloud),
+                    id=_id(seed, f"endpoint {kind} {interface}"),
                     service_id=service.id,
                     region_id=region,
                     interface=interface,

@@ -40,6 +40,8 @@ async def defaults(cloud: Cloud) -> Mapping[str, int]:
 async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, force: bool) -> Usage:
     """Set limits of a project. Raises Invalid for one below what is used, unless forced."""
 
+    now = cloud.clock.now()
+
     def apply(conn: Connection) -> None:
         used = quota_usages.of(conn, project_id)
         for resource, limit in limits.items():
@@ -48,7 +50,7 @@ async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, fo
                     f"Quota limit {limit} for {resource} must be at least {used[resource]}, which is already used; "
                     "set force to true to set it all the same."
                 )
-        rows.put(conn, project_id, limits, cloud.clock.now())
+        rows.put(conn, project_id, limits, now)
 
     await cloud.db.write(apply)
     return await usage(cloud, project_id)
@@ -56,7 +58,8 @@ async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, fo
 
 async def change_defaults(cloud: Cloud, limits: Mapping[str, int]) -> Mapping[str, int]:
     """Set limits of every project that has none of its own."""
-    await cloud.db.write(lambda conn: rows.put(conn, quotas.DEFAULT_CLASS, limits, cloud.clock.now()))
+    now = cloud.clock.now()
+    await cloud.db.write(lambda conn: rows.put(conn, quotas.DEFAULT_CLASS, limits, now))
     return await defaults(cloud)
 
 

@@ -28,11 +28,13 @@ async def listed(cloud: Cloud) -> list[ConductorDetail]:
 async def remove(cloud: Cloud, host: str) -> None:
     """Forget a conductor that is gone for good. Raises NotFound; Conflict while it is up."""
 
+    now = cloud.clock.now()
+
     def work(conn: Connection) -> None:
         known = {role.host: role for role in rows.every(conn)}
         if host not in known:
             raise NotFound("conductor", host)
-        if known[host].is_up(cloud.clock.now()):
+        if known[host].is_up(now):
             raise Conflict(f"The conductor on {host} is up; stop it first.")
         rows.remove(conn, host)
 

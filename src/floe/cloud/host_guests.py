@@ -45,21 +45,28 @@ def differs(row: Expected, states: Mapping[str, PowerState]) -> bool:
     return not server_states.agrees(row.vm_state, row.power_state, state)
 
 
-def write_states(
-    conn: Connection, cloud: Cloud, changed: Sequence[Expected], states: Mapping[str, PowerState]
-) -> list[str]:
-    """Write power states, unless something happened to the server since its row was read; return whose."""
-    now, written = cloud.clock.now(), []
+async def take_over(cloud: Cloud, changed: Sequence[Expected], states: Mapping[str, PowerState]) -> list[str]:
+    """Write the power states that a host tells, but for servers to which something happened since; return whose."""
+    now = cloud.clock.now()
+    written = await cloud.db.write(lambda conn: _write_states(conn, changed, states, now))
+    for row in written:
+        if row.server_id not in states:
+            log.warning("the guest of server %s is no longer on host %s", row.server_id, row.host)
+    return [row.server_id for row in written]
+
+
+def _write_states(
+    conn: Connection, changed: Sequence[Expected], states: Mapping[str, PowerState], now: datetime
+) -> list[Expected]:
+    written = []
     latest = guests.named(conn, [row.server_id for row in changed])
     for row in changed:
         if latest.get(row.server_id) != row:
             continue
         state = states.get(row.server_id, server_states.ABSENT)
-        if row.server_id not in states:
-            log.warning("the guest of server %s is no longer on host %s", row.server_id, row.host)
         vm_state = server_states.follow(row.vm_state, state)
         servers.change(conn, row.server_id, vm_state=vm_state, power_state=int(state), updated_at=now)
-        written.append(row.server_id)
+        written.append(row)
     return written
 
 

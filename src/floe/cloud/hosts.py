@@ -110,6 +110,8 @@ async def change(cloud: Cloud, name: str, values: Mapping[str, Any]) -> HostDeta
 async def remove(cloud: Cloud, name: str) -> None:
     """Forget a host that is gone for good. Raises NotFound; Conflict while servers are on it or it is up."""
 
+    now = cloud.clock.now()
+
     def work(conn: Connection) -> None:
         host = rows.get(conn, name)
         if host is None:
@@ -117,7 +119,7 @@ async def remove(cloud: Cloud, name: str) -> None:
         there = guests.on_host(conn, name)
         if there:
             raise Conflict(f"Host {name} still has {len(there)} servers; delete or move them first.")
-        if host.is_up(cloud.clock.now()):
+        if host.is_up(now):
             raise Conflict(f"Host {name} is up; stop its agent first.")
         rows.remove(conn, name)
         host_networks.forget(conn, name)

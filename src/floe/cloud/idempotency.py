@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from floe.cloud import sealing
@@ -13,9 +14,9 @@ from floe.store.engine import Connection
 from floe.store.idempotency import Answered
 
 
-def earlier(conn: Connection, cloud: Cloud, project_id: str, once: Once) -> Any:
+def earlier(conn: Connection, cloud: Cloud, project_id: str, once: Once, now: datetime) -> Any:
     """Return what the same request was answered before, None if it is new. Raises Conflict for another body."""
-    rows.forget(conn, project_id, once.key, cloud.clock.now() - KEPT)
+    rows.forget(conn, project_id, once.key, now - KEPT)
     found = rows.get(conn, project_id, once.key)
     if found is None:
         return None
@@ -33,7 +34,7 @@ def earlier(conn: Connection, cloud: Cloud, project_id: str, once: Once) -> Any:
         ) from error
 
 
-def keep(conn: Connection, cloud: Cloud, project_id: str, once: Once, answer: Any) -> None:
+def keep(conn: Connection, cloud: Cloud, project_id: str, once: Once, answer: Any, now: datetime) -> None:
     """Remember the answer (JSON). It is sealed: an answer may hold a password."""
     sealed = sealing.seal(cloud, answer)
-    rows.add(conn, project_id, once.key, Answered(once.fingerprint, sealed), cloud.clock.now())
+    rows.add(conn, project_id, once.key, Answered(once.fingerprint, sealed), now)

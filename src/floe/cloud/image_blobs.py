@@ -6,6 +6,7 @@ Each upload has a blob of its own, so that one that was given up long ago cannot
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Unavailable
@@ -26,13 +27,14 @@ async def end(cloud: Cloud, blob_id: str) -> None:
 
     Raises Unavailable, and then it can be repeated.
     """
-    if await cloud.db.write(lambda conn: _end(conn, cloud, blob_id)):
+    now = cloud.clock.now()
+    if await cloud.db.write(lambda conn: _end(conn, blob_id, now)):
         await remove(cloud, blob_id)
 
 
-def _end(conn: Connection, cloud: Cloud, blob_id: str) -> bool:
+def _end(conn: Connection, blob_id: str, now: datetime) -> bool:
     """Queue the image again and give back what was taken; return whether there are bytes to be removed."""
-    blob, now = blobs.get(conn, blob_id), cloud.clock.now()
+    blob = blobs.get(conn, blob_id)
     if blob is None:
         return bool(blobs.nobodys(conn, [blob_id]))
     if blobs.to_remove(conn, blob_id, now):
@@ -41,18 +43,15 @@ def _end(conn: Connection, cloud: Cloud, blob_id: str) -> bool:
     return True
 
 
-def let_go(conn: Connection, cloud: Cloud, image: Image) -> str | None:
+def let_go(conn: Connection, image: Image, now: datetime) -> str | None:
     """Say that the bytes of an image that is deleted in this transaction are to be removed; return their blob."""
     if image.status == QUEUED:
         return None
     blob = blobs.written_for(conn, image.id) if image.status == SAVING else None
     if blob is not None:
-        _end(conn, cloud, blob.id)
+        _end(conn, blob.id, now)
         return blob.id
-    blobs.insert(
-        conn,
-        ImageBlob(id=image.blob, image_id=image.id, project_id=None, state=REMOVING, since=cloud.clock.now()),
-    )
+    blobs.insert(conn, ImageBlob(id=image.blob, image_id=image.id, project_id=None, state=REMOVING, since=now))
     return image.blob
 
 
@@ -97,18 +96,21 @@ async def recover(cloud: Cloud, *, alone: bool) -> list[str]:
     `alone` says that no other process takes uploads on the same database, so that all there are were left.
     """
 
-    def write(conn: Connection) -> list[str]:
-        if mended := image_usage.mend(conn):
-            log.warning("what is counted of the images of these projects was wrong, and is counted anew: %s", mended)
+    now = cloud.clock.now()
+
+    def write(conn: Connection) -> tuple[list[str], list[str]]:
+        mended = image_usage.mend(conn)
         if not alone:
-            return []
-        queued = [blob.image_id for blob in blobs.find(conn, limit=_AT_START) if _was_writing(conn, cloud, blob)]
+            return mended, []
+        queued = [blob.image_id for blob in blobs.find(conn, limit=_AT_START) if _was_writing(conn, blob, now)]
         left = blobs.abandoned(conn)
         for image_id in left:
-            images.change(conn, image_id, {"status": QUEUED, "updated_at": cloud.clock.now()}, only_in=[SAVING])
-        return sorted({*queued, *left})
+            images.change(conn, image_id, {"status": QUEUED, "updated_at": now}, only_in=[SAVING])
+        return mended, sorted({*queued, *left})
 
-    requeued = await cloud.db.write(write)
+    mended, requeued = await cloud.db.write(write)
+    if mended:
+        log.warning("what is counted of the images of these projects was wrong, and is counted anew: %s", mended)
     removed = []
     for blob in await cloud.db.read(lambda conn: blobs.find(conn, limit=_AT_START)):
         if blob.state == REMOVING and await remove_or_later(cloud, blob.id):
@@ -119,5 +121,5 @@ async def recover(cloud: Cloud, *, alone: bool) -> list[str]:
     return requeued
 
 
-def _was_writing(conn: Connection, cloud: Cloud, blob: ImageBlob) -> bool:
-    return blob.state != REMOVING and _end(conn, cloud, blob.id)
+def _was_writing(conn: Connection, blob: ImageBlob, now: datetime) -> bool:
+    return blob.state != REMOVING and _end(conn, blob.id, now)

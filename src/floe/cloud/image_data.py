@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from floe.blobs.inspect import Found, Inspection
@@ -52,7 +53,8 @@ async def upload(
     image that is damaged or refers outside itself, TooLarge past a limit, the project's quota or what the store has
     room for, Busy, Gone when the image was deleted meanwhile, and whatever `chunks` raises.
     """
-    begun = asyncio.ensure_future(cloud.db.write(lambda conn: _begin(conn, cloud, context, image_id, announced)))
+    now = cloud.clock.now()
+    begun = asyncio.ensure_future(cloud.db.write(lambda conn: _begin(conn, context, image_id, announced, now)))
     try:
         taken = await asyncio.shield(begun)
     except asyncio.CancelledError:
@@ -70,11 +72,10 @@ async def upload(
     log.info("image %s is active: %s, %d bytes", image_id, taken.image.disk_format, size)
 
 
-def _begin(conn: Connection, cloud: Cloud, context: Context, image_id: str, announced: int = 0) -> _Upload:
+def _begin(conn: Connection, context: Context, image_id: str, announced: int, now: datetime) -> _Upload:
     image = images.own(conn, context, image_id)
     demand_upload(image)
     image_quotas.take_upload(conn, image.owner, announced)
-    now = cloud.clock.now()
     number = rows.begin_upload(conn, image_id, now)
     blob = ImageBlob(
         id=blob_of(image_id, number), image_id=image_id, project_id=image.owner, reserved=announced, since=now
@@ -96,11 +97,12 @@ async def _take(cloud: Cloud, taken: _Upload, chunks: AsyncIterator[bytes], anno
         announced=announced,
         caller=turn,
     )
-    await cloud.db.write(lambda conn: _finish(conn, cloud, blob, stored, found[0]))
+    now = cloud.clock.now()
+    await cloud.db.write(lambda conn: _finish(conn, blob, stored, found[0], now))
     return stored.size
 
 
-def _finish(conn: Connection, cloud: Cloud, blob: ImageBlob, stored: Stored, found: Found) -> None:
+def _finish(conn: Connection, blob: ImageBlob, stored: Stored, found: Found, now: datetime) -> None:
     held = blob_rows.get(conn, blob.id)
     image = rows.get(conn, blob.image_id)
     if held is None or image is None or not blob_rows.take(conn, blob.id):
@@ -112,7 +114,7 @@ def _finish(conn: Connection, cloud: Cloud, blob: ImageBlob, stored: Stored, fou
         "checksum": stored.md5,
         "sha512": stored.sha512,
         "blob_id": blob.id,
-        "updated_at": cloud.clock.now(),
+        "updated_at": now,
     }
     if not rows.change(conn, blob.image_id, values, only_in=[SAVING]):
         raise _gone(blob)

@@ -92,8 +92,10 @@ async def reset(cloud: Cloud, project_id: str) -> None:
 
 
 async def _put(cloud: Cloud, owner: str, new: Mapping[str, int]) -> dict[str, int]:
+    now = cloud.clock.now()
+
     def apply(conn: Connection) -> dict[str, int]:
-        rows.put(conn, owner, new, cloud.clock.now())
+        rows.put(conn, owner, new, now)
         return limits(conn, owner)
 
     return await cloud.db.write(apply)

@@ -169,7 +169,7 @@ async def delete(cloud: Cloud, context: Context, image_id: str) -> None:
         image = own(conn, context, image_id)
         if image.protected:
             raise Forbidden(f"Image {image_id} is protected and cannot be deleted; set protected to false first.")
-        blob_id = image_blobs.let_go(conn, cloud, image)
+        blob_id = image_blobs.let_go(conn, image, now)
         image_usage.add(conn, image.owner, ImageUsage(images=-1, bytes=-_size(image)))
         rows.delete(conn, image_id, now)
         return blob_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from floe.cloud import attempts, passwords, token_codec, tokens
 from floe.cloud.cloud import Cloud
@@ -56,7 +56,14 @@ async def login(cloud: Cloud, ways: Sequence[Login], scope: ScopeAsked, address:
     proofs = [await _prove(cloud, way, address) for way in ways]
     if not proofs or len({proof.user_id for proof in proofs}) != 1:
         raise _refusal()
-    found = await cloud.db.read(lambda conn: _make(conn, cloud, proofs, scope))
+    own, now = token_codec.new_audit_id(cloud), cloud.clock.now()
+    end = now + timedelta(seconds=cloud.settings.token_seconds)
+    try:
+        found = await cloud.db.read(lambda conn: _make(conn, proofs, scope, own, now, end))
+    except Unauthenticated as error:
+        if isinstance(why := error.__cause__, Unauthenticated):
+            log.info("user %s gets no token for a %s: %s", proofs[0].user_id, scope.kind, why.message)
+        raise
     return token_codec.write(cloud, found.token), found
 
 
@@ -114,19 +121,19 @@ def _find_credential(conn: Connection, way: CredentialLogin) -> ApplicationCrede
     return credential_rows.by_name(conn, user.id, way.name or "") if user else None
 
 
-def _make(conn: Connection, cloud: Cloud, proofs: Sequence[_Proof], scope: ScopeAsked) -> Bearer:
+def _make(
+    conn: Connection, proofs: Sequence[_Proof], scope: ScopeAsked, own: str, now: datetime, end: datetime
+) -> Bearer:
     user = user_rows.get(conn, proofs[0].user_id)
     if user is None:
         raise _refusal()
-    now = cloud.clock.now()
     parent = next((proof.parent for proof in proofs if proof.parent), None)
     credential = next((proof.credential for proof in proofs if proof.credential), None)
-    ends = [now + timedelta(seconds=cloud.settings.token_seconds)]
+    ends = [end]
     if parent:
         ends.append(parent.expires_at)
     if credential and credential.expires_at:
         ends.append(credential.expires_at)
-    own = token_codec.new_audit_id(cloud)
 
     def token(kind: str, scope_id: str) -> Token:
         return Token(
@@ -144,21 +151,25 @@ def _make(conn: Connection, cloud: Cloud, proofs: Sequence[_Proof], scope: Scope
     if credential is not None:
         if scope.kind is not None:
             raise Unauthenticated("With an application credential no scope can be asked for: it has its own.")
-        return tokens.bearer(conn, cloud, token(PROJECT, credential.project_id))
+        return tokens.bearer(conn, token(PROJECT, credential.project_id), now)
     if scope.kind is None:
         if user.default_project_id is not None:
             try:
-                return tokens.bearer(conn, cloud, token(PROJECT, user.default_project_id))
+                return tokens.bearer(conn, token(PROJECT, user.default_project_id), now)
             except Unauthenticated:
                 pass  # The default project cannot be used now; an unscoped token can still choose another.
-        return tokens.bearer(conn, cloud, token(UNSCOPED, ""))
+        return tokens.bearer(conn, token(UNSCOPED, ""), now)
     scope_id = _scope_id(conn, scope)
     if scope_id is not None:
         try:
-            return tokens.bearer(conn, cloud, token(scope.kind, scope_id))
+            return tokens.bearer(conn, token(scope.kind, scope_id), now)
         except Unauthenticated as error:
-            log.info("user %s gets no token for %s %s: %s", user.id, scope.kind, scope_id, error.message)
-    raise Unauthenticated(f"The user has no role on the {scope.kind} asked for, or it is disabled, or not there.")
+            raise _no_role(scope) from error
+    raise _no_role(scope)
+
+
+def _no_role(scope: ScopeAsked) -> Unauthenticated:
+    return Unauthenticated(f"The user has no role on the {scope.kind} asked for, or it is disabled, or not there.")
 
 
 def _scope_id(conn: Connection, scope: ScopeAsked) -> str | None:

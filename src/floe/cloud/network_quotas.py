@@ -52,6 +52,8 @@ async def every(cloud: Cloud) -> dict[str, dict[str, int]]:
 async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int], *, below_use: bool) -> dict[str, int]:
     """Set limits of a project; -1 means none. Raises Invalid for one under what is used, unless that may be."""
 
+    now = cloud.clock.now()
+
     def change(conn: Connection) -> dict[str, int]:
         used = quota_usages.of(conn, project_id)
         bounds = {} if below_use else {name: limit for name, limit in asked.items() if limit >= 0}
@@ -61,7 +63,7 @@ async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int], *, below_
                     f"Quota limit {limit} for {name} must be greater than or equal to already used {used[name]}.",
                     reason="malformed",
                 )
-        rows.put(conn, project_id, asked, cloud.clock.now())
+        rows.put(conn, project_id, asked, now)
         return _network(quotas.limits(conn, project_id))
 
     return await cloud.db.write(change)

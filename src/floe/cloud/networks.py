@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from floe.cloud import host_networks, network_room, subnets
@@ -30,19 +31,22 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     All of them or none. Raises Invalid, Forbidden, Conflict, NoRoom.
     """
 
+    now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
+
     def make(conn: Connection) -> list[Network]:
-        return [make_in(conn, cloud, context, item) for item in asked]
+        return [make_in(conn, cloud, context, item, ident, now) for item, ident in zip(asked, ids, strict=True)]
 
     return await cloud.db.write(make)
 
 
-def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Network:
+def make_in(
+    conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any], network_id: str, now: datetime
+) -> Network:
     """Make one network, on the caller's connection."""
     project_id = network_room.owner(context, item.get("project_id"))
     if item.get("shared"):
         _may_share(context)
     network_room.demand(conn, project_id, "network")
-    now, network_id = cloud.clock.now(), cloud.new_id()
     network = Network(
         id=network_id,
         project_id=project_id,
@@ -65,6 +69,8 @@ async def update(
 ) -> Network:
     """Change a network, if it is at the revision `seen`. Raises NotFound, Forbidden, Invalid, Conflict, Outdated."""
 
+    now = cloud.clock.now()
+
     def change(conn: Connection) -> tuple[Network, bool]:
         network = OWNED.own(conn, context, network_id, seen)
         changes = _remade(context, network, asked)
@@ -81,7 +87,7 @@ async def update(
                 )
         changes = {key: value for key, value in changes.items() if value != getattr(network, key)}
         if changes:
-            rows.update(conn, network_id, changes, cloud.clock.now())
+            rows.update(conn, network_id, changes, now)
         touched = bool({"mtu", "up"} & changes.keys()) and host_networks.touch_network(conn, network_id)
         return OWNED.get(conn, context, network_id), touched
 
@@ -94,9 +100,11 @@ async def update(
 async def delete(cloud: Cloud, context: Context, network_id: str, seen: int | None = None) -> None:
     """Remove a network without ports, its subnets with it. Raises NotFound, Forbidden, Conflict, Outdated."""
 
+    now = cloud.clock.now()
+
     def remove(conn: Connection) -> None:
         network = OWNED.own(conn, context, network_id, seen)
-        rows.update(conn, network_id, {}, cloud.clock.now())
+        rows.update(conn, network_id, {}, now)
         users = ports.count_in_network(conn, network_id, DHCP_OWNER)
         if users:
             raise Conflict(
@@ -120,11 +128,13 @@ async def bootstrap(cloud: Cloud, project_id: str) -> None:
     if await cloud.db.read(lambda conn: quota_usages.of(conn, project_id)["network"]):
         return
 
+    now, network_id, subnet_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
+
     def make(conn: Connection) -> None:
         if not quota_usages.of(conn, project_id)["network"]:
-            network = make_in(conn, cloud, context, {"name": PRIVATE})
+            network = make_in(conn, cloud, context, {"name": PRIVATE}, network_id, now)
             item = {"network_id": network.id, "name": f"{PRIVATE}-subnet", "cidr": PRIVATE_CIDR}
-            subnets.make_in(conn, cloud, context, item)
+            subnets.make_in(conn, context, item, subnet_id, now)
 
     await cloud.db.write(make)
 

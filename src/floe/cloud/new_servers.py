@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -49,8 +50,12 @@ class Plan:
     """What flavor and image ask for without effect, for the servers' traces."""
 
 
-def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new: NewServer) -> Plan:
+def plan(
+    conn: Connection, cloud: Cloud, context: Context, project_id: str, new: NewServer, fresh: str, now: datetime
+) -> Plan:
     """Check a create against everything that is known before a host is chosen.
+
+    The project's default security group is made as `fresh` if it is not there.
 
     Raises Invalid for what cannot be, Forbidden and OverQuota for what may not be, Conflict where a network must be
     named.
@@ -80,11 +85,13 @@ def plan(conn: Connection, cloud: Cloud, context: Context, project_id: str, new:
     if new.user_data is not None:
         check_user_data(new.user_data)
     keypair = _keypair(conn, context, new.key_name)
-    places.check(conn, cloud, zone=new.zone, host=new.host)
+    places.check(conn, cloud.settings.availability_zone, now, zone=new.zone, host=new.host)
     count = _room(conn, project_id, new, flavor, limits)
     group_id, count = _group(conn, context, project_id, new, count, limits)
     try:
-        nics, count = server_ports.plan(conn, cloud, context, new.networks, new.security_groups, new.min_count, count)
+        nics, count = server_ports.plan(
+            conn, context, new.networks, new.security_groups, fresh, now, new.min_count, count
+        )
     except NotFound as error:
         raise Invalid(error.message) from error
     config_drive = new.config_drive

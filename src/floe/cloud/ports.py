@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from floe.cloud import host_networks, network_room
@@ -13,6 +14,7 @@ from floe.cloud.server_ports import activate, bind, of_server, of_servers, plan,
 from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.ids import derived
 from floe.core.networks import Network
 from floe.core.ports import ACTIVE, DHCP_OWNER, DOWN, Port, read_pairs
 from floe.core.subnets import Subnet
@@ -45,7 +47,12 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     may be None), groups, port_security, allowed_pairs, device_id, device_owner, project_id. Raises NotFound, Invalid,
     Forbidden, Conflict, NoRoom.
     """
-    return await cloud.db.write(lambda conn: [_make(conn, cloud, context, item) for item in asked])
+    now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
+
+    def make(conn: Connection) -> list[Port]:
+        return [_make(conn, context, item, ident, now) for item, ident in zip(asked, ids, strict=True)]
+
+    return await cloud.db.write(make)
 
 
 async def update(
@@ -56,13 +63,15 @@ async def update(
     Raises NotFound, Invalid, Forbidden, Conflict, Outdated.
     """
 
+    now = cloud.clock.now()
+
     def change(conn: Connection) -> tuple[Port, bool]:
         port = OWNED.own(conn, context, port_id, seen)
         network = networks.many(conn, [port.network_id])[port.network_id]
         wanted = _changes(conn, context, port, network, asked)
         changes = {key: value for key, value in wanted.items() if value != getattr(port, key)}
         moved = "fixed_ips" in asked and _readdress(conn, context, port, asked["fixed_ips"])
-        if (changes or moved) and not rows.update(conn, port_id, changes, cloud.clock.now()):
+        if (changes or moved) and not rows.update(conn, port_id, changes, now):
             raise _mac_in_use(changes["mac"], network)
         changed = OWNED.get(conn, context, port_id)
         return changed, _tell(conn, port, changed)
@@ -92,7 +101,7 @@ async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None 
     await cloud.db.write(remove)
 
 
-def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Port:
+def _make(conn: Connection, context: Context, item: Mapping[str, Any], port_id: str, now: datetime) -> Port:
     project_id = network_room.owner(context, item.get("project_id"))
     network = networks.get(conn, item["network_id"], network_room.scope(context))
     if network is None:
@@ -100,7 +109,6 @@ def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, A
     _may_choose(context, network, item)
     below = _subnets(conn, context, network.id, item.get("fixed_ips"))
     network_room.demand(conn, project_id, "port")
-    now, port_id = cloud.clock.now(), cloud.new_id()
     mac = addresses.mac_of(item["mac"]) if item.get("mac") else ""
     port_security = item.get("port_security", network.port_security)
     port = Port(
@@ -115,7 +123,7 @@ def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, A
         device_id=item.get("device_id") or "",
         device_owner=item.get("device_owner") or "",
         port_security=port_security,
-        groups=_new_groups(conn, cloud, project_id, item, port_security),
+        groups=_new_groups(conn, project_id, item, port_security, derived(port_id, "default group"), now),
         created_at=now,
         updated_at=now,
     )
@@ -131,14 +139,14 @@ def _make(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, A
 
 
 def _new_groups(
-    conn: Connection, cloud: Cloud, project_id: str, item: Mapping[str, Any], port_security: bool
+    conn: Connection, project_id: str, item: Mapping[str, Any], port_security: bool, fresh: str, now: datetime
 ) -> tuple[str, ...]:
     if item.get("groups"):
         _groups_need_security(port_security)
         return _known_groups(conn, project_id, item["groups"])
     if "groups" in item or not port_security:
         return ()
-    return (ensure_default(conn, cloud, project_id),)
+    return (ensure_default(conn, project_id, fresh, now),)
 
 
 def _changes(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from floe.cloud import address_groups, host_networks, network_room
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
+from floe.core.ids import derived
 from floe.core.listing import Listing
 from floe.core.security_groups import (
     DEFAULT,
@@ -30,16 +32,15 @@ show, retag = OWNED.show, OWNED.retag
 find_rules, show_rule, retag_rule = RULES.find, RULES.show, RULES.retag
 
 
-def ensure_default(conn: Connection, cloud: Cloud, project_id: str) -> str:
-    """Return the id of a project's default group, made now if it is not there; quotas do not hold for it."""
+def ensure_default(conn: Connection, project_id: str, fresh: str, now: datetime) -> str:
+    """Return the id of a project's default group; it is made as `fresh` if it is not there. No quota holds for it."""
     found = rows.default_id(conn, project_id)
     if found is not None:
         return found
-    group_id = cloud.new_id()
-    group = _group(cloud, group_id, project_id, DEFAULT, DEFAULT_DESCRIPTION, default_rules(group_id))
+    group = _group(fresh, project_id, DEFAULT, DEFAULT_DESCRIPTION, default_rules(fresh), now)
     if rows.insert(conn, replace(group, default=True)):
-        return group_id
-    return rows.default_id(conn, project_id) or group_id
+        return fresh
+    return rows.default_id(conn, project_id) or fresh
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Group]:
@@ -48,16 +49,17 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     All of them or none. Raises Conflict for the name `default`, NoRoom.
     """
 
+    now, ids, default = cloud.clock.now(), [cloud.new_id() for _ in asked], cloud.new_id()
+
     def make(conn: Connection) -> list[Group]:
         made = []
-        for item in asked:
+        for item, ident in zip(asked, ids, strict=True):
             project_id = network_room.owner(context, item.get("project_id"))
-            ensure_default(conn, cloud, project_id)
+            ensure_default(conn, project_id, derived(default, project_id), now)
             network_room.demand(conn, project_id, "security_group")
             _not_default(item["name"])
-            group = _group(
-                cloud, cloud.new_id(), project_id, item["name"], item.get("description") or "", new_group_rules()
-            )
+            description = item.get("description") or ""
+            group = _group(ident, project_id, item["name"], description, new_group_rules(), now)
             rows.insert(conn, group)
             made.append(group)
         return made
@@ -69,7 +71,8 @@ async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Group]:
     """Return the groups the caller sees; the project's default group is made on the first look."""
     project_id = context.project_id
     if project_id is not None and await cloud.db.read(lambda conn: rows.default_id(conn, project_id)) is None:
-        await cloud.db.write(lambda conn: ensure_default(conn, cloud, project_id))
+        fresh, now = cloud.new_id(), cloud.clock.now()
+        await cloud.db.write(lambda conn: ensure_default(conn, project_id, fresh, now))
     return await OWNED.find(cloud, context, listing)
 
 
@@ -77,6 +80,8 @@ async def update(
     cloud: Cloud, context: Context, group_id: str, asked: Mapping[str, Any], seen: int | None = None
 ) -> Group:
     """Change a group's name or description, if it is at the revision `seen`. Raises NotFound, Conflict, Outdated."""
+
+    now = cloud.clock.now()
 
     def change(conn: Connection) -> tuple[Group, bool]:
         group = OWNED.own(conn, context, group_id, seen)
@@ -86,7 +91,7 @@ async def update(
                 raise Conflict("The default security group cannot be renamed.", reason="default_group_stays")
         changes = {key: value for key, value in asked.items() if value != getattr(group, key)}
         if changes:
-            rows.update(conn, group_id, changes, cloud.clock.now())
+            rows.update(conn, group_id, changes, now)
         renamed = "name" in changes and host_networks.touch_group(conn, group_id)  # guests are told its name
         return OWNED.get(conn, context, group_id), renamed
 
@@ -126,10 +131,12 @@ async def create_rules(cloud: Cloud, context: Context, asked: Sequence[Mapping[s
     Raises NotFound for a group the caller does not have, Invalid, Conflict, NoRoom.
     """
 
+    now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
+
     def make(conn: Connection) -> tuple[list[Rule], bool]:
         made, touched = [], False
-        for item in asked:
-            rule = _new_rule(conn, cloud, context, item)
+        for item, ident in zip(asked, ids, strict=True):
+            rule = _new_rule(conn, context, item, ident, now)
             touched |= host_networks.touch_group(conn, rule.group_id)
             made.append(rule)
         return made, touched
@@ -143,22 +150,26 @@ async def create_rules(cloud: Cloud, context: Context, asked: Sequence[Mapping[s
 async def delete_rule(cloud: Cloud, context: Context, rule_id: str, seen: int | None = None) -> None:
     """Remove a rule. Raises NotFound, Outdated."""
 
+    now = cloud.clock.now()
+
     def remove(conn: Connection) -> bool:
         rule = RULES.own(conn, context, rule_id, seen)
         rows.delete_rule(conn, rule_id)
-        rows.update(conn, rule.group_id, {}, cloud.clock.now())
+        rows.update(conn, rule.group_id, {}, now)
         return host_networks.touch_group(conn, rule.group_id)
 
     if await cloud.db.write(remove):
         cloud.network_nudge()
 
 
-def of_project(conn: Connection, cloud: Cloud, project_id: str, asked: Sequence[str]) -> list[str]:
+def of_project(conn: Connection, project_id: str, asked: Sequence[str], fresh: str, now: datetime) -> list[str]:
     """Return the ids of a project's groups by name or id, as a create of a server names them.
+
+    The default group is made as `fresh` if it is not there.
 
     Raises Invalid for an unknown one, Conflict for a name that several groups have.
     """
-    default = ensure_default(conn, cloud, project_id)
+    default = ensure_default(conn, project_id, fresh, now)
     if not asked:
         return [default]
     known = rows.named(conn, project_id, asked)
@@ -175,7 +186,7 @@ def of_project(conn: Connection, cloud: Cloud, project_id: str, asked: Sequence[
     return found
 
 
-def _new_rule(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Rule:
+def _new_rule(conn: Connection, context: Context, item: Mapping[str, Any], rule_id: str, now: datetime) -> Rule:
     group = OWNED.get(conn, context, item["group_id"])
     checked = checked_rule(item)
     remote = checked["remote_group"]
@@ -184,10 +195,7 @@ def _new_rule(conn: Connection, cloud: Cloud, context: Context, item: Mapping[st
     if checked["remote_address_group"] is not None:
         address_groups.OWNED.get(conn, context, checked["remote_address_group"])
     network_room.demand(conn, group.project_id, "security_group_rule")
-    now = cloud.clock.now()
-    rule = Rule(
-        id=cloud.new_id(), group_id=group.id, project_id=group.project_id, created_at=now, updated_at=now, **checked
-    )
+    rule = Rule(id=rule_id, group_id=group.id, project_id=group.project_id, created_at=now, updated_at=now, **checked)
     if not rows.insert_rule(conn, rule):
         raise Conflict(
             f"Security group rule already exists. Rule id is {rows.same_rule(conn, rule)}.", reason="rule_exists"
@@ -204,12 +212,18 @@ def _not_default(name: str) -> None:
 
 
 def _group(
-    cloud: Cloud, group_id: str, project_id: str, name: str, description: str, rules: Sequence[Mapping[str, Any]]
+    group_id: str, project_id: str, name: str, description: str, rules: Sequence[Mapping[str, Any]], now: datetime
 ) -> Group:
-    now = cloud.clock.now()
     made = [
-        Rule(id=cloud.new_id(), group_id=group_id, project_id=project_id, created_at=now, updated_at=now, **rule)
-        for rule in rules
+        Rule(
+            id=derived(group_id, f"rule {number}"),
+            group_id=group_id,
+            project_id=project_id,
+            created_at=now,
+            updated_at=now,
+            **rule,
+        )
+        for number, rule in enumerate(rules)
     ]
     return Group(
         id=group_id,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from floe.cloud import host_networks, quotas, security_groups
 from floe.cloud.addresses import assign, insert_with_mac, subnet_holding
-from floe.cloud.cloud import Cloud
 from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.host_network import HostPort
 from floe.core.hostnames import RESERVED, dns_name
+from floe.core.ids import derived
 from floe.core.networks import Network
 from floe.core.nics import PlannedNic
 from floe.core.ports import BUILD, Port, ServerPort
@@ -32,20 +33,22 @@ Requested = Sequence[PlannedNic] | Literal["auto", "none"] | None
 
 def plan(
     conn: Connection,
-    cloud: Cloud,
     context: Context,
     requested: Requested,
     security_groups: Sequence[str],
+    fresh: str,
+    now: datetime,
     least: int = 1,
     most: int = 1,
 ) -> tuple[tuple[PlannedNic, ...], int]:
     """Check the networks and groups that a create asks for, and return its NICs, complete, for `bind`.
 
     None means the project's one network, or no NIC where it has none. From `least` to `most` servers are to be made
-    alike: returns also for how many of them the quota has ports. Raises Invalid, Conflict, OverQuota.
+    alike: returns also for how many of them the quota has ports. The project's default group is made as `fresh` if it
+    is not there. Raises Invalid, Conflict, OverQuota.
     """
     project_id = context.project_id or ""
-    groups = _groups(conn, cloud, project_id, security_groups)
+    groups = _groups(conn, project_id, security_groups, fresh, now)
     if requested == "none":
         return (), most
     if requested is None or requested == "auto":
@@ -84,8 +87,8 @@ def group_names(conn: Connection, planned: Sequence[PlannedNic]) -> tuple[str, .
 
 def bind(
     conn: Connection,
-    cloud: Cloud,
     *,
+    now: datetime,
     server_id: str,
     project_id: str,
     host: str,
@@ -130,26 +133,26 @@ def bind(
             if port.plugged and port.host:
                 host_networks.touch_members(conn, port.host, [port])
                 host_networks.touch_hosts(conn, [port.host])
-            rows.update(conn, port.id, binding, cloud.clock.now())
+            rows.update(conn, port.id, binding, now)
             port = replace(port, **binding)
         elif nic.made:
-            port = _make(conn, cloud, project_id, nic, {**binding, "nic": index}, below[nic.network_id])
+            port = _make(conn, project_id, nic, {**binding, "nic": index}, below[nic.network_id], now)
         else:
-            port = _take(conn, cloud, nic, {**binding, "nic": index})
+            port = _take(conn, nic, {**binding, "nic": index}, now)
         changed.append(port)
         bound.append(port)
     host_networks.touch_members(conn, host, changed)
     return tuple(host_networks.host_port(port, known[port.network_id]) for port in bound)
 
 
-def rename(conn: Connection, cloud: Cloud, server_id: str, project_id: str, hostname: str) -> bool:
+def rename(conn: Connection, server_id: str, project_id: str, hostname: str, now: datetime) -> bool:
     """Make a server known by another name on its networks; True if its host has to be told."""
     found = rows.of_server(conn, server_id)
     known = networks.many(conn, {port.network_id for port in found})
     names = {ident: _name_on(conn, network, project_id, hostname) for ident, network in known.items()}
     renamed = [port for port in found if port.hostname != names[port.network_id]]
     for port in renamed:
-        rows.update(conn, port.id, {"hostname": names[port.network_id]}, cloud.clock.now())
+        rows.update(conn, port.id, {"hostname": names[port.network_id]}, now)
     hosts = {port.host for port in renamed if port.plugged and port.host}
     host_networks.touch_hosts(conn, hosts)
     return bool(hosts)
@@ -207,8 +210,8 @@ def of_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[Se
     return rows.seen_with_servers(conn, server_ids)
 
 
-def _groups(conn: Connection, cloud: Cloud, project_id: str, asked: Sequence[str]) -> list[str]:
-    return security_groups.of_project(conn, cloud, project_id, asked)
+def _groups(conn: Connection, project_id: str, asked: Sequence[str], fresh: str, now: datetime) -> list[str]:
+    return security_groups.of_project(conn, project_id, asked, fresh, now)
 
 
 def _only_network(conn: Connection, project_id: str, *, auto: bool) -> Network | None:
@@ -296,14 +299,14 @@ def _new_nic(
 
 def _make(
     conn: Connection,
-    cloud: Cloud,
     project_id: str,
     nic: PlannedNic,
     binding: Mapping[str, Any],
     below: Sequence[Subnet],
+    now: datetime,
 ) -> Port:
     groups = _groups_left(conn, nic.security_groups, project_id)
-    now, port_id, network_id = cloud.clock.now(), cloud.new_id(), nic.network_id
+    port_id, network_id = derived(binding["server_id"], f"port {binding['nic']}"), nic.network_id
     port = Port(
         id=port_id,
         network_id=network_id,
@@ -321,12 +324,12 @@ def _make(
     return replace(port, fixed_ips=given)
 
 
-def _take(conn: Connection, cloud: Cloud, nic: PlannedNic, binding: Mapping[str, Any]) -> Port:
+def _take(conn: Connection, nic: PlannedNic, binding: Mapping[str, Any], now: datetime) -> Port:
     port_id = nic.port_id or ""
     port = rows.get(conn, port_id)
     if port is None:
         raise NotFound("port", port_id)
-    if not rows.take(conn, port.id, binding, cloud.clock.now()):
+    if not rows.take(conn, port.id, binding, now):
         raise Conflict(f"Port {port.id} is still in use.")
     return replace(port, **binding)
 

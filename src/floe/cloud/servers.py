@@ -19,6 +19,7 @@ from floe.core.context import Context
 from floe.core.disks import root_device
 from floe.core.errors import Conflict, Forbidden, Gone, Invalid, NotFound
 from floe.core.idempotency import Once
+from floe.core.ids import derived
 from floe.core.keypairs import AFTER
 from floe.core.messages import ConsoleOutput, ReadConsole
 from floe.core.new_servers import NewServer, names
@@ -70,27 +71,29 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
         raise Forbidden("A server belongs to a project; use a token that is scoped to one.")
     password = new.admin_password or "".join(secrets.choice(_PASSWORD) for _ in range(12))
     reservation_id = f"r-{cloud.new_id().replace('-', '')[:8]}"
+    ids = [(cloud.new_id(), cloud.new_id()) for _ in range(new.max_count)]
     now = cloud.clock.now()
     sealed = sealing.seal(cloud, {"admin_password": password, "files": new.files})
 
     def make(conn: Connection) -> tuple[Created, list[str]]:
-        before = idempotency.earlier(conn, cloud, project_id, once) if once else None
+        before = idempotency.earlier(conn, cloud, project_id, once, now) if once else None
         if before is not None:
             return _again(conn, before), []
-        plan = new_servers.plan(conn, cloud, context, project_id, new)
+        fresh = derived(reservation_id, "default group")
+        plan = new_servers.plan(conn, cloud, context, project_id, new, fresh, now)
         made, waiting = [], []
-        for index, name in enumerate(names(new.name, plan.count)):
-            server = _server(cloud, context, project_id, new, plan, name, index, reservation_id, now)
+        for index, (name, (ident, action_id)) in enumerate(zip(names(new.name, plan.count), ids, strict=False)):
+            server = _server(ident, context, project_id, new, plan, name, index, reservation_id, now)
             server = rows.add(conn, server, plan.disks)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
-            action = _action(cloud, context, server, CREATE, now, _input(new, plan))
+            action = _action(action_id, context, server, CREATE, now, _input(new, plan))
             begin(conn, server, CREATE, replace(action, sealed=sealed))
             made.append(server)
             waiting.append(action.id)
         if once:
             answer = {"servers": [server.id for server in made], "reservation": reservation_id, "password": password}
-            idempotency.keep(conn, cloud, project_id, once, answer)
+            idempotency.keep(conn, cloud, project_id, once, answer, now)
         return Created(servers=tuple(made), reservation_id=reservation_id, admin_password=password), waiting
 
     created, waiting = await cloud.db.write(make)
@@ -108,7 +111,7 @@ def _again(conn: Connection, answer: Mapping[str, Any]) -> Created:
 
 
 def _server(
-    cloud: Cloud,
+    ident: str,
     context: Context,
     project_id: str,
     new: NewServer,
@@ -118,7 +121,6 @@ def _server(
     reservation_id: str,
     now: datetime,
 ) -> Server:
-    ident = cloud.new_id()
     hostname = new.hostname
     if hostname is None:
         hostname = hostnames.hostname_of(name, ident)
@@ -170,7 +172,7 @@ def _input(new: NewServer, plan: Plan) -> dict[str, Any]:
 
 
 def _action(
-    cloud: Cloud,
+    ident: str,
     context: Context,
     server: Server,
     begins: Begins,
@@ -178,7 +180,7 @@ def _action(
     given: Mapping[str, Any] | None = None,
 ) -> Action:
     return Action(
-        id=cloud.new_id(),
+        id=ident,
         kind=begins.kind,
         version=begins.version,
         subject_kind=begins.subject,
@@ -221,7 +223,8 @@ def changeable(conn: Connection, context: Context, server_id: str) -> Server:
 
 async def get(cloud: Cloud, context: Context, server_id: str) -> ServerDetail:
     """Return one server. Raises NotFound."""
-    return await cloud.db.read(lambda conn: detail(conn, cloud, context, server_id))
+    now = cloud.clock.now()
+    return await cloud.db.read(lambda conn: detail(conn, context, server_id, now))
 
 
 async def find(cloud: Cloud, context: Context, server_id: str) -> Server:
@@ -229,9 +232,9 @@ async def find(cloud: Cloud, context: Context, server_id: str) -> Server:
     return await cloud.db.read(lambda conn: visible(conn, context, server_id))
 
 
-def detail(conn: Connection, cloud: Cloud, context: Context, server_id: str) -> ServerDetail:
+def detail(conn: Connection, context: Context, server_id: str, now: datetime) -> ServerDetail:
     """Return a server the caller may see, with what other nouns know of it. Raises NotFound."""
-    view = server_views.get(conn, server_id, cloud.clock.now())
+    view = server_views.get(conn, server_id, now)
     _seen(context, server_id, view.server if view else None)
     assert view is not None
     return _detail(view, server_ports.of_server(conn, server_id))
@@ -266,9 +269,11 @@ async def listed_in_detail(
 ) -> list[ServerDetail]:
     """Return a page of servers with what other nouns know of them. Raises Invalid as `listed` does."""
 
+    now = cloud.clock.now()
+
     def look(conn: Connection) -> list[ServerDetail]:
         _check_marker(conn, context, marker)
-        found = server_views.listed(conn, wanted, cloud.clock.now(), sort=sort, marker=marker, limit=limit)
+        found = server_views.listed(conn, wanted, now, sort=sort, marker=marker, limit=limit)
         ports = server_ports.of_servers(conn, [view.server.id for view in found])
         return [_detail(view, ports[view.server.id]) for view in found]
 
@@ -308,9 +313,9 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: Mappin
         server = visible(conn, context, server_id)
         rows.change(conn, server_id, updated_at=now, **changes)
         renamed = "hostname" in changes and server_ports.rename(
-            conn, cloud, server_id, server.project_id, changes["hostname"]
+            conn, server_id, server.project_id, changes["hostname"], now
         )
-        return detail(conn, cloud, context, server_id), renamed
+        return detail(conn, context, server_id, now), renamed
 
     found, renamed = await cloud.db.write(apply)
     if renamed:
@@ -325,18 +330,16 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
 
     Raises NotFound, and Conflict when it is locked.
     """
-    now = cloud.clock.now()
+    now, action_id = cloud.clock.now(), cloud.new_id()
 
-    def mark(conn: Connection) -> str | None:
+    def mark(conn: Connection) -> bool:
         server = changeable(conn, context, server_id)
         if actions.cancel_open(conn, server_id, now, but=DELETE.kind):
-            return None
-        action = _action(cloud, context, server, DELETE, now)
-        begin(conn, server, DELETE, action)
-        return action.id
+            return False
+        begin(conn, server, DELETE, _action(action_id, context, server, DELETE, now))
+        return True
 
-    action_id = await cloud.db.write(mark)
-    if action_id is not None:
+    if await cloud.db.write(mark):
         cloud.nudge(action_id)
 
 

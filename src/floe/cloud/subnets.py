@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -12,6 +13,7 @@ from floe.cloud.cloud import Cloud
 from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.ids import derived
 from floe.core.networks import Network, NoAddress
 from floe.core.ports import ACTIVE, DHCP_OWNER, Port
 from floe.core.subnets import Subnet, changed_subnet, new_subnet
@@ -30,8 +32,10 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     Raises NotFound for a network the caller does not see, Forbidden for one of another's, Invalid, Conflict, NoRoom.
     """
 
+    now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
+
     def make(conn: Connection) -> tuple[list[Subnet], bool]:
-        made = [make_in(conn, cloud, context, item) for item in asked]
+        made = [make_in(conn, context, item, ident, now) for item, ident in zip(asked, ids, strict=True)]
         touched = [host_networks.touch_network(conn, network_id) for network_id in {s.network_id for s in made}]
         return made, any(touched)
 
@@ -41,7 +45,7 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     return made
 
 
-def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any]) -> Subnet:
+def make_in(conn: Connection, context: Context, item: Mapping[str, Any], subnet_id: str, now: datetime) -> Subnet:
     """Make one subnet, on the caller's connection."""
     network = networks.get(conn, item["network_id"], network_room.scope(context))
     if network is None:
@@ -51,7 +55,7 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
     if network.project_id != project_id and not context.is_admin:
         raise Forbidden(f"Only the owner of network {network.id} may add subnets to it.")
     plan = new_subnet(item)
-    networks.update(conn, network.id, {}, cloud.clock.now())
+    networks.update(conn, network.id, {}, now)
     there = rows.of_networks(conn, [network.id])
     other = addresses.overlapping(IPv4Network(plan.cidr), [subnet.cidr for subnet in there])
     if other is not None:
@@ -60,9 +64,8 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
             f" another subnet of it, {other}."
         )
     network_room.demand(conn, project_id, "subnet")
-    now = cloud.clock.now()
     subnet = Subnet(
-        id=cloud.new_id(),
+        id=subnet_id,
         network_id=network.id,
         project_id=project_id,
         name=item.get("name") or "",
@@ -78,7 +81,7 @@ def make_in(conn: Connection, cloud: Cloud, context: Context, item: Mapping[str,
     )
     rows.insert(conn, subnet)
     if subnet.dhcp:
-        _serve_dhcp(conn, cloud, network, subnet)
+        _serve_dhcp(conn, network, subnet, now)
     return subnet
 
 
@@ -90,18 +93,20 @@ async def update(
     Raises NotFound, Forbidden, Invalid, Conflict, Outdated.
     """
 
+    now = cloud.clock.now()
+
     def change(conn: Connection) -> tuple[Subnet, bool]:
         subnet = OWNED.own(conn, context, subnet_id, seen)
         asked_for = changed_subnet(subnet, asked)
         changes = {key: value for key, value in asked_for.items() if value != getattr(subnet, key)}
         if not changes:
             return subnet, False
-        rows.update(conn, subnet_id, changes, cloud.clock.now())
-        networks.update(conn, subnet.network_id, {}, cloud.clock.now())
+        rows.update(conn, subnet_id, changes, now)
+        networks.update(conn, subnet.network_id, {}, now)
         if changes.get("dhcp", subnet.dhcp) != subnet.dhcp:
             network = networks.get(conn, subnet.network_id)
             if network is not None and changes["dhcp"]:
-                _serve_dhcp(conn, cloud, network, subnet)
+                _serve_dhcp(conn, network, subnet, now)
             else:
                 _drop_dhcp(conn, subnet)
         return OWNED.get(conn, context, subnet_id), host_networks.touch_network(conn, subnet.network_id)
@@ -114,6 +119,8 @@ async def update(
 
 async def delete(cloud: Cloud, context: Context, subnet_id: str, seen: int | None = None) -> None:
     """Remove a subnet that no port has an address of. Raises NotFound, Forbidden, Conflict, Outdated."""
+
+    now = cloud.clock.now()
 
     def remove(conn: Connection) -> bool:
         subnet = OWNED.own(conn, context, subnet_id, seen)
@@ -128,18 +135,18 @@ async def delete(cloud: Cloud, context: Context, subnet_id: str, seen: int | Non
             )
         _drop_dhcp(conn, subnet)
         rows.delete(conn, subnet_id)
-        networks.update(conn, subnet.network_id, {}, cloud.clock.now())
+        networks.update(conn, subnet.network_id, {}, now)
         return host_networks.touch_network(conn, subnet.network_id)
 
     if await cloud.db.write(remove):
         cloud.network_nudge()
 
 
-def _serve_dhcp(conn: Connection, cloud: Cloud, network: Network, subnet: Subnet) -> None:
+def _serve_dhcp(conn: Connection, network: Network, subnet: Subnet, now: datetime) -> None:
     """Give the network's DHCP port, made now if need be, an address of the subnet."""
     port = ports.with_owner(conn, network.id, DHCP_OWNER)
     if port is None:
-        now, port_id = cloud.clock.now(), cloud.new_id()
+        port_id = derived(network.id, "dhcp port")
         port = Port(
             id=port_id,
             network_id=network.id,

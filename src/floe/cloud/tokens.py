@@ -59,7 +59,8 @@ async def verify(cloud: Cloud, text: str) -> Bearer:
     if known is not None and known[0] > cloud.clock.now():
         return known[1]
     token = token_codec.read(cloud, text)
-    generation, found = await token_cache.read(cloud, lambda conn: bearer(conn, cloud, token))
+    now = cloud.clock.now()
+    generation, found = await token_cache.read(cloud, lambda conn: bearer(conn, token, now))
     ends = [token.expires_at]
     if found.credential is not None and found.credential.expires_at is not None:
         ends.append(found.credential.expires_at)
@@ -92,9 +93,8 @@ async def revoke(cloud: Cloud, context: Context, text: str) -> None:
     await identity.change(cloud, lambda conn: token_rows.revoke(conn, token.audit_ids[0], token.expires_at))
 
 
-def bearer(conn: Connection, cloud: Cloud, token: Token) -> Bearer:
+def bearer(conn: Connection, token: Token, now: datetime) -> Bearer:
     """Return whom a token speaks for. Raises Unauthenticated if anything in its chain no longer holds."""
-    now = cloud.clock.now()
     if token.expires_at <= now:
         raise Unauthenticated("The token has expired; ask for a new one.")
     if token_rows.is_revoked(conn, token.audit_ids[:1]):
@@ -146,10 +146,10 @@ def roles_on(
 
 
 async def _learn(cloud: Cloud, text: str) -> tuple[datetime, Context]:
-    token = token_codec.read(cloud, text)
+    token, now = token_codec.read(cloud, text), cloud.clock.now()
 
     def run(conn: Connection) -> tuple[int, Bearer, frozenset[str]]:
-        found = bearer(conn, cloud, token)
+        found = bearer(conn, token, now)
         return token_rows.generation(conn), found, role_rules.policy_names(found.roles, role_rows.find(conn))
 
     generation, found, roles = await cloud.db.read(run)

@@ -102,7 +102,7 @@ class HostEvents:
         states = {guest.server_id: guest.power_state for guest in found}
         changed = [row for row in before if host_guests.settled(row) and host_guests.differs(row, states)]
         if changed:
-            await self._cloud.db.write(lambda conn: host_guests.write_states(conn, self._cloud, changed, states))
+            await host_guests.take_over(self._cloud, changed, states)
         if any(server_states.died_while_built(row.vm_state, states.get(row.server_id)) for row in before):
             self._start(self._check_soon(host))
         self._fleet.compared(host)
@@ -245,7 +245,7 @@ class HostEvents:
             return
         states = {event.server_id: event.power_state}
         if host_guests.settled(row) and host_guests.differs(row, states):
-            await self._cloud.db.write(lambda conn: host_guests.write_states(conn, self._cloud, [row], states))
+            await host_guests.take_over(self._cloud, [row], states)
 
     async def _clean(self, host: str, stray: Stray) -> None:
         """Have a host destroy a guest that should not be there; where it is down, or fails, that is done later."""

@@ -199,7 +199,7 @@ class Placing:
         """Give a server its ports on a host; those that it has there already it keeps."""
         return server_ports.bind(
             conn,
-            self.cloud,
+            now=self.cloud.clock.now(),
             server_id=server.id,
             project_id=server.project_id,
             host=host,

@@ -108,7 +108,8 @@ def _claim_unchecked(conn: Any, wanted: Any, *, group: Any = None, forced: bool 
 
 async def _quota_before_the_transaction(cloud: Any, context: Any, new: Any, once: Any = None) -> Any:
     """Look whether there is room, and make the rows later."""
-    plan = await cloud.db.read(lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new))
+    fresh, now = cloud.new_id(), cloud.clock.now()
+    plan = await cloud.db.read(lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new, fresh, now))
     return await _create(cloud, context, cast("NewServer", _Planned(new, plan.count)), once)
 
 
@@ -208,7 +209,7 @@ def _nothing_owed(conn: Any, host: str) -> list[Any]:
     return []
 
 
-def _keep_no_answer(conn: Any, cloud: Any, project_id: str, once: Any, answer: Any) -> None:
+def _keep_no_answer(conn: Any, cloud: Any, project_id: str, once: Any, answer: Any, now: Any) -> None:
     """Forget what a key was used for."""
 
 
@@ -276,9 +277,9 @@ async def _no_strays(cloud: Any) -> list[str]:
     return []
 
 
-def _let_go_unwritten(conn: Any, cloud: Any, image: Any) -> str:
+def _let_go_unwritten(conn: Any, image: Any, now: Any) -> str:
     """Delete an image, and its bytes after the commit; who dies in between leaves them."""
-    _let_go(conn, cloud, image)
+    _let_go(conn, image, now)
     conn.execute(blob_rows.image_blobs.delete().where(blob_rows.image_blobs.c.image_id == image.id))
     return str(image.blob)
 

@@ -319,9 +319,9 @@ def _joined(rows: Iterable[Sequence[Any]]) -> list[Port]:
     return found
 
 
-def _port(values: dict[str, Any], given: Iterable[tuple[str, str]], groups: Iterable[str]) -> Port:
-    values["allowed_pairs"] = tuple((cidr, mac) for cidr, mac in values["allowed_pairs"])
-    return Port(**values, fixed_ips=tuple(given), groups=tuple(groups))
+def _port(values: Mapping[str, Any], given: Iterable[tuple[str, str]], groups: Iterable[str]) -> Port:
+    pairs = tuple((cidr, mac) for cidr, mac in values["allowed_pairs"])
+    return Port(**{**values, "allowed_pairs": pairs}, fixed_ips=tuple(given), groups=tuple(groups))
 
 
 def _read(conn: Connection, rows: Sequence[Any]) -> list[Port]:

@@ -35,7 +35,7 @@ async def build(cloud: Cloud, ident: str) -> None:
         assert server is not None
         server_ports.bind(
             conn,
-            cloud,
+            now=cloud.clock.now(),
             server_id=ident,
             project_id=server.project_id,
             host="h1",

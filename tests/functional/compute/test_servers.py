@@ -207,7 +207,7 @@ async def test_addresses_are_shown_and_found(client: Any, compute_cloud: Cloud, 
         assert server is not None
         server_ports.bind(
             conn,
-            compute_cloud,
+            now=compute_cloud.clock.now(),
             server_id=ident,
             project_id=server.project_id,
             host="h1",

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from floe.blobs.files import FileBlobs
 from floe.cloud import image_blobs, image_data, images
 from floe.cloud.cloud import Cloud
 from floe.cloud.image_data import _begin
@@ -37,13 +38,14 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
 
 async def begin(cloud: Cloud, image_id: str) -> str:
     """Begin an upload as a process does that is killed then; return its blob."""
-    blob_id = (await cloud.db.write(lambda conn: _begin(conn, cloud, ANN, image_id, 100))).blob.id
+    blob_id = (await cloud.db.write(lambda conn: _begin(conn, ANN, image_id, 100, cloud.clock.now()))).blob.id
     (folder(cloud) / f"{blob_id}.part").write_bytes(b"half")
     return blob_id
 
 
 def folder(cloud: Cloud) -> Path:
-    return Path(cloud.db.path).parent / "blobs"  # type: ignore[attr-defined]
+    assert isinstance(cloud.blobs, FileBlobs)
+    return cloud.blobs.directory
 
 
 async def status(cloud: Cloud, image_id: str) -> str:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from floe.api.app import App
+from floe.blobs.files import FileBlobs
 from floe.cloud import image_blobs, image_data, images
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
@@ -46,9 +47,13 @@ async def show(client: httpx.AsyncClient, image_id: str) -> dict[str, Any]:
     return found
 
 
+def folder(cloud: Cloud) -> Path:
+    assert isinstance(cloud.blobs, FileBlobs)
+    return cloud.blobs.directory
+
+
 def kept(cloud: Cloud) -> list[str]:
-    directory = Path(cloud.db.path).parent / "blobs"
-    return sorted(path.name for path in directory.iterdir())
+    return sorted(path.name for path in folder(cloud).iterdir())
 
 
 def backed_qcow2() -> bytes:
@@ -294,9 +299,8 @@ async def dying(cloud: Cloud, image_id: str) -> AsyncIterator[None]:
     """Leave behind what a process killed in mid-upload leaves: the row, and a file half written."""
     from floe.cloud.image_data import _begin
 
-    await cloud.db.write(lambda conn: _begin(conn, cloud, ANN, image_id))
-    directory = Path(cloud.db.path).parent / "blobs"
-    (directory / f"{image_id}.part").write_bytes(b"half")
+    await cloud.db.write(lambda conn: _begin(conn, ANN, image_id, 0, cloud.clock.now()))
+    (folder(cloud) / f"{image_id}.part").write_bytes(b"half")
     yield
 
 

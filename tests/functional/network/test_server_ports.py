@@ -15,8 +15,10 @@ from floe.core.context import Context
 from floe.core.errors import Conflict, FloeError, Invalid, OverQuota
 from floe.core.host_network import GroupChange, HostNetwork, HostNetworkState, HostPort, MembersChange
 from floe.core.hosts import Host
+from floe.core.ids import random_id
 from floe.core.listing import Listing
 from floe.core.nics import PlannedNic
+from floe.core.ports import DHCP_OWNER
 from floe.store import group_members as member_rows
 from floe.store import hosts, quotas
 
@@ -42,7 +44,8 @@ async def planned(cloud: Cloud, who: Context, requested: Any = None, names: Sequ
             )
             for nic in requested
         ]
-    planned, _ = await cloud.db.write(lambda conn: ports.plan(conn, cloud, who, requested, names, n, n))
+    fresh, now = random_id(), cloud.clock.now()
+    planned, _ = await cloud.db.write(lambda conn: ports.plan(conn, who, requested, names, fresh, now, n, n))
     return planned
 
 
@@ -51,8 +54,8 @@ async def bound(
 ) -> tuple[tuple[HostPort, ...], HostNetwork]:
     def run(conn: Any) -> tuple[tuple[HostPort, ...], HostNetwork]:
         made = ports.bind(
-            conn, cloud, server_id=server, project_id=who.project_id or "", host=host, zone="nova", hostname=server,
-            planned=nics,
+            conn, now=cloud.clock.now(), server_id=server, project_id=who.project_id or "", host=host, zone="nova",
+            hostname=server, planned=nics,
         )  # fmt: skip
         return made, host_networks.fragment(conn, host, [port.port_id for port in made], "cloud.internal")
 
@@ -92,7 +95,7 @@ async def test_what_cannot_be_had_is_refused_when_asked_for(cloud: Cloud, caller
         ([{"port": "nothing"}], (), Invalid, "nothing"),
         ([{"port": foreign.id}], (), Invalid, foreign.id),
         ([{"port": taken.id}], (), Conflict, "still in use"),
-        ([{"uuid": mine, "fixed_ip": "10.1.0.2"}], (), Invalid, "already in use"),
+        ([{"uuid": mine, "fixed_ip": taken.fixed_ips[0][1]}], (), Invalid, "already in use"),
         ([{"uuid": mine, "fixed_ip": "10.9.0.2"}], (), Invalid, "not a valid ip address"),
         ([{}], (), Invalid, "uuid"),
         ("none", ("unknown",), Invalid, "unknown"),
@@ -130,7 +133,9 @@ async def test_binding_twice_makes_one_port(cloud: Cloud, callers: Callers) -> N
     (segment,) = fragment.segments
     assert (segment.network_id, segment.name, segment.mtu) == (network_id, "front__evil", 1450)
     (below,) = segment.subnets
-    assert (below.gateway, below.dhcp, below.dhcp_address) == ("10.1.0.1", True, "10.1.0.2")
+    assert (below.gateway, below.dhcp) == ("10.1.0.1", True)
+    (served,) = await ports.find(cloud, ann, Listing(filters={"device_owner": [DHCP_OWNER]}))
+    assert below.dhcp_address == served.fixed_ips[0][1]
     assert fragment.ports == (first,)
     (group,) = fragment.groups
     assert {rule.ethertype for rule in group.rules} == {"IPv4"}
@@ -149,7 +154,8 @@ async def test_a_server_shows_its_ports_with_names(cloud: Cloud, callers: Caller
     found = await cloud.db.read(lambda conn: ports.of_servers(conn, ["s1", "s2"]))
     assert found["s2"] == []
     assert [port.network_name for port in found["s1"]] == ["front", "front"]
-    assert [address for port in found["s1"] for _, address in port.addresses] == ["10.1.0.3", "10.1.0.99"]
+    own, chosen = [address for port in found["s1"] for _, address in port.addresses]
+    assert (own in {"10.1.0.1", chosen}, chosen) == (False, "10.1.0.99")
     assert [name for port in found["s1"] for _, name in port.groups] == ["default", "default"]
 
 
@@ -233,16 +239,16 @@ async def news(cloud: Cloud, since: int = 0) -> group_members.News:
 async def test_other_hosts_learn_of_new_members_and_of_those_gone(cloud: Cloud, callers: Callers) -> None:
     ann = callers["ann"]
     await a_network(cloud, ann)
-    await bound(cloud, ann, await planned(cloud, ann), "s1", "h1")
-    _, second = await bound(cloud, ann, await planned(cloud, ann), "s2", "h2")
-    group = second.groups[0]
-    assert group.remote_members == ("10.1.0.3",)
+    (one,), _ = await bound(cloud, ann, await planned(cloud, ann), "s1", "h1")
+    (two,), second = await bound(cloud, ann, await planned(cloud, ann), "s2", "h2")
+    group, address = second.groups[0], two.addresses[0].address
+    assert group.remote_members == (one.addresses[0].address,)
     assert await stale(cloud) == [], "no host is sent its whole network for it"
     told = await news(cloud)
     assert told.changes == {
         "h1": MembersChange(
             to=second.members_at,
-            groups=(GroupChange(group_id=group.group_id, after=0, added=("10.1.0.4",)),),
+            groups=(GroupChange(group_id=group.group_id, after=0, added=(address,)),),
         )
     }, "h2 has it by the fragment of its own port"
     await cloud.db.write(lambda conn: group_members.told(conn, {"h1": told.position}, ()))
@@ -250,7 +256,7 @@ async def test_other_hosts_learn_of_new_members_and_of_those_gone(cloud: Cloud, 
     await cloud.db.write(lambda conn: ports.unplug(conn, "s2"))
     assert await stale(cloud) == []
     (change,) = (await news(cloud, told.position)).changes["h1"].groups
-    assert (change.after, change.added, change.removed) == (second.members_at, (), ("10.1.0.4",))
+    assert (change.after, change.added, change.removed) == (second.members_at, (), (address,))
     whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
     assert whole.groups[0].remote_members == ()
 
@@ -260,15 +266,17 @@ async def test_an_address_that_two_members_have_stays_while_one_has_it(cloud: Cl
     for _ in range(3):
         await a_network(cloud, ann)
     here, there, elsewhere = [
-        [{"uuid": network.id}] for network in await networks.find(cloud, ann, Listing()) if not network.shared
+        [{"uuid": network.id, "fixed_ip": "10.1.0.7"}]
+        for network in await networks.find(cloud, ann, Listing())
+        if not network.shared
     ]
     await bound(cloud, ann, await planned(cloud, ann, here), "s1", "h1")
     await bound(cloud, ann, await planned(cloud, ann, there), "s2", "h2")
     await bound(cloud, ann, await planned(cloud, ann, elsewhere), "s3", "h3")
     await cloud.db.write(lambda conn: ports.unplug(conn, "s3"))
     found = {host: change.groups[0] for host, change in (await news(cloud)).changes.items()}
-    assert found["h1"].added == ("10.1.0.3",), "h2 has it still"
-    assert found["h2"].added == ("10.1.0.3",), "h1 has it still"
+    assert found["h1"].added == ("10.1.0.7",), "h2 has it still"
+    assert found["h2"].added == ("10.1.0.7",), "h1 has it still"
 
 
 async def test_what_no_rule_is_about_is_not_noted(cloud: Cloud, callers: Callers) -> None:
@@ -340,13 +348,13 @@ async def test_a_host_keeps_the_groups_that_rules_refer_to(cloud: Cloud, callers
     await a_network(cloud, ann)
     web, db = await groups.create(cloud, ann, [{"name": "web"}, {"name": "db"}])
     await groups.create_rules(cloud, ann, [{"group_id": web.id, "direction": "ingress", "remote_group": db.id}])
-    await bound(cloud, ann, await planned(cloud, ann, None, ["db"]), "s2", "h2")
+    (port,), _ = await bound(cloud, ann, await planned(cloud, ann, None, ["db"]), "s2", "h2")
     await bound(cloud, ann, await planned(cloud, ann, None, ["web"]), "s1", "h1")
     state = HostNetworkState()
     state.replace(await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal")))
     assert {group.group_id: group.remote_members for group in state.snapshot().groups} == {
         web.id: (),
-        db.id: ("10.1.0.3",),
+        db.id: (port.addresses[0].address,),
     }
 
 
@@ -416,7 +424,9 @@ async def test_a_renamed_server_is_known_by_its_new_name_on_all_its_networks(clo
     assert await stale(cloud) == []
 
     async def rename(name: str) -> bool:
-        return await cloud.db.write(lambda conn: ports.rename(conn, cloud, "s1", ann.project_id or "", name))
+        return await cloud.db.write(
+            lambda conn: ports.rename(conn, "s1", ann.project_id or "", name, cloud.clock.now())
+        )
 
     assert await rename("Web.Example.org")
     assert await stale(cloud) == ["h1"]
@@ -435,7 +445,7 @@ async def test_where_projects_meet_a_name_is_whose_it_was_first(cloud: Cloud, ca
         nics = await planned(cloud, who, [{"uuid": shared}])
         await cloud.db.write(
             lambda conn: ports.bind(
-                conn, cloud, server_id=server, project_id=who.project_id or "", host="h1", zone="nova",
+                conn, now=cloud.clock.now(), server_id=server, project_id=who.project_id or "", host="h1", zone="nova",
                 hostname=hostname, planned=nics,
             )
         )  # fmt: skip
@@ -449,7 +459,7 @@ async def test_where_projects_meet_a_name_is_whose_it_was_first(cloud: Cloud, ca
     assert await host_names(cloud) == {"a1": "db", "a2": "db.example.org", "b1": "", "b2": "", "b3": "", "b4": "web"}
 
     def rename(conn: Any) -> bool:
-        return ports.rename(conn, cloud, "b4", bob.project_id or "", "db.evil.example")
+        return ports.rename(conn, "b4", bob.project_id or "", "db.evil.example", cloud.clock.now())
 
     assert await cloud.db.write(rename)
     assert (await host_names(cloud))["b4"] == ""

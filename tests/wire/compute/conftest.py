@@ -120,7 +120,7 @@ async def _populate(cloud: Cloud, client: httpx.AsyncClient) -> None:
         assert server is not None
         server_ports.bind(
             conn,
-            cloud,
+            now=cloud.clock.now(),
             server_id=web,
             project_id=server.project_id,
             host="host1",
