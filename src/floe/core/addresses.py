@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, ip_interface
 
 from floe.core.errors import Conflict, Invalid
@@ -117,6 +117,19 @@ def check_gateway(cidr: IPv4Network, gateway: int) -> None:
         raise Invalid(
             f"Invalid input for gateway_ip: {text_of(gateway)} is the network's or the broadcast address of {cidr}."
         )
+
+
+def candidates(seed: str, pools: Sequence[Pool], most: int) -> Iterator[int]:
+    """Give at most so many addresses of the pools, each as likely as any other, and the same ones for the same seed."""
+    total = sum(last - first + 1 for first, last in pools)
+    for number in range(most if total else 0):
+        digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+        left = int.from_bytes(digest, "big") % total
+        for first, last in pools:
+            if left <= last - first:
+                yield first + left
+                break
+            left -= last - first + 1
 
 
 def check_pools(cidr: IPv4Network, pools: Sequence[Pool], gateway: int | None) -> None:

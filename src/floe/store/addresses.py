@@ -8,12 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from floe.core.addresses import Pool
+from floe.core.addresses import Pool, candidates
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, metadata
 
-_ATTEMPTS = 32
+_CANDIDATES = 8
+_GAPS = 24
 
 port_addresses = sa.Table(
     "port_addresses",
@@ -25,12 +26,6 @@ port_addresses = sa.Table(
 )
 
 
-_TOP = Prepared(
-    sa.select(sa.func.max(port_addresses.c.address).label("top")).where(
-        port_addresses.c.network_id == sa.bindparam("network_id"),
-        port_addresses.c.address.between(sa.bindparam("first"), sa.bindparam("last")),
-    )
-)
 _CLAIM = lists.new(port_addresses)
 _OF_PORTS = lists.ByIds(
     sa.select(port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address).order_by(
@@ -67,30 +62,23 @@ def claim(conn: Connection, network_id: str, subnet_id: str, port_id: str, addre
 def allocate(conn: Connection, network_id: str, subnet_id: str, port_id: str, pools: Sequence[Pool]) -> int | None:
     """Give the port a free address of the pools; None when all are taken.
 
-    A free address is looked for and then claimed; who loses it to another transaction looks again.
+    Some are tried that follow from the port's id, so that ports made at the same time do not wait for one another.
+    Where these are taken the subnet is rather full, and the first gap is looked for; who loses it looks again.
     """
-    for _ in range(_ATTEMPTS):
-        address = next_free(conn, network_id, pools)
-        if address is None:
-            return None
-        if claim(conn, network_id, subnet_id, port_id, address):
-            return address
-    return None
-
-
-def next_free(conn: Connection, network_id: str, pools: Sequence[Pool]) -> int | None:
-    """Return a free address: the one after the highest taken of a pool, else the first gap."""
-    for first, last in pools:
-        top = _TOP.first(conn, network_id=network_id, first=first, last=last).top
-        if top is None:
-            return first
-        if top < last:
-            return int(top) + 1
-    for pool in pools:
-        gap = _first_gap(conn, network_id, pool)
-        if gap is not None:
+    for candidate in candidates(port_id, pools, _CANDIDATES):
+        if claim(conn, network_id, subnet_id, port_id, candidate):
+            return candidate
+    for _ in range(_GAPS):
+        gap = first_gap(conn, network_id, pools)
+        if gap is None or claim(conn, network_id, subnet_id, port_id, gap):
             return gap
     return None
+
+
+def first_gap(conn: Connection, network_id: str, pools: Sequence[Pool]) -> int | None:
+    """Return the first free address of the pools."""
+    gaps = (_first_gap(conn, network_id, pool) for pool in pools)
+    return next((gap for gap in gaps if gap is not None), None)
 
 
 def taken(conn: Connection, network_id: str, address: int) -> bool:

@@ -119,8 +119,8 @@ def test_a_large_subnet_costs_no_more_than_a_small_one() -> None:
             add_port(conn, f"p{index}")
         ran.clear()
         got = [addresses.allocate(conn, "n", "s", f"p{index}", pools) for index in range(3)]
-        assert [rules.text_of(number or 0) for number in got] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
-        assert len(ran) == 6
+        assert len({number for number in got if number is not None}) == 3
+        assert len(ran) == 3
     engine.dispose()
 
 
@@ -155,10 +155,11 @@ def test_writers_that_race_on_one_file_never_share_an_address(tmp_path: Path) ->
     with engine.connect() as conn:
         rows = conn.execute(sa.select(addresses.port_addresses.c.address)).scalars().all()
     engine.dispose()
-    assert sorted(rows) == list(range(FIRST, FIRST + workers * count))
+    assert len(set(rows)) == len(rows) == workers * count
+    assert set(rows) <= set(range(FIRST, FIRST + 1000))
 
 
-def test_who_loses_an_address_to_another_takes_the_next(tmp_path: Path) -> None:
+def test_who_loses_an_address_to_another_takes_one_that_is_left() -> None:
     engine = sa.create_engine("sqlite://")
     pools = ((FIRST, FIRST + 1),)
     with engine.connect() as conn:
@@ -166,10 +167,29 @@ def test_who_loses_an_address_to_another_takes_the_next(tmp_path: Path) -> None:
         prepare(conn, "10.0.0.0/24", pools)
         for name in ("a", "b", "c"):
             add_port(conn, name)
-        seen_free = addresses.next_free(conn, "n", pools)
-        assert seen_free == FIRST
         assert addresses.claim(conn, "n", "s", "a", FIRST)
         assert not addresses.claim(conn, "n", "s", "b", FIRST)
         assert addresses.allocate(conn, "n", "s", "b", pools) == FIRST + 1
         assert addresses.allocate(conn, "n", "s", "c", pools) is None
     engine.dispose()
+
+
+@given(
+    pools=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=4).map(
+        lambda found: tuple(
+            (100 * index + first, 100 * index + first + more) for index, (first, more) in enumerate(found)
+        )
+    ),
+    seed=st.text(max_size=8),
+)
+def test_candidates_are_of_the_pools_and_the_same_for_the_same_port(pools: tuple[rules.Pool, ...], seed: str) -> None:
+    found = list(rules.candidates(seed, pools, 8))
+    assert len(found) == (8 if pools else 0)
+    assert all(any(first <= number <= last for first, last in pools) for number in found)
+    assert found == list(rules.candidates(seed, pools, 8))
+
+
+def test_ports_made_at_the_same_time_seldom_want_the_same_address() -> None:
+    pools = rules.default_pools(IPv4Network("10.0.0.0/16"), None)
+    firsts = [next(rules.candidates(f"port {index}", pools, 8)) for index in range(1000)]
+    assert len(set(firsts)) > 980
