@@ -26,6 +26,7 @@ from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
 from floe.simulation.planted_members import MEMBERS
 from floe.simulation.planted_sagas import SAGAS
+from floe.simulation.planted_writes import WRITES
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
 from floe.store import actions, allocations, history, holdings, quota_usages
 from floe.store import image_blobs as blob_rows
@@ -356,6 +357,7 @@ PLANTED = (
     ),
     *MEMBERS,
     *SAGAS,
+    *WRITES,
     Planted(
         "key-forgotten",
         "a request that is sent again is done again",

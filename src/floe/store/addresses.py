@@ -10,7 +10,6 @@ from sqlalchemy.engine import Connection
 
 from floe.core.addresses import Pool, candidates
 from floe.store import listing as lists
-from floe.store.prepared import Prepared
 from floe.store.schema import Ident, metadata
 
 _CANDIDATES = 8

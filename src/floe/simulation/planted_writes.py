@@ -1,0 +1,133 @@
+"""Planted bugs in writes that run twice: what is made or remembered too early, and states that are not expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from floe.core.hosts import Allocation
+from floe.core.ids import derived
+from floe.simulation.planting import Planted, patched
+from floe.store import actions, allocations, write_sessions
+from floe.store import image_blobs as blob_rows
+from floe.store import ports as port_rows
+from floe.store import servers as server_rows
+
+Memory = dict[Any, Any]
+"""What a planted bug remembers outside of the database, in one run."""
+
+_claim = allocations.claim
+_add_action = actions.add
+_add_server = server_rows.add
+
+
+def remembering(*bugs: tuple[Any, str, Callable[[Memory], Any]]) -> Callable[[], AbstractContextManager[None]]:
+    """Return what puts functions in the places of others, each with a new memory for each run."""
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        with patched(*((where, name, bug({})) for where, name, bug in bugs))():
+            yield
+
+    return plant
+
+
+def _never_done(conn: Any, mark: Any) -> bool:
+    """Know of no earlier try."""
+    return True
+
+
+def _done_when_begun(memory: Memory) -> Any:
+    """Note in memory that a write is done, while it is not committed yet."""
+
+    def put(conn: Any, mark: Any) -> bool:
+        known = mark in memory
+        memory[mark] = True
+        return not known
+
+    return put
+
+
+def _claimed_before(memory: Memory) -> Any:
+    """Note in memory what was claimed, and do not claim it again."""
+
+    def claim(conn: Any, wanted: Allocation, **options: Any) -> None:
+        if (wanted.server_id, wanted.host) not in memory:
+            _claim(conn, wanted, **options)
+            memory[wanted.server_id, wanted.host] = True
+
+    return claim
+
+
+def _id_made_inside(memory: Memory) -> Any:
+    """Make a server's id where its row is inserted."""
+
+    def add(conn: Any, server: Any) -> Any:
+        memory[server.id] = memory.get(server.id, 0) + 1
+        return _add_server(conn, replace(server, id=derived(server.id, f"try {memory[server.id]}")))
+
+    return add
+
+
+def _action_of_before(memory: Memory) -> Any:
+    """Note in memory which actions there are, and add none of them again."""
+
+    def add(conn: Any, action: Any) -> None:
+        if action.id not in memory:
+            memory[action.id] = True
+            _add_action(conn, action)
+
+    return add
+
+
+def _take_whoever_has_it(conn: Any, port_id: str, values: Any, now: Any) -> bool:
+    """Bind a port, though another server may have it by now."""
+    port_rows.update(conn, port_id, values, now)
+    return True
+
+
+def _finish_whatever(conn: Any, blob_id: str) -> bool:
+    """End an upload that came to its end, though it was given up."""
+    conn.execute(blob_rows.image_blobs.delete().where(blob_rows.image_blobs.c.id == blob_id))
+    return True
+
+
+WRITES = (
+    Planted(
+        "answer-lost",
+        "a write that was committed, and whose answer was lost, is done again",
+        patched((write_sessions, "put", _never_done)),
+    ),
+    Planted(
+        "done-when-begun",
+        "a write is noted as done before it is committed",
+        remembering((write_sessions, "put", _done_when_begun)),
+    ),
+    Planted(
+        "claim-in-memory",
+        "a claim is noted in memory before it is committed, and not made again",
+        remembering((allocations, "claim", _claimed_before)),
+    ),
+    Planted(
+        "id-made-inside",
+        "the id of a server is made inside of the write, which is done again when its answer is lost",
+        remembering((server_rows, "add", _id_made_inside), (write_sessions, "put", lambda _memory: _never_done)),
+    ),
+    Planted(
+        "action-in-memory",
+        "an action is told of before the write that adds it is committed, and not added again",
+        remembering((actions, "add", _action_of_before)),
+    ),
+    Planted(
+        "port-taken-twice",
+        "a port is bound without a look whether it is free still",
+        patched((port_rows, "take", _take_whoever_has_it)),
+    ),
+    Planted(
+        "upload-finished-anyway",
+        "an upload is finished without a look whether it was given up",
+        patched((blob_rows, "take", _finish_whatever)),
+    ),
+)
