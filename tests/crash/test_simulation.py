@@ -35,7 +35,11 @@ def test_every_promise_is_kept_whatever_is_killed(part: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "bug", ["no-sweep", "claim-outside", "port-forgotten", "network-order", "count-left", "members-order"]
+    "bug",
+    [
+        *("no-sweep", "claim-outside", "port-forgotten", "network-order", "count-left", "members-order"),
+        *("done-when-begun", "id-made-inside"),
+    ],
 )
 def test_a_planted_bug_is_found(bug: str) -> None:
     done = simulate("--planted", bug)

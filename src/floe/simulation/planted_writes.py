@@ -1,4 +1,4 @@
-"""Planted bugs in writes that run twice: what is made or remembered too early, and states that are not expected."""
+"""Planted bugs in writes that run twice: what is made inside of them, and what is remembered before the commit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from floe.core.hosts import Allocation
 from floe.core.ids import derived
 from floe.simulation.planting import Planted, patched
 from floe.store import actions, allocations, write_sessions
-from floe.store import image_blobs as blob_rows
-from floe.store import ports as port_rows
 from floe.store import servers as server_rows
 
 Memory = dict[Any, Any]
@@ -82,18 +80,6 @@ def _action_of_before(memory: Memory) -> Any:
     return add
 
 
-def _take_whoever_has_it(conn: Any, port_id: str, values: Any, now: Any) -> bool:
-    """Bind a port, though another server may have it by now."""
-    port_rows.update(conn, port_id, values, now)
-    return True
-
-
-def _finish_whatever(conn: Any, blob_id: str) -> bool:
-    """End an upload that came to its end, though it was given up."""
-    conn.execute(blob_rows.image_blobs.delete().where(blob_rows.image_blobs.c.id == blob_id))
-    return True
-
-
 WRITES = (
     Planted(
         "answer-lost",
@@ -119,15 +105,5 @@ WRITES = (
         "action-in-memory",
         "an action is told of before the write that adds it is committed, and not added again",
         remembering((actions, "add", _action_of_before)),
-    ),
-    Planted(
-        "port-taken-twice",
-        "a port is bound without a look whether it is free still",
-        patched((port_rows, "take", _take_whoever_has_it)),
-    ),
-    Planted(
-        "upload-finished-anyway",
-        "an upload is finished without a look whether it was given up",
-        patched((blob_rows, "take", _finish_whatever)),
     ),
 )
