@@ -22,6 +22,8 @@ from floe.store import history as rows
 from floe.store import servers as server_rows
 from floe.store.schema import metadata
 
+pytestmark = pytest.mark.once
+
 DAY = 86_400.0
 
 
@@ -127,7 +129,6 @@ async def test_of_a_server_that_is_there_old_actions_go_and_how_it_came_to_be_st
     assert host.guests == {}
 
 
-@pytest.mark.once
 async def test_a_purge_goes_by_slices_between_which_others_write(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     await site.add_host("h1")
     for _ in range(7):
