@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from floe.cloud import host_networks, network_room
-from floe.cloud.addresses import assign, insert_with_mac
+from floe.cloud.addresses import insert_with_mac
 from floe.cloud.cloud import Cloud
 from floe.core import addresses
 from floe.core.context import Context
@@ -161,10 +161,10 @@ def _serve_dhcp(conn: Connection, network: Network, subnet: Subnet, now: datetim
         )
         port = insert_with_mac(conn, port)
     if not any(held == subnet.id for held, _ in port.fixed_ips):
-        try:
-            assign(conn, network.id, port.id, [subnet], None)
-        except NoAddress:
-            raise NoAddress(f"Subnet {subnet.cidr} has no free address in its pools for DHCP to answer at.") from None
+        # The first one: it is made with the subnet, beside nobody, and users choose addresses of their own after it.
+        number = address_rows.first_gap(conn, network.id, subnet.pools)
+        if number is None or not address_rows.claim(conn, network.id, subnet.id, port.id, number):
+            raise NoAddress(f"Subnet {subnet.cidr} has no free address in its pools for DHCP to answer at.")
 
 
 def _drop_dhcp(conn: Connection, subnet: Subnet) -> None:
