@@ -15,6 +15,7 @@ from floe.store import audit, schema
 from floe.store.actions import actions
 from floe.store.addresses import port_addresses
 from floe.store.allocations import allocations
+from floe.store.holdings import holdings
 from floe.store.ports import ports
 from floe.store.servers import servers
 
@@ -29,6 +30,7 @@ CLOUDS = st.fixed_dictionaries(
         "ports": st.lists(PORT, max_size=8),
         "addresses": st.sets(st.integers(0, 9), max_size=8),
         "open": st.sets(FEW, max_size=3),
+        "held": st.sets(st.tuples(FEW, st.sampled_from(["h1", "h2"])), max_size=8),
     }
 )
 
@@ -62,6 +64,13 @@ DAMAGE = st.one_of(
             ("server_id", st.sampled_from([None, "s0", "s1", "s9"])),
             ("host", st.sampled_from([None, "", "h1", "h2"])),
             ("plugged", st.booleans()),
+        )
+    ),
+    *(
+        st.tuples(st.just("holdings"), st.just(column), values)
+        for column, values in (
+            ("server_id", st.sampled_from(["s0", "s1", "s9"])),
+            ("host", st.sampled_from(["h1", "h2"])),
         )
     ),
     st.tuples(st.just("port_addresses"), st.just("port_id"), st.sampled_from(["p0", "p1", "p9"])),
@@ -107,6 +116,8 @@ def fill(conn: Connection, cloud: dict[str, Any]) -> None:
         insert(conn, ports, id=f"p{number}", mac=str(number), **binding)
     for number in cloud["addresses"]:
         insert(conn, port_addresses, port_id=f"p{number}", address=number)
+    for server, host in cloud["held"]:
+        insert(conn, holdings, server_id=f"s{server}", host=host)
     for number in cloud["open"]:
         insert(conn, actions, id=f"a{number}", server_id=f"s{number}", kind="create", state="running")
 
@@ -133,6 +144,7 @@ def fill_soundly(conn: Connection, many: int) -> None:
         plugged = {"server_id": ident, "host": "h1", "made": 1, "plugged": 1}
         insert(conn, ports, id=f"p{number}", mac=str(number), nic=0, **plugged)
         insert(conn, port_addresses, port_id=f"p{number}", address=number)
+        insert(conn, holdings, server_id=ident, host="h1")
         insert(conn, actions, id=f"a{number}", server_id=ident, kind="create", state="done")
 
 
@@ -180,9 +192,10 @@ def test_portions_of_a_damaged_cloud_show_what_the_whole_shows(transaction: Any,
         fill_soundly(conn, 3)
         for (table, column, value), row in damage:
             values = (value, row - 1)
+            key = "server_id" if table == "holdings" else "rowid"
             conn.exec_driver_sql(
                 f"UPDATE OR IGNORE {table} SET {column} = ? "  # names of ours
-                f"WHERE rowid = (SELECT rowid FROM {table} ORDER BY rowid LIMIT 1 OFFSET ?)",
+                f"WHERE {key} = (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET ?)",
                 values,
             )
         assert sorted(in_portions(conn, most)) == sorted(check_rows(audit.rows(conn), quiet=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -92,7 +93,7 @@ def test_what_is_inserted_is_what_is_got_by_whoever_sees_it(conn: Connection) ->
 def test_a_second_of_a_kind_is_refused_or_passed_over(conn: Connection) -> None:
     again = replace(KEPT[0], id="again")
     assert not ROWS.insert_new(conn, again)
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(sqlite3.IntegrityError):
         ROWS.insert(conn, again)
     assert ROWS.insert_new(conn, replace(again, name="another"))
 

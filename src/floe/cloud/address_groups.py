@@ -20,13 +20,13 @@ find, show, retag, update = OWNED.find, OWNED.show, OWNED.retag, OWNED.update
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[AddressGroup]:
     """Make groups (name, description, addresses, project_id), all of them or none. Raises Invalid, NoRoom."""
+    now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
 
-    def make(conn: Connection, item: Mapping[str, Any]) -> AddressGroup:
+    def make(conn: Connection, item: Mapping[str, Any], ident: str) -> AddressGroup:
         project_id = network_room.owner(context, item.get("project_id"))
         network_room.demand(conn, project_id, "address_group")
-        now = cloud.clock.now()
         group = AddressGroup(
-            id=cloud.new_id(),
+            id=ident,
             project_id=project_id,
             name=item.get("name", ""),
             description=item.get("description", ""),
@@ -37,7 +37,7 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
         ROWS.insert(conn, group)
         return group
 
-    return await cloud.db.write(lambda conn: [make(conn, item) for item in asked])
+    return await cloud.db.write(lambda conn: [make(conn, *each) for each in zip(asked, ids, strict=True)])
 
 
 async def delete(cloud: Cloud, context: Context, group_id: str, seen: int | None = None) -> None:
@@ -88,11 +88,13 @@ async def _change(
     asked: Mapping[str, Any],
     change: Callable[[frozenset[str], frozenset[str]], frozenset[str]],
 ) -> AddressGroup:
+    now = cloud.clock.now()
+
     def write(conn: Connection) -> tuple[AddressGroup, bool]:
         group = OWNED.own(conn, context, group_id)
         after = in_order(change(frozenset(group.addresses), frozenset(asked["addresses"])))
         touched = after != group.addresses and host_networks.touch_addresses(conn, group_id)
-        return OWNED.change(conn, cloud, context, group, {"addresses": after}), touched
+        return OWNED.change(conn, context, group, {"addresses": after}, now), touched
 
     changed, touched = await cloud.db.write(write)
     if touched:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from floe.cloud import quotas
@@ -104,12 +105,12 @@ class Owned(Generic[T]):
         """Return a thing. Raises NotFound."""
         return await cloud.db.read(lambda conn: self.get(conn, context, ident))
 
-    def change(self, conn: Connection, cloud: Cloud, context: Context, thing: T, asked: Mapping[str, Any]) -> T:
+    def change(self, conn: Connection, context: Context, thing: T, asked: Mapping[str, Any], now: datetime) -> T:
         """Give a thing other values of fields; return it as it is then. Its revision stays where nothing differs."""
         changes = {name: value for name, value in asked.items() if value != getattr(thing, name)}
         if not changes:
             return thing
-        self.rows.update(conn, thing.id, changes, cloud.clock.now())
+        self.rows.update(conn, thing.id, changes, now)
         return self.get(conn, context, thing.id)
 
     async def update(
@@ -117,8 +118,10 @@ class Owned(Generic[T]):
     ) -> T:
         """Change a thing of which nothing else depends on what is changed. Raises NotFound, Forbidden, Outdated."""
 
+        now = cloud.clock.now()
+
         def write(conn: Connection) -> T:
-            return self.change(conn, cloud, context, self.own(conn, context, ident, seen), asked)
+            return self.change(conn, context, self.own(conn, context, ident, seen), asked, now)
 
         return await cloud.db.write(write)
 
@@ -127,9 +130,11 @@ class Owned(Generic[T]):
     ) -> tuple[str, ...]:
         """Give a thing the tags that `change` makes of those it has. Raises NotFound, Forbidden, Invalid."""
 
+        now = cloud.clock.now()
+
         def write(conn: Connection) -> tuple[str, ...]:
             thing = self.own(conn, context, ident)
             tags = checked_tags(change(thing.tags))
-            return self.change(conn, cloud, context, thing, {"tags": tags}).tags
+            return self.change(conn, context, thing, {"tags": tags}, now).tags
 
         return await cloud.db.write(write)

@@ -28,18 +28,16 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     """Make groups (name, policy, max_per_host) for the caller's project. Raises Invalid, OverQuota."""
     if context.project_id is None:
         raise Forbidden("A server group belongs to a project; use a token that is scoped to one.")
-    project_id = context.project_id
+    project_id, now, ids = context.project_id, cloud.clock.now(), [cloud.new_id() for _ in asked]
 
-    def make(conn: Connection, item: Mapping[str, Any]) -> GroupDetail:
+    def make(conn: Connection, item: Mapping[str, Any], ident: str) -> GroupDetail:
         check_rules(item["policy"], item.get("max_per_host"))
-        group = ServerGroup(
-            id=cloud.new_id(), project_id=project_id, user_id=context.user_id, created_at=cloud.clock.now(), **item
-        )
+        group = ServerGroup(id=ident, project_id=project_id, user_id=context.user_id, created_at=now, **item)
         quotas.demand(conn, project_id, {"server_groups": 1})
         rows.insert(conn, group)
         return GroupDetail(group=group)
 
-    return await cloud.db.write(lambda conn: [make(conn, item) for item in asked])
+    return await cloud.db.write(lambda conn: [make(conn, *each) for each in zip(asked, ids, strict=True)])
 
 
 async def show(cloud: Cloud, context: Context, group_id: str) -> GroupDetail:

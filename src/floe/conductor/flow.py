@@ -273,14 +273,13 @@ class Flow:
         """Write entries that `work` makes, and all that waits to be written; `work` says whether the action ends."""
         async with self._lock:
             unwritten, learnt = self.journal.unwritten(), list(self._known_of_hosts)
-            ends_as = FAILED if self.undoing or failed is not None else SUCCEEDED
+            ends_as, now = FAILED if self.undoing or failed is not None else SUCCEEDED, self._clock.now()
 
             def write(conn: Connection) -> tuple[list[Step], bool]:
-                now = self._clock.now()
                 self._fence(conn, now)
                 made, last = work(conn)
-                for note in learnt:
-                    note(conn)
+                for learn in learnt:
+                    learn(conn)
                 rows.write_steps(conn, [*unwritten.new, *made], list(unwritten.changed.values()))
                 if last:
                     rows.close(conn, self.action.id, ends_as, failed, now)

@@ -6,6 +6,7 @@ import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -72,10 +73,11 @@ class Placing:
                 raise _with_causes(error, tried) from None
             seconds = self.cloud.clock.monotonic() - clock
             chosen = StepTime(name="select", started=started.timestamp(), seconds=seconds, remark=considered(selection))
+            claimed_at = self.cloud.clock.now()
             try:
                 output = await flow.transaction(
                     "schedule",
-                    lambda conn: self._claim(conn, flow, request, selection, chosen),  # noqa: B023
+                    lambda conn: self._claim(conn, flow, request, selection, chosen, claimed_at),  # noqa: B023
                     started=started,
                 )
             except allocations.NotClaimed as refusal:
@@ -96,11 +98,11 @@ class Placing:
             server = rows.get(conn, flow.action.subject_id)
             if server is None:
                 raise NotFound("server", flow.action.subject_id)
-            return self.request(conn, server, excluded)
+            return self.read(conn, server, excluded)
 
         return await self.cloud.db.read(read)
 
-    def request(self, conn: Connection, server: Server, excluded: Mapping[str, str] | None = None) -> Request:
+    def read(self, conn: Connection, server: Server, excluded: Mapping[str, str] | None = None) -> Request:
         """Return what a server asks of a host; `excluded` were tried already."""
         group = server_groups.get(conn, server.group_id) if server.group_id else None
         hints = (*hinted(server, "same_host"), *hinted(server, "different_host"))
@@ -129,20 +131,28 @@ class Placing:
             await flow.pause(GRACE_STEP)
             waited += GRACE_STEP
 
-    def _claim(self, conn: Connection, flow: Flow, request: Request, selection: Selection, chosen: StepTime) -> Outcome:
+    def _claim(
+        self,
+        conn: Connection,
+        flow: Flow,
+        request: Request,
+        selection: Selection,
+        chosen: StepTime,
+        now: datetime,
+    ) -> Outcome:
         """Claim the first of the selected hosts that the database agrees to, and bind the ports there."""
         clock = self.cloud.clock.monotonic()
         if request.spec.excluded:
-            allocations.release(conn, request.server.id, self.cloud.clock.now())
-        host = self.claim(conn, request, selection)
-        bound = self.bind(conn, request.server, host)
+            allocations.release(conn, request.server.id, now)
+        host = self.claim(conn, request, selection, now)
+        bound = self.bind(conn, request.server, host, now)
         claim = StepTime(
             name="claim",
             started=chosen.started + chosen.seconds,
             seconds=self.cloud.clock.monotonic() - clock,
             remark=claimed(request.server, bound),
         )
-        return self.outcome(conn, flow, request.server, host, bound, (chosen, claim), chosen.remark)
+        return self.outcome(conn, flow, request.server, host, bound, (chosen, claim), chosen.remark, now)
 
     def outcome(
         self,
@@ -153,6 +163,7 @@ class Placing:
         bound: Sequence[HostPort],
         parts: Sequence[StepTime],
         remark: str,
+        now: datetime,
     ) -> Outcome:
         """Return what the journal keeps of a server's place; its spawn begins with the same transaction."""
         network = HostNetwork()
@@ -161,8 +172,7 @@ class Placing:
             network = host_networks.fragment(conn, host, ids, self.cloud.settings.dns_domain)
         unheeded = flow.action.input.get("warning")
         if unheeded:
-            now = self.cloud.clock.now().timestamp()
-            parts = (*parts, StepTime(name="warning", started=now, seconds=0.0, remark=unheeded))
+            parts = (*parts, StepTime(name="warning", started=now.timestamp(), seconds=0.0, remark=unheeded))
         return Outcome(
             output=msgspec.to_builtins(Placed(host, self.zone(host), network)),
             host=host,
@@ -171,10 +181,9 @@ class Placing:
             steps=parts,
         )
 
-    def claim(self, conn: Connection, request: Request, selection: Selection) -> str:
+    def claim(self, conn: Connection, request: Request, selection: Selection, now: datetime) -> str:
         """Claim the first of the selected hosts that the database agrees to, and return it. Raises NotClaimed."""
-        refusal = allocations.NotClaimed("no host was selected")
-        server, now = request.server, self.cloud.clock.now()
+        refused, server = [], request.server
         for host in (selection.host, *selection.alternates):
             wanted = Allocation(
                 server_id=server.id,
@@ -188,18 +197,17 @@ class Placing:
             try:
                 allocations.claim(conn, wanted, group=request.group, forced=server.requested_host is not None)
             except allocations.NotClaimed as error:
-                log.info("server %s: host %s not claimed: %s", server.id, host, error)
-                refusal = error
+                refused.append(f"{host}: {error}")
             else:
                 rows.change(conn, server.id, only_in=BUILDING, host=host, task_state=SPAWNING, updated_at=now)
                 return host
-        raise refusal
+        raise allocations.NotClaimed("; ".join(refused))
 
-    def bind(self, conn: Connection, server: Server, host: str) -> tuple[HostPort, ...]:
+    def bind(self, conn: Connection, server: Server, host: str, now: datetime) -> tuple[HostPort, ...]:
         """Give a server its ports on a host; those that it has there already it keeps."""
         return server_ports.bind(
             conn,
-            now=self.cloud.clock.now(),
+            now=now,
             server_id=server.id,
             project_id=server.project_id,
             host=host,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import zlib
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from floe.cloud.cloud import Cloud
@@ -67,6 +68,8 @@ class _Choice:
 
     selections: tuple[Selection, ...]
     step: StepTime
+    at: datetime
+    """When the hosts are claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class Reservations:
             return
         for other in together.unplaced(conn, server.project_id, server.reservation_id):
             if other.id != server.id:
-                self._end(conn, other, FAILED, fault.message, {"detail": fault.details})
+                self._end(conn, other, FAILED, fault.message, {"detail": fault.details}, fault.created_at)
                 failed = {"vm_state": ERROR, "task_state": None, "fault": fault, "updated_at": fault.created_at}
                 rows.change(conn, other.id, only_in=BUILDING, **failed)
 
@@ -123,11 +126,12 @@ class Reservations:
 
     async def _take(self, flow: Flow, server: Server, host: str) -> Any:
         """Go on from the place that another action of the same request found."""
+        now = self.cloud.clock.now()
 
         def take(conn: Connection) -> Outcome:
-            bound = self.placing.bind(conn, server, host)
+            bound = self.placing.bind(conn, server, host, now)
             remark = "placed together with the others of its request"
-            return self.placing.outcome(conn, flow, server, host, bound, (), remark)
+            return self.placing.outcome(conn, flow, server, host, bound, (), remark, now)
 
         return await flow.transaction("schedule", take)
 
@@ -145,10 +149,11 @@ class Reservations:
             seconds = self.cloud.clock.monotonic() - clock
             step = StepTime(name="select", started=started.timestamp(), seconds=seconds, remark=said)
             hosts: dict[str, str] = {}
+            choice = _Choice(selections, step, self.cloud.clock.now())
             try:
                 output = await flow.transaction(
                     "schedule",
-                    lambda conn: self._claim(conn, flow, asked, _Choice(selections, step), hosts),  # noqa: B023
+                    lambda conn: self._claim(conn, flow, asked, choice, hosts),  # noqa: B023
                     started=started,
                 )
             except allocations.NotClaimed as refusal:
@@ -175,7 +180,7 @@ class Reservations:
         waiting = together.unplaced(conn, server.project_id, server.reservation_id)
         if not waiting:
             return _Asked((), 0)
-        one = self.placing.request(conn, waiting[0])  # they are alike but for their names
+        one = self.placing.read(conn, waiting[0])  # they are alike but for their names
         least = min(int(flow.action.input.get("least", 1)), len(waiting))
         return _Asked(tuple(Request(each, one.spec, one.group) for each in waiting), least)
 
@@ -230,9 +235,9 @@ class Reservations:
         hosts.clear()
         own: Outcome | None = None
         for fit, (request, selection) in enumerate(zip(asked.requests, choice.selections, strict=False)):
-            host = hosts[request.server.id] = self.placing.claim(conn, request, selection)
+            host = hosts[request.server.id] = self.placing.claim(conn, request, selection, choice.at)
             try:
-                bound = self.placing.bind(conn, request.server, host)
+                bound = self.placing.bind(conn, request.server, host, choice.at)
             except FloeError as error:
                 raise _Short(fit, error) from error
             if request.server.id == flow.action.subject_id:
@@ -243,24 +248,23 @@ class Reservations:
                     remark=claimed(request.server, bound),
                 )
                 own = self.placing.outcome(
-                    conn, flow, request.server, host, bound, (choice.step, claim), choice.step.remark
+                    conn, flow, request.server, host, bound, (choice.step, claim), choice.step.remark, choice.at
                 )
-        return self._remove(conn, flow, asked.requests[len(choice.selections) :], choice.step.remark, own)
+        return self._remove(conn, flow, asked.requests[len(choice.selections) :], choice, own)
 
     def _remove(
-        self, conn: Connection, flow: Flow, surplus: tuple[Request, ...], remark: str, own: Outcome | None
+        self, conn: Connection, flow: Flow, surplus: tuple[Request, ...], choice: _Choice, own: Outcome | None
     ) -> Outcome:
         """Take away the servers that there is no room for; none of them holds anything."""
-        text = f"There was no room for this server: {remark}."
+        text = f"There was no room for this server: {choice.step.remark}."
         for request in surplus:
             if request.server.id != flow.action.subject_id:
-                self._end(conn, request.server, CANCELLED, text, None)
-            rows.mark_deleted(conn, request.server.id, self.cloud.clock.now())
+                self._end(conn, request.server, CANCELLED, text, None, choice.at)
+            rows.mark_deleted(conn, request.server.id, choice.at)
         return own or Outcome(remark=text, last=True)
 
-    def _end(self, conn: Connection, server: Server, state: str, message: str, output: Any) -> None:
+    def _end(self, conn: Connection, server: Server, state: str, message: str, output: Any, now: datetime) -> None:
         """End the create of another server of the request."""
-        now = self.cloud.clock.now()
         for action in actions.of_server(conn, server.id):
             if action.kind == "create" and action.state in OPEN_STATES:
                 actions.close(conn, action.id, state, message, now)

@@ -72,7 +72,8 @@ class Runner:
 
     async def sweep(self, most: int = 256) -> int:
         """Take up all open actions that nobody holds; return how many there are."""
-        waiting = await self._db.read(lambda conn: rows.waiting(conn, self._clock.now(), most))
+        now = self._clock.now()
+        waiting = await self._db.read(lambda conn: rows.waiting(conn, now, most))
         for action_id in waiting:
             if action_id not in self._tasks:
                 self.wake(action_id)
@@ -200,15 +201,16 @@ class Runner:
     async def _load(self, action_id: str) -> Flow | None:
         """Return the action's flow, unless it is closed, or held by somebody who is alive, or a later release's."""
 
-        def read(conn: Connection) -> Flow | None:
+        now = self._clock.now()
+
+        def read(conn: Connection) -> Flow | Action | None:
             action = rows.get(conn, action_id)
             if action is None or action.state not in OPEN_STATES:
                 return None
             saga = self._sagas.get(action.kind)
             if saga is None or not saga.finishes(action.version):
-                self._say_unknown(action)
-                return None
-            if action.lease_owner is not None and action.lease_until and action.lease_until >= self._clock.now():
+                return action
+            if action.lease_owner is not None and action.lease_until and action.lease_until >= now:
                 return None
             return Flow(
                 action,
@@ -222,7 +224,11 @@ class Runner:
                 pause=self._pause(action.kind),
             )
 
-        return await self._db.read(read)
+        found = await self._db.read(read)
+        if isinstance(found, Action):
+            self._say_unknown(found)
+            return None
+        return found
 
     def _say_unknown(self, action: Action) -> None:
         """Leave an action to the release that knows it, and say so once."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from floe.core.actions import OPEN_STATES
 from floe.store.actions import actions
 from floe.store.engine import Connection
-from floe.store.listing import insert_new
+from floe.store.listing import new
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, metadata
 from floe.store.servers import servers
@@ -46,9 +46,11 @@ _OF_SERVER = Prepared(
     sa.select(_h.host, _h.action_id).where(_h.server_id == sa.bindparam("ident")).order_by(_h.host, _h.action_id)
 )
 _AT = (_h.server_id == sa.bindparam("ident"), _h.host == sa.bindparam("there"))
-_DELETE = holdings.delete().where(*_AT)
-_DELETE_ONE = _DELETE.where(_h.action_id == sa.bindparam("action"))
-_OWE = holdings.update().where(*_AT, _h.action_id == sa.bindparam("action")).values(owed=True)
+_INSERT = new(holdings)
+_DELETE = Prepared(holdings.delete().where(*_AT))
+_ONE = (*_AT, _h.action_id == sa.bindparam("action"))
+_DELETE_ONE = Prepared(holdings.delete().where(*_ONE))
+_OWE = Prepared(holdings.update().where(*_ONE).values(owed=True))
 _OWED = Prepared(
     sa.select(_h.server_id, _h.action_id, servers.c.number, servers.c.deleted_at.is_not(None).label("deleted"))
     .join(servers, servers.c.id == _h.server_id)
@@ -65,22 +67,20 @@ _AT_ONCE = 500
 
 def insert(conn: Connection, server_id: str, host: str, action_id: str) -> None:
     """Say that an action may leave something of a server on a host; said twice, it is said once."""
-    said = {"server_id": server_id, "host": host, "action_id": action_id}
-    conn.execute(insert_new(conn.dialect.name, holdings), said)
+    _INSERT.write(conn, server_id=server_id, host=host, action_id=action_id, owed=False)
 
 
 def delete(conn: Connection, server_id: str, host: str, action_id: str | None = None) -> None:
     """Say that nothing of a server is left on a host, of one action or of any."""
-    values = {"ident": server_id, "there": host}
     if action_id is None:
-        conn.execute(_DELETE, values)
+        _DELETE.write(conn, ident=server_id, there=host)
     else:
-        conn.execute(_DELETE_ONE, {**values, "action": action_id})
+        _DELETE_ONE.write(conn, ident=server_id, there=host, action=action_id)
 
 
 def owe(conn: Connection, server_id: str, host: str, action_id: str) -> None:
     """Say that an action goes on, or ends, without having had removed from a host what it began there."""
-    conn.execute(_OWE, {"ident": server_id, "there": host, "action": action_id})
+    _OWE.write(conn, ident=server_id, there=host, action=action_id)
 
 
 def find(conn: Connection, server_id: str) -> dict[str, str]:

@@ -42,7 +42,8 @@ _SERVERS = Prepared(
         servers.c.updated_at, servers.c.id, servers.c.vm_state, servers.c.task_state, servers.c.power_state
     ).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
 )
-_HELD = Prepared(sa.select(sa.func.count()).where(holdings.c.host == sa.bindparam("ident")))
+_ON_HOST = holdings.c.host == sa.bindparam("ident")
+_HELD = Prepared(sa.select(sa.func.count(), sa.func.sum(holdings.c.owed)).where(_ON_HOST))
 _ENCODER = msgspec.msgpack.Encoder()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from floe.agent.agent import Agent
 from floe.agent.disks import KINDS, Kind, Workshop
+from floe.agent.folders import version_of
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.threads import in_thread
 from floe.core.disks import Disk
@@ -92,6 +93,7 @@ def builder_of(world: Any, agent: Agent, connector: Connector) -> GuestBuilder:
         hypervisor=world.hypervisor,
         offload=in_thread,
         seed=bytes,
+        version=version_of,
         kinds={**KINDS, Nbd: connector.kind()},
     )
 
