@@ -67,18 +67,7 @@ def plan(
         *image_properties.without_effect(image.id, image.properties),
     ]
     check_buses(new.block_devices, image.properties)
-    check_image_fits(
-        flavor,
-        image_id=image.id,
-        min_disk_gib=image.min_disk,
-        min_ram_mib=image.min_ram,
-        virtual_size=image.virtual_size or 0,
-    )
-    if flavor.root_gib == 0 and not context.is_admin:
-        raise Forbidden(
-            f"Flavor {flavor.name} has a root disk of 0 GiB, which would be as large as the image; "
-            "only administrators may use it. Choose a flavor with a disk."
-        )
+    _check_size(context, flavor, image)
     limits = quotas.limits(conn, project_id)
     check_metadata(new.metadata, limits)
     check_files(new.files, limits)
@@ -112,6 +101,21 @@ def plan(
         warning=warning(unheeded),
         config_drive=config_drive,
     )
+
+
+def _check_size(context: Context, flavor: ServerFlavor, image: Image) -> None:
+    check_image_fits(
+        flavor,
+        image_id=image.id,
+        min_disk_gib=image.min_disk,
+        min_ram_mib=image.min_ram,
+        virtual_size=image.virtual_size or 0,
+    )
+    if flavor.root_gib == 0 and not context.is_admin:
+        raise Forbidden(
+            f"Flavor {flavor.name} has a root disk of 0 GiB, which would be as large as the image; "
+            "only administrators may use it. Choose a flavor with a disk."
+        )
 
 
 def _bootable(conn: Connection, context: Context, image_id: str) -> Image:

@@ -71,6 +71,9 @@ COPIES: Mapping[str, Mapping[str, Change]] = {
     "port_groups": {"port_id": ident},
     "port_addresses": {"port_id": ident, "address": _added},
     "actions": {"id": ident, "request_id": _named},
+    "holdings": {"server_id": ident, "host": _host, "action_id": ident},
+    "server_disks": {"server_id": ident},
+    "address_groups": {"id": ident, "name": _named},
 }
 """What is copied, in an order that foreign keys allow, and what differs in each copy."""
 _LAST: Mapping[str, Mapping[str, Any]] = {
@@ -89,8 +92,9 @@ def _copy(conn: Connection, table: sa.Table, changes: Mapping[str, Change], know
     if row is None:
         row = conn.execute(sa.select(table).limit(1)).mappings().first()
     assert row is not None, f"there is nothing in {table.name} to copy"
+    found = {column.key: row[column] for column in table.c}
     made = [
-        {name: changes[name](number, old) if name in changes else old for name, old in row.items()}
+        {name: changes[name](number, old) if name in changes else old for name, old in found.items()}
         for number in range(1, MANY + 1)
     ]
     for key in table.primary_key:
@@ -153,6 +157,8 @@ class Grown:
         await self.make("admin", "/compute/v2.1/flavors", {"flavor": flavor})
         await self.make("admin", "/compute/v2.1/flavors/own/action", {"addTenantAccess": {"tenant": project}})
         network = (await self.ask("demo", "GET", "/network/v2.0/networks")).json()["networks"][0]
+        addresses = {"address_group": {"name": "a", "addresses": ["10.1.0.0/16"]}}
+        address_group = await self.make("demo", "/network/v2.0/address-groups", addresses)
         server = {
             "name": "s",
             "imageRef": image["id"],
@@ -184,6 +190,7 @@ class Grown:
             "domain_id": "default",
             "region_id": "far",
             "network_id": network["id"],
+            "address_group_id": address_group["id"],
         }
 
         def grow(conn: Connection) -> None:
