@@ -406,7 +406,6 @@ def test_what_holds_anyway_or_is_somebodys_own_is_passed_in_silence(name: str, v
         ("hw:boot_menu", "true"),
         ("hw_video:ram_max_mb", "16"),
         ("capabilities:hypervisor_type", "QEMU"),
-        ("aggregate_instance_extra_specs:ssd", "true"),
         ("hw:not_yet_invented", "1"),
     ],
 )

@@ -132,7 +132,7 @@ async def zones(cloud: Cloud) -> list[Zone]:
     """Return the availability zones, the default one among them though it has no host."""
     by_zone: dict[str, list[HostDetail]] = {cloud.settings.availability_zone: []}
     for detail in await listed(cloud):
-        by_zone.setdefault(detail.host.availability_zone, []).append(detail)
+        by_zone.setdefault(detail.host.zone, []).append(detail)
     return [
         Zone(name=name, available=any(each.up and each.host.enabled for each in found), hosts=tuple(found))
         for name, found in sorted(by_zone.items())

@@ -13,8 +13,9 @@ from floe.core.errors import NotFound
 from floe.core.hosts import CLASSES, Allocation, Host, host_id
 from floe.core.resources import Resources
 from floe.scheduler.filters import capacity, traits
-from floe.scheduler.hosts import kept
+from floe.scheduler.hosts import HostTable, Rows, kept
 from floe.scheduler.spec import RequestSpec
+from floe.store import aggregates
 from floe.store import allocations as allocation_rows
 from floe.store import hosts as rows
 from floe.store.engine import Connection
@@ -31,6 +32,9 @@ class ProviderQuery:
     name: str | None = None
     ids: frozenset[str] | None = None
     """Only these."""
+    member_of: tuple[frozenset[str], ...] = ()
+    """Sets of aggregates, by UUID: in one of each it has to be."""
+    not_member_of: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +69,25 @@ async def find(cloud: Cloud, query: ProviderQuery, limit: int | None = None) -> 
             one = RequestSpec(resources=Resources(), required=frozenset({trait}))
             fits[kept(traits.keep(one, table), rows)] = True
         rows = rows[fits[rows]]
+    rows = await _in_aggregates(cloud, query, table, rows)
     found = [known.by_name[table.names[int(row)]] for row in rows[:limit]]
     return found if query.ids is None else sorted(found, key=lambda host: host.number)
+
+
+async def _in_aggregates(cloud: Cloud, query: ProviderQuery, table: HostTable, rows: Rows) -> Rows:
+    if not query.member_of and not query.not_member_of:
+        return rows
+    ids = await cloud.db.read(aggregates.uuids)
+    for wanted in query.member_of:
+        rows = kept(table.in_any({ids[uuid] for uuid in wanted if uuid in ids}), rows)
+    unwanted = table.in_any({ids[uuid] for uuid in query.not_member_of if uuid in ids})
+    return rows[~unwanted(rows)]
+
+
+async def aggregates_of(cloud: Cloud, host: Host) -> list[str]:
+    """Return the UUIDs of the aggregates that a host is in."""
+    ids = await cloud.db.read(aggregates.uuids)
+    return [uuid for uuid, ident in ids.items() if ident in host.aggregates]
 
 
 async def get(cloud: Cloud, ident: str) -> Host:

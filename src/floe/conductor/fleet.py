@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -22,7 +22,7 @@ from floe.core.resources import Resources
 from floe.scheduler.hosts import HostTable
 from floe.scheduler.weighers import Multipliers
 from floe.store import hosts as rows
-from floe.store.engine import Transactions
+from floe.store.engine import Connection, Transactions
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -84,10 +84,19 @@ class Fleet:
         self.power: dict[str, PowerState] = {}
         """What a guest under construction last said of itself, by server id."""
 
-    async def refresh(self) -> int:
-        """Read the hosts that changed since the last time; return how many of them the table knew otherwise."""
+    async def refresh(self, names: Collection[str] = ()) -> int:
+        """Read the hosts that changed since the last time, and those named; return how many the table knew otherwise.
+
+        A change that was committed after a later one was read is missed: a host that was not as it is known to be is
+        read by its name.
+        """
         since, self.dirty = self._read_at, False
-        found = await self._db.read(lambda conn: rows.every(conn, since))
+
+        def read(conn: Connection) -> list[Host]:
+            named = [rows.get(conn, name) for name in names]
+            return [*rows.every(conn, since), *(host for host in named if host is not None)]
+
+        found = await self._db.read(read)
         different = 0
         for host in found:
             different += self.learn(host)

@@ -10,7 +10,7 @@ from floe.cloud import guest_metadata
 from floe.cloud.cloud import Cloud
 from floe.core.guest_metadata import fingerprint
 from floe.core.messages import HostUp
-from floe.store import guests, servers
+from floe.store import guests, hosts, servers
 
 OVERLAP = timedelta(seconds=60)
 """What changed so shortly before the last comparison is compared again: it may have been on its way."""
@@ -34,23 +34,25 @@ class MetadataResync:
     async def compare(self, event: HostUp) -> bool:
         """Tell the host again what it does not know of its guests; say whether there was nothing to tell."""
         now = self._cloud.clock.now()
+        host = await self._cloud.db.read(partial(hosts.get, name=event.host))
+        zone = host.zone if host is not None else event.availability_zone
         async with self._turn:
-            outdated = await self._outdated(event) if event.told else []
+            outdated = await self._outdated(event, zone) if event.told else []
         for server_id in outdated:
             server = await self._cloud.db.read(partial(servers.get, server_id=server_id))
             if server is not None and server.host == event.host:
-                await guest_metadata.tell(self._cloud, server, event.availability_zone)
+                await guest_metadata.tell(self._cloud, server, zone)
         if not outdated:
             self._agreed[event.host] = now
         return not outdated
 
-    async def _outdated(self, event: HostUp) -> list[str]:
+    async def _outdated(self, event: HostUp, zone: str) -> list[str]:
         """Return the servers whose guests were told something else than what their rows say."""
         last, after = self._agreed.get(event.host), 0
         look = partial(
             guests.described,
             host=event.host,
-            zone=event.availability_zone,
+            zone=zone,
             since=None if last is None else last - OVERLAP,
             limit=_TOGETHER,
         )

@@ -16,6 +16,7 @@ from floe.cloud.cloud import Cloud
 from floe.conductor.failures import hosts_told
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Begin, Flow, Outcome
+from floe.core.aggregates import demands
 from floe.core.errors import FloeError, HostFailure, NotFound, NoValidHost, Unavailable
 from floe.core.host_network import HostNetwork, HostPort
 from floe.core.hosts import Allocation
@@ -25,7 +26,7 @@ from floe.core.server_groups import ServerGroup
 from floe.core.servers import BUILDING, SPAWNING, Server
 from floe.scheduler.select import Selection, choose, explain
 from floe.scheduler.spec import RequestSpec, hinted, resources_of, spec_of
-from floe.store import allocations, server_groups
+from floe.store import aggregates, allocations, server_groups
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -82,7 +83,7 @@ class Placing:
                 )
             except allocations.NotClaimed as refusal:
                 log.info("server %s: claim refused: %s (try %d)", flow.action.subject_id, refusal, attempt + 1)
-                await self.fleet.refresh()
+                await self.fleet.refresh((selection.host, *selection.alternates))
                 continue
             self.fleet.took(output["host"], resources_of(request.server))
             if request.server.networks:
@@ -111,6 +112,7 @@ class Placing:
             group=group,
             group_hosts=allocations.members(conn, group.id, but=server.id) if group else None,
             hint_hosts=allocations.hosts_of(conn, hints) if hints else None,
+            aggregates=aggregates.described(conn) if demands(server.flavor.extra_specs) else (),
             excluded=excluded,
         )
         return Request(server, spec, group)
@@ -195,7 +197,8 @@ class Placing:
                 created_at=now,
             )
             try:
-                allocations.claim(conn, wanted, group=request.group, forced=server.requested_host is not None)
+                forced = server.requested_host is not None
+                allocations.claim(conn, wanted, group=request.group, forced=forced, known=self._known(host))
             except allocations.NotClaimed as error:
                 refused.append(f"{host}: {error}")
             else:
@@ -215,6 +218,11 @@ class Placing:
             hostname=server.hostname,
             planned=server.networks,
         )
+
+    def _known(self, host: str) -> tuple[str, tuple[int, ...]] | None:
+        """Return what the choice of a host was made by; a host that was forgotten since is not there to be claimed."""
+        row = self.fleet.table.row(host)
+        return None if row is None else (self.zone(host), self.fleet.table.aggregates(row))
 
     def zone(self, host: str) -> str:
         """Return the zone of a host, as far as it is known."""

@@ -158,7 +158,7 @@ class Reservations:
                 )
             except allocations.NotClaimed as refusal:
                 log.info("servers with %s: claim refused: %s (try %d)", server.id, refusal, attempt + 1)
-                await self.fleet.refresh()
+                await self.fleet.refresh({host for each in selections for host in (each.host, *each.alternates)})
                 continue
             except _Short as short:
                 if short.fit < asked.least:

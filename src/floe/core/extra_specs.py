@@ -162,7 +162,7 @@ EXTRA_SPECS = Properties(
         *(_obeyed(f"resources{{group}}:{name}", NUMBER) for name in OTHER_CLASSES),
         _obeyed("trait{group}:{name}", one_of("required", "forbidden")),
         _warned("group_policy", one_of("isolate", "none")),  # a host here is one provider of resources
-        _warned("aggregate_instance_extra_specs:{key}"),
+        _obeyed("aggregate_instance_extra_specs:{key}", TEXT),
         *(
             _warned(f"capabilities:{name}")
             for name in (

@@ -34,6 +34,9 @@ class Host:
     cpu_info: Mapping[str, str] = field(default_factory=dict)
     address: str = "127.0.0.1"
     availability_zone: str = "nova"
+    """The zone that it names itself, which holds where its aggregates name none; see `zone`."""
+    aggregates: tuple[int, ...] = ()
+    aggregate_zone: str | None = None
     enabled: bool = True
     disabled_reason: str | None = None
     forced_down: bool = False
@@ -50,6 +53,11 @@ class Host:
     def id(self) -> str:
         """Its UUID, made from its name, so that it is the same for ever."""
         return host_id(self.name)
+
+    @property
+    def zone(self) -> str:
+        """The availability zone that it is in."""
+        return self.aggregate_zone or self.availability_zone
 
     def inventory(self, resource_class: str) -> Inventory:
         """Return what it offers of one class; an inventory of nothing when it offers none."""

@@ -27,7 +27,8 @@ class HostTable:
     """The columns. `capacity`, `used`, `min_unit`, `max_unit` and `step` have one column per class of `CLASSES`.
 
     `capacity` is what may be promised: (total - reserved) * ratio. `zone`, `architecture` and `hypervisor` hold
-    numbers that `code` gives out; `traits` holds bits that `trait_bit` gives out.
+    numbers that `code` gives out; `traits` holds bits that `trait_bit` gives out. Hosts that are in the same aggregates
+    have the same number for them: what is asked of aggregates is asked of each such set once.
     """
 
     def __init__(self, hosts: Iterable[Host] = ()) -> None:
@@ -36,10 +37,11 @@ class HostTable:
         self._index: dict[str, int] = {}
         self._codes: dict[str, int] = {"": 0}
         self._trait_bits: dict[str, int] = {}
+        self._sets: dict[tuple[int, ...], int] = {(): 0}
         self._room = 0
         self._amounts = np.zeros((5, 0, len(CLASSES)), np.int64)
         self._flags = np.zeros((2, 0), np.bool_)
-        self._coded = np.zeros((3, 0), np.int32)
+        self._coded = np.zeros((4, 0), np.int32)
         self._failures = np.zeros(0, np.int32)
         self._traits = np.zeros((0, 1), np.uint64)
         for host in hosts:
@@ -79,9 +81,10 @@ class HostTable:
         self._flags[:, row] = (host.enabled, up)
         self.reasons_disabled[row] = host.disabled_reason or ""
         self._coded[:, row] = (
-            self._learn(host.availability_zone),
+            self._learn(host.zone),
             self._learn(host.cpu_info.get("arch", "")),
             self._learn(host.hypervisor_type.lower()),
+            self._learn_set(host.aggregates),
         )
         bits = [self._learn_trait(trait) for trait in host.traits]
         self._traits[row] = 0
@@ -163,6 +166,18 @@ class HostTable:
         """Return what a number stands for."""
         return next(text for text, number in self._codes.items() if number == code)
 
+    def in_any(self, aggregates: Collection[int]) -> Keep:
+        """Return what says of rows whether their hosts are in any of these aggregates."""
+        wanted = frozenset(aggregates)
+        allowed = np.fromiter((not wanted.isdisjoint(known) for known in self._sets), np.bool_, len(self._sets))
+        numbers = self._coded[3]
+        return lambda rows: allowed[numbers[rows]]
+
+    def aggregates(self, row: int) -> tuple[int, ...]:
+        """Return the ids of the aggregates that a host is in."""
+        number = int(self._coded[3, row])
+        return next(known for known, each in self._sets.items() if each == number)
+
     def trait_bits(self, traits: Iterable[str]) -> NDArray[np.uint64] | None:
         """Return a row of words with the bits of these traits; None if no host ever had one of them."""
         words = np.zeros(self._traits.shape[1], np.uint64)
@@ -196,7 +211,7 @@ class HostTable:
             more = max(16, self._room)
             self._amounts = np.concatenate([self._amounts, np.zeros((5, more, len(CLASSES)), np.int64)], axis=1)
             self._flags = np.concatenate([self._flags, np.zeros((2, more), np.bool_)], axis=1)
-            self._coded = np.concatenate([self._coded, np.zeros((3, more), np.int32)], axis=1)
+            self._coded = np.concatenate([self._coded, np.zeros((4, more), np.int32)], axis=1)
             self._failures = np.concatenate([self._failures, np.zeros(more, np.int32)])
             self._traits = np.concatenate([self._traits, np.zeros((more, self._traits.shape[1]), np.uint64)])
             self._room += more
@@ -208,6 +223,21 @@ class HostTable:
 
     def _learn(self, text: str) -> int:
         return self._codes.setdefault(text, len(self._codes))
+
+    def _learn_set(self, aggregates: tuple[int, ...]) -> int:
+        if aggregates not in self._sets and len(self._sets) > 2 * len(self) + _WORD:
+            self._forget_sets()
+        return self._sets.setdefault(aggregates, len(self._sets))
+
+    def _forget_sets(self) -> None:
+        """Number anew the sets of aggregates that hosts are in, without those that they were in once."""
+        used = self._coded[3, : len(self)]
+        kept = [known for known, number in self._sets.items() if not known or (used == number).any()]
+        renumbered = np.zeros(len(self._sets), np.int32)
+        for number, known in enumerate(kept):
+            renumbered[self._sets[known]] = number
+        self._coded[3, : len(self)] = renumbered[used]
+        self._sets = {known: number for number, known in enumerate(kept)}
 
     def _learn_trait(self, trait: str) -> int:
         bit = self._trait_bits.setdefault(trait, len(self._trait_bits))

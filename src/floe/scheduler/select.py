@@ -12,6 +12,7 @@ from floe.core.errors import NoValidHost
 from floe.core.texts import shortened
 from floe.scheduler.filters import (
     affinity,
+    aggregates,
     availability_zone,
     capacity,
     enabled,
@@ -35,7 +36,7 @@ class Filter(NamedTuple):
 
 FILTERS: tuple[Filter, ...] = tuple(
     Filter(module.keep, module.reason, module.summary)
-    for module in (requested_host, enabled, availability_zone, traits, image, hints, affinity, capacity)
+    for module in (requested_host, enabled, availability_zone, aggregates, traits, image, hints, affinity, capacity)
 )
 
 CHUNK = 1024

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from floe.core.aggregates import Aggregate, demands, fitting
 from floe.core.extra_specs import OWN_CLASSES, disk_gib
 from floe.core.properties import AMOUNT
 from floe.core.resources import Resources
@@ -37,6 +38,8 @@ class RequestSpec:
     same_hosts: frozenset[str] | None = None
     different_hosts: frozenset[str] = frozenset()
     extra_classes: Mapping[str, int] = field(default_factory=dict)
+    aggregates: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """What is asked of the host's aggregates, with the ids of those that have it: it has to be in one of each."""
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Hosts that were tried already, with what went wrong there."""
 
@@ -52,9 +55,13 @@ def spec_of(
     group: ServerGroup | None = None,
     group_hosts: Mapping[str, int] | None = None,
     hint_hosts: Mapping[str, str] | None = None,
+    aggregates: Iterable[Aggregate] = (),
     excluded: Mapping[str, str] | None = None,
 ) -> RequestSpec:
-    """Return what a server asks for. `hint_hosts` maps the servers its hints name to the hosts they are on."""
+    """Return what a server asks for. `hint_hosts` maps the servers its hints name to the hosts they are on.
+
+    `aggregates` are all there are; only where `demands` finds any in the flavor's extra specs are they needed.
+    """
     specs, properties = server.flavor.extra_specs, server.image_properties
     required, forbidden = _traits(specs)
     image_required, image_forbidden = _traits(properties)
@@ -73,6 +80,7 @@ def spec_of(
         same_hosts=frozenset(where[ident] for ident in same if ident in where) if same else None,
         different_hosts=frozenset(where[ident] for ident in different if ident in where),
         extra_classes=_extra_classes(specs),
+        aggregates=fitting(aggregates, demands(specs)),
         excluded=excluded or {},
     )
 

@@ -16,9 +16,9 @@ from floe.core.hosts import Allocation
 from floe.core.resources import Resources
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY, ServerGroup
 from floe.store.engine import Connection
-from floe.store.hosts import hosts
+from floe.store.hosts import ZONE, hosts
 from floe.store.prepared import Prepared
-from floe.store.schema import Ident, Moment, metadata
+from floe.store.schema import Ident, Json, Moment, metadata
 
 allocations = sa.Table(
     "allocations",
@@ -47,6 +47,13 @@ _TAKE = Prepared(
         _h.disk_used + sa.bindparam("d", type_=sa.BigInteger) <= _h.disk_capacity,
         _h.forced_down.is_(False),
         sa.or_(_h.enabled.is_(True), sa.bindparam("forced", type_=sa.Boolean)),
+        sa.or_(
+            sa.bindparam("anywhere", type_=sa.Boolean),
+            sa.and_(
+                sa.bindparam("known_zone", type_=sa.String) == ZONE,
+                _h.aggregates == sa.bindparam("known_aggregates", type_=Json),
+            ),
+        ),
     )
     .values(
         vcpus_used=_h.vcpus_used + sa.bindparam("v", type_=sa.BigInteger),
@@ -82,19 +89,28 @@ class NotClaimed(Exception):
     """The host has no room (any more), or the server group's policy forbids it; nothing was written."""
 
 
-def claim(conn: Connection, wanted: Allocation, *, group: ServerGroup | None = None, forced: bool = False) -> None:
+def claim(
+    conn: Connection,
+    wanted: Allocation,
+    *,
+    group: ServerGroup | None = None,
+    forced: bool = False,
+    known: tuple[str, tuple[int, ...]] | None = None,
+) -> None:
     """Take what a server needs of a host; the truth that the scheduler's guess has to meet.
 
-    `forced` takes it of a disabled host, too. Raises NotClaimed, after which the transaction may go on with
-    another host.
+    `forced` takes it of a disabled host, too. `known` are the zone and the aggregates that the guess knew of the
+    host. Raises NotClaimed, after which the transaction may go on with another host.
     """
     if group is not None:
         refusal = group_refusal(group, members(conn, group.id, but=wanted.server_id), wanted.host)
         if refusal:
             raise NotClaimed(refusal)
-    values = {"host": wanted.host, "forced": forced, "now": wanted.created_at}
+    zone, aggregates = known or ("", ())
+    place = {"anywhere": known is None, "known_zone": zone, "known_aggregates": aggregates}
+    values = {"host": wanted.host, "forced": forced, "now": wanted.created_at, **place}
     if _TAKE.write(conn, **_amounts(wanted.resources), **values) != 1:
-        raise NotClaimed("the host has no room for it, or takes no servers now")
+        raise NotClaimed("the host has no room for it, takes no servers now, or is in other aggregates")
     _ADD.write(
         conn,
         server_id=wanted.server_id,

@@ -18,7 +18,7 @@ from floe.core.actions import OPEN_STATES
 from floe.core.ports import DHCP_OWNER
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.server_states import BUILT
-from floe.store import image_blobs, image_usage, quota_usages
+from floe.store import aggregates, image_blobs, image_usage, quota_usages
 from floe.store.actions import actions
 from floe.store.addresses import port_addresses
 from floe.store.allocations import allocations
@@ -324,6 +324,7 @@ def instant(conn: Connection) -> list[tuple[str, str, str]]:
     for drift in quota_usages.drifted(conn):
         text = f"{drift.resource}: {drift.counted} counted, {drift.there} there"
         found.append(("what quotas limit is not counted right", drift.owner, text))
+    found += [("its row says other than the aggregates of the host", host, "") for host in aggregates.untold(conn)]
     right, counted = image_usage.real(conn), image_usage.counted(conn)
     wrong = sorted(owner for owner in right.keys() | counted.keys() if right.get(owner) != counted.get(owner))
     return found + [("what is counted of the images of the project is not what there is", owner, "") for owner in wrong]

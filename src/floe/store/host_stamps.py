@@ -31,6 +31,7 @@ _HOST = Prepared(
     sa.select(
         *(hosts.c[name] for name in SAID),
         hosts.c.connected,
+        hosts.c.aggregate_zone,
         host_networks.c.wanted,
         host_networks.c.members,
     )

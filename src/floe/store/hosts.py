@@ -29,6 +29,8 @@ hosts = sa.Table(
     sa.Column("cpu_info", Json, nullable=False),
     sa.Column("address", sa.String(255), nullable=False),
     sa.Column("availability_zone", sa.String(255), nullable=False),
+    sa.Column("aggregates", Json, nullable=False, default=(), server_default="[]"),
+    sa.Column("aggregate_zone", sa.String(255)),
     sa.Column("enabled", sa.Boolean, nullable=False, default=True),
     sa.Column("disabled_reason", sa.String(255)),
     sa.Column("forced_down", sa.Boolean, nullable=False, default=False),
@@ -58,6 +60,13 @@ SAID = (
 )
 """The columns of what a host says of itself."""
 
+
+def zone(table: sa.FromClause) -> sa.ColumnElement[str]:
+    """Return the availability zone that a host is in, given the table or an alias of it."""
+    return sa.func.coalesce(table.c.aggregate_zone, table.c.availability_zone)
+
+
+ZONE = zone(hosts)
 _COLUMNS = [column for column in hosts.c if not column.name.endswith("_capacity")]
 """Those that `_host` takes apart; the others are made of the inventories, for conditions."""
 _EACH = sa.select(*_COLUMNS).order_by(hosts.c.number)
@@ -159,8 +168,10 @@ def seen(conn: Connection, times: Mapping[str, datetime]) -> None:
 
 def _host(row: tuple[Any, ...]) -> Host:
     """Make a host of a row as the driver has it, in the order of `_COLUMNS`."""
-    number, name, kind, version, inventories, traits, cpu_info, address, zone, enabled, reason, *rest = row
-    forced_down, connected, vcpus_used, memory_used, disk_used, generation, *times = rest
+    number, name, kind, version, inventories, traits, cpu_info, address, zone, aggregates, *rest = row
+    aggregate_zone, enabled, reason, forced_down, connected, vcpus_used, memory_used, disk_used, generation, *times = (
+        rest
+    )
     created_at, updated_at, started_at, last_seen = map(known_moment, times)
     return Host(
         name=name,
@@ -172,6 +183,8 @@ def _host(row: tuple[Any, ...]) -> Host:
         cpu_info=_cpu_info(cpu_info),
         address=address,
         availability_zone=zone,
+        aggregates=_numbers(aggregates),
+        aggregate_zone=aggregate_zone,
         enabled=bool(enabled),
         disabled_reason=reason,
         forced_down=bool(forced_down),
@@ -193,6 +206,11 @@ def _inventories(text: str) -> tuple[Inventory, ...]:
 @functools.lru_cache(maxsize=_KINDS)
 def _traits(text: str) -> tuple[str, ...]:
     return tuple(msgspec.json.decode(text))
+
+
+@functools.lru_cache(maxsize=_KINDS)
+def _numbers(text: str) -> tuple[int, ...]:
+    return msgspec.json.decode(text, type=tuple[int, ...])
 
 
 @functools.lru_cache(maxsize=_KINDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,6 +13,8 @@ from sqlalchemy.engine import Connection
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
 from floe.store.prepared import Prepared
+
+T = TypeVar("T")
 
 Fields = Mapping[str, sa.ColumnElement[Any]]
 """What may be filtered and sorted by; nullable text is coalesced to "" so that it compares."""
@@ -38,7 +40,7 @@ class ByIds:
         self._more: dict[int, Prepared] = {}
         self._many = query.where(column.in_(sa.bindparam("the_ids", expanding=True)))
 
-    def rows(self, conn: Connection, ids: Collection[str], **values: Any) -> Sequence[Any]:
+    def rows(self, conn: Connection, ids: Collection[Any], **values: Any) -> Sequence[Any]:
         """Return the rows of these ids; `values` are the query's other parameters."""
         if len(ids) == 1:
             (only,) = ids
@@ -59,7 +61,7 @@ class ByIds:
         return found
 
 
-def in_parts(ids: Sequence[str]) -> Iterator[list[str]]:
+def in_parts(ids: Sequence[T]) -> Iterator[list[T]]:
     """Cut a long list of ids into such as one statement may carry (SQLite takes 32,766 parameters)."""
     for start in range(0, len(ids), _PART):
         yield list(ids[start : start + _PART])

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from floe.core.hosts import DOWN_AFTER
 from floe.store.engine import Connection
 from floe.store.hosts import hosts as every_host
+from floe.store.hosts import zone as zone_of
 from floe.store.listing import ByIds
 
 
@@ -27,14 +28,14 @@ hosts = every_host.alias("place")
 """The table by a name of its own, so that it can be joined to what speaks of hosts already."""
 COLUMNS = (
     hosts.c.name,
-    hosts.c.availability_zone,
+    zone_of(hosts),
     hosts.c.enabled,
     hosts.c.connected,
     hosts.c.forced_down,
     hosts.c.last_seen,
 )
 _BY_NAME = ByIds(sa.select(*COLUMNS), hosts.c.name)
-_ZONES = sa.select(hosts.c.availability_zone).distinct()
+_ZONES = sa.select(zone_of(hosts)).distinct()
 
 
 def get(conn: Connection, name: str, now: datetime) -> Place | None:

@@ -15,7 +15,7 @@ from floe.core.server_filters import ServerFilter
 from floe.core.servers import Server
 from floe.store.addresses import port_addresses
 from floe.store.engine import Connection
-from floe.store.hosts import hosts
+from floe.store.hosts import ZONE, hosts
 from floe.store.listing import following
 from floe.store.patterns import Budget, Pattern
 from floe.store.ports import ports
@@ -53,7 +53,7 @@ SORT_KEYS: Mapping[str, sa.ColumnElement[Any]] = {
 }
 """What a list may be sorted by, under the names the API has for it; none of them is ever NULL."""
 
-_OF_HOST = sa.select(hosts.c.availability_zone).where(hosts.c.name == servers.c.host).correlate(servers)
+_OF_HOST = sa.select(ZONE).where(hosts.c.name == servers.c.host).correlate(servers)
 _ZONE = sa.case((servers.c.host.is_(None), servers.c.requested_zone), else_=_OF_HOST.scalar_subquery())
 _TEXT: Mapping[str, sa.ColumnElement[Any]] = {
     **{

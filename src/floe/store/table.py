@@ -17,6 +17,7 @@ from floe.store.tags import Tags, tagged
 
 T = TypeVar("T")
 
+Ident = str | int
 VIEWER: sa.BindParameter[str] = sa.bindparam("viewer", type_=sa.String)
 """The project that looks, in the condition of what it sees."""
 
@@ -25,7 +26,7 @@ Read = Callable[[Connection, Sequence[Any]], list[T]]
 
 
 class Rows(Generic[T]):
-    """A table with `id` and `revision`, and how it is read: `query` without any condition, `read` for its rows.
+    """A table with `id` and `updated_at`, and how it is read: `query` without any condition, `read` for its rows.
 
     `seen` is the condition of being visible to the project VIEWER; None sees all. Clients filter and sort by all
     columns but JSON, and by `fields` besides; a text that may be null compares as "". `also` are the conditions for
@@ -68,7 +69,7 @@ class Rows(Generic[T]):
         """Add a thing; False, with nothing added, where a unique constraint forbids it."""
         return self._insert_new.write(conn, **self.values(thing)) == 1
 
-    def get(self, conn: Connection, ident: str, project_id: str | None = None) -> T | None:
+    def get(self, conn: Connection, ident: Ident, project_id: str | None = None) -> T | None:
         """Return a thing that the project sees (None: anybody's)."""
         if project_id is None:
             rows = self._any.rows(conn, the_id=ident)
@@ -82,13 +83,14 @@ class Rows(Generic[T]):
         also = [self._also[name](value) for name, value in listing.also.items()]
         return self._read(conn, self._pages[project_id is None].rows(conn, listing, also, **viewer))
 
-    def update(self, conn: Connection, ident: str, changes: Mapping[str, Any], now: datetime) -> bool:
-        """Change a thing and count its revision up; with no changes, a lock on its row. False if it is gone."""
+    def update(self, conn: Connection, ident: Ident, changes: Mapping[str, Any], now: datetime) -> bool:
+        """Change a thing, count its revision up where there is one; with no changes, a lock. False if it is gone."""
         table = self.table
-        values = {**changes, "updated_at": now, "revision": table.c.revision + 1}
+        counted = {"revision": table.c.revision + 1} if "revision" in table.c else {}
+        values = {**changes, "updated_at": now, **counted}
         return conn.execute(sa.update(table).where(table.c.id == ident).values(values)).rowcount == 1
 
-    def delete(self, conn: Connection, *idents: str) -> None:
+    def delete(self, conn: Connection, *idents: Ident) -> None:
         """Remove things, with what the database removes with them."""
         self._delete.write_each(conn, [{"the_id": ident} for ident in idents])
 

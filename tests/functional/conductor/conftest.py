@@ -56,6 +56,7 @@ class ScriptedHost:
     script: deque[Failed | asyncio.Event] = field(default_factory=deque)
     destroy_script: deque[Failed] = field(default_factory=deque)
     refused: set[str] = field(default_factory=set)
+    told: dict[str, str] = field(default_factory=dict)
 
     async def handle(self, command: Command) -> Result:
         self.commands.append(command)
@@ -103,6 +104,7 @@ class ScriptedHost:
             cpu_info={"arch": "x86_64"},
             availability_zone=zone,
             guests=self.found(),
+            told=self.told,
         )
 
     def sent(self, kind: type) -> list[Any]:

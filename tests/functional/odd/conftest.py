@@ -164,6 +164,8 @@ async def _furnish(admin: Caller, member: Caller) -> dict[str, str]:
     ids |= {"server_id": server["id"], "consumer": server["id"]}
     (port, *_) = (await member.make("network", "GET", "/v2.0/ports"))["ports"]
     ids["port_id"] = port["id"]
+    aggregate = await made(admin, "compute", "/v2.1/os-aggregates", "aggregate", name="a", availability_zone="nova")
+    ids["aggregate_id"] = str(aggregate["id"])
     (provider, *_) = (await admin.make("placement", "GET", "/resource_providers"))["resource_providers"]
     ids |= {
         "uuid": provider["uuid"],

@@ -17,11 +17,12 @@ from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
 from floe.cloud import flavors, networks, server_ports, subnets
 from floe.cloud.cloud import Cloud, CloudSettings
+from floe.core.aggregates import Aggregate
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.servers import ServerFault
-from floe.store import images, servers
+from floe.store import aggregates, images, servers
 from floe.store.engine import Connection, Database
 from floe.store.schema import create_all
 
@@ -95,6 +96,8 @@ async def _populate(cloud: Cloud, client: httpx.AsyncClient) -> None:
     client.headers.update({"x-auth-token": "user", "openstack-api-version": "compute 2.90"})
     await client.post("/v2.1/os-keypairs", json={"keypair": {"name": "key", "public_key": KEY}})
     group = await client.post("/v2.1/os-server-groups", json={"server_group": {"name": "g", "policy": "affinity"}})
+    west = Aggregate(uuid=IMAGE, name="west", zone="west", items={"ssd": "true"}, created_at=cloud.clock.now())
+    await cloud.db.write(lambda conn: aggregates.insert(conn, west))
     hints = {"group": group.json()["server_group"]["id"]}
     web = {
         "name": "web",

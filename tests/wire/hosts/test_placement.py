@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from floe.cloud import aggregates
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
 from floe.core.hosts import host_id
 
 SERVER = "11111111-1111-4111-8111-111111111111"
@@ -204,3 +208,32 @@ async def test_traits_and_classes(call: Any) -> None:
     classes = (await call(f"{P}/resource_classes", "1.2")).json()["resource_classes"]
     assert [each["name"] for each in classes] == ["VCPU", "MEMORY_MB", "DISK_GB"]
     assert (await call(f"{P}/resource_providers", who="ann")).status_code == 403
+
+
+async def test_the_aggregates_of_hosts_are_those_of_their_providers(call: Any, cloud: Cloud) -> None:
+    root = Context(request_id="")
+    made = {}
+    for number, (name, *there) in enumerate((("both", "alpha", "beta"), ("one", "beta"), ("none",))):
+        source = replace(cloud, new_id=lambda number=number: f"00000000-0000-4000-8000-00000000000{number}")
+        (made[name],) = await aggregates.create(source, root, [{"name": name}])
+        for host in there:
+            await aggregates.add_host(cloud, root, str(made[name].id), {"host": host})
+    both, one, none = (made[name].uuid for name in ("both", "one", "none"))
+    shown = (await call(f"{P}/resource_providers/{BETA}/aggregates", "1.19")).json()
+    assert shown == {"aggregates": [both, one], "resource_provider_generation": 2}
+    for query, version, names in (
+        (f"member_of={both}", "1.3", ["alpha", "beta"]),
+        (f"member_of={one.replace('-', '')}", "1.3", ["beta"]),
+        (f"member_of=in:{one},{none}", "1.3", ["beta"]),
+        (f"member_of={both}&member_of={one}", "1.24", ["beta"]),
+        (f"member_of={both}&member_of=!{one}", "1.32", ["alpha"]),
+        (f"member_of=!in:{one},{both}", "1.32", []),
+        (f"member_of={none}", "1.3", []),
+        (f"member_of={SERVER}", "1.3", []),
+    ):
+        found = (await call(f"{P}/resource_providers?{query}", version)).json()["resource_providers"]
+        assert [each["name"] for each in found] == names, query
+        if version != "1.3":
+            path = f"{P}/allocation_candidates?resources=VCPU:1&{query}"
+            summaries = (await call(path, version)).json()["provider_summaries"]
+            assert set(summaries) == {host_id(name) for name in names}, query

@@ -1,33 +1,108 @@
-"""/os-aggregates: there are none; clients that show a hypervisor or a host look here first.
-
-Only reading is served. A POST is answered 405 with the methods that are: nothing can be wrong with its body.
-"""
+"""/os-aggregates."""
 
 from __future__ import annotations
 
-from floe.api.kit.call import Call, Reply
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from floe.api.compute.dialect import KEPT, nova
+from floe.api.compute.fields import HostName, printable
+from floe.api.kit.body import Body, Field, ItemKey, Name, Uuid, at_most
+from floe.api.kit.call import Call, Reply, Route
 from floe.api.kit.policy import admin
 from floe.api.kit.query import OPEN_QUERY
-from floe.api.kit.routing import Route
-from floe.core.errors import NotFound
+from floe.api.kit.resource import Fields, Member, Resource, Use, Wire, constant
+from floe.api.kit.values import MOST, whole
+from floe.cloud import aggregates
+from floe.core.aggregates import Aggregate, zone_name
+from floe.core.clock import iso_micro
+from floe.core.errors import Invalid
+from floe.core.listing import Listing
+
+_Text = Annotated[str, Meta(min_length=1, max_length=255)]
+_Changes = at_most(dict[ItemKey, Annotated[str, Meta(max_length=255)] | None], 1024)
+_RULE = "os_compute_api:os-aggregates"
 
 
-async def index(_call: Call) -> Reply:
-    """GET."""
-    return Reply(200, {"aggregates": []})
+class _Image(Struct, forbid_unknown_fields=True):
+    id: Uuid
 
 
-async def show(call: Call) -> Reply:
-    """GET {aggregate_id}."""
-    ident = call.params["aggregate_id"]
-    raise NotFound("aggregate", ident, message=f"Aggregate {ident} could not be found: there are none here.")
+_CACHE = Body(None, (Field("cache", Annotated[list[_Image], Meta(min_length=1, max_length=64)], required=True),))
 
 
-_LIST, _SHOW = "os_compute_api:os-aggregates:index", "os_compute_api:os-aggregates:show"
+def _named(text: str) -> str:
+    return str(whole(text, "id", low=-MOST))
 
-ROUTES = (
-    Route("GET", "/v2.1/os-aggregates", index, _LIST, query=OPEN_QUERY),
-    Route("GET", "/v2.1/os-aggregates/{aggregate_id}", show, _SHOW, query=OPEN_QUERY),
+
+def _stripped(name: str, field: str) -> str:
+    if not name.strip():
+        raise Invalid(f"Invalid input for field/attribute {field}: {name[:80]!r} is nothing but white space.")
+    return printable(name.strip(), field)
+
+
+def _zone(name: str | None, _field: str) -> str | None:
+    return None if name is None else zone_name(name)
+
+
+def _takes(name: str, kind: Any) -> Fields[Aggregate]:
+    return Fields(Wire(name, use=Use.CREATE, type=kind, required=True))
+
+
+AGGREGATE: Resource[Aggregate] = Resource(
+    name="aggregate",
+    plural="aggregates",
+    dialect=nova(
+        "os-aggregates",
+        ident="aggregate_id",
+        rule=_RULE,
+        may=dict.fromkeys(
+            ("index", "create", "show", "update", "delete", "add_host", "remove_host", "set_metadata"), admin
+        ),
+        listing=lambda _call: Listing(),
+        query=OPEN_QUERY,
+        deleted=200,
+        named=_named,
+    ),
+    fields=Fields(
+        Wire("id"),
+        Wire("uuid", since=(2, 41)),
+        Wire("name", use=Use.CREATE, type=Name, check=printable, required=True),
+        Wire("name", use=Use.UPDATE, type=_Text, check=_stripped, shown=False),
+        Wire("availability_zone", "zone", Use.WRITE, type=_Text | None, check=_zone),
+        Wire("hosts", only=KEPT),
+        Wire("metadata", only=KEPT),
+        Wire("created_at", shown=lambda aggregate: iso_micro(aggregate.created_at)),
+        Wire("updated_at", shown=lambda aggregate: iso_micro(aggregate.updated_at)),
+        constant("deleted_at", None),
+        constant("deleted", False),
+    ),
+    create=aggregates.create,
+    find=aggregates.find,
+    show=aggregates.show,
+    update=aggregates.update,
+    delete=aggregates.delete,
+    members=(
+        Member(method="POST", name="add_host", takes=_takes("host", HostName), act=aggregates.add_host),
+        Member(method="POST", name="remove_host", takes=_takes("host", HostName), act=aggregates.remove_host),
+        Member(method="POST", name="set_metadata", takes=_takes("metadata", _Changes), act=aggregates.set_metadata),
+    ),
 )
 
-POLICIES = {_LIST: admin, _SHOW: admin}
+
+async def images(call: Call) -> Reply:
+    """POST {aggregate_id}/images, since 2.81: refused, since no host here fetches an image before it needs it."""
+    asked = [image.id for image in _CACHE.read(await call.raw(), call.version)["cache"]]
+    if len(set(asked)) < len(asked):
+        raise Invalid("Duplicate images in request.")
+    await aggregates.show(call.cloud, call.context, _named(call.params["aggregate_id"]))
+    raise Invalid("Images cannot be cached ahead: a host here fetches an image when its first server needs it.")
+
+
+_IMAGES = "compute:aggregates:images"
+ROUTES = (
+    *AGGREGATE.routes,
+    Route("POST", "/v2.1/os-aggregates/{aggregate_id}/images", images, _IMAGES, since=(2, 81)),
+)
+POLICIES = {**AGGREGATE.policies, _IMAGES: admin}

@@ -115,7 +115,7 @@ def _of_host(each: HostDetail) -> Service:
         number=host.number,
         binary=COMPUTE,
         host=host.name,
-        zone=host.availability_zone,
+        zone=host.zone,
         up=each.up,
         last_seen=host.last_seen,
         enabled=host.enabled,

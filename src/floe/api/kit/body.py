@@ -24,9 +24,10 @@ Uuid = Annotated[
     str, Meta(pattern=r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\Z")
 ]
 Description = Annotated[str, Meta(max_length=255)]
+ItemKey = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_:. ]{1,255}\Z")]
 Metadata = Annotated[
     dict[
-        Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_:. ]{1,255}\Z")],
+        ItemKey,
         Annotated[str, Meta(max_length=255)],
     ],
     Meta(max_length=1024),

@@ -67,6 +67,7 @@ class Wire(Generic[T]):
     shown: Callable[[T], Any] | str | bool = True
     """What is shown of a thing, or where in it that stands; True is the core's field, False is nothing."""
     required: bool = False
+    """Whether a create has to have it."""
     type: Any = Any
     """What its JSON is, on surfaces that have a body decoded by types."""
     only: str | None = None
@@ -112,10 +113,10 @@ class Fields(Generic[T]):
             strict=strict,
         )
 
-    def read(self, sent: Mapping[str, Any], version: Version = (0, 0)) -> Values:
-        """Return values in a body by the core's names; all of `sent` are known. Raises Invalid."""
+    def read(self, sent: Mapping[str, Any], version: Version = (0, 0), use: Use = Use.NONE) -> Values:
+        """Return values in a body by the core's names; all of `sent` are known to it. Raises Invalid."""
         found: Values = {}
-        known = {wire.name: wire for wire in self.wires if wire.since <= version <= wire.until}
+        known = {wire.name: wire for wire in self.wires if wire.since <= version <= wire.until and use in wire.use}
         for name, value in sent.items():
             wire = known[name]
             read = wire.read(value)

@@ -38,7 +38,7 @@ AGENT: Fields[NetworkAgent] = Fields(
     constant("binary", "floe-agent", Use.LIST),
     constant("topic", "N/A", Use.LIST),
     Wire("host", use=Use.LIST, shown=lambda agent: agent.host.name),
-    Wire("availability_zone", use=Use.LIST, shown=lambda agent: agent.host.availability_zone),
+    Wire("availability_zone", use=Use.LIST, shown=lambda agent: agent.host.zone),
     constant("admin_state_up", True, Use.UPDATE | Use.LIST, convert=flag, check=_up),
     Wire("alive", use=Use.LIST, convert=flag),
     Wire("created_at", shown=lambda agent: _time(agent.host.created_at)),

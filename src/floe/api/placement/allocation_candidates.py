@@ -87,23 +87,22 @@ def _query(call: Call, groups: dict[str, dict[str, list[str]]]) -> tuple[Provide
     """Return what one provider has to have to take all groups, and whether it may at all."""
     wanted: dict[str, int] = {}
     needed = traits(call, call.many("root_required"))
-    fits, trees = True, set()
+    trees = set()
     for suffix, group in groups.items():
         for text in group.get("resources", ())[-1:]:
             for name, amount in resources(text, "resources" + suffix).items():
                 wanted[name] = wanted.get(name, 0) + amount
-        more = traits(call, group.get("required", []))
+        more, aggregates = traits(call, group.get("required", [])), in_aggregates(call, group.get("member_of", []))
         needed = replace(
             needed,
             required=needed.required | more.required,
             forbidden=needed.forbidden | more.forbidden,
             required_any=(*needed.required_any, *more.required_any),
+            member_of=(*needed.member_of, *aggregates[0]),
+            not_member_of=needed.not_member_of | aggregates[1],
         )
-        fits = fits and in_aggregates(call, group.get("member_of", []))
         trees |= {uuid(value, "in_tree" + suffix) for value in group.get("in_tree", ())}
-    if len(trees) > 1:
-        fits = False
-    return replace(needed, resources=wanted, ids=frozenset(trees) if trees else None), fits
+    return replace(needed, resources=wanted, ids=frozenset(trees) if trees else None), len(trees) <= 1
 
 
 def _limit(call: Call) -> int | None:

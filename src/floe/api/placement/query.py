@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from uuid import UUID
 
 from floe.api.kit.call import Call
 from floe.api.kit.query import Param, Query, items
@@ -61,18 +62,28 @@ def traits(call: Call, values: list[str]) -> ProviderQuery:
     return ProviderQuery(required=frozenset(required), forbidden=frozenset(forbidden), required_any=tuple(choices))
 
 
-def in_aggregates(call: Call, values: list[str]) -> bool:
-    """Say whether providers that are in no aggregate fit `member_of`; no host is in one here. Raises Invalid."""
-    fits = True
+def in_aggregates(call: Call, values: list[str]) -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
+    """Read `member_of`: sets of aggregates of each of which one is wanted, and unwanted ones. Raises Invalid."""
+    wanted: list[frozenset[str]] = []
+    unwanted: set[str] = set()
     for value in values:
         negative = value.startswith("!") and call.version >= (1, 32)
-        for ident in items(value.removeprefix("!" if negative else "").removeprefix("in:"), "member_of"):
+        found = items(value.removeprefix("!" if negative else "").removeprefix("in:"), "member_of")
+        for ident in found:
             if not is_uuid(ident):
                 raise Invalid(
                     f"Invalid query string parameters: Expected 'member_of' to hold uuids; got {value[:80]!r}."
                 )
-        fits = fits and negative
-    return fits
+        idents = frozenset(_dashed(ident) for ident in found)
+        if negative:
+            unwanted |= idents
+        else:
+            wanted.append(idents)
+    return tuple(wanted), frozenset(unwanted)
+
+
+def _dashed(ident: str) -> str:
+    return str(UUID(ident))
 
 
 def uuid(text: str, name: str) -> str:

@@ -49,6 +49,7 @@ SHAPE: Shape[Host] = Shape(
 
 async def index(call: Call) -> Reply:
     """GET: those that fit all filters."""
+    wanted, unwanted = in_aggregates(call, call.many("member_of"))
     query = traits(call, call.many("required"))
     ids = [uuid(value, name) for name in ("uuid", "in_tree") for value in call.many(name)]
     text = call.one("resources")
@@ -57,12 +58,14 @@ async def index(call: Call) -> Reply:
         name=call.one("name"),
         ids=frozenset(ids) if len(set(ids)) == 1 else frozenset() if ids else None,
         resources=resources(text) if text is not None else {},
+        member_of=wanted,
+        not_member_of=unwanted,
     )
     if query.name is not None and query.ids is not None:
         query = (
             replace(query, ids=None) if cloud.provider_id(query.name) in query.ids else ProviderQuery(ids=frozenset())
         )
-    found = await cloud.find(call.cloud, query) if in_aggregates(call, call.many("member_of")) else []
+    found = await cloud.find(call.cloud, query)
     return Reply(200, {"resource_providers": (_provider(call, host) for host in found)})
 
 
@@ -105,9 +108,9 @@ async def allocations(call: Call) -> Reply:
 
 
 async def aggregates(call: Call) -> Reply:
-    """GET {uuid}/aggregates: hosts are in none."""
+    """GET {uuid}/aggregates."""
     host = await _host(call)
-    body: dict[str, Any] = {"aggregates": []}
+    body: dict[str, Any] = {"aggregates": await cloud.aggregates_of(call.cloud, host)}
     if call.version >= (1, 19):
         body["resource_provider_generation"] = host.generation
     return Reply(200, body)
