@@ -100,6 +100,37 @@ async def test_what_an_administrator_looks_at(openstack_as: As) -> None:
     assert "security-group" in extensions
 
 
+async def test_hosts_are_put_into_aggregates_that_zones_and_flavors_ask_for(openstack_as: As, image_file: Path) -> None:
+    admin = openstack_as("admin")
+    made = await admin.json("aggregate", "create", "--zone", "west", "--property", "ssd=true", "fast")
+    assert (made["availability_zone"], made["properties"]["ssd"]) == ("west", "true")
+    added = await admin.json("aggregate", "add", "host", "fast", "fake-2")
+    assert added["hosts"] == ["fake-2"]
+    await admin("aggregate", "set", "--name", "faster", "--property", "gpu=a100", "fast")
+    shown = await admin.json("aggregate", "show", "faster")
+    assert (shown["hosts"], shown["properties"]) == (["fake-2"], {"ssd": "true", "gpu": "a100"})
+    await admin("aggregate", "unset", "--property", "gpu", "faster")
+    listed = await admin.json("aggregate", "list", "--long")
+    assert [(each["Name"], each["Availability Zone"], each["Properties"]) for each in listed] == [
+        ("faster", "west", {"ssd": "true"})
+    ]
+    assert (await admin.json("hypervisor", "show", "fake-2"))["aggregates"] == ["faster"]
+    await admin.json("flavor", "create", "--ram", "64", "--disk", "1", "--property",
+                     "aggregate_instance_extra_specs:ssd=true", "quick")  # fmt: skip
+    await admin.json("image", "create", "tiny", "--file", str(image_file), "--disk-format", "raw")
+    for name, asked in (("zoned", ("m1.nano", "--availability-zone", "west")), ("quick", ("quick",))):
+        server = await admin.json("server", "create", "--image", "tiny", "--no-network", "--wait", name,
+                                  "--flavor", *asked)  # fmt: skip
+        assert (server["OS-EXT-SRV-ATTR:host"], server["OS-EXT-AZ:availability_zone"]) == ("fake-2", "west")
+    await admin("aggregate", "set", "--zone", "south", "faster", fails="contain instances")
+    await admin("aggregate", "remove", "host", "faster", "fake-2", fails="already has 2 instance")
+    await admin("server", "delete", "--wait", "zoned", "quick")
+    await admin("aggregate", "delete", "faster", fails="not empty")
+    await admin("aggregate", "remove", "host", "faster", "fake-2")
+    await admin("aggregate", "delete", "faster")
+    assert await admin.json("aggregate", "list") == []
+
+
 async def test_an_administrator_makes_a_project_and_its_user_works_in_it(openstack_as: As) -> None:
     system = openstack_as("admin", OS_SYSTEM_SCOPE="all")
     project = await system.json("project", "create", "--domain", "default", "--property", "cost=12", "shop")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openstack.exceptions import BadRequestException
 
 from .conftest import KEY, encoded, in_thread
 
@@ -154,6 +155,29 @@ async def test_an_administrator_sees_hosts_services_zones_usage_and_providers(sd
             admin.compute.delete_flavor(flavor)
             admin.compute.delete_server(found)
             admin.compute.wait_for_delete(found, wait=30, interval=0.05)
+
+    await in_thread(run)
+
+
+async def test_an_administrator_puts_hosts_into_aggregates(sdk_as: As) -> None:
+    def run() -> None:
+        with sdk_as("admin") as admin:
+            made = admin.create_aggregate("fast", availability_zone="west")
+            assert (made.name, made.availability_zone, made.hosts) == ("fast", "west", None)
+            assert admin.add_host_to_aggregate("fast", "fake-1").hosts == ["fake-1"]
+            admin.compute.set_aggregate_metadata(made, {"ssd": "true"})
+            found = admin.compute.find_aggregate("fast")
+            assert (found.uuid, found.metadata) == (made.uuid, {"ssd": "true", "availability_zone": "west"})
+            assert {each.name for each in admin.compute.availability_zones()} == {"nova", "west"}
+            (provider,) = admin.placement.resource_providers(member_of=made.uuid)
+            assert provider.name == "fake-1"
+            assert admin.placement.get_resource_provider_aggregates(provider).aggregates == [made.uuid]
+            with pytest.raises(BadRequestException, match="not empty"):
+                admin.compute.delete_aggregate(made)
+            admin.remove_host_from_aggregate("fast", "fake-1")
+            assert admin.update_aggregate("fast", name="faster").name == "faster"
+            assert admin.delete_aggregate("faster")
+            assert list(admin.compute.aggregates()) == []
 
     await in_thread(run)
 
