@@ -6,6 +6,7 @@ A host is in one zone, and a server stays in the zone that it was made in: what 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from floe.cloud.cloud import Cloud
@@ -24,12 +25,12 @@ Values = Mapping[str, Any]
 
 async def create(cloud: Cloud, _context: Context, asked: Sequence[Values]) -> list[Aggregate]:
     """Make aggregates (name, zone) without hosts. Raises Conflict, OverQuota."""
-    named = [(item, cloud.new_id()) for item in asked]
+    named, now = [(item, cloud.new_id()) for item in asked], cloud.clock.now()
 
     def make(conn: Connection, item: Values, uuid: str) -> Aggregate:
         check_room(rows.count(conn))
         _demand_free(conn, item["name"])
-        made = Aggregate(uuid=uuid, name=item["name"], zone=item.get("zone"), created_at=cloud.clock.now())
+        made = Aggregate(uuid=uuid, name=item["name"], zone=item.get("zone"), created_at=now)
         return rows.insert(conn, made)
 
     return await cloud.db.write(lambda conn: [make(conn, item, uuid) for item, uuid in named])
@@ -50,14 +51,16 @@ async def update(cloud: Cloud, _context: Context, ident: str, asked: Values, _se
     if not asked:
         raise Invalid("Nothing to change: give name, availability_zone, or both.")
 
+    now = cloud.clock.now()
+
     def write(conn: Connection) -> Aggregate:
         aggregate = _get(conn, ident)
         if "name" in asked:
             _demand_free(conn, asked["name"], aggregate.id)
         changes = {"name": asked.get("name", aggregate.name)}
         if "zone" in asked:
-            changes["zone"] = _move(conn, cloud, aggregate, asked["zone"], f"Cannot update aggregate {aggregate.id}")
-        return _change(conn, cloud, aggregate, changes)
+            changes["zone"] = _move(conn, aggregate, asked["zone"], now, f"Cannot update aggregate {aggregate.id}")
+        return _change(conn, aggregate, changes, now)
 
     return await cloud.db.write(write)
 
@@ -68,15 +71,17 @@ async def set_metadata(cloud: Cloud, _context: Context, ident: str, asked: Value
     Raises NotFound, OverQuota; Invalid where servers or hosts would be in two zones.
     """
 
+    now = cloud.clock.now()
+
     def write(conn: Connection) -> Aggregate:
         aggregate, given = _get(conn, ident), dict(asked["metadata"])
         zone = aggregate.zone
         if ZONE in given:
             what = f"Cannot update metadata of aggregate {aggregate.id}"
-            zone = given[ZONE] = _move(conn, cloud, aggregate, given[ZONE], what)
+            zone = given[ZONE] = _move(conn, aggregate, given[ZONE], now, what)
         items = with_changes(aggregate.metadata, given)
         items.pop(ZONE, None)
-        return _change(conn, cloud, aggregate, {"items": items, "zone": zone})
+        return _change(conn, aggregate, {"items": items, "zone": zone}, now)
 
     return await cloud.db.write(write)
 
@@ -95,7 +100,7 @@ async def delete(cloud: Cloud, _context: Context, ident: str, _seen: int | None 
 
 async def add_host(cloud: Cloud, _context: Context, ident: str, asked: Values) -> Aggregate:
     """Put `host` into an aggregate. Raises NotFound; Conflict where it would be in two zones, or its servers move."""
-    name = asked["host"]
+    name, now = asked["host"], cloud.clock.now()
 
     def write(conn: Connection) -> Aggregate:
         host, aggregate = _host(conn, name), _get(conn, ident)
@@ -107,7 +112,7 @@ async def add_host(cloud: Cloud, _context: Context, ident: str, asked: Values) -
             raise Conflict(f"{refused} One or more hosts already in availability zone(s) {[other]}.")
         if aggregate.zone:
             _demand_unmoved(conn, host, aggregate.zone, f"{refused} The host cannot be added to the aggregate")
-        rows.add(conn, aggregate.id, name, cloud.clock.now())
+        rows.add(conn, aggregate.id, name, now)
         return _get(conn, ident)
 
     return await cloud.db.write(write)
@@ -115,7 +120,7 @@ async def add_host(cloud: Cloud, _context: Context, ident: str, asked: Values) -
 
 async def remove_host(cloud: Cloud, _context: Context, ident: str, asked: Values) -> Aggregate:
     """Take `host` out of an aggregate. Raises NotFound; Conflict where its servers would come into another zone."""
-    name = asked["host"]
+    name, now = asked["host"], cloud.clock.now()
 
     def write(conn: Connection) -> Aggregate:
         aggregate, host = _get(conn, ident), hosts.get(conn, name)
@@ -124,7 +129,7 @@ async def remove_host(cloud: Cloud, _context: Context, ident: str, asked: Values
         zone = rows.zone_of(conn, name, but=aggregate.id) or host.availability_zone
         refused = f"Cannot remove host from aggregate {ident}. Reason: The host cannot be removed from the aggregate"
         _demand_unmoved(conn, host, zone, refused)
-        rows.remove(conn, aggregate.id, name, cloud.clock.now())
+        rows.remove(conn, aggregate.id, name, now)
         return _get(conn, ident)
 
     return await cloud.db.write(write)
@@ -149,7 +154,7 @@ def _demand_free(conn: Connection, name: str, mine: int | None = None) -> None:
         raise Conflict(f"Aggregate {name} already exists.")
 
 
-def _move(conn: Connection, cloud: Cloud, aggregate: Aggregate, zone: str | None, refused: str) -> str:
+def _move(conn: Connection, aggregate: Aggregate, zone: str | None, now: datetime, refused: str) -> str:
     """Put the hosts of an aggregate into a zone, and return that."""
     if not zone:
         raise Invalid(f"{refused}. Reason: Aggregate {aggregate.name} does not support empty named availability zone.")
@@ -157,7 +162,7 @@ def _move(conn: Connection, cloud: Cloud, aggregate: Aggregate, zone: str | None
         raise Invalid(f"{refused}. Reason: One or more hosts already in availability zone(s) {others}.")
     if rows.would_move(conn, aggregate.id, zone):
         raise Invalid(f"{refused}. Reason: One or more hosts contain instances in this zone.")
-    rows.tell_zone(conn, aggregate.id, zone_name(zone), cloud.clock.now())
+    rows.tell_zone(conn, aggregate.id, zone_name(zone), now)
     return zone
 
 
@@ -171,6 +176,6 @@ def _demand_unmoved(conn: Connection, host: Host, zone: str, refused: str) -> No
         )
 
 
-def _change(conn: Connection, cloud: Cloud, aggregate: Aggregate, changes: Values) -> Aggregate:
-    ROWS.update(conn, aggregate.id, changes, cloud.clock.now())
+def _change(conn: Connection, aggregate: Aggregate, changes: Values, now: datetime) -> Aggregate:
+    ROWS.update(conn, aggregate.id, changes, now)
     return _get(conn, str(aggregate.id))
