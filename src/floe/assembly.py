@@ -33,7 +33,7 @@ from floe.core.ids import random_id
 from floe.dataplane.fake import FakePlane
 from floe.dataplane.protocol import DataPlane
 from floe.disk import DiskRoom
-from floe.hypervisors.fake import FakeHost, FakeHypervisor, KeptGuests
+from floe.hypervisors.fake import FakeHost, FakeHypervisor, kept_host
 from floe.hypervisors.protocol import Hypervisor
 from floe.pools import Pool, alone
 from floe.settings import Settings
@@ -224,7 +224,7 @@ class Node:
         )
 
     def _fake_drivers(self, folder: Path, host: str) -> tuple[Hypervisor, DataPlane]:
-        machine = self.fake_hosts.setdefault(host, FakeHost(KeptGuests(folder / host / "fake-guests")))
+        machine = self.fake_hosts.setdefault(host, kept_host(folder / host / "fake-guests"))
         settings = self.settings
         return FakeHypervisor(machine, delay=settings.fake_delay, cpu_ratio=settings.cpu_ratio), FakePlane()
 
@@ -323,6 +323,7 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         login_attempts=settings.login_attempts,
         login_delay=settings.login_delay,
         trusted_proxies=settings.proxies(),
+        shutdown_timeout=settings.shutdown_timeout,
         history_days=settings.history_days,
         usage_days=settings.usage_days,
     )

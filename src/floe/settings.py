@@ -59,6 +59,9 @@ class Settings:
     first_guest_uid: int = _setting(
         FIRST_GUEST_UID, f"first of the {GUEST_UIDS} user ids that guests run as, one each, if root runs floe up", "UID"
     )
+    shutdown_timeout: float = _setting(
+        60.0, "how long a guest may shut down by itself before it is turned off, at most 600", "SECONDS"
+    )
     dns_domain: str = _setting("cloud.internal", "domain of guests' names", "NAME")
     mtu: int = _setting(1450, "MTU of new networks", "BYTES")
     token_hours: float = _setting(24.0, "hours until a token expires", "HOURS")
@@ -109,6 +112,8 @@ class Settings:
         if 0 < self.usage_days < self.history_days:
             they = f"{self.usage_days:g} and {self.history_days:g}"
             raise Invalid(f"usage_days must be 0, or at least history_days (they are {they}).")
+        if not 0 <= self.shutdown_timeout <= 600:
+            raise Invalid(f"shutdown_timeout must be between 0 and 600 (it is {self.shutdown_timeout:g}).")
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
 

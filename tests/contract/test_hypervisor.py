@@ -16,7 +16,7 @@ from floe.core.disks import Blank, Overlay, local_disks
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
-from floe.hypervisors.protocol import GuestFiles, Hypervisor
+from floe.hypervisors.protocol import Found, GuestFiles, Hypervisor
 from floe.settings import Settings
 
 SERVER = "bbbbbbbb-0000-4000-8000-00000000000"
@@ -35,6 +35,7 @@ class Host:
     make: Callable[[], Hypervisor]
     hypervisor: Hypervisor | None = None
     changes: list[GuestState] = field(default_factory=list)
+    machine: FakeHost | None = None
 
     async def open(self) -> Any:
         await self.close()
@@ -116,7 +117,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
             folder.chmod(folder.stat().st_mode | 0o011)
     else:
         machine = FakeHost()
-        host = Host(tmp_path, lambda: FakeHypervisor(machine))
+        host = Host(tmp_path, lambda: FakeHypervisor(machine), machine=machine)
     await host.open()
     yield host
     assert host.hypervisor is not None
@@ -175,6 +176,94 @@ async def test_a_guest_survives_its_driver_and_is_found_again(host: Host) -> Non
 async def test_what_was_never_there_is_destroyed_without_complaint(host: Host) -> None:
     assert host.hypervisor is not None
     assert await host.hypervisor.destroy(f"{SERVER}9", "instance-00000009") is False
+
+
+async def test_power_a_guest_is_turned_off_and_booted_again_and_says_which_boot_it_is(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.RUNNING, boots=1)
+    log = host.files(guest).console_log
+    await until(lambda: log.exists() and b"login: " in log.read_bytes())
+    for _ in range(2):
+        await hypervisor.end(guest.server_id)
+        assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.SHUTDOWN)
+    assert await hypervisor.start(guest, host.files(guest), 4) is PowerState.RUNNING
+    hypervisor = await host.open()
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.RUNNING, boots=4)
+    assert await hypervisor.start(guest, host.files(guest), 5) is PowerState.RUNNING
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.RUNNING, boots=4)
+    assert await hypervisor.find(f"{SERVER}9") is None
+    await until(lambda: log.read_bytes().count(b"login: ") == 2)
+
+
+async def test_power_a_paused_guest_stands_still_until_it_goes_on(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    for _ in range(2):
+        await hypervisor.pause(guest.server_id)
+        assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.PAUSED, boots=1)
+    await until(lambda: host.changes[-1].power_state is PowerState.PAUSED)
+    assert await hypervisor.start(guest, host.files(guest), 2) is PowerState.PAUSED
+    for _ in range(2):
+        await hypervisor.unpause(guest.server_id)
+        assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.RUNNING, boots=1)
+    await until(lambda: host.changes[-1].power_state is PowerState.RUNNING)
+    await hypervisor.pause(guest.server_id)
+    await hypervisor.end(guest.server_id)
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.SHUTDOWN)
+
+
+async def test_power_a_suspended_guest_goes_on_in_the_boot_that_it_was_in(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    log = host.files(guest).console_log
+    await until(lambda: log.exists() and b"login: " in log.read_bytes())
+    for _ in range(2):
+        await hypervisor.suspend(guest.server_id)
+        assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.SUSPENDED, boots=1)
+    await until(lambda: host.changes[-1].power_state is PowerState.SUSPENDED)
+    hypervisor = await host.open()
+    assert await hypervisor.guests() == [GuestState(server_id=guest.server_id, power_state=PowerState.SUSPENDED)]
+    for _ in range(2):
+        await hypervisor.resume(guest, host.files(guest))
+        assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.RUNNING, boots=1)
+    assert log.read_bytes().count(b"login: ") == 1
+    await hypervisor.suspend(guest.server_id)
+    assert await hypervisor.start(guest, host.files(guest), 2) is PowerState.RUNNING
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.RUNNING, boots=2)
+    await until(lambda: log.read_bytes().count(b"login: ") == 2)
+    await hypervisor.suspend(guest.server_id)
+    await hypervisor.end(guest.server_id)
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.SHUTDOWN)
+
+
+async def test_power_what_is_off_can_be_neither_paused_nor_suspended(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    await hypervisor.end(guest.server_id)
+    for call in (hypervisor.pause, hypervisor.suspend):
+        with pytest.raises(HostFailure):
+            await call(guest.server_id)
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.SHUTDOWN)
+
+
+async def test_power_a_guest_that_does_not_listen_to_its_power_button_goes_on(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    if host.machine is not None:
+        host.machine.deaf.add(guest.server_id)
+    await hypervisor.shut_down(guest.server_id)
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.RUNNING, boots=1)
 
 
 async def test_two_guests_do_not_disturb_each_other(host: Host) -> None:

@@ -18,13 +18,16 @@ from typing import Any
 import pytest
 
 from floe.bus.local import LocalBus
+from floe.cloud import server_power
 from floe.cloud.audit import check_rows
 from floe.conductor.conductor import Conductor
 from floe.conductor.performing import AFTER, BEFORE, IN
 from floe.conductor.registry import sagas
 from floe.conductor.saga import Choice, Write
+from floe.core import guest_actions, server_states
+from floe.core.context import Context
 from floe.core.errors import Unavailable
-from floe.core.messages import Command, Destroy, Failed, Result, Spawn
+from floe.core.messages import ChangePower, Command, Destroy, Failed, Result, Spawn
 from floe.store import audit
 from floe.store.schema import create_all
 
@@ -50,8 +53,24 @@ KILLED = {f"killed {point}": point for point in (BEFORE, IN, AFTER)}
 UNDO_FAILS = {"undo fails once": 1, "undo fails for a while": 14}
 """How often; a build gives up after ten, and leaves it to a sweep."""
 
-SCENES = {"create": "active", "delete": "deleted"}
-"""What becomes of a server by each workflow, whatever strikes."""
+SCENES = {
+    "create": "active",
+    "delete": "deleted",
+    "start": "active",
+    "stop": "stopped",
+    "reboot": "active",
+    "pause": "paused",
+    "unpause": "active",
+    "suspend": "suspended",
+    "resume": "active",
+}
+"""What becomes of a server by each workflow, whatever strikes; a change of power alone fails with its host."""
+
+BEFORE_IT = {"start": guest_actions.STOP, "unpause": guest_actions.PAUSE, "resume": guest_actions.SUSPEND}
+"""What is done with a server first, so that a workflow may begin."""
+
+LEFT = {"start": "stopped", "unpause": "paused", "resume": "suspended"}
+"""What a server stays, if not active, whose host could not do it."""
 
 
 class Killed(BaseException):
@@ -134,7 +153,7 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
     """Return a host that fails, or is told twice, where it is to."""
 
     async def handler(command: Command) -> Result:
-        if isinstance(command, Spawn | Destroy) and not strike.in_database:
+        if isinstance(command, Spawn | Destroy | ChangePower) and not strike.in_database:
             if strike.here(FAILS) or any(strike.here(what) for what in UNDO_FAILS):
                 return BROKEN
             if strike.here(TWICE):
@@ -216,10 +235,9 @@ async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
             host.script.extend([BROKEN] * 5)
     strike.armed = kind == "create"
     server = await site.post()
-    if kind == "delete":
+    if kind != "create":
         await site.settle()
-        strike.armed = True
-        await site.delete(server)
+        await begin(site, server.id, kind, strike)
     async with asyncio.timeout(30):
         await site.conductor.idle()
     assert strike.struck, f"{what} did not strike {step}"
@@ -230,18 +248,37 @@ async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
         site = await start(replace(cloud, bus=LocalBus()), hosts, None, impatient)
     await settle(site, slow=what == "undo fails for a while")
     assert strike.times == 0, f"{what} struck less often than it should"
-    check(site, server.id, kind, failed=step.startswith("undo "))
+    left = LEFT.get(kind, "active") if what == FAILS and step == kind else None
+    check(site, server.id, "error" if step.startswith("undo ") else left or SCENES[kind])
     await site.conductor.stop()
     await site.cloud.bus.close()
     cloud.db.close()
 
 
-def check(site: Any, server_id: str, kind: str, *, failed: bool) -> None:
+async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
+    """Begin a workflow on a server that is there, and arm the strike."""
+    if kind == "delete":
+        strike.armed = True
+        await site.delete(site.server(server_id))
+        return
+    user = Context(request_id="r", user_id="u" * 32, project_id="p" * 32, roles=frozenset({"member"}))
+    cloud = replace(site.cloud, nudge=site.conductor.nudge)
+    if kind in BEFORE_IT:
+        await server_power.change(cloud, user, server_id, BEFORE_IT[kind])
+        await site.settle()
+    strike.armed = True
+    cloud = replace(cloud, db=getattr(cloud.db, "db", cloud.db))  # it is the conductor that is struck
+    await server_power.change(cloud, user, server_id, guest_actions.BY_KIND[kind])
+
+
+def check(site: Any, server_id: str, wanted: str) -> None:
     """See that the server is as promised, and everything else in order."""
     server = site.server(server_id)
     there = {host.name: set(host.guests) for host in site.hosts.values() if host.guests}
-    wanted = "error" if failed else SCENES[kind]
     assert (server.vm_state, server.task_state) == (wanted, None)
-    assert there == ({server.host: {server_id}} if wanted == "active" else {})
+    assert there == ({} if wanted in {"error", "deleted"} else {server.host: {server_id}})
+    for host in site.hosts.values():
+        for state in host.guests.values():
+            assert server_states.agrees(server.vm_state, server.power_state, state)
     assert all(action.finished_at is not None for action in site.actions(server_id))
     assert check_rows(site.cloud.db.read_now(audit.rows), quiet=True) == []

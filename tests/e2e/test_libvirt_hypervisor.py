@@ -39,12 +39,15 @@ def state(tmp_path: Path) -> Iterator[Path]:
             os.kill(int(entry.name), signal.SIGKILL)
 
 
-def test_libvirt_keeps_the_contract_of_a_hypervisor(state: Path) -> None:
+@pytest.mark.parametrize("part", ["power", "not power"])
+def test_libvirt_keeps_the_contract_of_a_hypervisor(state: Path, part: str) -> None:
+    """In two processes: each may open an embedded libvirt so often and no more."""
     assert shutil.which("qemu-system-x86_64"), "QEMU is not installed"
     done = subprocess.run(
         [
             *("unshare", "--net", "--mount", "--uts", sys.executable, "-c", INSIDE, str(state)),
             *("-q", "-p", "no:cacheprovider", f"--basetemp={state}/tmp", "tests/contract/test_hypervisor.py"),
+            *("-k", part),
         ],
         cwd=ROOT,
         env={**os.environ, "FLOE_TEST_HYPERVISOR": "libvirt", "FLOE_TEST_LIBVIRT_ROOT": str(state / "libvirt")},

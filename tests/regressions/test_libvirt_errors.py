@@ -12,9 +12,9 @@ import sys
 # the main thread holds on to while it waits (PyDLL, unlike CDLL, does not let go of it).
 PROGRAM = """
 import ctypes
-from floe.hypervisors.libvirt.connection import _libvirt
+from floe.hypervisors.libvirt.connection import bindings
 
-_libvirt()
+bindings()
 fails = ctypes.cast(ctypes.CDLL("libvirt.so.0").virConnectClose, ctypes.c_void_p)  # of no connection: an error
 c, thread = ctypes.PyDLL(None), ctypes.c_ulong()
 assert c.pthread_create(ctypes.byref(thread), None, fails, None) == 0
@@ -25,6 +25,6 @@ print("ended")
 """
 
 
-def test_an_error_of_libvirt_needs_no_lock_of_the_interpreter():
+def test_an_error_ofbindings_needs_no_lock_of_the_interpreter():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")

@@ -258,6 +258,7 @@ PROPERTIES = [
 ]
 
 SEEN_ELSEWHERE = {
+    "os_shutdown_timeout": "tests/functional/conductor/test_power.py",
     "hw_architecture": "scheduler", "architecture": "scheduler", "img_hv_type": "scheduler",
     "hypervisor_type": "scheduler", "trait:{name}": "scheduler", "img_config_drive": "config drive",
 }  # fmt: skip

@@ -11,23 +11,25 @@ import floe
 from floe.core import server_states
 from floe.core.guests import PowerState
 from floe.core.server_states import Part
-from floe.core.servers import ACTIVE, BUILDING, DELETED, DELETING, ERROR, STOPPED
+from floe.core.servers import ACTIVE, BUILDING, DELETED, DELETING, ERROR, PAUSED, POWERING_OFF, STOPPED, SUSPENDED
 
 SOURCE = Path(floe.__file__).parent
+IN_ORDER = (ACTIVE, STOPPED, PAUSED, SUSPENDED)
 OFF = {PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED}
 
 
 @pytest.mark.parametrize("power", PowerState)
-def test_a_server_in_order_is_stopped_when_its_guest_is_off_and_active_otherwise(power: PowerState) -> None:
-    expected = STOPPED if power in OFF else ACTIVE
-    for before in (ACTIVE, STOPPED):
+def test_a_server_in_order_is_what_its_guest_is_doing(power: PowerState) -> None:
+    others = {PowerState.RUNNING: ACTIVE, PowerState.PAUSED: PAUSED, PowerState.SUSPENDED: SUSPENDED}
+    expected = STOPPED if power in OFF else others[power]
+    for before in IN_ORDER:
         assert server_states.follow(before, power) == expected
         assert server_states.agrees(before, power, power) == (before == expected)
     assert server_states.follow(ERROR, power) == ERROR
     assert server_states.agrees(ERROR, power, power)
 
 
-@pytest.mark.parametrize("vm_state", [ACTIVE, STOPPED, ERROR])
+@pytest.mark.parametrize("vm_state", [*IN_ORDER, ERROR])
 @pytest.mark.parametrize("recorded", PowerState)
 @pytest.mark.parametrize("real", PowerState)
 def test_following_a_guest_once_is_enough(vm_state: str, recorded: PowerState, real: PowerState) -> None:
@@ -37,7 +39,7 @@ def test_following_a_guest_once_is_enough(vm_state: str, recorded: PowerState, r
         assert not server_states.agrees(after, recorded, real)
 
 
-@pytest.mark.parametrize("vm_state", [ACTIVE, STOPPED, ERROR])
+@pytest.mark.parametrize("vm_state", [*IN_ORDER, ERROR])
 def test_a_settled_server_on_a_host_holds_all_of_it_and_on_none_nothing(vm_state: str) -> None:
     assert server_states.settled(vm_state, None)
     assert not server_states.settled(vm_state, DELETING)
@@ -49,6 +51,18 @@ def test_a_settled_server_on_a_host_holds_all_of_it_and_on_none_nothing(vm_state
 def test_what_is_being_built_or_is_gone_is_not_settled() -> None:
     assert not server_states.settled(BUILDING, None)
     assert not server_states.settled(DELETED, None)
+
+
+@pytest.mark.parametrize("recorded", PowerState)
+@pytest.mark.parametrize("real", PowerState)
+def test_what_a_guest_does_while_something_is_done_with_its_server_is_looked_at_again(
+    recorded: PowerState, real: PowerState
+) -> None:
+    for vm_state in (*IN_ORDER, ERROR):
+        assert server_states.differs_meanwhile(vm_state, POWERING_OFF, recorded, real) == (recorded is not real)
+        assert not server_states.differs_meanwhile(vm_state, DELETING, recorded, real)
+        assert not server_states.differs_meanwhile(vm_state, None, recorded, real)
+    assert not server_states.differs_meanwhile(BUILDING, "spawning", recorded, real)
 
 
 def test_no_other_module_compares_power_states_with_states_of_servers() -> None:

@@ -20,6 +20,7 @@ from floe.agent.inventory import host_up
 from floe.agent.ledger import Ledger
 from floe.agent.metadata import MetadataService
 from floe.agent.ports import Ports
+from floe.agent.power import GuestPower, flush, kernel_boot_id
 from floe.agent.reconcile import reconcile
 from floe.agent.threads import Offload, in_thread
 from floe.bus.protocol import Bus
@@ -43,7 +44,8 @@ class Agent:
     """One host. `state_dir` holds its ledger, its guests' files and, unless `image_dir` is given, its images.
 
     Several agents may share an `image_dir`, and then need a `keeping` that knows of all their guests. `heartbeat` and
-    `sweep` are in seconds; a step that takes longer than `patience` seconds is told as `Progress` while it runs.
+    `sweep` are in seconds; a step that takes longer than `patience` seconds is told as `Progress` while it runs. By
+    `boot_id`, which names a boot of the machine, it knows that the machine was started anew.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Agent:
         version: Versions = version_of,
         seed: Callable[[int], bytes] = os.urandom,
         keeping: Keeping = _KEEPING,
+        boot_id: Callable[[], str] = kernel_boot_id,
         counters: Counters | None = None,
     ) -> None:
         self.host = host
@@ -85,6 +88,7 @@ class Agent:
         self._offload = offload
         self._version = version
         self._seed = seed
+        self._boot_id = boot_id
         self._counters = counters or Counters()
         cache = image_dir or state_dir / "images"
         users = keeping.users or self._guest_folders
@@ -134,25 +138,39 @@ class Agent:
             seed=self._seed,
             version=self._version,
         )
+        power = GuestPower(ledger, builder, self._hypervisor, self._sleep)
+        guests = await self._after_restart(ledger, power, found.guests)
         commands = Commands(
             ledger=ledger,
             builder=builder,
+            power=power,
             ports=ports,
             hypervisor=self._hypervisor,
             steps=self._steps,
             changed=self._changed,
             offload=self._offload,
         )
-        commands.start_with(found.guests)
+        commands.start_with(guests)
         self._commands = commands
         for guest in self._early:
             commands.saw(guest)
         await self._bus.serve(self.host, commands.handle)
-        await self._say_up(found.guests, found.files)
+        await self._say_up(guests, found.files)
         self._loops = [
             asyncio.create_task(self._every(self._heartbeat, self._beat), name=f"heartbeat-{self.host}"),
             asyncio.create_task(self._every(self._sweep, self._look), name=f"sweep-{self.host}"),
         ]
+
+    async def _after_restart(self, ledger: Ledger, power: GuestPower, found: list[GuestState]) -> list[GuestState]:
+        """Bring guests back if the machine was started anew; else what they do now is what they should."""
+        boot_id, before = self._boot_id(), ledger.wishes.machine
+        if boot_id and before and boot_id != before:
+            found = await power.bring_back(found)
+        for guest in found:
+            ledger.follow(guest.server_id, guest.power_state)
+        if boot_id:
+            ledger.wishes.runs_since(boot_id)
+        return found
 
     async def stop(self) -> None:
         """Take no more commands, say `HostDown` and let go; guests go on running. Nothing to do unless started."""
@@ -213,7 +231,16 @@ class Agent:
     async def _beat(self) -> None:
         await self._bus.publish(Heartbeat(host=self.host))
         if self._ledger is not None and self._ledger.unsynced:
+            await self._flush(self._ledger)
             await self._offload(self._ledger.sync)
+
+    async def _flush(self, ledger: Ledger) -> None:
+        """Bring the disks of new guests to the disk: only then are they started again after the power failed."""
+        if self._builder is not None and ledger.wishes.unflushed:
+            due = [ledger.guests[ident] for ident in ledger.wishes.unflushed & ledger.guests.keys()]
+            files = [path for guest in due for path in self._builder.files(guest).disks.values()]
+            await self._offload(flush, files)
+            ledger.wishes.flushed([guest.server_id for guest in due])
 
     async def _look(self) -> None:
         """Compare the host with what it should be, mend it and tell of it: the net under events and commands."""

@@ -7,6 +7,7 @@ repeat of a spawn waits for the first and is answered alike.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,12 +18,14 @@ from floe.agent import console
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
+from floe.agent.power import GuestPower
 from floe.agent.threads import Offload
 from floe.core.errors import FloeError, HostFailure, NotFound
 from floe.core.guests import GuestState, PowerState
 from floe.core.messages import (
     ApplyNetwork,
     ChangeMembers,
+    ChangePower,
     Command,
     ConsoleOutput,
     Destroy,
@@ -35,6 +38,7 @@ from floe.core.messages import (
     ListGuests,
     MembersChanged,
     NetworkApplied,
+    PowerChanged,
     ReadConsole,
     Result,
     Spawn,
@@ -46,6 +50,7 @@ from floe.hypervisors.protocol import Hypervisor
 log = logging.getLogger(__name__)
 
 _OVERTAKEN = "The server was deleted while it was being built."
+_BROKEN_OFF = "Something else was asked for meanwhile."
 
 
 @dataclass(slots=True)
@@ -54,10 +59,16 @@ class _Server:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
-    build: asyncio.Task[Spawned] | None = None
+    work: asyncio.Task[Any] | None = None
+    generation: int | None = None
+    """What the guest should be is of this generation, if the work is about that."""
     overtaken: bool = False
     seen: PowerState | None = None
     """The last power state that the hypervisor told meanwhile."""
+
+    def is_before(self, generation: int) -> bool:
+        """Say whether what is under way is about what the guest should be, and something later is said of that."""
+        return self.generation is not None and self.generation < generation
 
 
 class Commands:
@@ -68,6 +79,7 @@ class Commands:
         *,
         ledger: Ledger,
         builder: GuestBuilder,
+        power: GuestPower,
         ports: Ports,
         hypervisor: Hypervisor,
         steps: Callable[[str], Steps],
@@ -76,6 +88,7 @@ class Commands:
     ) -> None:
         self._ledger = ledger
         self._builder = builder
+        self._power = power
         self._ports = ports
         self._hypervisor = hypervisor
         self._steps = steps
@@ -86,6 +99,7 @@ class Commands:
         self._handlers: dict[type, Callable[[Any], Awaitable[Result]]] = {
             Spawn: self._spawn,
             Destroy: self._destroy,
+            ChangePower: self._change_power,
             ReadConsole: self._read_console,
             ApplyNetwork: self._apply_network,
             ChangeMembers: self._change_members,
@@ -122,6 +136,8 @@ class Commands:
             busy.seen = guest.power_state
         elif self._known.get(guest.server_id) is not guest.power_state:
             self._know(guest)
+            if guest.power_state is not PowerState.NOSTATE:
+                self._ledger.follow(guest.server_id, guest.power_state)
             self._changed(guest)
 
     def start_with(self, guests: list[GuestState]) -> None:
@@ -165,8 +181,8 @@ class Commands:
             present = not self._known.get(server_id, PowerState.NOSTATE).off
             try:
                 self._ledger.begin(command, present=present)
-                server.build = asyncio.ensure_future(self._builder.spawn(command, steps, present=present))
-                result = await server.build
+                server.work = asyncio.ensure_future(self._builder.spawn(command, steps, present=present))
+                result: Spawned = await server.work
             except asyncio.CancelledError:
                 if not server.overtaken:
                     raise  # the agent stops: its next start finds things as after a crash
@@ -177,12 +193,58 @@ class Commands:
                     self._ledger.settle(command, failed)
                 return failed
             finally:
-                server.build = None
+                server.work = None
             self._ledger.settle(command, result)
             self._known[server_id] = result.power_state
             if server.seen is None:
                 server.seen = result.power_state
             return result
+
+    async def _change_power(self, command: ChangePower) -> Result:
+        server_id = command.server_id
+        self._builder.folder(server_id)
+        under_way = self._servers.get(server_id)
+        if under_way is not None and under_way.work is not None and under_way.is_before(command.wanted.generation):
+            under_way.overtaken = True
+            under_way.work.cancel()
+        async with self._server(server_id) as server:
+            server.overtaken = False
+            refusal = self._ledger.refusal(server_id, command.action_id)
+            if refusal is not None:
+                return Failed(kind="gone", message=refusal)
+            answer = self._ledger.wishes.answer(server_id, command.action_id)
+            if isinstance(answer, PowerChanged):
+                return replace(answer, power_state=self._known.get(server_id, answer.power_state))
+            if answer is not None:
+                return answer
+            steps = self._steps(command.action_id)
+            server.generation = command.wanted.generation
+            try:
+                server.work = asyncio.ensure_future(self._power.change(command, steps))
+                result: PowerChanged = await server.work
+            except asyncio.CancelledError:
+                if not server.overtaken:
+                    raise
+                return Failed(kind="gone", message=_BROKEN_OFF, steps=tuple(steps.done))
+            except Exception as error:
+                failed = _failed(error, steps)
+                self._ledger.wishes.changed(command, failed)
+                await self._look_at(server_id, server)
+                return failed
+            finally:
+                server.work = server.generation = None
+            self._ledger.wishes.changed(command, result)
+            self._known[server_id], server.seen = result.power_state, None
+            self._ledger.follow(server_id, result.power_state)
+            return result
+
+    async def _look_at(self, server_id: str, server: _Server) -> None:
+        """See what a guest does of which something failed: what it does is what it should, and is told of."""
+        with contextlib.suppress(HostFailure):
+            found = await self._hypervisor.find(server_id)
+            if found is not None:
+                server.seen = found.power_state
+                self._ledger.follow(server_id, found.power_state)
 
     async def _destroy(self, command: Destroy) -> Result:
         server_id = command.server_id
@@ -192,9 +254,9 @@ class Commands:
         if not command.final and builder not in (None, command.action_id):
             return Destroyed()  # a late undo: the guest that is here is a later action's
         building = self._servers.get(server_id)
-        if building is not None and building.build is not None:
+        if building is not None and building.work is not None:
             building.overtaken = True
-            building.build.cancel()
+            building.work.cancel()
         async with self._server(server_id) as server:
             server.overtaken = False
             steps = self._steps(command.action_id)

@@ -20,13 +20,28 @@ from typing import IO
 
 import msgspec
 
-from floe.agent.ledger_entries import Begun, BegunBefore, Destroyed, Entry, Members, Network, Settled, Told, Whole
+from floe.agent.ledger_entries import (
+    Begun,
+    BegunBefore,
+    Destroyed,
+    Entry,
+    Flushed,
+    Members,
+    Network,
+    OfPower,
+    Settled,
+    Told,
+    Want,
+    Whole,
+)
+from floe.agent.wishes import Wishes
 from floe.core.clock import Clock
 from floe.core.errors import HostFailure
 from floe.core.guest_metadata import fingerprint
-from floe.core.guests import GuestMetadata, GuestSpec
+from floe.core.guests import GuestMetadata, GuestSpec, PowerState
 from floe.core.host_network import HostNetwork, HostNetworkState, MembersChange
 from floe.core.messages import Destroy, Failed, Spawn, Spawned
+from floe.core.power import power_of
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +57,12 @@ _NOTHING = HostNetwork()
 
 
 class Ledger:
-    """The memory of one host; `network` is the state that its data plane should have."""
+    """The memory of one host; `network` is the state that its data plane should have, `wishes` is about its guests."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.network = HostNetworkState()
         self.guests: dict[str, GuestSpec] = {}
+        self.wishes = Wishes(self._append, self._now)
         self._actions: dict[str, str] = {}
         self._settled: dict[str, Settled] = {}
         self._tombstones: dict[str, Destroyed] = {}
@@ -173,6 +189,11 @@ class Ledger:
         self._append(Members(change=change))
         return True
 
+    def follow(self, server_id: str, state: PowerState) -> None:
+        """Remember that a guest is doing something else, for whatever reason: then that is what it should do."""
+        if server_id in self.guests and self.is_built(server_id):
+            self.wishes.follow(server_id, power_of(state))
+
     # -- the file -----------------------------------------------------------------------------------
 
     @property
@@ -206,7 +227,10 @@ class Ledger:
             entries.append(Begun(action_id=self._actions[server_id], guest=guest, network=_NOTHING))
             if self.is_built(server_id):
                 entries.append(self._settled[server_id])
+                if server_id not in self.wishes.unflushed:
+                    entries.append(Flushed(server_id=server_id))
         entries += [settled for settled in self._settled.values() if settled.failed is not None]
+        entries += self.wishes.entries()
         data = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
         fresh = self._path.with_name(self._path.name + ".new")
         with _opened(fresh, os.O_TRUNC) as file:
@@ -238,7 +262,7 @@ class Ledger:
         except OSError as error:
             log.error("the ledger %s cannot be written: %s", self._path, error)
             os.ftruncate(self._file.fileno(), self._size)
-            if not isinstance(entry, Begun):
+            if not isinstance(entry, Begun | Want):
                 self._take(entry)
             return False
         self._size += len(line)
@@ -267,6 +291,7 @@ class Ledger:
             self._settled[entry.server_id] = entry
             if entry.spawned is not None and entry.server_id in self._actions:
                 self._actions[entry.server_id] = entry.action_id
+                self.wishes.unflushed.add(entry.server_id)
             if entry.failed is not None:
                 self._drop(entry.server_id, (), entry.generation)
         elif isinstance(entry, Destroyed):
@@ -291,6 +316,8 @@ class Ledger:
             self.network.replace(entry.network)
         elif isinstance(entry, Members):
             self.network.change_members(entry.change)
+        elif isinstance(entry, OfPower):
+            self.wishes.take(entry)
         else:
             self.network = HostNetworkState(
                 generation=entry.generation,
@@ -305,6 +332,7 @@ class Ledger:
     def _drop(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:
         self._unplug(server_id, port_ids, generation)
         self.guests.pop(server_id, None)
+        self.wishes.drop(server_id)
         self._actions.pop(server_id, None)
 
     def _unplug(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:
@@ -329,6 +357,7 @@ class Ledger:
 
     def _forget_old(self) -> None:
         oldest = self._now() - REMEMBERED
+        self.wishes.forget(oldest)
         self._tombstones = {k: v for k, v in self._tombstones.items() if v.at > oldest}
         self._undone = {k: v for k, v in self._undone.items() if v.at > oldest}
         self._settled = {

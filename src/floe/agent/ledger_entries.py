@@ -7,8 +7,9 @@ import msgspec
 from floe.core.disks import MIB_PER_GIB, local_disks
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.host_network import HostGroup, HostNetwork, HostPort, HostSegment, MembersChange
-from floe.core.messages import Failed, Spawned
+from floe.core.messages import Failed, PowerChanged, Spawned
 from floe.core.nics import VIF_MODELS, Tap
+from floe.core.power import Wanted
 
 
 class Begun(msgspec.Struct, tag="begun-2", omit_defaults=True):
@@ -135,4 +136,35 @@ class Network(msgspec.Struct, tag="network"):
     known_at: dict[str, int] = {}
 
 
-Entry = Begun | BegunBefore | Settled | Destroyed | Told | Whole | Members | Network
+class Want(msgspec.Struct, tag="wanted", omit_defaults=True):
+    """A guest should be this; `booted` is how often it was booted because somebody said so."""
+
+    server_id: str
+    wanted: Wanted
+    booted: int = 1
+
+
+class Answered(msgspec.Struct, tag="answered", omit_defaults=True):
+    """A change of a guest's power was answered."""
+
+    at: float
+    server_id: str
+    action_id: str
+    changed: PowerChanged | None = None
+    failed: Failed | None = None
+
+
+class Machine(msgspec.Struct, tag="machine"):
+    """The guests run on the machine since this boot of it."""
+
+    boot_id: str
+
+
+class Flushed(msgspec.Struct, tag="flushed"):
+    """The disks of a guest, as they were made, are on the disk for certain."""
+
+    server_id: str
+
+
+OfPower = Want | Answered | Machine | Flushed
+Entry = Begun | BegunBefore | Settled | Destroyed | Told | Whole | Members | Network | OfPower

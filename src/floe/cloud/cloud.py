@@ -40,6 +40,8 @@ class CloudSettings:
     """Who is believed about where a request comes from."""
     history_days: float = 90.0
     """How long what is over is kept: deleted servers, closed actions and the like; 0 is for ever."""
+    shutdown_timeout: float = 60.0
+    """Seconds that a guest has to shut down by itself, unless its image says otherwise."""
     usage_days: float = 730.0
     """How long it is kept what servers used whose history is purged; 0 is for ever."""
 

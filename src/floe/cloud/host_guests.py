@@ -45,6 +45,14 @@ def differs(row: Expected, states: Mapping[str, PowerState]) -> bool:
     return not server_states.agrees(row.vm_state, row.power_state, state)
 
 
+def look_again(row: Expected, states: Mapping[str, PowerState]) -> bool:
+    """Whether a guest is not what its row says, and what is being done with the server may not tell of it."""
+    state = states.get(row.server_id)
+    return server_states.died_while_built(row.vm_state, state) or server_states.differs_meanwhile(
+        row.vm_state, row.task_state, row.power_state, state or server_states.ABSENT
+    )
+
+
 async def take_over(cloud: Cloud, changed: Sequence[Expected], states: Mapping[str, PowerState]) -> list[str]:
     """Write the power states that a host tells, but for servers to which something happened since; return whose."""
     now = cloud.clock.now()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from floe.cloud import servers
 from floe.cloud.cloud import Cloud
 from floe.core import server_states as rules
+from floe.core.actions import DELETE
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden
+from floe.core.guest_actions import BY_KIND
 from floe.core.servers import ERROR, ServerFault
 from floe.store import actions
 from floe.store import servers as rows
@@ -47,13 +49,17 @@ async def unlock(cloud: Cloud, context: Context, server_id: str) -> None:
 async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool) -> None:
     """Set a server to ERROR by hand, which keeps all it holds, or back to what its guest is doing.
 
-    Raises NotFound; Conflict while something is being done with it, and for setting one to active that is on no host.
+    A change of its guest's power that is under way is given up: what has become of the guest, its row follows. Raises
+    NotFound; Conflict while it is being built or deleted, and for setting one to active that is on no host.
     """
     now = cloud.clock.now()
 
     def apply(conn: Connection) -> None:
         server = servers.visible(conn, context, server_id)
-        if any(action.finished_at is None for action in actions.of_server(conn, server_id)):
+        under_way = [action for action in actions.of_server(conn, server_id) if action.finished_at is None]
+        if all(action.kind in BY_KIND for action in under_way):
+            actions.cancel_open(conn, server_id, now, but=DELETE.kind)
+        else:
             raise Conflict(
                 f"Server {server_id} is {server.task_state or 'being worked on'}; an action is under way and will end "
                 "by itself. Delete the server if it shall not."

@@ -87,7 +87,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
             server = rows.add(conn, server, plan.disks)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
-            action = _action(action_id, context, server, CREATE, now, _input(new, plan))
+            action = new_action(action_id, context, server, CREATE, now, _input(new, plan))
             begin(conn, server, CREATE, replace(action, sealed=sealed))
             made.append(server)
             waiting.append(action.id)
@@ -171,7 +171,7 @@ def _input(new: NewServer, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _action(
+def new_action(
     ident: str,
     context: Context,
     server: Server,
@@ -179,6 +179,7 @@ def _action(
     now: datetime,
     given: Mapping[str, Any] | None = None,
 ) -> Action:
+    """Return the action that a caller begins on a server, for others' use inside their transactions."""
     return Action(
         id=ident,
         kind=begins.kind,
@@ -193,17 +194,16 @@ def _action(
     )
 
 
-def begin(conn: Connection, server: Server, begins: Begins, action: Action) -> None:
-    """Insert an action of a server, and put that in the state which it has meanwhile.
+def begin(conn: Connection, server: Server, begins: Begins, action: Action, **more: Any) -> None:
+    """Insert an action of a server, and put that in the state which it has meanwhile, with what `more` there is.
 
     Raises Conflict where the server is in no state that the action may begin in.
     """
     if begins.allowed is not None and server.vm_state not in begins.allowed:
         raise Conflict(f"Cannot '{begins.kind}' instance {server.id} while it is in vm_state {server.vm_state}")
-    if server.task_state != begins.task_state:
-        rows.change(
-            conn, server.id, only_in=server.vm_state, task_state=begins.task_state, updated_at=action.created_at
-        )
+    if more or server.task_state != begins.task_state:
+        meanwhile = {"task_state": begins.task_state, "updated_at": action.created_at, **more}
+        rows.change(conn, server.id, only_in=server.vm_state, **meanwhile)
     actions.add(conn, action)
 
 
@@ -216,8 +216,7 @@ def changeable(conn: Connection, context: Context, server_id: str) -> Server:
     """Return a server the caller may change. Raises NotFound, and Conflict for one that is locked."""
     server = visible(conn, context, server_id)
     if server.locked and not context.is_admin:
-        reason = f" ({server.locked_reason})" if server.locked_reason else ""
-        raise Conflict(f"Server {server_id} is locked{reason}; unlock it first.")
+        raise Conflict(f"Instance {server_id} is locked")
     return server
 
 
@@ -336,7 +335,7 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
         server = changeable(conn, context, server_id)
         if actions.cancel_open(conn, server_id, now, but=DELETE.kind):
             return False
-        begin(conn, server, DELETE, _action(action_id, context, server, DELETE, now))
+        begin(conn, server, DELETE, new_action(action_id, context, server, DELETE, now))
         return True
 
     if await cloud.db.write(mark):

@@ -49,6 +49,8 @@ class ConductorSettings:
     """After the start, what needs a host waits this long (more than a heartbeat) for hosts not heard of yet."""
     spawn: float = 1800.0
     destroy: float = 300.0
+    power: float = 900.0
+    """More than a guest may take to shut down by itself."""
     gather: float = 0.2
     """Changes of security groups' members that come within this long cost a host one message."""
     answer: float = 20.0

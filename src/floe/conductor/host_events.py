@@ -15,7 +15,6 @@ from floe.conductor.agreements import Agreements
 from floe.conductor.fleet import Fleet
 from floe.conductor.metadata_resync import MetadataResync
 from floe.conductor.removal import Patience, Removal
-from floe.core import server_states
 from floe.core.counters import Count
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
@@ -42,6 +41,8 @@ REPORTS = Count("floe_host_reports", "Reports of hosts on what they have, by whe
 NEW, SAME = "new", "same"
 
 _LIST_SECONDS = 30.0
+_SOON = 1.0
+"""Seconds after which a host is looked at again on which a guest is not what is still being written of it."""
 _ONCE = Patience(most=0.0)
 """A host that fails at it, or does not answer, is asked again by a sweep."""
 
@@ -103,18 +104,18 @@ class HostEvents:
         changed = [row for row in before if host_guests.settled(row) and host_guests.differs(row, states)]
         if changed:
             await host_guests.take_over(self._cloud, changed, states)
-        if any(server_states.died_while_built(row.vm_state, states.get(row.server_id)) for row in before):
+        if any(host_guests.look_again(row, states) for row in before):
             self._start(self._check_soon(host))
         self._fleet.compared(host)
 
     async def _check_soon(self, host: str) -> None:
-        """Look again at a host on which a guest does not run though its server is being built.
+        """Look again at a host on which a guest is not what its row says while something is done with its server.
 
-        The guest may have died while nobody listened, and its build may be about to end as if it ran.
+        It may have died while nobody listened, and its build may be about to end as if it ran.
         """
         if host not in self._soon:
             self._soon.add(host)
-            await self._sleep(self._fleet.settings.sweep)
+            await self._sleep(min(self._fleet.settings.sweep, _SOON))
             self._soon.discard(host)
             await self.check(host)
 
@@ -215,8 +216,7 @@ class HostEvents:
         """Whether the rows say of a host's guests what it says itself: else it is asked, with the rows read before."""
         states = {guest.server_id: guest.power_state for guest in event.guests}
         return not any(
-            (host_guests.settled(row) and host_guests.differs(row, states))
-            or server_states.died_while_built(row.vm_state, states.get(row.server_id))
+            (host_guests.settled(row) and host_guests.differs(row, states)) or host_guests.look_again(row, states)
             for row in await self._cloud.db.read(lambda conn: guests.on_host(conn, event.host))
         )
 
@@ -244,7 +244,9 @@ class HostEvents:
                     self._start(self._clean(event.host, stray))
             return
         states = {event.server_id: event.power_state}
-        if host_guests.settled(row) and host_guests.differs(row, states):
+        if host_guests.look_again(row, states):
+            self._start(self._check_soon(event.host))
+        elif host_guests.settled(row) and host_guests.differs(row, states):
             await host_guests.take_over(self._cloud, [row], states)
 
     async def _clean(self, host: str, stray: Stray) -> None:

@@ -9,6 +9,7 @@ from floe.conductor.create_server import CreateServer
 from floe.conductor.delete_server import DeleteServer
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.placing import Placing
+from floe.conductor.power import GuestActions
 from floe.conductor.reservations import Reservations
 from floe.conductor.saga import Saga
 
@@ -20,5 +21,6 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
     made = (
         CreateServer(cloud, fleet, settings, placing, reservations).saga(),
         DeleteServer(cloud, fleet).saga(),
+        *GuestActions(cloud, fleet, settings).sagas(),
     )
     return {saga.kind: saga for saga in made}

@@ -175,7 +175,7 @@ IMAGE_PROPERTIES = Properties(
         _warned("root_device_name"),
         _warned("os_require_quiesce", NO),
         _warned("os_type", "linux", one_of("linux", "windows")),
-        _warned("os_shutdown_timeout"),
+        _obeyed("os_shutdown_timeout", AMOUNT),
         # what says something about the image, or to other hypervisors
         *(
             _plain(name)

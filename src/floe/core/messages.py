@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork, MembersChange
+from floe.core.power import Wanted
 from floe.core.resources import Inventory
 
 # -- commands, and what answers them ------------------------------------------------------------------
@@ -64,6 +65,28 @@ class Destroy:
 class Destroyed:
     """Nothing of the guest is left; `steps` says what was removed."""
 
+    steps: tuple[StepTime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangePower:
+    """Have the guest as it is wanted. Answered by `PowerChanged`; said again, it is answered alike.
+
+    One that is to go off, or to boot again, has `patience` seconds to shut down by itself; then it is ended. A later
+    generation breaks off an earlier one that is under way.
+    """
+
+    action_id: str
+    server_id: str
+    wanted: Wanted
+    patience: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerChanged:
+    """The guest is as it is wanted; `steps` says what that took."""
+
+    power_state: PowerState
     steps: tuple[StepTime, ...] = ()
 
 
@@ -236,7 +259,20 @@ class Progress:
     remark: str = ""
 
 
-Command = Spawn | Destroy | ReadConsole | ApplyNetwork | ChangeMembers | UpdateMetadata | ListGuests | Inspect
-Result = Spawned | Destroyed | ConsoleOutput | NetworkApplied | MembersChanged | Guests | Inspected | Done | Failed
+Command = (
+    Spawn | Destroy | ChangePower | ReadConsole | ApplyNetwork | ChangeMembers | UpdateMetadata | ListGuests | Inspect
+)
+Result = (
+    Spawned
+    | Destroyed
+    | PowerChanged
+    | ConsoleOutput
+    | NetworkApplied
+    | MembersChanged
+    | Guests
+    | Inspected
+    | Done
+    | Failed
+)
 Event = HostUp | Heartbeat | HostDown | GuestChanged | Progress
 Message = Command | Result | Event

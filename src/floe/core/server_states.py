@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from floe.core.guests import PowerState
-from floe.core.servers import ACTIVE, BUILDING, DELETED, ERROR, STOPPED
+from floe.core.servers import ACTIVE, BUILDING, DELETED, DELETING, ERROR, PAUSED, STOPPED, SUSPENDED
 
 
 class Part(Enum):
@@ -24,7 +24,14 @@ class Part(Enum):
 
 _ALL, _NOTHING = frozenset(Part), frozenset[Part]()
 
-_HOLDS: Mapping[str, frozenset[Part]] = {ACTIVE: _ALL, STOPPED: _ALL, ERROR: _ALL, DELETED: _NOTHING}
+_HOLDS: Mapping[str, frozenset[Part]] = {
+    ACTIVE: _ALL,
+    PAUSED: _ALL,
+    SUSPENDED: _ALL,
+    STOPPED: _ALL,
+    ERROR: _ALL,
+    DELETED: _NOTHING,
+}
 """What a settled server holds on its host. An error after the build takes nothing away: the guest may still run."""
 
 _NOWHERE = frozenset({ERROR, DELETED})
@@ -36,13 +43,13 @@ BUILT = frozenset(state for state, parts in _HOLDS.items() if parts == _ALL and 
 _OF_POWER: Mapping[PowerState, str] = {
     PowerState.NOSTATE: STOPPED,
     PowerState.RUNNING: ACTIVE,
-    PowerState.PAUSED: ACTIVE,  # by its host, not by its user: as in Nova, the power state alone shows it
+    PowerState.PAUSED: PAUSED,  # whoever paused it, its host for want of disk too: its user may unpause it
     PowerState.SHUTDOWN: STOPPED,
     PowerState.CRASHED: STOPPED,
-    PowerState.SUSPENDED: ACTIVE,
+    PowerState.SUSPENDED: SUSPENDED,
 }
 
-_FOLLOWS = frozenset({ACTIVE, STOPPED})
+_FOLLOWS = frozenset(_OF_POWER.values())
 """States that follow the guest. ERROR does not: whoever set it has said that something is wrong."""
 
 ABSENT = PowerState.SHUTDOWN
@@ -72,6 +79,11 @@ def agrees(vm_state: str, recorded: PowerState, real: PowerState) -> bool:
 def died_while_built(vm_state: str, real: PowerState | None) -> bool:
     """Whether a server is being built and its guest, which is there, does not run."""
     return vm_state == BUILDING and real is not None and state_of(real) == STOPPED
+
+
+def differs_meanwhile(vm_state: str, task_state: str | None, recorded: PowerState, real: PowerState) -> bool:
+    """Whether the guest of a server that was built, and that something is being done with, is not what its row says."""
+    return vm_state in _HOLDS and vm_state != DELETED and task_state not in {None, DELETING} and recorded is not real
 
 
 def holds(vm_state: str, host: str | None) -> frozenset[Part]:

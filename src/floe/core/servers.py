@@ -12,7 +12,10 @@ from floe.core.nics import PlannedNic
 
 # vm_state: what it is; task_state: what is being done with it.
 BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
+PAUSED, SUSPENDED = "paused", "suspended"
 SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawning", "deleting"
+POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD = "powering-on", "powering-off", "rebooting", "rebooting_hard"
+PAUSING, UNPAUSING, SUSPENDING, RESUMING = "pausing", "unpausing", "suspending", "resuming"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,10 @@ class Server:
     locked_by: str | None = None
     """`owner`, or `admin`: then only an administrator may unlock it."""
     root_device: str = "/dev/vda"
+    boots: int = 1
+    """How often its guest was to be booted."""
+    guest_generation: int = 0
+    """How often it was said what its guest should be: see `core.power.Wanted`."""
     fault: ServerFault | None = None
     created_at: datetime
     updated_at: datetime | None = None

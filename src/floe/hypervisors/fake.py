@@ -9,34 +9,39 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from floe.core.disks import MIB, Blank, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
-from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
+from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
 
 Sleep = Callable[[float], Awaitable[None]]
 
 _HEAD = struct.Struct(">4sIQI")
-OPERATIONS = ("open", "adopt_image", "create_overlay", "create_blank", "start", "destroy", "guests")
+OPERATIONS = (
+    *("open", "adopt_image", "create_overlay", "create_blank", "start", "destroy", "guests"),
+    *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume"),
+)
+N = TypeVar("N", bound=int)
 
 
-class KeptGuests(MutableMapping[str, PowerState]):
-    """Guests and their power states, in memory and each in the name of an empty file of `folder`: they outlive the
-    process, and thousands of them are read by listing the folder.
+class Kept(MutableMapping[str, N]):
+    """A number of each guest, in memory and each in the name of an empty file of `folder`: they outlive the process,
+    and thousands of them are read by listing the folder. `of` makes what a number means.
 
     Nothing is synced: when the power fails, guests that exist in memory alone are gone anyway.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, of: Callable[[int], N]) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder = folder
-        self._guests: dict[str, PowerState] = {}
+        self._folder, self._of = folder, of
+        self._guests: dict[str, N] = {}
         for name in sorted(os.listdir(folder)):  # noqa: PTH208  # names alone, of thousands
             server_id, _, number = name.partition(".")
             if number:
-                self._guests[server_id] = PowerState(int(number))
+                self._guests[server_id] = of(int(number))
             else:
                 self._take_over(folder / name)
 
@@ -45,12 +50,12 @@ class KeptGuests(MutableMapping[str, PowerState]):
         text = file.read_text()
         file.unlink()
         if text.isdecimal():  # else the process died while it wrote it, so the guest had not started
-            self[file.name] = PowerState(int(text))
+            self[file.name] = self._of(int(text))
 
-    def __getitem__(self, server_id: str) -> PowerState:
+    def __getitem__(self, server_id: str) -> N:
         return self._guests[server_id]
 
-    def __setitem__(self, server_id: str, state: PowerState) -> None:
+    def __setitem__(self, server_id: str, state: N) -> None:
         before = self._guests.get(server_id)
         if before is None:
             self._file(server_id, state).touch()
@@ -67,8 +72,13 @@ class KeptGuests(MutableMapping[str, PowerState]):
     def __len__(self) -> int:
         return len(self._guests)
 
-    def _file(self, server_id: str, state: PowerState) -> Path:
+    def _file(self, server_id: str, state: N) -> Path:
         return self._folder / f"{server_id}.{int(state)}"
+
+
+def kept_host(folder: Path) -> FakeHost:
+    """Return a machine whose guests outlive the process, in folders beside each other."""
+    return FakeHost(Kept(folder, PowerState), boots=Kept(folder.with_name(f"{folder.name}-boots"), int))
 
 
 def overlay_head(base: Path) -> bytes:
@@ -81,10 +91,14 @@ def overlay_head(base: Path) -> bytes:
 class FakeHost:
     """What outlives the driver, as a real machine outlives a process: its guests, and the faults to come.
 
-    `foreign` are guests of somebody else, which the driver must neither show nor touch.
+    `foreign` are guests of somebody else, which the driver must neither show nor touch; `deaf` are those that do not
+    listen to a power button.
     """
 
     guests: MutableMapping[str, PowerState] = field(default_factory=dict)
+    boots: MutableMapping[str, int] = field(default_factory=dict)
+    """Which boot of a guest is its latest, of those that were booted more than once."""
+    deaf: set[str] = field(default_factory=set)
     foreign: set[str] = field(default_factory=set)
     faults: dict[str, deque[Exception | None]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -164,12 +178,13 @@ class FakeHypervisor:
             target.touch(mode=0o600)
             os.truncate(target, disk.size_mib * MIB)
 
-    async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
+    async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
         """See `Hypervisor.start`."""
         if self._delay:
             await self._sleep(self._delay)
-        if self.host.guests.get(guest.server_id) is PowerState.RUNNING:
-            return PowerState.RUNNING
+        running = self.host.guests.get(guest.server_id)
+        if running in {PowerState.RUNNING, PowerState.PAUSED}:
+            return running
         self._trip("start", guest.server_id)
         with files.console_log.open("a") as console:
             console.write(
@@ -178,8 +193,55 @@ class FakeHypervisor:
                 "floe: nothing runs in here\n"
                 f"\n{guest.metadata.hostname} login: "
             )
+        if boots > 1:
+            self.host.boots[guest.server_id] = boots
         self.change(guest.server_id, PowerState.RUNNING)
         return PowerState.RUNNING
+
+    async def find(self, server_id: str) -> Found | None:
+        """See `Hypervisor.find`."""
+        self._trip("find", server_id)
+        state = self.host.guests.get(server_id)
+        if state is None:
+            return None
+        return Found(power_state=state, boots=0 if state.off else self.host.boots.get(server_id, 1))
+
+    async def shut_down(self, server_id: str) -> None:
+        """See `Hypervisor.shut_down`."""
+        self._trip("shut_down", server_id)
+        if self.host.guests[server_id] is PowerState.RUNNING and server_id not in self.host.deaf:
+            self.change(server_id, PowerState.SHUTDOWN)
+
+    async def end(self, server_id: str) -> None:
+        """See `Hypervisor.end`."""
+        self._trip("end", server_id)
+        if not self.host.guests[server_id].off:
+            self.change(server_id, PowerState.SHUTDOWN)
+
+    async def pause(self, server_id: str) -> None:
+        """See `Hypervisor.pause`."""
+        await self._turn("pause", server_id, PowerState.RUNNING, PowerState.PAUSED)
+
+    async def unpause(self, server_id: str) -> None:
+        """See `Hypervisor.unpause`."""
+        await self._turn("unpause", server_id, PowerState.PAUSED, PowerState.RUNNING)
+
+    async def suspend(self, server_id: str) -> None:
+        """See `Hypervisor.suspend`."""
+        await self._turn("suspend", server_id, PowerState.RUNNING, PowerState.SUSPENDED)
+
+    async def resume(self, guest: GuestSpec, files: GuestFiles) -> None:
+        """See `Hypervisor.resume`."""
+        await self._turn("resume", guest.server_id, PowerState.SUSPENDED, PowerState.RUNNING)
+
+    async def _turn(self, operation: str, server_id: str, before: PowerState, after: PowerState) -> None:
+        self._trip(operation, server_id)
+        state = self.host.guests.get(server_id, PowerState.NOSTATE)
+        if state is after:
+            return
+        if state is not before:
+            raise HostFailure(f"The guest is {state.name.lower()}: it cannot {operation}.", stage="guest")
+        self.change(server_id, after)
 
     async def destroy(self, server_id: str, guest_name: str) -> bool:
         """See `Hypervisor.destroy`."""
@@ -188,6 +250,7 @@ class FakeHypervisor:
             raise HostFailure(
                 f"The guest {guest_name} was not made by this cloud, so it was left alone.", stage="guest"
             )
+        self.host.boots.pop(server_id, None)
         return self.host.guests.pop(server_id, None) is not None
 
     async def guests(self) -> list[GuestState]:

@@ -40,6 +40,14 @@ class GuestFiles:
     console_log: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a guest is doing, and since which boot: 0 of one that is off."""
+
+    power_state: PowerState
+    boots: int = 0
+
+
 class Hypervisor(Protocol):
     """Runs guests. Shipped: `hypervisors.libvirt.driver.LibvirtHypervisor`, `hypervisors.fake.FakeHypervisor`.
 
@@ -74,8 +82,39 @@ class Hypervisor(Protocol):
         """Make an empty disk; one that is there stays as it is."""
         ...
 
-    async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
-        """Define the guest and start it; the taps of its ports are there. A guest that runs stays as it is."""
+    async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
+        """Define the guest and start it as that boot; the taps of its ports are there.
+
+        A guest that runs stays as it is, and one that is suspended begins anew.
+        """
+        ...
+
+    async def find(self, server_id: str) -> Found | None:
+        """Return what a guest is doing now, None if there is none."""
+        ...
+
+    async def shut_down(self, server_id: str) -> None:
+        """Ask a guest to shut down by itself, as a power button does: it may not listen. Does not wait for it."""
+        ...
+
+    async def end(self, server_id: str) -> None:
+        """Turn a guest off at once, and forget memory of it that was kept; its definition and files stay."""
+        ...
+
+    async def pause(self, server_id: str) -> None:
+        """Let a guest that runs stand still, in its memory."""
+        ...
+
+    async def unpause(self, server_id: str) -> None:
+        """Let a guest that stands still go on."""
+        ...
+
+    async def suspend(self, server_id: str) -> None:
+        """Write the memory of a guest that runs to the disk, and turn it off."""
+        ...
+
+    async def resume(self, guest: GuestSpec, files: GuestFiles) -> None:
+        """Let a suspended guest go on where it was."""
         ...
 
     async def destroy(self, server_id: str, guest_name: str) -> bool:

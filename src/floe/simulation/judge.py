@@ -62,6 +62,10 @@ class Judge:
         if server_id in self._finished[host]:
             self._accuse(Violation("a guest was started after its host had destroyed it for good", server_id, host))
 
+    def booted_twice(self, host: str, server_id: str) -> None:
+        """A guest was booted for a boot that was done: whoever asked for it asked for one."""
+        self._accuse(Violation("a guest was booted twice for one boot", server_id, host))
+
     def damaged(self, host: str, server_id: str) -> None:
         """A guest was started from a disk that is not what it was made as."""
         self._accuse(Violation("a guest was started from a damaged disk", server_id, host))

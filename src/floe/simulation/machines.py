@@ -7,10 +7,10 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from random import Random
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from floe.agent.image_eviction import backing_file
 from floe.agent.ledger import Ledger
@@ -22,7 +22,7 @@ from floe.core.host_network import HostNetwork
 from floe.dataplane.fake import FakePlane, FakeScript
 from floe.dataplane.protocol import MetadataAddress
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
-from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
+from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
 from floe.simulation.storage import Synced
 
 P = ParamSpec("P")
@@ -46,6 +46,10 @@ class Machine:
         self.disk_full = False
         self.died: set[str] = set()
         """Guests that ended by themselves or with the machine."""
+        self.boots = 1
+        """How often the machine itself was started."""
+        self.booted: set[tuple[str, int]] = set()
+        """Boots of guests that were done, and that only a start of the machine may do again."""
         self.driver: SimulatedHypervisor | None = None
         self._removed: list[str] = []
         """Guests removed since the last sync, which a power loss may bring back."""
@@ -54,9 +58,12 @@ class Machine:
         """Lose what is not on the disk for certain: running guests, the network, parts of files."""
         self.driver = None
         self.network = HostNetwork()
-        for server_id in self.host.guests:
-            self.host.guests[server_id] = PowerState.SHUTDOWN
-            self.died.add(server_id)
+        self.boots += 1
+        self.booted.clear()
+        for server_id, state in self.host.guests.items():
+            if state is not PowerState.SUSPENDED:
+                self.host.guests[server_id] = PowerState.SHUTDOWN
+                self.died.add(server_id)
         for server_id in self._removed:
             if server_id not in self.host.guests and dice.random() < 0.5:
                 self.host.guests[server_id] = PowerState.SHUTDOWN
@@ -108,8 +115,9 @@ class Machine:
 class SimulatedHypervisor:
     """See `Hypervisor`: a fake one on a machine, with time to die in before and after each effect.
 
-    `started`, `harmed` and `damaged` are told host and server of a guest that was started, that was ended while it
-    ran, and that was started from a disk which is not what it was made as.
+    `started`, `twice`, `harmed` and `damaged` are told host and server of a guest that was started, that was booted
+    once more than anybody wanted, that was ended while it ran, and that was started from a disk which is not what it
+    was made as.
     """
 
     def __init__(
@@ -119,11 +127,12 @@ class SimulatedHypervisor:
         delay: Sleep,
         *,
         started: Callable[[str, str], None],
+        twice: Callable[[str, str], None],
         harmed: Callable[[str, str], None],
         damaged: Callable[[str, str], None],
     ) -> None:
         self._machine, self._pause, self._delay = machine, pause, delay
-        self._started, self._harmed, self._damaged = started, harmed, damaged
+        self._started, self._twice, self._harmed, self._damaged = started, twice, harmed, damaged
         self._fake = FakeHypervisor(machine.host, vcpus=4, memory_mib=3072, disk_gib=60, cpu_ratio=2.0)
         self.change = self._fake.change
         """Let a guest's power state change by itself."""
@@ -167,14 +176,17 @@ class SimulatedHypervisor:
         if self._machine.disk_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
+    async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
         """See `Hypervisor.start`."""
         await self._pause("start.before")
         await self._delay(0.15)
         ran = self._machine.host.guests.get(guest.server_id)
-        state = await self._fake.start(guest, files)
+        state = await self._fake.start(guest, files, boots)
         if ran is not state:
             self._started(self._machine.name, guest.server_id)
+            if (guest.server_id, boots) in self._machine.booted:
+                self._twice(self._machine.name, guest.server_id)
+            self._machine.booted.add((guest.server_id, boots))
             if not all(_whole(guest, disk, files) for disk in guest.disks):
                 self._damaged(self._machine.name, guest.server_id)
         self._machine.died.discard(guest.server_id)
@@ -190,10 +202,51 @@ class SimulatedHypervisor:
         there = await self._fake.destroy(server_id, guest_name)
         if there:
             self._machine.removed(server_id)
+            self._machine.booted = {boot for boot in self._machine.booted if boot[0] != server_id}
         if ran:
             self._harmed(self._machine.name, server_id)
         await self._pause("destroy.after")
         return there
+
+    async def find(self, server_id: str) -> Found | None:
+        """See `Hypervisor.find`."""
+        return await self._fake.find(server_id)
+
+    async def shut_down(self, server_id: str) -> None:
+        """See `Hypervisor.shut_down`; whoever listens needs a while."""
+        await self._pause("power.before")
+        await self._delay(0.1)
+        await self._fake.shut_down(server_id)
+        await self._pause("power.after")
+
+    async def end(self, server_id: str) -> None:
+        """See `Hypervisor.end`."""
+        await self._turn(self._fake.end(server_id))
+
+    async def pause(self, server_id: str) -> None:
+        """See `Hypervisor.pause`."""
+        await self._turn(self._fake.pause(server_id))
+
+    async def unpause(self, server_id: str) -> None:
+        """See `Hypervisor.unpause`."""
+        await self._turn(self._fake.unpause(server_id))
+
+    async def suspend(self, server_id: str) -> None:
+        """See `Hypervisor.suspend`."""
+        await self._turn(self._fake.suspend(server_id))
+
+    async def resume(self, guest: GuestSpec, files: GuestFiles) -> None:
+        """See `Hypervisor.resume`."""
+        await self._turn(self._fake.resume(guest, files))
+
+    async def _turn(self, call: Coroutine[Any, Any, None]) -> None:
+        try:
+            await self._pause("power.before")
+            await self._delay(0.05)
+            await call
+            await self._pause("power.after")
+        finally:
+            call.close()
 
     async def guests(self) -> list[GuestState]:
         """See `Hypervisor.guests`."""

@@ -95,6 +95,7 @@ def make(seed: int) -> Plan:
         events=(),
     )
     requests = [*_requests(dice), *_resets(Random(f"{seed} resets"))]  # noqa: S311
+    requests += _of_power(Random(f"{seed} power"))  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
     if shape.together:
@@ -135,6 +136,24 @@ def _resets(dice: Random) -> list[Event]:
             args={"pick": dice.randrange(100), "active": dice.random() < 0.4},
         )
         for _ in range(dice.choice((0, 0, 0, 1, 3)))
+    ]
+
+
+def _of_power(dice: Random) -> list[Event]:
+    """Users stop, start, reboot, pause and suspend servers, once or several times in a row."""
+    if dice.random() < 0.4:
+        return []
+    return [
+        Event(
+            at=dice.uniform(2.0, REQUESTS),
+            what="guest-power",
+            args={
+                "pick": dice.randrange(100),
+                "rows": [dice.randrange(8) for _ in range(dice.choice((1, 2, 4)))],
+                "between": dice.choice((0.0, 0.3, 2.0)),
+            },
+        )
+        for _ in range(dice.choice((1, 2, 4)))
     ]
 
 

@@ -25,6 +25,7 @@ from floe.core.host_network import HostNetworkState
 from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
 from floe.simulation.planted_members import MEMBERS
+from floe.simulation.planted_power import POWER
 from floe.simulation.planted_sagas import SAGAS
 from floe.simulation.planted_writes import WRITES
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
@@ -358,6 +359,7 @@ PLANTED = (
     *MEMBERS,
     *SAGAS,
     *WRITES,
+    *POWER,
     Planted(
         "key-forgotten",
         "a request that is sent again is done again",

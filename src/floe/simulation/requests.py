@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -16,12 +17,14 @@ from floe.cloud import (
     security_groups,
     server_groups,
     server_metadata,
+    server_power,
     server_states,
     servers,
 )
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.errors import FloeError, Gone
+from floe.core.guest_actions import ON_GUEST
 from floe.core.idempotency import once
 from floe.core.images import ACTIVE, NewImage
 from floe.core.new_servers import NewServer
@@ -80,6 +83,7 @@ class Users:
             "metadata": self._metadata,
             "quota": self._quota,
             "reset": self._reset,
+            "guest-power": self._power,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -284,6 +288,15 @@ class Users:
             project, server_id = self._made[args["pick"] % len(self._made)]
             operator = replace(user_of(project, name), roles=frozenset({"admin"}))
             await server_states.reset(cloud, operator, server_id, active=args["active"])
+
+    async def _power(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        """Ask for changes of a guest's power, one after the other; those that the state forbids are refused."""
+        for index in args["rows"]:
+            if self._made:
+                project, server_id = self._made[args["pick"] % len(self._made)]
+                with contextlib.suppress(FloeError):
+                    await server_power.change(cloud, user_of(project, name), server_id, ON_GUEST[index])
+            await asyncio.sleep(args["between"])
 
     async def _quota(self, cloud: Cloud, _name: str, args: dict[str, Any]) -> None:
         limits = {"instances": args["instances"]}

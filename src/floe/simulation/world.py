@@ -270,6 +270,7 @@ class World:
             self.pause,
             self._delay,
             started=self.judge.started,
+            twice=self.judge.booted_twice,
             harmed=self.judge.harmed,
             damaged=self.judge.damaged,
         )
@@ -288,6 +289,7 @@ class World:
             version=unknown,
             seed=self.dice.randbytes,
             keeping=Keeping(seconds=IMAGE_KEEP),
+            boot_id=lambda: f"{host}-{machine.boots}",
         )
 
     def _nudge(self, role: Role) -> Callable[[str], None]:

@@ -64,6 +64,8 @@ servers = sa.Table(
     sa.Column("locked_reason", sa.String(255)),
     sa.Column("locked_by", sa.String(16)),
     sa.Column("root_device", sa.String(255), nullable=False, default="/dev/vda"),
+    sa.Column("boots", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("guest_generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("fault", Json),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),

@@ -23,6 +23,7 @@ from floe.core.guests import GuestState, PowerState
 from floe.core.ids import random_id
 from floe.core.messages import (
     ApplyNetwork,
+    ChangePower,
     Command,
     Destroy,
     Destroyed,
@@ -33,16 +34,25 @@ from floe.core.messages import (
     HostUp,
     ListGuests,
     NetworkApplied,
+    PowerChanged,
     Result,
     Spawn,
     Spawned,
     StepTime,
 )
+from floe.core.power import Power
 from floe.core.resources import Inventory
 from floe.core.servers import BUILDING, SCHEDULING, Server, ServerFlavor
 from floe.store import actions, servers
 from floe.store.engine import Connection, Database, Transactions
 from floe.store.schema import create_all
+
+DOING = {
+    Power.RUNNING: PowerState.RUNNING,
+    Power.STOPPED: PowerState.SHUTDOWN,
+    Power.PAUSED: PowerState.PAUSED,
+    Power.SUSPENDED: PowerState.SUSPENDED,
+}
 
 
 @dataclass
@@ -55,6 +65,7 @@ class ScriptedHost:
     commands: list[Command] = field(default_factory=list)
     script: deque[Failed | asyncio.Event] = field(default_factory=deque)
     destroy_script: deque[Failed] = field(default_factory=deque)
+    power_script: deque[Failed] = field(default_factory=deque)
     refused: set[str] = field(default_factory=set)
     told: dict[str, str] = field(default_factory=dict)
 
@@ -69,6 +80,13 @@ class ScriptedHost:
                 self.refused.add(command.server_id)
             self.guests.pop(command.server_id, None)
             return Destroyed(steps=(StepTime(name="guest", started=1.0, seconds=0.5, remark="removed"),))
+        if isinstance(command, ChangePower):
+            if self.power_script:
+                return self.power_script.popleft()
+            if command.server_id not in self.guests:
+                return Failed(kind="not_found", message="The guest is not on this host.")
+            self.guests[command.server_id] = DOING[command.wanted.power]
+            return PowerChanged(power_state=self.guests[command.server_id])
         if isinstance(command, ListGuests):
             return Guests(guests=self.found())
         if isinstance(command, ApplyNetwork):

@@ -5,27 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from floe.core.guests import PowerState
-from floe.hypervisors.fake import KeptGuests
+from floe.hypervisors.fake import Kept
 
 
 def test_guests_are_found_again_as_they_were_left(tmp_path: Path) -> None:
-    guests = KeptGuests(tmp_path / "guests")
+    guests = Kept(tmp_path / "guests", PowerState)
     guests["a"], guests["b"] = PowerState.RUNNING, PowerState.RUNNING
     guests["b"] = PowerState.SHUTDOWN
     guests["c"] = PowerState.RUNNING
     assert guests.pop("c", None) is PowerState.RUNNING
     assert guests.pop("c", None) is None
-    again = KeptGuests(tmp_path / "guests")
+    again = Kept(tmp_path / "guests", PowerState)
     assert dict(again) == {"a": PowerState.RUNNING, "b": PowerState.SHUTDOWN}
 
 
 def test_a_guest_whose_start_was_cut_short_is_none(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
-    assert dict(KeptGuests(tmp_path)) == {}
+    assert dict(Kept(tmp_path, PowerState)) == {}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_guests_of_an_earlier_release_are_taken_over(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(str(int(PowerState.RUNNING)))
-    assert dict(KeptGuests(tmp_path)) == {"a": PowerState.RUNNING}
-    assert dict(KeptGuests(tmp_path)) == {"a": PowerState.RUNNING}
+    assert dict(Kept(tmp_path, PowerState)) == {"a": PowerState.RUNNING}
+    assert dict(Kept(tmp_path, PowerState)) == {"a": PowerState.RUNNING}

@@ -1,4 +1,4 @@
-"""POST /servers/{server_id}/action, as far as it needs no host: console, lock, state, delete by force."""
+"""POST /servers/{server_id}/action: power, console, lock, state, delete by force."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from floe.api.kit.body import Body, Field, either
-from floe.api.kit.call import Call, Reply
+from floe.api.kit.call import Call, Handler, Reply
 from floe.api.kit.policy import admin, project_member
 from floe.api.kit.routing import Route
 from floe.api.kit.values import Digits, whole
+from floe.cloud import server_power
 from floe.cloud import server_states as states
 from floe.cloud import servers as cloud
+from floe.core import guest_actions
+from floe.core.guest_actions import OnGuest
 
 _CONSOLE = Body("os-getConsoleOutput", (Field("length", int | either(Digits, "", "-1") | None),))
 _LOCK = Body("lock", (Field("locked_reason", Annotated[str, Meta(min_length=1, max_length=255)]),))
 _RESET = Body("os-resetState", (Field("state", Literal["active", "error"], required=True),))
+
+
+_REBOOT = Body("reboot", (Field("type", Literal["HARD", "Hard", "hard", "SOFT", "Soft", "soft"], required=True),))
 
 
 async def console_output(call: Call) -> Reply:
@@ -57,9 +63,39 @@ async def force_delete(call: Call) -> Reply:
     return Reply(202)
 
 
+async def reboot(call: Call) -> Reply:
+    """Reboot: SOFT asks the guest to shut down first, HARD does not."""
+    soft = _REBOOT.read(await call.raw(), call.version)["type"].upper() == "SOFT"
+    asked = guest_actions.SOFT_REBOOT if soft else guest_actions.HARD_REBOOT
+    await server_power.change(call.cloud, call.context, call.params["server_id"], asked)
+    return Reply(202)
+
+
+def _changes(asked: OnGuest) -> Handler:
+    """Return what a call does that changes one thing about a guest; nobody looks at what comes with it, as in Nova."""
+
+    async def change(call: Call) -> Reply:
+        await server_power.change(call.cloud, call.context, call.params["server_id"], asked)
+        return Reply(202)
+
+    return change
+
+
 _PATH = "/v2.1/servers/{server_id}/action"
 
 ROUTES = (
+    Route("POST", _PATH, reboot, "os_compute_api:servers:reboot", action="reboot"),
+    *(
+        Route("POST", _PATH, _changes(asked), policy, action=action)
+        for action, asked, policy in (
+            ("os-start", guest_actions.START, "os_compute_api:servers:start"),
+            ("os-stop", guest_actions.STOP, "os_compute_api:servers:stop"),
+            ("pause", guest_actions.PAUSE, "os_compute_api:os-pause-server:pause"),
+            ("unpause", guest_actions.UNPAUSE, "os_compute_api:os-pause-server:unpause"),
+            ("suspend", guest_actions.SUSPEND, "os_compute_api:os-suspend-server:suspend"),
+            ("resume", guest_actions.RESUME, "os_compute_api:os-suspend-server:resume"),
+        )
+    ),
     Route("POST", _PATH, console_output, "os_compute_api:os-console-output", action="os-getConsoleOutput"),
     Route("POST", _PATH, lock, "os_compute_api:os-lock-server:lock", action="lock"),
     Route("POST", _PATH, unlock, "os_compute_api:os-lock-server:unlock", action="unlock"),
@@ -68,6 +104,13 @@ ROUTES = (
 )
 
 POLICIES = {
+    "os_compute_api:servers:reboot": project_member,
+    "os_compute_api:servers:start": project_member,
+    "os_compute_api:servers:stop": project_member,
+    "os_compute_api:os-pause-server:pause": project_member,
+    "os_compute_api:os-pause-server:unpause": project_member,
+    "os_compute_api:os-suspend-server:suspend": project_member,
+    "os_compute_api:os-suspend-server:resume": project_member,
     "os_compute_api:os-console-output": project_member,
     "os_compute_api:os-lock-server:lock": project_member,
     "os_compute_api:os-lock-server:unlock": project_member,

@@ -38,6 +38,11 @@ _QEMU_USER = "libvirt-qemu"
 
 _SYSTEM_FOLDER = Path("/var/lib/libvirt/qemu")
 
+_SHUT_OFF, SUSPENDED = 5, 7
+"""`VIR_DOMAIN_SHUTOFF`, and `VIR_DOMAIN_PMSUSPENDED`, as which an event has the same number."""
+_SAVED = (5, 4)
+"""The event, and its detail, of a domain that stopped because its memory was kept on the disk."""
+
 _UNBORN = re.compile(rb"<domstatus [^>]*pid='0'")
 
 _MISSING = (
@@ -47,7 +52,7 @@ _MISSING = (
 
 
 @cache
-def _libvirt() -> Any:
+def bindings() -> Any:
     """Import libvirt and start its event loop, once per process: it must run before any connection is opened."""
     os.environ.setdefault("LIBVIRT_DEBUG", "4")  # its library logs warnings to stderr by default
     try:
@@ -227,15 +232,15 @@ class LibvirtConnection:
 
     async def capabilities(self) -> str:
         """Return the capabilities XML; the first call of all makes libvirt probe QEMU, which takes seconds."""
-        return str(await self._ask(lambda conn: conn.getCapabilities()))
+        return str(await self.ask(lambda conn: conn.getCapabilities()))
 
     async def version(self) -> int:
         """Return QEMU's version as a number."""
-        return int(await self._ask(lambda conn: conn.getVersion()))
+        return int(await self.ask(lambda conn: conn.getVersion()))
 
     async def cpus(self) -> int:
         """Return the host's number of CPUs."""
-        return int((await self._ask(lambda conn: conn.getInfo()))[2])
+        return int((await self.ask(lambda conn: conn.getInfo()))[2])
 
     async def guests(self, namespace: str) -> list[tuple[str, int, str]]:
         """Return UUID, `virDomainState` and our metadata XML of each domain that has some in `namespace`."""
@@ -243,22 +248,22 @@ class LibvirtConnection:
         def collect(conn: Any) -> list[tuple[str, int, str]]:
             found = []
             for domain in conn.listAllDomains():
-                metadata = _quiet(_metadata, domain, namespace)
-                state = _quiet(_state, domain)
+                metadata = quiet(_metadata, domain, namespace)
+                state = quiet(state_number, domain)
                 if metadata is not None and state is not None:
                     found.append((domain.UUIDString(), state, metadata))
             return found
 
-        return await self._ask(collect)
+        return await self.ask(collect)
 
     async def state(self, uuid: str) -> int | None:
         """Return the `virDomainState` of a domain, None if there is no such domain."""
 
         def look(conn: Any) -> int | None:
-            domain = _quiet(conn.lookupByUUIDString, uuid)
-            return None if domain is None else _quiet(_state, domain)
+            domain = quiet(conn.lookupByUUIDString, uuid)
+            return None if domain is None else quiet(state_number, domain)
 
-        return await self._ask(look)
+        return await self.ask(look)
 
     async def start(self, xml: str) -> int:
         """Define a domain and start it unless it runs; return its `virDomainState`."""
@@ -266,22 +271,22 @@ class LibvirtConnection:
         def go(conn: Any) -> int:
             domain = conn.defineXML(xml)
             if not domain.isActive():
-                domain.create()
-            return _state(domain)
+                domain.createWithFlags(bindings().VIR_DOMAIN_START_FORCE_BOOT)  # not from memory that was kept
+            return state_number(domain)
 
-        return await self._ask(go)
+        return await self.ask(go)
 
     async def destroy(self, uuid: str) -> bool:
         """End a domain and forget it with all that libvirt keeps of it; False if there was none."""
 
         def go(conn: Any) -> bool:
-            libvirt = _libvirt()
-            domain = _quiet(conn.lookupByUUIDString, uuid)
+            libvirt = bindings()
+            domain = quiet(conn.lookupByUUIDString, uuid)
             if domain is None:
                 return False
             if domain.isActive():
-                _quiet(domain.destroy, ignore=libvirt.VIR_ERR_OPERATION_INVALID)
-            _quiet(
+                quiet(domain.destroy, ignore=libvirt.VIR_ERR_OPERATION_INVALID)
+            quiet(
                 domain.undefineFlags,
                 libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
                 | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
@@ -290,11 +295,13 @@ class LibvirtConnection:
             )
             return True
 
-        return await self._ask(go)
+        return await self.ask(go)
 
-    async def _ask(self, call: Callable[[Any], T]) -> T:
+    async def ask(self, call: Callable[[Any], T]) -> T:
+        """Call libvirt in the pool. Raises HostFailure for what it refuses."""
+
         def work() -> T:
-            libvirt = _libvirt()
+            libvirt = bindings()
             try:
                 return call(self._connected())
             except libvirt.libvirtError as error:
@@ -303,7 +310,7 @@ class LibvirtConnection:
         return await self.run(work)
 
     def _connected(self) -> Any:
-        libvirt = _libvirt()
+        libvirt = bindings()
         with self._lock:
             if self._conn is not None and self._conn.isAlive():
                 return self._conn
@@ -346,9 +353,9 @@ class LibvirtConnection:
                 self._conn.close()
                 self._conn = None
 
-    def _lifecycle(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: Any) -> None:
+    def _lifecycle(self, _conn: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
         if self._handler is not None:
-            self._handler(domain.UUIDString(), event)
+            self._handler(domain.UUIDString(), SUSPENDED if (event, detail) == _SAVED else event)
 
 
 def _unreachable(uri: str, reason: str) -> str:
@@ -368,16 +375,18 @@ def failure(text: str) -> HostFailure:
 
 
 def _metadata(domain: Any, namespace: str) -> str:
-    return str(domain.metadata(_libvirt().VIR_DOMAIN_METADATA_ELEMENT, namespace))
+    return str(domain.metadata(bindings().VIR_DOMAIN_METADATA_ELEMENT, namespace))
 
 
-def _state(domain: Any) -> int:
-    return int(domain.state()[0])
+def state_number(domain: Any) -> int:
+    """Return the `virDomainState` of a domain; one whose memory is kept on the disk is suspended, not off."""
+    number = int(domain.state()[0])
+    return SUSPENDED if number == _SHUT_OFF and domain.hasManagedSaveImage() else number
 
 
-def _quiet(call: Callable[..., T], *args: Any, ignore: int | None = None) -> T | None:
+def quiet(call: Callable[..., T], *args: Any, ignore: int | None = None) -> T | None:
     """Call libvirt; None when the domain, or its metadata, is not there (any more)."""
-    libvirt = _libvirt()
+    libvirt = bindings()
     gone = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA, ignore}
     try:
         return call(*args)

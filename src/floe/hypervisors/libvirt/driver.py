@@ -15,7 +15,7 @@ from floe.core.disks import MIB_PER_GIB, Blank, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.resources import Inventory
-from floe.hypervisors.libvirt import capabilities, disks
+from floe.hypervisors.libvirt import capabilities, disks, domains
 from floe.hypervisors.libvirt.connection import (
     LibvirtConnection,
     embed_root,
@@ -26,8 +26,8 @@ from floe.hypervisors.libvirt.connection import (
 from floe.hypervisors.libvirt.consoles import Consoles
 from floe.hypervisors.libvirt.events import state_after, state_of
 from floe.hypervisors.libvirt.users import GuestUsers, closed, group_for, nobody
-from floe.hypervisors.libvirt.xml import NAMESPACE, domain_xml
-from floe.hypervisors.protocol import GuestFiles, HypervisorFacts
+from floe.hypervisors.libvirt.xml import BOOTS, NAMESPACE, domain_xml
+from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class LibvirtHypervisor:
         # A libvirtd has virtlogd for this, which bounds the log that it is given.
         self._root = embed_root(uri)
         self._consoles = Consoles(disk_dir) if self._root is not None else None
+        self._save_dir = (self._root / "lib" / "qemu" if self._root is not None else domains.SAVE_DIR) / "save"
         self._owner = owner
         self._version = version
         self._ratios = (cpu_ratio, memory_ratio, disk_ratio)
@@ -184,7 +185,7 @@ class LibvirtHypervisor:
         user = await self._user_of(files)
         await disks.create_blank(files.disks[disk.role], disk.size_mib * disks.MIB, command, user)
 
-    async def start(self, guest: GuestSpec, files: GuestFiles) -> PowerState:
+    async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
         """See `Hypervisor.start`."""
         uuid = guest.server_id
         state = await self._connection.state(uuid)
@@ -194,8 +195,43 @@ class LibvirtHypervisor:
         if self._consoles is not None:
             files = replace(files, console_log=await self._consoles.pipe(files.directory))
         account = await self._connection.run(self._hand_over, files)
-        xml = domain_xml(guest, files, kvm=self._kvm, owner=self._owner, version=self._version, account=account)
+        marks = {"owner": self._owner, "version": self._version}
+        xml = domain_xml(guest, files, kvm=self._kvm, **marks, account=account, boots=boots)
         return state_of(await self._connection.start(xml))
+
+    async def find(self, server_id: str) -> Found | None:
+        """See `Hypervisor.find`."""
+        found = await self._connection.ask(lambda conn: domains.find(conn, server_id, NAMESPACE))
+        if found is None:
+            return None
+        state = state_of(found[0])
+        return Found(power_state=state, boots=0 if state.off else int(_told(found[1], BOOTS) or 1))
+
+    async def shut_down(self, server_id: str) -> None:
+        """See `Hypervisor.shut_down`: through ACPI, or the guest agent where one speaks."""
+        await self._connection.ask(lambda conn: domains.shut_down(conn, server_id))
+
+    async def end(self, server_id: str) -> None:
+        """See `Hypervisor.end`."""
+        await self._connection.ask(lambda conn: domains.end(conn, server_id))
+
+    async def pause(self, server_id: str) -> None:
+        """See `Hypervisor.pause`."""
+        await self._connection.ask(lambda conn: domains.pause(conn, server_id))
+
+    async def unpause(self, server_id: str) -> None:
+        """See `Hypervisor.unpause`."""
+        await self._connection.ask(lambda conn: domains.unpause(conn, server_id))
+
+    async def suspend(self, server_id: str) -> None:
+        """See `Hypervisor.suspend`; the memory is libvirt's managed save, which goes with the domain."""
+        await self._connection.ask(lambda conn: domains.suspend(conn, server_id, self._save_dir))
+
+    async def resume(self, guest: GuestSpec, files: GuestFiles) -> None:
+        """See `Hypervisor.resume`."""
+        if self._consoles is not None:
+            await self._consoles.pipe(files.directory)
+        await self._connection.ask(lambda conn: domains.resume(conn, guest.server_id))
 
     async def destroy(self, server_id: str, guest_name: str) -> bool:
         """See `Hypervisor.destroy`. A domain of another owner under that id is left alone and fails the call."""
@@ -270,12 +306,16 @@ class LibvirtHypervisor:
 
 
 def _owner(metadata: str) -> str | None:
-    """Return the owner in our metadata element, which libvirt hands out with or without the prefix's binding."""
+    return _told(metadata, "owner")
+
+
+def _told(metadata: str, name: str) -> str | None:
+    """Return what our metadata element says, which libvirt hands out with or without the prefix's binding."""
     try:
         root = ET.fromstring(metadata)  # noqa: S314  # libvirt's own output
     except ET.ParseError:
         return None
     for element in root.iter():
-        if element.tag.rpartition("}")[2] == "owner":
+        if element.tag.rpartition("}")[2] == name:
             return element.text
     return None

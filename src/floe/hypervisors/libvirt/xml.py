@@ -16,6 +16,9 @@ from floe.hypervisors.protocol import GuestFiles
 NAMESPACE = "urn:floe:guest:1"
 """Of our element in a domain's `<metadata>`; a domain without it is foreign."""
 
+BOOTS = "boots"
+"""What of our element says which boot the domain was started for; one without it is of the first."""
+
 DEFAULT_COMMAND_LINE = "root=/dev/{root} console=ttyS0"
 """Of a kernel that its image gives none: `root` is what Linux calls the first disk of a bus."""
 
@@ -27,9 +30,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def domain_xml(
-    guest: GuestSpec, files: GuestFiles, *, kvm: bool, owner: str, version: str, account: tuple[int, int] | None = None
+    guest: GuestSpec,
+    files: GuestFiles,
+    *,
+    kvm: bool,
+    owner: str,
+    version: str,
+    account: tuple[int, int] | None = None,
+    boots: int = 1,
 ) -> str:
-    """Return the XML that defines a guest; `version` is Floe's own, `account` the user and group that it runs as.
+    """Return the XML that defines a guest for that boot of it.
+
+    `version` is Floe's own, `account` the user and group that it runs as.
 
     Raises HostFailure for values the hardware does not allow.
     """
@@ -42,14 +54,14 @@ def domain_xml(
     except Invalid as error:
         raise HostFailure(error.message, stage="guest", cause=Invalid.kind) from error
     disks = [(disk, disk_xml(disk, files.disks[disk.role])) for disk in guest.disks]
-    boots = boot_order([(disk.boot_index, made) for disk, made in disks if disk.boot_index is not None])
+    order = boot_order([(disk.boot_index, made) for disk, made in disks if disk.boot_index is not None])
     domain = ET.Element("domain", type="kvm" if kvm else "qemu")
     _text(domain, "name", guest.name)
     _text(domain, "uuid", guest.server_id)
-    _metadata(domain, guest, owner)
+    _metadata(domain, guest, owner, boots)
     _text(domain, "memory", str(guest.memory_mib), unit="MiB")
     _text(domain, "vcpu", str(guest.vcpus))
-    _system(domain, files, chosen, command, boots)
+    _system(domain, files, chosen, command, order)
     _firmware_tables(domain, guest, version)
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
@@ -70,13 +82,14 @@ def domain_xml(
     return ET.tostring(domain, encoding="unicode") + "\n"
 
 
-def _metadata(domain: ET.Element, guest: GuestSpec, owner: str) -> None:
+def _metadata(domain: ET.Element, guest: GuestSpec, owner: str, boots: int) -> None:
     ET.register_namespace("floe", NAMESPACE)
     ours = ET.SubElement(ET.SubElement(domain, "metadata"), f"{{{NAMESPACE}}}guest")
     _text(ours, f"{{{NAMESPACE}}}owner", owner)
     _text(ours, f"{{{NAMESPACE}}}server", guest.server_id)
     _text(ours, f"{{{NAMESPACE}}}name", guest.metadata.name)
     _text(ours, f"{{{NAMESPACE}}}project", guest.metadata.project_id)
+    _text(ours, f"{{{NAMESPACE}}}{BOOTS}", str(boots))
 
 
 def _user(domain: ET.Element, user: int, group: int) -> None:

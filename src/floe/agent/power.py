@@ -1,0 +1,157 @@
+"""Making guests do what they should: on command, and after the machine itself was started anew."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.ledger import Ledger
+from floe.core.errors import Conflict, HostFailure, NotFound
+from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.messages import ChangePower, PowerChanged
+from floe.core.power import Deed, Power, deeds
+from floe.hypervisors.protocol import Found, Hypervisor
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.5
+_PRESS_EVERY = 10.0
+"""Seconds between looks whether a guest is off, and after which its power button is pressed again: it may have been
+too early in its boot to listen."""
+_STARTS = 8
+"""How many guests are started side by side after a start of the machine."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def kernel_boot_id() -> str:
+    """Return what names this boot of the machine; "" where its kernel does not say."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def flush(files: Iterable[Path]) -> None:
+    """Bring files to the disk; one that is gone is no more to be."""
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPower:
+    """Changes what guests on one host do; whoever calls holds the server's lock."""
+
+    ledger: Ledger
+    builder: GuestBuilder
+    hypervisor: Hypervisor
+    sleep: Callable[[float], Awaitable[None]]
+
+    async def change(self, command: ChangePower, steps: Steps) -> PowerChanged:
+        """Do what is between what a guest does and what it should.
+
+        Raises NotFound and HostFailure where that cannot be, and Conflict where something later was said.
+        """
+        guest = self.ledger.guests.get(command.server_id)
+        if guest is None:
+            raise NotFound("guest", command.server_id, message="The guest is not on this host.")
+        kept = self.ledger.wishes.of(command.server_id)
+        if command.wanted.generation < kept.generation:
+            raise Conflict("Something else was asked for later.")
+        self.ledger.wishes.want(command)
+        found = await self._find(guest)
+        todo = deeds(found.power_state, found.boots, command.wanted, self.ledger.wishes.booted(command.server_id))
+        if todo is None:
+            raise HostFailure(f"The guest is off, so it cannot be {command.wanted.power}.", stage="guest")
+        for deed in todo:
+            async with steps.step(deed.value) as step:
+                step.remark = await self._do(deed, guest, command)
+        found = await self._find(guest)
+        return PowerChanged(power_state=found.power_state, steps=tuple(steps.done))
+
+    async def bring_back(self, guests: Iterable[GuestState]) -> list[GuestState]:
+        """Start the guests that ran when the machine went down, and return how all guests are now.
+
+        What was in memory is lost: a guest that was paused is off, as one is that was stopped. A suspended one has its
+        memory on the disk, and stays suspended.
+        """
+        wishes, limit = self.ledger.wishes, asyncio.Semaphore(_STARTS)
+
+        async def look(guest: GuestState) -> GuestState:
+            spec = self.ledger.guests.get(guest.server_id)
+            ran = wishes.of(guest.server_id).power is Power.RUNNING
+            if spec is None or not ran or not guest.power_state.off or not self.ledger.is_built(guest.server_id):
+                return guest
+            if guest.server_id in wishes.unflushed:
+                log.error(
+                    "guest %s was made just before the machine went down: its disks may be damaged, so it stays off",
+                    guest.server_id,
+                )
+                return guest
+            async with limit:
+                return await self._bring_back(spec, guest)
+
+        return list(await asyncio.gather(*(look(guest) for guest in guests)))
+
+    async def _bring_back(self, spec: GuestSpec, guest: GuestState) -> GuestState:
+        files = self.builder.files(spec)
+        try:
+            state = await self.hypervisor.start(spec, files, self.ledger.wishes.of(guest.server_id).boots)
+        except (HostFailure, OSError) as error:
+            log.error("guest %s cannot be started again: %s", guest.server_id, getattr(error, "detail", "") or error)
+            return guest
+        log.info("guest %s ran when the machine went down, and does so again", guest.server_id)
+        return GuestState(server_id=guest.server_id, power_state=state)
+
+    async def _do(self, deed: Deed, guest: GuestSpec, command: ChangePower) -> str:
+        """Do one thing, and return what there is to say of it."""
+        if deed is Deed.END:
+            return await self._end(guest, command.patience)
+        if deed is Deed.START:
+            await self.hypervisor.start(guest, self.builder.files(guest), command.wanted.boots)
+        elif deed is Deed.RESUME:
+            await self.hypervisor.resume(guest, self.builder.files(guest))
+        else:
+            calls = {
+                Deed.PAUSE: self.hypervisor.pause,
+                Deed.UNPAUSE: self.hypervisor.unpause,
+                Deed.SUSPEND: self.hypervisor.suspend,
+            }
+            await calls[deed](guest.server_id)
+        return ""
+
+    async def _end(self, guest: GuestSpec, patience: float) -> str:
+        """Let a guest shut down by itself as long as there is patience; then turn it off."""
+        waited = 0.0
+        while waited < patience:
+            state = (await self._find(guest)).power_state
+            if state.off:
+                return "it shut down by itself"
+            if state is not PowerState.RUNNING:
+                break  # what stands still does not listen
+            if waited % _PRESS_EVERY == 0:
+                await self.hypervisor.shut_down(guest.server_id)
+            await self.sleep(_LOOK_EVERY)
+            waited += _LOOK_EVERY
+        gently = (await self._find(guest)).power_state.off
+        await self.hypervisor.end(guest.server_id)
+        if gently:
+            return "it shut down by itself"
+        return f"it did not shut down by itself in {waited:g} s" if waited else ""
+
+    async def _find(self, guest: GuestSpec) -> Found:
+        found = await self.hypervisor.find(guest.server_id)
+        if found is None:
+            raise HostFailure("The hypervisor does not have the guest.", stage="guest")
+        return found

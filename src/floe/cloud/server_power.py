@@ -1,0 +1,64 @@
+"""What users ask of a server's guest: that it starts, stops, reboots, stands still, goes on."""
+
+from __future__ import annotations
+
+import msgspec
+
+from floe.cloud import servers
+from floe.cloud.cloud import Cloud
+from floe.core.actions import DELETE
+from floe.core.context import Context
+from floe.core.errors import Conflict
+from floe.core.guest_actions import OnGuest
+from floe.core.servers import Server
+from floe.store import actions
+from floe.store.engine import Connection
+
+MOST_PATIENCE = 600.0
+"""Seconds that a guest has at most to shut down by itself, whatever its image says."""
+
+
+async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest) -> None:
+    """Have a server's guest be what is asked: noted here, done by a conductor.
+
+    Raises NotFound, and Conflict for a server that is locked, or whose state does not allow it.
+    """
+    now, action_id, default = cloud.clock.now(), cloud.new_id(), cloud.settings.shutdown_timeout
+
+    def begin(conn: Connection) -> None:
+        server = servers.changeable(conn, context, server_id)
+        if server.vm_state in asked.allowed:
+            _check(server, asked)
+            if server.task_state is not None and actions.cancel_open(conn, server_id, now, but=DELETE.kind):
+                raise _busy(server, asked)
+        wanted = asked.wanted(server)
+        given = {
+            "host": server.host,
+            "wanted": msgspec.to_builtins(wanted),
+            "patience": patience(server, default) if asked.gently else 0.0,
+        }
+        action = servers.new_action(action_id, context, server, asked.begins, now, given)
+        told = {"boots": wanted.boots, "guest_generation": wanted.generation}
+        servers.begin(conn, server, asked.begins, action, **told)
+
+    await cloud.db.write(begin)
+    cloud.nudge(action_id)
+
+
+def patience(server: Server, default: float) -> float:
+    """Return for how many seconds a guest may shut down by itself: its image may say."""
+    said = server.image_properties.get("os_shutdown_timeout", "")
+    return min(float(said), MOST_PATIENCE) if said.isdecimal() else default
+
+
+def _check(server: Server, asked: OnGuest) -> None:
+    if server.task_state is not None and server.task_state not in asked.overtakes:
+        raise _busy(server, asked)
+    if server.host is None or server.launched_at is None:
+        raise Conflict(
+            f"Instance {server.id} is in an invalid state for '{asked.kind}': it was never built, so there is no guest."
+        )
+
+
+def _busy(server: Server, asked: OnGuest) -> Conflict:
+    return Conflict(f"Cannot '{asked.kind}' instance {server.id} while it is in task_state {server.task_state}")

@@ -1,0 +1,99 @@
+"""Workflows that change one thing about a guest: its host is told what it should be, and the row says what it is then.
+
+All kinds have the same two steps; what differs stands in `core.guest_actions`, and travels in the action's input.
+Where it fails, the server is what it was, and what its guest has become its row follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from floe.cloud.cloud import Cloud
+from floe.conductor.failures import Failure
+from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.flow import Flow, Outcome, Work
+from floe.conductor.saga import OnHost, Saga, Write
+from floe.core import server_states
+from floe.core.guest_actions import BY_KIND, OnGuest
+from floe.core.messages import ChangePower, PowerChanged
+from floe.core.power import Wanted
+from floe.core.servers import ServerFault
+from floe.store import servers as rows
+from floe.store.engine import Connection
+
+_GRACE_STEP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class GuestActions:
+    """The workflows of `core.guest_actions`, with what they work on."""
+
+    cloud: Cloud
+    fleet: Fleet
+    settings: ConductorSettings
+
+    def sagas(self) -> Iterator[Saga]:
+        """Return the plan of each kind."""
+        return (self._saga(row) for row in BY_KIND.values())
+
+    def _saga(self, row: OnGuest) -> Saga:
+        return Saga(
+            begins=row.begins,
+            steps=(
+                OnHost(
+                    name=row.kind,
+                    at=self.host,
+                    command=self.command,
+                    returns=PowerChanged,
+                    seconds=self.settings.power,
+                ),
+                Write(name="settled", do=self.settle, last=True),
+            ),
+            fails=self.leave,
+        )
+
+    def host(self, flow: Flow) -> str:
+        """Return the host that has the guest."""
+        return str(flow.action.input["host"])
+
+    async def command(self, flow: Flow) -> ChangePower:
+        """Return what the host is told; just after the start it has a while to speak up."""
+        host, waited = self.host(flow), 0.0
+        while self.fleet.awaited(host) and waited < self.settings.start_grace:
+            await flow.pause(_GRACE_STEP)
+            waited += _GRACE_STEP
+        return ChangePower(
+            action_id=flow.action.id,
+            server_id=flow.action.subject_id,
+            wanted=msgspec.convert(flow.action.input["wanted"], Wanted),
+            patience=flow.action.input["patience"],
+        )
+
+    def settle(self, flow: Flow) -> Work:
+        """Say what the guest is now; that it was in ERROR is over."""
+        server_id, now, power = flow.action.subject_id, self.cloud.clock.now(), flow.result(PowerChanged).power_state
+
+        def work(conn: Connection) -> Outcome:
+            rows.change(
+                conn,
+                server_id,
+                vm_state=server_states.state_of(power),
+                task_state=None,
+                power_state=int(power),
+                fault=None,
+                updated_at=now,
+            )
+            return Outcome(remark=f"the guest is {power.name.lower()}")
+
+        return work
+
+    def leave(self, flow: Flow, failure: Failure) -> Work:
+        """Leave the server what it was, and say why."""
+        server_id, now = flow.action.subject_id, self.cloud.clock.now()
+        where = f"host {failure.host or self.host(flow)}"
+        details = "\n".join(text for text in (where, failure.detail) if text)
+        fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
+        return lambda conn: rows.change(conn, server_id, task_state=None, fault=fault, updated_at=now)

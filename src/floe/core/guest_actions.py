@@ -1,0 +1,77 @@
+"""Actions that change one thing about a guest: what it should be. A further one is a row here and a route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from floe.core.actions import Begins
+from floe.core.power import Power, Wanted
+from floe.core.servers import (
+    ACTIVE,
+    ERROR,
+    PAUSED,
+    PAUSING,
+    POWERING_OFF,
+    POWERING_ON,
+    REBOOTING,
+    REBOOTING_HARD,
+    RESUMING,
+    STOPPED,
+    SUSPENDED,
+    SUSPENDING,
+    UNPAUSING,
+    Server,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnGuest:
+    """One such action: in which vm_states it may begin, the task_state meanwhile, and what the guest is to be.
+
+    It `boots` the guest, or has it go on as it is; a guest that is to go off is asked `gently` to do so, before it is
+    ended. In task_states that it `overtakes`, it takes the place of what is under way.
+    """
+
+    kind: str
+    allowed: frozenset[str]
+    task_state: str
+    power: Power
+    boots: bool = False
+    gently: bool = False
+    overtakes: frozenset[str] = frozenset()
+
+    @property
+    def begins(self) -> Begins:
+        """How the workflow begins that does it."""
+        return Begins(kind=self.kind, version=1, allowed=self.allowed, task_state=self.task_state)
+
+    def wanted(self, server: Server) -> Wanted:
+        """Return what the guest of a server should be once it is done."""
+        return Wanted(power=self.power, boots=server.boots + self.boots, generation=server.guest_generation + 1)
+
+
+START = OnGuest(kind="start", allowed=frozenset({STOPPED}), task_state=POWERING_ON, power=Power.RUNNING, boots=True)
+STOP = OnGuest(
+    kind="stop", allowed=frozenset({ACTIVE, ERROR}), task_state=POWERING_OFF, power=Power.STOPPED, gently=True
+)
+SOFT_REBOOT = OnGuest(
+    kind="reboot", allowed=frozenset({ACTIVE}), task_state=REBOOTING, power=Power.RUNNING, boots=True, gently=True
+)
+HARD_REBOOT = OnGuest(
+    kind="reboot",
+    allowed=frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR}),
+    task_state=REBOOTING_HARD,
+    power=Power.RUNNING,
+    boots=True,
+    overtakes=frozenset({REBOOTING, REBOOTING_HARD, PAUSING, UNPAUSING, SUSPENDING, RESUMING}),
+)
+PAUSE = OnGuest(kind="pause", allowed=frozenset({ACTIVE}), task_state=PAUSING, power=Power.PAUSED)
+UNPAUSE = OnGuest(kind="unpause", allowed=frozenset({PAUSED}), task_state=UNPAUSING, power=Power.RUNNING)
+SUSPEND = OnGuest(kind="suspend", allowed=frozenset({ACTIVE}), task_state=SUSPENDING, power=Power.SUSPENDED)
+RESUME = OnGuest(kind="resume", allowed=frozenset({SUSPENDED}), task_state=RESUMING, power=Power.RUNNING)
+
+ON_GUEST = (START, STOP, SOFT_REBOOT, HARD_REBOOT, PAUSE, UNPAUSE, SUSPEND, RESUME)
+
+BY_KIND: Mapping[str, OnGuest] = {row.kind: row for row in reversed(ON_GUEST)}
+"""One of each kind: the workflow of a kind is the same for all."""

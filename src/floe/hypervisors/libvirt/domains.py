@@ -1,0 +1,84 @@
+"""The power of domains: blocking calls of libvirt, which `LibvirtConnection.ask` runs.
+
+Each may be repeated: a domain that is as it is to be stays so.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from floe.core.errors import HostFailure
+from floe.hypervisors.libvirt.connection import SUSPENDED, bindings, quiet, state_number
+
+SAVE_DIR = Path("/var/lib/libvirt/qemu")
+"""Where a system's libvirtd keeps the memory of suspended domains, in `save`."""
+
+_MORE_THAN_MEMORY = 64 * 1024 * 1024
+"""Bytes that the file of a domain's memory may be larger than that."""
+
+
+def find(conn: Any, uuid: str, namespace: str) -> tuple[int, str] | None:
+    """Return the `virDomainState` of a domain and our metadata as it was started with, None if there is none."""
+    domain = quiet(conn.lookupByUUIDString, uuid)
+    number = None if domain is None else quiet(state_number, domain)
+    if domain is None or number is None:
+        return None
+    return number, str(quiet(domain.metadata, bindings().VIR_DOMAIN_METADATA_ELEMENT, namespace) or "")
+
+
+def shut_down(conn: Any, uuid: str) -> None:
+    """Press the power button."""
+    domain = conn.lookupByUUIDString(uuid)
+    if domain.isActive():
+        quiet(domain.shutdown, ignore=bindings().VIR_ERR_OPERATION_INVALID)
+
+
+def end(conn: Any, uuid: str) -> None:
+    """Turn a domain off, and forget its memory."""
+    domain = conn.lookupByUUIDString(uuid)
+    if domain.isActive():
+        quiet(domain.destroy, ignore=bindings().VIR_ERR_OPERATION_INVALID)
+    if domain.hasManagedSaveImage():
+        domain.managedSaveRemove()
+
+
+def pause(conn: Any, uuid: str) -> None:
+    """Stop the CPUs of a domain."""
+    domain = conn.lookupByUUIDString(uuid)
+    if int(domain.state()[0]) != bindings().VIR_DOMAIN_PAUSED:
+        domain.suspend()
+
+
+def unpause(conn: Any, uuid: str) -> None:
+    """Let the CPUs of a domain go on."""
+    domain = conn.lookupByUUIDString(uuid)
+    if int(domain.state()[0]) == bindings().VIR_DOMAIN_PAUSED:
+        domain.resume()
+
+
+def suspend(conn: Any, uuid: str, folder: Path) -> None:
+    """Write the memory of a domain to a file. Raises HostFailure where there is no room for it."""
+    domain = conn.lookupByUUIDString(uuid)
+    if state_number(domain) == SUSPENDED:
+        return
+    needed = int(domain.info()[1]) * 1024 + _MORE_THAN_MEMORY
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+    if free < needed:
+        raise HostFailure(
+            f"The host has no room on its disk for the guest's memory: {needed >> 20} MiB are needed at most, "
+            f"{free >> 20} MiB are free.",
+            stage="guest",
+            detail=f"in {folder}",
+        )
+    domain.managedSave(bindings().VIR_DOMAIN_SAVE_RUNNING)
+
+
+def resume(conn: Any, uuid: str) -> None:
+    """Let a domain go on from its memory on the disk, or wake it where it sleeps by itself."""
+    domain = conn.lookupByUUIDString(uuid)
+    if not domain.isActive():
+        domain.create()
+    elif int(domain.state()[0]) == bindings().VIR_DOMAIN_PMSUSPENDED:
+        domain.pMWakeup()

@@ -1,0 +1,63 @@
+"""Planted bugs in the power of guests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.agent import power as agent_power
+from floe.agent.agent import Agent
+from floe.agent.ledger import Ledger
+from floe.agent.power import GuestPower
+from floe.agent.wishes import Wishes
+from floe.core import server_states
+from floe.core.guests import GuestState, PowerState
+from floe.core.power import Deed, Power, Wanted, deeds
+from floe.core.servers import ACTIVE
+from floe.simulation.planting import Planted, both, patched
+
+_deeds = deeds
+
+
+def _boots_again(state: PowerState, boots: int, wanted: Wanted, booted: int) -> Any:
+    """Take "running" for an order to boot."""
+    if wanted.power is Power.RUNNING and wanted.boots > 1 and state is PowerState.RUNNING:
+        return (Deed.END, Deed.START)
+    return _deeds(state, boots, wanted, booted)
+
+
+def _no_answer(self: Wishes, server_id: str, action_id: str) -> None:
+    """Remember no answer."""
+
+
+def _follow_nothing(self: Ledger, server_id: str, state: PowerState) -> None:
+    """Want what was wanted, whatever the guest does."""
+
+
+async def _always_anew(_self: Agent, _ledger: Ledger, power: GuestPower, found: list[GuestState]) -> list[GuestState]:
+    """Take each start of the agent for one of the machine."""
+    return await power.bring_back(found)
+
+
+POWER = (
+    Planted(
+        "reboots-twice",
+        "a reboot that is asked for again is done again",
+        both(
+            patched((agent_power, "deeds", _boots_again)),
+            patched((Wishes, "answer", _no_answer)),
+        ),
+    ),
+    Planted(
+        "paused-shown-active",
+        "a paused guest's server is shown as active",
+        patched((server_states, "_OF_POWER", {**server_states._OF_POWER, PowerState.PAUSED: ACTIVE})),
+    ),
+    Planted(
+        "every-start-is-the-machines",
+        "a guest that shut itself down is started when only the agent was",
+        both(
+            patched((Ledger, "follow", _follow_nothing)),
+            patched((Agent, "_after_restart", _always_anew)),
+        ),
+    ),
+)
