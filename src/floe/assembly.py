@@ -6,25 +6,23 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from floe.agent.agent import GUESTS, Agent
-from floe.agent.folders import close_files, make_passable
 from floe.agent.image_eviction import Keeping
+from floe.agent.role import Agents
 from floe.agent.threads import Threads
-from floe.api.app import App
+from floe.api.role import Api
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
-from floe.cloud import bootstrap, flavors, image_blobs, networks, sealing
 from floe.cloud.cloud import Cloud, CloudSettings
-from floe.cloud.health import Health
+from floe.cloud.health import OK, Ground, Health
 from floe.cloud.pools import make_pools
 from floe.conductor.conductor import Conductor
 from floe.core.counters import Counters
@@ -35,8 +33,9 @@ from floe.dataplane.protocol import DataPlane
 from floe.disk import DiskRoom
 from floe.hypervisors.fake import FakeHost, FakeHypervisor, kept_host
 from floe.hypervisors.protocol import Hypervisor
+from floe.places import host_name, known_name, place
 from floe.pools import Pool, alone
-from floe.settings import Settings
+from floe.settings import ROLES, Settings
 from floe.store import migrate
 from floe.store.engine import Database, Transactions
 from floe.store.repeated import RepeatedWrites
@@ -61,12 +60,29 @@ class MachineClock:
         return monotonic()
 
 
+class Role(Protocol):
+    """One of the things that a process may be: it starts, stops, and says of each of its parts how it is."""
+
+    async def start(self) -> None:
+        """Begin, with the database open. Raises FloeError with what is missing."""
+        ...
+
+    async def stop(self) -> None:
+        """End; a role whose start failed, or never came, has nothing to do here."""
+        ...
+
+    async def parts(self) -> dict[str, str]:
+        """Return the state of each part by its name: `ok`, or what is the matter."""
+        ...
+
+
 class Node:
-    """One process with every role: database, surfaces, conductor, and the agents of its hosts.
+    """One process: the ground (database, bus, threads), and on it the roles that the settings name, in order.
 
     `passwords` are those of the users `admin` and `demo` at the first start; `url` is where clients reach it.
-    It is an ASGI application, which answers 503 until it has started. A share of its writes, `repeated_writes`, runs
-    twice; that is for trials.
+    It is an ASGI application, which answers 503 until it has started. Make it while its state directory is held.
+    A share of its writes, `repeated_writes`, runs twice; that is for trials. Raises Invalid for roles that cannot be
+    served.
     """
 
     def __init__(
@@ -79,39 +95,45 @@ class Node:
         repeated_writes: float = 0.0,
     ) -> None:
         self.settings = settings
-        self._passwords = passwords
+        named = _roles(settings)
         state = settings.state
         self._database_file = state / "floe.db"
         counters = Counters()
         pools = make_pools(counters)
         self._host_threads = Pool("hosts", 6, counters=counters)
         self._room = _room(settings, state)
+        self.bus = LocalBus()
         self.cloud = Cloud(
             db=_database(Database(self._database_file, counters=counters), repeated_writes),
-            bus=LocalBus(),
+            bus=self.bus,
             blobs=FileBlobs(state / "images", self._room, pools.blobs),
             clock=MachineClock(),
             new_id=random_id,
             settings=_cloud_settings(settings, url),
-            nudge=self._nudge,
-            network_nudge=self._nudge_network,
             token_keys=lambda: list(token_keys),
             counters=counters,
             pools=pools,
         )
-        self.conductor = Conductor(self.cloud, host=_known_name(settings))
-        self.agents: list[Agent] = []
+        self.api = Api(self.cloud, Ground(self.cloud, self._room), passwords=passwords, healthy=self.health)
+        self.conductor = Conductor(self.cloud, host=known_name(state, settings.host), place=place(state))
+        self.hosts = Agents(state / "hosts", self._agents)
         self.fake_hosts: dict[str, FakeHost] = {}
         """The machines that fake hypervisors stand for, by host; faults can be written into them."""
-        self.app = App(self.cloud, healthy=self.health)
+        known: dict[str, Role] = {"api": self.api, "conductor": self.conductor, "agent": self.hosts}
+        self._roles = [known[name] for name in named]
         self._started: list[Callable[[], Awaitable[None]]] = []
         self._state = "starting"
         """Why the process does not serve, "" while it does."""
-        self._health = Health(self.cloud, self._room, self.conductor.seen)
+        self._health = Health(self.cloud.clock, [self._bus_parts, *(role.parts for role in self._roles)])
+
+    @property
+    def agents(self) -> list[Agent]:
+        """The agents of this process's hosts, once it has started."""
+        return self.hosts.all
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI scope."""
-        await self.app(scope, receive, send)
+        await self.api.app(scope, receive, send)
 
     async def health(self) -> dict[str, str]:
         """Return the state of each part: `ok`, or what is the matter."""
@@ -135,35 +157,22 @@ class Node:
             except Exception:
                 log.exception("stopping %s failed", getattr(stop, "__qualname__", stop))
 
+    async def idle(self) -> None:
+        """Wait until nothing is being done any more; for trials and tests."""
+        await self.bus.idle()
+        await self.conductor.idle()
+
     async def _start(self) -> None:
         self._started.append(self._close_threads)
         migrate.ensure(self._database_file)
         self.cloud.db.open()
-        self._started.append(self._close_database)
-        await self._first_start()
-        await sealing.seal_leftovers(self.cloud)
-        await image_blobs.recover(self.cloud, alone=True)
-        self._started.append(self.cloud.bus.close)
-        await self.conductor.start()
-        self._started.append(self.conductor.stop)
-        hosts, folder = self._hosts(), self.settings.state / "hosts"
-        make_passable(folder)
-        close_files(folder)
-        self.agents = [self._agent(host, folder) for host in hosts]
-        self._started.append(self._stop_agents)
-        await asyncio.gather(*(agent.start() for agent in self.agents))
+        self._started += [self._close_database, self.bus.close]
+        for role in self._roles:
+            self._started.append(role.stop)
+            await role.start()
         await self._hosts_known()
         self._started.append(self._health.stop)
         self._state = ""
-
-    async def _first_start(self) -> None:
-        """Make what a cloud needs before anybody can use it; nothing of it is made twice."""
-        order = iter((self._passwords["admin"], self._passwords["demo"]))
-        made = await bootstrap.bootstrap(self.cloud, lambda: next(order))
-        if made.admin_password is not None:
-            await flavors.bootstrap(self.cloud)
-        if made.admin_password is not None and made.demo_project_id is not None:
-            await networks.bootstrap(self.cloud, made.demo_project_id)
 
     async def _hosts_known(self) -> None:
         """Wait a while for the conductor to hear of every agent: a server can be placed on those alone.
@@ -178,11 +187,8 @@ class Node:
                         await asyncio.sleep(0.002)
                 fleet.stop_awaiting()  # hosts of an earlier start that this process does not run
 
-    def _nudge(self, action_id: str) -> None:
-        self.conductor.nudge(action_id)
-
-    def _nudge_network(self) -> None:
-        self.conductor.nudge_network()
+    async def _bus_parts(self) -> dict[str, str]:
+        return {"bus": OK}  # it is in this process
 
     async def _close_database(self) -> None:
         await alone(self.cloud.db.close)
@@ -191,15 +197,13 @@ class Node:
         self.cloud.pools.close()
         self._host_threads.close()
 
-    async def _stop_agents(self) -> None:
-        await asyncio.gather(*(agent.stop() for agent in self.agents))
-
     # -- hosts ----------------------------------------------------------------------------------------
 
-    def _hosts(self) -> list[str]:
-        if _hypervisor(self.settings) == "fake":
-            return [f"fake-{number}" for number in range(1, self.settings.fake_hosts + 1)]
-        return [_host_name(self.settings)]
+    def _agents(self) -> list[Agent]:
+        fake = _hypervisor(self.settings) == "fake"
+        names = [f"fake-{number}" for number in range(1, self.settings.fake_hosts + 1)] if fake else []
+        folder = self.settings.state / "hosts"
+        return [self._agent(host, folder) for host in names or [host_name(self.settings.state, self.settings.host)]]
 
     def _agent(self, host: str, folder: Path) -> Agent:
         fake = _hypervisor(self.settings) == "fake"
@@ -247,6 +251,21 @@ class Node:
         return driver, LinuxPlane(folder / host)
 
 
+def _roles(settings: Settings) -> Sequence[str]:
+    """Return the names of the roles, the first to start first. Raises Invalid for those that would not find the others.
+
+    What roles share is the database and the bus. Those there are belong to one process.
+    """
+    named = [name for name in ROLES if name in settings.role_names()]
+    if missing := [name for name in ROLES if name not in named]:
+        raise Invalid(
+            f"roles is {settings.roles!r}, without {' and '.join(missing)}: roles in processes of their own need a "
+            "database and a bus that several processes can share, and there are only those of one process here "
+            f"(SQLite, local bus). Leave roles out, or name all: {','.join(ROLES)}."
+        )
+    return named
+
+
 def libvirt_uri(settings: Settings) -> str:
     """Return which libvirt to speak to: the one named, else a daemon that runs, else one inside this process."""
     if settings.libvirt_uri:
@@ -268,35 +287,6 @@ def _hypervisor(settings: Settings) -> str:
             "with --hypervisor fake the whole API works, on guests that exist in memory alone."
         )
     return "libvirt"
-
-
-def _host_name(settings: Settings) -> str:
-    """Return the name of this host: the same for ever, whatever becomes of the machine's own name.
-
-    A host that came back under another name would look like a new one, and its guests like foreign ones.
-    """
-    known = _known_name(settings)
-    if settings.host and settings.host != known:
-        raise Invalid(
-            f"This state directory belongs to host {known!r}, not to {settings.host!r}: "
-            "its guests are known by that name."
-        )
-    file = _name_file(settings)
-    if not file.exists():
-        file.parent.mkdir(mode=0o711, exist_ok=True)
-        file.write_text(known + "\n")
-    return known
-
-
-def _known_name(settings: Settings) -> str:
-    """Return the name that this machine was known by at its first start, or would be."""
-    with contextlib.suppress(FileNotFoundError):
-        return _name_file(settings).read_text().strip()
-    return settings.host or socket.gethostname()
-
-
-def _name_file(settings: Settings) -> Path:
-    return settings.state / "hosts" / "name"
 
 
 def _database(db: Transactions, repeated_writes: float) -> Transactions:

@@ -23,6 +23,8 @@ GUEST_UIDS = 16_384
 """How many ids guests have, and so the most guests of a host."""
 _LAST_UID = 2**32 - 2  # the one after it means "no change" to the kernel
 _MAX_DAYS = 36_500
+ROLES = ("api", "conductor", "agent")
+"""In the order in which they start."""
 HYPERVISORS = ("auto", "libvirt", "fake")
 
 
@@ -35,6 +37,7 @@ class Settings:
     """All settings of `floe up`, with their defaults."""
 
     state: Path = _setting(Path("/var/lib/floe"), "where all state lives", "DIR")
+    roles: str = _setting(",".join(ROLES), "roles of this process; the local bus and SQLite need all of them", "LIST")
     listen: str = _setting("127.0.0.1:8774", "address of the one port that serves every API", "HOST:PORT")
     connections: int = _setting(2048, "connections at most; fewer where this process may not open as many files", "N")
     connections_per_peer: int = _setting(256, "connections at most from one address (IPv6: network of 64 bits)", "N")
@@ -78,6 +81,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         self.address()
+        names = self.role_names()
+        if not names or len(set(names)) < len(names) or not set(names) <= set(ROLES):
+            raise Invalid(f"roles must be some of {', '.join(ROLES)}, each once (they are {self.roles!r}).")
         if self.hypervisor not in HYPERVISORS:
             raise Invalid(f"hypervisor must be one of {', '.join(HYPERVISORS)} (it is {self.hypervisor!r}).")
         if not 1 <= self.fake_hosts <= 10_000:
@@ -116,6 +122,10 @@ class Settings:
             raise Invalid(f"shutdown_timeout must be between 0 and 600 (it is {self.shutdown_timeout:g}).")
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
+
+    def role_names(self) -> list[str]:
+        """Return the names in `roles`."""
+        return self.roles.replace(",", " ").split()
 
     def proxies(self) -> tuple[Network, ...]:
         """Return the networks of `trusted_proxies`, each an address or several."""

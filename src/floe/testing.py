@@ -24,6 +24,7 @@ from cryptography.fernet import Fernet
 from floe.api.front.limits import Limits
 from floe.api.front.server import configured
 from floe.assembly import Node
+from floe.cli.state_directory import hold
 from floe.pools import alone
 from floe.settings import Settings
 
@@ -42,7 +43,7 @@ class EmbeddedCloud:
     """A cloud in `folder`, with `hosts` fake hosts. Enter it to start it; leaving stops it; it can be entered again.
 
     With `template`, a folder that a cloud stopped in, it starts from that state instead of from nothing. `limits` are
-    those of its front door.
+    those of its front door. Raises Conflict while another cloud runs in the folder.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class EmbeddedCloud:
         if self.template is not None and not self.folder.exists():
             await alone(shutil.copytree, self.template, self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = hold(self.folder)
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings = Settings(state=self.folder, hypervisor="fake", fake_hosts=self.hosts, fake_delay=self.delay)
@@ -70,7 +72,11 @@ class EmbeddedCloud:
             url=self.url,
             repeated_writes=self.repeated_writes,
         )
-        await self.node.start()
+        try:
+            await self.node.start()
+        except BaseException:
+            self._lock.close()
+            raise
         self._server = _Server(configured(self.node, self.node.cloud.counters, self.limits))
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:  # noqa: ASYNC110  # uvicorn has no event for it
@@ -84,7 +90,8 @@ class EmbeddedCloud:
         self._server.force_exit = True
         await self._serving
         await self.node.stop()
+        self._lock.close()
 
     async def settled(self) -> None:
         """Wait until nothing is being done any more."""
-        await self.node.conductor.idle()
+        await self.node.idle()

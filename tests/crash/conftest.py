@@ -174,11 +174,9 @@ class Town:
             clock=self.clock,
             new_id=random_id,
             settings=CloudSettings(),
-            nudge=lambda ident: self.conductor.nudge(ident),  # noqa: PLW0108  # made by the next line
-            network_nudge=lambda: self.conductor.nudge_network(),  # noqa: PLW0108
             token_keys=[_KEY].copy,
         )
-        self.conductor = Conductor(self.cloud, settings=SETTINGS)
+        self.conductor = Conductor(self.cloud, settings=SETTINGS, place="here")
         await self.conductor.start()
         for name in HOSTS:
             await self.start_agent(name, life if name == "h1" else None)
@@ -286,6 +284,11 @@ class Town:
 
     # -- what has to be -------------------------------------------------------------------------------
 
+    async def idle(self) -> None:
+        """Wait until the conductor has nothing in hand, and nothing waits for it."""
+        await self.bus.idle()
+        await self.conductor.idle()
+
     async def settled(self) -> None:
         """Wait until nothing is wrong any more; what stays wrong is the failure."""
         found: list[str] = []
@@ -295,7 +298,7 @@ class Town:
                     await asyncio.sleep(0.005)
         except TimeoutError:
             raise AssertionError(found) from None
-        await self.conductor.idle()
+        await self.idle()
         assert self.violations() == []
 
     def violations(self) -> list[str]:
@@ -365,8 +368,6 @@ def empty_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
             clock=FixedClock(),
             new_id=random_id,
             settings=CloudSettings(),
-            nudge=lambda _: None,
-            network_nudge=lambda: None,
             token_keys=[_KEY].copy,
         )
         await flavors.bootstrap(cloud)

@@ -134,7 +134,7 @@ def steps_of(cloud: Any, server_id: str) -> dict[str, set[str]]:
 
 
 async def start(cloud: Any, made: dict[str, Any]) -> Conductor:
-    conductor = Conductor(cloud, settings=replace(KIT.SETTINGS, start_grace=1.0))
+    conductor = Conductor(cloud, settings=replace(KIT.SETTINGS, start_grace=1.0), place="here")
     for host in made.values():
         await cloud.bus.serve(host.name, host.handle)
     await conductor.start()
@@ -145,7 +145,7 @@ async def start(cloud: Any, made: dict[str, Any]) -> Conductor:
 
 
 async def ended(conductor: Conductor, life: Lifeline) -> None:
-    idle = asyncio.ensure_future(conductor.idle())
+    idle = asyncio.ensure_future(KIT.idle(conductor))
     dead = asyncio.ensure_future(life.dead.wait())
     await asyncio.wait({idle, dead}, return_when=asyncio.FIRST_COMPLETED)
     for task in (idle, dead):

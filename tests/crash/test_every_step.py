@@ -187,9 +187,9 @@ async def start(cloud: Any, hosts: dict[str, Any], strike: Strike | None, sleep:
     settings = replace(KIT.SETTINGS, start_grace=3000.0)
     if strike is not None:
         cloud = replace(cloud, db=StruckDatabase(cloud.db, strike))
-        conductor = Conductor(cloud, settings=settings, sleep=sleep, observer=strike.observe)
+        conductor = Conductor(cloud, settings=settings, place="here", sleep=sleep, observer=strike.observe)
     else:
-        conductor = Conductor(cloud, settings=settings, sleep=sleep)
+        conductor = Conductor(cloud, settings=settings, place="here", sleep=sleep)
     for host in hosts.values():
         await cloud.bus.serve(host.name, struck(host.handle, strike) if strike else host.handle)
     await conductor.start()
@@ -207,10 +207,10 @@ async def impatient(seconds: float) -> None:
 async def settle(site: Any, *, slow: bool) -> None:
     """Do what the quick sweep does, and, where something was given up, what the slow one does."""
     await site.conductor.runner.sweep()
-    await site.conductor.idle()
+    await site.settle()
     for host in site.hosts if slow else ():
         await site.conductor.events.check(host)
-    await site.conductor.idle()
+    await site.settle()
 
 
 async def kill(conductor: Conductor) -> None:
@@ -239,7 +239,7 @@ async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
         await site.settle()
         await begin(site, server.id, kind, strike)
     async with asyncio.timeout(30):
-        await site.conductor.idle()
+        await site.settle()
     assert strike.struck, f"{what} did not strike {step}"
     assert set(strike.struck) == {step}
     if what in KILLED:

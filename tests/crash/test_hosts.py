@@ -96,7 +96,7 @@ class Life:
         await audits.inspect(self.town.cloud, "h1")
 
     async def ended(self) -> None:
-        idle = asyncio.ensure_future(self.town.conductor.idle())
+        idle = asyncio.ensure_future(self.town.idle())
         dead = asyncio.ensure_future(self.life.dead.wait())
         await asyncio.wait({idle, dead}, return_when=asyncio.FIRST_COMPLETED)
         for task in (idle, dead):
@@ -128,7 +128,7 @@ class Life:
 
     async def either(self, dead: asyncio.Future[bool]) -> None:
         """Wait until it is dead, or has nothing more to do."""
-        idle = asyncio.ensure_future(self.town.conductor.idle())
+        idle = asyncio.ensure_future(self.town.idle())
         await asyncio.wait({idle, dead}, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
         await asyncio.gather(idle, return_exceptions=True)

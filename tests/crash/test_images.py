@@ -82,8 +82,6 @@ def make_cloud(path: Path) -> Cloud:
         clock=Clock(),
         new_id=random_id,
         settings=CloudSettings(),
-        nudge=lambda _: None,
-        network_nudge=lambda: None,
         token_keys=list,
     )
 

@@ -38,7 +38,7 @@ def test_every_promise_is_kept_whatever_is_killed(part: int) -> None:
     "bug",
     [
         *("no-sweep", "claim-outside", "port-forgotten", "network-order", "count-left", "members-order"),
-        *("done-when-begun", "id-made-inside"),
+        *("done-when-begun", "id-made-inside", "one-taken-by-all"),
     ],
 )
 def test_a_planted_bug_is_found(bug: str) -> None:

@@ -36,7 +36,7 @@ async def look(cloud: EmbeddedCloud) -> tuple[int, str, dict[str, str]]:
     return reply.status_code, body["status"], body["parts"]
 
 
-WELL = dict.fromkeys(("database", "disk", "bus", "conductor", "hosts"), "ok")
+WELL = dict.fromkeys(("database", "disk", "bus", "conductor", "hosts", "agents"), "ok")
 
 
 async def test_all_is_well(cloud: EmbeddedCloud) -> None:
@@ -45,7 +45,7 @@ async def test_all_is_well(cloud: EmbeddedCloud) -> None:
 
 async def test_a_disk_below_its_reserve_is_told_with_numbers(cloud: EmbeddedCloud) -> None:
     found = os.statvfs_result((MIB, MIB, 1000, 100, 99, 0, 0, 0, 0, 255))
-    cloud.node._health._room = DiskRoom(cloud.folder, 100 * MIB, statvfs=lambda _: found)
+    cloud.node.api.ground._room = DiskRoom(cloud.folder, 100 * MIB, statvfs=lambda _: found)
     status, word, parts = await look(cloud)
     assert (status, word) == (503, "degraded")
     assert parts["disk"] == "99 MiB of 1000 are free, less than the reserve of 100: no image data is taken"
@@ -56,9 +56,9 @@ async def test_a_database_that_another_process_keeps_locked_is_told(cloud: Embed
         other.execute("BEGIN IMMEDIATE")
         status, _, parts = await look(cloud)
         assert (status, parts["database"]) == (503, "a write has not been done within 2 s")
-        waiting = cloud.node._health._writing
+        waiting = cloud.node.api.ground._writing
         await look(cloud)
-        assert cloud.node._health._writing is waiting  # however often one asks, one write waits
+        assert cloud.node.api.ground._writing is waiting  # however often one asks, one write waits
         other.execute("ROLLBACK")
         assert waiting is not None
         await waiting

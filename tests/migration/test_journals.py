@@ -53,7 +53,7 @@ async def finish(folder: Path, case: dict[str, Any], down: str = "") -> tuple[An
     hosts = {name: KIT.ScriptedHost(name) for name in case["guests"]}
     for name, there in case["guests"].items():
         hosts[name].guests = dict.fromkeys(there, PowerState.RUNNING)
-    conductor = KIT.Conductor(cloud, settings=replace(KIT.SETTINGS, start_grace=0.5 if down else 5.0))
+    conductor = KIT.Conductor(cloud, settings=replace(KIT.SETTINGS, start_grace=0.5 if down else 5.0), place="here")
     for host in hosts.values():
         if host.name != down:
             await cloud.bus.serve(host.name, host.handle)
@@ -61,7 +61,7 @@ async def finish(folder: Path, case: dict[str, Any], down: str = "") -> tuple[An
     for host in hosts.values():
         if host.name != down:
             await cloud.bus.publish(host.up())
-    await conductor.idle()
+    await KIT.idle(conductor)
     return KIT.Site(cloud, conductor, hosts), hosts
 
 
@@ -81,7 +81,7 @@ async def test_what_the_release_before_had_under_way_is_finished(tmp_path: Path,
     server = site.server(case["server"])
     for host in hosts:  # as the slow sweep does: while an action is open, nobody asks for what it left behind
         await site.conductor.events.check(host)
-    await site.conductor.idle()
+    await site.settle()
     there = {host.name: set(host.guests) for host in hosts.values() if host.guests}
     assert server.vm_state == ("deleted" if "delete" in name else "error" if name.endswith("that failed") else "active")
     assert there == ({server.host: {server.id}} if server.vm_state == "active" else {})

@@ -70,8 +70,6 @@ async def _create_all(
         clock=FixedClock(),
         new_id=random_id,
         settings=CloudSettings(),
-        nudge=lambda _: None,
-        network_nudge=lambda: None,
         token_keys=[Fernet.generate_key()].copy,
     )
     now = cloud.clock.now()

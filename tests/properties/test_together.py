@@ -88,7 +88,7 @@ async def _build(
     made = await site.post_together(least, most, nudge=False, **values)
     for server in reversed(made) if backwards else made:
         (action,) = site.actions(server.id)
-        conductor.nudge(action.id)
+        await site.cloud.nudge(action.id)
     await site.settle()
     found = [site.server(server.id) for server in made]
     held = [cloud.db.read_now(lambda conn, i=server.id: allocations.of_server(conn, i)) for server in made]

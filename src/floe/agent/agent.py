@@ -161,6 +161,11 @@ class Agent:
             asyncio.create_task(self._every(self._sweep, self._look), name=f"sweep-{self.host}"),
         ]
 
+    @property
+    def serves(self) -> bool:
+        """Whether it takes commands."""
+        return self._commands is not None
+
     async def _after_restart(self, ledger: Ledger, power: GuestPower, found: list[GuestState]) -> list[GuestState]:
         """Bring guests back if the machine was started anew; else what they do now is what they should."""
         boot_id, before = self._boot_id(), ledger.wishes.machine

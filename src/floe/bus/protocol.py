@@ -1,20 +1,21 @@
-"""What a bus does: commands to one host, events from all."""
+"""What a bus does: commands to one host, events to all or to one of those who listen."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from floe.core.messages import Command, Event, Result
+from floe.core.messages import Command, Event, ForAll, ForOne, Result
 
 CommandHandler = Callable[[Command], Awaitable[Result]]
-EventHandler = Callable[[Event], Awaitable[None]]
+Listener = Callable[[ForAll], Awaitable[None]]
+Taker = Callable[[ForOne], Awaitable[None]]
 
 
 class Bus(Protocol):
     """Carries commands, results and events; remembers nothing, so that whoever needs certainty asks again.
 
-    Shipped: `bus.local.LocalBus` (one process).
+    What kind an event is of says who hears it: see `core.messages`. Shipped: `bus.local.LocalBus` (one process).
     """
 
     async def request(self, host: str, command: Command, *, timeout: float) -> Result:
@@ -34,13 +35,25 @@ class Bus(Protocol):
         ...
 
     async def publish(self, event: Event) -> None:
-        """Tell all listeners; returns when the event is on its way."""
+        """Tell whom it concerns; returns when the event is on its way. One that cannot be sent is lost."""
         ...
 
-    async def listen(self, handler: EventHandler) -> None:
-        """Hand every event from now on to `handler`, in the order they came from each host."""
+    async def listen(self, handler: Listener) -> None:
+        """Hand every event for all from now on to `handler`, in the order they came from each host."""
+        ...
+
+    async def share(self, handler: Taker) -> None:
+        """Hand events for one from now on to `handler`: each to one of those who share, whichever it is.
+
+        One after the other, in the order in which those that are handed to it came from each host. An event that
+        nobody shares in, or whose taker dies, is lost.
+        """
+        ...
+
+    async def leave(self, handler: Listener | Taker) -> None:
+        """Hand nothing more to a handler that was given to `listen` or `share`."""
         ...
 
     async def close(self) -> None:
-        """End all serving and listening; requests that wait are answered Unavailable."""
+        """End all serving, listening and sharing; requests that wait are answered Unavailable."""
         ...

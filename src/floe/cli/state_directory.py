@@ -46,7 +46,7 @@ def take(state: Path) -> IO[str]:
         mode = path.lstat().st_mode
         if stat.S_ISREG(mode) and mode & 0o077:
             path.chmod(0o600)
-    return _lock(state)
+    return hold(state)
 
 
 def loose_ends(state: Path) -> list[Loose]:
@@ -110,8 +110,11 @@ def _make(state: Path) -> None:
             folder.chmod(PASSABLE)
 
 
-def _lock(state: Path) -> IO[str]:
-    """Hold the state directory: two processes on one would undo each other's work."""
+def hold(state: Path) -> IO[str]:
+    """Hold a state directory for as long as the file returned is open: two on one would undo each other's work.
+
+    Whoever held it before is dead then, which is what leases are broken on. Raises Conflict.
+    """
     descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     file = os.fdopen(descriptor, "r+")
     try:

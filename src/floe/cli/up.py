@@ -115,7 +115,11 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = settings.public_url or f"http://{shown}:{port}"
-    node = Node(settings, passwords=secrets.passwords, token_keys=secrets.token_keys, url=url)
+    try:
+        node = Node(settings, passwords=secrets.passwords, token_keys=secrets.token_keys, url=url)
+    except Invalid as error:
+        print(f"floe: {error}", file=sys.stderr)
+        return 2
     server = uvicorn.Server(configured(node, node.cloud.counters, limits, loop="none", timeout_graceful_shutdown=5))
     orphans = Orphans()
     orphans.adopt()

@@ -98,7 +98,7 @@ async def _change(
 
     changed, touched = await cloud.db.write(write)
     if touched:
-        cloud.network_nudge()
+        await cloud.network_nudge()
     return changed
 
 

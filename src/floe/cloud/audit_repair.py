@@ -83,7 +83,7 @@ async def _nudge(cloud: Cloud) -> list[str]:
     now = cloud.clock.now()
     waiting = await cloud.db.read(lambda conn: actions.waiting(conn, now, _MOST_ACTIONS))
     for action_id in waiting:
-        cloud.nudge(action_id)
+        await cloud.nudge(action_id)
     return [f"action {action_id} waited and was nudged" for action_id in waiting]
 
 
@@ -108,7 +108,7 @@ async def _send_networks(cloud: Cloud, seen: Look) -> list[str]:
 
     if hosts:
         await cloud.db.write(write)
-    cloud.network_nudge()
+    await cloud.network_nudge()
     return [f"host {host} is sent its whole network" for host in hosts]
 
 

@@ -14,6 +14,7 @@ from floe.cloud.turns import Turns
 from floe.core.clock import Clock
 from floe.core.counters import Counters
 from floe.core.ids import IdSource
+from floe.core.messages import ActionWaits, NetworkChanged
 from floe.store.engine import Transactions
 
 
@@ -56,10 +57,6 @@ class Cloud:
     clock: Clock
     new_id: IdSource
     settings: CloudSettings
-    nudge: Callable[[str], None]
-    """Tell a conductor, after the commit, that an action (by id) waits; losing it only costs the sweep's delay."""
-    network_nudge: Callable[[], None]
-    """Tell a conductor, after the commit, that the network of some hosts is to be brought up to date."""
     token_keys: Callable[[], list[bytes]]
     """The Fernet keys for tokens, the one that signs first."""
     counters: Counters = field(default_factory=Counters)
@@ -70,3 +67,11 @@ class Cloud:
     """For long work on the event loop, which is done in pieces."""
     caches: MutableMapping[str, Any] = field(default_factory=dict)
     """In-memory caches of the process by name; each noun owns and types its own."""
+
+    async def nudge(self, action_id: str) -> None:
+        """Tell a conductor, after the commit, that an action waits; losing it only costs the sweep's delay."""
+        await self.bus.publish(ActionWaits(action_id=action_id))
+
+    async def network_nudge(self) -> None:
+        """Tell a conductor, after the commit, that the network of some hosts is to be brought up to date."""
+        await self.bus.publish(NetworkChanged())

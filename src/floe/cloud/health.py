@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from floe.cloud.cloud import Cloud
+from floe.core.clock import Clock
 from floe.core.errors import Unavailable
 from floe.disk import DiskRoom
 from floe.pools import alone
@@ -24,30 +25,22 @@ LOOK_EVERY = 2.0
 WRITE_WITHIN = 2.0
 """Seconds that a write of one row may take."""
 _MIB = 2**20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What the conductor knows. `late` is for how many seconds its rounds are overdue, 0 when they are not."""
-
-    alive: Sequence[str]
-    down: Sequence[str]
-    late: float
+Parts = Callable[[], Awaitable[Mapping[str, str]]]
+"""Returns the state of some parts by their names."""
 
 
 class Health:
-    """Looks at database, disk, hosts and conductor. Call it in the event loop."""
+    """Asks all parts how they are: each of `parts` for some. Call it in the event loop."""
 
-    def __init__(self, cloud: Cloud, room: DiskRoom, seen: Callable[[], Seen]) -> None:
-        self._cloud, self._room, self._seen = cloud, room, seen
+    def __init__(self, clock: Clock, parts: Sequence[Parts]) -> None:
+        self._clock, self._asked = clock, parts
         self._parts: dict[str, str] = {}
         self._until = 0.0
         self._looking: asyncio.Task[dict[str, str]] | None = None
-        self._writing: asyncio.Task[None] | None = None
 
     async def parts(self) -> dict[str, str]:
         """Return the state of each part, at most `LOOK_EVERY` seconds old."""
-        if self._cloud.clock.monotonic() >= self._until:
+        if self._clock.monotonic() >= self._until:
             if self._looking is None:
                 self._looking = asyncio.get_running_loop().create_task(self._look())
             await asyncio.shield(self._looking)
@@ -55,25 +48,31 @@ class Health:
 
     async def stop(self) -> None:
         """Look no more."""
-        for task in (self._looking, self._writing):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        await _end(self._looking)
 
     async def _look(self) -> dict[str, str]:
         try:
-            seen = self._seen()
-            self._parts = {
-                "database": await self._database(),
-                "disk": await alone(self._disk),
-                "bus": OK,
-                "conductor": OK if not seen.late else f"its rounds have not turned for {seen.late:.0f} s",
-                "hosts": _hosts(seen),
-            }
-            self._until = self._cloud.clock.monotonic() + LOOK_EVERY
+            self._parts = {name: state for parts in self._asked for name, state in (await parts()).items()}
+            self._until = self._clock.monotonic() + LOOK_EVERY
             return self._parts
         finally:
             self._looking = None
+
+
+class Ground:
+    """What everything stands on: the database, which is written to, and the room on the disk."""
+
+    def __init__(self, cloud: Cloud, room: DiskRoom) -> None:
+        self._cloud, self._room = cloud, room
+        self._writing: asyncio.Task[None] | None = None
+
+    async def parts(self) -> dict[str, str]:
+        """Say how both are."""
+        return {"database": await self._database(), "disk": await alone(self._disk)}
+
+    async def stop(self) -> None:
+        """Wait for no write any more."""
+        await _end(self._writing)
 
     async def _database(self) -> str:
         """Write a row; a write that does not come back is waited for by every later look, and none is added to it."""
@@ -110,8 +109,7 @@ def good(parts: dict[str, str]) -> bool:
     return all(state.split(":")[0] == OK for state in parts.values())
 
 
-def _hosts(seen: Seen) -> str:
-    count = len(seen.alive) + len(seen.down)
-    if not seen.alive:
-        return f"none of {count} is alive" if count else "there is none"
-    return f"{OK}: {len(seen.alive)} of {count} are alive" if seen.down else OK
+async def _end(task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.wait({task})

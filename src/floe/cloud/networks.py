@@ -93,7 +93,7 @@ async def update(
 
     changed, touched = await cloud.db.write(change)
     if touched:
-        cloud.network_nudge()
+        await cloud.network_nudge()
     return changed
 
 

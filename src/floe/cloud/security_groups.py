@@ -97,7 +97,7 @@ async def update(
 
     changed, touched = await cloud.db.write(change)
     if touched:
-        cloud.network_nudge()
+        await cloud.network_nudge()
     return changed
 
 
@@ -122,7 +122,7 @@ async def delete(cloud: Cloud, context: Context, group_id: str, seen: int | None
         return touched
 
     if await cloud.db.write(remove):
-        cloud.network_nudge()
+        await cloud.network_nudge()
 
 
 async def create_rules(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Rule]:
@@ -143,7 +143,7 @@ async def create_rules(cloud: Cloud, context: Context, asked: Sequence[Mapping[s
 
     made, touched = await cloud.db.write(make)
     if touched:
-        cloud.network_nudge()
+        await cloud.network_nudge()
     return made
 
 
@@ -159,7 +159,7 @@ async def delete_rule(cloud: Cloud, context: Context, rule_id: str, seen: int | 
         return host_networks.touch_group(conn, rule.group_id)
 
     if await cloud.db.write(remove):
-        cloud.network_nudge()
+        await cloud.network_nudge()
 
 
 def of_project(conn: Connection, project_id: str, asked: Sequence[str], fresh: str, now: datetime) -> list[str]:

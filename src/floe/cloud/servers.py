@@ -98,7 +98,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
 
     created, waiting = await cloud.db.write(make)
     for action_id in waiting:
-        cloud.nudge(action_id)
+        await cloud.nudge(action_id)
     return created
 
 
@@ -318,7 +318,7 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: Mappin
 
     found, renamed = await cloud.db.write(apply)
     if renamed:
-        cloud.network_nudge()
+        await cloud.network_nudge()
     if {"name", "hostname"} & changes.keys():
         await guest_metadata.tell(cloud, found.server, found.zone)
     return found
@@ -339,7 +339,7 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
         return True
 
     if await cloud.db.write(mark):
-        cloud.nudge(action_id)
+        await cloud.nudge(action_id)
 
 
 async def console_output(cloud: Cloud, context: Context, server_id: str, lines: int | None) -> str:

@@ -41,7 +41,7 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
 
     made, touched = await cloud.db.write(make)
     if touched:
-        cloud.network_nudge()
+        await cloud.network_nudge()
     return made
 
 
@@ -113,7 +113,7 @@ async def update(
 
     changed, touched = await cloud.db.write(change)
     if touched:
-        cloud.network_nudge()
+        await cloud.network_nudge()
     return changed
 
 
@@ -139,7 +139,7 @@ async def delete(cloud: Cloud, context: Context, subnet_id: str, seen: int | Non
         return host_networks.touch_network(conn, subnet.network_id)
 
     if await cloud.db.write(remove):
-        cloud.network_nudge()
+        await cloud.network_nudge()
 
 
 def _serve_dhcp(conn: Connection, network: Network, subnet: Subnet, now: datetime) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from floe.cloud.cloud import Cloud
-from floe.cloud.health import Seen
+from floe.cloud.health import OK
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.host_events import HostEvents
 from floe.conductor.image_sweep import ImageSweep
@@ -17,6 +17,7 @@ from floe.conductor.registry import sagas
 from floe.conductor.removal import Removal
 from floe.conductor.runner import Runner
 from floe.conductor.sweeps import Sweeps
+from floe.core.messages import ActionWaits, ForOne, NetworkChanged
 from floe.store import actions, conductors
 from floe.store.engine import Connection
 
@@ -24,7 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class Conductor:
-    """One conductor. `sole` says that no other one can be alive, so that leases found at the start are dead ones."""
+    """One conductor of any number, on a `host`. A `place` is what one process at a time can run at.
+
+    Who starts at a place knows by that, whatever clocks say, that the one before it there is dead, and goes on at once
+    with what that had in hand. What others have in hand is theirs until their leases run out.
+    """
 
     def __init__(
         self,
@@ -32,12 +37,14 @@ class Conductor:
         *,
         settings: ConductorSettings | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        sole: bool = True,
         host: str = "localhost",
+        place: str | None = None,
         observer: Observer = unobserved,
     ) -> None:
         settings = settings or ConductorSettings()
-        self._cloud, self._sole, self._host = cloud, sole, host
+        self._cloud, self._host, self._place = cloud, host, place
+        self.owner = actions.owner_at(place or "", cloud.new_id())
+        """By which its leases are known; another one with every start."""
         self.fleet = Fleet(cloud.db, cloud.bus, cloud.clock, settings)
         self.runner = Runner(
             cloud.db,
@@ -45,12 +52,17 @@ class Conductor:
             sagas(cloud, self.fleet, settings),
             Performer(self.fleet.command, Removal(self.fleet, settings), observer),
             settings,
-            owner=cloud.new_id(),
+            owner=self.owner,
             sleep=sleep,
         )
         self.networks = NetworkChange(cloud, self.fleet)
         self.events = HostEvents(
-            cloud, self.fleet, progress=self.runner.progress, nudge_network=self.networks.nudge, sleep=sleep
+            cloud,
+            self.fleet,
+            progress=self.runner.progress,
+            at_work_on=self.runner.at_work_on,
+            nudge_network=self.networks.nudge,
+            sleep=sleep,
         )
         images = ImageSweep(cloud)
         self.sweeps = Sweeps(
@@ -65,7 +77,6 @@ class Conductor:
             blobs=images.settle,
             stray_blobs=images.strays,
         )
-        self._started = False
 
     async def start(self) -> None:
         """Listen to the hosts, and go on with every action that is open."""
@@ -73,43 +84,48 @@ class Conductor:
 
         def begin(conn: Connection) -> int:
             conductors.put(conn, self._host, now)
-            return actions.break_leases(conn) if self._sole else 0
+            return actions.break_leases(conn, self._place) if self._place else 0
 
         if broken := await self._cloud.db.write(begin):
-            log.info("%d actions were left by a conductor that died; they go on", broken)
+            log.info("%d actions were left by the conductor before this one, which died; they go on", broken)
         await self.fleet.start()
-        await self._cloud.bus.listen(self.events.handle)
-        self._started = True
+        await self._cloud.bus.listen(self.events.hear)
+        await self._cloud.bus.share(self._take)
         await self.runner.sweep()
         self.networks.nudge()
         self.sweeps.start()
 
     async def stop(self) -> None:
         """Let go of everything where it stands."""
-        self._started = False
+        await self._cloud.bus.leave(self.events.hear)
+        await self._cloud.bus.leave(self._take)
         await self.runner.stop()
         await self.networks.stop()
         await self.events.stop()
         await self.sweeps.stop()
 
-    def seen(self) -> Seen:
-        """Return which hosts live, and whether the rounds turn."""
-        hosts = sorted(self.fleet.table.names)
-        alive = [host for host in hosts if self.fleet.alive(host)]
-        return Seen(alive=alive, down=[host for host in hosts if host not in set(alive)], late=self.sweeps.late())
-
-    def nudge(self, action_id: str) -> None:
-        """Take up an action; call it in the event loop, after the commit that added it."""
-        if self._started:
-            self.runner.wake(action_id)
-
-    def nudge_network(self) -> None:
-        """Bring hosts up to date whose network was changed by the commit just made."""
-        if self._started:
-            self.networks.nudge()
+    async def parts(self) -> dict[str, str]:
+        """Say whether the rounds turn, and how many hosts live."""
+        late, hosts = self.sweeps.late(), self.fleet.table.names
+        alive = sum(map(self.fleet.alive, hosts))
+        some = f"ok: {alive} of {len(hosts)} are alive" if alive < len(hosts) else OK
+        none = f"none of {len(hosts)} is alive" if hosts else "there is none"
+        return {
+            "conductor": f"its rounds have not turned for {late:.0f} s" if late else OK,
+            "hosts": some if alive else none,
+        }
 
     async def idle(self) -> None:
         """Wait until no action is in hand and no host is being told anything; for trials and tests."""
         await self.runner.idle()
         await self.networks.idle()
         await self.events.idle()
+
+    async def _take(self, event: ForOne) -> None:
+        """Do what there is to be done about an event."""
+        if isinstance(event, ActionWaits):
+            self.runner.wake(event.action_id)
+        elif isinstance(event, NetworkChanged):
+            self.networks.nudge()
+        else:
+            await self.events.take(event)

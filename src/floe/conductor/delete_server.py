@@ -104,10 +104,10 @@ class DeleteServer:
 
         return work
 
-    def tell_members(self, _flow: Flow, targets: Targets) -> None:
+    async def tell_members(self, _flow: Flow, targets: Targets) -> None:
         """Have hosts told whose rules name its groups."""
         if targets.ports:
-            self.cloud.network_nudge()
+            await self.cloud.network_nudge()
 
     def destroy(self, flow: Flow) -> Destroy:
         """Return what a host is told."""

@@ -125,8 +125,9 @@ class Fleet:
         return self.table.put(host, up=self.alive(host.name) and host.name not in self._expected)
 
     def heard(self, name: str) -> None:
-        """Note a sign of life of a host whose row is known."""
+        """Note a sign of life of a host; where its row is not known, another conductor has written it meanwhile."""
         if self.table.row(name) is None:
+            self._read_at, self.dirty = None, True
             return
         self._heard.pop(name, None)
         self._heard[name] = self._clock.monotonic()

@@ -20,7 +20,7 @@ from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
 from floe.core.hosts import Host
 from floe.core.messages import (
-    Event,
+    ForAll,
     GuestChanged,
     Guests,
     Heartbeat,
@@ -48,7 +48,10 @@ _ONCE = Patience(most=0.0)
 
 
 class HostEvents:
-    """Turns events into rows. `handle` is given to the bus; it returns soon, and long work goes on beside it."""
+    """Turns events into rows. `hear` and `take` return soon, and long work goes on beside them.
+
+    All conductors hear which hosts live; what is to be done about the rest, one does: the others read it in the rows.
+    """
 
     def __init__(
         self,
@@ -56,11 +59,12 @@ class HostEvents:
         fleet: Fleet,
         *,
         progress: Callable[[Progress], None],
+        at_work_on: Callable[[str], bool],
         nudge_network: Callable[[], None],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._cloud, self._fleet = cloud, fleet
-        self._progress, self._nudge_network = progress, nudge_network
+        self._progress, self._at_work_on, self._nudge_network = progress, at_work_on, nudge_network
         self._sleep = sleep
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cleaning: set[tuple[str, str]] = set()
@@ -70,13 +74,16 @@ class HostEvents:
         self._agreements = Agreements()
         self._removal = Removal(fleet, fleet.settings)
 
-    async def handle(self, event: Event) -> None:
-        """Take one event."""
+    async def hear(self, event: ForAll) -> None:
+        """Note what every conductor is told."""
         if isinstance(event, Heartbeat):
             self._fleet.heard(event.host)
-        elif isinstance(event, Progress):
+        else:
             self._progress(event)
-        elif isinstance(event, GuestChanged):
+
+    async def take(self, event: HostUp | HostDown | GuestChanged) -> None:
+        """Do what there is to be done about what a host said to one of the conductors."""
+        if isinstance(event, GuestChanged):
             await self._guest_changed(event)
         elif isinstance(event, HostUp):
             self._in_turn(event.host, partial(self._host_up, event))
@@ -236,6 +243,9 @@ class HostEvents:
             return
         if row.host == event.host and row.vm_state == BUILDING:
             self._fleet.told_power(event.server_id, event.power_state)
+            died = server_states.died_while_built(row.vm_state, event.power_state)
+            if died and not self._at_work_on(event.server_id):
+                self._start(self._check_soon(event.host))  # another conductor builds it, and does not hear of this
             return
         if row.deleted or row.host != event.host:
             if event.power_state is PowerState.RUNNING:

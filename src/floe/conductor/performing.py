@@ -95,8 +95,8 @@ class Performer:
         if recorded is None:
             output = await flow.transaction(node.name, node.do(flow), last=node.last)
         result = None if node.returns is None else msgspec.convert(output, node.returns)
-        if recorded is None:
-            node.after(flow, result)
+        if recorded is None and (telling := node.after(flow, result)) is not None:
+            await telling
         return result
 
     async def _command(self, flow: Flow, node: OnHost) -> Any:

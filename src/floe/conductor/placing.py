@@ -87,7 +87,7 @@ class Placing:
                 continue
             self.fleet.took(output["host"], resources_of(request.server))
             if request.server.networks:
-                self.cloud.network_nudge()  # hosts whose rules name its groups
+                await self.cloud.network_nudge()  # hosts whose rules name its groups
             flow.known[Server] = request.server
             return output
         raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")

@@ -168,7 +168,7 @@ class Reservations:
             for host in hosts.values():
                 self.fleet.took(host, resources_of(server))
             if server.networks:
-                self.cloud.network_nudge()
+                await self.cloud.network_nudge()
             if flow.closed:
                 raise Fenced  # there was no room for this very one
             flow.known[Server] = server

@@ -29,7 +29,7 @@ _WRITE_AGAIN = 0.5
 
 
 class Runner:
-    """The actions that this conductor has in hand. `owner` names it in leases and is new with every start."""
+    """The actions that this conductor has in hand. `owner` names it in leases: see `Conductor`."""
 
     def __init__(
         self,
@@ -58,6 +58,10 @@ class Runner:
     def running(self) -> int:
         """How many actions are in hand."""
         return len(self._tasks)
+
+    def at_work_on(self, subject_id: str) -> bool:
+        """Say whether an action on this is in hand here."""
+        return any(flow.action.subject_id == subject_id for flow in self._flows.values())
 
     def wake(self, action_id: str) -> None:
         """Take an action up, unless it is in hand already."""

@@ -28,7 +28,7 @@ class Write:
     do: Callable[[Flow], Work]
     returns: Any = None
     last: bool = False
-    after: Callable[[Flow, Any], None] = nothing
+    after: Callable[[Flow, Any], Awaitable[None] | None] = nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

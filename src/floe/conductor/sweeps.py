@@ -95,8 +95,12 @@ class Sweeps:
             await self._check(host)
 
     async def write_seen(self) -> None:
-        """Write when hosts were last heard of, and that this conductor lives: one commit for all of them."""
+        """Write when hosts were last heard of, and that this conductor lives: one commit for all of them.
+
+        And have what other conductors wrote of hosts read.
+        """
         await self._write_seen(stays=True)
+        self._fleet.dirty = True
 
     async def _write_seen(self, *, stays: bool) -> None:
         times, now = self._fleet.seen(), self._cloud.clock.now()

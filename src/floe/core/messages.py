@@ -259,6 +259,18 @@ class Progress:
     remark: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionWaits:
+    """An action was added; where this is lost, a conductor's sweep finds it a little later."""
+
+    action_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkChanged:
+    """Hosts are to be told of a change of their network; where this is lost, a conductor's sweep finds which."""
+
+
 Command = (
     Spawn | Destroy | ChangePower | ReadConsole | ApplyNetwork | ChangeMembers | UpdateMetadata | ListGuests | Inspect
 )
@@ -274,5 +286,9 @@ Result = (
     | Done
     | Failed
 )
-Event = HostUp | Heartbeat | HostDown | GuestChanged | Progress
+ForAll = Heartbeat | Progress
+"""What everybody has to know who keeps something in memory of it."""
+ForOne = HostUp | HostDown | GuestChanged | ActionWaits | NetworkChanged
+"""What there is something to be done about, once: whoever takes it does it."""
+Event = ForAll | ForOne
 Message = Command | Result | Event

@@ -9,14 +9,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any, get_args
 
 from floe.bus.codec import decode, encode
-from floe.bus.protocol import CommandHandler, EventHandler
+from floe.bus.protocol import CommandHandler, Listener, Taker
 from floe.core.errors import FloeError, HostFailure, Unavailable
-from floe.core.messages import Command, Event, Failed, Result
+from floe.core.messages import Command, Event, Failed, ForOne, Result
 from floe.simulation.loop import Process, VirtualLoop, current
 
 log = logging.getLogger(__name__)
+
+_FOR_ONE = get_args(ForOne)
 
 
 @dataclass(slots=True)
@@ -24,6 +27,8 @@ class Weather:
     """How bad it is now: chances of a message to be lost, repeated and much delayed; hosts that nothing reaches."""
 
     lost: float = 0.0
+    unheard: float = 0.0
+    """Chance of what one program tells another, which no host said, to be lost."""
     repeated: float = 0.0
     late: float = 0.0
     cut: set[str] = field(default_factory=set)
@@ -31,9 +36,11 @@ class Weather:
 
 @dataclass(slots=True)
 class _Listener:
-    handler: EventHandler
+    handler: Callable[[Any], Awaitable[None]]
     process: Process
-    waiting: deque[bytes] = field(default_factory=deque)
+    shares: bool
+    """Whether it takes what is for one, instead of hearing what is for all."""
+    waiting: deque[tuple[int, bytes]] = field(default_factory=deque)
     busy: bool = False
 
 
@@ -47,7 +54,8 @@ class _Serving:
 class SimulatedBus:
     """See `Bus`. Who serves, listens or asks is the process it is done in; what is dead neither hears nor speaks.
 
-    `latency` gives the seconds that the next message takes.
+    `latency` gives the seconds that the next message takes; `said` is told of each event for one, by a number, that
+    somebody is there for, and `took` of who takes it.
     """
 
     def __init__(
@@ -60,9 +68,12 @@ class SimulatedBus:
         pause: Callable[[str], Awaitable[None]],
         note: Callable[..., None],
         answered: Callable[[str, Command, Result], None],
+        said: Callable[[int, Event], None],
+        took: Callable[[int, Process], None],
     ) -> None:
         self._loop, self._dice, self._weather = loop, dice, weather
         self._latency, self._pause, self._note, self._answered = latency, pause, note, answered
+        self._said, self._took, self._numbers = said, took, 0
         self._hosts: dict[str, _Serving] = {}
         self._listeners: list[_Listener] = []
         self._latest: dict[str, float] = {}
@@ -110,17 +121,42 @@ class SimulatedBus:
     async def publish(self, event: Event) -> None:
         """See `Bus.publish`."""
         data = encode(event)
-        for listener in self._listeners:
-            if listener.process.alive:
-                self._carry(event.host, lambda to=listener: self._hear(to, data), ordered=True)  # type: ignore[misc]
+        host: str = getattr(event, "host", "")
+        takes, sender = isinstance(event, _FOR_ONE), current()
+        number = self._numbers = self._numbers + 1
+        there = [listener for listener in self._listeners if listener.process.alive and listener.shares is takes]
+        if takes and there:
+            self._said(number, event)
+        for listener in self._chosen(there) if takes else there:
+            if host or listener.process is sender or self._dice.random() >= self._weather.unheard:
+                self._carry(
+                    host,
+                    lambda to=listener: self._hear(to, number, data),  # type: ignore[misc]
+                    ordered=True,
+                )
         await self._pause("publish")
 
-    async def listen(self, handler: EventHandler) -> None:
+    def _chosen(self, there: list[_Listener]) -> list[_Listener]:
+        """Return who of those who share takes the next event for one."""
+        return [self._dice.choice(there)] if there else []
+
+    async def listen(self, handler: Listener) -> None:
         """See `Bus.listen`."""
+        self._join(handler, shares=False)
+
+    async def share(self, handler: Taker) -> None:
+        """See `Bus.share`."""
+        self._join(handler, shares=True)
+
+    async def leave(self, handler: Listener | Taker) -> None:
+        """See `Bus.leave`."""
+        self._listeners = [listener for listener in self._listeners if listener.handler != handler]
+
+    def _join(self, handler: Callable[[Any], Awaitable[None]], *, shares: bool) -> None:
         process = current()
         assert process is not None
         self._listeners = [listener for listener in self._listeners if listener.process.alive]
-        self._listeners.append(_Listener(handler, process))
+        self._listeners.append(_Listener(handler, process, shares))
 
     async def close(self) -> None:
         """See `Bus.close`: who was in this process is no longer there."""
@@ -174,18 +210,21 @@ class SimulatedBus:
         await self._pause("bus.answer")
         self._carry(host, lambda: _settle(answer, reply))
 
-    def _hear(self, listener: _Listener, data: bytes) -> None:
+    def _hear(self, listener: _Listener, number: int, data: bytes) -> None:
         if listener.process.alive:
-            listener.waiting.append(data)
+            listener.waiting.append((number, data))
             if not listener.busy:
                 listener.busy = True
                 listener.process.start(self._drain(listener))
 
     async def _drain(self, listener: _Listener) -> None:
         while listener.waiting:
-            event = decode(listener.waiting.popleft())
+            number, data = listener.waiting.popleft()
+            event = decode(data)
+            if listener.shares:
+                self._took(number, listener.process)
             try:
-                await listener.handler(event)  # type: ignore[arg-type]  # only events are published
+                await listener.handler(event)
             except FloeError as error:
                 self._note("unheard", type(event).__name__, error.message)
             except Exception:

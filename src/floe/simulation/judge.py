@@ -12,12 +12,13 @@ from floe.cloud.cloud import CloudSettings
 from floe.core import server_states
 from floe.core.errors import FloeError
 from floe.core.guest_metadata import fingerprint
-from floe.core.messages import Command, Destroy, Destroyed, Result
+from floe.core.messages import Command, Destroy, Destroyed, Event, Result
+from floe.simulation.loop import Process, current
 from floe.simulation.machines import Machine
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
+from floe.store import actions, guests, servers
 from floe.store import audit as rows
-from floe.store import guests, servers
 from floe.store.engine import Connection
 from floe.store.memory import MemoryStore
 
@@ -40,6 +41,12 @@ class Judge:
         self._images, self._accuse = images_folder, accuse
         self._finished: dict[str, set[str]] = {name: set() for name in machines}
         """Servers that each host has answered to have destroyed for good."""
+        self._conductors: dict[str, Process] = {}
+        """By the name in their leases."""
+        self._leases: dict[str, str | None] = {}
+        self._said: dict[int, tuple[float, Event]] = {}
+        """Events for one that were published while somebody was there for them, and when."""
+        self._takers: dict[int, Process] = {}
 
     # -- at every instant -----------------------------------------------------------------------------
 
@@ -47,6 +54,40 @@ class Judge:
         """Something was committed: see that the limits hold."""
         for told in self._store.read(rows.instant):
             self._accuse(Violation(*told))
+        if len(self._conductors) > 1:
+            self._see_leases()
+
+    def conducts(self, owner: str, process: Process) -> None:
+        """A conductor is about to start."""
+        self._conductors[owner] = process
+
+    def _see_leases(self) -> None:
+        """See that nobody has ended the lease of a conductor that lives; one that ran out may be taken, not ended."""
+        before, self._leases = self._leases, self._store.read(actions.leases)
+        for action_id, owner in before.items():
+            if owner is not None and self._leases.get(action_id, owner) is None:
+                process = self._conductors[owner]
+                if process.alive and process is not current():
+                    self._accuse(Violation("the lease of a conductor that lives was broken", action_id, process.name))
+
+    def said(self, number: int, event: Event, now: float) -> None:
+        """An event for one was published, and somebody was there for it."""
+        self._said[number] = (now, event)
+
+    def took(self, number: int, process: Process) -> None:
+        """A process takes an event for one: see that no other one has."""
+        other = self._takers.setdefault(number, process)
+        if other is not process:
+            what = type(self._said[number][1]).__name__
+            self._accuse(Violation("an event for one was taken by two", what, f"{other.name}, {process.name}"))
+
+    def untaken(self, since: float, until: float) -> list[Violation]:
+        """Return which events for one were published in that time, in which nothing was amiss, and taken by nobody."""
+        return [
+            Violation("an event for one was taken by nobody", type(event).__name__, f"published at {when:.3f}")
+            for number, (when, event) in self._said.items()
+            if since <= when <= until and number not in self._takers
+        ]
 
     def answered(self, host: str, command: Command, result: Result) -> None:
         """A host answered a command."""

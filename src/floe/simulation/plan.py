@@ -88,7 +88,7 @@ def make(seed: int) -> Plan:
     shape = Plan(
         seed=seed,
         hosts=dice.choice((1, 2, 2, 3, 3)),
-        conductors=dice.choice((1, 1, 2)),
+        conductors=dice.choice((1, 2, 3)),
         together=dice.random() < 0.25,
         slow=dice.choice((0.2, 1.0, 1.0, 4.0)),
         noise=dice.random() < 0.3,

@@ -26,6 +26,7 @@ from floe.core.messages import Spawned
 from floe.core.new_servers import NewServer
 from floe.simulation.planted_members import MEMBERS
 from floe.simulation.planted_power import POWER
+from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_sagas import SAGAS
 from floe.simulation.planted_writes import WRITES
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
@@ -357,6 +358,7 @@ PLANTED = (
         patched((HostNetworkState, "_newer", _never_older)),
     ),
     *MEMBERS,
+    *ROLES,
     *SAGAS,
     *WRITES,
     *POWER,

@@ -105,8 +105,6 @@ def make_cloud(
     blobs: Blobs,
     clock: Clock,
     new_id: Callable[[], str],
-    nudge: Callable[[str], None] = lambda _action: None,
-    network_nudge: Callable[[], None] = lambda: None,
 ) -> Cloud:
     """Return the collaborators of one process."""
     return Cloud(
@@ -116,8 +114,6 @@ def make_cloud(
         clock=clock,
         new_id=new_id,
         settings=CloudSettings(upload_lease=8.0, history_days=HISTORY / 86_400),
-        nudge=nudge,
-        network_nudge=network_nudge,
         token_keys=lambda: [_KEY],
     )
 

@@ -41,6 +41,8 @@ SETTINGS = ConductorSettings(
     lease=8.0, slow_sweep=10.0, host_down=8.0, spawn=60.0, destroy=20.0, answer=5.0, write_seen=10.0, purge=4.0
 )
 HEARTBEAT, SWEEP, IMAGE_KEEP = 3.0, 10.0, 1.0
+_UNHEARD = 0.15
+"""How often what one program tells another is lost, on a sound bus too."""
 PATIENCE = 45.0
 """Seconds after the last fault within which everything has to be in order, where each role is a process of its own."""
 RECOVERY = 5.0
@@ -49,6 +51,8 @@ REPEATED = 0.1
 """The share of writes that run twice."""
 CALM = SWEEP + 3.0
 """Seconds for which it has to stay so."""
+_TAKEN_WITHIN = 3.0
+"""Seconds within which an event for one is taken, when nothing is the matter."""
 
 
 class World:
@@ -65,11 +69,12 @@ class World:
         self.dice = Random(f"{plan.seed} dice")  # noqa: S311
         self._repeats = Random(f"{plan.seed} repeats")  # noqa: S311
         self._digest = hashlib.blake2b(digest_size=8)
-        self.weather = Weather(*((0.04, 0.03, 0.04) if plan.noise else ()))
+        self.weather = Weather()
         self.refusal: str | None = None
         self.blobs_fail = False
         """Whether the image store takes and removes nothing now."""
         self.healed = False
+        self.calm_down()
         self.users = Users(site, self.note, self.accuse)
         site.store.reset()
         self._db = SimulatedDatabase(
@@ -92,6 +97,8 @@ class World:
             pause=self.pause,
             note=self.note,
             answered=self.judge.answered,
+            said=lambda number, event: self.judge.said(number, event, self.loop.time()),
+            took=self.judge.took,
         )
 
     # -- the run --------------------------------------------------------------------------------------
@@ -151,9 +158,10 @@ class World:
             if self.violations:
                 return []
             if not found:
-                self.settled_after = self.loop.time() - begun
+                settled = self.loop.time()
+                self.settled_after = settled - begun
                 await asyncio.sleep(CALM)
-                return self.judge.audit()
+                return self.judge.audit() + self.judge.untaken(settled, self.loop.time() - _TAKEN_WITHIN)
             if self.loop.time() - begun >= patience:
                 return found
 
@@ -238,21 +246,14 @@ class World:
     async def _main(self, role: Role, process: Process) -> None:
         try:
             blobs = SimulatedBlobs(self.pause, self._images, lambda: self.blobs_fail)
-            role.cloud = make_cloud(
-                self._repeating(role),
-                self._bus,
-                blobs,
-                role.clock,
-                self.new_id,
-                self._nudge(role),
-                self._nudge_network(role),
-            )
+            role.cloud = make_cloud(self._repeating(role), self._bus, blobs, role.clock, self.new_id)
             if role.answers:
                 await image_blobs.recover(role.cloud, alone=self.plan.together)
             if role.conducts:
                 role.conductor = Conductor(
-                    role.cloud, settings=SETTINGS, sleep=self._sleep, sole=self.plan.conductors == 1, host=role.name
+                    role.cloud, settings=SETTINGS, sleep=self._sleep, host=role.name, place=role.name
                 )
+                self.judge.conducts(role.conductor.owner, process)
                 await role.conductor.start()
             role.agents = [self._agent(role, host, blobs) for host in role.hosts]
             for agent in role.agents:
@@ -292,31 +293,6 @@ class World:
             boot_id=lambda: f"{host}-{machine.boots}",
         )
 
-    def _nudge(self, role: Role) -> Callable[[str], None]:
-        def nudge(action_id: str) -> None:
-            for other in self._conductors(role):
-                assert other.process is not None and other.conductor is not None
-                other.process.call(other.conductor.nudge, action_id)
-
-        return nudge
-
-    def _nudge_network(self, role: Role) -> Callable[[], None]:
-        def nudge() -> None:
-            for other in self._conductors(role):
-                assert other.process is not None and other.conductor is not None
-                other.process.call(other.conductor.nudge_network)
-
-        return nudge
-
-    def _conductors(self, asker: Role) -> list[Role]:
-        """Return who hears a nudge: in another process, it is lost now and then."""
-        found = []
-        for role in self.roles.values():
-            there = role.conductor is not None and role.process is not None and role.process.alive
-            if there and (role is asker or self.dice.random() > 0.15):
-                found.append(role)
-        return found
-
     def crash(self, role: Role, down: float, why: str) -> None:
         """End a role's process as it stands; it is started again by itself."""
         if role.process is None or not role.process.alive:
@@ -352,8 +328,9 @@ class World:
 
     def calm_down(self) -> None:
         """Make the bus as good, or bad, as it always is."""
-        noise = self.plan.noise and not self.healed
-        self.weather.lost, self.weather.repeated, self.weather.late = (0.04, 0.03, 0.04) if noise else (0, 0, 0)
+        weather, noise = self.weather, self.plan.noise and not self.healed
+        weather.lost, weather.repeated, weather.late = (0.04, 0.03, 0.04) if noise else (0, 0, 0)
+        weather.unheard = 0.0 if self.healed else _UNHEARD
 
     def _heal(self) -> None:
         """No more faults: everything runs again, and has its peace."""

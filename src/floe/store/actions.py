@@ -176,6 +176,7 @@ _FORGET_OUTPUTS = Prepared(
 _WAITING = Prepared(
     sa.select(_a.id).where(_IS_OPEN, _FREE).order_by(_a.created_at).limit(sa.bindparam("most", type_=sa.Integer))
 )
+_LEASES = Prepared(sa.select(_a.id, _a.lease_owner).where(_IS_OPEN))
 _ADD_STEP = Prepared(steps.insert())
 _CHANGING = ("state", "remark", "output", "finished_at", "traceback")
 _SET_STEP = Prepared(
@@ -215,10 +216,24 @@ def waiting(conn: Connection, now: datetime, most: int) -> list[str]:
     return [row.id for row in _WAITING.rows(conn, now=now, most=most)]
 
 
-def break_leases(conn: Connection) -> int:
-    """End every lease, where it is certain that no other conductor lives; return how many there were."""
-    held = actions.update().where(_IS_OPEN, _a.lease_owner.is_not(None)).values(lease_owner=None, lease_until=None)
+def break_leases(conn: Connection, place: str) -> int:
+    """End the leases of those that ran at a place, which is the caller's now; return how many there were.
+
+    Owners of the release before, whose names say no place, had the database to themselves.
+    """
+    dead = sa.or_(_a.lease_owner.startswith(owner_at(place, ""), autoescape=True), ~_a.lease_owner.contains("/"))
+    held = actions.update().where(_IS_OPEN, dead).values(lease_owner=None, lease_until=None)
     return conn.execute(held).rowcount
+
+
+def owner_at(place: str, ident: str) -> str:
+    """Return the name by which leases are known of who runs at a place."""
+    return f"{place}/{ident}"
+
+
+def leases(conn: Connection) -> dict[str, str | None]:
+    """Return who holds each open action."""
+    return {row.id: row.lease_owner for row in _LEASES.rows(conn)}
 
 
 def find_open_with(conn: Connection, names: Sequence[str]) -> list[Action]:

@@ -24,6 +24,7 @@ from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
 from floe.core.images import ACTIVE, PRIVATE, PUBLIC, QUEUED, Image
+from floe.core.messages import ActionWaits, ForOne
 from floe.store import images
 from floe.store.engine import Database, Transactions
 from floe.store.schema import create_all
@@ -80,6 +81,11 @@ def _ids() -> Callable[[], str]:
     return lambda: f"00000000-0000-4000-8000-{next(numbers):012x}"
 
 
+async def _note(nudges: list[str], event: ForOne) -> None:
+    assert isinstance(event, ActionWaits)
+    nudges.append(event.action_id)
+
+
 @pytest.fixture
 def nudges() -> list[str]:
     """Give the ids of the actions that the conductor was told of."""
@@ -103,10 +109,9 @@ async def compute_cloud(
         clock=FixedClock(),
         new_id=_ids(),
         settings=CloudSettings(),
-        nudge=nudges.append,
-        network_nudge=lambda: None,
         token_keys=[Fernet.generate_key()].copy,
     )
+    await bus.share(lambda event: _note(nudges, event))
     await flavors.bootstrap(cloud)
     for each in (
         image(IMAGE),

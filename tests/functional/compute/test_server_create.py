@@ -33,6 +33,7 @@ async def test_a_create_makes_row_and_action_and_nudges_a_conductor(
     assert server is not None
     assert (server.vm_state, server.task_state, server.hostname) == ("building", "scheduling", "web")
     (action,) = await compute_cloud.db.read(lambda conn: actions.of_server(conn, made["id"]))
+    await compute_cloud.bus.idle()  # type: ignore[attr-defined]
     assert action.kind == "create" and nudges == [action.id]
     assert sealing.given(compute_cloud, action)["admin_password"] == made["adminPass"]
     assert action.input["image"]["image_id"] == IMAGE and action.input["kernel"] is None
@@ -119,7 +120,7 @@ async def test_between_min_and_max_as_many_are_made_as_the_quota_allows(client: 
     ],
 )
 async def test_a_create_that_cannot_be_is_refused_with_field_and_value(
-    client: Any, nudges: list[str], values: dict[str, Any], status: int, words: list[str]
+    client: Any, compute_cloud: Cloud, nudges: list[str], values: dict[str, Any], status: int, words: list[str]
 ) -> None:
     reply = await client("ann").post("/servers", json=body(**values))
     assert reply.status_code == status, reply.text
@@ -128,6 +129,7 @@ async def test_a_create_that_cannot_be_is_refused_with_field_and_value(
     for word in words:
         assert word in envelope["message"]
     assert reply.headers["x-openstack-request-id"] == reply.headers["x-compute-request-id"]
+    await compute_cloud.bus.idle()  # type: ignore[attr-defined]
     assert nudges == []
     assert (await client("ann").get("/servers")).json()["servers"] == []
 

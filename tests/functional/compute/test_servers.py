@@ -270,6 +270,7 @@ async def test_a_delete_cancels_the_build_and_is_asked_for_once(
     assert (await ann.delete(f"/servers/{ident}")).status_code == 204
     listed = await compute_cloud.db.read(lambda conn: actions.of_server(conn, ident))
     assert {action.kind: action.state for action in listed} == {"create": CANCELLED, "delete": "pending"}
+    await compute_cloud.bus.idle()  # type: ignore[attr-defined]
     assert len(listed) == len(nudges) == 2
     shown = (await ann.get(f"/servers/{ident}")).json()["server"]
     assert shown["OS-EXT-STS:task_state"] == "deleting"

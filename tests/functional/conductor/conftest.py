@@ -167,7 +167,7 @@ class Site:
 
         made = await self.cloud.db.write(write)
         if nudge:
-            self.conductor.nudge(action.id)
+            await self.cloud.nudge(action.id)
         return made
 
     async def post_together(self, least: int, most: int, *, nudge: bool = True, **values: Any) -> list[Server]:
@@ -185,7 +185,7 @@ class Site:
 
         made = await self.cloud.db.write(write)
         for action in waiting if nudge else ():
-            self.conductor.nudge(action.id)
+            await self.cloud.nudge(action.id)
         return made
 
     async def delete(self, server: Server, *, nudge: bool = True) -> None:
@@ -198,7 +198,7 @@ class Site:
 
         await self.cloud.db.write(write)
         if nudge:
-            self.conductor.nudge(action.id)
+            await self.cloud.nudge(action.id)
 
     def server(self, ident: str) -> Server:
         found = self.cloud.db.read_now(lambda conn: servers.get(conn, ident, deleted=True))
@@ -209,7 +209,7 @@ class Site:
         return self.cloud.db.read_now(lambda conn: actions.of_server(conn, ident))
 
     async def settle(self) -> None:
-        await self.conductor.idle()
+        await idle(self.conductor)
 
 
 BEGINS = {begins.kind: begins for begins in (CREATE, DELETE)}
@@ -269,6 +269,12 @@ async def until(condition: Callable[[], bool], rounds: int = 2000) -> None:
     raise AssertionError("it did not come to pass")
 
 
+async def idle(conductor: Conductor) -> None:
+    """Wait until a conductor has taken all that was published, and has nothing in hand."""
+    await conductor._cloud.bus.idle()  # type: ignore[attr-defined]
+    await conductor.idle()
+
+
 SETTINGS = ConductorSettings(start_grace=0.0, sweep=3600.0, write_seen=3600.0, slow_sweep=3600.0, trace_after=0.0)
 
 
@@ -282,8 +288,6 @@ def make_cloud(path: Path) -> Cloud:
         clock=FixedClock(),
         new_id=random_id,
         settings=CloudSettings(),
-        nudge=lambda _: None,
-        network_nudge=lambda: None,
         token_keys=[Fernet.generate_key()].copy,
     )
 

@@ -255,7 +255,7 @@ async def test_a_server_deleted_before_its_request_is_placed_leaves_the_others_t
     await site.delete(made[0], nudge=False)
     for server in made[1:]:
         (action,) = site.actions(server.id)
-        site.conductor.nudge(action.id)
+        await site.cloud.nudge(action.id)
     await site.settle()
     assert [site.server(server.id).vm_state for server in made[1:]] == ["active", "active"]
 

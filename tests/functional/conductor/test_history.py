@@ -308,7 +308,7 @@ async def test_the_sweeps_purge_without_being_asked(site: Any) -> None:
     for _ in range(3):
         await _cycle(site)
     site.cloud.clock.advance(100 * DAY)
-    another = Conductor(site.cloud, settings=replace(site.conductor.fleet.settings, purge=0.01), sole=False)
+    another = Conductor(site.cloud, settings=replace(site.conductor.fleet.settings, purge=0.01))
     await another.start()
     async with asyncio.timeout(20):
         while _count(site, "servers") != {"servers": 1}:

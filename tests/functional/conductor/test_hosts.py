@@ -224,8 +224,8 @@ async def test_a_stale_host_is_sent_its_whole_network_once(site: Any) -> None:
     host.commands.clear()
     for _ in range(3):
         await site.cloud.db.write(lambda conn: host_networks.want(conn, ["h1"]))
-    site.conductor.nudge_network()
-    site.conductor.nudge_network()
+    await site.cloud.network_nudge()
+    await site.cloud.network_nudge()
     await site.settle()
     assert [type(command.network) for command in host.sent(ApplyNetwork)] == [HostNetwork]
     assert site.cloud.db.read_now(host_networks.stale) == []
@@ -433,11 +433,11 @@ async def test_a_host_whose_network_waits_is_told_of_once(site: Any, caplog: pyt
     await site.cloud.db.write(lambda conn: host_networks.want(conn, ["h1"]))
     caplog.set_level(logging.INFO, logger="floe.conductor")
     for _ in range(3):
-        site.conductor.nudge_network()
-        await site.conductor.networks.idle()
+        await site.cloud.network_nudge()
+        await site.settle()
     await site.cloud.bus.serve("h1", host.handle)
-    site.conductor.nudge_network()
-    await site.conductor.networks.idle()
+    await site.cloud.network_nudge()
+    await site.settle()
     told = [
         record.getMessage()
         for record in caplog.records

@@ -35,7 +35,7 @@ class Quiet:
         """Let the host report; return what it was counted as."""
         counters = self.site.cloud.counters
         before = {word: counters.total(REPORTS, word) for word in WORDS}
-        await self.site.conductor.events.handle(report or self.report)
+        await self.site.conductor.events.take(report or self.report)
         await self.site.settle()
         (counted,) = [word for word in WORDS if counters.total(REPORTS, word) > before[word]]
         return counted
@@ -184,10 +184,10 @@ async def test_a_thousand_reports_at_once_are_each_taken_in(site: Any) -> None:
     site.cloud.clock.advance(HOUR)
     for host in many:
         site.conductor.fleet.heard(host.name)
-    await asyncio.gather(*(site.conductor.events.handle(host.up()) for host in many))
+    await asyncio.gather(*(site.conductor.events.take(host.up()) for host in many))
     await site.settle()
     before = site.cloud.counters.total(REPORTS, SAME)
-    await asyncio.gather(*(site.conductor.events.handle(host.up()) for _ in range(50) for host in many))
+    await asyncio.gather(*(site.conductor.events.take(host.up()) for _ in range(50) for host in many))
     await site.settle()
     assert site.cloud.counters.total(REPORTS, SAME) - before == 1000
 

@@ -85,8 +85,6 @@ async def place(tmp_path: Path, repeating: Callable[[Transactions], Transactions
         clock=clock,
         new_id=_ids(),
         settings=CloudSettings(public_url="http://cloud.test:8774"),
-        nudge=lambda _action: None,
-        network_nudge=lambda: None,
         token_keys=lambda: keys,
     )
     words = iter(("admin-secret", "demo-secret"))

@@ -56,8 +56,6 @@ async def image_cloud(tmp_path: Path, repeating: Callable[[Transactions], Transa
         clock=FixedClock(),
         new_id=random_id,
         settings=CloudSettings(max_image_bytes=8 << 20, max_virtual_bytes=1 << 40),
-        nudge=lambda _: None,
-        network_nudge=lambda: None,
         token_keys=[Fernet.generate_key()].copy,
     )
     await bus.close()

@@ -20,6 +20,7 @@ from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
+from floe.core.messages import ForOne, NetworkChanged
 from floe.store.engine import Database, Transactions
 from floe.store.schema import create_all
 
@@ -56,6 +57,11 @@ def callers() -> dict[str, Context]:
     return CALLERS
 
 
+async def _note(nudges: list[str], event: ForOne) -> None:
+    assert event == NetworkChanged()
+    nudges.append("network")
+
+
 @pytest.fixture
 def nudges() -> list[str]:
     """Collect the nudges for host networks."""
@@ -72,6 +78,7 @@ async def cloud(
     await plain.write(create_all)
     db = repeating(plain)
     bus = LocalBus()
+    await bus.share(lambda event: _note(nudges, event))
     yield Cloud(
         db=db,
         bus=bus,
@@ -79,8 +86,6 @@ async def cloud(
         clock=FixedClock(),
         new_id=_ids(),
         settings=CloudSettings(),
-        nudge=lambda _: None,
-        network_nudge=lambda: nudges.append("network"),
         token_keys=[Fernet.generate_key()].copy,
     )
     await bus.close()

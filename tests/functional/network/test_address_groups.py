@@ -189,11 +189,14 @@ async def test_the_hosts_of_a_rule_are_told_the_addresses_and_each_change(
     assert network.generation > before
 
     await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", network.generation, network.members_at))
+    await cloud.bus.idle()  # type: ignore[attr-defined]
     nudges.clear()
     assert not await stale()
     assert (await client("ann").put(f"{ALL}/{group['id']}", json={"address_group": {"name": "x"}})).status_code == 200
+    await cloud.bus.idle()  # type: ignore[attr-defined]
     assert not nudges  # a name is nothing to a host
     await add(client("ann"), group, "198.51.100.7/32")
+    await cloud.bus.idle()  # type: ignore[attr-defined]
     assert nudges
     assert await stale()
     assert "198.51.100.7" in nftables.ruleset(await told())

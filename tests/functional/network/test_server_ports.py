@@ -317,6 +317,7 @@ async def test_changes_reach_the_hosts_they_concern(cloud: Cloud, callers: Calle
     async def told(what: Callable[[], Any]) -> HostNetwork:
         nudges.clear()
         await what()
+        await cloud.bus.idle()  # type: ignore[attr-defined]
         assert nudges == ["network"]
         assert await stale(cloud) == ["h1"]
         whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
@@ -340,6 +341,7 @@ async def test_changes_reach_the_hosts_they_concern(cloud: Cloud, callers: Calle
     assert {group.group_id for group in whole.groups} == {web.id}
     nudges.clear()
     await networks.update(cloud, ann, network_id, {"name": "renamed"})
+    await cloud.bus.idle()  # type: ignore[attr-defined]
     assert nudges == []
 
 

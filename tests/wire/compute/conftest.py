@@ -55,8 +55,6 @@ async def wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         clock=FixedClock(),
         new_id=lambda: f"00000000-0000-4000-8000-{next(numbers):012x}",
         settings=CloudSettings(),
-        nudge=lambda _: None,
-        network_nudge=lambda: None,
         token_keys=[Fernet.generate_key()].copy,
     )
     await _furnish(cloud)

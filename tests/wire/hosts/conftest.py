@@ -150,8 +150,6 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
         clock=clock,
         new_id=lambda: "id",
         settings=CloudSettings(),
-        nudge=lambda _: None,
-        network_nudge=lambda: None,
         token_keys=[Fernet.generate_key()].copy,
     )
     await bus.close()

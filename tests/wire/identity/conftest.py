@@ -35,8 +35,6 @@ async def identity_wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         clock=FixedClock(),
         new_id=lambda: f"00000000-0000-4000-8000-{next(numbers):012d}",
         settings=CloudSettings(public_url="http://cloud:8774"),
-        nudge=lambda _: None,
-        network_nudge=lambda: None,
         token_keys=lambda: keys,
     )
     words = iter(("admin-secret", "demo-secret"))

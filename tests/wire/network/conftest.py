@@ -45,8 +45,6 @@ async def network_wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         clock=FixedClock(),
         new_id=lambda: f"00000000-0000-4000-8000-{next(numbers):012d}",
         settings=CloudSettings(),
-        nudge=lambda _: None,
-        network_nudge=lambda: None,
         token_keys=[Fernet.generate_key()].copy,
     )
     app = App(cloud, surfaces=[SURFACE], authenticate=by_name)
