@@ -15,11 +15,13 @@ import pytest
 
 import floe
 from floe.api.app import SURFACES
+from floe.api.compute.versions import HIGHEST
 from floe.api.kit.body import Body
 from floe.api.kit.faults import STATUS
 from floe.api.kit.resource import Resource, Use
 from floe.api.kit.surface import Surface
 from floe.core import errors
+from floe.core.versions import version_text
 from floe.store import schema
 
 SOURCE = Path(floe.__file__).parent
@@ -216,3 +218,42 @@ def test_nobody_reads_the_database_without_awaiting_it() -> None:
     inside = {SOURCE / "store" / name for name in ("engine.py", "readers.py", "repeated.py")}
     inside.add(SOURCE / "simulation" / "database.py")
     assert [path for path in MODULES if "read_now" in path.read_text() and path not in inside] == []
+
+
+PURE = ("core/", "scheduler/", "conductor/")
+DICE = {
+    "core/ids.py": "the one source of ids, which assembly passes in",
+    "core/hosts.py": "names to ids: the same name gives the same id",
+}
+"""Who may know `uuid`, and why."""
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if _name(path).startswith(PURE)], ids=_name)
+def test_rules_and_workflows_have_their_time_and_dice_from_who_calls_them(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    known = {name.partition(".")[0] for name in imported}
+    impure = known & {"os", "pathlib", "random", "secrets", "socket", "subprocess", "tempfile", "time", "uuid"}
+    assert impure - ({"uuid"} if _name(path) in DICE else set()) == set()
+    called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert called & {"now", "utcnow", "today"} - ({"now"} if _asks_a_clock(tree) else set()) == set()
+
+
+def _asks_a_clock(tree: ast.AST) -> bool:
+    """Say whether each `.now` is that of a clock that was passed in, which replays as the simulation says."""
+    asked = [node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "now"]
+    return all(isinstance(value, ast.Attribute) and value.attr in {"clock", "_clock"} for value in asked)
+
+
+def test_the_highest_microversion_stands_in_one_place() -> None:
+    """As a number it may also be that of a change, but nobody asks for it, or tells of it, by a text of his own."""
+
+    def texts(tree: ast.AST) -> Iterator[str]:
+        docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docs:
+                yield node.value
+
+    highest = re.compile(rf"\b{re.escape(version_text(HIGHEST))}\b")
+    assert [_name(path) for path in MODULES if any(map(highest.search, texts(ast.parse(path.read_text()))))] == []

@@ -65,7 +65,7 @@ class Client:
 
     def _ask(self, method: str, path: str, body: Any, seconds: float = _TIMEOUT) -> tuple[Any, dict[str, str]]:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "OpenStack-API-Version": "compute 2.96"}
+        headers = {"Content-Type": "application/json", "OpenStack-API-Version": "compute latest"}
         if self._token:
             headers["X-Auth-Token"] = self._token
         # The address is that of our own clouds.yaml.
