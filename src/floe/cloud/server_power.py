@@ -42,7 +42,7 @@ async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest)
         servers.begin(conn, server, asked.begins, action, **told)
 
     await cloud.db.write(begin)
-    cloud.nudge(action_id)
+    await cloud.nudge(action_id)
 
 
 def patience(server: Server, default: float) -> float:

@@ -15,6 +15,7 @@ from floe.conductor.agreements import Agreements
 from floe.conductor.fleet import Fleet
 from floe.conductor.metadata_resync import MetadataResync
 from floe.conductor.removal import Patience, Removal
+from floe.core import server_states
 from floe.core.counters import Count
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
