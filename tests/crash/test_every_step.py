@@ -262,7 +262,7 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
         await site.delete(site.server(server_id))
         return
     user = Context(request_id="r", user_id="u" * 32, project_id="p" * 32, roles=frozenset({"member"}))
-    cloud = replace(site.cloud, nudge=site.conductor.nudge)
+    cloud = site.cloud
     if kind in BEFORE_IT:
         await server_power.change(cloud, user, server_id, BEFORE_IT[kind])
         await site.settle()

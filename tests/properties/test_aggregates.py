@@ -60,7 +60,7 @@ class World:
         self.db.open()
         self.cloud = Cloud(
             db=self.db, bus=LocalBus(), blobs=FileBlobs(folder / "blobs"), clock=FixedClock(), new_id=random_id,
-            settings=CloudSettings(), nudge=lambda _: None, network_nudge=lambda: None,
+            settings=CloudSettings(),
             token_keys=[Fernet.generate_key()].copy,
         )  # fmt: skip
         self.zones: dict[str, str] = {}

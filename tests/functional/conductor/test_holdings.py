@@ -91,7 +91,7 @@ async def test_what_is_owed_is_asked_for_until_it_is_done(site: Any) -> None:
     await site.announce(host)
     assert await held(site, server) == {"h1"}
     await site.conductor.events.check("h1")
-    await site.conductor.idle()
+    await site.settle()
     assert await held(site, server) == set()
     assert host.guests == {}
 

@@ -30,7 +30,7 @@ async def built(site: Any) -> Any:
 
 
 async def change(site: Any, server: Any, asked: OnGuest) -> Any:
-    cloud = replace(site.cloud, nudge=site.conductor.nudge)
+    cloud = site.cloud
     await server_power.change(cloud, ANN, server.id, asked)
     await site.settle()
     return site.server(server.id)
@@ -79,7 +79,7 @@ async def test_of_two_at_once_the_second_is_refused(site: Any) -> None:
 async def test_a_delete_wins(site: Any) -> None:
     server = await built(site)
     await server_power.change(site.cloud, ANN, server.id, guest_actions.STOP)
-    await servers.delete(replace(site.cloud, nudge=site.conductor.nudge), ANN, server.id)
+    await servers.delete(site.cloud, ANN, server.id)
     await site.conductor.runner.sweep()
     await site.settle()
     assert site.server(server.id).vm_state == "deleted"
