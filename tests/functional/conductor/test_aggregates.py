@@ -57,7 +57,7 @@ async def test_a_host_that_left_the_zone_is_not_claimed(site: Any) -> None:
     await site.add_host("h1")
     await site.add_host("h2")
     ident = await make(site, "a", "h1", "h2", zone="west")
-    site.conductor.fleet.refresh()
+    await site.conductor.fleet.refresh()
     await aggregates.remove_host(site.cloud, ROOT, ident, {"host": "h1"})
     made = [await site.post(requested_zone="west", memory_mib=64) for _ in range(4)]
     await site.settle()
@@ -67,11 +67,11 @@ async def test_a_host_that_left_the_zone_is_not_claimed(site: Any) -> None:
 async def test_a_change_that_was_read_over_is_found_at_the_claim(site: Any) -> None:
     """Its time is before that of what was read last: it was committed later."""
     await site.add_host("h1")
-    site.conductor.fleet.refresh()
+    await site.conductor.fleet.refresh()
     await make(site, "a", "h1", zone="west")
     early = site.cloud.clock.now().replace(year=2000)
     await site.cloud.db.write(lambda conn: conn.execute(hosts.hosts.update().values(updated_at=early)) and None)
-    site.conductor.fleet.refresh()
+    await site.conductor.fleet.refresh()
     assert site.conductor.fleet.table.code("west") == -1
     server = await site.post()
     await site.settle()
