@@ -18,7 +18,7 @@ from floe.agent.agent import Agent
 from floe.agent.threads import in_thread
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
-from floe.cloud import flavors, host_networks, networks, security_groups, server_metadata, servers
+from floe.cloud import flavors, host_networks, networks, security_groups, server_metadata, server_power, servers
 from floe.cloud.audit import HostView, check_host, check_rows
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.conductor.conductor import Conductor
@@ -26,6 +26,7 @@ from floe.conductor.fleet import ConductorSettings
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import HostFailure, NotFound, Unavailable
+from floe.core.guest_actions import HARD_REBOOT
 from floe.core.guest_metadata import describe, fingerprint
 from floe.core.ids import random_id
 from floe.core.images import ACTIVE, PUBLIC, Image
@@ -190,7 +191,7 @@ class Town:
         if life is not None:
             self.lives.append(life)
             bus, offload = _WatchedBus(self.bus, life), life.offload
-            hypervisor = life.watch(hypervisor, ("adopt_image", "create_overlay", "start", "destroy"))
+            hypervisor = life.watch(hypervisor, ("adopt_image", "create_overlay", "start", "end", "destroy"))
             plane = life.watch(plane, ("apply",))
         if name in self.agents:
             self.buried.append(self.agents[name])
@@ -261,6 +262,10 @@ class Town:
     async def note(self, server: Server) -> None:
         """Change a server's metadata, of which its host is told."""
         await server_metadata.merge(self.cloud, ANN, server.id, {"role": "web"})
+
+    async def reboot(self, server: Server) -> None:
+        """Ask for a hard reboot."""
+        await server_power.change(self.cloud, ANN, server.id, HARD_REBOOT)
 
     async def read_console(self, server: Server) -> None:
         try:

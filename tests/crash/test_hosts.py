@@ -19,6 +19,7 @@ KILLED_IN = {
         "guest": ("start",),
     },
     "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("_remove",)},
+    "ChangePower": {"end": ("end",), "start": ("start",)},
     "ApplyNetwork": {},
     "ChangeMembers": {},
     "UpdateMetadata": {},
@@ -56,6 +57,7 @@ class Life:
             self.list_guests,
             self.inspect,
             self.new_member,
+            lambda: town.reboot(server),
         ]
         for phase in phases:
             await phase()
@@ -140,6 +142,7 @@ class Life:
         assert (found.vm_state, found.task_state, found.host) == ("active", None, "h1")
         assert list(town.machines["h1"].guests) == [server.id]
         assert len(town.planes["h1"].applied.ports) == 1
+        assert town.machines["h1"].boots.get(server.id, 1) == found.boots
         whole = town.cloud.db.read_now(lambda conn: host_networks.whole(conn, "h1", town.cloud.settings.dns_domain))
         assert town.planes["h1"].applied.groups == whole.groups
         command, point = self.life.passed[-1] if self.life.dead.is_set() else ("", "")
