@@ -170,11 +170,13 @@ class Agent:
         """Bring guests back if the machine was started anew; else what they do now is what they should."""
         boot_id, before = self._boot_id(), ledger.wishes.machine
         if boot_id and before and boot_id != before:
+            ledger.wishes.power_failed({ident for ident in ledger.guests if not ledger.is_built(ident)})
             found = await power.bring_back(found)
         for guest in found:
             ledger.follow(guest.server_id, guest.power_state)
-        if boot_id:
+        if boot_id and boot_id != before:
             ledger.wishes.runs_since(boot_id)
+            await self._offload(ledger.sync)
         return found
 
     async def stop(self) -> None:

@@ -291,7 +291,7 @@ class Ledger:
             self._settled[entry.server_id] = entry
             if entry.spawned is not None and entry.server_id in self._actions:
                 self._actions[entry.server_id] = entry.action_id
-                self.wishes.unflushed.add(entry.server_id)
+                self.wishes.made(entry.server_id)
             if entry.failed is not None:
                 self._drop(entry.server_id, (), entry.generation)
         elif isinstance(entry, Destroyed):

@@ -166,5 +166,11 @@ class Flushed(msgspec.Struct, tag="flushed"):
     server_id: str
 
 
-OfPower = Want | Answered | Machine | Flushed
+class Damaged(msgspec.Struct, tag="damaged"):
+    """The machine's power failed before the disks of a guest were on the disk for certain."""
+
+    server_id: str
+
+
+OfPower = Want | Answered | Machine | Flushed | Damaged
 Entry = Begun | BegunBefore | Settled | Destroyed | Told | Whole | Members | Network | OfPower

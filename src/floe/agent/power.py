@@ -24,7 +24,12 @@ _LOOK_EVERY = 0.5
 _PRESS_EVERY = 10.0
 """Seconds between looks whether a guest is off, and after which its power button is pressed again: it may have been
 too early in its boot to listen."""
-_STARTS = 8
+_STARTS = frozenset({Deed.START, Deed.RESUME})
+_DAMAGED = (
+    "The machine lost its power just after the guest was made, so its disks may be damaged, and it is not started. "
+    "Delete the server, and create it again."
+)
+_AT_ONCE = 8
 """How many guests are started side by side after a start of the machine."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -74,6 +79,8 @@ class GuestPower:
         todo = deeds(found.power_state, found.boots, command.wanted, self.ledger.wishes.booted(command.server_id))
         if todo is None:
             raise HostFailure(f"The guest is off, so it cannot be {command.wanted.power}.", stage="guest")
+        if command.server_id in self.ledger.wishes.damaged and not _STARTS.isdisjoint(todo):
+            raise HostFailure(_DAMAGED, stage="disk")
         for deed in todo:
             async with steps.step(deed.value) as step:
                 step.remark = await self._do(deed, guest, command)
@@ -86,14 +93,14 @@ class GuestPower:
         What was in memory is lost: a guest that was paused is off, as one is that was stopped. A suspended one has its
         memory on the disk, and stays suspended.
         """
-        wishes, limit = self.ledger.wishes, asyncio.Semaphore(_STARTS)
+        wishes, limit = self.ledger.wishes, asyncio.Semaphore(_AT_ONCE)
 
         async def look(guest: GuestState) -> GuestState:
             spec = self.ledger.guests.get(guest.server_id)
             ran = wishes.of(guest.server_id).power is Power.RUNNING
             if spec is None or not ran or not guest.power_state.off or not self.ledger.is_built(guest.server_id):
                 return guest
-            if guest.server_id in wishes.unflushed:
+            if guest.server_id in wishes.damaged:
                 log.error(
                     "guest %s was made just before the machine went down: its disks may be damaged, so it stays off",
                     guest.server_id,

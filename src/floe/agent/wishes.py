@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import replace
 
-from floe.agent.ledger_entries import Answered, Flushed, Machine, OfPower, Want
+from floe.agent.ledger_entries import Answered, Damaged, Flushed, Machine, OfPower, Want
 from floe.core.errors import HostFailure
 from floe.core.messages import ChangePower, Failed, PowerChanged
 from floe.core.power import Power, Wanted
@@ -28,6 +28,8 @@ class Wishes:
         """The boot id of the machine that the guests ran on, "" if it is not known."""
         self.unflushed: set[str] = set()
         """Guests whose disks may be damaged if the machine's power fails: they were made just now."""
+        self.damaged: set[str] = set()
+        """Those with which that happened: they are not started any more."""
         self._wanted: dict[str, Want] = {}
         self._answers: dict[tuple[str, str], Answered] = {}
 
@@ -52,6 +54,9 @@ class Wishes:
             self._wanted[entry.server_id] = entry
         elif isinstance(entry, Flushed):
             self.unflushed.discard(entry.server_id)
+        elif isinstance(entry, Damaged):
+            self.unflushed.discard(entry.server_id)
+            self.damaged.add(entry.server_id)
         elif isinstance(entry, Machine):
             self.machine = entry.boot_id
         else:
@@ -64,10 +69,16 @@ class Wishes:
             if len(self._answers) > ANSWERS:
                 del self._answers[next(iter(self._answers))]
 
+    def made(self, server_id: str) -> None:
+        """Take into account that a guest was made, with disks of its own."""
+        self.damaged.discard(server_id)
+        self.unflushed.add(server_id)
+
     def drop(self, server_id: str) -> None:
         """Forget a guest that is no more."""
         self._wanted.pop(server_id, None)
         self.unflushed.discard(server_id)
+        self.damaged.discard(server_id)
 
     def forget(self, before: float) -> None:
         """Forget answers of before a moment."""
@@ -79,6 +90,7 @@ class Wishes:
             yield Machine(boot_id=self.machine)
         yield from self._answers.values()
         yield from self._wanted.values()
+        yield from map(Damaged, sorted(self.damaged))
 
     # -- what is written ------------------------------------------------------------------------------
 
@@ -106,6 +118,11 @@ class Wishes:
         """Remember that the disks of guests are on the disk."""
         for server_id in self.unflushed.intersection(server_ids):
             self._append(Flushed(server_id=server_id))
+
+    def power_failed(self, unbuilt: Set[str]) -> None:
+        """Remember of which guests the disks may be damaged now; `unbuilt` are those whose build was not answered."""
+        for server_id in sorted(self.unflushed | unbuilt):
+            self._append(Damaged(server_id=server_id))
 
     def runs_since(self, boot_id: str) -> None:
         """Remember which boot of the machine this is."""

@@ -181,6 +181,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         made.events.append(event)
 
     await made.bus.listen(hear)
+    await made.bus.share(hear)
     yield made
     await made.stop()
     await made.bus.close()

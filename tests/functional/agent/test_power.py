@@ -227,6 +227,25 @@ async def test_a_guest_whose_disks_may_be_damaged_is_not_started_again(world: An
         world.machine.guests[server_id] = OFF
     await world.start(boot_id=lambda: "second", sleep=_soon)
     assert world.machine.guests == {spawned.guest.server_id: RUNNING, young.guest.server_id: OFF}
+    await world.agent._beat()  # brings to the disk what is not there for certain
+    for boots, boot_id in ((2, "second"), (3, "third")):
+        with pytest.raises(HostFailure, match="may be damaged"):
+            await ask(world, asked(world, young, Power.RUNNING, boots, boots))
+        world.agent._ledger.compact()
+        await world.kill()
+        await world.start(boot_id=lambda boot_id=boot_id: boot_id, sleep=_soon)
+    assert world.machine.guests[young.guest.server_id] is OFF
+
+
+async def test_nor_is_one_whose_built_was_not_even_noted_when_the_power_failed(world: Any, spawned: Any) -> None:
+    await world.kill()
+    ledger = world.state_dir / "ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if "settled" not in line and "flushed" not in line))
+    world.machine.guests[spawned.guest.server_id] = OFF
+    await world.start(boot_id=lambda: "second", sleep=_soon)
+    with pytest.raises(HostFailure, match="may be damaged"):
+        await ask(world, asked(world, spawned, Power.RUNNING, 1, 2))
 
 
 async def test_power_is_remembered_through_a_compaction(world: Any, spawned: Any) -> None:
