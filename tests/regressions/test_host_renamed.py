@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from floe.assembly import _host_name
-from floe.settings import Settings
+from floe.places import host_name
 
 
 async def test_the_guests_of_a_renamed_host_run_on_and_are_found_again(start: Any, kit: Any) -> None:
@@ -33,4 +32,4 @@ def test_a_hosts_name_stays_when_the_machine_gets_another(tmp_path: Path) -> Non
     folder = tmp_path / "hosts"
     folder.mkdir()
     (folder / "name").write_text("as-it-was\n")
-    assert _host_name(Settings(state=tmp_path)) == "as-it-was"
+    assert host_name(tmp_path, "") == "as-it-was"
