@@ -104,12 +104,14 @@ class RealCloud:
     """A cloud in `root`, a short path that is this cloud's alone.
 
     `tools` is the first directory on the PATH of `floe up`: what a test puts there stands for a broken machine.
-    `wrapper` begins the command line of `floe up`, for example with what mounts something first.
+    `wrapper` begins the command line of `floe up`, for example with what mounts something first; with `wraps_all`,
+    that of every call of `floe`.
     """
 
     root: Path
     flags: Sequence[str] = ()
     wrapper: Sequence[str] = ()
+    wraps_all: bool = False
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _users: dict[str, Api] = field(default_factory=dict, init=False)
     _images: int = field(default=0, init=False)
@@ -214,7 +216,7 @@ class RealCloud:
         )  # fmt: skip
 
     def floe_words(self, command: str, *words: str) -> list[str]:
-        return [*FLOE, command, "--state", str(self.state), *words]
+        return [*(self.wrapper if self.wraps_all else ()), *FLOE, command, "--state", str(self.state), *words]
 
     def make_sandbox(self) -> None:
         """Make the sandbox before `floe up` does, so that something else can be started in it first."""

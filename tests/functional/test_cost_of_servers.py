@@ -30,6 +30,7 @@ def slow_ways() -> Iterator[list[str]]:
     sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("networks", ["none", "auto"])
 async def test_all_that_a_create_and_a_delete_write_is_compiled_once(
     slow_ways: list[str], embedded: EmbeddedCloud, networks: str

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from floe.core.errors import HostFailure
-from floe.hypervisors.libvirt.connection import SUSPENDED, bindings, quiet, state_number
+from floe.hypervisors.libvirt.connection import SUSPENDED, ask_agent, bindings, quiet, state_number
 
 SAVE_DIR = Path("/var/lib/libvirt/qemu")
 """Where a system's libvirtd keeps the memory of suspended domains, in `save`."""
@@ -29,10 +29,15 @@ def find(conn: Any, uuid: str, namespace: str) -> tuple[int, str] | None:
 
 
 def shut_down(conn: Any, uuid: str) -> None:
-    """Press the power button."""
-    domain = conn.lookupByUUIDString(uuid)
+    """Press the power button, and ask the guest agent, where one speaks; neither is waited for long.
+
+    By default libvirt asks the agent alone, if there is one, and waits a minute for it.
+    """
+    domain, libvirt = conn.lookupByUUIDString(uuid), bindings()
     if domain.isActive():
-        quiet(domain.shutdown, ignore=bindings().VIR_ERR_OPERATION_INVALID)
+        button = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+        quiet(domain.shutdownFlags, button, ignore=libvirt.VIR_ERR_OPERATION_INVALID)
+        ask_agent(domain, '{"execute": "guest-shutdown"}')
 
 
 def end(conn: Any, uuid: str) -> None:
