@@ -26,7 +26,7 @@ COUNTER = "setsid sh -c 'while :; do echo x >> /tmp/count; sleep 1; done' < /dev
 
 @pytest.fixture(scope="module")
 def cloud(new_cloud: NewCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCloud]:
-    """A cloud whose machine has a boot id that `restarted` can change."""
+    """A cloud whose machine has a boot id that a test can change."""
     boot_id = tmp_path_factory.mktemp("machine") / "boot_id"
     boot_id.write_text("first\n")
     mount = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
