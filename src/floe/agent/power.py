@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
@@ -35,6 +36,7 @@ _AT_ONCE = 8
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+@functools.cache
 def kernel_boot_id() -> str:
     """Return what names this boot of the machine; "" where its kernel does not say."""
     try:

@@ -172,7 +172,8 @@ class HostEvents:
             self._fleet.compared(event.host)
             return
         await self._take_over(event)
-        in_order = await self._clean_up(event.host, event.guests, event.files)
+        there = event.guests or event.files or stamp.held
+        in_order = not there or await self._clean_up(event.host, event.guests, event.files)
         if await self._agrees(event):
             self._fleet.compared(event.host)
         else:

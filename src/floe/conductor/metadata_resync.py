@@ -34,10 +34,12 @@ class MetadataResync:
     async def compare(self, event: HostUp) -> bool:
         """Tell the host again what it does not know of its guests; say whether there was nothing to tell."""
         now = self._cloud.clock.now()
+        if not event.told:
+            return True
         host = await self._cloud.db.read(partial(hosts.get, name=event.host))
         zone = host.zone if host is not None else event.availability_zone
         async with self._turn:
-            outdated = await self._outdated(event, zone) if event.told else []
+            outdated = await self._outdated(event, zone)
         for server_id in outdated:
             server = await self._cloud.db.read(partial(servers.get, server_id=server_id))
             if server is not None and server.host == event.host:

@@ -25,6 +25,8 @@ class Stamp:
 
     digest: bytes
     changed_at: datetime | None
+    held: bool
+    """Whether something of any server may be on the host."""
 
 
 _HOST = Prepared(
@@ -58,4 +60,4 @@ def stamp(conn: Connection, host: str, heard_of: int) -> Stamp:
     rows = (_HOST.plain(conn, ident=host), group_members.position(conn) >= heard_of, held, there)
     newest = max((row[0] for row in there if row[0] is not None), default=None)
     digest = hashlib.blake2b(_ENCODER.encode(rows), digest_size=16).digest()
-    return Stamp(digest=digest, changed_at=moment(newest))
+    return Stamp(digest=digest, changed_at=moment(newest), held=held[0][0] > 0)
