@@ -45,9 +45,6 @@ _SAVED = (5, 4)
 
 _UNBORN = re.compile(rb"<domstatus [^>]*pid='0'")
 
-_AGENT_SECONDS = 2
-"""For which an agent is waited for to say that it is there, and then, in vain, for an answer to what ends its guest."""
-
 _MISSING = (
     "The Python bindings of libvirt are missing. Install them with `pip install floe-cloud[libvirt]`"
     " (needs gcc, pkg-config, python3-dev, libvirt-dev) or, for the system's Python, `apt install python3-libvirt`."
@@ -385,15 +382,6 @@ def state_number(domain: Any) -> int:
     """Return the `virDomainState` of a domain; one whose memory is kept on the disk is suspended, not off."""
     number = int(domain.state()[0])
     return SUSPENDED if number == _SHUT_OFF and domain.hasManagedSaveImage() else number
-
-
-def ask_agent(domain: Any, command: str) -> None:
-    """Send a guest's agent a command that it does not answer; where none speaks soon, nothing happens."""
-    libvirt = bindings()
-    import libvirt_qemu
-
-    with contextlib.suppress(libvirt.libvirtError):
-        libvirt_qemu.qemuAgentCommand(domain, command, _AGENT_SECONDS, 0)
 
 
 def quiet(call: Callable[..., T], *args: Any, ignore: int | None = None) -> T | None:

@@ -5,18 +5,22 @@ Each may be repeated: a domain that is as it is to be stays so.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 from floe.core.errors import HostFailure
-from floe.hypervisors.libvirt.connection import SUSPENDED, ask_agent, bindings, quiet, state_number
+from floe.hypervisors.libvirt.connection import SUSPENDED, bindings, quiet, state_number
 
 SAVE_DIR = Path("/var/lib/libvirt/qemu")
 """Where a system's libvirtd keeps the memory of suspended domains, in `save`."""
 
 _MORE_THAN_MEMORY = 64 * 1024 * 1024
 """Bytes that the file of a domain's memory may be larger than that."""
+
+_AGENT_SECONDS = 2
+"""For which an agent is waited for to say that it is there, and then, in vain, for an answer to what ends its guest."""
 
 
 def find(conn: Any, uuid: str, namespace: str) -> tuple[int, str] | None:
@@ -37,7 +41,7 @@ def shut_down(conn: Any, uuid: str) -> None:
     if domain.isActive():
         button = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
         quiet(domain.shutdownFlags, button, ignore=libvirt.VIR_ERR_OPERATION_INVALID)
-        ask_agent(domain, '{"execute": "guest-shutdown"}')
+        _ask_agent(domain, '{"execute": "guest-shutdown"}')
 
 
 def end(conn: Any, uuid: str) -> None:
@@ -87,3 +91,12 @@ def resume(conn: Any, uuid: str) -> None:
         domain.create()
     elif int(domain.state()[0]) == bindings().VIR_DOMAIN_PMSUSPENDED:
         domain.pMWakeup()
+
+
+def _ask_agent(domain: Any, command: str) -> None:
+    """Send a guest's agent a command that it does not answer; where none speaks soon, nothing happens."""
+    libvirt = bindings()
+    import libvirt_qemu
+
+    with contextlib.suppress(libvirt.libvirtError):
+        libvirt_qemu.qemuAgentCommand(domain, command, _AGENT_SECONDS, 0)
