@@ -176,7 +176,8 @@ class Agent:
             ledger.follow(guest.server_id, guest.power_state)
         if boot_id and boot_id != before:
             ledger.wishes.runs_since(boot_id)
-            await self._offload(ledger.sync)
+            with contextlib.suppress(OSError):  # the heartbeat tries again
+                await self._offload(ledger.sync)
         return found
 
     async def stop(self) -> None:

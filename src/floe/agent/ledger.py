@@ -202,9 +202,13 @@ class Ledger:
         return self._unsynced
 
     def sync(self) -> None:
-        """Bring what was written to the disk; blocks for as long as that takes."""
+        """Bring what was written to the disk; blocks for as long as that takes. What fails is to be done still."""
         self._unsynced = False
-        os.fdatasync(self._file.fileno())
+        try:
+            os.fdatasync(self._file.fileno())
+        except OSError:
+            self._unsynced = True
+            raise
 
     def compact(self) -> None:
         """Write the file anew, without what is out of date."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -263,3 +264,16 @@ def test_a_ledger_of_the_release_before_is_read_and_written_anew_as_it_is_now(pa
     again = reopened(path, clock)
     assert again.guests == read.guests
     again.close()
+
+
+def test_what_could_not_be_brought_to_the_disk_is_to_be_brought_there_still(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn(1))
+    ends = os.pipe()
+    os.dup2(ends[1], ledger._file.fileno())  # a pipe cannot be synced
+    with pytest.raises(OSError, match="Invalid argument"):
+        ledger.sync()
+    assert ledger.unsynced
+    ledger.drop()
+    for end in ends:
+        os.close(end)
