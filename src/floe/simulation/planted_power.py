@@ -9,10 +9,8 @@ from floe.agent.agent import Agent
 from floe.agent.ledger import Ledger
 from floe.agent.power import GuestPower
 from floe.agent.wishes import Wishes
-from floe.core import server_states
 from floe.core.guests import GuestState, PowerState
 from floe.core.power import Deed, Power, Wanted, deeds
-from floe.core.servers import ACTIVE
 from floe.simulation.planting import Planted, both, patched
 
 _deeds = deeds
@@ -46,11 +44,6 @@ POWER = (
             patched((agent_power, "deeds", _boots_again)),
             patched((Wishes, "answer", _no_answer)),
         ),
-    ),
-    Planted(
-        "paused-shown-active",
-        "a paused guest's server is shown as active",
-        patched((server_states, "_OF_POWER", {**server_states._OF_POWER, PowerState.PAUSED: ACTIVE})),
     ),
     Planted(
         "every-start-is-the-machines",
