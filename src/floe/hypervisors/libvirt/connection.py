@@ -276,27 +276,6 @@ class LibvirtConnection:
 
         return await self.ask(go)
 
-    async def destroy(self, uuid: str) -> bool:
-        """End a domain and forget it with all that libvirt keeps of it; False if there was none."""
-
-        def go(conn: Any) -> bool:
-            libvirt = bindings()
-            domain = quiet(conn.lookupByUUIDString, uuid)
-            if domain is None:
-                return False
-            if domain.isActive():
-                quiet(domain.destroy, ignore=libvirt.VIR_ERR_OPERATION_INVALID)
-            quiet(
-                domain.undefineFlags,
-                libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM,
-            )
-            return True
-
-        return await self.ask(go)
-
     async def ask(self, call: Callable[[Any], T]) -> T:
         """Call libvirt in the pool. Raises HostFailure for what it refuses."""
 

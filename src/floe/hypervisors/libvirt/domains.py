@@ -47,10 +47,25 @@ def shut_down(conn: Any, uuid: str) -> None:
 def end(conn: Any, uuid: str) -> None:
     """Turn a domain off, and forget its memory."""
     domain = conn.lookupByUUIDString(uuid)
-    if domain.isActive():
-        quiet(domain.destroy, ignore=bindings().VIR_ERR_OPERATION_INVALID)
+    _turn_off(domain)
     if domain.hasManagedSaveImage():
         domain.managedSaveRemove()
+
+
+def remove(conn: Any, uuid: str) -> bool:
+    """End a domain and forget it with all that libvirt keeps of it; False if there was none."""
+    libvirt, domain = bindings(), quiet(conn.lookupByUUIDString, uuid)
+    if domain is None:
+        return False
+    _turn_off(domain)
+    quiet(
+        domain.undefineFlags,
+        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM,
+    )
+    return True
 
 
 def pause(conn: Any, uuid: str) -> None:
@@ -91,6 +106,14 @@ def resume(conn: Any, uuid: str) -> None:
         domain.create()
     elif int(domain.state()[0]) == bindings().VIR_DOMAIN_PMSUSPENDED:
         domain.pMWakeup()
+
+
+def _turn_off(domain: Any) -> None:
+    """End a domain, or wait until an end that is under way is over.
+
+    A domain that is ending is not active any more while libvirt still has a file of it: `isActive` would not tell.
+    """
+    quiet(domain.destroy, ignore=bindings().VIR_ERR_OPERATION_INVALID)
 
 
 def _ask_agent(domain: Any, command: str) -> None:

@@ -246,7 +246,7 @@ class LibvirtHypervisor:
                 stage="guest",
                 detail=f"domain {server_id} has no metadata of owner {self._owner!r}",
             )
-        existed = await self._connection.destroy(server_id)
+        existed = await self._connection.ask(lambda conn: domains.remove(conn, server_id))
         self._forget_log(guest_name)
         self._ours.discard(server_id)
         return existed
