@@ -23,6 +23,7 @@ from floe.conductor.saga import Choice, Node, OnHost, Saga, Write
 from floe.core.actions import FAILED, OPEN_STATES, SUCCEEDED, Action, Begins, Step
 from floe.core.clock import FixedClock
 from floe.core.errors import HostFailure
+from floe.core.given import PowerGiven
 from floe.core.messages import Destroy
 from floe.store import actions
 from floe.store.engine import Connection, Database
@@ -328,3 +329,18 @@ async def test_a_journal_of_a_later_version_is_left_to_the_release_that_wrote_it
     assert now_read(db) == later
     assert caplog.text.count("is left alone") == 1
     assert "version 3; this release does 2" in caplog.text
+
+
+async def test_an_action_that_was_given_what_cannot_be_read_is_left_alone_and_told_of(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, world = FixedClock(), World()
+    saga = replace(world.saga(), begins=Begins(kind="tiny", version=2, given=PowerGiven))
+    strange = replace(an_action(clock), input={"host": 7, "wanted": {}})
+    await db.write(lambda conn: actions.add(conn, strange))
+    made = runner(db, world, clock, "one", saga)
+    for _ in range(2):
+        assert await run_once(made)
+    assert world.log == []
+    assert now_read(db) == strange
+    assert caplog.text.count("given what is no PowerGiven: Expected `str`, got `int` - at `$.host`") == 1

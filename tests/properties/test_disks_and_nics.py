@@ -22,6 +22,7 @@ from floe.core.block_devices import planned
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.disks import Blank, ConfigDrive, Disk, Overlay, root_device
+from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.core.image_properties import DISK_BUSES, MACHINE_TYPES
 from floe.core.messages import Spawn
@@ -145,7 +146,8 @@ def test_each_disk_and_nic_of_a_body_arrives_in_the_guest(
     assert server.networks == nics
 
     network = network_of(nics)
-    spec = guest_spec(server, kept, {"image": {**GIVEN, "properties": properties}}, network, "nova")
+    brought = msgspec.convert({"image": {**GIVEN, "properties": properties}}, CreateGiven)
+    spec = guest_spec(server, kept, brought, CreateSecrets(), network, "nova")
     sent = codec.decode(codec.encode(Spawn(action_id="a", guest=spec, network=network)))
     assert isinstance(sent, Spawn)
     assert sent.guest == spec

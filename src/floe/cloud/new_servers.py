@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import msgspec
 
 from floe.cloud import flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
@@ -15,6 +12,7 @@ from floe.core.block_devices import boot_image, check_buses, planned
 from floe.core.context import Context
 from floe.core.disks import Disk
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.given import CreateGiven
 from floe.core.guests import GuestImage
 from floe.core.images import ACTIVE, Image
 from floe.core.keypairs import Keypair
@@ -37,8 +35,8 @@ class Plan:
     count: int
     flavor: ServerFlavor
     image: Image
-    images: dict[str, Any]
-    """The action's input: image, kernel and ramdisk as GuestImages, plain."""
+    given: CreateGiven
+    """What the action of each server is given."""
     keypair: Keypair | None
     nics: tuple[PlannedNic, ...]
     disks: tuple[Disk, ...]
@@ -46,8 +44,6 @@ class Plan:
     """Names of the groups that the servers' ports will be in."""
     group_id: str | None
     config_drive: bool
-    warning: str
-    """What flavor and image ask for without effect, for the servers' traces."""
 
 
 def plan(
@@ -90,7 +86,14 @@ def plan(
         count=count,
         flavor=flavor,
         image=image,
-        images={"image": msgspec.to_builtins(images.guest_image(image)), **_boot_files(conn, context, image)},
+        given=CreateGiven(
+            image=images.guest_image(image),
+            kernel=_boot_file(conn, context, image, "kernel"),
+            ramdisk=_boot_file(conn, context, image, "ramdisk"),
+            warning=warning(unheeded),
+            least=new.min_count,
+            together=count,
+        ),
         keypair=keypair,
         nics=nics,
         disks=planned(
@@ -98,7 +101,6 @@ def plan(
         ),
         security_groups=server_ports.group_names(conn, nics),
         group_id=group_id,
-        warning=warning(unheeded),
         config_drive=config_drive,
     )
 
@@ -127,21 +129,15 @@ def _bootable(conn: Connection, context: Context, image_id: str) -> Image:
         raise Invalid(error.message) from error
 
 
-def _boot_files(conn: Connection, context: Context, image: Image) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for role in ("kernel", "ramdisk"):
-        ident = image.properties.get(f"{role}_id")
-        found[role] = msgspec.to_builtins(_boot_file(conn, context, image.id, role, ident)) if ident else None
-    return found
-
-
-def _boot_file(conn: Connection, context: Context, image_id: str, role: str, ident: str) -> GuestImage:
+def _boot_file(conn: Connection, context: Context, booted: Image, role: str) -> GuestImage | None:
+    if not (ident := booted.properties.get(f"{role}_id")):
+        return None
     try:
         image = images.visible(conn, context, ident)
     except NotFound:
-        raise Invalid(f"Image {image_id} boots with {role}_id {ident!r}, which is no image you can see.") from None
+        raise Invalid(f"Image {booted.id} boots with {role}_id {ident!r}, which is no image you can see.") from None
     if image.status != ACTIVE:
-        raise Invalid(f"Image {image_id} boots with {role}_id {ident}, which is {image.status}, not active.")
+        raise Invalid(f"Image {booted.id} boots with {role}_id {ident}, which is {image.status}, not active.")
     return images.guest_image(image)
 
 

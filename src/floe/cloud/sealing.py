@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from floe.cloud.cloud import Cloud
 from floe.core.actions import Action
 from floe.core.errors import Conflict
+from floe.core.given import Given
 from floe.store import actions as rows
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
+
+G = TypeVar("G", bound=Given)
 
 _PLAIN = ("admin_password", "files")
 """What earlier releases left readable in the input of an action."""
@@ -37,6 +40,11 @@ def unseal(cloud: Cloud, text: str) -> Any:
 def given(cloud: Cloud, action: Action) -> dict[str, Any]:
     """Return all that an action was given, its secrets included. Raises Conflict when their keys are gone."""
     return {**action.input, **(unseal(cloud, action.sealed) if action.sealed else {})}
+
+
+def opened(cloud: Cloud, action: Action, of: type[G]) -> G:
+    """Return what of an action's input is sealed. Raises Conflict when its keys are gone."""
+    return msgspec.convert(given(cloud, action), of)
 
 
 async def seal_leftovers(cloud: Cloud) -> int:

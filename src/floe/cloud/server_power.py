@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from floe.cloud import servers
 from floe.cloud.cloud import Cloud
 from floe.core.actions import DELETE
 from floe.core.context import Context
 from floe.core.errors import Conflict
+from floe.core.given import PowerGiven
 from floe.core.guest_actions import OnGuest
 from floe.core.servers import Server
 from floe.store import actions
@@ -32,11 +31,8 @@ async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest)
             if server.task_state is not None and actions.cancel_open(conn, server_id, now, but=DELETE.kind):
                 raise _busy(server, asked)
         wanted = asked.wanted(server)
-        given = {
-            "host": server.host,
-            "wanted": msgspec.to_builtins(wanted),
-            "patience": patience(server, default) if asked.gently else 0.0,
-        }
+        allowed = patience(server, default) if asked.gently else 0.0
+        given = PowerGiven(host=server.host or "", wanted=wanted, patience=allowed)
         action = servers.new_action(action_id, context, server, asked.begins, now, given)
         told = {"boots": wanted.boots, "guest_generation": wanted.generation}
         servers.begin(conn, server, asked.begins, action, **told)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from floe.cloud import guest_metadata, idempotency, new_servers, sealing, server_ports
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
@@ -18,6 +20,7 @@ from floe.core.actions import CREATE, DELETE, Action, Begins
 from floe.core.context import Context
 from floe.core.disks import root_device
 from floe.core.errors import Conflict, Forbidden, Gone, Invalid, NotFound
+from floe.core.given import Given
 from floe.core.idempotency import Once
 from floe.core.ids import derived
 from floe.core.keypairs import AFTER
@@ -87,7 +90,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
             server = rows.add(conn, server, plan.disks)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
-            action = new_action(action_id, context, server, CREATE, now, _input(new, plan))
+            action = new_action(action_id, context, server, CREATE, now, plan.given)
             begin(conn, server, CREATE, replace(action, sealed=sealed))
             made.append(server)
             waiting.append(action.id)
@@ -162,24 +165,17 @@ def _server(
     )
 
 
-def _input(new: NewServer, plan: Plan) -> dict[str, Any]:
-    return {
-        "warning": plan.warning,
-        "least": new.min_count,
-        "together": plan.count,
-        **plan.images,
-    }
-
-
 def new_action(
     ident: str,
     context: Context,
     server: Server,
     begins: Begins,
     now: datetime,
-    given: Mapping[str, Any] | None = None,
+    given: Given | None = None,
 ) -> Action:
     """Return the action that a caller begins on a server, for others' use inside their transactions."""
+    if not isinstance(given := given or Given(), begins.given):
+        raise TypeError(f"a {begins.kind!r} is given a {begins.given.__name__}, no {type(given).__name__}")
     return Action(
         id=ident,
         kind=begins.kind,
@@ -189,7 +185,7 @@ def new_action(
         project_id=context.project_id or server.project_id,
         user_id=context.user_id,
         request_id=context.request_id,
-        input=given or {},
+        input=msgspec.to_builtins(given),
         created_at=now,
     )
 

@@ -24,6 +24,7 @@ from floe.conductor.saga import Again, Choice, OnHost, Saga, Write
 from floe.core import server_states
 from floe.core.actions import CREATE, Step
 from floe.core.errors import FloeError, HostFailure, NotFound, Unavailable
+from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.messages import Destroy, Spawn, Spawned
 from floe.core.servers import BUILDING, ERROR, Server, ServerFault
 from floe.store import allocations, server_disks
@@ -94,7 +95,8 @@ class CreateServer:
             raise NotFound("server", flow.action.subject_id)
         placed = flow.result(Placed)
         disks = await self.cloud.db.read(lambda conn: server_disks.of_server(conn, server))
-        guest = guest_spec(server, disks, sealing.given(self.cloud, flow.action), placed.network, placed.zone)
+        given, secrets = flow.given(CreateGiven), sealing.opened(self.cloud, flow.action, CreateSecrets)
+        guest = guest_spec(server, disks, given, secrets, placed.network, placed.zone)
         return Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
 
     def other_host(self, flow: Flow, step: str, error: FloeError) -> bool:

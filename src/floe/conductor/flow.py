@@ -27,12 +27,14 @@ from floe.core.actions import FAILED, OPEN_STATES, RUNNING, SERVER, SUCCEEDED, U
 from floe.core.clock import Clock
 from floe.core.entries import BEGUN, DONE, UNDONE
 from floe.core.errors import FloeError, Unavailable
+from floe.core.given import Given
 from floe.core.messages import Progress, StepTime
 from floe.store import actions as rows
 from floe.store import holdings
 from floe.store.engine import Connection, Transactions
 
 R = TypeVar("R")
+G = TypeVar("G", bound=Given)
 
 Pause = Callable[[float], Awaitable[None]]
 Work: TypeAlias = Callable[[Connection], Any]
@@ -78,6 +80,7 @@ class Flow:
     def __init__(
         self,
         action: Action,
+        given: Given,
         found: Sequence[Step],
         *,
         leaving: Set[str],
@@ -95,6 +98,7 @@ class Flow:
         self.held = self.closed = False
         self.renewed_at = clock.monotonic()
         self._lock = asyncio.Lock()
+        self._given = given
         self._db, self._clock, self._owner, self._lease = db, clock, owner, lease
         self._attempts = action.attempts
         self._state = UNDOING if action.state == UNDOING else RUNNING
@@ -105,6 +109,12 @@ class Flow:
     def undoing(self) -> bool:
         """Whether it was decided that the action fails, and what it did is being taken back."""
         return self._state == UNDOING
+
+    def given(self, of: type[G]) -> G:
+        """Return what the action was given, which is of the type that its saga says."""
+        if not isinstance(self._given, of):
+            raise TypeError(f"a {self.action.kind!r} is given a {type(self._given).__name__}, no {of.__name__}")
+        return self._given
 
     def result(self, of: type[R]) -> R:
         """Return what the last step that returned such a thing returned."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import msgspec
-
 from floe.core.disks import Disk
+from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.guest_metadata import describe
-from floe.core.guests import GuestImage, GuestSpec
+from floe.core.guests import GuestSpec
 from floe.core.host_network import HostNetwork
 from floe.core.nics import VIF_MODELS, Tap
 from floe.core.servers import Server
 
 
 def guest_spec(
-    server: Server, disks: tuple[Disk, ...], given: Mapping[str, Any], network: HostNetwork, zone: str
+    server: Server,
+    disks: tuple[Disk, ...],
+    given: CreateGiven,
+    secrets: CreateSecrets,
+    network: HostNetwork,
+    zone: str,
 ) -> GuestSpec:
-    """Return the guest; `given` is the create action's input, `network` what its host is told of its ports."""
+    """Return the guest; `network` is what its host is told of its ports."""
     mtus = {segment.network_id: segment.mtu for segment in network.segments}
     flavor = server.flavor
     model = server.image_properties.get("hw_vif_model") or VIF_MODELS[0]
@@ -32,18 +33,9 @@ def guest_spec(
             Tap(port_id=port.port_id, mac=port.mac, device=port.tap, mtu=mtus[port.network_id], model=model)
             for port in sorted(network.ports, key=lambda port: port.nic)
         ),
-        image=msgspec.convert(given["image"], GuestImage),
-        kernel=_image(given.get("kernel")),
-        ramdisk=_image(given.get("ramdisk")),
-        metadata=describe(
-            server,
-            zone,
-            admin_password=given.get("admin_password"),
-            files=[(path, content) for path, content in given.get("files", ())],
-        ),
+        image=given.image,
+        kernel=given.kernel,
+        ramdisk=given.ramdisk,
+        metadata=describe(server, zone, admin_password=secrets.admin_password, files=secrets.files),
         extra_specs=dict(flavor.extra_specs),
     )
-
-
-def _image(value: Mapping[str, Any] | None) -> GuestImage | None:
-    return msgspec.convert(value, GuestImage) if value else None

@@ -18,6 +18,7 @@ from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Begin, Flow, Outcome
 from floe.core.aggregates import demands
 from floe.core.errors import FloeError, HostFailure, NotFound, NoValidHost, Unavailable
+from floe.core.given import CreateGiven
 from floe.core.host_network import HostNetwork, HostPort
 from floe.core.hosts import Allocation
 from floe.core.messages import StepTime
@@ -172,7 +173,7 @@ class Placing:
         if bound:
             ids = [port.port_id for port in bound]
             network = host_networks.fragment(conn, host, ids, self.cloud.settings.dns_domain)
-        unheeded = flow.action.input.get("warning")
+        unheeded = flow.given(CreateGiven).warning
         if unheeded:
             parts = (*parts, StepTime(name="warning", started=now.timestamp(), seconds=0.0, remark=unheeded))
         return Outcome(

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
 from floe.conductor.saga import OnHost, Saga, Write
 from floe.core import server_states
+from floe.core.given import PowerGiven
 from floe.core.guest_actions import BY_KIND, OnGuest
 from floe.core.messages import ChangePower, PowerChanged
-from floe.core.power import Wanted
 from floe.core.servers import ServerFault
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -57,7 +55,7 @@ class GuestActions:
 
     def host(self, flow: Flow) -> str:
         """Return the host that has the guest."""
-        return str(flow.action.input["host"])
+        return flow.given(PowerGiven).host
 
     async def command(self, flow: Flow) -> ChangePower:
         """Return what the host is told; just after the start it has a while to speak up."""
@@ -68,8 +66,8 @@ class GuestActions:
         return ChangePower(
             action_id=flow.action.id,
             server_id=flow.action.subject_id,
-            wanted=msgspec.convert(flow.action.input["wanted"], Wanted),
-            patience=flow.action.input["patience"],
+            wanted=flow.given(PowerGiven).wanted,
+            patience=flow.given(PowerGiven).patience,
         )
 
     def settle(self, flow: Flow) -> Work:

@@ -19,6 +19,7 @@ from floe.conductor.placing import GRACE_STEP, TRIES, Placing, Request, claimed
 from floe.core.actions import CANCELLED, FAILED, OPEN_STATES, Step
 from floe.core.entries import DONE
 from floe.core.errors import FloeError, NoValidHost, Unavailable
+from floe.core.given import CreateGiven
 from floe.core.messages import StepTime
 from floe.core.servers import BUILDING, ERROR, Server, ServerFault
 from floe.scheduler.select import Selection, choose, explain
@@ -38,7 +39,7 @@ _BREATH = 32
 
 def made_together(flow: Flow) -> int:
     """Return how many servers the request of this create made."""
-    return int(flow.action.input.get("together", 1))
+    return flow.given(CreateGiven).together
 
 
 class _Short(Exception):
@@ -181,7 +182,7 @@ class Reservations:
         if not waiting:
             return _Asked((), 0)
         one = self.placing.read(conn, waiting[0])  # they are alike but for their names
-        least = min(int(flow.action.input.get("least", 1)), len(waiting))
+        least = min(flow.given(CreateGiven).least, len(waiting))
         return _Asked(tuple(Request(each, one.spec, one.group) for each in waiting), least)
 
     async def _choose(self, flow: Flow, asked: _Asked, most: int) -> tuple[Selection, ...]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from floe.conductor.failures import Failure, failure_of
 from floe.conductor.fleet import ConductorSettings
@@ -26,6 +29,14 @@ _UNEXPECTED_TRIES = 3
 
 _WRITE_AGAIN = 0.5
 """Seconds between attempts to write to a database that refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Strange:
+    """An action that another release began, and this one does not know how to go on with."""
+
+    action: Action
+    why: str
 
 
 class Runner:
@@ -207,17 +218,22 @@ class Runner:
 
         now = self._clock.now()
 
-        def read(conn: Connection) -> Flow | Action | None:
+        def read(conn: Connection) -> Flow | _Strange | None:
             action = rows.get(conn, action_id)
             if action is None or action.state not in OPEN_STATES:
                 return None
             saga = self._sagas.get(action.kind)
             if saga is None or not saga.finishes(action.version):
-                return action
+                return _Strange(action, f"this release does {saga.begins.version}" if saga else "none is known")
+            try:
+                given = msgspec.convert(action.input, saga.given)
+            except msgspec.ValidationError as error:
+                return _Strange(action, f"given what is no {saga.given.__name__}: {error}")
             if action.lease_owner is not None and action.lease_until and action.lease_until >= now:
                 return None
             return Flow(
                 action,
+                given,
                 rows.journal(conn, action_id) if action.attempts else (),
                 leaving=saga.leaving(),
                 renamed=saga.renamed.get(action.version),
@@ -229,17 +245,17 @@ class Runner:
             )
 
         found = await self._db.read(read)
-        if isinstance(found, Action):
+        if isinstance(found, _Strange):
             self._say_unknown(found)
             return None
         return found
 
-    def _say_unknown(self, action: Action) -> None:
+    def _say_unknown(self, strange: _Strange) -> None:
         """Leave an action to the release that knows it, and say so once."""
+        action = strange.action
         if action.id not in self._unknown:
             self._unknown.add(action.id)
-            known = self._sagas.get(action.kind)
-            which = f"version {action.version}; this release does {known.begins.version}" if known else "none of them"
+            which = f"version {action.version}; {strange.why}"
             log.error("action %s is left alone: of workflow %r, %s", action.id, action.kind, which)
 
     async def _write_progress(self, action_id: str) -> None:

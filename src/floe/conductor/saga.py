@@ -13,6 +13,7 @@ from floe.conductor.failures import Failure
 from floe.conductor.flow import Flow, Work
 from floe.core.actions import Begins, Step
 from floe.core.errors import FloeError
+from floe.core.given import Given
 from floe.core.messages import Command, Destroy
 
 
@@ -106,6 +107,11 @@ class Saga:
     def kind(self) -> str:
         """Of the actions that it does."""
         return self.begins.kind
+
+    @property
+    def given(self) -> type[Given]:
+        """Of what type that is which it is given: `flow.given`."""
+        return self.begins.given
 
     def finishes(self, version: int) -> bool:
         """Say whether it can go on with a journal that was written by that version."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from floe.core.given import CreateGiven, Given
 from floe.core.servers import BUILDING, DELETING, SCHEDULING
 
 PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
@@ -30,9 +31,11 @@ class Begins:
     allowed: frozenset[str] | None = None
     """The vm_states that it may begin in; None means any."""
     task_state: str | None = None
+    given: type[Given] = Given
+    """What it is given; see `Action.input`."""
 
 
-CREATE = Begins(kind="create", version=2, allowed=frozenset({BUILDING}), task_state=SCHEDULING)
+CREATE = Begins(kind="create", version=2, given=CreateGiven, allowed=frozenset({BUILDING}), task_state=SCHEDULING)
 DELETE = Begins(kind="delete", version=2, task_state=DELETING)
 
 
@@ -40,8 +43,9 @@ DELETE = Begins(kind="delete", version=2, task_state=DELETING)
 class Action:
     """One operation on its subject, as the database holds it.
 
-    `input` is what the workflow needs beyond the subject's row. An owner holds the action until `lease_until`; all
-    its writes are fenced by (`lease_owner`, state), so that a late answer from a dead owner changes nothing.
+    `input` is what the workflow needs beyond the subject's row, as JSON: `Begins.given` is its type. An owner holds the
+    action until `lease_until`; all its writes are fenced by (`lease_owner`, state), so that a late answer from a dead
+    owner changes nothing.
     `message` says, once it has failed, why, for the user.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from floe.core.actions import Begins
+from floe.core.given import PowerGiven
 from floe.core.power import Power, Wanted
 from floe.core.servers import (
     ACTIVE,
@@ -44,7 +45,7 @@ class OnGuest:
     @property
     def begins(self) -> Begins:
         """How the workflow begins that does it."""
-        return Begins(kind=self.kind, version=1, allowed=self.allowed, task_state=self.task_state)
+        return Begins(kind=self.kind, version=1, given=PowerGiven, allowed=self.allowed, task_state=self.task_state)
 
     def wanted(self, server: Server) -> Wanted:
         """Return what the guest of a server should be once it is done."""

@@ -13,6 +13,7 @@ from floe.cloud import host_networks
 from floe.conductor.guest_spec import guest_spec
 from floe.core import addresses as rules
 from floe.core.clock import FixedClock
+from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.host_network import HostNetwork, HostNetworkState
 from floe.core.networks import Network
 from floe.core.ports import Port
@@ -66,7 +67,9 @@ def test_the_order_asked_is_the_order_in_the_guest(ids: list[str], where: list[s
     state = HostNetworkState()
     state.replace(whole)
 
-    guest = guest_spec(server("mine"), (), {"image": IMAGE}, journalled, "nova")
+    guest = guest_spec(
+        server("mine"), (), msgspec.convert({"image": IMAGE}, CreateGiven), CreateSecrets(), journalled, "nova"
+    )
 
     assert [port.port_id for port in guest.nics] == asked
     assert [port.mtu for port in guest.nics] == [1401 if net == "net-a" else 1402 for net in where[:split]]

@@ -1,0 +1,45 @@
+"""What actions are given, beyond their subject's row: a type for each workflow, kept as JSON with the action.
+
+Releases read what others wrote. A field that they do not know is not read; so one that comes later has a default, which
+means what was done before there was one. A field that is renamed, or means something else, is a new one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from floe.core.guests import GuestImage
+from floe.core.power import Wanted
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What every workflow is given: nothing."""
+
+
+class CreateGiven(Given, frozen=True, kw_only=True):
+    """What a server is made of, and how many are made together: `least` of them, or none.
+
+    `warning` is what its user should know, for the trace.
+    """
+
+    image: GuestImage
+    kernel: GuestImage | None = None
+    ramdisk: GuestImage | None = None
+    warning: str = ""
+    least: int = 1
+    together: int = 1
+
+
+class CreateSecrets(Given, frozen=True, kw_only=True):
+    """What a create is given that is sealed: `files` are pairs of a path and its content."""
+
+    admin_password: str | None = None
+    files: tuple[tuple[str, str], ...] = ()
+
+
+class PowerGiven(Given, frozen=True, kw_only=True):
+    """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself."""
+
+    host: str
+    wanted: Wanted
+    patience: float = 0.0
