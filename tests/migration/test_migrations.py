@@ -296,3 +296,24 @@ def test_subnets_keep_their_addresses_and_their_count_when_their_columns_are_mad
         assert (kinds["cidr"], kinds["gateway"]) == ("VARCHAR(64)", "VARCHAR(64)")
         insert_row(connection, "subnets", {"id": "later", "network_id": "n", "project_id": "p"})
     assert counts(file)["p", "subnet"] == 2
+
+
+def test_allocations_of_an_older_release_are_for_the_guest_and_others_may_stand_beside_them(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0012")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        insert_row(connection, "allocations", {"server_id": "s", "host": "h", "project_id": "p", "vcpus": 2})
+        before = connection.execute("SELECT * FROM allocations").fetchall()
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        assert connection.execute("SELECT * FROM allocations").fetchall() == [(*row, "running") for row in before]
+        names = ["server_id", "host", "project_id", "user_id", "vcpus", "memory_mib", "disk_gib", "created_at"]
+        older = f"INSERT INTO allocations ({', '.join(names)}) VALUES (?, ?, 'p', 'u', 1, 1, 1, 1)"
+        connection.execute(older, ("of older", "h"))
+        insert_row(connection, "allocations", {"server_id": "s", "host": "h", "purpose": "second"})
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.execute(older, ("s", "h"))
+        found = connection.execute("SELECT server_id, purpose FROM allocations ORDER BY rowid").fetchall()
+        assert found == [("s", "running"), ("of older", "running"), ("s", "second")]
+        kept = {row[1] for row in connection.execute("PRAGMA index_list(allocations)")}
+        assert {"ix_allocations_host", "ix_allocations_group", "ix_allocations_project"} <= kept

@@ -54,6 +54,7 @@ DAMAGE = st.one_of(
         for column, values in (
             ("server_id", st.sampled_from(["s0", "s1", "s9"])),
             ("host", st.sampled_from(["", "h1", "h2"])),
+            ("purpose", st.just("second")),
             ("vcpus", NUMBER),
             ("memory_mib", NUMBER),
         )
@@ -109,7 +110,7 @@ def fill(conn: Connection, cloud: dict[str, Any]) -> None:
             deleted_at=1 if gone else None,
         )
     for (server, host), vcpus in {(server, host): vcpus for server, host, vcpus in cloud["claims"]}.items():
-        insert(conn, allocations, server_id=f"s{server}", host=host, vcpus=vcpus)
+        insert(conn, allocations, server_id=f"s{server}", host=host, purpose="running", vcpus=vcpus)
     for number, (server, host, bound, plugged) in enumerate(cloud["ports"]):
         server_id = None if server is None else f"s{server}"
         binding = {"server_id": server_id, "nic": number, "host": host, "made": bound, "plugged": plugged}
@@ -140,7 +141,7 @@ def fill_soundly(conn: Connection, many: int) -> None:
         takes: dict[str, Any] = {"vcpus": 1, "memory_mib": 1}
         state = ("active", "stopped")[number % 2]
         insert(conn, servers, number=number + 1, id=ident, vm_state=state, host="h1", networks="[{}]", **takes)
-        insert(conn, allocations, server_id=ident, host="h1", **takes)
+        insert(conn, allocations, server_id=ident, host="h1", purpose="running", **takes)
         plugged = {"server_id": ident, "host": "h1", "made": 1, "plugged": 1}
         insert(conn, ports, id=f"p{number}", mac=str(number), nic=0, **plugged)
         insert(conn, port_addresses, port_id=f"p{number}", address=number)

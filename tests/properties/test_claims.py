@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from floe.core.hosts import Allocation, Host
 from floe.core.resources import Inventory, Resources
 from floe.core.server_groups import ServerGroup
-from floe.store import allocations, hosts
+from floe.store import allocations, audit, hosts
 from floe.store.engine import Connection, Database
 from floe.store.schema import create_all
 
@@ -235,3 +235,95 @@ async def test_a_disabled_host_gives_nothing_unless_it_was_asked_for(db: Databas
         await db.write(lambda conn: allocations.claim(conn, wanted))
     await db.write(lambda conn: allocations.claim(conn, wanted, forced=True))
     assert db.read_now(lambda conn: [item.host for item in allocations.of_server(conn, "s")]) == ["h1"]
+
+
+PURPOSES = ("running", "second")
+_TAKE = st.tuples(
+    st.sampled_from(["claim", "release", "release of a host", "release for a purpose", "release of one"]),
+    st.sampled_from(["s0", "s1"]),
+    st.sampled_from(NAMES),
+    st.sampled_from(PURPOSES),
+    st.integers(1, 4),
+)
+
+
+def taken_by(server: str, host: str, purpose: str, vcpus: int, group_id: str | None = None) -> Allocation:
+    return Allocation(
+        server_id=server,
+        host=host,
+        purpose=purpose,
+        project_id="p",
+        user_id="u",
+        resources=Resources(vcpus, 1, 0),
+        group_id=group_id,
+        created_at=NOW,
+    )
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_TAKE, max_size=25))
+async def test_what_a_server_takes_of_a_host_for_one_purpose_is_taken_and_given_back_by_itself(
+    tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, str, str, str, int]]
+) -> None:
+    db = Database(tmp_path_factory.mktemp("purposes") / "floe.db")
+    db.open()
+    model: dict[tuple[str, str, str], int] = {}
+    try:
+        await db.write(create_all)
+        await db.write(lambda conn: [hosts.put(conn, a_host(name)) for name in NAMES])
+        for kind, server, host, purpose, vcpus in moves:
+            key = (server, host, purpose)
+            if kind == "claim":
+                if key in model:
+                    continue
+                wanted = taken_by(*key, vcpus)
+                fits = vcpus + sum(amount for (_, on, _), amount in model.items() if on == host) <= 8
+                try:
+                    await db.write(lambda conn, wanted=wanted: allocations.claim(conn, wanted))  # type: ignore[misc]
+                except allocations.NotClaimed:
+                    assert not fits
+                else:
+                    assert fits
+                    model[key] = vcpus
+            else:
+                only: dict[str, str] = {}
+                if kind in {"release of a host", "release of one"}:
+                    only["host"] = host
+                if kind in {"release for a purpose", "release of one"}:
+                    only["purpose"] = purpose
+                gone = {
+                    key for key in model
+                    if key[0] == server and key[1] == only.get("host", key[1]) and key[2] == only.get("purpose", key[2])
+                }  # fmt: skip
+                for _ in range(2):  # a release that is repeated gives nothing back again
+                    given_back = await db.write(
+                        lambda conn, server=server, only=only: allocations.release(conn, server, NOW, **only)  # type: ignore[misc]
+                    )
+                    assert {(item.server_id, item.host, item.purpose) for item in given_back} == gone
+                    model = {key: amount for key, amount in model.items() if key not in gone}
+                    gone = set()
+            for name in NAMES:
+                held = db.read_now(lambda conn, name=name: allocations.of_host(conn, name))  # type: ignore[misc]
+                found = {(item.server_id, item.host, item.purpose): item.resources.vcpus for item in held}
+                assert found == {key: amount for key, amount in model.items() if key[1] == name}
+                known = db.read_now(lambda conn, name=name: hosts.get(conn, name))  # type: ignore[misc]
+                assert known is not None
+                assert known.used.vcpus == sum(found.values())
+    finally:
+        db.close()
+
+
+async def test_a_member_of_a_group_that_holds_two_hosts_is_one_member_on_each(db: Database) -> None:
+    await db.write(create_all)
+    await db.write(lambda conn: [hosts.put(conn, a_host(name)) for name in NAMES])
+    apart = GROUPS["two on a host"]
+
+    def claims(conn: Connection) -> None:
+        for host, purpose in (("h1", "running"), ("h1", "second"), ("h2", "second")):
+            allocations.claim(conn, taken_by("s", host, purpose, 1, apart.id), group=apart)
+
+    await db.write(claims)
+    assert db.read_now(lambda conn: allocations.members(conn, apart.id)) == {"h1": 1, "h2": 1}
+    assert db.read_now(lambda conn: allocations.hosts_of(conn, ["s"])) == {"s": "h1"}
+    assert db.read_now(lambda conn: allocations.usage(conn, "p")) == (Resources(3, 3, 0), 1)
+    assert db.read_now(audit.instant) == []

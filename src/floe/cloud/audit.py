@@ -9,6 +9,7 @@ from floe.core import server_states
 from floe.core.clock import iso
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
+from floe.core.hosts import RUNNING
 from floe.core.server_states import Part
 from floe.core.servers import ERROR
 from floe.store.audit import Row, Rows
@@ -130,8 +131,8 @@ def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Vio
         for claim in claims:
             yield Violation("a server on no host holds an allocation", server.id, claim.host)
         return
-    if [claim.host for claim in claims] != [server.host]:
-        where = ", ".join(sorted(claim.host for claim in claims)) or "nowhere"
+    if [(claim.host, claim.purpose) for claim in claims] != [(server.host, RUNNING)]:
+        where = ", ".join(sorted(f"{claim.host} ({claim.purpose})" for claim in claims)) or "nowhere"
         yield Violation("a server is not where its allocation is", server.id, f"{server.host}, claimed: {where}")
     for claim in claims:
         if (claim.vcpus, claim.memory_mib) != (server.vcpus, server.memory_mib):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -101,22 +101,31 @@ async def get(cloud: Cloud, ident: str) -> Host:
 
 
 async def allocations_of_host(cloud: Cloud, host: str) -> list[Allocation]:
-    """Return what is taken of a host, by server."""
-    return await cloud.db.read(lambda conn: allocation_rows.of_host(conn, host))
+    """Return what is taken of a host, one item for each server, whatever it takes it for."""
+    return _summed(await cloud.db.read(lambda conn: allocation_rows.of_host(conn, host)))
 
 
 async def allocations_of_consumer(cloud: Cloud, server_id: str) -> list[tuple[Allocation, Host]]:
-    """Return what a server takes, with the hosts."""
+    """Return what a server takes of each of its hosts, whatever for, with the hosts."""
 
     def read(conn: Connection) -> list[tuple[Allocation, Host]]:
         found = []
-        for item in allocation_rows.of_server(conn, server_id):
+        for item in _summed(allocation_rows.of_server(conn, server_id)):
             host = rows.get(conn, item.host)
             if host is not None:
                 found.append((item, host))
         return found
 
     return await cloud.db.read(read)
+
+
+def _summed(found: Iterable[Allocation]) -> list[Allocation]:
+    """Make one item of those of the same server and host: on the wire a consumer has one for each provider."""
+    sums: dict[tuple[str, str], Allocation] = {}
+    for item in found:
+        key = item.server_id, item.host
+        sums[key] = replace(item, resources=sums[key].resources + item.resources) if key in sums else item
+    return list(sums.values())
 
 
 async def usage(cloud: Cloud, project_id: str, user_id: str | None) -> Usage:

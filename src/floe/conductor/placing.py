@@ -20,7 +20,7 @@ from floe.core.aggregates import demands
 from floe.core.errors import FloeError, HostFailure, NotFound, NoValidHost, Unavailable
 from floe.core.given import CreateGiven
 from floe.core.host_network import HostNetwork, HostPort
-from floe.core.hosts import Allocation
+from floe.core.hosts import RUNNING, Allocation
 from floe.core.messages import StepTime
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
@@ -146,7 +146,7 @@ class Placing:
         """Claim the first of the selected hosts that the database agrees to, and bind the ports there."""
         clock = self.cloud.clock.monotonic()
         if request.spec.excluded:
-            allocations.release(conn, request.server.id, now)
+            allocations.release(conn, request.server.id, now, purpose=RUNNING)
         host = self.claim(conn, request, selection, now)
         bound = self.bind(conn, request.server, host, now)
         claim = StepTime(

@@ -71,12 +71,17 @@ class Host:
         return self.connected and not self.forced_down and now - self.last_seen < DOWN_AFTER
 
 
+RUNNING = "running"
+"""The purpose of what a server takes of the host on which its guest is, or is to be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
-    """What one server takes of one host."""
+    """What one server takes of one host for one purpose; of a host it may take something for several."""
 
     server_id: str
     host: str
+    purpose: str = RUNNING
     project_id: str
     user_id: str
     resources: Resources

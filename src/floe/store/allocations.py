@@ -1,4 +1,4 @@
-"""Allocations: what each server takes of its host, claimed so that no race can take more than there is.
+"""Allocations: what each server takes of a host, and what for, claimed so that no race can take more than there is.
 
 What is taken of a host stands in columns of its row, and one conditional UPDATE both checks and takes; the
 allocation's row is written in the same transaction, and so is every release. Sum and columns cannot drift.
@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from floe.core.hosts import Allocation
+from floe.core.hosts import RUNNING, Allocation
 from floe.core.resources import Resources
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY, ServerGroup
 from floe.store.engine import Connection
@@ -25,6 +25,7 @@ allocations = sa.Table(
     metadata,
     sa.Column("server_id", Ident, primary_key=True),
     sa.Column("host", sa.String(255), primary_key=True),
+    sa.Column("purpose", sa.String(32), primary_key=True, server_default=RUNNING),
     sa.Column("project_id", Ident, nullable=False),
     sa.Column("user_id", Ident, nullable=False),
     sa.Column("group_id", Ident),
@@ -77,9 +78,15 @@ _GIVE = Prepared(
 _ADD = Prepared(allocations.insert())
 _OF_SERVER = Prepared(sa.select(allocations).where(allocations.c.server_id == sa.bindparam("ident")))
 _OF_HOST = sa.select(allocations).where(allocations.c.host == sa.bindparam("ident"))
-_REMOVE = Prepared(allocations.delete().where(allocations.c.server_id == sa.bindparam("ident")))
+_REMOVE = Prepared(
+    allocations.delete().where(
+        allocations.c.server_id == sa.bindparam("ident"),
+        allocations.c.host == sa.bindparam("place"),
+        allocations.c.purpose == sa.bindparam("why"),
+    )
+)
 _MEMBERS = Prepared(
-    sa.select(allocations.c.host, sa.func.count())
+    sa.select(allocations.c.host, sa.func.count(allocations.c.server_id.distinct()))
     .where(allocations.c.group_id == sa.bindparam("ident"), allocations.c.server_id != sa.bindparam("me"))
     .group_by(allocations.c.host)
 )
@@ -115,6 +122,7 @@ def claim(
         conn,
         server_id=wanted.server_id,
         host=wanted.host,
+        purpose=wanted.purpose,
         project_id=wanted.project_id,
         user_id=wanted.user_id,
         group_id=wanted.group_id,
@@ -125,13 +133,19 @@ def claim(
     )
 
 
-def release(conn: Connection, server_id: str, now: datetime) -> list[Allocation]:
-    """Give back all that a server takes, and return what it was; nothing where there is nothing."""
-    held = of_server(conn, server_id)
+def release(
+    conn: Connection, server_id: str, now: datetime, *, host: str | None = None, purpose: str | None = None
+) -> list[Allocation]:
+    """Give back what a server takes, and return what it was; nothing where there is nothing.
+
+    That is all, or only what it takes of one host, or for one purpose, or both.
+    """
+    held = [
+        item for item in of_server(conn, server_id) if host in {None, item.host} and purpose in {None, item.purpose}
+    ]
     for item in held:
         _GIVE.write(conn, **_amounts(item.resources), host=item.host, now=now)
-    if held:
-        _REMOVE.write(conn, ident=server_id)
+        _REMOVE.write(conn, ident=server_id, place=item.host, why=item.purpose)
     return held
 
 
@@ -147,7 +161,10 @@ def group_refusal(group: ServerGroup, hosts_of_members: dict[str, int], host: st
 
 
 def members(conn: Connection, group_id: str, *, but: str = "") -> dict[str, int]:
-    """Return how many servers of a group each host holds, one server left out."""
+    """Return how many servers of a group each host holds, one server left out.
+
+    One that holds something of two hosts is on both: it may end on either.
+    """
     return {row[0]: row[1] for row in _MEMBERS.rows(conn, ident=group_id, me=but)}
 
 
@@ -162,9 +179,11 @@ def of_host(conn: Connection, host: str) -> list[Allocation]:
 
 
 def hosts_of(conn: Connection, server_ids: Iterable[str]) -> dict[str, str]:
-    """Return the hosts of servers, by server id; those without one are left out."""
+    """Return the hosts on which the guests of servers are, by server id; those without one are left out."""
     rows = conn.execute(
-        sa.select(allocations.c.server_id, allocations.c.host).where(allocations.c.server_id.in_(list(server_ids)))
+        sa.select(allocations.c.server_id, allocations.c.host).where(
+            allocations.c.server_id.in_(list(server_ids)), allocations.c.purpose == RUNNING
+        )
     )
     return {row[0]: row[1] for row in rows}
 
@@ -188,6 +207,7 @@ def _allocation(row: Any) -> Allocation:
     return Allocation(
         server_id=row.server_id,
         host=row.host,
+        purpose=row.purpose,
         project_id=row.project_id,
         user_id=row.user_id,
         group_id=row.group_id,

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from floe.core.actions import OPEN_STATES
+from floe.core.hosts import RUNNING
 from floe.core.ports import DHCP_OWNER
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.server_states import BUILT
@@ -116,7 +117,8 @@ def _plainly_in_order() -> sa.ColumnElement[bool]:
     """
     s, a, p = servers.c, allocations.c, ports.c
     its_claims = sa.select(sa.func.count()).where(a.server_id == s.id)
-    good = (a.server_id == s.id, a.host == s.host, a.vcpus == s.vcpus, a.memory_mib == s.memory_mib)
+    as_much = (a.vcpus == s.vcpus, a.memory_mib == s.memory_mib)
+    good = (a.server_id == s.id, a.host == s.host, a.purpose == RUNNING, *as_much)
     its_ports = sa.select(sa.func.count()).where(p.server_id == s.id)
     addressed = sa.exists().where(port_addresses.c.port_id == p.id)
     amiss = sa.or_(sa.func.coalesce(p.host, "") != s.host, p.plugged.is_(False), sa.not_(addressed))
@@ -258,11 +260,11 @@ def _statement() -> sa.CompoundSelect[Any]:
         members.with_only_columns(*_told("anti-affinity is broken in the group", g.id))
         .where(g.policy == ANTI_AFFINITY)
         .group_by(g.id, g.max_per_host, a.host)
-        .having(sa.func.count() > sa.func.coalesce(g.max_per_host, 1)),
+        .having(sa.func.count(a.server_id.distinct()) > sa.func.coalesce(g.max_per_host, 1)),
         members.with_only_columns(*_told("affinity is broken in the group", g.id))
         .where(g.policy == AFFINITY)
         .group_by(g.id)
-        .having(sa.func.count(a.host.distinct()) > 1),
+        .having(sa.func.count(a.host.distinct()) > 1, sa.func.count(a.server_id.distinct()) > 1),
         *_quotas(),
         sa.select(*_told("the secrets of an action outlive it", actions.c.id)).where(
             actions.c.sealed.is_not(None), actions.c.state.not_in(sorted(OPEN_STATES))
@@ -271,6 +273,7 @@ def _statement() -> sa.CompoundSelect[Any]:
         .join(allocations, a.server_id == s.id)
         .where(
             sa.func.coalesce(s.host, "") != a.host,
+            a.purpose == RUNNING,
             s.task_state.is_(None),
             s.deleted_at.is_(None),
             s.id.not_in(sa.select(actions.c.subject_id).where(_IS_OPEN)),

@@ -17,7 +17,7 @@ from floe.store import holdings, quota_usages
 
 log = logging.getLogger(__name__)
 
-HEAD = "0019"
+HEAD = "0023"
 """The newest version this release knows; a house test holds it against the migrations."""
 
 _SEALED_FROM = "0008"

@@ -11,6 +11,9 @@ from floe.cloud import aggregates
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.hosts import host_id
+from floe.core.resources import Resources
+from floe.store import allocations
+from floe.store.engine import Connection
 
 SERVER = "11111111-1111-4111-8111-111111111111"
 ALPHA, BETA = host_id("alpha"), host_id("beta")
@@ -163,6 +166,26 @@ async def test_allocations_of_a_consumer(call: Any) -> None:
     assert (new["project_id"], new["user_id"]) == ("a" * 32, "ann")
     assert (new["consumer_generation"], new["consumer_type"]) == (1, "INSTANCE")
     assert (await call(f"{P}/allocations/{ALPHA}", "1.38")).json() == {"allocations": {}}
+
+
+async def test_what_a_server_takes_for_several_purposes_is_one_allocation_on_the_wire(call: Any, cloud: Any) -> None:
+    """A consumer has one allocation for each provider there, so that their sum is what the usages say."""
+
+    def claim(conn: Connection) -> None:
+        held = allocations.of_server(conn, SERVER)[0]
+        allocations.claim(conn, replace(held, purpose="second", resources=Resources(1, 24, 1)))
+        allocations.claim(conn, replace(held, purpose="second", host="beta", resources=Resources(1, 1, 0)))
+
+    await cloud.db.write(claim)
+    both = {"VCPU": 3, "MEMORY_MB": 1048, "DISK_GB": 11}
+    of_alpha = (await call(f"{P}/resource_providers/{ALPHA}/allocations")).json()["allocations"]
+    assert of_alpha == {SERVER: {"resources": both}}
+    assert (await call(f"{P}/resource_providers/{ALPHA}/usages")).json()["usages"] == both
+    shown = (await call(f"{P}/allocations/{SERVER}", "1.38")).json()["allocations"]
+    amounts = {ident: each["resources"] for ident, each in shown.items()}
+    assert amounts == {ALPHA: both, BETA: {"VCPU": 1, "MEMORY_MB": 1}}
+    usages = (await call(f"{P}/usages?project_id={'a' * 32}", "1.38", who="ann")).json()["usages"]
+    assert usages["INSTANCE"] == {"consumer_count": 1, "VCPU": 4, "MEMORY_MB": 1049, "DISK_GB": 11}
 
 
 async def test_usages_of_a_project_are_for_its_members(call: Any) -> None:
