@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -317,3 +318,58 @@ def test_allocations_of_an_older_release_are_for_the_guest_and_others_may_stand_
         assert found == [("s", "running"), ("of older", "running"), ("s", "second")]
         kept = {row[1] for row in connection.execute("PRAGMA index_list(allocations)")}
         assert {"ix_allocations_host", "ix_allocations_group", "ix_allocations_project"} <= kept
+
+
+def bindings_of(file: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute("SELECT port_id, host, status, plugged FROM port_bindings ORDER BY 1, 2").fetchall()
+
+
+def test_ports_of_an_older_release_have_the_bindings_that_their_rows_say(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0012")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for number, values in enumerate(({"host": "h1", "plugged": 1}, {"host": "h2", "plugged": 0}, {})):
+            insert_row(connection, "ports", {"id": f"p{number}", "mac": str(number), **values})
+    migrate.ensure(file)
+    assert bindings_of(file) == [("p0", "h1", "ACTIVE", 1), ("p1", "h2", "ACTIVE", 0)]
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("UPDATE ports SET host = 'h3', plugged = 1 WHERE id <> 'p0'")
+        connection.execute("DELETE FROM ports WHERE id = 'p0'")
+        made = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1").fetchall()
+    assert bindings_of(file) == [("p1", "h3", "ACTIVE", 1), ("p2", "h3", "ACTIVE", 1)]
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for name in ("bind_ports_insert", "bind_ports_update"):
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE ports SET host = NULL WHERE id = 'p1'")
+        connection.execute("UPDATE ports SET host = 'h4' WHERE id = 'p2'")
+    migrate.ensure(file)
+    assert bindings_of(file) == [("p2", "h4", "ACTIVE", 1)]
+    with closing(sqlite3.connect(file)) as connection:
+        again = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1").fetchall()
+    assert again == made
+
+
+@pytest.mark.parametrize("revision", ["0019", "0023"])
+def test_what_gives_room_can_be_taken_back_and_given_again(tmp_path: Path, revision: str) -> None:
+    file = tmp_path / "floe.db"
+    migrate.ensure(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        insert_row(connection, "ports", {"id": "p", "host": "h", "plugged": 1})
+        for purpose in ("running", "second"):
+            insert_row(connection, "allocations", {"server_id": "s", "host": "h", "purpose": purpose})
+    downgrade(file, revision)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        left = connection.execute("SELECT server_id, host FROM allocations").fetchall()
+        assert left == [("s", "h")] * (1 if revision < "0023" else 2)
+        connection.execute("UPDATE ports SET host = 'other'")
+    migrate.ensure(file)
+    assert bindings_of(file) == [("p", "other", "ACTIVE", 1)]
+
+
+def downgrade(file: Path, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    config.attributes["path"] = file
+    command.downgrade(config, revision)

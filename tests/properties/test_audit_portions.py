@@ -68,6 +68,14 @@ DAMAGE = st.one_of(
         )
     ),
     *(
+        st.tuples(st.just("port_bindings"), st.just(column), values)
+        for column, values in (
+            ("status", st.just("INACTIVE")),
+            ("host", st.sampled_from(["h1", "h2"])),
+            ("plugged", st.booleans()),
+        )
+    ),
+    *(
         st.tuples(st.just("holdings"), st.just(column), values)
         for column, values in (
             ("server_id", st.sampled_from(["s0", "s1", "s9"])),

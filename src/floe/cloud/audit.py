@@ -149,6 +149,8 @@ def _check_ports(server: Row, ports: list[Row], addresses: Mapping[str, int], *,
     for port in ports:
         if port.host != server.host or not port.plugged:
             yield Violation("a port is not plugged where its server is", port.id, f"{port.host}, {server.host}")
+        if port.further:
+            yield Violation("a port is bound to more than its server's host", port.id, f"{port.further} more")
         if not addresses.get(port.id):
             yield Violation("a port has no address", port.id, server.id)
 

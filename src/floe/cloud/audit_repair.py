@@ -17,7 +17,7 @@ from floe.cloud.image_blobs import remove_strays
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Inspected
 from floe.core.resources import Resources
-from floe.store import actions, addresses, allocations, guests, image_usage, ports, quota_usages
+from floe.store import actions, addresses, allocations, guests, image_usage, port_bindings, ports, quota_usages
 from floe.store import hosts as host_rows
 from floe.store.audit import Rows
 from floe.store.engine import Connection
@@ -58,7 +58,7 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
         done += await _give_back(cloud, seen)
         now = cloud.clock.now()
         done += await cloud.db.write(lambda conn: _free_addresses(conn, seen.rows) + _sum_up(conn, now))
-        done += await cloud.db.write(_count_anew)
+        done += await cloud.db.write(_count_anew) + await cloud.db.write(_bind_anew)
         done += await _send_networks(cloud, seen)
         done += await _mend_images(cloud)
     for text in done:
@@ -230,6 +230,11 @@ def _sum_up(conn: Connection, now: datetime) -> list[str]:
             )
             done.append(f"what is claimed of host {host.name} was summed up from its allocations")
     return done
+
+
+def _bind_anew(conn: Connection) -> list[str]:
+    """Make the bindings of ports what their rows say."""
+    return [f"port {port_id} was bound anew, as its row says" for port_id in port_bindings.mend(conn)]
 
 
 def _count_anew(conn: Connection) -> list[str]:

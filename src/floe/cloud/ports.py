@@ -213,14 +213,15 @@ def _subnets(
 
 def _tell(conn: Connection, before: Port, after: Port) -> bool:
     """Have the hosts told that the change concerns; True if there are any."""
-    if not before.plugged or before.host is None:
+    if not before.plugged_on:
         return False
     seen = [(p.up, p.mac, p.fixed_ips, p.groups, p.allowed_pairs, p.port_security) for p in (before, after)]
     if seen[0] == seen[1]:
         return False
-    host_networks.touch_hosts(conn, [before.host])
+    host_networks.touch_hosts(conn, before.plugged_on)
     if (before.fixed_ips, before.groups) != (after.fixed_ips, after.groups):
-        host_networks.touch_members(conn, before.host, (before, after))
+        for host in sorted(before.plugged_on):
+            host_networks.touch_members(conn, host, (before, after))
     return True
 
 

@@ -130,9 +130,9 @@ def bind(
             bound.append(port)
             continue
         if port is not None:
-            if port.plugged and port.host:
-                host_networks.touch_members(conn, port.host, [port])
-                host_networks.touch_hosts(conn, [port.host])
+            for other in port.plugged_on:
+                host_networks.touch_members(conn, other, [port])
+            host_networks.touch_hosts(conn, port.plugged_on)
             rows.update(conn, port.id, binding, now)
             port = replace(port, **binding)
         elif nic.made:
@@ -153,7 +153,7 @@ def rename(conn: Connection, server_id: str, project_id: str, hostname: str, now
     renamed = [port for port in found if port.hostname != names[port.network_id]]
     for port in renamed:
         rows.update(conn, port.id, {"hostname": names[port.network_id]}, now)
-    hosts = {port.host for port in renamed if port.plugged and port.host}
+    hosts = {host for port in renamed for host in port.plugged_on}
     host_networks.touch_hosts(conn, hosts)
     return bool(hosts)
 
@@ -164,13 +164,12 @@ def unplug(conn: Connection, server_id: str) -> dict[str, int]:
     Returns {host: generation} for that command (empty when nothing is plugged); the ports and their addresses
     stay the server's until `release`.
     """
-    plugged = [port for port in rows.of_server(conn, server_id) if port.plugged]
-    if not plugged:
+    hosts = _by_host(rows.of_server(conn, server_id))
+    if not hosts:
         return {}
     rows.unplug(conn, server_id)
-    hosts = sorted({port.host for port in plugged if port.host})
-    for host in hosts:
-        host_networks.touch_members(conn, host, [port for port in plugged if port.host == host])
+    for host, plugged in hosts.items():
+        host_networks.touch_members(conn, host, plugged)
     return {host: host_networks.advance(conn, host) for host in hosts}
 
 
@@ -182,9 +181,8 @@ def release(conn: Connection, server_id: str) -> tuple[str, ...]:
     found = rows.of_server(conn, server_id)
     if not found:
         return ()
-    plugged = [port for port in found if port.plugged and port.host]
-    for host in {port.host for port in plugged if port.host}:
-        host_networks.touch_members(conn, host, [port for port in plugged if port.host == host])
+    for host, plugged in _by_host(found).items():
+        host_networks.touch_members(conn, host, plugged)
         host_networks.touch_hosts(conn, [host])
     made = [port.id for port in found if port.made]
     own = [port.id for port in found if not port.made]
@@ -193,6 +191,15 @@ def release(conn: Connection, server_id: str) -> tuple[str, ...]:
     if own:
         rows.untie(conn, own)
     return tuple(port.id for port in found)
+
+
+def _by_host(ports: Iterable[Port]) -> dict[str, list[Port]]:
+    """Return the ports that each host is to have, in the order of hosts."""
+    found: dict[str, list[Port]] = {}
+    for port in ports:
+        for host in port.plugged_on:
+            found.setdefault(host, []).append(port)
+    return dict(sorted(found.items()))
 
 
 def activate(conn: Connection, server_id: str) -> None:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from floe.core import addresses
 from floe.core.errors import Invalid
 
 DOWN, BUILD, ACTIVE = "DOWN", "BUILD", "ACTIVE"
+INACTIVE = "INACTIVE"
+"""The status of all bindings of a port but the ACTIVE one."""
 DHCP_OWNER = "network:dhcp"
 MAX_FIXED_IPS = 5
 MAX_PAIRS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """That a port is bound to a host; while its guest moves it is bound to two, and active on one."""
+
+    host: str
+    active: bool
+    plugged: bool
+    """Whether the host is to have it."""
+    vnic_type: str = "normal"
+    vif_type: str = "bridge"
+    vif_details: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +55,9 @@ class Port:
     plugged: bool = False
     """Whether its host is to have it."""
     host: str | None = None
+    """Of its active binding."""
+    bindings: tuple[Binding, ...] = ()
+    """As they were read, the active one first."""
     hostname: str = ""
     """The server's name on this network, with its domain if it has one of its own; "" if it may have none there."""
     port_security: bool = True
@@ -51,6 +70,11 @@ class Port:
     created_at: datetime
     updated_at: datetime
     revision: int = 0
+
+    @property
+    def plugged_on(self) -> set[str]:
+        """All hosts that are to have it."""
+        return {binding.host for binding in self.bindings if binding.plugged}
 
 
 class PluggedPort(NamedTuple):

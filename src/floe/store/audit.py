@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from floe.core.actions import OPEN_STATES
 from floe.core.hosts import RUNNING
-from floe.core.ports import DHCP_OWNER
+from floe.core.ports import DHCP_OWNER, INACTIVE
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.server_states import BUILT
 from floe.store import aggregates, image_blobs, image_usage, quota_usages
@@ -27,6 +27,7 @@ from floe.store.engine import Connection
 from floe.store.holdings import holdings
 from floe.store.hosts import hosts
 from floe.store.listing import ByIds
+from floe.store.port_bindings import drifted, port_bindings
 from floe.store.ports import ports
 from floe.store.prepared import Prepared
 from floe.store.quotas import quotas
@@ -77,9 +78,17 @@ _SERVERS = sa.select(
     servers.c.networks,
     servers.c.fault,
 ).where(servers.c.deleted_at.is_(None))
+
+
+def _further(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Give a query the condition of being a further binding of a port."""
+    return query.where(port_bindings.c.port_id == ports.c.id, port_bindings.c.status == INACTIVE)
+
+
 _PORTS = sa.select(
-    ports.c.id, ports.c.network_id, ports.c.server_id, ports.c.made, ports.c.plugged, ports.c.host, ports.c.status
-)
+    ports.c.id, ports.c.network_id, ports.c.server_id, ports.c.made, ports.c.plugged, ports.c.host, ports.c.status,
+    _further(sa.select(sa.func.count())).scalar_subquery().label("further"),
+)  # fmt: skip
 _ADDRESSES = sa.select(port_addresses.c.port_id, sa.func.count()).group_by(port_addresses.c.port_id)
 _HOSTS = sa.select(
     hosts.c.name,
@@ -121,7 +130,8 @@ def _plainly_in_order() -> sa.ColumnElement[bool]:
     good = (a.server_id == s.id, a.host == s.host, a.purpose == RUNNING, *as_much)
     its_ports = sa.select(sa.func.count()).where(p.server_id == s.id)
     addressed = sa.exists().where(port_addresses.c.port_id == p.id)
-    amiss = sa.or_(sa.func.coalesce(p.host, "") != s.host, p.plugged.is_(False), sa.not_(addressed))
+    further = _further(sa.select(sa.literal(1)).select_from(port_bindings)).exists()
+    amiss = sa.or_(sa.func.coalesce(p.host, "") != s.host, p.plugged.is_(False), sa.not_(addressed), further)
     return sa.and_(
         s.task_state.is_(None),
         s.vm_state.in_([sa.literal(state) for state in sorted(BUILT)]),
@@ -327,6 +337,7 @@ def instant(conn: Connection) -> list[tuple[str, str, str]]:
     for drift in quota_usages.drifted(conn):
         text = f"{drift.resource}: {drift.counted} counted, {drift.there} there"
         found.append(("what quotas limit is not counted right", drift.owner, text))
+    found += [("a port's active binding is not what its row says", port_id, "") for port_id in drifted(conn)]
     found += [("its row says other than the aggregates of the host", host, "") for host in aggregates.untold(conn)]
     right, counted = image_usage.real(conn), image_usage.counted(conn)
     wrong = sorted(owner for owner in right.keys() | counted.keys() if right.get(owner) != counted.get(owner))

@@ -16,7 +16,8 @@ from floe.core.addresses import number_of
 from floe.store import listing as lists
 from floe.store.addresses import port_addresses
 from floe.store.host_networks import host_networks
-from floe.store.ports import port_groups, ports
+from floe.store.port_bindings import port_bindings
+from floe.store.ports import port_groups
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, metadata
 from floe.store.security_groups import security_group_rules
@@ -67,13 +68,13 @@ _CHANGED = Prepared(
     )
 )
 _FOLLOWERS = lists.ByIds(
-    sa.select(ports.c.host, security_group_rules.c.remote_group, host_networks.c.members)
+    sa.select(port_bindings.c.host, security_group_rules.c.remote_group, host_networks.c.members)
     .distinct()
     .select_from(security_group_rules)
     .join(port_groups, port_groups.c.group_id == security_group_rules.c.group_id)
-    .join(ports, ports.c.id == port_groups.c.port_id)
-    .join(host_networks, host_networks.c.host == ports.c.host)
-    .where(ports.c.plugged.is_(True)),
+    .join(port_bindings, port_bindings.c.port_id == port_groups.c.port_id)
+    .join(host_networks, host_networks.c.host == port_bindings.c.host)
+    .where(port_bindings.c.plugged.is_(True)),
     security_group_rules.c.remote_group,
 )
 _LOG = Prepared(
@@ -88,14 +89,14 @@ _LATEST = (
 )
 _OLDEST = Prepared(sa.select(sa.func.min(group_changes.c.position).label("oldest")))
 _PRESENT = (
-    sa.select(port_groups.c.group_id, port_addresses.c.address, ports.c.host)
+    sa.select(port_groups.c.group_id, port_addresses.c.address, port_bindings.c.host)
     .select_from(
-        port_addresses.join(ports, ports.c.id == port_addresses.c.port_id).join(
+        port_addresses.join(port_bindings, port_bindings.c.port_id == port_addresses.c.port_id).join(
             port_groups, port_groups.c.port_id == port_addresses.c.port_id
         )
     )
     .where(
-        ports.c.plugged.is_(True),
+        port_bindings.c.plugged.is_(True),
         port_addresses.c.address.in_(sa.bindparam("addresses", expanding=True)),
     )
 )

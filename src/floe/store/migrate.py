@@ -13,11 +13,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from floe.store import holdings, quota_usages
+from floe.store import holdings, port_bindings, quota_usages
 
 log = logging.getLogger(__name__)
 
-HEAD = "0023"
+HEAD = "0024"
 """The newest version this release knows; a house test holds it against the migrations."""
 
 _SEALED_FROM = "0008"
@@ -50,7 +50,7 @@ def ensure(path: Path) -> None:
 
 
 def _mend(path: Path) -> None:
-    """See that the database counts what quotas limit, all of it or nothing: a migration may have lost its triggers.
+    """See that the database keeps what it keeps itself, all of it or nothing: a migration may have lost its triggers.
 
     And that it says where something of a server may be, though a release that said nothing of it was at work.
     """
@@ -58,11 +58,15 @@ def _mend(path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args=driver)
     try:
         with engine.connect() as conn:
-            if not quota_usages.kept(conn):
-                conn.exec_driver_sql("BEGIN IMMEDIATE")
-                quota_usages.keep(conn)
-                conn.exec_driver_sql("COMMIT")
-                log.info("the database %s counts what quotas limit", path)
+            for itself, does in (
+                (quota_usages, "counts what quotas limit"),
+                (port_bindings, "keeps bindings of ports"),
+            ):
+                if not itself.kept(conn):
+                    conn.exec_driver_sql("BEGIN IMMEDIATE")
+                    itself.keep(conn)
+                    conn.exec_driver_sql("COMMIT")
+                    log.info("the database %s %s", path, does)
             conn.exec_driver_sql("BEGIN IMMEDIATE")
             if missed := holdings.mend(conn):
                 log.info("the database %s says of %d more guests where they may be", path, missed)

@@ -13,6 +13,7 @@ from floe.core.addresses import text_of
 from floe.core.ports import PluggedPort
 from floe.store import listing as lists
 from floe.store.addresses import port_addresses
+from floe.store.port_bindings import port_bindings
 from floe.store.ports import port_groups, ports
 from floe.store.prepared import Prepared
 
@@ -23,7 +24,8 @@ _ON_HOST = (
     )
     .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
     .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
-    .where(ports.c.host == sa.bindparam("on_host"), ports.c.plugged.is_(True))
+    .join(port_bindings, port_bindings.c.port_id == ports.c.id)
+    .where(port_bindings.c.host == sa.bindparam("on_host"), port_bindings.c.plugged.is_(True))
     .order_by(ports.c.id, port_addresses.c.address, port_groups.c.group_id)
 )
 """A port comes once for each address in each group."""

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.addresses import text_of
-from floe.core.ports import ACTIVE, BUILD, DOWN, Port, ServerPort
-from floe.store import addresses
+from floe.core.ports import ACTIVE, BUILD, DOWN, Binding, Port, ServerPort
+from floe.store import addresses, port_bindings
 from floe.store import listing as lists
 from floe.store.addresses import port_addresses
 from floe.store.networks import networks
+from floe.store.port_bindings import COLUMNS as BINDING
+from floe.store.port_bindings import binding_of
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
@@ -63,17 +65,21 @@ port_groups = sa.Table(
 )
 
 
+_bindings = port_bindings.port_bindings
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _SERVER: sa.BindParameter[Any] = sa.bindparam("server")
 _WHOLE = (
-    sa.select(*ports.c, port_addresses.c.subnet_id, port_addresses.c.address, port_groups.c.group_id)
+    sa.select(*ports.c, port_addresses.c.subnet_id, port_addresses.c.address, port_groups.c.group_id, *BINDING)
     .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
     .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
+    .outerjoin(_bindings, _bindings.c.port_id == ports.c.id)
 )
-"""Ports with what belongs to them: a port comes once for each address in each group, and `_joined` puts it together."""
+"""Ports with what belongs to them: a port comes once for each address in each group at each host that it is bound to,
+and `_joined` puts it together.
+"""
 _OF_SERVER = Prepared(
     _WHOLE.where(ports.c.server_id == _SERVER).order_by(
-        ports.c.nic, ports.c.id, port_addresses.c.address, port_groups.c.group_id
+        ports.c.nic, ports.c.id, port_addresses.c.address, port_groups.c.group_id, _bindings.c.status, _bindings.c.host
     )
 )
 _ADD_GROUP = Prepared(sa.insert(port_groups))
@@ -90,18 +96,21 @@ _MEMBERS = lists.ByIds(
     sa.select(port_groups.c.group_id, port_addresses.c.address)
     .join(ports, ports.c.id == port_groups.c.port_id)
     .join(port_addresses, port_addresses.c.port_id == ports.c.id)
-    .where(ports.c.plugged.is_(True), ports.c.host != sa.bindparam("not_host")),
+    .join(_bindings, _bindings.c.port_id == ports.c.id)
+    .where(_bindings.c.plugged.is_(True), _bindings.c.host != sa.bindparam("not_host")),
     port_groups.c.group_id,
 )
-_PLUGGED_HOSTS = sa.select(ports.c.host).where(ports.c.plugged.is_(True))
-HOSTS_OF_NETWORK = _PLUGGED_HOSTS.where(ports.c.network_id == sa.bindparam("ident"))
+_PLUGGED_HOSTS = sa.select(_bindings.c.host).where(_bindings.c.plugged.is_(True))
+HOSTS_OF_NETWORK = _PLUGGED_HOSTS.where(
+    _bindings.c.port_id.in_(sa.select(ports.c.id).where(ports.c.network_id == sa.bindparam("ident")))
+)
 """The hosts that have ports of the network `:ident`."""
 HOSTS_OF_GROUP = _PLUGGED_HOSTS.where(
-    ports.c.id.in_(sa.select(port_groups.c.port_id).where(port_groups.c.group_id == sa.bindparam("ident")))
+    _bindings.c.port_id.in_(sa.select(port_groups.c.port_id).where(port_groups.c.group_id == sa.bindparam("ident")))
 )
 """The hosts that have ports in the group `:ident`."""
 HOSTS_THAT_REFER = _PLUGGED_HOSTS.where(
-    ports.c.id.in_(
+    _bindings.c.port_id.in_(
         sa.select(port_groups.c.port_id)
         .join(security_group_rules, security_group_rules.c.group_id == port_groups.c.group_id)
         .where(security_group_rules.c.remote_group.in_(_IDS))
@@ -109,7 +118,7 @@ HOSTS_THAT_REFER = _PLUGGED_HOSTS.where(
 )
 """The hosts with a port in a group that has a rule about members of one of the groups `:ids`."""
 HOSTS_THAT_NAME = _PLUGGED_HOSTS.where(
-    ports.c.id.in_(
+    _bindings.c.port_id.in_(
         sa.select(port_groups.c.port_id)
         .join(security_group_rules, security_group_rules.c.group_id == port_groups.c.group_id)
         .where(security_group_rules.c.remote_address_group == sa.bindparam("ident"))
@@ -302,6 +311,7 @@ def _server_ports(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, ServerPo
 
 _OF_PORT = itemgetter(slice(6))
 _COLUMNS = tuple(column.name for column in ports.c)
+_OWN = len(_COLUMNS)
 
 
 def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> None:
@@ -313,15 +323,27 @@ def _joined(rows: Iterable[Sequence[Any]]) -> list[Port]:
     found = []
     for _, same in groupby(rows, itemgetter(0)):
         parts = list(same)
-        given = dict.fromkeys((part[-3], text_of(part[-2])) for part in parts if part[-2] is not None)
-        groups = dict.fromkeys(part[-1] for part in parts if part[-1] is not None)
-        found.append(_port(dict(zip(_COLUMNS, parts[0][:-3], strict=True)), given, groups))
+        given: dict[tuple[str, str], None] = {}
+        groups: dict[str, None] = {}
+        bound: dict[str, Binding] = {}
+        for part in parts:
+            subnet_id, address, group_id, *binding = part[_OWN:]
+            if address is not None:
+                given[subnet_id, text_of(address)] = None
+            if group_id is not None:
+                groups[group_id] = None
+            if binding[0] is not None and binding[0] not in bound:
+                bound[binding[0]] = binding_of(binding)
+        found.append(_port(dict(zip(_COLUMNS, parts[0], strict=False)), given, groups, bound.values()))
     return found
 
 
-def _port(values: Mapping[str, Any], given: Iterable[tuple[str, str]], groups: Iterable[str]) -> Port:
+def _port(
+    values: Mapping[str, Any], given: Iterable[tuple[str, str]], groups: Iterable[str], bound: Iterable[Binding]
+) -> Port:
     pairs = tuple((cidr, mac) for cidr, mac in values["allowed_pairs"])
-    return Port(**{**values, "allowed_pairs": pairs}, fixed_ips=tuple(given), groups=tuple(groups))
+    values = {**values, "allowed_pairs": pairs}
+    return Port(**values, fixed_ips=tuple(given), groups=tuple(groups), bindings=tuple(bound))
 
 
 def _read(conn: Connection, rows: Sequence[Any]) -> list[Port]:
@@ -335,7 +357,8 @@ def _read(conn: Connection, rows: Sequence[Any]) -> list[Port]:
             given.setdefault(port_id, []).append((subnet_id, text_of(address)))
         for port_id, group_id in _GROUPS_OF.rows(conn, part):
             groups.setdefault(port_id, []).append(group_id)
-    return [_port(row._asdict(), given.get(row.id, ()), groups.get(row.id, ())) for row in rows]
+    bound = port_bindings.of_ports(conn, [row.id for row in rows if row.host is not None])
+    return [_port(row._asdict(), given.get(row.id, ()), groups.get(row.id, ()), bound.get(row.id, ())) for row in rows]
 
 
 ROWS: Rows[Port] = Rows(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from floe.store import triggers
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, load, metadata
 
@@ -115,15 +116,12 @@ def count_anew(conn: Connection) -> list[Drift]:
 
 def kept(conn: Connection) -> bool:
     """Say whether the triggers are there, as the tables declare them. A migration that makes a table anew loses its."""
-    return _there(conn) == _wanted()
+    return triggers.there(conn, _PREFIX) == _wanted()
 
 
 def keep(conn: Connection) -> None:
     """Make the triggers, and count anew what was not counted without them."""
-    for name in _there(conn):
-        conn.exec_driver_sql(f"DROP TRIGGER {name}")
-    for text in _wanted().values():
-        conn.exec_driver_sql(text)
+    triggers.replace(conn, _PREFIX, _wanted())
     count_anew(conn)
 
 
@@ -134,13 +132,8 @@ def _made_at_once(_metadata: sa.MetaData, conn: Connection, *, tables: Collectio
         keep(conn)
 
 
-def _there(conn: Connection) -> dict[str, str]:
-    query = f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name GLOB '{_PREFIX}*'"
-    return {row[0]: row[1] for row in conn.exec_driver_sql(query)}
-
-
 def _wanted() -> dict[str, str]:
-    return {name: text for table in _tables() for name, text in _triggers(table)}
+    return triggers.texts({name: body for table in _tables() for name, body in _triggers(table)})
 
 
 def _tables() -> Iterator[sa.Table]:
@@ -164,7 +157,7 @@ def _triggers(table: sa.Table) -> Iterator[tuple[str, str]]:
         ("delete", f"AFTER DELETE ON {table.name}", less),
     ):
         name = f"{_PREFIX}{table.name}_{event}"
-        yield name, f"CREATE TRIGGER {name} {when} BEGIN {' '.join(f'{step};' for step in steps)} END"
+        yield name, f"{when} BEGIN {' '.join(f'{step};' for step in steps)} END"
 
 
 def _more(item: Counted) -> tuple[str, ...]:

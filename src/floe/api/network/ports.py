@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
+from floe.api.kit.resource import Fields, Resource, Use, Wire
 from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED
 from floe.api.network.converters import demand_few, flag, ident, listed, mac, malformed, one_of, pair, tag_list, text
 from floe.api.network.dialect import NEUTRON
 from floe.cloud import ports
 from floe.core.addresses import number_of
 from floe.core.errors import Invalid
-from floe.core.ports import Port
+from floe.core.ports import Binding, Port
 
 _VNIC_TYPES = one_of(
     "normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder", "smart-nic", "vdpa",
@@ -23,12 +23,15 @@ _FIXED_IP = pair("subnet_id", "ip_address", optional=("subnet_id", "ip_address")
 _PAIR = pair("ip_address", "mac_address", optional=("mac_address",))
 
 
-def _vif_type(port: Port) -> str:
-    return "unbound" if port.host is None else "bridge"
+_UNBOUND = Binding(host="", active=True, plugged=False, vif_type="unbound")
+
+
+def _binding(port: Port) -> Binding:
+    return port.bindings[0] if port.bindings else _UNBOUND
 
 
 def _vif_details(port: Port) -> dict[str, Any]:
-    return {} if port.host is None else {"port_filter": port.port_security}
+    return {**_binding(port).vif_details, "port_filter": port.port_security} if port.bindings else {}
 
 
 def _vnic_type(value: Any, name: str) -> str:
@@ -115,13 +118,20 @@ PORT: Resource[Port] = Resource(
             "allowed_address_pairs", "allowed_pairs", Use.WRITE, check=listed(_pair, distinct=False),
             shown=lambda p: [{"ip_address": address, "mac_address": mac} for address, mac in p.allowed_pairs],
         ),
-        constant("binding:vnic_type", "normal", Use.WRITE, check=_vnic_type),
         Wire(
-            "binding:host_id", "host", Use.WRITE | Use.FILTER, check=_host, shown=lambda p: p.host or "", only="admin"
+            "binding:vnic_type", None, Use.WRITE, check=_vnic_type, constant="normal",
+            shown=lambda p: _binding(p).vnic_type,
         ),
-        Wire("binding:vif_type", shown=_vif_type, only="admin"),
+        Wire(
+            "binding:host_id", "host", Use.WRITE | Use.FILTER, check=_host, shown=lambda p: _binding(p).host,
+            only="admin",
+        ),
+        Wire("binding:vif_type", shown=lambda p: _binding(p).vif_type, only="admin"),
         Wire("binding:vif_details", shown=_vif_details, only="admin"),
-        constant("binding:profile", {}, Use.WRITE, check=_profile, only="admin"),
+        Wire(
+            "binding:profile", None, Use.WRITE, check=_profile, constant={}, shown=lambda p: _binding(p).profile,
+            only="admin",
+        ),
         Wire("tags", use=Use.CREATE, check=tag_list),
         *REVISED,
     ),

@@ -1,0 +1,41 @@
+"""Bindings of ports, which the start that follows fills and has the database keep"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0024"
+down_revision = "0023"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the table."""
+    op.create_table(
+        "port_bindings",
+        sa.Column("port_id", sa.String(length=64), nullable=False),
+        sa.Column("host", sa.String(length=64), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("plugged", sa.Boolean(), nullable=False),
+        sa.Column("vnic_type", sa.String(length=64), server_default="normal", nullable=False),
+        sa.Column("vif_type", sa.String(length=64), server_default="bridge", nullable=False),
+        sa.Column("vif_details", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("profile", sa.Text(), server_default="{}", nullable=False),
+        sa.ForeignKeyConstraint(["port_id"], ["ports.id"], name=op.f("fk_port_bindings_port_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("port_id", "host", name=op.f("pk_port_bindings")),
+    )
+    op.create_index(op.f("ix_port_bindings_host"), "port_bindings", ["host"])
+    active = sa.text("status = 'ACTIVE'")
+    op.create_index(
+        "ix_port_bindings_active", "port_bindings", ["port_id"], unique=True,
+        sqlite_where=active, postgresql_where=active,
+    )  # fmt: skip
+
+
+def downgrade() -> None:
+    """Remove it, and what follows the rows of ports."""
+    for name in ("bind_ports_insert", "bind_ports_update"):
+        op.execute(f"DROP TRIGGER IF EXISTS {name}")
+    op.drop_table("port_bindings")
