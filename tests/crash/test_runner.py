@@ -308,7 +308,7 @@ async def test_a_journal_of_an_earlier_version_is_finished_with_the_names_that_i
 
     def write(conn: Connection) -> None:
         actions.add(conn, old)
-        actions.write_steps(conn, entries, [])
+        actions.write_steps(conn, entries)
 
     await db.write(write)
     assert await run_once(runner(db, world, clock, "one"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def _lived(conn: Connection, ident: str, now: datetime) -> None:
             Step(action_id=action.id, seq=n, name=f"step {n}", state="done", output={"n": "y" * 300}, started_at=now)
             for n in range(8)
         ]
-        actions.write_steps(conn, entries, [])
+        actions.write_steps(conn, entries)
+        actions.write_steps(conn, [replace(entry, output=None) for entry in entries])
         actions.close(conn, action.id, "succeeded", None, now)
     servers.mark_deleted(conn, ident, now)
 

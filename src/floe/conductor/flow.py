@@ -143,9 +143,9 @@ class Flow:
                 made.append(self.journal.part(len(made) + 1, made[0], part, now.tzinfo))
             if outcome.begins is not None:
                 made.append(self._begin(conn, len(made) + 1, outcome.begins.name, outcome.begins.host, now))
-            return made, last or outcome.last
+            return made, outcome.last
 
-        made = await self._write(work)
+        made = await self._write(work, last=last)
         return made[0].output
 
     async def effect(
@@ -245,7 +245,7 @@ class Flow:
             tell = recorded is None and not due
             return [self.journal.entry(1, "failure", FAILED, now, **said)] if tell else [], True
 
-        await self._write(work, failed=failure.message)
+        await self._write(work, last=True, failed=failure.message)
 
     async def note(self, progress: Sequence[Progress]) -> None:
         """Write what a host says it is doing while it does it, so that a long build can be watched."""
@@ -278,22 +278,31 @@ class Flow:
         return self.journal.entry(offset, name, BEGUN, now, host=host)
 
     async def _write(
-        self, work: Callable[[Connection], tuple[list[Step], bool]], *, failed: str | None = None
+        self,
+        work: Callable[[Connection], tuple[list[Step], bool]],
+        *,
+        last: bool = False,
+        failed: str | None = None,
     ) -> list[Step]:
-        """Write entries that `work` makes, and all that waits to be written; `work` says whether the action ends."""
+        """Write entries that `work` makes, and all that waits to be written.
+
+        The action ends with it if that is known beforehand (`last`), or if `work` says so.
+        """
         async with self._lock:
             unwritten, learnt = self.journal.unwritten(), list(self._known_of_hosts)
             ends_as, now = FAILED if self.undoing or failed is not None else SUCCEEDED, self._clock.now()
+            ends = last and self.held
 
             def write(conn: Connection) -> tuple[list[Step], bool]:
-                self._fence(conn, now)
-                made, last = work(conn)
+                if not (self._end(conn, ends_as, failed, now) if ends else self._hold(conn, now)):
+                    raise Fenced
+                made, over = work(conn)
                 for learn in learnt:
                     learn(conn)
-                rows.write_steps(conn, [*unwritten.new, *made], list(unwritten.changed.values()))
-                if last:
+                rows.write_steps(conn, unwritten.with_own(made, last=last or over))
+                if (last or over) and not ends:
                     rows.close(conn, self.action.id, ends_as, failed, now)
-                return made, last
+                return made, last or over
 
             try:
                 made, self.closed = await self._db.write(write)
@@ -307,11 +316,13 @@ class Flow:
             del self._known_of_hosts[: len(learnt)]
             return made
 
-    def _fence(self, conn: Connection, now: datetime) -> None:
+    def _hold(self, conn: Connection, now: datetime) -> bool:
+        """Prove that the action is ours, and keep it so."""
         until = now + self._lease
         if self.held:
-            proved = rows.hold(conn, self.action.id, self._owner, self._attempts, self._state, now, until)
-        else:
-            proved = rows.take(conn, self.action, self._attempts, self._owner, self._state, now, until)
-        if not proved:
-            raise Fenced
+            return rows.hold(conn, self.action.id, self._owner, self._attempts, self._state, now, until)
+        return rows.take(conn, self.action, self._attempts, self._owner, self._state, now, until)
+
+    def _end(self, conn: Connection, state: str, message: str | None, now: datetime) -> bool:
+        """Prove that the action is ours, and end it: nobody sees that before the rest of the transaction."""
+        return rows.end(conn, self.action.id, self._owner, self._attempts, state, message, now)

@@ -29,11 +29,20 @@ class Unwritten:
     changed: Mapping[int, Step]
     parts: Mapping[_Part, Step]
     told: Sequence[Step]
+    returned: Sequence[Step]
+    """Entries as they are written, of steps that returned something."""
 
-    @property
-    def new(self) -> list[Step]:
-        """Entries to be inserted."""
-        return [*self.parts.values(), *self.told]
+    def with_own(self, made: Sequence[Step], *, last: bool) -> list[Step]:
+        """Return all entries that the transaction writes; `made` are its own.
+
+        With the last one it is forgotten what steps returned: that was for whoever had to go on with the action. What
+        failed in them stays.
+        """
+        entries = [*self.changed.values(), *self.parts.values(), *self.told, *made]
+        if not last:
+            return entries
+        entries = [*(step for step in self.returned if step.seq not in self.changed), *entries]
+        return [replace(step, output=None) if step.state == DONE else step for step in entries]
 
 
 class Journal:
@@ -140,7 +149,8 @@ class Journal:
     def unwritten(self) -> Unwritten:
         """Return what is to be written now; more may come while it is."""
         parts = {key: step for key, step in self._parts.items() if step.seq not in self._stored_parts}
-        return Unwritten(dict(self._changed), parts, list(self._told))
+        returned = [step for step in self.steps if step.state == DONE and step.output is not None]
+        return Unwritten(dict(self._changed), parts, list(self._told), returned)
 
     def wrote(self, made: Sequence[Step], unwritten: Unwritten) -> None:
         """Take note of what is in the database now: new entries, and what was unwritten."""

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from floe.core.actions import CANCELLED, OPEN_STATES, SERVER, Action, Step
+from floe.store import listing as lists
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
@@ -140,14 +142,15 @@ _TAKE = Prepared(
         updated_at=sa.bindparam("now", type_=Moment),
     )
 )
+_OURS = (
+    _a.id == sa.bindparam("ident"),
+    _IS_OPEN,
+    _a.attempts == sa.bindparam("seen"),
+    _a.lease_owner == sa.bindparam("owner"),
+)
 _HOLD = Prepared(
     actions.update()
-    .where(
-        _a.id == sa.bindparam("ident"),
-        _IS_OPEN,
-        _a.attempts == sa.bindparam("seen"),
-        _a.lease_owner == sa.bindparam("owner"),
-    )
+    .where(*_OURS)
     .values(
         lease_until=sa.bindparam("until", type_=Moment),
         writes=_a.writes + 1,
@@ -155,35 +158,32 @@ _HOLD = Prepared(
         updated_at=sa.bindparam("now", type_=Moment),
     )
 )
-_CLOSE = Prepared(
-    actions.update()
-    .where(_a.id == sa.bindparam("ident"), _IS_OPEN)
-    .values(
-        state=sa.bindparam("next"),
-        lease_owner=None,
-        lease_until=None,
-        message=sa.bindparam("text"),
-        sealed=None,
-        updated_at=sa.bindparam("now", type_=Moment),
-        finished_at=sa.bindparam("now", type_=Moment),
-    )
-)
-_FORGET_OUTPUTS = Prepared(
-    steps.update()
-    .where(steps.c.action_id == sa.bindparam("ident"), steps.c.state == "done", steps.c.output.is_not(None))
-    .values(output=sa.null())
-)
+_CLOSED = {
+    "state": sa.bindparam("next"),
+    "lease_owner": None,
+    "lease_until": None,
+    "message": sa.bindparam("text"),
+    "sealed": None,
+    "updated_at": sa.bindparam("now", type_=Moment),
+    "finished_at": sa.bindparam("now", type_=Moment),
+}
+_CLOSE = Prepared(actions.update().where(_a.id == sa.bindparam("ident"), _IS_OPEN).values(_CLOSED))
+_END = Prepared(actions.update().where(*_OURS).values({**_CLOSED, "writes": _a.writes + 1}))
 _WAITING = Prepared(
     sa.select(_a.id).where(_IS_OPEN, _FREE).order_by(_a.created_at).limit(sa.bindparam("most", type_=sa.Integer))
 )
 _LEASES = Prepared(sa.select(_a.id, _a.lease_owner).where(_IS_OPEN))
-_ADD_STEP = Prepared(steps.insert())
 _CHANGING = ("state", "remark", "output", "finished_at", "traceback")
-_SET_STEP = Prepared(
-    steps.update()
-    .where(steps.c.action_id == sa.bindparam("ident"), steps.c.seq == sa.bindparam("number"))
-    .values({name: sa.bindparam(f"new_{name}", type_=steps.c[name].type) for name in _CHANGING})
-)
+
+
+def _put_step(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    fresh = lists.insert_into(dialect, steps)
+    return fresh.on_conflict_do_update(
+        index_elements=[steps.c.action_id, steps.c.seq], set_={name: fresh.excluded[name] for name in _CHANGING}
+    )
+
+
+_PUT_STEP = Prepared(_put_step)
 
 
 def take(conn: Connection, action: Action, seen: int, owner: str, state: str, now: datetime, until: datetime) -> bool:
@@ -202,13 +202,17 @@ def hold(conn: Connection, action_id: str, owner: str, seen: int, state: str, no
     return _HOLD.write(conn, **values) == 1
 
 
-def close(conn: Connection, action_id: str, state: str, message: str | None, now: datetime) -> None:
-    """End an action; comes after `take` or `hold` in the same transaction.
+def end(
+    conn: Connection, action_id: str, owner: str, seen: int, state: str, message: str | None, now: datetime
+) -> bool:
+    """End an action that is leased; False, as of `hold`, if it is not ours any more."""
+    values = {"ident": action_id, "owner": owner, "seen": seen, "next": state, "text": message, "now": now}
+    return _END.write(conn, **values) == 1
 
-    What its steps returned was for whoever had to go on with it, and is forgotten; what failed in them stays.
-    """
+
+def close(conn: Connection, action_id: str, state: str, message: str | None, now: datetime) -> None:
+    """End an action; comes after `take` or `hold` in the same transaction, or is nobody's yet."""
     _CLOSE.write(conn, ident=action_id, next=state, text=message, now=now)
-    _FORGET_OUTPUTS.write(conn, ident=action_id)
 
 
 def waiting(conn: Connection, now: datetime, most: int) -> list[str]:
@@ -255,19 +259,10 @@ def let_go(conn: Connection, owner: str, action_id: str | None = None) -> None:
     conn.execute(held.values(lease_owner=None, lease_until=None))
 
 
-def write_steps(conn: Connection, new: Sequence[Step], changed: Sequence[Step]) -> None:
-    """Append entries to journals, and bring others up to date."""
-    if changed:
-        _SET_STEP.write_each(
-            conn,
-            [
-                {"ident": step.action_id, "number": step.seq}
-                | {f"new_{name}": getattr(step, name) for name in _CHANGING}
-                for step in changed
-            ],
-        )
-    if new:
-        _ADD_STEP.write_each(conn, [{name: getattr(step, name) for name in Step.__slots__} for step in new])
+def write_steps(conn: Connection, entries: Sequence[Step]) -> None:
+    """Append entries to journals, and bring those up to date that are there."""
+    if entries:
+        _PUT_STEP.write_each(conn, [{name: getattr(step, name) for name in Step.__slots__} for step in entries])
 
 
 def note(conn: Connection, step: Step) -> bool:
@@ -276,5 +271,5 @@ def note(conn: Connection, step: Step) -> bool:
     if state is None or state in OPEN_STATES:
         return False
     last = conn.scalar(sa.select(sa.func.max(steps.c.seq)).where(steps.c.action_id == step.action_id))
-    write_steps(conn, [replace(step, seq=(last or 0) + 1)], [])
+    write_steps(conn, [replace(step, seq=(last or 0) + 1)])
     return True

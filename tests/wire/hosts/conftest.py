@@ -133,7 +133,7 @@ def fill(conn: Connection, now: Any) -> None:
                 finished_at=now.replace(second=2) if message else None,
             ),
         ]
-        actions.write_steps(conn, steps, [])
+        actions.write_steps(conn, steps)
 
 
 @pytest.fixture

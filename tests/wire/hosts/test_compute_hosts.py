@@ -225,7 +225,7 @@ async def test_an_actions_events_are_its_steps(call: Any) -> None:
 async def test_an_event_on_no_host_has_an_empty_one(call: Any, cloud: Cloud) -> None:
     now = cloud.clock.now()
     step = Step(action_id="act-0", seq=3, name="gone", state="done", started_at=now, finished_at=now)
-    await cloud.db.write(lambda conn: actions.write_steps(conn, [step], []))
+    await cloud.db.write(lambda conn: actions.write_steps(conn, [step]))
     path = f"{V}/servers/{SERVER}/os-instance-actions/req-0"
     events = (await call(path, "2.62")).json()["instanceAction"]["events"]
     assert [(event["host"], event["hostId"]) for event in events if event["event"] == "gone"] == [("", "")]
