@@ -65,8 +65,36 @@ async def test_a_lone_write_that_fails_leaves_nothing(db: Database) -> None:
 
 async def test_writes_that_come_together_share_commits(db: Database) -> None:
     before = db.commits
-    await asyncio.gather(*(db.write(_add(f"n{index}")) for index in range(100)))
-    assert db.commits - before < 100
+    await asyncio.gather(*(db.write(_add(f"n{index}")) for index in range(60)))
+    assert db.commits - before == 1
+    await asyncio.gather(*(db.write(_add(f"m{index}")) for index in range(150)))
+    assert db.commits - before == 1 + 3  # sixty-four at once, so that nobody waits for too many others
+
+
+async def test_a_write_whose_caller_has_gone_is_not_done_and_its_company_is(db: Database) -> None:
+    waiting = [asyncio.ensure_future(db.write(_add(f"n{index}"))) for index in range(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [str(each) for each in done] == ["n0", "", "n2"]
+    assert await _names(db) == ["n0", "n2"]
+
+
+def test_writes_of_one_event_loop_after_another_are_done(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db")
+    database.open()
+
+    async def leave_one_behind() -> None:
+        await database.write(things.create)
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().stop)
+        await database.write(_add("left behind"))
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(RuntimeError, match="stopped before"):
+        loop.run_until_complete(leave_one_behind())
+    loop.close()
+    assert asyncio.run(asyncio.wait_for(database.write(_add("next")), 60)) == "next"
+    database.close()
 
 
 async def test_what_was_asked_before_close_is_written(tmp_path: Path) -> None:

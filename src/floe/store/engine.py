@@ -2,8 +2,10 @@
 
 On SQLite all writes go through one thread that owns one connection. It takes whatever waits, runs each function
 in a savepoint of its own, and commits once for all of them: one fsync (synchronous=FULL) is shared by
-everybody who came while the last one ran. A function that raises is rolled back alone. Reads have connections of
-their own (`store.readers`): with WAL they never wait for the writer.
+everybody who came while the last one ran. A function that raises is rolled back alone. What is asked for within one
+turn of the event loop goes to the thread together, and what a commit settled comes back together: to wake a thread
+costs more than many a statement. Reads have connections of their own (`store.readers`): with WAL they never wait for
+the writer.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import logging
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -90,8 +93,21 @@ class Transactions(Protocol):
 
 @dataclass(slots=True)
 class _Write:
+    """`result`, or the `failure` that it ended in, goes to the `future` on its event loop."""
+
     fn: Callable[[Connection], Any]
-    future: Future[Any]
+    future: asyncio.Future[Any]
+    result: Any = None
+    failure: BaseException | None = None
+
+    def settle(self) -> None:
+        """Tell whoever waits, if anybody does still."""
+        if self.future.done():
+            return
+        if self.failure is not None:
+            self.future.set_exception(self.failure)
+        else:
+            self.future.set_result(self.result)
 
 
 class Database:
@@ -108,7 +124,10 @@ class Database:
         self._counters = counters or Counters()
         self._engine = _engine(path, patience)
         self._readers: Readers | None = None
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Write] | None] = queue.SimpleQueue()
+        self._gathered: list[_Write] = []
+        """What was asked for in this turn of the event loop."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._trouble = Trouble()
         self.commits = 0
@@ -128,11 +147,15 @@ class Database:
         What `fn` raises undoes its own writes alone and is raised here. `fn` runs in another thread; it may be
         run only once, and must not touch anything but its connection and its arguments.
         """
-        future: Future[T] = Future()
         if self._thread is None:
             raise Unavailable("The database is closed.")
-        self._queue.put(_Write(fn, future))
-        return await asyncio.wrap_future(future)
+        loop = asyncio.get_running_loop()
+        if not self._gathered or loop is not self._loop:
+            self._loop = loop
+            loop.call_soon(self._hand_over)
+        future: asyncio.Future[T] = loop.create_future()
+        self._gathered.append(_Write(fn, future))
+        return await future
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """See `Transactions.read`: at once if it is short, else in a thread."""
@@ -148,6 +171,7 @@ class Database:
 
     def close(self) -> None:
         """Finish the writes that wait, then let go of the file."""
+        self._hand_over()
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -162,35 +186,43 @@ class Database:
             raise Unavailable("The database is closed.")
         return self._readers
 
-    def _run(self) -> None:
-        with self._engine.connect() as conn:
-            while (first := self._queue.get()) is not None:
-                batch, last = self._take(first)
-                self._commit(conn, batch)
-                if last:
-                    return
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._queue.put(gathered)
 
-    def _take(self, first: _Write) -> tuple[list[_Write], bool]:
-        batch = [first]
-        while len(batch) < _MAX_BATCH:
+    def _run(self) -> None:
+        waiting: deque[_Write] = deque()
+        open_still = True
+        with self._engine.connect() as conn:
+            while open_still or waiting:
+                open_still = self._take(waiting, wait=not waiting) and open_still
+                if waiting:
+                    self._commit(conn, [waiting.popleft() for _ in range(min(len(waiting), _MAX_BATCH))])
+
+    def _take(self, waiting: deque[_Write], *, wait: bool) -> bool:
+        """Let all that was handed over wait here, for something if need be; False if nothing more will come."""
+        while wait or len(waiting) < _MAX_BATCH:
             try:
-                item = self._queue.get_nowait()
+                found = self._queue.get(block=wait)
             except queue.Empty:
                 break
-            if item is None:
-                return batch, True
-            batch.append(item)
-        return batch, False
+            if found is None:
+                return False
+            waiting.extend(found)
+            wait = False
+        return True
 
     def _commit(self, conn: Connection, batch: list[_Write]) -> None:
-        done: list[tuple[Future[Any], Any, BaseException | None]] = []
+        done: list[_Write] = []
         alone = len(batch) == 1
         try:
             begin(conn, "BEGIN IMMEDIATE")
             for item in batch:
-                if item.future.set_running_or_notify_cancel():
-                    done.append((item.future, *_attempt(conn, item.fn, alone)))
-            if alone and done and done[0][2] is not None:
+                if not item.future.cancelled():
+                    _attempt(conn, item, alone)
+                    done.append(item)
+            if alone and done and done[0].failure is not None:
                 conn.rollback()
             else:
                 conn.commit()
@@ -199,39 +231,46 @@ class Database:
             locked = isinstance(error, sqlite3.OperationalError)  # raised by BEGIN: another process has the file
             log.error("%d writes were not committed: %s", len(batch), error, exc_info=not locked)
             conn.rollback()
-            told = self._trouble.refusal(error, "write") or Unavailable(
-                "The database could not write. Nothing was changed."
-            )
-            done = [(item.future, None, told) for item in batch if _wanted(item.future)]
-        for future, result, failure in done:
-            if failure is not None:
+            done = batch
+            for item in done:
+                item.failure = self._trouble.refusal(error, "write") or Unavailable(
+                    "The database could not write. Nothing was changed."
+                )
+        for item in done:
+            if item.failure is not None:
                 # Locked by another process, a full disk: nothing that the one who asked has done.
-                future.set_exception(self._trouble.refusal(failure, "write") or failure)
-            else:
-                future.set_result(result)
+                item.failure = self._trouble.refusal(item.failure, "write") or item.failure
+        _tell(done)
 
 
-def _wanted(future: Future[Any]) -> bool:
-    """Say whether somebody waits for it still; from then on it cannot be cancelled."""
-    return future.running() or (not future.cancelled() and future.set_running_or_notify_cancel())
+def _tell(done: list[_Write]) -> None:
+    """Settle writes on the event loops that wait for them."""
+    while done:
+        loop = done[0].future.get_loop()
+        with suppress(RuntimeError):  # closed: nobody waits there
+            loop.call_soon_threadsafe(_settle, [item for item in done if item.future.get_loop() is loop])
+        done = [item for item in done if item.future.get_loop() is not loop]
 
 
-def _attempt(conn: Connection, fn: Callable[[Connection], Any], alone: bool) -> tuple[Any, BaseException | None]:
+def _settle(done: list[_Write]) -> None:
+    for item in done:
+        item.settle()
+
+
+def _attempt(conn: Connection, item: _Write, alone: bool) -> None:
     """Run one function; in company of others, inside a savepoint."""
-    if alone:
-        try:
-            return fn(conn), None
-        except Exception as error:
-            return None, error
-    conn.exec_driver_sql("SAVEPOINT one")
+    driver = conn.connection.driver_connection
+    assert driver is not None
+    if not alone:
+        driver.execute("SAVEPOINT one")
     try:
-        result = fn(conn)
+        item.result = item.fn(conn)
     except Exception as error:
-        conn.exec_driver_sql("ROLLBACK TO one")
-        conn.exec_driver_sql("RELEASE one")
-        return None, error
-    conn.exec_driver_sql("RELEASE one")
-    return result, None
+        item.failure = error
+        if not alone:
+            driver.execute("ROLLBACK TO one")
+    if not alone:
+        driver.execute("RELEASE one")
 
 
 def _engine(path: Path, patience: float) -> Engine:
