@@ -51,7 +51,7 @@ def test_a_planted_bug_is_shrunk_to_a_script_that_still_finds_it() -> None:
     from floe.simulation.planted import PLANTED
 
     bug = next(bug for bug in PLANTED if bug.name == "port-forgotten")
-    simulator = Simulator(planting=bug.plant)
+    simulator = Simulator(plant=bug.plant)
     try:
         outcome = next(found for seed in range(20) if (found := simulator.seed(seed)).violations)
         small = simulator.shrink(outcome)

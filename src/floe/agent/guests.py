@@ -13,7 +13,7 @@ from pathlib import Path
 
 from floe.agent import config_drive, documents
 from floe.agent.disks import KINDS, Kind, Workshop, bases, image_of, paths
-from floe.agent.folders import Versions, make_passable
+from floe.agent.folders import Versions, make_passable, remove_folder
 from floe.agent.images import CachedImage, ImageCache, os_failure
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
@@ -267,7 +267,7 @@ class GuestBuilder:
         for kind in self._kinds.values():
             if kind.remove is not None:
                 await kind.remove(folder)
-        await self._offload(_remove, folder)
+        await self._offload(remove_folder, folder)
 
     async def _remove_if_there(self, folder: Path) -> None:
         if folder.exists():  # noqa: ASYNC240  # one stat
@@ -318,7 +318,3 @@ def _share(image: CachedImage, target: Path) -> None:
         shutil.copyfile(image.path, partial)
         partial.chmod(0o444)
         partial.replace(target)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=False)

@@ -13,7 +13,7 @@ from floe.conductor.host_events import HostEvents
 from floe.conductor.image_sweep import ImageSweep
 from floe.conductor.network_change import NetworkChange
 from floe.conductor.performing import Observer, Performer, unobserved
-from floe.conductor.registry import sagas
+from floe.conductor.registry import Workflows, sagas
 from floe.conductor.removal import Removal
 from floe.conductor.runner import Runner
 from floe.conductor.sweeps import Sweeps
@@ -40,6 +40,7 @@ class Conductor:
         host: str = "localhost",
         place: str | None = None,
         observer: Observer = unobserved,
+        workflows: Workflows = sagas,
     ) -> None:
         settings = settings or ConductorSettings()
         self._cloud, self._host, self._place = cloud, host, place
@@ -49,7 +50,7 @@ class Conductor:
         self.runner = Runner(
             cloud.db,
             cloud.clock,
-            sagas(cloud, self.fleet, settings),
+            workflows(cloud, self.fleet, settings),
             Performer(self.fleet.command, Removal(self.fleet, settings), observer),
             settings,
             owner=self.owner,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.create_server import CreateServer
@@ -12,6 +13,9 @@ from floe.conductor.placing import Placing
 from floe.conductor.power import GuestActions
 from floe.conductor.reservations import Reservations
 from floe.conductor.saga import Saga
+
+Workflows: TypeAlias = Callable[[Cloud, Fleet, ConductorSettings], Mapping[str, Saga]]
+"""What knows them all."""
 
 
 def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Saga]:

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, get_args
@@ -55,7 +55,7 @@ class SimulatedBus:
     """See `Bus`. Who serves, listens or asks is the process it is done in; what is dead neither hears nor speaks.
 
     `latency` gives the seconds that the next message takes; `said` is told of each event for one, by a number, that
-    somebody is there for, and `took` of who takes it.
+    somebody is there for, and `took` of who takes it; `takers` chooses those of all who could.
     """
 
     def __init__(
@@ -70,10 +70,11 @@ class SimulatedBus:
         answered: Callable[[str, Command, Result], None],
         said: Callable[[int, Event], None],
         took: Callable[[int, Process], None],
+        takers: Callable[[Sequence[Any], Random], Sequence[Any]],
     ) -> None:
         self._loop, self._dice, self._weather = loop, dice, weather
         self._latency, self._pause, self._note, self._answered = latency, pause, note, answered
-        self._said, self._took, self._numbers = said, took, 0
+        self._said, self._took, self._takers, self._numbers = said, took, takers, 0
         self._hosts: dict[str, _Serving] = {}
         self._listeners: list[_Listener] = []
         self._latest: dict[str, float] = {}
@@ -127,7 +128,7 @@ class SimulatedBus:
         there = [listener for listener in self._listeners if listener.process.alive and listener.shares is takes]
         if takes and there:
             self._said(number, event)
-        for listener in self._chosen(there) if takes else there:
+        for listener in self._takers(there, self._dice) if takes else there:
             if host or listener.process is sender or self._dice.random() >= self._weather.unheard:
                 self._carry(
                     host,
@@ -135,10 +136,6 @@ class SimulatedBus:
                     ordered=True,
                 )
         await self._pause("publish")
-
-    def _chosen(self, there: list[_Listener]) -> list[_Listener]:
-        """Return who of those who share takes the next event for one."""
-        return [self._dice.choice(there)] if there else []
 
     async def listen(self, handler: Listener) -> None:
         """See `Bus.listen`."""

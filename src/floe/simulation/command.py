@@ -145,7 +145,7 @@ def _find(task: tuple[str, int]) -> tuple[str, int | None, str]:
 def find(name: str, first: int, most: int) -> tuple[str, int | None, str]:
     """Return the bug's name, the first of at most so many seeds that finds it, and what it found."""
     bug = next(bug for bug in PLANTED if bug.name == name)
-    simulator = Simulator(planting=bug.plant)
+    simulator = Simulator(plant=bug.plant)
     try:
         for seed in range(first, first + most):
             outcome = simulator.seed(seed)

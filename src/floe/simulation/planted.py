@@ -5,25 +5,23 @@ Each is planted from outside, for as long as its context lasts; the product has 
 
 from __future__ import annotations
 
+from collections import Counter
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-from floe.agent import agent
-from floe.agent import guests as agent_guests
-from floe.agent import reconcile as agent_reconcile
-from floe.agent.ledger import Ledger
-from floe.cloud import idempotency, image_blobs, new_servers, server_ports, servers
+from floe.cloud import host_guests, idempotency, image_blobs, new_servers, quotas, server_ports, servers
 from floe.conductor import placing
 from floe.conductor.flow import Flow
 from floe.conductor.host_events import HostEvents
-from floe.conductor.image_sweep import ImageSweep
 from floe.conductor.runner import Runner
 from floe.conductor.saga import OnHost, Saga
+from floe.core.actions import OPEN_STATES
 from floe.core.entries import BEGUN
 from floe.core.guests import PowerState
-from floe.core.host_network import HostNetworkState
+from floe.core.images import WRITING
 from floe.core.messages import Spawned
-from floe.core.new_servers import NewServer
+from floe.simulation.planted_hosts import HOSTS
 from floe.simulation.planted_members import MEMBERS
 from floe.simulation.planted_power import POWER
 from floe.simulation.planted_roles import ROLES
@@ -68,20 +66,17 @@ async def _entry_before_the_effect(self: Flow, name: str, call: Any, **options: 
     return result
 
 
-def _no_fence(self: Flow, conn: Any, now: Any) -> None:
-    """Take the action, whoever has it."""
+def _hold_open(conn: Any, action_id: str, owner: str, seen: int, state: str, now: Any, until: Any) -> bool:
+    """Go on with an action that is open, whoever has it."""
     a = actions.actions
-    conn.execute(
-        a.update()
-        .where(a.c.id == self.action.id)
-        .values(lease_owner=self._owner, lease_until=now + self._lease, state=self._state, attempts=a.c.attempts + 1)
-    )
+    held = a.update().where(a.c.id == action_id, a.c.state.in_(sorted(OPEN_STATES)))
+    return bool(conn.execute(held.values(lease_owner=owner, lease_until=until, state=state, updated_at=now)).rowcount)
 
 
 # -- claims and quota ---------------------------------------------------------------------------------
 
 
-def _claim_unchecked(conn: Any, wanted: Any, *, group: Any = None, forced: bool = False) -> None:
+def _claim_unchecked(conn: Any, wanted: Any, *, group: Any = None, forced: bool = False, known: Any = None) -> None:
     """Believe what the scheduler's table said before the transaction."""
     h, now = hosts, wanted.created_at
     conn.execute(
@@ -113,33 +108,32 @@ async def _quota_before_the_transaction(cloud: Any, context: Any, new: Any, once
     """Look whether there is room, and make the rows later."""
     fresh, now = cloud.new_id(), cloud.clock.now()
     plan = await cloud.db.read(lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new, fresh, now))
-    return await _create(cloud, context, cast("NewServer", _Planned(new, plan.count)), once)
+    seen = _SEEN.set(True)
+    try:
+        return await _create(cloud, context, replace(new, max_count=plan.count), once)
+    finally:
+        _SEEN.reset(seen)
 
 
-class _Planned:
-    """A create that was found to have room."""
-
-    def __init__(self, new: Any, count: int) -> None:
-        self.new, self.count = new, count
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.new, name)
+_SEEN: ContextVar[bool] = ContextVar("seen", default=False)
+"""Whether room was found, before the transaction."""
 
 
-def _room_as_planned(conn: Any, project_id: str, new: Any, flavor: Any, limits: Any) -> int:
-    """Believe what was found before the transaction."""
-    return new.count if isinstance(new, _Planned) else _room(conn, project_id, new, flavor, limits)
+def _limits_seen_to(conn: Any, project_id: str) -> dict[str, int]:
+    """Set no limits to what was found to have room."""
+    found = _limits(conn, project_id)
+    return found | (dict.fromkeys(("instances", "cores", "ram"), -1) if _SEEN.get() else {})
 
 
-_create = servers.create
+_create, _limits = servers.create, quotas.limits
 
 
-def _room_by_number_alone(conn: Any, project_id: str, new: Any, flavor: Any, limits: Any) -> int:
+def _count_by_number_alone(conn: Any, owner: str) -> Counter[str]:
     """Forget to count cores and memory."""
-    return _room(conn, project_id, new, flavor, {**limits, "cores": -1, "ram": -1})
+    return Counter({name: used for name, used in _count(conn, owner).items() if name not in {"cores", "ram"}})
 
 
-_room = new_servers._room
+_count = quota_usages.of
 
 
 def _delete_uncounted(conn: Any, server_id: str, now: Any) -> bool:
@@ -224,45 +218,16 @@ async def _no_sweep(self: Runner, most: int = 256) -> int:
     return 0
 
 
-async def _clean_nothing(self: HostEvents, host: str, found: Any, files: Any) -> bool:
+def _none_astray(conn: Any, host: str, row: Any) -> list[Any]:
     """Leave guests that nobody wants."""
-    return True
+    return []
 
 
 async def _no_check(self: HostEvents, host: str) -> None:
     """Trust that every event arrives."""
 
 
-# -- the agent ----------------------------------------------------------------------------------------
-
-
-def _no_refusal(self: Ledger, server_id: str, action_id: str) -> None:
-    """Build whatever is asked for."""
-
-
-def _keep_partial(ledger: Any, hypervisor: Any, directory: Any, offload: Any) -> Any:
-    """Leave what a crash cut short."""
-
-    async def found() -> Any:
-        guests = await hypervisor.guests()
-        return agent_reconcile.Reconciled(guests=guests, files=(), abandoned=[], removed=[])
-
-    return found()
-
-
-def _never_older(self: HostNetworkState, ident: str, generation: int) -> bool:
-    """Take whatever comes last."""
-    self.learnt[ident] = generation
-    return True
-
-
-async def _clear_nothing(self: agent_guests.GuestBuilder, guest: Any, steps: Any) -> None:
-    """Build upon what is there."""
-
-
-async def _tell_nothing(self: agent_guests.GuestBuilder, guests: Any) -> tuple[str, ...]:
-    """Say that there are no files."""
-    return ()
+# -- images ------------------------------------------------------------------------------------------
 
 
 async def _recover_nothing(cloud: Any, *, alone: bool) -> list[str]:
@@ -270,9 +235,12 @@ async def _recover_nothing(cloud: Any, *, alone: bool) -> list[str]:
     return []
 
 
-def _never_due(self: ImageSweep, blob: Any) -> bool:
+def _find_no_upload(conn: Any, *, after: str = "", limit: int = 256) -> list[Any]:
     """Leave to each process what it began."""
-    return False
+    return [blob for blob in _find(conn, after=after, limit=limit) if blob.state != WRITING]
+
+
+_find = blob_rows.find
 
 
 async def _no_strays(cloud: Any) -> list[str]:
@@ -290,10 +258,6 @@ def _let_go_unwritten(conn: Any, image: Any, now: Any) -> str:
 _let_go = image_blobs.let_go
 
 
-def _remove_nothing(folder: Any) -> None:
-    """Leave the files."""
-
-
 PLANTED = (
     Planted(
         "undo-after-effect",
@@ -308,7 +272,7 @@ PLANTED = (
         "a step is recorded as done before its effect",
         patched((Flow, "effect", _entry_before_the_effect)),
     ),
-    Planted("no-fencing", "a conductor that lost its lease goes on writing", patched((Flow, "_fence", _no_fence))),
+    Planted("no-fencing", "a conductor that lost its lease goes on writing", patched((actions, "hold", _hold_open))),
     Planted(
         "claim-outside",
         "capacity and group policy are checked before the transaction that claims",
@@ -317,12 +281,11 @@ PLANTED = (
     Planted(
         "quota-outside",
         "the quota is checked before the transaction that makes the rows",
-        patched((servers, "create", _quota_before_the_transaction), (new_servers, "_room", _room_as_planned)),
+        patched((servers, "create", _quota_before_the_transaction), (quotas, "limits", _limits_seen_to)),
     ),
     Planted(
-        "quota-of-cores", "cores and memory are not counted", patched((new_servers, "_room", _room_by_number_alone))
+        "quota-of-cores", "cores and memory are not counted", patched((quota_usages, "of", _count_by_number_alone))
     ),
-    Planted("ledger-ignored", "a host builds what it was told to destroy", patched((Ledger, "refusal", _no_refusal))),
     Planted("no-sweep", "an action whose nudge was lost is not found", patched((Runner, "sweep", _no_sweep))),
     Planted(
         "undo-not-idempotent",
@@ -332,7 +295,9 @@ PLANTED = (
     Planted(
         "no-undo",
         "a failed build is neither undone nor found by the sweep",
-        both(altered(_undo_another), patched((HostEvents, "_clean_up", _clean_nothing))),
+        both(
+            altered(_undo_another), patched((host_guests, "strays", _none_astray), (host_guests, "owed", _nothing_owed))
+        ),
     ),
     Planted("count-left", "a delete loses counts", patched((server_rows, "mark_deleted", _delete_uncounted))),
     Planted("port-forgotten", "a server's end leaves its ports", patched((server_ports, "release", _release_no_port))),
@@ -347,16 +312,7 @@ PLANTED = (
         patched((holdings, "find", _no_hosts), (holdings, "owed", _nothing_owed)),
     ),
     Planted("events-trusted", "guests are not compared with the rows", patched((HostEvents, "check", _no_check))),
-    Planted(
-        "no-reconcile",
-        "a host's start leaves what its last life left half done, and tells nobody of it",
-        patched((agent, "reconcile", _keep_partial), (agent_guests.GuestBuilder, "leftovers", _tell_nothing)),
-    ),
-    Planted(
-        "network-order",
-        "a host takes old network states after new ones",
-        patched((HostNetworkState, "_newer", _never_older)),
-    ),
+    *HOSTS,
     *MEMBERS,
     *ROLES,
     *SAGAS,
@@ -368,14 +324,9 @@ PLANTED = (
         patched((idempotency, "keep", _keep_no_answer)),
     ),
     Planted(
-        "half-a-disk",
-        "a build that is tried again builds upon what a power loss has damaged",
-        patched((agent_guests.GuestBuilder, "_clear", _clear_nothing)),
-    ),
-    Planted(
         "upload-left",
         "an upload that a death cut off is neither queued again nor cleared away",
-        patched((image_blobs, "recover", _recover_nothing), (ImageSweep, "_due", _never_due)),
+        patched((image_blobs, "recover", _recover_nothing), (blob_rows, "find", _find_no_upload)),
     ),
     Planted(
         "bytes-without-a-row",
@@ -387,5 +338,4 @@ PLANTED = (
         "a server's history goes, and with it that there was one",
         patched((history, "SERVERS", replace(history.SERVERS, keep=lambda _conn, _keys: None))),
     ),
-    Planted("files-left", "a destroyed guest's files stay", patched((agent_guests, "_remove", _remove_nothing))),
 )

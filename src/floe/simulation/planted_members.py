@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from floe.conductor.group_members import GroupMembers
+from floe.bus.protocol import Bus
+from floe.core.errors import HostFailure, Unavailable
 from floe.core.host_network import HostNetworkState, MembersChange
-from floe.core.messages import MembersChanged
-from floe.simulation.planting import Planted, patched
+from floe.core.messages import ChangeMembers, Command, MembersChanged, Result
+from floe.simulation.planting import Planted, both, patched, through
 from floe.store import host_networks
 
-_ask_all = GroupMembers._ask_all
 _change_members = HostNetworkState.change_members
 _changes_before: dict[int, MembersChange] = {}
 
@@ -34,14 +33,36 @@ def _no_gaps(self: HostNetworkState, change: MembersChange) -> bool:
     return all(entry.group_id in self.known_at for entry in change.groups)
 
 
-def _nowhere(conn: Any, host: str) -> int:
-    """Expect nothing of a host that comes back."""
-    return 0
+def _members_nowhere(conn: Any, host: str) -> tuple[int, int]:
+    """Expect a host that comes back to know no members."""
+    return _state(conn, host)[0], 0
 
 
-async def _all_are_told(self: GroupMembers, changes: Mapping[str, MembersChange]) -> dict[str, MembersChanged]:
+_state = host_networks.state
+
+
+class _SilenceIsConsent:
+    """A bus on which a host that says nothing of a difference has taken it."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bus, name)
+
+    async def request(self, host: str, command: Command, *, timeout: float) -> Result:
+        """See `Bus.request`."""
+        try:
+            return await self._bus.request(host, command, timeout=timeout)
+        except (HostFailure, Unavailable):
+            if isinstance(command, ChangeMembers):
+                return MembersChanged(taken=True)
+            raise
+
+
+def _all_are_told(bus: Bus) -> Bus:
     """Take silence for an answer."""
-    return dict.fromkeys(changes, MembersChanged(taken=True)) | await _ask_all(self, changes)
+    return cast("Bus", _SilenceIsConsent(bus))
 
 
 MEMBERS = (
@@ -53,10 +74,9 @@ MEMBERS = (
     Planted(
         "members-lost",
         "a difference of groups' members that got lost is taken for told, and no gap is seen afterwards",
-        patched(
-            (GroupMembers, "_ask_all", _all_are_told),
-            (HostNetworkState, "takes", _no_gaps),
-            (host_networks, "members", _nowhere),
+        both(
+            through(bus=_all_are_told),
+            patched((HostNetworkState, "takes", _no_gaps), (host_networks, "state", _members_nowhere)),
         ),
     ),
 )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from floe.agent import power as agent_power
-from floe.agent.agent import Agent
 from floe.agent.ledger import Ledger
-from floe.agent.power import GuestPower
 from floe.agent.wishes import Wishes
-from floe.core.guests import GuestState, PowerState
+from floe.core.guests import PowerState
 from floe.core.power import Deed, Power, Wanted, deeds
-from floe.simulation.planting import Planted, both, patched
+from floe.simulation.planting import Planted, both, patched, through
 
 _deeds = deeds
 
@@ -31,9 +30,12 @@ def _follow_nothing(self: Ledger, server_id: str, state: PowerState) -> None:
     """Want what was wanted, whatever the guest does."""
 
 
-async def _always_anew(_self: Agent, _ledger: Ledger, power: GuestPower, found: list[GuestState]) -> list[GuestState]:
+_starts = itertools.count()
+
+
+def _always_anew(host: str, _boots: int) -> str:
     """Take each start of the agent for one of the machine."""
-    return await power.bring_back(found)
+    return f"{host} {next(_starts)}"
 
 
 POWER = (
@@ -50,7 +52,7 @@ POWER = (
         "a guest that shut itself down is started when only the agent was",
         both(
             patched((Ledger, "follow", _follow_nothing)),
-            patched((Agent, "_after_restart", _always_anew)),
+            through(boot_id=_always_anew),
         ),
     ),
 )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from random import Random
 from typing import Any
 
-from floe.simulation.bus import SimulatedBus
-from floe.simulation.planting import Planted, patched
+from floe.simulation.planting import Planted, patched, through
 from floe.store import actions
 
 
-def _all_of_them(self: SimulatedBus, there: Any) -> Any:
+def _all_of_them(there: Sequence[Any], _dice: Random) -> Sequence[Any]:
     """Hand what is for one to everybody."""
     return there
 
 
-def _none_of_them(self: SimulatedBus, there: Any) -> Any:
+def _none_of_them(_there: Sequence[Any], _dice: Random) -> Sequence[Any]:
     """Hand what is for one to nobody."""
     return []
 
@@ -29,12 +30,12 @@ ROLES = (
     Planted(
         "one-taken-by-all",
         "an event for one is taken by all who share",
-        patched((SimulatedBus, "_chosen", _all_of_them)),
+        through(takers=_all_of_them),
     ),
     Planted(
         "one-taken-by-none",
         "an event for one is taken by nobody",
-        patched((SimulatedBus, "_chosen", _none_of_them)),
+        through(takers=_none_of_them),
     ),
     Planted(
         "leases-of-the-living",

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from floe.core.hosts import Allocation
 from floe.core.ids import derived
-from floe.simulation.planting import Planted, patched
+from floe.simulation.planting import Memory, Planted, patched, remembering
 from floe.store import actions, allocations, write_sessions
 from floe.store import servers as server_rows
-
-Memory = dict[Any, Any]
-"""What a planted bug remembers outside of the database, in one run."""
 
 _claim = allocations.claim
 _add_action = actions.add
 _add_server = server_rows.add
-
-
-def remembering(*bugs: tuple[Any, str, Callable[[Memory], Any]]) -> Callable[[], AbstractContextManager[None]]:
-    """Return what puts functions in the places of others, each with a new memory for each run."""
-
-    @contextmanager
-    def plant() -> Iterator[None]:
-        with patched(*((where, name, bug({})) for where, name, bug in bugs))():
-            yield
-
-    return plant
 
 
 def _never_done(conn: Any, mark: Any) -> bool:
@@ -62,9 +46,9 @@ def _claimed_before(memory: Memory) -> Any:
 def _id_made_inside(memory: Memory) -> Any:
     """Make a server's id where its row is inserted."""
 
-    def add(conn: Any, server: Any) -> Any:
+    def add(conn: Any, server: Any, disks: Any = ()) -> Any:
         memory[server.id] = memory.get(server.id, 0) + 1
-        return _add_server(conn, replace(server, id=derived(server.id, f"try {memory[server.id]}")))
+        return _add_server(conn, replace(server, id=derived(server.id, f"try {memory[server.id]}")), disks)
 
     return add
 

@@ -1,19 +1,56 @@
-"""How a bug is planted from outside, for as long as its context lasts."""
+"""How a bug is planted from outside, for as long as its context lasts.
+
+It comes in through a seam: a part of a world that is handed to the product (`Parts`), or a public function that another
+one is put in the place of, which takes what that takes. What is private to a module may change with every release, and
+a bug that was planted there would be none any more, and nobody would know.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 from floe.cloud.cloud import Cloud
-from floe.conductor import conductor, registry
 from floe.conductor.flow import Flow
 from floe.conductor.saga import Again, Each, Node, OnHost, Saga
 from floe.core.actions import Step
+from floe.simulation.parts import Parts
+
+Memory = dict[Any, Any]
+"""What a planted bug remembers outside of the database, in one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something else in the place of a public name, made anew for each run."""
+
+    where: Any
+    name: str
+    make: Callable[[Memory], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plant:
+    """All that one bug changes."""
+
+    changes: tuple[Change, ...] = ()
+    parts: Parts = field(default_factory=Parts)
+
+    @contextmanager
+    def there(self) -> Iterator[Parts]:
+        """Have it there; give the parts that a world is to be made with."""
+        patches = [patch.object(change.where, change.name, change.make({})) for change in self.changes]
+        for each in patches:
+            each.start()
+        try:
+            yield self.parts
+        finally:
+            for each in patches:
+                each.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +59,35 @@ class Planted:
 
     name: str
     text: str
-    plant: Callable[[], AbstractContextManager[None]]
+    plant: Plant
 
 
-def altered(change: Callable[[Cloud, Saga], Saga]) -> Callable[[], AbstractContextManager[None]]:
+def patched(*changes: tuple[Any, str, Any]) -> Plant:
+    """Return what puts public functions in the places of others: (where, name, function)."""
+    return Plant(changes=tuple(Change(where, name, partial(_the_same, value)) for where, name, value in changes))
+
+
+def remembering(*bugs: tuple[Any, str, Callable[[Memory], Any]]) -> Plant:
+    """Return what puts functions in the places of others, each with a new memory for each run."""
+    return Plant(changes=tuple(Change(*bug) for bug in bugs))
+
+
+def through(**parts: Any) -> Plant:
+    """Return what makes a world with other parts."""
+    return Plant(parts=Parts(**parts))
+
+
+def altered(change: Callable[[Cloud, Saga], Saga]) -> Plant:
     """Return what gives conductors other plans than theirs."""
-    real = registry.sagas
+    return through(plan=change)
 
-    def sagas(cloud: Cloud, *others: Any) -> Mapping[str, Saga]:
-        return {kind: change(cloud, saga) for kind, saga in real(cloud, *others).items()}
 
-    return patched((conductor, "sagas", sagas))
+def both(*plants: Plant) -> Plant:
+    """Return what plants several."""
+    parts = Parts()
+    for plant in plants:
+        parts = plant.parts.over(parts)
+    return Plant(changes=tuple(change for plant in plants for change in plant.changes), parts=parts)
 
 
 def with_steps(saga: Saga, change: Callable[[Node], Node]) -> Saga:
@@ -56,31 +111,5 @@ def with_undo(saga: Saga, undo: Callable[[OnHost, Flow, Step], Awaitable[Any]]) 
     return with_steps(saga, changed)
 
 
-def both(*plants: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
-    """Return what plants several."""
-
-    @contextmanager
-    def plant() -> Iterator[None]:
-        with ExitStack() as stack:
-            for each in plants:
-                stack.enter_context(each())
-            yield
-
-    return plant
-
-
-def patched(*changes: tuple[Any, str, Any]) -> Callable[[], AbstractContextManager[None]]:
-    """Return what puts values in the places of others: (where, name, value)."""
-
-    @contextmanager
-    def plant() -> Iterator[None]:
-        patches = [patch.object(where, name, value) for where, name, value in changes]
-        for each in patches:
-            each.start()
-        try:
-            yield
-        finally:
-            for each in patches:
-                each.stop()
-
-    return plant
+def _the_same(value: Any, _memory: Memory) -> Any:
+    return value

@@ -9,17 +9,16 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from floe.cloud.audit import Violation
 from floe.simulation.plan import Event, Plan, make
+from floe.simulation.planting import Plant
 from floe.simulation.site import Site, make_site
 from floe.simulation.world import World
 
-Planting = Callable[[], AbstractContextManager[None]]
-"""Brings a planted bug into what runs inside."""
 _MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own is made in it
 _PREFIX = "floe-simulation-"
 
@@ -38,8 +37,8 @@ class Outcome:
 class Simulator:
     """Runs plans one after the other in this process, in a folder of its own that `close` removes."""
 
-    def __init__(self, *, planting: Planting = nullcontext) -> None:
-        self._planting = planting
+    def __init__(self, *, plant: Plant | None = None) -> None:
+        self._plant = plant or Plant()
         with _silence():
             self._folder = _own_folder()
             self._site: Site = make_site(self._folder / "site")
@@ -48,8 +47,8 @@ class Simulator:
 
     def run(self, plan: Plan, *, story: bool = False) -> Outcome:
         """Run a plan."""
-        with _silence(), self._planting():
-            world = World(plan, self._site, self._folder, keep=story)
+        with _silence(), self._plant.there() as parts:
+            world = World(plan, self._site, self._folder, parts, keep=story)
             violations = world.run()
             outcome = Outcome(
                 plan=plan,

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -19,8 +19,11 @@ from floe.agent.folders import unknown
 from floe.agent.image_eviction import Keeping
 from floe.cloud import image_blobs
 from floe.cloud.audit import Violation
+from floe.cloud.cloud import Cloud
 from floe.conductor.conductor import Conductor
-from floe.conductor.fleet import ConductorSettings
+from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.registry import sagas
+from floe.conductor.saga import Saga
 from floe.core.errors import FloeError
 from floe.simulation.bus import SimulatedBus, Weather
 from floe.simulation.database import SimulatedDatabase
@@ -28,6 +31,7 @@ from floe.simulation.faults import FAULTS
 from floe.simulation.judge import Judge, Watch
 from floe.simulation.loop import Process, VirtualLoop, current
 from floe.simulation.machines import Disk, Machine, SimulatedHypervisor, SimulatedPlane
+from floe.simulation.parts import Parts
 from floe.simulation.plan import HEALED, Event, Plan
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
@@ -58,8 +62,8 @@ _TAKEN_WITHIN = 3.0
 class World:
     """Everything there is in one run. `violations` are those found while it ran."""
 
-    def __init__(self, plan: Plan, site: Site, folder: Path, *, keep: bool = False) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, site: Site, folder: Path, parts: Parts, *, keep: bool = False) -> None:
+        self.plan, self._parts = plan, parts
         self.loop = VirtualLoop()
         self.violations: list[Violation] = []
         self.story: list[str] = []
@@ -99,6 +103,7 @@ class World:
             answered=self.judge.answered,
             said=lambda number, event: self.judge.said(number, event, self.loop.time()),
             took=self.judge.took,
+            takers=parts.takers,
         )
 
     # -- the run --------------------------------------------------------------------------------------
@@ -246,12 +251,17 @@ class World:
     async def _main(self, role: Role, process: Process) -> None:
         try:
             blobs = SimulatedBlobs(self.pause, self._images, lambda: self.blobs_fail)
-            role.cloud = make_cloud(self._repeating(role), self._bus, blobs, role.clock, self.new_id)
+            role.cloud = make_cloud(self._repeating(role), self._parts.bus(self._bus), blobs, role.clock, self.new_id)
             if role.answers:
                 await image_blobs.recover(role.cloud, alone=self.plan.together)
             if role.conducts:
                 role.conductor = Conductor(
-                    role.cloud, settings=SETTINGS, sleep=self._sleep, host=role.name, place=role.name
+                    role.cloud,
+                    settings=SETTINGS,
+                    sleep=self._sleep,
+                    host=role.name,
+                    place=role.name,
+                    workflows=self._workflows,
                 )
                 self.judge.conducts(role.conductor.owner, process)
                 await role.conductor.start()
@@ -263,6 +273,9 @@ class World:
         except FloeError as error:
             self.crash(role, 1.0, f"it could not start: {error.message}")
             await process.die()
+
+    def _workflows(self, cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Saga]:
+        return {kind: self._parts.plan(cloud, saga) for kind, saga in sagas(cloud, fleet, settings).items()}
 
     def _agent(self, role: Role, host: str, blobs: SimulatedBlobs) -> Agent:
         machine = self.machines[host]
@@ -277,8 +290,8 @@ class World:
         )
         return Agent(
             host,
-            bus=self._bus,
-            hypervisor=machine.driver,
+            bus=self._parts.bus(self._bus),
+            hypervisor=self._parts.hypervisor(machine.driver),
             plane=SimulatedPlane(machine, self.pause, self._delay),
             images=blobs,
             state_dir=machine.folder,
@@ -290,7 +303,7 @@ class World:
             version=unknown,
             seed=self.dice.randbytes,
             keeping=Keeping(seconds=IMAGE_KEEP),
-            boot_id=lambda: f"{host}-{machine.boots}",
+            boot_id=lambda: self._parts.boot_id(host, machine.boots),
         )
 
     def crash(self, role: Role, down: float, why: str) -> None:
