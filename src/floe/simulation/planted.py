@@ -108,11 +108,11 @@ async def _quota_before_the_transaction(cloud: Any, context: Any, new: Any, once
     """Look whether there is room, and make the rows later."""
     fresh, now = cloud.new_id(), cloud.clock.now()
     plan = await cloud.db.read(lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new, fresh, now))
-    seen = _SEEN.set(True)
+    _SEEN.set(True)
     try:
         return await _create(cloud, context, replace(new, max_count=plan.count), once)
     finally:
-        _SEEN.reset(seen)
+        _SEEN.set(False)
 
 
 _SEEN: ContextVar[bool] = ContextVar("seen", default=False)

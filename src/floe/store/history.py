@@ -5,6 +5,7 @@ Whoever forgets a slice looks again, so that it does no harm twice, late, or bes
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from floe.store.idempotency import idempotency_keys
 from floe.store.image_blobs import image_blobs
 from floe.store.images import images
 from floe.store.past_servers import past_servers as past
+from floe.store.prepared import Prepared
 from floe.store.schema import Moment
 from floe.store.server_disks import server_disks
 from floe.store.servers import server_tags, servers
@@ -52,8 +54,12 @@ class Kind:
 
 def find(conn: Connection, kind: Kind, before: datetime) -> list[Any]:
     """Return the keys of a slice."""
-    rows = conn.execute(kind.subjects.limit(kind.most), {"before": before})
-    return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+    return [row[0] if len(row) == 1 else tuple(row) for row in _slice(kind).rows(conn, before=before)]
+
+
+@functools.cache
+def _slice(kind: Kind) -> Prepared:
+    return Prepared(kind.subjects.limit(kind.most))
 
 
 def forget(conn: Connection, kind: Kind, keys: Sequence[Any]) -> Rows:

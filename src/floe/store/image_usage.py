@@ -27,6 +27,20 @@ image_usage = sa.Table(
 _u = image_usage.c
 _COUNTED = (_u.images, _u.bytes, _u.uploads, _u.staged)
 _ONE = Prepared(sa.select(*_COUNTED).where(_u.project_id == sa.bindparam("project_id")))
+_ALL = Prepared(sa.select(_u.project_id, *_COUNTED))
+_i, _b = images.c, image_blobs.c
+_HAS_BYTES = sa.or_(_i.status == ACTIVE, _i.status == DEACTIVATED)
+_SIZE = sa.case((_HAS_BYTES, sa.func.coalesce(_i.size, 0)), else_=0)
+_KEPT = Prepared(
+    sa.select(_i.owner, sa.func.count(), sa.func.sum(_SIZE))
+    .where(_i.status != DELETED, _i.owner.is_not(None))
+    .group_by(_i.owner)
+)
+_COMING = Prepared(
+    sa.select(_b.project_id, sa.func.count(), sa.func.sum(_b.reserved))
+    .where(_b.state == WRITING, _b.project_id.is_not(None))
+    .group_by(_b.project_id)
+)
 
 
 def get(conn: Connection, project_id: str) -> ImageUsage:
@@ -47,24 +61,18 @@ def add(conn: Connection, project_id: str | None, more: ImageUsage) -> None:
 
 def real(conn: Connection) -> dict[str, ImageUsage]:
     """Return what each project uses, counted anew from the rows."""
-    i, b = images.c, image_blobs.c
-    size = sa.case((i.status.in_((ACTIVE, DEACTIVATED)), sa.func.coalesce(i.size, 0)), else_=0)
-    kept = sa.select(i.owner, sa.func.count(), sa.func.sum(size)).where(i.status != DELETED, i.owner.is_not(None))
-    coming = sa.select(b.project_id, sa.func.count(), sa.func.sum(b.reserved)).where(
-        b.state == WRITING, b.project_id.is_not(None)
-    )
     found: dict[str, dict[str, Any]] = {}
-    for owner, count, total in conn.execute(kept.group_by(i.owner)):
+    for owner, count, total in _KEPT.rows(conn):
         found.setdefault(owner, {}).update(images=count, bytes=total)
-    for owner, count, total in conn.execute(coming.group_by(b.project_id)):
+    for owner, count, total in _COMING.rows(conn):
         found.setdefault(owner, {}).update(uploads=count, staged=total)
     return {owner: ImageUsage(**values) for owner, values in found.items()}
 
 
 def counted(conn: Connection) -> dict[str, ImageUsage]:
     """Return what is counted for each project, those that use nothing left out."""
-    rows = conn.execute(sa.select(image_usage))
-    found = {row.project_id: ImageUsage(**{c.name: getattr(row, c.name) for c in _COUNTED}) for row in rows}
+    names = [column.name for column in _COUNTED]
+    found = {row[0]: ImageUsage(**dict(zip(names, row[1:], strict=True))) for row in _ALL.rows(conn)}
     return {owner: usage for owner, usage in found.items() if usage != ImageUsage()}
 
 
