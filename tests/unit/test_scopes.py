@@ -97,6 +97,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ADMINS: (
         "os_compute_api:os-admin-actions:reset_state",
+        "os_compute_api:os-lock-server:unlock:unlock_override",
         "compute:aggregates:images",
         "os_compute_api:os-aggregates:add_host",
         "os_compute_api:os-aggregates:create",

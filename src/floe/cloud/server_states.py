@@ -2,48 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from floe.cloud import servers
 from floe.cloud.cloud import Cloud
 from floe.core import server_states as rules
-from floe.core.actions import DELETE
+from floe.core.actions import DELETE, SUCCEEDED, Action, Begins, Step
 from floe.core.context import Context
-from floe.core.errors import Conflict, Forbidden
+from floe.core.entries import DONE
+from floe.core.errors import Conflict
 from floe.core.guest_actions import BY_KIND
-from floe.core.servers import ERROR, ServerFault
+from floe.core.servers import ERROR, Server, ServerFault
 from floe.store import actions
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
 OWNER, ADMIN = "owner", "admin"
+LOCK, UNLOCK = Begins(kind="lock", version=1), Begins(kind="unlock", version=1)
+"""Done by the request itself; no conductor ever sees one open."""
 _SET_TO_ERROR = "An administrator set this server to ERROR; its guest was left as it was."
 
 
 async def lock(cloud: Cloud, context: Context, server_id: str, reason: str | None) -> None:
-    """Forbid what touches a server's guest or its metadata to all but administrators. Raises NotFound."""
-    now = cloud.clock.now()
+    """Forbid what changes a server to all but administrators. Raises NotFound.
+
+    Whose project it is has no say in it where it is locked already; an administrator of another one makes the lock
+    theirs, and may give another reason.
+    """
+    now, action_id = cloud.clock.now(), cloud.new_id()
 
     def apply(conn: Connection) -> None:
         server = servers.visible(conn, context, server_id)
-        if server.locked and server.locked_by == ADMIN and not context.is_admin:
+        by = _side(context, server)
+        if server.locked and by == OWNER:
             return
-        # Who belongs to the project locks as its owner, an administrator of another one as administrator.
-        by = OWNER if context.owns(server.project_id) else ADMIN
-        rows.change(conn, server_id, locked=True, locked_by=by, locked_reason=reason, updated_at=now)
+        kept = reason or server.locked_reason
+        rows.change(conn, server_id, locked=True, locked_by=by, locked_reason=kept, updated_at=now)
+        _record(conn, servers.new_action(action_id, context, server, LOCK, now), f"by the {by}")
 
     await cloud.db.write(apply)
 
 
-async def unlock(cloud: Cloud, context: Context, server_id: str) -> None:
-    """Allow changes again. Raises NotFound, Forbidden for a lock that an administrator set."""
-    now = cloud.clock.now()
+async def unlock(cloud: Cloud, context: Context, server_id: str, override: Callable[[], None]) -> None:
+    """Allow changes again. A lock that the other side set, owner or administrator, is for whom `override` lets pass.
+
+    Raises NotFound, and what `override` raises.
+    """
+    now, action_id = cloud.clock.now(), cloud.new_id()
 
     def apply(conn: Connection) -> None:
         server = servers.visible(conn, context, server_id)
-        if server.locked_by == ADMIN and not context.is_admin:
-            raise Forbidden(f"Server {server_id} was locked by an administrator; only one can unlock it.")
+        if server.locked_by not in {None, _side(context, server)}:
+            override()
         rows.change(conn, server_id, locked=False, locked_by=None, locked_reason=None, updated_at=now)
+        _record(conn, servers.new_action(action_id, context, server, UNLOCK, now))
 
     await cloud.db.write(apply)
+
+
+def _side(context: Context, server: Server) -> str:
+    """Return as whom a caller locks: who belongs to the project as its owner, all others as administrators."""
+    return OWNER if context.owns(server.project_id) else ADMIN
+
+
+def _record(conn: Connection, action: Action, remark: str = "") -> None:
+    """Insert an action that the request itself has done, with its one event, which Nova names so."""
+    at = action.created_at
+    actions.add(conn, replace(action, state=SUCCEEDED, updated_at=at, finished_at=at))
+    name = f"api_{action.kind}"
+    step = Step(action_id=action.id, seq=1, name=name, state=DONE, remark=remark, started_at=at, finished_at=at)
+    actions.write_steps(conn, [step], [])
 
 
 async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from floe.api.kit.body import Body, Field, either
 from floe.api.kit.call import Call, Handler, Reply
-from floe.api.kit.policy import admin, project_member
+from floe.api.kit.policy import admin, enforce, project_member
 from floe.api.kit.routing import Route
 from floe.api.kit.values import Digits, whole
 from floe.cloud import server_power
@@ -45,8 +46,9 @@ async def lock(call: Call) -> Reply:
 
 
 async def unlock(call: Call) -> Reply:
-    """Unlock."""
-    await states.unlock(call.cloud, call.context, call.params["server_id"])
+    """Unlock; what the other side has locked, owner or administrator, by its own rule."""
+    override = partial(enforce, POLICIES, _OVERRIDE, call.context)
+    await states.unlock(call.cloud, call.context, call.params["server_id"], override)
     return Reply(202)
 
 
@@ -81,6 +83,7 @@ def _changes(asked: OnGuest) -> Handler:
     return change
 
 
+_OVERRIDE = "os_compute_api:os-lock-server:unlock:unlock_override"
 _PATH = "/v2.1/servers/{server_id}/action"
 
 ROUTES = (
@@ -114,6 +117,7 @@ POLICIES = {
     "os_compute_api:os-console-output": project_member,
     "os_compute_api:os-lock-server:lock": project_member,
     "os_compute_api:os-lock-server:unlock": project_member,
+    _OVERRIDE: admin,
     "os_compute_api:os-admin-actions:reset_state": admin,
     "os_compute_api:os-deferred-delete:force": project_member,
 }
