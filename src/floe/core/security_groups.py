@@ -94,7 +94,7 @@ def checked_rule(asked: Mapping[str, Any]) -> dict[str, Any]:
         protocol = _ICMP_OF_IPV6.get(protocol or "", protocol)
     elif protocol is not None and int(PROTOCOLS.get(protocol, protocol)) in _IPV6_ALONE:
         raise Invalid(
-            f"Invalid input for protocol: {protocol!r} needs ethertype IPv6 (it is IPv4).",
+            f"Invalid ethertype {ethertype} for protocol {protocol}: it is one of IPv6.",
             reason="protocol_of_other_type",
         )
     low, high = asked.get("port_min"), asked.get("port_max")
@@ -112,7 +112,8 @@ def checked_rule(asked: Mapping[str, Any]) -> dict[str, Any]:
         remote_cidr, version = addresses.prefix_of(remote_cidr, "remote_ip_prefix")
         if ethertype != f"IPv{version}":
             raise Invalid(
-                f"Invalid input for remote_ip_prefix: {remote_cidr!r} is not of ethertype {ethertype}.",
+                f"Conflicting value ethertype {ethertype} for CIDR {remote_cidr} in remote_ip_prefix: "
+                f"that is of ethertype IPv{version}.",
                 reason="prefix_of_other_type",
             )
     return {
