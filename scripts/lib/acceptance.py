@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import string
 import subprocess
 import sys
 import tempfile
@@ -184,19 +185,50 @@ def sdk(there: Trial) -> Iterator[Result]:
     left_out = [each.pattern for each in not_there("sdk") if each.left_out]
     (there.folder / "CONTRIBUTING.rst").write_text("What a test of images uploads.\n")
     environment = there.environment(OS_CLOUD="devstack-admin", OS_TEST_TIMEOUT="120", OS_LOG_CAPTURE="1")
-    yield from told_by([ROOT / "scripts/lib/sdk_tests.py", *left_out], there, environment)
+    yield from told_by("sdk", [ROOT / "scripts/lib/sdk_tests.py", *left_out], there, environment)
 
 
 def libraries(there: Trial) -> Iterator[Result]:
     """Walk through the cloud with the libraries that were there before openstacksdk."""
-    yield from told_by([ROOT / "scripts/lib/library_walks.py"], there, there.environment(OS_CLOUD="floe"))
+    yield from told_by("sdk", [ROOT / "scripts/lib/library_walks.py"], there, there.environment(OS_CLOUD="floe"))
 
 
-def told_by(command: Sequence[str | Path], there: Trial, environment: dict[str, str]) -> Iterator[Result]:
-    """Run a program in the environment of the SDK that tells of each test in a line of JSON."""
+def tempest(there: Trial) -> Iterator[Result]:
+    """Run the tests of Tempest that tests/acceptance/tempest-run.txt names."""
+    lines = (HERE / "tempest-run.txt").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    (there.folder / "tempest.conf").write_text(tempest_conf(there))
+    environment = there.environment(TEMPEST_CONFIG_DIR=str(there.folder), TEMPEST_CONFIG="tempest.conf")
+    yield from told_by("tempest", [ROOT / "scripts/lib/tempest_tests.py", *patterns], there, environment)
+
+
+def tempest_conf(there: Trial) -> str:
+    """Make what Tempest needs to find, and return its configuration."""
+    import openstack
+
+    admin = json.loads(there.clouds.read_text())["clouds"]["floe-admin"]
+    with openstack.connect(load_envvars=False, load_yaml_config=False, **admin) as cloud:
+        network = cloud.network.create_network(name="shared", is_shared=True)
+        cloud.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.96.0.0/16")
+        disk = empty_disk(there.folder / "another.qcow2")
+        another = cloud.image.create_image("another", filename=str(disk), disk_format="qcow2", visibility="public")
+        told = {
+            "folder": str(there.folder),
+            "identity": f"{there.url}/identity/v3",
+            "password": admin["auth"]["password"],
+            "image": cloud.image.find_image("cirros-like").id,
+            "image_alt": another.id,
+            "flavor": cloud.compute.find_flavor("cirros256").id,
+            "flavor_alt": cloud.compute.find_flavor("m1.large").id,
+        }
+    return string.Template((HERE / "tempest.conf").read_text()).substitute(told)
+
+
+def told_by(venv: str, command: Sequence[str | Path], there: Trial, environment: dict[str, str]) -> Iterator[Result]:
+    """Run a program, in an environment made for it, that tells of each test in a line of JSON."""
     with (there.folder / "errors").open("w+") as errors:
         process = subprocess.Popen(
-            [ROOT / ".venv-sdk/bin/python", *command],
+            [ROOT / f".venv-{venv}/bin/python", *command],
             cwd=there.folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True,
         )  # fmt: skip
         try:
@@ -273,7 +305,12 @@ def show(counts: list[Count]) -> None:
     console.print(table)
 
 
-PARTS: dict[str, Callable[[Trial], Iterator[Result]]] = {"ansible": ansible, "sdk": sdk, "libraries": libraries}
+PARTS: dict[str, Callable[[Trial], Iterator[Result]]] = {
+    "ansible": ansible,
+    "sdk": sdk,
+    "libraries": libraries,
+    "tempest": tempest,
+}
 
 
 def main() -> int:

@@ -10,75 +10,24 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import re
 import sys
-import time
 import unittest
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import openstack.tests.functional
 from openstack.tests.functional.base import BaseFunctionalTest
 from openstack.tests.functional.cloud.test_compute import TestCompute
 from openstack.tests.functional.compute.v2.base import BaseComputeTest
+from told import Told, cases
 
 PREFIX = "openstack.tests.functional."
-Failure = tuple[type[BaseException], BaseException, TracebackType | None]
-
-
-class Told(unittest.TestResult):
-    """Writes down each test as it ends, the first thing that went wrong with it being what counts."""
-
-    def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802  # unittest's name
-        super().startTest(test)
-        self.outcome, self.why, self.began = "passed", "", time.monotonic()
-
-    def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802  # unittest's name
-        super().stopTest(test)
-        tell(test.id(), self.outcome, self.why, time.monotonic() - self.began)
-
-    def _went_wrong(self, error: Any) -> None:
-        if self.outcome != "failed":
-            self.outcome, self.why = "failed", said(str(error[1]))
-
-    def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802  # unittest's name
-        self._went_wrong(err)
-
-    def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802  # unittest's name
-        self._went_wrong(err)
-
-    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802  # unittest's name
-        self.outcome, self.why = "skipped", reason
-
-
-def said(text: str) -> str:
-    """Return the error at the end of a traceback, without the frames that lead there."""
-    beside = ("  ", "}}}", "Traceback", "traceback-", "Empty attachments", "During handling", "The above exception")
-    said_last = [line for line in text.splitlines() if line.strip() and not line.startswith(beside)]
-    ends = [line for line in said_last if not re.match(r"\d{4}-\d\d-\d\d ", line)]  # the client's log
-    return (ends[-1] if ends else text)[:1000]
-
-
-def tell(test: str, outcome: str, why: str, seconds: float) -> None:
-    line = {"test": test.removeprefix(PREFIX), "outcome": outcome, "why": why, "seconds": round(seconds, 2)}
-    print(json.dumps(line), flush=True)
 
 
 def modules() -> list[str]:
     """Return the names of the modules that hold tests."""
     folder = Path(next(iter(openstack.tests.functional.__path__)))
     return sorted(".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("test_*.py"))
-
-
-def cases(suite: unittest.TestSuite) -> list[unittest.TestCase]:
-    """Return the tests of a suite, however nested."""
-    found: list[unittest.TestCase] = []
-    for each in suite:
-        found += cases(each) if isinstance(each, unittest.TestSuite) else [each]
-    return found
 
 
 def compute_without_volumes(test: BaseComputeTest) -> None:
@@ -103,14 +52,14 @@ def main() -> None:
     sys.argv[1:] = []
     BaseComputeTest.setUp = compute_without_volumes
     TestCompute._cleanup_servers_and_volumes = clean_up_without_volumes
-    result = Told()
+    result = Told(PREFIX)
     for name in modules():
         if any(fnmatchcase(name + ".", pattern) for pattern in args.left_out):
             continue
         try:
             module = importlib.import_module(PREFIX + name)
         except ImportError as error:
-            tell(name, "failed", f"it cannot be imported: {error}", 0)
+            result.tell(name, "failed", f"it cannot be imported: {error}", 0)
             continue
         for case in cases(unittest.defaultTestLoader.loadTestsFromModule(module)):
             if fnmatchcase(case.id().removeprefix(PREFIX), args.only):

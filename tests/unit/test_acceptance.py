@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -76,10 +79,52 @@ def test_a_playbook_is_in_order_if_only_its_first_run_changes_something(
     assert why in found.why
 
 
+@pytest.mark.parametrize("part", ["sdk", "tempest"])
 def test_the_lists_in_the_repository_give_a_reason_for_each_line(
-    judge: ModuleType, monkeypatch: pytest.MonkeyPatch
+    judge: ModuleType, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     monkeypatch.setattr(judge, "HERE", ROOT / "tests/acceptance")
-    listed = judge.not_there("sdk")
+    listed = judge.not_there(part)
     assert listed
     assert len({each.pattern for each in listed}) == len(listed)
+
+
+OTHERS_TESTS = """
+import sys, unittest
+sys.path.insert(0, {folder!r})
+from told import Told, cases
+
+class Sound(unittest.TestCase):
+    def test_passes(self): pass
+    def test_fails(self): self.fail("it is wrong")
+    @unittest.skip("not now")
+    def test_waits(self): pass
+
+class Unsound(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): raise ValueError("nothing to test")
+    def test_never(self): pass
+
+class Elsewhere(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): raise unittest.SkipTest("no such service")
+    def test_never(self): pass
+
+suite = unittest.TestSuite()
+for kind in (Sound, Unsound, Elsewhere):
+    suite.addTests(cases(unittest.defaultTestLoader.loadTestsFromTestCase(kind)))
+suite.run(Told("__main__."))
+"""
+
+
+def test_others_tests_are_told_of_one_by_one_and_classes_that_cannot_be_set_up_too() -> None:
+    script = OTHERS_TESTS.format(folder=str(ROOT / "scripts/lib"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {(each["test"], each["outcome"], each["why"].removeprefix("AssertionError: ")) for each in told} == {
+        ("Sound.test_passes", "passed", ""),
+        ("Sound.test_fails", "failed", "it is wrong"),
+        ("Sound.test_waits", "skipped", "not now"),
+        ("Unsound.setUpClass", "failed", "nothing to test"),
+        ("Elsewhere.setUpClass", "skipped", "no such service"),
+    }
