@@ -25,6 +25,7 @@ from floe.cloud.cloud import Cloud, CloudSettings
 from floe.cloud.health import OK, Ground, Health
 from floe.cloud.pools import make_pools
 from floe.conductor.conductor import Conductor
+from floe.conductor.fleet import ConductorSettings
 from floe.core.counters import Counters
 from floe.core.errors import Invalid
 from floe.core.ids import random_id
@@ -115,7 +116,12 @@ class Node:
             pools=pools,
         )
         self.api = Api(self.cloud, Ground(self.cloud, self._room), passwords=passwords, healthy=self.health)
-        self.conductor = Conductor(self.cloud, host=known_name(state, settings.host), place=place(state))
+        self.conductor = Conductor(
+            self.cloud,
+            settings=ConductorSettings(host_wait=settings.host_wait),
+            host=known_name(state, settings.host),
+            place=place(state),
+        )
         self.hosts = Agents(state / "hosts", self._agents)
         self.fake_hosts: dict[str, FakeHost] = {}
         """The machines that fake hypervisors stand for, by host; faults can be written into them."""

@@ -65,6 +65,11 @@ class Settings:
     shutdown_timeout: float = _setting(
         60.0, "how long a guest may shut down by itself before it is turned off, at most 600", "SECONDS"
     )
+    host_wait: float = _setting(
+        86400.0,
+        "how long a start, stop, reboot and the like waits for a host that is down; 0: fails at once",
+        "SECONDS",
+    )
     dns_domain: str = _setting("cloud.internal", "domain of guests' names", "NAME")
     mtu: int = _setting(1450, "MTU of new networks", "BYTES")
     token_hours: float = _setting(24.0, "hours until a token expires", "HOURS")
@@ -120,6 +125,8 @@ class Settings:
             raise Invalid(f"usage_days must be 0, or at least history_days (they are {they}).")
         if not 0 <= self.shutdown_timeout <= 600:
             raise Invalid(f"shutdown_timeout must be between 0 and 600 (it is {self.shutdown_timeout:g}).")
+        if not 0 <= self.host_wait <= _MAX_DAYS * 86400:
+            raise Invalid(f"host_wait must be between 0 and {_MAX_DAYS * 86400} (it is {self.host_wait:g}).")
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
 

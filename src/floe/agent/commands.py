@@ -217,6 +217,9 @@ class Commands:
                 return replace(answer, power_state=self._known.get(server_id, answer.power_state))
             if answer is not None:
                 return answer
+            if command.guest is None and server_id not in self._ledger.guests:
+                # No answer that is kept: it is asked again with all of it.
+                raise NotFound("guest", server_id, message="The guest is not known on this host.")
             steps = self._steps(command.action_id)
             server.generation = command.wanted.generation
             try:

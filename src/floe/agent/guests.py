@@ -253,11 +253,14 @@ class GuestBuilder:
             if any(isinstance(disk, ConfigDrive) for disk in guest.disks):
                 step.remark = "with config drive"
 
+    async def plug(self, guest: GuestSpec) -> None:
+        """Have the ports of a guest. Raises HostFailure."""
+        await self._ports.plug(frozenset(nic.port_id for nic in guest.nics))
+
     async def _make_ports(self, guest: GuestSpec, steps: Steps) -> None:
         async with steps.step("ports") as step:
-            ports = frozenset(nic.port_id for nic in guest.nics)
-            await self._ports.plug(ports)
-            step.remark = f"{len(ports)}"
+            await self.plug(guest)
+            step.remark = f"{len(guest.nics)}"
 
     def _drive(self, guest: GuestSpec) -> dict[str, bytes]:
         return config_drive.contents(documents.view_of(guest, self._ledger.network, self._seed(512)))

@@ -20,7 +20,9 @@ from typing import IO
 
 import msgspec
 
+from floe.agent import ledger_file
 from floe.agent.ledger_entries import (
+    Adopted,
     Begun,
     BegunBefore,
     Destroyed,
@@ -40,7 +42,7 @@ from floe.core.errors import HostFailure
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import GuestMetadata, GuestSpec, PowerState
 from floe.core.host_network import HostNetwork, HostNetworkState, MembersChange
-from floe.core.messages import Destroy, Failed, Spawn, Spawned
+from floe.core.messages import ChangePower, Destroy, Failed, Spawn, Spawned
 from floe.core.power import power_of
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,6 @@ _COMPACT_AT = 1024 * 1024
 
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 _NOTHING = HostNetwork()
 
 
@@ -73,7 +74,8 @@ class Ledger:
         self._unsynced = False
         self._size = 0
         self._compact_at = _COMPACT_AT
-        self._replay()
+        for entry in ledger_file.entries(path):
+            self._take(entry)
         self._file: IO[bytes] = self._open()
 
     # -- questions ----------------------------------------------------------------------------------
@@ -148,6 +150,16 @@ class Ledger:
         else:
             entry.failed = result
         self._append(entry)
+
+    def adopt(self, command: ChangePower, guest: GuestSpec) -> None:
+        """Remember a guest that was built here before this ledger was begun. Raises HostFailure where it cannot.
+
+        One entry says all of it: a guest that began and was never built is cleared away at the next start.
+        """
+        secret = replace(guest, metadata=replace(guest.metadata, admin_password=None))
+        entry = Adopted(at=self._now(), action_id=command.action_id, guest=secret, network=command.network)
+        if not self._append(entry):
+            raise HostFailure("The host's disk is full: it cannot even note down the guest.", stage="disk")
 
     def destroyed(self, command: Destroy) -> None:
         """Remember that a server is, or is about to be, no more: from here on it is not spawned again."""
@@ -237,7 +249,7 @@ class Ledger:
         entries += self.wishes.entries()
         data = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
         fresh = self._path.with_name(self._path.name + ".new")
-        with _opened(fresh, os.O_TRUNC) as file:
+        with ledger_file.opened(fresh, os.O_TRUNC) as file:
             file.write(data)
             os.fsync(file.fileno())
         fresh.replace(self._path)
@@ -266,7 +278,7 @@ class Ledger:
         except OSError as error:
             log.error("the ledger %s cannot be written: %s", self._path, error)
             os.ftruncate(self._file.fileno(), self._size)
-            if not isinstance(entry, Begun | Want):
+            if not isinstance(entry, Begun | Adopted | Want):
                 self._take(entry)
             return False
         self._size += len(line)
@@ -291,6 +303,13 @@ class Ledger:
             self._prints.pop(entry.guest.server_id, None)
             self._actions[entry.guest.server_id] = entry.action_id
             self.network.merge(entry.network)
+        elif isinstance(entry, Adopted):
+            server_id = entry.guest.server_id
+            self._take(Begun(action_id=entry.action_id, guest=entry.guest, network=entry.network))
+            built = Spawned(power_state=PowerState.NOSTATE)
+            self._settled[server_id] = Settled(
+                at=entry.at, action_id=entry.action_id, server_id=server_id, generation=0, spawned=built
+            )
         elif isinstance(entry, Settled):
             self._settled[entry.server_id] = entry
             if entry.spawned is not None and entry.server_id in self._actions:
@@ -368,32 +387,10 @@ class Ledger:
             k: v for k, v in self._settled.items() if v.at > oldest or (v.spawned is not None and k in self.guests)
         }
 
-    def _replay(self) -> None:
-        if not self._path.exists():
-            return
-        good = 0
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break  # the process died while it wrote this one, so it was never acted upon
-                good += len(line)
-                try:
-                    self._take(_DECODER.decode(line))
-                except msgspec.DecodeError as error:
-                    log.warning(
-                        "line %d of the ledger %s is damaged and was passed over: %s", number, self._path, error
-                    )
-        os.truncate(self._path, good)
-
     def _open(self) -> IO[bytes]:
-        file = _opened(self._path, os.O_APPEND)
+        file = ledger_file.opened(self._path, os.O_APPEND)
         self._size = os.fstat(file.fileno()).st_size
         return file
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-def _opened(path: Path, flags: int) -> IO[bytes]:
-    """Open a file for writing, unbuffered; specs hold keys and user data, so only its owner may read it."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600), "wb", buffering=0)

@@ -105,6 +105,15 @@ class Destroyed(msgspec.Struct, tag="destroyed", omit_defaults=True):
     generation: int = 0
 
 
+class Adopted(msgspec.Struct, tag="adopted", omit_defaults=True):
+    """A guest that was built here before, and of which nothing was known any more, is known again."""
+
+    at: float
+    action_id: str
+    guest: GuestSpec
+    network: HostNetwork
+
+
 class Told(msgspec.Struct, tag="told", omit_defaults=True):
     """A guest may read something else about itself."""
 
@@ -173,4 +182,4 @@ class Damaged(msgspec.Struct, tag="damaged"):
 
 
 OfPower = Want | Answered | Machine | Flushed | Damaged
-Entry = Begun | BegunBefore | Settled | Destroyed | Told | Whole | Members | Network | OfPower
+Entry = Begun | BegunBefore | Adopted | Settled | Destroyed | Told | Whole | Members | Network | OfPower

@@ -21,6 +21,7 @@ from floe.hypervisors.protocol import Found, Hypervisor
 
 log = logging.getLogger(__name__)
 
+_ABSENT = Found(power_state=PowerState.SHUTDOWN)
 _LOOK_EVERY = 0.5
 _PRESS_EVERY = 10.0
 """Seconds between looks whether a guest is off, and after which its power button is pressed again: it may have been
@@ -70,9 +71,7 @@ class GuestPower:
 
         Raises NotFound and HostFailure where that cannot be, and Conflict where something later was said.
         """
-        guest = self.ledger.guests.get(command.server_id)
-        if guest is None:
-            raise NotFound("guest", command.server_id, message="The guest is not on this host.")
+        guest = self.ledger.guests.get(command.server_id) or await self._adopt(command, steps)
         kept = self.ledger.wishes.of(command.server_id)
         if command.wanted.generation < kept.generation:
             raise Conflict("Something else was asked for later.")
@@ -83,11 +82,36 @@ class GuestPower:
             raise HostFailure(f"The guest is off, so it cannot be {command.wanted.power}.", stage="guest")
         if command.server_id in self.ledger.wishes.damaged and not _STARTS.isdisjoint(todo):
             raise HostFailure(_DAMAGED, stage="disk")
+        if not _STARTS.isdisjoint(todo):
+            self._check_disks(guest)
         for deed in todo:
             async with steps.step(deed.value) as step:
                 step.remark = await self._do(deed, guest, command)
         found = await self._find(guest)
         return PowerChanged(power_state=found.power_state, steps=tuple(steps.done))
+
+    async def _adopt(self, command: ChangePower, steps: Steps) -> GuestSpec:
+        """Know a guest again whose disks are here: the ledger was lost, or is older than the guest.
+
+        Raises NotFound where nothing is said of it but its id, and HostFailure where a disk is not here either.
+        """
+        guest = command.guest
+        if guest is None:
+            raise NotFound("guest", command.server_id, message="The guest is not known on this host.")
+        self._check_disks(guest)
+        log.warning("guest %s is not in the ledger, and its disks are here: it is known again", command.server_id)
+        self.ledger.adopt(command, guest)
+        async with steps.step("ports"):
+            await self.builder.plug(guest)
+        return guest
+
+    def _check_disks(self, guest: GuestSpec) -> None:
+        """Raise HostFailure where a disk of a guest is not here: made anew it would be empty."""
+        for role, path in self.builder.files(guest).disks.items():
+            if not path.exists():
+                raise HostFailure(
+                    f"The {role} disk of the guest is not on this host any more.", stage="disk", detail=f"no {path}"
+                )
 
     async def bring_back(self, guests: Iterable[GuestState]) -> list[GuestState]:
         """Start the guests that ran when the machine went down, and return how all guests are now.
@@ -160,7 +184,5 @@ class GuestPower:
         return f"it did not shut down by itself in {waited:g} s" if waited else ""
 
     async def _find(self, guest: GuestSpec) -> Found:
-        found = await self.hypervisor.find(guest.server_id)
-        if found is None:
-            raise HostFailure("The hypervisor does not have the guest.", stage="guest")
-        return found
+        """Return what a guest is doing: one that the hypervisor does not have (any more) is off, and may be started."""
+        return await self.hypervisor.find(guest.server_id) or _ABSENT

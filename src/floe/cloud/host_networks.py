@@ -37,6 +37,11 @@ def fragment(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: s
     return _network(conn, host, generation, plugged_ports.on_host(conn, host, port_ids), dns_domain)
 
 
+def part(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
+    """Return what a host that knows nothing must know of these of its ports, at its wanted generation; a read."""
+    return _network(conn, host, rows.wanted(conn, host), plugged_ports.on_host(conn, host, port_ids), dns_domain)
+
+
 def whole(conn: Connection, host: str, dns_domain: str) -> HostNetwork:
     """Return all that should be on a host, at its wanted generation; a read."""
     return _network(conn, host, rows.wanted(conn, host), plugged_ports.on_host(conn, host), dns_domain)

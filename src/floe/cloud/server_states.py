@@ -72,7 +72,7 @@ def _record(conn: Connection, action: Action, remark: str = "") -> None:
     actions.add(conn, replace(action, state=SUCCEEDED, updated_at=at, finished_at=at))
     name = f"api_{action.kind}"
     step = Step(action_id=action.id, seq=1, name=name, state=DONE, remark=remark, started_at=at, finished_at=at)
-    actions.write_steps(conn, [step], [])
+    actions.write_steps(conn, [step])
 
 
 async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool) -> None:

@@ -55,6 +55,7 @@ class Conductor:
             settings,
             owner=self.owner,
             sleep=sleep,
+            waited_for=self.fleet.waited_for.add,
         )
         self.networks = NetworkChange(cloud, self.fleet)
         self.events = HostEvents(

@@ -51,6 +51,8 @@ class ConductorSettings:
     destroy: float = 300.0
     power: float = 900.0
     """More than a guest may take to shut down by itself."""
+    host_wait: float = 86400.0
+    """A change of a guest's power waits so long for a host that is down."""
     gather: float = 0.2
     """Changes of security groups' members that come within this long cost a host one message."""
     answer: float = 20.0
@@ -60,6 +62,10 @@ class ConductorSettings:
     hosts_per_create: int = 3
     trace_after: float = 0.5
     multipliers: Multipliers = Multipliers()
+
+
+class Down(Unavailable):
+    """A host is down: a command to it waits for nothing."""
 
 
 class Fleet:
@@ -83,6 +89,8 @@ class Fleet:
         """Whether something was given back, so that the table is to be read again when there is time."""
         self.owed: set[str] = set()
         """Hosts that something was not cleaned up on because they were down: to be looked at once they are back."""
+        self.waited_for: set[str] = set()
+        """Hosts that are down and that actions wait for, those of other conductors as far as this one read of them."""
         self.power: dict[str, PowerState] = {}
         """What a guest under construction last said of itself, by server id."""
 
@@ -238,7 +246,7 @@ class Fleet:
         what, tries, cut_short = type(command).__name__, 0, False
         while True:
             if not self.alive(host):
-                raise Unavailable(f"Host {host!r} is down.")
+                raise Down(f"Host {host!r} is down.")
             left = seconds - max(waited, self._clock.monotonic() - begun)
             if left <= 0:
                 raise Unavailable(f"Host {host!r} did not answer {what} in {seconds:g} s.")

@@ -45,6 +45,14 @@ class Fenced(Exception):
     """The action is no longer ours: it was cancelled, or another conductor took it. Change nothing more."""
 
 
+class Postponed(Exception):
+    """A host is down that the action needs: it goes on when that is back, or at a time."""
+
+    def __init__(self, host: str, until: datetime) -> None:
+        super().__init__(f"host {host} is down; this waits until it is back")
+        self.host, self.until = host, until
+
+
 class Interrupted(Exception):
     """The database did not take a write; nothing is decided, and the action goes on from its journal later."""
 
@@ -170,8 +178,12 @@ class Flow:
             begun = self._clock.now()
             (step,) = await self._write(lambda conn: ([self._begin(conn, 1, name, host, begun)], False))
         elif not self.held:
-            again = f"its conductor stopped while {entries.place(step)} was under way; it was asked for again"
-            self.journal.recovered(again, step)
+            if step.remark:  # it waited for its host, and nobody was at it
+                step = replace(step, remark="")
+                self.journal.replace(step)
+            else:
+                again = f"its conductor stopped while {entries.place(step)} was under way; it was asked for again"
+                self.journal.recovered(again, step)
             await self.renew()
         try:
             result = await call()
@@ -195,6 +207,30 @@ class Flow:
         """Say that a host could not be asked to remove what this action began; written with what is written next."""
         subject, action_id = self.action.subject_id, self.action.id
         self._known_of_hosts.append(lambda conn: holdings.owe(conn, subject, host, action_id))
+
+    def await_host(self, host: str, seconds: float, down: Unavailable) -> None:
+        """Have the action wait for a host that is down, so long from when it was asked for.
+
+        Raises Postponed; and what it is `down` by when it has waited that long, or is not to wait.
+        """
+        until = self.action.created_at + timedelta(seconds=seconds)
+        if seconds and self._clock.now() < until:
+            raise Postponed(host, until) from down
+        if seconds:
+            raise Unavailable(f"Host {host!r} is down, and was for {seconds:g} s since this was asked for.") from down
+
+    async def postpone(self, wait: Postponed) -> None:
+        """Let go of the action until a host is back: `actions.back` has it taken up then. Raises Fenced."""
+        step = self.journal.begun()
+        assert step is not None
+        self.journal.replace(replace(step, remark=str(wait)))
+
+        def work(conn: Connection) -> tuple[list[Step], bool]:
+            rows.wait_for(conn, self.action.id, wait.host, wait.until)
+            return [], False
+
+        await self._write(work)
+        self.closed = True
 
     async def renew(self) -> None:
         """Prove that the action is ours, and keep it so. Raises Fenced."""

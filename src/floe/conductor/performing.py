@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 
 from floe.conductor.failures import Failure
+from floe.conductor.fleet import Down
 from floe.conductor.flow import Flow
 from floe.conductor.removal import Patience, Removed
 from floe.conductor.saga import Again, Choice, Each, Node, OnHost, Remove, Saga, Write
 from floe.core.actions import Step
 from floe.core.entries import UNDONE
-from floe.core.errors import FloeError
+from floe.core.errors import FloeError, HostFailure, NotFound
+from floe.core.messages import Command
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +104,27 @@ class Performer:
     async def _command(self, flow: Flow, node: OnHost) -> Any:
         host = node.at(flow)
 
-        async def call() -> Any:
-            result = await self.command(
+        async def tell(command: Command) -> Any:
+            return await self.command(
                 host,
-                await node.command(flow),
+                command,
                 returns=node.returns,
                 seconds=node.seconds,
                 pause=flow.pause,
                 recovered=flow.journal.recovered,
             )
+
+        async def call() -> Any:
+            try:
+                try:
+                    result = await tell(await node.command(flow))
+                except HostFailure as error:
+                    if node.anew is None or error.cause != NotFound.kind:
+                        raise
+                    result = await tell(await node.anew(flow))
+            except Down as error:
+                flow.await_host(host, node.waits, error)
+                raise
             await self.observer(IN, node.name)
             return result
 

@@ -7,18 +7,25 @@ Where it fails, the server is what it was, and what its guest has become its row
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
+
+from floe.cloud import host_networks, server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
+from floe.conductor.guest_spec import guest_spec
 from floe.conductor.saga import OnHost, Saga, Write
 from floe.core import server_states
-from floe.core.given import PowerGiven
+from floe.core.actions import CREATE
+from floe.core.errors import NotFound
+from floe.core.given import CreateGiven, CreateSecrets, PowerGiven
 from floe.core.guest_actions import BY_KIND, OnGuest
 from floe.core.messages import ChangePower, PowerChanged
 from floe.core.servers import ServerFault
+from floe.store import actions, places, server_disks
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -47,6 +54,8 @@ class GuestActions:
                     command=self.command,
                     returns=PowerChanged,
                     seconds=self.settings.power,
+                    waits=self.settings.host_wait,
+                    anew=self.anew,
                 ),
                 Write(name="settled", do=self.settle, last=True),
             ),
@@ -69,6 +78,24 @@ class GuestActions:
             wanted=flow.given(PowerGiven).wanted,
             patience=flow.given(PowerGiven).patience,
         )
+
+    async def anew(self, flow: Flow) -> ChangePower:
+        """Return the same for a host that has forgotten the guest: with all of it, as its create has it."""
+        command, host, server_id = await self.command(flow), self.host(flow), flow.action.subject_id
+        now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
+
+        def read(conn: Connection) -> ChangePower:
+            server, place = rows.get(conn, server_id), places.get(conn, host, now)
+            made = next((each for each in actions.of_server(conn, server_id) if each.kind == CREATE.kind), None)
+            if server is None or place is None or made is None:
+                raise NotFound("server", server_id)
+            ports = [port.port_id for port in server_ports.of_server(conn, server_id)]
+            network = host_networks.part(conn, host, ports, domain)
+            disks, given = server_disks.of_server(conn, server), msgspec.convert(made.input, CreateGiven)
+            guest = guest_spec(server, disks, given, CreateSecrets(), network, place.zone)
+            return replace(command, guest=guest, network=network)
+
+        return await self.cloud.db.read(read)
 
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that it was in ERROR is over."""

@@ -12,7 +12,7 @@ import msgspec
 
 from floe.conductor.failures import Failure, failure_of
 from floe.conductor.fleet import ConductorSettings
-from floe.conductor.flow import Fenced, Flow, Interrupted
+from floe.conductor.flow import Fenced, Flow, Interrupted, Postponed
 from floe.conductor.performing import Performer
 from floe.conductor.saga import Saga
 from floe.core.actions import OPEN_STATES, Action
@@ -52,7 +52,9 @@ class Runner:
         *,
         owner: str,
         sleep: Callable[[float], Awaitable[None]],
+        waited_for: Callable[[str], None] = lambda _host: None,
     ) -> None:
+        self._waited_for = waited_for
         self._db, self._clock, self._sagas, self._settings = db, clock, sagas, settings
         self._performer = performer
         self._owner, self._sleep = owner, sleep
@@ -157,6 +159,9 @@ class Runner:
                     await self._drive(flow)
         except Fenced:
             log.info("action %s was taken over or cancelled", action_id)
+        except Postponed as wait:
+            log.info("action %s: %s", action_id, wait)
+            self._waited_for(wait.host)
         except Interrupted as error:
             log.warning("action %s waits: %s", action_id, error)
             await self._give_back(action_id)
@@ -183,6 +188,9 @@ class Runner:
         except FloeError as error:
             log.info("action %s (%s) failed: %s", flow.action.id, saga.kind, error.message)
             await performer.fail(saga, flow, failure_of(error))
+        except Postponed as wait:
+            await flow.postpone(wait)
+            raise
         except (Fenced, Interrupted):
             raise
         except Exception as error:

@@ -43,7 +43,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnHost:
-    """A command to a host, which leaves something there unless `undo` is None: that says what takes it away again."""
+    """A command to a host, which leaves something there unless `undo` is None: that says what takes it away again.
+
+    To a host that does not know the subject (any more), `anew` says it with all there is to know. Where the host is
+    down it `waits` for so many seconds from when the action was asked for, and holds nobody up.
+    """
 
     name: str
     at: Callable[[Flow], str]
@@ -52,6 +56,8 @@ class OnHost:
     seconds: float
     undo: Callable[[Flow, Step], Awaitable[Destroy]] | None = None
     after: Callable[[Flow, Any], None] = nothing
+    waits: float = 0.0
+    anew: Callable[[Flow], Awaitable[Command]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from floe.cloud import history
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
-from floe.store import conductors, hosts
+from floe.store import actions, conductors, hosts
 from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,11 @@ class Sweeps:
         return silent if silent > max(_LATE, 10 * self._fleet.settings.sweep) else 0.0
 
     async def returned(self) -> None:
-        """Look at hosts that came back while something was done without them: what they said then came too early."""
+        """Look at hosts that came back: have what waited for them taken up, and clean up what was done without them."""
+        for host in sorted(filter(self._fleet.alive, self._fleet.waited_for)):
+            self._fleet.waited_for.discard(host)
+            await self._cloud.db.write(partial(actions.back, host=host))
+            await self._actions()
         for host in sorted(filter(self._fleet.alive, self._fleet.owed)):
             self._fleet.owed.discard(host)
             await self._check(host)
@@ -97,10 +102,11 @@ class Sweeps:
     async def write_seen(self) -> None:
         """Write when hosts were last heard of, and that this conductor lives: one commit for all of them.
 
-        And have what other conductors wrote of hosts read.
+        And have read what other conductors wrote of hosts, and which ones are waited for.
         """
         await self._write_seen(stays=True)
         self._fleet.dirty = True
+        self._fleet.waited_for |= await self._cloud.db.read(partial(actions.waited_for, hosts=self._fleet.table.names))
 
     async def _write_seen(self, *, stays: bool) -> None:
         times, now = self._fleet.seen(), self._cloud.clock.now()

@@ -74,12 +74,17 @@ class ChangePower:
 
     One that is to go off, or to boot again, has `patience` seconds to shut down by itself; then it is ended. A later
     generation breaks off an earlier one that is under way.
+
+    A host that does not know the guest fails with `not_found`, and is told once more with the whole of it.
     """
 
     action_id: str
     server_id: str
     wanted: Wanted
     patience: float = 0.0
+    guest: GuestSpec | None = None
+    network: HostNetwork = HostNetwork()
+    """With the guest: what its host must know of its ports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ class Judge:
         """See that nobody has ended the lease of a conductor that lives; one that ran out may be taken, not ended."""
         before, self._leases = self._leases, self._store.read(actions.leases)
         for action_id, owner in before.items():
-            if owner is not None and self._leases.get(action_id, owner) is None:
+            if owner is not None and not actions.is_waiting(owner) and self._leases.get(action_id, owner) is None:
                 process = self._conductors[owner]
                 if process.alive and process is not current():
                     self._accuse(Violation("the lease of a conductor that lives was broken", action_id, process.name))

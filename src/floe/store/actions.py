@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from floe.core.actions import CANCELLED, OPEN_STATES, SERVER, Action, Step
+from floe.core.ids import derived
 from floe.store import listing as lists
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
@@ -122,6 +123,9 @@ def _action(row: Any) -> Action:
 
 # -- leases: every write of a workflow is fenced by (owner, attempts, state) --------------------------
 
+_WAITS = "waits for/"
+"""Begins what stands in the place of an owner while an action waits for a host. No place has such a name."""
+
 _a = actions.c
 _FREE = sa.or_(_a.lease_owner.is_(None), _a.lease_until < sa.bindparam("now", type_=Moment))
 _TAKE = Prepared(
@@ -215,9 +219,39 @@ def close(conn: Connection, action_id: str, state: str, message: str | None, now
     _CLOSE.write(conn, ident=action_id, next=state, text=message, now=now)
 
 
+def wait_for(conn: Connection, action_id: str, host: str, until: datetime) -> None:
+    """Have an action wait for a host, and be taken up when that is `back`, or at a time; comes after `hold`."""
+    conn.execute(
+        actions.update().where(_a.id == action_id, _IS_OPEN).values(lease_owner=_waits_for(host), lease_until=until)
+    )
+
+
+def back(conn: Connection, host: str) -> int:
+    """Have all actions taken up that wait for a host; return how many there were."""
+    waiting = actions.update().where(_IS_OPEN, _a.lease_owner == _waits_for(host))
+    return conn.execute(waiting.values(lease_owner=None, lease_until=None)).rowcount
+
+
+def waited_for(conn: Connection, hosts: Iterable[str]) -> set[str]:
+    """Return which of these hosts actions wait for."""
+    owners = sa.select(_a.lease_owner).distinct().where(_IS_OPEN, _a.lease_owner.startswith(_WAITS))
+    found = set(conn.scalars(owners))
+    return {host for host in hosts if _waits_for(host) in found} if found else set()
+
+
+def _waits_for(host: str) -> str:
+    """Return what stands in the place of an owner while an action waits for a host, whose name may be long."""
+    return f"{_WAITS}{derived(host, 'waits')}"
+
+
 def waiting(conn: Connection, now: datetime, most: int) -> list[str]:
     """Return the ids of open actions that nobody holds, the oldest first."""
     return [row.id for row in _WAITING.rows(conn, now=now, most=most)]
+
+
+def is_waiting(owner: str) -> bool:
+    """Whether what holds an action is that it waits for a host: no conductor is at it."""
+    return owner.startswith(_WAITS)
 
 
 def break_leases(conn: Connection, place: str) -> int:

@@ -65,7 +65,7 @@ class ScriptedHost:
     commands: list[Command] = field(default_factory=list)
     script: deque[Failed | asyncio.Event] = field(default_factory=deque)
     destroy_script: deque[Failed] = field(default_factory=deque)
-    power_script: deque[Failed] = field(default_factory=deque)
+    power_script: deque[Failed | asyncio.Event] = field(default_factory=deque)
     refused: set[str] = field(default_factory=set)
     told: dict[str, str] = field(default_factory=dict)
 
@@ -82,7 +82,10 @@ class ScriptedHost:
             return Destroyed(steps=(StepTime(name="guest", started=1.0, seconds=0.5, remark="removed"),))
         if isinstance(command, ChangePower):
             if self.power_script:
-                return self.power_script.popleft()
+                said = self.power_script.popleft()
+                if isinstance(said, Failed):
+                    return said
+                await said.wait()
             if command.server_id not in self.guests:
                 return Failed(kind="not_found", message="The guest is not on this host.")
             self.guests[command.server_id] = DOING[command.wanted.power]
@@ -154,6 +157,10 @@ class Site:
         await self.cloud.bus.withdraw(host.name)
         await self.cloud.bus.publish(HostDown(host=host.name))
         await until(lambda: not self.conductor.fleet.alive(host.name))
+
+    async def bring_up(self, host: ScriptedHost) -> None:
+        await self.cloud.bus.serve(host.name, host.handle)
+        await self.announce(host)
 
     async def post(self, *, memory_mib: int = 1024, nudge: bool = True, **values: Any) -> Server:
         """Do what the API does: a row and an action in one transaction, then the nudge."""

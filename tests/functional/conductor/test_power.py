@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from floe.cloud import server_power, servers
+from floe.cloud import server_power, server_states, servers
 from floe.cloud.server_power import patience
+from floe.conductor.conductor import Conductor
 from floe.core import guest_actions
 from floe.core.context import Context
 from floe.core.errors import Conflict
@@ -17,8 +18,12 @@ from floe.core.guest_actions import OnGuest
 from floe.core.guests import PowerState
 from floe.core.messages import ChangePower, Failed, GuestChanged
 from floe.core.power import Power, Wanted
+from floe.store import actions, hosts
+
+from .conftest import until
 
 ANN = Context(request_id="r", user_id="u" * 32, project_id="p" * 32, roles=frozenset({"member"}))
+ROOT = Context(request_id="r", user_id="r" * 32, project_id="f" * 32, roles=frozenset({"admin"}))
 BROKEN = Failed(kind="host_failure", message="It broke.", stage="guest")
 
 
@@ -61,12 +66,121 @@ async def test_what_fails_leaves_the_server_what_it_was_and_says_why(site: Any) 
     assert (await change(site, server, guest_actions.PAUSE)).vm_state == "paused"
 
 
-async def test_a_host_that_is_down_fails_it_at_once(site: Any) -> None:
+async def down(site: Any) -> Any:
+    """Return a server whose host went down, and that is to be stopped."""
     server = await built(site)
     await site.take_down(site.hosts["h1"])
-    after = await change(site, server, guest_actions.STOP)
+    return await change(site, server, guest_actions.STOP)
+
+
+async def up(site: Any) -> None:
+    """Have the host come back, and what waited for it taken up."""
+    await site.bring_up(site.hosts["h1"])
+    await site.conductor.sweeps.returned()
+    await site.settle()
+
+
+async def test_what_is_asked_of_a_host_that_is_down_waits_until_it_is_back(site: Any) -> None:
+    server = await down(site)
+    assert (server.vm_state, server.task_state, server.fault) == ("active", "powering-off", None)
+    assert site.conductor.runner.running == 0, "nobody is at it meanwhile"
+    (waiting,) = [action for action in site.actions(server.id) if action.kind == "stop"]
+    assert waiting.state == "running"
+    (step,) = site.cloud.db.read_now(lambda conn: actions.journal(conn, waiting.id))
+    assert (step.state, step.remark) == ("begun", "host h1 is down; this waits until it is back")
+    await site.conductor.runner.sweep()
+    await site.settle()
+    assert site.server(server.id).task_state == "powering-off", "no sweep takes it up while the host is down"
+    await up(site)
+    after = site.server(server.id)
+    assert (after.vm_state, after.task_state, after.fault) == ("stopped", None, None)
+    assert len(site.hosts["h1"].sent(ChangePower)) == 1
+    names = [step.name for step in site.cloud.db.read_now(lambda conn: actions.journal(conn, waiting.id))]
+    assert "recovered" not in names, "nobody died"
+
+
+async def test_a_host_that_dies_in_the_middle_is_waited_for_too(site: Any) -> None:
+    server = await built(site)
+    host = site.hosts["h1"]
+    host.power_script.append(asyncio.Event())
+    await server_power.change(site.cloud, ANN, server.id, guest_actions.STOP)
+    await until(lambda: bool(host.sent(ChangePower)))
+    await site.take_down(host)
+    await until(lambda: not site.conductor.runner.running)
+    assert site.server(server.id).task_state == "powering-off"
+    await up(site)
+    assert site.server(server.id).vm_state == "stopped"
+
+
+async def test_what_has_waited_for_too_long_fails_and_says_so(site: Any) -> None:
+    server = await down(site)
+    site.cloud.clock.advance(site.conductor.fleet.settings.host_wait + 1)
+    await site.conductor.runner.sweep()
+    await site.settle()
+    after = site.server(server.id)
     assert (after.vm_state, after.task_state) == ("active", None)
-    assert "down" in after.fault.message
+    assert after.fault.message == "Host 'h1' is down, and was for 86400 s since this was asked for."
+
+
+async def test_a_wait_outlives_its_conductor_and_any_other_one_takes_it_up(site: Any) -> None:
+    server = await down(site)
+    first = site.conductor
+    await first.stop()
+    other = site.conductor = Conductor(site.cloud, settings=first.fleet.settings, place="elsewhere")
+    await other.start()
+    try:
+        await site.bring_up(site.hosts["h1"])
+        await other.sweeps.write_seen()
+        await other.sweeps.returned()
+        await site.settle()
+        assert site.server(server.id).vm_state == "stopped"
+    finally:
+        await other.stop()
+        await first.start()
+
+
+async def test_a_host_that_is_said_to_be_down_by_hand_is_waited_for_and_taken_up_when_that_is_over(site: Any) -> None:
+    server = await built(site)
+    now = site.cloud.clock.now()
+    await site.cloud.db.write(lambda conn: hosts.change(conn, "h1", now, forced_down=True))
+    await site.conductor.fleet.refresh(["h1"])
+    waiting = await change(site, server, guest_actions.PAUSE)
+    assert waiting.task_state == "pausing"
+    await site.cloud.db.write(lambda conn: hosts.change(conn, "h1", now, forced_down=False))
+    await site.conductor.fleet.refresh(["h1"])
+    await site.conductor.sweeps.returned()
+    await site.settle()
+    assert site.server(server.id).vm_state == "paused"
+
+
+@pytest.mark.parametrize("way_out", ["delete", "reset"])
+async def test_who_waits_for_a_host_may_be_deleted_or_reset(site: Any, way_out: str) -> None:
+    server = await down(site)
+    if way_out == "delete":
+        await servers.delete(site.cloud, ANN, server.id)
+    else:
+        await server_states.reset(site.cloud, ROOT, server.id, active=True)
+    await site.settle()
+    after = site.server(server.id)
+    assert (after.vm_state, after.task_state) == (("deleted", None) if way_out == "delete" else ("active", None))
+    await up(site)
+    assert site.hosts["h1"].sent(ChangePower) == [], "what was given up is not done later"
+
+
+async def test_many_that_wait_cost_nothing_while_they_do(site: Any) -> None:
+    """Nobody is at them: no task, no lease to renew, and no row that a sweep reads."""
+    server = await down(site)
+    (waiting,) = [action for action in site.actions(server.id) if action.kind == "stop"]
+    now = site.cloud.clock.now()
+
+    def insert(conn: Any) -> None:
+        for _ in range(100):
+            actions.add(conn, replace(waiting, id=site.cloud.new_id(), request_id="r"))
+
+    await site.cloud.db.write(insert)
+    found = await site.cloud.db.read(lambda conn: actions.waiting(conn, now, 1000))
+    assert (found, site.conductor.runner.running) == ([], 0)
+    assert await site.cloud.db.write(lambda conn: actions.back(conn, "h1")) == 101
 
 
 async def test_of_two_at_once_the_second_is_refused(site: Any) -> None:

@@ -1,0 +1,150 @@
+"""A host that lost its ledger and has the disks: told with the whole of a guest, it knows that again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from floe.core.errors import HostFailure
+from floe.core.guests import PowerState
+from floe.core.messages import ChangePower, Destroy, Destroyed, PowerChanged, Spawned
+from floe.core.power import Power, Wanted
+
+RUNNING, OFF = PowerState.RUNNING, PowerState.SHUTDOWN
+
+
+def asked(spawned: Any, power: Power, boots: int, *, whole: bool = True, generation: int = 5) -> ChangePower:
+    """Return what a conductor says, with the whole of the guest if it was asked for that."""
+    more = {"guest": spawned.guest, "network": spawned.network} if whole else {}
+    wanted = Wanted(power=power, boots=boots, generation=generation)
+    return ChangePower(action_id=f"a{generation}", server_id=spawned.guest.server_id, wanted=wanted, **more)
+
+
+async def ask(world: Any, command: Any) -> Any:
+    return await world.bus.request("h1", command, timeout=20)
+
+
+async def lose(world: Any, guest: str, server_id: str) -> None:
+    """Have the host die, and come back without its ledger; its guest runs, is off, or is not even defined any more."""
+    await world.kill()
+    (world.state_dir / "ledger.jsonl").unlink()
+    if guest == "off":
+        world.machine.guests[server_id] = OFF
+    elif guest == "gone":
+        del world.machine.guests[server_id]
+        world.machine.boots.pop(server_id, None)
+    await world.start()
+
+
+@pytest.fixture
+async def spawned(world: Any, spawn: Any) -> Any:
+    await world.start()
+    command = spawn()
+    assert isinstance(await ask(world, command), Spawned)
+    await world.agent._beat()
+    return command
+
+
+@pytest.mark.parametrize("guest", ["runs", "off", "gone"])
+@pytest.mark.parametrize(
+    ("power", "after"), [(Power.RUNNING, RUNNING), (Power.STOPPED, OFF)], ids=["reboot or start", "stop"]
+)
+async def test_it_says_that_it_does_not_know_the_guest_and_then_does_what_is_asked(
+    world: Any, spawned: Any, guest: str, power: Power, after: PowerState
+) -> None:
+    server_id = spawned.guest.server_id
+    await lose(world, guest, server_id)
+    boots = 2 if power is Power.RUNNING else 1
+    for _ in range(2):
+        with pytest.raises(HostFailure, match="not known on this host") as refused:
+            await ask(world, asked(spawned, power, boots, whole=False))
+        assert refused.value.cause == "not_found"
+    answer = await ask(world, asked(spawned, power, boots))
+    assert isinstance(answer, PowerChanged)
+    assert answer.power_state is after
+    assert world.machine.guests.get(server_id, OFF) is after
+    assert (await ask(world, asked(spawned, power, boots, whole=False))).power_state is after, "it is known again"
+    if after is RUNNING:
+        assert world.machine.boots[server_id] == 2
+        assert [port.port_id for port in world.plane.applied.ports] == [spawned.guest.nics[0].port_id]
+        assert (await ask(world, asked(spawned, power, boots))).power_state is after
+        assert (world.folder(server_id) / "console.log").read_text().count("starts") == 2, "and booted once"
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+async def test_what_is_known_again_outlives_the_agent(world: Any, spawned: Any, compacted: bool) -> None:
+    server_id = spawned.guest.server_id
+    await lose(world, "gone", server_id)
+    await ask(world, asked(spawned, Power.RUNNING, 2))
+    if compacted:
+        world.agent._ledger.compact()
+    await world.kill()
+    world.machine.guests[server_id] = OFF
+    await world.start()
+    stopped = await ask(world, asked(spawned, Power.RUNNING, 3, whole=False, generation=6))
+    assert stopped.power_state is RUNNING
+
+
+async def test_a_death_just_after_it_is_known_again_costs_no_disk(world: Any, spawned: Any) -> None:
+    """The start that follows takes a guest that was never built for a build cut short, and its disks away."""
+    server_id = spawned.guest.server_id
+    await lose(world, "gone", server_id)
+    there = asyncio.Event()
+
+    async def dies(*_args: Any) -> Any:
+        there.set()
+        await asyncio.Event().wait()
+
+    world.hypervisor.start = dies
+    task = asyncio.create_task(ask(world, asked(spawned, Power.RUNNING, 2)))
+    await there.wait()
+    before = sorted(path.name for path in world.folder(server_id).iterdir())
+    await world.kill()
+    task.cancel()
+    await world.start()
+    assert sorted(path.name for path in world.folder(server_id).iterdir()) == before
+    assert (await ask(world, asked(spawned, Power.RUNNING, 2, whole=False))).power_state is RUNNING
+
+
+@pytest.mark.parametrize("lost", ["folder", "disk"])
+async def test_a_disk_that_is_gone_is_said_and_never_made_anew(world: Any, spawned: Any, lost: str) -> None:
+    server_id = spawned.guest.server_id
+    await lose(world, "gone", server_id)
+    disk = next(iter(world.agent._builder.files(spawned.guest).disks.values()))
+    disk.unlink()
+    if lost == "folder":
+        for path in world.folder(server_id).iterdir():
+            if path.is_file():
+                path.unlink()
+    with pytest.raises(HostFailure, match="The root disk of the guest is not on this host any more"):
+        await ask(world, asked(spawned, Power.RUNNING, 2))
+    assert not disk.exists()
+    assert world.machine.guests == {}
+    assert server_id not in world.agent._ledger.guests
+
+
+async def test_nor_is_it_started_without_a_disk_when_the_guest_is_known(world: Any, spawned: Any) -> None:
+    server_id = spawned.guest.server_id
+    await ask(world, asked(spawned, Power.STOPPED, 1, whole=False))
+    next(iter(world.agent._builder.files(spawned.guest).disks.values())).unlink()
+    with pytest.raises(HostFailure, match="The root disk of the guest is not on this host any more"):
+        await ask(world, asked(spawned, Power.RUNNING, 2, whole=False, generation=6))
+    assert world.machine.guests[server_id] is OFF
+
+
+async def test_what_was_destroyed_for_good_is_not_known_again(world: Any, spawned: Any) -> None:
+    gone = Destroy(action_id="d", server_id=spawned.guest.server_id, guest_name=spawned.guest.name)
+    assert isinstance(await ask(world, gone), Destroyed)
+    with pytest.raises(HostFailure, match="was deleted"):
+        await ask(world, asked(spawned, Power.RUNNING, 2))
+
+
+async def test_no_secret_comes_to_the_ledger_with_it(world: Any, spawned: Any) -> None:
+    await lose(world, "gone", spawned.guest.server_id)
+    command = asked(spawned, Power.RUNNING, 2)
+    secret = replace(command.guest, metadata=replace(command.guest.metadata, admin_password="s3cret"))
+    await ask(world, replace(command, guest=secret))
+    assert "s3cret" not in (world.state_dir / "ledger.jsonl").read_text()
