@@ -120,7 +120,7 @@ async def test_what_an_older_release_writes_on_the_newer_schema_is_found_after_t
         connection.execute("UPDATE projects SET name = 'Werk' WHERE name = 'demo'")
     async with EmbeddedCloud(folder, hosts=1) as cloud:
         found = cloud.node.cloud.db.read_now(
-            lambda conn: (roles.by_name(conn, "GRÖSSE"), projects.by_name(conn, "default", "werk"))
+            lambda conn: (roles.called(conn, "GRÖSSE"), projects.called(conn, "werk", domain_id="default"))
         )
     assert [thing.name if thing else None for thing in found] == ["Größe", "Werk"]
 

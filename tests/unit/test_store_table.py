@@ -58,8 +58,8 @@ def read(_conn: Connection, rows: Sequence[Any]) -> list[Thing]:
 
 ROWS: Rows[Thing] = Rows(
     THINGS,
-    sa.select(THINGS),
     read,
+    sa.select(THINGS),
     seen=THINGS.c.project_id == VIEWER,
     fields={"length": sa.func.length(THINGS.c.name)},
     also={"unlike": lambda name: THINGS.c.name != name},

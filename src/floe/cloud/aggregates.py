@@ -31,7 +31,7 @@ async def create(cloud: Cloud, _context: Context, asked: Sequence[Values]) -> li
         check_room(rows.count(conn))
         _demand_free(conn, item["name"])
         made = Aggregate(uuid=uuid, name=item["name"], zone=item.get("zone"), created_at=now)
-        return rows.insert(conn, made)
+        return ROWS.insert(conn, made)
 
     return await cloud.db.write(lambda conn: [make(conn, item, uuid) for item, uuid in named])
 

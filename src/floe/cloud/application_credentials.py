@@ -8,7 +8,7 @@ from datetime import datetime
 
 from floe.cloud import identity, passwords, tokens
 from floe.cloud.cloud import Cloud
-from floe.core.application_credentials import ApplicationCredential
+from floe.core.application_credentials import MOST, RESOURCE, ApplicationCredential
 from floe.core.assignments import PROJECT
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -18,11 +18,9 @@ from floe.core.tokens import Named
 from floe.core.users import check_password
 from floe.store import application_credentials as credential_rows
 from floe.store import projects as project_rows
+from floe.store import quota_usages
 from floe.store import roles as role_rows
 from floe.store.engine import Connection
-
-MOST = 1000
-"""Application credentials that a user may have."""
 
 Found = tuple[ApplicationCredential, list[Role], str | None]
 """A credential, its roles, and the domain of its project."""
@@ -33,7 +31,7 @@ async def find(cloud: Cloud, context: Context, user_id: str) -> list[Found]:
     _demand_look(context, user_id)
 
     def run(conn: Connection) -> list[Found]:
-        return [_with_roles(conn, item) for item in credential_rows.of_user(conn, user_id)]
+        return [_with_roles(conn, item) for item in credential_rows.find(conn, user_id=user_id)]
 
     return await cloud.db.read(run)
 
@@ -77,9 +75,9 @@ async def create(
     credential_id = identity.new_id(cloud)
 
     def run(conn: Connection) -> Found:
-        if credential_rows.by_name(conn, user_id, name) is not None:
+        if credential_rows.called(conn, name, user_id=user_id) is not None:
             raise Conflict(f"You have an application credential named {name!r} already.")
-        if credential_rows.count(conn, user_id) >= MOST:
+        if quota_usages.of(conn, user_id)[RESOURCE] >= MOST:
             raise Forbidden(f"You have {MOST} application credentials, and may have no more; delete some.")
         known = role_rows.find(conn)
         held = [

@@ -116,8 +116,8 @@ def _refold(conn: Connection) -> None:
 
 
 def _known(conn: Connection) -> Bootstrapped:
-    users = {name: user_rows.by_name(conn, DEFAULT_DOMAIN, name) for name in ("admin", "demo")}
-    projects = {name: project_rows.by_name(conn, DEFAULT_DOMAIN, name) for name in ("admin", "demo")}
+    users = {name: user_rows.called(conn, name, domain_id=DEFAULT_DOMAIN) for name in ("admin", "demo")}
+    projects = {name: project_rows.called(conn, name, domain_id=DEFAULT_DOMAIN) for name in ("admin", "demo")}
     user_ids = {name: user.id if user else None for name, user in users.items()}
     project_ids = {name: project.id if project else None for name, project in projects.items()}
     return Bootstrapped(
@@ -163,12 +163,12 @@ def _missing_services(conn: Connection) -> list[tuple[str, str, str]]:
 
 def _add_services(conn: Connection, region: str, seed: str) -> None:
     if region not in catalogue.load(conn).regions:
-        catalogue_rows.insert_region(conn, Region(id=region))
+        catalogue_rows.REGIONS.insert(conn, Region(id=region))
     for kind, name, path in _missing_services(conn):
         service = CatalogueService(id=_id(seed, f"service {kind}"), type=kind, name=name)
-        catalogue_rows.insert_service(conn, service)
+        catalogue_rows.SERVICES.insert(conn, service)
         for interface in INTERFACES:
-            catalogue_rows.insert_endpoint(
+            catalogue_rows.ENDPOINTS.insert(
                 conn,
                 Endpoint(
                     id=_id(seed, f"endpoint {kind} {interface}"),

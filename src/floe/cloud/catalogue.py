@@ -28,9 +28,9 @@ class Catalogue:
 def load(conn: Connection) -> Catalogue:
     """Read the whole catalogue."""
     return Catalogue(
-        regions={region.id: region for region in rows.find_regions(conn)},
+        regions={region.id: region for region in rows.REGIONS.those(conn)},
         services={service.id: service for service in rows.find_services(conn)},
-        endpoints={endpoint.id: endpoint for endpoint in rows.find_endpoints(conn)},
+        endpoints={endpoint.id: endpoint for endpoint in rows.ENDPOINTS.those(conn)},
     )
 
 
@@ -79,7 +79,7 @@ async def create_region(cloud: Cloud, fields: Mapping[str, Any]) -> Region:
         if region.id in load(conn).regions:
             raise Conflict(f"There is a region {region.id!r} already.")
         _demand_parent(conn, region)
-        rows.insert_region(conn, region)
+        rows.REGIONS.insert(conn, region)
         return region
 
     return await identity.change(cloud, run)
@@ -93,7 +93,7 @@ async def update_region(cloud: Cloud, region_id: str, fields: Mapping[str, Any])
         wanted = identity.merged(region.properties, fields)
         region = replace(region, **wanted)
         _demand_parent(conn, region)
-        rows.update_region(conn, region_id, wanted)
+        rows.REGIONS.update(conn, region_id, wanted)
         return region
 
     return await identity.change(cloud, run)
@@ -108,7 +108,7 @@ async def delete_region(cloud: Cloud, region_id: str) -> None:
         used = any(endpoint.region_id == region_id for endpoint in known.endpoints.values())
         if used or any(region.parent_region_id == region_id for region in known.regions.values()):
             raise Conflict(f"Region {region_id!r} has endpoints or regions in it; delete those first.")
-        rows.delete_region(conn, region_id)
+        rows.REGIONS.delete(conn, region_id)
 
     await identity.change(cloud, run)
 
@@ -116,7 +116,7 @@ async def delete_region(cloud: Cloud, region_id: str) -> None:
 async def create_service(cloud: Cloud, fields: Mapping[str, Any]) -> CatalogueService:
     """Add a service."""
     service = CatalogueService(id=identity.new_id(cloud), **identity.merged({}, fields))
-    await identity.change(cloud, lambda conn: rows.insert_service(conn, service))
+    await identity.change(cloud, lambda conn: rows.SERVICES.insert(conn, service))
     return service
 
 
@@ -127,7 +127,7 @@ async def update_service(cloud: Cloud, service_id: str, fields: Mapping[str, Any
         service = _one(load(conn).services, "service", service_id)
         wanted = identity.merged(service.properties, fields)
         service = replace(service, **wanted)
-        rows.update_service(conn, service_id, wanted)
+        rows.SERVICES.update(conn, service_id, wanted)
         return service
 
     return await identity.change(cloud, run)
@@ -152,7 +152,7 @@ async def create_endpoint(cloud: Cloud, fields: Mapping[str, Any], *, make_regio
 
     def run(conn: Connection) -> Endpoint:
         _check_endpoint(conn, endpoint, make_region=make_region)
-        rows.insert_endpoint(conn, endpoint)
+        rows.ENDPOINTS.insert(conn, endpoint)
         return endpoint
 
     return await identity.change(cloud, run)
@@ -168,7 +168,7 @@ async def update_endpoint(
         wanted = identity.merged(endpoint.properties, fields)
         endpoint = replace(endpoint, **wanted)
         _check_endpoint(conn, endpoint, make_region=make_region)
-        rows.update_endpoint(conn, endpoint_id, wanted)
+        rows.ENDPOINTS.update(conn, endpoint_id, wanted)
         return endpoint
 
     return await identity.change(cloud, run)
@@ -179,7 +179,7 @@ async def delete_endpoint(cloud: Cloud, endpoint_id: str) -> None:
 
     def run(conn: Connection) -> None:
         _one(load(conn).endpoints, "endpoint", endpoint_id)
-        rows.delete_endpoint(conn, endpoint_id)
+        rows.ENDPOINTS.delete(conn, endpoint_id)
 
     await identity.change(cloud, run)
 
@@ -211,7 +211,7 @@ def _check_endpoint(conn: Connection, endpoint: Endpoint, *, make_region: bool) 
     if endpoint.service_id not in known.services:
         raise Invalid(f"service_id: there is no service {endpoint.service_id!r}.")
     if make_region and endpoint.region_id is not None and endpoint.region_id not in known.regions:
-        rows.insert_region(conn, Region(id=endpoint.region_id))
+        rows.REGIONS.insert(conn, Region(id=endpoint.region_id))
     _demand_region(conn, "region_id", endpoint.region_id)
 
 

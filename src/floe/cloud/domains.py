@@ -98,6 +98,6 @@ async def delete(cloud: Cloud, domain_id: str) -> None:
 
 
 def _demand_free(conn: Connection, domain: Domain) -> None:
-    known = domain_rows.by_name(conn, domain.name)
+    known = domain_rows.called(conn, domain.name)
     if known is not None and known.id != domain.id:
         raise Conflict(f"There is a domain named {known.name!r} already.")

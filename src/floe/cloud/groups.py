@@ -137,6 +137,6 @@ async def _demand_manage(cloud: Cloud, context: Context, group_id: str) -> None:
 
 
 def _demand_free(conn: Connection, group: Group) -> None:
-    known = group_rows.by_name(conn, group.domain_id, group.name)
+    known = group_rows.called(conn, group.name, domain_id=group.domain_id)
     if known is not None and known.id != group.id:
         raise Conflict(f"There is a group named {known.name!r} in this domain already.")

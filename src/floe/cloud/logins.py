@@ -72,14 +72,14 @@ def find_user(conn: Connection, named: Named) -> User | None:
     if named.id is not None:
         return user_rows.get(conn, named.id)
     domain_id = find_domain(conn, Named(id=named.domain_id, name=named.domain_name))
-    return user_rows.by_name(conn, domain_id, named.name or "") if domain_id else None
+    return user_rows.called(conn, named.name or "", domain_id=domain_id) if domain_id else None
 
 
 def find_domain(conn: Connection, named: Named) -> str | None:
     """Return the id of a domain that is named by id or by name; None if there is none of that name."""
     if named.id is not None:
         return named.id
-    domain = domain_rows.by_name(conn, named.name or "")
+    domain = domain_rows.called(conn, named.name or "")
     return domain.id if domain else None
 
 
@@ -118,7 +118,7 @@ def _find_credential(conn: Connection, way: CredentialLogin) -> ApplicationCrede
     if way.credential_id is not None:
         return credential_rows.get(conn, way.credential_id)
     user = find_user(conn, way.user) if way.user else None
-    return credential_rows.by_name(conn, user.id, way.name or "") if user else None
+    return credential_rows.called(conn, way.name or "", user_id=user.id) if user else None
 
 
 def _make(
@@ -181,7 +181,7 @@ def _scope_id(conn: Connection, scope: ScopeAsked) -> str | None:
     if named.id is not None:
         return named.id
     domain_id = find_domain(conn, Named(id=named.domain_id, name=named.domain_name))
-    project = project_rows.by_name(conn, domain_id, named.name or "") if domain_id else None
+    project = project_rows.called(conn, named.name or "", domain_id=domain_id) if domain_id else None
     return project.id if project else None
 
 

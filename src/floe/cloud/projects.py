@@ -108,6 +108,6 @@ async def _demand_manage(cloud: Cloud, context: Context, project_id: str) -> Non
 
 
 def _demand_free(conn: Connection, project: Project) -> None:
-    known = project_rows.by_name(conn, project.domain_id, project.name)
+    known = project_rows.called(conn, project.name, domain_id=project.domain_id)
     if known is not None and known.id != project.id:
         raise Conflict(f"There is a project named {known.name!r} in this domain already.")

@@ -125,6 +125,6 @@ async def stop_implying(cloud: Cloud, prior_id: str, implied_id: str) -> None:
 
 
 def _demand_free(conn: Connection, role: Role) -> None:
-    known = role_rows.by_name(conn, role.name)
+    known = role_rows.called(conn, role.name)
     if known is not None and known.id != role.id:
         raise Conflict(f"There is a role named {known.name!r} already.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from floe.cloud import quotas
@@ -46,13 +46,13 @@ async def show(cloud: Cloud, context: Context, group_id: str) -> GroupDetail:
 
 
 async def find(cloud: Cloud, context: Context, listing: Listing) -> list[GroupDetail]:
-    """Return the project's groups, the oldest first, without the first `offset` of them.
+    """Return the project's groups, the oldest first.
 
     With `everybodys` an administrator is given those of all projects, and others their own.
     """
     project_id = None if listing.also.get("everybodys") and context.is_admin else context.project_id or ""
-    limit, offset = listing.limit, listing.also.get("offset", 0)
-    return await cloud.db.read(lambda conn: _with_members(conn, rows.find(conn, project_id, limit, offset)))
+    asked = replace(listing, sort=(("created_at", True),), also={})
+    return await cloud.db.read(lambda conn: _with_members(conn, rows.find(conn, project_id, asked)))
 
 
 async def delete(cloud: Cloud, context: Context, group_id: str, _seen: int | None = None) -> None:

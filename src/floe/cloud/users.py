@@ -150,7 +150,7 @@ async def projects(cloud: Cloud, context: Context, user_id: str) -> list[Project
 
     def run(conn: Connection) -> list[Project]:
         given = assignment_rows.of_user(conn, user_id)
-        return project_rows.find(conn, ids={item.target_id for item in given if item.target_kind == PROJECT})
+        return project_rows.each(conn, {item.target_id for item in given if item.target_kind == PROJECT})
 
     return await cloud.db.read(run)
 
@@ -187,6 +187,6 @@ async def _hashed(cloud: Cloud, context: Context, password: str | None) -> str |
 def _demand_fitting(conn: Connection, user: User) -> None:
     if user.default_project_id and domain_rows.get(conn, user.default_project_id) is not None:
         raise Invalid(f"default_project_id: {user.default_project_id!r} is a domain, not a project.")
-    known = user_rows.by_name(conn, user.domain_id, user.name)
+    known = user_rows.called(conn, user.name, domain_id=user.domain_id)
     if known is not None and known.id != user.id:
         raise Conflict(f"There is a user named {known.name!r} in this domain already.")

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+MOST = 1000
+"""How many a user may have."""
+RESOURCE = "application_credential"
+"""What they are counted as, by user."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationCredential:

@@ -15,6 +15,8 @@ class Listing:
     sort: tuple[tuple[str, bool], ...] = ()
     """Fields in order, each with True for ascending."""
     limit: int | None = None
+    offset: int = 0
+    """How many of the first things are left out."""
     marker: str | None = None
     """The id of the last thing of the page before (of the page after, when `reverse`)."""
     also: Mapping[str, Any] = field(default_factory=dict)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -11,8 +10,8 @@ from sqlalchemy.engine import Connection
 from floe.core.address_groups import AddressGroup
 from floe.store import listing as lists
 from floe.store.quota_usages import Counted, counted
-from floe.store.schema import Ident, Json, Moment, metadata
-from floe.store.table import VIEWER, Rows
+from floe.store.schema import Ident, JsonOf, Moment, metadata
+from floe.store.table import VIEWER, Rows, things
 from floe.store.tags import Tags
 
 address_groups = sa.Table(
@@ -22,7 +21,7 @@ address_groups = sa.Table(
     sa.Column("project_id", Ident, nullable=False, index=True),
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("description", sa.String(255), nullable=False),
-    sa.Column("addresses", Json, nullable=False),
+    sa.Column("addresses", JsonOf(tuple[str, ...]), nullable=False),
     sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
@@ -36,14 +35,8 @@ def addresses(conn: Connection, group_ids: Iterable[str]) -> dict[str, tuple[str
     """Return what is in groups, by group."""
     found = {}
     for part in lists.in_parts(sorted(group_ids)):
-        found.update({row.id: tuple(row.addresses) for row in _ADDRESSES.rows(conn, part)})
+        found.update({row.id: row.addresses for row in _ADDRESSES.rows(conn, part)})
     return found
 
 
-def _read(_conn: Connection, rows: Sequence[Any]) -> list[AddressGroup]:
-    return [AddressGroup(**{**row._asdict(), "addresses": tuple(row.addresses)}) for row in rows]
-
-
-ROWS: Rows[AddressGroup] = Rows(
-    address_groups, sa.select(address_groups), _read, seen=address_groups.c.project_id == VIEWER
-)
+ROWS: Rows[AddressGroup] = Rows(address_groups, things(AddressGroup), seen=address_groups.c.project_id == VIEWER)

@@ -7,7 +7,6 @@ change here writes it there in the same transaction, so that reading hosts costs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -80,15 +79,7 @@ def _read(conn: Connection, rows: Sequence[Any]) -> list[Aggregate]:
     return [Aggregate(**row._asdict(), hosts=tuple(there[row.id])) for row in rows]
 
 
-ROWS: Rows[Aggregate] = Rows(aggregates, sa.select(aggregates), _read, seen=sa.true())
-
-
-def insert(conn: Connection, aggregate: Aggregate) -> Aggregate:
-    """Add an aggregate without hosts, and return it with its id."""
-    values = {name: value for name, value in ROWS.values(aggregate).items() if name != "id"}
-    key = conn.execute(aggregates.insert(), values).inserted_primary_key
-    assert key is not None
-    return replace(aggregate, id=key[0])
+ROWS: Rows[Aggregate] = Rows(aggregates, _read)
 
 
 def named(conn: Connection, name: str) -> int | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.catalogue import CatalogueService, Endpoint, Region
+from floe.core.listing import Listing
 from floe.store.schema import Ident, Json, metadata
+from floe.store.table import Rows, things
 
 regions = sa.Table(
     "regions",
@@ -42,67 +40,17 @@ endpoints = sa.Table(
     sa.Column("properties", Json, nullable=False, server_default="{}"),
 )
 
-
-def find_regions(conn: Connection) -> list[Region]:
-    """Return all regions, by id."""
-    return [Region(**row._mapping) for row in conn.execute(sa.select(regions).order_by(regions.c.id))]
+REGIONS: Rows[Region] = Rows(regions, things(Region))
+SERVICES: Rows[CatalogueService] = Rows(services, things(CatalogueService))
+ENDPOINTS: Rows[Endpoint] = Rows(endpoints, things(Endpoint))
 
 
 def find_services(conn: Connection) -> list[CatalogueService]:
     """Return all services, by type and id."""
-    query = sa.select(services).order_by(services.c.type, services.c.id)
-    return [CatalogueService(**row._mapping) for row in conn.execute(query)]
-
-
-def find_endpoints(conn: Connection) -> list[Endpoint]:
-    """Return all endpoints, by id."""
-    return [Endpoint(**row._mapping) for row in conn.execute(sa.select(endpoints).order_by(endpoints.c.id))]
-
-
-def insert_region(conn: Connection, region: Region) -> None:
-    """Add a region."""
-    conn.execute(sa.insert(regions).values(**asdict(region)))
-
-
-def insert_service(conn: Connection, service: CatalogueService) -> None:
-    """Add a service."""
-    conn.execute(sa.insert(services).values(**asdict(service)))
-
-
-def insert_endpoint(conn: Connection, endpoint: Endpoint) -> None:
-    """Add an endpoint."""
-    conn.execute(sa.insert(endpoints).values(**asdict(endpoint)))
-
-
-def update_region(conn: Connection, region_id: str, changes: Mapping[str, Any]) -> None:
-    """Set fields of a region."""
-    if changes:
-        conn.execute(sa.update(regions).where(regions.c.id == region_id).values(**changes))
-
-
-def update_service(conn: Connection, service_id: str, changes: Mapping[str, Any]) -> None:
-    """Set fields of a service."""
-    if changes:
-        conn.execute(sa.update(services).where(services.c.id == service_id).values(**changes))
-
-
-def update_endpoint(conn: Connection, endpoint_id: str, changes: Mapping[str, Any]) -> None:
-    """Set fields of an endpoint."""
-    if changes:
-        conn.execute(sa.update(endpoints).where(endpoints.c.id == endpoint_id).values(**changes))
-
-
-def delete_region(conn: Connection, region_id: str) -> None:
-    """Remove a region."""
-    conn.execute(sa.delete(regions).where(regions.c.id == region_id))
+    return SERVICES.find(conn, None, Listing(sort=(("type", True),)))
 
 
 def delete_service(conn: Connection, service_id: str) -> None:
     """Remove a service and its endpoints."""
     conn.execute(sa.delete(endpoints).where(endpoints.c.service_id == service_id))
-    conn.execute(sa.delete(services).where(services.c.id == service_id))
-
-
-def delete_endpoint(conn: Connection, endpoint_id: str) -> None:
-    """Remove an endpoint."""
-    conn.execute(sa.delete(endpoints).where(endpoints.c.id == endpoint_id))
+    SERVICES.delete(conn, service_id)

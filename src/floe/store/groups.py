@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.groups import Group
 from floe.store import names
 from floe.store.schema import Ident, Json, metadata
+from floe.store.table import Rows, things
 
 groups = sa.Table(
     "groups",
@@ -24,7 +21,6 @@ groups = sa.Table(
     names.folded(),
     sa.UniqueConstraint("domain_id", "name"),
 )
-_QUERY = sa.select(*names.shown(groups)).order_by(groups.c.id)
 memberships = sa.Table(
     "group_memberships",
     metadata,
@@ -32,52 +28,22 @@ memberships = sa.Table(
     sa.Column("group_id", Ident, primary_key=True, index=True),
 )
 
-
-def get(conn: Connection, group_id: str) -> Group | None:
-    """Return a group by its id."""
-    row = conn.execute(_QUERY.where(groups.c.id == group_id)).first()
-    return None if row is None else Group(**row._mapping)
-
-
-def by_name(conn: Connection, domain_id: str, name: str) -> Group | None:
-    """Return a group by its name in a domain."""
-    row = names.first_called(conn, _QUERY.where(groups.c.domain_id == domain_id), groups, name)
-    return None if row is None else Group(**row._mapping)
-
-
-def find(
-    conn: Connection,
-    *,
-    of_user: str | None = None,
-    domain_id: str | None = None,
-    name: str | None = None,
-) -> list[Group]:
-    """Return the groups that fit every condition given, by id; `of_user` is the id of a member."""
-    query = _QUERY
-    if of_user is not None:
-        query = query.where(groups.c.id.in_(sa.select(memberships.c.group_id).where(memberships.c.user_id == of_user)))
-    if domain_id is not None:
-        query = query.where(groups.c.domain_id == domain_id)
-    if name is not None:
-        query = query.where(names.called(groups, name))
-    return [Group(**row._mapping) for row in conn.execute(query)]
-
-
-def insert(conn: Connection, group: Group) -> None:
-    """Add a group."""
-    conn.execute(sa.insert(groups).values(names.with_folded(asdict(group))))
-
-
-def update(conn: Connection, group_id: str, changes: Mapping[str, Any]) -> None:
-    """Set fields of a group."""
-    if changes:
-        conn.execute(sa.update(groups).where(groups.c.id == group_id).values(names.with_folded(changes)))
+ROWS: Rows[Group] = Rows(
+    groups,
+    things(Group),
+    also={
+        "of_user": lambda ident: groups.c.id.in_(
+            sa.select(memberships.c.group_id).where(memberships.c.user_id == ident)
+        )
+    },
+)
+get, find, called, insert, update = ROWS.get, ROWS.those, ROWS.called, ROWS.insert, ROWS.update
 
 
 def delete(conn: Connection, group_id: str) -> None:
     """Remove a group and its memberships."""
     conn.execute(sa.delete(memberships).where(memberships.c.group_id == group_id))
-    conn.execute(sa.delete(groups).where(groups.c.id == group_id))
+    ROWS.delete(conn, group_id)
 
 
 def members(conn: Connection, group_id: str) -> list[str]:

@@ -24,6 +24,7 @@ _KEPT_IDS = 128
 _KEPT_PAGES = 64
 """How many forms of a list's query are kept: which filters and keys are named is up to clients."""
 _LIMIT = sa.bindparam("at_most", type_=sa.Integer)
+_OFFSET = sa.bindparam("after", type_=sa.Integer)
 _MARKER = sa.bindparam("marker", type_=sa.String)
 
 
@@ -75,6 +76,7 @@ class _Form(NamedTuple):
     reverse: bool
     marked: bool
     limited: bool
+    offset: bool
 
 
 class Pages:
@@ -95,12 +97,19 @@ class Pages:
         Raises Invalid for a marker that the list does not show.
         """
         form = _Form(
-            tuple(listing.filters), listing.sort, listing.reverse, listing.marker is not None, listing.limit is not None
+            filters=tuple(listing.filters),
+            sort=listing.sort,
+            reverse=listing.reverse,
+            marked=listing.marker is not None,
+            limited=listing.limit is not None,
+            offset=listing.offset > 0,
         )
         given = {f"is_{at}": found[0] for at, found in enumerate(listing.filters.values()) if len(found) == 1}
         given |= values
         if listing.limit is not None:
             given["at_most"] = listing.limit
+        if listing.offset:
+            given["after"] = listing.offset
         if listing.marker is not None:
             given |= self._after(conn, form, listing.marker, values)
         if also or any(len(found) != 1 for found in listing.filters.values()):
@@ -131,7 +140,8 @@ class Pages:
             bound = [sa.bindparam(f"key_{at}", type_=column.type) for at, (column, _) in enumerate(keys)]
             window = window.where(following([(*key, value) for key, value in zip(keys, bound, strict=True)]))
         window = window.order_by(*(column.asc() if ascending else column.desc() for column, ascending in keys))
-        return window.limit(_LIMIT) if form.limited else window
+        window = window.limit(_LIMIT) if form.limited else window
+        return window.offset(_OFFSET) if form.offset else window
 
     def _after(self, conn: Connection, form: _Form, marker: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of the marker's row in the keys of the order."""

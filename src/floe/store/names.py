@@ -10,35 +10,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from floe.core.names import fold
+
+FOLDED = "folded"
 
 
 def folded() -> sa.Column[str | None]:
     """Return the column for a table with a `name`."""
-    return sa.Column("folded", sa.Text, index=True)
-
-
-def shown(table: sa.Table) -> list[sa.Column[Any]]:
-    """Return the columns of a table that make up its thing."""
-    return [column for column in table.c if column.name != "folded"]
+    return sa.Column(FOLDED, sa.Text, index=True)
 
 
 def with_folded(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is written to a table, with what its name is found by if there is one."""
     return {**values, "folded": fold(values["name"])} if "name" in values else dict(values)
-
-
-def called(table: sa.Table, name: str) -> sa.ColumnElement[bool]:
-    """Return the condition of having this name, whatever its case."""
-    return table.c.folded == fold(name)
-
-
-def first_called(conn: Connection, query: sa.Select[Any], table: sa.Table, name: str) -> Row[Any] | None:
-    """Return the row of that name: the one with exactly this case where an older database holds several."""
-    rows = conn.execute(query.where(called(table, name)).order_by(table.c.id)).all()
-    return next((row for row in rows if row.name == name), rows[0] if rows else None)
 
 
 def stale(conn: Connection, table: sa.Table) -> dict[str, str]:

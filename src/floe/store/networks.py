@@ -102,5 +102,5 @@ def _network(row: Any, subnet_ids: tuple[str, ...]) -> Network:
     return Network(**row._asdict(), subnet_ids=subnet_ids)
 
 
-ROWS: Rows[Network] = Rows(networks, sa.select(networks), _read, seen=SEEN)
+ROWS: Rows[Network] = Rows(networks, _read, seen=SEEN)
 insert, get, find, update, delete = ROWS.insert, ROWS.get, ROWS.find, ROWS.update, ROWS.delete

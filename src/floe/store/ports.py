@@ -363,7 +363,6 @@ def _read(conn: Connection, rows: Sequence[Any]) -> list[Port]:
 
 ROWS: Rows[Port] = Rows(
     ports,
-    sa.select(ports),
     _read,
     # A project sees its own ports, and all ports of its networks.
     seen=sa.or_(

@@ -68,10 +68,13 @@ class Prepared:
         changed: int = self._run(conn, self._compiled or self._compile(conn.dialect), values).rowcount
         return changed
 
-    def write_each(self, conn: Connection, many: Iterable[Mapping[str, Any]]) -> None:
-        """Run a write once for each of many sets of values."""
+    def write_each(self, conn: Connection, many: Iterable[Mapping[str, Any]]) -> int:
+        """Run a write once for each of many sets of values, and return how many rows it changed in all."""
         compiled = self._compiled or self._compile(conn.dialect)
-        _cursor(conn, compiled).executemany(compiled.text, [_placed(compiled, values) for values in many])
+        cursor = _cursor(conn, compiled)
+        cursor.executemany(compiled.text, [_placed(compiled, values) for values in many])
+        changed: int = cursor.rowcount
+        return changed
 
     def _run(self, conn: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
         cursor = _cursor(conn, compiled)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -13,6 +9,7 @@ from floe.core.roles import Role
 from floe.store import names
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, metadata
+from floe.store.table import Rows, things
 
 roles = sa.Table(
     "roles",
@@ -23,9 +20,6 @@ roles = sa.Table(
     sa.Column("properties", Json, nullable=False, server_default="{}"),
     names.folded(),
 )
-_QUERY = sa.select(*names.shown(roles)).order_by(roles.c.id)
-_ALL = Prepared(_QUERY)
-_BY_ID = Prepared(_QUERY.where(roles.c.id == sa.bindparam("ident")))
 implications = sa.Table(
     "role_implications",
     metadata,
@@ -33,42 +27,16 @@ implications = sa.Table(
     sa.Column("implied_id", Ident, primary_key=True),
 )
 
+ROWS: Rows[Role] = Rows(roles, things(Role))
+get, find, called, insert, update = ROWS.get, ROWS.those, ROWS.called, ROWS.insert, ROWS.update
 _IMPLIED = Prepared(sa.select(implications))
-
-
-def get(conn: Connection, role_id: str) -> Role | None:
-    """Return a role by its id."""
-    row = _BY_ID.first(conn, ident=role_id)
-    return None if row is None else Role(**row._asdict())
-
-
-def by_name(conn: Connection, name: str) -> Role | None:
-    """Return a role by its name."""
-    row = names.first_called(conn, _QUERY, roles, name)
-    return None if row is None else Role(**row._mapping)
-
-
-def find(conn: Connection) -> list[Role]:
-    """Return all roles, by id."""
-    return [Role(**row._asdict()) for row in _ALL.rows(conn)]
-
-
-def insert(conn: Connection, role: Role) -> None:
-    """Add a role."""
-    conn.execute(sa.insert(roles).values(names.with_folded(asdict(role))))
-
-
-def update(conn: Connection, role_id: str, changes: Mapping[str, Any]) -> None:
-    """Set fields of a role."""
-    if changes:
-        conn.execute(sa.update(roles).where(roles.c.id == role_id).values(names.with_folded(changes)))
 
 
 def delete(conn: Connection, role_id: str) -> None:
     """Remove a role and the implications it is part of."""
     part = (implications.c.prior_id == role_id) | (implications.c.implied_id == role_id)
     conn.execute(sa.delete(implications).where(part))
-    conn.execute(sa.delete(roles).where(roles.c.id == role_id))
+    ROWS.delete(conn, role_id)
 
 
 def implied(conn: Connection) -> dict[str, frozenset[str]]:

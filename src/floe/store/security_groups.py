@@ -178,11 +178,11 @@ _NOBODY = {"IPv4": "0.0.0.0/32", "IPv6": "::/128"}
 
 
 _OWN = security_groups.c.project_id == VIEWER
-ROWS: Rows[Group] = Rows(security_groups, sa.select(security_groups), _read, seen=_OWN)
+ROWS: Rows[Group] = Rows(security_groups, _read, seen=_OWN)
 RULES: Rows[Rule] = Rows(
     security_group_rules,
-    sa.select(*_RULE_COLUMNS),
     _read_rules,
+    sa.select(*_RULE_COLUMNS),
     seen=security_group_rules.c.group_id.in_(sa.select(security_groups.c.id).where(_OWN)),
     fields={
         "remote_cidr": sa.case(

@@ -11,6 +11,7 @@ from floe.store.engine import Connection
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
 from floe.store.servers import servers
+from floe.store.table import VIEWER, Rows, things
 
 server_groups = sa.Table(
     "server_groups",
@@ -25,32 +26,14 @@ server_groups = sa.Table(
     info=counted(Counted(resource="server_groups", owner="project_id")),
 )
 
-_BY_ID = sa.select(server_groups).where(server_groups.c.id == sa.bindparam("ident"))
+ROWS: Rows[ServerGroup] = Rows(server_groups, things(ServerGroup), seen=server_groups.c.project_id == VIEWER)
+get, find, insert = ROWS.get, ROWS.find, ROWS.insert
 
 
-def insert(conn: Connection, group: ServerGroup) -> None:
-    """Insert a group."""
-    conn.execute(server_groups.insert(), {name: getattr(group, name) for name in ServerGroup.__slots__})
-
-
-def get(conn: Connection, group_id: str) -> ServerGroup | None:
-    """Return a group."""
-    row = conn.execute(_BY_ID, {"ident": group_id}).one_or_none()
-    return ServerGroup(**row._mapping) if row else None
-
-
-def find(conn: Connection, project_id: str | None, limit: int | None, offset: int) -> list[ServerGroup]:
-    """Return the groups of a project (of all with None), the oldest first."""
-    statement = sa.select(server_groups).order_by(server_groups.c.created_at, server_groups.c.id)
-    if project_id is not None:
-        statement = statement.where(server_groups.c.project_id == project_id)
-    return [ServerGroup(**row._mapping) for row in conn.execute(statement.limit(limit).offset(offset))]
-
-
-def delete(conn: Connection, group_id: str) -> bool:
-    """Remove a group; its servers live on, in no group. False if there was none."""
+def delete(conn: Connection, group_id: str) -> None:
+    """Remove a group; its servers live on, in no group."""
     conn.execute(servers.update().where(servers.c.group_id == group_id).values(group_id=None))
-    return conn.execute(server_groups.delete().where(server_groups.c.id == group_id)).rowcount == 1
+    ROWS.delete(conn, group_id)
 
 
 def members(conn: Connection, group_ids: Sequence[str]) -> dict[str, list[str]]:

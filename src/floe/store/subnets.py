@@ -59,8 +59,8 @@ def _read(_conn: Connection, rows: Sequence[Any]) -> list[Subnet]:
 
 ROWS: Rows[Subnet] = Rows(
     subnets,
-    sa.select(subnets).join(networks, networks.c.id == subnets.c.network_id),
     _read,
+    sa.select(subnets).join(networks, networks.c.id == subnets.c.network_id),
     seen=SEEN,
     fields={"shared": networks.c.shared},
 )

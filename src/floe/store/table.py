@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -10,9 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.listing import Listing
-from floe.store.listing import Fields, Pages, new
+from floe.core.names import fold
+from floe.store import names
+from floe.store.listing import Fields, Pages, in_parts, new
 from floe.store.prepared import Prepared
-from floe.store.schema import Json
+from floe.store.schema import Json, JsonOf
 from floe.store.tags import Tags, tagged
 
 T = TypeVar("T")
@@ -25,56 +28,82 @@ Read = Callable[[Connection, Sequence[Any]], list[T]]
 """Makes things of rows, reading what else belongs to them."""
 
 
-class Rows(Generic[T]):
-    """A table with `id` and `updated_at`, and how it is read: `query` without any condition, `read` for its rows.
+def things(kind: Callable[..., T]) -> Read[T]:
+    """Return what makes things of rows that have a column for each of their fields, and no other."""
+    return lambda _conn, rows: [kind(**row._asdict()) for row in rows]
 
-    `seen` is the condition of being visible to the project VIEWER; None sees all. Clients filter and sort by all
+
+class Rows(Generic[T]):
+    """A table and how it is read: `query` without any condition (all columns but `folded`), `read` for its rows.
+
+    `seen` is the condition of being visible to the project VIEWER; without it all are. Clients filter and sort by all
     columns but JSON, and by `fields` besides; a text that may be null compares as "". `also` are the conditions for
     what a listing may ask for besides; those by tags are there where there are any. `computed` are columns that are
-    not as an attribute of the thing is.
+    not as an attribute of the thing is. `key` is what clients know a thing by, where that is not its id; of those
+    that one viewer sees no two have the same.
     """
 
     def __init__(
         self,
         table: sa.Table,
-        query: sa.Select[Any],
         read: Read[T],
+        query: sa.Select[Any] | None = None,
         *,
-        seen: sa.ColumnElement[bool],
+        seen: sa.ColumnElement[bool] | None = None,
         fields: Fields | None = None,
         also: Mapping[str, Callable[[Any], sa.ColumnElement[bool]]] | None = None,
         computed: Mapping[str, Callable[[T], Any]] | None = None,
+        key: sa.Column[Any] | None = None,
     ) -> None:
         self.table, self._read = table, read
-        self._computed = computed or {}
+        if query is None:
+            query = sa.select(*(column for column in table.c if column.name != names.FOLDED))
+        seen = sa.true() if seen is None else seen
+        self._computed = dict(computed or {})
+        if names.FOLDED in table.c:
+            self._computed[names.FOLDED] = lambda thing: fold(thing.name)  # type: ignore[attr-defined]
         self._also = {**(also or {}), **(tagged(table.c.tags) if "tags" in table.c else {})}
-        self._columns = tuple(column.name for column in table.c if column.name not in self._computed)
-        one = query.where(table.c.id == sa.bindparam("the_id"))
+        (self._id,) = table.primary_key.columns
+        self._given = self._id if self._id is table.autoincrement_column else None
+        self._columns = tuple(c.name for c in table.c if c.name not in self._computed and c is not self._given)
+        key = self._id if key is None else key
+        one = query.where(key == sa.bindparam("the_key"))
         self._any, self._seen = Prepared(one), Prepared(one.where(seen))
-        known = {**{c.name: _compared(c) for c in table.c if not isinstance(c.type, Json | Tags)}, **(fields or {})}
+        known = {c.name: _compared(c) for c in table.c if not isinstance(c.type, Json | JsonOf | Tags)}
+        # Never null but where `refold` has not been yet; as it stands, so that its index serves.
+        known |= {names.FOLDED: table.c.folded} if names.FOLDED in table.c else {}
+        known = {**known, **(fields or {}), "id": key}
         self._pages = {True: Pages(query, known), False: Pages(query.where(seen), known)}
-        self._insert, self._insert_new = Prepared(sa.insert(table)), new(table)
-        self._delete = Prepared(sa.delete(table).where(table.c.id == sa.bindparam("the_id")))
+        insert = sa.insert(table)
+        written = {*self._columns, *self._computed}
+        self._insert = Prepared(insert if self._given is None else insert.returning(self._given), columns=written)
+        self._insert_new = new(table)
+        self._delete = Prepared(sa.delete(table).where(self._id == sa.bindparam("the_id")))
 
     def values(self, thing: T) -> dict[str, Any]:
         """Return a thing as it is kept."""
         found = {name: getattr(thing, name) for name in self._columns}
         return found | {name: made(thing) for name, made in self._computed.items()}
 
-    def insert(self, conn: Connection, thing: T) -> None:
-        """Add a thing."""
-        self._insert.write(conn, **self.values(thing))
+    def insert(self, conn: Connection, thing: T) -> T:
+        """Add a thing, and return it: with its id, where the database gives it."""
+        if self._given is None:
+            self._insert.write(conn, **self.values(thing))
+            return thing
+        ((ident,),) = self._insert.rows(conn, **self.values(thing))
+        made: Any = thing
+        return replace(made, **{self._given.name: ident})  # type: ignore[no-any-return]
 
     def insert_new(self, conn: Connection, thing: T) -> bool:
         """Add a thing; False, with nothing added, where a unique constraint forbids it."""
         return self._insert_new.write(conn, **self.values(thing)) == 1
 
-    def get(self, conn: Connection, ident: Ident, project_id: str | None = None) -> T | None:
+    def get(self, conn: Connection, key: Ident, project_id: str | None = None) -> T | None:
         """Return a thing that the project sees (None: anybody's)."""
         if project_id is None:
-            rows = self._any.rows(conn, the_id=ident)
+            rows = self._any.rows(conn, the_key=key)
         else:
-            rows = self._seen.rows(conn, the_id=ident, viewer=project_id)
+            rows = self._seen.rows(conn, the_key=key, viewer=project_id)
         return next(iter(self._read(conn, rows)), None)
 
     def find(self, conn: Connection, project_id: str | None, listing: Listing) -> list[T]:
@@ -83,16 +112,45 @@ class Rows(Generic[T]):
         also = [self._also[name](value) for name, value in listing.also.items()]
         return self._read(conn, self._pages[project_id is None].rows(conn, listing, also, **viewer))
 
-    def update(self, conn: Connection, ident: Ident, changes: Mapping[str, Any], now: datetime) -> bool:
-        """Change a thing, count its revision up where there is one; with no changes, a lock. False if it is gone."""
-        table = self.table
-        counted = {"revision": table.c.revision + 1} if "revision" in table.c else {}
-        values = {**changes, "updated_at": now, **counted}
-        return conn.execute(sa.update(table).where(table.c.id == ident).values(values)).rowcount == 1
+    def those(self, conn: Connection, **asked: Any) -> list[T]:
+        """Return all things of which each of these is so, by id: columns and what `also` knows; None asks nothing.
 
-    def delete(self, conn: Connection, *idents: Ident) -> None:
-        """Remove things, with what the database removes with them."""
-        self._delete.write_each(conn, [{"the_id": ident} for ident in idents])
+        A name is found whatever its case where the table says how it folds.
+        """
+        given = {name: value for name, value in asked.items() if value is not None}
+        if names.FOLDED in self.table.c and "name" in given:
+            given[names.FOLDED] = fold(given.pop("name"))
+        also = {name: value for name, value in given.items() if name in self._also}
+        filters = {name: (value,) for name, value in given.items() if name not in self._also}
+        return self.find(conn, None, Listing(filters=filters, also=also))
+
+    def each(self, conn: Connection, idents: Iterable[Ident]) -> list[T]:
+        """Return those of the things that are there, by id."""
+        parts = (Listing(filters={"id": part}) for part in in_parts(sorted(idents)))
+        return [thing for part in parts for thing in self.find(conn, None, part)]
+
+    def called(self, conn: Connection, name: str, **asked: Any) -> T | None:
+        """Return the thing of that name; the one with exactly this case where an older database holds several."""
+        found: list[Any] = self.those(conn, name=name, **asked)
+        return next((thing for thing in found if thing.name == name), found[0] if found else None)
+
+    def update(self, conn: Connection, ident: Ident, changes: Mapping[str, Any], now: datetime | None = None) -> bool:
+        """Change a thing, count its revision up where there is one; with no changes, a lock. False if it is gone.
+
+        `now` is when, for a table that knows when its things were changed.
+        """
+        table, values = self.table, {self._id.name: ident, **changes}
+        if "updated_at" in table.c:
+            values["updated_at"] = now
+        if "revision" in table.c:
+            values["revision"] = table.c.revision + 1
+        if names.FOLDED in table.c:
+            values = names.with_folded(values)
+        return conn.execute(sa.update(table).where(self._id == ident).values(values)).rowcount == 1
+
+    def delete(self, conn: Connection, *idents: Ident) -> bool:
+        """Remove things, with what the database removes with them. False if none of them was there."""
+        return self._delete.write_each(conn, [{"the_id": ident} for ident in idents]) > 0
 
 
 def _compared(column: sa.Column[Any]) -> sa.ColumnElement[Any]:

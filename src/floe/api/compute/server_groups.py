@@ -54,7 +54,8 @@ def _whole(call: Call, name: str, default: int) -> int:
 def _listing(call: Call) -> Listing:
     return Listing(
         limit=_whole(call, "limit", MAX_LIMIT),
-        also={"everybodys": call.one("all_projects") is not None, "offset": _whole(call, "offset", 0)},
+        offset=_whole(call, "offset", 0),
+        also={"everybodys": call.one("all_projects") is not None},
     )
 
 
