@@ -8,10 +8,9 @@ conductor then sends `whole` to every host that is `stale`. Who is in a security
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from floe.core.host_network import (
-    GroupRule,
     HostAddress,
     HostGroup,
     HostNetwork,
@@ -26,25 +25,32 @@ from floe.core.networks import Network, plain_name
 from floe.core.ports import DHCP_OWNER, PluggedPort, Port, tap_name
 from floe.core.security_groups import host_rule
 from floe.core.subnets import Subnet
-from floe.store import address_groups, group_members, networks, plugged_ports, ports, security_groups, subnets
+from floe.store import address_groups, group_members, plugged_ports, ports, security_groups, subnets
 from floe.store import host_networks as rows
 from floe.store.engine import Connection
 
 
-def fragment(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
+def fragment(conn: Connection, host: str, bound: Sequence[HostPort], dns_domain: str) -> HostNetwork:
     """Return what a host must know to plug these of its ports, at a generation counted up for it."""
-    generation = rows.advance(conn, host, group_members.position(conn))
-    return _network(conn, host, generation, plugged_ports.on_host(conn, host, port_ids), dns_domain)
+    position = group_members.position(conn)
+    return _network(conn, host, rows.advance(conn, host, position), position, bound, *_around(conn, bound), dns_domain)
 
 
 def part(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
     """Return what a host that knows nothing must know of these of its ports, at its wanted generation; a read."""
-    return _network(conn, host, rows.wanted(conn, host), plugged_ports.on_host(conn, host, port_ids), dns_domain)
+    return _wanted(conn, host, plugged_ports.on_host(conn, host, port_ids), dns_domain)
 
 
 def whole(conn: Connection, host: str, dns_domain: str) -> HostNetwork:
     """Return all that should be on a host, at its wanted generation; a read."""
-    return _network(conn, host, rows.wanted(conn, host), plugged_ports.on_host(conn, host), dns_domain)
+    return _wanted(conn, host, plugged_ports.on_host(conn, host), dns_domain)
+
+
+def _wanted(conn: Connection, host: str, found: Sequence[PluggedPort], dns_domain: str) -> HostNetwork:
+    known, below = _around(conn, found)
+    bound = [host_port(port, known[port.network_id]) for port in found]
+    position = group_members.position(conn)
+    return _network(conn, host, rows.wanted(conn, host), position, bound, known, below, dns_domain)
 
 
 def stale(conn: Connection) -> list[str]:
@@ -153,28 +159,40 @@ def host_port(port: Port | PluggedPort, network: Network) -> HostPort:
     )
 
 
-def _network(
-    conn: Connection, host: str, generation: int, found: Sequence[PluggedPort], dns_domain: str
-) -> HostNetwork:
-    members_at = group_members.position(conn)
-    if not found:
-        return HostNetwork(generation=generation, members_at=members_at)
+_Below = Mapping[str, Sequence[Subnet]]
+
+
+def _around(
+    conn: Connection, found: Sequence[HostPort] | Sequence[PluggedPort]
+) -> tuple[Mapping[str, Network], _Below]:
+    """Return the networks that ports are in, and the subnets of each."""
     network_ids = sorted({port.network_id for port in found})
-    known = networks.many(conn, network_ids)
+    return subnets.with_networks(conn, network_ids) if network_ids else ({}, {})
+
+
+def _network(
+    conn: Connection,
+    host: str,
+    generation: int,
+    members_at: int,
+    bound: Sequence[HostPort],
+    known: Mapping[str, Network],
+    below: _Below,
+    dns_domain: str,
+) -> HostNetwork:
+    if not bound:
+        return HostNetwork(generation=generation, members_at=members_at)
     return HostNetwork(
         generation=generation,
-        segments=tuple(_segments(conn, known, dns_domain)),
-        ports=tuple(host_port(port, known[port.network_id]) for port in found),
-        groups=tuple(_groups(conn, host, {group for port in found for group in port.groups})),
+        segments=tuple(_segments(conn, known, below, dns_domain)),
+        ports=tuple(sorted(bound, key=lambda port: port.port_id)),
+        groups=tuple(_groups(conn, host, {group for port in bound for group in port.groups})),
         members_at=members_at,
     )
 
 
-def _segments(conn: Connection, known: dict[str, Network], dns_domain: str) -> list[HostSegment]:
+def _segments(conn: Connection, known: Mapping[str, Network], below: _Below, dns_domain: str) -> list[HostSegment]:
     dhcp = ports.addresses_of_owner(conn, known, DHCP_OWNER)
-    below: dict[str, list[HostSubnet]] = {network_id: [] for network_id in known}
-    for subnet in subnets.of_networks(conn, known):
-        below[subnet.network_id].append(_subnet(subnet, dhcp.get(subnet.id)))
     return [
         HostSegment(
             network_id=network.id,
@@ -182,7 +200,7 @@ def _segments(conn: Connection, known: dict[str, Network], dns_domain: str) -> l
             tag=network.tag,
             mtu=network.mtu,
             dns_domain=dns_domain,
-            subnets=tuple(below[network.id]),
+            subnets=tuple(_subnet(subnet, dhcp.get(subnet.id)) for subnet in below[network.id]),
         )
         for network in known.values()
     ]
@@ -202,20 +220,22 @@ def _subnet(subnet: Subnet, dhcp_address: str | None) -> HostSubnet:
 
 def _groups(conn: Connection, host: str, direct: set[str]) -> list[HostGroup]:
     """Return the groups that ports are in, and those, of ports and of addresses, that their rules refer to."""
-    rules = security_groups.rules_of(conn, sorted(direct))
-    referred = {rule.remote_group for found in rules.values() for rule in found if rule.remote_group}
+    known = security_groups.plugged(conn, sorted(direct), "IPv4")
+    rules = [rule for _, found in known.values() for rule in found]
+    referred = {rule.remote_group for rule in rules if rule.remote_group}
+    named = {rule.remote_address_group for rule in rules if rule.remote_address_group}
     members = ports.members(conn, sorted(referred), host)
-    named = {rule.remote_address_group for found in rules.values() for rule in found if rule.remote_address_group}
-    rules |= security_groups.rules_of(conn, sorted(referred - direct))
-    names = security_groups.names(conn, sorted(rules))
-    seen: list[HostGroup] = []
-    for group_id in sorted(rules):
-        applied_rules: tuple[GroupRule, ...] = tuple(
-            host_rule(rule) for rule in rules[group_id] if rule.ethertype == "IPv4"
+    if others := sorted(referred - direct):
+        known |= security_groups.plugged(conn, others, "IPv4")
+    seen = [
+        HostGroup(
+            group_id=group_id,
+            name=name,
+            rules=tuple(host_rule(rule) for rule in found),
+            remote_members=tuple(sorted(members.get(group_id, ()))),
         )
-        remote = tuple(sorted(members.get(group_id, ())))
-        name = names.get(group_id, "")
-        seen.append(HostGroup(group_id=group_id, name=name, rules=applied_rules, remote_members=remote))
+        for group_id, (name, found) in known.items()
+    ]
     for group_id, addresses in address_groups.addresses(conn, named).items() if named else ():
         seen.append(HostGroup(group_id=group_id, remote_members=tuple(cidr for cidr in addresses if ":" not in cidr)))
     return sorted(seen, key=lambda group: group.group_id)

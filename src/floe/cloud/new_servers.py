@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from floe.cloud import flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
+from floe.cloud.quotas import Room
 from floe.core import extra_specs, image_properties
 from floe.core.block_devices import boot_image, check_buses, planned
 from floe.core.context import Context
@@ -64,26 +66,25 @@ def plan(
     ]
     check_buses(new.block_devices, image.properties)
     _check_size(context, flavor, image)
-    limits = quotas.limits(conn, project_id)
-    check_metadata(new.metadata, limits)
-    check_files(new.files, limits)
+    room = quotas.room(conn, project_id)
+    check_metadata(new.metadata, room.limits)
+    check_files(new.files, room.limits)
     if new.user_data is not None:
         check_user_data(new.user_data)
     keypair = _keypair(conn, context, new.key_name)
     places.check(conn, cloud.settings.availability_zone, now, zone=new.zone, host=new.host)
-    count = _room(conn, project_id, new, flavor, limits)
-    group_id, count = _group(conn, context, project_id, new, count, limits)
+    count = _count(new, flavor, room)
+    group_id, count = _group(conn, context, project_id, new, count, room.limits)
+    wanted = server_ports.Wanted(networks=new.networks, groups=new.security_groups, least=new.min_count, most=count)
     try:
-        nics, count = server_ports.plan(
-            conn, context, new.networks, new.security_groups, fresh, now, new.min_count, count
-        )
+        ports = server_ports.plan(conn, context, wanted, room, fresh, now)
     except NotFound as error:
         raise Invalid(error.message) from error
     config_drive = new.config_drive
     if config_drive is None:
         config_drive = image.properties.get("img_config_drive") == "mandatory"
     return Plan(
-        count=count,
+        count=ports.count,
         flavor=flavor,
         image=image,
         given=CreateGiven(
@@ -95,11 +96,11 @@ def plan(
             together=count,
         ),
         keypair=keypair,
-        nics=nics,
+        nics=ports.nics,
         disks=planned(
             new.block_devices, flavor, image_id=image.id, properties=image.properties, config_drive=config_drive
         ),
-        security_groups=server_ports.group_names(conn, nics),
+        security_groups=ports.groups,
         group_id=group_id,
         config_drive=config_drive,
     )
@@ -150,22 +151,17 @@ def _keypair(conn: Connection, context: Context, name: str | None) -> Keypair | 
     return keypair
 
 
-def _room(conn: Connection, project_id: str, new: NewServer, flavor: ServerFlavor, limits: dict[str, int]) -> int:
+def _count(new: NewServer, flavor: ServerFlavor, room: Room) -> int:
     """Return how many of `min_count` to `max_count` servers the quota has room for."""
-    held = quota_usages.of(conn, project_id)
     each_takes = {"instances": 1, "cores": flavor.vcpus, "ram": flavor.memory_mib}
-    wanted = [(resource, each, held[resource]) for resource, each in each_takes.items()]
-    count = new.max_count
-    for resource, each, used in wanted:
-        if limits[resource] >= 0 and each:
-            count = min(count, (limits[resource] - used) // each)
+    count = min(room.times(resource, each, new.max_count) for resource, each in each_takes.items())
     if count < new.min_count:
-        demand(limits, {resource: (each * new.min_count, used) for resource, each, used in wanted})
+        room.demand({resource: each * new.min_count for resource, each in each_takes.items()})
     return count
 
 
 def _group(
-    conn: Connection, context: Context, project_id: str, new: NewServer, count: int, limits: dict[str, int]
+    conn: Connection, context: Context, project_id: str, new: NewServer, count: int, limits: Mapping[str, int]
 ) -> tuple[str | None, int]:
     """Return the server group asked for, and how many of `count` servers it has room for."""
     unknown = sorted(set(new.hints) - _HINTS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from floe.core import quotas as rules
 from floe.core.quotas import DEFAULTS
-from floe.store import quota_usages
 from floe.store import quotas as rows
 from floe.store.engine import Connection
 
@@ -23,7 +24,29 @@ def limits(conn: Connection, project_id: str) -> dict[str, int]:
     return {**DEFAULTS, **rows.layers(conn, DEFAULT_CLASS, project_id)}
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a project may have, and what it has, by resource: read once, for all that a request asks for."""
+
+    limits: Mapping[str, int]
+    used: Counter[str]
+
+    def times(self, resource: str, each: int, most: int) -> int:
+        """Return how often, up to `most`, there is room for `each` more."""
+        limit = self.limits[resource]
+        return most if limit < 0 or not each else min(most, (limit - self.used[resource]) // each)
+
+    def demand(self, asked: Mapping[str, int]) -> None:
+        """Raise OverQuota unless there is room for what is asked, by resource."""
+        rules.demand(self.limits, {name: (amount, self.used[name]) for name, amount in asked.items()})
+
+
+def room(conn: Connection, project_id: str) -> Room:
+    """Return what a project may have and has."""
+    limits, used = rows.room(conn, DEFAULT_CLASS, project_id)
+    return Room({**DEFAULTS, **limits}, used)
+
+
 def demand(conn: Connection, project_id: str, asked: Mapping[str, int]) -> None:
     """Raise OverQuota unless a project's quota has room for what is asked, by resource; in the write that adds it."""
-    used = quota_usages.of(conn, project_id)
-    rules.demand(limits(conn, project_id), {name: (amount, used[name]) for name, amount in asked.items()})
+    room(conn, project_id).demand(asked)

@@ -162,8 +162,8 @@ async def delete_rule(cloud: Cloud, context: Context, rule_id: str, seen: int | 
         await cloud.network_nudge()
 
 
-def of_project(conn: Connection, project_id: str, asked: Sequence[str], fresh: str, now: datetime) -> list[str]:
-    """Return the ids of a project's groups by name or id, as a create of a server names them.
+def of_project(conn: Connection, project_id: str, asked: Sequence[str], fresh: str, now: datetime) -> dict[str, str]:
+    """Return a project's groups (id: name) by name or id, as a create of a server names them.
 
     The default group is made as `fresh` if it is not there.
 
@@ -171,18 +171,17 @@ def of_project(conn: Connection, project_id: str, asked: Sequence[str], fresh: s
     """
     default = ensure_default(conn, project_id, fresh, now)
     if not asked:
-        return [default]
+        return {default: DEFAULT}
     known = rows.named(conn, project_id, asked)
-    found: list[str] = []
+    found: dict[str, str] = {}
     for text in asked:
-        by_id = [group_id for group_id, _ in known if group_id == text]
-        matches = by_id or [group_id for group_id, name in known if name == text]
+        by_id = [group for group in known if group[0] == text]
+        matches = by_id or [group for group in known if group[1] == text]
         if not matches:
             raise Invalid(f"Security group {text} not found for project {project_id}.")
         if len(matches) > 1:
             raise Conflict(f"Multiple security groups found matching '{text}'. Use an ID to be more specific.")
-        if matches[0] not in found:
-            found.append(matches[0])
+        found.update(matches)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import msgspec
 
 from floe.cloud import host_networks, quotas, security_groups
 from floe.cloud.addresses import assign, insert_with_mac, subnet_holding
+from floe.cloud.quotas import Room
 from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -20,10 +21,9 @@ from floe.core.ids import derived
 from floe.core.networks import Network
 from floe.core.nics import PlannedNic
 from floe.core.ports import BUILD, Port, ServerPort
-from floe.core.quotas import demand
 from floe.core.subnets import Subnet
 from floe.store import addresses as address_rows
-from floe.store import networks, quota_usages, subnets
+from floe.store import networks, subnets
 from floe.store import ports as rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
@@ -31,26 +31,37 @@ from floe.store.engine import Connection
 Requested = Sequence[PlannedNic] | Literal["auto", "none"] | None
 
 
-def plan(
-    conn: Connection,
-    context: Context,
-    requested: Requested,
-    security_groups: Sequence[str],
-    fresh: str,
-    now: datetime,
-    least: int = 1,
-    most: int = 1,
-) -> tuple[tuple[PlannedNic, ...], int]:
-    """Check the networks and groups that a create asks for, and return its NICs, complete, for `bind`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The networks and groups that a create asks for, of `least` to `most` servers alike."""
 
-    None means the project's one network, or no NIC where it has none. From `least` to `most` servers are to be made
-    alike: returns also for how many of them the quota has ports. The project's default group is made as `fresh` if it
-    is not there. Raises Invalid, Conflict, OverQuota.
+    networks: Requested
+    groups: Sequence[str] = ()
+    least: int = 1
+    most: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The NICs of a server that is asked for, complete, for `bind`."""
+
+    nics: tuple[PlannedNic, ...] = ()
+    groups: tuple[str, ...] = ()
+    """The names of the groups that its ports are to be in, each once."""
+    count: int
+    """For how many servers the quota has ports."""
+
+
+def plan(conn: Connection, context: Context, wanted: Wanted, room: Room, fresh: str, now: datetime) -> Planned:
+    """Check the networks and groups that a create asks for.
+
+    Networks of None mean the project's one network, or no NIC where it has none. The project's default group is made
+    as `fresh` if it is not there. Raises Invalid, Conflict, OverQuota.
     """
-    project_id = context.project_id or ""
-    groups = _groups(conn, project_id, security_groups, fresh, now)
+    project_id, requested, most = context.project_id or "", wanted.networks, wanted.most
+    groups = security_groups.of_project(conn, project_id, wanted.groups, fresh, now)
     if requested == "none":
-        return (), most
+        return Planned(count=most)
     if requested is None or requested == "auto":
         only = _only_network(conn, project_id, auto=requested == "auto")
         entries: Sequence[PlannedNic] = () if only is None else (PlannedNic(network_id=only.id),)
@@ -65,23 +76,20 @@ def plan(
     nics = [
         _nic(found[nic.port_id], nic)
         if nic.port_id
-        else _new_nic(conn, context, known, below, nic, groups, bool(security_groups))
+        else _new_nic(conn, context, known, below, nic, tuple(groups), bool(wanted.groups))
         for nic in entries
     ]
     new = sum(1 for nic in nics if nic.made)
-    if new:
-        limits, used = quotas.limits(conn, project_id), quota_usages.of(conn, project_id)["port"]
-        if limits["port"] >= 0:
-            most = min(most, (limits["port"] - used) // new)
-        if most < least:
-            demand(limits, {"port": (new * least, used)})
-    return tuple(nics), most
+    most = room.times("port", new, most)
+    if most < wanted.least:
+        room.demand({"port": new * wanted.least})
+    return Planned(nics=tuple(nics), groups=_names(conn, nics, groups), count=most)
 
 
-def group_names(conn: Connection, planned: Sequence[PlannedNic]) -> tuple[str, ...]:
-    """Return the names of the groups that planned ports are to be in, each once."""
-    idents = list(dict.fromkeys(ident for nic in planned for ident in nic.security_groups))
-    names = group_rows.names(conn, idents) if idents else {}
+def _names(conn: Connection, planned: Sequence[PlannedNic], known: Mapping[str, str]) -> tuple[str, ...]:
+    idents = dict.fromkeys(ident for nic in planned for ident in nic.security_groups)
+    others = [ident for ident in idents if ident not in known]  # of ports that are the user's own
+    names = {**known, **group_rows.names(conn, others)} if others else known
     return tuple(dict.fromkeys(names[ident] for ident in idents if ident in names))
 
 
@@ -104,14 +112,13 @@ def bind(
         return ()
     there = {port.nic: port for port in rows.of_server(conn, server_id)}
     network_ids = {nic.network_id for nic in planned}
-    known = networks.many(conn, network_ids)
+    known, below = subnets.with_networks(conn, network_ids)
     lost = sorted(network_ids - known.keys())
     if lost:
         raise Conflict(f"Network {lost[0]} is gone.")
     fresh = [nic for index, nic in enumerate(planned) if nic.made and index not in there]
     if fresh:
         quotas.demand(conn, project_id, {"port": len(fresh)})
-    below = _subnets(conn, known) if fresh else {}
     common: dict[str, Any] = {
         "server_id": server_id,
         "device_id": server_id,
@@ -158,19 +165,27 @@ def rename(conn: Connection, server_id: str, project_id: str, hostname: str, now
     return bool(hosts)
 
 
-def unplug(conn: Connection, server_id: str) -> dict[str, int]:
-    """Take a server's ports off their host, ahead of the command that destroys the guest.
+@dataclass(frozen=True, slots=True)
+class Unplugged:
+    """The ports of a server that is to be destroyed, and the generation of each host that had one plugged."""
 
-    Returns {host: generation} for that command (empty when nothing is plugged); the ports and their addresses
-    stay the server's until `release`.
+    ports: tuple[str, ...] = ()
+    generations: Mapping[str, int] = field(default_factory=dict)
+
+
+def unplug(conn: Connection, server_id: str) -> Unplugged:
+    """Take a server's ports off their host, ahead of the command that destroys the guest and has the generation.
+
+    The ports and their addresses stay the server's until `release`.
     """
-    hosts = _by_host(rows.of_server(conn, server_id))
+    found = rows.of_server(conn, server_id)
+    ids, hosts = tuple(port.id for port in found), _by_host(found)
     if not hosts:
-        return {}
+        return Unplugged(ids)
     rows.unplug(conn, server_id)
     for host, plugged in hosts.items():
         host_networks.touch_members(conn, host, plugged)
-    return {host: host_networks.advance(conn, host) for host in hosts}
+    return Unplugged(ids, {host: host_networks.advance(conn, host) for host in hosts})
 
 
 def release(conn: Connection, server_id: str) -> tuple[str, ...]:
@@ -215,10 +230,6 @@ def of_server(conn: Connection, server_id: str) -> list[ServerPort]:
 def of_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[ServerPort]]:
     """Return the ports of many servers, in the order of their NICs; servers without ports have an empty list."""
     return rows.seen_with_servers(conn, server_ids)
-
-
-def _groups(conn: Connection, project_id: str, asked: Sequence[str], fresh: str, now: datetime) -> list[str]:
-    return security_groups.of_project(conn, project_id, asked, fresh, now)
 
 
 def _only_network(conn: Connection, project_id: str, *, auto: bool) -> Network | None:
@@ -280,7 +291,7 @@ def _new_nic(
     known: Mapping[str, Network],
     below: Mapping[str, Sequence[Subnet]],
     asked: PlannedNic,
-    groups: Sequence[str],
+    groups: tuple[str, ...],
     groups_asked: bool,
 ) -> PlannedNic:
     network_id, fixed_ip = asked.network_id, asked.fixed_ip
@@ -300,7 +311,7 @@ def _new_nic(
         if address_rows.taken(conn, network_id, addresses.number_of(fixed_ip)):
             raise Invalid(f"Fixed IP address {fixed_ip} is already in use on network {network_id}.")
     return msgspec.structs.replace(
-        asked, security_groups=tuple(groups) if network.port_security else (), port_security=network.port_security
+        asked, security_groups=groups if network.port_security else (), port_security=network.port_security
     )
 
 
@@ -360,4 +371,4 @@ def _groups_left(conn: Connection, group_ids: Sequence[str], project_id: str) ->
     for group_id in group_ids:
         if group_id not in left:
             raise Conflict(f"Security group {group_id} is gone.")
-    return tuple(group_ids)
+    return tuple(sorted(group_ids))

@@ -21,7 +21,6 @@ from floe.core.errors import FloeError
 from floe.core.messages import Destroy
 from floe.core.servers import ERROR, ServerFault
 from floe.store import allocations, holdings
-from floe.store import ports as port_rows
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -93,11 +92,10 @@ class DeleteServer:
             hosts = {*holdings.find(conn, server_id), *([server.host] if server and server.host else [])}
             if server is None or not hosts:
                 return replace(_remove(conn, server_id, now), output=Targets(""), last=True)
-            ports = tuple(port.id for port in port_rows.of_server(conn, server_id))
-            generations = server_ports.unplug(conn, server_id)
-            targets = tuple(Target(host, generations.get(host, 0)) for host in sorted(hosts))
+            unplugged = server_ports.unplug(conn, server_id)
+            targets = tuple(Target(host, unplugged.generations.get(host, 0)) for host in sorted(hosts))
             return Outcome(
-                output=Targets(server.guest_name, ports, targets),
+                output=Targets(server.guest_name, unplugged.ports, targets),
                 host=targets[0].host,
                 begins=Begin(name="destroy", host=targets[0].host),
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, NamedTuple
 
 from floe.core import addresses
 from floe.core.errors import Invalid
@@ -50,6 +50,19 @@ class Rule:
     created_at: datetime
     updated_at: datetime
     revision: int = 0
+
+
+class PluggedRule(NamedTuple):
+    """As much of a rule as a host is told."""
+
+    direction: str
+    ethertype: str
+    protocol: str | None
+    port_min: int | None
+    port_max: int | None
+    remote_cidr: str | None
+    remote_group: str | None
+    remote_address_group: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +151,7 @@ def fingerprint(rule: Rule) -> str:
     return "|".join("" if part is None else str(part) for part in parts)
 
 
-def host_rule(rule: Rule) -> GroupRule:
+def host_rule(rule: PluggedRule) -> GroupRule:
     """Return the rule as a host applies it."""
     number = _number(rule.protocol)
     return GroupRule(

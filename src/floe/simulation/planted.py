@@ -119,21 +119,20 @@ _SEEN: ContextVar[bool] = ContextVar("seen", default=False)
 """Whether room was found, before the transaction."""
 
 
-def _limits_seen_to(conn: Any, project_id: str) -> dict[str, int]:
+def _room_seen_to(conn: Any, project_id: str) -> quotas.Room:
     """Set no limits to what was found to have room."""
-    found = _limits(conn, project_id)
-    return found | (dict.fromkeys(("instances", "cores", "ram"), -1) if _SEEN.get() else {})
+    found = _room(conn, project_id)
+    unlimited = dict.fromkeys(("instances", "cores", "ram"), -1) if _SEEN.get() else {}
+    return replace(found, limits={**found.limits, **unlimited})
 
 
-_create, _limits = servers.create, quotas.limits
+_create, _room = servers.create, quotas.room
 
 
-def _count_by_number_alone(conn: Any, owner: str) -> Counter[str]:
+def _room_by_number_alone(conn: Any, project_id: str) -> quotas.Room:
     """Forget to count cores and memory."""
-    return Counter({name: used for name, used in _count(conn, owner).items() if name not in {"cores", "ram"}})
-
-
-_count = quota_usages.of
+    found = _room(conn, project_id)
+    return replace(found, used=Counter({**found.used, "cores": 0, "ram": 0}))
 
 
 def _delete_uncounted(conn: Any, server_id: str, now: Any) -> bool:
@@ -281,11 +280,9 @@ PLANTED = (
     Planted(
         "quota-outside",
         "the quota is checked before the transaction that makes the rows",
-        patched((servers, "create", _quota_before_the_transaction), (quotas, "limits", _limits_seen_to)),
+        patched((servers, "create", _quota_before_the_transaction), (quotas, "room", _room_seen_to)),
     ),
-    Planted(
-        "quota-of-cores", "cores and memory are not counted", patched((quota_usages, "of", _count_by_number_alone))
-    ),
+    Planted("quota-of-cores", "cores and memory are not counted", patched((quotas, "room", _room_by_number_alone))),
     Planted("no-sweep", "an action whose nudge was lost is not found", patched((Runner, "sweep", _no_sweep))),
     Planted(
         "undo-not-idempotent",

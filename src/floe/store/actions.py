@@ -68,7 +68,7 @@ steps = sa.Table(
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _INSERT = Prepared(actions.insert())
 _OPEN_OF_SERVER = sa.and_(actions.c.subject_id == sa.bindparam("server"), _IS_OPEN)
-_OPEN_OF_KIND = Prepared(sa.select(actions.c.id).where(_OPEN_OF_SERVER, actions.c.kind == sa.bindparam("but")))
+_OPEN_KINDS = Prepared(sa.select(actions.c.kind).where(_OPEN_OF_SERVER))
 _NOW = sa.bindparam("now", type_=Moment())
 _CANCEL = Prepared(
     actions.update()
@@ -111,10 +111,10 @@ def cancel_open(conn: Connection, server_id: str, now: datetime, *, but: str) ->
 
     The lease is cleared with it, so that a late write of the old owner is fenced off.
     """
-    if _OPEN_OF_KIND.first(conn, server=server_id, but=but) is not None:
-        return True
-    _CANCEL.write(conn, server=server_id, now=now)
-    return False
+    kinds = {row.kind for row in _OPEN_KINDS.rows(conn, server=server_id)}
+    if kinds and but not in kinds:
+        _CANCEL.write(conn, server=server_id, now=now)
+    return but in kinds
 
 
 def _action(row: Any) -> Action:

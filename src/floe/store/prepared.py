@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import UpdateBase
 
 Convert = Callable[[Any], Any]
-Statement = sa.Select[*tuple[Any, ...]] | UpdateBase
+Statement = sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | UpdateBase
 
 
 class _Compiled(NamedTuple):

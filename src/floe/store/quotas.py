@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.store.prepared import Prepared
+from floe.store.quota_usages import quota_usages
 from floe.store.schema import Ident, Moment, metadata
 
 quotas = sa.Table(
@@ -40,6 +42,26 @@ def layers(conn: Connection, lower: str, upper: str) -> dict[str, int]:
     for owner, resource, limit in _LAYERS.rows(conn, lower=lower, upper=upper):
         found[owner][resource] = limit
     return {**found[lower], **found[upper]}
+
+
+_ROOM = Prepared(
+    sa.union_all(
+        sa.select(quotas.c.project_id.label("layer"), quotas.c.resource, quotas.c.limit.label("amount")).where(
+            sa.or_(quotas.c.project_id == sa.bindparam("lower"), quotas.c.project_id == sa.bindparam("upper"))
+        ),
+        sa.select(sa.null(), quota_usages.c.resource, quota_usages.c.used).where(
+            quota_usages.c.owner == sa.bindparam("upper")
+        ),
+    )
+)
+
+
+def room(conn: Connection, lower: str, upper: str) -> tuple[dict[str, int], Counter[str]]:
+    """Return what `layers` does, and how much `upper` has, by resource; in one statement."""
+    layers: dict[str | None, dict[str, int]] = {lower: {}, upper: {}, None: {}}
+    for layer, resource, amount in _ROOM.rows(conn, lower=lower, upper=upper):
+        layers[layer][resource] = amount
+    return {**layers[lower], **layers[upper]}, Counter(layers[None])
 
 
 def put(conn: Connection, project_id: str, limits: Mapping[str, int], now: datetime | None = None) -> None:

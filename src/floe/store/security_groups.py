@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from floe.core.security_groups import Group, Rule, fingerprint
+from floe.core.security_groups import Group, PluggedRule, Rule, fingerprint
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
@@ -82,6 +82,21 @@ _RULES_OF = lists.ByIds(
     security_group_rules.c.group_id,
 )
 
+_PLUGGED = lists.ByIds(
+    sa.select(
+        security_groups.c.id, security_groups.c.name, *(security_group_rules.c[name] for name in PluggedRule._fields)
+    )
+    .outerjoin(
+        security_group_rules,
+        sa.and_(
+            security_group_rules.c.group_id == security_groups.c.id,
+            security_group_rules.c.ethertype == sa.bindparam("ethertype"),
+        ),
+    )
+    .order_by(security_group_rules.c.created_at, security_group_rules.c.id),
+    security_groups.c.id,
+)
+
 
 def insert(conn: Connection, group: Group) -> bool:
     """Add a group with its rules; False, with nothing added, if the project has its default group already."""
@@ -150,6 +165,18 @@ def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]
     for part in lists.in_parts(list(found)):
         for row in _RULES_OF.rows(conn, part):
             found[row.group_id].append(_rule(row))
+    return found
+
+
+def plugged(conn: Connection, group_ids: Iterable[str], ethertype: str) -> dict[str, tuple[str, list[PluggedRule]]]:
+    """Return the names of groups, and their rules for one family, the oldest first; in one statement."""
+    found: dict[str, tuple[str, list[PluggedRule]]] = {}
+    for part in lists.in_parts(list(group_ids)):
+        for group_id, name, *values in _PLUGGED.rows(conn, part, ethertype=ethertype):
+            rules = found.setdefault(group_id, (name, []))[1]
+            if values[0] is not None:
+                rule = PluggedRule._make(values)
+                rules.append(rule if rule.remote_address_group is None else rule._replace(remote_cidr=None))
     return found
 
 

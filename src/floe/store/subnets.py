@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from floe.core.networks import Network
 from floe.core.subnets import Subnet
 from floe.store import listing as lists
 from floe.store.networks import SEEN, networks
@@ -39,6 +40,28 @@ subnets = sa.Table(
 
 _OF_NETWORKS = lists.ByIds(sa.select(subnets).order_by(subnets.c.created_at, subnets.c.id), subnets.c.network_id)
 
+_WITH_NETWORKS = lists.ByIds(
+    sa.select(*networks.c, *subnets.c)
+    .outerjoin(subnets, subnets.c.network_id == networks.c.id)
+    .order_by(networks.c.id, subnets.c.created_at, subnets.c.id),
+    networks.c.id,
+)
+_NETWORK, _OWN = [column.name for column in networks.c], [column.name for column in subnets.c]
+
+
+def with_networks(conn: Connection, network_ids: Iterable[str]) -> tuple[dict[str, Network], dict[str, list[Subnet]]]:
+    """Return networks, whosever they are, without their subnets' ids, and the subnets of each, the oldest first."""
+    known: dict[str, Network] = {}
+    below: dict[str, list[Subnet]] = {}
+    for row in _WITH_NETWORKS.rows(conn, list(network_ids)):
+        if row[0] not in known:
+            known[row[0]] = Network(**dict(zip(_NETWORK, row, strict=False)))
+            below[row[0]] = []
+        own = row[len(_NETWORK) :]
+        if own[0] is not None:
+            below[row[0]].append(_made(dict(zip(_OWN, own, strict=True))))
+    return known, below
+
 
 def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
     """Return all subnets of these networks, the oldest first."""
@@ -46,7 +69,10 @@ def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
 
 
 def _subnet(row: Any) -> Subnet:
-    values = row._asdict()
+    return _made(row._asdict())
+
+
+def _made(values: dict[str, Any]) -> Subnet:
     values["pools"] = tuple((start, end) for start, end in values["pools"])
     values["nameservers"] = tuple(values["nameservers"])
     values["routes"] = tuple((destination, nexthop) for destination, nexthop in values["routes"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,10 +72,10 @@ class Site:
         return port.addresses[0].address
 
     async def unbind(self, server: str) -> None:
-        def write(conn: Any) -> dict[str, int]:
+        def write(conn: Any) -> Mapping[str, int]:
             found = server_ports.unplug(conn, server)
             server_ports.release(conn, server)
-            return found
+            return found.generations
 
         for host, generation in (await self.cloud.db.write(write)).items():
             gone = [ident for ident, port in self.agents[host].state.ports.items() if port.server_id == server]

@@ -11,6 +11,8 @@ import pytest
 from floe.cloud import group_members, host_networks, networks, ports, subnets
 from floe.cloud import security_groups as groups
 from floe.cloud.cloud import Cloud
+from floe.cloud.quotas import room
+from floe.cloud.server_ports import Wanted
 from floe.core.context import Context
 from floe.core.errors import Conflict, FloeError, Invalid, OverQuota
 from floe.core.host_network import GroupChange, HostNetwork, HostNetworkState, HostPort, MembersChange
@@ -45,8 +47,12 @@ async def planned(cloud: Cloud, who: Context, requested: Any = None, names: Sequ
             for nic in requested
         ]
     fresh, now = random_id(), cloud.clock.now()
-    planned, _ = await cloud.db.write(lambda conn: ports.plan(conn, who, requested, names, fresh, now, n, n))
-    return planned
+    wanted = Wanted(networks=requested, groups=names, least=n, most=n)
+
+    def run(conn: Any) -> tuple[PlannedNic, ...]:
+        return ports.plan(conn, who, wanted, room(conn, who.project_id or ""), fresh, now).nics
+
+    return await cloud.db.write(run)
 
 
 async def bound(
@@ -57,7 +63,7 @@ async def bound(
             conn, now=cloud.clock.now(), server_id=server, project_id=who.project_id or "", host=host, zone="nova",
             hostname=server, planned=nics,
         )  # fmt: skip
-        return made, host_networks.fragment(conn, host, [port.port_id for port in made], "cloud.internal")
+        return made, host_networks.fragment(conn, host, made, "cloud.internal")
 
     return await cloud.db.write(run)
 
@@ -196,8 +202,8 @@ async def test_a_released_server_leaves_the_users_port_and_no_other(cloud: Cloud
         await ports.update(cloud, ann, own.id, {"device_id": "s2"})
     with pytest.raises(Conflict, match="still in use"):
         await bound(cloud, ann, [nics[0]], "s2")
-    generations = await cloud.db.write(lambda conn: ports.unplug(conn, "s1"))
-    assert list(generations) == ["h1"]
+    unplugged = await cloud.db.write(lambda conn: ports.unplug(conn, "s1"))
+    assert list(unplugged.generations) == ["h1"]
     assert await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal").ports) == ()
     released = await cloud.db.write(lambda conn: ports.release(conn, "s1"))
     assert set(released) == {port.port_id for port in both}

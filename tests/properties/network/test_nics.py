@@ -60,9 +60,10 @@ def test_the_order_asked_is_the_order_in_the_guest(ids: list[str], where: list[s
         rows += [(ident, "other", nic) for nic, ident in enumerate(others)]
         for row in data.draw(st.permutations(list(enumerate(rows)))):
             insert(conn, *row[1], where[row[0]])
-        fragment = host_networks.fragment(conn, "h", asked, "cloud.internal")
-        shown = [port.port_id for port in ports.seen_with_server(conn, "mine")]
         whole = host_networks.whole(conn, "h", "cloud.internal")
+        bound = data.draw(st.permutations([port for port in whole.ports if port.server_id == "mine"]))
+        fragment = host_networks.fragment(conn, "h", bound, "cloud.internal")
+        shown = [port.port_id for port in ports.seen_with_server(conn, "mine")]
     journalled = msgspec.convert(json.loads(msgspec.json.encode(fragment)), HostNetwork)
     state = HostNetworkState()
     state.replace(whole)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from floe.core import addresses, networks, ports, security_groups, subnets
 from floe.core.clock import FixedClock
 from floe.core.errors import Conflict, Invalid
-from floe.core.security_groups import Rule
+from floe.core.security_groups import PluggedRule, Rule
 
 NOW = FixedClock().now()
 
@@ -125,9 +125,7 @@ def test_rules_that_mean_the_same_are_the_same(one: dict[str, object], other: di
 )
 def test_a_host_gets_names_it_knows_or_numbers(protocol: object, on_host: str | None) -> None:
     checked = rule(protocol=protocol)
-    seen = security_groups.host_rule(
-        Rule(id="r", group_id="g", project_id="p", created_at=NOW, updated_at=NOW, **checked)  # type: ignore[arg-type]
-    )
+    seen = security_groups.host_rule(PluggedRule(*(checked[name] for name in PluggedRule._fields)))
     assert seen.protocol == on_host
 
 
