@@ -10,12 +10,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
-from starlette.requests import ClientDisconnect, Request
 
 from floe.api.compute.surface import SURFACE as COMPUTE
 from floe.api.identity.surface import SURFACE as IDENTITY
 from floe.api.image.surface import SURFACE as IMAGE
 from floe.api.kit.call import Reply
+from floe.api.kit.request import ClientGone, Request, Scope
 from floe.api.kit.surface import Authenticate, Surface
 from floe.api.network.surface import SURFACE as NETWORK
 from floe.api.operator.surface import SURFACE as OPERATOR
@@ -27,7 +27,6 @@ from floe.core.counters import Counters
 
 SURFACES: tuple[Surface, ...] = (IDENTITY, COMPUTE, IMAGE, NETWORK, PLACEMENT, OPERATOR)
 
-Scope = dict[str, Any]
 Receive = Callable[[], Any]
 Send = Callable[[Any], Any]
 
@@ -76,7 +75,7 @@ class App:
                 prefix = f"{self.cloud.settings.public_url}/{name}"
                 reply = await surface.answer(request, "/" + rest, self.cloud, self._authenticate, request_id, prefix)
             await _send(send, reply, head=scope["method"] == "HEAD")
-        except ClientDisconnect:
+        except ClientGone:
             return
         self._count(name if surface else "root", reply.status, time.perf_counter() - started)
 

@@ -60,8 +60,7 @@ async def _edit(cloud: Cloud, context: Context, server_id: str, change: Callable
         items = change(old.metadata)
         check_metadata(items, quotas.limits(conn, old.project_id))
         rows.change(conn, server_id, metadata=items, updated_at=now)
-        found = servers.detail(conn, context, server_id, now)
-        return found.server, found.zone
+        return servers.visible(conn, context, server_id), servers.detail(conn, context, server_id, now).zone
 
     server, zone = await cloud.db.write(apply)
     await guest_metadata.tell(cloud, server, zone)

@@ -8,7 +8,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,17 +26,18 @@ from floe.core.ids import derived
 from floe.core.keypairs import AFTER
 from floe.core.messages import ConsoleOutput, ReadConsole
 from floe.core.new_servers import NewServer, names
-from floe.core.ports import ServerPort
+from floe.core.seen_servers import SeenServer
 from floe.core.server_filters import ServerFilter
 from floe.core.servers import BUILDING, SCHEDULING, Server
 from floe.store import actions, server_lists, server_views
 from floe.store import servers as rows
 from floe.store.engine import Connection
-from floe.store.server_views import ServerView
+from floe.store.server_lists import NamedServer
 
 log = logging.getLogger(__name__)
 
 SORT_KEYS = frozenset(server_lists.SORT_KEYS)
+S = TypeVar("S", Server, SeenServer)
 _PASSWORD = string.ascii_letters + string.digits
 _CONSOLE_SECONDS = 30.0
 
@@ -48,19 +49,6 @@ class Created:
     servers: tuple[Server, ...]
     reservation_id: str
     admin_password: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerDetail:
-    """A server with what other nouns know about it."""
-
-    server: Server
-    ports: Sequence[ServerPort] = ()
-    tags: Sequence[str] = ()
-    zone: str = ""
-    """The zone of its host, or the one asked for while it has none."""
-    host_state: str = ""
-    """UP, DOWN, MAINTENANCE or UNKNOWN; empty without a host."""
 
 
 async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | None = None) -> Created:
@@ -216,7 +204,7 @@ def changeable(conn: Connection, context: Context, server_id: str) -> Server:
     return server
 
 
-async def get(cloud: Cloud, context: Context, server_id: str) -> ServerDetail:
+async def get(cloud: Cloud, context: Context, server_id: str) -> SeenServer:
     """Return one server. Raises NotFound."""
     now = cloud.clock.now()
     return await cloud.db.read(lambda conn: detail(conn, context, server_id, now))
@@ -227,12 +215,9 @@ async def find(cloud: Cloud, context: Context, server_id: str) -> Server:
     return await cloud.db.read(lambda conn: visible(conn, context, server_id))
 
 
-def detail(conn: Connection, context: Context, server_id: str, now: datetime) -> ServerDetail:
+def detail(conn: Connection, context: Context, server_id: str, now: datetime) -> SeenServer:
     """Return a server the caller may see, with what other nouns know of it. Raises NotFound."""
-    view = server_views.get(conn, server_id, now)
-    _seen(context, server_id, view.server if view else None)
-    assert view is not None
-    return _detail(view, server_ports.of_server(conn, server_id))
+    return _seen(context, server_id, server_views.get(conn, server_id, now))
 
 
 async def listed(
@@ -243,10 +228,10 @@ async def listed(
     sort: Sequence[tuple[str, bool]] = (),
     marker: str | None = None,
     limit: int = 1000,
-) -> list[Server]:
-    """Return a page of servers, own rows alone. Raises Invalid for a marker that is no server the caller may see."""
+) -> list[NamedServer]:
+    """Return a page of servers, their names alone. Raises Invalid for a marker that is no server the caller may see."""
 
-    def look(conn: Connection) -> list[Server]:
+    def look(conn: Connection) -> list[NamedServer]:
         _check_marker(conn, context, marker)
         return server_lists.listed(conn, wanted, sort=sort, marker=marker, limit=limit)
 
@@ -261,16 +246,13 @@ async def listed_in_detail(
     sort: Sequence[tuple[str, bool]] = (),
     marker: str | None = None,
     limit: int = 1000,
-) -> list[ServerDetail]:
+) -> list[SeenServer]:
     """Return a page of servers with what other nouns know of them. Raises Invalid as `listed` does."""
-
     now = cloud.clock.now()
 
-    def look(conn: Connection) -> list[ServerDetail]:
+    def look(conn: Connection) -> list[SeenServer]:
         _check_marker(conn, context, marker)
-        found = server_views.listed(conn, wanted, now, sort=sort, marker=marker, limit=limit)
-        ports = server_ports.of_servers(conn, [view.server.id for view in found])
-        return [_detail(view, ports[view.server.id]) for view in found]
+        return server_views.listed(conn, wanted, now, sort=sort, marker=marker, limit=limit)
 
     return await (cloud.db.scan(look) if wanted.thorough else cloud.db.read(look))
 
@@ -283,40 +265,29 @@ def _check_marker(conn: Connection, context: Context, marker: str | None) -> Non
             raise Invalid(f"marker {marker!r} is the id of no server that you can see.") from None
 
 
-def _seen(context: Context, server_id: str, server: Server | None) -> Server:
+def _seen(context: Context, server_id: str, server: S | None) -> S:
     if server is None or not (context.is_admin or context.owns(server.project_id)):
         raise NotFound("server", server_id, message=f"Server {server_id} could not be found.")
     return server
 
 
-def _detail(view: ServerView, ports: Sequence[ServerPort]) -> ServerDetail:
-    server, place = view.server, view.place
-    return ServerDetail(
-        server=server,
-        ports=ports,
-        tags=view.tags,
-        zone=place.zone if place else (server.requested_zone or ""),
-        host_state=(place.state if place else "UNKNOWN") if server.host else "",
-    )
-
-
-async def update(cloud: Cloud, context: Context, server_id: str, changes: Mapping[str, Any]) -> ServerDetail:
+async def update(cloud: Cloud, context: Context, server_id: str, changes: Mapping[str, Any]) -> SeenServer:
     """Change name, description, hostname, access addresses or disk_config, of a locked server too. Raises NotFound."""
     now = cloud.clock.now()
 
-    def apply(conn: Connection) -> tuple[ServerDetail, bool]:
+    def apply(conn: Connection) -> tuple[SeenServer, Server, bool]:
         server = visible(conn, context, server_id)
         rows.change(conn, server_id, updated_at=now, **changes)
         renamed = "hostname" in changes and server_ports.rename(
             conn, server_id, server.project_id, changes["hostname"], now
         )
-        return detail(conn, context, server_id, now), renamed
+        return detail(conn, context, server_id, now), visible(conn, context, server_id), renamed
 
-    found, renamed = await cloud.db.write(apply)
+    found, server, renamed = await cloud.db.write(apply)
     if renamed:
         await cloud.network_nudge()
     if {"name", "hostname"} & changes.keys():
-        await guest_metadata.tell(cloud, found.server, found.zone)
+        await guest_metadata.tell(cloud, server, found.zone)
     return found
 
 

@@ -6,6 +6,7 @@ All times in Floe are aware datetimes in UTC, or floats of seconds where only a 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -50,3 +51,21 @@ def iso(moment: datetime | None) -> str | None:
 def iso_micro(moment: datetime | None) -> str | None:
     """Write a time with microseconds and no zone: `2030-01-01T00:00:00.000000`."""
     return None if moment is None else moment.isoformat(timespec="microseconds")[:26]
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    """Write a second since 1970; what is shown once is polled again, and much of a list is of the same second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+
+
+def iso_of(microseconds: int) -> str:
+    """Write, as `iso` does, a time in microseconds since 1970."""
+    return _second(microseconds // 1_000_000) + "Z"
+
+
+def iso_micro_of(microseconds: int | None) -> str | None:
+    """Write, as `iso_micro` does, a time in microseconds since 1970."""
+    if microseconds is None:
+        return None
+    return f"{_second(microseconds // 1_000_000)}.{microseconds % 1_000_000:06}"

@@ -54,13 +54,14 @@ class Reader:
         self._ticks = 0
         self._budget: _Budget = _endless
         driver: Any = self._conn.connection.driver_connection
+        self._driver = driver
         driver.set_progress_handler(self._tick, _TICK)
 
     def look(self, fn: Callable[[Connection], T], budget: _Budget) -> T:
         """Run a function on one view of the database, that of its first statement. Raises Spent, Unavailable."""
         self._ticks, self._budget = 0, budget
         try:
-            begin(self._conn, "BEGIN")
+            self._driver.execute("BEGIN")
             return fn(self._conn)
         except (sqlite3.Error, sa.exc.DBAPIError) as error:
             if _stopped(error):
@@ -71,7 +72,10 @@ class Reader:
             raise told from None
         finally:
             self._budget = _endless
-            self._conn.rollback()
+            if self._conn.in_transaction():
+                self._conn.rollback()  # SQLAlchemy's, which begins with the first statement that goes through it
+            else:
+                self._driver.rollback()
 
     def close(self) -> None:
         """Let go of the connection."""

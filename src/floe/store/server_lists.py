@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from floe.core.addresses import text_of
 from floe.core.patterns import Plain, address_range, plain
 from floe.core.server_filters import ServerFilter
-from floe.core.servers import Server
 from floe.store.addresses import port_addresses
 from floe.store.engine import Connection
 from floe.store.hosts import ZONE, hosts
 from floe.store.listing import following
 from floe.store.patterns import Budget, Pattern
 from floe.store.ports import ports
-from floe.store.servers import from_row, server_tags, servers
+from floe.store.prepared import Prepared
+from floe.store.servers import server_tags, servers
 
 SORT_KEYS: Mapping[str, sa.ColumnElement[Any]] = {
     "access_ip_v4": sa.func.coalesce(servers.c.access_ipv4, ""),
@@ -100,6 +101,64 @@ _CHANGED = sa.func.coalesce(
     sa.type_coerce(servers.c.updated_at, sa.BigInteger), sa.type_coerce(servers.c.created_at, sa.BigInteger)
 )
 _DEFAULT_SORT = (("created_at", False), ("uuid", False))
+_KEPT = 64
+"""How many orders are kept compiled: by which keys, and how many, is up to clients."""
+
+
+class NamedServer(NamedTuple):
+    """What a list without details shows of a server."""
+
+    id: str
+    name: str
+
+
+class Pages:
+    """A query of servers, to be run with any filter, order and window. What is asked for most is compiled once."""
+
+    def __init__(self, query: sa.Select[Any]) -> None:
+        self._query = query
+        self._kept = lru_cache(_KEPT)(self._prepare)
+
+    def rows(
+        self,
+        conn: Connection,
+        wanted: ServerFilter,
+        *,
+        sort: Sequence[tuple[str, bool]] = (),
+        marker: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Any]:
+        """Return the rows of servers that fit, sorted by (key, ascending), behind the one with id `marker`.
+
+        Without `sort` the youngest comes first.
+        """
+        keys = [*(sort or _DEFAULT_SORT)]
+        if all(key != "uuid" for key, _ in keys):
+            keys.append(("uuid", keys[-1][1]))
+        if marker is None and wanted == ServerFilter(project_id=wanted.project_id):
+            project = {} if wanted.project_id is None else {"of_project": wanted.project_id}
+            return self._kept(tuple(keys), bool(project)).rows(conn, at_most=limit, **project)
+        columns = [(SORT_KEYS[key], ascending) for key, ascending in keys]
+        conditions = _conditions(wanted)
+        if marker is not None:
+            conditions.append(_after(conn, columns, marker))
+        order = _order(keys)
+        if wanted.thorough:
+            conditions = [servers.c.id.in_(_searched(conn, wanted, conditions, order, limit))]
+        return conn.execute(self._query.where(*conditions).order_by(*order).limit(limit)).all()
+
+    def _prepare(self, keys: Sequence[tuple[str, bool]], of_project: bool) -> Prepared:
+        window = self._query.where(servers.c.deleted_at.is_(None))
+        if of_project:
+            window = window.where(servers.c.project_id == sa.bindparam("of_project"))
+        return Prepared(window.order_by(*_order(keys)).limit(sa.bindparam("at_most", type_=sa.Integer)))
+
+
+def _order(keys: Sequence[tuple[str, bool]]) -> list[sa.ColumnElement[Any]]:
+    return [SORT_KEYS[key].asc() if ascending else SORT_KEYS[key].desc() for key, ascending in keys]
+
+
+_NAMED = Pages(sa.select(servers.c.id, servers.c.name))
 
 
 def listed(
@@ -109,23 +168,9 @@ def listed(
     sort: Sequence[tuple[str, bool]] = (),
     marker: str | None = None,
     limit: int = 1000,
-) -> list[Server]:
-    """Return the servers that fit, sorted by (key, ascending), behind the one with id `marker`.
-
-    Without `sort` the youngest comes first.
-    """
-    keys = [*(sort or _DEFAULT_SORT)]
-    if all(key != "uuid" for key, _ in keys):
-        keys.append(("uuid", keys[-1][1]))
-    columns = [(SORT_KEYS[key], ascending) for key, ascending in keys]
-    conditions = _conditions(wanted)
-    if marker is not None:
-        conditions.append(_after(conn, columns, marker))
-    order = [c.asc() if up else c.desc() for c, up in columns]
-    if wanted.thorough:
-        conditions = [servers.c.id.in_(_searched(conn, wanted, conditions, order, limit))]
-    statement = sa.select(servers).where(*conditions).order_by(*order).limit(limit)
-    return [from_row(row) for row in conn.execute(statement).all()]
+) -> list[NamedServer]:
+    """Return the servers that `Pages.rows` does."""
+    return [NamedServer(*row) for row in _NAMED.rows(conn, wanted, sort=sort, marker=marker, limit=limit)]
 
 
 def exists(conn: Connection, server_id: str) -> bool:

@@ -1,36 +1,25 @@
-"""Servers as their users see them: a row with its tags and the place of its host.
+"""Servers as their users see them: a row with its tags, its ports and the place of its host.
 
-Every poll of a client comes through here. For one server all is one statement, since of what a statement for one row
-costs, running it is the least part; for a list each kind of row is read once.
+Every poll of a client comes through here. A server and all that is one of a kind with it are one row; ports come in a
+statement of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from floe.core.ports import ServerPort
+from floe.core.seen_servers import SeenServer
 from floe.core.server_filters import ServerFilter
-from floe.core.servers import Server
-from floe.store import places, server_lists
+from floe.store import places, ports, server_lists
 from floe.store.engine import Connection
-from floe.store.listing import ByIds
-from floe.store.places import Place
 from floe.store.prepared import Prepared
-from floe.store.servers import from_row, server_tags, servers
-
-
-@dataclass(frozen=True, slots=True)
-class ServerView:
-    """A server, its tags (sorted) and the place of its host, if it has one that is known."""
-
-    server: Server
-    tags: Sequence[str]
-    place: Place | None
-
+from floe.store.schema import Json, Moment
+from floe.store.servers import server_tags, servers
 
 _BETWEEN = ","
 """What stands between tags that are read as one text; no tag has it in it."""
@@ -42,26 +31,28 @@ _TAGS_AS_TEXT = (
     .correlate(servers)
     .scalar_subquery()
 )
-_ONE = Prepared(
-    sa.select(*servers.c, _TAGS_AS_TEXT, *places.COLUMNS)
-    .select_from(servers.outerjoin(places.hosts, places.hosts.c.name == servers.c.host))
-    .where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
+
+
+def _as_kept(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Return a column that is read as it is kept, which is how a SeenServer has it."""
+    if isinstance(column.type, Moment | Json):
+        return sa.type_coerce(column, column.type.impl_instance).label(column.name)
+    return column
+
+
+_OWN = [_as_kept(servers.c[name]) for name in SeenServer.__struct_fields__ if name in servers.c]
+_WIDTH = len(_OWN)
+_QUERY = sa.select(*_OWN, _TAGS_AS_TEXT, *places.COLUMNS).select_from(
+    servers.outerjoin(places.hosts, places.hosts.c.name == servers.c.host)
 )
-_TAGS = ByIds(sa.select(server_tags).order_by(server_tags.c.tag), server_tags.c.server_id)
-_WIDTH = len(servers.c)
+_ONE = Prepared(_QUERY.where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None)))
+_PAGES = server_lists.Pages(_QUERY)
 
 
-def get(conn: Connection, server_id: str, now: datetime) -> ServerView | None:
+def get(conn: Connection, server_id: str, now: datetime) -> SeenServer | None:
     """Return a server that is not gone."""
     row = _ONE.first(conn, ident=server_id)
-    if row is None:
-        return None
-    tags, host = row[_WIDTH], row[_WIDTH + 1 :]
-    return ServerView(
-        from_row(row[:_WIDTH]),
-        sorted(tags.split(_BETWEEN)) if tags else (),
-        None if host[0] is None else places.place(host, now),
-    )
+    return None if row is None else _seen(row, ports.seen_with_server(conn, server_id), now)
 
 
 def listed(
@@ -72,13 +63,24 @@ def listed(
     sort: Sequence[tuple[str, bool]] = (),
     marker: str | None = None,
     limit: int = 1000,
-) -> list[ServerView]:
-    """Return what `server_lists.listed` does, each with its tags and place."""
-    found = server_lists.listed(conn, wanted, sort=sort, marker=marker, limit=limit)
-    if not found:
-        return []
-    tags: dict[str, list[str]] = {}
-    for server_id, tag in _TAGS.rows(conn, [server.id for server in found]):
-        tags.setdefault(server_id, []).append(tag)
-    where = places.of(conn, {server.host for server in found if server.host}, now)
-    return [ServerView(server, tags.get(server.id, ()), where.get(server.host or "")) for server in found]
+) -> list[SeenServer]:
+    """Return the servers that `server_lists.listed` does."""
+    found = _PAGES.rows(conn, wanted, sort=sort, marker=marker, limit=limit)
+    of_servers = ports.seen_with_servers(conn, [row[0] for row in found])
+    return [_seen(row, of_servers[row[0]], now) for row in found]
+
+
+def _seen(row: Sequence[Any], of_server: Sequence[ServerPort], now: datetime) -> SeenServer:
+    tags, host = row[_WIDTH], row[_WIDTH + 1 :]
+    own = row[:_WIDTH]
+    place = None if host[0] is None else places.place(host, now)
+    rest: Sequence[Any] = (
+        sorted(tags.split(_BETWEEN)) if tags else (),
+        place.zone if place else (own[_ZONE] or ""),
+        (place.state if place else "UNKNOWN") if own[_HOST] else "",
+        of_server,
+    )
+    return SeenServer(*own, *rest)
+
+
+_HOST, _ZONE = (SeenServer.__struct_fields__.index(name) for name in ("host", "requested_zone"))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from floe.api.compute.server_status import has_progress, status
 from floe.api.kit.shape import Shape, Shown
-from floe.cloud.servers import ServerDetail
-from floe.core.clock import iso, iso_micro
-from floe.core.servers import Server, ServerFlavor
+from floe.core.clock import iso, iso_micro_of, iso_of
+from floe.core.guests import guest_name
+from floe.core.seen_servers import SeenServer
+from floe.core.servers import ServerFault, ServerFlavor
 
-Detail = ServerDetail
+Json = msgspec.Raw
 ADMIN, FAULTY, PROGRESS, LIST, FULL, LINKED = "admin", "faulty", "progress", "single", "full", "linked"
+_KEPT_FLAVORS = 256
 
 
-def host_id(server: Server) -> str:
+def host_id(server: SeenServer) -> str:
     """Return what stands for the host in the eyes of a project: equal for its servers on one host, and only there."""
     return "" if server.host is None else host_id_of(server.project_id, server.host)
 
@@ -28,18 +31,18 @@ def host_id_of(project_id: str, host: str) -> str:
     return hashlib.sha224((project_id + host).encode()).hexdigest()
 
 
-def plain_addresses(detail: Detail) -> dict[str, list[dict[str, Any]]]:
+def plain_addresses(server: SeenServer) -> dict[str, list[dict[str, Any]]]:
     """Return a server's addresses by the name of their network, each with its IP version alone."""
     return {
         network: [{"version": each["version"], "addr": each["addr"]} for each in listed]
-        for network, listed in addresses(detail).items()
+        for network, listed in addresses(server).items()
     }
 
 
-def addresses(detail: Detail) -> dict[str, list[dict[str, Any]]]:
+def addresses(server: SeenServer) -> dict[str, list[dict[str, Any]]]:
     """Return a server's addresses by the name of their network, with their kind and MAC."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for port in detail.ports:
+    for port in server.ports:
         of_network = found.setdefault(port.network_name, [])
         for _subnet, address in port.addresses:
             of_network.append(
@@ -53,16 +56,22 @@ def addresses(detail: Detail) -> dict[str, list[dict[str, Any]]]:
     return {name: listed for name, listed in found.items() if listed}
 
 
-def security_groups(detail: Detail) -> list[dict[str, str]]:
+def security_groups(server: SeenServer) -> list[dict[str, str]]:
     """Return the groups of a server's ports; while it has no ports, those that were asked for."""
-    if not detail.ports:
-        return [{"name": name} for name in detail.server.security_groups]
-    return [{"name": name} for name in dict.fromkeys(name for port in detail.ports for _, name in port.groups)]
+    if not server.ports:
+        return [{"name": name} for name in msgspec.json.decode(server.security_groups)]
+    return [{"name": name} for name in dict.fromkeys(name for port in server.ports for _, name in port.groups)]
 
 
-def embedded_flavor(flavor: ServerFlavor) -> dict[str, Any]:
-    """Return the flavor as the server has it (2.47 and later)."""
-    return {
+def _embedded_flavor(server: SeenServer) -> Json:
+    return embedded_flavor(server.flavor)
+
+
+@lru_cache(maxsize=_KEPT_FLAVORS)
+def embedded_flavor(kept: str) -> Json:
+    """Return the flavor as the server has it (2.47 and later); of many servers it is the same."""
+    flavor = msgspec.json.decode(kept, type=ServerFlavor)
+    shown = {
         "vcpus": flavor.vcpus,
         "ram": flavor.memory_mib,
         "disk": flavor.root_gib,
@@ -71,79 +80,77 @@ def embedded_flavor(flavor: ServerFlavor) -> dict[str, Any]:
         "original_name": flavor.name,
         "extra_specs": flavor.extra_specs,
     }
+    return Json(msgspec.json.encode(shown))
 
 
-def fault(detail: Detail, *, admin: bool) -> dict[str, Any]:
+def fault(server: SeenServer, *, admin: bool) -> dict[str, Any]:
     """Return why a server is in ERROR; details are for administrators, and none are there below 500."""
-    found = detail.server.fault
-    assert found is not None
+    assert server.fault is not None
+    found = msgspec.json.decode(server.fault, type=ServerFault)
     shown: dict[str, Any] = {"code": found.code, "created": iso(found.created_at), "message": found.message}
     if admin and found.details:
         shown["details"] = found.details
     return shown
 
 
-def _s(value: Callable[[Server], Any]) -> Callable[[Detail], Any]:
-    return lambda detail: value(detail.server)
+def _image_property(server: SeenServer, name: str) -> str:
+    found: str = msgspec.json.decode(server.image_properties).get(name, "")
+    return found
 
 
-def _progress(detail: Detail) -> int:
-    return 0 if detail.server.vm_state == "building" else 100
-
-
-_ADDRESSES: Shown[Detail] = Shown("addresses", addresses)
-_CORE: tuple[Shown[Detail], ...] = (
-    Shown("id", lambda d: d.server.id),
-    Shown("name", lambda d: d.server.name),
-    Shown("status", lambda d: status(d.server.vm_state, d.server.task_state)),
-    Shown("tenant_id", lambda d: d.server.project_id),
-    Shown("user_id", lambda d: d.server.user_id),
-    Shown("metadata", lambda d: d.server.metadata),
-    Shown("hostId", lambda d: host_id(d.server)),
-    Shown("flavor", lambda d: embedded_flavor(d.server.flavor), since=(2, 47)),
-    Shown("created", lambda d: iso(d.server.created_at)),
-    Shown("updated", lambda d: iso(d.server.updated_at or d.server.created_at)),
+_ADDRESSES: Shown[SeenServer] = Shown("addresses", addresses)
+_CORE: tuple[Shown[SeenServer], ...] = (
+    Shown("id", "id"),
+    Shown("name", "name"),
+    Shown("status", lambda s: status(s.vm_state, s.task_state)),
+    Shown("tenant_id", "project_id"),
+    Shown("user_id", "user_id"),
+    Shown("metadata", lambda s: Json(s.metadata)),
+    Shown("hostId", host_id),
+    Shown("flavor", _embedded_flavor, since=(2, 47)),
+    Shown("created", lambda s: iso_of(s.created_at)),
+    Shown("updated", lambda s: iso_of(s.updated_at or s.created_at)),
     _ADDRESSES,
-    Shown("accessIPv4", lambda d: d.server.access_ipv4 or ""),
-    Shown("accessIPv6", lambda d: d.server.access_ipv6 or ""),
-    Shown("OS-DCF:diskConfig", lambda d: d.server.disk_config),
-    Shown("locked", lambda d: d.server.locked, since=(2, 9)),
-    Shown("locked_reason", lambda d: d.server.locked_reason, since=(2, 73)),
-    Shown("description", lambda d: d.server.description, since=(2, 19)),
-    Shown("tags", lambda d: d.tags, since=(2, 26)),
-    Shown("trusted_image_certificates", lambda _d: None, since=(2, 63)),
-    Shown("pinned_availability_zone", lambda d: d.server.requested_zone, since=(2, 96)),
-    Shown("OS-EXT-SRV-ATTR:hostname", lambda d: d.server.hostname, since=(2, 90)),
-    Shown("progress", _progress, only=PROGRESS),
-    Shown("fault", lambda d: fault(d, admin=False), only=FAULTY),
+    Shown("accessIPv4", lambda s: s.access_ipv4 or ""),
+    Shown("accessIPv6", lambda s: s.access_ipv6 or ""),
+    Shown("OS-DCF:diskConfig", "disk_config"),
+    Shown("locked", "locked", since=(2, 9)),
+    Shown("locked_reason", "locked_reason", since=(2, 73)),
+    Shown("description", "description", since=(2, 19)),
+    Shown("tags", "tags", since=(2, 26)),
+    Shown("trusted_image_certificates", lambda _s: None, since=(2, 63)),
+    Shown("pinned_availability_zone", "requested_zone", since=(2, 96)),
+    Shown("OS-EXT-SRV-ATTR:hostname", "hostname", since=(2, 90)),
+    Shown("progress", lambda s: 0 if s.vm_state == "building" else 100, only=PROGRESS),
+    Shown("fault", lambda s: fault(s, admin=False), only=FAULTY),
 )
 
-_EXTENDED: tuple[Shown[Detail], ...] = (
-    Shown("OS-EXT-AZ:availability_zone", lambda d: d.zone),
-    Shown("config_drive", lambda d: "True" if d.server.config_drive else ""),
-    Shown("key_name", lambda d: d.server.key_name),
-    Shown("OS-SRV-USG:launched_at", lambda d: iso_micro(d.server.launched_at)),
-    Shown("OS-SRV-USG:terminated_at", lambda d: iso_micro(d.server.terminated_at)),
-    Shown("OS-EXT-STS:task_state", lambda d: d.server.task_state),
-    Shown("OS-EXT-STS:vm_state", lambda d: d.server.vm_state),
-    Shown("OS-EXT-STS:power_state", lambda d: int(d.server.power_state)),
-    Shown("os-extended-volumes:volumes_attached", lambda _d: []),
+_EXTENDED: tuple[Shown[SeenServer], ...] = (
+    Shown("OS-EXT-AZ:availability_zone", "zone"),
+    Shown("config_drive", lambda s: "True" if s.config_drive else ""),
+    Shown("key_name", "key_name"),
+    Shown("OS-SRV-USG:launched_at", lambda s: iso_micro_of(s.launched_at)),
+    Shown("OS-SRV-USG:terminated_at", lambda s: iso_micro_of(s.terminated_at)),
+    Shown("OS-EXT-STS:task_state", "task_state"),
+    Shown("OS-EXT-STS:vm_state", "vm_state"),
+    Shown("OS-EXT-STS:power_state", "power_state"),
+    Shown("os-extended-volumes:volumes_attached", lambda _s: []),
     Shown("security_groups", security_groups),
 )
 
-_ADMIN: tuple[Shown[Detail], ...] = (
-    Shown("OS-EXT-SRV-ATTR:host", lambda d: d.server.host),
-    Shown("OS-EXT-SRV-ATTR:hypervisor_hostname", lambda d: d.server.host),
-    Shown("OS-EXT-SRV-ATTR:instance_name", lambda d: d.server.guest_name),
-    Shown("OS-EXT-SRV-ATTR:reservation_id", lambda d: d.server.reservation_id, since=(2, 3)),
-    Shown("OS-EXT-SRV-ATTR:launch_index", lambda d: d.server.launch_index, since=(2, 3)),
-    Shown("OS-EXT-SRV-ATTR:hostname", lambda d: d.server.hostname, since=(2, 3)),
-    Shown("OS-EXT-SRV-ATTR:kernel_id", _s(lambda s: s.image_properties.get("kernel_id", "")), since=(2, 3)),
-    Shown("OS-EXT-SRV-ATTR:ramdisk_id", _s(lambda s: s.image_properties.get("ramdisk_id", "")), since=(2, 3)),
-    Shown("OS-EXT-SRV-ATTR:root_device_name", lambda d: d.server.root_device, since=(2, 3)),
-    Shown("OS-EXT-SRV-ATTR:user_data", lambda d: d.server.user_data, since=(2, 3)),
-    Shown("host_status", lambda d: d.host_state, since=(2, 16)),
-    Shown("fault", lambda d: fault(d, admin=True), only=FAULTY),
+_ADMIN: tuple[Shown[SeenServer], ...] = (
+    Shown("OS-EXT-SRV-ATTR:host", "host"),
+    Shown("OS-EXT-SRV-ATTR:hypervisor_hostname", "host"),
+    Shown("OS-EXT-SRV-ATTR:instance_name", lambda s: guest_name(s.number)),
+    Shown("OS-EXT-SRV-ATTR:reservation_id", "reservation_id", since=(2, 3)),
+    Shown("OS-EXT-SRV-ATTR:launch_index", "launch_index", since=(2, 3)),
+    Shown("OS-EXT-SRV-ATTR:hostname", "hostname", since=(2, 3)),
+    Shown("OS-EXT-SRV-ATTR:kernel_id", lambda s: _image_property(s, "kernel_id"), since=(2, 3)),
+    Shown("OS-EXT-SRV-ATTR:ramdisk_id", lambda s: _image_property(s, "ramdisk_id"), since=(2, 3)),
+    Shown("OS-EXT-SRV-ATTR:root_device_name", "root_device", since=(2, 3)),
+    Shown("OS-EXT-SRV-ATTR:user_data", "user_data", since=(2, 3)),
+    Shown("host_status", "host_state", since=(2, 16)),
+    Shown("fault", lambda s: fault(s, admin=True), only=FAULTY),
 )
 
 USER = Shape((*_CORE, *_EXTENDED))
@@ -158,7 +165,7 @@ _KINDS = {
 }
 
 
-def traits(server: Server) -> frozenset[str]:
+def traits(server: SeenServer) -> frozenset[str]:
     """Return which of the fields that come and go with a server's state it has now."""
     shown = status(server.vm_state, server.task_state)
     return _KINDS[server.fault is not None and shown in {"ERROR", "DELETED"}, has_progress(shown)]

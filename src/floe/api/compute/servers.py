@@ -18,10 +18,9 @@ from floe.api.kit.policy import project_member, project_reader
 from floe.api.kit.query import NO_QUERY, OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import servers as cloud
-from floe.cloud.servers import ServerDetail
 from floe.core.hostnames import check_hostname
 from floe.core.idempotency import once
-from floe.core.servers import Server
+from floe.core.seen_servers import SeenServer
 
 UPDATE = Body(
     "server",
@@ -72,7 +71,7 @@ async def detail(call: Call) -> Reply:
         call.cloud, call.context, server_filter(call), sort=page.sort, marker=page.marker, limit=page.limit
     )
     shown = (view(call, each) for each in found)
-    return _page(call, "/v2.1/servers/detail", page, shown, [each.server.id for each in found])
+    return _page(call, "/v2.1/servers/detail", page, shown, [each.id for each in found])
 
 
 async def show(call: Call) -> Reply:
@@ -101,11 +100,11 @@ async def update(call: Call) -> Reply:
     found = await cloud.update(call.cloud, call.context, call.params["server_id"], changes)
     if call.version >= (2, 75):
         return Reply(200, {"server": _single(call, found)})
-    shown = NARROW.show(found, call.version, traits(found.server))
+    shown = NARROW.show(found, call.version, traits(found))
     shown.pop("OS-EXT-SRV-ATTR:hostname", None)
-    _link(call, found.server, shown)
+    _link(call, found, shown)
     if call.version >= (2, 71):
-        shown["server_groups"] = _groups(found.server)
+        shown["server_groups"] = _groups(found)
     return Reply(200, {"server": shown})
 
 
@@ -116,41 +115,41 @@ async def delete(call: Call) -> Reply:
 
 
 def links(call: Call, server_id: str) -> list[dict[str, str]]:
-    """Return a server's links."""
+    """Return a server's links. Its id is one of ours, in which there is nothing to be quoted."""
     return [
-        {"rel": "self", "href": call.url(f"/v2.1/servers/{server_id}")},
-        {"rel": "bookmark", "href": call.url(f"/servers/{server_id}")},
+        {"rel": "self", "href": f"{call.prefix}/v2.1/servers/{server_id}"},
+        {"rel": "bookmark", "href": f"{call.prefix}/servers/{server_id}"},
     ]
 
 
-def view(call: Call, found: ServerDetail) -> dict[str, Any]:
+def view(call: Call, found: SeenServer) -> dict[str, Any]:
     """Return a server as the caller sees it in a list."""
     shape = OPERATOR if call.context.is_admin else USER
-    shown = shape.show(found, call.version, traits(found.server))
-    _link(call, found.server, shown)
+    shown = shape.show(found, call.version, traits(found))
+    _link(call, found, shown)
     return shown
 
 
-def _single(call: Call, found: ServerDetail) -> dict[str, Any]:
+def _single(call: Call, found: SeenServer) -> dict[str, Any]:
     shown = view(call, found)
     if call.version >= (2, 71):
-        shown["server_groups"] = _groups(found.server)
+        shown["server_groups"] = _groups(found)
     return shown
 
 
-def _groups(server: Server) -> list[str]:
+def _groups(server: SeenServer) -> list[str]:
     return [server.group_id] if server.group_id else []
 
 
-def _link(call: Call, server: Server, shown: dict[str, Any]) -> None:
+def _link(call: Call, server: SeenServer, shown: dict[str, Any]) -> None:
     """Add what holds links: image, flavor (below 2.47) and the server's own."""
     if server.image_id:
-        href = call.url(f"/images/{server.image_id}")
+        href = f"{call.prefix}/images/{server.image_id}"
         shown["image"] = {"id": server.image_id, "links": [{"rel": "bookmark", "href": href}]}
     else:
         shown["image"] = ""
     if call.version < (2, 47):
-        ident = server.flavor.flavor_id
+        ident = server.flavor_id
         bookmark = {"rel": "bookmark", "href": call.url(f"/flavors/{ident}")}
         shown["flavor"] = {"id": ident, "links": [bookmark]}
     shown["links"] = links(call, server.id)

@@ -8,11 +8,13 @@ import fcntl
 import sys
 import termios
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from floe.api.front.exchange import Exchange
 from floe.api.front.gate import Gate
 from floe.api.front.limits import Limits
 from floe.api.front.pace import Deadline, Pace
@@ -60,6 +62,7 @@ class Connection(HttpToolsProtocol):
         self._flow: _Flow
         self._input = Deadline(self.loop, self._input_due)
         self._output = Deadline(self.loop, self._output_due)
+        self._idle = Deadline(self.loop, self.timeout_keep_alive_handler)
         self._body_pace: Pace | None = None
         self._reply_pace: Pace | None = None
         self._unsent = 0
@@ -103,7 +106,7 @@ class Connection(HttpToolsProtocol):
         self._gate.leave(self)
         self._input.cancel()
         self._output.cancel()
-        self._unset_keepalive_if_required()
+        self._idle.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -114,7 +117,7 @@ class Connection(HttpToolsProtocol):
             if self._ignored > _IGNORED_BYTES:
                 self.transport.abort()
             return
-        self._unset_keepalive_if_required()
+        self._idle.clear()
         limit = self._limits.head_bytes
         while data and not self._over:
             room = limit - self._fed
@@ -166,9 +169,40 @@ class Connection(HttpToolsProtocol):
         """Work on a request begins, or waits for those before it."""
         if len(self.pipeline) >= self._limits.pipelined:
             self._stop_parsing(PIPELINED)
-        super().on_headers_complete()
+        before = self.cycle
+        self.cycle = self._exchange()
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
         self._in_head, self._in_body, self._fed = False, True, 0
         self._body_pace = None
+
+    def _exchange(self) -> Exchange:
+        """Return the request whose head is there whole, with what will answer it."""
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["http_version"] = version
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        return Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body is there."""
@@ -184,12 +218,15 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """A reply is made; it may not have been taken yet."""
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             if self.transport.get_write_buffer_size():
                 self._watch_reply()
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
         elif self.cycle.response_complete:
-            self._gate.waits(self)
             self._await()
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -224,10 +261,8 @@ class Connection(HttpToolsProtocol):
             self._input.clear()
             self._body_pace = None
             self._gate.waits(self)
-            if self.timeout_keep_alive_task is None:
-                self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
-                )
+            if not self._idle.running:
+                self._idle.set(self._limits.idle_seconds)
         else:
             self._input.clear()
             self._body_pace = None
@@ -339,7 +374,7 @@ class Connection(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Wait a little for the client to stop sending: closed at once, it would see a reset in place of the answer."""
-        self._unset_keepalive_if_required()
+        self._idle.clear()
         if not self._gate.linger(self):
             if self.transport.get_write_buffer_size():
                 self.transport.abort()

@@ -31,7 +31,7 @@ def _asked(call: Call, target: str, actor: str) -> Assignment:
 def _handlers(target: str, actor: str) -> tuple[Handler, Handler, Handler, Handler]:
     async def index(call: Call) -> Reply:
         found = await assignments.granted(call.cloud, call.context, _asked(call, target, actor))
-        path = call.request.url.path.removeprefix("/identity")
+        path = call.request.path.removeprefix("/identity")
         return await _ROLES.listed(call, "roles", path, (shown(ROLE, call, role) for role in found))
 
     async def check(call: Call) -> Reply:

@@ -20,7 +20,7 @@ from floe.core.errors import Invalid, TooLarge
 from floe.core.versions import Version
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from floe.api.kit.request import Request
 
 MAX_BODY = 1 << 18
 """Bytes of a JSON body at most (Nova takes 112 KiB); more is refused with 413. Uploads have a limit of their own."""
@@ -72,7 +72,7 @@ class Call:
 
     def header(self, name: str) -> str | None:
         """Return a request header."""
-        return self.request.headers.get(name)
+        return self.request.header(name)
 
     @property
     def peer(self) -> str:

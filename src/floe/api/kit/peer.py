@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-from starlette.datastructures import Headers
-
 Network = IPv4Network | IPv6Network
 
 
@@ -22,7 +20,8 @@ def peer_of(scope: Mapping[str, Any], trusted: Sequence[Network] = ()) -> str:
         return ""
     found = str(client[0])
     if trusted and among(found, trusted):
-        told = ",".join(Headers(scope=dict(scope)).getlist("x-forwarded-for")).split(",")
+        heard = (value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for")
+        told = ",".join(heard).split(",")
         found = next((word.strip() for word in reversed(told) if word.strip() and not among(word, trusted)), found)
     return told_apart(found)
 

@@ -7,11 +7,10 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from starlette.requests import ClientDisconnect, Request
-
 from floe.api.kit.call import Call, Reply, Route
 from floe.api.kit.faults import Envelope, status_of
 from floe.api.kit.policy import Policies, enforce
+from floe.api.kit.request import ClientGone, Request
 from floe.api.kit.routing import Match, RouteTable
 from floe.cloud.cloud import Cloud
 from floe.core.callers import CALLER
@@ -120,7 +119,7 @@ class Surface:
             if self.microversions and modern is not None:
                 path, version = modern, self.microversions.lowest
             elif self.microversions:
-                version = self.microversions.asked(request.headers.get)
+                version = self.microversions.asked(request.header)
                 headers = self.microversions.headers(version)
             match = self.table.match(path)
             if match is None:
@@ -131,7 +130,7 @@ class Surface:
                 call = await self._call(request, match, cloud, authenticate, request_id, version, prefix)
                 reply = await call.route.handler(call)
                 await reply.encode(cloud.turns)
-        except ClientDisconnect:
+        except ClientGone:
             raise
         except Exception as error:
             reply = self.fault(error, request_id)
@@ -174,7 +173,7 @@ class Surface:
     ) -> Call:
         method = "GET" if request.method == "HEAD" and "HEAD" not in match.routes else request.method
         candidates = match.routes[method]
-        token = request.headers.get("x-auth-token")
+        token = request.header("x-auth-token")
         if token:
             context = await authenticate(cloud, token, request_id)
             CALLER.set((context.project_id or "", context.user_id or ""))
