@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import libvirt
 import pytest
 
 from floe.hypervisors.libvirt import domains
-
-libvirt = pytest.importorskip("libvirt")
 
 
 class Ending:
