@@ -56,6 +56,7 @@ class Conductor:
             owner=self.owner,
             sleep=sleep,
             waited_for=self.fleet.waited_for.add,
+            look_at=self._look_soon,
         )
         self.networks = NetworkChange(cloud, self.fleet)
         self.events = HostEvents(
@@ -122,6 +123,9 @@ class Conductor:
         await self.runner.idle()
         await self.networks.idle()
         await self.events.idle()
+
+    def _look_soon(self, host: str) -> None:
+        self.events.look_soon(host)  # they are made after the runner, whose progress they tell
 
     async def _take(self, event: ForOne) -> None:
         """Do what there is to be done about an event."""

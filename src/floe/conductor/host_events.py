@@ -106,6 +106,10 @@ class HostEvents:
             await self._correct(host, before, answer.guests)
             await self._clean_up(host, answer.guests, answer.files)
 
+    def look_soon(self, host: str) -> None:
+        """Have a host looked at that did something which was given up meanwhile."""
+        self._start(self._check_soon(host))
+
     async def _correct(self, host: str, before: list[Expected], found: Iterable[GuestState]) -> None:
         """Bring rows up to date with the guests found; those that changed since they were read are left alone."""
         states = {guest.server_id: guest.power_state for guest in found}

@@ -53,8 +53,9 @@ class Runner:
         owner: str,
         sleep: Callable[[float], Awaitable[None]],
         waited_for: Callable[[str], None] = lambda _host: None,
+        look_at: Callable[[str], None] = lambda _host: None,
     ) -> None:
-        self._waited_for = waited_for
+        self._waited_for, self._look_at = waited_for, look_at
         self._db, self._clock, self._sagas, self._settings = db, clock, sagas, settings
         self._performer = performer
         self._owner, self._sleep = owner, sleep
@@ -144,6 +145,7 @@ class Runner:
             self.wake(action_id)  # if it is closed, or held, that is seen then
 
     async def _run(self, action_id: str) -> None:
+        flow: Flow | None = None
         try:
             flow = await self._load(action_id)
             if flow is None:
@@ -159,6 +161,9 @@ class Runner:
                     await self._drive(flow)
         except Fenced:
             log.info("action %s was taken over or cancelled", action_id)
+            told = [step.host for step in flow.journal.steps if step.host] if flow is not None else []
+            if told:
+                self._look_at(told[-1])  # what it did there for us nobody was told of
         except Postponed as wait:
             log.info("action %s: %s", action_id, wait)
             self._waited_for(wait.host)

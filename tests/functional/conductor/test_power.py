@@ -167,6 +167,20 @@ async def test_who_waits_for_a_host_may_be_deleted_or_reset(site: Any, way_out: 
     assert site.hosts["h1"].sent(ChangePower) == [], "what was given up is not done later"
 
 
+async def test_what_a_host_still_does_that_was_given_up_is_seen_soon(impatient: Any) -> None:
+    """Not by the next sweep alone, which comes once a minute."""
+    site = impatient
+    server, go_on = await built(site), asyncio.Event()
+    site.hosts["h1"].power_script.append(go_on)
+    await server_power.change(site.cloud, ANN, server.id, guest_actions.STOP)
+    await until(lambda: bool(site.hosts["h1"].sent(ChangePower)))
+    await server_states.reset(site.cloud, ROOT, server.id, active=True)
+    assert site.server(server.id).vm_state == "active"
+    go_on.set()
+    await until(lambda: site.server(server.id).vm_state == "stopped")
+    assert site.server(server.id).task_state is None
+
+
 async def test_many_that_wait_cost_nothing_while_they_do(site: Any) -> None:
     """Nobody is at them: no task, no lease to renew, and no row that a sweep reads."""
     server = await down(site)
