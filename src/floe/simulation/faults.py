@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Protocol
 
+from floe.agent.agent import LEDGER
 from floe.core.errors import HostFailure
 from floe.core.guests import PowerState
 from floe.simulation.bus import Weather
@@ -82,6 +83,14 @@ def power(world: World, host: str, seconds: float) -> None:
     for name in role.hosts:
         world.machines[name].power_loss(world.dice)
         world.judge.forgot(name)
+
+
+def forget(world: World, host: str, seconds: float) -> None:
+    """Have a host's agent die and its ledger be lost: what is there, it finds without."""
+    role = next(role for role in world.roles.values() if host in role.hosts)
+    world.crash(role, seconds, "its ledger is lost")
+    (world.machines[host].folder / LEDGER).unlink(missing_ok=True)
+    world.judge.forgot(host)
 
 
 def partition(world: World, host: str, seconds: float) -> None:
@@ -163,6 +172,7 @@ FAULTS: Mapping[str, Callable[..., None]] = {
     "stop": stop,
     "stall": stall,
     "power": power,
+    "forget": forget,
     "partition": partition,
     "lossy": lossy,
     "reorder": reorder,

@@ -98,6 +98,7 @@ def make(seed: int) -> Plan:
     requests += _of_power(Random(f"{seed} power"))  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
+    events += _of_ledgers(Random(f"{seed} ledgers"), shape, events)  # noqa: S311
     if shape.together:
         events += _last_requests(dice)
     events.sort(key=lambda event: event.at)
@@ -155,6 +156,27 @@ def _of_power(dice: Random) -> list[Event]:
         )
         for _ in range(dice.choice((1, 2, 4)))
     ]
+
+
+def _of_ledgers(dice: Random, plan: Plan, events: Sequence[Event]) -> list[Event]:
+    """A host loses its ledger, and users have its guests stop and start; not one that loses its power too.
+
+    For which disks the power may have damaged stands in the ledger alone.
+    """
+    sound = sorted(set(plan.host_names) - {event.args["host"] for event in events if event.what == "power"})
+    if not sound or dice.random() < 0.8:
+        return []
+    lost = dice.uniform(2.0, FAULTS)
+    args = {"host": dice.choice(sound), "seconds": dice.choice((0.2, 1.0, 5.0))}
+    asked = [
+        Event(
+            at=min(lost + dice.choice((0.5, 3.0, 8.0)), HEALED - 1.0),
+            what="guest-power",
+            args={"pick": dice.randrange(100), "rows": [dice.randrange(8), dice.randrange(8)], "between": 0.3},
+        )
+        for _ in range(dice.choice((1, 3)))
+    ]
+    return [Event(at=lost, what="forget", args=args), *asked]
 
 
 def _of_images(dice: Random, plan: Plan) -> list[Event]:

@@ -11,6 +11,8 @@ from floe.agent.wishes import Wishes
 from floe.core.guests import PowerState
 from floe.core.power import Deed, Power, Wanted, deeds
 from floe.simulation.planting import Planted, both, patched, through
+from floe.store import actions
+from floe.store.engine import Connection
 
 _deeds = deeds
 
@@ -38,7 +40,17 @@ def _always_anew(host: str, _boots: int) -> str:
     return f"{host} {next(_starts)}"
 
 
+def _nobody_is_back(_conn: Connection, host: str) -> int:
+    """Have nothing taken up that waits for a host."""
+    return 0
+
+
 POWER = (
+    Planted(
+        "a-wait-without-end",
+        "what waits for a host that is down is not taken up when that is back",
+        patched((actions, "back", _nobody_is_back)),
+    ),
     Planted(
         "reboots-twice",
         "a reboot that is asked for again is done again",
