@@ -164,3 +164,18 @@ def test_after_a_start_of_the_machine_guests_are_what_they_were(cloud: RealCloud
     assert becomes(cloud, off, "SHUTOFF")["OS-EXT-STS:power_state"] == 4
     assert cloud.qemu(off.id) == []
     cloud.delete(off.id)
+
+
+def test_a_host_that_lost_its_ledger_starts_a_guest_from_its_disks(cloud: RealCloud, guest: Guest):
+    counted = boots(cloud, guest)
+    cloud.ssh(guest, "sync")
+    act(cloud, guest, **{"os-stop": None})
+    becomes(cloud, guest, "SHUTOFF")
+    cloud.kill()
+    (ledger,) = cloud.state.glob("hosts/*/ledger.jsonl")
+    ledger.unlink()
+    cloud.start()
+    act(cloud, guest, **{"os-start": None})
+    becomes(cloud, guest, "ACTIVE")
+    assert boots(cloud, guest) == counted + 1, "from the same disk, and it can be reached"
+    assert cloud.floe("trace", guest.id).count(" ports ") > 0, "of the last that was done with it"
