@@ -162,7 +162,7 @@ def _serve_dhcp(conn: Connection, network: Network, subnet: Subnet, now: datetim
         port = insert_with_mac(conn, port)
     if not any(held == subnet.id for held, _ in port.fixed_ips):
         # The first one: it is made with the subnet, beside nobody, and users choose addresses of their own after it.
-        number = address_rows.first_gap(conn, network.id, subnet.pools)
+        number = address_rows.next_free(conn, network.id, subnet.pools)
         if number is None or not address_rows.claim(conn, network.id, subnet.id, port.id, number):
             raise NoAddress(f"Subnet {subnet.cidr} has no free address in its pools for DHCP to answer at.")
 

@@ -1,6 +1,8 @@
-"""IPv4 and MAC addresses: reading them, pools of them, and which of them guests may have.
+"""IP and MAC addresses: reading them, pools of them, and which of them guests may have.
 
-Pools are pairs of numbers, first and last, both included; nothing here ever lists the addresses between.
+An address is a number, which says its family: below `IPV4_ALL` it is IPv4's. What IPv6 has there (::/96, IPv4 written
+as IPv6, given up by RFC 4291, and with it :: and ::1) nobody is given. Pools are pairs of numbers, first and last, both
+included; nothing here ever lists the addresses between. The rules of subnets are IPv4's.
 """
 
 from __future__ import annotations
@@ -8,11 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, ip_interface
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_interface
 
 from floe.core.errors import Conflict, Invalid
 
 Pool = tuple[int, int]
+
+IPV4_ALL = 2**32
+"""How many addresses IPv4 has; the numbers from here on are IPv6's."""
 
 METADATA = IPv4Address("169.254.169.254")
 """Where the cloud answers guests that ask for their metadata."""
@@ -30,8 +35,10 @@ _MAC_SHAPES = tuple(
 
 
 def text_of(number: int) -> str:
-    """Write an address as a dotted quad."""
-    return ".".join(map(str, number.to_bytes(4)))  # a fourth of the time of `str(IPv4Address(number))`
+    """Write an address: as a dotted quad, or as RFC 5952 says."""
+    if number < IPV4_ALL:
+        return ".".join(map(str, number.to_bytes(4)))  # a fourth of the time of `str(IPv4Address(number))`
+    return str(IPv6Address(number))
 
 
 def number_of(text: str, field: str = "ip_address") -> int:
@@ -40,6 +47,15 @@ def number_of(text: str, field: str = "ip_address") -> int:
         return int(IPv4Address(text))
     except ValueError:
         raise Invalid(f"Invalid input for {field}: {text!r} is not a valid IPv4 address.") from None
+
+
+def number_of_either(text: str) -> int:
+    """Read what `text_of` wrote, or another spelling of it. Raises ValueError for what is no address to be given."""
+    found = ip_address(text)
+    number = int(found)
+    if found.version == 6 and (number < IPV4_ALL or found.scope_id):
+        raise ValueError(f"{text!r} is an IPv6 address that nobody may be given: of ::/96, or with a zone.")
+    return number
 
 
 def network_of(text: str, field: str) -> IPv4Network:
@@ -122,8 +138,9 @@ def check_gateway(cidr: IPv4Network, gateway: int) -> None:
 def candidates(seed: str, pools: Sequence[Pool], most: int) -> Iterator[int]:
     """Give at most so many addresses of the pools, each as likely as any other, and the same ones for the same seed."""
     total = sum(last - first + 1 for first, last in pools)
+    size = 8 if total <= IPV4_ALL else 24  # bytes: so many more than it takes that no address is likelier than another
     for number in range(most if total else 0):
-        digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=size).digest()
         left = int.from_bytes(digest, "big") % total
         for first, last in pools:
             if left <= last - first:

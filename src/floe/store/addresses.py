@@ -10,22 +10,37 @@ from sqlalchemy.engine import Connection
 
 from floe.core.addresses import Pool, candidates
 from floe.store import listing as lists
+from floe.store.address_columns import Address, address_text
+from floe.store.prepared import Prepared
 from floe.store.schema import Ident, metadata
 
 _CANDIDATES = 8
-_GAPS = 24
+_LOST = 24
+"""How many times an address that was free may be another's when it is claimed."""
+_WINDOW = 1000
+"""How many taken addresses are read at a time."""
 
 port_addresses = sa.Table(
     "port_addresses",
     metadata,
     sa.Column("network_id", Ident, primary_key=True),
-    sa.Column("address", sa.BigInteger, primary_key=True, autoincrement=False, index=True),
+    sa.Column("address", Address, primary_key=True, autoincrement=False, index=True),
     sa.Column("subnet_id", Ident, sa.ForeignKey("subnets.id"), nullable=False, index=True),
     sa.Column("port_id", Ident, sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
 )
 
 
+_TEXT = address_text(port_addresses.c.address)
 _CLAIM = lists.new(port_addresses)
+_TAKEN = Prepared(
+    sa.select(port_addresses.c.address)
+    .where(
+        port_addresses.c.network_id == sa.bindparam("network"),
+        port_addresses.c.address.between(sa.bindparam("first"), sa.bindparam("last")),
+    )
+    .order_by(port_addresses.c.address)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 _OF_PORTS = lists.ByIds(
     sa.select(port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address).order_by(
         port_addresses.c.address
@@ -34,20 +49,12 @@ _OF_PORTS = lists.ByIds(
 )
 
 
-def _part(shift: int) -> sa.ColumnElement[str]:
-    return sa.cast(port_addresses.c.address.op(">>")(shift).op("&")(255), sa.Text)
-
-
-DOTTED = _part(24) + "." + _part(16) + "." + _part(8) + "." + _part(0)
-"""An address as it is written."""
-
-
 def holding(wanted: Mapping[str, Sequence[Any]]) -> sa.Select[tuple[str]]:
     """Return the query of the ports that have an address such as is wanted: by subnet_id, address (a number), part."""
     found = sa.select(port_addresses.c.port_id)
     for name, values in wanted.items():
         if name == "part":
-            found = found.where(sa.or_(*(DOTTED.contains(value, autoescape=True) for value in values)))
+            found = found.where(sa.or_(*(_TEXT.contains(value.lower(), autoescape=True) for value in values)))
         else:
             found = found.where(port_addresses.c[name].in_(list(values)))
     return found
@@ -62,22 +69,47 @@ def allocate(conn: Connection, network_id: str, subnet_id: str, port_id: str, po
     """Give the port a free address of the pools; None when all are taken.
 
     Some are tried that follow from the port's id, so that ports made at the same time do not wait for one another.
-    Where these are taken the subnet is rather full, and the first gap is looked for; who loses it looks again.
+    Where these are taken the subnet is rather full, and the free one that follows the last of them is looked for: there
+    too nobody waits for who looks elsewhere. Who loses it looks again.
     """
+    candidate = None
     for candidate in candidates(port_id, pools, _CANDIDATES):
         if claim(conn, network_id, subnet_id, port_id, candidate):
             return candidate
-    for _ in range(_GAPS):
-        gap = first_gap(conn, network_id, pools)
-        if gap is None or claim(conn, network_id, subnet_id, port_id, gap):
-            return gap
+    for _ in range(_LOST):
+        free = next_free(conn, network_id, pools, candidate)
+        if free is None or claim(conn, network_id, subnet_id, port_id, free):
+            return free
     return None
 
 
-def first_gap(conn: Connection, network_id: str, pools: Sequence[Pool]) -> int | None:
-    """Return the first free address of the pools."""
-    gaps = (_first_gap(conn, network_id, pool) for pool in pools)
-    return next((gap for gap in gaps if gap is not None), None)
+def next_free(conn: Connection, network_id: str, pools: Sequence[Pool], start: int | None = None) -> int | None:
+    """Return the first free address of the pools, or the first from `start` on, then from their beginning on."""
+    before: list[Pool] = []
+    after: list[Pool] = []
+    for first, last in pools:
+        if start is not None and not after and not first <= start <= last:
+            before.append((first, last))
+        elif start is not None and not after:
+            before += [(first, start - 1)] if first < start else []
+            after.append((start, last))
+        else:
+            after.append((first, last))
+    free = (_next_free(conn, network_id, pool) for pool in (*after, *before))
+    return next((found for found in free if found is not None), None)
+
+
+def _next_free(conn: Connection, network_id: str, pool: Pool) -> int | None:
+    free, last = pool
+    while free <= last:
+        taken = _TAKEN.rows(conn, network=network_id, first=free, last=last, most=_WINDOW)
+        for (address,) in taken:
+            if address != free:
+                return free
+            free += 1
+        if len(taken) < _WINDOW:
+            break
+    return free if free <= last else None
 
 
 def taken(conn: Connection, network_id: str, address: int) -> bool:
@@ -114,26 +146,3 @@ def count_by_subnet(conn: Connection, network_ids: Sequence[str]) -> dict[str, i
         for subnet_id, count in conn.execute(statement.group_by(port_addresses.c.subnet_id)):
             found[subnet_id] = count
     return found
-
-
-def _first_gap(conn: Connection, network_id: str, pool: Pool) -> int | None:
-    first, last = pool
-    taken = conn.execute(
-        sa.select(port_addresses.c.address).where(
-            port_addresses.c.network_id == network_id, port_addresses.c.address == first
-        )
-    ).first()
-    if taken is None:
-        return first
-    after = sa.alias(port_addresses)
-    found = conn.execute(
-        sa.select(port_addresses.c.address + 1)
-        .where(
-            port_addresses.c.network_id == network_id,
-            port_addresses.c.address.between(first, last - 1),
-            ~sa.exists().where(after.c.network_id == network_id, after.c.address == port_addresses.c.address + 1),
-        )
-        .order_by(port_addresses.c.address)
-        .limit(1)
-    ).scalar()
-    return None if found is None else int(found)

@@ -28,6 +28,7 @@ from sqlalchemy.pool import StaticPool
 
 from floe.core.counters import Counters
 from floe.core.errors import Unavailable
+from floe.store import address_columns
 from floe.store.readers import Readers, begin
 from floe.store.trouble import Trouble
 
@@ -284,6 +285,7 @@ def _engine(path: Path, patience: float) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
+        address_columns.teach(connection)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
 

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from floe.core.addresses import number_of
+from floe.core.addresses import number_of_either
 from floe.store import listing as lists
+from floe.store.address_columns import Address
 from floe.store.addresses import port_addresses
 from floe.store.host_networks import host_networks
 from floe.store.port_bindings import port_bindings
@@ -32,7 +33,7 @@ group_changes = sa.Table(
     metadata,
     sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("group_id", Ident, nullable=False),
-    sa.Column("address", sa.BigInteger, nullable=False),
+    sa.Column("address", Address, nullable=False),
     sa.Column("host", Ident, nullable=False),
 )
 group_positions = sa.Table(
@@ -103,7 +104,7 @@ _PRESENT = (
 
 
 def insert(conn: Connection, host: str, changed: Iterable[tuple[str, str]], kept: int = KEPT) -> bool:
-    """Note that these memberships (group, IPv4 address) of ports on a host began, ended or may have.
+    """Note that these memberships (group, address) of ports on a host began, ended or may have.
 
     Groups that no rule refers to are passed over. True if any is left. The log keeps about `kept` of them.
     """
@@ -114,7 +115,7 @@ def insert(conn: Connection, host: str, changed: Iterable[tuple[str, str]], kept
         return False
     last = _advance(conn, len(pairs))
     at = {
-        position: {"position": position, "group_id": group, "address": number_of(address), "host": host}
+        position: {"position": position, "group_id": group, "address": number_of_either(address), "host": host}
         for position, (group, address) in enumerate(pairs, last - len(pairs) + 1)
     }
     _NOTE.write_each(conn, at.values())

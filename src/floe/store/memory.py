@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import StaticPool
 
+from floe.store import address_columns
 from floe.store.schema import create_all
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._raw = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._raw.execute("PRAGMA foreign_keys=ON")
+        address_columns.teach(self._raw)
         self._engine = sa.create_engine(
             "sqlite://", creator=lambda: self._raw, poolclass=StaticPool, hide_parameters=True
         )

@@ -94,7 +94,7 @@ def of_ports(conn: Connection, port_ids: Collection[str]) -> dict[str, tuple[Bin
 def insert(conn: Connection, port_id: str, host: str, *, plugged: bool) -> bool:
     """Bind a port that is bound to a host to a further one, not active there; False if it has that binding."""
     fresh = lists.insert(conn, port_bindings).values(port_id=port_id, host=host, status=INACTIVE, plugged=plugged)
-    return conn.execute(fresh.on_conflict_do_nothing()).rowcount == 1
+    return conn.execute(fresh.on_conflict_do_nothing().returning(_b.host)).first() is not None
 
 
 def activate(conn: Connection, port_id: str, host: str) -> bool:

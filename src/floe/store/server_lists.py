@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from floe.core.addresses import text_of
+from floe.core.addresses import IPV4_ALL, text_of
 from floe.core.patterns import Plain, address_range, plain
 from floe.core.server_filters import ServerFilter
 from floe.store.addresses import port_addresses
@@ -259,13 +259,16 @@ def _searched(
 
 def _with_address_like(conn: Connection, wanted: ServerFilter, budget: Budget) -> set[str | None] | None:
     """Return the ids of servers with an address that fits; None when none is asked for that has to be looked for."""
+    column = port_addresses.c.address
+    pattern, family = None, column >= IPV4_ALL
     if wanted.address6 is not None:
-        Pattern(wanted.address6, "ip6")
-    if wanted.address is None:
-        return None if wanted.address6 is None else set()
-    if address_range(wanted.address) is not None:
+        pattern = Pattern(wanted.address6, "ip6")
+    if wanted.address is not None:
+        if address_range(wanted.address) is not None:
+            return None
+        pattern, family = Pattern(wanted.address, "ip"), column < IPV4_ALL
+    if pattern is None:
         return None
-    pattern = Pattern(wanted.address, "ip")
     statement = sa.select(ports.c.server_id, port_addresses.c.address).join(
         port_addresses, port_addresses.c.port_id == ports.c.id
     )
@@ -273,7 +276,7 @@ def _with_address_like(conn: Connection, wanted: ServerFilter, budget: Budget) -
         of_project = sa.select(servers.c.id).where(servers.c.project_id == wanted.project_id)
         statement = statement.where(ports.c.server_id.in_(of_project))
     found: set[str | None] = set()
-    for server_id, address in conn.execute(statement.where(ports.c.server_id.is_not(None))):
+    for server_id, address in conn.execute(statement.where(ports.c.server_id.is_not(None), family)):
         budget.spend()
         if server_id not in found and pattern.fits(text_of(address)):
             found.add(server_id)

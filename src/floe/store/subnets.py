@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from floe.core.networks import Network
 from floe.core.subnets import Subnet
 from floe.store import listing as lists
+from floe.store.address_columns import Pools
 from floe.store.networks import SEEN, networks
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
@@ -28,7 +29,7 @@ subnets = sa.Table(
     sa.Column("cidr", sa.String(64), nullable=False),
     sa.Column("gateway", sa.String(64)),
     sa.Column("dhcp", sa.Boolean, nullable=False),
-    sa.Column("pools", Json, nullable=False),
+    sa.Column("pools", Pools, nullable=False),
     sa.Column("nameservers", Json, nullable=False),
     sa.Column("routes", Json, nullable=False),
     sa.Column("tags", Tags, nullable=False, server_default=""),
@@ -72,11 +73,9 @@ def _subnet(row: Any) -> Subnet:
     return _made(row._asdict())
 
 
-def _made(values: dict[str, Any]) -> Subnet:
-    values["pools"] = tuple((start, end) for start, end in values["pools"])
-    values["nameservers"] = tuple(values["nameservers"])
-    values["routes"] = tuple((destination, nexthop) for destination, nexthop in values["routes"])
-    return Subnet(**values)
+def _made(values: Mapping[str, Any]) -> Subnet:
+    routes = tuple((destination, nexthop) for destination, nexthop in values["routes"])
+    return Subnet(**{**values, "nameservers": tuple(values["nameservers"]), "routes": routes})
 
 
 def _read(_conn: Connection, rows: Sequence[Any]) -> list[Subnet]:

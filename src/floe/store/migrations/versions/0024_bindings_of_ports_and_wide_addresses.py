@@ -1,4 +1,4 @@
-"""Bindings of ports, which the start that follows fills and has the database keep"""
+"""Bindings of ports, which the start that follows fills and has the database keep; addresses of 128 bits"""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ down_revision = "0023"
 branch_labels = None
 depends_on = None
 
+_ADDRESSED = ("port_addresses", "group_changes")
+
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table, and let PostgreSQL keep addresses of both families; SQLite does so in the columns that it has."""
+    if op.get_bind().dialect.name == "postgresql":
+        for table in _ADDRESSED:
+            op.execute(f"ALTER TABLE {table} ALTER address TYPE inet USING inet '0.0.0.0' + address")
     op.create_table(
         "port_bindings",
         sa.Column("port_id", sa.String(length=64), nullable=False),
@@ -39,3 +44,6 @@ def downgrade() -> None:
     for name in ("bind_ports_insert", "bind_ports_update"):
         op.execute(f"DROP TRIGGER IF EXISTS {name}")
     op.drop_table("port_bindings")
+    if op.get_bind().dialect.name == "postgresql":
+        for table in _ADDRESSED:
+            op.execute(f"ALTER TABLE {table} ALTER address TYPE bigint USING address - inet '0.0.0.0'")
