@@ -14,6 +14,7 @@ import msgspec
 
 from floe.cloud import sealing, server_ports
 from floe.cloud.cloud import Cloud
+from floe.conductor.choices import Request
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
@@ -23,6 +24,7 @@ from floe.conductor.reservations import Reservations, made_together
 from floe.conductor.saga import Again, Choice, OnHost, Saga, Write
 from floe.core import server_states
 from floe.core.actions import CREATE, Step
+from floe.core.disks import Disk
 from floe.core.errors import FloeError, HostFailure, NotFound, Unavailable
 from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.messages import Destroy, Spawn, Spawned
@@ -94,7 +96,10 @@ class CreateServer:
         if server is None:
             raise NotFound("server", flow.action.subject_id)
         placed = flow.result(Placed)
-        disks = await self.cloud.db.read(lambda conn: server_disks.of_server(conn, server))
+        request = flow.known.get(Request)
+        disks = (
+            request.disks if request else await self.cloud.db.read(lambda conn: server_disks.of_server(conn, server))
+        )
         given, secrets = flow.given(CreateGiven), sealing.opened(self.cloud, flow.action, CreateSecrets)
         guest = guest_spec(server, disks, given, secrets, placed.network, placed.zone)
         return Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
@@ -173,6 +178,9 @@ class CreateServer:
         """Forget what was kept in memory while the guest was made; where it failed, something was given back."""
         self.fleet.power.pop(flow.action.subject_id, None)
         self.fleet.dirty = self.fleet.dirty or flow.undoing
+
+    async def _disks(self, server: Server) -> tuple[Disk, ...]:
+        return await self.cloud.db.read(lambda conn: server_disks.of_server(conn, server))
 
     async def _server(self, flow: Flow) -> Server | None:
         return await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -68,6 +68,16 @@ class Down(Unavailable):
     """A host is down: a command to it waits for nothing."""
 
 
+@dataclass(slots=True, eq=False)
+class Promise:
+    """What a host was promised to be claimed for a server: the table counts it, until it is known what came of it."""
+
+    host: str
+    resources: Resources
+    doubtful: bool = False
+    """Whether the host's row was read meanwhile: with the claim or without, nobody can say."""
+
+
 class Fleet:
     """The hosts. `table` is for the scheduler."""
 
@@ -85,6 +95,9 @@ class Fleet:
         self._expected: set[str] = set()
         self._later: dict[str, Callable[[], object]] = {}
         self._compared: set[str] = set()
+        self._promises: dict[str, set[Promise]] = {}
+        self._doubtful: set[str] = set()
+        """Hosts that may not have what the table says; the next look at what changed is at them too."""
         self.dirty = False
         """Whether something was given back, so that the table is to be read again when there is time."""
         self.owed: set[str] = set()
@@ -101,9 +114,10 @@ class Fleet:
         read by its name.
         """
         since, self.dirty = self._read_at, False
+        names, self._doubtful = self._doubtful.union(names), set()
 
         def read(conn: Connection) -> list[Host]:
-            named = [rows.get(conn, name) for name in names]
+            named = [rows.get(conn, name) for name in sorted(names)]
             return [*rows.every(conn, since), *(host for host in named if host is not None)]
 
         found = await self._db.read(read)
@@ -130,6 +144,10 @@ class Fleet:
             self._heard[host.name] = self._clock.monotonic()
         if not host.connected:
             self._gone.add(host.name)  # that it is back it says itself: a row may be read long after it fell silent
+        promised = self._promises.get(host.name, ())
+        for promise in promised:
+            promise.doubtful = True
+            host = replace(host, used=host.used + promise.resources)
         return self.table.put(host, up=self.alive(host.name) and host.name not in self._expected)
 
     def heard(self, name: str) -> None:
@@ -226,6 +244,27 @@ class Fleet:
     def took(self, name: str, resources: Resources, sign: int = 1) -> None:
         """Note a claim (or a release, with -1) that was committed."""
         self.table.take(name, resources, sign)
+
+    def promise(self, name: str, resources: Resources) -> Promise:
+        """Count what is about to be claimed of a host, so that nobody else goes for the same; to be settled."""
+        promise = Promise(name, resources)
+        self._promises.setdefault(name, set()).add(promise)
+        self.took(name, resources)
+        return promise
+
+    def settle(self, promise: Promise, host: str | None) -> None:
+        """Note on which host the claim was made in the end; None where it was not."""
+        outstanding = self._promises[promise.host]
+        outstanding.discard(promise)
+        if not outstanding:
+            del self._promises[promise.host]
+        if promise.doubtful:
+            self._doubtful.add(promise.host)
+        if host != promise.host:
+            self.took(promise.host, promise.resources, -1)
+            if host is not None:
+                self.took(host, promise.resources)
+                self._doubtful.add(host)
 
     async def command(
         self,

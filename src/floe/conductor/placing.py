@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from floe.cloud import host_networks, server_ports
 from floe.cloud.cloud import Cloud
+from floe.conductor.choices import Choices, Request
 from floe.conductor.failures import hosts_told
-from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.fleet import Fleet
 from floe.conductor.flow import Begin, Flow, Outcome
-from floe.core.aggregates import demands
-from floe.core.errors import FloeError, HostFailure, NotFound, NoValidHost, Unavailable
+from floe.core.errors import FloeError, HostFailure, NoValidHost, Unavailable
 from floe.core.given import CreateGiven
 from floe.core.host_network import HostNetwork, HostPort
 from floe.core.hosts import RUNNING, Allocation
 from floe.core.messages import StepTime
 from floe.core.resources import Resources
-from floe.core.server_groups import ServerGroup
 from floe.core.servers import BUILDING, SPAWNING, Server
-from floe.scheduler.select import Selection, choose, explain
-from floe.scheduler.spec import RequestSpec, hinted, resources_of, spec_of
-from floe.store import aggregates, allocations, server_groups
+from floe.scheduler.select import Selection
+from floe.scheduler.spec import resources_of
+from floe.store import allocations
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -35,7 +34,6 @@ log = logging.getLogger(__name__)
 
 TRIES = 5
 """How often stale knowledge of hosts may make a claim fail before it is given up."""
-GRACE_STEP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,100 +46,51 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A server to be placed, with what was read for it."""
-
-    server: Server
-    spec: RequestSpec
-    group: ServerGroup | None
-
-
-@dataclass(frozen=True, slots=True)
 class Placing:
     """Places one server at a time. A host is the server's when the transaction that claims it has committed."""
 
     cloud: Cloud
     fleet: Fleet
-    settings: ConductorSettings
+    choices: Choices
 
     async def place(self, flow: Flow, tried: Mapping[str, FloeError]) -> Any:
-        """Select and claim until a claim holds; what the table knew wrongly it learns from the database."""
+        """Choose and claim until a claim holds; what the table knew wrongly it learns from the database."""
+        excluded = {host: error.message for host, error in tried.items()}
         for attempt in range(TRIES):
             started, clock = self.cloud.clock.now(), self.cloud.clock.monotonic()
-            request = await self._read(flow, tried)
             try:
-                selection = await self._select(flow, request)
+                choice = await self.choices.choose(flow, excluded)
             except NoValidHost as error:
                 raise _with_causes(error, tried) from None
-            seconds = self.cloud.clock.monotonic() - clock
-            chosen = StepTime(name="select", started=started.timestamp(), seconds=seconds, remark=considered(selection))
-            claimed_at = self.cloud.clock.now()
+            request, selection, host = choice.request, choice.selection, None
             try:
-                output = await flow.transaction(
-                    "schedule",
-                    lambda conn: self._claim(conn, flow, request, selection, chosen, claimed_at),  # noqa: B023
-                    started=started,
-                )
+                seconds = self.cloud.clock.monotonic() - clock
+                said = considered(selection)
+                chosen = StepTime(name="select", started=started.timestamp(), seconds=seconds, remark=said)
+                claim = partial(self._claim, flow, request, selection, chosen, self.cloud.clock.now())
+                output = await flow.transaction("schedule", claim, started=started)
+                host = output["host"]
             except allocations.NotClaimed as refusal:
                 log.info("server %s: claim refused: %s (try %d)", flow.action.subject_id, refusal, attempt + 1)
+            finally:
+                self.fleet.settle(choice.promise, host)
+            if host is None:
                 await self.fleet.refresh((selection.host, *selection.alternates))
                 continue
-            self.fleet.took(output["host"], resources_of(request.server))
             if request.server.networks:
                 await self.cloud.network_nudge()  # hosts whose rules name its groups
-            flow.known[Server] = request.server
+            flow.known[Server], flow.known[Request] = request.server, request
             return output
         raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")
 
-    async def _read(self, flow: Flow, tried: Mapping[str, FloeError]) -> Request:
-        excluded = {host: error.message for host, error in tried.items()}
-
-        def read(conn: Connection) -> Request:
-            server = rows.get(conn, flow.action.subject_id)
-            if server is None:
-                raise NotFound("server", flow.action.subject_id)
-            return self.read(conn, server, excluded)
-
-        return await self.cloud.db.read(read)
-
-    def read(self, conn: Connection, server: Server, excluded: Mapping[str, str] | None = None) -> Request:
-        """Return what a server asks of a host; `excluded` were tried already."""
-        group = server_groups.get(conn, server.group_id) if server.group_id else None
-        hints = (*hinted(server, "same_host"), *hinted(server, "different_host"))
-        spec = spec_of(
-            server,
-            group=group,
-            group_hosts=allocations.members(conn, group.id, but=server.id) if group else None,
-            hint_hosts=allocations.hosts_of(conn, hints) if hints else None,
-            aggregates=aggregates.described(conn) if demands(server.flavor.extra_specs) else (),
-            excluded=excluded,
-        )
-        return Request(server, spec, group)
-
-    async def _select(self, flow: Flow, request: Request) -> Selection:
-        """Choose; when no host will do, read what changed, and just after the start wait for hosts to speak up."""
-        seed = zlib.crc32(flow.action.id.encode())
-        multipliers = self.settings.multipliers
-        waited = 0.0
-        while True:
-            selection = choose(request.spec, self.fleet.table, seed, multipliers=multipliers)
-            if selection is None and await self.fleet.refresh():
-                selection = choose(request.spec, self.fleet.table, seed, multipliers=multipliers)
-            if selection is not None:
-                return selection
-            if not self.fleet.awaited() or waited >= self.settings.start_grace:
-                raise explain(request.spec, self.fleet.table)
-            await flow.pause(GRACE_STEP)
-            waited += GRACE_STEP
-
     def _claim(
         self,
-        conn: Connection,
         flow: Flow,
         request: Request,
         selection: Selection,
         chosen: StepTime,
         now: datetime,
+        conn: Connection,
     ) -> Outcome:
         """Claim the first of the selected hosts that the database agrees to, and bind the ports there."""
         clock = self.cloud.clock.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from floe.cloud.cloud import Cloud
+from floe.conductor.choices import Choices
 from floe.conductor.create_server import CreateServer
 from floe.conductor.delete_server import DeleteServer
 from floe.conductor.fleet import ConductorSettings, Fleet
@@ -20,7 +21,8 @@ Workflows: TypeAlias = Callable[[Cloud, Fleet, ConductorSettings], Mapping[str, 
 
 def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Saga]:
     """Return all workflows by kind."""
-    placing = Placing(cloud, fleet, settings)
+    choices = Choices(cloud, fleet, settings)
+    placing = Placing(cloud, fleet, choices)
     reservations = Reservations(cloud, fleet, settings, placing)
     made = (
         CreateServer(cloud, fleet, settings, placing, reservations).saga(),

@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from floe.cloud.cloud import Cloud
+from floe.conductor.choices import GRACE_STEP, Request
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Fenced, Flow, Outcome
-from floe.conductor.placing import GRACE_STEP, TRIES, Placing, Request, claimed
+from floe.conductor.placing import TRIES, Placing, claimed
 from floe.core.actions import CANCELLED, FAILED, OPEN_STATES, Step
 from floe.core.entries import DONE
 from floe.core.errors import FloeError, NoValidHost, Unavailable
@@ -181,7 +182,7 @@ class Reservations:
         waiting = together.unplaced(conn, server.project_id, server.reservation_id)
         if not waiting:
             return _Asked((), 0)
-        one = self.placing.read(conn, waiting[0])  # they are alike but for their names
+        one = self.placing.choices.read(conn, waiting[0])  # they are alike but for their names
         least = min(flow.given(CreateGiven).least, len(waiting))
         return _Asked(tuple(Request(each, one.spec, one.group) for each in waiting), least)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from floe.conductor.failures import Failure, failure_of
 from floe.conductor.fleet import ConductorSettings
 from floe.conductor.flow import Fenced, Flow, Interrupted, Postponed
+from floe.conductor.gathering import Gathering
 from floe.conductor.performing import Performer
 from floe.conductor.saga import Saga
+from floe.conductor.slots import Slots
 from floe.core.actions import OPEN_STATES, Action
 from floe.core.clock import Clock
 from floe.core.errors import FloeError
@@ -61,7 +63,8 @@ class Runner:
         self._owner, self._sleep = owner, sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._flows: dict[str, Flow] = {}
-        self._slots = {kind: asyncio.Semaphore(settings.limit) for kind in sagas}
+        self._slots = {kind: Slots(settings.limit) for kind in sagas}
+        self._loads = Gathering("loads", self._load_together)
         self._again: set[str] = set()
         self._progress: dict[str, list[Progress]] = {}
         self._writers: set[asyncio.Task[None]] = set()
@@ -150,15 +153,16 @@ class Runner:
             flow = await self._load(action_id)
             if flow is None:
                 return
-            slot = self._slots[flow.action.kind]
-            if slot.locked():
-                async with slot:
+            slots = self._slots[flow.action.kind]
+            waits = slots.full
+            await slots.acquire(flow.action.project_id)
+            try:
+                if waits:
                     flow = await self._load(action_id)  # it may be another's by now
-                    if flow is not None:
-                        await self._drive(flow)
-            else:
-                async with slot:
+                if flow is not None:
                     await self._drive(flow)
+            finally:
+                slots.release()
         except Fenced:
             log.info("action %s was taken over or cancelled", action_id)
             told = [step.host for step in flow.journal.steps if step.host] if flow is not None else []
@@ -214,54 +218,55 @@ class Runner:
             return False
         return True
 
-    def _pause(self, kind: str) -> Callable[[float], Awaitable[None]]:
-        slot = self._slots[kind]
+    def _pause(self, kind: str, project_id: str) -> Callable[[float], Awaitable[None]]:
+        slots = self._slots[kind]
 
         async def pause(seconds: float) -> None:
-            slot.release()  # who only waits takes nobody's place
+            slots.release()  # who only waits takes nobody's place
             try:
                 await self._sleep(seconds)
             finally:
-                await slot.acquire()
+                await slots.acquire(project_id)
 
         return pause
 
     async def _load(self, action_id: str) -> Flow | None:
         """Return the action's flow, unless it is closed, or held by somebody who is alive, or a later release's."""
-
-        now = self._clock.now()
-
-        def read(conn: Connection) -> Flow | _Strange | None:
-            action = rows.get(conn, action_id)
-            if action is None or action.state not in OPEN_STATES:
-                return None
-            saga = self._sagas.get(action.kind)
-            if saga is None or not saga.finishes(action.version):
-                return _Strange(action, f"this release does {saga.begins.version}" if saga else "none is known")
-            try:
-                given = msgspec.convert(action.input, saga.given)
-            except msgspec.ValidationError as error:
-                return _Strange(action, f"given what is no {saga.given.__name__}: {error}")
-            if action.lease_owner is not None and action.lease_until and action.lease_until >= now:
-                return None
-            return Flow(
-                action,
-                given,
-                rows.journal(conn, action_id) if action.attempts else (),
-                leaving=saga.leaving(),
-                renamed=saga.renamed.get(action.version),
-                db=self._db,
-                clock=self._clock,
-                owner=self._owner,
-                lease=timedelta(seconds=self._settings.lease),
-                pause=self._pause(action.kind),
-            )
-
-        found = await self._db.read(read)
+        found = await self._loads.do(action_id)
         if isinstance(found, _Strange):
             self._say_unknown(found)
             return None
         return found
+
+    async def _load_together(self, action_ids: Sequence[str]) -> list[Flow | _Strange | None]:
+        now = self._clock.now()
+        return await self._db.read(lambda conn: [self._read(conn, action_id, now) for action_id in action_ids])
+
+    def _read(self, conn: Connection, action_id: str, now: datetime) -> Flow | _Strange | None:
+        action = rows.get(conn, action_id)
+        if action is None or action.state not in OPEN_STATES:
+            return None
+        saga = self._sagas.get(action.kind)
+        if saga is None or not saga.finishes(action.version):
+            return _Strange(action, f"this release does {saga.begins.version}" if saga else "none is known")
+        try:
+            given = msgspec.convert(action.input, saga.given)
+        except msgspec.ValidationError as error:
+            return _Strange(action, f"given what is no {saga.given.__name__}: {error}")
+        if action.lease_owner is not None and action.lease_until and action.lease_until >= now:
+            return None
+        return Flow(
+            action,
+            given,
+            rows.journal(conn, action_id) if action.attempts else (),
+            leaving=saga.leaving(),
+            renamed=saga.renamed.get(action.version),
+            db=self._db,
+            clock=self._clock,
+            owner=self._owner,
+            lease=timedelta(seconds=self._settings.lease),
+            pause=self._pause(action.kind, action.project_id),
+        )
 
     def _say_unknown(self, strange: _Strange) -> None:
         """Leave an action to the release that knows it, and say so once."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -165,7 +166,7 @@ class Site:
     async def post(self, *, memory_mib: int = 1024, nudge: bool = True, **values: Any) -> Server:
         """Do what the API does: a row and an action in one transaction, then the nudge."""
         server = new_server(self.cloud, memory_mib, **values)
-        action = new_action(self.cloud, server.id, "create", IMAGE)
+        action = replace(new_action(self.cloud, server.id, "create", IMAGE), project_id=server.project_id)
 
         def write(conn: Connection) -> Server:
             made = servers.add(conn, server)
@@ -325,3 +326,9 @@ async def site(cloud: Cloud) -> AsyncIterator[Site]:
     await conductor.start()
     yield Site(cloud, conductor)
     await conductor.stop()
+
+
+@pytest.fixture
+def kit() -> SimpleNamespace:
+    """Give what a test needs that makes clouds and conductors of its own."""
+    return SimpleNamespace(Site=Site, make_cloud=make_cloud)

@@ -1,0 +1,142 @@
+"""Which hosts servers are to be claimed on: those that wait at the same time are chosen for in one look.
+
+It is one read for all of them, and the table of hosts as it is then. Each sees what those before it were promised, so
+that they do not all go for the same room; a promise is kept by a claim, or given back. What is promised is a guess, as
+all of the table is: the claim decides.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from floe.cloud.cloud import Cloud
+from floe.conductor.fleet import ConductorSettings, Fleet, Promise
+from floe.conductor.flow import Flow
+from floe.conductor.gathering import Gathering
+from floe.core.aggregates import demands
+from floe.core.disks import Disk
+from floe.core.errors import NotFound
+from floe.core.server_groups import ServerGroup
+from floe.core.servers import Server
+from floe.scheduler.select import Selection, choose, explain
+from floe.scheduler.spec import RequestSpec, hinted, spec_of
+from floe.store import aggregates, allocations, server_disks, server_groups
+from floe.store import servers as rows
+from floe.store.engine import Connection
+
+GRACE_STEP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A server to be placed, with what was read for it."""
+
+    server: Server
+    spec: RequestSpec
+    group: ServerGroup | None
+    disks: tuple[Disk, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The host that a server was promised, and where else its claim may go."""
+
+    request: Request
+    selection: Selection
+    promise: Promise
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A server that a host is wanted for; what went wrong on those that were tried stands in `excluded`."""
+
+    server_id: str
+    seed: int
+    excluded: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Company:
+    """How many members of each server group the others of a look were promised on each host."""
+
+    members: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def of(self, request: Request) -> Counter[str]:
+        """Return those of the request's group."""
+        return self.members.setdefault(request.group.id if request.group else "", Counter())
+
+
+class Choices:
+    """Chooses hosts."""
+
+    def __init__(self, cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> None:
+        self._cloud, self._fleet, self._settings = cloud, fleet, settings
+        self._looks = Gathering[_Wanted, Choice | Request]("choices", self._look)
+
+    async def choose(self, flow: Flow, excluded: Mapping[str, str]) -> Choice:
+        """Choose; when no host will do, read what changed, and just after the start wait for hosts to speak up.
+
+        The promise is the caller's to settle. Raises NoValidHost.
+        """
+        seed = zlib.crc32(flow.action.id.encode())
+        found = await self._looks.do(_Wanted(flow.action.subject_id, seed, excluded))
+        waited = 0.0
+        while isinstance(found, Request):
+            await self._fleet.refresh()
+            found = self._promise(found, seed)
+            if isinstance(found, Choice):
+                break
+            if not self._fleet.awaited() or waited >= self._settings.start_grace:
+                raise explain(found.spec, self._fleet.table)
+            await flow.pause(GRACE_STEP)
+            waited += GRACE_STEP
+        return found
+
+    def read(self, conn: Connection, server: Server, excluded: Mapping[str, str] | None = None) -> Request:
+        """Return what a server asks of a host; `excluded` were tried already."""
+        group = server_groups.get(conn, server.group_id) if server.group_id else None
+        hints = (*hinted(server, "same_host"), *hinted(server, "different_host"))
+        spec = spec_of(
+            server,
+            group=group,
+            group_hosts=allocations.members(conn, group.id, but=server.id) if group else None,
+            hint_hosts=allocations.hosts_of(conn, hints) if hints else None,
+            aggregates=aggregates.described(conn) if demands(server.flavor.extra_specs) else (),
+            excluded=excluded,
+        )
+        return Request(server, spec, group)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    async def _look(self, wanted: Sequence[_Wanted]) -> list[Choice | Request | Exception]:
+        """Return for each its choice, or what it asks of a host where none will do."""
+        found = await self._cloud.db.read(lambda conn: [self._read(conn, each) for each in wanted])
+        company, choices = _Company(), list[Choice | Request | Exception]()
+        for each, request in zip(wanted, found, strict=True):
+            choices.append(self._chosen(request, each, company) if isinstance(request, Request) else request)
+        return choices
+
+    def _read(self, conn: Connection, wanted: _Wanted) -> Request | NotFound:
+        server = rows.get(conn, wanted.server_id)
+        if server is None:
+            return NotFound("server", wanted.server_id)
+        return replace(self.read(conn, server, wanted.excluded), disks=server_disks.of_server(conn, server))
+
+    def _chosen(self, request: Request, wanted: _Wanted, company: _Company) -> Choice | Request:
+        if request.group is None:
+            return self._promise(request, wanted.seed)
+        others = company.of(request)
+        there = Counter(request.spec.group_hosts) + others
+        choice = self._promise(replace(request, spec=replace(request.spec, group_hosts=there)), wanted.seed)
+        if isinstance(choice, Choice):
+            others[choice.selection.host] += 1
+        return choice
+
+    def _promise(self, request: Request, seed: int) -> Choice | Request:
+        selection = choose(request.spec, self._fleet.table, seed, multipliers=self._settings.multipliers)
+        if selection is None:
+            return request
+        return Choice(request, selection, self._fleet.promise(selection.host, request.spec.resources))
