@@ -10,11 +10,11 @@ import pytest
 
 import floe
 from floe.api.compute import extensions
-from floe.api.compute.flavors import CREATE as FLAVOR
-from floe.api.compute.flavors import SHAPE as FLAVOR_SHAPE
+from floe.api.compute.flavors import FLAVOR
 from floe.api.compute.server_bodies import CREATE as SERVER
 from floe.api.compute.server_shapes import OPERATOR
 from floe.api.compute.surface import SURFACE
+from floe.api.kit.resource import Use
 
 FIELDS = {
     "OS-DCF": "OS-DCF:diskConfig",
@@ -97,8 +97,12 @@ def test_every_extension_that_is_listed_is_one_that_is_held_against_the_routes()
 
 @pytest.mark.parametrize("alias", FIELDS)
 def test_the_field_of_an_extension_is_shown_or_taken(alias: str) -> None:
-    shown = {field.name for shape in (OPERATOR, FLAVOR_SHAPE) for field in shape.fields}
-    taken = {field.name for body in (SERVER, FLAVOR) for field in (*body.fields, *body.siblings)}
+    shown = {field.name for shape in (OPERATOR, FLAVOR.fields.shape) for field in shape.fields}
+    taken = {
+        field.name
+        for body in (SERVER, FLAVOR.fields.body("flavor", Use.CREATE))
+        for field in (*body.fields, *body.siblings)
+    }
     assert FIELDS[alias] in shown | taken
 
 

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
+from floe.store import names
 from floe.store.engine import Connection
 from floe.store.listing import ByIds, Pages
 from floe.store.schema import Json, Moment
-from floe.store.table import VIEWER, Rows
+from floe.store.table import VIEWER, Rows, things
 
 THINGS = sa.Table(
     "things",
@@ -167,3 +168,77 @@ def test_any_number_of_ids_is_found_in_order(conn: Connection, many: int) -> Non
     wanted = [thing.id for thing in reversed(KEPT)][:many]
     found = [row.id for row in query.rows(conn, wanted, is_up=True)]
     assert found == sorted(thing.id for thing in KEPT if thing.up and thing.id in wanted)
+
+
+# -- what only some tables have ---------------------------------------------------------------------------
+
+NUMBERED = sa.Table(
+    "numbered",
+    THINGS.metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    names.folded(),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    id: int = 0
+    owner: str = "o"
+    name: str
+
+
+OF_OWNER: Rows[Numbered] = Rows(
+    NUMBERED, things(Numbered), seen=NUMBERED.c.owner == VIEWER, key=NUMBERED.c.name, order=(("owner", False),)
+)
+
+
+def test_what_the_database_numbers_has_its_number(conn: Connection) -> None:
+    made = [OF_OWNER.insert(conn, Numbered(name=name)) for name in ("b", "a")]
+    assert [thing.id for thing in made] == [1, 2]
+    assert OF_OWNER.get(conn, "b", "o") == made[0]
+
+
+def test_a_thing_is_known_by_its_key_to_who_sees_it(conn: Connection) -> None:
+    mine = OF_OWNER.insert(conn, Numbered(name="same"))
+    theirs = OF_OWNER.insert(conn, Numbered(name="same", owner="p"))
+    assert OF_OWNER.get(conn, "same", "o") == mine
+    assert OF_OWNER.get(conn, "same", "p") == theirs
+    last = OF_OWNER.insert(conn, Numbered(name="tame"))
+    assert OF_OWNER.find(conn, "o", Listing(marker="same")) == [last]
+    OF_OWNER.insert(conn, Numbered(name="their own", owner="p"))
+    with pytest.raises(Invalid, match="their own"):
+        OF_OWNER.find(conn, "o", Listing(marker="their own"))
+    assert OF_OWNER.delete(conn, mine.id)
+    assert not OF_OWNER.delete(conn, mine.id)
+    assert OF_OWNER.get(conn, "same", "p") == theirs
+
+
+def test_names_are_found_whatever_their_case_and_follow_a_change(conn: Connection) -> None:
+    old = OF_OWNER.insert(conn, Numbered(name="STRASSE"))
+    assert OF_OWNER.called(conn, "straße") == old
+    exact = OF_OWNER.insert(conn, Numbered(name="straße"))
+    assert OF_OWNER.called(conn, "straße") == exact
+    assert OF_OWNER.those(conn, name="Straße", owner=None) == [old, exact]
+    assert OF_OWNER.those(conn, name="Straße", owner="p") == []
+    assert OF_OWNER.update(conn, old.id, {"name": "Way"})
+    assert OF_OWNER.called(conn, "wAY") == replace(old, name="Way")
+    assert OF_OWNER.called(conn, "strasse") == exact
+    assert OF_OWNER.update(conn, old.id, {})
+    assert not OF_OWNER.update(conn, 77, {})
+
+
+def test_a_list_starts_after_as_many_as_asked_in_the_order_of_its_table(conn: Connection) -> None:
+    for name, owner in (("a", "o"), ("b", "p"), ("c", "o"), ("d", "p")):
+        OF_OWNER.insert(conn, Numbered(name=name, owner=owner))
+    assert [thing.name for thing in OF_OWNER.find(conn, None, Listing())] == ["b", "d", "a", "c"]
+    assert [thing.name for thing in OF_OWNER.find(conn, None, Listing(offset=1, limit=2))] == ["d", "a"]
+    assert [thing.name for thing in OF_OWNER.find(conn, "p", Listing(offset=1))] == ["d"]
+    assert [thing.name for thing in OF_OWNER.find(conn, None, Listing(sort=(("name", False),), offset=3))] == ["a"]
+
+
+def test_things_are_read_by_any_number_of_ids(conn: Connection) -> None:
+    assert ROWS.each(conn, []) == []
+    assert ROWS.each(conn, ["007", "nowhere", "003"]) == [KEPT[3], KEPT[7]]
+    assert len(ROWS.each(conn, [f"{number:05}" for number in range(40_000)] + ["001"])) == 1

@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Any
 
 from floe.cloud.cloud import Cloud
-from floe.core.aggregates import ZONE, Aggregate, check_room, with_changes, zone_name
+from floe.core.aggregates import RESOURCE, ZONE, Aggregate, check_room, with_changes, zone_name
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
 from floe.core.hosts import Host
 from floe.core.listing import Listing
 from floe.store import aggregates as rows
-from floe.store import guests, hosts
+from floe.store import guests, hosts, quota_usages
 from floe.store.aggregates import ROWS
 from floe.store.engine import Connection
 
@@ -28,7 +28,7 @@ async def create(cloud: Cloud, _context: Context, asked: Sequence[Values]) -> li
     named, now = [(item, cloud.new_id()) for item in asked], cloud.clock.now()
 
     def make(conn: Connection, item: Values, uuid: str) -> Aggregate:
-        check_room(rows.count(conn))
+        check_room(quota_usages.of(conn, quota_usages.EVERYBODY)[RESOURCE])
         _demand_free(conn, item["name"])
         made = Aggregate(uuid=uuid, name=item["name"], zone=item.get("zone"), created_at=now)
         return ROWS.insert(conn, made)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from floe.cloud import identity, passwords, tokens
 from floe.cloud.cloud import Cloud
@@ -12,52 +13,59 @@ from floe.core.application_credentials import MOST, RESOURCE, ApplicationCredent
 from floe.core.assignments import PROJECT
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
+from floe.core.listing import Listing
 from floe.core.names import same_name
 from floe.core.roles import Role, policy_names
 from floe.core.tokens import Named
 from floe.core.users import check_password
 from floe.store import application_credentials as credential_rows
-from floe.store import projects as project_rows
 from floe.store import quota_usages
 from floe.store import roles as role_rows
 from floe.store.engine import Connection
 
-Found = tuple[ApplicationCredential, list[Role], str | None]
-"""A credential, its roles, and the domain of its project."""
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A credential with its roles, and its secret in the reply to the create alone."""
+
+    credential: ApplicationCredential
+    roles: tuple[Role, ...]
+    secret: str | None = field(default=None, repr=False)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Clients keep nothing of their own with it."""
+
+    @property
+    def id(self) -> str:
+        """The credential's id."""
+        return self.credential.id
 
 
-async def find(cloud: Cloud, context: Context, user_id: str) -> list[Found]:
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Detail]:
     """Return a user's application credentials: one's own, or anybody's for readers of the system."""
+    user_id = listing.also["user_id"]
     _demand_look(context, user_id)
 
-    def run(conn: Connection) -> list[Found]:
-        return [_with_roles(conn, item) for item in credential_rows.find(conn, user_id=user_id)]
+    def run(conn: Connection) -> list[Detail]:
+        known = role_rows.find(conn)
+        return [_with_roles(item, known) for item in credential_rows.find(conn, user_id=user_id)]
 
     return await cloud.db.read(run)
 
 
-async def show(cloud: Cloud, context: Context, user_id: str, credential_id: str) -> Found:
-    """Return an application credential of a user. Raises NotFound for one that is not that user's."""
-    _demand_look(context, user_id)
-    return await cloud.db.read(lambda conn: _with_roles(conn, _demand(conn, user_id, credential_id)))
+async def show(cloud: Cloud, context: Context, which: tuple[str, str]) -> Detail:
+    """Return an application credential, by (user's id, its own). Raises NotFound for one that is not that user's."""
+    _demand_look(context, which[0])
+    return await cloud.db.read(lambda conn: _with_roles(_demand(conn, *which), role_rows.find(conn)))
 
 
-async def create(
-    cloud: Cloud,
-    context: Context,
-    user_id: str,
-    *,
-    name: str,
-    description: str | None = None,
-    secret: str | None = None,
-    unrestricted: bool = False,
-    expires_at: datetime | None = None,
-    roles: Sequence[Named] | None = None,
-) -> tuple[Found, str]:
-    """Make one for the caller in the token's project; return it with its secret, which is shown this once.
+async def create(cloud: Cloud, context: Context, asked: Mapping[str, Any]) -> Detail:
+    """Make one for the caller in the token's project, with its secret, which is shown this once.
 
     `roles` None means all that the caller has there.
     """
+    user_id, name, roles = asked["user_id"], asked["name"], asked.get("roles")
+    if asked.get("project_id") not in (None, context.project_id):
+        raise Invalid(f"project_id must be the token's project, {context.project_id!r}.")
     if user_id != context.user_id:
         raise Forbidden("Application credentials are made by their user alone.")
     if context.domain_id is not None or context.system:
@@ -66,15 +74,16 @@ async def create(
     project_id = context.project_id
     if project_id is None:
         raise Invalid("An application credential acts in a project: use a token of the project it is for.")
+    expires_at = asked.get("expires_at")
     if expires_at is not None and expires_at <= cloud.clock.now():
         raise Invalid(f"expires_at must be in the future (it is {expires_at:%Y-%m-%dT%H:%M:%S}).")
-    secret = secret or secrets.token_urlsafe(48)
+    secret = asked.get("secret") or secrets.token_urlsafe(48)
     check_password(secret)
     secret_hash = await passwords.hashed(cloud, context, secret)
 
     credential_id = identity.new_id(cloud)
 
-    def run(conn: Connection) -> Found:
+    def run(conn: Connection) -> Detail:
         if credential_rows.called(conn, name, user_id=user_id) is not None:
             raise Conflict(f"You have an application credential named {name!r} already.")
         if quota_usages.of(conn, user_id)[RESOURCE] >= MOST:
@@ -90,28 +99,27 @@ async def create(
             user_id=user_id,
             project_id=project_id,
             name=name,
-            description=description,
+            description=asked.get("description"),
             secret_hash=secret_hash,
-            unrestricted=unrestricted,
+            unrestricted=asked.get("unrestricted", False),
             expires_at=expires_at,
             role_ids=tuple(role.id for role in (held if roles is None else _chosen(held, roles))),
         )
         credential_rows.insert(conn, credential)
-        return _with_roles(conn, credential)
+        return _with_roles(credential, known)
 
-    return await identity.change(cloud, run), secret
+    return replace(await identity.change(cloud, run), secret=secret)
 
 
-async def delete(cloud: Cloud, context: Context, user_id: str, credential_id: str) -> None:
-    """Remove an application credential; its tokens are dead."""
+async def delete(cloud: Cloud, context: Context, which: tuple[str, str]) -> None:
+    """Remove an application credential, by (user's id, its own); its tokens are dead."""
     _demand_no_domain(context)
-    if user_id != context.user_id and not context.is_admin:
+    if which[0] != context.user_id and not context.is_admin:
         raise Forbidden("Another user's application credentials are deleted with the role admin.")
     _demand_unrestricted(context)
 
     def run(conn: Connection) -> None:
-        _demand(conn, user_id, credential_id)
-        credential_rows.delete(conn, credential_id)
+        credential_rows.delete(conn, _demand(conn, *which).id)
 
     await identity.change(cloud, run)
 
@@ -158,7 +166,5 @@ def _is(role: Role, name: str | None) -> bool:
     return name is not None and same_name(role.name, name)
 
 
-def _with_roles(conn: Connection, credential: ApplicationCredential) -> Found:
-    project = project_rows.get(conn, credential.project_id)
-    roles = [role for role in role_rows.find(conn) if role.id in credential.role_ids]
-    return credential, roles, project.domain_id if project else None
+def _with_roles(credential: ApplicationCredential, known: Sequence[Role]) -> Detail:
+    return Detail(credential, tuple(role for role in known if role.id in credential.role_ids))

@@ -172,15 +172,15 @@ def _demand_may_look(conn: Connection, context: Context, like: Assignment) -> No
 
 def _demand_parts(conn: Connection, like: Assignment) -> None:
     if like.role_id:
-        roles.demand(conn, like.role_id)
+        roles.ROLES.demand(conn, like.role_id)
     if like.actor_kind == kinds.USER:
-        users.demand(conn, like.actor_id)
+        users.USERS.demand(conn, like.actor_id)
     else:
-        groups.demand(conn, like.actor_id)
+        groups.GROUPS.demand(conn, like.actor_id)
     if like.target_kind == kinds.PROJECT:
-        projects.demand(conn, like.target_id)
+        projects.PROJECTS.demand(conn, like.target_id)
     elif like.target_kind == kinds.DOMAIN:
-        domains.demand(conn, like.target_id)
+        domains.DOMAINS.demand(conn, like.target_id)
     elif like.target_id != kinds.WHOLE_SYSTEM:
         raise Forbidden("Roles can be given on the whole system only.")
 

@@ -157,7 +157,7 @@ def _id(seed: str, what: str) -> str:
 
 
 def _missing_services(conn: Connection) -> list[tuple[str, str, str]]:
-    there = {service.type for service in catalogue_rows.find_services(conn)}
+    there = {service.type for service in catalogue_rows.SERVICES.those(conn)}
     return [service for service in _SERVICES if service[0] not in there]
 
 

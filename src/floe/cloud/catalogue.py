@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from floe.cloud import identity, token_cache
+from floe.cloud import token_cache
 from floe.cloud.cloud import Cloud
+from floe.cloud.identity_room import Do, Kept, nothing
 from floe.core.catalogue import CatalogueService, Endpoint, Region, check_url, fill
-from floe.core.errors import Conflict, Invalid, NotFound
+from floe.core.context import Context
+from floe.core.errors import Conflict, Invalid
+from floe.core.listing import Listing
 from floe.store import catalogue as rows
 from floe.store.engine import Connection
 
-T = TypeVar("T")
+_NO_FIELDS = frozenset({"region", "name", "description"})
+"""What may be said of an endpoint that is no column of its row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +33,9 @@ def load(conn: Connection) -> Catalogue:
     """Read the whole catalogue."""
     return Catalogue(
         regions={region.id: region for region in rows.REGIONS.those(conn)},
-        services={service.id: service for service in rows.find_services(conn)},
+        services={service.id: service for service in rows.SERVICES.those(conn)},
         endpoints={endpoint.id: endpoint for endpoint in rows.ENDPOINTS.those(conn)},
     )
-
-
-async def show(cloud: Cloud) -> Catalogue:
-    """Return the whole catalogue."""
-    return await cloud.db.read(load)
 
 
 Offered = list[tuple[CatalogueService, list[tuple[Endpoint, str]]]]
@@ -66,166 +65,84 @@ async def _offered(cloud: Cloud, known: Catalogue, project_id: str | None, user_
     return [(service, urls.get(service.id, [])) for service in known.services.values() if service.enabled]
 
 
-def url_of(cloud: Cloud, endpoint: Endpoint) -> str:
-    """Return an endpoint's URL with this cloud's own address in it."""
-    return endpoint.url.replace("%(public_url)s", cloud.settings.public_url)
-
-
-async def create_region(cloud: Cloud, fields: Mapping[str, Any]) -> Region:
-    """Make a region; `fields` holds at least `id`. Raises Conflict for one that is taken, NotFound for the parent."""
-    region = Region(**identity.merged({}, fields))
-
-    def run(conn: Connection) -> Region:
-        if region.id in load(conn).regions:
-            raise Conflict(f"There is a region {region.id!r} already.")
-        _demand_parent(conn, region)
-        rows.REGIONS.insert(conn, region)
-        return region
-
-    return await identity.change(cloud, run)
-
-
-async def update_region(cloud: Cloud, region_id: str, fields: Mapping[str, Any]) -> Region:
-    """Change a region."""
-
-    def run(conn: Connection) -> Region:
-        region = _one(load(conn).regions, "region", region_id)
-        wanted = identity.merged(region.properties, fields)
-        region = replace(region, **wanted)
-        _demand_parent(conn, region)
-        rows.REGIONS.update(conn, region_id, wanted)
-        return region
-
-    return await identity.change(cloud, run)
-
-
-async def delete_region(cloud: Cloud, region_id: str) -> None:
+async def delete_region(cloud: Cloud, context: Context, region_id: str) -> None:
     """Remove a region. Raises Conflict while endpoints or regions are in it."""
 
-    def run(conn: Connection) -> None:
-        known = load(conn)
-        _one(known.regions, "region", region_id)
-        used = any(endpoint.region_id == region_id for endpoint in known.endpoints.values())
-        if used or any(region.parent_region_id == region_id for region in known.regions.values()):
+    def empty(conn: Connection, region: Region) -> None:
+        if rows.ENDPOINTS.those(conn, region_id=region.id) or rows.REGIONS.those(conn, parent_region_id=region.id):
             raise Conflict(f"Region {region_id!r} has endpoints or regions in it; delete those first.")
-        rows.REGIONS.delete(conn, region_id)
 
-    await identity.change(cloud, run)
-
-
-async def create_service(cloud: Cloud, fields: Mapping[str, Any]) -> CatalogueService:
-    """Add a service."""
-    service = CatalogueService(id=identity.new_id(cloud), **identity.merged({}, fields))
-    await identity.change(cloud, lambda conn: rows.SERVICES.insert(conn, service))
-    return service
+    await REGIONS.delete(cloud, context, region_id, empty)
 
 
-async def update_service(cloud: Cloud, service_id: str, fields: Mapping[str, Any]) -> CatalogueService:
-    """Change a service."""
-
-    def run(conn: Connection) -> CatalogueService:
-        service = _one(load(conn).services, "service", service_id)
-        wanted = identity.merged(service.properties, fields)
-        service = replace(service, **wanted)
-        rows.SERVICES.update(conn, service_id, wanted)
-        return service
-
-    return await identity.change(cloud, run)
-
-
-async def delete_service(cloud: Cloud, service_id: str) -> None:
+async def delete_service(cloud: Cloud, context: Context, service_id: str) -> None:
     """Remove a service with its endpoints."""
-
-    def run(conn: Connection) -> None:
-        _one(load(conn).services, "service", service_id)
-        rows.delete_service(conn, service_id)
-
-    await identity.change(cloud, run)
+    await SERVICES.delete(cloud, context, service_id, lambda conn, service: rows.delete_endpoints(conn, service.id))
 
 
-async def create_endpoint(cloud: Cloud, fields: Mapping[str, Any], *, make_region: bool = False) -> Endpoint:
-    """Add an endpoint, and with `make_region` its region if that is missing.
+async def find_endpoints(cloud: Cloud, context: Context, listing: Listing) -> list[Endpoint]:
+    """Return all endpoints, with this cloud's own address in their URLs."""
+    return [_reached(cloud, endpoint) for endpoint in await ENDPOINTS.find(cloud, context, listing)]
 
-    Raises Invalid for a service or region that is not, or a URL that cannot be filled in.
+
+async def show_endpoint(cloud: Cloud, context: Context, endpoint_id: str) -> Endpoint:
+    """Return an endpoint in the same way. Raises NotFound."""
+    return _reached(cloud, await ENDPOINTS.show(cloud, context, endpoint_id))
+
+
+async def create_endpoint(cloud: Cloud, context: Context, asked: Mapping[str, Any]) -> Endpoint:
+    """Add an endpoint. Raises Invalid for a service or region that is not, or a URL that cannot be filled in."""
+    fields, first = _located(asked)
+    return _reached(cloud, await ENDPOINTS.create(cloud, context, {"region_id": None, **fields}, first))
+
+
+async def update_endpoint(cloud: Cloud, context: Context, endpoint_id: str, asked: Mapping[str, Any]) -> Endpoint:
+    """Change an endpoint. Raises NotFound, Invalid."""
+    fields, first = _located(asked)
+    return _reached(cloud, await ENDPOINTS.update(cloud, context, endpoint_id, fields, first=first))
+
+
+def _located(asked: Mapping[str, Any]) -> tuple[dict[str, Any], Do[Endpoint]]:
+    """Return the fields of an endpoint, and what is done before it is kept.
+
+    One that names its region the old way, `region`, makes it, as before regions were resources.
     """
-    endpoint = Endpoint(id=identity.new_id(cloud), **identity.merged({}, fields))
-
-    def run(conn: Connection) -> Endpoint:
-        _check_endpoint(conn, endpoint, make_region=make_region)
-        rows.ENDPOINTS.insert(conn, endpoint)
-        return endpoint
-
-    return await identity.change(cloud, run)
-
-
-async def update_endpoint(
-    cloud: Cloud, endpoint_id: str, fields: Mapping[str, Any], *, make_region: bool = False
-) -> Endpoint:
-    """Change an endpoint, and with `make_region` make its region if that is missing."""
-
-    def run(conn: Connection) -> Endpoint:
-        endpoint = _one(load(conn).endpoints, "endpoint", endpoint_id)
-        wanted = identity.merged(endpoint.properties, fields)
-        endpoint = replace(endpoint, **wanted)
-        _check_endpoint(conn, endpoint, make_region=make_region)
-        rows.ENDPOINTS.update(conn, endpoint_id, wanted)
-        return endpoint
-
-    return await identity.change(cloud, run)
+    fields = {name: value for name, value in asked.items() if name not in _NO_FIELDS}
+    named = {name: asked[name] for name in ("name", "description") if name in asked}
+    if named:
+        fields["properties"] = {**fields.get("properties", {}), **named}
+    if "region" not in asked or "region_id" in asked:
+        return fields, nothing
+    return {**fields, "region_id": asked["region"]}, _make_region
 
 
-async def delete_endpoint(cloud: Cloud, endpoint_id: str) -> None:
-    """Remove an endpoint."""
-
-    def run(conn: Connection) -> None:
-        _one(load(conn).endpoints, "endpoint", endpoint_id)
-        rows.ENDPOINTS.delete(conn, endpoint_id)
-
-    await identity.change(cloud, run)
-
-
-async def region(cloud: Cloud, region_id: str) -> Region:
-    """Return a region. Raises NotFound."""
-    return _one((await show(cloud)).regions, "region", region_id)
-
-
-async def service(cloud: Cloud, service_id: str) -> CatalogueService:
-    """Return a service. Raises NotFound."""
-    return _one((await show(cloud)).services, "service", service_id)
-
-
-async def endpoint(cloud: Cloud, endpoint_id: str) -> Endpoint:
-    """Return an endpoint. Raises NotFound."""
-    return _one((await show(cloud)).endpoints, "endpoint", endpoint_id)
-
-
-def _one(known: Mapping[str, T], what: str, ident: str) -> T:
-    if ident not in known:
-        raise NotFound(what, ident)
-    return known[ident]
-
-
-def _check_endpoint(conn: Connection, endpoint: Endpoint, *, make_region: bool) -> None:
-    check_url(endpoint.url)
-    known = load(conn)
-    if endpoint.service_id not in known.services:
-        raise Invalid(f"service_id: there is no service {endpoint.service_id!r}.")
-    if make_region and endpoint.region_id is not None and endpoint.region_id not in known.regions:
+def _make_region(conn: Connection, endpoint: Endpoint) -> None:
+    if endpoint.region_id is not None and rows.REGIONS.get(conn, endpoint.region_id) is None:
         rows.REGIONS.insert(conn, Region(id=endpoint.region_id))
-    _demand_region(conn, "region_id", endpoint.region_id)
 
 
-def _demand_region(conn: Connection, field: str, region_id: str | None) -> None:
-    if region_id is not None and region_id not in load(conn).regions:
-        raise Invalid(f"{field}: there is no region {region_id!r}.")
+def _reached(cloud: Cloud, endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, url=endpoint.url.replace("%(public_url)s", cloud.settings.public_url))
 
 
-def _demand_parent(conn: Connection, region: Region) -> None:
+def _check_region(conn: Connection, region: Region) -> None:
     """Raise NotFound for a parent that is not there, Invalid for one that is below the region itself."""
-    known, parent = load(conn).regions, region.parent_region_id
-    seen = {region.id}
+    seen, parent = {region.id}, region.parent_region_id
     while parent is not None:
         if parent in seen:
             raise Invalid(f"parent_region_id: region {region.id!r} would be its own parent.")
         seen.add(parent)
-        parent = _one(known, "region", parent).parent_region_id
+        parent = REGIONS.demand(conn, parent).parent_region_id
+
+
+def _check_endpoint(conn: Connection, endpoint: Endpoint) -> None:
+    check_url(endpoint.url)
+    if rows.SERVICES.get(conn, endpoint.service_id) is None:
+        raise Invalid(f"service_id: there is no service {endpoint.service_id!r}.")
+    if endpoint.region_id is not None and rows.REGIONS.get(conn, endpoint.region_id) is None:
+        raise Invalid(f"region_id: there is no region {endpoint.region_id!r}.")
+
+
+REGIONS = Kept("region", rows.REGIONS, Region, _check_region)
+SERVICES = Kept("service", rows.SERVICES, CatalogueService)
+ENDPOINTS = Kept("endpoint", rows.ENDPOINTS, Endpoint, _check_endpoint)

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
 from floe.core.flavors import BUILT_IN, check_extra_specs
+from floe.core.listing import Listing
 from floe.core.servers import ServerFlavor
 from floe.store import flavors as rows
 from floe.store.engine import Connection
 
-SORT_KEYS = frozenset(rows.SORT_KEYS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlavorFilter:
-    """Which flavors somebody wants to see. `public` None means public or not."""
-
-    public: bool | None = True
-    min_disk_gib: int = 0
-    min_memory_mib: int = 0
-
 
 def visible(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor:
     """Return a flavor the caller may see. Raises NotFound."""
-    flavor = rows.get(conn, flavor_id)
-    if flavor is None or not (flavor.public or _sees_all(context) or _granted(conn, context, flavor_id)):
+    flavor = rows.get(conn, flavor_id, _viewer(context))
+    if flavor is None:
         raise NotFound("flavor", flavor_id, message=f"Flavor {flavor_id} could not be found.")
     return flavor
 
 
 def usable(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor:
     """Return a flavor to make a server of. Raises Invalid for one that is unknown, private or disabled."""
-    flavor = rows.get(conn, flavor_id)
-    if flavor is None or not (flavor.public or _sees_all(context) or _granted(conn, context, flavor_id)):
+    flavor = rows.get(conn, flavor_id, _viewer(context))
+    if flavor is None:
         raise Invalid(f"Flavor {flavor_id} could not be found: flavorRef names no flavor you can use.")
     if flavor.disabled:
         raise Invalid(f"Flavor {flavor.name} ({flavor_id}) is disabled; choose another.")
@@ -49,8 +39,9 @@ def _sees_all(context: Context) -> bool:
     return context.is_admin and context.project_id is not None
 
 
-def _granted(conn: Connection, context: Context, flavor_id: str) -> bool:
-    return context.project_id is not None and rows.may_use(conn, flavor_id, context.project_id)
+def _viewer(context: Context) -> str | None:
+    """Return the project whose flavors the caller sees; None is everybody's."""
+    return None if _sees_all(context) else context.project_id or ""
 
 
 async def bootstrap(cloud: Cloud) -> None:
@@ -58,71 +49,59 @@ async def bootstrap(cloud: Cloud) -> None:
 
     def make(conn: Connection) -> None:
         for flavor in BUILT_IN:
-            if rows.taken(conn, flavor.flavor_id, flavor.name) is None:
-                rows.add(conn, flavor)
+            if _taken(conn, flavor) is None:
+                rows.insert(conn, flavor)
 
     await cloud.db.write(make)
 
 
-async def create(cloud: Cloud, flavor: ServerFlavor) -> ServerFlavor:
-    """Keep a new flavor, with a new id where its own is empty. Raises Conflict for an id or a name that is taken."""
-    if not flavor.flavor_id:
-        flavor = replace(flavor, flavor_id=cloud.new_id())
+async def create(cloud: Cloud, _context: Context, asked: Sequence[Mapping[str, Any]]) -> list[ServerFlavor]:
+    """Make flavors, with new ids where theirs are empty. Raises Conflict for an id or a name that is taken."""
+    new = [ServerFlavor(**{**item, "flavor_id": item.get("flavor_id") or cloud.new_id()}) for item in asked]
 
-    def make(conn: Connection) -> None:
-        other = rows.taken(conn, flavor.flavor_id, flavor.name)
-        if other is not None:
-            what = f"name {flavor.name}" if other.name == flavor.name else f"ID {flavor.flavor_id}"
+    def make(conn: Connection, flavor: ServerFlavor) -> ServerFlavor:
+        what = _taken(conn, flavor)
+        if what is not None:
             raise Conflict(f"Flavor with {what} already exists.")
-        rows.add(conn, flavor)
+        return rows.insert(conn, flavor)
 
-    await cloud.db.write(make)
-    return flavor
+    return await cloud.db.write(lambda conn: [make(conn, flavor) for flavor in new])
 
 
-async def get(cloud: Cloud, context: Context, flavor_id: str) -> ServerFlavor:
+def _taken(conn: Connection, flavor: ServerFlavor) -> str | None:
+    """Return what of a new flavor another has, None if nothing."""
+    if rows.those(conn, name=flavor.name):
+        return f"name {flavor.name}"
+    return f"ID {flavor.flavor_id}" if rows.get(conn, flavor.flavor_id) is not None else None
+
+
+async def show(cloud: Cloud, context: Context, flavor_id: str) -> ServerFlavor:
     """Return one flavor. Raises NotFound."""
     return await cloud.db.read(lambda conn: visible(conn, context, flavor_id))
 
 
-async def listed(
-    cloud: Cloud,
-    context: Context,
-    wanted: FlavorFilter,
-    *,
-    sort: Sequence[tuple[str, bool]] = (),
-    marker: str | None = None,
-    limit: int = 1000,
-) -> list[ServerFlavor]:
-    """Return a page of flavors: public ones and the project's own; administrators choose. Raises Invalid."""
-    public, project = (wanted.public, None) if _sees_all(context) else (True, context.project_id)
-    if _sees_all(context) and wanted.public:
-        project = context.project_id
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[ServerFlavor]:
+    """Return a page of flavors: public ones and the project's own; administrators choose. Raises Invalid.
 
-    def look(conn: Connection) -> list[ServerFlavor]:
-        last = rows.get(conn, marker) if marker is not None else None
-        if marker is not None and last is None:
-            raise Invalid(f"marker {marker!r} is the id of no flavor.")
-        return rows.listed(
-            conn,
-            public=public,
-            of_project=project,
-            min_disk_gib=wanted.min_disk_gib,
-            min_memory_mib=wanted.min_memory_mib,
-            sort=sort,
-            marker=last,
-            limit=limit,
-        )
-
-    return await cloud.db.read(look)
+    Besides what the rows know the listing's `public` is what an administrator chooses; None means public or not.
+    """
+    also = dict(listing.also)
+    chosen = also.pop("public", True)
+    public = chosen if _sees_all(context) else True
+    viewer = (context.project_id or "") if public else None
+    filters = {"public": (False,)} if public is False else {}
+    asked = replace(listing, also=also, filters=filters)
+    return await cloud.db.read(lambda conn: rows.find(conn, viewer, asked))
 
 
-async def describe(cloud: Cloud, context: Context, flavor_id: str, description: str | None) -> ServerFlavor:
+async def update(
+    cloud: Cloud, context: Context, flavor_id: str, asked: Mapping[str, Any], _seen: int | None = None
+) -> ServerFlavor:
     """Change a flavor's description. Raises NotFound."""
-    return await cloud.db.write(lambda conn: _changed(conn, context, flavor_id, description=description))
+    return await cloud.db.write(lambda conn: _changed(conn, context, flavor_id, **asked))
 
 
-async def delete(cloud: Cloud, context: Context, flavor_id: str) -> None:
+async def delete(cloud: Cloud, context: Context, flavor_id: str, _seen: int | None = None) -> None:
     """Delete a flavor; servers made of it have their own copy. Raises NotFound."""
 
     def drop(conn: Connection) -> None:
@@ -134,7 +113,7 @@ async def delete(cloud: Cloud, context: Context, flavor_id: str) -> None:
 
 def _changed(conn: Connection, context: Context, flavor_id: str, **values: Any) -> ServerFlavor:
     flavor = visible(conn, context, flavor_id)
-    rows.change(conn, flavor_id, **values)
+    rows.update(conn, flavor_id, values)
     return replace(flavor, **values)
 
 
@@ -168,7 +147,7 @@ async def delete_extra_spec(cloud: Cloud, context: Context, flavor_id: str, key:
 # -- access ---------------------------------------------------------------------------------------------
 
 
-async def access(cloud: Cloud, context: Context, flavor_id: str) -> list[str]:
+async def access(cloud: Cloud, context: Context, flavor_id: str, _asked: Mapping[str, Any]) -> list[str]:
     """Return the projects that may use a flavor. Raises NotFound, also for a public one: it has no such list."""
 
     def look(conn: Connection) -> list[str]:
@@ -179,8 +158,9 @@ async def access(cloud: Cloud, context: Context, flavor_id: str) -> list[str]:
     return await cloud.db.read(look)
 
 
-async def grant(cloud: Cloud, context: Context, flavor_id: str, project_id: str) -> list[str]:
-    """Let a project use a flavor; return all that may. Raises NotFound, Conflict if it is public or was so already."""
+async def grant(cloud: Cloud, context: Context, flavor_id: str, asked: Mapping[str, Any]) -> list[str]:
+    """Let `project_id` use a flavor; return all that may. Raises NotFound, Conflict if it may already."""
+    project_id = asked["project_id"]
 
     def apply(conn: Connection) -> list[str]:
         if visible(conn, context, flavor_id).public:
@@ -193,8 +173,9 @@ async def grant(cloud: Cloud, context: Context, flavor_id: str, project_id: str)
     return await cloud.db.write(apply)
 
 
-async def revoke(cloud: Cloud, context: Context, flavor_id: str, project_id: str) -> list[str]:
-    """Take a project's access back; return all that still may. Raises NotFound."""
+async def revoke(cloud: Cloud, context: Context, flavor_id: str, asked: Mapping[str, Any]) -> list[str]:
+    """Take access back from `project_id`; return all that still may. Raises NotFound."""
+    project_id = asked["project_id"]
 
     def apply(conn: Connection) -> list[str]:
         visible(conn, context, flavor_id)

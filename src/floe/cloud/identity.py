@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from floe.cloud import token_cache
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.domains import DEFAULT_DOMAIN
-from floe.core.errors import Forbidden, Invalid
+from floe.core.errors import Forbidden
 from floe.store import tokens as token_rows
 from floe.store.engine import Connection
 
@@ -37,21 +37,6 @@ async def change(cloud: Cloud, fn: Callable[[Connection], T]) -> T:
 def new_id(cloud: Cloud) -> str:
     """Return a new id as identity writes them: 32 hex digits."""
     return cloud.new_id().replace("-", "")
-
-
-def merged(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return changes of a thing whose `properties` are added to those it has; one that is None is taken away."""
-    if "properties" not in fields:
-        return dict(fields)
-    properties = {**kept, **fields["properties"]}
-    return {**fields, "properties": {name: value for name, value in properties.items() if value is not None}}
-
-
-def keeping_domain(domain_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return changes of a thing without its domain, which may be sent but not changed. Raises Invalid."""
-    if fields.get("domain_id", domain_id) != domain_id:
-        raise Invalid(f"domain_id: the domain cannot be changed (it is {domain_id!r}).")
-    return {name: value for name, value in fields.items() if name != "domain_id"}
 
 
 def own_domain(context: Context) -> str:

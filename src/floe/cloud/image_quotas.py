@@ -76,7 +76,7 @@ async def change_defaults(cloud: Cloud, new: Mapping[str, int]) -> dict[str, int
 
 async def show(cloud: Cloud, project_id: str) -> dict[str, int]:
     """Return the limits of a project. Raises NotFound."""
-    return await cloud.db.read(lambda conn: limits(conn, projects.demand(conn, project_id).id))
+    return await cloud.db.read(lambda conn: limits(conn, projects.PROJECTS.demand(conn, project_id).id))
 
 
 async def change(cloud: Cloud, project_id: str, new: Mapping[str, int]) -> dict[str, int]:

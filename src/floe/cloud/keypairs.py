@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
 from floe.cloud.pools import caller
 from floe.core.context import Context
-from floe.core.errors import Conflict, Invalid, NotFound
-from floe.core.keypairs import Keypair, fingerprint
+from floe.core.errors import Conflict, Forbidden, NotFound
+from floe.core.keypairs import Keypair, KeypairName, fingerprint
+from floe.core.listing import Listing
 from floe.core.quotas import demand
 from floe.store import keypairs as rows
 from floe.store import quota_usages
@@ -18,75 +21,64 @@ from floe.store.engine import Connection
 _BITS = 2048
 
 
-async def create(
-    cloud: Cloud, context: Context, name: str, public_key: str | None, *, user_id: str | None = None
-) -> tuple[Keypair, str | None]:
-    """Keep a public key, or generate a pair and return the private key, which is not kept.
+async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Keypair]:
+    """Keep public keys (name, public_key, user_id), or generate pairs, whose private keys are in the reply alone.
 
-    Raises Invalid for what is no key, Conflict for a name that is taken, OverQuota, Busy.
+    Raises Invalid for what is no key, Forbidden, Conflict for a name that is taken, OverQuota, Busy.
     """
-    private_key = None
-    if public_key is None:
+    return [await _create(cloud, context, item) for item in asked]
+
+
+async def _create(cloud: Cloud, context: Context, asked: Mapping[str, Any]) -> Keypair:
+    owner, name = _owner(context, asked.get("user_id")), asked["name"]
+    text, private_key = asked.get("public_key", ""), None
+    if "public_key" not in asked:
         text, private_key = await cloud.pools.keys.run(_generate, caller=caller(context))
-    else:
-        text = public_key
     keypair = Keypair(
-        id=0,
-        user_id=user_id or context.user_id,
-        name=name,
-        fingerprint=fingerprint(text),
-        public_key=text,
-        created_at=cloud.clock.now(),
+        user_id=owner, name=name, fingerprint=fingerprint(text), public_key=text, created_at=cloud.clock.now()
     )
 
     def keep(conn: Connection) -> Keypair:
-        if rows.get(conn, keypair.user_id, name) is not None:
+        if rows.get(conn, owner, name) is not None:
             raise Conflict(f"Key pair {name!r} already exists.")
         limits = quotas.limits(conn, context.project_id or "")
-        demand(limits, {"key_pairs": (1, quota_usages.of(conn, keypair.user_id)["key_pairs"])})
-        rows.add(conn, keypair)
-        return replace(keypair)
+        demand(limits, {"key_pairs": (1, quota_usages.of(conn, owner)["key_pairs"])})
+        return rows.insert(conn, keypair)
 
-    return await cloud.db.write(keep), private_key
-
-
-async def get(cloud: Cloud, context: Context, name: str, *, user_id: str | None = None) -> Keypair:
-    """Return one keypair. Raises NotFound."""
-    owner = user_id or context.user_id
-    keypair = await cloud.db.read(lambda conn: rows.get(conn, owner, name))
-    if keypair is None:
-        raise _unknown(owner, name)
-    return keypair
+    return replace(await cloud.db.write(keep), private_key=private_key)
 
 
-async def listed(
-    cloud: Cloud,
-    context: Context,
-    *,
-    user_id: str | None = None,
-    marker: str | None = None,
-    limit: int = 1000,
-) -> list[Keypair]:
-    """Return a page of a user's keypairs by name, those behind the one named `marker`. Raises Invalid for it."""
-    owner = user_id or context.user_id
-
-    def look(conn: Connection) -> list[Keypair]:
-        if marker is not None and rows.get(conn, owner, marker) is None:
-            raise Invalid(f"marker {marker!r} is the name of no keypair of this user.")
-        return rows.listed(conn, owner, after=marker, limit=limit)
-
-    return await cloud.db.read(look)
+async def show(cloud: Cloud, context: Context, named: KeypairName) -> Keypair:
+    """Return one keypair. Raises NotFound, Forbidden."""
+    owner = _owner(context, named.user_id)
+    return await cloud.db.read(lambda conn: _demand(conn, owner, named.name))
 
 
-async def delete(cloud: Cloud, context: Context, name: str, *, user_id: str | None = None) -> None:
-    """Delete a keypair; guests that have the key keep it. Raises NotFound."""
-    owner = user_id or context.user_id
-    if not await cloud.db.write(lambda conn: rows.delete(conn, owner, name)):
-        raise _unknown(owner, name)
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Keypair]:
+    """Return a page of a user's keypairs by name. Raises Invalid for its marker, Forbidden."""
+    owner = _owner(context, listing.also["user_id"])
+    asked = replace(listing, also={})
+    return await cloud.db.read(lambda conn: rows.find(conn, owner, asked))
 
 
-def _unknown(user_id: str, name: str) -> NotFound:
-    return NotFound("keypair", name, message=f"Keypair {name} not found for user {user_id}.")
+async def delete(cloud: Cloud, context: Context, named: KeypairName, _seen: int | None = None) -> None:
+    """Delete a keypair; guests that have the key keep it. Raises NotFound, Forbidden."""
+    owner = _owner(context, named.user_id)
+    await cloud.db.write(lambda conn: rows.delete(conn, _demand(conn, owner, named.name).id))
+
+
+def _owner(context: Context, user_id: str | None) -> str:
+    """Return whose keypairs are meant. Raises Forbidden."""
+    if user_id and user_id != context.user_id and not context.is_admin:
+        raise Forbidden(f"Only administrators may ask for the keypairs of another user (user_id {user_id!r}).")
+    return user_id or context.user_id
+
+
+def _demand(conn: Connection, owner: str, name: str) -> Keypair:
+    found = rows.get(conn, owner, name)
+    if found is None:
+        raise NotFound("keypair", name, message=f"Keypair {name} not found for user {owner}.")
+    return found
 
 
 def _generate() -> tuple[str, str]:

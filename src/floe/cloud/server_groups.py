@@ -51,7 +51,7 @@ async def find(cloud: Cloud, context: Context, listing: Listing) -> list[GroupDe
     With `everybodys` an administrator is given those of all projects, and others their own.
     """
     project_id = None if listing.also.get("everybodys") and context.is_admin else context.project_id or ""
-    asked = replace(listing, sort=(("created_at", True),), also={})
+    asked = replace(listing, also={})
     return await cloud.db.read(lambda conn: _with_members(conn, rows.find(conn, project_id, asked)))
 
 

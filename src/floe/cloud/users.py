@@ -8,11 +8,13 @@ from typing import Any
 
 from floe.cloud import attempts, departures, domains, identity, passwords
 from floe.cloud.cloud import Cloud
+from floe.cloud.identity_room import Kept
 from floe.core.assignments import DOMAIN, PROJECT, SYSTEM, USER
 from floe.core.context import Context
 from floe.core.domains import Domain
-from floe.core.errors import Conflict, Invalid, NotFound, Unauthenticated
+from floe.core.errors import Invalid, NotFound, Unauthenticated
 from floe.core.groups import Group
+from floe.core.listing import Listing
 from floe.core.names import same_name
 from floe.core.projects import Project
 from floe.core.tokens import Named
@@ -25,25 +27,22 @@ from floe.store import users as user_rows
 from floe.store.engine import Connection
 
 
-def demand(conn: Connection, user_id: str) -> User:
-    """Return a user. Raises NotFound."""
-    user = user_rows.get(conn, user_id)
-    if user is None:
-        raise NotFound("user", user_id)
-    return user
+def _check(conn: Connection, user: User) -> None:
+    domains.DOMAINS.demand(conn, user.domain_id)
+    if user.default_project_id and domain_rows.get(conn, user.default_project_id) is not None:
+        raise Invalid(f"default_project_id: {user.default_project_id!r} is a domain, not a project.")
+    USERS.demand_free(conn, user, " in this domain", domain_id=user.domain_id)
 
 
-async def find(
-    cloud: Cloud,
-    context: Context,
-    *,
-    domain_id: str | None = None,
-    name: str | None = None,
-) -> list[User]:
+USERS = Kept("user", user_rows.ROWS, User, _check)
+
+
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[User]:
     """Return the users that fit and that the caller may list.
 
     Who may list none finds itself by its name, so that clients can look it up.
     """
+    domain_id, name = listing.also["domain_id"], listing.also["name"]
     if not identity.lists(context) and context.user_id and name is not None and same_name(name, context.user_name):
         own = await show(cloud, context, context.user_id)
         return [own] if domain_id in (None, own.domain_id) else []
@@ -54,7 +53,7 @@ async def find(
 
 async def show(cloud: Cloud, context: Context, user_id: str) -> User:
     """Return a user: any for those who may look at it, and for everybody oneself."""
-    user = await cloud.db.read(lambda conn: user_rows.get(conn, user_id))
+    user = await USERS.get(cloud, user_id)
     domain_id = user.domain_id if user else None
     identity.demand_read(context, domain_id, "this user", own=context.user_id == user_id)
     if user is None:
@@ -62,51 +61,25 @@ async def show(cloud: Cloud, context: Context, user_id: str) -> User:
     return user
 
 
-async def create(cloud: Cloud, context: Context, fields: Mapping[str, Any], password: str | None) -> User:
-    """Make a user; `fields` holds at least `domain_id` and `name`. Raises Conflict for a name that is taken."""
-    identity.demand_manage(context, "users", fields["domain_id"])
-    secret = await _hashed(cloud, context, password)
-    user = User(
-        id=identity.new_id(cloud),
-        password_hash=secret,
-        password_changed_at=cloud.clock.now() if secret else None,
-        **identity.merged({}, fields),
-    )
-
-    def run(conn: Connection) -> None:
-        domains.demand(conn, user.domain_id)
-        _demand_fitting(conn, user)
-        user_rows.insert(conn, user)
-
-    await identity.change(cloud, run)
-    return user
+async def create(cloud: Cloud, context: Context, fields: Mapping[str, Any]) -> User:
+    """Make a user; `fields` holds at least `name`. Raises Conflict for a name that is taken."""
+    domain_id = fields.get("domain_id") or identity.own_domain(context)
+    identity.demand_manage(context, "users", domain_id)
+    return await USERS.create(cloud, context, {**await _with_hash(cloud, context, fields), "domain_id": domain_id})
 
 
-async def update(cloud: Cloud, context: Context, user_id: str, fields: Mapping[str, Any], password: str | None) -> User:
+async def update(cloud: Cloud, context: Context, user_id: str, fields: Mapping[str, Any]) -> User:
     """Change a user; when it is disabled, or its password changes, its tokens are dead."""
     await _demand_manage(cloud, context, user_id)
-    return await _update(cloud, context, user_id, fields, password)
+    return await _update(cloud, context, user_id, fields)
 
 
-async def _update(
-    cloud: Cloud, context: Context, user_id: str, fields: Mapping[str, Any], password: str | None
-) -> User:
-    secret = await _hashed(cloud, context, password)
-    changes = dict(fields)
-    if secret is not None:
-        changes |= {"password_hash": secret, "password_changed_at": cloud.clock.now()}
+async def _update(cloud: Cloud, context: Context, user_id: str, fields: Mapping[str, Any]) -> User:
+    def stamped(user: User, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        out = "password_hash" in wanted or (user.enabled and not wanted.get("enabled", True))
+        return {"stamp": user.stamp + 1} if out else {}
 
-    def run(conn: Connection) -> User:
-        user = demand(conn, user_id)
-        wanted = identity.merged(user.properties, identity.keeping_domain(user.domain_id, changes))
-        if secret is not None or (user.enabled and not wanted.get("enabled", True)):
-            wanted["stamp"] = user.stamp + 1
-        user = replace(user, **wanted)
-        _demand_fitting(conn, user)
-        user_rows.update(conn, user_id, wanted)
-        return user
-
-    return await identity.change(cloud, run)
+    return await USERS.update(cloud, context, user_id, await _with_hash(cloud, context, fields), stamped)
 
 
 async def change_password(
@@ -118,24 +91,23 @@ async def change_password(
     """
     check_password(password)
     claim = attempts.claim_of_user(Named(id=user_id), address)
-    user = await cloud.db.read(lambda conn: user_rows.get(conn, user_id))
+    user = await USERS.get(cloud, user_id)
     right = await passwords.matches(cloud, user.password_hash if user else None, original, claim)
     if not right or user is None or not user.enabled:
         raise Unauthenticated("The password was not changed: the user or the original password is not right.")
     attempts.succeed(cloud, claim)
-    await _update(cloud, replace(context, user_id=user_id), user_id, {}, password)
+    await _update(cloud, replace(context, user_id=user_id), user_id, {"password": password})
 
 
 async def delete(cloud: Cloud, context: Context, user_id: str) -> None:
     """Remove a user with its role assignments, memberships, application credentials and key pairs."""
     await _demand_manage(cloud, context, user_id)
 
-    def run(conn: Connection) -> None:
-        demand(conn, user_id)
-        assignment_rows.forget_actor(conn, USER, [user_id])
-        departures.user(conn, user_id)
+    def forget(conn: Connection, user: User) -> None:
+        assignment_rows.forget_actor(conn, USER, [user.id])
+        departures.user(conn, user.id)
 
-    await identity.change(cloud, run)
+    await USERS.delete(cloud, context, user_id, forget)
 
 
 async def groups(cloud: Cloud, context: Context, user_id: str) -> list[Group]:
@@ -173,20 +145,16 @@ async def has_a_role_on_the_system(cloud: Cloud, context: Context) -> bool:
 
 
 async def _demand_manage(cloud: Cloud, context: Context, user_id: str) -> None:
-    user = await cloud.db.read(lambda conn: user_rows.get(conn, user_id))
+    user = await USERS.get(cloud, user_id)
     identity.demand_manage(context, "this user", user.domain_id if user else None)
 
 
-async def _hashed(cloud: Cloud, context: Context, password: str | None) -> str | None:
-    if password is None:
-        return None
-    check_password(password)
-    return await passwords.hashed(cloud, context, password)
-
-
-def _demand_fitting(conn: Connection, user: User) -> None:
-    if user.default_project_id and domain_rows.get(conn, user.default_project_id) is not None:
-        raise Invalid(f"default_project_id: {user.default_project_id!r} is a domain, not a project.")
-    known = user_rows.called(conn, user.name, domain_id=user.domain_id)
-    if known is not None and known.id != user.id:
-        raise Conflict(f"There is a user named {known.name!r} in this domain already.")
+async def _with_hash(cloud: Cloud, context: Context, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with the hash of a password in the place of that; one that is None says nothing."""
+    found = dict(fields)
+    password = found.pop("password", None)
+    if password is not None:
+        check_password(password)
+        found["password_hash"] = await passwords.hashed(cloud, context, password)
+        found["password_changed_at"] = cloud.clock.now()
+    return found

@@ -49,6 +49,10 @@ def zone_name(text: str) -> str:
     return text
 
 
+RESOURCE = "aggregate"
+"""What they are counted as, for the whole cloud."""
+
+
 def check_room(there: int) -> None:
     """Raise OverQuota where there are so many aggregates that there may be no more."""
     if there >= MAX_AGGREGATES:

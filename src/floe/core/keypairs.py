@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from floe.core.errors import Invalid
 from floe.core.texts import is_printable
@@ -27,17 +28,27 @@ AFTER = " \t\r\n"
 """What may follow a key: files end with a line end. It is kept and shown as it was sent, and not given to guests."""
 
 
+class KeypairName(NamedTuple):
+    """What a keypair is known by."""
+
+    user_id: str | None
+    """None: the caller's own."""
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keypair:
     """A public key of a user; its name is unique among the user's."""
 
-    id: int
+    id: int = 0
     user_id: str
     name: str
     type: str = "ssh"
     fingerprint: str
     public_key: str
     created_at: datetime
+    private_key: str | None = field(default=None, repr=False)
+    """Of a pair that was made here; given to its user with that, and kept nowhere."""
 
 
 def fingerprint(public_key: str) -> str:

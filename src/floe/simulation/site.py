@@ -22,6 +22,7 @@ from floe.core.servers import ServerFlavor
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.loop import VirtualLoop
 from floe.simulation.storage import SimulatedBlobs
+from floe.store import flavors as flavor_rows
 from floe.store import image_usage, images, quotas
 from floe.store import networks as network_rows
 from floe.store.engine import Connection, Transactions
@@ -85,7 +86,7 @@ def make_site(folder: Path) -> Site:
             db, LocalBus(), images_there, SimulatedClock(loop), lambda: str(uuid.UUID(int=next(numbers)))
         )
         await flavors.bootstrap(cloud)
-        await flavors.create(cloud, WITH_SWAP)
+        await db.write(lambda conn: flavor_rows.insert(conn, WITH_SWAP))
         for project_id, limits in zip(PROJECTS, QUOTAS, strict=True):
             await networks.bootstrap(cloud, project_id)
             await db.write(lambda conn: quotas.put(conn, project_id, limits))  # noqa: B023

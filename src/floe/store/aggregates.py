@@ -12,10 +12,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from floe.core.aggregates import Aggregate
+from floe.core.aggregates import RESOURCE, Aggregate
 from floe.store.engine import Connection
 from floe.store.hosts import ZONE, hosts
 from floe.store.listing import ByIds, in_parts
+from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.servers import servers
 from floe.store.table import Rows
@@ -30,6 +31,7 @@ aggregates = sa.Table(
     sa.Column("items", Json, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
+    info=counted(Counted(resource=RESOURCE, owner=None)),
     sqlite_autoincrement=True,  # the id of one that is gone is not given to another
 )
 members = sa.Table(
@@ -85,11 +87,6 @@ ROWS: Rows[Aggregate] = Rows(aggregates, _read)
 def named(conn: Connection, name: str) -> int | None:
     """Return the id of the aggregate of a name."""
     return conn.scalar(sa.select(aggregates.c.id).where(aggregates.c.name == name))
-
-
-def count(conn: Connection) -> int:
-    """Return how many aggregates there are."""
-    return int(conn.scalar(sa.select(sa.func.count()).select_from(aggregates)) or 0)
 
 
 def uuids(conn: Connection) -> dict[str, int]:

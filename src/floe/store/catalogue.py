@@ -6,7 +6,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.catalogue import CatalogueService, Endpoint, Region
-from floe.core.listing import Listing
 from floe.store.schema import Ident, Json, metadata
 from floe.store.table import Rows, things
 
@@ -41,16 +40,10 @@ endpoints = sa.Table(
 )
 
 REGIONS: Rows[Region] = Rows(regions, things(Region))
-SERVICES: Rows[CatalogueService] = Rows(services, things(CatalogueService))
+SERVICES: Rows[CatalogueService] = Rows(services, things(CatalogueService), order=(("type", True),))
 ENDPOINTS: Rows[Endpoint] = Rows(endpoints, things(Endpoint))
 
 
-def find_services(conn: Connection) -> list[CatalogueService]:
-    """Return all services, by type and id."""
-    return SERVICES.find(conn, None, Listing(sort=(("type", True),)))
-
-
-def delete_service(conn: Connection, service_id: str) -> None:
-    """Remove a service and its endpoints."""
+def delete_endpoints(conn: Connection, service_id: str) -> None:
+    """Remove the endpoints of a service."""
     conn.execute(sa.delete(endpoints).where(endpoints.c.service_id == service_id))
-    SERVICES.delete(conn, service_id)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 import sqlalchemy as sa
 
 from floe.core.servers import ServerFlavor
 from floe.store.engine import Connection
-from floe.store.listing import following
-from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, metadata
+from floe.store.table import VIEWER, Rows, things
 
 flavors = sa.Table(
     "flavors",
@@ -37,53 +33,28 @@ flavor_access = sa.Table(
     sa.Column("project_id", Ident, primary_key=True),
 )
 
-SORT_KEYS: Mapping[str, sa.Column[Any]] = {
-    "flavorid": flavors.c.flavor_id,
-    "name": flavors.c.name,
-    "memory_mb": flavors.c.memory_mib,
-    "vcpus": flavors.c.vcpus,
-    "root_gb": flavors.c.root_gib,
-    "ephemeral_gb": flavors.c.ephemeral_gib,
-    "swap": flavors.c.swap_mib,
-    "disabled": flavors.c.disabled,
-    "is_public": flavors.c.public,
-    "rxtx_factor": flavors.c.rxtx_factor,
-}
-
-_BY_ID = Prepared(sa.select(flavors).where(flavors.c.flavor_id == sa.bindparam("ident")))
 _MAY_USE = sa.select(flavor_access.c.flavor_id).where(
     flavor_access.c.flavor_id == sa.bindparam("ident"), flavor_access.c.project_id == sa.bindparam("project")
 )
+ROWS: Rows[ServerFlavor] = Rows(
+    flavors,
+    things(ServerFlavor),
+    seen=sa.or_(
+        flavors.c.public,
+        flavors.c.flavor_id.in_(sa.select(flavor_access.c.flavor_id).where(flavor_access.c.project_id == VIEWER)),
+    ),
+    also={
+        "min_root_gib": lambda least: flavors.c.root_gib >= least,
+        "min_memory_mib": lambda least: flavors.c.memory_mib >= least,
+    },
+)
+get, find, those, insert, update = ROWS.get, ROWS.find, ROWS.those, ROWS.insert, ROWS.update
 
 
-def add(conn: Connection, flavor: ServerFlavor) -> None:
-    """Insert a flavor."""
-    conn.execute(flavors.insert(), {name: getattr(flavor, name) for name in ServerFlavor.__slots__})
-
-
-def get(conn: Connection, flavor_id: str) -> ServerFlavor | None:
-    """Return a flavor."""
-    row = _BY_ID.first(conn, ident=flavor_id)
-    return None if row is None else ServerFlavor(**row._asdict())
-
-
-def taken(conn: Connection, flavor_id: str, name: str) -> ServerFlavor | None:
-    """Return a flavor that has this id or this name."""
-    row = conn.execute(
-        sa.select(flavors).where(sa.or_(flavors.c.flavor_id == flavor_id, flavors.c.name == name)).limit(1)
-    ).one_or_none()
-    return ServerFlavor(**row._mapping) if row else None
-
-
-def change(conn: Connection, flavor_id: str, **values: Any) -> None:
-    """Set columns of a flavor."""
-    conn.execute(flavors.update().where(flavors.c.flavor_id == flavor_id).values(values))
-
-
-def delete(conn: Connection, flavor_id: str) -> bool:
-    """Remove a flavor and who may use it; servers keep their own copy. False if there was none."""
+def delete(conn: Connection, flavor_id: str) -> None:
+    """Remove a flavor and who may use it; servers keep their own copy."""
     conn.execute(flavor_access.delete().where(flavor_access.c.flavor_id == flavor_id))
-    return conn.execute(flavors.delete().where(flavors.c.flavor_id == flavor_id)).rowcount == 1
+    ROWS.delete(conn, flavor_id)
 
 
 def may_use(conn: Connection, flavor_id: str, project_id: str) -> bool:
@@ -118,32 +89,3 @@ def revoke(conn: Connection, flavor_id: str, project_id: str) -> bool:
         flavor_access.c.flavor_id == flavor_id, flavor_access.c.project_id == project_id
     )
     return conn.execute(statement).rowcount == 1
-
-
-def listed(
-    conn: Connection,
-    *,
-    public: bool | None,
-    of_project: str | None,
-    min_disk_gib: int,
-    min_memory_mib: int,
-    sort: Iterable[tuple[str, bool]],
-    marker: ServerFlavor | None,
-    limit: int,
-) -> list[ServerFlavor]:
-    """Return flavors, public ones or not (None: both), and with `of_project` those that project may use as well."""
-    statement = sa.select(flavors).where(flavors.c.root_gib >= min_disk_gib, flavors.c.memory_mib >= min_memory_mib)
-    if public is not None:
-        chosen: sa.ColumnElement[bool] = flavors.c.public.is_(public)
-        if of_project is not None:
-            allowed = sa.select(flavor_access.c.flavor_id).where(flavor_access.c.project_id == of_project)
-            chosen = sa.or_(chosen, flavors.c.flavor_id.in_(allowed))
-        statement = statement.where(chosen)
-    keys = [*sort]
-    if all(key != "flavorid" for key, _ in keys):
-        keys.append(("flavorid", True))
-    columns = [(SORT_KEYS[key], ascending) for key, ascending in keys]
-    if marker is not None:
-        statement = statement.where(following([(c, up, getattr(marker, c.name)) for c, up in columns]))
-    statement = statement.order_by(*(c.asc() if ascending else c.desc() for c, ascending in columns)).limit(limit)
-    return [ServerFlavor(**row._mapping) for row in conn.execute(statement)]

@@ -37,13 +37,12 @@ ROWS: Rows[Group] = Rows(
         )
     },
 )
-get, find, called, insert, update = ROWS.get, ROWS.those, ROWS.called, ROWS.insert, ROWS.update
+get, find = ROWS.get, ROWS.those
 
 
-def delete(conn: Connection, group_id: str) -> None:
-    """Remove a group and its memberships."""
+def empty(conn: Connection, group_id: str) -> None:
+    """Take all users out of a group."""
     conn.execute(sa.delete(memberships).where(memberships.c.group_id == group_id))
-    ROWS.delete(conn, group_id)
 
 
 def members(conn: Connection, group_id: str) -> list[str]:

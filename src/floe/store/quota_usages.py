@@ -30,6 +30,8 @@ quota_usages = sa.Table(
     sa.Column("used", sa.BigInteger, nullable=False),
 )
 
+EVERYBODY = "*"
+"""The owner of what is counted for the whole cloud."""
 _COUNTED = "counted"
 _PREFIX = "count_"
 """How the names of all triggers begin that are kept here."""
@@ -43,11 +45,16 @@ class Counted:
     """What of a table counts as how much of a resource. All but the name of the resource are columns."""
 
     resource: str
-    owner: str
+    owner: str | None
+    """None: all that there is, of EVERYBODY."""
     amount: str | None = None
     """None: each row is one."""
     unless: str | None = None
     """A row in which this is set is not counted. One without an owner is not counted either."""
+
+    def whose(self, row: str) -> str:
+        """Return the SQL for the owner of a row of that name."""
+        return f"'{EVERYBODY}'" if self.owner is None else f"{row}.{self.owner}"
 
 
 class Drift(NamedTuple):
@@ -72,16 +79,10 @@ def of(conn: Connection, owner: str) -> Counter[str]:
 @functools.cache
 def _drifts() -> sa.Select[Any]:
     """Return the query whose rows are those of `Drift`."""
-    u, none = quota_usages.c, sa.literal(0)
+    u = quota_usages.c
     both = sa.union_all(
-        sa.select(u.owner, u.resource, u.used.label("counted"), none.label("there")),
-        *(
-            sa.select(table.c[item.owner], sa.literal(item.resource), none, sa.func.sum(_amount(item, table)))
-            .where(table.c[item.owner].is_not(None), *([table.c[item.unless].is_(None)] if item.unless else []))
-            .group_by(table.c[item.owner])
-            for table in _tables()
-            for item in _counted(table)
-        ),
+        sa.select(u.owner, u.resource, u.used.label("counted"), sa.literal(0).label("there")),
+        *(_there_is(item, table) for table in _tables() for item in _counted(table)),
     ).subquery()
     counted, there = sa.func.sum(both.c.counted), sa.func.sum(both.c.there)
     return (
@@ -91,8 +92,16 @@ def _drifts() -> sa.Select[Any]:
     )
 
 
-def _amount(item: Counted, table: sa.Table) -> sa.ColumnElement[Any]:
-    return table.c[item.amount] if item.amount else sa.literal(1)
+def _there_is(item: Counted, table: sa.Table) -> sa.Select[Any]:
+    """Return the query for how much there is, by owner."""
+    amount = table.c[item.amount] if item.amount else sa.literal(1)
+    owner = table.c[item.owner] if item.owner else sa.literal(EVERYBODY)
+    found = sa.select(owner, sa.literal(item.resource), sa.literal(0), sa.func.sum(amount)).select_from(table)
+    if item.unless:
+        found = found.where(table.c[item.unless].is_(None))
+    if item.owner is None:
+        return found.having(sa.func.count() > 0)
+    return found.where(owner.is_not(None)).group_by(owner)
 
 
 def drifted(conn: Connection) -> list[Drift]:
@@ -156,6 +165,8 @@ def _triggers(table: sa.Table) -> Iterator[tuple[str, str]]:
         ("update", f"AFTER UPDATE OF {', '.join(columns)} ON {table.name} WHEN {differs}", [*more, *less]),
         ("delete", f"AFTER DELETE ON {table.name}", less),
     ):
+        if event == "update" and not columns:
+            continue
         name = f"{_PREFIX}{table.name}_{event}"
         yield name, f"{when} BEGIN {' '.join(f'{step};' for step in steps)} END"
 
@@ -164,7 +175,7 @@ def _more(item: Counted) -> tuple[str, ...]:
     # No ON CONFLICT: that of the statement which sets the trigger off would be taken instead.
     key, holds, one = _in_trigger("NEW", item)
     return (
-        f"INSERT INTO quota_usages SELECT NEW.{item.owner}, '{item.resource}', 0 WHERE {holds} "
+        f"INSERT INTO quota_usages SELECT {item.whose('NEW')}, '{item.resource}', 0 WHERE {holds} "
         f"AND NOT EXISTS (SELECT 1 FROM quota_usages WHERE {key})",
         f"UPDATE quota_usages SET used = used + {one} WHERE {key} AND {holds}",
     )
@@ -180,6 +191,7 @@ def _less(item: Counted) -> tuple[str, ...]:
 
 def _in_trigger(row: str, item: Counted) -> tuple[str, str, str]:
     """Return which count a row belongs to, when it does, and what it adds."""
-    holds = f"{row}.{item.owner} IS NOT NULL" + (f" AND {row}.{item.unless} IS NULL" if item.unless else "")
+    owner = item.whose(row)
+    holds = f"{owner} IS NOT NULL" + (f" AND {row}.{item.unless} IS NULL" if item.unless else "")
     amount = f"{row}.{item.amount}" if item.amount else "1"
-    return f'"owner" = {row}.{item.owner} AND "resource" = \'{item.resource}\'', holds, amount
+    return f'"owner" = {owner} AND "resource" = \'{item.resource}\'', holds, amount

@@ -32,11 +32,10 @@ get, find, called, insert, update = ROWS.get, ROWS.those, ROWS.called, ROWS.inse
 _IMPLIED = Prepared(sa.select(implications))
 
 
-def delete(conn: Connection, role_id: str) -> None:
-    """Remove a role and the implications it is part of."""
+def forget(conn: Connection, role_id: str) -> None:
+    """Remove the implications that a role is part of."""
     part = (implications.c.prior_id == role_id) | (implications.c.implied_id == role_id)
     conn.execute(sa.delete(implications).where(part))
-    ROWS.delete(conn, role_id)
 
 
 def implied(conn: Connection) -> dict[str, frozenset[str]]:

@@ -26,7 +26,9 @@ server_groups = sa.Table(
     info=counted(Counted(resource="server_groups", owner="project_id")),
 )
 
-ROWS: Rows[ServerGroup] = Rows(server_groups, things(ServerGroup), seen=server_groups.c.project_id == VIEWER)
+ROWS: Rows[ServerGroup] = Rows(
+    server_groups, things(ServerGroup), seen=server_groups.c.project_id == VIEWER, order=(("created_at", True),)
+)
 get, find, insert = ROWS.get, ROWS.find, ROWS.insert
 
 

@@ -40,7 +40,7 @@ class Rows(Generic[T]):
     columns but JSON, and by `fields` besides; a text that may be null compares as "". `also` are the conditions for
     what a listing may ask for besides; those by tags are there where there are any. `computed` are columns that are
     not as an attribute of the thing is. `key` is what clients know a thing by, where that is not its id; of those
-    that one viewer sees no two have the same.
+    that one viewer sees no two have the same. Who names no order is given them in this one, and else by key.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class Rows(Generic[T]):
         also: Mapping[str, Callable[[Any], sa.ColumnElement[bool]]] | None = None,
         computed: Mapping[str, Callable[[T], Any]] | None = None,
         key: sa.Column[Any] | None = None,
+        order: tuple[tuple[str, bool], ...] = (),
     ) -> None:
-        self.table, self._read = table, read
+        self.table, self._read, self._order = table, read, order
         if query is None:
             query = sa.select(*(column for column in table.c if column.name != names.FOLDED))
         seen = sa.true() if seen is None else seen
@@ -109,6 +110,8 @@ class Rows(Generic[T]):
     def find(self, conn: Connection, project_id: str | None, listing: Listing) -> list[T]:
         """Return those of the things that the project sees that are asked for. Raises Invalid."""
         viewer = {} if project_id is None else {"viewer": project_id}
+        if self._order and not listing.sort:
+            listing = replace(listing, sort=self._order)
         also = [self._also[name](value) for name, value in listing.also.items()]
         return self._read(conn, self._pages[project_id is None].rows(conn, listing, also, **viewer))
 

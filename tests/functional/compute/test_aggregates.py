@@ -10,7 +10,7 @@ from floe.cloud.cloud import Cloud
 from floe.core.aggregates import MAX_AGGREGATES, MAX_ITEMS
 from floe.core.hosts import Host
 from floe.core.servers import ACTIVE, Server, ServerFlavor
-from floe.store import aggregates, hosts, servers
+from floe.store import aggregates, hosts, quota_usages, servers
 
 A = "/os-aggregates"
 
@@ -271,3 +271,21 @@ async def test_rows_of_hosts_say_what_their_aggregates_say(root: Any, compute_cl
 
     await compute_cloud.db.write(lie)
     assert compute_cloud.db.read_now(aggregates.untold) == ["h1"]
+
+
+async def test_aggregates_are_counted_as_they_come_and_go(root: Any, compute_cloud: Cloud) -> None:
+    async def counted() -> int:
+        found = await compute_cloud.db.read(lambda conn: quota_usages.of(conn, quota_usages.EVERYBODY))
+        return found["aggregate"]
+
+    there = len((await root.get(A)).json()["aggregates"])
+    assert await counted() == there
+    ident = await make(root, "a")
+    await make(root, "b")
+    assert await counted() == there + 2
+    assert (await root.delete(f"{A}/{ident}")).status_code == 200
+    assert await counted() == there + 1
+    await compute_cloud.db.write(lambda conn: conn.execute(quota_usages.quota_usages.delete()) and None)
+    mended = await compute_cloud.db.write(quota_usages.count_anew)
+    assert [drift.there for drift in mended if drift.resource == "aggregate"] == [there + 1]
+    assert await counted() == there + 1

@@ -405,7 +405,7 @@ async def test_nothing_is_left_that_says_something_of_a_user_or_a_project_that_i
         quotas.put(conn, project, {"instances": 3}, now)
         flavors.grant(conn, "2", project)
         key = Keypair(id=0, user_id=user, name="k", fingerprint="f", public_key="ssh-rsa k", created_at=now)
-        keypairs.add(conn, key)
+        keypairs.insert(conn, key)
 
     await place.cloud.db.write(write)
     admin = await place.token("admin")

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from floe.cloud import application_credentials
+from floe.store import quota_usages
 
 from .conftest import Place
 
@@ -150,3 +151,18 @@ async def test_a_user_has_no_more_of_them_than_may_be(place: Place, monkeypatch:
     refused = await _make(place, demo, place.made.demo_user_id, name="three")
     assert refused.status_code == 403
     assert "You have 2 application credentials, and may have no more" in refused.text
+
+
+async def test_they_are_counted_as_they_come_and_go(place: Place) -> None:
+    demo, user_id = await place.token("demo"), place.made.demo_user_id or ""
+
+    async def counted() -> int:
+        found = await place.cloud.db.read(lambda conn: quota_usages.of(conn, user_id))
+        return found["application_credential"]
+
+    made = [(await _make(place, demo, user_id, name=name)).json()["application_credential"]["id"] for name in "ab"]
+    assert await counted() == 2
+    await place.call(demo, "DELETE", f"/users/{user_id}/application_credentials/{made[0]}")
+    assert await counted() == 1
+    await place.call(await place.token("admin"), "DELETE", f"/users/{user_id}")
+    assert await counted() == 0

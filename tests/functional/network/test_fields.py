@@ -70,6 +70,10 @@ REFUSED = {("port", "binding:host_id")}
 """The scheduler alone decides; that it is refused is tried in test_ports.py."""
 
 
+def test_every_noun_has_samples() -> None:
+    assert {noun.name for noun in NOUNS} == SAMPLES.keys()
+
+
 def written(use: Use) -> list[Any]:
     return [
         pytest.param(noun, wire, id=f"{noun.name}-{name}")

@@ -95,7 +95,7 @@ async def _populate(cloud: Cloud, client: httpx.AsyncClient) -> None:
     await client.post("/v2.1/os-keypairs", json={"keypair": {"name": "key", "public_key": KEY}})
     group = await client.post("/v2.1/os-server-groups", json={"server_group": {"name": "g", "policy": "affinity"}})
     west = Aggregate(uuid=IMAGE, name="west", zone="west", items={"ssd": "true"}, created_at=cloud.clock.now())
-    await cloud.db.write(lambda conn: aggregates.insert(conn, west))
+    await cloud.db.write(lambda conn: aggregates.ROWS.insert(conn, west))
     hints = {"group": group.json()["server_group"]["id"]}
     web = {
         "name": "web",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from floe.api.compute.dialect import KEPT, nova
+from floe.api.compute.dialect import KEPT, Nova, under
 from floe.api.compute.fields import HostName, printable
 from floe.api.kit.body import Body, Field, ItemKey, Name, Uuid, at_most
 from floe.api.kit.call import Call, Reply, Route
@@ -22,7 +22,7 @@ from floe.core.listing import Listing
 
 _Text = Annotated[str, Meta(min_length=1, max_length=255)]
 _Changes = at_most(dict[ItemKey, Annotated[str, Meta(max_length=255)] | None], 1024)
-_RULE = "os_compute_api:os-aggregates"
+_CALLS = ("index", "create", "show", "update", "delete", "add_host", "remove_host", "set_metadata")
 
 
 class _Image(Struct, forbid_unknown_fields=True):
@@ -32,7 +32,7 @@ class _Image(Struct, forbid_unknown_fields=True):
 _CACHE = Body(None, (Field("cache", Annotated[list[_Image], Meta(min_length=1, max_length=64)], required=True),))
 
 
-def _named(text: str) -> str:
+def _named(_call: Call, text: str) -> str:
     return str(whole(text, "id", low=-MOST))
 
 
@@ -53,13 +53,10 @@ def _takes(name: str, kind: Any) -> Fields[Aggregate]:
 AGGREGATE: Resource[Aggregate] = Resource(
     name="aggregate",
     plural="aggregates",
-    dialect=nova(
-        "os-aggregates",
+    dialect=Nova(
+        path="os-aggregates",
         ident="aggregate_id",
-        rule=_RULE,
-        may=dict.fromkeys(
-            ("index", "create", "show", "update", "delete", "add_host", "remove_host", "set_metadata"), admin
-        ),
+        may=under("os_compute_api:os-aggregates", **dict.fromkeys(_CALLS, admin)),
         listing=lambda _call: Listing(),
         query=OPEN_QUERY,
         deleted=200,
@@ -96,7 +93,7 @@ async def images(call: Call) -> Reply:
     asked = [image.id for image in _CACHE.read(await call.raw(), call.version)["cache"]]
     if len(set(asked)) < len(asked):
         raise Invalid("Duplicate images in request.")
-    await aggregates.show(call.cloud, call.context, _named(call.params["aggregate_id"]))
+    await aggregates.show(call.cloud, call.context, _named(call, call.params["aggregate_id"]))
     raise Invalid("Images cannot be cached ahead: a host here fetches an image when its first server needs it.")
 
 

@@ -2,128 +2,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 from floe.api.kit.body import Body
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import Page, linked, page_of
 from floe.api.kit.policy import Policies, Rule
 from floe.api.kit.query import OPEN_QUERY, Query
-from floe.api.kit.resource import Create, Delete, Dialect, Member, Resource, Update, Use
+from floe.api.kit.resource import Create, Delete, Member, Resource, Update, Use, Values
 from floe.api.kit.routing import Route
 from floe.core.listing import Listing
+from floe.core.versions import Version
 
 T = TypeVar("T")
-_Handler = Callable[[Call], Awaitable[Reply]]
-_Told = tuple[str, str, str, _Handler, Query | None]
-"""Of a call: (method, path, what it does, handler, parameters)."""
+Granted = Mapping[str, tuple[str, Rule]]
+"""What is done -> the name of its policy, and who may."""
+Status = int | Callable[[Version], int]
 
 KEPT = "kept"
 """Who sees a field (`only`) that the reply to a create does not have yet."""
+NEVER: Version = (9999, 9999)
 
 
-def nova(
-    path: str,
-    *,
-    ident: str,
-    rule: str,
-    may: Mapping[str, Rule],
-    listing: Callable[[Call], Listing],
-    query: Query,
-    deleted: int = 204,
-    named: Callable[[str], str] = str,
-) -> Dialect:
-    """Return how Nova speaks of one noun, whose calls grew one by one: no two have all of their answers alike.
+class _Told(NamedTuple):
+    """One call of a noun."""
 
-    Its things are at `/v2.1/{path}/{ident}`, and its further calls are actions there. The policies are `rule:index`,
-    `:create`, `:show`, `:update`, `:delete` and those of the actions, and `may` says who may do each. `listing` reads
-    what `query` lets pass, and `named` what stands in paths for a thing; `deleted` is the status of a removal.
+    method: str
+    path: str
+    what: str
+    handler: Callable[[Call], Awaitable[Reply]]
+    query: Query | None = None
+    action: str | None = None
+    since: Version = (0, 0)
+
+
+def under(rule: str, **may: Rule) -> Granted:
+    """Return policies whose names are that of a rule and of what is done."""
+    return {what: (f"{rule}:{what}", who) for what, who in may.items()}
+
+
+def paged(call: Call, keys: Mapping[str, str] | None = None, **also: Any) -> Listing:
+    """Return a list's page as its parameters have it; `keys` are those to sort by, with the core's names."""
+    known = keys or {}
+    page = page_of(call, frozenset(known))
+    sort = tuple((known[key], ascending) for key, ascending in page.sort)
+    return Listing(limit=page.limit, marker=page.marker, sort=sort, also=also)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nova:
+    """How Nova speaks of one noun, whose calls grew one by one: no two have all of their answers alike.
+
+    Its things are at `/v2.1/{path}/{ident}`, and its further calls are actions there, or below it where they only
+    look. A call that a microversion brought is there since its fields are. `may` says who may index, create, show,
+    update, delete, do an action, and see detail: where it says that, a list of `index` is followed by one in full. A
+    field is in the replies to what its `only` names; all but a create's hold KEPT.
     """
-    speech = _Speech(f"/v2.1/{path}", f"/v2.1/{path}/{{{ident}}}", ident, rule, listing, query, deleted, named)
 
-    def policies(resource: Resource[Any]) -> Policies:
-        return {f"{rule}:{what}": may[what] for _, _, what, _, _ in speech.everything(resource)}
-
-    return Dialect(speech.routes, policies)
-
-
-@dataclass(frozen=True, slots=True)
-class _Speech:
-    every: str
-    one: str
+    path: str
     ident: str
-    rule: str
+    may: Granted
     listing: Callable[[Call], Listing]
     query: Query
-    deleted: int
-    named: Callable[[str], str]
+    one_query: Query = OPEN_QUERY
+    """What shows and removals of one thing take."""
+    key: str = "id"
+    """Where a thing has what stands in paths and markers for it."""
+    named: Callable[[Call, str], Any] = lambda _call, text: text
+    """What the cloud knows the thing in a path as."""
+    created: Status = 200
+    deleted: Status = 204
+    links_since: Version = NEVER
+    """From where on full pages of a list link to the next."""
+    linked: bool = False
+    """Whether things have links to themselves."""
+    wrapped: bool = False
+    """Whether each thing in a list is an object in another."""
+    holds: Callable[[Call, str], frozenset[str]] = lambda _call, _what: frozenset()
+    """What else holds for a call and what it does, for fields with `only`."""
 
     def routes(self, resource: Resource[Any]) -> tuple[Route, ...]:
         """Return the calls of a noun."""
-        calls = [
-            Route(method, path, handler, f"{self.rule}:{what}", query=query)
-            for method, path, what, handler, query in self.calls(resource)
-        ]
-        actions = [
-            Route(method, path, handler, f"{self.rule}:{what}", action=what)
-            for method, path, what, handler, _ in self.actions(resource)
-        ]
-        return (*calls, *actions)
+        return tuple(
+            Route(method, path, handler, self.may[what][0], query=query, action=action, since=since)
+            for method, path, what, handler, query, action, since in self._told(resource)
+        )
 
-    def everything(self, resource: Resource[Any]) -> Iterator[_Told]:
-        """Give what `calls` gives, and `actions`."""
-        yield from self.calls(resource)
-        yield from self.actions(resource)
+    def policies(self, resource: Resource[Any]) -> Policies:
+        """Return who may do what."""
+        return dict(self.may[told.what] for told in self._told(resource))
 
-    def actions(self, resource: Resource[Any]) -> Iterator[_Told]:
-        """Give the same of what is done with one thing besides, which the body names."""
-        for member in resource.members:
-            body = member.takes.body(member.name, Use.CREATE)
-            handler = partial(self._act, resource, member, body)
-            yield member.method, f"{self.one}/action", member.name, handler, None
-
-    def calls(self, resource: Resource[Any]) -> Iterator[_Told]:
-        """Give (method, path, what it does, handler, parameters)."""
-        yield "GET", self.every, "index", partial(self._index, resource), self.query
+    def _told(self, resource: Resource[Any]) -> Iterator[_Told]:
+        every = f"/v2.1/{self.path}"
+        one = f"{every}/{{{self.ident}}}"
+        body = resource.fields.body
+        for what, path in (("index", every), ("detail", f"{every}/detail")):
+            if what in self.may:
+                yield _Told("GET", path, what, partial(self._index, resource, what, path), self.query)
         if resource.create is not None:
-            new = resource.fields.body(resource.name, Use.CREATE)
-            yield "POST", self.every, "create", partial(self._create, resource, resource.create, new), None
-        yield "GET", self.one, "show", partial(self._show, resource), OPEN_QUERY
+            new = body(resource.name, Use.CREATE)
+            yield _Told("POST", every, "create", partial(self._create, resource, resource.create, new))
+        yield _Told("GET", one, "show", partial(self._show, resource), self.one_query)
         if resource.update is not None:
-            changes = resource.fields.body(resource.name, Use.UPDATE)
-            yield "PUT", self.one, "update", partial(self._update, resource, resource.update, changes), None
+            changes = body(resource.name, Use.UPDATE)
+            handler = partial(self._update, resource, resource.update, changes)
+            yield _Told("PUT", one, "update", handler, since=min(field.since for field in changes.fields))
         if resource.delete is not None:
-            yield "DELETE", self.one, "delete", partial(self._delete, resource.delete), None
+            query = None if self.one_query is OPEN_QUERY else self.one_query
+            yield _Told("DELETE", one, "delete", partial(self._delete, resource.delete), query)
+        for member in resource.members:
+            name = member.name
+            if member.method == "GET":
+                yield _Told("GET", f"{one}/{name}", name, partial(self._look, resource, member), OPEN_QUERY)
+            else:
+                handler = partial(self._act, resource, member, member.takes.body(name, Use.CREATE))
+                yield _Told(member.method, f"{one}/action", name, handler, action=name)
 
-    async def _index(self, resource: Resource[T], call: Call) -> Reply:
-        found = await resource.find(call.cloud, call.context, self.listing(call))
-        return Reply(body={resource.plural: map(resource.fields.shape.at(call.version, frozenset({KEPT})), found)})
+    async def _index(self, resource: Resource[T], what: str, path: str, call: Call) -> Reply:
+        listing = self.listing(call)
+        found = await resource.find(call.cloud, call.context, listing)
+        things = self._shown(resource, call, what, found)
+        shown = ({resource.name: thing} for thing in things) if self.wrapped else things
+        more = None
+        if call.version >= self.links_since and listing.limit is not None:
+            page = Page(listing.limit, listing.marker)
+            more = linked(call, path, page, f"{resource.plural}_links", list(map(attrgetter(self.key), found)))
+        return Reply(body={resource.plural: shown}, more=more)
 
     async def _create(self, resource: Resource[T], create: Create[T], new: Body, call: Call) -> Reply:
         asked = resource.fields.read(new.read(await call.raw(), call.version), call.version, Use.CREATE)
         (made,) = await create(call.cloud, call.context, [asked])
-        return Reply(body={resource.name: resource.fields.shape.at(call.version)(made)})
+        return self._reply(resource, call, "create", made, self.created)
 
     async def _show(self, resource: Resource[T], call: Call) -> Reply:
-        return self._reply(resource, call, await resource.show(call.cloud, call.context, self._named(call)))
+        found = await resource.show(call.cloud, call.context, self._named(call))
+        return self._reply(resource, call, "show", found)
 
     async def _update(self, resource: Resource[T], update: Update[T], changes: Body, call: Call) -> Reply:
         asked = resource.fields.read(changes.read(await call.raw(), call.version), call.version, Use.UPDATE)
         changed = await update(call.cloud, call.context, self._named(call), asked, None)
-        return self._reply(resource, call, changed)
+        return self._reply(resource, call, "update", changed)
 
     async def _delete(self, delete: Delete, call: Call) -> Reply:
         await delete(call.cloud, call.context, self._named(call), None)
-        return Reply(self.deleted)
+        return Reply(_status(self.deleted, call))
+
+    async def _look(self, resource: Resource[T], member: Member[T], call: Call) -> Reply:
+        found = await member.act(call.cloud, call.context, self._named(call), {})
+        return self._answer(resource, member, call, found)
 
     async def _act(self, resource: Resource[T], member: Member[T], body: Body, call: Call) -> Reply:
         asked = member.takes.read(body.read(await call.raw(), call.version), call.version)
-        return self._reply(resource, call, await member.act(call.cloud, call.context, self._named(call), asked))
+        found = await member.act(call.cloud, call.context, self._named(call), asked)
+        return self._answer(resource, member, call, found)
 
-    def _named(self, call: Call) -> str:
-        return self.named(call.params[self.ident])
+    def _answer(self, resource: Resource[T], member: Member[T], call: Call, found: Any) -> Reply:
+        if member.shown is not None:
+            return Reply(body=member.shown(call.params[self.ident], found))
+        return self._reply(resource, call, member.name, found)
 
-    def _reply(self, resource: Resource[T], call: Call, thing: T) -> Reply:
-        return Reply(body={resource.name: resource.fields.shape.at(call.version, frozenset({KEPT}))(thing)})
+    def _named(self, call: Call) -> Any:
+        return self.named(call, call.params[self.ident])
+
+    def _reply(self, resource: Resource[T], call: Call, what: str, thing: T, status: Status = 200) -> Reply:
+        (shown,) = self._shown(resource, call, what, [thing])
+        return Reply(_status(status, call), {resource.name: shown})
+
+    def _shown(self, resource: Resource[T], call: Call, what: str, things: Sequence[T]) -> Iterator[Values]:
+        holds = self.holds(call, what) | {what} | (frozenset() if what == "create" else {KEPT})
+        show = resource.fields.shape.at(call.version, holds)
+        if not self.linked:
+            return map(show, things)
+        ident, path = attrgetter(self.key), self.path
+        return ({**show(thing), "links": _links(call, f"{path}/{ident(thing)}")} for thing in things)
+
+
+def _links(call: Call, path: str) -> list[dict[str, str]]:
+    return [
+        {"rel": "self", "href": call.url(f"/v2.1/{path}")},
+        {"rel": "bookmark", "href": call.url(f"/{path}")},
+    ]
+
+
+def _status(status: Status, call: Call) -> int:
+    return status if isinstance(status, int) else status(call.version)

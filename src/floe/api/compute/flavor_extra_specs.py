@@ -22,13 +22,13 @@ _ALL = Body(None, (Field("extra_specs", _Specs, required=True),))
 
 async def index(call: Call) -> Reply:
     """GET: all extra specs."""
-    flavor = await cloud.get(call.cloud, call.context, call.params["flavor_id"])
+    flavor = await cloud.show(call.cloud, call.context, call.params["flavor_id"])
     return Reply(200, {"extra_specs": flavor.extra_specs})
 
 
 async def show(call: Call) -> Reply:
     """GET {key}."""
-    flavor = await cloud.get(call.cloud, call.context, call.params["flavor_id"])
+    flavor = await cloud.show(call.cloud, call.context, call.params["flavor_id"])
     key = call.params["key"]
     if key not in flavor.extra_specs:
         raise NotFound("extra spec", key, message=f"Flavor {flavor.flavor_id} has no extra specs with key {key}.")

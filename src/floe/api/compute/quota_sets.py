@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from floe.api.compute.fields import Flag, flag
-from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, authenticated, project_reader
 from floe.api.kit.query import OPEN_QUERY, Param, Query
+from floe.api.kit.resource import Fields, Use, Wire, constant
 from floe.api.kit.routing import Route
 from floe.api.kit.values import whole
 from floe.cloud import compute_quotas as cloud
 from floe.core.errors import Forbidden, Invalid
 from floe.core.versions import Version
 
-_ALWAYS = ("instances", "cores", "ram", "metadata_items", "key_pairs", "server_groups", "server_group_members")
+_ALWAYS = ("instances", "cores", "ram", "metadata_items", "key_pairs")
+_GROUPS = ("server_groups", "server_group_members")
+"""Not shown of a class below 2.50."""
 _FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
 _NETWORK = {"security_groups": "security_group", "security_group_rules": "security_group_rule"}
-"""Shown and set below 2.36; what they count is the network API's business, whose quotas they are."""
+"""Shown and set below 2.36, of a class below 2.50; what they count is the network API's business."""
 _FIXED = {"fixed_ips": -1, "floating_ips": 0}
-"""Shown below 2.36 too: fixed IPs have no limit, floating IPs do not exist; as that, and no other, they may be sent."""
+"""Shown with those: fixed IPs have no limit, floating IPs do not exist; as that, and no other, they may be sent."""
 
-_LIMIT = int | str
-_FIELDS = (
-    *(Field(name, _LIMIT) for name in _ALWAYS),
-    *(Field(name, _LIMIT, until=(2, 56)) for name in _FILES),
+_EVER: Version = (9999, 9999)
+
+
+def _limit(value: int | str, name: str) -> int:
+    return whole(value, name, -1)
+
+
+def _fixed(value: int | str, name: str) -> None:
+    if whole(value, name, -1) != _FIXED[name]:
+        raise Invalid(
+            f"Invalid input for field/attribute {name}: its quota is always {_FIXED[name]} here; "
+            "set the quota of port, with the network API, to limit addresses."
+        )
+
+
+def _of(name: str, to: str = "", until: Version = _EVER, since: Version = (0, 0), *, shown: bool = True) -> Wire[Any]:
+    """Return a limit, which is shown from all limits by name."""
+    found = itemgetter(to or name) if shown else False
+    return Wire(name, to, Use.UPDATE, type=int | str, check=_limit, shown=found, until=until, since=since)
+
+
+def _network(until: Version) -> Iterator[Wire[Any]]:
+    for name, value in _FIXED.items():
+        yield constant(name, value, Use.UPDATE, type=int | str, check=_fixed, until=until)
+    for name, resource in _NETWORK.items():
+        yield _of(name, resource, until)
+
+
+_FILE_LIMITS = [_of(name, until=(2, 56)) for name in _FILES]
+QUOTA_SET: Fields[Mapping[str, int]] = Fields(
+    *map(_of, (*_ALWAYS, *_GROUPS)),
+    *_FILE_LIMITS,
+    *_network((2, 35)),
+    Wire("force", use=Use.UPDATE, type=Flag, check=flag, shown=False),
 )
-UPDATE = Body(
-    "quota_set",
-    (*_FIELDS, *(Field(name, _LIMIT, until=(2, 35)) for name in (*_NETWORK, *_FIXED)), Field("force", Flag)),
+QUOTA_CLASS: Fields[Mapping[str, int]] = Fields(
+    *map(_of, _ALWAYS),
+    *(_of(name, since=(2, 50)) for name in _GROUPS),
+    *(_of(name, until=(2, 49), shown=False) for name in _GROUPS),
+    *_FILE_LIMITS,
+    *_network((2, 49)),
 )
-UPDATE_CLASS = Body(
-    "quota_class_set", (*_FIELDS, *(Field(name, _LIMIT, until=(2, 49)) for name in (*_NETWORK, *_FIXED)))
-)
+_UPDATE = QUOTA_SET.body("quota_set", Use.UPDATE)
+_UPDATE_CLASS = QUOTA_CLASS.body("quota_class_set", Use.UPDATE)
 
 
 async def show(call: Call) -> Reply:
     """GET {project_id}."""
     project = _project(call)
     found = await cloud.usage(call.cloud, project)
-    return Reply(200, {"quota_set": {"id": project, **_shown(found.limits, call.version)}})
+    return Reply(200, {"quota_set": {"id": project, **QUOTA_SET.shape.show(found.limits, call.version)}})
 
 
 async def show_detail(call: Call) -> Reply:
@@ -49,7 +84,7 @@ async def show_detail(call: Call) -> Reply:
     project = _project(call)
     found = await cloud.usage(call.cloud, project)
     shown: dict[str, Any] = {"id": project}
-    for name, limit in _shown(found.limits, call.version).items():
+    for name, limit in QUOTA_SET.shape.show(found.limits, call.version).items():
         shown[name] = {"limit": limit, "in_use": found.used.get(_NETWORK.get(name, name), 0), "reserved": 0}
     return Reply(200, {"quota_set": shown})
 
@@ -57,16 +92,16 @@ async def show_detail(call: Call) -> Reply:
 async def show_defaults(call: Call) -> Reply:
     """GET {project_id}/defaults."""
     limits = await cloud.defaults(call.cloud)
-    return Reply(200, {"quota_set": {"id": call.params["project_id"], **_shown(limits, call.version)}})
+    return Reply(200, {"quota_set": {"id": call.params["project_id"], **QUOTA_SET.shape.show(limits, call.version)}})
 
 
 async def update(call: Call) -> Reply:
     """PUT {project_id}."""
     project = _project(call)
-    body = UPDATE.read(await call.raw(), call.version)
-    force = flag(body.pop("force", False), "force")
-    found = await cloud.change(call.cloud, project, _limits(body), force=force)
-    return Reply(200, {"quota_set": _shown(found.limits, call.version)})
+    asked = QUOTA_SET.read(_UPDATE.read(await call.raw(), call.version), call.version, Use.UPDATE)
+    force = asked.pop("force", False)
+    found = await cloud.change(call.cloud, project, asked, force=force)
+    return Reply(200, {"quota_set": QUOTA_SET.shape.show(found.limits, call.version)})
 
 
 async def delete(call: Call) -> Reply:
@@ -78,15 +113,15 @@ async def delete(call: Call) -> Reply:
 async def show_class(call: Call) -> Reply:
     """GET os-quota-class-sets/default."""
     limits = await cloud.defaults(call.cloud)
-    return Reply(200, {"quota_class_set": {"id": _class(call), **_of_class(limits, call.version)}})
+    return Reply(200, {"quota_class_set": {"id": _class(call), **QUOTA_CLASS.shape.show(limits, call.version)}})
 
 
 async def update_class(call: Call) -> Reply:
     """PUT os-quota-class-sets/default."""
     _class(call)
-    body = UPDATE_CLASS.read(await call.raw(), call.version)
-    limits = await cloud.change_defaults(call.cloud, _limits(body))
-    return Reply(200, {"quota_class_set": _of_class(limits, call.version)})
+    asked = QUOTA_CLASS.read(_UPDATE_CLASS.read(await call.raw(), call.version), call.version, Use.UPDATE)
+    limits = await cloud.change_defaults(call.cloud, asked)
+    return Reply(200, {"quota_class_set": QUOTA_CLASS.shape.show(limits, call.version)})
 
 
 def _project(call: Call) -> str:
@@ -105,42 +140,6 @@ def _class(call: Call) -> str:
     if name != "default":
         raise Invalid(f"There is no quota class {name[:80]!r}; the only one is 'default'.")
     return name
-
-
-def _shown(limits: Mapping[str, int], version: Version) -> dict[str, int]:
-    shown = {name: limits[name] for name in _ALWAYS}
-    if version <= (2, 56):
-        shown |= {name: limits[name] for name in _FILES}
-    if version <= (2, 35):
-        shown |= _network(limits)
-    return shown
-
-
-def _network(limits: Mapping[str, int]) -> dict[str, int]:
-    """Return the limits of networks as they once were here."""
-    found = {name: limits[resource] for name, resource in _NETWORK.items()}
-    return {**_FIXED, **found}
-
-
-def _of_class(limits: Mapping[str, int], version: Version) -> dict[str, int]:
-    """Return the limits of a class; below 2.50 those of server groups are left out, from then on those of networks."""
-    shown = _shown(limits, version)
-    if version < (2, 50):
-        shown.pop("server_groups")
-        shown.pop("server_group_members")
-        shown |= _network(limits)
-    return shown
-
-
-def _limits(body: Mapping[str, Any]) -> dict[str, int]:
-    found = {name: whole(value, name, -1) for name, value in body.items()}
-    for name in _FIXED.keys() & found.keys():
-        if found.pop(name) != _FIXED[name]:
-            raise Invalid(
-                f"Invalid input for field/attribute {name}: its quota is always {_FIXED[name]} here; "
-                "set the quota of port, with the network API, to limit addresses."
-            )
-    return {_NETWORK.get(name, name): limit for name, limit in found.items()}
 
 
 _PATH = "/v2.1/os-quota-sets/{project_id}"

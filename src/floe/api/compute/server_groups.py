@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from floe.api.compute.dialect import nova
+from floe.api.compute.dialect import Nova, under
 from floe.api.compute.fields import printable
 from floe.api.kit.body import Name
 from floe.api.kit.call import Call
@@ -62,11 +62,13 @@ def _listing(call: Call) -> Listing:
 SERVER_GROUP: Resource[GroupDetail] = Resource(
     name="server_group",
     plural="server_groups",
-    dialect=nova(
-        "os-server-groups",
+    dialect=Nova(
+        path="os-server-groups",
         ident="group_id",
-        rule="os_compute_api:os-server-groups",
-        may={"index": project_reader, "create": project_member, "show": project_reader, "delete": project_member},
+        may=under(
+            "os_compute_api:os-server-groups",
+            index=project_reader, create=project_member, show=project_reader, delete=project_member,
+        ),
         listing=_listing,
         query=Query(
             Param("all_projects", many=True),

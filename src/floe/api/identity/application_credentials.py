@@ -7,18 +7,21 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from floe.api.identity.dialect import Keystone, each, unseen
 from floe.api.identity.filters import Filters, text
-from floe.api.identity.replies import LongName, Text, with_link
-from floe.api.kit.body import Body, Field, at_most
-from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import Policies, authenticated
-from floe.api.kit.routing import Route
+from floe.api.identity.replies import LongName, Text
+from floe.api.kit.body import at_most
+from floe.api.kit.policy import authenticated
+from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
 from floe.api.kit.values import moment
 from floe.cloud import application_credentials
-from floe.cloud.application_credentials import Found
+from floe.cloud.application_credentials import Detail
 from floe.core.clock import iso_micro
 from floe.core.errors import Invalid
 from floe.core.tokens import Named
+
+_Secret = Annotated[str, Meta(min_length=1, max_length=1024)] | None
+_NEW = Use.CREATE
 
 
 class _Role(msgspec.Struct, forbid_unknown_fields=True):
@@ -26,99 +29,54 @@ class _Role(msgspec.Struct, forbid_unknown_fields=True):
     name: str | None = None
 
 
-_CREATE = Body(
-    "application_credential",
-    [
-        Field("name", LongName, required=True),
-        Field("description", Text),
-        Field("secret", Annotated[str, Meta(min_length=1, max_length=1024)] | None),
-        Field("unrestricted", bool | None),
-        Field("expires_at", str | None),
-        Field("roles", at_most(list[_Role])),
-        Field("access_rules", at_most(list[Any])),
-        Field("project_id", str | None),
-    ],
-)
-_FILTERS = Filters(text("name"))
+def _flag(value: bool | None, _name: str) -> bool:
+    return bool(value)
 
 
-def shown(call: Call, found: Found) -> dict[str, Any]:
-    """Return an application credential as it is on the wire, without its secret."""
-    credential, roles, _ = found
-    fields = {
-        "id": credential.id,
-        "name": credential.name,
-        "description": credential.description,
-        "user_id": credential.user_id,
-        "project_id": credential.project_id,
-        "system": None,
-        "expires_at": iso_micro(credential.expires_at),
-        "unrestricted": credential.unrestricted,
-        "roles": [{"id": role.id, "name": role.name, "domain_id": None} for role in roles],
-    }
-    return with_link(call, f"/v3/users/{credential.user_id}/application_credentials/{credential.id}", fields)
+def _moment(value: str | None, name: str) -> Any:
+    return None if value is None else moment(value, name)
 
 
-async def index(call: Call) -> Reply:
-    """List a user's application credentials, by name."""
-    user_id = call.params["user_id"]
-    found = await application_credentials.find(call.cloud, call.context, user_id)
-    path = f"/v3/users/{user_id}/application_credentials"
-    return await _FILTERS.listed(call, "application_credentials", path, (shown(call, item) for item in found))
+def _no_rules(rules: list[Any], name: str) -> None:
+    if rules:
+        raise Invalid(f"{name}: credentials for some requests only are not offered; leave it out.")
 
 
-async def show(call: Call) -> Reply:
-    """Show an application credential."""
-    user_id, ident = call.params["user_id"], call.params["credential_id"]
-    found = await application_credentials.show(call.cloud, call.context, user_id, ident)
-    return Reply(200, {"application_credential": shown(call, found)})
-
-
-async def create(call: Call) -> Reply:
-    """Make an application credential; only this reply shows its secret."""
-    body = _CREATE.read(await call.raw())
-    if body.get("access_rules"):
-        raise Invalid("access_rules: credentials for some requests only are not offered; leave it out.")
-    if body.get("project_id") not in (None, call.context.project_id):
-        raise Invalid(f"project_id must be the token's project, {call.context.project_id!r}.")
-    found, secret = await application_credentials.create(
-        call.cloud,
-        call.context,
-        call.params["user_id"],
-        name=body["name"],
-        description=body.get("description"),
-        secret=body.get("secret"),
-        unrestricted=bool(body.get("unrestricted")),
-        expires_at=moment(body["expires_at"], "expires_at") if body.get("expires_at") is not None else None,
-        roles=[_named(role) for role in body["roles"]] if body.get("roles") else None,
-    )
-    return Reply(201, {"application_credential": {**shown(call, found), "secret": secret}})
-
-
-async def delete(call: Call) -> Reply:
-    """Remove an application credential."""
-    user_id, ident = call.params["user_id"], call.params["credential_id"]
-    await application_credentials.delete(call.cloud, call.context, user_id, ident)
-    return Reply(204)
-
-
-def _named(role: _Role) -> Named:
-    if (role.id is None) == (role.name is None):
+def _roles(roles: list[_Role], _name: str) -> list[Named] | None:
+    if any((role.id is None) == (role.name is None) for role in roles):
         raise Invalid("roles: each must have either an id or a name.")
-    return Named(id=role.id, name=role.name)
+    return [Named(id=role.id, name=role.name) for role in roles] or None
 
 
-_MANY = "/v3/users/{user_id}/application_credentials"
-_ONE = "/v3/users/{user_id}/application_credentials/{credential_id}"
-ROUTES = (
-    Route("GET", _MANY, index, "identity:list_application_credentials"),
-    Route("POST", _MANY, create, "identity:create_application_credential"),
-    Route("GET", _ONE, show, "identity:get_application_credential"),
-    Route("DELETE", _ONE, delete, "identity:delete_application_credential"),
-)
-POLICIES: Policies = {
-    "identity:list_application_credentials": authenticated,
-    "identity:create_application_credential": authenticated,
-    "identity:get_application_credential": authenticated,
-    "identity:delete_application_credential": authenticated,
-}
+def _shown_roles(detail: Detail) -> list[dict[str, Any]]:
+    return [{"id": role.id, "name": role.name, "domain_id": None} for role in detail.roles]
+
+
+CREDENTIAL: Resource[Detail] = Resource(
+    name="application_credential",
+    plural="application_credentials",
+    dialect=Keystone(filters=Filters(text("name")), writes=authenticated, of_user=True),
+    fields=Fields(
+        Wire("id"),
+        Wire("name", use=_NEW, type=LongName, required=True, shown="credential.name"),
+        Wire("description", use=_NEW, type=Text, shown="credential.description"),
+        Wire("user_id", shown="credential.user_id"),
+        Wire("project_id", use=_NEW, type=str | None, shown="credential.project_id"),
+        constant("system", None),
+        Wire(
+            "expires_at", use=_NEW, type=str | None, check=_moment,
+            shown=lambda detail: iso_micro(detail.credential.expires_at),
+        ),
+        Wire("unrestricted", use=_NEW, type=bool | None, check=_flag, shown="credential.unrestricted"),
+        Wire("roles", use=_NEW, type=at_most(list[_Role]), check=_roles, shown=_shown_roles),
+        # Only the reply to a create has it.
+        Wire("secret", use=_NEW, type=_Secret, sparse=True),
+        constant("access_rules", None, _NEW, type=at_most(list[Any]), check=_no_rules, shown=False),
+    ),
+    create=each(application_credentials.create),
+    find=application_credentials.find,
+    show=application_credentials.show,
+    delete=unseen(application_credentials.delete),
+)  # fmt: skip
+ROUTES = CREDENTIAL.routes
+POLICIES = CREDENTIAL.policies

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from floe.api.identity.dialect import keystone, shown
+from floe.api.identity.dialect import Keystone, each, shown, unseen
 from floe.api.identity.filters import Filters, called, expiry, flag, ident
 from floe.api.identity.replies import Ident, ShortName, Text
 from floe.api.identity.users import USER
@@ -14,47 +11,29 @@ from floe.api.kit.policy import Policies, authenticated
 from floe.api.kit.resource import Fields, Resource, Use, Wire
 from floe.api.kit.routing import Route
 from floe.cloud import groups, identity, users
-from floe.cloud.cloud import Cloud
-from floe.core.context import Context
 from floe.core.groups import Group
-from floe.core.listing import Listing
 
 _MEMBERS = Filters(ident("domain_id"), flag("enabled"), called(255), expiry("password_expires_at"))
 _OF_USER = Filters(called(255))
 
 
-async def _create(cloud: Cloud, context: Context, asked: list[dict[str, Any]]) -> list[Group]:
-    new = [{**item, "domain_id": item.get("domain_id") or identity.own_domain(context)} for item in asked]
-    return [await groups.create(cloud, context, item) for item in new]
-
-
-async def _find(cloud: Cloud, context: Context, listing: Listing) -> list[Group]:
-    return await groups.find(cloud, context, domain_id=listing.also["domain_id"], name=listing.also["name"])
-
-
-async def _update(cloud: Cloud, context: Context, ident: str, asked: Mapping[str, Any], _seen: int | None) -> Group:
-    return await groups.update(cloud, context, ident, asked)
-
-
-async def _delete(cloud: Cloud, context: Context, ident: str, _seen: int | None) -> None:
-    await groups.delete(cloud, context, ident)
-
-
 GROUP: Resource[Group] = Resource(
     name="group",
     plural="groups",
-    dialect=keystone(Filters(ident("domain_id"), called(255), sorts=True), "domain_id", writes=identity.manages),
+    dialect=Keystone(
+        filters=Filters(ident("domain_id"), called(255), sorts=True), nullable=("domain_id",), writes=identity.manages
+    ),
     fields=Fields(
         Wire("id"),
         Wire("name", use=Use.WRITE, type=ShortName, required=True),
         Wire("domain_id", use=Use.WRITE, type=Ident),
         Wire("description", use=Use.WRITE, type=Text),
     ),
-    create=_create,
-    find=_find,
+    create=each(groups.create),
+    find=groups.find,
     show=groups.show,
-    update=_update,
-    delete=_delete,
+    update=unseen(groups.update),
+    delete=unseen(groups.delete),
 )
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from floe.api.identity.dialect import keystone
+from floe.api.identity.dialect import Keystone, each, unseen
 from floe.api.identity.filters import Filters, called, flag, ident, tags, uuid
 from floe.api.identity.replies import Ident, ShortName, Tags, Text, unique
 from floe.api.kit.body import Body, Field, at_most
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import Policies, authenticated
-from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
+from floe.api.kit.resource import Fields, Resource, Use, Values, Wire, constant
 from floe.api.kit.routing import Route
 from floe.cloud import identity, projects
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Forbidden, Invalid, NotFound
-from floe.core.listing import Listing
 from floe.core.projects import Project
 
 _TAGS = Body(None, [Field("tags", Tags, required=True)])
@@ -32,11 +30,8 @@ def _no_domain(value: bool, name: str) -> None:
         raise Invalid(f"{name}: a project that acts as a domain is made with POST /v3/domains.")
 
 
-async def _create(cloud: Cloud, context: Context, asked: list[dict[str, Any]]) -> list[Project]:
-    return [await _create_one(cloud, context, item) for item in asked]
-
-
-async def _create_one(cloud: Cloud, context: Context, fields: dict[str, Any]) -> Project:
+async def _create(cloud: Cloud, context: Context, asked: Values) -> Project:
+    fields = dict(asked)
     parent_id = fields.pop("parent_id", None)
     domain_id = fields["domain_id"] = fields.get("domain_id") or parent_id or identity.own_domain(context)
     if parent_id not in (None, domain_id):
@@ -47,12 +42,7 @@ async def _create_one(cloud: Cloud, context: Context, fields: dict[str, Any]) ->
         raise Invalid(_FLAT.format(parent_id) if parent_id else error.message) from error
 
 
-async def _find(cloud: Cloud, context: Context, listing: Listing) -> list[Project]:
-    domain_id = listing.also["domain_id"] or listing.also["parent_id"]
-    return await projects.find(cloud, context, domain_id=domain_id, name=listing.also["name"])
-
-
-async def _update(cloud: Cloud, context: Context, ident: str, asked: Mapping[str, Any], _seen: int | None) -> Project:
+async def _update(cloud: Cloud, context: Context, ident: str, asked: Values) -> Project:
     fields = dict(asked)
     if "parent_id" in fields:
         parent_id, project = fields.pop("parent_id"), await projects.show(cloud, context, ident)
@@ -61,15 +51,11 @@ async def _update(cloud: Cloud, context: Context, ident: str, asked: Mapping[str
     return await projects.update(cloud, context, ident, fields)
 
 
-async def _delete(cloud: Cloud, context: Context, ident: str, _seen: int | None) -> None:
-    await projects.delete(cloud, context, ident)
-
-
 PROJECT: Resource[Project] = Resource(
     name="project",
     plural="projects",
-    dialect=keystone(
-        Filters(
+    dialect=Keystone(
+        filters=Filters(
             ident("domain_id"),
             uuid("parent_id"),
             flag("enabled"),
@@ -80,8 +66,7 @@ PROJECT: Resource[Project] = Resource(
             tags("not-tags", lambda asked, there: not asked <= there),
             tags("not-tags-any", lambda asked, there: not asked & there),
         ),
-        "domain_id",
-        "parent_id",
+        nullable=("domain_id", "parent_id"),
         writes=identity.manages,
     ),
     fields=Fields(
@@ -96,11 +81,11 @@ PROJECT: Resource[Project] = Resource(
         Wire("tags", use=Use.WRITE, type=Tags),
         constant("options", {}, Use.WRITE, type=at_most(dict[str, Any])),
     ),
-    create=_create,
-    find=_find,
+    create=each(_create),
+    find=projects.find,
     show=projects.show,
-    update=_update,
-    delete=_delete,
+    update=unseen(_update),
+    delete=unseen(projects.delete),
 )
 
 

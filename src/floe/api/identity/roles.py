@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from floe.api.identity.dialect import keystone
+from floe.api.identity.dialect import Keystone, each, unseen
 from floe.api.identity.filters import Filters, called, ident
 from floe.api.identity.replies import Ident, LongName, ShortText, with_link
 from floe.api.kit.body import at_most
@@ -14,10 +14,7 @@ from floe.api.kit.policy import Policies
 from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
 from floe.api.kit.routing import Route
 from floe.cloud import identity, roles
-from floe.cloud.cloud import Cloud
-from floe.core.context import Context
 from floe.core.errors import Invalid, NotFound
-from floe.core.listing import Listing
 from floe.core.roles import Role
 
 
@@ -26,28 +23,15 @@ def _of_domain(value: str | None, name: str) -> None:
         raise Invalid(f"{name}: roles of one domain alone are not offered; leave it out for a role of the cloud.")
 
 
-async def _create(cloud: Cloud, _context: Context, asked: list[dict[str, Any]]) -> list[Role]:
-    return [await roles.create(cloud, item) for item in asked]
-
-
-async def _find(cloud: Cloud, _context: Context, _listing: Listing) -> list[Role]:
-    """Return all roles. A filter by domain finds none, since all are the whole cloud's."""
-    return await roles.find(cloud)
-
-
-async def _update(cloud: Cloud, _context: Context, ident: str, asked: Mapping[str, Any], _seen: int | None) -> Role:
-    return await roles.update(cloud, ident, asked)
-
-
-async def _delete(cloud: Cloud, _context: Context, ident: str, _seen: int | None) -> None:
-    await roles.delete(cloud, ident)
-
-
 ROLE: Resource[Role] = Resource(
     name="role",
     plural="roles",
-    dialect=keystone(
-        Filters(called(255), ident("domain_id")), "domain_id", writes=identity.administers_cloud, lists=roles.may_list
+    dialect=Keystone(
+        # All roles are the whole cloud's: a filter by domain finds none.
+        filters=Filters(called(255), ident("domain_id")),
+        nullable=("domain_id",),
+        writes=identity.administers_cloud,
+        lists=roles.may_list,
     ),
     fields=Fields(
         Wire("id"),
@@ -56,11 +40,11 @@ ROLE: Resource[Role] = Resource(
         Wire("description", use=Use.WRITE, type=ShortText),
         constant("options", {}, Use.WRITE, type=at_most(dict[str, Any])),
     ),
-    create=_create,
-    find=_find,
+    create=each(roles.ROLES.create),
+    find=roles.ROLES.find,
     show=roles.show,
-    update=_update,
-    delete=_delete,
+    update=unseen(roles.ROLES.update),
+    delete=unseen(roles.delete),
 )
 
 

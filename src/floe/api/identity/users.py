@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta
 
-from floe.api.identity.dialect import keystone, shown
+from floe.api.identity.dialect import Keystone, each, shown, unseen
 from floe.api.identity.filters import Filters, called, expiry, flag, ident, never
 from floe.api.identity.projects import PROJECT
 from floe.api.identity.replies import Ident, LongName, Text
@@ -17,10 +16,7 @@ from floe.api.kit.policy import Policies, authenticated, public
 from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
 from floe.api.kit.routing import Route
 from floe.cloud import identity, users
-from floe.cloud.cloud import Cloud
-from floe.core.context import Context
 from floe.core.errors import Invalid
-from floe.core.listing import Listing
 from floe.core.users import User
 
 _Password = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -35,33 +31,11 @@ def _federated(value: Any, _name: str) -> None:
         raise Invalid("federated: this cloud knows no identity providers; leave it out.")
 
 
-async def _create(cloud: Cloud, context: Context, asked: list[dict[str, Any]]) -> list[User]:
-    made = []
-    for item in asked:
-        password = item.pop("password", None)
-        item["domain_id"] = item.get("domain_id") or identity.own_domain(context)
-        made.append(await users.create(cloud, context, item, password))
-    return made
-
-
-async def _find(cloud: Cloud, context: Context, listing: Listing) -> list[User]:
-    return await users.find(cloud, context, domain_id=listing.also["domain_id"], name=listing.also["name"])
-
-
-async def _update(cloud: Cloud, context: Context, ident: str, asked: Mapping[str, Any], _seen: int | None) -> User:
-    fields = {name: value for name, value in asked.items() if name != "password"}
-    return await users.update(cloud, context, ident, fields, asked.get("password"))
-
-
-async def _delete(cloud: Cloud, context: Context, ident: str, _seen: int | None) -> None:
-    await users.delete(cloud, context, ident)
-
-
 USER: Resource[User] = Resource(
     name="user",
     plural="users",
-    dialect=keystone(
-        Filters(
+    dialect=Keystone(
+        filters=Filters(
             ident("domain_id"),
             flag("enabled"),
             called(255),
@@ -69,7 +43,7 @@ USER: Resource[User] = Resource(
             *(never(name) for name in ("idp_id", "protocol_id", "unique_id")),
             sorts=True,
         ),
-        "email", "default_project_id", "password", "domain_id",
+        nullable=("email", "default_project_id", "password", "domain_id"),
         writes=identity.manages,
     ),
     fields=Fields(
@@ -85,11 +59,11 @@ USER: Resource[User] = Resource(
         constant("options", {}, Use.WRITE, type=at_most(dict[str, Any])),
         constant("federated", [], Use.WRITE, type=at_most(list[Any]), check=_federated, shown=False),
     ),
-    create=_create,
-    find=_find,
+    create=each(users.create),
+    find=users.find,
     show=users.show,
-    update=_update,
-    delete=_delete,
+    update=unseen(users.update),
+    delete=unseen(users.delete),
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Route
@@ -66,12 +66,14 @@ class Wire(Generic[T]):
     """How values of filters are read, where that is other than in bodies."""
     shown: Callable[[T], Any] | str | bool = True
     """What is shown of a thing, or where in it that stands; True is the core's field, False is nothing."""
+    sparse: bool = False
+    """Whether a reply does without it where it is None."""
     required: bool = False
-    """Whether a create has to have it."""
+    """Whether a create has to have it; of a field of updates alone, an update."""
     type: Any = Any
     """What its JSON is, on surfaces that have a body decoded by types."""
-    only: str | None = None
-    """Who sees it and may filter by it, by a name that the surface decides on (like `admin`)."""
+    only: str | frozenset[str] | None = None
+    """Who sees it and may filter by it, by a name that the surface decides on (like `admin`), or by any of several."""
     constant: Any = VARIES
     since: Version = (0, 0)
     until: Version = (9999, 9999)
@@ -98,7 +100,7 @@ class Fields(Generic[T]):
         self.wires = wires
         self.by_name: Mapping[str, Wire[T]] = {wire.name: wire for wire in wires}
         self.shape: Shape[T] = Shape(
-            [Shown(w.name, _shown(w), w.since, w.until, w.only) for w in wires if w.shown is not False]
+            [Shown(w.name, _shown(w), w.since, w.until, w.only, w.sparse) for w in wires if w.shown is not False]
         )
 
     def body(self, name: str, use: Use, *, strict: bool = True) -> Body:
@@ -106,7 +108,7 @@ class Fields(Generic[T]):
         return Body(
             name,
             [
-                Field(w.name, w.type, w.required and Use.UPDATE not in use, w.since, w.until)
+                Field(w.name, w.type, w.required and (use is not Use.UPDATE or w.use is use), w.since, w.until)
                 for w in self.wires
                 if use & w.use
             ],
@@ -137,9 +139,9 @@ def constant(name: str, value: Any, use: Use = Use.NONE, *, shown: bool = True, 
 Create = Callable[[Cloud, Context, list[Values]], Awaitable[Sequence[T]]]
 """Makes several things, all of them or none."""
 Find = Callable[[Cloud, Context, Listing], Awaitable[Sequence[T]]]
-Show = Callable[[Cloud, Context, str], Awaitable[T]]
-Update = Callable[[Cloud, Context, str, Values, int | None], Awaitable[T]]
-Delete = Callable[[Cloud, Context, str, int | None], Awaitable[None]]
+Show = Callable[[Cloud, Context, Any], Awaitable[T]]
+Update = Callable[[Cloud, Context, Any, Values, int | None], Awaitable[T]]
+Delete = Callable[[Cloud, Context, Any, int | None], Awaitable[None]]
 """What is done with a thing by its id, if it is at the revision that the caller has seen."""
 Retag = Callable[[Cloud, Context, str, Callable[[tuple[str, ...]], tuple[str, ...]]], Awaitable[tuple[str, ...]]]
 """Changes a thing's tags by a function of those that it has."""
@@ -147,20 +149,26 @@ Retag = Callable[[Cloud, Context, str, Callable[[tuple[str, ...]], tuple[str, ..
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member(Generic[T]):
-    """A further call of one thing: the last part of its path, the fields that it takes, and what is done."""
+    """A further call of one thing: the last part of its path, the fields that it takes, and what is done.
+
+    What that gives is the thing as it is then, or with `shown` something else, whose reply that makes of its id and it.
+    """
 
     method: str
     name: str
     takes: Fields[T]
-    act: Callable[[Cloud, Context, str, Values], Awaitable[T]]
+    act: Callable[[Cloud, Context, Any, Values], Awaitable[Any]]
+    shown: Callable[[str, Any], Values] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(Protocol):
     """How an API's family speaks of any noun."""
 
-    routes: Callable[[Resource[Any]], tuple[Route, ...]]
-    policies: Callable[[Resource[Any]], Policies]
+    def routes(self, resource: Resource[Any]) -> tuple[Route, ...]:
+        """Return the calls of a noun."""
+
+    def policies(self, resource: Resource[Any]) -> Policies:
+        """Return who may do what with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

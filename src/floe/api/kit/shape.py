@@ -17,14 +17,20 @@ class Shown(Generic[T]):
     """One field of a reply: its wire name, how to get it from the thing, and who sees it when.
 
     A value that is an attribute of the thing, as it stands there, is given by that name. `only` limits a field to some
-    callers by a predicate's name that the surface decides on (like `admin`).
+    callers by a predicate's name that the surface decides on (like `admin`), or by several of which one is enough.
     """
 
     name: str
     value: Callable[[T], Any] | str
     since: Version = (0, 0)
     until: Version = (9999, 9999)
-    only: str | None = None
+    only: str | frozenset[str] | None = None
+    sparse: bool = False
+    """Whether it is left out where it is None."""
+
+    def to(self, holds: frozenset[str]) -> bool:
+        """Say whether it is for those of whom this holds."""
+        return self.only is None or not holds.isdisjoint({self.only} if isinstance(self.only, str) else self.only)
 
 
 Show = Callable[[T], dict[str, Any]]
@@ -46,12 +52,25 @@ class Shape(Generic[T]):
         """Return what shows things at that version; of a list, each goes through it."""
         found = self._compiled.get((version, holds))
         if found is None:
-            fields = [f for f in self.fields if f.since <= version <= f.until and (f.only is None or f.only in holds)]
+            fields = [f for f in self.fields if f.since <= version <= f.until and f.to(holds)]
             found = self._compiled[(version, holds)] = _compiled(fields)
         return found
 
 
 def _compiled(fields: Sequence[Shown[T]]) -> Show[T]:
+    show = _whole(fields)
+    sparse = [f.name for f in fields if f.sparse]
+    if not sparse:
+        return show
+
+    def without(thing: T) -> dict[str, Any]:
+        found = show(thing)
+        return {name: value for name, value in found.items() if value is not None or name not in sparse}
+
+    return without
+
+
+def _whole(fields: Sequence[Shown[T]]) -> Show[T]:
     """Return a function that gets all plain attributes in one call, which costs a third of a call for each."""
     computed = [(f.name, f.value) for f in fields if not isinstance(f.value, str)]
     plain = [f.value for f in fields if isinstance(f.value, str)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply, plain_json
-from floe.api.kit.resource import Create, Delete, Dialect, Fields, Member, Resource, Update, Use, Values
+from floe.api.kit.resource import Create, Delete, Fields, Member, Resource, Update, Use, Values
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Show
 from floe.api.kit.values import whole
@@ -57,9 +58,22 @@ async def sent_object(call: Call, name: str) -> Values:
     return _object(await _body(call), name)
 
 
-def _routes(resource: Resource[Any]) -> tuple[Route, ...]:
-    every = path_of(resource)
-    return tuple(Route(method, every + path, handler, rule) for method, path, handler, rule in _calls(resource))
+@dataclass(frozen=True, slots=True)
+class Neutron:
+    """How Neutron speaks of all nouns alike."""
+
+    def routes(self, resource: Resource[Any]) -> tuple[Route, ...]:
+        """Return the calls of a noun."""
+        every = path_of(resource)
+        return tuple(Route(method, every + path, handler, rule) for method, path, handler, rule in _calls(resource))
+
+    def policies(self, resource: Resource[Any]) -> policy.Policies:
+        """All may look, and see what is there for them."""
+        rules = {rule for *_, rule in _calls(resource)}
+        return {rule: policy.authenticated if rule.startswith("get_") else writer for rule in sorted(rules)}
+
+
+NEUTRON = Neutron()
 
 
 def _calls(resource: Resource[Any]) -> Iterator[tuple[str, str, Callable[[Call], Awaitable[Reply]], str]]:
@@ -79,14 +93,6 @@ def _calls(resource: Resource[Any]) -> Iterator[tuple[str, str, Callable[[Call],
         for method, path, handler, what in tag_calls(resource, resource.retag):
             yield method, f"/{{id}}/tags{path}", handler, f"{what}_{resource.plural}_tags"
 
-
-def _policies(resource: Resource[Any]) -> policy.Policies:
-    """All may look, and see what is there for them."""
-    rules = {rule for *_, rule in _calls(resource)}
-    return {rule: policy.authenticated if rule.startswith("get_") else writer for rule in sorted(rules)}
-
-
-NEUTRON = Dialect(_routes, _policies)
 
 # -- the calls ------------------------------------------------------------------------------------------
 
