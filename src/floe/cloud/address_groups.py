@@ -14,45 +14,27 @@ from floe.store import security_groups
 from floe.store.address_groups import ROWS
 from floe.store.engine import Connection
 
-OWNED = network_room.Owned("address group", ROWS)
+OWNED = network_room.Owned("address group", ROWS, new=AddressGroup)
 find, show, retag, update = OWNED.find, OWNED.show, OWNED.retag, OWNED.update
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[AddressGroup]:
     """Make groups (name, description, addresses, project_id), all of them or none. Raises Invalid, NoRoom."""
-    now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
-
-    def make(conn: Connection, item: Mapping[str, Any], ident: str) -> AddressGroup:
-        project_id = network_room.owner(context, item.get("project_id"))
-        network_room.demand(conn, project_id, "address_group")
-        group = AddressGroup(
-            id=ident,
-            project_id=project_id,
-            name=item.get("name", ""),
-            description=item.get("description", ""),
-            addresses=in_order(item.get("addresses", ())),
-            created_at=now,
-            updated_at=now,
-        )
-        ROWS.insert(conn, group)
-        return group
-
-    return await cloud.db.write(lambda conn: [make(conn, *each) for each in zip(asked, ids, strict=True)])
+    new = [{**item, "addresses": in_order(item.get("addresses", ()))} for item in asked]
+    return await OWNED.create(cloud, context, new)
 
 
 async def delete(cloud: Cloud, context: Context, group_id: str, seen: int | None = None) -> None:
     """Remove a group that no rule names. Raises NotFound, Outdated, Conflict."""
 
-    def remove(conn: Connection) -> None:
-        OWNED.own(conn, context, group_id, seen)
+    def check(conn: Connection, _group: AddressGroup) -> None:
         if security_groups.names_addresses(conn, group_id):
             raise Conflict(
                 f"Address group {group_id} is in use on one or more security group rules.",
                 reason="address_group_in_use",
             )
-        ROWS.delete(conn, group_id)
 
-    await cloud.db.write(remove)
+    await OWNED.delete(cloud, context, group_id, seen, check)
 
 
 async def add(cloud: Cloud, context: Context, group_id: str, asked: Mapping[str, Any]) -> AddressGroup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -73,12 +73,19 @@ def demand(conn: Connection, project_id: str, resource: str) -> None:
 class Owned(Generic[T]):
     """The things of one kind: what can be done with all of them alike, whatever the kind.
 
-    `may_change` raises Forbidden for who sees a thing and is not its owner or an administrator, if such may change it.
+    `new` makes one that is nothing but its fields. `may_change` raises Forbidden for who sees a thing and is not its
+    owner or an administrator, if such may change it.
     """
 
     kind: str
     rows: Rows[T]
     may_change: Callable[[Connection, Context, T], None] | None = None
+    new: Callable[..., T] | None = None
+
+    @property
+    def resource(self) -> str:
+        """What quotas and counts call such a thing."""
+        return self.kind.replace(" ", "_")
 
     def get(self, conn: Connection, context: Context, ident: str) -> T:
         """Return a thing that the caller sees. Raises NotFound."""
@@ -124,6 +131,35 @@ class Owned(Generic[T]):
             return self.change(conn, context, self.own(conn, context, ident, seen), asked, now)
 
         return await cloud.db.write(write)
+
+    async def create(self, cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[T]:
+        """Make things, all of them or none. Raises Invalid, NoRoom."""
+        assert self.new is not None, f"a new {self.kind} is more than its fields"
+        made, now, ids = self.new, cloud.clock.now(), [cloud.new_id() for _ in asked]
+
+        def make(conn: Connection, item: Mapping[str, Any], ident: str) -> T:
+            project_id = owner(context, item.get("project_id"))
+            demand(conn, project_id, self.resource)
+            kept = {"id": ident, "project_id": project_id, "created_at": now, "updated_at": now}
+            return self.rows.insert(conn, made(**{**item, **kept}))
+
+        return await cloud.db.write(lambda conn: [make(conn, *each) for each in zip(asked, ids, strict=True)])
+
+    async def delete(
+        self,
+        cloud: Cloud,
+        context: Context,
+        ident: str,
+        seen: int | None = None,
+        check: Callable[[Connection, T], None] = lambda _conn, _thing: None,
+    ) -> None:
+        """Remove a thing, unless `check` raises why it has to stay. Raises NotFound, Forbidden, Outdated."""
+
+        def remove(conn: Connection) -> None:
+            check(conn, self.own(conn, context, ident, seen))
+            self.rows.delete(conn, ident)
+
+        await cloud.db.write(remove)
 
     async def retag(
         self, cloud: Cloud, context: Context, ident: str, change: Callable[[tuple[str, ...]], tuple[str, ...]]

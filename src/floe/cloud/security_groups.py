@@ -111,7 +111,9 @@ async def delete(cloud: Cloud, context: Context, group_id: str, seen: int | None
         group = OWNED.own(conn, context, group_id, seen)
         users = ports.in_group(conn, group_id)
         if users:
-            raise Conflict(f"Security Group {group_id} in use: {users} port(s) are in it.", reason="group_in_use")
+            raise Conflict(
+                f"Security Group {group_id} in use: {users} port(s) are in it.", reason="security_group_in_use"
+            )
         if group.default and not context.is_admin:
             raise Conflict(
                 f"The default security group {group_id} can be removed by an administrator alone.",

@@ -71,6 +71,11 @@ def counted(*items: Counted) -> dict[Any, Any]:
     return {_COUNTED: items}
 
 
+def limited(table: sa.Table) -> bool:
+    """Say whether a quota of their project, or of whoever else they are of, bounds a table's rows."""
+    return any(item.amount is None and item.owner is not None for item in table.info.get(_COUNTED, ()))
+
+
 def of(conn: Connection, owner: str) -> Counter[str]:
     """Return how much an owner (a project, a user, a server group) has, by resource; 0 of what it has none of."""
     return Counter({row.resource: row.used for row in _OF_OWNER.rows(conn, owner=owner)})

@@ -20,27 +20,26 @@ from floe.core import networks as network_errors
 from floe.core.context import Context
 
 SOURCE = Path(floe.__file__).parent
+_FURTHER = ("address_use", "addresses", "network_agents", "network_quotas", "network_room", "tags")
 RAISERS = [
     *sorted((SOURCE / "api/network").glob("*.py")),
     *(
-        SOURCE / "core" / f"{name}.py"
-        for name in ("address_groups", "addresses", "networks", "ports", "security_groups", "subnets", "tags")
+        path
+        for room in ("core", "cloud")
+        for name in (*_FURTHER, *(noun.plural for noun in surface.NOUNS))
+        if (path := SOURCE / room / f"{name}.py").exists()
     ),
-    *(
-        SOURCE / "cloud" / f"{name}.py"
-        for name in (
-            "address_groups", "address_use", "addresses", "network_agents", "network_quotas", "network_room",
-            "networks", "ports", "security_groups", "subnets",
-        )
-    ),
-]  # fmt: skip
+]
 KINDS = {
     name: kind.kind
     for module in (errors, network_errors)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, errors.FloeError)
 }
-ELSEWHERE = {"unauthenticated", "too_large", "unavailable", "no_such_method", "over_quota"}
+ELSEWHERE = {
+    "unauthenticated", "too_large", "unavailable", "no_such_method", "over_quota",
+    *(f"{noun.name}_in_use" for noun in surface.NOUNS),
+}  # fmt: skip
 """Reasons of errors that other modules raise, or that a noun's name is part of."""
 
 

@@ -161,6 +161,15 @@ class Member(Generic[T]):
     shown: Callable[[str, Any], Values] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What says that a surface has a noun, where the family lets clouds leave nouns out."""
+
+    alias: str
+    name: str
+    about: str
+
+
 class Dialect(Protocol):
     """How an API's family speaks of any noun."""
 
@@ -191,6 +200,7 @@ class Resource(Generic[T]):
     retag: Retag | None = None
     besides: Mapping[str, Callable[[list[str]], Any]] = field(default_factory=dict)
     members: tuple[Member[T], ...] = ()
+    extension: Extension | None = None
 
     @property
     def routes(self) -> tuple[Route, ...]:

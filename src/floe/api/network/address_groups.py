@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.kit.resource import Fields, Member, Resource, Use, Wire
+from floe.api.kit.resource import Extension, Fields, Member, Resource, Use, Wire
 from floe.api.network.attributes import ID, NAME, OWNER, REVISED, TAGS
 from floe.api.network.converters import listed, text
 from floe.api.network.dialect import NEUTRON
@@ -42,4 +42,5 @@ ADDRESS_GROUP: Resource[AddressGroup] = Resource(
         Member(method="PUT", name="add_addresses", takes=_GIVEN, act=address_groups.add),
         Member(method="PUT", name="remove_addresses", takes=_GIVEN, act=address_groups.remove),
     ),
+    extension=Extension("address-group", "Address group", "Sets of addresses that rules of security groups may name."),
 )

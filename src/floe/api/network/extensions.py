@@ -7,12 +7,13 @@ from typing import Any
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
+from floe.api.network.nouns import NOUNS
 from floe.core.errors import NotFound
 
 _UPDATED = "2026-01-01T00:00:00-00:00"
 
 EXTENSIONS: dict[str, tuple[str, str]] = {
-    "address-group": ("Address group", "Sets of addresses that rules of security groups may name."),
+    **{noun.extension.alias: (noun.extension.name, noun.extension.about) for noun in NOUNS if noun.extension},
     "agent": ("agent", "The agents of the hosts, which are up and go as the hosts do."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may send from."),
     "binding": ("Port Binding", "On which host a port is plugged (read only), and its vnic_type."),

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from floe.api.network.nouns import NOUNS
+
+
+def _of_nouns() -> Iterator[tuple[str, str]]:
+    """Give the names that Neutron makes of any noun's."""
+    for noun in NOUNS:
+        called = noun.name.title().replace("_", "")
+        yield f"{noun.name}_not_found", f"{called}NotFound"
+        yield f"{noun.name}_in_use", f"{called}InUse"
+
+
 TYPES = {
+    **dict(_of_nouns()),
     # what was sent
     "malformed": "HTTPBadRequest",
     "invalid": "InvalidInput",
@@ -15,20 +28,13 @@ TYPES = {
     "forbidden": "PolicyNotAuthorized",
     "over_quota": "OverQuota",
     # what is not there
-    "address_group_not_found": "AddressGroupNotFound",
     "address_not_found": "AddressesNotFound",
     "agent_not_found": "AgentNotFound",
-    "network_not_found": "NetworkNotFound",
-    "port_not_found": "PortNotFound",
     "quota_not_found": "TenantQuotaNotFound",
-    "security_group_not_found": "SecurityGroupNotFound",
-    "security_group_rule_not_found": "SecurityGroupRuleNotFound",
-    "subnet_not_found": "SubnetNotFound",
     "tag_not_found": "TagNotFound",
     # agents
     "agent_of_host": "Conflict",
     # networks
-    "network_in_use": "NetworkInUse",
     "no_tag_left": "NoNetworkAvailable",
     "tag_in_use": "TunnelIdInUse",
     "used_by_others": "InvalidSharedSetting",
@@ -37,7 +43,6 @@ TYPES = {
     "pool_outside_subnet": "OutOfBoundsAllocationPool",
     "pool_reversed": "InvalidAllocationPool",
     "pools_overlap": "OverlappingAllocationPools",
-    "subnet_in_use": "SubnetInUse",
     "too_many_pools": "InvalidAllocationPool",
     "too_many_nameservers": "DNSNameServersExhausted",
     "too_many_routes": "HostRoutesExhausted",
@@ -54,7 +59,6 @@ TYPES = {
     "pairs_need_security": "AddressPairAndPortSecurityRequired",
     "port_bound": "PortBound",
     "port_has_groups": "PortSecurityPortHasSecurityGroup",
-    "port_in_use": "PortInUse",
     "port_of_service": "ServicePortInUse",
     "reserved_owner": "UnsupportedPortDeviceOwner",
     "too_many_pairs": "AllowedAddressPairExhausted",
@@ -63,7 +67,6 @@ TYPES = {
     "default_group_cannot_go": "SecurityGroupCannotRemoveDefault",
     "default_group_exists": "SecurityGroupDefaultAlreadyExists",
     "default_group_stays": "SecurityGroupCannotUpdateDefault",
-    "group_in_use": "SecurityGroupInUse",
     "no_icmp_type": "SecurityGroupMissingIcmpType",
     "no_icmp_value": "SecurityGroupInvalidIcmpValue",
     "no_such_port": "SecurityGroupInvalidPortValue",
@@ -76,7 +79,6 @@ TYPES = {
     "unknown_ethertype": "SecurityGroupRuleInvalidEtherType",
     "unknown_protocol": "SecurityGroupRuleInvalidProtocol",
     # address groups
-    "address_group_in_use": "AddressGroupInUse",
     "address_in_group": "AddressesAlreadyExist",
     # any
     "outdated": "RevisionNumberConstraintFailed",

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from floe.api.kit.resource import Resource
 from floe.api.kit.surface import Surface
 from floe.api.network import agents, availability, extensions, quotas, versions
-from floe.api.network.address_groups import ADDRESS_GROUP
 from floe.api.network.faults import network_envelope
-from floe.api.network.networks import NETWORK
-from floe.api.network.ports import PORT
-from floe.api.network.security_groups import GROUP, RULE
-from floe.api.network.subnets import SUBNET
+from floe.api.network.nouns import NOUNS
 
-NOUNS: tuple[Resource[Any], ...] = (NETWORK, SUBNET, PORT, GROUP, RULE, ADDRESS_GROUP)
 _OTHERS = (versions, extensions, quotas, agents, availability)
 
 SURFACE = Surface(

@@ -7,14 +7,10 @@ from typing import Any
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
+from floe.api.network.nouns import NOUNS
 
 RESOURCES = (
-    ("network", "networks"),
-    ("subnet", "subnets"),
-    ("port", "ports"),
-    ("security_group", "security-groups"),
-    ("security_group_rule", "security-group-rules"),
-    ("address_group", "address-groups"),
+    *((noun.name, noun.plural.replace("_", "-")) for noun in NOUNS),
     ("quota", "quotas"),
     ("agent", "agents"),
     ("extension", "extensions"),

@@ -1,0 +1,14 @@
+"""The nouns of the network surface, each once: what it says of itself, and its names for errors, follow from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from floe.api.kit.resource import Resource
+from floe.api.network.address_groups import ADDRESS_GROUP
+from floe.api.network.networks import NETWORK
+from floe.api.network.ports import PORT
+from floe.api.network.security_groups import GROUP, RULE
+from floe.api.network.subnets import SUBNET
+
+NOUNS: tuple[Resource[Any], ...] = (NETWORK, SUBNET, PORT, GROUP, RULE, ADDRESS_GROUP)
