@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ from floe.cloud.health import OK, Ground, Health
 from floe.cloud.pools import make_pools
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
+from floe.conductor.image_actions import ImageActions
 from floe.core.counters import Counters
 from floe.core.errors import Invalid
 from floe.core.ids import random_id
@@ -104,7 +106,7 @@ class Node:
         self._host_threads = Pool("hosts", 6, counters=counters)
         self._room = _room(settings, state)
         self.bus = LocalBus()
-        self.cloud = Cloud(
+        cloud = Cloud(
             db=_database(Database(self._database_file, counters=counters), repeated_writes),
             bus=self.bus,
             blobs=FileBlobs(state / "images", self._room, pools.blobs),
@@ -115,12 +117,22 @@ class Node:
             counters=counters,
             pools=pools,
         )
-        self.api = Api(self.cloud, Ground(self.cloud, self._room), passwords=passwords, healthy=self.health)
+        here = place(state)
+        self.images = ImageActions(cloud, place=here)
+        self.cloud = replace(cloud, image_actions=self.images.own)
+        self.api = Api(
+            self.cloud,
+            Ground(self.cloud, self._room),
+            passwords=passwords,
+            healthy=self.health,
+            start_images=self.images.start,
+            stop_images=self.images.stop,
+        )
         self.conductor = Conductor(
             self.cloud,
             settings=ConductorSettings(host_wait=settings.host_wait),
             host=known_name(state, settings.host),
-            place=place(state),
+            place=here,
         )
         self.hosts = Agents(state / "hosts", self._agents)
         self.fake_hosts: dict[str, FakeHost] = {}
@@ -167,6 +179,7 @@ class Node:
         """Wait until nothing is being done any more; for trials and tests."""
         await self.bus.idle()
         await self.conductor.idle()
+        await self.images.idle()
 
     async def _start(self) -> None:
         self._started.append(self._close_threads)

@@ -9,24 +9,23 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Strike, StruckDatabase, cases, writes
 
 from floe.bus.local import LocalBus
 from floe.cloud import server_power
 from floe.cloud.audit import check_rows
 from floe.conductor.conductor import Conductor
-from floe.conductor.performing import AFTER, BEFORE, IN
 from floe.conductor.registry import sagas
-from floe.conductor.saga import Choice, Write
+from floe.conductor.saga import Saga
 from floe.core import guest_actions, server_states
 from floe.core.context import Context
-from floe.core.errors import Unavailable
 from floe.core.messages import ChangePower, Command, Destroy, Failed, Result, Spawn
 from floe.store import audit
 from floe.store.schema import create_all
@@ -48,11 +47,6 @@ def kit() -> ModuleType:
 KIT = kit()
 BROKEN = Failed(kind="host_failure", message="It broke.", stage="disk")
 
-FAILS, TWICE = "fails", "runs twice"
-KILLED = {f"killed {point}": point for point in (BEFORE, IN, AFTER)}
-UNDO_FAILS = {"undo fails once": 1, "undo fails for a while": 14}
-"""How often; a build gives up after ten, and leaves it to a sweep."""
-
 SCENES = {
     "create": "active",
     "delete": "deleted",
@@ -73,82 +67,6 @@ LEFT = {"start": "stopped", "unpause": "paused", "resume": "suspended"}
 """What a server stays, if not active, whose host could not do it."""
 
 
-class Killed(BaseException):
-    """The conductor died here."""
-
-
-@dataclass
-class Strike:
-    """What happens to one step, the first time that it is done."""
-
-    step: str
-    what: str
-    in_database: bool
-    times: int = 1
-    armed: bool = False
-    under_way: str = ""
-    struck: list[str] = field(default_factory=list)
-
-    def here(self, what: str) -> bool:
-        """Say whether it is to strike now, and take note that it did."""
-        if not self.armed or self.under_way != self.step or self.what != what or not self.times:
-            return False
-        self.times -= 1
-        self.struck.append(self.under_way)
-        return True
-
-    async def observe(self, point: str, name: str) -> None:
-        """See which step is under way; kill the conductor, if it is to die at this point."""
-        self.under_way = name
-        if any(at == point and self.here(what) for what, at in KILLED.items()):
-            raise Killed
-        if point == AFTER:
-            self.under_way = ""
-
-
-@dataclass
-class StruckDatabase:
-    """A database of which a write can be refused, be done twice, or be the last thing that a conductor does."""
-
-    db: Any
-    strike: Strike
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.db, name)
-
-    async def write(self, fn: Callable[[Any], Any]) -> Any:
-        if not self.strike.in_database:
-            return await self.db.write(fn)
-        if self.strike.here(FAILS):
-            raise Unavailable("The database could not write: the disk is full.")
-        if self.strike.here("killed in"):
-
-            def cut_short(conn: Any) -> None:
-                fn(conn)
-                raise _CutShortError
-
-            with pytest.raises(_CutShortError):
-                await self.db.write(cut_short)
-            raise Killed
-        return await self.db.write(_twice(fn) if self.strike.here(TWICE) else fn)
-
-
-class _CutShortError(Exception):
-    """A transaction was rolled back."""
-
-
-def _twice(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Do a write, take it back, and do it again: what a database does that found two in each other's way."""
-
-    def again(conn: Any) -> Any:
-        conn.exec_driver_sql("SAVEPOINT first")
-        fn(conn)
-        conn.exec_driver_sql("ROLLBACK TO first")
-        return fn(conn)
-
-    return again
-
-
 def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Callable[[Command], Awaitable[Result]]:
     """Return a host that fails, or is told twice, where it is to."""
 
@@ -163,23 +81,10 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
     return handler
 
 
-def cases() -> list[Any]:
-    """Return a case for each step, and each undo, of each workflow, and for everything that may happen to it."""
+def plans() -> Mapping[str, Saga]:
+    """Return all workflows by kind."""
     nothing: Any = None
-    found = []
-    for kind, saga in sagas(nothing, nothing, KIT.SETTINGS).items():
-        for node in saga.leaves():
-            found += [(kind, node.name, what) for what in (FAILS, TWICE, *KILLED)]
-            if saga.undo_of(node.name) is not None:
-                found += [(kind, f"undo {node.name}", what) for what in (TWICE, *KILLED, *UNDO_FAILS)]
-    return found
-
-
-def writes(kind: str, step: str) -> bool:
-    """Say whether a step is one of the database."""
-    nothing: Any = None
-    leaves = sagas(nothing, nothing, KIT.SETTINGS)[kind].leaves()
-    return any(node.name == step and isinstance(node, Write | Choice) for node in leaves)
+    return sagas(nothing, nothing, KIT.SETTINGS)
 
 
 async def start(cloud: Any, hosts: dict[str, Any], strike: Strike | None, sleep: Any) -> Any:
@@ -221,11 +126,11 @@ async def kill(conductor: Conductor) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("kind", "step", "what"), cases())
+@pytest.mark.parametrize(("kind", "step", "what"), [case for saga in plans().values() for case in cases(saga)])
 async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
     tmp_path: Path, kind: str, step: str, what: str
 ) -> None:
-    strike = Strike(step, what, writes(kind, step), UNDO_FAILS.get(what, 1))
+    strike = Strike(step, what, writes(plans()[kind], step), UNDO_FAILS.get(what, 1))
     cloud = KIT.make_cloud(tmp_path)
     await cloud.db.write(create_all)
     hosts = {name: KIT.ScriptedHost(name) for name in ("h1", "h2")}

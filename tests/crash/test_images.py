@@ -10,23 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from image_clouds import USER, make_cloud
 
 from floe.blobs.files import FileBlobs
-from floe.bus.local import LocalBus
-from floe.cloud import image_blobs, image_data, images
+from floe.cloud import image_data, images
 from floe.cloud.audit import check_images, check_rows
-from floe.cloud.cloud import Cloud, CloudSettings
-from floe.conductor.image_sweep import ImageSweep
-from floe.core.clock import FixedClock
-from floe.core.context import Context
+from floe.cloud.cloud import Cloud
+from floe.conductor.image_actions import ImageActions
 from floe.core.errors import NotFound
-from floe.core.ids import random_id
 from floe.core.images import ACTIVE, QUEUED, NewImage
 from floe.store import audit
-from floe.store.engine import Database
 from floe.store.schema import create_all
-
-USER = Context(request_id="r", user_id="u", project_id="a" * 32, roles=frozenset({"member", "reader"}))
 
 
 class Life:
@@ -63,29 +57,6 @@ class Watched:
         return effect
 
 
-class Clock(FixedClock):
-    """A clock whose seconds are moved by hand."""
-
-    seconds = 0.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
-def make_cloud(path: Path) -> Cloud:
-    db = Database(path / "floe.db")
-    db.open()
-    return Cloud(
-        db=db,
-        bus=LocalBus(),
-        blobs=FileBlobs(path / "images"),
-        clock=Clock(),
-        new_id=random_id,
-        settings=CloudSettings(),
-        token_keys=list,
-    )
-
-
 async def chunks(life: Life | None = None, *, breaks: bool = False) -> AsyncIterator[bytes]:
     for part in (b"some ", b"bytes"):
         if life is not None:
@@ -107,16 +78,24 @@ async def do(cloud: Cloud, what: str, image_id: str, life: Life) -> None:
             await images.delete(cloud, USER, image_id)
 
 
-async def life_of(path: Path, dies_at: int, what: str, *, alone: bool) -> bool:
+def taking(cloud: Cloud, place: str = "here") -> tuple[Cloud, ImageActions]:
+    """Return a process that has the bytes of images."""
+    made = ImageActions(cloud, place=place)
+    return replace(cloud, image_actions=made.own), made
+
+
+async def life_of(path: Path, dies_at: int, what: str, *, again: bool) -> bool:
     """Do something by a process that dies at a point, let another find it; return whether it died."""
-    first = make_cloud(path)
+    ground = make_cloud(path)
+    first, _ = taking(ground)
     await first.db.write(create_all)
     new = NewImage(disk_format="raw", container_format="bare")
     image_id = (await images.create(first, USER, new)).id
     if what == "delete":
         await image_data.upload(first, USER, image_id, chunks())
     life = Life(dies_at)
-    doomed = replace(first, db=Watched(first.db, life, "write"), blobs=Watched(first.blobs, life, "write", "delete"))
+    db, blobs = Watched(first.db, life, "write"), Watched(first.blobs, life, "write", "delete")
+    doomed, _ = taking(replace(ground, db=db, blobs=blobs))
     task = asyncio.ensure_future(do(doomed, what, image_id, life))
     death = asyncio.ensure_future(life.dead.wait())
     await asyncio.wait({task, death}, return_when=asyncio.FIRST_COMPLETED)
@@ -127,23 +106,24 @@ async def life_of(path: Path, dies_at: int, what: str, *, alone: bool) -> bool:
         await asyncio.sleep(0)
     if not life.dead.is_set():
         task.result()
-    heir = replace(first, blobs=FileBlobs(path / "left"))
-    await find_it(heir, alone=alone)
+    heir, acting = taking(replace(ground, blobs=FileBlobs(path / "left")), "here" if again else "there")
+    await find_it(heir, acting, beside=not again)
     await check(heir, image_id, deleted=what.endswith("delete"))
+    await acting.stop()
     first.db.close()
     await first.bus.close()
     return life.dead.is_set()
 
 
-async def find_it(heir: Cloud, *, alone: bool) -> None:
-    """Start anew, or be there all the while, and look now and then."""
-    await image_blobs.recover(heir, alone=alone)
-    sweep = ImageSweep(heir)
-    for seconds in (0.0, 31.0, 62.0):
+async def find_it(heir: Cloud, acting: ImageActions, *, beside: bool) -> None:
+    """Start where it ran, or be elsewhere all the while, and look now and then."""
+    await acting.start()
+    await acting.idle()
+    for seconds in (0.0, 31.0, 62.0) if beside else ():
         heir.clock.seconds = seconds  # type: ignore[attr-defined]
-        if not alone:
-            await sweep.settle()
-            await sweep.strays()
+        await acting.settle()
+        await acting.idle()
+        await acting.slow()
 
 
 async def check(heir: Cloud, image_id: str, *, deleted: bool) -> None:
@@ -165,14 +145,14 @@ async def check(heir: Cloud, image_id: str, *, deleted: bool) -> None:
     assert check_rows(rows, quiet=True) + check_images(rows, await heir.blobs.find(), quiet=True) == []
 
 
-@pytest.mark.parametrize("alone", [True, False], ids=["at its start", "beside it"])
+@pytest.mark.parametrize("again", [True, False], ids=["at its start", "beside it"])
 @pytest.mark.parametrize("what", ["upload", "broken upload", "upload and delete", "delete"])
-async def test_another_process_finishes_what_a_dead_one_began(tmp_path: Path, what: str, alone: bool) -> None:
+async def test_another_process_finishes_what_a_dead_one_began(tmp_path: Path, what: str, again: bool) -> None:
     least = {"upload": 8, "broken upload": 10, "upload and delete": 14, "delete": 6}
     for dies_at in range(1, 40):
         path = tmp_path / str(dies_at)
         path.mkdir()
-        if not await life_of(path, dies_at, what, alone=alone):
+        if not await life_of(path, dies_at, what, again=again):
             assert dies_at > least[what], f"{what} has more points than {dies_at}"
             return
     raise AssertionError("a life without end")

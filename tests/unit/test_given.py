@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from floe.conductor.registry import sagas
+from floe.conductor.registry import image_sagas, sagas
 from floe.core.actions import Begins
 from floe.core.given import CreateSecrets, Given
 
@@ -17,6 +17,8 @@ POWER = {"host": "h", "wanted": {"power": "paused", "boots": 2, "generation": 3}
 WRITTEN_BEFORE: dict[str, Any] = {
     "create": {"image": IMAGE},
     "delete": {},
+    "upload-image": {"blob": "b"},
+    "delete-image": {"blob": "b"},
     **dict.fromkeys(("start", "stop", "reboot", "pause", "unpause", "suspend", "resume"), POWER),
 }
 """The least that any release gave an action of each kind: a field that comes later is not in it, for ever."""
@@ -30,7 +32,8 @@ def begins() -> list[Begins]:
             return 1.0
 
     anything: Any = Settings()
-    return [saga.begins for saga in sagas(_NOTHING, _NOTHING, anything).values()]
+    plans = {**sagas(_NOTHING, _NOTHING, anything), **image_sagas(_NOTHING)}
+    return [saga.begins for saga in plans.values()]
 
 
 @pytest.mark.parametrize("kind", begins(), ids=lambda kind: kind.kind)

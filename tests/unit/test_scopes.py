@@ -162,7 +162,7 @@ OPERATORS = {
     *("floe:image-quotas:show", "floe:image-quotas:update", "floe:image-quotas:delete"),
 }
 """Ours: for administrators of a project or of the system."""
-OURS = {"floe:trace:show": READERS}
+OURS = {"floe:trace:show": READERS, "floe:trace:show_image": READERS}
 
 RULES = {name: (surface, rule) for surface in SURFACES for name, rule in surface.policies.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from floe.api.app import App
-from floe.cloud import bootstrap, flavors, image_blobs, networks, sealing
+from floe.cloud import bootstrap, flavors, networks, sealing
 from floe.cloud.cloud import Cloud
 from floe.cloud.health import Ground
 
@@ -13,7 +13,7 @@ from floe.cloud.health import Ground
 class Api:
     """The ASGI application `app`, and its start. `passwords` are those of the first users, at the first start.
 
-    `healthy` says how all parts of the process are.
+    `healthy` says how all parts of the process are; who does actions of images is started and stopped with it.
     """
 
     def __init__(
@@ -23,8 +23,11 @@ class Api:
         *,
         passwords: Mapping[str, str],
         healthy: Callable[[], Awaitable[dict[str, str]]],
+        start_images: Callable[[], Awaitable[None]],
+        stop_images: Callable[[], Awaitable[None]],
     ) -> None:
         self._cloud, self._passwords = cloud, passwords
+        self._start_images, self._stop_images = start_images, stop_images
         self.ground = ground
         self.app = App(cloud, healthy=healthy)
 
@@ -32,10 +35,11 @@ class Api:
         """Make what a cloud needs, and take back what requests that a death cut off have left."""
         await self._first_start()
         await sealing.seal_leftovers(self._cloud)
-        await image_blobs.recover(self._cloud, alone=True)
+        await self._start_images()
 
     async def stop(self) -> None:
         """Look at nothing any more; requests are ended by whoever serves them."""
+        await self._stop_images()
         await self.ground.stop()
 
     async def parts(self) -> dict[str, str]:

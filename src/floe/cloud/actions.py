@@ -1,4 +1,4 @@
-"""What was done with a server: its actions, and the steps of each, which are the journal that recovery runs on."""
+"""What was done with servers and images: their actions, and the steps of each, which are what recovery runs on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from floe.cloud import servers
+from floe.cloud import images, servers
 from floe.cloud.cloud import Cloud
-from floe.core.actions import Action, Step
+from floe.core.actions import IMAGE, Action, Step
 from floe.core.context import Context
 from floe.core.errors import Invalid, NotFound
 from floe.core.servers import Server
@@ -23,6 +23,14 @@ class ActionDetail:
     action: Action
     server: Server
     steps: Sequence[Step] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """An action with its steps, whatever it is of."""
+
+    action: Action
+    steps: Sequence[Step]
 
 
 async def listed(
@@ -70,13 +78,32 @@ async def get(cloud: Cloud, context: Context, server_id: str, request_id: str, *
     return await cloud.db.read(read)
 
 
-async def history(cloud: Cloud, context: Context, server_id: str, *, most: int) -> list[ActionDetail]:
+async def history(cloud: Cloud, context: Context, server_id: str, *, most: int) -> list[Traced]:
     """Return the latest actions of a server, the oldest of them first, each with its steps. Raises NotFound."""
 
-    def read(conn: Connection) -> list[ActionDetail]:
+    def read(conn: Connection) -> list[Traced]:
         server = servers.visible(conn, context, server_id, deleted=True)
         latest = rows.of_server(conn, server.id)[:most]
-        return [ActionDetail(action=action, server=server, steps=_steps(conn, action)) for action in reversed(latest)]
+        return [Traced(action, _steps(conn, action)) for action in reversed(latest)]
+
+    return await cloud.db.read(read)
+
+
+async def history_of_image(cloud: Cloud, context: Context, image_id: str, *, most: int) -> list[Traced]:
+    """Return the latest actions that the caller's project began on an image, the oldest first, each with its steps.
+
+    They stay to be seen when the image is deleted. Raises NotFound for one that is no image that the caller may see.
+    """
+
+    def read(conn: Connection) -> list[Traced]:
+        found = [
+            action
+            for action in rows.of_subject(conn, image_id, IMAGE)
+            if context.is_admin or action.project_id == context.project_id
+        ]
+        if not found:
+            images.visible(conn, context, image_id)
+        return [Traced(action, _steps(conn, action)) for action in reversed(found[:most])]
 
     return await cloud.db.read(read)
 

@@ -97,8 +97,15 @@ def check_images(rows: Rows, blobs: Iterable[str], *, quiet: bool) -> list[Viola
             if blob_id not in there
         ),
     ]
+    found += [
+        Violation("no action is at bytes that come or go", blob_id, "`floe audit --repair` begins one")
+        for blob_id in sorted(rows.loose_blobs)
+    ]
     if quiet:
         found += [Violation("a blob's end is never written", blob_id) for blob_id in sorted(rows.image_blobs)]
+        found += [
+            Violation("an action never ends", ident, ", ".join(kinds)) for ident, kinds in rows.open_images.items()
+        ]
     return found
 
 

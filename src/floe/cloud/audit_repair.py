@@ -13,7 +13,7 @@ from floe.cloud.audit import Violation
 from floe.cloud.audits import Look, Pause
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
-from floe.cloud.image_blobs import remove_strays
+from floe.cloud.image_blobs import adopt, remove_strays
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Inspected
 from floe.core.resources import Resources
@@ -88,8 +88,9 @@ async def _nudge(cloud: Cloud) -> list[str]:
 
 
 async def _mend_images(cloud: Cloud) -> list[str]:
-    counted = await cloud.db.write(image_usage.mend)
+    counted, adopted = await cloud.db.write(image_usage.mend), await adopt(cloud)
     return [
+        *(f"bytes of image {blob.image_id} that no action was at are seen to: {blob.id}" for blob in adopted),
         *(f"what project {owner} uses of images was counted anew" for owner in counted),
         *(f"bytes that were no image's data were removed: {ident}" for ident in await remove_strays(cloud)),
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from floe.blobs.protocol import Blobs
 from floe.bus.protocol import Bus
+from floe.cloud.own_actions import OwnActions
 from floe.cloud.pools import Pools, make_pools
 from floe.cloud.turns import Turns
 from floe.core.clock import Clock
@@ -32,7 +33,7 @@ class CloudSettings:
     max_image_bytes: int = 64 * 2**30
     max_virtual_bytes: int = 2 * 2**40
     upload_lease: float = 30.0
-    """Seconds after which an upload that shows no life is taken for dead."""
+    """Seconds for which a process that shows no life is waited for with what it does with bytes of images."""
     login_attempts: int = 5
     """Wrong secrets of one user from one address before the next are slowed down; 0 never slows any."""
     login_delay: float = 30.0
@@ -59,6 +60,8 @@ class Cloud:
     settings: CloudSettings
     token_keys: Callable[[], list[bytes]]
     """The Fernet keys for tokens, the one that signs first."""
+    image_actions: OwnActions | None = None
+    """Who does what is begun here with bytes of images, in a process that has them."""
     counters: Counters = field(default_factory=Counters)
     """What happened how often, for `/metrics`."""
     pools: Pools = field(default_factory=make_pools)

@@ -1,4 +1,4 @@
-"""Bytes that are no image's data, and how they go: uploads that failed or died, data of deleted images.
+"""Bytes that are no image's data: those that no action is at, and those that no row knows of.
 
 Each upload has a blob of its own, so that one that was given up long ago cannot touch the bytes of the next.
 """
@@ -6,69 +6,20 @@ Each upload has a blob of its own, so that one that was given up long ago cannot
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from collections.abc import Sequence
 
 from floe.cloud.cloud import Cloud
+from floe.core.actions import DELETE_IMAGE, IMAGE, UPLOAD_IMAGE, Action
 from floe.core.errors import Unavailable
-from floe.core.image_quotas import ImageUsage
-from floe.core.images import QUEUED, REMOVING, SAVING, Image, ImageBlob
+from floe.core.images import QUEUED, SAVING, WRITING, ImageBlob
+from floe.store import actions, image_usage, images
 from floe.store import image_blobs as blobs
-from floe.store import image_usage, images
 from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
 
-_AT_START = 1024
-"""Blobs that a start removes; the sweep sees to more."""
-
-
-async def end(cloud: Cloud, blob_id: str) -> None:
-    """End an upload that failed, or that nobody is at, and remove its bytes; what became an image's data stays.
-
-    Raises Unavailable, and then it can be repeated.
-    """
-    now = cloud.clock.now()
-    if await cloud.db.write(lambda conn: _end(conn, blob_id, now)):
-        await remove(cloud, blob_id)
-
-
-def _end(conn: Connection, blob_id: str, now: datetime) -> bool:
-    """Queue the image again and give back what was taken; return whether there are bytes to be removed."""
-    blob = blobs.get(conn, blob_id)
-    if blob is None:
-        return bool(blobs.nobodys(conn, [blob_id]))
-    if blobs.to_remove(conn, blob_id, now):
-        image_usage.add(conn, blob.project_id, ImageUsage(uploads=-1, staged=-blob.reserved))
-        images.change(conn, blob.image_id, {"status": QUEUED, "updated_at": now}, only_in=[SAVING])
-    return True
-
-
-def let_go(conn: Connection, image: Image, now: datetime) -> str | None:
-    """Say that the bytes of an image that is deleted in this transaction are to be removed; return their blob."""
-    if image.status == QUEUED:
-        return None
-    blob = blobs.written_for(conn, image.id) if image.status == SAVING else None
-    if blob is not None:
-        _end(conn, blob.id, now)
-        return blob.id
-    blobs.insert(conn, ImageBlob(id=image.blob, image_id=image.id, project_id=None, state=REMOVING, since=now))
-    return image.blob
-
-
-async def remove(cloud: Cloud, blob_id: str) -> None:
-    """Remove bytes that are nobody's, and forget that. Raises Unavailable, and then it can be repeated."""
-    await cloud.blobs.delete(blob_id)
-    await cloud.db.write(lambda conn: blobs.delete(conn, blob_id))
-
-
-async def remove_or_later(cloud: Cloud, blob_id: str) -> bool:
-    """Remove bytes, or leave that to the sweep where it cannot be done now; say which."""
-    try:
-        await remove(cloud, blob_id)
-    except Unavailable as error:
-        log.warning("bytes of a deleted image or a failed upload are removed later: %s", error.message)
-        return False
-    return True
+_AT_ONCE = 1024
+"""Blobs that get an action in one transaction; the next round sees to more."""
 
 
 async def remove_strays(cloud: Cloud) -> list[str]:
@@ -90,36 +41,56 @@ async def remove_strays(cloud: Cloud) -> list[str]:
     return removed
 
 
-async def recover(cloud: Cloud, *, alone: bool) -> list[str]:
-    """At start: end the uploads that a dead process left, remove leftover bytes; return the images queued again.
+async def recover(cloud: Cloud) -> list[str]:
+    """Take over what a release left that knew no actions of images; return the images whose uploads it was at.
 
-    `alone` says that no other process takes uploads on the same database, so that all there are were left.
+    That release had the database to itself, so that all of its uploads are dead. Those of this one have actions, whose
+    leases say who is at them.
     """
-
     now = cloud.clock.now()
 
     def write(conn: Connection) -> tuple[list[str], list[str]]:
-        mended = image_usage.mend(conn)
-        if not alone:
-            return mended, []
-        queued = [blob.image_id for blob in blobs.find(conn, limit=_AT_START) if _was_writing(conn, blob, now)]
         left = blobs.abandoned(conn)
         for image_id in left:
             images.change(conn, image_id, {"status": QUEUED, "updated_at": now}, only_in=[SAVING])
-        return mended, sorted({*queued, *left})
+        return image_usage.mend(conn), left
 
     mended, requeued = await cloud.db.write(write)
     if mended:
         log.warning("what is counted of the images of these projects was wrong, and is counted anew: %s", mended)
-    removed = []
-    for blob in await cloud.db.read(lambda conn: blobs.find(conn, limit=_AT_START)):
-        if blob.state == REMOVING and await remove_or_later(cloud, blob.id):
-            removed.append(blob.id)
-    removed += await remove_strays(cloud)
-    if requeued or removed:
-        log.warning("uploads cut off by the last stop: %s; leftovers removed: %s", requeued, removed)
-    return requeued
+    adopted = await adopt(cloud)
+    return sorted({*requeued, *(blob.image_id for blob in adopted if blob.state == WRITING)})
 
 
-def _was_writing(conn: Connection, blob: ImageBlob, now: datetime) -> bool:
-    return blob.state != REMOVING and _end(conn, blob.id, now)
+async def adopt(cloud: Cloud) -> Sequence[ImageBlob]:
+    """Give an action to bytes on their way that none is at; return which."""
+    found = await cloud.db.read(lambda conn: blobs.without_action(conn, limit=_AT_ONCE))
+    if not found:
+        return []
+    now, ids = cloud.clock.now(), {blob.id: cloud.new_id() for blob in found}
+
+    def write(conn: Connection) -> list[ImageBlob]:
+        left = [blob for blob in blobs.without_action(conn, limit=_AT_ONCE) if blob.id in ids]
+        for blob in left:
+            begins = UPLOAD_IMAGE if blob.state == WRITING else DELETE_IMAGE
+            actions.add(
+                conn,
+                Action(
+                    id=ids[blob.id],
+                    kind=begins.kind,
+                    version=begins.version,
+                    subject_kind=IMAGE,
+                    subject_id=blob.image_id,
+                    project_id=blob.project_id or "",
+                    user_id="",
+                    request_id=f"req-{ids[blob.id]}",
+                    input={"blob": blob.id},
+                    created_at=now,
+                ),
+            )
+        return left
+
+    adopted = await cloud.db.write(write)
+    for blob in adopted:
+        log.warning("nobody was at blob %s of image %s, which is %s; it is ended", blob.id, blob.image_id, blob.state)
+    return adopted

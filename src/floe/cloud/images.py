@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from floe.cloud import image_blobs, image_quotas
+from floe.cloud import image_quotas
 from floe.cloud.cloud import Cloud
+from floe.cloud.own_actions import Begun, OwnActions
+from floe.core.actions import DELETE_IMAGE, IMAGE, Begins
 from floe.core.context import Context
-from floe.core.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
+from floe.core.errors import Conflict, FloeError, Forbidden, Invalid, NotFound, TooLarge, Unavailable
+from floe.core.given import BlobGiven
 from floe.core.ids import is_uuid
 from floe.core.image_quotas import ImageUsage
 from floe.core.images import (
     ACTIVE,
     DEACTIVATED,
     MAX_TAGS,
+    QUEUED,
+    REMOVING,
+    SAVING,
     SHARED,
     Image,
+    ImageBlob,
     NewImage,
     demand_bootable,
     demand_change,
@@ -28,10 +37,13 @@ from floe.core.images import (
     guest_image,
     may_see,
 )
-from floe.store import image_usage
+from floe.store import actions, image_usage
+from floe.store import image_blobs as blobs
 from floe.store import images as rows
 from floe.store.engine import Connection
 from floe.store.images import Wanted
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Wanted", "bootable", "guest_image", "visible"]
 
@@ -75,6 +87,38 @@ def own(conn: Connection, context: Context, image_id: str) -> Image:
     image = visible(conn, context, image_id)
     demand_change(context, image)
     return image
+
+
+def own_actions(cloud: Cloud) -> OwnActions:
+    """Return who does what this process begins with bytes of images. Raises Unavailable where nobody does."""
+    if cloud.image_actions is None:
+        raise Unavailable("This process keeps no bytes of images; ask one of the role api.")
+    return cloud.image_actions
+
+
+def begin(
+    conn: Connection,
+    performs: OwnActions,
+    begins: Begins,
+    given: BlobGiven,
+    context: Context,
+    image: Image,
+    action_id: str,
+    now: datetime,
+) -> Begun:
+    """Insert an action of an image that this process does itself, for others' use inside their transactions."""
+    return performs.begin(
+        conn,
+        begins,
+        given,
+        ident=action_id,
+        subject_id=image.id,
+        project_id=context.project_id or image.owner or "",
+        user_id=context.user_id,
+        request_id=context.request_id,
+        step="bytes",
+        now=now,
+    )
 
 
 # -- images ---------------------------------------------------------------------------------------------
@@ -163,20 +207,42 @@ async def update(cloud: Cloud, context: Context, image_id: str, edit: Callable[[
 
 async def delete(cloud: Cloud, context: Context, image_id: str) -> None:
     """Delete an image and its bytes; servers made from it have their own. Raises Forbidden for a protected one."""
-    now = cloud.clock.now()
+    performs, action_id, now = own_actions(cloud), cloud.new_id(), cloud.clock.now()
 
-    def drop(conn: Connection) -> str | None:
+    def drop(conn: Connection) -> Begun | None:
         image = own(conn, context, image_id)
         if image.protected:
             raise Forbidden(f"Image {image_id} is protected and cannot be deleted; set protected to false first.")
-        blob_id = image_blobs.let_go(conn, image, now)
+        blob_id = _let_go(conn, image, now)
         image_usage.add(conn, image.owner, ImageUsage(images=-1, bytes=-_size(image)))
         rows.delete(conn, image_id, now)
-        return blob_id
+        if blob_id is None:
+            return None
+        return begin(conn, performs, DELETE_IMAGE, BlobGiven(blob=blob_id), context, image, action_id, now)
 
-    blob_id = await cloud.db.write(drop)
-    if blob_id is not None:
-        await image_blobs.remove_or_later(cloud, blob_id)
+    begun = await cloud.db.write(drop)
+    if begun is not None:
+        try:
+            await performs.perform(begun)
+        except FloeError as error:
+            log.warning("bytes of the deleted image %s are removed later: %s", image_id, error.message)
+
+
+def _let_go(conn: Connection, image: Image, now: datetime) -> str | None:
+    """Say that the bytes of an image that is deleted in this transaction are to be removed; return their blob.
+
+    Who uploads them is fenced off, and what the upload took is given back.
+    """
+    if image.status == QUEUED:
+        return None
+    actions.cancel_open(conn, image.id, now, but=DELETE_IMAGE.kind, subject=IMAGE)
+    blob = blobs.written_for(conn, image.id) if image.status == SAVING else None
+    if blob is not None:
+        blobs.to_remove(conn, blob.id, now)
+        image_usage.add(conn, blob.project_id, ImageUsage(uploads=-1, staged=-blob.reserved))
+        return blob.id
+    blobs.insert(conn, ImageBlob(id=image.blob, image_id=image.id, project_id=None, state=REMOVING, since=now))
+    return image.blob
 
 
 def _hand_over(conn: Connection, image: Image, owner: str | None) -> None:

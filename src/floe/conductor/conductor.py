@@ -10,7 +10,6 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.health import OK
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.host_events import HostEvents
-from floe.conductor.image_sweep import ImageSweep
 from floe.conductor.network_change import NetworkChange
 from floe.conductor.performing import Observer, Performer, unobserved
 from floe.conductor.registry import Workflows, sagas
@@ -67,7 +66,6 @@ class Conductor:
             nudge_network=self.networks.nudge,
             sleep=sleep,
         )
-        images = ImageSweep(cloud)
         self.sweeps = Sweeps(
             cloud,
             self.fleet,
@@ -77,8 +75,6 @@ class Conductor:
             renew=self.runner.renew,
             networks=self.networks.nudge,
             check=self.events.check,
-            blobs=images.settle,
-            stray_blobs=images.strays,
         )
 
     async def start(self) -> None:

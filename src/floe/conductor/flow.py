@@ -13,6 +13,7 @@ for memory is done `after` the commit.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -35,6 +36,9 @@ from floe.store.engine import Connection, Transactions
 
 R = TypeVar("R")
 G = TypeVar("G", bound=Given)
+W = TypeVar("W")
+
+log = logging.getLogger(__name__)
 
 Pause = Callable[[float], Awaitable[None]]
 Work: TypeAlias = Callable[[Connection], Any]
@@ -54,7 +58,7 @@ class Postponed(Exception):
 
 
 class Interrupted(Exception):
-    """The database did not take a write; nothing is decided, and the action goes on from its journal later."""
+    """The database or the store of bytes did not take something: the action goes on from its journal later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,8 @@ class Outcome:
 class Flow:
     """One run of an action's workflow. Not to be shared between tasks.
 
-    `leaving` names the steps that leave something on a host, `renamed` those that the journal has by earlier names.
+    `leaving` names the steps that leave something, `renamed` those that the journal has by earlier names. The action
+    may be `held` already, or its owner may have been seen to be `silent` for too long.
     """
 
     def __init__(
@@ -98,12 +103,14 @@ class Flow:
         owner: str,
         lease: timedelta,
         pause: Pause,
+        held: bool = False,
+        silent: bool = False,
     ) -> None:
         self.action, self.pause = action, pause
         self.journal = Journal(action.id, found, clock, renamed)
         self.known: dict[Any, Any] = {}
         """What the steps so far returned, and what they read on the way, by type."""
-        self.held = self.closed = False
+        self.held, self.closed, self._silent = held, False, silent
         self.renewed_at = clock.monotonic()
         self._lock = asyncio.Lock()
         self._given = given
@@ -162,7 +169,7 @@ class Flow:
         call: Callable[[], Awaitable[R]],
         *,
         returns: type[R],
-        host: str,
+        host: str | None,
         steps: Callable[[R], Sequence[StepTime]],
     ) -> R:
         """Do something outside the database; a repeat of `call` must be harmless, for a crash means one.
@@ -181,7 +188,7 @@ class Flow:
             if step.remark:  # it waited for its host, and nobody was at it
                 step = replace(step, remark="")
                 self.journal.replace(step)
-            else:
+            elif step.host is not None:
                 again = f"its conductor stopped while {entries.place(step)} was under way; it was asked for again"
                 self.journal.recovered(again, step)
             await self.renew()
@@ -236,20 +243,32 @@ class Flow:
         """Prove that the action is ours, and keep it so. Raises Fenced."""
         await self._write(lambda _conn: ([], False))
 
-    async def alongside(self, fn: Work) -> None:
-        """Write something, fenced, that no replay depends on, while an effect runs."""
+    async def alongside(self, fn: Callable[[Connection], W]) -> W:
+        """Write something, fenced, that no replay depends on, while an effect runs; return what `fn` returned."""
+        _, returned = await self._write_and_return(lambda conn: ([], False, fn(conn)))
+        return returned
 
-        def work(conn: Connection) -> tuple[list[Step], bool]:
-            fn(conn)
-            return [], False
-
-        await self._write(work)
+    async def while_leased(self, work: Awaitable[W]) -> W:
+        """Do something that may take for ever, and keep the action ours all the while. Raises Fenced once it is not."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=self._lease.total_seconds() / 4))[0]:
+                try:
+                    await self.renew()
+                except Interrupted as error:
+                    log.warning("action %s is under way, which could not be written: %s", self.action.id, error)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        return task.result()
 
     async def prepare_undo(self, step: Step) -> None:
         """Prove that the action is ours before something of it is taken back. Raises Fenced."""
         if not self.held:
-            again = f"its conductor stopped while {entries.place(step)} was being undone; that goes on"
-            self.journal.recovered(again, step)
+            if step.host is not None:  # the bytes of an image are asked for as often as it takes
+                again = f"its conductor stopped while {entries.place(step)} was being undone; that goes on"
+                self.journal.recovered(again, step)
             await self.renew()
         elif not await self.mine():
             raise Fenced
@@ -307,9 +326,9 @@ class Flow:
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _begin(self, conn: Connection, offset: int, name: str, host: str, now: datetime) -> Step:
+    def _begin(self, conn: Connection, offset: int, name: str, host: str | None, now: datetime) -> Step:
         """Say that an effect comes next; what it may leave on its host is known from now on."""
-        if name in self._leaving and self.action.subject_kind == SERVER:
+        if name in self._leaving and host is not None and self.action.subject_kind == SERVER:
             holdings.insert(conn, self.action.subject_id, host, self.action.id)
         return self.journal.entry(offset, name, BEGUN, now, host=host)
 
@@ -324,24 +343,34 @@ class Flow:
 
         The action ends with it if that is known beforehand (`last`), or if `work` says so.
         """
+        made, _ = await self._write_and_return(lambda conn: (*work(conn), None), last=last, failed=failed)
+        return made
+
+    async def _write_and_return(
+        self,
+        work: Callable[[Connection], tuple[list[Step], bool, W]],
+        *,
+        last: bool = False,
+        failed: str | None = None,
+    ) -> tuple[list[Step], W]:
         async with self._lock:
             unwritten, learnt = self.journal.unwritten(), list(self._known_of_hosts)
             ends_as, now = FAILED if self.undoing or failed is not None else SUCCEEDED, self._clock.now()
             ends = last and self.held
 
-            def write(conn: Connection) -> tuple[list[Step], bool]:
+            def write(conn: Connection) -> tuple[list[Step], bool, W]:
                 if not (self._end(conn, ends_as, failed, now) if ends else self._hold(conn, now)):
                     raise Fenced
-                made, over = work(conn)
+                made, over, returned = work(conn)
                 for learn in learnt:
                     learn(conn)
                 rows.write_steps(conn, unwritten.with_own(made, last=last or over))
                 if (last or over) and not ends:
                     rows.close(conn, self.action.id, ends_as, failed, now)
-                return made, last or over
+                return made, last or over, returned
 
             try:
-                made, self.closed = await self._db.write(write)
+                made, self.closed, returned = await self._db.write(write)
             except Unavailable as error:
                 raise Interrupted(error.message) from error
             if not self.held:
@@ -350,14 +379,15 @@ class Flow:
             self.renewed_at = self._clock.monotonic()
             self.journal.wrote(made, unwritten)
             del self._known_of_hosts[: len(learnt)]
-            return made
+            return made, returned
 
     def _hold(self, conn: Connection, now: datetime) -> bool:
         """Prove that the action is ours, and keep it so."""
         until = now + self._lease
         if self.held:
             return rows.hold(conn, self.action.id, self._owner, self._attempts, self._state, now, until)
-        return rows.take(conn, self.action, self._attempts, self._owner, self._state, now, until)
+        taken = (self.action, self._attempts, self._owner, self._state, now, until)
+        return rows.take(conn, *taken, silent=self._silent)
 
     def _end(self, conn: Connection, state: str, message: str | None, now: datetime) -> bool:
         """Prove that the action is ours, and end it: nobody sees that before the rest of the transaction."""

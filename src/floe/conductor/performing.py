@@ -1,7 +1,7 @@
 """Does the steps of a saga, and takes them back.
 
-`Observer` is a seam: it is awaited before each step, in it (a host has answered, and nothing is recorded of it yet) and
-after it, so that tests can strike exactly there. A step that is taken back is told of as `undo NAME`.
+`Observer` is a seam: it is awaited before each step, in it (a host or the store has answered, and nothing is recorded
+of it yet) and after it, so that tests can strike exactly there. A step that is taken back is told of as `undo NAME`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from floe.conductor.failures import Failure
 from floe.conductor.fleet import Down
 from floe.conductor.flow import Flow
 from floe.conductor.removal import Patience, Removed
-from floe.conductor.saga import Again, Choice, Each, Node, OnHost, Remove, Saga, Write
+from floe.conductor.saga import Again, Choice, Each, Leaf, Node, OnHost, OnStore, Remove, Saga, Write
 from floe.core.actions import Step
 from floe.core.entries import UNDONE
 from floe.core.errors import FloeError, HostFailure, NotFound
@@ -80,7 +80,7 @@ class Performer:
                     flow.known[type(result)] = result
                 await self.observer(AFTER, node.name)
 
-    async def _do(self, flow: Flow, node: Write | Choice | OnHost | Remove) -> Any:
+    async def _do(self, flow: Flow, node: Leaf) -> Any:
         if isinstance(node, Write):
             return await self._write(flow, node)
         if isinstance(node, Choice):
@@ -89,6 +89,8 @@ class Performer:
             return None if flow.closed else msgspec.convert(output, node.returns)
         if isinstance(node, OnHost):
             return await self._command(flow, node)
+        if isinstance(node, OnStore):
+            return await self._store(flow, node)
         return await self._remove(flow, node)
 
     async def _write(self, flow: Flow, node: Write) -> Any:
@@ -132,6 +134,14 @@ class Performer:
         node.after(flow, result)
         return result
 
+    async def _store(self, flow: Flow, node: OnStore) -> Any:
+        async def call() -> Any:
+            result = await node.do(flow)
+            await self.observer(IN, node.name)
+            return result
+
+        return await flow.effect(node.name, call, returns=node.returns, host=None, steps=_steps)
+
     async def _remove(self, flow: Flow, node: Remove) -> Removed:
         host = node.at(flow)
 
@@ -171,17 +181,21 @@ class Performer:
                 return
 
     async def _undo(self, flow: Flow, saga: Saga, step: Step) -> None:
-        undo = saga.undo_of(step.name)
-        if step.state == UNDONE or undo is None or step.host is None:
+        node = saga.undo_of(step.name)
+        if step.state == UNDONE or node is None or node.undo is None:
             return
         await flow.prepare_undo(step)
         await self.observer(BEFORE, f"undo {step.name}")
-        result = await self.removal(step.host, await undo(flow, step), pause=flow.pause, patience=_UNDO)
-        await self.observer(IN, f"undo {step.name}")
-        if result.owed:
-            flow.owes(step.host)
-        else:
-            flow.removed(step.host, all_actions=False)
+        if isinstance(node, OnStore):
+            await node.undo(flow)
+            await self.observer(IN, f"undo {step.name}")
+        elif step.host is not None:
+            result = await self.removal(step.host, await node.undo(flow, step), pause=flow.pause, patience=_UNDO)
+            await self.observer(IN, f"undo {step.name}")
+            if result.owed:
+                flow.owes(step.host)
+            else:
+                flow.removed(step.host, all_actions=False)
         flow.undone(step)
         await self.observer(AFTER, f"undo {step.name}")
 

@@ -8,19 +8,21 @@ from typing import TypeAlias
 from floe.cloud.cloud import Cloud
 from floe.conductor.choices import Choices
 from floe.conductor.create_server import CreateServer
+from floe.conductor.delete_image import DeleteImage
 from floe.conductor.delete_server import DeleteServer
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.placing import Placing
 from floe.conductor.power import GuestActions
 from floe.conductor.reservations import Reservations
 from floe.conductor.saga import Saga
+from floe.conductor.upload_image import UploadImage
 
 Workflows: TypeAlias = Callable[[Cloud, Fleet, ConductorSettings], Mapping[str, Saga]]
 """What knows them all."""
 
 
 def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Saga]:
-    """Return all workflows by kind."""
+    """Return the workflows of servers by kind: a conductor does them."""
     choices = Choices(cloud, fleet, settings)
     placing = Placing(cloud, fleet, choices)
     reservations = Reservations(cloud, fleet, settings, placing)
@@ -30,3 +32,8 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
         *GuestActions(cloud, fleet, settings).sagas(),
     )
     return {saga.kind: saga for saga in made}
+
+
+def image_sagas(cloud: Cloud) -> Mapping[str, Saga]:
+    """Return the workflows of images by kind: they are done by a process that has the bytes of images."""
+    return {saga.kind: saga for saga in (UploadImage(cloud).saga(), DeleteImage(cloud).saga())}

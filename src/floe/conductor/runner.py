@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from floe.cloud.own_actions import Begun
 from floe.conductor.failures import Failure, failure_of
 from floe.conductor.fleet import ConductorSettings
 from floe.conductor.flow import Fenced, Flow, Interrupted, Postponed
@@ -17,9 +18,10 @@ from floe.conductor.gathering import Gathering
 from floe.conductor.performing import Performer
 from floe.conductor.saga import Saga
 from floe.conductor.slots import Slots
-from floe.core.actions import OPEN_STATES, Action
+from floe.core.actions import OPEN_STATES, Action, Step
 from floe.core.clock import Clock
 from floe.core.errors import FloeError
+from floe.core.given import Given
 from floe.core.messages import Progress
 from floe.store import actions as rows
 from floe.store.engine import Connection, Transactions
@@ -39,6 +41,12 @@ class _Strange:
 
     action: Action
     why: str
+
+
+def _broken_off(error: BaseException) -> Failure:
+    if isinstance(error, FloeError):
+        return failure_of(error)
+    return Failure(kind="internal", message=f"It broke off: {type(error).__name__}.")
 
 
 class Runner:
@@ -69,6 +77,7 @@ class Runner:
         self._progress: dict[str, list[Progress]] = {}
         self._writers: set[asyncio.Task[None]] = set()
         self._unknown: set[str] = set()
+        self._silent: set[str] = set()
         self._stopping = False
 
     @property
@@ -90,6 +99,36 @@ class Runner:
         task = asyncio.get_running_loop().create_task(self._run(action_id), name=f"action-{action_id}")
         self._tasks[action_id] = task
         task.add_done_callback(lambda _task: self._done(action_id))
+
+    def overtake(self, action_id: str) -> None:
+        """Take an action up whose owner was seen to be silent for the time of a lease, whatever the time of day is."""
+        self._silent.add(action_id)
+        self.wake(action_id)
+
+    def has_in_hand(self, action_id: str) -> bool:
+        """Say whether an action is being done here."""
+        return action_id in self._tasks or action_id in self._flows
+
+    async def perform(self, begun: Begun) -> None:
+        """Do an action that was begun here, with our lease; raise what failed it, once it is taken back.
+
+        One that leaves nothing to be taken back is gone on with by whoever finds it, whatever broke it off. Raises
+        Fenced when it is not ours any more, Interrupted when it is left to be gone on with.
+        """
+        action = begun.action
+        saga = self._sagas[action.kind]
+        given = msgspec.convert(action.input, saga.given)
+        flow = self._flows[action.id] = self._flow(saga, action, given, begun.steps, held=True)
+        flow.known.update(begun.known)
+        try:
+            await self._performer.perform(saga, flow)
+        except (Fenced, GeneratorExit):  # of the latter nothing can be awaited: the loop is no more
+            raise
+        except BaseException as error:
+            await asyncio.shield(self._end(saga, flow, error))
+            raise
+        finally:
+            self._flows.pop(action.id, None)
 
     async def sweep(self, most: int = 256) -> int:
         """Take up all open actions that nobody holds; return how many there are."""
@@ -140,9 +179,25 @@ class Runner:
 
     # -- inside ---------------------------------------------------------------------------------------
 
+    async def _end(self, saga: Saga, flow: Flow, error: BaseException) -> None:
+        """Take back what broke off, or let go of it."""
+        try:
+            if saga.leaving() and not isinstance(error, Interrupted):
+                await self._performer.fail(saga, flow, _broken_off(error))
+                return
+        except Fenced:
+            return
+        except Exception as later:
+            log.warning("action %s is taken back later: %r", flow.action.id, later)
+        if not await self._let_go(flow.action.id):
+            task = asyncio.get_running_loop().create_task(self._give_back(flow.action.id))
+            self._writers.add(task)
+            task.add_done_callback(self._writers.discard)
+
     def _done(self, action_id: str) -> None:
         self._tasks.pop(action_id, None)
         self._flows.pop(action_id, None)
+        self._silent.discard(action_id)
         if action_id in self._again:
             self._again.discard(action_id)
             self.wake(action_id)  # if it is closed, or held, that is seen then
@@ -253,12 +308,16 @@ class Runner:
             given = msgspec.convert(action.input, saga.given)
         except msgspec.ValidationError as error:
             return _Strange(action, f"given what is no {saga.given.__name__}: {error}")
-        if action.lease_owner is not None and action.lease_until and action.lease_until >= now:
+        held = action.lease_owner is not None and action.lease_until and action.lease_until >= now
+        if held and action_id not in self._silent:
             return None
+        return self._flow(saga, action, given, rows.journal(conn, action_id) if action.attempts else ())
+
+    def _flow(self, saga: Saga, action: Action, given: Given, found: Sequence[Step], *, held: bool = False) -> Flow:
         return Flow(
             action,
             given,
-            rows.journal(conn, action_id) if action.attempts else (),
+            found,
             leaving=saga.leaving(),
             renamed=saga.renamed.get(action.version),
             db=self._db,
@@ -266,6 +325,8 @@ class Runner:
             owner=self._owner,
             lease=timedelta(seconds=self._settings.lease),
             pause=self._pause(action.kind, action.project_id),
+            held=held,
+            silent=action.id in self._silent,
         )
 
     def _say_unknown(self, strange: _Strange) -> None:

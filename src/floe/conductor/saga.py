@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from floe.conductor.failures import Failure
 from floe.conductor.flow import Flow, Work
@@ -61,6 +61,19 @@ class OnHost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnStore:
+    """Something done with the bytes of an image, by a process that has them; a repeat must be harmless.
+
+    `undo` takes away what it leaves, unless it is None. Both raise Interrupted to be done again a while later.
+    """
+
+    name: str
+    do: Callable[[Flow], Awaitable[Any]]
+    returns: Any = None
+    undo: Callable[[Flow], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Remove:
     """Have a host remove all of the subject, however often it has to be asked; one that is down owes it.
 
@@ -90,8 +103,9 @@ class Each:
     steps: tuple[Node, ...]
 
 
-Node: TypeAlias = "Write | Choice | OnHost | Remove | Again | Each"
-Leaf: TypeAlias = "Write | Choice | OnHost | Remove"
+Node: TypeAlias = "Write | Choice | OnHost | OnStore | Remove | Again | Each"
+Leaf: TypeAlias = "Write | Choice | OnHost | OnStore | Remove"
+Undone: TypeAlias = "OnHost | OnStore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +141,17 @@ class Saga:
         """Return all steps that have a name, in their order."""
         return _leaves(self.steps)
 
-    def undo_of(self, name: str) -> Callable[[Flow, Step], Awaitable[Destroy]] | None:
-        """Return what takes back the step of that name, if it leaves anything."""
-        return next((node.undo for node in self.leaves() if node.name == name and isinstance(node, OnHost)), None)
+    def undo_of(self, name: str) -> Undone | None:
+        """Return the step of that name, if it leaves anything that it takes back."""
+        return next((node for node in self.leaves() if node.name == name and _leaves_something(node)), None)
 
     def leaving(self) -> frozenset[str]:
-        """Return the names of the steps that leave something on a host."""
-        return frozenset(node.name for node in self.leaves() if isinstance(node, OnHost) and node.undo is not None)
+        """Return the names of the steps that leave something."""
+        return frozenset(node.name for node in self.leaves() if _leaves_something(node))
+
+
+def _leaves_something(node: Leaf) -> TypeGuard[Undone]:
+    return isinstance(node, OnHost | OnStore) and node.undo is not None
 
 
 def _leaves(nodes: Sequence[Node]) -> Iterator[Leaf]:

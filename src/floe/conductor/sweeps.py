@@ -21,7 +21,7 @@ _LATE = 15.0
 
 
 class Sweeps:
-    """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; their guests; images; history.
+    """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; their guests; history.
 
     `host` is the machine that this conductor runs on, and is known by.
 
@@ -39,12 +39,9 @@ class Sweeps:
         renew: Callable[[], Awaitable[None]],
         networks: Callable[[], None],
         check: Callable[[str], Awaitable[None]],
-        blobs: Callable[[], Awaitable[None]],
-        stray_blobs: Callable[[], Awaitable[None]],
     ) -> None:
         self._cloud, self._fleet, self._host, self._sleep = cloud, fleet, host, sleep
         self._actions, self._renew, self._networks, self._check = actions, renew, networks, check
-        self._blobs, self._stray_blobs = blobs, stray_blobs
         self._tasks: list[asyncio.Task[None]] = []
         self._turned = 0.0
 
@@ -57,12 +54,10 @@ class Sweeps:
             (self.returned, settings.sweep),
             (self.write_seen, settings.write_seen),
             (self.slow, settings.slow_sweep),
-            (self._blobs, settings.sweep),
-            (self._stray_blobs, settings.slow_sweep),
             (self.purge, settings.purge),
         )
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._round(work, seconds)) for work, seconds in rounds]
+        self._tasks = [loop.create_task(turning(work, seconds, self._sleep)) for work, seconds in rounds]
         self._tasks.append(loop.create_task(self._end_of_grace()))
 
     async def stop(self) -> None:
@@ -132,10 +127,14 @@ class Sweeps:
         await self._sleep(self._fleet.settings.start_grace)
         self._fleet.stop_awaiting()
 
-    async def _round(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
-        while True:
-            await self._sleep(seconds)
-            try:
-                await work()
-            except Exception:
-                log.exception("a sweep failed; the next one comes in %g s", seconds)
+
+async def turning(
+    work: Callable[[], Awaitable[None]], seconds: float, sleep: Callable[[float], Awaitable[None]]
+) -> None:
+    """Do something again and again, for ever, whatever happens."""
+    while True:
+        await sleep(seconds)
+        try:
+            await work()
+        except Exception:
+            log.exception("a sweep failed; the next one comes in %g s", seconds)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from floe.core.given import CreateGiven, Given
+from floe.core.given import BlobGiven, CreateGiven, Given
 from floe.core.servers import BUILDING, DELETING, SCHEDULING
 
 PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
@@ -15,6 +15,7 @@ SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 OPEN_STATES = frozenset({PENDING, RUNNING, UNDOING})
 SERVER = "server"
 """The kind of subject that most actions have."""
+IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Begins:
 
 CREATE = Begins(kind="create", version=2, given=CreateGiven, allowed=frozenset({BUILDING}), task_state=SCHEDULING)
 DELETE = Begins(kind="delete", version=2, task_state=DELETING)
+UPLOAD_IMAGE = Begins(kind="upload-image", version=1, subject=IMAGE, given=BlobGiven)
+DELETE_IMAGE = Begins(kind="delete-image", version=1, subject=IMAGE, given=BlobGiven)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ class Action:
 
     id: str
     kind: str
-    """What the workflow registry knows: `create`, `delete`."""
+    """What the workflow registry knows: `create`, `delete`, `upload-image`."""
     version: int = 1
     """Of the workflow that its journal is written by; releases before the first that counted them write 1."""
     subject_kind: str = SERVER

@@ -37,6 +37,12 @@ class CreateSecrets(Given, frozen=True, kw_only=True):
     files: tuple[tuple[str, str], ...] = ()
 
 
+class BlobGiven(Given, frozen=True, kw_only=True):
+    """The blob whose bytes come, or go."""
+
+    blob: str
+
+
 class PowerGiven(Given, frozen=True, kw_only=True):
     """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself."""
 

@@ -76,8 +76,8 @@ class Image:
 class ImageBlob:
     """Bytes that are being written for an image, or are to be removed; each upload has a blob of its own.
 
-    `project_id` is who is charged for `reserved` bytes while they are written. An upload lives as long as its `beat`
-    goes on changing.
+    `project_id` is who is charged for `reserved` bytes while they are written. The release before shows by `beat` that
+    an upload lives.
     """
 
     id: str

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
-from floe.cloud import host_guests, idempotency, image_blobs, new_servers, quotas, server_ports, servers
+from floe.cloud import host_guests, idempotency, new_servers, quotas, server_ports, servers
 from floe.conductor import placing
 from floe.conductor.flow import Flow
 from floe.conductor.host_events import HostEvents
@@ -19,9 +19,9 @@ from floe.conductor.saga import OnHost, Saga
 from floe.core.actions import OPEN_STATES
 from floe.core.entries import BEGUN
 from floe.core.guests import PowerState
-from floe.core.images import WRITING
 from floe.core.messages import Spawned
 from floe.simulation.planted_hosts import HOSTS
+from floe.simulation.planted_images import IMAGES
 from floe.simulation.planted_members import MEMBERS
 from floe.simulation.planted_power import POWER
 from floe.simulation.planted_roles import ROLES
@@ -29,7 +29,6 @@ from floe.simulation.planted_sagas import SAGAS
 from floe.simulation.planted_writes import WRITES
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
 from floe.store import actions, allocations, history, holdings, quota_usages
-from floe.store import image_blobs as blob_rows
 from floe.store import servers as server_rows
 from floe.store.hosts import hosts
 
@@ -226,37 +225,6 @@ async def _no_check(self: HostEvents, host: str) -> None:
     """Trust that every event arrives."""
 
 
-# -- images ------------------------------------------------------------------------------------------
-
-
-async def _recover_nothing(cloud: Any, *, alone: bool) -> list[str]:
-    """Leave uploads that a dead process was at."""
-    return []
-
-
-def _find_no_upload(conn: Any, *, after: str = "", limit: int = 256) -> list[Any]:
-    """Leave to each process what it began."""
-    return [blob for blob in _find(conn, after=after, limit=limit) if blob.state != WRITING]
-
-
-_find = blob_rows.find
-
-
-async def _no_strays(cloud: Any) -> list[str]:
-    """Trust that there is a row for all bytes."""
-    return []
-
-
-def _let_go_unwritten(conn: Any, image: Any, now: Any) -> str:
-    """Delete an image, and its bytes after the commit; who dies in between leaves them."""
-    _let_go(conn, image, now)
-    conn.execute(blob_rows.image_blobs.delete().where(blob_rows.image_blobs.c.image_id == image.id))
-    return str(image.blob)
-
-
-_let_go = image_blobs.let_go
-
-
 PLANTED = (
     Planted(
         "undo-after-effect",
@@ -310,6 +278,7 @@ PLANTED = (
     ),
     Planted("events-trusted", "guests are not compared with the rows", patched((HostEvents, "check", _no_check))),
     *HOSTS,
+    *IMAGES,
     *MEMBERS,
     *ROLES,
     *SAGAS,
@@ -319,16 +288,6 @@ PLANTED = (
         "key-forgotten",
         "a request that is sent again is done again",
         patched((idempotency, "keep", _keep_no_answer)),
-    ),
-    Planted(
-        "upload-left",
-        "an upload that a death cut off is neither queued again nor cleared away",
-        patched((image_blobs, "recover", _recover_nothing), (blob_rows, "find", _find_no_upload)),
-    ),
-    Planted(
-        "bytes-without-a-row",
-        "the bytes of a deleted image are removed after the commit, of which no row tells",
-        patched((image_blobs, "let_go", _let_go_unwritten), (image_blobs, "remove_strays", _no_strays)),
     ),
     Planted(
         "past-forgotten",

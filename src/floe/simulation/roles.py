@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from floe.agent.agent import Agent
 from floe.cloud.cloud import Cloud
 from floe.conductor.conductor import Conductor
+from floe.conductor.image_actions import ImageActions
 from floe.simulation.loop import Process
 from floe.simulation.site import SimulatedClock
 
@@ -31,6 +32,7 @@ class Role:
     answers: bool = False
     process: Process | None = None
     conductor: Conductor | None = None
+    images: ImageActions | None = None
     cloud: Cloud | None = None
     agents: list[Agent] = field(default_factory=list)
     ready: bool = False

@@ -11,18 +11,19 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from floe.agent.agent import Agent
 from floe.agent.folders import unknown
 from floe.agent.image_eviction import Keeping
-from floe.cloud import image_blobs
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings, Fleet
-from floe.conductor.registry import sagas
+from floe.conductor.image_actions import ImageActions
+from floe.conductor.registry import image_sagas, sagas
 from floe.conductor.saga import Saga
 from floe.core.errors import FloeError
 from floe.simulation.bus import SimulatedBus, Weather
@@ -253,7 +254,16 @@ class World:
             blobs = SimulatedBlobs(self.pause, self._images, lambda: self.blobs_fail)
             role.cloud = make_cloud(self._repeating(role), self._parts.bus(self._bus), blobs, role.clock, self.new_id)
             if role.answers:
-                await image_blobs.recover(role.cloud, alone=self.plan.together)
+                images = ImageActions(
+                    role.cloud,
+                    settings=SETTINGS,
+                    sleep=self._sleep,
+                    place=role.name,
+                    workflows=self._image_workflows,
+                )
+                self.judge.conducts(images.owner, process)
+                role.images, role.cloud = images, replace(role.cloud, image_actions=images.own)
+                await images.start()
             if role.conducts:
                 role.conductor = Conductor(
                     role.cloud,
@@ -273,6 +283,9 @@ class World:
         except FloeError as error:
             self.crash(role, 1.0, f"it could not start: {error.message}")
             await process.die()
+
+    def _image_workflows(self, cloud: Cloud) -> Mapping[str, Saga]:
+        return {kind: self._parts.plan(cloud, saga) for kind, saga in image_sagas(cloud).items()}
 
     def _workflows(self, cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Saga]:
         return {kind: self._parts.plan(cloud, saga) for kind, saga in sagas(cloud, fleet, settings).items()}
@@ -312,7 +325,7 @@ class World:
             return
         self.note("crash", role.name, why)
         role.process.kill()
-        role.ready, role.conductor, role.cloud, role.agents = False, None, None, []
+        role.ready, role.conductor, role.images, role.cloud, role.agents = False, None, None, None, []
         if role.answers:
             close_parts(self._images)
         for host in role.hosts:
@@ -322,7 +335,8 @@ class World:
 
     async def stop(self, role: Role, process: Process, down: float) -> None:
         """End a role's process in good order, and start it again."""
-        for stop in [*(agent.stop for agent in role.agents), *([role.conductor.stop] if role.conductor else [])]:
+        parts = [*role.agents, *(part for part in (role.conductor, role.images) if part is not None)]
+        for stop in [part.stop for part in parts]:
             with contextlib.suppress(FloeError):  # as `floe up` does it: what cannot be stopped is let go
                 await stop()
         self.crash(role, down, "it was stopped")

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from floe.core.actions import CANCELLED, OPEN_STATES, SERVER, Action, Step
+from floe.core.actions import CANCELLED, IMAGE, OPEN_STATES, SERVER, Action, Step
 from floe.core.ids import derived
 from floe.store import listing as lists
 from floe.store.engine import Connection
@@ -18,6 +18,7 @@ from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
 
 _NOT_CREATE, _FIRST = sa.text("kind <> 'create'"), sa.text("version = 1")
+_OF_IMAGES = sa.text("subject_kind = 'image'")
 actions = sa.Table(
     "actions",
     metadata,
@@ -45,6 +46,7 @@ actions = sa.Table(
     sa.Index("ix_actions_open", "state", "lease_until"),
     sa.Index("ix_actions_sealed", "state", sqlite_where=sa.text("sealed IS NOT NULL")),
     sa.Index("ix_actions_finished", "finished_at", sqlite_where=_NOT_CREATE, postgresql_where=_NOT_CREATE),
+    sa.Index("ix_actions_images", "state", "id", sqlite_where=_OF_IMAGES, postgresql_where=_OF_IMAGES),
     sa.Index("ix_actions_first_version", "version", sqlite_where=_FIRST, postgresql_where=_FIRST),
 )
 
@@ -67,19 +69,24 @@ steps = sa.Table(
 # Constants each for itself: SQLAlchemy writes a list of values out into the statement anew at every run.
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _INSERT = Prepared(actions.insert())
-_OPEN_OF_SERVER = sa.and_(actions.c.subject_id == sa.bindparam("server"), _IS_OPEN)
-_OPEN_KINDS = Prepared(sa.select(actions.c.kind).where(_OPEN_OF_SERVER))
+_OPEN_OF_SUBJECT = sa.and_(
+    # The kind of subject, too: an image may have been given the id of somebody's server.
+    actions.c.subject_id == sa.bindparam("ident"),
+    actions.c.subject_kind == sa.bindparam("subject"),
+    _IS_OPEN,
+)
+_OPEN_KINDS = Prepared(sa.select(actions.c.kind).where(_OPEN_OF_SUBJECT))
 _NOW = sa.bindparam("now", type_=Moment())
 _CANCEL = Prepared(
     actions.update()
-    .where(_OPEN_OF_SERVER)
+    .where(_OPEN_OF_SUBJECT)
     .values(state=CANCELLED, lease_owner=None, lease_until=None, sealed=None, updated_at=_NOW, finished_at=_NOW)
 )
 _ACTIONS = sa.select(*(column.label(name) for name, column in actions.c.items()))
-_OF_SERVER = Prepared(
-    _ACTIONS.where(actions.c.subject_id == sa.bindparam("ident"), actions.c.subject_kind == SERVER).order_by(
-        actions.c.created_at.desc()
-    )
+_OF_SUBJECT = Prepared(
+    _ACTIONS.where(
+        actions.c.subject_id == sa.bindparam("ident"), actions.c.subject_kind == sa.bindparam("subject")
+    ).order_by(actions.c.created_at.desc())
 )
 _BY_ID = Prepared(_ACTIONS.where(actions.c.id == sa.bindparam("ident")))
 _STEPS = Prepared(sa.select(steps).where(steps.c.action_id == sa.bindparam("ident")).order_by(steps.c.seq))
@@ -98,7 +105,12 @@ def get(conn: Connection, action_id: str) -> Action | None:
 
 def of_server(conn: Connection, server_id: str) -> list[Action]:
     """Return the actions of a server, the latest first."""
-    return [_action(row) for row in _OF_SERVER.rows(conn, ident=server_id)]
+    return of_subject(conn, server_id, SERVER)
+
+
+def of_subject(conn: Connection, ident: str, subject: str) -> list[Action]:
+    """Return the actions of a subject of some kind, the latest first."""
+    return [_action(row) for row in _OF_SUBJECT.rows(conn, ident=ident, subject=subject)]
 
 
 def journal(conn: Connection, action_id: str) -> list[Step]:
@@ -106,14 +118,14 @@ def journal(conn: Connection, action_id: str) -> list[Step]:
     return [Step(**row._asdict()) for row in _STEPS.rows(conn, ident=action_id)]
 
 
-def cancel_open(conn: Connection, server_id: str, now: datetime, *, but: str) -> bool:
-    """Cancel a server's open actions, except those of kind `but`; return whether there is such a one.
+def cancel_open(conn: Connection, ident: str, now: datetime, *, but: str, subject: str = SERVER) -> bool:
+    """Cancel a subject's open actions, except those of kind `but`; return whether there is such a one.
 
     The lease is cleared with it, so that a late write of the old owner is fenced off.
     """
-    kinds = {row.kind for row in _OPEN_KINDS.rows(conn, server=server_id)}
+    kinds = {row.kind for row in _OPEN_KINDS.rows(conn, ident=ident, subject=subject)}
     if kinds and but not in kinds:
-        _CANCEL.write(conn, server=server_id, now=now)
+        _CANCEL.write(conn, ident=ident, subject=subject, now=now)
     return but in kinds
 
 
@@ -128,14 +140,13 @@ _WAITS = "waits for/"
 
 _a = actions.c
 _FREE = sa.or_(_a.lease_owner.is_(None), _a.lease_until < sa.bindparam("now", type_=Moment))
-_TAKE = Prepared(
+_OVERTAKE_WHOEVER = (
     actions.update()
     .where(
         _a.id == sa.bindparam("ident"),
         _IS_OPEN,
         _a.attempts == sa.bindparam("seen"),
         _a.writes == sa.bindparam("written"),
-        _FREE,
     )
     .values(
         lease_owner=sa.bindparam("owner"),
@@ -146,6 +157,7 @@ _TAKE = Prepared(
         updated_at=sa.bindparam("now", type_=Moment),
     )
 )
+_OVERTAKE, _TAKE = Prepared(_OVERTAKE_WHOEVER), Prepared(_OVERTAKE_WHOEVER.where(_FREE))
 _OURS = (
     _a.id == sa.bindparam("ident"),
     _IS_OPEN,
@@ -174,7 +186,17 @@ _CLOSED = {
 _CLOSE = Prepared(actions.update().where(_a.id == sa.bindparam("ident"), _IS_OPEN).values(_CLOSED))
 _END = Prepared(actions.update().where(*_OURS).values({**_CLOSED, "writes": _a.writes + 1}))
 _WAITING = Prepared(
-    sa.select(_a.id).where(_IS_OPEN, _FREE).order_by(_a.created_at).limit(sa.bindparam("most", type_=sa.Integer))
+    sa.select(_a.id)
+    .where(_IS_OPEN, _FREE, _a.subject_kind == SERVER)
+    .order_by(_a.created_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_OPEN_OF_IMAGES = Prepared(
+    sa.select(_a.id, _a.lease_owner, _a.writes)
+    # Written out: only so is the index of these actions used.
+    .where(_IS_OPEN, sa.text(f"subject_kind = '{IMAGE}'"), _a.id > sa.bindparam("after"))
+    .order_by(_a.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
 )
 _LEASES = Prepared(sa.select(_a.id, _a.lease_owner).where(_IS_OPEN))
 _CHANGING = ("state", "remark", "output", "finished_at", "traceback")
@@ -190,13 +212,26 @@ def _put_step(dialect: str) -> sqlite.Insert | postgresql.Insert:
 _PUT_STEP = Prepared(_put_step)
 
 
-def take(conn: Connection, action: Action, seen: int, owner: str, state: str, now: datetime, until: datetime) -> bool:
+def take(
+    conn: Connection,
+    action: Action,
+    seen: int,
+    owner: str,
+    state: str,
+    now: datetime,
+    until: datetime,
+    *,
+    silent: bool = False,
+) -> bool:
     """Lease an action that is open and that nobody holds; False if it is not so (any more).
 
     `action` is the row that the journal was read with: whoever wrote since, even with a lease that has run out by
-    our clock, has overtaken us. `seen` is its `attempts`, which count up and fence all later writes.
+    our clock, has overtaken us. `seen` is its `attempts`, which count up and fence all later writes. Whoever is
+    `silent` was seen not to write for the time of a lease, whatever the time of day is: then that alone counts.
     """
     values = {"ident": action.id, "written": action.writes, "owner": owner, "seen": seen, "next": state}
+    if silent:
+        return _OVERTAKE.write(conn, **values, now=now, until=until) == 1
     return _TAKE.write(conn, **values, now=now, until=until) == 1
 
 
@@ -245,8 +280,13 @@ def _waits_for(host: str) -> str:
 
 
 def waiting(conn: Connection, now: datetime, most: int) -> list[str]:
-    """Return the ids of open actions that nobody holds, the oldest first."""
+    """Return the ids of open actions of servers that nobody holds, the oldest first."""
     return [row.id for row in _WAITING.rows(conn, now=now, most=most)]
+
+
+def open_of_images(conn: Connection, after: str, most: int) -> list[Any]:
+    """Return (id, lease_owner, writes) of some open actions of images, in the order of their ids."""
+    return _OPEN_OF_IMAGES.rows(conn, after=after, most=most)
 
 
 def is_waiting(owner: str) -> bool:

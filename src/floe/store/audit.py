@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from floe.core.actions import OPEN_STATES
+from floe.core.actions import IMAGE, OPEN_STATES, SERVER
 from floe.core.hosts import RUNNING
 from floe.core.ports import DHCP_OWNER, INACTIVE
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
@@ -63,6 +63,10 @@ class Rows:
     """Blobs that are being written or removed."""
     stuck_images: list[str] = field(default_factory=list)
     """Those being saved with nobody at it."""
+    loose_blobs: set[str] = field(default_factory=set)
+    """Blobs that are being written or removed, with no action at them."""
+    open_images: dict[str, list[str]] = field(default_factory=dict)
+    """Kinds of open actions of images."""
 
 
 _SERVERS = sa.select(
@@ -95,7 +99,9 @@ _HOSTS = sa.select(
     *(hosts.c[f"{what}_{kind}"] for what in ("vcpus", "memory", "disk") for kind in ("used", "capacity")),
 )
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
-_OPEN = Prepared(sa.select(actions.c.subject_id, actions.c.kind).where(_IS_OPEN))
+_OPEN = Prepared(
+    sa.select(actions.c.subject_id, actions.c.kind).where(_IS_OPEN, actions.c.subject_kind == sa.bindparam("subject"))
+)
 
 
 _LIVE = sa.select(servers.c.id).where(servers.c.deleted_at.is_(None))
@@ -210,6 +216,8 @@ def _images(conn: Connection) -> dict[str, Any]:
         "image_data": image_blobs.data(conn),
         "image_blobs": {blob.id for blob in image_blobs.find(conn, limit=_MOST_BLOBS)},
         "stuck_images": image_blobs.abandoned(conn),
+        "loose_blobs": {blob.id for blob in image_blobs.without_action(conn, limit=_MOST_BLOBS)},
+        "open_images": _open(conn, IMAGE),
     }
 
 
@@ -220,10 +228,10 @@ def _holdings(found: Iterable[Row]) -> dict[str, set[str]]:
     return held
 
 
-def _open(conn: Connection) -> dict[str, list[str]]:
+def _open(conn: Connection, subject: str = SERVER) -> dict[str, list[str]]:
     open_actions: dict[str, list[str]] = {}
-    for server_id, kind in _OPEN.rows(conn):
-        open_actions.setdefault(server_id, []).append(kind)
+    for ident, kind in _OPEN.rows(conn, subject=subject):
+        open_actions.setdefault(ident, []).append(kind)
     return open_actions
 
 
@@ -286,7 +294,7 @@ def _statement() -> sa.CompoundSelect[Any]:
             a.purpose == RUNNING,
             s.task_state.is_(None),
             s.deleted_at.is_(None),
-            s.id.not_in(sa.select(actions.c.subject_id).where(_IS_OPEN)),
+            s.id.not_in(sa.select(actions.c.subject_id).where(_IS_OPEN, actions.c.subject_kind == sa.literal(SERVER))),
         ),
     )
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from floe.core.actions import OPEN_STATES
+from floe.core.actions import IMAGE, OPEN_STATES, SERVER
 from floe.core.images import DELETED
 from floe.store import past_servers, usages
 from floe.store.actions import actions, steps
@@ -82,19 +82,24 @@ def count(conn: Connection, kind: Kind, before: datetime) -> Rows:
 _a, _s, _i, _c, _k = actions.c, servers.c, images.c, conductors.c, idempotency_keys.c
 _w = write_sessions.c
 _BEFORE = sa.bindparam("before", type_=Moment)
-_AT_WORK = sa.exists().where(_a.subject_id == _s.id, _a.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)]))
+_OF_SERVER = _a.subject_kind == sa.literal(SERVER)
+_AT_WORK = sa.exists().where(
+    _a.subject_id == _s.id, _OF_SERVER, _a.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
+)
 _HOLDS = sa.exists().where(allocations.c.server_id == _s.id)
 _NEWEST = sa.select(sa.func.max(servers.alias("newest").c.number)).scalar_subquery()
 """Its row stays: SQLite would give its number, and with it the name of its guest, to another server."""
 _NEWEST_CONDUCTOR = sa.select(sa.func.max(conductors.alias("newest").c.number)).scalar_subquery()
-_THERE = sa.exists().where(_s.id == _a.subject_id, _s.deleted_at.is_(None))
+_THERE = sa.or_(
+    _a.subject_kind == sa.literal(IMAGE), sa.exists().where(_s.id == _a.subject_id, _s.deleted_at.is_(None))
+)
 
 
 def _with_servers(keys: Keys) -> tuple[sa.Delete, ...]:
-    own = sa.select(_a.id).where(_a.subject_id.in_(keys))
+    own = sa.select(_a.id).where(_a.subject_id.in_(keys), _OF_SERVER)
     return (
         steps.delete().where(steps.c.action_id.in_(own)),
-        actions.delete().where(_a.subject_id.in_(keys)),
+        actions.delete().where(_a.subject_id.in_(keys), _OF_SERVER),
         server_disks.delete().where(server_disks.c.server_id.in_(keys)),
         server_tags.delete().where(server_tags.c.server_id.in_(keys)),
         holdings.delete().where(holdings.c.server_id.in_(keys)),
@@ -123,7 +128,7 @@ ACTIONS = Kind(
     sa.select(_a.id).where(_a.finished_at < _BEFORE, sa.text("kind <> 'create'"), _THERE).order_by(_a.finished_at),
     lambda keys: (steps.delete().where(steps.c.action_id.in_(keys)), actions.delete().where(_a.id.in_(keys))),
 )
-"""What was done with servers that are there; how each came to be stays as long as it does."""
+"""What was done with images, and with servers that are there; how each of these came to be stays as long as it does."""
 
 IMAGES = Kind(
     100,

@@ -12,7 +12,9 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from floe.core.actions import IMAGE, OPEN_STATES
 from floe.core.images import ACTIVE, DEACTIVATED, REMOVING, SAVING, WRITING, ImageBlob, image_of_blob
+from floe.store.actions import actions
 from floe.store.images import images
 from floe.store.listing import in_parts
 from floe.store.prepared import Prepared
@@ -35,18 +37,39 @@ _b = image_blobs.c
 _AFTER = Prepared(
     sa.select(image_blobs).where(_b.id > sa.bindparam("after")).order_by(_b.id).limit(sa.bindparam("most"))
 )
+_BY_ID = Prepared(sa.select(image_blobs).where(_b.id == sa.bindparam("ident")))
+_INSERT = Prepared(image_blobs.insert())
+_RESERVE = Prepared(
+    sa.update(image_blobs)
+    .where(_b.id == sa.bindparam("ident"), _b.state == sa.literal(WRITING))
+    .values(reserved=_b.reserved + sa.bindparam("more"))
+)
+_DELETE = Prepared(sa.delete(image_blobs).where(_b.id == sa.bindparam("ident"), _b.state == sa.bindparam("now_is")))
+_AT_IT = sa.exists().where(
+    actions.c.subject_id == _b.image_id,
+    actions.c.subject_kind == sa.literal(IMAGE),
+    actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)]),
+)
+_WITHOUT_ACTION = Prepared(
+    sa.select(image_blobs).where(sa.not_(_AT_IT)).order_by(_b.id).limit(sa.bindparam("most", type_=sa.Integer))
+)
 _WITH_DATA = (ACTIVE, DEACTIVATED)
 
 
 def insert(conn: Connection, blob: ImageBlob) -> None:
     """Say that bytes of it may come, or may be there."""
-    conn.execute(sa.insert(image_blobs).values({column.name: getattr(blob, column.name) for column in _b}))
+    _INSERT.write(conn, **{column.name: getattr(blob, column.name) for column in _b})
 
 
 def get(conn: Connection, blob_id: str) -> ImageBlob | None:
     """Return one."""
-    row = conn.execute(sa.select(image_blobs).where(_b.id == blob_id)).first()
-    return None if row is None else ImageBlob(**row._mapping)
+    row = _BY_ID.first(conn, ident=blob_id)
+    return None if row is None else ImageBlob(**row._asdict())
+
+
+def without_action(conn: Connection, *, limit: int = 256) -> list[ImageBlob]:
+    """Return those that no action is at: what a release left that knew no actions of images."""
+    return [ImageBlob(**row._asdict()) for row in _WITHOUT_ACTION.rows(conn, most=limit)]
 
 
 def find(conn: Connection, *, after: str = "", limit: int = 256) -> list[ImageBlob]:
@@ -60,15 +83,14 @@ def written_for(conn: Connection, image_id: str) -> ImageBlob | None:
     return None if row is None else ImageBlob(**row._mapping)
 
 
-def beat(conn: Connection, blob_id: str, more: int = 0) -> bool:
-    """Show that the upload lives, and take `more` bytes for it; False once somebody else has ended it."""
-    mine = sa.update(image_blobs).where(_b.id == blob_id, _b.state == WRITING)
-    return conn.execute(mine.values(beat=_b.beat + 1, reserved=_b.reserved + more)).rowcount == 1
+def reserve(conn: Connection, blob_id: str, more: int) -> bool:
+    """Take `more` bytes for an upload; False once it has ended."""
+    return _RESERVE.write(conn, ident=blob_id, more=more) == 1
 
 
 def take(conn: Connection, blob_id: str) -> bool:
-    """End a row whose bytes have become an image's data; False unless its upload was still under way."""
-    return conn.execute(sa.delete(image_blobs).where(_b.id == blob_id, _b.state == WRITING)).rowcount == 1
+    """End the row of an upload, one way or the other; False unless it was still under way."""
+    return _DELETE.write(conn, ident=blob_id, now_is=WRITING) == 1
 
 
 def to_remove(conn: Connection, blob_id: str, now: datetime) -> bool:
@@ -79,7 +101,7 @@ def to_remove(conn: Connection, blob_id: str, now: datetime) -> bool:
 
 def delete(conn: Connection, blob_id: str) -> None:
     """Forget bytes that were removed."""
-    conn.execute(sa.delete(image_blobs).where(_b.id == blob_id, _b.state == REMOVING))
+    _DELETE.write(conn, ident=blob_id, now_is=REMOVING)
 
 
 def nobodys(conn: Connection, blob_ids: Collection[str]) -> list[str]:

@@ -26,6 +26,12 @@ image_usage = sa.Table(
 
 _u = image_usage.c
 _COUNTED = (_u.images, _u.bytes, _u.uploads, _u.staged)
+_INSERT = Prepared(image_usage.insert())
+_MORE = Prepared(
+    image_usage.update()
+    .where(_u.project_id == sa.bindparam("ident"))
+    .values({column.name: column + sa.bindparam(f"more_{column.name}") for column in _COUNTED})
+)
 _ONE = Prepared(sa.select(*_COUNTED).where(_u.project_id == sa.bindparam("project_id")))
 _ALL = Prepared(sa.select(_u.project_id, *_COUNTED))
 _i, _b = images.c, image_blobs.c
@@ -54,9 +60,8 @@ def add(conn: Connection, project_id: str | None, more: ImageUsage) -> None:
     if project_id is None:
         return
     amounts = {column.name: getattr(more, column.name) for column in _COUNTED}
-    changed = {name: _u[name] + amount for name, amount in amounts.items()}
-    if not conn.execute(sa.update(image_usage).where(_u.project_id == project_id).values(changed)).rowcount:
-        conn.execute(sa.insert(image_usage).values(project_id=project_id, **amounts))
+    if not _MORE.write(conn, ident=project_id, **{f"more_{name}": amount for name, amount in amounts.items()}):
+        _INSERT.write(conn, project_id=project_id, **amounts)
 
 
 def real(conn: Connection) -> dict[str, ImageUsage]:

@@ -15,6 +15,7 @@ from floe.api.image.surface import SURFACE
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
 from floe.cloud.cloud import Cloud, CloudSettings
+from floe.conductor.image_actions import ImageActions
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
@@ -49,7 +50,7 @@ async def image_cloud(tmp_path: Path, repeating: Callable[[Transactions], Transa
     await plain.write(create_all)
     db = repeating(plain)
     bus = LocalBus()
-    yield Cloud(
+    cloud = Cloud(
         db=db,
         bus=bus,
         blobs=FileBlobs(tmp_path / "blobs"),
@@ -58,6 +59,7 @@ async def image_cloud(tmp_path: Path, repeating: Callable[[Transactions], Transa
         settings=CloudSettings(max_image_bytes=8 << 20, max_virtual_bytes=1 << 40),
         token_keys=[Fernet.generate_key()].copy,
     )
+    yield replace(cloud, image_actions=ImageActions(cloud).own)
     await bus.close()
     db.close()
 

@@ -16,8 +16,9 @@ import pytest
 
 from floe.api.app import App
 from floe.blobs.files import FileBlobs
-from floe.cloud import image_blobs, image_data, images
+from floe.cloud import image_data, images
 from floe.cloud.cloud import Cloud
+from floe.conductor.image_actions import ImageActions
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound, Unavailable
 from floe.core.guests import GuestImage
@@ -278,12 +279,13 @@ async def test_a_deactivated_image_is_given_to_administrators_alone(client: As) 
 async def test_what_a_dead_process_left_is_cleared_at_start(client: As, image_cloud: Cloud) -> None:
     ann = client("ann")
     whole, cut, lost = await active(ann, b"whole"), await make(ann), await make(ann)
-    with pytest.raises(RuntimeError, match="die"):
-        async for _ in dying(image_cloud, cut):
-            raise RuntimeError("die")
+    await half_uploaded(image_cloud, cut)
     await image_cloud.blobs.write(lost, pieces(b"renamed, but never recorded"), max_bytes=100)
     assert len(kept(image_cloud)) == 3
-    assert await image_blobs.recover(image_cloud, alone=True) == [cut]
+    heir = ImageActions(image_cloud, place="here")
+    await heir.start()
+    await heir.idle()
+    await heir.stop()
     assert kept(image_cloud) == [whole]
     assert (await show(ann, cut))["status"] == "queued"
     assert (await show(ann, whole))["status"] == "active"
@@ -295,13 +297,14 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-async def dying(cloud: Cloud, image_id: str) -> AsyncIterator[None]:
-    """Leave behind what a process killed in mid-upload leaves: the row, and a file half written."""
-    from floe.cloud.image_data import _begin
+async def half_uploaded(cloud: Cloud, image_id: str) -> None:
+    """Leave behind what a process killed in mid-upload leaves: row and action, and a file half written."""
 
-    await cloud.db.write(lambda conn: _begin(conn, ANN, image_id, 0, cloud.clock.now()))
-    (folder(cloud) / f"{image_id}.part").write_bytes(b"half")
-    yield
+    async def die(_begun: Any) -> None:
+        (folder(cloud) / f"{image_id}.part").write_bytes(b"half")
+
+    dead = replace(ImageActions(cloud, place="here").own, perform=die)
+    await image_data.upload(replace(cloud, image_actions=dead), ANN, image_id, pieces())
 
 
 async def test_others_find_images_to_boot_from(client: As, image_cloud: Cloud) -> None:
@@ -349,7 +352,8 @@ async def test_an_upload_that_fails_while_the_database_refuses_writes_is_queued_
             return await image_cloud.db.write(fn)
 
     db = Refusing()
-    cloud = replace(image_cloud, db=db)
+    acting = ImageActions(replace(image_cloud, db=db))
+    cloud = replace(image_cloud, db=db, image_actions=acting.own)
     image = await images.create(cloud, ANN, NewImage(disk_format="raw", container_format="bare"))
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -358,7 +362,12 @@ async def test_an_upload_that_fails_while_the_database_refuses_writes_is_queued_
 
     with pytest.raises(Unavailable):
         await image_data.upload(cloud, ANN, image.id, chunks())
-    assert (await images.show(cloud, ANN, image.id)).status == "queued"
+    while db.refusals:
+        await asyncio.sleep(0.01)
+    while (await images.show(cloud, ANN, image.id)).status != "queued":
+        await acting.settle()
+        await acting.idle()
+        await asyncio.sleep(0.01)
     assert kept(cloud) == []
 
 

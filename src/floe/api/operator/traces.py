@@ -1,10 +1,13 @@
 """/v1/servers/{server_id}/trace: what was done with a server, step by step, with what each step says to its user.
 
+/v1/images/{image_id}/trace: likewise what was done with the bytes of an image.
+
 The compute API shows a user that a step was done, and when; what it found is for administrators there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from floe.api.kit.call import Call, Reply, Route
@@ -22,7 +25,16 @@ _RESULTS = {"done": "Success", "begun": None}
 async def show(call: Call) -> Reply:
     """GET: the latest `limit` actions (1 unless asked for more), the oldest of them first."""
     limit = whole(call.one("limit") or "1", "limit", 1, MAX_LIMIT, cut=True)
-    found = await actions.history(call.cloud, call.context, call.params["server_id"], most=limit)
+    return _shown(call, await actions.history(call.cloud, call.context, call.params["server_id"], most=limit))
+
+
+async def show_of_image(call: Call) -> Reply:
+    """GET, for an image."""
+    limit = whole(call.one("limit") or "1", "limit", 1, MAX_LIMIT, cut=True)
+    return _shown(call, await actions.history_of_image(call.cloud, call.context, call.params["image_id"], most=limit))
+
+
+def _shown(call: Call, found: Sequence[actions.Traced]) -> Reply:
     shown = (
         {
             "action": each.action.kind,
@@ -49,5 +61,9 @@ def _event(step: Step, *, admin: bool) -> dict[str, Any]:
     return event
 
 
-ROUTES = (Route("GET", "/v1/servers/{server_id}/trace", show, "floe:trace:show", query=Query(Param("limit"))),)
-POLICIES = {"floe:trace:show": in_project(project_reader)}
+_QUERY = Query(Param("limit"))
+ROUTES = (
+    Route("GET", "/v1/servers/{server_id}/trace", show, "floe:trace:show", query=_QUERY),
+    Route("GET", "/v1/images/{image_id}/trace", show_of_image, "floe:trace:show_image", query=_QUERY),
+)
+POLICIES = {"floe:trace:show": in_project(project_reader), "floe:trace:show_image": in_project(project_reader)}

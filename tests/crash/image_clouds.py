@@ -1,0 +1,39 @@
+"""Clouds with images and nothing else, for tests that kill whoever is at these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from floe.blobs.files import FileBlobs
+from floe.bus.local import LocalBus
+from floe.cloud.cloud import Cloud, CloudSettings
+from floe.core.clock import FixedClock
+from floe.core.context import Context
+from floe.core.ids import random_id
+from floe.store.engine import Database
+
+USER = Context(request_id="r", user_id="u", project_id="a" * 32, roles=frozenset({"member", "reader"}))
+
+
+class Clock(FixedClock):
+    """A clock whose seconds are moved by hand."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def make_cloud(path: Path) -> Cloud:
+    """Return the collaborators of a process, with nothing in the database yet."""
+    db = Database(path / "floe.db")
+    db.open()
+    return Cloud(
+        db=db,
+        bus=LocalBus(),
+        blobs=FileBlobs(path / "images"),
+        clock=Clock(),
+        new_id=random_id,
+        settings=CloudSettings(),
+        token_keys=list,
+    )
