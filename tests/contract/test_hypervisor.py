@@ -243,6 +243,21 @@ async def test_power_a_suspended_guest_goes_on_in_the_boot_that_it_was_in(host: 
     assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.SHUTDOWN)
 
 
+async def test_power_a_guest_that_is_on_may_be_interrupted_and_goes_on(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    await hypervisor.interrupt(guest.server_id)
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.RUNNING, boots=1)
+    await hypervisor.pause(guest.server_id)
+    await hypervisor.interrupt(guest.server_id)
+    assert await hypervisor.find(guest.server_id) == Found(power_state=PowerState.PAUSED, boots=1)
+    await hypervisor.end(guest.server_id)
+    with pytest.raises(HostFailure):
+        await hypervisor.interrupt(guest.server_id)
+
+
 async def test_power_what_is_off_can_be_neither_paused_nor_suspended(host: Host) -> None:
     guest = guest_number()
     await host.run(guest)

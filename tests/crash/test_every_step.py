@@ -57,6 +57,7 @@ SCENES = {
     "unpause": "active",
     "suspend": "suspended",
     "resume": "active",
+    "trigger_crash_dump": "active",
 }
 """What becomes of a server by each workflow, whatever strikes; a change of power alone fails with its host."""
 

@@ -87,6 +87,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:servers:create",
         "os_compute_api:servers:reboot",
         "os_compute_api:servers:start",
+        "os_compute_api:servers:trigger_crash_dump",
         "os_compute_api:servers:stop",
         "os_compute_api:servers:delete",
         "os_compute_api:servers:update",

@@ -87,6 +87,9 @@ class GuestPower:
         for deed in todo:
             async with steps.step(deed.value) as step:
                 step.remark = await self._do(deed, guest, command)
+        if command.wanted.interrupt:
+            async with steps.step("interrupt") as step:
+                step.remark = await self._interrupt(command, again=command.wanted.generation == kept.generation)
         found = await self._find(guest)
         return PowerChanged(power_state=found.power_state, steps=tuple(steps.done))
 
@@ -162,6 +165,13 @@ class GuestPower:
                 Deed.SUSPEND: self.hypervisor.suspend,
             }
             await calls[deed](guest.server_id)
+        return ""
+
+    async def _interrupt(self, command: ChangePower, *, again: bool) -> str:
+        """Interrupt a guest once: one that was about to be when the agent died may have been, and is not again."""
+        if again:
+            return "it may have been sent before the agent died, and is not sent twice"
+        await self.hypervisor.interrupt(command.server_id)
         return ""
 
     async def _end(self, guest: GuestSpec, patience: float) -> str:

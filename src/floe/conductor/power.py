@@ -100,6 +100,8 @@ class GuestActions:
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that it was in ERROR is over."""
         server_id, now, power = flow.action.subject_id, self.cloud.clock.now(), flow.result(PowerChanged).power_state
+        if BY_KIND[flow.action.kind].power is None:
+            return lambda _conn: None
 
         def work(conn: Connection) -> Outcome:
             rows.change(
@@ -118,6 +120,8 @@ class GuestActions:
     def leave(self, flow: Flow, failure: Failure) -> Work:
         """Leave the server what it was, and say why."""
         server_id, now = flow.action.subject_id, self.cloud.clock.now()
+        if BY_KIND[flow.action.kind].power is None:
+            return lambda _conn: None
         where = f"host {failure.host or self.host(flow)}"
         details = "\n".join(text for text in (where, failure.detail) if text)
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)

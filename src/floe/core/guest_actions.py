@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from floe.core.actions import Begins
 from floe.core.given import PowerGiven
-from floe.core.power import Power, Wanted
+from floe.core.power import Power, Wanted, power_of
 from floe.core.servers import (
     ACTIVE,
     ERROR,
@@ -31,15 +31,17 @@ class OnGuest:
     """One such action: in which vm_states it may begin, the task_state meanwhile, and what the guest is to be.
 
     It `boots` the guest, or has it go on as it is; a guest that is to go off is asked `gently` to do so, before it is
-    ended. In task_states that it `overtakes`, it takes the place of what is under way.
+    ended. In task_states that it `overtakes`, it takes the place of what is under way. One that has no task_state, nor
+    a power that the guest is to have, leaves the server's row alone, and others may begin beside it: it `interrupts`.
     """
 
     kind: str
     allowed: frozenset[str]
-    task_state: str
-    power: Power
+    task_state: str | None
+    power: Power | None
     boots: bool = False
     gently: bool = False
+    interrupts: bool = False
     overtakes: frozenset[str] = frozenset()
 
     @property
@@ -49,7 +51,12 @@ class OnGuest:
 
     def wanted(self, server: Server) -> Wanted:
         """Return what the guest of a server should be once it is done."""
-        return Wanted(power=self.power, boots=server.boots + self.boots, generation=server.guest_generation + 1)
+        return Wanted(
+            power=self.power or power_of(server.power_state),
+            boots=server.boots + self.boots,
+            generation=server.guest_generation + 1,
+            interrupt=self.interrupts,
+        )
 
 
 START = OnGuest(kind="start", allowed=frozenset({STOPPED}), task_state=POWERING_ON, power=Power.RUNNING, boots=True)
@@ -71,8 +78,11 @@ PAUSE = OnGuest(kind="pause", allowed=frozenset({ACTIVE}), task_state=PAUSING, p
 UNPAUSE = OnGuest(kind="unpause", allowed=frozenset({PAUSED}), task_state=UNPAUSING, power=Power.RUNNING)
 SUSPEND = OnGuest(kind="suspend", allowed=frozenset({ACTIVE}), task_state=SUSPENDING, power=Power.SUSPENDED)
 RESUME = OnGuest(kind="resume", allowed=frozenset({SUSPENDED}), task_state=RESUMING, power=Power.RUNNING)
+TRIGGER_CRASH_DUMP = OnGuest(
+    kind="trigger_crash_dump", allowed=frozenset({ACTIVE, PAUSED, ERROR}), task_state=None, power=None, interrupts=True
+)
 
-ON_GUEST = (START, STOP, SOFT_REBOOT, HARD_REBOOT, PAUSE, UNPAUSE, SUSPEND, RESUME)
+ON_GUEST = (START, STOP, SOFT_REBOOT, HARD_REBOOT, PAUSE, UNPAUSE, SUSPEND, RESUME, TRIGGER_CRASH_DUMP)
 
 BY_KIND: Mapping[str, OnGuest] = {row.kind: row for row in reversed(ON_GUEST)}
 """One of each kind: the workflow of a kind is the same for all."""

@@ -29,6 +29,8 @@ class Wanted:
     boots: int = 1
     """How often it was to be booted: a guest that runs since an earlier boot is booted again."""
     generation: int = 0
+    interrupt: bool = False
+    """Whether it is sent a non-maskable interrupt: with this generation, and never again."""
 
 
 class Deed(Enum):

@@ -22,7 +22,7 @@ Sleep = Callable[[float], Awaitable[None]]
 _HEAD = struct.Struct(">4sIQI")
 OPERATIONS = (
     *("open", "adopt_image", "create_overlay", "create_blank", "start", "destroy", "guests"),
-    *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume"),
+    *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume", "interrupt"),
 )
 N = TypeVar("N", bound=int)
 
@@ -98,6 +98,8 @@ class FakeHost:
     guests: MutableMapping[str, PowerState] = field(default_factory=dict)
     boots: MutableMapping[str, int] = field(default_factory=dict)
     """Which boot of a guest is its latest, of those that were booted more than once."""
+    interrupts: dict[str, int] = field(default_factory=dict)
+    """How often each guest was interrupted."""
     deaf: set[str] = field(default_factory=set)
     foreign: set[str] = field(default_factory=set)
     faults: dict[str, deque[Exception | None]] = field(default_factory=dict)
@@ -242,6 +244,13 @@ class FakeHypervisor:
         if state is not before:
             raise HostFailure(f"The guest is {state.name.lower()}: it cannot {operation}.", stage="guest")
         self.change(server_id, after)
+
+    async def interrupt(self, server_id: str) -> None:
+        """See `Hypervisor.interrupt`; it is counted."""
+        self._trip("interrupt", server_id)
+        if self.host.guests.get(server_id, PowerState.NOSTATE).off:
+            raise HostFailure("The guest is off: it cannot be interrupted.", stage="guest")
+        self.host.interrupts[server_id] = self.host.interrupts.get(server_id, 0) + 1
 
     async def destroy(self, server_id: str, guest_name: str) -> bool:
         """See `Hypervisor.destroy`."""

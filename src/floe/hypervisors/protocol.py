@@ -117,6 +117,10 @@ class Hypervisor(Protocol):
         """Let a suspended guest go on where it was."""
         ...
 
+    async def interrupt(self, server_id: str) -> None:
+        """Send a guest that is on a non-maskable interrupt: what it does about it is its own affair."""
+        ...
+
     async def destroy(self, server_id: str, guest_name: str) -> bool:
         """End the guest at once and forget it; False if there was none. Its files are left alone."""
         ...

@@ -231,6 +231,10 @@ class SimulatedHypervisor:
         """See `Hypervisor.unpause`."""
         await self._turn(self._fake.unpause(server_id))
 
+    async def interrupt(self, server_id: str) -> None:
+        """See `Hypervisor.interrupt`."""
+        await self._turn(self._fake.interrupt(server_id))
+
     async def suspend(self, server_id: str) -> None:
         """See `Hypervisor.suspend`."""
         await self._turn(self._fake.suspend(server_id))

@@ -172,7 +172,7 @@ def _of_ledgers(dice: Random, plan: Plan, events: Sequence[Event]) -> list[Event
         Event(
             at=min(lost + dice.choice((0.5, 3.0, 8.0)), HEALED - 1.0),
             what="guest-power",
-            args={"pick": dice.randrange(100), "rows": [dice.randrange(8), dice.randrange(8)], "between": 0.3},
+            args={"pick": dice.randrange(100), "rows": [dice.randrange(9), dice.randrange(9)], "between": 0.3},
         )
         for _ in range(dice.choice((1, 3)))
     ]

@@ -101,6 +101,42 @@ async def test_an_answer_outlives_the_agent(world: Any, spawned: Any) -> None:
     assert starts(world, spawned) == 2
 
 
+@pytest.mark.parametrize("point", ["before", "after", "answered"])
+async def test_an_interrupt_is_sent_once_and_never_twice(world: Any, spawned: Any, point: str) -> None:
+    server_id, there = spawned.guest.server_id, asyncio.Event()
+    wanted = Wanted(power=Power.RUNNING, generation=1, interrupt=True)
+    command = ChangePower(action_id="a1", server_id=server_id, wanted=wanted)
+    inner = world.hypervisor.interrupt
+
+    async def dies(*args: Any) -> Any:
+        if point == "after":
+            await inner(*args)
+        there.set()
+        await asyncio.Event().wait()
+
+    if point != "answered":
+        world.hypervisor.interrupt = dies
+        task = asyncio.create_task(ask(world, command))
+        await there.wait()
+        await world.kill()
+        task.cancel()
+    else:
+        assert (await ask(world, command)).power_state is RUNNING
+        await world.kill()
+    await world.start(boot_id=lambda: "first", sleep=_soon)
+    answer = await ask(world, command)
+    assert answer.power_state is RUNNING
+    assert world.machine.interrupts.get(server_id, 0) == (point != "before")
+    if point != "answered":
+        assert answer.steps[-1].remark == "it may have been sent before the agent died, and is not sent twice"
+    later = ChangePower(
+        action_id="a2", server_id=server_id, wanted=Wanted(power=Power.RUNNING, generation=2, interrupt=True)
+    )
+    await ask(world, later)
+    assert world.machine.interrupts[server_id] == 1 + (point != "before")
+    assert starts(world, spawned) == 1
+
+
 async def test_what_was_said_earlier_changes_nothing(world: Any, spawned: Any) -> None:
     assert (await ask(world, asked(world, spawned, Power.PAUSED, 2))).power_state is PAUSED
     with pytest.raises(HostFailure, match="asked for later"):

@@ -23,6 +23,7 @@ STOPPED = {
     ("POST", "/action", "unpause"): None,
     ("POST", "/action", "suspend"): None,
     ("POST", "/action", "resume"): None,
+    ("POST", "/action", "trigger_crash_dump"): None,
     ("POST", "/metadata", None): {"metadata": {"a": "b"}},
     ("PUT", "/metadata", None): {"metadata": {"a": "b"}},
     ("PUT", "/metadata/{key}", None): {"meta": {"key": "b"}},

@@ -201,3 +201,25 @@ async def test_a_reset_gives_up_a_change_of_power_and_no_build(
     ).json()["server"]["id"]
     reply = await client("root").post(f"/servers/{building}/action", json={"os-resetState": {"state": "error"}})
     assert reply.status_code == 409
+
+
+async def test_a_crash_dump_is_asked_for_beside_all_else(client: Callable[..., Any], compute_cloud: Cloud) -> None:
+    """It leaves the server as it is: nothing shows but its action, and others may begin at the same time."""
+    asked = {"trigger_crash_dump": None}
+    for vm_state in ALLOWED:
+        ident = await make(client, compute_cloud, vm_state)
+        path = f"/servers/{ident}/action"
+        reply = await client("ann").post(path, json=asked)
+        assert reply.status_code == (202 if vm_state in {"active", "paused", "error"} else 409), vm_state
+        server = await server_of(compute_cloud, ident)
+        assert (server.vm_state, server.task_state, server.boots) == (vm_state, None, 1)
+    ident = await make(client, compute_cloud, "active")
+    path = f"/servers/{ident}/action"
+    for body_ in (asked, asked, {"os-stop": None}):
+        assert (await client("ann").post(path, json=body_)).status_code == 202
+    assert (await client("ann").post(path, json=asked)).status_code == 409, "it is powering off"
+    for wrong in ({}, "now", {"type": "NMI"}):
+        assert (await client("ann").post(path, json={"trigger_crash_dump": wrong})).status_code == 400
+    assert (await client("ann", "2.16").post(path, json=asked)).status_code == 400, "there since 2.17"
+    kinds = [action.kind for action in await compute_cloud.db.read(lambda conn: actions.of_server(conn, ident))]
+    assert sorted(kinds) == ["create", "stop", "trigger_crash_dump", "trigger_crash_dump"]

@@ -44,7 +44,7 @@ async def change(site: Any, server: Any, asked: OnGuest) -> Any:
 async def test_a_server_is_what_its_guest_was_made_and_each_wish_is_counted(site: Any) -> None:
     server = await built(site)
     states = []
-    for asked in guest_actions.ON_GUEST[1:2] + guest_actions.ON_GUEST[:1] + guest_actions.ON_GUEST[2:]:
+    for asked in guest_actions.ON_GUEST[1:2] + guest_actions.ON_GUEST[:1] + guest_actions.ON_GUEST[2:8]:
         server = await change(site, server, asked)
         states.append(server.vm_state)
         assert (server.task_state, server.power_state) == (None, site.hosts["h1"].guests[server.id])
@@ -195,6 +195,20 @@ async def test_many_that_wait_cost_nothing_while_they_do(site: Any) -> None:
     found = await site.cloud.db.read(lambda conn: actions.waiting(conn, now, 1000))
     assert (found, site.conductor.runner.running) == ([], 0)
     assert await site.cloud.db.write(lambda conn: actions.back(conn, "h1")) == 101
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_crash_dump_leaves_the_row_alone_whatever_comes_of_it(site: Any, fails: bool) -> None:
+    before = await built(site)
+    if fails:
+        site.hosts["h1"].power_script.append(BROKEN)
+    after = await change(site, before, guest_actions.TRIGGER_CRASH_DUMP)
+    assert replace(after, guest_generation=0, updated_at=None) == replace(before, guest_generation=0, updated_at=None)
+    latest = site.actions(before.id)[0]
+    said = ("failed", "It broke.") if fails else ("succeeded", None)
+    assert (latest.kind, latest.state, latest.message) == ("trigger_crash_dump", *said)
+    (command,) = site.hosts["h1"].sent(ChangePower)
+    assert command.wanted == Wanted(power=Power.RUNNING, boots=1, generation=1, interrupt=True)
 
 
 async def test_of_two_at_once_the_second_is_refused(site: Any) -> None:

@@ -24,6 +24,7 @@ _RESET = Body("os-resetState", (Field("state", Literal["active", "error"], requi
 
 
 _REBOOT = Body("reboot", (Field("type", Literal["HARD", "Hard", "hard", "SOFT", "Soft", "soft"], required=True),))
+_CRASH_DUMP = Body(None, (Field("trigger_crash_dump", None, required=True),))
 
 
 async def console_output(call: Call) -> Reply:
@@ -73,10 +74,15 @@ async def reboot(call: Call) -> Reply:
     return Reply(202)
 
 
-def _changes(asked: OnGuest) -> Handler:
-    """Return what a call does that changes one thing about a guest; nobody looks at what comes with it, as in Nova."""
+def _changes(asked: OnGuest, nothing: Body | None = None) -> Handler:
+    """Return what a call does that changes one thing about a guest; nobody looks at what comes with it, as in Nova.
+
+    But for where Nova does, and takes `nothing`.
+    """
 
     async def change(call: Call) -> Reply:
+        if nothing is not None:
+            nothing.read(await call.raw(), call.version)
         await server_power.change(call.cloud, call.context, call.params["server_id"], asked)
         return Reply(202)
 
@@ -99,6 +105,14 @@ ROUTES = (
             ("resume", guest_actions.RESUME, "os_compute_api:os-suspend-server:resume"),
         )
     ),
+    Route(
+        "POST",
+        _PATH,
+        _changes(guest_actions.TRIGGER_CRASH_DUMP, _CRASH_DUMP),
+        "os_compute_api:servers:trigger_crash_dump",
+        since=(2, 17),
+        action="trigger_crash_dump",
+    ),
     Route("POST", _PATH, console_output, "os_compute_api:os-console-output", action="os-getConsoleOutput"),
     Route("POST", _PATH, lock, "os_compute_api:os-lock-server:lock", action="lock"),
     Route("POST", _PATH, unlock, "os_compute_api:os-lock-server:unlock", action="unlock"),
@@ -114,6 +128,7 @@ POLICIES = {
     "os_compute_api:os-pause-server:unpause": project_member,
     "os_compute_api:os-suspend-server:suspend": project_member,
     "os_compute_api:os-suspend-server:resume": project_member,
+    "os_compute_api:servers:trigger_crash_dump": project_member,
     "os_compute_api:os-console-output": project_member,
     "os_compute_api:os-lock-server:lock": project_member,
     "os_compute_api:os-lock-server:unlock": project_member,

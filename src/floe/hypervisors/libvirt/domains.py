@@ -82,6 +82,11 @@ def unpause(conn: Any, uuid: str) -> None:
         domain.resume()
 
 
+def interrupt(conn: Any, uuid: str) -> None:
+    """Send a domain a non-maskable interrupt."""
+    conn.lookupByUUIDString(uuid).injectNMI()
+
+
 def suspend(conn: Any, uuid: str, folder: Path) -> None:
     """Write the memory of a domain to a file. Raises HostFailure where there is no room for it."""
     domain = conn.lookupByUUIDString(uuid)

@@ -223,6 +223,10 @@ class LibvirtHypervisor:
         """See `Hypervisor.unpause`."""
         await self._connection.ask(lambda conn: domains.unpause(conn, server_id))
 
+    async def interrupt(self, server_id: str) -> None:
+        """See `Hypervisor.interrupt`."""
+        await self._connection.ask(lambda conn: domains.interrupt(conn, server_id))
+
     async def suspend(self, server_id: str) -> None:
         """See `Hypervisor.suspend`; the memory is libvirt's managed save, which goes with the domain."""
         await self._connection.ask(lambda conn: domains.suspend(conn, server_id, self._save_dir))
