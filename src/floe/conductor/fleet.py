@@ -182,7 +182,7 @@ class Fleet:
         self.table.remove(name)
         self._heard.pop(name, None)
         self._unwritten.pop(name, None)
-        for names in (self._forced_down, self._gone, self._expected, self._compared, self.owed):
+        for names in (self._forced_down, self._gone, self._expected, self._compared, self.owed, self.waited_for):
             names.discard(name)
         self._later.pop(name, None)
         self._settle()

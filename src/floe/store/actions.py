@@ -135,8 +135,9 @@ def _action(row: Any) -> Action:
 
 # -- leases: every write of a workflow is fenced by (owner, attempts, state) --------------------------
 
-_WAITS = "waits for/"
-"""Begins what stands in the place of an owner while an action waits for a host. No place has such a name."""
+_WAITS, _ROOM = "waits for/", 54
+"""Begins what stands in the place of an owner while an action waits for a host, as no place does; and the room left
+for the host's name."""
 
 _a = actions.c
 _FREE = sa.or_(_a.lease_owner.is_(None), _a.lease_until < sa.bindparam("now", type_=Moment))
@@ -275,8 +276,8 @@ def waited_for(conn: Connection, hosts: Iterable[str]) -> set[str]:
 
 
 def _waits_for(host: str) -> str:
-    """Return what stands in the place of an owner while an action waits for a host, whose name may be long."""
-    return f"{_WAITS}{derived(host, 'waits')}"
+    """Return what stands in the place of an owner while an action waits for a host, whose name may be too long."""
+    return _WAITS + (host if len(host) <= _ROOM else derived(host, "waits"))
 
 
 def waiting(conn: Connection, now: datetime, most: int) -> list[str]:

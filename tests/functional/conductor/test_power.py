@@ -181,6 +181,21 @@ async def test_what_a_host_still_does_that_was_given_up_is_seen_soon(impatient: 
     assert site.server(server.id).task_state is None
 
 
+async def test_a_host_with_a_long_name_is_waited_for_too(site: Any) -> None:
+    name = "h" * 255
+    await site.add_host(name)
+    server = await site.post()
+    await site.settle()
+    await site.take_down(site.hosts[name])
+    await change(site, server, guest_actions.STOP)
+    owners = site.cloud.db.read_now(actions.leases).values()
+    assert [len(owner) <= 64 for owner in owners] == [True], "as the column is"
+    await site.bring_up(site.hosts[name])
+    await site.conductor.sweeps.returned()
+    await site.settle()
+    assert site.server(server.id).vm_state == "stopped"
+
+
 async def test_many_that_wait_cost_nothing_while_they_do(site: Any) -> None:
     """Nobody is at them: no task, no lease to renew, and no row that a sweep reads."""
     server = await down(site)
@@ -192,6 +207,7 @@ async def test_many_that_wait_cost_nothing_while_they_do(site: Any) -> None:
             actions.add(conn, replace(waiting, id=site.cloud.new_id(), request_id="r"))
 
     await site.cloud.db.write(insert)
+    assert await site.cloud.db.read(lambda conn: actions.waited_for(conn, ("h1", "h2"))) == {"h1"}
     found = await site.cloud.db.read(lambda conn: actions.waiting(conn, now, 1000))
     assert (found, site.conductor.runner.running) == ([], 0)
     assert await site.cloud.db.write(lambda conn: actions.back(conn, "h1")) == 101
