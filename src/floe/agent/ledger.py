@@ -157,7 +157,7 @@ class Ledger:
         One entry says all of it: a guest that began and was never built is cleared away at the next start.
         """
         secret = replace(guest, metadata=replace(guest.metadata, admin_password=None))
-        entry = Adopted(at=self._now(), action_id=command.action_id, guest=secret, network=command.network)
+        entry = Adopted(at=self._now(), action_id=command.action_id, guest=secret, network=command.network or _NOTHING)
         if not self._append(entry):
             raise HostFailure("The host's disk is full: it cannot even note down the guest.", stage="disk")
 

@@ -83,7 +83,7 @@ class ChangePower:
     wanted: Wanted
     patience: float = 0.0
     guest: GuestSpec | None = None
-    network: HostNetwork = HostNetwork()
+    network: HostNetwork | None = None
     """With the guest: what its host must know of its ports."""
 
 
