@@ -142,13 +142,14 @@ class Rows(Generic[T]):
 
         `now` is when, for a table that knows when its things were changed.
         """
-        table, values = self.table, {self._id.name: ident, **changes}
+        table, values = self.table, dict(changes)
         if "updated_at" in table.c:
             values["updated_at"] = now
         if "revision" in table.c:
             values["revision"] = table.c.revision + 1
         if names.FOLDED in table.c:
             values = names.with_folded(values)
+        values = values or {self._id.name: ident}
         return conn.execute(sa.update(table).where(self._id == ident).values(values)).rowcount == 1
 
     def delete(self, conn: Connection, *idents: Ident) -> bool:
