@@ -146,6 +146,16 @@ def test_each_table_says_what_bounds_it() -> None:
     assert named - tables == set(), "there is no such table"
 
 
+@pytest.mark.parametrize("surface", SURFACES, ids=lambda surface: surface.name)
+def test_each_field_of_a_resource_is_tried_on_its_surface(surface: Surface) -> None:
+    """`test_fields.py` finds the nouns by walking the surface, and fails for a field without a sample."""
+    handlers = (getattr(route.handler, "args", ()) for route in surface.routes)
+    if any(isinstance(found, Resource) for args in handlers for found in args):
+        tried = Path(__file__).parent.parent / "functional" / surface.name / "test_fields.py"
+        assert tried.exists(), f"the nouns of {surface.name} have no test of their fields"
+        assert "import SURFACE" in tried.read_text() or "import NOUNS" in tried.read_text()
+
+
 def test_surfaces_read_numbers_and_moments_in_one_place() -> None:
     own = re.compile(r"fromisoformat|\.(isdigit|isdecimal|isnumeric)\(")
     readers = [path for path in (SOURCE / "api").rglob("*.py") if own.search(path.read_text())]

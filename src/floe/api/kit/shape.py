@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -28,9 +28,10 @@ class Shown(Generic[T]):
     sparse: bool = False
     """Whether it is left out where it is None."""
 
-    def to(self, holds: frozenset[str]) -> bool:
-        """Say whether it is for those of whom this holds."""
-        return self.only is None or not holds.isdisjoint({self.only} if isinstance(self.only, str) else self.only)
+
+def meant(only: str | frozenset[str] | None, holds: Collection[str]) -> bool:
+    """Say whether a field with that `only` is for those of whom this holds."""
+    return only is None or (only in holds if isinstance(only, str) else not only.isdisjoint(holds))
 
 
 Show = Callable[[T], dict[str, Any]]
@@ -52,7 +53,7 @@ class Shape(Generic[T]):
         """Return what shows things at that version; of a list, each goes through it."""
         found = self._compiled.get((version, holds))
         if found is None:
-            fields = [f for f in self.fields if f.since <= version <= f.until and f.to(holds)]
+            fields = [f for f in self.fields if f.since <= version <= f.until and meant(f.only, holds)]
             found = self._compiled[(version, holds)] = _compiled(fields)
         return found
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import MAX_LIMIT
 from floe.api.kit.resource import VARIES, Fields, Use
+from floe.api.kit.shape import meant
 from floe.api.kit.values import whole
 from floe.api.network.converters import flag, malformed
 from floe.core.errors import Invalid
@@ -40,7 +41,7 @@ def listing_of(
         if name in _WINDOW or name in besides:
             continue
         wire = fields.by_name.get(name)
-        if wire is None or Use.FILTER not in wire.use or not (wire.only is None or wire.only in holds):
+        if wire is None or Use.FILTER not in wire.use or not meant(wire.only, holds):
             raise malformed(f"{name[:200]!r} is invalid attribute for filtering; use {fields.named(Use.FILTER)}.")
         value = wire.read_filter(text)
         if wire.constant is VARIES:
