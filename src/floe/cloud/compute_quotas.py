@@ -37,23 +37,16 @@ async def defaults(cloud: Cloud) -> Mapping[str, int]:
     return await cloud.db.read(quotas.defaults)
 
 
-async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, force: bool) -> Usage:
-    """Set limits of a project. Raises Invalid for one below what is used, unless forced."""
+async def change(cloud: Cloud, project_id: str, limits: Mapping[str, int], *, force: bool) -> Mapping[str, int]:
+    """Set limits of a project, and return all of its. Raises Invalid for one below what is used, unless forced."""
+    return await quotas.change(cloud, project_id, limits, None if force else _too_small)
 
-    now = cloud.clock.now()
 
-    def apply(conn: Connection) -> None:
-        used = quota_usages.of(conn, project_id)
-        for resource, limit in limits.items():
-            if 0 <= limit < used[resource] and not force:
-                raise Invalid(
-                    f"Quota limit {limit} for {resource} must be at least {used[resource]}, which is already used; "
-                    "set force to true to set it all the same."
-                )
-        rows.put(conn, project_id, limits, now)
-
-    await cloud.db.write(apply)
-    return await usage(cloud, project_id)
+def _too_small(resource: str, limit: int, used: int) -> Invalid:
+    return Invalid(
+        f"Quota limit {limit} for {resource} must be at least {used}, which is already used; "
+        "set force to true to set it all the same."
+    )
 
 
 async def change_defaults(cloud: Cloud, limits: Mapping[str, int]) -> Mapping[str, int]:

@@ -51,22 +51,13 @@ async def every(cloud: Cloud) -> dict[str, dict[str, int]]:
 
 async def put(cloud: Cloud, project_id: str, asked: Mapping[str, int], *, below_use: bool) -> dict[str, int]:
     """Set limits of a project; -1 means none. Raises Invalid for one under what is used, unless that may be."""
+    return _network(await quotas.change(cloud, project_id, asked, None if below_use else _too_small))
 
-    now = cloud.clock.now()
 
-    def change(conn: Connection) -> dict[str, int]:
-        used = quota_usages.of(conn, project_id)
-        bounds = {} if below_use else {name: limit for name, limit in asked.items() if limit >= 0}
-        for name, limit in bounds.items():
-            if used[name] > limit:
-                raise Invalid(
-                    f"Quota limit {limit} for {name} must be greater than or equal to already used {used[name]}.",
-                    reason="malformed",
-                )
-        rows.put(conn, project_id, asked, now)
-        return _network(quotas.limits(conn, project_id))
-
-    return await cloud.db.write(change)
+def _too_small(resource: str, limit: int, used: int) -> Invalid:
+    return Invalid(
+        f"Quota limit {limit} for {resource} must be greater than or equal to already used {used}.", reason="malformed"
+    )
 
 
 async def reset(cloud: Cloud, project_id: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from floe.cloud.cloud import Cloud
 from floe.core import quotas as rules
+from floe.core.errors import Invalid
 from floe.core.quotas import DEFAULTS
 from floe.store import quotas as rows
 from floe.store.engine import Connection
@@ -45,6 +47,26 @@ def room(conn: Connection, project_id: str) -> Room:
     """Return what a project may have and has."""
     limits, used = rows.room(conn, DEFAULT_CLASS, project_id)
     return Room({**DEFAULTS, **limits}, used)
+
+
+async def change(
+    cloud: Cloud, project_id: str, asked: Mapping[str, int], refusal: Callable[[str, int, int], Invalid] | None
+) -> dict[str, int]:
+    """Set limits of a project, and return all of its.
+
+    For one under what is used raises what `refusal` makes of (resource, limit, used), unless that may be.
+    """
+    now = cloud.clock.now()
+
+    def apply(conn: Connection) -> dict[str, int]:
+        used = room(conn, project_id).used
+        for resource, limit in asked.items():
+            if refusal is not None and 0 <= limit < used[resource]:
+                raise refusal(resource, limit, used[resource])
+        rows.put(conn, project_id, asked, now)
+        return limits(conn, project_id)
+
+    return await cloud.db.write(apply)
 
 
 def demand(conn: Connection, project_id: str, asked: Mapping[str, int]) -> None:

@@ -100,8 +100,8 @@ async def update(call: Call) -> Reply:
     project = _project(call)
     asked = QUOTA_SET.read(_UPDATE.read(await call.raw(), call.version), call.version, Use.UPDATE)
     force = asked.pop("force", False)
-    found = await cloud.change(call.cloud, project, asked, force=force)
-    return Reply(200, {"quota_set": QUOTA_SET.shape.show(found.limits, call.version)})
+    limits = await cloud.change(call.cloud, project, asked, force=force)
+    return Reply(200, {"quota_set": QUOTA_SET.shape.show(limits, call.version)})
 
 
 async def delete(call: Call) -> Reply:
