@@ -340,7 +340,7 @@ def test_ports_of_an_older_release_have_the_bindings_that_their_rows_say(tmp_pat
         made = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1").fetchall()
     assert bindings_of(file) == [("p1", "h3", "ACTIVE", 1), ("p2", "h3", "ACTIVE", 1)]
     with closing(sqlite3.connect(file)) as connection, connection:
-        for name in ("bind_ports_insert", "bind_ports_update"):
+        for name in ("bind_ports_insert", "bind_ports_plug", "bind_ports_move"):
             connection.execute(f"DROP TRIGGER {name}")
         connection.execute("UPDATE ports SET host = NULL WHERE id = 'p1'")
         connection.execute("UPDATE ports SET host = 'h4' WHERE id = 'p2'")

@@ -201,7 +201,7 @@ def test_portions_of_a_damaged_cloud_show_what_the_whole_shows(transaction: Any,
         fill_soundly(conn, 3)
         for (table, column, value), row in damage:
             values = (value, row - 1)
-            key = "server_id" if table == "holdings" else "rowid"
+            key = {"holdings": "server_id", "port_bindings": "port_id"}.get(table, "rowid")
             conn.exec_driver_sql(
                 f"UPDATE OR IGNORE {table} SET {column} = ? "  # names of ours
                 f"WHERE {key} = (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET ?)",

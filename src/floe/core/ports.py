@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -18,18 +18,21 @@ MAX_FIXED_IPS = 5
 MAX_PAIRS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """That a port is bound to a host; while its guest moves it is bound to two, and active on one."""
+class Binding(NamedTuple):
+    """That a port is bound to a host; while its guest moves it is bound to two, and active on one.
+
+    A tuple, since each bound port that is read has one.
+    """
 
     host: str
-    active: bool
+    status: str
+    """ACTIVE or INACTIVE."""
     plugged: bool
     """Whether the host is to have it."""
-    vnic_type: str = "normal"
-    vif_type: str = "bridge"
-    vif_details: Mapping[str, Any] = field(default_factory=dict)
-    profile: Mapping[str, Any] = field(default_factory=dict)
+    vnic_type: str
+    vif_type: str
+    vif_details: Mapping[str, Any]
+    profile: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,9 +26,9 @@ _ON_HOST = (
     .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
     .join(port_bindings, port_bindings.c.port_id == ports.c.id)
     .where(port_bindings.c.host == sa.bindparam("on_host"), port_bindings.c.plugged.is_(True))
-    .order_by(ports.c.id, port_addresses.c.address, port_groups.c.group_id)
+    .order_by(port_bindings.c.port_id)
 )
-"""A port comes once for each address in each group."""
+"""A port comes once for each address in each group, in any order of these: to sort so few at each port takes long."""
 _ALL = Prepared(_ON_HOST)
 _THESE = lists.ByIds(_ON_HOST, ports.c.id)
 
@@ -39,12 +39,13 @@ def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) 
     found = []
     for _, same in groupby(rows, itemgetter(0)):
         (*own, pairs, subnet_id, address, group_id), *more = same
-        given = {} if address is None else {(subnet_id, text_of(address)): None}
-        groups = {} if group_id is None else {group_id: None}
+        given = {} if address is None else {address: subnet_id}
+        groups = set() if group_id is None else {group_id}
         for *_, subnet_id, address, group_id in more:
             if address is not None:
-                given[subnet_id, text_of(address)] = None
+                given[address] = subnet_id
             if group_id is not None:
-                groups[group_id] = None
-        found.append(PluggedPort._make((*own, tuple(map(tuple, pairs)), tuple(given), tuple(groups))))
+                groups.add(group_id)
+        fixed_ips = tuple((given[address], text_of(address)) for address in sorted(given))
+        found.append(PluggedPort._make((*own, tuple(map(tuple, pairs)), fixed_ips, tuple(sorted(groups)))))
     return found

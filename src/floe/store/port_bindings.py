@@ -10,7 +10,7 @@ their bindings alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ port_bindings = sa.Table(
     "port_bindings",
     metadata,
     sa.Column("port_id", Ident, sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("host", Ident, primary_key=True, index=True),
+    sa.Column("host", Ident, primary_key=True),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("plugged", sa.Boolean, nullable=False),
     sa.Column("vnic_type", sa.String(64), nullable=False, server_default="normal"),
@@ -36,6 +36,8 @@ port_bindings = sa.Table(
     sa.Column("vif_details", Json, nullable=False, server_default="{}"),
     sa.Column("profile", Json, nullable=False, server_default="{}"),
     sa.Index("ix_port_bindings_active", "port_id", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+    sa.Index("ix_port_bindings_host", "host", "plugged", "port_id"),
+    sqlite_with_rowid=False,
 )
 
 _ports = sa.table(
@@ -47,7 +49,7 @@ _ports = sa.table(
 )
 _b, _row = port_bindings.c, _ports.c
 COLUMNS = (_b.host, _b.status, _b.plugged, _b.vnic_type, _b.vif_type, _b.vif_details, _b.profile)
-"""What `binding_of` makes a binding of."""
+"""The fields of `Binding`, in their order."""
 _OF_PORTS = lists.ByIds(sa.select(_b.port_id, *COLUMNS).order_by(_b.port_id, _b.status, _b.host), _b.port_id)
 _PREFIX = "bind_"
 """How the names of all triggers begin that are kept here."""
@@ -55,8 +57,11 @@ _TRIGGERS = {
     "bind_ports_insert": f"""AFTER INSERT ON ports WHEN NEW.host IS NOT NULL BEGIN
  INSERT INTO port_bindings (port_id, host, status, plugged) VALUES (NEW.id, NEW.host, '{ACTIVE}', NEW.plugged);
 END""",
-    "bind_ports_update": f"""AFTER UPDATE OF host, plugged ON ports
- WHEN OLD.host IS NOT NEW.host OR OLD.plugged IS NOT NEW.plugged BEGIN
+    "bind_ports_plug": f"""AFTER UPDATE OF plugged ON ports
+ WHEN OLD.host IS NEW.host AND OLD.plugged <> NEW.plugged BEGIN
+ UPDATE port_bindings SET plugged = NEW.plugged WHERE port_id = NEW.id AND (status = '{ACTIVE}' OR NOT NEW.plugged);
+END""",
+    "bind_ports_move": f"""AFTER UPDATE OF host ON ports WHEN OLD.host IS NOT NEW.host BEGIN
  DELETE FROM port_bindings WHERE port_id = NEW.id
   AND (NEW.host IS NULL OR (status = '{ACTIVE}' AND host <> NEW.host));
  INSERT INTO port_bindings (port_id, host, status, plugged) SELECT NEW.id, NEW.host, '{ACTIVE}', NEW.plugged
@@ -68,26 +73,12 @@ END""",
 """A port that is unplugged is so everywhere, and one that is bound to none has no bindings."""
 
 
-def binding_of(values: Iterable[Any]) -> Binding:
-    """Make a binding of the values of `COLUMNS`."""
-    host, status, plugged, vnic_type, vif_type, vif_details, profile = values
-    return Binding(
-        host=host,
-        active=status == ACTIVE,
-        plugged=plugged,
-        vnic_type=vnic_type,
-        vif_type=vif_type,
-        vif_details=vif_details,
-        profile=profile,
-    )
-
-
 def of_ports(conn: Connection, port_ids: Collection[str]) -> dict[str, tuple[Binding, ...]]:
     """Return the bindings of ports, each port's active one first."""
     found: dict[str, tuple[Binding, ...]] = {}
     for part in lists.in_parts(list(port_ids)):
-        for port_id, *values in _OF_PORTS.rows(conn, part):
-            found[port_id] = (*found.get(port_id, ()), binding_of(values))
+        for row in _OF_PORTS.rows(conn, part):
+            found[row[0]] = (*found.get(row[0], ()), Binding._make(row[1:]))
     return found
 
 

@@ -18,7 +18,6 @@ from floe.store import listing as lists
 from floe.store.addresses import port_addresses
 from floe.store.networks import networks
 from floe.store.port_bindings import COLUMNS as BINDING
-from floe.store.port_bindings import binding_of
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
@@ -333,7 +332,7 @@ def _joined(rows: Iterable[Sequence[Any]]) -> list[Port]:
             if group_id is not None:
                 groups[group_id] = None
             if binding[0] is not None and binding[0] not in bound:
-                bound[binding[0]] = binding_of(binding)
+                bound[binding[0]] = Binding._make(binding)
         found.append(_port(dict(zip(_COLUMNS, parts[0], strict=False)), given, groups, bound.values()))
     return found
 

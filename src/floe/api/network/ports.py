@@ -11,7 +11,7 @@ from floe.api.network.dialect import NEUTRON
 from floe.cloud import ports
 from floe.core.addresses import number_of
 from floe.core.errors import Invalid
-from floe.core.ports import Binding, Port
+from floe.core.ports import INACTIVE, Binding, Port
 
 _VNIC_TYPES = one_of(
     "normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder", "smart-nic", "vdpa",
@@ -23,7 +23,9 @@ _FIXED_IP = pair("subnet_id", "ip_address", optional=("subnet_id", "ip_address")
 _PAIR = pair("ip_address", "mac_address", optional=("mac_address",))
 
 
-_UNBOUND = Binding(host="", active=True, plugged=False, vif_type="unbound")
+_UNBOUND = Binding(
+    host="", status=INACTIVE, plugged=False, vnic_type="normal", vif_type="unbound", vif_details={}, profile={}
+)
 
 
 def _binding(port: Port) -> Binding:

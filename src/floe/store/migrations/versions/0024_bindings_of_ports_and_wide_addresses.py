@@ -30,8 +30,9 @@ def upgrade() -> None:
         sa.Column("profile", sa.Text(), server_default="{}", nullable=False),
         sa.ForeignKeyConstraint(["port_id"], ["ports.id"], name=op.f("fk_port_bindings_port_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("port_id", "host", name=op.f("pk_port_bindings")),
+        sqlite_with_rowid=False,
     )
-    op.create_index(op.f("ix_port_bindings_host"), "port_bindings", ["host"])
+    op.create_index("ix_port_bindings_host", "port_bindings", ["host", "plugged", "port_id"])
     active = sa.text("status = 'ACTIVE'")
     op.create_index(
         "ix_port_bindings_active", "port_bindings", ["port_id"], unique=True,
@@ -41,7 +42,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove it, and what follows the rows of ports."""
-    for name in ("bind_ports_insert", "bind_ports_update"):
+    for name in ("bind_ports_insert", "bind_ports_plug", "bind_ports_move"):
         op.execute(f"DROP TRIGGER IF EXISTS {name}")
     op.drop_table("port_bindings")
     if op.get_bind().dialect.name == "postgresql":
