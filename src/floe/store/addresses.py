@@ -17,8 +17,8 @@ from floe.store.schema import Ident, metadata
 _CANDIDATES = 8
 _LOST = 24
 """How many times an address that was free may be another's when it is claimed."""
-_WINDOW = 1000
-"""How many taken addresses are read at a time."""
+_SPAN = 64
+"""How many addresses are looked at first."""
 
 port_addresses = sa.Table(
     "port_addresses",
@@ -33,13 +33,10 @@ port_addresses = sa.Table(
 _TEXT = address_text(port_addresses.c.address)
 _CLAIM = lists.new(port_addresses)
 _TAKEN = Prepared(
-    sa.select(port_addresses.c.address)
-    .where(
+    sa.select(sa.func.count()).where(
         port_addresses.c.network_id == sa.bindparam("network"),
         port_addresses.c.address.between(sa.bindparam("first"), sa.bindparam("last")),
     )
-    .order_by(port_addresses.c.address)
-    .limit(sa.bindparam("most", type_=sa.Integer))
 )
 _OF_PORTS = lists.ByIds(
     sa.select(port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address).order_by(
@@ -99,19 +96,6 @@ def next_free(conn: Connection, network_id: str, pools: Sequence[Pool], start: i
     return next((found for found in free if found is not None), None)
 
 
-def _next_free(conn: Connection, network_id: str, pool: Pool) -> int | None:
-    free, last = pool
-    while free <= last:
-        taken = _TAKEN.rows(conn, network=network_id, first=free, last=last, most=_WINDOW)
-        for (address,) in taken:
-            if address != free:
-                return free
-            free += 1
-        if len(taken) < _WINDOW:
-            break
-    return free if free <= last else None
-
-
 def taken(conn: Connection, network_id: str, address: int) -> bool:
     """Say whether a port of the network has the address."""
     where = sa.and_(port_addresses.c.network_id == network_id, port_addresses.c.address == address)
@@ -146,3 +130,23 @@ def count_by_subnet(conn: Connection, network_ids: Sequence[str]) -> dict[str, i
         for subnet_id, count in conn.execute(statement.group_by(port_addresses.c.subnet_id)):
             found[subnet_id] = count
     return found
+
+
+def _next_free(conn: Connection, network_id: str, pool: Pool) -> int | None:
+    """Return the pool's first free address: of spans, each twice as long as the one before, the first that has one."""
+    free, last = pool
+    span = _SPAN
+    while free <= last:
+        end = min(last, free + span - 1)
+        if not _all_taken(conn, network_id, free, end):
+            while free < end:
+                middle = (free + end) // 2
+                free, end = (middle + 1, end) if _all_taken(conn, network_id, free, middle) else (free, middle)
+            return free
+        free, span = end + 1, 2 * span
+    return None
+
+
+def _all_taken(conn: Connection, network_id: str, first: int, last: int) -> bool:
+    found = _TAKEN.first(conn, network=network_id, first=first, last=last)
+    return int(found[0]) == last - first + 1

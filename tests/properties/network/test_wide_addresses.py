@@ -128,7 +128,7 @@ def test_the_next_free_address_is_the_first_from_a_start_on(transaction: Any, po
         assert got is None or (got in inside and got not in taken)
 
 
-def test_more_taken_addresses_than_one_look_takes_are_passed_over(transaction: Any) -> None:
+def test_many_taken_addresses_are_passed_over(transaction: Any) -> None:
     with transaction() as conn:
         prepare(conn)
         first = int(IPv6Address("fd00::1:0"))
