@@ -20,7 +20,7 @@ from floe.store.host_networks import host_networks
 from floe.store.port_bindings import port_bindings
 from floe.store.ports import port_groups
 from floe.store.prepared import Prepared
-from floe.store.schema import Ident, metadata
+from floe.store.schema import HostName, Ident, metadata
 from floe.store.security_groups import security_group_rules
 
 KEPT = 2048
@@ -34,7 +34,7 @@ group_changes = sa.Table(
     sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("group_id", Ident, nullable=False),
     sa.Column("address", Address, nullable=False),
-    sa.Column("host", Ident, nullable=False),
+    sa.Column("host", HostName, nullable=False),
 )
 group_positions = sa.Table(
     "group_positions",

@@ -11,12 +11,12 @@ from sqlalchemy.engine import Connection
 
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
-from floe.store.schema import Ident, metadata
+from floe.store.schema import HostName, metadata
 
 host_networks = sa.Table(
     "host_networks",
     metadata,
-    sa.Column("host", Ident, primary_key=True),
+    sa.Column("host", HostName, primary_key=True),
     sa.Column("wanted", sa.BigInteger, nullable=False),
     sa.Column("applied", sa.BigInteger, nullable=False),
     sa.Column("members", sa.BigInteger, nullable=False, default=0, server_default="0"),

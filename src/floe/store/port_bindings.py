@@ -20,7 +20,7 @@ from floe.core.ports import ACTIVE, INACTIVE, Binding
 from floe.store import listing as lists
 from floe.store import triggers
 from floe.store.prepared import Prepared
-from floe.store.schema import Ident, Json, metadata
+from floe.store.schema import HostName, Ident, Json, metadata
 
 _ACTIVE = sa.text(f"status = '{ACTIVE}'")
 
@@ -28,7 +28,7 @@ port_bindings = sa.Table(
     "port_bindings",
     metadata,
     sa.Column("port_id", Ident, sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("host", Ident, primary_key=True),
+    sa.Column("host", HostName, primary_key=True),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("plugged", sa.Boolean, nullable=False),
     sa.Column("vnic_type", sa.String(64), nullable=False, server_default="normal"),

@@ -20,7 +20,7 @@ from floe.store.networks import networks
 from floe.store.port_bindings import COLUMNS as BINDING
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
-from floe.store.schema import Ident, Json, Moment, metadata
+from floe.store.schema import HostName, Ident, Json, Moment, metadata
 from floe.store.security_groups import security_group_rules, security_groups
 from floe.store.table import VIEWER, Rows
 from floe.store.tags import Tags
@@ -42,7 +42,7 @@ ports = sa.Table(
     sa.Column("nic", sa.Integer),
     sa.Column("made", sa.Boolean, nullable=False),
     sa.Column("plugged", sa.Boolean, nullable=False),
-    sa.Column("host", Ident, index=True),
+    sa.Column("host", HostName, index=True),
     sa.Column("hostname", sa.String(255), nullable=False),
     sa.Column("port_security", sa.Boolean, nullable=False),
     sa.Column("allowed_pairs", Json, nullable=False),

@@ -104,6 +104,8 @@ GONE = sa.text("deleted_at IS NOT NULL")
 
 Ident = sa.String(64)
 """A UUID, or a name that serves as one."""
+HostName = sa.String(255)
+"""The name of a host: as long as DNS has them."""
 
 
 def load() -> sa.MetaData:
