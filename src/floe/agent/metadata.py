@@ -27,6 +27,8 @@ REFUSED = Count("floe_refused_metadata", "Connections of guests to the metadata 
 
 _HEAD_MAX = 8192
 _PER_GUEST = 16
+_SPARE = 16
+"""How many sockets outside namespaces are kept for networks that may come back: there nobody can be answered."""
 _WHY = {
     "guest_full": f"this guest has {_PER_GUEST} of them already",
     "full": "there are too many, and the guest with the most of them lost its oldest",
@@ -56,6 +58,7 @@ class MetadataService:
         self._plane = plane
         self._seed = seed
         self._servers: dict[MetadataAddress, asyncio.Server] = {}
+        self._wanted: set[MetadataAddress] = set()
         self._counters = counters
         self._seconds = seconds
         self._said = Rarely(log)
@@ -64,8 +67,10 @@ class MetadataService:
 
     async def follow(self) -> None:
         """Listen where guests ask now, and no more where none do."""
-        wanted = set(await self._plane.metadata_addresses())
-        for address in self._servers.keys() - wanted:
+        wanted = self._wanted = set(await self._plane.metadata_addresses())
+        idle = [address for address in self._servers if address not in wanted]
+        spare = [address for address in idle if address.namespace is None][-_SPARE:]
+        for address in set(idle).difference(spare):
             self._servers.pop(address).close()
         for address in wanted - self._servers.keys():
             try:
@@ -78,7 +83,7 @@ class MetadataService:
         return {
             address.network_id: server.sockets[0].getsockname()[:2]
             for address, server in self._servers.items()
-            if server.sockets
+            if server.sockets and address in self._wanted
         }
 
     async def close(self) -> None:

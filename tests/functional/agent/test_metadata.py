@@ -12,7 +12,7 @@ import pytest
 
 from floe.agent.callers import Callers
 from floe.agent.metadata import REFUSED
-from floe.core.host_network import HostAddress, HostSubnet
+from floe.core.host_network import HostAddress, HostSegment, HostSubnet
 from floe.core.messages import Destroy, Spawn
 
 World = Any
@@ -101,6 +101,25 @@ async def test_a_head_request_gets_no_body(two: World) -> None:
 )
 async def test_what_is_no_good_request_is_refused(two: World, request_bytes: bytes, status: bytes) -> None:
     assert (await ask(two, request_bytes, "127.0.0.11"))[0] == status
+
+
+async def test_a_network_that_comes_back_has_its_socket_again_and_only_so_many_are_kept(two: World) -> None:
+    service, plane = two.agent._metadata, two.plane
+    (network_id,), (before,) = service.listening().keys(), service.listening().values()
+    (segment,) = plane.applied.segments
+    full = plane.applied
+
+    async def follow(segments: tuple[HostSegment, ...]) -> dict[str, tuple[str, int]]:
+        plane.applied = replace(full, segments=segments)
+        await service.follow()
+        return service.listening()
+
+    assert await follow(()) == {}
+    assert await follow((segment,)) == {network_id: before}
+    others = tuple(replace(segment, network_id=f"n{number}") for number in range(40))
+    assert len(await follow(others)) == 40
+    assert await follow(()) == {}
+    assert len(service._servers) == 16
 
 
 async def test_a_guest_may_not_hold_many_connections(two: World) -> None:
