@@ -39,8 +39,7 @@ def news(conn: Connection, since: int, seen: Mapping[str, int]) -> News:
 
     `seen` are positions up to which nothing concerned a host.
     """
-    now = rows.position(conn)
-    heads = rows.heads(conn, since) if now > since else {}
+    now, heads = rows.heads(conn, since)
     if not heads:
         return News(now)
     known: dict[str, int] = {}
@@ -48,18 +47,23 @@ def news(conn: Connection, since: int, seen: Mapping[str, int]) -> News:
     for host, (at, groups) in rows.followers(conn, heads).items():
         known[host] = max(at, seen.get(host, 0))
         about[host] = {group for group in groups if heads[group] > known[host]}
+    if not any(about.values()):
+        return News(now)
     floor = rows.floor(conn)
-    gaps = {host for host, groups in about.items() if groups and known[host] < floor}
+    gaps = tuple(sorted(host for host, groups in about.items() if groups and known[host] < floor))
     within = sorted(host for host, groups in about.items() if groups and host not in gaps)
     if not within:
-        return News(now, gaps=tuple(sorted(gaps)))
-    log = _read_log(conn, min(known[host] for host in within), floor, heads)
+        return News(now, gaps=gaps)
+    since = min(known[host] for host in within)
+    log = _Log(rows.log(conn, since), floor)
+    concerned = [host for host in within if log.concerns(host, known[host], about[host])]
     changes = {}
-    for host in within:
-        if found := log.changes(host, known[host], about[host]):
-            changes[host] = MembersChange(to=now, groups=found)
+    if concerned:
+        was, members = rows.latest(conn, since), rows.hosts_of(conn, log.addresses(heads))
+        for host in concerned:
+            changes[host] = MembersChange(to=now, groups=log.changes(host, known[host], about[host], was, members))
     unconcerned = tuple(host for host in within if host not in changes)
-    return News(now, changes, tuple(sorted(gaps)), unconcerned)
+    return News(now, changes, gaps, unconcerned)
 
 
 def told(conn: Connection, positions: Mapping[str, int], gaps: Sequence[str]) -> None:
@@ -68,44 +72,52 @@ def told(conn: Connection, positions: Mapping[str, int], gaps: Sequence[str]) ->
     host_rows.want(conn, gaps)
 
 
-@dataclass(frozen=True, slots=True)
 class _Log:
-    """The log after a position, by group: (position, address, host); before it, the latest of two hosts."""
+    """The log after a position: (position, group, address, host); it is whole after `floor`."""
 
-    after: dict[str, list[tuple[int, int, str]]]
-    before: dict[str, list[tuple[int, str]]]
-    floor: int
-    members: Mapping[tuple[str, int], set[str]]
-    """On which hosts an address is a member of a group now."""
+    def __init__(self, entries: Sequence[tuple[int, str, int, str]], floor: int) -> None:
+        self._floor = floor
+        self._of: dict[str, list[tuple[int, int, str]]] = {}
+        for at, group, address, where in entries:
+            self._of.setdefault(group, []).append((at, address, where))
 
-    def changes(self, host: str, known: int, groups: set[str]) -> tuple[GroupChange, ...]:
-        """Return what changed elsewhere after a position."""
+    def addresses(self, groups: Collection[str]) -> set[int]:
+        """Return the addresses that it has of these groups."""
+        return {address for group in groups for _, address, _ in self._of.get(group, ())}
+
+    def concerns(self, host: str, known: int, groups: Collection[str]) -> bool:
+        """Say whether anything changed elsewhere after a position."""
+        return any(at > known and where != host for group in groups for at, _, where in self._of.get(group, ()))
+
+    def changes(
+        self,
+        host: str,
+        known: int,
+        groups: Collection[str],
+        was: Mapping[str, Sequence[tuple[int, str]]],
+        members: Mapping[tuple[str, int], set[str]],
+    ) -> tuple[GroupChange, ...]:
+        """Return what changed elsewhere after a position.
+
+        `was` are the latest changes before the log, by group, one for each host; `members` says on which hosts an
+        address is a member of a group now.
+        """
         found = []
         for group in sorted(groups):
-            elsewhere = [(at, address) for at, address, where in self.after[group] if where != host]
+            elsewhere = [(at, address) for at, address, where in self._of.get(group, ()) if where != host]
             touched = sorted({address for at, address in elsewhere if at > known})
             if not touched:
                 continue
-            last = [at for at, where in self.before.get(group, ()) if where != host]
+            # Of those before, it asks for the latest that was not its own.
+            last = [at for at, where in was.get(group, ()) if where != host]
             last += [at for at, _ in elsewhere if at <= known]
-            is_member = {address: bool(self.members.get((group, address), set()) - {host}) for address in touched}
+            is_member = {address: bool(members.get((group, address), set()) - {host}) for address in touched}
             found.append(
                 GroupChange(
                     group_id=group,
-                    after=max(last, default=self.floor),
+                    after=max(last, default=self._floor),
                     added=tuple(text_of(address) for address in touched if is_member[address]),
                     removed=tuple(text_of(address) for address in touched if not is_member[address]),
                 )
             )
         return tuple(found)
-
-
-def _read_log(conn: Connection, since: int, floor: int, groups: Collection[str]) -> _Log:
-    after: dict[str, list[tuple[int, int, str]]] = {group: [] for group in groups}
-    for at, group, address, where in rows.log(conn, since):
-        if group in after:
-            after[group].append((at, address, where))
-    addresses = {address for found in after.values() for _, address, _ in found}
-    # Of those before, each host asks for the latest that was not its own.
-    before = {group: sorted(found)[-2:] for group, found in rows.latest(conn, since).items() if group in after}
-    return _Log(after, before, floor, rows.hosts_of(conn, addresses))

@@ -58,6 +58,11 @@ def stale(conn: Connection) -> list[str]:
     return rows.stale(conn)
 
 
+def behind(conn: Connection) -> tuple[list[str], int]:
+    """Return the hosts that have to be sent their whole network, and the position of members of groups."""
+    return rows.stale(conn), group_members.position(conn)
+
+
 def applied(conn: Connection, host: str, generation: int, members: int) -> None:
     """Record that a host answered to have that generation, with the members of groups at that position."""
     rows.applied(conn, host, generation)

@@ -88,14 +88,13 @@ class DeleteServer:
         server_id, now = flow.action.subject_id, self.cloud.clock.now()
 
         def work(conn: Connection) -> Outcome:
-            server = rows.get(conn, server_id)
-            hosts = {*holdings.find(conn, server_id), *([server.host] if server and server.host else [])}
-            if server is None or not hosts:
+            name, hosts = holdings.whereabouts(conn, server_id) or ("", set())
+            if not hosts:
                 return replace(_remove(conn, server_id, now), output=Targets(""), last=True)
             unplugged = server_ports.unplug(conn, server_id)
             targets = tuple(Target(host, unplugged.generations.get(host, 0)) for host in sorted(hosts))
             return Outcome(
-                output=Targets(server.guest_name, unplugged.ports, targets),
+                output=Targets(name, unplugged.ports, targets),
                 host=targets[0].host,
                 begins=Begin(name="destroy", host=targets[0].host),
             )

@@ -43,10 +43,9 @@ class GroupMembers:
         """Up to where nothing concerned a host, however long ago it was told something."""
         self._asking: dict[str, asyncio.Task[MembersChanged | None]] = {}
 
-    async def look(self) -> None:
-        """Look whether there is anything to tell, and tell it soon."""
-        back = any(self._may_be_told(host) for host in self._behind)
-        if back or await self._cloud.db.read(group_members.position) != self._since:
+    def look(self, position: int) -> None:
+        """Look whether there is anything to tell up to a position, and tell it soon."""
+        if position != self._since or any(self._may_be_told(host) for host in self._behind):
             self._again = True
             if self._round is None:
                 self._round = asyncio.get_running_loop().create_task(self._rounds(), name="group-members")
@@ -84,7 +83,7 @@ class GroupMembers:
         """Read what changed, tell it to all hosts that it concerns, and write where they are."""
         back = {host: at for host, at in self._behind.items() if self._may_be_told(host)}
         since, seen = min([self._since, *back.values()]), dict(self._seen)
-        news = await self._cloud.db.scan(lambda conn: group_members.news(conn, since, seen))
+        news = await self._cloud.db.read(lambda conn: group_members.news(conn, since, seen))
         self._seen |= dict.fromkeys(news.unconcerned, news.position)
         ready = {host: change for host, change in news.changes.items() if self._may_be_told(host)}
         answers = await self._ask_all(ready)

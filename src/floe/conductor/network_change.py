@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from functools import partial
 
 from floe.cloud import host_networks
@@ -42,15 +43,16 @@ class NetworkChange:
         try:
             while self._again:
                 self._again = False
-                await self._send_wholes()
-                await self._members.look()
+                stale, position = await self._cloud.db.read(host_networks.behind)
+                self._send_wholes(stale)
+                self._members.look(position)
         except Exception:
             log.exception("it could not be seen which hosts' networks are out of date; the next round looks again")
         finally:
             self._looking = None
 
-    async def _send_wholes(self) -> None:
-        for host in await self._cloud.db.read(host_networks.stale):
+    def _send_wholes(self, stale: Iterable[str]) -> None:
+        for host in stale:
             if host not in self._tasks and self._fleet.alive(host):
                 task = asyncio.get_running_loop().create_task(self._update(host), name=f"network-{host}")
                 self._tasks[host] = task

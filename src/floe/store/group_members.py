@@ -65,7 +65,7 @@ def _set_head(dialect: str) -> sqlite.Insert | postgresql.Insert:
 _SET_HEAD = Prepared(_set_head)
 _CHANGED = Prepared(
     sa.select(group_positions.c.group_id, group_positions.c.position).where(
-        group_positions.c.position > sa.bindparam("since"), group_positions.c.group_id != _ALL
+        group_positions.c.position > sa.bindparam("since")
     )
 )
 _FOLLOWERS = lists.ByIds(
@@ -143,9 +143,11 @@ def catch_up(conn: Connection, beyond: int) -> None:
         _advance(conn, short)
 
 
-def heads(conn: Connection, since: int) -> dict[str, int]:
-    """Return the groups that changed after a position, and where they did last."""
-    return {row.group_id: row.position for row in _CHANGED.rows(conn, since=since)}
+def heads(conn: Connection, since: int) -> tuple[int, dict[str, int]]:
+    """Return the position of the latest change, and the groups that changed after `since` with where they did last."""
+    found = {row.group_id: row.position for row in _CHANGED.rows(conn, since=since)}
+    now = found.pop(_ALL, None)
+    return (position(conn), {}) if now is None else (now, found)
 
 
 def followers(conn: Connection, groups: Collection[str]) -> dict[str, tuple[int, set[str]]]:

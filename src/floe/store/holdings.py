@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from floe.core.actions import OPEN_STATES
+from floe.core.guests import guest_name
 from floe.store.actions import actions
 from floe.store.engine import Connection
 from floe.store.listing import new
@@ -44,6 +45,11 @@ _h = holdings.c
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _OF_SERVER = Prepared(
     sa.select(_h.host, _h.action_id).where(_h.server_id == sa.bindparam("ident")).order_by(_h.host, _h.action_id)
+)
+_WHERE = Prepared(
+    sa.select(servers.c.number, servers.c.host, _h.host)
+    .outerjoin(holdings, _h.server_id == servers.c.id)
+    .where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
 )
 _AT = (_h.server_id == sa.bindparam("ident"), _h.host == sa.bindparam("there"))
 _INSERT = new(holdings)
@@ -86,6 +92,14 @@ def owe(conn: Connection, server_id: str, host: str, action_id: str) -> None:
 def find(conn: Connection, server_id: str) -> dict[str, str]:
     """Return the hosts on which something of a server may be, each with the action that it is of."""
     return {row.host: row.action_id for row in _OF_SERVER.rows(conn, ident=server_id)}
+
+
+def whereabouts(conn: Connection, server_id: str) -> tuple[str, set[str]] | None:
+    """Return the name of a server's guest and all hosts that may have something of it; None once it is gone."""
+    found = _WHERE.plain(conn, ident=server_id)
+    if not found:
+        return None
+    return guest_name(found[0][0]), {host for _, *hosts in found for host in hosts if host}
 
 
 def owed(conn: Connection, host: str) -> list[Owed]:

@@ -136,13 +136,13 @@ async def test_many_changes_that_come_together_cost_a_host_one_message(site: Sit
 async def test_a_thousand_nudges_at_once_are_one_look(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
 
-    def counted(conn: Any) -> list[str]:
+    def counted(conn: Any) -> tuple[list[str], int]:
         nonlocal looks
         looks += 1
-        return stale(conn)
+        return behind(conn)
 
-    stale = host_networks.stale
-    monkeypatch.setattr(host_networks, "stale", counted)
+    behind = host_networks.behind
+    monkeypatch.setattr(host_networks, "behind", counted)
     for _ in range(1000):
         site.networks.nudge()
     await site.tell()

@@ -301,7 +301,7 @@ async def test_the_log_is_short_and_who_is_behind_it_is_sent_the_whole(cloud: Cl
     await bound(cloud, ann, await planned(cloud, ann), "s2", "h2")
     position = (await news(cloud)).position
     await cloud.db.write(lambda conn: group_members.told(conn, {"h1": position, "h2": position}, ()))
-    (group,) = await cloud.db.read(lambda conn: member_rows.heads(conn, 0))
+    _, (group,) = await cloud.db.read(lambda conn: member_rows.heads(conn, 0))
     for number in range(40):
         pairs = [(group, f"10.1.0.{100 + number}")]
         await cloud.db.write(lambda conn: member_rows.insert(conn, "h1", pairs, kept=16))  # noqa: B023
