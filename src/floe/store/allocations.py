@@ -79,11 +79,13 @@ _ADD = Prepared(allocations.insert())
 _OF_SERVER = Prepared(sa.select(allocations).where(allocations.c.server_id == sa.bindparam("ident")))
 _OF_HOST = sa.select(allocations).where(allocations.c.host == sa.bindparam("ident"))
 _REMOVE = Prepared(
-    allocations.delete().where(
+    allocations.delete()
+    .where(
         allocations.c.server_id == sa.bindparam("ident"),
-        allocations.c.host == sa.bindparam("place"),
-        allocations.c.purpose == sa.bindparam("why"),
+        sa.or_(sa.bindparam("anywhere", type_=sa.Boolean), allocations.c.host == sa.bindparam("place")),
+        sa.or_(sa.bindparam("whatever", type_=sa.Boolean), allocations.c.purpose == sa.bindparam("why")),
     )
+    .returning(*allocations.c)
 )
 _MEMBERS = Prepared(
     sa.select(allocations.c.host, sa.func.count(allocations.c.server_id.distinct()))
@@ -140,12 +142,10 @@ def release(
 
     That is all, or only what it takes of one host, or for one purpose, or both.
     """
-    held = [
-        item for item in of_server(conn, server_id) if host in {None, item.host} and purpose in {None, item.purpose}
-    ]
+    which = {"anywhere": host is None, "place": host, "whatever": purpose is None, "why": purpose}
+    held = [_allocation(row) for row in _REMOVE.rows(conn, ident=server_id, **which)]
     for item in held:
         _GIVE.write(conn, **_amounts(item.resources), host=item.host, now=now)
-        _REMOVE.write(conn, ident=server_id, place=item.host, why=item.purpose)
     return held
 
 

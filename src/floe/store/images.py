@@ -93,6 +93,17 @@ COLUMNS: Mapping[str, sa.Column[Any]] = {column.name: column for column in _SHOW
 _ONE = Prepared(sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED))
 _TAGS = lists.ByIds(sa.select(image_tags).order_by(image_tags.c.tag), image_tags.c.image_id)
 _PROPERTIES = lists.ByIds(sa.select(image_properties).order_by(image_properties.c.name), image_properties.c.image_id)
+_OF_ONE = Prepared(
+    sa.union_all(
+        sa.select(sa.null().label("name"), image_tags.c.tag.label("value")).where(
+            image_tags.c.image_id == sa.bindparam("ident")
+        ),
+        sa.select(image_properties.c.name, image_properties.c.value).where(
+            image_properties.c.image_id == sa.bindparam("ident")
+        ),
+    ).order_by("name", "value")
+)
+"""The tags and properties of one image; a tag has no name."""
 _TEXT = frozenset({"name", "owner", "disk_format", "container_format", "checksum", "sha512"})
 _OPERATORS: Mapping[str, Callable[[sa.Column[Any], Any], sa.ColumnElement[bool]]] = {
     "eq": lambda column, value: column == value,
@@ -141,8 +152,12 @@ def taken(conn: Connection, image_id: str) -> bool:
 
 def get(conn: Connection, image_id: str) -> Image | None:
     """Return an image that was not deleted."""
-    rows = _ONE.rows(conn, ident=image_id)
-    return _load(conn, rows)[0] if rows else None
+    row = _ONE.first(conn, ident=image_id)
+    if row is None:
+        return None
+    below = [(name, value) for name, value in _OF_ONE.rows(conn, ident=image_id)]
+    tags = tuple(tag for name, tag in below if name is None)
+    return Image(**row._asdict(), tags=tags, properties={name: value for name, value in below if name is not None})
 
 
 def find(conn: Connection, wanted: Wanted) -> tuple[list[Image], bool]:
