@@ -212,8 +212,13 @@ async def test_an_owner_whose_lease_ran_out_and_back_may_not_write_from_a_stale_
     clock.advance(31)
     last = clock.now()
     assert not await db.write(lambda conn: actions.hold(conn, "a1", "a", 1, "running", last, last + lease))
+    assert not await db.write(lambda conn: actions.end(conn, "a1", "a", 1, "succeeded", None, last))
+    assert not await db.write(lambda conn: actions.end(conn, "a1", "a", 2, "succeeded", None, last))
     assert not await db.write(lambda conn: actions.take(conn, now_read(db), 1, "a", "running", last, last + lease))
     assert await db.write(lambda conn: actions.take(conn, now_read(db), 2, "a", "running", last, last + lease))
+    assert await db.write(lambda conn: actions.end(conn, "a1", "a", 3, "succeeded", None, last))
+    assert not await db.write(lambda conn: actions.end(conn, "a1", "a", 3, "failed", "again", last)), "it is closed"
+    assert now_read(db).state == "succeeded"
 
 
 async def test_a_cancelled_action_stops_silently(db: Database) -> None:
