@@ -16,7 +16,7 @@ import pytest
 from floe.bus.local import LocalBus
 from floe.conductor.conductor import Conductor
 from floe.core.guests import PowerState
-from floe.core.messages import Command, Destroy, Failed, Result, Spawn
+from floe.core.messages import Command, Destroy, Failed, Result, Spawn, SpawnAll
 from floe.core.resources import Resources
 from floe.store import actions, allocations, hosts
 from floe.store.schema import create_all
@@ -74,7 +74,7 @@ class WatchedDatabase:
 
 def watched(handle: Callable[[Command], Awaitable[Result]], life: Lifeline) -> Callable[[Command], Awaitable[Result]]:
     async def handler(command: Command) -> Result:
-        if not isinstance(command, Spawn | Destroy):
+        if not isinstance(command, Spawn | SpawnAll | Destroy):
             return await handle(command)
         await life.point()
         result = await handle(command)

@@ -26,7 +26,7 @@ from floe.conductor.registry import sagas
 from floe.conductor.saga import Saga
 from floe.core import guest_actions, server_states
 from floe.core.context import Context
-from floe.core.messages import ChangePower, Command, Destroy, Failed, Result, Spawn
+from floe.core.messages import ChangePower, Command, Destroy, Failed, Result, Spawn, SpawnAll
 from floe.store import audit
 from floe.store.schema import create_all
 
@@ -72,7 +72,7 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
     """Return a host that fails, or is told twice, where it is to."""
 
     async def handler(command: Command) -> Result:
-        if isinstance(command, Spawn | Destroy | ChangePower) and not strike.in_database:
+        if isinstance(command, Spawn | SpawnAll | Destroy | ChangePower) and not strike.in_database:
             if strike.here(FAILS) or any(strike.here(what) for what in UNDO_FAILS):
                 return BROKEN
             if strike.here(TWICE):

@@ -189,6 +189,7 @@ class Agent:
         await asyncio.gather(*self._loops, return_exceptions=True)
         self._loops = []
         await self._bus.withdraw(self.host)
+        await self._commands.stop()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bus.publish(HostDown(host=self.host))
@@ -206,6 +207,8 @@ class Agent:
         await asyncio.gather(*self._loops, return_exceptions=True)
         self._loops = []
         await self._bus.withdraw(self.host)
+        if self._commands is not None:
+            await self._commands.stop()
         self._commands = None
         if self._ports is not None:
             await self._ports.close()

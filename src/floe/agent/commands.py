@@ -42,7 +42,10 @@ from floe.core.messages import (
     ReadConsole,
     Result,
     Spawn,
+    SpawnAll,
+    SpawnAnswer,
     Spawned,
+    SpawnedAll,
     UpdateMetadata,
 )
 from floe.hypervisors.protocol import Hypervisor
@@ -96,8 +99,11 @@ class Commands:
         self._offload = offload
         self._servers: dict[str, _Server] = {}
         self._known: dict[str, PowerState] = {}
+        self._late: set[asyncio.Task[Result]] = set()
+        """Spawns of many that take longer than whoever asked for all of them waits."""
         self._handlers: dict[type, Callable[[Any], Awaitable[Result]]] = {
             Spawn: self._spawn,
+            SpawnAll: self._spawn_all,
             Destroy: self._destroy,
             ChangePower: self._change_power,
             ReadConsole: self._read_console,
@@ -114,6 +120,12 @@ class Commands:
             return await self._handlers[type(command)](command)
         except FloeError as error:
             return _failed(error, None)
+
+    async def stop(self) -> None:
+        """Leave what is under way where it stands; the next start finds it as after a crash."""
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
 
     def known(self) -> dict[str, PowerState]:
         """Return the guests here and their power states, as they are now."""
@@ -199,6 +211,19 @@ class Commands:
             if server.seen is None:
                 server.seen = result.power_state
             return result
+
+    async def _spawn_all(self, command: SpawnAll) -> Result:
+        work = [asyncio.ensure_future(self.handle(spawn)) for spawn in command.spawns]
+        for task in work:
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+        try:
+            await asyncio.wait(work, timeout=command.patience)
+        except asyncio.CancelledError:
+            for task in work:
+                task.cancel()
+            raise
+        return SpawnedAll(answers=tuple(map(_answer, work)))
 
     async def _change_power(self, command: ChangePower) -> Result:
         server_id = command.server_id
@@ -315,7 +340,18 @@ class Commands:
         )
 
 
-def _failed(error: Exception, steps: Steps | None) -> Failed:
+def _answer(work: asyncio.Task[Result]) -> SpawnAnswer:
+    if not work.done() or work.cancelled():
+        return SpawnAnswer()
+    if (error := work.exception()) is not None:
+        return SpawnAnswer(failed=_failed(error, None))
+    result = work.result()
+    if isinstance(result, Spawned):
+        return SpawnAnswer(spawned=result)
+    return SpawnAnswer(failed=result if isinstance(result, Failed) else None)
+
+
+def _failed(error: BaseException, steps: Steps | None) -> Failed:
     done = () if steps is None else tuple(steps.done)
     if isinstance(error, HostFailure):
         kind = error.cause or error.kind

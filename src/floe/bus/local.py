@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, get_args
 
 from floe.bus.codec import decode, encode
-from floe.bus.protocol import CommandHandler, Listener, Taker
-from floe.core.errors import HostFailure, Unavailable
+from floe.bus.protocol import CommandHandler, Listener, Taker, host_failure
+from floe.core.errors import Unavailable
 from floe.core.messages import Command, Event, Failed, ForOne, Result
 
 log = logging.getLogger(__name__)
@@ -44,14 +44,7 @@ class LocalBus:
             raise Unavailable(f"Host {host!r} stopped before it answered {type(command).__name__}.")
         result = decode(task.result())
         if isinstance(result, Failed):
-            raise HostFailure(
-                result.message,
-                host=host,
-                stage=result.stage,
-                detail=result.detail,
-                cause=result.kind,
-                steps=result.steps,
-            )
+            raise host_failure(host, result)
         return result  # type: ignore[return-value]  # what a handler returns is a Result by its type
 
     async def serve(self, host: str, handler: CommandHandler) -> None:

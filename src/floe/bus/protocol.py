@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from floe.core.messages import Command, Event, ForAll, ForOne, Result
+from floe.core.errors import HostFailure
+from floe.core.messages import Command, Event, Failed, ForAll, ForOne, Result
 
 CommandHandler = Callable[[Command], Awaitable[Result]]
 Listener = Callable[[ForAll], Awaitable[None]]
@@ -57,3 +58,15 @@ class Bus(Protocol):
     async def close(self) -> None:
         """End all serving, listening and sharing; requests that wait are answered Unavailable."""
         ...
+
+
+def host_failure(host: str, failed: Failed) -> HostFailure:
+    """Return what a host's failure is raised as."""
+    return HostFailure(
+        failed.message,
+        host=host,
+        stage=failed.stage,
+        detail=failed.detail,
+        cause=failed.kind,
+        steps=failed.steps,
+    )

@@ -13,11 +13,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from floe.bus.protocol import Bus
+from floe.conductor.spawns import SpawnsTogether
 from floe.core.clock import Clock
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState
 from floe.core.hosts import Host
-from floe.core.messages import Command
+from floe.core.messages import Command, Result, Spawn
 from floe.core.resources import Resources
 from floe.scheduler.hosts import HostTable
 from floe.scheduler.weighers import Multipliers
@@ -57,6 +58,8 @@ class ConductorSettings:
     """Changes of security groups' members that come within this long cost a host one message."""
     answer: float = 20.0
     """One request's time; a command that takes longer is repeated, and the host joins it with the one under way."""
+    company: float = 0.2
+    """What a host is given to answer several spawns in one message; one that takes longer is asked for by itself."""
     limit: int = 128
     """Actions of a kind at once."""
     hosts_per_create: int = 3
@@ -85,6 +88,7 @@ class Fleet:
         self.table = HostTable()
         self.settings = settings
         self._db, self._bus, self._clock = db, bus, clock
+        self._spawns = SpawnsTogether(bus, settings.company)
         self._heard: dict[str, float] = {}
         """When each host was last heard of, the longest silent ones first."""
         self._unwritten: dict[str, datetime] = {}
@@ -185,6 +189,7 @@ class Fleet:
         for names in (self._forced_down, self._gone, self._expected, self._compared, self.owed, self.waited_for):
             names.discard(name)
         self._later.pop(name, None)
+        self._spawns.forget(name)
         self._settle()
 
     def alive(self, name: str) -> bool:
@@ -291,7 +296,7 @@ class Fleet:
                 raise Unavailable(f"Host {host!r} did not answer {what} in {seconds:g} s.")
             patience, asked = min(self.settings.answer, left), self._clock.monotonic()
             try:
-                result = await self._bus.request(host, command, timeout=patience)
+                result = await self._ask(host, command, patience)
             except Unavailable as error:
                 tries += 1
                 told = logging.INFO if tries == 1 else logging.DEBUG  # how it goes on is told when it does
@@ -308,3 +313,8 @@ class Fleet:
             if not isinstance(result, returns):
                 raise HostFailure(f"The host answered {what} with {type(result).__name__}.", host=host)
             return result
+
+    async def _ask(self, host: str, command: Command, patience: float) -> Result:
+        if isinstance(command, Spawn):
+            return await self._spawns.ask(host, command, patience)
+        return await self._bus.request(host, command, timeout=patience)

@@ -46,6 +46,32 @@ class Spawned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnAll:
+    """Make these guests, each as if it had been asked for alone. Answered by `SpawnedAll`; each may be repeated alone.
+
+    What takes longer than `patience` seconds is answered as not known yet: it goes on, and is to be asked for alone.
+    """
+
+    spawns: tuple[Spawn, ...]
+    patience: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnAnswer:
+    """What came of one of many spawns; neither is there for one that is still under way."""
+
+    spawned: Spawned | None = None
+    failed: Failed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnedAll:
+    """What came of each spawn, in their order: a failure of one is its own."""
+
+    answers: tuple[SpawnAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Destroy:
     """End the guest and remove all that the host holds for it; stops a spawn under way. Answered by `Destroyed`.
 
@@ -277,10 +303,20 @@ class NetworkChanged:
 
 
 Command = (
-    Spawn | Destroy | ChangePower | ReadConsole | ApplyNetwork | ChangeMembers | UpdateMetadata | ListGuests | Inspect
+    Spawn
+    | SpawnAll
+    | Destroy
+    | ChangePower
+    | ReadConsole
+    | ApplyNetwork
+    | ChangeMembers
+    | UpdateMetadata
+    | ListGuests
+    | Inspect
 )
 Result = (
     Spawned
+    | SpawnedAll
     | Destroyed
     | PowerChanged
     | ConsoleOutput

@@ -12,8 +12,8 @@ from random import Random
 from typing import Any, get_args
 
 from floe.bus.codec import decode, encode
-from floe.bus.protocol import CommandHandler, Listener, Taker
-from floe.core.errors import FloeError, HostFailure, Unavailable
+from floe.bus.protocol import CommandHandler, Listener, Taker, host_failure
+from floe.core.errors import FloeError, Unavailable
 from floe.core.messages import Command, Event, Failed, ForOne, Result
 from floe.simulation.loop import Process, VirtualLoop, current
 
@@ -94,14 +94,7 @@ class SimulatedBus:
             raise Unavailable(f"Host {host!r} does not answer: no agent serves it.")
         result = decode(reply)
         if isinstance(result, Failed):
-            raise HostFailure(
-                result.message,
-                host=host,
-                stage=result.stage,
-                detail=result.detail,
-                cause=result.kind,
-                steps=result.steps,
-            )
+            raise host_failure(host, result)
         return result  # type: ignore[return-value]  # what a handler returns is a Result by its type
 
     async def serve(self, host: str, handler: CommandHandler) -> None:

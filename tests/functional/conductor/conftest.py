@@ -38,7 +38,10 @@ from floe.core.messages import (
     PowerChanged,
     Result,
     Spawn,
+    SpawnAll,
+    SpawnAnswer,
     Spawned,
+    SpawnedAll,
     StepTime,
 )
 from floe.core.power import Power
@@ -64,6 +67,9 @@ class ScriptedHost:
     memory_mib: int = 4096
     guests: dict[str, PowerState] = field(default_factory=dict)
     commands: list[Command] = field(default_factory=list)
+    messages: list[int] = field(default_factory=list)
+    """How many spawns came in each message that asked for several."""
+    late: dict[str, asyncio.Future[Result]] = field(default_factory=dict)
     script: deque[Failed | asyncio.Event] = field(default_factory=deque)
     destroy_script: deque[Failed] = field(default_factory=deque)
     power_script: deque[Failed | asyncio.Event] = field(default_factory=deque)
@@ -71,6 +77,11 @@ class ScriptedHost:
     told: dict[str, str] = field(default_factory=dict)
 
     async def handle(self, command: Command) -> Result:
+        if isinstance(command, SpawnAll):
+            self.messages.append(len(command.spawns))
+            return SpawnedAll(answers=tuple(await asyncio.gather(*map(self._answer, command.spawns))))
+        if isinstance(command, Spawn) and command.guest.server_id in self.late:
+            return await self.late[command.guest.server_id]
         self.commands.append(command)
         if isinstance(command, Spawn):
             return await self._spawn(command)
@@ -96,6 +107,15 @@ class ScriptedHost:
         if isinstance(command, ApplyNetwork):
             return NetworkApplied(generation=command.network.generation)
         return Done()
+
+    async def _answer(self, spawn: Spawn) -> SpawnAnswer:
+        work = asyncio.ensure_future(self.handle(spawn))
+        await asyncio.wait((work,), timeout=0.01)
+        if not work.done():
+            self.late[spawn.guest.server_id] = work
+            return SpawnAnswer()
+        result = work.result()
+        return SpawnAnswer(failed=result) if isinstance(result, Failed) else SpawnAnswer(spawned=result)
 
     async def _spawn(self, command: Spawn) -> Result:
         if self.script:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
-from floe.core.messages import Failed, Spawn
+from floe.core.messages import Failed, Spawn, SpawnAll
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
 from floe.store import actions, allocations, hosts, server_groups
@@ -122,12 +122,64 @@ async def test_of_several_sent_to_one_host_those_that_fail_fail_alone(site: Any)
     broken = Failed(kind="host_failure", message="This one broke.", stage="guest")
     first.script.extend([broken, broken])
     found = await post_all(site, 6)
+    assert first.messages == [6]
     assert Counter(server.vm_state for server in found) == {"active": 4, "error": 2}
     assert len(first.guests) == 4
     for server in found:
         if server.vm_state == "error":
             assert "This one broke." in server.fault.message
         assert len([step for step in steps(site, server) if step.name == "spawn"]) == 1
+
+
+async def test_one_that_takes_longer_on_its_host_keeps_none_that_came_with_it_waiting(site: Any) -> None:
+    host = await site.add_host("h1", memory_mib=8192)
+    slow = asyncio.Event()
+    host.script.append(slow)
+    made = [await site.post(nudge=False) for _ in range(4)]
+    await site.conductor.runner.sweep()
+    while len(host.guests) < 3 or not any(site.server(server.id).vm_state == "active" for server in made):
+        await asyncio.sleep(0.001)
+    (behind,) = [server for server in made if server.id not in host.guests]
+    assert site.server(behind.id).vm_state == "building"
+    slow.set()
+    await site.settle()
+    assert [site.server(server.id).vm_state for server in made] == ["active"] * 4
+    assert len(host.sent(Spawn)) == 4
+
+
+async def test_a_host_that_takes_no_message_for_many_is_asked_for_each(site: Any) -> None:
+    host = await site.add_host("h1", memory_mib=8192)
+    handle = host.handle
+
+    async def of_the_release_before(command: Any) -> Any:
+        if isinstance(command, SpawnAll):
+            raise KeyError("SpawnAll")
+        return await handle(command)
+
+    await site.cloud.bus.serve("h1", of_the_release_before)
+    found = await post_all(site, 4)
+    assert [server.vm_state for server in found] == ["active"] * 4
+
+
+async def test_when_a_host_goes_while_it_is_asked_for_many_each_is_asked_for_again(site: Any) -> None:
+    host = await site.add_host("h1", memory_mib=8192)
+    handle, gone = host.handle, asyncio.Event()
+
+    async def dies(command: Any) -> Any:
+        if not gone.is_set():
+            gone.set()
+            await asyncio.get_running_loop().create_future()
+        return await handle(command)
+
+    await site.cloud.bus.serve("h1", dies)
+    made = [await site.post(nudge=False) for _ in range(4)]
+    await site.conductor.runner.sweep()
+    await gone.wait()
+    await site.cloud.bus.withdraw("h1")
+    await site.cloud.bus.serve("h1", dies)
+    await site.settle()
+    assert [site.server(server.id).vm_state for server in made] == ["active"] * 4
+    assert len(host.guests) == 4
 
 
 @pytest.mark.parametrize(("policy", "most", "on_each"), [("anti-affinity", None, 1), ("anti-affinity", 2, 2)])
