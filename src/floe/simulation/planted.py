@@ -20,6 +20,7 @@ from floe.core.actions import OPEN_STATES
 from floe.core.entries import BEGUN
 from floe.core.guests import PowerState
 from floe.core.messages import Spawned
+from floe.simulation.planted_batches import BATCHES
 from floe.simulation.planted_hosts import HOSTS
 from floe.simulation.planted_images import IMAGES
 from floe.simulation.planted_members import MEMBERS
@@ -279,6 +280,7 @@ PLANTED = (
     Planted("events-trusted", "guests are not compared with the rows", patched((HostEvents, "check", _no_check))),
     *HOSTS,
     *IMAGES,
+    *BATCHES,
     *MEMBERS,
     *ROLES,
     *SAGAS,

@@ -1,0 +1,59 @@
+"""Planted bugs in what is done together: each comes in through what a gathering is given to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from floe.conductor.gathering import Gathering
+from floe.core.guests import PowerState
+from floe.core.messages import SpawnAnswer, Spawned
+from floe.simulation.planting import Planted, patched
+
+_init = Gathering.__init__
+Spoil = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+def _spoilt(name: str, spoil: Spoil) -> Callable[[], AbstractContextManager[None]]:
+    """Return what makes another thing of the results of each round of gatherings of that name."""
+
+    def init(self: Gathering[Any, Any], known: str, together: Callable[..., Any], **options: Any) -> None:
+        async def spoiling(items: Sequence[Any]) -> Sequence[Any]:
+            return spoil(await together(items))
+
+        _init(self, known, spoiling if known == name else together, **options)
+
+    return patched((Gathering, "__init__", init))
+
+
+def _all_the_first(results: Sequence[Any]) -> Sequence[Any]:
+    return [results[0]] * len(results)
+
+
+def _as_if_made(results: Sequence[Any]) -> Sequence[Any]:
+    made = SpawnAnswer(spawned=Spawned(power_state=PowerState.RUNNING))
+    return [made if result == SpawnAnswer() else result for result in results]
+
+
+def _as_the_first_went(results: Sequence[Any]) -> Sequence[Any]:
+    return [results[0] if isinstance(result, SpawnAnswer) and result.failed else result for result in results]
+
+
+BATCHES = (
+    Planted(
+        "choice-of-another",
+        "of those that are placed together, each claims what the first was promised",
+        _spoilt("choices", _all_the_first),
+    ),
+    Planted(
+        "late-taken-for-made",
+        "a guest that its host has not made yet, when it answers for many, is taken for made",
+        _spoilt("spawns", _as_if_made),
+    ),
+    Planted(
+        "failure-passed-over",
+        "of guests that were asked for together, one that failed is answered as the first one was",
+        _spoilt("spawns", _as_the_first_went),
+    ),
+)
