@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
-from floe.api.app import _Counted
+from floe.api.metrics import Metrics
 from floe.core.counters import Count, Counters
 
 REFUSED = Count("floe_refused_things", "Things refused", ("why",))
@@ -29,7 +28,22 @@ def test_a_count_is_given_each_of_its_labels() -> None:
 
 
 def test_metrics_show_what_was_counted_since_as_well() -> None:
-    counters, registry = Counters(), CollectorRegistry()
-    registry.register(_Counted(counters))
+    counters = Counters()
+    metrics = Metrics(counters)
     counters.add(REFUSED, "full", amount=7)
-    assert b'floe_refused_things_total{why="full"} 7.0' in generate_latest(registry)
+    assert b'floe_refused_things_total{why="full"} 7.0' in metrics.text()
+
+
+def test_requests_are_counted_by_status_and_by_how_long_they_took() -> None:
+    metrics = Metrics(Counters())
+    for status, seconds in ((200, 0.005), (200, 0.0051), (404, 30.0)):
+        metrics.add("compute", status, seconds)
+    shown = metrics.text().decode().splitlines()
+    assert 'floe_http_requests_total{status="200",surface="compute"} 2.0' in shown
+    assert 'floe_http_requests_total{status="404",surface="compute"} 1.0' in shown
+    assert 'floe_http_seconds_bucket{le="0.005",surface="compute"} 1.0' in shown
+    assert 'floe_http_seconds_bucket{le="0.01",surface="compute"} 2.0' in shown
+    assert 'floe_http_seconds_bucket{le="10.0",surface="compute"} 2.0' in shown
+    assert 'floe_http_seconds_bucket{le="+Inf",surface="compute"} 3.0' in shown
+    assert 'floe_http_seconds_count{surface="compute"} 3.0' in shown
+    assert 'floe_http_seconds_sum{surface="compute"} 30.0101' in shown

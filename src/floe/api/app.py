@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from floe.api.compute.surface import SURFACE as COMPUTE
 from floe.api.identity.surface import SURFACE as IDENTITY
@@ -17,13 +13,13 @@ from floe.api.image.surface import SURFACE as IMAGE
 from floe.api.kit.call import Reply
 from floe.api.kit.request import ClientGone, Request, Scope
 from floe.api.kit.surface import Authenticate, Surface
+from floe.api.metrics import MEDIA_TYPE, Metrics
 from floe.api.network.surface import SURFACE as NETWORK
 from floe.api.operator.surface import SURFACE as OPERATOR
 from floe.api.placement.surface import SURFACE as PLACEMENT
 from floe.cloud import health
 from floe.cloud.cloud import Cloud
 from floe.cloud.tokens import authenticate
-from floe.core.counters import Counters
 
 SURFACES: tuple[Surface, ...] = (IDENTITY, COMPUTE, IMAGE, NETWORK, PLACEMENT, OPERATOR)
 
@@ -41,19 +37,12 @@ class App:
         surfaces: Sequence[Surface] = SURFACES,
         authenticate: Authenticate = authenticate,
         healthy: Callable[[], Awaitable[dict[str, str]]] | None = None,
-        registry: CollectorRegistry | None = None,
     ) -> None:
         self.cloud = cloud
-        self.registry = registry or CollectorRegistry()
-        self.registry.register(_Counted(cloud.counters))
+        self._metrics = Metrics(cloud.counters)
         self._surfaces = {surface.name: surface for surface in surfaces}
         self._authenticate = authenticate
         self._healthy = healthy
-        self._requests = Counter(
-            "floe_http_requests", "Requests answered", ("surface", "status"), registry=self.registry
-        )
-        self._metrics: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._seconds = Histogram("floe_http_seconds", "Time to answer a request", ("surface",), registry=self.registry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
@@ -77,16 +66,7 @@ class App:
             await _send(send, reply, head=scope["method"] == "HEAD")
         except ClientGone:
             return
-        self._count(name if surface else "root", reply.status, time.perf_counter() - started)
-
-    def _count(self, surface: str, status: int, seconds: float) -> None:
-        """Count a request; finding a metric by its labels costs as much as all the rest, so it is done once."""
-        found = self._metrics.get((surface, status))
-        if found is None:
-            found = (self._requests.labels(surface, str(status)), self._seconds.labels(surface))
-            self._metrics[surface, status] = found
-        found[0].inc()
-        found[1].observe(seconds)
+        self._metrics.add(name if surface else "root", reply.status, time.perf_counter() - started)
 
     async def _own(self, name: str, request_id: str) -> Reply:
         headers = {"x-openstack-request-id": request_id}
@@ -98,7 +78,7 @@ class App:
             status = 200 if health.good(parts) else 503
             return Reply(status, {"status": "ok" if status == 200 else "degraded", "parts": parts}, headers)
         if name == "metrics":
-            return Reply(200, generate_latest(self.registry), headers, "text/plain; version=0.0.4; charset=utf-8")
+            return Reply(200, self._metrics.text(), headers, MEDIA_TYPE)
         surfaces = ", ".join("/" + key for key in self._surfaces)
         body = {
             "error": {
@@ -108,21 +88,6 @@ class App:
             }
         }
         return Reply(404, body, headers)
-
-
-class _Counted(Collector):
-    """Shows the counts of the process as they stand when they are asked for."""
-
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-
-    def collect(self) -> Iterator[Metric]:
-        """Give a family of metrics for each count."""
-        for count, totals in self._counters:
-            family = CounterMetricFamily(count.name, count.what, labels=count.labels)
-            for values, total in totals.items():
-                family.add_metric(values, total)
-            yield family
 
 
 async def _send(send: Send, reply: Reply, *, head: bool) -> None:

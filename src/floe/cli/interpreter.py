@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ def starting() -> Iterator[None]:
     start left out, 20 to 30 after the longest reads.
     """
     gc.disable()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's algebra is not used here; its threads would be made
     try:
         yield
     finally:

@@ -43,8 +43,9 @@ class FixedClock:
         self._seconds += seconds
 
 
+@lru_cache(maxsize=4096)
 def iso(moment: datetime | None) -> str | None:
-    """Write a time as OpenStack does: `2030-01-01T00:00:00Z`, no fractions."""
+    """Write a time as OpenStack does: `2030-01-01T00:00:00Z`, no fractions. Kept, as what is shown is polled again."""
     return None if moment is None else moment.isoformat()[:19] + "Z"
 
 

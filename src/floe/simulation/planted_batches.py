@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 from floe.conductor.gathering import Gathering
 from floe.core.guests import PowerState
 from floe.core.messages import SpawnAnswer, Spawned
-from floe.simulation.planting import Planted, patched
+from floe.simulation.planting import Plant, Planted, patched
 
 _init = Gathering.__init__
 Spoil = Callable[[Sequence[Any]], Sequence[Any]]
 
 
-def _spoilt(name: str, spoil: Spoil) -> Callable[[], AbstractContextManager[None]]:
+def _spoilt(name: str, spoil: Spoil) -> Plant:
     """Return what makes another thing of the results of each round of gatherings of that name."""
 
     def init(self: Gathering[Any, Any], known: str, together: Callable[..., Any], **options: Any) -> None:

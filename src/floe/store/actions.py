@@ -45,9 +45,9 @@ actions = sa.Table(
     sa.Index("ix_actions_server", "subject_id", "created_at"),
     sa.Index("ix_actions_open", "state", "lease_until"),
     sa.Index("ix_actions_sealed", "state", sqlite_where=sa.text("sealed IS NOT NULL")),
-    sa.Index("ix_actions_finished", "finished_at", sqlite_where=_NOT_CREATE, postgresql_where=_NOT_CREATE),
-    sa.Index("ix_actions_images", "state", "id", sqlite_where=_OF_IMAGES, postgresql_where=_OF_IMAGES),
-    sa.Index("ix_actions_first_version", "version", sqlite_where=_FIRST, postgresql_where=_FIRST),
+    sa.Index("ix_actions_finished", "finished_at", sqlite_where=_NOT_CREATE),
+    sa.Index("ix_actions_images", "state", "id", sqlite_where=_OF_IMAGES),
+    sa.Index("ix_actions_first_version", "version", sqlite_where=_FIRST),
 )
 
 steps = sa.Table(

@@ -7,9 +7,9 @@ changed, not how: what is so now is read from the ports. It is short: a host tha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from floe.core.addresses import number_of_either
@@ -22,6 +22,9 @@ from floe.store.ports import port_groups
 from floe.store.prepared import Prepared
 from floe.store.schema import HostName, Ident, metadata
 from floe.store.security_groups import security_group_rules
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 KEPT = 2048
 """How many changes the log keeps at least; it has at most an eighth more."""

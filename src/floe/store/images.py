@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
@@ -52,7 +53,7 @@ images = sa.Table(
     sa.Column("deleted_at", Moment),
     sa.Column("blob_id", sa.String(80)),
     sa.Column("uploads", sa.Integer, nullable=False, server_default="0"),
-    sa.Index("ix_images_deleted", "deleted_at", sqlite_where=GONE, postgresql_where=GONE),
+    sa.Index("ix_images_deleted", "deleted_at", sqlite_where=GONE),
     sa.Index("ix_images_owner_created_at", "owner", "created_at"),
     sa.Index("ix_images_visibility_created_at", "visibility", "created_at"),
 )
@@ -114,6 +115,8 @@ _OPERATORS: Mapping[str, Callable[[sa.Column[Any], Any], sa.ColumnElement[bool]]
     "in": lambda column, value: column.in_(value),
     "outside": lambda column, value: sa.or_(column < value[0], column >= value[1]),
 }
+_SIMPLE = frozenset({"eq", "neq", "gte", "lt", "lte"})
+"""Operators whose value is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +165,22 @@ def get(conn: Connection, image_id: str) -> Image | None:
 
 def find(conn: Connection, wanted: Wanted) -> tuple[list[Image], bool]:
     """Return a page of what the caller may list, and whether more would follow but for `MAX_PAGE_BYTES`."""
-    query = sa.select(*_SHOWN).where(images.c.status != DELETED, *_seen(wanted))
-    for name, operator, value in wanted.conditions:
-        query = query.where(_OPERATORS[operator](COLUMNS[name], value))
+    form = _Form(
+        wanted.project_id is not None,
+        wanted.everything,
+        wanted.visibility,
+        wanted.member_status,
+        tuple((name, operator) for name, operator, _ in wanted.conditions),
+        wanted.sort,
+    )
+    values = {f"is_{at}": value for at, (_, _, value) in enumerate(wanted.conditions)}
+    values["at_most"] = wanted.limit
+    if form.of_project:
+        values["viewer"] = wanted.project_id
+    simple = {operator for _, operator in form.conditions} <= _SIMPLE
+    if simple and not (wanted.tags or wanted.properties or wanted.after):
+        return _page(conn, _kept(form).rows(conn, **values))
+    query = _query(form, wanted.conditions)
     if wanted.tags:
         tagged = sa.select(image_tags.c.image_id).where(image_tags.c.tag.in_(wanted.tags))
         all_of_them = tagged.group_by(image_tags.c.image_id).having(sa.func.count() == len(wanted.tags))
@@ -175,9 +191,7 @@ def find(conn: Connection, wanted: Wanted) -> tuple[list[Image], bool]:
         query = query.where(count.correlate(images).scalar_subquery() == len(wanted.properties))
     if wanted.after is not None:
         query = query.where(_follows(wanted.sort, wanted.after))
-    for name, upwards in wanted.sort:
-        query = query.order_by(_sortable(name).asc() if upwards else _sortable(name).desc())
-    return _page(conn, conn.execute(query.limit(wanted.limit)).all())
+    return _page(conn, conn.execute(query, values).all())
 
 
 def change(conn: Connection, image_id: str, values: Mapping[str, Any], *, only_in: Iterable[str] = ()) -> bool:
@@ -263,17 +277,50 @@ def delete_member(conn: Connection, image_id: str, project_id: str) -> bool:
     return conn.execute(query).rowcount == 1
 
 
-def _seen(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
-    own = images.c.owner == wanted.project_id if wanted.project_id is not None else sa.false()
+class _Form(NamedTuple):
+    """What of a list decides how its statement is written; its members mean what those of `Wanted` do."""
+
+    of_project: bool
+    everything: bool
+    visibility: str | None
+    member_status: str
+    conditions: tuple[tuple[str, str], ...]
+    sort: tuple[tuple[str, bool], ...]
+
+
+@lru_cache(maxsize=64)
+def _kept(form: _Form) -> Prepared:
+    """Return a list's statement, compiled once; which there are is up to clients, so only so many are kept."""
+    return Prepared(_query(form, ()))
+
+
+def _query(form: _Form, several: Sequence[tuple[str, str, Any]]) -> sa.Select[Any]:
+    """Return a list's statement: its parameters are `viewer`, `at_most`, and `is_N` for conditions in order.
+
+    Values of conditions that compare with more than one stand in the statement itself.
+    """
+    query = sa.select(*_SHOWN).where(images.c.status != DELETED, *_seen(form))
+    for at, (name, operator) in enumerate(form.conditions):
+        column = COLUMNS[name]
+        value = sa.bindparam(f"is_{at}", type_=column.type) if operator in _SIMPLE else several[at][2]
+        query = query.where(_OPERATORS[operator](column, value))
+    for name, upwards in form.sort:
+        query = query.order_by(_sortable(name).asc() if upwards else _sortable(name).desc())
+    return query.limit(sa.bindparam("at_most", type_=sa.Integer))
+
+
+def _seen(wanted: _Form) -> list[sa.ColumnElement[bool]]:
+    viewer = sa.bindparam("viewer", type_=sa.String)
+    own = images.c.owner == viewer if wanted.of_project else sa.false()
     offered = sa.exists().where(
-        image_members.c.image_id == images.c.id, image_members.c.project_id == (wanted.project_id or "")
+        image_members.c.image_id == images.c.id, image_members.c.project_id == (viewer if wanted.of_project else "")
     )
     if wanted.member_status != "all":
         offered = offered.where(image_members.c.status == wanted.member_status)
     taken_up = sa.and_(images.c.visibility == SHARED, offered.correlate(images))
     found: list[sa.ColumnElement[bool]] = []
     if not wanted.everything:
-        found.append(sa.or_(own, images.c.visibility.in_([PUBLIC, COMMUNITY]), taken_up))
+        found.append(sa.or_(own, images.c.visibility == PUBLIC, images.c.visibility == COMMUNITY, taken_up))
     if wanted.visibility is None:
         found.append(sa.or_(own, images.c.visibility != COMMUNITY))
     elif wanted.visibility != "all":

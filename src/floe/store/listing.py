@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
 from floe.store.prepared import Prepared
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 T = TypeVar("T")
 
@@ -185,5 +187,11 @@ def insert(conn: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Inse
 
 
 def insert_into(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """Return the same where the dialect is known."""
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    """Return the same where the dialect is known; the other's is not even read, which takes a while."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)

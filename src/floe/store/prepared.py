@@ -88,6 +88,8 @@ class Prepared:
         )
         if made_elsewhere := [*compiled.insert_prefetch, *compiled.update_prefetch]:
             raise TypeError(f"{made_elsewhere[0]} has a default, which a prepared statement does not know: name it.")
+        if compiled.literal_execute_params or compiled.post_compile_params:
+            raise TypeError("A list of values, or a limit, stands in the statement itself: name a parameter for each.")
         names: Sequence[str] = compiled.positiontup or ()
         binds = {name: compiled.binds[name] for name in names}
         columns = list(statement.exported_columns)

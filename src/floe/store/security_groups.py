@@ -36,7 +36,6 @@ sa.Index(
     security_groups.c.project_id,
     unique=True,
     sqlite_where=security_groups.c.default.is_(True),
-    postgresql_where=security_groups.c.default.is_(True),
 )
 
 security_group_rules = sa.Table(

@@ -76,9 +76,9 @@ servers = sa.Table(
     sa.Index("ix_servers_project", "project_id", "deleted_at", "created_at", "id", "vcpus", "memory_mib"),
     sa.Index("ix_servers_host", "host", "deleted_at"),
     sa.Index("ix_servers_created", "created_at", "id"),
-    sa.Index("ix_servers_living", "created_at", "id", sqlite_where=_LIVING, postgresql_where=_LIVING),
+    sa.Index("ix_servers_living", "created_at", "id", sqlite_where=_LIVING),
     sa.Index("ix_servers_group", "group_id"),
-    sa.Index("ix_servers_deleted", "deleted_at", sqlite_where=GONE, postgresql_where=GONE),
+    sa.Index("ix_servers_deleted", "deleted_at", sqlite_where=GONE),
     info=counted(
         Counted(resource="instances", owner="project_id", unless="deleted_at"),
         Counted(resource="cores", owner="project_id", unless="deleted_at", amount="vcpus"),

@@ -42,34 +42,34 @@ class ImageField:
 
     name: str
     type: Any
-    value: Callable[[Image], Any]
+    value: Callable[[Image], Any] | str
     sets: str | None = None
     about: str = ""
     choices: tuple[str, ...] = ()
 
 
 FIELDS: tuple[ImageField, ...] = (
-    ImageField("id", _Id, lambda i: i.id, "id", "An identifier for the image"),
-    ImageField("name", LooseName | None, lambda i: i.name, "name", "Descriptive name for the image"),
-    ImageField("status", str, lambda i: i.status, None, "Status of the image", STATUSES),
-    ImageField("visibility", str, lambda i: i.visibility, "visibility", "Scope of image accessibility", VISIBILITIES),
-    ImageField("protected", bool, lambda i: i.protected, "protected", "If true, image will not be deletable"),
-    ImageField("os_hidden", bool, lambda i: i.hidden, "hidden", "If true, image will not appear in default lists"),
-    ImageField("owner", OWNER | None, lambda i: i.owner, "owner", "Owner of the image"),
-    ImageField("disk_format", str | None, lambda i: i.disk_format, "disk_format", "Format of the disk", DISK_FORMATS),
+    ImageField("id", _Id, "id", "id", "An identifier for the image"),
+    ImageField("name", LooseName | None, "name", "name", "Descriptive name for the image"),
+    ImageField("status", str, "status", None, "Status of the image", STATUSES),
+    ImageField("visibility", str, "visibility", "visibility", "Scope of image accessibility", VISIBILITIES),
+    ImageField("protected", bool, "protected", "protected", "If true, image will not be deletable"),
+    ImageField("os_hidden", bool, "hidden", "hidden", "If true, image will not appear in default lists"),
+    ImageField("owner", OWNER | None, "owner", "owner", "Owner of the image"),
+    ImageField("disk_format", str | None, "disk_format", "disk_format", "Format of the disk", DISK_FORMATS),
     ImageField(
         "container_format",
         str | None,
-        lambda i: i.container_format,
+        "container_format",
         "container_format",
         "Format of the container",
         CONTAINER_FORMATS,
     ),
-    ImageField("min_disk", Amount, lambda i: i.min_disk, "min_disk", "Disk space (in GiB) required to boot image"),
-    ImageField("min_ram", Amount, lambda i: i.min_ram, "min_ram", "Memory (in MiB) required to boot image"),
-    ImageField("size", int | None, lambda i: i.size, None, "Size of image file in bytes"),
-    ImageField("virtual_size", int | None, lambda i: i.virtual_size, None, "Size of the disk inside in bytes"),
-    ImageField("checksum", str | None, lambda i: i.checksum, None, "MD5 of the image's data"),
+    ImageField("min_disk", Amount, "min_disk", "min_disk", "Disk space (in GiB) required to boot image"),
+    ImageField("min_ram", Amount, "min_ram", "min_ram", "Memory (in MiB) required to boot image"),
+    ImageField("size", int | None, "size", None, "Size of image file in bytes"),
+    ImageField("virtual_size", int | None, "virtual_size", None, "Size of the disk inside in bytes"),
+    ImageField("checksum", str | None, "checksum", None, "MD5 of the image's data"),
     ImageField(
         "os_hash_algo",
         str | None,
@@ -77,10 +77,8 @@ FIELDS: tuple[ImageField, ...] = (
         None,
         "Algorithm of os_hash_value",
     ),
-    ImageField("os_hash_value", str | None, lambda i: i.sha512, None, "Digest of the image's data in hex"),
-    ImageField(
-        "tags", at_most(list[Tag], 1024), lambda i: list(i.tags), "tags", "List of strings related to the image"
-    ),
+    ImageField("os_hash_value", str | None, "sha512", None, "Digest of the image's data in hex"),
+    ImageField("tags", at_most(list[Tag], 1024), "tags", "tags", "List of strings related to the image"),
     ImageField("created_at", str, lambda i: iso(i.created_at), None, "Date and time of image registration"),
     ImageField("updated_at", str, lambda i: iso(i.updated_at), None, "Date and time of the last change"),
     ImageField("self", str, lambda i: f"/v2/images/{i.id}", None, "URL of the image"),

@@ -31,6 +31,8 @@ MAX_ANONYMOUS = 1 << 16
 _ENCODER = msgspec.json.Encoder()
 _IN_PATH = "/:@!$&'()*+,;=~"
 """What stands for itself in a path (RFC 3986), besides letters, digits, `-`, `.` and `_`."""
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]*").fullmatch
+"""What most paths are; `quote` takes ten times as long to find that there is nothing to do."""
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -81,7 +83,7 @@ class Call:
 
     def url(self, path: str) -> str:
         """Return an absolute link to a path of this surface, in which names stand as they are: here they are quoted."""
-        return self.prefix + quote(path, safe=_IN_PATH)
+        return self.prefix + (path if _PLAIN(path) else quote(path, safe=_IN_PATH))
 
     async def raw(self) -> bytes:
         """Return the whole body. Raises TooLarge past its limit, counted as the bytes arrive."""
