@@ -122,6 +122,14 @@ def test_a_default_that_a_prepared_insert_would_leave_out_is_an_error(conn: Conn
         Prepared(table.insert(), columns={"id"}).write(conn, id="c")
 
 
+@pytest.mark.parametrize(
+    "statement", [sa.select(TABLE).where(TABLE.c.id.in_(["a", "b"])), sa.select(TABLE).where(TABLE.c.up.in_([]))]
+)
+def test_a_list_of_values_in_a_statement_is_refused_when_it_is_compiled(conn: Connection, statement: Any) -> None:
+    with pytest.raises(TypeError, match="name a parameter for each"):
+        Prepared(statement).rows(conn)
+
+
 def test_a_statement_may_be_worded_for_the_dialect(conn: Connection) -> None:
     asked = []
 

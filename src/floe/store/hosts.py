@@ -81,7 +81,7 @@ _SOME_WITH = Prepared(_BEHIND.where(sa.func.instr(hosts.c.name, sa.bindparam("pa
 _INSERT = hosts.insert()
 _OF_HOST = hosts.update().where(hosts.c.name == sa.bindparam("ident"))
 _MOVED = _OF_HOST.values(generation=hosts.c.generation + 1)
-_COUNT = sa.select(sa.func.count()).select_from(hosts)
+_COUNT = Prepared(sa.select(sa.func.count()).select_from(hosts))
 _KINDS = 1024
 """Hosts are of few kinds: what says the same is taken apart once."""
 
@@ -142,7 +142,8 @@ def find(conn: Connection, most: int, after: int = 0, part: str = "") -> list[Ho
 
 def count(conn: Connection) -> int:
     """Return how many hosts there are."""
-    return int(conn.scalar(_COUNT) or 0)
+    ((found,),) = _COUNT.plain(conn)
+    return int(found)
 
 
 def change(conn: Connection, name: str, now: datetime, **values: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from floe.api.compute.server_status import has_progress, status
-from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.shape import Always, Shape, Shown
 from floe.core.clock import iso, iso_micro_of, iso_of
 from floe.core.guests import guest_name
 from floe.core.seen_servers import SeenServer
@@ -118,7 +118,7 @@ _CORE: tuple[Shown[SeenServer], ...] = (
     Shown("locked_reason", "locked_reason", since=(2, 73)),
     Shown("description", "description", since=(2, 19)),
     Shown("tags", "tags", since=(2, 26)),
-    Shown("trusted_image_certificates", lambda _s: None, since=(2, 63)),
+    Shown("trusted_image_certificates", Always(None), since=(2, 63)),
     Shown("pinned_availability_zone", "requested_zone", since=(2, 96)),
     Shown("OS-EXT-SRV-ATTR:hostname", "hostname", since=(2, 90)),
     Shown("progress", lambda s: 0 if s.vm_state == "building" else 100, only=PROGRESS),
@@ -134,7 +134,7 @@ _EXTENDED: tuple[Shown[SeenServer], ...] = (
     Shown("OS-EXT-STS:task_state", "task_state"),
     Shown("OS-EXT-STS:vm_state", "vm_state"),
     Shown("OS-EXT-STS:power_state", "power_state"),
-    Shown("os-extended-volumes:volumes_attached", lambda _s: []),
+    Shown("os-extended-volumes:volumes_attached", Always([])),
     Shown("security_groups", security_groups),
 )
 

@@ -78,7 +78,9 @@ FIELDS: tuple[ImageField, ...] = (
         "Algorithm of os_hash_value",
     ),
     ImageField("os_hash_value", str | None, "sha512", None, "Digest of the image's data in hex"),
-    ImageField("tags", at_most(list[Tag], 1024), "tags", "tags", "List of strings related to the image"),
+    ImageField(
+        "tags", at_most(list[Tag], 1024), lambda i: list(i.tags), "tags", "List of strings related to the image"
+    ),
     ImageField("created_at", str, lambda i: iso(i.created_at), None, "Date and time of image registration"),
     ImageField("updated_at", str, lambda i: iso(i.updated_at), None, "Date and time of the last change"),
     ImageField("self", str, lambda i: f"/v2/images/{i.id}", None, "URL of the image"),

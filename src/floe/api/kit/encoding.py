@@ -65,14 +65,15 @@ async def _list(written: bytearray, things: Iterator[Any], turns: Turns, *, cut:
     taken = 0
     written += b"["
     async for thing in turns.each(things):
-        text = _ENCODER.encode(thing)
-        if len(written) + len(text) > MOST_BYTES:
-            if not cut or not taken:
-                raise _too_large()
-            break
+        before = len(written)
         if taken:
             written += b","
-        written += text
+        _ENCODER.encode_into(thing, written, -1)
+        if len(written) > MOST_BYTES:
+            if not cut or not taken:
+                raise _too_large()
+            del written[before:]
+            break
         taken += 1
     written += b"]"
     return taken

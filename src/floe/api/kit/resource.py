@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Route
 from floe.api.kit.policy import Policies
-from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.shape import Always, Shape, Shown
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Invalid
@@ -133,7 +133,7 @@ class Fields(Generic[T]):
 
 def constant(name: str, value: Any, use: Use = Use.NONE, *, shown: bool = True, **how: Any) -> Wire[Any]:
     """Return a field that has the same value for all things."""
-    return Wire(name, None, use, shown=shown and (lambda _: value), constant=value, **how)
+    return Wire(name, None, use, shown=shown and Always(value), constant=value, **how)
 
 
 Create = Callable[[Cloud, Context, list[Values]], Awaitable[Sequence[T]]]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from floe.api.kit.resource import Use, Wire
 from floe.api.network.converters import name_text, number, text
+from floe.core.clock import iso
 
 ID: Wire[Any] = Wire("id", use=Use.LIST)
 NAME: Wire[Any] = Wire("name", use=Use.ALL, check=name_text)
@@ -17,12 +17,7 @@ OWNER: tuple[Wire[Any], ...] = tuple(
 """Whose the thing is; both mean the same."""
 TAGS: Wire[Any] = Wire("tags")
 REVISED: tuple[Wire[Any], ...] = (
-    Wire("created_at", shown=lambda thing: _moment(thing.created_at)),
-    Wire("updated_at", shown=lambda thing: _moment(thing.updated_at)),
+    Wire("created_at", shown=lambda thing: iso(thing.created_at)),
+    Wire("updated_at", shown=lambda thing: iso(thing.updated_at)),
     Wire("revision_number", "revision", Use.FILTER, filtered=number),
 )
-
-
-def _moment(value: datetime) -> datetime:
-    """Return a moment to the second; the encoder writes it, in a tenth of the time that text would take to make."""
-    return value.replace(microsecond=0)
