@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -17,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from floe.simulation.plan import make
 from floe.simulation.planted import PLANTED
+from floe.simulation.planting import BY_ITSELF, Planted
 from floe.simulation.running import Outcome, Simulator
 
 ENOUGH = 2000
-"""Seeds within which each planted bug has to be found."""
+"""Runs within which each planted bug has to be found, of those in which what it needs happens."""
 _CHUNK = 20
 _LINE_EVERY = 1000
 _STORY = 60
@@ -81,12 +83,12 @@ def _plant(console: Console, names: Sequence[str], first: int, jobs: int) -> int
     bugs = [bug for bug in PLANTED if not names or bug.name in names]
     missed = []
     with _progress("planting", len(bugs)) as advance, _workers(jobs) as run:
-        for name, seed, what in run(_find, [(bug.name, first) for bug in bugs]):
-            if seed is None:
-                missed.append(name)
-                console.print(f"{name}: NOT FOUND in {ENOUGH} seeds")
+        for found in run(_find, [(bug.name, first) for bug in bugs]):
+            if found.seed is None:
+                missed.append(found.bug)
+                console.print(f"{found.bug}: NOT FOUND in {found.runs} runs {found.what}".rstrip())
             else:
-                console.print(f"{name}: found after {seed - first + 1} seed(s): {what}")
+                console.print(f"{found.bug}: found after {found.runs} run(s), by seed {found.seed}: {found.what}")
             advance()
     console.print(f"{len(bugs) - len(missed)} of {len(bugs)} planted bugs were found")
     return 1 if missed else 0
@@ -136,24 +138,36 @@ def _seeds(task: tuple[str | None, Sequence[int]]) -> list[Outcome]:
     return [simulator.seed(seed) for seed in seeds]
 
 
-def _find(task: tuple[str, int]) -> tuple[str, int | None, str]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Which seed found a bug, if any did, after how many runs, and what it saw."""
+
+    bug: str
+    runs: int
+    seed: int | None = None
+    what: str = ""
+
+
+def _find(task: tuple[str, int]) -> Found:
     """Run seeds with a bug planted until it is found."""
     name, first = task
-    return find(name, first, ENOUGH)
+    return find(next(bug for bug in PLANTED if bug.name == name), first, ENOUGH)
 
 
-def find(name: str, first: int, most: int) -> tuple[str, int | None, str]:
-    """Return the bug's name, the first of at most so many seeds that finds it, and what it found."""
-    bug = next(bug for bug in PLANTED if bug.name == name)
+def find(bug: Planted, first: int, most: int) -> Found:
+    """Look for a bug in so many runs at most, from a seed on."""
+    plans = itertools.islice(filter(bug.matters, map(make, itertools.count(first))), most)
     simulator = Simulator(plant=bug.plant)
     try:
-        for seed in range(first, first + most):
-            outcome = simulator.seed(seed)
+        for runs, plan in enumerate(plans, 1):
+            outcome = simulator.run(plan)
+            if outcome.violations and outcome.violations[0].rule == BY_ITSELF:
+                return Found(bug.name, runs, what=f"(seed {plan.seed}: {outcome.violations[0]})")
             if outcome.violations:
-                return name, seed, str(outcome.violations[0])
+                return Found(bug.name, runs, plan.seed, str(outcome.violations[0]))
     finally:
         simulator.close()
-    return name, None, ""
+    return Found(bug.name, most)
 
 
 def _leave() -> None:

@@ -81,8 +81,8 @@ def power(world: World, host: str, seconds: float) -> None:
     role = next(role for role in world.roles.values() if host in role.hosts)
     world.crash(role, seconds, "the power is gone")
     for name in role.hosts:
+        world.judge.lost_power(name)
         world.machines[name].power_loss(world.dice)
-        world.judge.forgot(name)
 
 
 def forget(world: World, host: str, seconds: float) -> None:
@@ -138,6 +138,7 @@ def guest_dies(world: World, host: str) -> None:
     if not running:
         return
     machine.died.add(running[0])
+    world.judge.died(host, running[0])
     role = next(role for role in world.roles.values() if host in role.hosts)
     if machine.driver is not None and role.process is not None:
         role.process.call(machine.driver.change, running[0], PowerState.SHUTDOWN)

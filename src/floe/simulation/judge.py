@@ -12,17 +12,23 @@ from floe.cloud.cloud import CloudSettings
 from floe.core import server_states
 from floe.core.errors import FloeError
 from floe.core.guest_metadata import fingerprint
+from floe.core.guests import PowerState
 from floe.core.messages import Command, Destroy, Destroyed, Event, Result
 from floe.simulation.loop import Process, current
 from floe.simulation.machines import Machine
+from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
-from floe.store import actions, guests, servers
+from floe.store import actions, guests, hosts, servers
 from floe.store import audit as rows
 from floe.store.engine import Connection
 from floe.store.memory import MemoryStore
 
 Accuse = Callable[[Violation], None]
+
+
+_AFTER_POWER_LOSS = {PowerState.PAUSED: PowerState.SHUTDOWN}
+"""What a guest is after it, where that is not what it was: who stood still had all in memory."""
 
 
 class Judge:
@@ -41,6 +47,8 @@ class Judge:
         self._images, self._accuse = images_folder, accuse
         self._finished: dict[str, set[str]] = {name: set() for name in machines}
         """Servers that each host has answered to have destroyed for good."""
+        self._due: dict[str, dict[str, PowerState]] = {}
+        """By host that lost its power: what guests will have to be when its agent has started."""
         self._conductors: dict[str, Process] = {}
         """By the name in their leases."""
         self._leases: dict[str, str | None] = {}
@@ -95,8 +103,45 @@ class Judge:
             self._finished[host].add(command.server_id)
 
     def forgot(self, host: str) -> None:
-        """A host may have forgotten what it answered: it lost its power."""
+        """A host may have forgotten what it answered."""
         self._finished[host].clear()
+
+    def lost_power(self, host: str) -> None:
+        """The power of a host is about to fail: it may forget what it answered, and guests will have to be as before.
+
+        One that ran runs again, one that was off stays off, one whose memory is on the disk keeps it.
+        """
+        self.forgot(host)
+        machine = self._machines[host]
+        if host in self._due:
+            return  # it failed before, and nobody has been at the guests since
+        self._due[host] = {}
+        if machine.remembers():
+            for server_id, power in machine.host.guests.items():
+                if self._state_on(host, server_id) == server_states.state_of(power):
+                    self._due[host][server_id] = _AFTER_POWER_LOSS.get(power, power)
+
+    def died(self, host: str, server_id: str) -> None:
+        """A guest ended by itself."""
+        self._due.get(host, {}).pop(server_id, None)
+
+    def back(self, host: str) -> None:
+        """The agent of a host has started: see that guests are what they have to be if it lost its power before."""
+        machine = self._machines[host]
+        for server_id, power in self._due.pop(host, {}).items():
+            excused = server_id in machine.refused or machine.given_up(server_id)
+            wanted = self._state_on(host, server_id)
+            found = machine.host.guests.get(server_id)
+            if found is not power and wanted is not None and not excused:
+                what = f"{host}: {'gone' if found is None else found.name}, not {power.name}"
+                self._accuse(Violation("a guest is not what it was before its host lost its power", server_id, what))
+
+    def _state_on(self, host: str, server_id: str) -> str | None:
+        """Return the vm_state of a server that is on a host and that nothing is being done with."""
+        server = self._store.read(lambda conn: servers.get(conn, server_id))
+        if server is None or server.host != host or not server_states.settled(server.vm_state, server.task_state):
+            return None
+        return server.vm_state
 
     def started(self, host: str, server_id: str) -> None:
         """A guest was started: see that it was not destroyed for good before."""
@@ -136,13 +181,13 @@ class Judge:
 
     def _check_told(self, conn: Connection) -> list[Violation]:
         """Check that guests may read about themselves what their servers' rows say."""
-        zone = CloudSettings().availability_zone
+        zones = {host.name: host.zone for host in hosts.every(conn)}
         return [
             Violation("a guest was not told what changed", guest.server_id, agent.host)
             for role in self._roles.values()
             for agent in role.agents
             for told in (agent.told(),)
-            for guest in guests.described(conn, agent.host, zone, limit=1000)
+            for guest in guests.described(conn, agent.host, zones.get(agent.host, ""), limit=1000)
             if told.get(guest.server_id) not in (None, fingerprint(guest.metadata))
         ]
 
@@ -159,4 +204,5 @@ class Watch(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not isinstance(error, FloeError):
             said = str(error).partition("\n")[0]
-            self._accuse(Violation("an unexpected error", type(error).__name__, f"{said}; {record.msg}"))
+            rule = BY_ITSELF if failed_by_itself(error) else "an unexpected error"
+            self._accuse(Violation(rule, type(error).__name__, f"{said}; {record.msg}"))

@@ -12,11 +12,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, ParamSpec, TypeVar
 
+from floe.agent.agent import LEDGER
 from floe.agent.image_eviction import backing_file
 from floe.agent.ledger import Ledger
 from floe.cloud.audit import HostView
 from floe.core.disks import MIB, Blank, Overlay
 from floe.core.disks import Disk as AnyDisk
+from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork
 from floe.dataplane.fake import FakePlane, FakeScript
@@ -50,6 +52,8 @@ class Machine:
         """How often the machine itself was started."""
         self.booted: set[tuple[str, int]] = set()
         """Boots of guests that were done, and that only a start of the machine may do again."""
+        self.refused: set[str] = set()
+        """Guests that the hypervisor would not start since the power failed."""
         self.driver: SimulatedHypervisor | None = None
         self._removed: list[str] = []
         """Guests removed since the last sync, which a power loss may bring back."""
@@ -60,6 +64,7 @@ class Machine:
         self.network = HostNetwork()
         self.boots += 1
         self.booted.clear()
+        self.refused.clear()
         for server_id, state in self.host.guests.items():
             if state is not PowerState.SUSPENDED:
                 self.host.guests[server_id] = PowerState.SHUTDOWN
@@ -95,6 +100,15 @@ class Machine:
             network=self.network,
             folders=frozenset(folder.name for folder in guests.iterdir()) if guests.exists() else frozenset(),
         )
+
+    def remembers(self) -> bool:
+        """Whether the agent finds all it has written of the guests again, should the power fail now."""
+        ledger = self.folder / LEDGER
+        return ledger.exists() and self._files.whole(ledger)
+
+    def given_up(self, server_id: str) -> bool:
+        """Whether the agent has written that it starts a guest no more: the power failed when its disks were new."""
+        return f'"type":"damaged","server_id":"{server_id}"' in (self.folder / LEDGER).read_text()
 
     def baseless(self) -> list[str]:
         """Return the servers whose disks stand on a base image that is gone."""
@@ -181,7 +195,11 @@ class SimulatedHypervisor:
         await self._pause("start.before")
         await self._delay(0.15)
         ran = self._machine.host.guests.get(guest.server_id)
-        state = await self._fake.start(guest, files, boots)
+        try:
+            state = await self._fake.start(guest, files, boots)
+        except HostFailure:
+            self._machine.refused.add(guest.server_id)
+            raise
         if ran is not state:
             self._started(self._machine.name, guest.server_id)
             if (guest.server_id, boots) in self._machine.booted:
@@ -221,6 +239,8 @@ class SimulatedHypervisor:
 
     async def end(self, server_id: str) -> None:
         """See `Hypervisor.end`."""
+        if self._machine.host.guests.get(server_id) is PowerState.RUNNING:
+            self._harmed(self._machine.name, server_id)
         await self._turn(self._fake.end(server_id))
 
     async def pause(self, server_id: str) -> None:

@@ -96,8 +96,10 @@ def make(seed: int) -> Plan:
     )
     requests = [*_requests(dice), *_resets(Random(f"{seed} resets"))]  # noqa: S311
     requests += _of_power(Random(f"{seed} power"))  # noqa: S311
+    requests += _of_operators(Random(f"{seed} operators"), requests)  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
+    events += _outage(Random(f"{seed} outage"), shape)  # noqa: S311
     events += _of_ledgers(Random(f"{seed} ledgers"), shape, events)  # noqa: S311
     if shape.together:
         events += _last_requests(dice)
@@ -177,6 +179,34 @@ def _of_ledgers(dice: Random, plan: Plan, events: Sequence[Event]) -> list[Event
         for _ in range(dice.choice((1, 3)))
     ]
     return [Event(at=lost, what="forget", args=args), *asked]
+
+
+def _of_operators(dice: Random, requests: Sequence[Event]) -> list[Event]:
+    """Servers are locked for a while; hosts come into a zone, or leave it, and servers are to be made there."""
+    locks = [
+        Event(at=dice.uniform(2.0, REQUESTS), what="lock", args={"pick": dice.randrange(100)})
+        for _ in range(dice.choice((0, 0, 0, 1, 2)))
+    ]
+    if dice.random() < 0.8:
+        return locks
+    for create in requests:
+        if create.what in {"create", "create-delete"} and dice.random() < 0.5:
+            create.args["zone"] = True
+    moves = [
+        Event(at=dice.uniform(1.0, REQUESTS), what="zone", args={"pick": dice.randrange(100), "add": number % 3 < 2})
+        for number in range(dice.choice((2, 4, 6)))
+    ]
+    return [*locks, Event(at=0.9, what="zone", args={"pick": 0, "add": True}), *moves]
+
+
+def _outage(dice: Random, plan: Plan) -> list[Event]:
+    """The power fails once the guests run, on all hosts at once, or on one of them; now and then it fails again."""
+    if dice.random() < 0.8:
+        return []
+    at, seconds = dice.uniform(HEALED / 2, FAULTS + 2.0), dice.choice((0.3, 1.0, 3.0))
+    hosts = dice.choice((plan.host_names, plan.host_names[:1]))
+    times = (at, at + dice.uniform(0.2, 4.0)) if dice.random() < 0.3 else (at,)
+    return [Event(at=when, what="power", args={"host": host, "seconds": seconds}) for when in times for host in hosts]
 
 
 def _of_images(dice: Random, plan: Plan) -> list[Event]:

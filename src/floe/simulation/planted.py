@@ -24,6 +24,7 @@ from floe.simulation.planted_batches import BATCHES
 from floe.simulation.planted_hosts import HOSTS
 from floe.simulation.planted_images import IMAGES
 from floe.simulation.planted_members import MEMBERS
+from floe.simulation.planted_operators import OPERATORS
 from floe.simulation.planted_power import POWER
 from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_sagas import SAGAS
@@ -286,10 +287,12 @@ PLANTED = (
     *SAGAS,
     *WRITES,
     *POWER,
+    *OPERATORS,
     Planted(
         "key-forgotten",
         "a request that is sent again is done again",
         patched((idempotency, "keep", _keep_no_answer)),
+        needs="again",
     ),
     Planted(
         "past-forgotten",

@@ -10,7 +10,8 @@ from floe.agent.guests import GuestBuilder
 from floe.agent.ledger import Ledger
 from floe.agent.reconcile import Reconciled
 from floe.core.host_network import HostNetwork, HostNetworkState
-from floe.simulation.planting import Planted, patched
+from floe.hypervisors.protocol import Hypervisor
+from floe.simulation.planting import Planted, otherwise, patched, through
 
 
 def _no_refusal(self: Ledger, server_id: str, action_id: str) -> None:
@@ -58,7 +59,16 @@ def _remove_nothing(folder: Any) -> None:
     """Leave the files."""
 
 
+async def _make_nothing(guest: Any, disk: Any, files: Any) -> None:
+    """Make no disk but the root disk."""
+
+
+def _without_blanks(hypervisor: Hypervisor) -> Any:
+    return otherwise(hypervisor, create_blank=_make_nothing)
+
+
 HOSTS = (
+    Planted("disk-left-out", "a guest is started without its second disk", through(hypervisor=_without_blanks)),
     Planted("ledger-ignored", "a host builds what it was told to destroy", patched((Ledger, "refusal", _no_refusal))),
     Planted(
         "no-reconcile",
@@ -74,6 +84,7 @@ HOSTS = (
         "half-a-disk",
         "a build that is tried again builds upon what a power loss has damaged",
         patched((GuestBuilder, "spawn", _upon_what_is_there)),
+        needs="power",
     ),
     Planted("files-left", "a destroyed guest's files stay", patched((agent_guests, "remove_folder", _remove_nothing))),
 )

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from floe.bus.protocol import Bus
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.host_network import HostNetworkState, MembersChange
 from floe.core.messages import ChangeMembers, Command, MembersChanged, Result
-from floe.simulation.planting import Planted, both, patched, through
+from floe.simulation.planting import Memory, Planted, both, otherwise, patched, remembering, through
 from floe.store import host_networks
 
 _change_members = HostNetworkState.change_members
-_changes_before: dict[int, MembersChange] = {}
 
 
-def _members_once_more(self: HostNetworkState, change: MembersChange) -> None:
+def _members_once_more(memory: Memory) -> Any:
     """Take a difference, and the one before it again."""
-    before = _changes_before.get(id(self))
-    _changes_before[id(self)] = change
-    _change_members(self, change)
-    for entry in before.groups if before is not None else ():
-        group = self.groups.get(entry.group_id)
-        if group is not None:
-            members = set(group.remote_members).union(entry.added).difference(entry.removed)
-            self.groups[entry.group_id] = replace(group, remote_members=tuple(sorted(members)))
+
+    def change_members(self: HostNetworkState, change: MembersChange) -> None:
+        _, before = memory.get(id(self), (self, None))
+        memory[id(self)] = self, change  # the state is kept with it, so that no other one gets its id
+        _change_members(self, change)
+        for entry in before.groups if before is not None else ():
+            group = self.groups.get(entry.group_id)
+            if group is not None:
+                members = set(group.remote_members).union(entry.added).difference(entry.removed)
+                self.groups[entry.group_id] = replace(group, remote_members=tuple(sorted(members)))
+
+    return change_members
 
 
 def _no_gaps(self: HostNetworkState, change: MembersChange) -> bool:
@@ -41,35 +44,25 @@ def _members_nowhere(conn: Any, host: str) -> tuple[int, int]:
 _state = host_networks.state
 
 
-class _SilenceIsConsent:
-    """A bus on which a host that says nothing of a difference has taken it."""
+def _all_are_told(bus: Bus) -> Any:
+    """Take silence for an answer."""
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._bus, name)
-
-    async def request(self, host: str, command: Command, *, timeout: float) -> Result:
-        """See `Bus.request`."""
+    async def request(host: str, command: Command, *, timeout: float) -> Result:
         try:
-            return await self._bus.request(host, command, timeout=timeout)
+            return await bus.request(host, command, timeout=timeout)
         except (HostFailure, Unavailable):
             if isinstance(command, ChangeMembers):
                 return MembersChanged(taken=True)
             raise
 
-
-def _all_are_told(bus: Bus) -> Bus:
-    """Take silence for an answer."""
-    return cast("Bus", _SilenceIsConsent(bus))
+    return otherwise(bus, request=request)
 
 
 MEMBERS = (
     Planted(
         "members-order",
         "a difference of groups' members is taken twice, the second time after a newer one",
-        patched((HostNetworkState, "change_members", _members_once_more)),
+        remembering((HostNetworkState, "change_members", _members_once_more)),
     ),
     Planted(
         "members-lost",

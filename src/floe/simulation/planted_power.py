@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from floe.agent import power as agent_power
 from floe.agent.ledger import Ledger
+from floe.agent.power import GuestPower
 from floe.agent.wishes import Wishes
-from floe.core.guests import PowerState
+from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.messages import ChangePower
 from floe.core.power import Deed, Power, Wanted, deeds
-from floe.simulation.planting import Planted, both, patched, through
+from floe.hypervisors.protocol import GuestFiles, Hypervisor
+from floe.simulation.planting import Planted, both, otherwise, patched, through
 from floe.store import actions
 from floe.store.engine import Connection
 
@@ -45,11 +50,81 @@ def _nobody_is_back(_conn: Connection, host: str) -> int:
     return 0
 
 
+async def _bring_nothing_back(self: GuestPower, guests: Iterable[GuestState]) -> list[GuestState]:
+    """Leave guests as the machine's start finds them."""
+    return list(guests)
+
+
+async def _bring_all_back(self: GuestPower, guests: Iterable[GuestState]) -> list[GuestState]:
+    """Start all guests, whatever they did before."""
+    found = list(guests)
+    for guest in found:
+        self.ledger.wishes.follow(guest.server_id, Power.RUNNING)
+    return await _bring_back(self, found)
+
+
+_bring_back = GuestPower.bring_back
+
+
+def _nothing_wanted(self: Wishes, command: ChangePower) -> None:
+    """Do what is said, and do not write down that it was said."""
+
+
+def _nothing_followed(self: Wishes, server_id: str, power: Power) -> None:
+    """Nor what comes of it."""
+
+
+def _of_no_order(self: Wishes, server_id: str) -> Wanted:
+    """Know what a guest should be, and not which of all that was said of it was said last."""
+    return replace(_of(self, server_id), generation=0)
+
+
+_of = Wishes.of
+
+
+def _resumes_afresh(hypervisor: Hypervisor) -> Any:
+    async def resume(guest: GuestSpec, files: GuestFiles) -> None:
+        """Boot what was suspended, instead of letting it go on."""
+        await hypervisor.start(guest, files)
+
+    return otherwise(hypervisor, resume=resume)
+
+
 POWER = (
     Planted(
         "a-wait-without-end",
         "what waits for a host that is down is not taken up when that is back",
         patched((actions, "back", _nobody_is_back)),
+    ),
+    Planted(
+        "not-brought-back",
+        "guests that ran when their machine lost its power stay off when it is back",
+        patched((GuestPower, "bring_back", _bring_nothing_back)),
+        needs="power",
+    ),
+    Planted(
+        "all-brought-back",
+        "guests that were off when their machine lost its power are started when it is back",
+        patched((GuestPower, "bring_back", _bring_all_back)),
+        needs="power",
+    ),
+    Planted(
+        "wish-unwritten",
+        "a host does not write down what a guest should be, so that its own start knows what was before",
+        patched((Wishes, "want", _nothing_wanted), (Wishes, "follow", _nothing_followed)),
+        needs="power",
+    ),
+    Planted(
+        "late-wish",
+        "a host does what it is told late, though it was told something else since",
+        patched((Wishes, "of", _of_no_order)),
+        needs="guest-power",
+    ),
+    Planted(
+        "resumed-afresh",
+        "a suspended guest is booted when it should go on where it was",
+        through(hypervisor=_resumes_afresh),
+        needs="guest-power",
     ),
     Planted(
         "reboots-twice",
@@ -58,6 +133,7 @@ POWER = (
             patched((agent_power, "deeds", _boots_again)),
             patched((Wishes, "answer", _no_answer)),
         ),
+        needs="guest-power",
     ),
     Planted(
         "every-start-is-the-machines",
@@ -66,5 +142,6 @@ POWER = (
             patched((Ledger, "follow", _follow_nothing)),
             through(boot_id=_always_anew),
         ),
+        needs="guest-power",
     ),
 )

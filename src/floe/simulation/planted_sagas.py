@@ -9,7 +9,7 @@ from typing import Any
 from floe.cloud import host_guests
 from floe.conductor.flow import Flow
 from floe.conductor.journal import Journal
-from floe.conductor.removal import Removal, Removed
+from floe.conductor.removal import Patience, Removal, Removed
 from floe.conductor.saga import OnHost, Saga, Write
 from floe.core.entries import DONE
 from floe.core.guests import PowerState
@@ -33,6 +33,16 @@ async def _removed_at_once(self: Removal, host: str, command: Any, **options: An
 
 
 _remove = Removal.__call__
+
+
+async def _removed_if_once(self: Removal, host: str, command: Any, **options: Any) -> Removed:
+    """Take an undo, or what is to be cleared away, for done when it failed for the first time."""
+    if "patience" not in options:
+        return await _remove(self, host, command, **options)
+    return replace(await _remove(self, host, command, **(options | {"patience": _NONE})), owed=False)
+
+
+_NONE = Patience(most=0.0)
 
 
 def _all_owed(conn: Any, host: str) -> list[Owed]:
@@ -114,6 +124,12 @@ SAGAS = (
         "holding-too-early",
         "a holding goes though its host was down, and nobody remembers what it owes",
         patched((Removal, "__call__", _removed_at_once)),
+    ),
+    Planted(
+        "undo-once",
+        "an undo that fails at first is taken for done",
+        patched((Removal, "__call__", _removed_if_once)),
+        needs="hypervisor destroy",
     ),
     Planted(
         "owed-forgotten",

@@ -64,7 +64,19 @@ def _action_of_before(memory: Memory) -> Any:
     return add
 
 
+def _release_uncounted(conn: Any, server_id: str, now: Any) -> Any:
+    """Remove the row of what a server takes, and count nothing back."""
+    held = allocations.of_server(conn, server_id)
+    conn.execute(allocations.allocations.delete().where(allocations.allocations.c.server_id == server_id))
+    return held
+
+
 WRITES = (
+    Planted(
+        "release-uncounted",
+        "what a server took of its host is not counted back when it is given back",
+        patched((allocations, "release", _release_uncounted)),
+    ),
     Planted(
         "answer-lost",
         "a write that was committed, and whose answer was lost, is done again",

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ from floe.conductor.flow import Flow
 from floe.conductor.saga import Again, Each, Node, OnHost, Saga
 from floe.core.actions import Step
 from floe.simulation.parts import Parts
+from floe.simulation.plan import Plan
 
 Memory = dict[Any, Any]
 """What a planted bug remembers outside of the database, in one run."""
@@ -60,6 +62,13 @@ class Planted:
     name: str
     text: str
     plant: Plant
+    needs: str = ""
+    """What has to happen in a run for it to matter: an `Event`, by its name, or name and operation; empty: nothing."""
+
+    def matters(self, plan: Plan) -> bool:
+        """Say whether a run may show it at all."""
+        names = ({event.what, f"{event.what} {event.args.get('operation')}"} for event in plan.events)
+        return not self.needs or any(self.needs in each for each in names)
 
 
 def patched(*changes: tuple[Any, str, Any]) -> Plant:
@@ -109,6 +118,31 @@ def with_undo(saga: Saga, undo: Callable[[OnHost, Flow, Step], Awaitable[Any]]) 
         return node
 
     return with_steps(saga, changed)
+
+
+class _Otherwise:
+    def __init__(self, part: Any, calls: dict[str, Any]) -> None:
+        self._part, self._calls = part, calls
+
+    def __getattr__(self, name: str) -> Any:
+        return self._calls.get(name) or getattr(self._part, name)
+
+
+def otherwise(part: Any, **calls: Callable[..., Any]) -> Any:
+    """Return a part that does these things otherwise, and all others as it did."""
+    return _Otherwise(part, calls)
+
+
+BY_ITSELF = "a planted bug failed by itself"
+"""The rule that an error breaks which comes of what was planted, and not of the mistake that it stands for."""
+
+
+def failed_by_itself(error: BaseException) -> bool:
+    """Whether an error was raised right in what was planted."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and Path(trace.tb_frame.f_code.co_filename).name.startswith("planted")
 
 
 def _the_same(value: Any, _memory: Memory) -> Any:

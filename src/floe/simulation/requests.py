@@ -7,9 +7,11 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from floe.cloud import (
+    aggregates,
     compute_quotas,
     image_data,
     images,
@@ -24,20 +26,24 @@ from floe.cloud import (
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.errors import FloeError, Gone
-from floe.core.guest_actions import ON_GUEST
+from floe.core.guest_actions import ON_GUEST, STOP
 from floe.core.idempotency import once
 from floe.core.images import ACTIVE, NewImage
+from floe.core.listing import Listing
 from floe.core.new_servers import NewServer
 from floe.core.nics import PlannedNic
 from floe.core.server_groups import ServerGroup
 from floe.simulation.plan import Event
+from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, user_of
+from floe.store import hosts as host_rows
 from floe.store import images as image_rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
 from floe.store.past_servers import past_servers
 from floe.store.servers import servers as table
 
+ZONE = "east"
 _OTHER = "x"
 """What the name of a server in another body ends with."""
 
@@ -63,6 +69,8 @@ class Users:
         self._groups: list[ServerGroup] = []
         self._ports: list[tuple[int, str]] = []
         self._rules = 0
+        self._locked: set[str] = set()
+        """Servers that are being locked, looked at, and unlocked."""
 
     async def ask(self, cloud: Cloud, number: int, event: Event) -> None:
         """Make one request; what is refused is noted and no more."""
@@ -84,6 +92,8 @@ class Users:
             "quota": self._quota,
             "reset": self._reset,
             "guest-power": self._power,
+            "lock": self._lock,
+            "zone": self._zone,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -91,7 +101,8 @@ class Users:
         except FloeError as error:
             self._note("refused", number, event.what, error.message)
         except Exception as error:
-            self._accuse(Violation("a request failed unexpectedly", event.what, f"{type(error).__name__}: {error}"))
+            rule = BY_ITSELF if failed_by_itself(error) else "a request failed unexpectedly"
+            self._accuse(Violation(rule, event.what, f"{type(error).__name__}: {error}"))
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare the answers with the rows, when nothing is under way."""
@@ -124,6 +135,12 @@ class Users:
                 found.append(Violation("a create was done twice", name, f"{count} servers"))
             if count - without_room.get(name, 0) < least:
                 found.append(Violation("fewer servers are made than were asked for at least", name, f"{count} made"))
+        zones = {host.name: host.zone for host in host_rows.every(conn)}
+        found += [
+            Violation("a server is not in the zone that it was asked for in", row.id, zones[row.host])
+            for row in rows.values()
+            if row.deleted_at is None and row.host is not None and row.requested_zone not in (None, zones[row.host])
+        ]
         return found + self._check_keys(per_name) + self._check_images(conn)
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:
@@ -181,6 +198,7 @@ class Users:
             max_count=args["most"],
             networks=network,
             hints={"group": group} if group else {},
+            zone=ZONE if args.get("zone") else None,
             admin_password=None if "key" in args else "secret",  # the guests do not exist
         )
         if "key" in args:
@@ -297,6 +315,32 @@ class Users:
                 with contextlib.suppress(FloeError):
                     await server_power.change(cloud, user_of(project, name), server_id, ON_GUEST[index])
             await asyncio.sleep(args["between"])
+
+    async def _lock(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        """Lock a server for a while, in which its user can change nothing."""
+        if not self._made:
+            return
+        project, server_id = self._made[args["pick"] % len(self._made)]
+        user = user_of(project, name)
+        if server_id not in self._locked:
+            self._locked.add(server_id)
+            await server_states.lock(cloud, user, server_id, "it is looked at")
+            for touch in (partial(server_power.change, asked=STOP), servers.delete):
+                with contextlib.suppress(FloeError):
+                    await touch(cloud, user, server_id)
+                    self._accuse(Violation("a locked server was changed", server_id))
+            await server_states.unlock(cloud, user, server_id, lambda: None)
+            self._locked.remove(server_id)
+
+    async def _zone(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        """Put a host into a zone, or take it out."""
+        operator = replace(user_of(0, name), roles=frozenset({"admin"}))
+        there = await aggregates.find(cloud, operator, Listing())
+        (zone,) = there or await aggregates.create(cloud, operator, [{"name": ZONE, "zone": ZONE}])
+        names = await cloud.db.read(lambda conn: [host.name for host in host_rows.every(conn)])
+        if names:
+            change = aggregates.add_host if args["add"] else aggregates.remove_host
+            await change(cloud, operator, str(zone.id), {"host": names[args["pick"] % len(names)]})
 
     async def _quota(self, cloud: Cloud, _name: str, args: dict[str, Any]) -> None:
         limits = {"instances": args["instances"]}

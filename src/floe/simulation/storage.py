@@ -31,6 +31,11 @@ class Synced:
         finally:
             os.fsync, os.fdatasync = real
 
+    def whole(self, path: Path) -> bool:
+        """Say whether all that is in a file is on the disk for certain."""
+        found = path.stat()
+        return self._bytes.get(found.st_ino) == found.st_size
+
     def power_loss(self, folder: Path, dice: Random) -> None:
         """Cut the files of a folder short, as a disk may have them after the power went; some are gone."""
         for path in sorted(folder.rglob("*")):

@@ -278,6 +278,7 @@ class World:
             role.agents = [self._agent(role, host, blobs) for host in role.hosts]
             for agent in role.agents:
                 await agent.start()
+                self.judge.back(agent.host)
             role.ready = True
             self.note("ready", role.name)
         except FloeError as error:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from floe.core.actions import CANCELLED, IMAGE, OPEN_STATES, SERVER, Action, Step
 from floe.core.ids import derived
@@ -16,6 +15,9 @@ from floe.store import listing as lists
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, Json, Moment, metadata
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 _NOT_CREATE, _FIRST = sa.text("kind <> 'create'"), sa.text("version = 1")
 _OF_IMAGES = sa.text("subject_kind = 'image'")

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
@@ -34,7 +33,11 @@ class Address(TypeDecorator[int]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the database's own type."""
-        return dialect.type_descriptor(postgresql.INET() if dialect.name == "postgresql" else sa.BigInteger())
+        if dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql  # which a start on SQLite need not read
+
+            return dialect.type_descriptor(postgresql.INET())
+        return dialect.type_descriptor(sa.BigInteger())
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         """Return what turns a number into what is kept."""

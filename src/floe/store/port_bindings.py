@@ -35,7 +35,7 @@ port_bindings = sa.Table(
     sa.Column("vif_type", sa.String(64), nullable=False, server_default="bridge"),
     sa.Column("vif_details", Json, nullable=False, server_default="{}"),
     sa.Column("profile", Json, nullable=False, server_default="{}"),
-    sa.Index("ix_port_bindings_active", "port_id", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+    sa.Index("ix_port_bindings_active", "port_id", unique=True, sqlite_where=_ACTIVE),
     sa.Index("ix_port_bindings_host", "host", "plugged", "port_id"),
     sqlite_with_rowid=False,
 )
