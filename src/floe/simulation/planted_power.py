@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from floe.agent import power as agent_power
@@ -74,14 +73,6 @@ def _nothing_followed(self: Wishes, server_id: str, power: Power) -> None:
     """Nor what comes of it."""
 
 
-def _of_no_order(self: Wishes, server_id: str) -> Wanted:
-    """Know what a guest should be, and not which of all that was said of it was said last."""
-    return replace(_of(self, server_id), generation=0)
-
-
-_of = Wishes.of
-
-
 def _resumes_afresh(hypervisor: Hypervisor) -> Any:
     async def resume(guest: GuestSpec, files: GuestFiles) -> None:
         """Boot what was suspended, instead of letting it go on."""
@@ -115,12 +106,6 @@ POWER = (
         needs="power",
     ),
     Planted(
-        "late-wish",
-        "a host does what it is told late, though it was told something else since",
-        patched((Wishes, "of", _of_no_order)),
-        needs="guest-power",
-    ),
-    Planted(
         "resumed-afresh",
         "a suspended guest is booted when it should go on where it was",
         through(hypervisor=_resumes_afresh),
@@ -142,6 +127,6 @@ POWER = (
             patched((Ledger, "follow", _follow_nothing)),
             through(boot_id=_always_anew),
         ),
-        needs="guest-power",
+        needs="guest-dies",
     ),
 )
