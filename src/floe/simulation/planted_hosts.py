@@ -9,6 +9,7 @@ from floe.agent import guests as agent_guests
 from floe.agent.guests import GuestBuilder
 from floe.agent.ledger import Ledger
 from floe.agent.reconcile import Reconciled
+from floe.cloud import host_guests
 from floe.core.host_network import HostNetwork, HostNetworkState
 from floe.hypervisors.protocol import Hypervisor
 from floe.simulation.planting import Planted, otherwise, patched, through
@@ -26,6 +27,11 @@ async def _keep_partial(ledger: Any, hypervisor: Any, directory: Any, offload: A
 async def _tell_nothing(self: GuestBuilder, guests: Any) -> tuple[str, ...]:
     """Say that there are no files."""
     return ()
+
+
+def _nothing_owed(conn: Any, host: str) -> list[Any]:
+    """Expect nothing of a host that comes back."""
+    return []
 
 
 def _merge_late(self: HostNetworkState, fragment: HostNetwork) -> None:
@@ -72,8 +78,12 @@ HOSTS = (
     Planted("ledger-ignored", "a host builds what it was told to destroy", patched((Ledger, "refusal", _no_refusal))),
     Planted(
         "no-reconcile",
-        "a host's start leaves what its last life left half done, and tells nobody of it",
-        patched((agent, "reconcile", _keep_partial), (GuestBuilder, "leftovers", _tell_nothing)),
+        "a host's start leaves what its last life left half done and tells nobody, and nobody asks what it owes",
+        patched(
+            (agent, "reconcile", _keep_partial),
+            (GuestBuilder, "leftovers", _tell_nothing),
+            (host_guests, "owed", _nothing_owed),
+        ),
     ),
     Planted(
         "network-order",

@@ -71,5 +71,6 @@ MEMBERS = (
             through(bus=_all_are_told),
             patched((HostNetworkState, "takes", _no_gaps), (host_networks, "state", _members_nowhere)),
         ),
+        needs="lossy",
     ),
 )
