@@ -12,13 +12,13 @@ from floe.cloud import audits, host_networks
 
 KILLED_IN = {
     "Spawn": {
-        "clear": ("destroy", "_remove"),
+        "clear": ("destroy", "remove_folder"),
         "image": ("_check", "_copy_in_kernel", "adopt_image", "_install"),
         "disk": ("create_overlay", "write"),
         "ports": ("apply",),
         "guest": ("start",),
     },
-    "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("_remove",)},
+    "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("remove_folder",)},
     "ChangePower": {"end": ("end",), "start": ("start",)},
     "ApplyNetwork": {},
     "ChangeMembers": {},

@@ -44,12 +44,17 @@ def _members_nowhere(conn: Any, host: str) -> tuple[int, int]:
 _state = host_networks.state
 
 
+_SOON = 0.9
+"""Seconds, less than a round waits for the slowest: an answer that comes later changes nothing."""
+
+
 def _all_are_told(bus: Bus) -> Any:
     """Take silence for an answer."""
 
     async def request(host: str, command: Command, *, timeout: float) -> Result:
+        soon = min(timeout, _SOON) if isinstance(command, ChangeMembers) else timeout
         try:
-            return await bus.request(host, command, timeout=timeout)
+            return await bus.request(host, command, timeout=soon)
         except (HostFailure, Unavailable):
             if isinstance(command, ChangeMembers):
                 return MembersChanged(taken=True)
