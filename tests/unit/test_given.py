@@ -19,7 +19,7 @@ WRITTEN_BEFORE: dict[str, Any] = {
     "delete": {},
     "upload-image": {"blob": "b"},
     "delete-image": {"blob": "b"},
-    **dict.fromkeys(("start", "stop", "reboot", "pause", "unpause", "suspend", "resume"), POWER),
+    **dict.fromkeys(("start", "stop", "reboot", "pause", "unpause", "suspend", "resume", "trigger_crash_dump"), POWER),
 }
 """The least that any release gave an action of each kind: a field that comes later is not in it, for ever."""
 
