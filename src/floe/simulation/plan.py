@@ -100,6 +100,7 @@ def make(seed: int) -> Plan:
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
     events += _outage(Random(f"{seed} outage"), shape)  # noqa: S311
+    events += _of_waits(Random(f"{seed} waits"), shape)  # noqa: S311
     events += _of_ledgers(Random(f"{seed} ledgers"), shape, events)  # noqa: S311
     if shape.together:
         events += _last_requests(dice)
@@ -158,6 +159,23 @@ def _of_power(dice: Random) -> list[Event]:
         )
         for _ in range(dice.choice((1, 2, 4)))
     ]
+
+
+def _of_waits(dice: Random, plan: Plan) -> list[Event]:
+    """A host stops for a while, and users ask for the power of guests meanwhile."""
+    if plan.together or dice.random() < 0.85:
+        return []
+    host, at = dice.choice(plan.host_names), dice.uniform(4.0, REQUESTS)
+    stop = Event(at=at, what="stop", args={"role": f"agent-{host}", "down": dice.choice((4.0, 8.0))})
+    asked = [
+        Event(
+            at=at + dice.uniform(0.3, 3.0),
+            what="guest-power",
+            args={"pick": dice.randrange(100), "rows": [dice.randrange(9)], "between": 0.0},
+        )
+        for _ in range(4)
+    ]
+    return [stop, *asked]
 
 
 def _of_ledgers(dice: Random, plan: Plan, events: Sequence[Event]) -> list[Event]:
