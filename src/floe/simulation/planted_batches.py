@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from floe.conductor.gathering import Gathering
-from floe.core.guests import PowerState
-from floe.core.messages import SpawnAnswer, Spawned
 from floe.simulation.planting import Plant, Planted, patched
 
 _init = Gathering.__init__
@@ -30,15 +28,6 @@ def _all_the_first(results: Sequence[Any]) -> Sequence[Any]:
     return [results[0]] * len(results)
 
 
-def _as_if_made(results: Sequence[Any]) -> Sequence[Any]:
-    made = SpawnAnswer(spawned=Spawned(power_state=PowerState.RUNNING))
-    return [made if result == SpawnAnswer() else result for result in results]
-
-
-def _as_the_first_went(results: Sequence[Any]) -> Sequence[Any]:
-    return [results[0] if isinstance(result, SpawnAnswer) and result.failed else result for result in results]
-
-
 BATCHES = (
     Planted(
         "choice-of-another",
@@ -46,13 +35,8 @@ BATCHES = (
         _spoilt("choices", _all_the_first),
     ),
     Planted(
-        "late-taken-for-made",
-        "a guest that its host has not made yet, when it answers for many, is taken for made",
-        _spoilt("spawns", _as_if_made),
-    ),
-    Planted(
-        "failure-passed-over",
-        "of guests that were asked for together, one that failed is answered as the first one was",
-        _spoilt("spawns", _as_the_first_went),
+        "action-of-another",
+        "of the actions that are taken up together, the first is taken up for each",
+        _spoilt("loads", _all_the_first),
     ),
 )
