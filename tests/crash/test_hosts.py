@@ -18,6 +18,7 @@ KILLED_IN = {
         "ports": ("apply",),
         "guest": ("start",),
     },
+    "SpawnAll": {"disk": ("create_overlay", "write"), "guest": ("start",)},
     "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("remove_folder",)},
     "ChangePower": {"end": ("end",), "start": ("start",)},
     "ApplyNetwork": {},
@@ -39,6 +40,7 @@ class Life:
         self.town, self.life, self.dies_at = town, life, dies_at
         self.whole_process, self.again = whole_process, again
         self.member: Any = None
+        self.pair: list[Any] = []
 
     async def live(self) -> bool:
         """Return whether anything died."""
@@ -58,6 +60,7 @@ class Life:
             self.inspect,
             self.new_member,
             lambda: town.reboot(server),
+            self.two_at_once,
         ]
         for phase in phases:
             await phase()
@@ -75,8 +78,9 @@ class Life:
                 await self.recover(server)
         else:
             await town.delete(server)
-        if self.member is not None:
-            await town.delete(self.member)
+        self.life.dies_at = -1
+        for other in [*self.pair, *([self.member] if self.member else [])]:
+            await town.delete(other)
         await town.settled()
         assert town.server(server.id).vm_state == "deleted"
         assert town.machines["h1"].guests == {}
@@ -90,6 +94,11 @@ class Life:
     async def new_member(self) -> None:
         """A server more in the group of both, elsewhere."""
         self.member = await self.town.create(host="h2", name="member")
+
+    async def two_at_once(self) -> None:
+        """Two servers that the host is asked for in one message."""
+        names = ("one", "other")
+        self.pair = await asyncio.gather(*(self.town.create(host="h1", name=name) for name in names))
 
     async def list_guests(self) -> None:
         await self.town.conductor.events.check("h1")
@@ -136,18 +145,19 @@ class Life:
         await asyncio.gather(idle, return_exceptions=True)
 
     def must_run(self, server: Any) -> None:
-        """It is ACTIVE, with one guest that has its ports, and may read what it was told."""
+        """It is ACTIVE, with one guest that has its ports, and may read what it was told; so are those besides it."""
         town = self.town
         found = town.server(server.id)
         assert (found.vm_state, found.task_state, found.host) == ("active", None, "h1")
-        assert list(town.machines["h1"].guests) == [server.id]
-        assert len(town.planes["h1"].applied.ports) == 1
+        here = [server.id, *(other.id for other in self.pair)]
+        assert sorted(town.machines["h1"].guests) == sorted(here)
+        assert len(town.planes["h1"].applied.ports) == len(here)
         assert town.machines["h1"].boots.get(server.id, 1) == found.boots
         whole = town.cloud.db.read_now(lambda conn: host_networks.whole(conn, "h1", town.cloud.settings.dns_domain))
         assert town.planes["h1"].applied.groups == whole.groups
         command, point = self.life.passed[-1] if self.life.dead.is_set() else ("", "")
         if command == "Spawn" and point != "before":
-            told = town.remarks(server.id)
+            told = [remark for ident in here for remark in town.remarks(ident)]
             assert told, "a recovery leaves no trace in the server's history"
             assert any("asked" in remark for remark in told)
 

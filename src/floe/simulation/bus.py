@@ -67,13 +67,15 @@ class SimulatedBus:
         latency: Callable[[], float],
         pause: Callable[[str], Awaitable[None]],
         note: Callable[..., None],
+        told: Callable[[str, Command], None],
         answered: Callable[[str, Command, Result], None],
         said: Callable[[int, Event], None],
         took: Callable[[int, Process], None],
         takers: Callable[[Sequence[Any], Random], Sequence[Any]],
     ) -> None:
         self._loop, self._dice, self._weather = loop, dice, weather
-        self._latency, self._pause, self._note, self._answered = latency, pause, note, answered
+        self._latency, self._pause, self._note = latency, pause, note
+        self._told, self._answered = told, answered
         self._said, self._took, self._takers, self._numbers = said, took, takers, 0
         self._hosts: dict[str, _Serving] = {}
         self._listeners: list[_Listener] = []
@@ -190,6 +192,7 @@ class SimulatedBus:
         await self._pause("bus.arrive")
         command = decode(data)
         try:
+            self._told(host, command)  # type: ignore[arg-type]  # only commands are sent to hosts
             result = await handler(command)  # type: ignore[arg-type]  # only commands are sent to hosts
             self._answered(host, command, result)  # type: ignore[arg-type]
             reply = encode(result)

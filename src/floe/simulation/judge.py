@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from floe.core import server_states
 from floe.core.errors import FloeError
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
-from floe.core.messages import Command, Destroy, Destroyed, Event, Result
+from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Event, Result
 from floe.simulation.loop import Process, current
 from floe.simulation.machines import Machine
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
@@ -49,6 +50,8 @@ class Judge:
         """Servers that each host has answered to have destroyed for good."""
         self._due: dict[str, dict[str, PowerState]] = {}
         """By host that lost its power: what guests will have to be when its agent has started."""
+        self._changing: Counter[tuple[str, str]] = Counter()
+        """By host and server: changes of power that the host was told of and has not answered."""
         self._conductors: dict[str, Process] = {}
         """By the name in their leases."""
         self._leases: dict[str, str | None] = {}
@@ -97,8 +100,15 @@ class Judge:
             if since <= when <= until and number not in self._takers
         ]
 
+    def told(self, host: str, command: Command) -> None:
+        """A host was told a command."""
+        if isinstance(command, ChangePower):
+            self._changing[host, command.server_id] += 1
+
     def answered(self, host: str, command: Command, result: Result) -> None:
         """A host answered a command."""
+        if isinstance(command, ChangePower):
+            self._changing[host, command.server_id] -= 1
         if isinstance(command, Destroy) and command.final and isinstance(result, Destroyed):
             self._finished[host].add(command.server_id)
 
@@ -157,7 +167,12 @@ class Judge:
         self._accuse(Violation("a guest was started from a damaged disk", server_id, host))
 
     def harmed(self, host: str, server_id: str) -> None:
-        """A running guest was ended: see whether anybody wanted that."""
+        """A running guest was ended: see whether anybody wanted that.
+
+        Whoever wanted it may have given it up since the host was told: then the server's row follows the guest.
+        """
+        if self._changing[host, server_id] > 0:
+            return
         server = self._store.read(lambda conn: servers.get(conn, server_id))
         if server is not None and server.host == host and server_states.runs(server.vm_state, server.task_state):
             self._accuse(Violation("a running guest was destroyed", server_id, host))

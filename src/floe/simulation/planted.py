@@ -16,7 +16,7 @@ from floe.conductor.flow import Flow
 from floe.conductor.host_events import HostEvents
 from floe.conductor.runner import Runner
 from floe.conductor.saga import OnHost, Saga
-from floe.core.actions import OPEN_STATES
+from floe.core.actions import OPEN_STATES, SERVER
 from floe.core.entries import BEGUN
 from floe.core.guests import PowerState
 from floe.core.messages import Spawned
@@ -190,10 +190,10 @@ def _release_no_port(conn: Any, server_id: str) -> tuple[str, ...]:
     return ()
 
 
-def _cancel_nothing(conn: Any, server_id: str, now: Any, *, but: str) -> bool:
+def _cancel_nothing(conn: Any, ident: str, now: Any, *, but: str, subject: str = SERVER) -> bool:
     """Let the build go on."""
-    mine = [action for action in actions.of_server(conn, server_id) if action.finished_at is None]
-    return any(action.kind == but for action in mine)
+    mine = [action for action in actions.of_server(conn, ident) if action.finished_at is None]
+    return subject == SERVER and any(action.kind == but for action in mine)
 
 
 def _no_hosts(conn: Any, server_id: str) -> dict[str, str]:

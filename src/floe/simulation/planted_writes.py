@@ -64,10 +64,19 @@ def _action_of_before(memory: Memory) -> Any:
     return add
 
 
-def _release_uncounted(conn: Any, server_id: str, now: Any) -> Any:
-    """Remove the row of what a server takes, and count nothing back."""
-    held = allocations.of_server(conn, server_id)
-    conn.execute(allocations.allocations.delete().where(allocations.allocations.c.server_id == server_id))
+def _release_uncounted(
+    conn: Any, server_id: str, now: Any, *, host: str | None = None, purpose: str | None = None
+) -> Any:
+    """Remove the rows of what a server takes, and count nothing back."""
+    held = [
+        each
+        for each in allocations.of_server(conn, server_id)
+        if host in (None, each.host) and purpose in (None, each.purpose)
+    ]
+    table = allocations.allocations
+    for each in held:
+        ours = (table.c.server_id == server_id) & (table.c.host == each.host) & (table.c.purpose == each.purpose)
+        conn.execute(table.delete().where(ours))
     return held
 
 

@@ -101,6 +101,7 @@ class World:
             latency=self._latency,
             pause=self.pause,
             note=self.note,
+            told=self.judge.told,
             answered=self.judge.answered,
             said=lambda number, event: self.judge.said(number, event, self.loop.time()),
             took=self.judge.took,

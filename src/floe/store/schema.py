@@ -136,7 +136,7 @@ def create_all(conn: Connection) -> None:
 @functools.cache
 def _texts() -> tuple[str, ...]:
     """Return what makes an empty SQLite database have every table, index and trigger: as one has them that was made."""
-    engine = sa.create_engine("sqlite://")
+    engine = sa.create_engine("sqlite://", hide_parameters=True)
     with engine.connect() as conn:
         load().create_all(conn)
         made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"

@@ -29,6 +29,7 @@ from floe.core.messages import (
 )
 from floe.simulation.bus import SimulatedBus, Weather
 from floe.simulation.loop import Process, VirtualLoop
+from floe.simulation.parts import one_of
 
 Story = Callable[[Bus], Awaitable[None]]
 
@@ -67,9 +68,11 @@ def on_simulated(story: Story) -> None:
         latency=lambda: 0.001,
         pause=pause,
         note=nothing,
+        told=nothing,
         answered=nothing,
         said=nothing,
         took=nothing,
+        takers=one_of,
     )
     task = Process("all", loop).start(story(bus))  # type: ignore[arg-type]
     loop.run_until_complete(task)

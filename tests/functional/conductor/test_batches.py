@@ -55,9 +55,8 @@ def steps(site: Any, server: Any) -> list[Any]:
     return site.cloud.db.read_now(lambda conn: actions.journal(conn, action.id))
 
 
+@pytest.mark.once
 async def test_creates_that_wait_together_are_claimed_in_one_commit_and_ended_in_one(site: Any) -> None:
-    if not hasattr(site.cloud.db, "_queue"):
-        pytest.skip("writes that run twice have commits of their own")
     await site.add_host("h1", memory_mib=20 * 1024)
     made = [await site.post(nudge=False) for _ in range(8)]
     before = site.cloud.db.commits

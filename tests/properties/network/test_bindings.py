@@ -191,9 +191,9 @@ def test_a_port_that_is_on_two_hosts_is_seen_and_taken_away_on_both(transaction:
         assert (of_network, host_networks.stale(conn)) == (2, ["h1", "h2"])
         generations = {host: host_networks.wanted(conn, host) for host in HOSTS}
         told = server_ports.unplug(conn, "server")
-        assert told == {"h1": generations["h1"] + 1, "h2": generations["h2"] + 1}
+        assert told.generations == {"h1": generations["h1"] + 1, "h2": generations["h2"] + 1}
         assert [plugged_ports.on_host(conn, host) for host in HOSTS] == [[], [], []]
-        assert server_ports.unplug(conn, "server") == {}
+        assert server_ports.unplug(conn, "server").generations == {}
 
 
 def test_a_port_that_is_given_back_makes_both_its_hosts_stale(transaction: Any) -> None:
