@@ -60,7 +60,8 @@ async def test_a_change_of_nothing_is_refused_and_one_read_before_taken(place: P
         bodies.append({noun: {"colour": "red"}, "other": {}})
     for body in bodies:
         assert (await place.call(admin, "PATCH", path, body)).status_code == 400, body
-    assert (await place.call(admin, "PATCH", path, {noun: {"id": "other"}})).status_code == 400
+    for ident in ("other", [], {}, [made["id"]], 0, False):
+        assert (await place.call(admin, "PATCH", path, {noun: {"id": ident}})).status_code == 400, ident
     again = {name: value for name, value in made.items() if value not in (None, "")}
     assert (await place.call(admin, "PATCH", path, {noun: again})).json()[noun] == made
     assert (await place.call(admin, "GET", path)).json()[noun] == made

@@ -55,6 +55,10 @@ async def test_tags_come_and_go(client: Any, paths: dict[str, str], kind: str) -
     assert (await ann.delete(f"{path}/tags/red")).status_code == 204
     replaced = await ann.put(f"{path}/tags", json={"tags": ["b", "a"]})
     assert (replaced.status_code, replaced.json()) == (200, {"tags": ["a", "b"]})
+    added = await ann.post(f"{path}/tags", json={"tags": ["c", "a"]})
+    assert (added.status_code, added.json()) == (201, {"tags": ["a", "b", "c"]})
+    assert (await ann.post(f"{path}/tags", json={"tags": []})).json() == {"tags": ["a", "b", "c"]}
+    assert (await ann.get(f"{path}/tags")).json() == {"tags": ["a", "b", "c"]}
     assert (await ann.delete(f"{path}/tags")).status_code == 204
     assert (await ann.get(f"{path}/tags")).json() == {"tags": []}
 
@@ -98,15 +102,20 @@ async def test_odd_tags_are_found_and_nothing_else(client: Any, make: Any) -> No
     "body", [[], {}, {"tag": []}, {"tags": "red"}, {"tags": [1]}, {"tags": ["a", "a"]}, {"tags": ["x" * 256]}]
 )
 async def test_what_is_no_list_of_tags_is_refused(client: Any, paths: dict[str, str], body: Any) -> None:
-    reply = await client("ann").put(f"{paths['network']}/tags", json=body)
-    assert reply.status_code == 400, reply.text
+    for method in ("PUT", "POST"):
+        reply = await client("ann").request(method, f"{paths['network']}/tags", json=body)
+        assert reply.status_code == 400, reply.text
 
 
 async def test_a_thing_has_so_many_tags_and_a_list_looks_for_so_many(client: Any, paths: dict[str, str]) -> None:
     ann, path = client("ann"), paths["network"]
     fifty = [f"tag-{number:02}" for number in range(50)]
     assert (await ann.put(f"{path}/tags", json={"tags": fifty})).json() == {"tags": fifty}
-    for reply in (await ann.put(f"{path}/tags/more"), await ann.put(f"{path}/tags", json={"tags": [*fifty, "more"]})):
+    for reply in (
+        await ann.put(f"{path}/tags/more"),
+        await ann.put(f"{path}/tags", json={"tags": [*fifty, "more"]}),
+        await ann.post(f"{path}/tags", json={"tags": ["more"]}),
+    ):
         assert reply.status_code == 400
         assert "at most 50" in reply.json()["NeutronError"]["message"]
     assert (await ann.put(f"{path}/tags/{'x' * 256}")).status_code == 400
@@ -128,6 +137,7 @@ async def test_tags_are_changed_by_whoever_may_change_the_thing(client: Any, pat
     await client("ann").put(f"{path}/tags/red")
     for who, status in (("bob", 404), ("eve", 403), ("stranger", 403), ("root", 201), ("", 401)):
         assert (await client(who).put(f"{path}/tags/blue")).status_code == status, who
+        assert (await client(who).post(f"{path}/tags", json={"tags": ["green"]})).status_code == status, who
     for who, status in (("bob", 404), ("eve", 200), ("root", 200), ("stranger", 404), ("domain", 404), ("", 401)):
         assert (await client(who).get(f"{path}/tags")).status_code == status, who
 

@@ -51,7 +51,7 @@ async def with_properties(call: Call, body: Body, *nullable: str, own_id: str | 
         raise Invalid(f"The request body has {body.key!r} alone (there is {beside[0][:80]!r} beside it).")
     if own_id is not None and not sent:
         raise Invalid(f"Invalid input for field/attribute {body.key}: it has nothing that is to be changed.")
-    if own_id is not None and "id" not in known and sent.get("id") not in {None, own_id}:
+    if own_id is not None and "id" not in known and sent.get("id") not in (None, own_id):
         raise Invalid(f"Invalid input for field/attribute {body.key}.id: it cannot be changed (it is {own_id!r}).")
     extra = {name: value for name, value in sent.items() if name not in known | _READ_ONLY}
     for name in extra:

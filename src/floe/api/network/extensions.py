@@ -43,6 +43,7 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "standard-attr-revisions": ("Resource revision numbers", "Revision numbers, counted up by each change."),
     "standard-attr-tag": ("standard-attr-tag", "Tags, and lists of what has or has not some of them."),
     "standard-attr-timestamp": ("Resource timestamps", "Times of creation and of the latest change."),
+    "tag-creation": ("Tag creation", "Several tags may be added at once."),
     "tag-ports-during-bulk-creation": ("Tag Ports During Bulk Creation", "Ports may be made with tags."),
 }
 """Alias -> name, description."""

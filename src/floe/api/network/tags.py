@@ -29,6 +29,7 @@ def tag_calls(
 ) -> Iterator[tuple[str, str, Callable[[Call], Awaitable[Reply]], str]]:
     """Give (method, path below `tags`, handler, what it does) of each call."""
     yield "GET", "", partial(_index, resource), "get"
+    yield "POST", "", partial(_add_all, retag), "create"
     yield "PUT", "", partial(_replace, retag), "update"
     yield "DELETE", "", partial(_clear, retag), "delete"
     yield "GET", "/{tag}", partial(_show, resource), "get"
@@ -41,12 +42,16 @@ async def _index(resource: Resource[Any], call: Call) -> Reply:
     return Reply(body={"tags": await _tags(resource, call)})
 
 
+async def _add_all(retag: Retag, call: Call) -> Reply:
+    """Have these tags besides; those that are there already stay."""
+    sent = await _sent(call)
+    tags = await retag(call.cloud, call.context, call.params["id"], lambda tags: (*tags, *sent))
+    return Reply(201, {"tags": tags})
+
+
 async def _replace(retag: Retag, call: Call) -> Reply:
     """Make these all the tags."""
-    body = plain_json(await call.raw())
-    if not isinstance(body, dict) or "tags" not in body:
-        raise malformed("Invalid tags body: it must be an object with a list of texts, 'tags'.")
-    tags = tuple(tag_list(body["tags"], "tags"))
+    tags = await _sent(call)
     return Reply(body={"tags": await retag(call.cloud, call.context, call.params["id"], lambda _: tags)})
 
 
@@ -90,6 +95,13 @@ async def _tags(resource: Resource[Any], call: Call) -> tuple[str, ...]:
         raise NotFound(resource.name.replace("_", " "), call.params["id"])
     found: tuple[str, ...] = (await resource.show(call.cloud, context, call.params["id"])).tags
     return found
+
+
+async def _sent(call: Call) -> tuple[str, ...]:
+    body = plain_json(await call.raw())
+    if not isinstance(body, dict) or "tags" not in body:
+        raise malformed("Invalid tags body: it must be an object with a list of texts, 'tags'.")
+    return tuple(tag_list(body["tags"], "tags"))
 
 
 def _asked(call: Call) -> str:
