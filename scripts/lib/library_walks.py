@@ -139,8 +139,13 @@ def read_server(compute: Any, ident: str) -> None:
     assert compute.servers.update(ident, name="walked").name == "walked"
     compute.servers.lock(ident)
     compute.servers.unlock(ident)
-    (action, *_) = compute.instance_action.list(ident)
-    assert compute.instance_action.get(ident, action.request_id).action == "create"
+    actions = compute.instance_action.list(ident)
+    assert [each.action for each in actions] == ["unlock", "lock", "create"], actions
+    assert {compute.instance_action.get(ident, each.request_id).action for each in actions} == {
+        "unlock",
+        "lock",
+        "create",
+    }
     assert compute.limits.get().absolute
     assert compute.availability_zones.list(detailed=False)
     assert compute.quotas.get(compute.client.get_project_id()).cores
