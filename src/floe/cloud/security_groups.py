@@ -188,21 +188,29 @@ def of_project(conn: Connection, project_id: str, asked: Sequence[str], fresh: s
 
 
 def _new_rule(conn: Connection, context: Context, item: Mapping[str, Any], rule_id: str, now: datetime) -> Rule:
-    group = OWNED.get(conn, context, item["group_id"])
+    group_id = item["group_id"]
+    project_id = _owner(conn, context, group_id)
     checked = checked_rule(item)
-    remote = checked["remote_group"]
-    if remote is not None and not rows.owned(conn, [remote], network_room.scope(context)):
-        raise NotFound("security group", remote)
+    if checked["remote_group"] is not None:
+        _owner(conn, context, checked["remote_group"])
     if checked["remote_address_group"] is not None:
         address_groups.OWNED.get(conn, context, checked["remote_address_group"])
-    network_room.demand(conn, group.project_id, "security_group_rule")
-    rule = Rule(id=rule_id, group_id=group.id, project_id=group.project_id, created_at=now, updated_at=now, **checked)
+    network_room.demand(conn, project_id, "security_group_rule")
+    rule = Rule(id=rule_id, group_id=group_id, project_id=project_id, created_at=now, updated_at=now, **checked)
     if not rows.insert_rule(conn, rule):
         raise Conflict(
             f"Security group rule already exists. Rule id is {rows.same_rule(conn, rule)}.", reason="rule_exists"
         )
-    rows.update(conn, group.id, {}, now)
+    rows.update(conn, group_id, {}, now)
     return rule
+
+
+def _owner(conn: Connection, context: Context, group_id: str) -> str:
+    """Return whose a group is, without its rules, of which there may be many. Raises NotFound."""
+    found = rows.owned(conn, [group_id], network_room.scope(context))
+    if group_id not in found:
+        raise NotFound("security group", group_id)
+    return found[group_id]
 
 
 def _not_default(name: str) -> None:

@@ -56,8 +56,7 @@ def make_in(conn: Connection, context: Context, item: Mapping[str, Any], subnet_
         raise Forbidden(f"Only the owner of network {network.id} may add subnets to it.")
     plan = new_subnet(item)
     networks.update(conn, network.id, {}, now)
-    there = rows.of_networks(conn, [network.id])
-    other = addresses.overlapping(IPv4Network(plan.cidr), [subnet.cidr for subnet in there])
+    other = addresses.overlapping(IPv4Network(plan.cidr), rows.cidrs(conn, network.id))
     if other is not None:
         raise Invalid(
             f"Invalid input for cidr: requested subnet with cidr {plan.cidr} for network {network.id} overlaps with"

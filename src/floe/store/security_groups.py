@@ -133,10 +133,10 @@ def named(conn: Connection, project_id: str, names: Iterable[str]) -> list[tuple
     return [(row[0], row[1]) for row in conn.execute(statement)]
 
 
-def owned(conn: Connection, group_ids: Iterable[str], project_id: str | None) -> set[str]:
-    """Return those of the ids that are groups of the project (None: anybody's)."""
+def owned(conn: Connection, group_ids: Iterable[str], project_id: str | None) -> dict[str, str]:
+    """Return those of the ids that are groups of the project (None: anybody's), with whose they are."""
     rows = _OWNED.rows(conn, list(group_ids))
-    return {group_id for group_id, owner in rows if project_id is None or owner == project_id}
+    return {group_id: owner for group_id, owner in rows if project_id is None or owner == project_id}
 
 
 def names(conn: Connection, group_ids: Iterable[str]) -> dict[str, str]:

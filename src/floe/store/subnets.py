@@ -13,6 +13,7 @@ from floe.core.subnets import Subnet
 from floe.store import listing as lists
 from floe.store.address_columns import Pools
 from floe.store.networks import SEEN, networks
+from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.table import Rows
@@ -40,6 +41,11 @@ subnets = sa.Table(
 )
 
 _OF_NETWORKS = lists.ByIds(sa.select(subnets).order_by(subnets.c.created_at, subnets.c.id), subnets.c.network_id)
+_CIDRS = Prepared(
+    sa.select(subnets.c.cidr)
+    .where(subnets.c.network_id == sa.bindparam("network_id"))
+    .order_by(subnets.c.created_at, subnets.c.id)
+)
 
 _WITH_NETWORKS = lists.ByIds(
     sa.select(*networks.c, *subnets.c)
@@ -67,6 +73,11 @@ def with_networks(conn: Connection, network_ids: Iterable[str]) -> tuple[dict[st
 def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
     """Return all subnets of these networks, the oldest first."""
     return [_subnet(row) for row in _OF_NETWORKS.rows(conn, list(network_ids))]
+
+
+def cidrs(conn: Connection, network_id: str) -> list[str]:
+    """Return the CIDRs of a network's subnets, the oldest first."""
+    return [row.cidr for row in _CIDRS.rows(conn, network_id=network_id)]
 
 
 def _subnet(row: Any) -> Subnet:
