@@ -37,10 +37,11 @@ class Rows(Generic[T]):
     """A table and how it is read: `query` without any condition (all columns but `folded`), `read` for its rows.
 
     `seen` is the condition of being visible to the project VIEWER; without it all are. Clients filter and sort by all
-    columns but JSON, and by `fields` besides; a text that may be null compares as "". `also` are the conditions for
-    what a listing may ask for besides; those by tags are there where there are any. `computed` are columns that are
-    not as an attribute of the thing is. `key` is what clients know a thing by, where that is not its id; of those
-    that one viewer sees no two have the same. Who names no order is given them in this one, and else by key.
+    columns but JSON, and by `fields` besides; a text that may be null compares as "", a number as less than all.
+    `also` are the conditions for what a listing may ask for besides; those by tags are there where there are any.
+    `computed` are columns that are not as an attribute of the thing is. `key` is what clients know a thing by, where
+    that is not its id; of those that one viewer sees no two have the same. Who names no order is given them in this
+    one, and else by key.
     """
 
     def __init__(
@@ -157,5 +158,12 @@ class Rows(Generic[T]):
         return self._delete.write_each(conn, [{"the_id": ident} for ident in idents]) > 0
 
 
+_LEAST = -(2**31)
+"""What no number that is kept is."""
+
+
 def _compared(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    return sa.func.coalesce(column, "") if column.nullable and isinstance(column.type, sa.String) else column
+    """Return a column without NULLs, after which nothing would follow in a list; databases sort them differently."""
+    if not column.nullable or not isinstance(column.type, sa.String | sa.Integer):
+        return column
+    return sa.func.coalesce(column, "" if isinstance(column.type, sa.String) else _LEAST)
