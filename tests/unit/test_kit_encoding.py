@@ -65,7 +65,7 @@ async def test_what_cannot_be_cut_is_refused(body: Any) -> None:
         await encoded(body, None, Turns())
 
 
-async def test_no_more_is_made_ready_than_is_sent() -> None:
+async def test_no_more_is_made_ready_than_is_sent_but_for_the_rest_of_a_piece() -> None:
     made = []
 
     def things() -> Any:
@@ -74,7 +74,7 @@ async def test_no_more_is_made_ready_than_is_sent() -> None:
             yield "x" * (1 << 20)
 
     await encoded({"things": things()}, lambda _taken: {}, Turns())
-    assert len(made) == 8
+    assert len(made) == PIECE
 
 
 async def test_bytes_and_nothing_stay_as_they_are() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from floe.core import extra_specs, image_properties
 from floe.core.disks import local_disks
@@ -363,7 +364,7 @@ def _xml(properties: dict[str, str]) -> str:
 )
 def test_an_extra_spec_that_somebody_would_rely_on_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(Invalid) as caught:
-        extra_specs.without_effect(replace(FLAVOR, extra_specs={name: value}))
+        extra_specs.without_effect(structs.replace(FLAVOR, extra_specs={name: value}))
     for part in (name, value, "Flavor m1", "Use one without"):
         assert part in caught.value.message
 
@@ -395,7 +396,7 @@ def test_an_extra_spec_that_somebody_would_rely_on_is_refused_by_name(name: str,
     ],
 )
 def test_what_holds_anyway_or_is_somebodys_own_is_passed_in_silence(name: str, value: str) -> None:
-    assert extra_specs.without_effect(replace(FLAVOR, extra_specs={name: value})) == []
+    assert extra_specs.without_effect(structs.replace(FLAVOR, extra_specs={name: value})) == []
 
 
 @pytest.mark.parametrize(
@@ -411,7 +412,7 @@ def test_what_holds_anyway_or_is_somebodys_own_is_passed_in_silence(name: str, v
     ],
 )
 def test_an_extra_spec_without_effect_is_told(name: str, value: str) -> None:
-    assert extra_specs.without_effect(replace(FLAVOR, extra_specs={name: value})) == [f"{name}={value!r}"]
+    assert extra_specs.without_effect(structs.replace(FLAVOR, extra_specs={name: value})) == [f"{name}={value!r}"]
 
 
 @pytest.mark.parametrize(
@@ -520,7 +521,7 @@ def test_from_2_86_on_extra_specs_are_checked_as_the_compute_service_does(key: s
 @given(st.sampled_from(SPECS), st.text(max_size=40))
 def test_no_value_of_an_extra_spec_is_anything_but_told_refused_or_obeyed(name: str, value: str) -> None:
     try:
-        told = extra_specs.without_effect(replace(FLAVOR, extra_specs={name: value}))
+        told = extra_specs.without_effect(structs.replace(FLAVOR, extra_specs={name: value}))
     except Invalid as error:
         assert name in error.message
     else:

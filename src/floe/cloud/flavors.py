@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
@@ -114,7 +116,7 @@ async def delete(cloud: Cloud, context: Context, flavor_id: str, _seen: int | No
 def _changed(conn: Connection, context: Context, flavor_id: str, **values: Any) -> ServerFlavor:
     flavor = visible(conn, context, flavor_id)
     rows.update(conn, flavor_id, values)
-    return replace(flavor, **values)
+    return structs.replace(flavor, **values)
 
 
 # -- extra specs ----------------------------------------------------------------------------------------

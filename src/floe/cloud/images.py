@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from msgspec import structs
+
 from floe.cloud import image_quotas
 from floe.cloud.cloud import Cloud
 from floe.cloud.own_actions import Begun, OwnActions
@@ -189,7 +191,7 @@ async def update(cloud: Cloud, context: Context, image_id: str, edit: Callable[[
     def apply(conn: Connection) -> Image:
         old = own(conn, context, image_id)
         edited = edit(old)
-        new = replace(edited, updated_at=now, tags=tuple(sorted(set(edited.tags))))
+        new = structs.replace(edited, updated_at=now, tags=tuple(sorted(set(edited.tags))))
         if new.owner != old.owner:
             demand_owner(context, new.owner)
             _hand_over(conn, old, new.owner)
@@ -276,9 +278,9 @@ async def set_tag(cloud: Cloud, context: Context, image_id: str, tag: str, prese
         if present:
             if len({*image.tags, tag}) > MAX_TAGS:
                 raise TooLarge(f"Image {image_id} has {len(image.tags)} tags; at most {MAX_TAGS} are kept.")
-            return replace(image, tags=(*image.tags, tag))
+            return structs.replace(image, tags=(*image.tags, tag))
         if tag not in image.tags:
             raise NotFound("tag", tag, message=f"Image {image_id} has no tag {tag!r}.")
-        return replace(image, tags=tuple(each for each in image.tags if each != tag))
+        return structs.replace(image, tags=tuple(each for each in image.tags if each != tag))
 
     await update(cloud, context, image_id, edit)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-import msgspec
+from msgspec.structs import replace
 
 from floe.cloud import host_networks, quotas, security_groups
 from floe.cloud.addresses import assign, insert_with_mac, subnet_holding
@@ -310,9 +310,7 @@ def _new_nic(
             raise Invalid(f"Fixed IP {fixed_ip} is not a valid ip address for network {network_id} ({cidrs}).")
         if address_rows.taken(conn, network_id, addresses.number_of(fixed_ip)):
             raise Invalid(f"Fixed IP address {fixed_ip} is already in use on network {network_id}.")
-    return msgspec.structs.replace(
-        asked, security_groups=groups if network.port_security else (), port_security=network.port_security
-    )
+    return replace(asked, security_groups=groups if network.port_security else (), port_security=network.port_security)
 
 
 def _make(

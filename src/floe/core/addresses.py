@@ -37,7 +37,7 @@ _MAC_SHAPES = tuple(
 def text_of(number: int) -> str:
     """Write an address: as a dotted quad, or as RFC 5952 says."""
     if number < IPV4_ALL:
-        return ".".join(map(str, number.to_bytes(4)))  # a fourth of the time of `str(IPv4Address(number))`
+        return "{}.{}.{}.{}".format(*number.to_bytes(4))  # a fifth of the time of `str(IPv4Address(number))`
     return str(IPv6Address(number))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, TooLarge
 from floe.core.guests import GuestImage
@@ -39,15 +41,16 @@ HASH_ALGORITHM = "sha512"
 _PLAIN = frozenset({"raw", "ami", "ari", "aki"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(msgspec.Struct, frozen=True, gc=False):
     """An image as the database holds it. Sizes are in bytes, but `min_disk` is in GiB and `min_ram` in MiB."""
 
     id: str
     name: str | None
+    owner: str | None
+    created_at: datetime
+    updated_at: datetime
     status: str = QUEUED
     visibility: str = SHARED
-    owner: str | None
     disk_format: str | None = None
     container_format: str | None = None
     min_disk: int = 0
@@ -59,12 +62,10 @@ class Image:
     sha512: str | None = None
     protected: bool = False
     hidden: bool = False
-    created_at: datetime
-    updated_at: datetime
     blob_id: str | None = None
     """The blob that holds the data, None for the one of the image's own id."""
     tags: tuple[str, ...] = ()
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def blob(self) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.core.errors import Conflict, Invalid, Outdated
 
@@ -31,25 +32,24 @@ class NoRoom(Conflict):
     kind = "over_quota"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(msgspec.Struct, frozen=True, gc=False):
     """A network as the database holds it. `mtu` is in bytes."""
 
     id: str
     project_id: str
+    mtu: int
+    tag: int
+    created_at: datetime
+    updated_at: datetime
     name: str = ""
     description: str = ""
     up: bool = True
     shared: bool = False
-    mtu: int
-    tag: int
     port_security: bool = True
     """What new ports of the network get."""
-    subnet_ids: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    created_at: datetime
-    updated_at: datetime
     revision: int = 0
+    subnet_ids: tuple[str, ...] = ()
 
 
 def checked_mtu(mtu: int | None, largest: int) -> int:

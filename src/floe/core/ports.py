@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+
+import msgspec
 
 from floe.core import addresses
 from floe.core.errors import Invalid
@@ -35,16 +36,17 @@ class Binding(NamedTuple):
     profile: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
+class Port(msgspec.Struct, frozen=True, gc=False):
     """A port as the database holds it."""
 
     id: str
     network_id: str
     project_id: str
+    mac: str
+    created_at: datetime
+    updated_at: datetime
     name: str = ""
     description: str = ""
-    mac: str
     up: bool = True
     status: str = DOWN
     device_id: str = ""
@@ -59,20 +61,18 @@ class Port:
     """Whether its host is to have it."""
     host: str | None = None
     """Of its active binding."""
-    bindings: tuple[Binding, ...] = ()
-    """As they were read, the active one first."""
     hostname: str = ""
     """The server's name on this network, with its domain if it has one of its own; "" if it may have none there."""
     port_security: bool = True
-    fixed_ips: tuple[tuple[str, str], ...] = ()
-    """(subnet id, address)"""
-    groups: tuple[str, ...] = ()
     allowed_pairs: tuple[tuple[str, str], ...] = ()
     """(address or CIDR, MAC)"""
     tags: tuple[str, ...] = ()
-    created_at: datetime
-    updated_at: datetime
     revision: int = 0
+    fixed_ips: tuple[tuple[str, str], ...] = ()
+    """(subnet id, address)"""
+    groups: tuple[str, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+    """As they were read, the active one first."""
 
     @property
     def plugged_on(self) -> set[str]:
@@ -96,8 +96,7 @@ class PluggedPort(NamedTuple):
     groups: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerPort:
+class ServerPort(msgspec.Struct, frozen=True, gc=False):
     """A server's port as its user sees it with the server."""
 
     port_id: str

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from floe.core.guests import PowerState, guest_name
 from floe.core.nics import PlannedNic
 
@@ -28,8 +30,7 @@ class ServerFault:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFlavor:
+class ServerFlavor(msgspec.Struct, frozen=True, gc=False):
     """The flavor as it was when the server was made; later changes of the flavor do not reach the server."""
 
     flavor_id: str
@@ -43,7 +44,7 @@ class ServerFlavor:
     description: str | None = None
     disabled: bool = False
     public: bool = True
-    extra_specs: Mapping[str, str] = field(default_factory=dict)
+    extra_specs: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

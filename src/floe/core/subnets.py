@@ -8,6 +8,8 @@ from datetime import datetime
 from ipaddress import IPv4Network
 from typing import Any
 
+import msgspec
+
 from floe.core import addresses
 from floe.core.addresses import Pool
 from floe.core.errors import Invalid
@@ -17,16 +19,17 @@ MAX_ROUTES = 20
 MAX_POOLS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subnet:
+class Subnet(msgspec.Struct, frozen=True, gc=False):
     """A subnet as the database holds it."""
 
     id: str
     network_id: str
     project_id: str
+    cidr: str
+    created_at: datetime
+    updated_at: datetime
     name: str = ""
     description: str = ""
-    cidr: str
     gateway: str | None = None
     dhcp: bool = True
     pools: tuple[Pool, ...] = ()
@@ -34,8 +37,6 @@ class Subnet:
     routes: tuple[tuple[str, str], ...] = ()
     """(destination CIDR, next hop), handed to guests by DHCP."""
     tags: tuple[str, ...] = ()
-    created_at: datetime
-    updated_at: datetime
     revision: int = 0
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from floe.core.servers import ServerFlavor
 from floe.store.engine import Connection
 from floe.store.schema import Ident, Json, metadata
-from floe.store.table import VIEWER, Rows, things
+from floe.store.table import VIEWER, Rows, columns_of, structs
 
 flavors = sa.Table(
     "flavors",
@@ -38,7 +38,8 @@ _MAY_USE = sa.select(flavor_access.c.flavor_id).where(
 )
 ROWS: Rows[ServerFlavor] = Rows(
     flavors,
-    things(ServerFlavor),
+    structs(ServerFlavor),
+    sa.select(*columns_of(ServerFlavor, flavors)),
     seen=sa.or_(
         flavors.c.public,
         flavors.c.flavor_id.in_(sa.select(flavor_access.c.flavor_id).where(flavor_access.c.project_id == VIEWER)),

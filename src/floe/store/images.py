@@ -29,6 +29,7 @@ from floe.core.images import (
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
 from floe.store.schema import GONE, Ident, Moment, metadata
+from floe.store.table import columns_of
 
 images = sa.Table(
     "images",
@@ -82,7 +83,9 @@ image_members = sa.Table(
     sa.Index("ix_image_members_project_id", "project_id"),
 )
 
-_SHOWN = [column for column in images.c if column.name not in {"deleted_at", "uploads"}]
+_SHOWN = columns_of(Image, images)
+_MADE: Callable[..., Image] = Image
+"""Takes a row's columns, and then what stands in no column."""
 MAX_PAGE_BYTES = 4 << 20
 """Of the images of one page, before they are written as JSON."""
 _FIXED_BYTES = 2048
@@ -92,8 +95,11 @@ _FIRST_PART = 32
 COLUMNS: Mapping[str, sa.Column[Any]] = {column.name: column for column in _SHOWN}
 """What a list can be filtered and sorted by, by the names of `Image`."""
 _ONE = Prepared(sa.select(*_SHOWN).where(images.c.id == sa.bindparam("ident"), images.c.status != DELETED))
-_TAGS = lists.ByIds(sa.select(image_tags).order_by(image_tags.c.tag), image_tags.c.image_id)
-_PROPERTIES = lists.ByIds(sa.select(image_properties).order_by(image_properties.c.name), image_properties.c.image_id)
+_BELOW = lists.ByIds(
+    sa.select(image_properties), image_properties.c.image_id,
+    (sa.select(image_tags.c.image_id, sa.null(), image_tags.c.tag), image_tags.c.image_id),
+)  # fmt: skip
+"""The properties of images, and their tags, which have no name."""
 _OF_ONE = Prepared(
     sa.union_all(
         sa.select(sa.null().label("name"), image_tags.c.tag.label("value")).where(
@@ -160,7 +166,7 @@ def get(conn: Connection, image_id: str) -> Image | None:
         return None
     below = [(name, value) for name, value in _OF_ONE.rows(conn, ident=image_id)]
     tags = tuple(tag for name, tag in below if name is None)
-    return Image(**row._asdict(), tags=tags, properties={name: value for name, value in below if name is not None})
+    return _MADE(*row, tags, {name: value for name, value in below if name is not None})
 
 
 def find(conn: Connection, wanted: Wanted) -> tuple[list[Image], bool]:
@@ -349,15 +355,14 @@ def _follows(sort: Sequence[tuple[str, bool]], after: Image) -> sa.ColumnElement
 def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
     ids = [row.id for row in rows]
     tags: dict[str, list[str]] = {}
-    properties: dict[str, dict[str, str]] = {}
+    properties: dict[str, list[tuple[str, str]]] = {}
     if ids:
-        for image_id, tag in _TAGS.rows(conn, ids):
-            tags.setdefault(image_id, []).append(tag)
-        for image_id, name, value in _PROPERTIES.rows(conn, ids):
-            properties.setdefault(image_id, {})[name] = value
-    return [
-        Image(**row._asdict(), tags=tuple(tags.get(row.id, ())), properties=properties.get(row.id, {})) for row in rows
-    ]
+        for image_id, name, value in _BELOW.rows(conn, ids):
+            if name is None:
+                tags.setdefault(image_id, []).append(value)
+            else:
+                properties.setdefault(image_id, []).append((name, value))
+    return [_MADE(*row, tuple(sorted(tags.get(row[0], ()))), dict(sorted(properties.get(row[0], ())))) for row in rows]
 
 
 def _page(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[list[Image], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ Fields = Mapping[str, sa.ColumnElement[Any]]
 _PART = 10000
 _KEPT_IDS = 128
 """How many ids a statement that is kept may name; beyond, making it anew is little beside running it."""
+_IDS = [f"id_{number}" for number in range(_KEPT_IDS)]
 _KEPT_PAGES = 64
 """How many forms of a list's query are kept: which filters and keys are named is up to clients."""
 _LIMIT = sa.bindparam("at_most", type_=sa.Integer)
@@ -35,13 +36,21 @@ class ByIds:
 
     SQLAlchemy writes a list of values out into the statement at every run, which takes as long as all else of the run.
     So a list is filled up, with its last id again, to a power of two, and the statement for that many is kept.
+    `further` queries, of as many columns, are run for the same ids in the same statement; then it has no order.
     """
 
-    def __init__(self, query: sa.Select[Any], column: sa.ColumnElement[Any]) -> None:
-        self._query, self._column = query, column
-        self._one = Prepared(query.where(column == sa.bindparam("the_id")))
+    def __init__(
+        self,
+        query: sa.Select[Any],
+        column: sa.ColumnElement[Any],
+        *further: tuple[sa.Select[Any], sa.ColumnElement[Any]],
+    ) -> None:
+        self._parts, self._type = ((query, column), *further), column.type
+        one = sa.bindparam("the_id", type_=column.type)
+        many: sa.BindParameter[Any] = sa.bindparam("the_ids", expanding=True)
+        self._one = Prepared(self._where(lambda column: column == one))
         self._more: dict[int, Prepared] = {}
-        self._many = query.where(column.in_(sa.bindparam("the_ids", expanding=True)))
+        self._many = self._where(lambda column: column.in_(many))
 
     def rows(self, conn: Connection, ids: Collection[Any], **values: Any) -> Sequence[Any]:
         """Return the rows of these ids; `values` are the query's other parameters."""
@@ -50,18 +59,23 @@ class ByIds:
             return self._one.rows(conn, the_id=only, **values)
         if not 0 < len(ids) <= _KEPT_IDS:
             return conn.execute(self._many, {"the_ids": list(ids), **values}).all()
-        named = {f"id_{number}": ident for number, ident in enumerate(ids)}
         size = 1 << (len(ids) - 1).bit_length()
-        last = named[f"id_{len(ids) - 1}"]
-        named |= {f"id_{number}": last for number in range(len(ids), size)}
-        return self._for(size).rows(conn, **named, **values)
+        filled = list(ids)
+        filled += filled[-1:] * (size - len(ids))
+        return self._for(size).rows(conn, **dict(zip(_IDS, filled, strict=False)), **values)
 
     def _for(self, size: int) -> Prepared:
         found = self._more.get(size)
         if found is None:
-            ids = [sa.bindparam(f"id_{number}", type_=self._column.type) for number in range(size)]
-            found = self._more[size] = Prepared(self._query.where(self._column.in_(ids)))
+            ids = [sa.bindparam(name, type_=self._type) for name in _IDS[:size]]
+            found = self._more[size] = Prepared(self._where(lambda column: column.in_(ids)))
         return found
+
+    def _where(
+        self, condition: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]
+    ) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+        asked = [query.where(condition(column)) for query, column in self._parts]
+        return asked[0] if len(asked) == 1 else sa.union_all(*asked)
 
 
 def in_parts(ids: Sequence[T]) -> Iterator[list[T]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from floe.store import listing as lists
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
-from floe.store.table import VIEWER, Rows
+from floe.store.table import VIEWER, Rows, columns_of
 from floe.store.tags import Tags
 
 networks = sa.Table(
@@ -43,9 +43,12 @@ SEEN = sa.or_(networks.c.project_id == VIEWER, networks.c.shared.is_(True))
 _SUBNET_IDS = lists.ByIds(
     sa.select(_below.c.network_id, _below.c.id).order_by(_below.c.created_at, _below.c.id), _below.c.network_id
 )
-_MANY = lists.ByIds(sa.select(networks), networks.c.id)
+COLUMNS = columns_of(Network, networks)
+_MADE: Callable[..., Network] = Network
+"""Takes a row's columns, and then what stands in no column."""
+_MANY = lists.ByIds(sa.select(*COLUMNS), networks.c.id)
 _USABLE = Prepared(
-    sa.select(networks)
+    sa.select(*COLUMNS)
     .where(sa.or_(networks.c.project_id == sa.bindparam("project_id"), networks.c.shared.is_(True)))
     .order_by(networks.c.id)
     .limit(sa.bindparam("most"))
@@ -55,7 +58,7 @@ _USABLE = Prepared(
 def many(conn: Connection, network_ids: Iterable[str]) -> dict[str, Network]:
     """Return networks by id, whosever they are, without their subnets' ids."""
     rows = _MANY.rows(conn, list(network_ids))
-    return {row.id: _network(row, ()) for row in rows}
+    return {row.id: Network(*row) for row in rows}
 
 
 def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
@@ -63,7 +66,7 @@ def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
 
     They come without their subnets' ids.
     """
-    return [_network(row, ()) for row in _USABLE.rows(conn, project_id=project_id, most=limit)]
+    return [Network(*row) for row in _USABLE.rows(conn, project_id=project_id, most=limit)]
 
 
 def tag_taken(conn: Connection, tag: int) -> bool:
@@ -95,12 +98,8 @@ def _read(conn: Connection, rows: Sequence[Any]) -> list[Network]:
     for part in lists.in_parts(list(found)):
         for network_id, subnet_id in _SUBNET_IDS.rows(conn, part):
             found[network_id].append(subnet_id)
-    return [_network(row, tuple(found[row.id])) for row in rows]
+    return [_MADE(*row, tuple(found[row[0]])) for row in rows]
 
 
-def _network(row: Any, subnet_ids: tuple[str, ...]) -> Network:
-    return Network(**row._asdict(), subnet_ids=subnet_ids)
-
-
-ROWS: Rows[Network] = Rows(networks, _read, seen=SEEN)
+ROWS: Rows[Network] = Rows(networks, _read, sa.select(*COLUMNS), seen=SEEN)
 insert, get, find, update, delete = ROWS.insert, ROWS.get, ROWS.find, ROWS.update, ROWS.delete

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -20,9 +20,9 @@ from floe.store.networks import networks
 from floe.store.port_bindings import COLUMNS as BINDING
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
-from floe.store.schema import HostName, Ident, Json, Moment, metadata
+from floe.store.schema import HostName, Ident, JsonOf, Moment, metadata
 from floe.store.security_groups import security_group_rules, security_groups
-from floe.store.table import VIEWER, Rows
+from floe.store.table import VIEWER, Rows, columns_of
 from floe.store.tags import Tags
 
 ports = sa.Table(
@@ -45,7 +45,7 @@ ports = sa.Table(
     sa.Column("host", HostName, index=True),
     sa.Column("hostname", sa.String(255), nullable=False),
     sa.Column("port_security", sa.Boolean, nullable=False),
-    sa.Column("allowed_pairs", Json, nullable=False),
+    sa.Column("allowed_pairs", JsonOf(tuple[tuple[str, str], ...]), nullable=False),
     sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
@@ -67,8 +67,13 @@ port_groups = sa.Table(
 _bindings = port_bindings.port_bindings
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _SERVER: sa.BindParameter[Any] = sa.bindparam("server")
+_COLUMNS = columns_of(Port, ports)
+_OWN = len(_COLUMNS)
+_MADE: Callable[..., Port] = Port
+"""Takes a row's columns, and then what stands in no column."""
+_HOST = _COLUMNS.index(ports.c.host)
 _WHOLE = (
-    sa.select(*ports.c, port_addresses.c.subnet_id, port_addresses.c.address, port_groups.c.group_id, *BINDING)
+    sa.select(*_COLUMNS, port_addresses.c.subnet_id, port_addresses.c.address, port_groups.c.group_id, *BINDING)
     .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
     .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
     .outerjoin(_bindings, _bindings.c.port_id == ports.c.id)
@@ -82,9 +87,12 @@ _OF_SERVER = Prepared(
     )
 )
 _ADD_GROUP = Prepared(sa.insert(port_groups))
-_GROUPS_OF = lists.ByIds(
-    sa.select(port_groups.c.port_id, port_groups.c.group_id).order_by(port_groups.c.group_id), port_groups.c.port_id
+_BELOW = lists.ByIds(
+    sa.select(port_addresses.c.port_id, port_addresses.c.subnet_id, port_addresses.c.address),
+    port_addresses.c.port_id,
+    (sa.select(port_groups.c.port_id, port_groups.c.group_id, sa.null()), port_groups.c.port_id),
 )
+"""The addresses of ports, each with its subnet, and their groups, which are no addresses."""
 _OWNED_ADDRESSES = lists.ByIds(
     sa.select(port_addresses.c.subnet_id, port_addresses.c.address)
     .join(ports, ports.c.id == port_addresses.c.port_id)
@@ -165,7 +173,7 @@ def insert(conn: Connection, port: Port) -> bool:
 
 def many(conn: Connection, port_ids: Iterable[str]) -> dict[str, Port]:
     """Return ports by id, whosever they are."""
-    rows = conn.execute(sa.select(ports).where(ports.c.id.in_(list(port_ids)))).all()
+    rows = conn.execute(sa.select(*_COLUMNS).where(ports.c.id.in_(list(port_ids)))).all()
     return {port.id: port for port in _read(conn, rows)}
 
 
@@ -230,7 +238,7 @@ def of_server(conn: Connection, server_id: str) -> list[Port]:
 def with_owner(conn: Connection, network_id: str, device_owner: str) -> Port | None:
     """Return the network's port of that owner."""
     where = sa.and_(ports.c.network_id == network_id, ports.c.device_owner == device_owner)
-    return next(iter(_read(conn, conn.execute(sa.select(ports).where(where)).all())), None)
+    return next(iter(_read(conn, conn.execute(sa.select(*_COLUMNS).where(where)).all())), None)
 
 
 def addresses_of_owner(conn: Connection, network_ids: Iterable[str], device_owner: str) -> dict[str, str]:
@@ -309,8 +317,6 @@ def _server_ports(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, ServerPo
 
 
 _OF_PORT = itemgetter(slice(6))
-_COLUMNS = tuple(column.name for column in ports.c)
-_OWN = len(_COLUMNS)
 
 
 def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> None:
@@ -333,36 +339,37 @@ def _joined(rows: Iterable[Sequence[Any]]) -> list[Port]:
                 groups[group_id] = None
             if binding[0] is not None and binding[0] not in bound:
                 bound[binding[0]] = Binding._make(binding)
-        found.append(_port(dict(zip(_COLUMNS, parts[0], strict=False)), given, groups, bound.values()))
+        found.append(_MADE(*parts[0][:_OWN], tuple(given), tuple(groups), tuple(bound.values())))
     return found
-
-
-def _port(
-    values: Mapping[str, Any], given: Iterable[tuple[str, str]], groups: Iterable[str], bound: Iterable[Binding]
-) -> Port:
-    pairs = tuple((cidr, mac) for cidr, mac in values["allowed_pairs"])
-    values = {**values, "allowed_pairs": pairs}
-    return Port(**values, fixed_ips=tuple(given), groups=tuple(groups), bindings=tuple(bound))
 
 
 def _read(conn: Connection, rows: Sequence[Any]) -> list[Port]:
     if not rows:
         return []
-    wanted = [row.id for row in rows]
-    given: dict[str, list[tuple[str, str]]] = {}
+    wanted = [row[0] for row in rows]
+    given: dict[str, list[tuple[int, str]]] = {}
     groups: dict[str, list[str]] = {}
     for part in lists.in_parts(wanted):
-        for port_id, subnet_id, address in addresses.of_ports(conn, part):
-            given.setdefault(port_id, []).append((subnet_id, text_of(address)))
-        for port_id, group_id in _GROUPS_OF.rows(conn, part):
-            groups.setdefault(port_id, []).append(group_id)
-    bound = port_bindings.of_ports(conn, [row.id for row in rows if row.host is not None])
-    return [_port(row._asdict(), given.get(row.id, ()), groups.get(row.id, ()), bound.get(row.id, ())) for row in rows]
+        for port_id, subnet_or_group, address in _BELOW.rows(conn, part):
+            if address is None:
+                groups.setdefault(port_id, []).append(subnet_or_group)
+            else:
+                given.setdefault(port_id, []).append((address, subnet_or_group))
+    bound = port_bindings.of_ports(conn, [row[0] for row in rows if row[_HOST] is not None])
+    return [
+        _MADE(*row, _in_order(given.get(row[0], ())), tuple(sorted(groups.get(row[0], ()))), bound.get(row[0], ()))
+        for row in rows
+    ]
+
+
+def _in_order(given: Iterable[tuple[int, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple([(subnet_id, text_of(address)) for address, subnet_id in sorted(given)])
 
 
 ROWS: Rows[Port] = Rows(
     ports,
     _read,
+    sa.select(*_COLUMNS),
     # A project sees its own ports, and all ports of its networks.
     seen=sa.or_(
         ports.c.project_id == VIEWER,

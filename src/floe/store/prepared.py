@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -20,7 +21,7 @@ class _Compiled(NamedTuple):
     """The parameter that goes to each place of the text, and what makes the driver's value of ours."""
     fixed: dict[str, Any]
     """The values that stand in the statement itself."""
-    row: Callable[[Sequence[Any]], Any]
+    row: Callable[[Iterable[Any]], Any]
     shown: Sequence[tuple[int, Convert]]
     """The columns whose values differ from the driver's, and what makes ours."""
     writes: bool
@@ -44,13 +45,14 @@ class Prepared:
     def rows(self, conn: Connection, **values: Any) -> list[Any]:
         """Run it, and return all rows, also those that a write returns."""
         compiled = self._compiled or self._compile(conn.dialect)
-        found = []
-        for plain in self._run(conn, compiled, values).fetchall():
-            cells = list(plain)
+        found: Iterable[Any] = self._run(conn, compiled, values).fetchall()
+        if found and compiled.shown:
+            # Column by column: what is called for each value is then only what makes ours of it.
+            columns: list[Iterable[Any]] = list(zip(*found, strict=True))
             for column, convert in compiled.shown:
-                cells[column] = convert(cells[column])
-            found.append(compiled.row(cells))
-        return found
+                columns[column] = map(convert, columns[column])
+            found = zip(*columns, strict=True)
+        return list(map(compiled.row, found))
 
     def plain(self, conn: Connection, **values: Any) -> list[tuple[Any, ...]]:
         """Run it, and return all rows as the driver has them, for what is only compared: nothing is converted."""
@@ -100,7 +102,7 @@ class Prepared:
             text=compiled.string,
             places=[(name, binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names],
             fixed={name: bind.effective_value for name, bind in binds.items() if not bind.required},
-            row=row._make,
+            row=partial(tuple.__new__, row),  # as `_make` does, which is written in Python
             shown=[(column, convert) for column, convert in enumerate(converts) if convert is not None],
             writes=isinstance(statement, UpdateBase),
         )

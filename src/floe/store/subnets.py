@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,11 +11,12 @@ from floe.core.networks import Network
 from floe.core.subnets import Subnet
 from floe.store import listing as lists
 from floe.store.address_columns import Pools
+from floe.store.networks import COLUMNS as NETWORK
 from floe.store.networks import SEEN, networks
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
-from floe.store.schema import Ident, Json, Moment, metadata
-from floe.store.table import Rows
+from floe.store.schema import Ident, JsonOf, Moment, metadata
+from floe.store.table import Rows, columns_of, structs
 from floe.store.tags import Tags
 
 subnets = sa.Table(
@@ -31,8 +31,8 @@ subnets = sa.Table(
     sa.Column("gateway", sa.String(64)),
     sa.Column("dhcp", sa.Boolean, nullable=False),
     sa.Column("pools", Pools, nullable=False),
-    sa.Column("nameservers", Json, nullable=False),
-    sa.Column("routes", Json, nullable=False),
+    sa.Column("nameservers", JsonOf(tuple[str, ...]), nullable=False),
+    sa.Column("routes", JsonOf(tuple[tuple[str, str], ...]), nullable=False),
     sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
@@ -40,7 +40,8 @@ subnets = sa.Table(
     info=counted(Counted(resource="subnet", owner="project_id")),
 )
 
-_OF_NETWORKS = lists.ByIds(sa.select(subnets).order_by(subnets.c.created_at, subnets.c.id), subnets.c.network_id)
+_COLUMNS = columns_of(Subnet, subnets)
+_OF_NETWORKS = lists.ByIds(sa.select(*_COLUMNS).order_by(subnets.c.created_at, subnets.c.id), subnets.c.network_id)
 _CIDRS = Prepared(
     sa.select(subnets.c.cidr)
     .where(subnets.c.network_id == sa.bindparam("network_id"))
@@ -48,12 +49,12 @@ _CIDRS = Prepared(
 )
 
 _WITH_NETWORKS = lists.ByIds(
-    sa.select(*networks.c, *subnets.c)
+    sa.select(*NETWORK, *_COLUMNS)
     .outerjoin(subnets, subnets.c.network_id == networks.c.id)
     .order_by(networks.c.id, subnets.c.created_at, subnets.c.id),
     networks.c.id,
 )
-_NETWORK, _OWN = [column.name for column in networks.c], [column.name for column in subnets.c]
+_WIDTH = len(NETWORK)
 
 
 def with_networks(conn: Connection, network_ids: Iterable[str]) -> tuple[dict[str, Network], dict[str, list[Subnet]]]:
@@ -62,17 +63,17 @@ def with_networks(conn: Connection, network_ids: Iterable[str]) -> tuple[dict[st
     below: dict[str, list[Subnet]] = {}
     for row in _WITH_NETWORKS.rows(conn, list(network_ids)):
         if row[0] not in known:
-            known[row[0]] = Network(**dict(zip(_NETWORK, row, strict=False)))
+            known[row[0]] = Network(*row[:_WIDTH])
             below[row[0]] = []
-        own = row[len(_NETWORK) :]
+        own = row[_WIDTH:]
         if own[0] is not None:
-            below[row[0]].append(_made(dict(zip(_OWN, own, strict=True))))
+            below[row[0]].append(Subnet(*own))
     return known, below
 
 
 def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:
     """Return all subnets of these networks, the oldest first."""
-    return [_subnet(row) for row in _OF_NETWORKS.rows(conn, list(network_ids))]
+    return [Subnet(*row) for row in _OF_NETWORKS.rows(conn, list(network_ids))]
 
 
 def cidrs(conn: Connection, network_id: str) -> list[str]:
@@ -80,23 +81,10 @@ def cidrs(conn: Connection, network_id: str) -> list[str]:
     return [row.cidr for row in _CIDRS.rows(conn, network_id=network_id)]
 
 
-def _subnet(row: Any) -> Subnet:
-    return _made(row._asdict())
-
-
-def _made(values: Mapping[str, Any]) -> Subnet:
-    routes = tuple((destination, nexthop) for destination, nexthop in values["routes"])
-    return Subnet(**{**values, "nameservers": tuple(values["nameservers"]), "routes": routes})
-
-
-def _read(_conn: Connection, rows: Sequence[Any]) -> list[Subnet]:
-    return [_subnet(row) for row in rows]
-
-
 ROWS: Rows[Subnet] = Rows(
     subnets,
-    _read,
-    sa.select(subnets).join(networks, networks.c.id == subnets.c.network_id),
+    structs(Subnet),
+    sa.select(*_COLUMNS).join(networks, networks.c.id == subnets.c.network_id),
     seen=SEEN,
     fields={"shared": networks.c.shared},
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import starmap
 from typing import Any, Generic, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -28,9 +30,24 @@ Read = Callable[[Connection, Sequence[Any]], list[T]]
 """Makes things of rows, reading what else belongs to them."""
 
 
+def columns_of(kind: type[msgspec.Struct], table: sa.Table) -> list[sa.Column[Any]]:
+    """Return a table's columns in the order of a kind's fields: what it is made of then is the row as it comes."""
+    return [table.c[name] for name in kind.__struct_fields__ if name in table.c]
+
+
+def structs(kind: Callable[..., T]) -> Read[T]:
+    """Return what makes things of rows that have all of their fields, in their order."""
+    return lambda _conn, rows: list(starmap(kind, rows))
+
+
 def things(kind: Callable[..., T]) -> Read[T]:
     """Return what makes things of rows that have a column for each of their fields, and no other."""
-    return lambda _conn, rows: [kind(**row._asdict()) for row in rows]
+
+    def made(_conn: Connection, rows: Sequence[Any]) -> list[T]:
+        fields = rows[0]._fields if rows else ()
+        return [kind(**dict(zip(fields, row, strict=True))) for row in rows]
+
+    return made
 
 
 class Rows(Generic[T]):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from floe.cloud import history
 from floe.conductor.conductor import Conductor
@@ -238,7 +239,7 @@ async def test_an_image_id_is_history_when_no_server_is_known_that_was_made_of_i
 
     def write(conn: Any) -> None:
         for ident in ("used", "unused", "there"):
-            images.insert(conn, replace(model, id=ident))
+            images.insert(conn, structs.replace(model, id=ident))
         for ident in ("used", "unused"):
             images.delete(conn, ident, now)
 

@@ -125,7 +125,7 @@ class Nova:
     async def _index(self, resource: Resource[T], what: str, path: str, call: Call) -> Reply:
         listing = self.listing(call)
         found = await resource.find(call.cloud, call.context, listing)
-        things = self._shown(resource, call, what, found)
+        things = self._page(resource, call, what, found)
         shown = ({resource.name: thing} for thing in things) if self.wrapped else things
         more = None
         if call.version >= self.links_since and listing.limit is not None:
@@ -169,23 +169,29 @@ class Nova:
         return self.named(call, call.params[self.ident])
 
     def _reply(self, resource: Resource[T], call: Call, what: str, thing: T, status: Status = 200) -> Reply:
-        (shown,) = self._shown(resource, call, what, [thing])
+        shown = self._shown(resource, call, what, thing)
         return Reply(_status(status, call), {resource.name: shown})
 
-    def _shown(self, resource: Resource[T], call: Call, what: str, things: Sequence[T]) -> Iterator[Values]:
-        holds = self.holds(call, what) | {what} | (frozenset() if what == "create" else {KEPT})
-        show = resource.fields.shape.at(call.version, holds)
-        if not self.linked:
-            return map(show, things)
-        ident, path = attrgetter(self.key), self.path
-        return ({**show(thing), "links": _links(call, f"{path}/{ident(thing)}")} for thing in things)
+    def _shown(self, resource: Resource[T], call: Call, what: str, thing: T) -> Values:
+        shown = resource.fields.shape.show(thing, call.version, self._holds(call, what))
+        return {**shown, "links": self._links(call)(thing)} if self.linked else shown
 
+    def _page(self, resource: Resource[T], call: Call, what: str, things: Sequence[T]) -> Iterator[Any]:
+        link = ("links", self._links(call)) if self.linked else None
+        return resource.fields.shape.page(things, call.version, self._holds(call, what), link=link)
 
-def _links(call: Call, path: str) -> list[dict[str, str]]:
-    return [
-        {"rel": "self", "href": call.url(f"/v2.1/{path}")},
-        {"rel": "bookmark", "href": call.url(f"/{path}")},
-    ]
+    def _holds(self, call: Call, what: str) -> frozenset[str]:
+        return self.holds(call, what) | {what} | (frozenset() if what == "create" else {KEPT})
+
+    def _links(self, call: Call) -> Callable[[Any], list[dict[str, str]]]:
+        ident, path, above = attrgetter(self.key), self.path, len(call.prefix)
+
+        def links(thing: Any) -> list[dict[str, str]]:
+            below = call.url(f"/{path}/{ident(thing)}")
+            own = f"{call.prefix}/v2.1{below[above:]}"
+            return [{"rel": "self", "href": own}, {"rel": "bookmark", "href": below}]
+
+        return links
 
 
 def _status(status: Status, call: Call) -> int:

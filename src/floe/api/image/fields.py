@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -98,6 +98,13 @@ _BODY = Body(None, [Field(field.name, field.type) for field in FIELDS if field.s
 def shown(image: Image) -> dict[str, Any]:
     """Return an image as JSON: its properties, and the base ones beside them."""
     return {**image.properties, **_SHAPE.show(image)}
+
+
+def listed(images: Sequence[Image]) -> Iterator[Any]:
+    """Return what is encoded as the images of a list, each as it is shown alone."""
+    return (
+        shown(image) if image.properties else plain for image, plain in zip(images, _SHAPE.page(images), strict=True)
+    )
 
 
 def read(data: bytes) -> tuple[dict[str, Any], dict[str, str]]:

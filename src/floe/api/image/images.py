@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from floe.api.image.fields import read, shown
+from floe.api.image.fields import listed, read, shown
 from floe.api.image.listing import PATH, link, wanted_of
 from floe.api.image.patch import operations, patched
 from floe.api.image.policies import POLICIES
@@ -34,7 +34,7 @@ async def index(call: Call) -> Reply:
     body = {
         "first": link(call),
         "schema": "/v2/schemas/images",
-        "images": (shown(image) for image in found[: page.limit]),
+        "images": listed(found[: page.limit]),
     }
 
     def next_page(taken: int) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from floe.api.image.fields import BY_NAME, property_value, read, read_only
 from floe.api.kit.call import Call

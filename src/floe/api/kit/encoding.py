@@ -6,13 +6,14 @@ thousand things ready takes longer than all else of a request; so it happens her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from floe.cloud.turns import Turns
+from floe.cloud.turns import PIECE, Turns
 from floe.core.errors import TooLarge
 
 MOST_BYTES = 8 << 20
@@ -64,19 +65,35 @@ async def _list(written: bytearray, things: Iterator[Any], turns: Turns, *, cut:
     """Write a list and return how many things it has."""
     taken = 0
     written += b"["
-    async for thing in turns.each(things):
-        before = len(written)
+    while piece := list(islice(things, PIECE)):
         if taken:
-            written += b","
-        _ENCODER.encode_into(thing, written, -1)
+            await turns.turn()
+        before = len(written)
+        written += b"," if taken else b""
+        _ENCODER.encode_into(piece, written, -1)
+        # The piece's own brackets: the first is none, or the comma, of the whole list.
+        del written[before + (taken > 0)], written[-1]
         if len(written) > MOST_BYTES:
-            if not cut or not taken:
-                raise _too_large()
             del written[before:]
+            taken += _as_many_as_fit(written, piece, taken, cut=cut)
             break
-        taken += 1
+        taken += len(piece)
     written += b"]"
     return taken
+
+
+def _as_many_as_fit(written: bytearray, piece: Sequence[Any], taken: int, *, cut: bool) -> int:
+    """Write those of the last things of a list for which there is room, and return how many."""
+    for index, thing in enumerate(piece):
+        before = len(written)
+        written += b"," if taken + index else b""
+        _ENCODER.encode_into(thing, written, -1)
+        if len(written) > MOST_BYTES:
+            if not cut or not taken + index:
+                raise _too_large()
+            del written[before:]
+            return index
+    return len(piece)
 
 
 async def _members(written: bytearray, members: Members, turns: Turns) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from floe.core.versions import Version
 
 T = TypeVar("T")
+
+_KEPT = 64
+"""How many ways of showing a page are kept: which fields of things are asked for is up to clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,10 @@ def meant(only: str | frozenset[str] | None, holds: Collection[str]) -> bool:
 
 Show = Callable[[T], dict[str, Any]]
 """Makes a JSON object of a thing."""
+Link = tuple[str, Callable[[T], Any]]
+"""A field that a thing has on some surface besides its own: its name, and what makes its value of the thing."""
+Page = Callable[[Sequence[T]], Iterator[Any]]
+"""Makes of things what is encoded as their JSON objects, each as it is asked for."""
 
 
 class Shape(Generic[T]):
@@ -55,6 +66,7 @@ class Shape(Generic[T]):
     def __init__(self, fields: Sequence[Shown[T]]) -> None:
         self.fields = tuple(fields)
         self._compiled: dict[tuple[Version, frozenset[str]], Show[T]] = {}
+        self._pages = lru_cache(_KEPT)(self._columns)
 
     def show(self, thing: T, version: Version = (0, 0), holds: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Return the thing as a JSON object at that version."""
@@ -64,9 +76,41 @@ class Shape(Generic[T]):
         """Return what shows things at that version; of a list, each goes through it."""
         found = self._compiled.get((version, holds))
         if found is None:
-            fields = [f for f in self.fields if f.since <= version <= f.until and meant(f.only, holds)]
-            found = self._compiled[(version, holds)] = _compiled(fields)
+            found = self._compiled[(version, holds)] = _compiled(self._shown(version, holds))
         return found
+
+    def page(
+        self,
+        things: Sequence[T],
+        version: Version = (0, 0),
+        holds: frozenset[str] = frozenset(),
+        *,
+        names: frozenset[str] = frozenset(),
+        link: Link[T] | None = None,
+    ) -> Iterator[Any]:
+        """Return the things as `show` makes them, ready to be encoded; with `names`, no other fields.
+
+        Of each field all values are got in turn, without a call for each thing where the field is an attribute, and
+        the object is a Struct that was made for these fields: a third of what as many dicts cost.
+        """
+        kind, columns = self._pages(version, holds, names, link and link[0])
+        values = [column(things) for column in columns]
+        return map(kind, *values) if link is None else map(kind, *values, map(link[1], things))
+
+    def ways_kept(self) -> int:
+        """Return for how many ways of showing a page there is a Struct."""
+        return self._pages.cache_info().currsize
+
+    def _shown(self, version: Version, holds: frozenset[str]) -> list[Shown[T]]:
+        return [f for f in self.fields if f.since <= version <= f.until and meant(f.only, holds)]
+
+    def _columns(
+        self, version: Version, holds: frozenset[str], names: frozenset[str], link: str | None
+    ) -> tuple[Callable[..., Any], list[Page[T]]]:
+        fields = {f.name: f for f in self._shown(version, holds) if not names or f.name in names}
+        if not fields and link is None:
+            return (lambda _nothing: {}), [lambda things: repeat((), len(things))]
+        return _struct([*fields, *([] if link is None else [link])]), [_column(f) for f in fields.values()]
 
 
 def _compiled(fields: Sequence[Shown[T]]) -> Show[T]:
@@ -105,3 +149,27 @@ def _whole(fields: Sequence[Shown[T]]) -> Show[T]:
         return found
 
     return show
+
+
+def _struct(names: Sequence[str]) -> Callable[..., Any]:
+    """Return what makes an object of values in the order of these names."""
+    keys = [f"field_{at}" for at, _ in enumerate(names)]
+    return msgspec.defstruct(
+        "Shown", [(key, Any) for key in keys], rename=dict(zip(keys, names, strict=True)), frozen=True, gc=False
+    )
+
+
+def _column(field: Shown[T]) -> Page[T]:
+    """Return what gets the values of a field, of things one by one."""
+    if isinstance(field.value, Always):
+        value = field.value.value
+        return lambda things: repeat(value, len(things))
+    get = attrgetter(field.value) if isinstance(field.value, str) else field.value
+    if not field.sparse:
+        return lambda things: map(get, things)
+
+    def present(thing: T) -> Any:
+        value = get(thing)
+        return msgspec.UNSET if value is None else value
+
+    return lambda things: map(present, things)

@@ -12,7 +12,7 @@ from floe.api.kit.resource import Fields, Use, Wire, constant
 from floe.api.kit.routing import Route
 from floe.api.network.converters import flag
 from floe.api.network.dialect import read_change, sent_object
-from floe.api.network.lists import chosen, list_reply, listing_of, narrowed
+from floe.api.network.lists import chosen, cut, list_reply, listing_of, narrowed
 from floe.api.network.rules import admin
 from floe.cloud import network_agents
 from floe.cloud.network_agents import NetworkAgent
@@ -57,7 +57,14 @@ async def index(call: Call) -> Reply:
     seen = await network_agents.find(call.cloud) if admin(call.context) and listing is not None else []
     found = [item async for item in call.cloud.turns.each(AGENT.shape.show(agent) for agent in seen)]
     page = narrowed(found, listing) if listing is not None else []
-    return list_reply(call, "agents", page, dict, listing, ident=itemgetter("id"))
+    return list_reply(
+        call,
+        "agents",
+        page,
+        lambda agents, names: (cut(agent, names) for agent in agents),
+        listing,
+        ident=itemgetter("id"),
+    )
 
 
 async def show(call: Call) -> Reply:

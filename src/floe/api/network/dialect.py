@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -113,7 +113,12 @@ async def _index(resource: Resource[T], call: Call) -> Reply:
     listing = listing_of(call, resource.fields, _holds(call), besides)
     context = onlooker(call.context)
     found = [] if listing is None or context is None else await resource.find(call.cloud, context, listing)
-    return list_reply(call, resource.plural, found, _show_to(resource, call), listing)
+    holds = _holds(call)
+
+    def show(things: Sequence[T], names: frozenset[str]) -> Iterator[Any]:
+        return resource.fields.shape.page(things, holds=holds, names=names)
+
+    return list_reply(call, resource.plural, found, show, listing)
 
 
 async def _show(resource: Resource[T], call: Call) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from operator import attrgetter
@@ -21,6 +21,7 @@ from floe.core.listing import Listing
 T = TypeVar("T")
 
 _WINDOW = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
+_UNSAID = (None,)
 
 
 def listing_of(
@@ -37,8 +38,10 @@ def listing_of(
     besides = besides or {}
     found: dict[str, list[Any]] = {}
     fixed: dict[str, bool] = {}
+    said: dict[str, list[str]] = {}
     for name, text in call.query:
         if name in _WINDOW or name in besides:
+            said.setdefault(name, []).append(text)
             continue
         wire = fields.by_name.get(name)
         if wire is None or Use.FILTER not in wire.use or not meant(wire.only, holds):
@@ -48,13 +51,13 @@ def listing_of(
             found.setdefault(wire.field, []).append(value)
         else:
             fixed[name] = fixed.get(name, False) or value == wire.constant
-    reverse = call.one("page_reverse")
+    (limit, marker, reverse) = (said.get(name, _UNSAID)[-1] for name in ("limit", "marker", "page_reverse"))
     listing = Listing(
         filters=found,
-        sort=_sort(call, fields),
-        limit=_limit(call.one("limit")),
-        marker=call.one("marker") or None,
-        also={name: read(texts) for name, read in besides.items() if (texts := call.many(name))},
+        sort=_sort(said.get("sort_key", ()), said.get("sort_dir", ()), fields),
+        limit=_limit(limit),
+        marker=marker or None,
+        also={name: besides[name](texts) for name, texts in said.items() if name in besides},
         reverse=reverse is not None and flag(reverse, "page_reverse"),
     )
     return listing if all(fixed.values()) else None
@@ -64,17 +67,16 @@ def list_reply(
     call: Call,
     collection: str,
     things: Sequence[T],
-    show: Callable[[T], dict[str, Any]],
+    show: Callable[[Sequence[T], frozenset[str]], Iterator[Any]],
     listing: Listing | None,
     *,
     ident: Callable[[T], str] = attrgetter("id"),
 ) -> Reply:
-    """Return the page, each thing as `show` has it and cut to the `fields` asked for, with links to its neighbours.
+    """Return the page, its things as `show` has them with the `fields` asked for, with links to its neighbours.
 
     Where no limit was asked for there are links only if there may be more than fits, as with Neutron's own maximum; a
     page that would be too large ends early.
     """
-    fields = frozenset(call.many("fields")) - {""}
 
     def more(taken: int) -> dict[str, Any]:
         full = taken < len(things) or (listing is not None and taken == listing.limit)
@@ -87,7 +89,7 @@ def list_reply(
             links.append({"rel": "previous", "href": _link(call, ident(things[0]), reverse=True)})
         return {f"{collection}_links": links} if links else {}
 
-    return Reply(body={collection: (_cut(show(thing), fields) for thing in things)}, more=more)
+    return Reply(body={collection: show(things, _fields(call))}, more=more)
 
 
 def narrowed(things: Sequence[dict[str, Any]], listing: Listing) -> list[dict[str, Any]]:
@@ -106,20 +108,25 @@ def narrowed(things: Sequence[dict[str, Any]], listing: Listing) -> list[dict[st
 
 def chosen(call: Call, thing: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a thing that the client asked for, all if it named none."""
-    return _cut(thing, frozenset(call.many("fields")) - {""})
+    return cut(thing, _fields(call))
 
 
-def _cut(thing: dict[str, Any], fields: frozenset[str]) -> dict[str, Any]:
+def cut(thing: dict[str, Any], fields: frozenset[str]) -> dict[str, Any]:
+    """Return those of a thing's fields, all if none is named."""
     return thing if not fields else {name: value for name, value in thing.items() if name in fields}
+
+
+def _fields(call: Call) -> frozenset[str]:
+    return frozenset(call.many("fields")) - {""}
 
 
 def _text(name: str, thing: dict[str, Any]) -> str:
     return str(thing[name])
 
 
-def _sort(call: Call, fields: Fields[T]) -> tuple[tuple[str, bool], ...]:
+def _sort(named: Sequence[str], directed: Sequence[str], fields: Fields[T]) -> tuple[tuple[str, bool], ...]:
     """Read the order asked for: a key without a direction ascends, and the same key once more changes nothing."""
-    keys, directions = (list(filter(None, call.many(name))) for name in ("sort_key", "sort_dir"))
+    keys, directions = list(filter(None, named)), list(filter(None, directed))
     if len(keys) < len(directions):
         raise malformed("The number of sort_keys and sort_dirs must be same.")
     found: dict[str, bool] = {}
