@@ -53,7 +53,9 @@ class Floe:
     """A `floe up` process on a state directory."""
 
     def __init__(self, state: Path, *flags: str) -> None:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOE_")}
+        # Where Python is told to keep no bytecode, each start compiles all modules, which no installed cloud does.
+        own = ("FLOE_", "PYTHONDONTWRITEBYTECODE")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(own)}
         self.log = (state.parent / "floe.log").open("a")
         began = time.perf_counter()
         self.process = subprocess.Popen(
