@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from typing import Any
 
 import msgspec
@@ -75,6 +77,24 @@ async def test_no_more_is_made_ready_than_is_sent_but_for_the_rest_of_a_piece() 
 
     await encoded({"things": things()}, lambda _taken: {}, Turns())
     assert len(made) == PIECE
+
+
+@pytest.mark.parametrize("many", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 5 * PIECE + 1])
+async def test_others_run_between_the_pieces_of_a_list_and_a_short_one_makes_no_room(many: int) -> None:
+    made, steps = list[int](), [0]
+
+    def things() -> Any:
+        for number in range(many):
+            made.append(number)
+            yield number
+
+    task = asyncio.create_task(encoded({"things": things()}, None, Turns()))
+    while not task.done():
+        await asyncio.sleep(0)
+        steps.append(len(made))
+    assert msgspec.json.decode(task.result()) == {"things": list(range(many))}
+    assert max(after - before for before, after in itertools.pairwise(steps)) <= PIECE + 1
+    assert many > PIECE or len(steps) == 2
 
 
 async def test_bytes_and_nothing_stay_as_they_are() -> None:

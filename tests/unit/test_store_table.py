@@ -170,6 +170,17 @@ def test_any_number_of_ids_is_found_in_order(conn: Connection, many: int) -> Non
     assert found == sorted(thing.id for thing in KEPT if thing.up and thing.id in wanted)
 
 
+@pytest.mark.parametrize("many", [0, 1, 2, 3, 63, 64, 65, 128, 129, 150])
+def test_further_queries_are_for_the_same_ids(conn: Connection, many: int) -> None:
+    names = sa.select(THINGS.c.id, THINGS.c.name, sa.null())
+    query = ByIds(sa.select(THINGS.c.id, sa.null(), THINGS.c.up), THINGS.c.id, (names, THINGS.c.id))
+    wanted = [thing.id for thing in reversed(KEPT)][:many]
+    found = sorted((tuple(row) for row in query.rows(conn, wanted)), key=repr)
+    asked = [thing for thing in KEPT if thing.id in wanted]
+    each = [*((thing.id, None, thing.up) for thing in asked), *((thing.id, thing.name, None) for thing in asked)]
+    assert found == sorted(each, key=repr)
+
+
 # -- what only some tables have ---------------------------------------------------------------------------
 
 NUMBERED = sa.Table(

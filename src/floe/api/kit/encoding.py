@@ -65,9 +65,8 @@ async def _list(written: bytearray, things: Iterator[Any], turns: Turns, *, cut:
     """Write a list and return how many things it has."""
     taken = 0
     written += b"["
-    while piece := list(islice(things, PIECE)):
-        if taken:
-            await turns.turn()
+    piece = list(islice(things, PIECE))
+    while piece:
         before = len(written)
         written += b"," if taken else b""
         _ENCODER.encode_into(piece, written, -1)
@@ -78,6 +77,10 @@ async def _list(written: bytearray, things: Iterator[Any], turns: Turns, *, cut:
             taken += _as_many_as_fit(written, piece, taken, cut=cut)
             break
         taken += len(piece)
+        piece = list(islice(things, 1))
+        if piece:  # only what has more to come makes room for others
+            await turns.turn()
+            piece += islice(things, PIECE - 1)
     written += b"]"
     return taken
 
