@@ -42,7 +42,9 @@ class Unwritten:
         if not last:
             return entries
         entries = [*(step for step in self.returned if step.seq not in self.changed), *entries]
-        return [replace(step, output=None) if step.state == DONE else step for step in entries]
+        return [
+            replace(step, output=None) if step.state == DONE and step.output is not None else step for step in entries
+        ]
 
 
 class Journal:

@@ -90,6 +90,9 @@ def _strange(host: str, result: Result) -> HostFailure:
 
 def _portions(asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
     """Part them so that each message is within its bound."""
+    if len(asked) == 1:
+        yield list(asked)
+        return
     portion, size = list[_Asked](), 0
     for each in asked:
         bytes_ = len(encode(each.spawn))

@@ -165,18 +165,23 @@ class HostNetworkState:
     """The latest position that a whole or a difference of groups' members told of."""
     known_at: dict[str, int] = field(default_factory=dict)
     """Per group id, the position at which its members are known."""
+    _all_used: bool = field(default=False, compare=False, repr=False)
+    """Whether some port is known to need each of the segments and groups: then there is nothing to look for."""
 
     def merge(self, fragment: HostNetwork) -> None:
         """Add what a command brings; entries that are known from a newer generation stay as they are."""
         self.members_at = self.members_at or fragment.members_at
         for segment in fragment.segments:
             if self._newer(segment.network_id, fragment.generation):
+                self._all_used = self._all_used and segment.network_id in self.segments
                 self.segments[segment.network_id] = segment
         for group in fragment.groups:
             if self._newer(group.group_id, fragment.generation):
                 self._take_group(group, fragment.members_at)
         for port in fragment.ports:
             if self._newer(port.port_id, fragment.generation):
+                before = self.ports.get(port.port_id)
+                self._all_used = self._all_used and (before is None or _needs_as_much(port, before))
                 self.ports[port.port_id] = port
 
     def takes(self, change: MembersChange) -> bool:
@@ -197,10 +202,9 @@ class HostNetworkState:
 
     def remove_ports(self, port_ids: tuple[str, ...], generation: int) -> None:
         """Forget ports; a fragment or whole of an older generation does not bring them back."""
-        for port_id in port_ids:
-            if self._newer(port_id, generation):
-                self.ports.pop(port_id, None)
-        self._forget_unused()
+        gone = [self.ports.pop(port_id, None) for port_id in port_ids if self._newer(port_id, generation)]
+        if not self._all_used or not all(self._is_like_another(port) for port in gone if port is not None):
+            self._forget_unused()
         self._forget_tombstones()
 
     @property
@@ -268,7 +272,12 @@ class HostNetworkState:
             group = replace(group, remote_members=known.remote_members)
         else:
             self.known_at[group.group_id] = at
+        self._all_used = self._all_used and known is not None and known.rules == group.rules
         self.groups[group.group_id] = group
+
+    def _is_like_another(self, gone: HostPort) -> bool:
+        """Say whether what a port needed is needed by another; of a crowd of guests that are alike, by the first."""
+        return any(_needs_as_much(port, gone) for port in self.ports.values())
 
     def _forget_unused(self) -> None:
         networks = {port.network_id for port in self.ports.values()}
@@ -280,3 +289,8 @@ class HostNetworkState:
         self.segments = {k: v for k, v in self.segments.items() if k in networks}
         self.groups = {k: v for k, v in self.groups.items() if k in groups}
         self.known_at = {k: v for k, v in self.known_at.items() if k in self.groups}
+        self._all_used = True
+
+
+def _needs_as_much(port: HostPort, as_this: HostPort) -> bool:
+    return port.network_id == as_this.network_id and all(group in port.groups for group in as_this.groups)

@@ -51,7 +51,7 @@ def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
     ports: list[HostPort] = []
     taps: dict[str, str] = {}
     for port in network.ports:
-        problem = _port_problem(port)
+        problem = _port_problem(port.port_id, port.tap, port.mac)
         if not problem and port.network_id not in known:
             problem = problems.get(port.network_id) or f"Network {port.network_id!r} of the port is not known here."
         if not problem and port.tap in taps:
@@ -104,14 +104,14 @@ def _subnet_problem(subnet: HostSubnet) -> str | None:
     return None
 
 
-@functools.lru_cache(maxsize=4096)
-def _port_problem(port: HostPort) -> str | None:
-    if not _IDENT.fullmatch(port.port_id):
-        return f"Port id {port.port_id!r} is not an id."
-    if not _DEVICE.fullmatch(port.tap):
-        return f"Device name {port.tap!r} is not 1 to 15 letters, digits, dots, dashes or underscores."
-    if not _MAC.fullmatch(port.mac.lower()) or int(port.mac[:2], 16) & 1:
-        return f"MAC address {port.mac!r} is not six hex pairs of a single device."
+@functools.lru_cache(maxsize=4096)  # by what is looked at alone: a whole port would take longer to hash than to check
+def _port_problem(port_id: str, tap: str, mac: str) -> str | None:
+    if not _IDENT.fullmatch(port_id):
+        return f"Port id {port_id!r} is not an id."
+    if not _DEVICE.fullmatch(tap):
+        return f"Device name {tap!r} is not 1 to 15 letters, digits, dots, dashes or underscores."
+    if not _MAC.fullmatch(mac.lower()) or int(mac[:2], 16) & 1:
+        return f"MAC address {mac!r} is not six hex pairs of a single device."
     return None
 
 

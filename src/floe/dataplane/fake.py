@@ -61,6 +61,30 @@ class FakePlane:
                 self._latest = round_
                 return
         sound, problems = sound_part(network)
+        networks, ports = self._refused(network, problems) if problems or faults else ({}, {})
+        if round_ > self._latest:  # a later call may have been faster
+            self._latest = round_
+            self.applied = HostNetwork(
+                generation=network.generation,
+                segments=tuple(x for x in sound.segments if x.network_id not in networks)
+                if networks
+                else sound.segments,
+                ports=tuple(x for x in sound.ports if x.port_id not in ports) if ports else sound.ports,
+                groups=network.groups,
+            )
+            self._complete = None if ports or networks else (network, self.applied)
+        if ports or networks:
+            reasons = [*networks.values(), *ports.values()]
+            raise PortsFailure(
+                f"{len(ports)} port(s) and {len(networks)} network(s) of this host could not be made: {reasons[0]}",
+                detail="\n".join(reasons),
+                ports=ports,
+                networks=networks,
+            )
+
+    def _refused(self, network: HostNetwork, problems: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the networks and ports that cannot be made, and why."""
+        faults = self.script.faults
         networks = {
             segment.network_id: reason
             for segment in network.segments
@@ -76,23 +100,7 @@ class FakePlane:
                 or networks.get(port.network_id)
             )
         }
-        if round_ > self._latest:  # a later call may have been faster
-            self._latest = round_
-            self.applied = HostNetwork(
-                generation=network.generation,
-                segments=tuple(segment for segment in sound.segments if segment.network_id not in networks),
-                ports=tuple(port for port in sound.ports if port.port_id not in ports),
-                groups=network.groups,
-            )
-            self._complete = None if ports or networks else (network, self.applied)
-        if ports or networks:
-            reasons = [*networks.values(), *ports.values()]
-            raise PortsFailure(
-                f"{len(ports)} port(s) and {len(networks)} network(s) of this host could not be made: {reasons[0]}",
-                detail="\n".join(reasons),
-                ports=ports,
-                networks=networks,
-            )
+        return networks, ports
 
     async def drift(self, network: HostNetwork) -> list[str]:
         """Return what `applied` has too much, too little, or otherwise."""
