@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from floe.cloud import images, servers
 from floe.cloud.cloud import Cloud
@@ -51,13 +52,11 @@ async def listed(
 
     def read(conn: Connection) -> tuple[list[ActionDetail], bool]:
         server = servers.visible(conn, context, server_id, deleted=deleted)
-        found = rows.of_server(conn, server.id)
-        if marker is not None:
-            at = next((index for index, item in enumerate(found) if item.request_id == marker), None)
-            if at is None:
-                raise Invalid(f"Invalid input for query parameter marker: no action of request {marker!r} was found.")
-            found = found[at + 1 :]
-        found = [item for item in found if _between(item, since, before)]
+        after = None if marker is None else _of_request(conn, server_id, marker)
+        if marker is not None and after is None:
+            raise Invalid(f"Invalid input for query parameter marker: no action of request {marker!r} was found.")
+        most = None if limit is None else limit + 1
+        found = rows.find(conn, server.id, changed_since=since, changed_before=before, after=after, limit=most)
         more = limit is not None and len(found) > limit
         return [ActionDetail(action=item, server=server) for item in found[:limit]], more
 
@@ -69,9 +68,9 @@ async def get(cloud: Cloud, context: Context, server_id: str, request_id: str, *
 
     def read(conn: Connection) -> ActionDetail:
         server = servers.visible(conn, context, server_id, deleted=deleted)
-        for action in rows.of_server(conn, server.id):
-            if action.request_id == request_id:
-                return ActionDetail(action=action, server=server, steps=_steps(conn, action))
+        action = _of_request(conn, server.id, request_id)
+        if action is not None:
+            return ActionDetail(action=action, server=server, steps=_steps(conn, action))
         text = f"Action for request_id {request_id} on instance {server_id} not found."
         raise NotFound("action", request_id, message=text)
 
@@ -83,7 +82,7 @@ async def history(cloud: Cloud, context: Context, server_id: str, *, most: int) 
 
     def read(conn: Connection) -> list[Traced]:
         server = servers.visible(conn, context, server_id, deleted=True)
-        latest = rows.of_server(conn, server.id)[:most]
+        latest = rows.find(conn, server.id, limit=most)
         return [Traced(action, _steps(conn, action)) for action in reversed(latest)]
 
     return await cloud.db.read(read)
@@ -96,14 +95,11 @@ async def history_of_image(cloud: Cloud, context: Context, image_id: str, *, mos
     """
 
     def read(conn: Connection) -> list[Traced]:
-        found = [
-            action
-            for action in rows.of_subject(conn, image_id, IMAGE)
-            if context.is_admin or action.project_id == context.project_id
-        ]
+        mine: dict[str, Any] = {} if context.is_admin else {"project_id": context.project_id or ""}
+        found = rows.find(conn, image_id, subject=IMAGE, limit=most, **mine)
         if not found:
             images.visible(conn, context, image_id)
-        return [Traced(action, _steps(conn, action)) for action in reversed(found[:most])]
+        return [Traced(action, _steps(conn, action)) for action in reversed(found)]
 
     return await cloud.db.read(read)
 
@@ -112,6 +108,5 @@ def _steps(conn: Connection, action: Action) -> list[Step]:
     return sorted(rows.journal(conn, action.id), key=lambda step: (step.started_at, step.seq))
 
 
-def _between(action: Action, since: datetime | None, before: datetime | None) -> bool:
-    changed = action.updated_at or action.created_at
-    return (since is None or changed >= since) and (before is None or changed <= before)
+def _of_request(conn: Connection, server_id: str, request_id: str) -> Action | None:
+    return next(iter(rows.find(conn, server_id, request_id=request_id, limit=1)), None)

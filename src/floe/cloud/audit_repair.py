@@ -135,7 +135,7 @@ def _strays(conn: Connection, host: str, server_ids: list[str]) -> list[Stray]:
 
 
 def _under_way(conn: Connection, server_id: str) -> bool:
-    return any(action.finished_at is None for action in actions.of_server(conn, server_id))
+    return bool(actions.find(conn, server_id, is_open=True, limit=1))
 
 
 async def _destroy(cloud: Cloud, host: str, stray: Stray) -> str:

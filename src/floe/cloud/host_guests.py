@@ -86,7 +86,7 @@ def strays(conn: Connection, host: str, row: Expected) -> list[Stray]:
     """
     touched = holdings.find(conn, row.server_id)
     if row.deleted:
-        latest = actions.of_server(conn, row.server_id)
+        latest = actions.find(conn, row.server_id, limit=1)
         action_id = latest[0].id if latest else row.server_id
         return [Stray(row.server_id, row.guest_name, action_id, final=True)]
     if row.host != host and host in touched:

@@ -85,8 +85,7 @@ async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool)
 
     def apply(conn: Connection) -> None:
         server = servers.visible(conn, context, server_id)
-        under_way = [action for action in actions.of_server(conn, server_id) if action.finished_at is None]
-        if all(action.kind in BY_KIND for action in under_way):
+        if all(action.kind in BY_KIND for action in actions.find(conn, server_id, is_open=True)):
             actions.cancel_open(conn, server_id, now, but=DELETE.kind)
         else:
             raise Conflict(

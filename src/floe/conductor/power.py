@@ -86,12 +86,12 @@ class GuestActions:
 
         def read(conn: Connection) -> ChangePower:
             server, place = rows.get(conn, server_id), places.get(conn, host, now)
-            made = next((each for each in actions.of_server(conn, server_id) if each.kind == CREATE.kind), None)
-            if server is None or place is None or made is None:
+            made = actions.find(conn, server_id, kind=CREATE.kind, limit=1)
+            if server is None or place is None or not made:
                 raise NotFound("server", server_id)
             ports = [port.port_id for port in server_ports.of_server(conn, server_id)]
             network = host_networks.part(conn, host, ports, domain)
-            disks, given = server_disks.of_server(conn, server), msgspec.convert(made.input, CreateGiven)
+            disks, given = server_disks.of_server(conn, server), msgspec.convert(made[0].input, CreateGiven)
             guest = guest_spec(server, disks, given, CreateSecrets(), network, place.zone)
             return replace(command, guest=guest, network=network)
 

@@ -17,7 +17,7 @@ from floe.conductor.choices import GRACE_STEP, Request
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Fenced, Flow, Outcome
 from floe.conductor.placing import TRIES, Placing, claimed
-from floe.core.actions import CANCELLED, FAILED, OPEN_STATES, Step
+from floe.core.actions import CANCELLED, FAILED, Step
 from floe.core.entries import DONE
 from floe.core.errors import FloeError, NoValidHost, Unavailable
 from floe.core.given import CreateGiven
@@ -267,17 +267,16 @@ class Reservations:
 
     def _end(self, conn: Connection, server: Server, state: str, message: str, output: Any, now: datetime) -> None:
         """End the create of another server of the request."""
-        for action in actions.of_server(conn, server.id):
-            if action.kind == "create" and action.state in OPEN_STATES:
-                actions.close(conn, action.id, state, message, now)
-                step = Step(
-                    action_id=action.id,
-                    seq=0,
-                    name="failure" if state == FAILED else "schedule",
-                    state=FAILED if state == FAILED else DONE,
-                    remark=message,
-                    output=output,
-                    started_at=now,
-                    finished_at=now,
-                )
-                actions.note(conn, step)
+        for action in actions.find(conn, server.id, kind="create", is_open=True):
+            actions.close(conn, action.id, state, message, now)
+            step = Step(
+                action_id=action.id,
+                seq=0,
+                name="failure" if state == FAILED else "schedule",
+                state=FAILED if state == FAILED else DONE,
+                remark=message,
+                output=output,
+                started_at=now,
+                finished_at=now,
+            )
+            actions.note(conn, step)

@@ -68,6 +68,7 @@ steps = sa.Table(
     sa.Column("traceback", sa.Text),
 )
 
+_a = actions.c
 # Constants each for itself: SQLAlchemy writes a list of values out into the statement anew at every run.
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _INSERT = Prepared(actions.insert())
@@ -106,13 +107,44 @@ def get(conn: Connection, action_id: str) -> Action | None:
 
 
 def of_server(conn: Connection, server_id: str) -> list[Action]:
-    """Return the actions of a server, the latest first."""
+    """Return all actions of a server, the latest first: for those who know that they are few."""
     return of_subject(conn, server_id, SERVER)
 
 
 def of_subject(conn: Connection, ident: str, subject: str) -> list[Action]:
-    """Return the actions of a subject of some kind, the latest first."""
+    """Return all actions of a subject of some kind, the latest first."""
     return [_action(row) for row in _OF_SUBJECT.rows(conn, ident=ident, subject=subject)]
+
+
+def find(
+    conn: Connection,
+    ident: str,
+    *,
+    subject: str = SERVER,
+    is_open: bool = False,
+    changed_since: datetime | None = None,
+    changed_before: datetime | None = None,
+    after: Action | None = None,
+    limit: int | None = None,
+    **equal: Any,
+) -> list[Action]:
+    """Return some of a subject's actions, the latest first; `equal` are the values of columns.
+
+    What is looked for, the database looks for: of one subject there are as many actions as its user cared to begin.
+    """
+    wanted = [_a.subject_id == ident, _a.subject_kind == subject, *(_a[name] == it for name, it in equal.items())]
+    changed = sa.func.coalesce(_a.updated_at, _a.created_at)
+    if is_open:
+        wanted.append(_IS_OPEN)
+    if changed_since is not None:
+        wanted.append(changed >= changed_since)
+    if changed_before is not None:
+        wanted.append(changed <= changed_before)
+    if after is not None:
+        same_time = sa.and_(_a.created_at == after.created_at, _a.id < after.id)
+        wanted.append(sa.or_(_a.created_at < after.created_at, same_time))
+    query = _ACTIONS.where(*wanted).order_by(_a.created_at.desc(), _a.id.desc()).limit(limit)
+    return [_action(row) for row in conn.execute(query)]
 
 
 def journal(conn: Connection, action_id: str) -> list[Step]:
@@ -141,7 +173,6 @@ _WAITS, _ROOM = "waits for/", 54
 """Begins what stands in the place of an owner while an action waits for a host, as no place does; and the room left
 for the host's name."""
 
-_a = actions.c
 _FREE = sa.or_(_a.lease_owner.is_(None), _a.lease_until < sa.bindparam("now", type_=Moment))
 _OVERTAKE_WHOEVER = (
     actions.update()

@@ -9,6 +9,7 @@ import pytest
 
 from floe.api.compute.surface import SURFACE
 from floe.cloud.cloud import Cloud
+from floe.store import actions
 from floe.store import servers as rows
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
@@ -149,6 +150,32 @@ async def test_locks_are_told_among_the_actions(client: Callable[..., Any], comp
             (f"api_{action['action']}", "Success")
         ]
         assert one["events"][0]["finish_time"] is not None
+
+
+async def test_pages_of_actions_are_the_whole_list_however_many_begin_in_one_moment(
+    client: Callable[..., Any], compute_cloud: Cloud
+) -> None:
+    """Whoever may lock a server may begin as many actions as they like."""
+    ident = await make(client, compute_cloud)
+    for action in ("lock", "unlock") * 4:
+        assert (await ask(client, "ann", ident, action)).status_code == 202
+    moment = compute_cloud.clock.now()
+    same = actions.actions.update().where(actions.actions.c.kind != "create").values(created_at=moment)
+    await compute_cloud.db.write(lambda conn: conn.execute(same).rowcount)
+    path = f"/servers/{ident}/os-instance-actions"
+    whole = [each["request_id"] for each in (await client("ann").get(path)).json()["instanceActions"]]
+    assert len(whole) == len(set(whole)) == 9
+    for size in (1, 2, 3, 9, 10):
+        found: list[str] = []
+        for _ in range(20):
+            query = {"limit": size, **({"marker": found[-1]} if found else {})}
+            page = (await client("ann").get(path, params=query)).json()
+            found += [each["request_id"] for each in page["instanceActions"]]
+            if "links" not in page:
+                break
+        assert found == whole, size
+    for wrong in ("req-of-nobody", ident):
+        assert (await client("ann").get(path, params={"marker": wrong})).status_code == 400
 
 
 @pytest.mark.parametrize(
