@@ -20,7 +20,8 @@ MOST_PATIENCE = 600.0
 async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest) -> None:
     """Have a server's guest be what is asked: noted here, done by a conductor.
 
-    Raises NotFound, and Conflict for a server that is locked, or whose state does not allow it.
+    Raises NotFound, and Conflict for a server that is locked, or whose state does not allow it; also for one that
+    leaves no mark in the row while another of its kind is under way, which on a host that is down may be for a day.
     """
     now, action_id, default = cloud.clock.now(), cloud.new_id(), cloud.settings.shutdown_timeout
 
@@ -28,6 +29,10 @@ async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest)
         server = servers.changeable(conn, context, server_id)
         if server.vm_state in asked.allowed:
             _check(server, asked)
+            if asked.interrupts and actions.find(conn, server_id, is_open=True, kind=asked.kind, limit=1):
+                raise Conflict(
+                    f"Cannot '{asked.kind}' instance {server_id} while an earlier '{asked.kind}' of it is under way"
+                )
             if server.task_state is not None and actions.cancel_open(conn, server_id, now, but=DELETE.kind):
                 raise _busy(server, asked)
         wanted = asked.wanted(server)

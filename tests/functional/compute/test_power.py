@@ -215,11 +215,30 @@ async def test_a_crash_dump_is_asked_for_beside_all_else(client: Callable[..., A
         assert (server.vm_state, server.task_state, server.boots) == (vm_state, None, 1)
     ident = await make(client, compute_cloud, "active")
     path = f"/servers/{ident}/action"
-    for body_ in (asked, asked, {"os-stop": None}):
+    for body_ in (asked, {"os-stop": None}):
         assert (await client("ann").post(path, json=body_)).status_code == 202
     assert (await client("ann").post(path, json=asked)).status_code == 409, "it is powering off"
     for wrong in ({}, "now", {"type": "NMI"}):
         assert (await client("ann").post(path, json={"trigger_crash_dump": wrong})).status_code == 400
-    assert (await client("ann", "2.16").post(path, json=asked)).status_code == 400, "there since 2.17"
+    early = await client("ann", "2.16").post(path, json=asked)
+    assert early.status_code == 404, "there since 2.17"
+    assert "'trigger_crash_dump' is there at microversions from 2.17 on; asked for was 2.16" in early.text
     kinds = [action.kind for action in await compute_cloud.db.read(lambda conn: actions.of_server(conn, ident))]
-    assert sorted(kinds) == ["create", "stop", "trigger_crash_dump", "trigger_crash_dump"]
+    assert sorted(kinds) == ["create", "stop", "trigger_crash_dump"]
+
+
+async def test_crash_dumps_of_one_server_do_not_pile_up(client: Callable[..., Any], compute_cloud: Cloud) -> None:
+    """They leave no mark in the row, so nothing but the one that is under way tells of them: a host may be down."""
+    ident = await make(client, compute_cloud, "active")
+    path, asked = f"/servers/{ident}/action", {"trigger_crash_dump": None}
+    replies = [await client("ann").post(path, json=asked) for _ in range(5)]
+    assert [reply.status_code for reply in replies] == [202, *[409] * 4]
+    text = f"Cannot 'trigger_crash_dump' instance {ident} while an earlier 'trigger_crash_dump' of it is under way"
+    assert replies[1].json()["conflictingRequest"]["message"] == text
+    kinds = [action.kind for action in await compute_cloud.db.read(lambda conn: actions.of_server(conn, ident))]
+    assert kinds.count("trigger_crash_dump") == 1
+    other = await make(client, compute_cloud, "active")
+    assert (await client("ann").post(f"/servers/{other}/action", json=asked)).status_code == 202
+    reset = {"os-resetState": {"state": "error"}}
+    assert (await client("root").post(path, json=reset)).status_code == 202
+    assert (await client("ann").post(path, json=asked)).status_code == 202, "the earlier one was given up"

@@ -200,6 +200,8 @@ class Surface:
         for route in fitting:
             if route.action == name:
                 return route
+        if elsewhere := [route for route in candidates if route.action == name]:
+            raise NotFound("action", name, message=f"Action {name!r} is there {_when(elsewhere, call.version)}.")
         there = ", ".join(sorted({str(route.action) for route in fitting}))
         raise Invalid(f"There is no action {name[:80]!r} here; there are {there}.")
 
