@@ -278,4 +278,4 @@ def test_nobody_reads_all_actions_of_a_subject_to_find_a_few() -> None:
         for path in MODULES
         if "floe.store import actions" in (text := path.read_text()) and read.search(text)
     }
-    assert found == {"simulation/planted.py"}, "a planted bug in a small cloud"
+    assert not found

@@ -192,8 +192,7 @@ def _release_no_port(conn: Any, server_id: str) -> tuple[str, ...]:
 
 def _cancel_nothing(conn: Any, ident: str, now: Any, *, but: str, subject: str = SERVER) -> bool:
     """Let the build go on."""
-    mine = [action for action in actions.of_server(conn, ident) if action.finished_at is None]
-    return subject == SERVER and any(action.kind == but for action in mine)
+    return bool(actions.find(conn, ident, subject=subject, is_open=True, kind=but, limit=1))
 
 
 def _no_hosts(conn: Any, server_id: str) -> dict[str, str]:
