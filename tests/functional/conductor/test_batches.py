@@ -115,6 +115,7 @@ async def test_one_that_was_deleted_meanwhile_does_not_fail_those_that_wait_with
     assert site.conductor.fleet.table.used[0, 1] == 2048
 
 
+@pytest.mark.once
 async def test_of_several_sent_to_one_host_those_that_fail_fail_alone(site: Any) -> None:
     first, second = await site.add_host("h1", memory_mib=8192), await site.add_host("h2", memory_mib=1024)
     await site.take_down(second)
