@@ -83,8 +83,12 @@ def of_ports(conn: Connection, port_ids: Collection[str]) -> dict[str, tuple[Bin
 
 
 def insert(conn: Connection, port_id: str, host: str, *, plugged: bool) -> bool:
-    """Bind a port that is bound to a host to a further one, not active there; False if it has that binding."""
-    fresh = lists.insert(conn, port_bindings).values(port_id=port_id, host=host, status=INACTIVE, plugged=plugged)
+    """Bind a port that is bound to a host to a further one, not active there; False if it has that binding.
+
+    One that is not plugged where it is active is not plugged there either.
+    """
+    where = sa.select(_row.plugged).where(_row.id == port_id).scalar_subquery() if plugged else sa.false()
+    fresh = lists.insert(conn, port_bindings).values(port_id=port_id, host=host, status=INACTIVE, plugged=where)
     return conn.execute(fresh.on_conflict_do_nothing().returning(_b.host)).first() is not None
 
 
