@@ -140,6 +140,7 @@ OF_ROUTES = {
         *(f"{method} /v2.0/security-group-rules" for method in ("GET", "POST")),
         *(f"{method} /v2.0/security-group-rules/{{id}}" for method in ("GET", "DELETE")),
     },
+    "tag-creation": {f"POST /v2.0/{name}/{{id}}/tags" for name in REVISED},
 }  # fmt: skip
 OF_BEHAVIOUR = {
     "empty-string-filtering", "filter-validation", "ip-substring-filtering", "pagination",
@@ -193,7 +194,7 @@ MAY = {
     "create_security_group_rule": WRITERS,
     "delete_security_group_rule": WRITERS,
     **{f"get_{noun.plural}_tags": EVERYBODY for noun in surface.NOUNS},
-    **{f"{verb}_{noun.plural}_tags": WRITERS for noun in surface.NOUNS for verb in ("update", "delete")},
+    **{f"{verb}_{noun.plural}_tags": WRITERS for noun in surface.NOUNS for verb in ("create", "update", "delete")},
     "get_agent": EVERYBODY,
     "update_agent": {"admin"},
     "delete_agent": {"admin"},
