@@ -82,7 +82,8 @@ async def delete_service(cloud: Cloud, context: Context, service_id: str) -> Non
 
 async def find_endpoints(cloud: Cloud, context: Context, listing: Listing) -> list[Endpoint]:
     """Return all endpoints, with this cloud's own address in their URLs."""
-    return [_reached(cloud, endpoint) for endpoint in await ENDPOINTS.find(cloud, context, listing)]
+    found = await ENDPOINTS.find(cloud, context, listing)
+    return [endpoint async for endpoint in cloud.turns.each(_reached(cloud, endpoint) for endpoint in found)]
 
 
 async def show_endpoint(cloud: Cloud, context: Context, endpoint_id: str) -> Endpoint:
