@@ -19,7 +19,7 @@ BYTES = {"content-type": "application/octet-stream"}
 
 
 @pytest.fixture
-async def ask(image_cloud: Cloud) -> AsyncIterator[Callable[..., Any]]:
+async def ask(image_cloud: Any) -> AsyncIterator[Callable[..., Any]]:
     """Give a maker of requests to both surfaces, by people of several projects."""
     roles = frozenset({"member", "reader"})
     people = {
@@ -35,6 +35,7 @@ async def ask(image_cloud: Cloud) -> AsyncIterator[Callable[..., Any]]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud:8774") as client:
 
         async def send(name: str, method: str, path: str, **how: Any) -> httpx.Response:
+            image_cloud.clock.advance(1)  # so that one is later than the other
             headers = {"x-auth-token": name, **how.pop("headers", {})}
             return await client.request(method, path, headers=headers, **how)
 

@@ -66,7 +66,10 @@ def written(pipe: int, data: bytes) -> int:
 
 
 def size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("console.log*"))
+    """Return the bytes of all files of a console; where one is renamed meanwhile, look again."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return sum(file.stat().st_size for file in folder.glob("console.log*"))
 
 
 async def test_what_a_guest_writes_is_kept_and_its_end_is_read_across_a_rotation(
