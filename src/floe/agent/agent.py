@@ -20,8 +20,8 @@ from floe.agent.inventory import host_up
 from floe.agent.ledger import Ledger
 from floe.agent.metadata import MetadataService
 from floe.agent.ports import Ports
-from floe.agent.power import GuestPower, flush, kernel_boot_id
-from floe.agent.reconcile import reconcile
+from floe.agent.power import GuestPower, flush, flush_folders, kernel_boot_id
+from floe.agent.reconcile import Reconciled, reconcile
 from floe.agent.threads import Offload, in_thread
 from floe.bus.protocol import Bus
 from floe.core.clock import Clock
@@ -139,7 +139,7 @@ class Agent:
             version=self._version,
         )
         power = GuestPower(ledger, builder, self._hypervisor, self._sleep)
-        guests = await self._after_restart(ledger, power, found.guests)
+        guests = await self._after_restart(ledger, power, found)
         commands = Commands(
             ledger=ledger,
             builder=builder,
@@ -166,19 +166,24 @@ class Agent:
         """Whether it takes commands."""
         return self._commands is not None
 
-    async def _after_restart(self, ledger: Ledger, power: GuestPower, found: list[GuestState]) -> list[GuestState]:
+    async def _after_restart(self, ledger: Ledger, power: GuestPower, found: Reconciled) -> list[GuestState]:
         """Bring guests back if the machine was started anew; else what they do now is what they should."""
         boot_id, before = self._boot_id(), ledger.wishes.machine
+        guests = found.guests
+        strange = {*found.files, *(guest.server_id for guest in guests)} - ledger.guests.keys()
         if boot_id and before and boot_id != before:
-            ledger.wishes.power_failed({ident for ident in ledger.guests if not ledger.is_built(ident)})
-            found = await power.bring_back(found)
-        for guest in found:
+            ledger.wishes.power_failed({ident for ident in ledger.guests if not ledger.is_built(ident)}, strange)
+            guests = await power.bring_back(guests)
+        elif strange := strange - ledger.wishes.sound:
+            await self._offload(flush_folders, [self._guests_dir / ident for ident in strange])
+            ledger.wishes.flushed(strange)
+        for guest in guests:
             ledger.follow(guest.server_id, guest.power_state)
         if boot_id and boot_id != before:
             ledger.wishes.runs_since(boot_id)
             with contextlib.suppress(OSError):  # the heartbeat tries again
                 await self._offload(ledger.sync)
-        return found
+        return guests
 
     async def stop(self) -> None:
         """Take no more commands, say `HostDown` and let go; guests go on running. Nothing to do unless started."""

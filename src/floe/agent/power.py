@@ -57,6 +57,13 @@ def flush(files: Iterable[Path]) -> None:
                 os.close(file)
 
 
+def flush_folders(folders: Iterable[Path]) -> None:
+    """Bring all files of folders to the disk; what is there besides files, such as pipes, is left alone."""
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):
+            flush(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+
+
 @dataclass(frozen=True, slots=True)
 class GuestPower:
     """Changes what guests on one host do; whoever calls holds the server's lock."""

@@ -30,6 +30,8 @@ class Wishes:
         """Guests whose disks may be damaged if the machine's power fails: they were made just now."""
         self.damaged: set[str] = set()
         """Those with which that happened: they are not started any more."""
+        self.sound: set[str] = set()
+        """Those whose disks are on the disk for certain, of guests that the ledger does not know too."""
         self._wanted: dict[str, Want] = {}
         self._answers: dict[tuple[str, str], Answered] = {}
 
@@ -54,6 +56,7 @@ class Wishes:
             self._wanted[entry.server_id] = entry
         elif isinstance(entry, Flushed):
             self.unflushed.discard(entry.server_id)
+            self.sound.add(entry.server_id)
         elif isinstance(entry, Damaged):
             self.unflushed.discard(entry.server_id)
             self.damaged.add(entry.server_id)
@@ -72,6 +75,7 @@ class Wishes:
     def made(self, server_id: str) -> None:
         """Take into account that a guest was made, with disks of its own."""
         self.damaged.discard(server_id)
+        self.sound.discard(server_id)
         self.unflushed.add(server_id)
 
     def drop(self, server_id: str) -> None:
@@ -79,6 +83,7 @@ class Wishes:
         self._wanted.pop(server_id, None)
         self.unflushed.discard(server_id)
         self.damaged.discard(server_id)
+        self.sound.discard(server_id)
 
     def forget(self, before: float) -> None:
         """Forget answers of before a moment."""
@@ -91,6 +96,7 @@ class Wishes:
         yield from self._answers.values()
         yield from self._wanted.values()
         yield from map(Damaged, sorted(self.damaged))
+        yield from map(Flushed, sorted(self.sound))
 
     # -- what is written ------------------------------------------------------------------------------
 
@@ -116,12 +122,16 @@ class Wishes:
 
     def flushed(self, server_ids: Iterable[str]) -> None:
         """Remember that the disks of guests are on the disk."""
-        for server_id in self.unflushed.intersection(server_ids):
+        for server_id in sorted(set(server_ids) - self.sound):
             self._append(Flushed(server_id=server_id))
 
-    def power_failed(self, unbuilt: Set[str]) -> None:
-        """Remember of which guests the disks may be damaged now; `unbuilt` are those whose build was not answered."""
-        for server_id in sorted(self.unflushed | unbuilt):
+    def power_failed(self, unbuilt: Set[str], strange: Set[str]) -> None:
+        """Remember of which guests the disks may be damaged now.
+
+        `unbuilt` are those whose build was not answered, `strange` those of which the ledger does not know: the power
+        may have taken what it knew.
+        """
+        for server_id in sorted(self.unflushed | unbuilt | (strange - self.sound)):
             self._append(Damaged(server_id=server_id))
 
     def runs_since(self, boot_id: str) -> None:

@@ -92,7 +92,7 @@ class Conductor:
         await self._cloud.bus.share(self._take)
         await self.runner.sweep()
         self.networks.nudge()
-        self.sweeps.start()
+        await self.sweeps.start()
 
     async def stop(self) -> None:
         """Let go of everything where it stands."""

@@ -45,8 +45,9 @@ class Sweeps:
         self._tasks: list[asyncio.Task[None]] = []
         self._turned = 0.0
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin all rounds."""
+        await self._look_who_is_waited_for()
         settings = self._fleet.settings
         self._turned = self._cloud.clock.monotonic()
         rounds: tuple[tuple[Callable[[], Awaitable[None]], float], ...] = (
@@ -101,6 +102,9 @@ class Sweeps:
         """
         await self._write_seen(stays=True)
         self._fleet.dirty = True
+        await self._look_who_is_waited_for()
+
+    async def _look_who_is_waited_for(self) -> None:
         self._fleet.waited_for |= await self._cloud.db.read(partial(actions.waited_for, hosts=self._fleet.table.names))
 
     async def _write_seen(self, *, stays: bool) -> None:

@@ -183,7 +183,8 @@ def _of_ledgers(dice: Random, plan: Plan, events: Sequence[Event]) -> list[Event
 
     For which disks the power may have damaged stands in the ledger alone.
     """
-    sound = sorted(set(plan.host_names) - {event.args["host"] for event in events if event.what == "power"})
+    dark = {event.args["host"] for event in events if event.what == "power"}
+    sound = [] if plan.together and dark else sorted(set(plan.host_names) - dark)  # what is one process is one machine
     if not sound or dice.random() < 0.8:
         return []
     lost = dice.uniform(2.0, FAULTS)

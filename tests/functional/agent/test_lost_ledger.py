@@ -109,6 +109,42 @@ async def test_a_death_just_after_it_is_known_again_costs_no_disk(world: Any, sp
     assert (await ask(world, asked(spawned, Power.RUNNING, 2, whole=False))).power_state is RUNNING
 
 
+async def off_again(world: Any, server_id: str, boot: str) -> None:
+    """Have the machine lose its power, and start anew."""
+    await world.kill()
+    world.machine.guests[server_id] = OFF
+    await world.start(boot_id=lambda: boot)
+
+
+async def test_a_guest_that_the_ledger_lost_with_the_power_is_not_started_from_disks_that_may_be_damaged(
+    world: Any, spawn: Any
+) -> None:
+    await world.start(boot_id=lambda: "first")
+    spawned = spawn()
+    before = (world.state_dir / "ledger.jsonl").read_bytes()
+    assert isinstance(await ask(world, spawned), Spawned)
+    (world.state_dir / "ledger.jsonl").write_bytes(before)
+    server_id = spawned.guest.server_id
+    for boot, boots in (("second", 2), ("third", 3)):
+        await off_again(world, server_id, boot)
+        with pytest.raises(HostFailure, match="may be damaged"):
+            await ask(world, asked(spawned, Power.RUNNING, boots, generation=5 + boots))
+        world.agent._ledger.compact()
+    assert world.machine.guests[server_id] is OFF
+
+
+async def test_one_that_was_there_before_the_ledger_was_lost_is_sound_also_after_a_loss_of_power(
+    world: Any, spawned: Any
+) -> None:
+    server_id = spawned.guest.server_id
+    await world.kill()
+    (world.state_dir / "ledger.jsonl").unlink()
+    await world.start(boot_id=lambda: "first")
+    world.agent._ledger.compact()
+    await off_again(world, server_id, "second")
+    assert (await ask(world, asked(spawned, Power.RUNNING, 2))).power_state is RUNNING
+
+
 @pytest.mark.parametrize("lost", ["folder", "disk"])
 async def test_a_disk_that_is_gone_is_said_and_never_made_anew(world: Any, spawned: Any, lost: str) -> None:
     server_id = spawned.guest.server_id
