@@ -16,7 +16,7 @@ from floe.conductor.flow import Flow
 from floe.conductor.host_events import HostEvents
 from floe.conductor.runner import Runner
 from floe.conductor.saga import OnHost, Saga
-from floe.core.actions import OPEN_STATES, SERVER
+from floe.core.actions import OPEN_STATES, RUNNING, SERVER
 from floe.core.entries import BEGUN
 from floe.core.guests import PowerState
 from floe.core.messages import Spawned
@@ -72,6 +72,14 @@ def _hold_open(conn: Any, action_id: str, owner: str, seen: int, state: str, now
     a = actions.actions
     held = a.update().where(a.c.id == action_id, a.c.state.in_(sorted(OPEN_STATES)))
     return bool(conn.execute(held.values(lease_owner=owner, lease_until=until, state=state, updated_at=now)).rowcount)
+
+
+def _end_open(conn: Any, action_id: str, owner: str, seen: int, state: str, message: str | None, now: Any) -> bool:
+    """End an action that is open, whoever has it."""
+    if not _hold_open(conn, action_id, owner, seen, RUNNING, now, now):
+        return False
+    actions.close(conn, action_id, state, message, now)
+    return True
 
 
 # -- claims and quota ---------------------------------------------------------------------------------
@@ -240,7 +248,11 @@ PLANTED = (
         "a step is recorded as done before its effect",
         patched((Flow, "effect", _entry_before_the_effect)),
     ),
-    Planted("no-fencing", "a conductor that lost its lease goes on writing", patched((actions, "hold", _hold_open))),
+    Planted(
+        "no-fencing",
+        "a conductor that lost its lease goes on writing",
+        patched((actions, "hold", _hold_open), (actions, "end", _end_open)),
+    ),
     Planted(
         "claim-outside",
         "capacity and group policy are checked before the transaction that claims",
