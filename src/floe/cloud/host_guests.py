@@ -9,6 +9,7 @@ from datetime import datetime
 
 from floe.cloud.cloud import Cloud
 from floe.core import entries, server_states
+from floe.core.actions import DELETE
 from floe.core.guests import PowerState, guest_name
 from floe.core.messages import Destroy, StepTime
 from floe.store import actions, guests, holdings, servers
@@ -86,7 +87,9 @@ def strays(conn: Connection, host: str, row: Expected) -> list[Stray]:
     """
     touched = holdings.find(conn, row.server_id)
     if row.deleted:
-        latest = actions.find(conn, row.server_id, limit=1)
+        latest = actions.find(conn, row.server_id, kind=DELETE.kind, limit=1) or actions.find(
+            conn, row.server_id, limit=1
+        )
         action_id = latest[0].id if latest else row.server_id
         return [Stray(row.server_id, row.guest_name, action_id, final=True)]
     if row.host != host and host in touched:
