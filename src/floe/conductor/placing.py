@@ -147,7 +147,7 @@ class Placing:
             )
             try:
                 forced = server.requested_host is not None
-                allocations.claim(conn, wanted, group=request.group, forced=forced, known=self._known(host))
+                allocations.claim(conn, wanted, group=request.group, forced=forced, known=self._known(host, server))
             except allocations.NotClaimed as error:
                 refused.append(f"{host}: {error}")
             else:
@@ -168,10 +168,14 @@ class Placing:
             planned=server.networks,
         )
 
-    def _known(self, host: str) -> tuple[str, tuple[int, ...]] | None:
-        """Return what the choice of a host was made by; a host that was forgotten since is not there to be claimed."""
+    def _known(self, host: str, server: Server) -> tuple[str, tuple[int, ...]] | None:
+        """Return what a host has to be still; one that was forgotten since it was chosen is not there to be claimed.
+
+        The table may be newer than the choice: of a zone that was asked for, the request itself is to be believed.
+        """
         row = self.fleet.table.row(host)
-        return None if row is None else (self.zone(host), self.fleet.table.aggregates(row))
+        zone = server.requested_zone or self.zone(host)
+        return None if row is None else (zone, self.fleet.table.aggregates(row))
 
     def zone(self, host: str) -> str:
         """Return the zone of a host, as far as it is known."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from floe.cloud import aggregates
+from floe.conductor.choices import Choices
 from floe.core.context import Context
 from floe.core.guest_metadata import describe, fingerprint
 from floe.core.messages import Spawn, UpdateMetadata
@@ -62,6 +63,32 @@ async def test_a_host_that_left_the_zone_is_not_claimed(site: Any) -> None:
     made = [await site.post(requested_zone="west", memory_mib=64) for _ in range(4)]
     await site.settle()
     assert {site.server(each.id).host for each in made} == {"h2"}
+
+
+async def test_a_host_that_left_the_zone_after_it_was_chosen_is_not_claimed_though_the_table_knows(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.add_host("h1")
+    ident = await make(site, "a", "h1", zone="west")
+    await site.add_host("h2")
+    await site.conductor.fleet.refresh()
+    choose = Choices.choose
+
+    async def chosen(self: Choices, flow: Any, excluded: Any) -> Any:
+        """Have the host leave, and the table say so, between the choice and the claim; then come back."""
+        choice = await choose(self, flow, excluded)
+        if not moved:
+            moved.append(choice.selection.host)
+            await aggregates.add_host(site.cloud, ROOT, ident, {"host": "h2"})
+            await aggregates.remove_host(site.cloud, ROOT, ident, {"host": "h1"})
+            await site.conductor.fleet.refresh()
+        return choice
+
+    moved = list[str]()
+    monkeypatch.setattr(Choices, "choose", chosen)
+    made = await site.post(requested_zone="west", memory_mib=64)
+    await site.settle()
+    assert (moved, site.server(made.id).host) == (["h1"], "h2")
 
 
 async def test_a_change_that_was_read_over_is_found_at_the_claim(site: Any) -> None:
