@@ -16,6 +16,23 @@ from floe.testing import EmbeddedCloud
 
 _BRACKETS = ("BEGIN", "SAVEPOINT", "RELEASE")
 """What a transaction stands in: once for each, and by the driver's own call."""
+_ROUND = (
+    "SELECT host_networks.host",
+    "SELECT group_positions.",
+    "SELECT min(group_changes.position)",
+    "SELECT group_changes.",
+    "SELECT DISTINCT port_bindings.host",
+    "SELECT port_groups.group_id, port_addresses.address, port_bindings.host",
+    "INSERT INTO host_networks",
+    "UPDATE host_networks SET members",
+    "SELECT hosts.number,",
+    "SELECT actions.id \nFROM actions",
+    "SELECT actions.id, actions.lease_owner, actions.writes \nFROM actions",
+)
+"""What rounds ask that tell hosts of networks, hear how hosts fare, or look for actions that nobody performs.
+
+How many rounds there are while a server is made hangs on the moment.
+"""
 
 
 @pytest.fixture
@@ -53,7 +70,7 @@ def statements() -> Iterator[list[str]]:
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(("networks", "most"), [("none", 37), ("auto", 73)])
+@pytest.mark.parametrize(("networks", "most"), [("none", 37), ("auto", 62)])
 async def test_a_create_and_a_delete_take_so_many_statements(
     statements: list[str], embedded: EmbeddedCloud, networks: str, most: int
 ) -> None:
@@ -67,7 +84,7 @@ async def test_a_create_and_a_delete_take_so_many_statements(
             await embedded.settled()
             await http.delete(f"/compute/v2.1/servers/{made['id']}", headers=token)
             await embedded.settled()
-            taken.append(list(statements))
+            taken.append(_without_rounds(statements))
             if len(taken[-1]) <= most:
                 break
     fewest = min(taken, key=len)
@@ -97,6 +114,13 @@ async def test_all_that_a_create_and_a_delete_write_is_compiled_once(
         slow_ways.clear()
         await create_and_delete()
     assert slow_ways == []
+
+
+def _without_rounds(statements: list[str]) -> list[str]:
+    """Leave out what belongs to rounds, each time that they come round."""
+    left = [text for text in statements if not text.startswith(_ROUND)]
+    assert len(statements) - len(left) < 20, "\n".join(statements)
+    return left
 
 
 async def _ready(http: httpx.AsyncClient, cloud: EmbeddedCloud) -> tuple[dict[str, str], str, str]:
