@@ -16,7 +16,9 @@ import pytest
 
 from floe.conductor.runner import Runner
 from floe.simulation import command, running
-from floe.simulation.plan import make
+from floe.simulation.leases import NOT_HELD
+from floe.simulation.plan import Event, Plan, make
+from floe.simulation.planted import PLANTED
 from floe.simulation.planting import BY_ITSELF, Planted, patched
 from floe.simulation.running import Simulator
 from floe.simulation.storage import Synced
@@ -63,6 +65,28 @@ def test_an_error_of_what_was_planted_does_not_count_as_found(broken: bool, seed
     assert (BY_ITSELF in found.what) == broken
 
 
+def stood_still_for_longer_than_a_lease(conductor: str, seed: int) -> Plan:
+    """One of two conductors builds on a host that is away, stands still, and comes to itself when the other has it."""
+    create = {"project": 0, "least": 1, "most": 1, "flavor": "0", "image": 0, "group": False, "network": "none"}
+    events = (
+        Event(at=1.0, what="crash", args={"role": "agent-h1", "point": "plane.after", "count": 1, "down": 15.0}),
+        Event(at=3.0, what="create", args=create),
+        Event(at=3.8, what="stall", args={"role": conductor, "seconds": 10.0}),
+    )
+    return Plan(seed=seed, hosts=1, conductors=2, together=False, slow=1.0, noise=False, events=events)
+
+
+@pytest.mark.parametrize("bug", [None, "no-fencing"])
+def test_who_lost_a_lease_is_seen_to_go_on_writing(bug: str | None) -> None:
+    simulator = Simulator(plant=next((each.plant for each in PLANTED if each.name == bug), None))
+    try:
+        plans = [stood_still_for_longer_than_a_lease(f"conductor-{n}", seed) for n in (1, 2) for seed in (1, 2)]
+        found = {violation.rule for plan in plans for violation in simulator.run(plan).violations}
+    finally:
+        simulator.close()
+    assert found == ({NOT_HELD} if bug else set())
+
+
 def test_runs_in_which_a_bug_cannot_show_are_passed_over() -> None:
     plans = [make(seed) for seed in range(200)]
     needs = {"": 200, "power": 0, "hypervisor destroy": 0, "an event there is not": 0}
@@ -73,8 +97,6 @@ def test_runs_in_which_a_bug_cannot_show_are_passed_over() -> None:
 
 
 def test_a_planted_bug_is_shrunk_to_a_script_that_still_finds_it() -> None:
-    from floe.simulation.planted import PLANTED
-
     bug = next(bug for bug in PLANTED if bug.name == "port-forgotten")
     simulator = Simulator(plant=bug.plant)
     try:

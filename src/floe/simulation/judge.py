@@ -15,13 +15,13 @@ from floe.core.errors import FloeError
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Event, Result
-from floe.simulation.loop import Process, current
+from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
-from floe.store import actions, guests, hosts, servers
 from floe.store import audit as rows
+from floe.store import guests, hosts, servers
 from floe.store.engine import Connection
 from floe.store.memory import MemoryStore
 
@@ -52,9 +52,6 @@ class Judge:
         """By host that lost its power: what guests will have to be when its agent has started."""
         self._changing: Counter[tuple[str, str]] = Counter()
         """By host and server: changes of power that the host was told of and has not answered."""
-        self._conductors: dict[str, Process] = {}
-        """By the name in their leases."""
-        self._leases: dict[str, str | None] = {}
         self._said: dict[int, tuple[float, Event]] = {}
         """Events for one that were published while somebody was there for them, and when."""
         self._takers: dict[int, Process] = {}
@@ -65,21 +62,6 @@ class Judge:
         """Something was committed: see that the limits hold."""
         for told in self._store.read(rows.instant):
             self._accuse(Violation(*told))
-        if len(self._conductors) > 1:
-            self._see_leases()
-
-    def conducts(self, owner: str, process: Process) -> None:
-        """A conductor is about to start."""
-        self._conductors[owner] = process
-
-    def _see_leases(self) -> None:
-        """See that nobody has ended the lease of a conductor that lives; one that ran out may be taken, not ended."""
-        before, self._leases = self._leases, self._store.read(actions.leases)
-        for action_id, owner in before.items():
-            if owner is not None and not actions.is_waiting(owner) and self._leases.get(action_id, owner) is None:
-                process = self._conductors[owner]
-                if process.alive and process is not current():
-                    self._accuse(Violation("the lease of a conductor that lives was broken", action_id, process.name))
 
     def said(self, number: int, event: Event, now: float) -> None:
         """An event for one was published, and somebody was there for it."""

@@ -51,10 +51,14 @@ class SimulatedClock:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self.offset = 0.0
+        self.latest = START
+        """The latest time it has told."""
 
     def now(self) -> datetime:
         """See `Clock.now`."""
-        return START + timedelta(seconds=self._loop.time() + self.offset)
+        now = START + timedelta(seconds=self._loop.time() + self.offset)
+        self.latest = max(self.latest, now)
+        return now
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""

@@ -30,6 +30,7 @@ from floe.simulation.bus import SimulatedBus, Weather
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.faults import FAULTS
 from floe.simulation.judge import Judge, Watch
+from floe.simulation.leases import Leases
 from floe.simulation.loop import Process, VirtualLoop, current
 from floe.simulation.machines import Disk, Machine, SimulatedHypervisor, SimulatedPlane
 from floe.simulation.parts import Parts
@@ -94,6 +95,7 @@ class World:
         self.roles = {name: self._role(name) for name in plan.roles}
         self._of: dict[Process, Role] = {}
         self.judge = Judge(site.store, self.users, self.machines, self.roles, self._images, self.accuse)
+        self.leases = Leases(site.store, self.accuse, time=self.loop.time, lease=SETTINGS.lease)
         self._bus = SimulatedBus(
             self.loop,
             self.dice,
@@ -231,6 +233,7 @@ class World:
     def _committed(self) -> None:
         self.note("commit")
         self.judge.committed()
+        self.leases.committed()
 
     # -- processes ------------------------------------------------------------------------------------
 
@@ -262,7 +265,7 @@ class World:
                     place=role.name,
                     workflows=self._image_workflows,
                 )
-                self.judge.conducts(images.owner, process)
+                self.leases.conducts(images.owner, process, role.clock)
                 role.images, role.cloud = images, replace(role.cloud, image_actions=images.own)
                 await images.start()
             if role.conducts:
@@ -274,7 +277,7 @@ class World:
                     place=role.name,
                     workflows=self._workflows,
                 )
-                self.judge.conducts(role.conductor.owner, process)
+                self.leases.conducts(role.conductor.owner, process, role.clock)
                 await role.conductor.start()
             role.agents = [self._agent(role, host, blobs) for host in role.hosts]
             for agent in role.agents:
