@@ -50,7 +50,21 @@ QUICK = (
 def test_planted_bugs_are_found() -> None:
     done = simulate("--planted", *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [bug for bug in QUICK if f"{bug}: found after" not in done.stdout] == []
+    head, *rows, total = done.stdout.splitlines()
+    assert head.split() == ["planted", "bug", "runs", "by", "seed", "CPU", "s", "what", "was", "seen"]
+    told = {row.split()[0]: row.split()[1:4] for row in rows}
+    assert set(told) == set(QUICK)
+    assert all(0 < int(runs) <= int(seed) + 1 and float(seconds) > 0 for runs, seed, seconds in told.values())
+    assert total.startswith(f"{len(QUICK)} of {len(QUICK)} planted bugs were found, in ")
+
+
+def test_a_planted_bug_that_is_not_found_is_told_of_and_is_a_failure() -> None:
+    done = simulate("--planted", "no-fencing", "--most", "1")
+    assert done.returncode == 1, done.stderr
+    _, row, total = done.stdout.splitlines()
+    assert row.split()[:4] == ["no-fencing", "1", "NOT", "FOUND"]
+    assert total.startswith("0 of 1 planted bugs were found, in 1 runs")
+    assert total.endswith("; not: no-fencing")
 
 
 @pytest.mark.parametrize(("broken", "seed"), [(False, 0), (True, None)])

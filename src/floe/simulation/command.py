@@ -22,11 +22,10 @@ from floe.simulation.planting import BY_ITSELF, Planted
 from floe.simulation.running import Outcome, Simulator
 
 ENOUGH = 2000
-"""Runs within which each planted bug has to be found, of those in which what it needs happens."""
+"""Runs within which each planted bug has to be found unless told otherwise, of those in which what it needs happens."""
 _CHUNK = 20
 _LINE_EVERY = 1000
-_STORY = 60
-"""Lines of what happened last that are shown of a failing run."""
+_ROW = f"{{:<{max(len(bug.name) for bug in PLANTED)}}}  {{:>5}}  {{:>9}}  {{:>7}}  {{}}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--planted", nargs="*", metavar="BUG", help="plant bugs (all, or these), and see that each is found"
     )
     parser.add_argument(
+        "--most", type=int, default=ENOUGH, metavar="N", help=f"runs to look for each planted bug (default: {ENOUGH})"
+    )
+    parser.add_argument(
         "--story", action="store_true", help="tell all that happens in the seed --from, and run no other"
     )
     given = parser.parse_args(arguments)
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.story:
         return _tell(console, given.first)
     if given.planted is not None:
-        return _plant(console, given.planted, given.first, given.jobs)
+        return _plant(console, given.planted, given.first, given.most, given.jobs)
     return _search(console, given.first, given.seeds, given.jobs)
 
 
@@ -73,7 +75,7 @@ def _search(console: Console, first: int, seeds: int, jobs: int) -> int:
     return 1 if failed else 0
 
 
-def _plant(console: Console, names: Sequence[str], first: int, jobs: int) -> int:
+def _plant(console: Console, names: Sequence[str], first: int, most: int, jobs: int) -> int:
     unknown = set(names) - {bug.name for bug in PLANTED}
     if unknown:
         console.print(
@@ -81,16 +83,18 @@ def _plant(console: Console, names: Sequence[str], first: int, jobs: int) -> int
         )
         return 2
     bugs = [bug for bug in PLANTED if not names or bug.name in names]
-    missed = []
+    every: list[Found] = []
+    console.print(_ROW.format("planted bug", "runs", "by seed", "CPU s", "what was seen"))
     with _progress("planting", len(bugs)) as advance, _workers(jobs) as run:
-        for found in run(_find, [(bug.name, first) for bug in bugs]):
-            if found.seed is None:
-                missed.append(found.bug)
-                console.print(f"{found.bug}: NOT FOUND in {found.runs} runs {found.what}".rstrip())
-            else:
-                console.print(f"{found.bug}: found after {found.runs} run(s), by seed {found.seed}: {found.what}")
+        for found in run(_find, [(bug.name, first, most) for bug in bugs]):
+            every.append(found)
+            seed = "NOT FOUND" if found.seed is None else found.seed
+            console.print(_ROW.format(found.bug, found.runs, seed, f"{found.seconds:.1f}", found.what).rstrip())
             advance()
-    console.print(f"{len(bugs) - len(missed)} of {len(bugs)} planted bugs were found")
+    missed = sorted(found.bug for found in every if found.seed is None)
+    runs, seconds = sum(found.runs for found in every), sum(found.seconds for found in every)
+    cost, which = f"in {runs} runs and {seconds:.0f} s of CPU", f"; not: {', '.join(missed)}" if missed else ""
+    console.print(f"{len(bugs) - len(missed)} of {len(bugs)} planted bugs were found, {cost}{which}")
     return 1 if missed else 0
 
 
@@ -140,34 +144,38 @@ def _seeds(task: tuple[str | None, Sequence[int]]) -> list[Outcome]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Which seed found a bug, if any did, after how many runs, and what it saw."""
+    """Which seed found a bug, if any did, after how many runs and seconds of CPU, and what it saw."""
 
     bug: str
     runs: int
+    seconds: float
     seed: int | None = None
     what: str = ""
 
 
-def _find(task: tuple[str, int]) -> Found:
+def _find(task: tuple[str, int, int]) -> Found:
     """Run seeds with a bug planted until it is found."""
-    name, first = task
-    return find(next(bug for bug in PLANTED if bug.name == name), first, ENOUGH)
+    name, first, most = task
+    return find(next(bug for bug in PLANTED if bug.name == name), first, most)
 
 
 def find(bug: Planted, first: int, most: int) -> Found:
     """Look for a bug in so many runs at most, from a seed on."""
     plans = itertools.islice(filter(bug.matters, map(make, itertools.count(first))), most)
+    begun, runs, seed, what = time.process_time(), 0, None, ""
     simulator = Simulator(plant=bug.plant)
     try:
-        for runs, plan in enumerate(plans, 1):
-            outcome = simulator.run(plan)
-            if outcome.violations and outcome.violations[0].rule == BY_ITSELF:
-                return Found(bug.name, runs, what=f"(seed {plan.seed}: {outcome.violations[0]})")
-            if outcome.violations:
-                return Found(bug.name, runs, plan.seed, str(outcome.violations[0]))
+        for plan in plans:
+            runs += 1
+            violations = simulator.run(plan).violations
+            if violations:
+                by_itself = violations[0].rule == BY_ITSELF
+                seed = None if by_itself else plan.seed
+                what = f"(seed {plan.seed}: {violations[0]})" if by_itself else str(violations[0])
+                break
     finally:
         simulator.close()
-    return Found(bug.name, most)
+    return Found(bug.name, runs, time.process_time() - begun, seed, what)
 
 
 def _leave() -> None:
