@@ -7,7 +7,7 @@ from typing import Any
 from floe.cloud import servers
 from floe.scheduler import select
 from floe.scheduler.filters import availability_zone
-from floe.simulation.planting import Planted, patched
+from floe.simulation.planting import Planted, both, patched
 from floe.store import allocations
 
 
@@ -24,19 +24,20 @@ def _claim_wherever(conn: Any, wanted: Any, *, known: Any = None, **options: Any
 _claim = allocations.claim
 
 _NO_ZONES = tuple(each for each in select.FILTERS if each.keep is not availability_zone.keep)
+_CLAIMED_WHEREVER = patched((allocations, "claim", _claim_wherever))
 
 OPERATORS = (
     Planted("lock-ignored", "a lock stops nobody", patched((servers, "changeable", _whoever_sees_it)), needs="lock"),
     Planted(
         "zone-ignored",
-        "hosts of other zones than the one asked for are chosen",
-        patched((select, "FILTERS", _NO_ZONES)),
+        "hosts of other zones than the one asked for are chosen, and claimed",
+        both(patched((select, "FILTERS", _NO_ZONES)), _CLAIMED_WHEREVER),
         needs="zone",
     ),
     Planted(
         "zone-outside",
         "a host's zone is looked at before the transaction that claims, and not in it",
-        patched((allocations, "claim", _claim_wherever)),
+        _CLAIMED_WHEREVER,
         needs="zone",
     ),
 )
