@@ -6,6 +6,7 @@ The seeds run in processes of their own, because the order of sets of strings ha
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from floe.agent.folders import remove_folder
 from floe.conductor.runner import Runner
 from floe.simulation import command, running
 from floe.simulation.leases import NOT_HELD
@@ -21,7 +23,7 @@ from floe.simulation.plan import Event, Plan, make
 from floe.simulation.planted import PLANTED
 from floe.simulation.planting import BY_ITSELF, Planted, patched
 from floe.simulation.running import Simulator
-from floe.simulation.storage import Synced
+from floe.simulation.storage import REMOVED_FOR_CERTAIN, Removals, Synced
 
 SEEDS, PARTS = 300, 4
 
@@ -178,3 +180,29 @@ def test_a_power_loss_leaves_what_was_synced(tmp_path: Path) -> None:
         sizes.add((tmp_path / "lost").stat().st_size if (tmp_path / "lost").exists() else None)
     assert {None, 0} <= sizes
     assert len(sizes) > 3
+
+
+def test_a_power_loss_brings_back_what_was_removed_just_before(tmp_path: Path) -> None:
+    """Neither guests nor files are synced when they go; after a while it is certain that they went."""
+    dice, now, back, late = Random(1), [0.0], set(), set()
+    for number in range(40):
+        removals = Removals(tmp_path / "guests", tmp_path / "removed", lambda: now[0])
+        for name in ("early", "soon"):
+            folder = tmp_path / "guests" / name
+            (folder / "images").mkdir(parents=True)
+            (folder / "images" / "kernel").touch()
+            (folder / "disk").write_text(name)
+            removals.guest(name)
+            removals.instead(remove_folder)(folder)
+            assert not folder.exists()
+            now[0] += REMOVED_FOR_CERTAIN - 1
+        guests = removals.power_loss(dice)
+        found = {path.name for path in (tmp_path / "guests").iterdir()}
+        back.add(("soon" in guests, "soon" in found))
+        late |= {name for name in (*guests, *found) if name == "early"}
+        assert all((tmp_path / "guests" / name / "disk").read_text() == name for name in found)
+        assert not any((tmp_path / "guests" / name / "images").exists() for name in found), f"run {number}"
+        assert removals.power_loss(dice) == []
+        shutil.rmtree(tmp_path / "guests")
+    assert back == {(True, True), (True, False), (False, True), (False, False)}
+    assert late == set()

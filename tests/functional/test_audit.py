@@ -132,6 +132,24 @@ async def test_the_guest_of_a_deleted_server_is_found_and_destroyed(operator: Op
     assert server_id not in operator.guests(host)
 
 
+async def test_a_guest_that_its_servers_own_host_has_too_is_destroyed_where_it_was_called_off(
+    operator: Operator,
+) -> None:
+    failing, *_ = sorted(operator.cloud.node.fake_hosts)
+    machine = operator.cloud.node.fake_hosts[failing]
+    machine.fail("create_overlay")
+    for _ in range(5):
+        server_id, host = await operator.server()
+        if not any(machine.faults.values()):
+            break
+    assert host != failing
+    operator.guests(failing)[server_id] = PowerState.SHUTDOWN
+    assert ("a guest is left on a host that should not have it", server_id) in await operator.audit()
+    assert (await operator.repair())["violations"] == []
+    assert server_id not in operator.guests(failing)
+    assert server_id in operator.guests(host)
+
+
 async def test_files_of_a_deleted_server_are_found_and_removed(operator: Operator) -> None:
     server_id, host = await operator.server()
     await operator.delete(server_id)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,7 @@ from typing import Any
 
 from floe.agent import console
 from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.images import os_failure
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
@@ -278,7 +281,7 @@ class Commands:
         server_id = command.server_id
         self._builder.folder(server_id)
         builder = self._ledger.builder(server_id)
-        self._ledger.destroyed(command)
+        noted = self._ledger.destroyed(command)
         if not command.final and builder not in (None, command.action_id):
             return Destroyed()  # a late undo: the guest that is here is a later action's
         building = self._servers.get(server_id)
@@ -291,10 +294,24 @@ class Commands:
             self._known.pop(server_id, None)
             try:
                 result = await self._builder.destroy(command, steps)
+                if not command.final:
+                    await self._make_certain(command, noted=noted)
             except Exception as error:
                 return _failed(error, steps)
             server.seen = None
             return result
+
+    async def _make_certain(self, command: Destroy, *, noted: bool) -> None:
+        """Bring it to the disk that a build was called off, before anybody builds that server elsewhere.
+
+        Raises HostFailure where it cannot: then it is asked for again.
+        """
+        try:
+            if not noted and not self._ledger.destroyed(command):  # there may be room now that its disks are gone
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            await self._offload(self._ledger.sync)
+        except OSError as error:
+            raise os_failure(error, "guest") from error
 
     async def _read_console(self, command: ReadConsole) -> Result:
         folder = self._builder.folder(command.server_id)

@@ -5,8 +5,9 @@ a killed process forgets nothing. It is not synced to the disk each time, becaus
 - a guest whose entry is lost is still defined at the hypervisor (libvirt syncs that), so its files are kept and
   the conductor, told of it by `HostUp`, says again what it should be;
 - a lost tombstone guards against nothing: commands sent before the loss went down with their connections;
-- a guest removed without a trace may be back, but powered off and unknown to the database, whose next look
-  at `HostUp` has it destroyed again.
+- a guest removed without a trace may be back; the next look at `HostUp` has it destroyed again.
+Only that a build was called off is on the disk before it is answered: its server may soon run elsewhere, and after a
+power loss this host must not take it for its own, and start it too.
 `sync`, called with each heartbeat while something is unsynced, keeps even that window to seconds.
 """
 
@@ -161,9 +162,12 @@ class Ledger:
         if not self._append(entry):
             raise HostFailure("The host's disk is full: it cannot even note down the guest.", stage="disk")
 
-    def destroyed(self, command: Destroy) -> None:
-        """Remember that a server is, or is about to be, no more: from here on it is not spawned again."""
-        self._append(
+    def destroyed(self, command: Destroy) -> bool:
+        """Remember that a server is, or is about to be, no more: from here on it is not spawned again.
+
+        False if the disk would not have it.
+        """
+        return self._append(
             Destroyed(
                 at=self._now(),
                 action_id=command.action_id,
@@ -248,11 +252,7 @@ class Ledger:
         entries += [settled for settled in self._settled.values() if settled.failed is not None]
         entries += self.wishes.entries()
         data = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
-        fresh = self._path.with_name(self._path.name + ".new")
-        with ledger_file.opened(fresh, os.O_TRUNC) as file:
-            file.write(data)
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
+        ledger_file.replace(self._path, data)
         self._file.close()
         self._file = self._open()
         self._compact_at = max(_COMPACT_AT, 4 * len(data))

@@ -34,6 +34,20 @@ def entries(path: Path) -> Iterator[Entry]:
     os.truncate(path, good)
 
 
+def replace(path: Path, data: bytes) -> None:
+    """Write a file anew; on the disk there is the old one or the new one, and the new one once this has returned."""
+    fresh = path.with_name(path.name + ".new")
+    with opened(fresh, os.O_TRUNC) as file:
+        file.write(data)
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # else what is written and synced from now on may be in a file that nobody finds
+    finally:
+        os.close(folder)
+
+
 def opened(path: Path, flags: int) -> IO[bytes]:
     """Open a file for writing, unbuffered; specs hold keys and user data, so only its owner may read it."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600), "wb", buffering=0)

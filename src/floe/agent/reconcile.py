@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from floe.agent.folders import remove_folder
 from floe.agent.ledger import Ledger
 from floe.agent.threads import Offload
 from floe.core.errors import HostFailure
@@ -60,7 +60,7 @@ async def reconcile(ledger: Ledger, hypervisor: Hypervisor, directory: Path, off
             files.append(server_id)
         else:
             log.warning("the files of %s belong to no guest and are removed", server_id)
-            await offload(shutil.rmtree, folder)
+            await offload(remove_folder, folder)
             removed.append(server_id)
     return Reconciled(guests=list(found.values()), files=tuple(files), abandoned=abandoned, removed=removed)
 

@@ -21,6 +21,7 @@ from floe.store import actions, addresses, allocations, guests, image_usage, por
 from floe.store import hosts as host_rows
 from floe.store.audit import Rows
 from floe.store.engine import Connection
+from floe.store.guests import Expected
 
 log = logging.getLogger(__name__)
 
@@ -124,14 +125,18 @@ async def _destroy_strays(cloud: Cloud, seen: Look, host: str) -> list[str]:
     subjects = {item.subject for item in seen.on_hosts[host]}
     answer = seen.seen[host]
     there = {guest.server_id for guest in answer.guests} | set(answer.folders)
-    strays = await cloud.db.read(lambda conn: _strays(conn, host, sorted(there & subjects)))
+    strays, doubtful = await cloud.db.read(lambda conn: _strays(conn, host, sorted(there & subjects)))
+    if doubtful:
+        strays += (await host_guests.strays_in_doubt(cloud, host, doubtful))[0]
     return [await _destroy(cloud, host, stray) for stray in strays]
 
 
-def _strays(conn: Connection, host: str, server_ids: list[str]) -> list[Stray]:
+def _strays(conn: Connection, host: str, server_ids: list[str]) -> tuple[list[Stray], list[Expected]]:
     rows = guests.named(conn, server_ids).values()
     foreign = [row for row in rows if (row.deleted or row.host != host) and not _under_way(conn, row.server_id)]
-    return [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
+    strays = [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
+    sure = {stray.server_id for stray in strays}
+    return strays, [row for row in foreign if row.server_id not in sure]
 
 
 def _under_way(conn: Connection, server_id: str) -> bool:

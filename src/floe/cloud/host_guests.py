@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from floe.cloud.cloud import Cloud
 from floe.core import entries, server_states
 from floe.core.actions import DELETE
+from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState, guest_name
-from floe.core.messages import Destroy, StepTime
+from floe.core.messages import Destroy, Guests, ListGuests, StepTime
+from floe.core.servers import BUILDING
 from floe.store import actions, guests, holdings, servers
 from floe.store.engine import Connection
 from floe.store.guests import Expected
 
 log = logging.getLogger(__name__)
 
+_LIST_SECONDS = 30.0
 _STILL = "host {host} still had the guest of this server; it was destroyed there"
 
 
@@ -79,25 +82,57 @@ def _write_states(
     return written
 
 
-def strays(conn: Connection, host: str, row: Expected) -> list[Stray]:
+def strays(conn: Connection, host: str, row: Expected, *, at_home: bool = False) -> list[Stray]:
     """Decide whether a guest found on a host should not be there, and be careful: a host may have been renamed.
 
-    Beyond doubt is what belongs to a deleted server, or to one that was begun on this very host and is elsewhere, or
-    in ERROR, now.
+    Beyond doubt is what belongs to a deleted server, or to one that is elsewhere now, and of which something may be
+    left on this very host. What was begun here, and of which nothing should be left, a loss of power may have brought
+    back: it goes where nothing can be lost with it, since the server is `at_home`, or was never built.
     """
-    touched = holdings.find(conn, row.server_id)
     if row.deleted:
         latest = actions.find(conn, row.server_id, kind=DELETE.kind, limit=1) or actions.find(
             conn, row.server_id, limit=1
         )
         action_id = latest[0].id if latest else row.server_id
         return [Stray(row.server_id, row.guest_name, action_id, final=True)]
-    if row.host != host and host in touched:
-        return [Stray(row.server_id, row.guest_name, touched[host], final=False)]
-    log.warning(
-        "host %s has the guest of server %s, which belongs on %s; it is left alone", host, row.server_id, row.host
-    )
-    return []
+    if row.host == host:
+        return []
+    begun = None
+    if host in holdings.find(conn, row.server_id):
+        begun = holdings.left(conn, row.server_id, host)
+    elif at_home or row.host is None or row.vm_state == BUILDING:
+        begun = holdings.begun(conn, row.server_id, host)
+    return [] if begun is None else [Stray(row.server_id, row.guest_name, begun, final=False)]
+
+
+async def strays_in_doubt(cloud: Cloud, host: str, doubtful: Collection[Expected]) -> tuple[list[Stray], set[str]]:
+    """Ask the hosts that servers are on, and decide about what another host has of them too.
+
+    Return which guests should not be there beyond doubt, and the hosts that could not be asked. A server is at home
+    where its own host says that it has its guest, or its files: then that host was not renamed.
+    """
+    at_home, silent = set[str](), set[str]()
+    for home in sorted({row.host for row in doubtful if row.host is not None}):
+        try:
+            answer = await cloud.bus.request(home, ListGuests(), timeout=_LIST_SECONDS)
+        except (HostFailure, Unavailable):
+            silent.add(home)
+            continue
+        if isinstance(answer, Guests):
+            there = {guest.server_id for guest in answer.guests} | set(answer.files)
+            at_home |= {row.server_id for row in doubtful if row.host == home and row.server_id in there}
+    homes = {row.server_id: row.host for row in doubtful}
+
+    def decide(conn: Connection) -> dict[Expected, list[Stray]]:
+        rows = [row for row in guests.named(conn, sorted(homes)).values() if row.host == homes[row.server_id]]
+        return {row: strays(conn, host, row, at_home=row.server_id in at_home) for row in rows}
+
+    decided = await cloud.db.read(decide)
+    for row in (row for row, found in decided.items() if not found):
+        log.warning(
+            "host %s has something of server %s, which belongs on %s; it is left alone", host, row.server_id, row.host
+        )
+    return [stray for found in decided.values() for stray in found], silent
 
 
 def owed(conn: Connection, host: str) -> list[Stray]:

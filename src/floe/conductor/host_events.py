@@ -70,6 +70,8 @@ class HostEvents:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cleaning: set[tuple[str, str]] = set()
         self._soon: set[str] = set()
+        self._unasked: dict[str, set[str]] = {}
+        """By host that could not be asked what it has: the hosts that are looked at again when it is back."""
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._metadata = MetadataResync(cloud)
         self._agreements = Agreements()
@@ -131,28 +133,42 @@ class HostEvents:
             self._soon.discard(host)
             await self.check(host)
 
-    async def _clean_up(self, host: str, found: Iterable[GuestState], files: Iterable[str]) -> bool:
+    async def _clean_up(
+        self, host: str, found: Iterable[GuestState], files: Iterable[str], known: Iterable[str] = ()
+    ) -> bool:
         """Have those guests destroyed that should not be on the host, and removed what is left of others, or may be.
 
-        Return whether there was nothing of servers that belong elsewhere.
+        `known` are servers that the host remembers, be there anything of them or not. Return whether there was nothing
+        of servers that belong elsewhere.
         """
         found_ids = [guest.server_id for guest in found]
-        there = [*found_ids, *files]
+        there = sorted({*found_ids, *files, *known})
 
-        def look(conn: Connection) -> tuple[dict[str, Expected | None], list[Stray]]:
+        def look(conn: Connection) -> tuple[dict[str, Expected | None], list[Expected], list[Stray]]:
             others = guests.elsewhere(conn, host, there) if there else {}
             foreign = [row for row in others.values() if row is not None and (row.deleted or row.host != host)]
             strays = [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
             seen = {stray.server_id for stray in strays}
-            return others, strays + [owed for owed in host_guests.owed(conn, host) if owed.server_id not in seen]
+            doubtful = [row for row in foreign if row.server_id not in seen]
+            return others, doubtful, strays + [x for x in host_guests.owed(conn, host) if x.server_id not in seen]
 
-        others, strays = await self._cloud.db.read(look)
+        others, doubtful, strays = await self._cloud.db.read(look)
         for stray in strays:
             self._start(self._clean(host, stray))
+        if doubtful:
+            self._start(self._clean_doubtful(host, doubtful))
         for server_id in found_ids:
             if server_id in others and others[server_id] is None:
                 log.warning("host %s has a guest of server %s, unknown here; it is left alone", host, server_id)
         return not others and not strays
+
+    async def _clean_doubtful(self, host: str, doubtful: list[Expected]) -> None:
+        """Ask the servers' own hosts before anything is destroyed; one that is not there is asked once it is back."""
+        strays, silent = await host_guests.strays_in_doubt(self._cloud, host, doubtful)
+        for home in silent:
+            self._unasked.setdefault(home, set()).add(host)
+        for stray in strays:
+            await self._clean(host, stray)
 
     async def idle(self) -> None:
         """Wait until nothing goes on beside the events."""
@@ -168,6 +184,8 @@ class HostEvents:
     # -- hosts ----------------------------------------------------------------------------------------
 
     async def _host_up(self, event: HostUp) -> None:
+        for other in sorted(self._unasked.pop(event.host, ())):
+            self._start(self.check(other))
         stamp = await self._cloud.db.read(partial(host_stamps.stamp, host=event.host, heard_of=event.members_newest))
         same = self._fleet.alive(event.host) and self._agreements.holds(event, stamp)
         self._cloud.counters.add(REPORTS, SAME if same else NEW)
@@ -176,8 +194,8 @@ class HostEvents:
             self._fleet.compared(event.host)
             return
         await self._take_over(event)
-        there = event.guests or event.files or stamp.held
-        in_order = not there or await self._clean_up(event.host, event.guests, event.files)
+        there = event.guests or event.files or event.told or stamp.held
+        in_order = not there or await self._clean_up(event.host, event.guests, event.files, event.told)
         if await self._agrees(event):
             self._fleet.compared(event.host)
         else:

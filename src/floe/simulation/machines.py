@@ -12,9 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, ParamSpec, TypeVar
 
-from floe.agent.agent import LEDGER
+from floe.agent.agent import GUESTS, LEDGER
+from floe.agent.folders import remove_folder
 from floe.agent.image_eviction import backing_file
-from floe.agent.ledger import Ledger
 from floe.cloud.audit import HostView
 from floe.core.disks import MIB, Blank, Overlay
 from floe.core.disks import Disk as AnyDisk
@@ -25,7 +25,7 @@ from floe.dataplane.fake import FakePlane, FakeScript
 from floe.dataplane.protocol import MetadataAddress
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
-from floe.simulation.storage import Synced
+from floe.simulation.storage import Removals, Synced
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,7 +40,7 @@ _WRITES = frozenset({"_write", "_install", "write"})
 class Machine:
     """One host: its guests, its network, its disk."""
 
-    def __init__(self, name: str, folder: Path, files: Synced) -> None:
+    def __init__(self, name: str, folder: Path, files: Synced, now: Callable[[], float]) -> None:
         self.name, self.folder, self._files = name, folder, files
         self.host = FakeHost()
         self.script = FakeScript()
@@ -55,8 +55,7 @@ class Machine:
         self.refused: set[str] = set()
         """Guests that the hypervisor would not start since the power failed."""
         self.driver: SimulatedHypervisor | None = None
-        self._removed: list[str] = []
-        """Guests removed since the last sync, which a power loss may bring back."""
+        self.removals = Removals(folder / GUESTS, folder / "removed", now)
 
     def power_loss(self, dice: Random) -> None:
         """Lose what is not on the disk for certain: running guests, the network, parts of files."""
@@ -69,10 +68,8 @@ class Machine:
             if state is not PowerState.SUSPENDED:
                 self.host.guests[server_id] = PowerState.SHUTDOWN
                 self.died.add(server_id)
-        for server_id in self._removed:
-            if server_id not in self.host.guests and dice.random() < 0.5:
-                self.host.guests[server_id] = PowerState.SHUTDOWN
-        self._removed.clear()
+        for server_id in self.removals.power_loss(dice):
+            self.host.guests.setdefault(server_id, PowerState.SHUTDOWN)
         self._files.power_loss(self.folder, dice)
 
     def process_died(self) -> None:
@@ -84,17 +81,9 @@ class Machine:
                 if target.startswith(mark) and target.endswith(".lock"):
                     fcntl.flock(int(fd.name), fcntl.LOCK_UN)
 
-    def synced(self) -> None:
-        """Note that the ledger is on the disk, and so is all that was done before."""
-        self._removed.clear()
-
-    def removed(self, server_id: str) -> None:
-        """Note that a guest was removed."""
-        self._removed.append(server_id)
-
     def view(self) -> HostView:
         """Return what the machine has."""
-        guests = self.folder / "guests"
+        guests = self.folder / GUESTS
         return HostView(
             guests=dict(self.host.guests),
             network=self.network,
@@ -219,7 +208,7 @@ class SimulatedHypervisor:
         ran = self._machine.host.guests.get(server_id) is PowerState.RUNNING
         there = await self._fake.destroy(server_id, guest_name)
         if there:
-            self._machine.removed(server_id)
+            self._machine.removals.guest(server_id)
             self._machine.booted = {boot for boot in self._machine.booted if boot[0] != server_id}
         if ran:
             self._harmed(self._machine.name, server_id)
@@ -343,10 +332,7 @@ class Disk:
     async def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Offload`."""
         await self._pause("file")
-        owner = getattr(call, "__self__", None)
         if self._machine.disk_full and getattr(call, "__name__", "") in _WRITES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        result = call(*args, **kwargs)
-        if isinstance(owner, Ledger):
-            self._machine.synced()
-        return result
+        do: Callable[..., T] = call
+        return (self._machine.removals.instead(do) if call is remove_folder else do)(*args, **kwargs)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from floe.blobs.files import FileBlobs
 from floe.blobs.protocol import Stored
 from floe.core.errors import NotFound, Unavailable
+from floe.hypervisors.protocol import IMAGES
+
+T = TypeVar("T")
 
 
 class Synced:
@@ -51,6 +55,63 @@ class Synced:
     def _sync(self, fd: Any) -> None:
         found = os.fstat(fd)
         self._bytes[found.st_ino] = found.st_size
+
+
+REMOVED_FOR_CERTAIN = 30.0
+"""Seconds after which what was removed stays so: by then a kernel has written to the disk that it is gone."""
+
+
+class Removals:
+    """What was removed from a host of late: nobody syncs that, so that a loss of power may bring it back.
+
+    `folders` is where the folders are that go, `aside` where they are put instead.
+    """
+
+    def __init__(self, folders: Path, aside: Path, now: Callable[[], float]) -> None:
+        self._folders, self._aside, self._now = folders, aside, now
+        self._guests: list[tuple[float, str]] = []
+        self._gone: list[tuple[float, Path]] = []
+
+    def guest(self, server_id: str) -> None:
+        """A guest was removed from the hypervisor."""
+        self._guests.append((self._now(), server_id))
+
+    def instead(self, _remove: Callable[..., T]) -> Callable[..., T]:
+        """Return what is called in place of the function that removes a folder."""
+        return cast("Callable[..., T]", self._put_aside)
+
+    def _put_aside(self, folder: Path) -> None:
+        """Remove a folder. The images that it shares with others are gone at once: who counts their names sees it."""
+        self._forget()
+        kept = self._aside / f"{self._now():.6f}" / folder.name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(kept)
+        shutil.rmtree(kept / IMAGES, ignore_errors=True)
+        self._gone.append((self._now(), kept))
+
+    def power_loss(self, dice: Random) -> list[str]:
+        """Put back some of the folders, and return some of the guests."""
+        self._forget()
+        for _, kept in self._gone:
+            if dice.random() < 0.5 and not (self._folders / kept.name).exists():
+                kept.rename(self._folders / kept.name)
+        found = [server_id for _, server_id in self._guests if dice.random() < 0.5]
+        self.certain()
+        return found
+
+    def certain(self) -> None:
+        """All of it is gone for certain."""
+        self._guests.clear()
+        self._gone.clear()
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    def _forget(self) -> None:
+        since = self._now() - REMOVED_FOR_CERTAIN
+        self._guests = [item for item in self._guests if item[0] > since]
+        for when, kept in self._gone:
+            if when <= since:
+                shutil.rmtree(kept.parent, ignore_errors=True)
+        self._gone = [item for item in self._gone if item[0] > since]
 
 
 class SimulatedBlobs:

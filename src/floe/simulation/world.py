@@ -91,7 +91,7 @@ class World:
         self._images.mkdir(parents=True)
         for image_id, data in site.blobs.items():
             (self._images / image_id).write_bytes(data)
-        self.machines = {name: Machine(name, folder / name, self._files) for name in plan.host_names}
+        self.machines = {name: Machine(name, folder / name, self._files, self.loop.time) for name in plan.host_names}
         self.roles = {name: self._role(name) for name in plan.roles}
         self._of: dict[Process, Role] = {}
         self.judge = Judge(site.store, self.users, self.machines, self.roles, self._images, self.accuse)

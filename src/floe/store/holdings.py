@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from floe.core.actions import OPEN_STATES
+from floe.core.actions import OPEN_STATES, SERVER
 from floe.core.guests import guest_name
-from floe.store.actions import actions
+from floe.store.actions import actions, steps
 from floe.store.engine import Connection
 from floe.store.listing import new
 from floe.store.prepared import Prepared
@@ -43,6 +43,30 @@ class Owed:
 
 _h = holdings.c
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
+_LEFT_TO_US = sa.or_(_h.owed, sa.not_(sa.exists().where(actions.c.id == _h.action_id, _IS_OPEN)))
+"""No action is at it any more, or the one that was has gone on without the host."""
+_LEFT = Prepared(
+    sa.select(_h.action_id)
+    .where(
+        _h.server_id == sa.bindparam("ident"),
+        _h.host == sa.bindparam("there"),
+        _LEFT_TO_US,
+    )
+    .order_by(_h.action_id.desc())
+    .limit(1)
+)
+_BEGUN = Prepared(
+    sa.select(actions.c.id)
+    .join(steps, steps.c.action_id == actions.c.id)
+    .where(
+        actions.c.subject_id == sa.bindparam("ident"),
+        actions.c.subject_kind == SERVER,
+        steps.c.host == sa.bindparam("there"),
+        steps.c.parent.is_(None),
+    )
+    .order_by(actions.c.created_at.desc(), steps.c.seq.desc())
+    .limit(1)
+)
 _OF_SERVER = Prepared(
     sa.select(_h.host, _h.action_id).where(_h.server_id == sa.bindparam("ident")).order_by(_h.host, _h.action_id)
 )
@@ -63,7 +87,7 @@ _OWED = Prepared(
     .where(
         _h.host == sa.bindparam("there"),
         sa.or_(servers.c.host.is_(None), servers.c.host != _h.host),
-        sa.or_(_h.owed, sa.not_(sa.exists().where(actions.c.id == _h.action_id, _IS_OPEN))),
+        _LEFT_TO_US,
     )
     .order_by(servers.c.number, _h.action_id)
     .limit(sa.bindparam("most"))
@@ -92,6 +116,16 @@ def owe(conn: Connection, server_id: str, host: str, action_id: str) -> None:
 def find(conn: Connection, server_id: str) -> dict[str, str]:
     """Return the hosts on which something of a server may be, each with the action that it is of."""
     return {row.host: row.action_id for row in _OF_SERVER.rows(conn, ident=server_id)}
+
+
+def left(conn: Connection, server_id: str, host: str) -> str | None:
+    """Return the action of which something of a server may be left on a host; None too while that is at it itself."""
+    return next((row.action_id for row in _LEFT.rows(conn, ident=server_id, there=host)), None)
+
+
+def begun(conn: Connection, server_id: str, host: str) -> str | None:
+    """Return the last action of a server whose journal names a host."""
+    return next((row.id for row in _BEGUN.rows(conn, ident=server_id, there=host)), None)
 
 
 def whereabouts(conn: Connection, server_id: str) -> tuple[str, set[str]] | None:

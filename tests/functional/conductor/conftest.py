@@ -75,6 +75,8 @@ class ScriptedHost:
     power_script: deque[Failed | asyncio.Event] = field(default_factory=deque)
     refused: set[str] = field(default_factory=set)
     told: dict[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    """Servers of which it has files alone."""
 
     async def handle(self, command: Command) -> Result:
         if isinstance(command, SpawnAll):
@@ -103,7 +105,7 @@ class ScriptedHost:
             self.guests[command.server_id] = DOING[command.wanted.power]
             return PowerChanged(power_state=self.guests[command.server_id])
         if isinstance(command, ListGuests):
-            return Guests(guests=self.found())
+            return Guests(guests=self.found(), files=self.files)
         if isinstance(command, ApplyNetwork):
             return NetworkApplied(generation=command.network.generation)
         return Done()
@@ -146,6 +148,7 @@ class ScriptedHost:
             cpu_info={"arch": "x86_64"},
             availability_zone=zone,
             guests=self.found(),
+            files=self.files,
             told=self.told,
         )
 
