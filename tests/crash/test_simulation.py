@@ -196,13 +196,14 @@ def test_a_power_loss_brings_back_what_was_removed_just_before(tmp_path: Path) -
             removals.instead(remove_folder)(folder)
             assert not folder.exists()
             now[0] += REMOVED_FOR_CERTAIN - 1
-        guests = removals.power_loss(dice)
+        guests, folders = removals.power_loss(dice)
         found = {path.name for path in (tmp_path / "guests").iterdir()}
         back.add(("soon" in guests, "soon" in found))
         late |= {name for name in (*guests, *found) if name == "early"}
         assert all((tmp_path / "guests" / name / "disk").read_text() == name for name in found)
         assert not any((tmp_path / "guests" / name / "images").exists() for name in found), f"run {number}"
-        assert removals.power_loss(dice) == []
+        assert found == set(folders)
+        assert removals.power_loss(dice) == ([], [])
         shutil.rmtree(tmp_path / "guests")
     assert back == {(True, True), (True, False), (False, True), (False, False)}
     assert late == set()

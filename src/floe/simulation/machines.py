@@ -55,6 +55,8 @@ class Machine:
         self.refused: set[str] = set()
         """Guests that the hypervisor would not start since the power failed."""
         self.driver: SimulatedHypervisor | None = None
+        self.returned: set[str] = set()
+        """Servers of which a loss of power brought something back."""
         self.removals = Removals(folder / GUESTS, folder / "removed", now)
 
     def power_loss(self, dice: Random) -> None:
@@ -68,8 +70,10 @@ class Machine:
             if state is not PowerState.SUSPENDED:
                 self.host.guests[server_id] = PowerState.SHUTDOWN
                 self.died.add(server_id)
-        for server_id in self.removals.power_loss(dice):
+        guests, folders = self.removals.power_loss(dice)
+        for server_id in guests:
             self.host.guests.setdefault(server_id, PowerState.SHUTDOWN)
+        self.returned.update(guests, folders)
         self._files.power_loss(self.folder, dice)
 
     def process_died(self) -> None:
@@ -89,6 +93,11 @@ class Machine:
             network=self.network,
             folders=frozenset(folder.name for folder in guests.iterdir()) if guests.exists() else frozenset(),
         )
+
+    def has(self, server_id: str) -> bool:
+        """Return whether there is something of a server that did not come back by itself."""
+        there = server_id in self.host.guests or (self.folder / GUESTS / server_id).exists()
+        return there and server_id not in self.returned
 
     def remembers(self) -> bool:
         """Whether the agent finds all it has written of the guests again, should the power fail now."""

@@ -89,21 +89,19 @@ class Removals:
         shutil.rmtree(kept / IMAGES, ignore_errors=True)
         self._gone.append((self._now(), kept))
 
-    def power_loss(self, dice: Random) -> list[str]:
-        """Put back some of the folders, and return some of the guests."""
+    def power_loss(self, dice: Random) -> tuple[list[str], list[str]]:
+        """Return which guests, and which folders, are there again; the others are gone for certain."""
         self._forget()
+        guests = [server_id for _, server_id in self._guests if dice.random() < 0.5]
+        folders = []
         for _, kept in self._gone:
             if dice.random() < 0.5 and not (self._folders / kept.name).exists():
                 kept.rename(self._folders / kept.name)
-        found = [server_id for _, server_id in self._guests if dice.random() < 0.5]
-        self.certain()
-        return found
-
-    def certain(self) -> None:
-        """All of it is gone for certain."""
+                folders.append(kept.name)
         self._guests.clear()
         self._gone.clear()
         shutil.rmtree(self._aside, ignore_errors=True)
+        return guests, folders
 
     def _forget(self) -> None:
         since = self._now() - REMOVED_FOR_CERTAIN

@@ -35,6 +35,7 @@ from floe.simulation.loop import Process, VirtualLoop, current
 from floe.simulation.machines import Disk, Machine, SimulatedHypervisor, SimulatedPlane
 from floe.simulation.parts import Parts
 from floe.simulation.plan import HEALED, Event, Plan
+from floe.simulation.removal_watch import RemovalWatch
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
 from floe.simulation.site import SimulatedClock, Site, make_cloud
@@ -96,6 +97,7 @@ class World:
         self._of: dict[Process, Role] = {}
         self.judge = Judge(site.store, self.users, self.machines, self.roles, self._images, self.accuse)
         self.leases = Leases(site.store, self.accuse, time=self.loop.time, lease=SETTINGS.lease)
+        self._removals = RemovalWatch(site.store, self.machines, self.accuse)
         self._bus = SimulatedBus(
             self.loop,
             self.dice,
@@ -234,6 +236,7 @@ class World:
         self.note("commit")
         self.judge.committed()
         self.leases.committed()
+        self._removals.committed()
 
     # -- processes ------------------------------------------------------------------------------------
 

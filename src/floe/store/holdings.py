@@ -118,6 +118,11 @@ def find(conn: Connection, server_id: str) -> dict[str, str]:
     return {row.host: row.action_id for row in _OF_SERVER.rows(conn, ident=server_id)}
 
 
+def places(conn: Connection) -> set[tuple[str, str]]:
+    """Return all servers and hosts that rows say something of."""
+    return {(row.server_id, row.host) for row in conn.execute(sa.select(_h.server_id, _h.host))}
+
+
 def left(conn: Connection, server_id: str, host: str) -> str | None:
     """Return the action of which something of a server may be left on a host; None too while that is at it itself."""
     return next((row.action_id for row in _LEFT.rows(conn, ident=server_id, there=host)), None)
