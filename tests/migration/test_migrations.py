@@ -351,6 +351,20 @@ def test_ports_of_an_older_release_have_the_bindings_that_their_rows_say(tmp_pat
     assert again == made
 
 
+def test_an_older_release_that_changes_aggregates_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "floe.db"
+    migrate.upgrade(file, "0024")
+    seen = []
+    with closing(sqlite3.connect(file)) as connection, connection:
+        insert_row(connection, "aggregates", {"id": 1, "uuid": "u", "name": "a", "items": "{}"})
+    for change in ("name = 'b'", 'items = \'{"ssd": "true"}\'', "zone = 'west'"):
+        migrate.ensure(file)
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute(f"UPDATE aggregates SET {change}")
+            seen += connection.execute("SELECT subject, number FROM generations").fetchall()
+    assert seen == [("aggregates", 1), ("aggregates", 2), ("aggregates", 3)]
+
+
 @pytest.mark.parametrize("revision", ["0019", "0023"])
 def test_what_gives_room_can_be_taken_back_and_given_again(tmp_path: Path, revision: str) -> None:
     file = tmp_path / "floe.db"

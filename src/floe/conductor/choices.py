@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from floe.cloud.cloud import Cloud
+from floe.conductor.demands import Demands, Met
 from floe.conductor.fleet import ConductorSettings, Fleet, Promise
 from floe.conductor.flow import Flow
 from floe.conductor.gathering import Gathering
-from floe.core.aggregates import demands
+from floe.core.aggregates import Demand, demands
 from floe.core.disks import Disk
 from floe.core.errors import NotFound
 from floe.core.server_groups import ServerGroup
 from floe.core.servers import Server
 from floe.scheduler.select import Selection, choose, explain
 from floe.scheduler.spec import RequestSpec, hinted, spec_of
-from floe.store import aggregates, allocations, server_disks, server_groups
+from floe.store import allocations, server_disks, server_groups
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -32,11 +33,15 @@ GRACE_STEP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A server to be placed, with what was read for it."""
+    """A server to be placed, with what was read for it.
+
+    Where it asks something of its host's aggregates, what meets that was worked out at `generation` of theirs.
+    """
 
     server: Server
     spec: RequestSpec
     group: ServerGroup | None
+    generation: int | None = None
     disks: tuple[Disk, ...] = ()
 
 
@@ -74,6 +79,7 @@ class Choices:
 
     def __init__(self, cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> None:
         self._cloud, self._fleet, self._settings = cloud, fleet, settings
+        self._demands = Demands()
         self._looks = Gathering[_Wanted, Choice | Request]("choices", self._look)
 
     async def choose(self, flow: Flow, excluded: Mapping[str, str]) -> Choice:
@@ -95,35 +101,50 @@ class Choices:
             waited += GRACE_STEP
         return found
 
-    def read(self, conn: Connection, server: Server, excluded: Mapping[str, str] | None = None) -> Request:
-        """Return what a server asks of a host; `excluded` were tried already."""
+    def read(self, conn: Connection, server: Server) -> Request:
+        """Return what a server asks of a host."""
+        return self._request(conn, server, {}, self._met(conn, [server]))
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _met(self, conn: Connection, servers: Iterable[Server]) -> Met | None:
+        """Return which aggregates meet what servers ask of theirs, None where none asks anything."""
+        asked = frozenset[Demand]().union(*(demands(server.flavor.extra_specs) for server in servers))
+        return self._demands.met(conn, asked) if asked else None
+
+    def _request(self, conn: Connection, server: Server, excluded: Mapping[str, str], met: Met | None) -> Request:
         group = server_groups.get(conn, server.group_id) if server.group_id else None
-        hints = (*hinted(server, "same_host"), *hinted(server, "different_host"))
+        hints, asked = hinted(server), demands(server.flavor.extra_specs)
+        aggregates = {demand: met.by_demand[demand] for demand in asked} if met else {}
         spec = spec_of(
             server,
             group=group,
             group_hosts=allocations.members(conn, group.id, but=server.id) if group else None,
             hint_hosts=allocations.hosts_of(conn, hints) if hints else None,
-            aggregates=aggregates.described(conn) if demands(server.flavor.extra_specs) else (),
+            aggregates=aggregates,
             excluded=excluded,
         )
-        return Request(server, spec, group)
-
-    # -- inside ---------------------------------------------------------------------------------------
+        return Request(server, spec, group, met.generation if met and asked else None)
 
     async def _look(self, wanted: Sequence[_Wanted]) -> list[Choice | Request | Exception]:
         """Return for each its choice, or what it asks of a host where none will do."""
-        found = await self._cloud.db.read(lambda conn: [self._read(conn, each) for each in wanted])
+        found = await self._cloud.db.read(lambda conn: self._read(conn, wanted))
         company, choices = _Company(), list[Choice | Request | Exception]()
         for each, request in zip(wanted, found, strict=True):
             choices.append(self._chosen(request, each, company) if isinstance(request, Request) else request)
         return choices
 
-    def _read(self, conn: Connection, wanted: _Wanted) -> Request | NotFound:
-        server = rows.get(conn, wanted.server_id)
-        if server is None:
-            return NotFound("server", wanted.server_id)
-        return replace(self.read(conn, server, wanted.excluded), disks=server_disks.of_server(conn, server))
+    def _read(self, conn: Connection, wanted: Sequence[_Wanted]) -> list[Request | NotFound]:
+        servers = [rows.get(conn, each.server_id) for each in wanted]
+        met = self._met(conn, filter(None, servers))
+        found = list[Request | NotFound]()
+        for each, server in zip(wanted, servers, strict=True):
+            if server is None:
+                found.append(NotFound("server", each.server_id))
+            else:
+                request = self._request(conn, server, each.excluded, met)
+                found.append(replace(request, disks=server_disks.of_server(conn, server)))
+        return found
 
     def _chosen(self, request: Request, wanted: _Wanted, company: _Company) -> Choice | Request:
         if request.group is None:

@@ -20,13 +20,13 @@ from floe.conductor.flow import Begin, Flow, Outcome
 from floe.core.errors import FloeError, HostFailure, NoValidHost, Unavailable
 from floe.core.given import CreateGiven
 from floe.core.host_network import HostNetwork, HostPort
-from floe.core.hosts import RUNNING, Allocation
+from floe.core.hosts import RUNNING, Allocation, HostSeen
 from floe.core.messages import StepTime
 from floe.core.resources import Resources
 from floe.core.servers import BUILDING, SPAWNING, Server
 from floe.scheduler.select import Selection
-from floe.scheduler.spec import resources_of
-from floe.store import allocations
+from floe.scheduler.spec import hinted, hinted_hosts, resources_of
+from floe.store import aggregates, allocations
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -75,7 +75,7 @@ class Placing:
             finally:
                 self.fleet.settle(choice.promise, host)
             if host is None:
-                await self.fleet.refresh((selection.host, *selection.alternates))
+                await self.fleet.refresh(selection.names)
                 continue
             if request.server.networks:
                 await self.cloud.network_nudge()  # hosts whose rules name its groups
@@ -111,7 +111,7 @@ class Placing:
         conn: Connection,
         flow: Flow,
         server: Server,
-        host: str,
+        host: HostSeen,
         bound: Sequence[HostPort],
         parts: Sequence[StepTime],
         remark: str,
@@ -120,25 +120,32 @@ class Placing:
         """Return what the journal keeps of a server's place; its spawn begins with the same transaction."""
         network = HostNetwork()
         if bound:
-            network = host_networks.fragment(conn, host, bound, self.cloud.settings.dns_domain)
+            network = host_networks.fragment(conn, host.name, bound, self.cloud.settings.dns_domain)
         unheeded = flow.given(CreateGiven).warning
         if unheeded:
             parts = (*parts, StepTime(name="warning", started=now.timestamp(), seconds=0.0, remark=unheeded))
         return Outcome(
-            output=msgspec.to_builtins(Placed(host, self.zone(host), network)),
-            host=host,
+            output=msgspec.to_builtins(Placed(host.name, host.zone, network)),
+            host=host.name,
             remark=remark,
-            begins=Begin(name="spawn", host=host),
+            begins=Begin(name="spawn", host=host.name),
             steps=parts,
         )
 
-    def claim(self, conn: Connection, request: Request, selection: Selection, now: datetime) -> str:
-        """Claim the first of the selected hosts that the database agrees to, and return it. Raises NotClaimed."""
+    def claim(self, conn: Connection, request: Request, selection: Selection, now: datetime) -> HostSeen:
+        """Claim the first of the selected hosts that the database agrees to, and return it. Raises NotClaimed.
+
+        It agrees where all that the choice was made by is so still; the table may be newer than the choice.
+        """
         refused, server = [], request.server
-        for host in (selection.host, *selection.alternates):
+        if request.generation not in {None, aggregates.generation(conn)}:
+            raise allocations.NotClaimed("the metadata of aggregates is not what it was when hosts were chosen by it")
+        hints = hinted(server)
+        together, apart = hinted_hosts(server, allocations.hosts_of(conn, hints) if hints else {})
+        for host in selection.hosts:
             wanted = Allocation(
                 server_id=server.id,
-                host=host,
+                host=host.name,
                 project_id=server.project_id,
                 user_id=server.user_id,
                 resources=resources_of(server),
@@ -146,41 +153,29 @@ class Placing:
                 created_at=now,
             )
             try:
+                if host.name in apart or not (together is None or host.name in together):
+                    raise allocations.NotClaimed("servers that its hints name came there, or left it")
                 forced = server.requested_host is not None
-                allocations.claim(conn, wanted, group=request.group, forced=forced, known=self._known(host, server))
+                allocations.claim(conn, wanted, group=request.group, forced=forced, seen=host)
             except allocations.NotClaimed as error:
-                refused.append(f"{host}: {error}")
+                refused.append(f"{host.name}: {error}")
             else:
-                rows.change(conn, server.id, only_in=BUILDING, host=host, task_state=SPAWNING, updated_at=now)
+                rows.change(conn, server.id, only_in=BUILDING, host=host.name, task_state=SPAWNING, updated_at=now)
                 return host
         raise allocations.NotClaimed("; ".join(refused))
 
-    def bind(self, conn: Connection, server: Server, host: str, now: datetime) -> tuple[HostPort, ...]:
+    def bind(self, conn: Connection, server: Server, host: HostSeen, now: datetime) -> tuple[HostPort, ...]:
         """Give a server its ports on a host; those that it has there already it keeps."""
         return server_ports.bind(
             conn,
             now=now,
             server_id=server.id,
             project_id=server.project_id,
-            host=host,
-            zone=self.zone(host),
+            host=host.name,
+            zone=host.zone,
             hostname=server.hostname,
             planned=server.networks,
         )
-
-    def _known(self, host: str, server: Server) -> tuple[str, tuple[int, ...]] | None:
-        """Return what a host has to be still; one that was forgotten since it was chosen is not there to be claimed.
-
-        The table may be newer than the choice: of a zone that was asked for, the request itself is to be believed.
-        """
-        row = self.fleet.table.row(host)
-        zone = server.requested_zone or self.zone(host)
-        return None if row is None else (zone, self.fleet.table.aggregates(row))
-
-    def zone(self, host: str) -> str:
-        """Return the zone of a host, as far as it is known."""
-        row = self.fleet.table.row(host)
-        return self.fleet.table.text(int(self.fleet.table.zone[row])) if row is not None else ""
 
 
 def considered(selection: Selection) -> str:

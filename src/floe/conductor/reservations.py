@@ -25,7 +25,7 @@ from floe.core.messages import StepTime
 from floe.core.servers import BUILDING, ERROR, Server, ServerFault
 from floe.scheduler.select import Selection, choose, explain
 from floe.scheduler.spec import resources_of
-from floe.store import actions, allocations
+from floe.store import actions, allocations, hosts
 from floe.store import reservations as together
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -131,9 +131,11 @@ class Reservations:
         now = self.cloud.clock.now()
 
         def take(conn: Connection) -> Outcome:
-            bound = self.placing.bind(conn, server, host, now)
+            row = hosts.get(conn, host)
+            assert row is not None, "a host that servers are on is not removed"
+            bound = self.placing.bind(conn, server, row.seen, now)
             remark = "placed together with the others of its request"
-            return self.placing.outcome(conn, flow, server, host, bound, (), remark, now)
+            return self.placing.outcome(conn, flow, server, row.seen, bound, (), remark, now)
 
         return await flow.transaction("schedule", take)
 
@@ -150,24 +152,24 @@ class Reservations:
                 said += f"; there was no room for the other {len(asked.requests) - len(selections)}"
             seconds = self.cloud.clock.monotonic() - clock
             step = StepTime(name="select", started=started.timestamp(), seconds=seconds, remark=said)
-            hosts: dict[str, str] = {}
+            claimed_of: dict[str, str] = {}
             choice = _Choice(selections, step, self.cloud.clock.now())
             try:
                 output = await flow.transaction(
                     "schedule",
-                    lambda conn: self._claim(conn, flow, asked, choice, hosts),  # noqa: B023
+                    lambda conn: self._claim(conn, flow, asked, choice, claimed_of),  # noqa: B023
                     started=started,
                 )
             except allocations.NotClaimed as refusal:
                 log.info("servers with %s: claim refused: %s (try %d)", server.id, refusal, attempt + 1)
-                await self.fleet.refresh({host for each in selections for host in (each.host, *each.alternates)})
+                await self.fleet.refresh({name for each in selections for name in each.names})
                 continue
             except _Short as short:
                 if short.fit < asked.least:
                     raise short.error from None
                 most = short.fit
                 continue
-            for host in hosts.values():
+            for host in claimed_of.values():
                 self.fleet.took(host, resources_of(server))
             if server.networks:
                 await self.cloud.network_nudge()
@@ -184,7 +186,7 @@ class Reservations:
             return _Asked((), 0)
         one = self.placing.choices.read(conn, waiting[0])  # they are alike but for their names
         least = min(flow.given(CreateGiven).least, len(waiting))
-        return _Asked(tuple(Request(each, one.spec, one.group) for each in waiting), least)
+        return _Asked(tuple(replace(one, server=each) for each in waiting), least)
 
     async def _choose(self, flow: Flow, asked: _Asked, most: int) -> tuple[Selection, ...]:
         """Choose hosts for as many as fit; just after the start, wait for hosts to speak up where it is not all."""
@@ -225,7 +227,9 @@ class Reservations:
                 await flow.pause(0.0)
         return found, None
 
-    def _claim(self, conn: Connection, flow: Flow, asked: _Asked, choice: _Choice, hosts: dict[str, str]) -> Outcome:
+    def _claim(
+        self, conn: Connection, flow: Flow, asked: _Asked, choice: _Choice, claimed_of: dict[str, str]
+    ) -> Outcome:
         """Claim hosts and bind ports for all that fit, and remove those that do not.
 
         Raises NotClaimed where something is not as it was when the hosts were chosen, and _Short for want of ports.
@@ -234,10 +238,11 @@ class Reservations:
         now_waiting = together.unplaced(conn, first.project_id, first.reservation_id)
         if [each.id for each in now_waiting] != asked.idents:
             raise allocations.NotClaimed("servers of the request were deleted meanwhile")
-        hosts.clear()
+        claimed_of.clear()
         own: Outcome | None = None
         for fit, (request, selection) in enumerate(zip(asked.requests, choice.selections, strict=False)):
-            host = hosts[request.server.id] = self.placing.claim(conn, request, selection, choice.at)
+            host = self.placing.claim(conn, request, selection, choice.at)
+            claimed_of[request.server.id] = host.name
             try:
                 bound = self.placing.bind(conn, request.server, host, choice.at)
             except FloeError as error:

@@ -7,17 +7,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeAlias
 
 from floe.core.errors import Invalid, OverQuota
 from floe.core.texts import is_printable
 
 ZONE = "availability_zone"
 """The item of an aggregate's metadata that is no mere text: its hosts are in that zone."""
-DEMAND = "aggregate_instance_extra_specs:"
+Demand: TypeAlias = tuple[str, str]
+"""The key of an item of an aggregate's metadata, and what is required of its value."""
+SCOPE = "aggregate_instance_extra_specs:"
 """What the extra specs of a flavor begin with that ask for hosts whose aggregates have a certain item."""
 MAX_AGGREGATES = 1000
 MAX_ITEMS = 128
-"""Of one aggregate's metadata; all that flavors ask for is looked for in all of them, at each decision."""
+"""Of one aggregate's metadata: where any changed, what flavors ask for is looked for in all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,26 +71,24 @@ def with_changes(metadata: Mapping[str, str], changes: Mapping[str, str | None])
     return found
 
 
-def demands(extra_specs: Mapping[str, str]) -> dict[str, str]:
-    """Return what a flavor asks of its hosts' aggregates: requirements by the key of the metadata."""
-    scoped = {key.removeprefix(DEMAND): asked for key, asked in extra_specs.items() if key.startswith(DEMAND)}
-    return {key: asked for key, asked in scoped.items() if key}
+def demands(extra_specs: Mapping[str, str]) -> frozenset[Demand]:
+    """Return what a flavor asks of its hosts' aggregates."""
+    scoped = ((key.removeprefix(SCOPE), asked) for key, asked in extra_specs.items() if key.startswith(SCOPE))
+    return frozenset((key, asked) for key, asked in scoped if key)
 
 
-def fitting(aggregates: Iterable[Aggregate], asked: Mapping[str, str]) -> dict[str, frozenset[int]]:
-    """Return for each requirement, as `key=requirement`, the ids of the aggregates that meet it.
+def fitting(aggregates: Iterable[Aggregate], asked: Iterable[Demand]) -> dict[Demand, frozenset[int]]:
+    """Return for each demand the ids of the aggregates that meet it.
 
     A value with commas in it is several, of which one has to do. A host has to be in one aggregate of each set.
     """
-    known = [(each.id, each.metadata) for each in aggregates]
-    return {
-        f"{key}={requirement}": frozenset(
-            ident
-            for ident, metadata in known
-            if key in metadata and any(meets(value.strip(), requirement) for value in metadata[key].split(","))
-        )
-        for key, requirement in asked.items()
-    }
+    found: dict[Demand, set[int]] = {demand: set() for demand in asked}
+    for each in aggregates:
+        metadata = each.metadata
+        for (key, requirement), having in found.items():
+            if key in metadata and any(meets(value.strip(), requirement) for value in metadata[key].split(",")):
+                having.add(each.id)
+    return {demand: frozenset(having) for demand, having in found.items()}
 
 
 def meets(value: str, requirement: str) -> bool:

@@ -59,6 +59,11 @@ class Host:
         """The availability zone that it is in."""
         return self.aggregate_zone or self.availability_zone
 
+    @property
+    def seen(self) -> HostSeen:
+        """It, as one that it is chosen as."""
+        return HostSeen(self.name, self.zone, self.aggregates, self.started_at)
+
     def inventory(self, resource_class: str) -> Inventory:
         """Return what it offers of one class; an inventory of nothing when it offers none."""
         for inventory in self.inventories:
@@ -69,6 +74,17 @@ class Host:
     def is_up(self, now: datetime) -> bool:
         """Say whether it counts as up."""
         return self.connected and not self.forced_down and now - self.last_seen < DOWN_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class HostSeen:
+    """A host as it was when it was chosen: what a claim has to find still, beside the amounts that it counts itself."""
+
+    name: str
+    zone: str
+    aggregates: tuple[int, ...]
+    started_at: datetime
+    """All that a host says of itself it says as it starts: traits, architecture, the most that one server may take."""
 
 
 RUNNING = "running"

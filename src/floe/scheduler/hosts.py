@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
+from datetime import datetime
 from itertools import repeat
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from floe.core.hosts import CLASSES, Host
+from floe.core.hosts import CLASSES, Host, HostSeen
 from floe.core.resources import Resources
 
 Rows = NDArray[np.intp]
@@ -34,10 +35,13 @@ class HostTable:
     def __init__(self, hosts: Iterable[Host] = ()) -> None:
         self.names: list[str] = []
         self.reasons_disabled: list[str] = []
+        self._started: list[datetime] = []
         self._index: dict[str, int] = {}
         self._codes: dict[str, int] = {"": 0}
+        self._texts = [""]
         self._trait_bits: dict[str, int] = {}
         self._sets: dict[tuple[int, ...], int] = {(): 0}
+        self._numbered: list[tuple[int, ...]] = [()]
         self._room = 0
         self._amounts = np.zeros((5, 0, len(CLASSES)), np.int64)
         self._flags = np.zeros((2, 0), np.bool_)
@@ -68,7 +72,7 @@ class HostTable:
         row = self._index.get(host.name)
         before = None if row is None else self._state(row)
         if row is None:
-            row = self._append(host.name)
+            row = self._append(host)
         for column, resource_class in enumerate(CLASSES):
             inventory = host.inventory(resource_class)
             self._amounts[:, row, column] = (
@@ -79,7 +83,7 @@ class HostTable:
                 max(inventory.step_size, 1),
             )
         self._flags[:, row] = (host.enabled, up)
-        self.reasons_disabled[row] = host.disabled_reason or ""
+        self.reasons_disabled[row], self._started[row] = host.disabled_reason or "", host.started_at
         self._coded[:, row] = (
             self._learn(host.zone),
             self._learn(host.cpu_info.get("arch", "")),
@@ -102,9 +106,11 @@ class HostTable:
                 array[:, row] = array[:, last]
             self._failures[row], self._traits[row] = self._failures[last], self._traits[last]
             self.names[row], self.reasons_disabled[row] = self.names[last], self.reasons_disabled[last]
+            self._started[row] = self._started[last]
             self._index[self.names[row]] = row
         self.names.pop()
         self.reasons_disabled.pop()
+        self._started.pop()
 
     def row(self, name: str) -> int | None:
         """Return the row of a host."""
@@ -147,6 +153,7 @@ class HostTable:
         """Return a copy to take from on trial: this table changes apart from it."""
         made = copy(self)
         made.names, made.reasons_disabled = list(self.names), list(self.reasons_disabled)
+        made._started = list(self._started)
         made._index = dict(self._index)
         made._amounts, made._flags, made._coded = self._amounts.copy(), self._flags.copy(), self._coded.copy()
         made._failures, made._traits = self._failures.copy(), self._traits.copy()
@@ -164,7 +171,7 @@ class HostTable:
 
     def text(self, code: int) -> str:
         """Return what a number stands for."""
-        return next(text for text, number in self._codes.items() if number == code)
+        return self._texts[code]
 
     def in_any(self, aggregates: Collection[int]) -> Keep:
         """Return what says of rows whether their hosts are in any of these aggregates."""
@@ -175,8 +182,12 @@ class HostTable:
 
     def aggregates(self, row: int) -> tuple[int, ...]:
         """Return the ids of the aggregates that a host is in."""
-        number = int(self._coded[3, row])
-        return next(known for known, each in self._sets.items() if each == number)
+        return self._numbered[int(self._coded[3, row])]
+
+    def seen(self, row: int) -> HostSeen:
+        """Return what a host is chosen by, as it is now."""
+        zone = self.text(int(self._coded[0, row]))
+        return HostSeen(self.names[row], zone, self.aggregates(row), self._started[row])
 
     def trait_bits(self, traits: Iterable[str]) -> NDArray[np.uint64] | None:
         """Return a row of words with the bits of these traits; None if no host ever had one of them."""
@@ -205,7 +216,7 @@ class HostTable:
         columns = (self._amounts[:, row], self._flags[:, row], self._coded[:, row], self._traits[row])
         return (*(column.tobytes() for column in columns), self.reasons_disabled[row].encode())
 
-    def _append(self, name: str) -> int:
+    def _append(self, host: Host) -> int:
         row = len(self.names)
         if row == self._room:
             more = max(16, self._room)
@@ -216,18 +227,25 @@ class HostTable:
             self._traits = np.concatenate([self._traits, np.zeros((more, self._traits.shape[1]), np.uint64)])
             self._room += more
         self._failures[row] = 0
-        self.names.append(name)
+        self.names.append(host.name)
         self.reasons_disabled.append("")
-        self._index[name] = row
+        self._started.append(host.started_at)
+        self._index[host.name] = row
         return row
 
     def _learn(self, text: str) -> int:
-        return self._codes.setdefault(text, len(self._codes))
+        code = self._codes.setdefault(text, len(self._codes))
+        if code == len(self._texts):
+            self._texts.append(text)
+        return code
 
     def _learn_set(self, aggregates: tuple[int, ...]) -> int:
         if aggregates not in self._sets and len(self._sets) > 2 * len(self) + _WORD:
             self._forget_sets()
-        return self._sets.setdefault(aggregates, len(self._sets))
+        number = self._sets.setdefault(aggregates, len(self._sets))
+        if number == len(self._numbered):
+            self._numbered.append(aggregates)
+        return number
 
     def _forget_sets(self) -> None:
         """Number anew the sets of aggregates that hosts are in, without those that they were in once."""
@@ -237,7 +255,7 @@ class HostTable:
         for number, known in enumerate(kept):
             renumbered[self._sets[known]] = number
         self._coded[3, : len(self)] = renumbered[used]
-        self._sets = {known: number for number, known in enumerate(kept)}
+        self._sets, self._numbered = {known: number for number, known in enumerate(kept)}, kept
 
     def _learn_trait(self, trait: str) -> int:
         bit = self._trait_bits.setdefault(trait, len(self._trait_bits))

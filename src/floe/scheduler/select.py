@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from floe.core.errors import NoValidHost
+from floe.core.hosts import HostSeen
 from floe.core.texts import shortened
 from floe.scheduler.filters import (
     affinity,
@@ -51,12 +52,21 @@ _SAID, _SAID_OF_OTHERS = 400, 300
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The host chosen, and where to go if that fails, best first. `considered` hosts were looked at."""
+    """The host chosen, then where to go if that fails, best first, all as they were. `considered` were looked at."""
 
-    host: str
-    alternates: tuple[str, ...]
+    hosts: tuple[HostSeen, ...]
     considered: int
     fitting: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the hosts."""
+        return tuple(host.name for host in self.hosts)
+
+    @property
+    def host(self) -> str:
+        """The name of the host chosen."""
+        return self.hosts[0].name
 
 
 def select(
@@ -90,8 +100,7 @@ def choose(
     weights = weigh(spec, table, found, multipliers)
     ties = ((found ^ (seed & 0xFFFF)) * 40503) % 65521  # equal hosts take turns, by the seed
     best = found[np.lexsort((ties, -weights))][: alternates + 1]
-    names = [table.names[int(row)] for row in best]
-    return Selection(names[0], tuple(names[1:]), considered, len(found))
+    return Selection(tuple(table.seen(int(row)) for row in best), considered, len(found))
 
 
 def fitting(spec: RequestSpec, table: HostTable) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from floe.core.aggregates import Aggregate, demands, fitting
+from floe.core.aggregates import Demand
 from floe.core.extra_specs import OWN_CLASSES, disk_gib
 from floe.core.properties import AMOUNT
 from floe.core.resources import Resources
@@ -38,7 +38,7 @@ class RequestSpec:
     same_hosts: frozenset[str] | None = None
     different_hosts: frozenset[str] = frozenset()
     extra_classes: Mapping[str, int] = field(default_factory=dict)
-    aggregates: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    aggregates: Mapping[Demand, frozenset[int]] = field(default_factory=dict)
     """What is asked of the host's aggregates, with the ids of those that have it: it has to be in one of each."""
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Hosts that were tried already, with what went wrong there."""
@@ -55,18 +55,17 @@ def spec_of(
     group: ServerGroup | None = None,
     group_hosts: Mapping[str, int] | None = None,
     hint_hosts: Mapping[str, str] | None = None,
-    aggregates: Iterable[Aggregate] = (),
+    aggregates: Mapping[Demand, frozenset[int]] | None = None,
     excluded: Mapping[str, str] | None = None,
 ) -> RequestSpec:
     """Return what a server asks for. `hint_hosts` maps the servers its hints name to the hosts they are on.
 
-    `aggregates` are all there are; only where `demands` finds any in the flavor's extra specs are they needed.
+    `aggregates` are those that meet what its flavor asks of them.
     """
     specs, properties = server.flavor.extra_specs, server.image_properties
     required, forbidden = _traits(specs)
     image_required, image_forbidden = _traits(properties)
-    where = hint_hosts or {}
-    same, different = hinted(server, "same_host"), hinted(server, "different_host")
+    same, different = hinted_hosts(server, hint_hosts or {})
     return RequestSpec(
         resources=resources_of(server),
         zone=server.requested_zone,
@@ -77,16 +76,30 @@ def spec_of(
         hypervisor_type=(properties.get("img_hv_type") or properties.get("hypervisor_type") or "").lower() or None,
         group=group,
         group_hosts=group_hosts or {},
-        same_hosts=frozenset(where[ident] for ident in same if ident in where) if same else None,
-        different_hosts=frozenset(where[ident] for ident in different if ident in where),
+        same_hosts=same,
+        different_hosts=different,
         extra_classes=_extra_classes(specs),
-        aggregates=fitting(aggregates, demands(specs)),
+        aggregates=aggregates or {},
         excluded=excluded or {},
     )
 
 
-def hinted(server: Server, hint: str) -> tuple[str, ...]:
-    """Return the ids of the servers that a hint names (`same_host`, `different_host`)."""
+def hinted(server: Server) -> tuple[str, ...]:
+    """Return the ids of all servers that the hints `same_host` and `different_host` name."""
+    return (*_named(server, "same_host"), *_named(server, "different_host"))
+
+
+def hinted_hosts(server: Server, where: Mapping[str, str]) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """Return the hosts of which a server is to be on one, None where that is not asked for, and those to stay off.
+
+    `where` are the hosts of the servers that its hints name.
+    """
+    same, different = _named(server, "same_host"), _named(server, "different_host")
+    with_them = frozenset(where[ident] for ident in same if ident in where) if same else None
+    return with_them, frozenset(where[ident] for ident in different if ident in where)
+
+
+def _named(server: Server, hint: str) -> tuple[str, ...]:
     value = server.scheduler_hints.get(hint)
     if isinstance(value, str):
         return (value,)

@@ -85,7 +85,7 @@ def _end_open(conn: Any, action_id: str, owner: str, seen: int, state: str, mess
 # -- claims and quota ---------------------------------------------------------------------------------
 
 
-def _claim_unchecked(conn: Any, wanted: Any, *, group: Any = None, forced: bool = False, known: Any = None) -> None:
+def _claim_unchecked(conn: Any, wanted: Any, *, group: Any = None, forced: bool = False, seen: Any = None) -> None:
     """Believe what the scheduler's table said before the transaction."""
     h, now = hosts, wanted.created_at
     conn.execute(

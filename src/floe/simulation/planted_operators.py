@@ -16,7 +16,7 @@ def _whoever_sees_it(conn: Any, context: Any, server_id: str) -> Any:
     return servers.visible(conn, context, server_id)
 
 
-def _claim_wherever(conn: Any, wanted: Any, *, known: Any = None, **options: Any) -> None:
+def _claim_wherever(conn: Any, wanted: Any, *, seen: Any = None, **options: Any) -> None:
     """Believe that a host is still in the zone that it was in when it was chosen."""
     _claim(conn, wanted, **options)
 

@@ -6,14 +6,16 @@ change here writes it there in the same transaction, so that reading hosts costs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from floe.core.aggregates import RESOURCE, Aggregate
+from floe.store import generations
 from floe.store.engine import Connection
+from floe.store.generations import changes
 from floe.store.hosts import ZONE, hosts
 from floe.store.listing import ByIds, in_parts
 from floe.store.quota_usages import Counted, counted
@@ -31,7 +33,7 @@ aggregates = sa.Table(
     sa.Column("items", Json, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
-    info=counted(Counted(resource=RESOURCE, owner=None)),
+    info=counted(Counted(resource=RESOURCE, owner=None)) | changes("zone", "items"),
     sqlite_autoincrement=True,  # the id of one that is gone is not given to another
 )
 members = sa.Table(
@@ -94,9 +96,14 @@ def uuids(conn: Connection) -> dict[str, int]:
     return {row.uuid: row.id for row in conn.execute(sa.select(aggregates.c.uuid, aggregates.c.id))}
 
 
-def described(conn: Connection) -> list[Aggregate]:
-    """Return all aggregates without their hosts: what flavors may ask for."""
-    return [Aggregate(**row._asdict()) for row in conn.execute(sa.select(aggregates))]
+def described(conn: Connection) -> Iterator[Aggregate]:
+    """Give all aggregates without their hosts: what flavors may ask for. It is much, where they have much metadata."""
+    return (Aggregate(**row._asdict()) for row in conn.execute(sa.select(aggregates)))
+
+
+def generation(conn: Connection) -> int:
+    """Return a number that is another one as soon as `described` gives anything else."""
+    return generations.get(conn, aggregates.name)
 
 
 def add(conn: Connection, aggregate_id: int, host: str, now: datetime) -> None:

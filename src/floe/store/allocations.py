@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from floe.core.hosts import RUNNING, Allocation
+from floe.core.hosts import RUNNING, Allocation, HostSeen
 from floe.core.resources import Resources
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY, ServerGroup
 from floe.store.engine import Connection
@@ -53,6 +53,7 @@ _TAKE = Prepared(
             sa.and_(
                 sa.bindparam("known_zone", type_=sa.String) == ZONE,
                 _h.aggregates == sa.bindparam("known_aggregates", type_=Json),
+                _h.started_at == sa.bindparam("known_start", type_=Moment),
             ),
         ),
     )
@@ -104,22 +105,26 @@ def claim(
     *,
     group: ServerGroup | None = None,
     forced: bool = False,
-    known: tuple[str, tuple[int, ...]] | None = None,
+    seen: HostSeen | None = None,
 ) -> None:
     """Take what a server needs of a host; the truth that the scheduler's guess has to meet.
 
-    `forced` takes it of a disabled host, too. `known` are the zone and the aggregates that the guess knew of the
-    host. Raises NotClaimed, after which the transaction may go on with another host.
+    `forced` takes it of a disabled host, too. `seen` is the host as it was when it was chosen, where it was: it has to
+    be so still. Raises NotClaimed, after which the transaction may go on with another host.
     """
     if group is not None:
         refusal = group_refusal(group, members(conn, group.id, but=wanted.server_id), wanted.host)
         if refusal:
             raise NotClaimed(refusal)
-    zone, aggregates = known or ("", ())
-    place = {"anywhere": known is None, "known_zone": zone, "known_aggregates": aggregates}
+    place = {
+        "anywhere": seen is None,
+        "known_zone": seen and seen.zone,
+        "known_aggregates": seen and seen.aggregates,
+        "known_start": seen and seen.started_at,
+    }
     values = {"host": wanted.host, "forced": forced, "now": wanted.created_at, **place}
     if _TAKE.write(conn, **_amounts(wanted.resources), **values) != 1:
-        raise NotClaimed("the host has no room for it, takes no servers now, or is in other aggregates")
+        raise NotClaimed("the host has no room for it, takes no servers now, or is not what it was when it was chosen")
     _ADD.write(
         conn,
         server_id=wanted.server_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -82,12 +82,16 @@ _INSERT = hosts.insert()
 _OF_HOST = hosts.update().where(hosts.c.name == sa.bindparam("ident"))
 _MOVED = _OF_HOST.values(generation=hosts.c.generation + 1)
 _COUNT = Prepared(sa.select(sa.func.count()).select_from(hosts))
+_TICK = timedelta(microseconds=1)
 _KINDS = 1024
 """Hosts are of few kinds: what says the same is taken apart once."""
 
 
 def put(conn: Connection, host: Host) -> Host:
-    """Write what a host says of itself; what operators set of it, and what is taken of it, stays."""
+    """Write what a host says of itself; what operators set of it, and what is taken of it, stays.
+
+    It started later than it did before, whatever the clock says: that tells what it says now from what it said then.
+    """
     known = get(conn, host.name)
     said: dict[str, Any] = {
         **_said(host),
@@ -96,7 +100,7 @@ def put(conn: Connection, host: Host) -> Host:
         "memory_capacity": host.inventory("MEMORY_MB").capacity,
         "disk_capacity": host.inventory("DISK_GB").capacity,
         "updated_at": host.updated_at,
-        "started_at": host.started_at,
+        "started_at": host.started_at if known is None else max(host.started_at, known.started_at + _TICK),
         "last_seen": host.last_seen,
     }
     if known is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from floe.store import holdings, port_bindings, quota_usages
+from floe.store import generations, holdings, port_bindings, quota_usages
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def _mend(path: Path) -> None:
             for itself, does in (
                 (quota_usages, "counts what quotas limit"),
                 (port_bindings, "keeps bindings of ports"),
+                (generations, "counts changes of aggregates"),
             ):
                 if not itself.kept(conn):
                     conn.exec_driver_sql("BEGIN IMMEDIATE")

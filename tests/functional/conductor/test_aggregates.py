@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from floe.cloud import aggregates
 from floe.conductor.choices import Choices
@@ -122,6 +124,53 @@ async def test_a_flavor_chooses_the_aggregates(site: Any) -> None:
     assert failed.fault.details == (
         "h1: it is in no aggregate with generation=>= 4\nh2: it is in no aggregate with generation=>= 4, ssd=true"
     )
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """All statements that SQLite is given."""
+    given = list[str]()
+
+    def watch(connection: Any, _record: Any) -> None:
+        connection.set_trace_callback(given.append)
+
+    sa.event.listen(sa.Engine, "connect", watch)
+    yield given
+    sa.event.remove(sa.Engine, "connect", watch)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("together", [1, 2])
+async def test_a_decision_reads_metadata_only_where_any_changed(
+    statements: list[str], site: Any, together: int
+) -> None:
+    """Of five hundred aggregates it may be megabytes."""
+    await site.add_host("h1")
+    await site.add_host("h2")
+    fast = await make(site, "fast", "h1", ssd="true")
+    slow = await make(site, "slow", "h2", ssd="no")
+    flavor = asking(ssd="true")
+
+    async def placed() -> tuple[set[str | None], int]:
+        """Have servers made, and count the reads of aggregates."""
+        statements.clear()
+        made = (
+            await site.post_together(together, together, flavor=flavor)
+            if together > 1
+            else [await site.post(flavor=flavor)]
+        )
+        await site.settle()
+        reads = [text for text in statements if "FROM aggregates" in text]
+        return {site.server(each.id).host for each in made}, len(reads)
+
+    assert await placed() == ({"h1"}, 1)
+    assert await placed() == ({"h1"}, 0)
+    await aggregates.update(site.cloud, ROOT, fast, {"name": "faster"})
+    assert await placed() == ({"h1"}, 0)
+    await aggregates.set_metadata(site.cloud, ROOT, fast, {"metadata": {"ssd": "no"}})
+    await aggregates.set_metadata(site.cloud, ROOT, slow, {"metadata": {"ssd": "true"}})
+    assert await placed() == ({"h2"}, 1)
+    assert await placed() == ({"h2"}, 0)
 
 
 async def test_servers_of_one_request_go_to_the_aggregates_too(site: Any) -> None:

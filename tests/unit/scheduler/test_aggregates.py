@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floe.core.aggregates import DEMAND, Aggregate, demands, fitting, meets
+from floe.core.aggregates import SCOPE, Aggregate, demands, fitting, meets
 from floe.core.errors import NoValidHost
 from floe.core.hosts import Host
 from floe.core.resources import Resources
@@ -79,22 +80,32 @@ def test_any_value_is_compared_with_any_requirement(value: str, requirement: str
 
 
 def test_only_extra_specs_with_the_prefix_ask_for_aggregates() -> None:
-    specs = {f"{DEMAND}ssd": "true", "ssd": "true", "hw:x": "1", DEMAND: "none", f"{DEMAND}a:b": "c"}
-    assert demands(specs) == {"ssd": "true", "a:b": "c"}
+    specs = {f"{SCOPE}ssd": "true", "ssd": "true", "hw:x": "1", SCOPE: "none", f"{SCOPE}a:b": "c"}
+    assert demands(specs) == {("ssd", "true"), ("a:b", "c")}
+
+
+def test_demands_that_are_said_with_the_same_words_are_two() -> None:
+    """Of one that took the other's place, a host would not have to meet it."""
+    asked = demands({f"{SCOPE}a=b": "c", f"{SCOPE}a": "b=c"})
+    known = [aggregate(1, **{"a=b": "c"}), aggregate(2, a="b=c")]
+    spec = RequestSpec(resources=Resources(), aggregates=fitting(known, asked))
+    assert hosts_fitting(spec, HostTable([host("one", 1), host("other", 2), host("both", 1, 2)])) == ["both"]
 
 
 def test_one_of_the_values_between_commas_has_to_do() -> None:
     known = [aggregate(1, ssd="true, yes"), aggregate(2, ssd="false"), aggregate(3)]
-    assert fitting(known, {"ssd": "yes"}) == {"ssd=yes": frozenset({1})}
+    assert fitting(known, [("ssd", "yes")]) == {("ssd", "yes"): frozenset({1})}
 
 
 def test_a_zone_can_be_asked_for_as_any_other_item() -> None:
-    assert fitting([aggregate(1, "west")], {"availability_zone": "west"}) == {"availability_zone=west": frozenset({1})}
+    west = ("availability_zone", "west")
+    assert fitting([aggregate(1, "west")], [west]) == {west: frozenset({1})}
 
 
 def test_who_is_rejected_is_told_what_no_aggregate_of_his_has() -> None:
     table = HostTable([host("plain"), host("fast", 1), host("both", 1, 2)])
-    spec = RequestSpec(resources=Resources(), aggregates={"ssd=true": frozenset({1}), "gpu=a100": frozenset({2})})
+    asked = {("ssd", "true"): frozenset({1}), ("gpu", "a100"): frozenset({2})}
+    spec = RequestSpec(resources=Resources(), aggregates=asked)
     assert select(spec, table, 0).host == "both"
     table.remove("both")
     with pytest.raises(NoValidHost) as caught:
@@ -139,15 +150,15 @@ def test_the_table_chooses_what_a_loop_over_hosts_would(
 ) -> None:
     hosts = {name: host(name, *sorted(ids), zone=where) for name, (ids, where) in first.items()}
     table = HostTable(hosts.values())
-    for name, ids, gone in puts:
+    for at, (name, ids, gone) in enumerate(puts):
         if gone:
             table.remove(name)
             hosts.pop(name, None)
         else:
-            hosts[name] = host(name, *sorted(ids))
+            hosts[name] = replace(host(name, *sorted(ids)), started_at=NOW + timedelta(at))
             table.put(hosts[name])
     aggregates = [aggregate(ident, **items) for ident, items in known.items()]
-    spec = RequestSpec(resources=Resources(), zone=zone, aggregates=fitting(aggregates, asked))
+    spec = RequestSpec(resources=Resources(), zone=zone, aggregates=fitting(aggregates, asked.items()))
 
     def fits(each: Host) -> bool:
         mine = [found.metadata for found in aggregates if found.id in each.aggregates]
@@ -159,7 +170,9 @@ def test_the_table_chooses_what_a_loop_over_hosts_would(
     assert set(hosts_fitting(spec, table)) == right
     if hosts:
         with contextlib.suppress(NoValidHost):
-            assert select(spec, table, 3).host in right
+            chosen = select(spec, table, 3)
+            assert set(chosen.names) <= right
+            assert chosen.hosts == tuple(hosts[name].seen for name in chosen.names)
         if not right:
             told = explain(spec, table).reasons
             assert set(told) == set(hosts)

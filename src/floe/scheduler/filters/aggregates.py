@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from floe.core.aggregates import Demand
 from floe.scheduler.hosts import HostTable, Keep, Mask, Rows, counted
 from floe.scheduler.spec import RequestSpec
 
@@ -27,9 +30,13 @@ def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
     """Name what none of its aggregates has."""
     there = table.aggregates(row)
     missing = [asked for asked, having in spec.aggregates.items() if having.isdisjoint(there)]
-    return f"it is in no aggregate with {', '.join(sorted(missing))}"
+    return f"it is in no aggregate with {_said(missing)}"
 
 
 def summary(spec: RequestSpec, _table: HostTable, rows: Rows) -> list[str]:
     """Count them, with what is asked."""
-    return [counted(len(rows), "is", "are") + f" in no aggregate with {', '.join(sorted(spec.aggregates))}"]
+    return [counted(len(rows), "is", "are") + f" in no aggregate with {_said(spec.aggregates)}"]
+
+
+def _said(asked: Iterable[Demand]) -> str:
+    return ", ".join(f"{key}={requirement}" for key, requirement in sorted(asked))
