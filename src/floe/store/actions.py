@@ -13,7 +13,7 @@ from floe.core.actions import CANCELLED, IMAGE, OPEN_STATES, SERVER, Action, Ste
 from floe.core.ids import derived
 from floe.store import listing as lists
 from floe.store.engine import Connection
-from floe.store.prepared import Prepared
+from floe.store.prepared import Prepared, Statement
 from floe.store.schema import Ident, Json, Moment, metadata
 
 if TYPE_CHECKING:
@@ -248,7 +248,20 @@ def _put_step(dialect: str) -> sqlite.Insert | postgresql.Insert:
     )
 
 
+def _new_step(dialect: str) -> Statement:
+    return lists.insert_into(dialect, steps).on_conflict_do_nothing().returning(steps.c.seq)
+
+
 _PUT_STEP = Prepared(_put_step)
+_NOTES_FROM = 1_000_000
+"""More than the entries that an action makes while it is open: what is noted of one that is closed comes after."""
+_COUNT_NOTE = Prepared(
+    actions.update()
+    .where(_a.id == sa.bindparam("ident"), sa.not_(_IS_OPEN))
+    .values(writes=_a.writes + 1)
+    .returning(_a.writes)
+)
+_ADD_NOTE = Prepared(_new_step)
 
 
 def take(
@@ -379,10 +392,13 @@ def write_steps(conn: Connection, entries: Sequence[Step]) -> None:
 
 
 def note(conn: Connection, step: Step) -> bool:
-    """Append an entry to the journal of an action that is closed, at the next number; False where it is open."""
-    state = conn.scalar(sa.select(_a.state).where(_a.id == step.action_id))
-    if state is None or state in OPEN_STATES:
-        return False
-    last = conn.scalar(sa.select(sa.func.max(steps.c.seq)).where(steps.c.action_id == step.action_id))
-    write_steps(conn, [replace(step, seq=(last or 0) + 1)])
-    return True
+    """Append an entry to the journal of an action that is closed, behind all others; False where it is open.
+
+    Its number is counted with the action's writes, which two writers cannot both count to the same. One that is taken
+    was given by an older release, which looked for the last one.
+    """
+    while counted := _COUNT_NOTE.rows(conn, ident=step.action_id):
+        entry = replace(step, seq=_NOTES_FROM + counted[0].writes)
+        if _ADD_NOTE.rows(conn, **{name: getattr(entry, name) for name in Step.__slots__}):
+            return True
+    return False
