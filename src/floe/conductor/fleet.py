@@ -115,20 +115,30 @@ class Fleet:
         """Read the hosts that changed since the last time, and those named; return how many the table knew otherwise.
 
         A change that was committed after a later one was read is missed: a host that was not as it is known to be is
-        read by its name.
+        read by its name. Those that are gone are forgotten: where there are fewer than the table has, it is all read.
         """
         since, self.dirty = self._read_at, False
         names, self._doubtful = self._doubtful.union(names), set()
+        before = set(self.table.names)  # those that are learnt while it is read may not be there yet
 
-        def read(conn: Connection) -> list[Host]:
-            named = [rows.get(conn, name) for name in sorted(names)]
-            return [*rows.every(conn, since), *(host for host in named if host is not None)]
+        def read(conn: Connection) -> tuple[list[Host], set[str]]:
+            named = {name: rows.get(conn, name) for name in sorted(names)}
+            gone = {name for name, host in named.items() if host is None}
+            found = [*rows.every(conn, since), *filter(None, named.values())]
+            if rows.count(conn) < len((before | {host.name for host in found}) - gone):
+                found = rows.every(conn)
+                gone = before - {host.name for host in found}
+            return found, gone
 
-        found = await self._db.read(read)
+        found, gone = await self._db.read(read)
         different = 0
         for host in found:
             different += self.learn(host)
             self._read_at = max(self._read_at or host.updated_at, host.updated_at)
+        for name in gone & before:
+            log.info("host %s was removed", name)
+            self.forget(name)
+            different += 1
         return different
 
     async def start(self) -> None:
@@ -157,7 +167,8 @@ class Fleet:
     def heard(self, name: str) -> None:
         """Note a sign of life of a host; where its row is not known, another conductor has written it meanwhile."""
         if self.table.row(name) is None:
-            self._read_at, self.dirty = None, True
+            self._doubtful.add(name)
+            self.dirty = True
             return
         self._heard.pop(name, None)
         self._heard[name] = self._clock.monotonic()

@@ -276,6 +276,49 @@ async def test_a_removed_host_leaves_no_row_and_its_return_is_believed(site: Any
     assert host.sent(ApplyNetwork)[0].network.generation == 51, "a host believes nothing older than it has heard of"
 
 
+async def test_a_removed_host_is_chosen_no_more_though_it_still_speaks(site: Any) -> None:
+    host = await site.add_host("h1")
+    await site.take_down(host)
+    await cloud_hosts.remove(site.cloud, "h1")
+    await site.cloud.bus.publish(Heartbeat(host="h1"))
+    await site.settle()
+    server = await site.post()
+    await site.settle()
+    fault = site.server(server.id).fault
+    assert fault.message == "No valid host: the cloud has no hosts (yet)."
+    fleet = site.conductor.fleet
+    assert (list(fleet.table.names), fleet.alive("h1"), fleet.uncompared()) == ([], False, [])
+    await site.bring_up(host)
+    await built(site)
+
+
+async def test_hosts_that_another_conductor_removes_and_adds_are_as_many_as_there_are(site: Any) -> None:
+    down = await site.add_host("h1")
+    await site.add_host("h2")
+    await site.take_down(down)
+    fleet, row = site.conductor.fleet, site.cloud.db.read_now(lambda conn: hosts.get(conn, "h2"))
+    await cloud_hosts.remove(site.cloud, "h1")
+    await site.cloud.db.write(lambda conn: hosts.put(conn, replace(row, name="h3")))
+    await fleet.refresh()
+    assert sorted(fleet.table.names) == ["h2", "h3"]
+    assert await fleet.refresh() == 0
+
+
+async def test_a_host_that_is_only_heard_of_costs_no_read_of_all_hosts(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.add_host("h1")
+    await site.conductor.fleet.refresh()
+    every, read = hosts.every, list[Any]()
+    monkeypatch.setattr(hosts, "every", lambda conn, since=None: read.append(since) or every(conn, since))
+    for _ in range(3):
+        await site.cloud.bus.publish(Heartbeat(host="of another cloud"))
+        await site.settle()
+        await site.conductor.fleet.refresh()
+    assert len(read) == 3
+    assert None not in read
+
+
 async def test_a_host_that_missed_a_guests_metadata_is_told_when_it_returns(site: Any) -> None:
     host = await site.add_host("h1")
     server = await built(site)
