@@ -12,11 +12,15 @@ from floe.bus.protocol import Bus
 from floe.cloud.own_actions import OwnActions
 from floe.cloud.pools import Pools, make_pools
 from floe.cloud.turns import Turns
+from floe.core.actions import Action
 from floe.core.clock import Clock
 from floe.core.counters import Counters
 from floe.core.ids import IdSource
 from floe.core.messages import ActionWaits, NetworkChanged
 from floe.store.engine import Transactions
+
+_MOST_SEALED = 32 * 1024
+"""Characters of an action's secrets that travel to its conductor; those of a create have the user's files in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,11 @@ class Cloud:
     async def nudge(self, action_id: str) -> None:
         """Tell a conductor, after the commit, that an action waits; losing it only costs the sweep's delay."""
         await self.bus.publish(ActionWaits(action_id=action_id))
+
+    async def hand_over(self, action: Action) -> None:
+        """Do what `nudge` does with an action that was just inserted: its row goes with it, if that is not large."""
+        small = len(action.sealed or "") <= _MOST_SEALED
+        await self.bus.publish(ActionWaits(action_id=action.id, action=action if small else None))
 
     async def network_nudge(self) -> None:
         """Tell a conductor, after the commit, that the network of some hosts is to be brought up to date."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from floe.cloud import servers
 from floe.cloud.cloud import Cloud
-from floe.core.actions import DELETE
+from floe.core.actions import DELETE, Action
 from floe.core.context import Context
 from floe.core.errors import Conflict
 from floe.core.given import PowerGiven
@@ -25,7 +25,7 @@ async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest)
     """
     now, action_id, default = cloud.clock.now(), cloud.new_id(), cloud.settings.shutdown_timeout
 
-    def begin(conn: Connection) -> None:
+    def begin(conn: Connection) -> Action:
         server = servers.changeable(conn, context, server_id)
         if server.vm_state in asked.allowed:
             _check(server, asked)
@@ -41,9 +41,9 @@ async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest)
         action = servers.new_action(action_id, context, server, asked.begins, now, given)
         told = {"boots": wanted.boots, "guest_generation": wanted.generation}
         servers.begin(conn, server, asked.begins, action, **told)
+        return action
 
-    await cloud.db.write(begin)
-    await cloud.nudge(action_id)
+    await cloud.hand_over(await cloud.db.write(begin))
 
 
 def patience(server: Server, default: float) -> float:

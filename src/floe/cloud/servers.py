@@ -66,7 +66,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
     now = cloud.clock.now()
     sealed = sealing.seal(cloud, {"admin_password": password, "files": new.files})
 
-    def make(conn: Connection) -> tuple[Created, list[str]]:
+    def make(conn: Connection) -> tuple[Created, list[Action]]:
         before = idempotency.earlier(conn, cloud, project_id, once, now) if once else None
         if before is not None:
             return _again(conn, before), []
@@ -78,18 +78,18 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
             server = rows.add(conn, server, plan.disks)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
-            action = new_action(action_id, context, server, CREATE, now, plan.given)
-            begin(conn, server, CREATE, replace(action, sealed=sealed))
+            action = replace(new_action(action_id, context, server, CREATE, now, plan.given), sealed=sealed)
+            begin(conn, server, CREATE, action)
             made.append(server)
-            waiting.append(action.id)
+            waiting.append(action)
         if once:
             answer = {"servers": [server.id for server in made], "reservation": reservation_id, "password": password}
             idempotency.keep(conn, cloud, project_id, once, answer, now)
         return Created(servers=tuple(made), reservation_id=reservation_id, admin_password=password), waiting
 
     created, waiting = await cloud.db.write(make)
-    for action_id in waiting:
-        await cloud.nudge(action_id)
+    for action in waiting:
+        await cloud.hand_over(action)
     return created
 
 
@@ -298,15 +298,16 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
     """
     now, action_id = cloud.clock.now(), cloud.new_id()
 
-    def mark(conn: Connection) -> bool:
+    def mark(conn: Connection) -> Action | None:
         server = changeable(conn, context, server_id)
         if actions.cancel_open(conn, server_id, now, but=DELETE.kind):
-            return False
-        begin(conn, server, DELETE, new_action(action_id, context, server, DELETE, now))
-        return True
+            return None
+        action = new_action(action_id, context, server, DELETE, now)
+        begin(conn, server, DELETE, action)
+        return action
 
-    if await cloud.db.write(mark):
-        await cloud.nudge(action_id)
+    if (action := await cloud.db.write(mark)) is not None:
+        await cloud.hand_over(action)
 
 
 async def console_output(cloud: Cloud, context: Context, server_id: str, lines: int | None) -> str:

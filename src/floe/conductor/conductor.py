@@ -126,7 +126,7 @@ class Conductor:
     async def _take(self, event: ForOne) -> None:
         """Do what there is to be done about an event."""
         if isinstance(event, ActionWaits):
-            self.runner.wake(event.action_id)
+            self.runner.wake(event.action_id, event.action)
         elif isinstance(event, NetworkChanged):
             self.networks.nudge()
         else:

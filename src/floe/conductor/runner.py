@@ -89,14 +89,14 @@ class Runner:
         """Say whether an action on this is in hand here."""
         return any(flow.action.subject_id == subject_id for flow in self._flows.values())
 
-    def wake(self, action_id: str) -> None:
-        """Take an action up, unless it is in hand already."""
+    def wake(self, action_id: str, fresh: Action | None = None) -> None:
+        """Take an action up, unless it is in hand already; `fresh` is its row as it was inserted, if that is known."""
         if self._stopping:
             return
         if action_id in self._tasks:
             self._again.add(action_id)
             return
-        task = asyncio.get_running_loop().create_task(self._run(action_id), name=f"action-{action_id}")
+        task = asyncio.get_running_loop().create_task(self._run(action_id, fresh), name=f"action-{action_id}")
         self._tasks[action_id] = task
         task.add_done_callback(lambda _task: self._done(action_id))
 
@@ -202,10 +202,10 @@ class Runner:
             self._again.discard(action_id)
             self.wake(action_id)  # if it is closed, or held, that is seen then
 
-    async def _run(self, action_id: str) -> None:
+    async def _run(self, action_id: str, fresh: Action | None) -> None:
         flow: Flow | None = None
         try:
-            flow = await self._load(action_id)
+            flow = await self._load(action_id) if fresh is None else self._known(self._begun(fresh, ()))
             if flow is None:
                 return
             slots = self._slots[flow.action.kind]
@@ -287,7 +287,9 @@ class Runner:
 
     async def _load(self, action_id: str) -> Flow | None:
         """Return the action's flow, unless it is closed, or held by somebody who is alive, or a later release's."""
-        found = await self._loads.do(action_id)
+        return self._known(await self._loads.do(action_id))
+
+    def _known(self, found: Flow | _Strange | None) -> Flow | None:
         if isinstance(found, _Strange):
             self._say_unknown(found)
             return None
@@ -301,6 +303,13 @@ class Runner:
         action = rows.get(conn, action_id)
         if action is None or action.state not in OPEN_STATES:
             return None
+        held = action.lease_owner is not None and action.lease_until and action.lease_until >= now
+        if held and action_id not in self._silent:
+            return None
+        return self._begun(action, rows.journal(conn, action_id) if action.attempts else ())
+
+    def _begun(self, action: Action, found: Sequence[Step]) -> Flow | _Strange:
+        """Return the flow of an action that nobody holds."""
         saga = self._sagas.get(action.kind)
         if saga is None or not saga.finishes(action.version):
             return _Strange(action, f"this release does {saga.begins.version}" if saga else "none is known")
@@ -308,10 +317,7 @@ class Runner:
             given = msgspec.convert(action.input, saga.given)
         except msgspec.ValidationError as error:
             return _Strange(action, f"given what is no {saga.given.__name__}: {error}")
-        held = action.lease_owner is not None and action.lease_until and action.lease_until >= now
-        if held and action_id not in self._silent:
-            return None
-        return self._flow(saga, action, given, rows.journal(conn, action_id) if action.attempts else ())
+        return self._flow(saga, action, given, found)
 
     def _flow(self, saga: Saga, action: Action, given: Given, found: Sequence[Step], *, held: bool = False) -> Flow:
         return Flow(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from floe.core.actions import Action
 from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork, MembersChange
 from floe.core.power import Wanted
@@ -292,9 +293,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionWaits:
-    """An action was added; where this is lost, a conductor's sweep finds it a little later."""
+    """An action was added; where this is lost, a conductor's sweep finds it a little later.
+
+    `action` is its row as it was inserted, which whoever takes it up need not read then: the database refuses to lease
+    it by a row that is not the latest. It is None where the row may be another by now, or is large.
+    """
 
     action_id: str
+    action: Action | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,7 +198,7 @@ class Site:
 
         made = await self.cloud.db.write(write)
         if nudge:
-            await self.cloud.nudge(action.id)
+            await self.cloud.hand_over(action)
         return made
 
     async def post_together(self, least: int, most: int, *, nudge: bool = True, **values: Any) -> list[Server]:
@@ -216,7 +216,7 @@ class Site:
 
         made = await self.cloud.db.write(write)
         for action in waiting if nudge else ():
-            await self.cloud.nudge(action.id)
+            await self.cloud.hand_over(action)
         return made
 
     async def delete(self, server: Server, *, nudge: bool = True) -> None:
@@ -229,7 +229,7 @@ class Site:
 
         await self.cloud.db.write(write)
         if nudge:
-            await self.cloud.nudge(action.id)
+            await self.cloud.hand_over(action)
 
     def server(self, ident: str) -> Server:
         found = self.cloud.db.read_now(lambda conn: servers.get(conn, ident, deleted=True))

@@ -132,7 +132,7 @@ async def pair(cloud: Cloud) -> AsyncIterator[list[Site]]:
 async def test_two_conductors_share_what_there_is_to_do(pair: list[Site], monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[list[str]] = [[], []]
     for site, mine in zip(pair, woken, strict=True):
-        monkeypatch.setattr(site.conductor.runner, "wake", mine.append)
+        monkeypatch.setattr(site.conductor.runner, "wake", lambda ident, _fresh, mine=mine: mine.append(ident))
     for number in range(10):
         await pair[0].cloud.bus.publish(ActionWaits(action_id=str(number)))
     for site in pair:
