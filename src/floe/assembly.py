@@ -119,7 +119,14 @@ class Node:
         )
         here = place(state)
         self.images = ImageActions(cloud, place=here)
-        self.cloud = replace(cloud, image_actions=self.images.own)
+        cloud = replace(cloud, image_actions=self.images.own)
+        self.conductor = Conductor(
+            cloud,
+            settings=ConductorSettings(host_wait=settings.host_wait),
+            host=known_name(state, settings.host),
+            place=here,
+        )
+        self.cloud = replace(cloud, leases=self.conductor.leases)
         self.api = Api(
             self.cloud,
             Ground(self.cloud, self._room),
@@ -127,12 +134,6 @@ class Node:
             healthy=self.health,
             start_images=self.images.start,
             stop_images=self.images.stop,
-        )
-        self.conductor = Conductor(
-            self.cloud,
-            settings=ConductorSettings(host_wait=settings.host_wait),
-            host=known_name(state, settings.host),
-            place=here,
         )
         self.hosts = Agents(state / "hosts", self._agents)
         self.fake_hosts: dict[str, FakeHost] = {}

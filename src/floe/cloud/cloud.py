@@ -9,7 +9,7 @@ from typing import Any
 
 from floe.blobs.protocol import Blobs
 from floe.bus.protocol import Bus
-from floe.cloud.own_actions import OwnActions
+from floe.cloud.own_actions import Leases, OwnActions
 from floe.cloud.pools import Pools, make_pools
 from floe.cloud.turns import Turns
 from floe.core.actions import Action
@@ -66,6 +66,8 @@ class Cloud:
     """The Fernet keys for tokens, the one that signs first."""
     image_actions: OwnActions | None = None
     """Who does what is begun here with bytes of images, in a process that has them."""
+    leases: Leases | None = None
+    """The conductor of this process, in whose name actions may be begun."""
     counters: Counters = field(default_factory=Counters)
     """What happened how often, for `/metrics`."""
     pools: Pools = field(default_factory=make_pools)

@@ -1,6 +1,6 @@
-"""Actions that a process does itself, while the request waits: those that others can end, but not go on with.
+"""Actions that a process does itself: they are begun with its lease, and nobody else takes them up as long as it lives.
 
-They are begun with the lease of the process that does them, so that nobody else takes them up as long as it lives.
+Those with bytes of images are done while the request waits: others can end them, but not go on with them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,18 @@ class Begun:
     action: Action
     steps: tuple[Step, ...]
     known: Mapping[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leases:
+    """The conductor in this process: `owner` is its name in leases, which last for `lease` seconds.
+
+    `take` has it go on, after the commit, with what was begun in its name; nobody waits for that.
+    """
+
+    owner: str
+    lease: float
+    take: Callable[[Begun], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

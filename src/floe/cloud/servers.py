@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from floe.cloud import guest_metadata, idempotency, new_servers, sealing, server_ports
+from floe.cloud import guest_metadata, idempotency, new_servers, sealing, server_ports, server_removal
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
+from floe.cloud.own_actions import Begun
 from floe.core import hostnames
 from floe.core.actions import CREATE, DELETE, Action, Begins
 from floe.core.context import Context
@@ -183,12 +184,17 @@ def begin(conn: Connection, server: Server, begins: Begins, action: Action, **mo
 
     Raises Conflict where the server is in no state that the action may begin in.
     """
+    put_in_state(conn, server, begins, action.created_at, **more)
+    actions.add(conn, action)
+
+
+def put_in_state(conn: Connection, server: Server, begins: Begins, now: datetime, **more: Any) -> None:
+    """Put a server in the state that it has while an action lasts. Raises Conflict as `begin` does."""
     if begins.allowed is not None and server.vm_state not in begins.allowed:
         raise Conflict(f"Cannot '{begins.kind}' instance {server.id} while it is in vm_state {server.vm_state}")
     if more or server.task_state != begins.task_state:
-        meanwhile = {"task_state": begins.task_state, "updated_at": action.created_at, **more}
+        meanwhile = {"task_state": begins.task_state, "updated_at": now, **more}
         rows.change(conn, server.id, only_in=server.vm_state, **meanwhile)
-    actions.add(conn, action)
 
 
 def visible(conn: Connection, context: Context, server_id: str, *, deleted: bool = False) -> Server:
@@ -298,15 +304,20 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
     """
     now, action_id = cloud.clock.now(), cloud.new_id()
 
-    def mark(conn: Connection) -> Action | None:
+    def mark(conn: Connection) -> tuple[Action | None, Begun | None]:
         server = changeable(conn, context, server_id)
         if actions.cancel_open(conn, server_id, now, but=DELETE.kind):
-            return None
+            return None, None
         action = new_action(action_id, context, server, DELETE, now)
-        begin(conn, server, DELETE, action)
-        return action
+        put_in_state(conn, server, DELETE, now)
+        return action, server_removal.begin(conn, action, cloud.leases, now)
 
-    if (action := await cloud.db.write(mark)) is not None:
+    action, begun = await cloud.db.write(mark)
+    if begun is not None and cloud.leases is not None:
+        cloud.leases.take(begun)
+        if begun.known[server_removal.Targets].ports:
+            await cloud.network_nudge()
+    elif action is not None:
         await cloud.hand_over(action)
 
 

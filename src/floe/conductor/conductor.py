@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from floe.cloud.cloud import Cloud
 from floe.cloud.health import OK
+from floe.cloud.own_actions import Leases
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.host_events import HostEvents
 from floe.conductor.network_change import NetworkChange
@@ -57,6 +58,8 @@ class Conductor:
             waited_for=self.fleet.waited_for.add,
             look_at=self._look_soon,
         )
+        self.leases = Leases(owner=self.owner, lease=settings.lease, take=self.runner.go_on)
+        """For a cloud whose requests begin actions in its name."""
         self.networks = NetworkChange(cloud, self.fleet)
         self.events = HostEvents(
             cloud,

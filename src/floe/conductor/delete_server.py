@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from floe.cloud import server_ports
+from floe.cloud import server_ports, server_removal
 from floe.cloud.cloud import Cloud
+from floe.cloud.server_removal import BEGIN, DESTROY, Target, Targets
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import Fleet
 from floe.conductor.flow import Begin, Flow, Outcome, Work
@@ -20,29 +21,12 @@ from floe.core.actions import DELETE
 from floe.core.errors import FloeError
 from floe.core.messages import Destroy
 from floe.core.servers import ERROR, ServerFault
-from floe.store import allocations, holdings
+from floe.store import allocations
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
 _PATIENCE = 60.0
 """Seconds after which a delete that its host cannot do is shown as an error; it goes on trying all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A host to destroy the guest on, and the generation of its network without the server's ports."""
-
-    host: str
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """Where the guest may be."""
-
-    guest_name: str
-    ports: tuple[str, ...] = ()
-    hosts: tuple[Target, ...] = ()
 
 
 @dataclass(slots=True)
@@ -64,12 +48,12 @@ class DeleteServer:
         return Saga(
             begins=DELETE,
             steps=(
-                Write(name="begin", do=self.unplug, returns=Targets, after=self.tell_members),
+                Write(name=BEGIN, do=self.unplug, returns=Targets, after=self.tell_members),
                 Each(
                     over=lambda flow: flow.result(Targets).hosts,
                     steps=(
                         Remove(
-                            name="destroy",
+                            name=DESTROY,
                             at=lambda flow: flow.result(Target).host,
                             command=self.destroy,
                             shown=self.show,
@@ -84,20 +68,18 @@ class DeleteServer:
         )
 
     def unplug(self, flow: Flow) -> Work:
-        """Take the ports off their hosts, and note where the guest has to go; without a host, remove it at once."""
+        """Take the ports off their hosts, and note where the guest has to go; without a host, remove it at once.
+
+        It was done with the request already where that was one of this process: see `server_removal.begin`.
+        """
         server_id, now = flow.action.subject_id, self.cloud.clock.now()
 
         def work(conn: Connection) -> Outcome:
-            name, hosts = holdings.whereabouts(conn, server_id) or ("", set())
-            if not hosts:
-                return replace(_remove(conn, server_id, now), output=Targets(""), last=True)
-            unplugged = server_ports.unplug(conn, server_id)
-            targets = tuple(Target(host, unplugged.generations.get(host, 0)) for host in sorted(hosts))
-            return Outcome(
-                output=Targets(name, unplugged.ports, targets),
-                host=targets[0].host,
-                begins=Begin(name="destroy", host=targets[0].host),
-            )
+            targets = server_removal.unplug(conn, server_id)
+            if not targets.hosts:
+                return replace(_remove(conn, server_id, now), output=targets, last=True)
+            host = targets.hosts[0].host
+            return Outcome(output=targets, host=host, begins=Begin(name=DESTROY, host=host))
 
         return work
 

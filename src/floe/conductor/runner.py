@@ -96,9 +96,17 @@ class Runner:
         if action_id in self._tasks:
             self._again.add(action_id)
             return
-        task = asyncio.get_running_loop().create_task(self._run(action_id, fresh), name=f"action-{action_id}")
-        self._tasks[action_id] = task
-        task.add_done_callback(lambda _task: self._done(action_id))
+        flow = None if fresh is None else self._known(self._begun(fresh, ()))
+        if fresh is None or flow is not None:
+            self._start(action_id, flow)
+
+    def go_on(self, begun: Begun) -> None:
+        """Go on with an action that was begun here in our name, and nobody waits for; see `Leases`."""
+        action = begun.action
+        if not self._stopping:  # else its lease ends with those of the others, or runs out
+            given = msgspec.convert(action.input, self._sagas[action.kind].given)
+            flow = self._flow(self._sagas[action.kind], action, given, begun.steps, held=True)
+            self._start(action.id, flow)
 
     def overtake(self, action_id: str) -> None:
         """Take an action up whose owner was seen to be silent for the time of a lease, whatever the time of day is."""
@@ -202,17 +210,23 @@ class Runner:
             self._again.discard(action_id)
             self.wake(action_id)  # if it is closed, or held, that is seen then
 
-    async def _run(self, action_id: str, fresh: Action | None) -> None:
-        flow: Flow | None = None
+    def _start(self, action_id: str, flow: Flow | None) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(action_id, flow), name=f"action-{action_id}")
+        self._tasks[action_id] = task
+        task.add_done_callback(lambda _task: self._done(action_id))
+
+    async def _run(self, action_id: str, flow: Flow | None) -> None:
         try:
-            flow = await self._load(action_id) if fresh is None else self._known(self._begun(fresh, ()))
+            flow = flow or await self._load(action_id)
             if flow is None:
                 return
             slots = self._slots[flow.action.kind]
             waits = slots.full
             await slots.acquire(flow.action.project_id)
             try:
-                if waits:
+                if waits and flow.held:
+                    await flow.renew()
+                elif waits:
                     flow = await self._load(action_id)  # it may be another's by now
                 if flow is not None:
                     await self._drive(flow)

@@ -281,6 +281,7 @@ class World:
                     workflows=self._workflows,
                 )
                 self.leases.conducts(role.conductor.owner, process, role.clock)
+                role.cloud = replace(role.cloud, leases=role.conductor.leases)
                 await role.conductor.start()
             role.agents = [self._agent(role, host, blobs) for host in role.hosts]
             for agent in role.agents:
