@@ -86,6 +86,9 @@ class Cloud:
         small = len(action.sealed or "") <= _MOST_SEALED
         await self.bus.publish(ActionWaits(action_id=action.id, action=action if small else None))
 
-    async def network_nudge(self) -> None:
-        """Tell a conductor, after the commit, that the network of some hosts is to be brought up to date."""
-        await self.bus.publish(NetworkChanged())
+    async def network_nudge(self, *, members: bool = False) -> None:
+        """Tell a conductor, after the commit, that the network of some hosts is to be brought up to date.
+
+        With `members`, it is about those of security groups alone: what else changed came with a command.
+        """
+        await self.bus.publish(NetworkChanged(members=members))

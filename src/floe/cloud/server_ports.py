@@ -103,14 +103,16 @@ def bind(
     zone: str,
     hostname: str,
     planned: Sequence[PlannedNic],
+    first: bool = False,
 ) -> tuple[HostPort, ...]:
     """Make and take the planned ports for a server on a host, with their addresses; a repeat finds them.
 
-    Raises Conflict (a port taken meanwhile, no address left), OverQuota.
+    On the `first` host of all, there is none that could be found. Raises Conflict (a port taken meanwhile, no address
+    left), OverQuota.
     """
     if not planned:
         return ()
-    there = {port.nic: port for port in rows.of_server(conn, server_id)}
+    there = {} if first else {port.nic: port for port in rows.of_server(conn, server_id)}
     network_ids = {nic.network_id for nic in planned}
     known, below = subnets.with_networks(conn, network_ids)
     lost = sorted(network_ids - known.keys())

@@ -316,7 +316,7 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
     if begun is not None and cloud.leases is not None:
         cloud.leases.take(begun)
         if begun.known[server_removal.Targets].ports:
-            await cloud.network_nudge()
+            await cloud.network_nudge(members=True)
     elif action is not None:
         await cloud.hand_over(action)
 

@@ -131,6 +131,6 @@ class Conductor:
         if isinstance(event, ActionWaits):
             self.runner.wake(event.action_id, event.action)
         elif isinstance(event, NetworkChanged):
-            self.networks.nudge()
+            self.networks.nudge(members=event.members)
         else:
             await self.events.take(event)

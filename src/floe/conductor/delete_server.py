@@ -86,7 +86,7 @@ class DeleteServer:
     async def tell_members(self, _flow: Flow, targets: Targets) -> None:
         """Have hosts told whose rules name its groups."""
         if targets.ports:
-            await self.cloud.network_nudge()
+            await self.cloud.network_nudge(members=True)
 
     def destroy(self, flow: Flow) -> Destroy:
         """Return what a host is told."""

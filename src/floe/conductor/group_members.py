@@ -43,8 +43,8 @@ class GroupMembers:
         """Up to where nothing concerned a host, however long ago it was told something."""
         self._asking: dict[str, asyncio.Task[MembersChanged | None]] = {}
 
-    def look(self, position: int) -> None:
-        """Look whether there is anything to tell up to a position, and tell it soon."""
+    def look(self, position: int | None = None) -> None:
+        """Look whether there is anything to tell up to a position, if that is known, and tell it soon."""
         if position != self._since or any(self._may_be_told(host) for host in self._behind):
             self._again = True
             if self._round is None:

@@ -32,9 +32,14 @@ class NetworkChange:
         self._amiss: dict[str, str] = {}
         """What stood in the log last of a host that could not be told, so that it stands there once."""
 
-    def nudge(self) -> None:
-        """Look which hosts are stale, and see to those that live; once more if it comes while that is done."""
-        if not self._stopping:
+    def nudge(self, *, members: bool = False) -> None:
+        """Look which hosts are stale, and see to those that live; once more if it comes while that is done.
+
+        Where it is the `members` of groups that changed, they are looked at alone, in the round that comes next.
+        """
+        if members and not self._stopping:
+            self._members.look()
+        elif not self._stopping:
             self._again = True
             if self._looking is None:
                 self._looking = asyncio.get_running_loop().create_task(self._look(), name="networks")

@@ -78,7 +78,8 @@ class Placing:
                 await self.fleet.refresh(selection.names)
                 continue
             if request.server.networks:
-                await self.cloud.network_nudge()  # hosts whose rules name its groups
+                # For hosts whose rules name its groups; of a host that was tried before, ports may be taken back.
+                await self.cloud.network_nudge(members=not tried)
             flow.known[Server], flow.known[Request] = request.server, request
             return output
         raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")
@@ -97,7 +98,7 @@ class Placing:
         if request.spec.excluded:
             allocations.release(conn, request.server.id, now, purpose=RUNNING)
         host = self.claim(conn, request, selection, now)
-        bound = self.bind(conn, request.server, host, now)
+        bound = self.bind(conn, request.server, host, now, first=not request.spec.excluded)
         claim = StepTime(
             name="claim",
             started=chosen.started + chosen.seconds,
@@ -164,8 +165,10 @@ class Placing:
                 return host
         raise allocations.NotClaimed("; ".join(refused))
 
-    def bind(self, conn: Connection, server: Server, host: HostSeen, now: datetime) -> tuple[HostPort, ...]:
-        """Give a server its ports on a host; those that it has there already it keeps."""
+    def bind(
+        self, conn: Connection, server: Server, host: HostSeen, now: datetime, *, first: bool = False
+    ) -> tuple[HostPort, ...]:
+        """Give a server its ports on a host; those that it has there already, if this is not its first, it keeps."""
         return server_ports.bind(
             conn,
             now=now,
@@ -175,6 +178,7 @@ class Placing:
             zone=host.zone,
             hostname=server.hostname,
             planned=server.networks,
+            first=first,
         )
 
 

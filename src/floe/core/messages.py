@@ -305,7 +305,12 @@ class ActionWaits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkChanged:
-    """Hosts are to be told of a change of their network; where this is lost, a conductor's sweep finds which."""
+    """Hosts are to be told of a change of their network; where this is lost, a conductor's sweep finds which.
+
+    Where it is the `members` of security groups alone that changed, no host is sent its whole network for it.
+    """
+
+    members: bool = False
 
 
 Command = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from floe.cloud import host_networks, server_ports
+from floe.cloud import group_members, host_networks, server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.group_members import CHANGES, GAPS
@@ -81,8 +81,8 @@ class Site:
             gone = [ident for ident, port in self.agents[host].state.ports.items() if port.server_id == server]
             self.agents[host].state.remove_ports(tuple(gone), generation)
 
-    async def tell(self) -> None:
-        self.networks.nudge()
+    async def tell(self, *, members: bool = False) -> None:
+        self.networks.nudge(members=members)
         async with asyncio.timeout(30):
             await self.networks.idle()
 
@@ -108,14 +108,15 @@ async def site(cloud: Cloud, callers: Callers) -> AsyncIterator[Site]:
     await made.networks.stop()
 
 
-async def test_a_member_more_and_one_less_cost_the_others_one_small_message_each(site: Site) -> None:
+@pytest.mark.parametrize("members", [False, True])
+async def test_a_member_more_and_one_less_cost_the_others_one_small_message_each(site: Site, members: bool) -> None:
     address = await site.bind("s1", "h1")
-    await site.tell()
+    await site.tell(members=members)
     assert address in site.agents["h2"].members()
     site.check()
     assert [agent.commands for agent in site.agents.values()] == [[], [ChangeMembers], [ChangeMembers]]
     await site.unbind("s1")
-    await site.tell()
+    await site.tell(members=members)
     site.check()
     assert [len(agent.commands) for agent in site.agents.values()] == [0, 2, 2]
     assert site.cloud.counters.total(GAPS) == 0
@@ -147,6 +148,12 @@ async def test_a_thousand_nudges_at_once_are_one_look(site: Site, monkeypatch: p
         site.networks.nudge()
     await site.tell()
     assert looks == 1
+    told = group_members.news
+    monkeypatch.setattr(group_members, "news", lambda *given: counted(given[0]) and told(*given))
+    for _ in range(1000):
+        site.networks.nudge(members=True)
+    await site.tell(members=True)
+    assert looks == 2, "and one about members alone looks at those alone"
 
 
 async def test_a_host_that_is_slow_or_down_keeps_nobody_waiting_and_is_told_later(site: Site) -> None:
