@@ -7,12 +7,13 @@ import hashlib
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from msgspec import structs
 
 from floe.agent.agent import Agent
 from floe.agent.threads import in_thread
@@ -241,7 +242,7 @@ class Town:
     async def create(self, host: str = "", **more: Any) -> Server:
         given = {"name": "a", "flavor_id": "0", "image_id": IMAGE, "networks": "auto", "config_drive": True}
         new = NewServer(**(given | more), host=host or None)
-        made = await servers.create(self.cloud, replace(ANN, roles=ANN.roles | {"admin"}), new)
+        made = await servers.create(self.cloud, structs.replace(ANN, roles=ANN.roles | {"admin"}), new)
         return made.servers[0]
 
     def leave_files(self, host: str, server: Server) -> None:

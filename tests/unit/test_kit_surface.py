@@ -44,3 +44,13 @@ def test_who_is_refused_for_now_is_told_when_to_come_again(surface: Surface) -> 
     reply = surface.fault(Busy("Too much at once.", seconds=1.2), "req-1")
     assert (reply.status, reply.headers["retry-after"]) == (429, "2")
     assert b"Too much at once." in reply.content()
+
+
+def test_of_ways_to_ask_for_a_version_few_are_kept_and_no_long_one() -> None:
+    versions = Microversions("compute", (2, 1), (2, 96), "x-openstack-nova-api-version")
+    for number in range(1000):
+        assert versions.asked({"openstack-api-version": f"volume 3.{number}, compute 2.5"}.get) == (2, 5)
+        assert versions.asked({"openstack-api-version": f"compute 2.6{' ' * number * 100}"}.get) == (2, 6)
+        assert versions.asked({"x-openstack-nova-api-version": f"2.7{' ' * number * 100}"}.get) == (2, 7)
+    kept = versions._kept.cache_info()  # type: ignore[attr-defined]
+    assert 0 < kept.currsize == kept.maxsize <= 256

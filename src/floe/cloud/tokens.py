@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from msgspec import structs
+
 from floe.cloud import identity, token_cache, token_codec
 from floe.cloud.cloud import Cloud
 from floe.core import roles as role_rules
@@ -32,21 +34,7 @@ async def authenticate(cloud: Cloud, token: str, request_id: str) -> Context:
     known = token_cache.of(cloud).entries.get(token)
     if known is None or known[0] <= cloud.clock.now():
         known = await _learn(cloud, token)
-    facts = known[1]
-    return Context(
-        request_id=request_id,
-        user_id=facts.user_id,
-        user_name=facts.user_name,
-        user_domain_id=facts.user_domain_id,
-        project_id=facts.project_id,
-        project_name=facts.project_name,
-        project_domain_id=facts.project_domain_id,
-        domain_id=facts.domain_id,
-        system=facts.system,
-        roles=facts.roles,
-        restricted=facts.restricted,
-        token=token,
-    )
+    return structs.replace(known[1], request_id=request_id)
 
 
 async def verify(cloud: Cloud, text: str) -> Bearer:
@@ -165,6 +153,7 @@ async def _learn(cloud: Cloud, text: str) -> tuple[datetime, Context]:
         system=token.scope_kind == SYSTEM,
         roles=roles,
         restricted=found.credential is not None and not found.credential.unrestricted,
+        token=text,
     )
     token_cache.of(cloud).put(text, token.expires_at, context, generation)
     return token.expires_at, context

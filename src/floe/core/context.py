@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The caller of one request, as its token proves it; nothing in it comes from a header the caller wrote.
 
     Exactly one of `project_id`, `domain_id` and `system` is set for a scoped token, none for an unscoped one.
@@ -21,7 +20,7 @@ class Context:
     project_domain_id: str | None = None
     domain_id: str | None = None
     system: bool = False
-    roles: frozenset[str] = field(default_factory=frozenset)
+    roles: frozenset[str] = frozenset()
     """Role names, the implied ones included."""
     restricted: bool = False
     """Whether the token comes from an application credential that may not make or delete such credentials."""

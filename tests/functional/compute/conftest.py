@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography.fernet import Fernet
+from msgspec.structs import replace
 
 from floe.api.app import App
 from floe.api.compute.surface import SURFACE

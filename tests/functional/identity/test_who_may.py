@@ -7,11 +7,11 @@ is expected was noted from a running Keystone that enforces the scopes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from floe.api.app import App
 from floe.api.identity.surface import SURFACE

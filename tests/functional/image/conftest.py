@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography.fernet import Fernet
+from msgspec import structs
 
 from floe.api.app import App
 from floe.api.image.surface import SURFACE
@@ -39,7 +40,7 @@ async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
     """Authenticate by the table above."""
     if token not in CALLERS:
         raise Unauthenticated("no such caller")
-    return replace(CALLERS[token], request_id=request_id)
+    return structs.replace(CALLERS[token], request_id=request_id)
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography.fernet import Fernet
+from msgspec.structs import replace
 
 from floe.api.app import App
 from floe.api.compute.surface import SURFACE

@@ -68,7 +68,6 @@ class Connection(HttpToolsProtocol):
         self._unsent = 0
         self._heard = self.loop.time()
         self._fed = 0  # bytes since the parser last made something of them
-        self._headers = 0
         self._in_head = False
         self._in_body = False
         self._over = False  # what still comes is ignored
@@ -154,16 +153,17 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._headers = 0
         self._in_head = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer, is there."""
-        self._headers += 1
-        if self._headers > self._limits.headers:
+        if len(self.headers) >= self._limits.headers:
             self._stop_parsing(TOO_MANY_HEADERS)
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Work on a request begins, or waits for those before it."""
@@ -214,7 +214,10 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request is there whole."""
         self._in_body, self._fed = False, 0
-        super().on_message_complete()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """A reply is made; it may not have been taken yet."""

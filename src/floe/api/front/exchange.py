@@ -32,16 +32,13 @@ class Exchange(RequestResponseCycle):
 
     def _rendered(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the head; what the names and values hold is `Reply.fields`' business."""
-        written = [STATUS_LINE[status]]
-        length, closes = None, False
-        for name, value in (*self.default_headers, *headers):
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection" and value == b"close":
-                self.keep_alive, closes = False, True
-            written += (name, b": ", value, b"\r\n")
-        if not self.keep_alive and not closes:
+        named = dict(headers)
+        written = [STATUS_LINE[status], *[b"%b: %b\r\n" % line for line in (*self.default_headers, *headers)]]
+        if named.get(b"connection") == b"close":
+            self.keep_alive = False
+        elif not self.keep_alive:
             written.append(b"connection: close\r\n")
+        length = int(named[b"content-length"]) if b"content-length" in named else None
         bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
         self.chunked_encoding = length is None and not bodiless
         self._rest = 0 if bodiless or length is None else length

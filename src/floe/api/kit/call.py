@@ -141,12 +141,19 @@ class Reply:
 
     def fields(self) -> list[tuple[bytes, bytes]]:
         """Return the headers as they go on the wire, where nothing but printable ASCII is a header's value."""
+        values = self.headers.values()
+        if _plain("".join(values)):
+            return [(name.encode(), value.encode()) for name, value in self.headers.items()]
         return [(name.encode("ascii"), _printable(value)) for name, value in self.headers.items()]
+
+
+def _plain(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def _printable(value: str) -> bytes:
     """Percent-encode, as UTF-8, what could end a header or be read in another way than it was meant."""
-    if value.isascii() and value.isprintable():
+    if _plain(value):
         return value.encode("ascii")
     return _NOT_PRINTABLE.sub(lambda found: quote(found[0].encode("utf-8", "replace")), value).encode("ascii")
 

@@ -32,9 +32,13 @@ class Members:
     pairs: Iterator[tuple[str, Any]]
 
 
+_WHOLE = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
+_IN_PIECES = (Iterator, Members)
+
+
 async def encoded(body: Any, more: More | None, turns: Turns) -> bytes:
     """Return a body as JSON. At most one list of it may be cut, where `more` links to the rest. Raises TooLarge."""
-    if not isinstance(body, dict) or not any(isinstance(value, Iterator | Members) for value in body.values()):
+    if not isinstance(body, dict) or not any(map(_comes_in_pieces, body.values())):
         content = _ENCODER.encode(body if more is None else {**body, **more(0)})
         if len(content) > MOST_BYTES:
             raise _too_large()
@@ -53,6 +57,11 @@ async def encoded(body: Any, more: More | None, turns: Turns) -> bytes:
         _begin(written, name)
         written += _ENCODER.encode(value)
     return bytes(written + b"}")
+
+
+def _comes_in_pieces(value: Any) -> bool:
+    """Say whether it is written piece by piece; of most values it is known by their type that they are not."""
+    return type(value) not in _WHOLE and isinstance(value, _IN_PIECES)
 
 
 def _begin(written: bytearray, name: str) -> None:

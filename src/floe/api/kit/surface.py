@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from floe.api.kit.call import Call, Reply, Route
 from floe.api.kit.faults import Envelope, status_of
@@ -19,6 +20,11 @@ from floe.core.errors import Busy, FloeError, Invalid, NotAcceptable, NotFound, 
 from floe.core.versions import Version, parse_version, version_text
 
 log = logging.getLogger(__name__)
+
+_KEPT = 256
+"""Ways of asking for a version that are kept as they were read."""
+_SHORT = 64
+"""Characters of such a way at most: what clients may make this process keep is little."""
 
 Authenticate = Callable[[Cloud, str, str], Awaitable[Context]]
 """(cloud, token, request id) -> who asks. Raises Unauthenticated."""
@@ -35,6 +41,13 @@ class Microversions:
     legacy_header: str | None = None
     before: tuple[str, str] | None = None
     """A path from before there were microversions and the one that it stands for; it speaks the lowest alone."""
+    _kept: Callable[[str | None, str | None], Version] = field(init=False, repr=False, compare=False)
+    headers: Callable[[Version], Mapping[str, str]] = field(init=False, repr=False, compare=False)
+    """Gives the reply headers that name the version used."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_kept", lru_cache(_KEPT)(self._read))
+        object.__setattr__(self, "headers", lru_cache(_KEPT)(self._headers))
 
     def modern(self, path: str) -> str | None:
         """Return what a path from before microversions stands for, None for any other path."""
@@ -47,9 +60,15 @@ class Microversions:
 
         Raises Invalid for what is no version, NotAcceptable for one out of range.
         """
-        text = self._from_header(header("openstack-api-version"))
-        if text is None and self.legacy_header:
-            text = header(self.legacy_header)
+        said = header("openstack-api-version")
+        legacy = header(self.legacy_header) if self.legacy_header else None
+        short = len(said or "") + len(legacy or "") <= _SHORT
+        return (self._kept if short else self._read)(said, legacy)
+
+    def _read(self, said: str | None, legacy: str | None) -> Version:
+        text = self._from_header(said)
+        if text is None:
+            text = legacy
         if text is None:
             return self.lowest
         if text.strip().lower() == "latest":
@@ -62,8 +81,7 @@ class Microversions:
             raise NotAcceptable(f"Version {text} is not supported by the API. Supported are {bounds}.")
         return version
 
-    def headers(self, version: Version) -> dict[str, str]:
-        """Return the reply headers that name the version used."""
+    def _headers(self, version: Version) -> dict[str, str]:
         text = version_text(version)
         headers = {"openstack-api-version": f"{self.service} {text}", "vary": "OpenStack-API-Version"}
         if self.legacy_header:
@@ -182,13 +200,14 @@ class Surface:
         else:
             raise Unauthenticated("The request you have made requires authentication: send a token in X-Auth-Token.")
         call = Call(request, candidates[0], cloud, context, version, match.params, prefix)
-        call.route = await self._choose(call, candidates)
+        if len(candidates) > 1 or candidates[0].action is not None or not _fits(candidates[0], version):
+            call.route = await self._choose(call, candidates)
         enforce(self.policies, call.route.policy, context)
         _ = call.query  # what is wrong with it is said before the handler does anything
         return call
 
     async def _choose(self, call: Call, candidates: list[Route]) -> Route:
-        fitting = [route for route in candidates if route.since <= call.version <= route.until]
+        fitting = [route for route in candidates if _fits(route, call.version)]
         if not fitting:
             raise NotFound("resource", message=f"This resource is there {_when(candidates, call.version)}.")
         if fitting[0].action is None:
@@ -204,6 +223,10 @@ class Surface:
             raise NotFound("action", name, message=f"Action {name!r} is there {_when(elsewhere, call.version)}.")
         there = ", ".join(sorted({str(route.action) for route in fitting}))
         raise Invalid(f"There is no action {name[:80]!r} here; there are {there}.")
+
+
+def _fits(route: Route, version: Version) -> bool:
+    return route.since <= version <= route.until
 
 
 def _when(routes: Iterable[Route], asked: Version) -> str:
