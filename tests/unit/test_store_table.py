@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
@@ -143,7 +144,7 @@ def test_a_kept_statement_finds_what_plain_python_finds(conn: Connection, listin
         want = want[-listing.limit :] if listing.reverse else want[: listing.limit]
     for _ in range(2):  # compiled, and kept
         assert ROWS.find(conn, viewer, listing) == want
-    assert ROWS.find(conn, viewer, replace(listing, also={"unlike": "no such name"})) == want
+    assert ROWS.find(conn, viewer, structs.replace(listing, also={"unlike": "no such name"})) == want
 
 
 def test_a_marker_that_the_list_does_not_show_is_refused(conn: Connection) -> None:

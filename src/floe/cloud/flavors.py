@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from msgspec import structs
@@ -92,7 +91,7 @@ async def find(cloud: Cloud, context: Context, listing: Listing) -> list[ServerF
     public = chosen if _sees_all(context) else True
     viewer = (context.project_id or "") if public else None
     filters = {"public": (False,)} if public is False else {}
-    asked = replace(listing, also=also, filters=filters)
+    asked = structs.replace(listing, also=also, filters=filters)
     return await cloud.db.read(lambda conn: rows.find(conn, viewer, asked))
 
 

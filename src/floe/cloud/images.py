@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -171,13 +170,13 @@ async def find(cloud: Cloud, context: Context, wanted: Wanted, marker: str | Non
 
     `marker` is the id of the last one of the page before. Raises Invalid for it.
     """
-    bounded = replace(wanted, project_id=context.project_id, everything=context.is_admin)
+    bounded = structs.replace(wanted, project_id=context.project_id, everything=context.is_admin)
 
     def look(conn: Connection) -> tuple[list[Image], bool]:
         if marker is None:
             return rows.find(conn, bounded)
         try:
-            return rows.find(conn, replace(bounded, after=visible(conn, context, marker)))
+            return rows.find(conn, structs.replace(bounded, after=visible(conn, context, marker)))
         except NotFound as error:
             raise Invalid(f"marker {marker!r} is the id of no image that you can see.") from error
 

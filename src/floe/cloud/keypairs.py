@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
 from floe.cloud.pools import caller
@@ -57,7 +59,7 @@ async def show(cloud: Cloud, context: Context, named: KeypairName) -> Keypair:
 async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Keypair]:
     """Return a page of a user's keypairs by name. Raises Invalid for its marker, Forbidden."""
     owner = _owner(context, listing.also["user_id"])
-    asked = replace(listing, also={})
+    asked = structs.replace(listing, also={})
     return await cloud.db.read(lambda conn: rows.find(conn, owner, asked))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import structs
 
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
@@ -51,7 +53,7 @@ async def find(cloud: Cloud, context: Context, listing: Listing) -> list[GroupDe
     With `everybodys` an administrator is given those of all projects, and others their own.
     """
     project_id = None if listing.also.get("everybodys") and context.is_admin else context.project_id or ""
-    asked = replace(listing, also={})
+    asked = structs.replace(listing, also={})
     return await cloud.db.read(lambda conn: _with_members(conn, rows.find(conn, project_id, asked)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_interface
 
 from floe.core.errors import Conflict, Invalid
@@ -34,8 +35,9 @@ _MAC_SHAPES = tuple(
 """Six, three, two or one group of hex digits, leading zeros left out or not."""
 
 
+@lru_cache(maxsize=4096)
 def text_of(number: int) -> str:
-    """Write an address: as a dotted quad, or as RFC 5952 says."""
+    """Write an address: as a dotted quad, or as RFC 5952 says. Kept, as what is shown is polled again."""
     if number < IPV4_ALL:
         return "{}.{}.{}.{}".format(*number.to_bytes(4))  # a fifth of the time of `str(IPv4Address(number))`
     return str(IPv6Address(number))

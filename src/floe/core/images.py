@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 import msgspec
 
@@ -181,7 +182,7 @@ def demand_edit(old: Image, new: Image) -> None:
 
 def property_bytes(properties: Mapping[str, str]) -> int:
     """Return how many bytes properties take, names and values together."""
-    return sum(len(text.encode(errors="surrogatepass")) for item in properties.items() for text in item)
+    return len("".join(chain.from_iterable(properties.items())).encode(errors="surrogatepass"))
 
 
 def demand_limits(tags: tuple[str, ...], properties: Mapping[str, str], *, before: int = 0) -> None:

@@ -7,11 +7,11 @@ is history.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
@@ -125,8 +125,7 @@ _SIMPLE = frozenset({"eq", "neq", "gte", "lt", "lte"})
 """Operators whose value is one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a list asks for. `conditions` are (name in COLUMNS, one of eq neq gte lt lte in outside, value).
 
     `project_id` None with `everything` is an administrator without a project. `visibility` None lists what the
@@ -139,7 +138,7 @@ class Wanted:
     member_status: str = "accepted"
     conditions: tuple[tuple[str, str, Any], ...] = ()
     tags: tuple[str, ...] = ()
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = msgspec.field(default_factory=dict)
     sort: tuple[tuple[str, bool], ...] = (("created_at", False), ("id", False))
     """Names in COLUMNS, and whether upwards; `id` must be among them."""
     limit: int = 1000
@@ -382,6 +381,8 @@ def _page(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[list[Image], bool
 
 def _weight(image: Image) -> int:
     """Return a bound for the bytes of an image in a list before they are escaped, which at most doubles them."""
+    if not image.tags and not image.properties:
+        return _FIXED_BYTES
     return _FIXED_BYTES + 4 * sum(map(len, image.tags)) + property_bytes(image.properties)
 
 

@@ -129,7 +129,7 @@ class Rows(Generic[T]):
         """Return those of the things that the project sees that are asked for. Raises Invalid."""
         viewer = {} if project_id is None else {"viewer": project_id}
         if self._order and not listing.sort:
-            listing = replace(listing, sort=self._order)
+            listing = msgspec.structs.replace(listing, sort=self._order)
         also = [self._also[name](value) for name, value in listing.also.items()]
         return self._read(conn, self._pages[project_id is None].rows(conn, listing, also, **viewer))
 

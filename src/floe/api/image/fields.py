@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 from floe.api.kit.body import Body, Field, LooseName, at_most
@@ -91,6 +92,7 @@ BY_NAME: Mapping[str, ImageField] = {field.name: field for field in FIELDS}
 RESERVED = frozenset({"deleted", "deleted_at", "direct_url", "location", "locations", "stores"})
 """Names that mean something to other configurations of this API and can be no property."""
 
+_ENCODER = msgspec.json.Encoder()
 _SHAPE: Shape[Image] = Shape([Shown(field.name, field.value) for field in FIELDS])
 _BODY = Body(None, [Field(field.name, field.type) for field in FIELDS if field.sets], strict=False)
 
@@ -103,8 +105,19 @@ def shown(image: Image) -> dict[str, Any]:
 def listed(images: Sequence[Image]) -> Iterator[Any]:
     """Return what is encoded as the images of a list, each as it is shown alone."""
     return (
-        shown(image) if image.properties else plain for image, plain in zip(images, _SHAPE.page(images), strict=True)
+        _beside(image, plain) if image.properties else plain
+        for image, plain in zip(images, _SHAPE.page(images), strict=True)
     )
+
+
+def _beside(image: Image, plain: Any) -> Any:
+    """Return an image as it is shown alone, of what its base properties are encoded from.
+
+    What it has besides is written before them; a dict of all takes twice as long.
+    """
+    if not BY_NAME.keys().isdisjoint(image.properties):
+        return shown(image)  # a later release gave the name of a property a meaning
+    return msgspec.Raw(_ENCODER.encode(image.properties)[:-1] + b"," + _ENCODER.encode(plain)[1:])
 
 
 def read(data: bytes) -> tuple[dict[str, Any], dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from floe.api.image.fields import listed, read, shown
 from floe.api.image.listing import PATH, link, wanted_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -37,11 +37,11 @@ def window(since: Version = (0, 0), until: Version = (9999, 9999), *, many: bool
     )
 
 
-def window_of(call: Call) -> Page:
+def window_of(call: Call, sort: tuple[tuple[str, bool], ...] = ()) -> Page:
     """Read `limit` (over 1000 it means 1000) and `marker`. Raises Invalid."""
     text = call.one("limit")
     limit = MAX_LIMIT if text is None else whole(text, "limit", high=MAX_LIMIT, cut=True)
-    return Page(limit, call.one("marker"), asked=text is not None)
+    return Page(limit, call.one("marker"), sort, text is not None)
 
 
 def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: bool = False) -> Page:
@@ -62,7 +62,7 @@ def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: 
         if direction not in {"asc", "desc"}:
             raise Invalid(f"sort_dir must be asc or desc (it is {direction!r}).")
         sort.setdefault(key, direction == "asc")
-    return replace(window_of(call), sort=tuple(sort.items()))
+    return window_of(call, tuple(sort.items()))
 
 
 def span(call: Call) -> tuple[datetime | None, datetime | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from floe.api.kit.call import Route
 
@@ -18,8 +19,7 @@ class _Node:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """The routes at a path by method, and the values of the path's variables."""
 
     routes: dict[str, list[Route]]
