@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from lifelines import Watched
 from msgspec import structs
 
 from floe.agent.agent import Agent
@@ -75,7 +76,7 @@ class Lifeline:
             raise asyncio.CancelledError
 
     def watch(self, inner: Any, names: tuple[str, ...]) -> Any:
-        return _Watched(inner, self, names)
+        return Watched(inner, self.point, *names)
 
     async def offload(self, fn: Callable[..., Any], *args: Any) -> Any:
         name = getattr(fn, "__name__", "update")
@@ -117,26 +118,6 @@ class Lifeline:
         for task in self.hanging:
             task.cancel()
         await asyncio.gather(*self.hanging, return_exceptions=True)
-
-
-class _Watched:
-    """Something that tells a lifeline before and after some of its calls; it does all the work itself."""
-
-    def __init__(self, inner: Any, life: Lifeline, names: tuple[str, ...]) -> None:
-        self._inner, self._life, self._names = inner, life, names
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if name not in self._names:
-            return found
-
-        async def call(*args: Any, **named: Any) -> Any:
-            await self._life.point(f"before {name}")
-            result = await found(*args, **named)
-            await self._life.point(f"after {name}")
-            return result
-
-        return call
 
 
 class _WatchedBus:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from lifelines import Lifeline, Watched
+from scripted_hosts import KIT
 
 from floe.bus.local import LocalBus
 from floe.conductor.conductor import Conductor
@@ -21,55 +20,11 @@ from floe.core.resources import Resources
 from floe.store import actions, allocations, hosts
 from floe.store.schema import create_all
 
-_KIT = Path(__file__).parent.parent / "functional" / "conductor" / "conftest.py"
-
-
-def kit() -> ModuleType:
-    """Return the scripted hosts of the functional tests."""
-    spec = importlib.util.spec_from_file_location("scripted_hosts", _KIT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scripted_hosts"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-KIT = kit()
-
 KILLED_IN = {
     "create": ("schedule", "spawn", "active"),
     "delete": ("begin", "destroy", "gone"),
 }
 """Every workflow and its steps; the conductor dies before and after the commit, and the command, of each."""
-
-
-class Lifeline:
-    """Counts what a conductor does, and kills it at the n-th point: before and after each commit and each command."""
-
-    def __init__(self, dies_at: int) -> None:
-        self.dies_at, self.points, self.dead = dies_at, 0, asyncio.Event()
-
-    async def point(self) -> None:
-        self.points += 1
-        if self.points == self.dies_at:
-            self.dead.set()
-        if self.dead.is_set():
-            await asyncio.Event().wait()
-
-
-class WatchedDatabase:
-    """A database that tells a lifeline of every write: the shipped one does the work."""
-
-    def __init__(self, db: Any, life: Lifeline) -> None:
-        self._db, self._life = db, life
-        self.read, self.read_now = db.read, db.read_now
-
-    async def write(self, fn: Any) -> Any:
-        await self._life.point()
-        result = await self._db.write(fn)
-        await self._life.point()
-        return result
 
 
 def watched(handle: Callable[[Command], Awaitable[Result]], life: Lifeline) -> Callable[[Command], Awaitable[Result]]:
@@ -93,7 +48,7 @@ async def life_of(path: Path, dies_at: int, *, deleted: bool, fails: bool) -> bo
         for host in made.values():
             host.script.append(Failed(kind="host_failure", message="It broke.", stage="disk"))
     life = Lifeline(-1)
-    doomed_cloud = replace(cloud, db=WatchedDatabase(cloud.db, life))
+    doomed_cloud = replace(cloud, db=Watched(cloud.db, life.point, "write"))
     doomed = await start(doomed_cloud, made)
     life.points, life.dies_at = 0, dies_at
     for host in made.values():

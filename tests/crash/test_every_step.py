@@ -7,15 +7,13 @@ that the server is as promised. A step that is added comes in here by itself, a 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from scripted_hosts import KIT
 from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Strike, StruckDatabase, cases, writes
 
 from floe.bus.local import LocalBus
@@ -30,21 +28,6 @@ from floe.core.messages import ChangePower, Command, Destroy, Failed, Result, Sp
 from floe.store import audit
 from floe.store.schema import create_all
 
-_KIT = Path(__file__).parent.parent / "functional" / "conductor" / "conftest.py"
-
-
-def kit() -> ModuleType:
-    """Return the scripted hosts of the functional tests."""
-    spec = importlib.util.spec_from_file_location("scripted_hosts_of_steps", _KIT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-KIT = kit()
 BROKEN = Failed(kind="host_failure", message="It broke.", stage="disk")
 
 SCENES = {

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from image_clouds import USER, make_cloud
+from lifelines import Lifeline, Watched
 
 from floe.blobs.files import FileBlobs
 from floe.cloud import image_data, images
@@ -23,41 +23,7 @@ from floe.store import audit
 from floe.store.schema import create_all
 
 
-class Life:
-    """Counts what a process does to the world, and ends it at the n-th point: from then on it does nothing."""
-
-    def __init__(self, dies_at: int) -> None:
-        self.dies_at, self.points, self.dead = dies_at, 0, asyncio.Event()
-
-    async def point(self) -> None:
-        self.points += 1
-        if self.points == self.dies_at:
-            self.dead.set()
-        if self.dead.is_set():
-            await asyncio.Event().wait()
-
-
-class Watched:
-    """A database or store of blobs that passes a point before and after each effect."""
-
-    def __init__(self, real: Any, life: Life, *effects: str) -> None:
-        self._real, self._life, self._effects = real, life, effects
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._real, name)
-        if name not in self._effects:
-            return found
-
-        async def effect(*args: Any, **kwargs: Any) -> Any:
-            await self._life.point()
-            result = await found(*args, **kwargs)
-            await self._life.point()
-            return result
-
-        return effect
-
-
-async def chunks(life: Life | None = None, *, breaks: bool = False) -> AsyncIterator[bytes]:
+async def chunks(life: Lifeline | None = None, *, breaks: bool = False) -> AsyncIterator[bytes]:
     for part in (b"some ", b"bytes"):
         if life is not None:
             await life.point()
@@ -66,7 +32,7 @@ async def chunks(life: Life | None = None, *, breaks: bool = False) -> AsyncIter
         raise ConnectionResetError
 
 
-async def do(cloud: Cloud, what: str, image_id: str, life: Life) -> None:
+async def do(cloud: Cloud, what: str, image_id: str, life: Lifeline) -> None:
     if what == "delete":
         await images.delete(cloud, USER, image_id)
     elif what == "broken upload":
@@ -93,8 +59,8 @@ async def life_of(path: Path, dies_at: int, what: str, *, again: bool) -> bool:
     image_id = (await images.create(first, USER, new)).id
     if what == "delete":
         await image_data.upload(first, USER, image_id, chunks())
-    life = Life(dies_at)
-    db, blobs = Watched(first.db, life, "write"), Watched(first.blobs, life, "write", "delete")
+    life = Lifeline(dies_at)
+    db, blobs = Watched(first.db, life.point, "write"), Watched(first.blobs, life.point, "write", "delete")
     doomed, _ = taking(replace(ground, db=db, blobs=blobs))
     task = asyncio.ensure_future(do(doomed, what, image_id, life))
     death = asyncio.ensure_future(life.dead.wait())

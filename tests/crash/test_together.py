@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from lifelines import Lifeline, Watched
+from scripted_hosts import KIT, loaded
 
 from floe.bus.local import LocalBus
 from floe.core.guests import PowerState
@@ -17,34 +16,20 @@ from floe.core.resources import Resources
 from floe.store import allocations, hosts
 from floe.store.schema import create_all
 
-_ONE = Path(__file__).parent / "test_create_and_delete.py"
-
-
-def one() -> ModuleType:
-    """Return what the crash test of a single server is made of."""
-    spec = importlib.util.spec_from_file_location("one_server_crashes", _ONE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["one_server_crashes"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-ONE = one()
+ONE = loaded(Path(__file__).parent / "test_create_and_delete.py")
 
 
 async def life_of(path: Path, dies_at: int, *, least: int) -> bool:
     """Ask for up to four servers where three fit, with a conductor that dies at a point; return whether it died."""
-    cloud = ONE.KIT.make_cloud(path)
+    cloud = KIT.make_cloud(path)
     await cloud.db.write(create_all)
-    made = {name: ONE.KIT.ScriptedHost(name, memory_mib=memory) for name, memory in (("h1", 2048), ("h2", 1024))}
-    life = ONE.Lifeline(-1)
-    doomed = await ONE.start(replace(cloud, db=ONE.WatchedDatabase(cloud.db, life)), made)
+    made = {name: KIT.ScriptedHost(name, memory_mib=memory) for name, memory in (("h1", 2048), ("h2", 1024))}
+    life = Lifeline(-1)
+    doomed = await ONE.start(replace(cloud, db=Watched(cloud.db, life.point, "write")), made)
     life.points, life.dies_at = 0, dies_at
     for host in made.values():
         await cloud.bus.serve(host.name, ONE.watched(host.handle, life))
-    servers = await ONE.KIT.Site(cloud, doomed).post_together(least, 4)
+    servers = await KIT.Site(cloud, doomed).post_together(least, 4)
     await ONE.ended(doomed, life)
     await ONE.kill(doomed)
     await cloud.bus.close()
@@ -52,7 +37,7 @@ async def life_of(path: Path, dies_at: int, *, least: int) -> bool:
     heir = await ONE.start(next_cloud, made)
     await heir.runner.sweep()
     await heir.idle()
-    check(ONE.KIT.Site(next_cloud, heir), [server.id for server in servers], made, fit=3 if least <= 3 else 0)
+    check(KIT.Site(next_cloud, heir), [server.id for server in servers], made, fit=3 if least <= 3 else 0)
     await heir.stop()
     await next_cloud.bus.close()
     cloud.db.close()

@@ -5,38 +5,21 @@ That release (schema 0012, version 1 of create and delete) wrote the journals, a
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sqlite3
-import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from scripted_hosts import KIT
 
 from floe.cloud.audit import check_rows
 from floe.core.guests import PowerState
 from floe.store import audit, holdings, migrate
 
 CASES = json.loads((Path(__file__).parent / "journals_of_version_1.json").read_text())
-_KIT = Path(__file__).parent.parent / "functional" / "conductor" / "conftest.py"
-
-
-def kit() -> ModuleType:
-    """Return the scripted hosts of the functional tests."""
-    spec = importlib.util.spec_from_file_location("scripted_hosts_of_before", _KIT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-KIT = kit()
 
 
 def write(path: Path, rows: dict[str, list[dict[str, Any]]]) -> None:

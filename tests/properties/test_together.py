@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted_hosts import KIT
 
 from floe.conductor.conductor import Conductor
 from floe.core.resources import Resources
@@ -19,22 +17,7 @@ from floe.core.server_groups import ANTI_AFFINITY, ServerGroup
 from floe.store import allocations, hosts, server_groups
 from floe.store.schema import create_all
 
-_KIT = Path(__file__).parent.parent / "functional" / "conductor" / "conftest.py"
 MIB = 1024
-
-
-def kit() -> ModuleType:
-    """Return the scripted hosts of the functional tests."""
-    spec = importlib.util.spec_from_file_location("scripted_hosts_together", _KIT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scripted_hosts_together"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-KIT = kit()
 
 
 @settings(max_examples=40, deadline=None)
