@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from floe.cloud.audit import Violation
 from floe.simulation.machines import Machine
-from floe.store import holdings
+from floe.simulation.roles import Role
+from floe.store import guests, holdings, servers
 from floe.store.memory import MemoryStore
 
 
 class RemovalWatch:
-    """Accuses at the commit in which the last row goes that says where something of a server is."""
+    """Accuses at the commit in which the last row goes that says where something of a server is.
+
+    Not where it goes with all history of a server: whoever is told of its guest later still knows that it is past.
+    """
 
     def __init__(
         self, store: MemoryStore, machines: Mapping[str, Machine], accuse: Callable[[Violation], None]
@@ -23,7 +27,22 @@ class RemovalWatch:
         """Something was committed: see that hosts of which nothing is expected any more have nothing."""
         before, self._held = self._held, self._store.read(holdings.places)
         for server_id, host in sorted(before - self._held):
-            if self._machines[host].has(server_id):
+            if self._machines[host].has(server_id) and self._is_known(server_id):
                 self._accuse(
                     Violation("a host has something of a server, and no row says so any more", server_id, host)
                 )
+
+    def _is_known(self, server_id: str) -> bool:
+        return self._store.read(lambda conn: servers.get(conn, server_id, deleted=True)) is not None
+
+    def remembered(self, roles: Iterable[Role]) -> list[Violation]:
+        """Return what hosts remember of servers that are not theirs, when nothing is under way."""
+        return [
+            Violation("a host remembers a server that is gone, or elsewhere", server_id, agent.host)
+            for role in roles
+            for agent in role.agents
+            for server_id in sorted(self._foreign(agent.host, agent.told()))
+        ]
+
+    def _foreign(self, host: str, known: Mapping[str, str]) -> set[str]:
+        return known.keys() - {row.server_id for row in self._store.read(lambda conn: guests.on_host(conn, host))}
