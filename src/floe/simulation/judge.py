@@ -15,6 +15,7 @@ from floe.core.errors import FloeError
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Event, Result
+from floe.simulation import drives
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
@@ -55,6 +56,7 @@ class Judge:
         self._said: dict[int, tuple[float, Event]] = {}
         """Events for one that were published while somebody was there for them, and when."""
         self._takers: dict[int, Process] = {}
+        self._places: drives.Places = frozenset()
 
     # -- at every instant -----------------------------------------------------------------------------
 
@@ -62,6 +64,10 @@ class Judge:
         """Something was committed: see that the limits hold."""
         for told in self._store.read(rows.instant):
             self._accuse(Violation(*told))
+        before, self._places = self._places, self._store.read(drives.places)
+        if came := self._places - before:
+            for violation in self._store.read(lambda conn: drives.misplaced(conn, came)):
+                self._accuse(violation)
 
     def said(self, number: int, event: Event, now: float) -> None:
         """An event for one was published, and somebody was there for it."""

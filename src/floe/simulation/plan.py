@@ -97,6 +97,7 @@ def make(seed: int) -> Plan:
     requests = [*_requests(dice), *_resets(Random(f"{seed} resets"))]  # noqa: S311
     requests += _of_power(Random(f"{seed} power"))  # noqa: S311
     requests += _of_operators(Random(f"{seed} operators"), requests)  # noqa: S311
+    requests += _of_drives(Random(f"{seed} drives"), requests)  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
     events += _outage(Random(f"{seed} outage"), shape)  # noqa: S311
@@ -216,6 +217,25 @@ def _of_operators(dice: Random, requests: Sequence[Event]) -> list[Event]:
         for number in range(dice.choice((2, 4, 6)))
     ]
     return [*locks, Event(at=0.9, what="zone", args={"pick": 0, "add": True}), *moves]
+
+
+def _of_drives(dice: Random, requests: Sequence[Event]) -> list[Event]:
+    """Servers are to be where drives are fast, and which hosts that is changes, mostly while they are placed."""
+    asking = [each for each in requests if each.what in {"create", "create-delete"} and dice.random() < 0.7]
+    if not asking or dice.random() < 0.8:
+        return []
+    for create in asking:
+        create.args["fast"] = True
+    changes = [
+        Event(
+            at=max(1.0, create.at + dice.uniform(0.0, 0.4)),
+            what="drives",
+            args={"pick": dice.randrange(100), "drives": dice.random() < 0.5},
+        )
+        for create in asking
+        for _ in range(dice.choice((1, 2, 3)))
+    ]
+    return [Event(at=0.9, what="drives", args={"pick": 0, "drives": True}), *changes]
 
 
 def _outage(dice: Random, plan: Plan) -> list[Event]:

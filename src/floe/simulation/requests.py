@@ -33,6 +33,8 @@ from floe.core.listing import Listing
 from floe.core.new_servers import NewServer
 from floe.core.nics import PlannedNic
 from floe.core.server_groups import ServerGroup
+from floe.simulation import drives
+from floe.simulation.drives import FAST
 from floe.simulation.plan import Event
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, user_of
@@ -44,6 +46,7 @@ from floe.store.past_servers import past_servers
 from floe.store.servers import servers as table
 
 ZONE = "east"
+_FLAVORS = {"2": WITH_SWAP.flavor_id}
 _OTHER = "x"
 """What the name of a server in another body ends with."""
 
@@ -94,6 +97,7 @@ class Users:
             "guest-power": self._power,
             "lock": self._lock,
             "zone": self._zone,
+            "drives": self._drives,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -192,7 +196,7 @@ class Users:
         group = self._groups[0].id if args["group"] and self._groups and project == 0 else None
         new = NewServer(
             name=name,
-            flavor_id=WITH_SWAP.flavor_id if args["flavor"] == "2" else args["flavor"],
+            flavor_id=FAST.flavor_id if args.get("fast") else _FLAVORS.get(args["flavor"], args["flavor"]),
             image_id=self._image(args["image"]),
             min_count=args["least"],
             max_count=args["most"],
@@ -335,12 +339,16 @@ class Users:
     async def _zone(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         """Put a host into a zone, or take it out."""
         operator = replace(user_of(0, name), roles=frozenset({"admin"}))
-        there = await aggregates.find(cloud, operator, Listing())
+        there = [each for each in await aggregates.find(cloud, operator, Listing()) if each.name == ZONE]
         (zone,) = there or await aggregates.create(cloud, operator, [{"name": ZONE, "zone": ZONE}])
         names = await cloud.db.read(lambda conn: [host.name for host in host_rows.every(conn)])
         if names:
             change = aggregates.add_host if args["add"] else aggregates.remove_host
             await change(cloud, operator, str(zone.id), {"host": names[args["pick"] % len(names)]})
+
+    async def _drives(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        """Move a host, or its drives, to where servers that ask for fast ones may come, or may not."""
+        await drives.change(cloud, replace(user_of(0, name), roles=frozenset({"admin"})), args)
 
     async def _quota(self, cloud: Cloud, _name: str, args: dict[str, Any]) -> None:
         limits = {"instances": args["instances"]}

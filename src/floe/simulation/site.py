@@ -20,6 +20,7 @@ from floe.core.context import Context
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.servers import ServerFlavor
 from floe.simulation.database import SimulatedDatabase
+from floe.simulation.drives import FAST
 from floe.simulation.loop import VirtualLoop
 from floe.simulation.storage import SimulatedBlobs
 from floe.store import flavors as flavor_rows
@@ -91,6 +92,7 @@ def make_site(folder: Path) -> Site:
         )
         await flavors.bootstrap(cloud)
         await db.write(lambda conn: flavor_rows.insert(conn, WITH_SWAP))
+        await db.write(lambda conn: flavor_rows.insert(conn, FAST))
         for project_id, limits in zip(PROJECTS, QUOTAS, strict=True):
             await networks.bootstrap(cloud, project_id)
             await db.write(lambda conn: quotas.put(conn, project_id, limits))  # noqa: B023
