@@ -26,6 +26,7 @@ _ROUND = (
     "INSERT INTO host_networks",
     "UPDATE host_networks SET members",
     "SELECT hosts.number,",
+    "SELECT count(*) AS count_1 \nFROM hosts",
     "SELECT actions.id \nFROM actions",
     "SELECT actions.id, actions.lease_owner, actions.writes \nFROM actions",
 )

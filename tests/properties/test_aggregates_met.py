@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from floe.conductor.demands import Demands
@@ -53,6 +53,7 @@ def statements() -> Iterator[list[str]]:
     sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_STEPS, st.integers(0, 8))
 def test_it_is_always_what_it_would_be_if_it_were_read_each_time(steps: list[Any], most: int) -> None:
     STORE.reset()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from floe.core.actions import Action, Step
@@ -55,6 +55,7 @@ def note_as_before(name: str) -> None:
     STORE.write(write)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 5), st.lists(st.booleans(), max_size=12))
 def test_notes_are_in_the_order_in_which_they_came_whichever_release_wrote_them(own: int, older: list[bool]) -> None:
     begin(own=own)

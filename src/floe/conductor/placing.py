@@ -139,7 +139,7 @@ class Placing:
         It agrees where all that the choice was made by is so still; the table may be newer than the choice.
         """
         refused, server = [], request.server
-        if request.generation not in {None, aggregates.generation(conn)}:
+        if request.generation is not None and request.generation != aggregates.generation(conn):
             raise allocations.NotClaimed("the metadata of aggregates is not what it was when hosts were chosen by it")
         hints = hinted(server)
         together, apart = hinted_hosts(server, allocations.hosts_of(conn, hints) if hints else {})
