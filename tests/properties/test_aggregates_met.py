@@ -68,6 +68,7 @@ def test_it_is_always_what_it_would_be_if_it_were_read_each_time(steps: list[Any
             met = STORE.read(lambda conn: demands.met(conn, asked))  # noqa: B023
             right = STORE.read(lambda conn: fitting(aggregates.described(conn), asked))  # noqa: B023
             assert {demand: met.by_demand[demand] for demand in asked} == right
+            demands.keep(met)
             assert demands._known.size <= most
         elif there:
             ident = there[given_[0] % len(there)]
@@ -85,7 +86,7 @@ def test_what_was_asked_before_costs_no_read_of_aggregates_however_many_there_ar
         STORE.write(lambda conn: insert(conn, f"a{number}", **items))  # noqa: B023
     demands, asked = Demands(), {("key1", "x" * 200), ("key2", "y")}
     with statements() as first:
-        STORE.read(lambda conn: demands.met(conn, asked))
+        demands.keep(STORE.read(lambda conn: demands.met(conn, asked)))
     with statements() as again:
         for _ in range(10):
             STORE.read(lambda conn: demands.met(conn, asked))
@@ -146,3 +147,18 @@ def test_what_was_lost_with_the_triggers_is_a_change() -> None:
     STORE.write(generations.keep)
     assert STORE.read(generations.kept)
     assert STORE.read(aggregates.generation) > before
+
+
+def test_what_a_transaction_saw_that_was_undone_is_not_taken_for_what_came_in_its_place() -> None:
+    STORE.reset()
+    demands, asked = Demands(), {("key", "value")}
+
+    def undone(conn: Connection) -> None:
+        insert(conn, "undone", key="value")
+        assert demands.met(conn, asked).by_demand[("key", "value")]
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        STORE.write(undone)
+    STORE.write(lambda conn: insert(conn, "another", key="else"))
+    assert STORE.read(lambda conn: demands.met(conn, asked)).by_demand == {("key", "value"): frozenset()}

@@ -128,13 +128,15 @@ class Choices:
 
     async def _look(self, wanted: Sequence[_Wanted]) -> list[Choice | Request | Exception]:
         """Return for each its choice, or what it asks of a host where none will do."""
-        found = await self._cloud.db.read(lambda conn: self._read(conn, wanted))
+        found, met = await self._cloud.db.read(lambda conn: self._read(conn, wanted))
+        if met is not None:
+            self._demands.keep(met)
         company, choices = _Company(), list[Choice | Request | Exception]()
         for each, request in zip(wanted, found, strict=True):
             choices.append(self._chosen(request, each, company) if isinstance(request, Request) else request)
         return choices
 
-    def _read(self, conn: Connection, wanted: Sequence[_Wanted]) -> list[Request | NotFound]:
+    def _read(self, conn: Connection, wanted: Sequence[_Wanted]) -> tuple[list[Request | NotFound], Met | None]:
         servers = [rows.get(conn, each.server_id) for each in wanted]
         met = self._met(conn, filter(None, servers))
         found = list[Request | NotFound]()
@@ -144,7 +146,7 @@ class Choices:
             else:
                 request = self._request(conn, server, each.excluded, met)
                 found.append(replace(request, disks=server_disks.of_server(conn, server)))
-        return found
+        return found, met
 
     def _chosen(self, request: Request, wanted: _Wanted, company: _Company) -> Choice | Request:
         if request.group is None:

@@ -30,7 +30,7 @@ class Met:
 
 
 class Demands:
-    """Knows what was asked for before. Threads that read at the same time may ask: what is known is replaced whole."""
+    """Knows what was asked for before."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -41,7 +41,10 @@ class Demands:
         generation = aggregates.generation(conn)
         known = self._known if self._known.generation == generation else Met(generation)
         missing = [demand for demand in asked if demand not in known.by_demand]
-        if missing:
-            known = Met(generation, {**known.by_demand, **fitting(aggregates.described(conn), missing)})
-            self._known = known if known.size <= self._most else Met(generation)
-        return known
+        if not missing:
+            return known
+        return Met(generation, {**known.by_demand, **fitting(aggregates.described(conn), missing)})
+
+    def keep(self, met: Met) -> None:
+        """Know for the next what a read found: what a write found may be undone, and its generation given again."""
+        self._known = met if met.size <= self._most else Met(met.generation)

@@ -13,7 +13,7 @@ from floe.cloud.audit import Violation
 from floe.core.actions import CANCELLED, FAILED
 from floe.simulation.loop import Process, current
 from floe.simulation.site import SimulatedClock
-from floe.store import actions
+from floe.store import actions, leases
 from floe.store.engine import Connection
 from floe.store.memory import MemoryStore
 
@@ -44,7 +44,7 @@ class Leases:
         before = self._open
 
         def look(conn: Connection) -> tuple[dict[str, Any], list[Any]]:
-            found = actions.leases(conn)
+            found = leases.held(conn)
             return found, [actions.get(conn, ident) for ident in before.keys() - found.keys()]
 
         self._open, ended = self._store.read(look)

@@ -225,7 +225,7 @@ async def _no_sweep(self: Runner, most: int = 256) -> int:
     return 0
 
 
-def _none_astray(conn: Any, host: str, row: Any) -> list[Any]:
+def _none_astray(conn: Any, host: str, row: Any, *, at_home: bool = False) -> list[Any]:
     """Leave guests that nobody wants."""
     return []
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from floe.core.actions import Action
 from floe.simulation.planting import Planted, patched, through
-from floe.store import actions
+from floe.store import actions, leases
 
 
 def _all_of_them(there: Sequence[Any], _dice: Random) -> Sequence[Any]:
@@ -31,7 +31,7 @@ def _break_all(conn: Any, place: str) -> int:
 
 def _all_are_free(conn: Any, now: datetime, most: int) -> list[str]:
     """Take what is open for what nobody holds."""
-    return list(actions.leases(conn))[:most]
+    return list(leases.held(conn))[:most]
 
 
 def _run_out_long_ago(conn: Any, action_id: str) -> Action | None:

@@ -232,12 +232,6 @@ _OPEN_OF_IMAGES = Prepared(
     .order_by(_a.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-_WRITTEN = sa.select(sa.func.count() + sa.func.count(steps.c.finished_at)).where(steps.c.action_id == _a.id)
-_LEASES = Prepared(
-    sa.select(
-        *(_a.id, _a.lease_owner, _a.lease_until, _a.attempts, _a.writes), _WRITTEN.scalar_subquery().label("entries")
-    ).where(_IS_OPEN)
-)
 _CHANGING = ("state", "remark", "output", "finished_at", "traceback")
 
 
@@ -359,11 +353,6 @@ def break_leases(conn: Connection, place: str) -> int:
 def owner_at(place: str, ident: str) -> str:
     """Return the name by which leases are known of who runs at a place."""
     return f"{place}/{ident}"
-
-
-def leases(conn: Connection) -> dict[str, Any]:
-    """Return who holds each open action, and what shows that it was written to: of its journal, how far that is."""
-    return {row.id: row for row in _LEASES.rows(conn)}
 
 
 def find_open_with(conn: Connection, names: Sequence[str]) -> list[Action]:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from floe.core.hosts import Host
+from floe.core.hosts import CLASSES, Host
 from floe.core.messages import Failed
 from floe.core.resources import Inventory, Resources
+from floe.scheduler.hosts import amounts as amounts_of
 from floe.scheduler.select import NAMED
 from floe.store import actions, servers
+from floe.store import hosts as rows
 
 STORED = 4096
 """Bytes at most, in all rows together."""
@@ -37,9 +39,9 @@ def _stored(site: Any, server_id: str) -> int:
     return site.cloud.db.read_now(read)
 
 
-def _fill(site: Any, count: int, name: str) -> None:
-    """Give the scheduler's table many hosts, each too small in a way of its own."""
-    now = site.cloud.clock.now()
+async def _fill(site: Any, count: int, name: str) -> None:
+    """Give the cloud many hosts, each too small in a way of its own."""
+    there, now = list[Host](), site.cloud.clock.now()
     model = Host(
         name="", hypervisor_type="fake", cpu_info={}, created_at=now, updated_at=now, started_at=now, last_seen=now
     )  # fmt: skip
@@ -53,13 +55,24 @@ def _fill(site: Any, count: int, name: str) -> None:
             model, name=f"{name}-{number}", inventories=inventories, used=Resources(number % 5, number % 300, 0),
             enabled=number % 3 > 0, disabled_reason="moved to another hall: " + "why " * 50,
         )  # fmt: skip
-        site.conductor.fleet.table.put(host)
+        there.append(host)
+    await site.cloud.db.write(lambda conn: conn.execute(rows.hosts.insert(), [_row(host) for host in there]) and None)
+    await site.conductor.fleet.refresh()
+
+
+def _row(host: Host) -> dict[str, Any]:
+    names = {column.name for column in rows.hosts.c} - {"number"}
+    amounts = zip(("vcpus", "memory", "disk"), CLASSES, amounts_of(host.used), strict=True)
+    counted = [(name, host.inventory(kind).capacity, used) for name, kind, used in amounts]
+    capacity = {f"{name}_capacity": most for name, most, _ in counted}
+    used = {f"{name}_used": taken for name, _, taken in counted}
+    return {**{name: getattr(host, name) for name in names if hasattr(host, name)}, **capacity, **used}
 
 
 @pytest.mark.parametrize("name", ["h", "n" * 240, "ß" * 100])
 @pytest.mark.parametrize("count", [NAMED + 1, 3000])
 async def test_little_is_stored_of_a_create_that_fits_nowhere(site: Any, name: str, count: int) -> None:
-    _fill(site, count, name)
+    await _fill(site, count, name)
     server = await site.post(memory_mib=2048)
     await site.settle()
     failed = site.server(server.id)
@@ -71,7 +84,7 @@ async def test_little_is_stored_of_a_create_that_fits_nowhere(site: Any, name: s
 
 
 async def test_little_is_stored_where_hosts_were_tried_before_none_was_left(site: Any) -> None:
-    _fill(site, 3000, "h" * 100)
+    await _fill(site, 3000, "h" * 100)
     host = await site.add_host("tried", memory_mib=4096)
     host.script.append(Failed(kind="host_failure", message="The disk is full.", stage="disk", detail="/dev/x"))
     server = await site.post(memory_mib=2048)
@@ -85,7 +98,7 @@ async def test_little_is_stored_where_hosts_were_tried_before_none_was_left(site
 
 
 async def test_few_hosts_are_named_each_with_what_it_lacks(site: Any) -> None:
-    _fill(site, NAMED, "a-host-with-quite-a-name")
+    await _fill(site, NAMED, "a-host-with-quite-a-name")
     server = await site.post(memory_mib=2048)
     await site.settle()
     lines = site.server(server.id).fault.details.splitlines()

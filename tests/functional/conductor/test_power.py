@@ -18,7 +18,7 @@ from floe.core.guest_actions import OnGuest
 from floe.core.guests import PowerState
 from floe.core.messages import ChangePower, Failed, GuestChanged
 from floe.core.power import Power, Wanted
-from floe.store import actions, hosts
+from floe.store import actions, hosts, leases
 
 from .conftest import until
 
@@ -187,8 +187,8 @@ async def test_a_host_with_a_long_name_is_waited_for_too(site: Any) -> None:
     await site.settle()
     await site.take_down(site.hosts[name])
     await change(site, server, guest_actions.STOP)
-    owners = site.cloud.db.read_now(actions.leases).values()
-    assert [len(owner) <= 64 for owner in owners] == [True], "as the column is"
+    held = site.cloud.db.read_now(leases.held).values()
+    assert [len(row.lease_owner) <= 64 for row in held] == [True], "as the column is"
     await site.bring_up(site.hosts[name])
     await site.conductor.sweeps.returned()
     await site.settle()
