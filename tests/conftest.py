@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import pytest
+from nats_server import NatsServer, nats_server
 
 from floe.core.ids import random_id
 from floe.store.engine import Transactions
@@ -66,3 +67,10 @@ async def embedded(first_start: Path, tmp_path: Path, writes_twice: float) -> As
     """A running cloud with two fake hosts."""
     async with EmbeddedCloud(tmp_path / "state", hosts=2, template=first_start, repeated_writes=writes_twice) as cloud:
         yield cloud
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A NATS server that takes everybody; whoever stops or freezes one has one of his own."""
+    with nats_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server

@@ -26,8 +26,9 @@ PACKAGES=(
     # build the guest image
     binutils cpio dosfstools e2fsprogs fakeroot fdisk gzip mtools xz-utils zstd
 )
-# What only tests use: virsh and its /etc/libvirt, and a DHCP client in namespaces. One that is there of `a|b` will do.
-TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static')
+# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces, and the server of the bus between
+# machines. One that is there of `a|b` will do.
+TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static' nats-server)
 
 say() { printf '%s: %s\n' "$SELF" "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -33,6 +33,7 @@ PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "modprobe": "kmod",
     "mount": "mount",
+    "nats-server": "nats-server",
     "nft": "nftables",
     "nsenter": "util-linux",
     "setpriv": "util-linux",

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, get_args
 
+from floe.bus.answering import result_of
 from floe.bus.codec import decode, encode
-from floe.bus.protocol import CommandHandler, Listener, Taker, host_failure
+from floe.bus.protocol import CommandHandler, Listener, Taker
 from floe.core.errors import FloeError, Unavailable
 from floe.core.messages import Command, Event, Failed, ForOne, Result
 from floe.simulation.loop import Process, VirtualLoop, current
@@ -94,10 +95,7 @@ class SimulatedBus:
         reply = answer.result()
         if reply is None:
             raise Unavailable(f"Host {host!r} does not answer: no agent serves it.")
-        result = decode(reply)
-        if isinstance(result, Failed):
-            raise host_failure(host, result)
-        return result  # type: ignore[return-value]  # what a handler returns is a Result by its type
+        return result_of(host, reply)
 
     async def serve(self, host: str, handler: CommandHandler) -> None:
         """See `Bus.serve`."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
+from nats_server import NatsServer
 
-from floe.bus.local import MOST_WAITING, LocalBus
+from floe.bus.connection import NatsAddress
+from floe.bus.local import LocalBus
+from floe.bus.nats import NatsBus
 from floe.bus.protocol import Bus
+from floe.bus.queue import MOST_WAITING
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState
 from floe.core.messages import (
@@ -22,6 +27,7 @@ from floe.core.messages import (
     GuestChanged,
     Heartbeat,
     HostDown,
+    Inspect,
     ListGuests,
     NetworkChanged,
     Progress,
@@ -79,11 +85,26 @@ def on_simulated(story: Story) -> None:
     loop.abandon()
 
 
-@pytest.fixture(params=[on_local, on_simulated], ids=["local", "simulated"])
+def on_nats(story: Story, url: str) -> None:
+    async def run() -> None:
+        bus = NatsBus(NatsAddress(servers=(url,)), "test")
+        await bus.open()
+        try:
+            await story(bus)
+        finally:
+            await bus.close()
+
+    asyncio.run(run())
+
+
+@pytest.fixture(params=[on_local, on_simulated, on_nats], ids=["local", "simulated", "nats"])
 def on_a_bus(request: Any) -> Callable[[Story], None]:
     """Run a story on a bus of each kind."""
-    found: Callable[[Story], None] = request.param
-    return found
+    if request.param is not on_nats:
+        found: Callable[[Story], None] = request.param
+        return found
+    server: NatsServer = request.getfixturevalue("nats")
+    return partial(on_nats, url=server.url)
 
 
 class Ear:
@@ -225,6 +246,58 @@ def test_a_command_is_answered_by_its_host_alone(on_a_bus: Callable[[Story], Non
         await bus.withdraw("h1")
         with pytest.raises(Unavailable, match="'h1'"):
             await bus.request("h1", ListGuests(), timeout=5)
+
+    on_a_bus(story)
+
+
+def test_a_host_that_takes_too_long_is_unavailable_and_answers_others_meanwhile(
+    on_a_bus: Callable[[Story], None],
+) -> None:
+    async def story(bus: Bus) -> None:
+        held = asyncio.Event()
+
+        async def one_is_slow(command: Command) -> Result:
+            if isinstance(command, ListGuests):
+                await held.wait()
+            return Done()
+
+        await bus.serve("h1", one_is_slow)
+        slow = asyncio.ensure_future(bus.request("h1", ListGuests(), timeout=60))
+        assert await bus.request("h1", Inspect(), timeout=5) == Done()
+        with pytest.raises(Unavailable, match=r"'h1' gave no answer to ListGuests in 0.05 s"):
+            await bus.request("h1", ListGuests(), timeout=0.05)
+        held.set()
+        assert await slow == Done()
+
+    on_a_bus(story)
+
+
+def test_a_handler_that_fails_is_answered_as_a_failure_of_the_host(on_a_bus: Callable[[Story], None]) -> None:
+    async def story(bus: Bus) -> None:
+        async def fail(command: Command) -> Result:
+            raise RuntimeError("on purpose")
+
+        await bus.serve("h1", fail)
+        with pytest.raises(HostFailure, match="failed unexpectedly: RuntimeError"):
+            await bus.request("h1", ListGuests(), timeout=5)
+
+    on_a_bus(story)
+
+
+@pytest.mark.parametrize("host", ["rack 4.host*1", "höst", "*", ">", "a.b", "a%2Eb", "h" * 255])
+def test_a_host_may_have_any_name(on_a_bus: Callable[[Story], None], host: str) -> None:
+    async def story(bus: Bus) -> None:
+        ear = Ear()
+        await bus.serve(host, answer)
+        await bus.serve("another", answer)
+        await bus.listen(ear.take)
+        assert await bus.request(host, ListGuests(), timeout=5) == Done()
+        await bus.publish(Heartbeat(host=host))
+        await until(lambda: ear.heard == [Heartbeat(host=host)])
+        await bus.withdraw(host)
+        with pytest.raises(Unavailable):
+            await bus.request(host, ListGuests(), timeout=5)
+        assert await bus.request("another", ListGuests(), timeout=5) == Done()
 
     on_a_bus(story)
 

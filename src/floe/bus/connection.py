@@ -1,0 +1,291 @@
+"""The one door to NATS: a connection that is made anew as often as it breaks, and buffers nothing meanwhile.
+
+The client's own reconnection stays unused. It would keep what is said while the server is away and say it when
+whoever said it has given up; it gives up for good when a key is refused, and waits for ever at the first attempt; and a
+server that stands still it notices only when the system's buffers let it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from floe.core.errors import Invalid, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+PING_SECONDS, PONG_SECONDS = 1.5, 2.0
+"""Between two questions whether the server lives, and what it has to answer; a server that stops is noticed in both."""
+_CONNECT_SECONDS = 5.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 4.0
+_SEND_SECONDS = 2.0
+_END_SECONDS = 2.0
+_MOST_SAID = 100
+_NO_RESPONDERS = "503"
+_FAILURES = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatsAddress:
+    """Where the servers are, and who we are to them. With a `ca_file`, or for `tls://`, nothing is said in clear."""
+
+    servers: tuple[str, ...]
+    """Each as `nats://host:port` or `tls://host:port`."""
+    seed: str = field(default="", repr=False)
+    """The secret half of our nkey."""
+    ca_file: Path | None = None
+    """Certificates of whom the server's has to be signed by one; those of the system if there is none."""
+
+    def __post_init__(self) -> None:
+        """Refuse what names no server."""
+        if not self.servers:
+            raise Invalid("The bus has no server: nats://host:port is wanted.")
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection has to be encrypted."""
+        return self.ca_file is not None or any(server.startswith("tls://") for server in self.servers)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A message that came. With `nobody`, it is the server's word that there is nobody to take a request."""
+
+    subject: str
+    data: bytes
+    reply: str
+    nobody: bool
+
+
+@dataclass(slots=True, eq=False)
+class Interest:
+    """What is to be received, over whatever connection there is."""
+
+    subject: str
+    received: Callable[[Delivered], None]
+    queue: str = ""
+    subscription: Subscription | None = None
+
+
+class _Client(Client):
+    """A client that refuses to speak in clear where that is not wanted, and that can be dropped as it stands."""
+
+    secure = False
+
+    def _connect_command(self) -> bytes:
+        """Name ourselves, with the signature: whoever asks for that in clear may be in between."""
+        if self.secure and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("the server does not offer TLS, which is wanted")
+        return super()._connect_command()
+
+    async def drop(self) -> None:
+        """End it without sending what waits to be sent."""
+        self._pending, self._pending_data_size = [], 0
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        with contextlib.suppress(*_FAILURES):
+            async with asyncio.timeout(_END_SECONDS):
+                await self.close()
+
+
+class Connection:
+    """A connection to one of the servers. `lost` is told when it breaks, and why; `back` when there is one again."""
+
+    def __init__(
+        self, address: NatsAddress, name: str, *, lost: Callable[[str], None], back: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._address, self._name = address, name
+        self._lost, self._back = lost, back
+        self._interests: list[Interest] = []
+        self._client: _Client | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._up, self._refused = asyncio.Event(), asyncio.Event()
+        self._said: set[str] = set()
+        self.trouble = "not connected yet"
+        """Why there is no connection now; empty while there is one."""
+
+    @property
+    def most_bytes(self) -> int:
+        """How large a message the server takes; 0 while there is none."""
+        return 0 if self._client is None else self._client.max_payload
+
+    async def open(self, patience: float) -> None:
+        """Connect, and stay connected until closed.
+
+        Raises Unavailable when that was refused, or took more than `patience` seconds; it goes on being tried.
+        """
+        self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="bus-connection")
+        either = [asyncio.ensure_future(event.wait()) for event in (self._up, self._refused)]
+        await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in either:
+            waiting.cancel()
+        if not self._up.is_set():
+            raise self.unavailable()
+
+    async def close(self) -> None:
+        """Send what was said, and end."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        client, self._client, self.trouble = self._client, None, "closed"
+        if client is not None:
+            with contextlib.suppress(*_FAILURES):
+                await client.rtt(timeout=1)
+            await client.drop()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def unavailable(self) -> Unavailable:
+        """Return what is raised for whatever needs the connection while there is none."""
+        return Unavailable(f"The bus cannot be reached ({', '.join(self._address.servers)}): {self.trouble}.")
+
+    async def receive(self, interest: Interest) -> None:
+        """Receive from now on what an interest is about; while there is no connection, from when there is one."""
+        self._interests.append(interest)
+        if self._client is not None:
+            with contextlib.suppress(*_FAILURES):  # then it breaks, and the next one asks for it again
+                await self._subscribe(self._client, interest)
+                await self._client.rtt(timeout=2)  # the server has it
+
+    async def ignore(self, interest: Interest) -> None:
+        """Receive no more of it."""
+        self._interests.remove(interest)
+        subscription, interest.subscription = interest.subscription, None
+        if subscription is not None and self._client is not None:
+            with contextlib.suppress(*_FAILURES):
+                await subscription.unsubscribe()
+
+    async def send(self, subject: str, data: bytes, reply: str = "") -> None:
+        """Send a message. Raises Unavailable, at once while there is no connection."""
+        client = self._client
+        if client is None or not client.is_connected:
+            raise self.unavailable()
+        try:
+            async with asyncio.timeout(_SEND_SECONDS):
+                await client.publish(subject, data, reply=reply)
+        except _FAILURES as error:
+            raise Unavailable(f"The bus took no message: {_words(error)}.") from error
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        wait, since = _FIRST_WAIT, monotonic()
+        while True:
+            broken = asyncio.Event()
+            client = _Client()
+            try:
+                await self._connect(client, broken)
+            except _FAILURES as error:
+                await client.drop()
+                self._note(_words(error))
+                self._refused.set()
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # not all hosts at once
+                wait = min(wait * 2, _LONGEST_WAIT)
+                continue
+            except BaseException:
+                await client.drop()
+                raise
+            if self._up.is_set() or self.trouble:
+                log.info(
+                    "bus: %s is connected to %s after %.1f s", self._name, self._place(client), monotonic() - since
+                )
+            self._client, self.trouble, wait = client, "", _FIRST_WAIT
+            self._up.set()
+            await self._back()
+            why = await self._watch(client, broken)
+            since, self._client = monotonic(), None
+            self._note(why)
+            self._lost(why)
+            ending = asyncio.get_running_loop().create_task(client.drop(), name="bus-ending")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+    async def _connect(self, client: _Client, broken: asyncio.Event) -> None:
+        async def failed(error: Exception) -> None:
+            self._complain(error)
+
+        async def gone() -> None:
+            broken.set()
+
+        address = self._address
+        client.secure = address.secure
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await client.connect(
+                list(address.servers),
+                name=self._name,
+                error_cb=failed,
+                disconnected_cb=gone,
+                closed_cb=gone,
+                allow_reconnect=False,
+                connect_timeout=2,
+                reconnect_time_wait=0,
+                max_reconnect_attempts=1,
+                ping_interval=3600,  # `_watch` asks
+                flush_timeout=_SEND_SECONDS,
+                tls=ssl.create_default_context(cafile=address.ca_file) if address.secure else None,
+                nkeys_seed_str=address.seed or None,
+            )
+            for interest in list(self._interests):
+                await self._subscribe(client, interest)
+            await client.rtt(timeout=2)
+
+    async def _subscribe(self, client: _Client, interest: Interest) -> None:
+        async def deliver(msg: Msg) -> None:
+            nobody = not msg.data and msg.headers is not None and msg.headers.get("Status") == _NO_RESPONDERS
+            interest.received(Delivered(msg.subject, msg.data, msg.reply, nobody))
+
+        interest.subscription = await client.subscribe(interest.subject, queue=interest.queue, cb=deliver)
+
+    async def _watch(self, client: _Client, broken: asyncio.Event) -> str:
+        """Return why the connection is none any more."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PING_SECONDS):
+                    await broken.wait()
+            if not client.is_connected:
+                return _words(client.last_error) if client.last_error else "the server ended the connection"
+            try:
+                async with asyncio.timeout(PONG_SECONDS):
+                    await client.rtt(timeout=60)
+            except TimeoutError:
+                return f"the server answers nothing for {PONG_SECONDS:g} s"
+            except _FAILURES as error:
+                return _words(error)
+
+    def _note(self, why: str) -> None:
+        """Keep why there is no connection; it is said once."""
+        if why != self.trouble:
+            log.warning("bus: %s has no connection to %s: %s", self._name, ", ".join(self._address.servers), why)
+        self.trouble = why
+
+    def _complain(self, error: Exception) -> None:
+        """Say once what a server refuses to a connection that goes on."""
+        words = _words(error)
+        if "permissions violation" in words.lower() and words not in self._said and len(self._said) < _MOST_SAID:
+            self._said.add(words)
+            log.warning("bus: the server refuses %s something: %s", self._name, words)
+
+    def _place(self, client: _Client) -> str:
+        url = client.connected_url
+        return "its server" if url is None else f"{url.hostname}:{url.port}"
+
+
+def _words(error: Exception) -> str:
+    text = str(error).removeprefix("nats: ").strip("'. ") or type(error).__name__
+    if "authorization violation" in text.lower():
+        return "the server refuses our key (Authorization Violation)"
+    return text
