@@ -22,12 +22,17 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Return the message that `encode` wrote. Raises ValueError for bytes that are none."""
+    """Return the message that `encode` wrote, or that another release did: fields that are not known are passed over.
+
+    Raises ValueError for a message of a kind that is not known here, and for bytes that are none.
+    """
     try:
         name, body = _ENVELOPE.decode(data)
-        decoder = _DECODERS[name]
-    except (msgspec.DecodeError, KeyError) as error:
+    except msgspec.DecodeError as error:
         raise ValueError(f"not a message: {error}") from error
+    decoder = _DECODERS.get(name)
+    if decoder is None:
+        raise ValueError(f"{name[:80]!r} is no kind of message")
     try:
         message: Message = decoder.decode(body)
     except msgspec.DecodeError as error:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import get_args
 
 from floe.bus.answering import Answering, result_of
-from floe.bus.codec import encode
+from floe.bus.codec import decode, encode
 from floe.bus.protocol import CommandHandler, Listener, Taker
 from floe.bus.queue import EventQueue
 from floe.core.errors import Unavailable
@@ -54,9 +54,9 @@ class LocalBus:
         data = encode(event)
         if not isinstance(event, _FOR_ONE):
             for listener in self._listeners:
-                listener.put(data)
+                listener.put(decode(data))
         elif self._sharing:
-            self._sharing[0].put(data)
+            self._sharing[0].put(decode(data))
             self._sharing.rotate(-1)
 
     async def listen(self, handler: Listener) -> None:

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from floe.bus.codec import decode
-
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 100_000
@@ -20,14 +18,14 @@ class EventQueue:
 
     def __init__(self, handler: Callable[[Any], Awaitable[None]]) -> None:
         self.handler = handler
-        self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+        self._waiting: asyncio.Queue[Any] = asyncio.Queue(MOST_WAITING)
         self._lost = 0
         self._task = asyncio.get_running_loop().create_task(self._drain(), name="bus-listener")
 
-    def put(self, data: bytes) -> None:
+    def put(self, event: Any) -> None:
         """Let an event wait; what there is no room for is lost, as on any bus whose listener is too slow."""
         try:
-            self._waiting.put_nowait(data)
+            self._waiting.put_nowait(event)
         except asyncio.QueueFull:
             self._lost += 1
             if self._lost == 1:
@@ -44,13 +42,11 @@ class EventQueue:
 
     async def _drain(self) -> None:
         while True:
-            data = await self._waiting.get()
+            event = await self._waiting.get()
             if self._lost and self._waiting.empty():
                 log.warning("a listener has caught up; %d events were lost", self._lost)
                 self._lost = 0
-            event: object = None
             try:
-                event = decode(data)
                 await self.handler(event)
             except Exception:
                 log.exception("listener failed on %s", type(event).__name__)

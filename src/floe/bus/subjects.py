@@ -5,6 +5,8 @@
     floe.all.HOST           what a host tells everybody
     floe.one.HOST           what a host tells one of many
     floe.all, floe.one      the same, from the control plane
+    floe.part.HOST          all but the last part of what one of many is told, if that is large: all of them keep it
+    floe.here.HOST          that a host takes commands from now on, or no more
 
 The host's name stands in each subject that it speaks under, so that the server can keep it from speaking for another.
 """
@@ -52,6 +54,21 @@ def event(said: Event) -> str:
     return f"floe.{kind}" if host is None else f"floe.{kind}.{token(host)}"
 
 
+def part(said: Event) -> str:
+    """Return the subject of all but the last part of an event for one."""
+    return event(said).replace("one", "part", 1)
+
+
+def here(host: str) -> str:
+    """Return the subject under which a host says whether it takes commands."""
+    return f"floe.here.{token(host)}"
+
+
+def speaker(subject: str) -> str:
+    """Return the token of the host that a subject belongs to, an empty one for the control plane's."""
+    return subject.split(".")[2] if subject.count(".") > 1 else ""
+
+
 def answers(asker: str) -> str:
     """Return the pattern of the subjects that an asker is answered under; `asker` is a token."""
     return f"_R.*.{asker}.*"
@@ -64,3 +81,5 @@ def answer(host: str, asker: str, number: int) -> str:
 
 FOR_ALL = ("floe.all", "floe.all.*")
 FOR_ONE = ("floe.one", "floe.one.*")
+PARTS = ("floe.part", "floe.part.*")
+HERE = "floe.here.*"

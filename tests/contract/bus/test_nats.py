@@ -1,0 +1,325 @@
+"""What holds of the bus over NATS alone: its server goes away, stands still, refuses; what comes late or large."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import nkeys
+import pytest
+from nats.aio.client import Client
+from nats_server import NatsServer, nats_server
+
+from floe.bus import connection, envelope
+from floe.bus.codec import encode
+from floe.bus.connection import NatsAddress
+from floe.bus.nats import NatsBus
+from floe.bus.wire import BROKEN, FORGED, LATE, UNKNOWN, UNREAD
+from floe.core.counters import Counters
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.messages import (
+    ActionWaits,
+    Command,
+    ConsoleOutput,
+    Done,
+    GuestChanged,
+    Heartbeat,
+    HostDown,
+    HostUp,
+    ListGuests,
+    Progress,
+    ReadConsole,
+    Result,
+)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that may be ill-treated."""
+    with nats_server(tmp_path / "nats") as server:
+        yield server
+
+
+@asynccontextmanager
+async def a_bus(server: NatsServer, name: str = "test", **more: Any) -> AsyncIterator[NatsBus]:
+    bus = NatsBus(NatsAddress(servers=(server.url,)), name, **more)
+    await bus.open()
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+@asynccontextmanager
+async def a_stranger(server: NatsServer) -> AsyncIterator[Client]:
+    """Somebody who speaks NATS, and may do what he likes."""
+    client = Client()
+    await client.connect(server.url)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+class Host:
+    """Carries out commands, and counts them; each waits while it is held."""
+
+    def __init__(self) -> None:
+        self.told: list[Command] = []
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def handle(self, command: Command) -> Result:
+        self.told.append(command)
+        await self.may.wait()
+        return Done()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_killed_server_fails_what_waits_and_what_is_asked_and_its_return_heals_all(own: NatsServer) -> None:
+    host, heard, taken = Host(), list[Any](), list[Any]()
+
+    async def hear(event: Any) -> None:
+        heard.append(event)
+
+    async def take(event: Any) -> None:
+        taken.append(event)
+
+    async with a_bus(own, "agent") as agent, a_bus(own, "conductor") as conductor:
+        await agent.serve("h1", host.handle)
+        await conductor.listen(hear)
+        await conductor.share(take)
+        host.may.clear()
+        waits = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=600))
+        await until(lambda: host.told)
+        own.stop()
+        with pytest.raises(Unavailable, match="'h1' gave no answer: the bus went away"):
+            await waits
+        for _ in range(3):
+            with pytest.raises(Unavailable, match=r"bus cannot be reached \(nats://127\.0\.0\.1"):
+                await conductor.request("h1", ReadConsole(server_id="s"), timeout=600)
+        await conductor.publish(ActionWaits(action_id="lost"))  # no error
+        own.start()
+        await until(lambda: not agent.trouble and not conductor.trouble)
+        host.may.set()
+        assert await conductor.request("h1", ListGuests(), timeout=30) == Done()
+        await agent.publish(Heartbeat(host="h1"))
+        await agent.publish(HostDown(host="h1"))
+        await until(lambda: (heard, taken) == ([Heartbeat(host="h1")], [HostDown(host="h1")]))
+        assert set(host.told) == {ListGuests()}, "what was asked while it was away has not come late"
+
+
+async def test_a_server_that_stands_still_is_noticed(own: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    host = Host()
+    assert connection.PING_SECONDS + connection.PONG_SECONDS < 5
+    async with a_bus(own, "agent") as agent, a_bus(own, "conductor") as conductor:
+        await agent.serve("h1", host.handle)
+        await conductor.request("h1", ListGuests(), timeout=30)
+        own.freeze()
+        with pytest.raises(Unavailable, match="answers nothing for 2 s"):
+            await conductor.request("h1", ListGuests(), timeout=600)
+        with pytest.raises(Unavailable, match="bus cannot be reached"):
+            await conductor.request("h1", ListGuests(), timeout=600)
+        own.thaw()
+        await until(lambda: not agent.trouble and not conductor.trouble)
+        assert await conductor.request("h1", ListGuests(), timeout=30) == Done()
+        said = [record.message for record in caplog.records if "conductor has no connection" in record.message]
+        assert len(said) == len(set(said)), "each reason is said once"
+
+
+async def test_a_server_that_is_not_there_is_no_reason_to_wait_and_is_found_when_it_comes(own: NatsServer) -> None:
+    own.stop()
+    bus = NatsBus(NatsAddress(servers=(own.url,)), "early")
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await bus.open(patience=600)
+    await bus.serve("h1", Host().handle)
+    own.start()
+    await until(lambda: not bus.trouble)
+    async with a_bus(own) as other:
+        assert await other.request("h1", ListGuests(), timeout=30) == Done()
+    await bus.close()
+
+
+async def test_a_key_that_is_refused_is_said_once_and_taken_when_the_server_knows_it(
+    own: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    known, new = (nkeys.from_seed(nkeys.encode_seed(bytes([fill]) * 32, nkeys.PREFIX_BYTE_USER)) for fill in (1, 2))
+
+    def users(*keys: nkeys.KeyPair) -> str:
+        return f"authorization {{ users: [{', '.join(f'{{nkey: {key.public_key.decode()}}}' for key in keys)}] }}"
+
+    own.configure(users(known))
+    own.reload()
+    bus = NatsBus(NatsAddress(servers=(own.url,), seed=new.seed.decode()), "stranger")
+    with pytest.raises(Unavailable, match="refuses our key"):
+        await bus.open(patience=600)
+    await until(lambda: own.log.count("authentication error") >= 3)
+    assert [record.levelname for record in caplog.records if "refuses our key" in record.message] == ["WARNING"]
+    own.configure(users(known, new))
+    own.reload()
+    await until(lambda: not bus.trouble)
+    own.configure(users(known))
+    own.reload()
+    await until(lambda: "refuses our key" in bus.trouble)  # thrown out, and told why when it tried again
+    await bus.close()
+
+
+async def test_a_command_that_comes_when_its_asker_gave_up_is_not_carried_out(own: NatsServer) -> None:
+    host, counters, frames = Host(), Counters(), list[Any]()
+
+    async def keep(msg: Any) -> None:
+        frames.append(msg)
+
+    async with a_bus(own, "agent", counters=counters) as agent, a_bus(own) as asker, a_stranger(own) as stranger:
+        await agent.serve("h1", host.handle)
+        assert await asker.request("h1", ListGuests(), timeout=30) == Done()
+        await agent.withdraw("h1")  # what comes now is held up on its way
+        await stranger.subscribe("floe.do.h1", cb=keep)
+        await stranger.flush()
+        with pytest.raises(Unavailable, match="'h1' gave no answer"):
+            await asker.request("h1", ListGuests(), timeout=0.2)
+        await until(lambda: frames)
+        await agent.serve("h1", host.handle)
+        assert await asker.request("h1", ReadConsole(server_id="s"), timeout=30) == Done()
+        told = len(host.told)
+        for msg in list(frames):
+            await stranger.publish("floe.do.h1", msg.data, reply=msg.reply)
+        assert await asker.request("h1", ReadConsole(server_id="s"), timeout=30) == Done()
+        assert len(host.told) == told + 1, "neither what was given up, nor what was answered, is done again"
+
+
+async def test_a_command_for_this_run_that_comes_late_is_not_carried_out(own: NatsServer) -> None:
+    host, counters, frames = Host(), Counters(), list[Any]()
+
+    async def keep(msg: Any) -> None:
+        frames.append(msg)
+
+    async with a_bus(own, "agent", counters=counters) as agent, a_bus(own) as asker, a_stranger(own) as stranger:
+        await stranger.subscribe("floe.do.h1", cb=keep)
+        await stranger.flush()
+        await agent.serve("h1", host.handle)
+        host.may.clear()
+        await until(lambda: not asker.trouble)
+        with pytest.raises(Unavailable, match=r"no answer to ListGuests in 0\.3 s"):
+            await asker.request("h1", ListGuests(), timeout=0.3)
+        await until(lambda: frames)
+        sent = envelope.read(frames[-1].data)
+        changed = envelope.Envelope(
+            version=1, by="another", number=1, run=sent.run, until=sent.until, body=encode(ListGuests())
+        )
+        before = len(host.told)
+        (frame,) = envelope.frames(changed, 10_000)
+        await stranger.publish("floe.do.h1", frame, reply="_R.h1.another.1")
+        await until(lambda: counters.total(UNREAD, LATE))
+        assert len(host.told) == before
+
+
+async def test_a_host_whose_agent_starts_anew_keeps_nobody_waiting(own: NatsServer) -> None:
+    held, fresh = Host(), Host()
+    held.may.clear()
+    async with a_bus(own, "conductor") as conductor:
+        async with a_bus(own, "agent") as agent:
+            await agent.serve("h1", held.handle)
+            waits = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=600))
+            await until(lambda: held.told)
+            async with a_bus(own, "agent again") as again:  # the first is dead, and said nothing
+                await again.serve("h1", fresh.handle)
+                with pytest.raises(Unavailable, match="'h1' gave no answer: its agent was started anew"):
+                    await waits
+                fresh.may.clear()
+                stops = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=600))
+                await until(lambda: len(held.told) + len(fresh.told) > 1)
+        with pytest.raises(Unavailable, match="'h1' gave no answer: it stopped"):
+            await stops
+
+
+async def test_large_messages_come_whole_in_each_direction(own: NatsServer) -> None:
+    text = "x" * 5_000_000
+    heard, taken, also = list[Any](), list[Any](), list[Any]()
+
+    async def console(command: Command) -> Result:
+        assert isinstance(command, ReadConsole)
+        return ConsoleOutput(text=command.server_id + "!")
+
+    def ear(kept: list[Any]) -> Callable[[Any], Any]:
+        async def keep(event: Any) -> None:
+            kept.append(event)
+
+        return keep
+
+    async with a_bus(own, "agent") as agent, a_bus(own) as one, a_bus(own) as other:
+        await agent.serve("h1", console)
+        await one.listen(ear(heard))
+        await one.share(ear(taken))
+        await other.share(ear(also))
+        assert await one.request("h1", ReadConsole(server_id=text), timeout=60) == ConsoleOutput(text=text + "!")
+        progress = Progress(host="h1", action_id="a", step=text, started=0.0)
+        up = HostUp(host="h1", hypervisor_type=text, hypervisor_version=1, inventories=())
+        await agent.publish(progress)
+        for _ in range(3):
+            await agent.publish(up)
+        await until(lambda: heard == [progress] and len(taken) + len(also) == 3)
+        assert all(event == up for event in (*taken, *also))
+
+
+async def test_what_is_too_large_is_refused_with_its_size(own: NatsServer) -> None:
+    async def console(command: Command) -> Result:
+        return ConsoleOutput(text="x" * 20_000_000)
+
+    async with a_bus(own) as bus:
+        await bus.serve("h1", console)
+        with pytest.raises(HostFailure, match=r"It is 200000\d\d bytes long, and the bus carries at most 16777216"):
+            await bus.request("h1", ReadConsole(server_id="y" * 20_000_000), timeout=60)
+        with pytest.raises(HostFailure, match=r"The answer cannot be sent\. It is 200000\d\d bytes"):
+            await bus.request("h1", ReadConsole(server_id="y"), timeout=60)
+
+
+async def test_what_is_not_understood_is_counted_and_harms_nobody(own: NatsServer) -> None:
+    heard, taken, counters, host = list[Any](), list[Any](), Counters(), Host()
+
+    async def hear(event: Any) -> None:
+        heard.append(event)
+
+    async def take(event: Any) -> None:
+        taken.append(event)
+
+    def said(body: bytes) -> bytes:
+        (frame,) = envelope.frames(envelope.Envelope(by="x", number=1, body=body), 10_000)
+        return frame
+
+    async with a_bus(own, counters=counters) as bus, a_stranger(own) as stranger:
+        await bus.serve("h1", host.handle)
+        await bus.listen(hear)
+        await bus.share(take)
+        for subject in ("floe.all.h1", "floe.one.h1", "floe.part.h1", "floe.do.h1", "floe.here.h1"):
+            for data in (b"", b"\xc1", b"rubbish" * 1000):
+                await stranger.publish(subject, data, reply="_R.h1.x.1")
+        for body in (b"", b"\x92\xa6Sprout\x80", encode(Done()), encode(ListGuests())):
+            await stranger.publish("floe.all.h1", said(body))
+            await stranger.publish("floe.one.h1", said(body))
+        forged = (
+            ("floe.all.h2", Heartbeat(host="h1")),
+            ("floe.one.h2", GuestChanged(host="h1", server_id="s", power_state=1)),  # type: ignore[arg-type]
+            ("floe.one.h2", ActionWaits(action_id="a")),
+            ("floe.all", Heartbeat(host="h1")),
+        )
+        for subject, event in forged:
+            await stranger.publish(subject, said(encode(event)))
+        await stranger.flush()
+        await bus.publish(Heartbeat(host="h1"))
+        await bus.publish(ActionWaits(action_id="b"))
+        await until(lambda: heard and taken)
+        assert (heard, taken) == ([Heartbeat(host="h1")], [ActionWaits(action_id="b")])
+        await until(lambda: counters.total(UNREAD, FORGED) >= 4 and counters.total(UNREAD, UNKNOWN) >= 8)
+        assert (counters.total(UNREAD, FORGED), counters.total(UNREAD, UNKNOWN)) == (4, 8)
+        assert counters.total(UNREAD, BROKEN) >= 9
+        assert await bus.request("h1", ListGuests(), timeout=30) == Done()
+        assert host.told == [ListGuests()]
