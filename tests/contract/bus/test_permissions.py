@@ -1,0 +1,322 @@
+"""A server with the file of `floe bus-config`: who holds a host's key can be that host, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from nats.aio.client import Client
+from nats_server import NatsServer, nats_server
+
+from floe import cli
+from floe.bus import envelope, keys
+from floe.bus.codec import encode
+from floe.bus.connection import NatsAddress
+from floe.bus.envelope import Envelope
+from floe.bus.nats import NatsBus
+from floe.core.errors import Unavailable
+from floe.core.messages import (
+    ActionWaits,
+    Command,
+    Done,
+    Heartbeat,
+    HostDown,
+    HostUp,
+    ListGuests,
+    ReadConsole,
+    Result,
+)
+
+SEEDS = {name: keys.new_seed() for name in ("h1", "h2", "h3", "conductor")}
+
+
+def users(*names: str) -> str:
+    lines = [f"{keys.public_key(SEEDS[name])} {'control' if name == 'conductor' else 'host'} {name}" for name in names]
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that knows the conductor and two hosts."""
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    write_users(folder, "conductor", "h1", "h2")
+    with nats_server(folder, f'include "users.conf"\npid_file: "{folder}/pid"') as server:
+        yield server
+
+
+def write_users(folder: Path, *names: str, reload: bool = False) -> None:
+    listed = folder / "list"
+    listed.write_text(users(*names))
+    more = ["--pid-file", str(folder / "pid")] if reload else []
+    assert cli.main(["bus-config", str(listed), "--output", str(folder / "users.conf"), *more]) == 0
+
+
+@asynccontextmanager
+async def a_bus(server: NatsServer, name: str, **more: Any) -> AsyncIterator[NatsBus]:
+    bus = NatsBus(NatsAddress(servers=(server.url,), seed=SEEDS[name], **more), name)
+    await bus.open()
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+class Thief:
+    """Somebody with a stolen key, who speaks NATS without Floe's manners."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.refused: list[str] = []
+        self.heard: list[Any] = []
+
+    async def hear(self, subject: str, queue: str = "") -> None:
+        async def keep(msg: Any) -> None:
+            self.heard.append(msg)
+
+        await self.client.subscribe(subject, queue=queue, cb=keep)
+        await self.client.flush()
+
+
+@asynccontextmanager
+async def a_thief(server: NatsServer, key: str) -> AsyncIterator[Thief]:
+    client = Client()
+    thief = Thief(client)
+
+    async def refused(error: Exception) -> None:
+        thief.refused.append(str(error).lower())
+
+    await client.connect(server.url, nkeys_seed_str=SEEDS[key], error_cb=refused)
+    try:
+        yield thief
+    finally:
+        await client.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def done(command: Command) -> Result:
+    return Done()
+
+
+def ear(kept: list[Any]) -> Callable[[Any], Any]:
+    async def keep(event: Any) -> None:
+        kept.append(event)
+
+    return keep
+
+
+async def test_all_that_floe_does_is_allowed(guarded: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    heard, taken = list[Any](), list[Any]()
+    async with a_bus(guarded, "h1") as agent, a_bus(guarded, "conductor") as one, a_bus(guarded, "conductor") as two:
+        await agent.serve("h1", done)
+        await two.listen(ear(heard))
+        for bus in (one, two):
+            await bus.share(ear(taken))
+        assert await one.request("h1", ReadConsole(server_id="s" * 2_000_000), timeout=30) == Done()
+        await agent.publish(Heartbeat(host="h1"))
+        await agent.publish(HostUp(host="h1", hypervisor_type="x" * 2_000_000, hypervisor_version=1, inventories=()))
+        await one.publish(ActionWaits(action_id="a"))
+        await until(lambda: len(heard) == 1 and len(taken) == 2)
+        with pytest.raises(Unavailable, match="no agent serves it"):
+            await one.request("h2", ListGuests(), timeout=30)
+    assert "refuses" not in caplog.text
+    assert "Violation" not in guarded.log
+
+
+async def test_a_reload_lets_in_who_is_new_throws_out_who_left_and_disturbs_nobody(guarded: NatsServer) -> None:
+    started, may = asyncio.Event(), asyncio.Event()
+
+    async def slowly(command: Command) -> Result:
+        started.set()
+        await may.wait()
+        return Done()
+
+    async with a_bus(guarded, "h1") as first, a_bus(guarded, "h2") as second, a_bus(guarded, "conductor") as conductor:
+        await first.serve("h1", slowly)
+        await second.serve("h2", done)
+        waits = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=60))
+        await started.wait()
+        write_users(guarded.folder, "conductor", "h1", "h3", reload=True)
+        await until(lambda: "refuses our key" in second.trouble)
+        may.set()
+        assert await waits == Done(), "a command that was under way is answered all the same"
+        assert not first.trouble
+        with pytest.raises(Unavailable, match="no agent serves it"):
+            await conductor.request("h2", ListGuests(), timeout=30)
+        async with a_bus(guarded, "h3") as third:
+            await third.serve("h3", done)
+            assert await conductor.request("h3", ListGuests(), timeout=30) == Done()
+
+
+async def test_who_holds_a_hosts_key_cannot_speak_for_another(guarded: NatsServer) -> None:
+    heard, taken = list[Any](), list[Any]()
+    async with a_bus(guarded, "conductor") as conductor, a_bus(guarded, "h2") as other, a_thief(guarded, "h1") as thief:
+        await conductor.listen(ear(heard))
+        await conductor.share(ear(taken))
+        await other.serve("h2", done)
+        assert await conductor.request("h2", ListGuests(), timeout=30) == Done()
+        subjects = [
+            *(f"floe.{kind}.h2" for kind in ("all", "one", "part", "here", "do")),
+            *("floe.all", "floe.one", "floe.part", "floe.do.h1", "_R.h2.x.1", "_R.h1", "_INBOX.x", "floe.all.h1.x"),
+        ]
+        for subject in subjects:
+            await thief.client.publish(subject, b"x")
+        await thief.client.flush()
+        await until(lambda: len(thief.refused) == len(subjects))
+        assert all("permissions violation for publish" in words for words in thief.refused)
+        # In his own name, he names another: the messages of Floe's own making.
+        async with a_bus(guarded, "h1") as liar:
+            for event in (Heartbeat(host="h2"), HostDown(host="h2"), ActionWaits(action_id="a")):
+                for subject in ("floe.all.h1", "floe.one.h1"):
+                    (frame,) = envelope.frames(Envelope(by="h1", number=1, body=encode(event)), 10_000)
+                    await thief.client.publish(subject, frame)
+                await liar.publish(event)
+            await thief.client.flush()
+            await liar.publish(Heartbeat(host="h1"))
+        await until(lambda: heard)
+        assert (heard, taken) == ([Heartbeat(host="h1")], [])
+
+
+async def test_who_holds_a_hosts_key_cannot_read_what_others_are_told_or_say(guarded: NatsServer) -> None:
+    async with a_bus(guarded, "conductor") as conductor, a_bus(guarded, "h2") as other, a_thief(guarded, "h1") as thief:
+        await other.serve("h2", done)
+        wanted = [
+            "floe.do.h2", "floe.do.*", "floe.>", ">", "*", "floe.all.*", "floe.all.h2", "floe.one", "floe.one.*",
+            "floe.part.*", "floe.here.*", "_R.>", "_R.h2.*.*", "_R.h1.*.*", "$SYS.>", "_INBOX.>",
+        ]  # fmt: skip
+        for subject in wanted:
+            await thief.hear(subject)
+            await thief.hear(subject, queue="takers")
+        await until(lambda: len(thief.refused) == 2 * len(wanted))
+        assert all("permissions violation for subscription" in words for words in thief.refused)
+        assert await conductor.request("h2", ListGuests(), timeout=30) == Done()
+        await other.publish(Heartbeat(host="h2"))
+        await conductor.publish(ActionWaits(action_id="a"))
+        await thief.client.flush()
+        assert thief.heard == []
+
+
+async def test_who_holds_a_hosts_key_can_be_that_host_until_it_is_removed(guarded: NatsServer) -> None:
+    """What is lost with a key: its host's commands are read, and answers and events made up in that host's name."""
+    heard = list[Any]()
+    async with a_bus(guarded, "conductor") as conductor, a_thief(guarded, "h1") as thief:
+        await conductor.listen(ear(heard))
+        await thief.hear("floe.do.h1")
+        with pytest.raises(Unavailable):
+            await conductor.request("h1", ListGuests(), timeout=0.5)
+        assert b"ListGuests" in thief.heard[0].data
+        assert not thief.refused
+        async with a_bus(guarded, "h1") as posing:
+            await posing.serve("h1", done)
+            await posing.publish(Heartbeat(host="h1"))
+            await until(lambda: heard == [Heartbeat(host="h1")])
+            write_users(guarded.folder, "conductor", "h2", reload=True)
+            await until(lambda: "refuses our key" in posing.trouble)
+        with pytest.raises(Unavailable, match="no agent serves it"):
+            await conductor.request("h1", ListGuests(), timeout=30)
+
+
+async def test_who_has_no_key_gets_nowhere(guarded: NatsServer) -> None:
+    for more in ({}, {"seed": keys.new_seed()}):
+        bus = NatsBus(NatsAddress(servers=(guarded.url,), **more), "nobody")
+        with pytest.raises(Unavailable, match="refuses our key"):
+            await bus.open()
+        await bus.close()
+
+
+# -- TLS ----------------------------------------------------------------------------------------------
+
+
+def authority(folder: Path, name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = certificate(name, key, None, key)
+    (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return made, key
+
+
+def certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate | None,
+    signer: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(
+        issuer_name=subject if issuer is None else issuer.subject,
+        subject_name=subject,
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=now - datetime.timedelta(hours=1),
+        not_valid_after=now + datetime.timedelta(days=1),
+    ).add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+    if issuer is not None:
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    builder = builder.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+    )
+    if issuer is None:
+        usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment"), False)
+        usage |= dict.fromkeys(("key_agreement", "encipher_only", "decipher_only"), False)
+        builder = builder.add_extension(
+            x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage), critical=True
+        )
+    return builder.sign(signer, hashes.SHA256())
+
+
+async def test_with_tls_all_goes_on_and_nothing_is_said_in_clear(tmp_path: Path) -> None:
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    issuer, signer = authority(folder, "ours")
+    authority(folder, "theirs")
+    key = ec.generate_private_key(ec.SECP256R1())
+    (folder / "server.pem").write_bytes(
+        certificate("bus", key, issuer, signer).public_bytes(serialization.Encoding.PEM)
+    )
+    (folder / "server.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    write_users(folder, "conductor", "h1")
+    tls = f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key" }}\ninclude "users.conf"'
+    with nats_server(folder, tls) as server:
+        more = {"ca_file": folder / "ours.pem"}
+        async with a_bus(server, "h1", **more) as agent, a_bus(server, "conductor", **more) as conductor:
+            await agent.serve("h1", done)
+            assert await conductor.request("h1", ReadConsole(server_id="s" * 2_000_000), timeout=30) == Done()
+            server.stop()
+            await until(lambda: agent.trouble and conductor.trouble)
+            server.start()
+            await until(lambda: not agent.trouble and not conductor.trouble)
+            assert await conductor.request("h1", ListGuests(), timeout=30) == Done()
+        stranger = NatsBus(NatsAddress(servers=(server.url,), seed=SEEDS["h1"], ca_file=folder / "theirs.pem"), "h1")
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            await stranger.open()
+        await stranger.close()
+
+
+async def test_a_server_without_tls_gets_no_signature_of_who_wants_it(guarded: NatsServer) -> None:
+    for address in (
+        NatsAddress(servers=(guarded.url.replace("nats:", "tls:"),), seed=SEEDS["h1"]),
+        NatsAddress(servers=(guarded.url,), seed=SEEDS["h1"], ca_file=Path("/etc/ssl/certs/ca-certificates.crt")),
+    ):
+        bus = NatsBus(address, "h1")
+        with pytest.raises(Unavailable, match="does not offer TLS"):
+            await bus.open()
+        await bus.close()
