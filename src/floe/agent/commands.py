@@ -56,6 +56,7 @@ from floe.hypervisors.protocol import Hypervisor
 log = logging.getLogger(__name__)
 
 _OVERTAKEN = "The server was deleted while it was being built."
+_FENCED = "The action was taken up by another conductor since: what is still to be done for it, that one says."
 _BROKEN_OFF = "Something else was asked for meanwhile."
 
 
@@ -183,6 +184,8 @@ class Commands:
     async def _spawn(self, command: Spawn) -> Result:
         server_id = command.guest.server_id
         self._builder.folder(server_id)
+        if not self._ledger.fences.heard(server_id, command.action_id, command.attempt):
+            return Failed(kind="gone", message=_FENCED)
         async with self._server(server_id) as server:
             refusal = self._ledger.refusal(server_id, command.action_id)
             if refusal is not None:
@@ -280,6 +283,8 @@ class Commands:
     async def _destroy(self, command: Destroy) -> Result:
         server_id = command.server_id
         self._builder.folder(server_id)
+        if not self._ledger.fences.heard(server_id, command.action_id, command.attempt):
+            return Failed(kind="gone", message=_FENCED)
         builder = self._ledger.builder(server_id)
         noted = self._ledger.destroyed(command)
         if not command.final and builder not in (None, command.action_id):

@@ -22,6 +22,7 @@ from typing import IO
 import msgspec
 
 from floe.agent import ledger_file
+from floe.agent.fences import Fences
 from floe.agent.ledger_entries import (
     Adopted,
     Begun,
@@ -32,6 +33,7 @@ from floe.agent.ledger_entries import (
     Members,
     Network,
     OfPower,
+    Overtook,
     Settled,
     Told,
     Want,
@@ -64,7 +66,7 @@ class Ledger:
     def __init__(self, path: Path, clock: Clock) -> None:
         self.network = HostNetworkState()
         self.guests: dict[str, GuestSpec] = {}
-        self.wishes = Wishes(self._append, self._now)
+        self.wishes, self.fences = Wishes(self._append, self._now), Fences(self._append, self._now)
         self._actions: dict[str, str] = {}
         self._settled: dict[str, Settled] = {}
         self._tombstones: dict[str, Destroyed] = {}
@@ -241,8 +243,7 @@ class Ledger:
                 known_at=network.known_at,
             )
         ]
-        entries += self._tombstones.values()
-        entries += self._undone.values()
+        entries += [*self._tombstones.values(), *self._undone.values(), *self.fences.entries()]
         for server_id, guest in self.guests.items():
             entries.append(Begun(action_id=self._actions[server_id], guest=guest, network=_NOTHING))
             if self.is_built(server_id):
@@ -341,6 +342,8 @@ class Ledger:
             self.network.change_members(entry.change)
         elif isinstance(entry, OfPower):
             self.wishes.take(entry)
+        elif isinstance(entry, Overtook):
+            self.fences.take(entry)
         else:
             self.network = HostNetworkState(
                 generation=entry.generation,
@@ -381,6 +384,7 @@ class Ledger:
     def _forget_old(self) -> None:
         oldest = self._now() - REMEMBERED
         self.wishes.forget(oldest)
+        self.fences.forget(oldest)
         self._tombstones = {k: v for k, v in self._tombstones.items() if v.at > oldest}
         self._undone = {k: v for k, v in self._undone.items() if v.at > oldest}
         self._settled = {

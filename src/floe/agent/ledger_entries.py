@@ -181,5 +181,14 @@ class Damaged(msgspec.Struct, tag="damaged"):
     server_id: str
 
 
+class Overtook(msgspec.Struct, tag="overtook"):
+    """An action was taken up again, by a conductor that overtook another."""
+
+    at: float
+    server_id: str
+    action_id: str
+    attempt: int
+
+
 OfPower = Want | Answered | Machine | Flushed | Damaged
-Entry = Begun | BegunBefore | Adopted | Settled | Destroyed | Told | Whole | Members | Network | OfPower
+Entry = Begun | BegunBefore | Adopted | Settled | Destroyed | Told | Whole | Members | Network | Overtook | OfPower

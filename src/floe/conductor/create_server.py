@@ -102,7 +102,7 @@ class CreateServer:
         )
         given, secrets = flow.given(CreateGiven), sealing.opened(self.cloud, flow.action, CreateSecrets)
         guest = guest_spec(server, disks, given, secrets, placed.network, placed.zone)
-        return Spawn(action_id=flow.action.id, guest=guest, network=placed.network)
+        return Spawn(action_id=flow.action.id, guest=guest, network=placed.network, attempt=flow.attempt)
 
     def other_host(self, flow: Flow, step: str, error: FloeError) -> bool:
         """Say whether another host may do better."""
@@ -152,6 +152,7 @@ class CreateServer:
             port_ids=tuple(port.port_id for port in placed.network.ports),
             generation=placed.network.generation,
             final=False,
+            attempt=flow.attempt,
         )
 
     def give_back(self, flow: Flow, failure: Failure) -> Work:

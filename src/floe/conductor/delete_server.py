@@ -97,6 +97,7 @@ class DeleteServer:
             guest_name=targets.guest_name,
             port_ids=targets.ports,
             generation=flow.result(Target).generation,
+            attempt=flow.attempt,
         )
 
     async def show(self, flow: Flow, error: FloeError, waited: float) -> None:

@@ -125,6 +125,11 @@ class Flow:
         """Whether it was decided that the action fails, and what it did is being taken back."""
         return self._state == UNDOING
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the action this is, once it is held: what fences those before it off."""
+        return self._attempts
+
     def given(self, of: type[G]) -> G:
         """Return what the action was given, which is of the type that its saga says."""
         if not isinstance(self._given, of):

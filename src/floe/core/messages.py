@@ -36,6 +36,8 @@ class Spawn:
     action_id: str
     guest: GuestSpec
     network: HostNetwork
+    attempt: int = 0
+    """Which attempt at the action this is, if that is counted: after a later one, the host refuses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,8 @@ class Destroy:
     generation: int = 0
     final: bool = True
     """False when a build is undone and the same server may be built on this host again by a later action."""
+    attempt: int = 0
+    """As of `Spawn`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
