@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import secrets
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from floe.core.errors import Invalid
@@ -48,6 +50,14 @@ def place(state: Path) -> str:
     file.touch(mode=0o600)
     file.write_text(made + "\n")
     return made
+
+
+@contextlib.contextmanager
+def one_at_a_time(file: Path) -> Iterator[None]:
+    """Do what several processes of this machine may begin at once, one after the other; a dead one holds up nobody."""
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _name_file(state: Path) -> Path:

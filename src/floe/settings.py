@@ -6,6 +6,7 @@ One table of fields serves all three: the field `fake_hosts` is `--fake-hosts`, 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,11 @@ _LAST_UID = 2**32 - 2  # the one after it means "no change" to the kernel
 _MAX_DAYS = 36_500
 ROLES = ("api", "conductor", "agent")
 """In the order in which they start."""
+STATUS_PORTS = {"conductor": 8775, "agent": 8776}
+"""Where a process that serves no API says how it is."""
+_INSTANCE = re.compile(r"[A-Za-z0-9_-]{0,32}")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+_SERVER = re.compile(r"(nats|tls)://[^\s/@]+:[0-9]{1,5}")
 HYPERVISORS = ("auto", "libvirt", "fake")
 
 
@@ -34,11 +40,18 @@ def _setting(default: Any, help_text: str, metavar: str = "") -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of `floe up`, with their defaults."""
+    """All settings of a process, with their defaults."""
 
     state: Path = _setting(Path("/var/lib/floe"), "where all state lives", "DIR")
-    roles: str = _setting(",".join(ROLES), "roles of this process; the local bus and SQLite need all of them", "LIST")
+    roles: str = _setting(",".join(ROLES), "roles of this process: `floe up` has all of them", "LIST")
+    bus: str = _setting(
+        "", "bus of roles in processes of their own: nats://HOST:PORT, several with commas; default: within one", "URLS"
+    )
+    instance: str = _setting("", "name of this process among those of its role on this machine", "NAME")
     listen: str = _setting("127.0.0.1:8774", "address of the one port that serves every API", "HOST:PORT")
+    status_listen: str = _setting(
+        "", "address of /healthz and /metrics of a conductor (default: 127.0.0.1:8775) or agent (:8776)", "HOST:PORT"
+    )
     connections: int = _setting(2048, "connections at most; fewer where this process may not open as many files", "N")
     connections_per_peer: int = _setting(256, "connections at most from one address (IPv6: network of 64 bits)", "N")
     trusted_proxies: str = _setting(
@@ -86,6 +99,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         self.address()
+        self.status_address("api")
+        self.bus_servers()
+        if not _INSTANCE.fullmatch(self.instance):
+            raise Invalid(f"instance must be up to 32 letters, digits, _ and - (it is {self.instance!r}).")
+        if self.host and not _HOST.fullmatch(self.host):
+            raise Invalid(
+                f"host must be a name of up to 200 letters, digits, dots, _ and - (it is {self.host[:80]!r})."
+            )
         names = self.role_names()
         if not names or len(set(names)) < len(names) or not set(names) <= set(ROLES):
             raise Invalid(f"roles must be some of {', '.join(ROLES)}, each once (they are {self.roles!r}).")
@@ -148,13 +169,32 @@ class Settings:
         """Return the user ids that guests run as."""
         return range(self.first_guest_uid, self.first_guest_uid + GUEST_UIDS)
 
+    def bus_servers(self) -> tuple[str, ...]:
+        """Return the servers of `bus`, none where it is within a process."""
+        servers = tuple(self.bus.replace(",", " ").split())
+        for server in servers:
+            if not _SERVER.fullmatch(server):
+                raise Invalid(
+                    f"bus must be servers like nats://10.0.0.1:4222, several with commas (it has {server!r})."
+                )
+        return servers
+
     def address(self) -> tuple[str, int]:
         """Return the host and port to listen on. Port 0 means any that is free."""
-        host, _, port = self.listen.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise Invalid(f"listen must be HOST:PORT, like 127.0.0.1:8774 (it is {self.listen!r}).")
-        return host, int(port)
+        return _address("listen", self.listen)
+
+    def status_address(self, role: str) -> tuple[str, int]:
+        """Return the host and port at which a process of one role says how it is."""
+        default = f"127.0.0.1:{STATUS_PORTS.get(role, 0)}"
+        return _address("status_listen", self.status_listen or default)
+
+
+def _address(name: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise Invalid(f"{name} must be HOST:PORT, like 127.0.0.1:8774 (it is {text!r}).")
+    return host, int(port)
 
 
 _TYPES = get_type_hints(Settings)

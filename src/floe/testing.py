@@ -23,7 +23,7 @@ from cryptography.fernet import Fernet
 
 from floe.api.front.limits import Limits
 from floe.api.front.server import configured
-from floe.assembly import Node
+from floe.assembly.node import Node
 from floe.cli.state_directory import hold
 from floe.pools import alone
 from floe.settings import Settings

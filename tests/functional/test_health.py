@@ -29,7 +29,7 @@ async def cloud(tmp_path: Path) -> AsyncIterator[EmbeddedCloud]:
 
 async def look(cloud: EmbeddedCloud) -> tuple[int, str, dict[str, str]]:
     """Ask, as one does after the time for which an answer holds."""
-    cloud.node._health._until = 0.0
+    cloud.node._process._health._until = 0.0
     async with httpx.AsyncClient(base_url=cloud.url, timeout=30) as http:
         reply = await http.get("/healthz")
     body = reply.json()
@@ -45,7 +45,7 @@ async def test_all_is_well(cloud: EmbeddedCloud) -> None:
 
 async def test_a_disk_below_its_reserve_is_told_with_numbers(cloud: EmbeddedCloud) -> None:
     found = os.statvfs_result((MIB, MIB, 1000, 100, 99, 0, 0, 0, 0, 255))
-    cloud.node.api.ground._room = DiskRoom(cloud.folder, 100 * MIB, statvfs=lambda _: found)
+    cloud.node.ground._room = DiskRoom(cloud.folder, 100 * MIB, statvfs=lambda _: found)
     status, word, parts = await look(cloud)
     assert (status, word) == (503, "degraded")
     assert parts["disk"] == "99 MiB of 1000 are free, less than the reserve of 100: no image data is taken"
@@ -56,9 +56,9 @@ async def test_a_database_that_another_process_keeps_locked_is_told(cloud: Embed
         other.execute("BEGIN IMMEDIATE")
         status, _, parts = await look(cloud)
         assert (status, parts["database"]) == (503, "a write has not been done within 2 s")
-        waiting = cloud.node.api.ground._writing
+        waiting = cloud.node.ground._writing
         await look(cloud)
-        assert cloud.node.api.ground._writing is waiting  # however often one asks, one write waits
+        assert cloud.node.ground._writing is waiting  # however often one asks, one write waits
         other.execute("ROLLBACK")
         assert waiting is not None
         await waiting
@@ -127,9 +127,9 @@ async def main():
                 return put.status_code, (await http.get(at)).json()["status"], put.text
             first = await upload(20)
             both = await asyncio.gather(upload(60), upload(60))
-            left = cloud.node._room.sizes()
+            left = cloud.node.ground._room.sizes()
             (state / "filler").write_bytes(bytes(left[0] - 2 * 2**20))
-            cloud.node._health._until = 0.0
+            cloud.node._process._health._until = 0.0
             health = await http.get("/healthz")
             keypair = await http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}})
             late = await upload(1)

@@ -54,6 +54,6 @@ def test_a_start_does_without_what_only_later_needs(tmp_path: Path) -> None:
             [sys.executable, "-c", START, tmp_path / "cloud"], capture_output=True, text=True, check=True
         )
     found = set(done.stdout.split())
-    assert "floe.assembly" in found
+    assert "floe.assembly.node" in found
     needless = sorted(found & NOT_AT_A_START.keys())
     assert not needless, {name: NOT_AT_A_START[name] for name in needless}

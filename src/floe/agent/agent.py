@@ -26,7 +26,7 @@ from floe.agent.threads import Offload, in_thread
 from floe.bus.protocol import Bus
 from floe.core.clock import Clock
 from floe.core.counters import Counters
-from floe.core.errors import HostFailure
+from floe.core.errors import FloeError, HostFailure
 from floe.core.guests import GuestState
 from floe.core.messages import Event, GuestChanged, Heartbeat, HostDown, Progress
 from floe.dataplane.protocol import DataPlane
@@ -148,6 +148,7 @@ class Agent:
             hypervisor=self._hypervisor,
             steps=self._steps,
             changed=self._changed,
+            report=lambda: self._start(self._report()),
             offload=self._offload,
         )
         commands.start_with(guests)
@@ -273,6 +274,15 @@ class Agent:
         self._images.tidy()
         await self._eviction.round()
 
+    async def _report(self) -> None:
+        """Tell of the host to a conductor that was not there when that was told."""
+        try:
+            assert self._builder is not None
+            guests = await self._hypervisor.guests()
+            await self._say_up(guests, await self._builder.leftovers(guests))
+        except FloeError as error:
+            log.warning("host %s could not tell of itself: %s", self.host, error.message)
+
     def _guest_folders(self) -> list[Path]:
         return list(self._guests_dir.iterdir())
 
@@ -316,6 +326,9 @@ class Agent:
         self._publish_soon(GuestChanged(host=self.host, server_id=guest.server_id, power_state=guest.power_state))
 
     def _publish_soon(self, event: Event) -> None:
-        task = asyncio.get_running_loop().create_task(self._bus.publish(event))
+        self._start(self._bus.publish(event))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -43,6 +43,7 @@ from floe.core.messages import (
     NetworkApplied,
     PowerChanged,
     ReadConsole,
+    Report,
     Result,
     Spawn,
     SpawnAll,
@@ -91,6 +92,7 @@ class Commands:
         hypervisor: Hypervisor,
         steps: Callable[[str], Steps],
         changed: Callable[[GuestState], None],
+        report: Callable[[], None],
         offload: Offload,
     ) -> None:
         self._ledger = ledger
@@ -100,6 +102,7 @@ class Commands:
         self._hypervisor = hypervisor
         self._steps = steps
         self._changed = changed
+        self._say_report = report
         self._offload = offload
         self._servers: dict[str, _Server] = {}
         self._known: dict[str, PowerState] = {}
@@ -115,6 +118,7 @@ class Commands:
             ChangeMembers: self._change_members,
             UpdateMetadata: self._update_metadata,
             ListGuests: self._list_guests,
+            Report: self._report,
             Inspect: self._inspect,
         }
 
@@ -342,6 +346,10 @@ class Commands:
         if command.server_id not in self._ledger.guests:
             raise NotFound("guest", command.server_id)
         self._ledger.tell(command.server_id, command.metadata)
+        return Done()
+
+    async def _report(self, _command: Report) -> Done:
+        self._say_report()
         return Done()
 
     async def _list_guests(self, _command: ListGuests) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from floe.api.compute.surface import SURFACE as COMPUTE
@@ -13,11 +13,11 @@ from floe.api.image.surface import SURFACE as IMAGE
 from floe.api.kit.call import Reply
 from floe.api.kit.request import ClientGone, Request, Scope
 from floe.api.kit.surface import Authenticate, Surface
-from floe.api.metrics import MEDIA_TYPE, Metrics
+from floe.api.metrics import Metrics
 from floe.api.network.surface import SURFACE as NETWORK
 from floe.api.operator.surface import SURFACE as OPERATOR
 from floe.api.placement.surface import SURFACE as PLACEMENT
-from floe.cloud import health
+from floe.api.status import Healthy, Status
 from floe.cloud.cloud import Cloud
 from floe.cloud.tokens import authenticate
 
@@ -39,13 +39,13 @@ class App:
         *,
         surfaces: Sequence[Surface] = SURFACES,
         authenticate: Authenticate = authenticate,
-        healthy: Callable[[], Awaitable[dict[str, str]]] | None = None,
+        healthy: Healthy | None = None,
     ) -> None:
         self.cloud = cloud
         self._metrics = Metrics(cloud.counters)
         self._surfaces = {surface.name: surface for surface in surfaces}
         self._authenticate = authenticate
-        self._healthy = healthy
+        self._status = Status(self._metrics, healthy or _no_parts)
         self._ids = _request_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,12 +77,8 @@ class App:
         if name == "":
             links = {key: f"{self.cloud.settings.public_url}/{key}" for key in self._surfaces}
             return Reply(200, {"name": "floe", "surfaces": links}, headers)
-        if name == "healthz":
-            parts = {} if self._healthy is None else await self._healthy()
-            status = 200 if health.good(parts) else 503
-            return Reply(status, {"status": "ok" if status == 200 else "degraded", "parts": parts}, headers)
-        if name == "metrics":
-            return Reply(200, self._metrics.text(), headers, MEDIA_TYPE)
+        if (said := await self._status.told(name)) is not None:
+            return Reply(said.status, said.body, headers, said.media_type)
         surfaces = ", ".join("/" + key for key in self._surfaces)
         body = {
             "error": {
@@ -92,6 +88,10 @@ class App:
             }
         }
         return Reply(404, body, headers)
+
+
+async def _no_parts() -> dict[str, str]:
+    return {}
 
 
 async def _send(send: Send, reply: Reply, *, head: bool) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from floe.api.app import App
 from floe.cloud import bootstrap, flavors, networks, sealing
 from floe.cloud.cloud import Cloud
-from floe.cloud.health import Ground
 
 
 class Api:
@@ -19,7 +18,6 @@ class Api:
     def __init__(
         self,
         cloud: Cloud,
-        ground: Ground,
         *,
         passwords: Mapping[str, str],
         healthy: Callable[[], Awaitable[dict[str, str]]],
@@ -28,7 +26,6 @@ class Api:
     ) -> None:
         self._cloud, self._passwords = cloud, passwords
         self._start_images, self._stop_images = start_images, stop_images
-        self.ground = ground
         self.app = App(cloud, healthy=healthy)
 
     async def start(self) -> None:
@@ -40,11 +37,10 @@ class Api:
     async def stop(self) -> None:
         """Look at nothing any more; requests are ended by whoever serves them."""
         await self._stop_images()
-        await self.ground.stop()
 
     async def parts(self) -> dict[str, str]:
-        """Say how that is which requests are written to."""
-        return await self.ground.parts()
+        """Say nothing: what requests need are the other parts."""
+        return {}
 
     async def _first_start(self) -> None:
         """Make what a cloud needs before anybody can use it; nothing of it is made twice."""

@@ -74,6 +74,11 @@ class LocalBus:
         self._sharing = deque(queue for queue in self._sharing if queue not in gone)
         await asyncio.gather(*(queue.close() for queue in gone))
 
+    @property
+    def trouble(self) -> str:
+        """See `Bus.trouble`: it is in this process."""
+        return ""
+
     async def idle(self) -> None:
         """Wait until all that was published has been handled; for trials and tests."""
         for queue in (*self._listeners, *self._sharing):

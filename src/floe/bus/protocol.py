@@ -55,6 +55,11 @@ class Bus(Protocol):
         """Hand nothing more to a handler that was given to `listen` or `share`."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing is carried now; empty while the bus is there."""
+        ...
+
     async def close(self) -> None:
         """End all serving, listening and sharing; requests that wait are answered Unavailable."""
         ...

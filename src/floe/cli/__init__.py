@@ -38,6 +38,9 @@ class Entry:
 
 COMMANDS: Mapping[str, Entry] = {
     "up": Entry("floe.cli.up", "start the whole cloud on this machine"),
+    "api": Entry("floe.cli.api", "serve the APIs, over a bus and a database that conductors share"),
+    "conductor": Entry("floe.cli.conductor", "place servers and carry out what is asked of the APIs"),
+    "agent": Entry("floe.cli.agent", "run guests on this machine for conductors elsewhere"),
     "trace": Entry("floe.cli.trace", "show how a server came to be, step by step"),
     "audit": Entry("floe.cli.audit", "check that everything is as it must be, and mend what is safe"),
     "purge": Entry("floe.cli.purge", "forget what was over before a day"),

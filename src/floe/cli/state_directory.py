@@ -19,6 +19,9 @@ PASSABLE = 0o711
 """Guests, who are others than us, have their disks below; they can go through and see nothing."""
 _SECRET = ("floe.db", "floe.db-wal", "floe.db-shm", "secrets.json", "clouds.yaml")
 _OURS = (*_SECRET, "lock")
+_UP = "another `floe up` (pid {{holder}}) already uses the state directory {state}."
+_SHARED = "roles in processes of their own (floe api, floe conductor, floe agent)"
+"""Who has a state directory that several processes share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +33,49 @@ class Loose:
 
 
 def take(state: Path) -> IO[str]:
-    """Make or mend the state directory and hold it, for as long as the file returned is open.
+    """Make or mend the state directory and hold it alone, for as long as the file returned is open.
 
     From here on this process makes files that are its own alone. A directory of an earlier release is closed to others.
     Raises Conflict with what is loose, or when another process holds it.
     """
+    _mend(state)
+    return hold(state)
+
+
+def share(state: Path) -> IO[str]:
+    """Do what `take` does, beside other roles. Raises Conflict with what is loose, or when `floe up` has it."""
+    _mend(state)
+    return _locked(state / "lock", _SHARED, fcntl.LOCK_SH, _UP.format(state=state))
+
+
+@contextlib.contextmanager
+def hold_role(state: Path, name: str) -> Iterator[Path]:
+    """Be the only process of a name that shares a state directory, and give a folder that is its own.
+
+    Raises Conflict when another process has this name.
+    """
+    folder = state / "roles" / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = f"another process (pid {{holder}}) already is {name!r} in the state directory {state}."
+    with _locked(folder / "lock", str(os.getpid()), fcntl.LOCK_EX, f"{text} Name this one with --instance."):
+        yield folder
+
+
+@contextlib.contextmanager
+def hold_host(state: Path, host: str) -> Iterator[None]:
+    """Hold what a state directory has of a host. Raises Conflict: two agents of one host would undo each other's work.
+
+    The folder is passable: the disks of guests are below it.
+    """
+    folder = state / "hosts" / host
+    for each in (folder.parent, folder):
+        each.mkdir(mode=PASSABLE, exist_ok=True)
+    text = f"another agent (pid {{holder}}) already serves host {host!r} in the state directory {state}."
+    with _locked(folder / "lock", str(os.getpid()), fcntl.LOCK_EX, text):
+        yield
+
+
+def _mend(state: Path) -> None:
     os.umask(0o077)
     found = loose_ends(state)
     if found:
@@ -43,10 +84,10 @@ def take(state: Path) -> IO[str]:
     _make(state)
     state.chmod(PASSABLE)
     for path in state.iterdir():
-        mode = path.lstat().st_mode
-        if stat.S_ISREG(mode) and mode & 0o077:
-            path.chmod(0o600)
-    return hold(state)
+        with contextlib.suppress(FileNotFoundError):  # the database removes files of its own
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode) and mode & 0o077:
+                path.chmod(0o600)
 
 
 def loose_ends(state: Path) -> list[Loose]:
@@ -115,16 +156,23 @@ def hold(state: Path) -> IO[str]:
 
     Whoever held it before is dead then, which is what leases are broken on. Raises Conflict.
     """
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    return _locked(state / "lock", str(os.getpid()), fcntl.LOCK_EX, _UP.format(state=state))
+
+
+def _locked(path: Path, says: str, how: int, refusal: str) -> IO[str]:
+    """Lock a file and write into it who has it. Raises Conflict with a text that tells of the `{holder}`."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     file = os.fdopen(descriptor, "r+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = file.read().strip() or "unknown"
         file.close()
-        raise Conflict(f"another `floe up` (pid {holder}) already uses the state directory {state}.") from error
+        if holder == _SHARED:
+            raise Conflict(f"{holder} already use {path.parent}; `floe up` needs it for itself.") from error
+        raise Conflict(refusal.replace("{holder}", holder)) from error
     file.truncate(0)
-    file.write(f"{os.getpid()}\n")
+    file.write(f"{says}\n")
     file.flush()
     return file
 

@@ -8,26 +8,25 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from floe.api.front.limits import Limits, limits_of, raise_open_files
 from floe.cli import interpreter
 from floe.cli.credentials import clouds, clouds_yaml
+from floe.cli.notify import Notify
 from floe.cli.orphans import Orphans
 from floe.cli.secrets import Secrets, load_or_make, write_private
+from floe.cli.serving import add_settings, bind, settings_of, told_to_stop, url_of
 from floe.cli.state_directory import take
-from floe.core.errors import Conflict, FloeError, Invalid
+from floe.core.errors import FloeError, Invalid
 from floe.logs import configure
 from floe.pools import share_memory
-from floe.settings import Settings, load
+from floe.settings import Settings
 
 if TYPE_CHECKING:
     from floe.cli.sandbox import Sandbox
@@ -37,22 +36,7 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare a flag for every setting."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the same settings (fake_hosts = 3)")
-    for setting in fields(Settings):
-        flag = "--" + setting.name.replace("_", "-")
-        text = setting.metadata["help"]
-        if setting.default is False:
-            parser.add_argument(flag, action="store_true", default=None, help=text)
-        else:
-            shown = f"{text} (default: {setting.default})" if setting.default not in ("", None) else text
-            parser.add_argument(flag, metavar=setting.metadata["metavar"], help=shown)
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """Return the settings that the command line, the environment and the file give together."""
-    names = {setting.name for setting in fields(Settings)}
-    flags = {name: value for name, value in vars(args).items() if name in names and value is not None}
-    return load(flags, os.environ, args.config)
+    add_settings(parser, but=("bus", "instance", "status_listen"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,10 +45,9 @@ def run(args: argparse.Namespace) -> int:
         settings = settings_of(args)
         configure(settings.log_level)
         share_memory()
-        settings = replace(settings, state=settings.state.absolute())
         limits = limits_of(settings, raise_open_files())
         lock = take(settings.state)
-        listener = _bind(settings)
+        listener = bind("listen", settings.address())  # before the sandbox, to stay on the outer loopback
         secrets = load_or_make(settings.state)
         sandbox = None
         if settings.sandbox:
@@ -81,24 +64,6 @@ def run(args: argparse.Namespace) -> int:
         return uvloop.run(_serve(settings, limits, listener, secrets, sandbox, starting.close))
 
 
-def _bind(settings: Settings) -> socket.socket:
-    """Bind the API's socket: before the sandbox is entered, so that it stays on the outer loopback."""
-    host, port = settings.address()
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Conflict(
-            f"cannot listen on {settings.listen}: {error.strerror}; choose another with --listen."
-        ) from error
-    listener.listen(2048)
-    listener.setblocking(False)
-    return listener
-
-
 async def _serve(
     settings: Settings,
     limits: Limits,
@@ -110,11 +75,9 @@ async def _serve(
     import uvicorn
 
     from floe.api.front.server import configured
-    from floe.assembly import Node
+    from floe.assembly.node import Node
 
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    url = settings.public_url or f"http://{shown}:{port}"
+    url = settings.public_url or url_of(listener)
     try:
         node = Node(settings, passwords=secrets.passwords, token_keys=secrets.token_keys, url=url)
     except Invalid as error:
@@ -123,22 +86,20 @@ async def _serve(
     server = uvicorn.Server(configured(node, node.cloud.counters, limits, loop="none", timeout_graceful_shutdown=5))
     orphans = Orphans()
     orphans.adopt()
-    # uvicorn takes these signals over while it serves, and raises them once more when it has stopped.
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping, notify = told_to_stop(), Notify(os.environ)
     try:
         if not await _unless(stopping, node.start()):
             return 0
         started()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        ready = asyncio.create_task(_announce(settings, secrets, url, listener, sandbox))
+        ready = asyncio.create_task(_announce(settings, secrets, url, listener, sandbox, notify))
         await serving
         ready.cancel()
     except FloeError as error:
         print(f"floe: cannot start: {error}", file=sys.stderr)
         return 1
     finally:
+        notify.stopping()
         await node.stop()
         orphans.leave()
     return 0
@@ -158,7 +119,7 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> b
 
 
 async def _announce(
-    settings: Settings, secrets: Secrets, url: str, listener: socket.socket, sandbox: Sandbox | None
+    settings: Settings, secrets: Secrets, url: str, listener: socket.socket, sandbox: Sandbox | None, notify: Notify
 ) -> None:
     """Say that the cloud is ready once it answers through its own front door."""
     entries = clouds(f"{url}/identity/v3", settings.region, secrets.passwords)
@@ -166,6 +127,7 @@ async def _announce(
     parts = await _answers(listener, sandbox)
     log.info("ready after %.2f s of CPU", time.process_time())
     print(f"floe: ready at {url} (state in {settings.state})", flush=True)
+    notify.ready(f"serving at {url}")
     for name, state in parts.items():
         if state != "ok":
             log.warning("not all is well with the %s: %s", name, state)

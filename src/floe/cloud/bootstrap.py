@@ -81,6 +81,8 @@ async def bootstrap(cloud: Cloud, new_password: Callable[[], str]) -> Bootstrapp
     demo_hash = await passwords.hashed(cloud, nobody, demo_password)
 
     def run(conn: Connection) -> Bootstrapped:
+        if domain_rows.get(conn, DEFAULT_DOMAIN) is not None:
+            return _known(conn)  # another process starts too, and was first
         domain_rows.insert(conn, Domain(id=DEFAULT_DOMAIN, name="Default", description="The default domain"))
         role_ids = _add_roles(conn, seed)
         admin, admin_project = _add_user(conn, "admin", admin_hash, "For administrators", seed, now)

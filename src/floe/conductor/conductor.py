@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from floe.cloud.cloud import Cloud
-from floe.cloud.health import OK
 from floe.cloud.own_actions import Leases
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.host_events import HostEvents
@@ -17,6 +16,7 @@ from floe.conductor.registry import Workflows, sagas
 from floe.conductor.removal import Removal
 from floe.conductor.runner import Runner
 from floe.conductor.sweeps import Sweeps
+from floe.core.health import OK
 from floe.core.messages import ActionWaits, ForOne, NetworkChanged
 from floe.store import actions, conductors
 from floe.store.engine import Connection

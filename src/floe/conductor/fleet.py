@@ -102,6 +102,10 @@ class Fleet:
         self._promises: dict[str, set[Promise]] = {}
         self._doubtful: set[str] = set()
         """Hosts that may not have what the table says; the next look at what changed is at them too."""
+        self._deaf = False
+        """Whether the bus was away when hosts were last looked through."""
+        self._strangers: set[str] = set()
+        """Hosts that live and were no host's rows when they were heard of."""
         self.dirty = False
         """Whether something was given back, so that the table is to be read again when there is time."""
         self.owed: set[str] = set()
@@ -169,6 +173,8 @@ class Fleet:
         if self.table.row(name) is None:
             self._doubtful.add(name)
             self.dirty = True
+            if len(self._strangers) < _MOST_TOLD:
+                self._strangers.add(name)
             return
         self._heard.pop(name, None)
         self._heard[name] = self._clock.monotonic()
@@ -178,6 +184,14 @@ class Fleet:
             self._expected.discard(name)
             self.table.set_up(name, self.alive(name))
             self._settle()
+
+    async def strangers(self) -> list[str]:
+        """Return the hosts that were heard of since this was last asked, and that have no row to this day."""
+        if not self._strangers:
+            return []
+        heard, self._strangers = self._strangers, set()
+        await self.refresh(heard)
+        return sorted(name for name in heard if self.table.row(name) is None)
 
     def lost(self, name: str) -> None:
         """Note that a host is gone until it is heard of again."""
@@ -213,7 +227,17 @@ class Fleet:
         return unheard and name not in self._forced_down
 
     def silent(self) -> list[str]:
-        """Return the hosts that have become late with their heartbeat."""
+        """Return the hosts that have become late with their heartbeat.
+
+        While the bus is away nobody is heard of, which says nothing of the hosts: they have all that time once it is
+        back.
+        """
+        if self._bus.trouble:
+            self._deaf = True
+            return []
+        if self._deaf:
+            self._deaf = False
+            self._heard = dict.fromkeys(self._heard, self._clock.monotonic())
         late = self._clock.monotonic() - self.settings.host_down
         silent = itertools.takewhile(lambda heard: heard[1] < late, self._heard.items())
         return [name for name, _ in silent if name not in self._gone]

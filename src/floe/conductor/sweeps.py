@@ -10,12 +10,15 @@ from functools import partial
 from floe.cloud import history
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.messages import Report
 from floe.store import actions, conductors, hosts
 from floe.store.engine import Connection
 
 log = logging.getLogger(__name__)
 
 
+_REPORT_SECONDS = 2.0
 _LATE = 15.0
 """Seconds without a round after which something is the matter: longer than a write waits for a locked database."""
 
@@ -53,6 +56,7 @@ class Sweeps:
         rounds: tuple[tuple[Callable[[], Awaitable[None]], float], ...] = (
             (self.quick, settings.sweep),
             (self.returned, settings.sweep),
+            (self.greet, settings.sweep),
             (self.write_seen, settings.write_seen),
             (self.slow, settings.slow_sweep),
             (self.purge, settings.purge),
@@ -94,6 +98,14 @@ class Sweeps:
         for host in sorted(filter(self._fleet.alive, self._fleet.owed)):
             self._fleet.owed.discard(host)
             await self._check(host)
+
+    async def greet(self) -> None:
+        """Ask hosts to tell of themselves that live and are unknown: they said so when no conductor was there."""
+        for host in await self._fleet.strangers():
+            try:
+                await self._cloud.bus.request(host, Report(), timeout=_REPORT_SECONDS)
+            except (HostFailure, Unavailable) as error:
+                log.info("host %s did not tell of itself: %s", host, error.message)
 
     async def write_seen(self) -> None:
         """Write when hosts were last heard of, and that this conductor lives: one commit for all of them.

@@ -191,6 +191,11 @@ class Guests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Say `HostUp` anew: what was said before nobody heard. Answered by `Done`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspect:
     """What is really on the host? Changes nothing. Answered by `Inspected`."""
 
@@ -327,6 +332,7 @@ Command = (
     | ChangeMembers
     | UpdateMetadata
     | ListGuests
+    | Report
     | Inspect
 )
 Result = (

@@ -148,6 +148,11 @@ class SimulatedBus:
         self._listeners = [listener for listener in self._listeners if listener.process.alive]
         self._listeners.append(_Listener(handler, process, shares))
 
+    @property
+    def trouble(self) -> str:
+        """See `Bus.trouble`: whom it does not reach nobody is told."""
+        return ""
+
     async def close(self) -> None:
         """See `Bus.close`: who was in this process is no longer there."""
         process = current()

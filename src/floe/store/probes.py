@@ -1,4 +1,4 @@
-"""A row that is written to see whether the database can be written to."""
+"""Rows that say when something was looked at: the database, by writing one; which keys it was opened with."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def put(conn: Connection, name: str, now: datetime) -> None:
     changed = conn.execute(sa.update(probes).where(probes.c.name == name).values(at=now))
     if not changed.rowcount:
         conn.execute(sa.insert(probes).values(name=name, at=now))
+
+
+def named(conn: Connection, prefix: str) -> set[str]:
+    """Return the names that begin so."""
+    return set(conn.scalars(sa.select(probes.c.name).where(probes.c.name.startswith(prefix, autoescape=True))))

@@ -16,7 +16,7 @@ from floe.api.kit.routing import Match, RouteTable
 from floe.cloud.cloud import Cloud
 from floe.core.callers import CALLER
 from floe.core.context import Context
-from floe.core.errors import Busy, FloeError, Invalid, NotAcceptable, NotFound, Unauthenticated
+from floe.core.errors import Busy, FloeError, Invalid, NotAcceptable, NotFound, Unauthenticated, Unavailable
 from floe.core.versions import Version, parse_version, version_text
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ _KEPT = 256
 _SHORT = 64
 """Characters of such a way at most: what clients may make this process keep is little."""
 
+_AGAIN = 5.0
+"""Seconds after which a part of the cloud that does not answer may do so: a database starts again in fewer."""
 Authenticate = Callable[[Cloud, str, str], Awaitable[Context]]
 """(cloud, token, request id) -> who asks. Raises Unauthenticated."""
 
@@ -170,8 +172,8 @@ class Surface:
         headers = {}
         if status == 401 and self.challenge:
             headers["www-authenticate"] = "Keystone uri=/identity"
-        if isinstance(error, Busy):
-            headers["retry-after"] = str(math.ceil(error.seconds))
+        if isinstance(error, Busy | Unavailable):
+            headers["retry-after"] = str(math.ceil(error.seconds if isinstance(error, Busy) else _AGAIN))
         return Reply(status, self.envelope(status, reason, message, request_id), headers)
 
     def _refuse_method(self, method: str, match: Match, request_id: str) -> Reply:

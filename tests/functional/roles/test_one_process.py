@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from floe.assembly import Node
+from floe.assembly.node import Node
 from floe.core.errors import Conflict, Invalid
 from floe.places import place
 from floe.settings import Settings, load

@@ -1,0 +1,118 @@
+"""The roles that see the database: what an API and a conductor are each made of."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from floe.api.role import Api
+from floe.assembly.process import Plain
+from floe.assembly.surroundings import MachineClock, Surroundings
+from floe.blobs.files import FileBlobs
+from floe.cloud.cloud import Cloud, CloudSettings
+from floe.cloud.health import Ground
+from floe.cloud.pools import make_pools
+from floe.conductor.conductor import Conductor
+from floe.conductor.fleet import ConductorSettings
+from floe.conductor.image_actions import ImageActions
+from floe.core.ids import random_id
+from floe.places import one_at_a_time
+from floe.pools import alone
+from floe.settings import Settings
+from floe.store import migrate
+from floe.store.engine import Database, Transactions
+from floe.store.repeated import RepeatedWrites
+
+LEASE_AMONG_MANY = 4.0
+"""Seconds for which a conductor that shows no life keeps what it has in hand, where another one may go on with it.
+
+A conductor that is alone is followed by its next start, which waits for no lease (see `Conductor`).
+"""
+
+
+def make_cloud(around: Surroundings, *, token_keys: Sequence[bytes], url: str, repeated_writes: float = 0.0) -> Cloud:
+    """Return the collaborators of whoever may see the database."""
+    settings, counters = around.settings, around.counters
+    pools = make_pools(counters)
+    return Cloud(
+        db=_database(Database(settings.state / "floe.db", counters=counters), repeated_writes),
+        bus=around.bus,
+        blobs=FileBlobs(settings.state / "images", around.room, pools.blobs),
+        clock=around.clock,
+        new_id=random_id,
+        settings=_cloud_settings(settings, url),
+        token_keys=lambda: list(token_keys),
+        counters=counters,
+        pools=pools,
+    )
+
+
+def database(cloud: Cloud, settings: Settings, ground: Ground) -> Plain:
+    """Return the database as a part of a process: at this release's schema, open, and written to by whoever looks."""
+
+    async def start() -> None:
+        await alone(_open, cloud.db, settings.state)
+
+    async def stop() -> None:
+        await ground.stop()
+        await alone(cloud.db.close)
+
+    return Plain(start=start, stop=stop, parts=ground.parts)
+
+
+def _open(db: Transactions, state: Path) -> None:
+    with one_at_a_time(state / "opening"):  # who makes a file, or changes how its log is kept, has to be alone
+        migrate.ensure(state / "floe.db")
+        db.open()
+
+
+def make_images(cloud: Cloud, place: str) -> tuple[ImageActions, Cloud]:
+    """Return who does at a place what is begun with bytes of images, and the cloud that knows of that."""
+    images = ImageActions(cloud, place=place)
+    return images, replace(cloud, image_actions=images.own)
+
+
+def make_api(
+    cloud: Cloud,
+    images: ImageActions,
+    *,
+    passwords: Mapping[str, str],
+    healthy: Callable[[], Awaitable[dict[str, str]]],
+) -> Api:
+    """Return the API of a process."""
+    return Api(cloud, passwords=passwords, healthy=healthy, start_images=images.start, stop_images=images.stop)
+
+
+def make_conductor(cloud: Cloud, settings: Settings, *, host: str, place: str, alone: bool) -> Conductor:
+    """Return the conductor of a process at a place, known by the name of a host; `alone` where there is no other."""
+    patience = ConductorSettings(host_wait=settings.host_wait)
+    return Conductor(
+        cloud, settings=patience if alone else replace(patience, lease=LEASE_AMONG_MANY), host=host, place=place
+    )
+
+
+def _database(db: Transactions, repeated_writes: float) -> Transactions:
+    if not repeated_writes:
+        return db
+    dice = Random("repeated writes")  # noqa: S311
+    return RepeatedWrites(db, share=repeated_writes, dice=dice, new_id=random_id, now=MachineClock().now)
+
+
+def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
+    return CloudSettings(
+        region=settings.region,
+        public_url=url,
+        availability_zone=settings.availability_zone,
+        dns_domain=settings.dns_domain,
+        token_seconds=int(settings.token_hours * 3600),
+        default_mtu=settings.mtu,
+        max_image_bytes=settings.max_image_gib * 2**30,
+        login_attempts=settings.login_attempts,
+        login_delay=settings.login_delay,
+        trusted_proxies=settings.proxies(),
+        shutdown_timeout=settings.shutdown_timeout,
+        history_days=settings.history_days,
+        usage_days=settings.usage_days,
+    )

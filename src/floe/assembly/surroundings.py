@@ -1,0 +1,70 @@
+"""What every process has around it, whatever its roles: time, bus, disk, counts. Nothing of it knows the database."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+
+from floe.bus.protocol import Bus
+from floe.core.counters import Counters
+from floe.core.errors import Invalid
+from floe.disk import DiskRoom
+from floe.settings import Settings
+
+
+class MachineClock:
+    """The machine's own time."""
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return monotonic()
+
+
+async def at_once() -> None:
+    """Connect a bus that needs no connecting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a process has around it, as its settings say."""
+
+    settings: Settings
+    bus: Bus
+    room: DiskRoom
+    open_bus: Callable[[], Awaitable[None]] = at_once
+    """Connects the bus; raises Unavailable while nobody is there."""
+    counters: Counters = field(default_factory=Counters)
+    clock: MachineClock = field(default_factory=MachineClock)
+
+
+def whole(settings: Settings, bus: Bus) -> Surroundings:
+    """Return those of a process that has all roles, and its bus within it."""
+    return Surroundings(settings=settings, bus=bus, room=_room(settings))
+
+
+def shared(settings: Settings, name: str) -> Surroundings:
+    """Return those of a process that others do the rest of, known to them by a name.
+
+    Raises Invalid without a bus that they can share.
+    """
+    if not settings.bus:
+        raise Invalid(
+            "bus is not set: roles in processes of their own need a bus that they share, like "
+            'bus = "nats://127.0.0.1:4222"; `floe up` needs none.'
+        )
+    from floe.bus.connection import NatsAddress  # a second of CPU, which nobody pays who has no use for it
+    from floe.bus.nats import NatsBus
+
+    bus = NatsBus(NatsAddress(servers=settings.bus_servers()), name)
+    return Surroundings(settings=settings, bus=bus, room=_room(settings), open_bus=bus.open)
+
+
+def _room(settings: Settings) -> DiskRoom:
+    reserve = settings.disk_reserve_mib
+    return DiskRoom(settings.state, None if reserve < 0 else reserve * 2**20)

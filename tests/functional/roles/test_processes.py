@@ -1,0 +1,168 @@
+"""One API, two conductors and three agents, each a process: they find each other, and outlive each other's deaths."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+from nats_server import NatsServer, nats_server
+from role_processes import RoleProcess, Roles, role_processes, until
+
+IMAGE = {"disk_format": "raw", "container_format": "bare", "name": "tiny", "visibility": "private"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    with nats_server(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+def roles(tmp_path: Path, server: NatsServer) -> Iterator[Roles]:
+    with role_processes(tmp_path, server.url) as roles:
+        yield roles
+
+
+def cloud(roles: Roles, *flags: str) -> tuple[RoleProcess, list[RoleProcess], list[RoleProcess]]:
+    """Start all at once, as a machine does that boots: none may need another to be there first."""
+    agents = [roles.start("agent", name, *flags) for name in ("h1", "h2", "h3")]
+    api = roles.start("api")
+    conductors = [roles.start("conductor", name) for name in ("1", "2")]
+    for process in roles.all:
+        process.ready()
+    for conductor in conductors:
+        until(lambda: conductor.healthz()[1].get("hosts") == "ok", conductor.log)  # noqa: B023
+    return api, conductors, agents
+
+
+def image(http: httpx.Client) -> str:
+    made = http.post("/image/v2/images", json=IMAGE).json()
+    data = {"content-type": "application/octet-stream"}
+    put = http.put(f"/image/v2/images/{made['id']}/file", content=b"x" * 4096, headers=data)
+    assert put.status_code == 204, put.text
+    return str(made["id"])
+
+
+def create(http: httpx.Client, image_id: str, name: str) -> str:
+    body = {"name": name, "imageRef": image_id, "flavorRef": "1", "networks": "auto"}
+    reply = http.post("/compute/v2.1/servers", json={"server": body})
+    assert reply.status_code == 202, reply.text
+    return str(reply.json()["server"]["id"])
+
+
+def states(http: httpx.Client) -> Counter[str]:
+    servers = http.get("/compute/v2.1/servers/detail").json()["servers"]
+    return Counter(server["status"] for server in servers)
+
+
+def journals(roles: Roles) -> Counter[tuple[str, str]]:
+    """Return how often each step of each action stands in the journals."""
+    with closing(sqlite3.connect(roles.state / "floe.db")) as db:
+        rows = db.execute("SELECT action_id, name FROM action_steps WHERE parent IS NULL AND state = 'done'")
+        return Counter((action, step) for action, step in rows)
+
+
+def test_what_one_process_is_asked_for_the_others_do(roles: Roles) -> None:
+    api, conductors, _ = cloud(roles)
+    with roles.client(api) as http:
+        image_id = image(http)
+        made = [create(http, image_id, f"s{number}") for number in range(9)]
+        until(lambda: states(http) == {"ACTIVE": 9}, f"{states(http)}")
+        for ident in made:
+            assert http.delete(f"/compute/v2.1/servers/{ident}").status_code == 204
+        until(lambda: not states(http), f"{states(http)}")
+    with roles.client(api, "admin") as admin:
+        services = admin.get("/compute/v2.1/os-services").json()["services"]
+        up = Counter((service["binary"], service["state"]) for service in services)
+        assert (up["nova-conductor", "up"], up["nova-compute", "up"]) == (2, 3)
+    twice = {step: times for step, times in journals(roles).items() if times > 1}
+    assert not twice
+    for process in roles.all:
+        assert process.healthz()[0] == 200, process.healthz()
+        assert "floe_http_requests" in httpx.get(f"{process.url}/metrics").text
+    assert [process.stop() for process in roles.all] == [0] * 6
+    assert [conductor.log.count("Traceback") for conductor in conductors] == [0, 0]
+
+
+def test_what_a_killed_conductor_had_in_hand_the_other_goes_on_with(roles: Roles) -> None:
+    api, conductors, agents = cloud(roles, "--fake-delay", "3")
+    with roles.client(api) as http:
+        image_id = image(http)
+        made = [create(http, image_id, f"s{number}") for number in range(8)]
+        held = until(lambda: _held(roles, conductors[0]), "the first conductor took nothing")
+        conductors[0].kill()
+        until(lambda: states(http) == {"ACTIVE": 8}, f"{states(http)}")
+        for ident in made:
+            found = http.get(f"/compute/v2.1/servers/{ident}/os-instance-actions").json()["instanceActions"]
+            assert [action["action"] for action in found] == ["create"]
+    assert held
+    guests = [list((roles.state / "hosts" / name / "guests").iterdir()) for name in ("h1", "h2", "h3")]
+    assert sorted(path.name for found in guests for path in found) == sorted(made)
+    assert [agent.process.poll() for agent in agents] == [None] * 3
+
+
+def _held(roles: Roles, conductor: RoleProcess) -> int:
+    """Return how many actions a conductor has in hand."""
+    place = (roles.state / "roles" / conductor.name / "place").read_text().strip()
+    with closing(sqlite3.connect(roles.state / "floe.db")) as db:
+        found = db.execute("SELECT count(*) FROM actions WHERE lease_owner LIKE ? || '/%'", (place,)).fetchone()
+        return int(found[0])
+
+
+def test_without_a_bus_an_api_serves_what_it_can_and_what_it_took_is_done_later(
+    roles: Roles, server: NatsServer
+) -> None:
+    api, conductors, agents = cloud(roles)
+    with roles.client(api) as http:
+        image_id = image(http)
+        first = create(http, image_id, "before")
+        until(lambda: states(http) == {"ACTIVE": 1}, f"{states(http)}")
+        server.stop()
+        for process in roles.all:
+            until(lambda: process.healthz()[0] == 503, f"{process.healthz()}")  # noqa: B023
+            assert process.healthz()[1]["bus"] != "ok"
+        create(http, image_id, "meanwhile")
+        console = http.post(f"/compute/v2.1/servers/{first}/action", json={"os-getConsoleOutput": {}})
+        assert (console.status_code, console.headers.get("retry-after")) == (503, "5")
+        assert states(http) == {"ACTIVE": 1, "BUILD": 1}
+        server.start()
+        until(lambda: states(http) == {"ACTIVE": 2}, f"{states(http)}")
+        for process in roles.all:
+            until(lambda: process.healthz()[0] == 200, f"{process.healthz()}")  # noqa: B023
+    assert all(process.log.count("Traceback") == 0 for process in (api, *conductors, *agents))
+
+
+def test_a_role_that_starts_before_the_bus_waits_for_it_and_says_so(roles: Roles, server: NatsServer) -> None:
+    server.stop()
+    agent = roles.start("agent", "h1", "--status-listen", "127.0.0.1:0")
+    until(lambda: "the start waits for the bus" in agent.log, agent.log)
+    assert agent.process.poll() is None
+    server.start()
+    assert agent.ready().healthz() == (200, {"bus": "ok", "agents": "ok"})
+
+
+def test_a_database_that_takes_no_write_is_told_and_requests_are_refused_for_now(roles: Roles) -> None:
+    api = roles.start("api").ready()
+    with roles.client(api) as http, closing(sqlite3.connect(roles.state / "floe.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        until(lambda: api.healthz()[1].get("database", "ok") != "ok", f"{api.healthz()}")
+        refused = http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}})
+        assert (refused.status_code, refused.headers.get("retry-after")) == (503, "5")
+        assert http.get("/compute/v2.1/os-keypairs").status_code == 200
+        other.execute("ROLLBACK")
+        assert http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}}).status_code in (200, 201)
+    assert api.healthz()[1]["conductors"] == "none is up: what is asked for is begun once one is"
+
+
+def test_an_agent_reads_nothing_of_the_database(roles: Roles) -> None:
+    agent = roles.start("agent", "h1").ready()
+    maps = Path(f"/proc/{agent.process.pid}/maps").read_text()
+    assert "_sqlite3" not in maps
+    assert "sqlalchemy" not in maps
+    assert not (roles.state / "floe.db").exists()
+    assert not (roles.state / "secrets.json").exists()
