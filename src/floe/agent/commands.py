@@ -348,8 +348,9 @@ class Commands:
         self._ledger.tell(command.server_id, command.metadata)
         return Done()
 
-    async def _report(self, _command: Report) -> Done:
-        self._say_report()
+    async def _report(self, command: Report) -> Done:
+        if command.whole:
+            self._say_report()
         return Done()
 
     async def _list_guests(self, _command: ListGuests) -> Result:

@@ -248,6 +248,10 @@ class Fleet:
             return host in self._expected
         return bool(self._expected) or not len(self.table)
 
+    def expected(self) -> list[str]:
+        """Return the hosts that have not been heard of since the start."""
+        return sorted(self._expected)
+
     def stop_awaiting(self) -> None:
         """Take hosts that were not heard of since the start for lost, until they are."""
         for name in self._expected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 
 _REPORT_SECONDS = 2.0
+_AT_ONCE = 64
+"""Hosts that are asked at a time whether they live."""
 _LATE = 15.0
 """Seconds without a round after which something is the matter: longer than a write waits for a locked database."""
 
@@ -63,7 +66,7 @@ class Sweeps:
         )
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(turning(work, seconds, self._sleep)) for work, seconds in rounds]
-        self._tasks.append(loop.create_task(self._end_of_grace()))
+        self._tasks += [loop.create_task(self._end_of_grace()), loop.create_task(self._ask_expected())]
 
     async def stop(self) -> None:
         """End all rounds, and write what was last heard."""
@@ -102,10 +105,24 @@ class Sweeps:
     async def greet(self) -> None:
         """Ask hosts to tell of themselves that live and are unknown: they said so when no conductor was there."""
         for host in await self._fleet.strangers():
-            try:
-                await self._cloud.bus.request(host, Report(), timeout=_REPORT_SECONDS)
-            except (HostFailure, Unavailable) as error:
-                log.info("host %s did not tell of itself: %s", host, error.message)
+            await self._ask(host, Report())
+
+    async def _ask_expected(self) -> None:
+        """Ask each host that should be there whether it is: what waits for one need not wait for its heartbeat."""
+        expected = self._fleet.expected()
+        for first in range(0, len(expected), _AT_ONCE):
+            some = [host for host in expected[first : first + _AT_ONCE] if self._fleet.awaited(host)]
+            answered = await asyncio.gather(*(self._ask(host, Report(whole=False)) for host in some))
+            for host in itertools.compress(some, answered):
+                self._fleet.heard(host)
+
+    async def _ask(self, host: str, report: Report) -> bool:
+        try:
+            await self._cloud.bus.request(host, report, timeout=_REPORT_SECONDS)
+        except (HostFailure, Unavailable) as error:
+            log.debug("host %s did not tell of itself: %s", host, error.message)
+            return False
+        return True
 
     async def write_seen(self) -> None:
         """Write when hosts were last heard of, and that this conductor lives: one commit for all of them.

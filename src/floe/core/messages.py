@@ -194,6 +194,9 @@ class Guests:
 class Report:
     """Say `HostUp` anew: what was said before nobody heard. Answered by `Done`."""
 
+    whole: bool = True
+    """False to be answered alone, which is a sign of life."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspect:

@@ -98,3 +98,24 @@ async def test_a_host_whose_report_nobody_heard_is_asked_for_it_until_it_is_know
     assert asked == before <= 4, "it is known"
     for conductor in conductors:
         await conductor.stop()
+
+
+async def test_a_conductor_that_starts_asks_the_hosts_it_knows_and_waits_for_no_heartbeat(cloud: Cloud) -> None:
+    host = ScriptedHost("h1")
+    first = Conductor(cloud, settings=SETTINGS, host="one")
+    await first.start()
+    for name in ("h1", "gone"):
+        await cloud.bus.publish(replace(host.up(), host=name))
+    await until(lambda: all(map(first.fleet.alive, ("h1", "gone"))))
+    await first.stop()
+
+    async def handle(command: Command) -> Result:
+        assert command == Report(whole=False)
+        return Done()
+
+    await cloud.bus.serve("h1", handle)
+    second = Conductor(cloud, settings=replace(SETTINGS, start_grace=3600.0), host="one")
+    await second.start()
+    await until(lambda: not second.fleet.awaited("h1"))
+    assert second.fleet.awaited("gone")
+    await second.stop()
