@@ -47,6 +47,12 @@ class Settings:
     bus: str = _setting(
         "", "bus of roles in processes of their own: nats://HOST:PORT, several with commas; default: within one", "URLS"
     )
+    bus_key: str = _setting(
+        "", "file of the key that the bus knows this process by, as `floe bus-key` makes it", "FILE"
+    )
+    bus_ca: str = _setting(
+        "", "file of certificates, one of which has signed the bus server's; default: no TLS", "FILE"
+    )
     instance: str = _setting("", "name of this process among those of its role on this machine", "NAME")
     listen: str = _setting("127.0.0.1:8774", "address of the one port that serves every API", "HOST:PORT")
     status_listen: str = _setting(

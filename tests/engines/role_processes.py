@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -77,7 +78,13 @@ class Roles:
         self.state, self._folder, self.bus = folder / "state", folder, bus
         self.all: list[RoleProcess] = []
         self.config = folder / "floe.toml"
-        self.config.write_text(f'state = "{self.state}"\nbus = "{bus}"\nhypervisor = "fake"\n')
+        lines = [f'state = "{self.state}"', f'bus = "{bus}"', 'hypervisor = "fake"']
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Look into the database."""
+        with contextlib.closing(sqlite3.connect(self.state / "floe.db")) as connection:
+            return connection.execute(query).fetchall()
 
     def start(self, role: str, name: str = "", *flags: str, **environment: str) -> RoleProcess:
         """Start a role; an agent's name is that of its host."""

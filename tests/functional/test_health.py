@@ -15,6 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from floe.assembly.health import Health
+from floe.assembly.surroundings import MachineClock
+from floe.core.errors import Unavailable
 from floe.disk import DiskRoom
 from floe.testing import EmbeddedCloud
 
@@ -160,3 +163,17 @@ def test_a_disk_that_fills_up_refuses_images_and_still_has_room_for_the_database
     assert health["parts"]["disk"].endswith("of 100 are free, less than the reserve of 5: no image data is taken")
     assert keypair in (200, 201)
     assert late[0] == 413
+
+
+async def test_a_part_that_cannot_say_how_it_is_hides_none_of_the_others() -> None:
+    async def well() -> dict[str, str]:
+        return {"bus": "ok"}
+
+    async def broken() -> dict[str, str]:
+        raise Unavailable("The database is closed.")
+
+    health = Health(MachineClock(), [broken, well])
+    assert await health.parts() == {
+        "unknown": "a part does not say how it is: The database is closed.",
+        "bus": "ok",
+    }

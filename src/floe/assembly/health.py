@@ -6,9 +6,12 @@ Asking is no load.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from floe.core.clock import Clock
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY = 2.0
 """Seconds for which what was seen is told again."""
@@ -41,8 +44,17 @@ class Health:
 
     async def _look(self) -> dict[str, str]:
         try:
-            self._parts = {name: state for parts in self._asked for name, state in (await parts()).items()}
+            self._parts = {name: state for parts in self._asked for name, state in (await _told(parts)).items()}
             self._until = self._clock.monotonic() + LOOK_EVERY
             return self._parts
         finally:
             self._looking = None
+
+
+async def _told(parts: Parts) -> Mapping[str, str]:
+    """Return what some parts tell, or that they do not: whoever asks is told of the others all the same."""
+    try:
+        return await parts()
+    except Exception as error:
+        log.warning("a part does not say how it is: %s", error)
+        return {"unknown": f"a part does not say how it is: {getattr(error, 'message', type(error).__name__)}"}

@@ -51,7 +51,10 @@ def api(
 
     async def conducted() -> dict[str, str]:
         """Say whether anybody does what requests begin."""
-        up = [detail.up for detail in await conductors.listed(cloud)]
+        try:
+            up = [detail.up for detail in await conductors.listed(cloud)]
+        except Unavailable:
+            return {"conductors": "nobody knows: the database does not say"}
         few = f"ok: {sum(up)} of {len(up)} are up" if sum(up) < len(up) else OK
         return {"conductors": few if any(up) else "none is up: what is asked for is begun once one is"}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
 from time import monotonic
 
 from floe.bus.protocol import Bus
@@ -58,13 +60,30 @@ def shared(settings: Settings, name: str) -> Surroundings:
             "bus is not set: roles in processes of their own need a bus that they share, like "
             'bus = "nats://127.0.0.1:4222"; `floe up` needs none.'
         )
+    if not find_spec("nats"):
+        raise Invalid("the bus needs its client for Python: pip install 'floe-cloud[nats]'.")
     from floe.bus.connection import NatsAddress  # a second of CPU, which nobody pays who has no use for it
     from floe.bus.nats import NatsBus
 
-    bus = NatsBus(NatsAddress(servers=settings.bus_servers()), name)
+    address = NatsAddress(
+        servers=settings.bus_servers(),
+        seed=_text("bus_key", settings.bus_key),
+        ca_file=Path(settings.bus_ca) if _text("bus_ca", settings.bus_ca) else None,
+    )
+    bus = NatsBus(address, name)
     return Surroundings(settings=settings, bus=bus, room=_room(settings), open_bus=bus.open)
 
 
 def _room(settings: Settings) -> DiskRoom:
     reserve = settings.disk_reserve_mib
     return DiskRoom(settings.state, None if reserve < 0 else reserve * 2**20)
+
+
+def _text(setting: str, file: str) -> str:
+    """Return what is in a file that a setting names, nothing where it names none. Raises Invalid."""
+    if not file:
+        return ""
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{setting} is {file!r}, which cannot be read: {error}.") from error

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare a flag for every setting."""
-    add_settings(parser, but=("bus", "instance", "status_listen"))
+    add_settings(parser, but=("bus", "bus_key", "bus_ca", "instance", "status_listen"))
 
 
 def run(args: argparse.Namespace) -> int:

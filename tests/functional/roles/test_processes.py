@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -62,9 +64,8 @@ def states(http: httpx.Client) -> Counter[str]:
 
 def journals(roles: Roles) -> Counter[tuple[str, str]]:
     """Return how often each step of each action stands in the journals."""
-    with closing(sqlite3.connect(roles.state / "floe.db")) as db:
-        rows = db.execute("SELECT action_id, name FROM action_steps WHERE parent IS NULL AND state = 'done'")
-        return Counter((action, step) for action, step in rows)
+    rows = roles.rows("SELECT action_id, name FROM action_steps WHERE parent IS NULL AND state = 'done'")
+    return Counter((action, step) for action, step in rows)
 
 
 def test_what_one_process_is_asked_for_the_others_do(roles: Roles) -> None:
@@ -109,9 +110,8 @@ def test_what_a_killed_conductor_had_in_hand_the_other_goes_on_with(roles: Roles
 def _held(roles: Roles, conductor: RoleProcess) -> int:
     """Return how many actions a conductor has in hand."""
     place = (roles.state / "roles" / conductor.name / "place").read_text().strip()
-    with closing(sqlite3.connect(roles.state / "floe.db")) as db:
-        found = db.execute("SELECT count(*) FROM actions WHERE lease_owner LIKE ? || '/%'", (place,)).fetchone()
-        return int(found[0])
+    owners = roles.rows("SELECT lease_owner FROM actions WHERE lease_owner IS NOT NULL")
+    return sum(owner.startswith(f"{place}/") for (owner,) in owners)
 
 
 def test_without_a_bus_an_api_serves_what_it_can_and_what_it_took_is_done_later(
@@ -166,3 +166,31 @@ def test_an_agent_reads_nothing_of_the_database(roles: Roles) -> None:
     assert "sqlalchemy" not in maps
     assert not (roles.state / "floe.db").exists()
     assert not (roles.state / "secrets.json").exists()
+
+
+def test_with_a_key_for_each_the_bus_lets_a_host_speak_for_itself_alone(tmp_path: Path) -> None:
+    def floe(*words: object) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "floe", *map(str, words)], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+    keys = {name: floe("bus-key", tmp_path / f"{name}.key").strip() for name in ("control", "h1", "h2")}
+    members = tmp_path / "members"
+    members.write_text(f"{keys['control']} control all\n{keys['h1']} host h1\n{keys['h2']} host h2\n")
+    with (
+        nats_server(tmp_path / "nats", floe("bus-config", members)) as server,
+        role_processes(tmp_path, server.url) as roles,
+    ):
+        api = roles.start("api", "", "--bus-key", str(tmp_path / "control.key"))
+        roles.start("conductor", "", "--bus-key", str(tmp_path / "control.key"))
+        roles.start("agent", "h1", "--bus-key", str(tmp_path / "h1.key"))
+        for process in roles.all:
+            process.ready()
+        liar = roles.start("agent", "h2", "--bus-key", str(tmp_path / "h1.key"))
+        with roles.client(api) as http, roles.client(api, "admin") as admin:
+            image_id = image(http)
+            create(http, image_id, "s1")
+            until(lambda: states(http) == {"ACTIVE": 1}, f"{states(http)}")
+            hosts = admin.get("/compute/v2.1/os-hypervisors").json()["hypervisors"]
+            assert [host["hypervisor_hostname"] for host in hosts] == ["h1"]
+        until(lambda: "ermission" in liar.log or "iolation" in liar.log, liar.log)
