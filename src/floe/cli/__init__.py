@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Entry] = {
     "conductor": Entry("floe.cli.conductor", "place servers and carry out what is asked of the APIs"),
     "agent": Entry("floe.cli.agent", "run guests on this machine for conductors elsewhere"),
     "trace": Entry("floe.cli.trace", "show how a server came to be, step by step"),
+    "top": Entry("floe.cli.top", "show hosts, their load, and what is being done, live"),
     "audit": Entry("floe.cli.audit", "check that everything is as it must be, and mend what is safe"),
     "purge": Entry("floe.cli.purge", "forget what was over before a day"),
     "openrc": Entry("floe.cli.openrc", "print a cloud's credentials for a shell"),

@@ -24,11 +24,14 @@ class Client:
         self._root = access["auth_url"].rsplit("/identity", 1)[0]
         self._token: str | None = None
 
-    def get(self, path: str) -> Any:
-        """Return the JSON at a path below the port, like `/compute/v2.1/servers`. Raises NotFound, Unavailable."""
+    def get(self, path: str, *, compute: str = "latest") -> Any:
+        """Return the JSON at a path below the port, like `/compute/v2.1/servers`, at a microversion of compute.
+
+        Raises NotFound, Unavailable.
+        """
         if self._token is None:
             self._token = self._login()
-        return self._ask("GET", path, None)[0]
+        return self._ask("GET", path, None, compute=compute)[0]
 
     def post(self, path: str, body: Any = None, *, seconds: float = _TIMEOUT) -> Any:
         """Do the POST and return its JSON; the answer may take so many seconds."""
@@ -63,9 +66,11 @@ class Client:
         )
         return headers["x-subject-token"]
 
-    def _ask(self, method: str, path: str, body: Any, seconds: float = _TIMEOUT) -> tuple[Any, dict[str, str]]:
+    def _ask(
+        self, method: str, path: str, body: Any, seconds: float = _TIMEOUT, *, compute: str = "latest"
+    ) -> tuple[Any, dict[str, str]]:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "OpenStack-API-Version": "compute latest"}
+        headers = {"Content-Type": "application/json", "OpenStack-API-Version": f"compute {compute}"}
         if self._token:
             headers["X-Auth-Token"] = self._token
         # The address is that of our own clouds.yaml.

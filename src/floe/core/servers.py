@@ -18,6 +18,11 @@ PAUSED, SUSPENDED = "paused", "suspended"
 SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawning", "deleting"
 POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD = "powering-on", "powering-off", "rebooting", "rebooting_hard"
 PAUSING, UNPAUSING, SUSPENDING, RESUMING = "pausing", "unpausing", "suspending", "resuming"
+TASK_STATES = (
+    *(SCHEDULING, NETWORKING, SPAWNING, DELETING, POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD),
+    *(PAUSING, UNPAUSING, SUSPENDING, RESUMING),
+)
+"""What may be being done with a server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,15 @@ def test_two_of_one_name_and_two_of_one_host_are_refused(roles: Roles) -> None:
     assert "roles in processes of their own (floe api, floe conductor, floe agent) already use" in done.stderr
 
 
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """Keep that of the tests, which a process that takes a state directory changes."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
 def test_a_state_directory_is_shared_by_roles_or_held_by_one(tmp_path: Path) -> None:
     with hold(tmp_path), pytest.raises(Conflict, match=f"another `floe up` .pid {os.getpid()}. already uses"):
         share(tmp_path)
