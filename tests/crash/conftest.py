@@ -127,8 +127,8 @@ class _WatchedBus:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bus, name)
 
-    async def serve(self, host: str, handler: Any) -> None:
-        await self._bus.serve(host, self._life.handler(handler))
+    async def serve(self, host: str, handler: Any, **more: Any) -> None:
+        await self._bus.serve(host, self._life.handler(handler), **more)
 
 
 @dataclass

@@ -91,6 +91,24 @@ def test_what_comes_soon_is_done(rates: tuple[float, float], quiet: float, delay
     assert host.refusal(asked) == Word.NONE, "a copy of it is not answered"
 
 
+def test_a_run_that_is_over_is_not_asked_again_though_it_goes_on_speaking() -> None:
+    clocks = HostClocks(lambda: 5.0)
+    clocks.began("h", "a", 100.0)
+    clocks.began("h", "b", 7.0)
+    assert not clocks.heard("h", "a", 101.0)
+    assert clocks.until("h", 1.0)[0] == "b"
+    assert clocks.heard("h", "c", 3.0), "one of which it was not told that it began"
+    assert clocks.until("h", 1.0)[0] == "c"
+    assert not clocks.heard("h", "a", 102.0)
+    clocks.began("h", "a", 103.0)
+    assert clocks.until("h", 1.0)[0] == "a"
+    clocks.ended("h", "a")
+    assert not clocks.heard("h", "a", 104.0)
+    assert clocks.until("h", 1.0) == ("", 0.0)
+    assert clocks.heard("h", "d", 1.0)
+    assert clocks.until("h", 1.0)[0] == "d"
+
+
 def test_who_does_not_know_the_run_is_told_it() -> None:
     host, clocks = Punctual("a", lambda: 100.0), HostClocks(lambda: 5.0)
     run, until = clocks.until("h", 20)

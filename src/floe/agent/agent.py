@@ -155,7 +155,7 @@ class Agent:
         self._commands = commands
         for guest in self._early:
             commands.saw(guest)
-        await self._bus.serve(self.host, commands.handle)
+        await self._bus.serve(self.host, commands.handle, back=self._look)
         await self._say_up(guests, found.files)
         self._loops = [
             asyncio.create_task(self._every(self._heartbeat, self._beat), name=f"heartbeat-{self.host}"),

@@ -97,8 +97,9 @@ class Asking:
             return
         if came.nobody:
             asked.answer.set_result(None)
-        elif (answer := self._wire.put(asked.parts, asked.speaker, came)) is not None:
-            self._clocks.heard(asked.speaker, answer.run, answer.clock)
+            return
+        answer = self._wire.put(asked.parts, asked.speaker, came)
+        if answer is not None and (self._clocks.heard(asked.speaker, answer.run, answer.clock) or not answer.word):
             asked.answer.set_result(answer)
 
     def _is_here(self, came: Delivered) -> None:
@@ -106,12 +107,16 @@ class Asking:
         said = self._wire.read(came)
         if said is None:
             return
-        speaker = subjects.speaker(came.subject)
-        self._clocks.heard(speaker, said.run, said.clock)
+        speaker, leaves = subjects.speaker(came.subject), said.word == Word.LEAVES
+        if leaves:
+            self._clocks.ended(speaker, said.run)
+        else:
+            self._clocks.began(speaker, said.run, said.clock)
         for asked in [asked for asked in self._asked.values() if asked.speaker == speaker and not asked.answer.done()]:
-            if said.word == Word.LEAVES:
+            if asked.run not in {"", said.run}:
+                if not leaves:
+                    asked.fail("its agent was started anew")
+            elif leaves:
                 asked.fail("it stopped")
-            elif asked.run not in {"", said.run}:
-                asked.fail("its agent was started anew")
             else:
                 asked.answer.set_result(Envelope(word=Word.AGAIN))

@@ -25,6 +25,8 @@ class _Heard:
     ahead: float
     """By how much the host's clock was ahead of ours at least, when that was heard."""
     at: float
+    ended: str
+    """The run before it, which may not know yet that it is over."""
 
 
 class HostClocks:
@@ -34,20 +36,38 @@ class HostClocks:
         self._now = now
         self._heard: OrderedDict[str, _Heard] = OrderedDict()
 
-    def heard(self, host: str, run: str, clock: float) -> None:
-        """Note what a host said of its clock."""
+    def heard(self, host: str, run: str, clock: float) -> bool:
+        """Note what a host said of its clock; False if it was a run of it that is known to be over."""
         now, before = self._now(), self._heard.get(host)
+        if before is not None and before.ended == run:
+            return False
         ahead = clock - now
         if before is None or before.run != run or ahead >= _ahead(before, now):
-            self._heard[host] = _Heard(run, ahead, now)
+            self._heard[host] = _Heard(run, ahead, now, "" if before is None else before.ended)
             self._heard.move_to_end(host)
             if len(self._heard) > _MOST_HOSTS:
                 self._heard.popitem(last=False)
+        return True
+
+    def began(self, host: str, run: str, clock: float) -> None:
+        """Note that a run of a host begins, or goes on: any other is over."""
+        before = self._heard.get(host)
+        if before is not None and before.run != run:
+            over = before.run or before.ended
+            self._heard[host] = _Heard(run, clock - self._now(), self._now(), over if over != run else "")
+        else:
+            self.heard(host, run, clock)
+
+    def ended(self, host: str, run: str) -> None:
+        """Note that a run of a host is over; unless another one is known, none is."""
+        known = self._heard.get(host)
+        if known is not None and known.run == run:
+            self._heard[host] = _Heard("", 0.0, self._now(), run)
 
     def until(self, host: str, seconds: float) -> tuple[str, float]:
         """Return a host's run, and what its clock will have passed in so many seconds; no run where it is not known."""
         known = self._heard.get(host)
-        if known is None:
+        if known is None or not known.run:
             return "", 0.0
         now = self._now()
         return known.run, now + _ahead(known, now) + seconds * (1 - DRIFT)

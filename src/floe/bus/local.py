@@ -8,7 +8,7 @@ from typing import get_args
 
 from floe.bus.answering import Answering, result_of
 from floe.bus.codec import decode, encode
-from floe.bus.protocol import CommandHandler, Listener, Taker
+from floe.bus.protocol import Back, CommandHandler, Listener, Taker
 from floe.bus.queue import EventQueue
 from floe.core.errors import Unavailable
 from floe.core.messages import Command, Event, ForOne, Result
@@ -39,8 +39,8 @@ class LocalBus:
             raise Unavailable(f"Host {host!r} stopped before it answered {type(command).__name__}.")
         return result_of(host, task.result())
 
-    async def serve(self, host: str, handler: CommandHandler) -> None:
-        """See `Bus.serve`."""
+    async def serve(self, host: str, handler: CommandHandler, *, back: Back | None = None) -> None:
+        """See `Bus.serve`: this one is never away."""
         await self.withdraw(host)
         self._hosts[host] = Answering(host, handler)
 

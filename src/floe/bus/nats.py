@@ -13,7 +13,7 @@ from floe.bus.codec import encode
 from floe.bus.connection import NatsAddress
 from floe.bus.hearing import Hearing
 from floe.bus.lateness import HostClocks
-from floe.bus.protocol import CommandHandler, Listener, Taker
+from floe.bus.protocol import Back, CommandHandler, Listener, Taker
 from floe.bus.serving import Serving
 from floe.bus.wire import UNSENT, Wire, too_large
 from floe.core.counters import Counters
@@ -64,9 +64,9 @@ class NatsBus:
         """See `Bus.request`."""
         return await self._asking.request(host, command, timeout)
 
-    async def serve(self, host: str, handler: CommandHandler) -> None:
+    async def serve(self, host: str, handler: CommandHandler, *, back: Back | None = None) -> None:
         """See `Bus.serve`."""
-        await self._serving.serve(host, handler)
+        await self._serving.serve(host, handler, back)
 
     async def withdraw(self, host: str) -> None:
         """See `Bus.withdraw`: what runs there is cancelled, as if the agent had died."""

@@ -10,6 +10,7 @@ from floe.core.messages import Command, Event, Failed, ForAll, ForOne, Result
 
 CommandHandler = Callable[[Command], Awaitable[Result]]
 Listener = Callable[[ForAll], Awaitable[None]]
+Back = Callable[[], Awaitable[None]]
 Taker = Callable[[ForOne], Awaitable[None]]
 
 
@@ -27,8 +28,11 @@ class Bus(Protocol):
         """
         ...
 
-    async def serve(self, host: str, handler: CommandHandler) -> None:
-        """Answer the commands to a host with `handler` from now on, several at a time."""
+    async def serve(self, host: str, handler: CommandHandler, *, back: Back | None = None) -> None:
+        """Answer the commands to a host with `handler` from now on, several at a time.
+
+        `back` is called when events of the host may have been lost, because the bus was away for a while.
+        """
         ...
 
     async def withdraw(self, host: str) -> None:

@@ -14,7 +14,7 @@ from floe.bus.connection import Delivered, Interest
 from floe.bus.envelope import Envelope, Word
 from floe.bus.lateness import Punctual
 from floe.bus.parts import Parts
-from floe.bus.protocol import CommandHandler
+from floe.bus.protocol import Back, CommandHandler
 from floe.bus.wire import LATE, UNREAD, Wire, too_large
 from floe.core.messages import Failed
 
@@ -28,6 +28,7 @@ class _Served:
     punctual: Punctual
     parts: Parts
     interest: Interest
+    back: Back | None
 
 
 class Serving:
@@ -42,7 +43,7 @@ class Serving:
         served = self._served.get(host)
         return self._wire.envelope(body=body) if served is None else self._envelope(served, body=body)
 
-    async def serve(self, host: str, handler: CommandHandler) -> None:
+    async def serve(self, host: str, handler: CommandHandler, back: Back | None) -> None:
         """See `Bus.serve`."""
         await self.withdraw(host)
         served = _Served(
@@ -51,6 +52,7 @@ class Serving:
             Punctual(secrets.token_hex(6), self._wire.clock),
             self._wire.parts(),
             Interest(subjects.commands(host), lambda came: self._commanded(served, came)),
+            back,
         )
         self._served[host] = served
         await self._say(served, Word.HERE)  # first: what is asked from here on need not be asked again
@@ -70,9 +72,17 @@ class Serving:
             await self.withdraw(host)
 
     async def back(self) -> None:
-        """Say of each host that it is there again: answers may have been lost."""
+        """Say of each host that it is there again: answers may have been lost, and what it said itself."""
         for served in list(self._served.values()):
             await self._say(served, Word.HERE)
+            if served.back is not None:
+                served.answering.run(self._come_back(served.host, served.back))
+
+    async def _come_back(self, host: str, back: Back) -> None:
+        try:
+            await back()
+        except Exception as error:
+            log.warning("host %s did not say anew what it has: %s", host, error)
 
     # -- inside ---------------------------------------------------------------------------------------
 

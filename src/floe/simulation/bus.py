@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from floe.bus.answering import result_of
 from floe.bus.codec import decode, encode
-from floe.bus.protocol import CommandHandler, Listener, Taker
+from floe.bus.protocol import Back, CommandHandler, Listener, Taker
 from floe.core.errors import FloeError, Unavailable
 from floe.core.messages import Command, Event, Failed, ForOne, Result
 from floe.simulation.loop import Process, VirtualLoop, current
@@ -97,7 +97,7 @@ class SimulatedBus:
             raise Unavailable(f"Host {host!r} does not answer: no agent serves it.")
         return result_of(host, reply)
 
-    async def serve(self, host: str, handler: CommandHandler) -> None:
+    async def serve(self, host: str, handler: CommandHandler, *, back: Back | None = None) -> None:
         """See `Bus.serve`."""
         process = current()
         assert process is not None

@@ -93,22 +93,27 @@ async def test_a_killed_server_fails_what_waits_and_what_is_asked_and_its_return
     async def take(event: Any) -> None:
         taken.append(event)
 
+    async def say_anew() -> None:
+        anew.append("h1")
+
+    anew: list[str] = []
     async with a_bus(own, "agent") as agent, a_bus(own, "conductor") as conductor:
-        await agent.serve("h1", host.handle)
+        await agent.serve("h1", host.handle, back=say_anew)
         await conductor.listen(hear)
         await conductor.share(take)
         host.may.clear()
-        waits = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=600))
+        waits = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=60))
         await until(lambda: host.told)
         own.stop()
         with pytest.raises(Unavailable, match="'h1' gave no answer: the bus went away"):
             await waits
         for _ in range(3):
             with pytest.raises(Unavailable, match=r"bus cannot be reached \(nats://127\.0\.0\.1"):
-                await conductor.request("h1", ReadConsole(server_id="s"), timeout=600)
+                await conductor.request("h1", ReadConsole(server_id="s"), timeout=60)
         await conductor.publish(ActionWaits(action_id="lost"))  # no error
         own.start()
-        await until(lambda: not agent.trouble and not conductor.trouble)
+        assert not anew
+        await until(lambda: not agent.trouble and not conductor.trouble and anew == ["h1"])
         host.may.set()
         assert await conductor.request("h1", ListGuests(), timeout=30) == Done()
         await agent.publish(Heartbeat(host="h1"))
@@ -125,9 +130,9 @@ async def test_a_server_that_stands_still_is_noticed(own: NatsServer, caplog: py
         await conductor.request("h1", ListGuests(), timeout=30)
         own.freeze()
         with pytest.raises(Unavailable, match="answers nothing for 2 s"):
-            await conductor.request("h1", ListGuests(), timeout=600)
+            await conductor.request("h1", ListGuests(), timeout=60)
         with pytest.raises(Unavailable, match="bus cannot be reached"):
-            await conductor.request("h1", ListGuests(), timeout=600)
+            await conductor.request("h1", ListGuests(), timeout=60)
         own.thaw()
         await until(lambda: not agent.trouble and not conductor.trouble)
         assert await conductor.request("h1", ListGuests(), timeout=30) == Done()
@@ -139,7 +144,7 @@ async def test_a_server_that_is_not_there_is_no_reason_to_wait_and_is_found_when
     own.stop()
     bus = NatsBus(NatsAddress(servers=(own.url,)), "early")
     with pytest.raises(Unavailable, match="cannot be reached"):
-        await bus.open(patience=600)
+        await bus.open(patience=60)
     await bus.serve("h1", Host().handle)
     own.start()
     await until(lambda: not bus.trouble)
@@ -160,7 +165,7 @@ async def test_a_key_that_is_refused_is_said_once_and_taken_when_the_server_know
     own.reload()
     bus = NatsBus(NatsAddress(servers=(own.url,), seed=new.seed.decode()), "stranger")
     with pytest.raises(Unavailable, match="refuses our key"):
-        await bus.open(patience=600)
+        await bus.open(patience=60)
     await until(lambda: own.log.count("authentication error") >= 3)
     assert [record.levelname for record in caplog.records if "refuses our key" in record.message] == ["WARNING"]
     own.configure(users(known, new))
@@ -228,14 +233,14 @@ async def test_a_host_whose_agent_starts_anew_keeps_nobody_waiting(own: NatsServ
     async with a_bus(own, "conductor") as conductor:
         async with a_bus(own, "agent") as agent:
             await agent.serve("h1", held.handle)
-            waits = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=600))
+            waits = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=60))
             await until(lambda: held.told)
             async with a_bus(own, "agent again") as again:  # the first is dead, and said nothing
                 await again.serve("h1", fresh.handle)
                 with pytest.raises(Unavailable, match="'h1' gave no answer: its agent was started anew"):
                     await waits
                 fresh.may.clear()
-                stops = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=600))
+                stops = asyncio.ensure_future(conductor.request("h1", ListGuests(), timeout=60))
                 await until(lambda: len(held.told) + len(fresh.told) > 1)
         with pytest.raises(Unavailable, match="'h1' gave no answer: it stopped"):
             await stops
