@@ -70,7 +70,7 @@ async def embedded(first_start: Path, tmp_path: Path, writes_twice: float) -> As
 
 
 @pytest.fixture(scope="session")
-def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+def nats() -> Iterator[NatsServer]:
     """A NATS server that takes everybody; whoever stops or freezes one has one of his own."""
-    with nats_server(tmp_path_factory.mktemp("nats")) as server:
+    with nats_server() as server:
         yield server

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,12 +95,19 @@ class NatsServer:
 
 
 @contextlib.contextmanager
-def nats_server(folder: Path, config: str = "") -> Iterator[NatsServer]:
-    """A running server; it ends with the block."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for above in (folder, *folder.parents):
-        if os.geteuid() == 0 and above.stat().st_uid == 0 and len(above.parts) > 2:
-            above.chmod(above.stat().st_mode | 0o011)  # its directory is below that of the tests
+def nats_folder() -> Iterator[Path]:
+    """A directory that the server may read, whoever it runs as: pytest keeps its own to itself."""
+    with tempfile.TemporaryDirectory(prefix="floe-nats-") as name:
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def nats_server(folder: Path | None = None, config: str = "") -> Iterator[NatsServer]:
+    """A running server, in a `nats_folder`, or in one of its own if that is not there; it ends with the block."""
+    if folder is None or not folder.exists():
+        with nats_folder() as own, nats_server(own, config) as server:
+            yield server
+        return
     server = NatsServer(folder, config)
     server.start()
     try:

@@ -96,7 +96,8 @@ class _Client(Client):
         self._pending, self._pending_data_size = [], 0
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # of a TLS connection that is closed already, in Python 3.11
+                writer.transport.abort()
         with contextlib.suppress(*_FAILURES):
             async with asyncio.timeout(_END_SECONDS):
                 await self.close()

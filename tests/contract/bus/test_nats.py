@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import nkeys
@@ -37,9 +36,9 @@ from floe.core.messages import (
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[NatsServer]:
+def own() -> Iterator[NatsServer]:
     """A server that may be ill-treated."""
-    with nats_server(tmp_path / "nats") as server:
+    with nats_server() as server:
         yield server
 
 

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from nats.aio.client import Client
-from nats_server import NatsServer, nats_server
+from nats_server import NatsServer, nats_folder, nats_server
 
 from floe import cli
 from floe.bus import envelope, keys
@@ -45,10 +45,14 @@ def users(*names: str) -> str:
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[NatsServer]:
+def folder() -> Iterator[Path]:
+    with nats_folder() as found:
+        yield found
+
+
+@pytest.fixture
+def guarded(folder: Path) -> Iterator[NatsServer]:
     """A server that knows the conductor and two hosts."""
-    folder = tmp_path / "nats"
-    folder.mkdir()
     write_users(folder, "conductor", "h1", "h2")
     with nats_server(folder, f'include "users.conf"\npid_file: "{folder}/pid"') as server:
         yield server
@@ -281,9 +285,7 @@ def certificate(
     return builder.sign(signer, hashes.SHA256())
 
 
-async def test_with_tls_all_goes_on_and_nothing_is_said_in_clear(tmp_path: Path) -> None:
-    folder = tmp_path / "nats"
-    folder.mkdir()
+async def test_with_tls_all_goes_on_and_nothing_is_said_in_clear(folder: Path) -> None:
     issuer, signer = authority(folder, "ours")
     authority(folder, "theirs")
     key = ec.generate_private_key(ec.SECP256R1())
