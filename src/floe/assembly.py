@@ -100,14 +100,14 @@ class Node:
         self.settings = settings
         named = _roles(settings)
         state = settings.state
-        self._database_file = state / "floe.db"
+        self._where: migrate.Where = settings.database or state / "floe.db"
         counters = Counters()
         pools = make_pools(counters)
         self._host_threads = Pool("hosts", 6, counters=counters)
         self._room = _room(settings, state)
         self.bus = LocalBus()
         cloud = Cloud(
-            db=_database(Database(self._database_file, counters=counters), repeated_writes),
+            db=_repeated(_database(self._where, counters), repeated_writes),
             bus=self.bus,
             blobs=FileBlobs(state / "images", self._room, pools.blobs),
             clock=MachineClock(),
@@ -183,7 +183,7 @@ class Node:
 
     async def _start(self) -> None:
         self._started.append(self._close_threads)
-        migrate.ensure(self._database_file)
+        await alone(migrate.ensure, self._where)
         self.cloud.db.open()
         self._started += [self._close_database, self.bus.close]
         for role in self._roles:
@@ -308,7 +308,18 @@ def _hypervisor(settings: Settings) -> str:
     return "libvirt"
 
 
-def _database(db: Transactions, repeated_writes: float) -> Transactions:
+def _database(where: migrate.Where, counters: Counters) -> Transactions:
+    """Return the database, whose driver is read only where it is needed. Raises Invalid where that is missing."""
+    if isinstance(where, Path):
+        return Database(where, counters=counters)
+    if not find_spec("psycopg"):
+        raise Invalid("PostgreSQL needs its driver for Python: pip install 'floe-cloud[postgresql]'.")
+    from floe.store.postgres import Postgres
+
+    return Postgres(where, counters=counters)
+
+
+def _repeated(db: Transactions, repeated_writes: float) -> Transactions:
     if not repeated_writes:
         return db
     dice = Random("repeated writes")  # noqa: S311

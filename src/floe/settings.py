@@ -6,6 +6,7 @@ One table of fields serves all three: the field `fake_hosts` is `--fake-hosts`, 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -37,6 +38,9 @@ class Settings:
     """All settings of `floe up`, with their defaults."""
 
     state: Path = _setting(Path("/var/lib/floe"), "where all state lives", "DIR")
+    database: str = _setting(
+        "", "a PostgreSQL: postgresql://user:password@host:5432/name; default: SQLite in the state directory", "URL"
+    )
     roles: str = _setting(",".join(ROLES), "roles of this process; the local bus and SQLite need all of them", "LIST")
     listen: str = _setting("127.0.0.1:8774", "address of the one port that serves every API", "HOST:PORT")
     connections: int = _setting(2048, "connections at most; fewer where this process may not open as many files", "N")
@@ -89,6 +93,8 @@ class Settings:
         names = self.role_names()
         if not names or len(set(names)) < len(names) or not set(names) <= set(ROLES):
             raise Invalid(f"roles must be some of {', '.join(ROLES)}, each once (they are {self.roles!r}).")
+        if self.database and not re.fullmatch(r"postgres(ql)?://\S*/\S+", self.database):
+            raise Invalid("database must be like postgresql://user:password@host:5432/name, or empty for SQLite.")
         if self.hypervisor not in HYPERVISORS:
             raise Invalid(f"hypervisor must be one of {', '.join(HYPERVISORS)} (it is {self.hypervisor!r}).")
         if not 1 <= self.fake_hosts <= 10_000:
