@@ -15,6 +15,9 @@ from sqlalchemy.sql.dml import UpdateBase
 Convert = Callable[[Any], Any]
 Statement = sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | UpdateBase
 
+_FLOAT = 701
+"""What PostgreSQL's driver says of a column of floating point, where SQLAlchemy asks: it has no other fractions here."""
+
 
 class _Compiled(NamedTuple):
     text: str
@@ -102,7 +105,7 @@ class Prepared:
         names: Sequence[str] = compiled.positiontup or ()
         binds = {name: compiled.binds[name] for name in names}
         columns = list(statement.exported_columns)
-        converts = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
+        converts = [column.type.dialect_impl(dialect).result_processor(dialect, _FLOAT) for column in columns]
         named: Any = namedtuple  # of columns that are known at run time only
         row = named("Row", [column.key or "" for column in columns], rename=True)
         made = self._compiled[database.name] = _Compiled(
