@@ -5,6 +5,7 @@ It runs as an unprivileged user, since initdb refuses root; nothing of a cluster
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 
 _PACKAGED = Path("/usr/lib/postgresql")
-_SECONDS = 60.0
+_SECONDS = 30.0
 """For which a start may take, on a machine that does much else."""
 
 
@@ -86,8 +87,13 @@ class PostgresServer:
     def stop(self, *, immediately: bool = False) -> None:
         """Stop it: cutting all connections, or as if the power had failed."""
         if self._process is not None and self._process.poll() is None:
+            self.thaw()
             self._process.send_signal(signal.SIGQUIT if immediately else signal.SIGINT)
-            self._process.wait(_SECONDS)
+            try:
+                self._process.wait(_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+                self._process.wait()
         self._process = None
 
     def freeze(self) -> None:
@@ -113,7 +119,8 @@ class PostgresServer:
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         for pid in (self._process.pid, *map(int, children)):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _program(self, name: str, *args: str | Path) -> str:
         done = subprocess.run(

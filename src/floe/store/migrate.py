@@ -153,7 +153,9 @@ def _alone(conn: Connection) -> Iterator[None]:
 def _sound(conn: Connection) -> None:
     """Raise Invalid for a database that would not keep or sort text as SQLite does."""
     query = (
-        "SELECT datname, pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = current_database()"
+        "SELECT datname, pg_encoding_to_char(encoding),"
+        " CASE WHEN to_jsonb(d) ->> 'datlocprovider' = 'i' THEN 'icu' ELSE datcollate END"  # said since version 15
+        " FROM pg_database d WHERE datname = current_database()"
     )
     name, encoding, collation = conn.exec_driver_sql(query).one()
     if encoding != "UTF8" or collation not in {"C", "POSIX", "C.UTF-8", "C.utf8", "ucs_basic"}:

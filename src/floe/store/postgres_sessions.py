@@ -241,6 +241,7 @@ def _engine(url: URL, settings: Mapping[str, str]) -> Engine:
         execution_options={"preserve_rowcount": True},
         connect_args={
             "application_name": "floe",
+            "client_encoding": "utf8",
             "connect_timeout": _CONNECT_SECONDS,
             "options": options,
             "prepare_threshold": PREPARED_FROM,
