@@ -16,7 +16,7 @@ Convert = Callable[[Any], Any]
 Statement = sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | UpdateBase
 
 _FLOAT = 701
-"""What PostgreSQL's driver says of a column of floating point, where SQLAlchemy asks: it has no other fractions here."""
+"""What PostgreSQL's driver says of a column of floating point, where SQLAlchemy asks; there are no other fractions."""
 
 
 class _Compiled(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from postgres_server import PostgresServer
+from tests.contract.store.conftest import THINGS, Open, add, names
 
 from floe.core.callers import CALLER
 from floe.core.counters import Counters
@@ -20,7 +21,6 @@ from floe.store.engine import Connection, Isolation
 from floe.store.postgres import RERUN, Postgres
 from floe.store.postgres_sessions import Failure, failure
 from floe.store.write_turns import Turns
-from tests.contract.store.conftest import THINGS, Open, add, names
 
 
 def take(name: str, most: int) -> Callable[[Connection], bool]:
