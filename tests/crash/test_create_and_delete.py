@@ -65,9 +65,9 @@ class WatchedDatabase:
         self._db, self._life = db, life
         self.read, self.read_now = db.read, db.read_now
 
-    async def write(self, fn: Any) -> Any:
+    async def write(self, fn: Any, *isolation: Any) -> Any:
         await self._life.point()
-        result = await self._db.write(fn)
+        result = await self._db.write(fn, *isolation)
         await self._life.point()
         return result
 
