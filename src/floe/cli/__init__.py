@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Entry] = {
     "trace": Entry("floe.cli.trace", "show how a server came to be, step by step"),
     "audit": Entry("floe.cli.audit", "check that everything is as it must be, and mend what is safe"),
     "purge": Entry("floe.cli.purge", "forget what was over before a day"),
+    "db": Entry("floe.cli.db", "show, upgrade, check or copy the database"),
     "openrc": Entry("floe.cli.openrc", "print a cloud's credentials for a shell"),
     "exec": Entry("floe.cli.exec", "run a command where the guests are: inside the sandbox"),
     "sandbox": Entry("floe.cli.sandbox.command", "show or remove the sandbox of a state directory"),

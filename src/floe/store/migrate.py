@@ -40,7 +40,7 @@ def current(where: Where) -> str | None:
     """Return the version of the database, None where there is none yet. Raises Unavailable, Invalid."""
     if isinstance(where, Path):
         return _current_of_file(where)
-    with _connected(where) as conn:
+    with connected(where) as conn:
         there = conn.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
         row = conn.exec_driver_sql("SELECT version_num FROM alembic_version").first() if there else None
     return str(row[0]) if row else None
@@ -75,13 +75,13 @@ def _mend(where: Where) -> None:
 
     And that it says where something of a server may be, though a release that said nothing of it was at work.
     """
-    with _connected(where) as conn:
+    with connected(where) as conn:
         for itself, does in ((quota_usages, "counts what quotas limit"), (port_bindings, "keeps bindings of ports")):
             if not itself.kept(conn):
-                with _alone(conn):
+                with alone(conn):
                     itself.keep(conn)
                 log.info("the database %s %s", shown(where), does)
-        with _alone(conn):
+        with alone(conn):
             if missed := holdings.mend(conn):
                 log.info("the database %s says of %d more guests where they may be", shown(where), missed)
 
@@ -99,7 +99,7 @@ def run(where: Where, command: Callable[[Any, str], None], revision: str) -> Non
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with _connected(where) as conn, _alone(conn):
+    with connected(where) as conn, alone(conn):
         config.attributes["connection"] = conn
         command(config, revision)
 
@@ -110,7 +110,7 @@ def shown(where: Where) -> str:
 
 
 @contextmanager
-def _connected(where: Where) -> Iterator[Connection]:
+def connected(where: Where) -> Iterator[Connection]:
     """Give a connection on which nothing is begun but by our own statements."""
     if isinstance(where, str):
         from floe.store.postgres_sessions import Server
@@ -134,7 +134,7 @@ def _connected(where: Where) -> Iterator[Connection]:
 
 
 @contextmanager
-def _alone(conn: Connection) -> Iterator[None]:
+def alone(conn: Connection) -> Iterator[None]:
     """Have no other process change the schema meanwhile; a transaction, schema and all."""
     conn.rollback()  # what SQLAlchemy takes for one, since something was read
     with conn.begin():
