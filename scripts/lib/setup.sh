@@ -26,9 +26,9 @@ PACKAGES=(
     # build the guest image
     binutils cpio dosfstools e2fsprogs fakeroot fdisk gzip mtools xz-utils zstd
 )
-# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces, and the server of the bus between
-# machines. One that is there of `a|b` will do.
-TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static' nats-server)
+# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces, the server of the bus between machines,
+# and a second database. One that is there of `a|b` will do.
+TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static' nats-server postgresql)
 
 say() { printf '%s: %s\n' "$SELF" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -101,9 +101,18 @@ install_packages() {
     say "about to install with apt: ${missing[*]}"
     [ "$(id -u)" = 0 ] || sudo -v || die "this needs root, or by hand: apt-get install ${missing[*]}"
     watched "apt-get update" as_root apt-get update
-    watched "apt-get install" as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "${missing[@]}"
+    case " ${missing[*]} " in
+        *" postgresql "*)
+            # Tests start servers of their own. Without this the package would start one that nobody asked for.
+            watched "apt-get install" apt_install postgresql-common
+            as_root sed -i 's/^#\? *create_main_cluster.*/create_main_cluster = false/' \
+                /etc/postgresql-common/createcluster.conf
+            ;;
+    esac
+    watched "apt-get install" apt_install "${missing[@]}"
 }
+
+apt_install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; }
 
 # The Python to make environments with: the distribution's own if it will do, as its headers come from apt.
 find_python() {

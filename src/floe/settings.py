@@ -43,6 +43,9 @@ class Settings:
     """All settings of a process, with their defaults."""
 
     state: Path = _setting(Path("/var/lib/floe"), "where all state lives", "DIR")
+    database: str = _setting(
+        "", "a PostgreSQL: postgresql://user:password@host:5432/name; default: SQLite in the state directory", "URL"
+    )
     roles: str = _setting(",".join(ROLES), "roles of this process: `floe up` has all of them", "LIST")
     bus: str = _setting(
         "", "bus of roles in processes of their own: nats://HOST:PORT, several with commas; default: within one", "URLS"
@@ -116,6 +119,8 @@ class Settings:
         names = self.role_names()
         if not names or len(set(names)) < len(names) or not set(names) <= set(ROLES):
             raise Invalid(f"roles must be some of {', '.join(ROLES)}, each once (they are {self.roles!r}).")
+        if self.database and not re.fullmatch(r"postgres(ql)?://\S*/\S+", self.database):
+            raise Invalid("database must be like postgresql://user:password@host:5432/name, or empty for SQLite.")
         if self.hypervisor not in HYPERVISORS:
             raise Invalid(f"hypervisor must be one of {', '.join(HYPERVISORS)} (it is {self.hypervisor!r}).")
         if not 1 <= self.fake_hosts <= 10_000:

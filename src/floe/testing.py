@@ -53,6 +53,8 @@ class EmbeddedCloud:
     passwords: dict[str, str] = field(default_factory=lambda: {"admin": "admin-secret", "demo": "demo-secret"})
     token_key: bytes = field(default_factory=Fernet.generate_key)
     limits: Limits = field(default_factory=Limits)
+    database: str = ""
+    """A PostgreSQL to use in place of SQLite in the folder."""
     repeated_writes: float = 0.0
     """The share of writes that run twice, as they may where the database is across a network."""
     url: str = ""
@@ -64,7 +66,13 @@ class EmbeddedCloud:
         self._lock = hold(self.folder)
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        settings = Settings(state=self.folder, hypervisor="fake", fake_hosts=self.hosts, fake_delay=self.delay)
+        settings = Settings(
+            state=self.folder,
+            database=self.database,
+            hypervisor="fake",
+            fake_hosts=self.hosts,
+            fake_delay=self.delay,
+        )
         self.node = Node(
             settings,
             passwords=self.passwords,

@@ -82,9 +82,9 @@ class StruckDatabase:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.db, name)
 
-    async def write(self, fn: Callable[[Any], Any]) -> Any:
+    async def write(self, fn: Callable[[Any], Any], *isolation: Any) -> Any:
         if not self.strike.in_database:
-            return await self.db.write(fn)
+            return await self.db.write(fn, *isolation)
         if self.strike.here(FAILS):
             raise Unavailable("The database could not write: the disk is full.")
         if self.strike.here("killed in"):
@@ -94,9 +94,9 @@ class StruckDatabase:
                 raise _CutShortError
 
             with pytest.raises(_CutShortError):
-                await self.db.write(cut_short)
+                await self.db.write(cut_short, *isolation)
             self.strike.die()
-        return await self.db.write(_twice(fn) if self.strike.here(TWICE) else fn)
+        return await self.db.write(_twice(fn) if self.strike.here(TWICE) else fn, *isolation)
 
 
 class _CutShortError(Exception):

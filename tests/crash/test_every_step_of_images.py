@@ -39,10 +39,10 @@ class Mortal:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.db, name)
 
-    async def write(self, fn: Any) -> Any:
+    async def write(self, fn: Any, *isolation: Any) -> Any:
         if self.strike.dead:
             self.strike.die()
-        return await self.db.write(fn)
+        return await self.db.write(fn, *isolation)
 
 
 @dataclass

@@ -29,9 +29,9 @@ class Dying:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._db, name)
 
-    async def write(self, fn: Any) -> Any:
+    async def write(self, fn: Any, *isolation: Any) -> Any:
         if self._when == "after":
-            await self._db.write(fn)
+            await self._db.write(fn, *isolation)
         self.dead.set()
         await asyncio.Event().wait()
 

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 from alembic import command
-from alembic.config import Config
 
 from floe.cloud import sealing
 from floe.store import actions, migrate
@@ -137,10 +136,7 @@ async def test_secrets_of_an_action_are_sealed_while_it_runs_and_gone_when_it_en
 
 def downgrade(path: Path, revision: str) -> None:
     """Give a database the schema of an earlier release."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    config.attributes["path"] = path
-    command.downgrade(config, revision)
+    migrate.run(path, command.downgrade, revision)
 
 
 async def test_what_an_earlier_release_left_readable_is_wiped_off_or_sealed(tmp_path: Path) -> None:

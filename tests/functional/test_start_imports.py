@@ -35,6 +35,7 @@ NOT_AT_A_START = {
     "numpy.random": "lots are drawn by seeds of our own",
     "oslo_utils": "only the disks of images that are uploaded are inspected",
     "prometheus_client": "only /metrics writes by it",
+    "psycopg": "the database is SQLite",
     "pycdlib": "only config drives are written by it",
     "rich": "only what is shown in a terminal needs it",
     "sqlalchemy.dialects.postgresql": "the database is SQLite",

@@ -383,7 +383,4 @@ def test_what_gives_room_can_be_taken_back_and_given_again(tmp_path: Path, revis
 
 
 def downgrade(file: Path, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    config.attributes["path"] = file
-    command.downgrade(config, revision)
+    migrate.run(file, command.downgrade, revision)

@@ -12,7 +12,10 @@ from floe.bus import keys, permissions
 from floe.bus.permissions import Member, Part, is_public_key, members, server_file
 from floe.core.errors import Invalid
 
-ONE, TWO = (keys.public_key(keys.new_seed()) for _ in range(2))
+ONE, TWO = (
+    "UCVNDFOC6CZKUAHJUGGFXBKF53IA5QIED4VKS2NASLHH2M5MBJTJAAAV",
+    "UDK6VNWL6QVSVYD2MJGGSDOHCHCAZPYOEFHDAJE4SYZPM6WYKQN52NST",
+)
 
 
 def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

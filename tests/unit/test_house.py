@@ -226,7 +226,7 @@ def test_who_may_do_what_and_what_is_offered_change_under_a_new_generation() -> 
 
 
 def test_nobody_reads_the_database_without_awaiting_it() -> None:
-    inside = {SOURCE / "store" / name for name in ("engine.py", "readers.py", "repeated.py")}
+    inside = {SOURCE / "store" / name for name in ("engine.py", "postgres.py", "readers.py", "repeated.py")}
     inside.add(SOURCE / "simulation" / "database.py")
     assert [path for path in MODULES if "read_now" in path.read_text() and path not in inside] == []
 

@@ -46,6 +46,7 @@ PACKAGES = {
     **dict.fromkeys(["cat", "chmod", "chown", "id", "ls", "od", "rm", "sleep", "stat", "true"], "coreutils"),
     "blkid": "util-linux",
     "find": "findutils",
+    **dict.fromkeys(["initdb", "pg_isready", "postgres", "psql"], "postgresql"),
     "hostname": "hostname",
     "ldd": "libc-bin",
     "sh": "dash",

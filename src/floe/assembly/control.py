@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,8 @@ from floe.cloud.pools import make_pools
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
 from floe.conductor.image_actions import ImageActions
+from floe.core.counters import Counters
+from floe.core.errors import Invalid
 from floe.core.ids import random_id
 from floe.places import one_at_a_time
 from floe.pools import alone
@@ -37,7 +40,7 @@ def make_cloud(around: Surroundings, *, token_keys: Sequence[bytes], url: str, r
     settings, counters = around.settings, around.counters
     pools = make_pools(counters)
     return Cloud(
-        db=_database(Database(settings.state / "floe.db", counters=counters), repeated_writes),
+        db=_repeated(_database(_where(settings), counters), repeated_writes),
         bus=around.bus,
         blobs=FileBlobs(settings.state / "images", around.room, pools.blobs),
         clock=around.clock,
@@ -53,7 +56,7 @@ def database(cloud: Cloud, settings: Settings, ground: Ground) -> Plain:
     """Return the database as a part of a process: at this release's schema, open, and written to by whoever looks."""
 
     async def start() -> None:
-        await alone(_open, cloud.db, settings.state)
+        await alone(_open, cloud.db, settings)
 
     async def stop() -> None:
         await ground.stop()
@@ -62,10 +65,14 @@ def database(cloud: Cloud, settings: Settings, ground: Ground) -> Plain:
     return Plain(start=start, stop=stop, parts=ground.parts)
 
 
-def _open(db: Transactions, state: Path) -> None:
-    with one_at_a_time(state / "opening"):  # who makes a file, or changes how its log is kept, has to be alone
-        migrate.ensure(state / "floe.db")
+def _open(db: Transactions, settings: Settings) -> None:
+    with one_at_a_time(settings.state / "opening"):  # who makes a file, or changes how its log is kept, has to be alone
+        migrate.ensure(_where(settings))
         db.open()
+
+
+def _where(settings: Settings) -> migrate.Where:
+    return settings.database or settings.state / "floe.db"
 
 
 def make_images(cloud: Cloud, place: str) -> tuple[ImageActions, Cloud]:
@@ -93,7 +100,18 @@ def make_conductor(cloud: Cloud, settings: Settings, *, host: str, place: str, a
     )
 
 
-def _database(db: Transactions, repeated_writes: float) -> Transactions:
+def _database(where: migrate.Where, counters: Counters) -> Transactions:
+    """Return the database, whose driver is read only where it is needed. Raises Invalid where that is missing."""
+    if isinstance(where, Path):
+        return Database(where, counters=counters)
+    if not find_spec("psycopg"):
+        raise Invalid("PostgreSQL needs its driver for Python: pip install 'floe-cloud[postgresql]'.")
+    from floe.store.postgres import Postgres
+
+    return Postgres(where, counters=counters)
+
+
+def _repeated(db: Transactions, repeated_writes: float) -> Transactions:
     if not repeated_writes:
         return db
     dice = Random("repeated writes")  # noqa: S311

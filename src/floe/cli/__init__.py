@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, Entry] = {
     "top": Entry("floe.cli.top", "show hosts, their load, and what is being done, live"),
     "audit": Entry("floe.cli.audit", "check that everything is as it must be, and mend what is safe"),
     "purge": Entry("floe.cli.purge", "forget what was over before a day"),
+    "db": Entry("floe.cli.db", "show, upgrade, check or copy the database"),
     "openrc": Entry("floe.cli.openrc", "print a cloud's credentials for a shell"),
     "exec": Entry("floe.cli.exec", "run a command where the guests are: inside the sandbox"),
     "sandbox": Entry("floe.cli.sandbox.command", "show or remove the sandbox of a state directory"),

@@ -19,7 +19,7 @@ from floe.conductor.sweeps import Sweeps
 from floe.core.health import OK
 from floe.core.messages import ActionWaits, ForOne, NetworkChanged
 from floe.store import actions, conductors
-from floe.store.engine import Connection
+from floe.store.engine import Connection, Isolation
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Conductor:
             conductors.put(conn, self._host, now)
             return actions.break_leases(conn, self._place) if self._place else 0
 
-        if broken := await self._cloud.db.write(begin):
+        if broken := await self._cloud.db.write(begin, Isolation.READ_COMMITTED):
             log.info("%d actions were left by the conductor before this one, which died; they go on", broken)
         await self.fleet.start()
         await self._cloud.bus.listen(self.events.hear)

@@ -24,7 +24,7 @@ from floe.core.errors import FloeError
 from floe.core.given import Given
 from floe.core.messages import Progress
 from floe.store import actions as rows
-from floe.store.engine import Connection, Transactions
+from floe.store.engine import Connection, Isolation, Transactions
 
 log = logging.getLogger(__name__)
 
@@ -281,7 +281,7 @@ class Runner:
 
     async def _let_go(self, action_id: str | None) -> bool:
         try:
-            await self._db.write(lambda conn: rows.let_go(conn, self._owner, action_id))
+            await self._db.write(lambda conn: rows.let_go(conn, self._owner, action_id), Isolation.READ_COMMITTED)
         except FloeError as error:
             log.warning("leases were not given up: %s", error.message)
             return False

@@ -14,7 +14,7 @@ from floe.conductor.fleet import Fleet
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Report
 from floe.store import actions, conductors, hosts
-from floe.store.engine import Connection
+from floe.store.engine import Connection, Isolation
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Sweeps:
         """Look at hosts that came back: have what waited for them taken up, and clean up what was done without them."""
         for host in sorted(filter(self._fleet.alive, self._fleet.waited_for)):
             self._fleet.waited_for.discard(host)
-            await self._cloud.db.write(partial(actions.back, host=host))
+            await self._cloud.db.write(partial(actions.back, host=host), Isolation.READ_COMMITTED)
             await self._actions()
         for host in sorted(filter(self._fleet.alive, self._fleet.owed)):
             self._fleet.owed.discard(host)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from floe.core.errors import Unavailable
-from floe.store.engine import Connection
+from floe.store.engine import Connection, Isolation
 from floe.store.memory import MemoryStore
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class SimulatedDatabase:
     def close(self) -> None:
         """It stays open."""
 
-    async def write(self, fn: Callable[[Connection], T]) -> T:
+    async def write(self, fn: Callable[[Connection], T], isolation: Isolation = Isolation.SERIALIZABLE) -> T:
         """See `Transactions.write`."""
         await self._pause("db.before")
         why = self._refusal()

@@ -19,7 +19,7 @@ from floe.core.hosts import RUNNING
 from floe.core.ports import DHCP_OWNER, INACTIVE
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.server_states import BUILT
-from floe.store import aggregates, image_blobs, image_usage, quota_usages
+from floe.store import aggregates, functions, image_blobs, image_usage, quota_usages
 from floe.store.actions import actions
 from floe.store.addresses import port_addresses
 from floe.store.allocations import allocations
@@ -145,7 +145,7 @@ def _plainly_in_order() -> sa.ColumnElement[bool]:
         its_claims.scalar_subquery() == 1,
         sa.exists().where(*good),
         sa.exists().where(holdings.c.server_id == s.id, holdings.c.host == s.host),
-        its_ports.scalar_subquery() == sa.func.json_array_length(s.networks),
+        its_ports.scalar_subquery() == functions.length_of_array(s.networks),
         sa.not_(sa.exists().where(p.server_id == s.id, amiss)),
     )
 

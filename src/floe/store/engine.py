@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -34,7 +35,7 @@ from floe.store.trouble import Trouble
 
 T = TypeVar("T")
 
-__all__ = ["Connection", "Database", "Transactions"]
+__all__ = ["Connection", "Database", "Isolation", "Transactions"]
 log = logging.getLogger(__name__)
 
 _PRAGMAS = (
@@ -49,10 +50,20 @@ _PRAGMAS = (
 _MAX_BATCH = 64
 
 
+class Isolation(Enum):
+    """What a write sees of others that are under way; on SQLite there are none."""
+
+    SERIALIZABLE = "SERIALIZABLE"
+    """It is as if it ran alone; what cannot be so is run again. For all that reads, checks and writes."""
+    READ_COMMITTED = "READ COMMITTED"
+    """Each statement sees what was committed before it. For one UPDATE that says itself what it expects of its rows."""
+
+
 class Transactions(Protocol):
     """What the cloud needs of its database.
 
-    Shipped: `Database` (one SQLite file), `simulation.database.SimulatedDatabase` (in memory, with faults).
+    Shipped: `Database` (one SQLite file), `store.postgres.Postgres`, `simulation.database.SimulatedDatabase` (in memory,
+    with faults).
     """
 
     commits: int
@@ -62,10 +73,11 @@ class Transactions(Protocol):
         """Begin to serve."""
         ...
 
-    async def write(self, fn: Callable[[Connection], T]) -> T:
+    async def write(self, fn: Callable[[Connection], T], isolation: Isolation = Isolation.SERIALIZABLE) -> T:
         """Run `fn` in a transaction and return its result once that is durable; what it raises undoes it.
 
-        Raises Unavailable when the database did not take it.
+        It may run several times, so it touches nothing but its connection and its arguments. Raises Unavailable when
+        the database did not take it.
         """
         ...
 
@@ -142,12 +154,8 @@ class Database:
         self._thread = threading.Thread(target=self._run, name="floe-db-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` in a transaction and return its result once that is on the disk.
-
-        What `fn` raises undoes its own writes alone and is raised here. `fn` runs in another thread; it may be
-        run only once, and must not touch anything but its connection and its arguments.
-        """
+    async def write(self, fn: Callable[[Connection], T], isolation: Isolation = Isolation.SERIALIZABLE) -> T:
+        """See `Transactions.write`: in another thread, and with others as if alone, whatever the isolation."""
         if self._thread is None:
             raise Unavailable("The database is closed.")
         loop = asyncio.get_running_loop()

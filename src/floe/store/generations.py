@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from floe.store import triggers
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, load, metadata
+from floe.store.triggers import Trigger
 
 generations = sa.Table(
     "generations",
@@ -44,7 +45,7 @@ def get(conn: Connection, subject: str) -> int:
 
 def kept(conn: Connection) -> bool:
     """Say whether the triggers are there, as the tables declare them. A migration that makes a table anew loses its."""
-    return triggers.there(conn, _PREFIX) == _wanted()
+    return triggers.kept(conn, _PREFIX, _wanted())
 
 
 def keep(conn: Connection) -> None:
@@ -62,24 +63,20 @@ def _made_at_once(_metadata: sa.MetaData, conn: Connection, *, tables: Collectio
         keep(conn)
 
 
-def _wanted() -> dict[str, str]:
-    return triggers.texts({name: body for table in _tables() for name, body in _triggers(table)})
+def _wanted() -> list[Trigger]:
+    return [each for table in _tables() for each in _triggers(table)]
 
 
 def _tables() -> Iterator[sa.Table]:
     return (table for table in load().sorted_tables if _CHANGES in table.info)
 
 
-def _triggers(table: sa.Table) -> Iterator[tuple[str, str]]:
-    columns = table.info[_CHANGES]
-    differs = " OR ".join(f"OLD.{name} IS NOT NEW.{name}" for name in columns)
-    steps = " ".join(f"{step};" for step in _count(table.name))
-    for event, when in (
-        ("insert", f"AFTER INSERT ON {table.name}"),
-        ("update", f"AFTER UPDATE OF {', '.join(columns)} ON {table.name} WHEN {differs}"),
-        ("delete", f"AFTER DELETE ON {table.name}"),
-    ):
-        yield f"{_PREFIX}{table.name}_{event}", f"{when} BEGIN {steps} END"
+def _triggers(table: sa.Table) -> Iterator[Trigger]:
+    columns, steps = table.info[_CHANGES], _count(table.name)
+    differs = " OR ".join(f"OLD.{name} IS DISTINCT FROM NEW.{name}" for name in columns)
+    for event, when in (("INSERT", ""), (f"UPDATE OF {', '.join(columns)}", differs), ("DELETE", "")):
+        name = f"{_PREFIX}{table.name}_{event.partition(' ')[0].lower()}"
+        yield Trigger(name=name, table=table.name, event=event, when=when, steps=steps)
 
 
 def _count(subject: str) -> tuple[str, str]:

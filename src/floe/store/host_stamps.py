@@ -46,7 +46,7 @@ _SERVERS = Prepared(
     ).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
 )
 _ON_HOST = holdings.c.host == sa.bindparam("ident")
-_HELD = Prepared(sa.select(sa.func.count(), sa.func.sum(holdings.c.owed)).where(_ON_HOST))
+_HELD = Prepared(sa.select(sa.func.count(), sa.func.count(sa.case((holdings.c.owed, 1)))).where(_ON_HOST))
 _ENCODER = msgspec.msgpack.Encoder()
 
 

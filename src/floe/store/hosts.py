@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from floe.core.hosts import Host
 from floe.core.resources import Inventory, Resources
+from floe.store import functions
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.schema import Json, Moment, known_moment, metadata
@@ -75,7 +76,7 @@ _BY_NAME = Prepared(_EACH.where(hosts.c.name == sa.bindparam("ident")))
 _ALL = Prepared(_EACH)
 _CHANGED = Prepared(_EACH.where(hosts.c.updated_at >= sa.bindparam("since")))
 _SOME = Prepared(_BEHIND)
-_SOME_WITH = Prepared(_BEHIND.where(sa.func.instr(hosts.c.name, sa.bindparam("part")) > 0))
+_SOME_WITH = Prepared(_BEHIND.where(functions.place_in(hosts.c.name, sa.bindparam("part", type_=sa.String)) > 0))
 # Values go beside the statements, not into them: to build one with so many costs more than to run it, and after a
 # restart of a large cloud there is one for each host.
 _INSERT = hosts.insert()

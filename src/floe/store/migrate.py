@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
+from floe.core.errors import Invalid
 from floe.store import generations, holdings, port_bindings, quota_usages
 
 log = logging.getLogger(__name__)
+
+Where = Path | str
+"""A database: the file of SQLite, or the address of a PostgreSQL."""
 
 _VERSIONS = Path(__file__).parent / "migrations" / "versions"
 HEAD = max(path.name.partition("_")[0] for path in _VERSIONS.glob("0*.py"))
@@ -25,8 +32,21 @@ _SEALED_FROM = "0008"
 """Before this version passwords lay readable in the actions."""
 
 
-def current(path: Path) -> str | None:
-    """Return the version of the database file, None where there is none yet."""
+_LOCK = 0x466C6F65
+"""By which one process at a time changes the schema of a PostgreSQL."""
+
+
+def current(where: Where) -> str | None:
+    """Return the version of the database, None where there is none yet. Raises Unavailable, Invalid."""
+    if isinstance(where, Path):
+        return _current_of_file(where)
+    with connected(where) as conn:
+        there = conn.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
+        row = conn.exec_driver_sql("SELECT version_num FROM alembic_version").first() if there else None
+    return str(row[0]) if row else None
+
+
+def _current_of_file(path: Path) -> str | None:
     if not path.exists():
         return None
     with closing(sqlite3.connect(path, timeout=10)) as connection:
@@ -37,55 +57,116 @@ def current(path: Path) -> str | None:
     return str(row[0]) if row else None
 
 
-def ensure(path: Path) -> None:
-    """Bring the database file to this release's schema, making it if need be."""
-    found = current(path)
+def ensure(where: Where) -> None:
+    """Bring the database to this release's schema, making it if need be. Raises Unavailable, Invalid."""
+    found = current(where)
     if found is not None and found > HEAD:
-        log.warning("the database %s has schema %s, newer than this release's %s; going on", path, found, HEAD)
+        log.warning("the database %s has schema %s, newer than this release's %s; going on", shown(where), found, HEAD)
         return
     if found != HEAD:
-        if found is not None and found < _SEALED_FROM:
-            _wipe(path)
-        upgrade(path)
-    _mend(path)
+        if found is not None and found < _SEALED_FROM and isinstance(where, Path):
+            _wipe(where)
+        upgrade(where)
+    _mend(where)
 
 
-def _mend(path: Path) -> None:
+def _mend(where: Where) -> None:
     """See that the database keeps what it keeps itself, all of it or nothing: a migration may have lost its triggers.
 
     And that it says where something of a server may be, though a release that said nothing of it was at work.
     """
-    driver = {"isolation_level": None, "timeout": 10}
-    engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args=driver)
-    try:
-        with engine.connect() as conn:
-            for itself, does in (
-                (quota_usages, "counts what quotas limit"),
-                (port_bindings, "keeps bindings of ports"),
-                (generations, "counts changes of aggregates"),
-            ):
-                if not itself.kept(conn):
-                    conn.exec_driver_sql("BEGIN IMMEDIATE")
+    with connected(where) as conn:
+        for itself, does in (
+            (quota_usages, "counts what quotas limit"),
+            (port_bindings, "keeps bindings of ports"),
+            (generations, "counts changes of aggregates"),
+        ):
+            if not itself.kept(conn):
+                with alone(conn):
                     itself.keep(conn)
-                    conn.exec_driver_sql("COMMIT")
-                    log.info("the database %s %s", path, does)
-            conn.exec_driver_sql("BEGIN IMMEDIATE")
+                log.info("the database %s %s", shown(where), does)
+        with alone(conn):
             if missed := holdings.mend(conn):
-                log.info("the database %s says of %d more guests where they may be", path, missed)
-            conn.exec_driver_sql("COMMIT")
-    finally:
-        engine.dispose()
+                log.info("the database %s says of %d more guests where they may be", shown(where), missed)
 
 
-def upgrade(path: Path, revision: str = "head") -> None:
+def upgrade(where: Where, revision: str = "head") -> None:
     """Run the migrations up to `revision`."""
     from alembic import command
+
+    run(where, command.upgrade, revision)
+
+
+def run(where: Where, command: Callable[[Any, str], None], revision: str) -> None:
+    """Run one of Alembic's commands, in one transaction: all of it or nothing."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["path"] = path
-    command.upgrade(config, revision)
+    with connected(where) as conn, alone(conn):
+        config.attributes["connection"] = conn
+        command(config, revision)
+
+
+def shown(where: Where) -> str:
+    """Return the name of a database without the password that may stand in it."""
+    return str(where) if isinstance(where, Path) else sa.make_url(where).render_as_string(hide_password=True)
+
+
+@contextmanager
+def connected(where: Where) -> Iterator[Connection]:
+    """Give a connection on which nothing is begun but by our own statements."""
+    if isinstance(where, str):
+        from floe.store.postgres_sessions import Server
+
+        server = Server(where, patience=10.0, settings={"lock_timeout": "10s"})
+        conn = server.connect()
+        try:
+            _sound(conn)
+            yield conn
+        finally:
+            conn.close()
+            server.close()
+        return
+    driver = {"isolation_level": None, "timeout": 10}
+    engine = sa.create_engine(f"sqlite:///{where}", hide_parameters=True, connect_args=driver)
+    try:
+        with engine.connect() as conn:
+            yield conn
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def alone(conn: Connection) -> Iterator[None]:
+    """Have no other process change the schema meanwhile; a transaction, schema and all."""
+    conn.rollback()  # what SQLAlchemy takes for one, since something was read
+    with conn.begin():
+        postgres = conn.dialect.name == "postgresql"
+        conn.exec_driver_sql("BEGIN" if postgres else "BEGIN IMMEDIATE")
+        try:
+            if postgres:
+                conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            yield
+        except BaseException:
+            conn.exec_driver_sql("ROLLBACK")
+            raise
+        conn.exec_driver_sql("COMMIT")
+
+
+def _sound(conn: Connection) -> None:
+    """Raise Invalid for a database that would not keep or sort text as SQLite does."""
+    query = (
+        "SELECT datname, pg_encoding_to_char(encoding),"
+        " CASE WHEN to_jsonb(d) ->> 'datlocprovider' = 'i' THEN 'icu' ELSE datcollate END"  # said since version 15
+        " FROM pg_database d WHERE datname = current_database()"
+    )
+    name, encoding, collation = conn.exec_driver_sql(query).one()
+    if encoding != "UTF8" or collation not in {"C", "POSIX", "C.UTF-8", "C.utf8", "ucs_basic"}:
+        raise Invalid(
+            f"The database {name} keeps text as {encoding} and sorts it by {collation}; it must be UTF8 and C: "
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'."
+        )
 
 
 def _wipe(path: Path) -> None:

@@ -47,15 +47,15 @@ def insert(conn: Connection, servers: Sequence[tuple[int, UsedServer]]) -> None:
 
 
 def between(
-    conn: Connection, project_id: str | None, start: datetime, stop: datetime, *, after: str | None, limit: int
+    conn: Connection, project_id: str | None, start: datetime, stop: datetime, *, after: str | None, most: int | None
 ) -> list[UsedServer]:
-    """Return those that were there at some time of a span, by id; None means of all projects."""
+    """Return those that were there at some time of a span, by id; None means of all projects, or all there are."""
     statement = _USED.where(_p.launched_at <= stop, _p.terminated_at >= start)
     if project_id is not None:
         statement = statement.where(_p.project_id == project_id)
     if after is not None:
         statement = statement.where(_p.id > after)
-    return [UsedServer(**row._mapping) for row in conn.execute(statement.order_by(_p.id).limit(limit))]
+    return [UsedServer(**row._mapping) for row in conn.execute(statement.order_by(_p.id).limit(most))]
 
 
 def numbers(conn: Connection, server_ids: Sequence[str]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from floe.store import listing as lists
 from floe.store import triggers
 from floe.store.prepared import Prepared
 from floe.store.schema import HostName, Ident, Json, metadata
+from floe.store.triggers import Trigger
 
 _ACTIVE = sa.text(f"status = '{ACTIVE}'")
 
@@ -53,23 +54,33 @@ COLUMNS = (_b.host, _b.status, _b.plugged, _b.vnic_type, _b.vif_type, _b.vif_det
 _OF_PORTS = lists.ByIds(sa.select(_b.port_id, *COLUMNS).order_by(_b.port_id, _b.status, _b.host), _b.port_id)
 _PREFIX = "bind_"
 """How the names of all triggers begin that are kept here."""
-_TRIGGERS = {
-    "bind_ports_insert": f"""AFTER INSERT ON ports WHEN NEW.host IS NOT NULL BEGIN
- INSERT INTO port_bindings (port_id, host, status, plugged) VALUES (NEW.id, NEW.host, '{ACTIVE}', NEW.plugged);
-END""",
-    "bind_ports_plug": f"""AFTER UPDATE OF plugged ON ports
- WHEN OLD.host IS NEW.host AND OLD.plugged <> NEW.plugged BEGIN
- UPDATE port_bindings SET plugged = NEW.plugged WHERE port_id = NEW.id AND (status = '{ACTIVE}' OR NOT NEW.plugged);
-END""",
-    "bind_ports_move": f"""AFTER UPDATE OF host ON ports WHEN OLD.host IS NOT NEW.host BEGIN
- DELETE FROM port_bindings WHERE port_id = NEW.id
-  AND (NEW.host IS NULL OR (status = '{ACTIVE}' AND host <> NEW.host));
- INSERT INTO port_bindings (port_id, host, status, plugged) SELECT NEW.id, NEW.host, '{ACTIVE}', NEW.plugged
-  WHERE NEW.host IS NOT NULL AND NOT EXISTS (SELECT 1 FROM port_bindings WHERE port_id = NEW.id AND host = NEW.host);
- UPDATE port_bindings SET status = '{ACTIVE}', plugged = NEW.plugged WHERE port_id = NEW.id AND host = NEW.host;
- UPDATE port_bindings SET plugged = NEW.plugged WHERE port_id = NEW.id AND NOT NEW.plugged;
-END""",
-}
+_BIND = f"INSERT INTO port_bindings (port_id, host, status, plugged) SELECT NEW.id, NEW.host, '{ACTIVE}', NEW.plugged"
+_OF_IT = "WHERE port_id = NEW.id"
+_TRIGGERS = (
+    Trigger(name="bind_ports_insert", table="ports", event="INSERT", when="NEW.host IS NOT NULL", steps=(_BIND,)),
+    Trigger(
+        name="bind_ports_plug",
+        table="ports",
+        event="UPDATE OF plugged",
+        when="NOT (OLD.host IS DISTINCT FROM NEW.host) AND OLD.plugged <> NEW.plugged",
+        steps=(
+            f"UPDATE port_bindings SET plugged = NEW.plugged {_OF_IT} AND (status = '{ACTIVE}' OR NOT NEW.plugged)",
+        ),
+    ),
+    Trigger(
+        name="bind_ports_move",
+        table="ports",
+        event="UPDATE OF host",
+        when="OLD.host IS DISTINCT FROM NEW.host",
+        steps=(
+            f"DELETE FROM port_bindings {_OF_IT} AND (NEW.host IS NULL OR (status = '{ACTIVE}' AND host <> NEW.host))",
+            f"{_BIND} WHERE NEW.host IS NOT NULL"
+            f" AND NOT EXISTS (SELECT 1 FROM port_bindings {_OF_IT} AND host = NEW.host)",
+            f"UPDATE port_bindings SET status = '{ACTIVE}', plugged = NEW.plugged {_OF_IT} AND host = NEW.host",
+            f"UPDATE port_bindings SET plugged = NEW.plugged {_OF_IT} AND NOT NEW.plugged",
+        ),
+    ),
+)
 """A port that is unplugged is so everywhere, and one that is bound to none has no bindings."""
 
 
@@ -143,12 +154,12 @@ _DRIFTED = Prepared(_drifted())
 
 def kept(conn: Connection) -> bool:
     """Say whether the triggers are there. A migration that makes the table of ports anew loses them."""
-    return triggers.there(conn, _PREFIX) == triggers.texts(_TRIGGERS)
+    return triggers.kept(conn, _PREFIX, _TRIGGERS)
 
 
 def keep(conn: Connection) -> None:
     """Make the triggers, and bind anew what was not followed without them."""
-    triggers.replace(conn, _PREFIX, triggers.texts(_TRIGGERS))
+    triggers.replace(conn, _PREFIX, _TRIGGERS)
     mend(conn)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -14,6 +15,9 @@ from sqlalchemy.sql.dml import UpdateBase
 Convert = Callable[[Any], Any]
 Statement = sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | UpdateBase
 
+_FLOAT = 701
+"""What PostgreSQL's driver says of a column of floating point, where SQLAlchemy asks; there are no other fractions."""
+
 
 class _Compiled(NamedTuple):
     text: str
@@ -24,15 +28,17 @@ class _Compiled(NamedTuple):
     row: Callable[[Iterable[Any]], Any]
     shown: Sequence[tuple[int, Convert]]
     """The columns whose values differ from the driver's, and what makes ours."""
+    cursor: Callable[[Any], Any]
+    """Makes a cursor of a connection of the driver's."""
     writes: bool
 
 
 class Prepared:
     """A statement for hot paths, whose parameters have names; its rows are named tuples of what SQLAlchemy would give.
 
-    It is compiled for the dialect of the first connection that runs it: a process has one kind of database. One that is
-    worded differently by dialects is given as a function of the dialect's name. The parameters of an INSERT are its
-    table's columns, or those of `columns`; there are no defaults.
+    It is compiled once for each kind of database that runs it. One that is worded differently by dialects is given as a
+    function of the dialect's name. The parameters of an INSERT are its table's columns, or those of `columns`; there
+    are no defaults.
     """
 
     def __init__(
@@ -40,11 +46,11 @@ class Prepared:
     ) -> None:
         self._statement = statement
         self._columns = columns
-        self._compiled: _Compiled | None = None
+        self._compiled: dict[str, _Compiled] = {}
 
     def rows(self, conn: Connection, **values: Any) -> list[Any]:
         """Run it, and return all rows, also those that a write returns."""
-        compiled = self._compiled or self._compile(conn.dialect)
+        compiled = self._compiled.get(conn.dialect.name) or self._compile(conn.dialect)
         found: Iterable[Any] = self._run(conn, compiled, values).fetchall()
         if found and compiled.shown:
             # Column by column: what is called for each value is then only what makes ours of it.
@@ -56,7 +62,7 @@ class Prepared:
 
     def plain(self, conn: Connection, **values: Any) -> list[tuple[Any, ...]]:
         """Run it, and return all rows as the driver has them, for what is only compared: nothing is converted."""
-        compiled = self._compiled or self._compile(conn.dialect)
+        compiled = self._compiled.get(conn.dialect.name) or self._compile(conn.dialect)
         found: list[tuple[Any, ...]] = self._run(conn, compiled, values).fetchall()
         return found
 
@@ -67,12 +73,14 @@ class Prepared:
 
     def write(self, conn: Connection, **values: Any) -> int:
         """Run a write, and return how many rows it changed."""
-        changed: int = self._run(conn, self._compiled or self._compile(conn.dialect), values).rowcount
+        changed: int = self._run(
+            conn, self._compiled.get(conn.dialect.name) or self._compile(conn.dialect), values
+        ).rowcount
         return changed
 
     def write_each(self, conn: Connection, many: Iterable[Mapping[str, Any]]) -> int:
         """Run a write once for each of many sets of values, and return how many rows it changed in all."""
-        compiled = self._compiled or self._compile(conn.dialect)
+        compiled = self._compiled.get(conn.dialect.name) or self._compile(conn.dialect)
         cursor = _cursor(conn, compiled)
         cursor.executemany(compiled.text, [_placed(compiled, values) for values in many])
         changed: int = cursor.rowcount
@@ -83,8 +91,10 @@ class Prepared:
         cursor.execute(compiled.text, _placed(compiled, values))
         return cursor
 
-    def _compile(self, dialect: sa.Dialect) -> _Compiled:
-        statement = self._statement(dialect.name) if callable(self._statement) else self._statement
+    def _compile(self, database: sa.Dialect) -> _Compiled:
+        statement = self._statement(database.name) if callable(self._statement) else self._statement
+        known: Any = (type(database), database.loaded_dbapi)
+        dialect, cursor = _by_place(*known)
         compiled: Any = statement.compile(
             dialect=dialect, column_keys=None if self._columns is None else sorted(self._columns)
         )
@@ -95,25 +105,34 @@ class Prepared:
         names: Sequence[str] = compiled.positiontup or ()
         binds = {name: compiled.binds[name] for name in names}
         columns = list(statement.exported_columns)
-        converts = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
+        converts = [column.type.dialect_impl(dialect).result_processor(dialect, _FLOAT) for column in columns]
         named: Any = namedtuple  # of columns that are known at run time only
         row = named("Row", [column.key or "" for column in columns], rename=True)
-        self._compiled = _Compiled(
+        made = self._compiled[database.name] = _Compiled(
             text=compiled.string,
             places=[(name, binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names],
             fixed={name: bind.effective_value for name, bind in binds.items() if not bind.required},
             row=partial(tuple.__new__, row),  # as `_make` does, which is written in Python
             shown=[(column, convert) for column, convert in enumerate(converts) if convert is not None],
+            cursor=cursor,
             writes=isinstance(statement, UpdateBase),
         )
-        return self._compiled
+        return made
+
+
+@functools.cache
+def _by_place(dialect: type[sa.Dialect], driver: Any) -> tuple[sa.Dialect, Callable[[Any], Any]]:
+    """Return what writes statements whose parameters are known by their places, and makes a cursor that takes such."""
+    styled: Any = dialect
+    if dialect.name == "sqlite":
+        return styled(dbapi=driver), driver.Connection.cursor
+    return styled(dbapi=driver, paramstyle="numeric_dollar"), driver.RawCursor
 
 
 def _cursor(conn: Connection, compiled: _Compiled) -> Any:
     if compiled.writes and not conn.in_transaction():
         conn.begin()  # else its commit, which would be SQLAlchemy's to make, would not be made
-    driver: Any = conn.connection.driver_connection
-    return driver.cursor()
+    return compiled.cursor(conn.connection.driver_connection)
 
 
 def _placed(compiled: _Compiled, values: Mapping[str, Any]) -> list[Any]:

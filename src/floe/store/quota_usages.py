@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from floe.store import triggers
 from floe.store.prepared import Prepared
 from floe.store.schema import Ident, load, metadata
+from floe.store.triggers import Trigger
 
 quota_usages = sa.Table(
     "quota_usages",
@@ -130,7 +131,7 @@ def count_anew(conn: Connection) -> list[Drift]:
 
 def kept(conn: Connection) -> bool:
     """Say whether the triggers are there, as the tables declare them. A migration that makes a table anew loses its."""
-    return triggers.there(conn, _PREFIX) == _wanted()
+    return triggers.kept(conn, _PREFIX, _wanted())
 
 
 def keep(conn: Connection) -> None:
@@ -146,8 +147,8 @@ def _made_at_once(_metadata: sa.MetaData, conn: Connection, *, tables: Collectio
         keep(conn)
 
 
-def _wanted() -> dict[str, str]:
-    return triggers.texts({name: body for table in _tables() for name, body in _triggers(table)})
+def _wanted() -> list[Trigger]:
+    return [trigger for table in _tables() for trigger in _triggers(table)]
 
 
 def _tables() -> Iterator[sa.Table]:
@@ -159,21 +160,18 @@ def _counted(table: sa.Table) -> tuple[Counted, ...]:
     return found
 
 
-def _triggers(table: sa.Table) -> Iterator[tuple[str, str]]:
+def _triggers(table: sa.Table) -> Iterator[Trigger]:
     items = _counted(table)
     columns = sorted({name for item in items for name in (item.owner, item.amount, item.unless) if name})
-    differs = " OR ".join(f"OLD.{name} IS NOT NEW.{name}" for name in columns)
-    more = [step for item in items for step in _more(item)]
-    less = [step for item in items for step in _less(item)]
-    for event, when, steps in (
-        ("insert", f"AFTER INSERT ON {table.name}", more),
-        ("update", f"AFTER UPDATE OF {', '.join(columns)} ON {table.name} WHEN {differs}", [*more, *less]),
-        ("delete", f"AFTER DELETE ON {table.name}", less),
-    ):
-        if event == "update" and not columns:
-            continue
-        name = f"{_PREFIX}{table.name}_{event}"
-        yield name, f"{when} BEGIN {' '.join(f'{step};' for step in steps)} END"
+    differs = " OR ".join(f"OLD.{name} IS DISTINCT FROM NEW.{name}" for name in columns)
+    more = tuple(step for item in items for step in _more(item))
+    less = tuple(step for item in items for step in _less(item))
+    name = f"{_PREFIX}{table.name}"
+    yield Trigger(name=f"{name}_insert", table=table.name, event="INSERT", steps=more)
+    if columns:
+        changed = f"UPDATE OF {', '.join(columns)}"
+        yield Trigger(name=f"{name}_update", table=table.name, event=changed, when=differs, steps=(*more, *less))
+    yield Trigger(name=f"{name}_delete", table=table.name, event="DELETE", steps=less)
 
 
 def _more(item: Counted) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from floe.core.ids import IdSource
 from floe.store import write_sessions
-from floe.store.engine import Connection, Transactions
+from floe.store.engine import Connection, Isolation, Transactions
 from floe.store.write_sessions import Mark, Sessions
 
 T = TypeVar("T")
@@ -49,17 +49,17 @@ class RepeatedWrites:
         """See `Transactions.open`."""
         self._db.open()
 
-    async def write(self, fn: Callable[[Connection], T]) -> T:
+    async def write(self, fn: Callable[[Connection], T], isolation: Isolation = Isolation.SERIALIZABLE) -> T:
         """See `Transactions.write`."""
         if self._dice.random() >= self._share:
-            return await self._db.write(fn)
+            return await self._db.write(fn, isolation)
         self.repeated += 1
         with self._sessions.mark() as mark:
             tries = _Tries(fn, mark)
             lost = self._dice.random() < 0.5
             with suppress(Exception):  # it is not heard of, and what counts is what the second try comes to
-                await self._db.write(tries.run if lost else tries.roll_back)
-            result: T = await self._db.write(tries.run)
+                await self._db.write(tries.run if lost else tries.roll_back, isolation)
+            result: T = await self._db.write(tries.run, isolation)
             return result
 
     async def read(self, fn: Callable[[Connection], T]) -> T:

@@ -45,9 +45,10 @@ def between(
         statement = statement.where(_s.project_id == project_id)
     if after is not None:
         statement = statement.where(_s.id > after)
-    known = [used(row) for row in conn.execute(statement.order_by(_s.id).limit(limit))]
-    past = past_servers.between(conn, project_id, start, stop, after=after, limit=limit)
-    return list(islice(heapq.merge(known, past, key=attrgetter("id")), limit if limit >= 0 else None))
+    most = limit if limit >= 0 else None
+    known = [used(row) for row in conn.execute(statement.order_by(_s.id).limit(most))]
+    past = past_servers.between(conn, project_id, start, stop, after=after, most=most)
+    return list(islice(heapq.merge(known, past, key=attrgetter("id")), most))
 
 
 def used(row: Any) -> UsedServer:

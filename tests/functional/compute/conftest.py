@@ -26,7 +26,7 @@ from floe.core.errors import Unauthenticated
 from floe.core.images import ACTIVE, PRIVATE, PUBLIC, QUEUED, Image
 from floe.core.messages import ActionWaits, ForOne
 from floe.store import images
-from floe.store.engine import Database, Transactions
+from floe.store.engine import Transactions
 from floe.store.schema import create_all
 
 MEMBER = frozenset({"member", "reader"})
@@ -94,10 +94,13 @@ def nudges() -> list[str]:
 
 @pytest.fixture
 async def compute_cloud(
-    tmp_path: Path, repeating: Callable[[Transactions], Transactions], nudges: list[str]
+    tmp_path: Path,
+    new_database: Callable[[Path], Transactions],
+    repeating: Callable[[Transactions], Transactions],
+    nudges: list[str],
 ) -> AsyncIterator[Cloud]:
     """Give a cloud with the built-in flavors and some images."""
-    plain = Database(tmp_path / "floe.db")
+    plain = new_database(tmp_path / "floe.db")
     plain.open()
     await plain.write(create_all)
     db = repeating(plain)

@@ -309,8 +309,8 @@ async def idle(conductor: Conductor) -> None:
 SETTINGS = ConductorSettings(start_grace=0.0, sweep=3600.0, write_seen=3600.0, slow_sweep=3600.0, trace_after=0.0)
 
 
-def make_cloud(path: Path) -> Cloud:
-    db = Database(path / "floe.db")
+def make_cloud(path: Path, new_database: Callable[[Path], Transactions] = Database) -> Cloud:
+    db = new_database(path / "floe.db")
     db.open()
     return Cloud(
         db=db,
@@ -324,9 +324,13 @@ def make_cloud(path: Path) -> Cloud:
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path, repeating: Callable[[Transactions], Transactions]) -> AsyncIterator[Cloud]:
+async def cloud(
+    tmp_path: Path,
+    new_database: Callable[[Path], Transactions],
+    repeating: Callable[[Transactions], Transactions],
+) -> AsyncIterator[Cloud]:
     """Give a cloud on an empty database."""
-    made = make_cloud(tmp_path)
+    made = make_cloud(tmp_path, new_database)
     await made.db.write(create_all)
     yield replace(made, db=repeating(made.db))
     await made.bus.close()

@@ -20,7 +20,7 @@ from floe.cloud.bootstrap import Bootstrapped, bootstrap
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
 from floe.store import schema
-from floe.store.engine import Database, Transactions
+from floe.store.engine import Transactions
 
 
 @dataclass
@@ -72,8 +72,10 @@ def _ids() -> Callable[[], str]:
 
 
 @pytest.fixture
-async def place(tmp_path: Path, repeating: Callable[[Transactions], Transactions]) -> AsyncIterator[Place]:
-    plain = Database(tmp_path / "floe.db")
+async def place(
+    tmp_path: Path, new_database: Callable[[Path], Transactions], repeating: Callable[[Transactions], Transactions]
+) -> AsyncIterator[Place]:
+    plain = new_database(tmp_path / "floe.db")
     plain.open()
     await plain.write(schema.create_all)
     db = repeating(plain)

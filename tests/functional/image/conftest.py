@@ -21,7 +21,7 @@ from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
 from floe.core.ids import random_id
-from floe.store.engine import Database, Transactions
+from floe.store.engine import Transactions
 from floe.store.schema import create_all
 
 MEMBER = frozenset({"member", "reader"})
@@ -44,9 +44,11 @@ async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
 
 
 @pytest.fixture
-async def image_cloud(tmp_path: Path, repeating: Callable[[Transactions], Transactions]) -> AsyncIterator[Cloud]:
+async def image_cloud(
+    tmp_path: Path, new_database: Callable[[Path], Transactions], repeating: Callable[[Transactions], Transactions]
+) -> AsyncIterator[Cloud]:
     """Give a cloud that takes images of up to 8 MiB, with disks of up to 1 TiB."""
-    plain = Database(tmp_path / "floe.db")
+    plain = new_database(tmp_path / "floe.db")
     plain.open()
     await plain.write(create_all)
     db = repeating(plain)

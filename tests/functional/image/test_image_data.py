@@ -345,11 +345,11 @@ async def test_an_upload_that_fails_while_the_database_refuses_writes_is_queued_
         def __getattr__(self, name: str) -> Any:
             return getattr(image_cloud.db, name)
 
-        async def write(self, fn: Any) -> Any:
+        async def write(self, fn: Any, *isolation: Any) -> Any:
             if self.refusals:
                 self.refusals -= 1
                 raise Unavailable("The database could not write: database or disk is full")
-            return await image_cloud.db.write(fn)
+            return await image_cloud.db.write(fn, *isolation)
 
     db = Refusing()
     acting = ImageActions(replace(image_cloud, db=db))

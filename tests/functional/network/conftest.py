@@ -21,7 +21,7 @@ from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
 from floe.core.messages import ForOne, NetworkChanged
-from floe.store.engine import Database, Transactions
+from floe.store.engine import Transactions
 from floe.store.schema import create_all
 
 MEMBER = frozenset({"member", "reader"})
@@ -70,10 +70,13 @@ def nudges() -> list[str]:
 
 @pytest.fixture
 async def cloud(
-    tmp_path: Path, repeating: Callable[[Transactions], Transactions], nudges: list[str]
+    tmp_path: Path,
+    new_database: Callable[[Path], Transactions],
+    repeating: Callable[[Transactions], Transactions],
+    nudges: list[str],
 ) -> AsyncIterator[Cloud]:
     """Give a cloud without any host."""
-    plain = Database(tmp_path / "floe.db")
+    plain = new_database(tmp_path / "floe.db")
     plain.open()
     await plain.write(create_all)
     db = repeating(plain)

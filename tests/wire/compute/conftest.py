@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from floe.core.context import Context
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.servers import ServerFault
 from floe.store import aggregates, images, servers
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
 
 MEMBER = frozenset({"member", "reader"})
@@ -41,9 +41,9 @@ async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
 
 
 @pytest.fixture
-async def wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def wire(tmp_path: Path, new_database: Callable[[Path], Transactions]) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client of a cloud with one ACTIVE server (`.../00000001`...), one in ERROR, a key and a server group."""
-    db = Database(tmp_path / "floe.db")
+    db = new_database(tmp_path / "floe.db")
     db.open()
     await db.write(create_all)
     numbers = count(1)

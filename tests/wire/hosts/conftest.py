@@ -23,7 +23,7 @@ from floe.core.hosts import Allocation, Host
 from floe.core.resources import Inventory, Resources
 from floe.core.servers import ACTIVE, Server, ServerFlavor
 from floe.store import actions, allocations, hosts, servers
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
 
 SERVER = "11111111-1111-4111-8111-111111111111"
@@ -137,9 +137,9 @@ def fill(conn: Connection, now: Any) -> None:
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+async def cloud(tmp_path: Path, new_database: Callable[[Path], Transactions]) -> AsyncIterator[Cloud]:
     """Give a cloud with two hosts and one server."""
-    db, clock = Database(tmp_path / "floe.db"), FixedClock()
+    db, clock = new_database(tmp_path / "floe.db"), FixedClock()
     db.open()
     await db.write(lambda conn: fill(conn, clock.now()))
     bus = LocalBus()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -17,14 +17,16 @@ from floe.bus.local import LocalBus
 from floe.cloud.bootstrap import bootstrap
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
-from floe.store.engine import Database
+from floe.store.engine import Transactions
 from floe.store.schema import create_all
 
 
 @pytest.fixture
-async def identity_wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def identity_wire(
+    tmp_path: Path, new_database: Callable[[Path], Transactions]
+) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client of the surface of a cloud after its first start."""
-    db = Database(tmp_path / "floe.db")
+    db = new_database(tmp_path / "floe.db")
     db.open()
     await db.write(create_all)
     numbers, keys, bus = itertools.count(1), [Fernet.generate_key()], LocalBus()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -18,7 +18,7 @@ from floe.bus.local import LocalBus
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
 from floe.core.context import Context
-from floe.store.engine import Database
+from floe.store.engine import Transactions
 from floe.store.schema import create_all
 
 ROLES = {"ann": frozenset({"member", "reader"}), "root": frozenset({"admin", "member", "reader"})}
@@ -31,9 +31,11 @@ async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
 
 
 @pytest.fixture
-async def network_wire(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def network_wire(
+    tmp_path: Path, new_database: Callable[[Path], Transactions]
+) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client of the surface; the token is set by each request."""
-    db = Database(tmp_path / "floe.db")
+    db = new_database(tmp_path / "floe.db")
     db.open()
     await db.write(create_all)
     numbers = itertools.count(1)

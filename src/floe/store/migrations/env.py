@@ -1,10 +1,9 @@
-"""Runs migrations on the database file that `store.migrate` names."""
+"""Runs migrations on the connection that `store.migrate` gives."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
@@ -21,25 +20,16 @@ def render(kind: str, item: Any, _context: AutogenContext) -> str | Literal[Fals
 
 
 def run() -> None:
-    """Upgrade in one transaction: all of it or nothing."""
-    # isolation_level None: the driver begins nothing by itself, so that our BEGIN covers the schema changes too.
-    engine = sa.create_engine(
-        f"sqlite:///{context.config.attributes['path']}",
-        hide_parameters=True,
-        connect_args={"isolation_level": None, "timeout": 10},
+    """Upgrade in one transaction: all of it or nothing. `store.migrate` has begun it, and ends it."""
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=load(),
+        render_item=render,
+        render_as_batch=True,
+        transactional_ddl=True,
     )
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    with engine.connect() as connection:
-        context.configure(
-            connection=connection,
-            target_metadata=load(),
-            render_item=render,
-            render_as_batch=True,
-            transactional_ddl=True,
-        )
-        with context.begin_transaction():
-            context.run_migrations()
-    engine.dispose()
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 run()

@@ -358,7 +358,7 @@ def upgrade() -> None:
             ["project_id"],
             unique=True,
             sqlite_where=sa.text('"default" IS 1'),
-            postgresql_where=sa.text('"default" IS 1'),
+            postgresql_where=sa.text('"default" IS TRUE'),
         )
 
     op.create_table(
@@ -654,7 +654,7 @@ def downgrade() -> None:
         batch_op.drop_index(
             "uq_security_groups_default",
             sqlite_where=sa.text('"default" IS 1'),
-            postgresql_where=sa.text('"default" IS 1'),
+            postgresql_where=sa.text('"default" IS TRUE'),
         )
         batch_op.drop_index("ix_security_groups_project_id_name")
 

@@ -14,7 +14,8 @@ depends_on = None
 def upgrade() -> None:
     """Make room for what is sealed. What lay readable was wiped off before: see `store.migrate`."""
     op.add_column("actions", sa.Column("sealed", sa.Text(), nullable=True))
-    op.create_index("ix_actions_sealed", "actions", ["state"], sqlite_where=sa.text("sealed IS NOT NULL"))
+    sealed = sa.text("sealed IS NOT NULL")
+    op.create_index("ix_actions_sealed", "actions", ["state"], sqlite_where=sealed, postgresql_where=sealed)
 
 
 def downgrade() -> None:

@@ -25,10 +25,13 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take it back."""
+    postgres = op.get_bind().dialect.name == "postgresql"
     found = op.get_bind().exec_driver_sql(
-        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'count_*'"
+        "SELECT tgname FROM pg_trigger WHERE starts_with(tgname, 'count_')"
+        if postgres
+        else "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'count_*'"
     )
     for name in [row[0] for row in found]:
-        op.execute(f"DROP TRIGGER {name}")
+        op.execute(f"DROP FUNCTION {name}() CASCADE" if postgres else f"DROP TRIGGER {name}")
     op.drop_table("quota_usages")
     op.drop_index("ix_ports_owner", "ports")

@@ -48,11 +48,12 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove it, and what follows the rows of ports."""
+    postgres = op.get_bind().dialect.name == "postgresql"
     for name in ("bind_ports_insert", "bind_ports_plug", "bind_ports_move"):
-        op.execute(f"DROP TRIGGER IF EXISTS {name}")
+        op.execute(f"DROP FUNCTION IF EXISTS {name}() CASCADE" if postgres else f"DROP TRIGGER IF EXISTS {name}")
     op.drop_table("port_bindings")
     _widen(255, 64)
-    if op.get_bind().dialect.name == "postgresql":
+    if postgres:
         for table in _ADDRESSED:
             op.execute(f"ALTER TABLE {table} ALTER address TYPE bigint USING address - inet '0.0.0.0'")
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove it, and what counts."""
-    for event in ("insert", "update", "delete"):
-        op.execute(f"DROP TRIGGER IF EXISTS generation_aggregates_{event}")
+    postgres = op.get_bind().dialect.name == "postgresql"
+    for name in (f"generation_aggregates_{event}" for event in ("insert", "update", "delete")):
+        op.execute(f"DROP FUNCTION IF EXISTS {name}() CASCADE" if postgres else f"DROP TRIGGER IF EXISTS {name}")
     op.drop_table("generations")

@@ -1,0 +1,43 @@
+"""Functions of SQL that databases name differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+
+
+class length_of_array(GenericFunction[int]):  # noqa: N801  # its name in SQL
+    """How many values are in an array of JSON, kept as text."""
+
+    type = sa.Integer()
+    inherit_cache = True
+
+
+@compiles(length_of_array)
+def _of_text(function: length_of_array, compiler: Any, **how: Any) -> str:
+    return f"json_array_length({compiler.process(function.clauses, **how)})"
+
+
+@compiles(length_of_array, "postgresql")
+def _of_json(function: length_of_array, compiler: Any, **how: Any) -> str:
+    return f"json_array_length(CAST({compiler.process(function.clauses, **how)} AS json))"
+
+
+class place_in(GenericFunction[int]):  # noqa: N801  # its name in SQL
+    """Where in a text another one begins, counted from 1; 0 where it does not stand there."""
+
+    type = sa.Integer()
+    inherit_cache = True
+
+
+@compiles(place_in)
+def _instr(function: place_in, compiler: Any, **how: Any) -> str:
+    return f"instr({compiler.process(function.clauses, **how)})"
+
+
+@compiles(place_in, "postgresql")
+def _strpos(function: place_in, compiler: Any, **how: Any) -> str:
+    return f"strpos({compiler.process(function.clauses, **how)})"

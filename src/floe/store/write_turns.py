@@ -1,0 +1,78 @@
+"""Writes that wait for a thread: those of one project one after the other, those of different ones beside each other.
+
+What a project changes is counted in its own rows, so that its transactions would only be in each other's way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Generic, TypeVar
+
+from floe.core.errors import Busy, Unavailable
+
+T = TypeVar("T")
+
+MOST_WAITING = 4096
+"""Writes of projects beyond which none is let in; what the cloud does for itself always is."""
+_AGAIN = 2.0
+"""Seconds after which one who was refused may find room."""
+
+
+class Turns(Generic[T]):
+    """A queue for several threads, each of which iterates over it until it was closed and is empty."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ready: deque[tuple[T, str]] = deque()
+        self._behind: dict[str, deque[T]] = {}
+        """What waits for what its owner has under way, or in the queue before it."""
+        self._there = 0
+        self._closed = False
+
+    def add(self, item: T, owner: str) -> None:
+        """Put in an item; "" owns any number at once. Raises Busy, or Unavailable once it was closed."""
+        with self._changed:
+            if self._closed:
+                raise Unavailable("The database is closed.")
+            if owner and self._there >= MOST_WAITING:
+                raise Busy(f"{self._there} writes wait already; try again in {_AGAIN:g} s.", seconds=_AGAIN)
+            self._there += 1
+            if owner in self._behind:
+                self._behind[owner].append(item)
+                return
+            if owner:
+                self._behind[owner] = deque()
+            self._ready.append((item, owner))
+            self._changed.notify()
+
+    def __iter__(self) -> Iterator[tuple[T, Callable[[], None]]]:
+        """Give an item, and what is to be called when it is done."""
+        while True:
+            with self._changed:
+                while not self._ready:
+                    if self._closed and not self._there:
+                        return
+                    self._changed.wait()
+                item, owner = self._ready.popleft()
+            yield item, partial(self._done, owner)
+
+    def close(self) -> None:
+        """Let nothing more in."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _done(self, owner: str) -> None:
+        with self._changed:
+            self._there -= 1
+            behind = self._behind.get(owner)
+            if behind:
+                self._ready.append((behind.popleft(), owner))
+                self._changed.notify()
+            elif behind is not None:
+                del self._behind[owner]
+            if self._closed and not self._there:
+                self._changed.notify_all()

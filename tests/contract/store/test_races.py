@@ -1,0 +1,172 @@
+"""The last of something, raced for by eight writers of two processes: as many have it as there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from tests.contract.store.conftest import Open
+
+from floe.blobs.files import FileBlobs
+from floe.bus.local import LocalBus
+from floe.cloud import networks, ports, subnets
+from floe.cloud.cloud import Cloud, CloudSettings
+from floe.core.actions import RUNNING, Action
+from floe.core.clock import FixedClock
+from floe.core.context import Context
+from floe.core.counters import Counters
+from floe.core.errors import FloeError
+from floe.core.hosts import Allocation, Host
+from floe.core.ids import random_id
+from floe.core.resources import Inventory, Resources
+from floe.core.server_groups import ServerGroup
+from floe.store import actions, allocations, hosts, port_bindings, quota_usages, quotas
+from floe.store.engine import Connection
+from floe.store.postgres import RERUN
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+ANN = Context(request_id="", user_id="ann", project_id="a" * 32, roles=frozenset({"member", "reader"}))
+
+
+@pytest.fixture
+async def two(open_postgres: Open, tmp_path: Path) -> AsyncIterator[list[Cloud]]:
+    """Give two clouds on one database, of four writers each."""
+    made = [
+        Cloud(
+            db=open_postgres(counters=(counters := Counters())),
+            bus=LocalBus(),
+            blobs=FileBlobs(tmp_path / "blobs"),
+            clock=FixedClock(),
+            new_id=random_id,
+            settings=CloudSettings(),
+            token_keys=[Fernet.generate_key()].copy,
+            counters=counters,
+        )
+        for _ in range(2)
+    ]
+    yield made
+    for cloud in made:
+        await cloud.bus.close()
+    for drifted in (quota_usages.drifted, port_bindings.drifted):
+        found: Any = await made[0].db.read(drifted)
+        assert found == []
+
+
+async def raced(tries: Sequence[Awaitable[Any]], refused: type[Exception] | tuple[type[Exception], ...]) -> list[Any]:
+    """Return what those came to that got something; all others were refused with a reason."""
+    done = await asyncio.gather(*tries, return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException) and not isinstance(each, refused):
+            raise each
+    return [each for each in done if not isinstance(each, BaseException)]
+
+
+async def test_the_last_of_a_quota(two: list[Cloud]) -> None:
+    await two[0].db.write(lambda conn: quotas.put(conn, "a" * 32, {"network": 5}))
+    made = await raced([networks.create(two[n % 2], ANN, [{"name": f"n{n}"}]) for n in range(24)], FloeError)
+    assert len(made) == 5
+    count = await two[0].db.read(lambda conn: quota_usages.of(conn, "a" * 32))
+    assert count["network"] == 5
+    (removed, *_), *_ = made
+    await raced([networks.delete(two[n % 2], ANN, removed.id) for n in range(8)], FloeError)
+    again = await raced([networks.create(two[n % 2], ANN, [{"name": f"m{n}"}]) for n in range(8)], FloeError)
+    assert len(again) == 1
+
+
+async def test_one_address_that_all_want_and_the_last_of_a_pool(two: list[Cloud]) -> None:
+    ((network),) = await networks.create(two[0], ANN, [{"name": "n"}])
+    pool = [("10.0.0.6", "10.0.0.12")]
+    (subnet,) = await subnets.create(two[0], ANN, [{"network_id": network.id, "cidr": "10.0.0.0/24", "pools": pool}])
+    one = {"network_id": network.id, "fixed_ips": [(subnet.id, "10.0.0.7")]}
+    assert len(await raced([ports.create(two[n % 2], ANN, [one]) for n in range(16)], FloeError)) == 1
+    any_ = {"network_id": network.id}
+    made = await raced([ports.create(two[n % 2], ANN, [any_]) for n in range(16)], FloeError)
+    found = [address for (port,) in made for _, address in port.fixed_ips]
+    assert len(found) == len(set(found)) == 5
+
+
+def a_host(name: str, vcpus: int) -> Host:
+    inventories = (
+        Inventory(resource_class="VCPU", total=vcpus),
+        Inventory(resource_class="MEMORY_MB", total=100_000),
+        Inventory(resource_class="DISK_GB", total=1000),
+    )
+    return Host(name=name, inventories=inventories, created_at=NOW, updated_at=NOW, started_at=NOW, last_seen=NOW)
+
+
+def claim(server: str, host: str, group: ServerGroup | None = None) -> Any:
+    """Return what claims one CPU of a host for a server."""
+    wanted = Allocation(
+        server_id=server,
+        host=host,
+        project_id=f"project of {server}",
+        user_id="u",
+        resources=Resources(1, 10, 1),
+        group_id=group and group.id,
+        created_at=NOW,
+    )
+    return lambda conn: allocations.claim(conn, wanted, group=group)
+
+
+async def test_the_last_of_a_host(two: list[Cloud]) -> None:
+    await two[0].db.write(lambda conn: [hosts.put(conn, a_host(name, 5)) for name in ("h1", "h2")])
+    tries = [two[n % 2].db.write(claim(f"s{n}", f"h{n % 3 % 2 + 1}")) for n in range(32)]
+    assert len(await raced(tries, allocations.NotClaimed)) == 10
+    for name in ("h1", "h2"):
+        host: Any = await two[0].db.read(lambda conn, name=name: hosts.get(conn, name))
+        assert host.used == Resources(5, 50, 5)
+    await asyncio.gather(
+        *(two[n % 2].db.write(lambda conn, n=n: allocations.release(conn, f"s{n}", NOW)) for n in range(32))
+    )
+    for name in ("h1", "h2"):
+        host = await two[0].db.read(lambda conn, name=name: hosts.get(conn, name))
+        assert host.used == Resources()
+
+
+@pytest.mark.parametrize(("policy", "most", "placed"), [("anti-affinity", None, 2), ("anti-affinity", 2, 4)])
+async def test_the_last_of_a_group_s_places(two: list[Cloud], policy: str, most: int | None, placed: int) -> None:
+    group = ServerGroup(id="g", project_id="p", user_id="u", name="g", policy=policy, max_per_host=most, created_at=NOW)
+    await two[0].db.write(lambda conn: [hosts.put(conn, a_host(name, 50)) for name in ("h1", "h2")])
+    tries = [two[n % 2].db.write(claim(f"s{n}", f"h{n // 2 % 2 + 1}", group)) for n in range(16)]
+    assert len(await raced(tries, allocations.NotClaimed)) == placed
+
+
+async def test_servers_of_an_affinity_group_come_to_one_host(two: list[Cloud]) -> None:
+    group = ServerGroup(
+        id="g", project_id="p", user_id="u", name="g", policy="affinity", max_per_host=None, created_at=NOW
+    )
+    await two[0].db.write(lambda conn: [hosts.put(conn, a_host(name, 50)) for name in ("h1", "h2")])
+    tries = [two[n % 2].db.write(claim(f"s{n}", f"h{n // 2 % 2 + 1}", group)) for n in range(16)]
+    assert len(await raced(tries, allocations.NotClaimed)) == 8
+    used = [await two[0].db.read(lambda conn, name=name: hosts.get(conn, name)) for name in ("h1", "h2")]
+    assert sorted(host.used.vcpus for host in used if host) == [0, 8]
+
+
+async def test_an_action_that_eight_would_take_is_one_s(two: list[Cloud]) -> None:
+    action = Action(
+        id="a1", kind="create", version=2, subject_id="s1", project_id="p", user_id="u", request_id="r", created_at=NOW
+    )
+    await two[0].db.write(lambda conn: actions.add(conn, action))
+
+    def take(owner: int) -> Any:
+        def write(conn: Connection) -> bool:
+            return actions.take(conn, action, 0, f"c{owner}", RUNNING, NOW, NOW + timedelta(minutes=1))
+
+        return write
+
+    assert sum(await asyncio.gather(*(two[n % 2].db.write(take(n)) for n in range(16)))) == 1
+
+
+async def test_claims_are_seldom_in_each_other_s_way(two: list[Cloud]) -> None:
+    """With eight writers fewer than one in ten is run again."""
+    await two[0].db.write(lambda conn: [hosts.put(conn, a_host(f"h{n}", 50)) for n in range(300)])
+    await two[0].db.write(lambda conn: [claim(f"first{n}", f"h{n}")(conn) for n in range(300)])
+    tries = [two[n % 2].db.write(claim(f"s{n}", f"h{n * 37 % 300}")) for n in range(300)]
+    assert len(await raced(tries, allocations.NotClaimed)) == 300
+    reruns = sum(cloud.counters.total(RERUN) for cloud in two)
+    assert reruns < 30, f"{reruns} of 300 claims were run again"
