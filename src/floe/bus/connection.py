@@ -11,17 +11,20 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from floe.bus import keys
 from floe.core.errors import Invalid, Unavailable
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,9 @@ _SEND_SECONDS = 2.0
 _END_SECONDS = 2.0
 _MOST_SAID = 100
 _NO_RESPONDERS = "503"
+_LEAST_PAYLOAD = 64 * 1024
+"""With less, large messages have too many parts."""
+_SERVER = re.compile(r"(nats|tls)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
 _FAILURES = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
 
 
@@ -50,9 +56,17 @@ class NatsAddress:
     """Certificates of whom the server's has to be signed by one; those of the system if there is none."""
 
     def __post_init__(self) -> None:
-        """Refuse what names no server."""
+        """Refuse what names no server, and what is no key."""
         if not self.servers:
-            raise Invalid("The bus has no server: nats://host:port is wanted.")
+            raise Invalid("The bus has no server; nats://host:port is wanted.")
+        for server in self.servers:
+            if not _SERVER.fullmatch(server):
+                raise Invalid(f"The bus's server is {server[:200]!r}; nats://host:port or tls://host:port is wanted.")
+        if self.seed:
+            try:
+                keys.public_key(self.seed)
+            except ValueError as error:
+                raise Invalid(f"The key for the bus is none of a user's: {error}; `floe bus-key` makes one.") from error
 
     @property
     def secure(self) -> bool:
@@ -78,6 +92,8 @@ class Interest:
     received: Callable[[Delivered], None]
     queue: str = ""
     subscription: Subscription | None = None
+    client: Client | None = None
+    """Whose subscription it is."""
 
 
 class _Client(Client):
@@ -117,6 +133,7 @@ class Connection:
         self._ending: set[asyncio.Task[None]] = set()
         self._up, self._refused = asyncio.Event(), asyncio.Event()
         self._said: set[str] = set()
+        self._tls: ssl.SSLContext | None = None
         self.trouble = "not connected yet"
         """Why there is no connection now; empty while there is one."""
 
@@ -130,6 +147,7 @@ class Connection:
 
         Raises Unavailable when that was refused, or took more than `patience` seconds; it goes on being tried.
         """
+        self._tls = self._context()
         self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="bus-connection")
         either = [asyncio.ensure_future(event.wait()) for event in (self._up, self._refused)]
         await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
@@ -157,18 +175,17 @@ class Connection:
     async def receive(self, interest: Interest) -> None:
         """Receive from now on what an interest is about; while there is no connection, from when there is one."""
         self._interests.append(interest)
-        if self._client is not None:
+        client = self._client
+        if client is not None:
             with contextlib.suppress(*_FAILURES):  # then it breaks, and the next one asks for it again
-                await self._subscribe(self._client, interest)
-                await self._client.rtt(timeout=2)  # the server has it
+                await self._subscribe(client, interest)
+                await client.rtt(timeout=2)  # the server has it
 
     async def ignore(self, interest: Interest) -> None:
         """Receive no more of it."""
         self._interests.remove(interest)
-        subscription, interest.subscription = interest.subscription, None
-        if subscription is not None and self._client is not None:
-            with contextlib.suppress(*_FAILURES):
-                await subscription.unsubscribe()
+        if interest.client is self._client:  # else that goes with its client, or is seen to when there is one
+            await self._unsubscribe(interest)
 
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
         """Send a message. Raises Unavailable, at once while there is no connection."""
@@ -189,11 +206,13 @@ class Connection:
             broken = asyncio.Event()
             client = _Client()
             try:
-                await self._connect(client, broken)
-            except _FAILURES as error:
+                asked = await self._connect(client, broken)
+            except Exception as error:
                 await client.drop()
                 self._note(_words(error))
                 self._refused.set()
+                if not isinstance(error, _FAILURES):
+                    log.exception("bus: connecting failed unexpectedly; it is tried again")
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # not all hosts at once
                 wait = min(wait * 2, _LONGEST_WAIT)
                 continue
@@ -206,16 +225,28 @@ class Connection:
                 )
             self._client, self.trouble, wait = client, "", _FIRST_WAIT
             self._up.set()
-            await self._back()
+            self._beside(self._begin(client, asked))
             why = await self._watch(client, broken)
             since, self._client = monotonic(), None
             self._note(why)
             self._lost(why)
-            ending = asyncio.get_running_loop().create_task(client.drop(), name="bus-ending")
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._beside(client.drop())
 
-    async def _connect(self, client: _Client, broken: asyncio.Event) -> None:
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="bus-beside")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _begin(self, client: _Client, asked: list[Interest]) -> None:
+        """See to what was wanted, and what was no longer, while the connection was made; then say that it is there."""
+        with contextlib.suppress(*_FAILURES):  # then it breaks, and the next one asks for all of it
+            for interest in [interest for interest in self._interests if interest.client is not client]:
+                await self._subscribe(client, interest)
+            for interest in [interest for interest in asked if interest not in self._interests]:
+                await self._unsubscribe(interest)
+            await self._back()
+
+    async def _connect(self, client: _Client, broken: asyncio.Event) -> list[Interest]:
         async def failed(error: Exception) -> None:
             self._complain(error)
 
@@ -237,19 +268,42 @@ class Connection:
                 max_reconnect_attempts=1,
                 ping_interval=3600,  # `_watch` asks
                 flush_timeout=_SEND_SECONDS,
-                tls=ssl.create_default_context(cafile=address.ca_file) if address.secure else None,
+                tls=self._tls,
                 nkeys_seed_str=address.seed or None,
             )
-            for interest in list(self._interests):
+            if client.max_payload < _LEAST_PAYLOAD:
+                raise nats.errors.Error(f"its max_payload is {client.max_payload}, and {_LEAST_PAYLOAD} is the least")
+            asked = list(self._interests)
+            for interest in asked:
                 await self._subscribe(client, interest)
             await client.rtt(timeout=2)
+        return asked
 
     async def _subscribe(self, client: _Client, interest: Interest) -> None:
+        interest.client = client
+
         async def deliver(msg: Msg) -> None:
             nobody = not msg.data and msg.headers is not None and msg.headers.get("Status") == _NO_RESPONDERS
             interest.received(Delivered(msg.subject, msg.data, msg.reply, nobody))
 
-        interest.subscription = await client.subscribe(interest.subject, queue=interest.queue, cb=deliver)
+        subscription = await client.subscribe(interest.subject, queue=interest.queue, cb=deliver)
+        if interest.client is client:  # else there is a newer connection by now
+            interest.subscription = subscription
+            if interest not in self._interests:
+                await self._unsubscribe(interest)  # it was given up meanwhile
+
+    async def _unsubscribe(self, interest: Interest) -> None:
+        subscription, interest.subscription, interest.client = interest.subscription, None, None
+        if subscription is not None:
+            with contextlib.suppress(*_FAILURES):
+                await subscription.unsubscribe()
+
+    def _context(self) -> ssl.SSLContext | None:
+        address = self._address
+        try:
+            return ssl.create_default_context(cafile=address.ca_file) if address.secure else None
+        except (OSError, ssl.SSLError) as error:
+            raise Invalid(f"{address.ca_file} holds no certificates for the bus: {error}") from error
 
     async def _watch(self, client: _Client, broken: asyncio.Event) -> str:
         """Return why the connection is none any more."""

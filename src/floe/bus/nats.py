@@ -15,7 +15,7 @@ from floe.bus.hearing import Hearing
 from floe.bus.lateness import HostClocks
 from floe.bus.protocol import Back, CommandHandler, Listener, Taker
 from floe.bus.serving import Serving
-from floe.bus.wire import UNSENT, Wire, too_large
+from floe.bus.wire import LOST, UNSENT, Wire, too_large
 from floe.core.counters import Counters
 from floe.core.messages import Command, Event, ForOne, Result
 
@@ -107,6 +107,7 @@ class NatsBus:
         await self._hearing.stop()
 
     def _lost(self, why: str) -> None:
+        self._wire.counters.add(LOST)
         self._asking.fail(f"the bus went away ({why})")
 
     async def _back(self) -> None:

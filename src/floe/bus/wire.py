@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 UNREAD = Count("floe_bus_unread", "Messages that came over the bus and were not taken, by why", ("why",))
 LATE, UNKNOWN, FORGED, BROKEN, INCOMPLETE = "late", "unknown", "forged", "broken", "incomplete"
 UNSENT = Count("floe_bus_unsent", "Events and answers that the bus was not there for, or that were too large for it")
+LOST = Count("floe_bus_lost_connections", "Connections to the server of the bus that broke")
 
 _MOST_TOLD = 1000
 

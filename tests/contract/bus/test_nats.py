@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import nkeys
@@ -16,9 +18,9 @@ from floe.bus import connection, envelope
 from floe.bus.codec import encode
 from floe.bus.connection import NatsAddress
 from floe.bus.nats import NatsBus
-from floe.bus.wire import BROKEN, FORGED, LATE, UNKNOWN, UNREAD
+from floe.bus.wire import BROKEN, FORGED, LATE, LOST, UNKNOWN, UNREAD, UNSENT
 from floe.core.counters import Counters
-from floe.core.errors import HostFailure, Unavailable
+from floe.core.errors import HostFailure, Invalid, Unavailable
 from floe.core.messages import (
     ActionWaits,
     Command,
@@ -96,7 +98,8 @@ async def test_a_killed_server_fails_what_waits_and_what_is_asked_and_its_return
         anew.append("h1")
 
     anew: list[str] = []
-    async with a_bus(own, "agent") as agent, a_bus(own, "conductor") as conductor:
+    counters = Counters()
+    async with a_bus(own, "agent") as agent, a_bus(own, "conductor", counters=counters) as conductor:
         await agent.serve("h1", host.handle, back=say_anew)
         await conductor.listen(hear)
         await conductor.share(take)
@@ -118,6 +121,7 @@ async def test_a_killed_server_fails_what_waits_and_what_is_asked_and_its_return
         await agent.publish(Heartbeat(host="h1"))
         await agent.publish(HostDown(host="h1"))
         await until(lambda: (heard, taken) == ([Heartbeat(host="h1")], [HostDown(host="h1")]))
+        assert (counters.total(LOST), counters.total(UNSENT)) == (1, 1)
         assert set(host.told) == {ListGuests()}, "what was asked while it was away has not come late"
 
 
@@ -137,6 +141,80 @@ async def test_a_server_that_stands_still_is_noticed(own: NatsServer, caplog: py
         assert await conductor.request("h1", ListGuests(), timeout=30) == Done()
         said = [record.message for record in caplog.records if "conductor has no connection" in record.message]
         assert len(said) == len(set(said)), "each reason is said once"
+
+
+async def test_who_comes_and_goes_while_the_server_does_is_there_or_not_as_it_said_last(own: NatsServer) -> None:
+    dice, host, ends = Random(5), Host(), asyncio.Event()
+    wanted: dict[str, bool] = {}
+    async with a_bus(own, "agent") as agent, a_bus(own, "conductor") as conductor:
+
+        async def come_and_go() -> None:
+            while not ends.is_set():
+                name = f"h{dice.randrange(8)}"
+                if dice.random() < 0.5:
+                    await agent.serve(name, host.handle)
+                    wanted[name] = True
+                else:
+                    await agent.withdraw(name)
+                    wanted[name] = False
+                await asyncio.sleep(dice.choice((0, 0, 0.001)))
+
+        busy = asyncio.create_task(come_and_go())
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            own.stop()
+            own.start()
+        await until(lambda: not agent.trouble)
+        ends.set()
+        await busy
+        await until(lambda: not agent.trouble and not conductor.trouble)
+        await settle_down(agent)
+        for name, serves in sorted(wanted.items()):
+            if serves:
+                assert await conductor.request(name, ListGuests(), timeout=30) == Done()
+            else:
+                with pytest.raises(Unavailable, match="no agent serves it"):
+                    await conductor.request(name, ListGuests(), timeout=30)
+
+
+async def settle_down(bus: NatsBus) -> None:
+    """Have the server take all that was said before."""
+    while bus._wire.connection._ending:
+        await asyncio.sleep(0.005)
+    client = bus._wire.connection._client
+    assert client is not None
+    await client.rtt(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ({"servers": ()}, "has no server"),
+        ({"servers": ("localhost:4222",)}, "'localhost:4222'; nats://host:port or tls://host:port is wanted"),
+        ({"servers": ("nats://user:secret@host",)}, "is wanted"),
+        ({"servers": ("http://host:1",)}, "is wanted"),
+        ({"servers": ("nats://host:1",), "seed": "SUNONE"}, "none of a user's: it is not SU and 56"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(address: dict[str, Any], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        NatsAddress(**address)
+    assert NatsAddress(servers=("nats://10.0.0.1", "tls://[fd00::1]:4222", "nats://bus.example:1")).secure
+
+
+async def test_certificates_that_are_none_are_refused_with_their_file(own: NatsServer, tmp_path: Path) -> None:
+    for file in (tmp_path / "none.pem", tmp_path):
+        with pytest.raises(Invalid, match=str(file)):
+            await NatsBus(NatsAddress(servers=(own.url,), ca_file=file), "h1").open()
+
+
+async def test_a_server_that_takes_small_messages_alone_is_refused(own: NatsServer) -> None:
+    own.configure("max_payload: 10000")
+    own.reload()
+    bus = NatsBus(NatsAddress(servers=(own.url,)), "h1")
+    with pytest.raises(Unavailable, match="its max_payload is 10000, and 65536 is the least"):
+        await bus.open()
+    await bus.close()
 
 
 async def test_a_server_that_is_not_there_is_no_reason_to_wait_and_is_found_when_it_comes(own: NatsServer) -> None:
