@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, get_args, get_origin
 
@@ -48,6 +49,10 @@ def _value(hint: Any, name: str) -> Any:
         return list(hint)[-1]
     if isinstance(hint, typing.NewType):
         return _value(hint.__supertype__, name)
+    if hint is Any:
+        return f"any {name}"
+    if hint is datetime:
+        return datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
     plain = {str: f"the {name}", int: 7, float: 1.5, bool: True, bytes: b"\x00\xff"}
     if hint not in plain and not dataclasses.is_dataclass(hint) and not issubclass(hint, msgspec.Struct):
         raise TypeError(f"no sample of {hint!r} is known, for {name}")
