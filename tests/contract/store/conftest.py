@@ -34,11 +34,11 @@ async def db(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 @pytest.fixture
 def open_postgres(postgres_url: str) -> Iterator[Open]:
-    """Open the same database of PostgreSQL any number of times, each as a process of its own would."""
+    """Open the same database of PostgreSQL any number of times, each with four writers: as four processes would."""
     opened: list[Postgres] = []
 
     def make(url: str = postgres_url, **how: Any) -> Postgres:
-        opened.append(Postgres(url, **how))
+        opened.append(Postgres(url, writers=4, **how))
         opened[-1].open()
         return opened[-1]
 
