@@ -104,7 +104,7 @@ class PostgresServer:
         """Have it go on."""
         self._signal(signal.SIGCONT)
 
-    def run(self, statement: str, database: str = "postgres") -> str:
+    def execute(self, statement: str, database: str = "postgres") -> str:
         """Run a statement by psql, and return what it prints, without heading."""
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "floe", "-d", database]
         return self._program("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *where, "-c", statement)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from floe.cloud import audits, host_networks
+from floe.core.errors import Unavailable
+from floe.core.messages import Report
 
 KILLED_IN = {
     "Spawn": {
@@ -27,6 +30,7 @@ KILLED_IN = {
     "ReadConsole": {},
     "ListGuests": {},
     "Inspect": {},
+    "Report": {},
 }
 """Every command, with its steps, and what the agent asks others to do in each: it dies before and after all of it."""
 
@@ -58,6 +62,7 @@ class Life:
             lambda: town.read_console(server),
             self.list_guests,
             self.inspect,
+            self.report,
             self.new_member,
             lambda: town.reboot(server),
             self.two_at_once,
@@ -105,6 +110,11 @@ class Life:
 
     async def inspect(self) -> None:
         await audits.inspect(self.town.cloud, "h1")
+
+    async def report(self) -> None:
+        """The host is asked to say anew what it has."""
+        with suppress(Unavailable):
+            await self.town.bus.request("h1", Report(), timeout=60)
 
     async def ended(self) -> None:
         idle = asyncio.ensure_future(self.town.idle())

@@ -87,7 +87,7 @@ async def test_after_a_kill_in_mid_build_all_servers_become_active(postgres_url:
 async def test_a_server_that_is_restarted_under_load_loses_nothing_that_was_accepted(up: Start) -> None:
     server = PostgresServer(durable=True)
     server.start()
-    server.run("CREATE DATABASE floe TEMPLATE template0")
+    server.execute("CREATE DATABASE floe TEMPLATE template0")
     accepted: list[str] = []
     try:
         async with up(server.url("floe")) as (_, user, admin):

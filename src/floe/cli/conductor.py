@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C. Return the exit status."""
-    return role.run(args, "conductor", _prepare)
+    return role.serve(args, "conductor", _prepare)
 
 
 def _prepare(settings: Settings, held: ExitStack) -> role.Prepared:

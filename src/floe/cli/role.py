@@ -41,7 +41,7 @@ class Prepared:
     """Done when it is."""
 
 
-def run(args: argparse.Namespace, name: str, prepare: Callable[[Settings, ExitStack], Prepared]) -> int:
+def serve(args: argparse.Namespace, name: str, prepare: Callable[[Settings, ExitStack], Prepared]) -> int:
     """Serve one role until SIGTERM or Ctrl-C, and stop it in order. Return the exit status."""
     with ExitStack() as held:
         try:

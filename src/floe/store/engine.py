@@ -62,8 +62,8 @@ class Isolation(Enum):
 class Transactions(Protocol):
     """What the cloud needs of its database.
 
-    Shipped: `Database` (one SQLite file), `store.postgres.Postgres`, `simulation.database.SimulatedDatabase` (in memory,
-    with faults).
+    Shipped: `Database` (one SQLite file), `store.postgres.Postgres`, `simulation.database.SimulatedDatabase` (in
+    memory, with faults).
     """
 
     commits: int

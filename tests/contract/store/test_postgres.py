@@ -231,7 +231,7 @@ async def test_a_server_that_comes_back_is_used_again_and_no_accepted_write_is_l
     server = PostgresServer(durable=True)
     server.start()
     url = server.url("floe")
-    server.run("CREATE DATABASE floe TEMPLATE template0")
+    server.execute("CREATE DATABASE floe TEMPLATE template0")
     migrate.ensure(url)
     counters, dice = Counters(), Random(7)
     db = Postgres(url, counters=counters, patience=60)
@@ -270,7 +270,7 @@ async def test_a_server_that_comes_back_is_used_again_and_no_accepted_write_is_l
 async def test_while_the_server_is_away_that_is_said_and_soon() -> None:
     server = PostgresServer()
     server.start()
-    server.run("CREATE DATABASE floe TEMPLATE template0")
+    server.execute("CREATE DATABASE floe TEMPLATE template0")
     migrate.ensure(server.url("floe"))
     db = Postgres(server.url("floe"), patience=0.3)
     db.open()
@@ -298,7 +298,7 @@ async def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(postgres, "_HUNG", 0.2)
     server = PostgresServer()
     server.start()
-    server.run("CREATE DATABASE floe TEMPLATE template0")
+    server.execute("CREATE DATABASE floe TEMPLATE template0")
     migrate.ensure(server.url("floe"))
     db = Postgres(server.url("floe"), patience=0.3, write_seconds=0.5, read_seconds=0.5)
     db.open()
@@ -365,9 +365,9 @@ def test_an_address_of_something_else_is_refused(url: str) -> None:
     [("ENCODING 'SQL_ASCII' LOCALE 'C'", "SQL_ASCII"), ("ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'de'", "icu")],
 )
 def test_a_database_that_would_sort_or_keep_text_otherwise_is_refused(postgres: Any, how: str, what: str) -> None:
-    postgres.server.run(f"CREATE DATABASE other TEMPLATE template0 {how}")
+    postgres.server.execute(f"CREATE DATABASE other TEMPLATE template0 {how}")
     try:
         with pytest.raises(Invalid, match=f"{what}.*CREATE DATABASE other TEMPLATE template0"):
             migrate.ensure(postgres.server.url("other"))
     finally:
-        postgres.server.run("DROP DATABASE other")
+        postgres.server.execute("DROP DATABASE other")
