@@ -74,15 +74,20 @@ class RoleProcess:
 class Roles:
     """Processes over one state directory and one bus."""
 
-    def __init__(self, folder: Path, bus: str) -> None:
-        self.state, self._folder, self.bus = folder / "state", folder, bus
+    def __init__(self, folder: Path, bus: str, database: str = "") -> None:
+        self.state, self._folder, self.bus, self._database = folder / "state", folder, bus, database
         self.all: list[RoleProcess] = []
         self.config = folder / "floe.toml"
-        lines = [f'state = "{self.state}"', f'bus = "{bus}"', 'hypervisor = "fake"']
+        lines = [f'state = "{self.state}"', f'bus = "{bus}"', 'hypervisor = "fake"', f'database = "{database}"']
         self.config.write_text("\n".join(lines) + "\n")
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Look into the database."""
+        if self._database:
+            import psycopg
+
+            with psycopg.connect(self._database) as connection:
+                return connection.execute(query).fetchall()
         with contextlib.closing(sqlite3.connect(self.state / "floe.db")) as connection:
             return connection.execute(query).fetchall()
 
@@ -121,9 +126,9 @@ class Roles:
 
 
 @contextlib.contextmanager
-def role_processes(folder: Path, bus: str) -> Iterator[Roles]:
+def role_processes(folder: Path, bus: str, database: str = "") -> Iterator[Roles]:
     """Give roles to be started; all of them end with the block."""
-    roles = Roles(folder, bus)
+    roles = Roles(folder, bus, database)
     try:
         yield roles
     finally:

@@ -13,7 +13,7 @@ from floe.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare a flag for every setting that an agent knows."""
-    add_settings(parser, but=("roles", "sandbox", "listen", "instance"))
+    add_settings(parser, but=("roles", "sandbox", "listen", "instance", "database"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from nats_server import NatsServer, nats_server
+from postgres_server import PostgresServer
 from role_processes import RoleProcess, Roles, role_processes, until
 
 IMAGE = {"disk_format": "raw", "container_format": "bare", "name": "tiny", "visibility": "private"}
@@ -25,8 +26,20 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-def roles(tmp_path: Path, server: NatsServer) -> Iterator[Roles]:
-    with role_processes(tmp_path, server.url) as roles:
+def database(request: pytest.FixtureRequest, kind_of_database: str) -> Iterator[str]:
+    """Give a PostgreSQL in which there is nothing yet; "" for SQLite in the state directory."""
+    if kind_of_database == "sqlite":
+        yield ""
+        return
+    postgres = request.getfixturevalue("postgres")
+    url = postgres.copy_of("template0")
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def roles(tmp_path: Path, server: NatsServer, database: str) -> Iterator[Roles]:
+    with role_processes(tmp_path, server.url, database) as roles:
         yield roles
 
 
@@ -146,7 +159,9 @@ def test_a_role_that_starts_before_the_bus_waits_for_it_and_says_so(roles: Roles
     assert agent.ready().healthz() == (200, {"bus": "ok", "agents": "ok"})
 
 
-def test_a_database_that_takes_no_write_is_told_and_requests_are_refused_for_now(roles: Roles) -> None:
+def test_a_database_that_takes_no_write_is_told_and_requests_are_refused_for_now(roles: Roles, database: str) -> None:
+    if database:
+        pytest.skip("nobody can lock all of a PostgreSQL")
     api = roles.start("api").ready()
     with roles.client(api) as http, closing(sqlite3.connect(roles.state / "floe.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -166,6 +181,57 @@ def test_an_agent_reads_nothing_of_the_database(roles: Roles) -> None:
     assert "sqlalchemy" not in maps
     assert not (roles.state / "floe.db").exists()
     assert not (roles.state / "secrets.json").exists()
+
+
+def test_a_database_that_is_killed_under_load_loses_nothing_that_was_accepted(
+    tmp_path: Path, server: NatsServer, kind_of_database: str
+) -> None:
+    if kind_of_database == "sqlite":
+        pytest.skip("its engine is in each process")
+    postgres = PostgresServer(durable=True)
+    postgres.start()
+    try:
+        with role_processes(tmp_path, server.url, postgres.url()) as roles:
+            api, conductors, agents = cloud(roles, "--fake-delay", "0.5")
+            with roles.client(api) as http:
+                image_id = image(http)
+                made = [create(http, image_id, f"s{number}") for number in range(4)]
+                postgres.stop(immediately=True)
+                refused = http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}})
+                assert (refused.status_code, refused.headers.get("retry-after")) == (503, "5")
+                for process in (api, *conductors):
+                    until(lambda: process.healthz()[1].get("database", "ok") != "ok", api.log)  # noqa: B023
+                assert [agent.healthz()[0] for agent in agents] == [200] * 3
+                postgres.start()
+                until(lambda: http.get("/compute/v2.1/servers").status_code == 200, "the API does not come back")
+                until(lambda: states(http) == {"ACTIVE": 4}, f"{states(http)}")
+                for ident in made:
+                    assert http.delete(f"/compute/v2.1/servers/{ident}").status_code == 204
+                until(lambda: not states(http), f"{states(http)}")
+            for process in roles.all:
+                until(lambda: process.healthz()[0] == 200, f"{process.healthz()}")  # noqa: B023
+                assert process.process.poll() is None
+    finally:
+        postgres.remove()
+
+
+def test_a_role_that_starts_before_its_database_waits_for_it_and_says_so(
+    tmp_path: Path, server: NatsServer, kind_of_database: str
+) -> None:
+    if kind_of_database == "sqlite":
+        pytest.skip("its engine is in each process")
+    postgres = PostgresServer()
+    postgres.start()
+    url = postgres.url()
+    postgres.stop()
+    try:
+        with role_processes(tmp_path, server.url, url) as roles:
+            api = roles.start("api")
+            until(lambda: "the start waits for the database" in api.log, api.log)
+            postgres.start()
+            api.ready()
+    finally:
+        postgres.remove()
 
 
 def test_with_a_key_for_each_the_bus_lets_a_host_speak_for_itself_alone(tmp_path: Path) -> None:
