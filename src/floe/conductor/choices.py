@@ -101,9 +101,15 @@ class Choices:
             waited += GRACE_STEP
         return found
 
-    def read(self, conn: Connection, server: Server) -> Request:
-        """Return what a server asks of a host."""
-        return self._request(conn, server, {}, self._met(conn, [server]))
+    def read(self, conn: Connection, server: Server) -> tuple[Request, Met | None]:
+        """Return what a server asks of a host, and what `keep` is told when it has been read."""
+        met = self._met(conn, [server])
+        return self._request(conn, server, {}, met), met
+
+    def keep(self, met: Met | None) -> None:
+        """Know for later which aggregates meet what was asked."""
+        if met is not None:
+            self._demands.keep(met)
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -129,8 +135,7 @@ class Choices:
     async def _look(self, wanted: Sequence[_Wanted]) -> list[Choice | Request | Exception]:
         """Return for each its choice, or what it asks of a host where none will do."""
         found, met = await self._cloud.db.read(lambda conn: self._read(conn, wanted))
-        if met is not None:
-            self._demands.keep(met)
+        self.keep(met)
         company, choices = _Company(), list[Choice | Request | Exception]()
         for each, request in zip(wanted, found, strict=True):
             choices.append(self._chosen(request, each, company) if isinstance(request, Request) else request)

@@ -14,6 +14,7 @@ from typing import Any
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.choices import GRACE_STEP, Request
+from floe.conductor.demands import Met
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Fenced, Flow, Outcome
 from floe.conductor.placing import TRIES, Placing, claimed
@@ -57,6 +58,7 @@ class _Asked:
 
     requests: tuple[Request, ...]
     least: int
+    met: Met | None = None
 
     @property
     def idents(self) -> list[str]:
@@ -144,6 +146,7 @@ class Reservations:
         for attempt in range(TRIES):
             started, clock = self.cloud.clock.now(), self.cloud.clock.monotonic()
             asked = await self.cloud.db.read(lambda conn: self._read(conn, flow, server))
+            self.placing.choices.keep(asked.met)
             if server.id not in asked.idents:
                 raise Fenced  # its user deleted it
             selections = await self._choose(flow, asked, most)
@@ -184,9 +187,9 @@ class Reservations:
         waiting = together.unplaced(conn, server.project_id, server.reservation_id)
         if not waiting:
             return _Asked((), 0)
-        one = self.placing.choices.read(conn, waiting[0])  # they are alike but for their names
+        one, met = self.placing.choices.read(conn, waiting[0])  # they are alike but for their names
         least = min(flow.given(CreateGiven).least, len(waiting))
-        return _Asked(tuple(replace(one, server=each) for each in waiting), least)
+        return _Asked(tuple(replace(one, server=each) for each in waiting), least, met)
 
     async def _choose(self, flow: Flow, asked: _Asked, most: int) -> tuple[Selection, ...]:
         """Choose hosts for as many as fit; just after the start, wait for hosts to speak up where it is not all."""
