@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -198,6 +199,8 @@ class Town:
         for task in self.agents[name]._loops:
             task.cancel()
         await self.bus.withdraw(name)
+        while any(thread.name.startswith("floe-alone") for thread in threading.enumerate()):
+            await asyncio.sleep(0.001)  # a dead process has no thread that goes on
         for lock in (self.folder / name / "images").glob("*.lock"):
             lock.unlink()  # the locks of a dead process are free
 

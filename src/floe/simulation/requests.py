@@ -37,7 +37,7 @@ from floe.simulation import drives
 from floe.simulation.drives import FAST
 from floe.simulation.plan import Event
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
-from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, user_of
+from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
 from floe.store import hosts as host_rows
 from floe.store import images as image_rows
 from floe.store import security_groups as group_rows
@@ -308,7 +308,7 @@ class Users:
     async def _reset(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         if self._made:
             project, server_id = self._made[args["pick"] % len(self._made)]
-            operator = replace(user_of(project, name), roles=frozenset({"admin"}))
+            operator = operator_of(project, name)
             await server_states.reset(cloud, operator, server_id, active=args["active"])
 
     async def _power(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
@@ -338,7 +338,7 @@ class Users:
 
     async def _zone(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         """Put a host into a zone, or take it out."""
-        operator = replace(user_of(0, name), roles=frozenset({"admin"}))
+        operator = operator_of(0, name)
         there = [each for each in await aggregates.find(cloud, operator, Listing()) if each.name == ZONE]
         (zone,) = there or await aggregates.create(cloud, operator, [{"name": ZONE, "zone": ZONE}])
         names = await cloud.db.read(lambda conn: [host.name for host in host_rows.every(conn)])
@@ -348,7 +348,7 @@ class Users:
 
     async def _drives(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         """Move a host, or its drives, to where servers that ask for fast ones may come, or may not."""
-        await drives.change(cloud, replace(user_of(0, name), roles=frozenset({"admin"})), args)
+        await drives.change(cloud, operator_of(0, name), args)
 
     async def _quota(self, cloud: Cloud, _name: str, args: dict[str, Any]) -> None:
         limits = {"instances": args["instances"]}

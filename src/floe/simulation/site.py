@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from msgspec import structs
+
 from floe.blobs.protocol import Blobs
 from floe.bus.local import LocalBus
 from floe.bus.protocol import Bus
@@ -133,6 +135,11 @@ def user_of(project: int, request: str) -> Context:
         project_id=PROJECTS[project],
         roles=frozenset({"member", "reader"}),
     )
+
+
+def operator_of(project: int, request: str) -> Context:
+    """Return who asks for what is an operator's to say, of a server of one of the projects."""
+    return structs.replace(user_of(project, request), roles=frozenset({"admin"}))
 
 
 def _add_images(conn: Connection, blobs: dict[str, bytes]) -> None:
