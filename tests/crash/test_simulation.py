@@ -184,26 +184,33 @@ def test_a_power_loss_leaves_what_was_synced(tmp_path: Path) -> None:
 
 def test_a_power_loss_brings_back_what_was_removed_just_before(tmp_path: Path) -> None:
     """Neither guests nor files are synced when they go; after a while it is certain that they went."""
-    dice, now, back, late = Random(1), [0.0], set(), set()
+    dice, now, back, late, images = Random(1), [0.0], set(), set(), set()
+    cached = tmp_path / "cache" / "image"
+    cached.parent.mkdir()
+    cached.touch()
     for number in range(40):
-        removals = Removals(tmp_path / "guests", tmp_path / "removed", lambda: now[0])
+        removals = Removals(tmp_path / "guests", tmp_path / "removed", cached.parent, lambda: now[0])
         for name in ("early", "soon"):
             folder = tmp_path / "guests" / name
             (folder / "images").mkdir(parents=True)
-            (folder / "images" / "kernel").touch()
+            (folder / "images" / "kernel").hardlink_to(cached)
+            (folder / "images" / "evicted").touch()
             (folder / "disk").write_text(name)
             removals.guest(name)
             removals.instead(remove_folder)(folder)
             assert not folder.exists()
+            assert cached.stat().st_nlink == 1, "who counts its names sees it"
             now[0] += REMOVED_FOR_CERTAIN - 1
         guests, folders = removals.power_loss(dice)
         found = {path.name for path in (tmp_path / "guests").iterdir()}
         back.add(("soon" in guests, "soon" in found))
         late |= {name for name in (*guests, *found) if name == "early"}
         assert all((tmp_path / "guests" / name / "disk").read_text() == name for name in found)
-        assert not any((tmp_path / "guests" / name / "images").exists() for name in found), f"run {number}"
+        images |= {tuple(path.name for path in (tmp_path / "guests" / name).glob("images/*")) for name in found}
+        assert cached.stat().st_nlink == 1 + len([*tmp_path.glob("guests/*/images/kernel")]), f"run {number}"
         assert found == set(folders)
         assert removals.power_loss(dice) == ([], [])
         shutil.rmtree(tmp_path / "guests")
     assert back == {(True, True), (True, False), (False, True), (False, False)}
     assert late == set()
+    assert images == {("kernel",), ()}, "all that can be back, or a part alone"

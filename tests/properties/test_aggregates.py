@@ -17,7 +17,7 @@ from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
-from floe.core.hosts import Allocation, Host
+from floe.core.hosts import Allocation, Host, HostSeen
 from floe.core.ids import random_id
 from floe.core.listing import Listing
 from floe.core.resources import Inventory, Resources
@@ -105,7 +105,7 @@ class World:
         wanted = Allocation(
             server_id=ident, host=name, project_id="p", user_id="u", resources=Resources(1, 1, 1), created_at=now
         )  # fmt: skip
-        allocations.claim(conn, wanted, known=(known.zone, known.aggregates))
+        allocations.claim(conn, wanted, seen=HostSeen(name, known.zone, known.aggregates, known.started_at))
         flavor = ServerFlavor(flavor_id="1", name="f", vcpus=1, memory_mib=1, root_gib=1)
         servers.add(conn, Server(
             id=ident, number=0, project_id="p", user_id="u", name=ident, hostname=ident, vm_state=ACTIVE, host=name,

@@ -6,12 +6,13 @@ A further kind is one more row of `KINDS`.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from floe.agent import config_drive
+from floe.agent.image_eviction import backing_file
 from floe.agent.images import CachedImage
 from floe.agent.threads import Offload
 from floe.core.disks import CONFIG, EPHEMERAL, ROOT, Blank, ConfigDrive, Disk, Overlay
@@ -92,6 +93,27 @@ def bases(disks: tuple[Disk, ...], folder: Path) -> dict[str, Path]:
     # AppArmor's profile for libvirt's reader of images knows the ending.
     stands = (disk.role for disk in disks if isinstance(disk, Overlay))
     return {role: folder / IMAGES / f"{_BASES.get(role, role)}.img" for role in stands}
+
+
+def needed(files: GuestFiles) -> Iterator[tuple[str, Path]]:
+    """Give what a guest is started from, by the name that its user knows, and the file of each."""
+    for role, path in files.disks.items():
+        yield f"The {role} disk of the guest", path
+    for role, base in files.bases.items():
+        if base.exists() or not _stands_elsewhere(files.disks[role]):
+            yield f"The image that the {role} disk of the guest stands on", base
+    for what, file in (("kernel", files.kernel), ("ramdisk", files.ramdisk)):
+        if file is not None:
+            yield f"The {what} of the guest", file
+
+
+def _stands_elsewhere(disk: Path) -> bool:
+    """Say whether a disk of an earlier release stands on an image in the cache, and that is there."""
+    try:
+        base = backing_file(disk)
+        return base is not None and base.exists()
+    except (OSError, ValueError):  # the guest may have written this name
+        return False
 
 
 def image_of(guest: GuestSpec, disk: Overlay) -> GuestImage:

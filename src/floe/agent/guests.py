@@ -319,5 +319,7 @@ def _share(image: CachedImage, target: Path) -> None:
         partial = target.with_name(target.name + ".partial")
         partial.unlink(missing_ok=True)
         shutil.copyfile(image.path, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # as what is in the cache: a disk that is whole stands on an image that is
         partial.chmod(0o444)
         partial.replace(target)

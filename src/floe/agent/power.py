@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from floe.agent.disks import needed
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.ledger import Ledger
 from floe.core.errors import Conflict, HostFailure, NotFound
@@ -116,12 +117,13 @@ class GuestPower:
         return guest
 
     def _check_disks(self, guest: GuestSpec) -> None:
-        """Raise HostFailure where a disk of a guest is not here: made anew it would be empty."""
-        for role, path in self.builder.files(guest).disks.items():
+        """Raise HostFailure where a disk of a guest is not here, or an image under it: made anew it would be empty.
+
+        Files go one by one, so of a guest that was removed just before the power failed some may be back.
+        """
+        for what, path in needed(self.builder.files(guest)):
             if not path.exists():
-                raise HostFailure(
-                    f"The {role} disk of the guest is not on this host any more.", stage="disk", detail=f"no {path}"
-                )
+                raise HostFailure(f"{what} is not on this host any more.", stage="disk", detail=f"no {path}")
 
     async def bring_back(self, guests: Iterable[GuestState]) -> list[GuestState]:
         """Start the guests that ran when the machine went down, and return how all guests are now.
@@ -150,6 +152,7 @@ class GuestPower:
     async def _bring_back(self, spec: GuestSpec, guest: GuestState) -> GuestState:
         files = self.builder.files(spec)
         try:
+            self._check_disks(spec)
             state = await self.hypervisor.start(spec, files, self.ledger.wishes.of(guest.server_id).boots)
         except (HostFailure, OSError) as error:
             log.error("guest %s cannot be started again: %s", guest.server_id, getattr(error, "detail", "") or error)

@@ -32,12 +32,14 @@ class Begun:
 class Leases:
     """The conductor in this process: `owner` is its name in leases, which last for `lease` seconds.
 
-    `take` has it go on, after the commit, with what was begun in its name; nobody waits for that.
+    `take` has it go on, after the commit, with what was begun in its name; nobody waits for that. Nothing may be begun
+    in its name where it is not at work.
     """
 
     owner: str
     lease: float
     take: Callable[[Begun], None]
+    at_work: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

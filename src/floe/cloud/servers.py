@@ -303,6 +303,7 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
     Raises NotFound, and Conflict when it is locked.
     """
     now, action_id = cloud.clock.now(), cloud.new_id()
+    leases = cloud.leases if cloud.leases is not None and cloud.leases.at_work() else None
 
     def mark(conn: Connection) -> tuple[Action | None, Begun | None]:
         server = changeable(conn, context, server_id)
@@ -310,11 +311,11 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
             return None, None
         action = new_action(action_id, context, server, DELETE, now)
         put_in_state(conn, server, DELETE, now)
-        return action, server_removal.begin(conn, action, cloud.leases, now)
+        return action, server_removal.begin(conn, action, leases, now)
 
     action, begun = await cloud.db.write(mark)
-    if begun is not None and cloud.leases is not None:
-        cloud.leases.take(begun)
+    if begun is not None and leases is not None:
+        leases.take(begun)
         if begun.known[server_removal.Targets].ports:
             await cloud.network_nudge(members=True)
     elif action is not None:

@@ -58,7 +58,9 @@ class Conductor:
             waited_for=self.fleet.waited_for.add,
             look_at=self._look_soon,
         )
-        self.leases = Leases(owner=self.owner, lease=settings.lease, take=self.runner.go_on)
+        self.leases = Leases(
+            owner=self.owner, lease=settings.lease, take=self.runner.go_on, at_work=self.runner.at_work
+        )
         """For a cloud whose requests begin actions in its name."""
         self.networks = NetworkChange(cloud, self.fleet)
         self.events = HostEvents(

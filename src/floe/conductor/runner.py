@@ -108,6 +108,10 @@ class Runner:
             flow = self._flow(self._sagas[action.kind], action, given, begun.steps, held=True)
             self._start(action.id, flow)
 
+    def at_work(self) -> bool:
+        """Say whether what is begun in our name would be gone on with."""
+        return not self._stopping
+
     def overtake(self, action_id: str) -> None:
         """Take an action up whose owner was seen to be silent for the time of a lease, whatever the time of day is."""
         self._silent.add(action_id)

@@ -64,13 +64,15 @@ REMOVED_FOR_CERTAIN = 30.0
 class Removals:
     """What was removed from a host of late: nobody syncs that, so that a loss of power may bring it back.
 
-    `folders` is where the folders are that go, `aside` where they are put instead.
+    `folders` is where the folders are that go, `aside` where they are put instead, `cache` has the images that they
+    share.
     """
 
-    def __init__(self, folders: Path, aside: Path, now: Callable[[], float]) -> None:
-        self._folders, self._aside, self._now = folders, aside, now
+    def __init__(self, folders: Path, aside: Path, cache: Path, now: Callable[[], float]) -> None:
+        self._folders, self._aside, self._cache, self._now = folders, aside, cache, now
         self._guests: list[tuple[float, str]] = []
-        self._gone: list[tuple[float, Path]] = []
+        self._gone: list[tuple[float, Path, dict[str, int]]] = []
+        """When each folder went, where it is now, and its images by name: which inode each was."""
 
     def guest(self, server_id: str) -> None:
         """A guest was removed from the hypervisor."""
@@ -86,16 +88,22 @@ class Removals:
         kept = self._aside / f"{self._now():.6f}" / folder.name
         kept.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(kept)
+        images = {path.name: path.stat().st_ino for path in sorted((kept / IMAGES).glob("*"))}
         shutil.rmtree(kept / IMAGES, ignore_errors=True)
-        self._gone.append((self._now(), kept))
+        self._gone.append((self._now(), kept, images))
 
     def power_loss(self, dice: Random) -> tuple[list[str], list[str]]:
-        """Return which guests, and which folders, are there again; the others are gone for certain."""
+        """Return which guests, and which folders, are there again; the others are gone for certain.
+
+        A folder's files go one by one, so that a part of them may be back: then its images are gone.
+        """
         self._forget()
         guests = [server_id for _, server_id in self._guests if dice.random() < 0.5]
         folders = []
-        for _, kept in self._gone:
+        for _, kept, images in self._gone:
             if dice.random() < 0.5 and not (self._folders / kept.name).exists():
+                if dice.random() < 0.5:
+                    self._share(images, kept / IMAGES)
                 kept.rename(self._folders / kept.name)
                 folders.append(kept.name)
         self._guests.clear()
@@ -103,10 +111,18 @@ class Removals:
         shutil.rmtree(self._aside, ignore_errors=True)
         return guests, folders
 
+    def _share(self, images: dict[str, int], folder: Path) -> None:
+        """Have images in a folder again, of those that are still in the cache."""
+        cached = {path.stat().st_ino: path for path in self._cache.glob("*")}
+        folder.mkdir(exist_ok=True)
+        for name, inode in images.items():
+            if inode in cached:
+                (folder / name).hardlink_to(cached[inode])
+
     def _forget(self) -> None:
         since = self._now() - REMOVED_FOR_CERTAIN
         self._guests = [item for item in self._guests if item[0] > since]
-        for when, kept in self._gone:
+        for when, kept, _ in self._gone:
             if when <= since:
                 shutil.rmtree(kept.parent, ignore_errors=True)
         self._gone = [item for item in self._gone if item[0] > since]

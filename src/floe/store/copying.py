@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.errors import Conflict
-from floe.store import audit, migrate, port_bindings, quota_usages, triggers
+from floe.store import audit, generations, migrate, port_bindings, quota_usages, triggers
 from floe.store.migrate import HEAD, Where, alone, connected, shown
 from floe.store.schema import load
 
@@ -50,16 +50,17 @@ def check(where: Where) -> list[str]:
         ]
 
 
-_KEEPERS = (("quota_usages", quota_usages), ("port_bindings", port_bindings))
+_KEEPERS = (("quota_usages", quota_usages), ("port_bindings", port_bindings), ("generations", generations))
 
 
 def _copy(here: Connection, there: Connection, target: Where, tell: Callable[[str, int], None]) -> dict[str, int]:
     tables = load().sorted_tables
+    for prefix in ("count_", "bind_", "generation_"):  # the rows that they would make are copied
+        triggers.drop(there, prefix)
+    there.execute(sa.delete(generations.generations))  # an empty database has counted its beginning
     for table in tables:
         if there.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None:
             raise Conflict(f"{shown(target)} has rows in {table.name}: copy to an empty database.")
-    for prefix in ("count_", "bind_"):  # the rows that they would make are copied
-        triggers.drop(there, prefix)
     counts = {}
     for table in tables:
         counts[table.name] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +59,9 @@ async def test_postgresql_takes_every_statement(postgres_url: str) -> None:
                 psycopg.RawCursor(driver).execute(f"PREPARE tried AS {compiled.text}")
                 driver.execute("DEALLOCATE tried")
             except psycopg.Error as error:
-                wrong[name] = f"{error} in {compiled.text}"
+                unknown = re.search(r'relation "(\w+)" does not exist', str(error))
+                if unknown is None or unknown[1] in schema.metadata.tables:  # else it is of a test's own table
+                    wrong[name] = f"{error} in {compiled.text}"
             driver.execute("ROLLBACK TO SAVEPOINT one")
         return wrong
 

@@ -145,6 +145,24 @@ async def test_one_that_was_there_before_the_ledger_was_lost_is_sound_also_after
     assert (await ask(world, asked(spawned, Power.RUNNING, 2))).power_state is RUNNING
 
 
+@pytest.mark.parametrize(
+    ("lost", "what"),
+    [("base", "The image that the root disk of the guest stands on"), ("kernel", "The kernel of the guest")],
+)
+async def test_an_image_that_is_gone_is_said(world: Any, spawn: Any, lost: str, what: str) -> None:
+    await world.start()
+    spawned = spawn()
+    kernel = spawned.guest.image
+    spawned = replace(spawned, guest=replace(spawned.guest, kernel=kernel))
+    assert isinstance(await ask(world, spawned), Spawned)
+    await lose(world, "gone", spawned.guest.server_id)
+    files = world.agent._builder.files(spawned.guest)
+    (files.bases["root"] if lost == "base" else files.kernel).unlink()
+    with pytest.raises(HostFailure, match=f"{what} is not on this host any more"):
+        await ask(world, asked(spawned, Power.RUNNING, 2))
+    assert world.machine.guests == {}
+
+
 @pytest.mark.parametrize("lost", ["folder", "disk"])
 async def test_a_disk_that_is_gone_is_said_and_never_made_anew(world: Any, spawned: Any, lost: str) -> None:
     server_id = spawned.guest.server_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from floe.core.errors import HostFailure
 from floe.core.guests import PowerState
 from floe.core.messages import ChangePower, Destroy, Destroyed, Failed, PowerChanged, Spawned
 from floe.core.power import Power, Wanted
+from floe.hypervisors.fake import overlay_head
 
 RUNNING, OFF, PAUSED, SUSPENDED = PowerState.RUNNING, PowerState.SHUTDOWN, PowerState.PAUSED, PowerState.SUSPENDED
 
@@ -282,6 +284,39 @@ async def test_nor_is_one_whose_built_was_not_even_noted_when_the_power_failed(w
     await world.start(boot_id=lambda: "second", sleep=_soon)
     with pytest.raises(HostFailure, match="may be damaged"):
         await ask(world, asked(world, spawned, Power.RUNNING, 1, 2))
+
+
+@pytest.mark.parametrize("lost", ["disk.qcow2", "images/base.img", "images"])
+async def test_a_guest_of_which_a_part_alone_is_there_is_not_brought_back(
+    world: Any, spawned: Any, lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The power failed while it was removed, and took what the ledger knew of that: some of its files are back."""
+    gone = world.folder(spawned.guest.server_id) / lost
+    await world.kill()
+    world.machine.guests[spawned.guest.server_id] = OFF
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    await world.start(boot_id=lambda: "second", sleep=_soon)
+    assert world.machine.guests[spawned.guest.server_id] is OFF
+    assert f"cannot be started again: no {gone}" in caplog.text
+    with pytest.raises(HostFailure, match="is not on this host any more"):
+        await ask(world, asked(world, spawned, Power.RUNNING, 1, 2))
+    assert starts(world, spawned) == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_disk_of_an_earlier_release_stands_on_the_image_in_the_cache(
+    world: Any, spawned: Any, there: bool
+) -> None:
+    folder = world.folder(spawned.guest.server_id)
+    await world.kill()
+    world.machine.guests[spawned.guest.server_id] = OFF
+    shutil.rmtree(folder / "images")
+    cached = world.state_dir / "images" / "image"
+    (folder / "disk.qcow2").write_bytes(overlay_head(cached))
+    if there:
+        cached.touch()
+    await world.start(boot_id=lambda: "second", sleep=_soon)
+    assert world.machine.guests[spawned.guest.server_id] is (RUNNING if there else OFF)
 
 
 async def test_power_is_remembered_through_a_compaction(world: Any, spawned: Any) -> None:

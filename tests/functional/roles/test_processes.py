@@ -159,19 +159,22 @@ def test_a_role_that_starts_before_the_bus_waits_for_it_and_says_so(roles: Roles
     assert agent.ready().healthz() == (200, {"bus": "ok", "agents": "ok"})
 
 
-def test_a_database_that_takes_no_write_is_told_and_requests_are_refused_for_now(roles: Roles, database: str) -> None:
-    if database:
-        pytest.skip("nobody can lock all of a PostgreSQL")
-    api = roles.start("api").ready()
-    with roles.client(api) as http, closing(sqlite3.connect(roles.state / "floe.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        until(lambda: api.healthz()[1].get("database", "ok") != "ok", f"{api.healthz()}")
-        refused = http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}})
-        assert (refused.status_code, refused.headers.get("retry-after")) == (503, "5")
-        assert http.get("/compute/v2.1/os-keypairs").status_code == 200
-        other.execute("ROLLBACK")
-        assert http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}}).status_code in (200, 201)
-    assert api.healthz()[1]["conductors"] == "none is up: what is asked for is begun once one is"
+def test_a_database_that_takes_no_write_is_told_and_requests_are_refused_for_now(
+    tmp_path: Path, server: NatsServer
+) -> None:
+    """Nobody can lock all of a PostgreSQL, so it is SQLite always."""
+    with role_processes(tmp_path, server.url, "") as roles:
+        api = roles.start("api").ready()
+        file = roles.state / "floe.db"
+        with roles.client(api) as http, closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            until(lambda: api.healthz()[1].get("database", "ok") != "ok", f"{api.healthz()}")
+            refused = http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}})
+            assert (refused.status_code, refused.headers.get("retry-after")) == (503, "5")
+            assert http.get("/compute/v2.1/os-keypairs").status_code == 200
+            other.execute("ROLLBACK")
+            assert http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}}).status_code in (200, 201)
+        assert api.healthz()[1]["conductors"] == "none is up: what is asked for is begun once one is"
 
 
 def test_an_agent_reads_nothing_of_the_database(roles: Roles) -> None:
@@ -184,10 +187,8 @@ def test_an_agent_reads_nothing_of_the_database(roles: Roles) -> None:
 
 
 def test_a_database_that_is_killed_under_load_loses_nothing_that_was_accepted(
-    tmp_path: Path, server: NatsServer, kind_of_database: str
+    tmp_path: Path, server: NatsServer
 ) -> None:
-    if kind_of_database == "sqlite":
-        pytest.skip("its engine is in each process")
     postgres = PostgresServer(durable=True)
     postgres.start()
     try:
@@ -215,11 +216,7 @@ def test_a_database_that_is_killed_under_load_loses_nothing_that_was_accepted(
         postgres.remove()
 
 
-def test_a_role_that_starts_before_its_database_waits_for_it_and_says_so(
-    tmp_path: Path, server: NatsServer, kind_of_database: str
-) -> None:
-    if kind_of_database == "sqlite":
-        pytest.skip("its engine is in each process")
+def test_a_role_that_starts_before_its_database_waits_for_it_and_says_so(tmp_path: Path, server: NatsServer) -> None:
     postgres = PostgresServer()
     postgres.start()
     url = postgres.url()
