@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,18 @@ from floe.simulation.storage import Synced
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A folder that no file here can have a link to."""
-    for place in (Path("/dev/shm"), Path("/var/tmp"), Path.cwd()):
-        if place.is_dir() and place.stat().st_dev != tmp_path.stat().st_dev:
-            with tempfile.TemporaryDirectory(dir=place) as folder:
-                yield Path(folder)
-            return
-    pytest.skip("there is one file system here")
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that no guest's file has a link to, as if it lay on another file system."""
+    folder, link = tmp_path / "elsewhere", Path.hardlink_to
+
+    def link_here(self: Path, target: Path) -> None:
+        if folder in Path(target).parents and folder not in self.parents:
+            raise OSError(errno.EXDEV, "it is on another file system")
+        link(self, target)
+
+    folder.mkdir()
+    monkeypatch.setattr(Path, "hardlink_to", link_here)
+    return folder
 
 
 async def test_a_copy_is_on_the_disk_before_a_guest_is_started_from_it(world: Any, spawn: Any, elsewhere: Path) -> None:
