@@ -20,7 +20,8 @@ from floe.store.guests import Expected
 
 log = logging.getLogger(__name__)
 
-_LIST_SECONDS = 30.0
+LIST_SECONDS = 30.0
+"""How long a host has to say what it has."""
 _STILL = "host {host} still had the guest of this server; it was destroyed there"
 
 
@@ -114,7 +115,7 @@ async def strays_in_doubt(cloud: Cloud, host: str, doubtful: Collection[Expected
     at_home, silent = set[str](), set[str]()
     for home in sorted({row.host for row in doubtful if row.host is not None}):
         try:
-            answer = await cloud.bus.request(home, ListGuests(), timeout=_LIST_SECONDS)
+            answer = await cloud.bus.request(home, ListGuests(), timeout=LIST_SECONDS)
         except (HostFailure, Unavailable):
             silent.add(home)
             continue

@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 REPORTS = Count("floe_host_reports", "Reports of hosts on what they have, by whether they were new", ("said",))
 NEW, SAME = "new", "same"
 
-_LIST_SECONDS = 30.0
 _SOON = 1.0
 """Seconds after which a host is looked at again on which a guest is not what is still being written of it."""
 _ONCE = Patience(most=0.0)
@@ -100,7 +99,7 @@ class HostEvents:
         """
         before = await self._cloud.db.read(lambda conn: guests.on_host(conn, host))
         try:
-            answer = await self._cloud.bus.request(host, ListGuests(), timeout=_LIST_SECONDS)
+            answer = await self._cloud.bus.request(host, ListGuests(), timeout=host_guests.LIST_SECONDS)
         except (HostFailure, Unavailable) as error:
             log.info("host %s did not list its guests: %s", host, error.message)
             return
