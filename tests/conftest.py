@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import settings
 
 from floe.core.ids import random_id
 from floe.store.engine import Transactions
@@ -16,6 +17,11 @@ from floe.store.repeated import RepeatedWrites
 from floe.testing import EmbeddedCloud
 
 Repeating = Callable[[Transactions], Transactions]
+
+# A run tells of the change, not of the dice: examples are the same each time. `--hypothesis-profile=explore` draws new.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("explore", print_blob=True)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
