@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import settings
 from nats_server import NatsServer, nats_server
 from postgres_server import PostgresServer
 
@@ -22,6 +23,11 @@ from floe.testing import EmbeddedCloud
 Repeating = Callable[[Transactions], Transactions]
 NewDatabase = Callable[[Path], Transactions]
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+# A run tells of the change, not of the dice: examples are the same each time. `--hypothesis-profile=explore` draws new.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("explore", print_blob=True)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
