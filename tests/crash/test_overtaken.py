@@ -40,11 +40,11 @@ class SlowBus:
 
 
 async def test_its_late_undo_leaves_the_guest_that_the_next_one_made_active(new_town: Callable[[], Town]) -> None:
-    town = new_town()
+    town, stands_still = new_town(), replace(SETTINGS, sweep=3600.0, host_down=3600.0)
     await town.boot()
     await town.conductor.stop()
     bus = SlowBus(town.bus)
-    slow = Conductor(replace(town.cloud, bus=bus), settings=SETTINGS, place="there")
+    slow = Conductor(replace(town.cloud, bus=bus), settings=stands_still, place="there")
     await slow.start()
     await hosts_are_heard_of(town, slow)
     server = await town.create("h1")
