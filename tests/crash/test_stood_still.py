@@ -38,11 +38,11 @@ class StandingBus:
 
 
 async def one_that_stood_still_asks_nothing_more(new_town: Callable[[], Town], refusal: Exception) -> None:
-    town = new_town()
+    town, stands_still = new_town(), replace(SETTINGS, sweep=3600.0, host_down=3600.0)
     await town.boot()
     await town.conductor.stop()
     bus = StandingBus(town.bus, refusal)
-    slow = Conductor(replace(town.cloud, bus=bus), settings=SETTINGS, place="there")
+    slow = Conductor(replace(town.cloud, bus=bus), settings=stands_still, place="there")
     await slow.start()
     await hosts_are_heard_of(town, slow)
     server = await town.create("h1")
