@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
-from floe.conductor.flow import Flow, Interrupted, Work
+from floe.conductor.flow import Flow, Work
 from floe.conductor.saga import OnStore, Saga, Write
+from floe.conductor.stops import Interrupted
 from floe.core.actions import DELETE_IMAGE
 from floe.core.errors import Unavailable
 from floe.core.given import BlobGiven

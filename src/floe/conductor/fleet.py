@@ -29,6 +29,21 @@ log = logging.getLogger(__name__)
 R = TypeVar("R")
 Pause = Callable[[float], Awaitable[None]]
 
+
+async def _nothing_to_prove() -> None:
+    """Ask without more ado."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """On whose behalf a host is asked: how that waits, what it proves each time before it asks, what it is told of."""
+
+    pause: Pause
+    prove: Callable[[], Awaitable[None]] = _nothing_to_prove
+    """Raises when whoever asks has no right to any more: it may have stood still since it last looked."""
+    recovered: Callable[[str], None] = lambda _remark: None
+
+
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
 _MOST_TOLD = 10_000
 
@@ -317,8 +332,7 @@ class Fleet:
         *,
         returns: type[R],
         seconds: float,
-        pause: Pause,
-        recovered: Callable[[str], None] = lambda _remark: None,
+        asking: Asking,
     ) -> R:
         """Send a command until it is answered; repeats are harmless. One that a death made needful is told of.
 
@@ -333,6 +347,7 @@ class Fleet:
             left = seconds - max(waited, self._clock.monotonic() - begun)
             if left <= 0:
                 raise Unavailable(f"Host {host!r} did not answer {what} in {seconds:g} s.")
+            await asking.prove()
             patience, asked = min(self.settings.answer, left), self._clock.monotonic()
             try:
                 result = await self._ask(host, command, patience)
@@ -342,8 +357,8 @@ class Fleet:
                 log.log(told, "%s to host %s waits: %s", what, host, error.message)
                 if not cut_short and self._clock.monotonic() - asked < patience:
                     cut_short = True
-                    recovered(f"host {host} did not get to answer {what.lower()}; it was asked again")
-                await pause(wait)
+                    asking.recovered(f"host {host} did not get to answer {what.lower()}; it was asked again")
+                await asking.pause(wait)
                 await self.refresh()  # an operator may have said that it is down
                 waited, wait = waited + wait, min(wait * 2, _LONGEST_WAIT)
                 continue

@@ -23,6 +23,7 @@ import msgspec
 
 from floe.conductor.failures import Failure, error_of, failure_of
 from floe.conductor.journal import Journal
+from floe.conductor.stops import Fenced, Interrupted, Postponed
 from floe.core import entries
 from floe.core.actions import FAILED, OPEN_STATES, RUNNING, SERVER, SUCCEEDED, UNDOING, Action, Step
 from floe.core.clock import Clock
@@ -43,22 +44,6 @@ log = logging.getLogger(__name__)
 Pause = Callable[[float], Awaitable[None]]
 Work: TypeAlias = Callable[[Connection], Any]
 """Writes in one transaction, and returns an `Outcome`, or an output alone."""
-
-
-class Fenced(Exception):
-    """The action is no longer ours: it was cancelled, or another conductor took it. Change nothing more."""
-
-
-class Postponed(Exception):
-    """A host is down that the action needs: it goes on when that is back, or at a time."""
-
-    def __init__(self, host: str, until: datetime) -> None:
-        super().__init__(f"host {host} is down; this waits until it is back")
-        self.host, self.until = host, until
-
-
-class Interrupted(Exception):
-    """The database or the store of bytes did not take something: the action goes on from its journal later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +233,14 @@ class Flow:
         """Prove that the action is ours, and keep it so. Raises Fenced."""
         await self._write(lambda _conn: ([], False))
 
+    async def prove(self) -> None:
+        """Keep the action ours, if the lease may have run out while this process stood still. Raises Fenced.
+
+        What is asked of a host is founded on the lease, which others take over by their clocks: half of it is trusted.
+        """
+        if self._clock.monotonic() - self.renewed_at >= self._lease.total_seconds() / 2:
+            await self.renew()
+
     async def alongside(self, fn: Callable[[Connection], W]) -> W:
         """Write something, fenced, that no replay depends on, while an effect runs; return what `fn` returned."""
         _, returned = await self._write_and_return(lambda conn: ([], False, fn(conn)))
@@ -361,7 +354,7 @@ class Flow:
         async with self._lock:
             unwritten, learnt = self.journal.unwritten(), list(self._known_of_hosts)
             ends_as, now = FAILED if self.undoing or failed is not None else SUCCEEDED, self._clock.now()
-            ends = last and self.held
+            ends, begun = last and self.held, self._clock.monotonic()
 
             def write(conn: Connection) -> tuple[list[Step], bool, W]:
                 if not (self._end(conn, ends_as, failed, now) if ends else self._hold(conn, now)):
@@ -381,7 +374,7 @@ class Flow:
             if not self.held:
                 self.held = True
                 self._attempts += 1
-            self.renewed_at = self._clock.monotonic()
+            self.renewed_at = begun
             self.journal.wrote(made, unwritten)
             del self._known_of_hosts[: len(learnt)]
             return made, returned

@@ -12,7 +12,7 @@ from floe.cloud import host_guests, host_networks
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
 from floe.conductor.agreements import Agreements
-from floe.conductor.fleet import Fleet
+from floe.conductor.fleet import Asking, Fleet
 from floe.conductor.metadata_resync import MetadataResync
 from floe.conductor.removal import Patience, Removal
 from floe.core import server_states
@@ -290,12 +290,23 @@ class HostEvents:
         if stray.seen:
             log.warning("host %s still has the guest of server %s; it is told to destroy it", host, stray.server_id)
         try:
-            done = await self._removal(host, host_guests.destroy(stray), pause=self._sleep, patience=_ONCE)
+            asking = Asking(pause=self._sleep, prove=self._fresh())
+            done = await self._removal(host, host_guests.destroy(stray), asking=asking, patience=_ONCE)
             if not done.owed:
                 now = self._cloud.clock.now()
                 await self._cloud.db.write(lambda conn: host_guests.destroyed(conn, host, stray, done.steps, now))
         finally:
             self._cleaning.discard((host, stray.server_id))
+
+    def _fresh(self) -> Callable[[], Awaitable[None]]:
+        """Return what proves that it is not long since this was decided: a server may be built there meanwhile."""
+        decided, clock = self._cloud.clock.monotonic(), self._cloud.clock
+
+        async def prove() -> None:
+            if clock.monotonic() - decided > self._fleet.settings.lease:
+                raise Unavailable("It is long since that was decided; the next sweep looks again.")
+
+        return prove
 
     def _in_turn(self, host: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do what a host said after what it said before, and beside what others say: their writes share commits."""

@@ -12,11 +12,11 @@ from floe.cloud import image_blobs, image_uploads
 from floe.cloud.cloud import Cloud
 from floe.cloud.own_actions import Begun, OwnActions
 from floe.conductor.fleet import ConductorSettings
-from floe.conductor.flow import Fenced, Interrupted
 from floe.conductor.performing import Observer, Performer, unobserved
 from floe.conductor.registry import image_sagas
 from floe.conductor.runner import Runner
 from floe.conductor.saga import Saga
+from floe.conductor.stops import Fenced, Interrupted
 from floe.conductor.sweeps import turning
 from floe.core.errors import Unavailable
 from floe.store import actions

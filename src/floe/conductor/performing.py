@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from floe.conductor.failures import Failure
-from floe.conductor.fleet import Down
+from floe.conductor.fleet import Asking, Down
 from floe.conductor.flow import Flow
 from floe.conductor.removal import Patience, Removed
 from floe.conductor.saga import Again, Choice, Each, Leaf, Node, OnHost, OnStore, Remove, Saga, Write
@@ -112,8 +112,7 @@ class Performer:
                 command,
                 returns=node.returns,
                 seconds=node.seconds,
-                pause=flow.pause,
-                recovered=flow.journal.recovered,
+                asking=_asking(flow),
             )
 
         async def call() -> Any:
@@ -151,9 +150,7 @@ class Performer:
                 await flow.renew()  # raises Fenced
 
         async def call() -> Removed:
-            result = await self.removal(
-                host, node.command(flow), pause=flow.pause, recovered=flow.journal.recovered, trouble=trouble
-            )
+            result = await self.removal(host, node.command(flow), asking=_asking(flow), trouble=trouble)
             await self.observer(IN, node.name)
             if not result.owed:
                 flow.removed(host, all_actions=True)
@@ -190,7 +187,8 @@ class Performer:
             await node.undo(flow)
             await self.observer(IN, f"undo {step.name}")
         elif step.host is not None:
-            result = await self.removal(step.host, await node.undo(flow, step), pause=flow.pause, patience=_UNDO)
+            asking = Asking(pause=flow.pause, prove=flow.prove)
+            result = await self.removal(step.host, await node.undo(flow, step), asking=asking, patience=_UNDO)
             await self.observer(IN, f"undo {step.name}")
             if result.owed:
                 flow.owes(step.host)
@@ -198,6 +196,10 @@ class Performer:
                 flow.removed(step.host, all_actions=False)
         flow.undone(step)
         await self.observer(AFTER, f"undo {step.name}")
+
+
+def _asking(flow: Flow) -> Asking:
+    return Asking(pause=flow.pause, prove=flow.prove, recovered=flow.journal.recovered)
 
 
 def _steps(result: Any) -> Any:

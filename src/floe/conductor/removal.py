@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from floe.conductor.fleet import ConductorSettings, Fleet, Pause
+from floe.conductor.fleet import Asking, ConductorSettings, Fleet
 from floe.core.errors import FloeError, HostFailure, Unavailable
 from floe.core.messages import Destroy, Destroyed, StepTime
 
@@ -51,9 +51,8 @@ class Removal:
         host: str,
         command: Destroy,
         *,
-        pause: Pause,
+        asking: Asking,
         patience: Patience = Patience(),
-        recovered: Callable[[str], None] = lambda _remark: None,
         trouble: Callable[[FloeError, float], Awaitable[None]] = _bear,
     ) -> Removed:
         """Ask until it is done; `trouble` is told of each failure and of how long it has lasted."""
@@ -65,18 +64,17 @@ class Removal:
                     command,
                     returns=Destroyed,
                     seconds=self.settings.destroy,
-                    pause=pause,
-                    recovered=recovered,
+                    asking=asking,
                 )
                 return Removed(steps=done.steps)
             except Unavailable as error:
                 if self.fleet.awaited(host) and waited < self.settings.start_grace:
-                    await pause(_GRACE_STEP)
+                    await asking.pause(_GRACE_STEP)
                     waited += _GRACE_STEP
                     continue
                 if not self.fleet.alive(host):
                     log.warning("server %s goes on without host %s, which is down", command.server_id, host)
-                    recovered(f"host {host} is down; it is told to destroy the guest when it is back")
+                    asking.recovered(f"host {host} is down; it is told to destroy the guest when it is back")
                     self.fleet.owed.add(host)
                     return Removed(owed=True)
                 failure: FloeError = error
@@ -87,5 +85,5 @@ class Removal:
             if waited >= patience.most:
                 return Removed(owed=True)  # a sweep goes on asking that host
             await trouble(failure, waited)
-            await pause(wait)
+            await asking.pause(wait)
             waited, wait = waited + wait, min(wait * 2, _LONGEST_WAIT)

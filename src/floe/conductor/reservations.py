@@ -16,8 +16,9 @@ from floe.cloud.cloud import Cloud
 from floe.conductor.choices import GRACE_STEP, Request
 from floe.conductor.demands import Met
 from floe.conductor.fleet import ConductorSettings, Fleet
-from floe.conductor.flow import Fenced, Flow, Outcome
+from floe.conductor.flow import Flow, Outcome
 from floe.conductor.placing import TRIES, Placing, claimed
+from floe.conductor.stops import Fenced
 from floe.core.actions import CANCELLED, FAILED, Step
 from floe.core.entries import DONE
 from floe.core.errors import FloeError, NoValidHost, Unavailable

@@ -13,11 +13,12 @@ import msgspec
 from floe.cloud.own_actions import Begun
 from floe.conductor.failures import Failure, failure_of
 from floe.conductor.fleet import ConductorSettings
-from floe.conductor.flow import Fenced, Flow, Interrupted, Postponed
+from floe.conductor.flow import Flow
 from floe.conductor.gathering import Gathering
 from floe.conductor.performing import Performer
 from floe.conductor.saga import Saga
 from floe.conductor.slots import Slots
+from floe.conductor.stops import Fenced, Interrupted, Postponed
 from floe.core.actions import OPEN_STATES, Action, Step
 from floe.core.clock import Clock
 from floe.core.errors import FloeError

@@ -12,8 +12,9 @@ from floe.cloud import image_uploads
 from floe.cloud.cloud import Cloud
 from floe.cloud.image_uploads import Incoming, Written
 from floe.conductor.failures import Failure
-from floe.conductor.flow import Flow, Interrupted, Outcome, Work
+from floe.conductor.flow import Flow, Outcome, Work
 from floe.conductor.saga import OnStore, Saga, Write
+from floe.conductor.stops import Interrupted
 from floe.core.actions import UPLOAD_IMAGE
 from floe.core.errors import Gone, Unavailable
 from floe.core.given import BlobGiven

@@ -5,6 +5,7 @@ A loss of power brings back guests and files that were removed just before, when
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from floe.cloud.audit import check_rows
 from floe.core.guests import PowerState
 from floe.core.messages import Destroy, Failed
 from floe.store import audit, holdings, servers
+
+from .conftest import until
 
 BROKE = Failed(kind="host_failure", message="It broke.", stage="disk")
 OFF = PowerState.SHUTDOWN
@@ -134,3 +137,33 @@ async def test_a_host_that_only_remembers_a_server_that_is_gone_is_told_to_forge
     await site.announce(host)
     await site.settle()
     assert [(told.server_id, told.final) for told in host.sent(Destroy)] == [(server.id, True)]
+
+
+async def test_what_was_decided_long_ago_is_not_asked_for_again(site: Any) -> None:
+    """Who stood still, and did not hear the answer, decides anew: the guest may have been built there since."""
+    host = await site.add_host("h1")
+    host.script.append(BROKE)
+    server = await site.post()
+    await site.settle()
+    host.guests[server.id] = OFF
+    host.commands.clear()
+    bus = site.cloud.bus
+
+    async def stands_still(command: Any) -> Any:
+        if isinstance(command, Destroy):
+            host.commands.append(command)
+            await asyncio.Event().wait()
+        return await host.handle(command)
+
+    await bus.serve(host.name, stands_still)
+    announced = asyncio.create_task(site.announce(host))
+    await until(lambda: host.sent(Destroy))
+    site.cloud.clock.advance(60)
+    await bus.withdraw(host.name)
+    await bus.serve(host.name, host.handle)
+    await announced
+    await site.settle()
+    assert len(host.sent(Destroy)) == 1
+    await site.announce(host)
+    await site.settle()
+    assert host.guests == {}, "decided anew"
