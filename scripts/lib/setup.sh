@@ -8,6 +8,7 @@
 #   setup_tempest              Tempest with its tests, in .venv-tempest
 #   setup_image                the tiny guest image; its path goes to $GUEST_IMAGE
 #   setup_libvirt_system       the files of Debian's libvirt-daemon-system, for tests; their path goes to $LIBVIRT_SYSTEM
+#   setup_nats_server          the server of the bus between machines, for tests; it is found by PATH from then on
 #   setup_ds_identify          cloud-init's ds-identify, for tests in guests; its path goes to $DS_IDENTIFY
 #
 # Each says what it is about to do, does it once, and is quick when there is nothing to do.
@@ -26,9 +27,9 @@ PACKAGES=(
     # build the guest image
     binutils cpio dosfstools e2fsprogs fakeroot fdisk gzip mtools xz-utils zstd
 )
-# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces, the server of the bus between machines,
-# and a second database. One that is there of `a|b` will do.
-TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static' nats-server postgresql)
+# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces, and a second database. One that is there
+# of `a|b` will do.
+TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static' postgresql)
 
 say() { printf '%s: %s\n' "$SELF" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -219,6 +220,19 @@ setup_image() {
         fi
     fi
     export GUEST_IMAGE=$image
+}
+
+# Only fetched and unpacked, unless it is there: where it is installed a service is started that takes a port.
+setup_nats_server() {
+    local folder=$ROOT/.cache/nats-server
+    ! command -v nats-server > /dev/null || return 0
+    if [ ! -x "$folder/usr/sbin/nats-server" ]; then
+        say "about to fetch the package nats-server, the bus between machines"
+        fetch_package nats-server "$folder"
+        dpkg-deb -x "$folder"/*.deb "$folder"
+        rm "$folder"/*.deb
+    fi
+    export PATH="$folder/usr/sbin:$PATH"
 }
 
 # Only fetched and unpacked: where it is installed a libvirtd is started, with a network of its own.
