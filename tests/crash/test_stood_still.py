@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from floe.conductor.conductor import Conductor
+from floe.core.clock import Clock
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Command, Destroy, Heartbeat, Result, Spawn, SpawnAll
 
@@ -37,12 +38,24 @@ class StandingBus:
         return result
 
 
-async def one_that_stood_still_asks_nothing_more(new_town: Callable[[], Town], refusal: Exception) -> None:
+class SleepingClock:
+    """The clock of a machine that sleeps: what counts its seconds sleeps too."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.now = clock.now
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+async def one_that_stood_still_asks_nothing_more(
+    new_town: Callable[[], Town], refusal: Exception, clock: Callable[[Clock], Clock] = lambda clock: clock
+) -> None:
     town, stands_still = new_town(), replace(SETTINGS, sweep=3600.0, host_down=3600.0)
     await town.boot()
     await town.conductor.stop()
     bus = StandingBus(town.bus, refusal)
-    slow = Conductor(replace(town.cloud, bus=bus), settings=stands_still, place="there")
+    slow = Conductor(replace(town.cloud, bus=bus, clock=clock(town.clock)), settings=stands_still, place="there")
     await slow.start()
     await hosts_are_heard_of(town, slow)
     server = await town.create("h1")
@@ -72,6 +85,10 @@ async def test_after_a_host_failed_it_asks_nothing_more(new_town: Callable[[], T
 
 async def test_after_a_host_did_not_answer_it_asks_nothing_more(new_town: Callable[[], Town]) -> None:
     await one_that_stood_still_asks_nothing_more(new_town, Unavailable("Nothing was heard."))
+
+
+async def test_after_its_machine_slept_it_asks_nothing_more(new_town: Callable[[], Town]) -> None:
+    await one_that_stood_still_asks_nothing_more(new_town, Unavailable("Nothing was heard."), SleepingClock)
 
 
 async def hosts_are_heard_of(town: Town, conductor: Conductor) -> None:

@@ -96,7 +96,7 @@ class Flow:
         self.known: dict[Any, Any] = {}
         """What the steps so far returned, and what they read on the way, by type."""
         self.held, self.closed, self._silent = held, False, silent
-        self.renewed_at = clock.monotonic()
+        self.renewed_at, self._leased_at = clock.monotonic(), clock.now()
         self._lock = asyncio.Lock()
         self._given = given
         self._db, self._clock, self._owner, self._lease = db, clock, owner, lease
@@ -237,8 +237,11 @@ class Flow:
         """Keep the action ours, if the lease may have run out while this process stood still. Raises Fenced.
 
         What is asked of a host is founded on the lease, which others take over by their clocks: half of it is trusted.
+        A machine that slept has a monotonic clock that slept too.
         """
-        if self._clock.monotonic() - self.renewed_at >= self._lease.total_seconds() / 2:
+        trusted = self._lease / 2
+        awake = self._clock.monotonic() - self.renewed_at < trusted.total_seconds()
+        if not awake or abs(self._clock.now() - self._leased_at) >= trusted:
             await self.renew()
 
     async def alongside(self, fn: Callable[[Connection], W]) -> W:
@@ -374,7 +377,7 @@ class Flow:
             if not self.held:
                 self.held = True
                 self._attempts += 1
-            self.renewed_at = begun
+            self.renewed_at, self._leased_at = begun, now
             self.journal.wrote(made, unwritten)
             del self._known_of_hosts[: len(learnt)]
             return made, returned
