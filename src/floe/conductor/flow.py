@@ -96,10 +96,10 @@ class Flow:
         self.known: dict[Any, Any] = {}
         """What the steps so far returned, and what they read on the way, by type."""
         self.held, self.closed, self._silent = held, False, silent
-        self.renewed_at, self._leased_at = clock.monotonic(), clock.now()
         self._lock = asyncio.Lock()
         self._given = given
         self._db, self._clock, self._owner, self._lease = db, clock, owner, lease
+        self.renewed_at, self._leased_at = self._clock.monotonic(), self._clock.now()
         self._attempts = action.attempts
         self._state = UNDOING if action.state == UNDOING else RUNNING
         self._leaving = leaving
