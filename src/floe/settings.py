@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from floe.core.errors import Invalid
+from floe.core.object_stores import S3Address, s3_address
 
 ENV_PREFIX = "FLOE_"
 Network = IPv4Network | IPv6Network
@@ -31,6 +32,7 @@ STATUS_PORTS = {"conductor": 8775, "agent": 8776}
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{0,32}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _SERVER = re.compile(r"(nats|tls)://[^\s/@]+:[0-9]{1,5}")
+_API = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
 HYPERVISORS = ("auto", "libvirt", "fake")
 
 
@@ -101,6 +103,14 @@ class Settings:
     disk_reserve_mib: int = _setting(
         -1, "free disk that images cannot touch, for the database; -1: 1 GiB, or a twentieth of a small disk", "MIB"
     )
+    blobs: str = _setting(
+        "",
+        "where images lie: s3://BUCKET/PREFIX?endpoint=URL&region=NAME; default: files in the state directory",
+        "URL",
+    )
+    images_from: str = _setting(
+        "", "APIs that hosts fetch images from, like https://a:8774; default: the image store itself", "URLS"
+    )
     image_cache_hours: float = _setting(24.0, "hours that a host keeps a base image which no guest uses", "HOURS")
     history_days: float = _setting(90.0, "days that deleted servers and other history are kept; 0: for ever", "DAYS")
     usage_days: float = _setting(730.0, "days that usage of purged servers is kept; 0: for ever", "DAYS")
@@ -134,6 +144,8 @@ class Settings:
             if not 1 <= getattr(self, name) <= 65536:
                 raise Invalid(f"{name} must be between 1 and 65536 (it is {getattr(self, name)}).")
         self.proxies()
+        self.image_urls()
+        self.object_store()
         if self.disk_reserve_mib < -1 or self.image_cache_hours < 0:
             raise Invalid(
                 f"disk_reserve_mib must be -1 or more (it is {self.disk_reserve_mib}), image_cache_hours 0 or more "
@@ -175,6 +187,21 @@ class Settings:
             except ValueError as error:
                 raise Invalid(f"trusted_proxies must be addresses or networks like 10.0.0.0/8: {error}.") from None
         return tuple(found)
+
+    def object_store(self) -> S3Address | None:
+        """Return where `blobs` says that images lie, None for files in the state directory."""
+        return s3_address("blobs", self.blobs) if self.blobs else None
+
+    def image_urls(self) -> tuple[str, ...]:
+        """Return the URLs of `images_from`, none where hosts see the image store."""
+        urls = tuple(self.images_from.replace(",", " ").split())
+        for url in urls:
+            if not _API.fullmatch(url):
+                raise Invalid(
+                    "images_from must be URLs of APIs, like https://10.0.0.1:8774, several with commas, without user, "
+                    f"query or fragment (it has {url[:200]!r})."
+                )
+        return urls
 
     def guest_uids(self) -> range:
         """Return the user ids that guests run as."""

@@ -57,6 +57,8 @@ class EmbeddedCloud:
     """A PostgreSQL to use in place of SQLite in the folder."""
     repeated_writes: float = 0.0
     """The share of writes that run twice, as they may where the database is across a network."""
+    images_over_http: bool = False
+    """Whether the hosts fetch images from this cloud's API, as hosts on other machines do."""
     url: str = ""
 
     async def __aenter__(self) -> EmbeddedCloud:
@@ -72,6 +74,7 @@ class EmbeddedCloud:
             hypervisor="fake",
             fake_hosts=self.hosts,
             fake_delay=self.delay,
+            images_from=self.url if self.images_over_http else "",
         )
         self.node = Node(
             settings,

@@ -14,8 +14,9 @@ from floe.agent import console
 from floe.agent.commands import Commands
 from floe.agent.folders import Versions, close_guests, make_passable, note_closed, version_of
 from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.image_copy import ImageSource
 from floe.agent.image_eviction import ImageEviction, Keeping
-from floe.agent.images import ImageCache, ImageSource
+from floe.agent.images import ImageCache
 from floe.agent.inventory import host_up
 from floe.agent.ledger import Ledger
 from floe.agent.metadata import MetadataService

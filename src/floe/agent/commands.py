@@ -190,6 +190,7 @@ class Commands:
         self._builder.folder(server_id)
         if not self._ledger.fences.heard(server_id, command.action_id, command.attempt):
             return Failed(kind="gone", message=_FENCED)
+        self._builder.take(command.tickets)  # a repeat brings new ones, also for a fetch under way
         async with self._server(server_id) as server:
             refusal = self._ledger.refusal(server_id, command.action_id)
             if refusal is not None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +23,14 @@ from floe.core.disks import ConfigDrive, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState
 from floe.core.ids import is_uuid
+from floe.core.image_tickets import ImageTicket
 from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned, StepTime
 from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
 
 log = logging.getLogger(__name__)
+
+_AGAIN, _SELDOM = 1.0, 30.0
+"""Seconds between two tellings of one step, at first and at last: each is a write for its conductor."""
 
 
 @dataclass(slots=True)
@@ -35,6 +39,8 @@ class Step:
 
     name: str
     remark: str = ""
+    timer: asyncio.TimerHandle | None = None
+    """Tells of it while it runs."""
 
 
 @dataclass(slots=True)
@@ -57,7 +63,7 @@ class Steps:
         step = Step(name)
         started = self.clock.now().timestamp()
         begun = self.clock.monotonic()
-        timer = asyncio.get_running_loop().call_later(self.patience, self._tell, name, started)
+        self._tell_in(self.patience, step, started)
         try:
             yield step
         except HostFailure as failure:
@@ -67,10 +73,20 @@ class Steps:
             raise os_failure(error, name) from error
         finally:
             told = self.clock.monotonic() - begun
-            timer.cancel()
+            if step.timer is not None:
+                step.timer.cancel()
             self.done.append(StepTime(name=name, started=started, seconds=told, remark=step.remark))
             if told >= self.patience:
                 self._tell(name, started, told, step.remark)
+
+    def _tell_in(self, seconds: float, step: Step, started: float, before: str | None = None) -> None:
+        """Tell of a step that is under way in so many seconds, and ever more seldom after that, if it goes on."""
+        step.timer = asyncio.get_running_loop().call_later(seconds, self._tell_again, seconds, step, started, before)
+
+    def _tell_again(self, seconds: float, step: Step, started: float, before: str | None) -> None:
+        if step.remark != before:
+            self._tell(step.name, started, None, step.remark)
+        self._tell_in(min(max(2 * seconds, _AGAIN), _SELDOM), step, started, step.remark)
 
     def _tell(self, name: str, started: float, seconds: float | None = None, remark: str = "") -> None:
         self.publish(
@@ -116,6 +132,10 @@ class GuestBuilder:
         self._version = version
         self._listed: tuple[tuple[int, ...] | None, tuple[str, ...]] = (None, ())
         """The servers that there are files of, and the version of the folder that says so."""
+
+    def take(self, tickets: Sequence[ImageTicket]) -> None:
+        """Keep what images can be fetched with."""
+        self._images.take(tickets)
 
     async def spawn(self, command: Spawn, steps: Steps, *, present: bool) -> Spawned:
         """Make the guest and start it. Raises HostFailure when it cannot, with nothing of it left.
@@ -217,13 +237,17 @@ class GuestBuilder:
         files = self.files(guest)
         async with AsyncExitStack() as holds:  # until the guest has links to them
             async with steps.step("image") as step:
+
+                def tell(text: str) -> None:
+                    step.remark = text
+
                 held = {
-                    disk.role: await holds.enter_async_context(self._images.hold(image_of(guest, disk)))
+                    disk.role: await holds.enter_async_context(self._images.hold(image_of(guest, disk), tell=tell))
                     for disk in guest.disks
                     if isinstance(disk, Overlay)
                 }
                 shared = [(files.bases[role], base) for role, base in held.items()] + [
-                    (target, await holds.enter_async_context(self._images.hold(image, bootable=False)))
+                    (target, await holds.enter_async_context(self._images.hold(image, bootable=False, tell=tell)))
                     for target, image in ((files.kernel, guest.kernel), (files.ramdisk, guest.ramdisk))
                     if target is not None and image is not None
                 ]

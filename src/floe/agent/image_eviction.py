@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from floe.agent.folders import Versions, version_of
+from floe.agent.image_copy import HALF
 from floe.agent.image_locks import held
 from floe.agent.threads import Offload, in_thread
 from floe.core.clock import Clock
@@ -27,8 +28,9 @@ EVICTED = Count("floe_images_evicted", "Base images removed from the caches of h
 EVICTED_BYTES = Count("floe_images_evicted_bytes", "Bytes of base images removed from the caches of hosts", ("why",))
 AGE, ROOM = "age", "room"
 
-_SUFFIXES = ("", ".json", ".lock")
+_SUFFIXES = ("", HALF, ".json", ".lock")
 """Of the files that an image has in the cache, in the order in which they are removed."""
+_LARGE = frozenset({"", HALF})
 _HEAD = struct.Struct(">4sIQI")
 _MAX_NAME = 1023
 """Of a backing file, by qcow2's own specification."""
@@ -115,7 +117,7 @@ class ImageEviction:
         for suffix in _SUFFIXES:
             path = self._directory / f"{name}{suffix}"
             if path.exists():
-                size += 0 if suffix else path.stat().st_blocks * 512
+                size += path.stat().st_blocks * 512 if suffix in _LARGE else 0
                 path.unlink()
         return size
 

@@ -10,40 +10,36 @@ import logging
 import os
 import re
 import shutil
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any
 
 import msgspec
 
 from floe.agent import image_locks
 from floe.agent.folders import make_closed, version_of
+from floe.agent.image_copy import Copied, ImageCopy, ImageSource, Progress, size_of_half
 from floe.agent.image_eviction import ImageEviction
 from floe.agent.threads import Offload, in_thread
 from floe.core.clock import Clock
 from floe.core.errors import FloeError, HostFailure, Invalid, NotFound
 from floe.core.guests import GuestImage
+from floe.core.image_tickets import ImageTicket
 from floe.disk import DiskFull
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 1024 * 1024
 _CHECKSUM = re.compile(r"[0-9a-f]{128}")
 
 
-class ImageSource(Protocol):
-    """Where a host gets the bytes of images from. Raises NotFound for an image that is no more.
+Tell = Callable[[str], None]
+"""Is told in a few words how far a fetch is."""
 
-    A source on the same machine may also have `path(blob_id) -> Path | None`: the file itself, which is then
-    copied by the kernel.
-    """
 
-    def read(self, blob_id: str) -> AsyncIterator[bytes]:
-        """Return the image's bytes, in order, in chunks of any size."""
-        ...
+def _to_nobody(_text: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +57,32 @@ class _Sidecar(msgspec.Struct):
     disk_format: str
     size: int
     sha512: str
+
+
+@dataclass(slots=True, eq=False)
+class _Fetch:
+    """A fetch under way, of so many bytes, with those who are told of it and what it failed with."""
+
+    size: int
+    told: list[Tell]
+    failure: HostFailure | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def progress(self, done: int) -> None:
+        """Tell how many bytes are there."""
+        text = f"{done >> 20} of {self.size >> 20} MiB"
+        for tell in self.told:
+            tell(text)
+
+    async def wait(self, tell: Tell) -> None:
+        """Wait for the end. Raises HostFailure with what it failed with."""
+        self.told.append(tell)
+        try:
+            await self.ended.wait()
+        finally:
+            self.told.remove(tell)
+        if (why := self.failure) is not None:
+            raise HostFailure(why.message, stage=why.stage, detail=why.detail, cause=why.cause) from why
 
 
 _Stamp = tuple[int, int, int]
@@ -87,13 +109,22 @@ class ImageCache:
         self._directory = directory
         self._clock = clock
         self._eviction = eviction
-        self._source = source
+        self._source: Any = source
+        self._copying = ImageCopy(source, offload)
         self._adopt = adopt
         self._offload = offload
         self._sleep = sleep
         self._verified: dict[str, tuple[_Sidecar, _Stamp]] = {}
+        self._fetches: dict[str, _Fetch] = {}
+        """Those under way in this process, by the names of the files."""
         self._tidied: tuple[int, ...] | None = None
         """The version of the folder in which there was nothing to tidy."""
+
+    def take(self, tickets: Sequence[ImageTicket]) -> None:
+        """Hand tickets to a source that wants them."""
+        take: Callable[[Sequence[ImageTicket]], None] | None = getattr(self._source, "take", None)
+        if take is not None and tickets:
+            take(tickets)
 
     async def get(self, image: GuestImage, *, bootable: bool = True) -> CachedImage:
         """Return what `hold` does, which may be removed at any time then."""
@@ -101,12 +132,15 @@ class ImageCache:
             return found
 
     @asynccontextmanager
-    async def hold(self, image: GuestImage, *, bootable: bool = True) -> AsyncIterator[CachedImage]:
+    async def hold(
+        self, image: GuestImage, *, bootable: bool = True, tell: Tell = _to_nobody
+    ) -> AsyncIterator[CachedImage]:
         """Give the image on this host, fetching it if need be; not `bootable` for a kernel or ramdisk.
 
-        It stays until the end; then only the disk that was made on it keeps it. Raises HostFailure (stage image). The
-        bytes are checked when they are fetched, on first use after each start, and when somebody touched the file; one
-        that is wrong is fetched again.
+        One fetch serves all who wait for it, and fails for all; `tell` is told how far it is. The image stays until
+        the end; then only the disk that was made on it keeps it. Raises HostFailure (stage image). The bytes are
+        checked when they are fetched, on first use after each start, and when somebody touched the file; one that is
+        wrong is fetched again.
         """
         if not _CHECKSUM.fullmatch(image.checksum):
             raise _failure(f"Image {image.image_id} has no SHA-512 checksum, so it cannot be trusted.")
@@ -114,6 +148,9 @@ class ImageCache:
         path = self._directory / name
         fetched = False
         while True:
+            if (under_way := self._fetches.get(name)) is not None:
+                await under_way.wait(tell)
+                continue
             async with self._locked(name, shared=True) as lock:
                 known = await self._known(name, path)
                 if known is not None:
@@ -123,14 +160,28 @@ class ImageCache:
                     finally:
                         self._touch(lock)
                     return
+            if name not in self._fetches:
+                fetched = await self._fetch_for_all(name, image, path, bootable, tell) or fetched
+
+    async def _fetch_for_all(self, name: str, image: GuestImage, path: Path, bootable: bool, tell: Tell) -> bool:
+        """Fetch an image unless it is there by now, and have others wait for that; say whether it was fetched."""
+        fetch = self._fetches[name] = _Fetch(size=image.size, told=[tell])
+        try:
             async with self._locked(name):
-                if await self._known(name, path) is None:
-                    self._verified.pop(name, None)
-                    try:
-                        await self._fetch(image, path, bootable)
-                    except OSError as error:
-                        raise os_failure(error, "image") from error
-                    fetched = True
+                if await self._known(name, path) is not None:
+                    return False
+                self._verified.pop(name, None)
+                try:
+                    await self._fetch(image, path, bootable, fetch.progress)
+                except OSError as error:
+                    raise os_failure(error, "image") from error
+                return True
+        except HostFailure as failure:
+            fetch.failure = failure
+            raise
+        finally:
+            del self._fetches[name]
+            fetch.ended.set()
 
     async def _known(self, name: str, path: Path) -> _Sidecar | None:
         """Return what the cached file is, None unless it is there and whole."""
@@ -168,13 +219,14 @@ class ImageCache:
                 removed.append(partial.name)
         return removed
 
-    async def _fetch(self, image: GuestImage, path: Path, bootable: bool) -> _Sidecar:
+    async def _fetch(self, image: GuestImage, path: Path, bootable: bool, progress: Progress) -> _Sidecar:
         log.info("fetching image %s (%d bytes)", image.image_id, image.size)
         part = path.with_name(path.name + ".part")
-        await self._eviction.make_room(image.size)
+        coming = max(0, image.size - size_of_half(part))
+        await self._eviction.make_room(coming)
         try:
-            with self._eviction.room.promise(image.size):
-                size, checksum = await self._copy(image, part)
+            with self._eviction.room.promise(coming):
+                size, checksum = await self._copy(image, part, progress)
             if size != image.size or checksum != image.checksum:
                 raise _failure(
                     f"The bytes of image {image.image_id} do not match its checksum; upload the image anew.",
@@ -191,15 +243,11 @@ class ImageCache:
         finally:
             part.unlink(missing_ok=True)
 
-    async def _copy(self, image: GuestImage, part: Path) -> tuple[int, str]:
+    async def _copy(self, image: GuestImage, part: Path, progress: Progress) -> Copied:
         """Write the image's bytes to `part`; return their number and SHA-512."""
         gone = f"Image {image.image_id} is no longer there: it was deleted after the server was asked for."
         try:
-            locate: Callable[[str], Path | None] | None = getattr(self._source, "path", None)
-            local = locate(image.blob) if locate is not None else None
-            if local is not None:
-                return await self._copy_file(local, part)
-            return await self._copy_stream(image, part)
+            return await self._copying.to(image, part, progress)
         except (NotFound, FileNotFoundError) as error:
             raise _failure(gone, str(error), NotFound.kind) from error
         except HostFailure:
@@ -207,34 +255,6 @@ class ImageCache:
         except FloeError as error:
             text = f"Image {image.image_id} could not be fetched: {error.message}"
             raise _failure(text, error.message, error.kind) from error
-
-    async def _copy_file(self, source: Path, part: Path) -> tuple[int, str]:
-        stop = threading.Event()
-        work = asyncio.ensure_future(self._offload(_copy_in_kernel, source, part, stop))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait({work})
-            raise
-
-    async def _copy_stream(self, image: GuestImage, part: Path) -> tuple[int, str]:
-        digest = hashlib.sha512()
-        size = 0
-        waiting: list[bytes] = []
-        held = 0
-        with part.open("wb") as file:
-            async for chunk in self._source.read(image.blob):
-                size += len(chunk)
-                if size > image.size:
-                    break  # it cannot match any more; the caller says so
-                waiting.append(chunk)
-                held += len(chunk)
-                if held >= _CHUNK:
-                    await self._offload(_write, file, digest.update, waiting)
-                    waiting, held = [], 0
-            await self._offload(_write, file, digest.update, waiting)
-        return size, digest.hexdigest()
 
     @asynccontextmanager
     async def _locked(self, name: str, *, shared: bool = False) -> AsyncIterator[Path]:
@@ -302,44 +322,6 @@ def _digest(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha512")
         return file.tell(), digest.hexdigest()
-
-
-def _write(file: BinaryIO, update: Callable[[bytes], None], chunks: list[bytes]) -> None:
-    for chunk in chunks:
-        update(chunk)
-        file.write(chunk)
-    file.flush()
-
-
-def _copy_in_kernel(source: Path, part: Path, stop: threading.Event) -> tuple[int, str]:
-    """Copy within the kernel (a reflink where the file system can), then read back what was written."""
-    with source.open("rb") as reader, part.open("w+b") as writer:
-        while not stop.is_set():
-            try:
-                copied = os.copy_file_range(reader.fileno(), writer.fileno(), 16 * _CHUNK)
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-                data = reader.read(_CHUNK)
-                writer.write(data)
-                copied = len(data)
-            if not copied:
-                break
-        writer.flush()
-        writer.seek(0)
-        digest = hashlib.sha512()
-        size = 0
-        for chunk in _chunks(writer):
-            if stop.is_set():
-                break
-            size += len(chunk)
-            digest.update(chunk)
-        return size, digest.hexdigest()
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK):
-        yield chunk
 
 
 def _install(part: Path, path: Path, sidecar: _Sidecar) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from random import Random
 
 from floe.api.role import Api
+from floe.assembly.images import store
 from floe.assembly.process import Plain
 from floe.assembly.surroundings import MachineClock, Surroundings
-from floe.blobs.files import FileBlobs
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.cloud.health import Ground
 from floe.cloud.pools import make_pools
@@ -42,7 +42,7 @@ def make_cloud(around: Surroundings, *, token_keys: Sequence[bytes], url: str, r
     return Cloud(
         db=_repeated(_database(_where(settings), counters), repeated_writes),
         bus=around.bus,
-        blobs=FileBlobs(settings.state / "images", around.room, pools.blobs),
+        blobs=store(around, pools.blobs),
         clock=around.clock,
         new_id=random_id,
         settings=_cloud_settings(settings, url),

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from floe.agent.agent import GUESTS, Agent
+from floe.agent.image_copy import ImageSource
 from floe.agent.image_eviction import Keeping
-from floe.agent.images import ImageSource
 from floe.agent.role import Agents
 from floe.agent.threads import Threads
 from floe.assembly.surroundings import Surroundings

@@ -1,13 +1,37 @@
-"""Where an agent finds the bytes of images."""
+"""Where images lie, and where hosts find the bytes of them."""
 
 from __future__ import annotations
 
-from floe.agent.images import ImageSource
+from floe.agent.image_copy import ImageSource
 from floe.assembly.surroundings import Surroundings
 from floe.blobs.files import FileBlobs
+from floe.blobs.protocol import Blobs
+from floe.core.errors import Invalid
 from floe.pools import Pool
 
 
-def source(around: Surroundings, threads: Pool) -> ImageSource:
-    """Return the source of an agent that runs alone: the files of an API in the same state directory."""
+def store(around: Surroundings, threads: Pool) -> Blobs:
+    """Return the image store: files of the state directory, or the object store that the settings name."""
+    address = around.settings.object_store()
+    if address is None:
+        return FileBlobs(around.settings.state / "images", around.room, threads)
+    from floe.blobs.s3 import S3Blobs  # 16 MiB, for those who have such a store
+
+    return S3Blobs(address, threads)
+
+
+def source(around: Surroundings, threads: Pool, seen: Blobs | None = None) -> ImageSource:
+    """Return where hosts get images from: the APIs that the settings name, else the store that is `seen`.
+
+    Without either it is the files of an API in the same state directory. Raises Invalid where they are elsewhere.
+    """
+    urls = around.settings.image_urls()
+    if urls:
+        from floe.agent.image_http import HttpImages  # with HTTP and TLS, which hosts that see the store do without
+
+        return HttpImages(urls, threads=threads, clock=around.clock)
+    if seen is not None:
+        return seen
+    if around.settings.blobs:
+        raise Invalid("images_from is not set: hosts have no keys to the object store, and fetch images from an API.")
     return FileBlobs(around.settings.state / "images", around.room, threads)

@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from floe.agent.agent import Agent
-from floe.assembly import control, hosts, surroundings
+from floe.assembly import control, hosts, images, surroundings
 from floe.assembly.process import Part, Plain, Process
 from floe.bus.local import LocalBus
 from floe.cloud.health import Ground
 from floe.core.errors import Invalid
 from floe.core.health import OK
 from floe.places import known_name, place
+from floe.pools import Pool
 from floe.settings import ROLES, Settings
 
 _HOSTS_SECONDS = 10.0
@@ -52,7 +53,9 @@ class Node:
         self.cloud = replace(cloud, leases=self.conductor.leases)
         self.api = control.make_api(self.cloud, self.images, passwords=passwords, healthy=self.health)
         self.ground = Ground(self.cloud, around.room)
-        machines = hosts.make_hosts(around, cloud.blobs, lambda: hosts.names_of_all(settings))
+        self._fetching = Pool("image-fetches", 4, counters=around.counters)
+        self._images_for_hosts = images.source(around, self._fetching, cloud.blobs)
+        machines = hosts.make_hosts(around, self._images_for_hosts, lambda: hosts.names_of_all(settings))
         self.hosts, self.fake_hosts = machines.agents, machines.fake
         self._threads = machines.threads
         roles: list[Part] = [self.api, self.conductor, self.hosts]
@@ -113,6 +116,7 @@ class Node:
     async def _close_threads(self) -> None:
         self.cloud.pools.close()
         self._threads.close()
+        self._fetching.close()
 
 
 def _demand_all(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from floe.cloud import sealing, server_ports
+from floe.cloud import host_images, sealing, server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.choices import Request
 from floe.conductor.failures import Failure
@@ -102,7 +102,10 @@ class CreateServer:
         )
         given, secrets = flow.given(CreateGiven), sealing.opened(self.cloud, flow.action, CreateSecrets)
         guest = guest_spec(server, disks, given, secrets, placed.network, placed.zone)
-        return Spawn(action_id=flow.action.id, guest=guest, network=placed.network, attempt=flow.attempt)
+        tickets = host_images.tickets(self.cloud, placed.host, guest, seconds=self.settings.spawn)
+        return Spawn(
+            action_id=flow.action.id, guest=guest, network=placed.network, attempt=flow.attempt, tickets=tickets
+        )
 
     def other_host(self, flow: Flow, step: str, error: FloeError) -> bool:
         """Say whether another host may do better."""

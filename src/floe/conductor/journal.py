@@ -136,7 +136,7 @@ class Journal:
         if known is None:
             self._seq += 1
             self._parts[key] = step
-        elif state != BEGUN:
+        elif state != BEGUN or (known.state == BEGUN and step.remark != known.remark):
             step = replace(step, seq=known.seq)
             self._parts[key] = step
             if known.seq in self._stored_parts:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from floe.core.actions import Action
 from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork, MembersChange
+from floe.core.image_tickets import ImageTicket
 from floe.core.power import Wanted
 from floe.core.resources import Inventory
 
@@ -38,6 +39,8 @@ class Spawn:
     network: HostNetwork
     attempt: int = 0
     """Which attempt at the action this is, if that is counted: after a later one, the host refuses it."""
+    tickets: tuple[ImageTicket, ...] = ()
+    """With which a host that does not see the image store fetches what the guest is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

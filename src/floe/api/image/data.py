@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator
-
 from floe.api.image.faults import image_envelope
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.ranges import one_range, while_listening
 from floe.api.kit.routing import Route
 from floe.api.kit.values import is_digits
 from floe.cloud import image_data
 from floe.core.errors import TooLarge, UnsupportedMedia
 
 MEDIA_TYPE = "application/octet-stream"
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_LOOK_EVERY = 8
 
 
 async def upload(call: Call) -> Reply:
@@ -42,7 +38,7 @@ async def download(call: Call) -> Reply:
     status = 200
     asked = call.header("range")
     if asked is not None:
-        part = _part(asked, size)
+        part = one_range(asked, size)
         if part is None:
             text = f"Range {asked[:80]!r} cannot be served; ask for one range within its {size} bytes."
             body = image_envelope(416, "invalid", text, call.context.request_id)
@@ -54,30 +50,7 @@ async def download(call: Call) -> Reply:
         headers["content-md5"] = image.checksum
     headers["content-length"] = str(end - start)
     data = image_data.content(call.cloud, image, start, end - start, project_id=call.context.project_id)
-    return Reply(status, None, headers, MEDIA_TYPE, _while_listening(call, data))
-
-
-async def _while_listening(call: Call, data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pass data on until the client has gone: sending to nobody raises no error, it only costs."""
-    count = 0
-    async for chunk in data:
-        yield chunk
-        count += 1
-        if count % _LOOK_EVERY == 0 and await call.request.is_disconnected():
-            return
-
-
-def _part(text: str, size: int) -> tuple[int, int] | None:
-    """Return (start, end) of one range of bytes (RFC 9110, 14.1.2), None if it cannot be satisfied."""
-    found = _RANGE.fullmatch(text.strip())
-    if found is None or not (found[1] or found[2]):
-        return None
-    if not found[1]:
-        start, end = max(0, size - int(found[2])), size
-    else:
-        start = int(found[1])
-        end = min(int(found[2]) + 1, size) if found[2] else size
-    return (start, end) if start < end else None
+    return Reply(status, None, headers, MEDIA_TYPE, while_listening(call, data))
 
 
 PATH = "/v2/images/{image_id}/file"
