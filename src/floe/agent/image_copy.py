@@ -26,7 +26,7 @@ HALF = ".half"
 Copied = tuple[int, str]
 """How many bytes a copy has, and their SHA-512."""
 Progress = Callable[[int], None]
-"""Is told how many bytes are there."""
+"""Is told how many bytes there are with those that are written next; raises DiskFull where they have no room."""
 
 
 class ImageSource(Protocol):
@@ -108,9 +108,10 @@ class ImageCopy:
                     if size > image.size:
                         break  # it cannot match any more; the caller says so
                     if held >= CHUNK:
+                        progress(size)
                         await self._offload(_write, file, digest.update, waiting)
                         waiting, held = [], 0
-                        progress(size)
+            progress(size)
             await self._offload(_write, file, digest.update, waiting)
         return size, digest.hexdigest()
 

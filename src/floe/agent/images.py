@@ -27,7 +27,7 @@ from floe.core.clock import Clock
 from floe.core.errors import FloeError, HostFailure, Invalid, NotFound
 from floe.core.guests import GuestImage
 from floe.core.image_tickets import ImageTicket
-from floe.disk import DiskFull
+from floe.disk import DiskFull, Promise
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,9 @@ class _Sidecar(msgspec.Struct):
 
 @dataclass(slots=True, eq=False)
 class _Fetch:
-    """A fetch under way, of so many bytes, with those who are told of it and what it failed with."""
+    """A fetch under way of a blob of so many bytes, with those who are told of it and what it failed with."""
 
+    blob: str
     size: int
     told: list[Tell]
     failure: HostFailure | None = None
@@ -74,14 +75,17 @@ class _Fetch:
         for tell in self.told:
             tell(text)
 
-    async def wait(self, tell: Tell) -> None:
-        """Wait for the end. Raises HostFailure with what it failed with."""
+    async def wait(self, tell: Tell, blob: str) -> None:
+        """Wait for the end. Raises HostFailure with what it failed with, if it was of this blob.
+
+        Two images may have the same bytes: one of them is deleted, or cannot be had, and the other one is there.
+        """
         self.told.append(tell)
         try:
             await self.ended.wait()
         finally:
             self.told.remove(tell)
-        if (why := self.failure) is not None:
+        if (why := self.failure) is not None and self.blob == blob:
             raise HostFailure(why.message, stage=why.stage, detail=why.detail, cause=why.cause) from why
 
 
@@ -149,7 +153,7 @@ class ImageCache:
         fetched = False
         while True:
             if (under_way := self._fetches.get(name)) is not None:
-                await under_way.wait(tell)
+                await under_way.wait(tell, image.blob)
                 continue
             async with self._locked(name, shared=True) as lock:
                 known = await self._known(name, path)
@@ -165,7 +169,7 @@ class ImageCache:
 
     async def _fetch_for_all(self, name: str, image: GuestImage, path: Path, bootable: bool, tell: Tell) -> bool:
         """Fetch an image unless it is there by now, and have others wait for that; say whether it was fetched."""
-        fetch = self._fetches[name] = _Fetch(size=image.size, told=[tell])
+        fetch = self._fetches[name] = _Fetch(blob=image.blob, size=image.size, told=[tell])
         try:
             async with self._locked(name):
                 if await self._known(name, path) is not None:
@@ -225,8 +229,8 @@ class ImageCache:
         coming = max(0, image.size - size_of_half(part))
         await self._eviction.make_room(coming)
         try:
-            with self._eviction.room.promise(coming):
-                size, checksum = await self._copy(image, part, progress)
+            with self._eviction.room.promise(coming) as room:
+                size, checksum = await self._copy(image, part, _taken_from(room, image.size - coming, progress))
             if size != image.size or checksum != image.checksum:
                 raise _failure(
                     f"The bytes of image {image.image_id} do not match its checksum; upload the image anew.",
@@ -277,6 +281,21 @@ def os_failure(error: OSError, stage: str) -> HostFailure:
         return HostFailure("No space is left on the host's disk.", stage=stage, detail=str(error))
     reason = error.strerror or type(error).__name__
     return HostFailure(f"The host's file system failed: {reason}.", stage=stage, detail=str(error))
+
+
+def _taken_from(room: Promise, done: int, progress: Progress) -> Progress:
+    """Return progress that takes what is written next from the room that it was promised, where `done` bytes are there.
+
+    A fetch may take long: others see the room that there is meanwhile, and what they fill is not written over.
+    """
+
+    def take(size: int) -> None:
+        nonlocal done
+        room.use(max(0, size - done))
+        done = size
+        progress(size)
+
+    return take
 
 
 def _failure(message: str, detail: str = "", cause: str = Invalid.kind) -> HostFailure:

@@ -34,4 +34,4 @@ def source(around: Surroundings, threads: Pool, seen: Blobs | None = None) -> Im
         return seen
     if around.settings.blobs:
         raise Invalid("images_from is not set: hosts have no keys to the object store, and fetch images from an API.")
-    return FileBlobs(around.settings.state / "images", around.room, threads)
+    return FileBlobs(around.settings.state / "images", around.room, threads, make=False)

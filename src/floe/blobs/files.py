@@ -35,14 +35,18 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 class FileBlobs:
     """Blobs in a directory of this machine, readable by their owner only. Its files' names are the blobs' ids.
 
-    `room` is what there is on its file system; a writer may ask for it in any thread.
+    `room` is what there is on its file system; a writer may ask for it in any thread. Who only reads does not `make`
+    the directory: it is another process's, or on another machine.
     """
 
-    def __init__(self, directory: Path, room: DiskRoom | None = None, pool: Pool | None = None) -> None:
+    def __init__(
+        self, directory: Path, room: DiskRoom | None = None, pool: Pool | None = None, *, make: bool = True
+    ) -> None:
         self.directory = directory
         self.room = room or DiskRoom(directory)
         self._pool = pool or Pool("blobs", 4)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if make:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._old_parts: dict[str, list[Path]] = {}
         """What uploads of an earlier release left half-written, by blob."""
         for path in directory.glob("*.part"):
@@ -75,9 +79,11 @@ class FileBlobs:
     def read(
         self, blob_id: str, start: int = 0, length: int | None = None, *, caller: str = ""
     ) -> AsyncIterator[bytes]:
-        """Give the bytes, in order. Raises NotFound at once, not at the first chunk."""
+        """Give the bytes, in order. Raises NotFound at once, not at the first chunk; Unavailable without a store."""
         path = self._file(blob_id)
         if not path.is_file():
+            if not self.directory.is_dir():
+                raise Unavailable("The image store is not on this machine, and images_from does not say where it is.")
             raise NotFound("image data", blob_id)
         return self._blocks(path, start, length, caller)
 

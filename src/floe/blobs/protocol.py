@@ -18,7 +18,7 @@ class Stored:
 
 
 class Blobs(Protocol):
-    """Keeps bytes by id. Shipped: `blobs.files.FileBlobs` (one machine).
+    """Keeps bytes by id. Shipped: `blobs.files.FileBlobs` (one machine), `blobs.s3.S3Blobs` (an object store).
 
     An id is a UUID, or one with a number after a dot. All raise Unavailable when the store does not work.
     """

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import authority
 from nats.aio.client import Client
 from nats_server import NatsServer, nats_folder, nats_server
 
@@ -245,56 +241,9 @@ async def test_who_has_no_key_gets_nowhere(guarded: NatsServer) -> None:
 # -- TLS ----------------------------------------------------------------------------------------------
 
 
-def authority(folder: Path, name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    made = certificate(name, key, None, key)
-    (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return made, key
-
-
-def certificate(
-    name: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Certificate | None,
-    signer: ec.EllipticCurvePrivateKey,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(
-        issuer_name=subject if issuer is None else issuer.subject,
-        subject_name=subject,
-        public_key=key.public_key(),
-        serial_number=x509.random_serial_number(),
-        not_valid_before=now - datetime.timedelta(hours=1),
-        not_valid_after=now + datetime.timedelta(days=1),
-    ).add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-    if issuer is not None:
-        builder = builder.add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
-    )
-    if issuer is None:
-        usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment"), False)
-        usage |= dict.fromkeys(("key_agreement", "encipher_only", "decipher_only"), False)
-        builder = builder.add_extension(
-            x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage), critical=True
-        )
-    return builder.sign(signer, hashes.SHA256())
-
-
 async def test_with_tls_all_goes_on_and_nothing_is_said_in_clear(folder: Path) -> None:
-    issuer, signer = authority(folder, "ours")
+    authority(folder, "ours").sign(folder, "server")
     authority(folder, "theirs")
-    key = ec.generate_private_key(ec.SECP256R1())
-    (folder / "server.pem").write_bytes(
-        certificate("bus", key, issuer, signer).public_bytes(serialization.Encoding.PEM)
-    )
-    (folder / "server.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
     write_users(folder, "conductor", "h1")
     tls = f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key" }}\ninclude "users.conf"'
     with nats_server(folder, tls) as server:

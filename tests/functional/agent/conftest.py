@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from image_server import Sources
 
 from floe.agent.agent import Agent
 from floe.bus.local import LocalBus
@@ -185,3 +186,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     yield made
     await made.stop()
     await made.bus.close()
+
+
+@pytest.fixture
+def sources() -> Iterator[Sources]:
+    """Make sources of images that are fetched over HTTP."""
+    made = Sources()
+    yield made
+    made.threads.close()

@@ -14,6 +14,7 @@ import pytest
 from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache
 from floe.agent.threads import in_place
+from floe.blobs.files import FileBlobs
 from floe.core.clock import FixedClock
 from floe.core.errors import HostFailure, NotFound, Unavailable
 from floe.core.guests import GuestImage
@@ -213,3 +214,22 @@ async def test_what_a_crash_left_of_a_fetch_is_removed_at_start(tmp_path: Path) 
     (tmp_path / "images" / "abc.part").write_bytes(b"half")
     assert images.tidy() == ["abc.part"]
     assert (await images.get(image())).fetched is False
+
+
+async def test_a_host_without_an_image_store_and_without_a_place_to_fetch_from_says_so(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "state" / "images"
+    images = ImageCache(
+        tmp_path / "images",
+        FileBlobs(elsewhere, make=False),
+        Adopted(),
+        clock=FixedClock(),
+        eviction=eviction(tmp_path),
+    )
+    wanted = replace(image(), image_id="0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f9")
+    with pytest.raises(HostFailure, match=r"not on this machine, and images_from does not say where it is") as failed:
+        await images.get(wanted)
+    assert failed.value.cause == "unavailable"  # of this host's: another one is tried
+    assert not elsewhere.exists()
+    elsewhere.mkdir(parents=True)
+    with pytest.raises(HostFailure, match="no longer there"):
+        await images.get(wanted)
