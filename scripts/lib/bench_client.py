@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 _SCHEDULED = 2
@@ -49,6 +49,19 @@ class Http:
             self.writer = None
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the seconds of CPU that a process has used: by the kernel's own clock of it, for /proc counts in ticks."""
+    return time.clock_gettime((~pid << 3) | _SCHEDULED)
+
+
+class Serving(Protocol):
+    """What answers a client: its port, and the CPU that it has used."""
+
+    port: int
+
+    def cpu(self) -> float: ...
+
+
 class Floe:
     """A `floe up` process on a state directory."""
 
@@ -74,8 +87,8 @@ class Floe:
         self.port = int(line.split("http://", 1)[1].split()[0].rsplit(":", 1)[1])
 
     def cpu(self) -> float:
-        """Return the seconds of CPU that it has used: by the kernel's own clock of it, for /proc counts in ticks."""
-        return time.clock_gettime((~self.process.pid << 3) | _SCHEDULED)
+        """Return the seconds of CPU that it has used."""
+        return cpu_seconds(self.process.pid)
 
     def rss_mib(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -90,7 +103,7 @@ class Floe:
 class Client:
     """A user of the cloud, by name, with a token."""
 
-    def __init__(self, floe: Floe, state: Path, user: str) -> None:
+    def __init__(self, floe: Serving, state: Path, user: str) -> None:
         self.floe = floe
         self.http = Http(floe.port)
         self.user = user
