@@ -77,17 +77,18 @@ class Pool:
         """Return what `call` returns, run in a thread when it is the caller's turn.
 
         `first` is called on the event loop just before; what it raises is raised here and the work is not done.
-        `let_in` is for work that goes on with some that was let in before, which no bound refuses.
+        `let_in` is for work that goes on with some that was let in before, or that is bounded where it comes from: no
+        bound refuses it, and nobody displaces it.
         Raises Busy when too much waits, also later, when others displace it. A caller that is cancelled does
         not wait for a thread that is at it.
         """
         if self._closed:
             raise Unavailable(f"The {self.name} pool is closed.")
-        job = _Job(partial(call, *args), caller, first, asyncio.get_running_loop().create_future())
+        job = _Job(partial(call, *args), caller, first, asyncio.get_running_loop().create_future(), let_in)
         if self._running < self.threads:
             self._start(job)
         else:
-            self._queue(job, let_in)
+            self._queue(job)
         try:
             return cast("T", await job.done)
         finally:
@@ -102,12 +103,15 @@ class Pool:
             self._turns.take().refuse(Unavailable(f"The {self.name} pool is closed."))
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _queue(self, job: _Job, let_in: bool) -> None:
-        if not let_in:
+    def _queue(self, job: _Job) -> None:
+        if not job.let_in:
             if self._turns.of(job.caller) >= self.most_each:
                 raise self._refusal("you have")
             if self._turns.size >= self.most_waiting:
                 displaced = self._turns.displace(job.caller)
+                if displaced is not None and displaced.let_in:
+                    self._turns.add(displaced)  # it was its caller's last, and is again
+                    displaced = None
                 if displaced is None:
                     raise self._refusal("all callers together have")
                 displaced.refuse(self._refusal("you have"))
@@ -205,6 +209,7 @@ class _Job:
     caller: Caller
     first: Callable[[], None] | None
     done: asyncio.Future[Any]
+    let_in: bool
 
     def refuse(self, error: BaseException) -> None:
         if not self.done.done():

@@ -135,6 +135,16 @@ async def test_what_was_let_in_before_is_not_refused(held: Callable[..., Held]) 
     assert await some.finish() == ["first", "goes on"]
 
 
+async def test_what_was_let_in_is_not_displaced(held: Callable[..., Held]) -> None:
+    some = held(most_waiting=3)
+    await some.hold("many")
+    for number in range(3):
+        await some.ask(f"m{number}", "many", let_in=True)
+    with pytest.raises(Busy):
+        await (await some.ask("one", "few"))
+    assert await some.finish() == ["m0", "m1", "m2"]
+
+
 async def test_one_who_gives_up_leaves_the_queue(held: Callable[..., Held]) -> None:
     some = held()
     await some.hold("a")

@@ -16,6 +16,7 @@ from floe.conductor.registry import Workflows, sagas
 from floe.conductor.removal import Removal
 from floe.conductor.runner import Runner
 from floe.conductor.sweeps import Sweeps
+from floe.core.callers import work_for_the_cloud
 from floe.core.health import OK
 from floe.core.messages import ActionWaits, ForOne, NetworkChanged
 from floe.store import actions, conductors
@@ -84,6 +85,11 @@ class Conductor:
 
     async def start(self) -> None:
         """Listen to the hosts, and go on with every action that is open."""
+        # In a task of its own: whoever calls this does not become the cloud by it.
+        await asyncio.get_running_loop().create_task(self._begin(), name="conductor-start")
+
+    async def _begin(self) -> None:
+        work_for_the_cloud()
         now = self._cloud.clock.now()
 
         def begin(conn: Connection) -> int:

@@ -20,6 +20,7 @@ from floe.conductor.saga import Saga
 from floe.conductor.slots import Slots
 from floe.conductor.stops import Fenced, Interrupted, Postponed
 from floe.core.actions import OPEN_STATES, Action, Step
+from floe.core.callers import work_for_the_cloud
 from floe.core.clock import Clock
 from floe.core.errors import FloeError
 from floe.core.given import Given
@@ -221,6 +222,7 @@ class Runner:
         task.add_done_callback(lambda _task: self._done(action_id))
 
     async def _run(self, action_id: str, flow: Flow | None) -> None:
+        work_for_the_cloud()  # whoever's request began it
         try:
             flow = flow or await self._load(action_id)
             if flow is None:

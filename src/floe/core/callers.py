@@ -5,7 +5,20 @@ from __future__ import annotations
 from contextvars import ContextVar
 
 Caller = tuple[str, str]
-"""A project and a user of it, or what stands for them: ("", "") is the cloud itself."""
+"""A project and a user of it, or what stands for them; both are empty while nobody knows whose a request is."""
+
+_CLOUD = "the cloud"
+"""In the place of a user."""
 
 CALLER: ContextVar[Caller] = ContextVar("floe_caller", default=("", ""))
 """Of this task and of those that it starts; set where a request becomes known to be somebody's."""
+
+
+def work_for_the_cloud() -> None:
+    """Say that this task, and what it starts, goes on with what was let in: it still has its project's turn."""
+    CALLER.set((CALLER.get()[0], _CLOUD))
+
+
+def is_of_the_cloud(caller: Caller) -> bool:
+    """Whether work is the cloud's own, which bounds itself: refused a step, what it had begun would fail."""
+    return caller[1] == _CLOUD

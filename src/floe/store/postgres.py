@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from floe.core.callers import CALLER
+from floe.core.callers import CALLER, is_of_the_cloud
 from floe.core.counters import Count, Counters
 from floe.core.errors import Unavailable
 from floe.core.ids import IdSource, random_id
@@ -319,7 +319,8 @@ class _Readers:
         looking = _Looking(time.monotonic() + seconds + _HUNG)
         hung = asyncio.get_running_loop().call_later(seconds + _HUNG, looking.cut)
         try:
-            return await self._pool.run(self._run, fn, looking, caller=CALLER.get())
+            caller = CALLER.get()
+            return await self._pool.run(self._run, fn, looking, caller=caller, let_in=is_of_the_cloud(caller))
         finally:
             hung.cancel()
             looking.end = 0.0  # whoever asked has gone

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from floe.core.callers import CALLER
+from floe.core.callers import CALLER, is_of_the_cloud
 from floe.core.counters import Count, Counters
 from floe.core.errors import Unavailable
 from floe.pools import Pool
@@ -121,7 +121,8 @@ class Readers:
         self._counters.add(SCANNED)
         patience = _Patience(time.monotonic() + self._seconds)
         try:
-            return await self._pool.run(self._scan, fn, patience, caller=CALLER.get())
+            caller = CALLER.get()
+            return await self._pool.run(self._scan, fn, patience, caller=caller, let_in=is_of_the_cloud(caller))
         except Spent:
             raise Unavailable(
                 f"This takes longer than {self._seconds:g} s to read, and was given up; ask for less at once."

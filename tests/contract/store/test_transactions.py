@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 from tests.contract.store.conftest import THINGS, add, names
 
-from floe.core.errors import Unavailable
+from floe.core.callers import CALLER, Caller, work_for_the_cloud
+from floe.core.errors import Busy, Unavailable
 from floe.store.engine import Connection, Isolation, Transactions
 from floe.store.prepared import Prepared
 
@@ -123,3 +124,24 @@ async def test_text_sorts_and_compares_by_its_letters_numbers(db: Transactions) 
     assert await names(db) == sorted(given)
     like = sa.select(THINGS.c.name).where(THINGS.c.name.ilike("A%"))
     assert sorted(await db.read(lambda conn: list(conn.scalars(like)))) == ["a", "a b", "aa"]
+
+
+async def test_what_the_cloud_had_begun_is_never_refused_a_read_and_others_are(db: Transactions) -> None:
+    def slow(conn: Connection) -> int:
+        if conn.dialect.name == "postgresql":
+            return len(conn.exec_driver_sql("SELECT pg_sleep(0.002)").all())
+        return 1
+
+    async def all_at_once(caller: Caller, *, cloud: bool) -> list[Any]:
+        async def one() -> int:
+            CALLER.set(caller)
+            if cloud:
+                work_for_the_cloud()
+            return await db.scan(slow)
+
+        return await asyncio.gather(*(asyncio.create_task(one()) for _ in range(600)), return_exceptions=True)
+
+    for project in ("", "p"):
+        assert await all_at_once((project, "user"), cloud=True) == [1] * 600
+        kinds = {type(each) for each in await all_at_once((project, "user"), cloud=False)}
+        assert kinds == {int, Busy}
