@@ -71,6 +71,8 @@ class ConductorSettings:
     """A change of a guest's power waits so long for a host that is down."""
     gather: float = 0.2
     """Changes of security groups' members that come within this long cost a host one message."""
+    company_of_reports: float = 0.5
+    """What a host says again of itself waits so long for what others say again: one look for all of them."""
     answer: float = 20.0
     """One request's time; a command that takes longer is repeated, and the host joins it with the one under way."""
     company: float = 0.2

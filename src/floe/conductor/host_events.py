@@ -8,18 +8,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from floe.cloud import host_guests, host_networks
+from floe.cloud import host_guests
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
-from floe.conductor.agreements import Agreements
 from floe.conductor.fleet import Asking, Fleet
-from floe.conductor.metadata_resync import MetadataResync
 from floe.conductor.removal import Patience, Removal
+from floe.conductor.reports import Reports
 from floe.core import server_states
-from floe.core.counters import Count
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestState, PowerState
-from floe.core.hosts import Host
 from floe.core.messages import (
     ForAll,
     GuestChanged,
@@ -31,15 +28,11 @@ from floe.core.messages import (
     Progress,
 )
 from floe.core.servers import BUILDING
-from floe.store import guests, host_stamps, hosts
+from floe.store import guests, hosts
 from floe.store.engine import Connection
 from floe.store.guests import Expected
-from floe.store.host_stamps import Stamp
 
 log = logging.getLogger(__name__)
-
-REPORTS = Count("floe_host_reports", "Reports of hosts on what they have, by whether they were new", ("said",))
-NEW, SAME = "new", "same"
 
 _SOON = 1.0
 """Seconds after which a host is looked at again on which a guest is not what is still being written of it."""
@@ -64,7 +57,7 @@ class HostEvents:
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._cloud, self._fleet = cloud, fleet
-        self._progress, self._at_work_on, self._nudge_network = progress, at_work_on, nudge_network
+        self._progress, self._at_work_on = progress, at_work_on
         self._sleep = sleep
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cleaning: set[tuple[str, str]] = set()
@@ -72,9 +65,17 @@ class HostEvents:
         self._unasked: dict[str, set[str]] = {}
         """By host that could not be asked what it has: the hosts that are looked at again when it is back."""
         self._turns: dict[str, asyncio.Task[None]] = {}
-        self._metadata = MetadataResync(cloud)
-        self._agreements = Agreements()
         self._removal = Removal(fleet, fleet.settings)
+        self._reports = Reports(
+            cloud,
+            fleet,
+            nudge_network=nudge_network,
+            clean_up=self._clean_up,
+            check=self.check,
+            in_turn=self._in_turn,
+            start=self._start,
+            sleep=sleep,
+        )
 
     async def hear(self, event: ForAll) -> None:
         """Note what every conductor is told."""
@@ -88,8 +89,11 @@ class HostEvents:
         if isinstance(event, GuestChanged):
             await self._guest_changed(event)
         elif isinstance(event, HostUp):
-            self._in_turn(event.host, partial(self._host_up, event))
+            for other in sorted(self._unasked.pop(event.host, ())):
+                self._start(self.check(other))
+            self._reports.take(event)
         else:
+            self._reports.withdraw(event.host)
             self._in_turn(event.host, partial(self._host_down, event))
 
     async def check(self, host: str) -> None:
@@ -182,79 +186,11 @@ class HostEvents:
 
     # -- hosts ----------------------------------------------------------------------------------------
 
-    async def _host_up(self, event: HostUp) -> None:
-        for other in sorted(self._unasked.pop(event.host, ())):
-            self._start(self.check(other))
-        stamp = await self._cloud.db.read(partial(host_stamps.stamp, host=event.host, heard_of=event.members_newest))
-        same = self._fleet.alive(event.host) and self._agreements.holds(event, stamp)
-        self._cloud.counters.add(REPORTS, SAME if same else NEW)
-        if same:
-            self._fleet.heard(event.host)
-            self._fleet.compared(event.host)
-            return
-        await self._take_over(event)
-        there = event.guests or event.files or event.told or stamp.held
-        in_order = not there or await self._clean_up(event.host, event.guests, event.files, event.told)
-        if await self._agrees(event):
-            self._fleet.compared(event.host)
-        else:
-            in_order = False
-            self._start(self.check(event.host))
-        compare = partial(self._compare_metadata, event, stamp, in_order=in_order)
-        self._fleet.once_settled(event.host, lambda: self._start(compare()))
-
-    async def _take_over(self, event: HostUp) -> None:
-        """Bring a host's own rows up to date with what it says of itself."""
-        now = self._cloud.clock.now()
-        host = Host(
-            name=event.host,
-            hypervisor_type=event.hypervisor_type,
-            hypervisor_version=event.hypervisor_version,
-            inventories=event.inventories,
-            traits=event.traits,
-            cpu_info=event.cpu_info,
-            address=event.address,
-            availability_zone=event.availability_zone,
-            created_at=now,
-            updated_at=now,
-            started_at=now,
-            last_seen=now,
-        )
-
-        def write(conn: Connection) -> Host:
-            kept = hosts.put(conn, host)
-            host_networks.answer_host(conn, event)
-            return kept
-
-        known = await self._cloud.db.read(partial(_is_known, host=host, event=event))
-        if known and self._fleet.alive(event.host):
-            self._fleet.heard(event.host)
-        else:
-            self._fleet.learn(await self._cloud.db.write(write))
-            self._fleet.heard(event.host)
-            log.info("host %s is up: %s, %d guests", event.host, event.hypervisor_type, len(event.guests))
-            self._nudge_network()
-
-    async def _compare_metadata(self, event: HostUp, stamp: Stamp, *, in_order: bool) -> None:
-        """Compare what its guests were told, the last part of a report, and keep that all of it is in order."""
-        if await self._metadata.compare(event) and in_order:
-            self._agreements.note(event, stamp, self._cloud.clock.now())
-        else:
-            self._agreements.drop(event.host)
-
-    async def _agrees(self, event: HostUp) -> bool:
-        """Whether the rows say of a host's guests what it says itself: else it is asked, with the rows read before."""
-        states = {guest.server_id: guest.power_state for guest in event.guests}
-        return not any(
-            (host_guests.settled(row) and host_guests.differs(row, states)) or host_guests.look_again(row, states)
-            for row in await self._cloud.db.read(lambda conn: guests.on_host(conn, event.host))
-        )
-
     async def _host_down(self, event: HostDown) -> None:
         now = self._cloud.clock.now()
         await self._cloud.db.write(lambda conn: hosts.change(conn, event.host, now, connected=False))
         self._fleet.lost(event.host)
-        self._agreements.drop(event.host)
+        self._reports.ended(event.host)
         log.info("host %s stops", event.host)
 
     # -- guests ---------------------------------------------------------------------------------------
@@ -328,8 +264,3 @@ class HostEvents:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _is_known(conn: Connection, host: Host, event: HostUp) -> bool:
-    """Whether the rows have all that a host says, so that there is nothing to write."""
-    return hosts.is_known(conn, host) and host_networks.is_at(conn, event)

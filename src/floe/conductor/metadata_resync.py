@@ -36,9 +36,9 @@ class MetadataResync:
         now = self._cloud.clock.now()
         if not event.told:
             return True
-        host = await self._cloud.db.read(partial(hosts.get, name=event.host))
-        zone = host.zone if host is not None else event.availability_zone
         async with self._turn:
+            host = await self._cloud.db.read(partial(hosts.get, name=event.host))
+            zone = host.zone if host is not None else event.availability_zone
             outdated = await self._outdated(event, zone)
         for server_id in outdated:
             server = await self._cloud.db.read(partial(servers.get, server_id=server_id))

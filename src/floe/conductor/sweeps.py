@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 
 from floe.cloud import history
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 
 _REPORT_SECONDS = 2.0
+_FRESH = timedelta(seconds=12)
+"""What another conductor wrote of a host so shortly before is not written again: all hear the same heartbeats. With
+the time between two writes, and between two heartbeats, it is well below what a host counts as up for."""
 _AT_ONCE = 64
 """Hosts that are asked at a time whether they live."""
 _LATE = 15.0
@@ -140,10 +144,10 @@ class Sweeps:
         times, now = self._fleet.seen(), self._cloud.clock.now()
 
         def write(conn: Connection) -> None:
-            hosts.seen(conn, times)
+            hosts.seen(conn, times, _FRESH)
             conductors.seen(conn, self._host, now, connected=stays)
 
-        await self._cloud.db.write(write)
+        await self._cloud.db.write(write, Isolation.READ_COMMITTED)
 
     async def slow(self) -> None:
         """Compare the guests with the rows of the hosts on which that was not done since the last time."""

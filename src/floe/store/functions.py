@@ -41,3 +41,22 @@ def _instr(function: place_in, compiler: Any, **how: Any) -> str:
 @compiles(place_in, "postgresql")
 def _strpos(function: place_in, compiler: Any, **how: Any) -> str:
     return f"strpos({compiler.process(function.clauses, **how)})"
+
+
+class is_one_of(GenericFunction[bool]):  # noqa: N801
+    """Whether a text is one of those in an array of JSON, however many: one statement for all lengths."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(is_one_of)
+def _in_each(function: is_one_of, compiler: Any, **how: Any) -> str:
+    value, texts = (compiler.process(clause, **how) for clause in function.clauses)
+    return f"{value} IN (SELECT value FROM json_each({texts}))"  # noqa: S608  # of statements of ours
+
+
+@compiles(is_one_of, "postgresql")
+def _in_elements(function: is_one_of, compiler: Any, **how: Any) -> str:
+    value, texts = (compiler.process(clause, **how) for clause in function.clauses)
+    return f"{value} IN (SELECT json_array_elements_text(CAST({texts} AS json)))"

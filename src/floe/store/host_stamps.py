@@ -1,15 +1,18 @@
-"""What a host's reports are compared with, in a few bytes: whether any of those rows changed since the last time."""
+"""What hosts' reports are compared with, in a few bytes each: whether any of those rows changed since the last time."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from floe.store import group_members
+from floe.store import functions, group_members
 from floe.store.engine import Connection
 from floe.store.holdings import holdings
 from floe.store.host_networks import host_networks
@@ -29,8 +32,13 @@ class Stamp:
     """Whether something of any server may be on the host."""
 
 
-_HOST = Prepared(
+def _of_these(host: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    return functions.is_one_of(host, sa.bindparam("idents", type_=sa.String))
+
+
+_HOSTS = Prepared(
     sa.select(
+        hosts.c.name,
         *(hosts.c[name] for name in SAID),
         hosts.c.connected,
         hosts.c.aggregate_zone,
@@ -38,26 +46,50 @@ _HOST = Prepared(
         host_networks.c.members,
     )
     .select_from(hosts.outerjoin(host_networks, host_networks.c.host == hosts.c.name))
-    .where(hosts.c.name == sa.bindparam("ident"))
+    .where(_of_these(hosts.c.name))
 )
 _SERVERS = Prepared(
     sa.select(
-        servers.c.updated_at, servers.c.id, servers.c.vm_state, servers.c.task_state, servers.c.power_state
-    ).where(servers.c.host == sa.bindparam("ident"), servers.c.deleted_at.is_(None))
+        servers.c.host,
+        servers.c.updated_at,
+        servers.c.id,
+        servers.c.vm_state,
+        servers.c.task_state,
+        servers.c.power_state,
+    ).where(_of_these(servers.c.host), servers.c.deleted_at.is_(None))
 )
-_ON_HOST = holdings.c.host == sa.bindparam("ident")
-_HELD = Prepared(sa.select(sa.func.count(), sa.func.count(sa.case((holdings.c.owed, 1)))).where(_ON_HOST))
+_HELD = Prepared(
+    sa.select(holdings.c.host, sa.func.count(), sa.func.count(sa.case((holdings.c.owed, 1))))
+    .where(_of_these(holdings.c.host))
+    .group_by(holdings.c.host)
+)
 _ENCODER = msgspec.msgpack.Encoder()
+_Rows = list[tuple[Any, ...]]
 
 
-def stamp(conn: Connection, host: str, heard_of: int) -> Stamp:
-    """Return the stamp of a host's rows: its own, its network's, those of its servers, and how much may be on it.
+def stamps(conn: Connection, heard_of: Mapping[str, int]) -> dict[str, Stamp]:
+    """Return the stamps of hosts' rows: their own, their networks', those of their servers, and how much they may hold.
 
-    Of changes of groups' members, of which there are many, it matters only whether any is `heard_of` and not there.
+    Of changes of groups' members, of which there are many, it matters only whether any is not there that its host has
+    `heard_of`.
     """
-    there = sorted(_SERVERS.plain(conn, ident=host), key=lambda row: row[1])
-    held = _HELD.plain(conn, ident=host)
-    rows = (_HOST.plain(conn, ident=host), group_members.position(conn) >= heard_of, held, there)
-    newest = max((row[0] for row in there if row[0] is not None), default=None)
-    digest = hashlib.blake2b(_ENCODER.encode(rows), digest_size=16).digest()
-    return Stamp(digest=digest, changed_at=moment(newest), held=held[0][0] > 0)
+    idents = msgspec.json.encode(list(heard_of)).decode()
+    there, held = (_by_host(statement.plain(conn, idents=idents)) for statement in (_SERVERS, _HELD))
+    own, position = _by_host(_HOSTS.plain(conn, idents=idents)), group_members.position(conn)
+    return {
+        host: _stamp(own[host], position >= newest, held[host], sorted(there[host], key=lambda row: row[2]))
+        for host, newest in heard_of.items()
+    }
+
+
+def _by_host(rows: Iterable[tuple[Any, ...]]) -> defaultdict[str, _Rows]:
+    found = defaultdict[str, _Rows](list)
+    for row in rows:
+        found[row[0]].append(row)
+    return found
+
+
+def _stamp(own: _Rows, knows: bool, held: _Rows, there: _Rows) -> Stamp:
+    newest = max((row[1] for row in there if row[1] is not None), default=None)
+    digest = hashlib.blake2b(_ENCODER.encode((own, knows, held, there)), digest_size=16).digest()
+    return Stamp(digest=digest, changed_at=moment(newest), held=bool(held and held[0][1]))

@@ -82,6 +82,17 @@ _SOME_WITH = Prepared(_BEHIND.where(functions.place_in(hosts.c.name, sa.bindpara
 _INSERT = hosts.insert()
 _OF_HOST = hosts.update().where(hosts.c.name == sa.bindparam("ident"))
 _MOVED = _OF_HOST.values(generation=hosts.c.generation + 1)
+_SEEN = Prepared(
+    hosts.update()
+    .where(
+        functions.is_one_of(hosts.c.name, sa.bindparam("idents", type_=sa.String)),
+        sa.case(
+            (hosts.c.connected, hosts.c.last_seen < sa.bindparam("before")),
+            else_=hosts.c.updated_at < sa.bindparam("when"),
+        ),
+    )
+    .values(last_seen=sa.bindparam("when"), connected=True)
+)
 _COUNT = Prepared(sa.select(sa.func.count()).select_from(hosts))
 _TICK = timedelta(microseconds=1)
 _KINDS = 1024
@@ -161,15 +172,16 @@ def remove(conn: Connection, name: str) -> bool:
     return conn.execute(hosts.delete().where(hosts.c.name == name)).rowcount == 1
 
 
-def seen(conn: Connection, times: Mapping[str, datetime]) -> None:
-    """Write when hosts were last heard of, several at once; they are connected, then."""
-    statement = (
-        hosts.update()
-        .where(hosts.c.name == sa.bindparam("host"))
-        .values(last_seen=sa.bindparam("when"), connected=True)
-    )
-    if times:
-        conn.execute(statement, [{"host": name, "when": when} for name, when in times.items()])
+def seen(conn: Connection, times: Mapping[str, datetime], fresh: timedelta = timedelta(0)) -> None:
+    """Write when hosts were last heard of, by the second; they are connected if that was after they said otherwise.
+
+    Where it is not much (`fresh`) later than what another conductor wrote, its word is enough.
+    """
+    together: dict[datetime, list[str]] = {}
+    for name, heard in times.items():
+        together.setdefault(heard.replace(microsecond=0), []).append(name)
+    for when, names in together.items():
+        _SEEN.write(conn, idents=msgspec.json.encode(names).decode(), when=when, before=when - fresh)
 
 
 def _host(row: tuple[Any, ...]) -> Host:

@@ -26,7 +26,7 @@ from floe.core.ids import random_id
 from floe.core.resources import Inventory, Resources
 from floe.core.server_groups import ServerGroup
 from floe.store import actions, allocations, hosts, port_bindings, quota_usages, quotas
-from floe.store.engine import Connection
+from floe.store.engine import Connection, Isolation
 from floe.store.postgres import RERUN
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -97,6 +97,40 @@ def a_host(name: str, vcpus: int) -> Host:
         Inventory(resource_class="DISK_GB", total=1000),
     )
     return Host(name=name, inventories=inventories, created_at=NOW, updated_at=NOW, started_at=NOW, last_seen=NOW)
+
+
+@pytest.mark.parametrize("second", [0, 1])
+async def test_what_two_conductors_heard_of_a_host_is_written_once(two: list[Cloud], second: int) -> None:
+    names, fresh = [f"h{number}" for number in range(300)], timedelta(seconds=12)
+    await two[0].db.write(lambda conn: [hosts.put(conn, a_host(name, 5)) for name in names])
+
+    async def hear(cloud: Cloud, seconds: float) -> set[datetime]:
+        times = {name: NOW + timedelta(seconds=seconds, milliseconds=index) for index, name in enumerate(names)}
+        await cloud.db.write(lambda conn: hosts.seen(conn, times, fresh), Isolation.READ_COMMITTED)
+        return {host.last_seen - NOW for host in await cloud.db.read(hosts.every)}
+
+    assert await hear(two[0], 20) == {timedelta(seconds=20)}
+    assert await hear(two[second], 31) == {timedelta(seconds=20)}
+    assert await hear(two[second], 33) == {timedelta(seconds=33)}
+    await asyncio.gather(*(hear(two[n % 2], 50 + n) for n in range(8)))
+    assert len(await hear(two[0], 50)) == 1
+
+
+async def test_a_host_that_said_that_it_stops_is_not_connected_by_what_was_heard_before(two: list[Cloud]) -> None:
+    stopped = NOW + timedelta(seconds=30)
+
+    def stop(conn: Connection) -> None:
+        hosts.put(conn, a_host("h1", 5))
+        hosts.change(conn, "h1", stopped, connected=False)
+
+    async def connected_after(seconds: float) -> bool:
+        times = {"h1": stopped + timedelta(seconds=seconds)}
+        await two[1].db.write(lambda conn: hosts.seen(conn, times, timedelta(seconds=12)), Isolation.READ_COMMITTED)
+        (host,) = await two[0].db.read(hosts.every)
+        return host.connected
+
+    await two[0].db.write(stop)
+    assert [await connected_after(seconds) for seconds in (-9, 0, 2, -3)] == [False, False, True, True]
 
 
 def claim(server: str, host: str, group: ServerGroup | None = None) -> Any:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from floe.conductor.host_events import NEW, REPORTS, SAME
+from floe.conductor.reports import NEW, REPORTS, SAME
 from floe.core.guest_metadata import describe, fingerprint
 from floe.core.guests import GuestState, PowerState
 from floe.core.ids import random_id
-from floe.core.messages import Destroy, Failed, HostUp, ListGuests, UpdateMetadata
+from floe.core.messages import Destroy, Failed, HostDown, HostUp, ListGuests, UpdateMetadata
 from floe.core.resources import Inventory
-from floe.store import group_members, host_networks, hosts, servers
+from floe.store import group_members, host_networks, host_stamps, hosts, servers
 from floe.store.engine import Connection
 
 HOUR = 3600.0
@@ -179,7 +179,7 @@ async def test_metadata_that_did_not_reach_a_host_is_told_until_it_does(quiet: Q
     assert [await quiet.says(replace(quiet.report, told=told)) for _ in range(2)] == [NEW, SAME]
 
 
-async def test_a_thousand_reports_at_once_are_each_taken_in(site: Any) -> None:
+async def test_of_a_thousand_reports_at_once_the_latest_of_each_host_is_taken_in(site: Any) -> None:
     many = [await site.add_host(f"many-{number}") for number in range(20)]
     site.cloud.clock.advance(HOUR)
     for host in many:
@@ -189,7 +189,64 @@ async def test_a_thousand_reports_at_once_are_each_taken_in(site: Any) -> None:
     before = site.cloud.counters.total(REPORTS, SAME)
     await asyncio.gather(*(site.conductor.events.take(host.up()) for _ in range(50) for host in many))
     await site.settle()
-    assert site.cloud.counters.total(REPORTS, SAME) - before == 1000
+    assert site.cloud.counters.total(REPORTS, SAME) - before == 20
+    for version in range(2, 50):
+        for host in many:
+            await site.conductor.events.take(replace(host.up(), hypervisor_version=version))
+    await site.settle()
+    found = site.cloud.db.read_now(hosts.every)
+    assert {host.hypervisor_version for host in found} == {49}
+    assert len(site.conductor.events._reports._waiting) == 0
+
+
+async def test_what_says_again_what_was_in_order_waits_for_no_news_of_its_host(quiet: Quiet) -> None:
+    """The latest counts, whichever it is; what was said before is not taken in after it."""
+    take, report = quiet.site.conductor.events.take, quiet.report
+    news = replace(report, hypervisor_version=7)
+
+    def version() -> int:
+        return int(quiet.site.cloud.db.read_now(lambda conn: hosts.get(conn, "h1")).hypervisor_version)
+
+    for said, expected in (((report, news), 7), ((news, report), report.hypervisor_version), ((news, news), 7)):
+        for event in said:
+            await take(event)
+        await quiet.site.settle()
+        assert version() == expected
+
+
+async def test_a_host_that_stops_is_not_back_by_what_it_said_before(quiet: Quiet) -> None:
+    take = quiet.site.conductor.events.take
+    await take(quiet.report)
+    await take(HostDown(host="h1"))
+    await quiet.site.settle()
+    assert not quiet.site.conductor.fleet.alive("h1")
+    assert await quiet.says() == NEW
+    assert quiet.site.conductor.fleet.alive("h1")
+
+
+@pytest.mark.parametrize("many", [1, 2, 300])
+async def test_hosts_rows_are_told_apart_however_many_are_looked_at_together(site: Any, many: int) -> None:
+    await site.add_host("h1")
+    server = await site.post()
+    await site.settle()
+    names = [f"x{number}" for number in range(many - 1)] + ["h1"]
+
+    def look(conn: Connection, heard_of: int = 0) -> Any:
+        return host_stamps.stamps(conn, dict.fromkeys(names, heard_of))
+
+    read = site.cloud.db.read_now
+    before = read(look)
+    assert list(before) == names
+    assert before == read(look)
+    assert before["h1"].held
+    assert [name for name in names if before[name].held] == ["h1"]
+    assert len({stamp.digest for stamp in before.values()}) == min(many, 2), "nothing is known of any other"
+    alone = read(lambda conn: host_stamps.stamps(conn, {"h1": 0}))
+    assert alone["h1"] == before["h1"], "company makes no difference"
+    await site.cloud.db.write(lambda conn: servers.change(conn, server.id, power_state=int(PowerState.SHUTDOWN)))
+    after = read(look)
+    assert [name for name in names if after[name] != before[name]] == ["h1"]
+    assert all(stamp != after[name] for name, stamp in read(lambda conn: look(conn, 9)).items())
 
 
 def test_the_stamp_has_every_column_that_a_host_says_of_itself() -> None:
