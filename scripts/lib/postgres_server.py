@@ -38,7 +38,7 @@ class PostgresServer:
         if found is None:
             raise RuntimeError("There is no PostgreSQL on this machine: apt install postgresql.")
         self._programs = found
-        self._as = _unprivileged()
+        self._as = unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="floe-postgres-"))
         if self._as:
             os.chown(self.folder, self._as.pw_uid, self._as.pw_gid)
@@ -46,23 +46,10 @@ class PostgresServer:
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._program(
-                "initdb", "-D", self._data, "-U", "floe", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"
-            )
-        except subprocess.CalledProcessError as error:
+            make_data(self._data, self.port, durable=durable)
+        except RuntimeError:
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise RuntimeError(f"initdb failed: {error.stderr.decode(errors='replace')}") from None
-        lines = [
-            f"port = {self.port}",
-            "listen_addresses = '127.0.0.1'",
-            "unix_socket_directories = ''",
-            "max_connections = 200",
-            "log_min_messages = fatal",
-        ]
-        if not durable:
-            lines += ["fsync = off", "synchronous_commit = off", "full_page_writes = off"]
-        with (self._data / "postgresql.conf").open("a") as settings:
-            settings.write("\n".join(lines) + "\n")
+            raise
 
     def url(self, database: str = "postgres") -> str:
         """Return how Floe is told of one of its databases."""
@@ -129,10 +116,43 @@ class PostgresServer:
         return done.stdout.decode().strip()
 
     def _user(self) -> dict[str, int | list[int]]:
-        return {"user": self._as.pw_uid, "group": self._as.pw_gid, "extra_groups": []} if self._as else {}
+        return as_user(self._as)
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def make_data(data: Path, port: int, *, durable: bool, password_file: Path | None = None) -> None:
+    """Make the data of a server, whose superuser is `floe`: known by a password, without one whoever says so.
+
+    Raises RuntimeError with what initdb said.
+    """
+    found = programs()
+    if found is None:
+        raise RuntimeError("There is no PostgreSQL on this machine: apt install postgresql.")
+    command = [found / "initdb", "-D", data, "-U", "floe", "--no-sync", "-E", "UTF8", "--locale=C"]
+    command += ["-A", "scram-sha-256", "--pwfile", password_file] if password_file else ["-A", "trust"]
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, cwd="/", **as_user(unprivileged())
+    )
+    if done.returncode:
+        raise RuntimeError(f"initdb failed: {done.stderr}")
+    lines = [
+        f"port = {port}",
+        "listen_addresses = '127.0.0.1'",
+        "unix_socket_directories = ''",
+        "max_connections = 200",
+        "log_min_messages = fatal",
+    ]
+    if not durable:
+        lines += ["fsync = off", "synchronous_commit = off", "full_page_writes = off"]
+    with (data / "postgresql.conf").open("a") as settings:
+        settings.write("\n".join(lines) + "\n")
+
+
+def as_user(user: pwd.struct_passwd | None) -> dict[str, int | list[int]]:
+    """Return how `subprocess` is told whom a program runs as."""
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+
+
+def unprivileged() -> pwd.struct_passwd | None:
     """Return whom to run it as, None where this process is somebody already."""
     if os.geteuid() != 0:
         return None

@@ -8,7 +8,6 @@
 #   setup_tempest              Tempest with its tests, in .venv-tempest
 #   setup_image                the tiny guest image; its path goes to $GUEST_IMAGE
 #   setup_libvirt_system       the files of Debian's libvirt-daemon-system, for tests; their path goes to $LIBVIRT_SYSTEM
-#   setup_nats_server          the server of the bus between machines, for tests; it is found by PATH from then on
 #   setup_ds_identify          cloud-init's ds-identify, for tests in guests; its path goes to $DS_IDENTIFY
 #
 # Each says what it is about to do, does it once, and is quick when there is nothing to do.
@@ -27,9 +26,10 @@ PACKAGES=(
     # build the guest image
     binutils cpio dosfstools e2fsprogs fakeroot fdisk gzip mtools xz-utils zstd
 )
-# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces, and a second database. One that is there
-# of `a|b` will do.
-TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static' postgresql)
+# The server of the bus between machines, a second database, and what puts several APIs under one address.
+CLUSTER_PACKAGES=(nats-server postgresql haproxy)
+# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces. One that is there of `a|b` will do.
+TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static' "${CLUSTER_PACKAGES[@]}")
 
 say() { printf '%s: %s\n' "$SELF" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -110,10 +110,28 @@ install_packages() {
                 /etc/postgresql-common/createcluster.conf
             ;;
     esac
-    watched "apt-get install" apt_install "${missing[@]}"
+    local package loud=() quiet=()
+    for package in "${missing[@]}"; do
+        case $package in nats-server | haproxy) quiet+=("$package") ;; *) loud+=("$package") ;; esac
+    done
+    [ ${#loud[@]} = 0 ] || watched "apt-get install" apt_install "${loud[@]}"
+    [ ${#quiet[@]} = 0 ] || watched "apt-get install" install_without_service "${quiet[@]}"
 }
 
 apt_install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; }
+
+# Without the service of that name, which nobody asked for: not started now, nor at the next boot.
+install_without_service() {
+    local policy=/usr/sbin/policy-rc.d status=0 ours=
+    if [ ! -e $policy ]; then
+        ours=1
+        as_root sh -c "printf '#!/bin/sh\nexit 101\n' > $policy && chmod 755 $policy"
+    fi
+    apt_install "$@" || status=$?
+    [ -z "$ours" ] || as_root rm -f $policy
+    [ $status = 0 ] || return $status
+    ! command -v systemctl > /dev/null || as_root systemctl disable "${@/%/.service}"
+}
 
 # The Python to make environments with: the distribution's own if it will do, as its headers come from apt.
 find_python() {
@@ -148,7 +166,7 @@ setup_python() {
     local extras=$1 sum key
     sum=$(cd "$ROOT" && cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
     case $(cat "$ROOT/.venv/set-up" 2> /dev/null) in
-        "$ROOT $sum $extras" | "$ROOT $sum libvirt,dev") return ;;
+        "$ROOT $sum $extras" | "$ROOT $sum libvirt,dev" | "$ROOT $sum libvirt,nats,postgresql") return ;;
     esac
     key="$ROOT $sum $extras"
     environment "$ROOT/.venv" "$key" "floe-cloud[$extras] and what it needs, as pinned in constraints.txt" \
@@ -220,19 +238,6 @@ setup_image() {
         fi
     fi
     export GUEST_IMAGE=$image
-}
-
-# Only fetched and unpacked, unless it is there: where it is installed a service is started that takes a port.
-setup_nats_server() {
-    local folder=$ROOT/.cache/nats-server
-    ! command -v nats-server > /dev/null || return 0
-    if [ ! -x "$folder/usr/sbin/nats-server" ]; then
-        say "about to fetch the package nats-server, the bus between machines"
-        fetch_package nats-server "$folder"
-        dpkg-deb -x "$folder"/*.deb "$folder"
-        rm "$folder"/*.deb
-    fi
-    export PATH="$folder/usr/sbin:$PATH"
 }
 
 # Only fetched and unpacked: where it is installed a libvirtd is started, with a network of its own.

@@ -1,0 +1,112 @@
+"""The processes of a cluster, found by the mark that each was started with: whoever started it may be dead.
+
+No file says which they are, since it would be wrong after a crash, and pids are given again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+_MARK = "CLUSTER_PROCESS"
+_PROC = Path("/proc")
+
+
+def marked(folder: Path, name: str) -> dict[str, str]:
+    """Return what a process of a cluster has in its environment."""
+    return {_MARK: f"{folder}:{name}"}
+
+
+def running(folder: Path) -> dict[str, int]:
+    """Return the processes that were started, by their names; neither what they started nor what is dead."""
+    return {name: pid for pid, name in _marked(folder) if _leads(pid)}
+
+
+def everything(folder: Path) -> set[int]:
+    """Return every process, with what they started."""
+    return {pid for pid, _ in _marked(folder)} | set(_of_postgres(folder / "postgres" / "data"))
+
+
+def of_name(folder: Path, name: str) -> set[int]:
+    """Return a process and what it started."""
+    found = {pid for pid, each in _marked(folder) if each == name}
+    return found | set(_of_postgres(folder / "postgres" / "data")) if name == "postgres" else found
+
+
+class Known:
+    """Processes that were found, held so that none of them can become another one meanwhile. Close it."""
+
+    def __init__(self, look: Callable[[], set[int]]) -> None:
+        self._handles: dict[int, int] = {}
+        for pid in look():
+            with contextlib.suppress(ProcessLookupError):
+                self._handles[pid] = os.pidfd_open(pid)
+        # Each handle is of the process that the pid had when it was opened: was that still the one that was meant?
+        for pid in self._handles.keys() - look():
+            os.close(self._handles.pop(pid))
+
+    def __enter__(self) -> Known:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles.values():
+            os.close(handle)
+
+    @property
+    def pids(self) -> set[int]:
+        """Their pids."""
+        return set(self._handles)
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send them a signal."""
+        for handle in self._handles.values():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, number)
+
+    def ended(self, seconds: float) -> bool:
+        """Wait until all have ended: with what they listened at and held locked given back."""
+        end = time.monotonic() + seconds
+        waiting = select.poll()
+        left = set(self._handles.values())
+        for handle in left:
+            waiting.register(handle, select.POLLIN)
+        while left:
+            if not (found := waiting.poll(max(end - time.monotonic(), 0) * 1000)):
+                return False
+            for handle, _ in found:
+                waiting.unregister(handle)
+                left.remove(handle)
+        return True
+
+
+def _marked(folder: Path) -> Iterator[tuple[int, str]]:
+    prefix = os.fsencode(f"{_MARK}={folder}:")
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            for variable in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                if variable.startswith(prefix):
+                    yield pid, os.fsdecode(variable.removeprefix(prefix))
+
+
+def _leads(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.getsid(pid) == pid
+    return False
+
+
+def _of_postgres(data: Path) -> Iterator[int]:
+    """Find the processes of connections, which write their titles over their environment."""
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            here = _PROC / str(pid)
+            if (here / "comm").read_text().strip() == "postgres" and (here / "cwd").readlink() == data:
+                yield pid
+
+
+def _pids() -> Sequence[int]:
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
