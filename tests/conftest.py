@@ -41,6 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--database", choices=[SQLITE, POSTGRESQL], default=SQLITE, help="the database that clouds in tests stand on"
     )
+    parser.addoption(
+        "--chaos-seconds",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="for how long processes of a cluster are killed at random (120 before a release)",
+    )
 
 
 @pytest.fixture

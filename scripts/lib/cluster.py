@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cluster_files
@@ -176,6 +176,22 @@ class Cluster:
         """Have it go on."""
         with Known(lambda: self._of(name)) as known:
             known.tell(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def cut_off_from_the_database(self, name: str) -> Iterator[set[int]]:
+        """Have no answer come to a process from the database, over the connections that it has now; gives them."""
+
+        def theirs() -> set[int]:
+            ports = cluster_processes.ports(self.running()[name])
+            rows = self.rows("SELECT pid, client_port FROM pg_stat_activity WHERE client_port > 0")
+            return {int(pid) for pid, port in rows if int(port) in ports}
+
+        with Known(theirs) as known:
+            known.tell(signal.SIGSTOP)
+            try:
+                yield known.pids
+            finally:
+                known.tell(signal.SIGCONT)
 
     def healthz(self, name: str) -> tuple[int, dict[str, str]]:
         """Return how a role says that it is: 0 and nothing where it does not answer."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, end_all
-from cluster_plan import planned
+from cluster_load import Customer
+from cluster_order import remove_all
+from cluster_plan import Shape, planned
 
 
 @pytest.fixture
@@ -25,8 +27,12 @@ def running() -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="floe-cluster-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        cluster = Cluster(folder, planned(folder), bound=True)
+        cluster = Cluster(folder, planned(folder, Shape(fake_delay=0.3)), bound=True)
         try:
+            cluster.start()
+            operator = Customer(cluster, "floe-admin")
+            operator.lift_quotas()
+            operator.close()
             yield cluster
         finally:
             cluster.close()
@@ -34,6 +40,14 @@ def running() -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(running: Cluster) -> Cluster:
-    """A cluster in which everything runs, whatever the test before did to it."""
+    """A cluster in which everything runs and there are no servers, whatever the test before did to it."""
     running.start()
+    remove_all(running)
     return running
+
+
+@pytest.fixture
+def chaos_seconds(request: pytest.FixtureRequest) -> float:
+    """For how long what happens by chance goes on."""
+    found: float = request.config.getoption("chaos_seconds")
+    return found

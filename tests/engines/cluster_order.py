@@ -1,0 +1,85 @@
+"""Whether a cluster has come to rest in order: asked of its APIs, its hosts and its journal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+
+from cluster import Cluster
+from cluster_load import Customer
+from role_processes import until
+
+
+def comes_to_rest(cluster: Cluster, kept: AbstractSet[str]) -> None:
+    """Wait until there are those servers that were kept, each ACTIVE, and no other; all must be in order then."""
+    customer = Customer(cluster)
+    wanted = dict.fromkeys(kept, "ACTIVE")
+    differing: list[object] = []
+
+    def rests() -> bool:
+        seen = customer.states()
+        if seen is None:
+            return False
+        servers = seen.keys() | wanted.keys()
+        differing[:] = [
+            (each, seen.get(each), wanted.get(each)) for each in servers if seen.get(each) != wanted.get(each)
+        ]
+        return not differing
+
+    with told(lambda: f"(server, is, should be): {differing}"):
+        until(rests, "")
+    with told(lambda: f"{_violations(cluster)}"):
+        until(lambda: not _violations(cluster), "")
+    assert unfinished(cluster) == 0
+    assert guests(cluster) == dict.fromkeys(kept, 1)
+    customer.close()
+
+
+def remove_all(cluster: Cluster) -> None:
+    """Delete every server of the customers' project, and wait until all are gone."""
+    customer = Customer(cluster)
+    until(lambda: customer.states() is not None, "nobody lists the servers")
+    for server in customer.states() or ():
+        customer.delete(server)
+    comes_to_rest(cluster, set())
+    customer.close()
+
+
+@contextlib.contextmanager
+def told(what: Callable[[], str]) -> Iterator[None]:
+    """Say what was found last, of something that was waited for in vain."""
+    try:
+        yield
+    except AssertionError:
+        raise AssertionError(what()) from None
+
+
+def guests(cluster: Cluster) -> Counter[str]:
+    """Return how many hosts have something of each server."""
+    return Counter(path.name for path in (cluster.state / "hosts").glob("*/guests/*"))
+
+
+def starts(cluster: Cluster) -> dict[str, int]:
+    """Return how often each server that is there was started, as its console tells."""
+    consoles = (cluster.state / "hosts").glob("*/guests/*/console.log")
+    return {path.parent.name: path.read_text().count("floe: fake guest") for path in consoles}
+
+
+def done_twice(cluster: Cluster) -> list[list[str]]:
+    """Return steps that stand in the journal of one action more than once."""
+    return cluster.rows(
+        "SELECT action_id, name, count(*) FROM action_steps WHERE parent IS NULL AND state = 'done' "
+        "GROUP BY action_id, name HAVING count(*) > 1"
+    )
+
+
+def unfinished(cluster: Cluster) -> int:
+    """Return how many actions somebody still has, or should have, in hand."""
+    return int(cluster.rows("SELECT count(*) FROM actions WHERE finished_at IS NULL")[0][0])
+
+
+def _violations(cluster: Cluster) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = cluster.client().get("/floe/v1/audit")["violations"]
+    return found
