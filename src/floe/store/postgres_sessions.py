@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from floe.core.errors import FloeError, Invalid, Unavailable
 from floe.logs import Rarely
+from floe.store.postgres_statements import execute
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ _REACH = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
 class Failure(enum.Enum):
     """What an error of the database means for whoever asked it."""
 
-    AGAIN = "another transaction was in the way"
+    AGAIN = "another transaction was in the way, or changed the tables"
     CLASH = "a constraint was hurt: perhaps by what another transaction did at the same time"
     AWAY = "the server does not answer"
     SLOW = "it took too long"
@@ -48,6 +49,7 @@ class Failure(enum.Enum):
 _CODES = {
     "40001": Failure.AGAIN,
     "40P01": Failure.AGAIN,
+    "26000": Failure.AGAIN,
     "23505": Failure.CLASH,
     "23503": Failure.CLASH,
     "23P01": Failure.CLASH,
@@ -177,20 +179,16 @@ class Session:
     def execute(self, statement: str) -> int:
         """Run statements of our own, several at once if need be; return how many rows the last one changed."""
         driver: Any = self.connection().connection.driver_connection
-        cursor = driver.execute(statement, prepare=False)
-        while cursor.nextset():
-            pass
-        changed: int = cursor.rowcount
-        return changed
+        return execute(driver.pgconn, statement.encode())
 
     def end(self) -> None:
         """Undo what the connection has open; let go of one for which that is not to be had."""
         if self._conn is None:
             return
         try:
-            driver: Any = self._conn.connection.driver_connection
-            driver.rollback()
-            self._conn.rollback()  # SQLAlchemy's own idea of a transaction, which the server knows nothing of
+            # Not by the driver, which would have the server forget all statements that it keeps parsed. Nor is
+            # SQLAlchemy told: it is in a transaction of its own, of which the server knows nothing, for good.
+            self.execute("ROLLBACK")
         except (psycopg.Error, sa.exc.DBAPIError):
             self.drop()
 

@@ -28,9 +28,10 @@ class _Compiled(NamedTuple):
     row: Callable[[Iterable[Any]], Any]
     shown: Sequence[tuple[int, Convert]]
     """The columns whose values differ from the driver's, and what makes ours."""
-    cursor: Callable[[Any], Any]
-    """Makes a cursor of a connection of the driver's."""
-    writes: bool
+    runner: Callable[[Connection], Any]
+    """Returns what runs it on a connection."""
+    begins: bool
+    """It is to be within a transaction that SQLAlchemy knows of, else nobody would make its commit."""
 
 
 class Prepared:
@@ -81,20 +82,17 @@ class Prepared:
     def write_each(self, conn: Connection, many: Iterable[Mapping[str, Any]]) -> int:
         """Run a write once for each of many sets of values, and return how many rows it changed in all."""
         compiled = self._compiled.get(conn.dialect.name) or self._compile(conn.dialect)
-        cursor = _cursor(conn, compiled)
-        cursor.executemany(compiled.text, [_placed(compiled, values) for values in many])
-        changed: int = cursor.rowcount
+        ran = _runner(conn, compiled).executemany(compiled.text, [_placed(compiled, values) for values in many])
+        changed: int = ran.rowcount
         return changed
 
     def _run(self, conn: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
-        cursor = _cursor(conn, compiled)
-        cursor.execute(compiled.text, _placed(compiled, values))
-        return cursor
+        return _runner(conn, compiled).execute(compiled.text, _placed(compiled, values))
 
     def _compile(self, database: sa.Dialect) -> _Compiled:
         statement = self._statement(database.name) if callable(self._statement) else self._statement
         known: Any = (type(database), database.loaded_dbapi)
-        dialect, cursor = _by_place(*known)
+        dialect, runner = _by_place(*known)
         compiled: Any = statement.compile(
             dialect=dialect, column_keys=None if self._columns is None else sorted(self._columns)
         )
@@ -114,25 +112,32 @@ class Prepared:
             fixed={name: bind.effective_value for name, bind in binds.items() if not bind.required},
             row=partial(tuple.__new__, row),  # as `_make` does, which is written in Python
             shown=[(column, convert) for column, convert in enumerate(converts) if convert is not None],
-            cursor=cursor,
-            writes=isinstance(statement, UpdateBase),
+            runner=runner,
+            begins=database.name == "sqlite" and isinstance(statement, UpdateBase),
         )
         return made
 
 
 @functools.cache
-def _by_place(dialect: type[sa.Dialect], driver: Any) -> tuple[sa.Dialect, Callable[[Any], Any]]:
-    """Return what writes statements whose parameters are known by their places, and makes a cursor that takes such."""
+def _by_place(dialect: type[sa.Dialect], driver: Any) -> tuple[sa.Dialect, Callable[[Connection], Any]]:
+    """Return what writes statements whose parameters are known by their places, and finds what runs such."""
     styled: Any = dialect
     if dialect.name == "sqlite":
-        return styled(dbapi=driver), driver.Connection.cursor
-    return styled(dbapi=driver, paramstyle="numeric_dollar"), driver.RawCursor
+        return styled(dbapi=driver), _sqlite_cursor
+    from floe.store.postgres_statements import statements  # only here: the driver takes a while to be read
+
+    return styled(dbapi=driver, paramstyle="numeric_dollar"), statements
 
 
-def _cursor(conn: Connection, compiled: _Compiled) -> Any:
-    if compiled.writes and not conn.in_transaction():
-        conn.begin()  # else its commit, which would be SQLAlchemy's to make, would not be made
-    return compiled.cursor(conn.connection.driver_connection)
+def _sqlite_cursor(conn: Connection) -> Any:
+    driver: Any = conn.connection.driver_connection
+    return driver.cursor()
+
+
+def _runner(conn: Connection, compiled: _Compiled) -> Any:
+    if compiled.begins and not conn.in_transaction():
+        conn.begin()
+    return compiled.runner(conn)
 
 
 def _placed(compiled: _Compiled, values: Mapping[str, Any]) -> list[Any]:

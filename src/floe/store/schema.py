@@ -124,12 +124,16 @@ HostName = sa.String(255)
 """The name of a host: as long as DNS has them."""
 
 
+_NO_TABLES = {"engine", "schema", "migrate", "migrations", "postgres", "postgres_sessions", "postgres_statements"}
+"""Modules that have none, and bring what a start on SQLite can do without."""
+
+
 def load() -> sa.MetaData:
     """Import every noun's tables and return the whole metadata."""
     import floe.store
 
     for module in pkgutil.iter_modules(floe.store.__path__):
-        if module.name not in {"engine", "schema", "migrate", "migrations", "postgres", "postgres_sessions"}:
+        if module.name not in _NO_TABLES:
             importlib.import_module(f"floe.store.{module.name}")
     return metadata
 
