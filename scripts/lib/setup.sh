@@ -165,8 +165,9 @@ environment() {
 setup_python() {
     local extras=$1 sum key
     sum=$(cd "$ROOT" && cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
-    case $(cat "$ROOT/.venv/set-up" 2> /dev/null) in
-        "$ROOT $sum $extras" | "$ROOT $sum libvirt,dev" | "$ROOT $sum libvirt,nats,postgresql") return ;;
+    case "$(cat "$ROOT/.venv/set-up" 2> /dev/null) for $extras" in
+        "$ROOT $sum $extras for "* | "$ROOT $sum libvirt,dev for "*) return ;;
+        "$ROOT $sum libvirt,nats,postgresql for libvirt") return ;;
     esac
     key="$ROOT $sum $extras"
     environment "$ROOT/.venv" "$key" "floe-cloud[$extras] and what it needs, as pinned in constraints.txt" \
