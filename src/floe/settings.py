@@ -7,6 +7,7 @@ One table of fields serves all three: the field `fake_hosts` is `--fake-hosts`, 
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from floe.core.errors import Invalid
+from floe.core.hosts import HOST_NAME
 from floe.core.object_stores import S3Address, s3_address
 
 ENV_PREFIX = "FLOE_"
@@ -30,10 +32,11 @@ ROLES = ("api", "conductor", "agent")
 STATUS_PORTS = {"conductor": 8775, "agent": 8776}
 """Where a process that serves no API says how it is."""
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{0,32}")
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _SERVER = re.compile(r"(nats|tls)://[^\s/@]+:[0-9]{1,5}")
 _API = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
 HYPERVISORS = ("auto", "libvirt", "fake")
+CONFIG = Path("/etc/floe.toml")
+"""Where the units have their settings from, and where a machine that joins gets them."""
 
 
 def _setting(default: Any, help_text: str, metavar: str = "") -> Any:
@@ -57,6 +60,16 @@ class Settings:
     )
     bus_ca: str = _setting(
         "", "file of certificates, one of which has signed the bus server's; default: no TLS", "FILE"
+    )
+    join_bus: str = _setting("", "bus as machines that join find it, where that is not how this one does", "URLS")
+    bus_config: str = _setting(
+        "", "file that an API keeps for the bus's server to include: who may connect, hosts as they join", "FILE"
+    )
+    bus_members: str = _setting(
+        "", "list of who may connect besides hosts that joined, as `floe bus-config` takes it", "FILE"
+    )
+    bus_reload: str = _setting(
+        "", "command that has the bus's server read bus_config again, when nothing else does", "COMMAND"
     )
     instance: str = _setting("", "name of this process among those of its role on this machine", "NAME")
     listen: str = _setting("127.0.0.1:8774", "address of the one port that serves every API", "HOST:PORT")
@@ -119,10 +132,10 @@ class Settings:
     def __post_init__(self) -> None:
         self.address()
         self.status_address("api")
-        self.bus_servers()
+        self._check_bus()
         if not _INSTANCE.fullmatch(self.instance):
             raise Invalid(f"instance must be up to 32 letters, digits, _ and - (it is {self.instance!r}).")
-        if self.host and not _HOST.fullmatch(self.host):
+        if self.host and not HOST_NAME.fullmatch(self.host):
             raise Invalid(
                 f"host must be a name of up to 200 letters, digits, dots, _ and - (it is {self.host[:80]!r})."
             )
@@ -209,13 +222,25 @@ class Settings:
 
     def bus_servers(self) -> tuple[str, ...]:
         """Return the servers of `bus`, none where it is within a process."""
-        servers = tuple(self.bus.replace(",", " ").split())
-        for server in servers:
-            if not _SERVER.fullmatch(server):
-                raise Invalid(
-                    f"bus must be servers like nats://10.0.0.1:4222, several with commas (it has {server!r})."
-                )
-        return servers
+        return _servers("bus", self.bus)
+
+    def reload_command(self) -> tuple[str, ...]:
+        """Return the words of `bus_reload`."""
+        try:
+            return tuple(shlex.split(self.bus_reload))
+        except ValueError as error:
+            raise Invalid(f"bus_reload must be a command and its words (it is {self.bus_reload!r}: {error}).") from None
+
+    def _check_bus(self) -> None:
+        self.bus_servers()
+        _servers("join_bus", self.join_bus)
+        if self.bus_config and not self.bus_members:
+            raise Invalid(
+                "bus_config needs bus_members: without a list of the control plane's keys the bus would let in hosts "
+                "alone. `floe bus-key` makes keys; each line of the list is `KEY control NAME`."
+            )
+        if self.reload_command() and not self.bus_config:
+            raise Invalid("bus_reload is what follows a change of bus_config, which is not set: leave it out, or both.")
 
     def address(self) -> tuple[str, int]:
         """Return the host and port to listen on. Port 0 means any that is free."""
@@ -225,6 +250,14 @@ class Settings:
         """Return the host and port at which a process of one role says how it is."""
         default = f"127.0.0.1:{STATUS_PORTS.get(role, 0)}"
         return _address("status_listen", self.status_listen or default)
+
+
+def _servers(name: str, text: str) -> tuple[str, ...]:
+    servers = tuple(text.replace(",", " ").split())
+    for server in servers:
+        if not _SERVER.fullmatch(server):
+            raise Invalid(f"{name} must be servers like nats://10.0.0.1:4222, several with commas (it has {server!r}).")
+    return servers
 
 
 def _address(name: str, text: str) -> tuple[str, int]:

@@ -39,6 +39,12 @@ def authority(folder: Path, name: str) -> Authority:
     return Authority(made, key, file)
 
 
+def with_tls(folder: Path, name: str) -> str:
+    """Make an authority of a name, and what of a NATS server's file has it speak TLS with a certificate of that."""
+    authority(folder, name).sign(folder, "server")
+    return f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key" }}'
+
+
 def _certificate(name: str, key: Key, issuer: x509.Certificate | None, signer: Key) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)

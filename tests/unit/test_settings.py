@@ -80,3 +80,23 @@ def test_history_and_use_may_be_kept_for_ever_or_for_part_of_a_day() -> None:
     kept = load({"history_days": "0", "usage_days": "0"}, {})
     assert (kept.history_days, kept.usage_days) == (0.0, 0.0)
     assert load({"history_days": "0.5"}, {}).history_days == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"bus_config": "/x"}, "bus_config needs bus_members"),
+        ({"bus_reload": "true"}, "bus_reload is what follows a change of bus_config"),
+        ({"bus_config": "/x", "bus_members": "/y", "bus_reload": "a 'b"}, "bus_reload must be a command"),
+        ({"join_bus": "10.0.0.1"}, "join_bus must be servers like nats://"),
+    ],
+)
+def test_what_keeps_the_buss_file_makes_sense_together(given: dict[str, str], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        load(given, {})
+
+
+def test_the_command_that_tells_the_bus_is_taken_apart_as_a_shell_would() -> None:
+    given = {"bus_config": "/x", "bus_members": "/y", "bus_reload": "sudo -n reload 'the bus'"}
+    assert load(given, {}).reload_command() == ("sudo", "-n", "reload", "the bus")
+    assert load({}, {}).reload_command() == ()

@@ -10,7 +10,8 @@ import pytest
 from floe.cli import COMMANDS
 
 FOLDER = Path(__file__).parent.parent.parent / "packaging" / "systemd"
-UNITS = sorted(FOLDER.glob("*.service"))
+RELOAD = "floe-bus-reload"
+UNITS = sorted(unit for unit in FOLDER.glob("*.service") if unit.stem != RELOAD)
 
 
 def read(unit: Path) -> configparser.ConfigParser:
@@ -34,3 +35,14 @@ def test_a_unit_starts_a_command_that_there_is_and_waits_until_it_is_ready(unit:
     assert int(service["WatchdogSec"]) >= 10
     assert service["RestartPreventExitStatus"] == "2"
     assert (service.get("KillMode") == "process") == (role == "agent")  # guests are children of the agent
+
+
+def test_the_server_of_the_bus_is_told_when_the_file_changes_that_the_howto_names() -> None:
+    watched = read(FOLDER / f"{RELOAD}.path")["Path"]["PathChanged"]
+    howto = (FOLDER.parent.parent / "docs" / "howto" / "join-a-host.md").read_text()
+    assert f'bus_config = "{watched}"' in howto
+    assert f"{RELOAD}.path" in howto
+    assert watched.startswith(f"/var/lib/{read(FOLDER / 'floe-api.service')['Service']['StateDirectory']}/")
+    service = read(FOLDER / f"{RELOAD}.service")["Service"]
+    assert service["ExecStart"] == "systemctl reload nats-server.service"
+    assert service["Type"] == "oneshot"

@@ -11,7 +11,7 @@ from random import Random
 from floe.api.role import Api
 from floe.assembly.images import store
 from floe.assembly.process import Plain
-from floe.assembly.surroundings import MachineClock, Surroundings
+from floe.assembly.surroundings import MachineClock, Surroundings, text_of
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.cloud.health import Ground
 from floe.cloud.pools import make_pools
@@ -131,6 +131,8 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         login_delay=settings.login_delay,
         trusted_proxies=settings.proxies(),
         shutdown_timeout=settings.shutdown_timeout,
+        host_bus=settings.join_bus or settings.bus,
+        host_bus_ca=text_of("bus_ca", settings.bus_ca) if settings.bus else "",
         history_days=settings.history_days,
         usage_days=settings.usage_days,
     )

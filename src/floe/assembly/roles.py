@@ -45,7 +45,7 @@ def api(
     around: Surroundings, *, place: str, passwords: Mapping[str, str], token_keys: Sequence[bytes], url: str
 ) -> Role:
     """Return an API that runs at a place, and that clients reach at a URL."""
-    from floe.assembly import control
+    from floe.assembly import bus_file, control
     from floe.cloud import conductors, keys
     from floe.cloud.health import Ground
 
@@ -68,6 +68,7 @@ def api(
     parts = [
         Plain(stop=_closing(cloud.pools)),
         database,
+        *bus_file.parts_of(cloud, around.settings),  # before the bus: this process's own key may be new in it
         bus,
         Plain(start=lambda: keys.demand_known(cloud)),
         served,

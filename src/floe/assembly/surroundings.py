@@ -67,8 +67,8 @@ def shared(settings: Settings, name: str) -> Surroundings:
 
     address = NatsAddress(
         servers=settings.bus_servers(),
-        seed=_text("bus_key", settings.bus_key),
-        ca_file=Path(settings.bus_ca) if _text("bus_ca", settings.bus_ca) else None,
+        seed=text_of("bus_key", settings.bus_key),
+        ca_file=Path(settings.bus_ca) if text_of("bus_ca", settings.bus_ca) else None,
     )
     bus = NatsBus(address, name)
     return Surroundings(settings=settings, bus=bus, room=_room(settings), open_bus=bus.open)
@@ -79,7 +79,7 @@ def _room(settings: Settings) -> DiskRoom:
     return DiskRoom(settings.state, None if reserve < 0 else reserve * 2**20)
 
 
-def _text(setting: str, file: str) -> str:
+def text_of(setting: str, file: str) -> str:
     """Return what is in a file that a setting names, nothing where it names none. Raises Invalid."""
     if not file:
         return ""

@@ -28,3 +28,9 @@ def public_key(seed: str) -> str:
         raise ValueError("a letter is wrong")
     public: str = nkeys.from_seed(bytearray(text.encode())).public_key.decode()
     return public
+
+
+def sign(seed: str, words: bytes) -> bytes:
+    """Return the signature of words by the holder of a key, whose secret half is right."""
+    signature: bytes = nkeys.from_seed(bytearray(seed.strip().encode())).sign(words)
+    return signature

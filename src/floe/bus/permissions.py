@@ -60,6 +60,23 @@ def members(text: str) -> list[Member]:
     return found
 
 
+def joined_by(listed: Iterable[Member], hosts: Iterable[Member]) -> tuple[list[Member], list[str]]:
+    """Return those of a list and the hosts that joined, and the names that joined with another key than the list has.
+
+    Of these the list's counts: an operator wrote it. A key that the list has for the control plane is no host's.
+    """
+    found = list(listed)
+    names = {member.name: member.key for member in found if member.part is Part.HOST}
+    control = {member.key for member in found if member.part is Part.CONTROL}
+    amiss = []
+    for member in hosts:
+        if names.get(member.name, member.key) != member.key or member.key in control:
+            amiss.append(member.name)
+        elif member.name not in names:
+            found.append(member)
+    return found, amiss
+
+
 def server_file(those: Iterable[Member]) -> str:
     """Return the part of the server's configuration that lets these in, and nobody else."""
     by_key: dict[str, list[Member]] = {}
@@ -92,6 +109,18 @@ def is_public_key(text: str) -> bool:
         return False
     data = base64.b32decode(text)
     return data[0] == _PREFIX and binascii.crc_hqx(data[:-2], 0) == int.from_bytes(data[-2:], "little")
+
+
+def signed(key: str, words: bytes, signature: bytes) -> bool:
+    """Say whether the holder of a public key, which is one, signed these words."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(base64.b32decode(key)[1:-2]).verify(signature, words)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _user(key: str, own: list[Member]) -> str:

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Entry] = {
     "api": Entry("floe.cli.api", "serve the APIs, over a bus and a database that conductors share"),
     "conductor": Entry("floe.cli.conductor", "place servers and carry out what is asked of the APIs"),
     "agent": Entry("floe.cli.agent", "run guests on this machine for conductors elsewhere"),
+    "host": Entry("floe.cli.host", "have machines join as hosts; list, disable, enable and remove hosts"),
     "trace": Entry("floe.cli.trace", "show how a server came to be, step by step"),
     "top": Entry("floe.cli.top", "show hosts, their load, and what is being done, live"),
     "audit": Entry("floe.cli.audit", "check that everything is as it must be, and mend what is safe"),

@@ -16,7 +16,6 @@ from floe.core.errors import FloeError
 if TYPE_CHECKING:
     from rich.table import Table
 
-_CLOUD = "floe-admin"
 _AUDIT = "/floe/v1/audit"
 _REPAIR_SECONDS = 600
 """A repair waits for hosts that destroy guests, one after the other."""
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what is found; exit status 1 when any of it remains, 2 when the cloud cannot be asked."""
     try:
-        client = Client(clouds_file.access(state_directory(args))[_CLOUD])
+        client = Client(clouds_file.access(state_directory(args))[clouds_file.ADMIN])
         answer = client.post(f"{_AUDIT}/repair", seconds=_REPAIR_SECONDS) if args.repair else client.get(_AUDIT)
     except FloeError as error:
         print(f"floe: {error.message}", file=sys.stderr)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
 from pathlib import Path
 
 from floe.bus import permissions
-from floe.core.errors import FloeError, Invalid, NotFound
+from floe.bus.permissions import Member, Part
+from floe.bus.server_file import read_list, replace
+from floe.cli import clouds_file
+from floe.cli.client import Client
+from floe.cli.host import hosts_of
+from floe.cli.state_option import add_state_arguments, state_directory
+from floe.core.errors import Invalid, NotFound
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the server's configuration includes; without it, it is printed",
     )
     parser.add_argument(
+        "--joined",
+        action="store_true",
+        help="let in the hosts that joined a running cloud, too; what `floe api` does itself where it has bus_config",
+    )
+    add_state_arguments(parser)
+    parser.add_argument(
         "--pid-file",
         type=Path,
         metavar="FILE",
@@ -37,33 +48,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file, and have the server take it."""
-    try:
-        listed = permissions.members(args.members.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotFound("list", str(args.members), f"The list {args.members} cannot be read: {error}") from error
+    listed, amiss = permissions.joined_by(permissions.members(read_list(args.members)), _joined(args))
     text = permissions.server_file(listed)
+    for name in amiss:
+        print(f"floe: {name} joined with another key than {args.members} has, which counts.", file=sys.stderr)
     if args.output is None:
         sys.stdout.write(text)
     else:
-        _replace(args.output, text)
+        replace(args.output, text)
     if args.pid_file is not None:
         _reload(args.pid_file)
     return 0
 
 
-def _replace(path: Path, text: str) -> None:
-    """Put it in the place of what was there, as a whole, readable for whom that was readable for."""
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        with contextlib.suppress(FileNotFoundError):
-            before = path.stat()
-            fresh.chmod(before.st_mode & 0o777)
-            if os.geteuid() == 0:
-                os.chown(fresh, before.st_uid, before.st_gid)
-        fresh.replace(path)
-    except OSError as error:
-        raise FloeError(f"{path} cannot be written: {error}") from error
+def _joined(args: argparse.Namespace) -> list[Member]:
+    if not args.joined:
+        return []
+    client = Client(clouds_file.access(state_directory(args))[clouds_file.ADMIN])
+    return [Member(key=host["key"], part=Part.HOST, name=host["name"]) for host in hosts_of(client) if host.get("key")]
 
 
 def _reload(pid_file: Path) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from floe.core.errors import FloeError, NotFound, Unauthenticated, Unavailable
+from floe.core.errors import Conflict, FloeError, Invalid, NotFound, Unauthenticated, Unavailable
 from floe.core.ids import is_uuid
 
 _TIMEOUT = 30
+_KINDS: Mapping[int, type[FloeError]] = {400: Invalid, 401: Unauthenticated, 409: Conflict}
+"""Statuses whose message says it all."""
 
 
 class Client:
@@ -35,9 +37,15 @@ class Client:
 
     def post(self, path: str, body: Any = None, *, seconds: float = _TIMEOUT) -> Any:
         """Do the POST and return its JSON; the answer may take so many seconds."""
-        if self._token is None:
-            self._token = self._login()
-        return self._ask("POST", path, body, seconds)[0]
+        return self._send("POST", path, body, seconds)
+
+    def put(self, path: str, body: Any) -> Any:
+        """Do the PUT and return its JSON."""
+        return self._send("PUT", path, body)
+
+    def delete(self, path: str) -> None:
+        """Do the DELETE."""
+        self._send("DELETE", path, None)
 
     def server_id(self, server: str) -> str:
         """Return the id of a server given by id or by name, the newest of that name."""
@@ -48,6 +56,11 @@ class Client:
         if not found:
             raise NotFound("server", server)
         return str(found[0]["id"])
+
+    def _send(self, method: str, path: str, body: Any, seconds: float = _TIMEOUT) -> Any:
+        if self._token is None:
+            self._token = self._login()
+        return self._ask(method, path, body, seconds)[0]
 
     def _login(self) -> str:
         access = self._access
@@ -79,12 +92,13 @@ class Client:
             with urllib.request.urlopen(request, timeout=seconds) as reply:  # noqa: S310
                 return json.loads(reply.read() or b"null"), {key.lower(): value for key, value in reply.headers.items()}
         except urllib.error.HTTPError as error:
-            raise _refusal(error.code, error.read().decode("utf-8", "replace"), path) from error
+            raise refusal(error.code, error.read().decode("utf-8", "replace"), path) from error
         except OSError as error:
             raise Unavailable(f"The cloud at {self._root} does not answer: {error}. Is `floe up` running?") from error
 
 
-def _refusal(status: int, text: str, path: str) -> FloeError:
+def refusal(status: int, text: str, path: str) -> FloeError:
+    """Return as an error what the cloud answered a call with: what it says itself of what was asked, else more."""
     try:
         (fault,) = json.loads(text).values()
         message = str(fault["message"])
@@ -92,6 +106,6 @@ def _refusal(status: int, text: str, path: str) -> FloeError:
         message = text[:200]
     if status == 404:
         return NotFound("resource", path, message)
-    if status == 401:
-        return Unauthenticated(message)
+    if kind := _KINDS.get(status):
+        return kind(message)
     return Unavailable(f"{path} was answered with {status}: {message}")

@@ -8,6 +8,9 @@ from typing import Any
 
 from floe.core.errors import Forbidden, Invalid, NotFound
 
+ADMIN = "floe-admin"
+"""The cloud whose eyes the commands of operators see with."""
+
 
 def parse(text: str) -> dict[str, dict[str, Any]]:
     """Return the clouds of a text that `credentials.clouds_yaml` wrote, by name. Raises Invalid for any other."""

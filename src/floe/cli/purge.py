@@ -14,7 +14,6 @@ from floe.cli.client import Client
 from floe.cli.state_option import add_state_arguments, state_directory
 from floe.core.errors import FloeError, Invalid
 
-_CLOUD = "floe-admin"
 _PURGE = "/floe/v1/purge"
 _SECONDS = 120
 
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the rows that went by table; exit status 2 when the cloud cannot be asked, or refuses."""
     try:
         before = moment(args.before, datetime.now(UTC))
-        client = Client(clouds_file.access(state_directory(args))[_CLOUD])
+        client = Client(clouds_file.access(state_directory(args))[clouds_file.ADMIN])
         rows = purge(client, before, dry_run=args.dry_run, show=sys.stderr.isatty() and not args.json)
     except FloeError as error:
         print(f"floe: {error.message}", file=sys.stderr)

@@ -17,7 +17,7 @@ from floe.core.errors import Conflict
 
 PASSABLE = 0o711
 """Guests, who are others than us, have their disks below; they can go through and see nothing."""
-_SECRET = ("floe.db", "floe.db-wal", "floe.db-shm", "secrets.json", "clouds.yaml")
+_SECRET = ("floe.db", "floe.db-wal", "floe.db-shm", "secrets.json", "clouds.yaml", "bus.seed")
 _OURS = (*_SECRET, "lock")
 _UP = "another `floe up` (pid {{holder}}) already uses the state directory {state}."
 _SHARED = "roles in processes of their own (floe api, floe conductor, floe agent)"

@@ -48,6 +48,10 @@ class CloudSettings:
     """How long what is over is kept: deleted servers, closed actions and the like; 0 is for ever."""
     shutdown_timeout: float = 60.0
     """Seconds that a guest has to shut down by itself, unless its image says otherwise."""
+    host_bus: str = ""
+    """Where machines that join find the bus; empty where that is within this process."""
+    host_bus_ca: str = ""
+    """Certificates that they know its server by, in PEM; empty where it speaks in clear, or is known to all."""
     usage_days: float = 730.0
     """How long it is kept what servers used whose history is purged; 0 is for ever."""
 

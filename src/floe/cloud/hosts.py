@@ -11,7 +11,7 @@ from floe.cloud import host_networks, known_hosts
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Conflict, NotFound
 from floe.core.hosts import Host, service_id
-from floe.store import guests, holdings
+from floe.store import guests, holdings, host_keys
 from floe.store import hosts as rows
 from floe.store.engine import Connection
 
@@ -108,12 +108,18 @@ async def change(cloud: Cloud, name: str, values: Mapping[str, Any]) -> HostDeta
 
 
 async def remove(cloud: Cloud, name: str) -> None:
-    """Forget a host that is gone for good. Raises NotFound; Conflict while servers are on it or it is up."""
+    """Forget a host that is gone for good, and what its name is bound to: the bus lets that key in no more.
+
+    Raises NotFound; Conflict while servers are on it or it is up.
+    """
 
     now = cloud.clock.now()
 
     def work(conn: Connection) -> None:
         host = rows.get(conn, name)
+        bound = host_keys.delete(conn, name)
+        if host is None and bound:
+            return  # it was to come, or has not been heard of yet
         if host is None:
             raise NotFound("host", name)
         there = guests.on_host(conn, name)

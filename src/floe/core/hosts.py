@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
 
 DOWN_AFTER = timedelta(seconds=60)
 """A host not heard of for this long is down. Its row is written every 15 s at most, so that idle costs little."""
+
+HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+"""What an operator may name a host."""
 
 _MANY = 16_384
 """Names whose UUIDs are kept: to make one takes longer than all else of a host in a list."""

@@ -93,6 +93,9 @@ _SEEN = Prepared(
     )
     .values(last_seen=sa.bindparam("when"), connected=True)
 )
+_BY_NAMES = Prepared(
+    sa.select(*_COLUMNS).where(hosts.c.name > sa.bindparam("after")).order_by(hosts.c.name).limit(sa.bindparam("most"))
+)
 _COUNT = Prepared(sa.select(sa.func.count()).select_from(hosts))
 _TICK = timedelta(microseconds=1)
 _KINDS = 1024
@@ -154,6 +157,11 @@ def find(conn: Connection, most: int, after: int = 0, part: str = "") -> list[Ho
         _SOME_WITH.plain(conn, most=most, after=after, part=part) if part else _SOME.plain(conn, most=most, after=after)
     )
     return [_host(row) for row in rows]
+
+
+def find_by_name(conn: Connection, after: str, most: int) -> list[Host]:
+    """Return so many hosts at most, by name, those behind a name."""
+    return [_host(row) for row in _BY_NAMES.plain(conn, after=after, most=most)]
 
 
 def count(conn: Connection) -> int:

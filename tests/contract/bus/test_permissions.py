@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import authority
+from certificates import authority, with_tls
 from nats.aio.client import Client
 from nats_server import NatsServer, nats_folder, nats_server
 
@@ -242,11 +242,9 @@ async def test_who_has_no_key_gets_nowhere(guarded: NatsServer) -> None:
 
 
 async def test_with_tls_all_goes_on_and_nothing_is_said_in_clear(folder: Path) -> None:
-    authority(folder, "ours").sign(folder, "server")
     authority(folder, "theirs")
     write_users(folder, "conductor", "h1")
-    tls = f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key" }}\ninclude "users.conf"'
-    with nats_server(folder, tls) as server:
+    with nats_server(folder, f'{with_tls(folder, "ours")}\ninclude "users.conf"') as server:
         more = {"ca_file": folder / "ours.pem"}
         async with a_bus(server, "h1", **more) as agent, a_bus(server, "conductor", **more) as conductor:
             await agent.serve("h1", done)

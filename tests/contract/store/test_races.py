@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from cryptography.fernet import Fernet
 from tests.contract.store.conftest import Open
 
 from floe.blobs.files import FileBlobs
+from floe.bus import keys
 from floe.bus.local import LocalBus
-from floe.cloud import networks, ports, subnets
+from floe.cloud import host_keys, networks, ports, subnets
 from floe.cloud.cloud import Cloud, CloudSettings
+from floe.cloud.host_keys import Redeemed
 from floe.core.actions import RUNNING, Action
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.counters import Counters
-from floe.core.errors import FloeError
+from floe.core.errors import Conflict, FloeError, Unauthenticated
+from floe.core.host_keys import HostKey, signed_words
 from floe.core.hosts import Allocation, Host
 from floe.core.ids import random_id
 from floe.core.resources import Inventory, Resources
@@ -88,6 +92,33 @@ async def test_one_address_that_all_want_and_the_last_of_a_pool(two: list[Cloud]
     made = await raced([ports.create(two[n % 2], ANN, [any_]) for n in range(16)], FloeError)
     found = [address for (port,) in made for _, address in port.fixed_ips]
     assert len(found) == len(set(found)) == 5
+
+
+async def test_one_token_that_all_want_to_redeem_and_one_key_that_wants_all_names(two: list[Cloud]) -> None:
+    two = [replace(cloud, settings=CloudSettings(host_bus="nats://h:1", login_attempts=0)) for cloud in two]
+
+    def tries(host: str, token: str, *seeds: str) -> list[Awaitable[HostKey]]:
+        words = signed_words(host, token)
+        said = [(keys.public_key(seed), keys.sign(seed, words)) for seed in seeds]
+        return [
+            host_keys.redeem(
+                two[n % 2], Redeemed(host=host, token=token, public_key=key, signature=signature), f"10.0.0.{n}"
+            )
+            for n, (key, signature) in enumerate(said)
+        ]
+
+    token, _ = await host_keys.create_token(two[0], "h1", new_key=False)
+    seeds = [keys.new_seed() for _ in range(16)]
+    (won,) = await raced(tries("h1", token, *seeds), Conflict)
+    assert [key.public_key for key in await host_keys.bound(two[1])] == [won.public_key]
+    tokens = {f"k{n}": (await host_keys.create_token(two[n % 2], f"k{n}", new_key=False))[0] for n in range(12)}
+    seed = keys.new_seed()
+    (one,) = await raced([each for host, token in tokens.items() for each in tries(host, token, seed)], Conflict)
+    assert {key.host for key in await host_keys.bound(two[0])} == {"h1", one.host}
+    # Tokens of one name, made at once: the last one is good, none of the others.
+    made = await asyncio.gather(*(host_keys.create_token(two[n % 2], "m", new_key=False) for n in range(8)))
+    redeemed = await raced([each for token, _ in made for each in tries("m", token, keys.new_seed())], Unauthenticated)
+    assert len(redeemed) == 1
 
 
 def a_host(name: str, vcpus: int) -> Host:

@@ -26,18 +26,6 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, kind_of_database: str) -> Iterator[str]:
-    """Give a PostgreSQL in which there is nothing yet; "" for SQLite in the state directory."""
-    if kind_of_database == "sqlite":
-        yield ""
-        return
-    postgres = request.getfixturevalue("postgres")
-    url = postgres.copy_of("template0")
-    yield url
-    postgres.drop(url)
-
-
-@pytest.fixture
 def roles(tmp_path: Path, server: NatsServer, database: str) -> Iterator[Roles]:
     with role_processes(tmp_path, server.url, database) as roles:
         yield roles
