@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 KEYS = {"AWS_ACCESS_KEY_ID": "floe", "AWS_SECRET_ACCESS_KEY": "secret-floe"}
 BUCKET = "floe-images"
@@ -26,6 +27,28 @@ class S3Server:
     endpoint: str
     process: subprocess.Popen[bytes]
     log: Path
+
+    def names(self) -> list[str]:
+        """Return the names of all objects in the bucket."""
+        import obstore
+
+        found: list[Any] = obstore.list(self.store()).collect()
+        return sorted(each["path"] for each in found)
+
+    def store(self, **retries: Any) -> Any:
+        """Return the bucket, to look into."""
+        from obstore.store import S3Store
+
+        return S3Store(
+            BUCKET,
+            endpoint=self.endpoint,
+            region="us-east-1",
+            access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+            secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": True},
+            retry_config=retries or None,
+        )
 
 
 @contextmanager
@@ -75,19 +98,8 @@ def _ports(count: int) -> list[int]:
 
 def _await_bucket(server: S3Server) -> None:
     import obstore
-    from obstore.store import S3Store
 
-    store = S3Store(
-        BUCKET,
-        endpoint=server.endpoint,
-        region="us-east-1",
-        access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": True},
-        retry_config={"max_retries": 0},
-    )
-    until = time.monotonic() + _SECONDS
+    store, until = server.store(max_retries=0), time.monotonic() + _SECONDS
     while True:
         try:
             obstore.put(store, "there", b"x", use_multipart=False)  # the first one makes the bucket

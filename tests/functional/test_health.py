@@ -59,9 +59,9 @@ async def test_a_database_that_another_process_keeps_locked_is_told(cloud: Embed
         other.execute("BEGIN IMMEDIATE")
         status, _, parts = await look(cloud)
         assert (status, parts["database"]) == (503, "a write has not been done within 2 s")
-        waiting = cloud.node.ground._writing
+        waiting = cloud.node.ground._writing._trying
         await look(cloud)
-        assert cloud.node.ground._writing is waiting  # however often one asks, one write waits
+        assert cloud.node.ground._writing._trying is waiting  # however often one asks, one write waits
         other.execute("ROLLBACK")
         assert waiting is not None
         await waiting

@@ -9,7 +9,6 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -100,7 +99,7 @@ class ImageCopy:
         held = 0
         chunks = self._source.read(image.blob, start) if start else self._source.read(image.blob)
         with part.open("ab" if start else "wb") as file:
-            async with aclosing(chunks):
+            async with _Ended(chunks):
                 async for chunk in chunks:
                     size += len(chunk)
                     waiting.append(chunk)
@@ -114,6 +113,20 @@ class ImageCopy:
             progress(size)
             await self._offload(_write, file, digest.update, waiting)
         return size, digest.hexdigest()
+
+
+class _Ended:
+    """Ends a reading with a block, however that ends; where a whole process is no more, nobody can wait for that."""
+
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = chunks
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not GeneratorExit:
+            await self._chunks.aclose()
 
 
 def size_of_half(part: Path) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 from random import Random
 
 from floe.api.role import Api
-from floe.assembly.images import store
+from floe.assembly.images import no_store, store
 from floe.assembly.process import Plain
 from floe.assembly.surroundings import MachineClock, Surroundings, text_of
 from floe.cloud.cloud import Cloud, CloudSettings
-from floe.cloud.health import Ground
+from floe.cloud.health import Ground, ImageStore
 from floe.cloud.pools import make_pools
 from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
@@ -35,14 +35,16 @@ A conductor that is alone is followed by its next start, which waits for no leas
 """
 
 
-def make_cloud(around: Surroundings, *, token_keys: Sequence[bytes], url: str, repeated_writes: float = 0.0) -> Cloud:
-    """Return the collaborators of whoever may see the database."""
+def make_cloud(
+    around: Surroundings, *, token_keys: Sequence[bytes], url: str, repeated_writes: float = 0.0, images: bool = True
+) -> Cloud:
+    """Return the collaborators of whoever may see the database; of `images` who has the bytes of them."""
     settings, counters = around.settings, around.counters
     pools = make_pools(counters)
     return Cloud(
         db=_repeated(_database(_where(settings), counters), repeated_writes),
         bus=around.bus,
-        blobs=store(around, pools.blobs),
+        blobs=store(around, pools.blobs) if images else no_store(around),
         clock=around.clock,
         new_id=random_id,
         settings=_cloud_settings(settings, url),
@@ -63,6 +65,14 @@ def database(cloud: Cloud, settings: Settings, ground: Ground) -> Plain:
         await alone(cloud.db.close)
 
     return Plain(start=start, stop=stop, parts=ground.parts)
+
+
+def image_store(cloud: Cloud, settings: Settings) -> Plain:
+    """Return the image store as a part of a process: it says how an object store is; files are as the disk is."""
+    if not settings.blobs:
+        return Plain()
+    there = ImageStore(cloud.blobs)
+    return Plain(stop=there.stop, parts=there.parts)
 
 
 def _open(db: Transactions, settings: Settings) -> None:

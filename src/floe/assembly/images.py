@@ -20,6 +20,11 @@ def store(around: Surroundings, threads: Pool) -> Blobs:
     return S3Blobs(address, threads)
 
 
+def no_store(around: Surroundings) -> Blobs:
+    """Return what a process has that is given no bytes of images: it makes no folder for them, and asks no bucket."""
+    return FileBlobs(around.settings.state / "images", around.room, make=False)
+
+
 def source(around: Surroundings, threads: Pool, seen: Blobs | None = None) -> ImageSource:
     """Return where hosts get images from: the APIs that the settings name, else the store that is `seen`.
 

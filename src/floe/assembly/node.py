@@ -65,6 +65,7 @@ class Node:
                 Plain(stop=self._close_threads),
                 control.database(self.cloud, settings, self.ground),
                 Plain(stop=self.bus.close, parts=self._bus_parts),
+                control.image_store(self.cloud, settings),
                 *roles,
                 Plain(start=self._hosts_known),
             ],

@@ -70,6 +70,7 @@ def api(
         database,
         *bus_file.parts_of(cloud, around.settings),  # before the bus: this process's own key may be new in it
         bus,
+        control.image_store(cloud, around.settings),
         Plain(start=lambda: keys.demand_known(cloud)),
         served,
         Plain(parts=conducted),
@@ -85,7 +86,7 @@ def conductor(around: Surroundings, *, place: str, token_keys: Sequence[bytes]) 
     from floe.cloud.health import Ground
 
     settings = around.settings
-    cloud = control.make_cloud(around, token_keys=token_keys, url=settings.public_url)
+    cloud = control.make_cloud(around, token_keys=token_keys, url=settings.public_url, images=False)
     host = known_name(settings.state, settings.host)
     name = f"{host}-{settings.instance}" if settings.instance else host
     works = control.make_conductor(cloud, settings, host=name, place=place, alone=False)

@@ -37,6 +37,10 @@ _WAITING = 64
 _KEPT = 1024
 """Blobs whose `whole` is remembered: it never changes."""
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:\.[1-9][0-9]{0,8})?", re.IGNORECASE)
+_SAID = 500
+"""Characters of what the store says that go to the log."""
+_VAGUE = {"Generic", "OS", "Value", "Timeout"}
+"""Kinds of its errors that tell nobody more."""
 _STANDS = ("begun", "whole", "ended")
 
 
@@ -247,9 +251,11 @@ class S3Blobs:
         except FileNotFoundError as error:
             raise NotFound("object") from error
         except (BaseError, OSError, ValueError) as error:
-            log.error("the object store of bucket %s could not %s: %s", self._address.bucket, deed, error)
+            said = " ".join(str(error).partition("\n\nDebug source")[0].split())[:_SAID]
+            log.error("the object store of bucket %s could not %s: %s", self._address.bucket, deed, said)
             kind = type(error).__name__.removesuffix("Error")
-            raise Unavailable(f"The image store could not {deed}: {kind}; its operator's log says more.") from error
+            why = "it does not answer as it should" if kind in _VAGUE else kind
+            raise Unavailable(f"The image store could not {deed}: {why}; its operator's log says more.") from None
 
 
 async def _next(stream: Any) -> Any:

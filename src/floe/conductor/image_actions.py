@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 256
 """Actions looked at in one round."""
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0
+_LOOKED_WITHIN = 2.0
+"""Seconds for which a start waits for the image store, which may be away: all but images works without it."""
 
 
 @dataclass(slots=True)
@@ -83,10 +85,11 @@ class ImageActions:
         if requeued := await image_blobs.recover(self._cloud):
             log.warning("uploads cut off by the last stop: %s", requeued)
         await self.settle()
-        await image_blobs.remove_strays(self._cloud)
         rounds = ((self.settle, self._settings.sweep), (self.slow, self._settings.slow_sweep))
         loop = asyncio.get_running_loop()
-        self._rounds = [loop.create_task(turning(work, seconds, self._sleep)) for work, seconds in rounds]
+        looking = loop.create_task(self._remove_strays())
+        self._rounds = [looking, *(loop.create_task(turning(work, seconds, self._sleep)) for work, seconds in rounds)]
+        await asyncio.wait({looking}, timeout=_LOOKED_WITHIN)
 
     async def stop(self) -> None:
         """Let go of everything where it stands."""
@@ -118,9 +121,15 @@ class ImageActions:
     async def slow(self) -> None:
         """Give actions to bytes that none is at, and remove bytes that no row knows of."""
         await image_blobs.adopt(self._cloud)
-        await image_blobs.remove_strays(self._cloud)
+        await self._remove_strays()
 
     # -- inside ---------------------------------------------------------------------------------------
+
+    async def _remove_strays(self) -> None:
+        try:
+            await image_blobs.remove_strays(self._cloud)
+        except Unavailable as error:
+            log.warning("bytes that are no image's data are looked for later: %s", error.message)
 
     def _due(self, row: Any) -> bool:
         """Say whether to take an action up: when nobody has it, ever more seldom; else when its owner is silent."""
