@@ -47,3 +47,16 @@ def test_requests_are_counted_by_status_and_by_how_long_they_took() -> None:
     assert 'floe_http_seconds_bucket{le="+Inf",surface="compute"} 3.0' in shown
     assert 'floe_http_seconds_count{surface="compute"} 3.0' in shown
     assert 'floe_http_seconds_sum{surface="compute"} 30.0101' in shown
+
+
+def test_metrics_say_which_parts_are_well_and_which_are_whole() -> None:
+    shown = Metrics(Counters()).text({"bus": "ok", "hosts": "ok: 2 of 3 are up", "database": "it cannot be written to"})
+    lines = [line for line in shown.decode().splitlines() if line.startswith("floe_part")]
+    assert lines == [
+        'floe_part_healthy{part="bus"} 1.0',
+        'floe_part_healthy{part="hosts"} 1.0',
+        'floe_part_healthy{part="database"} 0.0',
+        'floe_part_whole{part="bus"} 1.0',
+        'floe_part_whole{part="hosts"} 0.0',
+        'floe_part_whole{part="database"} 0.0',
+    ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from floe.core import health
 from floe.core.counters import Counters
 
 if TYPE_CHECKING:
@@ -39,12 +42,13 @@ class Metrics:
         self._seconds[surface][bisect_left(_BOUNDS, seconds)] += 1
         self._sums[surface] += seconds
 
-    def text(self) -> bytes:
-        """Return all counts as they stand."""
+    def text(self, parts: Mapping[str, str] = MappingProxyType({})) -> bytes:
+        """Return all counts as they stand, and of parts by their names whether each is well."""
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
         registry.register(self)
+        registry.register(_Parts(parts))
         return generate_latest(registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -66,3 +70,20 @@ class Metrics:
             for values, total in totals.items():
                 family.add_metric(values, total)
             yield family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parts:
+    """How parts are, as numbers that an alert can be made of; what is the matter is told by `/healthz`."""
+
+    states: Mapping[str, str]
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        well = GaugeMetricFamily("floe_part_healthy", "1 where a part does what it is for, else 0", labels=("part",))
+        whole = GaugeMetricFamily("floe_part_whole", "1 where nothing is the matter with a part", labels=("part",))
+        for part, state in self.states.items():
+            well.add_metric((part,), float(health.good({part: state})))
+            whole.add_metric((part,), float(state == health.OK))
+        yield from (well, whole)

@@ -37,7 +37,7 @@ class Status:
             said = {"status": "ok" if well else "degraded", "parts": parts}
             return Told(200 if well else 503, msgspec.json.encode(said))
         if name == "metrics":
-            return Told(200, self._metrics.text(), MEDIA_TYPE)
+            return Told(200, self._metrics.text(await self._healthy()), MEDIA_TYPE)
         return None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
