@@ -361,8 +361,8 @@ def test_an_older_release_that_changes_aggregates_is_noticed(tmp_path: Path) -> 
         migrate.ensure(file)
         with closing(sqlite3.connect(file)) as connection, connection:
             connection.execute(f"UPDATE aggregates SET {change}")
-            seen += connection.execute("SELECT subject, number FROM generations").fetchall()
-    assert seen == [("aggregates", 1), ("aggregates", 2), ("aggregates", 3)]
+            seen += connection.execute("SELECT number FROM generations WHERE subject = 'aggregates'").fetchall()
+    assert seen == [(1,), (2,), (3,)]
 
 
 @pytest.mark.parametrize("revision", ["0019", "0023"])
