@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from floe.core.errors import FloeError, Invalid, Unavailable
 from floe.logs import Rarely
-from floe.store.postgres_statements import execute
+from floe.store.postgres_statements import Statements, keep, statements
 
 log = logging.getLogger(__name__)
 
@@ -176,20 +176,20 @@ class Session:
                 self._file = os.dup(driver.fileno())
         return self._conn
 
-    def execute(self, statement: str) -> int:
-        """Run statements of our own, several at once if need be; return how many rows the last one changed."""
-        driver: Any = self.connection().connection.driver_connection
-        return execute(driver.pgconn, statement.encode())
+    def statements(self) -> Statements:
+        """Return what runs on the connection, made if need be. Raises Unavailable."""
+        return statements(self.connection())
 
     def end(self) -> None:
-        """Undo what the connection has open; let go of one for which that is not to be had."""
+        """Undo the transaction that is open, if one is; let go of a connection for which that is not to be had.
+
+        SQLAlchemy is not told: it is in a transaction of its own, of which the server knows nothing, for good.
+        """
         if self._conn is None:
             return
         try:
-            # Not by the driver, which would have the server forget all statements that it keeps parsed. Nor is
-            # SQLAlchemy told: it is in a transaction of its own, of which the server knows nothing, for good.
-            self.execute("ROLLBACK")
-        except (psycopg.Error, sa.exc.DBAPIError):
+            statements(self._conn).undo()
+        except psycopg.Error:
             self.drop()
 
     def drop(self) -> None:
@@ -248,11 +248,12 @@ def _engine(url: URL, settings: Mapping[str, str]) -> Engine:
     )
 
     @sa.event.listens_for(engine, "connect")
-    def _connect(connection: psycopg.Connection[Any], _record: object) -> None:
+    def _connect(connection: psycopg.Connection[Any], record: Any) -> None:
         adapters = connection.adapters
         adapters.register_dumper(int, Int8Dumper)  # else a statement would be prepared once for each width of number
         adapters.register_loader("numeric", _Whole)
         adapters.register_loader("inet", TextLoader)
+        keep(connection, record.info)
 
     return engine
 

@@ -2,18 +2,22 @@
 
 A cursor looks up and weighs at each run what is known here already, and takes longer for it than most statements take
 themselves. The driver forgets all that is parsed at each ROLLBACK besides, though the server does not.
+
+Each way to the server and back costs both sides a wait: what begins a transaction goes with its first statement in one
+message, and the answer to what ends one that is of no use any more is read when the connection is next needed.
 """
 
 from __future__ import annotations
 
+import select
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import abc
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from sqlalchemy.engine import Connection
 
 MOST = 400
@@ -32,37 +36,77 @@ class Statements:
         self._values = Transformer(driver)
         self._names: OrderedDict[str, bytes] = OrderedDict()
         self._made, self._most = 0, most
+        self._ahead: list[_Ready] = []
+        self._owed = False
+        """An answer is still to be read."""
+        self._poll = select.poll()
+        self._poll.register(self._pg.socket, select.POLLIN)
 
     def execute(self, text: str, values: Sequence[Any]) -> Done:
         """Run a statement with these values. Raises psycopg.Error as the driver does."""
-        name = self._names.get(text)
-        if name is None:
-            name = self._prepare(text)
-        else:
-            self._names.move_to_end(text)
-        given: Any = self._values.dump_sequence(values, [PyFormat.AUTO] * len(values))
-        result = self._pg.exec_prepared(name, given, self._values.formats)
+        ready = self._ready(text, values)
+        if self._ahead or self._owed:
+            return Done(self._values, self._run([*self._taken(), ready])[-1])
+        result = self._pg.exec_prepared(*ready[1:])
         if result.status not in _DONE:
             raise self._error(text, result)
         return Done(self._values, result)
 
     def executemany(self, text: str, many: Sequence[Sequence[Any]]) -> Done:
         """Run a statement once for each of these, and return what came of all."""
-        return Done(self._values, None, sum(self.execute(text, values).rowcount for values in many))
+        ready = [self._ready(text, values) for values in many]
+        results = self._run([*self._taken(), *ready]) if ready else []
+        return Done(self._values, None, sum(result.command_tuples or 0 for result in results[-len(ready) :]))
 
-    def _error(self, text: str, result: Any) -> psycopg.Error:
-        error = _error(self._pg, result)
-        if isinstance(error, psycopg.errors.InvalidSqlStatementName) or (
-            isinstance(error, psycopg.errors.FeatureNotSupported) and error.diag.source_function == _REVALIDATING
-        ):
-            del self._names[text]
-            return Stale(f"It is to be parsed anew: {error}")
-        return error
+    def ahead(self, text: str, *values: Any) -> None:
+        """Have a statement run just before the next one, in one message with it."""
+        self._ahead.append(self._ready(text, values))
+
+    def flush(self) -> int:
+        """Run what is to be run before the next statement; return how many rows the last of it changed."""
+        if not self._ahead:
+            self._settle()
+            return 0
+        return self._run(self._taken())[-1].command_tuples or 0
+
+    def cursor(self, driver: psycopg.Connection[Any], **how: Any) -> psycopg.Cursor[Any]:
+        """Make a cursor of the driver's, for a statement that is not kept here."""
+        self.flush()
+        return psycopg.Cursor(driver, **how)
+
+    def undo(self) -> None:
+        """Undo the transaction that is open, if one is, and do not wait for the answer."""
+        self._ahead.clear()
+        if not self._owed and self._pg.transaction_status != TransactionStatus.IDLE:
+            self._pg.send_query(b"ROLLBACK")
+            self._send()
+            self._owed = True
+
+    def commit(self) -> None:
+        """Commit."""
+        self.flush()
+        result = self._pg.exec_(b"COMMIT")  # in plain text, so that it can be told what is on the wire
+        if result.status not in _DONE:
+            raise _error(self._pg, result)
+
+    def _taken(self) -> list[_Ready]:
+        ahead, self._ahead = self._ahead, []
+        return ahead
+
+    def _ready(self, text: str, values: Sequence[Any]) -> _Ready:
+        name = self._names.get(text)
+        if name is None:
+            name = self._prepare(text)
+        else:
+            self._names.move_to_end(text)
+        given: Any = self._values.dump_sequence(values, [PyFormat.AUTO] * len(values))
+        return _Ready(text, name, given, self._values.formats)
 
     def _prepare(self, text: str) -> bytes:
+        self._settle()
         if len(self._names) >= self._most:
             _, last = self._names.popitem(last=False)
-            execute(self._pg, b"DEALLOCATE " + last)
+            self._pg.exec_(b"DEALLOCATE " + last)
         self._made += 1
         name = b"floe_%d" % self._made
         result = self._pg.prepare(name, text.encode())
@@ -70,6 +114,77 @@ class Statements:
             raise _error(self._pg, result)
         self._names[text] = name
         return name
+
+    def _run(self, many: Sequence[_Ready]) -> list[Any]:
+        """Run statements in one message; return what came of each, of which none failed."""
+        self._settle()
+        pg = self._pg
+        pg.enter_pipeline_mode()
+        for _, name, given, formats in many:
+            pg.send_query_prepared(name, given, formats)
+        pg.pipeline_sync()
+        results = self._answers()
+        pg.exit_pipeline_mode()
+        for ready, result in zip(many, results, strict=True):
+            if result.status not in _DONE:
+                raise self._error(ready.text, result)
+        return results
+
+    def _answers(self) -> list[Any]:
+        """Return what came of everything that was sent in one message."""
+        self._send()
+        found: list[Any] = []
+        while True:
+            result = self._answer()
+            if result is None:  # there is one between two statements
+                if self._pg.status == ConnStatus.BAD:
+                    raise psycopg.OperationalError("The connection was lost.")
+            elif result.status == ExecStatus.PIPELINE_SYNC:
+                return found
+            else:
+                found.append(result)
+                if self._pg.status == ConnStatus.BAD:
+                    raise _error(self._pg, result)
+
+    def _settle(self) -> None:
+        while self._owed:
+            result = self._answer()
+            if result is None:
+                self._owed = False
+            elif result.status not in _DONE:
+                raise _error(self._pg, result)
+
+    def _answer(self) -> Any:
+        while self._pg.is_busy():  # to wait for a result there would keep all other threads waiting
+            self._poll.poll()
+            self._pg.consume_input()
+        return self._pg.get_result()
+
+    def _send(self) -> None:
+        while self._pg.flush():
+            self._poll.modify(self._pg.socket, select.POLLIN | select.POLLOUT)
+            ((_, what),) = self._poll.poll()
+            self._poll.modify(self._pg.socket, select.POLLIN)
+            if what & select.POLLIN:
+                self._pg.consume_input()
+
+    def _error(self, text: str, result: Any) -> psycopg.Error:
+        error = _error(self._pg, result)
+        if isinstance(error, psycopg.errors.InvalidSqlStatementName) or (
+            isinstance(error, psycopg.errors.FeatureNotSupported) and error.diag.source_function == _REVALIDATING
+        ):
+            self._names.pop(text, None)
+            return Stale(f"It is to be parsed anew: {error}")
+        return error
+
+
+class _Ready(NamedTuple):
+    """A statement that the server keeps, and the values for it."""
+
+    text: str
+    name: bytes
+    given: Any
+    formats: Any
 
 
 class Stale(psycopg.Error):
@@ -95,21 +210,16 @@ class Done:
         return rows
 
 
+def keep(driver: psycopg.Connection[Any], info: dict[Any, Any]) -> None:
+    """Have a new connection keep statements; `info` is what SQLAlchemy knows of it, as long as it has it."""
+    kept = info[_HERE] = Statements(driver)
+    driver.cursor_factory = kept.cursor  # type: ignore[assignment]  # it is called as a class is
+
+
 def statements(conn: Connection) -> Statements:
     """Return what a connection keeps."""
-    there: Any = conn.connection
-    found: Statements | None = there.info.get(_HERE)  # it goes with the driver's connection
-    if found is None:
-        found = there.info[_HERE] = Statements(there.driver_connection)
+    found: Statements = conn.connection.info[_HERE]
     return found
-
-
-def execute(connection: psycopg.pq.abc.PGconn, statement: bytes) -> int:
-    """Run statements that take no values, several at once if need be; return how many rows the last one changed."""
-    result = connection.exec_(statement)
-    if result.status not in _DONE:
-        raise _error(connection, result)
-    return result.command_tuples or 0
 
 
 def _error(connection: psycopg.pq.abc.PGconn, result: Any) -> psycopg.Error:

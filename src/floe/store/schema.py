@@ -124,8 +124,9 @@ HostName = sa.String(255)
 """The name of a host: as long as DNS has them."""
 
 
-_NO_TABLES = {"engine", "schema", "migrate", "migrations", "postgres", "postgres_sessions", "postgres_statements"}
-"""Modules that have none, and bring what a start on SQLite can do without."""
+_NO_TABLES = {"engine", "schema", "migrate", "migrations"}
+_OTHERS = "postgres"
+"""How the modules begin that have none, and bring what a start on SQLite can do without."""
 
 
 def load() -> sa.MetaData:
@@ -133,7 +134,7 @@ def load() -> sa.MetaData:
     import floe.store
 
     for module in pkgutil.iter_modules(floe.store.__path__):
-        if module.name not in _NO_TABLES:
+        if module.name not in _NO_TABLES and not module.name.startswith(_OTHERS):
             importlib.import_module(f"floe.store.{module.name}")
     return metadata
 

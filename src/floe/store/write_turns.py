@@ -1,6 +1,7 @@
 """Writes that wait for a thread: those of one project one after the other, those of different ones beside each other.
 
-What a project changes is counted in its own rows, so that its transactions would only be in each other's way.
+What a project changes is counted in its own rows, so that its transactions would only be in each other's way; and a
+project with many keeps nobody else waiting.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ _AGAIN = 2.0
 
 
 class Turns(Generic[T]):
-    """A queue for several threads, each of which iterates over it until it was closed and is empty."""
+    """A queue for several threads, each of which iterates over it until it was closed and is empty.
 
-    def __init__(self) -> None:
+    Each time it is given what waits, `most` items at most, which may be changed.
+    """
+
+    def __init__(self, most: int = 1) -> None:
+        self.most = most
         self._changed = threading.Condition()
         self._ready: deque[tuple[T, str]] = deque()
         self._behind: dict[str, deque[T]] = {}
@@ -48,16 +53,16 @@ class Turns(Generic[T]):
             self._ready.append((item, owner))
             self._changed.notify()
 
-    def __iter__(self) -> Iterator[tuple[T, Callable[[], None]]]:
-        """Give an item, and what is to be called when it is done."""
+    def __iter__(self) -> Iterator[tuple[list[T], Callable[[], None]]]:
+        """Give items, and what is to be called when they are done."""
         while True:
             with self._changed:
                 while not self._ready:
                     if self._closed and not self._there:
                         return
                     self._changed.wait()
-                item, owner = self._ready.popleft()
-            yield item, partial(self._done, owner)
+                items, owners = self._take()
+            yield items, partial(self._done, len(items), owners)
 
     def close(self) -> None:
         """Let nothing more in."""
@@ -65,14 +70,26 @@ class Turns(Generic[T]):
             self._closed = True
             self._changed.notify_all()
 
-    def _done(self, owner: str) -> None:
+    def _take(self) -> tuple[list[T], list[str]]:
+        """Take what waits, the first of each owner before the second of any; and whose it is."""
+        taken = [self._ready.popleft() for _ in range(min(self.most, len(self._ready)))]
+        items, owners = [item for item, _ in taken], [owner for _, owner in taken if owner]
+        more = deque(owners)
+        while more and len(items) < self.most:
+            owner = more.popleft()
+            if behind := self._behind[owner]:
+                items.append(behind.popleft())
+                more.append(owner)
+        return items, owners
+
+    def _done(self, number: int, owners: list[str]) -> None:
         with self._changed:
-            self._there -= 1
-            behind = self._behind.get(owner)
-            if behind:
-                self._ready.append((behind.popleft(), owner))
-                self._changed.notify()
-            elif behind is not None:
-                del self._behind[owner]
+            self._there -= number
+            for owner in owners:
+                if behind := self._behind[owner]:
+                    self._ready.append((behind.popleft(), owner))
+                    self._changed.notify()
+                else:
+                    del self._behind[owner]
             if self._closed and not self._there:
                 self._changed.notify_all()

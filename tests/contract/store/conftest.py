@@ -38,7 +38,7 @@ def open_postgres(postgres_url: str) -> Iterator[Open]:
     opened: list[Postgres] = []
 
     def make(url: str = postgres_url, **how: Any) -> Postgres:
-        opened.append(Postgres(url, **{"writers": 4, **how}))
+        opened.append(Postgres(url, **{"writers": 4, "together": 1, **how}))
         opened[-1].open()
         return opened[-1]
 

@@ -16,7 +16,7 @@ from tests.contract.store.conftest import THINGS, Open, add, names
 from floe.core.callers import CALLER
 from floe.core.counters import Counters
 from floe.core.errors import Busy, Invalid, Unavailable
-from floe.store import migrate, postgres, write_turns
+from floe.store import migrate, postgres, postgres_readers, postgres_writers, write_turns
 from floe.store.engine import Connection, Isolation
 from floe.store.postgres import RERUN, Postgres
 from floe.store.postgres_sessions import Failure, failure
@@ -121,16 +121,100 @@ def test_projects_take_turns_and_the_cloud_itself_need_not(monkeypatch: pytest.M
     turns.add("x3", "")
     given = iter(turns)
     under_way = [next(given) for _ in range(5)]
-    assert [item for item, _ in under_way] == ["a1", "x1", "b1", "x2", "x3"]
+    assert [item for (item,), _ in under_way] == ["a1", "x1", "b1", "x2", "x3"]
     for _, done in under_way:
         done()
     turns.close()
     with pytest.raises(Unavailable):
         turns.add("late", "")
-    item, done = next(given)
-    assert item == "a2"
+    items, done = next(given)
+    assert items == ["a2"]
     done()
     assert list(given) == []
+
+
+# -- writes that are done together -------------------------------------------------------------------------
+
+
+async def at_once(db: Postgres, *fns: Callable[[Connection], Any]) -> list[Any]:
+    """Do writes that wait at the same time, behind one that is under way."""
+    begun, held, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    def hold(conn: Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        asyncio.run_coroutine_threadsafe(held.wait(), loop).result(60)
+
+    first = asyncio.ensure_future(db.write(hold))
+    await begun.wait()
+    waiting = asyncio.gather(*(db.write(fn) for fn in fns), return_exceptions=True)
+    await asyncio.sleep(0)
+    held.set()
+    await first
+    return await waiting
+
+
+async def test_what_waits_at_the_same_time_is_committed_at_once_and_what_fails_is_undone_alone(
+    open_postgres: Open,
+) -> None:
+    db = open_postgres(writers=1, together=16)
+    await db.write(THINGS.create)
+    tries: list[str] = []
+
+    def fail(conn: Connection) -> None:
+        add("never")(conn)
+        raise KeyError("mine")
+
+    def clash(conn: Connection) -> None:
+        tries.append("clash")
+        add("a")(conn)
+
+    before = db.commits
+    told = await at_once(db, add("a"), fail, clash, add("b\0"), lambda conn: None, add("c"), fail)
+    assert [told[0], told[4], told[5]] == ["a", None, "c"]
+    assert isinstance(told[1], KeyError)
+    assert isinstance(told[2], sa.exc.IntegrityError)
+    assert isinstance(told[3], Invalid)
+    assert isinstance(told[6], KeyError)
+    assert await names(db) == ["a", "c"]
+    assert len(tries) == 1 + postgres_writers.CLASHES  # together, and then by itself
+    assert db.commits - before == 2  # that which they wait for, and theirs
+    assert await db.write(add("d")) == "d"
+
+
+async def test_writes_together_that_are_in_another_s_way_are_done_one_by_one(open_postgres: Open) -> None:
+    counters = Counters()
+    db, other = open_postgres(counters=counters, writers=1, together=16), open_postgres()
+    await db.write(THINGS.create)
+    await db.write(lambda conn: [add(name)(conn) for name in "abc"])
+    loop = asyncio.get_running_loop()
+    runs: list[str] = []
+
+    def slow(conn: Connection) -> bool:
+        taken: Any = conn.scalar(sa.select(THINGS.c.size).where(THINGS.c.name == "b"))
+        if not runs:
+            asyncio.run_coroutine_threadsafe(other.write(take("b", 9)), loop).result(60)
+        runs.append("b")
+        conn.execute(THINGS.update().where(THINGS.c.name == "b").values(size=taken + 1))
+        return True
+
+    assert await at_once(db, take("a", 9), slow, take("c", 9)) == [True, True, True]
+    assert [await size(db, name) for name in "abc"] == [1, 2, 1]
+    assert len(runs) == 2
+    assert counters.total(RERUN, "conflict") == 3
+
+
+def test_a_batch_takes_from_each_project_before_it_takes_twice_from_one() -> None:
+    turns: Turns[str] = Turns(4)
+    for item, owner in (("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("x1", ""), ("a4", "a")):
+        turns.add(item, owner)
+    given = iter(turns)
+    items, done = next(given)
+    assert items == ["a1", "b1", "x1", "a2"]
+    turns.add("b2", "b")  # waits until what b has under way is done
+    done()
+    turns.close()
+    rest = [(found, finish()) for found, finish in given]
+    assert [found for found, _ in rest] == [["a3", "b2", "a4"]]
 
 
 # -- a connection that is cut -----------------------------------------------------------------------------
@@ -152,6 +236,7 @@ class Wire:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)  # also of one that is cancelled while it ends
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
         mute = asyncio.Event()
         answers = asyncio.ensure_future(self._answers(there, writer, mute))
@@ -177,7 +262,6 @@ class Wire:
                 each.close()
                 with suppress(OSError):
                     await each.wait_closed()
-            self._tasks.discard(task)
 
     async def _answers(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, mute: asyncio.Event) -> None:
         while data := await there.read(65536):
@@ -205,11 +289,14 @@ async def wired(url: str) -> AsyncIterator[tuple[Wire, str]]:
     await wire.end()
 
 
+@pytest.mark.parametrize("how", [{"writers": 4, "together": 1}, {"writers": 1, "together": 3}])
 @pytest.mark.parametrize("lost", ["lose_commits", "cut_before_commit"])
-async def test_a_write_whose_commit_is_lost_is_done_once(postgres_url: str, open_postgres: Open, lost: str) -> None:
+async def test_a_write_whose_commit_is_lost_is_done_once(
+    postgres_url: str, open_postgres: Open, lost: str, how: dict[str, Any]
+) -> None:
     counters = Counters()
     async with wired(postgres_url) as (wire, url):
-        db = open_postgres(url, counters=counters)
+        db = open_postgres(url, counters=counters, **how)
         await db.write(THINGS.create)
         await db.write(add("a"))
         setattr(wire, lost, 5)
@@ -277,7 +364,12 @@ async def test_while_the_server_is_away_that_is_said_and_soon() -> None:
     try:
         await db.write(THINGS.create)
         server.stop()
-        asked = [db.write(add("a")), names(db), db.scan(lambda conn: None), *(db.write(add("b")) for _ in range(40))]
+        asked = [
+            db.write(add("a")),
+            names(db),
+            db.scan(lambda conn: conn.scalar(sa.select(1))),
+            *(db.write(add("b")) for _ in range(40)),
+        ]
         for told in await asyncio.gather(*asked, return_exceptions=True):
             assert isinstance(told, Unavailable)
             assert "Nothing was changed" in str(told) or "given up" in str(told)
@@ -295,7 +387,8 @@ async def test_while_the_server_is_away_that_is_said_and_soon() -> None:
 
 
 async def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "_HUNG", 0.2)
+    for module in (postgres, postgres_readers):
+        monkeypatch.setattr(module, "HUNG", 0.2)
     server = PostgresServer()
     server.start()
     server.execute("CREATE DATABASE floe TEMPLATE template0")
@@ -351,7 +444,7 @@ async def test_nothing_is_written_where_it_is_to_be_read(open_postgres: Open) ->
 
 def test_what_is_no_error_of_the_database_is_none() -> None:
     assert failure(ValueError("x")) is None
-    assert {Failure.AGAIN, Failure.CLASH} == postgres._CONFLICTS
+    assert {Failure.AGAIN, Failure.CLASH} == postgres_writers.CONFLICTS
 
 
 @pytest.mark.parametrize("url", ["sqlite:///x", "postgresql://", "mysql://h/n", "postgresql+asyncpg://h/n", "x"])

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from tests.contract.store.conftest import THINGS, Open, add, names
 
 from floe.core.errors import Invalid
-from floe.store.engine import Connection
+from floe.store.engine import Connection, Isolation
 from floe.store.postgres import Postgres
 from floe.store.postgres_statements import MOST, Statements, statements
 from floe.store.prepared import Prepared
@@ -22,7 +22,7 @@ _ADD = Prepared(THINGS.insert(), columns=["name", "size"])
 def kept(conn: Connection) -> list[str]:
     """Return the statements that the server keeps for this connection."""
     driver: Any = conn.connection.driver_connection
-    cursor = psycopg.Cursor(driver)
+    cursor = driver.cursor()
     cursor.execute("SELECT statement FROM pg_prepared_statements WHERE name LIKE 'floe%' ORDER BY name", prepare=False)
     return [text for (text,) in cursor.fetchall()]
 
@@ -65,16 +65,47 @@ async def test_what_somebody_else_let_go_of_is_parsed_anew(db: Postgres) -> None
     assert await names(db) == ["a", "b", "c"]
 
 
-def test_so_many_are_kept_and_those_that_were_used_last(db: Postgres) -> None:
-    def look(conn: Connection) -> list[str]:
-        driver: Any = conn.connection.driver_connection
+def test_so_many_are_kept_and_those_that_were_used_last(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as driver:
         few = Statements(driver, most=2)
         for text in ("SELECT 1", "SELECT 2", "SELECT 1", "SELECT 3", "SELECT 1"):
             assert few.execute(text, []).fetchall() == [(int(text[-1]),)]
-        return kept(conn)
-
-    assert sorted(db.read_now(look)) == ["SELECT 1", "SELECT 3"]
+        found = driver.execute("SELECT statement FROM pg_prepared_statements WHERE name LIKE 'floe%'").fetchall()
+    assert sorted(text for (text,) in found) == ["SELECT 1", "SELECT 3"]
     assert MOST >= 300
+
+
+async def test_what_begins_a_transaction_goes_before_any_statement_and_what_ends_it_after(db: Postgres) -> None:
+    def level(conn: Connection) -> str:
+        found: str = conn.exec_driver_sql("SHOW transaction_isolation").scalar_one()
+        return found
+
+    for _ in range(2):  # the second finds the end of the first unread
+        assert db.read_now(level) == "repeatable read"
+        assert db.read_now(lambda conn: (_SIZE.first(conn, name="a").size, level(conn))) == (7, "repeatable read")
+        assert db.read_now(lambda conn: None) is None
+        assert await db.write(level) == "serializable"
+        assert await db.write(level, Isolation.READ_COMMITTED) == "read committed"
+
+
+def test_a_read_that_is_over_holds_nothing(db: Postgres) -> None:
+    db.read_now(lambda conn: _SIZE.first(conn, name="a"))
+    open_still = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_xmin IS NOT NULL"
+    for _ in range(200):
+        if db.read_now(lambda conn: conn.exec_driver_sql(open_still).scalar_one()) == 1:  # that which asks
+            return
+    raise AssertionError("a transaction is open still")
+
+
+async def test_many_rows_in_one_message_are_written_each(db: Postgres) -> None:
+    text = "x" * 5_000
+    many = [{"name": f"{number:04}{text}", "size": 1} for number in range(600)]  # more than any buffer on the way
+    assert await db.write(lambda conn: _ADD.write_each(conn, many)) == 600
+    assert len(await names(db)) == 601
+    assert await db.write(lambda conn: _ADD.write_each(conn, [])) == 0
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await db.write(lambda conn: _ADD.write_each(conn, [{"name": "n", "size": 1}, {"name": "a", "size": 1}]))
+    assert "n" not in await names(db)
 
 
 async def test_values_are_what_they_were(db: Postgres) -> None:
