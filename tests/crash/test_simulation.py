@@ -19,10 +19,11 @@ from floe.agent.folders import remove_folder
 from floe.conductor.runner import Runner
 from floe.simulation import command, running
 from floe.simulation.leases import NOT_HELD
-from floe.simulation.plan import Event, Plan, make
+from floe.simulation.plan import make
 from floe.simulation.planted import PLANTED
 from floe.simulation.planting import BY_ITSELF, Planted, patched
 from floe.simulation.running import Simulator
+from floe.simulation.shape import Event, Plan
 from floe.simulation.storage import REMOVED_FOR_CERTAIN, Removals, Synced
 
 SEEDS, PARTS = 300, 4

@@ -24,7 +24,7 @@ class Answering:
 
     def __init__(self, host: str, handler: CommandHandler) -> None:
         self._host, self._handler = host, handler
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], None] = {}
 
     def start(self, data: bytes, reply: Callable[[bytes], Awaitable[None]] | None = None) -> asyncio.Task[bytes]:
         """Carry out a command; the task's result is the answer, which is given to `reply` too."""
@@ -33,8 +33,8 @@ class Answering:
     def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do something else in the name of the host."""
         task = asyncio.get_running_loop().create_task(work, name=f"command-{self._host}")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[task] = None
+        task.add_done_callback(lambda done: self._running.pop(done, None))
         return task
 
     async def stop(self) -> None:

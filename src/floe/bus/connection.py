@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import nats.errors
 from nats.aio.client import Client
@@ -94,6 +94,48 @@ class Interest:
     subscription: Subscription | None = None
     client: Client | None = None
     """Whose subscription it is."""
+
+
+class Link(Protocol):
+    """What carries bytes under subjects. Shipped: `Connection`, and `simulation.network.SimulatedLink`."""
+
+    trouble: str
+    """Why there is no connection now; empty while there is one."""
+
+    @property
+    def most_bytes(self) -> int:
+        """How large a message the server takes; 0 while there is none."""
+        ...
+
+    async def open(self, patience: float) -> None:
+        """Connect, and stay connected until closed. Raises Unavailable when that takes longer; it goes on trying."""
+        ...
+
+    async def close(self) -> None:
+        """Send what was said, and end."""
+        ...
+
+    async def receive(self, interest: Interest) -> None:
+        """Receive from now on what an interest is about; while there is no connection, from when there is one."""
+        ...
+
+    async def ignore(self, interest: Interest) -> None:
+        """Receive no more of it."""
+        ...
+
+    async def send(self, subject: str, data: bytes, reply: str = "") -> None:
+        """Send a message. Raises Unavailable, at once while there is no connection."""
+        ...
+
+
+class Connect(Protocol):
+    """Makes a link, which is to be opened. `lost` is told when it breaks, and why; `back` when there is one again."""
+
+    def __call__(
+        self, address: NatsAddress, name: str, *, lost: Callable[[str], None], back: Callable[[], Awaitable[None]]
+    ) -> Link:
+        """Make it."""
+        ...
 
 
 class _Client(Client):

@@ -10,7 +10,7 @@ from typing import get_args
 from floe.bus import subjects
 from floe.bus.asking import Asking
 from floe.bus.codec import encode
-from floe.bus.connection import NatsAddress
+from floe.bus.connection import Connect, Connection, NatsAddress
 from floe.bus.hearing import Hearing
 from floe.bus.lateness import HostClocks
 from floe.bus.protocol import Back, CommandHandler, Listener, Taker
@@ -45,9 +45,12 @@ class NatsBus:
         *,
         counters: Counters | None = None,
         clock: Callable[[], float] = since_boot,
+        connect: Connect = Connection,
     ) -> None:
         counters, clocks = counters or Counters(), HostClocks(clock)
-        self._wire = Wire(address, name, counters=counters, clock=clock, lost=self._lost, back=self._back)
+        self._wire = Wire(
+            address, name, counters=counters, clock=clock, lost=self._lost, back=self._back, connect=connect
+        )
         self._asking, self._hearing = Asking(self._wire, clocks), Hearing(self._wire, clocks)
         self._serving = Serving(self._wire)
 

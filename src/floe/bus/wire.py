@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from floe.bus import subjects
-from floe.bus.connection import Connection, Delivered, Interest, NatsAddress
+from floe.bus.connection import Connect, Delivered, Interest, NatsAddress
 from floe.bus.envelope import VERSION, Envelope, frames, read
 from floe.bus.parts import MOST_BYTES, Parts
 from floe.core.counters import Count, Counters
@@ -37,10 +37,11 @@ class Wire:
         clock: Callable[[], float],
         lost: Callable[[str], None],
         back: Callable[[], Awaitable[None]],
+        connect: Connect,
     ) -> None:
         self.name = f"{subjects.token(name)[:64]}-{secrets.token_hex(6)}"
         self.clock, self.counters = clock, counters
-        self.connection = Connection(address, name, lost=lost, back=back)
+        self.connection = connect(address, name, lost=lost, back=back)
         self._numbers = itertools.count(1)
         self._told: set[tuple[str, str]] = set()
 

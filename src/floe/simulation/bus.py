@@ -16,11 +16,16 @@ from floe.bus.codec import decode, encode
 from floe.bus.protocol import Back, CommandHandler, Listener, Taker
 from floe.core.errors import FloeError, Unavailable
 from floe.core.messages import Command, Event, Failed, ForOne, Result
+from floe.simulation.apart import VERY_LATE
 from floe.simulation.loop import Process, VirtualLoop, current
 
 log = logging.getLogger(__name__)
 
 _FOR_ONE = get_args(ForOne)
+_KINDS = {"do": "commands", "_R": "answers", "one": "events", "all": "events", "part": "events"}
+"""What is carried under subjects, by the token that says so."""
+_OFTEN = 0.4
+"""How often a message is very late, while any is."""
 
 
 @dataclass(slots=True)
@@ -32,7 +37,18 @@ class Weather:
     """Chance of what one program tells another, which no host said, to be lost."""
     repeated: float = 0.0
     late: float = 0.0
+    very_late: set[str] = field(default_factory=set)
+    """Of what kind messages are now and then so late that whoever sent them has given up: see `_KINDS`."""
+    slow: dict[str, float] = field(default_factory=dict)
+    """By machine or program: for how many more seconds a message is on its way there, or from there."""
     cut: set[str] = field(default_factory=set)
+
+    def lateness(self, subject: Sequence[str], dice: Random) -> float:
+        """Return for how long a message is delayed beyond what is usual, given how its subject begins."""
+        kind = _KINDS.get(subject[0] if subject[0] == "_R" else subject[1])
+        if kind in self.very_late and dice.random() < _OFTEN:
+            return VERY_LATE
+        return dice.random() * 4.0 if self.late and dice.random() < self.late else 0.0
 
 
 @dataclass(slots=True)
@@ -68,15 +84,16 @@ class SimulatedBus:
         latency: Callable[[], float],
         pause: Callable[[str], Awaitable[None]],
         note: Callable[..., None],
+        asked: Callable[[str, Command, float], None],
         told: Callable[[str, Command], None],
         answered: Callable[[str, Command, Result], None],
-        said: Callable[[int, Event], None],
+        said: Callable[[int, str], None],
         took: Callable[[int, Process], None],
         takers: Callable[[Sequence[Any], Random], Sequence[Any]],
     ) -> None:
         self._loop, self._dice, self._weather = loop, dice, weather
         self._latency, self._pause, self._note = latency, pause, note
-        self._told, self._answered = told, answered
+        self._asked, self._told, self._answered = asked, told, answered
         self._said, self._took, self._takers, self._numbers = said, took, takers, 0
         self._hosts: dict[str, _Serving] = {}
         self._listeners: list[_Listener] = []
@@ -87,7 +104,10 @@ class SimulatedBus:
         data = encode(command)
         answer: asyncio.Future[bytes | None] = self._loop.create_future()
         self._note("ask", host, type(command).__name__)
-        self._carry(host, lambda: self._arrive(host, data, answer))
+        asker = current()
+        assert asker is not None
+        self._asked(host, command, timeout)
+        self._carry(host, lambda: self._arrive(host, data, answer, asker.name), who=asker.name)
         await self._pause("bus.send")
         await asyncio.wait((answer,), timeout=timeout)
         if not answer.done():
@@ -120,13 +140,14 @@ class SimulatedBus:
         number = self._numbers = self._numbers + 1
         there = [listener for listener in self._listeners if listener.process.alive and listener.shares is takes]
         if takes and there:
-            self._said(number, event)
+            self._said(number, type(event).__name__)
         for listener in self._takers(there, self._dice) if takes else there:
             if host or listener.process is sender or self._dice.random() >= self._weather.unheard:
                 self._carry(
                     host,
                     lambda to=listener: self._hear(to, number, data),  # type: ignore[misc]
                     ordered=True,
+                    who=listener.process.name,
                 )
         await self._pause("publish")
 
@@ -162,35 +183,38 @@ class SimulatedBus:
 
     # -- the wire -------------------------------------------------------------------------------------
 
-    def _carry(self, host: str, deliver: Callable[[], None], *, ordered: bool = False) -> None:
-        """Have a message delivered: not at all, once, or twice."""
-        weather, dice = self._weather, self._dice
+    def _carry(self, host: str, deliver: Callable[[], None], *, ordered: bool = False, who: str = "") -> None:
+        """Have a message delivered, between a host and a program: not at all, once, or twice."""
+        weather, dice, sender = self._weather, self._dice, current()
+        if sender is not None and sender.name in weather.cut:
+            return
         if weather.lost and dice.random() < weather.lost:
             self._note("lost", host)
             return
         copies = 2 if weather.repeated and dice.random() < weather.repeated else 1
         for _ in range(copies):
             late = bool(weather.late) and dice.random() < weather.late
-            when = self._loop.time() + self._latency() + (dice.random() * 4.0 if late else 0.0)
+            slow = max(weather.slow.get(host, 0.0), weather.slow.get(who, 0.0))
+            when = self._loop.time() + self._latency() + slow + (dice.random() * 4.0 if late else 0.0)
             if ordered and not late:
                 when = self._latest[host] = max(when, self._latest.get(host, 0.0) + 1e-6)
-            self._loop.call_at(when, self._unless_cut, host, deliver, context=contextvars.Context())
+            self._loop.call_at(when, self._unless_cut, host, who, deliver, context=contextvars.Context())
 
-    def _unless_cut(self, host: str, deliver: Callable[[], None]) -> None:
-        if host not in self._weather.cut:
+    def _unless_cut(self, host: str, who: str, deliver: Callable[[], None]) -> None:
+        if self._weather.cut.isdisjoint((host, who)):
             deliver()
 
-    def _arrive(self, host: str, data: bytes, answer: asyncio.Future[bytes | None]) -> None:
+    def _arrive(self, host: str, data: bytes, answer: asyncio.Future[bytes | None], asker: str) -> None:
         serving = self._hosts.get(host)
         if serving is None or not serving.process.alive:
-            self._carry(host, lambda: _settle(answer, None))
+            self._carry(host, lambda: _settle(answer, None), who=asker)
             return
-        task = serving.process.start(self._handle(host, serving.handler, data, answer))
+        task = serving.process.start(self._handle(host, serving.handler, data, answer, asker))
         serving.running[task] = None
         task.add_done_callback(lambda done: serving.running.pop(done, None))
 
     async def _handle(
-        self, host: str, handler: CommandHandler, data: bytes, answer: asyncio.Future[bytes | None]
+        self, host: str, handler: CommandHandler, data: bytes, answer: asyncio.Future[bytes | None], asker: str
     ) -> None:
         await self._pause("bus.arrive")
         command = decode(data)
@@ -204,7 +228,7 @@ class SimulatedBus:
             reply = encode(Failed(kind="internal", message=f"The host failed unexpectedly: {type(error).__name__}."))
         self._note("answer", host, type(command).__name__, reply[1:9])
         await self._pause("bus.answer")
-        self._carry(host, lambda: _settle(answer, reply))
+        self._carry(host, lambda: _settle(answer, reply), who=asker)
 
     def _hear(self, listener: _Listener, number: int, data: bytes) -> None:
         if listener.process.alive:

@@ -13,17 +13,21 @@ from floe.simulation.bus import Weather
 from floe.simulation.judge import Judge
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
+from floe.simulation.questions import Questions
 from floe.simulation.roles import Crash, Role
+from floe.simulation.shape import Plan
 
 
 class World(Protocol):
     """What faults need of a world."""
 
+    plan: Plan
     roles: dict[str, Role]
     machines: dict[str, Machine]
     weather: Weather
     dice: Random
     judge: Judge
+    questions: Questions
     refusal: str | None
     """Why the database refuses to write now."""
     blobs_fail: bool
@@ -39,6 +43,14 @@ class World(Protocol):
 
     def later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         """Have something done that is in no process's power."""
+        ...
+
+    def cut(self, name: str) -> None:
+        """Cut a machine, or a program, off the bus."""
+        ...
+
+    def mend(self, name: str) -> None:
+        """Have it reached again."""
         ...
 
     def calm_down(self) -> None:
@@ -80,8 +92,11 @@ def power(world: World, host: str, seconds: float) -> None:
     """Take the power from a host; it comes back."""
     role = next(role for role in world.roles.values() if host in role.hosts)
     world.crash(role, seconds, "the power is gone")
+    if world.plan.apart:
+        role.clock.reboot()
     for name in role.hosts:
         world.judge.lost_power(name)
+        world.questions.forgot(name)
         world.machines[name].power_loss(world.dice)
 
 
@@ -91,12 +106,51 @@ def forget(world: World, host: str, seconds: float) -> None:
     world.crash(role, seconds, "its ledger is lost")
     (world.machines[host].folder / LEDGER).unlink(missing_ok=True)
     world.judge.forgot(host)
+    world.questions.forgot(host)
 
 
 def partition(world: World, host: str, seconds: float) -> None:
     """Cut a host off the bus."""
-    world.weather.cut.add(host)
-    world.later(seconds, world.weather.cut.discard, host)
+    world.cut(host)
+    world.later(seconds, world.mend, host)
+
+
+def unplug(world: World, role: str, seconds: float) -> None:
+    """Cut a program off the bus."""
+    world.cut(role)
+    world.later(seconds, world.mend, role)
+
+
+def no_database(world: World, role: str, seconds: float, unsure: int) -> None:
+    """Cut a program off the database; of some of its writes it is not known then whether they were done."""
+    way = world.roles[role].way
+    way.unsure += unsure
+    way.cut = not unsure
+    world.later(seconds, setattr, way, "cut", False)
+
+
+def slow_database(world: World, role: str, seconds: float, by: float) -> None:
+    """Have all that a program does with the database take longer."""
+    way = world.roles[role].way
+    way.slow = by
+    world.later(seconds, setattr, way, "slow", 0.0)
+
+
+def slow_bus(world: World, role: str, seconds: float, by: float) -> None:
+    """Have all that a program says and hears be on its way for longer."""
+    world.weather.slow[role] = by
+    world.later(seconds, world.weather.slow.__setitem__, role, 0.0)
+
+
+def very_late(world: World, which: str, seconds: float) -> None:
+    """Have messages of a kind come when nobody expects them any more."""
+    world.weather.very_late.add(which)
+    world.later(seconds, world.weather.very_late.discard, which)
+
+
+def tick(world: World, role: str, jump: float) -> None:
+    """Have the clock that a machine counts seconds by jump ahead, or stand still."""
+    world.roles[role].clock.jump += jump
 
 
 def lossy(world: World, seconds: float) -> None:
@@ -175,6 +229,12 @@ FAULTS: Mapping[str, Callable[..., None]] = {
     "power": power,
     "forget": forget,
     "partition": partition,
+    "unplug": unplug,
+    "no-database": no_database,
+    "slow-database": slow_database,
+    "slow-bus": slow_bus,
+    "very-late": very_late,
+    "tick": tick,
     "lossy": lossy,
     "reorder": reorder,
     "hypervisor": hypervisor,

@@ -14,7 +14,7 @@ from floe.core import server_states
 from floe.core.errors import FloeError
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
-from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Event, Result
+from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
 from floe.simulation import drives
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
@@ -53,8 +53,8 @@ class Judge:
         """By host that lost its power: what guests will have to be when its agent has started."""
         self._changing: Counter[tuple[str, str]] = Counter()
         """By host and server: changes of power that the host was told of and has not answered."""
-        self._said: dict[int, tuple[float, Event]] = {}
-        """Events for one that were published while somebody was there for them, and when."""
+        self._said: dict[int, tuple[float, str]] = {}
+        """What kind of events for one were published while somebody was there for them, and when."""
         self._takers: dict[int, Process] = {}
         self._places: drives.Places = frozenset()
 
@@ -69,7 +69,7 @@ class Judge:
             for violation in self._store.read(lambda conn: drives.misplaced(conn, came)):
                 self._accuse(violation)
 
-    def said(self, number: int, event: Event, now: float) -> None:
+    def said(self, number: int, event: str, now: float) -> None:
         """An event for one was published, and somebody was there for it."""
         self._said[number] = (now, event)
 
@@ -77,13 +77,13 @@ class Judge:
         """A process takes an event for one: see that no other one has."""
         other = self._takers.setdefault(number, process)
         if other is not process:
-            what = type(self._said[number][1]).__name__
+            what = self._said[number][1]
             self._accuse(Violation("an event for one was taken by two", what, f"{other.name}, {process.name}"))
 
     def untaken(self, since: float, until: float) -> list[Violation]:
         """Return which events for one were published in that time, in which nothing was amiss, and taken by nobody."""
         return [
-            Violation("an event for one was taken by nobody", type(event).__name__, f"published at {when:.3f}")
+            Violation("an event for one was taken by nobody", event, f"published at {when:.3f}")
             for number, (when, event) in self._said.items()
             if since <= when <= until and number not in self._takers
         ]
@@ -178,9 +178,21 @@ class Judge:
                 whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
                 bad += check_host(name, found, whole, machine.view())
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
-            return bad + self._check_told(conn)
+            return bad + self._check_told(conn) + self._check_known(conn)
 
         return self._store.read(look)
+
+    def _check_known(self, conn: Connection) -> list[Violation]:
+        """Check that whoever conducts knows the hosts that there are, all of which live by now."""
+        known = {host.name for host in hosts.every(conn)}
+        found = [Violation("a host that lives is not known", name) for name in sorted(self._machines.keys() - known)]
+        return found + [
+            Violation("a host that lives is taken for dead", name, role.name)
+            for role in self._roles.values()
+            if role.conductor is not None
+            for name in self._machines
+            if name in known and role.conductor.fleet.missing(name)
+        ]
 
     def _check_told(self, conn: Connection) -> list[Violation]:
         """Check that guests may read about themselves what their servers' rows say."""

@@ -34,6 +34,8 @@ class Leases:
         self._open: dict[str, Any] = {}
         self._written: dict[str, float] = {}
         """When each was written to last."""
+        self._proved: dict[tuple[str, Process | None], float] = {}
+        """When each was last written to by each process that held it."""
 
     def conducts(self, owner: str, process: Process, clock: SimulatedClock) -> None:
         """A process is about to take actions up by that name."""
@@ -58,6 +60,18 @@ class Leases:
         for ident, found in self._open.items():
             if ident not in before or before[ident].writes != found.writes:
                 self._written[ident] = self._time()
+                if self._is_ours(found):
+                    self._proved[ident, current()] = self._time()
+
+    def unproven(self, action_id: str) -> float | None:
+        """Return for how many seconds this process has not proved an action to be its own; None if it never did."""
+        proved = self._proved.get((action_id, current()))
+        return None if proved is None else self._time() - proved
+
+    def attempt_of_ours(self, action_id: str) -> int | None:
+        """Return which attempt at an action it is that this process holds; None if it does not."""
+        found = self._open.get(action_id)
+        return found.attempts if found is not None and self._is_ours(found) else None
 
     # -- inside ---------------------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ class Process:
         self.name = name
         self.alive = True
         self.stalled = False
+        self.resumed_at = float("-inf")
+        """When it last went on after it had stood still."""
         self._deferred: list[asyncio.Handle] = []
         self._loop = loop
         self._context = contextvars.copy_context()
@@ -67,6 +69,7 @@ class Process:
 
     def _resume(self) -> None:
         self.stalled = False
+        self.resumed_at = self._loop.time()
         waiting, self._deferred = self._deferred, []
         self._loop.resume(waiting)
 

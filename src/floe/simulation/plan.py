@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from random import Random
 from typing import Any
+
+from floe.simulation.apart import apart, events_apart
+from floe.simulation.shape import FAULTS, HEALED, REQUESTS, Event, Plan
 
 _REQUESTS = {
     "create": 10,
@@ -23,9 +26,6 @@ _REQUESTS = {
 }
 """What users ask for, and how often, by weight."""
 
-REQUESTS, FAULTS, HEALED = 9.0, 12.0, 20.0
-"""Seconds up to which requests come and faults begin, and after which there are no more faults."""
-
 _ANSWERING = ("db.before", "db.after", "upload", "blob.before", "blob.after")
 _CONDUCTING = ("db.before", "db.after", "bus.send", "sleep")
 _HOSTING = (
@@ -34,52 +34,6 @@ _HOSTING = (
     *("plane.before", "plane.after"),
 )
 """Where a crash of each role can be placed: the awaits at which the world outside is touched, or waited for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """A request of a user, or a fault, at a second after the start; `what` names it, `args` say the rest."""
-
-    at: float
-    what: str
-    args: dict[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        args = " ".join(f"{name}={value}" for name, value in self.args.items())
-        return f"{self.at:8.3f}  {self.what:<14} {args}".rstrip()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A run. `together`: all roles live and die in one process, as in `floe up`. `slow` stretches all delays."""
-
-    seed: int
-    hosts: int
-    conductors: int
-    together: bool
-    slow: float
-    noise: bool
-    """Whether the bus loses, repeats, delays and reorders now and then, all the time."""
-    events: Sequence[Event]
-
-    @property
-    def roles(self) -> list[str]:
-        """The programs there are."""
-        if self.together:
-            return ["floe"]
-        conductors = [f"conductor-{number}" for number in range(1, self.conductors + 1)]
-        return ["api", *conductors, *(f"agent-{host}" for host in self.host_names)]
-
-    @property
-    def host_names(self) -> list[str]:
-        """The hosts there are."""
-        return [f"h{number}" for number in range(1, self.hosts + 1)]
-
-    def __str__(self) -> str:
-        shape = "one process" if self.together else f"{self.conductors} conductor(s), each role a process"
-        noise = "a bus that loses, repeats and reorders" if self.noise else "a sound bus"
-        head = f"seed {self.seed}: {self.hosts} host(s), {shape}, {noise}, delays x{self.slow:g}"
-        return "\n".join([head, *(str(event) for event in self.events)])
 
 
 def make(seed: int) -> Plan:
@@ -94,6 +48,7 @@ def make(seed: int) -> Plan:
         noise=dice.random() < 0.3,
         events=(),
     )
+    shape = apart(shape)
     requests = [*_requests(dice), *_resets(Random(f"{seed} resets"))]  # noqa: S311
     requests += _of_power(Random(f"{seed} power"))  # noqa: S311
     requests += _of_operators(Random(f"{seed} operators"), requests)  # noqa: S311
@@ -103,18 +58,11 @@ def make(seed: int) -> Plan:
     events += _outage(Random(f"{seed} outage"), shape)  # noqa: S311
     events += _of_waits(Random(f"{seed} waits"), shape)  # noqa: S311
     events += _of_ledgers(Random(f"{seed} ledgers"), shape, events)  # noqa: S311
+    events += events_apart(Random(f"{seed} apart"), shape, [request.at for request in requests])  # noqa: S311
     if shape.together:
         events += _last_requests(dice)
     events.sort(key=lambda event: event.at)
-    return Plan(
-        seed=seed,
-        hosts=shape.hosts,
-        conductors=1 if shape.together else shape.conductors,
-        together=shape.together,
-        slow=shape.slow,
-        noise=shape.noise,
-        events=tuple(events),
-    )
+    return replace(shape, conductors=1 if shape.together else shape.conductors, events=tuple(events))
 
 
 def _requests(dice: Random) -> list[Event]:

@@ -21,8 +21,10 @@ from floe.core.entries import BEGUN
 from floe.core.guests import PowerState
 from floe.core.messages import Spawned
 from floe.simulation.planted_batches import BATCHES
+from floe.simulation.planted_bus import BUS
 from floe.simulation.planted_hosts import HOSTS
 from floe.simulation.planted_images import IMAGES
+from floe.simulation.planted_leases import LEASES
 from floe.simulation.planted_members import MEMBERS
 from floe.simulation.planted_operators import OPERATORS
 from floe.simulation.planted_power import POWER
@@ -295,6 +297,8 @@ PLANTED = (
     *BATCHES,
     *MEMBERS,
     *ROLES,
+    *BUS,
+    *LEASES,
     *SAGAS,
     *WRITES,
     *POWER,

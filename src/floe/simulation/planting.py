@@ -20,7 +20,7 @@ from floe.conductor.flow import Flow
 from floe.conductor.saga import Again, Each, Node, OnHost, Saga
 from floe.core.actions import Step
 from floe.simulation.parts import Parts
-from floe.simulation.plan import Plan
+from floe.simulation.shape import Plan
 
 Memory = dict[Any, Any]
 """What a planted bug remembers outside of the database, in one run."""

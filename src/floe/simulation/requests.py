@@ -35,8 +35,8 @@ from floe.core.nics import PlannedNic
 from floe.core.server_groups import ServerGroup
 from floe.simulation import drives
 from floe.simulation.drives import FAST
-from floe.simulation.plan import Event
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
+from floe.simulation.shape import Event
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
 from floe.store import hosts as host_rows
 from floe.store import images as image_rows

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from floe.cloud.audit import Violation
-from floe.simulation.plan import Event, Plan, make
+from floe.simulation.plan import make
 from floe.simulation.planting import Plant
+from floe.simulation.shape import Event, Plan
 from floe.simulation.site import Site, make_site
 from floe.simulation.world import World
 

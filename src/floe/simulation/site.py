@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 from msgspec import structs
 
@@ -49,23 +50,41 @@ _KEY = base64.urlsafe_b64encode(bytes(32))
 
 
 class SimulatedClock:
-    """The time of day of one machine, which may be wrong: `offset` seconds ahead of the true one."""
+    """The clock of one machine. Its time of day may be wrong: `offset` seconds ahead, and what is usual.
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    With `dice` it is a clock of its own: within half a second of the true one as time services have it, up to 200
+    seconds in a million fast or slow, and counting from some moment of its own; `jump` is by how much it went too far,
+    or fell behind while the machine stood still.
+    """
+
+    def __init__(self, loop: VirtualLoop, dice: Random | None = None) -> None:
         self._loop = loop
         self.offset = 0.0
+        self.jump = 0.0
+        self._usual = 0.0 if dice is None else dice.uniform(-0.5, 0.5)
+        self._rate = 1.0 if dice is None else 1.0 + dice.uniform(-200e-6, 200e-6)
+        self._seconds = self._begun = 0.0 if dice is None else dice.uniform(10.0, 1e6)
         self.latest = START
         """The latest time it has told."""
 
     def now(self) -> datetime:
         """See `Clock.now`."""
-        now = START + timedelta(seconds=self._loop.time() + self.offset)
+        now = START + timedelta(seconds=self._loop.time() + self._usual + self.offset)
         self.latest = max(self.latest, now)
         return now
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
-        return self._loop.time()
+        self._seconds = max(self._seconds, self._begun + self._loop.time() * self._rate + self.jump)
+        return self._seconds
+
+    def reboot(self) -> None:
+        """Count from nothing again, as a machine does that was started anew."""
+        self.jump, self._seconds, self._begun = 0.0, 0.0, -self._loop.time() * self._rate
+
+    def wait(self, seconds: float) -> float:
+        """Return for how long one waits who waits so long by this clock."""
+        return seconds / self._rate
 
 
 @dataclass(frozen=True, slots=True)

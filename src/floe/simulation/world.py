@@ -18,6 +18,7 @@ from random import Random
 from floe.agent.agent import Agent
 from floe.agent.folders import unknown
 from floe.agent.image_eviction import Keeping
+from floe.bus.protocol import Bus
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.conductor.conductor import Conductor
@@ -26,7 +27,8 @@ from floe.conductor.image_actions import ImageActions
 from floe.conductor.registry import image_sagas, sagas
 from floe.conductor.saga import Saga
 from floe.core.errors import FloeError
-from floe.simulation.bus import SimulatedBus, Weather
+from floe.simulation.bus import Weather
+from floe.simulation.buses import Buses
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.faults import FAULTS
 from floe.simulation.judge import Judge, Watch
@@ -34,11 +36,12 @@ from floe.simulation.leases import Leases
 from floe.simulation.loop import Process, VirtualLoop, current
 from floe.simulation.machines import Disk, Machine, SimulatedHypervisor, SimulatedPlane
 from floe.simulation.parts import Parts
-from floe.simulation.plan import HEALED, Event, Plan
+from floe.simulation.questions import Questions
 from floe.simulation.removal_watch import RemovalWatch
 from floe.simulation.requests import Users
-from floe.simulation.roles import Role
-from floe.simulation.site import SimulatedClock, Site, make_cloud
+from floe.simulation.roles import Role, make_role
+from floe.simulation.shape import HEALED, Event, Plan
+from floe.simulation.site import Site, make_cloud
 from floe.simulation.storage import SimulatedBlobs, Synced, close_parts
 from floe.store.repeated import RepeatedWrites
 
@@ -84,33 +87,31 @@ class World:
         self.calm_down()
         self.users = Users(site, self.note, self.accuse)
         site.store.reset()
-        self._db = SimulatedDatabase(
-            site.store, pause=self.pause, refusal=lambda: self.refusal, committed=self._committed
-        )
         self._files = Synced()
         self._images = folder / "images"
         self._images.mkdir(parents=True)
         for image_id, data in site.blobs.items():
             (self._images / image_id).write_bytes(data)
         self.machines = {name: Machine(name, folder / name, self._files, self.loop.time) for name in plan.host_names}
-        self.roles = {name: self._role(name) for name in plan.roles}
+        self.roles = {name: make_role(name, plan, self.loop) for name in plan.roles}
         self._of: dict[Process, Role] = {}
         self.judge = Judge(site.store, self.users, self.machines, self.roles, self._images, self.accuse)
         self.leases = Leases(site.store, self.accuse, time=self.loop.time, lease=SETTINGS.lease)
         self._removals = RemovalWatch(site.store, self.machines, self.accuse)
-        self._bus = SimulatedBus(
+        self.questions = Questions(self.leases, self.accuse, time=self.loop.time, lease=SETTINGS.lease)
+        self._buses = Buses(
             self.loop,
             self.dice,
             self.weather,
+            frame=plan.frame,
             latency=self._latency,
             pause=self.pause,
             note=self.note,
-            told=self.judge.told,
-            answered=self.judge.answered,
-            said=lambda number, event: self.judge.said(number, event, self.loop.time()),
-            took=self.judge.took,
-            takers=parts.takers,
+            judge=self.judge,
+            questions=self.questions,
+            parts=parts,
         )
+        self.cut, self.mend = self._buses.cut, self._buses.mend
 
     # -- the run --------------------------------------------------------------------------------------
 
@@ -177,7 +178,8 @@ class World:
                 return found
 
     def _audit(self) -> list[Violation]:
-        return self.judge.audit() + self._removals.remembered(self.roles.values())
+        found = self.judge.audit() + self._removals.remembered(self.roles.values())
+        return found + self._buses.unread()
 
     def note(self, *what: object) -> None:
         """Write down that something happened."""
@@ -214,7 +216,9 @@ class World:
 
     async def _sleep(self, seconds: float) -> None:
         await self.pause("sleep")
-        await asyncio.sleep(seconds)
+        process = current()
+        role = self._of.get(process) if process is not None else None
+        await asyncio.sleep(seconds if role is None else role.clock.wait(seconds))
 
     def _latency(self) -> float:
         """Mostly about a millisecond, now and then a good part of a second."""
@@ -229,7 +233,14 @@ class World:
 
     def _repeating(self, role: Role) -> RepeatedWrites:
         """Return the database as one process sees it."""
-        return RepeatedWrites(self._db, share=REPEATED, dice=self._repeats, new_id=self.new_id, now=role.clock.now)
+        db = SimulatedDatabase(
+            self._site.store,
+            pause=self.pause,
+            refusal=lambda: self.refusal,
+            committed=self._committed,
+            way=role.way,
+        )
+        return RepeatedWrites(db, share=REPEATED, dice=self._repeats, new_id=self.new_id, now=role.clock.now)
 
     def new_id(self) -> str:
         """Return a new id; the same ones come in every run of the plan."""
@@ -243,14 +254,6 @@ class World:
 
     # -- processes ------------------------------------------------------------------------------------
 
-    def _role(self, name: str) -> Role:
-        clock = SimulatedClock(self.loop)
-        if name == "floe":
-            return Role(name, self.plan.host_names, clock, conducts=True, answers=True)
-        if name.startswith("agent-"):
-            return Role(name, [name.removeprefix("agent-")], clock)
-        return Role(name, [], clock, conducts=name.startswith("conductor"), answers=name == "api")
-
     def _boot(self, role: Role) -> None:
         if role.process is not None and role.process.alive:
             return
@@ -262,7 +265,8 @@ class World:
     async def _main(self, role: Role, process: Process) -> None:
         try:
             blobs = SimulatedBlobs(self.pause, self._images, lambda: self.blobs_fail)
-            role.cloud = make_cloud(self._repeating(role), self._parts.bus(self._bus), blobs, role.clock, self.new_id)
+            bus = self._parts.bus(await self._buses.of(role))
+            role.cloud = make_cloud(self._repeating(role), bus, blobs, role.clock, self.new_id)
             if role.answers:
                 images = ImageActions(
                     role.cloud,
@@ -286,7 +290,7 @@ class World:
                 self.leases.conducts(role.conductor.owner, process, role.clock)
                 role.cloud = replace(role.cloud, leases=role.conductor.leases)
                 await role.conductor.start()
-            role.agents = [self._agent(role, host, blobs) for host in role.hosts]
+            role.agents = [self._agent(role, host, bus, blobs) for host in role.hosts]
             for agent in role.agents:
                 await agent.start()
                 self.judge.back(agent.host)
@@ -302,7 +306,7 @@ class World:
     def _workflows(self, cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[str, Saga]:
         return {kind: self._parts.plan(cloud, saga) for kind, saga in sagas(cloud, fleet, settings).items()}
 
-    def _agent(self, role: Role, host: str, blobs: SimulatedBlobs) -> Agent:
+    def _agent(self, role: Role, host: str, bus: Bus, blobs: SimulatedBlobs) -> Agent:
         machine = self.machines[host]
         machine.driver = SimulatedHypervisor(
             machine,
@@ -315,7 +319,7 @@ class World:
         )
         return Agent(
             host,
-            bus=self._parts.bus(self._bus),
+            bus=bus,
             hypervisor=self._parts.hypervisor(machine.driver),
             plane=SimulatedPlane(machine, self.pause, self._delay),
             images=blobs,
@@ -377,12 +381,13 @@ class World:
         self.healed = True
         self.refusal, self.blobs_fail = None, False
         self.calm_down()
-        self.weather.cut.clear()
+        self._buses.heal()
         for machine in self.machines.values():
             machine.heal()
         for role in self.roles.values():
             role.armed.clear()
             role.clock.offset = 0.0
+            role.way.cut, role.way.slow, role.way.unsure = False, 0.0, 0
             self._boot(role)
 
 

@@ -33,8 +33,10 @@ from floe.core.messages import (
     Progress,
     Result,
 )
+from floe.simulation.apart import SMALL_FRAME
 from floe.simulation.bus import SimulatedBus, Weather
 from floe.simulation.loop import Process, VirtualLoop
+from floe.simulation.network import ADDRESS, Network
 from floe.simulation.parts import one_of
 
 Story = Callable[[Bus], Awaitable[None]]
@@ -74,6 +76,7 @@ def on_simulated(story: Story) -> None:
         latency=lambda: 0.001,
         pause=pause,
         note=nothing,
+        asked=nothing,
         told=nothing,
         answered=nothing,
         said=nothing,
@@ -82,6 +85,40 @@ def on_simulated(story: Story) -> None:
     )
     task = Process("all", loop).start(story(bus))  # type: ignore[arg-type]
     loop.run_until_complete(task)
+    loop.abandon()
+
+
+def on_simulated_network(story: Story) -> None:
+    """The bus between machines, over the simulation's network in fine weather."""
+    loop = VirtualLoop()
+
+    async def pause(_point: str) -> None:
+        return
+
+    def nothing(*_said: Any) -> None:
+        return
+
+    network = Network(
+        loop,
+        Random(7),
+        Weather(),
+        most_bytes=SMALL_FRAME,
+        latency=lambda: 0.001,
+        pause=pause,
+        note=nothing,
+        said=nothing,
+        took=nothing,
+        takers=one_of,
+    )
+    process = Process("all", loop)
+    bus = NatsBus(ADDRESS, "test", clock=loop.time, connect=network.link(process, ("all",)))
+
+    async def run() -> None:
+        await bus.open()
+        await story(bus)
+        await bus.close()
+
+    loop.run_until_complete(process.start(run()))
     loop.abandon()
 
 
@@ -97,7 +134,10 @@ def on_nats(story: Story, url: str) -> None:
     asyncio.run(run())
 
 
-@pytest.fixture(params=[on_local, on_simulated, on_nats], ids=["local", "simulated", "nats"])
+@pytest.fixture(
+    params=[on_local, on_simulated, on_simulated_network, on_nats],
+    ids=["local", "simulated", "simulated-network", "nats"],
+)
 def on_a_bus(request: Any) -> Callable[[Story], None]:
     """Run a story on a bus of each kind."""
     if request.param is not on_nats:

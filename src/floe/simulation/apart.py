@@ -1,0 +1,80 @@
+"""What goes wrong between programs that share nothing but a bus and a database: partitions, lateness, clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from floe.simulation.shape import FAULTS, Event, Plan
+
+MOST_FRAME, SMALL_FRAME = 1024 * 1024, 1024 + 500
+"""Of a frame: what NATS takes, and so little that whatever is told of a host comes in parts."""
+VERY_LATE = 30.0
+"""Seconds that a message is late for which whoever sent it has long given up."""
+
+_KINDS = {
+    "unplug": 3,
+    "no-database": 3,
+    "slow-bus": 1.5,
+    "slow-database": 1.5,
+    "very-late": 4,
+    "overtaken": 3,
+    "tick": 2,
+}
+"""What happens, and how often, by weight."""
+_SOME = {"tick"}
+"""What may happen to agents, too; they have no database, and `partition` cuts them off the bus."""
+
+
+def apart(plan: Plan) -> Plan:
+    """Return a plan in which programs on their own mostly have the bus between machines, and clocks of their own."""
+    if plan.together:
+        return plan
+    frame = Random(f"{plan.seed} frames").choice((0, MOST_FRAME, MOST_FRAME, SMALL_FRAME))  # noqa: S311
+    return replace(plan, frame=frame, apart=Random(f"{plan.seed} clocks").random() < 0.7)  # noqa: S311
+
+
+def events_apart(dice: Random, plan: Plan, busy: Sequence[float]) -> list[Event]:
+    """Give what happens in a run, mostly when there is something to disturb; nothing where all is one process."""
+    if plan.together or dice.random() < 0.4:
+        return []
+    events = []
+    for _ in range(dice.choice((1, 1, 2, 3))):
+        at = (
+            dice.choice(busy) + plan.slow * dice.uniform(-0.05, 0.8) if dice.random() < 0.7 else dice.uniform(0.8, 12.0)
+        )
+        kinds = {what: weight for what, weight in _KINDS.items() if plan.frame or what != "very-late"}
+        what = dice.choices(tuple(kinds), tuple(kinds.values()))[0]
+        at = min(max(at, 0.1), FAULTS)
+        if what == "overtaken":
+            events += _overtaken(dice, plan, at)
+        else:
+            events.append(Event(at=at, what=what, args=_args(dice, plan, what)))
+    return events
+
+
+def _args(dice: Random, plan: Plan, what: str) -> dict[str, Any]:
+    seconds = round(dice.choice((0.5, 1.5, 4.0, 9.0, 14.0)) * dice.uniform(0.6, 1.4), 3)
+    if what == "very-late":
+        return {"which": dice.choice(("commands", "commands", "answers", "events")), "seconds": seconds}
+    roles = [role for role in plan.roles if what in _SOME or not role.startswith("agent")]
+    role = dice.choice([*roles, *(role for role in roles if role.startswith("conductor"))])
+    if what == "tick":
+        return {"role": role, "jump": dice.choice((-1.0, -0.3, 0.3, 1.0))}
+    if what == "no-database":
+        return {"role": role, "seconds": seconds, "unsure": dice.choice((0, 0, 1, 2))}
+    if what in {"slow-bus", "slow-database"}:
+        return {"role": role, "seconds": seconds, "by": dice.choice((0.3, 1.0, 3.0))}
+    return {"role": role, "seconds": seconds}
+
+
+def _overtaken(dice: Random, plan: Plan, at: float) -> list[Event]:
+    """A conductor stands still for longer than a lease, just when what it says may be late, too."""
+    role = dice.choice([role for role in plan.roles if role.startswith("conductor")])
+    still = Event(at=at, what="stall", args={"role": role, "seconds": dice.choice((9.0, 12.0, 15.0))})
+    if not plan.frame or dice.random() < 0.5:
+        return [still]
+    late = Event(at=max(0.1, at - 0.5), what="very-late", args={"which": "commands", "seconds": 3.0})
+    return [late, still]
