@@ -67,6 +67,7 @@ class Conductor:
         self.events = HostEvents(
             cloud,
             self.fleet,
+            owner=self.owner,
             progress=self.runner.progress,
             at_work_on=self.runner.at_work_on,
             nudge_network=self.networks.nudge,
@@ -76,6 +77,7 @@ class Conductor:
             cloud,
             self.fleet,
             host=host,
+            owner=self.owner,
             sleep=sleep,
             actions=self.runner.sweep,
             renew=self.runner.renew,

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from floe.bus.protocol import Bus
+from floe.conductor.compared import Compared
 from floe.conductor.spawns import SpawnsTogether
 from floe.core.clock import Clock
 from floe.core.errors import HostFailure, Unavailable
@@ -115,7 +116,8 @@ class Fleet:
         self._read_at: datetime | None = None
         self._expected: set[str] = set()
         self._later: dict[str, Callable[[], object]] = {}
-        self._compared: set[str] = set()
+        self.compared = Compared()
+        """The hosts whose guests were compared with the rows."""
         self._promises: dict[str, set[Promise]] = {}
         self._doubtful: set[str] = set()
         """Hosts that may not have what the table says; the next look at what changed is at them too."""
@@ -228,7 +230,7 @@ class Fleet:
         self.table.remove(name)
         self._heard.pop(name, None)
         self._unwritten.pop(name, None)
-        for names in (self._forced_down, self._gone, self._expected, self._compared, self.owed, self.waited_for):
+        for names in (self._forced_down, self._gone, self._expected, self.compared, self.owed, self.waited_for):
             names.discard(name)
         self._later.pop(name, None)
         self._spawns.forget(name)
@@ -288,14 +290,9 @@ class Fleet:
             for call in calls.values():
                 call()
 
-    def compared(self, name: str) -> None:
-        """Note that a host's guests were compared with the rows."""
-        self._compared.add(name)
-
     def uncompared(self) -> list[str]:
         """Return the hosts that live and whose guests were not compared since this was last asked."""
-        compared, self._compared = self._compared, set()
-        return [name for name in self.table.names if self.alive(name) and name not in compared]
+        return self.compared.missing(filter(self.alive, self.table.names))
 
     def seen(self) -> dict[str, datetime]:
         """Return, once, when hosts were last heard of."""

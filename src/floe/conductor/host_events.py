@@ -51,12 +51,14 @@ class HostEvents:
         cloud: Cloud,
         fleet: Fleet,
         *,
+        owner: str,
         progress: Callable[[Progress], None],
         at_work_on: Callable[[str], bool],
         nudge_network: Callable[[], None],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._cloud, self._fleet = cloud, fleet
+        self._owner = owner
         self._progress, self._at_work_on = progress, at_work_on
         self._sleep = sleep
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -81,8 +83,10 @@ class HostEvents:
         """Note what every conductor is told."""
         if isinstance(event, Heartbeat):
             self._fleet.heard(event.host)
-        else:
+        elif isinstance(event, Progress):
             self._progress(event)
+        elif event.by != self._owner:
+            self._fleet.compared.note_elsewhere(event.hosts)
 
     async def take(self, event: HostUp | HostDown | GuestChanged) -> None:
         """Do what there is to be done about what a host said to one of the conductors."""
@@ -123,7 +127,7 @@ class HostEvents:
             await host_guests.take_over(self._cloud, changed, states)
         if any(host_guests.look_again(row, states) for row in before):
             self._start(self._check_soon(host))
-        self._fleet.compared(host)
+        self._fleet.compared.note(host)
 
     async def _check_soon(self, host: str) -> None:
         """Look again at a host on which a guest is not what its row says while something is done with its server.

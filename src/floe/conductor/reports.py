@@ -104,7 +104,7 @@ class Reports:
         self._cloud.counters.add(REPORTS, SAME if same else NEW)
         if same:
             self._fleet.heard(host)
-            self._fleet.compared(host)
+            self._fleet.compared.note(host)
             return
         async with self._places:
             await self._compare(event, stamp)
@@ -119,7 +119,7 @@ class Reports:
         there = event.guests or event.files or event.told or stamp.held
         in_order = not there or await self._clean_up(event.host, event.guests, event.files, event.told)
         if await self._agrees(event):
-            self._fleet.compared(event.host)
+            self._fleet.compared.note(event.host)
         else:
             in_order = False
             self._start(self._check(event.host))

@@ -13,7 +13,7 @@ from floe.cloud import history
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
 from floe.core.errors import HostFailure, Unavailable
-from floe.core.messages import Report
+from floe.core.messages import HostsCompared, Report
 from floe.store import actions, conductors, hosts
 from floe.store.engine import Connection, Isolation
 
@@ -33,7 +33,7 @@ _LATE = 15.0
 class Sweeps:
     """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; their guests; history.
 
-    `host` is the machine that this conductor runs on, and is known by.
+    `host` is the machine that this conductor runs on, and is known by; `owner` tells it from all others.
 
     What asks a host something has a round of its own: a host that does not answer keeps no lease from being renewed.
     """
@@ -44,13 +44,15 @@ class Sweeps:
         fleet: Fleet,
         *,
         host: str,
+        owner: str,
         sleep: Callable[[float], Awaitable[None]],
         actions: Callable[[], Awaitable[object]],
         renew: Callable[[], Awaitable[None]],
         networks: Callable[[], None],
         check: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._cloud, self._fleet, self._host, self._sleep = cloud, fleet, host, sleep
+        self._cloud, self._fleet, self._sleep = cloud, fleet, sleep
+        self._host, self._owner = host, owner
         self._actions, self._renew, self._networks, self._check = actions, renew, networks, check
         self._tasks: list[asyncio.Task[None]] = []
         self._turned = 0.0
@@ -89,6 +91,8 @@ class Sweeps:
         await self._renew()
         await self._actions()
         self._networks()
+        if compared := self._fleet.compared.untold():
+            await self._cloud.bus.publish(HostsCompared(by=self._owner, hosts=compared))
         self._turned = self._cloud.clock.monotonic()
 
     def late(self) -> float:

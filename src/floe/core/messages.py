@@ -307,6 +307,17 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostsCompared:
+    """A conductor compared with the rows what these hosts have, so that no other need ask them; it is no host's word.
+
+    Where this is lost, they are asked in vain.
+    """
+
+    by: str
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActionWaits:
     """An action was added; where this is lost, a conductor's sweep finds it a little later.
 
@@ -354,7 +365,7 @@ Result = (
     | Done
     | Failed
 )
-ForAll = Heartbeat | Progress
+ForAll = Heartbeat | Progress | HostsCompared
 """What everybody has to know who keeps something in memory of it."""
 ForOne = HostUp | HostDown | GuestChanged | ActionWaits | NetworkChanged
 """What there is something to be done about, once: whoever takes it does it."""

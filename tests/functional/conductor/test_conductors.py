@@ -13,7 +13,7 @@ from floe.cloud import conductors
 from floe.cloud.cloud import Cloud
 from floe.conductor.conductor import Conductor
 from floe.core.guests import PowerState
-from floe.core.messages import ActionWaits, Command, GuestChanged, Heartbeat, Result, Spawn, Spawned
+from floe.core.messages import ActionWaits, Command, GuestChanged, Heartbeat, ListGuests, Result, Spawn, Spawned
 from floe.store import actions, servers
 
 from .conftest import IMAGE, SETTINGS, ScriptedHost, Site, new_action, new_server, until
@@ -155,6 +155,34 @@ async def test_a_host_that_spoke_to_one_conductor_is_known_to_the_other_after_a_
             await site.settle()
             await site.conductor.sweeps.quick()
     assert all(fleet.alive("h1") and fleet.table.row("h1") is not None for fleet in fleets)
+
+
+async def test_a_host_whose_report_one_conductor_took_is_asked_by_none(pair: list[Site]) -> None:
+    cloud, host = pair[0].cloud, ScriptedHost("h1")
+    await cloud.bus.serve("h1", host.handle)
+    await cloud.bus.publish(host.up())
+    await until(lambda: any(site.conductor.fleet.alive("h1") for site in pair))
+    for site in pair:
+        await site.conductor.fleet.refresh()
+        site.conductor.fleet.heard("h1")
+        await site.settle()
+
+    async def rounds() -> int:
+        """Let both look at what was not compared; return how often the host was asked."""
+        host.commands.clear()
+        for site in pair:
+            await site.conductor.sweeps.slow()
+            await site.settle()
+        return len([command for command in host.commands if isinstance(command, ListGuests)])
+
+    for report in range(4):  # they take turns in what is for one
+        await cloud.bus.publish(host.up())
+        for site in pair:
+            await site.settle()
+            await site.conductor.sweeps.quick()
+            await site.settle()
+        assert not await rounds(), report
+    assert any([await rounds() for _ in range(3)]), "it reports no more"
 
 
 async def test_a_guest_that_dies_while_one_conductor_builds_it_is_seen_though_another_hears_of_it(
