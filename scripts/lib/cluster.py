@@ -259,11 +259,20 @@ class Cluster:
         words = [sys.executable, "-m", "floe", role, "--config", str(self.folder / "floe.toml")]
         words += ["--bus-key", str(self.folder / "keys" / f"{name}.seed")]
         words += ["--listen" if role == "api" else "--status-listen", at]
+        if role == "api":
+            words += self._keeps_the_bus()
         if role == "agent":
             words += ["--host", f"host-{number}"]
         elif name != "api-1":  # whose clouds.yaml is the state directory's
             words += ["--instance", number]
         return words, None
+
+    def _keeps_the_bus(self) -> list[str]:
+        """Return what has an API let machines join (`floe host add`)."""
+        bus = self.folder / "nats"
+        reload = f"nats-server --signal reload={bus / 'nats.pid'}"
+        files = ["--bus-members", str(bus / "floe.members"), "--bus-config", str(bus / "floe.conf")]
+        return [*files, "--bus-reload", reload]
 
     def _home(self, name: str) -> Path:
         return self.folder / name if name in {*ENGINES, PROXY} else self.folder

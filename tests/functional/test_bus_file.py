@@ -65,6 +65,11 @@ class Place:
             while words not in await self.said():
                 await asyncio.sleep(0.01)
 
+    async def until_said_nothing(self) -> None:
+        async with asyncio.timeout(60):
+            while await self.said() != "ok":
+                await asyncio.sleep(0.01)
+
 
 @pytest.fixture
 async def place(embedded: EmbeddedCloud, tmp_path: Path) -> AsyncIterator[Place]:
@@ -115,6 +120,16 @@ async def test_the_file_follows_list_and_database(place: Place) -> None:
     await place.until(lambda: key not in place.file.read_text() and place.runs == 4)
 
 
+async def test_what_somebody_else_wrote_there_does_not_stay(place: Place) -> None:
+    await place.keeper.start()
+    good = place.file.read_text()
+    for spoil in (lambda: place.file.write_text("authorization {}\n"), place.file.unlink):
+        runs = place.runs
+        spoil()
+        await place.until(lambda: place.runs > runs and place.file.read_text() == good)  # noqa: B023
+    await place.until_said_nothing()
+
+
 async def test_a_start_tells_the_server_once_though_the_file_is_right(place: Place) -> None:
     """The process before may have died between the two."""
     await place.keeper.start()
@@ -138,17 +153,20 @@ async def test_what_is_amiss_is_said_the_file_stays_and_it_is_tried_again(place:
         place.listed.write_text(text)
         await place.until_said(words)
         assert place.file.read_text() == good
-    place.listed.unlink()
-    await place.until_said("cannot be read")
+    assert place.cloud.counters.total(bus_file.FAILED) >= 2
     place.listed.write_text(listed)
-    await place.until_said("ok")
+    await place.until_said_nothing()
+    hidden = place.listed.rename(place.folder / "hidden")
+    await place.until_said("cannot be read")
+    hidden.rename(place.listed)  # it is what it was
+    await place.until_said_nothing()
     (place.folder / "broken").touch()
     runs, key = place.runs, await place.join("h1")
     await place.until_said("status 3: it is broken")
     assert key in place.file.read_text()
     (place.folder / "broken").unlink()
     await place.until(lambda: place.runs > runs)
-    await place.until_said("ok")
+    await place.until_said_nothing()
 
 
 async def test_a_name_that_the_list_has_with_another_key_is_the_lists(place: Place) -> None:

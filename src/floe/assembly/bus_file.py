@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from floe import programs
 from floe.assembly.process import Part
 from floe.bus import permissions
 from floe.bus.permissions import Member
-from floe.bus.server_file import read_list, replace
+from floe.bus.server_file import read_list, write_whole
 from floe.cloud import host_keys
 from floe.cloud.cloud import Cloud
+from floe.core.counters import Count
 from floe.core.errors import FloeError, Invalid, Unavailable
 from floe.core.health import OK
 from floe.pools import alone
@@ -27,9 +28,10 @@ from floe.settings import Settings
 
 log = logging.getLogger(__name__)
 
+FAILED = Count("floe_bus_file_failures", "Times that the file of who may connect to the bus could not be kept")
 _LOOK = 1.0
 """Seconds between two looks whether anything changed."""
-_AGAIN = 10.0
+_AGAIN = 2.0
 """Seconds after which what could not be done is tried again."""
 _RELOAD_SECONDS = 30.0
 _MOST_NAMED = 5
@@ -37,11 +39,11 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What the file was made of: how often keys changed, and which list it was."""
+    """What the file was made of, how often keys changed and which list it was, and how it was left."""
 
     generation: int
-    changed: int
-    size: int
+    listed: tuple[int, int]
+    left: tuple[int, int] | None
 
 
 def parts_of(cloud: Cloud, settings: Settings) -> list[Part]:
@@ -76,7 +78,7 @@ class BusFile:
         self._made: _Mark | None = None
         self._taken = False
         """Whether the server was told since the file changed; whether the last process came to that nobody knows."""
-        self._trouble = ""
+        self._clash, self._failure = "", ""
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -92,57 +94,66 @@ class BusFile:
             await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def parts(self) -> dict[str, str]:
-        """Say whether the bus's server lets in whom it should."""
-        return {"bus_config": self._trouble or OK}
+        """Say whether the bus's server lets in whom it should; the cloud that is there goes on if it does not."""
+        said = self._failure or self._clash
+        return {"bus_config": f"{OK}: {said}" if said else OK}
 
     async def _keep(self) -> None:
         while True:
-            failed = self._trouble and not self._trouble.startswith(OK)
-            await asyncio.sleep(self._again if failed else self._every)
+            await asyncio.sleep(self._again if self._failure else self._every)
             await self._look()
 
     async def _look(self) -> None:
+        failure = ""
         try:
-            trouble = await self._once()
+            await self._once()
         except Unavailable:  # which the database says itself
             return
         except FloeError as error:
-            trouble = error.message
+            failure = error.message
         except Exception as error:
             log.exception("the file of who may connect to the bus was not kept; it is tried again")
-            trouble = f"{type(error).__name__}: {error}"
-        if trouble and trouble != self._trouble:
-            log.warning("bus_config: %s", trouble)
-        self._trouble = trouble
+            failure = f"{type(error).__name__}: {error}"
+        if failure:
+            self._cloud.counters.add(FAILED)
+        if failure and failure != self._failure:
+            log.warning("bus_config: %s", failure)
+        self._failure = failure
 
-    async def _once(self) -> str:
+    async def _once(self) -> None:
         mark = await self._mark()
         if mark == self._made and self._taken:
-            return self._trouble
+            return
         joined = [
             Member(key=key.public_key, part=permissions.Part.HOST, name=key.host)
             for key in await host_keys.bound(self._cloud)
         ]
-        changed, amiss = await alone(self._write, joined)
+        changed, clashes = await alone(self._write, joined)
+        self._say(clashes)
         self._taken = self._taken and not changed
         if not self._taken and self._reload:
             await self._tell()
-        self._made, self._taken = mark, True
-        if not amiss:
-            return ""
-        more = f" and {len(amiss) - _MOST_NAMED} more" if len(amiss) > _MOST_NAMED else ""
-        return (
-            f"{OK}: {', '.join(amiss[:_MOST_NAMED])}{more} joined, but {self._listed} has another key for that name, "
-            "or the key for the control plane, and counts; take the line out that is out of date"
+        self._made, self._taken = replace(mark, left=_stamp(self._file)), True
+
+    def _say(self, clashes: Sequence[str]) -> None:
+        more = f" and {len(clashes) - _MOST_NAMED} more" if len(clashes) > _MOST_NAMED else ""
+        clash = (
+            f"{', '.join(clashes[:_MOST_NAMED])}{more} joined, but {self._listed} has another key for that name, or "
+            "the key for the control plane, and counts; take the line out that is out of date"
         )
+        if clashes and clash != self._clash:
+            log.warning("bus_config: %s", clash)
+        self._clash = clash if clashes else ""
 
     async def _mark(self) -> _Mark:
         generation = await host_keys.generation(self._cloud)
         try:
-            found = self._listed.stat()
+            listed = _stamp(self._listed)
         except OSError as error:
             raise Invalid(f"bus_members is {str(self._listed)!r}, which cannot be read: {error.strerror}") from error
-        return _Mark(generation, found.st_mtime_ns, found.st_size)
+        with contextlib.suppress(OSError):
+            return _Mark(generation, listed, _stamp(self._file))
+        return _Mark(generation, listed, None)
 
     def _write(self, joined: Sequence[Member]) -> tuple[bool, list[str]]:
         """Write the file if it is another one. Return whether it was, and the names whose key the list contradicts."""
@@ -153,7 +164,7 @@ class BusFile:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if self._file.read_text(encoding="utf-8") == text:
                 return False, amiss
-        replace(self._file, text)
+        write_whole(self._file, text)
         log.info("%s lets in %d that are listed or joined", self._file, len(listed))
         return True, amiss
 
@@ -166,3 +177,8 @@ class BusFile:
         if ended.code:
             words = (ended.err or ended.out).decode("utf-8", "replace").strip()[-300:]
             raise Invalid(f"bus_reload failed: {said}: status {ended.code}: {words}")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size

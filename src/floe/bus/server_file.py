@@ -22,7 +22,7 @@ def read_list(path: Path) -> str:
         raise Invalid(f"The list {path} cannot be read: {error}") from error
 
 
-def replace(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Put it in the place of what was there, as a whole, readable for whom that was readable for; at first for all.
 
     It holds public halves of keys. Raises FloeError.

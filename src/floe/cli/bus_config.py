@@ -10,7 +10,7 @@ from pathlib import Path
 
 from floe.bus import permissions
 from floe.bus.permissions import Member, Part
-from floe.bus.server_file import read_list, replace
+from floe.bus.server_file import read_list, write_whole
 from floe.cli import clouds_file
 from floe.cli.client import Client
 from floe.cli.host import hosts_of
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         sys.stdout.write(text)
     else:
-        replace(args.output, text)
+        write_whole(args.output, text)
     if args.pid_file is not None:
         _reload(args.pid_file)
     return 0

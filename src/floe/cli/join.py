@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from floe import settings as known_settings
 from floe.cli import doctor
 from floe.cli.bus_key import key_of_file
 from floe.cli.client import refusal
@@ -40,7 +39,7 @@ from floe.settings import CONFIG, Settings, load
 
 KEY_FILE, CA_FILE = "bus.seed", "bus-ca.pem"
 _TAKEN = ("bus", "images_from")
-"""What the cloud may say of this machine's settings, if this release knows it; nothing else gets there."""
+"""What the cloud may say of this machine's settings; nothing else of its answer gets there."""
 _SECONDS = 30.0
 _PATIENCE = 120.0
 """Seconds for which a cloud that is busy, or does not answer, is asked again."""
@@ -246,7 +245,7 @@ def _settle(order: Order, told: Mapping[str, Any]) -> None:
     values: dict[str, str] = {"state": str(state), "host": order.host}
     if order.settings.hypervisor != "auto":
         values["hypervisor"] = order.settings.hypervisor
-    values |= {name: str(told[name]) for name in _TAKEN if told.get(name) and name in known_settings.NAMES}
+    values |= {name: str(told[name]) for name in _TAKEN if told.get(name)}
     values["bus_key"] = str(state / KEY_FILE)
     if told.get("bus_ca"):
         write_private(state / CA_FILE, str(told["bus_ca"]))

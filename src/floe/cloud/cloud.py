@@ -52,6 +52,8 @@ class CloudSettings:
     """Where machines that join find the bus; empty where that is within this process."""
     host_bus_ca: str = ""
     """Certificates that they know its server by, in PEM; empty where it speaks in clear, or is known to all."""
+    host_images: str = ""
+    """Which APIs they fetch images from."""
     usage_days: float = 730.0
     """How long it is kept what servers used whose history is purged; 0 is for ever."""
 

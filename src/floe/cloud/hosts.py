@@ -124,7 +124,11 @@ async def remove(cloud: Cloud, name: str) -> None:
             raise NotFound("host", name)
         there = guests.on_host(conn, name)
         if there:
-            raise Conflict(f"Host {name} still has {len(there)} servers; delete or move them first.")
+            many = "1 server" if len(there) == 1 else f"{len(there)} servers"
+            raise Conflict(
+                f"Host {name} still has {many}; delete or move them first: `openstack server list --all-projects "
+                f"--host {name}` names them."
+            )
         if host.is_up(now):
             raise Conflict(f"Host {name} is up; stop its agent first.")
         rows.remove(conn, name)

@@ -159,6 +159,32 @@ def test_a_machine_joins_by_one_command_and_serves(site: Site) -> None:
     assert agent.healthz()[0] == 200
 
 
+def test_a_machine_that_joined_has_all_that_it_takes_to_build_a_server(site: Site) -> None:
+    """Images too, which it sees over HTTP alone."""
+    machine = site.joined("h1")
+    agent = site.agent(machine)
+    until(lambda: site.hosts()["h1"]["state"] == "up", agent.log)
+    with site.roles.client(site.api) as http:
+        image = {"name": "tiny", "disk_format": "raw", "container_format": "bare"}
+        ident = http.post("/image/v2/images", json=image).json()["id"]
+        kind = {"content-type": "application/octet-stream"}
+        assert http.put(f"/image/v2/images/{ident}/file", content=b"x" * 4096, headers=kind).status_code == 204
+        asked = {"name": "s", "imageRef": ident, "flavorRef": "1", "networks": "auto"}
+        made = http.post("/compute/v2.1/servers", json={"server": asked}).json()["server"]
+
+        def status() -> str:
+            server = http.get(f"/compute/v2.1/servers/{made['id']}").json()["server"]
+            assert server["status"] != "ERROR", server
+            return str(server["status"])
+
+        until(lambda: status() == "ACTIVE", agent.log)
+        assert site.hosts()["h1"]["servers"] == 1
+        agent.stop()
+        refused = site.control("host", "remove", "h1")
+        assert refused.returncode == 1
+        assert "still has 1 server; delete or move them first" in refused.stderr
+
+
 def test_a_host_is_disabled_enabled_and_removed(site: Site) -> None:
     machine = site.joined("h1")
     agent = site.agent(machine)

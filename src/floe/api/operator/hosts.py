@@ -82,7 +82,7 @@ async def join(call: Call) -> Reply:
         "host": bound.host,
         "bus": settings.host_bus,
         "bus_ca": settings.host_bus_ca or None,
-        "images_from": settings.public_url,
+        "images_from": settings.host_images,
     }
     return Reply(200, {"join": shown})
 
