@@ -14,7 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
+from floe.agent.image_eviction import ImageEviction, Keeping
+from floe.agent.image_http import HttpImages
+from floe.agent.images import ImageCache
+from floe.core.guests import GuestImage
 from floe.core.image_tickets import ImageTicket, authorization, issue
+from floe.pools import Pool
 from floe.testing import EmbeddedCloud
 
 DATA = os.urandom((2 << 20) + 17)
@@ -207,3 +212,45 @@ async def test_a_thousand_forged_tickets_read_nothing_of_the_database(client: Cl
     finally:
         db.read = plain  # type: ignore[method-assign]
     assert reads == []
+
+
+async def test_ten_hosts_at_once_fetch_it_once_each_and_the_api_has_time_for_others(
+    client: Client, tmp_path: Path
+) -> None:
+    blob = await client.image()
+    image = GuestImage(
+        image_id=blob,
+        checksum=hashlib.sha512(DATA).hexdigest(),
+        size=len(DATA),
+        disk_format="raw",
+        virtual_size=len(DATA),
+    )
+    clock = client.cloud.node.cloud.clock
+
+    async def adopt(_path: Path, disk_format: str) -> str:
+        return disk_format
+
+    async def fetched(number: int, threads: Pool) -> bytes:
+        source = HttpImages([client.cloud.url], threads=threads, clock=clock)
+        source.take([client.ticket(blob, host=f"fake-{1 + number % 2}")])
+        folder = tmp_path / f"host-{number}"
+        eviction = ImageEviction(folder, list, clock, Keeping())
+        images = ImageCache(folder, source, adopt, clock=clock, eviction=eviction)
+        found = await asyncio.gather(*(images.get(image) for _ in range(5)))  # five servers of each host
+        return found[0].path.read_bytes()
+
+    pools = [Pool(f"fetches-{number}", 4) for number in range(10)]
+    try:
+        fetching = asyncio.gather(*(fetched(number, pool) for number, pool in enumerate(pools)))
+        asked = 0
+        while not fetching.done():
+            await client.call("GET", "/compute/v2.1/servers")
+            asked += 1
+        assert await fetching == [DATA] * 10
+    finally:
+        for pool in pools:
+            pool.close()
+    assert asked > 1
+    metrics = (await client.http.get("/metrics")).text.splitlines()
+    given = [line for line in metrics if line.startswith("floe_http_requests_total") and 'surface="floe"' in line]
+    assert sum(float(line.split()[-1]) for line in given) == 10
