@@ -40,9 +40,12 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.agents <= MOST:
         raise SystemExit(f"bench: --agents is {args.agents}; 1 to {MOST} are wanted.")
     figures: Figures = {}
-    with bounded(1800), processes() as floe:
-        asyncio.run(_measure(floe, args.agents, figures))
-    return told(args, figures, marks(args.agents))
+    try:
+        with bounded(1800), processes() as floe:
+            asyncio.run(_measure(floe, args.agents, figures))
+    finally:
+        told(args, figures, marks(args.agents))
+    return 0
 
 
 async def _measure(floe: Processes, agents: int, figures: Figures) -> None:
