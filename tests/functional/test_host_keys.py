@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,6 +76,13 @@ async def test_a_token_binds_a_name_and_a_lost_answer_is_asked_for_again(cloud: 
     assert (await host_keys.redeem(cloud, said, "10.0.0.9")).joined_at == bound.joined_at
     kept = await cloud.db.read(lambda conn: rows.get(conn, "h1"))
     assert token not in repr(kept), "what is kept of a token does not open anything"
+
+
+async def test_a_token_is_one_word_that_no_command_takes_for_a_flag(cloud: Cloud) -> None:
+    """One that began with `-` was refused by the command that it was printed for, once in 64 times."""
+    for _ in range(5):
+        token, _kept = await host_keys.create_token(cloud, "h1", new_key=False)
+        assert re.fullmatch(r"[0-9a-f]{64}", token)
 
 
 async def test_a_token_is_redeemed_by_one_machine_alone_however_many_try_at_once(cloud: Cloud) -> None:

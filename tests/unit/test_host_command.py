@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import shlex
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from floe.cli import COMMANDS, agent, host
+from floe.core.host_keys import bus_digest
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -49,16 +49,18 @@ def test_a_host_is_a_line(said: dict[str, Any], shown: str) -> None:
 
 @pytest.mark.parametrize("certificates", ["", "-----BEGIN CERTIFICATE-----\n..."])
 def test_the_command_is_one_that_the_agent_takes(certificates: str) -> None:
-    made = {"name": "h1", "token": "t" * 43, "url": "https://[fd00::1]:8774", "bus_ca": certificates or None}
+    made: dict[str, Any] = {"name": "h1", "token": "a" * 64, "url": "https://[fd00::1]:8774", "bus": "tls://b:4222"}
+    made["bus_ca"] = certificates or None
     program, name, *words = shlex.split(host.command(made))
     assert (program, name) == ("floe", "agent")
     assert name in COMMANDS
     parser = argparse.ArgumentParser()
     agent.add_arguments(parser)
     taken = parser.parse_args(words)
-    digest = f".{hashlib.sha256(certificates.encode()).hexdigest()}" if certificates else ""
     assert (taken.deed, taken.url, taken.host) == ("join", made["url"], "h1")
-    assert taken.token == "t" * 43 + digest
+    assert taken.token == f"{'a' * 64}.{bus_digest('tls://b:4222', certificates)}"
+    others = {**made, "bus": "nats://b:4222"}, {**made, "bus_ca": "other"}
+    assert len({host.command(each) for each in (made, *others)}) == 3, "another bus is another digest"
 
 
 def test_an_agent_that_serves_takes_what_it_took() -> None:

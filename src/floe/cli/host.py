@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import shlex
@@ -16,7 +15,7 @@ from urllib.parse import quote
 from floe.cli import clouds_file
 from floe.cli.client import Client
 from floe.cli.state_option import add_state_arguments, state_directory
-from floe.core.host_keys import demand_name
+from floe.core.host_keys import bus_digest, demand_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,13 +86,11 @@ def hosts_of(client: Client) -> list[dict[str, Any]]:
 
 
 def command(made: dict[str, Any]) -> str:
-    """Return the command for the new machine. The token carries the digest of the certificates that the bus is to have.
+    """Return the command for the new machine. The token carries a digest of where the bus is, and of who signs for it.
 
     So whoever answers in the cloud's place cannot have the machine believe in another bus.
     """
-    token = made["token"]
-    if made["bus_ca"]:
-        token += "." + hashlib.sha256(made["bus_ca"].encode()).hexdigest()
+    token = f"{made['token']}.{bus_digest(made['bus'], made['bus_ca'] or '')}"
     return shlex.join(["floe", "agent", "join", made["url"], "--host", made["name"], "--token", token])
 
 

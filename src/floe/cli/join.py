@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import ipaddress
 import json
 import os
@@ -33,7 +32,7 @@ from floe.cli.findings import Finding, Level
 from floe.cli.secrets import write_private
 from floe.cli.state_directory import share
 from floe.core.errors import Conflict, FloeError, Invalid, Unavailable
-from floe.core.host_keys import demand_name, fingerprint, signed_words
+from floe.core.host_keys import bus_digest, demand_name, fingerprint, signed_words
 from floe.places import host_name, known_name
 from floe.settings import CONFIG, Settings, load
 
@@ -56,8 +55,8 @@ class Order:
     url: str
     host: str
     token: str
-    ca_digest: str
-    """Of the certificates that the bus is to have; empty where it has none of its own."""
+    bus_digest: str
+    """Of where the bus is, and of what signs for it, as the control plane said when the token was made."""
     trust: Path | None
     settings: Settings
     """Of this machine so far: state directory and hypervisor."""
@@ -97,7 +96,7 @@ def _order(args: argparse.Namespace) -> Order:
         )
     word = sys.stdin.readline().strip() if args.token == "-" else args.token  # noqa: S105
     token, _, digest = word.partition(".")
-    if not re.fullmatch(r"[A-Za-z0-9_-]{20,100}", token) or not re.fullmatch(r"([0-9a-f]{64})?", digest):
+    if not re.fullmatch(r"[0-9a-f]{64}", token) or not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise Invalid("The token is not as `floe host add` prints it: was all of it copied?")
     flags = {name: getattr(args, name) for name in ("state", "hypervisor") if getattr(args, name) is not None}
     settings = load({**flags, "host": demand_name(args.host)}, os.environ)
@@ -105,7 +104,7 @@ def _order(args: argparse.Namespace) -> Order:
         url=args.url.rstrip("/"),
         host=args.host,
         token=token,
-        ca_digest=digest,
+        bus_digest=digest,
         trust=args.ca,
         settings=replace(settings, state=settings.state.absolute()),
         config=args.config.absolute(),
@@ -228,13 +227,11 @@ def _checked(order: Order, answer: Any) -> Mapping[str, Any]:
     told = answer.get("join") if isinstance(answer, dict) else None
     if not isinstance(told, dict) or told.get("host") != order.host or not isinstance(told.get("bus"), str):
         raise Unavailable(f"{order.url} does not answer as a cloud does that a host can join.")
-    certificates = told.get("bus_ca") or ""
-    digest = hashlib.sha256(str(certificates).encode()).hexdigest() if certificates else ""
-    if digest != order.ca_digest:
+    if bus_digest(told["bus"], str(told.get("bus_ca") or "")) != order.bus_digest:
         raise Conflict(
-            f"{order.url} names certificates for the bus that are not those which the token was made with: they have "
-            "changed since, or somebody answers in the cloud's place. Have `floe host add` print another token, and "
-            "compare where it goes."
+            f"{order.url} names another bus ({told['bus'][:200]}), or other certificates for it, than when the token "
+            "was made: they were changed since, or somebody answers in the cloud's place. Have `floe host add` print "
+            "another token, and compare where its URL leads."
         )
     return told
 

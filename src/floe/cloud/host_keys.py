@@ -70,7 +70,7 @@ async def create_token(cloud: Cloud, host: str, *, new_key: bool) -> tuple[str, 
     """
     demand_name(host)
     _demand_bus(cloud)
-    token, now = secrets.token_urlsafe(32), cloud.clock.now()
+    token, now = secrets.token_hex(32), cloud.clock.now()
     made = HostKey(host=host, token_hash=token_hash(token), token_expires_at=now + TOKEN_LIFE, created_at=now)
 
     def work(conn: Connection) -> None:

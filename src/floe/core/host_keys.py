@@ -51,3 +51,8 @@ def signed_words(host: str, token: str) -> bytes:
     It is good for nothing but this: what the bus has signed are random words of another length.
     """
     return f"floe join\n{host}\n{token_hash(token)}".encode()
+
+
+def bus_digest(bus: str, certificates: str) -> str:
+    """Return what a token ends in, and a machine compares what it is told with: where its bus is, and what signs it."""
+    return hashlib.sha256(f"{bus}\n{certificates}".encode(errors="surrogatepass")).hexdigest()

@@ -26,6 +26,7 @@ from role_processes import RoleProcess, Roles, role_processes, until
 
 from floe import cli
 from floe.bus import keys
+from floe.core.host_keys import bus_digest
 
 
 def floe(*words: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -359,12 +360,13 @@ def test_what_is_wrong_with_a_machine_is_said_before_the_token_is_used(site: Sit
     [
         ({2: "ftp://x"}, "one like https://10.0.0.1:8774 is wanted"),
         ({4: "h 1"}, "A host is named by"),
+        ({6: "a" * 64}, "The token is not as"),
         ({6: "short"}, "The token is not as"),
-        ({6: "x" * 43 + ".abc"}, "The token is not as"),
+        ({6: "a" * 64 + ".abc"}, "The token is not as"),
     ],
 )
 def test_a_command_that_was_not_copied_whole_is_refused(changed: dict[int, str], why: str, tmp_path: Path) -> None:
-    words = ["agent", "join", "http://127.0.0.1:1", "--host", "h1", "--token", "x" * 43]
+    words = ["agent", "join", "http://127.0.0.1:1", "--host", "h1", "--token", f"{'a' * 64}.{'0' * 64}"]
     words = [changed.get(place, word) for place, word in enumerate(words)]
     done = floe(*words, "--state", tmp_path / "state", "--config", tmp_path / "floe.toml", "--hypervisor", "fake")
     assert done.returncode == 1
@@ -417,10 +419,12 @@ def test_an_answer_that_is_lost_is_asked_for_again_with_the_same_key(site: Site)
     assert asked[0] == asked[1]
 
 
+BUS = "nats://127.0.0.1:1"
 FALSE: list[Any] = [
-    {"join": {"host": "h1", "bus": "nats://127.0.0.1:1", "bus_ca": "another"}},
-    {"join": {"host": "h1", "bus": "nats://127.0.0.1:1", "bus_ca": None}},
-    {"join": {"host": "h2", "bus": "nats://127.0.0.1:1"}},
+    {"join": {"host": "h1", "bus": BUS, "bus_ca": "another"}},
+    {"join": {"host": "h1", "bus": BUS, "bus_ca": None}},
+    {"join": {"host": "h1", "bus": "nats://10.0.0.66:4222", "bus_ca": "ours"}},
+    {"join": {"host": "h2", "bus": BUS, "bus_ca": "ours"}},
     {"join": {"host": "h1", "bus": ["nats"]}},
     {"join": "yes"},
     ["join"],
@@ -437,10 +441,10 @@ def test_who_answers_in_the_clouds_place_is_not_believed(said: Any, tmp_path: Pa
         handler.wfile.write((said if isinstance(said, str) else json.dumps(said)).encode())
 
     with answering(lie) as url:
-        token = f"{'x' * 43}.{'0' * 64}"
+        token = f"{'a' * 64}.{bus_digest(BUS, 'ours')}"
         own = ["--state", tmp_path / "state", "--config", tmp_path / "floe.toml", "--hypervisor", "fake"]
         done = floe("agent", "join", url, "--host", "h1", "--token", token, *own)
     assert done.returncode == 1
-    assert "does not answer as a cloud does" in done.stderr or "are not those which the token" in done.stderr
+    assert "does not answer as a cloud does" in done.stderr or "names another bus" in done.stderr
     assert not (tmp_path / "floe.toml").exists()
     assert "Traceback" not in done.stderr
