@@ -23,7 +23,7 @@ from pathlib import Path
 import cluster_files
 import cluster_processes
 import postgres_server
-from cluster_plan import APIS, CONDUCTORS, ENGINES, PROXY, ClusterFailed, Plan
+from cluster_plan import APIS, CONDUCTORS, ENGINES, PROXY, PROXY_STATE, ClusterFailed, Plan
 from cluster_processes import Known
 
 from floe.cli import clouds_file
@@ -204,6 +204,14 @@ class Cluster:
         except (OSError, ValueError):
             return 0, {}
 
+    def serves_from_all(self) -> bool:
+        """Say whether the proxy gives requests to every API: it notices within a second what has become of one."""
+        try:
+            with urllib.request.urlopen(self.url_of(PROXY_STATE), timeout=10) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
     def rows(self, query: str, database: str = "floe") -> list[list[str]]:
         """Look into the database: rows of texts."""
         return [line.split("\t") for line in self._psql(query, database).splitlines()]
@@ -227,7 +235,9 @@ class Cluster:
         members |= {agent: [("host", host) for host in shape.hosts(agent)] for agent in shape.names()}
         cluster_files.make_postgres(self.folder / "postgres", ports["postgres"], self.plan.password)
         cluster_files.make_bus(self.folder / "nats", ports["nats"], self.folder / "keys", members)
-        cluster_files.make_proxy(self.folder / "proxy", ports[PROXY], {name: ports[name] for name in APIS})
+        cluster_files.make_proxy(
+            self.folder / "proxy", ports[PROXY], ports[PROXY_STATE], {name: ports[name] for name in APIS}
+        )
         settings = {
             "state": str(self.state),
             "database": self.database,

@@ -16,6 +16,7 @@ from cluster import Cluster, end_all
 from cluster_plan import ENGINES, PLAN, PROXY, ClusterFailed, Shape, planned
 
 ROOT = Path(__file__).resolve().parents[2]
+_USUAL_PORT = 8774
 _SHAPES = {"agents": (1, 200), "hosts_each": (1, 10_000), "fake_delay": (0, 3600)}
 """The least and the most that may be given of each; agents are processes."""
 
@@ -65,7 +66,7 @@ def refuse_foreign(folder: Path) -> None:
 def start(folder: Path, shape: Shape | None) -> None:
     """Start what does not run, and say how to use it."""
     with held(folder):
-        cluster = Cluster(folder, planned(folder, shape), tell=say)
+        cluster = Cluster(folder, planned(folder, shape, usual=_USUAL_PORT), tell=say)
         there = cluster.running()
         say(f"{len(there)} processes are there already" if there else f"about to start one in {folder}")
         if not cluster.start():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ _PROXY = """\
 global
     maxconn 4096
     log stdout format raw daemon notice
+    # Else another one on the same port would take a share of its connections.
+    noreuseport
 
 defaults
     mode http
@@ -44,13 +47,21 @@ frontend cloud
     http-request disable-l7-retry unless METH_GET
     default_backend apis
 
+# How many APIs it gives requests to, for whoever waits for one: 200 where all of them are up.
+frontend state
+    bind 127.0.0.1:STATE
+    http-request return status 200 if { nbsrv(apis) ge MANY }
+    http-request return status 503
+
 backend apis
     balance leastconn
     # One that starts or stops says so of its process. One that has lost the bus or the database says 503 too, and
     # serves what it still can.
     option httpchk GET /healthz
     http-check expect ! string "process"
-    default-server check inter 500ms fall 2 rise 1
+    # One that begins anew is out of it before it listens: the first look that it fails, or connection that it does not
+    # take, is enough.
+    default-server check inter 200ms fall 1 rise 1 observe layer4 error-limit 1 on-error mark-down
 """
 
 
@@ -91,12 +102,13 @@ def make_bus(folder: Path, port: int, seeds: Path, members: Mapping[str, Sequenc
     own(nobody(), folder, *folder.iterdir())
 
 
-def make_proxy(folder: Path, port: int, apis: Mapping[str, int]) -> None:
-    """Make the file of a proxy that serves several APIs under one address."""
+def make_proxy(folder: Path, port: int, state: int, apis: Mapping[str, int]) -> None:
+    """Make the file of a proxy that serves several APIs under one address, and how it sees them under another."""
     folder.mkdir(mode=0o755, exist_ok=True)
     servers = [f"    server {name} 127.0.0.1:{at}" for name, at in apis.items()]
     said = json.dumps({"error": {"code": 503, "title": "Service Unavailable", "message": "No API is up."}})
-    text = _PROXY.replace("PORT", str(port)).replace("SAID", json.dumps(said)) + "\n".join(servers) + "\n"
+    values = {"PORT": str(port), "STATE": str(state), "MANY": str(len(apis)), "SAID": json.dumps(said)}
+    text = re.sub("|".join(values), lambda found: values[found[0]], _PROXY) + "\n".join(servers) + "\n"
     (folder / "haproxy.cfg").write_text(text)
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ENGINES = ("postgres", "nats")
-PROXY = "proxy"
+PROXY, PROXY_STATE = "proxy", "proxy-state"
 APIS = ("api-1", "api-2")
 CONDUCTORS = ("conductor-1", "conductor-2")
 PLAN = "cluster.json"
@@ -55,13 +55,16 @@ class Plan:
     password: str
 
 
-def planned(folder: Path, shape: Shape | None = None) -> Plan:
-    """Return the plan of the cluster of a directory, which is made if there is none. Raises ClusterFailed."""
+def planned(folder: Path, shape: Shape | None = None, *, usual: int = 0) -> Plan:
+    """Return the plan of the cluster of a directory, which is made if there is none.
+
+    A new one has the APIs at the usual port, if nobody listens there. Raises ClusterFailed.
+    """
     plan = read_plan(folder)
     if plan is None:
         shape = shape or Shape()
-        names = [*ENGINES, PROXY, *APIS, *CONDUCTORS, *shape.names()]
-        plan = Plan(shape=shape, ports=_free_ports(names), password=secrets.token_hex(16))
+        names = [*ENGINES, PROXY, PROXY_STATE, *APIS, *CONDUCTORS, *shape.names()]
+        plan = Plan(shape=shape, ports=_free_ports(names, usual), password=secrets.token_hex(16))
         half = folder / f".{PLAN}"
         half.touch(mode=0o600)
         half.write_text(json.dumps(asdict(plan)))
@@ -84,13 +87,13 @@ def read_plan(folder: Path) -> Plan | None:
         raise ClusterFailed(text) from None
 
 
-def _free_ports(names: Sequence[str]) -> dict[str, int]:
-    """Give each a port that nobody listens on: Floe's usual one to the proxy, if it may have it."""
+def _free_ports(names: Sequence[str], usual: int) -> dict[str, int]:
+    """Give each a port that nobody listens on."""
     found: dict[str, int] = {}
     dice = random.SystemRandom()
     for name in names:
-        usual = [8774] if name == PROXY else []
-        for port in (*usual, *dice.sample(_PORTS, 200)):
+        first = [usual] if usual and name == PROXY else []
+        for port in (*first, *dice.sample(_PORTS, 200)):
             with socket.socket() as probe, contextlib.suppress(OSError):
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))

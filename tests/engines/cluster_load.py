@@ -51,8 +51,12 @@ class Customer:
         self._access = clouds_file.access(cluster.state)[cloud]
         self._http = httpx.Client(base_url=cluster.url, timeout=30)
         self.history: list[Asked] = []
-        self._log_in()
         self.image = ""
+        try:
+            self._log_in()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._http.close()
