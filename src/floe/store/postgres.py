@@ -35,6 +35,9 @@ READERS = 3
 SCANNERS = 2
 TOGETHER = 16
 """Writes in one transaction at most: it holds what it has changed until all of them are done."""
+_CALM = 32
+"""Transactions without a rerun after which one more write is done in one: what is in other processes' way as a whole is
+run again as a whole, and so writes are done one by one while there is any such."""
 _PATIENCE = 10.0
 """Seconds for which others may be in a write's way, the server may be away, or an answer may be outstanding."""
 _SHORT_READ = 0.3
@@ -159,11 +162,13 @@ class Postgres:
         return self._readers[kind]
 
     def _run(self, writer: Writer) -> None:
-        turns = self._turns
+        turns, calm = self._turns, 0
         for items, done in turns:
-            together = writer.do([item for item in items if not item.unwanted])
-            # What is in other processes' way as a whole is in it less often in parts.
-            turns.most = min(turns.most + 1, self._together) if together else max(turns.most // 2, 1)
+            calm = calm + 1 if writer.do([item for item in items if not item.unwanted]) else 0
+            if not calm:
+                turns.most = 1
+            elif calm % _CALM == 0:
+                turns.most = min(turns.most + 1, self._together)
             done()
             settle(items)
 

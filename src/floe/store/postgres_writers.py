@@ -111,15 +111,18 @@ class Writer:
         self._dice = Random(self._name)  # noqa: S311
 
     def do(self, items: Sequence[Write]) -> bool:
-        """Do writes, however often it takes, and leave with each what came of it; False if together they could not."""
-        for item in items:
-            item.writer, item.alone = self, len(items) == 1
-        together = len(items) == 1 or self._together(items)
-        for item in items:
-            if item.alone:
-                self._by_itself(item)
-            item.writer = None
-        return together
+        """Do writes, however often it takes, and leave with each what came of it; False if one was run again."""
+        for isolation in Isolation:
+            alike = [item for item in items if item.isolation is isolation]
+            for item in alike:
+                item.writer, item.alone = self, len(alike) == 1
+            if len(alike) > 1:
+                self._together(alike, isolation)
+            for item in alike:
+                if item.alone:
+                    self._by_itself(item)
+                item.writer = None
+        return not any(item.reruns for item in items)
 
     def _by_itself(self, item: Write) -> None:
         try:
@@ -127,10 +130,8 @@ class Writer:
         except BaseException as error:
             item.failure = self._trouble.refusal(error, "write") or error
 
-    def _together(self, items: Sequence[Write]) -> bool:
-        """Do all of them in one transaction, except those that are to be done alone; False if that failed."""
-        plain = all(item.isolation is Isolation.READ_COMMITTED for item in items)
-        isolation = Isolation.READ_COMMITTED if plain else Isolation.SERIALIZABLE
+    def _together(self, items: Sequence[Write], isolation: Isolation) -> None:
+        """Do all of them in one transaction, except those that are to be done alone: all, if that failed."""
         batch = Write(partial(self._each, items), isolation, items[0].future, reruns=items[0].reruns)
         try:
             self._repeat(batch, conflicts=False)
@@ -139,11 +140,10 @@ class Writer:
                 item.alone, item.failure = not batch.unsure, error if batch.unsure else None
                 if failure(error) in CONFLICTS:
                     item.again("conflict")
-            return False
+            return
         for item, came in zip(items, batch.result, strict=True):
             item.result, item.failure, item.alone = came.result, came.failure, came.alone
             item.commits = int(item is items[0] or came.alone)
-        return True
 
     def _each(self, items: Sequence[Write], conn: Connection) -> list[_Came]:
         """Run writes one after the other; what one raises undoes it alone, unless it is the whole that cannot be."""

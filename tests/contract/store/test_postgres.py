@@ -136,7 +136,9 @@ def test_projects_take_turns_and_the_cloud_itself_need_not(monkeypatch: pytest.M
 # -- writes that are done together -------------------------------------------------------------------------
 
 
-async def at_once(db: Postgres, *fns: Callable[[Connection], Any]) -> list[Any]:
+async def at_once(
+    db: Postgres, *fns: Callable[[Connection], Any], isolation: Isolation = Isolation.SERIALIZABLE
+) -> list[Any]:
     """Do writes that wait at the same time, behind one that is under way."""
     begun, held, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
 
@@ -146,7 +148,9 @@ async def at_once(db: Postgres, *fns: Callable[[Connection], Any]) -> list[Any]:
 
     first = asyncio.ensure_future(db.write(hold))
     await begun.wait()
-    waiting = asyncio.gather(*(db.write(fn) for fn in fns), return_exceptions=True)
+    levels = (isolation, Isolation.SERIALIZABLE)  # in turn
+    writes = [db.write(fn, levels[number % 2]) for number, fn in enumerate(fns)]
+    waiting = asyncio.gather(*writes, return_exceptions=True)
     await asyncio.sleep(0)
     held.set()
     await first
@@ -201,6 +205,19 @@ async def test_writes_together_that_are_in_another_s_way_are_done_one_by_one(ope
     assert [await size(db, name) for name in "abc"] == [1, 2, 1]
     assert len(runs) == 2
     assert counters.total(RERUN, "conflict") == 3
+
+
+async def test_each_write_of_many_has_the_isolation_that_it_named(open_postgres: Open) -> None:
+    db = open_postgres(writers=1, together=16)
+
+    def level(conn: Connection) -> str:
+        found: str = conn.exec_driver_sql("SHOW transaction_isolation").scalar_one()
+        return found
+
+    before = db.commits
+    told = await at_once(db, *[level] * 6, isolation=Isolation.READ_COMMITTED)
+    assert told == ["read committed", "serializable"] * 3
+    assert db.commits - before == 3  # that which they wait for, and one of each
 
 
 def test_a_batch_takes_from_each_project_before_it_takes_twice_from_one() -> None:
