@@ -136,8 +136,11 @@ class Writer:
         try:
             self._repeat(batch, conflicts=False)
         except BaseException as error:
+            # A server that is away is away for all of them: they do not wait for it one after the other.
+            away = isinstance(error, Unavailable) or failure(error) in {Failure.AWAY, Failure.REFUSED}
+            told = self._trouble.refusal(error, "write") or error if away or batch.unsure else None
             for item in items:
-                item.alone, item.failure = not batch.unsure, error if batch.unsure else None
+                item.alone, item.failure = told is None, told
                 if failure(error) in CONFLICTS:
                     item.again("conflict")
             return
