@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.agents <= MOST:
         raise SystemExit(f"bench: --agents is {args.agents}; 1 to {MOST} are wanted.")
     figures: Figures = {}
-    try:
-        with bounded(1800), processes() as floe:
+    with bounded(1800), processes() as floe:
+        try:
             asyncio.run(_measure(floe, args.agents, figures))
-    finally:
-        told(args, figures, marks(args.agents))
+        finally:
+            told(args, figures, marks(args.agents))
     return 0
 
 

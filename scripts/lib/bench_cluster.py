@@ -278,11 +278,11 @@ def run(args: argparse.Namespace) -> int:
             print(f"{row.__name__:16} {row.__doc__}")
         return 0 if unknown == {"help"} else 2
     figures: Figures = {}
-    try:
-        with bounded(1800), processes() as floe:
+    with bounded(1800), processes() as floe:
+        try:
             asyncio.run(_measure(floe, args.hosts if args.hosts > 1 else HOSTS, wanted, figures.update))
-    finally:  # what was measured before something went wrong is told too
-        told(args, figures, MARKS)
+        finally:  # what was measured before something went wrong is told too
+            told(args, figures, MARKS)
     return 0
 
 
@@ -298,6 +298,6 @@ async def _measure(floe: Processes, hosts: int, wanted: list[str], keep: Callabl
 def told(args: argparse.Namespace, figures: Figures, marks: dict[str, Mark]) -> None:
     """Print figures with their marks, and write them where that is wanted."""
     found = judged(figures, marks)
-    print("\n".join(lines(found)))
+    print("\n".join(lines(found)), flush=True)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
