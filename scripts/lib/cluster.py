@@ -216,6 +216,15 @@ class Cluster:
         """Look into the database: rows of texts."""
         return [line.split("\t") for line in self._psql(query, database).splitlines()]
 
+    def program(self, name: str, *words: str) -> str:
+        """Run a program of PostgreSQL that knows the password, and return what it prints."""
+        programs = postgres_server.programs()
+        assert programs is not None
+        return subprocess.run(
+            [str(programs / name), *words], capture_output=True, text=True, check=True, cwd="/", timeout=60,
+            env={**os.environ, "PGPASSWORD": self.plan.password, "PGCONNECT_TIMEOUT": "5"},
+        ).stdout  # fmt: skip
+
     def client(self, cloud: str = "floe-admin") -> Client:
         """Return who may do what somebody of `clouds.yaml` may."""
         return Client(clouds_file.access(self.state)[cloud])
@@ -355,15 +364,9 @@ class Cluster:
                 del self._ours[pid]
 
     def _psql(self, statement: str, database: str) -> str:
-        programs = postgres_server.programs()
-        assert programs is not None
         address = ["-h", "127.0.0.1", "-p", str(self.plan.ports["postgres"]), "-U", "floe", "-d", database]
         how = ["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1"]
-        return subprocess.run(
-            [str(programs / "psql"), *how, *address, "-c", statement],
-            capture_output=True, text=True, check=True, cwd="/", timeout=60,
-            env={**os.environ, "PGPASSWORD": self.plan.password, "PGCONNECT_TIMEOUT": "5"},
-        ).stdout  # fmt: skip
+        return self.program("psql", *how, *address, "-c", statement)
 
 
 def end_all(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
@@ -21,6 +21,7 @@ from cluster import Cluster
 from floe.cli import clouds_file
 
 CREATE, DELETE, LIST = "create", "delete", "list"
+REBOOT, OFF, ON = {"reboot": {"type": "HARD"}}, {"os-stop": None}, {"os-start": None}
 FOR_NOW = {0, 502, 503, 504}
 """Answers that say nothing of what was asked for; 0 is none at all."""
 _IMAGE = {"disk_format": "raw", "container_format": "bare", "name": "tiny", "visibility": "private"}
@@ -99,9 +100,9 @@ class Customer:
                 return
             time.sleep(_PAUSE)
 
-    def reboot(self, server: str) -> None:
-        """Have a server turned off and on again; asked once, since a second one would be a second reboot."""
-        reply = self._http.post(f"{_COMPUTE}/servers/{server}/action", json={"reboot": {"type": "HARD"}})
+    def change(self, server: str, what: Mapping[str, Any]) -> None:
+        """Have a server's guest changed; asked once, since a second reboot would be one more."""
+        reply = self._http.post(f"{_COMPUTE}/servers/{server}/action", json=what)
         assert reply.status_code == 202, reply.text
 
     def states(self) -> dict[str, str] | None:

@@ -30,8 +30,8 @@ def comes_to_rest(cluster: Cluster, kept: AbstractSet[str]) -> None:
 
     with told(lambda: f"(server, is, should be): {differing}"):
         until(rests, "")
-    with told(lambda: f"{_violations(cluster)}"):
-        until(lambda: not _violations(cluster), "")
+    with told(lambda: f"{violations(cluster)}"):
+        until(lambda: not violations(cluster), "")
     assert unfinished(cluster) == 0
     assert guests(cluster) == dict.fromkeys(kept, 1)
     customer.close()
@@ -84,6 +84,7 @@ def unfinished(cluster: Cluster) -> int:
     return int(cluster.rows("SELECT count(*) FROM actions WHERE finished_at IS NULL")[0][0])
 
 
-def _violations(cluster: Cluster) -> list[dict[str, str]]:
+def violations(cluster: Cluster) -> list[dict[str, str]]:
+    """Return what the audit finds."""
     found: list[dict[str, str]] = cluster.client().get("/floe/v1/audit")["violations"]
     return found

@@ -39,6 +39,18 @@ def running() -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def own_cluster(folder: Path) -> Iterator[Cluster]:
+    """A cluster for one test, which leaves it in no order."""
+    folder.mkdir(mode=0o711)
+    cluster = Cluster(folder, planned(folder), bound=True)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
 def cluster(running: Cluster) -> Cluster:
     """A cluster in which everything runs and there are no servers, whatever the test before did to it."""
     running.start()

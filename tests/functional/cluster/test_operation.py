@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 from cluster import Cluster
-from cluster_load import FOR_NOW, broken, under_load
-from cluster_order import comes_to_rest, done_twice, starts
+from cluster_load import FOR_NOW, OFF, ON, Customer, broken, under_load
+from cluster_order import comes_to_rest, done_twice, guests, starts, violations
 from role_processes import until
 
 
@@ -24,3 +25,40 @@ def test_processes_are_replaced_one_after_the_other_and_no_request_fails(cluster
     comes_to_rest(cluster, load.kept)
     assert done_twice(cluster) == []
     assert {server: starts(cluster)[server] for server in load.kept} == dict.fromkeys(load.kept, 1)
+
+
+def test_a_backup_that_is_restored_destroys_nothing_that_came_after_it(own_cluster: Cluster, tmp_path: Path) -> None:
+    cluster = own_cluster
+    customer = Customer(cluster)
+    customer.bring_image()
+    deleted, changed = customer.create("deleted-since"), customer.create("changed-since")
+    comes_to_rest(cluster, {deleted, changed})
+    dump = tmp_path / "floe.dump"
+    cluster.program("pg_dump", "--format=custom", f"--file={dump}", cluster.database)
+    new = customer.create("new-since")
+    customer.delete(deleted)
+    comes_to_rest(cluster, {new, changed})
+    for power, state in ((OFF, "SHUTOFF"), (ON, "ACTIVE"), (OFF, "SHUTOFF"), (ON, "ACTIVE")):
+        customer.change(changed, power)
+        until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
+
+    control = [name for name in cluster.roles if not name.startswith("agent-")]
+    for name in control:
+        cluster.stop(name)
+    for statement in ("DROP DATABASE floe WITH (FORCE)", "CREATE DATABASE floe"):
+        cluster.rows(statement, "postgres")
+    cluster.program("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={cluster.database}", str(dump))
+    cluster.rows("UPDATE servers SET guest_generation = guest_generation + 1000000")
+    for name in control:
+        cluster.begin(name)
+    until(lambda: customer.states() == {deleted: "SHUTOFF", changed: "ACTIVE"}, f"{customer.states()}")
+
+    assert guests(cluster) == {new: 1, changed: 1}
+    for power, state in ((OFF, "SHUTOFF"), (ON, "ACTIVE")):
+        customer.change(changed, power)
+        until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
+    customer.delete(deleted)
+    until(lambda: customer.states() == {changed: "ACTIVE"}, f"{customer.states()}")
+    left = [(each["rule"], each["subject"]) for each in violations(cluster)]
+    assert left == [("a guest is left on a host that should not have it", new)]
+    customer.close()

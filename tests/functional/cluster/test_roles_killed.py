@@ -7,7 +7,7 @@ from collections import Counter
 from random import Random
 
 from cluster import Cluster
-from cluster_load import Customer, broken, under_load
+from cluster_load import REBOOT, Customer, broken, under_load
 from cluster_order import comes_to_rest, done_twice, starts
 from role_processes import until
 
@@ -42,7 +42,7 @@ def test_a_conductor_that_stood_still_does_nothing_again_that_the_other_went_on_
     comes_to_rest(cluster, made)
     assert {server: starts(cluster)[server] for server in made} == dict.fromkeys(made, 1)
     for server in made:
-        customer.reboot(server)
+        customer.change(server, REBOOT)
     stands_still(cluster, "conductor-2")
     comes_to_rest(cluster, made)
     until(lambda: set(starts(cluster).values()) == {2}, f"{starts(cluster)}")
