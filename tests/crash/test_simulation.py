@@ -45,7 +45,8 @@ def test_every_promise_is_kept_whatever_is_killed(part: int) -> None:
 QUICK = (
     *("step-before-effect", "no-sweep", "undo-not-idempotent", "no-undo", "count-left", "port-forgotten"),
     *("delete-waits-for-nobody", "release-uncounted", "disk-left-out", "files-left", "not-brought-back"),
-    *("one-taken-by-all", "holding-too-early"),
+    *("one-taken-by-all", "holding-too-early", "deadline-ignored", "one-taken-by-each", "parts-for-one"),
+    *("attempt-uncounted", "leases-of-the-dead", "report-uncompared", "last-part-unsent", "gone-for-ever"),
 )
 """Planted bugs that the first few runs show; `scripts/simulate --planted` looks for all of them."""
 
@@ -102,6 +103,31 @@ def test_who_lost_a_lease_is_seen_to_go_on_writing(bug: str | None) -> None:
     finally:
         simulator.close()
     assert found == ({NOT_HELD} if bug else set())
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("unplug", ("bus lost conductor", "bus back conductor")),
+        ("partition", ("bus lost agent", "bus back agent")),
+        ("very-late", ("very late do", "very late _R", "very late one")),
+    ],
+)
+def test_what_goes_wrong_between_programs_is_felt(what: str, told: tuple[str, ...]) -> None:
+    plans = [
+        plan
+        for plan in map(make, range(400))
+        if plan.frame and any(each.what == what and each.args["seconds"] > 4.0 for each in plan.events)
+    ]
+    missing, simulator = set(told), Simulator()
+    try:
+        for plan in plans:
+            if missing:
+                story = "\n".join(simulator.run(plan, story=True).story)
+                missing = {each for each in missing if each not in story}
+    finally:
+        simulator.close()
+    assert missing == set()
 
 
 def test_runs_in_which_a_bug_cannot_show_are_passed_over() -> None:

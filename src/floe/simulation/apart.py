@@ -22,6 +22,7 @@ _KINDS = {
     "very-late": 4,
     "overtaken": 3,
     "tick": 2,
+    "set-back": 1.5,
 }
 """What happens, and how often, by weight."""
 _SOME = {"tick"}
@@ -45,11 +46,13 @@ def events_apart(dice: Random, plan: Plan, busy: Sequence[float]) -> list[Event]
         at = (
             dice.choice(busy) + plan.slow * dice.uniform(-0.05, 0.8) if dice.random() < 0.7 else dice.uniform(0.8, 12.0)
         )
-        kinds = {what: weight for what, weight in _KINDS.items() if plan.frame or what != "very-late"}
+        kinds = {what: weight for what, weight in _KINDS.items() if plan.frame or what not in {"very-late", "set-back"}}
         what = dice.choices(tuple(kinds), tuple(kinds.values()))[0]
         at = min(max(at, 0.1), FAULTS)
         if what == "overtaken":
             events += _overtaken(dice, plan, at)
+        elif what == "set-back":
+            events += _set_back(dice, plan, at)
         else:
             events.append(Event(at=at, what=what, args=_args(dice, plan, what)))
     return events
@@ -71,10 +74,26 @@ def _args(dice: Random, plan: Plan, what: str) -> dict[str, Any]:
 
 
 def _overtaken(dice: Random, plan: Plan, at: float) -> list[Event]:
-    """A conductor stands still for longer than a lease, just when what it says may be late, too."""
-    role = dice.choice([role for role in plan.roles if role.startswith("conductor")])
+    """A conductor is overtaken and does not know it: it stands still for longer than a lease, or is slow to be heard.
+
+    What it says meanwhile may be late, too, or come just after what the other one said, whose time of day is ahead.
+    """
+    conductors = [role for role in plan.roles if role.startswith("conductor")]
+    role = dice.choice(conductors)
+    if len(conductors) > 1 and dice.random() < 0.5:
+        slow = Event(at=at, what="slow-bus", args={"role": role, "seconds": 6.0, "by": 3.0})
+        others = [other for other in conductors if other != role]
+        ahead = (Event(at=at + 0.5, what="clock", args={"role": other, "jump": 40.0}) for other in others)
+        return [slow, *ahead]
     still = Event(at=at, what="stall", args={"role": role, "seconds": dice.choice((9.0, 12.0, 15.0))})
     if not plan.frame or dice.random() < 0.5:
         return [still]
     late = Event(at=max(0.1, at - 0.5), what="very-late", args={"which": "commands", "seconds": 3.0})
     return [late, still]
+
+
+def _set_back(dice: Random, plan: Plan, at: float) -> list[Event]:
+    """A host's time of day is set back while what it is told is late."""
+    late = Event(at=at, what="very-late", args={"which": "commands", "seconds": 3.0})
+    role = dice.choice([role for role in plan.roles if role.startswith("agent")])
+    return [late, Event(at=at + 4.0, what="clock", args={"role": role, "jump": -40.0})]

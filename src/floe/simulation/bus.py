@@ -44,11 +44,11 @@ class Weather:
     cut: set[str] = field(default_factory=set)
 
     def lateness(self, subject: Sequence[str], dice: Random) -> float:
-        """Return for how long a message is delayed beyond what is usual, given how its subject begins."""
+        """Return for how long a message stays on its way that is very late, given how its subject begins; mostly 0."""
         kind = _KINDS.get(subject[0] if subject[0] == "_R" else subject[1])
         if kind in self.very_late and dice.random() < _OFTEN:
             return VERY_LATE
-        return dice.random() * 4.0 if self.late and dice.random() < self.late else 0.0
+        return 0.0
 
 
 @dataclass(slots=True)

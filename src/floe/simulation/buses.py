@@ -12,7 +12,7 @@ from floe.bus.wire import BROKEN, FORGED, UNKNOWN, UNREAD
 from floe.cloud.audit import Violation
 from floe.core.counters import Counters
 from floe.simulation.bus import SimulatedBus, Weather
-from floe.simulation.heard import HeardBus
+from floe.simulation.heard import Handed, HeardBus
 from floe.simulation.judge import Judge
 from floe.simulation.loop import VirtualLoop, current
 from floe.simulation.network import ADDRESS, Network
@@ -42,10 +42,11 @@ class Buses:
         questions: Questions,
         parts: Parts,
     ) -> None:
-        takers, self._parts = parts.takers, parts
+        takers = parts.takers
         self._weather, self._pause, self._note = weather, pause, note
         self._judge, self._questions = judge, questions
-        self._counters = Counters()
+        self._counters, self._handed = Counters(), Handed(loop.time)
+        self.lost = self._handed.lost
 
         def said(number: int, event: str) -> None:
             judge.said(number, event, loop.time())
@@ -73,7 +74,7 @@ class Buses:
             ADDRESS,
             role.name,
             counters=self._counters,
-            clock=self._parts.ticks(role.clock),
+            clock=role.clock.monotonic,
             connect=self._network.link(process, (role.name, *role.hosts)),
         )
         await bus.open(_OPENS_IN)
@@ -81,6 +82,7 @@ class Buses:
             bus,
             pause=self._pause,
             note=self._note,
+            handed=self._handed,
             asked=self._questions.asked,
             came=self._questions.came,
             told=self._told,

@@ -57,6 +57,8 @@ class Judge:
         """What kind of events for one were published while somebody was there for them, and when."""
         self._takers: dict[int, Process] = {}
         self._places: drives.Places = frozenset()
+        self._missing: set[Violation] = set()
+        """Hosts that conductors took for dead when that was looked at last."""
 
     # -- at every instant -----------------------------------------------------------------------------
 
@@ -186,13 +188,15 @@ class Judge:
         """Check that whoever conducts knows the hosts that there are, all of which live by now."""
         known = {host.name for host in hosts.every(conn)}
         found = [Violation("a host that lives is not known", name) for name in sorted(self._machines.keys() - known)]
-        return found + [
+        missing = {
             Violation("a host that lives is taken for dead", name, role.name)
             for role in self._roles.values()
             if role.conductor is not None
-            for name in self._machines
-            if name in known and role.conductor.fleet.missing(name)
-        ]
+            for name in known & self._machines.keys()
+            if role.conductor.fleet.missing(name)
+        }
+        before, self._missing = self._missing, missing
+        return found + sorted(missing & before, key=str)  # it may have said very late that it stops; it is heard soon
 
     def _check_told(self, conn: Connection) -> list[Violation]:
         """Check that guests may read about themselves what their servers' rows say."""

@@ -85,7 +85,13 @@ class Network:
         """Take a frame from a connection."""
         if sender.is_cut:
             sender.held.append(lambda: self.carry(sender, subject, data, reply))
-            return
+        elif late := self.weather.lateness(subject.split(".")[:2], self.dice):
+            self.note("very late", subject.split(".")[0 if subject[0] == "_" else 1])
+            self.at(self.loop.time() + late, self._route, sender, subject, data, reply)
+        else:
+            self._route(sender, subject, data, reply)
+
+    def _route(self, sender: SimulatedLink, subject: str, data: bytes, reply: str) -> None:
         interested = [
             (link, interest)
             for link in self._links
@@ -117,7 +123,7 @@ class Network:
             self.note("lost", what.subject.split(".")[1])
             return
         for _ in range(2 if weather.repeated and dice.random() < weather.repeated else 1):
-            late = weather.lateness(what.subject.split(".")[:2], dice)
+            late = dice.random() * 4.0 if weather.late and dice.random() < weather.late else 0.0
             when = self.loop.time() + self.latency() + sender.slow + to.slow + late
             if not late:
                 when = to.latest[sender] = max(when, to.latest.get(sender, 0.0) + 1e-6)

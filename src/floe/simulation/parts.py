@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from floe.bus.protocol import Bus
 from floe.cloud.cloud import Cloud
 from floe.conductor.saga import Saga
-from floe.core.clock import Clock
 from floe.hypervisors.protocol import Hypervisor
 
 T = TypeVar("T")
@@ -36,11 +35,6 @@ def one_of(there: Sequence[Any], dice: Random) -> Sequence[Any]:
     return [dice.choice(there)] if there else []
 
 
-def seconds_of(clock: Clock) -> Callable[[], float]:
-    """Return what counts seconds."""
-    return clock.monotonic
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Seams of a world. Each is given the real thing, and returns what is used in its place."""
@@ -55,9 +49,6 @@ class Parts:
     """What an agent takes for the boot of its machine, given its host and how often that was started."""
     takers: Callable[[Sequence[Any], Random], Sequence[Any]] = one_of
     """To whom the bus gives an event for one, of those who share."""
-
-    ticks: Callable[[Clock], Callable[[], float]] = seconds_of
-    """By what a program's end of the bus counts seconds."""
 
     def over(self, others: Parts) -> Parts:
         """Return these parts, and of the others those that are not said here."""

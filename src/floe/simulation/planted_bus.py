@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import structs
@@ -11,10 +11,8 @@ from floe.bus import subjects, wire
 from floe.bus.envelope import Envelope, Word, frames
 from floe.bus.lateness import HostClocks, Punctual
 from floe.bus.parts import Parts
-from floe.bus.protocol import Bus
-from floe.core.clock import Clock
-from floe.core.messages import Command, Event, Result, SpawnedAll
-from floe.simulation.planting import Memory, Planted, otherwise, patched, remembering, through
+from floe.core.messages import Event
+from floe.simulation.planting import Memory, Planted, patched, remembering
 
 _refusal, _put, _until = Punctual.refusal, Parts.put, HostClocks.until
 
@@ -36,11 +34,6 @@ _GENEROUS = 40.0
 def _longer_than_it_waits(self: HostClocks, host: str, seconds: float) -> tuple[str, float]:
     """Give a host more time than one waits oneself."""
     return _until(self, host, seconds + _GENEROUS)
-
-
-def _time_of_day(clock: Clock) -> Callable[[], float]:
-    """Count seconds by the time of day, which is set now and then."""
-    return lambda: clock.now().timestamp()
 
 
 def _for_everybody(_host: str) -> str:
@@ -77,18 +70,6 @@ def _parts_for_one(said: Event) -> str:
     return subjects.event(said)
 
 
-def _of_another(bus: Bus) -> Any:
-    """Take the answer to the last of several spawns for that to the first."""
-
-    async def request(host: str, command: Command, *, timeout: float) -> Result:
-        result = await bus.request(host, command, timeout=timeout)
-        if isinstance(result, SpawnedAll):
-            return SpawnedAll(answers=(result.answers[-1], *result.answers[:-1]))
-        return result
-
-    return otherwise(bus, request=request)
-
-
 BUS = (
     Planted(
         "deadline-ignored",
@@ -100,18 +81,6 @@ BUS = (
         "deadline-too-long",
         "a host is given more time to begin than whoever asks waits",
         patched((HostClocks, "until", _longer_than_it_waits)),
-        needs="very-late",
-    ),
-    Planted(
-        "deadline-by-time-of-day",
-        "deadlines are counted by clocks that are set",
-        through(ticks=_time_of_day),
-        needs="clock",
-    ),
-    Planted(
-        "run-ignored",
-        "a host that lost its power does what was asked before, by a clock that counts anew",
-        patched((Punctual, "refusal", _of_any_run)),
         needs="very-late",
     ),
     Planted(
@@ -128,7 +97,4 @@ BUS = (
         patched((subjects, "part", _parts_for_one)),
     ),
     Planted("one-taken-by-each", "nobody says that events for one are for one", patched((subjects, "TAKERS", ""))),
-    Planted(
-        "answer-of-another", "spawns that are asked together are answered as one another", through(bus=_of_another)
-    ),
 )

@@ -10,9 +10,8 @@ from typing import Any
 
 from floe.agent.fences import Fences
 from floe.bus.protocol import Bus
-from floe.conductor import host_events
 from floe.conductor.agreements import Agreements
-from floe.conductor.fleet import Asking, Fleet
+from floe.conductor.fleet import Fleet
 from floe.conductor.flow import Flow
 from floe.conductor.host_events import HostEvents
 from floe.core.actions import OPEN_STATES, Action
@@ -134,11 +133,6 @@ def _whatever_it_says(self: Agreements, event: HostUp, stamp: Stamp) -> bool:
     return True
 
 
-def _unfounded(**options: Any) -> Asking:
-    """Ask without proving anything."""
-    return Asking(**{name: value for name, value in options.items() if name != "prove"})
-
-
 LEASES = (
     Planted(
         "unproven",
@@ -149,7 +143,7 @@ LEASES = (
         "fences-off",
         "a host obeys a conductor that was overtaken",
         patched((Fences, "heard", _obey_everybody)),
-        needs="stall",
+        needs="slow-bus",
     ),
     Planted(
         "attempt-unsaid",
@@ -188,10 +182,5 @@ LEASES = (
         "report-uncompared",
         "what a host reports is taken for what it reported before",
         patched((Agreements, "holds", _whatever_it_says)),
-    ),
-    Planted(
-        "stray-by-an-old-look",
-        "a guest is destroyed by what was known of its server long ago",
-        patched((host_events, "Asking", _unfounded)),
     ),
 )

@@ -173,7 +173,8 @@ class World:
                 settled = self.loop.time()
                 self.settled_after = settled - begun
                 await asyncio.sleep(CALM)
-                return self._audit() + self.judge.untaken(settled, self.loop.time() - _TAKEN_WITHIN)
+                calm = settled, self.loop.time() - _TAKEN_WITHIN
+                return self._audit() + self.judge.untaken(*calm) + self._buses.lost(*calm)
             if self.loop.time() - begun >= patience:
                 return found
 
