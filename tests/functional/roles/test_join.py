@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -316,10 +316,25 @@ async def connected(site: Site, seed: str, **more: Any) -> Client:
     import ssl
 
     client, trusted = Client(), ssl.create_default_context(cafile=site.server.folder / "ours.pem")
-    await client.connect(
-        site.server.url, nkeys_seed_str=seed, tls=trusted, allow_reconnect=False, max_reconnect_attempts=1, **more
-    )
+    try:
+        await client.connect(
+            site.server.url, nkeys_seed_str=seed, tls=trusted, allow_reconnect=False, max_reconnect_attempts=1, **more
+        )
+    except BaseException:
+        await cut(client)
+        raise
     return client
+
+
+async def cut(client: Client) -> None:
+    """Let go of the connection of one that was refused, which it does not do itself."""
+    import asyncio
+
+    writer = getattr(client._transport, "_io_writer", None)
+    if writer is not None:
+        with suppress(AttributeError):  # of a TLS connection that is closed already, in Python 3.11
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 # -- a machine and a cloud that is not what it should be ------------------------------------------------
