@@ -70,8 +70,9 @@ def shared(settings: Settings, name: str) -> Surroundings:
         seed=text_of("bus_key", settings.bus_key),
         ca_file=Path(settings.bus_ca) if text_of("bus_ca", settings.bus_ca) else None,
     )
-    bus = NatsBus(address, name)
-    return Surroundings(settings=settings, bus=bus, room=_room(settings), open_bus=bus.open)
+    counters = Counters()
+    bus = NatsBus(address, name, counters=counters)
+    return Surroundings(settings=settings, bus=bus, room=_room(settings), open_bus=bus.open, counters=counters)
 
 
 def _room(settings: Settings) -> DiskRoom:
