@@ -222,8 +222,9 @@ async def deaths(cluster: Cluster) -> Figures:
         figures[f"{role}_death_settled_s"] = perf_counter() - began
         figures[f"{role}_death_in_flight"] = flying
         listed = (await user.ask("GET", "/compute/v2.1/servers/detail?limit=1000"))["servers"]
-        if sum(server["status"] == "ACTIVE" for server in listed) != BUILDS:
-            raise SystemExit(f"bench: not all of {BUILDS} servers are ACTIVE after the {role} died")
+        if wrong := [server.get("fault") or server["status"] for server in listed if server["status"] != "ACTIVE"]:
+            raise SystemExit(f"bench: {len(wrong)} servers are not ACTIVE after the {role} died: {wrong[0]}")
+        assert len(listed) == BUILDS, len(listed)
         await cluster.remove([server["id"] for server in listed], user)
         victims[0] = cluster.floe.start(role, "1")
         victims[0].ready()
@@ -243,7 +244,8 @@ def _program(name: str, *words: str, given: Any = None) -> Figures:
     return found
 
 
-ROWS = (one_by_one, cycles, burst, reads, bus, placement, deaths)
+ROWS = (one_by_one, cycles, burst, reads, placement, deaths, bus)
+"""In this order: the bus comes last, whose many hosts count as up for a while after they ended."""
 
 
 # -- all of it --------------------------------------------------------------------------------------------
