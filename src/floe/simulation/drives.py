@@ -40,7 +40,8 @@ async def change(cloud: Cloud, operator: Context, args: dict[str, Any]) -> None:
     names = await cloud.db.read(lambda conn: [host.name for host in hosts.every(conn)])
     if args["drives"]:
         for shelf in (left, right):
-            speed = "slow" if shelf.items["drives"] == "fast" else "fast"
+            # Whoever put it up may have died before it was said what is on it.
+            speed = "slow" if shelf.items.get("drives") == "fast" else "fast"
             await aggregates.set_metadata(cloud, operator, str(shelf.id), {"metadata": {"drives": speed}})
     elif names:
         host = {"host": names[args["pick"] % len(names)]}
