@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, end_all
 from cluster_load import Customer
 from cluster_order import remove_all
 from cluster_plan import Shape, planned
+
+from cluster import Cluster, end_all
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
 from cluster_plan import PLAN, planned
 from cluster_processes import everything
 from role_processes import until
+
+from cluster import Cluster
 
 COMMAND = Path(__file__).parents[2] / "scripts" / "lib" / "cluster_command.py"
 WHOLE = {"postgres", "nats", "proxy", "api-1", "api-2", "conductor-1", "conductor-2", "agent-1", "agent-2", "agent-3"}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from random import Random
 
-from cluster import Cluster
 from cluster_load import FOR_NOW, Customer, broken, under_load
 from cluster_order import comes_to_rest, done_twice, starts
 from role_processes import until
+
+from cluster import Cluster
 
 AWAY = 12.0
 """Seconds without a bus: more than a heartbeat, so that hosts could be taken for dead."""

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster
 from role_processes import RoleProcess, until
+
+from cluster import Cluster
 
 
 def floe(*words: object) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from cluster import Cluster
 from cluster_load import FOR_NOW, OFF, ON, Customer, broken, under_load
 from cluster_order import comes_to_rest, done_twice, guests, starts, violations
 from role_processes import until
+
+from cluster import Cluster
 
 
 def test_processes_are_replaced_one_after_the_other_and_no_request_fails(cluster: Cluster) -> None:

@@ -6,10 +6,11 @@ import time
 from collections import Counter
 from random import Random
 
-from cluster import Cluster
 from cluster_load import REBOOT, Customer, broken, under_load
 from cluster_order import comes_to_rest, done_twice, starts
 from role_processes import until
+
+from cluster import Cluster
 
 KINDS = ("api", "conductor", "agent")
 PAST_THE_LEASE = 5.0

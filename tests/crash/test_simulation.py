@@ -63,12 +63,12 @@ def test_planted_bugs_are_found() -> None:
 
 
 def test_a_planted_bug_that_is_not_found_is_told_of_and_is_a_failure() -> None:
-    done = simulate("--planted", "no-fencing", "--most", "1")
+    done = simulate("--planted", "members-lost", "--most", "1")
     assert done.returncode == 1, done.stderr
     _, row, total = done.stdout.splitlines()
-    assert row.split()[:4] == ["no-fencing", "1", "NOT", "FOUND"]
+    assert row.split()[:4] == ["members-lost", "1", "NOT", "FOUND"]
     assert total.startswith("0 of 1 planted bugs were found, in 1 runs")
-    assert total.endswith("; not: no-fencing")
+    assert total.endswith("; not: members-lost")
 
 
 @pytest.mark.parametrize(("broken", "seed"), [(False, 0), (True, None)])

@@ -20,7 +20,7 @@ import pytest
 
 from floe.api.app import SURFACES
 from floe.api.kit.encoding import MOST_BYTES
-from floe.core.callers import CALLER
+from floe.core.callers import CALLER, is_of_the_cloud
 from floe.core.versions import version_text
 from floe.store.engine import Connection
 
@@ -65,7 +65,8 @@ class Holds:
                 self.most = max(self.most, self._calls)
             self._calls = 0
             context = getattr(frame.f_locals["self"], "_context", {})
-            self._counting = event == "call" and context.get(CALLER, ("", "")) != ("", "")
+            caller = context.get(CALLER, ("", ""))
+            self._counting = event == "call" and caller != ("", "") and not is_of_the_cloud(caller)
         elif event in {"call", "c_call"}:
             self._calls += 1
 

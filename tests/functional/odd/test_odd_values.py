@@ -41,6 +41,8 @@ BODIES = (
     b"a=1&b=2", b"<xml/>", b"\0" * 10,
 )  # fmt: skip
 LONG = b"9" * 5000
+UNMET = {"floe:hosts:create", "floe:hosts:update", "floe:join"}
+"""Rules of routes that a cloud in one process, which no host can join, refuses whatever is asked."""
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMtaXMtMzItYnl0ZXMtb2YtYS1wdWJsaWMta2V5 me"
 HEADERS: dict[str, tuple[bytes, ...]] = {
     "x-openstack-nova-api-version": (b"", b"2.999", b"2.1.1", b"-1", b"\xff", b"2." + LONG, b"x", b"2.\xb2"),
@@ -336,7 +338,7 @@ async def test_no_body_makes_a_server_error(
         shapes += await _of_noun(member, route) if surface.name == "network" else []
         shapes = shapes or (await _of_shown(surface, admin, path) if route.method == "PUT" else [])
         for shape in shapes:
-            tables += 1
+            tables += route.policy not in UNMET
             found = [
                 (await who.send(surface.name, route.method, path, body=_written(shape.base), version=version))[0]
                 for who in callers
