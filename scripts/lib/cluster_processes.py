@@ -15,6 +15,10 @@ from pathlib import Path
 
 _MARK = "CLUSTER_PROCESS"
 _PROC = Path("/proc")
+_KERNELS = 0x00200000
+"""Of the flags in /proc/PID/stat: a thread of the kernel's."""
+_LOOKS = 1000
+"""How often, a millisecond apart, a process is looked at that becomes another program."""
 
 
 def marked(folder: Path, name: str) -> dict[str, str]:
@@ -99,9 +103,25 @@ def _marked(folder: Path) -> Iterator[tuple[int, str]]:
     prefix = os.fsencode(f"{_MARK}={folder}:")
     for pid in _pids():
         with contextlib.suppress(OSError):
-            for variable in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+            for variable in _environment(pid).split(b"\0"):
                 if variable.startswith(prefix):
                     yield pid, os.fsdecode(variable.removeprefix(prefix))
+
+
+def _environment(pid: int) -> bytes:
+    """Return what a process has in its environment; while it becomes another program it has none for a moment."""
+    here = _PROC / str(pid)
+    for _ in range(_LOOKS):
+        if (here / "cmdline").read_bytes() or not _becomes(here):
+            break
+        time.sleep(0.001)
+    return (here / "environ").read_bytes()
+
+
+def _becomes(here: Path) -> bool:
+    """Say whether a process without words is neither the kernel's own nor dead."""
+    state, *_, flags = (here / "stat").read_text().rpartition(")")[2].split()[:7]
+    return state not in "ZX" and not int(flags) & _KERNELS
 
 
 def _leads(pid: int) -> bool:
