@@ -68,13 +68,13 @@ def starts(cluster: Cluster) -> dict[str, int]:
 
 
 def done_twice(cluster: Cluster) -> list[list[str]]:
-    """Return steps that stand in the journal of one action more often than they had to be done.
+    """Return steps that stand in the journal of one action, for one host, more often than they had to be done.
 
-    After each that failed or was undone, some are done anew: a host is chosen for what another one could not build.
+    A delete goes to each host on which something may be left. After each that failed or was undone, some are done anew: a host is chosen for what another one could not build.
     """
     return cluster.rows(
-        "SELECT action_id, name, count(*) FROM action_steps AS done WHERE parent IS NULL AND state = 'done' "
-        "GROUP BY action_id, name HAVING count(*) > 1 + (SELECT count(*) FROM action_steps AS other "
+        "SELECT action_id, name, host, count(*) FROM action_steps AS done WHERE parent IS NULL AND state = 'done' "
+        "GROUP BY action_id, name, host HAVING count(*) > 1 + (SELECT count(*) FROM action_steps AS other "
         "WHERE other.action_id = done.action_id AND other.parent IS NULL AND other.state IN ('failed', 'undone'))"
     )
 
