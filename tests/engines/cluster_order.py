@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 
-from cluster import Cluster
 from cluster_load import Customer
 from role_processes import until
+
+from cluster import Cluster
 
 
 def comes_to_rest(cluster: Cluster, kept: AbstractSet[str]) -> None:
@@ -70,7 +71,8 @@ def starts(cluster: Cluster) -> dict[str, int]:
 def done_twice(cluster: Cluster) -> list[list[str]]:
     """Return steps that stand in the journal of one action, for one host, more often than they had to be done.
 
-    A delete goes to each host on which something may be left. After each that failed or was undone, some are done anew: a host is chosen for what another one could not build.
+    A delete goes to each host on which something may be left. After each that failed or was undone, some are done anew:
+    a host is chosen for what another one could not build.
     """
     return cluster.rows(
         "SELECT action_id, name, host, count(*) FROM action_steps AS done WHERE parent IS NULL AND state = 'done' "
