@@ -12,8 +12,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cluster import Cluster, end_all
 from cluster_plan import ENGINES, PLAN, PROXY, ClusterFailed, Shape, planned
+
+from cluster import Cluster, end_all
 
 ROOT = Path(__file__).resolve().parents[2]
 _USUAL_PORT = 8774

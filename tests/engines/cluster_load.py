@@ -16,8 +16,8 @@ from random import Random
 from typing import Any
 
 import httpx
-from cluster import Cluster
 
+from cluster import Cluster
 from floe.cli import clouds_file
 
 CREATE, DELETE, LIST = "create", "delete", "list"
