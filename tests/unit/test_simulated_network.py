@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from floe.bus import subjects
 from floe.bus.nats import NatsBus
 from floe.bus.wire import LATE, UNREAD
 from floe.core.counters import Counters
@@ -96,6 +97,18 @@ def test_a_command_that_comes_when_whoever_asked_has_given_up_is_not_done() -> N
     place = Place().run(story)
     assert place.done == []
     assert place.counters.total(UNREAD, LATE) == 1
+
+
+def test_a_host_is_heard_again_though_what_its_run_before_said_last_came_after_what_this_one_said_first() -> None:
+    """Found by simulation: it was taken for dead for good, whatever it said, and a create never ended."""
+
+    async def story(place: Place) -> None:
+        place.asking._asking._clocks.began(subjects.token("h1"), "the run before", 250_000.0)
+        with pytest.raises(Unavailable, match="gave no answer"):
+            await place.asking.request("h1", Report(), timeout=5.0)
+        assert await place.asking.request("h1", Report(), timeout=5.0) == Done()
+
+    assert len(Place().run(story).done) == 1
 
 
 def test_an_answer_that_comes_very_late_is_nobodys() -> None:

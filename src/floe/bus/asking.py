@@ -30,6 +30,8 @@ class _Asked:
     answer: asyncio.Future[Envelope | None]
     """None where nobody was there for it."""
     parts: Parts
+    other: Envelope | None = None
+    """What a run answered that is thought to be over: that it is another one."""
 
     def fail(self, why: str) -> None:
         """Say that there will be no answer."""
@@ -90,6 +92,9 @@ class Asking:
             return await asked.answer
         finally:
             del self._asked[subject]
+            if asked.other is not None and limit.expired():
+                # It got what was asked of another, which said nothing: so it is this one that is there.
+                self._clocks.began(speaker, asked.other.run, asked.other.clock)
 
     def _answered(self, came: Delivered) -> None:
         asked = self._asked.get(came.subject)
@@ -99,8 +104,12 @@ class Asking:
             asked.answer.set_result(None)
             return
         answer = self._wire.put(asked.parts, asked.speaker, came)
-        if answer is not None and (self._clocks.heard(asked.speaker, answer.run, answer.clock) or not answer.word):
+        if answer is None:
+            return
+        if self._clocks.heard(asked.speaker, answer.run, answer.clock) or not answer.word:
             asked.answer.set_result(answer)
+        elif answer.run != asked.run:
+            asked.other = answer
 
     def _is_here(self, came: Delivered) -> None:
         """Take in that a host is there, or no more: what it was asked is asked again, unless it died or stops."""
