@@ -47,7 +47,17 @@ class NatsServer:
         for old in self.folder.glob("*.ports"):
             old.unlink()
         with (self.folder / "log").open("ab") as log:
-            command = ["nats-server", "-c", self.folder / "nats.conf", "--ports_file_dir", self.folder]
+            # It ends with the thread that started it, however that ends.
+            command = [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "nats-server",
+                "-c",
+                self.folder / "nats.conf",
+                "--ports_file_dir",
+                self.folder,
+            ]
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True, **as_nobody
             )
