@@ -32,10 +32,10 @@ def test_a_machine_joins_and_leaves(cluster: Cluster, tmp_path: Path) -> None:
     assert "The bus lets it in." in said
     agent = RoleProcess(tmp_path, "agent", ["agent", "--config", str(config), "--status-listen", "127.0.0.1:0"], {})
     try:
-        until(lambda: (host() or {}).get("state") == "up", agent.log)
+        until(lambda: (host() or {}).get("state") == "up", lambda: agent.log)
         floe("host", "disable", "more", "--state", cluster.state)
     finally:
         agent.stop()
-    until(lambda: (host() or {}).get("state") == "down", agent.log)
+    until(lambda: (host() or {}).get("state") == "down", lambda: agent.log)
     floe("host", "remove", "more", "--state", cluster.state)
     assert host() is None

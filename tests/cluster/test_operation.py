@@ -52,14 +52,14 @@ def test_a_backup_that_is_restored_destroys_nothing_that_came_after_it(own_clust
     cluster.rows("UPDATE servers SET guest_generation = guest_generation + 1000000")
     for name in control:
         cluster.begin(name)
-    until(lambda: customer.states() == {deleted: "SHUTOFF", changed: "ACTIVE"}, f"{customer.states()}")
+    until(lambda: customer.states() == {deleted: "SHUTOFF", changed: "ACTIVE"}, customer.states)
 
     assert guests(cluster) == {new: 1, changed: 1}
     for power, state in ((OFF, "SHUTOFF"), (ON, "ACTIVE")):
         customer.change(changed, power)
         until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
     customer.delete(deleted)
-    until(lambda: customer.states() == {changed: "ACTIVE"}, f"{customer.states()}")
+    until(lambda: customer.states() == {changed: "ACTIVE"}, customer.states)
     left = [(each["rule"], each["subject"]) for each in violations(cluster)]
     assert left == [("a guest is left on a host that should not have it", new)]
     customer.close()

@@ -46,7 +46,7 @@ def test_a_conductor_that_stood_still_does_nothing_again_that_the_other_went_on_
         customer.change(server, REBOOT)
     stands_still(cluster, "conductor-2")
     comes_to_rest(cluster, made)
-    until(lambda: set(starts(cluster).values()) == {2}, f"{starts(cluster)}")
+    until(lambda: set(starts(cluster).values()) == {2}, lambda: starts(cluster))
     assert done_twice(cluster) == []
     assert broken(customer.history) == []
     customer.close()

@@ -21,11 +21,11 @@ SECONDS = 90.0
 """For which anything is waited for, on a machine that does much else."""
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait for a condition, and return what it gave."""
+def until(condition: Callable[[], Any], what: str | Callable[[], object]) -> Any:
+    """Wait for a condition, and return what it gave; `what` says what there is when it does not come to pass."""
     end = time.monotonic() + SECONDS
     while not (found := condition()):
-        assert time.monotonic() < end, what
+        assert time.monotonic() < end, what if isinstance(what, str) else what()
         time.sleep(0.05)
     return found
 

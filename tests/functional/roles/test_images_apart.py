@@ -94,14 +94,14 @@ def test_a_fetch_from_an_api_that_is_killed_goes_on_at_the_next_one(
         second = roles.start("api", "2").ready()
         gate, state = Gate(first.url, 8 * MIB), tmp_path / "elsewhere"
         agent = roles.start("agent", "h1", "--state", str(state), "--images-from", f"{gate.url},{second.url}").ready()
-        until(lambda: conductor.healthz()[1].get("hosts") == "ok", conductor.log)
+        until(lambda: conductor.healthz()[1].get("hosts") == "ok", lambda: conductor.log)
         try:
             with roles.client(second) as http:
                 server = create(http, upload(http))
                 assert gate.stopped.wait(90), agent.log
                 first.kill()
                 gate.go_on.set()
-                until(lambda: active(http, server), agent.log)
+                until(lambda: active(http, server), lambda: agent.log)
         finally:
             gate.close()
         assert answers(second, 206) == 1
@@ -138,7 +138,7 @@ def test_apis_that_share_a_bucket_alone_have_the_same_images(
         blobs, state = in_the_bucket(s3), tmp_path / "elsewhere"
         conductor = roles.start("conductor", "", *blobs).ready()  # without keys
         agent = roles.start("agent", "h1", *blobs, "--state", str(state), "--images-from", second.url).ready()
-        until(lambda: conductor.healthz()[1].get("hosts") == "ok", conductor.log)
+        until(lambda: conductor.healthz()[1].get("hosts") == "ok", lambda: conductor.log)
         for process in (conductor, agent):
             assert "obstore" not in Path(f"/proc/{process.process.pid}/maps").read_text()
         with roles.client(first) as at_first, roles.client(second) as at_second:
@@ -147,7 +147,7 @@ def test_apis_that_share_a_bucket_alone_have_the_same_images(
             part = at_second.get(f"/image/v2/images/{image}/file", headers={"range": "bytes=8388600-8388615"})
             assert part.content == DATA[8_388_600:8_388_616]
             server = create(at_first, image)
-            until(lambda: active(at_first, server), agent.log)
+            until(lambda: active(at_first, server), lambda: agent.log)
             assert cached(state).read_bytes() == DATA
             assert not any((folder / "images").exists() for folder in (roles.state, tmp_path / "other", state))
             assert at_second.delete(f"/image/v2/images/{image}").status_code == 204
@@ -227,8 +227,8 @@ def test_an_api_whose_bucket_is_away_starts_says_so_and_serves_all_else_until_it
             assert (refused.status_code, refused.headers.get("retry-after")) == (503, "5"), refused.text
             assert "image store could not" in refused.text
             with passing_on(port, int(s3.endpoint.rpartition(":")[2])):
-                until(lambda: api.healthz()[1]["images"] == "ok", api.log)
-                until(lambda: http.get(file.removesuffix("/file")).json()["status"] == "queued", api.log)
+                until(lambda: api.healthz()[1]["images"] == "ok", lambda: api.log)
+                until(lambda: http.get(file.removesuffix("/file")).json()["status"] == "queued", lambda: api.log)
                 sent = http.put(file, content=DATA[:MIB], headers=data)
                 assert sent.status_code == 204, sent.text
                 assert http.get(file).content == DATA[:MIB]

@@ -144,7 +144,7 @@ def test_a_machine_joins_by_one_command_and_serves(site: Site) -> None:
     assert (machine / "floe.toml").read_text() == before
     assert site.hosts()["h1"]["state"] == "joined"
     agent = site.agent(machine)
-    until(lambda: site.hosts()["h1"]["state"] == "up", agent.log)
+    until(lambda: site.hosts()["h1"]["state"] == "up", lambda: agent.log)
     host = site.hosts()["h1"]
     assert host["key"] == keys.public_key(site.seed(machine))
     assert host["fingerprint"] in done.stdout
@@ -165,7 +165,7 @@ def test_a_machine_that_joined_has_all_that_it_takes_to_build_a_server(site: Sit
     """Images too, which it sees over HTTP alone."""
     machine = site.joined("h1")
     agent = site.agent(machine)
-    until(lambda: site.hosts()["h1"]["state"] == "up", agent.log)
+    until(lambda: site.hosts()["h1"]["state"] == "up", lambda: agent.log)
     with site.roles.client(site.api) as http:
         image = {"name": "tiny", "disk_format": "raw", "container_format": "bare"}
         ident = http.post("/image/v2/images", json=image).json()["id"]
@@ -179,7 +179,7 @@ def test_a_machine_that_joined_has_all_that_it_takes_to_build_a_server(site: Sit
             assert server["status"] != "ERROR", server
             return str(server["status"])
 
-        until(lambda: status() == "ACTIVE", agent.log)
+        until(lambda: status() == "ACTIVE", lambda: agent.log)
         assert site.hosts()["h1"]["servers"] == 1
         agent.stop()
         refused = site.control("host", "remove", "h1")
@@ -190,7 +190,7 @@ def test_a_machine_that_joined_has_all_that_it_takes_to_build_a_server(site: Sit
 def test_a_host_is_disabled_enabled_and_removed(site: Site) -> None:
     machine = site.joined("h1")
     agent = site.agent(machine)
-    until(lambda: site.hosts()["h1"]["state"] == "up", agent.log)
+    until(lambda: site.hosts()["h1"]["state"] == "up", lambda: agent.log)
     assert site.control("host", "disable", "h1", "--reason", "a fan").returncode == 0
     assert "disabled: a fan" in site.control("host", "list").stdout
     assert site.control("host", "enable", "h1").returncode == 0
@@ -224,7 +224,7 @@ def test_what_the_bus_lets_in_follows_the_database_whoever_died_meanwhile(site: 
     site.api = keeper(site)
     site.api.ready()
     assert site.api.healthz()[1]["bus_config"] == "ok"
-    until(lambda: site.hosts()["h1"]["state"] == "up", agent.log)
+    until(lambda: site.hosts()["h1"]["state"] == "up", lambda: agent.log)
     # A list that makes no sense is said, the file stays, and the next that does is taken.
     members = site.server.folder / "members"
     good = members.read_text()

@@ -39,7 +39,7 @@ def cloud(roles: Roles, *flags: str) -> tuple[RoleProcess, list[RoleProcess], li
     for process in roles.all:
         process.ready()
     for conductor in conductors:
-        until(lambda: conductor.healthz()[1].get("hosts") == "ok", conductor.log)  # noqa: B023
+        until(lambda: conductor.healthz()[1].get("hosts") == "ok", lambda: conductor.log)  # noqa: B023
     return api, conductors, agents
 
 
@@ -74,10 +74,10 @@ def test_what_one_process_is_asked_for_the_others_do(roles: Roles) -> None:
     with roles.client(api) as http:
         image_id = image(http)
         made = [create(http, image_id, f"s{number}") for number in range(9)]
-        until(lambda: states(http) == {"ACTIVE": 9}, f"{states(http)}")
+        until(lambda: states(http) == {"ACTIVE": 9}, lambda: states(http))
         for ident in made:
             assert http.delete(f"/compute/v2.1/servers/{ident}").status_code == 204
-        until(lambda: not states(http), f"{states(http)}")
+        until(lambda: not states(http), lambda: states(http))
     with roles.client(api, "admin") as admin:
         services = admin.get("/compute/v2.1/os-services").json()["services"]
         up = Counter((service["binary"], service["state"]) for service in services)
@@ -98,7 +98,7 @@ def test_what_a_killed_conductor_had_in_hand_the_other_goes_on_with(roles: Roles
         made = [create(http, image_id, f"s{number}") for number in range(8)]
         held = until(lambda: _held(roles, conductors[0]), "the first conductor took nothing")
         conductors[0].kill()
-        until(lambda: states(http) == {"ACTIVE": 8}, f"{states(http)}")
+        until(lambda: states(http) == {"ACTIVE": 8}, lambda: states(http))
         for ident in made:
             found = http.get(f"/compute/v2.1/servers/{ident}/os-instance-actions").json()["instanceActions"]
             assert [action["action"] for action in found] == ["create"]
@@ -122,26 +122,26 @@ def test_without_a_bus_an_api_serves_what_it_can_and_what_it_took_is_done_later(
     with roles.client(api) as http:
         image_id = image(http)
         first = create(http, image_id, "before")
-        until(lambda: states(http) == {"ACTIVE": 1}, f"{states(http)}")
+        until(lambda: states(http) == {"ACTIVE": 1}, lambda: states(http))
         server.stop()
         for process in roles.all:
-            until(lambda: process.healthz()[0] == 503, f"{process.healthz()}")  # noqa: B023
+            until(lambda: process.healthz()[0] == 503, process.healthz)  # noqa: B023
             assert process.healthz()[1]["bus"] != "ok"
         create(http, image_id, "meanwhile")
         console = http.post(f"/compute/v2.1/servers/{first}/action", json={"os-getConsoleOutput": {}})
         assert (console.status_code, console.headers.get("retry-after")) == (503, "5")
         assert states(http) == {"ACTIVE": 1, "BUILD": 1}
         server.start()
-        until(lambda: states(http) == {"ACTIVE": 2}, f"{states(http)}")
+        until(lambda: states(http) == {"ACTIVE": 2}, lambda: states(http))
         for process in roles.all:
-            until(lambda: process.healthz()[0] == 200, f"{process.healthz()}")  # noqa: B023
+            until(lambda: process.healthz()[0] == 200, process.healthz)  # noqa: B023
     assert all(process.log.count("Traceback") == 0 for process in (api, *conductors, *agents))
 
 
 def test_a_role_that_starts_before_the_bus_waits_for_it_and_says_so(roles: Roles, server: NatsServer) -> None:
     server.stop()
     agent = roles.start("agent", "h1", "--status-listen", "127.0.0.1:0")
-    until(lambda: "the start waits for the bus" in agent.log, agent.log)
+    until(lambda: "the start waits for the bus" in agent.log, lambda: agent.log)
     assert agent.process.poll() is None
     server.start()
     assert agent.ready().healthz() == (200, {"bus": "ok", "agents": "ok"})
@@ -156,7 +156,7 @@ def test_a_database_that_takes_no_write_is_told_and_requests_are_refused_for_now
         file = roles.state / "floe.db"
         with roles.client(api) as http, closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            until(lambda: api.healthz()[1].get("database", "ok") != "ok", f"{api.healthz()}")
+            until(lambda: api.healthz()[1].get("database", "ok") != "ok", api.healthz)
             refused = http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}})
             assert (refused.status_code, refused.headers.get("retry-after")) == (503, "5")
             assert http.get("/compute/v2.1/os-keypairs").status_code == 200
@@ -189,16 +189,16 @@ def test_a_database_that_is_killed_under_load_loses_nothing_that_was_accepted(
                 refused = http.post("/compute/v2.1/os-keypairs", json={"keypair": {"name": "k"}})
                 assert (refused.status_code, refused.headers.get("retry-after")) == (503, "5")
                 for process in (api, *conductors):
-                    until(lambda: process.healthz()[1].get("database", "ok") != "ok", api.log)  # noqa: B023
+                    until(lambda: process.healthz()[1].get("database", "ok") != "ok", lambda: api.log)  # noqa: B023
                 assert [agent.healthz()[0] for agent in agents] == [200] * 3
                 postgres.start()
                 until(lambda: http.get("/compute/v2.1/servers").status_code == 200, "the API does not come back")
-                until(lambda: states(http) == {"ACTIVE": 4}, f"{states(http)}")
+                until(lambda: states(http) == {"ACTIVE": 4}, lambda: states(http))
                 for ident in made:
                     assert http.delete(f"/compute/v2.1/servers/{ident}").status_code == 204
-                until(lambda: not states(http), f"{states(http)}")
+                until(lambda: not states(http), lambda: states(http))
             for process in roles.all:
-                until(lambda: process.healthz()[0] == 200, f"{process.healthz()}")  # noqa: B023
+                until(lambda: process.healthz()[0] == 200, process.healthz)  # noqa: B023
                 assert process.process.poll() is None
     finally:
         postgres.remove()
@@ -212,7 +212,7 @@ def test_a_role_that_starts_before_its_database_waits_for_it_and_says_so(tmp_pat
     try:
         with role_processes(tmp_path, server.url, url) as roles:
             api = roles.start("api")
-            until(lambda: "the start waits for the database" in api.log, api.log)
+            until(lambda: "the start waits for the database" in api.log, lambda: api.log)
             postgres.start()
             api.ready()
     finally:
@@ -241,7 +241,7 @@ def test_with_a_key_for_each_the_bus_lets_a_host_speak_for_itself_alone(tmp_path
         with roles.client(api) as http, roles.client(api, "admin") as admin:
             image_id = image(http)
             create(http, image_id, "s1")
-            until(lambda: states(http) == {"ACTIVE": 1}, f"{states(http)}")
+            until(lambda: states(http) == {"ACTIVE": 1}, lambda: states(http))
             hosts = admin.get("/compute/v2.1/os-hypervisors").json()["hypervisors"]
             assert [host["hypervisor_hostname"] for host in hosts] == ["h1"]
-        until(lambda: "ermission" in liar.log or "iolation" in liar.log, liar.log)
+        until(lambda: "ermission" in liar.log or "iolation" in liar.log, lambda: liar.log)
