@@ -28,7 +28,7 @@ from floe.core import entries
 from floe.core.actions import FAILED, OPEN_STATES, RUNNING, SERVER, SUCCEEDED, UNDOING, Action, Step
 from floe.core.clock import Clock
 from floe.core.entries import BEGUN, DONE, UNDONE
-from floe.core.errors import FloeError, Unavailable
+from floe.core.errors import FloeError, StoreUnavailable, Unavailable
 from floe.core.given import Given
 from floe.core.messages import Progress, StepTime
 from floe.store import actions as rows
@@ -184,6 +184,8 @@ class Flow:
             await self.renew()
         try:
             result = await call()
+        except StoreUnavailable:
+            raise  # it goes on from here when the database is back
         except FloeError as error:
             failure = failure_of(error)
             self.journal.finish(step, FAILED, failure, remark=failure.message)

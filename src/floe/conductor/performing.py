@@ -7,7 +7,8 @@ of it yet) and after it, so that tests can strike exactly there. A step that is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,10 @@ from floe.conductor.fleet import Asking, Down
 from floe.conductor.flow import Flow
 from floe.conductor.removal import Patience, Removed
 from floe.conductor.saga import Again, Choice, Each, Leaf, Node, OnHost, OnStore, Remove, Saga, Write
+from floe.conductor.stops import Interrupted
 from floe.core.actions import Step
 from floe.core.entries import UNDONE
-from floe.core.errors import FloeError, HostFailure, NotFound
+from floe.core.errors import FloeError, HostFailure, NotFound, StoreUnavailable
 from floe.core.messages import Command
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,8 @@ class Performer:
                     await self._do_all(flow, saga, node.steps)
             else:
                 await self.observer(BEFORE, node.name)
-                result = await self._do(flow, node)
+                with _going_on_later():
+                    result = await self._do(flow, node)
                 if result is not None:
                     flow.known[type(result)] = result
                 await self.observer(AFTER, node.name)
@@ -181,21 +184,31 @@ class Performer:
         node = saga.undo_of(step.name)
         if step.state == UNDONE or node is None or node.undo is None:
             return
-        await flow.prepare_undo(step)
-        await self.observer(BEFORE, f"undo {step.name}")
-        if isinstance(node, OnStore):
-            await node.undo(flow)
-            await self.observer(IN, f"undo {step.name}")
-        elif step.host is not None:
-            asking = Asking(pause=flow.pause, prove=flow.prove)
-            result = await self.removal(step.host, await node.undo(flow, step), asking=asking, patience=_UNDO)
-            await self.observer(IN, f"undo {step.name}")
-            if result.owed:
-                flow.owes(step.host)
-            else:
-                flow.removed(step.host, all_actions=False)
-        flow.undone(step)
-        await self.observer(AFTER, f"undo {step.name}")
+        with _going_on_later():
+            await flow.prepare_undo(step)
+            await self.observer(BEFORE, f"undo {step.name}")
+            if isinstance(node, OnStore):
+                await node.undo(flow)
+                await self.observer(IN, f"undo {step.name}")
+            elif step.host is not None:
+                asking = Asking(pause=flow.pause, prove=flow.prove)
+                result = await self.removal(step.host, await node.undo(flow, step), asking=asking, patience=_UNDO)
+                await self.observer(IN, f"undo {step.name}")
+                if result.owed:
+                    flow.owes(step.host)
+                else:
+                    flow.removed(step.host, all_actions=False)
+            flow.undone(step)
+            await self.observer(AFTER, f"undo {step.name}")
+
+
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    """Have an action wait for a database that is away, which is no reason for it to fail."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise Interrupted(error.message) from error
 
 
 def _asking(flow: Flow) -> Asking:

@@ -170,3 +170,7 @@ class Unavailable(FloeError):
     """A part of the cloud does not answer; nothing is known to have changed; trying again may help."""
 
     kind = "unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """It is the database that does not: nobody's fault who has something under way, which goes on when it is back."""

@@ -28,7 +28,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
 from floe.core.counters import Counters
-from floe.core.errors import Unavailable
+from floe.core.errors import StoreUnavailable
 from floe.store import address_columns
 from floe.store.readers import Readers, begin
 from floe.store.trouble import Trouble
@@ -157,7 +157,7 @@ class Database:
     async def write(self, fn: Callable[[Connection], T], isolation: Isolation = Isolation.SERIALIZABLE) -> T:
         """See `Transactions.write`: in another thread, and with others as if alone, whatever the isolation."""
         if self._thread is None:
-            raise Unavailable("The database is closed.")
+            raise StoreUnavailable("The database is closed.")
         loop = asyncio.get_running_loop()
         if not self._gathered or loop is not self._loop:
             self._loop = loop
@@ -192,7 +192,7 @@ class Database:
 
     def _reading(self) -> Readers:
         if self._readers is None:
-            raise Unavailable("The database is closed.")
+            raise StoreUnavailable("The database is closed.")
         return self._readers
 
     def _hand_over(self) -> None:
@@ -242,7 +242,7 @@ class Database:
             conn.rollback()
             done = batch
             for item in done:
-                item.failure = self._trouble.refusal(error, "write") or Unavailable(
+                item.failure = self._trouble.refusal(error, "write") or StoreUnavailable(
                     "The database could not write. Nothing was changed."
                 )
         for item in done:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.callers import CALLER
 from floe.core.counters import Count, Counters
-from floe.core.errors import Unavailable
+from floe.core.errors import StoreUnavailable
 from floe.core.ids import IdSource, random_id
 from floe.store.engine import Isolation
 from floe.store.postgres_readers import HUNG, Looking, Readers, TooLong, look
@@ -100,7 +100,7 @@ class Postgres:
     async def write(self, fn: Callable[[Connection], T], isolation: Isolation = Isolation.SERIALIZABLE) -> T:
         """See `Transactions.write`. Raises Busy when too many wait."""
         if not self._threads:
-            raise Unavailable("The database is closed.")
+            raise StoreUnavailable("The database is closed.")
         loop = asyncio.get_running_loop()
         item = Write(fn, isolation, loop.create_future())
         self._turns.add(item, CALLER.get()[0])
@@ -129,14 +129,14 @@ class Postgres:
         try:
             return await self._reading("scan").run(fn, self._read_seconds)
         except TooLong:
-            raise Unavailable(
+            raise StoreUnavailable(
                 f"This takes longer than {self._read_seconds:g} s to read, and was given up; ask for less at once."
             ) from None
 
     def read_now(self, fn: Callable[[Connection], T]) -> T:
         """See `Transactions.read_now`."""
         if self._here is None:
-            raise Unavailable("The database is closed.")
+            raise StoreUnavailable("The database is closed.")
         return look(self._here, fn, self._trouble, Looking(time.monotonic() + self._read_seconds))
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class Postgres:
 
     def _reading(self, kind: str) -> Readers:
         if kind not in self._readers:
-            raise Unavailable("The database is closed.")
+            raise StoreUnavailable("The database is closed.")
         return self._readers[kind]
 
     def _run(self, writer: Writer) -> None:

@@ -19,7 +19,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from floe.core.errors import FloeError, Invalid, Unavailable
+from floe.core.errors import FloeError, Invalid, StoreUnavailable
 from floe.logs import Rarely
 from floe.store.postgres_statements import Statements, keep, statements
 
@@ -109,7 +109,7 @@ class Trouble:
         code = getattr(raw, "sqlstate", None) or ""
         self._log.error(f"{what} {kind.name} {code}", "the database could not %s: %s", what, raw)
         why = _TOLD.get(code, kind.value)
-        return Unavailable(f"The database could not {what}: {why}. Nothing was changed; try again later.")
+        return StoreUnavailable(f"The database could not {what}: {why}. Nothing was changed; try again later.")
 
 
 class Server:
@@ -135,7 +135,7 @@ class Server:
                 now = time.monotonic()
                 away = self._missed is not None and now - self._missed > self._patience
                 if away and now - self._tried < _PAUSE:
-                    raise Unavailable("The database does not answer. Nothing was changed; try again later.")
+                    raise StoreUnavailable("The database does not answer. Nothing was changed; try again later.")
                 self._tried = now
             try:
                 made = self._engine.connect()
@@ -146,7 +146,7 @@ class Server:
                     self._missed = self._missed or now
                     away = now - self._missed > self._patience
                 if away:
-                    raise told or Unavailable("The database cannot be reached.") from None
+                    raise told or StoreUnavailable("The database cannot be reached.") from None
                 time.sleep(_PAUSE)
             else:
                 self._missed = None

@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from floe.core.errors import Unavailable
+from floe.core.errors import StoreUnavailable, Unavailable
 from floe.core.ids import IdSource
 from floe.store.engine import Isolation
 from floe.store.postgres_sessions import Failure, Server, Session, Trouble, failure
@@ -186,7 +186,7 @@ class Writer:
                             raise
                         if time.monotonic() > end + self._patience:
                             self._name, self._number = self._new_id(), 0
-                            raise Unavailable(_UNSURE) from None
+                            raise StoreUnavailable(_UNSURE) from None
                     elif time.monotonic() > end or not _again(kind, tries) or not (conflicts or kind is Failure.AWAY):
                         raise
                     item.again("conflict" if kind in CONFLICTS else "lost")

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from floe.core.callers import CALLER, is_of_the_cloud
 from floe.core.counters import Count, Counters
-from floe.core.errors import Unavailable
+from floe.core.errors import StoreUnavailable
 from floe.pools import Pool
 from floe.store.trouble import Trouble
 
@@ -124,7 +124,7 @@ class Readers:
             caller = CALLER.get()
             return await self._pool.run(self._scan, fn, patience, caller=caller, let_in=is_of_the_cloud(caller))
         except Spent:
-            raise Unavailable(
+            raise StoreUnavailable(
                 f"This takes longer than {self._seconds:g} s to read, and was given up; ask for less at once."
             ) from None
         finally:

@@ -7,7 +7,7 @@ import sqlite3
 
 import sqlalchemy as sa
 
-from floe.core.errors import Unavailable
+from floe.core.errors import StoreUnavailable, Unavailable
 from floe.logs import Rarely
 
 log = logging.getLogger(__name__)
@@ -44,4 +44,4 @@ class Trouble:
             return None
         self._log.error(f"{what} {code}", "the database could not %s: %s", what, error)
         why = why or "it did not take the statement"
-        return Unavailable(f"The database could not {what}: {why}. Nothing was changed; try again later.")
+        return StoreUnavailable(f"The database could not {what}: {why}. Nothing was changed; try again later.")

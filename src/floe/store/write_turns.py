@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Generic, TypeVar
 
-from floe.core.errors import Busy, Unavailable
+from floe.core.errors import Busy, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Turns(Generic[T]):
         """Put in an item; "" owns any number at once. Raises Busy, or Unavailable once it was closed."""
         with self._changed:
             if self._closed:
-                raise Unavailable("The database is closed.")
+                raise StoreUnavailable("The database is closed.")
             if owner and self._there >= MOST_WAITING:
                 raise Busy(f"{self._there} writes wait already; try again in {_AGAIN:g} s.", seconds=_AGAIN)
             self._there += 1

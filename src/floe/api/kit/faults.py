@@ -18,6 +18,7 @@ from floe.core.errors import (
     NoValidHost,
     Outdated,
     OverQuota,
+    StoreUnavailable,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -40,6 +41,7 @@ STATUS: dict[type[FloeError], int] = {
     NoValidHost: 500,
     HostFailure: 500,
     Unavailable: 503,
+    StoreUnavailable: 503,
 }
 
 Envelope = Callable[[int, str, str, str], Any]
