@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from floe.core.errors import Unavailable
+from floe.core.errors import StoreUnavailable
 from floe.store.engine import Connection, Database
 
 things = sa.Table("things", sa.MetaData(), sa.Column("name", sa.String, primary_key=True))
@@ -39,7 +39,7 @@ async def test_writes_to_a_locked_database_are_refused_as_such_and_leave_nothing
     refusals = await asyncio.gather(*(db.write(add) for _ in range(writes)), return_exceptions=True)
     other.execute("ROLLBACK")
     other.close()
-    assert [type(refusal) for refusal in refusals] == [Unavailable] * writes
+    assert [type(refusal) for refusal in refusals] == [StoreUnavailable] * writes
     assert await db.read(lambda conn: conn.scalars(sa.select(things.c.name)).all()) == []
     await db.write(add)
 
@@ -63,5 +63,5 @@ async def test_a_write_nobody_waits_for_may_fail(db: Database):
     go_on.set()
     await held
     results = await asyncio.gather(*together, return_exceptions=True)
-    assert [type(result) for result in results] == [Unavailable, asyncio.CancelledError, Unavailable]
+    assert [type(result) for result in results] == [StoreUnavailable, asyncio.CancelledError, StoreUnavailable]
     await asyncio.wait_for(db.write(lambda _conn: None), 10)
