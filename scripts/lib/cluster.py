@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cluster_files
@@ -50,6 +50,8 @@ class Cluster:
         self, folder: Path, plan: Plan, *, tell: Callable[[str], None] = lambda _: None, bound: bool = False
     ) -> None:
         self.folder, self.plan, self._tell, self._bound = folder, plan, tell, bound
+        self.databases: dict[str, str] = {}
+        """Where processes find the database that find it elsewhere than the others, by their names."""
         self._ours: dict[int, subprocess.Popen[bytes]] = {}
         self._admin: Client | None = None
 
@@ -86,7 +88,11 @@ class Cluster:
     @property
     def database(self) -> str:
         """The database's address."""
-        return f"postgresql://floe:{self.plan.password}@127.0.0.1:{self.plan.ports['postgres']}/floe"
+        return self.database_at(self.plan.ports["postgres"])
+
+    def database_at(self, port: int) -> str:
+        """Return the database's address where another port of this machine leads to it."""
+        return f"postgresql://floe:{self.plan.password}@127.0.0.1:{port}/floe"
 
     def url_of(self, name: str) -> str:
         """Return where a process answers HTTP."""
@@ -177,22 +183,6 @@ class Cluster:
         with Known(lambda: self._of(name)) as known:
             known.tell(signal.SIGCONT)
 
-    @contextlib.contextmanager
-    def cut_off_from_the_database(self, name: str) -> Iterator[set[int]]:
-        """Have no answer come to a process from the database, over the connections that it has now; gives them."""
-
-        def theirs() -> set[int]:
-            ports = cluster_processes.ports(self.running()[name])
-            rows = self.rows("SELECT pid, client_port FROM pg_stat_activity WHERE client_port > 0")
-            return {int(pid) for pid, port in rows if int(port) in ports}
-
-        with Known(theirs) as known:
-            known.tell(signal.SIGSTOP)
-            try:
-                yield known.pids
-            finally:
-                known.tell(signal.SIGCONT)
-
     def healthz(self, name: str) -> tuple[int, dict[str, str]]:
         """Return how a role says that it is: 0 and nothing where it does not answer."""
         try:
@@ -278,6 +268,8 @@ class Cluster:
         words = [sys.executable, "-m", "floe", role, "--config", str(self.folder / "floe.toml")]
         words += ["--bus-key", str(self.folder / "keys" / f"{name}.seed")]
         words += ["--listen" if role == "api" else "--status-listen", at]
+        if name in self.databases:
+            words += ["--database", self.databases[name]]
         if role == "api":
             words += self._keeps_the_bus()
         if role == "agent":

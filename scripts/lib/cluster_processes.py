@@ -42,17 +42,6 @@ def of_name(folder: Path, name: str) -> set[int]:
     return found | set(_of_postgres(folder / "postgres" / "data")) if name == "postgres" else found
 
 
-def ports(pid: int) -> set[int]:
-    """Return the ports of the loopback that a process speaks from."""
-    here = _PROC / str(pid)
-    inodes = set()
-    for handle in (here / "fd").iterdir():
-        with contextlib.suppress(OSError):
-            inodes.add(str(handle.readlink()).removeprefix("socket:[").removesuffix("]"))
-    lines = [line.split() for line in (here / "net" / "tcp").read_text().splitlines()[1:]]
-    return {int(line[1].partition(":")[2], 16) for line in lines if line[9] in inodes}
-
-
 class Known:
     """Processes that were found, held so that none of them can become another one meanwhile. Close it."""
 
