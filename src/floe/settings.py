@@ -27,6 +27,8 @@ GUEST_UIDS = 16_384
 """How many ids guests have, and so the most guests of a host."""
 _LAST_UID = 2**32 - 2  # the one after it means "no change" to the kernel
 _MAX_DAYS = 36_500
+_MAX_DRAIN = 45
+"""Seconds, with the requests under way less than the 60 after which systemd kills what it stops."""
 ROLES = ("api", "conductor", "agent")
 """In the order in which they start."""
 STATUS_PORTS = {"conductor": 8775, "agent": 8776}
@@ -80,6 +82,9 @@ class Settings:
     connections_per_peer: int = _setting(256, "connections at most from one address (IPv6: network of 64 bits)", "N")
     trusted_proxies: str = _setting(
         "", "proxies, with any number of connections, believed in X-Forwarded-For: 10.0.0.1, fd00::/64", "LIST"
+    )
+    drain_seconds: float = _setting(
+        1.0, "seconds that `floe api` serves on when told to stop, with 503 at /healthz, for proxies to notice", "N"
     )
     public_url: str = _setting("", "where clients reach it, when that is not http://HOST:PORT", "URL")
     region: str = _setting("RegionOne", "name of the region in the catalogue", "NAME")
@@ -180,6 +185,8 @@ class Settings:
         if 0 < self.usage_days < self.history_days:
             they = f"{self.usage_days:g} and {self.history_days:g}"
             raise Invalid(f"usage_days must be 0, or at least history_days (they are {they}).")
+        if not 0 <= self.drain_seconds <= _MAX_DRAIN:
+            raise Invalid(f"drain_seconds must be between 0 and {_MAX_DRAIN} (it is {self.drain_seconds:g}).")
         if not 0 <= self.shutdown_timeout <= 600:
             raise Invalid(f"shutdown_timeout must be between 0 and 600 (it is {self.shutdown_timeout:g}).")
         if not 0 <= self.host_wait <= _MAX_DAYS * 86400:

@@ -18,19 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import uvicorn
 from cryptography.fernet import Fernet
 
 from floe.api.front.limits import Limits
-from floe.api.front.server import configured
+from floe.api.front.server import Server
 from floe.assembly.node import Node
 from floe.cli.state_directory import hold
 from floe.pools import alone
 from floe.settings import Settings
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but for its taking over of signals: those are the business of whoever runs the event loop."""
+class _Server(Server):
+    """The server, but for its taking over of signals: those are the business of whoever runs the event loop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -88,7 +87,7 @@ class EmbeddedCloud:
         except BaseException:
             self._lock.close()
             raise
-        self._server = _Server(configured(self.node, self.node.cloud.counters, self.limits))
+        self._server = _Server(self.node, self.node.cloud.counters, self.limits)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.001)

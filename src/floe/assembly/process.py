@@ -67,10 +67,13 @@ class Process:
         self._started: list[Part] = []
         self._state = "starting"
         """Why the process does not serve, "" while it does."""
+        self._leaving = False
         self._health = Health(clock, [part.parts for part in parts])
 
     async def health(self) -> dict[str, str]:
         """Return the state of each part: `ok`, or what is the matter."""
+        if self._leaving:
+            return {"process": "stopping"}
         return {"process": self._state} if self._state else await self._health.parts()
 
     async def start(self) -> None:
@@ -83,9 +86,13 @@ class Process:
             raise
         self._state = ""
 
+    def leave(self) -> None:
+        """Say from now on that this process is about to stop; it serves on."""
+        self._leaving = True
+
     async def stop(self) -> None:
         """Take everything down again, from the roof to the ground; guests go on running."""
-        self._state = "stopping"
+        self.leave()
         await self._health.stop()
         while self._started:
             await self._end(self._started.pop())

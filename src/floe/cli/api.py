@@ -50,5 +50,6 @@ def _prepare(settings: Settings, held: ExitStack) -> role.Prepared:
         listener=listener,
         make=make,
         said=f"clients find it at {url}",
+        drain=settings.drain_seconds,
         ready=partial(write_private, file, clouds_yaml(entries)),
     )

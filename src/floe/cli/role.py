@@ -39,6 +39,8 @@ class Prepared:
     said: str
     ready: Callable[[], None] = lambda: None
     """Done when it is."""
+    drain: float = 0.0
+    """Seconds that it serves on when it is told to stop."""
 
 
 def serve(args: argparse.Namespace, name: str, prepare: Callable[[Settings, ExitStack], Prepared]) -> int:
@@ -66,9 +68,7 @@ def serve(args: argparse.Namespace, name: str, prepare: Callable[[Settings, Exit
 
 
 async def _serve(prepared: Prepared, limits: Limits, name: str, started: Callable[[], None]) -> int:
-    import uvicorn
-
-    from floe.api.front.server import configured
+    from floe.api.front.server import Server
 
     try:
         role = prepared.make()
@@ -77,8 +77,12 @@ async def _serve(prepared: Prepared, limits: Limits, name: str, started: Callabl
         return 2
     notify = Notify(os.environ)
     told_to_stop()  # by uvicorn, which ends then
-    config = configured(role.app, role.counters, limits, loop="none", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+
+    def leave() -> None:
+        notify.stopping()
+        role.process.leave()
+
+    server = Server(role.app, role.counters, limits, drain=prepared.drain, leave=leave)
     # It answers from the first moment on: with how far the start is, and 503 to whatever needs more.
     serving = asyncio.create_task(server.serve(sockets=[prepared.listener]))
     starting = asyncio.create_task(role.process.start())

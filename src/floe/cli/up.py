@@ -72,9 +72,7 @@ async def _serve(
     sandbox: Sandbox | None,
     started: Callable[[], None],
 ) -> int:
-    import uvicorn
-
-    from floe.api.front.server import configured
+    from floe.api.front.server import Server
     from floe.assembly.node import Node
 
     url = settings.public_url or url_of(listener)
@@ -83,7 +81,7 @@ async def _serve(
     except Invalid as error:
         print(f"floe: {error}", file=sys.stderr)
         return 2
-    server = uvicorn.Server(configured(node, node.cloud.counters, limits, loop="none", timeout_graceful_shutdown=5))
+    server = Server(node, node.cloud.counters, limits)
     orphans = Orphans()
     orphans.adopt()
     stopping, notify = told_to_stop(), Notify(os.environ)

@@ -138,6 +138,20 @@ def test_without_a_bus_an_api_serves_what_it_can_and_what_it_took_is_done_later(
     assert all(process.log.count("Traceback") == 0 for process in (api, *conductors, *agents))
 
 
+def test_an_api_that_is_told_to_stop_serves_on_and_says_so_until_proxies_have_noticed(roles: Roles) -> None:
+    api = roles.start("api", "", "--drain-seconds", "45").ready()
+    with roles.client(api) as kept, roles.client(api) as new:
+        assert "connection" not in kept.get("/compute/v2.1/servers").headers
+        api.process.terminate()
+        until(lambda: api.healthz() == (503, {"process": "stopping"}), api.healthz)
+        for http in (kept, new):
+            reply = http.get("/compute/v2.1/servers")
+            assert (reply.status_code, reply.headers["connection"]) == (200, "close")
+        assert new.post("/network/v2.0/networks", json={"network": {"name": "late"}}).status_code == 201
+    assert api.stop() == 0, "whoever says it twice does not want to wait"
+    assert "Traceback" not in api.log
+
+
 def test_a_role_that_starts_before_the_bus_waits_for_it_and_says_so(roles: Roles, server: NatsServer) -> None:
     server.stop()
     agent = roles.start("agent", "h1", "--status-listen", "127.0.0.1:0")

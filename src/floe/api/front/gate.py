@@ -61,6 +61,12 @@ class Gate:
         self._inside: dict[Visitor, _Peer] = {}
         self._lingering: set[Visitor] = set()
         self._room = _Room()
+        self.closing = False
+        """Whether connections end with the request that they have, so that the next one goes to another server."""
+
+    def close(self) -> None:
+        """Have no connection serve a second request from now on."""
+        self.closing = True
 
     def __len__(self) -> int:
         return len(self._inside)

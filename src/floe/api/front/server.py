@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -13,20 +16,63 @@ from floe.api.front.limits import Limits
 from floe.api.front.refusals import Refusals
 from floe.core.counters import Counters
 
+_GRACE = 5
+"""Seconds that requests under way have when the server stops."""
 
-def configured(app: Any, counters: Counters, limits: Limits, **named: Any) -> uvicorn.Config:
-    """Return the configuration of a server for an application; what is refused is counted."""
-    refusals = Refusals(limits, counters)
-    protocol: Any = partial(Connection, limits=limits, gate=Gate(limits, refusals), refusals=refusals)
-    return uvicorn.Config(
-        app,
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]  # a float does as well
-        **named,
-    )
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class Server(uvicorn.Server):
+    """A server for an application; what is refused is counted.
+
+    Told to stop, it serves on for the seconds of `drain`; told twice, it stops at once. Whoever shares requests out
+    among several servers learns from what `leave` does that this one takes no more. Without that time a request on its
+    way to it would be lost, and nobody but its sender may say that it is sent again.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        counters: Counters,
+        limits: Limits,
+        *,
+        drain: float = 0.0,
+        leave: Callable[[], None] = _nothing,
+    ) -> None:
+        refusals = Refusals(limits, counters)
+        self._gate = Gate(limits, refusals)
+        protocol: Any = partial(Connection, limits=limits, gate=self._gate, refusals=refusals)
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]  # a float does as well
+            timeout_graceful_shutdown=_GRACE,
+        )
+        super().__init__(config)
+        self._loop = asyncio.get_running_loop()
+        self._drain, self._leave, self._told = drain, leave, False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Hear a signal, between any two instructions."""
+        if self._told or not self._drain:
+            super().handle_exit(sig, frame)
+        else:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._begin_to_leave)
+
+    def _begin_to_leave(self) -> None:
+        self._leave()
+        self._gate.close()
+        self._loop.call_later(self._drain, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
