@@ -240,6 +240,17 @@ DICE = {
 """Who may know `uuid`, and why."""
 
 
+DATABASES = [*sorted((SOURCE / "store").glob("*.py")), SOURCE / "simulation/database.py"]
+
+
+@pytest.mark.parametrize("path", DATABASES, ids=lambda path: path.name)
+def test_a_database_that_is_away_says_that_it_is_the_database(path: Path) -> None:
+    """A workflow goes on when the database is back; of anything else that is away it takes that for a failure."""
+    raised = [node.exc for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
+    kinds = [exc.func.id for exc in raised if isinstance(exc, ast.Call) and isinstance(exc.func, ast.Name)]
+    assert "Unavailable" not in kinds
+
+
 @pytest.mark.parametrize("path", [path for path in MODULES if _name(path).startswith(PURE)], ids=_name)
 def test_rules_and_workflows_have_their_time_and_dice_from_who_calls_them(path: Path) -> None:
     tree = ast.parse(path.read_text())

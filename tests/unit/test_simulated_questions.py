@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from floe.cloud.audit import Violation
-from floe.core.errors import NotAcceptable, Unavailable
+from floe.core.errors import NotAcceptable, StoreUnavailable
 from floe.core.messages import Command, Destroy, Destroyed, Failed, Report
 from floe.simulation.apart import MOST_FRAME, SMALL_FRAME
 from floe.simulation.database import SimulatedDatabase, Way
@@ -221,10 +221,10 @@ def test_a_database_that_is_cut_off_is_unavailable_and_one_answer_may_be_lost_fo
         assert await write() == 0
         way.cut = True
         for work in (write, lambda: db.read(hosts.count), lambda: db.scan(hosts.count)):
-            with pytest.raises(Unavailable, match="cannot be reached"):
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
                 await work()
         way.cut, way.unsure, before = False, 1, db.commits
-        with pytest.raises(Unavailable, match="not known"):
+        with pytest.raises(StoreUnavailable, match="not known"):
             await write()
         assert db.commits == before + 1, "it was done"
         await write()

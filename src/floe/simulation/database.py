@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from floe.core.errors import Unavailable
+from floe.core.errors import StoreUnavailable
 from floe.store.engine import Connection, Isolation
 from floe.store.memory import MemoryStore
 
@@ -27,19 +27,19 @@ class Way:
     """How many of the next answers to a COMMIT get lost for good: it was done, and nobody can say so in time."""
 
     async def go(self) -> None:
-        """Reach it. Raises Unavailable."""
+        """Reach it. Raises StoreUnavailable."""
         if self.slow:
             await asyncio.sleep(self.slow)
         if self.cut:
             await asyncio.sleep(_TRIES_FOR)
             if self.cut:
-                raise Unavailable("The database cannot be reached.")
+                raise StoreUnavailable("The database cannot be reached.")
 
     async def come_back(self) -> None:
-        """Hear that a COMMIT was done. Raises Unavailable for one of which that is not known."""
+        """Hear that a COMMIT was done. Raises StoreUnavailable for one of which that is not known."""
         if self.unsure or self.cut:
             self.unsure = max(0, self.unsure - 1)
-            raise Unavailable("The connection broke at COMMIT: whether that was done is not known.")
+            raise StoreUnavailable("The connection broke at COMMIT: whether that was done is not known.")
 
 
 class SimulatedDatabase:
@@ -82,7 +82,7 @@ class SimulatedDatabase:
         await self._way.go()
         why = self._refusal()
         if why is not None:
-            raise Unavailable(f"The database could not write: {why}")
+            raise StoreUnavailable(f"The database could not write: {why}")
         result = self._store.write(fn)
         self._committed()
         await self._pause("db.after")
