@@ -173,6 +173,25 @@ async def test_a_guest_survives_its_driver_and_is_found_again(host: Host) -> Non
     assert await hypervisor.destroy(guest.server_id, guest.name) is True
 
 
+async def test_a_guest_whose_name_another_one_has_starts_and_boots_again_and_goes_without_it(host: Host) -> None:
+    """An older copy of the database gives numbers out again of which there are guests."""
+    hypervisor = await host.open()
+    first, second = guest_number(1), guest_number(2, name=guest_number(1).name)
+    for guest in (first, second, second):
+        assert await host.run(guest) is PowerState.RUNNING
+    await hypervisor.end(second.server_id)
+    assert await hypervisor.start(second, host.files(second), 2) is PowerState.RUNNING
+    assert await hypervisor.destroy(first.server_id, first.name) is True
+    await hypervisor.end(second.server_id)
+    assert await hypervisor.start(second, host.files(second), 3) is PowerState.RUNNING
+    assert await hypervisor.find(second.server_id) == Found(power_state=PowerState.RUNNING, boots=3)
+    assert await hypervisor.guests() == [GuestState(server_id=second.server_id, power_state=PowerState.RUNNING)]
+    assert await hypervisor.destroy(second.server_id, second.name) is True
+    assert await hypervisor.guests() == []
+    if KIND == "libvirt":
+        assert list((Path(os.environ["FLOE_TEST_LIBVIRT_ROOT"]) / "log" / "qemu").glob("instance-*.log")) == []
+
+
 async def test_what_was_never_there_is_destroyed_without_complaint(host: Host) -> None:
     assert host.hypervisor is not None
     assert await host.hypervisor.destroy(f"{SERVER}9", "instance-00000009") is False

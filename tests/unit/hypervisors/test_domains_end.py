@@ -18,6 +18,9 @@ class Ending:
         self.file = True
         self.defined = True
 
+    def name(self) -> str:
+        return "instance-00000001"
+
     def isActive(self) -> bool:  # noqa: N802
         return False
 

@@ -265,17 +265,6 @@ class LibvirtConnection:
 
         return await self.ask(look)
 
-    async def start(self, xml: str) -> int:
-        """Define a domain and start it unless it runs; return its `virDomainState`."""
-
-        def go(conn: Any) -> int:
-            domain = conn.defineXML(xml)
-            if not domain.isActive():
-                domain.createWithFlags(bindings().VIR_DOMAIN_START_FORCE_BOOT)  # not from memory that was kept
-            return state_number(domain)
-
-        return await self.ask(go)
-
     async def ask(self, call: Callable[[Any], T]) -> T:
         """Call libvirt in the pool. Raises HostFailure for what it refuses."""
 

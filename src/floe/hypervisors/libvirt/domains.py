@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,32 @@ def find(conn: Any, uuid: str, namespace: str) -> tuple[int, str] | None:
     return number, str(quiet(domain.metadata, bindings().VIR_DOMAIN_METADATA_ELEMENT, namespace) or "")
 
 
+def start(conn: Any, uuid: str, name: str, xml: Callable[[str], str]) -> int:
+    """Define a domain and start it unless it runs; return its `virDomainState`. `xml` is given its name.
+
+    That is another one where a domain has it that is none of ours, or that the cloud knows nothing of any more.
+    """
+    libvirt = bindings()
+    try:
+        domain = conn.defineXML(xml(name))
+    except libvirt.libvirtError:
+        free = _free(conn, uuid, name)
+        if free == name:
+            raise
+        domain = conn.defineXML(xml(free))
+    if not domain.isActive():
+        domain.createWithFlags(libvirt.VIR_DOMAIN_START_FORCE_BOOT)  # not from memory that was kept
+    return state_number(domain)
+
+
+def _free(conn: Any, uuid: str, name: str) -> str:
+    """Return the name that a domain has, or one that it may have."""
+    domain, other = quiet(conn.lookupByUUIDString, uuid), quiet(conn.lookupByName, name)
+    if domain is not None:
+        return str(domain.name())
+    return name if other is None else f"{name}-{uuid[:8]}"
+
+
 def shut_down(conn: Any, uuid: str) -> None:
     """Press the power button, and ask the guest agent, where one speaks; neither is waited for long.
 
@@ -52,11 +79,12 @@ def end(conn: Any, uuid: str) -> None:
         domain.managedSaveRemove()
 
 
-def remove(conn: Any, uuid: str) -> bool:
-    """End a domain and forget it with all that libvirt keeps of it; False if there was none."""
+def remove(conn: Any, uuid: str) -> str | None:
+    """End a domain and forget it with all that libvirt keeps of it; return its name, None if there was none."""
     libvirt, domain = bindings(), quiet(conn.lookupByUUIDString, uuid)
     if domain is None:
-        return False
+        return None
+    name = str(domain.name())
     _turn_off(domain)
     quiet(
         domain.undefineFlags,
@@ -65,7 +93,7 @@ def remove(conn: Any, uuid: str) -> bool:
         | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
         | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM,
     )
-    return True
+    return name
 
 
 def pause(conn: Any, uuid: str) -> None:

@@ -196,8 +196,12 @@ class LibvirtHypervisor:
             files = replace(files, console_log=await self._consoles.pipe(files.directory))
         account = await self._connection.run(self._hand_over, files)
         marks = {"owner": self._owner, "version": self._version}
-        xml = domain_xml(guest, files, kvm=self._kvm, **marks, account=account, boots=boots)
-        return state_of(await self._connection.start(xml))
+
+        def xml(name: str) -> str:
+            named = replace(guest, name=name)
+            return domain_xml(named, files, kvm=self._kvm, **marks, account=account, boots=boots)
+
+        return state_of(await self._connection.ask(lambda conn: domains.start(conn, uuid, guest.name, xml)))
 
     async def find(self, server_id: str) -> Found | None:
         """See `Hypervisor.find`."""
@@ -250,10 +254,10 @@ class LibvirtHypervisor:
                 stage="guest",
                 detail=f"domain {server_id} has no metadata of owner {self._owner!r}",
             )
-        existed = await self._connection.ask(lambda conn: domains.remove(conn, server_id))
-        self._forget_log(guest_name)
+        name = await self._connection.ask(lambda conn: domains.remove(conn, server_id))
+        self._forget_log(name or guest_name)
         self._ours.discard(server_id)
-        return existed
+        return name is not None
 
     async def guests(self) -> list[GuestState]:
         """See `Hypervisor.guests`."""
