@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from cluster_load import FOR_NOW, OFF, ON, Customer, broken, under_load
+from cluster_load import FOR_NOW, OFF, ON, REBOOT, Customer, broken, under_load
 from cluster_order import comes_to_rest, done_twice, guests, starts, violations
 from role_processes import until
 
 from cluster import Cluster
+
+_EACH = (
+    (OFF, "SHUTOFF"),
+    (ON, "ACTIVE"),
+    ({"pause": None}, "PAUSED"),
+    ({"unpause": None}, "ACTIVE"),
+    ({"suspend": None}, "SUSPENDED"),
+    ({"resume": None}, "ACTIVE"),
+)
 
 
 def test_processes_are_replaced_one_after_the_other_and_no_request_fails(cluster: Cluster) -> None:
@@ -39,8 +48,8 @@ def test_a_backup_that_is_restored_destroys_nothing_that_came_after_it(own_clust
     new = customer.create("new-since")
     customer.delete(deleted)
     comes_to_rest(cluster, {new, changed})
-    for power, state in ((OFF, "SHUTOFF"), (ON, "ACTIVE"), (OFF, "SHUTOFF"), (ON, "ACTIVE")):
-        customer.change(changed, power)
+    for action, state in _EACH * 2:
+        customer.change(changed, action)
         until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
 
     control = [name for name in cluster.roles if not name.startswith("agent-")]
@@ -49,17 +58,21 @@ def test_a_backup_that_is_restored_destroys_nothing_that_came_after_it(own_clust
     for statement in ("DROP DATABASE floe WITH (FORCE)", "CREATE DATABASE floe"):
         cluster.rows(statement, "postgres")
     cluster.program("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={cluster.database}", str(dump))
-    cluster.rows("UPDATE servers SET guest_generation = guest_generation + 1000000")
     for name in control:
         cluster.begin(name)
     until(lambda: customer.states() == {deleted: "SHUTOFF", changed: "ACTIVE"}, customer.states)
 
     assert guests(cluster) == {new: 1, changed: 1}
-    for power, state in ((OFF, "SHUTOFF"), (ON, "ACTIVE")):
-        customer.change(changed, power)
+    for action, state in _EACH:
+        customer.change(changed, action)
         until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
+    booted = starts(cluster)[changed]
+    customer.change(changed, REBOOT)
+    until(lambda: starts(cluster)[changed] == booted + 1, "it is not booted, as often as it was since the dump")
+    another = customer.create("made-afterwards")
     customer.delete(deleted)
-    until(lambda: customer.states() == {changed: "ACTIVE"}, customer.states)
-    left = [(each["rule"], each["subject"]) for each in violations(cluster)]
-    assert left == [("a guest is left on a host that should not have it", new)]
+    until(lambda: customer.states() == {changed: "ACTIVE", another: "ACTIVE"}, customer.states)
+    left = [("a guest is left on a host that should not have it", new)]
+    until(lambda: [(each["rule"], each["subject"]) for each in violations(cluster)] == left, "it is not in order")
+    assert guests(cluster) == {new: 1, changed: 1, another: 1}
     customer.close()

@@ -189,7 +189,7 @@ class Commands:
         server_id = command.guest.server_id
         self._builder.folder(server_id)
         if not self._ledger.fences.heard(server_id, command.action_id, command.attempt):
-            return Failed(kind="gone", message=_FENCED)
+            return self._fenced(command.action_id, server_id)
         self._builder.take(command.tickets)  # a repeat brings new ones, also for a fetch under way
         async with self._server(server_id) as server:
             refusal = self._ledger.refusal(server_id, command.action_id)
@@ -222,6 +222,9 @@ class Commands:
             if server.seen is None:
                 server.seen = result.power_state
             return result
+
+    def _fenced(self, action_id: str, server_id: str) -> Failed:
+        return Failed(kind="gone", message=_FENCED, heard=self._ledger.fences.latest(server_id, action_id))
 
     async def _spawn_all(self, command: SpawnAll) -> Result:
         work = [asyncio.ensure_future(self.handle(spawn)) for spawn in command.spawns]
@@ -289,7 +292,7 @@ class Commands:
         server_id = command.server_id
         self._builder.folder(server_id)
         if not self._ledger.fences.heard(server_id, command.action_id, command.attempt):
-            return Failed(kind="gone", message=_FENCED)
+            return self._fenced(command.action_id, server_id)
         builder = self._ledger.builder(server_id)
         noted = self._ledger.destroyed(command)
         if not command.final and builder not in (None, command.action_id):
@@ -338,10 +341,11 @@ class Commands:
         return NetworkApplied(generation=self._ledger.network.generation)
 
     async def _change_members(self, command: ChangeMembers) -> Result:
+        before = self._ledger.network.members_at
         taken = self._ledger.change_members(command.change)
         if taken:
             await self._ports.plug()
-        return MembersChanged(taken=taken)
+        return MembersChanged(taken=taken, at=before)
 
     async def _update_metadata(self, command: UpdateMetadata) -> Result:
         if command.server_id not in self._ledger.guests:
@@ -386,8 +390,8 @@ def _answer(work: asyncio.Task[Result]) -> SpawnAnswer:
 def _failed(error: BaseException, steps: Steps | None) -> Failed:
     done = () if steps is None else tuple(steps.done)
     if isinstance(error, HostFailure):
-        kind = error.cause or error.kind
-        return Failed(kind=kind, message=error.message, stage=error.stage, detail=error.detail, steps=done)
+        said = {"message": error.message, "stage": error.stage, "detail": error.detail}
+        return Failed(kind=error.cause or error.kind, **said, heard=error.heard, steps=done)
     if isinstance(error, FloeError):
         return Failed(kind=error.kind, message=error.message, steps=done)
     log.error("a command failed unexpectedly", exc_info=error)

@@ -29,6 +29,11 @@ class Fences:
             self._append(Overtook(at=self._now(), server_id=server_id, action_id=action_id, attempt=attempt))
         return not 0 < attempt < latest
 
+    def latest(self, server_id: str, action_id: str) -> int:
+        """Return the latest attempt at an action that was heard of, of those that overtook another; 0 if none did."""
+        known = self._latest.get((server_id, action_id))
+        return 0 if known is None else known.attempt
+
     def take(self, entry: Overtook) -> None:
         """Take an entry into account."""
         self._latest.pop((entry.server_id, entry.action_id), None)

@@ -146,7 +146,7 @@ class Network(msgspec.Struct, tag="network"):
 
 
 class Want(msgspec.Struct, tag="wanted", omit_defaults=True):
-    """A guest should be this; `booted` is how often it was booted because somebody said so."""
+    """A guest should be this; `booted` is its latest boot that somebody asked for."""
 
     server_id: str
     wanted: Wanted

@@ -32,6 +32,7 @@ _DAMAGED = (
     "The machine lost its power just after the guest was made, so its disks may be damaged, and it is not started. "
     "Delete the server, and create it again."
 )
+_LATER = "Something else was asked for later."
 _AT_ONCE = 8
 """How many guests are started side by side after a start of the machine."""
 
@@ -77,12 +78,12 @@ class GuestPower:
     async def change(self, command: ChangePower, steps: Steps) -> PowerChanged:
         """Do what is between what a guest does and what it should.
 
-        Raises NotFound and HostFailure where that cannot be, and Conflict where something later was said.
+        Raises NotFound and HostFailure where that cannot be, or where something later was said.
         """
         guest = self.ledger.guests.get(command.server_id) or await self._adopt(command, steps)
         kept = self.ledger.wishes.of(command.server_id)
         if command.wanted.generation < kept.generation:
-            raise Conflict("Something else was asked for later.")
+            raise HostFailure(_LATER, cause=Conflict.kind, heard=kept.generation)
         self.ledger.wishes.want(command)
         found = await self._find(guest)
         todo = deeds(found.power_state, found.boots, command.wanted, self.ledger.wishes.booted(command.server_id))

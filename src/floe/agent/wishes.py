@@ -41,7 +41,7 @@ class Wishes:
         return _FIRST if want is None else want.wanted
 
     def booted(self, server_id: str) -> int:
-        """Return how often a guest was booted because somebody said so."""
+        """Return the latest boot of a guest that somebody asked for, as far as that was answered."""
         want = self._wanted.get(server_id)
         return _FIRST.boots if want is None else want.booted
 

@@ -78,4 +78,5 @@ def host_failure(host: str, failed: Failed) -> HostFailure:
         detail=failed.detail,
         cause=failed.kind,
         steps=failed.steps,
+        heard=failed.heard,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from floe.core import ahead
 from floe.core.addresses import text_of
 from floe.core.host_network import GroupChange, MembersChange
 from floe.store import group_members as rows
@@ -21,12 +22,14 @@ class News:
     """What hosts have to be told, up to a position.
 
     The log is too short for those in `gaps`, which need their whole network; it says nothing of the `unconcerned`.
+    `known` is up to where each that there are changes for was told, by the rows.
     """
 
     position: int
     changes: Mapping[str, MembersChange] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
     unconcerned: tuple[str, ...] = ()
+    known: Mapping[str, int] = field(default_factory=dict)
 
 
 def position(conn: Connection) -> int:
@@ -42,10 +45,11 @@ def news(conn: Connection, since: int, seen: Mapping[str, int]) -> News:
     now, heads = rows.heads(conn, since)
     if not heads:
         return News(now)
+    told: dict[str, int] = {}
     known: dict[str, int] = {}
     about: dict[str, set[str]] = {}
     for host, (at, groups) in rows.followers(conn, heads).items():
-        known[host] = max(at, seen.get(host, 0))
+        told[host], known[host] = at, max(at, seen.get(host, 0))
         about[host] = {group for group in groups if heads[group] > known[host]}
     if not any(about.values()):
         return News(now)
@@ -63,13 +67,20 @@ def news(conn: Connection, since: int, seen: Mapping[str, int]) -> News:
         for host in concerned:
             changes[host] = MembersChange(to=now, groups=log.changes(host, known[host], about[host], was, members))
     unconcerned = tuple(host for host in within if host not in changes)
-    return News(now, changes, gaps, unconcerned)
+    return News(now, changes, gaps, unconcerned, {host: told[host] for host in changes})
 
 
-def told(conn: Connection, positions: Mapping[str, int], gaps: Sequence[str]) -> None:
-    """Record where hosts say that they are, and have those that have a gap sent their whole network."""
+def told(conn: Connection, positions: Mapping[str, int], gaps: Sequence[str], were: Mapping[str, int]) -> None:
+    """Record where hosts say that they are, and have those that have a gap sent their whole network.
+
+    So are hosts that say that they `were` further than the rows know: an older copy of the database was put back, and
+    what they had heard of under the same numbers was something else.
+    """
+    strange = [host for host, at in were.items() if host_rows.state(conn, host)[1] < at < ahead.BELIEVABLE]
+    if strange:
+        rows.catch_up(conn, max(were[host] for host in strange))
     rows.told(conn, positions)
-    host_rows.want(conn, gaps)
+    host_rows.want(conn, sorted({*gaps, *strange}))
 
 
 class _Log:

@@ -9,7 +9,9 @@ conductor then sends `whole` to every host that is `stale`. Who is in a security
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
+from floe.core import ahead
 from floe.core.host_network import (
     HostAddress,
     HostGroup,
@@ -30,10 +32,11 @@ from floe.store import host_networks as rows
 from floe.store.engine import Connection
 
 
-def fragment(conn: Connection, host: str, bound: Sequence[HostPort], dns_domain: str) -> HostNetwork:
+def fragment(conn: Connection, host: str, bound: Sequence[HostPort], dns_domain: str, now: datetime) -> HostNetwork:
     """Return what a host must know to plug these of its ports, at a generation counted up for it."""
     position = group_members.position(conn)
-    return _network(conn, host, rows.advance(conn, host, position), position, bound, *_around(conn, bound), dns_domain)
+    generation = rows.advance(conn, host, now, position)
+    return _network(conn, host, generation, position, bound, *_around(conn, bound), dns_domain)
 
 
 def part(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
@@ -63,25 +66,32 @@ def behind(conn: Connection) -> tuple[list[str], int]:
     return rows.stale(conn), group_members.position(conn)
 
 
-def applied(conn: Connection, host: str, generation: int, members: int) -> None:
-    """Record that a host answered to have that generation, with the members of groups at that position."""
-    rows.applied(conn, host, generation)
-    group_members.told(conn, {host: members})
+def applied(conn: Connection, host: str, sent: HostNetwork, generation: int) -> None:
+    """Record that a host that was sent a whole network answered to have a generation.
+
+    Where that is later than any that these rows know of, it believed nothing of what it was sent: they go ahead of it.
+    """
+    if generation > max(sent.generation, rows.wanted(conn, host)):
+        rows.catch_up(conn, host, generation)
+    else:
+        rows.applied(conn, host, min(generation, sent.generation))
+        group_members.told(conn, {host: sent.members_at})
 
 
 def answer_host(conn: Connection, event: HostUp) -> None:
     """A host says how much of its network it knows: have it sent its whole one, unless that is all.
 
     Where the rows are behind what it has heard of (the host was removed and came back, or the database is an older
-    copy) they go ahead of it, for the host believes nothing older.
+    copy) they go ahead of it, for the host believes nothing older. Nor do they know what it was told, if that is more
+    than they say: then the same numbers have been given out for something else.
     """
     wanted, members = rows.state(conn, event.host)
-    if event.members_newest > group_members.position(conn):
+    if ahead.BELIEVABLE > event.members_newest > group_members.position(conn):
         group_members.catch_up(conn, event.members_newest)
         rows.want(conn, [event.host])
     if event.network_newest > wanted:
         rows.catch_up(conn, event.host, event.network_newest)
-    elif wanted != event.network_generation or event.members_at < members:
+    elif wanted != event.network_generation or event.members_at != members:
         rows.want(conn, [event.host])
 
 
@@ -90,7 +100,7 @@ def is_at(conn: Connection, event: HostUp) -> bool:
     wanted, members = rows.state(conn, event.host)
     return (
         wanted == event.network_generation >= event.network_newest
-        and members <= event.members_at
+        and members == event.members_at
         and event.members_newest <= group_members.position(conn)
     )
 
@@ -105,9 +115,9 @@ def request(conn: Connection, host: str) -> None:
     rows.want(conn, [host])
 
 
-def advance(conn: Connection, host: str) -> int:
+def advance(conn: Connection, host: str, now: datetime) -> int:
     """Count a host's generation up for a command that takes ports away, and return it."""
-    return rows.advance(conn, host)
+    return rows.advance(conn, host, now)
 
 
 def touch_members(conn: Connection, host: str, changed: Iterable[Port]) -> bool:

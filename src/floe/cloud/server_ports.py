@@ -175,7 +175,7 @@ class Unplugged:
     generations: Mapping[str, int] = field(default_factory=dict)
 
 
-def unplug(conn: Connection, server_id: str) -> Unplugged:
+def unplug(conn: Connection, server_id: str, now: datetime) -> Unplugged:
     """Take a server's ports off their host, ahead of the command that destroys the guest and has the generation.
 
     The ports and their addresses stay the server's until `release`.
@@ -187,7 +187,7 @@ def unplug(conn: Connection, server_id: str) -> Unplugged:
     rows.unplug(conn, server_id)
     for host, plugged in hosts.items():
         host_networks.touch_members(conn, host, plugged)
-    return Unplugged(ids, {host: host_networks.advance(conn, host) for host in hosts})
+    return Unplugged(ids, {host: host_networks.advance(conn, host, now) for host in hosts})
 
 
 def release(conn: Connection, server_id: str) -> tuple[str, ...]:

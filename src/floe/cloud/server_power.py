@@ -35,7 +35,7 @@ async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest)
                 )
             if server.task_state is not None and actions.cancel_open(conn, server_id, now, but=DELETE.kind):
                 raise _busy(server, asked)
-        wanted = asked.wanted(server)
+        wanted = asked.wanted(server, now)
         allowed = patience(server, default) if asked.gently else 0.0
         given = PowerGiven(host=server.host or "", wanted=wanted, patience=allowed)
         action = servers.new_action(action_id, context, server, asked.begins, now, given)

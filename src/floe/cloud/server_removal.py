@@ -35,12 +35,12 @@ class Targets:
     hosts: tuple[Target, ...] = ()
 
 
-def unplug(conn: Connection, server_id: str) -> Targets:
+def unplug(conn: Connection, server_id: str, now: datetime) -> Targets:
     """Take a server's ports off their hosts, ahead of the commands that end its guest there."""
     name, hosts = holdings.whereabouts(conn, server_id) or ("", set())
     if not hosts:
         return Targets("")
-    unplugged = server_ports.unplug(conn, server_id)
+    unplugged = server_ports.unplug(conn, server_id, now)
     found = tuple(Target(host, unplugged.generations.get(host, 0)) for host in sorted(hosts))
     return Targets(name, unplugged.ports, found)
 
@@ -50,7 +50,7 @@ def begin(conn: Connection, action: Action, leases: Leases | None, now: datetime
 
     None where that is left to whichever conductor takes it up, and of a server that no host ever had.
     """
-    targets = Targets("") if leases is None else unplug(conn, action.subject_id)
+    targets = Targets("") if leases is None else unplug(conn, action.subject_id, now)
     if leases is None or not targets.hosts:
         actions.add(conn, action)
         return None

@@ -75,7 +75,7 @@ class DeleteServer:
         server_id, now = flow.action.subject_id, self.cloud.clock.now()
 
         def work(conn: Connection) -> Outcome:
-            targets = server_removal.unplug(conn, server_id)
+            targets = server_removal.unplug(conn, server_id, now)
             if not targets.hosts:
                 return replace(_remove(conn, server_id, now), output=targets, last=True)
             host = targets.hosts[0].host

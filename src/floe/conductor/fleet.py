@@ -19,7 +19,7 @@ from floe.core.clock import Clock
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState
 from floe.core.hosts import Host
-from floe.core.messages import Command, Result, Spawn
+from floe.core.messages import Command, Destroy, Result, Spawn
 from floe.core.resources import Resources
 from floe.scheduler.hosts import HostTable
 from floe.scheduler.weighers import Multipliers
@@ -43,10 +43,14 @@ class Asking:
     prove: Callable[[], Awaitable[None]] = _nothing_to_prove
     """Raises when whoever asks has no right to any more: it may have stood still since it last looked."""
     recovered: Callable[[str], None] = lambda _remark: None
+    go_ahead: Callable[[int], Awaitable[int]] | None = None
+    """Goes ahead of a later attempt that a host heard of, and returns which this one is then; raises as `prove`."""
 
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
 _MOST_TOLD = 10_000
+_MOST_ATTEMPTS = 1_000_000
+"""A host that says that it heard of more at one action is not believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,7 +343,7 @@ class Fleet:
         was heard in `seconds`.
         """
         waited, wait, begun = 0.0, _FIRST_WAIT, self._clock.monotonic()
-        what, tries, cut_short = type(command).__name__, 0, False
+        what, tries, cut_short, behind = type(command).__name__, 0, False, False
         while True:
             if not self.alive(host):
                 raise Down(f"Host {host!r} is down.")
@@ -360,6 +364,14 @@ class Fleet:
                 await asking.pause(wait)
                 await self.refresh()  # an operator may have said that it is down
                 waited, wait = waited + wait, min(wait * 2, _LONGEST_WAIT)
+                continue
+            except HostFailure as error:
+                if behind or asking.go_ahead is None or not isinstance(command, Spawn | Destroy):
+                    raise
+                if not 0 < command.attempt <= error.heard < _MOST_ATTEMPTS:
+                    raise
+                command, behind = replace(command, attempt=await asking.go_ahead(error.heard)), True
+                log.warning("host %s heard of attempt %d: this one is counted after it", host, error.heard)
                 continue
             if tries:
                 log.info("%s to host %s was answered at try %d", what, host, tries + 1)

@@ -96,13 +96,10 @@ class Flow:
         self.known: dict[Any, Any] = {}
         """What the steps so far returned, and what they read on the way, by type."""
         self.held, self.closed, self._silent = held, False, silent
-        self._lock = asyncio.Lock()
-        self._given = given
+        self._lock, self._given, self._leaving = asyncio.Lock(), given, leaving
         self._db, self._clock, self._owner, self._lease = db, clock, owner, lease
         self.renewed_at, self._leased_at = self._clock.monotonic(), self._clock.now()
-        self._attempts = action.attempts
-        self._state = UNDOING if action.state == UNDOING else RUNNING
-        self._leaving = leaving
+        self._attempts, self._state = action.attempts, UNDOING if action.state == UNDOING else RUNNING
         self._known_of_hosts: list[Work] = []
 
     @property
@@ -133,8 +130,7 @@ class Flow:
         comes next. Returns the output, read from the journal when the step was done before. What `fn` raises
         undoes all of it. Raises Fenced when the action is not ours any more.
         """
-        recorded = self.journal.find(name)
-        if recorded is not None:
+        if (recorded := self.journal.find(name)) is not None:
             return recorded.output
         started = started or self._clock.now()
 
@@ -251,6 +247,14 @@ class Flow:
         _, returned = await self._write_and_return(lambda conn: ([], False, fn(conn)))
         return returned
 
+    async def go_ahead(self, heard: int) -> int:
+        """Count this attempt after one that a host heard of, if the action is ours, and return it. Raises Fenced."""
+        if heard >= self._attempts:
+            seen, number = self._attempts, heard + 1
+            await self.alongside(lambda conn: rows.recount(conn, self.action.id, seen, number))
+            self._attempts = number
+        return self._attempts
+
     async def while_leased(self, work: Awaitable[W]) -> W:
         """Do something that may take for ever, and keep the action ours all the while. Raises Fenced once it is not."""
         task = asyncio.ensure_future(work)
@@ -278,8 +282,7 @@ class Flow:
 
     def undone(self, step: Step) -> None:
         """Note that a step was taken back; written with whatever is written next."""
-        remark = step.remark or "undone"
-        self.journal.replace(replace(step, state=UNDONE, remark=remark, finished_at=self._clock.now()))
+        self.journal.replace(replace(step, state=UNDONE, remark=step.remark or "undone", finished_at=self._clock.now()))
 
     def failure(self) -> Failure | None:
         """Return why the action fails, if that was decided before."""

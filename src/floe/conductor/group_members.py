@@ -91,11 +91,12 @@ class GroupMembers:
         self._behind = {host: at for host, at in self._behind.items() if host not in back} | late
         positions = {host: news.position for host, answer in answers.items() if answer.taken}
         lacking = sorted({*news.gaps, *(host for host, answer in answers.items() if not answer.taken)})
+        were = {host: answer.at for host, answer in answers.items() if answer.at > news.known[host]}
         if positions or lacking:
-            await self._cloud.db.write(lambda conn: group_members.told(conn, positions, lacking))
+            await self._cloud.db.write(lambda conn: group_members.told(conn, positions, lacking, were))
         self._since = news.position
         self._cloud.counters.add(CHANGES, amount=len(positions))
-        if lacking:
+        if lacking or were:
             self._cloud.counters.add(GAPS, amount=len(lacking))
             self._want_wholes()
 

@@ -82,7 +82,7 @@ class NetworkChange:
         self._tasks.pop(host, None)
 
     async def _update(self, host: str) -> None:
-        domain = self._cloud.settings.dns_domain
+        domain, ahead = self._cloud.settings.dns_domain, False
         try:
             while host in await self._cloud.db.read(host_networks.stale):
                 network = await self._cloud.db.read(lambda conn: host_networks.whole(conn, host, domain))
@@ -92,13 +92,13 @@ class NetworkChange:
                 if not isinstance(answer, NetworkApplied):
                     log.error("host %s answered ApplyNetwork with %s", host, type(answer).__name__)
                     return
-                generation = min(answer.generation, network.generation)
-                note = partial(host_networks.applied, host=host, generation=generation, members=network.members_at)
+                note = partial(host_networks.applied, host=host, sent=network, generation=answer.generation)
                 await self._cloud.db.write(note)
                 if self._amiss.pop(host, None) is not None:
                     log.info("host %s takes changes of its network again", host)
-                if generation < network.generation:
-                    return
+                if answer.generation < network.generation or ahead:
+                    return  # a host that is always ahead is asked by the sweep again
+                ahead = answer.generation > network.generation
         except (HostFailure, Unavailable) as error:
             why = f"{error.message} {getattr(error, 'detail', '')}".rstrip()
             told = logging.DEBUG if self._amiss.get(host) == why else logging.WARNING

@@ -123,6 +123,8 @@ class Performer:
                 try:
                     result = await tell(await node.command(flow))
                 except HostFailure as error:
+                    if node.behind is not None and error.heard:
+                        await node.behind(flow, error)
                     if node.anew is None or error.cause != NotFound.kind:
                         raise
                     result = await tell(await node.anew(flow))
@@ -191,7 +193,7 @@ class Performer:
                 await node.undo(flow)
                 await self.observer(IN, f"undo {step.name}")
             elif step.host is not None:
-                asking = Asking(pause=flow.pause, prove=flow.prove)
+                asking = Asking(pause=flow.pause, prove=flow.prove, go_ahead=flow.go_ahead)
                 result = await self.removal(step.host, await node.undo(flow, step), asking=asking, patience=_UNDO)
                 await self.observer(IN, f"undo {step.name}")
                 if result.owed:
@@ -212,7 +214,7 @@ def _going_on_later() -> Iterator[None]:
 
 
 def _asking(flow: Flow) -> Asking:
-    return Asking(pause=flow.pause, prove=flow.prove, recovered=flow.journal.recovered)
+    return Asking(pause=flow.pause, prove=flow.prove, recovered=flow.journal.recovered, go_ahead=flow.go_ahead)
 
 
 def _steps(result: Any) -> Any:

@@ -121,7 +121,7 @@ class Placing:
         """Return what the journal keeps of a server's place; its spawn begins with the same transaction."""
         network = HostNetwork()
         if bound:
-            network = host_networks.fragment(conn, host.name, bound, self.cloud.settings.dns_domain)
+            network = host_networks.fragment(conn, host.name, bound, self.cloud.settings.dns_domain, now)
         unheeded = flow.given(CreateGiven).warning
         if unheeded:
             parts = (*parts, StepTime(name="warning", started=now.timestamp(), seconds=0.0, remark=unheeded))

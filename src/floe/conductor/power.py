@@ -18,9 +18,9 @@ from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
 from floe.conductor.guest_spec import guest_spec
 from floe.conductor.saga import OnHost, Saga, Write
-from floe.core import server_states
+from floe.core import ahead, server_states
 from floe.core.actions import CREATE
-from floe.core.errors import NotFound
+from floe.core.errors import HostFailure, NotFound
 from floe.core.given import CreateGiven, CreateSecrets, PowerGiven
 from floe.core.guest_actions import BY_KIND, OnGuest
 from floe.core.messages import ChangePower, PowerChanged
@@ -30,6 +30,7 @@ from floe.store import servers as rows
 from floe.store.engine import Connection
 
 _GRACE_STEP = 0.1
+_BEHIND = "The host was told something later of this guest than the cloud knows of, so nothing was changed. Ask again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class GuestActions:
                     seconds=self.settings.power,
                     waits=self.settings.host_wait,
                     anew=self.anew,
+                    behind=self.behind,
                 ),
                 Write(name="settled", do=self.settle, last=True),
             ),
@@ -96,6 +98,17 @@ class GuestActions:
             return replace(command, guest=guest, network=network)
 
         return await self.cloud.db.read(read)
+
+    async def behind(self, flow: Flow, error: HostFailure) -> None:
+        """Have what is asked for next be ahead of a later wish of which the host heard and the rows did not.
+
+        This one is not done: whether it was asked for before that or after, nobody knows, and what its user has done
+        since is not to be undone. Raises HostFailure.
+        """
+        if error.heard < ahead.BELIEVABLE and await flow.alongside(
+            lambda conn: rows.catch_up(conn, flow.action.subject_id, error.heard)
+        ):
+            raise HostFailure(_BEHIND, host=error.host, detail=error.message, cause=error.cause) from error
 
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that it was in ERROR is over."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeGuard
 from floe.conductor.failures import Failure
 from floe.conductor.flow import Flow, Work
 from floe.core.actions import Begins, Step
-from floe.core.errors import FloeError
+from floe.core.errors import FloeError, HostFailure
 from floe.core.given import Given
 from floe.core.messages import Command, Destroy
 
@@ -46,7 +46,8 @@ class OnHost:
     """A command to a host, which leaves something there unless `undo` is None: that says what takes it away again.
 
     To a host that does not know the subject (any more), `anew` says it with all there is to know. Where the host is
-    down it `waits` for so many seconds from when the action was asked for, and holds nobody up.
+    down it `waits` for so many seconds from when the action was asked for, and holds nobody up. `behind` is told of a
+    refusal because something later was said.
     """
 
     name: str
@@ -58,6 +59,7 @@ class OnHost:
     after: Callable[[Flow, Any], None] = nothing
     waits: float = 0.0
     anew: Callable[[Flow], Awaitable[Command]] | None = None
+    behind: Callable[[Flow, HostFailure], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

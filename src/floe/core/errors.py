@@ -143,7 +143,8 @@ class HostFailure(FloeError):
     """A host could not do what it was told.
 
     `stage` is the step that failed (image, disk, ports, guest), `detail` is for administrators, `cause` is the kind
-    of error on the host, and `steps` says how long each step there took.
+    of error on the host, and `steps` says how long each step there took. `heard` is the number of what was said to the
+    host later, if it is for that.
     """
 
     kind = "host_failure"
@@ -157,8 +158,10 @@ class HostFailure(FloeError):
         detail: str = "",
         cause: str = "",
         steps: Sequence[StepTime] = (),
+        heard: int = 0,
     ) -> None:
         super().__init__(message)
+        self.heard = heard
         self.host = host
         self.stage = stage
         self.detail = detail

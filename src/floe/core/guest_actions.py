@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from floe.core import ahead
 from floe.core.actions import Begins
 from floe.core.given import PowerGiven
 from floe.core.power import Power, Wanted, power_of
@@ -49,12 +51,16 @@ class OnGuest:
         """How the workflow begins that does it."""
         return Begins(kind=self.kind, version=1, given=PowerGiven, allowed=self.allowed, task_state=self.task_state)
 
-    def wanted(self, server: Server) -> Wanted:
-        """Return what the guest of a server should be once it is done."""
+    def wanted(self, server: Server, now: datetime) -> Wanted:
+        """Return what the guest of a server should be once it is done that is asked for now.
+
+        A boot has the number of the wish that it came with, which is later than that of any boot before.
+        """
+        generation = ahead.after(max(server.guest_generation, server.boots), now)
         return Wanted(
             power=self.power or power_of(server.power_state),
-            boots=server.boots + self.boots,
-            generation=server.guest_generation + 1,
+            boots=generation if self.boots else server.boots,
+            generation=generation,
             interrupt=self.interrupts,
         )
 

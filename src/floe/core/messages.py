@@ -170,6 +170,8 @@ class MembersChanged:
     """The members are known as they are after the change; not `taken` if there is a gap to what was known before."""
 
     taken: bool
+    at: int = 0
+    """Up to which position the host had been told before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +234,8 @@ class Failed:
     """It could not be done, and what the command had begun was removed again.
 
     `kind` is that of `core.errors`; `stage` the step that failed; `message` may be shown to the user; `detail`
-    is for administrators (names of files and programs); `steps` are those that were done or tried.
+    is for administrators (names of files and programs); `steps` are those that were done or tried. Where it was not
+    done because something later was said, `heard` is the number of that: an attempt, or a generation.
     """
 
     kind: str
@@ -240,6 +243,7 @@ class Failed:
     stage: str = ""
     detail: str = ""
     steps: tuple[StepTime, ...] = ()
+    heard: int = 0
 
 
 # -- events -------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The power that a guest should have, and what it takes to get there: pure.
 
-A verb becomes a counter. "Reboot" is said as "boot number 4, running": a guest that runs with boot number 4 is as it
-should be, however often that is said.
+A verb becomes a number. "Reboot" is said as "boot number 4, running": a guest that runs with boot number 4 is as it
+should be, however often that is said. Later boots have greater numbers, and that is all that is to be known of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Wanted:
 
     power: Power = Power.RUNNING
     boots: int = 1
-    """How often it was to be booted: a guest that runs since an earlier boot is booted again."""
+    """By which boot it is to run, of which later ones have greater numbers: one of an earlier boot is booted again."""
     generation: int = 0
     interrupt: bool = False
     """Whether it is sent a non-maskable interrupt: with this generation, and never again."""
@@ -65,7 +65,7 @@ _ALREADY = {
 def deeds(state: PowerState, boots: int, wanted: Wanted, booted: int) -> tuple[Deed, ...] | None:
     """Return what makes a guest as it is wanted that is in a power state since a boot; None where nothing does.
 
-    `booted` is how often it was booted because somebody said so, as far as that was answered: what is off has no memory
+    `booted` is the latest boot that somebody asked for, as far as that was answered: what is off has no memory
     that could go on, and that it was to go on is no reason to boot it.
     """
     if wanted.power is power_of(state) and (state.off or boots >= wanted.boots):

@@ -96,9 +96,9 @@ class Server:
     """`owner`, or `admin`: then only an administrator may unlock it."""
     root_device: str = "/dev/vda"
     boots: int = 1
-    """How often its guest was to be booted."""
+    """The latest boot of its guest that was asked for: a number that grows, see `core.power.Wanted`."""
     guest_generation: int = 0
-    """How often it was said what its guest should be: see `core.power.Wanted`."""
+    """The latest wish what its guest should be: a number that grows, likewise."""
     fault: ServerFault | None = None
     created_at: datetime
     updated_at: datetime | None = None

@@ -287,6 +287,11 @@ def hold(conn: Connection, action_id: str, owner: str, seen: int, state: str, no
     return _HOLD.write(conn, **values) == 1
 
 
+def recount(conn: Connection, action_id: str, seen: int, attempts: int) -> None:
+    """Count an attempt as a later one; comes after `hold` in the same transaction."""
+    conn.execute(actions.update().where(_a.id == action_id, _a.attempts == seen).values(attempts=attempts))
+
+
 def end(
     conn: Connection, action_id: str, owner: str, seen: int, state: str, message: str | None, now: datetime
 ) -> bool:

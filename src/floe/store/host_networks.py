@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from floe.core import ahead
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
 from floe.store.schema import HostName, metadata
@@ -24,13 +26,13 @@ host_networks = sa.Table(
 """`members` is the position (see `store.group_members`) up to which it was told who is in security groups."""
 
 
-_FOLLOWS = sa.case(
-    (host_networks.c.applied == host_networks.c.wanted, host_networks.c.applied + 1), else_=host_networks.c.applied
-)
+_LEAST = sa.bindparam("least", type_=sa.BigInteger)
+_NEXT = sa.case((host_networks.c.wanted >= _LEAST, host_networks.c.wanted + 1), else_=_LEAST)
+_FOLLOWS = sa.case((host_networks.c.applied == host_networks.c.wanted, _NEXT), else_=host_networks.c.applied)
 _ADVANCE = Prepared(
     sa.update(host_networks)
     .where(host_networks.c.host == sa.bindparam("this"))
-    .values(wanted=host_networks.c.wanted + 1, applied=_FOLLOWS)
+    .values(wanted=_NEXT, applied=_FOLLOWS)
     .returning(host_networks.c.wanted)
 )
 _FRESH = lists.new(host_networks)
@@ -44,16 +46,18 @@ _STALE = Prepared(
 )
 
 
-def advance(conn: Connection, host: str, members: int = 0) -> int:
+def advance(conn: Connection, host: str, now: datetime, members: int = 0) -> int:
     """Count a host's generation up for a change that travels with a command, and return it.
 
-    A host that was up to date stays so: the command brings it all that it lacks. One that has had nothing yet begins
-    at the position `members`.
+    A host that was up to date stays so: the command brings it all that it lacks. It is `ahead` of the clock, for by no
+    answer of the host it would be noticed that it had that one already. One that has had nothing yet begins at the
+    position `members`.
     """
-    found = _ADVANCE.first(conn, this=host)
+    least = ahead.of_clock(now)
+    found = _ADVANCE.first(conn, this=host, least=least)
     if found is None:
         _FRESH.write(conn, host=host, wanted=0, applied=0, members=members)
-        found = _ADVANCE.first(conn, this=host)
+        found = _ADVANCE.first(conn, this=host, least=least)
     return int(found.wanted)
 
 
@@ -93,6 +97,8 @@ def state(conn: Connection, host: str) -> tuple[int, int]:
 
 def catch_up(conn: Connection, host: str, generation: int) -> None:
     """Go ahead of a generation that a host has heard of; it has to be sent its whole network."""
+    if generation >= ahead.BELIEVABLE:
+        return
     conn.execute(
         lists.insert(conn, host_networks)
         .values(host=host, wanted=generation + 1, applied=generation)

@@ -66,6 +66,10 @@ class Moment(TypeDecorator[datetime]):
         return moment
 
 
+Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""What the clock may be in (see `core.ahead`), in a column that once was narrower; SQLite's INTEGER has the room."""
+
+
 class Json(TypeDecorator[Any]):
     """Any JSON value, kept as text. Dataclasses may be written; what is read back is plain."""
 

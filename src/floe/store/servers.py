@@ -19,7 +19,7 @@ from floe.store import server_disks
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
-from floe.store.schema import GONE, Ident, Json, JsonOf, Moment, metadata
+from floe.store.schema import GONE, Ident, Json, JsonOf, Moment, Number, metadata
 
 _LIVING = sa.text("deleted_at IS NULL")
 
@@ -64,8 +64,8 @@ servers = sa.Table(
     sa.Column("locked_reason", sa.String(255)),
     sa.Column("locked_by", sa.String(16)),
     sa.Column("root_device", sa.String(255), nullable=False, default="/dev/vda"),
-    sa.Column("boots", sa.Integer, nullable=False, server_default="1"),
-    sa.Column("guest_generation", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("boots", Number, nullable=False, server_default="1"),
+    sa.Column("guest_generation", Number, nullable=False, server_default="0"),
     sa.Column("fault", Json),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
@@ -147,6 +147,12 @@ def _change(names: tuple[str, ...], guarded: bool) -> Prepared:
     if guarded:
         there.append(servers.c.vm_state == sa.bindparam("old_vm_state"))
     return Prepared(servers.update().where(*there).values(new))
+
+
+def catch_up(conn: Connection, server_id: str, generation: int) -> bool:
+    """Be no further behind than a later wish that a host heard of; False if it was known, or the server is gone."""
+    behind = (servers.c.id == server_id, servers.c.deleted_at.is_(None), servers.c.guest_generation < generation)
+    return conn.execute(servers.update().where(*behind).values(guest_generation=generation)).rowcount == 1
 
 
 def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:

@@ -51,7 +51,7 @@ async def quiet(site: Any) -> AsyncIterator[Quiet]:
     await site.settle()
     server = site.server(server.id)
     site.cloud.clock.advance(HOUR)
-    wanted = await site.cloud.db.write(lambda conn: host_networks.advance(conn, "h1"))
+    wanted = await site.cloud.db.write(lambda conn: host_networks.advance(conn, "h1", site.cloud.clock.now()))
     report = replace(
         host.up(),
         network_generation=wanted,

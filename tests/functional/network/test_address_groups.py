@@ -188,7 +188,7 @@ async def test_the_hosts_of_a_rule_are_told_the_addresses_and_each_change(
     assert "elements = { 192.0.2.0/24 };" in text
     assert network.generation > before
 
-    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", network.generation, network.members_at))
+    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", network, network.generation))
     await cloud.bus.idle()  # type: ignore[attr-defined]
     nudges.clear()
     assert not await stale()

@@ -18,6 +18,7 @@ from floe.core.context import Context
 from floe.core.host_network import HostNetworkState
 from floe.core.hosts import Host
 from floe.core.messages import ApplyNetwork, ChangeMembers, Command, MembersChanged, NetworkApplied, Result
+from floe.store.schema import metadata
 
 from .test_server_ports import Callers, a_network, bound, planned
 
@@ -38,9 +39,9 @@ class Agent:
         assert isinstance(command, ChangeMembers)
         if self.slow is not None:
             await self.slow.wait()
-        taken = self.state.takes(command.change)
+        before, taken = self.state.members_at, self.state.takes(command.change)
         self.state.change_members(command.change)
-        return MembersChanged(taken=taken)
+        return MembersChanged(taken=taken, at=before)
 
     def members(self) -> set[str]:
         return {address for group in self.state.groups.values() for address in group.remote_members}
@@ -73,7 +74,7 @@ class Site:
 
     async def unbind(self, server: str) -> None:
         def write(conn: Any) -> Mapping[str, int]:
-            found = server_ports.unplug(conn, server)
+            found = server_ports.unplug(conn, server, self.cloud.clock.now())
             server_ports.release(conn, server)
             return found.generations
 
@@ -205,3 +206,57 @@ async def test_another_conductor_tells_what_one_that_died_had_not(site: Site) ->
     assert address in site.agents["h2"].members()
     site.check()
     assert [agent.commands for agent in site.agents.values()] == [[], [ChangeMembers], [ChangeMembers]]
+
+
+@pytest.mark.parametrize("by", [1, 2**53, 2**63])
+async def test_a_host_that_is_always_ahead_is_not_asked_without_end(site: Site, by: int) -> None:
+    agent = site.agents["h2"]
+
+    async def handle(command: Command) -> Result:
+        agent.commands.append(type(command))
+        assert isinstance(command, ApplyNetwork)
+        return NetworkApplied(generation=command.network.generation + by)
+
+    await site.cloud.bus.withdraw("h2")
+    await site.cloud.bus.serve("h2", handle)
+    await site.cloud.db.write(lambda conn: host_networks.touch_hosts(conn, ["h2"]))
+    await site.tell()
+    assert agent.commands == [ApplyNetwork] * 2
+
+
+_COUNTED = ("group_positions", "group_changes", "host_networks")
+
+
+@pytest.mark.parametrize("kept", ["wholes", "no wholes"])
+@pytest.mark.parametrize(("lost", "then"), [(1, 1), (2, 2), (3, 1), (1, 3)])
+async def test_hosts_that_heard_what_an_older_copy_of_the_database_knows_nothing_of_have_what_it_says(
+    site: Site, lost: int, then: int, kept: str
+) -> None:
+    """Positions and generations are given out again, some of them before any host has said what it heard of."""
+
+    def counted(conn: Any) -> dict[str, list[Any]]:
+        return {table: conn.execute(metadata.tables[table].select()).all() for table in _COUNTED}
+
+    def put_back(conn: Any, rows: dict[str, list[Any]]) -> None:
+        for table, found in rows.items():
+            conn.execute(metadata.tables[table].delete())
+            if found:
+                conn.execute(metadata.tables[table].insert(), [row._asdict() for row in found])
+
+    dump = await site.cloud.db.read(counted)
+    for number in range(lost):
+        await site.bind(f"lost-{number}", "h1")
+        if kept == "wholes":
+            await site.cloud.db.write(lambda conn: host_networks.touch_hosts(conn, ["h2", "h3"]))
+    await site.tell()
+    for number in range(lost):
+        await site.unbind(f"lost-{number}")
+    await site.cloud.db.write(lambda conn: put_back(conn, dump))
+    addresses = {await site.bind(f"new-{number}", "h1") for number in range(then)}
+    site.networks = NetworkChange(site.cloud, site.fleet)  # the conductors start anew with the database
+    await site.tell()
+    await site.tell()
+    for name in ("h2", "h3"):
+        whole = site.cloud.db.read_now(lambda conn: host_networks.whole(conn, name, "cloud.internal"))  # noqa: B023
+        assert site.agents[name].state.snapshot().groups == whole.groups, name
+        assert site.agents[name].members() >= addresses

@@ -63,7 +63,7 @@ async def bound(
             conn, now=cloud.clock.now(), server_id=server, project_id=who.project_id or "", host=host, zone="nova",
             hostname=server, planned=nics,
         )  # fmt: skip
-        return made, host_networks.fragment(conn, host, made, "cloud.internal")
+        return made, host_networks.fragment(conn, host, made, "cloud.internal", cloud.clock.now())
 
     return await cloud.db.write(run)
 
@@ -202,7 +202,7 @@ async def test_a_released_server_leaves_the_users_port_and_no_other(cloud: Cloud
         await ports.update(cloud, ann, own.id, {"device_id": "s2"})
     with pytest.raises(Conflict, match="still in use"):
         await bound(cloud, ann, [nics[0]], "s2")
-    unplugged = await cloud.db.write(lambda conn: ports.unplug(conn, "s1"))
+    unplugged = await cloud.db.write(lambda conn: ports.unplug(conn, "s1", cloud.clock.now()))
     assert list(unplugged.generations) == ["h1"]
     assert await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal").ports) == ()
     released = await cloud.db.write(lambda conn: ports.release(conn, "s1"))
@@ -223,7 +223,7 @@ async def test_a_release_of_plugged_ports_has_the_host_told(cloud: Cloud, caller
     assert await stale(cloud) == ["h1"]
     whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
     assert whole.ports == ()
-    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation, whole.members_at))
+    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole, whole.generation))
     assert await stale(cloud) == []
 
 
@@ -257,9 +257,9 @@ async def test_other_hosts_learn_of_new_members_and_of_those_gone(cloud: Cloud, 
             groups=(GroupChange(group_id=group.group_id, after=0, added=(address,)),),
         )
     }, "h2 has it by the fragment of its own port"
-    await cloud.db.write(lambda conn: group_members.told(conn, {"h1": told.position}, ()))
+    await cloud.db.write(lambda conn: group_members.told(conn, {"h1": told.position}, (), {}))
     assert (await news(cloud)).changes == {}
-    await cloud.db.write(lambda conn: ports.unplug(conn, "s2"))
+    await cloud.db.write(lambda conn: ports.unplug(conn, "s2", cloud.clock.now()))
     assert await stale(cloud) == []
     (change,) = (await news(cloud, told.position)).changes["h1"].groups
     assert (change.after, change.added, change.removed) == (second.members_at, (), (address,))
@@ -279,7 +279,7 @@ async def test_an_address_that_two_members_have_stays_while_one_has_it(cloud: Cl
     await bound(cloud, ann, await planned(cloud, ann, here), "s1", "h1")
     await bound(cloud, ann, await planned(cloud, ann, there), "s2", "h2")
     await bound(cloud, ann, await planned(cloud, ann, elsewhere), "s3", "h3")
-    await cloud.db.write(lambda conn: ports.unplug(conn, "s3"))
+    await cloud.db.write(lambda conn: ports.unplug(conn, "s3", cloud.clock.now()))
     found = {host: change.groups[0] for host, change in (await news(cloud)).changes.items()}
     assert found["h1"].added == ("10.1.0.7",), "h2 has it still"
     assert found["h2"].added == ("10.1.0.7",), "h1 has it still"
@@ -300,7 +300,7 @@ async def test_the_log_is_short_and_who_is_behind_it_is_sent_the_whole(cloud: Cl
     await bound(cloud, ann, await planned(cloud, ann), "s1", "h1")
     await bound(cloud, ann, await planned(cloud, ann), "s2", "h2")
     position = (await news(cloud)).position
-    await cloud.db.write(lambda conn: group_members.told(conn, {"h1": position, "h2": position}, ()))
+    await cloud.db.write(lambda conn: group_members.told(conn, {"h1": position, "h2": position}, (), {}))
     _, (group,) = await cloud.db.read(lambda conn: member_rows.heads(conn, 0))
     for number in range(40):
         pairs = [(group, f"10.1.0.{100 + number}")]
@@ -309,7 +309,7 @@ async def test_the_log_is_short_and_who_is_behind_it_is_sent_the_whole(cloud: Cl
     last = await cloud.db.read(group_members.position)
     told = await cloud.db.read(lambda conn: group_members.news(conn, 0, {"h1": last - 8}))
     assert (told.gaps, told.changes, told.unconcerned) == (("h2",), {}, ("h1",)), "h1 was the host of all of them"
-    await cloud.db.write(lambda conn: group_members.told(conn, {}, told.gaps))
+    await cloud.db.write(lambda conn: group_members.told(conn, {}, told.gaps, {}))
     assert await stale(cloud) == ["h2"]
     assert (await news(cloud, told.position)).gaps == ()
 
@@ -327,7 +327,7 @@ async def test_changes_reach_the_hosts_they_concern(cloud: Cloud, callers: Calle
         assert nudges == ["network"]
         assert await stale(cloud) == ["h1"]
         whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
-        await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole.generation, whole.members_at))
+        await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole, whole.generation))
         return whole
 
     rule = {"group_id": web.id, "direction": "ingress", "protocol": "6", "port_min": 22, "port_max": 22}

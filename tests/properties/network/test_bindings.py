@@ -175,7 +175,7 @@ def two_hosts(conn: sa.Connection) -> None:
     addresses.claim(conn, "n", "s", "p0", FIRST)
     port_bindings.insert(conn, "p0", "h2", plugged=True)
     for host in HOSTS:
-        host_networks.advance(conn, host)
+        host_networks.advance(conn, host, NOW)
 
 
 FIRST = rules.number_of("10.0.0.2")
@@ -191,10 +191,10 @@ def test_a_port_that_is_on_two_hosts_is_seen_and_taken_away_on_both(transaction:
         of_network = host_networks.want_where(conn, ports.HOSTS_OF_NETWORK, {"ident": "n"})
         assert (of_network, host_networks.stale(conn)) == (2, ["h1", "h2"])
         generations = {host: host_networks.wanted(conn, host) for host in HOSTS}
-        told = server_ports.unplug(conn, "server")
+        told = server_ports.unplug(conn, "server", NOW)
         assert told.generations == {"h1": generations["h1"] + 1, "h2": generations["h2"] + 1}
         assert [plugged_ports.on_host(conn, host) for host in HOSTS] == [[], [], []]
-        assert server_ports.unplug(conn, "server").generations == {}
+        assert server_ports.unplug(conn, "server", NOW).generations == {}
 
 
 def test_a_port_that_is_given_back_makes_both_its_hosts_stale(transaction: Any) -> None:

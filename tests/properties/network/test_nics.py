@@ -62,7 +62,7 @@ def test_the_order_asked_is_the_order_in_the_guest(ids: list[str], where: list[s
             insert(conn, *row[1], where[row[0]])
         whole = host_networks.whole(conn, "h", "cloud.internal")
         bound = data.draw(st.permutations([port for port in whole.ports if port.server_id == "mine"]))
-        fragment = host_networks.fragment(conn, "h", bound, "cloud.internal")
+        fragment = host_networks.fragment(conn, "h", bound, "cloud.internal", NOW)
         shown = [port.port_id for port in ports.seen_with_server(conn, "mine")]
     journalled = msgspec.convert(json.loads(msgspec.json.encode(fragment)), HostNetwork)
     state = HostNetworkState()
