@@ -6,6 +6,7 @@ That release (schema 0012, version 1 of create and delete) wrote the journals, a
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +22,13 @@ from floe.store import audit, holdings, migrate
 
 CASES = json.loads((Path(__file__).parent / "journals_of_version_1.json").read_text())
 
+RECORDED = {
+    path.stem.rpartition("_")[2]: json.loads(path.read_text())
+    for path in sorted(Path(__file__).parent.glob("journals_of_version_*.json"))
+    if path.stem != "journals_of_version_1"
+}
+"""What later releases left, by version: `scripts/lib/record_release.py` records it."""
+
 
 def write(path: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
     with closing(sqlite3.connect(path)) as db, db:
@@ -35,7 +43,8 @@ async def finish(folder: Path, case: dict[str, Any], down: str = "") -> tuple[An
     cloud = KIT.make_cloud(folder)
     hosts = {name: KIT.ScriptedHost(name) for name in case["guests"]}
     for name, there in case["guests"].items():
-        hosts[name].guests = dict.fromkeys(there, PowerState.RUNNING)
+        powers = there if isinstance(there, dict) else dict.fromkeys(there, PowerState.RUNNING)
+        hosts[name].guests = {ident: PowerState(power) for ident, power in powers.items()}
     conductor = KIT.Conductor(cloud, settings=replace(KIT.SETTINGS, start_grace=0.5 if down else 5.0), place="here")
     for host in hosts.values():
         if host.name != down:
@@ -70,6 +79,59 @@ async def test_what_the_release_before_had_under_way_is_finished(tmp_path: Path,
     assert there == ({server.host: {server.id}} if server.vm_state == "active" else {})
     held = await site.cloud.db.read(lambda conn: holdings.find(conn, server.id))
     assert set(held) == set(there)
+    assert check_rows(await site.cloud.db.read(audit.rows), quiet=True) == []
+    await close(site)
+
+
+def with_unknown(value: Any, where: tuple[str, ...] = ()) -> Any:
+    """Return what an action was given, or a step returned, as the next release might write it: with something more."""
+    if isinstance(value, dict) and where[-1:] != ("properties",):
+        more = {key: with_unknown(inner, (*where, key)) for key, inner in value.items()}
+        return more | {"a field of the next release": {"with": ["anything", 1]}}
+    return [with_unknown(each, where) for each in value] if isinstance(value, list) else value
+
+
+def as_of_later(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Return rows with more in their JSON than this release knows of."""
+    columns = {"actions": "input", "action_steps": "output", "servers": "fault"}
+    later = {table: [dict(row) for row in found] for table, found in rows.items()}
+    for table, column in columns.items():
+        for row in later.get(table, ()):
+            if isinstance(row.get(column), str):
+                row[column] = json.dumps(with_unknown(json.loads(row[column])))
+    return later
+
+
+@pytest.fixture(scope="module")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Empty databases, by version of the release."""
+    found = {version: tmp_path_factory.mktemp("schema") / f"{version}.db" for version in RECORDED}
+    for version, file in found.items():
+        migrate.upgrade(file, RECORDED[version]["schema"])
+    return found
+
+
+@pytest.mark.parametrize("fields", ["known", "of the next release too"])
+@pytest.mark.parametrize(
+    ("version", "name"), [(version, name) for version in RECORDED for name in RECORDED[version]["cases"]]
+)
+async def test_what_died_in_any_step_in_a_release_before_is_finished(
+    tmp_path: Path, schemas: dict[str, Path], version: str, name: str, fields: str
+) -> None:
+    """`scripts/lib/record_release.py` had its conductor die there."""
+    case, file = RECORDED[version]["cases"][name], tmp_path / "floe.db"
+    shutil.copy(schemas[version], file)
+    write(file, case["rows"] if fields == "known" else as_of_later(case["rows"]))
+    migrate.ensure(file)
+    site, hosts = await finish(tmp_path, case)
+    for host in hosts:
+        await site.conductor.events.check(host)
+    await site.settle()
+    server = site.server(case["server"])
+    assert (server.vm_state, server.task_state) == (case["becomes"], None)
+    there = {host.name: set(host.guests) for host in hosts.values() if host.guests}
+    assert there == ({} if case["becomes"] in {"error", "deleted"} else {server.host: {server.id}})
+    assert all(action.finished_at is not None for action in site.actions(server.id))
     assert check_rows(await site.cloud.db.read(audit.rows), quiet=True) == []
     await close(site)
 
