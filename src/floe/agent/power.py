@@ -32,7 +32,7 @@ _DAMAGED = (
     "The machine lost its power just after the guest was made, so its disks may be damaged, and it is not started. "
     "Delete the server, and create it again."
 )
-_LATER = "Something else was asked for later."
+LATER = "Something else was asked for later."
 _AT_ONCE = 8
 """How many guests are started side by side after a start of the machine."""
 
@@ -83,7 +83,7 @@ class GuestPower:
         guest = self.ledger.guests.get(command.server_id) or await self._adopt(command, steps)
         kept = self.ledger.wishes.of(command.server_id)
         if command.wanted.generation < kept.generation:
-            raise HostFailure(_LATER, cause=Conflict.kind, heard=kept.generation)
+            raise HostFailure(LATER, cause=Conflict.kind, heard=kept.generation)
         self.ledger.wishes.want(command)
         found = await self._find(guest)
         todo = deeds(found.power_state, found.boots, command.wanted, self.ledger.wishes.booted(command.server_id))

@@ -30,7 +30,7 @@ from floe.store import servers as rows
 from floe.store.engine import Connection
 
 _GRACE_STEP = 0.1
-_BEHIND = "The host was told something later of this guest than the cloud knows of, so nothing was changed. Ask again."
+BEHIND = "The host was told something later of this guest than the cloud knows of, so nothing was changed. Ask again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class GuestActions:
         if error.heard < ahead.BELIEVABLE and await flow.alongside(
             lambda conn: rows.catch_up(conn, flow.action.subject_id, error.heard)
         ):
-            raise HostFailure(_BEHIND, host=error.host, detail=error.message, cause=error.cause) from error
+            raise HostFailure(BEHIND, host=error.host, detail=error.message, cause=error.cause) from error
 
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that it was in ERROR is over."""

@@ -211,6 +211,11 @@ def clock(world: World, role: str, jump: float) -> None:
     world.roles[role].clock.offset += jump
 
 
+def older_copy(world: World, seconds: float) -> None:
+    """Have an older copy of the database be put back, of that age."""
+    world.later(seconds, world.judge.copied())
+
+
 def blobs(world: World, seconds: float) -> None:
     """Have the image store fail for a while."""
     world.blobs_fail = True
@@ -244,5 +249,6 @@ FAULTS: Mapping[str, Callable[..., None]] = {
     "busy": busy,
     "clock": clock,
     "blobs": blobs,
+    "older-copy": older_copy,
 }
 """By name; what each takes beside the world are the `args` of its `Event`."""

@@ -15,7 +15,7 @@ from floe.core.errors import FloeError
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
-from floe.simulation import drives
+from floe.simulation import drives, older_copies
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
@@ -57,6 +57,8 @@ class Judge:
         """What kind of events for one were published while somebody was there for them, and when."""
         self._takers: dict[int, Process] = {}
         self._places: drives.Places = frozenset()
+        self._older = False
+        """Whether an older copy of the database was put back."""
         self._missing: set[Violation] = set()
         """Hosts that conductors took for dead when that was looked at last."""
 
@@ -121,6 +123,16 @@ class Judge:
                 if self._state_on(host, server_id) == server_states.state_of(power):
                     self._due[host][server_id] = _AFTER_POWER_LOSS.get(power, power)
 
+    def copied(self) -> Callable[[], None]:
+        """Copy what an older copy of the database is about; return what puts it back."""
+        copy = self._store.read(older_copies.numbers)
+
+        def put_back() -> None:
+            self._older = True
+            self._store.write(lambda conn: older_copies.put_back(conn, copy))
+
+        return put_back
+
     def died(self, host: str, server_id: str) -> None:
         """A guest ended by itself."""
         self._due.get(host, {}).pop(server_id, None)
@@ -180,6 +192,7 @@ class Judge:
                 whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
                 bad += check_host(name, found, whole, machine.view())
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
+            bad += older_copies.refused(conn) if self._older else ()
             return bad + self._check_told(conn) + self._check_known(conn)
 
         return self._store.read(look)

@@ -58,6 +58,7 @@ def make(seed: int) -> Plan:
     events += _outage(Random(f"{seed} outage"), shape)  # noqa: S311
     events += _of_waits(Random(f"{seed} waits"), shape)  # noqa: S311
     events += _of_ledgers(Random(f"{seed} ledgers"), shape, events)  # noqa: S311
+    events += _of_older_copies(Random(f"{seed} older"), events)  # noqa: S311
     events += events_apart(Random(f"{seed} apart"), shape, [request.at for request in requests])  # noqa: S311
     if shape.together:
         events += _last_requests(dice)
@@ -147,6 +148,25 @@ def _of_ledgers(dice: Random, plan: Plan, events: Sequence[Event]) -> list[Event
         for _ in range(dice.choice((1, 3)))
     ]
     return [Event(at=lost, what="forget", args=args), *asked]
+
+
+def _of_older_copies(dice: Random, events: Sequence[Event]) -> list[Event]:
+    """An older copy of the database is put back, and users ask for what they asked for meanwhile, and for more.
+
+    By then no clock has been set back: what was asked for before could not be told from what is asked for after.
+    """
+    if any(event.what == "clock" for event in events) or dice.random() < 0.85:
+        return []
+    copied, age, pick = dice.uniform(3.0, REQUESTS), dice.choice((0.5, 1.0, 3.0)), dice.randrange(100)
+    asked = [
+        Event(
+            at=copied + offset,
+            what="guest-power",
+            args={"pick": pick, "rows": [dice.randrange(9) for _ in range(count)], "between": 0.3},
+        )
+        for offset, count in ((0.05, dice.choice((1, 3, 6))), (age + dice.choice((0.01, 0.5)), 4), (age + 2.0, 4))
+    ]
+    return [Event(at=copied, what="older-copy", args={"seconds": age}), *asked]
 
 
 def _of_operators(dice: Random, requests: Sequence[Event]) -> list[Event]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from floe.agent import power as agent_power
 from floe.agent.ledger import Ledger
 from floe.agent.power import GuestPower
 from floe.agent.wishes import Wishes
+from floe.core import ahead
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.messages import ChangePower
 from floe.core.power import Deed, Power, Wanted, deeds
@@ -81,6 +83,11 @@ def _resumes_afresh(hypervisor: Hypervisor) -> Any:
     return otherwise(hypervisor, resume=resume)
 
 
+def _no_time(now: datetime) -> int:
+    """Say the same at any time."""
+    return 0
+
+
 POWER = (
     Planted(
         "a-wait-without-end",
@@ -119,6 +126,12 @@ POWER = (
             patched((Wishes, "answer", _no_answer)),
         ),
         needs="guest-power",
+    ),
+    Planted(
+        "only-counted",
+        "what hosts remember is numbered by counting what is there, so that an older copy of it counts all again",
+        patched((ahead, "of_clock", _no_time)),
+        needs="older-copy",
     ),
     Planted(
         "every-start-is-the-machines",
