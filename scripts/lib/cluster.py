@@ -52,6 +52,8 @@ class Cluster:
         self.folder, self.plan, self._tell, self._bound = folder, plan, tell, bound
         self.databases: dict[str, str] = {}
         """Where processes find the database that find it elsewhere than the others, by their names."""
+        self.releases: dict[str, Path] = {}
+        """Where the source of processes is that are of another release, by their names."""
         self._ours: dict[int, subprocess.Popen[bytes]] = {}
         self._admin: Client | None = None
 
@@ -148,6 +150,8 @@ class Cluster:
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("OS_", "FLOE_", "PG"))
         } | cluster_processes.marked(self.folder, name)
+        if name in self.releases:
+            environment["PYTHONPATH"] = str(self.releases[name])
         with self._log(name).open("ab") as log:
             process = subprocess.Popen(
                 [*bound, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home(name),
