@@ -227,6 +227,7 @@ class Runner:
             flow = flow or await self._load(action_id)
             if flow is None:
                 return
+            work_for_the_cloud(flow.action.project_id)
             slots = self._slots[flow.action.kind]
             waits = slots.full
             await slots.acquire(flow.action.project_id)

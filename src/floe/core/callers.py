@@ -14,9 +14,12 @@ CALLER: ContextVar[Caller] = ContextVar("floe_caller", default=("", ""))
 """Of this task and of those that it starts; set where a request becomes known to be somebody's."""
 
 
-def work_for_the_cloud() -> None:
-    """Say that this task, and what it starts, goes on with what was let in: it still has its project's turn."""
-    CALLER.set((CALLER.get()[0], _CLOUD))
+def work_for_the_cloud(project_id: str | None = None) -> None:
+    """Say that this task, and what it starts, goes on with what was let in: it still has its project's turn.
+
+    Of which project that was is known already, or is said here.
+    """
+    CALLER.set((CALLER.get()[0] if project_id is None else project_id, _CLOUD))
 
 
 def is_of_the_cloud(caller: Caller) -> bool:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
-from floe.core.callers import CALLER
+from floe.core.callers import CALLER, is_of_the_cloud
 from floe.core.counters import Count, Counters
 from floe.core.errors import StoreUnavailable
 from floe.core.ids import IdSource, random_id
@@ -102,8 +102,10 @@ class Postgres:
         if not self._threads:
             raise StoreUnavailable("The database is closed.")
         loop = asyncio.get_running_loop()
-        item = Write(fn, isolation, loop.create_future())
-        self._turns.add(item, CALLER.get()[0])
+        caller = CALLER.get()
+        owner = caller[0]
+        item = Write(fn, isolation, loop.create_future(), frozenset({owner} if owner else ()))
+        self._turns.add(item, owner, let_in=is_of_the_cloud(caller))
         hung = loop.call_later(self._patience + self._write_seconds + HUNG, item.cut)
         try:
             result: T = await item.future

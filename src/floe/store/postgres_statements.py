@@ -22,6 +22,8 @@ from sqlalchemy.engine import Connection
 
 MOST = 400
 """How many statements a connection keeps; a process asks some 250 different ones, and pages in more forms than that."""
+HOLD_SECONDS = 1.0
+"""For how long a transaction waits for those of its owners that other processes have under way."""
 _DONE = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY}
 _REVALIDATING = "RevalidateCachedQuery"
 """Where in the server it is found that a statement no longer gives what it gave; its words are in any language."""
@@ -39,6 +41,8 @@ class Statements:
         self._ahead: list[_Ready] = []
         self._owed = False
         """An answer is still to be read."""
+        self._holds = False
+        """The session has locks, which are to be given back."""
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)
 
@@ -62,6 +66,14 @@ class Statements:
         """Have a statement run just before the next one, in one message with it."""
         self._ahead.append(self._ready(text, values))
 
+    def hold(self, keys: Sequence[int]) -> None:
+        """Have the session take these locks before the transaction that comes next, and give them back with its end.
+
+        They go in one message with what begins it, and it begins, so that it sees what was done by whoever had them
+        before. It begins without them after `HOLD_SECONDS`: they keep it from being run again, and no more.
+        """
+        self._ahead.append(self._ready(_HOLD, [str(int(HOLD_SECONDS * 1000)), sorted(keys)])._replace(apart=True))
+
     def flush(self) -> int:
         """Run what is to be run before the next statement; return how many rows the last of it changed."""
         if not self._ahead:
@@ -77,17 +89,25 @@ class Statements:
     def undo(self) -> None:
         """Undo the transaction that is open, if one is, and do not wait for the answer."""
         self._ahead.clear()
-        if not self._owed and self._pg.transaction_status != TransactionStatus.IDLE:
-            self._pg.send_query(b"ROLLBACK")
+        if self._owed:
+            return
+        ends = [b"ROLLBACK"] if self._pg.transaction_status != TransactionStatus.IDLE else []
+        if self._holds:
+            ends.append(_GIVE_BACK)
+            self._holds = False
+        if ends:
+            self._pg.send_query(b";".join(ends))
             self._send()
             self._owed = True
 
     def commit(self) -> None:
-        """Commit."""
-        self.flush()
-        result = self._pg.exec_(b"COMMIT")  # in plain text, so that it can be told what is on the wire
-        if result.status not in _DONE:
-            raise _error(self._pg, result)
+        """Run what is to be run before the next statement, and commit, in one message. What failed was not committed.
+
+        Raises psycopg.OperationalError where nobody knows, the connection being lost.
+        """
+        ends = [_COMMIT, _RELEASE] if self._holds else [_COMMIT]
+        self._run([*self._taken(), *ends])
+        self._holds = False
 
     def _taken(self) -> list[_Ready]:
         ahead, self._ahead = self._ahead, []
@@ -116,22 +136,28 @@ class Statements:
         return name
 
     def _run(self, many: Sequence[_Ready]) -> list[Any]:
-        """Run statements in one message; return what came of each, of which none failed."""
+        """Run statements in one message; return what came of each, of which none failed but those that are apart."""
         self._settle()
-        pg = self._pg
+        pg, parts = self._pg, 1
         pg.enter_pipeline_mode()
-        for _, name, given, formats in many:
-            pg.send_query_prepared(name, given, formats)
+        for ready in many:
+            if ready.name:
+                pg.send_query_prepared(ready.name, ready.given, ready.formats)
+            else:
+                pg.send_query_params(ready.text.encode(), None)
+            if ready.apart:
+                pg.pipeline_sync()
+                self._holds, parts = True, parts + 1
         pg.pipeline_sync()
-        results = self._answers()
+        results = self._answers(parts)
         pg.exit_pipeline_mode()
         for ready, result in zip(many, results, strict=True):
-            if result.status not in _DONE:
+            if result.status not in _DONE and not ready.apart:
                 raise self._error(ready.text, result)
         return results
 
-    def _answers(self) -> list[Any]:
-        """Return what came of everything that was sent in one message."""
+    def _answers(self, parts: int) -> list[Any]:
+        """Return what came of everything that was sent in one message, which has so many parts."""
         self._send()
         found: list[Any] = []
         while True:
@@ -140,7 +166,9 @@ class Statements:
                 if self._pg.status == ConnStatus.BAD:
                     raise psycopg.OperationalError("The connection was lost.")
             elif result.status == ExecStatus.PIPELINE_SYNC:
-                return found
+                parts -= 1
+                if not parts:
+                    return found
             else:
                 found.append(result)
                 if self._pg.status == ConnStatus.BAD:
@@ -179,12 +207,20 @@ class Statements:
 
 
 class _Ready(NamedTuple):
-    """A statement that the server keeps, and the values for it."""
+    """A statement that the server keeps, and the values for it; or one without a name, which it does not keep."""
 
     text: str
-    name: bytes
-    given: Any
-    formats: Any
+    name: bytes = b""
+    given: Any = None
+    formats: Any = None
+    apart: bool = False
+    """It is no part of the transaction that follows, which does not mind if it failed."""
+
+
+_HOLD = "SELECT set_config('lock_timeout', $1::TEXT, true), pg_advisory_lock(key) FROM unnest($2::BIGINT[]) AS key"
+_GIVE_BACK = b"SELECT pg_advisory_unlock_all()"
+_COMMIT = _Ready("COMMIT")  # in plain text, so that it can be told what is on the wire
+_RELEASE = _Ready(_GIVE_BACK.decode())
 
 
 class Stale(psycopg.Error):

@@ -8,6 +8,7 @@ is in the way of another process's holds more than one write would: its writes a
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import threading
 import time
@@ -49,6 +50,8 @@ class Write:
     fn: Callable[[Connection], Any]
     isolation: Isolation
     future: asyncio.Future[Any]
+    owners: frozenset[str] = frozenset()
+    """Whose it is; those of one owner are done one after the other, whichever process writes."""
     result: Any = None
     failure: BaseException | None = None
     unwanted: bool = False
@@ -132,7 +135,8 @@ class Writer:
 
     def _together(self, items: Sequence[Write], isolation: Isolation) -> None:
         """Do all of them in one transaction, except those that are to be done alone: all, if that failed."""
-        batch = Write(partial(self._each, items), isolation, items[0].future, reruns=items[0].reruns)
+        owners = frozenset().union(*(item.owners for item in items))
+        batch = Write(partial(self._each, items), isolation, items[0].future, owners, reruns=items[0].reruns)
         try:
             self._repeat(batch, conflicts=False)
         except BaseException as error:
@@ -196,6 +200,8 @@ class Writer:
 
     def _try(self, item: Write) -> None:
         statements = self.session.statements()
+        if item.owners and item.isolation is Isolation.SERIALIZABLE:
+            statements.hold([lock_of(owner) for owner in item.owners])
         statements.ahead(_BEGIN.format(item.isolation.value))
         statements.ahead(_MARK, self._name, self._number, time.time_ns() // 1000)
         if item.unsure:
@@ -205,7 +211,6 @@ class Writer:
                 self.session.end()
                 return
         item.result = item.fn(self.session.connection())
-        statements.flush()
         try:
             statements.commit()
         except Exception as error:
@@ -217,6 +222,11 @@ class Writer:
             self.session.drop()
         else:
             self.session.end()
+
+
+def lock_of(owner: str) -> int:
+    """Return the number of an owner's lock."""
+    return int.from_bytes(hashlib.blake2b(owner.encode(), digest_size=8).digest(), signed=True)
 
 
 def _again(kind: Failure | None, tries: int) -> bool:

@@ -37,12 +37,15 @@ class Turns(Generic[T]):
         self._there = 0
         self._closed = False
 
-    def add(self, item: T, owner: str) -> None:
-        """Put in an item; "" owns any number at once. Raises Busy, or Unavailable once it was closed."""
+    def add(self, item: T, owner: str, *, let_in: bool = False) -> None:
+        """Put in an item; "" owns any number at once, and no bound refuses it, nor what is to be `let_in`.
+
+        Raises Busy, or Unavailable once it was closed.
+        """
         with self._changed:
             if self._closed:
                 raise StoreUnavailable("The database is closed.")
-            if owner and self._there >= MOST_WAITING:
+            if owner and not let_in and self._there >= MOST_WAITING:
                 raise Busy(f"{self._there} writes wait already; try again in {_AGAIN:g} s.", seconds=_AGAIN)
             self._there += 1
             if owner in self._behind:

@@ -259,7 +259,7 @@ class Wire:
         answers = asyncio.ensure_future(self._answers(there, writer, mute))
         try:
             while data := await reader.read(65536):
-                commit = data.startswith(b"Q") and b"COMMIT" in data
+                commit = b"\0COMMIT\0" in data
                 if commit and self.cut_before_commit:
                     self.cut_before_commit -= 1
                     self.lost += 1
