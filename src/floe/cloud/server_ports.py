@@ -204,7 +204,7 @@ def release(conn: Connection, server_id: str) -> tuple[str, ...]:
     made = [port.id for port in found if port.made]
     own = [port.id for port in found if not port.made]
     if made:
-        rows.delete(conn, *made)
+        rows.discard(conn, *made)
     if own:
         rows.untie(conn, own)
     return tuple(port.id for port in found)

@@ -146,10 +146,10 @@ def _room_by_number_alone(conn: Any, project_id: str) -> quotas.Room:
     return replace(found, used=Counter({**found.used, "cores": 0, "ram": 0}))
 
 
-def _delete_uncounted(conn: Any, server_id: str, now: Any) -> bool:
+def _delete_uncounted(conn: Any, server_id: str, now: Any) -> None:
     """Make a server gone, and lose the counts that quotas are held against."""
     conn.execute(quota_usages.quota_usages.delete())
-    return _mark_deleted(conn, server_id, now)
+    _mark_deleted(conn, server_id, now)
 
 
 _mark_deleted = server_rows.mark_deleted

@@ -97,7 +97,7 @@ _STEPS = Prepared(sa.select(steps).where(steps.c.action_id == sa.bindparam("iden
 
 def add(conn: Connection, action: Action) -> None:
     """Insert an action; whoever does it nudges a conductor after the commit."""
-    _INSERT.write(conn, **{name: getattr(action, name) for name in Action.__slots__})
+    _INSERT.write_later(conn, {name: getattr(action, name) for name in Action.__slots__})
 
 
 def get(conn: Connection, action_id: str) -> Action | None:
@@ -382,7 +382,7 @@ def let_go(conn: Connection, owner: str, action_id: str | None = None) -> None:
 def write_steps(conn: Connection, entries: Sequence[Step]) -> None:
     """Append entries to journals, and bring those up to date that are there."""
     if entries:
-        _PUT_STEP.write_each(conn, [{name: getattr(step, name) for name in Step.__slots__} for step in entries])
+        _PUT_STEP.write_later(conn, *({name: getattr(step, name) for name in Step.__slots__} for step in entries))
 
 
 def note(conn: Connection, step: Step) -> bool:

@@ -125,19 +125,19 @@ def claim(
     values = {"host": wanted.host, "forced": forced, "now": wanted.created_at, **place}
     if _TAKE.write(conn, **_amounts(wanted.resources), **values) != 1:
         raise NotClaimed("the host has no room for it, takes no servers now, or is not what it was when it was chosen")
-    _ADD.write(
-        conn,
-        server_id=wanted.server_id,
-        host=wanted.host,
-        purpose=wanted.purpose,
-        project_id=wanted.project_id,
-        user_id=wanted.user_id,
-        group_id=wanted.group_id,
-        vcpus=wanted.resources.vcpus,
-        memory_mib=wanted.resources.memory_mib,
-        disk_gib=wanted.resources.disk_gib,
-        created_at=wanted.created_at,
-    )
+    taken = {
+        "server_id": wanted.server_id,
+        "host": wanted.host,
+        "purpose": wanted.purpose,
+        "project_id": wanted.project_id,
+        "user_id": wanted.user_id,
+        "group_id": wanted.group_id,
+        "vcpus": wanted.resources.vcpus,
+        "memory_mib": wanted.resources.memory_mib,
+        "disk_gib": wanted.resources.disk_gib,
+        "created_at": wanted.created_at,
+    }
+    _ADD.write_later(conn, taken)
 
 
 def release(
@@ -150,7 +150,7 @@ def release(
     which = {"anywhere": host is None, "place": host, "whatever": purpose is None, "why": purpose}
     held = [_allocation(row) for row in _REMOVE.rows(conn, ident=server_id, **which)]
     for item in held:
-        _GIVE.write(conn, **_amounts(item.resources), host=item.host, now=now)
+        _GIVE.write_later(conn, _amounts(item.resources) | {"host": item.host, "now": now})
     return held
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 KEPT = 2048
 """How many changes the log keeps at least; it has at most an eighth more."""
+_FEW = 16
+"""For how many hosts an update of each is less than to word one for all."""
 _ALL = ""
 """Stands for all groups together."""
 
@@ -86,23 +88,24 @@ _LOG = Prepared(
     .where(group_changes.c.position > sa.bindparam("since"))
     .order_by(group_changes.c.position)
 )
-_LATEST = (
-    sa.select(group_changes.c.group_id, group_changes.c.host, sa.func.max(group_changes.c.position))
+_LATEST = Prepared(
+    sa.select(group_changes.c.group_id, group_changes.c.host, sa.func.max(group_changes.c.position).label("position"))
     .where(group_changes.c.position <= sa.bindparam("upto"))
     .group_by(group_changes.c.group_id, group_changes.c.host)
 )
 _OLDEST = Prepared(sa.select(sa.func.min(group_changes.c.position).label("oldest")))
-_PRESENT = (
+_PRESENT = lists.ByIds(
     sa.select(port_groups.c.group_id, port_addresses.c.address, port_bindings.c.host)
     .select_from(
         port_addresses.join(port_bindings, port_bindings.c.port_id == port_addresses.c.port_id).join(
             port_groups, port_groups.c.port_id == port_addresses.c.port_id
         )
     )
-    .where(
-        port_bindings.c.plugged.is_(True),
-        port_addresses.c.address.in_(sa.bindparam("addresses", expanding=True)),
-    )
+    .where(port_bindings.c.plugged.is_(True)),
+    port_addresses.c.address,
+)
+_TOLD = Prepared(
+    sa.update(host_networks).where(host_networks.c.host == sa.bindparam("this")).values(members=sa.bindparam("at"))
 )
 
 
@@ -121,9 +124,9 @@ def insert(conn: Connection, host: str, changed: Iterable[tuple[str, str]], kept
         position: {"position": position, "group_id": group, "address": number_of_either(address), "host": host}
         for position, (group, address) in enumerate(pairs, last - len(pairs) + 1)
     }
-    _NOTE.write_each(conn, at.values())
+    _NOTE.write_later(conn, *at.values())
     heads = {str(row["group_id"]): position for position, row in at.items()}
-    _SET_HEAD.write_each(conn, [{"group_id": group, "position": position} for group, position in heads.items()])
+    _SET_HEAD.write_later(conn, *({"group_id": group, "position": position} for group, position in heads.items()))
     if last // (kept // 8) != (last - len(pairs)) // (kept // 8):
         conn.execute(sa.delete(group_changes).where(group_changes.c.position <= last - kept))
     return True
@@ -170,7 +173,7 @@ def log(conn: Connection, since: int) -> list[tuple[int, str, int, str]]:
 def latest(conn: Connection, upto: int) -> dict[str, list[tuple[int, str]]]:
     """Return the latest changes that the log has up to a position, by group: (position, host), one for each host."""
     found: dict[str, list[tuple[int, str]]] = {}
-    for group, host, at in conn.execute(_LATEST, {"upto": upto}):
+    for group, host, at in _LATEST.rows(conn, upto=upto):
         found.setdefault(group, []).append((at, host))
     return found
 
@@ -184,13 +187,16 @@ def floor(conn: Connection) -> int:
 def hosts_of(conn: Connection, addresses: Iterable[int]) -> dict[tuple[str, int], set[str]]:
     """Return where plugged ports have these addresses, by group and address."""
     found: dict[tuple[str, int], set[str]] = {}
-    for group, address, host in conn.execute(_PRESENT, {"addresses": sorted(set(addresses))}):
+    for group, address, host in _PRESENT.rows(conn, sorted(set(addresses))):
         found.setdefault((group, address), set()).add(host)
     return found
 
 
 def told(conn: Connection, positions: Mapping[str, int]) -> None:
     """Record up to which position hosts say that they were told."""
+    if len(positions) <= _FEW:
+        _TOLD.write_later(conn, *({"this": host, "at": at} for host, at in sorted(positions.items())))
+        return
     for at in set(positions.values()):
         for part in lists.in_parts(sorted(host for host, its in positions.items() if its == at)):
             conn.execute(sa.update(host_networks).where(host_networks.c.host.in_(part)).values(members=at))

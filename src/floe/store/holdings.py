@@ -97,20 +97,20 @@ _AT_ONCE = 500
 
 def insert(conn: Connection, server_id: str, host: str, action_id: str) -> None:
     """Say that an action may leave something of a server on a host; said twice, it is said once."""
-    _INSERT.write(conn, server_id=server_id, host=host, action_id=action_id, owed=False)
+    _INSERT.write_later(conn, {"server_id": server_id, "host": host, "action_id": action_id, "owed": False})
 
 
 def delete(conn: Connection, server_id: str, host: str, action_id: str | None = None) -> None:
     """Say that nothing of a server is left on a host, of one action or of any."""
     if action_id is None:
-        _DELETE.write(conn, ident=server_id, there=host)
+        _DELETE.write_later(conn, {"ident": server_id, "there": host})
     else:
-        _DELETE_ONE.write(conn, ident=server_id, there=host, action=action_id)
+        _DELETE_ONE.write_later(conn, {"ident": server_id, "there": host, "action": action_id})
 
 
 def owe(conn: Connection, server_id: str, host: str, action_id: str) -> None:
     """Say that an action goes on, or ends, without having had removed from a host what it began there."""
-    _OWE.write(conn, ident=server_id, there=host, action=action_id)
+    _OWE.write_later(conn, {"ident": server_id, "there": host, "action": action_id})
 
 
 def find(conn: Connection, server_id: str) -> dict[str, str]:

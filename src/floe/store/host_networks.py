@@ -45,6 +45,12 @@ _STALE = Prepared(
     .order_by(host_networks.c.host)
 )
 
+_APPLIED = Prepared(
+    sa.update(host_networks)
+    .where(host_networks.c.host == sa.bindparam("this"), host_networks.c.applied < sa.bindparam("to"))
+    .values(applied=sa.bindparam("to"))
+)
+
 
 def advance(conn: Connection, host: str, now: datetime, members: int = 0) -> int:
     """Count a host's generation up for a change that travels with a command, and return it.
@@ -118,8 +124,4 @@ def stale(conn: Connection) -> list[str]:
 
 def applied(conn: Connection, host: str, generation: int) -> None:
     """Record that a host is at a generation, or further."""
-    conn.execute(
-        sa.update(host_networks)
-        .where(host_networks.c.host == host, host_networks.c.applied < generation)
-        .values(applied=generation)
-    )
+    _APPLIED.write_later(conn, {"this": host, "to": generation})

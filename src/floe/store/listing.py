@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
-from floe.store.prepared import Prepared
+from floe.store.prepared import Asked, Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -63,6 +63,10 @@ class ByIds:
         filled = list(ids)
         filled += filled[-1:] * (size - len(ids))
         return self._for(size).rows(conn, **dict(zip(_IDS, filled, strict=False)), **values)
+
+    def asked(self, only: Any, **values: Any) -> Asked:
+        """Return what a read says that will ask for the rows of one id."""
+        return self._one.asked(the_id=only, **values)
 
     def _for(self, size: int) -> Prepared:
         found = self._more.get(size)

@@ -18,7 +18,7 @@ from floe.store import listing as lists
 from floe.store.addresses import port_addresses
 from floe.store.networks import networks
 from floe.store.port_bindings import COLUMNS as BINDING
-from floe.store.prepared import Prepared
+from floe.store.prepared import Asked, Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import HostName, Ident, JsonOf, Moment, metadata
 from floe.store.security_groups import security_group_rules, security_groups
@@ -222,12 +222,12 @@ def untie(conn: Connection, port_ids: Iterable[str]) -> None:
 
 def unplug(conn: Connection, server_id: str) -> None:
     """Note that a server's ports are to be on no host any more."""
-    _UNPLUG.write(conn, server=server_id)
+    _UNPLUG.write_later(conn, {"server": server_id})
 
 
 def activate(conn: Connection, server_id: str) -> None:
     """Note that a server's ports carry packets."""
-    _ACTIVATE.write(conn, server=server_id)
+    _ACTIVATE.write_later(conn, {"server": server_id})
 
 
 def of_server(conn: Connection, server_id: str) -> list[Port]:
@@ -283,6 +283,11 @@ def seen_with_server(conn: Connection, server_id: str) -> list[ServerPort]:
     return [port for _, port in _server_ports(_SEEN.rows(conn, [server_id]))]
 
 
+def seen_with_server_asks(server_id: str) -> Asked:
+    """Return what `seen_with_server` asks."""
+    return _SEEN.asked(server_id)
+
+
 def seen_with_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[ServerPort]]:
     """Return the ports of many servers, in the order of their NICs, in one statement."""
     found: dict[str, list[ServerPort]] = {server_id: [] for server_id in server_ids}
@@ -320,7 +325,7 @@ _OF_PORT = itemgetter(slice(6))
 
 
 def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> None:
-    _ADD_GROUP.write_each(conn, [{"port_id": port_id, "group_id": group} for group in group_ids])
+    _ADD_GROUP.write_later(conn, *({"port_id": port_id, "group_id": group} for group in group_ids))
 
 
 def _joined(rows: Iterable[Sequence[Any]]) -> list[Port]:
@@ -382,4 +387,4 @@ ROWS: Rows[Port] = Rows(
         ),
     },
 )
-get, find, delete = ROWS.get, ROWS.find, ROWS.delete
+get, find, delete, discard = ROWS.get, ROWS.find, ROWS.delete, ROWS.discard

@@ -27,7 +27,7 @@ HOLD_SECONDS = 1.0
 _DONE = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY}
 _REVALIDATING = "RevalidateCachedQuery"
 """Where in the server it is found that a statement no longer gives what it gave; its words are in any language."""
-_HERE = "floe_statements"
+HERE = "floe_statements"
 
 
 class Statements:
@@ -39,6 +39,8 @@ class Statements:
         self._names: OrderedDict[str, bytes] = OrderedDict()
         self._made, self._most = 0, most
         self._ahead: list[_Ready] = []
+        self.unsent = False
+        """A write is still to be run, of which nobody has heard whether it can be done."""
         self._owed = False
         """An answer is still to be read."""
         self._holds = False
@@ -66,6 +68,11 @@ class Statements:
         """Have a statement run just before the next one, in one message with it."""
         self._ahead.append(self._ready(text, values))
 
+    def later(self, text: str, many: Sequence[Sequence[Any]]) -> None:
+        """Have a write run once for each of these just before the next statement, in one message with it."""
+        self._ahead += [self._ready(text, values) for values in many]
+        self.unsent = True
+
     def hold(self, keys: Sequence[int]) -> None:
         """Have the session take these locks before the transaction that comes next, and give them back with its end.
 
@@ -88,7 +95,7 @@ class Statements:
 
     def undo(self) -> None:
         """Undo the transaction that is open, if one is, and do not wait for the answer."""
-        self._ahead.clear()
+        self._taken()
         if self._owed:
             return
         ends = [b"ROLLBACK"] if self._pg.transaction_status != TransactionStatus.IDLE else []
@@ -110,7 +117,7 @@ class Statements:
         self._holds = False
 
     def _taken(self) -> list[_Ready]:
-        ahead, self._ahead = self._ahead, []
+        ahead, self._ahead, self.unsent = self._ahead, [], False
         return ahead
 
     def _ready(self, text: str, values: Sequence[Any]) -> _Ready:
@@ -248,13 +255,13 @@ class Done:
 
 def keep(driver: psycopg.Connection[Any], info: dict[Any, Any]) -> None:
     """Have a new connection keep statements; `info` is what SQLAlchemy knows of it, as long as it has it."""
-    kept = info[_HERE] = Statements(driver)
+    kept = info[HERE] = Statements(driver)
     driver.cursor_factory = kept.cursor  # type: ignore[assignment]  # it is called as a class is
 
 
 def statements(conn: Connection) -> Statements:
     """Return what a connection keeps."""
-    found: Statements = conn.connection.info[_HERE]
+    found: Statements = conn.connection.info[HERE]
     return found
 
 

@@ -159,7 +159,10 @@ class Writer:
         statements.ahead("SAVEPOINT one")
         for item in items:
             try:
-                done.append(_Came(item.fn(conn)))
+                came = _Came(item.fn(conn))
+                if statements.unsent:  # else the next one would be told what is wrong with it
+                    statements.flush()
+                done.append(came)
             except Exception as error:
                 kind = failure(error)
                 if kind in _OF_ALL:

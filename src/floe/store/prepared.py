@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -30,8 +31,17 @@ class _Compiled(NamedTuple):
     """The columns whose values differ from the driver's, and what makes ours."""
     runner: Callable[[Connection], Any]
     """Returns what runs it on a connection."""
+    later: Callable[[Any, str, Sequence[Sequence[Any]]], Any]
+    """Has that run it for many values, by the time that something is asked of the database."""
     begins: bool
     """It is to be within a transaction that SQLAlchemy knows of, else nobody would make its commit."""
+
+
+class Asked(NamedTuple):
+    """A statement with its values, that a read will run."""
+
+    prepared: Prepared
+    values: Mapping[str, Any]
 
 
 class Prepared:
@@ -86,13 +96,30 @@ class Prepared:
         changed: int = ran.rowcount
         return changed
 
+    def write_later(self, conn: Connection, *many: Mapping[str, Any]) -> None:
+        """Have a write run once for each of these, before what is run next or the commit: it is not waited for.
+
+        What is wrong with it is raised there, so it is for what nobody handles within the transaction.
+        """
+        compiled = self._compiled.get(conn.dialect.name) or self._compile(conn.dialect)
+        compiled.later(_runner(conn, compiled), compiled.text, [_placed(compiled, values) for values in many])
+
+    def asked(self, **values: Any) -> Asked:
+        """Return what a read says that will run it; see `Transactions.read`."""
+        return Asked(self, values)
+
+    def worded(self, database: sa.Dialect, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+        """Return its text there, and these values as the driver takes them."""
+        compiled = self._compiled.get(database.name) or self._compile(database)
+        return compiled.text, _placed(compiled, values)
+
     def _run(self, conn: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
         return _runner(conn, compiled).execute(compiled.text, _placed(compiled, values))
 
     def _compile(self, database: sa.Dialect) -> _Compiled:
         statement = self._statement(database.name) if callable(self._statement) else self._statement
         known: Any = (type(database), database.loaded_dbapi)
-        dialect, runner = _by_place(*known)
+        dialect, runner, later = _by_place(*known)
         compiled: Any = statement.compile(
             dialect=dialect, column_keys=None if self._columns is None else sorted(self._columns)
         )
@@ -113,20 +140,24 @@ class Prepared:
             row=partial(tuple.__new__, row),  # as `_make` does, which is written in Python
             shown=[(column, convert) for column, convert in enumerate(converts) if convert is not None],
             runner=runner,
+            later=later,
             begins=database.name == "sqlite" and isinstance(statement, UpdateBase),
         )
         return made
 
 
 @functools.cache
-def _by_place(dialect: type[sa.Dialect], driver: Any) -> tuple[sa.Dialect, Callable[[Connection], Any]]:
-    """Return what writes statements whose parameters are known by their places, and finds what runs such."""
+def _by_place(
+    dialect: type[sa.Dialect], driver: Any
+) -> tuple[sa.Dialect, Callable[[Connection], Any], Callable[[Any, str, Sequence[Sequence[Any]]], Any]]:
+    """Return what writes statements whose parameters are known by their places, what finds what runs such, and how."""
     styled: Any = dialect
     if dialect.name == "sqlite":
-        return styled(dbapi=driver), _sqlite_cursor
-    from floe.store.postgres_statements import statements  # only here: the driver takes a while to be read
+        return styled(dbapi=driver), _sqlite_cursor, sqlite3.Cursor.executemany
+    # Only here: the driver takes a while to be read.
+    from floe.store.postgres_statements import Statements, statements
 
-    return styled(dbapi=driver, paramstyle="numeric_dollar"), statements
+    return styled(dbapi=driver, paramstyle="numeric_dollar"), statements, Statements.later
 
 
 def _sqlite_cursor(conn: Connection) -> Any:

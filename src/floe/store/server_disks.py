@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from floe.core.disks import EPHEMERAL, MIB_PER_GIB, SWAP, Blank, Disk, local_disks
 from floe.core.servers import Server
 from floe.store.engine import Connection
-from floe.store.prepared import Prepared
+from floe.store.prepared import Asked, Prepared
 from floe.store.schema import Ident, metadata
 
 server_disks = sa.Table(
@@ -46,13 +46,18 @@ _BEFORE = sa.select(_servers.c.block_devices).where(_servers.c.id == sa.bindpara
 
 def insert(conn: Connection, server_id: str, disks: Iterable[Disk]) -> None:
     """Give a server its disks."""
-    _INSERT.write_each(conn, [_row(server_id, position, disk) for position, disk in enumerate(disks)])
+    _INSERT.write_later(conn, *(_row(server_id, position, disk) for position, disk in enumerate(disks)))
 
 
 def of_server(conn: Connection, server: Server) -> tuple[Disk, ...]:
     """Return the disks of a server, in the order of their names."""
     rows = _OF_SERVER.rows(conn, ident=server.id)
     return tuple(map(disk_of, rows)) if rows else _written_before(conn, server)
+
+
+def asks(server_id: str) -> Asked:
+    """Return what `of_server` asks, unless that was written by the release before."""
+    return _OF_SERVER.asked(ident=server_id)
 
 
 def disk_of(row: Sequence[Any]) -> Disk:

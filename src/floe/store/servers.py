@@ -17,7 +17,7 @@ from floe.core.nics import PlannedNic
 from floe.core.servers import DELETED, Server, ServerFault, ServerFlavor
 from floe.store import server_disks
 from floe.store.engine import Connection
-from floe.store.prepared import Prepared
+from floe.store.prepared import Asked, Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import GONE, Ident, Json, JsonOf, Moment, Number, metadata
 
@@ -128,15 +128,18 @@ def get(conn: Connection, server_id: str, *, deleted: bool = False) -> Server | 
     return from_row(row)
 
 
-def change(conn: Connection, server_id: str, *, only_in: str | None = None, **values: Any) -> bool:
-    """Set columns of a server that is not gone, or only if it is in that vm_state; False if it is not so."""
-    if not values:
-        return _BY_ID.first(conn, ident=server_id) is not None
-    parameters = {f"new_{name}": value for name, value in values.items()}
+def asks(server_id: str) -> Asked:
+    """Return what `get` asks."""
+    return _BY_ID.asked(ident=server_id)
+
+
+def change(conn: Connection, server_id: str, *, only_in: str | None = None, **values: Any) -> None:
+    """Set columns of a server, unless it is gone, or not in that vm_state where one is given."""
+    parameters = {"ident": server_id, **{f"new_{name}": value for name, value in values.items()}}
     if only_in is not None:
         parameters["old_vm_state"] = only_in
     statement = _change(tuple(sorted(values)), only_in is not None)
-    return statement.write(conn, ident=server_id, **parameters) == 1
+    statement.write_later(conn, parameters)
 
 
 @lru_cache(maxsize=256)
@@ -155,9 +158,9 @@ def catch_up(conn: Connection, server_id: str, generation: int) -> bool:
     return conn.execute(servers.update().where(*behind).values(guest_generation=generation)).rowcount == 1
 
 
-def mark_deleted(conn: Connection, server_id: str, now: datetime) -> bool:
+def mark_deleted(conn: Connection, server_id: str, now: datetime) -> None:
     """Make a server gone; its row stays for histories until it is purged."""
-    return change(
+    change(
         conn,
         server_id,
         vm_state=DELETED,

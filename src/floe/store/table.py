@@ -107,7 +107,7 @@ class Rows(Generic[T]):
     def insert(self, conn: Connection, thing: T) -> T:
         """Add a thing, and return it: with its id, where the database gives it."""
         if self._given is None:
-            self._insert.write(conn, **self.values(thing))
+            self._insert.write_later(conn, self.values(thing))
             return thing
         ((ident,),) = self._insert.rows(conn, **self.values(thing))
         made: Any = thing
@@ -173,6 +173,10 @@ class Rows(Generic[T]):
     def delete(self, conn: Connection, *idents: Ident) -> bool:
         """Remove things, with what the database removes with them. False if none of them was there."""
         return self._delete.write_each(conn, [{"the_id": ident} for ident in idents]) > 0
+
+    def discard(self, conn: Connection, *idents: Ident) -> None:
+        """Remove those of the things that are there, as `delete` does."""
+        self._delete.write_later(conn, *({"the_id": ident} for ident in idents))
 
 
 _LEAST = -(2**31)
