@@ -188,7 +188,7 @@ async def test_a_database_that_is_away_leaves_all_as_it_is(place: Place) -> None
     with_key = place.file.read_text()
 
     class Away:
-        async def read(self, _fn: object) -> object:
+        async def read(self, _fn: object, *_foreseen: object) -> object:
             raise Unavailable("The database is away.")
 
     keeper = BusFile(replace(place.cloud, db=Away()), listed=place.listed, file=place.file, reload=())  # type: ignore[arg-type]

@@ -193,10 +193,10 @@ async def test_a_thousand_forged_tickets_read_nothing_of_the_database(client: Cl
     db = client.cloud.node.cloud.db
     plain = db.read
 
-    async def counted(work: Any) -> Any:
+    async def counted(work: Any, *foreseen: Any) -> Any:
         if "admitted" in work.__qualname__:  # rounds read too
             reads.append(work)
-        return await plain(work)
+        return await plain(work, *foreseen)
 
     db.read = counted  # type: ignore[method-assign]
     try:

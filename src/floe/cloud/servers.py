@@ -213,7 +213,7 @@ def changeable(conn: Connection, context: Context, server_id: str) -> Server:
 async def get(cloud: Cloud, context: Context, server_id: str) -> SeenServer:
     """Return one server. Raises NotFound."""
     now = cloud.clock.now()
-    return await cloud.db.read(lambda conn: detail(conn, context, server_id, now))
+    return await cloud.db.read(lambda conn: detail(conn, context, server_id, now), *server_views.asks(server_id))
 
 
 async def find(cloud: Cloud, context: Context, server_id: str) -> Server:

@@ -134,7 +134,9 @@ class Choices:
 
     async def _look(self, wanted: Sequence[_Wanted]) -> list[Choice | Request | Exception]:
         """Return for each its choice, or what it asks of a host where none will do."""
-        found, met = await self._cloud.db.read(lambda conn: self._read(conn, wanted))
+        # All that is asked for one that asks nothing of hosts but room.
+        foreseen = (ask for each in wanted for ask in (rows.asks(each.server_id), server_disks.asks(each.server_id)))
+        found, met = await self._cloud.db.read(lambda conn: self._read(conn, wanted), *foreseen)
         self.keep(met)
         company, choices = _Company(), list[Choice | Request | Exception]()
         for each, request in zip(wanted, found, strict=True):

@@ -10,6 +10,7 @@ from typing import TypeVar
 from floe.core.errors import StoreUnavailable
 from floe.store.engine import Connection, Isolation
 from floe.store.memory import MemoryStore
+from floe.store.prepared import Asked
 
 T = TypeVar("T")
 _TRIES_FOR = 1.0
@@ -89,7 +90,7 @@ class SimulatedDatabase:
         await self._way.come_back()
         return result
 
-    async def read(self, fn: Callable[[Connection], T]) -> T:
+    async def read(self, fn: Callable[[Connection], T], *foreseen: Asked) -> T:
         """See `Transactions.read`."""
         await self._way.go()
         return self._store.read(fn)

@@ -30,6 +30,7 @@ from sqlalchemy.pool import StaticPool
 from floe.core.counters import Counters
 from floe.core.errors import StoreUnavailable
 from floe.store import address_columns
+from floe.store.prepared import Asked
 from floe.store.readers import Readers, begin
 from floe.store.trouble import Trouble
 
@@ -81,10 +82,11 @@ class Transactions(Protocol):
         """
         ...
 
-    async def read(self, fn: Callable[[Connection], T]) -> T:
+    async def read(self, fn: Callable[[Connection], T], *foreseen: Asked) -> T:
         """Run `fn` on one consistent view of the database and return its result; it must not write.
 
-        It may run twice and in another thread, so it touches nothing but its connection and its arguments.
+        It may run twice and in another thread, so it touches nothing but its connection and its arguments. What it is
+        `foreseen` to ask, if that is all, spares a database across a network most of what a read costs.
         """
         ...
 
@@ -166,7 +168,7 @@ class Database:
         self._gathered.append(_Write(fn, future))
         return await future
 
-    async def read(self, fn: Callable[[Connection], T]) -> T:
+    async def read(self, fn: Callable[[Connection], T], *foreseen: Asked) -> T:
         """See `Transactions.read`: at once if it is short, else in a thread."""
         return await self._reading().read(fn)
 

@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from sqlalchemy.engine import Connection
@@ -20,9 +21,11 @@ from floe.core.counters import Count, Counters
 from floe.core.errors import StoreUnavailable
 from floe.core.ids import IdSource, random_id
 from floe.store.engine import Isolation
+from floe.store.postgres_foresight import Foresight, NotForeseen
 from floe.store.postgres_readers import HUNG, Looking, Readers, TooLong, look
 from floe.store.postgres_sessions import Server, Session, Trouble
 from floe.store.postgres_writers import Write, Writer, settle
+from floe.store.prepared import Asked
 from floe.store.readers import MOVED, SCANNED
 from floe.store.write_turns import Turns
 
@@ -42,7 +45,10 @@ _PATIENCE = 10.0
 """Seconds for which others may be in a write's way, the server may be away, or an answer may be outstanding."""
 _SHORT_READ = 0.3
 """Seconds for which a statement may read before its read goes on among the long ones."""
+_ONE_VIEW = {"default_transaction_isolation": r"repeatable\ read", "default_transaction_read_only": "on"}
 RERUN = Count("floe_writes_rerun", "Transactions that were run again, by why", ("why",))
+
+FORESEEN = Count("floe_reads_foreseen", "Reads whose statements were asked at once, by the event loop itself")
 
 
 class Postgres:
@@ -72,6 +78,7 @@ class Postgres:
             "write": Server(url, patience=patience, settings={**always, **writes, **_limit(write_seconds)}),
             "read": Server(url, patience=patience, settings={**always, **_limit(_SHORT_READ)}),
             "scan": Server(url, patience=patience, settings={**always, **_limit(read_seconds)}),
+            "foreseen": Server(url, patience=patience, settings={**always, **_ONE_VIEW, **_limit(_SHORT_READ)}),
         }
         self._trouble = Trouble()
         alone = threading.Lock()
@@ -80,6 +87,7 @@ class Postgres:
         self._turns: Turns[Write] = Turns(together)
         self._threads: list[threading.Thread] = []
         self._readers: dict[str, Readers] = {}
+        self._foresight: Foresight | None = None
         self._here: Session | None = None
         self.commits = 0
         """How many commits there were."""
@@ -87,6 +95,7 @@ class Postgres:
     def open(self) -> None:
         """Begin to serve; connections are made as they are needed."""
         self._here = Session(self._servers["scan"])
+        self._foresight = Foresight(self._servers["foreseen"])
         for name, threads in (("read", READERS), ("scan", SCANNERS)):
             self._readers[name] = Readers(name, threads, self._servers[name], self._trouble, self._counters)
         self._turns = Turns(self._together)
@@ -117,8 +126,13 @@ class Postgres:
         self.commits += item.commits
         return result
 
-    async def read(self, fn: Callable[[Connection], T]) -> T:
+    async def read(self, fn: Callable[[Connection], T], *foreseen: Asked) -> T:
         """See `Transactions.read`; what proves long goes on as `scan`."""
+        if foreseen and self._foresight is not None:
+            with suppress(NotForeseen):
+                found = await self._foresight.read(fn, foreseen)
+                self._counters.add(FORESEEN)
+                return found
         try:
             return await self._reading("read").run(fn, _SHORT_READ)
         except TooLong:
@@ -150,6 +164,9 @@ class Postgres:
         for readers in self._readers.values():
             readers.close()
         self._readers = {}
+        if self._foresight is not None:
+            self._foresight.close()
+            self._foresight = None
         if self._here is not None:
             self._here.drop()
             self._here = None

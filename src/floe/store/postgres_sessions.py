@@ -176,6 +176,11 @@ class Session:
                 self._file = os.dup(driver.fileno())
         return self._conn
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, as far as is known here."""
+        return self._conn is not None
+
     def statements(self) -> Statements:
         """Return what runs on the connection, made if need be. Raises Unavailable."""
         return statements(self.connection())

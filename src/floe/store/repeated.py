@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from floe.core.ids import IdSource
 from floe.store import write_sessions
 from floe.store.engine import Connection, Isolation, Transactions
+from floe.store.prepared import Asked
 from floe.store.write_sessions import Mark, Sessions
 
 T = TypeVar("T")
@@ -62,9 +63,9 @@ class RepeatedWrites:
             result: T = await self._db.write(tries.run, isolation)
             return result
 
-    async def read(self, fn: Callable[[Connection], T]) -> T:
+    async def read(self, fn: Callable[[Connection], T], *foreseen: Asked) -> T:
         """See `Transactions.read`."""
-        return await self._db.read(fn)
+        return await self._db.read(fn, *foreseen)
 
     async def scan(self, fn: Callable[[Connection], T]) -> T:
         """See `Transactions.scan`."""

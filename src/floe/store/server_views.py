@@ -17,7 +17,7 @@ from floe.core.seen_servers import SeenServer
 from floe.core.server_filters import ServerFilter
 from floe.store import places, ports, server_lists
 from floe.store.engine import Connection
-from floe.store.prepared import Prepared
+from floe.store.prepared import Asked, Prepared
 from floe.store.schema import Json, Moment
 from floe.store.servers import server_tags, servers
 
@@ -53,6 +53,11 @@ def get(conn: Connection, server_id: str, now: datetime) -> SeenServer | None:
     """Return a server that is not gone."""
     row = _ONE.first(conn, ident=server_id)
     return None if row is None else _seen(row, ports.seen_with_server(conn, server_id), now)
+
+
+def asks(server_id: str) -> tuple[Asked, ...]:
+    """Return what `get` asks."""
+    return _ONE.asked(ident=server_id), ports.seen_with_server_asks(server_id)
 
 
 def listed(

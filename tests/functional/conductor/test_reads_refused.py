@@ -23,13 +23,13 @@ class Refusing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._db, name)
 
-    async def read(self, fn: Callable[[Any], Any]) -> Any:
+    async def read(self, fn: Callable[[Any], Any], *foreseen: Any) -> Any:
         if self.counts:
             self.left -= 1
             if self.left == 0:
                 self.refused = True
                 raise StoreUnavailable("The database does not answer.")
-        return await self._db.read(fn)
+        return await self._db.read(fn, *foreseen)
 
 
 @pytest.mark.once
