@@ -12,7 +12,7 @@ import time
 
 from bench_marks import percentile
 
-from floe.bus.connection import NatsAddress
+from floe.bus.address import NatsAddress
 from floe.bus.nats import NatsBus
 from floe.core.messages import Report
 

@@ -62,7 +62,7 @@ def shared(settings: Settings, name: str) -> Surroundings:
         )
     if not find_spec("nats"):
         raise Invalid("the bus needs its client for Python: pip install 'floe-cloud[nats]'.")
-    from floe.bus.connection import NatsAddress  # a second of CPU, which nobody pays who has no use for it
+    from floe.bus.address import NatsAddress  # a second of CPU, which nobody pays who has no use for it
     from floe.bus.nats import NatsBus
 
     address = NatsAddress(

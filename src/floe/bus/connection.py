@@ -11,11 +11,9 @@ import asyncio
 import contextlib
 import logging
 import random
-import re
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
@@ -23,8 +21,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.protocol.command import pub_cmd
 
-from floe.bus import keys
+from floe.bus.address import NatsAddress
 from floe.core.errors import Invalid, Unavailable
 
 log = logging.getLogger(__name__)
@@ -37,41 +36,12 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.05, 4.0
 _SEND_SECONDS = 2.0
 _END_SECONDS = 2.0
 _MOST_SAID = 100
+_MOST_UNSENT = 64 * 1024
+"""Bytes that wait for the server, beyond which whoever sends waits too."""
 _NO_RESPONDERS = "503"
 _LEAST_PAYLOAD = 64 * 1024
 """With less, large messages have too many parts."""
-_SERVER = re.compile(r"(nats|tls)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
 _FAILURES = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatsAddress:
-    """Where the servers are, and who we are to them. With a `ca_file`, or for `tls://`, nothing is said in clear."""
-
-    servers: tuple[str, ...]
-    """Each as `nats://host:port` or `tls://host:port`."""
-    seed: str = field(default="", repr=False)
-    """The secret half of our nkey."""
-    ca_file: Path | None = None
-    """Certificates of whom the server's has to be signed by one; those of the system if there is none."""
-
-    def __post_init__(self) -> None:
-        """Refuse what names no server, and what is no key."""
-        if not self.servers:
-            raise Invalid("The bus has no server; nats://host:port is wanted.")
-        for server in self.servers:
-            if not _SERVER.fullmatch(server):
-                raise Invalid(f"The bus's server is {server[:200]!r}; nats://host:port or tls://host:port is wanted.")
-        if self.seed:
-            try:
-                keys.public_key(self.seed)
-            except ValueError as error:
-                raise Invalid(f"The key for the bus is none of a user's: {error}; `floe bus-key` makes one.") from error
-
-    @property
-    def secure(self) -> bool:
-        """Whether the connection has to be encrypted."""
-        return self.ca_file is not None or any(server.startswith("tls://") for server in self.servers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +62,7 @@ class Interest:
     received: Callable[[Delivered], None]
     queue: str = ""
     subscription: Subscription | None = None
-    client: Client | None = None
+    client: _Client | None = None
     """Whose subscription it is."""
 
 
@@ -139,9 +109,40 @@ class Connect(Protocol):
 
 
 class _Client(Client):
-    """A client that refuses to speak in clear where that is not wanted, and that can be dropped as it stands."""
+    """A client that refuses to speak in clear where that is not wanted, and that can be dropped as it stands.
+
+    What comes and what goes it hands on at once: to queue it for a task, as the library does, costs more than all else
+    of a message.
+    """
 
     secure = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.interests: dict[int, Interest] = {}
+        """By the number of their subscription."""
+
+    def put(self, subject: str, data: bytes, reply: str) -> bool:
+        """Send a message; False if it has to wait, behind others or for the server to take what was sent."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if self._pending or writer is None or len(data) > self._max_payload:
+            return False
+        if writer.transport.is_closing() or writer.transport.get_write_buffer_size() > _MOST_UNSENT:
+            return False
+        writer.transport.write(pub_cmd(subject, reply, data))
+        return True
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """Give a message to whom it interests, unless others wait for him: those come first."""
+        interest, subscription = self.interests.get(sid), self._subs.get(sid)
+        queued = subscription is None or headers or not subscription._pending_queue.empty()
+        if interest is None or queued:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            interest.received(Delivered(subject.decode(), data, reply.decode(), nobody=False))
+        except Exception as error:
+            await self._error_cb(error)
 
     def _connect_command(self) -> bytes:
         """Name ourselves, with the signature: whoever asks for that in clear may be in between."""
@@ -234,6 +235,8 @@ class Connection:
         client = self._client
         if client is None or not client.is_connected:
             raise self.unavailable()
+        if client.put(subject, data, reply):
+            return
         try:
             async with asyncio.timeout(_SEND_SECONDS):
                 await client.publish(subject, data, reply=reply)
@@ -331,12 +334,16 @@ class Connection:
         subscription = await client.subscribe(interest.subject, queue=interest.queue, cb=deliver)
         if interest.client is client:  # else there is a newer connection by now
             interest.subscription = subscription
+            client.interests[subscription._id] = interest
             if interest not in self._interests:
                 await self._unsubscribe(interest)  # it was given up meanwhile
 
     async def _unsubscribe(self, interest: Interest) -> None:
-        subscription, interest.subscription, interest.client = interest.subscription, None, None
+        subscription, interest.subscription = interest.subscription, None
+        client, interest.client = interest.client, None
         if subscription is not None:
+            if client is not None:
+                client.interests.pop(subscription._id, None)
             with contextlib.suppress(*_FAILURES):
                 await subscription.unsubscribe()
 

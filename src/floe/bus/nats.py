@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import get_args
 
 from floe.bus import subjects
+from floe.bus.address import NatsAddress
 from floe.bus.asking import Asking
 from floe.bus.codec import encode
-from floe.bus.connection import Connect, Connection, NatsAddress
+from floe.bus.connection import Connect, Connection
 from floe.bus.hearing import Hearing
 from floe.bus.lateness import HostClocks
 from floe.bus.protocol import Back, CommandHandler, Listener, Taker

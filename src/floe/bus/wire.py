@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from floe.bus import subjects
-from floe.bus.connection import Connect, Delivered, Interest, NatsAddress
+from floe.bus.address import NatsAddress
+from floe.bus.connection import Connect, Delivered, Interest
 from floe.bus.envelope import VERSION, Envelope, frames, read
 from floe.bus.parts import MOST_BYTES, Parts
 from floe.core.counters import Count, Counters

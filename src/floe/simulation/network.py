@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from floe.bus.connection import PING_SECONDS, PONG_SECONDS, Delivered, Interest, NatsAddress
+from floe.bus.address import NatsAddress
+from floe.bus.connection import PING_SECONDS, PONG_SECONDS, Delivered, Interest
 from floe.bus.envelope import read
 from floe.core.errors import Unavailable
 from floe.simulation.bus import Weather

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from nats_server import NatsServer
 
-from floe.bus.connection import NatsAddress
+from floe.bus.address import NatsAddress
 from floe.bus.local import LocalBus
 from floe.bus.nats import NatsBus
 from floe.bus.protocol import Bus

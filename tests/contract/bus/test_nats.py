@@ -16,8 +16,8 @@ from nats.errors import ConnectionClosedError
 from nats_server import NatsServer, nats_server
 
 from floe.bus import connection, envelope
+from floe.bus.address import NatsAddress
 from floe.bus.codec import encode
-from floe.bus.connection import NatsAddress
 from floe.bus.nats import NatsBus
 from floe.bus.wire import BROKEN, FORGED, LATE, LOST, UNKNOWN, UNREAD, UNSENT
 from floe.core.counters import Counters
@@ -360,6 +360,28 @@ async def test_large_messages_come_whole_in_each_direction(own: NatsServer) -> N
             await agent.publish(up)
         await until(lambda: heard == [progress] and len(taken) + len(also) == 3)
         assert all(event == up for event in (*taken, *also))
+
+
+async def test_what_the_server_is_slow_to_take_waits_and_is_not_overtaken(own: NatsServer) -> None:
+    heard: list[int] = []
+
+    async def hear(event: Any) -> None:
+        heard.append(int(event.step.partition(" ")[0]))
+
+    async def say_all(bus: NatsBus) -> None:
+        for number in range(300):
+            step = f"{number} {'x' * (number % 7) * 20_000}"
+            await bus.publish(Progress(host="h1", action_id="a", step=step, started=0.0))
+
+    async with a_bus(own, "agent") as agent, a_bus(own, "conductor") as conductor:
+        await conductor.listen(hear)
+        own.freeze()  # what is said from here on waits in buffers, and then whoever says it
+        saying = asyncio.ensure_future(say_all(agent))
+        await asyncio.sleep(0)
+        own.thaw()
+        await saying
+        await until(lambda: len(heard) == 300)
+    assert heard == list(range(300))
 
 
 async def test_what_is_too_large_is_refused_with_its_size(own: NatsServer) -> None:

@@ -15,8 +15,8 @@ from nats_server import NatsServer, nats_folder, nats_server
 
 from floe import cli
 from floe.bus import envelope, keys
+from floe.bus.address import NatsAddress
 from floe.bus.codec import encode
-from floe.bus.connection import NatsAddress
 from floe.bus.envelope import Envelope
 from floe.bus.nats import NatsBus
 from floe.core.errors import Unavailable

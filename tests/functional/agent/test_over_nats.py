@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nats_server import NatsServer, nats_server
 
-from floe.bus.connection import NatsAddress
+from floe.bus.address import NatsAddress
 from floe.bus.nats import NatsBus
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.messages import Destroy, Destroyed, Guests, HostDown, HostUp, ListGuests, Spawned

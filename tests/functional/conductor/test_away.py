@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from nats_server import NatsServer, nats_server
 
-from floe.bus.connection import NatsAddress
+from floe.bus.address import NatsAddress
 from floe.bus.nats import NatsBus
 from floe.cloud.cloud import Cloud
 from floe.conductor.conductor import Conductor
