@@ -20,7 +20,7 @@ from floe.conductor.performing import Performer
 from floe.conductor.removal import Removed
 from floe.conductor.runner import Runner
 from floe.conductor.saga import Choice, Node, OnHost, Saga, Write
-from floe.core.actions import FAILED, OPEN_STATES, SUCCEEDED, Action, Begins, Step
+from floe.core.actions import FAILED, OPEN_STATES, RUNNING, SUCCEEDED, Action, Begins, Step
 from floe.core.clock import FixedClock
 from floe.core.errors import HostFailure
 from floe.core.given import PowerGiven
@@ -119,10 +119,12 @@ def an_action(clock: FixedClock, ident: str = "a1") -> Action:
     )
 
 
-def runner(db: Database, world: World, clock: FixedClock, owner: str, saga: Saga | None = None) -> Runner:
+def runner(
+    db: Database, world: World, clock: FixedClock, owner: str, saga: Saga | None = None, sleep: Any = asyncio.sleep
+) -> Runner:
     performer = Performer(world.command, world.remove)
     plans = {"tiny": saga or world.saga()}
-    return Runner(db, clock, plans, performer, ConductorSettings(), owner=owner, sleep=asyncio.sleep)
+    return Runner(db, clock, plans, performer, ConductorSettings(), owner=owner, sleep=sleep)
 
 
 async def run_once(made: Runner) -> bool:
@@ -219,6 +221,34 @@ async def test_an_owner_whose_lease_ran_out_and_back_may_not_write_from_a_stale_
     assert await db.write(lambda conn: actions.end(conn, "a1", "a", 3, "succeeded", None, last))
     assert not await db.write(lambda conn: actions.end(conn, "a1", "a", 3, "failed", "again", last)), "it is closed"
     assert now_read(db).state == "succeeded"
+
+
+async def test_a_lease_that_runs_out_before_the_next_sweep_is_taken_over_just_then(db: Database) -> None:
+    clock, slept = FixedClock(), list[float]()
+    action = an_action(clock)
+    ends = clock.now() + timedelta(seconds=0.4)
+    held = replace(action, state=RUNNING, lease_owner="dead", lease_until=ends)
+    later = replace(held, id="a2", subject_id="s2", lease_until=ends + timedelta(seconds=30))
+    await db.write(lambda conn: [actions.add(conn, held), actions.add(conn, later)])
+    may = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await may.wait()
+        clock.advance(seconds + 0.01)
+
+    world = World()
+    made = runner(db, world, clock, "heir", sleep=sleep)
+    for _ in range(3):  # one is due, however often it is looked meanwhile
+        assert await made.sweep() == 0
+    may.set()
+    async with asyncio.timeout(30):
+        while state_of(db) in OPEN_STATES:
+            await asyncio.sleep(0.001)
+    assert slept == [pytest.approx(0.4)]
+    assert world.log == ["first 0", "second"]
+    assert state_of(db, "a2") == RUNNING
+    await made.stop()
 
 
 async def test_a_cancelled_action_stops_silently(db: Database) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,7 @@ from floe.core.errors import FloeError
 from floe.core.given import Given
 from floe.core.messages import Progress
 from floe.store import actions as rows
+from floe.store import leases
 from floe.store.engine import Connection, Isolation, Transactions
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 _UNEXPECTED_TRIES = 3
 """How often an action may end in an error nobody raised on purpose, before it is failed for it."""
 
+_SOONEST = 0.1
+"""Seconds between two sweeps that wait for leases to run out, at least: a dead conductor's do one after the other."""
 _WRITE_AGAIN = 0.5
 """Seconds between attempts to write to a database that refused."""
 
@@ -80,6 +84,8 @@ class Runner:
         self._writers: set[asyncio.Task[None]] = set()
         self._unknown: set[str] = set()
         self._silent: set[str] = set()
+        self._ends_soon = False
+        """A sweep is due for when a lease runs out."""
         self._stopping = False
 
     @property
@@ -145,9 +151,15 @@ class Runner:
             self._flows.pop(action.id, None)
 
     async def sweep(self, most: int = 256) -> int:
-        """Take up all open actions that nobody holds; return how many there are."""
+        """Take up all open actions that nobody holds; return how many there are.
+
+        Where a lease runs out before the next sweep, there is one just then: its owner may be dead.
+        """
         now = self._clock.now()
-        waiting = await self._db.read(lambda conn: rows.waiting(conn, now, most))
+        waiting, end = await self._db.read(lambda conn: (rows.waiting(conn, now, most), leases.first_end(conn, now)))
+        if end is not None and not self._ends_soon and end - now < timedelta(seconds=self._settings.sweep):
+            self._ends_soon = True
+            self._beside(self._sweep_after(max((end - now).total_seconds(), _SOONEST)))
         for action_id in waiting:
             if action_id not in self._tasks:
                 self.wake(action_id)
@@ -172,9 +184,7 @@ class Runner:
             waiting.append(event)
             return
         self._progress[event.action_id] = [event]
-        task = asyncio.get_running_loop().create_task(self._write_progress(event.action_id))
-        self._writers.add(task)
-        task.add_done_callback(self._writers.discard)
+        self._beside(self._write_progress(event.action_id))
 
     async def idle(self) -> None:
         """Wait until no action is in hand."""
@@ -193,6 +203,19 @@ class Runner:
 
     # -- inside ---------------------------------------------------------------------------------------
 
+    async def _sweep_after(self, seconds: float) -> None:
+        await self._sleep(seconds)
+        self._ends_soon = False
+        try:
+            await self.sweep()
+        except FloeError as error:
+            log.debug("the next sweep looks for what fell free: %s", error)
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._writers.add(task)
+        task.add_done_callback(self._writers.discard)
+
     async def _end(self, saga: Saga, flow: Flow, error: BaseException) -> None:
         """Take back what broke off, or let go of it."""
         try:
@@ -204,9 +227,7 @@ class Runner:
         except Exception as later:
             log.warning("action %s is taken back later: %r", flow.action.id, later)
         if not await self._let_go(flow.action.id):
-            task = asyncio.get_running_loop().create_task(self._give_back(flow.action.id))
-            self._writers.add(task)
-            task.add_done_callback(self._writers.discard)
+            self._beside(self._give_back(flow.action.id))
 
     def _done(self, action_id: str) -> None:
         self._tasks.pop(action_id, None)
