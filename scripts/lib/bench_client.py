@@ -24,6 +24,7 @@ class Http:
 
     def __init__(self, port: int, source: str = "127.0.0.1") -> None:
         self.port, self.source = port, source
+        self.calls = 0
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
 
@@ -33,6 +34,7 @@ class Http:
                 "127.0.0.1", self.port, local_addr=(self.source, 0)
             )
         assert self.reader is not None
+        self.calls += 1
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(data)}"]
         headers.setdefault("content_type", "application/json")
