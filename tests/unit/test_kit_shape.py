@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from floe.api.kit.resource import Fields, Wire, constant
+from floe.api.kit.shape import Of
 
 
 class _Thing(msgspec.Struct, frozen=True):
@@ -25,6 +26,8 @@ FIELDS: Fields[_Thing] = Fields(
     Wire("note", sparse=True),
     Wire("twice", shown=lambda thing: [*thing.parts, *thing.parts], only="admin"),
     Wire("secret", shown=False),
+    Wire("many", shown=Of("parts", len)),
+    Wire("shouted", shown=Of("note", lambda note: note and note.upper()), sparse=True),
 )
 THINGS = [_Thing("a"), _Thing("b", 3, "said", ("x", "y")), _Thing("c", 0, None, ("z",))]
 
@@ -33,7 +36,7 @@ def _decoded(things: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(list(things)))
 
 
-NAMES = [frozenset[str](), *map(frozenset, (["id"], ["note"], ["twice", "size"], ["no such"]))]
+NAMES = [frozenset[str](), *map(frozenset, (["id"], ["note"], ["twice", "size"], ["many", "shouted"], ["no such"]))]
 
 
 @pytest.mark.parametrize("version", [(1, 4), (1, 5)])

@@ -163,7 +163,7 @@ def test_no_more_forms_of_a_list_are_kept_than_allowed(conn: Connection) -> None
     assert pages._kept.cache_info().currsize == 64
 
 
-@pytest.mark.parametrize("many", [0, 1, 2, 3, 4, 5, 63, 64, 65, 127, 128, 129, 150])
+@pytest.mark.parametrize("many", [0, 1, 2, 3, 64, 150])
 def test_any_number_of_ids_is_found_in_order(conn: Connection, many: int) -> None:
     query = ByIds(sa.select(THINGS.c.id).where(THINGS.c.up == sa.bindparam("is_up")).order_by(THINGS.c.id), THINGS.c.id)
     wanted = [thing.id for thing in reversed(KEPT)][:many]
@@ -171,12 +171,12 @@ def test_any_number_of_ids_is_found_in_order(conn: Connection, many: int) -> Non
     assert found == sorted(thing.id for thing in KEPT if thing.up and thing.id in wanted)
 
 
-@pytest.mark.parametrize("many", [0, 1, 2, 3, 63, 64, 65, 128, 129, 150])
+@pytest.mark.parametrize("many", [0, 1, 2, 3, 64, 150])
 def test_further_queries_are_for_the_same_ids(conn: Connection, many: int) -> None:
     names = sa.select(THINGS.c.id, THINGS.c.name, sa.null())
     query = ByIds(sa.select(THINGS.c.id, sa.null(), THINGS.c.up), THINGS.c.id, (names, THINGS.c.id))
     wanted = [thing.id for thing in reversed(KEPT)][:many]
-    found = sorted((tuple(row) for row in query.rows(conn, wanted)), key=repr)
+    found = sorted(query.tuples(conn, wanted), key=repr)
     asked = [thing for thing in KEPT if thing.id in wanted]
     each = [*((thing.id, None, thing.up) for thing in asked), *((thing.id, thing.name, None) for thing in asked)]
     assert found == sorted(each, key=repr)

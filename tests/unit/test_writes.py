@@ -55,7 +55,6 @@ CHANGES = {
 PASSES = {
     ("floe.cloud.idempotency", "keep"): "what is sealed has salt in it, which nobody ever sees",
     ("floe.cloud.sealing", "box"): "it remembers which keys there are",
-    ("floe.store.listing", "ByIds._for"): "it keeps compiled statements",
     ("floe.conductor.flow", "Flow.transaction.work"): "it measures how long it took, for the trace",
     ("floe.conductor.placing", "Placing._claim"): "it measures how long it took, for the trace",
     (

@@ -33,10 +33,7 @@ _ADDRESSES = lists.ByIds(sa.select(address_groups.c.id, address_groups.c.address
 
 def addresses(conn: Connection, group_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return what is in groups, by group."""
-    found = {}
-    for part in lists.in_parts(sorted(group_ids)):
-        found.update({row.id: row.addresses for row in _ADDRESSES.rows(conn, part)})
-    return found
+    return dict(_ADDRESSES.rows(conn, list(group_ids)))
 
 
 ROWS: Rows[AddressGroup] = Rows(address_groups, things(AddressGroup), seen=address_groups.c.project_id == VIEWER)

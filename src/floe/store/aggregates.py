@@ -17,7 +17,7 @@ from floe.store import generations
 from floe.store.engine import Connection
 from floe.store.generations import changes
 from floe.store.hosts import ZONE, hosts
-from floe.store.listing import ByIds, in_parts
+from floe.store.listing import ByIds
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.servers import servers
@@ -77,9 +77,8 @@ _TOLD = sa.select(hosts.c.name, hosts.c.aggregates, hosts.c.aggregate_zone).wher
 
 def _read(conn: Connection, rows: Sequence[Any]) -> list[Aggregate]:
     there: dict[int, list[str]] = {row.id: [] for row in rows}
-    for part in in_parts(list(there)):
-        for row in _MEMBERS.rows(conn, part):
-            there[row.aggregate_id].append(row.host)
+    for aggregate_id, host in _MEMBERS.rows(conn, there):
+        there[aggregate_id].append(host)
     return [Aggregate(**row._asdict(), hosts=tuple(there[row.id])) for row in rows]
 
 

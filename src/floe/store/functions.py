@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
@@ -44,7 +46,7 @@ def _strpos(function: place_in, compiler: Any, **how: Any) -> str:
 
 
 class is_one_of(GenericFunction[bool]):  # noqa: N801
-    """Whether a text is one of those in an array of JSON, however many: one statement for all lengths."""
+    """Whether a text, or a whole number, is one of those in an array of JSON, however many: one statement for all."""
 
     type = sa.Boolean()
     inherit_cache = True
@@ -52,11 +54,20 @@ class is_one_of(GenericFunction[bool]):  # noqa: N801
 
 @compiles(is_one_of)
 def _in_each(function: is_one_of, compiler: Any, **how: Any) -> str:
-    value, texts = (compiler.process(clause, **how) for clause in function.clauses)
-    return f"{value} IN (SELECT value FROM json_each({texts}))"  # noqa: S608  # of statements of ours
+    value, array = (compiler.process(clause, **how) for clause in function.clauses)
+    return f"{value} IN (SELECT value FROM json_each({array}))"  # noqa: S608  # of statements of ours
 
 
 @compiles(is_one_of, "postgresql")
 def _in_elements(function: is_one_of, compiler: Any, **how: Any) -> str:
-    value, texts = (compiler.process(clause, **how) for clause in function.clauses)
-    return f"{value} IN (SELECT json_array_elements_text(CAST({texts} AS json)))"
+    value, array = (compiler.process(clause, **how) for clause in function.clauses)
+    element = f"json_array_elements_text(CAST({array} AS json))"
+    if isinstance(next(iter(function.clauses)).type, sa.Integer):
+        element = f"CAST({element} AS bigint)"
+    # As an array, which is made once: an index serves for it as for a list of values.
+    return f"{value} = ANY (ARRAY(SELECT {element}))"
+
+
+def array_of(values: Iterable[str | int]) -> str:
+    """Return the array that `is_one_of` takes."""
+    return msgspec.json.encode(list(values)).decode()

@@ -115,7 +115,7 @@ def insert(conn: Connection, host: str, changed: Iterable[tuple[str, str]], kept
     Groups that no rule refers to are passed over. True if any is left. The log keeps about `kept` of them.
     """
     pairs = sorted(set(changed))
-    referred = {row.remote_group for row in _REFERRED.rows(conn, {group for group, _ in pairs})} if pairs else set()
+    referred = {group for (group,) in _REFERRED.rows(conn, {group for group, _ in pairs})} if pairs else set()
     pairs = [(group, address) for group, address in pairs if group in referred]
     if not pairs:
         return False
@@ -159,9 +159,8 @@ def heads(conn: Connection, since: int) -> tuple[int, dict[str, int]]:
 def followers(conn: Connection, groups: Collection[str]) -> dict[str, tuple[int, set[str]]]:
     """Return the hosts that have rules about members of these groups: where each is, and about which."""
     found: dict[str, tuple[int, set[str]]] = {}
-    for part in lists.in_parts(sorted(groups)):
-        for host, group, at in _FOLLOWERS.rows(conn, part):
-            found.setdefault(host, (at, set()))[1].add(group)
+    for host, group, at in _FOLLOWERS.rows(conn, groups):
+        found.setdefault(host, (at, set()))[1].add(group)
     return found
 
 

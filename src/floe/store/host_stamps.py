@@ -73,7 +73,7 @@ def stamps(conn: Connection, heard_of: Mapping[str, int]) -> dict[str, Stamp]:
     Of changes of groups' members, of which there are many, it matters only whether any is not there that its host has
     `heard_of`.
     """
-    idents = msgspec.json.encode(list(heard_of)).decode()
+    idents = functions.array_of(heard_of)
     there, held = (_by_host(statement.plain(conn, idents=idents)) for statement in (_SERVERS, _HELD))
     own, position = _by_host(_HOSTS.plain(conn, idents=idents)), group_members.position(conn)
     return {

@@ -189,7 +189,7 @@ def seen(conn: Connection, times: Mapping[str, datetime], fresh: timedelta = tim
     for name, heard in times.items():
         together.setdefault(heard.replace(microsecond=0), []).append(name)
     for when, names in together.items():
-        _SEEN.write(conn, idents=msgspec.json.encode(names).decode(), when=when, before=when - fresh)
+        _SEEN.write(conn, idents=functions.array_of(names), when=when, before=when - fresh)
 
 
 def _host(row: tuple[Any, ...]) -> Host:

@@ -356,7 +356,7 @@ def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
     tags: dict[str, list[str]] = {}
     properties: dict[str, list[tuple[str, str]]] = {}
     if ids:
-        for image_id, name, value in _BELOW.rows(conn, ids):
+        for image_id, name, value in _BELOW.tuples(conn, ids):
             if name is None:
                 tags.setdefault(image_id, []).append(value)
             else:

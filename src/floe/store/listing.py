@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
+from floe.store.functions import array_of, is_one_of
 from floe.store.prepared import Asked, Prepared
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ T = TypeVar("T")
 Fields = Mapping[str, sa.ColumnElement[Any]]
 """What may be filtered and sorted by; nullable text is coalesced to "" so that it compares."""
 _PART = 10000
-_KEPT_IDS = 128
-"""How many ids a statement that is kept may name; beyond, making it anew is little beside running it."""
-_IDS = [f"id_{number}" for number in range(_KEPT_IDS)]
 _KEPT_PAGES = 64
 """How many forms of a list's query are kept: which filters and keys are named is up to clients."""
 _LIMIT = sa.bindparam("at_most", type_=sa.Integer)
@@ -32,10 +30,10 @@ _MARKER = sa.bindparam("marker", type_=sa.String)
 
 
 class ByIds:
-    """A query of rows by ids, in a form for one id, which is the usual, and in forms for more.
+    """A query of rows by ids, in a form for one id, which is the usual, and in one for any number.
 
-    SQLAlchemy writes a list of values out into the statement at every run, which takes as long as all else of the run.
-    So a list is filled up, with its last id again, to a power of two, and the statement for that many is kept.
+    There the ids are one parameter, an array of JSON: a list of values would be written out into a statement of its own
+    for each length, and to hand over each of them takes both sides longer than to read the array.
     `further` queries, of as many columns, are run for the same ids in the same statement; then it has no order.
     """
 
@@ -45,41 +43,38 @@ class ByIds:
         column: sa.ColumnElement[Any],
         *further: tuple[sa.Select[Any], sa.ColumnElement[Any]],
     ) -> None:
-        self._parts, self._type = ((query, column), *further), column.type
-        one = sa.bindparam("the_id", type_=column.type)
-        many: sa.BindParameter[Any] = sa.bindparam("the_ids", expanding=True)
+        self._parts = ((query, column), *further)
+        one, many = sa.bindparam("the_id", type_=column.type), sa.bindparam("the_ids", type_=sa.Text)
         self._one = Prepared(self._where(lambda column: column == one))
-        self._more: dict[int, Prepared] = {}
-        self._many = self._where(lambda column: column.in_(many))
+        self._many = Prepared(self._where(lambda column: is_one_of(column, many)))
 
-    def rows(self, conn: Connection, ids: Collection[Any], **values: Any) -> Sequence[Any]:
+    def rows(self, conn: Connection, ids: Collection[Any], **values: Any) -> list[Any]:
         """Return the rows of these ids; `values` are the query's other parameters."""
-        if len(ids) == 1:
-            (only,) = ids
-            return self._one.rows(conn, the_id=only, **values)
-        if not 0 < len(ids) <= _KEPT_IDS:
-            return conn.execute(self._many, {"the_ids": list(ids), **values}).all()
-        size = 1 << (len(ids) - 1).bit_length()
-        filled = list(ids)
-        filled += filled[-1:] * (size - len(ids))
-        return self._for(size).rows(conn, **dict(zip(_IDS, filled, strict=False)), **values)
+        return self._for(ids).rows(conn, **_given(ids), **values) if ids else []
+
+    def tuples(self, conn: Connection, ids: Collection[Any], **values: Any) -> list[tuple[Any, ...]]:
+        """Do what `rows` does, for who takes their values by their places (see `Prepared.tuples`)."""
+        return self._for(ids).tuples(conn, **_given(ids), **values) if ids else []
 
     def asked(self, only: Any, **values: Any) -> Asked:
         """Return what a read says that will ask for the rows of one id."""
         return self._one.asked(the_id=only, **values)
 
-    def _for(self, size: int) -> Prepared:
-        found = self._more.get(size)
-        if found is None:
-            ids = [sa.bindparam(name, type_=self._type) for name in _IDS[:size]]
-            found = self._more[size] = Prepared(self._where(lambda column: column.in_(ids)))
-        return found
+    def _for(self, ids: Collection[Any]) -> Prepared:
+        return self._one if len(ids) == 1 else self._many
 
     def _where(
         self, condition: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]
     ) -> sa.Select[Any] | sa.CompoundSelect[Any]:
         asked = [query.where(condition(column)) for query, column in self._parts]
         return asked[0] if len(asked) == 1 else sa.union_all(*asked)
+
+
+def _given(ids: Collection[Any]) -> dict[str, Any]:
+    if len(ids) == 1:
+        (only,) = ids
+        return {"the_id": only}
+    return {"the_ids": array_of(ids)}
 
 
 def in_parts(ids: Sequence[T]) -> Iterator[list[T]]:

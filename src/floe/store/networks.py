@@ -58,7 +58,7 @@ _USABLE = Prepared(
 def many(conn: Connection, network_ids: Iterable[str]) -> dict[str, Network]:
     """Return networks by id, whosever they are, without their subnets' ids."""
     rows = _MANY.rows(conn, list(network_ids))
-    return {row.id: Network(*row) for row in rows}
+    return {row[0]: Network(*row) for row in rows}
 
 
 def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
@@ -94,11 +94,10 @@ def free_tag(conn: Connection, first: int) -> int | None:
 
 
 def _read(conn: Connection, rows: Sequence[Any]) -> list[Network]:
-    found: dict[str, list[str]] = {row.id: [] for row in rows}
-    for part in lists.in_parts(list(found)):
-        for network_id, subnet_id in _SUBNET_IDS.rows(conn, part):
-            found[network_id].append(subnet_id)
-    return [_MADE(*row, tuple(found[row[0]])) for row in rows]
+    below: dict[str, list[str]] = {}
+    for network_id, subnet_id in _SUBNET_IDS.tuples(conn, [row[0] for row in rows]):
+        below.setdefault(network_id, []).append(subnet_id)
+    return [_MADE(*row, tuple(below.get(row[0], ()))) for row in rows]
 
 
 ROWS: Rows[Network] = Rows(networks, _read, sa.select(*COLUMNS), seen=SEEN)

@@ -87,9 +87,8 @@ _TRIGGERS = (
 def of_ports(conn: Connection, port_ids: Collection[str]) -> dict[str, tuple[Binding, ...]]:
     """Return the bindings of ports, each port's active one first."""
     found: dict[str, tuple[Binding, ...]] = {}
-    for part in lists.in_parts(list(port_ids)):
-        for row in _OF_PORTS.rows(conn, part):
-            found[row[0]] = (*found.get(row[0], ()), Binding._make(row[1:]))
+    for row in _OF_PORTS.rows(conn, port_ids):
+        found[row[0]] = (*found.get(row[0], ()), Binding._make(row[1:]))
     return found
 
 

@@ -351,15 +351,13 @@ def _joined(rows: Iterable[Sequence[Any]]) -> list[Port]:
 def _read(conn: Connection, rows: Sequence[Any]) -> list[Port]:
     if not rows:
         return []
-    wanted = [row[0] for row in rows]
     given: dict[str, list[tuple[int, str]]] = {}
     groups: dict[str, list[str]] = {}
-    for part in lists.in_parts(wanted):
-        for port_id, subnet_or_group, address in _BELOW.rows(conn, part):
-            if address is None:
-                groups.setdefault(port_id, []).append(subnet_or_group)
-            else:
-                given.setdefault(port_id, []).append((address, subnet_or_group))
+    for port_id, subnet_or_group, address in _BELOW.tuples(conn, [row[0] for row in rows]):
+        if address is None:
+            groups.setdefault(port_id, []).append(subnet_or_group)
+        else:
+            given.setdefault(port_id, []).append((address, subnet_or_group))
     bound = port_bindings.of_ports(conn, [row[0] for row in rows if row[_HOST] is not None])
     return [
         _MADE(*row, _in_order(given.get(row[0], ())), tuple(sorted(groups.get(row[0], ()))), bound.get(row[0], ()))
@@ -367,7 +365,9 @@ def _read(conn: Connection, rows: Sequence[Any]) -> list[Port]:
     ]
 
 
-def _in_order(given: Iterable[tuple[int, str]]) -> tuple[tuple[str, str], ...]:
+def _in_order(given: Sequence[tuple[int, str]]) -> tuple[tuple[str, str], ...]:
+    if len(given) == 1:  # as nearly all have it
+        return ((given[0][1], text_of(given[0][0])),)
     return tuple([(subnet_id, text_of(address)) for address, subnet_id in sorted(given)])
 
 

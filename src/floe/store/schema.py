@@ -29,6 +29,8 @@ metadata = sa.MetaData(
     }
 )
 
+_KEPT = 256
+"""Values of a column that are kept as they were read: most things have the same few, or none."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -86,7 +88,7 @@ class Json(TypeDecorator[Any]):
 
 
 class JsonOf(TypeDecorator[Any]):
-    """JSON of one kind of value, as `Json` keeps it, read as what it is."""
+    """JSON of one kind of value, as `Json` keeps it, read as what it is, which nothing can change: it may be shared."""
 
     impl = sa.Text
     cache_ok = True
@@ -94,7 +96,8 @@ class JsonOf(TypeDecorator[Any]):
     def __init__(self, kind: Any) -> None:
         super().__init__()
         self.kind = kind
-        self._decode = msgspec.json.Decoder(kind).decode
+        decode = msgspec.json.Decoder(kind).decode
+        self._read: Callable[[str | None], Any] = lru_cache(_KEPT)(lambda text: None if text is None else decode(text))
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         """Turn a value into JSON."""
@@ -102,8 +105,7 @@ class JsonOf(TypeDecorator[Any]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], object]:
         """Turn JSON into a value; handed out whole, since every row of a list goes through it."""
-        decode = self._decode
-        return lambda value: None if value is None else decode(value)
+        return self._read
 
 
 GONE = sa.text("deleted_at IS NOT NULL")

@@ -63,6 +63,7 @@ security_group_rules = sa.Table(
 )
 
 _RULE_COLUMNS = tuple(c for c in security_group_rules.c if c.name != "fingerprint")
+_RULE_NAMES = tuple(c.name for c in _RULE_COLUMNS)
 
 _DEFAULT = Prepared(
     sa.select(security_groups.c.id).where(
@@ -161,21 +162,19 @@ def names_addresses(conn: Connection, address_group_id: str) -> bool:
 def rules_of(conn: Connection, group_ids: Iterable[str]) -> dict[str, list[Rule]]:
     """Return the rules of groups, by group, the oldest first."""
     found = {group_id: list[Rule]() for group_id in group_ids}
-    for part in lists.in_parts(list(found)):
-        for row in _RULES_OF.rows(conn, part):
-            found[row.group_id].append(_rule(row))
+    for rule in map(_rule, _RULES_OF.rows(conn, found)):
+        found[rule.group_id].append(rule)
     return found
 
 
 def plugged(conn: Connection, group_ids: Iterable[str], ethertype: str) -> dict[str, tuple[str, list[PluggedRule]]]:
     """Return the names of groups, and their rules for one family, the oldest first; in one statement."""
     found: dict[str, tuple[str, list[PluggedRule]]] = {}
-    for part in lists.in_parts(list(group_ids)):
-        for group_id, name, *values in _PLUGGED.rows(conn, part, ethertype=ethertype):
-            rules = found.setdefault(group_id, (name, []))[1]
-            if values[0] is not None:
-                rule = PluggedRule._make(values)
-                rules.append(rule if rule.remote_address_group is None else rule._replace(remote_cidr=None))
+    for group_id, name, *values in _PLUGGED.rows(conn, list(group_ids), ethertype=ethertype):
+        rules = found.setdefault(group_id, (name, []))[1]
+        if values[0] is not None:
+            rule = PluggedRule._make(values)
+            rules.append(rule if rule.remote_address_group is None else rule._replace(remote_cidr=None))
     return found
 
 
@@ -188,9 +187,9 @@ def _read_rules(_conn: Connection, rows: Sequence[Any]) -> list[Rule]:
     return [_rule(row) for row in rows]
 
 
-def _rule(row: Any) -> Rule:
-    values = row._asdict()
-    if row.remote_address_group is not None:
+def _rule(row: Sequence[Any]) -> Rule:
+    values = dict(zip(_RULE_NAMES, row, strict=True))
+    if values["remote_address_group"] is not None:
         values["remote_cidr"] = None
     return Rule(**values)
 

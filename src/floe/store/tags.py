@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -48,5 +49,6 @@ def _line(tag: str) -> str:
     return msgspec.json.encode(tag).decode()
 
 
+@lru_cache(maxsize=256)  # most things have none, or those that others have
 def _tags(lines: str) -> tuple[str, ...]:
     return _decode(f"[{lines[1:-1].replace(chr(10), ',')}]") if lines else ()

@@ -13,6 +13,7 @@ from floe.api.kit.call import Call, Reply, Route
 from floe.api.kit.policy import admin
 from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.resource import Fields, Member, Resource, Use, Wire, constant
+from floe.api.kit.shape import Of
 from floe.api.kit.values import MOST, whole
 from floe.cloud import aggregates
 from floe.core.aggregates import Aggregate, zone_name
@@ -70,8 +71,8 @@ AGGREGATE: Resource[Aggregate] = Resource(
         Wire("availability_zone", "zone", Use.WRITE, type=_Text | None, check=_zone),
         Wire("hosts", only=KEPT),
         Wire("metadata", only=KEPT),
-        Wire("created_at", shown=lambda aggregate: iso_micro(aggregate.created_at)),
-        Wire("updated_at", shown=lambda aggregate: iso_micro(aggregate.updated_at)),
+        Wire("created_at", shown=Of("created_at", iso_micro)),
+        Wire("updated_at", shown=Of("updated_at", iso_micro)),
         constant("deleted_at", None),
         constant("deleted", False),
     ),

@@ -14,6 +14,7 @@ from floe.api.kit.paging import MAX_LIMIT, window
 from floe.api.kit.policy import authenticated
 from floe.api.kit.query import Param, Query
 from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
+from floe.api.kit.shape import Of
 from floe.cloud import keypairs
 from floe.core.clock import iso_micro
 from floe.core.errors import Invalid
@@ -81,7 +82,7 @@ KEYPAIR: Resource[Keypair] = Resource(
         Wire("user_id", only=frozenset({"create", "show"})),
         Wire("user_id", use=Use.CREATE, type=Annotated[str, Meta(max_length=255)], shown=False, since=(2, 10)),
         Wire("id", only="show"),
-        Wire("created_at", only="show", shown=lambda keypair: iso_micro(keypair.created_at)),
+        Wire("created_at", only="show", shown=Of("created_at", iso_micro)),
         # A deleted keypair is gone, so what is shown never was deleted; nor can one be changed.
         constant("deleted", False, only="show"),
         constant("deleted_at", None, only="show"),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from floe.api.compute.server_status import has_progress, status
-from floe.api.kit.shape import Always, Shape, Shown
+from floe.api.kit.shape import Always, Of, Shape, Shown
 from floe.core.clock import iso, iso_micro_of, iso_of
 from floe.core.guests import guest_name
 from floe.core.seen_servers import SeenServer
@@ -105,10 +105,10 @@ _CORE: tuple[Shown[SeenServer], ...] = (
     Shown("status", lambda s: status(s.vm_state, s.task_state)),
     Shown("tenant_id", "project_id"),
     Shown("user_id", "user_id"),
-    Shown("metadata", lambda s: Json(s.metadata)),
+    Shown("metadata", Of("metadata", Json)),
     Shown("hostId", host_id),
     Shown("flavor", _embedded_flavor, since=(2, 47)),
-    Shown("created", lambda s: iso_of(s.created_at)),
+    Shown("created", Of("created_at", iso_of)),
     Shown("updated", lambda s: iso_of(s.updated_at or s.created_at)),
     _ADDRESSES,
     Shown("accessIPv4", lambda s: s.access_ipv4 or ""),
@@ -129,8 +129,8 @@ _EXTENDED: tuple[Shown[SeenServer], ...] = (
     Shown("OS-EXT-AZ:availability_zone", "zone"),
     Shown("config_drive", lambda s: "True" if s.config_drive else ""),
     Shown("key_name", "key_name"),
-    Shown("OS-SRV-USG:launched_at", lambda s: iso_micro_of(s.launched_at)),
-    Shown("OS-SRV-USG:terminated_at", lambda s: iso_micro_of(s.terminated_at)),
+    Shown("OS-SRV-USG:launched_at", Of("launched_at", iso_micro_of)),
+    Shown("OS-SRV-USG:terminated_at", Of("terminated_at", iso_micro_of)),
     Shown("OS-EXT-STS:task_state", "task_state"),
     Shown("OS-EXT-STS:vm_state", "vm_state"),
     Shown("OS-EXT-STS:power_state", "power_state"),
@@ -141,7 +141,7 @@ _EXTENDED: tuple[Shown[SeenServer], ...] = (
 _ADMIN: tuple[Shown[SeenServer], ...] = (
     Shown("OS-EXT-SRV-ATTR:host", "host"),
     Shown("OS-EXT-SRV-ATTR:hypervisor_hostname", "host"),
-    Shown("OS-EXT-SRV-ATTR:instance_name", lambda s: guest_name(s.number)),
+    Shown("OS-EXT-SRV-ATTR:instance_name", Of("number", guest_name)),
     Shown("OS-EXT-SRV-ATTR:reservation_id", "reservation_id", since=(2, 3)),
     Shown("OS-EXT-SRV-ATTR:launch_index", "launch_index", since=(2, 3)),
     Shown("OS-EXT-SRV-ATTR:hostname", "hostname", since=(2, 3)),

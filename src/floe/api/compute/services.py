@@ -14,7 +14,7 @@ from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
 from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
-from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.shape import Of, Shape, Shown
 from floe.api.kit.values import whole
 from floe.cloud import conductors, hosts
 from floe.cloud.cloud import Cloud
@@ -61,7 +61,7 @@ SHAPE: Shape[Service] = Shape(
         Shown("zone", lambda s: s.zone),
         Shown("status", lambda s: "enabled" if s.enabled else "disabled"),
         Shown("state", lambda s: "up" if s.up else "down"),
-        Shown("updated_at", lambda s: iso_micro(s.last_seen)),
+        Shown("updated_at", Of("last_seen", iso_micro)),
         Shown("disabled_reason", lambda s: s.disabled_reason),
         Shown("forced_down", lambda s: s.forced_down, since=(2, 11)),
     )

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from floe.api.kit.body import Body, Field, LooseName, at_most
 from floe.api.kit.call import plain_json
-from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.shape import Always, Of, Shape, Shown
 from floe.core.clock import iso
 from floe.core.errors import Forbidden, Invalid
 from floe.core.images import (
@@ -74,19 +74,17 @@ FIELDS: tuple[ImageField, ...] = (
     ImageField(
         "os_hash_algo",
         str | None,
-        lambda i: HASH_ALGORITHM if i.sha512 else None,
+        Of("sha512", lambda digest: HASH_ALGORITHM if digest else None),
         None,
         "Algorithm of os_hash_value",
     ),
     ImageField("os_hash_value", str | None, "sha512", None, "Digest of the image's data in hex"),
-    ImageField(
-        "tags", at_most(list[Tag], 1024), lambda i: list(i.tags), "tags", "List of strings related to the image"
-    ),
-    ImageField("created_at", str, lambda i: iso(i.created_at), None, "Date and time of image registration"),
-    ImageField("updated_at", str, lambda i: iso(i.updated_at), None, "Date and time of the last change"),
-    ImageField("self", str, lambda i: f"/v2/images/{i.id}", None, "URL of the image"),
-    ImageField("file", str, lambda i: f"/v2/images/{i.id}/file", None, "URL of the image's data"),
-    ImageField("schema", str, lambda _: "/v2/schemas/image", None, "URL of the schema of an image"),
+    ImageField("tags", at_most(list[Tag], 1024), Of("tags", list), "tags", "List of strings related to the image"),
+    ImageField("created_at", str, Of("created_at", iso), None, "Date and time of image registration"),
+    ImageField("updated_at", str, Of("updated_at", iso), None, "Date and time of the last change"),
+    ImageField("self", str, Of("id", "/v2/images/{}".format), None, "URL of the image"),
+    ImageField("file", str, Of("id", "/v2/images/{}/file".format), None, "URL of the image's data"),
+    ImageField("schema", str, Always("/v2/schemas/image"), None, "URL of the schema of an image"),
 )
 BY_NAME: Mapping[str, ImageField] = {field.name: field for field in FIELDS}
 RESERVED = frozenset({"deleted", "deleted_at", "direct_url", "location", "locations", "stores"})

@@ -10,7 +10,7 @@ from msgspec import Meta
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
-from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.shape import Of, Shape, Shown
 from floe.cloud import image_members
 from floe.core.clock import iso
 from floe.core.images import ImageMember
@@ -31,8 +31,8 @@ FIELDS: tuple[MemberField, ...] = (
     MemberField(Shown("member_id", lambda m: m.project_id), "The project that the image is offered to"),
     MemberField(Shown("image_id", lambda m: m.image_id), "An identifier for the image"),
     MemberField(Shown("status", lambda m: m.status), "What the member decided", ("pending", "accepted", "rejected")),
-    MemberField(Shown("created_at", lambda m: iso(m.created_at)), "Date and time of the offer"),
-    MemberField(Shown("updated_at", lambda m: iso(m.updated_at)), "Date and time of the last decision"),
+    MemberField(Shown("created_at", Of("created_at", iso)), "Date and time of the offer"),
+    MemberField(Shown("updated_at", Of("updated_at", iso)), "Date and time of the last decision"),
     MemberField(Shown("schema", lambda _: "/v2/schemas/member"), "URL of the schema of a member"),
 )
 _SHAPE: Shape[ImageMember] = Shape([field.shown for field in FIELDS])

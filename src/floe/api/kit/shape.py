@@ -31,6 +31,18 @@ class Always:
 
 
 @dataclass(frozen=True, slots=True)
+class Of:
+    """The value of a field that follows from one attribute of the thing alone: how a list of many gets it soonest."""
+
+    attribute: str
+    make: Callable[[Any], Any]
+
+    def __call__(self, thing: object) -> Any:
+        """Return the value for one thing."""
+        return self.make(getattr(thing, self.attribute))
+
+
+@dataclass(frozen=True, slots=True)
 class Shown(Generic[T]):
     """One field of a reply: its wire name, how to get it from the thing, and who sees it when.
 
@@ -165,6 +177,9 @@ def _column(field: Shown[T]) -> Page[T]:
         value = field.value.value
         return lambda things: repeat(value, len(things))
     get = attrgetter(field.value) if isinstance(field.value, str) else field.value
+    if isinstance(field.value, Of) and not field.sparse:
+        source, make = attrgetter(field.value.attribute), field.value.make
+        return lambda things: map(make, map(source, things))
     if not field.sparse:
         return lambda things: map(get, things)
 

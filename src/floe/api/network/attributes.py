@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from floe.api.kit.resource import Use, Wire
+from floe.api.kit.shape import Of
 from floe.api.network.converters import name_text, number, text
 from floe.core.clock import iso
 
@@ -17,7 +18,7 @@ OWNER: tuple[Wire[Any], ...] = tuple(
 """Whose the thing is; both mean the same."""
 TAGS: Wire[Any] = Wire("tags")
 REVISED: tuple[Wire[Any], ...] = (
-    Wire("created_at", shown=lambda thing: iso(thing.created_at)),
-    Wire("updated_at", shown=lambda thing: iso(thing.updated_at)),
+    Wire("created_at", shown=Of("created_at", iso)),
+    Wire("updated_at", shown=Of("updated_at", iso)),
     Wire("revision_number", "revision", Use.FILTER, filtered=number),
 )
