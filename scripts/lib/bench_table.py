@@ -10,10 +10,10 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from bench_marks import percentile
+from msgspec.structs import replace
 
 from floe.core.errors import NoValidHost
 from floe.core.hosts import Host

@@ -15,9 +15,10 @@ import selectors
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+
+import msgspec
 
 from floe.pools import alone, to_the_end
 
@@ -27,8 +28,7 @@ _MOST = 64 * 1024 * 1024
 _AT_ONCE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How a program ended."""
 
     code: int

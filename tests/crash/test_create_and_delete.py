@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lifelines import Lifeline, Watched
+from msgspec.structs import replace
 from scripted_hosts import KIT
 
 from floe.bus.local import LocalBus

@@ -7,12 +7,13 @@ neither rows nor bytes, nor anything counted. A step that is added comes in here
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from image_clouds import USER, Clock, make_cloud
+from msgspec.structs import replace
 from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Killed, Strike, StruckDatabase, cases, writes
 
 from floe.cloud import image_data, images

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from image_clouds import USER, make_cloud
 from lifelines import Lifeline, Watched
+from msgspec.structs import replace
 
 from floe.blobs.files import FileBlobs
 from floe.cloud import image_data, images

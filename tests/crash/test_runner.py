@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings
@@ -271,7 +272,7 @@ async def test_a_cancelled_action_stops_silently(db: Database) -> None:
         return lambda _conn: told.append("failed")
 
     performer = Performer(command, remove)
-    plan = {"tiny": replace(world.saga(), fails=failed)}
+    plan = {"tiny": structs.replace(world.saga(), fails=failed)}
     made = Runner(db, clock, plan, performer, ConductorSettings(), owner="one", sleep=asyncio.sleep)
     await made.sweep()
     await began.wait()
@@ -370,7 +371,7 @@ async def test_an_action_that_was_given_what_cannot_be_read_is_left_alone_and_to
     db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, world = FixedClock(), World()
-    saga = replace(world.saga(), begins=Begins(kind="tiny", version=2, given=PowerGiven))
+    saga = structs.replace(world.saga(), begins=Begins(kind="tiny", version=2, given=PowerGiven))
     strange = replace(an_action(clock), input={"host": 7, "wanted": {}})
     await db.write(lambda conn: actions.add(conn, strange))
     made = runner(db, world, clock, "one", saga)

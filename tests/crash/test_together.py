@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lifelines import Lifeline, Watched
+from msgspec.structs import replace
 from scripted_hosts import KIT, loaded
 
 from floe.bus.local import LocalBus

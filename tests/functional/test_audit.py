@@ -6,12 +6,12 @@ import asyncio
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from floe.api.operator import audit as audit_reply
 from floe.cloud import audits

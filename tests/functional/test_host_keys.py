@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from floe.bus import keys
 from floe.cloud import attempts, host_keys, hosts

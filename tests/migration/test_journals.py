@@ -9,11 +9,11 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from scripted_hosts import KIT
 
 from floe.cloud.audit import check_rows

@@ -73,6 +73,37 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     ] == []
 
 
+LATER = ("cli/", "simulation/", "settings.py", "store/migrations/")
+"""What no start reads, and the settings, whose fields say more than a type."""
+REPLACES = {"store/table.py"} | {
+    f"cloud/{name}.py" for name in ("application_credentials", "keypairs", "server_removal", "server_states", "servers")
+}
+"""Modules that make others of a dataclass that is frozen: one with a secret that its `repr` does not show."""
+MORE_THAN_FIELDS = ("repr=False", "compare=False", "init=False", "eq=False", "__post_init__")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if not _name(p).startswith(LATER)], ids=_name)
+def test_what_is_frozen_is_a_struct_where_it_can_be(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    frozen = [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any("dataclass(" in each and "frozen=True" in each for each in map(ast.unparse, node.decorator_list))
+        and not any(text in ast.unparse(node) for text in MORE_THAN_FIELDS)
+    ]
+    assert frozen == [], "each dataclass costs a start as much as fifty Structs (ADR 48)"
+    taken = {
+        name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
+        for name in node.names
+    }
+    assert taken <= {"dataclass", "field"} | ({"replace"} if _name(path) in REPLACES else set()), (
+        "of Structs, msgspec's"
+    )
+
+
 def test_every_kind_of_error_has_a_status() -> None:
     kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.FloeError)} - {
         errors.FloeError

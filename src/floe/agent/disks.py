@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import msgspec
 
 from floe.agent import config_drive
 from floe.agent.image_eviction import backing_file
@@ -26,8 +27,7 @@ _BASES = {ROOT: "base"}
 """What the files of guests that run already are called, where that is not the role."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class Workshop(msgspec.Struct, frozen=True, kw_only=True):
     """What the makers of one guest's disks work with."""
 
     guest: GuestSpec
@@ -44,8 +44,7 @@ Make: TypeAlias = Callable[[Any, Workshop], Awaitable[None]]
 Remove: TypeAlias = Callable[[Path], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """A kind of disk: the ending of its file, and what makes it; a disk that is there already stays as it is.
 
     What is in the guest's folder is removed with that. What a kind has anywhere else, `remove` takes away, given the

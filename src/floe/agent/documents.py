@@ -12,8 +12,9 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from floe.core.disks import told_to_guests
 from floe.core.guests import GuestMetadata, GuestSpec
@@ -43,16 +44,14 @@ Tree = Mapping[str, Any]
 """A level of the EC2 tree: a name leads to text, a number, a list of texts or a further level."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interface:
+class Interface(msgspec.Struct, frozen=True, kw_only=True):
     """A port of the guest and the network it is on."""
 
     port: HostPort
     segment: HostSegment | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestView:
+class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     """All that the documents of one guest are made of. `random_seed` feeds the guest's entropy pool."""
 
     server_id: str
@@ -62,7 +61,7 @@ class GuestView:
     interfaces: tuple[Interface, ...] = ()
     security_groups: tuple[str, ...] = ()
     """Names of the groups that its ports are in now."""
-    devices: Mapping[str, str] = field(default_factory=lambda: {"root": "vda"})
+    devices: Mapping[str, str] = msgspec.field(default_factory=lambda: {"root": "vda"})
     """The names of its disks, as `core.disks.told_to_guests` gives them."""
     random_seed: bytes = b""
     admin_password: str | None = None
@@ -163,8 +162,7 @@ def network_data(view: GuestView) -> dict[str, Any]:
     return {"links": links, "networks": networks, "services": unique}
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
+class _Document(msgspec.Struct, frozen=True):
     """A file of OpenStack's metadata: the version it came with, its media type, and what makes it (None: absent)."""
 
     since: str

@@ -11,8 +11,9 @@ import logging
 import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from floe.agent.folders import Versions, version_of
 from floe.agent.image_copy import HALF
@@ -36,8 +37,7 @@ _MAX_NAME = 1023
 """Of a backing file, by qcow2's own specification."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class Keeping(msgspec.Struct, frozen=True, kw_only=True):
     """How long base images are kept that no guest uses: for `seconds`, while there is `room` on the disk.
 
     `users` gives the folders of all guests of all hosts that share a cache; None where no other host does.

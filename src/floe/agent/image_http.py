@@ -8,11 +8,12 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 from typing import NoReturn
 from urllib.parse import urlsplit
+
+import msgspec
 
 from floe.core.clock import Clock
 from floe.core.errors import Conflict, FloeError, Forbidden, Invalid, NotFound, Unavailable
@@ -33,8 +34,7 @@ _SHORT = 300
 """Characters of what a server says that are told on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """What a fetch is given, in seconds, bytes and tries."""
 
     connect: float = 10.0

@@ -42,8 +42,7 @@ def _to_nobody(_text: str) -> None:
     """Tell nobody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachedImage:
+class CachedImage(msgspec.Struct, frozen=True, kw_only=True):
     """A base image on the host. `fetched`: it was not there before."""
 
     path: Path

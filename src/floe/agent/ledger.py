@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import msgspec
+from msgspec.structs import replace
 
 from floe.agent import ledger_file
 from floe.agent.fences import Fences

@@ -8,8 +8,9 @@ import functools
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from floe.agent.disks import needed
 from floe.agent.guests import GuestBuilder, Steps
@@ -66,8 +67,7 @@ def flush_folders(folders: Iterable[Path]) -> None:
             flush(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
 
 
-@dataclass(frozen=True, slots=True)
-class GuestPower:
+class GuestPower(msgspec.Struct, frozen=True):
     """Changes what guests on one host do; whoever calls holds the server's lock."""
 
     ledger: Ledger

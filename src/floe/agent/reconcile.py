@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from floe.agent.folders import remove_folder
 from floe.agent.ledger import Ledger
@@ -18,8 +19,7 @@ from floe.hypervisors.protocol import Hypervisor
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconciled:
+class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
     """Guests found, and servers that there are files of and none of these; builds that a crash had cut short and that
     were cleared away; folders removed."""
 

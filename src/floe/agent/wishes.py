@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Set
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from floe.agent.ledger_entries import Answered, Damaged, Flushed, Machine, OfPower, Want
 from floe.core.errors import HostFailure

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from floe import programs
 from floe.assembly.process import Part
@@ -37,8 +39,7 @@ _RELOAD_SECONDS = 30.0
 _MOST_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(msgspec.Struct, frozen=True):
     """What the file was made of, how often keys changed and which list it was, and how it was left."""
 
     generation: int

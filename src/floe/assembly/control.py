@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
+
+from msgspec.structs import replace
 
 from floe.api.role import Api
 from floe.assembly.images import no_store, store

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+
+import msgspec
 
 from floe.agent.agent import GUESTS, Agent
 from floe.agent.image_copy import ImageSource
@@ -26,8 +27,7 @@ from floe.settings import Settings
 _LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hosts:
+class Hosts(msgspec.Struct, frozen=True, kw_only=True):
     """The agents of a process, their threads, and the machines that fake hypervisors stand for.
 
     Faults can be written into `fake`.
@@ -35,7 +35,7 @@ class Hosts:
 
     agents: Agents
     threads: Pool
-    fake: dict[str, FakeHost] = field(default_factory=dict)
+    fake: dict[str, FakeHost] = msgspec.field(default_factory=dict)
 
 
 def make_hosts(around: Surroundings, images: ImageSource, names: Callable[[], Sequence[str]]) -> Hosts:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
+
+import msgspec
 
 from floe.assembly.health import Health
 from floe.core.clock import Clock
@@ -47,8 +48,7 @@ async def no_parts() -> dict[str, str]:
     return {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plain:
+class Plain(msgspec.Struct, frozen=True, kw_only=True):
     """A part of three functions."""
 
     start: Callable[[], Awaitable[None]] = nothing

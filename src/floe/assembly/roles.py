@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from floe.api.metrics import Metrics
 from floe.api.status import Status
@@ -32,8 +33,7 @@ _FETCHING = 4
 """Threads of an agent for bytes of images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Role:
+class Role(msgspec.Struct, frozen=True, kw_only=True):
     """A process, and the ASGI application that it answers requests with, also while it starts."""
 
     process: Process

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
+
+import msgspec
 
 from floe.bus.protocol import Bus
 from floe.core.counters import Counters
@@ -32,8 +33,7 @@ async def at_once() -> None:
     """Connect a bus that needs no connecting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What a process has around it, as its settings say."""
 
     settings: Settings
@@ -41,8 +41,8 @@ class Surroundings:
     room: DiskRoom
     open_bus: Callable[[], Awaitable[None]] = at_once
     """Connects the bus; raises Unavailable while nobody is there."""
-    counters: Counters = field(default_factory=Counters)
-    clock: MachineClock = field(default_factory=MachineClock)
+    counters: Counters = msgspec.field(default_factory=Counters)
+    clock: MachineClock = msgspec.field(default_factory=MachineClock)
 
 
 def whole(settings: Settings, bus: Bus) -> Surroundings:

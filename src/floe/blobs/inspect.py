@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from floe.core.errors import Invalid, UnsupportedMedia
 
@@ -48,8 +49,7 @@ _CLUSTER_BITS = range(9, 22)
 _MAX_L1 = 32 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What the bytes turned out to be; `virtual_size` is that of the disk inside, in bytes."""
 
     format: str

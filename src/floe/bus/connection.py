@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
+import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -44,8 +45,7 @@ _LEAST_PAYLOAD = 64 * 1024
 _FAILURES = (nats.errors.Error, OSError, TimeoutError, ssl.SSLError)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """A message that came. With `nobody`, it is the server's word that there is nobody to take a request."""
 
     subject: str

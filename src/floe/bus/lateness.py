@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.bus.envelope import Envelope, Word
 
@@ -19,8 +20,7 @@ DRIFT = 0.002
 _MOST_HOSTS, _MOST_SEEN = 100_000, 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Heard:
+class _Heard(msgspec.Struct, frozen=True):
     run: str
     ahead: float
     """By how much the host's clock was ahead of ours at least, when that was heard."""

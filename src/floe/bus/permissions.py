@@ -11,8 +11,9 @@ import binascii
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from floe.bus import subjects
 from floe.core.errors import Invalid
@@ -29,8 +30,7 @@ class Part(StrEnum):
     CONTROL = "control"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who may connect; one key may stand for several hosts of one process, and for the control plane too."""
 
     key: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from floe.cloud import images, servers
 from floe.cloud.cloud import Cloud
@@ -17,8 +18,7 @@ from floe.store import actions as rows
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionDetail:
+class ActionDetail(msgspec.Struct, frozen=True, kw_only=True):
     """An action of a server, with its steps in the order in which they began."""
 
     action: Action
@@ -26,8 +26,7 @@ class ActionDetail:
     steps: Sequence[Step] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
+class Traced(msgspec.Struct, frozen=True):
     """An action with its steps, whatever it is of."""
 
     action: Action

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.cloud import network_room
 from floe.cloud.cloud import Cloud
@@ -16,8 +17,7 @@ from floe.store import addresses, networks, subnets
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressUse:
+class AddressUse(msgspec.Struct, frozen=True, kw_only=True):
     """A network, and for each of its subnets the addresses in its pools and those that ports have."""
 
     network: Network

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from floe.cloud import domains, groups, identity, projects, roles, users
 from floe.cloud.cloud import Cloud
@@ -24,8 +25,7 @@ from floe.store import users as user_rows
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class Names(msgspec.Struct, frozen=True, kw_only=True):
     """What the ids of a list of assignments stand for."""
 
     users: dict[str, User]

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
+
 from floe.cloud.cloud import Cloud
 from floe.core.counters import Count
 from floe.core.errors import Busy
@@ -33,8 +35,7 @@ FORGOTTEN = 10
 SLOWED = Count("floe_slowed_logins", "Proofs of a secret refused because too many wrong ones came before")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Who somebody says to be, in the request's words, and from which address."""
 
     words: tuple[str, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+
+import msgspec
 
 from floe.core import server_states
 from floe.core.clock import iso
@@ -15,8 +16,7 @@ from floe.core.servers import ERROR
 from floe.store.audit import Row, Rows
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Violation:
+class Violation(msgspec.Struct, frozen=True, order=True):
     """Something that is not as it must be. `subject` is the id or name of what it is about."""
 
     rule: str
@@ -27,11 +27,10 @@ class Violation:
         return f"{self.rule}: {self.subject}" + (f" ({self.text})" if self.text else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostView:
+class HostView(msgspec.Struct, frozen=True, kw_only=True):
     """What a host really has: guests, the network in force, folders of guests."""
 
-    guests: Mapping[str, PowerState] = field(default_factory=dict)
+    guests: Mapping[str, PowerState] = msgspec.field(default_factory=dict)
     network: HostNetwork = HostNetwork()
     folders: frozenset[str] = frozenset()
 

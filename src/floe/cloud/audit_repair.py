@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.cloud import audits, host_guests, host_networks, server_ports
 from floe.cloud.audit import Violation
@@ -32,8 +33,7 @@ _OF_NETWORK = ("a port is ", "a segment is ", "a group is ", "a host's network "
 """How the rules begin that a host's network breaks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repair:
+class Repair(msgspec.Struct, frozen=True, kw_only=True):
     """What was done, what is in order because of it, and what is left for an operator to see to."""
 
     done: tuple[str, ...]

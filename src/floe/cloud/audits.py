@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
+
+import msgspec
+from msgspec import structs
+from msgspec.structs import replace
 
 from floe.cloud import host_networks
 from floe.cloud.audit import HostView, Violation, check_host, check_images, check_rows, check_waiting
@@ -43,16 +46,15 @@ of which each costs a fifth of that."""
 Pause = Callable[[float], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(msgspec.Struct, frozen=True, kw_only=True):
     """What one look saw: what no server has, what the hosts answered that something is amiss on, and what that is,
     in the rows and by host.
     """
 
     rows: Rows
-    seen: dict[str, Inspected] = field(default_factory=dict)
-    in_rows: list[Violation] = field(default_factory=list)
-    on_hosts: dict[str, list[Violation]] = field(default_factory=dict)
+    seen: dict[str, Inspected] = msgspec.field(default_factory=dict)
+    in_rows: list[Violation] = msgspec.field(default_factory=list)
+    on_hosts: dict[str, list[Violation]] = msgspec.field(default_factory=dict)
 
     @property
     def found(self) -> list[Violation]:
@@ -175,7 +177,7 @@ def _judged(wanted: HostNetwork, real: HostNetwork, busy: set[str]) -> tuple[Hos
     kept = {port.network_id for side in (wanted, real) for port in side.ports if port.server_id not in busy}
 
     def part(side: HostNetwork) -> HostNetwork:
-        return replace(
+        return structs.replace(
             side,
             ports=tuple(port for port in side.ports if port.server_id not in busy),
             segments=tuple(segment for segment in side.segments if segment.network_id in kept),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+
+import msgspec
 
 from floe.cloud import catalogue, identity, passwords
 from floe.cloud.cloud import Cloud
@@ -41,8 +42,7 @@ _SERVICES = (
 """Type, the name that OpenStack gives it, and its path below the public URL."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bootstrapped:
+class Bootstrapped(msgspec.Struct, frozen=True, kw_only=True):
     """The ids of what is there from the first start, None for what has been removed since.
 
     The passwords are those just made, and None on every later start.

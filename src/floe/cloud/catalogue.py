@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from floe.cloud import token_cache
 from floe.cloud.cloud import Cloud
@@ -20,8 +22,7 @@ _NO_FIELDS = frozenset({"region", "name", "description"})
 """What may be said of an endpoint that is no column of its row."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """All regions, services and endpoints, by id."""
 
     regions: dict[str, Region]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
+
+import msgspec
 
 from floe.blobs.protocol import Blobs
 from floe.bus.protocol import Bus
@@ -23,8 +24,7 @@ _MOST_SEALED = 32 * 1024
 """Characters of an action's secrets that travel to its conductor; those of a create have the user's files in them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudSettings:
+class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may set about the cloud as a whole."""
 
     region: str = "RegionOne"
@@ -58,8 +58,7 @@ class CloudSettings:
     """How long it is kept what servers used whose history is purged; 0 is for ever."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cloud:
+class Cloud(msgspec.Struct, frozen=True, kw_only=True):
     """Database, bus, blobs, clock and dice; nothing here is global, so two clouds live in one process in peace."""
 
     db: Transactions
@@ -74,13 +73,13 @@ class Cloud:
     """Who does what is begun here with bytes of images, in a process that has them."""
     leases: Leases | None = None
     """The conductor of this process, in whose name actions may be begun."""
-    counters: Counters = field(default_factory=Counters)
+    counters: Counters = msgspec.field(default_factory=Counters)
     """What happened how often, for `/metrics`."""
-    pools: Pools = field(default_factory=make_pools)
+    pools: Pools = msgspec.field(default_factory=make_pools)
     """Threads for slow work."""
-    turns: Turns = field(default_factory=Turns)
+    turns: Turns = msgspec.field(default_factory=Turns)
     """For long work on the event loop, which is done in pieces."""
-    caches: MutableMapping[str, Any] = field(default_factory=dict)
+    caches: MutableMapping[str, Any] = msgspec.field(default_factory=dict)
     """In-memory caches of the process by name; each noun owns and types its own."""
 
     async def nudge(self, action_id: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
@@ -14,8 +15,7 @@ from floe.store import quotas as rows
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """A project's limits, and how much of those that are counted for a project is used."""
 
     limits: Mapping[str, int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from floe.cloud.cloud import Cloud
 from floe.core.conductors import ConductorRole
@@ -11,8 +11,7 @@ from floe.store import conductors as rows
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class ConductorDetail:
+class ConductorDetail(msgspec.Struct, frozen=True):
     """A conductor, and whether it is up."""
 
     role: ConductorRole

@@ -7,7 +7,8 @@ out, for many changes at a time, which hosts have rules about it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from floe.core import ahead
 from floe.core.addresses import text_of
@@ -17,8 +18,7 @@ from floe.store import host_networks as host_rows
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(msgspec.Struct, frozen=True):
     """What hosts have to be told, up to a position.
 
     The log is too short for those in `gaps`, which need their whole network; it says nothing of the `unconcerned`.
@@ -26,10 +26,10 @@ class News:
     """
 
     position: int
-    changes: Mapping[str, MembersChange] = field(default_factory=dict)
+    changes: Mapping[str, MembersChange] = msgspec.field(default_factory=dict)
     gaps: tuple[str, ...] = ()
     unconcerned: tuple[str, ...] = ()
-    known: Mapping[str, int] = field(default_factory=dict)
+    known: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 def position(conn: Connection) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.cloud.cloud import Cloud
 from floe.core import entries, server_states
@@ -25,8 +26,7 @@ LIST_SECONDS = 30.0
 _STILL = "host {host} still had the guest of this server; it was destroyed there"
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(msgspec.Struct, frozen=True):
     """A guest that beyond doubt should not be on a host; `final` when its server is gone for good.
 
     It was `seen` there, or may be there because nobody could be asked.

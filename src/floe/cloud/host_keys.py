@@ -10,8 +10,9 @@ import hmac
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.bus import permissions
 from floe.cloud import attempts
@@ -41,8 +42,7 @@ _PORTION = 400
 """Rows that are read at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redeemed:
+class Redeemed(msgspec.Struct, frozen=True, kw_only=True):
     """What a machine says that wants to become a host."""
 
     host: str
@@ -52,8 +52,7 @@ class Redeemed:
     """Of `signed_words`, by the holder of the key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A name that a host has, or is to have: the host if it was heard of, its key, and how many servers are on it."""
 
     name: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from floe.cloud import host_networks, known_hosts
 from floe.cloud.cloud import Cloud
@@ -19,8 +20,7 @@ _PORTION = 400
 """Hosts that are read at once: on the event loop, in less than what such a read may take (`store.readers`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostDetail:
+class HostDetail(msgspec.Struct, frozen=True, kw_only=True):
     """A host, and whether it is up."""
 
     host: Host
@@ -37,17 +37,15 @@ class HostDetail:
         return service_id(self.host.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zone:
+class Zone(msgspec.Struct, frozen=True, kw_only=True):
     """An availability zone: whether any host in it takes servers, and its hosts."""
 
     name: str
     available: bool
-    hosts: Sequence[HostDetail] = field(default_factory=tuple)
+    hosts: Sequence[HostDetail] = msgspec.field(default_factory=tuple)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Which hosts are wanted: those with `part` in their name, `after` the one of that number, `limit` at most."""
 
     part: str = ""
@@ -55,7 +53,10 @@ class Wanted:
     limit: int | None = None
 
 
-async def listed(cloud: Cloud, wanted: Wanted = Wanted()) -> list[HostDetail]:
+_ALL = Wanted()
+
+
+async def listed(cloud: Cloud, wanted: Wanted = _ALL) -> list[HostDetail]:
     """Return hosts, the oldest first; read in portions, each of them short."""
     found: list[Host] = []
     while wanted.limit is None or len(found) < wanted.limit:

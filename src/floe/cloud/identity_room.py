@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from floe.cloud import identity
 from floe.cloud.cloud import Cloud
@@ -44,8 +46,7 @@ def merged(kept: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]
     return {**fields, "properties": {name: value for name, value in properties.items() if value is not None}}
 
 
-@dataclass(frozen=True, slots=True)
-class Kept(Generic[T]):
+class Kept(msgspec.Struct, Generic[T], frozen=True):
     """The things of one kind, made by `new`. `check` raises what is wrong with one that is to be kept."""
 
     kind: str

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
 
 from floe.cloud import image_quotas, images
 from floe.cloud.cloud import Cloud
@@ -29,8 +31,7 @@ from floe.store.engine import Connection
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Upload:
+class _Upload(msgspec.Struct, frozen=True):
     """One upload: the image as it was when it began, the blob that is written for it, and its action."""
 
     image: Image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from floe.cloud.cloud import Cloud
 from floe.cloud.images import own, visible

@@ -6,8 +6,9 @@ The workflow `upload-image` says when which of these is done.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.blobs.inspect import Found, Inspection
 from floe.cloud import image_quotas
@@ -26,8 +27,7 @@ Reserve = Callable[[int, int], Awaitable[int]]
 """Takes room for more bytes, so many at least, at best so many; returns for how many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     """The bytes that come with a request; `announced` is how many are to come, 0 if nobody said."""
 
     chunks: AsyncIterator[bytes]
@@ -36,8 +36,7 @@ class Incoming:
     blob: ImageBlob
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(msgspec.Struct, frozen=True, kw_only=True):
     """What was written: sizes in bytes, digests in hex."""
 
     size: int

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from floe.cloud import attempts, passwords, token_codec, tokens
 from floe.cloud.cloud import Cloud
@@ -36,8 +37,7 @@ from floe.store.engine import Connection
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Proof:
+class _Proof(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     methods: tuple[str, ...]
     stamp: int | None = None

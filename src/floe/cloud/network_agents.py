@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.cloud import hosts
 from floe.cloud.cloud import Cloud
@@ -13,8 +14,7 @@ from floe.core.hosts import Host
 L2, DHCP = "L2 agent", "DHCP agent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkAgent:
+class NetworkAgent(msgspec.Struct, frozen=True, kw_only=True):
     """One part that a host's agent plays."""
 
     id: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
 
 from floe.cloud import quotas
 from floe.cloud.cloud import Cloud
@@ -69,8 +70,7 @@ def demand(conn: Connection, project_id: str, resource: str) -> None:
         raise NoRoom(error.message) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Owned(Generic[T]):
+class Owned(msgspec.Struct, Generic[T], frozen=True):
     """The things of one kind: what can be done with all of them alike, whatever the kind.
 
     `new` makes one that is nothing but its fields. `may_change` raises Forbidden for who sees a thing and is not its

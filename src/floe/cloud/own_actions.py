@@ -6,7 +6,6 @@ Those with bytes of images are done while the request waits: others can end them
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,17 +18,15 @@ from floe.store import actions
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
     """An action that is in the database, and in hand. `known` is what no journal can keep, by type."""
 
     action: Action
     steps: tuple[Step, ...]
-    known: Mapping[Any, Any] = field(default_factory=dict)
+    known: Mapping[Any, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leases:
+class Leases(msgspec.Struct, frozen=True, kw_only=True):
     """The conductor in this process: `owner` is its name in leases, which last for `lease` seconds.
 
     `take` has it go on, after the commit, with what was begun in its name; nobody waits for that. Nothing may be begun
@@ -42,8 +39,7 @@ class Leases:
     at_work: Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnActions:
+class OwnActions(msgspec.Struct, frozen=True, kw_only=True):
     """Who does them: `owner` is the name in their leases, which last for `lease` seconds.
 
     `perform` returns when the action has ended, or is left to be gone on with. What fails it is raised, once it is

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.core.context import Context
 from floe.core.counters import Counters
@@ -12,8 +13,7 @@ from floe.pools import Caller, Pool, give_back_memory
 _CORES = os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pools:
+class Pools(msgspec.Struct, frozen=True, kw_only=True):
     """A pool for each kind of slow work."""
 
     passwords: Pool

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from floe.cloud import known_hosts
 from floe.cloud.cloud import Cloud
@@ -21,11 +22,10 @@ from floe.store import hosts as rows
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderQuery:
+class ProviderQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which providers are wanted. `required_any` holds sets of traits of each of which one is needed."""
 
-    resources: Mapping[str, int] = field(default_factory=dict)
+    resources: Mapping[str, int] = msgspec.field(default_factory=dict)
     required: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     required_any: tuple[frozenset[str], ...] = ()
@@ -37,8 +37,7 @@ class ProviderQuery:
     not_member_of: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What consumers take in all, and how many they are."""
 
     resources: Resources

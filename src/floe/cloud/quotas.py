@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.cloud.cloud import Cloud
 from floe.core import quotas as rules
@@ -26,8 +27,7 @@ def limits(conn: Connection, project_id: str) -> dict[str, int]:
     return {**DEFAULTS, **rows.layers(conn, DEFAULT_CLASS, project_id)}
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """What a project may have, and what it has, by resource: read once, for all that a request asks for."""
 
     limits: Mapping[str, int]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
 from floe.cloud import quotas
@@ -18,8 +18,7 @@ from floe.store import server_groups as rows
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupDetail:
+class GroupDetail(msgspec.Struct, frozen=True, kw_only=True):
     """A group and the ids of its servers."""
 
     group: ServerGroup

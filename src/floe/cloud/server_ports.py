@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from floe.cloud import host_networks, quotas, security_groups
@@ -31,8 +31,7 @@ from floe.store.engine import Connection
 Requested = Sequence[PlannedNic] | Literal["auto", "none"] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """The networks and groups that a create asks for, of `least` to `most` servers alike."""
 
     networks: Requested
@@ -41,8 +40,7 @@ class Wanted:
     most: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """The NICs of a server that is asked for, complete, for `bind`."""
 
     nics: tuple[PlannedNic, ...] = ()
@@ -167,12 +165,11 @@ def rename(conn: Connection, server_id: str, project_id: str, hostname: str, now
     return bool(hosts)
 
 
-@dataclass(frozen=True, slots=True)
-class Unplugged:
+class Unplugged(msgspec.Struct, frozen=True):
     """The ports of a server that is to be destroyed, and the generation of each host that had one plugged."""
 
     ports: tuple[str, ...] = ()
-    generations: Mapping[str, int] = field(default_factory=dict)
+    generations: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 def unplug(conn: Connection, server_id: str, now: datetime) -> Unplugged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -18,16 +18,14 @@ BEGIN, DESTROY = "begin", "destroy"
 """The first steps of the workflow `delete`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A host to destroy the guest on, and the generation of its network without the server's ports."""
 
     host: str
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
+class Targets(msgspec.Struct, frozen=True):
     """Where the guest may be."""
 
     guest_name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from floe.cloud import server_ports, servers
 from floe.cloud.cloud import Cloud
@@ -13,8 +13,7 @@ from floe.store import security_groups as rows
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerGroups:
+class ServerGroups(msgspec.Struct, frozen=True, kw_only=True):
     """The groups, by project and name, and of each group that a rule of theirs refers to the project and name."""
 
     groups: tuple[Group, ...]

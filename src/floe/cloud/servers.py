@@ -6,7 +6,7 @@ import logging
 import secrets
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -43,8 +43,7 @@ _PASSWORD = string.ascii_letters + string.digits
 _CONSOLE_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
+class Created(msgspec.Struct, frozen=True, kw_only=True):
     """What a create made."""
 
     servers: tuple[Server, ...]

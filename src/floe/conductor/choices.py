@@ -10,7 +10,10 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.demands import Demands, Met
@@ -31,8 +34,7 @@ from floe.store.engine import Connection
 GRACE_STEP = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A server to be placed, with what was read for it.
 
     Where it asks something of its host's aggregates, what meets that was worked out at `generation` of theirs.
@@ -45,8 +47,7 @@ class Request:
     disks: tuple[Disk, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """The host that a server was promised, and where else its claim may go."""
 
     request: Request
@@ -54,8 +55,7 @@ class Choice:
     promise: Promise
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(msgspec.Struct, frozen=True):
     """A server that a host is wanted for; what went wrong on those that were tried stands in `excluded`."""
 
     server_id: str

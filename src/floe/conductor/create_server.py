@@ -7,7 +7,6 @@ guest is removed there and the next host is tried, unless the failure would be t
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -39,15 +38,13 @@ _SAME_ANYWHERE = frozenset({"not_found", "invalid"})
 """Causes that lie in what was asked for (an image that is gone, or broken): any other host would fail alike."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Tried:
+class _Tried(msgspec.Struct, frozen=True):
     """The hosts that failed so far, and why."""
 
-    hosts: dict[str, FloeError] = field(default_factory=dict)
+    hosts: dict[str, FloeError] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class CreateServer:
+class CreateServer(msgspec.Struct, frozen=True):
     """The workflow `create`, with what it works on."""
 
     cloud: Cloud

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
@@ -15,8 +15,7 @@ from floe.core.given import BlobGiven
 from floe.store import image_blobs
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteImage:
+class DeleteImage(msgspec.Struct, frozen=True):
     """The workflow `delete-image`, with what it works on."""
 
     cloud: Cloud

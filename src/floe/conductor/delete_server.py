@@ -7,8 +7,11 @@ the server is gone at once, and the host is told when it comes back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
 
 from floe.cloud import server_ports, server_removal
 from floe.cloud.cloud import Cloud
@@ -36,8 +39,7 @@ class _Shown:
     host: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteServer:
+class DeleteServer(msgspec.Struct, frozen=True):
     """The workflow `delete`, with what it works on."""
 
     cloud: Cloud

@@ -6,7 +6,8 @@ It is worked out of all metadata of all aggregates, which may be much; a decisio
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from floe.core.aggregates import Demand, fitting
 from floe.store import aggregates
@@ -16,12 +17,11 @@ MOST = 50_000
 """Ids of aggregates that are kept, a demand beside its own counting as one: where there are more, it begins anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Met:
+class Met(msgspec.Struct, frozen=True):
     """The aggregates that meet each demand, as they were at a generation of theirs."""
 
     generation: int
-    by_demand: Mapping[Demand, frozenset[int]] = field(default_factory=dict)
+    by_demand: Mapping[Demand, frozenset[int]] = msgspec.field(default_factory=dict)
 
     @property
     def size(self) -> int:

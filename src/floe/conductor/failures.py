@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.core.errors import FloeError, HostFailure, NoValidHost, Unavailable
 from floe.core.texts import shortened
@@ -14,8 +15,7 @@ _HOSTS = 600
 """Characters about single hosts, where there are more than a refusal names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why a step, or a whole action, failed: a text for the user, and details for administrators. Both are bounded."""
 
     kind: str

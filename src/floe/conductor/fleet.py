@@ -8,9 +8,12 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from floe.bus.protocol import Bus
 from floe.conductor.compared import Compared
@@ -35,8 +38,7 @@ async def _nothing_to_prove() -> None:
     """Ask without more ado."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
     """On whose behalf a host is asked: how that waits, what it proves each time before it asks, what it is told of."""
 
     pause: Pause
@@ -53,8 +55,7 @@ _MOST_ATTEMPTS = 1_000_000
 """A host that says that it heard of more at one action is not believed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConductorSettings:
+class ConductorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How patient a conductor is, in seconds, and how much it does at once."""
 
     lease: float = 30.0

@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from floe.conductor.failures import Failure, error_of, failure_of
 from floe.conductor.journal import Journal
@@ -46,16 +46,14 @@ Work: TypeAlias = Callable[[Connection], Any]
 """Writes in one transaction, and returns an `Outcome`, or an output alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
+class Begin(msgspec.Struct, frozen=True, kw_only=True):
     """The effect on a host that comes next: its entry is written with the transaction before it."""
 
     name: str
     host: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a transaction's function returns when there is more to record than its output (JSON)."""
 
     output: Any = None

@@ -7,11 +7,11 @@ Parts of a step, told of by its host, and recoveries are beside that: they are f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from floe.core import entries
 from floe.core.actions import Step
@@ -22,8 +22,7 @@ from floe.core.messages import StepTime
 _Part = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Unwritten:
+class Unwritten(msgspec.Struct, frozen=True):
     """What the next transaction writes beside its own entry."""
 
     changed: Mapping[int, Step]

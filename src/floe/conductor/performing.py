@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -38,8 +37,7 @@ async def unobserved(_point: str, _name: str) -> None:
     """Let everything pass."""
 
 
-@dataclass(frozen=True, slots=True)
-class Performer:
+class Performer(msgspec.Struct, frozen=True):
     """Performs sagas. `command` and `removal` reach the hosts: those of `Fleet` and `Removal`."""
 
     command: Callable[..., Awaitable[Any]]

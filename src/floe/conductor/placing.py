@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -36,8 +35,7 @@ TRIES = 5
 """How often stale knowledge of hosts may make a claim fail before it is given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """Where a server was placed: recorded, so that a repeated spawn says the same as the first."""
 
     host: str
@@ -45,8 +43,7 @@ class Placed:
     network: HostNetwork
 
 
-@dataclass(frozen=True, slots=True)
-class Placing:
+class Placing(msgspec.Struct, frozen=True):
     """Places one server at a time. A host is the server's when the transaction that claims it has committed."""
 
     cloud: Cloud

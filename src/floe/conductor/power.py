@@ -7,9 +7,9 @@ Where it fails, the server is what it was, and what its guest has become its row
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import msgspec
+from msgspec.structs import replace
 
 from floe.cloud import host_networks, server_ports
 from floe.cloud.cloud import Cloud
@@ -33,8 +33,7 @@ _GRACE_STEP = 0.1
 BEHIND = "The host was told something later of this guest than the cloud knows of, so nothing was changed. Ask again."
 
 
-@dataclass(frozen=True, slots=True)
-class GuestActions:
+class GuestActions(msgspec.Struct, frozen=True):
     """The workflows of `core.guest_actions`, with what they work on."""
 
     cloud: Cloud

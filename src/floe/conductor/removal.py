@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.conductor.fleet import Asking, ConductorSettings, Fleet
 from floe.core.errors import FloeError, HostFailure, Unavailable
@@ -19,28 +20,28 @@ _GRACE_STEP = 0.1
 _LONGEST_WAIT = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing is left, unless it is `owed`: then the host is told when it is back."""
 
     steps: tuple[StepTime, ...] = ()
     owed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds before the first repeat, and after which a host that fails, or does not answer, owes it."""
 
     first: float = 0.5
     most: float = float("inf")
 
 
+_WITHOUT_END = Patience()
+
+
 async def _bear(_error: FloeError, _waited: float) -> None:
     """Say nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True):
     """Removes what hosts have."""
 
     fleet: Fleet
@@ -52,7 +53,7 @@ class Removal:
         command: Destroy,
         *,
         asking: Asking,
-        patience: Patience = Patience(),
+        patience: Patience = _WITHOUT_END,
         trouble: Callable[[FloeError, float], Awaitable[None]] = _bear,
     ) -> Removed:
         """Ask until it is done; `trouble` is told of each failure and of how long it has lasted."""

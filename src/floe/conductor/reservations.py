@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import zlib
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.choices import GRACE_STEP, Request
@@ -53,8 +55,7 @@ class _Short(Exception):
         self.fit, self.error = fit, error
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """The servers of a request that are still to be placed, in their order, and how many of them have to fit."""
 
     requests: tuple[Request, ...]
@@ -67,8 +68,7 @@ class _Asked:
         return [request.server.id for request in self.requests]
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(msgspec.Struct, frozen=True):
     """Where the first so many of the servers could go, and how the trace tells of it."""
 
     selections: tuple[Selection, ...]
@@ -77,15 +77,14 @@ class _Choice:
     """When the hosts are claimed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reservations:
+class Reservations(msgspec.Struct, frozen=True):
     """Places the servers of one request."""
 
     cloud: Cloud
     fleet: Fleet
     settings: ConductorSettings
     placing: Placing
-    under_way: set[str] = field(default_factory=set)
+    under_way: set[str] = msgspec.field(default_factory=set)
     """Reservations that this conductor is placing: their other actions wait. The database decides all the same."""
 
     async def place(self, flow: Flow) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,8 +40,7 @@ _WRITE_AGAIN = 0.5
 """Seconds between attempts to write to a database that refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Strange:
+class _Strange(msgspec.Struct, frozen=True):
     """An action that another release began, and this one does not know how to go on with."""
 
     action: Action

@@ -6,8 +6,9 @@ The plan of a workflow is read before its code; `performing` does the steps, and
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeGuard
+
+import msgspec
 
 from floe.conductor.failures import Failure
 from floe.conductor.flow import Flow, Work
@@ -21,8 +22,7 @@ def nothing(_flow: Flow, _result: Any) -> None:
     """Do nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One transaction. `do` takes from memory what it needs and returns the function that writes."""
 
     name: str
@@ -32,8 +32,7 @@ class Write:
     after: Callable[[Flow, Any], Awaitable[None] | None] = nothing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """One transaction of what is chosen before it, and chosen anew until the database agrees: `by` does all of it."""
 
     name: str
@@ -41,8 +40,7 @@ class Choice:
     returns: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnHost:
+class OnHost(msgspec.Struct, frozen=True, kw_only=True):
     """A command to a host, which leaves something there unless `undo` is None: that says what takes it away again.
 
     To a host that does not know the subject (any more), `anew` says it with all there is to know. Where the host is
@@ -62,8 +60,7 @@ class OnHost:
     behind: Callable[[Flow, HostFailure], Awaitable[None]] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnStore:
+class OnStore(msgspec.Struct, frozen=True, kw_only=True):
     """Something done with the bytes of an image, by a process that has them; a repeat must be harmless.
 
     `undo` takes away what it leaves, unless it is None. Both raise Interrupted to be done again a while later.
@@ -75,8 +72,7 @@ class OnStore:
     undo: Callable[[Flow], Awaitable[None]] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
+class Remove(msgspec.Struct, frozen=True, kw_only=True):
     """Have a host remove all of the subject, however often it has to be asked; one that is down owes it.
 
     `shown` is told of trouble, and for how many seconds it has lasted.
@@ -88,8 +84,7 @@ class Remove:
     shown: Callable[[Flow, FloeError, float], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
+class Again(msgspec.Struct, frozen=True, kw_only=True):
     """Steps that are undone and done again, from the first, as long as `other` finds another way after a failure."""
 
     steps: tuple[Node, ...]
@@ -97,8 +92,7 @@ class Again:
     """Given the name of the step that failed, and why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Each:
+class Each(msgspec.Struct, frozen=True, kw_only=True):
     """Steps that are done for one thing after the other; each finds its own by the thing's type."""
 
     over: Callable[[Flow], Sequence[Any]]
@@ -110,8 +104,7 @@ Leaf: TypeAlias = "Write | Choice | OnHost | OnStore | Remove"
 Undone: TypeAlias = "OnHost | OnStore"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saga:
+class Saga(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of action: how it begins, its steps, and how it ends.
 
     `fails` makes what runs in the transaction that ends it after the undos: it gives back what the rows hold. `after`
@@ -123,7 +116,7 @@ class Saga:
     steps: tuple[Node, ...]
     fails: Callable[[Flow, Failure], Work]
     after: Callable[[Flow], None] = lambda _flow: None
-    renamed: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    renamed: Mapping[int, Mapping[str, str]] = msgspec.field(default_factory=dict)
 
     @property
     def kind(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.bus.codec import encode
 from floe.bus.protocol import Bus, host_failure
@@ -21,8 +22,7 @@ _ROUNDS = 1_000
 """Of one host at once: a slow guest keeps none that is asked for later from being asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     spawn: Spawn
     timeout: float
 

@@ -6,7 +6,7 @@ away its bytes, gives back what they took, and queues the image again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from floe.cloud import image_uploads
 from floe.cloud.cloud import Cloud
@@ -21,8 +21,7 @@ from floe.core.given import BlobGiven
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class UploadImage:
+class UploadImage(msgspec.Struct, frozen=True):
     """The workflow `upload-image`, with what it works on."""
 
     cloud: Cloud

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from floe.core.given import BlobGiven, CreateGiven, Given
 from floe.core.servers import BUILDING, DELETING, SCHEDULING
 
@@ -18,8 +20,7 @@ SERVER = "server"
 IMAGE = "image"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begins:
+class Begins(msgspec.Struct, frozen=True, kw_only=True):
     """How an action begins: what state it finds its subject in, and which one it puts it in while it lasts.
 
     Whoever inserts an action goes by it, and the workflow that does it: see `conductor.saga`.
@@ -77,8 +78,7 @@ class Action:
     finished_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of an action's journal: what recovery runs on, and what the user sees as an event.
 
     `output` is the step's result (JSON), read on replay. `state` is begun, done, failed or undone. A step done on a

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
+
+import msgspec
 
 from floe.core.errors import Invalid
 
@@ -13,8 +14,7 @@ MAX_ADDRESSES = 1000
 """Of a group: a host that has a rule about it is sent them all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressGroup:
+class AddressGroup(msgspec.Struct, frozen=True, kw_only=True):
     """An address group as the database holds it."""
 
     id: str

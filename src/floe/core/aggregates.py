@@ -5,9 +5,10 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
+
+import msgspec
 
 from floe.core.errors import Invalid, OverQuota
 from floe.core.texts import is_printable
@@ -23,15 +24,14 @@ MAX_ITEMS = 128
 """Of one aggregate's metadata: where any changed, what flavors ask for is looked for in all of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aggregate:
+class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     """An aggregate as the database holds it; it gives out `id`. `items` are its metadata but for the zone."""
 
     id: int = 0
     uuid: str
     name: str
     zone: str | None = None
-    items: Mapping[str, str] = field(default_factory=dict)
+    items: Mapping[str, str] = msgspec.field(default_factory=dict)
     hosts: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime | None = None

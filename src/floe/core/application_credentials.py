@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 MOST = 1000
 """How many a user may have."""
@@ -11,8 +12,7 @@ RESOURCE = "application_credential"
 """What they are counted as, by user."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplicationCredential:
+class ApplicationCredential(msgspec.Struct, frozen=True, kw_only=True):
     """An application credential as the database holds it; the secret itself is nowhere."""
 
     id: str

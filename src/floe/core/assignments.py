@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 USER, GROUP = "user", "group"
 PROJECT, DOMAIN, SYSTEM = "project", "domain", "system"
@@ -10,8 +10,7 @@ WHOLE_SYSTEM = "all"
 """The id of the one system there is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """A role given to an actor (USER or GROUP) on a target (PROJECT, DOMAIN or SYSTEM)."""
 
     role_id: str

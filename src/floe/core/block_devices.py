@@ -6,15 +6,15 @@ Floe has local disks only: a root disk from an image, at most one blank ephemera
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.core.disks import DISK_BUSES, EPHEMERAL, MIB_PER_GIB, SWAP, Disk, local_disks
 from floe.core.errors import Invalid
 from floe.core.servers import ServerFlavor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockDevice:
+class BlockDevice(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of a create's block devices. `size` is in GiB; `source` is image, blank, volume or snapshot."""
 
     source: str

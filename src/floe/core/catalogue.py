@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from floe.core.errors import Invalid
 
@@ -14,19 +15,17 @@ _VARIABLES = ("public_url", "project_id", "tenant_id", "user_id")
 _VARIABLE = re.compile(r"[%$]\((\w*)\)s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
+class Region(msgspec.Struct, frozen=True, kw_only=True):
     """A region as the database holds it."""
 
     id: str
     description: str = ""
     parent_region_id: str | None = None
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Further attributes that clients keep with it, by name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogueService:
+class CatalogueService(msgspec.Struct, frozen=True, kw_only=True):
     """An API that clients find by its type."""
 
     id: str
@@ -34,12 +33,11 @@ class CatalogueService:
     name: str = ""
     description: str = ""
     enabled: bool = True
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Further attributes that clients keep with it, by name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where an API answers.
 
     `url` may hold `%(public_url)s` (where this cloud is reached), `%(project_id)s` and `%(user_id)s`.
@@ -51,7 +49,7 @@ class Endpoint:
     interface: str
     url: str
     enabled: bool = True
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Further attributes that clients keep with it, by name."""
 
 

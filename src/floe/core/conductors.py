@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.core.hosts import DOWN_AFTER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConductorRole:
+class ConductorRole(msgspec.Struct, frozen=True, kw_only=True):
     """A conductor as the database holds it, by the name of the machine that it runs on."""
 
     host: str

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 DEFAULT_DOMAIN = "default"
 """The id of the domain that is there from the start, as Keystone has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Domain:
+class Domain(msgspec.Struct, frozen=True, kw_only=True):
     """A domain as the database holds it."""
 
     id: str
@@ -19,5 +19,5 @@ class Domain:
     description: str = ""
     enabled: bool = True
     tags: tuple[str, ...] = ()
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Further attributes that clients keep with it, by name."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
     """A group as the database holds it."""
 
     id: str
     domain_id: str
     name: str
     description: str = ""
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Further attributes that clients keep with it, by name."""

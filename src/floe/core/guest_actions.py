@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.core import ahead
 from floe.core.actions import Begins
@@ -28,8 +29,7 @@ from floe.core.servers import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnGuest:
+class OnGuest(msgspec.Struct, frozen=True, kw_only=True):
     """One such action: in which vm_states it may begin, the task_state meanwhile, and what the guest is to be.
 
     It `boots` the guest, or has it go on as it is; a guest that is to go off is asked `gently` to do so, before it is

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import fields
 
 import msgspec
 
 from floe.core.guests import GuestMetadata
 from floe.core.servers import Server
 
-_TOLD = tuple(field.name for field in fields(GuestMetadata) if field.name not in {"admin_password", "files"})
+_TOLD = tuple(name for name in GuestMetadata.__struct_fields__ if name not in {"admin_password", "files"})
 
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+import msgspec
 
 from floe.core.disks import Disk
 from floe.core.nics import Nic
@@ -31,8 +32,7 @@ class PowerState(IntEnum):
         return self in (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestImage:
+class GuestImage(msgspec.Struct, frozen=True, kw_only=True):
     """The image a guest's root disk starts from.
 
     `checksum` is the SHA-512 of the bytes, in hex; a host's copy that does not match is never used.
@@ -44,7 +44,7 @@ class GuestImage:
     size: int
     disk_format: str
     virtual_size: int
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = msgspec.field(default_factory=dict)
     blob_id: str = ""
     """What a host fetches; "" is the blob of the image's own id."""
 
@@ -54,8 +54,7 @@ class GuestImage:
         return self.blob_id or self.image_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestMetadata:
+class GuestMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What the guest may read about itself, from the metadata service or its config drive."""
 
     hostname: str
@@ -64,7 +63,7 @@ class GuestMetadata:
     availability_zone: str = "nova"
     launch_index: int = 0
     reservation_id: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     keys: tuple[tuple[str, str, str], ...] = ()
     """Of each key: name, type (`ssh`), public key."""
     user_data: str | None = None
@@ -77,8 +76,7 @@ class GuestMetadata:
     kernel_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestSpec:
+class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One guest, complete; its memory is in MiB."""
 
     server_id: str
@@ -95,11 +93,10 @@ class GuestSpec:
     kernel: GuestImage | None = None
     ramdisk: GuestImage | None = None
     metadata: GuestMetadata
-    extra_specs: Mapping[str, str] = field(default_factory=dict)
+    extra_specs: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestState:
+class GuestState(msgspec.Struct, frozen=True, kw_only=True):
     """A guest as a host finds it."""
 
     server_id: str

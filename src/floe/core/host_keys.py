@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from floe.core.errors import Invalid
 from floe.core.hosts import HOST_NAME
@@ -15,8 +16,7 @@ MOST_OPEN = 1000
 """Tokens that wait to be redeemed at a time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostKey:
+class HostKey(msgspec.Struct, frozen=True, kw_only=True):
     """What a host's name is bound to: the key that redeemed its token, and until then the token."""
 
     host: str

@@ -11,19 +11,20 @@ in a fragment or whole were read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostRoute:
+class HostRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A static route handed to guests by DHCP option 121."""
 
     destination: str
     nexthop: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSubnet:
+class HostSubnet(msgspec.Struct, frozen=True, kw_only=True):
     """An IPv4 subnet of a network; with `dhcp`, `dhcp_address` is where DHCP, DNS and metadata answer."""
 
     subnet_id: str
@@ -35,8 +36,7 @@ class HostSubnet:
     routes: tuple[HostRoute, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSegment:
+class HostSegment(msgspec.Struct, frozen=True, kw_only=True):
     """A network as a host sees it: one bridge, one DHCP and metadata namespace, one conntrack zone.
 
     `tag` is a small number, unique in the cloud and stable for the network's life (VNI, conntrack zone).
@@ -50,16 +50,14 @@ class HostSegment:
     subnets: tuple[HostSubnet, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostAddress:
+class HostAddress(msgspec.Struct, frozen=True, kw_only=True):
     """An address of a port."""
 
     subnet_id: str
     address: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostPort:
+class HostPort(msgspec.Struct, frozen=True, kw_only=True):
     """A port plugged on this host. `tap` is the name of its device (at most 15 characters)."""
 
     port_id: str
@@ -81,8 +79,7 @@ class HostPort:
     """Further (CIDR, MAC) pairs it may send from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupRule:
+class GroupRule(msgspec.Struct, frozen=True, kw_only=True):
     """One security group rule. Neither `remote_cidr` nor `remote_group` means any address.
 
     `port_min` and `port_max` are ports for tcp, udp, sctp..., and type and code for icmp. None means any.
@@ -99,8 +96,7 @@ class GroupRule:
     remote_group: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostGroup:
+class HostGroup(msgspec.Struct, frozen=True, kw_only=True):
     """A security group. The host adds the addresses of its own ports to `remote_members` by itself."""
 
     group_id: str
@@ -114,8 +110,7 @@ class HostGroup:
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostNetwork:
+class HostNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """What should be on one host: segments, ports and groups, at one generation."""
 
     generation: int = 0
@@ -125,8 +120,7 @@ class HostNetwork:
     members_at: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupChange:
+class GroupChange(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses on other hosts that became members of a group after a position, or are none any more."""
 
     group_id: str
@@ -135,8 +129,7 @@ class GroupChange:
     removed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MembersChange:
+class MembersChange(msgspec.Struct, frozen=True, kw_only=True):
     """How the members of a host's groups at the position `to` differ from those at any position from `after` on.
 
     It says of each address that changed in between whether it is a member at `to`, so it may be taken twice, and by a

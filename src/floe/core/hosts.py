@@ -6,8 +6,9 @@ import functools
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+import msgspec
 
 from floe.core.resources import Inventory, Resources
 
@@ -25,8 +26,7 @@ _MANY = 16_384
 _NAMESPACE = uuid.UUID("6b7f0a50-7c54-5d5c-9a0e-3f2d5a9b1c77")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A host as the database holds it. `generation` counts every change of what it has or what is taken of it."""
 
     name: str
@@ -35,7 +35,7 @@ class Host:
     hypervisor_version: int = 0
     inventories: tuple[Inventory, ...] = ()
     traits: tuple[str, ...] = ()
-    cpu_info: Mapping[str, str] = field(default_factory=dict)
+    cpu_info: Mapping[str, str] = msgspec.field(default_factory=dict)
     address: str = "127.0.0.1"
     availability_zone: str = "nova"
     """The zone that it names itself, which holds where its aggregates name none; see `zone`."""
@@ -80,8 +80,7 @@ class Host:
         return self.connected and not self.forced_down and now - self.last_seen < DOWN_AFTER
 
 
-@dataclass(frozen=True, slots=True)
-class HostSeen:
+class HostSeen(msgspec.Struct, frozen=True):
     """A host as it was when it was chosen: what a claim has to find still, beside the amounts that it counts itself."""
 
     name: str
@@ -95,8 +94,7 @@ RUNNING = "running"
 """The purpose of what a server takes of the host on which its guest is, or is to be."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """What one server takes of one host for one purpose; of a host it may take something for several."""
 
     server_id: str

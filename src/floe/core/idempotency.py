@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from floe.core.errors import Invalid
 
@@ -15,8 +16,7 @@ KEPT = timedelta(days=1)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(msgspec.Struct, frozen=True):
     """The key a client chose, and a digest of what it asked for."""
 
     key: str

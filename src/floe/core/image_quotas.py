@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.core.errors import TooLarge
 from floe.core.quotas import IMAGE
@@ -12,8 +13,7 @@ COUNT, SIZE, STAGED, UPLOADING = IMAGE
 MIB = 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageUsage:
+class ImageUsage(msgspec.Struct, frozen=True, kw_only=True):
     """What a project uses, or a difference of that.
 
     `bytes` are those of images; `staged` those that uploads under way have received or taken room for.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 
@@ -74,8 +73,7 @@ class Image(msgspec.Struct, frozen=True, gc=False):
         return self.blob_id or self.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageBlob:
+class ImageBlob(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes that are being written for an image, or are to be removed; each upload has a blob of its own.
 
     `project_id` is who is charged for `reserved` bytes while they are written. The release before shows by `beat` that
@@ -91,8 +89,7 @@ class ImageBlob:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewImage:
+class NewImage(msgspec.Struct, frozen=True, kw_only=True):
     """What a create asks for; without an id or owner, a new one and the caller's project."""
 
     id: str | None = None
@@ -106,11 +103,10 @@ class NewImage:
     protected: bool = False
     hidden: bool = False
     tags: tuple[str, ...] = ()
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageMember:
+class ImageMember(msgspec.Struct, frozen=True, kw_only=True):
     """A project that a shared image is offered to."""
 
     image_id: str

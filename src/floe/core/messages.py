@@ -2,13 +2,13 @@
 
 A *command* goes to one host and is answered by a *result*; every command may be repeated, and a repeat
 has no further effect: effects carry the id of the action they belong to. An *event* comes from a host and is
-answered by nobody. All are frozen dataclasses of plain values, so that the codec can carry them; a failed
+answered by nobody. All are frozen Structs of plain values, so that the codec can carry them; a failed
 command is answered by `Failed`, which the bus raises as `HostFailure` on the caller's side.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from floe.core.actions import Action
 from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
@@ -20,8 +20,7 @@ from floe.core.resources import Inventory
 # -- commands, and what answers them ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTime:
+class StepTime(msgspec.Struct, frozen=True, kw_only=True):
     """One step done on a host: seconds since the epoch, seconds of duration, and a remark for the trace."""
 
     name: str
@@ -30,8 +29,7 @@ class StepTime:
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spawn:
+class Spawn(msgspec.Struct, frozen=True, kw_only=True):
     """Make the guest and start it. Answered by `Spawned`; repeated for a guest that runs, likewise."""
 
     action_id: str
@@ -43,16 +41,14 @@ class Spawn:
     """With which a host that does not see the image store fetches what the guest is made of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spawned:
+class Spawned(msgspec.Struct, frozen=True, kw_only=True):
     """The guest runs; `steps` says how long image, disk, ports and guest took."""
 
     power_state: PowerState
     steps: tuple[StepTime, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpawnAll:
+class SpawnAll(msgspec.Struct, frozen=True, kw_only=True):
     """Make these guests, each as if it had been asked for alone. Answered by `SpawnedAll`; each may be repeated alone.
 
     What takes longer than `patience` seconds is answered as not known yet: it goes on, and is to be asked for alone.
@@ -62,23 +58,20 @@ class SpawnAll:
     patience: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpawnAnswer:
+class SpawnAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one of many spawns; neither is there for one that is still under way."""
 
     spawned: Spawned | None = None
     failed: Failed | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpawnedAll:
+class SpawnedAll(msgspec.Struct, frozen=True, kw_only=True):
     """What came of each spawn, in their order: a failure of one is its own."""
 
     answers: tuple[SpawnAnswer, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destroy:
+class Destroy(msgspec.Struct, frozen=True, kw_only=True):
     """End the guest and remove all that the host holds for it; stops a spawn under way. Answered by `Destroyed`.
 
     After it the host refuses any later spawn of that server. Succeeds where there is nothing (left) to remove.
@@ -95,15 +88,13 @@ class Destroy:
     """As of `Spawn`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destroyed:
+class Destroyed(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing of the guest is left; `steps` says what was removed."""
 
     steps: tuple[StepTime, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangePower:
+class ChangePower(msgspec.Struct, frozen=True, kw_only=True):
     """Have the guest as it is wanted. Answered by `PowerChanged`; said again, it is answered alike.
 
     One that is to go off, or to boot again, has `patience` seconds to shut down by itself; then it is ended. A later
@@ -121,52 +112,45 @@ class ChangePower:
     """With the guest: what its host must know of its ports."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerChanged:
+class PowerChanged(msgspec.Struct, frozen=True, kw_only=True):
     """The guest is as it is wanted; `steps` says what that took."""
 
     power_state: PowerState
     steps: tuple[StepTime, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadConsole:
+class ReadConsole(msgspec.Struct, frozen=True, kw_only=True):
     """Read the end of the guest's serial console: the last `lines` lines, all (up to 1 MiB) when None."""
 
     server_id: str
     lines: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsoleOutput:
+class ConsoleOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What the guest has written."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyNetwork:
+class ApplyNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """Make the host's network look like this whole. Answered by `NetworkApplied`."""
 
     network: HostNetwork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkApplied:
+class NetworkApplied(msgspec.Struct, frozen=True, kw_only=True):
     """The host's network is that of this generation, or of a later one."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeMembers:
+class ChangeMembers(msgspec.Struct, frozen=True, kw_only=True):
     """Take a difference of security groups' members. Answered by `MembersChanged`."""
 
     change: MembersChange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MembersChanged:
+class MembersChanged(msgspec.Struct, frozen=True, kw_only=True):
     """The members are known as they are after the change; not `taken` if there is a gap to what was known before."""
 
     taken: bool
@@ -174,42 +158,36 @@ class MembersChanged:
     """Up to which position the host had been told before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateMetadata:
+class UpdateMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Replace what a guest may read about itself. Answered by `Done`."""
 
     server_id: str
     metadata: GuestMetadata
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListGuests:
+class ListGuests(msgspec.Struct, frozen=True, kw_only=True):
     """Which guests are there? Answered by `Guests`; foreign guests are not named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guests:
+class Guests(msgspec.Struct, frozen=True, kw_only=True):
     """The guests on a host that are Floe's, and the servers that it has nothing of but files."""
 
     guests: tuple[GuestState, ...] = ()
     files: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Say `HostUp` anew: what was said before nobody heard. Answered by `Done`."""
 
     whole: bool = True
     """False to be answered alone, which is a sign of life."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspect:
+class Inspect(msgspec.Struct, frozen=True, kw_only=True):
     """What is really on the host? Changes nothing. Answered by `Inspected`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspected:
+class Inspected(msgspec.Struct, frozen=True, kw_only=True):
     """What a host has. Foreign guests and files are not named."""
 
     guests: tuple[GuestState, ...] = ()
@@ -224,13 +202,11 @@ class Inspected:
     """The servers that a command is under way on: what is told of them may be in between."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, kw_only=True):
     """It was done; there is nothing more to say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """It could not be done, and what the command had begun was removed again.
 
     `kind` is that of `core.errors`; `stage` the step that failed; `message` may be shown to the user; `detail`
@@ -249,8 +225,7 @@ class Failed:
 # -- events -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostUp:
+class HostUp(msgspec.Struct, frozen=True, kw_only=True):
     """A host is there, and this is what it has; said at start, after a reconnect, and when it changes."""
 
     host: str
@@ -258,7 +233,7 @@ class HostUp:
     hypervisor_version: int
     inventories: tuple[Inventory, ...]
     traits: tuple[str, ...] = ()
-    cpu_info: dict[str, str] = field(default_factory=dict)
+    cpu_info: dict[str, str] = msgspec.field(default_factory=dict)
     address: str = "127.0.0.1"
     availability_zone: str = "nova"
     guests: tuple[GuestState, ...] = ()
@@ -271,26 +246,23 @@ class HostUp:
     """Up to which position it was told of members of security groups."""
     members_newest: int = 0
     """The latest position that it has heard of, be it in a fragment."""
-    told: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = msgspec.field(default_factory=dict)
     """By server, the fingerprint of what its guest may read about itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """A host lives; said every few seconds."""
 
     host: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostDown:
+class HostDown(msgspec.Struct, frozen=True, kw_only=True):
     """A host stops in good order; its guests go on running."""
 
     host: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestChanged:
+class GuestChanged(msgspec.Struct, frozen=True, kw_only=True):
     """A guest's power state is now this, whoever changed it."""
 
     host: str
@@ -298,8 +270,7 @@ class GuestChanged:
     power_state: PowerState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """A step of an action began on a host, or ended (`seconds` is then set); what `floe trace --follow` shows."""
 
     host: str
@@ -310,8 +281,7 @@ class Progress:
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostsCompared:
+class HostsCompared(msgspec.Struct, frozen=True, kw_only=True):
     """A conductor compared with the rows what these hosts have, so that no other need ask them; it is no host's word.
 
     Where this is lost, they are asked in vain.
@@ -321,8 +291,7 @@ class HostsCompared:
     hosts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionWaits:
+class ActionWaits(msgspec.Struct, frozen=True, kw_only=True):
     """An action was added; where this is lost, a conductor's sweep finds it a little later.
 
     `action` is its row as it was inserted, which whoever takes it up need not read then: the database refuses to lease
@@ -333,8 +302,7 @@ class ActionWaits:
     action: Action | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkChanged:
+class NetworkChanged(msgspec.Struct, frozen=True, kw_only=True):
     """Hosts are to be told of a change of their network; where this is lost, a conductor's sweep finds which.
 
     Where it is the `members` of security groups alone that changed, no host is sent its whole network for it.

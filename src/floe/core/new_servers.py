@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from floe.core.block_devices import BlockDevice
 from floe.core.errors import Invalid, OverQuota
@@ -17,8 +18,7 @@ GIB = 2**30
 MAX_USER_DATA = 65535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewServer:
+class NewServer(msgspec.Struct, frozen=True, kw_only=True):
     """A create request, free of the wire: every value here has its right type already."""
 
     name: str
@@ -33,7 +33,7 @@ class NewServer:
     zone: str | None = None
     host: str | None = None
     user_data: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     files: tuple[tuple[str, str], ...] = ()
     admin_password: str | None = None
     block_devices: tuple[BlockDevice, ...] = ()
@@ -43,7 +43,7 @@ class NewServer:
     """None: the one network that there is, or no NIC where there is none."""
     config_drive: bool | None = None
     disk_config: str | None = None
-    hints: Mapping[str, Any] = field(default_factory=dict)
+    hints: Mapping[str, Any] = msgspec.field(default_factory=dict)
     tags: tuple[str, ...] = ()
 
 

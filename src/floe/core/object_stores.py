@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
 
 from floe.core.errors import Invalid
 
@@ -16,8 +17,7 @@ _STYLES = ("path", "virtual")
 _RIGHT = "it must be like s3://BUCKET/PREFIX?endpoint=https://HOST:PORT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Address:
+class S3Address(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a bucket. Without an endpoint it is Amazon's; `path_style` puts the bucket in paths, not in names."""
 
     bucket: str

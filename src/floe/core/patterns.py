@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+import msgspec
+
 from floe.core.errors import Invalid
 
 MOST = 255
@@ -62,8 +64,7 @@ _NAMED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(msgspec.Struct, frozen=True):
     """A regular expression that is no more than a text, perhaps bound to the start or the end."""
 
     text: str

@@ -6,8 +6,9 @@ should be, however often that is said. Later boots have greater numbers, and tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum
+
+import msgspec
 
 from floe.core.guests import PowerState
 
@@ -21,8 +22,7 @@ class Power(StrEnum):
     SUSPENDED = "suspended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a host should have of a guest. The later generation counts, and an earlier one changes nothing."""
 
     power: Power = Power.RUNNING

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
     """A project as the database holds it."""
 
     id: str
@@ -17,5 +17,5 @@ class Project:
     description: str = ""
     enabled: bool = True
     tags: tuple[str, ...] = ()
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Further attributes that clients keep with it, by name."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.core.errors import Invalid
 
@@ -20,8 +21,7 @@ _WARNING_MAX = 1000
 _SHOWN_MAX = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Values:
+class Values(msgspec.Struct, frozen=True, kw_only=True):
     """What a value may be, and how that is said; `low` and `high` bound a whole number."""
 
     pattern: str
@@ -85,8 +85,7 @@ PARAMETERS: Mapping[str, str] = {
 """What stands in the names of rows that are families of names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Property:
+class Property(msgspec.Struct, frozen=True, kw_only=True):
     """A row: the name (or family of names) and what is done with it.
 
     `harmless` is a pattern of values that ask for what holds anyway. `why` says, of a refused one, what this cloud does

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(msgspec.Struct, frozen=True):
     """Virtual CPUs, memory in MiB, local disk in GiB."""
 
     vcpus: int = 0
@@ -22,8 +21,7 @@ class Resources:
         return {name: amount for name, amount in amounts.items() if amount}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """What a host offers of one class: `total` less `reserved`, times `allocation_ratio`, in units of `unit`."""
 
     resource_class: str

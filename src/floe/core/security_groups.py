@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
 from typing import Any, NamedTuple
+
+import msgspec
 
 from floe.core import addresses
 from floe.core.errors import Invalid
@@ -30,8 +31,7 @@ _ALL_PORTS = (1, 65535)
 _NFT_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """A rule as the database holds it; the fields are those of the API reference."""
 
     id: str
@@ -65,8 +65,7 @@ class PluggedRule(NamedTuple):
     remote_address_group: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(msgspec.Struct, frozen=True, kw_only=True):
     """A group as the database holds it."""
 
     id: str

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from floe.core.patterns import address_range, plain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFilter:
+class ServerFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions on servers; all of them must hold, and one that is None (or empty) holds for every server.
 
     `search` has pairs of a field and a regular expression that is searched for in it, `equal` maps fields to a value
@@ -20,7 +20,7 @@ class ServerFilter:
 
     project_id: str | None = None
     search: tuple[tuple[str, str], ...] = ()
-    equal: Mapping[str, Any] = field(default_factory=dict)
+    equal: Mapping[str, Any] = msgspec.field(default_factory=dict)
     states: tuple[tuple[str, tuple[str | None, ...] | None], ...] | None = None
     """Allowed pairs of vm_state and task_states (None: any). An empty tuple: no server fits."""
     changed_since: datetime | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.core.errors import Invalid
 
@@ -17,8 +18,7 @@ def check_rules(policy: str, max_per_host: int | None) -> None:
         raise Invalid(f"Only anti-affinity policy supports rules: max_server_per_host with {policy!r} means nothing.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerGroup:
+class ServerGroup(msgspec.Struct, frozen=True, kw_only=True):
     """A group. `max_per_host` is for anti-affinity alone: how many of its servers one host may have."""
 
     id: str

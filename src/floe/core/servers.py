@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -25,8 +24,7 @@ TASK_STATES = (
 """What may be being done with a server."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFault:
+class ServerFault(msgspec.Struct, frozen=True, kw_only=True):
     """Why a server is in ERROR: a text its user can act on, and details for administrators alone."""
 
     code: int
@@ -52,8 +50,7 @@ class ServerFlavor(msgspec.Struct, frozen=True, gc=False):
     extra_specs: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A server as the database holds it."""
 
     id: str
@@ -74,12 +71,12 @@ class Server:
     launch_index: int = 0
     flavor: ServerFlavor
     image_id: str | None = None
-    image_properties: Mapping[str, str] = field(default_factory=dict)
+    image_properties: Mapping[str, str] = msgspec.field(default_factory=dict)
     key_name: str | None = None
     keys: tuple[tuple[str, str, str], ...] = ()
     """The user's keys as given to the guest: name, type, public key."""
     user_data: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     config_drive: bool = False
     access_ipv4: str | None = None
     access_ipv6: str | None = None
@@ -87,7 +84,7 @@ class Server:
     """Names of the groups that its ports were planned to be in (shown while no port exists)."""
     networks: tuple[PlannedNic, ...] = ()
     """Its NICs as they were planned; where a NIC is now, its port says."""
-    scheduler_hints: Mapping[str, Any] = field(default_factory=dict)
+    scheduler_hints: Mapping[str, Any] = msgspec.field(default_factory=dict)
     group_id: str | None = None
     disk_config: str = "MANUAL"
     locked: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network
 from typing import Any
@@ -40,8 +39,7 @@ class Subnet(msgspec.Struct, frozen=True, gc=False):
     revision: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubnetPlan:
+class SubnetPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The checked figures of a subnet."""
 
     cidr: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.core.application_credentials import ApplicationCredential
 from floe.core.domains import Domain
@@ -16,8 +17,7 @@ METHODS = ("password", "token", "application_credential")
 UNSCOPED = "unscoped"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(msgspec.Struct, frozen=True, kw_only=True):
     """What a token says by itself. `scope_kind` is that of an assignment's target, or UNSCOPED."""
 
     user_id: str
@@ -33,8 +33,7 @@ class Token:
     """The user's stamp when it was made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bearer:
+class Bearer(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a token speaks for, with which roles, by what the database says now."""
 
     token: Token
@@ -48,8 +47,7 @@ class Bearer:
     credential: ApplicationCredential | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(msgspec.Struct, frozen=True, kw_only=True):
     """Something named by its id, or by its name within a domain, which is named by id or by name."""
 
     id: str | None = None
@@ -58,23 +56,20 @@ class Named:
     domain_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PasswordLogin:
+class PasswordLogin(msgspec.Struct, frozen=True, kw_only=True):
     """Who somebody says to be, and the proof."""
 
     user: Named
     password: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenLogin:
+class TokenLogin(msgspec.Struct, frozen=True, kw_only=True):
     """A token that is to be exchanged for one of another scope."""
 
     token: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialLogin:
+class CredentialLogin(msgspec.Struct, frozen=True, kw_only=True):
     """An application credential by its id, or by its name and its user, and its secret."""
 
     credential_id: str | None = None
@@ -86,8 +81,7 @@ class CredentialLogin:
 Login = PasswordLogin | TokenLogin | CredentialLogin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopeAsked:
+class ScopeAsked(msgspec.Struct, frozen=True, kw_only=True):
     """Which scope a token is asked for; `kind` None leaves it to the user's default project."""
 
     kind: str | None = None

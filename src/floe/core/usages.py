@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from floe.core.servers import DELETED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsedServer:
+class UsedServer(msgspec.Struct, frozen=True, kw_only=True):
     """What a report of use tells of a server, whether it is there, gone, or purged."""
 
     id: str
@@ -27,16 +27,14 @@ class UsedServer:
     task_state: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerUse:
+class ServerUse(msgspec.Struct, frozen=True, kw_only=True):
     """A server, and for how many hours of the span it was there."""
 
     server: UsedServer
     hours: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectUse:
+class ProjectUse(msgspec.Struct, frozen=True, kw_only=True):
     """What the servers of a project took within a span of time."""
 
     project_id: str

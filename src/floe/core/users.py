@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from floe.core.errors import Invalid
 
@@ -13,8 +14,7 @@ MAX_PASSWORD = 1024
 """Characters of a password at most, so that hashing one has a bounded cost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(msgspec.Struct, frozen=True, kw_only=True):
     """A user as the database holds it."""
 
     id: str
@@ -27,7 +27,7 @@ class User:
     password_hash: str | None = None
     """None for a user that cannot log in with a password."""
     password_changed_at: datetime | None = None
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Further attributes that clients keep with it, by name."""
     stamp: int = 0
     """Counted up when the password changes and when the user is disabled; tokens of an older stamp are dead."""

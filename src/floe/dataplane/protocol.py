@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataAddress:
+class MetadataAddress(msgspec.Struct, frozen=True, kw_only=True):
     """Where guests of a network ask for metadata: a namespace (None: the host's own) and an address."""
 
     network_id: str

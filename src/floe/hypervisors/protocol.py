@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from floe.core.disks import Blank, Overlay
 from floe.core.guests import GuestSpec, GuestState, PowerState
@@ -15,8 +16,7 @@ IMAGES = "images"
 """The folder in a guest's own, closed to others, for what it only reads and shares with some: base, kernel, ramdisk."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HypervisorFacts:
+class HypervisorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a hypervisor is and has. `version` is the number libvirt gives (major*1000000 + minor*1000 + micro)."""
 
     type: str
@@ -26,8 +26,7 @@ class HypervisorFacts:
     cpu_info: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestFiles:
+class GuestFiles(msgspec.Struct, frozen=True, kw_only=True):
     """Where a guest's own files are: made by the agent before `start`, removed by it after `destroy`."""
 
     directory: Path
@@ -40,8 +39,7 @@ class GuestFiles:
     console_log: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What a guest is doing, and since which boot: 0 of one that is off."""
 
     power_state: PowerState

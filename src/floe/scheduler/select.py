@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from floe.core.errors import NoValidHost
@@ -50,8 +50,7 @@ _SAID, _SAID_OF_OTHERS = 400, 300
 """Characters of a refusal's message, and of what it says of the hosts it does not name: these are stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """The host chosen, then where to go if that fails, best first, all as they were. `considered` were looked at."""
 
     hosts: tuple[HostSeen, ...]

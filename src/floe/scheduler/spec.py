@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from floe.core.aggregates import Demand
 from floe.core.extra_specs import OWN_CLASSES, disk_gib
@@ -17,8 +18,7 @@ _TRAIT, _RESOURCE = re.compile(r"trait[a-zA-Z0-9_-]{0,64}:(.+)"), re.compile(r"r
 """A host is one provider of resources: groups of them, which a name may number, are all asked of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestSpec:
+class RequestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One request for a host.
 
     `group_hosts` says how many members of the server group each host holds. `same_hosts` is None unless the
@@ -34,13 +34,13 @@ class RequestSpec:
     architecture: str | None = None
     hypervisor_type: str | None = None
     group: ServerGroup | None = None
-    group_hosts: Mapping[str, int] = field(default_factory=dict)
+    group_hosts: Mapping[str, int] = msgspec.field(default_factory=dict)
     same_hosts: frozenset[str] | None = None
     different_hosts: frozenset[str] = frozenset()
-    extra_classes: Mapping[str, int] = field(default_factory=dict)
-    aggregates: Mapping[Demand, frozenset[int]] = field(default_factory=dict)
+    extra_classes: Mapping[str, int] = msgspec.field(default_factory=dict)
+    aggregates: Mapping[Demand, frozenset[int]] = msgspec.field(default_factory=dict)
     """What is asked of the host's aggregates, with the ids of those that have it: it has to be in one of each."""
-    excluded: Mapping[str, str] = field(default_factory=dict)
+    excluded: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Hosts that were tried already, with what went wrong there."""
 
 

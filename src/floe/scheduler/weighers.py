@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +13,7 @@ from floe.scheduler.spec import RequestSpec
 Weights = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Multipliers:
+class Multipliers(msgspec.Struct, frozen=True, kw_only=True):
     """How much each weigher counts. Positive spreads servers over hosts, negative packs them together."""
 
     cpu: float = 1.0

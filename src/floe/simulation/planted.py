@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
+from msgspec.structs import replace
 
 from floe.cloud import host_guests, idempotency, new_servers, quotas, server_ports, servers
 from floe.conductor import placing
@@ -121,7 +123,7 @@ async def _quota_before_the_transaction(cloud: Any, context: Any, new: Any, once
     plan = await cloud.db.read(lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new, fresh, now))
     _SEEN.set(True)
     try:
-        return await _create(cloud, context, replace(new, max_count=plan.count), once)
+        return await _create(cloud, context, structs.replace(new, max_count=plan.count), once)
     finally:
         _SEEN.set(False)
 
@@ -187,7 +189,7 @@ def _undo_another(_cloud: Any, saga: Saga) -> Saga:
     """Leave the guest where it is, and destroy what is not there."""
 
     async def undo(node: OnHost, flow: Flow, step: Any) -> Any:
-        return replace(await node.undo(flow, step), server_id=_NOBODY) if node.undo else None
+        return structs.replace(await node.undo(flow, step), server_id=_NOBODY) if node.undo else None
 
     return with_undo(saga, undo)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from floe.cloud import image_blobs, image_uploads, images
 from floe.cloud.cloud import Cloud

@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from floe.agent.fences import Fences
 from floe.bus.protocol import Bus
 from floe.conductor.agreements import Agreements
@@ -111,7 +113,7 @@ def _first_each_time(memory: Memory) -> Any:
     @contextmanager
     def mark(self: Sessions) -> Iterator[Mark]:
         with _mark(self) as made:
-            yield replace(made, session=memory.setdefault(id(self), (self, made.session))[1], number=1)
+            yield structs.replace(made, session=memory.setdefault(id(self), (self, made.session))[1], number=1)
 
     return mark
 

@@ -11,9 +11,10 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from random import Random
+
+from msgspec.structs import replace
 
 from floe.agent.agent import Agent
 from floe.agent.folders import unknown
@@ -69,13 +70,12 @@ class World:
     """Everything there is in one run. `violations` are those found while it ran."""
 
     def __init__(self, plan: Plan, site: Site, folder: Path, parts: Parts, *, keep: bool = False) -> None:
-        self.plan, self._parts = plan, parts
+        self.plan, self._parts, self._site, self._keep = plan, parts, site, keep
         self.loop = VirtualLoop()
         self.violations: list[Violation] = []
         self.story: list[str] = []
         self.settled_after = 0.0
         """Seconds from the last fault until all was in order."""
-        self._site, self._keep = site, keep
         self.dice = Random(f"{plan.seed} dice")  # noqa: S311
         self._repeats = Random(f"{plan.seed} repeats")  # noqa: S311
         self._digest = hashlib.blake2b(digest_size=8)

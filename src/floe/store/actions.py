@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from floe.core.actions import CANCELLED, IMAGE, OPEN_STATES, SERVER, Action, Step
 from floe.core.ids import derived
@@ -382,7 +382,8 @@ def let_go(conn: Connection, owner: str, action_id: str | None = None) -> None:
 def write_steps(conn: Connection, entries: Sequence[Step]) -> None:
     """Append entries to journals, and bring those up to date that are there."""
     if entries:
-        _PUT_STEP.write_later(conn, *({name: getattr(step, name) for name in Step.__slots__} for step in entries))
+        fields = Step.__struct_fields__
+        _PUT_STEP.write_later(conn, *({name: getattr(step, name) for name in fields} for step in entries))
 
 
 def note(conn: Connection, step: Step) -> bool:
@@ -393,6 +394,6 @@ def note(conn: Connection, step: Step) -> bool:
     """
     while counted := _COUNT_NOTE.rows(conn, ident=step.action_id):
         entry = replace(step, seq=_NOTES_FROM + counted[0].writes)
-        if _ADD_NOTE.rows(conn, **{name: getattr(entry, name) for name in Step.__slots__}):
+        if _ADD_NOTE.rows(conn, **{name: getattr(entry, name) for name in Step.__struct_fields__}):
             return True
     return False

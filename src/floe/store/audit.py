@@ -8,10 +8,10 @@ servers the database itself leaves out those that are plainly in order, which in
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
+import msgspec
 import sqlalchemy as sa
 
 from floe.core.actions import IMAGE, OPEN_STATES, SERVER
@@ -40,32 +40,31 @@ Row: TypeAlias = Any
 """A row with the columns of its statement below."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """A consistent view, of all or of a portion. `addresses` counts those of each port; `open` maps servers to kinds
     of open actions.
     """
 
-    servers: dict[str, Row] = field(default_factory=dict)
+    servers: dict[str, Row] = msgspec.field(default_factory=dict)
     """Those that are not gone, by id."""
-    allocations: list[Row] = field(default_factory=list)
-    ports: list[Row] = field(default_factory=list)
-    addresses: dict[str, int] = field(default_factory=dict)
-    hosts: dict[str, Row] = field(default_factory=dict)
-    holdings: dict[str, set[str]] = field(default_factory=dict)
+    allocations: list[Row] = msgspec.field(default_factory=list)
+    ports: list[Row] = msgspec.field(default_factory=list)
+    addresses: dict[str, int] = msgspec.field(default_factory=dict)
+    hosts: dict[str, Row] = msgspec.field(default_factory=dict)
+    holdings: dict[str, set[str]] = msgspec.field(default_factory=dict)
     """The hosts on which something of each server may be."""
-    open: dict[str, list[str]] = field(default_factory=dict)
-    broken: list[tuple[str, str, str]] = field(default_factory=list)
+    open: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    broken: list[tuple[str, str, str]] = msgspec.field(default_factory=list)
     """What `instant` found."""
-    image_data: dict[str, str] = field(default_factory=dict)
+    image_data: dict[str, str] = msgspec.field(default_factory=dict)
     """The blob of each image that has data."""
-    image_blobs: set[str] = field(default_factory=set)
+    image_blobs: set[str] = msgspec.field(default_factory=set)
     """Blobs that are being written or removed."""
-    stuck_images: list[str] = field(default_factory=list)
+    stuck_images: list[str] = msgspec.field(default_factory=list)
     """Those being saved with nobody at it."""
-    loose_blobs: set[str] = field(default_factory=set)
+    loose_blobs: set[str] = msgspec.field(default_factory=set)
     """Blobs that are being written or removed, with no action at them."""
-    open_images: dict[str, list[str]] = field(default_factory=dict)
+    open_images: dict[str, list[str]] = msgspec.field(default_factory=dict)
     """Kinds of open actions of images."""
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from floe.core.guests import GuestMetadata, PowerState, guest_name
@@ -19,8 +19,7 @@ from floe.store.schema import Moment
 from floe.store.servers import servers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """What a server's row says of its guest."""
 
     server_id: str
@@ -37,8 +36,7 @@ class Expected:
         return guest_name(self.number)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class Described(msgspec.Struct, frozen=True, kw_only=True):
     """What a guest may read about itself; what is known at its create alone is left out."""
 
     number: int

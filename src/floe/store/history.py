@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+import msgspec
 import sqlalchemy as sa
 
 from floe.core.actions import IMAGE, OPEN_STATES, SERVER
@@ -38,8 +38,7 @@ Keys: TypeAlias = Any
 """Keys of some subjects: a list of them, or the query that finds them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """One kind of history: `subjects` finds the keys of what was over `before` a moment.
 
     `deletes` says what goes with them, and `keep` what of them stays, elsewhere. `most` is how many make a slice:

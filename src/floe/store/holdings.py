@@ -6,8 +6,7 @@ action has ended, or has gone on without the host: what they tell of is to be re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import sqlalchemy as sa
 
 from floe.core.actions import OPEN_STATES, SERVER
@@ -31,8 +30,7 @@ holdings = sa.Table(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
+class Owed(msgspec.Struct, frozen=True, kw_only=True):
     """Something of a server that may be on a host, though the server is gone, or elsewhere."""
 
     server_id: str

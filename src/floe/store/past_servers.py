@@ -6,10 +6,10 @@ What it took and for how long, for usage reports; and that it is gone, for a hos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 import sqlalchemy as sa
+from msgspec.structs import asdict
 
 from floe.core.usages import UsedServer
 from floe.store.engine import Connection

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from floe.core.hosts import DOWN_AFTER
@@ -16,8 +16,7 @@ from floe.store.hosts import zone as zone_of
 from floe.store.listing import ByIds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A host's availability zone, and its state: UP, DOWN or MAINTENANCE."""
 
     zone: str

@@ -19,6 +19,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+import msgspec
 from sqlalchemy.engine import Connection
 
 from floe.core.errors import StoreUnavailable, Unavailable
@@ -76,8 +77,7 @@ class Write:
             writer.session.cut()
 
 
-@dataclass(frozen=True, slots=True)
-class _Came:
+class _Came(msgspec.Struct, frozen=True):
     """What came of one of several writes: a result, or a failure; or it is to be done by itself."""
 
     result: Any = None

@@ -12,9 +12,9 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -41,8 +41,7 @@ _OF_OWNER = Prepared(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """What of a table counts as how much of a resource. All but the name of the resource are columns."""
 
     resource: str

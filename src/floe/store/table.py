@@ -110,8 +110,8 @@ class Rows(Generic[T]):
             self._insert.write_later(conn, self.values(thing))
             return thing
         ((ident,),) = self._insert.rows(conn, **self.values(thing))
-        made: Any = thing
-        return replace(made, **{self._given.name: ident})  # type: ignore[no-any-return]
+        again: Any = msgspec.structs.replace if isinstance(thing, msgspec.Struct) else replace
+        return again(thing, **{self._given.name: ident})  # type: ignore[no-any-return]
 
     def insert_new(self, conn: Connection, thing: T) -> bool:
         """Add a thing; False, with nothing added, where a unique constraint forbids it."""

@@ -7,14 +7,13 @@ the trigger itself. PostgreSQL has them in a function of the trigger's name.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     """What is done for each row of a table after something was done to it.
 
     `event` is INSERT, UPDATE OF columns, or DELETE; `when` and the statements of `steps` know the row as OLD and NEW.

@@ -6,11 +6,11 @@ import asyncio
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import obstore
 import pytest
+from msgspec.structs import replace
 from s3_server import KEYS, S3Server
 
 from floe.blobs.s3 import S3Blobs

@@ -8,10 +8,10 @@ import os
 import signal
 import socket
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from floe.core.errors import HostFailure
 from floe.core.host_network import GroupRule, HostNetwork

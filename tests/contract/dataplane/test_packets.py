@@ -13,10 +13,10 @@ import os
 import socket
 import struct
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from floe.core.host_network import GroupRule
 from floe.dataplane.linux import account

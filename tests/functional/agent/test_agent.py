@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from floe.agent.agent import LEDGER
 from floe.agent.image_eviction import backing_file

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from image_server import BLOB, DATA, TAG, Asked, Sources, right, serving
+from msgspec.structs import replace
 
 from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.image_http import HttpImages, Patience

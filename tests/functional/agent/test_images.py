@@ -6,10 +6,11 @@ import asyncio
 import errno
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from floe.core.messages import Destroy, Spawn, SpawnAll, SpawnAnswer, SpawnedAll
 

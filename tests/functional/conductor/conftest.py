@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from msgspec import structs
 
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
@@ -274,7 +275,7 @@ def new_server(cloud: Cloud, memory_mib: int, **values: Any) -> Server:
         flavor=ServerFlavor(flavor_id="1", name="m1", vcpus=1, memory_mib=memory_mib, root_gib=1),
         created_at=cloud.clock.now(),
     )
-    return replace(server, **values)
+    return structs.replace(server, **values)
 
 
 def new_action(cloud: Cloud, server_id: str, kind: str, given: dict[str, Any]) -> Action:
@@ -332,7 +333,7 @@ async def cloud(
     """Give a cloud on an empty database."""
     made = make_cloud(tmp_path, new_database)
     await made.db.write(create_all)
-    yield replace(made, db=repeating(made.db))
+    yield structs.replace(made, db=repeating(made.db))
     await made.bus.close()
     made.db.close()
 
@@ -340,7 +341,7 @@ async def cloud(
 @pytest.fixture
 async def impatient(cloud: Cloud) -> AsyncIterator[Site]:
     """Give a cloud whose conductor looks at what waits many times a second."""
-    conductor = Conductor(cloud, settings=replace(SETTINGS, sweep=0.01))
+    conductor = Conductor(cloud, settings=structs.replace(SETTINGS, sweep=0.01))
     await conductor.start()
     yield Site(cloud, conductor)
     await conductor.stop()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from msgspec import structs
+from msgspec.structs import replace
 
 from floe.cloud import history
 from floe.conductor.conductor import Conductor
@@ -114,7 +115,7 @@ async def test_of_a_server_that_is_there_old_actions_go_and_how_it_came_to_be_st
     (created,), now = site.actions(server.id), site.cloud.clock.now()
 
     def failed_delete(conn: Any) -> None:
-        action = replace(created, id=site.cloud.new_id(), kind="delete", state="running", finished_at=None)
+        action = dataclasses.replace(created, id=site.cloud.new_id(), kind="delete", state="running", finished_at=None)
         actions.add(conn, action)
         actions.close(conn, action.id, "failed", "It broke.", now)
         actions.note(conn, Step(action_id=action.id, seq=0, name="failure", state="failed", started_at=now))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import dataclasses
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from floe.cloud import server_power, server_states, servers
 from floe.cloud.server_power import patience
@@ -204,7 +205,7 @@ async def test_many_that_wait_cost_nothing_while_they_do(site: Any) -> None:
 
     def insert(conn: Any) -> None:
         for _ in range(100):
-            actions.add(conn, replace(waiting, id=site.cloud.new_id(), request_id="r"))
+            actions.add(conn, dataclasses.replace(waiting, id=site.cloud.new_id(), request_id="r"))
 
     await site.cloud.db.write(insert)
     assert await site.cloud.db.read(lambda conn: actions.waited_for(conn, ("h1", "h2"))) == {"h1"}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from floe.conductor.reports import NEW, REPORTS, SAME
 from floe.core.guest_metadata import describe, fingerprint
@@ -91,7 +91,7 @@ OTHERWISE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(HostUp) if field.name != "host"])
+@pytest.mark.parametrize("field", [name for name in HostUp.__struct_fields__ if name != "host"])
 async def test_a_report_that_differs_in_anything_is_compared(quiet: Quiet, field: str) -> None:
     assert await quiet.says(replace(quiet.report, **{field: OTHERWISE[field]})) == NEW
 
@@ -250,5 +250,5 @@ async def test_hosts_rows_are_told_apart_however_many_are_looked_at_together(sit
 
 
 def test_the_stamp_has_every_column_that_a_host_says_of_itself() -> None:
-    said = {field.name for field in fields(HostUp)}
+    said = set(HostUp.__struct_fields__)
     assert set(hosts.SAID) == said & {column.name for column in sa.inspect(hosts.hosts).c}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import Any
 
 import openstack
@@ -13,6 +12,7 @@ import pytest
 import uvicorn
 from keystoneauth1 import exceptions, session
 from keystoneauth1.identity import v3
+from msgspec.structs import replace
 
 from floe.api.app import App
 from floe.api.identity.surface import SURFACE

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.fernet import Fernet
+from msgspec import structs
 
 from floe.api.app import App
 from floe.api.identity.surface import SURFACE
@@ -19,7 +20,7 @@ from .conftest import Place
 
 def _elsewhere(place: Place) -> Place:
     """Return another process on the same database: nothing it does is told to the first."""
-    cloud = replace(place.cloud, caches={})
+    cloud = structs.replace(place.cloud, caches={})
     transport = httpx.ASGITransport(app=App(cloud, surfaces=(SURFACE,)))
     return replace(place, cloud=cloud, http=httpx.AsyncClient(transport=transport, base_url="http://cloud.test:8774"))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 
 from floe.api.app import App
 from floe.api.identity.surface import SURFACE
@@ -184,7 +185,8 @@ async def test_wrong_ones_at_once_are_not_more_than_one_after_the_other(place: P
 
 @pytest.mark.parametrize("many_names", [True, False])
 async def test_a_right_login_waits_for_few_of_many_wrong_ones(place: Place, many_names: bool) -> None:
-    place = replace(place, cloud=replace(place.cloud, settings=replace(place.cloud.settings, login_attempts=0)))
+    cloud = structs.replace(place.cloud, settings=structs.replace(place.cloud.settings, login_attempts=0))
+    place = replace(place, cloud=cloud)
     attacker, victim = _from(place, "203.0.113.66"), _from(place, "198.51.100.1")
     ended: list[int] = []
 
@@ -226,6 +228,7 @@ async def test_what_is_remembered_has_a_bound(place: Place, monkeypatch: pytest.
 
 
 async def test_it_can_be_turned_off(place: Place) -> None:
-    place = replace(place, cloud=replace(place.cloud, settings=replace(place.cloud.settings, login_attempts=0)))
+    cloud = structs.replace(place.cloud, settings=structs.replace(place.cloud.settings, login_attempts=0))
+    place = replace(place, cloud=cloud)
     there = _from(place, "192.0.2.1")
     assert [(await _wrong(there)).status_code for _ in range(8)] == [401] * 8

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography.fernet import Fernet
 from msgspec import structs
+from msgspec.structs import replace
 
 from floe.api.app import App
 from floe.api.image.surface import SURFACE

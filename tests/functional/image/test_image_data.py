@@ -7,12 +7,12 @@ import hashlib
 import os
 import struct
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from floe.api.app import App
 from floe.blobs.files import FileBlobs

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pycdlib
 import pytest
+from msgspec.structs import replace
 
 from floe.agent import config_drive, documents
 from floe.agent.documents import GuestView, Interface

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from floe.core.host_network import HostAddress, HostPort, HostRoute, HostSegment, HostSubnet
 from floe.dataplane.linux import dhcp

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from floe.core.host_network import HostAddress, HostNetwork, HostPort, HostSegment, HostSubnet
 from floe.dataplane.linux import links, names

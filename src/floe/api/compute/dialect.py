@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from floe.api.kit.body import Body
 from floe.api.kit.call import Call, Reply
@@ -53,8 +54,7 @@ def paged(call: Call, keys: Mapping[str, str] | None = None, **also: Any) -> Lis
     return Listing(limit=page.limit, marker=page.marker, sort=sort, also=also)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nova:
+class Nova(msgspec.Struct, frozen=True, kw_only=True):
     """How Nova speaks of one noun, whose calls grew one by one: no two have all of their answers alike.
 
     Its things are at `/v2.1/{path}/{ident}`, and its further calls are actions there, or below it where they only

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -38,8 +37,7 @@ _SUMMED = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hypervisor:
+class Hypervisor(msgspec.Struct, frozen=True, kw_only=True):
     """A host as this API knows it, with what of its servers is shown."""
 
     detail: HostDetail

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
+
+from msgspec.structs import replace
 
 from floe.api.compute.fields import flag, is_true
 from floe.api.compute.server_status import KNOWN, states_of

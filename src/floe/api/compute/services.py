@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from floe.api.compute.fields import Flag, HostName, flag
@@ -36,8 +36,7 @@ _FIRST_NUMBER = 1 << 30
 _Reason = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A role on a host, as Nova's clients know it."""
 
     id: str

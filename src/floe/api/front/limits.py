@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from floe.core.errors import Invalid
 from floe.settings import Network, Settings
@@ -15,8 +16,7 @@ _SPARE = 64
 """Files kept free at least for what is no connection: database, hypervisor, pipes of programs, logs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, seconds and connections at most."""
 
     head_bytes: int = 65536

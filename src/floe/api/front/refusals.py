@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
 import msgspec
+from msgspec.structs import asdict
 
 from floe.api.front.limits import Limits
 from floe.core.counters import Count, Counters
@@ -17,8 +17,7 @@ log = logging.getLogger(__name__)
 REFUSED = Count("floe_refused_connections", "Connections refused, or ended before their client was done", ("why",))
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """One reason, `why` in a word for `/metrics`; the text may name a limit."""
 
     why: str

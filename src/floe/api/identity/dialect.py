@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from floe.api.identity.filters import Filters
 from floe.api.identity.replies import with_link, with_properties
@@ -54,8 +55,7 @@ def shown(resource: Resource[T], call: Call, thing: T, user_id: str | None = Non
     return with_link(call, path, {**thing.properties, **resource.fields.shape.show(thing)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keystone:
+class Keystone(msgspec.Struct, frozen=True, kw_only=True):
     """How Keystone speaks of a noun, whose lists take `filters`; `writes`, `lists` and `gets` say who may.
 
     Of `nullable` fields a null is kept as such; in others it is an empty text. All may be shown a thing: whether one

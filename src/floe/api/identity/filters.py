@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import MAX_LIMIT, next_link
@@ -36,8 +37,7 @@ _OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
 _WHEN = ("lt", "lte", "gt", "gte", "eq", "neq")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """One attribute that a list can be filtered by."""
 
     name: str

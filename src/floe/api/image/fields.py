@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -37,8 +36,7 @@ Amount = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 OWNER = Annotated[str, Meta(max_length=64)]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageField:
+class ImageField(msgspec.Struct, frozen=True):
     """One base property: its wire name, type, how it is shown, and the attribute of `NewImage` it sets, if any."""
 
     name: str

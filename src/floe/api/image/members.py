@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from floe.api.kit.body import Body, Field
@@ -18,8 +18,7 @@ from floe.core.images import ImageMember
 ProjectId = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
-@dataclass(frozen=True, slots=True)
-class MemberField:
+class MemberField(msgspec.Struct, frozen=True):
     """One field of a member: how it is shown, and what it means."""
 
     shown: Shown[ImageMember]

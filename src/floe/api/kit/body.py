@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -51,8 +50,7 @@ def either(constrained: Any, *texts: str) -> Any:
     return Annotated[str, Meta(pattern=rf"^(?:{pattern}|{others})\Z", max_length=found.max_length)]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One field of a body: its name on the wire, its type (as msgspec reads it), and who must send it when."""
 
     name: str

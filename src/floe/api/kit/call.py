@@ -161,8 +161,7 @@ def _printable(value: str) -> bytes:
 Handler = Callable[[Call], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One call of a surface: `GET /servers/{server_id}`.
 
     `policy` names a rule of the surface's policy table. `since` and `until` bound the microversions that know the

@@ -7,7 +7,6 @@ thousand things ready takes longer than all else of a request; so it happens her
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -25,8 +24,7 @@ More = Callable[[int], Mapping[str, Any]]
 _ENCODER = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(msgspec.Struct, frozen=True):
     """An object with many members, each a (name, value); written piece by piece as a list is."""
 
     pairs: Iterator[tuple[str, Any]]

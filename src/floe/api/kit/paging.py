@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
+
+import msgspec
 
 from floe.api.kit.call import Call
 from floe.api.kit.encoding import More
@@ -18,8 +19,7 @@ from floe.core.versions import Version
 MAX_LIMIT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """What a client asks for: at most `limit` items after the one with id `marker`, sorted by (key, ascending)."""
 
     limit: int = MAX_LIMIT

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from floe.api.kit.values import Fault, whole
 from floe.core.errors import Invalid
@@ -65,8 +66,7 @@ def few(found: list[str], name: str) -> list[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(msgspec.Struct, frozen=True):
     """One parameter of a query: its name, and the microversions that know it.
 
     `many` lets it stand more than once; of one that may not, a second is refused. `check` is given each text and the

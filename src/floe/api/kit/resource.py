@@ -7,9 +7,10 @@ is the surface's own: nothing here knows a path, an envelope or a status.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Flag, auto
 from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
 
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Route
@@ -49,8 +50,7 @@ class Use(Flag):
     ALL = WRITE | LIST
 
 
-@dataclass(frozen=True, slots=True)
-class Wire(Generic[T]):
+class Wire(msgspec.Struct, Generic[T], frozen=True):
     """One field. `convert` reads its values wherever they stand, and `check` those in bodies besides.
 
     `to` is its name in the core: "" is the same, and with None it is written with what `check` passes, and nothing
@@ -147,8 +147,7 @@ Retag = Callable[[Cloud, Context, str, Callable[[tuple[str, ...]], tuple[str, ..
 """Changes a thing's tags by a function of those that it has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member(Generic[T]):
+class Member(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """A further call of one thing: the last part of its path, the fields that it takes, and what is done.
 
     What that gives is the thing as it is then, or with `shown` something else, whose reply that makes of its id and it.
@@ -161,8 +160,7 @@ class Member(Generic[T]):
     shown: Callable[[str, Any], Values] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(msgspec.Struct, frozen=True):
     """What says that a surface has a noun, where the family lets clouds leave nouns out."""
 
     alias: str
@@ -180,8 +178,7 @@ class Dialect(Protocol):
         """Return who may do what with it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource(Generic[T]):
+class Resource(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """One kind of thing: its words, its fields, and what `floe.cloud` does for it; without a function, no such call.
 
     Parameters of a list that are no filter on a field stand in `besides`, each with how its texts are read; what they
@@ -198,7 +195,7 @@ class Resource(Generic[T]):
     update: Update[T] | None = None
     delete: Delete | None = None
     retag: Retag | None = None
-    besides: Mapping[str, Callable[[list[str]], Any]] = field(default_factory=dict)
+    besides: Mapping[str, Callable[[list[str]], Any]] = msgspec.field(default_factory=dict)
     members: tuple[Member[T], ...] = ()
     extension: Extension | None = None
 

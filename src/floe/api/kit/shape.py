@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
@@ -19,8 +18,7 @@ _KEPT = 64
 """How many ways of showing a page are kept: which fields of things are asked for is up to clients."""
 
 
-@dataclass(frozen=True, slots=True)
-class Always:
+class Always(msgspec.Struct, frozen=True):
     """The value of a field that is the same for all things."""
 
     value: Any
@@ -30,8 +28,7 @@ class Always:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Of:
+class Of(msgspec.Struct, frozen=True):
     """The value of a field that follows from one attribute of the thing alone: how a list of many gets it soonest."""
 
     attribute: str
@@ -42,8 +39,7 @@ class Of:
         return self.make(getattr(thing, self.attribute))
 
 
-@dataclass(frozen=True, slots=True)
-class Shown(Generic[T]):
+class Shown(msgspec.Struct, Generic[T], frozen=True):
     """One field of a reply: its wire name, how to get it from the thing, and who sees it when.
 
     A value that is an attribute of the thing, as it stands there, is given by that name. `only` limits a field to some

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+
+import msgspec
 
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply, plain_json
@@ -58,8 +59,7 @@ async def sent_object(call: Call, name: str) -> Values:
     return _object(await _body(call), name)
 
 
-@dataclass(frozen=True, slots=True)
-class Neutron:
+class Neutron(msgspec.Struct, frozen=True):
     """How Neutron speaks of all nouns alike."""
 
     def routes(self, resource: Resource[Any]) -> tuple[Route, ...]:

@@ -6,8 +6,9 @@ Every host is a tree of one provider, so all groups of a request have to fit the
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.encoding import Members

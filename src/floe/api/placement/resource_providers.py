@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.encoding import Members

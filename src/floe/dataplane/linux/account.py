@@ -11,8 +11,9 @@ import hashlib
 import os
 import pwd
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from floe.dataplane.linux.run import ports_failure
 
@@ -24,8 +25,7 @@ _CAPABILITIES = ("setuid", "setgid", "setpcap", "chown", "net_admin", "net_raw",
 """What dnsmasq needs until it has become somebody else, and, of the network, after that (it drops what it can)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(msgspec.Struct, frozen=True, kw_only=True):
     """An account without privileges, and its group."""
 
     name: str

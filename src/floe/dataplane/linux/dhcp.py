@@ -6,8 +6,9 @@ import ipaddress
 import re
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from floe.core.host_network import HostPort, HostSegment, HostSubnet
 from floe.dataplane.checks import METADATA_ADDRESS, ipv4_address, ipv4_network, is_domain, is_host_label, served_subnets
@@ -25,8 +26,7 @@ _ON_LINK = str(ipaddress.IPv4Address(0))
 _OTHER_MEANING = re.compile(r"[0-9]+[smhdw]?|infinite|ignore")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DhcpFiles:
+class DhcpFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The three files of a segment's dnsmasq, whole."""
 
     hosts: str

@@ -6,6 +6,8 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets
 from floe.dataplane.linux.names import (
@@ -19,8 +21,7 @@ from floe.dataplane.linux.names import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class Device(msgspec.Struct, frozen=True, kw_only=True):
     """A network device as the kernel shows it; `master` names its bridge, `kind` is bridge, tun, veth ..."""
 
     name: str
@@ -31,8 +32,7 @@ class Device:
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One line for `ip -batch`, and the port or network that fails when it does."""
 
     owner: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from floe import programs
 from floe.core.errors import HostFailure
@@ -14,8 +15,7 @@ DEADLINE_SECONDS = 15.0
 _DETAIL_CHARACTERS = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """How a program ended."""
 
     code: int

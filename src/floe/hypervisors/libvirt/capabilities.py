@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+
+import msgspec
 
 TRAIT_OF_FLAG = {
     "aes": "HW_CPU_X86_AESNI",
@@ -49,8 +50,7 @@ _ALWAYS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostCapabilities:
+class HostCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Of `virsh capabilities`: the CPU, and which kinds of domain the x86_64 emulator runs."""
 
     arch: str = ""

@@ -8,8 +8,9 @@ import os
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from floe.core.disks import MIB_PER_GIB, Blank, Overlay
 from floe.core.errors import HostFailure
