@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from floe.api.kit.body import Body
-from floe.api.kit.call import Call, Reply
+from floe.api.kit.call import Call, Reply, quoted
 from floe.api.kit.paging import Page, linked, page_of
 from floe.api.kit.policy import Policies, Rule
 from floe.api.kit.query import OPEN_QUERY, Query
@@ -184,12 +184,11 @@ class Nova(msgspec.Struct, frozen=True, kw_only=True):
         return self.holds(call, what) | {what} | (frozenset() if what == "create" else {KEPT})
 
     def _links(self, call: Call) -> Callable[[Any], list[dict[str, str]]]:
-        ident, path, above = attrgetter(self.key), self.path, len(call.prefix)
+        ident, own, bookmark = attrgetter(self.key), call.url(f"/v2.1/{self.path}/"), call.url(f"/{self.path}/")
 
         def links(thing: Any) -> list[dict[str, str]]:
-            below = call.url(f"/{path}/{ident(thing)}")
-            own = f"{call.prefix}/v2.1{below[above:]}"
-            return [{"rel": "self", "href": own}, {"rel": "bookmark", "href": below}]
+            name = quoted(str(ident(thing)))
+            return [{"rel": "self", "href": own + name}, {"rel": "bookmark", "href": bookmark + name}]
 
         return links
 

@@ -83,7 +83,7 @@ class Call:
 
     def url(self, path: str) -> str:
         """Return an absolute link to a path of this surface, in which names stand as they are: here they are quoted."""
-        return self.prefix + (path if _PLAIN(path) else quote(path, safe=_IN_PATH))
+        return self.prefix + quoted(path)
 
     async def raw(self) -> bytes:
         """Return the whole body. Raises TooLarge past its limit, counted as the bytes arrive."""
@@ -101,6 +101,11 @@ class Call:
     async def json(self) -> Any:
         """Return the body as plain JSON values. Raises Invalid."""
         return plain_json(await self.raw())
+
+
+def quoted(path: str) -> str:
+    """Return a path, or a part of one, as it stands in a link."""
+    return path if _PLAIN(path) else quote(path, safe=_IN_PATH)
 
 
 def plain_json(data: bytes) -> Any:

@@ -31,7 +31,6 @@ class Members(msgspec.Struct, frozen=True):
 
 
 _WHOLE = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
-_IN_PIECES = (Iterator, Members)
 
 
 async def encoded(body: Any, more: More | None, turns: Turns) -> bytes:
@@ -47,7 +46,7 @@ async def encoded(body: Any, more: More | None, turns: Turns) -> bytes:
         _begin(written, name)
         if isinstance(value, Members):
             await _members(written, value, turns)
-        elif isinstance(value, Iterator):
+        elif _is_iterator(value):
             taken = await _list(written, value, turns, cut=more is not None)
         else:
             written += _ENCODER.encode(value)
@@ -59,7 +58,12 @@ async def encoded(body: Any, more: More | None, turns: Turns) -> bytes:
 
 def _comes_in_pieces(value: Any) -> bool:
     """Say whether it is written piece by piece; of most values it is known by their type that they are not."""
-    return type(value) not in _WHOLE and isinstance(value, _IN_PIECES)
+    return type(value) not in _WHOLE and (isinstance(value, Members) or _is_iterator(value))
+
+
+def _is_iterator(value: Any) -> bool:
+    """Say so by what Python asks of one: to ask its abstract class takes longer."""
+    return hasattr(type(value), "__next__")
 
 
 def _begin(written: bytearray, name: str) -> None:
