@@ -352,7 +352,7 @@ def _follows(sort: Sequence[tuple[str, bool]], after: Image) -> sa.ColumnElement
 
 
 def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
-    ids = [row.id for row in rows]
+    ids = [row[0] for row in rows]
     tags: dict[str, list[str]] = {}
     properties: dict[str, list[tuple[str, str]]] = {}
     if ids:
@@ -361,6 +361,8 @@ def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Image]:
                 tags.setdefault(image_id, []).append(value)
             else:
                 properties.setdefault(image_id, []).append((name, value))
+    if not tags and not properties:  # as most lists have it
+        return [_MADE(*row) for row in rows]
     return [_MADE(*row, tuple(sorted(tags.get(row[0], ()))), dict(sorted(properties.get(row[0], ())))) for row in rows]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -89,6 +90,7 @@ RESERVED = frozenset({"deleted", "deleted_at", "direct_url", "location", "locati
 """Names that mean something to other configurations of this API and can be no property."""
 
 _ENCODER = msgspec.json.Encoder()
+_PROPERTIES = attrgetter("properties")
 _SHAPE: Shape[Image] = Shape([Shown(field.name, field.value) for field in FIELDS])
 _BODY = Body(None, [Field(field.name, field.type) for field in FIELDS if field.sets], strict=False)
 
@@ -100,10 +102,10 @@ def shown(image: Image) -> dict[str, Any]:
 
 def listed(images: Sequence[Image]) -> Iterator[Any]:
     """Return what is encoded as the images of a list, each as it is shown alone."""
-    return (
-        _beside(image, plain) if image.properties else plain
-        for image, plain in zip(images, _SHAPE.page(images), strict=True)
-    )
+    page = _SHAPE.page(images)
+    if not any(map(_PROPERTIES, images)):
+        return page
+    return (_beside(image, plain) if image.properties else plain for image, plain in zip(images, page, strict=True))
 
 
 def _beside(image: Image, plain: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from floe.api.kit.resource import Fields, Resource, Use, Wire
+from floe.api.kit.shape import Of
 from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED
 from floe.api.network.converters import demand_few, flag, ident, listed, mac, malformed, one_of, pair, tag_list, text
 from floe.api.network.dialect import NEUTRON
@@ -30,6 +32,18 @@ _UNBOUND = Binding(
 
 def _binding(port: Port) -> Binding:
     return port.bindings[0] if port.bindings else _UNBOUND
+
+
+def _shown_vnic_type(bindings: Sequence[Binding]) -> str:
+    return bindings[0].vnic_type if bindings else _UNBOUND.vnic_type
+
+
+def _shown_ips(fixed_ips: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"subnet_id": subnet, "ip_address": address} for subnet, address in fixed_ips]
+
+
+def _shown_pairs(pairs: Sequence[tuple[str, str]]) -> Sequence[dict[str, str]]:
+    return [{"ip_address": address, "mac_address": mac} for address, mac in pairs] if pairs else ()
 
 
 def _vif_details(port: Port) -> dict[str, Any]:
@@ -112,17 +126,17 @@ PORT: Resource[Port] = Resource(
         Wire("device_owner", use=Use.ALL, check=text(255)),
         Wire(
             "fixed_ips", use=Use.WRITE, check=_fixed_ips,
-            shown=lambda p: [{"subnet_id": subnet, "ip_address": address} for subnet, address in p.fixed_ips],
+            shown=Of("fixed_ips", _shown_ips),
         ),
         Wire("security_groups", "groups", Use.WRITE, check=listed(ident)),
         Wire("port_security_enabled", "port_security", Use.WRITE | Use.FILTER, flag),
         Wire(
             "allowed_address_pairs", "allowed_pairs", Use.WRITE, check=listed(_pair, distinct=False),
-            shown=lambda p: [{"ip_address": address, "mac_address": mac} for address, mac in p.allowed_pairs],
+            shown=Of("allowed_pairs", _shown_pairs),
         ),
         Wire(
             "binding:vnic_type", None, Use.WRITE, check=_vnic_type, constant="normal",
-            shown=lambda p: _binding(p).vnic_type,
+            shown=Of("bindings", _shown_vnic_type),
         ),
         Wire(
             "binding:host_id", "host", Use.WRITE | Use.FILTER, check=_host, shown=lambda p: _binding(p).host,
