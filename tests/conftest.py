@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import pytest
+from databases import LentDatabases, NewDatabase, PostgresDatabases, files
 from hypothesis import settings
 from nats_server import NatsServer, nats_server
-from postgres_server import PostgresServer
 
 from floe.core.ids import random_id
-from floe.store import migrate
-from floe.store.engine import Database, Transactions
+from floe.store.engine import Transactions
 from floe.store.repeated import RepeatedWrites
 from floe.testing import EmbeddedCloud
 
 Repeating = Callable[[Transactions], Transactions]
-NewDatabase = Callable[[Path], Transactions]
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 # A run tells of the change, not of the dice: examples are the same each time. `--hypothesis-profile=explore` draws new.
@@ -50,6 +47,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is true of SQLite alone, where clouds stand on another database."""
+    if config.getoption("database") == SQLITE:
+        return
+    others = [item for item in items if item.get_closest_marker("sqlite")]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture
 def writes_twice(request: pytest.FixtureRequest) -> float:
     """The share of writes that run twice in this test."""
@@ -68,65 +74,6 @@ def repeating(writes_twice: float, request: pytest.FixtureRequest) -> Repeating:
         return RepeatedWrites(db, share=writes_twice, dice=dice, new_id=random_id, now=lambda: datetime.now(UTC))
 
     return make
-
-
-_WIPE = """
-DO $$ DECLARE name text; found bool; BEGIN
-    SET LOCAL session_replication_role = replica;
-    SET LOCAL lock_timeout = '5s';
-    FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-        AND relname <> 'alembic_version' LOOP
-        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I)', name) INTO found;
-        IF found THEN EXECUTE format('DELETE FROM %I', name); END IF;
-    END LOOP;
-    FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'S' LOOP
-        PERFORM setval(name::regclass, 1, false);
-    END LOOP;
-END $$
-"""
-
-
-class PostgresDatabases:
-    """A PostgreSQL of the tests', and databases in it, each a copy of another."""
-
-    def __init__(self) -> None:
-        import psycopg  # which tests on SQLite do without
-
-        self.server = PostgresServer()
-        self.server.start()
-        self._admin = psycopg.connect(self.server.url(), autocommit=True)
-        self._numbers = itertools.count(1)
-        self.empty = self.copy_of("template0")
-        """Has all tables."""
-        migrate.ensure(self.empty)
-        self._free: list[str] = []
-
-    def take(self) -> str:
-        """Return a database with all tables, which nobody uses."""
-        return self._free.pop() if self._free else self.copy_of(self.empty)
-
-    def give_back(self, url: str) -> None:
-        """Empty a database for whoever takes it next: to make one takes many times as long."""
-        import psycopg
-
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(_WIPE)
-        self._free.append(url)
-
-    def copy_of(self, url: str) -> str:
-        """Return a new database like that one, which nobody is connected to."""
-        name, template = f"floe_{next(self._numbers)}", url.rpartition("/")[2]
-        self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return self.server.url(name)
-
-    def drop(self, url: str) -> None:
-        """Remove a database, and cut off whoever is connected to it."""
-        self._admin.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
-
-    def close(self) -> None:
-        """Remove everything."""
-        self._admin.close()
-        self.server.remove()
 
 
 @pytest.fixture(scope="session")
@@ -152,25 +99,30 @@ def kind_of_database(request: pytest.FixtureRequest) -> str:
     return found
 
 
+@pytest.fixture(scope="session")
+def no_text_holds(kind_of_database: str) -> str:
+    """The characters that the database keeps in no text."""
+    return "" if kind_of_database == SQLITE else "\0"
+
+
+@pytest.fixture(scope="session")
+def lent_databases(request: pytest.FixtureRequest, kind_of_database: str) -> LentDatabases:
+    """Lend what makes databases, each known by a path: for tests that need new ones time after time.
+
+    Those of PostgreSQL have all tables already; who borrowed them has closed them when they are given back.
+    """
+
+    if kind_of_database == SQLITE:
+        return files
+    postgres: PostgresDatabases = request.getfixturevalue("postgres")
+    return postgres.lent
+
+
 @pytest.fixture
-def new_database(request: pytest.FixtureRequest, kind_of_database: str) -> Iterator[NewDatabase]:
-    """Make databases to be opened, each known by a path; those of PostgreSQL have all tables already."""
-    known: dict[Path, str] = {}
-
-    def make(path: Path) -> Transactions:
-        if kind_of_database == SQLITE:
-            return Database(path)
-        if path not in known:
-            known[path] = postgres.take()
-        from floe.store.postgres import Postgres
-
-        return Postgres(known[path])
-
-    if kind_of_database == POSTGRESQL:
-        postgres: PostgresDatabases = request.getfixturevalue("postgres")
-    yield make
-    for url in known.values():
-        postgres.give_back(url)
+def new_database(lent_databases: LentDatabases) -> Iterator[NewDatabase]:
+    """Make databases for one test."""
+    with lent_databases() as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from databases import PostgresDatabases, opened
 from lifelines import Watched
 from msgspec import structs
 
@@ -41,14 +42,14 @@ from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.store import actions, audit, images
 from floe.store import security_groups as group_rows
 from floe.store import servers as server_rows
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
 
 PROJECT, _KEY = "a" * 32, Fernet.generate_key()
 ANN = Context(request_id="r", user_id="ann", project_id=PROJECT, roles=frozenset({"member", "reader"}))
 IMAGE, DATA = "11111111-1111-4111-8111-111111111111", b"an image that nobody boots" * 50
 HOSTS = ("h1", "h2")
-SETTINGS = ConductorSettings(start_grace=2.0, sweep=0.02, write_seen=3600.0, slow_sweep=3600.0, trace_after=3600.0)
+SETTINGS = ConductorSettings(start_grace=60.0, sweep=0.02, write_seen=3600.0, slow_sweep=3600.0, trace_after=3600.0)
 
 _COMMAND: ContextVar[str] = ContextVar("command", default="")
 
@@ -137,7 +138,7 @@ class Town:
     """Two hosts and a database, which outlive the processes that run on them."""
 
     folder: Path
-    db: Database
+    db: Transactions
     bus: LocalBus = field(default_factory=LocalBus)
     clock: FixedClock = field(default_factory=FixedClock)
     machines: dict[str, FakeHost] = field(default_factory=lambda: {name: FakeHost() for name in HOSTS})
@@ -282,10 +283,13 @@ class Town:
     async def settled(self) -> None:
         """Wait until nothing is wrong any more; what stays wrong is the failure."""
         found: list[str] = []
+        pause = 0.005
         try:
             async with asyncio.timeout(20):
+                await self.idle()
                 while found := self.violations():
-                    await asyncio.sleep(0.005)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 0.05)  # to look costs more than all else here
         except TimeoutError:
             raise AssertionError(found) from None
         await self.idle()
@@ -339,7 +343,34 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 @pytest.fixture(scope="session")
-def empty_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_town_url(request: pytest.FixtureRequest, kind_of_database: str) -> str:
+    """The database of `empty_town`, "" where it is in its folder."""
+    if kind_of_database == "sqlite":
+        return ""
+    postgres: PostgresDatabases = request.getfixturevalue("postgres")
+    return postgres.copy_of(postgres.empty)
+
+
+@pytest.fixture
+def copied_url(request: pytest.FixtureRequest, empty_town_url: str) -> Iterator[Callable[[], str]]:
+    """Copy the database of `empty_town`, where it is not in its folder."""
+    copies: list[str] = []
+    if not empty_town_url:
+        yield str
+        return
+    postgres: PostgresDatabases = request.getfixturevalue("postgres")
+
+    def copy() -> str:
+        copies.append(postgres.copy_of(empty_town_url))
+        return copies[-1]
+
+    yield copy
+    for url in copies:
+        postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def empty_town(tmp_path_factory: pytest.TempPathFactory, empty_town_url: str) -> Path:
     """A database with flavors, an image and a network, and the image's bytes."""
     folder = tmp_path_factory.mktemp("town") / "state"
     folder.mkdir()
@@ -348,8 +379,7 @@ def empty_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
         yield DATA
 
     async def fill() -> None:
-        db = Database(folder / "floe.db")
-        db.open()
+        db = opened(folder / "floe.db", empty_town_url)
         await db.write(create_all)
         cloud = Cloud(
             db=db,
@@ -386,16 +416,14 @@ def empty_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def new_town(empty_town: Path, tmp_path: Path) -> Iterator[Callable[[], Town]]:
+def new_town(empty_town: Path, copied_url: Callable[[], str], tmp_path: Path) -> Iterator[Callable[[], Town]]:
     """Make towns, each with a state of its own."""
     numbers = iter(range(10_000))
 
     def make() -> Town:
         folder = tmp_path / f"town-{next(numbers)}"
         shutil.copytree(empty_town, folder)
-        db = Database(folder / "floe.db")
-        db.open()
-        return Town(folder, db)
+        return Town(folder, opened(folder / "floe.db", copied_url()))
 
     yield make
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from databases import NewDatabase
+
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.ids import random_id
-from floe.store.engine import Database
 
 USER = Context(request_id="r", user_id="u", project_id="a" * 32, roles=frozenset({"member", "reader"}))
 
@@ -24,15 +25,16 @@ class Clock(FixedClock):
         return self.seconds
 
 
-def make_cloud(path: Path) -> Cloud:
+def make_cloud(path: Path, new_database: NewDatabase) -> Cloud:
     """Return the collaborators of a process, with nothing in the database yet."""
-    db = Database(path / "floe.db")
+    clock = Clock()
+    db = new_database(path / "floe.db", clock)
     db.open()
     return Cloud(
         db=db,
         bus=LocalBus(),
         blobs=FileBlobs(path / "images"),
-        clock=Clock(),
+        clock=clock,
         new_id=random_id,
         settings=CloudSettings(),
         token_keys=list,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import LentDatabases, NewDatabase
 from lifelines import Lifeline, Watched
 from msgspec.structs import replace
 from scripted_hosts import KIT
@@ -39,9 +40,9 @@ def watched(handle: Callable[[Command], Awaitable[Result]], life: Lifeline) -> C
     return handler
 
 
-async def life_of(path: Path, dies_at: int, *, deleted: bool, fails: bool) -> bool:
+async def life_of(path: Path, new_database: NewDatabase, dies_at: int, *, deleted: bool, fails: bool) -> bool:
     """Create (and delete) a server with a conductor that dies at a point; return whether it died."""
-    cloud = KIT.make_cloud(path)
+    cloud = KIT.make_cloud(path, new_database)
     await cloud.db.write(create_all)
     made = {name: KIT.ScriptedHost(name) for name in ("h1", "h2")}
     if fails:
@@ -89,7 +90,7 @@ def steps_of(cloud: Any, server_id: str) -> dict[str, set[str]]:
 
 
 async def start(cloud: Any, made: dict[str, Any]) -> Conductor:
-    conductor = Conductor(cloud, settings=replace(KIT.SETTINGS, start_grace=1.0), place="here")
+    conductor = Conductor(cloud, settings=replace(KIT.SETTINGS, start_grace=60.0), place="here")
     for host in made.values():
         await cloud.bus.serve(host.name, host.handle)
     await conductor.start()
@@ -141,12 +142,14 @@ def check(site: Any, server_id: str, made: dict[str, Any], *, deleted: bool, fai
 @pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
 @pytest.mark.parametrize("deleted", [False, True], ids=["create", "create+delete"])
 async def test_a_killed_conductor_leaves_nothing_stuck_and_nothing_behind(
-    tmp_path: Path, deleted: bool, fails: bool
+    tmp_path: Path, lent_databases: LentDatabases, deleted: bool, fails: bool
 ) -> None:
     for dies_at in range(1, 60):
         path = tmp_path / str(dies_at)
         path.mkdir()
-        if not await life_of(path, dies_at, deleted=deleted, fails=fails):
+        with lent_databases() as new_database:
+            died = await life_of(path, new_database, dies_at, deleted=deleted, fails=fails)
+        if not died:
             assert dies_at > 6, "the life of a server has more points than this"
             return
     raise AssertionError("a life without end")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import NewDatabase
 from msgspec.structs import replace
 from scripted_hosts import KIT
 from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Strike, StruckDatabase, cases, writes
@@ -112,10 +113,10 @@ async def kill(conductor: Conductor) -> None:
 
 @pytest.mark.parametrize(("kind", "step", "what"), [case for saga in plans().values() for case in cases(saga)])
 async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
-    tmp_path: Path, kind: str, step: str, what: str
+    tmp_path: Path, new_database: NewDatabase, kind: str, step: str, what: str
 ) -> None:
     strike = Strike(step, what, writes(plans()[kind], step), UNDO_FAILS.get(what, 1))
-    cloud = KIT.make_cloud(tmp_path)
+    cloud = KIT.make_cloud(tmp_path, new_database)
     await cloud.db.write(create_all)
     hosts = {name: KIT.ScriptedHost(name) for name in ("h1", "h2")}
     site = await start(cloud, hosts, strike, impatient)

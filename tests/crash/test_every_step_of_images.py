@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import NewDatabase
 from image_clouds import USER, Clock, make_cloud
 from msgspec.structs import replace
 from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Killed, Strike, StruckDatabase, cases, writes
@@ -121,10 +122,10 @@ async def patiently(acting: ImageActions, clock: Clock) -> None:
 @pytest.mark.parametrize("heir", ["here", "there"])
 @pytest.mark.parametrize(("kind", "step", "what"), [case for saga in PLANS.values() for case in cases(saga)])
 async def test_whatever_strikes_a_step_nothing_is_left_over(
-    tmp_path: Path, kind: str, step: str, what: str, heir: str
+    tmp_path: Path, new_database: NewDatabase, kind: str, step: str, what: str, heir: str
 ) -> None:
     strike = Strike(step, what, writes(PLANS[kind], step), UNDO_FAILS.get(what, 1))
-    ground = make_cloud(tmp_path)
+    ground = make_cloud(tmp_path, new_database)
     await ground.db.write(create_all)
     cloud, acting = at(ground, "here", strike)
     new = NewImage(disk_format="raw", container_format="bare")

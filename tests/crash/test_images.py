@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from databases import LentDatabases, NewDatabase
 from image_clouds import USER, make_cloud
 from lifelines import Lifeline, Watched
 from msgspec.structs import replace
@@ -50,9 +51,9 @@ def taking(cloud: Cloud, place: str = "here") -> tuple[Cloud, ImageActions]:
     return replace(cloud, image_actions=made.own), made
 
 
-async def life_of(path: Path, dies_at: int, what: str, *, again: bool) -> bool:
+async def life_of(path: Path, new_database: NewDatabase, dies_at: int, what: str, *, again: bool) -> bool:
     """Do something by a process that dies at a point, let another find it; return whether it died."""
-    ground = make_cloud(path)
+    ground = make_cloud(path, new_database)
     first, _ = taking(ground)
     await first.db.write(create_all)
     new = NewImage(disk_format="raw", container_format="bare")
@@ -113,12 +114,16 @@ async def check(heir: Cloud, image_id: str, *, deleted: bool) -> None:
 
 @pytest.mark.parametrize("again", [True, False], ids=["at its start", "beside it"])
 @pytest.mark.parametrize("what", ["upload", "broken upload", "upload and delete", "delete"])
-async def test_another_process_finishes_what_a_dead_one_began(tmp_path: Path, what: str, again: bool) -> None:
+async def test_another_process_finishes_what_a_dead_one_began(
+    tmp_path: Path, lent_databases: LentDatabases, what: str, again: bool
+) -> None:
     least = {"upload": 8, "broken upload": 10, "upload and delete": 14, "delete": 6}
     for dies_at in range(1, 40):
         path = tmp_path / str(dies_at)
         path.mkdir()
-        if not await life_of(path, dies_at, what, again=again):
+        with lent_databases() as new_database:
+            died = await life_of(path, new_database, dies_at, what, again=again)
+        if not died:
             assert dies_at > least[what], f"{what} has more points than {dies_at}"
             return
     raise AssertionError("a life without end")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import LentDatabases, NewDatabase
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -27,7 +28,7 @@ from floe.core.errors import HostFailure
 from floe.core.given import PowerGiven
 from floe.core.messages import Destroy
 from floe.store import actions
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
 
 
@@ -99,8 +100,8 @@ def tiny(*steps: Node, fails: Callable[[Flow, Failure], Work] = lambda *_: lambd
 
 
 @pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    made = Database(tmp_path / "floe.db")
+async def db(tmp_path: Path, new_database: NewDatabase) -> AsyncIterator[Transactions]:
+    made = new_database(tmp_path / "floe.db")
     made.open()
     await made.write(create_all)
     yield made
@@ -121,7 +122,7 @@ def an_action(clock: FixedClock, ident: str = "a1") -> Action:
 
 
 def runner(
-    db: Database, world: World, clock: FixedClock, owner: str, saga: Saga | None = None, sleep: Any = asyncio.sleep
+    db: Transactions, world: World, clock: FixedClock, owner: str, saga: Saga | None = None, sleep: Any = asyncio.sleep
 ) -> Runner:
     performer = Performer(world.command, world.remove)
     plans = {"tiny": saga or world.saga()}
@@ -136,13 +137,13 @@ async def run_once(made: Runner) -> bool:
     return not any(isinstance(result, Killed) for result in results)
 
 
-def state_of(db: Database, ident: str = "a1") -> str:
+def state_of(db: Transactions, ident: str = "a1") -> str:
     found = db.read_now(lambda conn: actions.get(conn, ident))
     assert found is not None
     return found.state
 
 
-async def test_a_workflow_runs_once_from_begin_to_end(db: Database) -> None:
+async def test_a_workflow_runs_once_from_begin_to_end(db: Transactions) -> None:
     clock, world = FixedClock(), World()
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     assert await run_once(runner(db, world, clock, "one"))
@@ -152,7 +153,7 @@ async def test_a_workflow_runs_once_from_begin_to_end(db: Database) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("dies_at", range(1, 20))
-async def test_a_death_at_any_point_is_recovered_from(db: Database, dies_at: int, fails: bool) -> None:
+async def test_a_death_at_any_point_is_recovered_from(db: Transactions, dies_at: int, fails: bool) -> None:
     clock, world = FixedClock(), World(dies_at, fails)
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     survived = await run_once(runner(db, world, clock, "one"))
@@ -167,7 +168,7 @@ async def test_a_death_at_any_point_is_recovered_from(db: Database, dies_at: int
     assert len(world.log) - len(once) <= 2, "only the one thing that was under way is done again"
 
 
-async def test_a_late_answer_of_a_dead_owner_changes_nothing(db: Database) -> None:
+async def test_a_late_answer_of_a_dead_owner_changes_nothing(db: Transactions) -> None:
     clock, slow, gate = FixedClock(), World(), asyncio.Event()
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     hung = asyncio.Event()
@@ -195,14 +196,14 @@ async def test_a_late_answer_of_a_dead_owner_changes_nothing(db: Database) -> No
     assert state_of(db) == SUCCEEDED
 
 
-def now_read(db: Database) -> Action:
+def now_read(db: Transactions) -> Action:
     """Return the action as it is now."""
     found = db.read_now(lambda conn: actions.get(conn, "a1"))
     assert found is not None
     return found
 
 
-async def test_an_owner_whose_lease_ran_out_and_back_may_not_write_from_a_stale_journal(db: Database) -> None:
+async def test_an_owner_whose_lease_ran_out_and_back_may_not_write_from_a_stale_journal(db: Transactions) -> None:
     clock = FixedClock()
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     lease = timedelta(seconds=30)
@@ -224,7 +225,7 @@ async def test_an_owner_whose_lease_ran_out_and_back_may_not_write_from_a_stale_
     assert now_read(db).state == "succeeded"
 
 
-async def test_a_lease_that_runs_out_before_the_next_sweep_is_taken_over_just_then(db: Database) -> None:
+async def test_a_lease_that_runs_out_before_the_next_sweep_is_taken_over_just_then(db: Transactions) -> None:
     clock, slept = FixedClock(), list[float]()
     action = an_action(clock)
     ends = clock.now() + timedelta(seconds=0.4)
@@ -252,7 +253,7 @@ async def test_a_lease_that_runs_out_before_the_next_sweep_is_taken_over_just_th
     await made.stop()
 
 
-async def test_a_cancelled_action_stops_silently(db: Database) -> None:
+async def test_a_cancelled_action_stops_silently(db: Transactions) -> None:
     clock, gate, began = FixedClock(), asyncio.Event(), asyncio.Event()
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
     told: list[str] = []
@@ -283,7 +284,7 @@ async def test_a_cancelled_action_stops_silently(db: Database) -> None:
     assert state_of(db) not in OPEN_STATES
 
 
-async def test_an_error_nobody_meant_is_tried_again_and_then_fails_the_action(db: Database) -> None:
+async def test_an_error_nobody_meant_is_tried_again_and_then_fails_the_action(db: Transactions) -> None:
     clock, tries = FixedClock(), []
     await db.write(lambda conn: actions.add(conn, an_action(clock)))
 
@@ -306,10 +307,10 @@ async def test_an_error_nobody_meant_is_tried_again_and_then_fails_the_action(db
 @settings(deadline=None, max_examples=40)
 @given(deaths=st.lists(st.integers(1, 14), max_size=4), fails=st.booleans())
 async def test_any_number_of_deaths_end_the_same_way(
-    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], fails: bool
+    tmp_path_factory: pytest.TempPathFactory, lent_databases: LentDatabases, deaths: list[int], fails: bool
 ) -> None:
-    async def play() -> None:
-        database = Database(tmp_path_factory.mktemp("deaths") / "floe.db")
+    async def play(new_database: NewDatabase) -> None:
+        database = new_database(tmp_path_factory.mktemp("deaths") / "floe.db")
         database.open()
         try:
             await database.write(create_all)
@@ -327,12 +328,13 @@ async def test_any_number_of_deaths_end_the_same_way(
         finally:
             database.close()
 
-    await play()
+    with lent_databases() as new_database:
+        await play(new_database)
 
 
 @pytest.mark.parametrize("state", ["begun", "done"])
 async def test_a_journal_of_an_earlier_version_is_finished_with_the_names_that_its_steps_have_now(
-    db: Database, state: str
+    db: Transactions, state: str
 ) -> None:
     clock, world = FixedClock(), World()
     old = replace(an_action(clock), version=1, state="running", attempts=1)
@@ -353,7 +355,7 @@ async def test_a_journal_of_an_earlier_version_is_finished_with_the_names_that_i
 
 
 async def test_a_journal_of_a_later_version_is_left_to_the_release_that_wrote_it(
-    db: Database, caplog: pytest.LogCaptureFixture
+    db: Transactions, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, world = FixedClock(), World()
     later = replace(an_action(clock), version=3)
@@ -368,7 +370,7 @@ async def test_a_journal_of_a_later_version_is_left_to_the_release_that_wrote_it
 
 
 async def test_an_action_that_was_given_what_cannot_be_read_is_left_alone_and_told_of(
-    db: Database, caplog: pytest.LogCaptureFixture
+    db: Transactions, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, world = FixedClock(), World()
     saga = structs.replace(world.saga(), begins=Begins(kind="tiny", version=2, given=PowerGiven))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import LentDatabases, NewDatabase
 from lifelines import Lifeline, Watched
 from msgspec.structs import replace
 from scripted_hosts import KIT, loaded
@@ -19,9 +20,9 @@ from floe.store.schema import create_all
 ONE = loaded(Path(__file__).parent / "test_create_and_delete.py")
 
 
-async def life_of(path: Path, dies_at: int, *, least: int) -> bool:
+async def life_of(path: Path, new_database: NewDatabase, dies_at: int, *, least: int) -> bool:
     """Ask for up to four servers where three fit, with a conductor that dies at a point; return whether it died."""
-    cloud = KIT.make_cloud(path)
+    cloud = KIT.make_cloud(path, new_database)
     await cloud.db.write(create_all)
     made = {name: KIT.ScriptedHost(name, memory_mib=memory) for name, memory in (("h1", 2048), ("h2", 1024))}
     life = Lifeline(-1)
@@ -47,7 +48,8 @@ async def life_of(path: Path, dies_at: int, *, least: int) -> bool:
 def check(site: Any, idents: list[str], made: dict[str, Any], *, fit: int) -> None:
     found = [site.server(ident) for ident in idents]
     rest = "deleted" if fit else "error"
-    assert [server.vm_state for server in found] == ["active"] * fit + [rest] * (4 - fit)
+    states = ["active"] * fit + [rest] * (4 - fit)
+    assert [server.vm_state for server in found] == states, [server.fault for server in found]
     assert all(server.task_state is None for server in found)
     ended = {"succeeded", "failed", "cancelled"}
     assert all(action.state in ended for ident in idents for action in site.actions(ident))
@@ -62,12 +64,14 @@ def check(site: Any, idents: list[str], made: dict[str, Any], *, fit: int) -> No
 
 @pytest.mark.parametrize("least", [1, 3, 4])
 async def test_servers_of_one_request_are_placed_together_whenever_the_conductor_dies(
-    tmp_path: Path, least: int
+    tmp_path: Path, lent_databases: LentDatabases, least: int
 ) -> None:
     for dies_at in range(1, 80):
         path = tmp_path / str(dies_at)
         path.mkdir()
-        if not await life_of(path, dies_at, least=least):
+        with lent_databases() as new_database:
+            died = await life_of(path, new_database, dies_at, least=least)
+        if not died:
             assert dies_at > (6 if least <= 3 else 2), "the life of servers has more points than this"
             return
     raise AssertionError("a life without end")

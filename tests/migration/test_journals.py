@@ -19,6 +19,7 @@ from scripted_hosts import KIT
 from floe.cloud.audit import check_rows
 from floe.core.guests import PowerState
 from floe.store import audit, holdings, migrate
+from floe.store.engine import Database
 
 CASES = json.loads((Path(__file__).parent / "journals_of_version_1.json").read_text())
 
@@ -40,7 +41,7 @@ def write(path: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
 
 async def finish(folder: Path, case: dict[str, Any], down: str = "") -> tuple[Any, dict[str, Any]]:
     """Start this release's conductor on what was left, let it do what there is to do, and return what came of it."""
-    cloud = KIT.make_cloud(folder)
+    cloud = KIT.make_cloud(folder, lambda path, _clock: Database(path))
     hosts = {name: KIT.ScriptedHost(name) for name in case["guests"]}
     for name, there in case["guests"].items():
         powers = there if isinstance(there, dict) else dict.fromkeys(there, PowerState.RUNNING)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from databases import LentDatabases, NewDatabase
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ from floe.core.resources import Inventory, Resources
 from floe.core.servers import ACTIVE, Server, ServerFlavor
 from floe.store import aggregates as rows
 from floe.store import allocations, hosts, servers
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection
 from floe.store.schema import create_all
 
 ROOT = Context(request_id="")
@@ -55,8 +56,8 @@ def a_host(name: str, cloud: Cloud) -> Host:
 class World:
     """A cloud, what is done with it, and what has to hold."""
 
-    def __init__(self, folder: Path) -> None:
-        self.db = Database(folder / "floe.db")
+    def __init__(self, folder: Path, new_database: NewDatabase) -> None:
+        self.db = new_database(folder / "floe.db")
         self.db.open()
         self.cloud = Cloud(
             db=self.db, bus=LocalBus(), blobs=FileBlobs(folder / "blobs"), clock=FixedClock(), new_id=random_id,
@@ -137,18 +138,19 @@ class World:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_STEP, min_size=12, max_size=50))
 async def test_no_server_changes_its_zone_and_no_host_is_in_two(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, ...]]
+    tmp_path_factory: pytest.TempPathFactory, lent_databases: LentDatabases, steps: list[tuple[Any, ...]]
 ) -> None:
-    world = World(tmp_path_factory.mktemp("aggregates"))
-    try:
-        await world.db.write(create_all)
-        await world.db.write(lambda conn: [hosts.put(conn, a_host(name, world.cloud)) for name in OWN])
-        world.known = {host.name: host for host in world.db.read_now(hosts.every)}
-        for zone in BEGUN:
-            await world.do("create", zone)
-        for step in steps:
-            await world.do(*step)
-            world.db.read_now(world.check)
-    finally:
-        await world.cloud.bus.close()
-        world.db.close()
+    with lent_databases() as new_database:
+        world = World(tmp_path_factory.mktemp("aggregates"), new_database)
+        try:
+            await world.db.write(create_all)
+            await world.db.write(lambda conn: [hosts.put(conn, a_host(name, world.cloud)) for name in OWN])
+            world.known = {host.name: host for host in world.db.read_now(hosts.every)}
+            for zone in BEGUN:
+                await world.do("create", zone)
+            for step in steps:
+                await world.do(*step)
+                world.db.read_now(world.check)
+        finally:
+            await world.cloud.bus.close()
+            world.db.close()

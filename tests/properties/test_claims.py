@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from databases import LentDatabases, NewDatabase
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from floe.core.hosts import Allocation, Host
 from floe.core.resources import Inventory, Resources
 from floe.core.server_groups import ServerGroup
 from floe.store import allocations, audit, hosts
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -23,8 +24,8 @@ NAMES = ("h1", "h2", "h3")
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "floe.db")
+def db(tmp_path: Path, new_database: NewDatabase) -> Iterator[Transactions]:
+    made = new_database(tmp_path / "floe.db")
     made.open()
     yield made
     made.close()
@@ -91,12 +92,14 @@ def _check(conn: Connection, groups: dict[str, str | None]) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_STEP, max_size=25))
 async def test_no_order_of_claims_breaks_a_limit(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str, Resources, str | None]]
+    tmp_path_factory: pytest.TempPathFactory,
+    lent_databases: LentDatabases,
+    steps: list[tuple[str, int, str, Resources, str | None]],
 ) -> None:
     import asyncio
 
-    async def play() -> None:
-        db = Database(tmp_path_factory.mktemp("claims") / "floe.db")
+    async def play(new_database: NewDatabase) -> None:
+        db = new_database(tmp_path_factory.mktemp("claims") / "floe.db")
         db.open()
         groups: dict[str, str | None] = {}
         try:
@@ -134,7 +137,8 @@ async def test_no_order_of_claims_breaks_a_limit(
         finally:
             db.close()
 
-    await play()
+    with lent_databases() as new_database:
+        await play(new_database)
 
 
 _MOVE = st.tuples(st.sampled_from(["claim", "release", "claim together"]), st.integers(0, 7), st.sampled_from(NAMES))
@@ -143,15 +147,18 @@ _MOVE = st.tuples(st.sampled_from(["claim", "release", "claim together"]), st.in
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 3), st.lists(_MOVE, max_size=30))
 async def test_a_host_gets_as_many_of_a_group_as_its_rule_allows_and_not_one_more(
-    tmp_path_factory: pytest.TempPathFactory, most: int, moves: list[tuple[str, int, str]]
+    tmp_path_factory: pytest.TempPathFactory,
+    lent_databases: LentDatabases,
+    most: int,
+    moves: list[tuple[str, int, str]],
 ) -> None:
     """Room is not what they lack here: a claim is refused where the host has its share of the group, and only there."""
     import asyncio
 
     group = a_group("g", "anti-affinity", most)
 
-    async def play() -> None:
-        db = Database(tmp_path_factory.mktemp("groups") / "floe.db")
+    async def play(new_database: NewDatabase) -> None:
+        db = new_database(tmp_path_factory.mktemp("groups") / "floe.db")
         db.open()
         places: dict[str, str] = {}
         try:
@@ -197,10 +204,11 @@ async def test_a_host_gets_as_many_of_a_group_as_its_rule_allows_and_not_one_mor
         finally:
             db.close()
 
-    await play()
+    with lent_databases() as new_database:
+        await play(new_database)
 
 
-async def test_the_last_slot_goes_to_one_of_those_who_race_for_it(db: Database) -> None:
+async def test_the_last_slot_goes_to_one_of_those_who_race_for_it(db: Transactions) -> None:
     import asyncio
 
     await db.write(create_all)
@@ -224,7 +232,7 @@ async def test_the_last_slot_goes_to_one_of_those_who_race_for_it(db: Database) 
     assert sum(isinstance(result, allocations.NotClaimed) for result in results) == 19
 
 
-async def test_a_disabled_host_gives_nothing_unless_it_was_asked_for(db: Database) -> None:
+async def test_a_disabled_host_gives_nothing_unless_it_was_asked_for(db: Transactions) -> None:
     await db.write(create_all)
     await db.write(lambda conn: hosts.put(conn, a_host("h1")))
     await db.write(lambda conn: hosts.change(conn, "h1", NOW, enabled=False))
@@ -263,57 +271,62 @@ def taken_by(server: str, host: str, purpose: str, vcpus: int, group_id: str | N
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_TAKE, max_size=25))
 async def test_what_a_server_takes_of_a_host_for_one_purpose_is_taken_and_given_back_by_itself(
-    tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, str, str, str, int]]
+    tmp_path_factory: pytest.TempPathFactory, lent_databases: LentDatabases, moves: list[tuple[str, str, str, str, int]]
 ) -> None:
-    db = Database(tmp_path_factory.mktemp("purposes") / "floe.db")
-    db.open()
-    model: dict[tuple[str, str, str], int] = {}
-    try:
-        await db.write(create_all)
-        await db.write(lambda conn: [hosts.put(conn, a_host(name)) for name in NAMES])
-        for kind, server, host, purpose, vcpus in moves:
-            key = (server, host, purpose)
-            if kind == "claim":
-                if key in model:
-                    continue
-                wanted = taken_by(*key, vcpus)
-                fits = vcpus + sum(amount for (_, on, _), amount in model.items() if on == host) <= 8
-                try:
-                    await db.write(lambda conn, wanted=wanted: allocations.claim(conn, wanted))  # type: ignore[misc]
-                except allocations.NotClaimed:
-                    assert not fits
+    async def play(new_database: NewDatabase) -> None:
+        db = new_database(tmp_path_factory.mktemp("purposes") / "floe.db")
+        db.open()
+        model: dict[tuple[str, str, str], int] = {}
+        try:
+            await db.write(create_all)
+            await db.write(lambda conn: [hosts.put(conn, a_host(name)) for name in NAMES])
+            for kind, server, host, purpose, vcpus in moves:
+                key = (server, host, purpose)
+                if kind == "claim":
+                    if key in model:
+                        continue
+                    wanted = taken_by(*key, vcpus)
+                    fits = vcpus + sum(amount for (_, on, _), amount in model.items() if on == host) <= 8
+                    try:
+                        await db.write(lambda conn, wanted=wanted: allocations.claim(conn, wanted))  # type: ignore[misc]
+                    except allocations.NotClaimed:
+                        assert not fits
+                    else:
+                        assert fits
+                        model[key] = vcpus
                 else:
-                    assert fits
-                    model[key] = vcpus
-            else:
-                only: dict[str, str] = {}
-                if kind in {"release of a host", "release of one"}:
-                    only["host"] = host
-                if kind in {"release for a purpose", "release of one"}:
-                    only["purpose"] = purpose
-                gone = {
-                    key for key in model
-                    if key[0] == server and key[1] == only.get("host", key[1]) and key[2] == only.get("purpose", key[2])
-                }  # fmt: skip
-                for _ in range(2):  # a release that is repeated gives nothing back again
-                    given_back = await db.write(
-                        lambda conn, server=server, only=only: allocations.release(conn, server, NOW, **only)  # type: ignore[misc]
-                    )
-                    assert {(item.server_id, item.host, item.purpose) for item in given_back} == gone
-                    model = {key: amount for key, amount in model.items() if key not in gone}
-                    gone = set()
-            for name in NAMES:
-                held = db.read_now(lambda conn, name=name: allocations.of_host(conn, name))  # type: ignore[misc]
-                found = {(item.server_id, item.host, item.purpose): item.resources.vcpus for item in held}
-                assert found == {key: amount for key, amount in model.items() if key[1] == name}
-                known = db.read_now(lambda conn, name=name: hosts.get(conn, name))  # type: ignore[misc]
-                assert known is not None
-                assert known.used.vcpus == sum(found.values())
-    finally:
-        db.close()
+                    only: dict[str, str] = {}
+                    if kind in {"release of a host", "release of one"}:
+                        only["host"] = host
+                    if kind in {"release for a purpose", "release of one"}:
+                        only["purpose"] = purpose
+                    gone = {
+                        key for key in model
+                        if key[0] == server and key[1] == only.get("host", key[1])
+                        and key[2] == only.get("purpose", key[2])
+                    }  # fmt: skip
+                    for _ in range(2):  # a release that is repeated gives nothing back again
+                        given_back = await db.write(
+                            lambda conn, server=server, only=only: allocations.release(conn, server, NOW, **only)  # type: ignore[misc]
+                        )
+                        assert {(item.server_id, item.host, item.purpose) for item in given_back} == gone
+                        model = {key: amount for key, amount in model.items() if key not in gone}
+                        gone = set()
+                for name in NAMES:
+                    held = db.read_now(lambda conn, name=name: allocations.of_host(conn, name))  # type: ignore[misc]
+                    found = {(item.server_id, item.host, item.purpose): item.resources.vcpus for item in held}
+                    assert found == {key: amount for key, amount in model.items() if key[1] == name}
+                    known = db.read_now(lambda conn, name=name: hosts.get(conn, name))  # type: ignore[misc]
+                    assert known is not None
+                    assert known.used.vcpus == sum(found.values())
+        finally:
+            db.close()
+
+    with lent_databases() as new_database:
+        await play(new_database)
 
 
-async def test_a_member_of_a_group_that_holds_two_hosts_is_one_member_on_each(db: Database) -> None:
+async def test_a_member_of_a_group_that_holds_two_hosts_is_one_member_on_each(db: Transactions) -> None:
     await db.write(create_all)
     await db.write(lambda conn: [hosts.put(conn, a_host(name)) for name in NAMES])
     apart = GROUPS["two on a host"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
+from databases import LentDatabases, NewDatabase
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from floe.core.ids import random_id
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.new_servers import NewServer
 from floe.store import images, quota_usages, quotas
-from floe.store.engine import Connection, Database
+from floe.store.engine import Connection
 from floe.store.schema import create_all
 from floe.store.servers import servers as rows
 
@@ -38,11 +39,11 @@ REQUESTS = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(requests=REQUESTS, instances=st.integers(0, 8), cores=st.integers(-1, 8), memory=st.integers(-1, 8192))
 async def test_quota_is_never_exceeded_by_creates_at_the_same_time(
-    requests: list[tuple[str, int, int]], instances: int, cores: int, memory: int
+    lent_databases: LentDatabases, requests: list[tuple[str, int, int]], instances: int, cores: int, memory: int
 ) -> None:
     limits = {"instances": instances, "cores": cores, "ram": memory}
-    with tempfile.TemporaryDirectory() as folder:
-        made, refused, used = await _create_all(Path(folder), requests, limits)
+    with tempfile.TemporaryDirectory() as folder, lent_databases() as new_database:
+        made, refused, used = await _create_all(Path(folder), new_database, requests, limits)
     for amount, limit in zip(used, limits.values(), strict=True):
         assert limit < 0 or amount <= limit
     assert used[0] == sum(made)
@@ -57,9 +58,9 @@ def _used(conn: Connection) -> tuple[int, int, int]:
 
 
 async def _create_all(
-    folder: Path, requests: list[tuple[str, int, int]], limits: dict[str, int]
+    folder: Path, new_database: NewDatabase, requests: list[tuple[str, int, int]], limits: dict[str, int]
 ) -> tuple[list[int], int, tuple[int, int, int]]:
-    db = Database(folder / "floe.db")
+    db = new_database(folder / "floe.db")
     db.open()
     await db.write(create_all)
     bus = LocalBus()

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from databases import LentDatabases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -29,11 +30,12 @@ MIB = 1024
     backwards=st.booleans(),
 )
 async def test_as_many_are_built_as_fit_and_none_below_the_least(
-    room: list[int], least: int, more: int, apart: bool, backwards: bool
+    lent_databases: LentDatabases, room: list[int], least: int, more: int, apart: bool, backwards: bool
 ) -> None:
     fit = min(sum(min(each, 1) if apart else each for each in room), least + more)
-    with tempfile.TemporaryDirectory() as folder:
-        states, used, claims, faults = await _build(Path(folder), room, least, least + more, apart, backwards)
+    with tempfile.TemporaryDirectory() as folder, lent_databases() as new_database:
+        cloud = KIT.make_cloud(Path(folder), new_database)
+        states, used, claims, faults = await _build(cloud, room, least, least + more, apart, backwards)
     wanted = fit if fit >= least else 0
     assert states.count("active") == wanted
     assert states[:wanted] == ["active"] * wanted, "the first ones are those that are made"
@@ -47,9 +49,8 @@ async def test_as_many_are_built_as_fit_and_none_below_the_least(
 
 
 async def _build(
-    folder: Path, room: list[int], least: int, most: int, apart: bool, backwards: bool
+    cloud: Any, room: list[int], least: int, most: int, apart: bool, backwards: bool
 ) -> tuple[list[str], Resources, int, set[str]]:
-    cloud = KIT.make_cloud(folder)
     await cloud.db.write(create_all)
     group = ServerGroup(
         id=cloud.new_id(),

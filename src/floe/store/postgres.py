@@ -55,6 +55,7 @@ class Postgres:
     """See `Transactions`. The database at `url`, as `migrate` left it.
 
     A statement of a write may take `write_seconds`, and wait for a lock for half of that; a read has `read_seconds`.
+    `now` returns the seconds since 1970.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Postgres:
         writers: int = WRITERS,
         together: int = TOGETHER,
         new_id: IdSource = random_id,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._counters = counters or Counters()
         self._patience, self._write_seconds, self._read_seconds = patience, write_seconds, read_seconds
@@ -82,7 +84,9 @@ class Postgres:
         }
         self._trouble = Trouble()
         alone = threading.Lock()
-        self._writers = [Writer(self._servers["write"], self._trouble, patience, new_id, alone) for _ in range(writers)]
+        self._writers = [
+            Writer(self._servers["write"], self._trouble, patience, new_id, alone, now) for _ in range(writers)
+        ]
         self._together = together
         self._turns: Turns[Write] = Turns(together)
         self._threads: list[threading.Thread] = []

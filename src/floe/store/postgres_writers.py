@@ -106,11 +106,17 @@ class Writer:
     """A connection that writes, for one thread. `alone` is held by whichever of all writers runs a write again."""
 
     def __init__(
-        self, server: Server, trouble: Trouble, patience: float, new_id: IdSource, alone: threading.Lock
+        self,
+        server: Server,
+        trouble: Trouble,
+        patience: float,
+        new_id: IdSource,
+        alone: threading.Lock,
+        now: Callable[[], float],
     ) -> None:
         self.session = Session(server)
         self._trouble, self._patience, self._new_id, self._alone = trouble, patience, new_id, alone
-        self._name, self._number = new_id(), 0
+        self._name, self._number, self._now = new_id(), 0, now
         self._dice = Random(self._name)  # noqa: S311
 
     def do(self, items: Sequence[Write]) -> bool:
@@ -206,7 +212,7 @@ class Writer:
         if item.owners and item.isolation is Isolation.SERIALIZABLE:
             statements.hold([lock_of(owner) for owner in item.owners])
         statements.ahead(_BEGIN.format(item.isolation.value))
-        statements.ahead(_MARK, self._name, self._number, time.time_ns() // 1000)
+        statements.ahead(_MARK, self._name, self._number, int(self._now() * 1_000_000))
         if item.unsure:
             fresh = statements.flush()
             item.unsure = False

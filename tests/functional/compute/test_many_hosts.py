@@ -20,6 +20,8 @@ from floe.store.engine import Connection, Database
 from floe.store.readers import MOVED
 from floe.store.schema import create_all
 
+pytestmark = pytest.mark.sqlite("on the event loop reads nobody but SQLite")
+
 MANY = 1300
 NAMES = [f"h{number}" for number in range(MANY)]
 

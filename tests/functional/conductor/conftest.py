@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from databases import NewDatabase
 from msgspec import structs
 
 from floe.blobs.files import FileBlobs
@@ -49,7 +50,7 @@ from floe.core.power import Power
 from floe.core.resources import Inventory
 from floe.core.servers import BUILDING, SCHEDULING, Server, ServerFlavor
 from floe.store import actions, servers
-from floe.store.engine import Connection, Database, Transactions
+from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
 
 DOING = {
@@ -310,14 +311,15 @@ async def idle(conductor: Conductor) -> None:
 SETTINGS = ConductorSettings(start_grace=0.0, sweep=3600.0, write_seen=3600.0, slow_sweep=3600.0, trace_after=0.0)
 
 
-def make_cloud(path: Path, new_database: Callable[[Path], Transactions] = Database) -> Cloud:
-    db = new_database(path / "floe.db")
+def make_cloud(path: Path, new_database: NewDatabase) -> Cloud:
+    clock = FixedClock()
+    db = new_database(path / "floe.db", clock)
     db.open()
     return Cloud(
         db=db,
         bus=LocalBus(),
         blobs=FileBlobs(path / "blobs"),
-        clock=FixedClock(),
+        clock=clock,
         new_id=random_id,
         settings=CloudSettings(),
         token_keys=[Fernet.generate_key()].copy,
@@ -327,7 +329,7 @@ def make_cloud(path: Path, new_database: Callable[[Path], Transactions] = Databa
 @pytest.fixture
 async def cloud(
     tmp_path: Path,
-    new_database: Callable[[Path], Transactions],
+    new_database: NewDatabase,
     repeating: Callable[[Transactions], Transactions],
 ) -> AsyncIterator[Cloud]:
     """Give a cloud on an empty database."""

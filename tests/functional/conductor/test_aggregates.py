@@ -140,6 +140,7 @@ def statements() -> Iterator[list[str]]:
 
 
 @pytest.mark.once
+@pytest.mark.sqlite("it counts statements by SQLite's trace")
 @pytest.mark.parametrize("together", [1, 2])
 async def test_a_decision_reads_metadata_only_where_any_changed(
     statements: list[str], site: Any, together: int

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from databases import LentDatabases, NewDatabase
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -231,10 +232,14 @@ _ASKED = st.lists(st.tuples(st.integers(1, 3), st.sampled_from([None, "anti-affi
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_ROOM, _ASKED)
 async def test_whatever_waits_together_no_limit_is_broken_and_nothing_that_is_claimed_is_forgotten(
-    tmp_path_factory: pytest.TempPathFactory, kit: Any, room: list[int], asked: list[tuple[int, str | None]]
+    tmp_path_factory: pytest.TempPathFactory,
+    kit: Any,
+    lent_databases: LentDatabases,
+    room: list[int],
+    asked: list[tuple[int, str | None]],
 ) -> None:
-    async def play() -> None:
-        cloud = kit.make_cloud(tmp_path_factory.mktemp("batches"))
+    async def play(new_database: NewDatabase) -> None:
+        cloud = kit.make_cloud(tmp_path_factory.mktemp("batches"), new_database)
         await cloud.db.write(create_all)
         conductor = Conductor(cloud, settings=SETTINGS)
         await conductor.start()
@@ -254,7 +259,8 @@ async def test_whatever_waits_together_no_limit_is_broken_and_nothing_that_is_cl
         await cloud.bus.close()
         cloud.db.close()
 
-    await asyncio.get_running_loop().create_task(play())
+    with lent_databases() as new_database:
+        await asyncio.get_running_loop().create_task(play(new_database))
 
 
 def check(site: Any, room: list[int], asked: list[tuple[int, str | None]], found: list[Any]) -> None:

@@ -59,6 +59,7 @@ async def test_a_server_is_what_its_guest_was_made_and_each_wish_is_counted(site
 
 async def test_what_fails_leaves_the_server_what_it_was_and_says_why(site: Any) -> None:
     server = await built(site)
+    site.cloud.clock.advance(1)
     site.hosts["h1"].power_script.append(BROKEN)
     after = await change(site, server, guest_actions.PAUSE)
     assert (after.vm_state, after.task_state, after.power_state) == ("active", None, PowerState.RUNNING)

@@ -164,26 +164,26 @@ async def test_options_are_refused_and_none_are_stored(place: Place, noun: str, 
     assert (await place.call(admin, "GET", path)).json()[noun]["options"] == {}
 
 
-_TEXT = st.text(max_size=40)
-
-
 @settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-async def test_every_text_comes_back_as_it_was_sent(place: Place, data: st.DataObject) -> None:
+async def test_every_text_comes_back_as_it_was_sent(place: Place, no_text_holds: str, data: st.DataObject) -> None:
     """Names are trimmed; all other texts keep their white space, line ends, zeros and whatever else."""
     admin = place.admin_token = place.admin_token or await place.token()
+    text = st.text(st.characters(exclude_characters=no_text_holds, exclude_categories=["Cs"]), max_size=40)
     noun = data.draw(st.sampled_from(sorted(NEW)))
-    fields: dict[str, Any] = {"description": data.draw(_TEXT), "own": data.draw(_TEXT)}
+    fields: dict[str, Any] = {"description": data.draw(text), "own": data.draw(text)}
     if noun in {"project", "domain"}:
-        tag = st.text(st.characters(blacklist_characters=",/", blacklist_categories=["Cs"]), min_size=1, max_size=20)
+        tag = st.text(
+            st.characters(exclude_characters=",/" + no_text_holds, exclude_categories=["Cs"]), min_size=1, max_size=20
+        )
         fields["tags"] = data.draw(st.lists(tag, unique=True, max_size=3))
     if noun == "user":
-        fields["email"] = data.draw(_TEXT)
+        fields["email"] = data.draw(text)
     made = await _new(place, admin, noun, **fields)
     path = f"/{noun}s/{made['id']}"
     shown = (await place.call(admin, "GET", path)).json()[noun]
     assert {name: shown[name] for name in fields} == fields
-    changes = {"description": data.draw(_TEXT), "own": data.draw(_TEXT)}
+    changes = {"description": data.draw(text), "own": data.draw(text)}
     assert (await place.call(admin, "PATCH", path, {noun: changes})).status_code == 200
     shown = (await place.call(admin, "GET", path)).json()[noun]
     assert {name: shown[name] for name in changes} == changes

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from floe.cloud import host_networks
 from floe.cloud.cloud import Cloud
@@ -144,17 +142,12 @@ async def test_a_rule_names_a_group_which_then_stays(client: Any, make: Any) -> 
     assert (await ann.delete(f"{ALL}/{group['id']}")).status_code == 204
 
 
-async def test_to_an_older_release_a_rule_about_addresses_lets_nobody_in(
-    client: Any, make: Any, cloud: Cloud, tmp_path: Path
-) -> None:
+async def test_to_an_older_release_a_rule_about_addresses_lets_nobody_in(client: Any, make: Any, cloud: Cloud) -> None:
     """It reads `remote_cidr` alone."""
     group = await make("ann", "address_group", addresses=["0.0.0.0/0"])
     rules = [await rule_about(make, group, ethertype=ethertype) for ethertype in ("IPv4", "IPv6")]
-    with closing(sqlite3.connect(tmp_path / "floe.db")) as db:
-        kept = [
-            db.execute("SELECT remote_cidr FROM security_group_rules WHERE id = ?", (rule["id"],)).fetchone()[0]
-            for rule in rules
-        ]
+    column = sa.text("SELECT remote_cidr FROM security_group_rules WHERE id = :id")
+    kept = await cloud.db.read(lambda conn: [conn.scalar(column, {"id": rule["id"]}) for rule in rules])
     assert kept == ["0.0.0.0/32", "::/128"]
 
 

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 _EVERY = 10
 """Steps of SQLite's machine that are counted at once."""
 
+pytestmark = pytest.mark.sqlite("it counts the steps of SQLite's machine")
+
 
 @pytest.fixture
 def work() -> Iterator[Counter[str]]:
