@@ -61,12 +61,14 @@ async def purge(cloud: Cloud, before: datetime | None, *, pause: Pause, slices: 
                 made.finished = False
                 return made
             gone = await cloud.db.write(partial(rows.forget, kind=kind, keys=keys))
+            if not gone:
+                break  # another one is at it, or it is in use again: that is no slice
             for table, number in gone.items():
                 cloud.counters.add(PURGED, table, amount=number)
             made.add(gone)
             slices = None if slices is None else slices - 1
-            if not gone or len(keys) < kind.most:
-                break  # all of it, or another one is at it
+            if len(keys) < kind.most:
+                break
             await pause(BREATH)
     return made
 

@@ -46,6 +46,12 @@ async def _cycle(site: Any, **values: Any) -> Server:
     return server
 
 
+async def _later(site: Any, days: int) -> None:
+    """Let days go by; who writes now and then all the while has a session that is no history."""
+    site.cloud.clock.advance(days * DAY)
+    await site.cloud.db.write(lambda _conn: None)
+
+
 async def _purge(site: Any, slices: int | None = None, pauses: list[float] | None = None) -> history.Purge:
     async def pause(seconds: float) -> None:
         if pauses is not None:
@@ -135,7 +141,7 @@ async def test_a_purge_goes_by_slices_between_which_others_write(site: Any, monk
     await site.add_host("h1")
     for _ in range(7):
         await _cycle(site)
-    site.cloud.clock.advance(100 * DAY)
+    await _later(site, 100)
     monkeypatch.setattr(history.rows, "SERVERS", replace(rows.SERVERS, most=2))
     before, pauses = site.cloud.db.commits, []
     made = await _purge(site, pauses=pauses)
@@ -148,7 +154,7 @@ async def test_what_a_call_leaves_the_next_ones_forget(site: Any, monkeypatch: p
     await site.add_host("h1")
     for _ in range(6):
         await _cycle(site)
-    site.cloud.clock.advance(100 * DAY)
+    await _later(site, 100)
     monkeypatch.setattr(history.rows, "SERVERS", replace(rows.SERVERS, most=2))
     calls = [await _purge(site, slices=1)]
     while not calls[-1].finished:
@@ -157,12 +163,31 @@ async def test_what_a_call_leaves_the_next_ones_forget(site: Any, monkeypatch: p
     assert len(calls) == 3
 
 
+async def test_what_another_purge_was_quicker_to_forget_is_no_slice(site: Any) -> None:
+    await site.add_host("h1")
+    for _ in range(3):
+        await _cycle(site)
+    await site.cloud.db.write(lambda conn: tokens.revoke(conn, "t", site.cloud.clock.now()))
+    await _later(site, 100)
+    real = site.cloud.db.scan
+
+    async def late(fn: Any) -> Any:
+        found = await real(fn)
+        await site.cloud.db.write(lambda conn: conn.execute(tokens.revoked.delete()))
+        return found
+
+    slow = replace(site.cloud, db=_With(site.cloud.db, scan=late))
+    made = await history.purge(slow, history.horizon(slow), pause=asyncio.sleep, slices=1)
+    assert made.rows["servers"] == 2
+    assert "revoked_tokens" not in made.rows
+
+
 async def test_a_purge_that_dies_at_any_slice_is_finished_by_the_next(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await site.add_host("h1")
     servers = [await _cycle(site) for _ in range(6)]
-    site.cloud.clock.advance(100 * DAY)
+    await _later(site, 100)
     monkeypatch.setattr(history.rows, "SERVERS", replace(rows.SERVERS, most=1))
     real, writes = site.cloud.db.write, []
 
@@ -286,7 +311,7 @@ async def test_a_trial_counts_what_a_purge_then_forgets(site: Any) -> None:
     await site.cloud.db.write(
         lambda conn: idempotency.add(conn, "p", "k", idempotency.Answered("f", "x"), site.cloud.clock.now())
     )
-    site.cloud.clock.advance(100 * DAY)
+    await _later(site, 100)
     tried = await history.trial(site.cloud, history.horizon(site.cloud))
     assert tried.rows["servers"] == 4
     assert (await _purge(site)).rows == tried.rows
