@@ -55,6 +55,14 @@ PACKAGES = {
 SKIPS = {
     "tests/contract/test_hypervisor.py": "what the fake cannot do; tests/e2e/test_libvirt_hypervisor.py runs it",
 }
+ONLY_SQLITE = {
+    "tests/functional/compute/test_many_hosts.py",
+    "tests/functional/conductor/test_aggregates.py",
+    "tests/functional/identity/test_tokens.py",
+    "tests/functional/network/test_costs.py",
+}
+"""Files with tests that are true of SQLite alone; each says why beside its mark."""
+OF_SQLITE = {"Database", "sqlite3", "set_trace_callback", "set_progress_handler"}
 ESSENTIAL = {"bash", "coreutils", "dash", "findutils", "hostname", "libc-bin", "util-linux"}
 
 
@@ -114,6 +122,45 @@ def test_no_test_is_skipped_for_what_the_machine_lacks():
                 case ast.Attribute(attr=name) | ast.Name(id=name) | ast.alias(name=name) if name in skipping:
                     found.add(str(path.relative_to(ROOT)))
     assert found == set(SKIPS)
+
+
+def on_postgresql() -> list[Path]:
+    """Return the files of tests that `scripts/test postgresql` runs, and what these share."""
+    listed = (ROOT / "scripts" / "test").read_text().partition("ON_POSTGRESQL=(")[2].partition(")")[0].split()
+    paths = [ROOT / name for name in listed]
+    assert [path for path in paths if not path.exists()] == []
+    files = {file for path in paths for file in ([path] if path.suffix else path.rglob("*.py"))}
+    return sorted(files | {shared for file in files if (shared := file.parent / "conftest.py").exists()})
+
+
+def test_what_runs_on_postgresql_has_its_databases_from_who_lends_them():
+    """A test that opens a file of its own would pass there whatever PostgreSQL does."""
+    files = on_postgresql()
+    assert len(files) > 30
+    found = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Name(id=name)) | ast.Attribute(attr=name) | ast.Name(id=name) if (
+                    name in OF_SQLITE
+                ):
+                    found.add(str(path.relative_to(ROOT)))
+    assert found
+    assert found <= ONLY_SQLITE
+
+
+def test_a_test_of_sqlite_alone_says_why():
+    found = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if "mark.sqlite" in text else ():
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="mark"), attr="sqlite"), args=[reason]):
+                    assert isinstance(reason, ast.Constant)
+                    assert isinstance(reason.value, str)
+                    assert len(reason.value.split()) > 3, reason.value
+                    found.add(str(path.relative_to(ROOT)))
+    assert found == ONLY_SQLITE
 
 
 def test_the_doctor_looks_for_what_is_called():

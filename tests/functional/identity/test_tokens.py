@@ -299,6 +299,7 @@ async def test_another_users_token_is_checked_and_revoked_by_administrators_only
     assert (await place.call(admin, "GET", "/auth/tokens")).status_code == 400
 
 
+@pytest.mark.sqlite("it reads the bytes of the file")
 async def test_no_password_is_kept_in_the_clear(place: Place, tmp_path: Path) -> None:
     files = list(tmp_path.glob("floe.db*"))
     content = b"".join(file.read_bytes() for file in files)
