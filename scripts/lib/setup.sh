@@ -29,7 +29,7 @@ PACKAGES=(
 # The server of the bus between machines, a second database, and what puts several APIs under one address.
 CLUSTER_PACKAGES=(nats-server postgresql haproxy)
 # What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces. One that is there of `a|b` will do.
-TEST_PACKAGES=(libvirt-clients 'busybox|busybox-static' "${CLUSTER_PACKAGES[@]}")
+TEST_PACKAGES=(git libvirt-clients 'busybox|busybox-static' "${CLUSTER_PACKAGES[@]}")
 
 say() { printf '%s: %s\n' "$SELF" "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -24,6 +24,8 @@ SOFT: dict[str, Any] = {"reboot": {"type": "SOFT"}}
 SINCE = [STOP, START, HARD, {"pause": None}, {"unpause": None}, {"suspend": None}, {"resume": None}, HARD, SOFT]
 """What users asked for after the dump: more than the rows of it count up to soon."""
 
+pytestmark = pytest.mark.sqlite("a dump is a copy of its file; PostgreSQL's are in tests/cluster/test_operation.py")
+
 
 async def logged_in(cloud: EmbeddedCloud) -> User:
     user = User(cloud)
@@ -96,9 +98,7 @@ class Dumps:
 
 
 @pytest.fixture
-def dumps(tmp_path: Path, first_start: Path, first_start_url: str) -> Dumps:
-    if first_start_url:
-        pytest.skip("the dumps of a server are restored in tests/cluster/test_operation.py")
+def dumps(tmp_path: Path, first_start: Path) -> Dumps:
     return Dumps(tmp_path / "state", first_start)
 
 

@@ -103,8 +103,7 @@ class Commands:
         self._ports = ports
         self._hypervisor = hypervisor
         self._steps = steps
-        self._changed = changed
-        self._say_report = report
+        self._changed, self._say_report = changed, report
         self._offload = offload
         self._servers: dict[str, _Server] = {}
         self._known: dict[str, PowerState] = {}
