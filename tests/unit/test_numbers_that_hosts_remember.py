@@ -117,7 +117,7 @@ def test_what_is_asked_for_after_a_restore_is_later_than_all_that_was_asked_for_
         now = now + timedelta(milliseconds=milliseconds) + timedelta(milliseconds=back if number % 2 else 0)
         latest = max(latest, now)
         wanted = ON_GUEST[number % len(ON_GUEST)].wanted(server, now)
-        server = dataclasses.replace(server, boots=wanted.boots, guest_generation=wanted.generation)
+        server = msgspec.structs.replace(server, boots=wanted.boots, guest_generation=wanted.generation)
         told.append(wanted)
     later = asked.wanted(dump, latest + timedelta(milliseconds=len(since) + slack))
     assert all(later.generation > wanted.generation for wanted in told)
