@@ -94,16 +94,16 @@ _LATEST = Prepared(
     .group_by(group_changes.c.group_id, group_changes.c.host)
 )
 _OLDEST = Prepared(sa.select(sa.func.min(group_changes.c.position).label("oldest")))
-_PRESENT = lists.ByIds(
+_PRESENT = (
     sa.select(port_groups.c.group_id, port_addresses.c.address, port_bindings.c.host)
     .select_from(
         port_addresses.join(port_bindings, port_bindings.c.port_id == port_addresses.c.port_id).join(
             port_groups, port_groups.c.port_id == port_addresses.c.port_id
         )
     )
-    .where(port_bindings.c.plugged.is_(True)),
-    port_addresses.c.address,
+    .where(port_bindings.c.plugged.is_(True))
 )
+_PRESENT_AT = Prepared(_PRESENT.where(port_addresses.c.address == sa.bindparam("at")))
 _TOLD = Prepared(
     sa.update(host_networks).where(host_networks.c.host == sa.bindparam("this")).values(members=sa.bindparam("at"))
 )
@@ -185,8 +185,13 @@ def floor(conn: Connection) -> int:
 
 def hosts_of(conn: Connection, addresses: Iterable[int]) -> dict[tuple[str, int], set[str]]:
     """Return where plugged ports have these addresses, by group and address."""
-    found: dict[tuple[str, int], set[str]] = {}
-    for group, address, host in _PRESENT.rows(conn, sorted(set(addresses))):
+    wanted, found = sorted(set(addresses)), dict[tuple[str, int], set[str]]()
+    if len(wanted) <= _FEW:
+        rows = [row for address in wanted for row in _PRESENT_AT.rows(conn, at=address)]
+    else:
+        parts = (_PRESENT.where(port_addresses.c.address.in_(part)) for part in lists.in_parts(wanted))
+        rows = [row for query in parts for row in conn.execute(query)]
+    for group, address, host in rows:
         found.setdefault((group, address), set()).add(host)
     return found
 

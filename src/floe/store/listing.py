@@ -44,6 +44,9 @@ class ByIds:
         *further: tuple[sa.Select[Any], sa.ColumnElement[Any]],
     ) -> None:
         self._parts = ((query, column), *further)
+        for _, each in self._parts:
+            if isinstance(each.type, sa.TypeDecorator):
+                raise TypeError(f"{each} is kept otherwise than an array of JSON has it: {each.type!r}.")
         one, many = sa.bindparam("the_id", type_=column.type), sa.bindparam("the_ids", type_=sa.Text)
         self._one = Prepared(self._where(lambda column: column == one))
         self._many = Prepared(self._where(lambda column: is_one_of(column, many)))
