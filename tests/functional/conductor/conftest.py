@@ -239,7 +239,9 @@ class Site:
         return found
 
     def actions(self, ident: str) -> list[Action]:
-        return self.cloud.db.read_now(lambda conn: actions.of_server(conn, ident))
+        """Return a server's actions, the latest first; the create is the first of all, also while the clock stands."""
+        found = self.cloud.db.read_now(lambda conn: actions.of_server(conn, ident))
+        return sorted(found, key=lambda action: action.kind == CREATE.kind)
 
     async def settle(self) -> None:
         await idle(self.conductor)
