@@ -272,11 +272,15 @@ class Wire:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            if not mute.is_set():
+            try:
+                if not mute.is_set():
+                    answers.cancel()
+                await asyncio.wait([answers])
+            finally:  # also where this is cancelled meanwhile
                 answers.cancel()
-            await asyncio.wait([answers])
+                for each in (back, writer):
+                    each.close()
             for each in (back, writer):
-                each.close()
                 with suppress(OSError):
                     await each.wait_closed()
 
