@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_load import Customer
+from cluster_load import serving
 from cluster_order import remove_all
 from cluster_plan import Shape, planned
 
@@ -28,15 +28,8 @@ def running() -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="floe-cluster-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        cluster = Cluster(folder, planned(folder, Shape(fake_delay=0.3)), bound=True)
-        try:
-            cluster.start()
-            operator = Customer(cluster, "floe-admin")
-            operator.lift_quotas()
-            operator.close()
+        with serving(Cluster(folder, planned(folder, Shape(fake_delay=0.3)), bound=True)) as cluster:
             yield cluster
-        finally:
-            cluster.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from cluster_load import FOR_NOW, OFF, ON, REBOOT, Customer, broken, under_load
+from cluster_load import FOR_NOW, OFF, ON, REBOOT, Customer, broken, serving, under_load
 from cluster_order import comes_to_rest, done_twice, starts
 from cluster_plan import Shape, planned
 from role_processes import until
@@ -47,14 +47,8 @@ def older(folder: Path, release_before: Path) -> Iterator[Cluster]:
     folder.mkdir(mode=0o711)
     cluster = Cluster(folder, planned(folder, Shape(fake_delay=0.3)), bound=True)
     cluster.releases = dict.fromkeys(cluster.roles, release_before)
-    try:
-        cluster.start()
-        operator = Customer(cluster, "floe-admin")
-        operator.lift_quotas()
-        operator.close()
+    with serving(cluster):
         yield cluster
-    finally:
-        cluster.close()
 
 
 def now_of(cluster: Cluster, host: str) -> tuple[float, float]:

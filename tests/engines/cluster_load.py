@@ -150,6 +150,19 @@ class Customer:
         self._http.headers["openstack-api-version"] = "compute 2.90"
 
 
+@contextlib.contextmanager
+def serving(cluster: Cluster) -> Iterator[Cluster]:
+    """Start a cluster whose customers may have any number of servers; it ends with the block."""
+    try:
+        cluster.start()
+        operator = Customer(cluster, "floe-admin")
+        operator.lift_quotas()
+        operator.close()
+        yield cluster
+    finally:
+        cluster.close()
+
+
 class Load:
     """Several customers' threads: each creates, waits a little, and deletes some of what it made.
 

@@ -111,7 +111,8 @@ class Rows(Generic[T]):
             return thing
         ((ident,),) = self._insert.rows(conn, **self.values(thing))
         again: Any = msgspec.structs.replace if isinstance(thing, msgspec.Struct) else replace
-        return again(thing, **{self._given.name: ident})  # type: ignore[no-any-return]
+        made: T = again(thing, **{self._given.name: ident})
+        return made
 
     def insert_new(self, conn: Connection, thing: T) -> bool:
         """Add a thing; False, with nothing added, where a unique constraint forbids it."""
