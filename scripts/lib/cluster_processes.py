@@ -101,16 +101,27 @@ def _environment(pid: int) -> bytes:
     """Return what a process has in its environment; while it becomes another program it has none for a moment."""
     here = _PROC / str(pid)
     for _ in range(_LOOKS):
-        if (here / "cmdline").read_bytes() or not _becomes(here):
-            break
+        before = _program(here)
+        if (found := (here / "environ").read_bytes()) or before is None:
+            return found
+        if before[0] and before == _program(here):
+            return found  # It was one program throughout, and has none.
         time.sleep(0.001)
-    return (here / "environ").read_bytes()
+    return b""
 
 
-def _becomes(here: Path) -> bool:
-    """Say whether a process without words is neither the kernel's own nor dead."""
-    state, *_, flags = (here / "stat").read_text().rpartition(")")[2].split()[:7]
-    return state not in "ZX" and not int(flags) & _KERNELS
+def _program(here: Path) -> list[int] | None:
+    """Return where a process has its code, stack and words: a code at 0 is not loaded yet, and none can be it no more.
+
+    Raises:
+        OSError: There is none of it.
+    """
+    fields = (here / "stat").read_text().rpartition(")")[2].split()
+    state, flags = fields[0], int(fields[6])
+    if state in "ZX" or flags & _KERNELS:
+        return None
+    # Counted as in proc(5) less the three before: startcode, endcode, startstack; arg_start to env_end.
+    return [int(each) for each in (*fields[23:26], *fields[45:49])]
 
 
 def _leads(pid: int) -> bool:
