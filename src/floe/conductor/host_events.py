@@ -26,6 +26,7 @@ from floe.core.messages import (
     HostUp,
     ListGuests,
     Progress,
+    Report,
 )
 from floe.core.servers import BUILDING
 from floe.store import guests, hosts
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 _SOON = 1.0
 """Seconds after which a host is looked at again on which a guest is not what is still being written of it."""
+_ANSWER_SECONDS = 2.0
+"""In which a host answers that is there."""
 _ONCE = Patience(most=0.0)
 """A host that fails at it, or does not answer, is asked again by a sweep."""
 
@@ -191,11 +194,24 @@ class HostEvents:
     # -- hosts ----------------------------------------------------------------------------------------
 
     async def _host_down(self, event: HostDown) -> None:
+        if await self._answers(event.host):
+            log.info("host %s is there: that it stops it said before its last start", event.host)
+            return
         now = self._cloud.clock.now()
         await self._cloud.db.write(lambda conn: hosts.change(conn, event.host, now, connected=False))
         self._fleet.lost(event.host)
         self._reports.ended(event.host)
         log.info("host %s stops", event.host)
+
+    async def _answers(self, host: str) -> bool:
+        """Ask a host whether it is there: one that stops answers nothing by when it says so, and news may be late."""
+        try:
+            await self._cloud.bus.request(host, Report(whole=False), timeout=_ANSWER_SECONDS)
+        except Unavailable:
+            return False
+        except HostFailure:
+            pass
+        return True
 
     # -- guests ---------------------------------------------------------------------------------------
 

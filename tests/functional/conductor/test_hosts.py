@@ -25,6 +25,7 @@ from floe.core.messages import (
     HostDown,
     ListGuests,
     Progress,
+    Report,
     Spawn,
     Spawned,
     UpdateMetadata,
@@ -73,6 +74,7 @@ async def test_what_another_host_says_of_a_guest_changes_nothing(site: Any) -> N
     server = await built(site)
     await site.add_host("h2")
     await site.cloud.bus.publish(GuestChanged(host="h2", server_id=server.id, power_state=PowerState.SHUTDOWN))
+    await site.cloud.bus.withdraw("h2")
     await site.cloud.bus.publish(HostDown(host="h2"))
     await until(lambda: not site.conductor.fleet.alive("h2"))
     assert site.server(server.id).vm_state == "active"
@@ -620,8 +622,20 @@ async def test_hosts_that_come_together_share_commits(site: Any) -> None:
     assert site.cloud.db.commits - commits < 100
 
 
+async def test_that_a_host_stops_comes_late_where_it_answers_and_changes_nothing(site: Any) -> None:
+    host = await site.add_host("h1")
+    await site.cloud.bus.publish(HostDown(host="h1"))
+    await until(lambda: host.sent(Report))
+    await site.settle()
+    assert site.conductor.fleet.alive("h1")
+    row = site.cloud.db.read_now(lambda conn: hosts.get(conn, "h1"))
+    assert row is not None
+    assert row.connected
+
+
 async def test_what_a_host_says_is_taken_in_in_its_order(site: Any) -> None:
     host = await site.add_host("h1")
+    await site.cloud.bus.withdraw("h1")
     for _ in range(10):
         await site.cloud.bus.publish(HostDown(host="h1"))
         await site.cloud.bus.publish(host.up())

@@ -217,6 +217,7 @@ async def test_what_says_again_what_was_in_order_waits_for_no_news_of_its_host(q
 async def test_a_host_that_stops_is_not_back_by_what_it_said_before(quiet: Quiet) -> None:
     take = quiet.site.conductor.events.take
     await take(quiet.report)
+    await quiet.site.cloud.bus.withdraw("h1")
     await take(HostDown(host="h1"))
     await quiet.site.settle()
     assert not quiet.site.conductor.fleet.alive("h1")
