@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from floe.core import ahead
+from floe.core.floating_ips import FloatingIP
 from floe.core.host_network import (
     HostAddress,
     HostGroup,
@@ -27,7 +28,7 @@ from floe.core.networks import Network, plain_name
 from floe.core.ports import DHCP_OWNER, PluggedPort, Port, tap_name
 from floe.core.security_groups import host_rule
 from floe.core.subnets import Subnet
-from floe.store import address_groups, group_members, plugged_ports, ports, security_groups, subnets
+from floe.store import address_groups, group_members, plugged_ports, ports, routers, security_groups, subnets
 from floe.store import host_networks as rows
 from floe.store.engine import Connection
 
@@ -134,6 +135,18 @@ def touch_referring(conn: Connection, group_id: str) -> bool:
     """A group goes: have the hosts told that have a rule about its members. True if any has."""
     group_members.forget(conn, group_id)
     return rows.want_where(conn, ports.HOSTS_THAT_REFER, {"ids": [group_id]}) > 0
+
+
+def touch_router(conn: Connection, router_id: str) -> bool:
+    """A router changed: have the hosts told that have guests on its networks. True if any has."""
+    return rows.want_where(conn, routers.HOSTS_OF_ROUTER, {"ident": router_id}) > 0
+
+
+def touch_floating(conn: Connection, floating: FloatingIP) -> bool:
+    """A floating IP leads, or led, to a port: have the host told that has it. True if any has."""
+    if floating.port_id is None:
+        return False
+    return rows.want_where(conn, ports.HOSTS_OF_PORT, {"ident": floating.port_id}) > 0
 
 
 def touch_network(conn: Connection, network_id: str) -> bool:

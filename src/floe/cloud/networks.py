@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +10,8 @@ from floe.cloud import host_networks, network_room, subnets
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, Unavailable
-from floe.core.networks import OVERLAY, Network, checked_mtu, checked_tag, first_tag
-from floe.core.ports import DHCP_OWNER
+from floe.core.networks import FLAT, Network, checked_kind, checked_mtu, first_tag
+from floe.core.ports import DHCP_OWNER, GATEWAY_OWNER
 from floe.store import networks as rows
 from floe.store import ports, quota_usages
 from floe.store import subnets as subnet_rows
@@ -20,13 +20,20 @@ from floe.store.engine import Connection
 PRIVATE, PRIVATE_CIDR = "private", "10.233.0.0/24"
 _MADE = ("kind", "tag", "physical")
 """How a network is made: fields of a create that are an administrator's."""
+_OPEN = {
+    "shared": "share a network with all projects",
+    "external": "say whether a network leads out of the cloud (router:external)",
+    "default": "choose the default external network (is_default)",
+}
+"""Fields that are an administrator's, and what they do."""
 
 OWNED = network_room.Owned("network", rows.ROWS)
 find, show, retag = OWNED.find, OWNED.show, OWNED.retag
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Network]:
-    """Make networks (name, description, up, shared, mtu, port_security, kind, tag, physical, project_id).
+    """Make networks (name, description, up, shared, mtu, port_security, project_id, and for administrators: external,
+    default, kind, tag, physical).
 
     All of them or none. Raises Invalid, Forbidden, Conflict, NoRoom.
     """
@@ -44,8 +51,10 @@ def make_in(
 ) -> Network:
     """Make one network, on the caller's connection."""
     project_id = network_room.owner(context, item.get("project_id"))
-    if item.get("shared"):
-        _may_share(context)
+    _may_open(context, [key for key in _OPEN if item.get(key)])
+    if item.get("default"):
+        _only_default(conn, item.get("external", False))
+    kind, tag, physical = _kind(conn, context, network_id, item)
     network_room.demand(conn, project_id, "network")
     network = Network(
         id=network_id,
@@ -55,7 +64,11 @@ def make_in(
         up=item.get("up", True),
         shared=item.get("shared", False),
         mtu=checked_mtu(item.get("mtu"), cloud.settings.default_mtu),
-        tag=_tag(conn, context, network_id, item),
+        external=item.get("external", False),
+        default=item.get("default", False),
+        kind=kind,
+        physical=physical,
+        tag=tag,
         port_security=item.get("port_security", True),
         created_at=now,
         updated_at=now,
@@ -76,8 +89,11 @@ async def update(
         changes = _remade(context, network, asked)
         if "mtu" in changes:
             changes["mtu"] = checked_mtu(changes["mtu"], cloud.settings.default_mtu)
-        if changes.get("shared", network.shared) != network.shared:
-            _may_share(context)
+        changes = {key: value for key, value in changes.items() if value != getattr(network, key)}
+        _may_open(context, changes)
+        if "external" in changes or "default" in changes:
+            _reopen(conn, network, changes)
+        if "shared" in changes:
             foreign = ports.foreign_in_network(conn, network_id, network.project_id)
             if network.shared and foreign:
                 raise Conflict(
@@ -85,7 +101,6 @@ async def update(
                     " projects use it.",
                     reason="used_by_others",
                 )
-        changes = {key: value for key, value in changes.items() if value != getattr(network, key)}
         if changes:
             rows.update(conn, network_id, changes, now)
         touched = bool({"mtu", "up"} & changes.keys()) and host_networks.touch_network(conn, network_id)
@@ -139,19 +154,45 @@ async def bootstrap(cloud: Cloud, project_id: str) -> None:
     await cloud.db.write(make)
 
 
-def _tag(conn: Connection, context: Context, network_id: str, item: Mapping[str, Any]) -> int:
-    """Return the tag that an administrator chose for a network, else a free one."""
+def _kind(conn: Connection, context: Context, network_id: str, item: Mapping[str, Any]) -> tuple[str, int, str | None]:
+    """Return how a network is made: kind, tag (an administrator's choice, else a free one), physical network."""
     asked = [item.get(key) for key in _MADE]
     if any(value is not None for value in asked):
         _may_choose(context)
-    tag = checked_tag(*asked)
+    kind, tag, physical = checked_kind(*asked)
+    if physical is not None and rows.physical_taken(conn, physical):
+        raise Conflict(
+            f"Unable to create the flat network. Physical network {physical} is in use.", reason="physical_in_use"
+        )
     if tag is None:
         tag = rows.free_tag(conn, first_tag(network_id))
         if tag is None:
             raise Unavailable("No tenant network is available: all network tags are in use.", reason="no_tag_left")
     elif rows.tag_taken(conn, tag):
         raise Conflict(f"Unable to create the network. The tunnel ID {tag} is in use.", reason="tag_in_use")
-    return tag
+    return kind, tag, physical
+
+
+def _only_default(conn: Connection, external: bool, network_id: str | None = None) -> None:
+    """Raise unless a network may be the default one."""
+    if not external:
+        raise Invalid("Invalid input for is_default: only an external network can be the default one.")
+    other = rows.default(conn)
+    if other not in {None, network_id}:
+        raise Conflict(f"A default external network already exists: {other}.", reason="default_exists")
+
+
+def _reopen(conn: Connection, network: Network, changes: Mapping[str, Any]) -> None:
+    """Raise unless a network may become an external one, or the default one, or cease to be."""
+    external = changes.get("external", network.external)
+    if network.external and not external and ports.with_owner(conn, network.id, GATEWAY_OWNER) is not None:
+        raise Conflict(
+            f"External network {network.id} cannot be updated to be made non-external, since it has existing gateway"
+            " ports.",
+            reason="external_in_use",
+        )
+    if changes.get("default", network.default):
+        _only_default(conn, external, network.id)
 
 
 def _remade(context: Context, network: Network, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,7 +200,8 @@ def _remade(context: Context, network: Network, asked: Mapping[str, Any]) -> dic
     named = [key for key in _MADE if key in asked]
     if named:
         _may_choose(context)
-    made = {"kind": OVERLAY, "tag": network.tag, "physical": None}
+    tag = None if network.kind == FLAT else network.tag
+    made = {"kind": network.kind, "tag": tag, "physical": network.physical}
     if any(asked[key] != made[key] for key in named):
         raise Invalid(f"Invalid input for network {network.id}: how it is made (provider:*) cannot change.")
     return {key: value for key, value in asked.items() if key not in _MADE}
@@ -170,6 +212,8 @@ def _may_choose(context: Context) -> None:
         raise Forbidden("Only an administrator may choose how a network is made (provider:*).")
 
 
-def _may_share(context: Context) -> None:
-    if not context.is_admin:
-        raise Forbidden("Only an administrator may share a network with all projects.")
+def _may_open(context: Context, named: Iterable[str]) -> None:
+    """Refuse to change who else than its owner uses a network, unless an administrator asks for it."""
+    for key in named:
+        if key in _OPEN and not context.is_admin:
+            raise Forbidden(f"Only an administrator may {_OPEN[key]}.")

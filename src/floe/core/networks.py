@@ -16,8 +16,8 @@ MAX_TAG = 65535
 """A tag is a VNI (24 bits) and a conntrack zone (16 bits)."""
 
 
-OVERLAY = "vxlan"
-"""How every network is made: tunnels between the hosts, told apart by the network's tag."""
+OVERLAY, FLAT = "vxlan", "flat"
+"""How a network is made: of tunnels between the hosts, told apart by its tag; or it is a physical one, as it is."""
 
 
 class NoAddress(Conflict):
@@ -47,6 +47,13 @@ class Network(msgspec.Struct, frozen=True, gc=False):
     shared: bool = False
     port_security: bool = True
     """What new ports of the network get."""
+    external: bool = False
+    """It leads out of the cloud: routers have their gateways on it, and floating IPs are of it."""
+    default: bool = False
+    """The external network that is taken where none is named."""
+    kind: str = OVERLAY
+    physical: str | None = None
+    """What a host calls the physical network that this one is; no other network is the same one."""
     tags: tuple[str, ...] = ()
     revision: int = 0
     subnet_ids: tuple[str, ...] = ()
@@ -61,19 +68,27 @@ def checked_mtu(mtu: int | None, largest: int) -> int:
     return mtu
 
 
-def checked_tag(kind: str | None, tag: int | None, physical: str | None) -> int | None:
-    """Return the tag that an administrator asks for, if any, with how the network is to be made. Raises Invalid."""
+def checked_kind(kind: str | None, tag: int | None, physical: str | None) -> tuple[str, int | None, str | None]:
+    """Return how an administrator asks for a network to be made: kind, tag if any, physical network. Raises Invalid."""
     if kind is None:
         if tag is not None or physical is not None:
             raise Invalid("Invalid input for provider:network_type: it is required beside the other provider fields.")
-        return None
+        return OVERLAY, None, None
+    if kind == FLAT:
+        if not physical:
+            raise Invalid(f"Invalid input for provider:physical_network: a network of type {FLAT} needs one.")
+        if tag is not None:
+            raise Invalid(f"Invalid input for provider:segmentation_id: a network of type {FLAT} has none.")
+        return FLAT, None, physical
     if kind != OVERLAY:
-        raise Invalid(f"Invalid input for provider:network_type: {kind!r} is not supported; only {OVERLAY!r} is.")
+        raise Invalid(
+            f"Invalid input for provider:network_type: {kind!r} is not supported; {OVERLAY!r} and {FLAT!r} are."
+        )
     if physical is not None:
         raise Invalid(f"Invalid input for provider:physical_network: a network of type {OVERLAY} is on none.")
     if tag is not None and not 1 <= tag <= MAX_TAG:
         raise Invalid(f"Invalid input for provider:segmentation_id: {tag} must be between 1 and {MAX_TAG}.")
-    return tag
+    return OVERLAY, tag, None
 
 
 def unchanged_since(revision: int, seen: int | None) -> None:

@@ -15,6 +15,11 @@ DOWN, BUILD, ACTIVE = "DOWN", "BUILD", "ACTIVE"
 INACTIVE = "INACTIVE"
 """The status of all bindings of a port but the ACTIVE one."""
 DHCP_OWNER = "network:dhcp"
+INTERFACE_OWNER = "network:router_interface"
+GATEWAY_OWNER = "network:router_gateway"
+FLOATING_OWNER = "network:floatingip"
+OF_ROUTERS = (INTERFACE_OWNER, GATEWAY_OWNER, FLOATING_OWNER)
+"""Ports that routers and floating IPs have, and give back by themselves."""
 MAX_FIXED_IPS = 5
 MAX_PAIRS = 10
 
@@ -54,6 +59,8 @@ class Port(msgspec.Struct, frozen=True, gc=False):
     device_owner: str = ""
     server_id: str | None = None
     """The server whose NIC it is; set by the create flow alone."""
+    router_id: str | None = None
+    """The router whose interface or gateway it is; set by what is done with routers alone."""
     nic: int | None = None
     made: bool = False
     """Floe made it for the server and removes it with the server."""

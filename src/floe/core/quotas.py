@@ -27,6 +27,8 @@ NETWORK: Mapping[str, int] = {
     "security_group": 10,
     "security_group_rule": 100,
     "address_group": 100,
+    "router": 10,
+    "floatingip": 50,
 }
 """Neutron's names and Neutron's defaults; of address groups Neutron lets everybody have any number."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from floe.core.networks import MAX_TAG, Network
+from floe.core.networks import MAX_TAG, OVERLAY, Network
 from floe.store import listing as lists
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
@@ -28,18 +28,25 @@ networks = sa.Table(
     sa.Column("mtu", sa.Integer, nullable=False),
     sa.Column("tag", sa.Integer, nullable=False, unique=True),
     sa.Column("port_security", sa.Boolean, nullable=False),
+    sa.Column("external", sa.Boolean, nullable=False, index=True, server_default=sa.false()),
+    sa.Column("default", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("kind", sa.String(16), nullable=False, server_default=OVERLAY),
+    sa.Column("physical", sa.String(64)),
     sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
+    sa.Index("uq_networks_physical", "physical", unique=True),
     info=counted(Counted(resource="network", owner="project_id")),
 )
 
 _below = sa.table("subnets", sa.column("id"), sa.column("network_id"), sa.column("created_at"))
 """As much of the subnets as a network shows; the whole table is `store.subnets`, which stands on this module."""
 
-SEEN = sa.or_(networks.c.project_id == VIEWER, networks.c.shared.is_(True))
-"""A project sees its own networks, and those that are shared."""
+SHARED = sa.or_(networks.c.project_id == VIEWER, networks.c.shared.is_(True))
+"""A project sees subnets of its own networks, and of those that are shared."""
+SEEN = sa.or_(SHARED, networks.c.external.is_(True))
+"""It sees these networks, and those that lead out of the cloud."""
 _SUBNET_IDS = lists.ByIds(
     sa.select(_below.c.network_id, _below.c.id).order_by(_below.c.created_at, _below.c.id), _below.c.network_id
 )
@@ -72,6 +79,17 @@ def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
 def tag_taken(conn: Connection, tag: int) -> bool:
     """Say whether a network has the tag."""
     return conn.execute(sa.select(networks.c.id).where(networks.c.tag == tag)).first() is not None
+
+
+def physical_taken(conn: Connection, physical: str) -> bool:
+    """Say whether a network is that physical one."""
+    return conn.execute(sa.select(networks.c.id).where(networks.c.physical == physical)).first() is not None
+
+
+def default(conn: Connection) -> str | None:
+    """Return the id of the external network that is taken where none is named."""
+    found: str | None = conn.execute(sa.select(networks.c.id).where(networks.c.default.is_(True))).scalar()
+    return found
 
 
 def free_tag(conn: Connection, first: int) -> int | None:

@@ -39,6 +39,7 @@ ports = sa.Table(
     sa.Column("device_id", sa.String(255), nullable=False, index=True),
     sa.Column("device_owner", sa.String(255), nullable=False),
     sa.Column("server_id", Ident),
+    sa.Column("router_id", Ident, sa.ForeignKey("routers.id"), index=True),
     sa.Column("nic", sa.Integer),
     sa.Column("made", sa.Boolean, nullable=False),
     sa.Column("plugged", sa.Boolean, nullable=False),
@@ -108,6 +109,8 @@ _MEMBERS = lists.ByIds(
     port_groups.c.group_id,
 )
 _PLUGGED_HOSTS = sa.select(_bindings.c.host).where(_bindings.c.plugged.is_(True))
+HOSTS_OF_PORT = _PLUGGED_HOSTS.where(_bindings.c.port_id == sa.bindparam("ident"))
+"""The hosts that have the port `:ident`."""
 HOSTS_OF_NETWORK = _PLUGGED_HOSTS.where(
     _bindings.c.port_id.in_(sa.select(ports.c.id).where(ports.c.network_id == sa.bindparam("ident")))
 )

@@ -12,7 +12,7 @@ from floe.core.subnets import Subnet
 from floe.store import listing as lists
 from floe.store.address_columns import Pools
 from floe.store.networks import COLUMNS as NETWORK
-from floe.store.networks import SEEN, networks
+from floe.store.networks import SHARED, networks
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, JsonOf, Moment, metadata
@@ -85,7 +85,7 @@ ROWS: Rows[Subnet] = Rows(
     subnets,
     structs(Subnet),
     sa.select(*_COLUMNS).join(networks, networks.c.id == subnets.c.network_id),
-    seen=SEEN,
+    seen=SHARED,
     fields={"shared": networks.c.shared},
 )
 insert, get, find, update, delete = ROWS.insert, ROWS.get, ROWS.find, ROWS.update, ROWS.delete

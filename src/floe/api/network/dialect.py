@@ -146,10 +146,13 @@ async def _delete(delete: Delete, call: Call) -> Reply:
 
 
 async def _act(resource: Resource[T], member: Member[T], call: Call) -> Reply:
-    """Do what else can be done with a thing, and show it."""
+    """Do what else can be done with a thing, and show it, or what came of it."""
     asked = read_new(member.takes, await _body(call))
-    thing = await member.act(call.cloud, call.context, call.params["id"], asked)
-    return Reply(body={resource.name: _show_to(resource, call)(thing)})
+    ident = call.params["id"]
+    found = await member.act(call.cloud, call.context, ident, asked)
+    if member.shown is not None:
+        return Reply(body=member.shown(ident, found))
+    return Reply(body={resource.name: _show_to(resource, call)(found)})
 
 
 async def _body(call: Call) -> dict[str, Any]:

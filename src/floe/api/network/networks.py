@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
+from floe.api.kit.resource import Fields, Resource, Use, Wire
 from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, TAGS
 from floe.api.network.converters import flag, number, text
 from floe.api.network.dialect import NEUTRON
 from floe.cloud import networks
 from floe.core.errors import Invalid
-from floe.core.networks import OVERLAY, Network
+from floe.core.networks import FLAT, Network
 
 
 def _size(value: int, name: str) -> int:
@@ -21,10 +21,9 @@ def _up(value: str, _name: str) -> bool:
     return value.upper() == "ACTIVE"
 
 
-def _inner(value: bool, name: str) -> bool:
-    if value:
-        raise Invalid(f"Invalid input for {name}: external networks are not supported; it must be false.")
-    return value
+def _default(network: Network) -> bool | None:
+    """Show only of an external network whether it is the default one, as Neutron does."""
+    return network.default if network.external else None
 
 
 NETWORK: Resource[Network] = Resource(
@@ -42,16 +41,14 @@ NETWORK: Resource[Network] = Resource(
         Wire("shared", use=Use.WRITE | Use.FILTER, convert=flag),
         Wire("mtu", use=Use.ALL, convert=number, check=_size),
         Wire("port_security_enabled", "port_security", Use.WRITE | Use.FILTER, flag),
-        constant("router:external", False, Use.WRITE | Use.FILTER, convert=flag, check=_inner),
+        Wire("router:external", "external", Use.WRITE | Use.FILTER, flag),
+        Wire("is_default", "default", Use.WRITE | Use.FILTER, flag, shown=_default, sparse=True),
+        Wire("provider:network_type", "kind", Use.WRITE | Use.FILTER, check=text(32), only="admin"),
+        Wire("provider:physical_network", "physical", Use.WRITE | Use.FILTER, check=text(64), only="admin"),
         Wire(
-            "provider:network_type", "kind", Use.WRITE | Use.FILTER, check=text(32),
-            shown=lambda _: OVERLAY, only="admin", constant=OVERLAY,
+            "provider:segmentation_id", "tag", Use.WRITE | Use.FILTER, number, only="admin",
+            shown=lambda n: None if n.kind == FLAT else n.tag,
         ),
-        Wire(
-            "provider:physical_network", "physical", Use.WRITE | Use.FILTER, check=text(64),
-            shown=lambda _: None, only="admin", constant="",
-        ),
-        Wire("provider:segmentation_id", "tag", Use.WRITE | Use.FILTER, number, only="admin"),
         TAGS,
         *REVISED,
     ),

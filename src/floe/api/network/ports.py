@@ -67,7 +67,7 @@ def _host(value: Any, name: str) -> str | None:
     return text(255)(value, name) if value else None
 
 
-def _fixed_ips(value: Any, name: str) -> list[tuple[str | None, str | None]]:
+def fixed_ips(value: Any, name: str) -> list[tuple[str | None, str | None]]:
     if not isinstance(value, list):
         raise malformed(f"Invalid input for {name}: it is no list.")
     demand_few(value, name)
@@ -125,7 +125,7 @@ PORT: Resource[Port] = Resource(
         Wire("device_id", use=Use.ALL, check=text(255)),
         Wire("device_owner", use=Use.ALL, check=text(255)),
         Wire(
-            "fixed_ips", use=Use.WRITE, check=_fixed_ips,
+            "fixed_ips", use=Use.WRITE, check=fixed_ips,
             shown=Of("fixed_ips", _shown_ips),
         ),
         Wire("security_groups", "groups", Use.WRITE, check=listed(ident)),

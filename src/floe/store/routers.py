@@ -1,0 +1,134 @@
+"""Routers, their interfaces and gateways, which are ports, and the floating IPs that lead through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from floe.core.addresses import text_of
+from floe.core.ports import GATEWAY_OWNER, INTERFACE_OWNER
+from floe.core.routers import Interface, Router
+from floe.store import listing as lists
+from floe.store.addresses import port_addresses
+from floe.store.port_bindings import port_bindings
+from floe.store.ports import ports
+from floe.store.prepared import Prepared
+from floe.store.quota_usages import Counted, counted
+from floe.store.schema import Ident, JsonOf, Moment, metadata
+from floe.store.subnets import subnets
+from floe.store.table import VIEWER, Rows, columns_of
+from floe.store.tags import Tags
+
+routers = sa.Table(
+    "routers",
+    metadata,
+    sa.Column("id", Ident, primary_key=True),
+    sa.Column("project_id", Ident, nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.String(255), nullable=False),
+    sa.Column("up", sa.Boolean, nullable=False),
+    sa.Column("gateway_network_id", Ident, sa.ForeignKey("networks.id"), index=True),
+    sa.Column("snat", sa.Boolean, nullable=False),
+    sa.Column("routes", JsonOf(tuple[tuple[str, str], ...]), nullable=False),
+    sa.Column("tags", Tags, nullable=False, server_default=""),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, default=0),
+    info=counted(Counted(resource="router", owner="project_id")),
+)
+
+_ROUTER: sa.BindParameter[Any] = sa.bindparam("ident")
+_COLUMNS = columns_of(Router, routers)
+_MADE: Callable[..., Router] = Router
+"""Takes a row's columns, and then what stands in no column."""
+_INTERFACES = (
+    sa.select(
+        ports.c.id, ports.c.router_id, ports.c.network_id, ports.c.mac, ports.c.device_owner,
+        port_addresses.c.subnet_id, port_addresses.c.address, subnets.c.cidr, subnets.c.project_id, ports.c.up,
+    )
+    .join(port_addresses, port_addresses.c.port_id == ports.c.id)
+    .join(subnets, subnets.c.id == port_addresses.c.subnet_id)
+    .order_by(ports.c.id, port_addresses.c.address)
+)  # fmt: skip
+_OF_ROUTERS = lists.ByIds(_INTERFACES, ports.c.router_id)
+_ON_NETWORKS = lists.ByIds(
+    sa.select(ports.c.router_id).where(ports.c.device_owner == INTERFACE_OWNER).distinct(), ports.c.network_id
+)
+_GATEWAYS = lists.ByIds(
+    sa.select(ports.c.router_id, port_addresses.c.subnet_id, port_addresses.c.address)
+    .join(port_addresses, port_addresses.c.port_id == ports.c.id)
+    .where(ports.c.device_owner == GATEWAY_OWNER)
+    .order_by(port_addresses.c.address),
+    ports.c.router_id,
+)
+_WAYS = Prepared(
+    sa.select(routers.c.id, port_addresses.c.address)
+    .join(ports, ports.c.router_id == routers.c.id)
+    .join(port_addresses, port_addresses.c.port_id == ports.c.id)
+    .where(
+        routers.c.gateway_network_id == sa.bindparam("external"),
+        ports.c.device_owner == INTERFACE_OWNER,
+        port_addresses.c.subnet_id == sa.bindparam("subnet"),
+    )
+    .order_by(routers.c.created_at, routers.c.id)
+)
+_JOINED = sa.select(ports.c.network_id).where(ports.c.router_id == _ROUTER, ports.c.device_owner == INTERFACE_OWNER)
+HOSTS_OF_ROUTER = (
+    sa.select(port_bindings.c.host)
+    .join(ports, ports.c.id == port_bindings.c.port_id)
+    .where(port_bindings.c.plugged.is_(True), ports.c.network_id.in_(_JOINED.correlate(None)))
+)
+"""The hosts that have guests on the networks of the router `:ident`."""
+
+
+def interfaces(conn: Connection, router_ids: Iterable[str]) -> list[Interface]:
+    """Return the addresses of the ports of routers, each with its port; the gateways' among them."""
+    return [_interface(row) for row in _OF_ROUTERS.rows(conn, list(router_ids))]
+
+
+def on_networks(conn: Connection, network_ids: Iterable[str]) -> list[str]:
+    """Return the ids of the routers that have an interface on one of these networks."""
+    return sorted({row[0] for row in _ON_NETWORKS.rows(conn, list(network_ids))})
+
+
+def ways_out(conn: Connection, subnet_id: str, external: str) -> list[tuple[str, str]]:
+    """Return the routers from a subnet to an external network, each with its address in the subnet, oldest first."""
+    return [(row[0], text_of(row[1])) for row in _WAYS.rows(conn, subnet=subnet_id, external=external)]
+
+
+def port_of(conn: Connection, router_id: str, owner: str) -> list[str]:
+    """Return the ids of the ports of one owner that a router has."""
+    where = sa.and_(ports.c.router_id == router_id, ports.c.device_owner == owner)
+    return [row[0] for row in conn.execute(sa.select(ports.c.id).where(where).order_by(ports.c.id))]
+
+
+def with_gateway_on(conn: Connection, network_id: str) -> bool:
+    """Say whether a router has its gateway on a network."""
+    found = sa.select(routers.c.id).where(routers.c.gateway_network_id == network_id).limit(1)
+    return conn.execute(found).first() is not None
+
+
+def subnets_of(conn: Connection, network_id: str) -> dict[str, str]:
+    """Return the subnets of a network: id and CIDR."""
+    where = subnets.c.network_id == network_id
+    return {row[0]: row[1] for row in conn.execute(sa.select(subnets.c.id, subnets.c.cidr).where(where))}
+
+
+def _interface(row: Sequence[Any]) -> Interface:
+    port_id, router_id, network_id, mac, owner, subnet_id, address, cidr, project_id, up = row
+    return Interface(port_id, router_id, network_id, mac, owner, subnet_id, text_of(address), cidr, project_id, up)
+
+
+def _read(conn: Connection, rows: Sequence[Any]) -> list[Router]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for part in lists.in_parts([row[0] for row in rows if row.gateway_network_id is not None]):
+        for router_id, subnet_id, address in _GATEWAYS.rows(conn, part):
+            found.setdefault(router_id, []).append((subnet_id, text_of(address)))
+    return [_MADE(*row, tuple(found.get(row[0], ()))) for row in rows]
+
+
+ROWS: Rows[Router] = Rows(routers, _read, sa.select(*_COLUMNS), seen=routers.c.project_id == VIEWER)
+insert, get, find, update, delete = ROWS.insert, ROWS.get, ROWS.find, ROWS.update, ROWS.delete
