@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from floe.cloud import host_routers
 from floe.core import ahead
 from floe.core.floating_ips import FloatingIP
 from floe.core.host_network import (
@@ -19,6 +20,7 @@ from floe.core.host_network import (
     HostNetwork,
     HostPort,
     HostRoute,
+    HostRouter,
     HostSegment,
     HostSubnet,
 )
@@ -36,8 +38,8 @@ from floe.store.engine import Connection
 def fragment(conn: Connection, host: str, bound: Sequence[HostPort], dns_domain: str, now: datetime) -> HostNetwork:
     """Return what a host must know to plug these of its ports, at a generation counted up for it."""
     position = group_members.position(conn)
-    generation = rows.advance(conn, host, now, position)
-    return _network(conn, host, generation, position, bound, *_around(conn, bound), dns_domain)
+    generation, around = rows.advance(conn, host, now, position), _around(conn, host, bound)
+    return _network(conn, host, generation, position, bound, around, dns_domain)
 
 
 def part(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
@@ -51,10 +53,10 @@ def whole(conn: Connection, host: str, dns_domain: str) -> HostNetwork:
 
 
 def _wanted(conn: Connection, host: str, found: Sequence[PluggedPort], dns_domain: str) -> HostNetwork:
-    known, below = _around(conn, found)
-    bound = [host_port(port, known[port.network_id]) for port in found]
+    around = _around(conn, host, found)
+    bound = [host_port(port, around[0][port.network_id]) for port in found]
     position = group_members.position(conn)
-    return _network(conn, host, rows.wanted(conn, host), position, bound, known, below, dns_domain)
+    return _network(conn, host, rows.wanted(conn, host), position, bound, around, dns_domain)
 
 
 def stale(conn: Connection) -> list[str]:
@@ -188,14 +190,17 @@ def host_port(port: Port | PluggedPort, network: Network) -> HostPort:
 
 
 _Below = Mapping[str, Sequence[Subnet]]
+_Around = tuple[Mapping[str, Network], _Below, list[HostRouter]]
 
 
-def _around(
-    conn: Connection, found: Sequence[HostPort] | Sequence[PluggedPort]
-) -> tuple[Mapping[str, Network], _Below]:
-    """Return the networks that ports are in, and the subnets of each."""
-    network_ids = sorted({port.network_id for port in found})
-    return subnets.with_networks(conn, network_ids) if network_ids else ({}, {})
+def _around(conn: Connection, host: str, found: Sequence[HostPort] | Sequence[PluggedPort]) -> _Around:
+    """Return the networks that ports are in, and those that routers join to them; their subnets; the routers."""
+    network_ids = {port.network_id for port in found}
+    if not network_ids:
+        return {}, {}, []
+    routed = host_routers.beside(conn, host, network_ids)
+    network_ids.update(leg.network_id for router in routed for leg in router.legs)
+    return *subnets.with_networks(conn, sorted(network_ids)), routed
 
 
 def _network(
@@ -204,17 +209,18 @@ def _network(
     generation: int,
     members_at: int,
     bound: Sequence[HostPort],
-    known: Mapping[str, Network],
-    below: _Below,
+    around: _Around,
     dns_domain: str,
 ) -> HostNetwork:
     if not bound:
         return HostNetwork(generation=generation, members_at=members_at)
+    known, below, routed = around
     return HostNetwork(
         generation=generation,
         segments=tuple(_segments(conn, known, below, dns_domain)),
         ports=tuple(sorted(bound, key=lambda port: port.port_id)),
         groups=tuple(_groups(conn, host, {group for port in bound for group in port.groups})),
+        routers=tuple(routed),
         members_at=members_at,
     )
 
@@ -228,6 +234,7 @@ def _segments(conn: Connection, known: Mapping[str, Network], below: _Below, dns
             tag=network.tag,
             mtu=network.mtu,
             dns_domain=dns_domain,
+            physical=network.physical or "",
             subnets=tuple(_subnet(subnet, dhcp.get(subnet.id)) for subnet in below[network.id]),
         )
         for network in known.values()

@@ -48,6 +48,8 @@ class HostSegment(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1450
     dns_domain: str = "cloud.internal"
     subnets: tuple[HostSubnet, ...] = ()
+    physical: str = ""
+    """What the host calls the physical network that this one is; "" for one of the cloud's own."""
 
 
 class HostAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,13 +112,58 @@ class HostGroup(msgspec.Struct, frozen=True, kw_only=True):
     """
 
 
+class RouterLeg(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of a router: an interface on one of the cloud's networks, or its gateway on an external one."""
+
+    port_id: str
+    network_id: str
+    mac: str
+    addresses: tuple[str, ...] = ()
+    """Each with the length of its subnet's prefix: 10.0.0.1/24."""
+    up: bool = True
+
+
+class HostFloating(msgspec.Struct, frozen=True, kw_only=True):
+    """A floating IP and the address in one of the router's networks that it stands for."""
+
+    floating_id: str
+    address: str
+    fixed: str
+    port_id: str
+
+
+class HostRouter(msgspec.Struct, frozen=True, kw_only=True):
+    """A router as a host sees it: a namespace with a leg in each of its networks.
+
+    A host has it where one of its ports is on one of the interfaces' networks; of floating IPs it has those of its own
+    ports.
+    """
+
+    router_id: str
+    interfaces: tuple[RouterLeg, ...] = ()
+    gateway: RouterLeg | None = None
+    next_hop: str | None = None
+    """Where what goes out of the cloud is sent, in the gateway's network."""
+    snat: bool = True
+    """Whether what goes out without a floating IP is from the gateway's first address."""
+    routes: tuple[HostRoute, ...] = ()
+    floating: tuple[HostFloating, ...] = ()
+    up: bool = True
+
+    @property
+    def legs(self) -> tuple[RouterLeg, ...]:
+        """Its interfaces, and its gateway."""
+        return self.interfaces if self.gateway is None else (*self.interfaces, self.gateway)
+
+
 class HostNetwork(msgspec.Struct, frozen=True, kw_only=True):
-    """What should be on one host: segments, ports and groups, at one generation."""
+    """What should be on one host: segments, ports, groups and routers, at one generation."""
 
     generation: int = 0
     segments: tuple[HostSegment, ...] = ()
     ports: tuple[HostPort, ...] = ()
     groups: tuple[HostGroup, ...] = ()
+    routers: tuple[HostRouter, ...] = ()
     members_at: int = 0
 
 
@@ -152,14 +199,15 @@ class HostNetworkState:
     segments: dict[str, HostSegment] = field(default_factory=dict)
     ports: dict[str, HostPort] = field(default_factory=dict)
     groups: dict[str, HostGroup] = field(default_factory=dict)
+    routers: dict[str, HostRouter] = field(default_factory=dict)
     learnt: dict[str, int] = field(default_factory=dict)
-    """Per segment, port or group id, the generation it was learnt at; a removed port stays here as a tombstone."""
+    """Per segment, port, group or router, the generation it was learnt at; a removed port stays here as a tombstone."""
     members_at: int = 0
     """The latest position that a whole or a difference of groups' members told of."""
     known_at: dict[str, int] = field(default_factory=dict)
     """Per group id, the position at which its members are known."""
     _all_used: bool = field(default=False, compare=False, repr=False)
-    """Whether some port is known to need each of the segments and groups: then there is nothing to look for."""
+    """Whether some port is known to need all of the rest: then there is nothing to look for."""
 
     def merge(self, fragment: HostNetwork) -> None:
         """Add what a command brings; entries that are known from a newer generation stay as they are."""
@@ -171,6 +219,10 @@ class HostNetworkState:
         for group in fragment.groups:
             if self._newer(group.group_id, fragment.generation):
                 self._take_group(group, fragment.members_at)
+        for router in fragment.routers:
+            if self._newer(router.router_id, fragment.generation):
+                self._all_used = self._all_used and self.routers.get(router.router_id) == router
+                self.routers[router.router_id] = router
         for port in fragment.ports:
             if self._newer(port.port_id, fragment.generation):
                 before = self.ports.get(port.port_id)
@@ -225,6 +277,7 @@ class HostNetworkState:
         self.segments = {k: v for k, v in self.segments.items() if k in kept}
         self.groups = {k: v for k, v in self.groups.items() if k in known}
         self.ports = {k: v for k, v in self.ports.items() if k in kept}
+        self.routers = {k: v for k, v in self.routers.items() if k in kept}
         self.learnt = {k: v for k, v in self.learnt.items() if k in kept}
         self.merge(whole)
         self.generation = whole.generation
@@ -239,6 +292,7 @@ class HostNetworkState:
             segments=tuple(self.segments[k] for k in sorted(self.segments)),
             ports=tuple(self.ports[k] for k in sorted(self.ports)),
             groups=tuple(self.groups[k] for k in sorted(self.groups)),
+            routers=tuple(self.routers[k] for k in sorted(self.routers)),
             members_at=self.members_at,
         )
 
@@ -250,10 +304,10 @@ class HostNetworkState:
 
     def _forget_tombstones(self) -> None:
         """Keep the latest of the removed ports: no command is under way for as long as so many removals take."""
-        there = len(self.ports) + len(self.segments) + len(self.groups)
+        there = len(self.ports) + len(self.segments) + len(self.groups) + len(self.routers)
         if len(self.learnt) <= there + 2 * TOMBSTONES:
             return
-        known = self.ports.keys() | self.segments.keys() | self.groups.keys()
+        known = self.ports.keys() | self.segments.keys() | self.groups.keys() | self.routers.keys()
         gone = sorted(self.learnt.keys() - known, key=self.learnt.__getitem__)
         for ident in gone[:-TOMBSTONES]:
             del self.learnt[ident]
@@ -273,12 +327,20 @@ class HostNetworkState:
         return any(_needs_as_much(port, gone) for port in self.ports.values())
 
     def _forget_unused(self) -> None:
-        networks = {port.network_id for port in self.ports.values()}
+        plugged = {port.network_id for port in self.ports.values()}
+        routers = {
+            name: router
+            for name, router in self.routers.items()
+            if any(leg.network_id in plugged for leg in router.interfaces)
+        }
+        networks = plugged.union(leg.network_id for router in routers.values() for leg in router.legs)
         members = {group for port in self.ports.values() for group in port.groups}
         rules = [rule for name, group in self.groups.items() if name in members for rule in group.rules]
         groups = members | {rule.remote_group for rule in rules if rule.remote_group}
-        for unused in (self.segments.keys() - networks) | (self.groups.keys() - groups):
+        unused_routers = self.routers.keys() - routers.keys()
+        for unused in (self.segments.keys() - networks) | (self.groups.keys() - groups) | unused_routers:
             self.learnt.pop(unused, None)  # whoever needs it brings it, however late
+        self.routers = routers
         self.segments = {k: v for k, v in self.segments.items() if k in networks}
         self.groups = {k: v for k, v in self.groups.items() if k in groups}
         self.known_at = {k: v for k, v in self.known_at.items() if k in self.groups}

@@ -10,7 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.floating_ips import ACTIVE, DOWN, FloatingIP
+from floe.core.host_network import HostFloating
 from floe.store import listing as lists
+from floe.store.port_bindings import port_bindings
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
@@ -41,6 +43,16 @@ _COLUMNS = columns_of(FloatingIP, floating_ips)
 _STATUS = sa.case((floating_ips.c.port_id.is_(None), DOWN), else_=ACTIVE)
 _OF_PORTS = lists.ByIds(sa.select(*_COLUMNS).order_by(floating_ips.c.id), floating_ips.c.port_id)
 _OF_ROUTERS = lists.ByIds(sa.select(*_COLUMNS).order_by(floating_ips.c.id), floating_ips.c.router_id)
+_ON_HOST = lists.ByIds(
+    sa.select(
+        floating_ips.c.router_id, floating_ips.c.id, floating_ips.c.address, floating_ips.c.fixed_address,
+        floating_ips.c.port_id,
+    )
+    .join(port_bindings, port_bindings.c.port_id == floating_ips.c.port_id)
+    .where(port_bindings.c.host == sa.bindparam("on_host"), port_bindings.c.plugged.is_(True))
+    .order_by(floating_ips.c.id),
+    floating_ips.c.router_id,
+)  # fmt: skip
 _TAKEN = Prepared(
     sa.select(floating_ips.c.id).where(
         floating_ips.c.port_id == sa.bindparam("port"),
@@ -58,6 +70,15 @@ def of_ports(conn: Connection, port_ids: Iterable[str]) -> list[FloatingIP]:
 def of_routers(conn: Connection, router_ids: Iterable[str]) -> list[FloatingIP]:
     """Return the floating IPs that lead through routers."""
     return [FloatingIP(*row) for row in _OF_ROUTERS.rows(conn, list(router_ids))]
+
+
+def on_host(conn: Connection, host: str, router_ids: Iterable[str]) -> list[tuple[str, HostFloating]]:
+    """Return the floating IPs through routers that lead to ports of a host, each with its router."""
+    rows = _ON_HOST.rows(conn, list(router_ids), on_host=host)
+    return [
+        (router_id, HostFloating(floating_id=ident, address=address, fixed=fixed, port_id=port_id))
+        for router_id, ident, address, fixed, port_id in rows
+    ]
 
 
 def through(conn: Connection, router_id: str) -> bool:

@@ -64,6 +64,14 @@ _GATEWAYS = lists.ByIds(
     .order_by(port_addresses.c.address),
     ports.c.router_id,
 )
+_HOPS = lists.ByIds(
+    sa.select(ports.c.router_id, subnets.c.gateway)
+    .join(port_addresses, port_addresses.c.port_id == ports.c.id)
+    .join(subnets, subnets.c.id == port_addresses.c.subnet_id)
+    .where(ports.c.device_owner == GATEWAY_OWNER, subnets.c.gateway.is_not(None))
+    .order_by(ports.c.router_id, port_addresses.c.address),
+    ports.c.router_id,
+)
 _WAYS = Prepared(
     sa.select(routers.c.id, port_addresses.c.address)
     .join(ports, ports.c.router_id == routers.c.id)
@@ -92,6 +100,14 @@ def interfaces(conn: Connection, router_ids: Iterable[str]) -> list[Interface]:
 def on_networks(conn: Connection, network_ids: Iterable[str]) -> list[str]:
     """Return the ids of the routers that have an interface on one of these networks."""
     return sorted({row[0] for row in _ON_NETWORKS.rows(conn, list(network_ids))})
+
+
+def next_hops(conn: Connection, router_ids: Iterable[str]) -> dict[str, str]:
+    """Return the gateways of the external subnets that the gateways of routers have their first addresses in."""
+    found: dict[str, str] = {}
+    for router_id, gateway in _HOPS.rows(conn, list(router_ids)):
+        found.setdefault(router_id, gateway)
+    return found
 
 
 def ways_out(conn: Connection, subnet_id: str, external: str) -> list[tuple[str, str]]:

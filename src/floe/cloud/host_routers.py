@@ -1,0 +1,55 @@
+"""Routers as hosts are to have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network
+
+from floe.core.host_network import HostFloating, HostRoute, HostRouter, RouterLeg
+from floe.core.ports import GATEWAY_OWNER, INTERFACE_OWNER
+from floe.core.routers import Interface, Router
+from floe.store import floating_ips, routers
+from floe.store.engine import Connection
+
+
+def beside(conn: Connection, host: str, network_ids: Iterable[str]) -> list[HostRouter]:
+    """Return the routers that have an interface on one of these networks, in the order of their ids."""
+    found = routers.on_networks(conn, network_ids)
+    if not found:
+        return []
+    legs: dict[str, list[Interface]] = {router_id: [] for router_id in found}
+    for leg in routers.interfaces(conn, found):
+        legs[leg.router_id].append(leg)
+    floating: dict[str, list[HostFloating]] = {router_id: [] for router_id in found}
+    for router_id, each in floating_ips.on_host(conn, host, found):
+        floating[router_id].append(each)
+    hops = routers.next_hops(conn, found)
+    return [
+        _router(router, legs[router.id], floating[router.id], hops.get(router.id))
+        for router in routers.ROWS.each(conn, found)
+    ]
+
+
+def _router(router: Router, legs: Sequence[Interface], floating: Sequence[HostFloating], hop: str | None) -> HostRouter:
+    return HostRouter(
+        router_id=router.id,
+        interfaces=tuple(_leg([leg]) for leg in legs if leg.owner == INTERFACE_OWNER),
+        gateway=_leg(out) if (out := [leg for leg in legs if leg.owner == GATEWAY_OWNER]) else None,
+        next_hop=hop,
+        snat=router.snat,
+        routes=tuple(HostRoute(destination=target, nexthop=to) for target, to in router.routes),
+        floating=tuple(floating),
+        up=router.up,
+    )
+
+
+def _leg(addresses: Sequence[Interface]) -> RouterLeg:
+    """Return a port, of its addresses."""
+    first = addresses[0]
+    return RouterLeg(
+        port_id=first.port_id,
+        network_id=first.network_id,
+        mac=first.mac,
+        addresses=tuple(f"{each.address}/{IPv4Network(each.cidr).prefixlen}" for each in addresses),
+        up=first.up,
+    )
