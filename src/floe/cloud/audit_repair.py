@@ -205,7 +205,7 @@ def _free(conn: Connection, server_ids: list[str], now: datetime) -> list[str]:
             continue
         given = allocations.release(conn, server_id, now)
         done += [f"what server {server_id}, which is gone, took of host {item.host} was given back" for item in given]
-        freed = server_ports.release(conn, server_id)
+        freed = server_ports.release(conn, server_id, now)
         done += [f"port {ident} of server {server_id}, which is gone, was given back" for ident in freed]
     return done
 

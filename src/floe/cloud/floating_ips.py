@@ -22,11 +22,8 @@ from floe.store import floating_ips as rows
 from floe.store import networks, ports, routers, subnets
 from floe.store.engine import Connection
 
-OWNED = network_room.Owned("floating IP", rows.ROWS)
+OWNED = network_room.Owned("floatingip", rows.ROWS)
 find, show, retag = OWNED.find, OWNED.show, OWNED.retag
-
-_RESOURCE = "floatingip"
-"""As quotas call it."""
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[FloatingIP]:
@@ -95,7 +92,7 @@ def _make(conn: Connection, context: Context, item: Mapping[str, Any], floating_
         raise NotFound("network", item["network_id"])
     if not network.external:
         raise _bad(f"Network {network.id} is not a valid external network")
-    network_room.demand(conn, project_id, _RESOURCE)
+    network_room.demand(conn, project_id, OWNED.resource)
     port_id, address = _own_port(conn, context, network, item, floating_id, now)
     floating = FloatingIP(
         id=floating_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -47,8 +47,15 @@ def change(conn: Connection, context: Context, router: Router, asked: Gateway | 
         _open(conn, router, network, asked.fixed_ips, now)
     elif asked.fixed_ips is not None:
         _readdress(conn, router, network, asked.fixed_ips)
-    snat = True if asked.snat is None else asked.snat
-    routers.update(conn, router.id, {"gateway_network_id": network.id, "snat": snat}, now)
+    wanted = {"gateway_network_id": network.id, "snat": True if asked.snat is None else asked.snat}
+    return _update(conn, router, wanted, now)
+
+
+def _update(conn: Connection, router: Router, wanted: Mapping[str, Any], now: datetime) -> Router:
+    """Give a router other values; return it as it is then, with its gateway."""
+    changes = {name: value for name, value in wanted.items() if value != getattr(router, name)}
+    if changes:
+        routers.update(conn, router.id, changes, now)
     found = routers.get(conn, router.id)
     assert found is not None
     return found
@@ -67,10 +74,7 @@ def _close(conn: Connection, router: Router, now: datetime, *, check_routes: boo
         there = [each for each in routers.interfaces(conn, [router.id]) if each.owner != GATEWAY_OWNER]
         check_hops(router.routes, {each.cidr for each in there}, [each.address for each in there])
     ports.delete(conn, *routers.port_of(conn, router.id, GATEWAY_OWNER))
-    routers.update(conn, router.id, {"gateway_network_id": None, "snat": True}, now)
-    found = routers.get(conn, router.id)
-    assert found is not None
-    return found
+    return _update(conn, router, {"gateway_network_id": None, "snat": True}, now)
 
 
 def _open(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +16,11 @@ from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.ids import derived
 from floe.core.networks import Network
-from floe.core.ports import ACTIVE, DHCP_OWNER, DOWN, Port, read_pairs
+from floe.core.ports import ACTIVE, DOWN, RESERVED_OWNERS, Port, read_pairs
 from floe.core.subnets import Subnet
 from floe.core.tags import checked_tags
 from floe.store import addresses as address_rows
-from floe.store import networks, security_groups, subnets
+from floe.store import floating_ips, networks, security_groups, subnets
 from floe.store import ports as rows
 from floe.store.engine import Connection
 
@@ -83,7 +83,11 @@ async def update(
 
 
 async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None = None) -> None:
-    """Remove a port. Raises NotFound, Outdated; Conflict while a server or DHCP uses it."""
+    """Remove a port; floating IPs that lead to it lead nowhere then.
+
+    Raises NotFound, Outdated; Conflict while a server or the cloud itself uses it.
+    """
+    now = cloud.clock.now()
 
     def remove(conn: Connection) -> None:
         port = OWNED.own(conn, context, port_id, seen)
@@ -91,11 +95,12 @@ async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None 
             raise Conflict(
                 f"Port {port_id} is in use by server {port.server_id}; delete the server first.", reason="port_in_use"
             )
-        if port.device_owner == DHCP_OWNER:
+        if port.kept:
             raise Conflict(
-                f"Port {port_id} serves DHCP; it goes when its network's last subnet with DHCP goes.",
+                f"Port {port_id} cannot be deleted directly via the port API: has device owner {port.device_owner}.",
                 reason="port_of_service",
             )
+        floating_ips.leave(conn, [port_id], now)
         rows.delete(conn, port_id)
 
     await cloud.db.write(remove)
@@ -153,10 +158,10 @@ def _changes(
     conn: Connection, context: Context, port: Port, network: Network, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the new values of the port's row. Raises Invalid, Forbidden, Conflict."""
-    _may_choose(context, network, asked)
+    _may_choose(context, network, asked, port.device_owner)
     plain = ("name", "description", "up", "device_id", "device_owner", "port_security")
     changes: dict[str, Any] = {key: asked[key] for key in plain if key in asked}
-    tied = port.server_id is not None or port.device_owner == DHCP_OWNER
+    tied = port.server_id is not None or port.kept
     for key in ("device_id", "device_owner"):
         if tied and changes.get(key, getattr(port, key)) != getattr(port, key):
             raise Conflict(
@@ -191,13 +196,27 @@ def _changes(
 
 def _readdress(conn: Connection, context: Context, port: Port, wanted: Sequence[tuple[str | None, str | None]]) -> bool:
     """Give the port other addresses; those it has and asks for again it keeps. False if they are the same as before."""
-    if port.device_owner == DHCP_OWNER:
-        raise Conflict(f"Port {port.id} serves DHCP; its addresses cannot change.", reason="port_of_service")
-    below = _subnets(conn, context, port.network_id, wanted)
-    address_rows.release(conn, port.id)
+    if port.kept:
+        raise Conflict(
+            f"Port {port.id} has device owner {port.device_owner}; its addresses cannot change.",
+            reason="port_of_service",
+        )
     held = dict(port.fixed_ips)
     kept = [(subnet, held.get(subnet or "") if address is None else address) for subnet, address in wanted]
+    _floating_stays(conn, port, {address for _, address in kept})
+    below = _subnets(conn, context, port.network_id, wanted)
+    address_rows.release(conn, port.id)
     return set(assign(conn, port.network_id, port.id, below, kept)) != set(port.fixed_ips)
+
+
+def _floating_stays(conn: Connection, port: Port, addresses: Collection[str | None]) -> None:
+    for floating in floating_ips.of_ports(conn, [port.id]):
+        if floating.fixed_address not in addresses:
+            raise Invalid(
+                f"Bad port request: Cannot update the fixed_ips of the port {port.id}, because its original fixed_ip"
+                " has been associated to a floating ip.",
+                reason="bad_port_request",
+            )
 
 
 def _subnets(
@@ -257,10 +276,10 @@ def _pairs_need_security(port_security: bool) -> None:
         )
 
 
-def _may_choose(context: Context, network: Network, item: Mapping[str, Any]) -> None:
+def _may_choose(context: Context, network: Network, item: Mapping[str, Any], there: str = "") -> None:
     """Refuse what only a network's owner may decide, on a network that is shared with the caller."""
     owner = item.get("device_owner") or ""
-    if owner == DHCP_OWNER:
+    if owner in RESERVED_OWNERS and owner != there:
         raise Conflict(f"Ports with a device_owner of {owner!r} are made by the cloud alone.", reason="reserved_owner")
     if item.get("host"):
         if not context.is_admin:

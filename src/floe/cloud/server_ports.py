@@ -23,7 +23,7 @@ from floe.core.nics import PlannedNic
 from floe.core.ports import BUILD, Port, ServerPort
 from floe.core.subnets import Subnet
 from floe.store import addresses as address_rows
-from floe.store import networks, subnets
+from floe.store import floating_ips, networks, subnets
 from floe.store import ports as rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
@@ -187,7 +187,7 @@ def unplug(conn: Connection, server_id: str, now: datetime) -> Unplugged:
     return Unplugged(ids, {host: host_networks.advance(conn, host, now) for host in hosts})
 
 
-def release(conn: Connection, server_id: str) -> tuple[str, ...]:
+def release(conn: Connection, server_id: str, now: datetime) -> tuple[str, ...]:
     """Remove the ports that Floe made for a server and give its user's own back; return the ids of all of them.
 
     Ports that were still plugged make their host stale: it is sent its whole network.
@@ -201,6 +201,7 @@ def release(conn: Connection, server_id: str) -> tuple[str, ...]:
     made = [port.id for port in found if port.made]
     own = [port.id for port in found if not port.made]
     if made:
+        floating_ips.leave(conn, made, now)
         rows.discard(conn, *made)
     if own:
         rows.untie(conn, own)

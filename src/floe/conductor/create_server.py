@@ -166,7 +166,7 @@ class CreateServer(msgspec.Struct, frozen=True):
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
 
         def work(conn: Connection) -> None:
-            server_ports.release(conn, server_id)
+            server_ports.release(conn, server_id, now)
             allocations.release(conn, server_id, now)
             if made_together(flow) > 1:
                 self.reservations.fail_others(conn, flow, fault)

@@ -133,7 +133,7 @@ class DeleteServer(msgspec.Struct, frozen=True):
 
 
 def _remove(conn: Connection, server_id: str, now: datetime) -> Outcome:
-    server_ports.release(conn, server_id)
+    server_ports.release(conn, server_id, now)
     held = allocations.release(conn, server_id, now)
     rows.mark_deleted(conn, server_id, now)
     given = ", ".join(f"{amount} {name}" for item in held for name, amount in item.resources.by_class().items())

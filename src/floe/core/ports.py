@@ -18,8 +18,8 @@ DHCP_OWNER = "network:dhcp"
 INTERFACE_OWNER = "network:router_interface"
 GATEWAY_OWNER = "network:router_gateway"
 FLOATING_OWNER = "network:floatingip"
-OF_ROUTERS = (INTERFACE_OWNER, GATEWAY_OWNER, FLOATING_OWNER)
-"""Ports that routers and floating IPs have, and give back by themselves."""
+RESERVED_OWNERS = frozenset({DHCP_OWNER, INTERFACE_OWNER, GATEWAY_OWNER, FLOATING_OWNER})
+"""Of ports that the cloud makes and removes by itself."""
 MAX_FIXED_IPS = 5
 MAX_PAIRS = 10
 
@@ -80,6 +80,11 @@ class Port(msgspec.Struct, frozen=True, gc=False):
     groups: tuple[str, ...] = ()
     bindings: tuple[Binding, ...] = ()
     """As they were read, the active one first."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is the cloud's own business: it serves DHCP, is a router's, or holds a floating IP."""
+        return self.router_id is not None or self.device_owner in {DHCP_OWNER, FLOATING_OWNER}
 
     @property
     def plugged_on(self) -> set[str]:

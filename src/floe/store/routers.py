@@ -55,7 +55,10 @@ _INTERFACES = (
 )  # fmt: skip
 _OF_ROUTERS = lists.ByIds(_INTERFACES, ports.c.router_id)
 _ON_NETWORKS = lists.ByIds(
-    sa.select(ports.c.router_id).where(ports.c.device_owner == INTERFACE_OWNER).distinct(), ports.c.network_id
+    sa.select(ports.c.router_id)
+    .where(ports.c.device_owner == INTERFACE_OWNER, ports.c.router_id.is_not(None))
+    .distinct(),
+    ports.c.network_id,
 )
 _GATEWAYS = lists.ByIds(
     sa.select(ports.c.router_id, port_addresses.c.subnet_id, port_addresses.c.address)

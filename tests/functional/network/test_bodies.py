@@ -250,7 +250,7 @@ async def test_an_administrator_chooses_the_segment(client: Any, make: Any) -> N
 
 async def test_a_quota_is_written_as_it_may_be(client: Any, make: Any) -> None:
     root, path = client("root"), f"/v2.0/quotas/{'a' * 32}"
-    for wrong in ({"floatingip": 1}, {"router": -1}, {"port": None}, {"port": "many"}, {"port": -2}, {"port": 2**31}):
+    for wrong in ({"rbac_policy": 1}, {"trunk": -1}, {"port": None}, {"port": "many"}, {"port": -2}, {"port": 2**31}):
         reply = await root.put(path, json={"quota": wrong})
         assert reply.status_code == 400, wrong
     for body in ({}, {"limits": {}}, {"quota": 5}):

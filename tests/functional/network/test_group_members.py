@@ -74,8 +74,9 @@ class Site:
 
     async def unbind(self, server: str) -> None:
         def write(conn: Any) -> Mapping[str, int]:
-            found = server_ports.unplug(conn, server, self.cloud.clock.now())
-            server_ports.release(conn, server)
+            now = self.cloud.clock.now()
+            found = server_ports.unplug(conn, server, now)
+            server_ports.release(conn, server, now)
             return found.generations
 
         for host, generation in (await self.cloud.db.write(write)).items():

@@ -190,6 +190,11 @@ async def test_pages_show_everything_once_whatever_sorts_them(client: Any, make:
         await make("root", "security_group_rule", security_group_id=group["id"], direction="ingress",
                    protocol="tcp", port_range_min=number, port_range_max=number)  # fmt: skip
     await make("root", "address_group")
+    public = await make("root", "network", **{"router:external": True})
+    await make("root", "subnet", network_id=public["id"], cidr="203.0.113.0/24")
+    for _ in range(2):
+        await make("root", "router")
+        await make("root", "floatingip", floating_network_id=public["id"])
     for collection, key in SORTS:
         if collection in ("agents", "network-ip-availabilities"):
             continue

@@ -186,7 +186,7 @@ async def test_anothers_device_id_puts_no_port_on_a_server(cloud: Cloud, callers
     (lure,) = await ports.create(cloud, bob, [{"network_id": await a_network(cloud, bob), "device_id": "s1"}])
     found = await cloud.db.read(lambda conn: ports.of_servers(conn, ["s1"]))
     assert lure.id not in [port.port_id for port in found["s1"]]
-    released = await cloud.db.write(lambda conn: ports.release(conn, "s1"))
+    released = await cloud.db.write(lambda conn: ports.release(conn, "s1", cloud.clock.now()))
     assert lure.id not in released
 
 
@@ -205,9 +205,9 @@ async def test_a_released_server_leaves_the_users_port_and_no_other(cloud: Cloud
     unplugged = await cloud.db.write(lambda conn: ports.unplug(conn, "s1", cloud.clock.now()))
     assert list(unplugged.generations) == ["h1"]
     assert await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal").ports) == ()
-    released = await cloud.db.write(lambda conn: ports.release(conn, "s1"))
+    released = await cloud.db.write(lambda conn: ports.release(conn, "s1", cloud.clock.now()))
     assert set(released) == {port.port_id for port in both}
-    assert await cloud.db.write(lambda conn: ports.release(conn, "s1")) == ()
+    assert await cloud.db.write(lambda conn: ports.release(conn, "s1", cloud.clock.now())) == ()
     assert await stale(cloud) == []
     left = await ports.find(cloud, ann, Listing(filters={"network_id": [network_id]}))
     assert {port.device_owner for port in left} == {"", "network:dhcp"}
@@ -219,7 +219,7 @@ async def test_a_release_of_plugged_ports_has_the_host_told(cloud: Cloud, caller
     ann = callers["ann"]
     await a_network(cloud, ann)
     await bound(cloud, ann, await planned(cloud, ann))
-    await cloud.db.write(lambda conn: ports.release(conn, "s1"))
+    await cloud.db.write(lambda conn: ports.release(conn, "s1", cloud.clock.now()))
     assert await stale(cloud) == ["h1"]
     whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
     assert whole.ports == ()
@@ -472,7 +472,7 @@ async def test_where_projects_meet_a_name_is_whose_it_was_first(cloud: Cloud, ca
     assert await cloud.db.write(rename)
     assert (await host_names(cloud))["b4"] == ""
     for server in ("a1", "a2"):
-        await cloud.db.write(lambda conn: ports.release(conn, server))  # noqa: B023
+        await cloud.db.write(lambda conn: ports.release(conn, server, cloud.clock.now()))  # noqa: B023
     await build(bob, "b5", "db")
     assert (await host_names(cloud))["b5"] == "db"
 

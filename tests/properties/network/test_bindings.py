@@ -201,7 +201,7 @@ def test_a_port_that_is_given_back_makes_both_its_hosts_stale(transaction: Any) 
     with transaction() as conn:
         conn.exec_driver_sql("PRAGMA foreign_keys = OFF")
         two_hosts(conn)
-        assert server_ports.release(conn, "server") == ("p0",)
+        assert server_ports.release(conn, "server", NOW) == ("p0",)
         assert host_networks.stale(conn) == ["h1", "h2"]
 
 

@@ -20,7 +20,10 @@ from floe.core import networks as network_errors
 from floe.core.context import Context
 
 SOURCE = Path(floe.__file__).parent
-_FURTHER = ("address_use", "addresses", "network_agents", "network_quotas", "network_room", "tags")
+_FURTHER = (
+    "address_use", "addresses", "floating_ips", "gateways", "network_agents", "network_quotas", "network_room",
+    "router_interfaces", "tags",
+)  # fmt: skip
 RAISERS = [
     *sorted((SOURCE / "api/network").glob("*.py")),
     *(
@@ -102,6 +105,9 @@ OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
         frozenset({"ports"}),
         {"binding:host_id": Use.FILTER, "binding:vnic_type": Use.WRITE, "binding:vif_type": Use.NONE},
     ),
+    "external-net": (frozenset({"networks"}), {"router:external": Use.WRITE | Use.FILTER}),
+    "ext-gw-mode": (frozenset({"routers"}), {"external_gateway_info": Use.WRITE}),
+    "extraroute": (frozenset({"routers"}), {"routes": Use.UPDATE}),
     "net-mtu": (frozenset({"networks"}), {"mtu": Use.LIST}),
     "net-mtu-writable": (frozenset({"networks"}), {"mtu": Use.WRITE}),
     "port-security": (frozenset({"networks", "ports"}), {"port_security_enabled": Use.WRITE}),
@@ -130,6 +136,12 @@ OF_ROUTES = {
     "agent": {"GET /v2.0/agents", *(f"{method} /v2.0/agents/{{agent_id}}" for method in ("GET", "PUT", "DELETE"))},
     "network-ip-availability": {
         "GET /v2.0/network-ip-availabilities", "GET /v2.0/network-ip-availabilities/{network_id}",
+    },
+    "extraroute-atomic": {f"PUT /v2.0/routers/{{id}}/{verb}_extraroutes" for verb in ("add", "remove")},
+    "router": {
+        *(f"{method} /v2.0/{noun}" for noun in ("routers", "floatingips") for method in ("GET", "POST")),
+        *(f"{m} /v2.0/{noun}/{{id}}" for noun in ("routers", "floatingips") for m in ("GET", "PUT", "DELETE")),
+        *(f"PUT /v2.0/routers/{{id}}/{verb}_router_interface" for verb in ("add", "remove")),
     },
     "quotas": {"GET /v2.0/quotas", "GET /v2.0/quotas/{project_id}", "PUT /v2.0/quotas/{project_id}",
                "DELETE /v2.0/quotas/{project_id}", "GET /v2.0/quotas/{project_id}/default"},

@@ -68,6 +68,7 @@ def _host(value: Any, name: str) -> str | None:
 
 
 def fixed_ips(value: Any, name: str) -> list[tuple[str | None, str | None]]:
+    """Read pairs of a subnet and an address, of which either may be left open."""
     if not isinstance(value, list):
         raise malformed(f"Invalid input for {name}: it is no list.")
     demand_few(value, name)
