@@ -11,7 +11,7 @@ from floe.core import addresses
 from floe.core.errors import Conflict, Invalid
 from floe.core.networks import NoAddress
 from floe.core.ports import MAX_FIXED_IPS, Port
-from floe.core.subnets import Subnet
+from floe.core.subnets import Subnet, serving
 from floe.store import addresses as rows
 from floe.store import ports
 from floe.store.engine import Connection
@@ -37,14 +37,25 @@ def assign(
     port_id: str,
     subnets: Sequence[Subnet],
     wanted: Sequence[Wanted] | None,
+    device_owner: str = "",
 ) -> tuple[tuple[str, str], ...]:
     """Give a port its addresses and return them as (subnet id, address).
 
-    `wanted` None means one address of the first subnet that has room; a network without subnets gives none.
+    `wanted` None means one address of the first subnet that has room, of those for the port's `device_owner`; a network
+    without subnets gives none.
+
     Raises Invalid for what does not fit the network, NotFound, Conflict for an address that is taken, NoAddress.
     """
     if wanted is None:
-        return (_any(conn, network_id, port_id, subnets),) if subnets else ()
+        if not subnets:
+            return ()
+        fitting = serving(subnets, device_owner)
+        if not fitting:
+            raise Conflict(
+                f"No valid service subnet for the given device owner {device_owner!r} is on network {network_id}.",
+                reason="no_subnet_for_owner",
+            )
+        return (_any(conn, network_id, port_id, fitting),)
     if len(wanted) > MAX_FIXED_IPS:
         raise Invalid(f"Invalid input for fixed_ips: {len(wanted)} given, at most {MAX_FIXED_IPS} allowed.")
     given = []

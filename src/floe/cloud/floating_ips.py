@@ -137,7 +137,7 @@ def _own_port(
     insert_with_mac(conn, port)
     wanted = None if subnet_id is None and address is None else [(subnet_id, address)]
     try:
-        ((_, given),) = assign(conn, network.id, port_id, below, wanted)
+        ((_, given),) = assign(conn, network.id, port_id, below, wanted, FLOATING_OWNER)
     except NoAddress:
         raise NoAddress(f"Unable to find any IP address on external network {network.id}.") from None
     return port_id, given

@@ -119,7 +119,7 @@ def _assign(
 ) -> None:
     below = subnets.of_networks(conn, [network.id])
     try:
-        assign(conn, network.id, port_id, below, wanted or None)
+        assign(conn, network.id, port_id, below, wanted or None, GATEWAY_OWNER)
     except NoAddress:
         raise NoAddress(f"No more IP addresses available on network {network.id}.") from None
 

@@ -139,7 +139,7 @@ def _make(conn: Connection, context: Context, item: Mapping[str, Any], port_id: 
     if item.get("allowed_pairs"):
         _pairs_need_security(port_security)
         rows.update(conn, port_id, {"allowed_pairs": read_pairs(item["allowed_pairs"], port.mac)}, now)
-    assign(conn, network.id, port_id, below, item.get("fixed_ips"))
+    assign(conn, network.id, port_id, below, item.get("fixed_ips"), port.device_owner)
     return OWNED.get(conn, context, port_id)
 
 

@@ -336,7 +336,9 @@ def _make(
         **binding,
     )
     port = insert_with_mac(conn, port)
-    given = assign(conn, network_id, port_id, below, [(None, nic.fixed_ip)] if nic.fixed_ip else None)
+    given = assign(
+        conn, network_id, port_id, below, [(None, nic.fixed_ip)] if nic.fixed_ip else None, port.device_owner
+    )
     return replace(port, fixed_ips=given)
 
 

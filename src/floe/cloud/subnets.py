@@ -7,7 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Network
 from typing import Any
 
-from floe.cloud import host_networks, network_room
+from floe.cloud import host_networks, network_room, subnetpools
 from floe.cloud.addresses import insert_with_mac
 from floe.cloud.cloud import Cloud
 from floe.core import addresses
@@ -27,7 +27,9 @@ find, show, retag = OWNED.find, OWNED.show, OWNED.retag
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Subnet]:
-    """Make subnets: network_id, cidr, and what `core.subnets.new_subnet` reads. All of them or none.
+    """Make subnets: network_id, and what `core.subnets.new_subnet` reads. All of them or none.
+
+    The CIDR may be one of a subnet pool (pool_id, or default_pool): any, of that `length` if one is said.
 
     Raises NotFound for a network the caller does not see, Forbidden for one of another's, Invalid, Conflict, NoRoom.
     """
@@ -54,8 +56,9 @@ def make_in(conn: Connection, context: Context, item: Mapping[str, Any], subnet_
     project_id = network_room.owner(context, asked)
     if network.project_id != project_id and not context.is_admin:
         raise Forbidden(f"Only the owner of network {network.id} may add subnets to it.")
-    plan = new_subnet(item)
     networks.update(conn, network.id, {}, now)
+    pool_id, item = _with_cidr(conn, context, network.id, project_id, item)
+    plan = new_subnet(item)
     other = addresses.overlapping(IPv4Network(plan.cidr), rows.cidrs(conn, network.id))
     if other is not None:
         raise Invalid(
@@ -70,6 +73,8 @@ def make_in(conn: Connection, context: Context, item: Mapping[str, Any], subnet_
         name=item.get("name") or "",
         description=item.get("description") or "",
         cidr=plan.cidr,
+        pool_id=pool_id,
+        service_types=plan.service_types,
         gateway=plan.gateway,
         dhcp=plan.dhcp,
         pools=plan.pools,
@@ -82,6 +87,33 @@ def make_in(conn: Connection, context: Context, item: Mapping[str, Any], subnet_
     if subnet.dhcp:
         _serve_dhcp(conn, network, subnet, now)
     return subnet
+
+
+def _with_cidr(
+    conn: Connection, context: Context, network_id: str, project_id: str, item: Mapping[str, Any]
+) -> tuple[str | None, Mapping[str, Any]]:
+    """Return the subnet pool that a subnet is of, and what is asked for with its CIDR. Raises Invalid, Conflict."""
+    pool_id, cidr, length = item.get("pool_id"), item.get("cidr"), item.get("length")
+    if item.get("default_pool"):
+        if pool_id is not None:
+            raise _bad("subnetpool_id and use_default_subnetpool cannot both be specified")
+        pool_id = subnetpools.default(conn).id
+    others = {subnet.pool_id for subnet in rows.of_networks(conn, [network_id])}
+    if others - {pool_id}:
+        raise Invalid(
+            "Subnets hosted on the same network must be allocated from the same subnet pool.", reason="other_pool"
+        )
+    if pool_id is None:
+        if cidr is None:
+            raise _bad("a subnetpool must be specified in the absence of a cidr")
+        if length is not None:
+            raise _bad("prefixlen is for subnets of a subnet pool")
+        return None, item
+    if cidr is not None and length is not None:
+        raise _bad("cidr and prefixlen must not be supplied together")
+    if cidr is not None:
+        cidr = str(addresses.network_of(cidr, "cidr"))
+    return pool_id, {**item, "cidr": subnetpools.allocate(conn, context, pool_id, project_id, length, cidr)}
 
 
 async def update(
@@ -174,3 +206,7 @@ def _drop_dhcp(conn: Connection, subnet: Subnet) -> None:
     address_rows.release(conn, port.id, subnet.id)
     if all(held == subnet.id for held, _ in port.fixed_ips):
         ports.delete(conn, port.id)
+
+
+def _bad(message: str) -> Invalid:
+    return Invalid(f"Bad subnets request: {message}.", reason="bad_subnets_request")

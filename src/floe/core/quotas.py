@@ -29,8 +29,10 @@ NETWORK: Mapping[str, int] = {
     "address_group": 100,
     "router": 10,
     "floatingip": 50,
+    "subnetpool": 100,
+    "address_scope": 100,
 }
-"""Neutron's names and Neutron's defaults; of address groups Neutron lets everybody have any number."""
+"""Neutron's names and Neutron's defaults; of address groups and scopes and subnet pools it lets everybody have any."""
 
 IMAGE: Mapping[str, int] = {
     "image_count_total": 100,

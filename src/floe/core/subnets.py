@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Network
 from typing import Any
@@ -16,6 +16,8 @@ from floe.core.errors import Invalid
 MAX_NAMESERVERS = 5
 MAX_ROUTES = 20
 MAX_POOLS = 64
+MAX_SERVICE_TYPES = 16
+_SERVICES = ("network:", "compute:")
 
 
 class Subnet(msgspec.Struct, frozen=True, gc=False):
@@ -29,6 +31,10 @@ class Subnet(msgspec.Struct, frozen=True, gc=False):
     updated_at: datetime
     name: str = ""
     description: str = ""
+    pool_id: str | None = None
+    """The subnet pool that its CIDR is of."""
+    service_types: tuple[str, ...] = ()
+    """Beginnings of device owners that may have its addresses; none: all may."""
     gateway: str | None = None
     dhcp: bool = True
     pools: tuple[Pool, ...] = ()
@@ -48,6 +54,7 @@ class SubnetPlan(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[Pool, ...]
     nameservers: tuple[str, ...]
     routes: tuple[tuple[str, str], ...]
+    service_types: tuple[str, ...]
 
 
 def new_subnet(asked: Mapping[str, Any]) -> SubnetPlan:
@@ -72,6 +79,7 @@ def new_subnet(asked: Mapping[str, Any]) -> SubnetPlan:
         pools=pools,
         nameservers=read_nameservers(asked.get("nameservers") or ()),
         routes=read_routes(asked.get("routes") or ()),
+        service_types=read_service_types(asked.get("service_types") or ()),
     )
 
 
@@ -92,9 +100,36 @@ def changed_subnet(subnet: Subnet, asked: Mapping[str, Any]) -> dict[str, Any]:
         changes["nameservers"] = read_nameservers(asked["nameservers"])
     if "routes" in asked:
         changes["routes"] = read_routes(asked["routes"])
+    if "service_types" in asked:
+        changes["service_types"] = read_service_types(asked["service_types"])
     if changes.get("dhcp") and not subnet.dhcp:
         addresses.check_dhcp(cidr)
     return changes
+
+
+def read_service_types(types: Sequence[str]) -> tuple[str, ...]:
+    """Check kinds of device owners. Raises Invalid."""
+    if len(types) > MAX_SERVICE_TYPES:
+        raise Invalid(f"Invalid input for service_types: {len(types)} given, at most {MAX_SERVICE_TYPES} allowed.")
+    for each in types:
+        if not each.startswith(_SERVICES):
+            raise Invalid(
+                f"Invalid input for service_types: {each[:80]!r} must begin with one of {', '.join(_SERVICES)}.",
+                reason="bad_service_type",
+            )
+    if len(set(types)) != len(types):
+        raise Invalid("Invalid input for service_types: the same is given twice.")
+    return tuple(types)
+
+
+def serving(subnets: Iterable[Subnet], device_owner: str) -> list[Subnet]:
+    """Return those of the subnets of a network that a port of this device owner may have an address of.
+
+    Subnets that are for its kind come before those that are for all, and where there are such, no other will do.
+    """
+    every = list(subnets)
+    own = [subnet for subnet in every if device_owner and any(map(device_owner.startswith, subnet.service_types))]
+    return own or [subnet for subnet in every if not subnet.service_types]
 
 
 def read_pools(pools: Sequence[tuple[str, str]]) -> tuple[Pool, ...]:

@@ -28,6 +28,8 @@ subnets = sa.Table(
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("description", sa.String(255), nullable=False),
     sa.Column("cidr", sa.String(64), nullable=False),
+    sa.Column("pool_id", Ident, sa.ForeignKey("subnetpools.id"), index=True),
+    sa.Column("service_types", JsonOf(tuple[str, ...]), nullable=False, server_default="[]"),
     sa.Column("gateway", sa.String(64)),
     sa.Column("dhcp", sa.Boolean, nullable=False),
     sa.Column("pools", Pools, nullable=False),

@@ -24,7 +24,8 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "name": "front", "description": "of the shop", "project_id": OTHER, "tenant_id": OTHER,
         "network_id": "{network}", "cidr": "10.9.0.0/24", "gateway_ip": "10.2.0.1", "enable_dhcp": False,
         "allocation_pools": [{"start": "10.1.0.40", "end": "10.1.0.50"}], "dns_nameservers": ["10.1.0.9"],
-        "host_routes": [{"destination": "10.8.0.0/16", "nexthop": "10.1.0.8"}],
+        "host_routes": [{"destination": "10.8.0.0/16", "nexthop": "10.1.0.8"}], "service_types": ["compute:nova"],
+        "subnetpool_id": "{subnetpool}",
     },
     "port": {
         "name": "front", "description": "of the shop", "project_id": OTHER, "tenant_id": OTHER,
@@ -55,6 +56,15 @@ SAMPLES: dict[str, dict[str, Any]] = {
         },
         "routes": [{"destination": "10.8.0.0/16", "nexthop": "10.1.0.8"}],
     },
+    "subnetpool": {
+        "name": "front", "description": "of the shop", "project_id": OTHER, "tenant_id": OTHER,
+        "prefixes": ["10.0.0.0/9", "172.16.0.0/16"], "default_prefixlen": 25, "min_prefixlen": 9, "max_prefixlen": 31,
+        "default_quota": 512, "shared": True, "is_default": True, "address_scope_id": "{address_scope}",
+    },
+    "address_scope": {
+        "name": "front", "description": "of the shop", "project_id": OTHER, "tenant_id": OTHER, "ip_version": 4,
+        "shared": True,
+    },
     "floatingip": {
         "description": "of the shop", "project_id": OTHER, "tenant_id": OTHER,
         "floating_network_id": "{public}", "floating_ip_address": "203.0.113.78",
@@ -67,6 +77,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "port": {"network_id": "{bare}", "fixed_ips": []},
     "security_group_rule": {"security_group_id": "{bare_group}", "direction": "ingress"},
     "floatingip": {"floating_network_id": "{public}"},
+    "subnetpool": {"prefixes": ["10.0.0.0/9"], "default_prefixlen": 24},
+    "address_scope": {"ip_version": 4},
 }
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {
     ("port", "fixed_ips"): {"network_id": "{network}"},
@@ -86,8 +98,11 @@ OF_GROUP = {("security_group_rule", "project_id"), ("security_group_rule", "tena
 """A rule is its group's project's, whoever is named; Neutron takes the field and does the same."""
 STAYS = {("network", f"provider:{name}") for name in ("segmentation_id", "network_type", "physical_network")}
 """What an update may repeat and not change, which is tried in test_networks.py."""
-ELSEWHERE = {("router", "routes"), ("floatingip", "fixed_ip_address"), ("floatingip", "subnet_id")}
-"""What makes no sense alone, or is not read: tried in test_routers.py and test_floating_ips.py."""
+ELSEWHERE = {
+    ("router", "routes"), ("floatingip", "fixed_ip_address"), ("floatingip", "subnet_id"), ("subnet", "prefixlen"),
+    ("subnet", "use_default_subnetpool"),
+}  # fmt: skip
+"""What makes no sense alone, or is not read: tried in the tests of its noun, and of subnet pools."""
 REFUSED = {("port", "binding:host_id")}
 """The scheduler alone decides; that it is refused is tried in test_ports.py."""
 
@@ -116,6 +131,8 @@ async def idents(client: Any, make: Any) -> dict[str, str]:
     for name in ("security_group", "bare_group", "another_bare_group"):
         made[name] = await make("root", "security_group", name=name)
     made["address_group"] = await make("root", "address_group")
+    made["address_scope"] = await make("root", "address_scope", ip_version=4)
+    made["subnetpool"] = await make("root", "subnetpool", prefixes=["10.0.0.0/8"])
     made["public"] = await make("root", "network", **{"router:external": True})
     made["public_subnet"] = await make("root", "subnet", network_id=made["public"]["id"], cidr="203.0.113.0/24")
     gateway = {"network_id": made["public"]["id"]}

@@ -226,7 +226,7 @@ async def test_over_quota_names_resource_asked_used_and_limit(client: Any) -> No
     reply = await client("root").put(path, json={"quota": {"network": "1"}})
     assert reply.json()["quota"] == {
         "network": 1, "subnet": 100, "port": 500, "security_group": 10, "security_group_rule": 100,
-        "address_group": 100, "router": 10, "floatingip": 50,
+        "address_group": 100, "router": 10, "floatingip": 50, "subnetpool": 100, "address_scope": 100,
     }  # fmt: skip
     await made(ann, "network")
     reply = await ann.post("/v2.0/networks", json={"network": {}})

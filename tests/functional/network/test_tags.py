@@ -19,10 +19,15 @@ async def paths(make: Any) -> dict[str, str]:
     """Give the paths of one thing of each noun."""
     network = await make("ann", "network")
     group = await make("ann", "security_group", name="web")
+    public = await make("root", "network", **{"router:external": True})
+    await make("root", "subnet", network_id=public["id"], cidr="203.0.113.0/24")
     fields: dict[str, dict[str, Any]] = {
         "subnet": {"network_id": network["id"], "cidr": "10.1.0.0/24"},
         "port": {"network_id": network["id"], "fixed_ips": []},
         "security_group_rule": {"security_group_id": group["id"], "direction": "ingress"},
+        "floatingip": {"floating_network_id": public["id"]},
+        "subnetpool": {"prefixes": ["10.0.0.0/8"]},
+        "address_scope": {"ip_version": 4},
     }
     made = {"network": network, "security_group": group}
     for kind in TAGGED:

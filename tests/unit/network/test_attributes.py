@@ -187,7 +187,6 @@ def test_neutron_converts_and_so_do_we(noun: str, name: str, sent: Any, read: An
         ("subnet", "allocation_pools", [{"start": "10.0.0.2", "end": None}]),
         ("subnet", "ip_version", 6),
         ("subnet", "ip_version", 5),
-        ("subnet", "prefixlen", 24),
         ("network", "description", None),
         ("network", "description", "x" * 256),
         ("network", "project_id", None),

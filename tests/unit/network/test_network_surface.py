@@ -112,6 +112,8 @@ OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
     "net-mtu-writable": (frozenset({"networks"}), {"mtu": Use.WRITE}),
     "port-security": (frozenset({"networks", "ports"}), {"port_security_enabled": Use.WRITE}),
     "project-id": (ALL, {"project_id": Use.CREATE | Use.LIST}),
+    "subnet-service-types": (frozenset({"subnets"}), {"service_types": Use.WRITE}),
+    "default-subnetpools": (frozenset({"subnetpools"}), {"is_default": Use.ALL}),
     "provider": (
         frozenset({"networks"}),
         {
@@ -132,6 +134,14 @@ OF_ROUTES = {
         *(f"{method} /v2.0/address-groups" for method in ("GET", "POST")),
         *(f"{method} /v2.0/address-groups/{{id}}" for method in ("GET", "PUT", "DELETE")),
         *(f"PUT /v2.0/address-groups/{{id}}/{call}_addresses" for call in ("add", "remove")),
+    },
+    "address-scope": {
+        *(f"{method} /v2.0/address-scopes" for method in ("GET", "POST")),
+        *(f"{method} /v2.0/address-scopes/{{id}}" for method in ("GET", "PUT", "DELETE")),
+    },
+    "subnet_allocation": {
+        *(f"{method} /v2.0/subnetpools" for method in ("GET", "POST")),
+        *(f"{method} /v2.0/subnetpools/{{id}}" for method in ("GET", "PUT", "DELETE")),
     },
     "agent": {"GET /v2.0/agents", *(f"{method} /v2.0/agents/{{agent_id}}" for method in ("GET", "PUT", "DELETE"))},
     "network-ip-availability": {
@@ -200,7 +210,17 @@ MAY = {
     **{f"get_{noun.name}": EVERYBODY for noun in surface.NOUNS},
     **{
         f"{verb}_{noun}": WRITERS
-        for noun in ("address_group", "network", "port", "security_group", "subnet")
+        for noun in (
+            "address_group",
+            "address_scope",
+            "floatingip",
+            "network",
+            "port",
+            "router",
+            "security_group",
+            "subnet",
+            "subnetpool",
+        )
         for verb in ("create", "update", "delete")
     },
     "create_security_group_rule": WRITERS,

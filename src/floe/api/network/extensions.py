@@ -17,6 +17,7 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "agent": ("agent", "The agents of the hosts, which are up and go as the hosts do."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may send from."),
     "binding": ("Port Binding", "On which host a port is plugged (read only), and its vnic_type."),
+    "default-subnetpools": ("Default Subnetpools", "A subnet pool may be the one that is taken where none is named."),
     "empty-string-filtering": ("Empty String Filtering Extension", "A filter may be the empty text."),
     "ext-gw-mode": ("Neutron L3 Configurable external gateway mode", "Whether a router has SNAT."),
     "external-net": ("Neutron external network", "Networks that lead out of the cloud."),
@@ -47,6 +48,7 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "standard-attr-revisions": ("Resource revision numbers", "Revision numbers, counted up by each change."),
     "standard-attr-tag": ("standard-attr-tag", "Tags, and lists of what has or has not some of them."),
     "standard-attr-timestamp": ("Resource timestamps", "Times of creation and of the latest change."),
+    "subnet-service-types": ("Subnet service types", "Subnets may be for ports of certain device owners alone."),
     "tag-creation": ("Tag creation", "Several tags may be added at once."),
     "tag-ports-during-bulk-creation": ("Tag Ports During Bulk Creation", "Ports may be made with tags."),
 }

@@ -18,7 +18,8 @@ _ADDRESS = text(64)
 _MODES = one_of("dhcpv6-stateful", "dhcpv6-stateless", "slaac", None)
 
 
-def _version(value: int, name: str) -> int:
+def ip_version(value: int, name: str) -> int:
+    """Read a version of IP."""
     if one_of(4, 6)(value, name) != _VERSION:
         raise Invalid(f"Invalid input for {name}: {value} is not supported; only IPv4 ({_VERSION}) is.")
     return value
@@ -37,8 +38,8 @@ def _mode(value: Any, name: str) -> None:
     return _none(_MODES(value, name), name)
 
 
-def _prefix(_value: int, name: str) -> int:
-    raise Invalid(f"Invalid input for {name}: there are no subnet pools to take a prefix from; name a cidr.")
+def _pool(value: Any, name: str) -> str | None:
+    return None if value is None else ident(value, name)
 
 
 SUBNET: Resource[Subnet] = Resource(
@@ -51,8 +52,8 @@ SUBNET: Resource[Subnet] = Resource(
         DESCRIPTION,
         *OWNER,
         Wire("network_id", use=Use.CREATE | Use.LIST, check=ident, required=True),
-        constant("ip_version", _VERSION, Use.CREATE | Use.LIST, convert=number, check=_version, required=True),
-        Wire("cidr", use=Use.CREATE | Use.LIST, check=_ADDRESS, required=True),
+        constant("ip_version", _VERSION, Use.CREATE | Use.LIST, convert=number, check=ip_version, required=True),
+        Wire("cidr", use=Use.CREATE | Use.LIST, check=_ADDRESS),
         Wire("gateway_ip", "gateway", Use.ALL, check=_gateway),
         Wire("enable_dhcp", "dhcp", Use.ALL, flag),
         Wire(
@@ -66,8 +67,10 @@ SUBNET: Resource[Subnet] = Resource(
         ),
         constant("ipv6_ra_mode", None, Use.CREATE | Use.LIST, check=_mode),
         constant("ipv6_address_mode", None, Use.CREATE | Use.LIST, check=_mode),
-        constant("subnetpool_id", None, Use.CREATE | Use.LIST, check=_none),
-        Wire("prefixlen", None, Use.CREATE, number, _prefix, shown=False),
+        Wire("subnetpool_id", "pool_id", Use.CREATE | Use.LIST, check=_pool),
+        Wire("prefixlen", "length", Use.CREATE, number, shown=False),
+        Wire("use_default_subnetpool", "default_pool", Use.CREATE, flag, shown=False),
+        Wire("service_types", use=Use.WRITE, check=listed(text(255))),
         Wire("shared", use=Use.FILTER, convert=flag, shown=False),
         TAGS,
         *REVISED,

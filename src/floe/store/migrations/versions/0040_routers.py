@@ -1,6 +1,8 @@
-"""Routers, floating IPs, external networks"""
+"""Routers, floating IPs, external networks, subnet pools, address scopes"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -72,10 +74,62 @@ def upgrade() -> None:
     )
     for name in ("project_id", "network_id", "router_id"):
         op.create_index(f"ix_floating_ips_{name}", "floating_ips", [name])
+    _pools()
+
+
+def _common() -> tuple[sa.Column[Any], ...]:
+    return (
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.String(length=255), nullable=False),
+        sa.Column("shared", sa.Boolean(), nullable=False),
+        sa.Column("tags", sa.Text(), server_default="", nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+    )
+
+
+def _pools() -> None:
+    op.create_table(
+        "address_scopes",
+        *_common(),
+        sa.Column("ip_version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_address_scopes")),
+    )
+    op.create_table(
+        "subnetpools",
+        *_common(),
+        sa.Column("prefixes", sa.Text(), nullable=False),
+        sa.Column("default_length", sa.Integer(), nullable=False),
+        sa.Column("least_length", sa.Integer(), nullable=False),
+        sa.Column("most_length", sa.Integer(), nullable=False),
+        sa.Column("quota", sa.Integer(), nullable=True),
+        sa.Column("default", sa.Boolean(), nullable=False),
+        sa.Column("scope_id", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(["scope_id"], ["address_scopes.id"], name=op.f("fk_subnetpools_scope_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_subnetpools")),
+    )
+    for table in ("address_scopes", "subnetpools"):
+        for name in ("project_id", "shared"):
+            op.create_index(f"ix_{table}_{name}", table, [name])
+    op.create_index("ix_subnetpools_scope_id", "subnetpools", ["scope_id"])
+    op.execute(
+        "ALTER TABLE subnets ADD COLUMN pool_id VARCHAR(64) CONSTRAINT fk_subnets_pool_id REFERENCES subnetpools (id)"
+    )
+    op.create_index("ix_subnets_pool_id", "subnets", ["pool_id"])
+    op.add_column("subnets", sa.Column("service_types", sa.Text(), server_default="[]", nullable=False))
 
 
 def downgrade() -> None:
     """Remove them."""
+    op.drop_index("ix_subnets_pool_id", "subnets")
+    with op.batch_alter_table("subnets") as subnets:
+        subnets.drop_column("service_types")
+        subnets.drop_column("pool_id")
+    op.drop_table("subnetpools")
+    op.drop_table("address_scopes")
     op.drop_table("floating_ips")
     op.drop_index("ix_ports_router_id", "ports")
     with op.batch_alter_table("ports") as ports:
