@@ -194,6 +194,8 @@ async def test_pages_show_everything_once_whatever_sorts_them(client: Any, make:
     await make("root", "subnet", network_id=public["id"], cidr="203.0.113.0/24")
     for _ in range(2):
         await make("root", "router")
+        await make("root", "subnetpool", prefixes=["10.0.0.0/8"])
+        await make("root", "address_scope", ip_version=4)
         await make("root", "floatingip", floating_network_id=public["id"])
     for collection, key in SORTS:
         if collection in ("agents", "network-ip-availabilities"):
