@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 
 Who = tuple[str, str]
-"""A network and an address on it."""
+"""A network or router, and an address there."""
 
 
 class Callers:

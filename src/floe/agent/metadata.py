@@ -1,12 +1,14 @@
 """The metadata service of 169.254.169.254: each guest is answered about itself alone.
 
-Who asks is known by the network the socket belongs to and the address it comes from, which anti-spoofing rules
-guarantee; nothing in the request is believed. HTTP/1.1, GET and HEAD, one request per connection: guests ask rarely.
+Who asks is known by the network or router the socket belongs to and the address it comes from, which anti-spoofing
+rules guarantee; nothing in the request is believed. HTTP/1.1, GET and HEAD, one request per connection: guests ask
+rarely.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
 import socket
@@ -18,6 +20,7 @@ from floe.agent.callers import Callers
 from floe.agent.ledger import Ledger
 from floe.core.counters import Count, Counters
 from floe.core.errors import HostFailure
+from floe.core.host_network import HostRouter
 from floe.dataplane.protocol import DataPlane, MetadataAddress
 from floe.logs import Rarely
 
@@ -76,12 +79,12 @@ class MetadataService:
             try:
                 await self._listen(address, await self._plane.metadata_socket(address))
             except (OSError, HostFailure) as error:
-                log.error("metadata of network %s cannot be served: %s", address.network_id, error)
+                log.error("metadata of %s cannot be served: %s", _place(address), error)
 
     def listening(self) -> dict[str, tuple[str, int]]:
-        """Return the address and port of a socket of each network that is served."""
+        """Return the address and port of a socket of each network and router that is served, by its id."""
         return {
-            address.network_id: server.sockets[0].getsockname()[:2]
+            address.network_id or address.router_id: server.sockets[0].getsockname()[:2]
             for address, server in self._servers.items()
             if server.sockets and address in self._wanted
         }
@@ -95,14 +98,17 @@ class MetadataService:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def answer(self, network_id: str, source: str, path: str) -> tuple[str, bytes] | None:
-        """Return content type and body for a guest on a network, by its address; None where there is nothing."""
+    def answer(self, asked: MetadataAddress, source: str, path: str) -> tuple[str, bytes] | None:
+        """Return content type and body for a guest, by its address and where it asked; None where there is nothing."""
         network = self._ledger.network
+        networks = (
+            {asked.network_id} if asked.network_id else _networks_of(network.routers.get(asked.router_id), source)
+        )
         server_id = next(
             (
                 port.server_id
                 for port in network.ports.values()
-                if port.network_id == network_id and any(held.address == source for held in port.addresses)
+                if port.network_id in networks and any(held.address == source for held in port.addresses)
             ),
             None,
         )
@@ -118,7 +124,7 @@ class MetadataService:
             assert task is not None
             self._connections.add(task)
             try:
-                await self._serve(address.network_id, task, reader, writer)
+                await self._serve(address, task, reader, writer)
             except asyncio.CancelledError:
                 writer.transport.abort()
             finally:
@@ -127,10 +133,14 @@ class MetadataService:
         self._servers[address] = await asyncio.start_server(serve, sock=listener, limit=_HEAD_MAX)
 
     async def _serve(
-        self, network_id: str, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        asked: MetadataAddress,
+        task: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         peer = writer.get_extra_info("peername")
-        who = (network_id, str(peer[0]) if peer else "")
+        who = (_place(asked), str(peer[0]) if peer else "")
         ended = self._callers.enter(who, task)
         if ended is not None:
             self._note(ended, who)
@@ -140,7 +150,7 @@ class MetadataService:
                 return
             async with asyncio.timeout(self._seconds):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._reply(*who, head))
+                writer.write(self._reply(asked, who[1], head))
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()  # in the same time: what is not taken is not kept
@@ -160,21 +170,34 @@ class MetadataService:
 
     def _note(self, why: str, who: tuple[str, str]) -> None:
         self._counters.add(REFUSED, why)
-        self._said.warning(why, "metadata: a connection from %s of network %s was ended: %s", who[1], who[0], _WHY[why])
+        self._said.warning(why, "metadata: a connection from %s of %s was ended: %s", who[1], who[0], _WHY[why])
 
-    def _reply(self, network_id: str, source: str, head: bytes) -> bytes:
+    def _reply(self, asked: MetadataAddress, source: str, head: bytes) -> bytes:
         line = head.partition(b"\r\n")[0].split(b" ")
         if len(line) != 3 or not line[2].startswith(b"HTTP/1.") or not line[1].startswith(b"/"):
             return _reply(400, "text/plain", b"this is not an HTTP/1.1 request\n")
         if line[0] not in (b"GET", b"HEAD"):
             return _reply(405, "text/plain", b"metadata can only be read\n", "Allow: GET, HEAD\r\n")
         path = unquote(line[1].partition(b"?")[0].decode("latin-1"), errors="replace")
-        found = self.answer(network_id, source, path)
+        found = self.answer(asked, source, path)
         if found is None:
             return _reply(404, "text/plain", b"there is nothing here\n")
         kind, body = found
         reply = _reply(200, kind, body)
         return reply if line[0] == b"GET" else reply[: len(reply) - len(body)]
+
+
+def _place(address: MetadataAddress) -> str:
+    return f"network {address.network_id}" if address.network_id else f"router {address.router_id}"
+
+
+def _networks_of(router: HostRouter | None, source: str) -> set[str]:
+    """Return the networks from which an address comes through a router: those with an interface on its subnet."""
+    legs = router.interfaces if router is not None else ()
+    address = ipaddress.IPv4Address(source)
+    return {
+        leg.network_id for leg in legs if any(address in ipaddress.IPv4Interface(own).network for own in leg.addresses)
+    }
 
 
 def _reply(status: int, kind: str, body: bytes, extra: str = "") -> bytes:

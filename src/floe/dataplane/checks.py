@@ -8,8 +8,19 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
+from collections.abc import Collection
+from dataclasses import replace
 
-from floe.core.host_network import HostNetwork, HostPort, HostSegment, HostSubnet
+from floe.core.host_network import (
+    HostFloating,
+    HostNetwork,
+    HostPort,
+    HostRoute,
+    HostRouter,
+    HostSegment,
+    HostSubnet,
+    RouterLeg,
+)
 
 METADATA_ADDRESS = "169.254.169.254"
 
@@ -35,9 +46,9 @@ def served_subnets(segment: HostSegment) -> tuple[HostSubnet, ...]:
 
 
 def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
-    """Return what can be made of `network`, and per port or network id why the rest cannot.
+    """Return what can be made of `network`, and per port, network or router id why the rest cannot.
 
-    One unusable port must never keep the others of its host from being served.
+    One unusable port must never keep the others of its host from being served, nor one of a router its other ports.
     """
     problems: dict[str, str] = {}
     segments = []
@@ -61,6 +72,15 @@ def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
         else:
             taps[port.tap] = port.port_id
             ports.append(port)
+    routers: list[HostRouter] = []
+    legs: set[str] = set()
+    for router in network.routers:
+        sound_router, found = _sound_router(router, known, legs)
+        if found:
+            problems[router.router_id] = " ".join(found)
+        if sound_router is not None:
+            routers.append(sound_router)
+            legs.update(leg.port_id for leg in sound_router.legs)
     if not problems:
         return network, problems
     sound = HostNetwork(
@@ -68,6 +88,7 @@ def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
         segments=tuple(segments),
         ports=tuple(ports),
         groups=network.groups,
+        routers=tuple(routers),
     )
     return sound, problems
 
@@ -113,6 +134,93 @@ def _port_problem(port_id: str, tap: str, mac: str) -> str | None:
     if not _MAC.fullmatch(mac.lower()) or int(mac[:2], 16) & 1:
         return f"MAC address {mac!r} is not six hex pairs of a single device."
     return None
+
+
+def _sound_router(
+    router: HostRouter, networks: Collection[str], taken: Collection[str]
+) -> tuple[HostRouter | None, list[str]]:
+    """Return what can be made of a router, and why not the rest: legs in `taken` are another's."""
+    if not _IDENT.fullmatch(router.router_id):
+        return None, [f"Router id {router.router_id!r} is not an id."]
+    found: list[str] = []
+    legs: list[RouterLeg] = []
+    for leg in router.legs:
+        problem = _leg_problem(leg)
+        if not problem and leg.network_id not in networks:
+            problem = f"Network {leg.network_id!r} of router port {leg.port_id} is not known here."
+        if not problem and (leg.port_id in taken or any(leg.port_id == other.port_id for other in legs)):
+            problem = f"Router port {leg.port_id} is there twice."
+        if problem:
+            found.append(problem)
+        else:
+            legs.append(leg)
+    interfaces = tuple(leg for leg in legs if leg is not router.gateway)
+    subnets = [ipaddress.IPv4Interface(text).network for leg in legs for text in leg.addresses]
+    inner = [ipaddress.IPv4Interface(text).network for leg in interfaces for text in leg.addresses]
+    routes = tuple(route for route in router.routes if _is_well(_route_problem(route, subnets), found))
+    floating: dict[str, HostFloating] = {}
+    fixed: set[str] = set()
+    for each in router.floating:
+        problem = _floating_problem(each, inner)
+        if not problem and (each.address in floating or each.fixed in fixed):
+            problem = f"Floating IP {each.address} of {each.fixed} is there twice."
+        if _is_well(problem, found):
+            floating[each.address] = each
+            fixed.add(each.fixed)
+    hop = router.next_hop
+    if hop is not None and not _is_well(_address_problem("Next hop", hop), found):
+        hop = None
+    if not found:
+        return router, found
+    gateway = router.gateway if any(leg is router.gateway for leg in legs) else None
+    whole = tuple(floating.values())
+    return replace(router, interfaces=interfaces, gateway=gateway, next_hop=hop, routes=routes, floating=whole), found
+
+
+def _is_well(problem: str | None, found: list[str]) -> bool:
+    if problem:
+        found.append(problem)
+    return not problem
+
+
+@functools.lru_cache(maxsize=4096)
+def _leg_problem(leg: RouterLeg) -> str | None:
+    problem = _port_problem(leg.port_id, "leg", leg.mac)
+    if problem:
+        return problem
+    for text in leg.addresses:
+        try:
+            address = ipaddress.IPv4Interface(text)
+        except ValueError:
+            return f"Address {text!r} of router port {leg.port_id} is not an IPv4 address with a prefix length."
+        if "/" not in text or not _is_unicast(address.ip):
+            return f"Address {text!r} of router port {leg.port_id} is not one that a device can have."
+    return None
+
+
+def _is_unicast(address: ipaddress.IPv4Address) -> bool:
+    return not (address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local)
+
+
+def _address_problem(what: str, text: str) -> str | None:
+    return None if ipv4_address(text) == text else f"{what} {text!r} is not an IPv4 address."
+
+
+def _route_problem(route: HostRoute, subnets: Collection[ipaddress.IPv4Network]) -> str | None:
+    destination = ipv4_network(route.destination)
+    if destination is None or str(destination) != route.destination:
+        return f"Destination {route.destination!r} of a route is not an IPv4 network."
+    problem = _address_problem("Next hop", route.nexthop)
+    if not problem and not any(ipaddress.IPv4Address(route.nexthop) in subnet for subnet in subnets):
+        problem = f"Next hop {route.nexthop} of the route to {route.destination} is in no subnet of the router."
+    return problem
+
+
+def _floating_problem(floating: HostFloating, inner: Collection[ipaddress.IPv4Network]) -> str | None:
+    problem = _address_problem("Floating IP", floating.address) or _address_problem("Fixed address", floating.fixed)
+    if not problem and not any(ipaddress.IPv4Address(floating.fixed) in subnet for subnet in inner):
+        problem = f"Fixed address {floating.fixed} of floating IP {floating.address} is in no subnet of the router."
+    return problem
 
 
 def ipv4_address(text: str) -> str | None:

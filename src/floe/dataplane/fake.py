@@ -18,8 +18,9 @@ Sleep = Callable[[float], Awaitable[None]]
 class FakeScript:
     """What goes wrong, and how long things take.
 
-    `faults` maps an id to the reason why it cannot be made: a port's, a network's (which takes its ports along),
-    or a tap's name. `failure` is raised by every `apply` and nothing is changed. `delay` seconds pass in each.
+    `faults` maps an id to the reason why it cannot be made: a port's, a network's (which takes its ports along), a
+    router's, or a tap's name. `failure` is raised by every `apply` and nothing is changed. `delay` seconds pass in
+    each.
     """
 
     faults: dict[str, str] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class FakePlane:
                 self._latest = round_
                 return
         sound, problems = sound_part(network)
-        networks, ports = self._refused(network, problems) if problems or faults else ({}, {})
+        networks, ports, routers = self._refused(network, problems) if problems or faults else ({}, {}, {})
         if round_ > self._latest:  # a later call may have been faster
             self._latest = round_
             self.applied = HostNetwork(
@@ -71,19 +72,19 @@ class FakePlane:
                 else sound.segments,
                 ports=tuple(x for x in sound.ports if x.port_id not in ports) if ports else sound.ports,
                 groups=network.groups,
+                routers=tuple(x for x in sound.routers if x.router_id not in faults) if faults else sound.routers,
             )
-            self._complete = None if ports or networks else (network, self.applied)
-        if ports or networks:
-            reasons = [*networks.values(), *ports.values()]
+            self._complete = None if ports or networks or routers else (network, self.applied)
+        if ports or networks or routers:
+            reasons = [*networks.values(), *ports.values(), *routers.values()]
             raise PortsFailure(
-                f"{len(ports)} port(s) and {len(networks)} network(s) of this host could not be made: {reasons[0]}",
-                detail="\n".join(reasons),
-                ports=ports,
-                networks=networks,
+                detail="\n".join(reasons), ports=ports, networks=networks, routers=routers, first=reasons[0]
             )
 
-    def _refused(self, network: HostNetwork, problems: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the networks and ports that cannot be made, and why."""
+    def _refused(
+        self, network: HostNetwork, problems: dict[str, str]
+    ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+        """Return the networks, ports and routers that cannot be made, and why."""
         faults = self.script.faults
         networks = {
             segment.network_id: reason
@@ -100,7 +101,12 @@ class FakePlane:
                 or networks.get(port.network_id)
             )
         }
-        return networks, ports
+        routers = {
+            router.router_id: reason
+            for router in network.routers
+            if (reason := problems.get(router.router_id) or faults.get(router.router_id))
+        }
+        return networks, ports, routers
 
     async def drift(self, network: HostNetwork) -> list[str]:
         """Return what `applied` has too much, too little, or otherwise."""
@@ -109,6 +115,7 @@ class FakePlane:
             ("port", {x.port_id: x for x in network.ports}, {x.port_id: x for x in self.applied.ports}),
             ("network", {x.network_id: x for x in network.segments}, {x.network_id: x for x in self.applied.segments}),
             ("security group", {x.group_id: x for x in network.groups}, {x.group_id: x for x in self.applied.groups}),
+            ("router", {x.router_id: x for x in network.routers}, {x.router_id: x for x in self.applied.routers}),
         ):
             found += [f"{what} {ident} is missing" for ident in sorted(should.keys() - does.keys())]
             found += [f"{what} {ident} is left" for ident in sorted(does.keys() - should.keys())]
@@ -117,11 +124,15 @@ class FakePlane:
         return found
 
     async def metadata_addresses(self) -> list[MetadataAddress]:
-        """Return an address per served segment, in no namespace: nothing but `metadata_socket` can listen there."""
+        """Return an address per served segment and router, in no namespace: only `metadata_socket` can listen there."""
         return [
             MetadataAddress(network_id=segment.network_id, namespace=None, address=METADATA_ADDRESS)
             for segment in self.applied.segments
             if served_subnets(segment)
+        ] + [
+            MetadataAddress(router_id=router.router_id, namespace=None, address=METADATA_ADDRESS)
+            for router in self.applied.routers
+            if router.interfaces
         ]
 
     async def metadata_socket(self, address: MetadataAddress) -> socket.socket:

@@ -13,9 +13,14 @@ from floe.core.host_network import HostNetwork
 
 
 class MetadataAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where guests of a network ask for metadata: a namespace (None: the host's own) and an address."""
+    """Where guests of a network ask for metadata: a namespace (None: the host's own) and an address.
 
-    network_id: str
+    At a router ask those of the networks it has an interface on, each from a subnet of that interface.
+    """
+
+    network_id: str = ""
+    router_id: str = ""
+    """One of the two says whose it is."""
     namespace: str | None
     address: str
     port: int = 80
@@ -24,14 +29,29 @@ class MetadataAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PortsFailure(HostFailure):
-    """Some ports or networks of a host could not be made; all the others are as they should be.
+    """Some ports, networks or routers of a host could not be made; all the others are as they should be.
 
-    `ports` and `networks` map the ids of those concerned to the reason, and a port is named, too, when its
-    network is. A caller whose own ids are not among them got what it wanted.
+    `ports`, `networks` and `routers` map the ids of those concerned to the reason, and a port is named, too, when its
+    network is. Of a router named here a part may be in place. A caller whose own ids are not among them got what it
+    wanted.
     """
 
-    def __init__(self, message: str, *, detail: str, ports: Mapping[str, str], networks: Mapping[str, str]) -> None:
-        super().__init__(message, stage="ports", detail=detail)
+    def __init__(
+        self,
+        *,
+        detail: str,
+        ports: Mapping[str, str],
+        networks: Mapping[str, str],
+        routers: Mapping[str, str],
+        first: str,
+    ) -> None:
+        super().__init__(
+            f"{len(ports)} port(s), {len(networks)} network(s) and {len(routers)} router(s) of this host could not be "
+            f"made: {first}",
+            stage="ports",
+            detail=detail,
+        )
+        self.routers = dict(routers)
         self.ports = dict(ports)
         self.networks = dict(networks)
 

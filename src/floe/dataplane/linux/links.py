@@ -15,9 +15,11 @@ from floe.dataplane.linux.names import (
     OWNER,
     bridge_name,
     dhcp_device,
+    leg_device,
     namespace_name,
     owns_device,
     owns_namespace,
+    router_namespace,
 )
 
 
@@ -30,10 +32,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     up: bool = False
     alias: str = ""
+    mac: str = ""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One line for `ip -batch`, and the port or network that fails when it does."""
+    """One line for `ip -batch`, and the port, network or router that fails when it does."""
 
     owner: str
     text: str
@@ -52,19 +55,30 @@ class LinkPlan:
     """Networks whose namespace is made anew, so that nothing is known of what is in it."""
 
 
-def plan(network: HostNetwork, devices: Mapping[str, Device], namespaces: frozenset[str]) -> LinkPlan:
-    """Return what turns the devices found into those of `network`; two empty batches when nothing differs."""
+def plan(
+    network: HostNetwork,
+    devices: Mapping[str, Device],
+    namespaces: frozenset[str],
+    joins: frozenset[str] = frozenset(),
+) -> LinkPlan:
+    """Return what turns the devices found into those of `network`; two empty batches when nothing differs.
+
+    Of routers and physical networks only what is no longer wanted: `routers.join` and `physical.join` add the rest.
+    """
     made = LinkPlan()
     segments = {segment.network_id: segment for segment in network.segments}
     served = {key: segment for key, segment in segments.items() if served_subnets(segment)}
     wanted = {port.tap for port in network.ports}
     wanted |= {bridge_name(network_id) for network_id in segments}
     wanted |= {dhcp_device(network_id) for network_id in served}
+    wanted |= {leg_device(leg.port_id) for router in network.routers for leg in router.legs}
+    wanted |= joins
     for name, device in devices.items():
         if owns_device(name, device.alias) and name not in wanted:
             made.before.append(Line(owner=device.alias.removeprefix(OWNER), text=f"link del dev {name}"))
             made.removed.append(name)
     inner = {namespace_name(network_id) for network_id in served}
+    inner |= {router_namespace(router.router_id) for router in network.routers}
     for name in sorted(namespaces):
         if owns_namespace(name) and name not in inner:
             made.before.append(Line(owner=name, text=f"netns del {name}"))
@@ -82,7 +96,8 @@ def outside(network: HostNetwork) -> list[str]:
     """Return the devices of `network` that are in the host's own namespace."""
     bridges = [bridge_name(segment.network_id) for segment in network.segments]
     served = [dhcp_device(segment.network_id) for segment in network.segments if served_subnets(segment)]
-    return [*bridges, *served, *(port.tap for port in network.ports)]
+    legs = [leg_device(leg.port_id) for router in network.routers for leg in router.legs]
+    return [*bridges, *served, *legs, *(port.tap for port in network.ports)]
 
 
 def addresses(segment: HostSegment, found: frozenset[str]) -> list[Line]:
@@ -149,7 +164,7 @@ def _dhcp_end(made: LinkPlan, segment: HostSegment, devices: Mapping[str, Device
     elif found.mtu != mtu:
         texts += [f"link set dev {outer} mtu {mtu}", f"{inside} {INNER_DEVICE} mtu {mtu}"]
     made.before += [Line(owner=owner, text=text) for text in texts]
-    _join(made, owner, outer, bridge, found)
+    join_bridge(made, owner, outer, bridge, found)
 
 
 def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | None) -> None:
@@ -169,10 +184,11 @@ def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | N
         made.before.append(Line(owner=owner, text=f"link set dev {name} addrgenmode none mtu {segment.mtu}"))
     elif found.mtu != segment.mtu:
         made.before.append(Line(owner=owner, text=f"link set dev {name} mtu {segment.mtu}"))
-    _join(made, owner, name, bridge, found)
+    join_bridge(made, owner, name, bridge, found)
 
 
-def _join(made: LinkPlan, owner: str, name: str, bridge: str, found: Device | None) -> None:
+def join_bridge(made: LinkPlan, owner: str, name: str, bridge: str, found: Device | None) -> None:
+    """Put a device into a bridge and bring it up, once the rules are in force."""
     # Two requests: within one the kernel may bring it up first, and the host's own stack would hear its frames.
     if found is None or found.master != bridge:
         made.after.append(Line(owner=owner, text=f"link set dev {name} master {bridge}"))

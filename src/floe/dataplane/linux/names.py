@@ -18,9 +18,13 @@ DHCP_PREFIX = "fdh"
 NAMESPACE_PREFIX = "fdhcp-"
 INNER_DEVICE = "dh0"
 """The end of the veth pair inside the DHCP namespace."""
+ROUTER_PREFIX = "frtr-"
+LEG_PREFIX = "fqr"
+PHYSICAL_PREFIX = "fph"
+_THEIR_PREFIX = "fpx"
 
-_OWN_NAME = re.compile(rf"({BRIDGE_PREFIX}|{DHCP_PREFIX})[0-9a-f]{{11}}")
-_OWN_NAMESPACE = re.compile(rf"{NAMESPACE_PREFIX}[0-9a-f]{{11}}")
+_OWN_NAME = re.compile(rf"({BRIDGE_PREFIX}|{DHCP_PREFIX}|{LEG_PREFIX}|{PHYSICAL_PREFIX}|{_THEIR_PREFIX})[0-9a-f]{{11}}")
+_OWN_NAMESPACE = re.compile(rf"({NAMESPACE_PREFIX}|{ROUTER_PREFIX})[0-9a-f]{{11}}")
 
 
 def short(ident: str, length: int = 11) -> str:
@@ -43,6 +47,31 @@ def dhcp_device(network_id: str) -> str:
 def namespace_name(network_id: str) -> str:
     """Return the name of a segment's DHCP and metadata namespace."""
     return NAMESPACE_PREFIX + short(network_id)
+
+
+def router_namespace(router_id: str) -> str:
+    """Return the name of a router's namespace."""
+    return ROUTER_PREFIX + short(router_id)
+
+
+def leg_device(port_id: str) -> str:
+    """Return the name of the veth end that connects a router's port to the bridge of its network."""
+    return LEG_PREFIX + short(port_id)
+
+
+def inner_leg(port_id: str) -> str:
+    """Return the name of the other end, inside the router's namespace."""
+    return "qr-" + short(port_id)
+
+
+def physical_device(network_id: str) -> str:
+    """Return the name of the veth end that joins the bridge of a segment to a bridge that is the host's own."""
+    return PHYSICAL_PREFIX + short(network_id)
+
+
+def their_device(network_id: str) -> str:
+    """Return the name of the other end, in the bridge that is the host's own."""
+    return _THEIR_PREFIX + short(network_id)
 
 
 def owns_device(name: str, alias: str) -> bool:

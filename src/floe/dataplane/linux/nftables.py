@@ -3,9 +3,9 @@
 Two tables, both Floe's alone:
 
 - `bridge floe` sees every frame that enters or leaves a tap. It drops what a guest may not send (another's
-  MAC, IPv4 or ARP address, DHCP server replies, anything but plain IPv4 and ARP), keeps guests and the host's own
-  stack apart, lets through to the DHCP and metadata servers what they serve alone, and marks what remains with
-  the number of the port it comes from, then of the port it goes to.
+  MAC, IPv4 or ARP address, a router's, DHCP server replies, anything but plain IPv4 and ARP), keeps guests and the
+  host's own stack apart, lets through to the DHCP and metadata servers what they serve alone, and marks what remains
+  with the number of the port it comes from, then of the port it goes to.
 - `inet floe` sees the same IPv4 packets through br_netfilter, with connection tracking in a zone per segment,
   so that equal addresses in different networks never meet. There the security groups decide, by mark.
 
@@ -20,12 +20,12 @@ allowed at once, with no entry to flush.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from floe.core.addresses import text_of
 from floe.core.host_network import GroupRule, HostGroup, HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, ipv4_network, is_mac, served_subnets
-from floe.dataplane.linux.names import BRIDGE_PREFIX, bridge_name, dhcp_device, short
+from floe.dataplane.linux.names import BRIDGE_PREFIX, bridge_name, dhcp_device, leg_device, short
 from floe.dataplane.linux.ruleset import Item, Tables, braces, chain, named_map, named_set, whole
 
 BRIDGE, INET = ("bridge", "floe"), ("inet", "floe")
@@ -46,12 +46,15 @@ The kernel has taken a tag off a frame before `ip saddr` looks at it; `ether typ
 _ZONES = 65535
 
 
-def rules(network: HostNetwork) -> Tables:
-    """Return what the host's tables should hold; nothing where it has no networks."""
+def rules(network: HostNetwork, physical: Iterable[str] = ()) -> Tables:
+    """Return what the host's tables should hold; nothing where it has no networks.
+
+    `physical` are the devices by which bridges lead out of the host.
+    """
     if not network.segments:
         return {BRIDGE: {}, INET: {}}
     marks = port_marks(network.ports)
-    return {BRIDGE: _bridge_table(network, marks), INET: _inet_table(network, marks)}
+    return {BRIDGE: _bridge_table(network, marks, physical), INET: _inet_table(network, marks)}
 
 
 def ruleset(network: HostNetwork) -> str:
@@ -80,16 +83,25 @@ def zone(segment: HostSegment) -> int:
 # -- table bridge ---------------------------------------------------------------------------------------
 
 
-def _bridge_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item]:
+def _bridge_table(network: HostNetwork, marks: dict[str, int], physical: Iterable[str]) -> dict[str, Item]:
     ports = network.ports
     judged = [port for port in ports if port.up and port.port_security]
     down = {f'"{port.tap}"': "drop" for port in ports if not port.up}
     servers = [f'"{dhcp_device(s.network_id)}"' for s in network.segments if served_subnets(s)]
-    sources = {f'"{port.tap}"': f"jump src_{_key(port)}" for port in judged} | dict.fromkeys(servers, "jump ip_only")
+    legs = [f'"{leg_device(leg.port_id)}"' for router in network.routers for leg in router.legs]
+    shields = _shields(network)
+    sources = {
+        f'"{port.tap}"': f"jump kept_{short(port.network_id)}"
+        for port in ports
+        if not port.port_security and f"kept_{short(port.network_id)}" in shields
+    }
+    sources |= {f'"{port.tap}"': f"jump src_{_key(port)}" for port in judged}
+    sources |= dict.fromkeys([*servers, *legs], "jump ip_only")
     sinks = {f'"{port.tap}"': "jump ip_only" for port in judged} | dict.fromkeys(servers, "jump served")
+    sinks |= dict.fromkeys(legs, "jump ip_only")
     hook = "type filter hook {} priority -350; policy accept;"
     return {
-        "ends": _ends(network),
+        "ends": _ends(network, physical),
         "sources": named_map("ifname", "verdict", sources | down),
         "sinks": named_map("ifname", "verdict", sinks | down),
         "marks": named_map("ifname", "mark", {f'"{port.tap}"': hex(marks[port.port_id]) for port in judged}),
@@ -123,21 +135,56 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item
                 "drop",
             ]
         ),
-        **{f"src_{_key(port)}": _source_chain(port) for port in judged},
+        **shields,
+        **{f"src_{_key(port)}": _source_chain(port, shields) for port in judged},
     }
 
 
-def _ends(network: HostNetwork) -> Item:
+def _ends(network: HostNetwork, physical: Iterable[str] = ()) -> Item:
     """Return the set of all devices by which frames come into the host's bridges."""
     servers = [dhcp_device(segment.network_id) for segment in network.segments if served_subnets(segment)]
-    return named_set("ifname", [f'"{name}"' for name in (*(port.tap for port in network.ports), *servers)])
+    legs = [leg_device(leg.port_id) for router in network.routers for leg in router.legs]
+    names = (*(port.tap for port in network.ports), *servers, *legs, *physical)
+    return named_set("ifname", [f'"{name}"' for name in names])
 
 
-def _source_chain(port: HostPort) -> Item:
+def _shields(network: HostNetwork) -> dict[str, Item]:
+    """Return, per network that routers are on, what keeps guests from their addresses, whatever else they may send.
+
+    So neither an allowed address pair nor a port without port security gets another's traffic by posing as a router.
+    """
+    macs: dict[str, list[str]] = {}
+    held: dict[str, list[str]] = {}
+    own = {entry.address for port in network.ports for entry in port.addresses}
+    for router in network.routers:
+        for leg in router.legs:
+            macs.setdefault(leg.network_id, []).append(leg.mac.lower())
+            held.setdefault(leg.network_id, []).extend(text.partition("/")[0] for text in leg.addresses)
+        if router.gateway is not None:
+            held[router.gateway.network_id] += [each.address for each in router.floating]
+            if router.next_hop and router.next_hop not in own:
+                held[router.gateway.network_id].append(router.next_hop)
+    items: dict[str, Item] = {}
+    for network_id, addresses in held.items():
+        key = short(network_id)
+        items[f"held_{key}"] = named_set("ipv4_addr", _unique(addresses))
+        items[f"kept_{key}"] = chain(
+            [
+                f"ether saddr {braces(_unique(macs[network_id]))} drop",
+                f"arp saddr ip @held_{key} drop",
+                f"ip saddr @held_{key} drop",
+            ]
+        )
+    return items
+
+
+def _source_chain(port: HostPort, shields: Mapping[str, Item]) -> Item:
     """Return the chain that passes only frames with an address pair of the port."""
     mac = port.mac.lower()
+    kept = f"kept_{short(port.network_id)}"
     rules = [
         *_PLAIN,
+        *([f"jump {kept}"] if kept in shields else []),
         f"ether saddr {mac} ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 return",
         # Many a DHCP client looks at the port that an answer came to, not at the one it came from.
         "ether type ip udp sport 67 drop",

@@ -1,4 +1,4 @@
-"""The data plane of a Linux host: bridges and taps, nftables, dnsmasq in namespaces. IPv4 only.
+"""The data plane of a Linux host: bridges and taps, nftables, dnsmasq and routers in namespaces. IPv4 only.
 
 Everything is made in the network namespace that the process is in. What is there is looked up afresh at each
 `apply`, so that whatever somebody changed behind our back is mended, and restarts need no memory.
@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
-from floe.dataplane.linux import account, kernel, links, nftables, ruleset, stack
+from floe.dataplane.linux import account, kernel, links, nftables, physical, router_rules, routers, stack
 from floe.dataplane.linux.dnsmasq import DhcpServers
+from floe.dataplane.linux.loaded import LoadedRules
 from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, owns_namespace, short
-from floe.dataplane.linux.ruleset import Tables
-from floe.dataplane.linux.run import find_program, ports_failure, run
+from floe.dataplane.linux.router_spaces import RouterSpaces
+from floe.dataplane.linux.routers import Inside
+from floe.dataplane.linux.run import find_program, ip_batch, ports_failure, run
 from floe.dataplane.protocol import MetadataAddress, PortsFailure
 from floe.pools import alone
 
@@ -38,16 +39,24 @@ PROGRAMS = {
 """What must be installed, and the Debian package that brings it."""
 
 _BRIDGE_RULES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-_FAILED_LINE = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
 _BACKLOG = 128
-_RULES_SECONDS = 60.0
 _MEND_SECONDS = 5.0
 
 
 class LinuxPlane:
-    """Implements `DataPlane`. DHCP servers have their files below `/run/floe`, apart for each `state_dir`."""
+    """Implements `DataPlane`. DHCP servers have their files below `/run/floe`, apart for each `state_dir`.
 
-    def __init__(self, state_dir: Path) -> None:
+    `leading` names the bridge or interface of this host that leads to each physical network. A router keeps at most
+    `connections`.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        leading: Mapping[str, str] | None = None,
+        *,
+        connections: int = router_rules.CONNECTIONS,
+    ) -> None:
         self._folder = account.folder(state_dir)
         self._servers = DhcpServers(self._folder, former=state_dir.absolute() / "dhcp")
         self._lock = asyncio.Lock()
@@ -57,8 +66,11 @@ class LinuxPlane:
         self._complete: HostNetwork | None = None
         """What the latest round made, if it made all of it."""
         self._segments: tuple[HostSegment, ...] = ()
-        self._rules: Tables = {}
-        self._rules_generation = -1
+        self._rules = LoadedRules()
+        self._leading = dict(leading or {})
+        self._ends: list[str] = []
+        """The devices in bridges of physical networks that lead out of the host, for which rules are in force."""
+        self._routers = RouterSpaces(connections)
         self._addressed: dict[str, tuple[int, HostSegment]] = {}
         """Per network: the namespace (inode) and segment for which the inner addresses are in place."""
         self._mended_at = -_MEND_SECONDS
@@ -89,6 +101,7 @@ class LinuxPlane:
         self._servers.unwatch()
         if self._running:
             await asyncio.wait(self._running)
+        await self._routers.close()
 
     async def apply(self, network: HostNetwork) -> None:
         """Make the host look like `network`; calls that come while a round runs share the next one."""
@@ -104,16 +117,17 @@ class LinuxPlane:
         """Compare devices, rules and DHCP servers with `network`, when no round is under way."""
         async with self._lock:
             sound, problems = sound_part(network)
-            names = kernel.namespaces()
-            todo = links.plan(sound, kernel.devices(), frozenset(names))
+            looked = await self._routers.look(sound, kernel.namespaces(), again=True)
+            todo, joined = self._plan(sound, looked)
             found = [f"{owner}: {text}" for owner, text in (problems | todo.problems).items()]
             found += [f"{name} is left" for name in todo.removed]
             made = [line for line in (*todo.before, *todo.after) if line.text.split()[-1] not in todo.removed]
             found += [f"{line.owner}: not done yet: ip {line.text}" for line in made]
-            found += [f"{path} is not {value}" for path, value in stack.open_to(links.outside(sound)).items()]
+            found += [f"{path} is not {value}" for path, value in stack.open_to(_outside(sound, joined)).items()]
             if not _bridged_packets_are_filtered():
                 found.append(f"{_BRIDGE_RULES} is not 1")
-            found += await self._rules_drift(nftables.rules(sound))
+            found += await self._rules.drift(nftables.rules(sound, [each.end for each in joined]))
+            found += await self._routers.drift(sound, looked)
             served = {segment.network_id: segment for segment in sound.segments if served_subnets(segment)}
             for ident, segment in served.items():
                 if not self._servers.serves(ident):
@@ -123,23 +137,8 @@ class LinuxPlane:
             left = self._servers.keys() - {short(ident) for ident in served}
             return found + [f"DHCP of network {key} is left" for key in sorted(left)]
 
-    async def _rules_drift(self, rules: Tables) -> list[str]:
-        """Compare what was loaded and, where anybody changed rules since then, what each table holds by name."""
-        if {k: v for k, v in self._rules.items() if v} != {k: v for k, v in rules.items() if v}:
-            return ["the rules in force are those of another state"]
-        if kernel.rules_generation() == self._rules_generation:
-            return []
-        found = []
-        for (family, name), items in rules.items():
-            listed = await run(["nft", "-j", "list", "table", family, name], check=False)
-            if listed.code and items:
-                found.append(f"table {family} {name} is missing")
-            elif not listed.code:
-                found += ruleset.listed_difference(f"{family} {name}", items, json.loads(listed.out)["nftables"])
-        return found
-
     async def metadata_addresses(self) -> list[MetadataAddress]:
-        """Return the metadata address of each segment that has its namespace."""
+        """Return the metadata address of each segment and router that has its namespace."""
         found = await alone(kernel.namespaces)
         return [
             MetadataAddress(
@@ -150,7 +149,7 @@ class LinuxPlane:
             )
             for segment in self._segments
             if served_subnets(segment) and (name := namespace_name(segment.network_id)) in found
-        ]
+        ] + self._routers.metadata(found)
 
     async def metadata_socket(self, address: MetadataAddress) -> socket.socket:
         """Return a listening socket; it keeps the namespace it was made in, whoever serves it."""
@@ -165,14 +164,15 @@ class LinuxPlane:
     async def remove_all(self) -> None:
         """Remove all of Floe's; raises `HostFailure` naming what could not be removed."""
         async with self._lock:
-            self._complete, self._segments, self._rules_generation = None, (), -1
+            self._complete, self._segments = None, ()
             self._addressed.clear()
+            self._routers.forget()
             await alone(self._servers.find)
             for key in sorted(self._servers.keys()):
                 await self._servers.stop(key)
             found = frozenset(kernel.namespaces())
             failed = await self._batch(links.removal(kernel.devices(), found))
-            await run(["nft", "-f", "-"], text=ruleset.removal((nftables.BRIDGE, nftables.INET)))
+            await self._rules.remove((nftables.BRIDGE, nftables.INET))
             shutil.rmtree(self._folder.parent, ignore_errors=True)
             if failed:
                 raise ports_failure("Some devices could not be removed.", "\n".join(failed.values()))
@@ -209,17 +209,25 @@ class LinuxPlane:
         unchanged = network == self._complete
         self._complete = None
         sound, problems = (network, {}) if unchanged else sound_part(network)
-        todo = links.plan(sound, kernel.devices(), frozenset(kernel.namespaces()))
+        partial = {router.router_id for router in sound.routers}
+        looked = await self._routers.look(sound, kernel.namespaces(), again=unchanged)
+        todo, joined = self._plan(sound, looked)
         problems |= todo.problems
         for ident in todo.renewed:
             self._addressed.pop(ident, None)
         problems |= await self._stop_servers(sound)
         problems |= await self._batch(todo.before)
-        stack.close_to(links.outside(sound))
+        stack.close_to(_outside(sound, joined))
         problems |= await self._place_addresses(sound)
         self._segments = sound.segments
-        await self._load_rules(self._rules if unchanged else nftables.rules(sound))
-        problems |= await self._batch([line for line in todo.after if line.owner not in problems])
+        failed, unsafe = await self._routers.make(sound, looked, todo.renewed)
+        ends = [each.end for each in joined]
+        await self._rules.load(self._rules.tables if unchanged and ends == self._ends else nftables.rules(sound, ends))
+        self._ends = ends
+        skipped = (problems.keys() - partial) | unsafe
+        problems |= failed
+        problems |= await self._batch([line for line in todo.after if line.owner not in skipped])
+        await self._routers.announce()
         problems |= await self._serve(sound, unchanged, frozenset(problems))
         if todo.removed:
             log.info("removed from the host's network: %s", ", ".join(todo.removed))
@@ -227,24 +235,29 @@ class LinuxPlane:
             raise _failure(network, problems)
         self._complete = network
 
+    def _plan(self, sound: HostNetwork, looked: Mapping[str, Inside]) -> tuple[links.LinkPlan, list[physical.Join]]:
+        """Compare what should be with the devices and namespaces that are there."""
+        devices, names = kernel.devices(), frozenset(kernel.namespaces())
+        joined, problems = physical.joins(sound, self._leading, devices)
+        todo = links.plan(sound, devices, names, frozenset(name for each in joined for name in each.made))
+        todo.problems |= problems
+        segments = {segment.network_id: segment for segment in sound.segments}
+        routers.join(todo, sound.routers, segments, devices, names, looked)
+        physical.join(todo, sound, joined, devices)
+        return todo, joined
+
     async def _batch(self, lines: Sequence[links.Line]) -> dict[str, str]:
         """Run lines with one `ip`, each whatever became of the others; return the owners of the failed."""
-        if not lines:
-            return {}
-        text = "".join(f"{line.text}\n" for line in lines)
-        finished = await run(["ip", "-force", "-batch", "-"], text=text, check=False)
-        if finished.code == 0:
-            return {}
-        numbers = [int(number) for number in _FAILED_LINE.findall(finished.err)]
+        numbers, said = await ip_batch([line.text for line in lines])
         if not numbers:
-            raise ports_failure(f"ip failed on this host (status {finished.code}).", finished.err)
+            return {}
         devices, names = kernel.devices(), kernel.namespaces()
         failed: dict[str, str] = {}
-        for line in (lines[number - 1] for number in numbers):
+        for line in (lines[number] for number in numbers):
             words = line.text.split()
             if "del" in words[:2] and words[-1] not in devices and words[-1] not in names:
                 continue  # somebody else, or the kernel, was faster
-            failed.setdefault(line.owner, f"ip {line.text}: {finished.err}")
+            failed.setdefault(line.owner, f"ip {line.text}: {said}")
         return failed
 
     async def _place_addresses(self, network: HostNetwork) -> dict[str, str]:
@@ -268,27 +281,6 @@ class LinuxPlane:
         failed |= await self._batch(lines)
         self._addressed = {key: state for key, state in placed.items() if key not in failed}
         return failed
-
-    async def _load_rules(self, rules: Tables) -> None:
-        """Load what differs from the rules in force, or all of them when somebody changed rules behind our back."""
-        before = kernel.rules_generation()
-        ours = before == self._rules_generation
-        script = ruleset.difference(self._rules, rules) if ours else ruleset.whole(rules)
-        if not script:
-            return
-        self._rules_generation = -1
-        try:
-            await run(["nft", "-f", "-"], text=script, deadline=_RULES_SECONDS)
-        except HostFailure as error:
-            if not ours:
-                raise
-            log.warning("rules could not be changed, so all are loaded anew: %s", error.detail)
-            before = kernel.rules_generation()
-            await run(["nft", "-f", "-"], text=ruleset.whole(rules), deadline=_RULES_SECONDS)
-        after = kernel.rules_generation()
-        self._rules = rules
-        # One transaction counts one; anything else means that somebody changed rules at the same time.
-        self._rules_generation = after if after == before + 1 else -1
 
     async def _stop_servers(self, network: HostNetwork) -> dict[str, str]:
         """End the DHCP servers of segments that are gone; return those that would not end."""
@@ -321,6 +313,11 @@ def _ports_of(segment: HostSegment, network: HostNetwork) -> list[HostPort]:
     return [port for port in network.ports if port.network_id == segment.network_id]
 
 
+def _outside(network: HostNetwork, joined: Sequence[physical.Join]) -> list[str]:
+    """Return the devices in the host's own namespace that its stack has nothing to do with."""
+    return [*links.outside(network), *(name for each in joined for name in each.made)]
+
+
 def _filter_bridged_packets() -> None:
     """Let bridged IPv4 packets pass the inet tables; the setting is the network namespace's own."""
     if not _bridged_packets_are_filtered():
@@ -346,14 +343,17 @@ def _failure(network: HostNetwork, problems: dict[str, str]) -> PortsFailure:
         for segment in network.segments
         if segment.network_id in problems
     }
-    ports = {ident: text for ident, text in problems.items() if ident not in networks}
+    routers_failed = {
+        router.router_id: problems[router.router_id] for router in network.routers if router.router_id in problems
+    }
+    ports = {ident: text for ident, text in problems.items() if ident not in networks.keys() | routers_failed.keys()}
     for port in network.ports:
         if port.network_id in networks:
             ports.setdefault(port.port_id, networks[port.network_id])
-    first = next(iter(problems.values()))
     return PortsFailure(
-        f"{len(ports)} port(s) and {len(networks)} network(s) of this host could not be made: {first}",
         detail="\n".join(problems.values()),
         ports=ports,
         networks=networks,
+        routers=routers_failed,
+        first=next(iter(problems.values())),
     )

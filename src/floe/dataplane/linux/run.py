@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from floe.core.errors import HostFailure
 
 DEADLINE_SECONDS = 15.0
 _DETAIL_CHARACTERS = 2000
+_FAILED_LINE = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,21 @@ async def run(
     if check and finished.code:
         raise ports_failure(f"{argv[0]} failed on this host (status {finished.code}).", finished.err)
     return finished
+
+
+async def ip_batch(lines: Sequence[str], namespace: str | None = None) -> tuple[list[int], str]:
+    """Run lines with one `ip`, each whatever became of the others; return the numbers of those that failed, and why."""
+    if not lines:
+        return [], ""
+    where = ["-n", namespace] if namespace else []
+    text = "".join(f"{line}\n" for line in lines)
+    finished = await run(["ip", *where, "-force", "-batch", "-"], text=text, check=False)
+    if finished.code == 0:
+        return [], ""
+    failed = [int(number) - 1 for number in _FAILED_LINE.findall(finished.err)]
+    if not failed:
+        raise ports_failure(f"ip failed on this host (status {finished.code}).", finished.err)
+    return failed, finished.err
 
 
 def find_program(name: str) -> str | None:

@@ -32,6 +32,21 @@ _NAMESPACE = {
 """For a DHCP and metadata namespace, which has addresses of its own."""
 
 
+_ROUTER = {
+    "ipv6/conf/{}/disable_ipv6": "1",
+    "ipv4/conf/{}/forwarding": "1",  # first: to set it resets others
+    "ipv4/conf/{}/arp_ignore": "1",
+    "ipv4/conf/{}/arp_announce": "2",  # asks from an address that whoever is asked can know
+    "ipv4/conf/{}/arp_accept": "0",
+    "ipv4/conf/{}/accept_redirects": "0",
+    "ipv4/conf/{}/send_redirects": "0",  # between guests of one network, by floating IP, it must stay on the way
+    "ipv4/conf/{}/accept_source_route": "0",
+    "ipv4/conf/{}/rp_filter": "1",  # takes only what comes from where the answer would go
+    "ipv4/conf/{}/promote_secondaries": "1",  # of several addresses in a subnet, the first may go alone
+}
+"""For a router's namespace."""
+
+
 def open_to(devices: Iterable[str]) -> dict[Path, str]:
     """Return the settings by which the host's stack still hears these devices, and what each should be."""
     return _unlike(_DEVICE, devices)
@@ -45,6 +60,16 @@ def close_to(devices: Iterable[str]) -> None:
 def confine_namespace() -> None:
     """Inside a DHCP namespace: keep it from passing packets on and from learning."""
     _write(_unlike(_NAMESPACE, ("all", "default", INNER_DEVICE)))
+
+
+def unrouted(devices: Iterable[str]) -> dict[Path, str]:
+    """Inside a router's namespace: return the settings that are not as a router needs them."""
+    return _unlike(_ROUTER, ("all", "default", *devices))
+
+
+def route(devices: Iterable[str]) -> None:
+    """Inside a router's namespace: have it pass packets on between its legs, and learn nothing from them."""
+    _write(unrouted(devices))
 
 
 def _unlike(wanted: Mapping[str, str], devices: Iterable[str]) -> dict[Path, str]:

@@ -1,0 +1,74 @@
+"""The flows that connection tracking knows in a namespace, and how they are ended; nothing else is told of them.
+
+The rules stop a flow whose translation is no longer in force. Its entry would still be there, and keep whoever goes on
+with the same ports from the guest that has the address next.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable
+
+from floe.dataplane.linux import kernel
+from floe.dataplane.linux.router_rules import Translation
+
+_GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2  # NFNL_SUBSYS_CTNETLINK
+_HEADER = struct.pack("=BBH", socket.AF_INET, 0, 0)  # struct nfgenmsg: family, version, resource
+_NESTED = 0x8000
+_ORIGINAL, _REPLY, _STATUS, _ID, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 25, 26
+_ADDRESSES = 1
+_SOURCE, _TARGET = 1, 2
+_BY_TARGET = 1 << 1  # CTA_FILTER_FLAG(CTA_IP_DST)
+_SOURCE_TRANSLATED, _TARGET_TRANSLATED = 1 << 4, 1 << 5
+
+
+def end(translation: Translation, addresses: Iterable[str] | None) -> int:
+    """Forget the flows by these outer addresses (None: by any) that are not of this translation; return how many.
+
+    To be called inside the namespace.
+    """
+    if addresses is None:
+        questions = [_of_status(_SOURCE_TRANSLATED), _of_status(_TARGET_TRANSLATED)]
+    else:
+        questions = [_to(side, address) for address in addresses for side in (_ORIGINAL, _REPLY)]
+    stale: dict[bytes, bytes] = {}
+    for question in questions:
+        for body in kernel.ask(kernel.NETFILTER, _GET, kernel.REQUEST | kernel.DUMP, _HEADER + question):
+            entry = dict(kernel.attributes_of(body[len(_HEADER) :]))
+            if not _is_kept(entry, translation):
+                stale[entry[_ID]] = _attribute(_ORIGINAL | _NESTED, entry[_ORIGINAL]) + _attribute(_ID, entry[_ID])
+    kernel.tell(kernel.NETFILTER, _DELETE, (_HEADER + which for which in stale.values()))
+    return len(stale)
+
+
+def _is_kept(entry: dict[int, bytes], translation: Translation) -> bool:
+    status = int.from_bytes(entry[_STATUS], "big")
+    return translation.keeps(
+        _ends(entry[_ORIGINAL]),
+        _ends(entry[_REPLY]),
+        source=bool(status & _SOURCE_TRANSLATED),
+        target=bool(status & _TARGET_TRANSLATED),
+    )
+
+
+def _ends(flow: bytes) -> tuple[str, str]:
+    """Return source and target of one direction."""
+    addresses = dict(kernel.attributes_of(dict(kernel.attributes_of(flow))[_ADDRESSES]))
+    return socket.inet_ntoa(addresses[_SOURCE]), socket.inet_ntoa(addresses[_TARGET])
+
+
+def _to(side: int, address: str) -> bytes:
+    """Ask for the flows that one direction of goes to an address."""
+    target = _attribute(_ADDRESSES | _NESTED, _attribute(_TARGET, socket.inet_aton(address)))
+    return _attribute(side | _NESTED, target) + _attribute(
+        _FILTER | _NESTED, _attribute(side, struct.pack("=I", _BY_TARGET))
+    )
+
+
+def _of_status(bit: int) -> bytes:
+    return b"".join(_attribute(kind, struct.pack(">I", bit)) for kind in (_STATUS, _STATUS_MASK))
+
+
+def _attribute(kind: int, content: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(content), kind) + content + bytes(-len(content) % 4)
