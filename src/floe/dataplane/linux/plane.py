@@ -251,11 +251,14 @@ class LinuxPlane:
         numbers, said = await ip_batch([line.text for line in lines])
         if not numbers:
             return {}
-        devices, names = kernel.devices(), kernel.namespaces()
+        there = kernel.devices().keys() | kernel.namespaces().keys()
+        remade = {
+            line.text.split()[3] for at, line in enumerate(lines) if at not in numbers and "link add" in line.text
+        }
         failed: dict[str, str] = {}
         for line in (lines[number] for number in numbers):
             words = line.text.split()
-            if "del" in words[:2] and words[-1] not in devices and words[-1] not in names:
+            if "del" in words[:2] and (words[-1] not in there or words[-1] in remade):
                 continue  # somebody else, or the kernel, was faster
             failed.setdefault(line.owner, f"ip {line.text}: {said}")
         return failed

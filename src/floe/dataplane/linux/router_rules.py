@@ -141,7 +141,9 @@ def _passed(router: HostRouter, gateway: RouterLeg | None, connections: int) -> 
         "ct status dnat ct original ip daddr . ct reply ip saddr != @inward_pairs drop",
         f"ct status snat {other}ct original ip saddr . ct reply ip daddr != @outward_pairs drop",
         "ct state { invalid, untracked } drop",
-        f"ct state new ct count over {connections} drop",
+        # Those that have got in are marked: to count more than there may be stops no flow that is one of them.
+        f"ct mark 0 ct count over {connections} drop",
+        "ct mark 0 ct mark set 1",
         "iifname @interfaces jump sources",
         "iifname @interfaces oifname @interfaces accept",
     ]

@@ -93,7 +93,9 @@ def _leg(
 def within(router: HostRouter, segments: Mapping[str, HostSegment], found: Inside) -> InsidePlan:
     """Return what makes addresses and routes inside a router's namespace what they should be."""
     wanted = _routes(router)
-    lines = [_no_route(route) for route in sorted(found.routes) if not any(route[0] == each[0] for each in wanted)]
+    legs = {inner_leg(leg.port_id) for leg in router.legs}  # others take their routes along
+    kept = {route[0] for route in wanted}
+    lines = [_no_route(route) for route in sorted(found.routes) if route[0] not in kept and route[2] in legs]
     announced: list[tuple[str, str]] = []
     stable: set[str] = set()
     """Devices that are up already and stay so: those that come up or go down lose their routes."""
