@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -128,3 +129,33 @@ async def test_how_the_host_differs_is_told_and_nothing_when_it_does_not(plane: 
     world.port(12, segment)
     assert any("tap12" in text or "port" in text for text in await plane.drift(world.network))
     assert await plane.drift(before) == [], "to look changes nothing"
+
+
+async def test_routers_are_there_to_be_asked_for_metadata_until_they_go(plane: DataPlane, world):
+    segment = world.segment(1, dhcp=False)
+    world.port(11, segment)
+    router = world.router(1, segment)
+    assert await plane.drift(world.network) != []
+    await plane.apply(world.network)
+    assert await plane.drift(world.network) == []
+    [address] = await plane.metadata_addresses()
+    assert (address.router_id, address.network_id, address.address) == (router.router_id, "", "169.254.169.254")
+    with await plane.metadata_socket(address) as served:
+        assert await connects(address, served)
+    before = world.network
+    world.changed(router, up=False)
+    assert await plane.drift(world.network) != []
+    assert await plane.drift(before) == []
+    await plane.apply(replace(before, routers=()))
+    assert await plane.metadata_addresses() == []
+
+
+async def test_a_router_that_cannot_be_made_takes_nothing_along(plane: DataPlane, world):
+    segment = world.segment(1, dhcp=False)
+    world.port(11, segment)
+    good, bad = world.router(1, segment), world.router(2, segment)
+    legs = (replace(bad.interfaces[0], mac="not a mac"),)
+    with pytest.raises(PortsFailure, match="not a mac") as caught:
+        await plane.apply(world.changed(bad, interfaces=legs))
+    assert (set(caught.value.routers), caught.value.ports, caught.value.networks) == ({bad.router_id}, {}, {})
+    assert [address.router_id for address in await plane.metadata_addresses()] == [good.router_id]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from floe.core.host_network import GroupRule, HostNetwork
-from floe.dataplane.linux import nftables, ruleset
+from floe.core.host_network import GroupRule, HostNetwork, HostRoute, HostRouter
+from floe.dataplane.linux import nftables, router_rules, ruleset
+
+from .conftest import floating
 
 pytestmark = pytest.mark.e2e
 
@@ -59,13 +62,53 @@ def some_network(dice: random.Random, make_world) -> HostNetwork:
     return world.network
 
 
+def some_router(dice: random.Random, make_world) -> HostRouter:
+    world = make_world()
+    inner = [world.segment(number, net=f"10.{number}.0") for number in range(1, 4)]
+    outer = world.segment(9, net="172.24.4")
+    legs = dice.sample(inner, dice.randrange(1, 4))
+    router = world.router(1, *legs, outside=outer if dice.random() < 0.8 else None)
+    ports = [world.port(number, dice.choice(legs)) for number in dice.sample(range(10, 60), dice.randrange(30))]
+    fixed = {port.addresses[0].address: port for port in ports}.values()
+    outside = dice.sample(range(110, 200), len(fixed))
+    pairs = zip(outside, fixed, strict=True)
+    world.changed(
+        router,
+        interfaces=tuple(replace(leg, up=dice.random() < 0.9) for leg in router.interfaces),
+        floating=tuple(floating(f"172.24.4.{number}", port) for number, port in pairs) if router.gateway else (),
+        routes=tuple(
+            HostRoute(destination=f"10.{99 + n}.0.0/16", nexthop=legs[0].subnets[0].cidr.replace(".0/24", ".9"))
+            for n in range(dice.randrange(3))
+        ),
+        snat=dice.random() < 0.8,
+        up=dice.random() < 0.9,
+    )
+    [made] = world.network.routers
+    return made
+
+
+def of_hosts(dice: random.Random, make_world) -> ruleset.Tables:
+    network = some_network(dice, make_world)
+    routers = (some_router(dice, make_world),) if dice.random() < 0.5 else ()
+    there = {segment.network_id for segment in network.segments}
+    kept = tuple(
+        replace(each, interfaces=tuple(x for x in each.interfaces if x.network_id in there)) for each in routers
+    )
+    return nftables.rules(replace(network, routers=kept))
+
+
+def of_routers(dice: random.Random, make_world) -> ruleset.Tables:
+    return {router_rules.TABLE: router_rules.rules(some_router(dice, make_world))}
+
+
+@pytest.mark.parametrize("some_rules", [of_hosts, of_routers])
 @pytest.mark.parametrize("seed", range(3))
-def test_many_changes_end_where_one_load_would(private_network, world, seed):
+def test_many_changes_end_where_one_load_would(private_network, world, seed, some_rules):
     dice = random.Random(seed)
-    before = nftables.rules(HostNetwork())
+    before: ruleset.Tables = nftables.rules(HostNetwork()) if some_rules is of_hosts else {router_rules.TABLE: {}}
     changed = 0
     for _ in range(25):
-        after = nftables.rules(some_network(dice, type(world)))
+        after = some_rules(dice, type(world))
         script = ruleset.difference(before, after)
         whole = ruleset.whole(after)
         changed += script not in ("", whole)

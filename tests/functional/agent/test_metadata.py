@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from floe.agent.callers import Callers
 from floe.agent.metadata import REFUSED
-from floe.core.host_network import HostAddress, HostSegment, HostSubnet
+from floe.core.host_network import HostAddress, HostRouter, HostSegment, HostSubnet, RouterLeg
 from floe.core.messages import Destroy, Spawn
+from floe.dataplane.protocol import MetadataAddress
 
 World = Any
 SpawnFactory = Any
@@ -69,6 +70,35 @@ async def test_who_asks_is_not_who_he_says_he_is(two: World, spawn: SpawnFactory
     lies = ("X-Forwarded-For: 127.0.0.12", f"X-Instance-ID: {spawn(2).guest.server_id}")
     _, body = await ask(two, get("/openstack/latest/meta_data.json", *lies), "127.0.0.11")
     assert json.loads(body)["uuid"] == spawn(1).guest.server_id
+
+
+async def test_at_a_router_a_guest_is_known_by_its_address_on_the_subnet_of_an_interface(
+    world: World, spawn: SpawnFactory
+) -> None:
+    """Also where a network of the router has, in a subnet that it is not on, another guest of that address."""
+    await world.start()
+    commands = [spawn(1), spawn(2)]
+    near, far = (
+        replace(command.network.segments[0], network_id=f"net-{number}", tag=number)
+        for number, command in enumerate(commands, 1)
+    )
+    held = (HostAddress(subnet_id="s", address="10.1.0.5"),)
+    legs = (
+        RouterLeg(port_id="l1", network_id=near.network_id, mac="fa:16:3e:00:01:01", addresses=("10.1.0.1/24",)),
+        RouterLeg(port_id="l2", network_id=far.network_id, mac="fa:16:3e:00:01:02", addresses=("10.2.0.1/24",)),
+    )
+    router = HostRouter(router_id="router", interfaces=legs)
+    for command, segment in zip(commands, (near, far), strict=True):
+        ports = (replace(command.network.ports[0], network_id=segment.network_id, addresses=held),)
+        network = replace(command.network, segments=(near, far), ports=ports, routers=(router,))
+        await world.ask(replace(command, network=network))
+    service = world.agent._metadata
+    assert "router" in service.listening()
+    asked = MetadataAddress(router_id="router", namespace=None, address="169.254.169.254")
+    found = service.answer(asked, "10.1.0.5", "/openstack/latest/meta_data.json")
+    assert json.loads(found[1])["uuid"] == commands[0].guest.server_id
+    assert service.answer(asked, "10.2.0.5", "/openstack/latest/meta_data.json") is None
+    assert service.answer(replace(asked, router_id="gone"), "10.1.0.5", "/openstack/latest/meta_data.json") is None
 
 
 async def test_a_stranger_and_a_deleted_guest_are_told_nothing(two: World, spawn: SpawnFactory) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from floe.core.errors import HostFailure
-from floe.core.host_network import HostNetwork, HostPort, HostSegment
+from floe.core.host_network import HostNetwork, HostPort, HostRouter, HostSegment, RouterLeg
 from floe.dataplane.fake import FakePlane, FakeScript
 from floe.dataplane.protocol import PortsFailure
 
@@ -42,6 +42,31 @@ async def test_a_scripted_fault_of_a_network_takes_its_ports():
         await plane.apply(WHOLE)
     assert set(caught.value.ports) == {"p0", "p1"}
     assert plane.applied.segments == ()
+
+
+ROUTERS = tuple(
+    HostRouter(
+        router_id=f"r{i}",
+        interfaces=(
+            RouterLeg(port_id=f"l{i}", network_id="n", mac=f"fa:16:3e:00:01:0{i}", addresses=(f"10.0.0.{i + 1}/24",)),
+        ),
+    )
+    for i in range(2)
+)
+ROUTED = HostNetwork(generation=3, segments=(SEGMENT,), ports=PORTS, routers=ROUTERS)
+
+
+async def test_a_scripted_fault_of_a_router_is_its_own():
+    plane = FakePlane(FakeScript(faults={"r1": "no namespace"}))
+    with pytest.raises(PortsFailure, match="no namespace") as caught:
+        await plane.apply(ROUTED)
+    assert (caught.value.routers, caught.value.ports, caught.value.networks) == ({"r1": "no namespace"}, {}, {})
+    assert plane.applied.routers == ROUTERS[:1]
+    assert await plane.drift(ROUTED) == ["router r1 is missing"]
+    assert [address.router_id for address in await plane.metadata_addresses()] == ["r0"]
+    plane.script.faults.clear()
+    await plane.apply(ROUTED)
+    assert plane.applied == ROUTED
 
 
 async def test_a_scripted_failure_changes_nothing():

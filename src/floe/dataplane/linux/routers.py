@@ -98,7 +98,7 @@ def within(router: HostRouter, segments: Mapping[str, HostSegment], found: Insid
     lines = [_no_route(route) for route in sorted(found.routes) if route[0] not in kept and route[2] in legs]
     announced: list[tuple[str, str]] = []
     stable: set[str] = set()
-    """Devices that are up already and stay so: those that come up or go down lose their routes."""
+    """Devices that stay as they are: those that come up, go down or lose their addresses lose their routes."""
     if not (lo := found.devices.get(_LOOPBACK)) or not lo.up:
         lines.append(f"link set dev {_LOOPBACK} up")
     lines += _addresses(found, _LOOPBACK, [f"{METADATA_ADDRESS}/32"], spared=_LOOPBACK_OWN)[0]
@@ -114,7 +114,7 @@ def within(router: HostRouter, segments: Mapping[str, HostSegment], found: Insid
         lines += changes
         if device.up != up:
             lines.append(f"link set dev {name} {'up' if up else 'down'}")
-        elif up and not changes:
+        elif up and set(leg.addresses) <= set(found.addresses.get(name, ())):
             stable.add(name)
         announced += [(name, address) for address in (new if device.up and device.mac == leg.mac else [])]
         if up and not (device.up and device.mac == leg.mac):
