@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from floe.core.host_network import HostRoute
-from floe.dataplane.linux import kernel
-from floe.dataplane.linux.names import inner_leg, router_namespace
+from floe.dataplane.linux import flows, kernel, router_rules
+from floe.dataplane.linux.names import router_namespace
 from floe.dataplane.linux.plane import LinuxPlane
 
 from .conftest import LEADING, floating
@@ -333,6 +334,42 @@ async def test_extra_routes_are_followed_both_ways(town):
         assert await heard(inner, b"to the appliance") == []
 
 
+@pytest.mark.parametrize("others", [0, 1200])
+async def test_of_many_flows_those_of_an_address_are_found(town, others):
+    """Few are all looked at; of many the kernel is asked for those by the address."""
+    a, b = town.guest(11), town.guest(12)
+    await town.apply(floating=(floating(FLOATING, a), floating(OTHER, b)))
+    for address in (FLOATING, OTHER):
+        await ping(town.guests, town.outside, address)
+    with await datagrams(town.guests, town.outside) as machine, await datagrams(town.guests, place(a)) as inner:
+        machine.sendto(b"inward", (FLOATING, PORT))
+        assert await heard(inner, b"inward") == []
+        inner.sendto(b"outward", (MACHINE, PORT + 1))
+        with await town.guests.datagrams(place(b), PORT) as crowd:
+            for number in range(others):
+                crowd.sendto(b"one of many", (MACHINE, 10000 + number))
+            await heard_from(crowd, machine)
+        space = router_namespace(town.router.router_id)
+        count = await kernel.in_namespace(space, known)
+        assert count > others
+        without = replace(town.router, floating=(floating(OTHER, b),))
+        ended = await kernel.in_namespace(
+            space, lambda: flows.end(router_rules.translation(without), frozenset({FLOATING}))
+        )
+        assert 2 <= ended <= 20
+        assert count - ended - 5 <= await kernel.in_namespace(space, known) <= count - ended + 5
+
+
+def known() -> int:
+    return int(Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text())
+
+
+async def heard_from(sender: socket.socket, receiver: socket.socket) -> None:
+    """Wait until all that was sent before is through."""
+    sender.sendto(b"the last", (MACHINE, PORT))
+    await heard(receiver, b"the last")
+
+
 @pytest.mark.parametrize("what", ["interface", "router", "gateway"])
 async def test_what_is_down_passes_nothing_until_it_is_up_again(town, what):
     a, b = town.guest(11), town.guest(21, town.second)
@@ -359,4 +396,3 @@ async def test_what_is_down_passes_nothing_until_it_is_up_again(town, what):
         with await datagrams(town.guests, by) as sender:
             sender.sendto(b"up again", (FLOATING if what == "gateway" else own(target), PORT))
             assert await heard(receiver, b"up again") == []
-    assert inner_leg(gateway.port_id)

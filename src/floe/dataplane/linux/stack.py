@@ -45,6 +45,12 @@ _ROUTER = {
     "ipv4/conf/{}/promote_secondaries": "1",  # of several addresses in a subnet, the first may go alone
 }
 """For a router's namespace."""
+_LEG = {
+    name: value
+    for name, value in _ROUTER.items()
+    if name.endswith(("disable_ipv6", "forwarding", "arp_accept", "send_redirects"))
+}
+"""For each of its devices: of the others the kernel heeds the stricter of what all of them and each one have."""
 
 
 def open_to(devices: Iterable[str]) -> dict[Path, str]:
@@ -64,7 +70,7 @@ def confine_namespace() -> None:
 
 def unrouted(devices: Iterable[str]) -> dict[Path, str]:
     """Inside a router's namespace: return the settings that are not as a router needs them."""
-    return _unlike(_ROUTER, ("all", "default", *devices))
+    return _unlike(_ROUTER, ("all", "default")) | _unlike(_LEG, devices)
 
 
 def route(devices: Iterable[str]) -> None:
