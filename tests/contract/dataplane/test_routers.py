@@ -14,7 +14,7 @@ import pytest
 
 from floe.core.host_network import HostRoute
 from floe.dataplane.linux import flows, kernel, router_rules
-from floe.dataplane.linux.names import router_namespace
+from floe.dataplane.linux.names import inner_leg, router_namespace
 from floe.dataplane.linux.plane import LinuxPlane
 
 from .conftest import LEADING, floating
@@ -308,10 +308,18 @@ async def test_an_address_that_appears_is_announced(town):
         await until(wire, packed(BROADCAST) + packed(mac) + b"\x08\x06")
 
 
-async def test_spoofed_sources_do_not_pass(town):
+@pytest.mark.parametrize("by", ["rules", "kernel", "both"])
+async def test_spoofed_sources_do_not_pass(town, by):
+    """The rules say so and the kernel's own filter of reverse paths; each holds without the other."""
     a, b = town.guest(11, port_security=False), town.guest(21, town.second)
     await town.apply()
     await ping(town.guests, place(a), own(b))
+    space = router_namespace(town.router.router_id)
+    if by == "kernel":
+        await town.guests.run(space, "nft", "insert", "rule", "ip", "floe", "sources", "return")
+    elif by == "rules":
+        for name in ("all", *(inner_leg(leg.port_id) for leg in town.router.legs)):
+            await town.guests.run(space, "sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter=0")
     with await town.guests.wire(place(a)) as outer, await town.guests.wire(place(b)) as inner:
         gateway = town.router.interfaces[0].mac
         for source in ("10.8.0.77", "10.9.0.1", "192.0.2.1", FLOATING, "127.0.0.1", "0.0.0.0"):
