@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from floe.cloud import host_networks, network_room
 from floe.cloud.addresses import insert_with_mac
@@ -24,8 +25,7 @@ from floe.store import floating_ips, ports, routers, subnets
 from floe.store.engine import Connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
     """What was done: the router's port, and the subnet that it has an address of."""
 
     project_id: str

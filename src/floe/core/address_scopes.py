@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressScope:
+
+class AddressScope(msgspec.Struct, frozen=True, kw_only=True):
     """An address scope as the database holds it."""
 
     id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network
 
@@ -42,8 +41,7 @@ class Router(msgspec.Struct, frozen=True, gc=False):
     """(subnet id, address) of the gateway's port."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gateway:
+class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """How a router is asked to lead out. What is None is not said."""
 
     network_id: str

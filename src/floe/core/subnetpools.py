@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, collapse_addresses
+
+import msgspec
 
 from floe.core import addresses
 from floe.core.errors import Conflict, Invalid
@@ -15,8 +16,7 @@ LEAST, MOST = 8, 32
 """Lengths of prefixes that a pool gives where nothing else was said of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubnetPool:
+class SubnetPool(msgspec.Struct, frozen=True, kw_only=True):
     """A subnet pool as the database holds it."""
 
     id: str

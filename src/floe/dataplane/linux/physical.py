@@ -8,15 +8,15 @@ with nothing else on it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.core.host_network import HostNetwork, HostSegment
 from floe.dataplane.linux.links import Device, Line, LinkPlan, join_bridge
 from floe.dataplane.linux.names import OWNER, bridge_name, owns_device, physical_device, their_device
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Join:
+class Join(msgspec.Struct, frozen=True, kw_only=True):
     """A segment, and the device that leads to its physical network."""
 
     segment: HostSegment

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from floe.core.host_network import HostRouter, RouterLeg
 from floe.dataplane.checks import METADATA_ADDRESS
@@ -26,8 +27,7 @@ CONNECTIONS = 65536
 """How many connections a router keeps, about 20 MB of the kernel's memory: one tenant's share, and no more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Translation:
+class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """Which translations of addresses are in force."""
 
     floating: frozenset[tuple[str, str]] = frozenset()

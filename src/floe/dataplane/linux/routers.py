@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from floe.core.host_network import HostRouter, HostSegment, RouterLeg
 from floe.dataplane.checks import METADATA_ADDRESS
@@ -20,8 +21,7 @@ _LOOPBACK_OWN = "127.0.0.1/8"
 _ANYWHERE = "0.0.0.0/0"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inside:
+class Inside(msgspec.Struct, frozen=True, kw_only=True):
     """What was found in a router's namespace."""
 
     devices: Mapping[str, Device]
@@ -31,8 +31,7 @@ class Inside:
     """Settings of the kernel's stack that should be otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InsidePlan:
+class InsidePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do inside a namespace, as lines for `ip -batch`; and which addresses (by device) others are to learn."""
 
     lines: tuple[str, ...]
