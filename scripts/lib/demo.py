@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -227,6 +227,8 @@ class Guest:
     port_id: str
     mac: str
     network_id: str
+    floating: str = ""
+    """The address by which it is reached from outside."""
 
 
 def traces(at: Place, guest: Guest) -> dict[str, int]:
@@ -242,6 +244,7 @@ def traces(at: Place, guest: Guest) -> dict[str, int]:
         "tap devices": sum(device["ifname"] == tap for device in devices),
         "nftables lines": sum(tap in line or guest.mac in line for line in rules.splitlines()),
         "DHCP entries": served.count(guest.mac),
+        "routers": floe(at, "exec", "--", "ip", "netns", "list").count("frtr-"),
         "libvirt domains": sum(holds(file, guest.server_id) for file in at.state.rglob("*.xml")),
         "files and folders": sum(any(name in path.name for name in named) for path in at.state.rglob("*")),
         "ports": len(User(at).json("port", "list", "--device-id", guest.server_id)),
@@ -316,14 +319,22 @@ def quote(lines: Sequence[str]) -> None:
         console.print(f"  [dim]│[/] {printable(line)}")
 
 
+def lead_in(user: User, guest: Guest) -> Guest:
+    """Give the server an address of the external network."""
+    made = user.say("floating", "ip", "create", "public")
+    with step(f"[bold]openstack server add floating ip {SERVER} {made['floating_ip_address']}[/]"):
+        user.run("server", "add", "floating", "ip", SERVER, made["floating_ip_address"])
+    return replace(guest, floating=made["floating_ip_address"])
+
+
 def log_in(at: Place, guest: Guest) -> None:
-    """Log in with the user's key and show what the guest says of itself."""
+    """Log in from outside with the user's key, and show what the guest says of itself."""
     ssh = [
         "ssh", "-i", str(at.key), "-o", f"UserKnownHostsFile={at.root / 'known_hosts'}",
         "-o", "StrictHostKeyChecking=accept-new", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
-        "-o", "LogLevel=ERROR", "-F", "none", f"floe@{guest.address}", "hostname; ip -4 addr show eth0",
+        "-o", "LogLevel=ERROR", "-F", "none", f"floe@{guest.floating}", "hostname; ip -4 addr show eth0",
     ]  # fmt: skip
-    words = [str(FLOE), "exec", "--state", str(at.state), "--network", guest.network_id, "--", *ssh]
+    words = [str(FLOE), "exec", "--state", str(at.state), "--", *ssh]
     errors = [""]
 
     def answer() -> str | None:
@@ -334,7 +345,7 @@ def log_in(at: Place, guest: Guest) -> None:
         errors[0] = done.stderr.strip()
         return done.stdout if done.returncode == 0 else None
 
-    with step(f"[bold]ssh -i key floe@{guest.address} 'hostname; ip addr'[/]"):
+    with step(f"[bold]ssh -i key floe@{guest.floating} 'hostname; ip addr'[/]"):
         try:
             said = str(wait_for("SSH to answer", 60, answer, pause=1.0))
         except DemoFailed as error:
@@ -350,6 +361,8 @@ def leave_nothing(at: Place, user: User, guest: Guest) -> None:
         before = traces(at, guest)
     with step(f"[bold]openstack server delete --wait {SERVER}[/]"):
         user.run("server", "delete", "--wait", SERVER)
+    with step(f"[bold]openstack floating ip delete {guest.floating}[/]"):
+        user.run("floating", "ip", "delete", guest.floating)
     with step("what the host holds of it now"):
         after = traces(at, guest)
     table = Table("of this server", "while it ran", "now", box=None, pad_edge=False)
@@ -364,7 +377,7 @@ def leave_nothing(at: Place, user: User, guest: Guest) -> None:
         raise DemoFailed(f"the server is deleted, but this is left: {left}")
 
 
-def how_to_use(at: Place, guest: Guest) -> None:
+def how_to_use(at: Place) -> None:
     root = "" if "SUDO_UID" not in os.environ else "sudo "
     console.print(
         f"""
@@ -375,9 +388,9 @@ def how_to_use(at: Place, guest: Guest) -> None:
   .venv-client/bin/openstack server create --image tiny --flavor m1.nano \\
       --key-name mykey --wait again
   {root}.venv/bin/floe trace --state {at.state} again
-  {root}.venv/bin/floe exec --state {at.state} \\
-      --network {guest.network_id} -- \\
-      ssh -i {at.key} floe@ADDRESS
+  .venv-client/bin/openstack floating ip create public
+  .venv-client/bin/openstack server add floating ip again ADDRESS
+  {root}.venv/bin/floe exec --state {at.state} -- ssh -i {at.key} floe@ADDRESS
 
 To end it:  scripts/demo --end
 """
@@ -396,8 +409,8 @@ def refuse_foreign(at: Place) -> None:
         raise DemoFailed(f"{at.root} holds something else than a demo")
 
 
-def story(at: Place, image: Path) -> Guest:
-    """Tell it all; return what the server was."""
+def story(at: Place, image: Path) -> None:
+    """Tell it all."""
     with step("an earlier demo's leftovers are removed, if any"):
         end_cloud(at)
     with step("[bold]floe up --sandbox[/]"):
@@ -405,10 +418,9 @@ def story(at: Place, image: Path) -> Guest:
     quote([line])
     user = User(at)
     prepare(at, user, image)
-    guest = boot(at, user)
+    guest = lead_in(user, boot(at, user))
     log_in(at, guest)
     leave_nothing(at, user, guest)
-    return guest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -435,9 +447,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop_on_signal)
     status, keep = 0, args.keep
     try:
-        guest = story(at, args.image.absolute())
+        story(at, args.image.absolute())
         if keep:
-            how_to_use(at, guest)
+            how_to_use(at)
         console.print("[bold green]The demo is done: a real guest, through an unmodified client.[/]")
     except DemoFailed as error:
         status, keep = 1, False

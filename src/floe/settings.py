@@ -36,6 +36,10 @@ STATUS_PORTS = {"conductor": 8775, "agent": 8776}
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{0,32}")
 _SERVER = re.compile(r"(nats|tls)://[^\s/@]+:[0-9]{1,5}")
 _API = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+_DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+EXTERNAL_HOST = "host"
+"""What `external` is where this machine itself is the outside."""
+_LEAST_PREFIX, _MOST_PREFIX = 8, 29
 HYPERVISORS = ("auto", "libvirt", "fake")
 CONFIG = Path("/etc/floe.toml")
 """Where the units have their settings from, and where a machine that joins gets them."""
@@ -97,6 +101,14 @@ class Settings:
     fake_hosts: int = _setting(1, "how many hosts the fake hypervisor has", "N")
     fake_delay: float = _setting(0.0, "seconds that a fake guest takes to start", "SECONDS")
     sandbox: bool = _setting(False, "keep bridges, taps, DHCP and guests in namespaces of their own")
+    external: str = _setting(
+        "", "outside of routers here: a bridge or interface, or `host`: this machine; with --sandbox in there", "DEVICE"
+    )
+    external_range: str = _setting(
+        "172.24.4.0/24",
+        "range of the network `public` that the first start makes; its first address is the gateway",
+        "CIDR",
+    )
     cpu_ratio: float = _setting(4.0, "virtual CPUs that may be promised per real one", "N")
     memory_ratio: float = _setting(1.0, "memory that may be promised, as a share of the real", "N")
     disk_ratio: float = _setting(1.0, "disk that may be promised, as a share of the real", "N")
@@ -191,6 +203,7 @@ class Settings:
             raise Invalid(f"shutdown_timeout must be between 0 and 600 (it is {self.shutdown_timeout:g}).")
         if not 0 <= self.host_wait <= _MAX_DAYS * 86400:
             raise Invalid(f"host_wait must be between 0 and {_MAX_DAYS * 86400} (it is {self.host_wait:g}).")
+        self._check_external()
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")
 
@@ -248,6 +261,33 @@ class Settings:
             )
         if self.reload_command() and not self.bus_config:
             raise Invalid("bus_reload is what follows a change of bus_config, which is not set: leave it out, or both.")
+
+    def outside(self) -> IPv4Network:
+        """Return the range of the first external network."""
+        try:
+            found = IPv4Network(self.external_range)
+        except ValueError as error:
+            raise Invalid(f"external_range must be an IPv4 network like 172.24.4.0/24: {error}.") from None
+        if not _LEAST_PREFIX <= found.prefixlen <= _MOST_PREFIX or (not found.is_private and not found.is_global):
+            raise Invalid(
+                f"external_range must be a range of addresses that guests can have, from /{_LEAST_PREFIX} to"
+                f" /{_MOST_PREFIX} (it is {found})."
+            )
+        return found
+
+    def outside_gateway(self) -> str:
+        """Return the first address there, with the length of the prefix."""
+        found = self.outside()
+        return f"{found[1]}/{found.prefixlen}"
+
+    def _check_external(self) -> None:
+        self.outside()
+        if self.external and not _DEVICE.fullmatch(self.external):
+            raise Invalid(
+                f"external must be a bridge or interface, or {EXTERNAL_HOST!r} (it is {self.external[:80]!r})."
+            )
+        if self.external and self.sandbox:
+            raise Invalid("external is for a cloud without --sandbox, in which the outside is within the sandbox.")
 
     def address(self) -> tuple[str, int]:
         """Return the host and port to listen on. Port 0 means any that is free."""

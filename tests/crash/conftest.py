@@ -22,7 +22,7 @@ from floe.agent.agent import Agent
 from floe.agent.threads import in_thread
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
-from floe.cloud import flavors, host_networks, networks, security_groups, server_metadata, server_power, servers
+from floe.cloud import first_networks, flavors, host_networks, security_groups, server_metadata, server_power, servers
 from floe.cloud.audit import HostView, check_host, check_rows
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.conductor.conductor import Conductor
@@ -391,7 +391,7 @@ def empty_town(tmp_path_factory: pytest.TempPathFactory, empty_town_url: str) ->
             token_keys=[_KEY].copy,
         )
         await flavors.bootstrap(cloud)
-        await networks.bootstrap(cloud, PROJECT)
+        await first_networks.bootstrap(cloud, PROJECT)
         now = cloud.clock.now()
         image = Image(
             id=IMAGE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from floe.api.app import App
-from floe.cloud import bootstrap, flavors, networks, sealing
+from floe.cloud import bootstrap, first_networks, flavors, sealing
 from floe.cloud.cloud import Cloud
 
 
@@ -49,4 +49,4 @@ class Api:
         if made.admin_password is not None:
             await flavors.bootstrap(self._cloud)
         if made.admin_password is not None and made.demo_project_id is not None:
-            await networks.bootstrap(self._cloud, made.demo_project_id)
+            await first_networks.bootstrap(self._cloud, made.demo_project_id, made.admin_project_id)

@@ -137,6 +137,7 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         dns_domain=settings.dns_domain,
         token_seconds=int(settings.token_hours * 3600),
         default_mtu=settings.mtu,
+        external_range=settings.outside(),
         max_image_bytes=settings.max_image_gib * 2**30,
         login_attempts=settings.login_attempts,
         login_delay=settings.login_delay,

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,13 +17,17 @@ from floe.agent.role import Agents
 from floe.agent.threads import Threads
 from floe.assembly.surroundings import Surroundings
 from floe.core.errors import Invalid
+from floe.core.networks import PUBLIC
 from floe.dataplane.fake import FakePlane
 from floe.dataplane.protocol import DataPlane
 from floe.hypervisors.fake import FakeHost, FakeHypervisor, kept_host
 from floe.hypervisors.protocol import Hypervisor
 from floe.places import host_name
 from floe.pools import Pool
-from floe.settings import Settings
+from floe.settings import EXTERNAL_HOST, Settings
+
+if TYPE_CHECKING:
+    from floe.dataplane.linux.machine import Machine
 
 _LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 
@@ -133,4 +138,15 @@ def _real_drivers(settings: Settings, folder: Path, host: str) -> tuple[Hypervis
         disk_ratio=settings.disk_ratio,
         reserved_memory_mib=settings.reserved_memory_mib,
     )
-    return driver, LinuxPlane(folder / host)
+    leading, machine = _outside(settings)
+    return driver, LinuxPlane(folder / host, leading, machine=machine)
+
+
+def _outside(settings: Settings) -> tuple[dict[str, str], Machine]:
+    """Return which device leads to the external network, or that the machine, or the sandbox, is what it leads to."""
+    from floe.dataplane.linux.machine import NOWHERE, Machine
+
+    itself = settings.external == EXTERNAL_HOST
+    if settings.sandbox or itself:
+        return {}, Machine(addresses={PUBLIC: settings.outside_gateway()}, forwards=itself)
+    return ({PUBLIC: settings.external} if settings.external else {}), NOWHERE

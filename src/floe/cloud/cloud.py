@@ -36,6 +36,8 @@ class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_mtu: int = 1450
     max_image_bytes: int = 64 * 2**30
     max_virtual_bytes: int = 2 * 2**40
+    external_range: IPv4Network = IPv4Network("172.24.4.0/24")
+    """Of the external network that the first start makes."""
     upload_lease: float = 30.0
     """Seconds for which a process that shows no life is waited for with what it does with bytes of images."""
     login_attempts: int = 5

@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from floe.cloud import host_networks, network_room, subnets
+from floe.cloud import host_networks, network_room
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, Unavailable
 from floe.core.networks import FLAT, Network, checked_kind, checked_mtu, first_tag
 from floe.core.ports import DHCP_OWNER
 from floe.store import networks as rows
-from floe.store import ports, quota_usages, routers
+from floe.store import ports, routers
 from floe.store import subnets as subnet_rows
 from floe.store.engine import Connection
 
-PRIVATE, PRIVATE_CIDR = "private", "10.233.0.0/24"
 _MADE = ("kind", "tag", "physical")
 """How a network is made: fields of a create that are an administrator's."""
 _OPEN = {
@@ -135,23 +134,6 @@ async def delete(cloud: Cloud, context: Context, network_id: str, seen: int | No
         rows.delete(conn, network_id)
 
     await cloud.db.write(remove)
-
-
-async def bootstrap(cloud: Cloud, project_id: str) -> None:
-    """Give a project its first network, `private`, with one subnet, unless it has any network."""
-    context = Context(request_id="bootstrap", project_id=project_id)
-    if await cloud.db.read(lambda conn: quota_usages.of(conn, project_id)["network"]):
-        return
-
-    now, network_id, subnet_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
-
-    def make(conn: Connection) -> None:
-        if not quota_usages.of(conn, project_id)["network"]:
-            network = make_in(conn, cloud, context, {"name": PRIVATE}, network_id, now)
-            item = {"network_id": network.id, "name": f"{PRIVATE}-subnet", "cidr": PRIVATE_CIDR}
-            subnets.make_in(conn, context, item, subnet_id, now)
-
-    await cloud.db.write(make)
 
 
 def _kind(conn: Connection, context: Context, network_id: str, item: Mapping[str, Any]) -> tuple[str, int, str | None]:

@@ -39,25 +39,28 @@ async def add(cloud: Cloud, context: Context, router_id: str, asked: Mapping[str
 
     Raises NotFound, Forbidden, Invalid, Conflict, NoRoom.
     """
-    port_id, subnet_id = _named(asked, both=False)
     now, fresh = cloud.clock.now(), cloud.new_id()
+    return await _tell(cloud, lambda conn: add_in(conn, context, router_id, asked, fresh, now))
 
-    def write(conn: Connection) -> tuple[Joined, bool]:
-        router = OWNED.own(conn, context, router_id)
-        there = routers.interfaces(conn, [router_id])
-        if len({each.port_id for each in there}) >= MAX_INTERFACES:
-            raise Conflict(
-                f"Router {router_id} has {MAX_INTERFACES} interfaces, and can have no more.",
-                reason="too_many_interfaces",
-            )
-        if port_id is not None:
-            joined = _by_port(conn, context, router, there, port_id, now)
-        else:
-            joined = _by_subnet(conn, context, router, there, subnet_id or "", fresh, now)
-        routers.update(conn, router_id, {}, now)
-        return joined, host_networks.touch_router(conn, router_id)
 
-    return await _tell(cloud, write)
+def add_in(
+    conn: Connection, context: Context, router_id: str, asked: Mapping[str, Any], fresh: str, now: datetime
+) -> tuple[Joined, bool]:
+    """Join a router, on the caller's connection, by a new port with the id `fresh`; say whether a host has to know."""
+    port_id, subnet_id = _named(asked, both=False)
+    router = OWNED.own(conn, context, router_id)
+    there = routers.interfaces(conn, [router_id])
+    if len({each.port_id for each in there}) >= MAX_INTERFACES:
+        raise Conflict(
+            f"Router {router_id} has {MAX_INTERFACES} interfaces, and can have no more.",
+            reason="too_many_interfaces",
+        )
+    if port_id is not None:
+        joined = _by_port(conn, context, router, there, port_id, now)
+    else:
+        joined = _by_subnet(conn, context, router, there, subnet_id or "", fresh, now)
+    routers.update(conn, router_id, {}, now)
+    return joined, host_networks.touch_router(conn, router_id)
 
 
 async def remove(cloud: Cloud, context: Context, router_id: str, asked: Mapping[str, Any]) -> Joined:

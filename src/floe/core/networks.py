@@ -20,6 +20,10 @@ OVERLAY, FLAT = "vxlan", "flat"
 """How a network is made: of tunnels between the hosts, told apart by its tag; or it is a physical one, as it is."""
 
 
+PUBLIC = "public"
+"""The external network of the first start, and the physical network that it is."""
+
+
 class NoAddress(Conflict):
     """The subnets of a network have no free address."""
 

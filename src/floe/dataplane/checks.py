@@ -9,7 +9,8 @@ import functools
 import ipaddress
 import re
 from collections.abc import Collection
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from floe.core.host_network import (
     HostFloating,

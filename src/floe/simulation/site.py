@@ -16,7 +16,7 @@ from msgspec import structs
 from floe.blobs.protocol import Blobs
 from floe.bus.local import LocalBus
 from floe.bus.protocol import Bus
-from floe.cloud import flavors, networks
+from floe.cloud import first_networks, flavors
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.clock import Clock
 from floe.core.context import Context
@@ -115,7 +115,7 @@ def make_site(folder: Path) -> Site:
         await db.write(lambda conn: flavor_rows.insert(conn, WITH_SWAP))
         await db.write(lambda conn: flavor_rows.insert(conn, FAST))
         for project_id, limits in zip(PROJECTS, QUOTAS, strict=True):
-            await networks.bootstrap(cloud, project_id)
+            await first_networks.bootstrap(cloud, project_id)
             await db.write(lambda conn: quotas.put(conn, project_id, limits))  # noqa: B023
         await db.write(lambda conn: _add_images(conn, blobs))
         await db.write(image_usage.mend)

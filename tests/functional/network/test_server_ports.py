@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from floe.cloud import group_members, host_networks, networks, ports, subnets
+from floe.cloud import first_networks, group_members, host_networks, networks, ports, subnets
 from floe.cloud import security_groups as groups
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import room
@@ -389,7 +389,7 @@ async def test_a_network_without_addresses_left_fails_the_bind_and_leaves_nothin
 
 async def test_the_first_network_is_made_once(cloud: Cloud, callers: Callers) -> None:
     for _ in range(2):
-        await networks.bootstrap(cloud, "a" * 32)
+        await first_networks.bootstrap(cloud, "a" * 32)
     (network,) = await networks.find(cloud, callers["ann"], Listing())
     assert network.name == "private"
     assert len(network.subnet_ids) == 1

@@ -22,8 +22,11 @@ ROUTER_PREFIX = "frtr-"
 LEG_PREFIX = "fqr"
 PHYSICAL_PREFIX = "fph"
 _THEIR_PREFIX = "fpx"
+MACHINE_PREFIX = "fxb"
 
-_OWN_NAME = re.compile(rf"({BRIDGE_PREFIX}|{DHCP_PREFIX}|{LEG_PREFIX}|{PHYSICAL_PREFIX}|{_THEIR_PREFIX})[0-9a-f]{{11}}")
+_OWN_NAME = re.compile(
+    rf"({BRIDGE_PREFIX}|{DHCP_PREFIX}|{LEG_PREFIX}|{PHYSICAL_PREFIX}|{_THEIR_PREFIX}|{MACHINE_PREFIX})[0-9a-f]{{11}}"
+)
 _OWN_NAMESPACE = re.compile(rf"({NAMESPACE_PREFIX}|{ROUTER_PREFIX})[0-9a-f]{{11}}")
 
 
@@ -72,6 +75,11 @@ def physical_device(network_id: str) -> str:
 def their_device(network_id: str) -> str:
     """Return the name of the other end, in the bridge that is the host's own."""
     return _THEIR_PREFIX + short(network_id)
+
+
+def machine_bridge(physical: str) -> str:
+    """Return the name of the bridge by which a machine is itself what a physical network leads to."""
+    return MACHINE_PREFIX + short(physical)
 
 
 def owns_device(name: str, alias: str) -> bool:

@@ -7,13 +7,16 @@ with nothing else on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from floe.core.host_network import HostNetwork, HostSegment
 from floe.dataplane.linux.links import Device, Line, LinkPlan, join_bridge
 from floe.dataplane.linux.names import OWNER, bridge_name, owns_device, physical_device, their_device
+
+_MTU = 1500
+"""Of a bridge that is being made."""
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,15 +39,21 @@ class Join(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def joins(
-    network: HostNetwork, leading: Mapping[str, str], devices: Mapping[str, Device]
+    network: HostNetwork, leading: Mapping[str, str], devices: Mapping[str, Device], own: Collection[str] = ()
 ) -> tuple[list[Join], dict[str, str]]:
-    """Return what is to be joined, and per network why it cannot be; `leading` has the devices by physical network."""
+    """Return what is to be joined, and per network why it cannot be; `leading` has the devices by physical network.
+
+    `own` are bridges that Floe makes for it.
+    """
     found: list[Join] = []
     problems: dict[str, str] = {}
     taken: dict[str, str] = {}
     for segment in network.segments:
         name = leading.get(segment.physical) if segment.physical else None
         if name is None:
+            continue
+        if name in own:
+            found.append(Join(segment=segment, device=name, is_bridge=True))
             continue
         device = devices.get(name)
         problem = _problem(segment, name, device, devices)
@@ -82,7 +91,8 @@ def _pair(made: LinkPlan, wanted: Join, devices: Mapping[str, Device]) -> None:
     if found is None or other is None:
         made.before += [Line(owner=owner, text=f"link del dev {name}") for name in (ours, theirs) if name in devices]
         found = other = None
-        beyond = devices[wanted.device].mtu  # a bridge takes the least of its ports'
+        bridge = devices.get(wanted.device)
+        beyond = bridge.mtu if bridge is not None else _MTU  # a bridge takes the least of its ports'
         texts = [
             f"link add name {ours} mtu {mtu} type veth peer name {theirs} mtu {beyond}",
             *(f"link set dev {name} alias {OWNER}{owner} addrgenmode none" for name in (ours, theirs)),

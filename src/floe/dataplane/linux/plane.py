@@ -18,11 +18,14 @@ from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
 from floe.dataplane.linux import account, kernel, links, nftables, physical, router_rules, routers, stack
+from floe.dataplane.linux import machine as outside
 from floe.dataplane.linux.dnsmasq import DhcpServers
 from floe.dataplane.linux.loaded import LoadedRules
+from floe.dataplane.linux.machine import NOWHERE, Machine
 from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, owns_namespace, short
 from floe.dataplane.linux.router_spaces import RouterSpaces
 from floe.dataplane.linux.routers import Inside
+from floe.dataplane.linux.ruleset import Tables
 from floe.dataplane.linux.run import find_program, ip_batch, ports_failure, run
 from floe.dataplane.protocol import MetadataAddress, PortsFailure
 from floe.pools import alone
@@ -46,8 +49,8 @@ _MEND_SECONDS = 5.0
 class LinuxPlane:
     """Implements `DataPlane`. DHCP servers have their files below `/run/floe`, apart for each `state_dir`.
 
-    `leading` names the bridge or interface of this host that leads to each physical network. A router keeps at most
-    `connections`.
+    `leading` names the bridge or interface of this host that leads to each physical network; `machine` says for which
+    the machine itself is what they lead to. A router keeps at most `connections`.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class LinuxPlane:
         state_dir: Path,
         leading: Mapping[str, str] | None = None,
         *,
+        machine: Machine = NOWHERE,
         connections: int = router_rules.CONNECTIONS,
     ) -> None:
         self._folder = account.folder(state_dir)
@@ -67,7 +71,8 @@ class LinuxPlane:
         """What the latest round made, if it made all of it."""
         self._segments: tuple[HostSegment, ...] = ()
         self._rules = LoadedRules()
-        self._leading = dict(leading or {})
+        self._machine = machine
+        self._leading = {**(leading or {}), **machine.leading}
         self._ends: list[str] = []
         """The devices in bridges of physical networks that lead out of the host, for which rules are in force."""
         self._routers = RouterSpaces(connections)
@@ -123,10 +128,12 @@ class LinuxPlane:
             found += [f"{name} is left" for name in todo.removed]
             made = [line for line in (*todo.before, *todo.after) if line.text.split()[-1] not in todo.removed]
             found += [f"{line.owner}: not done yet: ip {line.text}" for line in made]
-            found += [f"{path} is not {value}" for path, value in stack.open_to(_outside(sound, joined)).items()]
+            unlike = stack.open_to(_outside(sound, joined)) | stack.unguarded(self._machine.leading.values())
+            found += [f"{path} is not {value}" for path, value in unlike.items()]
+            found += ["the machine does not forward as it should"] if outside.leads_on_wrongly(self._machine) else []
             if not _bridged_packets_are_filtered():
                 found.append(f"{_BRIDGE_RULES} is not 1")
-            found += await self._rules.drift(nftables.rules(sound, [each.end for each in joined]))
+            found += await self._rules.drift(self._tables(sound, [each.end for each in joined]))
             found += await self._routers.drift(sound, looked)
             served = {segment.network_id: segment for segment in sound.segments if served_subnets(segment)}
             for ident, segment in served.items():
@@ -172,7 +179,8 @@ class LinuxPlane:
                 await self._servers.stop(key)
             found = frozenset(kernel.namespaces())
             failed = await self._batch(links.removal(kernel.devices(), found))
-            await self._rules.remove((nftables.BRIDGE, nftables.INET))
+            await self._rules.remove((nftables.BRIDGE, nftables.INET, outside.TABLE))
+            outside.lead_on(NOWHERE)
             shutil.rmtree(self._folder.parent, ignore_errors=True)
             if failed:
                 raise ports_failure("Some devices could not be removed.", "\n".join(failed.values()))
@@ -217,12 +225,14 @@ class LinuxPlane:
             self._addressed.pop(ident, None)
         problems |= await self._stop_servers(sound)
         problems |= await self._batch(todo.before)
+        outside.lead_on(self._machine)  # first: it sets forwarding for every device
         stack.close_to(_outside(sound, joined))
+        stack.guard(self._machine.leading.values())
         problems |= await self._place_addresses(sound)
         self._segments = sound.segments
         failed, unsafe = await self._routers.make(sound, looked, todo.renewed)
         ends = [each.end for each in joined]
-        await self._rules.load(self._rules.tables if unchanged and ends == self._ends else nftables.rules(sound, ends))
+        await self._rules.load(self._rules.tables if unchanged and ends == self._ends else self._tables(sound, ends))
         self._ends = ends
         skipped = (problems.keys() - partial) | unsafe
         problems |= failed
@@ -238,13 +248,18 @@ class LinuxPlane:
     def _plan(self, sound: HostNetwork, looked: Mapping[str, Inside]) -> tuple[links.LinkPlan, list[physical.Join]]:
         """Compare what should be with the devices and namespaces that are there."""
         devices, names = kernel.devices(), frozenset(kernel.namespaces())
-        joined, problems = physical.joins(sound, self._leading, devices)
-        todo = links.plan(sound, devices, names, frozenset(name for each in joined for name in each.made))
+        own = self._machine.leading.values()
+        joined, problems = physical.joins(sound, self._leading, devices, own)
+        todo = links.plan(sound, devices, names, frozenset(name for each in joined for name in each.made).union(own))
         todo.problems |= problems
         segments = {segment.network_id: segment for segment in sound.segments}
+        outside.plan(todo, self._machine, sound, devices, kernel.addresses() if own else {})
         routers.join(todo, sound.routers, segments, devices, names, looked)
         physical.join(todo, sound, joined, devices)
         return todo, joined
+
+    def _tables(self, sound: HostNetwork, ends: Sequence[str]) -> Tables:
+        return {**nftables.rules(sound, ends), outside.TABLE: outside.rules(self._machine)}
 
     async def _batch(self, lines: Sequence[links.Line]) -> dict[str, str]:
         """Run lines with one `ip`, each whatever became of the others; return the owners of the failed."""

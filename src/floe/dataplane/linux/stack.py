@@ -32,6 +32,15 @@ _NAMESPACE = {
 """For a DHCP and metadata namespace, which has addresses of its own."""
 
 
+_OUTSIDE = {
+    "ipv6/conf/{}/disable_ipv6": "1",
+    "ipv4/conf/{}/arp_ignore": "1",
+    "ipv4/conf/{}/accept_redirects": "0",
+    "ipv4/conf/{}/send_redirects": "0",
+    "ipv4/conf/{}/accept_source_route": "0",
+    "ipv4/conf/{}/rp_filter": "1",
+}
+"""For the bridge on which the machine is the outside: it answers there, and learns nothing."""
 _ROUTER = {
     "ipv6/conf/{}/disable_ipv6": "1",
     "ipv4/conf/{}/forwarding": "1",  # first: to set it resets others
@@ -61,6 +70,16 @@ def open_to(devices: Iterable[str]) -> dict[Path, str]:
 def close_to(devices: Iterable[str]) -> None:
     """Have the host's stack hear nothing of these devices; those that are not there are passed over."""
     _write(open_to(devices))
+
+
+def unguarded(devices: Iterable[str]) -> dict[Path, str]:
+    """Return the settings by which the machine, as the outside, would learn from these devices."""
+    return _unlike(_OUTSIDE, devices)
+
+
+def guard(devices: Iterable[str]) -> None:
+    """Have the machine answer on these devices and learn nothing from them."""
+    _write(unguarded(devices))
 
 
 def confine_namespace() -> None:
