@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, Entry] = {
     "db": Entry("floe.cli.db", "show, upgrade, check or copy the database"),
     "openrc": Entry("floe.cli.openrc", "print a cloud's credentials for a shell"),
     "exec": Entry("floe.cli.exec", "run a command where the guests are: inside the sandbox"),
+    "forward": Entry("floe.cli.forward", "reach ports of a server by ports of this machine's loopback"),
     "sandbox": Entry("floe.cli.sandbox.command", "show or remove the sandbox of a state directory"),
     "bus-key": Entry("floe.cli.bus_key", "make a key for the bus between machines, and print its public half"),
     "bus-config": Entry("floe.cli.bus_config", "write who may speak on the bus, as a file for its server"),

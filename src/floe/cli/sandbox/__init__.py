@@ -11,6 +11,6 @@ The machine's own network is never touched: every bridge, tap and address is mad
 
 from __future__ import annotations
 
-from floe.cli.sandbox.holder import Sandbox, enter, exec_in, remove, status
+from floe.cli.sandbox.holder import Sandbox, enter, exec_in, reach, remove, status
 
-__all__ = ["Sandbox", "enter", "exec_in", "remove", "status"]
+__all__ = ["Sandbox", "enter", "exec_in", "reach", "remove", "status"]

@@ -26,6 +26,7 @@ from floe.cli.sandbox.furnish import furnish, mend
 from floe.core.errors import Conflict, Forbidden, HostFailure, NotFound
 from floe.dataplane.linux.names import namespace_name
 
+_NOT_HERE = "No guest of this host is on network {!r}, or it has no DHCP."
 _KINDS = ("mnt", "net", "uts")
 
 
@@ -58,11 +59,7 @@ class Sandbox:
         """Return a new TCP socket in the machine's own network, to reach what was bound before entering."""
         inside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         try:
-            kernel.setns(self.outside, kernel.CLONE_NEWNET)
-            try:
-                return socket.socket(family, socket.SOCK_STREAM)
-            finally:
-                kernel.setns(inside, kernel.CLONE_NEWNET)
+            return _socket_in(self.outside, inside, family)
         finally:
             os.close(inside)
 
@@ -128,6 +125,37 @@ def exec_in(state_dir: Path, argv: Sequence[str], network: str | None = None) ->
         raise HostFailure(f"{words[0]} cannot be run: {error.strerror}.") from error
 
 
+@contextlib.contextmanager
+def reach(state_dir: Path, network: str | None = None) -> Iterator[Callable[[int], socket.socket]]:
+    """Yield what makes TCP sockets in the sandbox, or with `network` in that network's DHCP namespace.
+
+    Without a sandbox that is the machine itself. Raises NotFound if there is no such network, Forbidden without root.
+    """
+    record = _read(state_dir.resolve())
+    anchor = _anchor(record)
+    own = record is None or anchor is None
+    if own and network is None:
+        yield lambda family: socket.socket(family, socket.SOCK_STREAM)
+        return
+    _require_root("floe forward")
+    root = Path("/") if own else Path(f"/proc/{anchor}/root")
+    place = Path(f"/proc/{anchor}/ns/net")
+    if network is not None:
+        place = root / "run/netns" / namespace_name(network)
+    try:
+        inside = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if network is None:
+            raise HostFailure("The sandbox ended while it was being entered; try again.") from None
+        raise NotFound("network", network, _NOT_HERE.format(network)) from None
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield lambda family: _socket_in(inside, home, family)
+    finally:
+        os.close(inside)
+        os.close(home)
+
+
 def status(state_dir: Path) -> tuple[Record, list[Member]] | None:
     """Return the sandbox and the processes in it besides its holder; None if there is no sandbox."""
     record = _read(state_dir)
@@ -163,6 +191,15 @@ def remove(state_dir: Path, grace: float = 10.0) -> int:
         return ended
     finally:
         os.close(lock)
+
+
+def _socket_in(namespace: int, home: int, family: int) -> socket.socket:
+    """Return a new TCP socket in a network namespace; this thread is in `home` again afterwards."""
+    kernel.setns(namespace, kernel.CLONE_NEWNET)
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    finally:
+        kernel.setns(home, kernel.CLONE_NEWNET)
 
 
 def _require_root(what: str) -> None:
@@ -355,5 +392,5 @@ def _end(pids: Sequence[int], how: signal.Signals, seconds: float) -> int:
 def _network_namespace(network: str) -> str:
     name = namespace_name(network)
     if not (Path("/run/netns") / name).exists():
-        raise NotFound("network", network, f"No guest of this host is on network {network!r}, or it has no DHCP.")
+        raise NotFound("network", network, _NOT_HERE.format(network))
     return name
