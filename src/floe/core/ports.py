@@ -120,6 +120,8 @@ class ServerPort(msgspec.Struct, frozen=True, gc=False):
     """(subnet id, address)"""
     groups: tuple[tuple[str, str], ...] = ()
     """(id, name)"""
+    floating: tuple[tuple[str, str], ...] = ()
+    """(address of the port, floating IP that leads there)"""
 
 
 def tap_name(port_id: str) -> str:

@@ -16,6 +16,7 @@ from floe.core.ports import ACTIVE, BUILD, DOWN, Binding, Port, ServerPort
 from floe.store import addresses, port_bindings
 from floe.store import listing as lists
 from floe.store.addresses import port_addresses
+from floe.store.floating_ips import floating_ips
 from floe.store.networks import networks
 from floe.store.port_bindings import COLUMNS as BINDING
 from floe.store.prepared import Asked, Prepared
@@ -156,11 +157,13 @@ _SEEN = lists.ByIds(
     sa.select(
         ports.c.server_id, ports.c.id, ports.c.network_id, networks.c.name, ports.c.mac, ports.c.status,
         port_addresses.c.subnet_id, port_addresses.c.address, security_groups.c.id, security_groups.c.name,
+        floating_ips.c.fixed_address, floating_ips.c.address,
     )
     .join(networks, networks.c.id == ports.c.network_id)
     .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
     .outerjoin(port_groups, port_groups.c.port_id == ports.c.id)
     .outerjoin(security_groups, security_groups.c.id == port_groups.c.group_id)
+    .outerjoin(floating_ips, floating_ips.c.port_id == ports.c.id)
     .order_by(ports.c.nic, ports.c.id, port_addresses.c.address, security_groups.c.name),
     ports.c.server_id,
 )  # fmt: skip
@@ -301,15 +304,18 @@ def seen_with_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, 
 
 
 def _server_ports(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, ServerPort]]:
-    """Yield ports with their server's id, of rows in which a port comes once for each address in each group."""
+    """Yield ports with their server's id, of rows: one for each address, in each group, with each floating IP."""
     for (server_id, port_id, network_id, network_name, mac, status), same in groupby(rows, _OF_PORT):
         given: dict[tuple[str, str], None] = {}
         groups: dict[tuple[str, str], None] = {}
-        for *_, subnet_id, address, group_id, group_name in same:
+        floating: dict[tuple[str, str], None] = {}
+        for *_, subnet_id, address, group_id, group_name, fixed, outer in same:
             if address is not None:
                 given[subnet_id, text_of(address)] = None
             if group_id is not None:
                 groups[group_id, group_name] = None
+            if outer is not None:
+                floating[fixed, outer] = None
         yield (
             server_id,
             ServerPort(
@@ -320,6 +326,7 @@ def _server_ports(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, ServerPo
                 status=status,
                 addresses=tuple(given),
                 groups=tuple(groups),
+                floating=tuple(floating),
             ),
         )
 

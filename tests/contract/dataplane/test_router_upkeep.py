@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from floe.core.host_network import HostFloating, HostNetwork, HostRoute, RouterLeg
 from floe.dataplane.linux import kernel

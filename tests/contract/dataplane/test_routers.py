@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from floe.core.host_network import HostRoute
 from floe.dataplane.linux import flows, kernel, router_rules

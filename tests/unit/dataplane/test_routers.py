@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from floe.core.host_network import HostFloating, HostNetwork, HostRoute, HostRouter, HostSegment, RouterLeg
 from floe.dataplane.checks import sound_part

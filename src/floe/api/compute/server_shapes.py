@@ -44,16 +44,19 @@ def addresses(server: SeenServer) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for port in server.ports:
         of_network = found.setdefault(port.network_name, [])
-        for _subnet, address in port.addresses:
-            of_network.append(
-                {
-                    "version": 6 if ":" in address else 4,
-                    "addr": address,
-                    "OS-EXT-IPS:type": "fixed",
-                    "OS-EXT-IPS-MAC:mac_addr": port.mac,
-                }
-            )
+        for _subnet, fixed in port.addresses:
+            of_network.append(_address(fixed, "fixed", port.mac))
+            of_network += [_address(outer, "floating", port.mac) for inner, outer in port.floating if inner == fixed]
     return {name: listed for name, listed in found.items() if listed}
+
+
+def _address(address: str, kind: str, mac: str) -> dict[str, Any]:
+    return {
+        "version": 6 if ":" in address else 4,
+        "addr": address,
+        "OS-EXT-IPS:type": kind,
+        "OS-EXT-IPS-MAC:mac_addr": mac,
+    }
 
 
 def security_groups(server: SeenServer) -> list[dict[str, str]]:
