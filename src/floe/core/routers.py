@@ -39,6 +39,8 @@ class Router(msgspec.Struct, frozen=True, gc=False):
     revision: int = 0
     gateway_ips: tuple[tuple[str, str], ...] = ()
     """(subnet id, address) of the gateway's port."""
+    zones: tuple[str, ...] = ()
+    """The availability zones of the hosts that it is on."""
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from floe.core.ports import GATEWAY_OWNER, INTERFACE_OWNER
 from floe.core.routers import Interface, Router
 from floe.store import listing as lists
 from floe.store.addresses import port_addresses
+from floe.store.hosts import hosts, zone
 from floe.store.port_bindings import port_bindings
 from floe.store.ports import ports
 from floe.store.prepared import Prepared
@@ -86,6 +87,7 @@ _WAYS = Prepared(
     )
     .order_by(routers.c.created_at, routers.c.id)
 )
+_guests = ports.alias("guests")
 _JOINED = sa.select(ports.c.network_id).where(ports.c.router_id == _ROUTER, ports.c.device_owner == INTERFACE_OWNER)
 HOSTS_OF_ROUTER = (
     sa.select(port_bindings.c.host)
@@ -93,6 +95,39 @@ HOSTS_OF_ROUTER = (
     .where(port_bindings.c.plugged.is_(True), ports.c.network_id.in_(_JOINED.correlate(None)))
 )
 """The hosts that have guests on the networks of the router `:ident`."""
+
+
+_ZONES = lists.ByIds(
+    sa.select(ports.c.router_id, zone(hosts))
+    .join(_guests, _guests.c.network_id == ports.c.network_id)
+    .join(port_bindings, port_bindings.c.port_id == _guests.c.id)
+    .join(hosts, hosts.c.name == port_bindings.c.host)
+    .where(ports.c.device_owner == INTERFACE_OWNER, port_bindings.c.plugged.is_(True))
+    .distinct(),
+    ports.c.router_id,
+)
+_ON_HOST = (
+    sa.select(ports.c.router_id)
+    .join(_guests, _guests.c.network_id == ports.c.network_id)
+    .join(port_bindings, port_bindings.c.port_id == _guests.c.id)
+    .where(
+        ports.c.device_owner == INTERFACE_OWNER,
+        port_bindings.c.host == sa.bindparam("on_host"),
+        port_bindings.c.plugged.is_(True),
+    )
+    .distinct()
+)
+
+
+def hosts_of(conn: Connection, router_id: str) -> set[str]:
+    """Return the hosts that a router is on."""
+    return set(conn.scalars(HOSTS_OF_ROUTER, {"ident": router_id}))
+
+
+def on_host(conn: Connection, host: str) -> list[Router]:
+    """Return the routers on a host, by id."""
+    found = sorted(conn.scalars(_ON_HOST, {"on_host": host}))
+    return list(ROWS.each(conn, found))
 
 
 def interfaces(conn: Connection, router_ids: Iterable[str]) -> list[Interface]:
@@ -146,7 +181,11 @@ def _read(conn: Connection, rows: Sequence[Any]) -> list[Router]:
     for part in lists.in_parts([row[0] for row in rows if row.gateway_network_id is not None]):
         for router_id, subnet_id, address in _GATEWAYS.rows(conn, part):
             found.setdefault(router_id, []).append((subnet_id, text_of(address)))
-    return [_MADE(*row, tuple(found.get(row[0], ()))) for row in rows]
+    zones: dict[str, list[str]] = {}
+    for part in lists.in_parts([row[0] for row in rows]):
+        for router_id, name in _ZONES.rows(conn, part):
+            zones.setdefault(router_id, []).append(name)
+    return [_MADE(*row, tuple(found.get(row[0], ())), tuple(sorted(zones.get(row[0], ())))) for row in rows]
 
 
 ROWS: Rows[Router] = Rows(routers, _read, sa.select(*_COLUMNS), seen=routers.c.project_id == VIEWER)

@@ -403,6 +403,7 @@ async def test_agents_are_the_hosts(cloud: Cloud, client: Any) -> None:
     assert sorted((item["agent_type"], item["host"], item["alive"]) for item in found) == [
         ("DHCP agent", "h1", True),
         ("L2 agent", "h1", True),
+        ("L3 agent", "h1", True),
     ]
     one = (await client("root").get(f"/v2.0/agents/{found[1]['id']}")).json()["agent"]
     assert one == found[1]

@@ -107,6 +107,10 @@ OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
     ),
     "external-net": (frozenset({"networks"}), {"router:external": Use.WRITE | Use.FILTER}),
     "ext-gw-mode": (frozenset({"routers"}), {"external_gateway_info": Use.WRITE}),
+    "router_availability_zone": (
+        frozenset({"routers"}),
+        {"availability_zone_hints": Use.CREATE, "availability_zones": Use.NONE},
+    ),
     "extraroute": (frozenset({"routers"}), {"routes": Use.UPDATE}),
     "net-mtu": (frozenset({"networks"}), {"mtu": Use.LIST}),
     "net-mtu-writable": (frozenset({"networks"}), {"mtu": Use.WRITE}),
@@ -144,6 +148,15 @@ OF_ROUTES = {
         *(f"{method} /v2.0/subnetpools/{{id}}" for method in ("GET", "PUT", "DELETE")),
     },
     "agent": {"GET /v2.0/agents", *(f"{method} /v2.0/agents/{{agent_id}}" for method in ("GET", "PUT", "DELETE"))},
+    "availability_zone": {"GET /v2.0/availability_zones"},
+    "l3_agent_scheduler": {
+        "GET /v2.0/routers/{router_id}/l3-agents", "GET /v2.0/agents/{agent_id}/l3-routers",
+        "POST /v2.0/agents/{agent_id}/l3-routers", "DELETE /v2.0/agents/{agent_id}/l3-routers/{router_id}",
+    },
+    "dhcp_agent_scheduler": {
+        "GET /v2.0/networks/{network_id}/dhcp-agents", "GET /v2.0/agents/{agent_id}/dhcp-networks",
+        "POST /v2.0/agents/{agent_id}/dhcp-networks", "DELETE /v2.0/agents/{agent_id}/dhcp-networks/{network_id}",
+    },
     "network-ip-availability": {
         "GET /v2.0/network-ip-availabilities", "GET /v2.0/network-ip-availabilities/{network_id}",
     },
@@ -230,6 +243,9 @@ MAY = {
     "get_agent": EVERYBODY,
     "update_agent": {"admin"},
     "delete_agent": {"admin"},
+    "get_l3-agents": {"admin"},
+    "create_l3-router": {"admin"},
+    "get_availability_zone": EVERYBODY,
     "get_network_ip_availability": EVERYBODY,
     "get_quota": OF_PROJECT,
     "get_quotas": {"admin"},

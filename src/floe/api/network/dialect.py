@@ -103,7 +103,7 @@ async def _create(resource: Resource[T], create: Create[T], call: Call) -> Reply
     several = resource.plural in body
     sent = _objects(body[resource.plural], resource) if several else [_object(body, resource.name)]
     made = await create(call.cloud, call.context, [read_new(resource.fields, item) for item in sent])
-    shown = list(map(_show_to(resource, call), made))
+    shown = list(map(show_to(resource, call), made))
     return Reply(201, {resource.plural: shown} if several else {resource.name: shown[0]})
 
 
@@ -127,14 +127,14 @@ async def _show(resource: Resource[T], call: Call) -> Reply:
     if context is None:
         raise NotFound(resource.name.replace("_", " "), call.params["id"])
     thing = await resource.show(call.cloud, context, call.params["id"])
-    return Reply(body={resource.name: chosen(call, _show_to(resource, call)(thing))})
+    return Reply(body={resource.name: chosen(call, show_to(resource, call)(thing))})
 
 
 async def _update(resource: Resource[T], update: Update[T], call: Call) -> Reply:
     """Change a thing."""
     asked = read_change(resource.fields, await sent_object(call, resource.name))
     thing = await update(call.cloud, call.context, call.params["id"], asked, _seen(call))
-    return Reply(body={resource.name: _show_to(resource, call)(thing)})
+    return Reply(body={resource.name: show_to(resource, call)(thing)})
 
 
 async def _delete(delete: Delete, call: Call) -> Reply:
@@ -152,7 +152,7 @@ async def _act(resource: Resource[T], member: Member[T], call: Call) -> Reply:
     found = await member.act(call.cloud, call.context, ident, asked)
     if member.shown is not None:
         return Reply(body=member.shown(ident, found))
-    return Reply(body={resource.name: _show_to(resource, call)(found)})
+    return Reply(body={resource.name: show_to(resource, call)(found)})
 
 
 async def _body(call: Call) -> dict[str, Any]:
@@ -206,7 +206,8 @@ def _holds(call: Call) -> frozenset[str]:
     return frozenset({"admin"}) if call.context.is_admin else frozenset()
 
 
-def _show_to(resource: Resource[T], call: Call) -> Show[T]:
+def show_to(resource: Resource[T], call: Call) -> Show[T]:
+    """Return what makes a reply of a thing, with what the caller may see of it."""
     return resource.fields.shape.at(holds=_holds(call))
 
 

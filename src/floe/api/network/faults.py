@@ -34,6 +34,7 @@ TYPES = {
     "tag_not_found": "TagNotFound",
     # agents
     "agent_of_host": "Conflict",
+    "agent_of_another_kind": "Conflict",
     # routers and floating IPs
     "address_has_floating_ip": "FloatingIPPortAlreadyAssociated",
     "bad_floatingip_request": "BadRequest",

@@ -51,6 +51,12 @@ def _shown_routes(router: Router) -> list[dict[str, str]]:
     return [{"destination": destination, "nexthop": nexthop} for destination, nexthop in router.routes]
 
 
+def _no_hints(value: Any, name: str) -> list[str]:
+    if value:
+        raise malformed(f"Invalid input for {name}: a router is in the zones of the guests it serves; leave it out.")
+    return []
+
+
 def _given_routes(value: Any, name: str) -> Any:
     """Read `{"router": {"routes": [...]}}`, whose inner object this is."""
     if not isinstance(value, dict) or set(value) != {"routes"}:
@@ -90,6 +96,8 @@ ROUTER: Resource[Router] = Resource(
         Wire("routes", use=Use.UPDATE, check=_routes, shown=_shown_routes),
         constant("distributed", False, Use.WRITE | Use.FILTER, only="admin", convert=flag),
         constant("ha", False, Use.WRITE | Use.FILTER, only="admin", convert=flag),
+        constant("availability_zone_hints", [], Use.CREATE, check=_no_hints),
+        Wire("availability_zones", shown=lambda router: list(router.zones)),
         TAGS,
         *REVISED,
     ),
