@@ -21,13 +21,14 @@ ROOT = Path(__file__).parents[2]
 CALLS = {"run", "Popen", "check_output", "create_subprocess_exec", "which", "find_program", "inside"}
 NOT_PROGRAMS = {
     "console": "of the openstack client",
+    "floating": "of the openstack client",
     "server": "of the openstack client",
     "guest-tap11": "the namespace that the program runs in",
 }
 PACKAGES = {
     "bash": "bash",
     "busybox": "busybox",
-    "ip": "iproute2",
+    **dict.fromkeys(["bridge", "ip"], "iproute2"),
     "libvirtd": "libvirt-daemon",
     "mcopy": "mtools",
     "mkfs.ext4": "e2fsprogs",

@@ -59,13 +59,14 @@ async def update(
 
     A gateway of None is none. Raises NotFound, Forbidden, Invalid, Conflict, Outdated.
     """
-    changes = {key: asked[key] for key in ("name", "description", "up") if key in asked}
+    changes: dict[str, Any] = {key: asked[key] for key in ("name", "description", "up") if key in asked}
+    if "routes" in asked:
+        changes["routes"] = read_routes(asked["routes"])
 
     def change(conn: Connection, router: Router, now: datetime) -> None:
         if "gateway" in asked:
             router = gateways.change(conn, context, router, asked["gateway"], now)
         if "routes" in asked:
-            changes["routes"] = read_routes(asked["routes"])
             _check_routes(conn, router, changes["routes"])
         OWNED.change(conn, context, router, changes, now)
 

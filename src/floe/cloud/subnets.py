@@ -98,8 +98,7 @@ def _with_cidr(
         if pool_id is not None:
             raise _bad("subnetpool_id and use_default_subnetpool cannot both be specified")
         pool_id = subnetpools.default(conn).id
-    others = {subnet.pool_id for subnet in rows.of_networks(conn, [network_id])}
-    if others - {pool_id}:
+    if rows.pools_of(conn, network_id) - {pool_id}:
         raise Invalid(
             "Subnets hosted on the same network must be allocated from the same subnet pool.", reason="other_pool"
         )

@@ -197,7 +197,7 @@ def _undo_another(_cloud: Any, saga: Saga) -> Saga:
 _NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
-def _release_no_port(conn: Any, server_id: str) -> tuple[str, ...]:
+def _release_no_port(conn: Any, server_id: str, now: Any) -> tuple[str, ...]:
     """Forget the ports."""
     return ()
 

@@ -49,6 +49,9 @@ _CIDRS = Prepared(
     .where(subnets.c.network_id == sa.bindparam("network_id"))
     .order_by(subnets.c.created_at, subnets.c.id)
 )
+_POOLS = Prepared(
+    sa.select(subnets.c.pool_id).where(subnets.c.network_id == sa.bindparam("network_id")).distinct()
+)
 
 _WITH_NETWORKS = lists.ByIds(
     sa.select(*NETWORK, *_COLUMNS)
@@ -71,6 +74,11 @@ def with_networks(conn: Connection, network_ids: Iterable[str]) -> tuple[dict[st
         if own[0] is not None:
             below[row[0]].append(Subnet(*own))
     return known, below
+
+
+def pools_of(conn: Connection, network_id: str) -> set[str | None]:
+    """Return the subnet pools that the subnets of a network are of; None for those of none."""
+    return {row[0] for row in _POOLS.rows(conn, network_id=network_id)}
 
 
 def of_networks(conn: Connection, network_ids: Iterable[str]) -> list[Subnet]:

@@ -174,7 +174,7 @@ async def test_another_tenants_networks_are_reached_by_the_outside_alone(town):
         await ping(town.guests, place(guest), MACHINE)
     assert await sees(town.guests, place(a), place(b), OTHER) == FLOATING
     await town.guests.run(town.outside, "ip", "route", "add", "10.66.0.0/24", "via", "172.24.4.102")
-    await town.guests.run(town.outside, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+    await town.guests.run(town.outside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
     with await datagrams(town.guests, place(c)) as inner, await town.guests.datagrams(place(a), PORT + 1) as sender:
         await ping(town.guests, place(c), MACHINE)
         sender.sendto(b"across", (own(c), PORT))

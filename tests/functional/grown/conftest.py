@@ -156,7 +156,7 @@ class Grown:
         flavor = {"name": "own", "vcpus": 1, "ram": 64, "disk": 1, "id": "own", "os-flavor-access:is_public": False}
         await self.make("admin", "/compute/v2.1/flavors", {"flavor": flavor})
         await self.make("admin", "/compute/v2.1/flavors/own/action", {"addTenantAccess": {"tenant": project}})
-        network = (await self.ask("demo", "GET", "/network/v2.0/networks")).json()["networks"][0]
+        network = (await self.ask("demo", "GET", "/network/v2.0/networks?name=private")).json()["networks"][0]
         addresses = {"address_group": {"name": "a", "addresses": ["10.1.0.0/16"]}}
         address_group = await self.make("demo", "/network/v2.0/address-groups", addresses)
         server = {

@@ -85,7 +85,7 @@ EXCHANGES: list[tuple[str, str, str, str, Any]] = [
     ("port-missing", "ann", "GET", "/v2.0/ports/nowhere", None),
     ("group-missing", "ann", "GET", "/v2.0/security-groups/nowhere", None),
     ("rule-missing", "ann", "GET", "/v2.0/security-group-rules/nowhere", None),
-    ("path-missing", "ann", "GET", "/v2.0/routers", None),
+    ("path-missing", "ann", "GET", "/v2.0/metering-labels", None),
     ("method-missing", "ann", "PATCH", "/v2.0/networks", None),
     (
         "network-create-provider", "root", "POST", "/v2.0/networks",
