@@ -76,5 +76,36 @@ async def test_quotas_and_agents(openstack_as: As) -> None:
     await admin("quota", "delete", "--network", "demo")
     agents = await admin.json("network", "agent", "list", "--agent-type", "dhcp")
     assert {each["Agent Type"] for each in agents} == {"DHCP agent"}
-    (use,) = await admin.json("ip", "availability", "list")
-    assert use["Used IPs"] == 1
+    (use,) = [each for each in await admin.json("ip", "availability", "list") if each["Network Name"] == "private"]
+    assert use["Used IPs"] == 2  # of DHCP and the router
+
+
+async def test_routers_and_floating_ips(openstack_as: As) -> None:
+    demo, admin = openstack_as("demo"), openstack_as("admin")
+    await demo("network", "create", "inside")
+    await demo("subnet", "create", "--network", "inside", "--subnet-range", "10.77.0.0/24", "inside")
+    router = await demo.json("router", "create", "--external-gateway", "public", "way")
+    assert router["external_gateway_info"]["enable_snat"] is True
+    await demo("router", "add", "subnet", "way", "inside")
+    await demo("router", "add", "route", "--route", "destination=10.78.0.0/24,gateway=10.77.0.9", "way")
+    await demo("router", "set", "--description", "out", "way")
+    port = await demo.json("port", "create", "--network", "inside", "p")
+    floating = await demo.json("floating", "ip", "create", "--port", "p", "--description", "of the shop", "public")
+    assert (floating["fixed_ip_address"], floating["status"], floating["router_id"]) == (
+        port["fixed_ips"][0]["ip_address"], "ACTIVE", router["id"],
+    )  # fmt: skip
+    (listed,) = await demo.json("floating", "ip", "list", "--router", "way")
+    assert listed["Floating IP Address"] == floating["floating_ip_address"]
+    await demo("router", "remove", "subnet", "way", "inside", fails="required by one or more routes")
+    await demo("router", "remove", "route", "--route", "destination=10.78.0.0/24,gateway=10.77.0.9", "way")
+    await demo("router", "remove", "subnet", "way", "inside", fails="required by one or more floating IPs")
+    await demo("floating", "ip", "unset", "--port", floating["floating_ip_address"])
+    await demo("floating", "ip", "delete", floating["floating_ip_address"])
+    shown = await demo.json("router", "show", "way")
+    assert [each["ip_address"] for each in shown["interfaces_info"]] == ["10.77.0.1"]
+    assert await admin.json("network", "agent", "list", "--router", "way") == []
+    await demo("router", "delete", "way", fails="still has ports")
+    await demo("router", "remove", "subnet", "way", "inside")
+    await demo("router", "unset", "--external-gateway", "way")
+    await demo("router", "delete", "way")
+    assert {each["Zone Name"] for each in await demo.json("availability", "zone", "list", "--network")} == {"nova"}
