@@ -14,11 +14,28 @@ from floe.cli import clouds_file, confinement, credentials, kvm
 from floe.cli.confinement import Confinement
 from floe.cli.doctor import Machine, diagnose, fit, look
 from floe.cli.findings import Level
+from floe.cli.outside import Outside
 from floe.cli.sandbox.furnish import with_accounts
 from floe.cli.state_directory import Loose
 from floe.core.errors import Invalid
+from floe.dataplane.linux.links import Device
+from floe.settings import Settings
 
 CONFINED = Confinement(uids=range(1_900_000_000, 1_900_016_384), known=True, closed="", modules=(), kvm_closed=False)
+OUTSIDE = Outside(
+    external="host",
+    sandbox=False,
+    gateway="172.24.4.1/24",
+    devices={
+        "eth0": Device(name="eth0"),
+        "br0": Device(name="br0", kind="bridge"),
+        "eth1": Device(name="eth1", master="br0"),
+        "fxb123": Device(name="fxb123", kind="bridge", alias="floe:public"),
+    },
+    addresses={"eth0": ["192.0.2.7/24"], "lo": ["127.0.0.1/8"]},
+    dropping=(),
+    docker=False,
+)
 FIT = Machine(
     root=True,
     kvm=kvm.Kvm(device=True, access=True, flag="vmx"),
@@ -28,6 +45,7 @@ FIT = Machine(
     libvirt_daemon=False,
     libvirt_account=True,
     confinement=CONFINED,
+    outside=OUTSIDE,
     bridge_filter=True,
     namespaces=True,
     state=Path("/var/lib/floe"),
@@ -60,6 +78,10 @@ def test_a_fit_machine_has_nothing_to_mend():
         ({"confinement": dataclasses.replace(CONFINED, known=False)}, "confinement"),
         ({"confinement": dataclasses.replace(CONFINED, closed="/srv/private")}, "confinement"),
         ({"bridge_filter": False}, "br_netfilter"),
+        ({"outside": dataclasses.replace(OUTSIDE, external="eth9")}, "external"),
+        ({"outside": dataclasses.replace(OUTSIDE, external="eth1")}, "external"),
+        ({"outside": dataclasses.replace(OUTSIDE, addresses={"eth0": ["172.24.0.1/16"]})}, "external"),
+        ({"outside": dataclasses.replace(OUTSIDE, addresses={"eth0": ["172.24.4.9/32"]})}, "external"),
         ({"namespaces": False}, "namespaces"),
         ({"loose": [Loose(what="others may write to it", remedy="chmod go-w it")]}, "state directory"),
         ({"clock": 0.0}, "clock"),
@@ -77,6 +99,8 @@ def test_what_a_host_needs_is_missing_and_has_a_remedy(change, name):
     ("change", "name"),
     [
         ({"disk_free": 1 << 30}, "disk"),
+        ({"outside": dataclasses.replace(OUTSIDE, external="eth0")}, "external"),
+        ({"outside": dataclasses.replace(OUTSIDE, dropping=["ip filter FORWARD"], docker=True)}, "forwarding"),
         ({"memory_available": 1 << 28}, "memory"),
         ({"clock_synchronised": False}, "clock"),
         ({"libvirt_account": False}, "libvirt driver"),
@@ -107,7 +131,7 @@ def test_the_processors_flag_is_a_whole_word():
 
 
 def test_looking_at_this_machine_changes_nothing_and_says_where_the_disk_is(tmp_path):
-    machine = look(tmp_path / "not" / "yet" / "there", CONFINED.uids)
+    machine = look(Settings(state=tmp_path / "not" / "yet" / "there"))
     assert machine.disk_path == str(tmp_path)
     assert machine.root is (os.geteuid() == 0)
     assert list(tmp_path.iterdir()) == []

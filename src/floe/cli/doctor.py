@@ -18,11 +18,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from floe.cli import confinement, kvm
+from floe.cli import confinement, kvm, outside
 from floe.cli.confinement import Confinement
 from floe.cli.findings import Finding, Level
+from floe.cli.outside import Outside
 from floe.cli.state_directory import Loose, loose_ends
 from floe.cli.state_option import add_state_arguments, chosen_settings
+from floe.settings import Settings
 
 PROGRAMS = {
     "qemu-system-x86_64": ("QEMU, which runs the guests", "qemu-system-x86"),
@@ -58,6 +60,7 @@ class Machine:
     libvirt_account: bool
     """Whether there is the user libvirt-qemu, without whom libvirt's driver does not start."""
     confinement: Confinement
+    outside: Outside
     bridge_filter: bool
     namespaces: bool
     state: Path
@@ -92,6 +95,7 @@ def diagnose(machine: Machine) -> list[Finding]:
             "frames between guests would pass no security group",
             "modprobe br_netfilter; echo br_netfilter > /etc/modules-load.d/floe.conf",
         ),
+        *outside.findings(machine.outside),
         *_state(machine),
         _disk(machine),
         _memory(machine),
@@ -244,8 +248,9 @@ def _gib(size: int) -> str:
     return "an unknown amount" if size < 0 else f"{size / (1 << 30):.1f} GiB"
 
 
-def look(state_dir: Path, guest_uids: range) -> Machine:
+def look(settings: Settings) -> Machine:
     """Ask this machine. Nothing is started and nothing changed."""
+    state_dir, guest_uids = settings.state.absolute(), settings.guest_uids()
     place = next(path for path in (state_dir, *state_dir.parents) if path.exists())
     return Machine(
         root=os.geteuid() == 0,
@@ -258,6 +263,7 @@ def look(state_dir: Path, guest_uids: range) -> Machine:
         libvirt_daemon=any(Path(f"/run/libvirt/{name}-sock").exists() for name in ("libvirt", "virtqemud")),
         libvirt_account=_has_account("libvirt-qemu"),
         confinement=confinement.look(state_dir, guest_uids),
+        outside=outside.look(settings),
         bridge_filter=_bridge_filter(),
         namespaces=all(Path(f"/proc/self/ns/{kind}").exists() for kind in ("net", "mnt", "uts")),
         state=state_dir,
@@ -334,7 +340,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the findings; the status is 1 if something needed is missing."""
     chosen = chosen_settings(args)
-    findings = diagnose(look(chosen.state.absolute(), chosen.guest_uids()))
+    findings = diagnose(look(chosen))
     good = fit(findings)
     if args.json:
         print(json.dumps({"fit": good, "findings": [asdict(finding) for finding in findings]}, indent=2))

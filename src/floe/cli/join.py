@@ -115,7 +115,7 @@ def _order(args: argparse.Namespace) -> Order:
 def _fit(order: Order) -> bool:
     """Say whether this machine can be a host, and if not, what it lacks: before anything is changed or asked."""
     settings = order.settings
-    findings = doctor.diagnose(doctor.look(settings.state, settings.guest_uids()))
+    findings = doctor.diagnose(doctor.look(settings))
     if settings.hypervisor == "fake":
         findings = [finding for finding in findings if finding.name in {"state directory", "clock"}]
     if doctor.fit(findings):

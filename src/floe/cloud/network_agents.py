@@ -17,7 +17,7 @@ from floe.core.errors import Conflict, NotFound
 from floe.core.hosts import Host
 from floe.core.networks import Network
 from floe.core.routers import Router
-from floe.store import networks, ports, routers
+from floe.store import network_hosts, networks, routers
 
 L2, DHCP, L3 = "L2 agent", "DHCP agent", "L3 agent"
 KINDS = (L2, DHCP, L3)
@@ -50,7 +50,7 @@ async def of_router(cloud: Cloud, context: Context, router_id: str) -> list[Netw
     scope = network_room.scope(context)
     if await cloud.db.read(lambda conn: routers.get(conn, router_id, scope)) is None:
         raise NotFound("router", router_id)
-    return await _on(cloud, L3, await cloud.db.read(lambda conn: routers.hosts_of(conn, router_id)))
+    return await _on(cloud, L3, await cloud.db.read(lambda conn: network_hosts.of_router(conn, router_id)))
 
 
 async def of_network(cloud: Cloud, context: Context, network_id: str) -> list[NetworkAgent]:
@@ -58,19 +58,19 @@ async def of_network(cloud: Cloud, context: Context, network_id: str) -> list[Ne
     scope = network_room.scope(context)
     if await cloud.db.read(lambda conn: networks.get(conn, network_id, scope)) is None:
         raise NotFound("network", network_id)
-    return await _on(cloud, DHCP, await cloud.db.read(lambda conn: ports.hosts_of_network(conn, network_id)))
+    return await _on(cloud, DHCP, await cloud.db.read(lambda conn: network_hosts.of_network(conn, network_id)))
 
 
 async def routers_of(cloud: Cloud, agent_id: str) -> list[Router]:
     """Return the routers on an agent's host, by id. Raises NotFound."""
     host = await _host(cloud, agent_id, L3)
-    return await cloud.db.read(lambda conn: routers.on_host(conn, host))
+    return await cloud.db.read(lambda conn: routers.ROWS.each(conn, network_hosts.routers(conn, host)))
 
 
 async def networks_of(cloud: Cloud, agent_id: str) -> list[Network]:
     """Return the networks that guests of an agent's host are in, by id. Raises NotFound."""
     host = await _host(cloud, agent_id, DHCP)
-    return await cloud.db.read(lambda conn: networks.ROWS.each(conn, ports.networks_on_host(conn, host)))
+    return await cloud.db.read(lambda conn: networks.ROWS.each(conn, network_hosts.networks(conn, host)))
 
 
 async def refuse_placing(cloud: Cloud, agent_id: str) -> None:

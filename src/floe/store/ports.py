@@ -284,18 +284,6 @@ def members(conn: Connection, group_ids: Iterable[str], except_host: str) -> dic
     return found
 
 
-def hosts_of_network(conn: Connection, network_id: str) -> set[str]:
-    """Return the hosts that have guests in a network."""
-    return set(conn.scalars(HOSTS_OF_NETWORK, {"ident": network_id}))
-
-
-def networks_on_host(conn: Connection, host: str) -> set[str]:
-    """Return the ids of the networks that guests of a host are in."""
-    plugged = sa.and_(_bindings.c.host == host, _bindings.c.plugged.is_(True))
-    found = sa.select(ports.c.network_id).join(_bindings, _bindings.c.port_id == ports.c.id).where(plugged)
-    return set(conn.scalars(found.distinct()))
-
-
 def seen_with_server(conn: Connection, server_id: str) -> list[ServerPort]:
     """Return the ports of a server, in the order of its NICs."""
     return [port for _, port in _server_ports(_SEEN.rows(conn, [server_id]))]

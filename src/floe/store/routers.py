@@ -106,28 +106,6 @@ _ZONES = lists.ByIds(
     .distinct(),
     ports.c.router_id,
 )
-_ON_HOST = (
-    sa.select(ports.c.router_id)
-    .join(_guests, _guests.c.network_id == ports.c.network_id)
-    .join(port_bindings, port_bindings.c.port_id == _guests.c.id)
-    .where(
-        ports.c.device_owner == INTERFACE_OWNER,
-        port_bindings.c.host == sa.bindparam("on_host"),
-        port_bindings.c.plugged.is_(True),
-    )
-    .distinct()
-)
-
-
-def hosts_of(conn: Connection, router_id: str) -> set[str]:
-    """Return the hosts that a router is on."""
-    return set(conn.scalars(HOSTS_OF_ROUTER, {"ident": router_id}))
-
-
-def on_host(conn: Connection, host: str) -> list[Router]:
-    """Return the routers on a host, by id."""
-    found = sorted(conn.scalars(_ON_HOST, {"on_host": host}))
-    return list(ROWS.each(conn, found))
 
 
 def interfaces(conn: Connection, router_ids: Iterable[str]) -> list[Interface]:

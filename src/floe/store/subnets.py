@@ -49,9 +49,7 @@ _CIDRS = Prepared(
     .where(subnets.c.network_id == sa.bindparam("network_id"))
     .order_by(subnets.c.created_at, subnets.c.id)
 )
-_POOLS = Prepared(
-    sa.select(subnets.c.pool_id).where(subnets.c.network_id == sa.bindparam("network_id")).distinct()
-)
+_POOLS = Prepared(sa.select(subnets.c.pool_id).where(subnets.c.network_id == sa.bindparam("network_id")).distinct())
 
 _WITH_NETWORKS = lists.ByIds(
     sa.select(*NETWORK, *_COLUMNS)
