@@ -375,3 +375,18 @@ async def test_a_host_without_the_programs_is_told_what_to_install(private_netwo
             await LinuxPlane(tmp_path).open()
     finally:
         subprocess.run(["/bin/umount", "/usr/sbin"], check=True)
+
+
+async def test_another_floe_in_the_same_network_is_refused_and_one_that_takes_over_is_not(linux_plane, tmp_path):
+    other = LinuxPlane(tmp_path / "other")
+    with pytest.raises(HostFailure, match="Another Floe has guests in this network already"):
+        await other.open()
+    successor = LinuxPlane(tmp_path)
+    await successor.open()
+    await linux_plane.close()
+    with pytest.raises(HostFailure, match="Another Floe"):
+        await other.open()
+    await successor.close()
+    await other.open()
+    await other.close()
+    await linux_plane.open()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
-from floe.dataplane.linux import account, kernel, links, nftables, physical, router_rules, routers, stack
+from floe.dataplane.linux import account, kernel, links, nftables, physical, router_rules, routers, sole, stack
 from floe.dataplane.linux import machine as outside
 from floe.dataplane.linux.dnsmasq import DhcpServers
 from floe.dataplane.linux.loaded import LoadedRules
@@ -61,6 +62,8 @@ class LinuxPlane:
         machine: Machine = NOWHERE,
         connections: int = router_rules.CONNECTIONS,
     ) -> None:
+        self._state_dir = state_dir
+        self._held: int | None = None
         self._folder = account.folder(state_dir)
         self._servers = DhcpServers(self._folder, former=state_dir.absolute() / "dhcp")
         self._lock = asyncio.Lock()
@@ -81,7 +84,7 @@ class LinuxPlane:
         self._mended_at = -_MEND_SECONDS
 
     async def open(self) -> None:
-        """Check programs and the bridge filter, and find the DHCP servers that run."""
+        """Check programs, the bridge filter and that no other Floe is here, and find the DHCP servers that run."""
         for program, package in PROGRAMS.items():
             if find_program(program) is None:
                 raise ports_failure(f"{program} is not installed on this host (Debian package {package}).")
@@ -98,6 +101,8 @@ class LinuxPlane:
                 str(error),
             ) from error
         account.find()
+        if self._held is None:
+            self._held = sole.hold(self._state_dir)
         await alone(kernel.forget_broken_namespaces, owns_namespace)
         await alone(self._servers.find)
 
@@ -107,6 +112,9 @@ class LinuxPlane:
         if self._running:
             await asyncio.wait(self._running)
         await self._routers.close()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     async def apply(self, network: HostNetwork) -> None:
         """Make the host look like `network`; calls that come while a round runs share the next one."""
