@@ -7,11 +7,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from floe.bus.protocol import Bus
+from floe.cloud import host_networks
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.host_network import HostNetworkState, MembersChange
-from floe.core.messages import ChangeMembers, Command, MembersChanged, Result
+from floe.core.messages import ChangeMembers, Command, HostUp, MembersChanged, Result
 from floe.simulation.planting import Memory, Planted, both, otherwise, patched, remembering, through
-from floe.store import host_networks
+from floe.store import host_networks as rows
 
 _change_members = HostNetworkState.change_members
 
@@ -37,12 +38,21 @@ def _no_gaps(self: HostNetworkState, change: MembersChange) -> bool:
     return all(entry.group_id in self.known_at for entry in change.groups)
 
 
-def _members_nowhere(conn: Any, host: str) -> tuple[int, int]:
-    """Expect a host that comes back to know no members."""
-    return _state(conn, host)[0], 0
+def _answer_believing(conn: Any, event: HostUp) -> None:
+    """Believe that a host that comes back knows all members it was told of."""
+    _answer(conn, _believed(conn, event))
 
 
-_state = host_networks.state
+def _is_at_believing(conn: Any, event: HostUp) -> bool:
+    """Believe the same."""
+    return _is_at(conn, _believed(conn, event))
+
+
+def _believed(conn: Any, event: HostUp) -> HostUp:
+    return replace(event, members_at=rows.state(conn, event.host)[1])
+
+
+_answer, _is_at = host_networks.answer_host, host_networks.is_at
 
 
 _SOON = 0.9
@@ -75,7 +85,11 @@ MEMBERS = (
         "a difference of groups' members that got lost is taken for told, and no gap is seen afterwards",
         both(
             through(bus=_all_are_told),
-            patched((HostNetworkState, "takes", _no_gaps), (host_networks, "state", _members_nowhere)),
+            patched(
+                (HostNetworkState, "takes", _no_gaps),
+                (host_networks, "answer_host", _answer_believing),
+                (host_networks, "is_at", _is_at_believing),
+            ),
         ),
         needs="lossy",
     ),
