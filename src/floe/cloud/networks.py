@@ -113,27 +113,27 @@ async def update(
 
 async def delete(cloud: Cloud, context: Context, network_id: str, seen: int | None = None) -> None:
     """Remove a network without ports, its subnets with it. Raises NotFound, Forbidden, Conflict, Outdated."""
-
     now = cloud.clock.now()
+    await cloud.db.write(lambda conn: delete_in(conn, context, network_id, now, seen))
 
-    def remove(conn: Connection) -> None:
-        network = OWNED.own(conn, context, network_id, seen)
-        rows.update(conn, network_id, {}, now)
-        users = ports.count_in_network(conn, network_id, DHCP_OWNER)
-        if users:
-            raise Conflict(
-                f"Unable to complete operation on network {network_id}. There are one or more ports still in use on the"
-                f" network ({users}).",
-                reason="network_in_use",
-            )
-        dhcp = ports.with_owner(conn, network_id, DHCP_OWNER)
-        if dhcp is not None:
-            ports.delete(conn, dhcp.id)
-        for subnet_id in network.subnet_ids:
-            subnet_rows.delete(conn, subnet_id)
-        rows.delete(conn, network_id)
 
-    await cloud.db.write(remove)
+def delete_in(conn: Connection, context: Context, network_id: str, now: datetime, seen: int | None = None) -> None:
+    """Remove a network as `delete` does, on the caller's connection."""
+    network = OWNED.own(conn, context, network_id, seen)
+    rows.update(conn, network_id, {}, now)
+    users = ports.count_in_network(conn, network_id, DHCP_OWNER)
+    if users:
+        raise Conflict(
+            f"Unable to complete operation on network {network_id}. There are one or more ports still in use on the"
+            f" network ({users}).",
+            reason="network_in_use",
+        )
+    dhcp = ports.with_owner(conn, network_id, DHCP_OWNER)
+    if dhcp is not None:
+        ports.delete(conn, dhcp.id)
+    for subnet_id in network.subnet_ids:
+        subnet_rows.delete(conn, subnet_id)
+    rows.delete(conn, network_id)
 
 
 def _kind(conn: Connection, context: Context, network_id: str, item: Mapping[str, Any]) -> tuple[str, int, str | None]:

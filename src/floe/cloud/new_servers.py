@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
-from floe.cloud import flavors, images, places, quotas, server_ports
+from floe.cloud import auto_allocated, flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import Room
 from floe.core import extra_specs, image_properties
@@ -49,11 +50,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(
-    conn: Connection, cloud: Cloud, context: Context, project_id: str, new: NewServer, fresh: str, now: datetime
+    conn: Connection,
+    cloud: Cloud,
+    context: Context,
+    project_id: str,
+    new: NewServer,
+    fresh: str,
+    now: datetime,
+    seed: str,
 ) -> Plan:
     """Check a create against everything that is known before a host is chosen.
 
-    The project's default security group is made as `fresh` if it is not there.
+    The project's default security group is made as `fresh` if it is not there; what `auto` makes for want of a network
+    has ids that follow from `seed`, and stays whatever becomes of the servers.
 
     Raises Invalid for what cannot be, Forbidden and OverQuota for what may not be, Conflict where a network must be
     named.
@@ -77,7 +86,8 @@ def plan(
     group_id, count = _group(conn, context, project_id, new, count, room.limits)
     wanted = server_ports.Wanted(networks=new.networks, groups=new.security_groups, least=new.min_count, most=count)
     try:
-        ports = server_ports.plan(conn, context, wanted, room, fresh, now)
+        allocate = partial(auto_allocated.network, conn, cloud, context, project_id, seed, now)
+        ports = server_ports.plan(conn, context, wanted, room, fresh, now, allocate)
     except NotFound as error:
         raise Invalid(error.message) from error
     config_drive = new.config_drive

@@ -68,22 +68,25 @@ async def remove(cloud: Cloud, context: Context, router_id: str, asked: Mapping[
 
     Raises NotFound, Forbidden, Invalid, Conflict.
     """
-    port_id, subnet_id = _named(asked, both=True)
     now = cloud.clock.now()
+    return await _tell(cloud, lambda conn: remove_in(conn, context, router_id, asked, now))
 
-    def write(conn: Connection) -> tuple[Joined, bool]:
-        router = OWNED.own(conn, context, router_id)
-        there = [each for each in routers.interfaces(conn, [router_id]) if each.owner == INTERFACE_OWNER]
-        gone = _that(conn, context, router, there, port_id, subnet_id)
-        _check_unused(conn, router, gone)
-        touched = host_networks.touch_router(conn, router_id)  # while it is still on that network
-        port = ports.get(conn, gone.port_id)
-        assert port is not None
-        ports.delete(conn, gone.port_id)
-        routers.update(conn, router_id, {}, now)
-        return _joined(port, gone.subnet_id), touched
 
-    return await _tell(cloud, write)
+def remove_in(
+    conn: Connection, context: Context, router_id: str, asked: Mapping[str, Any], now: datetime
+) -> tuple[Joined, bool]:
+    """Take a router off a subnet as `remove` does; True if hosts have to be told."""
+    port_id, subnet_id = _named(asked, both=True)
+    router = OWNED.own(conn, context, router_id)
+    there = [each for each in routers.interfaces(conn, [router_id]) if each.owner == INTERFACE_OWNER]
+    gone = _that(conn, context, router, there, port_id, subnet_id)
+    _check_unused(conn, router, gone)
+    touched = host_networks.touch_router(conn, router_id)  # while it is still on that network
+    port = ports.get(conn, gone.port_id)
+    assert port is not None
+    ports.delete(conn, gone.port_id)
+    routers.update(conn, router_id, {}, now)
+    return _joined(port, gone.subnet_id), touched
 
 
 def _named(asked: Mapping[str, Any], *, both: bool) -> tuple[str | None, str | None]:

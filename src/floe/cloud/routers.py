@@ -75,15 +75,16 @@ async def update(
 
 async def delete(cloud: Cloud, context: Context, router_id: str, seen: int | None = None) -> None:
     """Remove a router that joins no network. Raises NotFound, Forbidden, Conflict, Outdated."""
+    await cloud.db.write(lambda conn: delete_in(conn, context, router_id, seen))
 
-    def remove(conn: Connection) -> None:
-        OWNED.own(conn, context, router_id, seen)
-        if routers.port_of(conn, router_id, INTERFACE_OWNER):
-            raise Conflict(f"Router {router_id} still has ports", reason="router_in_use")
-        ports.delete(conn, *routers.port_of(conn, router_id, GATEWAY_OWNER))
-        routers.delete(conn, router_id)
 
-    await cloud.db.write(remove)
+def delete_in(conn: Connection, context: Context, router_id: str, seen: int | None = None) -> None:
+    """Remove a router as `delete` does, on the caller's connection."""
+    OWNED.own(conn, context, router_id, seen)
+    if routers.port_of(conn, router_id, INTERFACE_OWNER):
+        raise Conflict(f"Router {router_id} still has ports", reason="router_in_use")
+    ports.delete(conn, *routers.port_of(conn, router_id, GATEWAY_OWNER))
+    routers.delete(conn, router_id)
 
 
 async def add_routes(cloud: Cloud, context: Context, router_id: str, asked: Mapping[str, Any]) -> Router:

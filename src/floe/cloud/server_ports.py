@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -50,18 +50,30 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """For how many servers the quota has ports."""
 
 
-def plan(conn: Connection, context: Context, wanted: Wanted, room: Room, fresh: str, now: datetime) -> Planned:
+def plan(
+    conn: Connection,
+    context: Context,
+    wanted: Wanted,
+    room: Room,
+    fresh: str,
+    now: datetime,
+    allocate: Callable[[], Network],
+) -> Planned:
     """Check the networks and groups that a create asks for.
 
-    Networks of None mean the project's one network, or no NIC where it has none. The project's default group is made
-    as `fresh` if it is not there. Raises Invalid, Conflict, OverQuota.
+    Networks of None mean the project's one network, or no NIC where it has none; `auto` is that one too, and where it
+    has none, what `allocate` makes. The project's default group is made as `fresh` if it is not there. Raises Invalid,
+    Conflict, OverQuota.
     """
     project_id, requested, most = context.project_id or "", wanted.networks, wanted.most
     groups = security_groups.of_project(conn, project_id, wanted.groups, fresh, now)
     if requested == "none":
         return Planned(count=most)
     if requested is None or requested == "auto":
-        only = _only_network(conn, project_id, auto=requested == "auto")
+        only = _only_network(conn, project_id, ready=requested == "auto")
+        if only is None and requested == "auto":
+            only = allocate()
+            room = quotas.room(conn, project_id)  # what was made has ports too
         entries: Sequence[PlannedNic] = () if only is None else (PlannedNic(network_id=only.id),)
         known = {} if only is None else {only.id: only}
     else:
@@ -232,15 +244,11 @@ def of_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, list[Se
     return rows.seen_with_servers(conn, server_ids)
 
 
-def _only_network(conn: Connection, project_id: str, *, auto: bool) -> Network | None:
-    usable = networks.usable(conn, project_id, 2)
+def _only_network(conn: Connection, project_id: str, *, ready: bool) -> Network | None:
+    usable = networks.usable(conn, project_id, 2, ready=ready)
     if len(usable) > 1:
         raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
-    if usable:
-        return usable[0]
-    if auto:
-        raise Invalid("Unable to automatically allocate a network for the project: it has none; create one first.")
-    return None
+    return usable[0] if usable else None
 
 
 def _ports(conn: Connection, project_id: str, entries: Sequence[PlannedNic]) -> dict[str, Port]:

@@ -71,7 +71,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
         if before is not None:
             return _again(conn, before), []
         fresh = derived(reservation_id, "default group")
-        plan = new_servers.plan(conn, cloud, context, project_id, new, fresh, now)
+        plan = new_servers.plan(conn, cloud, context, project_id, new, fresh, now, ids[0][0])
         made, waiting = [], []
         for index, (name, (ident, action_id)) in enumerate(zip(names(new.name, plan.count), ids, strict=False)):
             server = _server(ident, context, project_id, new, plan, name, index, reservation_id, now)

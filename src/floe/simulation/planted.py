@@ -120,7 +120,9 @@ def _claim_unchecked(conn: Any, wanted: Any, *, group: Any = None, forced: bool 
 async def _quota_before_the_transaction(cloud: Any, context: Any, new: Any, once: Any = None) -> Any:
     """Look whether there is room, and make the rows later."""
     fresh, now = cloud.new_id(), cloud.clock.now()
-    plan = await cloud.db.read(lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new, fresh, now))
+    plan = await cloud.db.read(
+        lambda conn: new_servers.plan(conn, cloud, context, context.project_id, new, fresh, now, fresh)
+    )
     _SEEN.set(True)
     try:
         return await _create(cloud, context, structs.replace(new, max_count=plan.count), once)

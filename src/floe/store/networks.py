@@ -54,11 +54,15 @@ COLUMNS = columns_of(Network, networks)
 _MADE: Callable[..., Network] = Network
 """Takes a row's columns, and then what stands in no column."""
 _MANY = lists.ByIds(sa.select(*COLUMNS), networks.c.id)
-_USABLE = Prepared(
-    sa.select(*COLUMNS)
-    .where(sa.or_(networks.c.project_id == sa.bindparam("project_id"), networks.c.shared.is_(True)))
-    .order_by(networks.c.id)
-    .limit(sa.bindparam("most"))
+_OWN = networks.c.project_id == sa.bindparam("project_id")
+_USABLE, _READY = (
+    Prepared(
+        sa.select(*COLUMNS)
+        .where(sa.or_(own, networks.c.shared.is_(True)))
+        .order_by(networks.c.id)
+        .limit(sa.bindparam("most"))
+    )
+    for own in (_OWN, sa.and_(_OWN, networks.c.up.is_(True)))
 )
 
 
@@ -68,12 +72,13 @@ def many(conn: Connection, network_ids: Iterable[str]) -> dict[str, Network]:
     return {row[0]: Network(*row) for row in rows}
 
 
-def usable(conn: Connection, project_id: str, limit: int) -> list[Network]:
+def usable(conn: Connection, project_id: str, limit: int, *, ready: bool = False) -> list[Network]:
     """Return up to `limit` networks that servers of the project may be put on: its own, and shared ones.
 
-    They come without their subnets' ids.
+    Of its own, those that are up where they are to be `ready`. They come without their subnets' ids.
     """
-    return [Network(*row) for row in _USABLE.rows(conn, project_id=project_id, most=limit)]
+    found = _READY if ready else _USABLE
+    return [Network(*row) for row in found.rows(conn, project_id=project_id, most=limit)]
 
 
 def tag_taken(conn: Connection, tag: int) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
-from floe.cloud import first_networks, group_members, host_networks, networks, ports, subnets
+from floe.cloud import auto_allocated, first_networks, group_members, host_networks, networks, ports, subnets
 from floe.cloud import security_groups as groups
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import room
@@ -50,7 +51,9 @@ async def planned(cloud: Cloud, who: Context, requested: Any = None, names: Sequ
     wanted = Wanted(networks=requested, groups=names, least=n, most=n)
 
     def run(conn: Any) -> tuple[PlannedNic, ...]:
-        return ports.plan(conn, who, wanted, room(conn, who.project_id or ""), fresh, now).nics
+        project_id = who.project_id or ""
+        allocate = partial(auto_allocated.network, conn, cloud, who, project_id, fresh, now)
+        return ports.plan(conn, who, wanted, room(conn, project_id), fresh, now, allocate).nics
 
     return await cloud.db.write(run)
 
@@ -75,7 +78,7 @@ async def stale(cloud: Cloud) -> list[str]:
 async def test_no_network_named_means_the_only_one(cloud: Cloud, callers: Callers) -> None:
     ann = callers["ann"]
     assert await planned(cloud, ann) == ()
-    with pytest.raises(Invalid, match="has none"):
+    with pytest.raises(Invalid, match="Unable to automatically allocate a network for project"):
         await planned(cloud, ann, "auto")
     network_id = await a_network(cloud, ann)
     (nic,) = await planned(cloud, ann)

@@ -16,6 +16,10 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     **{noun.extension.alias: (noun.extension.name, noun.extension.about) for noun in NOUNS if noun.extension},
     "agent": ("agent", "The agents of the hosts, which are up and go as the hosts do."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may send from."),
+    "auto-allocated-topology": (
+        "Auto Allocated Topology Services",
+        "A network with a router to the outside, made for a project when it is first asked for.",
+    ),
     "binding": ("Port Binding", "On which host a port is plugged (read only), and its vnic_type."),
     "availability_zone": ("Availability Zone", "The availability zones of the hosts that serve networks."),
     "default-subnetpools": ("Default Subnetpools", "A subnet pool may be the one that is taken where none is named."),

@@ -27,6 +27,7 @@ TYPES = {
     "unauthenticated": "NotAuthorized",
     "forbidden": "PolicyNotAuthorized",
     "over_quota": "OverQuota",
+    "not_authorized": "NotAuthorized",
     # what is not there
     "address_not_found": "AddressesNotFound",
     "agent_not_found": "AgentNotFound",
@@ -37,6 +38,7 @@ TYPES = {
     "agent_of_another_kind": "Conflict",
     # routers and floating IPs
     "address_has_floating_ip": "FloatingIPPortAlreadyAssociated",
+    "bad_auto_allocate_request": "BadRequest",
     "bad_floatingip_request": "BadRequest",
     "bad_router_request": "BadRequest",
     "bad_port_request": "BadRequest",
@@ -51,6 +53,7 @@ TYPES = {
     "too_many_interfaces": "RouterInterfaceAttachmentConflict",
     "way_out_not_found": "ExternalGatewayForFloatingIPNotFound",
     # networks
+    "cannot_allocate": "AutoAllocationFailure",
     "default_exists": "DefaultExternalNetworkExists",
     "external_in_use": "ExternalNetworkInUse",
     "physical_in_use": "FlatNetworkInUse",
