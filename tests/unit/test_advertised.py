@@ -51,6 +51,25 @@ CALLS = {
         "DELETE /flavors/{}/os-extra_specs/{}",
     ),
     "os-flavor-manage": ("POST /flavors", "DELETE /flavors/{}", "PUT /flavors/{}"),
+    "image-metadata": (
+        "GET /images/{}/metadata",
+        "POST /images/{}/metadata",
+        "PUT /images/{}/metadata",
+        "GET /images/{}/metadata/{}",
+        "PUT /images/{}/metadata/{}",
+        "DELETE /images/{}/metadata/{}",
+    ),
+    "image-size": ("GET /images/detail", "GET /images/{}"),
+    "images": ("GET /images", "GET /images/detail", "GET /images/{}", "DELETE /images/{}"),
+    "os-floating-ip-pools": ("GET /os-floating-ip-pools",),
+    "os-floating-ips": (
+        "GET /os-floating-ips",
+        "POST /os-floating-ips",
+        "GET /os-floating-ips/{}",
+        "DELETE /os-floating-ips/{}",
+        "POST /servers/{}/action addFloatingIp",
+        "POST /servers/{}/action removeFloatingIp",
+    ),
     "os-hypervisors": (
         "GET /os-hypervisors",
         "GET /os-hypervisors/detail",
@@ -62,6 +81,15 @@ CALLS = {
     ),
     "os-instance-actions": ("GET /servers/{}/os-instance-actions", "GET /servers/{}/os-instance-actions/{}"),
     "os-keypairs": ("GET /os-keypairs", "POST /os-keypairs", "GET /os-keypairs/{}", "DELETE /os-keypairs/{}"),
+    "os-multinic": ("POST /servers/{}/action addFixedIp", "POST /servers/{}/action removeFixedIp"),
+    "os-networks": (
+        "GET /os-networks",
+        "POST /os-networks",
+        "POST /os-networks/add",
+        "GET /os-networks/{}",
+        "DELETE /os-networks/{}",
+        "POST /os-networks/{}/action",
+    ),
     "os-quota-class-sets": ("GET /os-quota-class-sets/{}", "PUT /os-quota-class-sets/{}"),
     "os-quota-sets": (
         "GET /os-quota-sets/{}",
@@ -69,6 +97,18 @@ CALLS = {
         "DELETE /os-quota-sets/{}",
         "GET /os-quota-sets/{}/defaults",
         "GET /os-quota-sets/{}/detail",
+    ),
+    "os-security-groups": (
+        "GET /os-security-groups",
+        "POST /os-security-groups",
+        "GET /os-security-groups/{}",
+        "PUT /os-security-groups/{}",
+        "DELETE /os-security-groups/{}",
+        "POST /os-security-group-rules",
+        "DELETE /os-security-group-rules/{}",
+        "GET /servers/{}/os-security-groups",
+        "POST /servers/{}/action addSecurityGroup",
+        "POST /servers/{}/action removeSecurityGroup",
     ),
     "os-server-groups": (
         "GET /os-server-groups",
@@ -86,6 +126,12 @@ CALLS = {
     ),
     "os-services": ("GET /os-services", "PUT /os-services/{}", "DELETE /os-services/{}"),
     "os-simple-tenant-usage": ("GET /os-simple-tenant-usage", "GET /os-simple-tenant-usage/{}"),
+    "os-tenant-networks": (
+        "GET /os-tenant-networks",
+        "POST /os-tenant-networks",
+        "GET /os-tenant-networks/{}",
+        "DELETE /os-tenant-networks/{}",
+    ),
     "os-used-limits": ("GET /limits",),
 }
 """Extensions by calls: all that Nova's has."""

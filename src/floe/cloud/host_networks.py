@@ -133,6 +133,17 @@ def touch_members(conn: Connection, host: str, changed: Iterable[Port]) -> bool:
     return group_members.insert(conn, host, pairs)
 
 
+def touch_port(conn: Connection, before: Port, after: Port) -> bool:
+    """A port has other addresses or groups: have its hosts told, and those that have rules about its groups' members.
+
+    True if it has any host.
+    """
+    for host in sorted(before.plugged_on):
+        touch_members(conn, host, (before, after))
+    touch_hosts(conn, before.plugged_on)
+    return bool(before.plugged_on)
+
+
 def touch_referring(conn: Connection, group_id: str) -> bool:
     """A group goes: have the hosts told that have a rule about its members. True if any has."""
     group_members.forget(conn, group_id)

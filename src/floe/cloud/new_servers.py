@@ -85,14 +85,9 @@ def plan(
     count = _count(new, flavor, room)
     group_id, count = _group(conn, context, project_id, new, count, room.limits)
     wanted = server_ports.Wanted(networks=new.networks, groups=new.security_groups, least=new.min_count, most=count)
-    try:
-        allocate = partial(auto_allocated.network, conn, cloud, context, project_id, seed, now)
-        ports = server_ports.plan(conn, context, wanted, room, fresh, now, allocate)
-    except NotFound as error:
-        raise Invalid(error.message) from error
-    config_drive = new.config_drive
-    if config_drive is None:
-        config_drive = image.properties.get("img_config_drive") == "mandatory"
+    ports = _ports(conn, cloud, context, project_id, wanted, room, fresh, now, seed)
+    mandatory = image.properties.get("img_config_drive") == "mandatory"
+    config_drive = mandatory if new.config_drive is None else new.config_drive
     return Plan(
         count=ports.count,
         flavor=flavor,
@@ -114,6 +109,24 @@ def plan(
         group_id=group_id,
         config_drive=config_drive,
     )
+
+
+def _ports(
+    conn: Connection,
+    cloud: Cloud,
+    context: Context,
+    project_id: str,
+    wanted: server_ports.Wanted,
+    room: Room,
+    fresh: str,
+    now: datetime,
+    seed: str,
+) -> server_ports.Planned:
+    allocate = partial(auto_allocated.network, conn, cloud, context, project_id, seed, now)
+    try:
+        return server_ports.plan(conn, context, wanted, room, fresh, now, allocate)
+    except NotFound as error:
+        raise Invalid(error.message) from error
 
 
 def _check_size(context: Context, flavor: ServerFlavor, image: Image) -> None:

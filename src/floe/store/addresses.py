@@ -102,11 +102,13 @@ def taken(conn: Connection, network_id: str, address: int) -> bool:
     return conn.execute(sa.select(port_addresses.c.port_id).where(where)).first() is not None
 
 
-def release(conn: Connection, port_id: str, subnet_id: str | None = None) -> None:
-    """Take back a port's addresses, all or those of one subnet."""
+def release(conn: Connection, port_id: str, subnet_id: str | None = None, address: int | None = None) -> None:
+    """Take back a port's addresses, all or those of one subnet, or one of these."""
     statement = sa.delete(port_addresses).where(port_addresses.c.port_id == port_id)
     if subnet_id is not None:
         statement = statement.where(port_addresses.c.subnet_id == subnet_id)
+    if address is not None:
+        statement = statement.where(port_addresses.c.address == address)
     conn.execute(statement)
 
 

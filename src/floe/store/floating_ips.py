@@ -9,9 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from floe.core.addresses import number_of
 from floe.core.floating_ips import ACTIVE, DOWN, FloatingIP
 from floe.core.host_network import HostFloating
 from floe.store import listing as lists
+from floe.store.addresses import port_addresses
 from floe.store.port_bindings import port_bindings
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
@@ -91,6 +93,15 @@ def leads_to(conn: Connection, port_id: str, fixed_address: str, network_id: str
     """Return the id of the floating IP of a network that leads to this address of a port."""
     found = _TAKEN.first(conn, port=port_id, fixed=fixed_address, network=network_id)
     return None if found is None else str(found[0])
+
+
+def with_address(conn: Connection, address: str, project_id: str | None = None) -> list[FloatingIP]:
+    """Return the floating IPs that are this address, of a project if one is named: found by who holds it."""
+    held = port_addresses.c.port_id == floating_ips.c.own_port_id
+    found = sa.select(*_COLUMNS).join(port_addresses, held).where(port_addresses.c.address == number_of(address))
+    if project_id is not None:
+        found = found.where(floating_ips.c.project_id == project_id)
+    return [FloatingIP(*row) for row in conn.execute(found)]
 
 
 def leave(conn: Connection, port_ids: Iterable[str], now: datetime) -> int:

@@ -24,7 +24,7 @@ from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
 from floe.core.images import ACTIVE, PRIVATE, PUBLIC, QUEUED, Image
-from floe.core.messages import ActionWaits, ForOne
+from floe.core.messages import ActionWaits, ForOne, NetworkChanged
 from floe.store import images
 from floe.store.engine import Transactions
 from floe.store.schema import create_all
@@ -82,8 +82,9 @@ def _ids() -> Callable[[], str]:
 
 
 async def _note(nudges: list[str], event: ForOne) -> None:
-    assert isinstance(event, ActionWaits)
-    nudges.append(event.action_id)
+    assert isinstance(event, ActionWaits | NetworkChanged)
+    if isinstance(event, ActionWaits):
+        nudges.append(event.action_id)
 
 
 @pytest.fixture

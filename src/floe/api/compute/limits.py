@@ -41,13 +41,13 @@ async def show(call: Call) -> Reply:
     absolute = {name: found.limits[resource] for name, resource, last in _LIMITS if call.version <= last}
     absolute |= {name: found.used[resource] for name, resource in _USED}
     if call.version < (2, 36):
-        # Security groups are the network API's business now, and there are no floating IPs.
+        # They are the network API's business now.
         absolute |= {
             "maxSecurityGroups": found.limits["security_group"],
             "totalSecurityGroupsUsed": found.used["security_group"],
             "maxSecurityGroupRules": found.limits["security_group_rule"],
-            "maxTotalFloatingIps": 0,
-            "totalFloatingIpsUsed": 0,
+            "maxTotalFloatingIps": found.limits["floatingip"],
+            "totalFloatingIpsUsed": found.used["floatingip"],
         }
     return Reply(200, {"limits": {"rate": [], "absolute": absolute}})
 

@@ -21,10 +21,14 @@ _ALWAYS = ("instances", "cores", "ram", "metadata_items", "key_pairs")
 _GROUPS = ("server_groups", "server_group_members")
 """Not shown of a class below 2.50."""
 _FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
-_NETWORK = {"security_groups": "security_group", "security_group_rules": "security_group_rule"}
+_NETWORK = {
+    "floating_ips": "floatingip",
+    "security_groups": "security_group",
+    "security_group_rules": "security_group_rule",
+}
 """Shown and set below 2.36, of a class below 2.50; what they count is the network API's business."""
-_FIXED = {"fixed_ips": -1, "floating_ips": 0}
-"""Shown with those: fixed IPs have no limit, floating IPs do not exist; as that, and no other, they may be sent."""
+_FIXED = {"fixed_ips": -1}
+"""Shown with those: fixed IPs have no limit; as that, and no other, they may be sent."""
 
 _EVER: Version = (9999, 9999)
 

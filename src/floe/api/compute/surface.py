@@ -15,6 +15,7 @@ from floe.api.compute import (
     migrations,
     quota_sets,
     server_actions,
+    server_address_actions,
     server_addresses,
     server_groups,
     server_metadata,
@@ -28,6 +29,7 @@ from floe.api.compute import (
     volume_attachments,
 )
 from floe.api.compute.faults import compute_envelope
+from floe.api.compute.proxies import floating_ips, image_metadata, images, networks, security_groups
 from floe.api.kit.policy import Rule, in_project
 from floe.api.kit.surface import Microversions, Surface
 
@@ -35,6 +37,7 @@ _NOUNS = (
     versions,
     servers,
     server_actions,
+    server_address_actions,
     server_metadata,
     server_tags,
     server_addresses,
@@ -55,6 +58,11 @@ _NOUNS = (
     services,
     instance_actions,
     usages,
+    floating_ips,
+    networks,
+    security_groups,
+    images,
+    image_metadata,
 )
 
 _ANY_SCOPE = frozenset({"compute:versions", "os_compute_api:flavors"})

@@ -1,0 +1,267 @@
+"""Addresses that servers are given and lose while they run, and that their hosts are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from floe.core.host_network import HostNetwork
+from floe.dataplane.fake import FakePlane
+from floe.testing import EmbeddedCloud
+
+NOBODY = "99999999-9999-4999-8999-999999999999"
+SERVERS, PORTS = "/compute/v2.1/servers", "/network/v2.0/ports"
+
+
+@dataclass
+class Site:
+    """A cloud with an outside, a router, and what a user of the project `demo` does in it."""
+
+    cloud: EmbeddedCloud
+    http: httpx.AsyncClient
+    tokens: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+    async def ask(self, method: str, path: str, body: Any = None, who: str = "demo", version: str = "2.43") -> Any:
+        headers = {"x-auth-token": self.tokens[who], "x-openstack-nova-api-version": version}
+        return await self.http.request(method, path, json=body, headers=headers)
+
+    async def made(self, kind: str, who: str = "demo", **fields: Any) -> dict[str, Any]:
+        reply = await self.ask("POST", f"/network/v2.0/{kind}s", {kind: fields}, who)
+        assert reply.status_code == 201, reply.text
+        found: dict[str, Any] = reply.json()[kind]
+        return found
+
+    async def act(self, server: str, action: str, who: str = "demo", version: str = "2.43", **fields: Any) -> Any:
+        reply = await self.ask("POST", f"{SERVERS}/{server}/action", {action: fields}, who, version)
+        await self.cloud.settled()
+        return reply
+
+    async def server(self, name: str, network: str | None = "inner") -> str:
+        networks = "none" if network is None else [{"uuid": self.ids[network]}]
+        body = {"name": name, "imageRef": self.ids["image"], "flavorRef": "0", "networks": networks}
+        reply = await self.ask("POST", SERVERS, {"server": body})
+        assert reply.status_code == 202, reply.text
+        await self.cloud.settled()
+        return str(reply.json()["server"]["id"])
+
+    async def addresses(self, server: str) -> list[tuple[str, str]]:
+        """Return the server's addresses, as the compute API shows them, with their kinds."""
+        shown = (await self.ask("GET", f"{SERVERS}/{server}")).json()["server"]["addresses"]
+        return [(each["addr"], each["OS-EXT-IPS:type"]) for found in shown.values() for each in found]
+
+    async def port(self, server: str) -> dict[str, Any]:
+        (found,) = (await self.ask("GET", f"{PORTS}?device_id={server}")).json()["ports"]
+        return dict(found)
+
+    def told(self) -> list[HostNetwork]:
+        """Return what the hosts' networks are now."""
+        planes = [agent._plane for agent in self.cloud.node.agents]
+        return [plane.applied for plane in planes if isinstance(plane, FakePlane)]
+
+    def floating(self) -> dict[str, str]:
+        """Return where the floating IPs lead that hosts know of."""
+        known = [each for network in self.told() for router in network.routers for each in router.floating]
+        return {each.address: each.fixed for each in known}
+
+    def fixed(self, port_id: str) -> set[str]:
+        """Return the addresses that a host knows a port by."""
+        ports = [port for network in self.told() for port in network.ports if port.port_id == port_id]
+        return {address.address for port in ports for address in port.addresses}
+
+
+async def _token(http: httpx.AsyncClient, passwords: Mapping[str, str], name: str) -> str:
+    who = {"name": name, "domain": {"id": "default"}, "password": passwords[name]}
+    scope = {"project": {"name": name, "domain": {"id": "default"}}}
+    auth = {"identity": {"methods": ["password"], "password": {"user": who}}, "scope": scope}
+    reply = await http.post("/identity/v3/auth/tokens", json={"auth": auth})
+    return reply.headers["x-subject-token"]
+
+
+@pytest.fixture
+async def site(embedded: EmbeddedCloud) -> AsyncIterator[Site]:
+    """Give a cloud with an image, an outside, and a network that is joined to it."""
+    async with httpx.AsyncClient(base_url=embedded.url) as http:
+        site = Site(embedded, http)
+        for name in ("admin", "demo"):
+            site.tokens[name] = await _token(http, embedded.passwords, name)
+        image = {"name": "i", "disk_format": "raw", "container_format": "bare"}
+        site.ids["image"] = (await site.ask("POST", "/image/v2/images", image)).json()["id"]
+        kind = {"content-type": "application/octet-stream", "x-auth-token": site.tokens["demo"]}
+        await http.put(f"/image/v2/images/{site.ids['image']}/file", content=b"\0" * 4096, headers=kind)
+        outer = await site.made("network", "admin", name="outer", **{"router:external": True})
+        await site.made("subnet", "admin", network_id=outer["id"], cidr="198.51.100.0/24", ip_version=4)
+        inner = await site.made("network", name="inner")
+        subnet = await site.made("subnet", network_id=inner["id"], cidr="10.77.0.0/28", ip_version=4)
+        router = await site.made("router", external_gateway_info={"network_id": outer["id"]})
+        join = f"/network/v2.0/routers/{router['id']}/add_router_interface"
+        assert (await site.ask("PUT", join, {"subnet_id": subnet["id"]})).status_code == 200
+        site.ids |= {"outer": outer["id"], "inner": inner["id"], "subnet": subnet["id"], "router": router["id"]}
+        yield site
+
+
+def refused(reply: httpx.Response, status: int, text: str) -> None:
+    assert reply.status_code == status, reply.text
+    (fault,) = reply.json().values()
+    assert text in fault["message"]
+
+
+async def test_a_floating_ip_is_added_moved_and_removed(site: Site) -> None:
+    one, two = await site.server("one"), await site.server("two")
+    floating = (await site.ask("POST", "/compute/v2.1/os-floating-ips", {"pool": "outer"}, version="2.35")).json()[
+        "floating_ip"
+    ]
+    address = floating["ip"]
+    fixed = {server: (await site.port(server))["fixed_ips"][0]["ip_address"] for server in (one, two)}
+    assert (await site.act(one, "addFloatingIp", address=address)).status_code == 202
+    assert site.floating() == {address: fixed[one]}
+    assert await site.addresses(one) == [(fixed[one], "fixed"), (address, "floating")]
+    path = f"/compute/v2.1/os-floating-ips/{floating['id']}"
+    shown = (await site.ask("GET", path, version="2.35")).json()["floating_ip"]
+    assert (shown["instance_id"], shown["fixed_ip"]) == (one, fixed[one])
+    refused(
+        await site.act(two, "removeFloatingIp", address=address), 409,
+        f"Floating IP {address} is not associated with instance {two}.",
+    )  # fmt: skip
+    assert (await site.act(two, "addFloatingIp", address=address, fixed_address=fixed[two])).status_code == 202
+    assert site.floating() == {address: fixed[two]}
+    assert (await site.act(two, "removeFloatingIp", address=address)).status_code == 202
+    assert site.floating() == {}
+    refused(await site.act(two, "removeFloatingIp", address=address), 409, "is not associated with instance")
+    assert (await site.act(one, "addFloatingIp", address=address)).status_code == 202
+    assert (await site.ask("DELETE", path, version="2.35")).status_code == 202
+    await site.cloud.settled()
+    assert site.floating() == {}
+
+
+async def test_a_floating_ip_that_cannot_be_added_says_why(site: Site) -> None:
+    one, lone = await site.server("one"), await site.server("lone", None)
+    first, second = [
+        (await site.made("floatingip", floating_network_id=site.ids["outer"]))["floating_ip_address"] for _ in range(2)
+    ]
+    foreign = await site.made("floatingip", "admin", floating_network_id=site.ids["outer"])
+    for server, fields, status, text in (
+        (one, {"address": "192.0.2.9"}, 404, "floating IP not found"),
+        (one, {"address": foreign["floating_ip_address"]}, 404, "floating IP not found"),
+        (one, {"address": "nonsense"}, 400, "address"),
+        (one, {"address": first, "fixed_address": "nonsense"}, 400, "fixed_address"),
+        (one, {"address": first, "fixed_address": "10.77.0.99"}, 400, "Specified fixed address not assigned"),
+        (one, {}, 400, "address"),
+        (lone, {"address": first}, 400, "Instance network is not ready yet"),
+        (NOBODY, {"address": first}, 404, "could not be found"),
+    ):
+        refused(await site.act(server, "addFloatingIp", **fields), status, text)
+    assert (await site.act(one, "addFloatingIp", address=first)).status_code == 202
+    refused(await site.act(one, "addFloatingIp", address=second), 400, "Unable to associate floating IP")
+    port = await site.port(one)
+    away = {"port": {"fixed_ips": []}}
+    await site.act(one, "removeFloatingIp", address=first)
+    assert (await site.ask("PUT", f"{PORTS}/{port['id']}", away)).status_code == 200
+    refused(await site.act(one, "addFloatingIp", address=first), 400, "No fixed IPs associated to instance")
+    refused(await site.act(one, "removeFloatingIp", address="192.0.2.9"), 404, "floating IP not found")
+    apart = await site.made("network", name="apart")
+    await site.made("subnet", network_id=apart["id"], cidr="10.78.0.0/28", ip_version=4)
+    site.ids["apart"] = apart["id"]
+    far = await site.server("far", "apart")
+    refused(await site.act(far, "addFloatingIp", address=first), 400, "is not reachable from subnet")
+
+
+async def test_fixed_addresses_come_and_go_and_hosts_are_told(site: Site) -> None:
+    one = await site.server("one")
+    port = await site.port(one)
+    first = port["fixed_ips"][0]["ip_address"]
+    assert (await site.act(one, "addFixedIp", networkId=site.ids["inner"])).status_code == 202
+    changed = await site.port(one)
+    (second,) = {each["ip_address"] for each in changed["fixed_ips"]} - {first}
+    assert changed["revision_number"] > port["revision_number"]
+    assert site.fixed(port["id"]) == {first, second}
+    assert {address for address, _ in await site.addresses(one)} == {first, second}
+    floating = await site.made(
+        "floatingip", floating_network_id=site.ids["outer"], port_id=port["id"], fixed_ip_address=second
+    )
+    refused(await site.act(one, "removeFixedIp", address=second), 400, floating["floating_ip_address"])
+    await site.ask("DELETE", f"/network/v2.0/floatingips/{floating['id']}")
+    assert (await site.act(one, "removeFixedIp", address=second)).status_code == 202
+    assert site.fixed(port["id"]) == {first}
+    again = {"fixed_ips": [{"ip_address": second}]}
+    await site.made("port", network_id=site.ids["inner"], **again)  # it is free for others
+    for fields, status, text in (
+        ({"address": second}, 400, f"Instance {one} does not have fixed IP address '{second}'."),
+        ({"address": "2001:db8::1"}, 400, "does not have fixed IP address"),
+        ({"address": "nonsense"}, 400, "address"),
+    ):
+        refused(await site.act(one, "removeFixedIp", **fields), status, text)
+    lost = f"Network could not be found for instance {one}."
+    for network in (site.ids["outer"], NOBODY, "nonsense", 7):
+        refused(await site.act(one, "addFixedIp", networkId=network), 404, lost)
+    for action, fields in (("addFixedIp", {"networkId": site.ids["inner"]}), ("removeFixedIp", {"address": first})):
+        refused(await site.act(NOBODY, action, **fields), 404, "could not be found")
+        await site.act(one, "lock", who="admin", version="2.1")
+        refused(await site.act(one, action, **fields), 409, "is locked")
+        await site.act(one, "unlock", who="admin", version="2.1")
+
+
+async def test_fixed_addresses_end_with_the_port_and_with_the_subnet(site: Site) -> None:
+    one = await site.server("one")
+    while (reply := await site.act(one, "addFixedIp", networkId=site.ids["inner"])).status_code == 202:
+        pass
+    held = len((await site.port(one))["fixed_ips"])
+    refused(reply, 400, "takes no more" if held >= 5 else "No fixed IP addresses available for network")
+    assert held > 2
+    two = await site.server("two")
+    while (reply := await site.act(two, "addFixedIp", networkId=site.ids["inner"])).status_code == 202:
+        pass
+    left = 16 - 2 - 2 - held  # network and broadcast, gateway and DHCP
+    assert len((await site.port(two))["fixed_ips"]) == min(held, left)
+
+
+async def test_groups_are_added_and_removed_while_a_server_runs(site: Site) -> None:
+    one, lone = await site.server("one"), await site.server("lone", None)
+    groups = []
+    for name in ("web", "twin", "twin"):
+        body = {"security_group": {"name": name}}
+        reply = await site.ask("POST", "/network/v2.0/security-groups", body)
+        groups.append(reply.json()["security_group"])
+    web = groups[0]["id"]
+    before = (await site.port(one))["security_groups"]
+    for _ in range(2):  # what is so already stays
+        assert (await site.act(one, "addSecurityGroup", name="web", version="2.96")).status_code == 202
+    assert sorted((await site.port(one))["security_groups"]) == sorted([*before, web])
+    told = [port for network in site.told() for port in network.ports if port.server_id == one]
+    assert [web in port.groups for port in told] == [True]
+    shown = (await site.ask("GET", f"{SERVERS}/{one}/os-security-groups")).json()["security_groups"]
+    assert [group["name"] for group in shown] == ["default", "web"]
+    refused(await site.act(one, "addSecurityGroup", name="twin"), 409, "Multiple security groups found matching 'twin'")
+    assert (await site.act(one, "addSecurityGroup", name=groups[1]["id"])).status_code == 202
+    assert (await site.act(one, "removeSecurityGroup", name=groups[1]["id"])).status_code == 202
+    assert (await site.act(one, "removeSecurityGroup", name="web")).status_code == 202
+    assert (await site.port(one))["security_groups"] == before
+    refused(await site.act(one, "removeSecurityGroup", name="web"), 404, "not associated with the instance")
+    refused(await site.act(one, "addSecurityGroup", name="none"), 404, "Security group none not found.")
+    refused(await site.act(lone, "addSecurityGroup", name="web"), 404, "could not be found as device id on any ports")
+    refused(await site.act(NOBODY, "addSecurityGroup", name="web"), 404, "could not be found")
+
+
+@pytest.mark.parametrize(
+    ("action", "fields"),
+    [
+        ("addFloatingIp", {"address": "192.0.2.1"}),
+        ("removeFloatingIp", {"address": "192.0.2.1"}),
+        ("addFixedIp", {"networkId": NOBODY}),
+        ("removeFixedIp", {"address": "192.0.2.1"}),
+    ],
+)
+async def test_from_2_44_on_they_are_not_there(site: Site, action: str, fields: dict[str, Any]) -> None:
+    refused(await site.act(NOBODY, action, version="2.44", **fields), 404, "at microversions to 2.43")
+    assert "microversion" not in (await site.act(NOBODY, action, version="2.43", **fields)).text
+
+
+async def test_images_are_removed_by_way_of_compute(site: Site) -> None:
+    path = "/compute/v2.1/images/"
+    refused(await site.ask("DELETE", path + NOBODY, version="2.35"), 404, "Image not found.")
+    assert (await site.ask("DELETE", path + site.ids["image"], version="2.35")).status_code == 204
+    refused(await site.ask("GET", path + site.ids["image"], version="2.35"), 404, "Image not found.")
