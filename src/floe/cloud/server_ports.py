@@ -273,6 +273,8 @@ def _networks(conn: Connection, context: Context, wanted: set[str]) -> dict[str,
     known = networks.many(conn, wanted) if wanted else {}
     for network_id in sorted(wanted):
         network = known.get(network_id)
+        if network is not None and network.external and not (network.shared or context.is_admin):
+            raise Forbidden(f"It is not allowed to create an interface on external network {network_id}")
         if network is None or not (network.shared or context.is_admin or context.owns(network.project_id)):
             raise Invalid(f"Network {network_id} could not be found.")
     return known

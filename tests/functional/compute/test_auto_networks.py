@@ -84,6 +84,21 @@ async def test_a_create_that_is_refused_leaves_no_network(
     assert await of_project(compute_cloud) == []
 
 
+async def test_an_external_network_is_an_administrators_to_be_on(
+    client: Any, compute_cloud: Cloud, outside: None
+) -> None:
+    (public,) = await networks.find(compute_cloud, ROOT, Listing(filters={"external": [True]}))
+    asked = body(networks=[{"uuid": public.id}])
+    reply = await client("ann").post("/servers", json=asked)
+    assert (reply.status_code, reply.json()) == (
+        403, {"forbidden": {"code": 403, "message":
+            f"It is not allowed to create an interface on external network {public.id}"}},
+    )  # fmt: skip
+    assert (await client("root").post("/servers", json=asked)).status_code == 202
+    await networks.update(compute_cloud, ROOT, public.id, {"shared": True})
+    assert (await client("ann").post("/servers", json=asked)).status_code == 202
+
+
 async def test_below_2_37_nobody_asks_for_one(client: Any, compute_cloud: Cloud, outside: None) -> None:
     reply = await client("ann", "2.36").post("/servers", json=body())
     assert reply.status_code == 400
