@@ -36,6 +36,7 @@ FIELDS = {
 """Extensions of servers and flavors by a field: one of them, shown or taken."""
 
 CALLS = {
+    "OS-EXT-IMG-SIZE": ("GET /images/detail", "GET /images/{}"),
     "os-availability-zone": ("GET /os-availability-zone", "GET /os-availability-zone/detail"),
     "os-console-output": ("POST /servers/{}/action os-getConsoleOutput",),
     "os-flavor-access": (
@@ -51,16 +52,6 @@ CALLS = {
         "DELETE /flavors/{}/os-extra_specs/{}",
     ),
     "os-flavor-manage": ("POST /flavors", "DELETE /flavors/{}", "PUT /flavors/{}"),
-    "image-metadata": (
-        "GET /images/{}/metadata",
-        "POST /images/{}/metadata",
-        "PUT /images/{}/metadata",
-        "GET /images/{}/metadata/{}",
-        "PUT /images/{}/metadata/{}",
-        "DELETE /images/{}/metadata/{}",
-    ),
-    "image-size": ("GET /images/detail", "GET /images/{}"),
-    "images": ("GET /images", "GET /images/detail", "GET /images/{}", "DELETE /images/{}"),
     "os-floating-ip-pools": ("GET /os-floating-ip-pools",),
     "os-floating-ips": (
         "GET /os-floating-ips",
@@ -81,7 +72,7 @@ CALLS = {
     ),
     "os-instance-actions": ("GET /servers/{}/os-instance-actions", "GET /servers/{}/os-instance-actions/{}"),
     "os-keypairs": ("GET /os-keypairs", "POST /os-keypairs", "GET /os-keypairs/{}", "DELETE /os-keypairs/{}"),
-    "os-multinic": ("POST /servers/{}/action addFixedIp", "POST /servers/{}/action removeFixedIp"),
+    "NMN": ("POST /servers/{}/action addFixedIp", "POST /servers/{}/action removeFixedIp"),
     "os-networks": (
         "GET /os-networks",
         "POST /os-networks",

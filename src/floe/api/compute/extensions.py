@@ -11,8 +11,10 @@ from floe.api.kit.routing import Route
 from floe.core.errors import NotFound
 
 NAMES = {
+    "NMN": "Multinic",
     "OS-DCF": "DiskConfig",
     "OS-EXT-AZ": "ExtendedAvailabilityZone",
+    "OS-EXT-IMG-SIZE": "ImageSize",
     "OS-EXT-IPS": "ExtendedIps",
     "OS-EXT-IPS-MAC": "ExtendedIpsMac",
     "OS-EXT-SRV-ATTR": "ExtendedServerAttributes",
@@ -21,9 +23,6 @@ NAMES = {
     "OS-FLV-EXT-DATA": "FlavorExtraData",
     "OS-SCH-HNT": "SchedulerHints",
     "OS-SRV-USG": "ServerUsage",
-    "image-metadata": "ImageMetadata",
-    "image-size": "ImageSize",
-    "images": "Images",
     "os-availability-zone": "AvailabilityZone",
     "os-config-drive": "ConfigDrive",
     "os-console-output": "ConsoleOutput",
@@ -37,7 +36,6 @@ NAMES = {
     "os-hypervisors": "Hypervisors",
     "os-instance-actions": "InstanceActions",
     "os-keypairs": "Keypairs",
-    "os-multinic": "Multinic",
     "os-multiple-create": "MultipleCreate",
     "os-networks": "Networks",
     "os-quota-class-sets": "QuotaClasses",
