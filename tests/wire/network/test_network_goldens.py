@@ -92,6 +92,8 @@ EXCHANGES: list[tuple[str, str, str, str, Any]] = [
         {"network": {"name": "v", "provider:network_type": "vxlan", "provider:segmentation_id": "77"}},
     ),
     ("quota-project", "ann", "GET", "/v2.0/quotas/project.json", None),
+    ("auto-allocated-missing", "ann", "GET", "/v2.0/auto-allocated-topology/None?fields=dry-run", None),
+    ("auto-allocated-delete", "ann", "DELETE", "/v2.0/auto-allocated-topology/None", None),
     ("port-delete", "ann", "DELETE", f"/v2.0/ports/{PORT}", None),
     ("subnet-delete", "ann", "DELETE", f"/v2.0/subnets/{SUBNET}", None),
     ("network-delete", "ann", "DELETE", f"/v2.0/networks/{NETWORK}", None),
