@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -63,6 +62,15 @@ _TAKEN = Prepared(
     )
 )
 
+_LEAVE = Prepared(
+    sa.update(floating_ips)
+    .where(floating_ips.c.port_id == sa.bindparam("port"))
+    .values(
+        port_id=None, fixed_address=None, router_id=None, updated_at=sa.bindparam("now"),
+        revision=floating_ips.c.revision + 1,
+    )
+)  # fmt: skip
+
 
 def of_ports(conn: Connection, port_ids: Iterable[str]) -> list[FloatingIP]:
     """Return the floating IPs that lead to ports."""
@@ -106,12 +114,7 @@ def with_address(conn: Connection, address: str, project_id: str | None = None) 
 
 def leave(conn: Connection, port_ids: Iterable[str], now: datetime) -> int:
     """Have the floating IPs that lead to these ports lead nowhere; return how many did."""
-    values: dict[str, Any] = {
-        "port_id": None, "fixed_address": None, "router_id": None, "updated_at": now,
-        "revision": floating_ips.c.revision + 1,
-    }  # fmt: skip
-    where = floating_ips.c.port_id.in_(list(port_ids))
-    return conn.execute(sa.update(floating_ips).where(where).values(values)).rowcount
+    return _LEAVE.write_each(conn, [{"port": port_id, "now": now} for port_id in port_ids])
 
 
 ROWS: Rows[FloatingIP] = Rows(
