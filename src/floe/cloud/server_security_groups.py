@@ -53,10 +53,16 @@ def with_referred(conn: Connection, groups: Sequence[Group]) -> ServerGroups:
     )
 
 
-async def of_project(cloud: Cloud, context: Context, *, every: bool = False) -> ServerGroups:
-    """Return the groups of the caller's project, or `every` one that the caller sees; the default one is made."""
+async def of_project(
+    cloud: Cloud, context: Context, *, limit: int, offset: int = 0, every: bool = False
+) -> ServerGroups:
+    """Return a page of the groups of the caller's project, or of `every` one that the caller sees, by project and name.
+
+    The project's default group is made if it is not there.
+    """
     mine = {} if every else {"project_id": [context.project_id or ""]}
-    found = await security_groups.find(cloud, context, Listing(filters=mine))
+    order = (("project_id", True), ("name", True))
+    found = await security_groups.find(cloud, context, Listing(filters=mine, sort=order, limit=limit, offset=offset))
     return await cloud.db.read(lambda conn: with_referred(conn, found))
 
 

@@ -157,6 +157,8 @@ async def test_groups_live_and_die(client: Any, compute_cloud: Cloud) -> None:
     assert [group["name"] for group in listed] == ["default", "web"]
     page = (await ann.get("/os-security-groups?limit=1&offset=1")).json()["security_groups"]
     assert [group["name"] for group in page] == ["web"]
+    assert (await ann.get("/os-security-groups?limit=0")).json() == {"security_groups": []}
+    refused(await ann.get("/os-security-groups?offset=-1"), 400, "offset")
     change = {"security_group": {"name": "shop", "description": "e"}}
     changed = (await ann.put(f"/os-security-groups/{web['id']}", json=change)).json()["security_group"]
     assert changed == {**web, "name": "shop", "description": "e"}

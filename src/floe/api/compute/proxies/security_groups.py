@@ -12,10 +12,11 @@ from floe.api.compute.proxies.window import UNTIL, refusals
 from floe.api.compute.server_security_groups import shown_group, shown_rule
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
+from floe.api.kit.paging import MAX_LIMIT
 from floe.api.kit.policy import project_member, project_reader
 from floe.api.kit.query import OPEN_QUERY, Param, Query, counted
 from floe.api.kit.routing import Route
-from floe.api.kit.values import MOST, whole
+from floe.api.kit.values import whole
 from floe.cloud import security_groups as cloud
 from floe.cloud import server_security_groups as seen
 from floe.core.errors import Invalid
@@ -42,10 +43,10 @@ _ALL = {4: "0.0.0.0/0", 6: "::/0"}
 async def index(call: Call) -> Reply:
     """GET: those of the project, or with `all_tenants` for administrators, of all."""
     every = call.context.is_admin and is_true(call.one("all_tenants") or "")
-    found = await seen.of_project(call.cloud, call.context, every=every)
-    first = whole(call.one("offset") or 0, "offset", cut=True)
-    last = first + whole(call.one("limit") or MOST, "limit", cut=True)
-    return Reply(200, {"security_groups": (shown_group(found, group) for group in found.groups[first:last])})
+    limit = whole(call.one("limit") or MAX_LIMIT, "limit", high=MAX_LIMIT, cut=True)
+    offset = whole(call.one("offset") or 0, "offset", cut=True)
+    found = await seen.of_project(call.cloud, call.context, limit=limit, offset=offset, every=every)
+    return Reply(200, {"security_groups": (shown_group(found, group) for group in found.groups)})
 
 
 async def show(call: Call) -> Reply:
