@@ -227,3 +227,43 @@ async def test_tags_and_address_groups(sdk_as: As) -> None:
             assert list(demo.network.address_groups()) == []
 
     await in_thread(run)
+
+
+async def test_a_network_that_makes_itself_and_addresses_that_come_and_go(sdk_as: As, image_file: Path) -> None:
+    def run() -> None:
+        with sdk_as("admin") as admin, sdk_as("demo") as demo:
+            admin.network.create_subnet_pool(
+                name="all", prefixes=["10.60.0.0/16"], default_prefix_length=24, is_default=True, is_shared=True
+            )
+            project = demo.current_project_id
+            assert demo.network.validate_auto_allocated_topology(project).id == "dry-run=pass"
+            topology = demo.network.get_auto_allocated_topology()
+            assert demo.network.get_auto_allocated_topology(project).id == topology.id
+            assert demo.network.get_network(topology.id).name == "auto_allocated_network"
+            image, flavor = _image(demo, image_file), demo.compute.find_flavor("m1.nano")
+            server = demo.compute.create_server(
+                name="one", flavor_id=flavor.id, image_id=image.id, networks=[{"uuid": topology.id}]
+            )
+            server = demo.compute.wait_for_server(server, wait=30, interval=0.05)
+            (fixed,) = [each["addr"] for each in server.addresses["auto_allocated_network"]]
+            outside = demo.network.find_network("public")
+            floating = demo.network.create_ip(floating_network_id=outside.id)
+            demo.compute.default_microversion = "2.43"
+            demo.compute.add_floating_ip_to_server(server, floating.floating_ip_address)
+            demo.compute.add_fixed_ip_to_server(server, topology.id)
+            shown = demo.compute.get_server(server.id).addresses["auto_allocated_network"]
+            assert {each["addr"] for each in shown if each["OS-EXT-IPS:type"] == "floating"} == {
+                floating.floating_ip_address
+            }
+            (second,) = {each["addr"] for each in shown} - {fixed, floating.floating_ip_address}
+            demo.compute.remove_fixed_ip_from_server(server, second)
+            demo.compute.remove_floating_ip_from_server(server, floating.floating_ip_address)
+            assert [
+                each["addr"] for each in demo.compute.get_server(server.id).addresses["auto_allocated_network"]
+            ] == [fixed]
+            demo.compute.delete_server(server)
+            demo.compute.wait_for_delete(server, interval=0.05)
+            assert demo.network.delete_auto_allocated_topology(project) is None
+            assert demo.network.find_network("auto_allocated_network") is None
+
+    await in_thread(run)
