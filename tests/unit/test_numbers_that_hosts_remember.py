@@ -59,6 +59,8 @@ QUANTITIES = {
     "HostPort.nic",
     "GroupRule.port_min",
     "GroupRule.port_max",
+    "HostForwarding.external",
+    "HostForwarding.internal",
     "ImageTicket.expires",  # a time
     "Inventory.total",
     "Inventory.reserved",

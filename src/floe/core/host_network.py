@@ -132,11 +132,24 @@ class HostFloating(msgspec.Struct, frozen=True, kw_only=True):
     port_id: str
 
 
+class HostForwarding(msgspec.Struct, frozen=True, kw_only=True):
+    """Ports of a floating IP, and the port of a guest that answers behind each; one, or as many. First and last."""
+
+    forwarding_id: str
+    address: str
+    protocol: str
+    """`tcp` or `udp`."""
+    external: tuple[int, int]
+    fixed: str
+    internal: tuple[int, int]
+    port_id: str
+
+
 class HostRouter(msgspec.Struct, frozen=True, kw_only=True):
     """A router as a host sees it: a namespace with a leg in each of its networks.
 
-    A host has it where one of its ports is on one of the interfaces' networks; of floating IPs it has those of its own
-    ports.
+    A host has it where one of its ports is on one of the interfaces' networks; of floating IPs and port forwardings it
+    has those to its own ports.
     """
 
     router_id: str
@@ -148,7 +161,14 @@ class HostRouter(msgspec.Struct, frozen=True, kw_only=True):
     """Whether what goes out without a floating IP is from the gateway's first address."""
     routes: tuple[HostRoute, ...] = ()
     floating: tuple[HostFloating, ...] = ()
+    forwarded: tuple[HostForwarding, ...] = ()
     up: bool = True
+
+    @property
+    def outer(self) -> tuple[str, ...]:
+        """The addresses besides the gateway's own by which what is behind it is reached."""
+        addresses = [each.address for each in self.floating] + [each.address for each in self.forwarded]
+        return tuple(dict.fromkeys(addresses))
 
     @property
     def legs(self) -> tuple[RouterLeg, ...]:
@@ -292,9 +312,21 @@ class HostNetworkState:
             segments=tuple(self.segments[k] for k in sorted(self.segments)),
             ports=tuple(self.ports[k] for k in sorted(self.ports)),
             groups=tuple(self.groups[k] for k in sorted(self.groups)),
-            routers=tuple(self.routers[k] for k in sorted(self.routers)),
+            routers=tuple(self._reaching(self.routers[k]) for k in sorted(self.routers)),
             members_at=self.members_at,
         )
+
+    def _reaching(self, router: HostRouter) -> HostRouter:
+        """Return a router with those of its floating IPs and port forwardings that lead to ports that are here still.
+
+        A port goes by a command of its own, which says nothing of routers, and one that is to come may be known of
+        before it is here.
+        """
+        floating = tuple(each for each in router.floating if each.port_id in self.ports)
+        forwarded = tuple(each for each in router.forwarded if each.port_id in self.ports)
+        if len(floating) == len(router.floating) and len(forwarded) == len(router.forwarded):
+            return router
+        return replace(router, floating=floating, forwarded=forwarded)
 
     def _newer(self, ident: str, generation: int) -> bool:
         if self.learnt.get(ident, -1) > generation:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
 from floe.core.host_network import (
     HostFloating,
+    HostForwarding,
     HostNetwork,
     HostPort,
     HostRoute,
@@ -22,9 +23,11 @@ from floe.core.host_network import (
     HostSubnet,
     RouterLeg,
 )
+from floe.core.port_forwardings import PROTOCOLS, count, meet, single
 
 METADATA_ADDRESS = "169.254.169.254"
 
+_LAST_PORT = 65535
 _IDENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -168,14 +171,35 @@ def _sound_router(
         if _is_well(problem, found):
             floating[each.address] = each
             fixed.add(each.fixed)
+    forwarded = _sound_forwarded(router.forwarded, inner, floating, found)
     hop = router.next_hop
     if hop is not None and not _is_well(_address_problem("Next hop", hop), found):
         hop = None
     if not found:
         return router, found
     gateway = router.gateway if any(leg is router.gateway for leg in legs) else None
-    whole = tuple(floating.values())
-    return replace(router, interfaces=interfaces, gateway=gateway, next_hop=hop, routes=routes, floating=whole), found
+    sound = {"interfaces": interfaces, "gateway": gateway, "next_hop": hop, "routes": routes, "forwarded": forwarded}
+    return replace(router, **sound, floating=tuple(floating.values())), found
+
+
+def _sound_forwarded(
+    forwarded: Iterable[HostForwarding],
+    inner: Collection[ipaddress.IPv4Network],
+    floating: Collection[str],
+    found: list[str],
+) -> tuple[HostForwarding, ...]:
+    """Return the port forwardings that can be made: each external port leads to one place."""
+    sound: list[HostForwarding] = []
+    there: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for each in forwarded:
+        taken = there.setdefault((each.address, each.protocol), [])
+        problem = _forwarding_problem(each, inner)
+        if not problem and (each.address in floating or any(meet(each.external, other) for other in taken)):
+            problem = f"Port forwarding {each.forwarding_id} of {each.address} is of ports that lead elsewhere."
+        if _is_well(problem, found):
+            taken.append(each.external)
+            sound.append(each)
+    return tuple(sound)
 
 
 def _is_well(problem: str | None, found: list[str]) -> bool:
@@ -222,6 +246,19 @@ def _floating_problem(floating: HostFloating, inner: Collection[ipaddress.IPv4Ne
     if not problem and not any(ipaddress.IPv4Address(floating.fixed) in subnet for subnet in inner):
         problem = f"Fixed address {floating.fixed} of floating IP {floating.address} is in no subnet of the router."
     return problem
+
+
+def _forwarding_problem(forwarding: HostForwarding, inner: Collection[ipaddress.IPv4Network]) -> str | None:
+    what = f"Port forwarding {forwarding.forwarding_id}"
+    if forwarding.protocol not in PROTOCOLS:
+        return f"{what} is of {forwarding.protocol!r}, not of {' or '.join(PROTOCOLS)}."
+    for first, last in (forwarding.external, forwarding.internal):
+        if not 1 <= first <= last <= _LAST_PORT:
+            return f"{what} is of ports {first} to {last}, which are none."
+    if single(forwarding.internal) is None and count(forwarding.internal) != count(forwarding.external):
+        return f"{what} has other than one internal port, or one for each external one."
+    to = HostFloating(floating_id="", address=forwarding.address, fixed=forwarding.fixed, port_id=forwarding.port_id)
+    return _floating_problem(to, inner)
 
 
 def ipv4_address(text: str) -> str | None:

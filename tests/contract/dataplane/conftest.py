@@ -18,6 +18,7 @@ from floe.core.host_network import (
     GroupRule,
     HostAddress,
     HostFloating,
+    HostForwarding,
     HostGroup,
     HostNetwork,
     HostPort,
@@ -167,6 +168,25 @@ def floating(address: str, port: HostPort, number: int = 0) -> HostFloating:
     """Return a floating IP of a port's first address."""
     fixed = port.addresses[0].address if port.addresses else ""
     return HostFloating(floating_id=f"f-{address}-{number}", address=address, fixed=fixed, port_id=port.port_id)
+
+
+Ports = int | tuple[int, int]
+
+
+def forwarding(
+    address: str, port: HostPort, external: Ports, internal: Ports, *, protocol: str = "tcp"
+) -> HostForwarding:
+    """Return what leads a port of a floating IP, or a range of them, to a guest's."""
+    outer, inner = [ports if isinstance(ports, tuple) else (ports, ports) for ports in (external, internal)]
+    return HostForwarding(
+        forwarding_id=f"{address}-{protocol}-{outer[0]}",
+        address=address,
+        protocol=protocol,
+        external=outer,
+        fixed=port.addresses[0].address,
+        internal=inner,
+        port_id=port.port_id,
+    )
 
 
 @pytest.fixture

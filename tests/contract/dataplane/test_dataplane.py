@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from floe.core.host_network import HostNetwork
 from floe.dataplane.fake import FakePlane

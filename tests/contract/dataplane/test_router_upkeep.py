@@ -21,7 +21,7 @@ from floe.dataplane.linux.names import (
 from floe.dataplane.linux.plane import LinuxPlane
 from floe.dataplane.protocol import PortsFailure
 
-from .conftest import LEADING, floating, ident
+from .conftest import LEADING, floating, forwarding, ident
 from .test_linux_plane import links, printed
 from .test_routers import FLOATING, MACHINE, OTHER, own, ping, place, sees
 
@@ -71,7 +71,10 @@ def _addresses(link: dict) -> list[str]:
         ["ip", "-n", SPACE, "route", "replace", "default", "via", "172.24.4.9"],
         ["ip", "-n", SPACE, "route", "add", "192.0.2.0/24", "via", "10.7.0.9"],
         ["ip", "netns", "exec", SPACE, "nft", "flush", "ruleset"],
-        ["ip", "netns", "exec", SPACE, "nft", "flush", "map", "ip", "floe", "inward"],
+        *(
+            ["ip", "netns", "exec", SPACE, "nft", "flush", kind, "ip", "floe", name]
+            for kind, name in (("map", "inward"), ("map", "inward_ports"), ("set", "tcp_pairs"), ("chain", "aimed"))
+        ),
         ["ip", "netns", "exec", SPACE, "nft", "insert", "rule", "ip", "floe", "passed", "accept"],
         ["ip", "netns", "exec", SPACE, "sysctl", "-qw", "net.ipv4.ip_forward=0"],
         ["ip", "netns", "exec", SPACE, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0"],
@@ -84,7 +87,9 @@ def _addresses(link: dict) -> list[str]:
 async def test_what_is_changed_behind_its_back_is_drift_until_it_is_mended(town, damage):
     a = town.guest(11)
     await town.apply(
-        floating=(floating(FLOATING, a),), routes=(HostRoute(destination="10.50.0.0/16", nexthop="10.7.0.50"),)
+        floating=(floating(FLOATING, a),),
+        forwarded=(forwarding(OTHER, a, (2220, 2222), 22),),
+        routes=(HostRoute(destination="10.50.0.0/16", nexthop="10.7.0.50"),),
     )
     before, rules = inside(), printed("nft", "list", "ruleset")
     assert await town.plane.drift(town.world.network) == []

@@ -48,13 +48,13 @@ async def ping(guests, source: str, address: str) -> None:
                 continue
 
 
-async def talk(guests, source: str, target: str, address: str, *, port: int = PORT):
-    """Connect by TCP; return both ends, and whom the target sees."""
+async def talk(guests, source: str, target: str, address: str, *, port: int = PORT, outer: int | None = None):
+    """Connect by TCP, to the port `outer` where that is another; return both ends, and whom the target sees."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(10):
         with await guests.listen(target, port) as listener:
             client = await guests.client(source)
-            await loop.sock_connect(client, (address, port))
+            await loop.sock_connect(client, (address, outer or port))
             served, peer = await loop.sock_accept(listener)
             served.setblocking(False)
     return client, served, peer[0]

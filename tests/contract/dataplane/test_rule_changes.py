@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 import pytest
+from msgspec.structs import replace
 
-from floe.core.host_network import GroupRule, HostNetwork, HostRoute, HostRouter
+from floe.core.host_network import GroupRule, HostForwarding, HostNetwork, HostPort, HostRoute, HostRouter
 from floe.dataplane.linux import nftables, router_rules, ruleset
 
-from .conftest import floating
+from .conftest import floating, forwarding
 
 pytestmark = pytest.mark.e2e
 
@@ -76,6 +77,7 @@ def some_router(dice: random.Random, make_world) -> HostRouter:
         router,
         interfaces=tuple(replace(leg, up=dice.random() < 0.9) for leg in router.interfaces),
         floating=tuple(floating(f"172.24.4.{number}", port) for number, port in pairs) if router.gateway else (),
+        forwarded=tuple(some_forwardings(dice, ports)) if router.gateway else (),
         routes=tuple(
             HostRoute(destination=f"10.{99 + n}.0.0/16", nexthop=legs[0].subnets[0].cidr.replace(".0/24", ".9"))
             for n in range(dice.randrange(3))
@@ -85,6 +87,14 @@ def some_router(dice: random.Random, make_world) -> HostRouter:
     )
     [made] = world.network.routers
     return made
+
+
+def some_forwardings(dice: random.Random, ports: Sequence[HostPort]) -> Iterator[HostForwarding]:
+    for number, port in enumerate(dice.sample(ports, len(ports) // 2), 2):
+        first, many = 100 * number, dice.choice((1, 1, 30))
+        inner = dice.choice(((22, 22), (5, 4 + many)))
+        protocol, address = dice.choice(("tcp", "udp")), f"172.24.4.{dice.choice((210, 211))}"
+        yield forwarding(address, port, (first, first + many - 1), inner, protocol=protocol)
 
 
 def of_hosts(dice: random.Random, make_world) -> ruleset.Tables:

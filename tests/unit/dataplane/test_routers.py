@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from floe.core.host_network import HostFloating, HostNetwork, HostRoute, HostRouter, HostSegment, RouterLeg
+from floe.core.host_network import (
+    HostFloating,
+    HostForwarding,
+    HostNetwork,
+    HostRoute,
+    HostRouter,
+    HostSegment,
+    RouterLeg,
+)
 from floe.dataplane.checks import sound_part
-from floe.dataplane.linux import links, physical, router_rules, routers, ruleset
+from floe.dataplane.linux import links, nftables, physical, router_rules, routers, ruleset
 from floe.dataplane.linux.links import Device, LinkPlan
-from floe.dataplane.linux.router_rules import Translation
+from floe.dataplane.linux.router_rules import Ends, Translation
 from floe.dataplane.linux.routers import Inside
 
 ROUTER = "33333333-0000-4000-8000-000000000000"
@@ -170,7 +178,102 @@ def test_a_router_that_is_no_longer_wanted_goes() -> None:
     ],
 )
 def test_a_flow_goes_on_while_its_translation_is_in_force(original, reply, source, target, kept) -> None:
-    assert router_rules.translation(WHOLE).keeps(original, reply, source=source, target=target) is kept
+    ends = Ends(*original), Ends(*reply)
+    assert router_rules.translation(WHOLE).keeps(*ends, source=source, target=target) is kept
+
+
+FORWARDED = HostForwarding(
+    forwarding_id="w",
+    address="172.24.4.60",
+    protocol="tcp",
+    external=(8000, 8002),
+    fixed="10.7.0.11",
+    internal=(80, 82),
+    port_id="p",
+)
+FORWARDING = replace(WHOLE, forwarded=(FORWARDED,))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "external", "fixed", "internal", "kept"),
+    [
+        ("tcp", 8000, "10.7.0.11", 80, True),
+        ("tcp", 8002, "10.7.0.11", 82, True),
+        ("tcp", 8002, "10.7.0.11", 80, False),
+        ("tcp", 8003, "10.7.0.11", 83, False),
+        ("tcp", 8000, "10.7.0.12", 80, False),
+        ("udp", 8000, "10.7.0.11", 80, False),
+        ("", 0, "10.7.0.11", 0, False),
+    ],
+)
+def test_a_forwarded_flow_goes_on_while_its_ports_are_forwarded(protocol, external, fixed, internal, kept) -> None:
+    original = Ends("192.0.2.1", "172.24.4.60", protocol, 4000, external)
+    reply = Ends(fixed, "192.0.2.1", protocol, internal, 4000)
+    assert router_rules.translation(FORWARDING).keeps(original, reply, source=False, target=True) is kept
+
+
+def test_each_external_port_leads_to_its_own_or_to_the_one() -> None:
+    several, one = router_rules.rules(FORWARDING), replace(FORWARDED, protocol="udp", internal=(53, 53))
+    assert several["inward_ports"].body == (
+        "172.24.4.60 . tcp . 8000 : 10.7.0.11 . 80",
+        "172.24.4.60 . tcp . 8001 : 10.7.0.11 . 81",
+        "172.24.4.60 . tcp . 8002 : 10.7.0.11 . 82",
+    )
+    assert several["tcp_pairs"].body[0] == "172.24.4.60 . 8000 . 10.7.0.11 . 80"
+    both = router_rules.rules(replace(FORWARDING, forwarded=(FORWARDED, one)))
+    assert both["udp_pairs"].body == tuple(f"172.24.4.60 . {port} . 10.7.0.11 . 53" for port in (8000, 8001, 8002))
+    assert both["tcp_pairs"] == several["tcp_pairs"]
+    assert "172.24.4.60" in both["outer"].body
+    changed = ruleset.difference({router_rules.TABLE: several}, {router_rules.TABLE: both})
+    assert "flush" not in changed, "what is there stays while another comes"
+
+
+def test_an_address_with_ports_forwarded_is_on_the_gateway_once() -> None:
+    twice = replace(FORWARDING, forwarded=(FORWARDED, replace(FORWARDED, forwarding_id="v", external=(22, 22))))
+    plan = routers.within(twice, SEGMENTS, THERE)
+    assert plan.lines == ("addr add 172.24.4.60/32 dev qr-bbbbbbbb000",)
+    assert plan.announced == (("qr-bbbbbbbb000", "172.24.4.60"),)
+
+
+def test_guests_do_not_pose_as_an_address_with_ports_forwarded() -> None:
+    network = HostNetwork(segments=tuple(SEGMENTS.values()), routers=(replace(FORWARDING, floating=()),))
+    items = nftables.rules(network)["bridge", "floe"]
+    assert items["held_22222222000"].body == ("172.24.4.10", "172.24.4.60", "172.24.4.1")
+
+
+def test_outer_addresses_of_which_some_flow_ended_are_told() -> None:
+    before, after = router_rules.translation(FORWARDING), router_rules.translation(WHOLE)
+    assert before.ended(after) == {"172.24.4.60"}
+    assert after.ended(before) == frozenset()
+    fewer = router_rules.translation(
+        replace(WHOLE, forwarded=(replace(FORWARDED, external=(8000, 8001), internal=(80, 81)),))
+    )
+    assert before.ended(fewer) == {"172.24.4.60"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"protocol": "icmp"}, "'icmp'"),
+        ({"external": (0, 2)}, "ports 0 to 2"),
+        ({"external": (65535, 65537)}, "ports 65535 to 65537"),
+        ({"internal": (82, 80)}, "ports 82 to 80"),
+        ({"internal": (80, 81)}, "one internal port"),
+        ({"fixed": "10.9.0.1"}, "10.9.0.1"),
+        ({"fixed": "there }; drop"}, "'there }; drop'"),
+        ({"address": "here"}, "'here'"),
+        ({"address": FLOATING.address}, "lead elsewhere"),
+        ({"external": (8002, 8004)}, "lead elsewhere"),
+    ],
+)
+def test_a_port_forwarding_that_cannot_be_is_left_out_and_told(wrong, told) -> None:
+    network = HostNetwork(
+        segments=tuple(SEGMENTS.values()),
+        routers=(replace(FORWARDING, forwarded=(FORWARDED, replace(FORWARDED, forwarding_id="v", **wrong))),),
+    )
+    sound, problems = sound_part(network)
+    assert sound.routers == (FORWARDING,)
+    assert told in problems[ROUTER]
 
 
 def test_what_is_wrong_is_left_out_and_told() -> None:

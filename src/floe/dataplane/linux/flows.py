@@ -12,14 +12,16 @@ from collections.abc import Collection
 from pathlib import Path
 
 from floe.dataplane.linux import kernel
-from floe.dataplane.linux.router_rules import Translation
+from floe.dataplane.linux.router_rules import Ends, Translation
 
 _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2  # NFNL_SUBSYS_CTNETLINK
 _HEADER = struct.pack("=BBH", socket.AF_INET, 0, 0)  # struct nfgenmsg: family, version, resource
 _NESTED = 0x8000
 _ORIGINAL, _REPLY, _STATUS, _ID, _FILTER = 1, 2, 3, 12, 25
-_ADDRESSES = 1
+_ADDRESSES, _PROTOCOL = 1, 2
 _SOURCE, _TARGET = 1, 2
+_NUMBER, _SOURCE_PORT, _TARGET_PORT = 1, 2, 3
+_NAMES = {bytes([socket.IPPROTO_TCP]): "tcp", bytes([socket.IPPROTO_UDP]): "udp"}
 _BY_TARGET = 1 << 1  # CTA_FILTER_FLAG(CTA_IP_DST)
 _SOURCE_TRANSLATED, _TARGET_TRANSLATED = 1 << 4, 1 << 5
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
@@ -60,10 +62,18 @@ def _is_kept(entry: dict[int, bytes], translation: Translation) -> bool:
     )
 
 
-def _ends(flow: bytes) -> tuple[str, str]:
-    """Return source and target of one direction."""
-    addresses = dict(kernel.attributes_of(dict(kernel.attributes_of(flow))[_ADDRESSES]))
-    return socket.inet_ntoa(addresses[_SOURCE]), socket.inet_ntoa(addresses[_TARGET])
+def _ends(flow: bytes) -> Ends:
+    """Return one direction."""
+    parts = dict(kernel.attributes_of(flow))
+    addresses = dict(kernel.attributes_of(parts[_ADDRESSES]))
+    protocol = dict(kernel.attributes_of(parts[_PROTOCOL]))
+    return Ends(
+        source=socket.inet_ntoa(addresses[_SOURCE]),
+        target=socket.inet_ntoa(addresses[_TARGET]),
+        protocol=_NAMES.get(protocol[_NUMBER], ""),
+        source_port=int.from_bytes(protocol.get(_SOURCE_PORT, b""), "big"),
+        target_port=int.from_bytes(protocol.get(_TARGET_PORT, b""), "big"),
+    )
 
 
 def _to(side: int, address: str) -> bytes:

@@ -161,7 +161,7 @@ def _shields(network: HostNetwork) -> dict[str, Item]:
             macs.setdefault(leg.network_id, []).append(leg.mac.lower())
             held.setdefault(leg.network_id, []).extend(text.partition("/")[0] for text in leg.addresses)
         if router.gateway is not None:
-            held[router.gateway.network_id] += [each.address for each in router.floating]
+            held[router.gateway.network_id] += router.outer
             if router.next_hop and router.next_hop not in own:
                 held[router.gateway.network_id].append(router.next_hop)
     items: dict[str, Item] = {}

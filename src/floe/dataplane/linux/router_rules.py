@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from floe.core.host_network import HostRouter, RouterLeg
+from floe.core.port_forwardings import PROTOCOLS
 from floe.dataplane.checks import METADATA_ADDRESS
 from floe.dataplane.linux.names import inner_leg
 from floe.dataplane.linux.ruleset import Item, braces, chain, named_map, named_set
@@ -27,24 +29,43 @@ CONNECTIONS = 65536
 """How many connections a router keeps, about 20 MB of the kernel's memory: one tenant's share, and no more."""
 
 
+Forwarded = tuple[str, str, int, str, int]
+"""Floating IP, protocol and external port; fixed address and internal port."""
+
+
+class Ends(NamedTuple):
+    """One direction of a flow; of a protocol without ports they are 0."""
+
+    source: str
+    target: str
+    protocol: str = ""
+    """Its name where ports of it can be forwarded."""
+    source_port: int = 0
+    target_port: int = 0
+
+
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
     """Which translations of addresses are in force."""
 
     floating: frozenset[tuple[str, str]] = frozenset()
     """Floating IP and fixed address."""
+    forwarded: frozenset[Forwarded] = frozenset()
     gateway: str | None = None
     """From where everything else leaves, or hairpins."""
 
     def ended(self, after: Translation) -> frozenset[str]:
         """Return the outer addresses of which some flow is no more, when this becomes `after`."""
         gone = {address for address, _ in self.floating - after.floating}
+        gone |= {address for address, *_ in self.forwarded - after.forwarded}
         return frozenset(gone | ({self.gateway} - {after.gateway, None} if self.gateway else set()))
 
-    def keeps(self, original: tuple[str, str], reply: tuple[str, str], *, source: bool, target: bool) -> bool:
-        """Say whether a flow of these sources and targets may go on, `source` or `target` of which is translated."""
-        if target and (original[1], reply[0]) not in self.floating:
-            return False
-        return not source or reply[1] == self.gateway or (reply[1], original[0]) in self.floating
+    def keeps(self, original: Ends, reply: Ends, *, source: bool, target: bool) -> bool:
+        """Say whether a flow may go on, the `source` or `target` of which is translated."""
+        if target and (original.target, reply.source) not in self.floating:
+            ports = original.target, original.protocol, original.target_port, reply.source, reply.source_port
+            if ports not in self.forwarded:
+                return False
+        return not source or reply.target == self.gateway or (reply.target, original.source) in self.floating
 
 
 def translation(router: HostRouter) -> Translation:
@@ -53,7 +74,9 @@ def translation(router: HostRouter) -> Translation:
     if gateway is None:
         return Translation()
     return Translation(
-        floating=frozenset((each.address, each.fixed) for each in router.floating), gateway=first_address(gateway)
+        floating=frozenset((each.address, each.fixed) for each in router.floating),
+        forwarded=frozenset(_forwarded(router)),
+        gateway=first_address(gateway),
     )
 
 
@@ -63,6 +86,7 @@ def rules(router: HostRouter, connections: int = CONNECTIONS) -> Mapping[str, It
     legs = [leg for leg in router.interfaces if router.up and leg.up]
     floating = router.floating if gateway is not None else ()
     pairs = [(each.address, each.fixed) for each in floating]
+    forwarded = _forwarded(router) if gateway is not None else []
     devices = [_quoted(leg) for leg in legs]
     return {
         "interfaces": named_set("ifname", devices),
@@ -71,6 +95,22 @@ def rules(router: HostRouter, connections: int = CONNECTIONS) -> Mapping[str, It
         "outward": named_map("ipv4_addr", "ipv4_addr", {fixed: address for address, fixed in pairs}),
         "inward_pairs": named_set("ipv4_addr . ipv4_addr", [f"{address} . {fixed}" for address, fixed in pairs]),
         "outward_pairs": named_set("ipv4_addr . ipv4_addr", [f"{fixed} . {address}" for address, fixed in pairs]),
+        "inward_ports": named_map(
+            "ipv4_addr . inet_proto . inet_service",
+            "ipv4_addr . inet_service",
+            {f"{address} . {name} . {port}": f"{fixed} . {inner}" for address, name, port, fixed, inner in forwarded},
+        ),
+        **{
+            f"{protocol}_pairs": named_set(
+                "ipv4_addr . inet_service . ipv4_addr . inet_service",
+                [
+                    f"{address} . {port} . {to} . {inner}"
+                    for address, name, port, to, inner in forwarded
+                    if name == protocol
+                ],
+            )
+            for protocol in PROTOCOLS
+        },
         "own": chain(_sources(router, legs, routed=False)),
         "sources": chain(_sources(router, legs, routed=True)),
         "input": chain(
@@ -84,13 +124,17 @@ def rules(router: HostRouter, connections: int = CONNECTIONS) -> Mapping[str, It
             ],
             "type filter hook input priority filter; policy accept;",
         ),
-        "targets": chain(["dnat to ip daddr map @inward"], "type nat hook prerouting priority dstnat; policy accept;"),
+        "targets": chain(
+            ["dnat to ip daddr map @inward", "dnat ip to ip daddr . meta l4proto . th dport map @inward_ports"],
+            "type nat hook prerouting priority dstnat; policy accept;",
+        ),
         "translated": chain(_translated(router, gateway), "type nat hook postrouting priority srcnat; policy accept;"),
         # What began before addresses were translated may not go on as it was.
         "left": chain(
             [f"oifname {_quoted(gateway)} ip saddr != @outer drop"] if gateway is not None and router.snat else [],
             "type filter hook postrouting priority 200; policy accept;",
         ),
+        "aimed": chain(_aimed()),
         "passed": chain(
             _passed(router, gateway, connections), "type filter hook forward priority filter; policy drop;"
         ),
@@ -108,7 +152,30 @@ def _outer(router: HostRouter) -> list[str]:
     if gateway is None:
         return []
     own = [text.partition("/")[0] for text in gateway.addresses]
-    return list(dict.fromkeys([*own, *(each.address for each in router.floating)]))
+    return list(dict.fromkeys([*own, *router.outer]))
+
+
+def _forwarded(router: HostRouter) -> list[Forwarded]:
+    """Return where each external port leads."""
+    found: list[Forwarded] = []
+    for each in router.forwarded:
+        first, last = each.external
+        step = 0 if each.internal[0] == each.internal[1] else 1
+        found += [
+            (each.address, each.protocol, port, each.fixed, each.internal[0] + step * (port - first))
+            for port in range(first, last + 1)
+        ]
+    return found
+
+
+def _aimed() -> list[str]:
+    """Return what lets go on only flows whose targets are translated as they would be now."""
+    ports = "ct original ip daddr . ct original proto-dst . ct reply ip saddr . ct reply proto-src"
+    return [
+        "ct original ip daddr . ct reply ip saddr @inward_pairs return",
+        *(f"ct protocol {protocol} {ports} @{protocol}_pairs return" for protocol in PROTOCOLS),
+        "drop",
+    ]
 
 
 def _gateway(router: HostRouter) -> RouterLeg | None:
@@ -138,7 +205,7 @@ def _passed(router: HostRouter, gateway: RouterLeg | None, connections: int) -> 
     address = first_address(gateway) if gateway is not None else None
     other = f"ct reply ip daddr != {address} " if address else ""
     rules = [
-        "ct status dnat ct original ip daddr . ct reply ip saddr != @inward_pairs drop",
+        "ct status dnat jump aimed",
         f"ct status snat {other}ct original ip saddr . ct reply ip daddr != @outward_pairs drop",
         "ct state { invalid, untracked } drop",
         # Those that have got in are marked: to count more than there may be stops no flow that is one of them.

@@ -128,7 +128,7 @@ def within(router: HostRouter, segments: Mapping[str, HostSegment], found: Insid
 
 def _of_leg(router: HostRouter, leg: RouterLeg) -> list[str]:
     """Return what a leg answers for: its addresses, and as the gateway those that others are reached by."""
-    floating = [f"{each.address}/32" for each in router.floating] if leg is router.gateway else []
+    floating = [f"{address}/32" for address in router.outer] if leg is router.gateway else []
     own = {text.partition("/")[0] for text in leg.addresses}
     return [*leg.addresses, *(text for text in floating if text.removesuffix("/32") not in own)]
 
