@@ -58,7 +58,7 @@ async def update(
         before = OWNED.own(conn, context, floating_id, seen)
         changes = {key: asked[key] for key in ("description",) if key in asked}
         if "port_id" in asked or "fixed_address" in asked:
-            changes |= _association(conn, context, before, asked)
+            changes |= _lead(conn, context, before, asked)
         after = OWNED.change(conn, context, before, changes, now)
         if _leads(before) == _leads(after):
             return after, False
@@ -72,10 +72,11 @@ async def update(
 
 
 async def delete(cloud: Cloud, context: Context, floating_id: str, seen: int | None = None) -> None:
-    """Give a floating IP back. Raises NotFound, Forbidden, Outdated."""
+    """Give a floating IP back. Raises NotFound, Forbidden, Outdated; Conflict while it has port forwardings."""
 
     def remove(conn: Connection) -> bool:
         floating = OWNED.own(conn, context, floating_id, seen)
+        _forwards_nothing(floating)
         touched = host_networks.touch_floating(conn, floating)
         rows.delete(conn, floating.id)
         ports.delete(conn, floating.own_port_id)
@@ -106,7 +107,8 @@ def _make(conn: Connection, context: Context, item: Mapping[str, Any], floating_
     )
     if item.get("port_id") or item.get("fixed_address"):
         floating = replace(floating, **_association(conn, context, floating, item))
-    return rows.insert(conn, floating)
+    made = rows.insert(conn, floating)
+    return made if made.port_id is None else OWNED.get(conn, context, floating_id)
 
 
 def _own_port(
@@ -143,6 +145,21 @@ def _own_port(
     return port_id, given
 
 
+def _forwards_nothing(floating: FloatingIP) -> None:
+    if floating.forwardings:
+        raise Conflict(
+            f"Floating IP {floating.id} in use by Port Forwarding resources.", reason="floatingip_has_forwardings"
+        )
+
+
+def _lead(conn: Connection, context: Context, before: FloatingIP, asked: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """Return the fields by which a floating IP leads elsewhere; one that leads nowhere keeps its port forwardings."""
+    if asked.get("port_id") is not None:
+        _forwards_nothing(before)
+    changes = _association(conn, context, before, asked)
+    return {} if before.forwardings else changes
+
+
 def _association(
     conn: Connection, context: Context, floating: FloatingIP, asked: Mapping[str, Any]
 ) -> dict[str, str | None]:
@@ -170,7 +187,7 @@ def _association(
             f" {fixed}, as that fixed IP already has a floating IP on external network {floating.network_id}.",
             reason="address_has_floating_ip",
         )
-    return {"port_id": port_id, "fixed_address": fixed, "router_id": _way(conn, port, subnet_id, floating.network_id)}
+    return {"port_id": port_id, "fixed_address": fixed, "router_id": way(conn, port, subnet_id, floating.network_id)}
 
 
 def _address_of(port: Port, asked: str | None) -> tuple[str, str]:
@@ -190,8 +207,11 @@ def _address_of(port: Port, asked: str | None) -> tuple[str, str]:
     return port.fixed_ips[0]
 
 
-def _way(conn: Connection, port: Port, subnet_id: str, network_id: str) -> str:
-    """Return the router from a subnet to an external network: that at the subnet's gateway, else the oldest."""
+def way(conn: Connection, port: Port, subnet_id: str, network_id: str) -> str:
+    """Return the router from a port's subnet to an external network: that at the subnet's gateway, else the oldest.
+
+    Raises NotFound.
+    """
     ways = routers.ways_out(conn, subnet_id, network_id)
     if not ways:
         raise NotFound(

@@ -157,9 +157,12 @@ def touch_router(conn: Connection, router_id: str) -> bool:
 
 def touch_floating(conn: Connection, floating: FloatingIP) -> bool:
     """A floating IP leads, or led, to a port: have the host told that has it. True if any has."""
-    if floating.port_id is None:
-        return False
-    return rows.want_where(conn, ports.HOSTS_OF_PORT, {"ident": floating.port_id}) > 0
+    return floating.port_id is not None and touch_port(conn, floating.port_id)
+
+
+def touch_port(conn: Connection, port_id: str) -> bool:
+    """What leads to a port changed: have the host told that has it. True if any has."""
+    return rows.want_where(conn, ports.HOSTS_OF_PORT, {"ident": port_id}) > 0
 
 
 def touch_network(conn: Connection, network_id: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 
-from floe.core.host_network import HostFloating, HostRoute, HostRouter, RouterLeg
+from floe.core.host_network import HostFloating, HostForwarding, HostRoute, HostRouter, RouterLeg
 from floe.core.ports import GATEWAY_OWNER, INTERFACE_OWNER
 from floe.core.routers import Interface, Router
 from floe.store import floating_ips, routers
@@ -23,14 +23,23 @@ def beside(conn: Connection, host: str, network_ids: Iterable[str]) -> list[Host
     floating: dict[str, list[HostFloating]] = {router_id: [] for router_id in found}
     for router_id, each in floating_ips.on_host(conn, host, found):
         floating[router_id].append(each)
+    forwarded: dict[str, list[HostForwarding]] = {router_id: [] for router_id in found}
+    for router_id, one in floating_ips.forwarded_on_host(conn, host, found):
+        forwarded[router_id].append(one)
     hops = routers.next_hops(conn, found)
     return [
-        _router(router, legs[router.id], floating[router.id], hops.get(router.id))
+        _router(router, legs[router.id], floating[router.id], forwarded[router.id], hops.get(router.id))
         for router in routers.ROWS.each(conn, found)
     ]
 
 
-def _router(router: Router, legs: Sequence[Interface], floating: Sequence[HostFloating], hop: str | None) -> HostRouter:
+def _router(
+    router: Router,
+    legs: Sequence[Interface],
+    floating: Sequence[HostFloating],
+    forwarded: Sequence[HostForwarding],
+    hop: str | None,
+) -> HostRouter:
     return HostRouter(
         router_id=router.id,
         interfaces=tuple(_leg([leg]) for leg in legs if leg.owner == INTERFACE_OWNER),
@@ -39,6 +48,7 @@ def _router(router: Router, legs: Sequence[Interface], floating: Sequence[HostFl
         snat=router.snat,
         routes=tuple(HostRoute(destination=target, nexthop=to) for target, to in router.routes),
         floating=tuple(floating),
+        forwarded=tuple(forwarded),
         up=router.up,
     )
 

@@ -20,7 +20,7 @@ from floe.core.ports import ACTIVE, DOWN, RESERVED_OWNERS, Port, read_pairs
 from floe.core.subnets import Subnet
 from floe.core.tags import checked_tags
 from floe.store import addresses as address_rows
-from floe.store import floating_ips, networks, security_groups, subnets
+from floe.store import floating_ips, networks, port_forwardings, security_groups, subnets
 from floe.store import ports as rows
 from floe.store.engine import Connection
 
@@ -70,7 +70,7 @@ async def update(
         network = networks.many(conn, [port.network_id])[port.network_id]
         wanted = _changes(conn, context, port, network, asked)
         changes = {key: value for key, value in wanted.items() if value != getattr(port, key)}
-        moved = "fixed_ips" in asked and _readdress(conn, context, port, asked["fixed_ips"])
+        moved = "fixed_ips" in asked and _readdress(conn, context, port, asked["fixed_ips"], now)
         if (changes or moved) and not rows.update(conn, port_id, changes, now):
             raise _mac_in_use(changes["mac"], network)
         changed = OWNED.get(conn, context, port_id)
@@ -83,7 +83,7 @@ async def update(
 
 
 async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None = None) -> None:
-    """Remove a port; floating IPs that lead to it lead nowhere then.
+    """Remove a port; floating IPs that lead to it lead nowhere then, and port forwardings to it are no more.
 
     Raises NotFound, Outdated; Conflict while a server or the cloud itself uses it.
     """
@@ -194,8 +194,13 @@ def _changes(
     return changes
 
 
-def _readdress(conn: Connection, context: Context, port: Port, wanted: Sequence[tuple[str | None, str | None]]) -> bool:
-    """Give the port other addresses; those it has and asks for again it keeps. False if they are the same as before."""
+def _readdress(
+    conn: Connection, context: Context, port: Port, wanted: Sequence[tuple[str | None, str | None]], now: datetime
+) -> bool:
+    """Give the port other addresses; those it has and asks for again it keeps. False if they are the same as before.
+
+    Port forwardings to an address end with it.
+    """
     if port.kept:
         raise Conflict(
             f"Port {port.id} has device owner {port.device_owner}; its addresses cannot change.",
@@ -206,7 +211,11 @@ def _readdress(conn: Connection, context: Context, port: Port, wanted: Sequence[
     _floating_stays(conn, port, {address for _, address in kept})
     below = _subnets(conn, context, port.network_id, wanted)
     address_rows.release(conn, port.id)
-    return set(assign(conn, port.network_id, port.id, below, kept)) != set(port.fixed_ips)
+    given = assign(conn, port.network_id, port.id, below, kept)
+    there = {address for _, address in given}
+    ended = [each for each in port_forwardings.to_ports(conn, [port.id]) if each.fixed_address not in there]
+    floating_ips.forward_no_more(conn, ended, now)
+    return set(given) != set(port.fixed_ips)
 
 
 def _floating_stays(conn: Connection, port: Port, addresses: Collection[str | None]) -> None:

@@ -21,7 +21,7 @@ from floe.core.ports import ACTIVE, INTERFACE_OWNER, Port
 from floe.core.routers import MAX_INTERFACES, Interface, Router, check_apart, hops_within
 from floe.core.subnets import Subnet
 from floe.store import addresses as address_rows
-from floe.store import floating_ips, ports, routers, subnets
+from floe.store import floating_ips, port_forwardings, ports, routers, subnets
 from floe.store.engine import Connection
 
 
@@ -155,6 +155,10 @@ def _by_port(
             f" attached device {port.device_id}.",
             reason="port_in_use",
         )
+    if floating_ips.of_ports(conn, [port_id]) or port_forwardings.to_ports(conn, [port_id]):
+        raise Conflict(
+            f"Port {port_id} is reached by a floating IP, and so can be no interface of a router.", reason="port_in_use"
+        )
     if not port.fixed_ips:
         raise _bad("Router port must have at least one fixed IP")
     if len(port.fixed_ips) > 1:
@@ -224,13 +228,13 @@ def _check_unused(conn: Connection, router: Router, gone: Interface) -> None:
             reason="interface_in_use_by_route",
         )
     held = {(port_id, addresses.text_of(number)) for port_id, number in address_rows.in_subnet(conn, gone.subnet_id)}
-    for floating in floating_ips.of_routers(conn, [router.id]):
-        if (floating.port_id, floating.fixed_address) in held:
-            raise Conflict(
-                f"Router interface for subnet {gone.subnet_id} on router {router.id} cannot be deleted, as it is"
-                " required by one or more floating IPs.",
-                reason="interface_in_use_by_floating_ip",
-            )
+    led = {(each.port_id or "", each.fixed_address or "") for each in floating_ips.of_routers(conn, [router.id])}
+    if held & (led | floating_ips.forwarded_through(conn, router.id)):
+        raise Conflict(
+            f"Router interface for subnet {gone.subnet_id} on router {router.id} cannot be deleted, as it is required"
+            " by one or more floating IPs.",
+            reason="interface_in_use_by_floating_ip",
+        )
 
 
 def _joined(port: Port, subnet_id: str) -> Joined:

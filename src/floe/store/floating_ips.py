@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.addresses import number_of
-from floe.core.floating_ips import ACTIVE, DOWN, FloatingIP
-from floe.core.host_network import HostFloating
+from floe.core.floating_ips import ACTIVE, DOWN, FloatingIP, LedTo
+from floe.core.host_network import HostFloating, HostForwarding
+from floe.core.port_forwardings import PortForwarding
 from floe.store import listing as lists
+from floe.store import port_forwardings as forwardings
 from floe.store.addresses import port_addresses
 from floe.store.port_bindings import port_bindings
+from floe.store.port_forwardings import port_forwardings
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Moment, metadata
-from floe.store.table import VIEWER, Rows, columns_of, structs
+from floe.store.table import VIEWER, Rows, columns_of
 from floe.store.tags import Tags
 
 floating_ips = sa.Table(
@@ -41,7 +44,9 @@ floating_ips = sa.Table(
 )
 
 _COLUMNS = columns_of(FloatingIP, floating_ips)
-_STATUS = sa.case((floating_ips.c.port_id.is_(None), DOWN), else_=ACTIVE)
+_MADE: Callable[..., FloatingIP] = FloatingIP
+"""Takes a row's columns, and then what stands in no column."""
+_STATUS = sa.case((floating_ips.c.router_id.is_(None), DOWN), else_=ACTIVE)
 _OF_PORTS = lists.ByIds(sa.select(*_COLUMNS).order_by(floating_ips.c.id), floating_ips.c.port_id)
 _OF_ROUTERS = lists.ByIds(sa.select(*_COLUMNS).order_by(floating_ips.c.id), floating_ips.c.router_id)
 _ON_HOST = lists.ByIds(
@@ -54,6 +59,34 @@ _ON_HOST = lists.ByIds(
     .order_by(floating_ips.c.id),
     floating_ips.c.router_id,
 )  # fmt: skip
+_FORWARDED_ON_HOST = lists.ByIds(
+    sa.select(
+        floating_ips.c.router_id, port_forwardings.c.id, floating_ips.c.address, port_forwardings.c.protocol,
+        port_forwardings.c.external_first, port_forwardings.c.external_last, port_forwardings.c.fixed_address,
+        port_forwardings.c.internal_first, port_forwardings.c.internal_last, port_forwardings.c.port_id,
+    )
+    .join(port_forwardings, port_forwardings.c.floating_id == floating_ips.c.id)
+    .join(port_bindings, port_bindings.c.port_id == port_forwardings.c.port_id)
+    .where(port_bindings.c.host == sa.bindparam("on_host"), port_bindings.c.plugged.is_(True))
+    .order_by(port_forwardings.c.id),
+    floating_ips.c.router_id,
+)  # fmt: skip
+_THROUGH = sa.select(port_forwardings.c.port_id, port_forwardings.c.fixed_address).join(
+    floating_ips, floating_ips.c.id == port_forwardings.c.floating_id
+)
+_ports = sa.table(
+    "ports",
+    sa.column("id", sa.String),
+    sa.column("name", sa.String),
+    sa.column("network_id", sa.String),
+    sa.column("mac", sa.String),
+    sa.column("up", sa.Boolean),
+    sa.column("status", sa.String),
+    sa.column("device_id", sa.String),
+    sa.column("device_owner", sa.String),
+)
+_LED_TO = lists.ByIds(sa.select(*_ports.c), _ports.c.id)
+"""The ports that floating IPs lead to, each with the fields of `LedTo`."""
 _TAKEN = Prepared(
     sa.select(floating_ips.c.id).where(
         floating_ips.c.port_id == sa.bindparam("port"),
@@ -61,25 +94,39 @@ _TAKEN = Prepared(
         floating_ips.c.network_id == sa.bindparam("network"),
     )
 )
-
 _LEAVE = Prepared(
     sa.update(floating_ips)
     .where(floating_ips.c.port_id == sa.bindparam("port"))
     .values(
-        port_id=None, fixed_address=None, router_id=None, updated_at=sa.bindparam("now"),
+        port_id=sa.null(),
+        fixed_address=sa.null(),
+        router_id=sa.null(),
+        updated_at=sa.bindparam("now", type_=Moment()),
         revision=floating_ips.c.revision + 1,
     )
-)  # fmt: skip
+)
+_HERE = port_forwardings.c.port_id == sa.bindparam("port")
+_ELSEWHERE = sa.exists().where(port_forwardings.c.floating_id == floating_ips.c.id, sa.not_(_HERE))
+_LEAVE_FORWARDED = Prepared(
+    sa.update(floating_ips)
+    .where(floating_ips.c.id.in_(sa.select(port_forwardings.c.floating_id).where(_HERE)))
+    .values(
+        router_id=sa.case((_ELSEWHERE, floating_ips.c.router_id), else_=sa.null()),
+        updated_at=sa.bindparam("now", type_=Moment()),
+        revision=floating_ips.c.revision + 1,
+    )
+)
+_FORWARD_NO_MORE = Prepared(sa.delete(port_forwardings).where(_HERE))
 
 
 def of_ports(conn: Connection, port_ids: Iterable[str]) -> list[FloatingIP]:
-    """Return the floating IPs that lead to ports."""
-    return [FloatingIP(*row) for row in _OF_PORTS.rows(conn, list(port_ids))]
+    """Return the floating IPs that lead to ports, without what belongs to them."""
+    return [_MADE(*row) for row in _OF_PORTS.rows(conn, list(port_ids))]
 
 
 def of_routers(conn: Connection, router_ids: Iterable[str]) -> list[FloatingIP]:
-    """Return the floating IPs that lead through routers."""
-    return [FloatingIP(*row) for row in _OF_ROUTERS.rows(conn, list(router_ids))]
+    """Return the floating IPs that lead through routers, without what belongs to them."""
+    return [_MADE(*row) for row in _OF_ROUTERS.rows(conn, list(router_ids))]
 
 
 def on_host(conn: Connection, host: str, router_ids: Iterable[str]) -> list[tuple[str, HostFloating]]:
@@ -89,6 +136,35 @@ def on_host(conn: Connection, host: str, router_ids: Iterable[str]) -> list[tupl
         (router_id, HostFloating(floating_id=ident, address=address, fixed=fixed, port_id=port_id))
         for router_id, ident, address, fixed, port_id in rows
     ]
+
+
+def forwarded_on_host(conn: Connection, host: str, router_ids: Iterable[str]) -> list[tuple[str, HostForwarding]]:
+    """Return the port forwardings through routers that lead to ports of a host, each with its router."""
+    rows = _FORWARDED_ON_HOST.rows(conn, list(router_ids), on_host=host)
+    return [
+        (
+            router_id,
+            HostForwarding(
+                forwarding_id=ident,
+                address=address,
+                protocol=protocol,
+                external=(external_first, external_last),
+                fixed=fixed,
+                internal=(internal_first, internal_last),
+                port_id=port_id,
+            ),
+        )
+        for (
+            router_id, ident, address, protocol, external_first, external_last, fixed, internal_first, internal_last,
+            port_id,
+        ) in rows
+    ]  # fmt: skip
+
+
+def forwarded_through(conn: Connection, router_id: str) -> set[tuple[str, str]]:
+    """Return the ports, each with its address, that port forwardings through a router lead to."""
+    found = conn.execute(_THROUGH.where(floating_ips.c.router_id == router_id).distinct())
+    return {(port_id, address) for port_id, address in found}
 
 
 def through(conn: Connection, router_id: str) -> bool:
@@ -112,14 +188,40 @@ def with_address(conn: Connection, address: str, project_id: str | None = None) 
     return [FloatingIP(*row) for row in conn.execute(found)]
 
 
-def leave(conn: Connection, port_ids: Iterable[str], now: datetime) -> int:
-    """Have the floating IPs that lead to these ports lead nowhere; return how many did."""
-    return _LEAVE.write_each(conn, [{"port": port_id, "now": now} for port_id in port_ids])
+def leave(conn: Connection, port_ids: Iterable[str], now: datetime) -> None:
+    """Have the floating IPs that lead to these ports lead nowhere, and end the port forwardings to them."""
+    for port_id in port_ids:
+        for statement in (_LEAVE, _LEAVE_FORWARDED):
+            statement.write_later(conn, {"port": port_id, "now": now})
+        _FORWARD_NO_MORE.write_later(conn, {"port": port_id})
+
+
+def forward_no_more(conn: Connection, gone: Sequence[PortForwarding], now: datetime) -> None:
+    """End port forwardings; a floating IP whose last one goes leads nowhere."""
+    if not gone:
+        return
+    forwardings.delete(conn, *(each.id for each in gone))
+    above = {each.floating_id for each in gone}
+    leading = {each.floating_id for each in forwardings.of_floating(conn, above)}
+    for floating_id in sorted(above):
+        update(conn, floating_id, {} if floating_id in leading else {"router_id": None}, now)
+
+
+def _read(conn: Connection, rows: Sequence[Any]) -> list[FloatingIP]:
+    """Make floating IPs of rows, with the ports that they lead to, or their port forwardings."""
+    led: dict[str, LedTo] = {}
+    forwarded: dict[str, list[PortForwarding]] = {}
+    for part in lists.in_parts(rows):
+        to = {row.port_id for row in part if row.port_id is not None}
+        led |= {port_id: LedTo(*told) for port_id, *told in _LED_TO.rows(conn, to)}
+        for each in forwardings.of_floating(conn, [row.id for row in part if row.port_id is None and row.router_id]):
+            forwarded.setdefault(each.floating_id, []).append(each)
+    return [_MADE(*row, led.get(row.port_id), tuple(forwarded.get(row.id, ()))) for row in rows]
 
 
 ROWS: Rows[FloatingIP] = Rows(
     floating_ips,
-    structs(FloatingIP),
+    _read,
     sa.select(*_COLUMNS),
     seen=floating_ips.c.project_id == VIEWER,
     fields={"status": _STATUS},

@@ -29,7 +29,7 @@ RAISERS = [
     *(
         path
         for room in ("core", "cloud")
-        for name in (*_FURTHER, *(noun.plural for noun in surface.NOUNS))
+        for name in (*_FURTHER, *(noun.plural for noun in (*surface.NOUNS, *surface.PARTS)))
         if (path := SOURCE / room / f"{name}.py").exists()
     ),
 ]
@@ -41,7 +41,7 @@ KINDS = {
 }
 ELSEWHERE = {
     "unauthenticated", "too_large", "unavailable", "no_such_method", "over_quota",
-    *(f"{noun.name}_in_use" for noun in surface.NOUNS),
+    *(f"{noun.name}_in_use" for noun in (*surface.NOUNS, *surface.PARTS)),
 }  # fmt: skip
 """Reasons of errors that other modules raise, or that a noun's name is part of."""
 
@@ -90,9 +90,10 @@ def test_every_path_may_ask_for_json(path: str) -> None:
 
 NOUNS: dict[str, Fields[Any]] = {
     **{noun.plural.replace("_", "-"): noun.fields for noun in surface.NOUNS},
+    **{noun.plural: noun.fields for noun in surface.PARTS},
     "quotas": quotas.QUOTA,
 }
-REVISED = {name for name in NOUNS if name != "quotas"}
+REVISED = {noun.plural.replace("_", "-") for noun in surface.NOUNS}
 ALL = frozenset(REVISED)
 
 OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
@@ -106,6 +107,16 @@ OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
         {"binding:host_id": Use.FILTER, "binding:vnic_type": Use.WRITE, "binding:vif_type": Use.NONE},
     ),
     "external-net": (frozenset({"networks"}), {"router:external": Use.WRITE | Use.FILTER}),
+    "expose-port-forwarding-in-fip": (frozenset({"floatingips"}), {"port_forwardings": Use.NONE}),
+    "fip-port-details": (frozenset({"floatingips"}), {"port_details": Use.NONE}),
+    "floating-ip-port-forwarding-description": (
+        frozenset({"port_forwardings"}),
+        {"description": Use.WRITE | Use.FILTER},
+    ),
+    "floating-ip-port-forwarding-port-ranges": (
+        frozenset({"port_forwardings"}),
+        {"external_port_range": Use.ALL, "internal_port_range": Use.WRITE},
+    ),
     "ext-gw-mode": (frozenset({"routers"}), {"external_gateway_info": Use.WRITE}),
     "router_availability_zone": (
         frozenset({"routers"}),
@@ -160,6 +171,10 @@ OF_ROUTES = {
     "network-ip-availability": {
         "GET /v2.0/network-ip-availabilities", "GET /v2.0/network-ip-availabilities/{network_id}",
     },
+    "floating-ip-port-forwarding": {
+        *(f"{method} /v2.0/floatingips/{{above}}/port_forwardings" for method in ("GET", "POST")),
+        *(f"{method} /v2.0/floatingips/{{above}}/port_forwardings/{{id}}" for method in ("GET", "PUT", "DELETE")),
+    },
     "extraroute-atomic": {f"PUT /v2.0/routers/{{id}}/{verb}_extraroutes" for verb in ("add", "remove")},
     "router": {
         *(f"{method} /v2.0/{noun}" for noun in ("routers", "floatingips") for method in ("GET", "POST")),
@@ -178,8 +193,9 @@ OF_ROUTES = {
     "tag-creation": {f"POST /v2.0/{name}/{{id}}/tags" for name in REVISED},
 }  # fmt: skip
 OF_BEHAVIOUR = {
-    "empty-string-filtering", "filter-validation", "ip-substring-filtering", "pagination",
-    "port-security-groups-filtering", "quota-check-limit", "quota-check-limit-default", "revision-if-match", "sorting",
+    "empty-string-filtering", "filter-validation", "floating-ip-port-forwarding-detail", "ip-substring-filtering",
+    "pagination", "port-security-groups-filtering", "quota-check-limit", "quota-check-limit-default",
+    "revision-if-match", "sorting",
 }  # fmt: skip
 """Each is tried over HTTP, in tests/functional/network."""
 
@@ -220,7 +236,7 @@ WRITERS, OF_PROJECT, EVERYBODY = {"member", "admin"}, {"stranger", "reader", "me
 MAY = {
     "get_versions": set(TOKENS),
     "get_extension": EVERYBODY,
-    **{f"get_{noun.name}": EVERYBODY for noun in surface.NOUNS},
+    **{f"get_{noun.name}": EVERYBODY for noun in (*surface.NOUNS, *surface.PARTS)},
     **{
         f"{verb}_{noun}": WRITERS
         for noun in (
@@ -229,6 +245,7 @@ MAY = {
             "floatingip",
             "network",
             "port",
+            "port_forwarding",
             "router",
             "security_group",
             "subnet",

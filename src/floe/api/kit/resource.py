@@ -168,6 +168,13 @@ class Extension(msgspec.Struct, frozen=True):
     about: str
 
 
+class Above(msgspec.Struct, frozen=True):
+    """The noun whose parts a noun's things are: its plural, and by which core field a part says of which it is."""
+
+    plural: str
+    field: str
+
+
 class Dialect(Protocol):
     """How an API's family speaks of any noun."""
 
@@ -182,7 +189,8 @@ class Resource(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """One kind of thing: its words, its fields, and what `floe.cloud` does for it; without a function, no such call.
 
     Parameters of a list that are no filter on a field stand in `besides`, each with how its texts are read; what they
-    ask for is the listing's `also`.
+    ask for is the listing's `also`. Where things are parts of others (`above`), lists and creates are of the parts of
+    one, and a thing is asked for by the pair of that one's id and its own.
     """
 
     name: str
@@ -198,6 +206,7 @@ class Resource(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     besides: Mapping[str, Callable[[list[str]], Any]] = msgspec.field(default_factory=dict)
     members: tuple[Member[T], ...] = ()
     extension: Extension | None = None
+    above: Above | None = None
 
     @property
     def routes(self) -> tuple[Route, ...]:

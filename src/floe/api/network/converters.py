@@ -12,7 +12,7 @@ from typing import Any
 
 from floe.api.kit import values
 from floe.api.kit.resource import Convert
-from floe.core.addresses import spelled_mac
+from floe.core.addresses import number_of, spelled_mac, text_of
 from floe.core.errors import Invalid
 from floe.core.tags import MAX_LENGTH
 
@@ -83,6 +83,11 @@ def ident(value: Any, name: str) -> str:
     return str(value)
 
 
+def address(value: Any, name: str) -> str | None:
+    """Read an IPv4 address; null and the empty text are none."""
+    return text_of(number_of(_ADDRESS(value, name), name)) if value not in {None, ""} else None
+
+
 def one_of(*known: Any) -> Convert:
     """Return the converter of a few values that are told apart by their spelling."""
 
@@ -151,6 +156,9 @@ def ethertype(value: Any, name: str) -> str:
         if isinstance(value, str) and value.lower() == known.lower():
             return known
     raise Invalid(_fault(name, f"{_short(value)} is neither IPv4 nor IPv6"), reason="unknown_ethertype")
+
+
+_ADDRESS = text(64)
 
 
 def malformed(message: str) -> Invalid:

@@ -25,12 +25,16 @@ T = TypeVar("T")
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _REVISION = "revision_number="
+_ABOVE = "above"
+"""What the id of that is called in a path which a thing is a part of."""
 _AT_ONCE = 200
 """Things that one request may make."""
 
 
 def path_of(resource: Resource[Any]) -> str:
-    """Return where the things of a noun are."""
+    """Return where the things of a noun are; parts of others are below those, by Neutron's own spelling."""
+    if resource.above is not None:
+        return f"/v2.0/{resource.above.plural}/{{{_ABOVE}}}/{resource.plural}"
     return f"/v2.0/{resource.plural.replace('_', '-')}"
 
 
@@ -86,7 +90,7 @@ def _calls(resource: Resource[Any]) -> Iterator[tuple[str, str, Callable[[Call],
     if resource.update is not None:
         yield "PUT", "/{id}", partial(_update, resource, resource.update), f"update_{name}"
     if resource.delete is not None:
-        yield "DELETE", "/{id}", partial(_delete, resource.delete), f"delete_{name}"
+        yield "DELETE", "/{id}", partial(_delete, resource, resource.delete), f"delete_{name}"
     for member in resource.members:
         yield member.method, f"/{{id}}/{member.name}", partial(_act, resource, member), f"update_{name}"
     if resource.retag is not None:
@@ -102,7 +106,8 @@ async def _create(resource: Resource[T], create: Create[T], call: Call) -> Reply
     body = await _body(call)
     several = resource.plural in body
     sent = _objects(body[resource.plural], resource) if several else [_object(body, resource.name)]
-    made = await create(call.cloud, call.context, [read_new(resource.fields, item) for item in sent])
+    part = {resource.above.field: call.params[_ABOVE]} if resource.above else {}
+    made = await create(call.cloud, call.context, [{**read_new(resource.fields, item), **part} for item in sent])
     shown = list(map(show_to(resource, call), made))
     return Reply(201, {resource.plural: shown} if several else {resource.name: shown[0]})
 
@@ -112,6 +117,9 @@ async def _index(resource: Resource[T], call: Call) -> Reply:
     besides = resource.besides if resource.retag is None else {**resource.besides, **TAG_FILTERS}
     listing = listing_of(call, resource.fields, _holds(call), besides)
     context = onlooker(call.context)
+    if listing is not None and resource.above is not None:
+        part = {resource.above.field: [call.params[_ABOVE]]}
+        listing = msgspec.structs.replace(listing, filters={**listing.filters, **part})
     found = [] if listing is None or context is None else await resource.find(call.cloud, context, listing)
     holds = _holds(call)
 
@@ -126,22 +134,22 @@ async def _show(resource: Resource[T], call: Call) -> Reply:
     context = onlooker(call.context)
     if context is None:
         raise NotFound(resource.name.replace("_", " "), call.params["id"])
-    thing = await resource.show(call.cloud, context, call.params["id"])
+    thing = await resource.show(call.cloud, context, _ident(resource, call))
     return Reply(body={resource.name: chosen(call, show_to(resource, call)(thing))})
 
 
 async def _update(resource: Resource[T], update: Update[T], call: Call) -> Reply:
     """Change a thing."""
     asked = read_change(resource.fields, await sent_object(call, resource.name))
-    thing = await update(call.cloud, call.context, call.params["id"], asked, _seen(call))
+    thing = await update(call.cloud, call.context, _ident(resource, call), asked, _seen(call))
     return Reply(body={resource.name: show_to(resource, call)(thing)})
 
 
-async def _delete(delete: Delete, call: Call) -> Reply:
+async def _delete(resource: Resource[Any], delete: Delete, call: Call) -> Reply:
     """Remove a thing."""
     if await call.raw():
         raise malformed("Request body is not supported in DELETE.")
-    await delete(call.cloud, call.context, call.params["id"], _seen(call))
+    await delete(call.cloud, call.context, _ident(resource, call), _seen(call))
     return Reply(204)
 
 
@@ -153,6 +161,11 @@ async def _act(resource: Resource[T], member: Member[T], call: Call) -> Reply:
     if member.shown is not None:
         return Reply(body=member.shown(ident, found))
     return Reply(body={resource.name: show_to(resource, call)(found)})
+
+
+def _ident(resource: Resource[Any], call: Call) -> Any:
+    """Return what a thing is asked for by."""
+    return call.params["id"] if resource.above is None else (call.params[_ABOVE], call.params["id"])
 
 
 async def _body(call: Call) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from typing import Any
 from floe.api.kit import policy
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.routing import Route
-from floe.api.network.nouns import NOUNS
+from floe.api.network.nouns import NOUNS, PARTS
 from floe.core.errors import NotFound
 
 _UPDATED = "2026-01-01T00:00:00-00:00"
 
 EXTENSIONS: dict[str, tuple[str, str]] = {
-    **{noun.extension.alias: (noun.extension.name, noun.extension.about) for noun in NOUNS if noun.extension},
+    **{
+        noun.extension.alias: (noun.extension.name, noun.extension.about) for noun in (*NOUNS, *PARTS) if noun.extension
+    },
     "agent": ("agent", "The agents of the hosts, which are up and go as the hosts do."),
     "allowed-address-pairs": ("Allowed Address Pairs", "Further addresses that a port may send from."),
     "auto-allocated-topology": (
@@ -26,10 +28,30 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
     "dhcp_agent_scheduler": ("DHCP Agent Scheduler", "Which hosts serve a network: those that have guests there."),
     "empty-string-filtering": ("Empty String Filtering Extension", "A filter may be the empty text."),
     "ext-gw-mode": ("Neutron L3 Configurable external gateway mode", "Whether a router has SNAT."),
+    "expose-port-forwarding-in-fip": (
+        "Expose Floating IP port forwardings",
+        "Floating IPs are shown with their port forwardings.",
+    ),
     "external-net": ("Neutron external network", "Networks that lead out of the cloud."),
     "extraroute": ("Neutron Extra Route", "Further routes of a router."),
     "extraroute-atomic": ("Atomically add/remove extra routes", "Some of them are added or removed at once."),
     "filter-validation": ("Filter parameters validation", "Unknown filters of lists are refused."),
+    "fip-port-details": (
+        "Floating IP Port Details Extension",
+        "Floating IPs are shown with the port that they lead to.",
+    ),
+    "floating-ip-port-forwarding-description": (
+        "Floating IP Port Forwarding new attribute description",
+        "Port forwardings have descriptions.",
+    ),
+    "floating-ip-port-forwarding-detail": (
+        "Floating IP port forwarding detail",
+        "Beside floating IPs they are shown with their ids and ports.",
+    ),
+    "floating-ip-port-forwarding-port-ranges": (
+        "Floating IP Port Forwarding support port ranges",
+        "Several ports at once are forwarded.",
+    ),
     "ip-substring-filtering": ("IP address substring filtering", "Ports may be listed by a part of an address."),
     "l3_agent_scheduler": ("L3 Agent Scheduler", "Which hosts have a router: those that have guests behind it."),
     "net-mtu": ("Network MTU", "The MTU of networks."),

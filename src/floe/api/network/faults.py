@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from floe.api.network.nouns import NOUNS
+from floe.api.network.nouns import NOUNS, PARTS
 
 
 def _of_nouns() -> Iterator[tuple[str, str]]:
     """Give the names that Neutron makes of any noun's."""
-    for noun in NOUNS:
+    for noun in (*NOUNS, *PARTS):
         called = noun.name.title().replace("_", "")
         yield f"{noun.name}_not_found", f"{called}NotFound"
         yield f"{noun.name}_in_use", f"{called}InUse"
@@ -41,13 +41,16 @@ TYPES = {
     "bad_auto_allocate_request": "BadRequest",
     "bad_floatingip_request": "BadRequest",
     "bad_router_request": "BadRequest",
+    "bad_port_forwarding_request": "BadRequest",
     "bad_port_request": "BadRequest",
     "bad_routes": "InvalidRoutes",
     "floatingip_not_found": "FloatingIPNotFound",
+    "floatingip_has_forwardings": "FipInUseByPortForwarding",
     "gateway_in_use": "RouterExternalGatewayInUseByFloatingIp",
     "interface_in_use_by_floating_ip": "RouterInterfaceInUseByFloatingIP",
     "interface_in_use_by_route": "RouterInterfaceInUseByRoute",
     "other_subnet": "SubnetMismatchForPort",
+    "port_has_floating_ip": "PortHasBindingFloatingIP",
     "router_interface_not_found": "RouterInterfaceNotFound",
     "router_interface_for_subnet_not_found": "RouterInterfaceNotFoundForSubnet",
     "too_many_interfaces": "RouterInterfaceAttachmentConflict",

@@ -6,22 +6,30 @@ from typing import Any
 
 from floe.api.kit.resource import Fields, Resource, Use, Wire
 from floe.api.network.attributes import DESCRIPTION, ID, OWNER, REVISED, TAGS
-from floe.api.network.converters import ident, text
+from floe.api.network.converters import address, ident
 from floe.api.network.dialect import NEUTRON
+from floe.api.network.port_forwardings import exposed
 from floe.cloud import floating_ips
-from floe.core.addresses import number_of, text_of
 from floe.core.floating_ips import FloatingIP
-
-_TEXT = text(64)
-
-
-def _address(value: Any, name: str) -> str | None:
-    """Read an IPv4 address; null and the empty text are none."""
-    return text_of(number_of(_TEXT(value, name), name)) if value not in {None, ""} else None
 
 
 def _ident(value: Any, name: str) -> str | None:
     return None if value is None else ident(value, name)
+
+
+def _port_details(floating: FloatingIP) -> dict[str, Any] | None:
+    port = floating.port
+    if port is None:
+        return None
+    return {
+        "name": port.name,
+        "network_id": port.network_id,
+        "mac_address": port.mac,
+        "admin_state_up": port.up,
+        "status": port.status,
+        "device_id": port.device_id,
+        "device_owner": port.device_owner,
+    }
 
 
 FLOATING_IP: Resource[FloatingIP] = Resource(
@@ -33,12 +41,14 @@ FLOATING_IP: Resource[FloatingIP] = Resource(
         DESCRIPTION,
         *OWNER,
         Wire("floating_network_id", "network_id", Use.CREATE | Use.LIST, check=ident, required=True),
-        Wire("floating_ip_address", "address", Use.CREATE | Use.LIST, check=_address),
+        Wire("floating_ip_address", "address", Use.CREATE | Use.LIST, check=address),
         Wire("subnet_id", use=Use.CREATE, check=_ident, shown=False),
         Wire("port_id", use=Use.WRITE | Use.FILTER, check=_ident),
-        Wire("fixed_ip_address", "fixed_address", Use.ALL, check=_address),
+        Wire("fixed_ip_address", "fixed_address", Use.ALL, check=address),
         Wire("router_id", use=Use.LIST),
         Wire("status", use=Use.LIST),
+        Wire("port_details", shown=_port_details),
+        Wire("port_forwardings", shown=lambda floating: list(map(exposed, floating.forwardings))),
         TAGS,
         *REVISED,
     ),

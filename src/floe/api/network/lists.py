@@ -156,4 +156,4 @@ def _link(call: Call, marker: str, *, reverse: bool = False) -> str:
     pairs.append(("marker", marker))
     if reverse:
         pairs.append(("page_reverse", "True"))
-    return f"{call.url(call.route.path)}?{urlencode(pairs)}"
+    return f"{call.url(call.route.path.format(**call.params))}?{urlencode(pairs)}"

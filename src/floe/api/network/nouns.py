@@ -9,6 +9,7 @@ from floe.api.network.address_groups import ADDRESS_GROUP
 from floe.api.network.address_scopes import ADDRESS_SCOPE
 from floe.api.network.floating_ips import FLOATING_IP
 from floe.api.network.networks import NETWORK
+from floe.api.network.port_forwardings import PORT_FORWARDING
 from floe.api.network.ports import PORT
 from floe.api.network.routers import ROUTER
 from floe.api.network.security_groups import GROUP, RULE
@@ -27,3 +28,5 @@ NOUNS: tuple[Resource[Any], ...] = (
     SUBNETPOOL,
     ADDRESS_SCOPE,
 )
+PARTS: tuple[Resource[Any], ...] = (PORT_FORWARDING,)
+"""Those whose things are parts of others."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from floe.api.kit.surface import Surface
 from floe.api.network import agent_schedulers, agents, auto_allocated, availability, extensions, quotas, versions
 from floe.api.network.faults import network_envelope
-from floe.api.network.nouns import NOUNS
+from floe.api.network.nouns import NOUNS, PARTS
 
 _OTHERS = (versions, extensions, quotas, agents, agent_schedulers, availability, auto_allocated)
 
 SURFACE = Surface(
     name="network",
     routes=(
-        *(route for noun in NOUNS for route in noun.routes),
+        *(route for noun in (*NOUNS, *PARTS) for route in noun.routes),
         *(route for other in _OTHERS for route in other.ROUTES),
     ),
     policies={
-        **{name: rule for noun in NOUNS for name, rule in noun.policies.items()},
+        **{name: rule for noun in (*NOUNS, *PARTS) for name, rule in noun.policies.items()},
         **{name: rule for other in _OTHERS for name, rule in other.POLICIES.items()},
     },
     envelope=network_envelope,
