@@ -1,0 +1,569 @@
+"""The model of `floe why-not` against real packets: what it says is stopped is not answered, and all else is.
+
+That something is stopped is shown as elsewhere: what is sent after it, by a way that is open, is answered without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from floe.core.host_network import GroupRule, HostAddress, HostPort, HostRoute
+from floe.core.packets.asking import Question, why_not
+from floe.core.packets.scene import Scene
+from floe.dataplane.linux import kernel
+from floe.dataplane.linux.names import leg_device
+
+from .conftest import Town, floating, ident
+from .test_routers import FLOATING, GATEWAY, MACHINE, OTHER, own, place
+
+pytestmark = pytest.mark.e2e
+
+OUT, FAR = "outside", "far"
+"""The machine outside, from its address on the external network, and from another one of its own."""
+_FAR_ADDRESS = "203.0.113.9"
+_PATIENCE = 15
+_ROUNDS = 3
+_CONTROL = 7
+"""UDP port by which the guests `x` and `y` can always reach each other."""
+_idents = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A packet, and what stops it: the kind of thing, or nothing."""
+
+    source: str
+    target: str
+    to: str
+    protocol: str
+    port: int | None = None
+    stopped_by: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source} to {self.target} at {self.to}, {self.protocol} {self.port or ''}"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """How the first router is, or anything else is changed, and the packets that are sent then."""
+
+    cases: tuple[Case, ...]
+    router: Mapping[str, Any] = field(default_factory=dict)
+    change: Callable[[Town, dict[str, HostPort]], None] | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Guests by name, and what is tried with them."""
+
+    build: Callable[[Town], dict[str, HostPort]]
+    phases: tuple[Phase, ...]
+
+
+def rule(direction: str = "ingress", protocol: str | None = None, ports: tuple[int, int] | None = None, **more: Any):
+    low, high = ports or (None, None)
+    return GroupRule(direction=direction, protocol=protocol, port_min=low, port_max=high, **more)
+
+
+ANY_OUT = rule("egress")
+
+
+def usual(town: Town) -> dict[str, HostPort]:
+    """A web server with a floating IP, guests that admit each other, and one elsewhere that admits anything."""
+    web = town.world.group(
+        2, ANY_OUT, rule("ingress", "tcp", (22, 22)), rule("ingress", "tcp", (8000, 8010)), rule("ingress", "icmp")
+    )
+    friends = town.world.group(3, ANY_OUT, rule(remote_group=ident(0x80, 3)))
+    a = town.guest(11, groups=(web,))
+    town.router = town.world.router(1, town.first, town.second, outside=town.public, floating=(floating(FLOATING, a),))
+    return {
+        "a": a,
+        "b": town.guest(12, groups=(friends,)),
+        "b2": town.guest(13, groups=(friends,)),
+        "c": town.guest(21, town.second),
+    }
+
+
+USUAL = (
+    Case(OUT, "a", FLOATING, "tcp", 22),
+    Case(OUT, "a", FLOATING, "tcp", 80, "security_group"),
+    Case(OUT, "a", FLOATING, "tcp", 8005),
+    Case(OUT, "a", FLOATING, "tcp", 8011, "security_group"),
+    Case(OUT, "a", FLOATING, "icmp"),
+    Case(OUT, "a", FLOATING, "udp", 22, "security_group"),
+    Case(FAR, "a", FLOATING, "tcp", 22),
+    Case("c", "a", "10.7.0.11", "tcp", 22),
+    Case("c", "a", "10.7.0.11", "tcp", 23, "security_group"),
+    Case("c", "a", "10.7.0.11", "icmp"),
+    Case("c", "b", "10.7.0.12", "tcp", 22, "security_group"),
+    Case("b2", "b", "10.7.0.12", "tcp", 22),
+    Case("b2", "b", "10.7.0.12", "udp", 22),
+    Case("a", "b", "10.7.0.12", "icmp", None, "security_group"),
+    Case("b", "c", "10.8.0.21", "tcp", 80),
+    Case("b", "c", "10.8.0.21", "icmp"),
+    Case("b", "a", FLOATING, "tcp", 22),
+    Case("c", "a", FLOATING, "udp", 5, "security_group"),
+    Case("a", "a", FLOATING, "tcp", 22),
+    Case(OUT, "a", "10.7.0.11", "tcp", 22, "router"),
+    Case(OUT, "c", "10.8.0.21", "icmp", None, "router"),
+)
+ROUTER_DOWN = (
+    Case(OUT, "a", FLOATING, "tcp", 22, "router"),
+    Case("c", "a", "10.7.0.11", "icmp", None, "router"),
+    Case("b2", "b", "10.7.0.12", "icmp"),
+)
+INTERFACE_DOWN = (
+    Case(OUT, "a", FLOATING, "tcp", 22, "router"),
+    Case("a", "c", "10.8.0.21", "icmp", None, "router"),
+    Case("c", "a", "10.7.0.11", "tcp", 22, "router"),
+    Case("b2", "b", "10.7.0.12", "tcp", 1),
+)
+GATEWAY_DOWN = (
+    Case(OUT, "a", FLOATING, "icmp", None, "router"),
+    Case("b", "a", FLOATING, "tcp", 22, "router"),
+    Case("b", "c", "10.8.0.21", "udp", 53),
+)
+NO_NEXT_HOP = (
+    Case(OUT, "a", FLOATING, "tcp", 22),
+    Case(FAR, "a", FLOATING, "tcp", 22, "router"),
+    Case("c", "a", FLOATING, "icmp"),
+)
+UNTRANSLATED = (
+    Case(OUT, "a", "10.7.0.11", "tcp", 22),
+    Case(OUT, "b", "10.7.0.12", "tcp", 22, "security_group"),
+    Case(OUT, "c", "10.8.0.21", "udp", 9),
+    Case(OUT, "a", FLOATING, "tcp", 22),
+    Case("c", "a", FLOATING, "tcp", 22),
+)
+
+
+def changed_leg(town: Town, number: int, **values: Any) -> dict[str, Any]:
+    legs = list(town.router.interfaces)
+    legs[number] = replace(legs[number], **values)
+    return {"interfaces": tuple(legs)}
+
+
+def first_leg_down(town: Town, _guests: dict[str, HostPort]) -> None:
+    town.world.changed(town.router, **changed_leg(town, 0, up=False))
+
+
+def gateway_down(town: Town, _guests: dict[str, HostPort]) -> None:
+    town.world.changed(town.router, gateway=replace(town.router.gateway, up=False))
+
+
+def as_it_was(town: Town, _guests: dict[str, HostPort]) -> None:
+    town.world.changed(town.router)
+
+
+def particular(town: Town) -> dict[str, HostPort]:
+    """Groups that look at who is at the other end, and guests whose ports are odd."""
+    group = town.world.group
+    judged = group(
+        2,
+        rule(protocol="tcp", remote_cidr="172.24.4.0/24"),
+        rule(protocol="udp", remote_cidr="10.8.0.21/32"),
+        rule("egress", "udp", remote_cidr="10.8.0.0/24"),
+        rule("egress", "tcp", (1, 99)),
+        rule(ethertype="IPv6"),
+    )
+    odd = group(3, rule(protocol="6"), rule("ingress", "icmp", (13, 0)), rule("egress", ethertype="IPv6"))
+    echo = group(4, rule("ingress", "icmp", (8, 0)), rule("ingress", "udp", (5000, 5000), remote_group=ident(0x80, 5)))
+    named = group(5, ANY_OUT, remote_members=("10.7.0.14/32",))
+    guests = {
+        "a": town.guest(11, groups=(judged,)),
+        "b": town.guest(12),
+        "c": town.guest(21, town.second),
+        "odd": town.guest(22, town.second, groups=(odd,)),
+        "echo": town.guest(23, town.second, groups=(echo, named)),
+        "member": town.guest(14),
+        "paired": town.guest(15, groups=(named,), allowed_pairs=(("10.7.0.12/32", "fa:16:3e:00:00:0f"),)),
+        "down": town.guest(16, up=False),
+        "free": town.guest(17, groups=(), port_security=False),
+        "bare": town.guest(18, groups=()),
+    }
+    two = (floating(FLOATING, guests["a"]), floating(OTHER, guests["c"]), floating("172.24.4.52", guests["down"]))
+    town.router = town.world.router(1, town.first, town.second, outside=town.public, floating=two)
+    return guests
+
+
+PARTICULAR = (
+    Case(OUT, "a", FLOATING, "tcp", 9),
+    Case(OUT, "a", FLOATING, "udp", 9, "security_group"),
+    Case("c", "a", "10.7.0.11", "tcp", 9, "security_group"),
+    Case("c", "a", "10.7.0.11", "udp", 9),
+    Case("b", "a", "10.7.0.11", "udp", 9, "security_group"),
+    Case("a", "c", "10.8.0.21", "udp", 9),
+    Case("a", "c", "10.8.0.21", "icmp", None, "security_group"),
+    Case("a", "c", OTHER, "udp", 9, "security_group"),
+    Case("a", "c", OTHER, "tcp", 99),
+    Case("a", "c", OTHER, "tcp", 100, "security_group"),
+    Case("a", "b", "10.7.0.12", "udp", 9, "security_group"),
+    Case("c", "a", FLOATING, "tcp", 9),
+    Case("b", "a", FLOATING, "tcp", 9),
+    Case("c", "a", FLOATING, "udp", 9, "security_group"),
+    Case("b", "odd", "10.8.0.22", "tcp", 1234),
+    Case("b", "odd", "10.8.0.22", "udp", 1234, "security_group"),
+    Case("b", "odd", "10.8.0.22", "icmp", None, "security_group"),
+    Case("odd", "b", "10.7.0.12", "tcp", 1, "security_group"),
+    Case("b", "echo", "10.8.0.23", "icmp"),
+    Case("member", "echo", "10.8.0.23", "udp", 5000),
+    Case("paired", "echo", "10.8.0.23", "udp", 5000),
+    Case("b", "echo", "10.8.0.23", "udp", 5000),
+    Case("c", "echo", "10.8.0.23", "udp", 5000, "security_group"),
+    Case("member", "echo", "10.8.0.23", "udp", 5001, "security_group"),
+    Case(OUT, "down", "172.24.4.52", "tcp", 22, "port"),
+    Case("b", "down", "10.7.0.16", "icmp", None, "port"),
+    Case("down", "b", "10.7.0.12", "icmp", None, "port"),
+    Case("free", "c", "10.8.0.21", "tcp", 22),
+    Case("free", "a", "10.7.0.11", "tcp", 22, "security_group"),
+    Case("b", "free", "10.7.0.17", "tcp", 22),
+    Case("b", "bare", "10.7.0.18", "tcp", 22, "port"),
+    Case("bare", "b", "10.7.0.12", "tcp", 22, "port"),
+)
+
+
+def astray(town: Town) -> dict[str, HostPort]:
+    """A network whose subnet has no gateway, a guest with the router's address, and one with two NICs."""
+    bare = town.world.segment(4, dhcp=False, net="10.9.0")
+    subnet = replace(bare.subnets[0], gateway=None)
+    bare = replace(bare, subnets=(subnet,))
+    others = tuple(each for each in town.world.network.segments if each.network_id != bare.network_id)
+    town.world.network = replace(town.world.network, segments=(*others, bare))
+    guests = {
+        "a": town.guest(11),
+        "b": town.guest(12),
+        "c": town.guest(21, town.second),
+        "nowhere": town.guest(41, bare),
+        "near": town.guest(42, bare),
+        "thief": town.guest(
+            14, addresses=(HostAddress(subnet_id=town.first.subnets[0].subnet_id, address="10.7.0.1"),)
+        ),
+        "two": town.guest(15),
+    }
+    second = town.world.port(25, town.second, groups=(town.group,), server_id=guests["two"].server_id, nic=1)
+    lines = [
+        f"link add name {second.tap} type veth peer name eth1 address {second.mac} netns {place(guests['two'])}",
+        f"netns exec {place(guests['two'])} ip link set eth1 addrgenmode none up",
+        f"netns exec {place(guests['two'])} ip addr add {own(second)}/24 dev eth1",
+    ]
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+    many = (
+        floating(FLOATING, guests["nowhere"]),
+        floating("172.24.4.61", guests["two"]),
+        floating("172.24.4.62", second),
+    )
+    outside = town.public
+    town.router = town.world.router(1, town.first, town.second, bare, outside=outside, floating=many)
+    return guests
+
+
+ASTRAY = (
+    Case(OUT, "nowhere", FLOATING, "tcp", 22, "subnet"),
+    Case("a", "nowhere", "10.9.0.41", "icmp", None, "subnet"),
+    Case("nowhere", "a", "10.7.0.11", "icmp", None, "subnet"),
+    Case("near", "nowhere", "10.9.0.41", "tcp", 22),
+    Case("thief", "a", "10.7.0.11", "udp", 22, "port"),
+    Case("a", "thief", "10.7.0.1", "tcp", 22, "router"),
+    Case(OUT, "two", "172.24.4.61", "tcp", 22),
+    Case(OUT, "two", "172.24.4.62", "tcp", 22, "port"),
+    Case("c", "two", "10.8.0.25", "tcp", 22),
+    Case("a", "two", "10.8.0.25", "icmp", None, "port"),
+    Case("two", "c", "10.8.0.21", "udp", 22),
+)
+
+
+def far_apart(town: Town) -> dict[str, HostPort]:
+    """Two routers that lead out, and share a network; and a guest that is outside itself."""
+    third = town.world.segment(4, dhcp=False, net="10.9.0")
+    choosy = town.world.group(2, ANY_OUT, rule(protocol="tcp", remote_cidr=f"{GATEWAY}/32"))
+    guests = {
+        "a": town.guest(11),
+        "b": town.guest(12),
+        "c": town.guest(21, town.second),
+        "d": town.guest(41, third),
+        "choosy": town.guest(42, third, groups=(choosy,)),
+        "p": town.guest(70, town.public),
+    }
+    town.router = town.world.router(
+        1, town.first, town.second, outside=town.public, floating=(floating(FLOATING, guests["a"]),)
+    )
+    other = town.world.router(
+        2,
+        third,
+        outside=town.public,
+        floating=(floating("172.24.4.60", guests["d"]), floating("172.24.4.61", guests["choosy"])),
+    )
+    shared = replace(
+        other.interfaces[0],
+        port_id=ident(0xA2, 99),
+        network_id=town.second.network_id,
+        mac="fa:16:3e:aa:99:02",
+        addresses=("10.8.0.254/24",),
+    )
+    town.world.changed(other, interfaces=(*other.interfaces, shared))
+    return guests
+
+
+APART = (
+    Case("b", "d", "10.9.0.41", "tcp", 22, "network"),
+    Case("b", "d", "172.24.4.60", "tcp", 22),
+    Case("a", "choosy", "172.24.4.61", "tcp", 22, "security_group"),
+    Case("b", "choosy", "172.24.4.61", "tcp", 22),
+    Case("d", "a", FLOATING, "icmp"),
+    Case(OUT, "d", "172.24.4.60", "tcp", 22),
+    Case("c", "d", "10.9.0.41", "icmp", None, "network"),
+    Case("d", "c", "10.8.0.21", "tcp", 22, "subnet"),
+    Case(OUT, "p", "172.24.4.70", "tcp", 22),
+    Case("b", "p", "172.24.4.70", "tcp", 22),
+    Case("p", "a", FLOATING, "tcp", 22),
+    Case("p", "a", "10.7.0.11", "tcp", 22, "network"),
+)
+JOINED = (
+    Case("b", "d", "10.9.0.41", "tcp", 22),
+    Case("d", "b", "10.7.0.12", "icmp"),
+    Case("c", "d", "10.9.0.41", "tcp", 22, "router"),
+    Case("c", "d", "10.9.0.41", "icmp"),
+    Case("c", "d", "10.9.0.41", "udp", 22),
+)
+ONE_WAY = (
+    Case("b", "d", "10.9.0.41", "tcp", 22, "router"),
+    Case("d", "b", "10.7.0.12", "icmp", None, "network"),
+)
+
+
+def routes_both_ways(town: Town, _guests: dict[str, HostPort]) -> None:
+    [other] = [each for each in town.world.network.routers if each.router_id != town.router.router_id]
+    town.world.changed(town.router, routes=(HostRoute(destination="10.9.0.0/24", nexthop="10.8.0.254"),))
+    town.world.changed(other, routes=(HostRoute(destination="10.7.0.0/24", nexthop="10.8.0.1"),))
+
+
+def no_way_back(town: Town, _guests: dict[str, HostPort]) -> None:
+    [other] = [each for each in town.world.network.routers if each.router_id != town.router.router_id]
+    town.world.changed(other, routes=())
+
+
+PLACES = {
+    "usual": Place(
+        usual,
+        (
+            Phase(USUAL),
+            Phase(ROUTER_DOWN, {"up": False}),
+            Phase(INTERFACE_DOWN, change=first_leg_down),
+            Phase(GATEWAY_DOWN, change=gateway_down),
+            Phase(NO_NEXT_HOP, {"next_hop": None}, as_it_was),
+            Phase(UNTRANSLATED, {"snat": False}, as_it_was),
+        ),
+    ),
+    "particular": Place(particular, (Phase(PARTICULAR),)),
+    "astray": Place(astray, (Phase(ASTRAY),)),
+    "far apart": Place(
+        far_apart, (Phase(APART), Phase(JOINED, change=routes_both_ways), Phase(ONE_WAY, change=no_way_back))
+    ),
+}
+
+
+def test_many_packets_are_tried() -> None:
+    cases = [
+        (name, number, case) for name, at in PLACES.items() for number, ph in enumerate(at.phases) for case in ph.cases
+    ]
+    assert len(cases) == len(set(cases)) >= 40
+    assert len([case for *_, case in cases if case.stopped_by]) >= 20
+
+
+@pytest.mark.parametrize("name", PLACES)
+async def test_it_says_of_each_packet_what_becomes_of_it(town: Town, name: str) -> None:
+    guests = PLACES[name].build(town)
+    control = [town.guest(101), town.guest(102)]
+    for line in (f"ip addr add {_FAR_ADDRESS}/32 dev lo", *(f"ip route add {net} via {GATEWAY}" for net in INNER)):
+        await town.guests.run(town.outside, *line.split())
+    async with Echoes(town) as echoes:
+        await echoes.serve(place(control[1]), "udp", _CONTROL)
+        for phase in PLACES[name].phases:
+            if phase.change is not None:
+                phase.change(town, guests)
+            await town.apply(**phase.router)
+            await forwarding(town)
+            told = {case: found(town, guests, case) for case in phase.cases}
+            assert told == {case: case.stopped_by for case in phase.cases}
+            tries = [await Try.of(town, echoes, guests, case) for case in phase.cases]
+            await answered([each for each in tries if each.case.stopped_by is None])
+            sentinel = Case("x", "y", own(control[1]), "udp", _CONTROL)
+            await unanswered(town, place(control[0]), sentinel, [each for each in tries if each.case.stopped_by])
+
+
+INNER = ("10.7.0.0/24", "10.8.0.0/24", "10.9.0.0/24")
+
+
+def found(town: Town, guests: dict[str, HostPort], case: Case) -> str | None:
+    """Return the kind of what stops a packet, as the model says."""
+    outside = {OUT: MACHINE, FAR: _FAR_ADDRESS}
+    question = Question(
+        server_id=guests[case.target].server_id,
+        protocol=case.protocol,
+        port=case.port,
+        source_id=None if case.source in outside else guests[case.source].server_id,
+        source_address=outside.get(case.source),
+        to=case.to,
+    )
+    scene = Scene(network=town.world.network, external=frozenset({town.public.network_id}))
+    step = why_not(scene, question).stop
+    return None if step is None else step.kind
+
+
+async def forwarding(town: Town) -> None:
+    """Wait until each bridge passes on what comes from the ports and legs that are up: that comes a little later."""
+    ports = {port.tap for port in town.world.network.ports if port.up}
+    legs = {
+        leg_device(leg.port_id) for each in town.world.network.routers for leg in each.legs if each.up and leg.up
+    }  # fmt: skip
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            shown = await asyncio.to_thread(_links)
+            if {link["ifname"] for link in shown if link.get("state") == "forwarding"} >= ports | legs:
+                return
+
+
+def _links() -> list[dict[str, Any]]:
+    return json.loads(subprocess.run(["bridge", "-j", "link"], check=True, capture_output=True).stdout)
+
+
+class Echoes:
+    """Servers in guests that send back what they get."""
+
+    def __init__(self, town: Town) -> None:
+        self._town, self._tasks, self._sockets = town, [], {}
+
+    async def __aenter__(self) -> Echoes:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for each in self._sockets.values():
+            each.close()
+
+    async def serve(self, where: str, protocol: str, port: int) -> None:
+        if (where, protocol, port) in self._sockets:
+            return
+        made = self._town.guests.listen if protocol == "tcp" else self._town.guests.datagrams
+        opened = self._sockets[where, protocol, port] = await made(where, port)
+        self._tasks.append(asyncio.create_task(self._accept(opened) if protocol == "tcp" else self._send_back(opened)))
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            served, _ = await asyncio.get_running_loop().sock_accept(listener)
+            served.setblocking(False)
+            self._tasks.append(asyncio.create_task(self._stream(served)))
+
+    async def _stream(self, served: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with served, contextlib.suppress(OSError):
+            while data := await loop.sock_recv(served, 64):
+                await loop.sock_sendall(served, data)
+
+    async def _send_back(self, opened: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(OSError):
+                data, sender = await loop.sock_recvfrom(opened, 64)
+                await loop.sock_sendto(opened, data, sender)
+
+
+@dataclass
+class Try:
+    """A case, and the means to send its packet."""
+
+    town: Town
+    case: Case
+    where: str
+    bound: str | None = None
+
+    @classmethod
+    async def of(cls, town: Town, echoes: Echoes, guests: dict[str, HostPort], case: Case) -> Try:
+        if case.port is not None:
+            await echoes.serve(place(guests[case.target]), case.protocol, case.port)
+        where = town.outside if case.source in {OUT, FAR} else place(guests[case.source])
+        return cls(town, case, where, _FAR_ADDRESS if case.source == FAR else None)
+
+    async def answer(self) -> bool:
+        """Send it, and wait for its answer; False where it, or the sender, is told that it does not get through."""
+        with await kernel.in_namespace(self.where, self._socket) as opened:
+            try:
+                return await self._echoed(opened)
+            except OSError:
+                return False
+
+    def _socket(self) -> socket.socket:
+        kinds = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "icmp": (socket.SOCK_RAW, 1)}
+        opened = socket.socket(socket.AF_INET, *kinds[self.case.protocol])
+        opened.setblocking(False)
+        if self.bound:
+            opened.bind((self.bound, 0))
+        return opened
+
+    async def _echoed(self, opened: socket.socket) -> bool:
+        loop = asyncio.get_running_loop()
+        if self.case.protocol == "tcp":
+            await loop.sock_connect(opened, (self.case.to, self.case.port))
+        else:
+            opened.connect((self.case.to, self.case.port or 0))
+        number = next(_idents)
+        sent = b"echo %d" % number if self.case.port is not None else echo_request(number)
+        await loop.sock_sendall(opened, sent)
+        while True:
+            data = await loop.sock_recv(opened, 128)
+            if self.case.port is not None:
+                return data == sent
+            if data[20:22] == b"\0\0" and data[24:28] == struct.pack("!HH", number, 1):
+                return True
+
+
+def echo_request(number: int) -> bytes:
+    head = struct.pack("!BBHHH", 8, 0, 0, number, 1)
+    total = sum(struct.unpack("!4H", head))
+    return struct.pack("!BBHHH", 8, 0, ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF, number, 1)
+
+
+async def answered(tries: Iterable[Try]) -> None:
+    """Have each packet sent until it is answered: the first ones may be too early."""
+    results = await asyncio.gather(*map(_until_answered, tries))
+    assert [str(case) for case, there in results if not there] == []
+
+
+async def _until_answered(each: Try) -> tuple[Case, bool]:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        if await each.answer():
+                            return each.case, True
+    return each.case, False
+
+
+async def unanswered(town: Town, where: str, sentinel: Case, tries: list[Try]) -> None:
+    """Send each packet several times, and after each time one that is answered."""
+    tasks = {}
+    for _ in range(_ROUNDS):
+        for each in tries:
+            tasks[asyncio.create_task(each.answer())] = each.case
+        await answered([Try(town, sentinel, where)])
+        await asyncio.sleep(0)
+    there = [str(tasks[task]) for task in tasks if task.done() and task.result()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert there == []
