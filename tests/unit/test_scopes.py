@@ -201,7 +201,7 @@ OPERATORS = {
     *("floe:image-quotas:show", "floe:image-quotas:update", "floe:image-quotas:delete"),
 }
 """Ours: for administrators of a project or of the system."""
-OURS = {"floe:trace:show": READERS, "floe:trace:show_image": READERS}
+OURS = {"floe:trace:show": READERS, "floe:trace:show_image": READERS, "floe:packets:show": READERS}
 
 RULES = {name: (surface, rule) for surface in SURFACES for name, rule in surface.policies.items()}
 

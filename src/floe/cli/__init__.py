@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Entry] = {
     "agent": Entry("floe.cli.agent", "run guests on this machine for conductors elsewhere"),
     "host": Entry("floe.cli.host", "have machines join as hosts; list, disable, enable and remove hosts"),
     "trace": Entry("floe.cli.trace", "show how a server came to be, step by step"),
+    "why-not": Entry("floe.cli.why_not", "follow a packet to a server, and say what stops it"),
     "top": Entry("floe.cli.top", "show hosts, their load, and what is being done, live"),
     "audit": Entry("floe.cli.audit", "check that everything is as it must be, and mend what is safe"),
     "purge": Entry("floe.cli.purge", "forget what was over before a day"),

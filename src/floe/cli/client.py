@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from floe.core.errors import Conflict, FloeError, Invalid, NotFound, Unauthenticated, Unavailable
+from floe.core.errors import Conflict, FloeError, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from floe.core.ids import is_uuid
 
 _TIMEOUT = 30
-_KINDS: Mapping[int, type[FloeError]] = {400: Invalid, 401: Unauthenticated, 409: Conflict}
+_KINDS: Mapping[int, type[FloeError]] = {400: Invalid, 401: Unauthenticated, 403: Forbidden, 409: Conflict}
 """Statuses whose message says it all."""
 
 
@@ -51,8 +51,11 @@ class Client:
         """Return the id of a server given by id or by name, the newest of that name."""
         if is_uuid(server):
             return server  # one that is gone still has its history
-        name = quote(f"^{re.escape(server)}$", safe="")
-        found = self.get(f"/compute/v2.1/servers?all_tenants=1&name={name}")["servers"]
+        asked = f"/compute/v2.1/servers?name={quote(f'^{re.escape(server)}$', safe='')}"
+        try:
+            found = self.get(f"{asked}&all_tenants=1")["servers"]
+        except Forbidden:  # whoever it is sees those of its own project alone
+            found = self.get(asked)["servers"]
         if not found:
             raise NotFound("server", server)
         return str(found[0]["id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,10 @@ def read(state_dir: Path) -> dict[str, dict[str, Any]]:
 def access(state_dir: Path) -> dict[str, dict[str, str]]:
     """Return, by name, what it takes to log in to each cloud: the `auth` part alone."""
     return {name: dict(cloud["auth"]) for name, cloud in read(state_dir).items()}
+
+
+def entry(clouds: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return one of the clouds. Raises NotFound, naming those that there are."""
+    if name not in clouds:
+        raise NotFound("cloud", name, f"There is no cloud {name!r}; there are: {', '.join(clouds)}.")
+    return clouds[name]

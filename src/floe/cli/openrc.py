@@ -7,7 +7,6 @@ import argparse
 from floe.cli import clouds_file
 from floe.cli.credentials import openrc
 from floe.cli.state_option import add_state_arguments, state_directory
-from floe.core.errors import NotFound
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +19,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print lines for `eval`."""
-    clouds = clouds_file.read(state_directory(args))
-    if args.cloud not in clouds:
-        raise NotFound("cloud", args.cloud, f"There is no cloud {args.cloud!r}; there are: {', '.join(clouds)}.")
-    print(openrc(clouds[args.cloud]), end="")
+    print(openrc(clouds_file.entry(clouds_file.read(state_directory(args)), args.cloud)), end="")
     return 0

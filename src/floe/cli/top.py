@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from floe.cli import clouds_file
 from floe.cli.client import Client
 from floe.cli.state_option import add_state_arguments, state_directory
-from floe.core.errors import FloeError, Invalid, NotFound, Unauthenticated
+from floe.core.errors import FloeError, Invalid, Unauthenticated
 from floe.core.servers import TASK_STATES
 
 if TYPE_CHECKING:
@@ -86,10 +86,8 @@ def run(args: argparse.Namespace) -> int:
     """Show the cloud until Ctrl-C in a terminal, else once and all of it. Return the exit status."""
     if not 0.2 <= args.seconds <= 3600:
         raise Invalid(f"--seconds must be between 0.2 and 3600 (it is {args.seconds:g}).")
-    access = clouds_file.access(state_directory(args))
-    if args.cloud not in access:
-        raise NotFound("cloud", args.cloud, f"There is no cloud {args.cloud!r}; there are: {', '.join(access)}.")
-    client = Client(access[args.cloud])
+    access = clouds_file.entry(clouds_file.access(state_directory(args)), args.cloud)
+    client = Client(access)
     if args.json:
         print(json.dumps(asdict(look(client, datetime.now(UTC))), indent=1))
     elif args.once or not sys.stdout.isatty():
@@ -98,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         console = Console(highlight=False, markup=False)
         console.print(drawn(look(client, datetime.now(UTC)), lines=None))
     else:
-        _live(client, access[args.cloud], args.seconds)
+        _live(client, access, args.seconds)
     return 0
 
 

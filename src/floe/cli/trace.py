@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the trace; with `--follow`, until the action has ended. Exit status 1 if it ended in an error."""
     access = clouds_file.access(state_directory(args))
-    client = Client(_entry(access, args.cloud))
+    client = Client(clouds_file.entry(access, args.cloud))
     server = client.server_id(args.server)
     if args.json:
         trace = _follow_quietly(client, server, args)
@@ -198,10 +198,3 @@ def _row(action: str, step: str, start: datetime, end: datetime | None, zero: da
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def _entry(clouds: dict[str, dict[str, str]], name: str) -> dict[str, str]:
-    if name not in clouds:
-        print(f"floe: there is no cloud {name!r}; there are: {', '.join(clouds)}", file=sys.stderr)
-        raise SystemExit(2)
-    return clouds[name]

@@ -231,7 +231,7 @@ def _network(
     known, below, routed = around
     return HostNetwork(
         generation=generation,
-        segments=tuple(_segments(conn, known, below, dns_domain)),
+        segments=tuple(segments(conn, known, below, dns_domain)),
         ports=tuple(sorted(bound, key=lambda port: port.port_id)),
         groups=tuple(_groups(conn, host, {group for port in bound for group in port.groups})),
         routers=tuple(routed),
@@ -239,7 +239,8 @@ def _network(
     )
 
 
-def _segments(conn: Connection, known: Mapping[str, Network], below: _Below, dns_domain: str) -> list[HostSegment]:
+def segments(conn: Connection, known: Mapping[str, Network], below: _Below, dns_domain: str) -> list[HostSegment]:
+    """Return networks with the subnets below them as hosts see them."""
     dhcp = ports.addresses_of_owner(conn, known, DHCP_OWNER)
     return [
         HostSegment(

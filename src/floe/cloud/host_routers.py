@@ -17,19 +17,36 @@ def beside(conn: Connection, host: str, network_ids: Iterable[str]) -> list[Host
     found = routers.on_networks(conn, network_ids)
     if not found:
         return []
-    legs: dict[str, list[Interface]] = {router_id: [] for router_id in found}
-    for leg in routers.interfaces(conn, found):
+    leading, forwarded = floating_ips.on_host(conn, host, found), floating_ips.forwarded_on_host(conn, host, found)
+    return described(conn, routers.ROWS.each(conn, found), leading, forwarded)
+
+
+def described(
+    conn: Connection,
+    found: Sequence[Router],
+    leading: Iterable[tuple[str, HostFloating]],
+    forwarding: Iterable[tuple[str, HostForwarding]],
+) -> list[HostRouter]:
+    """Return routers with their legs, in the order in which they are given.
+
+    Of these floating IPs and port forwardings, each given with its router, they have those that are theirs.
+    """
+    ids = [router.id for router in found]
+    legs: dict[str, list[Interface]] = {router_id: [] for router_id in ids}
+    for leg in routers.interfaces(conn, ids):
         legs[leg.router_id].append(leg)
-    floating: dict[str, list[HostFloating]] = {router_id: [] for router_id in found}
-    for router_id, each in floating_ips.on_host(conn, host, found):
-        floating[router_id].append(each)
-    forwarded: dict[str, list[HostForwarding]] = {router_id: [] for router_id in found}
-    for router_id, one in floating_ips.forwarded_on_host(conn, host, found):
-        forwarded[router_id].append(one)
-    hops = routers.next_hops(conn, found)
+    floating: dict[str, list[HostFloating]] = {router_id: [] for router_id in ids}
+    for router_id, each in leading:
+        if router_id in floating:
+            floating[router_id].append(each)
+    forwarded: dict[str, list[HostForwarding]] = {router_id: [] for router_id in ids}
+    for router_id, one in forwarding:
+        if router_id in forwarded:
+            forwarded[router_id].append(one)
+    hops = routers.next_hops(conn, ids)
     return [
         _router(router, legs[router.id], floating[router.id], forwarded[router.id], hops.get(router.id))
-        for router in routers.ROWS.each(conn, found)
+        for router in found
     ]
 
 

@@ -117,6 +117,14 @@ def of_ports(conn: Connection, port_ids: Iterable[str]) -> list[tuple[str, str, 
     return [(row[0], row[1], row[2]) for row in _OF_PORTS.rows(conn, list(port_ids))]
 
 
+def holders(conn: Connection, network_ids: Iterable[str], numbers: Iterable[int]) -> list[str]:
+    """Return the ports that have one of these addresses on one of these networks."""
+    where = sa.and_(
+        port_addresses.c.network_id.in_(list(network_ids)), port_addresses.c.address.in_(list(numbers))
+    )  # fmt: skip
+    return sorted({row[0] for row in conn.execute(sa.select(port_addresses.c.port_id).where(where))})
+
+
 def in_subnet(conn: Connection, subnet_id: str) -> list[tuple[str, int]]:
     """Return (port id, address) of all addresses of a subnet."""
     statement = sa.select(port_addresses.c.port_id, port_addresses.c.address)

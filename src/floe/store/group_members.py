@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from floe.core.addresses import number_of_either
+from floe.core.addresses import number_of_either, text_of
 from floe.store import listing as lists
 from floe.store.address_columns import Address
 from floe.store.addresses import port_addresses
@@ -194,6 +194,25 @@ def hosts_of(conn: Connection, addresses: Iterable[int]) -> dict[tuple[str, int]
     for group, address, host in rows:
         found.setdefault((group, address), set()).add(host)
     return found
+
+
+def among(conn: Connection, group_ids: Iterable[str], addresses: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return, by group, those of these addresses that plugged ports of it have."""
+    found = {group_id: set[str]() for group_id in group_ids}
+    query = (
+        sa.select(port_groups.c.group_id, port_addresses.c.address)
+        .join(port_addresses, port_addresses.c.port_id == port_groups.c.port_id)
+        .join(port_bindings, port_bindings.c.port_id == port_groups.c.port_id)
+        .where(
+            port_groups.c.group_id.in_(list(found)),
+            port_addresses.c.address.in_([number_of_either(address) for address in addresses]),
+            port_bindings.c.plugged.is_(True),
+        )
+        .distinct()
+    )
+    for group_id, address in conn.execute(query) if found else ():
+        found[group_id].add(text_of(address))
+    return {group_id: tuple(sorted(members)) for group_id, members in found.items()}
 
 
 def told(conn: Connection, positions: Mapping[str, int]) -> None:

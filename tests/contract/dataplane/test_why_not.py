@@ -498,13 +498,16 @@ class Try:
         where = town.outside if case.source in {OUT, FAR} else place(guests[case.source])
         return cls(town, case, where, _FAR_ADDRESS if case.source == FAR else None)
 
-    async def answer(self) -> bool:
+    async def opened(self) -> socket.socket:
+        """Return a socket to send it from, to be closed."""
+        return await kernel.in_namespace(self.where, self._socket)
+
+    async def answer(self, opened: socket.socket) -> bool:
         """Send it, and wait for its answer; False where it, or the sender, is told that it does not get through."""
-        with await kernel.in_namespace(self.where, self._socket) as opened:
-            try:
-                return await self._echoed(opened)
-            except OSError:
-                return False
+        try:
+            return await self._echoed(opened)
+        except OSError:
+            return False
 
     def _socket(self) -> socket.socket:
         kinds = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "icmp": (socket.SOCK_RAW, 1)}
@@ -544,26 +547,25 @@ async def answered(tries: Iterable[Try]) -> None:
 
 
 async def _until_answered(each: Try) -> tuple[Case, bool]:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1):
-                        if await each.answer():
-                            return each.case, True
+    for _ in range(_PATIENCE):
+        with await each.opened() as opened, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                if await each.answer(opened):
+                    return each.case, True
     return each.case, False
 
 
 async def unanswered(town: Town, where: str, sentinel: Case, tries: list[Try]) -> None:
     """Send each packet several times, and after each time one that is answered."""
     tasks = {}
-    for _ in range(_ROUNDS):
-        for each in tries:
-            tasks[asyncio.create_task(each.answer())] = each.case
-        await answered([Try(town, sentinel, where)])
-        await asyncio.sleep(0)
-    there = [str(tasks[task]) for task in tasks if task.done() and task.result()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    with contextlib.ExitStack() as sockets:
+        for _ in range(_ROUNDS):
+            for each in tries:
+                opened = sockets.enter_context(await each.opened())
+                tasks[asyncio.create_task(each.answer(opened))] = each.case
+            await answered([Try(town, sentinel, where)])
+        there = [str(tasks[task]) for task in tasks if task.done() and task.result()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     assert there == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 
 import msgspec
@@ -13,19 +14,21 @@ from floe.core.host_network import HostPort, HostRouter
 from floe.core.packets.following import from_outside, from_server
 from floe.core.packets.routing import first_address, floating_of
 from floe.core.packets.scene import OUTSIDE, PROTOCOLS, Finding, Packet, Scene, Stopped, Trail
+from floe.core.servers import ACTIVE, BUILDING, ERROR, PAUSED, STOPPED, SUSPENDED
 
 _MOST_WAYS = 64
 """Addresses that are tried."""
 _ELSEWHERE = "203.0.113.1"
 """An address for documentation (RFC 5737): it stands for one that is somewhere outside."""
 _REMEDIES: Mapping[str, str] = {
-    "SHUTOFF": "openstack server start {0}",
-    "PAUSED": "openstack server unpause {0}",
-    "SUSPENDED": "openstack server resume {0}",
-    "BUILD": "floe trace --follow {0}",
-    "ERROR": "floe trace {0}",
+    STOPPED: "openstack server start {0}",
+    PAUSED: "openstack server unpause {0}",
+    SUSPENDED: "openstack server resume {0}",
+    BUILDING: "floe trace --follow {0}",
+    ERROR: "floe trace {0}",
 }
-_Way = tuple[Packet, Callable[[Trail], None]]
+_Way = Callable[[Trail], None]
+"""Follows one packet."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +81,11 @@ def why_not(scene: Scene, question: Question) -> Finding:
         return Finding(packet=None, steps=tuple(trail.steps))
     before = tuple(trail.steps)
     found: list[Finding] = []
-    for packet, follow in ways:
+    for follow in ways:
         each = Trail(scene)
         with suppress(Stopped):
             follow(each)
-        found.append(Finding(packet=packet, steps=(*before, *each.steps)))
+        found.append(Finding(packet=each.sent, steps=(*before, *each.steps)))
     best = max(found, key=lambda finding: (finding.passes, len(finding.steps)))
     return best if not best.passes else _with_doubts(scene, question, best)
 
@@ -90,13 +93,17 @@ def why_not(scene: Scene, question: Question) -> Finding:
 def _ready(scene: Scene, trail: Trail, server_id: str) -> None:
     """Raise Stopped for a server of which no packet can come or go."""
     facts, ports = scene.servers.get(server_id), scene.ports_of(server_id)
-    if facts is not None and facts.status != "ACTIVE":
-        remedy = _REMEDIES.get(facts.status, "openstack server show {0}").format(server_id)
-        raise trail.stop("server", server_id, f"the server is {facts.status}, not ACTIVE", remedy)
+    state = ACTIVE if facts is None else facts.state
+    remedy = _REMEDIES.get(state, "openstack server show {0}").format(server_id)
+    if state not in {ACTIVE, ERROR}:
+        raise trail.stop("server", server_id, f"the server is {state}, not active", remedy)
     if not ports:
         remedy = f"openstack server add network {server_id} NETWORK"
         raise trail.stop("server", server_id, "the server is on no network", remedy)
-    trail.passes("server", server_id, "the server is ACTIVE")
+    if state == ERROR:
+        trail.beware("server", server_id, "the server is in error: whether its guest runs is not known", remedy)
+    else:
+        trail.passes("server", server_id, "the server is active")
     if facts is not None and not facts.host_up:
         trail.beware("server", server_id, "nothing is heard of its host: whether the guest still runs is not known")
     for port in ports:
@@ -109,7 +116,7 @@ def _ready(scene: Scene, trail: Trail, server_id: str) -> None:
 
 
 def _ways(scene: Scene, trail: Trail, question: Question) -> Iterator[_Way]:
-    """Return the packets by which the server might be reached. Raises Stopped if there is none."""
+    """Return the ways by which the server might be reached. Raises Stopped if there is none."""
     if question.source_id is not None:
         ways = list(_from_server(scene, question, question.source_id))
     else:
@@ -142,24 +149,25 @@ def _from_server(scene: Scene, question: Question, source_id: str) -> Iterator[_
     targets += [address for _, address in _floating(scene, question)]
     for target in dict.fromkeys(targets):
         if question.to in {None, target}:
-            packet = _packet(question, "?", target)
-            yield packet, lambda trail, packet=packet: from_server(scene, trail, source_id, packet)  # type: ignore[misc]
+            packet = _packet(question, "", target)
+            yield partial(_sent, scene, source_id, packet)
 
 
 def _from_outside(scene: Scene, question: Question) -> Iterator[_Way]:
     for network_id, target, hop, note in _entrances(scene, question):
         if question.to in {None, target}:
             packet = _packet(question, question.source_address or _somebody(scene, network_id), target)
-            yield packet, _coming(scene, network_id, packet, hop, note)
+            yield partial(_coming, scene, network_id, packet, hop, note)
 
 
-def _coming(scene: Scene, network_id: str, packet: Packet, hop: str, note: str) -> Callable[[Trail], None]:
-    def follow(trail: Trail) -> None:
-        if note:
-            trail.beware(OUTSIDE, network_id, note)
-        from_outside(scene, trail, network_id, packet, hop)
+def _sent(scene: Scene, server_id: str, packet: Packet, trail: Trail) -> None:
+    from_server(scene, trail, server_id, packet)
 
-    return follow
+
+def _coming(scene: Scene, network_id: str, packet: Packet, hop: str, note: str, trail: Trail) -> None:
+    if note:
+        trail.beware(OUTSIDE, network_id, note)
+    from_outside(scene, trail, network_id, packet, hop)
 
 
 def _entrances(scene: Scene, question: Question) -> Iterator[tuple[str, str, str, str]]:

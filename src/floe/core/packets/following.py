@@ -37,7 +37,7 @@ def from_server(scene: Scene, trail: Trail, server_id: str, packet: Packet) -> N
     way = guest_ways(scene, ports, packet.target)
     if way is None:
         raise _no_guest_route(trail, ports, server_id, packet.target)
-    sent = msgspec.structs.replace(packet, source=way.source)
+    sent = trail.sent = msgspec.structs.replace(packet, source=way.source)
     _sends(scene, trail, way, sent)
     arrival = _deliver(scene, trail, way.port.network_id, sent, way.hop, scene.host_of(way.port))
     _answer(scene, trail, arrival, sent)
@@ -51,6 +51,7 @@ def from_outside(scene: Scene, trail: Trail, network_id: str, packet: Packet, ho
             "network", network_id, "the network is joined to no physical network, so nothing comes in from outside",
             "openstack network create --external --provider-network-type flat --provider-physical-network WHERE NAME",
         )  # fmt: skip
+    trail.sent = packet
     trail.passes("network", network_id, f"{packet.words} from {packet.source} comes in for {packet.target}")
     arrival = _deliver(scene, trail, network_id, packet, hop, None)
     _answer(scene, trail, arrival, packet)
@@ -206,8 +207,8 @@ def _up_to_first_hop(scene: Scene, trail: Trail, arrival: Arrival, way: GuestWay
     direct = way.hop == packet.source and _port_with(scene, network_id, packet.source) is not None
     if direct and _may_be_left_out(arrival.hops, packet):
         return
-    by = f"router {scene.name(found[0].router_id)}" if found is not None else way.hop
-    text = f"the answer to {packet.source} goes by {by}, another way than the packet came, and is no answer there"
+    by = f"another router, {way.hop}" if found is not None else way.hop
+    text = f"the answer to {packet.source} goes by {by}: not the way that the packet came, so it is no answer there"
     raise trail.stop("subnet", way.subnet_id, text, f"openstack subnet set --gateway ADDRESS {way.subnet_id}")
 
 

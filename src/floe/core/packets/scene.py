@@ -8,6 +8,7 @@ from enum import Enum
 import msgspec
 
 from floe.core.host_network import HostFloating, HostNetwork, HostPort, HostRouter, HostSegment
+from floe.core.servers import ACTIVE
 
 PROTOCOLS: Mapping[str, int] = {"tcp": 6, "udp": 17, "icmp": 1}
 """What may be asked about; of ICMP it is an echo request."""
@@ -62,7 +63,8 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a server is, apart from its network."""
 
     name: str
-    status: str = "ACTIVE"
+    state: str = ACTIVE
+    """Its `vm_state`."""
     host: str = ""
     host_up: bool = True
 
@@ -128,8 +130,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passes(self) -> bool:
-        """Whether it arrives, and its answer comes back."""
+        """Whether it arrives, and its answer comes back, as far as can be seen."""
         return self.stop is None
+
+    @property
+    def verdict(self) -> str:
+        """`passes`, `stops`, or `doubtful` where it passes if something holds that the cloud cannot see."""
+        if self.stop is not None:
+            return "stops"
+        return "doubtful" if any(step.mark is Mark.BEWARE for step in self.steps) else "passes"
 
 
 class Stopped(Exception):
@@ -146,6 +155,8 @@ class Trail:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self.steps: list[Step] = []
+        self.sent: Packet | None = None
+        """As it was sent, once it is."""
 
     def passes(self, kind: str, ident: str, text: str, *, rule: str | None = None) -> None:
         """It comes by something that lets it through."""
