@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from floe.cli.credentials import clouds, clouds_yaml
 from floe.core.ids import random_id
@@ -201,7 +202,10 @@ async def test_a_server_or_an_address_may_ask(site: Site) -> None:
     for source in (site.other, address):
         found = await ann.why_not(site.web, f"port=22&from={source}")
         assert (found["verdict"], found["packet"]["source"]) == ("passes", address)
-    assert (await ann.stop(site.web, "port=22"))["kind"] == "security_group", "who is outside is no member"
+    stop = await ann.stop(site.web, "port=22")
+    assert stop["kind"] == "security_group", "who is outside is no member"
+    assert "--remote-ip" not in stop["remedy"]
+    assert f"--remote-ip {PUBLIC}.9/32" in (await ann.stop(site.web, f"port=22&from={PUBLIC}.9"))["remedy"]
     assert (await ann.stop(site.web, f"port=22&from={site.other}&to={site.floating['floating_ip_address']}"))[
         "kind"
     ] == "security_group", "by way of the floating IP it comes from the router"
@@ -263,3 +267,40 @@ async def test_the_command_draws_it_and_its_status_says_whether_it_passes(site: 
     assert (status, "nothing" in out) == (1, True)
     status, out = await run("web")
     assert (status, "port" in out) == (1, True)
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """What SQLite is asked."""
+    found: list[str] = []
+
+    def trace(connection: Any, _record: Any) -> None:
+        connection.set_trace_callback(found.append)
+
+    sa.event.listen(sa.Engine, "connect", trace)
+    yield found
+    sa.event.remove(sa.Engine, "connect", trace)
+
+
+async def test_what_is_read_does_not_grow_with_the_cloud(statements: list[str], site: Site) -> None:
+    """Neither with the ports of the network, nor with the members of a group, nor with the routers of others."""
+    ann = site.ann
+    await ann.make(
+        "security_group_rule", security_group_id=site.group["id"], direction="ingress",
+        remote_group_id=site.ports[site.other]["security_groups"][0],
+    )  # fmt: skip
+
+    async def asked() -> int:
+        counted = []
+        for _ in range(4):  # others ask now and then
+            before = len(statements)
+            await ann.why_not(site.web, f"port=22&from={site.other}")
+            counted.append(len([text for text in statements[before:] if text.startswith("SELECT")]))
+        return min(counted)
+
+    few = await asked()
+    assert 5 < few < 60
+    for _ in range(20):
+        await ann.make("port", network_id=site.network["id"])
+    await ann.make("router")
+    assert await asked() == few

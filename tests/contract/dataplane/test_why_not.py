@@ -1,18 +1,9 @@
-"""The model of `floe why-not` against real packets: what it says is stopped is not answered, and all else is.
-
-That something is stopped is shown as elsewhere: what is sent after it, by a way that is open, is answered without it.
-"""
+"""The model of `floe why-not` against real packets: what it says is stopped is not answered, and all else is."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import itertools
-import json
-import socket
-import struct
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,39 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from floe.core.host_network import GroupRule, HostAddress, HostPort, HostRoute
-from floe.core.packets.asking import Question, why_not
-from floe.core.packets.scene import Scene
-from floe.dataplane.linux import kernel
-from floe.dataplane.linux.names import leg_device
 
 from .conftest import Town, floating, ident
-from .test_routers import FLOATING, GATEWAY, MACHINE, OTHER, own, place
+from .packets_sent import FAR, OUT, Case, Sending, found
+from .test_routers import FLOATING, GATEWAY, OTHER, own, place
 
 pytestmark = pytest.mark.e2e
-
-OUT, FAR = "outside", "far"
-"""The machine outside, from its address on the external network, and from another one of its own."""
-_FAR_ADDRESS = "203.0.113.9"
-_PATIENCE = 15
-_ROUNDS = 3
-_CONTROL = 7
-"""UDP port by which the guests `x` and `y` can always reach each other."""
-_idents = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A packet, and what stops it: the kind of thing, or nothing."""
-
-    source: str
-    target: str
-    to: str
-    protocol: str
-    port: int | None = None
-    stopped_by: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.source} to {self.target} at {self.to}, {self.protocol} {self.port or ''}"
 
 
 @dataclass(frozen=True)
@@ -385,187 +349,17 @@ def test_many_packets_are_tried() -> None:
 @pytest.mark.parametrize("name", PLACES)
 async def test_it_says_of_each_packet_what_becomes_of_it(town: Town, name: str) -> None:
     guests = PLACES[name].build(town)
-    control = [town.guest(101), town.guest(102)]
-    for line in (f"ip addr add {_FAR_ADDRESS}/32 dev lo", *(f"ip route add {net} via {GATEWAY}" for net in INNER)):
-        await town.guests.run(town.outside, *line.split())
-    async with Echoes(town) as echoes:
-        await echoes.serve(place(control[1]), "udp", _CONTROL)
+    for net in INNER:
+        await town.guests.run(town.outside, "ip", "route", "add", net, "via", GATEWAY)
+    async with Sending(town, guests) as sending:
         for phase in PLACES[name].phases:
             if phase.change is not None:
                 phase.change(town, guests)
             await town.apply(**phase.router)
-            await forwarding(town)
-            told = {case: found(town, guests, case) for case in phase.cases}
+            stops = {case: found(town, guests, case) for case in phase.cases}
+            told = {case: step.kind if step else None for case, step in stops.items()}
             assert told == {case: case.stopped_by for case in phase.cases}
-            tries = [await Try.of(town, echoes, guests, case) for case in phase.cases]
-            await answered([each for each in tries if each.case.stopped_by is None])
-            sentinel = Case("x", "y", own(control[1]), "udp", _CONTROL)
-            await unanswered(town, place(control[0]), sentinel, [each for each in tries if each.case.stopped_by])
+            await sending.check(phase.cases)
 
 
 INNER = ("10.7.0.0/24", "10.8.0.0/24", "10.9.0.0/24")
-
-
-def found(town: Town, guests: dict[str, HostPort], case: Case) -> str | None:
-    """Return the kind of what stops a packet, as the model says."""
-    outside = {OUT: MACHINE, FAR: _FAR_ADDRESS}
-    question = Question(
-        server_id=guests[case.target].server_id,
-        protocol=case.protocol,
-        port=case.port,
-        source_id=None if case.source in outside else guests[case.source].server_id,
-        source_address=outside.get(case.source),
-        to=case.to,
-    )
-    scene = Scene(network=town.world.network, external=frozenset({town.public.network_id}))
-    step = why_not(scene, question).stop
-    return None if step is None else step.kind
-
-
-async def forwarding(town: Town) -> None:
-    """Wait until each bridge passes on what comes from the ports and legs that are up: that comes a little later."""
-    ports = {port.tap for port in town.world.network.ports if port.up}
-    legs = {
-        leg_device(leg.port_id) for each in town.world.network.routers for leg in each.legs if each.up and leg.up
-    }  # fmt: skip
-    async with asyncio.timeout(_PATIENCE):
-        while True:
-            shown = await asyncio.to_thread(_links)
-            if {link["ifname"] for link in shown if link.get("state") == "forwarding"} >= ports | legs:
-                return
-
-
-def _links() -> list[dict[str, Any]]:
-    return json.loads(subprocess.run(["bridge", "-j", "link"], check=True, capture_output=True).stdout)
-
-
-class Echoes:
-    """Servers in guests that send back what they get."""
-
-    def __init__(self, town: Town) -> None:
-        self._town, self._tasks, self._sockets = town, [], {}
-
-    async def __aenter__(self) -> Echoes:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for each in self._sockets.values():
-            each.close()
-
-    async def serve(self, where: str, protocol: str, port: int) -> None:
-        if (where, protocol, port) in self._sockets:
-            return
-        made = self._town.guests.listen if protocol == "tcp" else self._town.guests.datagrams
-        opened = self._sockets[where, protocol, port] = await made(where, port)
-        self._tasks.append(asyncio.create_task(self._accept(opened) if protocol == "tcp" else self._send_back(opened)))
-
-    async def _accept(self, listener: socket.socket) -> None:
-        while True:
-            served, _ = await asyncio.get_running_loop().sock_accept(listener)
-            served.setblocking(False)
-            self._tasks.append(asyncio.create_task(self._stream(served)))
-
-    async def _stream(self, served: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with served, contextlib.suppress(OSError):
-            while data := await loop.sock_recv(served, 64):
-                await loop.sock_sendall(served, data)
-
-    async def _send_back(self, opened: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            with contextlib.suppress(OSError):
-                data, sender = await loop.sock_recvfrom(opened, 64)
-                await loop.sock_sendto(opened, data, sender)
-
-
-@dataclass
-class Try:
-    """A case, and the means to send its packet."""
-
-    town: Town
-    case: Case
-    where: str
-    bound: str | None = None
-
-    @classmethod
-    async def of(cls, town: Town, echoes: Echoes, guests: dict[str, HostPort], case: Case) -> Try:
-        if case.port is not None:
-            await echoes.serve(place(guests[case.target]), case.protocol, case.port)
-        where = town.outside if case.source in {OUT, FAR} else place(guests[case.source])
-        return cls(town, case, where, _FAR_ADDRESS if case.source == FAR else None)
-
-    async def opened(self) -> socket.socket:
-        """Return a socket to send it from, to be closed."""
-        return await kernel.in_namespace(self.where, self._socket)
-
-    async def answer(self, opened: socket.socket) -> bool:
-        """Send it, and wait for its answer; False where it, or the sender, is told that it does not get through."""
-        try:
-            return await self._echoed(opened)
-        except OSError:
-            return False
-
-    def _socket(self) -> socket.socket:
-        kinds = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0), "icmp": (socket.SOCK_RAW, 1)}
-        opened = socket.socket(socket.AF_INET, *kinds[self.case.protocol])
-        opened.setblocking(False)
-        if self.bound:
-            opened.bind((self.bound, 0))
-        return opened
-
-    async def _echoed(self, opened: socket.socket) -> bool:
-        loop = asyncio.get_running_loop()
-        if self.case.protocol == "tcp":
-            await loop.sock_connect(opened, (self.case.to, self.case.port))
-        else:
-            opened.connect((self.case.to, self.case.port or 0))
-        number = next(_idents)
-        sent = b"echo %d" % number if self.case.port is not None else echo_request(number)
-        await loop.sock_sendall(opened, sent)
-        while True:
-            data = await loop.sock_recv(opened, 128)
-            if self.case.port is not None:
-                return data == sent
-            if data[20:22] == b"\0\0" and data[24:28] == struct.pack("!HH", number, 1):
-                return True
-
-
-def echo_request(number: int) -> bytes:
-    head = struct.pack("!BBHHH", 8, 0, 0, number, 1)
-    total = sum(struct.unpack("!4H", head))
-    return struct.pack("!BBHHH", 8, 0, ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF, number, 1)
-
-
-async def answered(tries: Iterable[Try]) -> None:
-    """Have each packet sent until it is answered: the first ones may be too early."""
-    results = await asyncio.gather(*map(_until_answered, tries))
-    assert [str(case) for case, there in results if not there] == []
-
-
-async def _until_answered(each: Try) -> tuple[Case, bool]:
-    for _ in range(_PATIENCE):
-        with await each.opened() as opened, contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                if await each.answer(opened):
-                    return each.case, True
-    return each.case, False
-
-
-async def unanswered(town: Town, where: str, sentinel: Case, tries: list[Try]) -> None:
-    """Send each packet several times, and after each time one that is answered."""
-    tasks = {}
-    with contextlib.ExitStack() as sockets:
-        for _ in range(_ROUNDS):
-            for each in tries:
-                opened = sockets.enter_context(await each.opened())
-                tasks[asyncio.create_task(each.answer(opened))] = each.case
-            await answered([Try(town, sentinel, where)])
-        there = [str(tasks[task]) for task in tasks if task.done() and task.result()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    assert there == []

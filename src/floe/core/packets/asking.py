@@ -86,8 +86,15 @@ def why_not(scene: Scene, question: Question) -> Finding:
         with suppress(Stopped):
             follow(each)
         found.append(Finding(packet=each.sent, steps=(*before, *each.steps)))
-    best = max(found, key=lambda finding: (finding.passes, len(finding.steps)))
+    best = max(found, key=_nearness)  # of those alike the first
     return best if not best.passes else _with_doubts(scene, question, best)
+
+
+def _nearness(finding: Finding) -> int:
+    """Say how far a packet came: what a port or its groups stop has found its way."""
+    if finding.stop is None:
+        return 2
+    return 1 if finding.stop.kind in {"port", "security_group"} else 0
 
 
 def _ready(scene: Scene, trail: Trail, server_id: str) -> None:
@@ -156,7 +163,8 @@ def _from_server(scene: Scene, question: Question, source_id: str) -> Iterator[_
 def _from_outside(scene: Scene, question: Question) -> Iterator[_Way]:
     for network_id, target, hop, note in _entrances(scene, question):
         if question.to in {None, target}:
-            packet = _packet(question, question.source_address or _somebody(scene, network_id), target)
+            address = question.source_address
+            packet = _packet(question, address or _somebody(scene, network_id), target, anybody=address is None)
             yield partial(_coming, scene, network_id, packet, hop, note)
 
 
@@ -244,8 +252,10 @@ def _with_doubts(scene: Scene, question: Question, found: Finding) -> Finding:
     return msgspec.structs.replace(found, steps=(*found.steps, *trail.steps))
 
 
-def _packet(question: Question, source: str, target: str) -> Packet:
-    return Packet(source=source, target=target, protocol=question.protocol, port=question.port)
+def _packet(question: Question, source: str, target: str, *, anybody: bool = False) -> Packet:
+    return Packet(
+        source=source, target=target, protocol=question.protocol, port=question.port, from_anybody=anybody
+    )  # fmt: skip
 
 
 def _address(text: str) -> str | None:

@@ -34,6 +34,10 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 def from_server(scene: Scene, trail: Trail, server_id: str, packet: Packet) -> None:
     """Follow a packet that a server sends, and its answer; its source is what the guest takes. Raises Stopped."""
     ports = scene.ports_of(server_id)
+    if any(entry.address == packet.target for port in ports for entry in port.addresses):
+        trail.sent = msgspec.structs.replace(packet, source=packet.target)
+        trail.passes("server", server_id, f"{packet.target} is its own address: the packet never leaves the guest")
+        return
     way = guest_ways(scene, ports, packet.target)
     if way is None:
         raise _no_guest_route(trail, ports, server_id, packet.target)
@@ -155,12 +159,12 @@ def _nobody(scene: Scene, trail: Trail, network_id: str, packet: Packet, hop: st
     return trail.stop("network", network_id, f"nobody on the network has {hop}")
 
 
-def _no_guest_route(trail: Trail, ports: Sequence[HostPort], server_id: str, target: str) -> Exception:
+def _no_guest_route(trail: Trail, ports: Sequence[HostPort], server_id: str, target: str, said: str = "") -> Exception:
     for port in ports:
         if port.addresses:
             ident = port.addresses[0].subnet_id
             return trail.stop(
-                "subnet", ident, f"the guest has no route to {target}: its subnet has no gateway, nor a route there",
+                "subnet", ident, f"{said}the guest has no route to {target}: its subnet has no gateway, nor one there",
                 f"openstack subnet set --gateway ADDRESS {ident}",
             )  # fmt: skip
     return trail.stop("server", server_id, "it has no address", "openstack server add fixed ip SERVER NETWORK")
@@ -175,7 +179,7 @@ def _answer(scene: Scene, trail: Trail, arrival: Arrival, sent: Packet) -> None:
     ports = scene.ports_of(port.server_id) if port.server_id else [port]
     way = guest_ways(scene, ports, packet.source)
     if way is None:
-        raise _no_guest_route(trail, [port], port.server_id or port.port_id, packet.source)
+        raise _no_guest_route(trail, [port], port.server_id or port.port_id, packet.source, "the answer stops here: ")
     if way.port.port_id != port.port_id:
         where = scene.name(way.port.network_id)
         trail.beware(

@@ -128,6 +128,8 @@ def _refusal(scene: Scene, trail: Trail, port: HostPort, packet: Packet, directi
     way = " --egress" if direction == "egress" else ""
     command = f"openstack security group rule create{way} --protocol {packet.protocol}{option}"
     remote = f" --remote-ip {packet.source if direction == 'ingress' else packet.target}/32"
+    if packet.from_anybody and direction == "ingress":
+        remote = ""
     return trail.stop(
         "security_group", named[0], f"no {direction} rule of security group {which} admits {packet.words} {other}",
         f"{command}{remote} {shlex.quote(named[0])}",

@@ -37,19 +37,19 @@ class Passed(msgspec.Struct, frozen=True, kw_only=True):
 def through(scene: Scene, trail: Trail, router: HostRouter, by: RouterLeg, packet: Packet) -> Passed:
     """Follow a packet through a router. Raises Stopped.
 
-    A flow's addresses are translated where it comes in (floating IPs; a place for further ones, as of forwarded ports)
-    and where it leaves (from a floating IP, or the gateway's address).
+    A flow is translated where it comes in, to whom an address stands for, and where it leaves, to be from a floating IP
+    or the gateway.
     """
-    target = translated_target(trail, router, packet)
-    inside = replace(packet, target=target)
+    inside = translated_inward(trail, router, packet)
+    target, dnat = inside.target, inside != packet
     _check_source(trail, router, by, packet.source)
     if any(target in addresses_of(router, leg) for leg in open_legs(router)):
         raise trail.stop("router", router.router_id, f"{target} is an address of the router itself, which answers it")
     way = routed(router, target)
     if way is None or (way.hop != target and _behind_closed(router, target)):
         raise _no_route(trail, router, target)
-    _may_pass(trail, router, by, way, packet=packet, dnat=target != packet.target)
-    source = _translated_source(router, by, way, packet.source, dnat=target != packet.target)
+    _may_pass(trail, router, by, way, packet=packet, dnat=dnat)
+    source = _translated_source(router, by, way, packet.source, dnat=dnat)
     after = replace(inside, source=source)
     if way.leg is gateway_of(router) and router.snat and source not in _outer(router):
         raise trail.stop(
@@ -61,13 +61,13 @@ def through(scene: Scene, trail: Trail, router: HostRouter, by: RouterLeg, packe
     return Passed(router=router, by=by, before=packet, after=after, way=way, translated=after != packet)
 
 
-def translated_target(trail: Trail, router: HostRouter, packet: Packet) -> str:
-    """Return for whom a packet really is that comes to a router."""
+def translated_inward(trail: Trail, router: HostRouter, packet: Packet) -> Packet:
+    """Return a packet that comes to a router as it is for whom it is meant for. Forwarded ports belong here."""
     for each in floating_of(router):
         if each.address == packet.target:
             trail.passes("floating_ip", each.floating_id, f"{each.address} stands for {each.fixed}")
-            return each.fixed
-    return packet.target
+            return replace(packet, target=each.fixed)
+    return packet
 
 
 def _check_source(trail: Trail, router: HostRouter, by: RouterLeg, source: str) -> None:

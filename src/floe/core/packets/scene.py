@@ -25,6 +25,8 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = "tcp"
     port: int | None = None
     """The port that it is for; None for icmp."""
+    from_anybody: bool = False
+    """Whether its source stands for whoever is outside."""
 
     def __str__(self) -> str:
         return f"{self.words} from {self.source} to {self.target}"
