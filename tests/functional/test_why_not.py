@@ -209,6 +209,13 @@ async def test_a_server_or_an_address_may_ask(site: Site) -> None:
     assert (await ann.stop(site.web, f"port=22&from={site.other}&to={site.floating['floating_ip_address']}"))[
         "kind"
     ] == "security_group", "by way of the floating IP it comes from the router"
+    few = await ann.make("address_group", name="few", addresses=[f"{PUBLIC}.8/30"])
+    await ann.make(
+        "security_group_rule", security_group_id=site.group["id"], direction="ingress", protocol="tcp",
+        remote_address_group_id=few["id"],
+    )  # fmt: skip
+    assert await ann.stop(site.web, f"port=22&from={PUBLIC}.9") is None
+    assert (await ann.stop(site.web, f"port=22&from={PUBLIC}.12"))["kind"] == "security_group"
     for wrong in ("port=22&from=::1", "port=0", "port=", "port=22&protocol=gre", "port=22&protocol=icmp",
                   "port=22&to=web", "port=22&from=10.20.0.77", "port=22&how=1"):  # fmt: skip
         await ann.why_not(site.web, wrong, 400)
