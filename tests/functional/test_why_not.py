@@ -223,6 +223,23 @@ async def test_a_server_or_an_address_may_ask(site: Site) -> None:
     await ann.why_not(site.web, "port=22&from=web", 404)
 
 
+async def test_a_forwarded_port_is_one_of_its_ways(site: Site) -> None:
+    ann, port = site.ann, site.ports[site.other]
+    floating = await ann.make("floatingip", floating_network_id=site.public["id"])
+    asked = {"protocol": "tcp", "internal_port_id": port["id"], "internal_port": 22, "external_port": 2222}
+    asked["internal_ip_address"] = port["fixed_ips"][0]["ip_address"]
+    path = f"/network/v2.0/floatingips/{floating['id']}/port_forwardings"
+    made = (await ann.call("POST", path, {"port_forwarding": asked}))["port_forwarding"]
+    assert (await ann.stop(site.other, "port=22"))["kind"] == "security_group"
+    assert "floating IP" in (await ann.stop(site.other, "port=23"))["text"]
+    group = port["security_groups"][0]
+    await ann.make("security_group_rule", security_group_id=group, direction="ingress", ethertype="IPv4")
+    found = await ann.why_not(site.other, "port=22")
+    assert (found["verdict"], found["packet"]["port"]) == ("passes", 2222)
+    assert found["packet"]["target"] == floating["floating_ip_address"]
+    assert made["id"] in {step["id"] for step in found["steps"]}
+
+
 async def test_a_stranger_finds_no_server_and_is_told_nothing_of_others_things(site: Site) -> None:
     await site.bob.why_not(site.web, "port=22", 404)
     await site.bob.why_not(random_id(), "port=22", 404)

@@ -14,10 +14,11 @@ from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Invalid, NotFound
 from floe.core.floating_ips import FloatingIP
-from floe.core.host_network import HostFloating, HostGroup, HostNetwork, HostPort, HostRouter
+from floe.core.host_network import HostFloating, HostForwarding, HostGroup, HostNetwork, HostPort, HostRouter
 from floe.core.networks import Network
 from floe.core.packets.asking import Question, why_not
 from floe.core.packets.scene import Finding, Scene, ServerFacts, told
+from floe.core.port_forwardings import PortForwarding
 from floe.core.ports import ACTIVE, Port
 from floe.core.routers import Router
 from floe.core.security_groups import Group, PluggedRule, host_rule
@@ -29,6 +30,7 @@ from floe.store import (
     floating_ips,
     group_members,
     hosts,
+    port_forwardings,
     ports,
     routers,
     security_groups,
@@ -53,6 +55,7 @@ class _Found(msgspec.Struct):
     routed: dict[str, HostRouter] = msgspec.field(default_factory=dict)
     servers: dict[str, Server] = msgspec.field(default_factory=dict)
     floating: list[FloatingIP] = msgspec.field(default_factory=list)
+    forwarded: list[PortForwarding] = msgspec.field(default_factory=list)
 
 
 async def explain(cloud: Cloud, context: Context, question: Question) -> Finding:
@@ -91,6 +94,9 @@ def _explain(conn: Connection, context: Context, question: Question, dns_domain:
 def _look_around(conn: Connection, found: _Found) -> None:
     """Read the routers on the ports' networks, and whoever else their routes, and those of guests, lead by."""
     found.floating = floating_ips.of_ports(conn, found.ports)
+    found.forwarded = port_forwardings.to_ports(conn, found.ports)
+    if found.forwarded:
+        found.floating += floating_ips.ROWS.each(conn, {each.floating_id for each in found.forwarded})
     fresh: set[str] = {each.router_id for each in found.floating if each.router_id is not None}
     looked: set[str] = set()
     for _ in range(_ROUNDS):
@@ -110,10 +116,21 @@ def _add_routers(conn: Connection, found: _Found, ids: Sequence[str]) -> None:
         (each.router_id, HostFloating(
             floating_id=each.id, address=each.address, fixed=each.fixed_address or "", port_id=each.port_id or ""
         ))
-        for each in found.floating if each.router_id is not None
+        for each in found.floating if each.router_id is not None and each.port_id is not None
     ]  # fmt: skip
-    for row, router in zip(rows, host_routers.described(conn, rows, leading), strict=True):
+    for row, router in zip(rows, host_routers.described(conn, rows, leading, _forwarding(found)), strict=True):
         found.routers[row.id], found.routed[row.id] = row, router
+
+
+def _forwarding(found: _Found) -> list[tuple[str, HostForwarding]]:
+    above = {each.id: each for each in found.floating if each.router_id is not None}
+    return [
+        (above[each.floating_id].router_id or "", HostForwarding(
+            forwarding_id=each.id, address=above[each.floating_id].address, protocol=each.protocol,
+            external=each.external, fixed=each.fixed_address, internal=each.internal, port_id=each.port_id,
+        ))
+        for each in found.forwarded if each.floating_id in above
+    ]  # fmt: skip
 
 
 def _add_holders(conn: Connection, found: _Found) -> set[str]:
@@ -259,11 +276,12 @@ def _seen(
     seen = {network.id for network in known.values() if _shows(context, network)}
     for network_id, each in below.items():
         seen |= {subnet.id for subnet in each if network_id in seen or context.owns(subnet.project_id)}
-    owned: list[Port | Router | Server | FloatingIP | Group] = [
+    owned: list[Port | Router | Server | FloatingIP | PortForwarding | Group] = [
         *found.ports.values(),
         *found.routers.values(),
         *found.servers.values(),
         *found.floating,
+        *found.forwarded,
         *groups,
     ]
     return frozenset(seen | {thing.id for thing in owned if context.owns(thing.project_id)})

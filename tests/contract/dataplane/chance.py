@@ -7,9 +7,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from floe.core.host_network import GroupRule, HostFloating, HostPort, HostRoute, HostRouter, HostSegment, RouterLeg
+from floe.core.host_network import (
+    GroupRule,
+    HostFloating,
+    HostForwarding,
+    HostPort,
+    HostRoute,
+    HostRouter,
+    HostSegment,
+    RouterLeg,
+)
 
-from .conftest import World, ident
+from .conftest import World, forwarding, ident
 from .packets_sent import FAR, OUT, Case
 
 INNER = ("10.7.0", "10.8.0", "10.9.0")
@@ -29,7 +38,8 @@ def world_by(dice: Random) -> World:
     for number in range(1, dice.choice((2, 3, 3))):
         _router(dice, world, number, nets, public)
     for router in world.network.routers:
-        world.changed(router, routes=_routes(dice, world, router), floating=_floating(dice, world, router))
+        leading = {"floating": _floating(dice, world, router), "forwarded": _forwarded(dice, world, router)}
+        world.changed(router, routes=_routes(dice, world, router), **leading)
     return world
 
 
@@ -46,6 +56,11 @@ def cases_in(dice: Random, world: World, many: int) -> list[Case]:
         outer = port.addresses[0].address.startswith("172.")
         source = dice.choice([*targets, OUT, FAR] if floating or outer else list(targets))
         fixed = [] if source in {OUT, FAR} and not outer else [port.addresses[0].address]
+        led = [each for router in world.network.routers for each in router.forwarded if each.port_id == port.port_id]
+        if led and dice.random() < 0.4:
+            one = dice.choice(led)
+            found[Case(source, name, one.address, one.protocol, one.external[0], inner=one.internal[0])] = None
+            continue
         if not (fixed or own):
             continue
         protocol = dice.choice(("tcp", "tcp", "udp", "icmp"))
@@ -150,4 +165,20 @@ def _floating(dice: Random, world: World, router: HostRouter) -> tuple[HostFloat
         )
         for index, port in enumerate(behind)
         if dice.random() < 0.6
+    )
+
+
+def _forwarded(dice: Random, world: World, router: HostRouter) -> tuple[HostForwarding, ...]:
+    """Return what leads ports of one more address to the same port of each guest behind a router."""
+    if router.gateway is None or dice.random() < 0.5:
+        return ()
+    behind = {leg.network_id for leg in router.interfaces}
+    address = "172.24.4.90" if router.router_id == ident(0x90, 1) else "172.24.4.91"
+    ports = [port for port in world.network.ports if port.network_id in behind]
+    return tuple(
+        forwarding(address, port, 1000 + 10 * index + PORTS.index(inner), inner, protocol=protocol)
+        for index, port in enumerate(ports)
+        for inner in PORTS
+        for protocol in ("tcp", "udp")
+        if dice.random() < 0.7
     )

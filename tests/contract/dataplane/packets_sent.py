@@ -45,6 +45,8 @@ class Case:
     protocol: str
     port: int | None = None
     stopped_by: str | None = None
+    inner: int | None = None
+    """The port that the guest has, where the packet is for another."""
 
     def __str__(self) -> str:
         what = f"{self.source} to {self.target} at {self.to}, {self.protocol} {self.port or ''}"
@@ -85,7 +87,7 @@ def found(town: Town, guests: dict[str, HostPort], case: Case) -> Step | None:
     question = Question(
         server_id=guests[case.target].server_id,
         protocol=case.protocol,
-        port=case.port,
+        port=case.inner or case.port,
         source_id=None if case.source in outside else guests[case.source].server_id,
         source_address=outside.get(case.source),
         to=case.to,
@@ -163,7 +165,7 @@ class Try:
     @classmethod
     async def of(cls, town: Town, echoes: Echoes, guests: dict[str, HostPort], case: Case) -> Try:
         if case.port is not None:
-            await echoes.serve(place(guests[case.target]), case.protocol, case.port)
+            await echoes.serve(place(guests[case.target]), case.protocol, case.inner or case.port)
         where = town.outside if case.source in {OUT, FAR} else place(guests[case.source])
         return cls(town, case, where, FAR_ADDRESS if case.source == FAR else None)
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from floe.core.host_network import GroupRule, HostAddress, HostPort, HostRoute
 
-from .conftest import Town, floating, ident
+from .conftest import Town, floating, forwarding, ident
 from .packets_sent import FAR, OUT, Case, Sending, found
 from .test_routers import FLOATING, GATEWAY, OTHER, own, place
 
@@ -318,7 +318,46 @@ def no_way_back(town: Town, _guests: dict[str, HostPort]) -> None:
     town.world.changed(other, routes=())
 
 
+def forwarded(town: Town) -> dict[str, HostPort]:
+    """Two guests behind ports of one floating IP."""
+    web = town.world.group(2, ANY_OUT, rule(protocol="tcp", ports=(22, 22)), rule(protocol="udp", ports=(5000, 5001)))
+    guests = {"a": town.guest(11, groups=(web,)), "b": town.guest(12), "c": town.guest(21, town.second)}
+    a, c = guests["a"], guests["c"]
+    town.router = town.world.router(
+        1,
+        town.first,
+        town.second,
+        outside=town.public,
+        forwarded=(
+            forwarding(FLOATING, a, 2222, 22),
+            forwarding(FLOATING, a, 2280, 80),
+            forwarding(FLOATING, c, 8080, 80),
+            forwarding(FLOATING, a, (6000, 6002), (5000, 5002), protocol="udp"),
+        ),
+    )
+    return guests
+
+
+FORWARDED = (
+    Case(OUT, "a", FLOATING, "tcp", 2222, inner=22),
+    Case(FAR, "a", FLOATING, "tcp", 2222, inner=22),
+    Case(OUT, "a", FLOATING, "tcp", 2280, "security_group", inner=80),
+    Case(OUT, "c", FLOATING, "tcp", 8080, inner=80),
+    Case(OUT, "c", FLOATING, "tcp", 80, "server", inner=8080),
+    Case(OUT, "a", FLOATING, "udp", 6001, inner=5001),
+    Case(OUT, "a", FLOATING, "udp", 6002, "security_group", inner=5002),
+    Case("b", "a", FLOATING, "tcp", 2222, inner=22),
+    Case("c", "a", FLOATING, "tcp", 2222, inner=22),
+    Case("a", "c", FLOATING, "tcp", 8080, inner=80),
+    Case("a", "b", "10.7.0.12", "tcp", 2222),
+)
+FORWARDED_ON_A_ROUTER_THAT_IS_DOWN = (
+    Case(OUT, "a", FLOATING, "tcp", 2222, "router", inner=22),
+    Case("b", "a", "10.7.0.11", "tcp", 22),
+)
+
 PLACES = {
+    "forwarded": Place(forwarded, (Phase(FORWARDED), Phase(FORWARDED_ON_A_ROUTER_THAT_IS_DOWN, {"up": False}))),
     "usual": Place(
         usual,
         (

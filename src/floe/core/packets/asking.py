@@ -12,7 +12,8 @@ import msgspec
 from floe.core.errors import Invalid
 from floe.core.host_network import HostPort, HostRouter
 from floe.core.packets.following import from_outside, from_server
-from floe.core.packets.routing import first_address, floating_of
+from floe.core.packets.passing import outer_port
+from floe.core.packets.routing import first_address
 from floe.core.packets.scene import OUTSIDE, PROTOCOLS, Finding, Packet, Scene, Stopped, Trail
 from floe.core.servers import ACTIVE, BUILDING, ERROR, PAUSED, STOPPED, SUSPENDED
 
@@ -151,20 +152,32 @@ def _floating(scene: Scene, question: Question) -> Iterator[tuple[HostRouter, st
                 yield router, each.address
 
 
+def _forwarded(scene: Scene, question: Question) -> Iterator[tuple[HostRouter, str, int]]:
+    """Return its port forwardings to the port that is asked about: router, address and outer port."""
+    own = {port.port_id for port in scene.ports_of(question.server_id)}
+    for router in scene.network.routers:
+        for each in router.forwarded:
+            if each.port_id in own and each.protocol == question.protocol and router.gateway is not None:
+                outer = outer_port(each, question.port)
+                if outer is not None:
+                    yield router, each.address, outer
+
+
 def _from_server(scene: Scene, question: Question, source_id: str) -> Iterator[_Way]:
-    targets = [address for _, address in _targets(scene, question)]
-    targets += [address for _, address in _floating(scene, question)]
-    for target in dict.fromkeys(targets):
+    targets = [(address, question.port) for _, address in _targets(scene, question)]
+    targets += [(address, question.port) for _, address in _floating(scene, question)]
+    targets += [(address, port) for _, address, port in _forwarded(scene, question)]
+    for target, port in dict.fromkeys(targets):
         if question.to in {None, target}:
-            packet = _packet(question, "", target)
+            packet = _packet(question, "", target, port)
             yield partial(_sent, scene, source_id, packet)
 
 
 def _from_outside(scene: Scene, question: Question) -> Iterator[_Way]:
-    for network_id, target, hop, note in _entrances(scene, question):
+    for network_id, target, hop, port, note in _entrances(scene, question):
         if question.to in {None, target}:
             address = question.source_address
-            packet = _packet(question, address or _somebody(scene, network_id), target, anybody=address is None)
+            packet = _packet(question, address or _somebody(scene, network_id), target, port, anybody=address is None)
             yield partial(_coming, scene, network_id, packet, hop, note)
 
 
@@ -178,21 +191,22 @@ def _coming(scene: Scene, network_id: str, packet: Packet, hop: str, note: str, 
     from_outside(scene, trail, network_id, packet, hop)
 
 
-def _entrances(scene: Scene, question: Question) -> Iterator[tuple[str, str, str, str]]:
-    """Return (external network, address, hop there, what must hold outside) by which it might be reached."""
-    for router, address in _floating(scene, question):
+def _entrances(scene: Scene, question: Question) -> Iterator[tuple[str, str, str, int | None, str]]:
+    """Return (external network, address, hop there, port, what must hold outside) by which it might be reached."""
+    floating = [(router, address, question.port) for router, address in _floating(scene, question)]
+    for router, address, port in (*floating, *_forwarded(scene, question)):
         if router.gateway is not None:
-            yield router.gateway.network_id, address, address, ""
-    for port, address in _targets(scene, question):
-        segment = scene.segment(port.network_id)
-        if port.network_id in scene.external or (segment is not None and segment.physical):
-            yield port.network_id, address, address, ""
+            yield router.gateway.network_id, address, address, port, ""
+    for own, address in _targets(scene, question):
+        segment = scene.segment(own.network_id)
+        if own.network_id in scene.external or (segment is not None and segment.physical):
+            yield own.network_id, address, address, question.port, ""
             continue
-        for router in scene.routers_on(port.network_id):
+        for router in scene.routers_on(own.network_id):
             hop = first_address(router.gateway) if router.gateway is not None else None
             if router.gateway is not None and hop is not None and (not router.snat or question.to == address):
                 note = f"outside there must be a route to {address} by way of {hop}"
-                yield router.gateway.network_id, address, hop, note
+                yield router.gateway.network_id, address, hop, question.port, note
 
 
 def _somebody(scene: Scene, network_id: str) -> str:
@@ -239,8 +253,11 @@ def _no_floating(scene: Scene, trail: Trail, question: Question) -> Exception:
 def _with_doubts(scene: Scene, question: Question, found: Finding) -> Finding:
     """Add what the guest alone knows: whether it has taken its address."""
     trail = Trail(scene)
+    own = {port.port_id for port in scene.ports_of(question.server_id)}
     reached = found.packet.target if found.packet is not None else ""
-    fixed = {each.address: each.fixed for router in scene.network.routers for each in floating_of(router)}
+    leading = [(each.address, each.port_id, each.fixed) for r in scene.network.routers for each in r.floating]
+    leading += [(each.address, each.port_id, each.fixed) for r in scene.network.routers for each in r.forwarded]
+    fixed = {address: fixed for address, port_id, fixed in leading if port_id in own}
     for port, address in _targets(scene, question):
         segment = scene.segment(port.network_id)
         for subnet in segment.subnets if segment is not None else ():
@@ -252,9 +269,9 @@ def _with_doubts(scene: Scene, question: Question, found: Finding) -> Finding:
     return msgspec.structs.replace(found, steps=(*found.steps, *trail.steps))
 
 
-def _packet(question: Question, source: str, target: str, *, anybody: bool = False) -> Packet:
+def _packet(question: Question, source: str, target: str, port: int | None, *, anybody: bool = False) -> Packet:
     return Packet(
-        source=source, target=target, protocol=question.protocol, port=question.port, from_anybody=anybody
+        source=source, target=target, protocol=question.protocol, port=port, from_anybody=anybody
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def _holder(scene: Scene, port: HostPort, source: str) -> str | None:
         if any(source == text.partition("/")[0] for leg in legs for text in leg.addresses):
             return "a router"
         if router.gateway is not None and router.gateway.network_id == port.network_id:
-            if any(each.address == source for each in router.floating):
+            if source in router.outer:
                 return "a floating IP"
             if router.next_hop == source and source not in own:
                 return "the gateway of the network"

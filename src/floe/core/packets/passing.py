@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from floe.core.host_network import HostRouter, RouterLeg
+from floe.core.host_network import HostForwarding, HostRouter, RouterLeg
 from floe.core.packets.judging import within
 from floe.core.packets.routing import (
     RouterWay,
     addresses_of,
     first_address,
     floating_of,
+    forwarded_of,
     gateway_of,
     may_come_by,
     open_legs,
@@ -44,6 +45,11 @@ def through(scene: Scene, trail: Trail, router: HostRouter, by: RouterLeg, packe
     target, dnat = inside.target, inside != packet
     _check_source(trail, router, by, packet.source)
     if any(target in addresses_of(router, leg) for leg in open_legs(router)):
+        if any(each.address == target for each in forwarded_of(router)):
+            raise trail.stop(
+                "router", router.router_id, f"no port forwarding of {target} is for {packet.words}",
+                f"openstack floating ip port forwarding create --help  # of {target}",
+            )  # fmt: skip
         raise trail.stop("router", router.router_id, f"{target} is an address of the router itself, which answers it")
     way = routed(router, target)
     if way is None or (way.hop != target and _behind_closed(router, target)):
@@ -62,12 +68,34 @@ def through(scene: Scene, trail: Trail, router: HostRouter, by: RouterLeg, packe
 
 
 def translated_inward(trail: Trail, router: HostRouter, packet: Packet) -> Packet:
-    """Return a packet that comes to a router as it is for whom it is meant for. Forwarded ports belong here."""
+    """Return a packet that comes to a router as it is for whom it is meant for."""
     for each in floating_of(router):
         if each.address == packet.target:
             trail.passes("floating_ip", each.floating_id, f"{each.address} stands for {each.fixed}")
             return replace(packet, target=each.fixed)
+    for one in forwarded_of(router):
+        port = inner_port(one, packet.port) if (one.address, one.protocol) == (packet.target, packet.protocol) else None
+        if port is not None:
+            text = f"{one.address} port {packet.port} leads to {one.fixed} port {port}"
+            trail.passes("port_forwarding", one.forwarding_id, text)
+            return replace(packet, target=one.fixed, port=port)
     return packet
+
+
+def inner_port(forwarding: HostForwarding, port: int | None) -> int | None:
+    """Return the port of the guest that an outer one leads to, if it is one of the forwarding's."""
+    (first, last), (inner, inner_last) = forwarding.external, forwarding.internal
+    if port is None or not first <= port <= last:
+        return None
+    return inner if inner == inner_last else inner + port - first
+
+
+def outer_port(forwarding: HostForwarding, port: int | None) -> int | None:
+    """Return an outer port that leads to one of the guest, if any of the forwarding's does."""
+    (first, _), (inner, inner_last) = forwarding.external, forwarding.internal
+    if port is None or not inner <= port <= inner_last:
+        return None
+    return first + port - inner
 
 
 def _check_source(trail: Trail, router: HostRouter, by: RouterLeg, source: str) -> None:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import msgspec
 
-from floe.core.host_network import HostFloating, HostPort, HostRoute, HostRouter, HostSubnet, RouterLeg
+from floe.core.host_network import HostFloating, HostForwarding, HostPort, HostRoute, HostRouter, HostSubnet, RouterLeg
 from floe.core.packets.judging import network_of, within
 from floe.core.packets.scene import Scene
 
@@ -46,6 +46,11 @@ def floating_of(router: HostRouter) -> Sequence[HostFloating]:
     return router.floating if gateway_of(router) is not None else ()
 
 
+def forwarded_of(router: HostRouter) -> Sequence[HostForwarding]:
+    """Return the port forwardings that a router does."""
+    return router.forwarded if gateway_of(router) is not None else ()
+
+
 def first_address(leg: RouterLeg) -> str | None:
     """Return the address from which a leg speaks for others."""
     return leg.addresses[0].partition("/")[0] if leg.addresses else None
@@ -54,7 +59,7 @@ def first_address(leg: RouterLeg) -> str | None:
 def addresses_of(router: HostRouter, leg: RouterLeg) -> list[str]:
     """Return what a leg answers for."""
     own = [text.partition("/")[0] for text in leg.addresses]
-    return [*own, *(each.address for each in router.floating)] if leg is router.gateway else own
+    return [*own, *router.outer] if leg is router.gateway else own
 
 
 def leg_to(router: HostRouter, hop: str) -> RouterLeg | None:
