@@ -134,9 +134,12 @@ def _routes(dice: Random, world: World, router: HostRouter) -> tuple[HostRoute, 
     hops += [
         text.replace(".1/24", ".200").replace(".254/24", ".200") for leg in router.interfaces for text in leg.addresses
     ]
-    targets = [f"{net}.0/24" for net in INNER] + [f"{INNER[2]}.12/32", "203.0.113.0/24", "0.0.0.0/0"]
-    connected = {text.rpartition(".")[0] for leg in router.interfaces for text in leg.addresses}
-    targets = [target for target in targets if target.rpartition(".")[0] not in connected]
+    targets = [f"{net}.0/24" for net in INNER] + [
+        f"{INNER[2]}.12/32",
+        f"{INNER[1]}.200/32",
+        "203.0.113.0/24",
+        "0.0.0.0/0",
+    ]
     many = dice.choice((0, 0, 1, 2))
     return tuple(
         {

@@ -260,3 +260,14 @@ async def test_what_is_wrong_with_a_router_is_its_own_problem(town, what):
     assert (set(caught.value.routers), caught.value.ports, caught.value.networks) == ({bad.router_id}, {}, {})
     await ping(town.guests, town.outside, FLOATING)
     await ping(town.guests, place(b), MACHINE)
+
+
+async def test_routes_to_a_routers_own_networks_break_nothing(town):
+    """Neither while they are there, nor when they go."""
+    a, b = town.guest(11), town.guest(21, town.second)
+    clashing = (("10.8.0.0/24", "10.7.0.200"), ("10.7.0.200/32", "10.8.0.9"), ("10.9.0.0/24", "10.7.0.200"))
+    await town.apply(routes=tuple(HostRoute(destination=target, nexthop=hop) for target, hop in clashing))
+    await ping(town.guests, place(a), own(b))
+    assert await town.plane.drift(town.world.network) == []
+    await town.apply(routes=())
+    await ping(town.guests, place(a), own(b))

@@ -147,7 +147,7 @@ def test_a_leg_that_comes_up_has_its_routes_again() -> None:
     todo = routers.within(WHOLE, SEGMENTS, replace(THERE, devices=THERE.devices | {"qr-bbbbbbbb000": low}))
     assert todo.lines == (
         "link set dev qr-bbbbbbbb000 up",
-        "route replace 0.0.0.0/0 via 172.24.4.1 dev qr-bbbbbbbb000 proto static",
+        "route replace 0.0.0.0/0 via 172.24.4.1 dev qr-bbbbbbbb000 onlink proto static",
     )
     assert todo.announced == (("qr-bbbbbbbb000", "172.24.4.10"), ("qr-bbbbbbbb000", "172.24.4.50"))
 

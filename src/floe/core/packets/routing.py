@@ -68,14 +68,14 @@ def leg_to(router: HostRouter, hop: str) -> RouterLeg | None:
 
 
 def routed(router: HostRouter, address: str) -> RouterWay | None:
-    """Return how a router sends on to an address, by the longest prefix."""
+    """Return how a router sends on to an address, by the longest prefix; what it is on itself, directly."""
     number = IPv4Address(address)
     ways: list[tuple[int, int, RouterWay]] = []
     for leg in open_legs(router):
         for text in leg.addresses:
             network = IPv4Interface(text).network
             if number in network:
-                ways.append((network.prefixlen, 0, RouterWay(leg, address)))
+                ways.append((network.prefixlen, 2, RouterWay(leg, address)))
     gateway = gateway_of(router)
     if gateway is not None and router.next_hop:
         ways.append((0, 0, RouterWay(gateway, router.next_hop)))

@@ -121,8 +121,8 @@ def within(router: HostRouter, segments: Mapping[str, HostSegment], found: Insid
     there = {route for route in found.routes if route[2] in stable}
     for destination, hop, device_name in wanted:
         if (destination, hop, device_name) not in there:
-            reach = "" if _is_on_link(router, hop) else " onlink"
-            lines.append(f"route replace {destination} via {hop} dev {device_name}{reach} proto static")
+            # Another route may lead to the next hop, and the kernel would take it for no neighbour.
+            lines.append(f"route replace {destination} via {hop} dev {device_name} onlink proto static")
     return InsidePlan(lines=tuple(lines), announced=tuple(announced))
 
 
@@ -150,14 +150,23 @@ def _no_route(route: Route) -> str:
 
 
 def _routes(router: HostRouter) -> list[Route]:
-    """Return the routes that can be followed: each by the leg whose subnet its next hop is in."""
+    """Return the routes that can be followed: each by the leg whose subnet its next hop is in.
+
+    What a leg is on itself is reached by the leg: a route of ours there would be in the place of the kernel's.
+    """
     wanted: dict[str, Route] = {}
     gateway = router.gateway
     if gateway is not None and router.next_hop and is_open(router, gateway):
         wanted[_ANYWHERE] = (_ANYWHERE, router.next_hop, inner_leg(gateway.port_id))
+    near = {
+        str(ipaddress.IPv4Interface(text).network)
+        for each in router.legs
+        if is_open(router, each)
+        for text in each.addresses
+    }
     for route in router.routes:
         leg = _leg_to(router, route.nexthop)
-        if leg is not None:
+        if leg is not None and route.destination not in near:
             wanted[route.destination] = (route.destination, route.nexthop, inner_leg(leg.port_id))
     return sorted(wanted.values())
 
@@ -168,7 +177,3 @@ def _leg_to(router: HostRouter, hop: str) -> RouterLeg | None:
     return next(
         (leg for leg in legs if any(address in ipaddress.IPv4Interface(text).network for text in leg.addresses)), None
     )
-
-
-def _is_on_link(router: HostRouter, hop: str) -> bool:
-    return _leg_to(router, hop) is not None
