@@ -157,10 +157,10 @@ def touch_router(conn: Connection, router_id: str) -> bool:
 
 def touch_floating(conn: Connection, floating: FloatingIP) -> bool:
     """A floating IP leads, or led, to a port: have the host told that has it. True if any has."""
-    return floating.port_id is not None and touch_port(conn, floating.port_id)
+    return floating.port_id is not None and touch_led_to(conn, floating.port_id)
 
 
-def touch_port(conn: Connection, port_id: str) -> bool:
+def touch_led_to(conn: Connection, port_id: str) -> bool:
     """What leads to a port changed: have the host told that has it. True if any has."""
     return rows.want_where(conn, ports.HOSTS_OF_PORT, {"ident": port_id}) > 0
 

@@ -248,5 +248,5 @@ def _get(conn: Connection, floating: FloatingIP, ident: str) -> PortForwarding:
 
 def _touch(conn: Connection, *changed: PortForwarding) -> bool:
     """Have the hosts told that have the ports which these lead, or led, to. True if there are any."""
-    touched = [host_networks.touch_port(conn, port_id) for port_id in {each.port_id: None for each in changed}]
+    touched = [host_networks.touch_led_to(conn, port_id) for port_id in {each.port_id: None for each in changed}]
     return any(touched)
