@@ -53,7 +53,7 @@ def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
             ports.setdefault(port.server_id, []).append(port)
             if port.server_id not in rows.servers:
                 found.append(Violation("a port outlives its server", port.id, port.server_id))
-        elif port.made or port.plugged or port.host:
+        elif port.made or ((port.plugged or port.host) and not port.pinned):
             found.append(Violation("a port is bound to no server", port.id))
     lost = rows.addresses.keys() - {port.id for port in rows.ports}
     found += [Violation("an address outlives its port", port_id) for port_id in sorted(lost)]

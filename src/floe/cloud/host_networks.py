@@ -24,7 +24,7 @@ from floe.core.host_network import (
     HostSegment,
     HostSubnet,
 )
-from floe.core.hostnames import dns_name
+from floe.core.hostnames import told_name
 from floe.core.messages import HostUp
 from floe.core.networks import Network, plain_name
 from floe.core.ports import DHCP_OWNER, PluggedPort, Port, tap_name
@@ -195,11 +195,12 @@ def host_port(port: Port | PluggedPort, network: Network) -> HostPort:
         tap=tap_name(port.id),
         nic=port.nic or 0,
         addresses=tuple(HostAddress(subnet_id=subnet, address=address) for subnet, address in port.fixed_ips),
-        hostname=dns_name(port.hostname),
+        hostname=told_name(port.hostname, port.dns_domain),
         up=port.up and network.up,
         port_security=port.port_security,
         groups=port.groups,
         allowed_pairs=port.allowed_pairs,
+        dhcp_options=port.dhcp_options,
     )
 
 
@@ -248,7 +249,7 @@ def segments(conn: Connection, known: Mapping[str, Network], below: _Below, dns_
             name=plain_name(network.name),
             tag=network.tag,
             mtu=network.mtu,
-            dns_domain=dns_domain,
+            dns_domain=network.dns_domain or dns_domain,
             physical=network.physical or "",
             subnets=tuple(_subnet(subnet, dhcp.get(subnet.id)) for subnet in below[network.id]),
         )

@@ -12,7 +12,7 @@ from floe.cloud import host_networks, known_hosts
 from floe.cloud.cloud import Cloud
 from floe.core.errors import Conflict, NotFound
 from floe.core.hosts import Host, service_id
-from floe.store import guests, holdings, host_keys
+from floe.store import guests, holdings, host_keys, port_bindings
 from floe.store import hosts as rows
 from floe.store.engine import Connection
 
@@ -133,6 +133,7 @@ async def remove(cloud: Cloud, name: str) -> None:
         if host.is_up(now):
             raise Conflict(f"Host {name} is up; stop its agent first.")
         rows.remove(conn, name)
+        port_bindings.forget_host(conn, name)
         host_networks.forget(conn, name)
         holdings.forget(conn, name)
 

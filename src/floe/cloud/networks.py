@@ -31,8 +31,8 @@ find, show, retag = OWNED.find, OWNED.show, OWNED.retag
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Network]:
-    """Make networks (name, description, up, shared, mtu, port_security, project_id, and for administrators: external,
-    default, kind, tag, physical).
+    """Make networks (name, description, up, shared, mtu, port_security, dns_domain, project_id, and for administrators:
+    external, default, kind, tag, physical).
 
     All of them or none. Raises Invalid, Forbidden, Conflict, NoRoom.
     """
@@ -67,6 +67,7 @@ def make_in(
         default=item.get("default", False),
         kind=kind,
         physical=physical,
+        dns_domain=item.get("dns_domain", ""),
         tag=tag,
         port_security=item.get("port_security", True),
         created_at=now,
@@ -102,7 +103,7 @@ async def update(
                 )
         if changes:
             rows.update(conn, network_id, changes, now)
-        touched = bool({"mtu", "up"} & changes.keys()) and host_networks.touch_network(conn, network_id)
+        touched = bool({"mtu", "up", "dns_domain"} & changes.keys()) and host_networks.touch_network(conn, network_id)
         return OWNED.get(conn, context, network_id), touched
 
     changed, touched = await cloud.db.write(change)

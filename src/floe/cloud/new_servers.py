@@ -11,7 +11,7 @@ import msgspec
 from floe.cloud import auto_allocated, flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import Room
-from floe.core import extra_specs, image_properties
+from floe.core import extra_specs, hostnames, image_properties
 from floe.core.block_devices import boot_image, check_buses, planned
 from floe.core.context import Context
 from floe.core.disks import Disk
@@ -84,8 +84,7 @@ def plan(
     places.check(conn, cloud.settings.availability_zone, now, zone=new.zone, host=new.host)
     count = _count(new, flavor, room)
     group_id, count = _group(conn, context, project_id, new, count, room.limits)
-    wanted = server_ports.Wanted(networks=new.networks, groups=new.security_groups, least=new.min_count, most=count)
-    ports = _ports(conn, cloud, context, project_id, wanted, room, fresh, now, seed)
+    ports = _ports(conn, cloud, context, project_id, _networks(new, count), room, fresh, now, seed)
     mandatory = image.properties.get("img_config_drive") == "mandatory"
     config_drive = mandatory if new.config_drive is None else new.config_drive
     return Plan(
@@ -127,6 +126,16 @@ def _ports(
         return server_ports.plan(conn, context, wanted, room, fresh, now, allocate)
     except NotFound as error:
         raise Invalid(error.message) from error
+
+
+def _networks(new: NewServer, count: int) -> server_ports.Wanted:
+    return server_ports.Wanted(
+        networks=new.networks,
+        groups=new.security_groups,
+        hostname=new.hostname or hostnames.hostname_of(new.name, ""),
+        least=new.min_count,
+        most=count,
+    )
 
 
 def _check_size(context: Context, flavor: ServerFlavor, image: Image) -> None:

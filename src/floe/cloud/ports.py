@@ -6,15 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from floe.cloud import host_networks, network_room
+from floe.cloud import network_room, pins, port_names
 from floe.cloud.addresses import assign, insert_with_mac
 from floe.cloud.cloud import Cloud
 from floe.cloud.security_groups import ensure_default
 from floe.cloud.server_ports import activate, bind, of_server, of_servers, plan, release, rename, unplug
-from floe.core import addresses
+from floe.core import addresses, dhcp_options
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.ids import derived
+from floe.core.listing import Listing
 from floe.core.networks import Network
 from floe.core.ports import ACTIVE, DOWN, RESERVED_OWNERS, Port, read_pairs
 from floe.core.subnets import Subnet
@@ -36,23 +37,45 @@ def _owns_network(conn: Connection, context: Context, port: Port) -> None:
         raise Forbidden(f"Only the owner of port {port.id} may change it.")
 
 
+_PLAIN = ("name", "description", "up", "device_id", "device_owner", "port_security", "hostname", "dns_domain")
+"""Fields that an update sets as they are."""
+
 OWNED = network_room.Owned("port", rows.ROWS, _owns_network)
-find, show, retag = OWNED.find, OWNED.show, OWNED.retag
+retag = OWNED.retag
+
+
+async def find(cloud: Cloud, context: Context, listing: Listing) -> list[Port]:
+    """Return the ports that the caller sees, to be shown. Raises Invalid."""
+    seen, domain = network_room.scope(context), cloud.settings.dns_domain
+    return await cloud.db.read(lambda conn: port_names.shown(conn, rows.find(conn, seen, listing), domain))
+
+
+async def show(cloud: Cloud, context: Context, port_id: str) -> Port:
+    """Return a port, to be shown. Raises NotFound."""
+    return await cloud.db.read(lambda conn: _seen(conn, cloud, context, port_id))
 
 
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Port]:
     """Make ports, all of them or none.
 
     Each names its network_id and may have name, description, up, mac, fixed_ips (pairs of subnet id and address, either
-    may be None), groups, port_security, allowed_pairs, device_id, device_owner, project_id. Raises NotFound, Invalid,
-    Forbidden, Conflict, NoRoom.
+    may be None), groups, port_security, allowed_pairs, device_id, device_owner, hostname, dns_domain, dhcp_options
+    (pairs of name and value), project_id, and for administrators: host, profile. Raises NotFound, Invalid, Forbidden,
+    Conflict, NoRoom.
     """
     now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
 
-    def make(conn: Connection) -> list[Port]:
-        return [_make(conn, context, item, ident, now) for item, ident in zip(asked, ids, strict=True)]
+    def make(conn: Connection) -> tuple[list[Port], bool]:
+        for item, ident in zip(asked, ids, strict=True):
+            _make(conn, cloud, context, item, ident, now)
+        made = [_seen(conn, cloud, context, ident) for ident in ids]
+        touched = [pins.tell(conn, None, port) for port in made]
+        return made, any(touched)
 
-    return await cloud.db.write(make)
+    made, touched = await cloud.db.write(make)
+    if touched:
+        await cloud.network_nudge()
+    return made
 
 
 async def update(
@@ -69,12 +92,13 @@ async def update(
         port = OWNED.own(conn, context, port_id, seen)
         network = networks.many(conn, [port.network_id])[port.network_id]
         wanted = _changes(conn, context, port, network, asked)
+        _check_name(conn, cloud, network, port, wanted)
         changes = {key: value for key, value in wanted.items() if value != getattr(port, key)}
         moved = "fixed_ips" in asked and _readdress(conn, context, port, asked["fixed_ips"], now)
         if (changes or moved) and not rows.update(conn, port_id, changes, now):
             raise _mac_in_use(changes["mac"], network)
-        changed = OWNED.get(conn, context, port_id)
-        return changed, _tell(conn, port, changed)
+        changed = _seen(conn, cloud, context, port_id)
+        return changed, pins.tell(conn, port, changed)
 
     changed, touched = await cloud.db.write(change)
     if touched:
@@ -89,7 +113,7 @@ async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None 
     """
     now = cloud.clock.now()
 
-    def remove(conn: Connection) -> None:
+    def remove(conn: Connection) -> bool:
         port = OWNED.own(conn, context, port_id, seen)
         if port.server_id is not None:
             raise Conflict(
@@ -101,12 +125,22 @@ async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None 
                 reason="port_of_service",
             )
         floating_ips.leave(conn, [port_id], now)
+        touched = pins.tell(conn, port, None)
         rows.delete(conn, port_id)
+        return touched
 
-    await cloud.db.write(remove)
+    if await cloud.db.write(remove):
+        await cloud.network_nudge()
 
 
-def _make(conn: Connection, context: Context, item: Mapping[str, Any], port_id: str, now: datetime) -> Port:
+def _seen(conn: Connection, cloud: Cloud, context: Context, port_id: str) -> Port:
+    (port,) = port_names.shown(conn, [OWNED.get(conn, context, port_id)], cloud.settings.dns_domain)
+    return port
+
+
+def _make(
+    conn: Connection, cloud: Cloud, context: Context, item: Mapping[str, Any], port_id: str, now: datetime
+) -> None:
     project_id = network_room.owner(context, item.get("project_id"))
     network = networks.get(conn, item["network_id"], network_room.scope(context))
     if network is None:
@@ -127,11 +161,16 @@ def _make(conn: Connection, context: Context, item: Mapping[str, Any], port_id: 
         up=item.get("up", True),
         device_id=item.get("device_id") or "",
         device_owner=item.get("device_owner") or "",
+        hostname=item.get("hostname", ""),
+        dns_domain=item.get("dns_domain", ""),
+        dhcp_options=dhcp_options.merged((), item.get("dhcp_options", ())),
         port_security=port_security,
         groups=_new_groups(conn, project_id, item, port_security, derived(port_id, "default group"), now),
         created_at=now,
         updated_at=now,
+        **pins.chosen(conn, context, item),
     )
+    _check_name(conn, cloud, network, port, {"hostname": port.hostname})
     if not mac:
         port = insert_with_mac(conn, port)
     elif not rows.insert(conn, port):
@@ -140,7 +179,17 @@ def _make(conn: Connection, context: Context, item: Mapping[str, Any], port_id: 
         _pairs_need_security(port_security)
         rows.update(conn, port_id, {"allowed_pairs": read_pairs(item["allowed_pairs"], port.mac)}, now)
     assign(conn, network.id, port_id, below, item.get("fixed_ips"), port.device_owner)
-    return OWNED.get(conn, context, port_id)
+
+
+def _check_name(conn: Connection, cloud: Cloud, network: Network, port: Port, changes: Mapping[str, Any]) -> None:
+    if {"hostname", "dns_domain"} & changes.keys():
+        if port.kept:
+            raise Conflict(
+                f"Port {port.id} has device owner {port.device_owner}; it has no name of its own.",
+                reason="port_of_service",
+            )
+        domain = changes.get("dns_domain", port.dns_domain) or port_names.domain_of(network, cloud.settings.dns_domain)
+        port_names.check(conn, network, port.project_id, changes.get("hostname", port.hostname), domain)
 
 
 def _new_groups(
@@ -159,8 +208,8 @@ def _changes(
 ) -> dict[str, Any]:
     """Return the new values of the port's row. Raises Invalid, Forbidden, Conflict."""
     _may_choose(context, network, asked, port.device_owner)
-    plain = ("name", "description", "up", "device_id", "device_owner", "port_security")
-    changes: dict[str, Any] = {key: asked[key] for key in plain if key in asked}
+    changes: dict[str, Any] = {key: asked[key] for key in _PLAIN if key in asked}
+    changes |= pins.chosen(conn, context, asked, port)
     tied = port.server_id is not None or port.kept
     for key in ("device_id", "device_owner"):
         if tied and changes.get(key, getattr(port, key)) != getattr(port, key):
@@ -168,10 +217,10 @@ def _changes(
                 f"Port {port.id} is bound ({port.device_owner} {port.device_id}); {key} cannot change.",
                 reason="port_in_use",
             )
-    if asked.get("mac"):
-        mac = addresses.mac_of(asked["mac"])
-        if tied and mac != port.mac:
-            raise Conflict(f"Port {port.id} is bound; its MAC address cannot change.", reason="port_bound")
+    if "dhcp_options" in asked:
+        changes["dhcp_options"] = dhcp_options.merged(port.dhcp_options, asked["dhcp_options"])
+    if asked.get("mac") and (mac := addresses.mac_of(asked["mac"])) != port.mac:
+        _may_change_mac(context, network, port, mac, bound=tied or bool({port.host, changes.get("host")} - {None}))
         changes["mac"] = mac
     port_security = changes.get("port_security", port.port_security)
     groups = port.groups
@@ -189,9 +238,25 @@ def _changes(
         changes["allowed_pairs"] = read_pairs(asked["allowed_pairs"], changes.get("mac", port.mac))
     if changes.get("allowed_pairs", port.allowed_pairs):
         _pairs_need_security(port_security)
-    if "up" in changes and port.plugged:
+    if "up" in changes and port.plugged and port.server_id is not None:
         changes["status"] = ACTIVE if changes["up"] else DOWN
     return changes
+
+
+def _may_change_mac(context: Context, network: Network, port: Port, mac: str, *, bound: bool) -> None:
+    """Raise Forbidden for whom Neutron's policy does not name, Conflict where somebody may be at the port."""
+    if not context.is_admin and not (context.owns(network.project_id) and "manager" in context.roles):
+        raise Forbidden(
+            f"Only an administrator, or a manager of the project that owns network {network.id}, may change the"
+            f" mac_address of port {port.id}."
+        )
+    if bound:
+        vif_type = port.bindings[0].vif_type if port.bindings else "unbound"
+        raise Conflict(
+            f"Unable to complete operation on port {port.id}, port is already bound, port type: {vif_type}, old_mac"
+            f" {port.mac}, new_mac {mac}.",
+            reason="port_bound",
+        )
 
 
 def _readdress(
@@ -239,20 +304,6 @@ def _subnets(
     return below
 
 
-def _tell(conn: Connection, before: Port, after: Port) -> bool:
-    """Have the hosts told that the change concerns; True if there are any."""
-    if not before.plugged_on:
-        return False
-    seen = [(p.up, p.mac, p.fixed_ips, p.groups, p.allowed_pairs, p.port_security) for p in (before, after)]
-    if seen[0] == seen[1]:
-        return False
-    host_networks.touch_hosts(conn, before.plugged_on)
-    if (before.fixed_ips, before.groups) != (after.fixed_ips, after.groups):
-        for host in sorted(before.plugged_on):
-            host_networks.touch_members(conn, host, (before, after))
-    return True
-
-
 def _known_groups(conn: Connection, project_id: str, asked: Sequence[str]) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(asked))
     known = security_groups.owned(conn, wanted, project_id) if wanted else set()
@@ -290,10 +341,6 @@ def _may_choose(context: Context, network: Network, item: Mapping[str, Any], the
     owner = item.get("device_owner") or ""
     if owner in RESERVED_OWNERS and owner != there:
         raise Conflict(f"Ports with a device_owner of {owner!r} are made by the cloud alone.", reason="reserved_owner")
-    if item.get("host"):
-        if not context.is_admin:
-            raise Forbidden("Only an administrator may name the host of a port (binding:host_id).")
-        raise Invalid("Invalid input for binding:host_id: the scheduler binds ports; leave it out.")
     if context.is_admin or context.owns(network.project_id):
         return
     named = any(address for _, address in item.get("fixed_ips") or ())

@@ -9,14 +9,14 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from floe.cloud import host_networks, quotas, security_groups
+from floe.cloud import host_networks, port_names, quotas, security_groups
 from floe.cloud.addresses import assign, insert_with_mac, subnet_holding
 from floe.cloud.quotas import Room
 from floe.core import addresses
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.host_network import HostPort
-from floe.core.hostnames import RESERVED, dns_name
+from floe.core.hostnames import dns_name
 from floe.core.ids import derived
 from floe.core.networks import Network
 from floe.core.nics import PlannedNic
@@ -36,6 +36,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     networks: Requested
     groups: Sequence[str] = ()
+    hostname: str = ""
+    """Of the server, where it is one: a port that has a name already must have this one."""
     least: int = 1
     most: int = 1
 
@@ -81,7 +83,7 @@ def plan(
         known = _networks(conn, context, {nic.network_id for nic in entries if nic.made and nic.network_id})
     if most > 1 and any(nic.port_id or nic.fixed_ip for nic in entries):
         raise Invalid("Invalid input for networks: several servers cannot share a port or a fixed IP; ask for one.")
-    found = _ports(conn, project_id, entries)
+    found = _ports(conn, project_id, entries, dns_name(wanted.hostname))
     below = _subnets(conn, known)
     nics = [
         _nic(found[nic.port_id], nic)
@@ -137,11 +139,12 @@ def bind(
         "device_owner": f"compute:{zone}",
         "host": host,
         "plugged": True,
+        "pinned": False,
         "status": BUILD,
     }
     bound: list[Port] = []
     changed: list[Port] = []
-    names = {ident: _name_on(conn, network, project_id, hostname) for ident, network in known.items()}
+    names = {ident: port_names.of_server(conn, network, project_id, hostname) for ident, network in known.items()}
     for index, nic in enumerate(planned):
         binding = {**common, "hostname": names[nic.network_id]}
         port = there.get(index)
@@ -168,7 +171,7 @@ def rename(conn: Connection, server_id: str, project_id: str, hostname: str, now
     """Make a server known by another name on its networks; True if its host has to be told."""
     found = rows.of_server(conn, server_id)
     known = networks.many(conn, {port.network_id for port in found})
-    names = {ident: _name_on(conn, network, project_id, hostname) for ident, network in known.items()}
+    names = {ident: port_names.of_server(conn, network, project_id, hostname) for ident, network in known.items()}
     renamed = [port for port in found if port.hostname != names[port.network_id]]
     for port in renamed:
         rows.update(conn, port.id, {"hostname": names[port.network_id]}, now)
@@ -251,7 +254,7 @@ def _only_network(conn: Connection, project_id: str, *, ready: bool) -> Network 
     return usable[0] if usable else None
 
 
-def _ports(conn: Connection, project_id: str, entries: Sequence[PlannedNic]) -> dict[str, Port]:
+def _ports(conn: Connection, project_id: str, entries: Sequence[PlannedNic], name: str) -> dict[str, Port]:
     asked = [nic.port_id for nic in entries if nic.port_id]
     if not asked:
         return {}
@@ -266,6 +269,11 @@ def _ports(conn: Connection, project_id: str, entries: Sequence[PlannedNic]) -> 
             raise Invalid(f"Invalid input for networks: port {port_id} is asked for more than once.")
         if not port.fixed_ips:
             raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")
+        if port.hostname not in {"", name}:
+            raise Invalid(
+                f"Port {port_id} not usable for the server: the value {port.hostname} of its dns_name attribute does"
+                f" not match the server's hostname {name}."
+            )
     return found
 
 
@@ -359,20 +367,10 @@ def _take(conn: Connection, nic: PlannedNic, binding: Mapping[str, Any], now: da
         raise NotFound("port", port_id)
     if not rows.take(conn, port.id, binding, now):
         raise Conflict(f"Port {port.id} is still in use.")
+    for other in sorted(port.plugged_on - {binding["host"]}):  # an administrator bound it there
+        host_networks.touch_members(conn, other, [port])
+        host_networks.touch_hosts(conn, [other])
     return replace(port, **binding)
-
-
-def _name_on(conn: Connection, network: Network, project_id: str, hostname: str) -> str:
-    """Return the name of a project's server on a network: "" where it would be taken for somebody else's.
-
-    On a network of its own a project names servers as it likes, also several alike. Where it meets other projects,
-    a name is that of the project which had it first, and what software looks for by itself is nobody's.
-    """
-    name = dns_name(hostname)
-    if not name or (network.project_id == project_id and not network.shared):
-        return name
-    label = name.partition(".")[0]
-    return "" if label in RESERVED or rows.name_taken(conn, network.id, label, project_id) else name
 
 
 def _groups_left(conn: Connection, group_ids: Sequence[str], project_id: str) -> tuple[str, ...]:

@@ -79,6 +79,8 @@ class HostPort(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[str, ...] = ()
     allowed_pairs: tuple[tuple[str, str], ...] = ()
     """Further (CIDR, MAC) pairs it may send from."""
+    dhcp_options: tuple[tuple[str, str], ...] = ()
+    """What its DHCP client is told besides, as `core.dhcp_options` knows it: (name or number, value)."""
 
 
 class GroupRule(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,6 +58,8 @@ class Network(msgspec.Struct, frozen=True, gc=False):
     kind: str = OVERLAY
     physical: str | None = None
     """What a host calls the physical network that this one is; no other network is the same one."""
+    dns_domain: str = ""
+    """Of the names on it, with a dot at its end; "" is the cloud's."""
     tags: tuple[str, ...] = ()
     revision: int = 0
     subnet_ids: tuple[str, ...] = ()

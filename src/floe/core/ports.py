@@ -10,6 +10,7 @@ import msgspec
 
 from floe.core import addresses
 from floe.core.errors import Invalid
+from floe.core.hostnames import of_address, whole_name
 
 DOWN, BUILD, ACTIVE = "DOWN", "BUILD", "ACTIVE"
 INACTIVE = "INACTIVE"
@@ -69,8 +70,16 @@ class Port(msgspec.Struct, frozen=True, gc=False):
     host: str | None = None
     """Of its active binding."""
     hostname: str = ""
-    """The server's name on this network, with its domain if it has one of its own; "" if it may have none there."""
+    """Its name on this network: its server's, or what its user chose; "" if it has none, or may have none there."""
     port_security: bool = True
+    dns_domain: str = ""
+    """Of its name alone, with a dot at its end; "" is its network's."""
+    dhcp_options: tuple[tuple[str, str], ...] = ()
+    """(name or number, value), as `core.dhcp_options` knows them."""
+    pinned: bool = False
+    """An administrator bound it to its host; no server has it."""
+    profile: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """What an administrator notes of its binding."""
     allowed_pairs: tuple[tuple[str, str], ...] = ()
     """(address or CIDR, MAC)"""
     tags: tuple[str, ...] = ()
@@ -80,6 +89,8 @@ class Port(msgspec.Struct, frozen=True, gc=False):
     groups: tuple[str, ...] = ()
     bindings: tuple[Binding, ...] = ()
     """As they were read, the active one first."""
+    domain: str = ""
+    """Of the names on its network, where it is read to be shown: with a dot at its end."""
 
     @property
     def kept(self) -> bool:
@@ -103,6 +114,8 @@ class PluggedPort(NamedTuple):
     hostname: str
     up: bool
     port_security: bool
+    dns_domain: str
+    dhcp_options: tuple[tuple[str, str], ...]
     allowed_pairs: tuple[tuple[str, str], ...]
     fixed_ips: tuple[tuple[str, str], ...]
     groups: tuple[str, ...]
@@ -122,6 +135,17 @@ class ServerPort(msgspec.Struct, frozen=True, gc=False):
     """(id, name)"""
     floating: tuple[tuple[str, str], ...] = ()
     """(address of the port, floating IP that leads there)"""
+
+
+def dns_assignment(port: Port) -> list[dict[str, str]]:
+    """Return the names that DNS knows a port's addresses by; the port's is one that was read to be shown."""
+    domain = port.dns_domain or port.domain
+    found = []
+    for _, address in port.fixed_ips:
+        name = port.hostname or of_address(address)
+        fqdn = whole_name(name, domain if port.hostname else port.domain)
+        found.append({"hostname": name, "ip_address": address, "fqdn": fqdn})
+    return found
 
 
 def tap_name(port_id: str) -> str:

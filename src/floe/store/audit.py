@@ -90,6 +90,7 @@ def _further(query: sa.Select[Any]) -> sa.Select[Any]:
 
 _PORTS = sa.select(
     ports.c.id, ports.c.network_id, ports.c.server_id, ports.c.made, ports.c.plugged, ports.c.host, ports.c.status,
+    ports.c.pinned,
     _further(sa.select(sa.func.count())).scalar_subquery().label("further"),
 )  # fmt: skip
 _ADDRESSES = sa.select(port_addresses.c.port_id, sa.func.count()).group_by(port_addresses.c.port_id)
@@ -109,7 +110,12 @@ _LOST_CLAIMS = _CLAIMS.where(allocations.c.server_id.not_in(_LIVE))
 _LOST_PORTS = _PORTS.where(
     sa.or_(
         ports.c.server_id.not_in(_LIVE),
-        sa.and_(ports.c.server_id.is_(None), sa.or_(ports.c.made, ports.c.plugged, ports.c.host.is_not(None))),
+        sa.and_(
+            ports.c.server_id.is_(None),
+            sa.or_(
+                ports.c.made, sa.and_(sa.or_(ports.c.plugged, ports.c.host.is_not(None)), ports.c.pinned.is_(False))
+            ),
+        ),
     )
 )
 _LOST_ADDRESSES = _ADDRESSES.where(port_addresses.c.port_id.not_in(sa.select(ports.c.id)))

@@ -32,6 +32,7 @@ networks = sa.Table(
     sa.Column("default", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("kind", sa.String(16), nullable=False, server_default=OVERLAY),
     sa.Column("physical", sa.String(64)),
+    sa.Column("dns_domain", sa.String(255), nullable=False, server_default=""),
     sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
@@ -54,6 +55,9 @@ COLUMNS = columns_of(Network, networks)
 _MADE: Callable[..., Network] = Network
 """Takes a row's columns, and then what stands in no column."""
 _MANY = lists.ByIds(sa.select(*COLUMNS), networks.c.id)
+_DOMAINS = lists.ByIds(
+    sa.select(networks.c.id, networks.c.dns_domain).where(networks.c.dns_domain != ""), networks.c.id
+)
 _OWN = networks.c.project_id == sa.bindparam("project_id")
 _USABLE, _READY = (
     Prepared(
@@ -79,6 +83,11 @@ def usable(conn: Connection, project_id: str, limit: int, *, ready: bool = False
     """
     found = _READY if ready else _USABLE
     return [Network(*row) for row in found.rows(conn, project_id=project_id, most=limit)]
+
+
+def domains(conn: Connection, network_ids: Iterable[str]) -> dict[str, str]:
+    """Return the domains of those of the networks that have one of their own."""
+    return {row[0]: row[1] for row in _DOMAINS.rows(conn, list(network_ids))}
 
 
 def tag_taken(conn: Connection, tag: int) -> bool:

@@ -38,7 +38,7 @@ def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) 
     rows = _ALL.rows(conn, on_host=host) if port_ids is None else _THESE.rows(conn, list(port_ids), on_host=host)
     found = []
     for _, same in groupby(rows, itemgetter(0)):
-        (*own, pairs, subnet_id, address, group_id), *more = same
+        (*own, subnet_id, address, group_id), *more = same
         given = {} if address is None else {address: subnet_id}
         groups = set() if group_id is None else {group_id}
         for *_, subnet_id, address, group_id in more:
@@ -47,5 +47,5 @@ def on_host(conn: Connection, host: str, port_ids: Iterable[str] | None = None) 
             if group_id is not None:
                 groups.add(group_id)
         fixed_ips = tuple((given[address], text_of(address)) for address in sorted(given))
-        found.append(PluggedPort._make((*own, tuple(map(tuple, pairs)), fixed_ips, tuple(sorted(groups)))))
+        found.append(PluggedPort._make((*own, fixed_ips, tuple(sorted(groups)))))
     return found

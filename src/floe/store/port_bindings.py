@@ -46,6 +46,7 @@ _ports = sa.table(
     sa.column("id", sa.String),
     sa.column("host", sa.String),
     sa.column("plugged", sa.Boolean),
+    sa.column("pinned", sa.Boolean),
     sa.column("revision", sa.Integer),
 )
 _b, _row = port_bindings.c, _ports.c
@@ -119,6 +120,12 @@ def delete(conn: Connection, port_id: str, host: str) -> bool:
     """Remove a further binding; False if there is none, or it is the active one, which goes as the port is untied."""
     its = sa.and_(_b.port_id == port_id, _b.host == host, _b.status == INACTIVE)
     return conn.execute(sa.delete(port_bindings).where(its)).rowcount == 1
+
+
+def forget_host(conn: Connection, host: str) -> None:
+    """Note that ports that an administrator bound to a host are plugged there no more, since it is gone."""
+    its = sa.and_(_row.host == host, _row.pinned.is_(True), _row.plugged.is_(True))
+    conn.execute(sa.update(_ports).where(its).values(plugged=False, revision=_row.revision + 1))
 
 
 def drifted(conn: Connection) -> list[str]:

@@ -21,7 +21,7 @@ from floe.store.networks import networks
 from floe.store.port_bindings import COLUMNS as BINDING
 from floe.store.prepared import Asked, Prepared
 from floe.store.quota_usages import Counted, counted
-from floe.store.schema import HostName, Ident, JsonOf, Moment, metadata
+from floe.store.schema import HostName, Ident, Json, JsonOf, Moment, metadata
 from floe.store.security_groups import security_group_rules, security_groups
 from floe.store.table import VIEWER, Rows, columns_of
 from floe.store.tags import Tags
@@ -47,6 +47,10 @@ ports = sa.Table(
     sa.Column("host", HostName, index=True),
     sa.Column("hostname", sa.String(255), nullable=False),
     sa.Column("port_security", sa.Boolean, nullable=False),
+    sa.Column("dns_domain", sa.String(255), nullable=False, server_default=""),
+    sa.Column("dhcp_options", JsonOf(tuple[tuple[str, str], ...]), nullable=False, server_default="[]"),
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("profile", Json, nullable=False, server_default="{}"),
     sa.Column("allowed_pairs", JsonOf(tuple[tuple[str, str], ...]), nullable=False),
     sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
@@ -221,7 +225,7 @@ def untie(conn: Connection, port_ids: Iterable[str]) -> None:
         .where(ports.c.id.in_(list(port_ids)))
         .values(
             server_id=None, nic=None, device_id="", device_owner="", host=None, hostname="", plugged=False,
-            status=DOWN, revision=ports.c.revision + 1,
+            pinned=False, status=DOWN, revision=ports.c.revision + 1,
         )
     )  # fmt: skip
 

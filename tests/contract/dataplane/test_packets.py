@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from floe.core.dhcp_options import KNOWN
 from floe.core.host_network import GroupRule
 from floe.dataplane.linux import account
 from floe.dataplane.linux.names import bridge_name
@@ -127,11 +128,12 @@ async def reaches(guests, source: str, address: str, port: int) -> bool:
         return True
 
 
-async def leased(guests, guest: str, script: Path) -> dict[str, str]:
-    """Return what a DHCP client of the guest is told."""
+async def leased(guests, guest: str, script: Path, *further: str) -> dict[str, str]:
+    """Return what a DHCP client of the guest is told, of what it always asks for and of further options."""
     script.write_text('#!/bin/sh\n[ "$1" = bound ] && env\nexit 0\n')
     script.chmod(0o755)
-    once = ["-n", "-q", "-f", "-t", "5", "-T", "2", "-O", "mtu", "-O", "staticroutes"]
+    asked = [word for name in ("mtu", "staticroutes", *further) for word in ("-O", name)]
+    once = ["-n", "-q", "-f", "-t", "5", "-T", "2", *asked]
     printed = await guests.run(guest, "busybox", "udhcpc", "-i", "eth0", *once, "-s", str(script))
     return dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
 
@@ -563,3 +565,93 @@ async def test_a_guest_cannot_speak_to_the_host(pair, guests):
         subprocess.run(["nft", "flush", "chain", "bridge", "floe", "input"], check=True)
         await arrives(guests, sender, receiver, frame(sender.mac, "02:00:00:00:00:99", 0x0800, packet))
         assert host.recv(100) == b""
+
+
+HOSTILE = 'a "quoted", \\back\\slashed\\n # commented; `id` $(id) tag:x,option:router,10.9.9.9'
+"""A value that would mean something to whoever reads files and shells, did it not stand between quotes."""
+
+
+def test_the_names_of_options_are_those_that_the_dhcp_server_knows():
+    printed = subprocess.run(["dnsmasq", "--help", "dhcp"], capture_output=True, text=True, check=True).stdout
+    known = {tuple(line.split()) for line in printed.splitlines()[1:] if line.strip()}
+    assert {(str(option.number), option.name) for option in KNOWN.values() if option.name} == known
+
+
+async def test_a_port_is_told_its_own_options_and_the_port_beside_it_is_not(linux_plane, world, guests, tmp_path):
+    segment = world.segment(mtu=1400)
+    mine = (
+        ("tftp-server", "10.7.0.99"), ("bootfile-name", "pxelinux.0"), ("server-ip-address", "10.7.0.98"),
+        ("dns-server", "10.7.0.53,10.7.0.54"), ("26", "1200"), ("domain-search", "a.example,b.example"),
+        ("249", "10.50.0.0/16,10.7.0.9"), ("224", HOSTILE), ("root-path", '"'), ("225", "0a:1b:2c"),
+    )  # fmt: skip
+    one = world.port(11, segment, dhcp_options=mine)
+    other = world.port(12, segment)
+    first, second = guests.add(one, address=False), guests.add(other, address=False)
+    await linux_plane.apply(world.network)
+    names = ("tftp", "bootfile", "search", "msstaticroutes", "224", "rootpath", "225", "router")
+
+    lease = await leased(guests, first, tmp_path / "script", *names)
+    beside = await leased(guests, second, tmp_path / "script", *names)
+
+    assert lease["tftp"] == "10.7.0.99"
+    assert lease["bootfile"] == "pxelinux.0"
+    assert lease["siaddr"] == "10.7.0.98"
+    assert lease["dns"] == "10.7.0.53 10.7.0.54"
+    assert lease["mtu"] == "1200"
+    assert lease["search"] == "a.example b.example"
+    assert lease["msstaticroutes"] == "10.50.0.0/16 10.7.0.9"
+    assert bytes.fromhex(lease["opt224"]).decode() == HOSTILE
+    assert lease["rootpath"] == '"'
+    assert lease["opt225"] == "0a1b2c"
+    assert lease["router"] == "10.7.0.1"
+    assert (beside["dns"], beside["mtu"], beside["router"]) == ("192.0.2.53", "1400", "10.7.0.1")
+    assert not {"tftp", "bootfile", "search", "opt224", "rootpath"} & beside.keys()
+
+
+async def test_options_are_added_changed_and_taken_away_while_the_server_runs(linux_plane, world, guests, tmp_path):
+    port = world.port(11, world.segment(), dhcp_options=(("tftp-server", "one"),))
+    guest = guests.add(port, address=False)
+    await linux_plane.apply(world.network)
+    assert (await leased(guests, guest, tmp_path / "script", "tftp"))["tftp"] == "one"
+    for options, wanted in (
+        ((("tftp-server", "two"), ("router", "")), ("two", None)),
+        ((), (None, "10.7.0.1")),
+    ):
+        changed = replace(port, dhcp_options=options)
+        await linux_plane.apply(replace(world.network, ports=(changed,)))
+        lease: dict[str, str] = {}
+        while (lease.get("tftp"), lease.get("router")) != wanted:
+            lease = await leased(guests, guest, tmp_path / "script", "tftp", "router")
+
+
+async def test_what_is_no_option_spoils_nothing(linux_plane, world, guests, tmp_path):
+    """The host checks again: what an older or a broken cloud might send reaches no file."""
+    hostile = (
+        ("x\naddn-hosts=/etc/shadow", "y"), ("tftp-server", "a\ndhcp-range=10.7.0.50,10.7.0.60"), ("router", "nobody"),
+        ("54", "10.7.0.66"), ("mtu", "70000"), ("bootfile-name", "x" * 300), ("300", "y"), ("tftp-server-address", ""),
+    )  # fmt: skip
+    port = world.port(11, world.segment(mtu=1400), dhcp_options=(*hostile, ("bootfile-name", "good")))
+    guest = guests.add(port, address=False)
+    await linux_plane.apply(world.network)
+    lease = await leased(guests, guest, tmp_path / "script", "tftp", "bootfile")
+    assert (lease["bootfile"], lease["router"], lease["mtu"]) == ("good", "10.7.0.1", "1400")
+    assert lease["serverid"] == "10.7.0.2"
+    assert "tftp" not in lease
+
+
+async def test_a_whole_name_and_the_domain_of_a_network_resolve_and_follow_changes(
+    linux_plane, world, guests, tmp_path
+):
+    segment, group = world.segment(), world.group(1, ANY_OUT)
+    guest = guests.add(world.port(11, segment, groups=(group,), hostname="web.shop"))
+    await linux_plane.apply(world.network)
+    for name in ("web.shop", "web.shop.cloud.internal", "web", "web.cloud.internal", "host-10-7-0-11.cloud.internal"):
+        assert await resolved(guests, guest, name) == ["10.7.0.11"], name
+
+    segments = (replace(segment, dns_domain="floe.example."),)
+    await linux_plane.apply(replace(world.network, segments=segments))
+
+    await until_resolved(guests, guest, "web.shop.floe.example", ["10.7.0.11"])
+    assert await resolved(guests, guest, "host-10-7-0-11.floe.example") == ["10.7.0.11"]
+    assert await resolved(guests, guest, "web.cloud.internal") == []
+    assert (await leased(guests, guest, tmp_path / "script"))["domain"] == "floe.example"

@@ -28,6 +28,7 @@ MEMBER = frozenset({"member", "reader"})
 CALLERS = {
     "ann": Context(request_id="", user_id="ann", project_id="a" * 32, roles=MEMBER),
     "bob": Context(request_id="", user_id="bob", project_id="b" * 32, roles=MEMBER),
+    "max": Context(request_id="", user_id="max", project_id="a" * 32, roles=MEMBER | {"manager"}),
     "eve": Context(request_id="", user_id="eve", project_id="a" * 32, roles=frozenset({"reader"})),
     "root": Context(request_id="", user_id="root", project_id="0" * 32, roles=MEMBER | {"admin"}),
     # Tokens that are of no project, or of one in which they may not even look.

@@ -18,7 +18,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "name": "front", "description": "of the shop", "project_id": OTHER, "tenant_id": OTHER,
         "admin_state_up": False, "shared": True, "mtu": 1300, "port_security_enabled": False,
         "provider:segmentation_id": 77, "provider:network_type": "flat", "provider:physical_network": "wire",
-        "router:external": True, "is_default": True,
+        "router:external": True, "is_default": True, "dns_domain": "floe.example.",
     },
     "subnet": {
         "name": "front", "description": "of the shop", "project_id": OTHER, "tenant_id": OTHER,
@@ -34,7 +34,9 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "fixed_ips": [{"subnet_id": "{subnet}", "ip_address": "10.1.0.77"}],
         "security_groups": ["{security_group}"],
         "allowed_address_pairs": [{"ip_address": "10.1.0.200", "mac_address": "fa:16:3e:00:00:08"}],
-        "tags": ["a", "b"],
+        "tags": ["a", "b"], "dns_name": "front", "dns_domain": "floe.example.",
+        "extra_dhcp_opts": [{"opt_name": "bootfile-name", "opt_value": "pxelinux.0", "ip_version": 4}],
+        "binding:host_id": "h1", "binding:profile": {"pci_slot": "0000:0a:00.1"},
     },
     "security_group": {"name": "front", "description": "of the shop", "project_id": OTHER, "tenant_id": OTHER},
     "security_group_rule": {
@@ -103,8 +105,6 @@ ELSEWHERE = {
     ("subnet", "use_default_subnetpool"),
 }  # fmt: skip
 """What makes no sense alone, or is not read: tried in the tests of its noun, and of subnet pools."""
-REFUSED = {("port", "binding:host_id")}
-"""The scheduler alone decides; that it is refused is tried in test_ports.py."""
 
 
 def test_every_noun_has_samples() -> None:
@@ -118,7 +118,7 @@ def written(use: Use) -> list[Any]:
         for name, wire in noun.fields.by_name.items()
         if use in wire.use and wire.field and wire.constant is VARIES
         and (use is Use.CREATE or noun.update is not None)
-        and (noun.name, name) not in OF_GROUP | REFUSED | ELSEWHERE | (STAYS if use is Use.UPDATE else set())
+        and (noun.name, name) not in OF_GROUP | ELSEWHERE | (STAYS if use is Use.UPDATE else set())
     ]  # fmt: skip
 
 

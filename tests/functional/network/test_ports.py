@@ -88,7 +88,8 @@ async def test_a_full_pool_is_said_so(client: Any) -> None:
         ({"security_groups": ["nothing"]}, 400, "HTTPBadRequest", ("nothing",)),
         ({"security_groups": [NOTHING]}, 404, "SecurityGroupNotFound", (NOTHING,)),
         ({"binding:vnic_type": "direct"}, 400, "InvalidInput", ("binding:vnic_type", "direct")),
-        ({"binding:profile": {"pci": "x"}}, 400, "InvalidInput", ("binding:profile",)),
+        ({"binding:profile": {"pci": "x"}}, 403, "PolicyNotAuthorized", ("binding:profile",)),
+        ({"binding:profile": ["x"]}, 400, "HTTPBadRequest", ("binding:profile",)),
         ({"binding:host_id": "h1"}, 403, "PolicyNotAuthorized", ("binding:host_id",)),
         ({"device_owner": "network:dhcp"}, 409, "UnsupportedPortDeviceOwner", ("device_owner",)),
         ({"allowed_address_pairs": [{"ip_address": "224.0.0.0/4"}]}, 400, "InvalidInput", ("multicast",)),
@@ -106,7 +107,33 @@ async def test_a_full_pool_is_said_so(client: Any) -> None:
         ),
         ({"network_id": "nowhere"}, 400, "HTTPBadRequest", ("nowhere",)),
         ({"network_id": NOTHING}, 404, "NetworkNotFound", (NOTHING,)),
-        ({"extra_dhcp_opts": []}, 400, "HTTPBadRequest", ("extra_dhcp_opts",)),
+        ({"extra_dhcp_opts": {}}, 400, "HTTPBadRequest", ("extra_dhcp_opts",)),
+        ({"extra_dhcp_opts": [{"opt_name": "mtu"}]}, 400, "HTTPBadRequest", ("opt_value",)),
+        ({"extra_dhcp_opts": [{"opt_name": 26, "opt_value": "1"}]}, 400, "HTTPBadRequest", ("opt_name",)),
+        ({"extra_dhcp_opts": [{"opt_name": "mtu", "opt_value": "1", "x": 1}]}, 400, "HTTPBadRequest", ("opt_name",)),
+        ({"extra_dhcp_opts": [{"opt_name": "mtu", "opt_value": "x"}]}, 400, "InvalidInput", ("mtu", "'x'", "number")),
+        ({"extra_dhcp_opts": [{"opt_name": "mtu", "opt_value": "1"}] * 257}, 400, "HTTPBadRequest", ("256",)),
+        (
+            {"extra_dhcp_opts": [{"opt_name": "mtu", "opt_value": "1", "ip_version": 6}]},
+            400, "InvalidInput", ("ip_version", "6"),
+        ),
+        ({"dns_name": "web_1"}, 400, "HTTPBadRequest", ("dns_name", "web_1")),
+        ({"dns_name": "-web"}, 400, "HTTPBadRequest", ("dns_name", "hyphen")),
+        ({"dns_name": "web\n"}, 400, "HTTPBadRequest", ("dns_name",)),
+        ({"dns_name": "a..b"}, 400, "HTTPBadRequest", ("empty",)),
+        ({"dns_name": "a.1"}, 400, "HTTPBadRequest", ("all numeric",)),
+        ({"dns_name": "x" * 64}, 400, "HTTPBadRequest", ("63",)),
+        ({"dns_name": "x." * 130}, 400, "HTTPBadRequest", ("253",)),
+        ({"dns_name": "x." * 121 + "x"}, 400, "HTTPBadRequest", ("cloud.internal.", "254")),
+        ({"dns_name": "web.example.org."}, 400, "HTTPBadRequest", ("FQDN", "cloud.internal.")),
+        ({"dns_name": "cloud.internal."}, 400, "HTTPBadRequest", ("FQDN",)),
+        ({"dns_name": "localhost"}, 400, "HTTPBadRequest", ("localhost",)),
+        ({"dns_name": "host-10-1-0-9"}, 400, "HTTPBadRequest", ("addresses",)),
+        ({"dns_name": None}, 400, "HTTPBadRequest", ("dns_name",)),
+        ({"dns_domain": "example.org"}, 400, "HTTPBadRequest", ("dns_domain", "not a FQDN")),
+        ({"dns_domain": "."}, 400, "HTTPBadRequest", ("dns_domain",)),
+        ({"dns_domain": "x." * 96}, 400, "HTTPBadRequest", ("dns_domain",)),
+        ({"dns_assignment": []}, 400, "HTTPBadRequest", ("dns_assignment",)),
     ],
 )  # fmt: skip
 async def test_a_senseless_port_is_refused(
@@ -123,8 +150,25 @@ async def test_a_mac_is_unique_in_its_network(client: Any, network: dict[str, An
     body = {"port": {"network_id": network["id"], "mac_address": "fa:16:3e:00:00:01"}}
     refused(await ann.post("/v2.0/ports", json=body), 409, "MacAddressInUse", "fa:16:3e:00:00:01")
     other = await made(ann, "port", network_id=network["id"])
-    reply = await ann.put(f"/v2.0/ports/{other['id']}", json={"port": {"mac_address": "fa:16:3e:00:00:01"}})
+    reply = await client("root").put(f"/v2.0/ports/{other['id']}", json={"port": {"mac_address": "fa:16:3e:00:00:01"}})
     refused(reply, 409, "MacAddressInUse")
+
+
+async def test_a_mac_is_changed_by_an_administrator_or_a_manager_of_the_networks_project(
+    client: Any, network: dict[str, Any]
+) -> None:
+    port = await made(client("ann"), "port", network_id=network["id"])
+    path = f"/v2.0/ports/{port['id']}"
+    body = {"port": {"mac_address": "fa:16:3e:00:00:02"}}
+    refused(await client("ann").put(path, json=body), 403, "PolicyNotAuthorized", "mac_address", port["id"])
+    same = {"port": {"mac_address": port["mac_address"], "name": "same"}}
+    assert (await client("ann").put(path, json=same)).status_code == 200
+    assert (await client("max").put(path, json=body)).json()["port"]["mac_address"] == "fa:16:3e:00:00:02"
+    body = {"port": {"mac_address": "fa:16:3e:00:00:03"}}
+    assert (await client("root").put(path, json=body)).json()["port"]["mac_address"] == "fa:16:3e:00:00:03"
+    for bad in ("01:00:5e:00:00:01", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "x", ""):
+        reply = await client("root").put(path, json={"port": {"mac_address": bad}})
+        assert reply.status_code == 400, bad
 
 
 async def test_port_security_and_groups_exclude_each_other(client: Any, network: dict[str, Any]) -> None:

@@ -133,7 +133,7 @@ def test_it_answers_for_every_name_since_it_can_ask_nobody():
 def test_a_name_with_a_domain_resolves_whole_and_by_its_label():
     made = dhcp.files(SEGMENT, (replace(PORT, hostname="Web.example.org"),))
     assert made.hosts == "fa:16:3e:00:00:01,10.7.0.11,web\n"
-    assert made.names == "10.7.0.11 web.example.org web host-10-7-0-11\n"
+    assert made.names == "10.7.0.11 web.example.org web.example.org.cloud.internal web host-10-7-0-11\n"
 
 
 def test_two_servers_of_one_name_have_both_addresses():

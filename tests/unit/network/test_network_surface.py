@@ -22,7 +22,7 @@ from floe.core.context import Context
 SOURCE = Path(floe.__file__).parent
 _FURTHER = (
     "address_use", "addresses", "floating_ips", "gateways", "network_agents", "network_quotas", "network_room",
-    "router_interfaces", "tags",
+    "pins", "port_names", "router_interfaces", "tags",
 )  # fmt: skip
 RAISERS = [
     *sorted((SOURCE / "api/network").glob("*.py")),
@@ -104,8 +104,20 @@ OF_ATTRIBUTES: dict[str, tuple[frozenset[str], dict[str, Use]]] = {
     "allowed-address-pairs": (frozenset({"ports"}), {"allowed_address_pairs": Use.WRITE}),
     "binding": (
         frozenset({"ports"}),
-        {"binding:host_id": Use.FILTER, "binding:vnic_type": Use.WRITE, "binding:vif_type": Use.NONE},
+        {
+            "binding:host_id": Use.WRITE | Use.FILTER,
+            "binding:vnic_type": Use.WRITE,
+            "binding:profile": Use.WRITE,
+            "binding:vif_type": Use.NONE,
+            "binding:vif_details": Use.NONE,
+        },
     ),
+    "dns-integration": (frozenset({"networks", "ports"}), {"dns_domain": Use.WRITE | Use.FILTER}),
+    "dns-domain-ports": (
+        frozenset({"ports"}),
+        {"dns_domain": Use.WRITE, "dns_name": Use.WRITE | Use.FILTER, "dns_assignment": Use.NONE},
+    ),
+    "extra_dhcp_opt": (frozenset({"ports"}), {"extra_dhcp_opts": Use.WRITE}),
     "external-net": (frozenset({"networks"}), {"router:external": Use.WRITE | Use.FILTER}),
     "expose-port-forwarding-in-fip": (frozenset({"floatingips"}), {"port_forwardings": Use.NONE}),
     "fip-port-details": (frozenset({"floatingips"}), {"port_details": Use.NONE}),

@@ -65,6 +65,13 @@ def text(most: int) -> Convert:
     return read
 
 
+def lowered(value: Any, name: str) -> str:
+    """Read a text that means the same in any case."""
+    if not isinstance(value, str):
+        raise _malformed(name, value, "no text")
+    return value.lower()
+
+
 def name_text(value: Any, name: str) -> str:
     """Read a name: up to 255 printable characters of the basic plane, no space at an end, but for one line's end."""
     found: str = text(255)(value, name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from floe.api.kit.resource import Fields, Resource, Use, Wire
 from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, TAGS
-from floe.api.network.converters import flag, number, text
+from floe.api.network.converters import flag, lowered, number, text
 from floe.api.network.dialect import NEUTRON
 from floe.cloud import networks
 from floe.core.errors import Invalid
+from floe.core.hostnames import domain_in_dns
 from floe.core.networks import FLAT, Network
 
 
@@ -41,6 +42,7 @@ NETWORK: Resource[Network] = Resource(
         Wire("shared", use=Use.WRITE | Use.FILTER, convert=flag),
         Wire("mtu", use=Use.ALL, convert=number, check=_size),
         Wire("port_security_enabled", "port_security", Use.WRITE | Use.FILTER, flag),
+        Wire("dns_domain", use=Use.WRITE | Use.FILTER, convert=lowered, check=domain_in_dns),
         Wire("router:external", "external", Use.WRITE | Use.FILTER, flag),
         Wire("is_default", "default", Use.WRITE | Use.FILTER, flag, shown=_default, sparse=True),
         Wire("provider:network_type", "kind", Use.WRITE | Use.FILTER, check=text(32), only="admin"),

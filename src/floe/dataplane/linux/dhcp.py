@@ -10,7 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from floe.core.dhcp_options import Kind, form_of, option_of
+from floe.core.errors import Invalid
 from floe.core.host_network import HostPort, HostSegment, HostSubnet
+from floe.core.hostnames import is_of_address, of_address
 from floe.dataplane.checks import METADATA_ADDRESS, ipv4_address, ipv4_network, is_domain, is_host_label, served_subnets
 from floe.dataplane.linux.names import INNER_DEVICE, short
 
@@ -20,7 +23,6 @@ _LEASES = 65536
 _BOOTP = struct.Struct("!BBBBIHH4s12x16s192x")
 """Op, hardware type and length, hops, id, seconds, flags, the client's address, its MAC."""
 _COOKIE = bytes((99, 130, 83, 99))
-_OF_ADDRESS = re.compile(r"host(-[0-9]{1,3}){4}")
 _ON_LINK = str(ipaddress.IPv4Address(0))
 # Names that dnsmasq would read as a lease time or a command where it expects a host name.
 _OTHER_MEANING = re.compile(r"[0-9]+[smhdw]?|infinite|ignore")
@@ -35,9 +37,22 @@ class DhcpFiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def arguments(
-    segment: HostSegment, *, hosts: Path, options: Path, names: Path, pid_file: Path, user: str, group: str
+    segment: HostSegment,
+    ports: Iterable[HostPort] = (),
+    *,
+    hosts: Path,
+    options: Path,
+    names: Path,
+    pid_file: Path,
+    user: str,
+    group: str,
 ) -> list[str]:
-    """Return the command line of a segment's dnsmasq; it changes only where a restart is needed."""
+    """Return the command line of a segment's dnsmasq; it changes only where a restart is needed.
+
+    Which ports have options of their own is said here, and not in the hosts file: dnsmasq 2.90 that reads a file with
+    tags again, after it has answered one of those, frees what is on its stack.
+    """
+    own = [f"--dhcp-mac=set:{_own(port)},{port.mac.lower()}" for port in ports if _extra(port)]
     ranges = [
         f"--dhcp-range=set:{_tag(subnet)},{network.network_address},static,{network.netmask},{LEASE_SECONDS}s"
         for subnet in served_subnets(segment)
@@ -69,6 +84,7 @@ def arguments(
         "--local=/#/",
         "--expand-hosts",
         *ranges,
+        *own,
     ]
 
 
@@ -78,6 +94,8 @@ def files(segment: HostSegment, ports: Iterable[HostPort]) -> DhcpFiles:
     by_id = {subnet.subnet_id: subnet for subnet in served}
     hosts: list[str] = []
     names: list[str] = []
+    extra: list[str] = []
+    domain = _domain(segment)
     for port in ports:
         leased: set[str] = set()
         for entry in port.addresses:
@@ -85,15 +103,17 @@ def files(segment: HostSegment, ports: Iterable[HostPort]) -> DhcpFiles:
             if address is None:
                 continue
             label = host_label(port.hostname, address)
-            names.append(" ".join([address, *_names(port.hostname, address)]))
+            names.append(" ".join([address, *_names(port.hostname, address, domain)]))
             # DHCP can hand out one address per subnet and MAC; further ones are the guest's to configure.
             if entry.subnet_id in by_id and entry.subnet_id not in leased:
                 leased.add(entry.subnet_id)
                 lease = host_label("", address) if _OTHER_MEANING.fullmatch(label) else label
                 hosts.append(f"{port.mac.lower()},{address},{lease}")
+        extra += _extra(port)
     return DhcpFiles(
         hosts=_lines(hosts),
-        options=_lines(line for subnet in served for line in _options(subnet)),
+        # Of two lines about one option dnsmasq takes the later: a port's own come after its subnet's.
+        options=_lines([*(line for subnet in served for line in _options(subnet)), *extra]),
         names=_lines(names),
     )
 
@@ -124,13 +144,14 @@ def host_label(hostname: str, address: str) -> str:
     No port has the name of another's address.
     """
     label = hostname.split(".", maxsplit=1)[0].lower()
-    return label if is_host_label(label) and not _OF_ADDRESS.fullmatch(label) else "host-" + address.replace(".", "-")
+    return label if is_host_label(label) and not is_of_address(label) else of_address(address)
 
 
-def _names(hostname: str, address: str) -> list[str]:
+def _names(hostname: str, address: str, domain: str) -> list[str]:
     """Return all names of an address; the first is what a reverse lookup says. dnsmasq adds the domain to labels."""
     label, full = host_label(hostname, address), hostname.lower()
-    whole = [full] if full.startswith(f"{label}.") and is_domain(full) else []
+    dotted = [full] if full.endswith(f".{domain}") else [full, f"{full}.{domain}"]
+    whole = [name for name in dotted if full.startswith(f"{label}.") and is_domain(name)]
     return list(dict.fromkeys([*whole, label, host_label("", address)]))
 
 
@@ -148,6 +169,30 @@ def _options(subnet: HostSubnet) -> list[str]:
         f"{tag},option:classless-static-route,{routes}",
         f"{tag},249,{routes}",
     ]
+
+
+def _extra(port: HostPort) -> list[str]:
+    """Return the lines of a port's own options; what is none is left out."""
+    lines = []
+    for name, value in port.dhcp_options:
+        try:
+            option = option_of(name)
+        except Invalid:
+            continue
+        form = form_of(option, value)
+        if form is not None:
+            which = f"option:{option.name}" if option.name else str(option.number)
+            lines.append(f"tag:{_own(port)},{which}" + (f",{_written(form, value)}" if value else ""))
+    return lines
+
+
+def _written(form: Kind, value: str) -> str:
+    """Write a value: text between quotes, where nothing but a quote and a backslash means anything to dnsmasq."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if form is Kind.TEXT else value
+
+
+def _own(port: HostPort) -> str:
+    return "p" + port.port_id.replace("-", "")
 
 
 def _routes(subnet: HostSubnet, gateway: str | None) -> str:

@@ -118,6 +118,7 @@ class DhcpServers:
             raise ports_failure(f"DHCP files cannot be written in {place}: {error.strerror}.", str(error)) from error
         argv = dhcp.arguments(
             segment,
+            ports,
             hosts=place / "hosts",
             options=place / "options",
             names=place / "names",
