@@ -46,15 +46,20 @@ _OF_PORTS = lists.ByIds(
 )
 
 
-def holding(wanted: Mapping[str, Sequence[Any]]) -> sa.Select[tuple[str]]:
-    """Return the query of the ports that have an address such as is wanted: by subnet_id, address (a number), part."""
-    found = sa.select(port_addresses.c.port_id)
-    for name, values in wanted.items():
-        if name == "part":
-            found = found.where(sa.or_(*(_TEXT.contains(value.lower(), autoescape=True) for value in values)))
-        else:
-            found = found.where(port_addresses.c[name].in_(list(values)))
-    return found
+def holding(port_id: sa.Column[Any], wanted: Mapping[str, Sequence[Any]]) -> sa.ColumnElement[bool]:
+    """Return the condition that a port has addresses such as are wanted: by subnet_id, address (a number), part.
+
+    Of several values of one kind one is enough; several kinds may be true of different addresses, as in Neutron. Parts
+    are looked for in the addresses of the ports that are listed, the others where an index has them.
+    """
+    return sa.and_(sa.true(), *(_holds(port_id, name, values) for name, values in wanted.items()))
+
+
+def _holds(port_id: sa.Column[Any], name: str, values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    if name == "part":
+        like = sa.or_(*(_TEXT.contains(value.lower(), autoescape=True) for value in values))
+        return sa.exists().where(port_addresses.c.port_id == port_id, like)
+    return port_id.in_(sa.select(port_addresses.c.port_id).where(port_addresses.c[name].in_(list(values))))
 
 
 def claim(conn: Connection, network_id: str, subnet_id: str, port_id: str, address: int) -> bool:

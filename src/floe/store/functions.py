@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import NullType
 
 
 class length_of_array(GenericFunction[int]):  # noqa: N801  # its name in SQL
@@ -46,9 +47,13 @@ def _strpos(function: place_in, compiler: Any, **how: Any) -> str:
 
 
 class is_one_of(GenericFunction[bool]):  # noqa: N801
-    """Whether a text, or a whole number, is one of those in an array of JSON, however many: one statement for all."""
+    """Whether a text, or a whole number, is one of those in an array of JSON, however many: one statement for all.
 
-    type = sa.Boolean()
+    It is a condition without a type: of a truth value SQLAlchemy would have SQLite see whether it equals 1, and for
+    that no index serves.
+    """
+
+    type = NullType()
     inherit_cache = True
 
 

@@ -395,7 +395,7 @@ ROWS: Rows[Port] = Rows(
         ports.c.network_id.in_(sa.select(networks.c.id).where(networks.c.project_id == VIEWER)),
     ),
     also={
-        "fixed_ips": lambda addressed: ports.c.id.in_(addresses.holding(addressed)),
+        "fixed_ips": lambda addressed: addresses.holding(ports.c.id, addressed),
         "security_groups": lambda groups: ports.c.id.in_(
             sa.select(port_groups.c.port_id).where(port_groups.c.group_id.in_(groups))
         ),

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+
+from floe.cloud.cloud import Cloud
+from floe.core.context import Context
+from floe.core.listing import Listing
+from floe.store import ports as rows
+from floe.store.addresses import port_addresses
+from floe.store.ports import ports
 
 _EVERY = 10
 """Steps of SQLite's machine that are counted at once."""
@@ -68,6 +76,52 @@ async def test_a_subnet_reads_of_those_beside_it_where_they_are_and_no_more(
     read = [text for text in work if "subnets.cidr" in text]
     assert read
     assert not [text for text in read if "subnets.pools" in text]
+
+
+@pytest.mark.once
+async def test_ports_are_found_by_address_at_the_cost_of_ones_own(
+    work: Counter[str], callers: dict[str, Context], cloud: Cloud, make: Any
+) -> None:
+    ours, theirs = await make("ann", "network"), await make("bob", "network")
+    subnet = await make("ann", "subnet", network_id=ours["id"], cidr="10.1.0.0/24")
+    other = await make("bob", "subnet", network_id=theirs["id"], cidr="10.0.0.0/15")
+    port = await make("ann", "port", network_id=ours["id"], fixed_ips=[{"ip_address": "10.1.0.7"}])
+    queries: list[dict[str, list[Any]]] = [
+        {"part": ["10.1.0"]}, {"part": ["10.1.0.7", "192"]}, {"address": [int(IPv4Address("10.1.0.7"))]},
+        {"subnet_id": [subnet["id"]]}, {"part": ["10"], "subnet_id": [subnet["id"]]},
+    ]  # fmt: skip
+
+    async def costs() -> list[int]:
+        return [await cost(query) for query in queries]
+
+    async def cost(query: dict[str, list[Any]]) -> int:
+        before, listing = work["steps"], Listing(also={"fixed_ips": query})
+        found = await cloud.db.write(lambda conn: rows.find(conn, callers["ann"].project_id, listing))
+        assert port["id"] in [each.id for each in found]
+        return work["steps"] - before
+
+    few = await costs()
+    await cloud.db.write(lambda conn: _crowd(conn, theirs["id"], other["id"], 3000))
+    many = await costs()
+    assert all(0 < after < 2 * before + 200 for before, after in zip(few, many, strict=True)), (few, many)
+
+
+def _crowd(conn: sa.Connection, network_id: str, subnet_id: str, many: int) -> None:
+    """Give another project this many ports, each with an address like ours."""
+    (like,) = conn.execute(sa.select(ports.c.id).where(ports.c.network_id == network_id)).one()
+    columns = {column.name: column for column in ports.c}
+    first = int(IPv4Address("10.0.0.3"))
+    for number in range(many):
+        own = {"id": sa.literal(f"crowd-{number}"), "mac": sa.literal(f"{number}"), "device_owner": sa.literal("")}
+        row = sa.select(*(own.get(name, column) for name, column in columns.items())).where(ports.c.id == like)
+        conn.execute(ports.insert().from_select(list(columns), row))
+    conn.execute(
+        port_addresses.insert(),
+        [
+            {"network_id": network_id, "subnet_id": subnet_id, "port_id": f"crowd-{number}", "address": first + number}
+            for number in range(many)
+        ],
+    )
 
 
 def _rule(group: dict[str, Any], port: int) -> dict[str, Any]:
