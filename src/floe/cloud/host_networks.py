@@ -166,8 +166,9 @@ def touch_led_to(conn: Connection, port_id: str) -> bool:
 
 
 def touch_network(conn: Connection, network_id: str) -> bool:
-    """A network or its subnets changed: have the hosts told that have ports of it. True if any has."""
-    return rows.want_where(conn, ports.HOSTS_OF_NETWORK, {"ident": network_id}) > 0
+    """A network or its subnets changed: have the hosts told that know it, by ports or by routers. True if any does."""
+    known = (ports.HOSTS_OF_NETWORK, routers.HOSTS_BEYOND)
+    return sum([rows.want_where(conn, hosts, {"ident": network_id}) for hosts in known]) > 0
 
 
 def touch_group(conn: Connection, group_id: str) -> bool:

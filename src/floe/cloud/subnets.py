@@ -18,7 +18,7 @@ from floe.core.networks import Network, NoAddress
 from floe.core.ports import ACTIVE, DHCP_OWNER, Port
 from floe.core.subnets import Subnet, changed_subnet, new_subnet
 from floe.store import addresses as address_rows
-from floe.store import networks, ports
+from floe.store import networks, ports, routers
 from floe.store import subnets as rows
 from floe.store.engine import Connection
 
@@ -127,6 +127,8 @@ async def update(
 
     def change(conn: Connection) -> tuple[Subnet, bool]:
         subnet = OWNED.own(conn, context, subnet_id, seen)
+        if asked.get("gateway", subnet.gateway) != subnet.gateway:
+            _gateway_stays(conn, subnet)
         asked_for = changed_subnet(subnet, asked)
         changes = {key: value for key, value in asked_for.items() if value != getattr(subnet, key)}
         if not changes:
@@ -170,6 +172,18 @@ async def delete(cloud: Cloud, context: Context, subnet_id: str, seen: int | Non
 
     if await cloud.db.write(remove):
         await cloud.network_nudge()
+
+
+def _gateway_stays(conn: Connection, subnet: Subnet) -> None:
+    """Raise where a router is the gateway of a subnet."""
+    if subnet.gateway is None:
+        return
+    port_id = routers.holder(conn, subnet.id, addresses.number_of(subnet.gateway))
+    if port_id is not None:
+        raise Conflict(
+            f"Current gateway ip {subnet.gateway} already in use by port {port_id}. Unable to update.",
+            reason="gateway_ip_in_use",
+        )
 
 
 def _serve_dhcp(conn: Connection, network: Network, subnet: Subnet, now: datetime) -> None:

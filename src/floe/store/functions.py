@@ -53,7 +53,7 @@ class is_one_of(GenericFunction[bool]):  # noqa: N801
     that no index serves.
     """
 
-    type = NullType()
+    type = NullType()  # type: ignore[assignment]
     inherit_cache = True
 
 

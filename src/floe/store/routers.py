@@ -95,6 +95,19 @@ HOSTS_OF_ROUTER = (
     .where(port_bindings.c.plugged.is_(True), ports.c.network_id.in_(_JOINED.correlate(None)))
 )
 """The hosts that have guests on the networks of the router `:ident`."""
+_legs = ports.alias("legs")
+HOSTS_BEYOND = (
+    sa.select(port_bindings.c.host)
+    .join(_guests, _guests.c.id == port_bindings.c.port_id)
+    .join(ports, ports.c.network_id == _guests.c.network_id)
+    .join(_legs, _legs.c.router_id == ports.c.router_id)
+    .where(
+        _legs.c.network_id == sa.bindparam("ident"),
+        ports.c.device_owner == INTERFACE_OWNER,
+        port_bindings.c.plugged.is_(True),
+    )
+)
+"""The hosts that have guests on a network that a router joins to the network `:ident`, which they know for that."""
 
 
 _ZONES = lists.ByIds(
@@ -135,6 +148,18 @@ def port_of(conn: Connection, router_id: str, owner: str) -> list[str]:
     """Return the ids of the ports of one owner that a router has."""
     where = sa.and_(ports.c.router_id == router_id, ports.c.device_owner == owner)
     return [row[0] for row in conn.execute(sa.select(ports.c.id).where(where).order_by(ports.c.id))]
+
+
+def holder(conn: Connection, subnet_id: str, address: int) -> str | None:
+    """Return the port of a router that has an address of a subnet."""
+    its = sa.select(ports.c.id).join(port_addresses, port_addresses.c.port_id == ports.c.id)
+    where = (
+        port_addresses.c.subnet_id == subnet_id,
+        port_addresses.c.address == address,
+        ports.c.router_id.is_not(None),
+    )
+    found: str | None = conn.execute(its.where(*where)).scalar()
+    return found
 
 
 def with_gateway_on(conn: Connection, network_id: str) -> bool:

@@ -189,7 +189,23 @@ async def test_turning_dhcp_off_gives_its_address_back(client: Any) -> None:
             {"cidr": "10.2.0.0/24", "host_routes": [{"destination": "10.0.0.0/8", "nexthop": "x"}]},
             400, "InvalidInput", ("host_routes",),
         ),
-        ({}, 400, "BadRequest", ("cidr",)),
+        ({}, 400, "BadRequest", ("subnetpool", "cidr")),
+        (
+            {"cidr": "10.2.0.0/24", "allocation_pools": [{"start": "10.2.0.5", "end": "10.2.0.9"}] * 2},
+            409, "OverlappingAllocationPools", ("10.2.0.5-10.2.0.9",),
+        ),
+        (
+            {"cidr": "10.2.0.0/24", "allocation_pools": [{"start": "10.2.0.5", "end": "10.2.0.9", "x": 1}]},
+            400, "HTTPBadRequest", ("allocation_pools", "'x': 1", "start and end"),
+        ),
+        (
+            {"cidr": "10.2.0.0/24", "host_routes": [{"destination": "10.0.0.0/8", "nexthop": "10.2.0.5"}] * 2},
+            400, "HTTPBadRequest", ("host_routes", "10.0.0.0/8", "twice"),
+        ),
+        *(
+            ({"cidr": "10.2.0.0/24", "gateway_ip": address}, 400, "InvalidInput", ("gateway_ip", address))
+            for address in ("10.2.0.255", "10.2.0.0")
+        ),
         ({"cidr": "10.2.0.0/24", "dns_nameservers": ["1.1.1.1"] * 2}, 400, "HTTPBadRequest", ("twice",)),
         (
             {"cidr": "10.2.0.0/24", "dns_nameservers": [f"1.1.1.{n}" for n in range(6)]},

@@ -5,6 +5,7 @@ A converter takes a value and the name of its attribute, and returns what the co
 
 from __future__ import annotations
 
+import reprlib
 import unicodedata
 import uuid
 from collections.abc import Iterable, Sequence
@@ -122,7 +123,8 @@ def listed(read: Convert, *, distinct: bool = True) -> Convert:
         demand_few(items, name)
         found = [read(item, name) for item in items]
         if distinct and len(set(found)) < len(found):
-            raise _malformed(name, value, "a list in which the same is given twice")
+            twice = next(item for at, item in enumerate(items) if found[at] in found[:at])
+            raise malformed(f"Invalid input for {name}: {_short(twice)} is given twice.")
         return found
 
     return read_all
@@ -186,9 +188,14 @@ def _fault(name: str, wrong: str) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "an object"
-    shown = repr(value) if not isinstance(value, int) or abs(value) < 2**63 else "a number of more than 64 bits"
+    whole = isinstance(value, list | dict)
+    shown = (
+        reprlib.repr(value)
+        if whole
+        else repr(value)
+        if not isinstance(value, int) or abs(value) < 2**63
+        else "a number of more than 64 bits"
+    )
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 

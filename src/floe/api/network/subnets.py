@@ -57,7 +57,7 @@ SUBNET: Resource[Subnet] = Resource(
         Wire("gateway_ip", "gateway", Use.ALL, check=_gateway),
         Wire("enable_dhcp", "dhcp", Use.ALL, flag),
         Wire(
-            "allocation_pools", "pools", Use.WRITE, check=listed(pair("start", "end")),
+            "allocation_pools", "pools", Use.WRITE, check=listed(pair("start", "end"), distinct=False),
             shown=lambda s: [{"start": text_of(a), "end": text_of(b)} for a, b in s.pools],
         ),
         Wire("dns_nameservers", "nameservers", Use.WRITE, check=listed(_ADDRESS)),
