@@ -149,10 +149,10 @@ def _by_port(
     conn: Connection, context: Context, router: Router, there: Sequence[Interface], port_id: str, now: datetime
 ) -> Joined:
     port = PORTS.get(conn, context, port_id)
-    if port.device_id or port.server_id is not None:
+    if port.device_id or port.server_id is not None or port.pinned:
         raise Conflict(
             f"Unable to complete operation on port {port_id} for network {port.network_id}. Port already has an"
-            f" attached device {port.device_id}.",
+            f" attached device {port.device_id or port.host}.",
             reason="port_in_use",
         )
     if floating_ips.of_ports(conn, [port_id]) or port_forwardings.to_ports(conn, [port_id]):

@@ -144,6 +144,9 @@ async def test_administrators_alone_see_and_choose_bindings(client: Any, make: A
         assert (await put(client, "ann", port["id"], **fields)).status_code == 403, "nor may others clear them"
     mine = (await client("ann").get(f"/v2.0/ports/{port['id']}")).json()["port"]
     assert {name for name in mine if name.startswith("binding:")} == {"binding:vnic_type"}
+    router = await make("root", "router", project_id="a" * 32)
+    reply = await client("root").put(f"/v2.0/routers/{router['id']}/add_router_interface", json={"port_id": port["id"]})
+    assert (reply.status_code, reply.json()["NeutronError"]["type"]) == (409, "PortInUse")
     for field in ("binding:vif_type", "binding:vif_details"):
         assert (await put(client, "root", port["id"], **{field: "x"})).status_code == 400
     reply = await client("root").put(f"/v2.0/ports/{port['id']}", json={"port": {"mac_address": "fa:16:3e:00:00:09"}})
