@@ -11,7 +11,7 @@ from floe.core.hostnames import LONGEST_NAME, RESERVED, dns_name, whole_name
 from floe.core.networks import Network
 from floe.core.ports import Port
 from floe.store import networks
-from floe.store import ports as rows
+from floe.store import port_names as rows
 from floe.store.engine import Connection
 
 
@@ -69,4 +69,4 @@ def _is_anothers(conn: Connection, network: Network, project_id: str, name: str)
     if network.project_id == project_id and not network.shared:
         return False
     label = name.partition(".")[0]
-    return label in RESERVED or rows.name_taken(conn, network.id, label, project_id)
+    return label in RESERVED or rows.taken(conn, network.id, label, project_id)

@@ -140,15 +140,6 @@ HOSTS_THAT_NAME = _PLUGGED_HOSTS.where(
     )
 )
 """The hosts with a port in a group that has a rule about the address group `:ident`."""
-_NAME_TAKEN = Prepared(
-    sa.select(ports.c.id)
-    .where(
-        ports.c.network_id == sa.bindparam("network"),
-        ports.c.project_id != sa.bindparam("project"),
-        sa.or_(ports.c.hostname == sa.bindparam("label"), ports.c.hostname.like(sa.bindparam("longer"))),
-    )
-    .limit(1)
-)
 _UNPLUG = Prepared(
     sa.update(ports).where(ports.c.server_id == _SERVER, ports.c.plugged.is_(True)).values(plugged=False, status=DOWN)
 )
@@ -210,12 +201,6 @@ def take(conn: Connection, port_id: str, values: Mapping[str, Any], now: datetim
     free = sa.and_(ports.c.id == port_id, ports.c.server_id.is_(None), ports.c.device_id == "")
     changes = {**values, "updated_at": now, "revision": ports.c.revision + 1}
     return conn.execute(sa.update(ports).where(free).values(changes)).rowcount == 1
-
-
-def name_taken(conn: Connection, network_id: str, label: str, but: str) -> bool:
-    """Say whether a port of another project on the network has a name that is, or begins with, this label."""
-    found = _NAME_TAKEN.first(conn, network=network_id, project=but, label=label, longer=f"{label}.%")
-    return found is not None
 
 
 def untie(conn: Connection, port_ids: Iterable[str]) -> None:
