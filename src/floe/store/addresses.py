@@ -46,7 +46,7 @@ _OF_PORTS = lists.ByIds(
 )
 
 
-def holding(port_id: sa.Column[Any], wanted: Mapping[str, Sequence[Any]]) -> sa.ColumnElement[bool]:
+def holding(port_id: sa.ColumnElement[Any], wanted: Mapping[str, Sequence[Any]]) -> sa.ColumnElement[bool]:
     """Return the condition that a port has addresses such as are wanted: by subnet_id, address (a number), part.
 
     Of several values of one kind one is enough; several kinds may be true of different addresses, as in Neutron. Parts
@@ -55,7 +55,7 @@ def holding(port_id: sa.Column[Any], wanted: Mapping[str, Sequence[Any]]) -> sa.
     return sa.and_(sa.true(), *(_holds(port_id, name, values) for name, values in wanted.items()))
 
 
-def _holds(port_id: sa.Column[Any], name: str, values: Sequence[Any]) -> sa.ColumnElement[bool]:
+def _holds(port_id: sa.ColumnElement[Any], name: str, values: Sequence[Any]) -> sa.ColumnElement[bool]:
     if name == "part":
         like = sa.or_(*(_TEXT.contains(value.lower(), autoescape=True) for value in values))
         return sa.exists().where(port_addresses.c.port_id == port_id, like)

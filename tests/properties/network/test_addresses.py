@@ -28,6 +28,7 @@ FIRST = rules.number_of("10.0.0.2")
 def create_tables(conn: sa.Connection) -> None:
     """Make the tables that addresses need."""
     needed = {"networks", "subnets", "ports", "port_addresses", "port_groups", "security_groups"}
+    needed |= {"routers", "subnetpools", "address_scopes"}
     metadata.create_all(conn, tables=[metadata.tables[name] for name in sorted(needed)])
 
 
