@@ -117,7 +117,9 @@ async def test_a_server_takes_the_port_to_its_own_host_and_leaves_it_unbound(
     nic, now = PlannedNic(network_id="", port_id=port["id"], made=False), cloud.clock.now()
 
     def build(conn: Any) -> None:
-        planned = ports.plan(conn, ann, server_ports.Wanted(networks=[nic]), room(conn, "a" * 32), "g", now).nics
+        planned = ports.plan(
+            conn, ann, server_ports.Wanted(networks=[nic]), room(conn, "a" * 32), "g", now, pytest.fail
+        ).nics
         bound = ports.bind(
             conn, now=now, server_id="s1", project_id="a" * 32, host="h2", zone="nova", hostname="web", planned=planned
         )

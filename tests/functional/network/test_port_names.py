@@ -28,7 +28,7 @@ async def bound(cloud: Cloud, who: Context, nic: PlannedNic, hostname: str = "we
 
     def run(conn: Any) -> HostPort:
         wanted = server_ports.Wanted(networks=[nic], hostname=hostname)
-        planned = ports.plan(conn, who, wanted, room(conn, project_id), cloud.new_id(), now).nics
+        planned = ports.plan(conn, who, wanted, room(conn, project_id), cloud.new_id(), now, pytest.fail).nics
         (port,) = ports.bind(
             conn, now=now, server_id="s1", project_id=project_id, host="h1", zone="nova", hostname=hostname,
             planned=planned,

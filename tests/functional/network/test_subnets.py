@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from floe.cloud import host_networks, ports, server_ports
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import room
@@ -53,7 +55,7 @@ async def test_hosts_are_told_of_networks_that_they_know_by_a_router_alone(
 
     def build(conn: Any) -> None:
         wanted = server_ports.Wanted(networks=[PlannedNic(network_id=here["network_id"])])
-        planned = ports.plan(conn, ann, wanted, room(conn, "a" * 32), "g", now).nics
+        planned = ports.plan(conn, ann, wanted, room(conn, "a" * 32), "g", now, pytest.fail).nics
         bound = ports.bind(
             conn, now=now, server_id="s1", project_id="a" * 32, host="h1", zone="nova", hostname="web", planned=planned
         )
