@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from floe.core import server_states
 from floe.core.clock import iso
@@ -185,10 +187,13 @@ def check_host(host: str, rows: Rows, wanted: HostNetwork, view: HostView) -> li
 
 
 def _check_network(host: str, wanted: HostNetwork, real: HostNetwork) -> Iterable[Violation]:
-    parts = (
+    # A host learns what a network is called with the next change of something that matters to it.
+    segments = [{x.network_id: replace(x, name="") for x in side.segments} for side in (wanted, real)]
+    parts: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
         ("port", {x.port_id: x for x in wanted.ports}, {x.port_id: x for x in real.ports}),
-        ("segment", {x.network_id: x for x in wanted.segments}, {x.network_id: x for x in real.segments}),
+        ("segment", segments[0], segments[1]),
         ("group", {x.group_id: x for x in wanted.groups}, {x.group_id: x for x in real.groups}),
+        ("router", {x.router_id: x for x in wanted.routers}, {x.router_id: x for x in real.routers}),
     )
     for what, should, does in parts:
         for ident in sorted(should.keys() | does.keys()):

@@ -168,20 +168,28 @@ def _differences(host: str, rows: Rows, wanted: HostNetwork, answer: Inspected) 
 
 
 def _judged(wanted: HostNetwork, real: HostNetwork, busy: set[str]) -> tuple[HostNetwork, HostNetwork]:
-    """Leave out the ports of servers under way, and with them the segments and groups that may be theirs alone.
+    """Leave out the ports of servers under way, and with them what may be theirs alone: segments, groups, routers.
 
     Members of groups change with servers elsewhere, so while any is under way groups are left out altogether.
     """
     if not busy:
         return wanted, real
-    kept = {port.network_id for side in (wanted, real) for port in side.ports if port.server_id not in busy}
+    every = [port for side in (wanted, real) for port in side.ports]
+    kept = {port.network_id for port in every if port.server_id not in busy}
+    moving = {port.port_id for port in every if port.server_id in busy}
 
     def part(side: HostNetwork) -> HostNetwork:
+        there = [router for router in side.routers if any(leg.network_id in kept for leg in router.interfaces)]
+        routed = kept.union(leg.network_id for router in there for leg in router.legs)
         return structs.replace(
             side,
             ports=tuple(port for port in side.ports if port.server_id not in busy),
-            segments=tuple(segment for segment in side.segments if segment.network_id in kept),
+            segments=tuple(segment for segment in side.segments if segment.network_id in routed),
             groups=(),
+            routers=tuple(
+                structs.replace(router, floating=tuple(each for each in router.floating if each.port_id not in moving))
+                for router in there
+            ),
         )
 
     return part(wanted), part(real)

@@ -11,7 +11,7 @@ from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, Unavailable
 from floe.core.networks import FLAT, Network, checked_kind, checked_mtu, first_tag
-from floe.core.ports import DHCP_OWNER
+from floe.core.ports import DHCP_OWNER, FLOATING_OWNER
 from floe.store import networks as rows
 from floe.store import ports, routers
 from floe.store import subnets as subnet_rows
@@ -168,7 +168,13 @@ def _only_default(conn: Connection, external: bool, network_id: str | None = Non
 def _reopen(conn: Connection, network: Network, changes: Mapping[str, Any]) -> None:
     """Raise unless a network may become an external one, or the default one, or cease to be."""
     external = changes.get("external", network.external)
-    if network.external and not external and routers.with_gateway_on(conn, network.id):
+    if (
+        network.external
+        and not external
+        and (
+            routers.with_gateway_on(conn, network.id) or ports.with_owner(conn, network.id, FLOATING_OWNER) is not None
+        )
+    ):
         raise Conflict(
             f"External network {network.id} cannot be updated to be made non-external, since it has existing gateway"
             " ports.",

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from floe.core.ports import INTERFACE_OWNER
 from floe.store.engine import Connection
 from floe.store.port_bindings import port_bindings
-from floe.store.ports import HOSTS_OF_NETWORK, ports
+from floe.store.ports import ports
 from floe.store.routers import HOSTS_OF_ROUTER
 
 _NETWORKS = (
@@ -15,6 +15,11 @@ _NETWORKS = (
     .join(port_bindings, port_bindings.c.port_id == ports.c.id)
     .where(port_bindings.c.host == sa.bindparam("on_host"), port_bindings.c.plugged.is_(True))
     .distinct()
+)
+_HOSTS = (
+    sa.select(port_bindings.c.host)
+    .join(ports, ports.c.id == port_bindings.c.port_id)
+    .where(port_bindings.c.plugged.is_(True), ports.c.network_id == sa.bindparam("ident"))
 )
 _ROUTERS = (
     sa.select(ports.c.router_id)
@@ -24,8 +29,8 @@ _ROUTERS = (
 
 
 def of_network(conn: Connection, network_id: str) -> set[str]:
-    """Return the hosts that a network is on."""
-    return set(conn.scalars(HOSTS_OF_NETWORK, {"ident": network_id}))
+    """Return the hosts that have guests in a network."""
+    return set(conn.scalars(_HOSTS, {"ident": network_id}))
 
 
 def of_router(conn: Connection, router_id: str) -> set[str]:
