@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -14,11 +14,13 @@ import pytest
 from msgspec.structs import replace
 
 from floe.api.operator import audit as audit_reply
-from floe.cloud import audits
+from floe.cloud import audits, floating_ips, networks, router_interfaces, routers, subnets
 from floe.conductor.conductor import Conductor
+from floe.core.context import Context
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import Inspect, Inspected
+from floe.core.routers import Gateway
 from floe.dataplane.fake import FakePlane
 from floe.store import hosts as host_rows
 from floe.store import ports as port_rows
@@ -510,3 +512,60 @@ async def test_a_built_server_on_no_host_is_found(operator: Operator) -> None:
     server_id, _ = await operator.server()
     await operator.cloud.node.cloud.db.write(lambda conn: server_rows.change(conn, server_id, host=None))
     assert ("a server that was built is on no host", server_id) in await operator.audit()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # the host's network changes without telling
+            await asyncio.sleep(0.02)
+
+
+async def routed(operator: Operator, server_id: str) -> Any:
+    """Join a server's network to the outside, with a floating IP for the server; return that."""
+    cloud, root = operator.cloud.node.cloud, Context(request_id="", user_id="root", roles=frozenset({"admin"}))
+    root = replace(root, project_id="0" * 32)
+    (port,) = await cloud.db.read(lambda conn: port_rows.of_server(conn, server_id))
+    network = await networks.show(cloud, root, port.network_id)
+    (outside,) = await networks.create(cloud, root, [{"name": "outside", "external": True}])
+    await subnets.create(cloud, root, [{"network_id": outside.id, "cidr": "203.0.113.0/24", "dhcp": False}])
+    (router,) = await routers.create(cloud, root, [{"gateway": Gateway(network_id=outside.id)}])
+    await router_interfaces.add(cloud, root, router.id, {"subnet_id": network.subnet_ids[0]})
+    (made,) = await floating_ips.create(cloud, root, [{"network_id": outside.id, "port_id": port.id}])
+    return made
+
+
+async def test_a_router_that_a_host_lost_comes_back(operator: Operator) -> None:
+    server_id, host = await operator.server()
+    floating = await routed(operator, server_id)
+    plane = operator.plane(host)
+    await until(lambda: bool(plane.applied.routers and plane.applied.routers[0].floating))
+    assert await operator.audit() == set()
+    plane.applied = replace(plane.applied, routers=())
+    assert await operator.audit() == {("a host's network differs from what its agent wants", host)}
+    answer = await operator.repair()
+    assert answer["violations"] == []
+    assert [each.router_id for each in plane.applied.routers] == [floating.router_id]
+
+
+async def test_a_network_that_was_renamed_is_not_out_of_date(operator: Operator) -> None:
+    server_id, _ = await operator.server()
+    (port,) = await operator.cloud.node.cloud.db.read(lambda conn: port_rows.of_server(conn, server_id))
+    await operator.login()
+    body = {"network": {"name": "renamed"}}
+    assert (await operator.http.put(f"/network/v2.0/networks/{port.network_id}", json=body)).status_code == 200
+    assert await operator.audit() == set()
+
+
+async def test_a_guest_that_goes_takes_its_floating_ip_from_its_host_and_leaves_the_others(operator: Operator) -> None:
+    """A guest beside it keeps the router there; the command that takes the one away says nothing of routers."""
+    every = [await operator.server() for _ in range(5)]
+    host = next(name for _, name in every if [there for _, there in every].count(name) > 1)
+    (server_id, *_), (other, *_), *_ = (each for each in every if each[1] == host)
+    floating = await routed(operator, server_id)
+    plane = operator.plane(host)
+    await until(lambda: bool(plane.applied.routers and plane.applied.routers[0].floating))
+    await operator.delete(server_id)
+    assert await operator.audit() == set()
+    (router,) = plane.applied.routers
+    assert (router.router_id, router.floating) == (floating.router_id, ())
+    assert other in {each.server_id for each in plane.applied.ports}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
-from floe.store import schema
+from floe.store import address_columns, schema
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
 
@@ -20,6 +21,8 @@ def made() -> Iterator[Engine]:
     """All tables, and no constraints between them."""
     engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"isolation_level": None})
     with engine.connect() as conn:
+        raw: Any = conn.connection.driver_connection
+        address_columns.teach(raw)
         schema.create_all(conn)
     yield engine
     engine.dispose()

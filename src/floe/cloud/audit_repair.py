@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from floe.cloud import audits, host_guests, host_networks, server_ports
+from floe.cloud import audits, host_guests, host_networks, router_repair, server_ports
 from floe.cloud.audit import Violation
 from floe.cloud.audits import Look, Pause
 from floe.cloud.cloud import Cloud
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _DESTROY_SECONDS = 20.0
 _TRIES, _TRY_SECONDS = 10, 0.3
 _MOST_ACTIONS = 1000
-_OF_NETWORK = ("a port is ", "a segment is ", "a group is ", "a host's network ")
+_OF_NETWORK = ("a port is ", "a segment is ", "a group is ", "a router is ", "a host's network ")
 """How the rules begin that a host's network breaks."""
 
 
@@ -48,7 +48,7 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
     servers that beyond doubt should not be there are destroyed; power states are taken over from the hosts; ports and
     allocations of servers that are gone, guest and all, are given back, and so are addresses of ports that are gone;
     what is claimed of hosts, used of images by projects, and counted of what quotas limit is summed up anew; bytes that
-    are no image's are removed.
+    are no image's are removed; what routers, floating IPs and their ports lack of each other is made whole, or let go.
     """
     seen = await audits.confirmed(cloud, pause)
     found = seen.found
@@ -59,6 +59,7 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
         done += await _give_back(cloud, seen)
         now = cloud.clock.now()
         done += await cloud.db.write(lambda conn: _free_addresses(conn, seen.rows) + _sum_up(conn, now))
+        done += await cloud.db.write(lambda conn: router_repair.mend(conn, now))
         done += await cloud.db.write(_count_anew) + await cloud.db.write(_bind_anew)
         done += await _send_networks(cloud, seen)
         done += await _mend_images(cloud)

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from floe.cloud import host_networks, network_room
-from floe.cloud.addresses import assign, insert_with_mac
+from floe.cloud.addresses import assign, insert_with_mac, subnet_holding
 from floe.cloud.cloud import Cloud
 from floe.core import addresses
 from floe.core.context import Context
@@ -18,6 +18,7 @@ from floe.core.floating_ips import FloatingIP
 from floe.core.ids import derived
 from floe.core.networks import Network, NoAddress
 from floe.core.ports import DOWN, FLOATING_OWNER, Port
+from floe.store import addresses as address_rows
 from floe.store import floating_ips as rows
 from floe.store import networks, ports, routers, subnets
 from floe.store.engine import Connection
@@ -123,10 +124,21 @@ def _own_port(
         raise Forbidden("Only an administrator may choose the address of a floating IP (floating_ip_address).")
     if address is not None and address in {subnet.gateway for subnet in below}:
         raise Conflict(f"IP address {address} is already in use in network {network.id}.", reason="address_in_use")
+    port_id = _insert_holder(conn, floating_id, network.id, now)
+    wanted = None if subnet_id is None and address is None else [(subnet_id, address)]
+    try:
+        ((_, given),) = assign(conn, network.id, port_id, below, wanted, FLOATING_OWNER)
+    except NoAddress:
+        raise NoAddress(f"Unable to find any IP address on external network {network.id}.") from None
+    return port_id, given
+
+
+def _insert_holder(conn: Connection, floating_id: str, network_id: str, now: datetime) -> str:
+    """Add the port that holds a floating IP's address, without one yet; return its id."""
     port_id = derived(floating_id, "port")
     port = Port(
         id=port_id,
-        network_id=network.id,
+        network_id=network_id,
         project_id="",
         mac=addresses.mac_for(port_id),
         status=DOWN,
@@ -137,12 +149,36 @@ def _own_port(
         updated_at=now,
     )
     insert_with_mac(conn, port)
-    wanted = None if subnet_id is None and address is None else [(subnet_id, address)]
-    try:
-        ((_, given),) = assign(conn, network.id, port_id, below, wanted, FLOATING_OWNER)
-    except NoAddress:
-        raise NoAddress(f"Unable to find any IP address on external network {network.id}.") from None
-    return port_id, given
+    return port_id
+
+
+def hold(conn: Connection, floating: FloatingIP, now: datetime) -> bool:
+    """Have a floating IP's address held again by the port that is for that; False if somebody else has it by now."""
+    subnet = subnet_holding(subnets.of_networks(conn, [floating.network_id]), floating.address)
+    if subnet is None:
+        return False
+    port = ports.get(conn, floating.own_port_id)
+    if port is None or (port.network_id, port.device_owner) != (floating.network_id, FLOATING_OWNER):
+        port_id = _insert_holder(conn, floating.id, floating.network_id, now)
+        rows.update(conn, floating.id, {"own_port_id": port_id}, now)
+    else:
+        port_id = port.id
+        address_rows.release(conn, port_id)
+    number = addresses.number_of(floating.address)
+    return address_rows.claim(conn, floating.network_id, subnet.id, port_id, number)
+
+
+def lead_again(conn: Connection, floating: FloatingIP, now: datetime) -> bool:
+    """Have a floating IP whose way is gone lead by another one, if there is any, or else nowhere; False if nowhere."""
+    port = None if floating.port_id is None else ports.get(conn, floating.port_id)
+    held = {} if port is None else {address: subnet for subnet, address in port.fixed_ips}
+    subnet_id = held.get(floating.fixed_address or "")
+    ways = [] if subnet_id is None else routers.ways_out(conn, subnet_id, floating.network_id)
+    led: dict[str, Any] = (
+        {"router_id": ways[0][0]} if ways else dict.fromkeys(("port_id", "fixed_address", "router_id"))
+    )
+    rows.update(conn, floating.id, led, now)
+    return bool(ways)
 
 
 def _forwards_nothing(floating: FloatingIP) -> None:

@@ -103,6 +103,23 @@ def _open(
     _assign(conn, port_id, network, wanted)
 
 
+def open_again(conn: Connection, router: Router, now: datetime) -> bool:
+    """Give a router whose port outside is gone another one; False if the network has no address for it."""
+    network = networks.get(conn, router.gateway_network_id or "")
+    if network is None:
+        return False
+    (port_id, *more) = routers.port_of(conn, router.id, GATEWAY_OWNER) or [""]
+    if port_id:
+        ports.delete(conn, *more)
+        return True
+    try:
+        _open(conn, router, network, None, now)
+    except NoAddress:
+        ports.delete(conn, *routers.port_of(conn, router.id, GATEWAY_OWNER))
+        return False
+    return True
+
+
 def _readdress(
     conn: Connection, router: Router, network: Network, wanted: Sequence[tuple[str | None, str | None]]
 ) -> None:

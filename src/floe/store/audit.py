@@ -16,13 +16,22 @@ import sqlalchemy as sa
 
 from floe.core.actions import IMAGE, OPEN_STATES, SERVER
 from floe.core.hosts import RUNNING
-from floe.core.ports import DHCP_OWNER, INACTIVE
+from floe.core.ports import INACTIVE
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.server_states import BUILT
-from floe.store import aggregates, functions, image_blobs, image_usage, quota_usages
+from floe.store import (
+    aggregates,
+    audit_quotas,
+    audit_routers,
+    functions,
+    image_blobs,
+    image_usage,
+    quota_usages,
+)
 from floe.store.actions import actions
 from floe.store.addresses import port_addresses
 from floe.store.allocations import allocations
+from floe.store.audit_quotas import told
 from floe.store.engine import Connection
 from floe.store.holdings import holdings
 from floe.store.hosts import hosts
@@ -30,7 +39,6 @@ from floe.store.listing import ByIds
 from floe.store.port_bindings import drifted, port_bindings
 from floe.store.ports import ports
 from floe.store.prepared import Prepared
-from floe.store.quotas import quotas
 from floe.store.schema import Moment
 from floe.store.server_groups import server_groups
 from floe.store.servers import servers
@@ -255,10 +263,6 @@ def rows(conn: Connection) -> Rows:
     )
 
 
-def _told(what: str, subject: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[str], sa.ColumnElement[Any]]:
-    return sa.literal_column(f"'{what}'").label("what"), subject.label("subject")
-
-
 def _statement() -> sa.CompoundSelect[Any]:
     a, g, h, s = allocations.c, server_groups.c, hosts.c, servers.c
     used = (
@@ -274,25 +278,25 @@ def _statement() -> sa.CompoundSelect[Any]:
     columns = ((h.vcpus_used, used.c.vcpus), (h.memory_used, used.c.memory), (h.disk_used, used.c.disk))
     members = sa.select(g.id).join(allocations, a.group_id == g.id)
     return sa.union_all(
-        sa.select(*_told("more is claimed of the host than it has", h.name)).where(
+        sa.select(*told("more is claimed of the host than it has", h.name)).where(
             sa.or_(h.vcpus_used > h.vcpus_capacity, h.memory_used > h.memory_capacity, h.disk_used > h.disk_capacity)
         ),
-        sa.select(*_told("what is claimed of the host is not the sum of its allocations", h.name))
+        sa.select(*told("what is claimed of the host is not the sum of its allocations", h.name))
         .outerjoin(used, used.c.host == h.name)
         .where(sa.or_(*(column != sa.func.coalesce(total, 0) for column, total in columns))),
-        members.with_only_columns(*_told("anti-affinity is broken in the group", g.id))
+        members.with_only_columns(*told("anti-affinity is broken in the group", g.id))
         .where(g.policy == ANTI_AFFINITY)
         .group_by(g.id, g.max_per_host, a.host)
         .having(sa.func.count(a.server_id.distinct()) > sa.func.coalesce(g.max_per_host, 1)),
-        members.with_only_columns(*_told("affinity is broken in the group", g.id))
+        members.with_only_columns(*told("affinity is broken in the group", g.id))
         .where(g.policy == AFFINITY)
         .group_by(g.id)
         .having(sa.func.count(a.host.distinct()) > 1, sa.func.count(a.server_id.distinct()) > 1),
-        *_quotas(),
-        sa.select(*_told("the secrets of an action outlive it", actions.c.id)).where(
-            actions.c.sealed.is_not(None), actions.c.state.not_in(sorted(OPEN_STATES))
+        *audit_quotas.exceeded(),
+        sa.select(*told("the secrets of an action outlive it", actions.c.id)).where(
+            actions.c.sealed.is_not(None), sa.not_(_IS_OPEN)
         ),
-        sa.select(*_told("an allocation is not where its server is, with which nothing is done", s.id))
+        sa.select(*told("an allocation is not where its server is, with which nothing is done", s.id))
         .join(allocations, a.server_id == s.id)
         .where(
             sa.func.coalesce(s.host, "") != a.host,
@@ -304,49 +308,13 @@ def _statement() -> sa.CompoundSelect[Any]:
     )
 
 
-def _quotas() -> list[sa.Select[Any]]:
-    """Return what finds a project that has more than its quota.
-
-    A limit may be set below what is there already, and then nothing more may come. Whatever came since was let in
-    only if all there was with it fitted the limit: to have more than that and something newer is never right. The
-    ports of DHCP servers come unasked and are not refused; they are told against the next port that is asked for.
-    """
-    q, s, p = quotas.c, servers.c, ports.c
-    held = {"instances": sa.func.count(), "cores": sa.func.sum(s.vcpus), "ram": sa.func.sum(s.memory_mib)}
-    newest = (
-        sa.select(p.project_id, sa.func.max(p.created_at).label("at"))
-        .where(p.device_owner != DHCP_OWNER)
-        .group_by(p.project_id)
-        .subquery()
-    )
-
-    def since(newest_at: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-        return sa.or_(q.set_at.is_(None), newest_at > q.set_at)
-
-    return [
-        *(
-            sa.select(*_told(f"the quota of {resource} is exceeded in project", s.project_id))
-            .join(quotas, sa.and_(q.project_id == s.project_id, q.resource == resource))
-            .where(s.deleted_at.is_(None), q.limit >= 0)
-            .group_by(s.project_id, q.limit, q.set_at)
-            .having(total > q.limit, since(sa.func.max(s.created_at)))
-            for resource, total in held.items()
-        ),
-        sa.select(*_told("the quota of port is exceeded in project", p.project_id))
-        .join(quotas, sa.and_(q.project_id == p.project_id, q.resource == "port"))
-        .join(newest, newest.c.project_id == p.project_id)
-        .where(q.limit >= 0, p.created_at <= newest.c.at, since(newest.c.at))
-        .group_by(p.project_id, q.limit)
-        .having(sa.func.count() > q.limit),
-    ]
-
-
-_INSTANT = _statement()
+_INSTANT = Prepared(_statement())
 
 
 def instant(conn: Connection) -> list[tuple[str, str, str]]:
     """Return what must hold after every commit and does not: what it is, of whom, and more of it."""
-    found = [(row[0], row[1], "") for row in conn.execute(_INSTANT)]
+    found = [(row[0], row[1], "") for row in _INSTANT.tuples(conn)]
+    found += ((*each, "") for each in audit_routers.broken(conn))
     for drift in quota_usages.drifted(conn):
         text = f"{drift.resource}: {drift.counted} counted, {drift.there} there"
         found.append(("what quotas limit is not counted right", drift.owner, text))
