@@ -3,73 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from msgspec.structs import replace
-from tests.contract.store.conftest import Open
+from tests.contract.store.conftest import raced
 
-from floe.blobs.files import FileBlobs
 from floe.bus import keys
-from floe.bus.local import LocalBus
 from floe.cloud import host_keys, networks, ports, subnets
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.cloud.host_keys import Redeemed
 from floe.core.actions import RUNNING, Action
-from floe.core.clock import FixedClock
 from floe.core.context import Context
-from floe.core.counters import Counters
 from floe.core.errors import Conflict, FloeError, Unauthenticated
 from floe.core.host_keys import HostKey, signed_words
 from floe.core.hosts import Allocation, Host
-from floe.core.ids import random_id
 from floe.core.resources import Inventory, Resources
 from floe.core.server_groups import ServerGroup
-from floe.store import actions, allocations, hosts, port_bindings, quota_usages, quotas
+from floe.store import actions, allocations, hosts, quota_usages, quotas
 from floe.store.engine import Connection, Isolation
 from floe.store.postgres import RERUN
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ANN = Context(request_id="", user_id="ann", project_id="a" * 32, roles=frozenset({"member", "reader"}))
-
-
-@pytest.fixture(params=[(4, 1), (1, 16)], ids=["four-writers", "many-in-one"])
-async def two(request: pytest.FixtureRequest, open_postgres: Open, tmp_path: Path) -> AsyncIterator[list[Cloud]]:
-    """Give two clouds on one database: of four writers each, and of one that does what waits together."""
-    writers, together = request.param
-    made = [
-        Cloud(
-            db=open_postgres(counters=(counters := Counters()), writers=writers, together=together),
-            bus=LocalBus(),
-            blobs=FileBlobs(tmp_path / "blobs"),
-            clock=FixedClock(),
-            new_id=random_id,
-            settings=CloudSettings(),
-            token_keys=[Fernet.generate_key()].copy,
-            counters=counters,
-        )
-        for _ in range(2)
-    ]
-    yield made
-    for cloud in made:
-        await cloud.bus.close()
-    for drifted in (quota_usages.drifted, port_bindings.drifted):
-        found: Any = await made[0].db.read(drifted)
-        assert found == []
-
-
-async def raced(tries: Sequence[Awaitable[Any]], refused: type[Exception] | tuple[type[Exception], ...]) -> list[Any]:
-    """Return what those came to that got something; all others were refused with a reason."""
-    done = await asyncio.gather(*tries, return_exceptions=True)
-    for each in done:
-        if isinstance(each, BaseException) and not isinstance(each, refused):
-            raise each
-    return [each for each in done if not isinstance(each, BaseException)]
 
 
 async def test_the_last_of_a_quota(two: list[Cloud]) -> None:
