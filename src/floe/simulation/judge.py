@@ -21,6 +21,7 @@ from floe.simulation.machines import Machine
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
+from floe.simulation.routed import misrouted
 from floe.store import audit as rows
 from floe.store import guests, hosts, servers
 from floe.store.engine import Connection
@@ -192,6 +193,7 @@ class Judge:
                 whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
                 bad += check_host(name, found, whole, machine.view())
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
+            bad += misrouted(conn, {name: machine.network for name, machine in self._machines.items()})
             bad += older_copies.refused(conn) if self._older else ()
             return bad + self._check_told(conn) + self._check_known(conn)
 

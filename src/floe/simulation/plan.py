@@ -7,6 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from floe.simulation import plan_routed
 from floe.simulation.apart import apart, events_apart
 from floe.simulation.shape import FAULTS, HEALED, REQUESTS, Event, Plan
 
@@ -53,6 +54,7 @@ def make(seed: int) -> Plan:
     requests += _of_power(Random(f"{seed} power"))  # noqa: S311
     requests += _of_operators(Random(f"{seed} operators"), requests)  # noqa: S311
     requests += _of_drives(Random(f"{seed} drives"), requests)  # noqa: S311
+    requests += plan_routed.requests(Random(f"{seed} routed"))  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
     events += _outage(Random(f"{seed} outage"), shape)  # noqa: S311

@@ -31,6 +31,7 @@ from floe.simulation.planted_members import MEMBERS
 from floe.simulation.planted_operators import OPERATORS
 from floe.simulation.planted_power import POWER
 from floe.simulation.planted_roles import ROLES
+from floe.simulation.planted_routers import ROUTERS
 from floe.simulation.planted_sagas import SAGAS
 from floe.simulation.planted_writes import WRITES
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
@@ -307,6 +308,7 @@ PLANTED = (
     *WRITES,
     *POWER,
     *OPERATORS,
+    *ROUTERS,
     Planted(
         "key-forgotten",
         "a request that is sent again is done again",

@@ -37,6 +37,7 @@ from floe.core.server_groups import ServerGroup
 from floe.simulation import drives
 from floe.simulation.drives import FAST
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
+from floe.simulation.routed import Routed
 from floe.simulation.shape import Event
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
 from floe.store import hosts as host_rows
@@ -73,6 +74,7 @@ class Users:
         self._groups: list[ServerGroup] = []
         self._ports: list[tuple[int, str]] = []
         self._rules = 0
+        self._routed = Routed(site)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -99,6 +101,7 @@ class Users:
             "lock": self._lock,
             "zone": self._zone,
             "drives": self._drives,
+            "routed": self._routed.ask,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -146,7 +149,7 @@ class Users:
             for row in rows.values()
             if row.deleted_at is None and row.host is not None and row.requested_zone not in (None, zones[row.host])
         ]
-        return found + self._check_keys(per_name) + self._check_images(conn)
+        return found + self._check_keys(per_name) + self._check_images(conn) + self._routed.check(conn)
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:
         found = []
@@ -194,6 +197,8 @@ class Users:
         mine = [ident for owner, ident in self._ports if owner == project]
         if network == "port":
             network = (PlannedNic(port_id=mine[-1], made=False),) if mine else "auto"
+        if network == "auto" and (one := self._routed.network(project, len(self._made))):
+            network = (PlannedNic(network_id=one),)
         group = self._groups[0].id if args["group"] and self._groups and project == 0 else None
         new = NewServer(
             name=name,

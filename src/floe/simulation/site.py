@@ -35,8 +35,8 @@ from floe.store.memory import MemoryStore
 START = datetime(2030, 1, 1, tzinfo=UTC)
 PROJECTS = tuple(f"{number:032x}" for number in (0xA, 0xB))
 QUOTAS = (
-    {"instances": 5, "cores": 6, "ram": 8192, "port": 8, "server_group_members": 3},
-    {"instances": 3, "cores": 20, "ram": 4096, "port": 4},
+    {"instances": 5, "cores": 6, "ram": 8192, "port": 12, "server_group_members": 3, "router": 3, "floatingip": 4},
+    {"instances": 3, "cores": 20, "ram": 4096, "port": 6, "router": 2, "floatingip": 3},
 )
 IMAGES = tuple(str(uuid.UUID(int=number)) for number in (0x1111, 0x2222))
 WITH_SWAP = ServerFlavor(flavor_id="swap", name="m1.swap", vcpus=1, memory_mib=2048, root_gib=19, swap_mib=1)
