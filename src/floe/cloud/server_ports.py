@@ -83,7 +83,7 @@ def plan(
         known = _networks(conn, context, {nic.network_id for nic in entries if nic.made and nic.network_id})
     if most > 1 and any(nic.port_id or nic.fixed_ip for nic in entries):
         raise Invalid("Invalid input for networks: several servers cannot share a port or a fixed IP; ask for one.")
-    found = _ports(conn, project_id, entries, dns_name(wanted.hostname))
+    found = _ports(conn, context, project_id, entries, dns_name(wanted.hostname))
     below = _subnets(conn, known)
     nics = [
         _nic(found[nic.port_id], nic)
@@ -254,11 +254,14 @@ def _only_network(conn: Connection, project_id: str, *, ready: bool) -> Network 
     return usable[0] if usable else None
 
 
-def _ports(conn: Connection, project_id: str, entries: Sequence[PlannedNic], name: str) -> dict[str, Port]:
+def _ports(
+    conn: Connection, context: Context, project_id: str, entries: Sequence[PlannedNic], name: str
+) -> dict[str, Port]:
     asked = [nic.port_id for nic in entries if nic.port_id]
     if not asked:
         return {}
     found = rows.many(conn, asked)
+    known = networks.many(conn, {port.network_id for port in found.values()}) if found else {}
     for port_id in asked:
         port = found.get(port_id)
         if port is None or port.project_id != project_id:
@@ -267,6 +270,7 @@ def _ports(conn: Connection, project_id: str, entries: Sequence[PlannedNic], nam
             raise Conflict(f"Port {port_id} is still in use.")
         if asked.count(port_id) > 1:
             raise Invalid(f"Invalid input for networks: port {port_id} is asked for more than once.")
+        _not_outside(context, known[port.network_id])
         if not port.fixed_ips:
             raise Invalid(f"Port {port_id} requires a FixedIP in order to be used.")
         if port.hostname not in {"", name}:
@@ -277,12 +281,18 @@ def _ports(conn: Connection, project_id: str, entries: Sequence[PlannedNic], nam
     return found
 
 
+def _not_outside(context: Context, network: Network) -> None:
+    """Raise Forbidden for a network that leads out of the cloud: guests get there by a router."""
+    if network.external and not network.shared and not context.is_admin:
+        raise Forbidden(f"It is not allowed to create an interface on external network {network.id}")
+
+
 def _networks(conn: Connection, context: Context, wanted: set[str]) -> dict[str, Network]:
     known = networks.many(conn, wanted) if wanted else {}
     for network_id in sorted(wanted):
         network = known.get(network_id)
-        if network is not None and network.external and not (network.shared or context.is_admin):
-            raise Forbidden(f"It is not allowed to create an interface on external network {network_id}")
+        if network is not None:
+            _not_outside(context, network)
         if network is None or not (network.shared or context.is_admin or context.owns(network.project_id)):
             raise Invalid(f"Network {network_id} could not be found.")
     return known

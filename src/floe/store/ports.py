@@ -116,6 +116,10 @@ _MEMBERS = lists.ByIds(
 _PLUGGED_HOSTS = sa.select(_bindings.c.host).where(_bindings.c.plugged.is_(True))
 HOSTS_OF_PORT = _PLUGGED_HOSTS.where(_bindings.c.port_id == sa.bindparam("ident"))
 """The hosts that have the port `:ident`."""
+HOSTS_OF_NETWORK = _PLUGGED_HOSTS.where(
+    _bindings.c.port_id.in_(sa.select(ports.c.id).where(ports.c.network_id == sa.bindparam("ident")))
+)
+"""The hosts that have ports of the network `:ident`."""
 HOSTS_OF_GROUP = _PLUGGED_HOSTS.where(
     _bindings.c.port_id.in_(sa.select(port_groups.c.port_id).where(port_groups.c.group_id == sa.bindparam("ident")))
 )

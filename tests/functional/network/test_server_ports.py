@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from floe.cloud import auto_allocated, first_networks, group_members, host_networks, networks, ports, subnets
 from floe.cloud import security_groups as groups
@@ -15,7 +16,7 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import room
 from floe.cloud.server_ports import Wanted
 from floe.core.context import Context
-from floe.core.errors import Conflict, FloeError, Invalid, OverQuota
+from floe.core.errors import Conflict, FloeError, Forbidden, Invalid, OverQuota
 from floe.core.host_network import GroupChange, HostNetwork, HostNetworkState, HostPort, MembersChange
 from floe.core.hosts import Host
 from floe.core.ids import random_id
@@ -487,3 +488,16 @@ async def test_a_project_names_servers_of_its_own_network_as_it_likes(cloud: Clo
     for server in ("gateway", "metadata"):
         await bound(cloud, ann, await planned(cloud, ann), server)
     assert await host_names(cloud) == {"gateway": "gateway", "metadata": "metadata"}
+
+
+async def test_no_guest_stands_on_an_external_network(cloud: Cloud, callers: dict[str, Context]) -> None:
+    """Guests get out by a router; an administrator's may be there itself."""
+    ann = callers["ann"]
+    root = replace(ann, roles=ann.roles | {"admin"})
+    (outside,) = await networks.create(cloud, root, [{"name": "outside", "external": True, "project_id": "0" * 32}])
+    await subnets.create(cloud, root, [{"network_id": outside.id, "cidr": "203.0.113.0/24", "dhcp": False}])
+    (port,) = await ports.create(cloud, ann, [{"network_id": outside.id}])
+    for asked in ({"uuid": outside.id}, {"port": port.id}):
+        with pytest.raises(Forbidden, match=f"interface on external network {outside.id}"):
+            await planned(cloud, ann, [asked])
+        assert (await planned(cloud, root, [asked]))[0].network_id == outside.id

@@ -24,7 +24,6 @@ from floe.store import (
     plugged_ports,
     port_bindings,
     ports,
-    routers,
     subnets,
 )
 from floe.store.port_bindings import port_bindings as table
@@ -189,7 +188,7 @@ def test_a_port_that_is_on_two_hosts_is_seen_and_taken_away_on_both(transaction:
         assert ports.members(conn, ["g"], "h3") == {"g": {"10.0.0.2"}}
         assert ports.members(conn, ["g"], "h1") == {"g": {"10.0.0.2"}}
         assert group_members.hosts_of(conn, [FIRST]) == {("g", FIRST): {"h1", "h2"}}
-        of_network = host_networks.want_where(conn, routers.HOSTS_OF_NETWORK, {"ident": "n"})
+        of_network = host_networks.want_where(conn, ports.HOSTS_OF_NETWORK, {"ident": "n"})
         assert (of_network, host_networks.stale(conn)) == (2, ["h1", "h2"])
         generations = {host: host_networks.wanted(conn, host) for host in HOSTS}
         told = server_ports.unplug(conn, "server", NOW)

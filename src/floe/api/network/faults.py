@@ -46,6 +46,7 @@ TYPES = {
     "bad_routes": "InvalidRoutes",
     "floatingip_not_found": "FloatingIPNotFound",
     "floatingip_has_forwardings": "FipInUseByPortForwarding",
+    "gateway_ip_in_use": "GatewayIpInUse",
     "gateway_in_use": "RouterExternalGatewayInUseByFloatingIp",
     "interface_in_use_by_floating_ip": "RouterInterfaceInUseByFloatingIP",
     "interface_in_use_by_route": "RouterInterfaceInUseByRoute",
