@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from floe.cloud import auto_allocated, first_networks, group_members, host_networks, networks, ports, subnets
+from floe.cloud import (
+    auto_allocated,
+    first_networks,
+    floating_ips,
+    group_members,
+    host_networks,
+    networks,
+    ports,
+    router_interfaces,
+    routers,
+    subnets,
+)
 from floe.cloud import security_groups as groups
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import room
@@ -23,6 +34,7 @@ from floe.core.ids import random_id
 from floe.core.listing import Listing
 from floe.core.nics import PlannedNic
 from floe.core.ports import DHCP_OWNER
+from floe.core.routers import Gateway
 from floe.store import group_members as member_rows
 from floe.store import hosts, quotas
 
@@ -501,3 +513,54 @@ async def test_no_guest_stands_on_an_external_network(cloud: Cloud, callers: dic
         with pytest.raises(Forbidden, match=f"interface on external network {outside.id}"):
             await planned(cloud, ann, [asked])
         assert (await planned(cloud, root, [asked]))[0].network_id == outside.id
+
+
+async def test_a_host_hears_of_all_that_a_router_leads_to(
+    cloud: Cloud, callers: dict[str, Context], nudges: list[str]
+) -> None:
+    """Its guests are on one network; the router brings the others, and the outside, along."""
+    ann, root = callers["ann"], callers["root"]
+    here = await a_network(cloud, ann)
+    there = await a_network(cloud, ann, "10.2.0.0/24")
+    (outside,) = await networks.create(cloud, root, [{"name": "outside", "external": True}])
+    asked = {"network_id": outside.id, "cidr": "203.0.113.0/24", "pools": [("203.0.113.9", "203.0.113.99")]}
+    (external,) = await subnets.create(cloud, root, [{**asked, "dhcp": False}])
+    (port,), _ = await bound(cloud, ann, await planned(cloud, ann, [{"uuid": here}]))
+    (router,) = await routers.create(cloud, ann, [{"gateway": Gateway(network_id=outside.id)}])
+    below = {}
+    for network_id in (here, there):
+        below[network_id] = (await networks.show(cloud, ann, network_id)).subnet_ids[0]
+        joined = await router_interfaces.add(cloud, ann, router.id, {"subnet_id": below[network_id]})
+
+    async def told(what: Callable[[], Any]) -> HostNetwork:
+        whole = await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
+        await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", whole, whole.generation))
+        nudges.clear()
+        await what()
+        await cloud.bus.idle()  # type: ignore[attr-defined]
+        assert nudges == ["network"]
+        assert await stale(cloud) == ["h1"]
+        return await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
+
+    def segment(whole: HostNetwork, network_id: str) -> Any:
+        return next(each for each in whole.segments if each.network_id == network_id)
+
+    whole = await told(lambda: networks.update(cloud, ann, there, {"mtu": 1300}))
+    assert segment(whole, there).mtu == 1300
+    whole = await told(lambda: subnets.update(cloud, ann, below[there], {"nameservers": ["192.0.2.1"]}))
+    assert segment(whole, there).subnets[0].nameservers == ("192.0.2.1",)
+    whole = await told(lambda: subnets.update(cloud, root, external.id, {"gateway": "203.0.113.2"}))
+    assert whole.routers[0].next_hop == "203.0.113.2"
+    whole = await told(lambda: ports.update(cloud, ann, joined.port_id, {"up": False}))
+    assert [leg.up for leg in whole.routers[0].interfaces if leg.port_id == joined.port_id] == [False]
+    made: list[Any] = []
+
+    async def lead() -> None:
+        made.extend(await floating_ips.create(cloud, ann, [{"network_id": outside.id, "port_id": port.port_id}]))
+
+    whole = await told(lead)
+    assert [each.address for each in whole.routers[0].floating] == [made[0].address]
+    whole = await told(lambda: floating_ips.delete(cloud, ann, made[0].id))
+    assert whole.routers[0].floating == ()
+    whole = await told(lambda: router_interfaces.remove(cloud, ann, router.id, {"subnet_id": below[here]}))
+    assert (whole.routers, [each.network_id for each in whole.segments]) == ((), [here])
