@@ -213,5 +213,7 @@ async def test_an_address_that_another_has_by_now_is_not_taken_from_it(site: Sit
 
 async def test_each_rule_is_shown_to_be_found() -> None:
     every = {value for name, value in vars(rules).items() if name.isupper() and isinstance(value, str) and " " in value}
+    told = (Path(__file__).parents[2] / "docs/howto/read-the-audit.md").read_text()
+    assert [rule for rule in every if rule not in told] == []
     shown = {rule for rule in every for what in (*MENDED, *LEFT) if what.startswith(rule)}
     assert every - shown == {rules.SCOPE_OVERLAP, rules.SCOPE_CLOSED}, "which have a test of their own"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from floe.simulation.shape import REQUESTS, Event
+from floe.simulation.shape import HEALED, REQUESTS, Event
 
 DEEDS = {
     "router": 3, "join": 6, "join-port": 1.5, "leave": 2, "gateway": 3, "close": 1, "switch": 1, "route": 1.5,
@@ -29,7 +29,19 @@ def requests(dice: Random) -> list[Event]:
                 _event(dice, at + dice.choice((0.0, 0.0, dice.random())), what, project)
                 for _ in range(dice.choice((1, 1, 1, 2)))
             ]
-    return events
+    return [*events, *_together(dice, project)]
+
+
+def _together(dice: Random, project: int) -> list[Event]:
+    """Servers that come together and are led to; late, when nothing else is done any more, one of them goes."""
+    if dice.random() < 0.5:
+        return []
+    create = {
+        "project": project, "least": 2, "most": 3, "flavor": "0", "image": 0, "group": False, "network": "auto",
+    }  # fmt: skip
+    leads = [_event(dice, dice.uniform(4.0, REQUESTS), "lead", project) for _ in range(3)]
+    gone = Event(at=dice.uniform(REQUESTS, HEALED - 3.0), what="delete", args={"pick": dice.randrange(100)})
+    return [Event(at=1.2, what="create", args=create), *leads, gone]
 
 
 def _event(dice: Random, at: float, what: str, project: int) -> Event:
