@@ -47,6 +47,7 @@ QUICK = (
     *("delete-waits-for-nobody", "release-uncounted", "disk-left-out", "files-left", "not-brought-back"),
     *("one-taken-by-all", "holding-too-early", "deadline-ignored", "one-taken-by-each", "parts-for-one"),
     *("attempt-uncounted", "leases-of-the-dead", "report-uncompared", "last-part-unsent", "gone-for-ever"),
+    *("gateway-kept", "way-of-another"),
 )
 """Planted bugs that the first few runs show; `scripts/simulate --planted` looks for all of them."""
 
@@ -103,6 +104,33 @@ def test_who_lost_a_lease_is_seen_to_go_on_writing(bug: str | None) -> None:
     finally:
         simulator.close()
     assert found == ({UNPROVEN} if bug else set())  # it proves nothing, and does not stop asking
+
+
+def led_to_and_gone(pick: int) -> Plan:
+    """Two servers on one host, each with a floating IP, of which one goes, while the other keeps the router there."""
+
+    def routed(at: float, what: str, other: int = 0) -> Event:
+        return Event(at=at, what="routed", args={"do": what, "project": 0, "pick": 1, "other": other})
+
+    create = {"project": 0, "least": 2, "most": 2, "flavor": "0", "image": 0, "group": False, "network": "auto"}
+    events = (
+        Event(at=1.0, what="create", args=create),
+        routed(1.5, "router"),
+        routed(2.0, "join"),
+        *(routed(6.0 + n / 2, "floating", n) for n in range(2)),
+        Event(at=15.0, what="delete", args={"pick": pick}),
+    )
+    return Plan(seed=1, hosts=1, conductors=1, together=False, slow=0.2, noise=False, events=events)
+
+
+@pytest.mark.parametrize("bug", [None, "floating-of-the-gone"])
+def test_where_floating_ips_are_is_seen_while_it_lasts(bug: str | None) -> None:
+    simulator = Simulator(plant=next((each.plant for each in PLANTED if each.name == bug), None))
+    try:
+        found = {violation.rule for pick in (0, 1) for violation in simulator.run(led_to_and_gone(pick)).violations}
+    finally:
+        simulator.close()
+    assert bool(found) == (bug is not None), found
 
 
 @pytest.mark.parametrize(

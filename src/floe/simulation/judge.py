@@ -14,6 +14,7 @@ from floe.core import server_states
 from floe.core.errors import FloeError
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
+from floe.core.host_network import HostNetwork
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
 from floe.simulation import drives, older_copies
 from floe.simulation.loop import Process
@@ -21,7 +22,7 @@ from floe.simulation.machines import Machine
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
-from floe.simulation.routed import misrouted
+from floe.simulation.routed import dangling, misrouted
 from floe.store import audit as rows
 from floe.store import guests, hosts, servers
 from floe.store.engine import Connection
@@ -69,6 +70,8 @@ class Judge:
         """Something was committed: see that the limits hold."""
         for told in self._store.read(rows.instant):
             self._accuse(Violation(*told))
+        for violation in dangling(self._planes()):
+            self._accuse(violation)
         before, self._places = self._places, self._store.read(drives.places)
         if came := self._places - before:
             for violation in self._store.read(lambda conn: drives.misplaced(conn, came)):
@@ -193,11 +196,14 @@ class Judge:
                 whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
                 bad += check_host(name, found, whole, machine.view())
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
-            bad += misrouted(conn, {name: machine.network for name, machine in self._machines.items()})
+            bad += misrouted(conn, self._planes())
             bad += older_copies.refused(conn) if self._older else ()
             return bad + self._check_told(conn) + self._check_known(conn)
 
         return self._store.read(look)
+
+    def _planes(self) -> Mapping[str, HostNetwork]:
+        return {name: machine.network for name, machine in self._machines.items()}
 
     def _check_known(self, conn: Connection) -> list[Violation]:
         """Check that whoever conducts knows the hosts that there are, all of which live by now."""

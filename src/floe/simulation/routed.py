@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from floe.cloud import (
@@ -290,6 +290,16 @@ _LEGS = (
     .with_only_columns(ports_table.c.router_id, ports_table.c.network_id)
     .where(ports_table.c.device_owner == INTERFACE_OWNER, ports_table.c.router_id.is_not(None))
 )
+
+
+def dangling(planes: Mapping[str, HostNetwork]) -> Iterator[Violation]:
+    """Find floating IPs that a host has of ports that it has not, which the next whole network would take away."""
+    for host, plane in planes.items():
+        if plane.routers:
+            there = {port.port_id for port in plane.ports}
+            for each in (each for router in plane.routers for each in router.floating):
+                if each.port_id not in there:
+                    yield Violation("a host has the floating IP of a port that it has not", each.floating_id, host)
 
 
 def misrouted(conn: Connection, planes: Mapping[str, HostNetwork]) -> list[Violation]:
