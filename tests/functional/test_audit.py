@@ -14,15 +14,15 @@ import pytest
 from msgspec.structs import replace
 
 from floe.api.operator import audit as audit_reply
-from floe.cloud import audits, floating_ips, networks, router_interfaces, routers, subnets
+from floe.cloud import audits, floating_ips
 from floe.conductor.conductor import Conductor
 from floe.core.context import Context
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import Inspect, Inspected
-from floe.core.routers import Gateway
 from floe.dataplane.fake import FakePlane
 from floe.store import hosts as host_rows
+from floe.store import networks as network_rows
 from floe.store import ports as port_rows
 from floe.store import quota_usages, quotas
 from floe.store import servers as server_rows
@@ -521,16 +521,12 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def routed(operator: Operator, server_id: str) -> Any:
-    """Join a server's network to the outside, with a floating IP for the server; return that."""
+    """Give a server a floating IP of the network that there is from the start; return that."""
     cloud, root = operator.cloud.node.cloud, Context(request_id="", user_id="root", roles=frozenset({"admin"}))
     root = replace(root, project_id="0" * 32)
     (port,) = await cloud.db.read(lambda conn: port_rows.of_server(conn, server_id))
-    network = await networks.show(cloud, root, port.network_id)
-    (outside,) = await networks.create(cloud, root, [{"name": "outside", "external": True}])
-    await subnets.create(cloud, root, [{"network_id": outside.id, "cidr": "203.0.113.0/24", "dhcp": False}])
-    (router,) = await routers.create(cloud, root, [{"gateway": Gateway(network_id=outside.id)}])
-    await router_interfaces.add(cloud, root, router.id, {"subnet_id": network.subnet_ids[0]})
-    (made,) = await floating_ips.create(cloud, root, [{"network_id": outside.id, "port_id": port.id}])
+    outside = await cloud.db.read(network_rows.default)
+    (made,) = await floating_ips.create(cloud, root, [{"network_id": outside, "port_id": port.id}])
     return made
 
 

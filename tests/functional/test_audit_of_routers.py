@@ -29,6 +29,7 @@ from floe.core.context import Context
 from floe.core.ids import random_id
 from floe.core.routers import Gateway
 from floe.store import audit_routers as rules
+from floe.store import quotas
 from floe.store.engine import Database
 from floe.store.schema import create_all
 
@@ -217,3 +218,13 @@ async def test_each_rule_is_shown_to_be_found() -> None:
     assert [rule for rule in every if rule not in told] == []
     shown = {rule for rule in every for what in (*MENDED, *LEFT) if what.startswith(rule)}
     assert every - shown == {rules.SCOPE_OVERLAP, rules.SCOPE_CLOSED}, "which have a test of their own"
+
+
+async def test_ports_for_dhcp_are_not_held_against_a_quota_whenever_they_came(site: Site) -> None:
+    """They are not refused, and what is written last may have been begun first."""
+    name = "the quota of port is exceeded in project"
+    for limit, told in ((2, False), (1, True)):  # an interface and a port were asked for
+        await site.cloud.db.write(lambda conn, most=limit: quotas.put(conn, "a" * 32, {"port": most}))
+        site.do("UPDATE ports SET created_at = created_at - 1 WHERE device_owner = 'network:dhcp'")
+        site.do("UPDATE quotas SET set_at = NULL")
+        assert (name in await site.found()) == told

@@ -29,7 +29,8 @@ def exceeded() -> list[sa.Select[Any]]:
 
     A limit may be set below what is there already, and then nothing more may come. Whatever came since was let in
     only if all there was with it fitted the limit: to have more than that and something newer is never right. The
-    ports of DHCP servers come unasked and are not refused; they are told against the next port that is asked for.
+    ports of DHCP servers come unasked and are not refused, so they are left out: when they came, in the order of
+    commits, no time of theirs says.
     """
     q, s = quotas.c, servers.c
     held = {"instances": sa.func.count(), "cores": sa.func.sum(s.vcpus), "ram": sa.func.sum(s.memory_mib)}
@@ -71,7 +72,7 @@ def _exceeded(resource: str, table: sa.Table, *asked_for: sa.ColumnElement[bool]
         sa.select(*told(f"the quota of {resource} is exceeded in project", t.project_id))
         .join(quotas, sa.and_(q.project_id == t.project_id, q.resource == resource))
         .join(newest, newest.c.project_id == t.project_id)
-        .where(q.limit >= 0, t.created_at <= newest.c.at, _since(newest.c.at))
+        .where(q.limit >= 0, _since(newest.c.at), *asked_for)
         .group_by(t.project_id, q.limit)
         .having(sa.func.count() > q.limit)
     )
