@@ -128,6 +128,11 @@ MENDED = {
         "DELETE FROM port_addresses WHERE port_id = {port}", "DELETE FROM ports WHERE id = {port}",
     ],
     f"{rules.ADRIFT} by half": ["UPDATE floating_ips SET port_id = NULL WHERE id = {floating}"],
+    rules.FORWARDED: [
+        "UPDATE floating_ips SET port_id = NULL, fixed_address = NULL",
+        "INSERT INTO port_forwardings SELECT 'w', project_id, id, {port}, '10.1.0.77', 'tcp', 80, 80, 80, 80, '',"
+        " created_at, updated_at, 0 FROM floating_ips",
+    ],
     rules.NO_WAY: ["UPDATE floating_ips SET router_id = {other} WHERE id = {floating}"],
     f"{rules.NO_WAY} at all": [
         "DELETE FROM port_addresses WHERE port_id = {interface}", "DELETE FROM ports WHERE id = {interface}",

@@ -20,7 +20,7 @@ from floe.core.networks import Network, NoAddress
 from floe.core.ports import DOWN, FLOATING_OWNER, Port
 from floe.store import addresses as address_rows
 from floe.store import floating_ips as rows
-from floe.store import networks, ports, routers, subnets
+from floe.store import networks, port_forwardings, ports, routers, subnets
 from floe.store.engine import Connection
 
 OWNED = network_room.Owned("floatingip", rows.ROWS)
@@ -170,14 +170,18 @@ def hold(conn: Connection, floating: FloatingIP, now: datetime) -> bool:
 
 def lead_again(conn: Connection, floating: FloatingIP, now: datetime) -> bool:
     """Have a floating IP whose way is gone lead by another one, if there is any, or else nowhere; False if nowhere."""
-    port = None if floating.port_id is None else ports.get(conn, floating.port_id)
-    held = {} if port is None else {address: subnet for subnet, address in port.fixed_ips}
-    subnet_id = held.get(floating.fixed_address or "")
+    forwarded = [] if floating.port_id is not None else port_forwardings.of_floating(conn, [floating.id])
+    end = forwarded[0] if forwarded else floating
+    port_id, fixed = end.port_id, end.fixed_address
+    port = None if port_id is None else ports.get(conn, port_id)
+    subnet_id = None if port is None else next((subnet for subnet, address in port.fixed_ips if address == fixed), None)
     ways = [] if subnet_id is None else routers.ways_out(conn, subnet_id, floating.network_id)
     led: dict[str, Any] = (
         {"router_id": ways[0][0]} if ways else dict.fromkeys(("port_id", "fixed_address", "router_id"))
     )
     rows.update(conn, floating.id, led, now)
+    if forwarded and not ways:
+        rows.forward_no_more(conn, forwarded, now)
     return bool(ways)
 
 

@@ -15,7 +15,7 @@ from floe.core.networks import Network
 from floe.core.ports import FLOATING_OWNER, GATEWAY_OWNER, INTERFACE_OWNER
 from floe.core.subnetpools import SubnetPool
 from floe.store import audit_routers as rules
-from floe.store import floating_ips, networks, ports, routers, subnetpools, subnets
+from floe.store import floating_ips, networks, port_forwardings, ports, routers, subnetpools, subnets
 from floe.store.engine import Connection
 
 _OF_ROUTERS = {INTERFACE_OWNER, GATEWAY_OWNER}
@@ -75,6 +75,14 @@ def _lead_again(conn: Connection, each: FloatingIP, now: datetime) -> str:
     return f"floating IP {each.id} leads {'by another router' if led else 'nowhere, as what it led to is gone'}"
 
 
+def _forward_no_more(conn: Connection, forwarding_id: str, now: datetime) -> str:
+    forwarding = port_forwardings.ROWS.get(conn, forwarding_id)
+    if forwarding is None:
+        return ""
+    floating_ips.forward_no_more(conn, [forwarding], now)
+    return f"port forwarding {forwarding_id}, which led to an address that its port has not, was removed"
+
+
 def _of_floating(call: Callable[[Connection, FloatingIP, datetime], str]) -> Callable[[Connection, str, datetime], str]:
     def mending(conn: Connection, ident: str, now: datetime) -> str:
         found = floating_ips.get(conn, ident)
@@ -121,6 +129,7 @@ _MENDING: Mapping[str, Callable[[Connection, str, datetime], str]] = {
     rules.ASTRAY: _drop_routes,
     rules.UNHELD: _of_floating(_hold),
     rules.ADRIFT: _of_floating(_lead_again),
+    rules.FORWARDED: _forward_no_more,
     rules.NO_WAY: _of_floating(_lead_again),
     rules.DEFAULTS: _one_default,
     rules.DEFAULT_INSIDE: _no_default,

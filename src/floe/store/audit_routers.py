@@ -19,6 +19,7 @@ from floe.store.audit_quotas import told
 from floe.store.engine import Connection
 from floe.store.floating_ips import floating_ips
 from floe.store.networks import networks
+from floe.store.port_forwardings import port_forwardings
 from floe.store.ports import ports
 from floe.store.prepared import Prepared
 from floe.store.routers import routers
@@ -36,6 +37,7 @@ NOWHERE = "an interface of a router has no address"
 UNHELD = "the address of a floating IP is held by no port of its own"
 UNUSED = "a port holds the address of no floating IP"
 ADRIFT = "a floating IP leads to what is not there"
+FORWARDED = "a port forwarding leads to an address that its port has not"
 NO_WAY = "no way leads from a floating IP's port to its network"
 SHARED_ADDRESS = "two floating IPs have one address"
 STRAY_ADDRESS = "an address is not of the network that its port is on"
@@ -113,7 +115,10 @@ def _of_floating_ips() -> list[sa.Select[Any]]:
     )
     there = sa.exists().where(a.port_id == f.port_id, text == f.fixed_address)
     leads, whole = f.port_id.is_not(None), (f.fixed_address.is_not(None), f.router_id.is_not(None))
-    nothing = sa.and_(f.fixed_address.is_(None), f.router_id.is_(None))
+    w = port_forwardings.c
+    forwarded = sa.exists().where(w.floating_id == f.id)
+    nothing = sa.and_(f.fixed_address.is_(None), f.router_id.is_not(None) == forwarded)
+    to = sa.exists().where(a.port_id == w.port_id, text == w.fixed_address)
     legs, ends = ports.alias("legs"), port_addresses.alias("ends")
     way = (
         sa.select(legs.c.id)
@@ -128,6 +133,7 @@ def _of_floating_ips() -> list[sa.Select[Any]]:
         sa.select(*told(ADRIFT, f.id)).where(
             sa.or_(sa.and_(leads, sa.not_(sa.and_(*whole, there))), sa.and_(f.port_id.is_(None), sa.not_(nothing)))
         ),
+        sa.select(*told(FORWARDED, w.id)).where(sa.not_(to)),
         sa.select(*told(NO_WAY, f.id)).where(leads, *whole, there, sa.not_(way.exists())),
         sa.select(*told(SHARED_ADDRESS, sa.func.min(f.id)))
         .group_by(f.network_id, f.address)
