@@ -79,7 +79,6 @@ TYPES = {
     "bad_service_type": "InvalidSubnetServiceType",
     "bad_subnets_request": "BadRequest",
     "other_pool": "NetworkSubnetPoolAffinityError",
-    "gateway_ip_in_use": "GatewayIpInUse",
     "gateway_in_pool": "GatewayConflictWithAllocationPools",
     "pool_outside_subnet": "OutOfBoundsAllocationPool",
     "pool_reversed": "InvalidAllocationPool",
