@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from floe.cloud import networks, router_interfaces, routers, subnets
+from floe.cloud import networks, router_interfaces, routers, subnetpools, subnets
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.ids import derived
@@ -16,10 +16,12 @@ from floe.store.engine import Connection
 
 PRIVATE, PRIVATE_CIDR = "private", "10.233.0.0/24"
 ROUTER = "router1"
+POOL, POOL_CIDR, POOL_LENGTH = "shared-default-subnetpool", "10.236.0.0/14", 24
+"""What networks that are allocated by themselves have their subnets of: the last of 1,024 leaves none for others."""
 
 
 async def bootstrap(cloud: Cloud, project_id: str, admin_project_id: str | None = None) -> None:
-    """Make the project's network `private`; for an administrator's project also `public`, and `router1` between them.
+    """Make the project's network `private`; with an administrator's project `public`, a router and a pool of subnets.
 
     Unless the project has any network: then somebody has been here.
     """
@@ -50,4 +52,6 @@ def _make_public(conn: Connection, cloud: Cloud, project_id: str, seed: str, now
     cidr = str(cloud.settings.external_range)
     item = {"network_id": network.id, "name": f"{PUBLIC}-subnet", "cidr": cidr, "dhcp": False}
     subnets.make_in(conn, admin, item, derived(seed, f"{PUBLIC} subnet"), now)
+    pool = {"name": POOL, "shared": True, "default": True, "prefixes": [POOL_CIDR], "default_length": POOL_LENGTH}
+    subnetpools.make_in(conn, admin, pool, derived(seed, POOL), now)
     return network.id

@@ -47,7 +47,7 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
     now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
 
     def make(conn: Connection) -> list[SubnetPool]:
-        return [_make(conn, context, item, ident, now) for item, ident in zip(asked, ids, strict=True)]
+        return [make_in(conn, context, item, ident, now) for item, ident in zip(asked, ids, strict=True)]
 
     return await cloud.db.write(make)
 
@@ -116,7 +116,8 @@ def default(conn: Connection) -> SubnetPool:
     return found
 
 
-def _make(conn: Connection, context: Context, item: Mapping[str, Any], pool_id: str, now: datetime) -> SubnetPool:
+def make_in(conn: Connection, context: Context, item: Mapping[str, Any], pool_id: str, now: datetime) -> SubnetPool:
+    """Make one pool, on the caller's connection."""
     project_id = network_room.owner(context, item.get("project_id"))
     _may_open(context, [key for key in _OPEN if item.get(key)])
     least, most = item.get("least_length", LEAST), item.get("most_length", MOST)
