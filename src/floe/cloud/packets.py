@@ -47,15 +47,15 @@ _ROUNDS = 8
 """How many routers after one another are looked for."""
 
 
-class _Found(msgspec.Struct):
+class _Found(msgspec.Struct, frozen=True):
     """What was read so far."""
 
-    ports: dict[str, Port]
-    routers: dict[str, Router] = msgspec.field(default_factory=dict)
-    routed: dict[str, HostRouter] = msgspec.field(default_factory=dict)
-    servers: dict[str, Server] = msgspec.field(default_factory=dict)
-    floating: list[FloatingIP] = msgspec.field(default_factory=list)
-    forwarded: list[PortForwarding] = msgspec.field(default_factory=list)
+    ports: Mapping[str, Port]
+    servers: Mapping[str, Server]
+    routers: Mapping[str, Router] = {}
+    routed: Mapping[str, HostRouter] = {}
+    floating: Sequence[FloatingIP] = ()
+    forwarded: Sequence[PortForwarding] = ()
 
 
 async def explain(cloud: Cloud, context: Context, question: Question) -> Finding:
@@ -68,7 +68,7 @@ def _explain(conn: Connection, context: Context, question: Question, dns_domain:
     wanted = [question.server_id] if question.source_id is None else [question.server_id, question.source_id]
     own = {ident: servers.visible(conn, context, ident) for ident in wanted}
     found = _Found(ports={port.id: port for ident in own for port in ports.of_server(conn, ident)}, servers=own)
-    _look_around(conn, found)
+    found = _look_around(conn, found)
     network_ids = {port.network_id for port in found.ports.values()}
     network_ids.update(leg.network_id for router in found.routed.values() for leg in router.legs)
     known, below = subnets.with_networks(conn, sorted(network_ids))
@@ -91,12 +91,11 @@ def _explain(conn: Connection, context: Context, question: Question, dns_domain:
 # -- what is around -------------------------------------------------------------------------------------
 
 
-def _look_around(conn: Connection, found: _Found) -> None:
+def _look_around(conn: Connection, found: _Found) -> _Found:
     """Read the routers on the ports' networks, and whoever else their routes, and those of guests, lead by."""
-    found.floating = floating_ips.of_ports(conn, found.ports)
-    found.forwarded = port_forwardings.to_ports(conn, found.ports)
-    if found.forwarded:
-        found.floating += floating_ips.ROWS.each(conn, {each.floating_id for each in found.forwarded})
+    floating, forwarded = floating_ips.of_ports(conn, found.ports), port_forwardings.to_ports(conn, found.ports)
+    above = floating_ips.ROWS.each(conn, {each.floating_id for each in forwarded}) if forwarded else []
+    found = replace(found, floating=[*floating, *above], forwarded=forwarded)
     fresh: set[str] = {each.router_id for each in found.floating if each.router_id is not None}
     looked: set[str] = set()
     for _ in range(_ROUNDS):
@@ -104,13 +103,14 @@ def _look_around(conn: Connection, found: _Found) -> None:
         looked |= networks
         beside = [ident for ident in routers.on_networks(conn, networks) if ident not in fresh] if networks else []
         new = [ident for ident in (*sorted(fresh), *beside) if ident not in found.routers]
-        _add_routers(conn, found, new[: MOST_ROUTERS - len(found.routers)])
-        fresh = _add_holders(conn, found)
+        found = _with_routers(conn, found, new[: MOST_ROUTERS - len(found.routers)])
+        found, fresh = _with_holders(conn, found)
         if not fresh - found.routers.keys() and looked >= {port.network_id for port in found.ports.values()}:
-            return
+            break
+    return found
 
 
-def _add_routers(conn: Connection, found: _Found, ids: Sequence[str]) -> None:
+def _with_routers(conn: Connection, found: _Found, ids: Sequence[str]) -> _Found:
     rows = routers.ROWS.each(conn, ids) if ids else []
     leading = [
         (each.router_id, HostFloating(
@@ -118,8 +118,13 @@ def _add_routers(conn: Connection, found: _Found, ids: Sequence[str]) -> None:
         ))
         for each in found.floating if each.router_id is not None and each.port_id is not None
     ]  # fmt: skip
-    for row, router in zip(rows, host_routers.described(conn, rows, leading, _forwarding(found)), strict=True):
-        found.routers[row.id], found.routed[row.id] = row, router
+    ids = [row.id for row in rows]
+    described = host_routers.described(conn, rows, leading, _forwarding(found))
+    return replace(
+        found,
+        routers={**found.routers, **dict(zip(ids, rows, strict=True))},
+        routed={**found.routed, **dict(zip(ids, described, strict=True))},
+    )
 
 
 def _forwarding(found: _Found) -> list[tuple[str, HostForwarding]]:
@@ -133,8 +138,8 @@ def _forwarding(found: _Found) -> list[tuple[str, HostForwarding]]:
     ]  # fmt: skip
 
 
-def _add_holders(conn: Connection, found: _Found) -> set[str]:
-    """Read the guests by which routes lead, and return the routers by which they do."""
+def _with_holders(conn: Connection, found: _Found) -> tuple[_Found, set[str]]:
+    """Read the guests by which routes lead; return the routers by which they do, too."""
     hops = {route.nexthop for router in found.routed.values() for route in router.routes}
     networks = {leg.network_id for router in found.routed.values() for leg in router.interfaces}
     networks |= {port.network_id for port in found.ports.values()}
@@ -142,15 +147,16 @@ def _add_holders(conn: Connection, found: _Found) -> set[str]:
         hops.update(hop for subnet in below for _, hop in subnet.routes)
         hops.update(subnet.gateway for subnet in below if subnet.gateway)
     if not hops:
-        return set()
+        return found, set()
     numbers = [int(IPv4Address(hop)) for hop in sorted(hops)]
     held = ports.many(conn, addresses.holders(conn, sorted(networks), numbers)).values()
-    for server_id in sorted({port.server_id for port in held if port.server_id} - found.servers.keys())[:MOST_GUESTS]:
-        server = server_rows.get(conn, server_id)
-        if server is not None and len(found.servers) < MOST_GUESTS:
-            found.servers[server_id] = server
-            found.ports |= {port.id: port for port in ports.of_server(conn, server_id)}
-    return {port.router_id for port in held if port.router_id}
+    new = sorted({port.server_id for port in held if port.server_id} - found.servers.keys())
+    rows = [server_rows.get(conn, server_id) for server_id in new[: max(MOST_GUESTS - len(found.servers), 0)]]
+    servers_there = {**found.servers, **{server.id: server for server in rows if server is not None}}
+    ports_there = dict(found.ports)
+    for server_id in servers_there.keys() - found.servers.keys():
+        ports_there |= {port.id: port for port in ports.of_server(conn, server_id)}
+    return replace(found, servers=servers_there, ports=ports_there), {each.router_id for each in held if each.router_id}
 
 
 def _inside(

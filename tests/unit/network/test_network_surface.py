@@ -15,13 +15,13 @@ from floe.api.network import quotas, surface, versions
 from floe.api.network.extensions import EXTENSIONS
 from floe.api.network.faults import TYPES
 from floe.api.network.surface import SURFACE
-from floe.core import errors
+from floe.core import auto_allocated, errors
 from floe.core import networks as network_errors
 from floe.core.context import Context
 
 SOURCE = Path(floe.__file__).parent
 _FURTHER = (
-    "address_use", "addresses", "floating_ips", "gateways", "network_agents", "network_quotas", "network_room",
+    "address_use", "addresses", "auto_allocated", "floating_ips", "gateways", "network_agents", "network_quotas", "network_room",
     "pins", "port_names", "router_interfaces", "tags",
 )  # fmt: skip
 RAISERS = [
@@ -35,7 +35,7 @@ RAISERS = [
 ]
 KINDS = {
     name: kind.kind
-    for module in (errors, network_errors)
+    for module in (errors, network_errors, auto_allocated)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, errors.FloeError)
 }
@@ -172,6 +172,7 @@ OF_ROUTES = {
     },
     "agent": {"GET /v2.0/agents", *(f"{method} /v2.0/agents/{{agent_id}}" for method in ("GET", "PUT", "DELETE"))},
     "availability_zone": {"GET /v2.0/availability_zones"},
+    "auto-allocated-topology": {f"{method} /v2.0/auto-allocated-topology/{{project_id}}" for method in ("GET", "DELETE")},
     "l3_agent_scheduler": {
         "GET /v2.0/routers/{router_id}/l3-agents", "GET /v2.0/agents/{agent_id}/l3-routers",
         "POST /v2.0/agents/{agent_id}/l3-routers", "DELETE /v2.0/agents/{agent_id}/l3-routers/{router_id}",
@@ -273,6 +274,8 @@ MAY = {
     "update_agent": {"admin"},
     "delete_agent": {"admin"},
     "get_l3-agents": {"admin"},
+    "get_auto_allocated_topology": {"reader", "member", "admin"},
+    "delete_auto_allocated_topology": WRITERS,
     "create_l3-router": {"admin"},
     "get_availability_zone": EVERYBODY,
     "get_network_ip_availability": EVERYBODY,
