@@ -21,8 +21,8 @@ from floe.core.context import Context
 
 SOURCE = Path(floe.__file__).parent
 _FURTHER = (
-    "address_use", "addresses", "auto_allocated", "floating_ips", "gateways", "network_agents", "network_quotas", "network_room",
-    "pins", "port_names", "router_interfaces", "tags",
+    "address_use", "addresses", "auto_allocated", "floating_ips", "gateways", "network_agents", "network_quotas",
+    "network_room", "pins", "port_names", "router_interfaces", "tags",
 )  # fmt: skip
 RAISERS = [
     *sorted((SOURCE / "api/network").glob("*.py")),
@@ -71,6 +71,7 @@ def _reasons() -> Iterator[str]:
 def test_every_error_has_neutrons_name_for_it() -> None:
     assert set(_reasons()) - set(TYPES) == {
         "extension_not_found",  # Neutron has no name for it either
+        "project_not_found",  # nor for an id that no project can have
         "conflict",  # a name that several groups have, which only a create of a server asks for
     }
 
@@ -172,7 +173,7 @@ OF_ROUTES = {
     },
     "agent": {"GET /v2.0/agents", *(f"{method} /v2.0/agents/{{agent_id}}" for method in ("GET", "PUT", "DELETE"))},
     "availability_zone": {"GET /v2.0/availability_zones"},
-    "auto-allocated-topology": {f"{method} /v2.0/auto-allocated-topology/{{project_id}}" for method in ("GET", "DELETE")},
+    "auto-allocated-topology": {f"{verb} /v2.0/auto-allocated-topology/{{project_id}}" for verb in ("GET", "DELETE")},
     "l3_agent_scheduler": {
         "GET /v2.0/routers/{router_id}/l3-agents", "GET /v2.0/agents/{agent_id}/l3-routers",
         "POST /v2.0/agents/{agent_id}/l3-routers", "DELETE /v2.0/agents/{agent_id}/l3-routers/{router_id}",
