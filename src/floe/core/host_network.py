@@ -232,8 +232,12 @@ class HostNetworkState:
     """Whether some port is known to need all of the rest: then there is nothing to look for."""
 
     def merge(self, fragment: HostNetwork) -> None:
-        """Add what a command brings; entries that are known from a newer generation stay as they are."""
+        """Add what a command brings; entries that are known from a newer generation stay as they are.
+
+        What came for one of those alone goes again: a router may have left a network meanwhile.
+        """
         self.members_at = self.members_at or fragment.members_at
+        refused = False
         for segment in fragment.segments:
             if self._newer(segment.network_id, fragment.generation):
                 self._all_used = self._all_used and segment.network_id in self.segments
@@ -245,11 +249,17 @@ class HostNetworkState:
             if self._newer(router.router_id, fragment.generation):
                 self._all_used = self._all_used and self.routers.get(router.router_id) == router
                 self.routers[router.router_id] = router
+            else:
+                refused = True
         for port in fragment.ports:
             if self._newer(port.port_id, fragment.generation):
                 before = self.ports.get(port.port_id)
                 self._all_used = self._all_used and (before is None or _needs_as_much(port, before))
                 self.ports[port.port_id] = port
+            else:
+                refused = True
+        if refused:
+            self._forget_unused()
 
     def takes(self, change: MembersChange) -> bool:
         """Say whether a difference of groups' members joins on to what is known, without a gap."""

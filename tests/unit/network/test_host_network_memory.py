@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from floe.core.host_network import (
     TOMBSTONES,
     HostFloating,
@@ -63,3 +65,38 @@ def test_what_leads_to_a_port_goes_with_it_and_no_sooner() -> None:
     state.remove_ports(("p1",), 5)
     [left] = state.snapshot().routers
     assert (left.floating, left.forwarded) == ((floating["p2"],), (_forwarding("p2"),))
+
+
+def _routed(generation: int, *networks: str) -> HostNetwork:
+    """Return a port on the first of these networks, with a router that joins them all."""
+    legs = tuple(
+        RouterLeg(port_id=f"leg-{name}", network_id=name, mac="fa:16:3e:00:00:01", addresses=("10.0.0.1/24",))
+        for name in networks
+    )
+    port = HostPort(port_id="p", network_id=networks[0], server_id="s", mac="fa:16:3e:00:00:02", tap="tap1")
+    return HostNetwork(
+        generation=generation,
+        segments=tuple(HostSegment(network_id=name, name=name, tag=at) for at, name in enumerate(networks, 1)),
+        ports=(port,),
+        routers=(HostRouter(router_id="r", interfaces=legs),),
+    )
+
+
+def test_what_a_late_command_brings_for_a_router_that_has_left_it_does_not_stay() -> None:
+    state = HostNetworkState()
+    state.replace(_routed(3, "inner"))
+    late = _routed(2, "inner", "left")
+    second = HostPort(port_id="q", network_id="inner", server_id="t", mac="fa:16:3e:00:00:03", tap="tap2")
+    state.merge(replace(late, ports=(second,)))
+    assert set(state.segments) == {"inner"}
+    assert [leg.network_id for leg in state.routers["r"].interfaces] == ["inner"]
+    assert set(state.ports) == {"p", "q"}
+    state.merge(_routed(4, "inner", "left"))
+    assert set(state.segments) == {"inner", "left"}
+
+
+def test_what_a_late_command_brings_for_a_port_that_is_gone_does_not_stay() -> None:
+    state = HostNetworkState()
+    state.remove_ports(("p",), 5)
+    state.merge(_routed(4, "inner", "beyond"))
+    assert (state.segments, state.routers, state.ports) == ({}, {}, {})
