@@ -137,7 +137,10 @@ def test_the_config_drive_says_what_the_metadata_service_says(pair: Pair):
     assert "configured by: config drive" in pair.cloud.console(pair.beta.id)
     assert "configured by: metadata service" in pair.cloud.console(pair.alpha.id)
     path = "openstack/latest/meta_data.json"
-    pair.cloud.ssh(pair.beta, "mkdir -p /mnt/drive && mount -o ro -t iso9660 /dev/sr0 /mnt/drive")
+    # As who logs in, who finds the drive by its label.
+    mount = "sudo mkdir -p /mnt/drive && sudo mount $(PATH=$PATH:/sbin; blkid -L config-2 -o device) /mnt/drive"
+    mounted = pair.cloud.try_ssh(pair.beta, mount, user="floe")
+    assert mounted.returncode == 0, mounted.stderr
     drive = json.loads(pair.cloud.ssh(pair.beta, f"cat /mnt/drive/{path}"))
     assert pair.cloud.ssh(pair.beta, "cat /mnt/drive/openstack/latest/user_data") == USER_DATA
     pair.cloud.ssh(pair.beta, "umount /mnt/drive")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import email.message
+import gzip
 import json
 import shlex
 from collections.abc import Callable, Iterator
@@ -26,6 +29,25 @@ COUNTER = (
     .ljust(510, b"\0") + b"\x55\xaa"
 )  # fmt: skip
 """A boot sector for a PC: writes 00000000, 00000001 and so on to the first serial port, a line each, for ever."""
+
+
+def parts() -> bytes:
+    """Return user data of several parts, in the order and with the encodings that tools choose, gzipped."""
+    message = email.message.EmailMessage()
+    message["Subject"] = "unasked for"
+    message.make_mixed()
+    for name, subtype, encoding, text in (
+        ("first.sh", "x-shellscript", "7bit", "#!/bin/sh\necho first >> /var/log/parts\nfalse\n"),
+        ("cloud.cfg", "cloud-config", "base64", "#cloud-config\npackages: [nginx]\n"),
+        ("zweites.sh", "x-shellscript", "quoted-printable", "#!/bin/sh\necho zwölf=C3 >> /var/log/parts\n"),
+        ("third.sh", "x-shellscript", "base64", "#!/bin/sh\necho third >> /var/log/parts\n"),
+        ("notes", "plain", "8bit", "--nothing to run\n"),
+    ):
+        part = email.message.EmailMessage()
+        part.set_content(text, subtype=subtype, cte=encoding)
+        part.add_header("Content-Disposition", "attachment", filename=name)
+        message.attach(part)
+    return gzip.compress(bytes(message))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,7 +99,10 @@ def wide(new_cloud: Callable[..., AbstractContextManager[RealCloud]], guest_imag
             for network in (three, two, three)
         ]
         nics = [{"port": own[0]}, {"port": own[1]}, {"uuid": cloud.network()}, {"uuid": two}, {"port": own[2]}]
-        server_id, password = cloud.create("wide", image, networks=nics, key_name="key", hostname="Wide.corp.example")
+        server_id, password = cloud.create(
+            "wide", image, networks=nics, key_name="key", hostname="Wide.corp.example",
+            user_data=base64.b64encode(parts()).decode(),
+        )  # fmt: skip
         assert cloud.settled(server_id)["status"] == "ACTIVE", cloud.server(server_id).get("fault")
         listed = {port["id"]: port for port in demo.get(f"/network/v2.0/ports?device_id={server_id}")["ports"]}
         ports = [listed.pop(nic["port"]) if "port" in nic else nic for nic in nics]
@@ -172,6 +197,68 @@ def counted(log: str) -> int:
     """Return how many bytes were written, by the last whole line; 0 of a log that was just begun."""
     lines = log.split("\n")[1:-1]
     return int(lines[-1], 16) * 9 if lines else 0
+
+
+COMMANDS = {
+    "sudo -n id -u": "0",
+    "sudo su - -c 'id -u'": "0",
+    "sudo ip link set eth1 up && ip -o link | awk '/eth1/ {print $2}'": "eth1:",
+    "curl -V": "libcurl/",
+    "curl -sS -w '%{http_code}' -o /dev/null http://169.254.169.254/openstack": "200",
+    "curl -sS -X POST -d abc http://169.254.169.254/openstack/2013-10-17/password; echo $?": "0",
+    "curl -sS -k https://127.0.0.1:9/ 2>&1 || echo ended with $?": "ended with 7",
+    "curl -sS ldap://127.0.0.1/ 2>&1 || echo ended with $?": "ended with 4",
+    "ping -c1 -w1 -s56 127.0.0.1": "1 packets received",
+    "sudo ping -I lo -c1 -w1 -s56 127.0.0.1": "1 packets received",
+    "lsblk -lb --nodeps": "TYPE",
+    "lsblk --raw -b -n -o NAME,SIZE,TYPE /dev/vda": " disk",
+    "lsblk --nodeps --noheadings --output NAME": "vda",
+    "lsblk -S; echo end": "end",
+    "sudo lsblk --fs --ascii": "floe-root",
+    "sudo blkid": 'LABEL="floe-root"',
+    "readlink -f /dev/disk/by-label/floe-root": "/dev/vda2",
+    "sudo mkdir -p /mnt/x && sudo mount -t tmpfs none /mnt/x && df /mnt/x && sudo umount /mnt/x": "/mnt/x",
+    "truncate -s 8M /tmp/disk && sudo mkfs -t ext4 /tmp/disk && blkid /tmp/disk": 'TYPE="ext4"',
+    "sudo mkfs -t vfat /tmp/disk && blkid /tmp/disk; rm /tmp/disk": 'TYPE="vfat"',
+    'sudo sh -c "date > /mnt/timestamp; sync" && sudo cat /mnt/timestamp': ":",
+    "sudo mkdir -p /mnt/x && sudo ls -lR /dev | grep -c ' vda2$'": "1",
+    "sudo nc -p 81 -lk -e echo foolish > /dev/null 2>&1 & sleep 1; for n in 1 2; do echo | nc -w 1 127.0.0.1 81; done":
+        "foolish\nfoolish",
+    "sudo nc -u -p 81 -lk -e echo foolish > /dev/null 2>&1 & sleep 1; echo bar | nc -w 1 -u 127.0.0.1 81": "foolish",
+    "sudo /bin/kill -USR1 $(cat /var/run/udhcpc.eth0.pid) && ip -4 -o addr show eth0": "inet ",
+    "sudo dhcpcd -6 -T -t 2 eth0 2>&1 || echo asked": "soliciting an IPv6 router",
+    "cut -f1 -d. /proc/uptime && hostname && cat /etc/resolv.conf": "nameserver",
+}  # fmt: skip
+"""What clients that test clouds run in guests, as the user that they log in as, and what its answer holds."""
+
+
+def test_the_tiny_image_knows_what_testers_call(wide: Wide, guest_image: Path):
+    assert guest_image.stat().st_size < 25_000_000
+    script = "".join(
+        f"echo '=== {number}'; ( set -eu -o pipefail; PATH=$PATH:/sbin; {command}\n) 2>&1; echo \"status $?\"\n"
+        for number, command in enumerate(COMMANDS)
+    )
+    done = wide.cloud.try_ssh(wide.guest, script, "-o", "BatchMode=yes", user="floe")
+    answers = [answer.partition("\n")[2] for answer in done.stdout.split("=== ")[1:]]
+    wrong = {
+        command: answer
+        for (command, holds), answer in zip(COMMANDS.items(), answers, strict=True)
+        if holds not in answer or "status 0" not in answer
+    }
+    assert not wrong, f"{json.dumps(wrong, indent=1)} {done.stderr}"
+
+
+def test_parts_of_user_data_run_in_order_and_what_is_not_run_is_said(wide: Wide):
+    assert wide.cloud.ssh(wide.guest, "cat /var/log/parts") == "first\nzwölf=C3\nthird\n"
+    said = [line.partition("] ")[2].strip() for line in wide.cloud.console(wide.guest.id).splitlines()]
+    assert [line for line in said if line.startswith("user data")] == [
+        "user data, part 1 (first.sh) ended with status 1",
+        "user data, part 2 (cloud.cfg) is cloud-config, which this image does not know"
+        " (an image with cloud-init does): not run",
+        "user data, part 3 (zweites.sh) ended with status 0",
+        "user data, part 4 (third.sh) ended with status 0",
+        "user data, part 5 (notes) is text/plain, which this image does not know: not run",
+    ]
 
 
 def test_the_tiny_image_asks_no_metadata_service_in_a_cloud_it_does_not_know(wide: Wide):

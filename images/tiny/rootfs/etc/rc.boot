@@ -28,5 +28,6 @@ done
 
 syslogd -C64
 /usr/lib/guest/configure 2>&1
+/usr/lib/guest/disks
 setsid uevent /usr/lib/guest/hotplug < /dev/null > /dev/null 2>&1 &
 say ready
