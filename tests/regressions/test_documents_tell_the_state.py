@@ -32,7 +32,7 @@ async def test_groups_are_told_by_name_and_follow_the_ports(start: Start, kit: A
     assert told(user, by_id, path) == "web"
     assert (await user.server(by_id))["security_groups"] == [{"name": "web"}]
 
-    networks = (await user.http.get(f"{NETWORK}/networks")).json()["networks"]
+    networks = (await user.http.get(f"{NETWORK}/networks?name=private")).json()["networks"]
     port = await make(user, "port", network_id=networks[0]["id"], security_groups=[db["id"]])
     premade = await user.built(name="b", networks=[{"port": port["id"]}])
     assert told(user, premade, path) == "db"

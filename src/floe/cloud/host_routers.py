@@ -18,7 +18,7 @@ def beside(conn: Connection, host: str, network_ids: Iterable[str]) -> list[Host
     if not found:
         return []
     leading, forwarded = floating_ips.on_host(conn, host, found), floating_ips.forwarded_on_host(conn, host, found)
-    return described(conn, routers.ROWS.each(conn, found), leading, forwarded)
+    return described(conn, routers.plain(conn, found), leading, forwarded)
 
 
 def described(

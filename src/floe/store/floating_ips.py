@@ -34,7 +34,7 @@ floating_ips = sa.Table(
     sa.Column("address", sa.String(64), nullable=False),
     sa.Column("description", sa.String(255), nullable=False),
     sa.Column("router_id", Ident, sa.ForeignKey("routers.id"), index=True),
-    sa.Column("port_id", Ident, sa.ForeignKey("ports.id")),
+    sa.Column("port_id", Ident, sa.ForeignKey("ports.id", ondelete="SET NULL")),
     sa.Column("fixed_address", sa.String(64)),
     sa.Column("tags", Tags, nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),

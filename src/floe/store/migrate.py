@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from floe.core.errors import Invalid
-from floe.store import generations, holdings, port_bindings, quota_usages
+from floe.store import address_columns, generations, holdings, port_bindings, quota_usages
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +130,7 @@ def connected(where: Where) -> Iterator[Connection]:
         return
     driver = {"isolation_level": None, "timeout": 10}
     engine = sa.create_engine(f"sqlite:///{where}", hide_parameters=True, connect_args=driver)
+    sa.event.listen(engine, "connect", lambda connection, _record: address_columns.teach(connection))
     try:
         with engine.connect() as conn:
             yield conn

@@ -45,6 +45,7 @@ _ROUTER: sa.BindParameter[Any] = sa.bindparam("ident")
 _COLUMNS = columns_of(Router, routers)
 _MADE: Callable[..., Router] = Router
 """Takes a row's columns, and then what stands in no column."""
+_PLAIN = lists.ByIds(sa.select(*_COLUMNS).order_by(routers.c.id), routers.c.id)
 _INTERFACES = (
     sa.select(
         ports.c.id, ports.c.router_id, ports.c.network_id, ports.c.mac, ports.c.device_owner,
@@ -119,6 +120,11 @@ _ZONES = lists.ByIds(
     .distinct(),
     ports.c.router_id,
 )
+
+
+def plain(conn: Connection, router_ids: Iterable[str]) -> list[Router]:
+    """Return routers by id, without the addresses of their gateways and without their zones."""
+    return [_MADE(*row) for row in _PLAIN.rows(conn, list(router_ids))]
 
 
 def interfaces(conn: Connection, router_ids: Iterable[str]) -> list[Interface]:

@@ -80,7 +80,7 @@ async def test_what_hosts_have_alike_is_each_ones_own(crowd: Cloud) -> None:
         found["h0"].cpu_info["arch"] = "another"  # type: ignore[index]  # that is what is tried
 
 
-async def test_the_network_agents_of_many_hosts_are_two_each(crowd: Cloud) -> None:
+async def test_the_network_agents_of_many_hosts_are_three_each(crowd: Cloud) -> None:
     agents = await network_agents.find(crowd)
-    assert [agent.host.name for agent in agents[::2]] == NAMES
-    assert len({agent.id for agent in agents}) == 2 * MANY
+    assert [agent.host.name for agent in agents[::3]] == NAMES
+    assert len({agent.id for agent in agents}) == 3 * MANY

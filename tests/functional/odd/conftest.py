@@ -131,8 +131,8 @@ async def _furnish(admin: Caller, member: Caller) -> dict[str, str]:
     subnet = await made(
         member, "network", "/v2.0/subnets", "subnet", network_id=network["id"], ip_version=4, cidr="10.7.0.0/24"
     )
-    ids |= {"network_id": network["id"], "subnet_id": subnet["id"]}
-    group = await made(member, "network", "/v2.0/security-groups", "security_group", name="g")
+    ids |= {"network_id": network["id"], "networkId": network["id"], "subnet_id": subnet["id"]}
+    group = await made(member, "network", "/v2.0/security-groups", "security_group", name="x")
     ids["security_group_id"] = group["id"]
     offices = await made(member, "network", "/v2.0/address-groups", "address_group", addresses=["10.0.0.0/8"])
     ids["address_group_id"] = offices["id"]

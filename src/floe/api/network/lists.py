@@ -94,7 +94,9 @@ def list_reply(
 
 def narrowed(things: Sequence[dict[str, Any]], listing: Listing) -> list[dict[str, Any]]:
     """Return the page of things that are in memory alone, by their names on the wire."""
-    found = [thing for thing in things if all(thing[name] in wanted for name, wanted in listing.filters.items())]
+    found = list(things)
+    for name, wanted in listing.filters.items():
+        found = [thing for thing in found if thing[name] in wanted]
     for name, ascending in reversed(listing.sort or (("id", True),)):
         found.sort(key=partial(_text, name), reverse=ascending == listing.reverse)
     if listing.marker is not None:

@@ -65,7 +65,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["network_id"], ["networks.id"], name=op.f("fk_floating_ips_network_id")),
         sa.ForeignKeyConstraint(["own_port_id"], ["ports.id"], name=op.f("fk_floating_ips_own_port_id")),
         sa.ForeignKeyConstraint(["router_id"], ["routers.id"], name=op.f("fk_floating_ips_router_id")),
-        sa.ForeignKeyConstraint(["port_id"], ["ports.id"], name=op.f("fk_floating_ips_port_id")),
+        sa.ForeignKeyConstraint(["port_id"], ["ports.id"], name=op.f("fk_floating_ips_port_id"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_floating_ips")),
         sa.UniqueConstraint("own_port_id", name=op.f("uq_floating_ips_own_port_id")),
         sa.UniqueConstraint(
