@@ -71,7 +71,7 @@ def statements() -> Iterator[list[str]]:
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(("networks", "most"), [("none", 34), ("auto", 59)])
+@pytest.mark.parametrize(("networks", "most"), [("none", 34), ("auto", 67)])
 async def test_a_create_and_a_delete_take_so_many_statements(
     statements: list[str], embedded: EmbeddedCloud, networks: str, most: int
 ) -> None:

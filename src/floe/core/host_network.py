@@ -234,7 +234,8 @@ class HostNetworkState:
     def merge(self, fragment: HostNetwork) -> None:
         """Add what a command brings; entries that are known from a newer generation stay as they are.
 
-        What came for one of those alone goes again: a router may have left a network meanwhile.
+        Of routers a whole knows all there are at its generation. What came for what is not taken goes again: a router
+        may have left a network meanwhile, or all that are here.
         """
         self.members_at = self.members_at or fragment.members_at
         refused = False
@@ -246,7 +247,8 @@ class HostNetworkState:
             if self._newer(group.group_id, fragment.generation):
                 self._take_group(group, fragment.members_at)
         for router in fragment.routers:
-            if self._newer(router.router_id, fragment.generation):
+            known = router.router_id in self.routers or fragment.generation >= self.generation
+            if known and self._newer(router.router_id, fragment.generation):
                 self._all_used = self._all_used and self.routers.get(router.router_id) == router
                 self.routers[router.router_id] = router
             else:

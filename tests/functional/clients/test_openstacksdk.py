@@ -231,7 +231,7 @@ async def test_tags_and_address_groups(sdk_as: As) -> None:
 
 async def test_a_network_that_makes_itself_and_addresses_that_come_and_go(sdk_as: As, image_file: Path) -> None:
     def run() -> None:
-        with sdk_as("admin") as admin, sdk_as("demo") as demo:
+        with sdk_as("demo") as demo:
             project = demo.current_project_id
             assert demo.network.validate_auto_allocated_topology(project).id == "dry-run=pass"
             topology = demo.network.get_auto_allocated_topology()

@@ -100,3 +100,12 @@ def test_what_a_late_command_brings_for_a_port_that_is_gone_does_not_stay() -> N
     state.remove_ports(("p",), 5)
     state.merge(_routed(4, "inner", "beyond"))
     assert (state.segments, state.routers, state.ports) == ({}, {}, {})
+
+
+def test_a_late_command_brings_no_router_that_a_later_whole_does_not_know() -> None:
+    state = HostNetworkState()
+    state.replace(replace(_routed(3, "inner"), routers=()))
+    state.merge(_routed(2, "inner", "left"))
+    assert (set(state.segments), state.routers, set(state.ports)) == ({"inner"}, {}, {"p"})
+    state.merge(_routed(4, "inner", "left"))
+    assert (set(state.segments), set(state.routers)) == ({"inner", "left"}, {"r"})
