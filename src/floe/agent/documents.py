@@ -11,14 +11,14 @@ import ipaddress
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from floe.core.disks import told_to_guests
 from floe.core.guests import GuestMetadata, GuestSpec
-from floe.core.host_network import HostGroup, HostNetworkState, HostPort, HostSegment, HostSubnet
+from floe.core.host_network import HostGroup, HostNetworkState, HostPort, HostRouter, HostSegment, HostSubnet
 
 OPENSTACK_VERSIONS = (
     "2012-08-10",
@@ -61,6 +61,8 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     interfaces: tuple[Interface, ...] = ()
     security_groups: tuple[str, ...] = ()
     """Names of the groups that its ports are in now."""
+    floating: tuple[str, ...] = ()
+    """The addresses by which it is reached from outside now."""
     devices: Mapping[str, str] = msgspec.field(default_factory=lambda: {"root": "vda"})
     """The names of its disks, as `core.disks.told_to_guests` gives them."""
     random_seed: bytes = b""
@@ -78,9 +80,16 @@ def view_of(guest: GuestSpec, network: HostNetworkState, random_seed: bytes) -> 
         metadata=guest.metadata,
         interfaces=tuple(Interface(port=port, segment=network.segments.get(port.network_id)) for port in own),
         security_groups=_group_names(own, network.groups),
+        floating=_floating(own, network.routers.values()),
         devices=told_to_guests(guest.disks),
         random_seed=random_seed,
     )
+
+
+def _floating(ports: list[HostPort], routers: Iterable[HostRouter]) -> tuple[str, ...]:
+    """Return the floating IPs that lead to ports, in the order of those."""
+    leading = [each for router in routers for each in router.floating]
+    return tuple(each.address for port in ports for each in leading if each.port_id == port.port_id)
 
 
 def _group_names(ports: list[HostPort], groups: Mapping[str, HostGroup]) -> tuple[str, ...]:
@@ -213,7 +222,8 @@ def ec2_tree(view: GuestView, version: str = _LATEST) -> Tree:
             f"{index}": {"_listed": f"{index}={name}", "openssh-key": key} for index, (name, key) in enumerate(keys)
         }
     if _since(version, "2007-01-19"):
-        tree |= {"local-hostname": about.hostname, "public-hostname": about.hostname, "public-ipv4": ""}
+        tree |= {"local-hostname": about.hostname, "public-hostname": about.hostname}
+        tree["public-ipv4"] = view.floating[0] if view.floating else ""
     if _since(version, "2007-08-29"):
         tree["instance-type"] = about.flavor_name
     if _since(version, "2007-12-15"):

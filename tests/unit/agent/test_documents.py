@@ -18,11 +18,13 @@ from floe.core.disks import local_disks
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.host_network import (
     HostAddress,
+    HostFloating,
     HostGroup,
     HostNetwork,
     HostNetworkState,
     HostPort,
     HostRoute,
+    HostRouter,
     HostSegment,
     HostSubnet,
 )
@@ -292,6 +294,13 @@ def test_the_groups_are_those_of_the_ports_by_name_each_once() -> None:
     view = documents.view_of(guest, state, b"")
     assert get("/latest/meta-data/security-groups", view) == b"group 1\ngroup 3\ngroup 2"
     assert documents.ec2_document(view, "latest")["security-groups"] == ["group 1", "group 3", "group 2"]
+    assert get("/latest/meta-data/public-ipv4", view) == b""
+    leading = tuple(
+        HostFloating(floating_id=f"f{number}", address=f"172.24.4.{number}", fixed="10.0.0.7", port_id=port)
+        for number, port in ((5, "p1"), (6, "p2"), (7, "elsewhere"))
+    )
+    state.routers["r"] = HostRouter(router_id="r", interfaces=(), floating=leading)
+    assert get("/latest/meta-data/public-ipv4", documents.view_of(guest, state, b"")) == b"172.24.4.6"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,293 @@
+"""What routers and floating IPs cost: the API with fake guests, a host's data plane, and a real guest's first ping.
+
+scripts/bench --outside      as root; with GUEST_IMAGE=FILE the first ping of a real guest too
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench_client import ROOT, Client, Floe, active, create, prepare
+from msgspec.structs import replace
+
+from floe.cli.sandbox import kernel
+from floe.core.host_network import (
+    HostAddress,
+    HostFloating,
+    HostNetwork,
+    HostPort,
+    HostRouter,
+    HostSegment,
+    HostSubnet,
+    RouterLeg,
+)
+from floe.dataplane.linux.machine import Machine
+from floe.dataplane.linux.plane import LinuxPlane
+
+_ECHO = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence
+_CYCLES, _CHANGES, _PINGS = 200, 40, 15
+_PINGED_SECONDS = 20.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flag."""
+    parser.add_argument("--outside", action="store_true", help="routers and floating IPs, and nothing else; needs root")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="floe-bench-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o711)
+        (Path(folder) / "fake").mkdir()
+        result = asyncio.run(_api(Path(folder) / "fake"))
+        words = ["unshare", "--net", "--mount", sys.executable, __file__]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        result |= json.loads(done.stdout.splitlines()[-1])
+        if image := os.environ.get("GUEST_IMAGE"):
+            result |= _first_pings(Path(folder) / "real", Path(image))
+    for key, value in result.items():
+        print(f"{key:44} {value:>10.2f}")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+# -- the API --------------------------------------------------------------------------------------------
+
+
+async def _api(folder: Path) -> dict[str, float]:
+    """Return the CPU of Floe for a floating IP that is made, led to a port and given back."""
+    floe = Floe(folder / "state", "--hypervisor", "fake", "--log-level", "warning")
+    try:
+        client, admin = Client(floe, folder / "state", "demo"), Client(floe, folder / "state", "admin")
+        await client.login()
+        await admin.login()
+        image, flavor = await prepare(client, admin)
+        server, _ = await create(client, image, flavor, "one")
+        await active(client, server)
+        port, public = await _port_and_public(client, server)
+        for cycles in (20, _CYCLES):  # the first to get warm
+            before = floe.cpu()
+            for _ in range(cycles):
+                made = await _floating(client, public)
+                await _lead(client, made["id"], port)
+                await client.ask("DELETE", f"/network/v2.0/floatingips/{made['id']}", expect=204)
+        return {"floating_ip_cpu_ms": (floe.cpu() - before) / _CYCLES * 1000}
+    finally:
+        floe.stop()
+
+
+async def _port_and_public(client: Client, server: str) -> tuple[str, str]:
+    (port,) = (await client.ask("GET", f"/network/v2.0/ports?device_id={server}"))["ports"]
+    (public,) = (await client.ask("GET", "/network/v2.0/networks?router:external=true"))["networks"]
+    return port["id"], public["id"]
+
+
+async def _floating(client: Client, public: str) -> Any:
+    body = {"floatingip": {"floating_network_id": public}}
+    return (await client.ask("POST", "/network/v2.0/floatingips", body, 201))["floatingip"]
+
+
+async def _lead(client: Client, floating: str, port: str | None) -> None:
+    await client.ask("PUT", f"/network/v2.0/floatingips/{floating}", {"floatingip": {"port_id": port}})
+
+
+# -- a host ---------------------------------------------------------------------------------------------
+
+
+def _routed(networks: int, floating: int) -> HostNetwork:
+    """Return a router with so many networks, and so many floating IPs of the ports on them."""
+    inner = [_segment(number, f"10.{number}.0", 16) for number in range(1, networks + 1)]
+    outer = _segment(200, "172.24.0", 16, physical="public")
+    ports = [_port(number, inner[number % networks]) for number in range(floating)]
+    router = HostRouter(
+        router_id="r",
+        interfaces=tuple(_leg(segment, "0.1") for segment in inner),
+        gateway=_leg(outer, "0.9"),
+        next_hop="172.24.0.1",
+        floating=tuple(_leads(number, port) for number, port in enumerate(ports)),
+    )
+    return HostNetwork(generation=1, segments=(*inner, outer), ports=tuple(ports), routers=(router,))
+
+
+def _segment(number: int, net: str, length: int, physical: str = "") -> HostSegment:
+    cidr = f"{net}.0/{length}"
+    subnet = HostSubnet(subnet_id=f"s{number}", cidr=cidr, gateway=f"{net}.1", dhcp=False)
+    return HostSegment(network_id=f"n{number}", name="n", tag=number, subnets=(subnet,), physical=physical)
+
+
+def _leg(segment: HostSegment, host: str) -> RouterLeg:
+    net = ".".join(segment.subnets[0].cidr.split(".")[:2])
+    mac = f"fa:16:3e:00:00:{segment.tag:02x}"
+    return RouterLeg(
+        port_id=f"leg{segment.tag}", network_id=segment.network_id, mac=mac, addresses=(f"{net}.{host}/16",)
+    )
+
+
+def _port(number: int, segment: HostSegment) -> HostPort:
+    net = ".".join(segment.subnets[0].cidr.split(".")[:2])
+    address = HostAddress(subnet_id=segment.subnets[0].subnet_id, address=f"{net}.{1 + number // 250}.{number % 250}")
+    return HostPort(
+        port_id=f"p{number}", network_id=segment.network_id, server_id=f"v{number}", tap=f"tap{number}",
+        mac=f"fa:16:3e:01:{number // 256:02x}:{number % 256:02x}", addresses=(address,),
+    )  # fmt: skip
+
+
+def _leads(number: int, port: HostPort) -> HostFloating:
+    outer = f"172.24.{4 + number // 250}.{number % 250}"
+    return HostFloating(floating_id=f"f{number}", address=outer, fixed=port.addresses[0].address, port_id=port.port_id)
+
+
+def _cpu() -> float:
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, kinds))
+
+
+async def _change(floating: int, folder: Path) -> tuple[float, float]:
+    """Return milliseconds of CPU and of time for one floating IP that goes, or comes, on a router with so many."""
+    with_all = _routed(1, max(floating, 1))
+    (router,) = with_all.routers
+    without = replace(with_all, routers=(replace(router, floating=router.floating[:-1]),))
+    plane = LinuxPlane(folder, machine=Machine(addresses={"public": "172.24.0.1/16"}))
+    await plane.open()
+    await plane.apply(with_all)
+    took, before = [], _cpu()
+    for number in range(_CHANGES):
+        began = time.perf_counter()
+        await plane.apply(with_all if number % 2 else without)
+        took.append(time.perf_counter() - began)
+    spent = (_cpu() - before) / _CHANGES
+    await plane.remove_all()
+    await plane.close()
+    return spent * 1000, statistics.median(took) * 1000
+
+
+async def _plane(folder: Path) -> dict[str, float]:
+    """Return what changes cost on a host, and how long a router takes that a host knows nothing of."""
+    one, many = await _change(1, folder), await _change(500, folder)
+    plane = LinuxPlane(folder, machine=Machine(addresses={"public": "172.24.0.1/16"}))
+    await plane.open()
+    began = time.perf_counter()
+    await plane.apply(_routed(10, 100))
+    cold = time.perf_counter() - began
+    await plane.remove_all()
+    await plane.close()
+    return {
+        "floating_ip_changed_of_1_ms": one[1],
+        "floating_ip_changed_of_500_ms": many[1],
+        "floating_ip_changed_500_over_1_cpu": many[0] / one[0],
+        "floating_ip_changed_500_over_1": many[1] / one[1],
+        "router_10_networks_100_floating_cold_s": cold,
+    }
+
+
+def _within() -> int:
+    """Measure a host in the namespaces that this process has got for itself; print it as JSON."""
+    kernel.mount("none", Path("/"), flags=kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("floe-run", Path("/run"), "tmpfs")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(asyncio.run(_plane(Path(folder)))))
+    return 0
+
+
+# -- a real guest ---------------------------------------------------------------------------------------
+
+
+def _first_pings(folder: Path, image: Path) -> dict[str, float]:
+    """Return how long after it is led to a guest a floating IP answers: the median, and the slowest."""
+    folder.mkdir(mode=0o711)
+    state = folder / "state"
+    floe = Floe(state, "--sandbox", "--hypervisor", "libvirt", "--log-level", "warning")
+    try:
+        took = asyncio.run(_pinged(floe, state, image.read_bytes()))
+    finally:
+        floe.stop()
+        subprocess.run([ROOT / ".venv/bin/floe", "sandbox", "remove", "--state", state], check=True)
+    return {"first_ping_ms": statistics.median(took) * 1000, "first_ping_slowest_ms": max(took) * 1000}
+
+
+async def _pinged(floe: Floe, state: Path, image: bytes) -> list[float]:
+    client, admin = Client(floe, state, "demo"), Client(floe, state, "admin")
+    await client.login()
+    await admin.login()
+    _, flavor = await prepare(client, admin)
+    kind = {"name": "guest", "disk_format": "qcow2", "container_format": "bare"}
+    made = await client.ask("POST", "/image/v2/images", kind, 201)
+    path = made["file"].replace("/v2", "/image/v2", 1)
+    await client.ask("PUT", path, image, 204, content_type="application/octet-stream")
+    groups = (await client.ask("GET", "/network/v2.0/security-groups"))["security_groups"]
+    group = next(each["id"] for each in groups if each["name"] == "default")
+    rule = {"security_group_id": group, "direction": "ingress", "protocol": "icmp"}
+    await client.ask("POST", "/network/v2.0/security-group-rules", {"security_group_rule": rule}, 201)
+    server, _ = await create(client, made["id"], flavor, "guest")
+    await active(client, server, pause=0.2)
+    port, public = await _port_and_public(client, server)
+    floating = await _floating(client, public)
+    took = []
+    with _icmp(state) as wire:
+        for number in range(_PINGS + 1):
+            began = time.perf_counter()
+            await _lead(client, floating["id"], port)
+            await _answers(wire, floating["floating_ip_address"], 300.0 if not number else _PINGED_SECONDS)
+            if number:  # the first waits for the guest to boot
+                took.append(time.perf_counter() - began)
+            await _lead(client, floating["id"], None)
+            await asyncio.sleep(0.3)
+    return took
+
+
+@contextlib.contextmanager
+def _icmp(state: Path) -> Iterator[socket.socket]:
+    """Give a raw socket for ICMP in the sandbox of a cloud."""
+    holder = json.loads((state / "sandbox/holder.json").read_text())["pid"]
+    inside, home = (os.open(f"/proc/{who}/ns/net", os.O_RDONLY) for who in (holder, "self"))
+    kernel.setns(inside, kernel.CLONE_NEWNET)
+    try:
+        made = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    finally:
+        kernel.setns(home, kernel.CLONE_NEWNET)
+        os.close(inside)
+        os.close(home)
+    with made:
+        made.setblocking(False)
+        yield made
+
+
+async def _answers(wire: socket.socket, address: str, seconds: float) -> None:
+    """Send an echo request each 5 ms until one is answered."""
+    async with asyncio.timeout(seconds):
+        for number in range(1, 1 << 16):
+            head = _ECHO.pack(8, 0, 0, os.getpid() & 0xFFFF, number)
+            with contextlib.suppress(OSError):  # no way there yet
+                wire.sendto(_ECHO.pack(8, 0, _sum(head), os.getpid() & 0xFFFF, number), (address, 0))
+            await asyncio.sleep(0.005)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    data, sender = wire.recvfrom(2000)
+                    if sender[0] == address and data[20] == 0:
+                        return
+
+
+def _sum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+
+
+if __name__ == "__main__":
+    sys.exit(_within())
