@@ -91,6 +91,11 @@ def _called(tree: ast.AST) -> Iterator[tuple[str, int]]:
                 words = [word for argument in arguments[:2] if (word := _word(argument))]
                 if words and not words[0].startswith("-"):
                     yield Path(words[0]).name, node.lineno
+            case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Call(args=elements):
+                # What `ip` runs within a namespace.
+                words = [_word(element) for element in elements]
+                if words[:3] == ["ip", "netns", "exec"] and len(words) > 4 and words[4]:
+                    yield Path(words[4]).name, node.lineno
 
 
 def _word(node: ast.expr) -> str | None:

@@ -76,8 +76,8 @@ def _addresses(link: dict) -> list[str]:
             for kind, name in (("map", "inward"), ("map", "inward_ports"), ("set", "tcp_pairs"), ("chain", "aimed"))
         ),
         ["ip", "netns", "exec", SPACE, "nft", "insert", "rule", "ip", "floe", "passed", "accept"],
-        ["ip", "netns", "exec", SPACE, "sysctl", "-qw", "net.ipv4.ip_forward=0"],
-        ["ip", "netns", "exec", SPACE, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0"],
+        ["ip", "netns", "exec", SPACE, "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"],
+        ["ip", "netns", "exec", SPACE, "sh", "-c", "echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter"],
         ["ip", "link", "del", physical_device("00400003-0000-4000-8000-000000000000")],
         ["ip", "link", "set", their_device("00400003-0000-4000-8000-000000000000"), "nomaster"],
         ["nft", "flush", "ruleset"],
