@@ -146,8 +146,10 @@ def test_a_router_that_somebody_destroys_comes_back_and_a_crash_ends_nothing(tow
     address = floating["floating_ip_address"]
     town.answers(address, town.shop)
     (router,) = cloud.user().get("/network/v2.0/routers")["routers"]
-    cloud.floe("exec", "--", "ip", "netns", "del", router_namespace(router["id"]))
-    eventually("the router to be back", lambda: "shop" in town.page(address), 180)
+    space = router_namespace(router["id"])
+    cloud.floe("exec", "--", "ip", "netns", "del", space)  # the kernel lets go of what is in it a little later
+    eventually("the router to be back", lambda: space in cloud.inside("ip", "netns", "list"), 180)
+    town.answers(address, town.shop)
     cloud.kill()
     assert "shop" in town.page(address)
     cloud.start()
