@@ -14,7 +14,7 @@ from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Invalid, NotFound
 from floe.core.floating_ips import FloatingIP
-from floe.core.host_network import HostFloating, HostForwarding, HostGroup, HostNetwork, HostPort, HostRouter
+from floe.core.host_network import GroupRule, HostFloating, HostForwarding, HostGroup, HostNetwork, HostPort, HostRouter
 from floe.core.networks import Network
 from floe.core.packets.asking import Question, why_not
 from floe.core.packets.scene import Finding, Scene, ServerFacts, told
@@ -212,7 +212,7 @@ def _groups(conn: Connection, found: _Found, groups: Sequence[Group], question: 
     return list(seen.values())
 
 
-def _rules(group: Group) -> tuple:  # type: ignore[type-arg]
+def _rules(group: Group) -> tuple[GroupRule, ...]:
     names = PluggedRule._fields
     return tuple(host_rule(PluggedRule(*(getattr(rule, name) for name in names))) for rule in group.rules)
 

@@ -123,7 +123,7 @@ def _source(asked: dict[str, Any]) -> dict[str, Any]:
         network = ip_network(text, strict=False)
     except ValueError:
         raise Invalid(f"{text} is not a valid IP network.") from None
-    if network.prefixlen == 0 and text.partition("/")[0] not in {"0.0.0.0", "::"}:  # noqa: S104  # no address to listen at
+    if network.prefixlen == 0 and text.partition("/")[0] != str(network.network_address):
         raise Invalid(f"Bad prefix for network in cidr {text}: a length of 0 is for all addresses, {_ALL[4]}.")
     return {"remote_cidr": str(network), "ethertype": f"IPv{network.version}"}
 
