@@ -166,10 +166,10 @@ def free_port() -> int:
     raise DemoFailed("no port is free on 127.0.0.1")
 
 
-def start_cloud(at: Place) -> str:
+def start_cloud(at: Place, *flags: str) -> str:
     """Start `floe up` and return its line `floe: ready ...`."""
     at.root.mkdir(mode=0o711, exist_ok=True)
-    words = [str(FLOE), "up", "--sandbox", "--state", str(at.state), "--listen", f"127.0.0.1:{free_port()}"]
+    words = [str(FLOE), "up", "--sandbox", "--state", str(at.state), "--listen", f"127.0.0.1:{free_port()}", *flags]
     with at.log.open("wb") as log:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment(), start_new_session=True

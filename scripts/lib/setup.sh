@@ -30,6 +30,8 @@ PACKAGES=(
 CLUSTER_PACKAGES=(nats-server postgresql haproxy)
 # What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces. One that is there of `a|b` will do.
 TEST_PACKAGES=(git libvirt-clients 'busybox|busybox-static' "${CLUSTER_PACKAGES[@]}")
+# What only others' test suites call.
+TEMPEST_PACKAGES=(iputils-ping)
 
 say() { printf '%s: %s\n' "$SELF" "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -1,6 +1,7 @@
 """Runs tests of Tempest, as they come in its package, one after the other.
 
-    python tempest_tests.py PATTERN...      those that are named: MODULE.CLASS.METHOD without `tempest.`
+    python tempest_tests.py PATTERN...            those that are named: MODULE.CLASS.METHOD without `tempest.`
+    python tempest_tests.py --regex EXPRESSION... those whose whole name, with Tempest's tags, an expression is found in
 
 Needs the Python of .venv-tempest. Tells of each test as `told` says. Tempest's configuration comes from the environment
 (TEMPEST_CONFIG_DIR). A pattern that names no test is told of as failed.
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 import unittest
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -23,14 +25,17 @@ PREFIX = "tempest."
 FOLDERS = ("api", "serial_tests", "scenario")
 
 
-def modules(patterns: Sequence[str]) -> Iterator[str]:
-    """Return the names of the modules that may hold tests of these names."""
+def modules() -> Iterator[str]:
+    """Return the names of the modules that hold tests."""
     folder = Path(next(iter(tempest.__path__)))
     for part in FOLDERS:
         for path in sorted((folder / part).rglob("test_*.py")):
-            name = ".".join(path.relative_to(folder).with_suffix("").parts)
-            if any(fnmatchcase(name, _module_of(each, name.count(".") + 1)) for each in patterns):
-                yield name
+            yield ".".join(path.relative_to(folder).with_suffix("").parts)
+
+
+def may_hold(module: str, pattern: str) -> bool:
+    """Whether a module may hold tests of such names."""
+    return fnmatchcase(module, _module_of(pattern, module.count(".") + 1))
 
 
 def _module_of(pattern: str, parts: int) -> str:
@@ -53,15 +58,22 @@ class Plain(Told):
 def main() -> None:
     """Run what is named."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--regex", action="store_true")
     parser.add_argument("patterns", nargs="+")
-    patterns = parser.parse_args().patterns
+    args = parser.parse_args()
+    patterns = args.patterns
     sys.argv[1:] = []
     result, unused = Plain(PREFIX), set(patterns)
     chosen = unittest.TestSuite()
-    for name in modules(patterns):
+    for name in modules():
+        if not args.regex and not any(may_hold(name, each) for each in patterns):
+            continue
         found = unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(PREFIX + name))
         for case in cases(found):
-            hits = {each for each in patterns if fnmatchcase(name_of(case), each)}
+            if args.regex:
+                hits = {each for each in patterns if re.search(each, case.id())}
+            else:
+                hits = {each for each in patterns if fnmatchcase(name_of(case), each)}
             unused -= hits
             if hits:
                 chosen.addTest(case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -88,6 +89,13 @@ def test_a_guest_is_reached_by_its_floating_ip_and_reaches_the_outside(town: Tow
     for guest in (town.shop, town.bank):  # by its floating IP, and by the router's address
         assert "1 packets received" in town.cloud.ssh(guest, f"ping -c 1 -W 10 {GATEWAY}")
     town.give_back(floating)
+
+
+def test_clients_that_floe_exec_runs_find_the_cloud_where_they_find_it_outside(town: Town):
+    clouds = f"OS_CLIENT_CONFIG_FILE={town.cloud.state / 'clouds.yaml'}"
+    client = os.environ["OPENSTACK_CLIENT"]
+    listed = town.cloud.floe("exec", "--", "env", clouds, client, "--os-cloud", "floe", "server", "list", "-f", "json")
+    assert {server["Name"] for server in json.loads(listed)} == {"shop", "bank"}
 
 
 def test_an_address_that_is_moved_ends_what_it_carried_and_serves_another_guest_at_once(town: Town):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -13,6 +15,8 @@ from pathlib import Path
 
 from floe.core.errors import Conflict
 from floe.settings import Settings, load
+
+log = logging.getLogger(__name__)
 
 
 def add_settings(parser: argparse.ArgumentParser, *, but: Collection[str] = ()) -> None:
@@ -55,6 +59,22 @@ def bind(setting: str, address: tuple[str, int]) -> socket.socket:
     listener.listen(2048)
     listener.setblocking(False)
     return listener
+
+
+def within(outer: socket.socket) -> list[socket.socket]:
+    """Return what listens at the same loopback address of the sandbox that this process has entered since.
+
+    So clients that `floe exec` runs find the cloud where they find it outside. Nothing for other addresses, which
+    guests might reach there, nor where something in the sandbox has the port.
+    """
+    host, port = outer.getsockname()[:2]
+    if not ipaddress.ip_address(host).is_loopback:
+        return []
+    try:
+        return [bind("listen", (host, port))]
+    except Conflict as error:
+        log.warning("clients that floe exec runs cannot reach the API: %s", error)
+        return []
 
 
 def url_of(listener: socket.socket) -> str:

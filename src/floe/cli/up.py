@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from floe.cli.credentials import clouds, clouds_yaml
 from floe.cli.notify import Notify
 from floe.cli.orphans import Orphans
 from floe.cli.secrets import Secrets, load_or_make, write_private
-from floe.cli.serving import add_settings, bind, settings_of, told_to_stop, url_of
+from floe.cli.serving import add_settings, bind, settings_of, told_to_stop, url_of, within
 from floe.cli.state_directory import take
 from floe.core.errors import FloeError, Invalid
 from floe.logs import configure
@@ -48,26 +48,30 @@ def run(args: argparse.Namespace) -> int:
         limits = limits_of(settings, raise_open_files())
         lock = take(settings.state)
         listener = bind("listen", settings.address())  # before the sandbox, to stay on the outer loopback
+        listeners = [listener]
         secrets = load_or_make(settings.state)
         sandbox = None
         if settings.sandbox:
             from floe.cli.sandbox import enter
 
             sandbox = enter(settings.state)
+            listeners += within(listener)
     except (FloeError, OSError) as error:
         print(f"floe: {error}", file=sys.stderr)
         return 2 if isinstance(error, Invalid) else 1
     import uvloop
 
-    with lock, listener, ExitStack() as starting:
+    with lock, ExitStack() as held, ExitStack() as starting:
+        for each in listeners:
+            held.enter_context(each)
         starting.enter_context(interpreter.starting())
-        return uvloop.run(_serve(settings, limits, listener, secrets, sandbox, starting.close))
+        return uvloop.run(_serve(settings, limits, listeners, secrets, sandbox, starting.close))
 
 
 async def _serve(
     settings: Settings,
     limits: Limits,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     secrets: Secrets,
     sandbox: Sandbox | None,
     started: Callable[[], None],
@@ -75,6 +79,7 @@ async def _serve(
     from floe.api.front.server import Server
     from floe.assembly.node import Node
 
+    listener = listeners[0]
     url = settings.public_url or url_of(listener)
     try:
         node = Node(settings, passwords=secrets.passwords, token_keys=secrets.token_keys, url=url)
@@ -89,7 +94,7 @@ async def _serve(
         if not await _unless(stopping, node.start()):
             return 0
         started()
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        serving = asyncio.create_task(server.serve(sockets=list(listeners)))
         ready = asyncio.create_task(_announce(settings, secrets, url, listener, sandbox, notify))
         await serving
         ready.cancel()
