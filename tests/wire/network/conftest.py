@@ -31,16 +31,14 @@ async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
 
 
 @pytest.fixture
-async def network_wire(
-    tmp_path: Path, new_database: Callable[[Path], Transactions]
-) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of the surface; the token is set by each request."""
+async def cloud(tmp_path: Path, new_database: Callable[[Path], Transactions]) -> AsyncIterator[Cloud]:
+    """Give the cloud, with nothing in it."""
     db = new_database(tmp_path / "floe.db")
     db.open()
     await db.write(create_all)
     numbers = itertools.count(1)
     bus = LocalBus()
-    cloud = Cloud(
+    yield Cloud(
         db=db,
         bus=bus,
         blobs=FileBlobs(tmp_path / "blobs"),
@@ -49,9 +47,14 @@ async def network_wire(
         settings=CloudSettings(),
         token_keys=[Fernet.generate_key()].copy,
     )
+    await bus.close()
+    db.close()
+
+
+@pytest.fixture
+async def network_wire(cloud: Cloud) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client of the surface; the token is set by each request."""
     app = App(cloud, surfaces=[SURFACE], authenticate=by_name)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8774/network") as client:
         yield client
-    await bus.close()
-    db.close()

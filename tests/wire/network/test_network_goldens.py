@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from floe.api.network.surface import SURFACE
+from floe.cloud import network_agents
+from floe.cloud.cloud import Cloud
+from floe.core.hosts import Host
+from floe.store import hosts
+
+from . import routed
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -107,20 +116,64 @@ IF_MATCH = {"network-outdated": "revision_number=0"}
 
 async def test_the_surface_speaks_as_written(network_wire: httpx.AsyncClient) -> None:
     for name, caller, method, path, body in EXCHANGES:
-        more = {"if-match": IF_MATCH[name]} if name in IF_MATCH else {}
-        reply = await network_wire.request(method, path, json=body, headers={"x-auth-token": caller, **more})
-        seen = {
-            "request": {"caller": caller, "method": method, "path": path, "body": body, **more},
-            "reply": {"status": reply.status_code, "body": reply.json() if reply.content else None},
-        }
-        assert (reply.status_code >= 400) == name.endswith(REFUSED), name
-        assert reply.headers["x-openstack-request-id"].startswith("req-")
-        file = GOLDENS / f"{name}.json"
-        if os.environ.get("FLOE_WRITE_GOLDENS"):
-            GOLDENS.mkdir(exist_ok=True)
-            file.write_text(json.dumps(seen, indent=2) + "\n")
-        assert seen == json.loads(file.read_text()), name
+        await says(network_wire, name, caller, method, path, body)
+
+
+async def test_routers_and_what_is_reached_by_them_are_spoken_of_as_written(
+    network_wire: httpx.AsyncClient, cloud: Cloud
+) -> None:
+    now = cloud.clock.now()
+    host = Host(name=routed.HOST, created_at=now, updated_at=now, started_at=now, last_seen=now)
+    await cloud.db.write(lambda conn: hosts.put(conn, host))
+    known = {agent.kind: agent.id for agent in await network_agents.find(cloud)}
+    made = {"l3-agent": known[network_agents.L3], "dhcp-agent": known[network_agents.DHCP]}
+
+    def named(text: str) -> str:
+        return re.sub(r"<([\w-]+)>", lambda found: made[found[1]], text)
+
+    for name, caller, (method, path, body) in routed.EXCHANGES:
+        reply = await says(network_wire, name, caller, method, named(path), json.loads(named(json.dumps(body))))
+        if name.endswith("-create"):
+            (noun,) = reply.json().values()
+            made[name] = noun["id"]
+
+
+async def says(client: httpx.AsyncClient, name: str, caller: str, method: str, path: str, body: Any) -> httpx.Response:
+    """Make a request, whose reply is to be as written."""
+    more = {"if-match": IF_MATCH[name]} if name in IF_MATCH else {}
+    reply = await client.request(method, path, json=body, headers={"x-auth-token": caller, **more})
+    seen = {
+        "request": {"caller": caller, "method": method, "path": path, "body": body, **more},
+        "reply": {"status": reply.status_code, "body": reply.json() if reply.content else None},
+    }
+    assert (reply.status_code >= 400) == name.endswith(REFUSED), (name, reply.text)
+    assert reply.headers["x-openstack-request-id"].startswith("req-")
+    file = GOLDENS / f"{name}.json"
+    if os.environ.get("FLOE_WRITE_GOLDENS"):
+        GOLDENS.mkdir(exist_ok=True)
+        file.write_text(json.dumps(seen, indent=2) + "\n")
+    assert seen == json.loads(file.read_text()), name
+    return reply
 
 
 def test_no_golden_is_left_over() -> None:
-    assert {file.stem for file in GOLDENS.glob("*.json")} == {exchange[0] for exchange in EXCHANGES}
+    assert {file.stem for file in GOLDENS.glob("*.json")} == {each[0] for each in (*EXCHANGES, *routed.EXCHANGES)}
+
+
+def test_each_route_of_the_surface_is_recorded() -> None:
+    """Of tags, which all nouns have alike, those of one noun are."""
+    asked = [json.loads(file.read_text())["request"] for file in GOLDENS.glob("*.json")]
+    silent = [
+        (route.method, route.path)
+        for route in SURFACE.routes
+        if "/tags" not in route.path or route.path.startswith("/v2.0/routers/")
+        if not any(
+            each["method"] == route.method and _fits(route.path, each["path"].partition("?")[0]) for each in asked
+        )
+    ]
+    assert silent == []
+
+
+def _fits(route: str, path: str) -> bool:
+    here, there = route.strip("/").split("/"), path.removesuffix(".json").strip("/").split("/")
+    return len(here) == len(there) and all(a == b or a.startswith("{") for a, b in zip(here, there, strict=True))
