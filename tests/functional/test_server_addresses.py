@@ -68,6 +68,10 @@ class Site:
         known = [each for network in self.told() for router in network.routers for each in router.floating]
         return {each.address: each.fixed for each in known}
 
+    def forwarded(self) -> set[str]:
+        """Return the addresses to which ports are forwarded that hosts know of."""
+        return {each.fixed for network in self.told() for router in network.routers for each in router.forwarded}
+
     def fixed(self, port_id: str) -> set[str]:
         """Return the addresses that a host knows a port by."""
         ports = [port for network in self.told() for port in network.ports if port.port_id == port_id]
@@ -203,6 +207,30 @@ async def test_fixed_addresses_come_and_go_and_hosts_are_told(site: Site) -> Non
         await site.act(one, "lock", who="admin", version="2.1")
         refused(await site.act(one, action, **fields), 409, "is locked")
         await site.act(one, "unlock", who="admin", version="2.1")
+
+
+async def test_what_is_forwarded_to_a_fixed_address_ends_with_it_and_hosts_are_told(site: Site) -> None:
+    one = await site.server("one")
+    port = await site.port(one)
+    first = port["fixed_ips"][0]["ip_address"]
+    assert (await site.act(one, "addFixedIp", networkId=site.ids["inner"])).status_code == 202
+    (second,) = {each["ip_address"] for each in (await site.port(one))["fixed_ips"]} - {first}
+    floating = await site.made("floatingip", floating_network_id=site.ids["outer"])
+    where = f"/network/v2.0/floatingips/{floating['id']}"
+    for number, address in enumerate((first, second)):
+        ports = {"protocol": "tcp", "external_port": 2200 + number, "internal_port": 22}
+        body = {**ports, "internal_port_id": port["id"], "internal_ip_address": address}
+        reply = await site.ask("POST", f"{where}/port_forwardings", {"port_forwarding": body})
+        assert reply.status_code == 201, reply.text
+    await site.cloud.settled()
+    assert site.forwarded() == {first, second}
+    assert (await site.act(one, "removeFixedIp", address=second)).status_code == 202
+    left = (await site.ask("GET", f"{where}/port_forwardings")).json()["port_forwardings"]
+    assert [each["internal_ip_address"] for each in left] == [first]
+    assert site.forwarded() == {first}
+    assert (await site.act(one, "removeFixedIp", address=first)).status_code == 202
+    found = (await site.ask("GET", where)).json()["floatingip"]
+    assert (found["router_id"], found["port_forwardings"]) == (None, [])
 
 
 async def test_fixed_addresses_end_with_the_port_and_with_the_subnet(site: Site) -> None:

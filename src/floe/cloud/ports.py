@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from floe.cloud import network_room, pins, port_names
+from floe.cloud import lost_addresses, network_room, pins, port_names
 from floe.cloud.addresses import assign, insert_with_mac
 from floe.cloud.cloud import Cloud
 from floe.cloud.security_groups import ensure_default
@@ -21,7 +21,7 @@ from floe.core.ports import ACTIVE, DOWN, RESERVED_OWNERS, Port, read_pairs
 from floe.core.subnets import Subnet
 from floe.core.tags import checked_tags
 from floe.store import addresses as address_rows
-from floe.store import floating_ips, networks, port_forwardings, security_groups, subnets
+from floe.store import floating_ips, networks, security_groups, subnets
 from floe.store import ports as rows
 from floe.store.engine import Connection
 
@@ -273,24 +273,16 @@ def _readdress(
         )
     held = dict(port.fixed_ips)
     kept = [(subnet, held.get(subnet or "") if address is None else address) for subnet, address in wanted]
-    _floating_stays(conn, port, {address for _, address in kept})
     below = _subnets(conn, context, port.network_id, wanted)
     address_rows.release(conn, port.id)
     given = assign(conn, port.network_id, port.id, below, kept)
-    there = {address for _, address in given}
-    ended = [each for each in port_forwardings.to_ports(conn, [port.id]) if each.fixed_address not in there]
-    floating_ips.forward_no_more(conn, ended, now)
+    if lost_addresses.led_to(conn, port.id, {address for _, address in given}, now):
+        raise Invalid(
+            f"Bad port request: Cannot update the fixed_ips of the port {port.id}, because its original fixed_ip"
+            " has been associated to a floating ip.",
+            reason="bad_port_request",
+        )
     return set(given) != set(port.fixed_ips)
-
-
-def _floating_stays(conn: Connection, port: Port, addresses: Collection[str | None]) -> None:
-    for floating in floating_ips.of_ports(conn, [port.id]):
-        if floating.fixed_address not in addresses:
-            raise Invalid(
-                f"Bad port request: Cannot update the fixed_ips of the port {port.id}, because its original fixed_ip"
-                " has been associated to a floating ip.",
-                reason="bad_port_request",
-            )
 
 
 def _subnets(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from floe.cloud import floating_ips, host_networks, network_room, servers
+from floe.cloud import floating_ips, host_networks, lost_addresses, network_room, servers
 from floe.cloud.addresses import assign
 from floe.cloud.cloud import Cloud
 from floe.core import addresses
@@ -51,7 +51,7 @@ async def remove_fixed(cloud: Cloud, context: Context, server_id: str, address: 
     """Take a fixed address from a server.
 
     Raises NotFound, Conflict where the server is locked, Invalid for an address that it has not, or that a floating IP
-    leads to.
+    leads to; port forwardings to it end.
     """
     now = cloud.clock.now()
 
@@ -61,12 +61,12 @@ async def remove_fixed(cloud: Cloud, context: Context, server_id: str, address: 
         if found is None:
             raise Invalid(f"Instance {server_id} does not have fixed IP address '{address}'.")
         port, subnet_id = found
-        for floating in floating_rows.of_ports(conn, [port.id]):
-            if floating.fixed_address == address:
-                raise Invalid(
-                    f"Fixed IP address {address} of instance {server_id} has floating IP {floating.address};"
-                    " remove that first."
-                )
+        left = {held for _, held in port.fixed_ips} - {address}
+        if floating := lost_addresses.led_to(conn, port.id, left, now):
+            raise Invalid(
+                f"Fixed IP address {address} of instance {server_id} has floating IP {floating.address};"
+                " remove that first."
+            )
         address_rows.release(conn, port.id, subnet_id, addresses.number_of(address))
         ports.update(conn, port.id, {}, now)
         return _tell(conn, port)
