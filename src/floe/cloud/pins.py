@@ -1,7 +1,7 @@
 """Ports that an administrator binds to a host: they are plugged there as those of servers are, with nobody at them.
 
-A host that is not known cannot have them: such a binding is kept, and shown as one that failed. A server that takes the
-port takes it to its own host, and leaves it bound to none.
+A host that is not known cannot have them: such a binding is kept, and shown as one that failed until the host comes. A
+server that takes the port takes it to its own host, and leaves it bound to none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from floe.cloud import host_networks
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden
 from floe.core.ports import Port
-from floe.store import hosts
+from floe.store import hosts, port_bindings, ports
 from floe.store.engine import Connection
 
 _NAMES = {"host": "binding:host_id", "profile": "binding:profile"}
@@ -42,6 +42,15 @@ def chosen(conn: Connection, context: Context, item: Mapping[str, Any], port: Po
     host: str | None = changes["host"]
     known = host is not None and hosts.get(conn, host) is not None
     return {**changes, "pinned": host is not None, "plugged": known}
+
+
+def host_came(conn: Connection, host: str) -> None:
+    """Have a host that is known now told of the ports that were bound to it before it was."""
+    waiting = port_bindings.awaiting(conn, host)
+    if waiting:
+        port_bindings.host_came(conn, waiting)
+        host_networks.touch_members(conn, host, ports.many(conn, waiting).values())
+        host_networks.touch_hosts(conn, [host])
 
 
 def tell(conn: Connection, before: Port | None, after: Port | None) -> bool:

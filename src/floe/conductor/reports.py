@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from floe.cloud import host_guests, host_networks
+from floe.cloud import host_guests, host_networks, pins
 from floe.cloud.cloud import Cloud
 from floe.conductor.agreements import Agreements
 from floe.conductor.fleet import Fleet
@@ -146,6 +146,7 @@ class Reports:
 
         def write(conn: Connection) -> Host:
             kept = hosts.put(conn, host)
+            pins.host_came(conn, event.host)
             host_networks.answer_host(conn, event)
             return kept
 

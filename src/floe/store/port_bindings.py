@@ -128,6 +128,16 @@ def forget_host(conn: Connection, host: str) -> None:
     conn.execute(sa.update(_ports).where(its).values(plugged=False, revision=_row.revision + 1))
 
 
+def awaiting(conn: Connection, host: str) -> list[str]:
+    """Return the ports that an administrator bound to a host, and that are not plugged there."""
+    return [row[0] for row in _AWAITING.rows(conn, on_host=host)]
+
+
+def host_came(conn: Connection, port_ids: Collection[str]) -> None:
+    """Note that such ports are plugged, as their host is there now."""
+    conn.execute(sa.update(_ports).where(_row.id.in_(port_ids)).values(plugged=True, revision=_row.revision + 1))
+
+
 def drifted(conn: Connection) -> list[str]:
     """Return the ports whose active binding is not what their row says."""
     return [row[0] for row in _DRIFTED.rows(conn)]
@@ -156,6 +166,12 @@ def _drifted() -> sa.Select[Any]:
 
 
 _DRIFTED = Prepared(_drifted())
+_AWAITING = Prepared(
+    sa.select(_b.port_id)
+    .join(_ports, _row.id == _b.port_id)
+    .where(_b.host == sa.bindparam("on_host"), _b.plugged.is_(False), _row.host == _b.host, _row.pinned.is_(True))
+    .order_by(_b.port_id)
+)
 
 
 def kept(conn: Connection) -> bool:
