@@ -58,6 +58,20 @@ async def test_a_floating_ip_lives_and_dies(client: Any, make: Any, public: Any)
     assert (await client("root").get(f"/v2.0/ports/{port['id']}")).status_code == 404
 
 
+async def test_a_floating_ip_has_no_name_and_says_so(client: Any, make: Any, public: Any) -> None:
+    """As in Neutron without a DNS service outside; there a name that is given is forgotten without a word."""
+    plain = {"floating_network_id": public["id"]}
+    for given in ({}, {"dns_name": "", "dns_domain": ""}):
+        floating = await make("ann", "floatingip", **plain, **given)
+        assert (floating["dns_name"], floating["dns_domain"]) == ("", "")
+    for given in ({"dns_name": "web"}, {"dns_domain": "example.org."}):
+        reply = await client("ann").post("/v2.0/floatingips", json={"floatingip": {**plain, **given}})
+        refused(reply, 400, "HTTPBadRequest", *given, "no DNS service outside")
+    assert (await lead(client("ann"), floating, dns_name="")).status_code == 400  # no client may change it
+    left = (await client("ann").get("/v2.0/floatingips?fields=dns_name&fields=id")).json()["floatingips"]
+    assert [each["dns_name"] for each in left] == ["", ""]
+
+
 async def test_a_floating_ip_leads_to_a_port_and_moves(client: Any, make: Any, public: Any, router: Any) -> None:
     ann = client("ann")
     one, two = [await make("ann", "port", network_id=router["network_id"], name=name) for name in ("one", "two")]

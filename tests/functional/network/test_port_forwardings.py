@@ -183,7 +183,7 @@ async def test_a_forwarding_is_changed_and_what_is_so_already_stays(
         ({"external_port": ..., "external_port_range": f"1:{MAX_PORTS + 1}"}, "BadRequest", str(MAX_PORTS)),
         ({"protocol": "icmp"}, "HTTPBadRequest", "icmp"),
         ({"protocol": ...}, "HTTPBadRequest", "protocol"),
-        ({"protocol": 1}, "HTTPBadRequest", "protocol"),
+        *(({"protocol": each}, "HTTPBadRequest", "none of tcp, udp") for each in (1, "icmp", "sctp", "132", "dccp")),
         ({"protocol": {}}, "HTTPBadRequest", "protocol"),
         ({"internal_ip_address": "10.1.0.222"}, "BadRequest", "10.1.0.222"),
         ({"internal_ip_address": "nowhere"}, "InvalidInput", "nowhere"),

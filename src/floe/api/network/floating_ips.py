@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from floe.api.kit.resource import Fields, Resource, Use, Wire
+from floe.api.kit.resource import Fields, Resource, Use, Wire, constant
 from floe.api.network.attributes import DESCRIPTION, ID, OWNER, REVISED, TAGS
-from floe.api.network.converters import address, ident
+from floe.api.network.converters import address, ident, lowered, malformed
 from floe.api.network.dialect import NEUTRON
 from floe.api.network.port_forwardings import exposed
 from floe.cloud import floating_ips
@@ -15,6 +15,16 @@ from floe.core.floating_ips import FloatingIP
 
 def _ident(value: Any, name: str) -> str | None:
     return None if value is None else ident(value, name)
+
+
+def _unnamed(value: str, name: str) -> str:
+    """Take no name: Neutron forgets it where there is no DNS service outside, and nobody would answer by it."""
+    if value:
+        raise malformed(
+            f"Invalid input for {name}: floating IPs have no names, as there is no DNS service outside; leave it out"
+            " (it is given to ports)."
+        )
+    return value
 
 
 def _port_details(floating: FloatingIP) -> dict[str, Any] | None:
@@ -47,6 +57,8 @@ FLOATING_IP: Resource[FloatingIP] = Resource(
         Wire("fixed_ip_address", "fixed_address", Use.ALL, check=address),
         Wire("router_id", use=Use.LIST),
         Wire("status", use=Use.LIST),
+        constant("dns_name", "", Use.CREATE, convert=lowered, check=_unnamed),
+        constant("dns_domain", "", Use.CREATE, convert=lowered, check=_unnamed),
         Wire("port_details", shown=_port_details),
         Wire("port_forwardings", shown=lambda floating: list(map(exposed, floating.forwardings))),
         TAGS,
