@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import ipaddress
 import json
 import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from floe.cli import clouds_file
 from floe.cli.client import Client
+from floe.cli.relay import Make, Way, relay
 from floe.cli.sandbox import reach
 from floe.cli.serving import told_to_stop
 from floe.cli.state_option import add_state_arguments, state_directory
+from floe.cli.terminal import plain
 from floe.core.errors import Invalid, NotFound, Unavailable
 
 _PORTS = re.compile(r"(?:([0-9]{0,5}):)?([0-9]{1,5})")
 _LAST_PORT = 65535
-_MOST = 256
-"""Connections at a time; more wait."""
-_CONNECT_SECONDS = 10.0
-_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +72,9 @@ def run(args: argparse.Namespace) -> int:
     target = find(Client(access[args.cloud]), args.server)
     with ExitStack() as held:
         make = held.enter_context(reach(state, target.network_id))
-        listeners = [held.enter_context(_listener(listen, lead.here)) for lead in leads]
-        _say(target, leads, listeners, as_json=args.json)
-        asyncio.run(_serve(target, leads, listeners, make))
+        ways = [Way(held.enter_context(_listener(listen, each.here)), target.address, each.there) for each in leads]
+        _say(target, ways, as_json=args.json)
+        asyncio.run(_serve(target, ways, make))
     return 0
 
 
@@ -88,7 +85,7 @@ def find(client: Client, server: str) -> Target:
     held: Sequence[Mapping[str, Any]] = [
         each for each in (entry for entries in found["addresses"].values() for entry in entries) if each["version"] == 4
     ]
-    name = found["name"]
+    name = plain(found["name"])
     for each in held:
         if each.get("OS-EXT-IPS:type") == "floating":
             return Target(server=name, address=each["addr"])
@@ -119,73 +116,27 @@ def _listener(address: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         return socket.create_server((address, port), family=family, backlog=128)
     except OSError as error:
-        raise Unavailable(f"Port {port} of {address} cannot be had: {error.strerror}.") from None
+        # Python's own text says the address once more.
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise Unavailable(f"Port {port} of {address} cannot be had: {why}.") from None
 
 
-def _say(target: Target, leads: Sequence[Lead], listeners: Sequence[socket.socket], *, as_json: bool) -> None:
-    found = [
-        {"address": here.getsockname()[0], "port": here.getsockname()[1], "to": target.address, "to_port": lead.there}
-        for lead, here in zip(leads, listeners, strict=True)
-    ]
+def _say(target: Target, ways: Sequence[Way], *, as_json: bool) -> None:
+    found = [(*way.listener.getsockname()[:2], way) for way in ways]
     if as_json:
-        print(json.dumps({"server": target.server, "forwards": found}), flush=True)
+        shown = [
+            {"address": address, "port": port, "to": way.address, "to_port": way.port} for address, port, way in found
+        ]
+        print(json.dumps({"server": target.server, "forwards": shown}), flush=True)
         return
-    for each in found:
-        print(f"{each['address']}:{each['port']} leads to {target.server} ({each['to']}:{each['to_port']})", flush=True)
+    for address, port, way in found:
+        here = f"[{address}]" if ":" in address else address
+        print(f"{here}:{port} leads to {target.server} ({way.address}:{way.port})", flush=True)
     print("Ctrl-C ends it.", flush=True)
 
 
-async def _serve(
-    target: Target,
-    leads: Sequence[Lead],
-    listeners: Sequence[socket.socket],
-    make: Callable[[int], socket.socket],
-) -> None:
-    stopping, room = told_to_stop(), asyncio.Semaphore(_MOST)
-    under_way: set[asyncio.Task[None]] = set()
+async def _serve(target: Target, ways: Sequence[Way], make: Make) -> None:
+    def tell(address: str, port: int, why: str) -> None:
+        print(f"floe: {target.server} ({address}:{port}): {why}", file=sys.stderr, flush=True)
 
-    async def accept(listener: socket.socket, port: int) -> None:
-        listener.setblocking(False)
-        while True:
-            await room.acquire()
-            taken, _ = await asyncio.get_running_loop().sock_accept(listener)
-            task = asyncio.create_task(_carry(taken, target, port, make))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-            task.add_done_callback(lambda _: room.release())
-
-    accepting = [asyncio.create_task(accept(each, lead.there)) for lead, each in zip(leads, listeners, strict=True)]
-    await stopping.wait()
-    for task in (*accepting, *under_way):
-        task.cancel()
-    await asyncio.gather(*accepting, *under_way, return_exceptions=True)
-
-
-async def _carry(taken: socket.socket, target: Target, port: int, make: Callable[[int], socket.socket]) -> None:
-    """Carry one connection, each way until its end."""
-    with taken:
-        taken.setblocking(False)
-        with make(socket.AF_INET) as beyond:
-            beyond.setblocking(False)
-            loop = asyncio.get_running_loop()
-            try:
-                async with asyncio.timeout(_CONNECT_SECONDS):
-                    await loop.sock_connect(beyond, (target.address, port))
-            except (OSError, TimeoutError) as error:
-                why = os.strerror(error.errno) if error.errno else f"no answer within {_CONNECT_SECONDS:.0f} s"
-                print(f"floe: {target.server} ({target.address}:{port}): {why}", file=sys.stderr, flush=True)
-                return
-            await asyncio.gather(_pass(taken, beyond), _pass(beyond, taken))
-
-
-async def _pass(source: socket.socket, sink: socket.socket) -> None:
-    """Pass on what comes, and that it ended; a connection that breaks ends both ways."""
-    loop = asyncio.get_running_loop()
-    try:
-        while data := await loop.sock_recv(source, _PIECE):
-            await loop.sock_sendall(sink, data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        for each in (source, sink):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+    await relay(ways, make, tell, told_to_stop())

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from floe.cli import clouds_file
 from floe.cli.client import Client
 from floe.cli.state_option import add_state_arguments, state_directory
+from floe.cli.terminal import plain
 from floe.core.host_keys import bus_digest, demand_name
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _state(host: dict[str, Any], now: datetime) -> str:
         state = "joined, not heard of yet"
     if not host["enabled"]:
         state += ", disabled" + (f": {host['disabled_reason']}" if host["disabled_reason"] else "")
-    return "".join(char if char.isprintable() else "?" for char in state)
+    return plain(state)
 
 
 def _ago(now: datetime, moment: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from floe.cli import clouds_file
 from floe.cli.client import Client
 from floe.cli.state_option import add_state_arguments, state_directory
+from floe.cli.terminal import plain
 from floe.core.errors import FloeError, Invalid, Unauthenticated
 from floe.core.servers import TASK_STATES
 
@@ -141,7 +142,7 @@ def drawn(seen: Look, *, lines: int | None) -> Group:
         doing.add_column(name, justify="right" if name == "for" else "left", no_wrap=name != "name")
     for each in seen.doing[:most_doing]:
         named = (each.server, each.name, each.state, each.host or "-")
-        doing.add_row(*(Text(_plain(text)) for text in named), f"{each.seconds:.0f} s")
+        doing.add_row(*(Text(plain(text)) for text in named), f"{each.seconds:.0f} s")
     return Group(
         Text(_summary(seen), "bold"),
         hosts,
@@ -211,11 +212,6 @@ def _summary(seen: Look) -> str:
         f"hosts: {up} of {len(seen.hosts)} up   servers: {servers}   "
         f"conductors: {sum(conductors.values())} of {len(conductors)} up   now: {what}"
     )
-
-
-def _plain(text: str) -> str:
-    """Return what a user named without what would move the cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _of(amount: tuple[int, int]) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from floe.cli import clouds_file
 from floe.cli.client import Client
 from floe.cli.state_option import add_state_arguments, state_directory
+from floe.cli.terminal import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,12 +69,12 @@ def picture(found: Mapping[str, Any]) -> Table:
     drawn.add_column(overflow="fold", ratio=1)
     for number, step in enumerate(found["steps"]):
         mark, style = _MARKS[step["mark"]]
-        what = Text(_plain(f"{step['kind'].replace('_', ' ')} {step['name'] or ''}".strip()))
+        what = Text(plain(f"{step['kind'].replace('_', ' ')} {step['name'] or ''}".strip()))
         if step["id"]:
-            what.append(f"\n{_plain(step['id'])}", "dim")
-        said = Text(_plain(step["text"]), style if step["mark"] != "passes" else "")
+            what.append(f"\n{plain(step['id'])}", "dim")
+        said = Text(plain(step["text"]), style if step["mark"] != "passes" else "")
         if step["rule"]:
-            said.append(f"\nrule {_plain(step['rule'])}", "dim")
+            said.append(f"\nrule {plain(step['rule'])}", "dim")
         chain = Text(mark, style)
         if number < len(found["steps"]) - 1:
             chain.append("\n│" * max(what.plain.count("\n"), said.plain.count("\n"), 0), "dim")
@@ -98,7 +99,7 @@ def _print(found: Mapping[str, Any]) -> None:
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
     console.print(picture(found))
     for remedy in dict.fromkeys(step["remedy"] for step in found["steps"] if step["remedy"]):
-        console.print(f"→ {_plain(remedy)}", style="cyan", soft_wrap=True)
+        console.print(f"→ {plain(remedy)}", style="cyan", soft_wrap=True)
 
 
 def _sender(client: Client, source: str) -> str:
@@ -106,7 +107,3 @@ def _sender(client: Client, source: str) -> str:
         return str(IPv4Address(source))
     except ValueError:
         return client.server_id(source)
-
-
-def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
