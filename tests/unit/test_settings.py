@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from floe.assembly import hosts
 from floe.core.errors import Invalid
+from floe.core.networks import PUBLIC
+from floe.dataplane.linux.machine import NOWHERE, Machine
 from floe.settings import Settings, load
 
 
@@ -100,3 +103,12 @@ def test_the_command_that_tells_the_bus_is_taken_apart_as_a_shell_would() -> Non
     given = {"bus_config": "/x", "bus_members": "/y", "bus_reload": "sudo -n reload 'the bus'"}
     assert load(given, {}).reload_command() == ("sudo", "-n", "reload", "the bus")
     assert load({}, {}).reload_command() == ()
+
+
+def test_the_machine_has_the_outsides_gateway_only_where_it_is_the_outside() -> None:
+    """A bridge or an interface leads to a real network, whose gateway is somebody else's."""
+    for device in ("br-lan", "eth1"):
+        assert hosts._outside(Settings(external=device)) == ({PUBLIC: device}, NOWHERE)
+    assert hosts._outside(Settings()) == ({}, NOWHERE)
+    for settings, forwards in ((Settings(external="host"), True), (Settings(sandbox=True), False)):
+        assert hosts._outside(settings) == ({}, Machine(addresses={PUBLIC: "172.24.4.1/24"}, forwards=forwards))

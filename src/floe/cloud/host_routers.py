@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 
+from msgspec.structs import replace
+
+from floe.core import addresses
 from floe.core.host_network import HostFloating, HostForwarding, HostRoute, HostRouter, RouterLeg
 from floe.core.ports import GATEWAY_OWNER, INTERFACE_OWNER
 from floe.core.routers import Interface, Router
@@ -13,12 +16,22 @@ from floe.store.engine import Connection
 
 
 def beside(conn: Connection, host: str, network_ids: Iterable[str]) -> list[HostRouter]:
-    """Return the routers that have an interface on one of these networks, in the order of their ids."""
+    """Return the routers that have an interface on one of these networks, in the order of their ids.
+
+    Outside each host has a MAC of its own for a router: on a real network several have it, each for its own guests.
+    """
     found = routers.on_networks(conn, network_ids)
     if not found:
         return []
     leading, forwarded = floating_ips.on_host(conn, host, found), floating_ips.forwarded_on_host(conn, host, found)
-    return described(conn, routers.plain(conn, found), leading, forwarded)
+    return [_outside(router, host) for router in described(conn, routers.plain(conn, found), leading, forwarded)]
+
+
+def _outside(router: HostRouter, host: str) -> HostRouter:
+    if router.gateway is None:
+        return router
+    mac = addresses.mac_on(router.gateway.port_id, host)
+    return replace(router, gateway=replace(router.gateway, mac=mac))
 
 
 def described(
@@ -70,13 +83,13 @@ def _router(
     )
 
 
-def _leg(addresses: Sequence[Interface]) -> RouterLeg:
+def _leg(found: Sequence[Interface]) -> RouterLeg:
     """Return a port, of its addresses."""
-    first = addresses[0]
+    first = found[0]
     return RouterLeg(
         port_id=first.port_id,
         network_id=first.network_id,
         mac=first.mac,
-        addresses=tuple(f"{each.address}/{IPv4Network(each.cidr).prefixlen}" for each in addresses),
+        addresses=tuple(f"{each.address}/{IPv4Network(each.cidr).prefixlen}" for each in found),
         up=first.up,
     )

@@ -208,3 +208,9 @@ def mac_for(port_id: str, attempt: int = 0) -> str:
     """Return a MAC for a port, the same each time; another one for each attempt, should it be taken."""
     digest = hashlib.sha256(f"{port_id}/{attempt}".encode()).hexdigest()
     return f"fa:16:3e:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}"
+
+
+def mac_on(port_id: str, host: str) -> str:
+    """Return the MAC that a port has on one of the hosts that all have it: a local one, of 46 bits."""
+    digest = hashlib.sha256(f"{port_id} on {host}".encode()).digest()
+    return bytes([digest[0] & 0xFC | 0x02, *digest[1:6]]).hex(":")

@@ -372,6 +372,38 @@ async def test_the_hosts_servers_hear_only_what_they_answer(linux_plane, world, 
     assert (await passed(guests, sender, receiver, fine))[1] == ["DNS"]
 
 
+@pytest.mark.parametrize("how", ["allowed pair", "without port security"])
+async def test_nobody_poses_as_the_server_of_dhcp_names_and_metadata(linux_plane, world, guests, how):
+    """Else a guest that was broken into would give the others names, and keys, of its own."""
+    ways = {
+        "allowed pair": {
+            "allowed_pairs": ((f"{SERVER}/32", "fa:16:3e:00:00:0c"), ("169.254.0.0/16", "fa:16:3e:00:00:0c"))
+        },
+        "without port security": {"port_security": False},
+    }
+    segment = world.segment()
+    everything = world.group(1, ANY_OUT, GroupRule(direction="ingress"))
+    victim = world.port(11, segment, groups=(everything,))
+    groups = () if how == "without port security" else (everything,)
+    thief = world.port(12, segment, groups=groups, **ways[how])
+    for port in (victim, thief):
+        guests.add(port)
+    await linux_plane.apply(world.network)
+    sent = {}
+    for address in (SERVER, "169.254.169.254"):
+        sent |= {
+            f"ARP {operation} {address}": frame(
+                thief.mac, BROADCAST, 0x0806, arp(operation, thief.mac, address, address)
+            )
+            for operation in (1, 2)
+        }
+        answer = ipv4(address, "10.7.0.11", 17, udp(53, 4000, b"false"))
+        sent[f"DNS {address}"] = frame(thief.mac, victim.mac, 0x0800, answer)
+    assert await passed(guests, thief, victim, sent) == ([], [])
+    fine = {"own": frame(thief.mac, victim.mac, 0x0800, ipv4("10.7.0.12", "10.7.0.11", 17, udp(53, 4000, b"own")))}
+    assert (await passed(guests, thief, victim, fine))[0] == ["own"]
+
+
 async def test_who_works_in_a_networks_namespace_is_answered(linux_plane, world, guests):
     """`floe exec --network` is how one gets into a guest without a router."""
     segment = world.segment()

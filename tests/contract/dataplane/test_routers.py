@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from floe.core.addresses import mac_on
 from floe.core.host_network import HostRoute
 from floe.dataplane.linux import flows, kernel, router_rules
 from floe.dataplane.linux.names import inner_leg, router_namespace
@@ -404,3 +406,33 @@ async def test_what_is_down_passes_nothing_until_it_is_up_again(town, what):
         with await datagrams(town.guests, by) as sender:
             sender.sendto(b"up again", (FLOATING if what == "gateway" else own(target), PORT))
             assert await heard(receiver, b"up again") == []
+
+
+async def test_a_router_on_two_machines_of_a_real_network_has_its_floating_ips_where_their_guests_are(town):
+    """The switch between them learns of each machine by a MAC of its own, whoever has spoken last."""
+    here, there = [mac_on(town.router.gateway.port_id, host) for host in ("h1", "h2")]
+    commands = [
+        "netns add second",
+        f"link add name second type veth peer name eth0 address {there} netns second",
+        f"link set dev second master {LEADING['public']} up",
+        "netns exec second ip link set dev eth0 addrgenmode none up",
+        f"netns exec second ip addr add {OTHER}/24 dev eth0",
+    ]
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True)
+    try:
+        a = town.guest(11)
+        gateway = replace(town.router.gateway, mac=here)
+        await town.apply(floating=(floating(FLOATING, a),), gateway=gateway)
+        for address in (FLOATING, OTHER):
+            await ping(town.guests, town.outside, address)
+        for _ in range(3):
+            for address in (OTHER, FLOATING):
+                await town.guests.run(town.outside, "busybox", "ping", "-c", "1", "-W", "2", address)
+        # Nor does anybody but the real router answer for the gateway of the network.
+        entry = await town.guests.run(place(a), "busybox", "ping", "-c", "1", "-W", "2", MACHINE)
+        assert "1 packets received" in entry
+        found = await kernel.in_namespace(router_namespace(town.router.router_id), kernel.addresses)
+        assert not any(text.startswith(f"{MACHINE}/") for texts in found.values() for text in texts)
+        assert not any(text.startswith(f"{MACHINE}/") for texts in kernel.addresses().values() for text in texts)
+    finally:
+        subprocess.run(["ip", "netns", "del", "second"], check=True)

@@ -90,6 +90,30 @@ async def test_a_port_that_is_bound_to_a_host_is_plugged_there_until_it_is_unbou
     assert nudges == ["network"]
 
 
+async def test_each_host_has_a_mac_of_its_own_outside_for_a_router_that_they_share(
+    client: Any, cloud: Cloud, make: Any, network: dict[str, Any]
+) -> None:
+    """On a real network a switch knows by it behind which machine a floating IP is; within, nobody sees the other."""
+    public = await make("root", "network", **{"router:external": True})
+    await make("root", "subnet", network_id=public["id"], cidr="203.0.113.0/24")
+    router = await make("ann", "router", external_gateway_info={"network_id": public["id"]})
+    (subnet,) = (await client("ann").get("/v2.0/subnets")).json()["subnets"][:1]
+    join = f"/v2.0/routers/{router['id']}/add_router_interface"
+    assert (await client("ann").put(join, json={"subnet_id": subnet["id"]})).status_code == 200
+    for host in ("h1", "h2"):
+        await make("root", "port", network_id=network["id"], project_id="a" * 32, **{"binding:host_id": host})
+    one, two = [whole.routers[0] for _, whole in sorted((await told(cloud)).items())]
+    assert one.gateway is not None
+    assert two.gateway is not None
+    assert one.interfaces == two.interfaces
+    assert one.gateway.addresses == two.gateway.addresses
+    macs = {one.gateway.mac, two.gateway.mac}
+    assert len(macs) == 2
+    assert {int(mac[:2], 16) & 3 for mac in macs} == {2}, "local, and of one device"
+    await cloud.db.write(lambda conn: host_networks.request(conn, "h1"))
+    assert (await told(cloud))["h1"].routers[0].gateway == one.gateway
+
+
 async def test_a_binding_to_a_host_that_is_not_known_is_shown_as_failed(
     client: Any, cloud: Cloud, make: Any, network: dict[str, Any]
 ) -> None:

@@ -3,9 +3,9 @@
 Two tables, both Floe's alone:
 
 - `bridge floe` sees every frame that enters or leaves a tap. It drops what a guest may not send (another's
-  MAC, IPv4 or ARP address, a router's, DHCP server replies, anything but plain IPv4 and ARP), keeps guests and the
-  host's own stack apart, lets through to the DHCP and metadata servers what they serve alone, and marks what remains
-  with the number of the port it comes from, then of the port it goes to.
+  MAC, IPv4 or ARP address, a router's or server's, DHCP server replies, anything but plain IPv4 and ARP), keeps
+  guests and the host's own stack apart, lets through to the DHCP and metadata servers what they serve alone, and
+  marks what remains with the number of the port it comes from, then of the port it goes to.
 - `inet floe` sees the same IPv4 packets through br_netfilter, with connection tracking in a zone per segment,
   so that equal addresses in different networks never meet. There the security groups decide, by mark.
 
@@ -149,12 +149,16 @@ def _ends(network: HostNetwork, physical: Iterable[str] = ()) -> Item:
 
 
 def _shields(network: HostNetwork) -> dict[str, Item]:
-    """Return, per network that routers are on, what keeps guests from their addresses, whatever else they may send.
+    """Return, per network, what keeps guests from its routers' and servers' addresses, whatever else they may send.
 
-    So neither an allowed address pair nor a port without port security gets another's traffic by posing as a router.
+    So neither an allowed address pair nor a port without port security gets another's traffic by posing as a router,
+    or gives others names and metadata of its own.
     """
     macs: dict[str, list[str]] = {}
     held: dict[str, list[str]] = {}
+    for segment in network.segments:
+        if servers := [subnet.dhcp_address for subnet in served_subnets(segment) if subnet.dhcp_address]:
+            held[segment.network_id] = [*servers, METADATA_ADDRESS]
     own = {entry.address for port in network.ports for entry in port.addresses}
     for router in network.routers:
         for leg in router.legs:
@@ -168,9 +172,10 @@ def _shields(network: HostNetwork) -> dict[str, Item]:
     for network_id, addresses in held.items():
         key = short(network_id)
         items[f"held_{key}"] = named_set("ipv4_addr", _unique(addresses))
+        own_macs = _unique(macs.get(network_id, ()))
         items[f"kept_{key}"] = chain(
             [
-                f"ether saddr {braces(_unique(macs[network_id]))} drop",
+                *([f"ether saddr {braces(own_macs)} drop"] if own_macs else []),
                 f"arp saddr ip @held_{key} drop",
                 f"ip saddr @held_{key} drop",
             ]
