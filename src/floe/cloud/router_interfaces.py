@@ -227,9 +227,7 @@ def _check_unused(conn: Connection, router: Router, gone: Interface) -> None:
             " by one or more routes.",
             reason="interface_in_use_by_route",
         )
-    held = {(port_id, addresses.text_of(number)) for port_id, number in address_rows.in_subnet(conn, gone.subnet_id)}
-    led = {(each.port_id or "", each.fixed_address or "") for each in floating_ips.of_routers(conn, [router.id])}
-    if held & (led | floating_ips.forwarded_through(conn, router.id)):
+    if floating_ips.leads_within(conn, router.id, gone.subnet_id):
         raise Conflict(
             f"Router interface for subnet {gone.subnet_id} on router {router.id} cannot be deleted, as it is required"
             " by one or more floating IPs.",

@@ -54,9 +54,9 @@ def _no_hops(routes: Any, cidr: str) -> list[Any]:
     return []
 
 
-def _none_through(conn: Any, router_ids: Any) -> list[Any]:
+def _none_within(conn: Any, router_id: str, subnet_id: str) -> bool:
     """Find no floating IP that needs the interface."""
-    return []
+    return False
 
 
 def _nothing_through(conn: Any, router_id: str) -> bool:
@@ -172,7 +172,7 @@ ROUTERS = (
     Planted(
         "interface-needed",
         "an interface goes that a floating IP leads through",
-        patched((floating_ips, "of_routers", _none_through)),
+        patched((floating_ips, "leads_within", _none_within)),
         needs="routed",
     ),
     Planted(

@@ -15,6 +15,7 @@ from floe.core.host_network import HostFloating, HostForwarding
 from floe.core.port_forwardings import PortForwarding
 from floe.store import listing as lists
 from floe.store import port_forwardings as forwardings
+from floe.store.address_columns import address_text
 from floe.store.addresses import port_addresses
 from floe.store.port_bindings import port_bindings
 from floe.store.port_forwardings import port_forwardings
@@ -72,8 +73,30 @@ _FORWARDED_ON_HOST = lists.ByIds(
     .order_by(port_forwardings.c.id),
     floating_ips.c.router_id,
 )  # fmt: skip
-_THROUGH = sa.select(port_forwardings.c.port_id, port_forwardings.c.fixed_address).join(
-    floating_ips, floating_ips.c.id == port_forwardings.c.floating_id
+_WITHIN = port_addresses.c.subnet_id == sa.bindparam("subnet")
+_ITS_TEXT = address_text(port_addresses.c.address)
+# Of addresses in a subnet, not of all that leads through the router: so it is asked without that index.
+_BY_ROUTER = sa.func.coalesce(floating_ips.c.router_id, "") == sa.bindparam("router")
+_LEADS_WITHIN = Prepared(
+    sa.select(floating_ips.c.id)
+    .select_from(port_addresses)
+    .join(
+        floating_ips,
+        sa.and_(floating_ips.c.port_id == port_addresses.c.port_id, floating_ips.c.fixed_address == _ITS_TEXT),
+    )
+    .where(_WITHIN, _BY_ROUTER)
+    .limit(1)
+)
+_FORWARDS_WITHIN = Prepared(
+    sa.select(port_forwardings.c.id)
+    .select_from(port_addresses)
+    .join(
+        port_forwardings,
+        sa.and_(port_forwardings.c.port_id == port_addresses.c.port_id, port_forwardings.c.fixed_address == _ITS_TEXT),
+    )
+    .join(floating_ips, floating_ips.c.id == port_forwardings.c.floating_id)
+    .where(_WITHIN, _BY_ROUTER)
+    .limit(1)
 )
 _ports = sa.table(
     "ports",
@@ -162,10 +185,10 @@ def forwarded_on_host(conn: Connection, host: str, router_ids: Iterable[str]) ->
     ]  # fmt: skip
 
 
-def forwarded_through(conn: Connection, router_id: str) -> set[tuple[str, str]]:
-    """Return the ports, each with its address, that port forwardings through a router lead to."""
-    found = conn.execute(_THROUGH.where(floating_ips.c.router_id == router_id).distinct())
-    return {(port_id, address) for port_id, address in found}
+def leads_within(conn: Connection, router_id: str, subnet_id: str) -> bool:
+    """Say whether a floating IP, or a port forwarding, leads through a router to an address in a subnet."""
+    asked = {"router": router_id, "subnet": subnet_id}
+    return any(statement.rows(conn, **asked) for statement in (_LEADS_WITHIN, _FORWARDS_WITHIN))
 
 
 def through(conn: Connection, router_id: str) -> bool:

@@ -19,6 +19,9 @@ from floe.api.compute.surface import SURFACE
 
 GOLDENS = Path(__file__).parent / "goldens"
 IMAGE = "11111111-1111-4111-8111-111111111111"
+PRIVATE = "00000000-0000-4000-8000-000000000001"
+DEFAULT = "bf8fd082-96a7-48f5-afb9-d9e5e4c27ad2"
+"""The network, and the security group, that the project of the user has."""
 NEW = {"name": "n", "flavorRef": "0", "imageRef": IMAGE, "networks": "none"}
 EARLY = {key: value for key, value in NEW.items() if key != "networks"}
 
@@ -218,6 +221,65 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
         "2.43 2.44",
     ),
     "add_fixed_ip": ("user", "POST", "/v2.1/servers/{web}/action", {"addFixedIp": {"networkId": IMAGE}}, "2.43 2.44"),
+    "remove_floating_ip": (
+        "user",
+        "POST",
+        "/v2.1/servers/{web}/action",
+        {"removeFloatingIp": {"address": "192.0.2.1"}},
+        "2.43 2.44",
+    ),
+    "remove_fixed_ip": (
+        "user",
+        "POST",
+        "/v2.1/servers/{web}/action",
+        {"removeFixedIp": {"address": "192.0.2.1"}},
+        "2.43 2.44",
+    ),
+    "floating_ip_delete": ("user", "DELETE", f"/v2.1/os-floating-ips/{IMAGE}", None, "2.35 2.36"),
+    "network_of_old": ("user", "GET", f"/v2.1/os-networks/{PRIVATE}", None, "2.35 2.36"),
+    "network_of_old_admin": ("admin", "GET", f"/v2.1/os-networks/{PRIVATE}", None, "2.35 2.36"),
+    "network_of_old_delete": ("admin", "DELETE", f"/v2.1/os-networks/{PRIVATE}", None, "2.35 2.36"),
+    "network_of_old_add": ("admin", "POST", "/v2.1/os-networks/add", {"id": PRIVATE}, "2.35 2.36"),
+    "network_of_old_disassociate": (
+        "admin",
+        "POST",
+        f"/v2.1/os-networks/{PRIVATE}/action",
+        {"disassociate": None},
+        "2.35 2.36",
+    ),
+    "tenant_network": ("user", "GET", f"/v2.1/os-tenant-networks/{PRIVATE}", None, "2.35 2.36"),
+    "tenant_network_create": ("user", "POST", "/v2.1/os-tenant-networks", {"network": {"label": "n"}}, "2.35 2.36"),
+    "tenant_network_delete": ("user", "DELETE", f"/v2.1/os-tenant-networks/{PRIVATE}", None, "2.35 2.36"),
+    "group_create": (
+        "user",
+        "POST",
+        "/v2.1/os-security-groups",
+        {"security_group": {"name": "g", "description": "d"}},
+        "2.35 2.36",
+    ),
+    "group": ("user", "GET", f"/v2.1/os-security-groups/{DEFAULT}", None, "2.35 2.36"),
+    "group_update": (
+        "user",
+        "PUT",
+        f"/v2.1/os-security-groups/{DEFAULT}",
+        {"security_group": {"name": "default", "description": "d"}},
+        "2.35 2.36",
+    ),
+    "group_delete": ("user", "DELETE", f"/v2.1/os-security-groups/{DEFAULT}", None, "2.35 2.36"),
+    "group_rule_delete": ("user", "DELETE", f"/v2.1/os-security-group-rules/{IMAGE}", None, "2.35 2.36"),
+    "image": ("user", "GET", f"/v2.1/images/{IMAGE}", None, "2.35 2.36"),
+    "image_delete": ("user", "DELETE", f"/v2.1/images/{PRIVATE}", None, "2.35 2.36"),
+    "image_metadata_set": ("admin", "PUT", f"/v2.1/images/{IMAGE}/metadata", {"metadata": {"a": "b"}}, "2.38 2.39"),
+    "image_metadata_add": ("admin", "POST", f"/v2.1/images/{IMAGE}/metadata", {"metadata": {"a": "b"}}, "2.38 2.39"),
+    "image_metadata_item": ("user", "GET", f"/v2.1/images/{IMAGE}/metadata/a", None, "2.38 2.39"),
+    "image_metadata_item_set": (
+        "admin",
+        "PUT",
+        f"/v2.1/images/{IMAGE}/metadata/a",
+        {"meta": {"a": "b"}},
+        "2.38 2.39",
+    ),
+    "image_metadata_item_delete": ("admin", "DELETE", f"/v2.1/images/{IMAGE}/metadata/a", None, "2.38 2.39"),
     "add_security_group": (
         "user",
         "POST",
@@ -273,6 +335,23 @@ def test_the_edges_of_each_field_of_a_resource_are_recorded() -> None:
     for wire in SERVER_GROUP.fields.wires:
         for major, minor in {wire.since, (wire.until[0], wire.until[1] + 1)} - {(0, 0), (9999, 10000)}:
             assert {f"{major}.{minor}", f"{major}.{minor - 1}"} <= recorded, wire.name
+
+
+def test_each_proxy_is_recorded_at_its_last_version_and_after_it() -> None:
+    """Calls that stand for those of other services, up to a version."""
+    assert SURFACE.microversions is not None
+    for route in SURFACE.routes:
+        if not (2, 35) <= route.until < SURFACE.microversions.highest or route.path.startswith("/v2.1/os-hypervisors"):
+            continue
+        pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path))
+        versions = [
+            set(asked.split())
+            for _, method, path, body, asked in CASES.values()
+            if method == route.method and pattern.fullmatch(path.partition("?")[0])
+            if route.action is None or route.action in body
+        ]
+        major, minor = route.until
+        assert any({f"{major}.{minor}", f"{major}.{minor + 1}"} <= each for each in versions), route
 
 
 def test_every_recorded_reply_belongs_to_a_case() -> None:
