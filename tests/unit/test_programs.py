@@ -65,6 +65,7 @@ ONLY_SQLITE = {
     "tests/functional/conductor/test_aggregates.py",
     "tests/functional/identity/test_tokens.py",
     "tests/functional/network/test_costs.py",
+    "tests/functional/network/test_router_costs.py",
     "tests/functional/test_restored_dumps.py",
     "tests/unit/test_store_plans.py",
 }
