@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from floe.store.address_columns import Address
 from floe.store.engine import Connection
 from floe.store.prepared import Prepared
 from floe.store.schema import Json, Moment
@@ -47,6 +48,32 @@ def test_rows_are_those_of_sqlalchemy_by_place_and_by_name(conn: Connection) -> 
     assert [tuple(row) for row in found] == [tuple(row) for row in conn.execute(query)]
     assert [row._asdict() for row in found] == ROWS
     assert found[0].at == NOW
+
+
+def test_rows_that_come_packed_are_the_same(conn: Connection) -> None:
+    strange = {"id": 'q"\\\n\x00\x7f\u2028é𝄞', "size": -(2**63), "up": None, "at": NOW, "notes": ['"', "\\", "\x00"]}
+    conn.execute(TABLE.insert(), strange)
+    query = sa.select(TABLE).where(TABLE.c.id != sa.bindparam("not_id")).order_by(TABLE.c.id.desc())
+    packed = Prepared(query, packed=True)
+    found = packed.rows(conn, not_id="b")
+    assert found == Prepared(query).rows(conn, not_id="b")
+    assert [row._asdict() for row in found] == [strange, ROWS[0]]
+    assert packed.tuples(conn, not_id="b") == found
+    assert packed.plain(conn, not_id="b") == Prepared(query).plain(conn, not_id="b")
+    assert packed._compiled["sqlite"].packed
+    conn.execute(TABLE.delete())
+    assert packed.rows(conn, not_id="b") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(sa.Float, 0.1 + 0.2), (sa.LargeBinary, b"\xff\x00"), (Address, 2**128 - 1), (Address, 2**32 - 1)],
+)
+def test_what_json_has_no_form_for_comes_as_it_is(conn: Connection, kind: Any, value: object) -> None:
+    table = sa.Table("others", sa.MetaData(), sa.Column("id", sa.String), sa.Column("value", kind))
+    table.create(conn)
+    conn.execute(table.insert(), {"id": "a", "value": value})
+    assert Prepared(sa.select(table), packed=True).rows(conn) == [("a", value)]
 
 
 def test_parameters_are_given_by_name_and_in_the_types_of_their_columns(conn: Connection) -> None:

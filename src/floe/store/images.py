@@ -296,7 +296,7 @@ class _Form(NamedTuple):
 @lru_cache(maxsize=64)
 def _kept(form: _Form) -> Prepared:
     """Return a list's statement, compiled once; which there are is up to clients, so only so many are kept."""
-    return Prepared(_query(form, ()))
+    return Prepared(_query(form, ()), packed=True)
 
 
 def _query(form: _Form, several: Sequence[tuple[str, str, Any]]) -> sa.Select[Any]:

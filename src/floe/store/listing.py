@@ -137,7 +137,7 @@ class Pages:
         return rows[::-1] if listing.reverse else rows
 
     def _prepare(self, form: _Form) -> Prepared:
-        return Prepared(self._window(form, {}))
+        return Prepared(self._window(form, {}), packed=True)
 
     def _keys(self, form: _Form) -> list[tuple[sa.ColumnElement[Any], bool]]:
         keys = list(form.sort)

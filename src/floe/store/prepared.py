@@ -7,8 +7,10 @@ import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import UpdateBase
@@ -19,9 +21,13 @@ Statement = sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | 
 _FLOAT = 701
 """What PostgreSQL's driver says of a column of floating point, where SQLAlchemy asks; there are no other fractions."""
 
+_rows_of = msgspec.json.Decoder(list[tuple[Any, ...]]).decode
+
 
 class _Compiled(NamedTuple):
     text: str
+    packed: bool
+    """Its rows come as a text each, an array of JSON."""
     places: Sequence[tuple[str, Convert | None]]
     """The parameter that goes to each place of the text, and what makes the driver's value of ours."""
     fixed: dict[str, Any]
@@ -50,13 +56,21 @@ class Prepared:
     It is compiled once for each kind of database that runs it. One that is worded differently by dialects is given as a
     function of the dialect's name. The parameters of an INSERT are its table's columns, or those of `columns`; there
     are no defaults.
+
+    A SELECT may be `packed`, for many rows with many columns: SQLite then hands over each row as one text, if JSON has
+    a form for all that is in it. To ask it for a value takes two locks each time, and is most of what a list costs.
     """
 
     def __init__(
-        self, statement: Statement | Callable[[str], Statement], *, columns: Collection[str] | None = None
+        self,
+        statement: Statement | Callable[[str], Statement],
+        *,
+        columns: Collection[str] | None = None,
+        packed: bool = False,
     ) -> None:
         self._statement = statement
         self._columns = columns
+        self._packed = packed
         self._compiled: dict[str, _Compiled] = {}
 
     def rows(self, conn: Connection, **values: Any) -> list[Any]:
@@ -70,7 +84,7 @@ class Prepared:
         return list(self._values(conn, compiled, values))
 
     def _values(self, conn: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
-        found: Iterable[tuple[Any, ...]] = self._run(conn, compiled, values).fetchall()
+        found: Iterable[tuple[Any, ...]] = self._fetched(conn, compiled, values)
         if found and compiled.shown:
             # Column by column: what is called for each value is then only what makes ours of it.
             columns: list[Iterable[Any]] = list(zip(*found, strict=True))
@@ -82,8 +96,7 @@ class Prepared:
     def plain(self, conn: Connection, **values: Any) -> list[tuple[Any, ...]]:
         """Run it, and return all rows as the driver has them, for what is only compared: nothing is converted."""
         compiled = self._compiled.get(conn.dialect.name) or self._compile(conn.dialect)
-        found: list[tuple[Any, ...]] = self._run(conn, compiled, values).fetchall()
-        return found
+        return self._fetched(conn, compiled, values)
 
     def first(self, conn: Connection, **values: Any) -> Any:
         """Run it, and return its first row, None if there is none."""
@@ -121,6 +134,10 @@ class Prepared:
         compiled = self._compiled.get(database.name) or self._compile(database)
         return compiled.text, _placed(compiled, values)
 
+    def _fetched(self, conn: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = self._run(conn, compiled, values).fetchall()
+        return _rows_of(f"[{','.join(chain.from_iterable(found))}]") if compiled.packed else found
+
     def _run(self, conn: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
         return _runner(conn, compiled).execute(compiled.text, _placed(compiled, values))
 
@@ -128,6 +145,12 @@ class Prepared:
         statement = self._statement(database.name) if callable(self._statement) else self._statement
         known: Any = (type(database), database.loaded_dbapi)
         dialect, runner, later = _by_place(*known)
+        columns = list(statement.exported_columns)
+        packed = self._packed and database.name == "sqlite" and all(_is_in_json(column.type) for column in columns)
+        if packed:
+            assert isinstance(statement, sa.Select)
+            row_as_text = sa.func.json_array(*statement.selected_columns)
+            statement = statement.with_only_columns(row_as_text, maintain_column_froms=True)
         compiled: Any = statement.compile(
             dialect=dialect, column_keys=None if self._columns is None else sorted(self._columns)
         )
@@ -137,12 +160,12 @@ class Prepared:
             raise TypeError("A list of values, or a limit, stands in the statement itself: name a parameter for each.")
         names: Sequence[str] = compiled.positiontup or ()
         binds = {name: compiled.binds[name] for name in names}
-        columns = list(statement.exported_columns)
         converts = [column.type.dialect_impl(dialect).result_processor(dialect, _FLOAT) for column in columns]
         named: Any = namedtuple  # of columns that are known at run time only
         row = named("Row", [column.key or "" for column in columns], rename=True)
         made = self._compiled[database.name] = _Compiled(
             text=compiled.string,
+            packed=packed,
             places=[(name, binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names],
             fixed={name: bind.effective_value for name, bind in binds.items() if not bind.required},
             row=partial(tuple.__new__, row),  # as `_make` does, which is written in Python
@@ -166,6 +189,13 @@ def _by_place(
     from floe.store.postgres_statements import Statements, statements
 
     return styled(dbapi=driver, paramstyle="numeric_dollar"), statements, Statements.later
+
+
+def _is_in_json(kind: sa.types.TypeEngine[Any]) -> bool:
+    """Say whether JSON has what SQLite keeps of this type: bytes it has not, and fractions not to the last digit."""
+    if isinstance(kind, sa.TypeDecorator):
+        return bool(getattr(kind, "in_json", False))
+    return isinstance(kind, sa.String | sa.Integer | sa.Boolean)
 
 
 def _sqlite_cursor(conn: Connection) -> Any:

@@ -58,6 +58,7 @@ class Moment(TypeDecorator[datetime]):
 
     impl = sa.BigInteger
     cache_ok = True
+    in_json = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """Turn a datetime into microseconds."""
@@ -77,6 +78,7 @@ class Json(TypeDecorator[Any]):
 
     impl = sa.Text
     cache_ok = True
+    in_json = True
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         """Turn a value into JSON."""
@@ -92,6 +94,7 @@ class JsonOf(TypeDecorator[Any]):
 
     impl = sa.Text
     cache_ok = True
+    in_json = True
 
     def __init__(self, kind: Any) -> None:
         super().__init__()

@@ -151,7 +151,7 @@ class Pages:
         window = self._query.where(servers.c.deleted_at.is_(None))
         if of_project:
             window = window.where(servers.c.project_id == sa.bindparam("of_project"))
-        return Prepared(window.order_by(*_order(keys)).limit(sa.bindparam("at_most", type_=sa.Integer)))
+        return Prepared(window.order_by(*_order(keys)).limit(sa.bindparam("at_most", type_=sa.Integer)), packed=True)
 
 
 def _order(keys: Sequence[tuple[str, bool]]) -> list[sa.ColumnElement[Any]]:

@@ -19,6 +19,7 @@ class Tags(TypeDecorator[tuple[str, ...]]):
 
     impl = sa.Text
     cache_ok = True
+    in_json = True
 
     def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> str:
         """Turn tags into lines."""
