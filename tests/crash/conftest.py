@@ -49,7 +49,9 @@ PROJECT, _KEY = "a" * 32, Fernet.generate_key()
 ANN = Context(request_id="r", user_id="ann", project_id=PROJECT, roles=frozenset({"member", "reader"}))
 IMAGE, DATA = "11111111-1111-4111-8111-111111111111", b"an image that nobody boots" * 50
 HOSTS = ("h1", "h2")
-SETTINGS = ConductorSettings(start_grace=60.0, sweep=0.02, write_seen=3600.0, slow_sweep=3600.0, trace_after=3600.0)
+SETTINGS = ConductorSettings(
+    start_grace=60.0, renew=0.02, sweep=0.02, write_seen=3600.0, slow_sweep=3600.0, trace_after=3600.0
+)
 
 _COMMAND: ContextVar[str] = ContextVar("command", default="")
 

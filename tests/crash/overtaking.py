@@ -62,7 +62,7 @@ async def overtaken(
     clock: Callable[[Clock], Clock] = lambda clock: clock,
 ) -> AsyncIterator[Overtaken]:
     """Come to where one is overtaken, and see afterwards that the guest is as the next one left it."""
-    town, stands_still = new_town(), replace(SETTINGS, sweep=3600.0, host_down=3600.0)
+    town, stands_still = new_town(), replace(SETTINGS, sweep=3600.0, renew=3600.0, host_down=3600.0)
     await town.boot()
     await town.conductor.stop()
     bus = StandingBus(town.bus, destroy)

@@ -29,7 +29,7 @@ from floe.store import migrate
 from floe.store.engine import Database, Transactions
 from floe.store.repeated import RepeatedWrites
 
-LEASE_AMONG_MANY = 4.0
+LEASE_AMONG_MANY = 3.0
 """Seconds for which a conductor that shows no life keeps what it has in hand, where another one may go on with it.
 
 A conductor that is alone is followed by its next start, which waits for no lease (see `Conductor`).
@@ -106,9 +106,9 @@ def make_api(
 def make_conductor(cloud: Cloud, settings: Settings, *, host: str, place: str, alone: bool) -> Conductor:
     """Return the conductor of a process at a place, known by the name of a host; `alone` where there is no other."""
     patience = ConductorSettings(host_wait=settings.host_wait)
-    return Conductor(
-        cloud, settings=patience if alone else replace(patience, lease=LEASE_AMONG_MANY), host=host, place=place
-    )
+    if not alone:
+        patience = replace(patience, lease=LEASE_AMONG_MANY, renew=LEASE_AMONG_MANY / 8)
+    return Conductor(cloud, settings=patience, host=host, place=place)
 
 
 def _database(where: migrate.Where, counters: Counters) -> Transactions:

@@ -59,6 +59,8 @@ class ConductorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How patient a conductor is, in seconds, and how much it does at once."""
 
     lease: float = 30.0
+    renew: float = 30.0 / 8
+    """Between looks for leases that are due, an eighth of one."""
     sweep: float = 1.0
     slow_sweep: float = 60.0
     purge: float = 60.0

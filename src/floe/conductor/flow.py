@@ -96,7 +96,7 @@ class Flow:
         self.held, self.closed, self._silent = held, False, silent
         self._lock, self._given, self._leaving = asyncio.Lock(), given, leaving
         self._db, self._clock, self._owner, self._lease = db, clock, owner, lease
-        self.renewed_at, self._leased_at = self._clock.monotonic(), self._clock.now()
+        self.renewed_at, self.leased_at = self._clock.monotonic(), self._clock.now()
         self._attempts, self._state = action.attempts, UNDOING if action.state == UNDOING else RUNNING
         self._known_of_hosts: list[Work] = []
 
@@ -237,7 +237,7 @@ class Flow:
         """
         trusted = self._lease / 2
         awake = self._clock.monotonic() - self.renewed_at < trusted.total_seconds()
-        if not awake or abs(self._clock.now() - self._leased_at) >= trusted:
+        if not awake or abs(self._clock.now() - self.leased_at) >= trusted:
             await self.renew()
 
     async def alongside(self, fn: Callable[[Connection], W]) -> W:
@@ -380,7 +380,7 @@ class Flow:
             if not self.held:
                 self.held = True
                 self._attempts += 1
-            self.renewed_at, self._leased_at = begun, now
+            self.renewed_at, self.leased_at = begun, now
             self.journal.wrote(made, unwritten)
             del self._known_of_hosts[: len(learnt)]
             return made, returned

@@ -16,6 +16,7 @@ from floe.conductor.fleet import ConductorSettings
 from floe.conductor.flow import Flow
 from floe.conductor.gathering import Gathering
 from floe.conductor.performing import Performer
+from floe.conductor.renewing import Renewal
 from floe.conductor.saga import Saga
 from floe.conductor.slots import Slots
 from floe.conductor.stops import Fenced, Interrupted, Postponed
@@ -73,6 +74,7 @@ class Runner:
         self._db, self._clock, self._sagas, self._settings = db, clock, sagas, settings
         self._performer = performer
         self._owner, self._sleep = owner, sleep
+        self._renewal = Renewal(db, clock, owner=owner, lease=settings.lease)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._flows: dict[str, Flow] = {}
         self._slots = {kind: Slots(settings.limit) for kind in sagas}
@@ -164,14 +166,8 @@ class Runner:
         return len(waiting)
 
     async def renew(self) -> None:
-        """Renew the leases that would be half over by the next time."""
-        due = self._clock.monotonic() - self._settings.lease / 3
-        for flow in list(self._flows.values()):
-            if flow.held and not flow.closed and flow.renewed_at <= due:
-                try:
-                    await flow.renew()
-                except (Fenced, Interrupted):
-                    log.info("action %s is not ours any more", flow.action.id)
+        """Keep what is in hand ours."""
+        await self._renewal.renew(self._flows.values())
 
     def progress(self, event: Progress) -> None:
         """Keep what a host says of an action of ours; it is written if the action is still open a little later."""

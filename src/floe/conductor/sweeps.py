@@ -31,11 +31,11 @@ _LATE = 15.0
 
 
 class Sweeps:
-    """Rounds: actions, leases, silent hosts, stale networks; hosts that came back; their guests; history.
+    """Rounds: leases; actions, silent hosts, stale networks; hosts that came back; their guests; history.
 
     `host` is the machine that this conductor runs on, and is known by; `owner` tells it from all others.
 
-    What asks a host something has a round of its own: a host that does not answer keeps no lease from being renewed.
+    Leases have a round of their own, and so has what asks a host something: nothing keeps them from being renewed.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Sweeps:
         settings = self._fleet.settings
         self._turned = self._cloud.clock.monotonic()
         rounds: tuple[tuple[Callable[[], Awaitable[None]], float], ...] = (
+            (self._renew, settings.renew),
             (self.quick, settings.sweep),
             (self.returned, settings.sweep),
             (self.greet, settings.sweep),
@@ -82,13 +83,12 @@ class Sweeps:
         await self._write_seen(stays=False)
 
     async def quick(self) -> None:
-        """Take up actions that wait, renew leases, note hosts that fell silent, tell stale hosts."""
+        """Take up actions that wait, note hosts that fell silent, tell stale hosts."""
         for host in self._fleet.silent():
             log.warning("host %s has not been heard of for %g s: it is down", host, self._fleet.settings.host_down)
             self._fleet.lost(host)
         if self._fleet.dirty:
             await self._fleet.refresh()
-        await self._renew()
         await self._actions()
         self._networks()
         if compared := self._fleet.compared.untold():

@@ -49,7 +49,7 @@ from floe.store.repeated import RepeatedWrites
 log = logging.getLogger(__name__)
 
 SETTINGS = ConductorSettings(
-    lease=8.0, slow_sweep=10.0, host_down=8.0, spawn=60.0, destroy=20.0, answer=5.0, write_seen=10.0, purge=4.0
+    lease=8.0, renew=1.0, slow_sweep=10, host_down=8.0, spawn=60.0, destroy=20.0, answer=5.0, write_seen=10, purge=4.0
 )
 HEARTBEAT, SWEEP, IMAGE_KEEP = 3.0, 10.0, 1.0
 _UNHEARD = 0.15

@@ -310,7 +310,9 @@ async def idle(conductor: Conductor) -> None:
     await conductor.idle()
 
 
-SETTINGS = ConductorSettings(start_grace=0.0, sweep=3600.0, write_seen=3600.0, slow_sweep=3600.0, trace_after=0.0)
+SETTINGS = ConductorSettings(
+    start_grace=0.0, renew=3600.0, sweep=3600.0, write_seen=3600.0, slow_sweep=3600.0, trace_after=0.0
+)
 
 
 def make_cloud(path: Path, new_database: NewDatabase) -> Cloud:
