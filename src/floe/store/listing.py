@@ -48,8 +48,9 @@ class ByIds:
             if isinstance(each.type, sa.TypeDecorator):
                 raise TypeError(f"{each} is kept otherwise than an array of JSON has it: {each.type!r}.")
         one, many = sa.bindparam("the_id", type_=column.type), sa.bindparam("the_ids", type_=sa.Text)
-        self._one = Prepared(self._where(lambda column: column == one))
-        self._many = Prepared(self._where(lambda column: is_one_of(column, many)))
+        # Written when it is first asked for: a start makes many of these.
+        self._one = Prepared(lambda _dialect: self._where(lambda column: column == one))
+        self._many = Prepared(lambda _dialect: self._where(lambda column: is_one_of(column, many)))
 
     def rows(self, conn: Connection, ids: Collection[Any], **values: Any) -> list[Any]:
         """Return the rows of these ids; `values` are the query's other parameters."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from itertools import starmap
 from typing import Any, Generic, TypeVar
 
@@ -86,18 +87,15 @@ class Rows(Generic[T]):
         self._given = self._id if self._id is table.autoincrement_column else None
         self._columns = tuple(c.name for c in table.c if c.name not in self._computed and c is not self._given)
         key = self._id if key is None else key
-        one = query.where(key == sa.bindparam("the_key"))
-        self._any, self._seen = Prepared(one), Prepared(one.where(seen))
-        known = {c.name: _compared(c) for c in table.c if not isinstance(c.type, Json | JsonOf | Tags)}
-        # Never null but where `refold` has not been yet; as it stands, so that its index serves.
-        known |= {names.FOLDED: table.c.folded} if names.FOLDED in table.c else {}
-        known = {**known, **(fields or {}), "id": key}
-        self._pages = {True: Pages(query, known), False: Pages(query.where(seen), known)}
-        insert = sa.insert(table)
+        # What is written when it is first asked for is a function: a start makes many of these.
+        self._any = Prepared(lambda _dialect: query.where(key == sa.bindparam("the_key")))
+        self._seen = Prepared(lambda _dialect: query.where(key == sa.bindparam("the_key"), seen))
+        self._pages = cache(lambda everybodys: Pages(query if everybodys else query.where(seen), self._known()))
+        self._known = cache(lambda: {**_known(table), **(fields or {}), "id": key})
         written = {*self._columns, *self._computed}
-        self._insert = Prepared(insert if self._given is None else insert.returning(self._given), columns=written)
+        self._insert = Prepared(lambda _dialect: _insert(table, self._given), columns=written)
         self._insert_new = new(table)
-        self._delete = Prepared(sa.delete(table).where(self._id == sa.bindparam("the_id")))
+        self._delete = Prepared(lambda _dialect: sa.delete(table).where(self._id == sa.bindparam("the_id")))
 
     def values(self, thing: T) -> dict[str, Any]:
         """Return a thing as it is kept."""
@@ -132,7 +130,7 @@ class Rows(Generic[T]):
         if self._order and not listing.sort:
             listing = msgspec.structs.replace(listing, sort=self._order)
         also = [self._also[name](value) for name, value in listing.also.items()]
-        return self._read(conn, self._pages[project_id is None].rows(conn, listing, also, **viewer))
+        return self._read(conn, self._pages(project_id is None).rows(conn, listing, also, **viewer))
 
     def those(self, conn: Connection, **asked: Any) -> list[T]:
         """Return all things of which each of these is so, by id: columns and what `also` knows; None asks nothing.
@@ -178,6 +176,17 @@ class Rows(Generic[T]):
     def discard(self, conn: Connection, *idents: Ident) -> None:
         """Remove those of the things that are there, as `delete` does."""
         self._delete.write_later(conn, *({"the_id": ident} for ident in idents))
+
+
+def _known(table: sa.Table) -> dict[str, sa.ColumnElement[Any]]:
+    """Return what a table's things may be filtered and sorted by."""
+    known = {c.name: _compared(c) for c in table.c if not isinstance(c.type, Json | JsonOf | Tags)}
+    # Never null but where `refold` has not been yet; as it stands, so that its index serves.
+    return known | ({names.FOLDED: table.c.folded} if names.FOLDED in table.c else {})
+
+
+def _insert(table: sa.Table, given: sa.Column[Any] | None) -> sa.Insert:
+    return sa.insert(table) if given is None else sa.insert(table).returning(given)
 
 
 _LEAST = -(2**31)

@@ -53,7 +53,8 @@ async def encoded(body: Any, more: More | None, turns: Turns) -> bytes:
     for name, value in (more(taken) if more is not None else {}).items():
         _begin(written, name)
         written += _ENCODER.encode(value)
-    return bytes(written + b"}")
+    written += b"}"
+    return bytes(written)
 
 
 def _comes_in_pieces(value: Any) -> bool:
