@@ -170,6 +170,10 @@ async def test_groups_live_and_die(client: Any, compute_cloud: Cloud) -> None:
         refused(await ann.request(method, f"/os-security-groups/{NOBODY}", json=body), 404, NOBODY)
         refused(await ann.request(method, "/os-security-groups/7", json=body), 400, "should be uuid")
     assert (await ann.delete(f"/os-security-groups/{web['id']}")).status_code == 202
+    spaced = {"security_group": {"name": "  of the shop ", "description": ""}}
+    kept = (await ann.post("/os-security-groups", json=spaced)).json()["security_group"]
+    assert kept["name"] == "  of the shop "
+    assert (await ann.delete(f"/os-security-groups/{kept['id']}")).status_code == 202
     refused(await ann.delete(f"/os-security-groups/{default['id']}"), 400, "default")
     refused(await ann.put(f"/os-security-groups/{default['id']}", json=change), 400, "default")
     for name in ("", "  ", "n" * 256, "a\0b"):
@@ -197,7 +201,7 @@ async def test_rules_are_made_and_removed(client: Any, compute_cloud: Cloud) -> 
         "id": made["id"], "parent_group_id": group["id"], **ssh, "group": {}, "ip_range": {"cidr": "0.0.0.0/0"},
     }  # fmt: skip
     for asked, shown in (
-        ({"ip_protocol": "ICMP", "from_port": -1, "to_port": -1, "cidr": "10.0.0.7/8"}, ("icmp", -1, -1, "10.0.0.0/8")),
+        ({"ip_protocol": "ICMP", "from_port": -1, "to_port": -1, "cidr": "10.0.0.7/8"}, ("icmp", -1, -1, "10.0.0.7/8")),
         ({"ip_protocol": "icmp", "from_port": "8", "to_port": "0"}, ("icmp", 8, 0, "0.0.0.0/0")),
         ({"ip_protocol": "UDP", "from_port": 1, "to_port": 65535, "cidr": "::/0"}, ("udp", 1, 65535, "::/0")),
     ):

@@ -102,8 +102,8 @@ async def delete_rule(call: Call) -> Reply:
 
 async def _asked(call: Call) -> dict[str, Any]:
     asked = _GROUP.read(await call.raw(), call.version)
-    name = printable(asked["name"], "security_group.name").strip()
-    if not name:
+    name = printable(asked["name"], "security_group.name")
+    if not name.strip():
         raise Invalid("Security group name cannot be empty.")
     return {"name": name, "description": printable(asked.get("description") or "", "security_group.description")}
 
@@ -125,7 +125,7 @@ def _source(asked: dict[str, Any]) -> dict[str, Any]:
         raise Invalid(f"{text} is not a valid IP network.") from None
     if network.prefixlen == 0 and text.partition("/")[0] != str(network.network_address):
         raise Invalid(f"Bad prefix for network in cidr {text}: a length of 0 is for all addresses, {_ALL[4]}.")
-    return {"remote_cidr": str(network), "ethertype": f"IPv{network.version}"}
+    return {"remote_cidr": text, "ethertype": f"IPv{network.version}"}
 
 
 def _ports(asked: dict[str, Any]) -> dict[str, Any]:
