@@ -12,8 +12,8 @@ from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, Unavailable
 from floe.core.networks import FLAT, Network, checked_kind, checked_mtu, first_tag
 from floe.core.ports import DHCP_OWNER, FLOATING_OWNER
+from floe.store import floating_ips, ports, routers
 from floe.store import networks as rows
-from floe.store import ports, routers
 from floe.store import subnets as subnet_rows
 from floe.store.engine import Connection
 
@@ -113,7 +113,9 @@ async def update(
 
 
 async def delete(cloud: Cloud, context: Context, network_id: str, seen: int | None = None) -> None:
-    """Remove a network without ports, its subnets with it. Raises NotFound, Forbidden, Conflict, Outdated."""
+    """Remove a network without ports, its subnets with it, and floating IPs of it that lead nowhere.
+
+    Raises NotFound, Forbidden, Conflict, Outdated."""
     now = cloud.clock.now()
     await cloud.db.write(lambda conn: delete_in(conn, context, network_id, now, seen))
 
@@ -123,12 +125,15 @@ def delete_in(conn: Connection, context: Context, network_id: str, now: datetime
     network = OWNED.own(conn, context, network_id, seen)
     rows.update(conn, network_id, {}, now)
     users = ports.count_in_network(conn, network_id, DHCP_OWNER)
-    if users:
+    idle = floating_ips.idle(conn, network_id) if network.external else 0
+    if users > idle:
         raise Conflict(
             f"Unable to complete operation on network {network_id}. There are one or more ports still in use on the"
-            f" network ({users}).",
+            f" network ({users - idle}).",
             reason="network_in_use",
         )
+    if idle:
+        floating_ips.delete_idle(conn, network_id)
     dhcp = ports.with_owner(conn, network_id, DHCP_OWNER)
     if dhcp is not None:
         ports.delete(conn, dhcp.id)

@@ -57,7 +57,8 @@ def tell(conn: Connection, before: Port | None, after: Port | None) -> bool:
     """Have the hosts told that have, or had, a port, of which something they know of has changed; True if any has."""
     there = [port for port in (before, after) if port is not None]
     if after is not None and after.router_id is not None:
-        return before is not None and before.up != after.up and host_networks.touch_router(conn, after.router_id)
+        changed = before is not None and (before.up, before.fixed_ips) != (after.up, after.fixed_ips)
+        return changed and host_networks.touch_router(conn, after.router_id)
     known = set().union(*(port.plugged_on for port in there))
     if not known or (len(there) == 2 and _told(there[0]) == _told(there[1])):
         return False

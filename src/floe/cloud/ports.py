@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from floe.cloud import lost_addresses, network_room, pins, port_names
 from floe.cloud.addresses import assign, insert_with_mac
 from floe.cloud.cloud import Cloud
@@ -17,11 +19,12 @@ from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.ids import derived
 from floe.core.listing import Listing
 from floe.core.networks import Network
-from floe.core.ports import ACTIVE, DOWN, RESERVED_OWNERS, Port, read_pairs
+from floe.core.ports import ACTIVE, DHCP_OWNER, DOWN, INTERFACE_OWNER, RESERVED_OWNERS, Port, read_pairs
+from floe.core.routers import check_hops
 from floe.core.subnets import Subnet
 from floe.core.tags import checked_tags
 from floe.store import addresses as address_rows
-from floe.store import floating_ips, networks, security_groups, subnets
+from floe.store import floating_ips, networks, routers, security_groups, subnets
 from floe.store import ports as rows
 from floe.store.engine import Connection
 
@@ -109,9 +112,10 @@ async def update(
 async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None = None) -> None:
     """Remove a port; floating IPs that lead to it lead nowhere then, and port forwardings to it are no more.
 
-    Raises NotFound, Outdated; Conflict while a server or the cloud itself uses it.
+    In the place of a network's DHCP port another one stands then, with its addresses. Raises NotFound, Outdated;
+    Conflict while a server or the cloud itself uses it.
     """
-    now = cloud.clock.now()
+    now, fresh = cloud.clock.now(), cloud.new_id()
 
     def remove(conn: Connection) -> bool:
         port = OWNED.own(conn, context, port_id, seen)
@@ -119,6 +123,9 @@ async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None 
             raise Conflict(
                 f"Port {port_id} is in use by server {port.server_id}; delete the server first.", reason="port_in_use"
             )
+        if port.device_owner == DHCP_OWNER:
+            _stand_in(conn, port, fresh, now)
+            return False
         if port.kept:
             raise Conflict(
                 f"Port {port_id} cannot be deleted directly via the port API: has device owner {port.device_owner}.",
@@ -131,6 +138,15 @@ async def delete(cloud: Cloud, context: Context, port_id: str, seen: int | None 
 
     if await cloud.db.write(remove):
         await cloud.network_nudge()
+
+
+def _stand_in(conn: Connection, port: Port, fresh: str, now: datetime) -> None:
+    """Put another port in the place of one that serves DHCP, at the same addresses: hosts know of these alone."""
+    rows.delete(conn, port.id)
+    unnamed = {"name": "", "description": "", "tags": (), "revision": 0}
+    insert_with_mac(conn, replace(port, id=fresh, created_at=now, updated_at=now, **unnamed))
+    for subnet_id, address in port.fixed_ips:
+        address_rows.claim(conn, port.network_id, subnet_id, fresh, addresses.number_of(address))
 
 
 def _seen(conn: Connection, cloud: Cloud, context: Context, port_id: str) -> Port:
@@ -264,18 +280,20 @@ def _readdress(
 ) -> bool:
     """Give the port other addresses; those it has and asks for again it keeps. False if they are the same as before.
 
-    Port forwardings to an address end with it.
+    Port forwardings to an address end with it. An interface of a router stays on its subnet.
     """
-    if port.kept:
-        raise Conflict(
-            f"Port {port.id} has device owner {port.device_owner}; its addresses cannot change.",
-            reason="port_of_service",
-        )
+    joins = port.device_owner == INTERFACE_OWNER
+    if port.kept and not joins:
+        raise _stays(port, "addresses")
     held = dict(port.fixed_ips)
     kept = [(subnet, held.get(subnet or "") if address is None else address) for subnet, address in wanted]
     below = _subnets(conn, context, port.network_id, wanted)
     address_rows.release(conn, port.id)
     given = assign(conn, port.network_id, port.id, below, kept)
+    if joins:
+        if sorted(subnet for subnet, _ in given) != sorted(held):
+            raise _stays(port, "subnets")
+        _check_routes(conn, port)
     if lost_addresses.led_to(conn, port.id, {address for _, address in given}, now):
         raise Invalid(
             f"Bad port request: Cannot update the fixed_ips of the port {port.id}, because its original fixed_ip"
@@ -283,6 +301,20 @@ def _readdress(
             reason="bad_port_request",
         )
     return set(given) != set(port.fixed_ips)
+
+
+def _check_routes(conn: Connection, port: Port) -> None:
+    """Raise Invalid where a router's own address would be a next hop of its routes."""
+    router = routers.get(conn, port.router_id or "")
+    assert router is not None
+    there = routers.interfaces(conn, [router.id])
+    check_hops(router.routes, {each.cidr for each in there}, [each.address for each in there])
+
+
+def _stays(port: Port, what: str) -> Conflict:
+    return Conflict(
+        f"Port {port.id} has device owner {port.device_owner}; its {what} cannot change.", reason="port_of_service"
+    )
 
 
 def _subnets(

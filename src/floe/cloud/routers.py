@@ -9,7 +9,7 @@ from typing import Any
 from floe.cloud import gateways, host_networks, network_room
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
-from floe.core.errors import Conflict
+from floe.core.errors import Conflict, Forbidden, Invalid
 from floe.core.ports import GATEWAY_OWNER, INTERFACE_OWNER
 from floe.core.routers import Route, Router, check_hops, check_number, read_routes
 from floe.store import ports, routers
@@ -23,7 +23,8 @@ find, show, retag = OWNED.find, OWNED.show, OWNED.retag
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Router]:
     """Make routers (name, description, up, gateway, project_id), all of them or none.
 
-    Raises Invalid, NotFound, Forbidden, Conflict, NoRoom.
+    Administrators may say that they are not `distributed` and not `ha`. Raises Invalid, NotFound, Forbidden, Conflict,
+    NoRoom.
     """
     now, ids = cloud.clock.now(), [cloud.new_id() for _ in asked]
 
@@ -35,6 +36,7 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
 
 def make_in(conn: Connection, context: Context, item: Mapping[str, Any], router_id: str, now: datetime) -> Router:
     """Make one router, on the caller's connection."""
+    _check_kind(context, item)
     project_id = network_room.owner(context, item.get("project_id"))
     network_room.demand(conn, project_id, "router")
     router = Router(
@@ -60,6 +62,7 @@ async def update(
     A gateway of None is none. Raises NotFound, Forbidden, Invalid, Conflict, Outdated.
     """
     changes: dict[str, Any] = {key: asked[key] for key in ("name", "description", "up") if key in asked}
+    _check_kind(context, asked)
     if "routes" in asked:
         changes["routes"] = read_routes(asked["routes"])
 
@@ -139,6 +142,18 @@ async def _write(
     if touched:
         await cloud.network_nudge()
     return changed
+
+
+def _check_kind(context: Context, asked: Mapping[str, Any]) -> None:
+    """Refuse another kind of router than there is; the kind is an administrator's to name."""
+    for key in ("distributed", "ha"):
+        if key in asked and not context.is_admin:
+            raise Forbidden(f"Only an administrator may choose {key} of a router.")
+        if asked.get(key):
+            raise Invalid(
+                f"Invalid input for {key}: a router is on each host that has guests behind it, the same on all; it must"
+                " be false."
+            )
 
 
 def _check_routes(conn: Connection, router: Router, routes: Sequence[Route]) -> None:

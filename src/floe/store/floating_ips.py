@@ -13,6 +13,7 @@ from floe.core.addresses import number_of
 from floe.core.floating_ips import ACTIVE, DOWN, FloatingIP, LedTo
 from floe.core.host_network import HostFloating, HostForwarding
 from floe.core.port_forwardings import PortForwarding
+from floe.core.ports import FLOATING_OWNER
 from floe.store import listing as lists
 from floe.store import port_forwardings as forwardings
 from floe.store.address_columns import address_text
@@ -229,6 +230,23 @@ def forward_no_more(conn: Connection, gone: Sequence[PortForwarding], now: datet
     leading = {each.floating_id for each in forwardings.of_floating(conn, above)}
     for floating_id in sorted(above):
         update(conn, floating_id, {} if floating_id in leading else {"router_id": None}, now)
+
+
+def idle(conn: Connection, network_id: str) -> int:
+    """Count the floating IPs of a network that lead nowhere."""
+    return conn.execute(sa.select(sa.func.count()).select_from(floating_ips).where(_idle(network_id))).scalar_one()
+
+
+def delete_idle(conn: Connection, network_id: str) -> None:
+    """Give back the floating IPs of a network that lead nowhere, where there are no others."""
+    conn.execute(sa.delete(floating_ips).where(_idle(network_id)))
+    held = sa.and_(_ports.c.network_id == network_id, _ports.c.device_owner == FLOATING_OWNER)
+    conn.execute(sa.delete(_ports).where(held))
+
+
+def _idle(network_id: str) -> sa.ColumnElement[bool]:
+    leads = floating_ips.c.port_id.is_not(None) | floating_ips.c.router_id.is_not(None)
+    return sa.and_(floating_ips.c.network_id == network_id, sa.not_(leads))
 
 
 def _read(conn: Connection, rows: Sequence[Any]) -> list[FloatingIP]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from floe.cloud import host_networks
 from floe.cloud.cloud import Cloud
+from floe.core.host_network import HostNetwork
 from floe.core.hosts import Host
 from floe.store import hosts
 
@@ -51,6 +53,40 @@ async def test_a_router_and_a_network_are_where_their_guests_are(client: Any, ma
     assert network == (await root.get(f"/v2.0/networks/{router['network_id']}")).json()["network"]
     idle = await make("ann", "router")
     assert (await root.get(f"/v2.0/routers/{idle['id']}/l3-agents")).json() == {"agents": []}
+
+
+async def test_the_host_hears_of_a_routers_other_address(client: Any, cloud: Cloud, router: Any) -> None:
+    async def whole() -> HostNetwork:
+        return await cloud.db.read(lambda conn: host_networks.whole(conn, "h1", "cloud.internal"))
+
+    before = await whole()
+    await cloud.db.write(lambda conn: host_networks.applied(conn, "h1", before, before.generation))
+    assert await cloud.db.read(host_networks.stale) == []
+    owner = {"device_owner": "network:router_interface"}
+    (port,) = (await client("ann").get("/v2.0/ports", params=owner)).json()["ports"]
+    body = {"port": {"fixed_ips": [{"ip_address": "10.1.0.200"}]}}
+    assert (await client("ann").put(f"/v2.0/ports/{port['id']}", json=body)).status_code == 200
+    assert await cloud.db.read(host_networks.stale) == ["h1"]
+    ((leg,),) = [found.interfaces for found in (await whole()).routers]
+    assert leg.addresses == ("10.1.0.200/24",)
+
+
+async def test_agents_are_found_by_their_kind_in_any_case(client: Any, agents: Any) -> None:
+    for text, count in (("DHCP Agent", 2), ("l3 agent", 2), ("L2 agent", 2), ("Open vSwitch agent", 0)):
+        found = (await client("root").get("/v2.0/agents", params={"agent_type": text})).json()["agents"]
+        assert len(found) == count
+
+
+async def test_who_asks_for_vpns_hears_that_there_are_routers_alone(client: Any) -> None:
+    """A clean-up of a project by openstacksdk begins so."""
+    ann, path = client("ann"), "/v2.0/service-providers"
+    routers = {"service_type": "L3_ROUTER_NAT", "name": "single_node", "default": True}
+    for query in ("", "?service_type=L3_ROUTER_NAT", "?default=true&sort_key=service_type"):
+        assert (await ann.get(path + query)).json() == {"service_providers": [routers]}
+    for query in ("?service_type=VPN", "?marker=single_node"):
+        assert (await ann.get(path + query)).json() == {"service_providers": []}
+    assert (await ann.get(path + "?fields=name")).json() == {"service_providers": [{"name": "single_node"}]}
+    assert (await ann.get(path + "?marker=vpn")).status_code == 400
 
 
 async def test_on_another_host_there_is_nothing(client: Any, router: Any, agents: Any) -> None:

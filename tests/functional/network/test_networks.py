@@ -124,7 +124,27 @@ async def test_a_subnet_gets_what_was_not_said(client: Any) -> None:
     ((address,),) = [port["fixed_ips"] for port in ports]
     assert address["subnet_id"] == subnet["id"]
     assert IPv4Address("10.1.0.2") <= IPv4Address(address["ip_address"]) <= IPv4Address("10.1.0.254")
-    refused(await ann.delete(f"/v2.0/ports/{ports[0]['id']}"), 409, "ServicePortInUse", "network:dhcp")
+
+
+async def test_a_deleted_dhcp_port_has_another_in_its_place(client: Any) -> None:
+    """Who clears a network away deletes all ports that are listed, then the subnets, then the network."""
+    ann = client("ann")
+    network = await made(ann, "network")
+    ids = [
+        (await made(ann, "subnet", network_id=network["id"], cidr=cidr))["id"]
+        for cidr in ("10.1.0.0/24", "10.2.0.0/24")
+    ]
+    (port,) = (await ann.get("/v2.0/ports")).json()["ports"]
+    assert (await client("bob").delete(f"/v2.0/ports/{port['id']}")).status_code == 404
+    assert (await ann.delete(f"/v2.0/ports/{port['id']}")).status_code == 204
+    assert (await ann.get(f"/v2.0/ports/{port['id']}")).status_code == 404
+    (other,) = (await ann.get("/v2.0/ports")).json()["ports"]
+    same = ("fixed_ips", "device_id", "device_owner", "status", "project_id", "port_security_enabled")
+    assert {key: other[key] for key in same} == {key: port[key] for key in same}
+    assert other["id"] != port["id"]
+    for path in (*(f"subnets/{ident}" for ident in ids), f"networks/{network['id']}"):
+        assert (await ann.delete(f"/v2.0/{path}")).status_code == 204
+    assert (await ann.get("/v2.0/ports")).json()["ports"] == []
 
 
 async def test_turning_dhcp_off_gives_its_address_back(client: Any) -> None:

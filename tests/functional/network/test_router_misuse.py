@@ -72,7 +72,6 @@ async def test_what_leads_in_by_it_keeps_a_way_open(client: Any, site: Any) -> N
     reply = await root.put(f"/v2.0/networks/{site['public']['id']}", json=private)
     refused(reply, 409, "ExternalNetworkInUse")  # a floating IP is of it still
     assert (await ann.put(f"/v2.0/routers/{router}/remove_router_interface", json=interface)).status_code == 200
-    refused(await root.delete(f"/v2.0/networks/{site['public']['id']}"), 409, "NetworkInUse")
     for kind, name in (
         ("routers", "router"), ("ports", "port"), ("subnets", "subnet"), ("networks", "private"),
         ("floatingips", "floating"),
@@ -81,6 +80,38 @@ async def test_what_leads_in_by_it_keeps_a_way_open(client: Any, site: Any) -> N
     assert (await root.put(f"/v2.0/networks/{site['public']['id']}", json=private)).status_code == 200
     for kind, name in (("subnets", "outside"), ("networks", "public")):
         assert (await root.delete(f"/v2.0/{kind}/{site[name]['id']}")).status_code == 204
+
+
+async def test_an_external_network_goes_with_the_floating_ips_that_lead_nowhere(
+    client: Any, make: Any, site: Any
+) -> None:
+    ann, root, path = client("ann"), client("root"), f"/v2.0/networks/{site['public']['id']}"
+    elsewhere = await make("root", "network", **{"router:external": True})
+    await make("root", "subnet", network_id=elsewhere["id"], cidr="198.51.100.0/24", enable_dhcp=False)
+    stays = await make("ann", "floatingip", floating_network_id=elsewhere["id"])
+    for _ in range(2):
+        await make("ann", "floatingip", floating_network_id=site["public"]["id"])
+    refused(await root.delete(path), 409, "NetworkInUse", "(2)")  # the gateway, and what leads in
+    assert len((await ann.get("/v2.0/floatingips")).json()["floatingips"]) == 4, "nothing is gone by halves"
+    idle = {"floatingip": {"port_id": None}}
+    assert (await ann.put(f"/v2.0/floatingips/{site['floating']['id']}", json=idle)).status_code == 200
+    refused(await root.delete(path), 409, "NetworkInUse", "(1)")
+    forwarding = {
+        "protocol": "tcp", "external_port": 80, "internal_port": 80, "internal_port_id": site["port"]["id"],
+        "internal_ip_address": site["port"]["fixed_ips"][0]["ip_address"],
+    }  # fmt: skip
+    forwardings = f"/v2.0/floatingips/{site['floating']['id']}/port_forwardings"
+    made = (await ann.post(forwardings, json={"port_forwarding": forwarding})).json()["port_forwarding"]
+    refused(await root.delete(path), 409, "NetworkInUse", "(2)")
+    assert (await ann.delete(f"{forwardings}/{made['id']}")).status_code == 204
+    closed: dict[str, Any] = {"router": {"external_gateway_info": {}}}
+    assert (await ann.put(f"/v2.0/routers/{site['router']['id']}", json=closed)).status_code == 200
+    assert (await root.delete(path)).status_code == 204
+    assert [each["id"] for each in (await ann.get("/v2.0/floatingips")).json()["floatingips"]] == [stays["id"]]
+    owners = [each["device_owner"] for each in (await root.get("/v2.0/ports")).json()["ports"]]
+    assert owners.count("network:floatingip") == 1
+    details = (await ann.get(f"/v2.0/quotas/{'a' * 32}/details")).json()["quota"]
+    assert details["floatingip"]["used"] == 1
 
 
 async def test_a_route_keeps_the_interface_that_it_leads_over(client: Any, site: Any) -> None:

@@ -103,6 +103,46 @@ async def test_an_interface_may_be_a_port_of_the_user(client: Any, make: Any) ->
     refused(await act(ann, router, "add_router_interface", port_id=bare["id"]), 400, "BadRequest", "fixed IP")
 
 
+async def test_an_interface_has_another_address_of_its_subnet(client: Any, make: Any) -> None:
+    ann, router = client("ann"), await make("ann", "router")
+    inner, subnet = await network(make, "ann", "10.1.0.0/24")
+    path = f"/v2.0/ports/{(await join(ann, router, subnet_id=subnet['id']))['port_id']}"
+    await make("ann", "subnet", network_id=inner["id"], cidr="10.2.0.0/24")
+
+    async def move(*addresses: dict[str, str]) -> httpx.Response:
+        return await ann.put(path, json={"port": {"fixed_ips": list(addresses)}})
+
+    here = {"subnet_id": subnet["id"], "ip_address": "10.1.0.1"}
+    before = (await ann.get(path)).json()["port"]
+    assert (await move({"subnet_id": subnet["id"]})).json()["port"] == before, "it keeps what it has"
+    moved = (await move({"ip_address": "10.1.0.7"})).json()["port"]
+    assert moved["fixed_ips"] == [{**here, "ip_address": "10.1.0.7"}]
+    route = {"destination": "192.0.2.0/24", "nexthop": "10.1.0.1"}
+    assert (await change(ann, router, routes=[route])).status_code == 200
+    refused(await move(here), 400, "InvalidRoutes", "used by router")
+    for elsewhere in ((), ({"ip_address": "10.2.0.9"},), ({"ip_address": "10.1.0.8"}, {"ip_address": "10.1.0.9"})):
+        refused(await move(*elsewhere), 409, "ServicePortInUse", "its subnets cannot change")
+    taken = (await make("ann", "port", network_id=inner["id"], fixed_ips=[{"subnet_id": subnet["id"]}]))["fixed_ips"]
+    refused(await move(*taken), 409, "IpAddressInUse")
+    assert (await ann.get(path)).json()["port"] == moved
+
+
+@pytest.mark.parametrize("kind", ["distributed", "ha"])
+async def test_there_is_one_kind_of_router(client: Any, make: Any, kind: str) -> None:
+    """Another is refused, by name, whoever asks for it; Neutron's policy has administrators alone name a kind."""
+    ann, root = client("ann"), client("root")
+    router = await make("ann", "router")
+    for chosen in (True, False):
+        refused(await ann.post("/v2.0/routers", json={"router": {kind: chosen}}), 403, "PolicyNotAuthorized", kind)
+        refused(await change(ann, router, **{kind: chosen}), 403, "PolicyNotAuthorized", kind)
+    refused(await root.post("/v2.0/routers", json={"router": {kind: True}}), 400, "InvalidInput", kind)
+    refused(await change(root, router, **{kind: "yes"}), 400, "InvalidInput", kind)
+    assert (await make("root", "router", **{kind: False}))[kind] is False
+    assert (await change(root, router, **{kind: False})).json()["router"][kind] is False
+    assert len((await root.get(f"/v2.0/routers?{kind}=false")).json()["routers"]) == 2
+    assert (await root.get(f"/v2.0/routers?{kind}=true")).json()["routers"] == []
+
+
 async def test_what_is_no_interface_is_refused(client: Any, make: Any) -> None:
     ann, router = client("ann"), await make("ann", "router")
     inner, subnet = await network(make, "ann", "10.1.0.0/24")

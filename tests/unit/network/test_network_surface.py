@@ -173,6 +173,7 @@ OF_ROUTES = {
     },
     "agent": {"GET /v2.0/agents", *(f"{method} /v2.0/agents/{{agent_id}}" for method in ("GET", "PUT", "DELETE"))},
     "availability_zone": {"GET /v2.0/availability_zones"},
+    "service-type": {"GET /v2.0/service-providers"},
     "auto-allocated-topology": {f"{verb} /v2.0/auto-allocated-topology/{{project_id}}" for verb in ("GET", "DELETE")},
     "l3_agent_scheduler": {
         "GET /v2.0/routers/{router_id}/l3-agents", "GET /v2.0/agents/{agent_id}/l3-routers",
@@ -279,6 +280,7 @@ MAY = {
     "delete_auto_allocated_topology": WRITERS,
     "create_l3-router": {"admin"},
     "get_availability_zone": EVERYBODY,
+    "get_service_provider": EVERYBODY,
     "get_network_ip_availability": EVERYBODY,
     "get_quota": OF_PROJECT,
     "get_quotas": {"admin"},

@@ -86,6 +86,7 @@ EXCHANGES: list[tuple[str, str, str, str, Any]] = [
     ("quota-delete", "root", "DELETE", "/v2.0/quotas/project-of-ann", None),
     ("agent-list", "root", "GET", "/v2.0/agents", None),
     ("agent-missing", "root", "GET", "/v2.0/agents/nobody", None),
+    ("service-provider-list", "ann", "GET", "/v2.0/service-providers", None),
     ("availability-list", "root", "GET", "/v2.0/network-ip-availabilities?ip_version=4", None),
     ("availability-show", "root", "GET", f"/v2.0/network-ip-availabilities/{NETWORK}", None),
     ("availability-forbidden", "ann", "GET", "/v2.0/network-ip-availabilities", None),

@@ -32,9 +32,14 @@ def _none(value: Any, name: str) -> None:
         raise Invalid(f"Invalid input for {name}: descriptions of agents are not kept; leave it out, or null.")
 
 
+def _kind(value: str, _name: str) -> str:
+    """Read a kind of agent in whatever case: so do the databases of most clouds, and clients rely on it."""
+    return next((kind for kind in network_agents.KINDS if kind.lower() == value.lower()), value)
+
+
 AGENT: Fields[NetworkAgent] = Fields(
     Wire("id", use=Use.LIST),
-    Wire("agent_type", use=Use.LIST, shown=lambda agent: agent.kind),
+    Wire("agent_type", use=Use.LIST, filtered=_kind, shown=lambda agent: agent.kind),
     constant("binary", "floe-agent", Use.LIST),
     constant("topic", "N/A", Use.LIST),
     Wire("host", use=Use.LIST, shown=lambda agent: agent.host.name),

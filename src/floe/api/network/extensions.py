@@ -76,6 +76,7 @@ EXTENSIONS: dict[str, tuple[str, str]] = {
         "Remote address group id field for security group rules",
         "A rule may be about the addresses of a group.",
     ),
+    "service-type": ("Neutron Service Type Management", "Who gives services: there are routers, and no VPNs."),
     "sorting": ("Sorting support", "Lists may be sorted by most attributes."),
     "standard-attr-description": ("standard-attr-description", "Descriptions."),
     "standard-attr-revisions": ("Resource revision numbers", "Revision numbers, counted up by each change."),

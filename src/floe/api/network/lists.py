@@ -92,17 +92,17 @@ def list_reply(
     return Reply(body={collection: show(things, _fields(call))}, more=more)
 
 
-def narrowed(things: Sequence[dict[str, Any]], listing: Listing) -> list[dict[str, Any]]:
+def narrowed(things: Sequence[dict[str, Any]], listing: Listing, ident: str = "id") -> list[dict[str, Any]]:
     """Return the page of things that are in memory alone, by their names on the wire."""
     found = list(things)
     for name, wanted in listing.filters.items():
         found = [thing for thing in found if thing[name] in wanted]
-    for name, ascending in reversed(listing.sort or (("id", True),)):
+    for name, ascending in reversed(listing.sort or ((ident, True),)):
         found.sort(key=partial(_text, name), reverse=ascending == listing.reverse)
     if listing.marker is not None:
-        at = next((index for index, thing in enumerate(found) if thing["id"] == listing.marker), None)
+        at = next((index for index, thing in enumerate(found) if thing[ident] == listing.marker), None)
         if at is None:
-            raise Invalid(f"Invalid input for marker: there is nothing with id {listing.marker!r} in this list.")
+            raise Invalid(f"Invalid input for marker: there is nothing with {ident} {listing.marker!r} in this list.")
         found = found[at + 1 :]
     page = found[: listing.limit]
     return page[::-1] if listing.reverse else page

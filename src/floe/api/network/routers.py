@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from floe.api.kit.resource import Extension, Fields, Member, Resource, Use, Wire, constant
+from floe.api.kit.shape import Always
 from floe.api.network.attributes import DESCRIPTION, ID, NAME, OWNER, REVISED, TAGS
 from floe.api.network.converters import flag, ident, listed, malformed, pair
 from floe.api.network.dialect import NEUTRON
@@ -76,6 +77,10 @@ def _joined(router_id: str, joined: Joined) -> dict[str, Any]:
     }
 
 
+def _kind(name: str) -> Wire[Router]:
+    return Wire(name, use=Use.WRITE | Use.FILTER, convert=flag, shown=Always(False), only="admin", constant=False)
+
+
 _INTERFACE: Fields[Router] = Fields(
     Wire("subnet_id", use=Use.CREATE, check=ident), Wire("port_id", use=Use.CREATE, check=ident)
 )
@@ -94,8 +99,8 @@ ROUTER: Resource[Router] = Resource(
         constant("status", "ACTIVE", Use.FILTER),
         Wire("external_gateway_info", "gateway", Use.WRITE, check=_gateway, shown=_shown_gateway),
         Wire("routes", use=Use.UPDATE, check=_routes, shown=_shown_routes),
-        constant("distributed", False, Use.WRITE | Use.FILTER, only="admin", convert=flag),
-        constant("ha", False, Use.WRITE | Use.FILTER, only="admin", convert=flag),
+        _kind("distributed"),
+        _kind("ha"),
         constant("availability_zone_hints", [], Use.CREATE, check=_no_hints),
         Wire("availability_zones", shown=lambda router: list(router.zones)),
         TAGS,

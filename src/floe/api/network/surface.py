@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from floe.api.kit.surface import Surface
-from floe.api.network import agent_schedulers, agents, auto_allocated, availability, extensions, quotas, versions
+from floe.api.network import (
+    agent_schedulers,
+    agents,
+    auto_allocated,
+    availability,
+    extensions,
+    quotas,
+    service_providers,
+    versions,
+)
 from floe.api.network.faults import network_envelope
 from floe.api.network.nouns import NOUNS, PARTS
 
-_OTHERS = (versions, extensions, quotas, agents, agent_schedulers, availability, auto_allocated)
+_OTHERS = (versions, extensions, quotas, agents, agent_schedulers, availability, auto_allocated, service_providers)
 
 SURFACE = Surface(
     name="network",
