@@ -5,6 +5,7 @@
 #   setup_client               the openstack client, unchanged, in .venv-client
 #   setup_ansible              Ansible with the collection openstack.cloud, in .venv-ansible
 #   setup_sdk                  openstacksdk with its tests, and the libraries from before it, in .venv-sdk
+#   setup_osc                  python-openstackclient with what its own tests need, in .venv-osc
 #   setup_tempest              Tempest with its tests, in .venv-tempest
 #   setup_image                the tiny guest image; its path goes to $GUEST_IMAGE
 #   setup_libvirt_system       the files of Debian's libvirt-daemon-system, for tests; their path goes to $LIBVIRT_SYSTEM
@@ -221,6 +222,13 @@ setup_sdk() {
     environment "$ROOT/.venv-sdk" "$ROOT $sum" "openstacksdk and older client libraries, as pinned in constraints-sdk.txt" \
         -c "$ROOT/constraints-sdk.txt" openstacksdk fixtures oslotest testscenarios testtools \
         python-glanceclient python-neutronclient python-novaclient
+}
+
+setup_osc() {
+    local sum
+    sum=$(sha256sum < "$ROOT/constraints-osc.txt" | cut -c1-16)
+    environment "$ROOT/.venv-osc" "$ROOT $sum" "python-openstackclient's tests, as pinned in constraints-osc.txt" \
+        -c "$ROOT/constraints-osc.txt" python-openstackclient tempest
 }
 
 setup_tempest() {

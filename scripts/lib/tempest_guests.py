@@ -138,7 +138,7 @@ def show(found: Count, seconds: float) -> None:
     for result in found.missing:
         console.print(f"[yellow]not there[/] ({result.outcome}): {result.test}\n    {escape(result.why)[:200]}")
     for result in found.surprises:
-        console.print(f"[yellow]passes[/]: {result.test}: take it off tempest-not-there.txt")
+        console.print(f"[yellow]passes[/]: {result.test}: take it off the list of what is not there")
     kinds = {"passed": found.passed, "failed": [], "skipped": [], "not there": found.missing}
     for result in found.wrong:
         kinds[result.outcome].append(result)
@@ -174,7 +174,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("interrupted")
         return 130
-    counted = count("tempest", found, time.monotonic() - began)
+    counted = count("tempest", found, time.monotonic() - began, "guests")
     show(counted, time.monotonic() - began)
     return 1 if counted.wrong else 0
 

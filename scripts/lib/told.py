@@ -10,6 +10,8 @@ import re
 import time
 import unittest
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -72,6 +74,12 @@ def cases(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield from cases(each)
         else:
             yield each
+
+
+def modules(package: ModuleType) -> list[str]:
+    """Return the names of the modules with tests that are in a package at any depth, without its own name."""
+    folder = Path(next(iter(package.__path__)))
+    return sorted(".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("test_*.py"))
 
 
 def _of_class(test: unittest.TestCase) -> str:

@@ -39,7 +39,7 @@ def test_what_neither_passes_nor_is_listed_is_wrong_skipped_tests_too(judge: Mod
         judge.Result("routers.show", "failed"),
         judge.Result("routers.find", "passed"),
     ]
-    found = judge.count("sdk", told, 1.0)
+    found = judge.count("sdk", told, 1.0, "fake-hosts")
     names = {kind: [each.test for each in getattr(found, kind)] for kind in ("passed", "missing", "surprises", "wrong")}
     assert names == {
         "passed": ["servers.list", "routers.find"],
@@ -50,10 +50,17 @@ def test_what_neither_passes_nor_is_listed_is_wrong_skipped_tests_too(judge: Mod
     assert found.unused == ["trunks.*"]
 
 
+def test_what_one_kind_of_cloud_lacks_is_wrong_elsewhere(judge: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "tempest-fake-hosts-not-there.txt").write_text("servers.login  nobody logs in\n")
+    told = [judge.Result("servers.login", "skipped")]
+    assert [each.test for each in judge.count("tempest", told, 1.0, "fake-hosts").missing] == ["servers.login"]
+    assert [each.test for each in judge.count("tempest", told, 1.0, "guests").wrong] == ["servers.login"]
+
+
 def test_a_line_without_a_reason_is_refused(judge: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "sdk-not-there.txt").write_text("routers.*\n")
     with pytest.raises(SystemExit, match="no reason"):
-        judge.count("sdk", [], 1.0)
+        judge.count("sdk", [], 1.0, "fake-hosts")
 
 
 RECAP = "PLAY RECAP ***\nlocalhost : ok=3   changed={}   unreachable=0   failed={}   skipped=0\n"
