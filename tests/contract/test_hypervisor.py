@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from floe.agent.disks import KINDS, bases, paths
 from floe.core.disks import Blank, Overlay, local_disks
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, GuestState, PowerState
+from floe.core.nics import Tap
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.hypervisors.protocol import Found, GuestFiles, Hypervisor
 from floe.settings import Settings
@@ -276,6 +278,29 @@ async def test_power_a_guest_that_is_on_may_be_interrupted_and_goes_on(host: Hos
     await hypervisor.end(guest.server_id)
     with pytest.raises(HostFailure):
         await hypervisor.interrupt(guest.server_id)
+
+
+async def test_a_nic_is_given_to_a_guest_that_is_on_as_often_as_it_is_said_and_none_to_one_that_is_off(
+    host: Host,
+) -> None:
+    guest, nic = guest_number(), Tap(port_id=f"{SERVER}7", mac="fa:16:3e:00:00:07", device="tapnicseven")
+    if KIND == "libvirt":
+        subprocess.run(["ip", "tuntap", "add", "dev", nic.device, "mode", "tap"], check=True)
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    assert await hypervisor.detach_nic(guest.server_id, nic), "it has none such"
+    for _ in range(2):
+        await hypervisor.attach_nic(guest, nic)
+        assert not await hypervisor.detach_nic(guest.server_id, nic, ask=False)
+    await hypervisor.detach_nic(guest.server_id, nic)
+    await hypervisor.detach_nic(guest.server_id, nic)  # as often as it is said
+    await hypervisor.end(guest.server_id)
+    assert await hypervisor.detach_nic(guest.server_id, nic)
+    await hypervisor.attach_nic(guest, nic)
+    assert await hypervisor.detach_nic(guest.server_id, nic)
+    if host.machine is None:
+        subprocess.run(["ip", "link", "del", nic.device], check=True)
 
 
 async def test_power_what_is_off_can_be_neither_paused_nor_suspended(host: Host) -> None:

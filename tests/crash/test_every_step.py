@@ -18,15 +18,17 @@ from scripted_hosts import KIT
 from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Strike, StruckDatabase, cases, writes
 
 from floe.bus.local import LocalBus
-from floe.cloud import server_power
+from floe.cloud import networks, server_interfaces, server_power, subnets
 from floe.cloud.audit import check_rows
 from floe.conductor.conductor import Conductor
 from floe.conductor.registry import sagas
 from floe.conductor.saga import Saga
 from floe.core import guest_actions, server_states
 from floe.core.context import Context
-from floe.core.messages import ChangePower, Command, Destroy, Failed, Result, Spawn, SpawnAll
+from floe.core.messages import ChangeNics, ChangePower, Command, Destroy, Failed, Result, Spawn, SpawnAll
+from floe.core.nics import PlannedNic
 from floe.store import audit
+from floe.store import ports as port_rows
 from floe.store.schema import create_all
 
 BROKEN = Failed(kind="host_failure", message="It broke.", stage="disk")
@@ -42,6 +44,8 @@ SCENES = {
     "suspend": "suspended",
     "resume": "active",
     "trigger_crash_dump": "active",
+    "attach_interface": "active",
+    "detach_interface": "active",
 }
 """What becomes of a server by each workflow, whatever strikes; a change of power alone fails with its host."""
 
@@ -56,7 +60,7 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
     """Return a host that fails, or is told twice, where it is to."""
 
     async def handler(command: Command) -> Result:
-        if isinstance(command, Spawn | SpawnAll | Destroy | ChangePower) and not strike.in_database:
+        if isinstance(command, Spawn | SpawnAll | Destroy | ChangePower | ChangeNics) and not strike.in_database:
             if strike.here(FAILS) or any(strike.here(what) for what in UNDO_FAILS):
                 return BROKEN
             if strike.here(TWICE):
@@ -156,9 +160,24 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
     if kind in BEFORE_IT:
         await server_power.change(cloud, user, server_id, BEFORE_IT[kind])
         await site.settle()
+    nic = PlannedNic(network_id=await network(cloud, user)) if kind.endswith("_interface") else None
+    port = await server_interfaces.attach(cloud, user, server_id, nic) if kind == "detach_interface" else None
+    await site.settle()
     strike.armed = True
     cloud = replace(cloud, db=getattr(cloud.db, "db", cloud.db))  # it is the conductor that is struck
-    await server_power.change(cloud, user, server_id, guest_actions.BY_KIND[kind])
+    if port is not None:
+        await server_interfaces.detach(cloud, user, server_id, port.port_id)
+    elif nic is not None:
+        await server_interfaces.attach(cloud, user, server_id, nic)
+    else:
+        await server_power.change(cloud, user, server_id, guest_actions.BY_KIND[kind])
+
+
+async def network(cloud: Any, user: Context) -> str:
+    """Return a network of a user's, with a subnet."""
+    (made,) = await networks.create(cloud, user, [{"name": "net"}])
+    await subnets.create(cloud, user, [{"network_id": made.id, "cidr": "10.0.0.0/24"}])
+    return made.id
 
 
 def check(site: Any, server_id: str, wanted: str) -> None:
@@ -167,6 +186,9 @@ def check(site: Any, server_id: str, wanted: str) -> None:
     there = {host.name: set(host.guests) for host in site.hosts.values() if host.guests}
     assert (server.vm_state, server.task_state) == (wanted, None)
     assert there == ({} if wanted in {"error", "deleted"} else {server.host: {server_id}})
+    ports = {port.id for port in site.cloud.db.read_now(lambda conn: port_rows.of_server(conn, server_id))}
+    if there:
+        assert site.hosts[server.host].nics.get(server_id, set()) == ports
     for host in site.hosts.values():
         for state in host.guests.values():
             assert server_states.agrees(server.vm_state, server.power_state, state)

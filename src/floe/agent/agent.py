@@ -20,6 +20,7 @@ from floe.agent.images import ImageCache
 from floe.agent.inventory import host_up
 from floe.agent.ledger import Ledger
 from floe.agent.metadata import MetadataService
+from floe.agent.nics import GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower, flush, flush_folders, kernel_boot_id
 from floe.agent.reconcile import Reconciled, reconcile
@@ -145,6 +146,7 @@ class Agent:
             ledger=ledger,
             builder=builder,
             power=power,
+            nics=GuestNics(ledger, power, ports, self._hypervisor, self._sleep),
             ports=ports,
             hypervisor=self._hypervisor,
             steps=self._steps,
@@ -272,6 +274,7 @@ class Agent:
             await self._offload(self._trim_consoles, [guest.server_id for guest in guests])
         await self._say_up(guests, await self._builder.leftovers(guests))
         await self._ports.plug()
+        self._commands.follow_network()
         self._images.tidy()
         await self._eviction.round()
 

@@ -11,25 +11,28 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 
 from floe.agent import console
+from floe.agent.answers import answer_of, failure_of
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.images import os_failure
 from floe.agent.ledger import Ledger
+from floe.agent.nics import GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
 from floe.agent.threads import Offload
+from floe.agent.under_way import UnderWay
 from floe.core.errors import FloeError, HostFailure, NotFound
 from floe.core.guests import GuestState, PowerState
 from floe.core.messages import (
     ApplyNetwork,
     ChangeMembers,
+    ChangeNics,
     ChangePower,
     Command,
     ConsoleOutput,
@@ -49,7 +52,6 @@ from floe.core.messages import (
     Result,
     Spawn,
     SpawnAll,
-    SpawnAnswer,
     Spawned,
     SpawnedAll,
     UpdateMetadata,
@@ -59,26 +61,9 @@ from floe.hypervisors.protocol import Hypervisor
 log = logging.getLogger(__name__)
 
 _OVERTAKEN = "The server was deleted while it was being built."
+_DELETED = "The server was deleted meanwhile."
 _FENCED = "The action was taken up by another conductor since: what is still to be done for it, that one says."
 _BROKEN_OFF = "Something else was asked for meanwhile."
-
-
-@dataclass(slots=True)
-class _Server:
-    """Commands under way on one server; `waiting` counts them, so that the entry goes with the last."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    waiting: int = 0
-    work: asyncio.Task[Any] | None = None
-    generation: int | None = None
-    """What the guest should be is of this generation, if the work is about that."""
-    overtaken: bool = False
-    seen: PowerState | None = None
-    """The last power state that the hypervisor told meanwhile."""
-
-    def is_before(self, generation: int) -> bool:
-        """Say whether what is under way is about what the guest should be, and something later is said of that."""
-        return self.generation is not None and self.generation < generation
 
 
 class Commands:
@@ -90,6 +75,7 @@ class Commands:
         ledger: Ledger,
         builder: GuestBuilder,
         power: GuestPower,
+        nics: GuestNics,
         ports: Ports,
         hypervisor: Hypervisor,
         steps: Callable[[str], Steps],
@@ -100,20 +86,22 @@ class Commands:
         self._ledger = ledger
         self._builder = builder
         self._power = power
+        self._nics = nics
         self._ports = ports
         self._hypervisor = hypervisor
         self._steps = steps
         self._changed, self._say_report = changed, report
         self._offload = offload
-        self._servers: dict[str, _Server] = {}
+        self._servers: dict[str, UnderWay] = {}
         self._known: dict[str, PowerState] = {}
-        self._late: set[asyncio.Task[Result]] = set()
-        """Spawns of many that take longer than whoever asked for all of them waits."""
+        self._late: set[asyncio.Task[Any]] = set()
+        """Spawns of many that take longer than whoever asked for all of them waits, and what nobody waits for."""
         self._handlers: dict[type, Callable[[Any], Awaitable[Result]]] = {
             Spawn: self._spawn,
             SpawnAll: self._spawn_all,
             Destroy: self._destroy,
             ChangePower: self._change_power,
+            ChangeNics: self._change_nics,
             ReadConsole: self._read_console,
             ApplyNetwork: self._apply_network,
             ChangeMembers: self._change_members,
@@ -128,7 +116,7 @@ class Commands:
         try:
             return await self._handlers[type(command)](command)
         except FloeError as error:
-            return _failed(error, None)
+            return failure_of(error, None)
 
     async def stop(self) -> None:
         """Leave what is under way where it stands; the next start finds it as after a crash."""
@@ -173,8 +161,8 @@ class Commands:
             self._known[guest.server_id] = guest.power_state
 
     @asynccontextmanager
-    async def _server(self, server_id: str) -> AsyncIterator[_Server]:
-        server = self._servers.setdefault(server_id, _Server())
+    async def _server(self, server_id: str) -> AsyncIterator[UnderWay]:
+        server = self._servers.setdefault(server_id, UnderWay())
         server.waiting += 1
         try:
             async with server.lock:
@@ -212,7 +200,7 @@ class Commands:
                     raise  # the agent stops: its next start finds things as after a crash
                 return Failed(kind="gone", message=_OVERTAKEN, steps=tuple(steps.done))
             except Exception as error:
-                failed = _failed(error, steps)
+                failed = failure_of(error, steps)
                 if not present:
                     self._ledger.settle(command, failed)
                 return failed
@@ -228,17 +216,14 @@ class Commands:
         return Failed(kind="gone", message=_FENCED, heard=self._ledger.fences.latest(server_id, action_id))
 
     async def _spawn_all(self, command: SpawnAll) -> Result:
-        work = [asyncio.ensure_future(self.handle(spawn)) for spawn in command.spawns]
-        for task in work:
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+        work = [self._beside(self.handle(spawn)) for spawn in command.spawns]
         try:
             await asyncio.wait(work, timeout=command.patience)
         except asyncio.CancelledError:
             for task in work:
                 task.cancel()
             raise
-        return SpawnedAll(answers=tuple(map(_answer, work)))
+        return SpawnedAll(answers=tuple(map(answer_of, work)))
 
     async def _change_power(self, command: ChangePower) -> Result:
         server_id = command.server_id
@@ -270,7 +255,7 @@ class Commands:
                     raise
                 return Failed(kind="gone", message=_BROKEN_OFF, steps=tuple(steps.done))
             except Exception as error:
-                failed = _failed(error, steps)
+                failed = failure_of(error, steps)
                 self._ledger.wishes.changed(command, failed)
                 await self._look_at(server_id, server)
                 return failed
@@ -281,7 +266,47 @@ class Commands:
             self._ledger.follow(server_id, result.power_state)
             return result
 
-    async def _look_at(self, server_id: str, server: _Server) -> None:
+    async def _change_nics(self, command: ChangeNics) -> Result:
+        server_id = command.server_id
+        self._builder.folder(server_id)
+        async with self._server(server_id) as server:
+            refusal = self._ledger.refusal(server_id, command.action_id)
+            if refusal is not None:
+                return Failed(kind="gone", message=refusal)
+            steps = self._steps(command.action_id)
+            try:
+                server.work = asyncio.ensure_future(self._nics.change(command, steps))
+                result: Result = await server.work
+            except asyncio.CancelledError:
+                if not server.overtaken:
+                    raise
+                return Failed(kind="gone", message=_DELETED, steps=tuple(steps.done))
+            except Exception as error:
+                return failure_of(error, steps)
+            finally:
+                server.work = None
+            return result
+
+    def follow_network(self) -> None:
+        """Have guests have the NICs that the network says, where nothing is being done with them."""
+        for server_id in self._nics.astray():
+            if server_id not in self._servers:
+                self._beside(self._follow(server_id))
+
+    async def _follow(self, server_id: str) -> None:
+        async with self._server(server_id):
+            try:
+                await self._nics.follow(server_id)
+            except HostFailure as error:
+                log.warning("guest %s has other NICs than ports: %s", server_id, error.detail or error.message)
+
+    def _beside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        return task
+
+    async def _look_at(self, server_id: str, server: UnderWay) -> None:
         """See what a guest does of which something failed: what it does is what it should, and is told of."""
         with contextlib.suppress(HostFailure):
             found = await self._hypervisor.find(server_id)
@@ -311,7 +336,7 @@ class Commands:
                 if not command.final:
                     await self._make_certain(command, noted=noted)
             except Exception as error:
-                return _failed(error, steps)
+                return failure_of(error, steps)
             server.seen = None
             return result
 
@@ -339,6 +364,7 @@ class Commands:
         fresh = frozenset(port.port_id for port in command.network.ports if port.port_id not in known)
         self._ledger.replace_network(command.network)
         await self._ports.plug(fresh & self._ledger.network.ports.keys())
+        self.follow_network()
         return NetworkApplied(generation=self._ledger.network.generation)
 
     async def _change_members(self, command: ChangeMembers) -> Result:
@@ -375,26 +401,3 @@ class Commands:
             drift=() if busy else tuple(drift),
             busy=tuple(sorted(busy | self._servers.keys())),
         )
-
-
-def _answer(work: asyncio.Task[Result]) -> SpawnAnswer:
-    if not work.done() or work.cancelled():
-        return SpawnAnswer()
-    if (error := work.exception()) is not None:
-        return SpawnAnswer(failed=_failed(error, None))
-    result = work.result()
-    if isinstance(result, Spawned):
-        return SpawnAnswer(spawned=result)
-    return SpawnAnswer(failed=result if isinstance(result, Failed) else None)
-
-
-def _failed(error: BaseException, steps: Steps | None) -> Failed:
-    done = () if steps is None else tuple(steps.done)
-    if isinstance(error, HostFailure):
-        said = {"message": error.message, "stage": error.stage, "detail": error.detail}
-        return Failed(kind=error.cause or error.kind, **said, heard=error.heard, steps=done)
-    if isinstance(error, FloeError):
-        return Failed(kind=error.kind, message=error.message, steps=done)
-    log.error("a command failed unexpectedly", exc_info=error)
-    text = f"The host failed unexpectedly: {type(error).__name__}."
-    return Failed(kind="internal", message=text, detail=repr(error), steps=done)

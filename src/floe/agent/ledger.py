@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +35,7 @@ from floe.agent.ledger_entries import (
     Network,
     OfPower,
     Overtook,
+    Rewired,
     Settled,
     Told,
     Want,
@@ -45,7 +47,8 @@ from floe.core.errors import HostFailure
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import GuestMetadata, GuestSpec, PowerState
 from floe.core.host_network import HostNetwork, HostNetworkState, MembersChange
-from floe.core.messages import ChangePower, Destroy, Failed, Spawn, Spawned
+from floe.core.messages import ChangeNics, ChangePower, Destroy, Failed, Spawn, Spawned
+from floe.core.nics import Nic
 from floe.core.power import power_of
 
 log = logging.getLogger(__name__)
@@ -154,7 +157,7 @@ class Ledger:
             entry.failed = result
         self._append(entry)
 
-    def adopt(self, command: ChangePower, guest: GuestSpec) -> None:
+    def adopt(self, command: ChangePower | ChangeNics, guest: GuestSpec) -> None:
         """Remember a guest that was built here before this ledger was begun. Raises HostFailure where it cannot.
 
         One entry says all of it: a guest that began and was never built is cleared away at the next start.
@@ -195,6 +198,13 @@ class Ledger:
         """Remember what a guest may now read about itself."""
         self._append(Told(server_id=server_id, metadata=replace(metadata, admin_password=None)))
 
+    def rewire(self, command: ChangeNics, nics: Sequence[Nic], gone: Sequence[str] = ()) -> None:
+        """Remember which NICs a guest is to have, with the ports they need, and those that go. Raises HostFailure."""
+        told = (command.network, tuple(gone), command.network.generation)
+        entry = Rewired(command.server_id, tuple(nics), *told)
+        if not self._append(entry):
+            raise HostFailure("The host's disk is full: it cannot even note down the NIC.", stage="ports")
+
     def replace_network(self, whole: HostNetwork) -> None:
         """Take a whole network state, unless a newer one is known."""
         if whole.generation >= self.network.generation:
@@ -231,18 +241,7 @@ class Ledger:
     def compact(self) -> None:
         """Write the file anew, without what is out of date."""
         self._forget_old()
-        network = self.network
-        entries: list[Entry] = [
-            Network(
-                generation=network.generation,
-                segments=network.segments,
-                ports=network.ports,
-                groups=network.groups,
-                learnt=network.learnt,
-                members_at=network.members_at,
-                known_at=network.known_at,
-            )
-        ]
+        entries: list[Entry] = [Network.of(self.network)]
         entries += [*self._tombstones.values(), *self._undone.values(), *self.fences.entries()]
         for server_id, guest in self.guests.items():
             entries.append(Begun(action_id=self._actions[server_id], guest=guest, network=_NOTHING))
@@ -329,13 +328,8 @@ class Ledger:
             self._drop(entry.server_id, entry.port_ids, entry.generation)
             if not entry.final and not entry.action_id:  # cut short: the same command may bring its ports again,
                 self.network.unlearn(entry.port_ids)  # with rules as they were then, so all is asked for anew
-        elif isinstance(entry, Told):
-            guest = self.guests.get(entry.server_id)
-            if guest is not None:
-                known = guest.metadata  # files are brought by a create alone
-                told = replace(entry.metadata, admin_password=known.admin_password, files=known.files)
-                self.guests[entry.server_id] = replace(guest, metadata=told)
-                self._prints.pop(entry.server_id, None)
+        elif isinstance(entry, Told | Rewired):
+            self._take_changed(entry)
         elif isinstance(entry, Whole):
             self.network.replace(entry.network)
         elif isinstance(entry, Members):
@@ -345,15 +339,20 @@ class Ledger:
         elif isinstance(entry, Overtook):
             self.fences.take(entry)
         else:
-            self.network = HostNetworkState(
-                generation=entry.generation,
-                segments=dict(entry.segments),
-                ports=dict(entry.ports),
-                groups=dict(entry.groups),
-                learnt=dict(entry.learnt),
-                members_at=entry.members_at,
-                known_at=dict(entry.known_at),
-            )
+            self.network = entry.state()
+
+    def _take_changed(self, entry: Told | Rewired) -> None:
+        guest = self.guests.get(entry.server_id)
+        if isinstance(entry, Rewired):
+            self.network.merge(entry.network)
+            self.network.remove_ports(entry.gone, entry.generation)
+            if guest is not None:
+                self.guests[entry.server_id] = replace(guest, nics=entry.nics)
+        elif guest is not None:
+            known = guest.metadata  # files are brought by a create alone
+            told = replace(entry.metadata, admin_password=known.admin_password, files=known.files)
+            self.guests[entry.server_id] = replace(guest, metadata=told)
+            self._prints.pop(entry.server_id, None)
 
     def _drop(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:
         self._unplug(server_id, port_ids, generation)

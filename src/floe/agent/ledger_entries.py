@@ -6,9 +6,17 @@ import msgspec
 
 from floe.core.disks import MIB_PER_GIB, local_disks
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
-from floe.core.host_network import HostGroup, HostNetwork, HostPort, HostSegment, MembersChange
+from floe.core.host_network import (
+    HostGroup,
+    HostNetwork,
+    HostNetworkState,
+    HostPort,
+    HostRouter,
+    HostSegment,
+    MembersChange,
+)
 from floe.core.messages import Failed, PowerChanged, Spawned
-from floe.core.nics import VIF_MODELS, Tap
+from floe.core.nics import VIF_MODELS, Nic, Tap
 from floe.core.power import Wanted
 
 
@@ -127,6 +135,16 @@ class Whole(msgspec.Struct, tag="whole"):
     network: HostNetwork
 
 
+class Rewired(msgspec.Struct, tag="rewired", omit_defaults=True):
+    """A guest is to have these NICs, and ports of it that are `gone` are no more, as of a generation."""
+
+    server_id: str
+    nics: tuple[Nic, ...]
+    network: HostNetwork
+    gone: tuple[str, ...] = ()
+    generation: int = 0
+
+
 class Members(msgspec.Struct, tag="members"):
     """Members of security groups changed."""
 
@@ -141,8 +159,18 @@ class Network(msgspec.Struct, tag="network"):
     ports: dict[str, HostPort]
     groups: dict[str, HostGroup]
     learnt: dict[str, int]
+    routers: dict[str, HostRouter] = {}
     members_at: int = 0
     known_at: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, state: HostNetworkState) -> Network:
+        """Return the entry that says all of a state."""
+        return cls(**{name: getattr(state, name) for name in cls.__struct_fields__})
+
+    def state(self) -> HostNetworkState:
+        """Return the state that it says."""
+        return HostNetworkState(**{name: getattr(self, name) for name in self.__struct_fields__})
 
 
 class Want(msgspec.Struct, tag="wanted", omit_defaults=True):
@@ -191,4 +219,17 @@ class Overtook(msgspec.Struct, tag="overtook"):
 
 
 OfPower = Want | Answered | Machine | Flushed | Damaged
-Entry = Begun | BegunBefore | Adopted | Settled | Destroyed | Told | Whole | Members | Network | Overtook | OfPower
+Entry = (
+    Begun
+    | BegunBefore
+    | Adopted
+    | Settled
+    | Destroyed
+    | Told
+    | Rewired
+    | Whole
+    | Members
+    | Network
+    | Overtook
+    | OfPower
+)

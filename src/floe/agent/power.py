@@ -17,7 +17,7 @@ from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.ledger import Ledger
 from floe.core.errors import Conflict, HostFailure, NotFound
 from floe.core.guests import GuestSpec, GuestState, PowerState
-from floe.core.messages import ChangePower, PowerChanged
+from floe.core.messages import ChangeNics, ChangePower, PowerChanged
 from floe.core.power import Deed, Power, deeds
 from floe.hypervisors.protocol import Found, Hypervisor
 
@@ -80,7 +80,7 @@ class GuestPower(msgspec.Struct, frozen=True):
 
         Raises NotFound and HostFailure where that cannot be, or where something later was said.
         """
-        guest = self.ledger.guests.get(command.server_id) or await self._adopt(command, steps)
+        guest = await self.known(command, steps)
         kept = self.ledger.wishes.of(command.server_id)
         if command.wanted.generation < kept.generation:
             raise HostFailure(LATER, cause=Conflict.kind, heard=kept.generation)
@@ -102,7 +102,11 @@ class GuestPower(msgspec.Struct, frozen=True):
         found = await self._find(guest)
         return PowerChanged(power_state=found.power_state, steps=tuple(steps.done))
 
-    async def _adopt(self, command: ChangePower, steps: Steps) -> GuestSpec:
+    async def known(self, command: ChangePower | ChangeNics, steps: Steps) -> GuestSpec:
+        """Return the guest of a command. Raises NotFound and HostFailure where it is not here."""
+        return self.ledger.guests.get(command.server_id) or await self._adopt(command, steps)
+
+    async def _adopt(self, command: ChangePower | ChangeNics, steps: Steps) -> GuestSpec:
         """Know a guest again whose disks are here: the ledger was lost, or is older than the guest.
 
         Raises NotFound where nothing is said of it but its id, and HostFailure where a disk is not here either.

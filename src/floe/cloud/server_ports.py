@@ -133,15 +133,7 @@ def bind(
     fresh = [nic for index, nic in enumerate(planned) if nic.made and index not in there]
     if fresh:
         quotas.demand(conn, project_id, {"port": len(fresh)})
-    common: dict[str, Any] = {
-        "server_id": server_id,
-        "device_id": server_id,
-        "device_owner": f"compute:{zone}",
-        "host": host,
-        "plugged": True,
-        "pinned": False,
-        "status": BUILD,
-    }
+    common = binding_of(server_id, zone, host)
     bound: list[Port] = []
     changed: list[Port] = []
     names = {ident: port_names.of_server(conn, network, project_id, hostname) for ident, network in known.items()}
@@ -158,13 +150,26 @@ def bind(
             rows.update(conn, port.id, binding, now)
             port = replace(port, **binding)
         elif nic.made:
-            port = _make(conn, project_id, nic, {**binding, "nic": index}, below[nic.network_id], now)
+            port = make(conn, project_id, nic, {**binding, "nic": index}, below[nic.network_id], now)
         else:
-            port = _take(conn, nic, {**binding, "nic": index}, now)
+            port = take(conn, nic, {**binding, "nic": index}, now)
         changed.append(port)
         bound.append(port)
     host_networks.touch_members(conn, host, changed)
     return tuple(host_networks.host_port(port, known[port.network_id]) for port in bound)
+
+
+def binding_of(server_id: str, zone: str, host: str) -> dict[str, Any]:
+    """Return what is true of every port of a server that has a host."""
+    return {
+        "server_id": server_id,
+        "device_id": server_id,
+        "device_owner": f"compute:{zone}",
+        "host": host,
+        "plugged": True,
+        "pinned": False,
+        "status": BUILD,
+    }
 
 
 def rename(conn: Connection, server_id: str, project_id: str, hostname: str, now: datetime) -> bool:
@@ -208,8 +213,12 @@ def release(conn: Connection, server_id: str, now: datetime) -> tuple[str, ...]:
     Ports that were still plugged make their host stale: it is sent its whole network.
     """
     found = rows.of_server(conn, server_id)
-    if not found:
-        return ()
+    let_go(conn, found, now)
+    return tuple(port.id for port in found)
+
+
+def let_go(conn: Connection, found: Sequence[Port], now: datetime) -> None:
+    """Have ports of servers be such no more, as `release` does with all of a server's."""
     for host, plugged in _by_host(found).items():
         host_networks.touch_members(conn, host, plugged)
         host_networks.touch_hosts(conn, [host])
@@ -220,7 +229,6 @@ def release(conn: Connection, server_id: str, now: datetime) -> tuple[str, ...]:
         rows.discard(conn, *made)
     if own:
         rows.untie(conn, own)
-    return tuple(port.id for port in found)
 
 
 def _by_host(ports: Iterable[Port]) -> dict[str, list[Port]]:
@@ -341,7 +349,7 @@ def _new_nic(
     return replace(asked, security_groups=groups if network.port_security else (), port_security=network.port_security)
 
 
-def _make(
+def make(
     conn: Connection,
     project_id: str,
     nic: PlannedNic,
@@ -349,8 +357,9 @@ def _make(
     below: Sequence[Subnet],
     now: datetime,
 ) -> Port:
+    """Make a planned port with what binds it, and give it addresses of subnets. Raises Conflict."""
     groups = _groups_left(conn, nic.security_groups, project_id)
-    port_id, network_id = derived(binding["server_id"], f"port {binding['nic']}"), nic.network_id
+    port_id, network_id = nic.port_id or derived(binding["server_id"], f"port {binding['nic']}"), nic.network_id
     port = Port(
         id=port_id,
         network_id=network_id,
@@ -370,7 +379,8 @@ def _make(
     return replace(port, fixed_ips=given)
 
 
-def _take(conn: Connection, nic: PlannedNic, binding: Mapping[str, Any], now: datetime) -> Port:
+def take(conn: Connection, nic: PlannedNic, binding: Mapping[str, Any], now: datetime) -> Port:
+    """Take a user's own port as planned. Raises NotFound, and Conflict where somebody else has it."""
     port_id = nic.port_id or ""
     port = rows.get(conn, port_id)
     if port is None:

@@ -7,7 +7,7 @@ from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.guest_metadata import describe
 from floe.core.guests import GuestSpec
 from floe.core.host_network import HostNetwork
-from floe.core.nics import VIF_MODELS, Tap
+from floe.core.nics import nics_of
 from floe.core.servers import Server
 
 
@@ -22,17 +22,13 @@ def guest_spec(
     """Return the guest; `network` is what its host is told of its ports."""
     mtus = {segment.network_id: segment.mtu for segment in network.segments}
     flavor = server.flavor
-    model = server.image_properties.get("hw_vif_model") or VIF_MODELS[0]
     return GuestSpec(
         server_id=server.id,
         name=server.guest_name,
         vcpus=flavor.vcpus,
         memory_mib=flavor.memory_mib,
         disks=disks,
-        nics=tuple(
-            Tap(port_id=port.port_id, mac=port.mac, device=port.tap, mtu=mtus[port.network_id], model=model)
-            for port in sorted(network.ports, key=lambda port: port.nic)
-        ),
+        nics=nics_of(network.ports, mtus, server.image_properties),
         image=given.image,
         kernel=given.kernel,
         ramdisk=given.ramdisk,

@@ -11,21 +11,18 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from floe.cloud import host_networks, server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
-from floe.conductor.guest_spec import guest_spec
+from floe.conductor.forgotten import guest_as_made
 from floe.conductor.saga import OnHost, Saga, Write
 from floe.core import ahead, server_states
-from floe.core.actions import CREATE
-from floe.core.errors import HostFailure, NotFound
-from floe.core.given import CreateGiven, CreateSecrets, PowerGiven
+from floe.core.errors import HostFailure
+from floe.core.given import PowerGiven
 from floe.core.guest_actions import BY_KIND, OnGuest
 from floe.core.messages import ChangePower, PowerChanged
 from floe.core.servers import ServerFault
-from floe.store import actions, places, server_disks
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -86,14 +83,7 @@ class GuestActions(msgspec.Struct, frozen=True):
         now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
 
         def read(conn: Connection) -> ChangePower:
-            server, place = rows.get(conn, server_id), places.get(conn, host, now)
-            made = actions.find(conn, server_id, kind=CREATE.kind, limit=1)
-            if server is None or place is None or not made:
-                raise NotFound("server", server_id)
-            ports = [port.port_id for port in server_ports.of_server(conn, server_id)]
-            network = host_networks.part(conn, host, ports, domain)
-            disks, given = server_disks.of_server(conn, server), msgspec.convert(made[0].input, CreateGiven)
-            guest = guest_spec(server, disks, given, CreateSecrets(), network, place.zone)
+            guest, network = guest_as_made(conn, server_id, host, domain, now)
             return replace(command, guest=guest, network=network)
 
         return await self.cloud.db.read(read)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from floe.cloud.cloud import Cloud
+from floe.conductor.attach_interface import GuestInterfaces
 from floe.conductor.choices import Choices
 from floe.conductor.create_server import CreateServer
 from floe.conductor.delete_image import DeleteImage
@@ -30,6 +31,7 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
         CreateServer(cloud, fleet, settings, placing, reservations).saga(),
         DeleteServer(cloud, fleet).saga(),
         *GuestActions(cloud, fleet, settings).sagas(),
+        *GuestInterfaces(cloud, fleet, settings).sagas(),
     )
     return {saga.kind: saga for saga in made}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from floe.core.given import BlobGiven, CreateGiven, Given
-from floe.core.servers import BUILDING, DELETING, SCHEDULING
+from floe.core.given import BlobGiven, CreateGiven, Given, NicGiven
+from floe.core.servers import ACTIVE, BUILDING, DELETING, PAUSED, SCHEDULING, STOPPED
 
 PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
@@ -41,6 +41,10 @@ CREATE = Begins(kind="create", version=2, given=CreateGiven, allowed=frozenset({
 DELETE = Begins(kind="delete", version=2, task_state=DELETING)
 UPLOAD_IMAGE = Begins(kind="upload-image", version=1, subject=IMAGE, given=BlobGiven)
 DELETE_IMAGE = Begins(kind="delete-image", version=1, subject=IMAGE, given=BlobGiven)
+
+_PLUGGABLE = frozenset({ACTIVE, PAUSED, STOPPED})
+ATTACH_INTERFACE = Begins(kind="attach_interface", version=1, given=NicGiven, allowed=_PLUGGABLE)
+DETACH_INTERFACE = Begins(kind="detach_interface", version=1, given=NicGiven, allowed=_PLUGGABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

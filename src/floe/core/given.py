@@ -43,6 +43,13 @@ class BlobGiven(Given, frozen=True, kw_only=True):
     blob: str
 
 
+class NicGiven(Given, frozen=True, kw_only=True):
+    """The host that has the guest, and the port whose NIC it is about."""
+
+    host: str
+    port_id: str
+
+
 class PowerGiven(Given, frozen=True, kw_only=True):
     """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself."""
 

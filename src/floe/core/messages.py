@@ -119,6 +119,31 @@ class PowerChanged(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepTime, ...] = ()
 
 
+class ChangeNics(msgspec.Struct, frozen=True, kw_only=True):
+    """Have a guest have NICs of some ports, and of others none. Answered by `NicsChanged`; may be repeated.
+
+    `network` brings the ports that are attached, and has the generation at which those that are detached go. A guest
+    that is off has them at its next start; one that runs has `patience` seconds to let go of a NIC.
+
+    A host that does not know the guest fails with `not_found`, and is told once more with the whole of it.
+    """
+
+    action_id: str
+    server_id: str
+    attach: tuple[str, ...] = ()
+    detach: tuple[str, ...] = ()
+    network: HostNetwork
+    patience: float = 0.0
+    guest: GuestSpec | None = None
+    """As it is to be, with all its NICs."""
+
+
+class NicsChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """The guest has the NICs that it is to have; `steps` says what that took."""
+
+    steps: tuple[StepTime, ...] = ()
+
+
 class ReadConsole(msgspec.Struct, frozen=True, kw_only=True):
     """Read the end of the guest's serial console: the last `lines` lines, all (up to 1 MiB) when None."""
 
@@ -316,6 +341,7 @@ Command = (
     | SpawnAll
     | Destroy
     | ChangePower
+    | ChangeNics
     | ReadConsole
     | ApplyNetwork
     | ChangeMembers
@@ -329,6 +355,7 @@ Result = (
     | SpawnedAll
     | Destroyed
     | PowerChanged
+    | NicsChanged
     | ConsoleOutput
     | NetworkApplied
     | MembersChanged

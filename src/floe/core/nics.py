@@ -6,9 +6,12 @@ of `Nic`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import msgspec
+
+from floe.core.host_network import HostPort
 
 VIF_MODELS = ("virtio", "e1000", "rtl8139")
 """What an image may ask for; the first one is the default."""
@@ -42,3 +45,15 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True, tag="tap"):
 
 
 Nic: TypeAlias = Tap
+
+
+def nics_of(ports: Iterable[HostPort], mtus: Mapping[str, int], properties: Mapping[str, str]) -> tuple[Nic, ...]:
+    """Return the NICs of a server's ports, as its host is told of these, in the order in which the guest sees them.
+
+    `mtus` are those of their networks, `properties` those of its image.
+    """
+    model = properties.get("hw_vif_model") or VIF_MODELS[0]
+    return tuple(
+        Tap(port_id=port.port_id, mac=port.mac, device=port.tap, mtu=mtus[port.network_id], model=model)
+        for port in sorted(ports, key=lambda port: port.nic)
+    )

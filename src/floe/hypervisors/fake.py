@@ -14,6 +14,7 @@ from typing import TypeVar
 from floe.core.disks import MIB, Blank, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.nics import Nic
 from floe.core.resources import Inventory
 from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
 
@@ -22,7 +23,7 @@ Sleep = Callable[[float], Awaitable[None]]
 _HEAD = struct.Struct(">4sIQI")
 OPERATIONS = (
     *("open", "adopt_image", "create_overlay", "create_blank", "start", "destroy", "guests"),
-    *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume", "interrupt"),
+    *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume", "interrupt", "attach_nic", "detach_nic"),
 )
 N = TypeVar("N", bound=int)
 
@@ -92,7 +93,7 @@ class FakeHost:
     """What outlives the driver, as a real machine outlives a process: its guests, and the faults to come.
 
     `foreign` are guests of somebody else, which the driver must neither show nor touch; `deaf` are those that do not
-    listen to a power button.
+    listen to a power button, nor let go of a NIC.
     """
 
     guests: MutableMapping[str, PowerState] = field(default_factory=dict)
@@ -100,6 +101,8 @@ class FakeHost:
     """Which boot of a guest is its latest, of those that were booted more than once."""
     interrupts: dict[str, int] = field(default_factory=dict)
     """How often each guest was interrupted."""
+    nics: dict[str, set[str]] = field(default_factory=dict)
+    """The ports of which each guest that is on has a NIC."""
     deaf: set[str] = field(default_factory=set)
     foreign: set[str] = field(default_factory=set)
     faults: dict[str, deque[Exception | None]] = field(default_factory=dict)
@@ -195,6 +198,7 @@ class FakeHypervisor:
                 "floe: nothing runs in here\n"
                 f"\n{guest.metadata.hostname} login: "
             )
+        self.host.nics[guest.server_id] = {nic.port_id for nic in guest.nics}
         if boots > 1:
             self.host.boots[guest.server_id] = boots
         self.change(guest.server_id, PowerState.RUNNING)
@@ -245,6 +249,25 @@ class FakeHypervisor:
             raise HostFailure(f"The guest is {state.name.lower()}: it cannot {operation}.", stage="guest")
         self.change(server_id, after)
 
+    async def attach_nic(self, guest: GuestSpec, nic: Nic) -> None:
+        """See `Hypervisor.attach_nic`."""
+        self._trip("attach_nic", guest.server_id)
+        if self._is_on(guest.server_id):
+            self.host.nics.setdefault(guest.server_id, set()).add(nic.port_id)
+
+    async def detach_nic(self, server_id: str, nic: Nic, *, ask: bool = True) -> bool:
+        """See `Hypervisor.detach_nic`."""
+        self._trip("detach_nic", server_id)
+        there = self.host.nics.get(server_id, set())
+        if not self._is_on(server_id):
+            return True
+        if ask and server_id not in self.host.deaf:
+            there.discard(nic.port_id)
+        return nic.port_id not in there
+
+    def _is_on(self, server_id: str) -> bool:
+        return not self.host.guests.get(server_id, PowerState.NOSTATE).off
+
     async def interrupt(self, server_id: str) -> None:
         """See `Hypervisor.interrupt`; it is counted."""
         self._trip("interrupt", server_id)
@@ -260,6 +283,7 @@ class FakeHypervisor:
                 f"The guest {guest_name} was not made by this cloud, so it was left alone.", stage="guest"
             )
         self.host.boots.pop(server_id, None)
+        self.host.nics.pop(server_id, None)
         return self.host.guests.pop(server_id, None) is not None
 
     async def guests(self) -> list[GuestState]:

@@ -10,6 +10,7 @@ import msgspec
 
 from floe.core.disks import Blank, Overlay
 from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.nics import Nic
 from floe.core.resources import Inventory
 
 IMAGES = "images"
@@ -113,6 +114,14 @@ class Hypervisor(Protocol):
 
     async def resume(self, guest: GuestSpec, files: GuestFiles) -> None:
         """Let a suspended guest go on where it was."""
+        ...
+
+    async def attach_nic(self, guest: GuestSpec, nic: Nic) -> None:
+        """Have a guest that is on have a NIC, whose tap is there; one that is off gets it at its start."""
+        ...
+
+    async def detach_nic(self, server_id: str, nic: Nic, *, ask: bool = True) -> bool:
+        """Ask a guest to let go of a NIC, without waiting for it; True once it has none such, as one that is off."""
         ...
 
     async def interrupt(self, server_id: str) -> None:

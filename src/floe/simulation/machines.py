@@ -21,6 +21,7 @@ from floe.core.disks import Disk as AnyDisk
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork
+from floe.core.nics import Nic
 from floe.dataplane.fake import FakePlane, FakeScript
 from floe.dataplane.protocol import MetadataAddress
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
@@ -223,6 +224,19 @@ class SimulatedHypervisor:
             self._harmed(self._machine.name, server_id)
         await self._pause("destroy.after")
         return there
+
+    async def attach_nic(self, guest: GuestSpec, nic: Nic) -> None:
+        """See `Hypervisor.attach_nic`."""
+        await self._pause("nic.before")
+        await self._fake.attach_nic(guest, nic)
+        await self._pause("nic.after")
+
+    async def detach_nic(self, server_id: str, nic: Nic, *, ask: bool = True) -> bool:
+        """See `Hypervisor.detach_nic`."""
+        await self._pause("nic.before")
+        gone = await self._fake.detach_nic(server_id, nic, ask=ask)
+        await self._pause("nic.after")
+        return gone
 
     async def find(self, server_id: str) -> Found | None:
         """See `Hypervisor.find`."""

@@ -27,6 +27,8 @@ STOPPED = {
     ("POST", "/action", "trigger_crash_dump"): None,
     ("POST", "/action", "addFixedIp"): {"networkId": IMAGE},
     ("POST", "/action", "removeFixedIp"): {"address": "192.0.2.1"},
+    ("POST", "/os-interface", None): {"interfaceAttachment": {"net_id": IMAGE}},
+    ("DELETE", "/os-interface/{port_id}", None): None,
     ("POST", "/metadata", None): {"metadata": {"a": "b"}},
     ("PUT", "/metadata", None): {"metadata": {"a": "b"}},
     ("PUT", "/metadata/{key}", None): {"meta": {"key": "b"}},
@@ -97,7 +99,7 @@ async def test_a_lock_stops_what_it_stops_in_nova(
 ) -> None:
     ident = await make(client, compute_cloud, by="ann")
     given = (STOPPED | NOT_STOPPED)[method, path, action]
-    url = f"/servers/{ident}{path.format(key='key', tag='tag')}"
+    url = f"/servers/{ident}{path.format(key='key', tag='tag', port_id=IMAGE)}"
     sent = {action: given} if action else given
     version = "2.43" if action in OLD else "2.96"
     reply = await client("ann", version).request(method, url, json=sent)

@@ -26,6 +26,7 @@ from floe.core.guests import GuestState, PowerState
 from floe.core.ids import random_id
 from floe.core.messages import (
     ApplyNetwork,
+    ChangeNics,
     ChangePower,
     Command,
     Destroy,
@@ -37,6 +38,7 @@ from floe.core.messages import (
     HostUp,
     ListGuests,
     NetworkApplied,
+    NicsChanged,
     PowerChanged,
     Result,
     Spawn,
@@ -77,6 +79,8 @@ class ScriptedHost:
     power_script: deque[Failed | asyncio.Event] = field(default_factory=deque)
     refused: set[str] = field(default_factory=set)
     told: dict[str, str] = field(default_factory=dict)
+    nics: dict[str, set[str]] = field(default_factory=dict)
+    """The ports whose NICs guests were given later."""
     files: tuple[str, ...] = ()
     """Servers of which it has files alone."""
 
@@ -106,6 +110,13 @@ class ScriptedHost:
                 return Failed(kind="not_found", message="The guest is not on this host.")
             self.guests[command.server_id] = DOING[command.wanted.power]
             return PowerChanged(power_state=self.guests[command.server_id])
+        if isinstance(command, ChangeNics):
+            if command.server_id not in self.guests:
+                return Failed(kind="not_found", message="The guest is not on this host.")
+            held = self.nics.setdefault(command.server_id, set())
+            held.update(command.attach)
+            held.difference_update(command.detach)
+            return NicsChanged()
         if isinstance(command, ListGuests):
             return Guests(guests=self.found(), files=self.files)
         if isinstance(command, ApplyNetwork):

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+from msgspec import Meta
+
+from floe.api.compute.fields import ipv4
+from floe.api.compute.server_bodies import Tag
 from floe.api.compute.server_shapes import plain_addresses
+from floe.api.kit.body import Body, Field, Uuid
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import project_reader
+from floe.api.kit.policy import project_member, project_reader
 from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
+from floe.cloud import server_interfaces
 from floe.cloud import servers as cloud
-from floe.core.errors import NotFound
+from floe.core.errors import Invalid, NotFound
+from floe.core.nics import PlannedNic
 from floe.core.ports import ServerPort
+
+
+class _FixedIp(msgspec.Struct, forbid_unknown_fields=True):
+    ip_address: str
+
+
+_ATTACH = Body(
+    "interfaceAttachment",
+    (
+        Field("net_id", Uuid),
+        Field("port_id", Uuid),
+        Field("fixed_ips", Annotated[list[_FixedIp], Meta(min_length=1, max_length=1)]),
+        Field("tag", Tag, since=(2, 49)),
+    ),
+)
 
 
 async def index(call: Call) -> Reply:
@@ -43,6 +66,29 @@ async def interface(call: Call) -> Reply:
     raise NotFound("interface", call.params["port_id"])
 
 
+async def attach(call: Call) -> Reply:
+    """POST os-interface: give the server one more NIC."""
+    asked = _ATTACH.read(await call.raw(), call.version)
+    network_id, port_id = asked.get("net_id"), asked.get("port_id")
+    if asked.get("tag") is not None:
+        raise Invalid(f"tag {asked['tag']!r} is not supported: guests are not shown device tags here.")
+    if network_id and port_id:
+        raise Invalid("Must not input both network_id and port_id")
+    fixed = next((each.ip_address for each in asked.get("fixed_ips", ())), None)
+    if fixed and not network_id:
+        raise Invalid("Must input network_id when request IP address")
+    nic = PlannedNic(network_id=network_id or "", port_id=port_id, fixed_ip=ipv4(fixed, "ip_address"), made=not port_id)
+    wanted = nic if network_id or port_id else None
+    port = await server_interfaces.attach(call.cloud, call.context, call.params["server_id"], wanted)
+    return Reply(200, {"interfaceAttachment": _interface(call, port)})
+
+
+async def detach(call: Call) -> Reply:
+    """DELETE os-interface/{port_id}: take a NIC from the server."""
+    await server_interfaces.detach(call.cloud, call.context, call.params["server_id"], call.params["port_id"])
+    return Reply(202)
+
+
 async def _addresses(call: Call) -> dict[str, list[dict[str, Any]]]:
     found = await cloud.get(call.cloud, call.context, call.params["server_id"])
     return plain_addresses(found)
@@ -68,6 +114,8 @@ ROUTES = (
     Route("GET", "/v2.1/servers/{server_id}/ips/{network}", show, "os_compute_api:ips:show", query=OPEN_QUERY),
     Route("GET", _INTERFACES, interfaces, "os_compute_api:os-attach-interfaces:list", query=OPEN_QUERY),
     Route("GET", _INTERFACES + "/{port_id}", interface, "os_compute_api:os-attach-interfaces:show", query=OPEN_QUERY),
+    Route("POST", _INTERFACES, attach, "os_compute_api:os-attach-interfaces:create"),
+    Route("DELETE", _INTERFACES + "/{port_id}", detach, "os_compute_api:os-attach-interfaces:delete"),
 )
 
 POLICIES = {
@@ -75,4 +123,6 @@ POLICIES = {
     "os_compute_api:ips:show": project_reader,
     "os_compute_api:os-attach-interfaces:list": project_reader,
     "os_compute_api:os-attach-interfaces:show": project_reader,
+    "os_compute_api:os-attach-interfaces:create": project_member,
+    "os_compute_api:os-attach-interfaces:delete": project_member,
 }

@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from floe.core.disks import MIB_PER_GIB, Blank, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.nics import Nic
 from floe.core.resources import Inventory
-from floe.hypervisors.libvirt import capabilities, disks, domains
+from floe.hypervisors.libvirt import capabilities, disks, domains, nics
 from floe.hypervisors.libvirt.connection import (
     LibvirtConnection,
     embed_root,
@@ -25,6 +26,7 @@ from floe.hypervisors.libvirt.connection import (
     let_guests_through,
 )
 from floe.hypervisors.libvirt.consoles import Consoles
+from floe.hypervisors.libvirt.devices import nic_xml
 from floe.hypervisors.libvirt.events import state_after, state_of
 from floe.hypervisors.libvirt.users import GuestUsers, closed, group_for, nobody
 from floe.hypervisors.libvirt.xml import BOOTS, NAMESPACE, domain_xml
@@ -227,6 +229,15 @@ class LibvirtHypervisor:
     async def unpause(self, server_id: str) -> None:
         """See `Hypervisor.unpause`."""
         await self._connection.ask(lambda conn: domains.unpause(conn, server_id))
+
+    async def attach_nic(self, guest: GuestSpec, nic: Nic) -> None:
+        """See `Hypervisor.attach_nic`."""
+        xml = ET.tostring(nic_xml(nic), encoding="unicode")
+        await self._connection.ask(lambda conn: nics.attach(conn, guest.server_id, nic.device, xml))
+
+    async def detach_nic(self, server_id: str, nic: Nic, *, ask: bool = True) -> bool:
+        """See `Hypervisor.detach_nic`."""
+        return await self._connection.ask(lambda conn: nics.detach(conn, server_id, nic.device, ask=ask))
 
     async def interrupt(self, server_id: str) -> None:
         """See `Hypervisor.interrupt`."""
