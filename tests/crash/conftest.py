@@ -22,7 +22,16 @@ from floe.agent.agent import Agent
 from floe.agent.threads import in_thread
 from floe.blobs.files import FileBlobs
 from floe.bus.local import LocalBus
-from floe.cloud import first_networks, flavors, host_networks, security_groups, server_metadata, server_power, servers
+from floe.cloud import (
+    first_networks,
+    flavors,
+    host_networks,
+    security_groups,
+    server_interfaces,
+    server_metadata,
+    server_power,
+    servers,
+)
 from floe.cloud.audit import HostView, check_host, check_rows
 from floe.cloud.cloud import Cloud, CloudSettings
 from floe.conductor.conductor import Conductor
@@ -40,6 +49,7 @@ from floe.core.servers import Server
 from floe.dataplane.fake import FakePlane
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.store import actions, audit, images
+from floe.store import ports as port_rows
 from floe.store import security_groups as group_rows
 from floe.store import servers as server_rows
 from floe.store.engine import Connection, Transactions
@@ -135,6 +145,10 @@ class _WatchedBus:
         await self._bus.serve(host, self._life.handler(handler), **more)
 
 
+WATCHED = ("adopt_image", "create_overlay", "start", "end", "destroy", "attach_nic", "detach_nic")
+"""What of a hypervisor a host may die before, in and after."""
+
+
 @dataclass
 class Town:
     """Two hosts and a database, which outlive the processes that run on them."""
@@ -177,7 +191,7 @@ class Town:
         if life is not None:
             self.lives.append(life)
             bus, offload = _WatchedBus(self.bus, life), life.offload
-            hypervisor = life.watch(hypervisor, ("adopt_image", "create_overlay", "start", "end", "destroy"))
+            hypervisor = life.watch(hypervisor, WATCHED)
             plane = life.watch(plane, ("apply",))
         if name in self.agents:
             self.buried.append(self.agents[name])
@@ -254,6 +268,20 @@ class Town:
     async def reboot(self, server: Server) -> None:
         """Ask for a hard reboot."""
         await server_power.change(self.cloud, ANN, server.id, HARD_REBOOT)
+
+    async def give_nic(self, server: Server) -> None:
+        """Ask for one more NIC."""
+        await server_interfaces.attach(self.cloud, ANN, server.id, None)
+
+    async def take_nic(self, server: Server) -> None:
+        """Ask for the last NIC to go, unless it is the only one."""
+        *others, last = self.ports(server.id)
+        if others:
+            await server_interfaces.detach(self.cloud, ANN, server.id, last)
+
+    def ports(self, ident: str) -> list[str]:
+        """Return the ports of a server, in the order of its NICs."""
+        return [port.id for port in self.db.read_now(lambda conn: port_rows.of_server(conn, ident))]
 
     async def read_console(self, server: Server) -> None:
         try:

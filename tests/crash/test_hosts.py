@@ -24,6 +24,7 @@ KILLED_IN = {
     "SpawnAll": {"disk": ("create_overlay", "write"), "guest": ("start",)},
     "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("remove_folder",)},
     "ChangePower": {"end": ("end",), "start": ("start",)},
+    "ChangeNics": {"ports": ("apply",), "guest": ("attach_nic", "detach_nic")},
     "ApplyNetwork": {},
     "ChangeMembers": {},
     "UpdateMetadata": {},
@@ -65,6 +66,8 @@ class Life:
             self.report,
             self.new_member,
             lambda: town.reboot(server),
+            lambda: town.give_nic(server),
+            lambda: town.take_nic(server),
             self.two_at_once,
         ]
         for phase in phases:
@@ -161,7 +164,9 @@ class Life:
         assert (found.vm_state, found.task_state, found.host) == ("active", None, "h1")
         here = [server.id, *(other.id for other in self.pair)]
         assert sorted(town.machines["h1"].guests) == sorted(here)
-        assert len(town.planes["h1"].applied.ports) == len(here)
+        ports = {port.port_id for port in town.planes["h1"].applied.ports}
+        assert ports == {port for ident in here for port in town.ports(ident)}
+        assert town.machines["h1"].nics == {ident: set(town.ports(ident)) for ident in here}
         assert town.machines["h1"].boots.get(server.id, 1) == found.boots
         whole = town.cloud.db.read_now(lambda conn: host_networks.whole(conn, "h1", town.cloud.settings.dns_domain))
         assert town.planes["h1"].applied.groups == whole.groups

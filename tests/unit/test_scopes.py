@@ -96,6 +96,8 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:os-floating-ips:remove",
         "os_compute_api:os-lock-server:lock",
         "os_compute_api:os-lock-server:unlock",
+        "os_compute_api:os-attach-interfaces:create",
+        "os_compute_api:os-attach-interfaces:delete",
         "os_compute_api:os-multinic:add",
         "os_compute_api:os-multinic:remove",
         "os_compute_api:os-pause-server:pause",

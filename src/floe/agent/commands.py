@@ -95,7 +95,7 @@ class Commands:
         self._servers: dict[str, UnderWay] = {}
         self._known: dict[str, PowerState] = {}
         self._late: set[asyncio.Task[Any]] = set()
-        """Spawns of many that take longer than whoever asked for all of them waits, and what nobody waits for."""
+        """Spawns that take longer than whoever asked for all of them waits, and what nobody waits for."""
         self._handlers: dict[type, Callable[[Any], Awaitable[Result]]] = {
             Spawn: self._spawn,
             SpawnAll: self._spawn_all,
@@ -270,8 +270,7 @@ class Commands:
         server_id = command.server_id
         self._builder.folder(server_id)
         async with self._server(server_id) as server:
-            refusal = self._ledger.refusal(server_id, command.action_id)
-            if refusal is not None:
+            if (refusal := self._ledger.refusal(server_id, command.action_id)) is not None:
                 return Failed(kind="gone", message=refusal)
             steps = self._steps(command.action_id)
             try:
@@ -289,9 +288,8 @@ class Commands:
 
     def follow_network(self) -> None:
         """Have guests have the NICs that the network says, where nothing is being done with them."""
-        for server_id in self._nics.astray():
-            if server_id not in self._servers:
-                self._beside(self._follow(server_id))
+        for server_id in (each for each in self._nics.astray() if each not in self._servers):
+            self._beside(self._follow(server_id))
 
     async def _follow(self, server_id: str) -> None:
         async with self._server(server_id):
@@ -301,8 +299,7 @@ class Commands:
                 log.warning("guest %s has other NICs than ports: %s", server_id, error.detail or error.message)
 
     def _beside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.ensure_future(work)
-        self._late.add(task)
+        self._late.add(task := asyncio.ensure_future(work))
         task.add_done_callback(self._late.discard)
         return task
 

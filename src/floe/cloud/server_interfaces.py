@@ -16,12 +16,11 @@ from floe.core.context import Context
 from floe.core.errors import Conflict, Invalid, NotFound
 from floe.core.given import NicGiven
 from floe.core.nics import PlannedNic
-from floe.core.ports import ACTIVE, DOWN, Port, ServerPort
+from floe.core.ports import ACTIVE, DOWN, Port, ServerPort, binding_of
 from floe.core.servers import Server
-from floe.store import actions, networks, places, subnets
+from floe.store import actions, networks, places, ports, subnets
 from floe.store import addresses as address_rows
-from floe.store import ports as rows
-from floe.store import servers as server_rows
+from floe.store import servers as rows
 from floe.store.engine import Connection
 
 MOST_NICS = 26
@@ -73,7 +72,7 @@ async def detach(cloud: Cloud, context: Context, server_id: str, port_id: str) -
     def begin(conn: Connection) -> Action:
         server = servers.changeable(conn, context, server_id)
         _check(server, DETACH_INTERFACE)
-        port = next((each for each in rows.of_server(conn, server_id) if each.id == port_id), None)
+        port = next((each for each in ports.of_server(conn, server_id) if each.id == port_id), None)
         if port is None:
             raise NotFound("port", port_id, message=f"Port id {port_id} could not be found.")
         for kind in (ATTACH_INTERFACE.kind, DETACH_INTERFACE.kind):
@@ -91,7 +90,7 @@ async def detach(cloud: Cloud, context: Context, server_id: str, port_id: str) -
 
 def unplug(conn: Connection, port: Port, now: datetime) -> None:
     """Have a port of a server be on no host any more, ahead of the command that says so; it stays the server's."""
-    rows.update(conn, port.id, {"plugged": False, "status": DOWN}, now)
+    ports.update(conn, port.id, {"plugged": False, "status": DOWN}, now)
     for host in sorted(port.plugged_on):
         host_networks.touch_members(conn, host, [port])
         host_networks.advance(conn, host, now)
@@ -101,23 +100,23 @@ def keep(conn: Connection, server_id: str, port_id: str, now: datetime) -> None:
     """Have a port that a guest did not let go of be on its host again."""
     port = _of_server(conn, server_id, port_id)
     if port is not None and port.host is not None and not port.plugged_on:
-        rows.update(conn, port.id, {"plugged": True, "status": ACTIVE if port.up else DOWN}, now)
+        ports.update(conn, port.id, {"plugged": True, "status": ACTIVE if port.up else DOWN}, now)
         host_networks.touch_members(conn, port.host, [port])
         host_networks.touch_hosts(conn, [port.host])
 
 
 def let_go(conn: Connection, server_id: str, port_id: str, now: datetime) -> None:
     """Have a port be a server's no more: removed if the cloud made it, else its user's own again."""
-    server, held = server_rows.get(conn, server_id), rows.of_server(conn, server_id)
+    server, held = rows.get(conn, server_id), ports.of_server(conn, server_id)
     for index, port in enumerate(held):
         if port.id == port_id and server is not None:
             server_ports.let_go(conn, [port], now)
             planned = (*server.networks[:index], *server.networks[index + 1 :])
-            server_rows.change(conn, server_id, networks=planned, updated_at=now)
+            rows.change(conn, server_id, networks=planned, updated_at=now)
 
 
 def _of_server(conn: Connection, server_id: str, port_id: str) -> Port | None:
-    port = rows.get(conn, port_id)
+    port = ports.get(conn, port_id)
     return port if port is not None and port.server_id == server_id else None
 
 
@@ -151,7 +150,7 @@ def _nothing_more() -> NoReturn:
 def _find(conn: Connection, context: Context, asked: PlannedNic) -> None:
     """Raise NotFound for a network or a port that the caller does not see, Conflict for an address that is taken."""
     scope = network_room.scope(context)
-    if asked.port_id and rows.get(conn, asked.port_id, scope) is None:
+    if asked.port_id and ports.get(conn, asked.port_id, scope) is None:
         raise NotFound("port", asked.port_id, message=f"Port id {asked.port_id} could not be found.")
     if asked.network_id and networks.get(conn, asked.network_id, scope) is None:
         raise NotFound("network", asked.network_id, message=f"Network {asked.network_id} could not be found.")
@@ -161,13 +160,13 @@ def _find(conn: Connection, context: Context, asked: PlannedNic) -> None:
 
 def _plug(conn: Connection, server: Server, nic: PlannedNic, now: datetime) -> Port:
     """Make or take the port of a NIC that comes after all that the server has. Raises Conflict, OverQuota."""
-    held, host = rows.of_server(conn, server.id), server.host or ""
+    held, host = ports.of_server(conn, server.id), server.host or ""
     if len(held) >= MOST_NICS:
         raise Conflict(f"Instance {server.id} has {MOST_NICS} interfaces, and takes no more.")
     place = places.get(conn, host, now)
     known, below = subnets.with_networks(conn, [nic.network_id])
     binding = {
-        **server_ports.binding_of(server.id, "" if place is None else place.zone, host),
+        **binding_of(server.id, "" if place is None else place.zone, host),
         "hostname": port_names.of_server(conn, known[nic.network_id], server.project_id, server.hostname),
         "nic": 1 + max((port.nic or 0 for port in held), default=-1),
     }

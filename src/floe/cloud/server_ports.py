@@ -20,7 +20,7 @@ from floe.core.hostnames import dns_name
 from floe.core.ids import derived
 from floe.core.networks import Network
 from floe.core.nics import PlannedNic
-from floe.core.ports import BUILD, Port, ServerPort
+from floe.core.ports import Port, ServerPort, binding_of
 from floe.core.subnets import Subnet
 from floe.store import addresses as address_rows
 from floe.store import floating_ips, networks, subnets
@@ -157,19 +157,6 @@ def bind(
         bound.append(port)
     host_networks.touch_members(conn, host, changed)
     return tuple(host_networks.host_port(port, known[port.network_id]) for port in bound)
-
-
-def binding_of(server_id: str, zone: str, host: str) -> dict[str, Any]:
-    """Return what is true of every port of a server that has a host."""
-    return {
-        "server_id": server_id,
-        "device_id": server_id,
-        "device_owner": f"compute:{zone}",
-        "host": host,
-        "plugged": True,
-        "pinned": False,
-        "status": BUILD,
-    }
 
 
 def rename(conn: Connection, server_id: str, project_id: str, hostname: str, now: datetime) -> bool:

@@ -103,6 +103,19 @@ class Port(msgspec.Struct, frozen=True, gc=False):
         return {binding.host for binding in self.bindings if binding.plugged}
 
 
+def binding_of(server_id: str, zone: str, host: str) -> dict[str, Any]:
+    """Return what is true of every port of a server that has a host."""
+    return {
+        "server_id": server_id,
+        "device_id": server_id,
+        "device_owner": f"compute:{zone}",
+        "host": host,
+        "plugged": True,
+        "pinned": False,
+        "status": BUILD,
+    }
+
+
 class PluggedPort(NamedTuple):
     """A plugged port in as much as its host is told of it; a tuple, since a host has many and they are read often."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from datetime import timedelta
@@ -12,11 +13,12 @@ import pytest
 from msgspec.structs import replace
 
 from floe.agent.ledger import REMEMBERED, Ledger
+from floe.agent.ledger_entries import Network
 from floe.core.clock import FixedClock
 from floe.core.disks import Blank, ConfigDrive, Overlay, local_disks
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, PowerState
-from floe.core.host_network import HostNetwork, HostPort, HostSegment
-from floe.core.messages import Destroy, Failed, Spawn, Spawned
+from floe.core.host_network import HostNetwork, HostNetworkState, HostPort, HostSegment
+from floe.core.messages import ChangeNics, Destroy, Failed, Spawn, Spawned
 from floe.core.nics import Tap
 
 DONE = Spawned(power_state=PowerState.RUNNING)
@@ -191,6 +193,31 @@ def test_a_compacted_ledger_says_the_same(path: Path, clock: FixedClock) -> None
     assert again.refusal("server-4", "a1") is not None
     assert again.builder("server-1") == "a1"
     again.close()
+
+
+def test_a_compaction_keeps_all_that_is_known_of_the_network() -> None:
+    known = {field.name for field in dataclasses.fields(HostNetworkState) if field.compare}
+    assert known == set(Network.__struct_fields__)
+
+
+def test_nics_that_came_and_went_are_known_after_a_restart(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.begin(spawn(1))
+    ledger.settle(spawn(1), DONE)
+    (nic,) = ledger.guests["server-1"].nics
+    gone = ChangeNics(action_id="a2", server_id="server-1", network=HostNetwork(generation=9))
+    ledger.rewire(gone, (), gone=(nic.port_id,))
+    for compact in (False, True):
+        if compact:
+            ledger.compact()
+        ledger.drop()
+        ledger = reopened(path, clock)
+        assert ledger.guests["server-1"].nics == ()
+        assert nic.port_id not in ledger.network.ports
+    late = ChangeNics(action_id="a1", server_id="server-1", network=spawn(1).network)
+    ledger.rewire(late, ())
+    assert nic.port_id not in ledger.network.ports, "what is told late brings nothing back"
+    ledger.close()
 
 
 def test_tombstones_are_forgotten_after_a_day(path: Path, clock: FixedClock) -> None:
