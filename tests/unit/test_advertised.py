@@ -107,6 +107,7 @@ CALLS = {
         "GET /os-server-groups/{}",
         "DELETE /os-server-groups/{}",
     ),
+    "os-server-password": ("GET /servers/{}/os-server-password", "DELETE /servers/{}/os-server-password"),
     "os-server-tags": (
         "GET /servers/{}/tags",
         "PUT /servers/{}/tags",

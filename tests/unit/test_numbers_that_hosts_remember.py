@@ -37,6 +37,8 @@ ORDERED = {
     "Destroy.attempt",
     "Action.attempts",
     "Failed.heard",
+    "GuestMetadata.password_turn",
+    "PasswordPosted.turn",
 }
 """Of those ADR 49 says how they are ahead after an older copy of the database was put back."""
 QUANTITIES = {
@@ -91,7 +93,15 @@ def test_each_number_that_travels_is_known_as_a_quantity_or_as_one_of_an_order()
 
 def test_the_adr_tells_of_them() -> None:
     told = ADR.read_text()
-    for words in ("wishes and boots", "network", "members_at", "attempts", "Failed.heard", "MembersChanged.at"):
+    for words in (
+        "wishes and boots",
+        "network",
+        "members_at",
+        "attempts",
+        "Failed.heard",
+        "MembersChanged.at",
+        "passwords",
+    ):
         assert words in told
 
 

@@ -16,9 +16,10 @@ from floe.agent.folders import Versions, close_guests, make_passable, note_close
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.image_copy import ImageSource
 from floe.agent.image_eviction import ImageEviction, Keeping
-from floe.agent.images import ImageCache
+from floe.agent.images import ImageCache, os_failure
 from floe.agent.inventory import host_up
 from floe.agent.ledger import Ledger
+from floe.agent.ledger_entries import Posted
 from floe.agent.metadata import MetadataService
 from floe.agent.nics import GuestNics
 from floe.agent.ports import Ports
@@ -28,9 +29,9 @@ from floe.agent.threads import Offload, in_thread
 from floe.bus.protocol import Bus
 from floe.core.clock import Clock
 from floe.core.counters import Counters
-from floe.core.errors import FloeError, HostFailure
+from floe.core.errors import FloeError, HostFailure, NotFound
 from floe.core.guests import GuestState
-from floe.core.messages import Event, GuestChanged, Heartbeat, HostDown, Progress
+from floe.core.messages import Event, GuestChanged, Heartbeat, HostDown, PasswordPosted, Progress
 from floe.dataplane.protocol import DataPlane
 from floe.hypervisors.protocol import Hypervisor
 
@@ -118,7 +119,9 @@ class Agent:
         make_passable(self._guests_dir)
         await self._offload(close_guests, self._state_dir, self._guests_dir)
         ledger = self._ledger = Ledger(self._state_dir / LEDGER, self._clock)
-        metadata = self._metadata = MetadataService(ledger, self._plane, self._counters, self._seed)
+        metadata = self._metadata = MetadataService(
+            ledger, self._plane, self._counters, self._seed, post=self.post_password
+        )
         ports = self._ports = Ports(lambda: ledger.network, self._plane, metadata.follow)
         try:
             await self._hypervisor.open(self._saw)
@@ -209,6 +212,25 @@ class Agent:
         """Return fingerprints of what the guests here may read about themselves, by server; nothing until started."""
         return {} if self._ledger is None else self._ledger.told()
 
+    async def post_password(self, server_id: str, password: str) -> None:
+        """Keep what a guest posted, on the disk before this returns, and tell of it.
+
+        Raises NotFound, Conflict where there is a password, HostFailure where it cannot be kept.
+        """
+        ledger = self._ledger
+        if ledger is None:
+            raise NotFound("guest", server_id)
+        ledger.passwords.post(server_id, password)
+        try:
+            await self._offload(ledger.sync)
+        except OSError as error:
+            raise os_failure(error, "disk") from error
+        if server_id in ledger.guests:
+            self._publish_soon(self._password(ledger.passwords.of(server_id)))
+
+    def _password(self, posted: Posted) -> PasswordPosted:
+        return PasswordPosted(host=self.host, server_id=posted.server_id, password=posted.password, turn=posted.turn)
+
     async def crash(self) -> None:
         """End as a killed process does, for simulations: nothing is said, synced or undone."""
         for task in self._loops:
@@ -250,6 +272,8 @@ class Agent:
 
     async def _beat(self) -> None:
         await self._bus.publish(Heartbeat(host=self.host))
+        for posted in () if self._ledger is None else self._ledger.passwords.due():
+            await self._bus.publish(self._password(posted))
         if self._ledger is not None and self._ledger.unsynced:
             await self._flush(self._ledger)
             await self._offload(self._ledger.sync)

@@ -183,7 +183,7 @@ _JSON, _BYTES, _PLAIN = "application/json", "application/octet-stream", "text/pl
 _DOCUMENTS: Mapping[str, _Document] = {
     "meta_data.json": _Document("2012-08-10", _JSON, lambda view, version: _json(meta_data(view, version))),
     "user_data": _Document("2012-08-10", _BYTES, lambda view, _: user_data(view.metadata)),
-    "password": _Document("2013-04-04", _PLAIN, lambda _view, _version: b""),
+    "password": _Document("2013-04-04", _PLAIN, lambda view, _: (view.metadata.password or "").encode()),
     "vendor_data.json": _Document("2013-10-17", _JSON, lambda _view, _version: _json({})),
     "network_data.json": _Document("2015-10-15", _JSON, lambda view, _: _json(network_data(view))),
     "vendor_data2.json": _Document("2016-10-06", _JSON, lambda _view, _version: _json({"static": {}})),
@@ -268,6 +268,14 @@ def lookup(view: GuestView, path: str) -> tuple[str, bytes] | None:
     if parts[0] in EC2_VERSIONS or parts[0] == _LATEST:
         return _ec2(view, parts[0], parts[1:])
     return None
+
+
+def takes_password(path: str) -> bool:
+    """Say whether a path is where a guest may post a password."""
+    match [part for part in path.split("/") if part]:
+        case ["openstack", version, "password"] if version == _LATEST or version in OPENSTACK_VERSIONS:
+            return _since(version, _DOCUMENTS["password"].since)
+    return False
 
 
 def _openstack(view: GuestView, parts: list[str]) -> tuple[str, bytes] | None:

@@ -35,12 +35,14 @@ from floe.agent.ledger_entries import (
     Network,
     OfPower,
     Overtook,
+    Posted,
     Rewired,
     Settled,
     Told,
     Want,
     Whole,
 )
+from floe.agent.passwords import Passwords
 from floe.agent.wishes import Wishes
 from floe.core.clock import Clock
 from floe.core.errors import HostFailure
@@ -70,6 +72,7 @@ class Ledger:
         self.network = HostNetworkState()
         self.guests: dict[str, GuestSpec] = {}
         self.wishes, self.fences = Wishes(self._append, self._now), Fences(self._append, self._now)
+        self.passwords = Passwords(self._append, self.guests)
         self._actions: dict[str, str] = {}
         self._settled: dict[str, Settled] = {}
         self._tombstones: dict[str, Destroyed] = {}
@@ -250,7 +253,7 @@ class Ledger:
                 if server_id not in self.wishes.unflushed:
                     entries.append(Flushed(server_id=server_id))
         entries += [settled for settled in self._settled.values() if settled.failed is not None]
-        entries += self.wishes.entries()
+        entries += [*self.wishes.entries(), *self.passwords.entries()]
         data = b"".join(_ENCODER.encode(entry) + b"\n" for entry in entries)
         ledger_file.replace(self._path, data)
         self._file.close()
@@ -278,7 +281,7 @@ class Ledger:
         except OSError as error:
             log.error("the ledger %s cannot be written: %s", self._path, error)
             os.ftruncate(self._file.fileno(), self._size)
-            if not isinstance(entry, Begun | Adopted | Want):
+            if not isinstance(entry, Begun | Adopted | Want | Posted):
                 self._take(entry)
             return False
         self._size += len(line)
@@ -299,8 +302,7 @@ class Ledger:
         if isinstance(entry, BegunBefore):
             entry = Begun(action_id=entry.action_id, guest=entry.guest.guest(), network=entry.network)
         if isinstance(entry, Begun):
-            self.guests[entry.guest.server_id] = entry.guest
-            self._prints.pop(entry.guest.server_id, None)
+            self._say_of(entry.guest, self.passwords.merged(entry.guest.server_id, entry.guest.metadata))
             self._actions[entry.guest.server_id] = entry.action_id
             self.network.merge(entry.network)
         elif isinstance(entry, Adopted):
@@ -328,7 +330,7 @@ class Ledger:
             self._drop(entry.server_id, entry.port_ids, entry.generation)
             if not entry.final and not entry.action_id:  # cut short: the same command may bring its ports again,
                 self.network.unlearn(entry.port_ids)  # with rules as they were then, so all is asked for anew
-        elif isinstance(entry, Told | Rewired):
+        elif isinstance(entry, Told | Posted | Rewired):
             self._take_changed(entry)
         elif isinstance(entry, Whole):
             self.network.replace(entry.network)
@@ -341,23 +343,30 @@ class Ledger:
         else:
             self.network = entry.state()
 
-    def _take_changed(self, entry: Told | Rewired) -> None:
+    def _take_changed(self, entry: Told | Posted | Rewired) -> None:
         guest = self.guests.get(entry.server_id)
         if isinstance(entry, Rewired):
             self.network.merge(entry.network)
             self.network.remove_ports(entry.gone, entry.generation)
             if guest is not None:
                 self.guests[entry.server_id] = replace(guest, nics=entry.nics)
+        elif isinstance(entry, Posted):
+            if (posted := self.passwords.take(entry)) is not None:
+                self._say_of(self.guests[entry.server_id], posted)
         elif guest is not None:
             known = guest.metadata  # files are brought by a create alone
             told = replace(entry.metadata, admin_password=known.admin_password, files=known.files)
-            self.guests[entry.server_id] = replace(guest, metadata=told)
-            self._prints.pop(entry.server_id, None)
+            self._say_of(guest, self.passwords.merged(entry.server_id, told))
+
+    def _say_of(self, guest: GuestSpec, metadata: GuestMetadata) -> None:
+        self.guests[guest.server_id] = replace(guest, metadata=metadata)
+        self._prints.pop(guest.server_id, None)
 
     def _drop(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:
         self._unplug(server_id, port_ids, generation)
         self.guests.pop(server_id, None)
         self.wishes.drop(server_id)
+        self.passwords.drop(server_id)
         self._actions.pop(server_id, None)
 
     def _unplug(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:

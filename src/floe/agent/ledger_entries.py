@@ -129,6 +129,14 @@ class Told(msgspec.Struct, tag="told", omit_defaults=True):
     metadata: GuestMetadata
 
 
+class Posted(msgspec.Struct, tag="posted", omit_defaults=True):
+    """A guest posted a password, or has none any more, of which its server's row may not know."""
+
+    server_id: str
+    turn: int
+    password: str | None = None
+
+
 class Whole(msgspec.Struct, tag="whole"):
     """The whole network was replaced."""
 
@@ -226,6 +234,7 @@ Entry = (
     | Settled
     | Destroyed
     | Told
+    | Posted
     | Rewired
     | Whole
     | Members

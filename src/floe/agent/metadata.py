@@ -2,24 +2,26 @@
 
 Who asks is known by the network or router the socket belongs to and the address it comes from, which anti-spoofing
 rules guarantee; nothing in the request is believed. HTTP/1.1, GET and HEAD, one request per connection: guests ask
-rarely.
+rarely. A password alone can be posted, once until its users clear it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Callable
-from urllib.parse import unquote
+from collections.abc import Awaitable, Callable
 
 from floe.agent import documents
 from floe.agent.callers import Callers
 from floe.agent.ledger import Ledger
+from floe.agent.metadata_request import Request, parse
 from floe.core.counters import Count, Counters
-from floe.core.errors import HostFailure
+from floe.core.errors import Conflict, HostFailure, Invalid, NotFound, TooLarge
+from floe.core.guest_passwords import MOST_BYTES
 from floe.core.host_network import HostRouter
 from floe.dataplane.protocol import DataPlane, MetadataAddress
 from floe.logs import Rarely
@@ -38,12 +40,24 @@ _WHY = {
     "slow": "request and answer took too long",
     "head_bytes": f"its request has no end within {_HEAD_MAX} bytes",
 }
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    411: "Length Required",
+    417: "Expectation Failed",
+    503: "Service Unavailable",
+}
+_UNREAD_MAX, _UNREAD_SECONDS = 65_536, 1.0
+"""How much of a body that nobody wants is waited for: closed upon it, a connection may lose its answer."""
 
 
 class MetadataService:
     """Serves on every address that the data plane names; `follow` is called when these may have changed.
 
+    `post` is given the password of a guest, and keeps it, or raises NotFound, Conflict or HostFailure.
     A request and its answer may take `seconds`, a guest may have 16 connections, and all guests `connections`.
     """
 
@@ -54,12 +68,14 @@ class MetadataService:
         counters: Counters,
         seed: Callable[[int], bytes] = os.urandom,
         *,
+        post: Callable[[str, str], Awaitable[None]],
         seconds: float = 10.0,
         connections: int = 256,
     ) -> None:
         self._ledger = ledger
         self._plane = plane
         self._seed = seed
+        self._post = post
         self._servers: dict[MetadataAddress, asyncio.Server] = {}
         self._wanted: set[MetadataAddress] = set()
         self._counters = counters
@@ -100,11 +116,18 @@ class MetadataService:
 
     def answer(self, asked: MetadataAddress, source: str, path: str) -> tuple[str, bytes] | None:
         """Return content type and body for a guest, by its address and where it asked; None where there is nothing."""
+        guest = self._ledger.guests.get(self._server(asked, source) or "")
+        if guest is None:
+            return None
+        return documents.lookup(documents.view_of(guest, self._ledger.network, self._seed(512)), path)
+
+    def _server(self, asked: MetadataAddress, source: str) -> str | None:
+        """Return whose guest has an address where it asked."""
         network = self._ledger.network
         networks = (
             {asked.network_id} if asked.network_id else _networks_of(network.routers.get(asked.router_id), source)
         )
-        server_id = next(
+        return next(
             (
                 port.server_id
                 for port in network.ports.values()
@@ -112,11 +135,6 @@ class MetadataService:
             ),
             None,
         )
-        guest = self._ledger.guests.get(server_id or "")
-        if guest is None:
-            return None
-        view = documents.view_of(guest, network, self._seed(512))
-        return documents.lookup(view, path)
 
     async def _listen(self, address: MetadataAddress, listener: socket.socket) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -150,8 +168,12 @@ class MetadataService:
                 return
             async with asyncio.timeout(self._seconds):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._reply(asked, who[1], head))
+                reply, unread = await self._reply(asked, who[1], head, reader, writer)
+                writer.write(reply)
                 await writer.drain()
+                if unread:
+                    writer.write_eof()
+                    await _pass_over(reader)
                 writer.close()
                 await writer.wait_closed()  # in the same time: what is not taken is not kept
         except TimeoutError:
@@ -172,19 +194,60 @@ class MetadataService:
         self._counters.add(REFUSED, why)
         self._said.warning(why, "metadata: a connection from %s of %s was ended: %s", who[1], who[0], _WHY[why])
 
-    def _reply(self, asked: MetadataAddress, source: str, head: bytes) -> bytes:
-        line = head.partition(b"\r\n")[0].split(b" ")
-        if len(line) != 3 or not line[2].startswith(b"HTTP/1.") or not line[1].startswith(b"/"):
-            return _reply(400, "text/plain", b"this is not an HTTP/1.1 request\n")
-        if line[0] not in (b"GET", b"HEAD"):
-            return _reply(405, "text/plain", b"metadata can only be read\n", "Allow: GET, HEAD\r\n")
-        path = unquote(line[1].partition(b"?")[0].decode("latin-1"), errors="replace")
-        found = self.answer(asked, source, path)
+    async def _reply(
+        self,
+        asked: MetadataAddress,
+        source: str,
+        head: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> tuple[bytes, bool]:
+        """Return what is answered, and whether there may be more of the request that was not read."""
+        try:
+            request = parse(head)
+        except Invalid as error:
+            return _said(400, error.message), True
+        takes = documents.takes_password(request.path)
+        if takes and request.method == "POST":
+            return await self._take_password(self._server(asked, source) or "", request, reader, writer)
+        if request.method not in ("GET", "HEAD"):
+            allowed = "GET, HEAD, POST" if takes else "GET, HEAD"
+            return _said(405, "metadata can only be read", f"Allow: {allowed}\r\n"), True
+        found = self.answer(asked, source, request.path)
         if found is None:
-            return _reply(404, "text/plain", b"there is nothing here\n")
+            return _said(404, "there is nothing here"), False
         kind, body = found
         reply = _reply(200, kind, body)
-        return reply if line[0] == b"GET" else reply[: len(reply) - len(body)]
+        return reply if request.method == "GET" else reply[: len(reply) - len(body)], False
+
+    async def _take_password(
+        self, server_id: str, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[bytes, bool]:
+        """Take what a guest posts, as Nova does; what the head is enough to refuse costs nothing more."""
+        unread = True
+        try:
+            self._ledger.passwords.check(server_id)
+            length = request.body_bytes(MOST_BYTES)
+            if length is None:
+                return _said(411, "the length of a password has to be said in Content-Length"), unread
+            if request.expects and not request.waits:
+                return _said(417, "that cannot be expected here"), unread
+            if request.waits and length:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            password, unread = (await reader.readexactly(length)).decode(), False
+            if password:
+                await self._post(server_id, password)
+        except NotFound:
+            return _said(404, "there is nothing here"), unread
+        except Conflict as error:
+            return _said(409, error.message), unread
+        except (Invalid, TooLarge) as error:
+            return _said(400, error.message), unread
+        except UnicodeDecodeError:
+            return _said(400, "a password has to be text in UTF-8"), False
+        except HostFailure:
+            return _said(503, "it could not be stored; try again later"), unread
+        return _reply(200, "text/plain; charset=utf-8", b""), unread
 
 
 def _place(address: MetadataAddress) -> str:
@@ -198,6 +261,19 @@ def _networks_of(router: HostRouter | None, source: str) -> set[str]:
     return {
         leg.network_id for leg in legs if any(address in ipaddress.IPv4Interface(own).network for own in leg.addresses)
     }
+
+
+async def _pass_over(reader: asyncio.StreamReader) -> None:
+    """Read what else there is of a request, until the guest has hung up, or said too much."""
+    left = _UNREAD_MAX
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_UNREAD_SECONDS):
+            while left > 0 and (part := await reader.read(left)):
+                left -= len(part)
+
+
+def _said(status: int, text: str, extra: str = "") -> bytes:
+    return _reply(status, "text/plain", f"{text}\n".encode(), extra)
 
 
 def _reply(status: int, kind: str, body: bytes, extra: str = "") -> bytes:

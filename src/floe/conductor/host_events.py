@@ -12,6 +12,7 @@ from floe.cloud import host_guests
 from floe.cloud.cloud import Cloud
 from floe.cloud.host_guests import Stray
 from floe.conductor.fleet import Asking, Fleet
+from floe.conductor.guest_passwords import GuestPasswords
 from floe.conductor.removal import Patience, Removal
 from floe.conductor.reports import Reports
 from floe.core import server_states
@@ -25,6 +26,7 @@ from floe.core.messages import (
     HostDown,
     HostUp,
     ListGuests,
+    PasswordPosted,
     Progress,
     Report,
 )
@@ -70,6 +72,7 @@ class HostEvents:
         self._unasked: dict[str, set[str]] = {}
         """By host that could not be asked what it has: the hosts that are looked at again when it is back."""
         self._turns: dict[str, asyncio.Task[None]] = {}
+        self._passwords = GuestPasswords(cloud)
         self._removal = Removal(fleet, fleet.settings)
         self._reports = Reports(
             cloud,
@@ -91,10 +94,13 @@ class HostEvents:
         elif event.by != self._owner:
             self._fleet.compared.note_elsewhere(event.hosts)
 
-    async def take(self, event: HostUp | HostDown | GuestChanged) -> None:
+    async def take(self, event: HostUp | HostDown | GuestChanged | PasswordPosted) -> None:
         """Do what there is to be done about what a host said to one of the conductors."""
         if isinstance(event, GuestChanged):
             await self._guest_changed(event)
+        elif isinstance(event, PasswordPosted):
+            if self._passwords.expects(event):
+                self._start(self._passwords.take(event.host, event.server_id))
         elif isinstance(event, HostUp):
             for other in sorted(self._unasked.pop(event.host, ())):
                 self._start(self.check(other))

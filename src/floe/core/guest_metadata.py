@@ -10,8 +10,8 @@ import msgspec
 from floe.core.guests import GuestMetadata
 from floe.core.servers import Server
 
-_TOLD = tuple(name for name in GuestMetadata.__struct_fields__ if name not in {"admin_password", "files"})
-
+_APART = {"admin_password", "files", "password", "password_turn"}
+_TOLD = tuple(name for name in GuestMetadata.__struct_fields__ if name not in _APART)
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -35,10 +35,18 @@ def describe(
         files=tuple((path, content) for path, content in files),
         kernel_id=server.image_properties.get("kernel_id"),
         ramdisk_id=server.image_properties.get("ramdisk_id"),
+        password=server.password,
+        password_turn=server.password_turn,
     )
 
 
 def fingerprint(metadata: GuestMetadata) -> str:
-    """Return what tells two versions of a guest's metadata apart; what is known at create alone is left out."""
-    text = _ENCODER.encode([getattr(metadata, name) for name in _TOLD])
+    """Return what tells two versions of a guest's metadata apart; what is known at create alone is left out.
+
+    That of a guest which never posted a password is what releases say that know of none.
+    """
+    said = [getattr(metadata, name) for name in _TOLD]
+    if metadata.password_turn:
+        said += [metadata.password, metadata.password_turn]
+    text = _ENCODER.encode(said)
     return hashlib.blake2b(text, digest_size=8).hexdigest()

@@ -74,6 +74,9 @@ class GuestMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Injected files: path and base64 content."""
     ramdisk_id: str | None = None
     kernel_id: str | None = None
+    password: str | None = None
+    """What the guest posted for its users to read, as `core.guest_passwords` says."""
+    password_turn: int = 0
 
 
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -295,6 +295,15 @@ class GuestChanged(msgspec.Struct, frozen=True, kw_only=True):
     power_state: PowerState
 
 
+class PasswordPosted(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest posted a password, or has none any more; said again until the host is told of this turn or a later."""
+
+    host: str
+    server_id: str
+    password: str | None
+    turn: int
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """A step of an action began on a host, or ended (`seconds` is then set); what `floe trace --follow` shows."""
 
@@ -366,7 +375,7 @@ Result = (
 )
 ForAll = Heartbeat | Progress | HostsCompared
 """What everybody has to know who keeps something in memory of it."""
-ForOne = HostUp | HostDown | GuestChanged | ActionWaits | NetworkChanged
+ForOne = HostUp | HostDown | GuestChanged | PasswordPosted | ActionWaits | NetworkChanged
 """What there is something to be done about, once: whoever takes it does it."""
 Event = ForAll | ForOne
 Message = Command | Result | Event

@@ -96,6 +96,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """The latest boot of its guest that was asked for: a number that grows, see `core.power.Wanted`."""
     guest_generation: int = 0
     """The latest wish what its guest should be: a number that grows, likewise."""
+    password: str | None = None
+    """What its guest posted, see `core.guest_passwords`."""
+    password_turn: int = 0
     fault: ServerFault | None = None
     created_at: datetime
     updated_at: datetime | None = None

@@ -69,6 +69,8 @@ _READ_BY_GUESTS = (
         servers.c.user_data,
         servers.c.flavor,
         servers.c.image_properties,
+        servers.c.password,
+        servers.c.password_turn,
     )
     .where(
         servers.c.host == sa.bindparam("ident"),
@@ -126,6 +128,8 @@ def described(
                 flavor_name=row.flavor["name"],
                 kernel_id=row.image_properties.get("kernel_id"),
                 ramdisk_id=row.image_properties.get("ramdisk_id"),
+                password=row.password,
+                password_turn=row.password_turn,
             ),
         )
         for row in rows

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from floe.core.disks import Disk
 from floe.core.guests import PowerState
 from floe.core.nics import PlannedNic
-from floe.core.servers import DELETED, Server, ServerFault, ServerFlavor
+from floe.core.servers import BUILDING, DELETED, Server, ServerFault, ServerFlavor
 from floe.store import server_disks
 from floe.store.engine import Connection
 from floe.store.prepared import Asked, Prepared
@@ -66,6 +66,8 @@ servers = sa.Table(
     sa.Column("root_device", sa.String(255), nullable=False, default="/dev/vda"),
     sa.Column("boots", Number, nullable=False, server_default="1"),
     sa.Column("guest_generation", Number, nullable=False, server_default="0"),
+    sa.Column("password", Json),  # any text that a guest chose, also one that PostgreSQL's texts have no room for
+    sa.Column("password_turn", sa.Integer, nullable=False, server_default="0"),
     sa.Column("fault", Json),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
@@ -158,6 +160,22 @@ def catch_up(conn: Connection, server_id: str, generation: int) -> bool:
     return conn.execute(servers.update().where(*behind).values(guest_generation=generation)).rowcount == 1
 
 
+def take_password(conn: Connection, server_id: str, host: str, password: str | None, turn: int, now: datetime) -> bool:
+    """Take what the host of a server says of its password, if that is later than what is known; False if it is not.
+
+    Nothing is taken while the server is built: the build may fail, and another guest have another password.
+    """
+    behind = (
+        servers.c.id == server_id,
+        servers.c.host == host,
+        servers.c.deleted_at.is_(None),
+        servers.c.vm_state != BUILDING,
+        servers.c.password_turn < turn,
+    )
+    values = {"password": password, "password_turn": turn, "updated_at": now}
+    return conn.execute(servers.update().where(*behind).values(values)).rowcount == 1
+
+
 def mark_deleted(conn: Connection, server_id: str, now: datetime) -> None:
     """Make a server gone; its row stays for histories until it is purged."""
     change(
@@ -167,6 +185,7 @@ def mark_deleted(conn: Connection, server_id: str, now: datetime) -> None:
         task_state=None,
         power_state=0,
         host=None,
+        password=None,
         terminated_at=now,
         updated_at=now,
         deleted_at=now,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from floe.agent.callers import Callers
 from floe.agent.metadata import REFUSED
 from floe.core.host_network import HostAddress, HostRouter, HostSegment, HostSubnet, RouterLeg
-from floe.core.messages import Destroy, Spawn
+from floe.core.messages import Destroy, PasswordPosted, Spawn, UpdateMetadata
 from floe.dataplane.protocol import MetadataAddress
 
 World = Any
@@ -208,3 +208,147 @@ async def test_metadata_is_served_again_after_a_restart(two: World) -> None:
     await two.kill()
     await two.start()
     assert (await ask(two, get("/latest/meta-data/hostname"), "127.0.0.12"))[1] == b"vm2"
+
+
+PASSWORD = "/openstack/latest/password"
+
+
+def post(body: bytes, *headers: str, path: str = PASSWORD, length: str | None = "", version: str = "1.1") -> bytes:
+    said = () if length is None else (f"Content-Length: {length or len(body)}",)
+    return "\r\n".join((f"POST {path} HTTP/{version}", *said, *headers, "", "")).encode() + body
+
+
+async def test_a_guest_posts_a_password_once_and_reads_it_back(two: World, spawn: SpawnFactory) -> None:
+    ident = spawn(1).guest.server_id
+    assert await ask(two, post("geheim ☃".encode()), "127.0.0.11") == (b"HTTP/1.1 200 OK", b"")
+    assert (await ask(two, get(PASSWORD), "127.0.0.11"))[1].decode() == "geheim ☃"
+    assert (await ask(two, get(PASSWORD), "127.0.0.12"))[1] == b""
+    said = await two.until(lambda: [event for event in two.events if isinstance(event, PasswordPosted)])
+    assert said == [PasswordPosted(host="h1", server_id=ident, password="geheim ☃", turn=1)]
+    for body in (b"another", b"", b"x" * 5000):
+        assert (await ask(two, post(body), "127.0.0.11"))[0] == b"HTTP/1.1 409 Conflict"
+    assert (await ask(two, get(PASSWORD), "127.0.0.11"))[1].decode() == "geheim ☃"
+    assert [event for event in two.events if isinstance(event, PasswordPosted)] == said
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/openstack/2013-04-04/password", b"200 OK"),
+        ("/openstack/2025-04-04/password/", b"200 OK"),
+        ("/openstack/2012-08-10/password", b"405 Method Not Allowed"),
+        ("/openstack/1999-01-01/password", b"405 Method Not Allowed"),
+        ("/openstack/latest/meta_data.json", b"405 Method Not Allowed"),
+        ("/latest/password", b"405 Method Not Allowed"),
+    ],
+)
+async def test_a_password_is_taken_by_each_version_that_has_one(two: World, path: str, status: bytes) -> None:
+    assert (await ask(two, post(b"p", path=path), "127.0.0.11"))[0] == b"HTTP/1.1 " + status
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (post(b"x" * 1020), b"200 OK"),
+        (post(b"x" * 1021), b"400 Bad Request"),
+        (post(b"x" * 300_000), b"400 Bad Request"),
+        (post(b"", length="9" * 5000), b"400 Bad Request"),
+        (post(b"x", length="-1"), b"400 Bad Request"),
+        (post(b"x", length="+1"), b"400 Bad Request"),
+        (post(b"x", length="1_0"), b"400 Bad Request"),
+        (post(b"x", length="1, 1"), b"400 Bad Request"),
+        (post(b"x", length="\xb2"), b"400 Bad Request"),
+        (post(b"x", "Content-Length: 2"), b"400 Bad Request"),
+        (post(b"x", "Transfer-Encoding: chunked"), b"400 Bad Request"),
+        (post(b"1\r\nx\r\n0\r\n\r\n", "Transfer-Encoding: chunked", length=None), b"411 Length Required"),
+        (post(b"", length=None), b"411 Length Required"),
+        (post(b"\xff\xfe"), b"400 Bad Request"),
+        (post(b"\xed\xa0\x80"), b"400 Bad Request"),
+        (post(b"a\0b"), b"200 OK"),
+        (post(b"xy", length="0001"), b"200 OK"),
+        (post(b""), b"200 OK"),
+        (post(b"x", "Expect: the-unexpected"), b"417 Expectation Failed"),
+        (post(b"x", "Expect: 100-continue", version="1.0"), b"200 OK"),
+        (post(b"x").replace(b"POST", b"PUT"), b"405 Method Not Allowed"),
+    ],
+)
+async def test_what_is_no_password_is_refused_and_may_be_posted_right_after(
+    two: World, request_bytes: bytes, status: bytes
+) -> None:
+    assert (await ask(two, request_bytes, "127.0.0.11"))[0] == b"HTTP/1.1 " + status
+    stored = status == b"200 OK" and request_bytes != post(b"")
+    after = b"409 Conflict" if stored else b"200 OK"
+    assert (await ask(two, post(b"right"), "127.0.0.11"))[0] == b"HTTP/1.1 " + after
+
+
+async def test_a_body_is_asked_for_by_those_alone_whose_password_is_wanted(two: World) -> None:
+    host, port = next(iter(two.agent._metadata.listening().values()))
+    head = post(b"", "Expect: 100-continue", length="3")
+    reader, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.11", 0))
+    async with asyncio.timeout(20):
+        writer.write(head)
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"one")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+    writer.close()
+    assert (await ask(two, head, "127.0.0.11"))[0] == b"HTTP/1.1 409 Conflict"
+    too_long = post(b"", "Expect: 100-continue", length="1021")
+    assert (await ask(two, too_long, "127.0.0.12"))[0] == b"HTTP/1.1 400 Bad Request"
+
+
+async def test_a_guest_that_sends_less_than_it_said_is_hung_up_on_and_has_posted_nothing(two: World) -> None:
+    two.agent._metadata._seconds = 0.2
+    assert (await ask(two, post(b"half", length="8"), "127.0.0.11"))[0] == b"hung up"
+    two.agent._metadata._seconds = 10.0
+    assert (await ask(two, post(b"whole"), "127.0.0.11"))[0] == b"HTTP/1.1 200 OK"
+
+
+async def test_of_many_that_post_at_once_one_is_heard(two: World) -> None:
+    answers = await asyncio.gather(*(ask(two, post(b"%d" % number), "127.0.0.11") for number in range(12)))
+    (heard,) = (number for number, (status, _) in enumerate(answers) if status == b"HTTP/1.1 200 OK")
+    assert [status for status, _ in answers].count(b"HTTP/1.1 409 Conflict") == 11
+    assert (await ask(two, get(PASSWORD), "127.0.0.11"))[1] == b"%d" % heard
+
+
+async def test_a_stranger_posts_nothing(two: World) -> None:
+    assert (await ask(two, post(b"x"), "127.0.0.99"))[0] == b"HTTP/1.1 404 Not Found"
+
+
+async def test_what_was_refused_once_costs_no_write(two: World) -> None:
+    assert (await ask(two, post(b"first"), "127.0.0.11"))[0] == b"HTTP/1.1 200 OK"
+    ledger = two.state_dir / "ledger.jsonl"
+    await two.until(lambda: len([event for event in two.events if isinstance(event, PasswordPosted)]) == 1)
+    before = ledger.stat().st_size
+    for _ in range(100):
+        assert (await ask(two, post(b"again"), "127.0.0.11"))[0] == b"HTTP/1.1 409 Conflict"
+    assert ledger.stat().st_size == before and not two.agent._ledger.unsynced
+
+
+async def test_where_the_disk_has_no_room_a_password_is_not_taken(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two.agent._ledger.passwords, "_append", lambda _entry: False)
+    assert (await ask(two, post(b"x"), "127.0.0.11"))[0] == b"HTTP/1.1 503 Service Unavailable"
+    assert (await ask(two, get(PASSWORD), "127.0.0.11"))[1] == b""
+
+
+async def test_a_password_is_on_the_disk_before_it_is_answered_for(two: World, spawn: SpawnFactory) -> None:
+    """And said again by the next agent, until it is told of it, or of a later turn."""
+    await ask(two, post(b"kept"), "127.0.0.11")
+    assert b'"kept"' in (two.state_dir / "ledger.jsonl").read_bytes()
+    assert not two.agent._ledger.unsynced
+    await two.kill()
+    two.events.clear()
+    await two.start(heartbeat=0.02)
+    assert (await ask(two, get(PASSWORD), "127.0.0.11"))[1] == b"kept"
+    guest = spawn(1).guest
+    said = PasswordPosted(host="h1", server_id=guest.server_id, password="kept", turn=1)
+    await two.until(lambda: two.events.count(said) > 2)
+    told = replace(guest.metadata, password="kept", password_turn=1)
+    await two.ask(UpdateMetadata(server_id=guest.server_id, metadata=told))
+    assert two.agent._ledger.passwords.due() == []
+    cleared = replace(told, password=None, password_turn=2)
+    await two.ask(UpdateMetadata(server_id=guest.server_id, metadata=cleared))
+    await two.ask(UpdateMetadata(server_id=guest.server_id, metadata=replace(told, name="late")))
+    assert (await ask(two, get(PASSWORD), "127.0.0.11"))[1] == b"", "what is told late brings nothing back"
+    await two.until(lambda: replace(said, password=None, turn=2) in two.events)
+    assert (await ask(two, post(b"next"), "127.0.0.11"))[0] == b"HTTP/1.1 200 OK"
+    assert two.agent._ledger.passwords.of(guest.server_id).turn == 3

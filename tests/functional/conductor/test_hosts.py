@@ -345,9 +345,10 @@ async def test_what_is_read_of_guests_is_what_their_whole_servers_say(site: Any)
         await built(site),
         await built(site, name="löwe", metadata={"a": "b"}, keys=(("k", "ssh", "ssh-ed25519 A"),), user_data="aGk="),
         await built(site, flavor=flavor, launch_index=2, image_properties={"kernel_id": "k1", "ramdisk_id": "r1"}),
+        await built(site, password="a\0b", password_turn=1),
     ]
     expected = {server.id: describe(server, "far") for server in made}
-    assert len({fingerprint(metadata) for metadata in expected.values()}) == 3
+    assert len({fingerprint(metadata) for metadata in expected.values()}) == 4
 
     def look(conn: Any) -> dict[str, Any]:
         found, after = {}, 0

@@ -130,6 +130,7 @@ async def _populate(cloud: Cloud, client: httpx.AsyncClient) -> None:
             planned=server.networks,
         )
         servers.change(conn, web, host="host1", vm_state="active", task_state=None, power_state=1, launched_at=now)
+        servers.change(conn, web, password="Zm9v\x01", password_turn=1)
         fault = ServerFault(code=500, message="No valid host was found.", details="host1: full", created_at=now)
         servers.change(conn, bad, vm_state="error", task_state=None, fault=fault)
 

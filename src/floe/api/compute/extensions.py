@@ -42,6 +42,7 @@ NAMES = {
     "os-quota-sets": "Quotas",
     "os-security-groups": "SecurityGroups",
     "os-server-groups": "ServerGroups",
+    "os-server-password": "ServerPassword",
     "os-server-tags": "ServerTags",
     "os-services": "Services",
     "os-simple-tenant-usage": "SimpleTenantUsage",

@@ -1,0 +1,33 @@
+"""/servers/{server_id}/os-server-password."""
+
+from __future__ import annotations
+
+from floe.api.kit.call import Call, Reply
+from floe.api.kit.policy import project_member, project_reader
+from floe.api.kit.query import OPEN_QUERY
+from floe.api.kit.routing import Route
+from floe.cloud import server_passwords as cloud
+
+
+async def show(call: Call) -> Reply:
+    """GET: what the guest posted."""
+    return Reply(200, {"password": await cloud.show(call.cloud, call.context, call.params["server_id"])})
+
+
+async def clear(call: Call) -> Reply:
+    """DELETE: let it post another."""
+    await cloud.clear(call.cloud, call.context, call.params["server_id"])
+    return Reply(204)
+
+
+_PATH = "/v2.1/servers/{server_id}/os-server-password"
+
+ROUTES = (
+    Route("GET", _PATH, show, "os_compute_api:os-server-password:show", query=OPEN_QUERY),
+    Route("DELETE", _PATH, clear, "os_compute_api:os-server-password:clear"),
+)
+
+POLICIES = {
+    "os_compute_api:os-server-password:show": project_reader,
+    "os_compute_api:os-server-password:clear": project_member,
+}
