@@ -46,6 +46,8 @@ class Life:
         self.whole_process, self.again = whole_process, again
         self.member: Any = None
         self.pair: list[Any] = []
+        self.kept = False
+        """Whether its guest was told that its password is kept."""
 
     async def live(self) -> bool:
         """Return whether anything died."""
@@ -65,6 +67,7 @@ class Life:
             self.inspect,
             self.report,
             self.new_member,
+            lambda: self.post(server),
             lambda: town.reboot(server),
             lambda: town.give_nic(server),
             lambda: town.take_nic(server),
@@ -107,6 +110,18 @@ class Life:
         """Two servers that the host is asked for in one message."""
         names = ("one", "other")
         self.pair = await asyncio.gather(*(self.town.create(host="h1", name=name) for name in names))
+
+    async def post(self, server: Any) -> None:
+        """Its guest posts a password, which stays from the answer on."""
+
+        async def asked() -> None:
+            await self.town.agents["h1"].post_password(server.id, "secret")
+            self.kept = not self.life.dead.is_set()
+
+        work = self.life.hang(asked())
+        dead = asyncio.ensure_future(self.life.dead.wait())
+        await asyncio.wait({work, dead}, return_when=asyncio.FIRST_COMPLETED)
+        dead.cancel()
 
     async def list_guests(self) -> None:
         await self.town.conductor.events.check("h1")
@@ -162,6 +177,7 @@ class Life:
         town = self.town
         found = town.server(server.id)
         assert (found.vm_state, found.task_state, found.host) == ("active", None, "h1")
+        assert found.password == "secret" or not self.kept
         here = [server.id, *(other.id for other in self.pair)]
         assert sorted(town.machines["h1"].guests) == sorted(here)
         ports = {port.port_id for port in town.planes["h1"].applied.ports}

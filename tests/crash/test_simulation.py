@@ -47,7 +47,7 @@ QUICK = (
     *("delete-waits-for-nobody", "release-uncounted", "disk-left-out", "files-left", "not-brought-back"),
     *("one-taken-by-all", "holding-too-early", "deadline-ignored", "one-taken-by-each", "parts-for-one"),
     *("attempt-uncounted", "leases-of-the-dead", "report-uncompared", "last-part-unsent", "gone-for-ever"),
-    *("gateway-kept", "way-of-another"),
+    *("gateway-kept", "way-of-another", "password-said-once", "password-whenever"),
 )
 """Planted bugs that the first few runs show; `scripts/simulate --planted` looks for all of them."""
 

@@ -272,8 +272,7 @@ class Agent:
 
     async def _beat(self) -> None:
         await self._bus.publish(Heartbeat(host=self.host))
-        for posted in () if self._ledger is None else self._ledger.passwords.due():
-            await self._bus.publish(self._password(posted))
+        await self._say_passwords()
         if self._ledger is not None and self._ledger.unsynced:
             await self._flush(self._ledger)
             await self._offload(self._ledger.sync)
@@ -331,6 +330,11 @@ class Agent:
             availability_zone=self._zone,
         )
         await self._bus.publish(event)
+        await self._say_passwords()
+
+    async def _say_passwords(self) -> None:
+        for posted in () if self._ledger is None else self._ledger.passwords.due():
+            await self._bus.publish(self._password(posted))
 
     def _steps(self, action_id: str) -> Steps:
         return Steps(

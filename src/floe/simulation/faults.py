@@ -14,6 +14,7 @@ from floe.simulation.judge import Judge
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
 from floe.simulation.questions import Questions
+from floe.simulation.requests import Users
 from floe.simulation.roles import Crash, Role
 from floe.simulation.shape import Plan
 
@@ -28,6 +29,7 @@ class World(Protocol):
     dice: Random
     judge: Judge
     questions: Questions
+    users: Users
     refusal: str | None
     """Why the database refuses to write now."""
     blobs_fail: bool
@@ -105,6 +107,7 @@ def forget(world: World, host: str, seconds: float) -> None:
     role = next(role for role in world.roles.values() if host in role.hosts)
     world.crash(role, seconds, "its ledger is lost")
     (world.machines[host].folder / LEDGER).unlink(missing_ok=True)
+    world.users.posted.lost(host)
     world.judge.forgot(host)
     world.questions.forgot(host)
 
@@ -200,6 +203,22 @@ def guest_dies(world: World, host: str) -> None:
         machine.host.guests[running[0]] = PowerState.SHUTDOWN
 
 
+def post(world: World, pick: int, password: str) -> None:
+    """Have a guest that runs post a password."""
+    there = [
+        (role, agent, server_id)
+        for role in world.roles.values()
+        if role.process is not None and role.process.alive
+        for agent in role.agents
+        for server_id, state in sorted(world.machines[agent.host].host.guests.items())
+        if state is PowerState.RUNNING
+    ]
+    if there:
+        role, agent, server_id = there[pick % len(there)]
+        assert role.process is not None
+        role.process.start(world.users.posted.post(agent, server_id, password))
+
+
 def busy(world: World, seconds: float) -> None:
     """Have the database refuse to write."""
     world.refusal = "database or disk is full"
@@ -246,6 +265,7 @@ FAULTS: Mapping[str, Callable[..., None]] = {
     "ports": ports,
     "disk-full": disk_full,
     "guest-dies": guest_dies,
+    "post": post,
     "busy": busy,
     "clock": clock,
     "blobs": blobs,

@@ -70,6 +70,7 @@ class Judge:
         """Something was committed: see that the limits hold."""
         for told in self._store.read(rows.instant):
             self._accuse(Violation(*told))
+        self._users.posted.committed()
         for violation in dangling(self._planes()):
             self._accuse(violation)
         before, self._places = self._places, self._store.read(drives.places)
@@ -134,6 +135,7 @@ class Judge:
         def put_back() -> None:
             self._older = True
             self._store.write(lambda conn: older_copies.put_back(conn, copy))
+            self._users.posted.restored()
 
         return put_back
 

@@ -6,6 +6,7 @@ Whatever users ask for then is to be done, though hosts have heard of numbers th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from floe.agent.power import LATER
 from floe.cloud.audit import Violation
@@ -16,20 +17,20 @@ from floe.store.actions import actions
 from floe.store.engine import Connection
 from floe.store.servers import servers
 
-Numbers = Mapping[str, tuple[int, int]]
-"""By server, its latest boot and wish."""
+_COPIED = ("boots", "guest_generation", "password", "password_turn")
+Numbers = Mapping[str, Mapping[str, Any]]
+"""By server, its latest boot and wish, and its guest's password."""
 
 
 def numbers(conn: Connection) -> Numbers:
     """Return them as they are now."""
-    found = conn.execute(servers.select().with_only_columns(servers.c.id, servers.c.boots, servers.c.guest_generation))
-    return {row.id: (row.boots, row.guest_generation) for row in found}
+    found = conn.execute(servers.select().with_only_columns(servers.c.id, *(servers.c[name] for name in _COPIED)))
+    return {row.id: {name: getattr(row, name) for name in _COPIED} for row in found}
 
 
 def put_back(conn: Connection, copy: Numbers) -> None:
     """Have the servers that are still there have those."""
-    for ident, (boots, generation) in copy.items():
-        values = {"boots": boots, "guest_generation": generation}
+    for ident, values in copy.items():
         conn.execute(servers.update().where(servers.c.id == ident).values(values))
 
 

@@ -54,6 +54,7 @@ def make(seed: int) -> Plan:
     requests += _of_power(Random(f"{seed} power"))  # noqa: S311
     requests += _of_operators(Random(f"{seed} operators"), requests)  # noqa: S311
     requests += _of_drives(Random(f"{seed} drives"), requests)  # noqa: S311
+    requests += _of_passwords(Random(f"{seed} passwords"))  # noqa: S311
     requests += plan_routed.requests(Random(f"{seed} routed"))  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
@@ -111,6 +112,20 @@ def _of_power(dice: Random) -> list[Event]:
         )
         for _ in range(dice.choice((1, 2, 4)))
     ]
+
+
+def _of_passwords(dice: Random) -> list[Event]:
+    """Guests post passwords, and users clear them, some of them just then."""
+    if dice.random() < 0.7:
+        return []
+    events = []
+    for number in range(dice.choice((2, 4, 8, 12))):
+        at, pick = dice.uniform(3.0, FAULTS), dice.randrange(3)
+        events.append(Event(at=at, what="post", args={"pick": pick, "password": f"password {number}"}))
+        if dice.random() < 0.5:
+            after = at + dice.choice((0.001, 0.02, 0.5, 3.0))
+            events.append(Event(at=after, what="password-clear", args={"pick": dice.randrange(3)}))
+    return events
 
 
 def _of_waits(dice: Random, plan: Plan) -> list[Event]:

@@ -37,6 +37,7 @@ from floe.core.server_groups import ServerGroup
 from floe.simulation import drives
 from floe.simulation.drives import FAST
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
+from floe.simulation.posted import Posted
 from floe.simulation.routed import Routed
 from floe.simulation.shape import Event
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
@@ -75,6 +76,7 @@ class Users:
         self._ports: list[tuple[int, str]] = []
         self._rules = 0
         self._routed = Routed(site)
+        self.posted = Posted(site.store, accuse)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -98,6 +100,7 @@ class Users:
             "quota": self._quota,
             "reset": self._reset,
             "guest-power": self._power,
+            "password-clear": self._password_clear,
             "lock": self._lock,
             "zone": self._zone,
             "drives": self._drives,
@@ -149,7 +152,13 @@ class Users:
             for row in rows.values()
             if row.deleted_at is None and row.host is not None and row.requested_zone not in (None, zones[row.host])
         ]
-        return found + self._check_keys(per_name) + self._check_images(conn) + self._routed.check(conn)
+        return (
+            found
+            + self._check_keys(per_name)
+            + self._check_images(conn)
+            + self._routed.check(conn)
+            + self.posted.check(conn)
+        )
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:
         found = []
@@ -310,6 +319,13 @@ class Users:
         if self._made:
             project, server_id = self._made[args["pick"] % len(self._made)]
             await server_metadata.merge(cloud, user_of(project, name), server_id, {"note": name})
+
+    async def _password_clear(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        """Clear the password of a guest that has posted one, now or before."""
+        if known := self.posted.known:
+            server_id = known[args["pick"] % len(known)]
+            project = next(owner for owner, ident in self._made if ident == server_id)
+            await self.posted.clear(cloud, user_of(project, name), server_id)
 
     async def _reset(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         if self._made:
