@@ -46,6 +46,7 @@ ENOUGH = 32
 """Hosts that can take the server at which the search ends."""
 NAMED = 20
 """Hosts that a refusal names at most, each with its reason."""
+_NONE: Rows = np.zeros(0, np.intp)
 _SAID, _SAID_OF_OTHERS = 400, 300
 """Characters of a refusal's message, and of what it says of the hosts it does not name: these are stored."""
 
@@ -87,18 +88,21 @@ def choose(
     servers are to be packed. Each chunk is twice the one before: where little fits, they are few.
     """
     multipliers = multipliers or Multipliers()
-    considered, found = 0, np.zeros(0, np.intp)
+    considered, found = 0, _NONE
     asked = [keep for each in FILTERS if (keep := each.keep(spec, table)) is not None]
     for rows in _chunks(spec, table, seed, whole=multipliers.packs):
         considered += len(rows)
-        found = np.concatenate([found, _kept(asked, rows)])
+        kept_here = _kept(asked, rows)
+        found = np.concatenate([found, kept_here]) if len(found) else kept_here
         if len(found) >= ENOUGH and not multipliers.packs:
             break
     if not len(found):
         return None
     weights = weigh(spec, table, found, multipliers)
-    ties = ((found ^ (seed & 0xFFFF)) * 40503) % 65521  # equal hosts take turns, by the seed
-    best = found[np.lexsort((ties, -weights))][: alternates + 1]
+    best = found
+    if len(found) > 1:
+        ties = ((found ^ (seed & 0xFFFF)) * 40503) % 65521  # equal hosts take turns, by the seed
+        best = found[np.lexsort((ties, -weights))][: alternates + 1]
     return Selection(tuple(table.seen(int(row)) for row in best), considered, len(found))
 
 

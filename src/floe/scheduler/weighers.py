@@ -30,12 +30,15 @@ class Multipliers(msgspec.Struct, frozen=True, kw_only=True):
 
 def weigh(spec: RequestSpec, table: HostTable, rows: Rows, multipliers: Multipliers) -> Weights:
     """Return a weight for each row, the highest for the host to choose."""
+    if len(rows) <= 1:
+        return np.zeros(len(rows), np.float64)
     free = table.capacity[rows] - table.used[rows] - np.array(amounts(spec.resources), np.int64)
     total = np.zeros(len(rows), np.float64)
     for column, factor in enumerate((multipliers.cpu, multipliers.memory, multipliers.disk)):
         if factor:
             total += factor * _normal(free[:, column].astype(np.float64))
-    total -= multipliers.failures * _normal(table.failures[rows].astype(np.float64))
+    if (failures := table.failures[rows]).any():
+        total -= multipliers.failures * _normal(failures.astype(np.float64))
     if spec.group is not None and spec.group_hosts:
         sign = {SOFT_AFFINITY: 1.0, SOFT_ANTI_AFFINITY: -1.0}.get(spec.group.policy, 0.0)
         if sign:
