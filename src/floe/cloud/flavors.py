@@ -17,9 +17,14 @@ from floe.store import flavors as rows
 from floe.store.engine import Connection
 
 
+def seen(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor | None:
+    """Return a flavor if the caller may see it."""
+    return rows.get(conn, flavor_id, _viewer(context))
+
+
 def visible(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor:
     """Return a flavor the caller may see. Raises NotFound."""
-    flavor = rows.get(conn, flavor_id, _viewer(context))
+    flavor = seen(conn, context, flavor_id)
     if flavor is None:
         raise NotFound("flavor", flavor_id, message=f"Flavor {flavor_id} could not be found.")
     return flavor
@@ -27,7 +32,7 @@ def visible(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor:
 
 def usable(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor:
     """Return a flavor to make a server of. Raises Invalid for one that is unknown, private or disabled."""
-    flavor = rows.get(conn, flavor_id, _viewer(context))
+    flavor = seen(conn, context, flavor_id)
     if flavor is None:
         raise Invalid(f"Flavor {flavor_id} could not be found: flavorRef names no flavor you can use.")
     if flavor.disabled:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from floe.cloud import host_routers
 from floe.core import ahead
@@ -33,13 +34,20 @@ from floe.core.subnets import Subnet
 from floe.store import address_groups, group_members, plugged_ports, ports, routers, security_groups, subnets
 from floe.store import host_networks as rows
 from floe.store.engine import Connection
+from floe.store.foresight import foresee
 
 
 def fragment(conn: Connection, host: str, bound: Sequence[HostPort], dns_domain: str, now: datetime) -> HostNetwork:
     """Return what a host must know to plug these of its ports, at a generation counted up for it."""
-    position = group_members.position(conn)
-    generation, around = rows.advance(conn, host, now, position), _around(conn, host, bound)
-    return _network(conn, host, generation, position, bound, around, dns_domain)
+    generation = rows.advance(conn, host, now, group_members.position)
+    foresee(
+        conn,
+        group_members.position,
+        partial(routers.on_networks, network_ids={port.network_id for port in bound}),
+        partial(security_groups.plugged, group_ids=_groups_of(bound), ethertype=_FAMILY),
+    )
+    around = _around(conn, host, bound)
+    return _network(conn, host, generation, group_members.position(conn), bound, around, dns_domain)
 
 
 def part(conn: Connection, host: str, port_ids: Sequence[str], dns_domain: str) -> HostNetwork:
@@ -205,6 +213,7 @@ def host_port(port: Port | PluggedPort, network: Network) -> HostPort:
     )
 
 
+_FAMILY = "IPv4"
 _Below = Mapping[str, Sequence[Subnet]]
 _Around = tuple[Mapping[str, Network], _Below, list[HostRouter]]
 
@@ -216,7 +225,17 @@ def _around(conn: Connection, host: str, found: Sequence[HostPort] | Sequence[Pl
         return {}, {}, []
     routed = host_routers.beside(conn, host, network_ids)
     network_ids.update(leg.network_id for router in routed for leg in router.legs)
-    return *subnets.with_networks(conn, sorted(network_ids)), routed
+    ids = sorted(network_ids)
+    foresee(
+        conn,
+        partial(subnets.with_networks, network_ids=ids),
+        partial(ports.addresses_of_owner, network_ids=ids, device_owner=DHCP_OWNER),
+    )
+    return *subnets.with_networks(conn, ids), routed
+
+
+def _groups_of(found: Sequence[HostPort] | Sequence[PluggedPort]) -> list[str]:
+    return sorted({group for port in found for group in port.groups})
 
 
 def _network(
@@ -235,7 +254,7 @@ def _network(
         generation=generation,
         segments=tuple(segments(conn, known, below, dns_domain)),
         ports=tuple(sorted(bound, key=lambda port: port.port_id)),
-        groups=tuple(_groups(conn, host, {group for port in bound for group in port.groups})),
+        groups=tuple(_groups(conn, host, _groups_of(bound))),
         routers=tuple(routed),
         members_at=members_at,
     )
@@ -270,15 +289,15 @@ def _subnet(subnet: Subnet, dhcp_address: str | None) -> HostSubnet:
     )
 
 
-def _groups(conn: Connection, host: str, direct: set[str]) -> list[HostGroup]:
+def _groups(conn: Connection, host: str, direct: Sequence[str]) -> list[HostGroup]:
     """Return the groups that ports are in, and those, of ports and of addresses, that their rules refer to."""
-    known = security_groups.plugged(conn, sorted(direct), "IPv4")
+    known = security_groups.plugged(conn, direct, _FAMILY)
     rules = [rule for _, found in known.values() for rule in found]
     referred = {rule.remote_group for rule in rules if rule.remote_group}
     named = {rule.remote_address_group for rule in rules if rule.remote_address_group}
     members = ports.members(conn, sorted(referred), host)
-    if others := sorted(referred - direct):
-        known |= security_groups.plugged(conn, others, "IPv4")
+    if others := sorted(referred.difference(direct)):
+        known |= security_groups.plugged(conn, others, _FAMILY)
     seen = [
         HostGroup(
             group_id=group_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Network
 
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from floe.core.ports import GATEWAY_OWNER, INTERFACE_OWNER
 from floe.core.routers import Interface, Router
 from floe.store import floating_ips, routers
 from floe.store.engine import Connection
+from floe.store.foresight import foresee
 
 
 def beside(conn: Connection, host: str, network_ids: Iterable[str]) -> list[HostRouter]:
@@ -23,6 +25,12 @@ def beside(conn: Connection, host: str, network_ids: Iterable[str]) -> list[Host
     found = routers.on_networks(conn, network_ids)
     if not found:
         return []
+    foresee(
+        conn,
+        partial(floating_ips.on_host, host=host, router_ids=found),
+        partial(floating_ips.forwarded_on_host, host=host, router_ids=found),
+        *(partial(read, router_ids=found) for read in (routers.plain, routers.interfaces, routers.next_hops)),
+    )
     leading, forwarded = floating_ips.on_host(conn, host, found), floating_ips.forwarded_on_host(conn, host, found)
     return [_outside(router, host) for router in described(conn, routers.plain(conn, found), leading, forwarded)]
 

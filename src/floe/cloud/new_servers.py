@@ -25,9 +25,11 @@ from floe.core.nics import PlannedNic
 from floe.core.properties import warning
 from floe.core.quotas import demand
 from floe.core.servers import ServerFlavor
-from floe.store import keypairs, quota_usages, server_groups
+from floe.store import images as image_rows
+from floe.store import keypairs, networks, quota_usages, security_groups, server_groups
 from floe.store import servers as rows
 from floe.store.engine import Connection
+from floe.store.foresight import Read, foresee
 
 _HINTS = frozenset({"group", "same_host", "different_host"})
 
@@ -67,6 +69,7 @@ def plan(
     Raises Invalid for what cannot be, Forbidden and OverQuota for what may not be, Conflict where a network must be
     named.
     """
+    foresee(conn, *_first_reads(context, project_id, new))
     flavor = flavors.usable(conn, context, new.flavor_id)
     image = _bootable(conn, context, boot_image(new.block_devices, new.image_id))
     unheeded = [
@@ -107,6 +110,18 @@ def plan(
         security_groups=ports.groups,
         group_id=group_id,
         config_drive=config_drive,
+    )
+
+
+def _first_reads(context: Context, project_id: str, new: NewServer) -> tuple[Read, ...]:
+    """Return what a create reads whatever else it asks for."""
+    ready = new.networks == "auto"
+    return (
+        partial(flavors.seen, context=context, flavor_id=new.flavor_id),
+        partial(image_rows.get, image_id=boot_image(new.block_devices, new.image_id)),
+        partial(quotas.room, project_id=project_id),
+        partial(security_groups.default_id, project_id=project_id),
+        *([partial(networks.usable, project_id=project_id, limit=2, ready=ready)] if ready or not new.networks else []),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -27,6 +28,7 @@ from floe.store import floating_ips, networks, subnets
 from floe.store import ports as rows
 from floe.store import security_groups as group_rows
 from floe.store.engine import Connection
+from floe.store.foresight import foresee
 
 Requested = Sequence[PlannedNic] | Literal["auto", "none"] | None
 
@@ -124,18 +126,18 @@ def bind(
     """
     if not planned:
         return ()
+    network_ids, groups = {nic.network_id for nic in planned}, {nic.security_groups for nic in planned if nic.made}
+    reads = partial(subnets.with_networks, network_ids=network_ids), partial(quotas.room, project_id=project_id)
+    foresee(conn, *reads, *(partial(group_rows.owned, group_ids=each, project_id=project_id) for each in groups))
     there = {} if first else {port.nic: port for port in rows.of_server(conn, server_id)}
-    network_ids = {nic.network_id for nic in planned}
     known, below = subnets.with_networks(conn, network_ids)
-    lost = sorted(network_ids - known.keys())
-    if lost:
+    if lost := sorted(network_ids - known.keys()):
         raise Conflict(f"Network {lost[0]} is gone.")
     fresh = [nic for index, nic in enumerate(planned) if nic.made and index not in there]
     if fresh:
         quotas.demand(conn, project_id, {"port": len(fresh)})
     common = binding_of(server_id, zone, host)
-    bound: list[Port] = []
-    changed: list[Port] = []
+    bound, changed = list[Port](), list[Port]()
     names = {ident: port_names.of_server(conn, network, project_id, hostname) for ident, network in known.items()}
     for index, nic in enumerate(planned):
         binding = {**common, "hostname": names[nic.network_id]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
@@ -11,8 +12,9 @@ from floe.cloud import server_ports
 from floe.cloud.own_actions import Begun, Leases
 from floe.core.actions import RUNNING, Action, Step
 from floe.core.entries import BEGUN, DONE
-from floe.store import actions, holdings
+from floe.store import actions, holdings, ports
 from floe.store.engine import Connection
+from floe.store.foresight import foresee
 
 BEGIN, DESTROY = "begin", "destroy"
 """The first steps of the workflow `delete`."""
@@ -35,6 +37,11 @@ class Targets(msgspec.Struct, frozen=True):
 
 def unplug(conn: Connection, server_id: str, now: datetime) -> Targets:
     """Take a server's ports off their hosts, ahead of the commands that end its guest there."""
+    foresee(
+        conn,
+        partial(holdings.whereabouts, server_id=server_id),
+        partial(ports.of_server, server_id=server_id),
+    )
     name, hosts = holdings.whereabouts(conn, server_id) or ("", set())
     if not hosts:
         return Targets("")

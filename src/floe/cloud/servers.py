@@ -8,6 +8,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -33,6 +34,7 @@ from floe.core.servers import BUILDING, SCHEDULING, Server
 from floe.store import actions, server_lists, server_views
 from floe.store import servers as rows
 from floe.store.engine import Connection
+from floe.store.foresight import foresee
 from floe.store.server_lists import NamedServer
 
 log = logging.getLogger(__name__)
@@ -305,8 +307,10 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
     leases = cloud.leases if cloud.leases is not None and cloud.leases.at_work() else None
 
     def mark(conn: Connection) -> tuple[Action | None, Begun | None]:
+        cancelled = partial(actions.cancel_open, ident=server_id, now=now, but=DELETE.kind)
+        foresee(conn, partial(rows.get, server_id=server_id), cancelled)
         server = changeable(conn, context, server_id)
-        if actions.cancel_open(conn, server_id, now, but=DELETE.kind):
+        if cancelled(conn):
             return None, None
         action = new_action(action_id, context, server, DELETE, now)
         put_in_state(conn, server, DELETE, now)

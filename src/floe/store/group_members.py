@@ -7,6 +7,7 @@ changed, not how: what is so now is read from the ports. It is short: a host tha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from floe.core.addresses import number_of_either, text_of
 from floe.store import listing as lists
 from floe.store.address_columns import Address
 from floe.store.addresses import port_addresses
+from floe.store.foresight import foresee
 from floe.store.host_networks import host_networks
 from floe.store.port_bindings import port_bindings
 from floe.store.ports import port_groups
@@ -187,6 +189,7 @@ def hosts_of(conn: Connection, addresses: Iterable[int]) -> dict[tuple[str, int]
     """Return where plugged ports have these addresses, by group and address."""
     wanted, found = sorted(set(addresses)), dict[tuple[str, int], set[str]]()
     if len(wanted) <= _FEW:
+        foresee(conn, *(partial(_PRESENT_AT.rows, at=address) for address in wanted))
         rows = [row for address in wanted for row in _PRESENT_AT.rows(conn, at=address)]
     else:
         parts = (_PRESENT.where(port_addresses.c.address.in_(part)) for part in lists.in_parts(wanted))

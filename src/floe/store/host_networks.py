@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -52,17 +52,17 @@ _APPLIED = Prepared(
 )
 
 
-def advance(conn: Connection, host: str, now: datetime, members: int = 0) -> int:
+def advance(conn: Connection, host: str, now: datetime, members: Callable[[Connection], int] = lambda _conn: 0) -> int:
     """Count a host's generation up for a change that travels with a command, and return it.
 
     A host that was up to date stays so: the command brings it all that it lacks. It is `ahead` of the clock, for by no
     answer of the host it would be noticed that it had that one already. One that has had nothing yet begins at the
-    position `members`.
+    position that `members` reads.
     """
     least = ahead.of_clock(now)
     found = _ADVANCE.first(conn, this=host, least=least)
     if found is None:
-        _FRESH.write(conn, host=host, wanted=0, applied=0, members=members)
+        _FRESH.write(conn, host=host, wanted=0, applied=0, members=members(conn))
         found = _ADVANCE.first(conn, this=host, least=least)
     return int(found.wanted)
 

@@ -160,10 +160,9 @@ def taken(conn: Connection, image_id: str) -> bool:
 
 def get(conn: Connection, image_id: str) -> Image | None:
     """Return an image that was not deleted."""
-    row = _ONE.first(conn, ident=image_id)
+    row, below = _ONE.first(conn, ident=image_id), _OF_ONE.tuples(conn, ident=image_id)
     if row is None:
         return None
-    below = [(name, value) for name, value in _OF_ONE.rows(conn, ident=image_id)]
     tags = tuple(tag for name, tag in below if name is None)
     return _MADE(*row, tags, {name: value for name, value in below if name is not None})
 

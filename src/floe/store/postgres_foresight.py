@@ -244,6 +244,9 @@ class Answers:
             raise NotForeseen
         return Done(self._values, result)
 
+    def foresee(self, _dialect: sa.Dialect, _reads: Any) -> None:
+        """Ask nothing: there is nobody to ask."""
+
     def __getattr__(self, name: str) -> Any:
         """There is no other way to ask."""
         raise NotForeseen(name)

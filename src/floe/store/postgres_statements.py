@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import select
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
+import sqlalchemy as sa
 from psycopg import abc
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
@@ -27,6 +29,8 @@ HOLD_SECONDS = 1.0
 _DONE = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY}
 _REVALIDATING = "RevalidateCachedQuery"
 """Where in the server it is found that a statement no longer gives what it gave; its words are in any language."""
+_READS = "SELECT"
+"""Begins what changes nothing: all that is prepared and begins so."""
 HERE = "floe_statements"
 
 
@@ -45,11 +49,18 @@ class Statements:
         """An answer is still to be read."""
         self._holds = False
         """The session has locks, which are to be given back."""
+        self._foreseen: list[tuple[str, Sequence[Any], Any]] = []
+        """Statements with their values, and what they came to; until something is written."""
         self._poll = select.poll()
         self._poll.register(self._pg.socket, select.POLLIN)
 
     def execute(self, text: str, values: Sequence[Any]) -> Done:
         """Run a statement with these values. Raises psycopg.Error as the driver does."""
+        for known, given, result in self._foreseen:
+            if known == text and given == values:
+                return Done(self._values, result)
+        if not text.startswith(_READS):
+            self._foreseen = []
         ready = self._ready(text, values)
         if self._ahead or self._owed:
             return Done(self._values, self._run([*self._taken(), ready])[-1])
@@ -60,18 +71,33 @@ class Statements:
 
     def executemany(self, text: str, many: Sequence[Sequence[Any]]) -> Done:
         """Run a statement once for each of these, and return what came of all."""
+        self._foreseen = []
         ready = [self._ready(text, values) for values in many]
         results = self._run([*self._taken(), *ready]) if ready else []
         return Done(self._values, None, sum(result.command_tuples or 0 for result in results[-len(ready) :]))
 
     def ahead(self, text: str, *values: Any) -> None:
         """Have a statement run just before the next one, in one message with it."""
+        self._foreseen = []
         self._ahead.append(self._ready(text, values))
 
     def later(self, text: str, many: Sequence[Sequence[Any]]) -> None:
         """Have a write run once for each of these just before the next statement, in one message with it."""
+        self._foreseen = []
         self._ahead += [self._ready(text, values) for values in many]
         self.unsent = True
+
+    def foresee(self, dialect: sa.Dialect, reads: Iterable[Callable[[Any], Any]]) -> None:
+        """Ask in one message what these ask; see `foresight.foresee`."""
+        unanswered = _Unanswered(dialect)
+        for read in reads:
+            with suppress(_NotPrepared):
+                read(unanswered)
+        if not unanswered.asked:
+            return
+        ready = [self._ready(text, values) for text, values in unanswered.asked]
+        results = self._run([*self._taken(), *ready])[-len(ready) :]
+        self._foreseen += [(*asked, result) for asked, result in zip(unanswered.asked, results, strict=True)]
 
     def hold(self, keys: Sequence[int]) -> None:
         """Have the session take these locks before the transaction that comes next, and give them back with its end.
@@ -90,11 +116,13 @@ class Statements:
 
     def cursor(self, driver: psycopg.Connection[Any], **how: Any) -> psycopg.Cursor[Any]:
         """Make a cursor of the driver's, for a statement that is not kept here."""
+        self._foreseen = []
         self.flush()
         return psycopg.Cursor(driver, **how)
 
     def undo(self) -> None:
         """Undo the transaction that is open, if one is, and do not wait for the answer."""
+        self._foreseen = []
         self._taken()
         if self._owed:
             return
@@ -112,6 +140,7 @@ class Statements:
 
         Raises psycopg.OperationalError where nobody knows, the connection being lost.
         """
+        self._foreseen = []
         ends = [_COMMIT, _RELEASE] if self._holds else [_COMMIT]
         self._run([*self._taken(), *ends])
         self._holds = False
@@ -211,6 +240,35 @@ class Statements:
             self._names.pop(text, None)
             return Stale(f"It is to be parsed anew: {error}")
         return error
+
+
+class _NotPrepared(Exception):
+    """A read asks something else than a prepared statement."""
+
+
+class _Unanswered:
+    """What a read is given for a connection so that one sees what it asks: it finds nothing."""
+
+    rowcount = 0
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        self.dialect, self.asked = dialect, list[tuple[str, Sequence[Any]]]()
+        self.connection, self.info = self, {HERE: self}
+
+    def execute(self, text: Any, values: Sequence[Any] = ()) -> _Unanswered:
+        """Note what is asked."""
+        if not isinstance(text, str) or not text.startswith(_READS):
+            raise _NotPrepared
+        self.asked.append((text, values))
+        return self
+
+    def fetchall(self) -> list[Any]:
+        """Return no rows."""
+        return []
+
+    def __getattr__(self, name: str) -> Any:
+        """There is no other way to ask."""
+        raise _NotPrepared(name)
 
 
 class _Ready(NamedTuple):
