@@ -1,4 +1,6 @@
-"""A cluster on one machine: PostgreSQL, NATS, two APIs behind one address, two conductors, agents with fake hosts.
+"""A cluster on one machine: PostgreSQL, NATS, two APIs behind one address, two conductors, agents.
+
+With libvirt each agent has a state directory and a sandbox of its own, as it has a machine elsewhere.
 
 Everything is in one directory, and every process is found by a mark that it was started with, so that whatever died,
 the next call knows what is there.
@@ -21,9 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cluster_files
+import cluster_guests
 import cluster_processes
 import postgres_server
-from cluster_plan import APIS, CONDUCTORS, ENGINES, PROXY, PROXY_STATE, ClusterFailed, Plan
+from cluster_plan import APIS, CONDUCTORS, ENGINES, LIBVIRT, PROXY, PROXY_STATE, ClusterFailed, Plan
 from cluster_processes import Known
 
 from floe.cli import clouds_file
@@ -54,6 +57,8 @@ class Cluster:
         """Where processes find the database that find it elsewhere than the others, by their names."""
         self.releases: dict[str, Path] = {}
         """Where the source of processes is that are of another release, by their names."""
+        self.wrapped: dict[str, list[str]] = {}
+        """Words before those that start processes, by their names."""
         self._ours: dict[int, subprocess.Popen[bytes]] = {}
         self._admin: Client | None = None
 
@@ -68,13 +73,22 @@ class Cluster:
         return [host for agent in self.plan.shape.names() for host in self.plan.shape.hosts(agent)]
 
     @property
+    def real(self) -> bool:
+        """Whether guests are real ones."""
+        return self.plan.shape.hypervisor == LIBVIRT
+
+    @property
     def image(self) -> Path:
-        """Some bytes for an image: what fake guests boot from."""
-        return self.folder / "tiny.raw"
+        """An image that guests boot from; of fake ones it is some bytes."""
+        return self.folder / ("tiny.qcow2" if self.real else "tiny.raw")
+
+    def state_of(self, agent: str) -> Path:
+        """Return the state directory of an agent: the one that all share, where hosts are fake."""
+        return cluster_guests.state_of(self.folder, agent) if self.real else self.state
 
     @property
     def state(self) -> Path:
-        """The state directory that the roles share."""
+        """The state directory that the roles share, but for agents with real guests."""
         return self.folder / "state"
 
     @property
@@ -136,7 +150,7 @@ class Cluster:
         for name in (*others, *agents):
             self.wait(name)
             self._tell(f"{name} is ready ({time.monotonic() - began:.0f} s)")
-        self._give_clouds()
+        cluster_files.give_to_asker(self.state / "clouds.yaml", self.clouds)
         self._await(self._whole, "the APIs do not see every conductor and host up", PROXY)
         return missing
 
@@ -146,7 +160,8 @@ class Cluster:
         if name == "postgres" and not self._of(name):
             # A dead one that nobody has buried yet would be taken for a living one.
             (self._home(name) / "data" / "postmaster.pid").unlink(missing_ok=True)
-        bound = ["setpriv", "--pdeathsig", "KILL"] if self._bound else []
+        before = ["setpriv", "--pdeathsig", "KILL"] if self._bound else []
+        before += self.wrapped.get(name, ())
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("OS_", "FLOE_", "PG"))
         } | cluster_processes.marked(self.folder, name)
@@ -154,7 +169,7 @@ class Cluster:
             environment["PYTHONPATH"] = str(self.releases[name])
         with self._log(name).open("ab") as log:
             process = subprocess.Popen(
-                [*bound, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home(name),
+                [*before, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home(name),
                 env=environment, start_new_session=True, **postgres_server.as_user(user),
             )  # fmt: skip
         self._ours[process.pid] = process
@@ -247,14 +262,19 @@ class Cluster:
             "bus": f"nats://127.0.0.1:{ports['nats']}",
             "public_url": self.url,
             "trusted_proxies": "127.0.0.1",
-            "hypervisor": "fake",
+            "hypervisor": shape.hypervisor,
             "fake_hosts": shape.hosts_each,
             "fake_delay": shape.fake_delay,
         }
-        file = self.folder / "floe.toml"
-        file.touch(mode=0o600)
-        self.image.write_bytes(bytes(4096))
-        file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+        if self.real:
+            settings["images_from"] = self.url
+        cluster_files.write_own(
+            self.folder / "floe.toml", "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+        )
+        if self.real:
+            cluster_guests.give_image(self.image)
+        else:
+            self.image.write_bytes(bytes(4096))
 
     def _command(self, name: str) -> tuple[list[str], pwd.struct_passwd | None]:
         """Return the words that start a process, and whom it runs as; None for who runs this."""
@@ -275,19 +295,13 @@ class Cluster:
         if name in self.databases:
             words += ["--database", self.databases[name]]
         if role == "api":
-            words += self._keeps_the_bus()
+            words += cluster_files.keeps_the_bus(self.folder / "nats")
         if role == "agent":
             words += ["--host", f"host-{number}"]
+            words += cluster_guests.words(self.folder, name, self.plan.shape) if self.real else []
         elif name != "api-1":  # whose clouds.yaml is the state directory's
             words += ["--instance", number]
         return words, None
-
-    def _keeps_the_bus(self) -> list[str]:
-        """Return what has an API let machines join (`floe host add`)."""
-        bus = self.folder / "nats"
-        reload = f"nats-server --signal reload={bus / 'nats.pid'}"
-        files = ["--bus-members", str(bus / "floe.members"), "--bus-config", str(bus / "floe.conf")]
-        return [*files, "--bus-reload", reload]
 
     def _home(self, name: str) -> Path:
         return self.folder / name if name in {*ENGINES, PROXY} else self.folder
@@ -323,23 +337,16 @@ class Cluster:
         conductors = sum(binary == "nova-conductor" for binary, _ in up)
         return conductors >= len(CONDUCTORS) and {("nova-compute", host) for host in self.hosts} <= up
 
-    def _give_clouds(self) -> None:
-        """Give `clouds.yaml` to whoever asked root to start this."""
-        half = self.folder / ".clouds.yaml"
-        half.touch(mode=0o600)
-        half.write_text((self.state / "clouds.yaml").read_text())
-        if owner := os.environ.get("SUDO_UID"):
-            os.chown(half, int(owner), int(os.environ.get("SUDO_GID", owner)))
-        half.rename(self.clouds)
-
     def _await(self, condition: Callable[[], bool], what: str, name: str) -> None:
         end = time.monotonic() + _SECONDS
         while not condition():
             self.reap()
             if name not in self.running():
-                raise ClusterFailed(f"{what}: it ended. It said last:\n{_tail(self.log(name))}")
+                raise ClusterFailed(f"{what}: it ended. It said last:\n{cluster_files.tail(self.log(name))}")
             if time.monotonic() > end:
-                raise ClusterFailed(f"{what}, after {_SECONDS:.0f} s. It said last:\n{_tail(self.log(name))}")
+                raise ClusterFailed(
+                    f"{what}, after {_SECONDS:.0f} s. It said last:\n{cluster_files.tail(self.log(name))}"
+                )
             time.sleep(0.1)
 
     def _end(self, name: str, number: signal.Signals) -> None:
@@ -347,7 +354,7 @@ class Cluster:
         with Known(lambda: self._of(name)) as all_of_it, Known(lambda: {self.running().get(name, -1)} - {-1}) as known:
             known.tell(number)
             if not all_of_it.ended(_ORDERLY):
-                raise ClusterFailed(f"{name} does not stop. It said last:\n{_tail(self.log(name))}")
+                raise ClusterFailed(f"{name} does not stop. It said last:\n{cluster_files.tail(self.log(name))}")
         self.reap()
 
     def _of(self, name: str) -> set[int]:
@@ -385,11 +392,8 @@ def end_all(folder: Path) -> bool:
     for _ in range(_TRIES):
         with Known(everything) as stubborn:  # and what was started meanwhile
             if not stubborn.pids:
+                cluster_guests.end_all(folder)  # those whom nobody was left with that has the mark
                 return bool(found.pids)
             stubborn.tell(signal.SIGKILL)
             stubborn.ended(_ORDERLY)
     raise ClusterFailed(f"these processes do not end: {sorted(everything())}")
-
-
-def _tail(text: str, lines: int = 15) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cluster_plan import ENGINES, PLAN, PROXY, ClusterFailed, Shape, planned
+from cluster_plan import ENGINES, FAKE, LIBVIRT, PLAN, PROXY, ClusterFailed, Shape, planned
 
 from cluster import Cluster, end_all
 
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _USUAL_PORT = 8774
 _SHAPES = {"agents": (1, 200), "hosts_each": (1, 10_000), "fake_delay": (0, 3600)}
 """The least and the most that may be given of each; agents are processes."""
+_OF_FAKES = {"hosts_each", "fake_delay"}
 
 
 def place() -> Path:
@@ -93,13 +94,14 @@ def how_to_use(cluster: Cluster) -> None:
     floe = f"{root}{ROOT}/.venv/bin/floe"
     mine = "" if cluster.folder == place() else f" --dir {cluster.folder}"
     processes = ", ".join([*ENGINES, PROXY, *cluster.roles])
+    kind = cluster.image.suffix[1:]
     print(
         f"""\
 cluster: ready at {cluster.url}, clouds.yaml: {cluster.clouds}
 
   export OS_CLIENT_CONFIG_FILE={cluster.clouds}
   export PATH="{ROOT}/.venv-client/bin:$PATH"
-  openstack --os-cloud floe image create --disk-format raw --file {cluster.image} tiny
+  openstack --os-cloud floe image create --disk-format {kind} --file {cluster.image} tiny
   openstack --os-cloud floe server create --image tiny --flavor m1.nano --wait first
   openstack --os-cloud floe-admin compute service list
 
@@ -112,9 +114,23 @@ the processes:                         {processes}
 start those that were killed:          {root}scripts/cluster{mine}
 end it:                                {root}scripts/cluster --end{mine}
 
-Hosts are fake ones: the whole API works, on guests that exist in memory alone.""",
+{_of_guests(cluster, floe)}""",
         flush=True,
     )
+
+
+def _of_guests(cluster: Cluster, floe: str) -> str:
+    if not cluster.real:
+        return "Hosts are fake ones: the whole API works, on guests that exist in memory alone."
+    state = cluster.state_of("agent-N")
+    return f"""\
+what a guest has to say:               openstack --os-cloud floe console log show first
+log in (host-N: where it is):          {floe} exec --state {state} --network NETWORK_ID -- ssh root@ADDRESS
+what runs on a host:                   {floe} sandbox status --state {state}
+
+Guests are real, under libvirt. Each host is a sandbox on this machine, and networks do not reach from one to another:
+guests on two hosts do not reach each other, also on one network; each host has that network's DHCP and router to
+itself, and a floating IP is reached within the sandbox of its guest's host alone. Guests do not move."""
 
 
 def say(text: str) -> None:
@@ -125,6 +141,7 @@ def say(text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/cluster", description=__doc__.partition(": ")[2])
     parser.add_argument("--dir", type=Path, default=place(), metavar="DIR", help="keep everything there (%(default)s)")
+    parser.add_argument("--hypervisor", choices=(FAKE, LIBVIRT), help="whether guests are real: needs root (fake)")
     parser.add_argument("--agents", type=int, metavar="N", help="processes of agents (3)")
     parser.add_argument("--hosts-each", type=int, metavar="N", help="fake hosts of each (1)")
     parser.add_argument("--fake-delay", type=float, metavar="SECONDS", help="that fake guests take to start (0)")
@@ -135,6 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _SHAPES[name][0] <= value <= _SHAPES[name][1]:
             least, most = _SHAPES[name]
             parser.error(f"--{name.replace('_', '-')} must be between {least} and {most} (it is {value:g})")
+    if args.hypervisor == LIBVIRT and given.keys() & _OF_FAKES:
+        parser.error("--hosts-each and --fake-delay are for fake hosts")
+    if args.hypervisor:
+        given["hypervisor"] = args.hypervisor
     folder = args.dir.absolute()
     try:
         if args.end:

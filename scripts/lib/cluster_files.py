@@ -112,6 +112,33 @@ def make_proxy(folder: Path, port: int, state: int, apis: Mapping[str, int]) -> 
     (folder / "haproxy.cfg").write_text(text)
 
 
+def keeps_the_bus(bus: Path) -> list[str]:
+    """Return what has an API let machines join (`floe host add`): it keeps who may connect to the bus of a folder."""
+    reload = f"nats-server --signal reload={bus / 'nats.pid'}"
+    files = ["--bus-members", str(bus / "floe.members"), "--bus-config", str(bus / "floe.conf")]
+    return [*files, "--bus-reload", reload]
+
+
+def write_own(file: Path, text: str) -> None:
+    """Write a file that nobody else may read."""
+    file.touch(mode=0o600)
+    file.write_text(text)
+
+
+def give_to_asker(source: Path, file: Path) -> None:
+    """Copy a file that nobody else may read for whoever asked root to start this."""
+    half = file.with_name(f".{file.name}")
+    write_own(half, source.read_text())
+    if owner := os.environ.get("SUDO_UID"):
+        os.chown(half, int(owner), int(os.environ.get("SUDO_GID", owner)))
+    half.rename(file)
+
+
+def tail(text: str, lines: int = 15) -> str:
+    """Return the end of a log, indented."""
+    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+
+
 def nobody() -> pwd.struct_passwd | None:
     """Return whom engines run as that keep nothing; None where this process is not root anyway."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None

@@ -16,6 +16,7 @@ PROXY, PROXY_STATE = "proxy", "proxy-state"
 APIS = ("api-1", "api-2")
 CONDUCTORS = ("conductor-1", "conductor-2")
 PLAN = "cluster.json"
+FAKE, LIBVIRT = "fake", "libvirt"
 _PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to connections, so that a port is still free when a process starts anew."""
 
@@ -31,6 +32,7 @@ class Shape:
     agents: int = 3
     hosts_each: int = 1
     fake_delay: float = 0.0
+    hypervisor: str = FAKE
 
     def names(self) -> list[str]:
         """Return the names of its agents."""
@@ -38,6 +40,8 @@ class Shape:
 
     def said(self) -> str:
         """Return it in words."""
+        if self.hypervisor == LIBVIRT:
+            return f"{self.agents} agents with libvirt"
         return f"{self.agents} agents with {self.hosts_each} hosts each (fake delay {self.fake_delay:g} s)"
 
     def hosts(self, agent: str) -> list[str]:

@@ -32,13 +32,17 @@ def running(folder: Path) -> dict[str, int]:
 
 
 def everything(folder: Path) -> set[int]:
-    """Return every process, with what they started."""
-    return {pid for pid, _ in _marked(folder)} | set(_of_postgres(folder / "postgres" / "data"))
+    """Return every process, with what they started: also guests, who are told nothing of the mark."""
+    marked = {pid for pid, _ in _marked(folder)}
+    apart = {_host_names(pid) for pid in marked} - {_host_names(os.getpid()), None}
+    guests = {pid for pid in _pids() if _host_names(pid) in apart} if apart else set[int]()
+    return marked | guests | set(_of_postgres(folder / "postgres" / "data"))
 
 
 def of_name(folder: Path, name: str) -> set[int]:
-    """Return a process and what it started."""
-    found = {pid for pid, each in _marked(folder) if each == name}
+    """Return a process and what it started; not what has left its session, as whatever is with guests does."""
+    leader = running(folder).get(name)
+    found = {pid for pid, each in _marked(folder) if each == name and _session(pid) == leader}
     return found | set(_of_postgres(folder / "postgres" / "data")) if name == "postgres" else found
 
 
@@ -125,9 +129,20 @@ def _program(here: Path) -> list[int] | None:
 
 
 def _leads(pid: int) -> bool:
+    return _session(pid) == pid
+
+
+def _session(pid: int) -> int:
     with contextlib.suppress(OSError):
-        return os.getsid(pid) == pid
-    return False
+        return os.getsid(pid)
+    return -1
+
+
+def _host_names(pid: int) -> Path | None:
+    """Return the UTS namespace of a process, of which each sandbox has its own."""
+    with contextlib.suppress(OSError):
+        return (_PROC / str(pid) / "ns" / "uts").readlink()
+    return None
 
 
 def _of_postgres(data: Path) -> Iterator[int]:

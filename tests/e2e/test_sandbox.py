@@ -185,5 +185,5 @@ def test_a_sandbox_in_use_is_neither_removed_nor_entered_twice(state: Path):
     )
     user.leave()
     assert refused.returncode == 1
-    assert "floe up is running" in refused.stderr
-    assert "floe up is running" in second.stderr
+    assert "is running in the sandbox" in refused.stderr
+    assert "is running in the sandbox" in second.stderr

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,12 @@ def until(condition: Callable[[], Any], what: str | Callable[[], object]) -> Any
 class RoleProcess:
     """`floe ROLE`. Its log is kept in a file; `url` is what it said that it is found at."""
 
-    def __init__(self, folder: Path, name: str, words: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, name: str, words: list[str], environment: dict[str, str], before: Sequence[str] = ()
+    ) -> None:
         self.name, self._log = name, folder / f"{name}.log"
         with self._log.open("wb") as log:
-            command = [sys.executable, "-m", "floe", *words]
+            command = [*before, sys.executable, "-m", "floe", *words]
             env = {**os.environ, "PYTHONWARNINGS": "ignore", **environment}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
 
@@ -91,12 +93,14 @@ class Roles:
         with contextlib.closing(sqlite3.connect(self.state / "floe.db")) as connection:
             return connection.execute(query).fetchall()
 
-    def start(self, role: str, name: str = "", *flags: str, **environment: str) -> RoleProcess:
-        """Start a role; an agent's name is that of its host."""
+    def start(
+        self, role: str, name: str = "", *flags: str, before: Sequence[str] = (), **environment: str
+    ) -> RoleProcess:
+        """Start a role; an agent's name is that of its host. The words `before` start what becomes it."""
         words = [role, "--config", str(self.config)]
         words += ["--listen" if role == "api" else "--status-listen", "127.0.0.1:0"]
         words += [("--host" if role == "agent" else "--instance"), name] if name else []
-        process = RoleProcess(self._folder, f"{role}-{name}" if name else role, [*words, *flags], environment)
+        process = RoleProcess(self._folder, f"{role}-{name}" if name else role, [*words, *flags], environment, before)
         self.all.append(process)
         return process
 

@@ -101,14 +101,14 @@ def conductor(around: Surroundings, *, place: str, token_keys: Sequence[bytes]) 
     return _with_status(around, Process(around.clock, parts, engines={"database": database, "bus": bus}))
 
 
-def agent(around: Surroundings, *, names: Sequence[str]) -> Role:
-    """Return the agents of hosts of these names."""
+def agent(around: Surroundings, *, names: Sequence[str], before: Sequence[Part] = ()) -> Role:
+    """Return the agents of hosts of these names; what is `before` has started when the bus is looked for."""
     from floe.assembly import hosts, images
 
     fetching = Pool("blobs", _FETCHING, most_waiting=1024, counters=around.counters)
     machines = hosts.make_hosts(around, images.source(around, fetching), lambda: names)
     bus = _bus(around)
-    parts: list[Part] = [Plain(stop=_closing(machines.threads, fetching)), bus, machines.agents]
+    parts: list[Part] = [Plain(stop=_closing(machines.threads, fetching)), *before, bus, machines.agents]
     return _with_status(around, Process(around.clock, parts, engines={"bus": bus}))
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from floe.cli import role
 from floe.cli.serving import add_settings, bind, url_of
 from floe.cli.state_directory import hold_host
 from floe.settings import CONFIG, HYPERVISORS, Settings
+
+if TYPE_CHECKING:
+    from floe.assembly.process import Plain
 
 _OF_THE_BUS = ("join_bus", "bus_config", "bus_members", "bus_reload")
 """Settings of whoever keeps the bus."""
@@ -20,7 +24,7 @@ _OF_THE_BUS = ("join_bus", "bus_config", "bus_members", "bus_reload")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare a flag for every setting that an agent knows."""
-    add_settings(parser, but=("roles", "sandbox", "listen", "instance", "database", *_OF_THE_BUS))
+    add_settings(parser, but=("roles", "listen", "instance", "database", *_OF_THE_BUS))
     deeds = parser.add_subparsers(dest="deed", metavar="join", description="Without one, it serves.")
     text = "make this machine a host of a cloud, with the command that `floe host add` prints there"
     _add_join_arguments(deeds.add_parser("join", help=text, description=text[:1].upper() + text[1:] + "."))
@@ -55,9 +59,22 @@ def _prepare(settings: Settings, held: ExitStack) -> role.Prepared:
     for host in names:
         held.enter_context(hold_host(settings.state, host))
     listener = held.enter_context(bind("status_listen", settings.status_address("agent")))
+    way_out = _enter_sandbox(settings, held) if settings.sandbox else []
     who = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
     def make() -> roles.Role:
-        return roles.agent(surroundings.shared(settings, f"agent of {who}"), names=names)
+        return roles.agent(surroundings.shared(settings, f"agent of {who}"), names=names, before=way_out)
 
-    return role.Prepared(listener=listener, make=make, said=f"for {who}; how it is, is at {url_of(listener)}/healthz")
+    said = f"for {who}; how it is, is at {url_of(listener)}/healthz"
+    return role.Prepared(listener=listener, make=make, said=said, orphans=True)
+
+
+def _enter_sandbox(settings: Settings, held: ExitStack) -> list[Plain]:
+    """Enter it, after whatever stays on the machine's own loopback is bound, and return what leads out."""
+    from floe.assembly.process import Plain
+    from floe.cli.sandbox import enter
+    from floe.cli.sandbox.way_out import WayOut, targets
+
+    outside = targets(settings)
+    way_out = WayOut(enter(settings.state), outside, held)
+    return [Plain(start=way_out.start, stop=way_out.stop)]

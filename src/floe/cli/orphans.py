@@ -1,12 +1,12 @@
-"""The orphans of `floe up`: daemons that its children leave behind are reaped the moment they end.
+"""The orphans of a process with guests: daemons that its children leave behind are reaped the moment they end.
 
 libvirt starts QEMU by forking twice, and dnsmasq goes into the background in the same way: such a process belongs to
 whoever takes orphans, and its number is free, which is what libvirt takes for its end, only once that one has asked for
 its status. PID 1 need not be quick about that, and in many a container never does it: a guest that died then shows as
 ACTIVE, and a delete waits for one that ended long ago.
 
-So `floe up` takes its orphans itself. The kernel gives them to its main thread. Children that somebody here waits for
-are those of other threads: libvirt's and those of `floe.programs`, which are not looked at.
+So `floe up` and `floe agent` take their orphans themselves. The kernel gives them to the main thread. Children that
+somebody here waits for are those of other threads: libvirt's and those of `floe.programs`, which are not looked at.
 """
 
 from __future__ import annotations

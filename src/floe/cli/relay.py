@@ -72,7 +72,7 @@ async def _carry(taken: socket.socket, way: Way, make: Make, tell: Tell) -> None
     with taken, contextlib.ExitStack() as held:
         try:
             taken.setblocking(False)
-            beyond = held.enter_context(make(socket.AF_INET))
+            beyond = held.enter_context(make(socket.AF_INET6 if ":" in way.address else socket.AF_INET))
             beyond.setblocking(False)
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(beyond, (way.address, way.port))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from floe.api.front.limits import Limits, limits_of, raise_open_files
 from floe.cli import interpreter
 from floe.cli.notify import Notify
+from floe.cli.orphans import Orphans
 from floe.cli.serving import settings_of, told_to_stop
 from floe.cli.state_directory import share
 from floe.core.errors import FloeError, Invalid
@@ -41,6 +42,8 @@ class Prepared:
     """Done when it is."""
     drain: float = 0.0
     """Seconds that it serves on when it is told to stop."""
+    orphans: bool = False
+    """Whether it takes what its children leave behind, as guests are."""
 
 
 def serve(args: argparse.Namespace, name: str, prepare: Callable[[Settings, ExitStack], Prepared]) -> int:
@@ -50,10 +53,8 @@ def serve(args: argparse.Namespace, name: str, prepare: Callable[[Settings, Exit
             settings = settings_of(args, roles=name)
             configure(settings.log_level)
             share_memory()
-            if settings.sandbox:
-                raise Invalid(
-                    f"sandbox is for `floe up`, whose guests nobody else has to reach, not for `floe {name}`."
-                )
+            if settings.sandbox and name != "agent":
+                raise Invalid(f"sandbox is for `floe up` and `floe agent`, which have guests, not for `floe {name}`.")
             limits = limits_of(settings, raise_open_files())
             held.enter_context(share(settings.state))
             prepared = prepare(settings, held)
@@ -77,6 +78,9 @@ async def _serve(prepared: Prepared, limits: Limits, name: str, started: Callabl
         return 2
     notify = Notify(os.environ)
     told_to_stop()  # by uvicorn, which ends then
+    orphans = Orphans()
+    if prepared.orphans:
+        orphans.adopt()
 
     def leave() -> None:
         notify.stopping()
@@ -108,4 +112,5 @@ async def _serve(prepared: Prepared, limits: Limits, name: str, started: Callabl
         await role.process.stop()
         await serving
         notify.end()
+        orphans.leave()
     return 0

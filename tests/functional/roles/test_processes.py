@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -106,6 +108,21 @@ def test_what_a_killed_conductor_had_in_hand_the_other_goes_on_with(roles: Roles
     guests = [list((roles.state / "hosts" / name / "guests").iterdir()) for name in ("h1", "h2", "h3")]
     assert sorted(path.name for found in guests for path in found) == sorted(made)
     assert [agent.process.poll() for agent in agents] == [None] * 3
+
+
+def test_an_agent_takes_what_its_children_leave_behind(roles: Roles, tmp_path: Path) -> None:
+    """As libvirt leaves guests: where PID 1 reaps none, one that ended would show as running for ever."""
+    go, left = tmp_path / "go", tmp_path / "left"
+    child = f"while [ ! -e {go} ]; do sleep 0.05; done; sleep 1000 & echo $! > {left}"
+    agent = roles.start("agent", "h1", before=["sh", "-c", 'setsid sh -c "$0" & exec "$@"', child]).ready()
+    go.touch()
+    pid = int(until(lambda: left.exists() and left.read_text().strip(), "the child does nothing"))
+    try:
+        parent = Path(f"/proc/{pid}/stat")
+        until(lambda: parent.read_text().rpartition(")")[2].split()[1] == str(agent.process.pid), parent.read_text)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}").exists(), "nobody reaps it")
 
 
 def _held(roles: Roles, conductor: RoleProcess) -> int:

@@ -32,7 +32,8 @@ def floe(*words: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("role", ["api", "conductor", "agent"])
 def test_a_role_alone_needs_a_bus_that_is_shared(tmp_path: Path, role: str) -> None:
-    done = floe(role, "--state", tmp_path / "state", "--hypervisor", "fake")
+    listen = "--listen" if role == "api" else "--status-listen"
+    done = floe(role, "--state", tmp_path / "state", "--hypervisor", "fake", listen, "127.0.0.1:0")
     assert done.returncode == 2
     assert "bus is not set" in done.stderr
     assert "nats://127.0.0.1:4222" in done.stderr
@@ -47,13 +48,30 @@ def test_floe_up_takes_no_bus(tmp_path: Path) -> None:
     assert "bus is 'nats://127.0.0.1:4222', which `floe up` has no use for" in done.stderr
 
 
-@pytest.mark.parametrize("role", ["api", "conductor", "agent"])
-def test_the_sandbox_is_for_floe_up(tmp_path: Path, role: str) -> None:
+@pytest.mark.parametrize("role", ["api", "conductor"])
+def test_the_sandbox_is_for_who_has_guests(tmp_path: Path, role: str) -> None:
     file = tmp_path / "floe.toml"
     file.write_text(f'state = "{tmp_path / "state"}"\nbus = "nats://127.0.0.1:4222"\nsandbox = true\n')
     done = floe(role, "--config", file)
     assert done.returncode == 2
-    assert "sandbox is for `floe up`" in done.stderr
+    assert "sandbox is for `floe up` and `floe agent`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("bus", "more", "says"),
+    [
+        ("nats://10.0.0.6:4222", "", "bus is 'nats://10.0.0.6:4222', which is not reached from within a sandbox"),
+        ("tls://bus.example:4222", "", "bus is 'tls://bus.example:4222', which is not"),
+        ("nats://127.0.0.1:4222", "https://cloud.example", "images_from is 'https://cloud.example', which is not"),
+    ],
+)
+def test_from_a_sandbox_the_loopback_alone_is_reached(tmp_path: Path, bus: str, more: str, says: str) -> None:
+    words = ("--images-from", more) if more else ()
+    flags = ("--state", tmp_path / "state", "--hypervisor", "fake", "--status-listen", "127.0.0.1:0")
+    done = floe("agent", "--sandbox", "--bus", bus, *words, *flags)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "state" / "sandbox").exists()
 
 
 def test_two_of_one_name_and_two_of_one_host_are_refused(roles: Roles) -> None:

@@ -3,10 +3,11 @@
     kernel     the few system calls that Python 3.11 does not offer
     furnish    what a new sandbox is made of: private /run, /dev, /sys, loopback, host name
     holder     the process that keeps it alive, and how it is found again
+    way_out    how an agent in it reaches the bus and the APIs
     command    `floe sandbox`
 
 The machine's own network is never touched: every bridge, tap and address is made inside. The sandbox outlives
-`floe up`, because guests go on running in it; the next `floe up` on the same state directory enters it again.
+`floe up` and `floe agent`, because guests go on running in it; the next on the same state directory enters it again.
 """
 
 from __future__ import annotations

@@ -168,7 +168,8 @@ def status(state_dir: Path) -> tuple[Record, list[Member]] | None:
 def remove(state_dir: Path, grace: float = 10.0) -> int:
     """End all that lives in the sandbox, guests too, and with it the sandbox; return how many processes ended.
 
-    Raises Conflict while a `floe up` is in it. What does not end by itself within `grace` seconds is killed.
+    Raises Conflict while a `floe up` or a `floe agent` is in it. What does not end by itself within `grace` seconds is
+    killed.
     """
     _require_root("floe sandbox remove")
     state_dir = state_dir.resolve()
@@ -218,7 +219,7 @@ def _lock(state_dir: Path) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(fd)
-        raise Conflict(f"A floe up is running in the sandbox of {state_dir}; stop it first.") from error
+        raise Conflict(f"A floe up or a floe agent is running in the sandbox of {state_dir}; stop it first.") from error
     return fd
 
 

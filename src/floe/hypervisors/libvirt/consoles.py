@@ -89,7 +89,8 @@ class Consoles:
         # Of the Python that runs this, without its packages; and not under this directory, which may go.
         command = (sys.executable, "-I", "-S", "-B", console_keeper.__file__, str(self._directory.absolute()))
         try:
-            ended = await programs.run(command, seconds=_START_SECONDS)
+            # It outlives this process, and so would what there is in its environment.
+            ended = await programs.run(command, seconds=_START_SECONDS, env={})
         except (OSError, TimeoutError) as error:
             raise _failure(repr(error)) from error
         if ended.code:
