@@ -147,7 +147,7 @@ class Cluster:
             self._await(lambda name=name: self._began(name), f"{name} does not start", name)
         for name in agents:
             self.begin(name)
-        for name in (*others, *agents):
+        for name in (*agents, *others):  # who sees no host is not ready
             self.wait(name)
             self._tell(f"{name} is ready ({time.monotonic() - began:.0f} s)")
         cluster_files.give_to_asker(self.state / "clouds.yaml", self.clouds)

@@ -29,8 +29,9 @@ PACKAGES=(
 )
 # The server of the bus between machines, a second database, and what puts several APIs under one address.
 CLUSTER_PACKAGES=(nats-server postgresql haproxy)
-# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces. One that is there of `a|b` will do.
-TEST_PACKAGES=(git libvirt-clients 'busybox|busybox-static' "${CLUSTER_PACKAGES[@]}")
+# What only tests use: virsh and its /etc/libvirt, a DHCP client in namespaces, systemd-analyze (most machines have it, and
+# it need not run them). One that is there of `a|b` will do.
+TEST_PACKAGES=(git libvirt-clients 'busybox|busybox-static' systemd "${CLUSTER_PACKAGES[@]}")
 # What only others' test suites call.
 TEMPEST_PACKAGES=(iputils-ping)
 

@@ -24,7 +24,7 @@ CREATE, DELETE, LIST = "create", "delete", "list"
 REBOOT, OFF, ON = {"reboot": {"type": "HARD"}}, {"os-stop": None}, {"os-start": None}
 FOR_NOW = {0, 502, 503, 504}
 """Answers that say nothing of what was asked for; 0 is none at all."""
-_IMAGE = {"disk_format": "raw", "container_format": "bare", "name": "tiny", "visibility": "private"}
+_IMAGE = {"container_format": "bare", "name": "tiny", "visibility": "private"}
 _PAUSE = 0.1
 _COMPUTE = "/compute/v2.1"
 
@@ -62,11 +62,11 @@ class Customer:
     def close(self) -> None:
         self._http.close()
 
-    def bring_image(self) -> None:
+    def bring_image(self, content: bytes = b"x" * 4096, disk_format: str = "raw") -> None:
         """Have an image to create from."""
-        made = self._http.post("/image/v2/images", json=_IMAGE).json()
+        made = self._http.post("/image/v2/images", json=_IMAGE | {"disk_format": disk_format}).json()
         data = {"content-type": "application/octet-stream"}
-        put = self._http.put(f"/image/v2/images/{made['id']}/file", content=b"x" * 4096, headers=data)
+        put = self._http.put(f"/image/v2/images/{made['id']}/file", content=content, headers=data)
         assert put.status_code == 204, put.text
         self.image = made["id"]
 

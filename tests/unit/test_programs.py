@@ -45,6 +45,7 @@ PACKAGES = {
     "ssh-keygen": "openssh-client",
     "umount": "mount",
     **dict.fromkeys(["prlimit", "setpriv", "unshare"], "util-linux"),
+    "systemd-analyze": "systemd",
     "virsh": "libvirt-clients",
     **dict.fromkeys(["cat", "chmod", "chown", "id", "ls", "od", "rm", "sleep", "stat", "true"], "coreutils"),
     "blkid": "util-linux",

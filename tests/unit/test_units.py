@@ -11,6 +11,21 @@ from floe.cli import COMMANDS
 
 FOLDER = Path(__file__).parent.parent.parent / "packaging" / "systemd"
 RELOAD = "floe-bus-reload"
+MOUNTING = (
+    *(
+        "PrivateDevices",
+        "PrivateIPC",
+        "PrivateMounts",
+        "PrivateTmp",
+        "ProcSubset",
+        "ProtectControlGroups",
+        "ProtectHome",
+    ),
+    *("ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "ProtectProc", "ProtectSystem"),
+    *("BindPaths", "BindReadOnlyPaths", "DynamicUser", "ExecPaths", "InaccessiblePaths", "MountFlags", "MountImages"),
+    *("NoExecPaths", "ReadOnlyPaths", "ReadWritePaths", "RootDirectory", "RootImage", "TemporaryFileSystem"),
+)
+"""Options that give a unit a mount namespace, another one at each start."""
 UNITS = sorted(unit for unit in FOLDER.glob("*.service") if unit.stem != RELOAD)
 
 
@@ -35,6 +50,13 @@ def test_a_unit_starts_a_command_that_there_is_and_waits_until_it_is_ready(unit:
     assert int(service["WatchdogSec"]) >= 10
     assert service["RestartPreventExitStatus"] == "2"
     assert (service.get("KillMode") == "process") == (role == "agent")  # guests are children of the agent
+
+
+def test_the_agents_unit_leaves_it_the_machines_mounts_and_devices() -> None:
+    """Named network namespaces are mounts, which the next start has to find; guests need /dev/kvm and /dev/net/tun."""
+    service = read(FOLDER / "floe-agent.service")["Service"]
+    assert {name for name in service if name.startswith(MOUNTING)} == set()
+    assert {"ProtectClock", "DeviceAllow", "DevicePolicy"} & set(service) == set()  # of the clock's: before systemd 253
 
 
 def test_the_server_of_the_bus_is_told_when_the_file_changes_that_the_howto_names() -> None:
