@@ -160,12 +160,12 @@ def _sound_router(
             legs.append(leg)
     interfaces = tuple(leg for leg in legs if leg is not router.gateway)
     subnets = [ipaddress.IPv4Interface(text).network for leg in legs for text in leg.addresses]
-    inner = [ipaddress.IPv4Interface(text).network for leg in interfaces for text in leg.addresses]
+    inner = tuple(str(ipaddress.IPv4Interface(text).network) for leg in interfaces for text in leg.addresses)
     routes = tuple(route for route in router.routes if _is_well(_route_problem(route, subnets), found))
     floating: dict[str, HostFloating] = {}
     fixed: set[str] = set()
     for each in router.floating:
-        problem = _floating_problem(each, inner)
+        problem = _floating_problem(each.address, each.fixed, inner)
         if not problem and (each.address in floating or each.fixed in fixed):
             problem = f"Floating IP {each.address} of {each.fixed} is there twice."
         if _is_well(problem, found):
@@ -184,7 +184,7 @@ def _sound_router(
 
 def _sound_forwarded(
     forwarded: Iterable[HostForwarding],
-    inner: Collection[ipaddress.IPv4Network],
+    inner: tuple[str, ...],
     floating: Collection[str],
     found: list[str],
 ) -> tuple[HostForwarding, ...]:
@@ -241,14 +241,15 @@ def _route_problem(route: HostRoute, subnets: Collection[ipaddress.IPv4Network])
     return problem
 
 
-def _floating_problem(floating: HostFloating, inner: Collection[ipaddress.IPv4Network]) -> str | None:
-    problem = _address_problem("Floating IP", floating.address) or _address_problem("Fixed address", floating.fixed)
-    if not problem and not any(ipaddress.IPv4Address(floating.fixed) in subnet for subnet in inner):
-        problem = f"Fixed address {floating.fixed} of floating IP {floating.address} is in no subnet of the router."
+@functools.lru_cache(maxsize=16384)  # by their text: an address takes long to read
+def _floating_problem(address: str, fixed: str, inner: tuple[str, ...]) -> str | None:
+    problem = _address_problem("Floating IP", address) or _address_problem("Fixed address", fixed)
+    if not problem and not any(ipaddress.IPv4Address(fixed) in ipaddress.IPv4Network(subnet) for subnet in inner):
+        problem = f"Fixed address {fixed} of floating IP {address} is in no subnet of the router."
     return problem
 
 
-def _forwarding_problem(forwarding: HostForwarding, inner: Collection[ipaddress.IPv4Network]) -> str | None:
+def _forwarding_problem(forwarding: HostForwarding, inner: tuple[str, ...]) -> str | None:
     what = f"Port forwarding {forwarding.forwarding_id}"
     if forwarding.protocol not in PROTOCOLS:
         return f"{what} is of {forwarding.protocol!r}, not of {' or '.join(PROTOCOLS)}."
@@ -257,8 +258,7 @@ def _forwarding_problem(forwarding: HostForwarding, inner: Collection[ipaddress.
             return f"{what} is of ports {first} to {last}, which are none."
     if single(forwarding.internal) is None and count(forwarding.internal) != count(forwarding.external):
         return f"{what} has other than one internal port, or one for each external one."
-    to = HostFloating(floating_id="", address=forwarding.address, fixed=forwarding.fixed, port_id=forwarding.port_id)
-    return _floating_problem(to, inner)
+    return _floating_problem(forwarding.address, forwarding.fixed, inner)
 
 
 def ipv4_address(text: str) -> str | None:

@@ -95,3 +95,26 @@ class DataPlane(Protocol):
     async def remove_all(self) -> None:
         """Remove all of Floe's from the host: devices, namespaces, rules, DHCP servers and their files."""
         ...
+
+
+def failure_of(network: HostNetwork, problems: dict[str, str]) -> PortsFailure:
+    """Return the failure that tells problems, which are by the id of a port, network or router."""
+    networks = {
+        segment.network_id: problems[segment.network_id]
+        for segment in network.segments
+        if segment.network_id in problems
+    }
+    routers_failed = {
+        router.router_id: problems[router.router_id] for router in network.routers if router.router_id in problems
+    }
+    ports = {ident: text for ident, text in problems.items() if ident not in networks.keys() | routers_failed.keys()}
+    for port in network.ports:
+        if port.network_id in networks:
+            ports.setdefault(port.port_id, networks[port.network_id])
+    return PortsFailure(
+        detail="\n".join(problems.values()),
+        ports=ports,
+        networks=networks,
+        routers=routers_failed,
+        first=next(iter(problems.values())),
+    )

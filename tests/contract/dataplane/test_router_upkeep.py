@@ -102,6 +102,35 @@ async def test_what_is_changed_behind_its_back_is_drift_until_it_is_mended(town,
     assert await sees(town.guests, place(a), town.outside, MACHINE) == FLOATING
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ["ip", "netns", "del", SPACE],
+        ["ip", "link", "del", leg_device(FIRST)],
+        ["ip", "netns", "exec", SPACE, "nft", "flush", "ruleset"],
+        ["nft", "flush", "ruleset"],
+    ],
+    ids=" ".join,
+)
+async def test_a_change_of_a_router_mends_what_it_needs(town, damage):
+    a = town.guest(11)
+    await town.apply(floating=(floating(FLOATING, a),))
+    subprocess.run(damage, check=True)
+    await town.apply(floating=(floating(OTHER, a),))
+    assert await town.plane.drift(town.world.network) == []
+    await ping(town.guests, town.outside, OTHER)
+
+
+async def test_a_change_of_a_routers_addresses_leaves_alone_what_is_not_inside_of_it(town):
+    a = town.guest(11)
+    await town.apply(floating=(floating(FLOATING, a),))
+    subprocess.run(["ip", "link", "set", leg_device(FIRST), "mtu", "1000"], check=True)
+    await town.apply(floating=(floating(OTHER, a),))
+    assert await town.plane.drift(town.world.network) != []
+    await town.apply()
+    assert await town.plane.drift(town.world.network) == []
+
+
 async def test_nothing_is_left_of_a_router_that_is_removed(town):
     a, b = town.guest(11), town.guest(21, town.second)
     whole = town.world.changed(town.router, floating=(floating(FLOATING, a), floating(OTHER, b)))

@@ -57,6 +57,11 @@ def rules(network: HostNetwork, physical: Iterable[str] = ()) -> Tables:
     return {BRIDGE: _bridge_table(network, marks, physical), INET: _inet_table(network, marks)}
 
 
+def shielded(tables: Tables, network: HostNetwork) -> Tables:
+    """Return the tables of a network for another one, that differs in what routers have of addresses alone."""
+    return {**tables, BRIDGE: {**tables[BRIDGE], **_shields(network)}}
+
+
 def ruleset(network: HostNetwork) -> str:
     """Return the script that makes the host's rules those of `network`, whatever they were, in one go."""
     return whole(rules(network))

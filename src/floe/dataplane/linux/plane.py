@@ -28,7 +28,7 @@ from floe.dataplane.linux.router_spaces import RouterSpaces
 from floe.dataplane.linux.routers import Inside
 from floe.dataplane.linux.ruleset import Tables
 from floe.dataplane.linux.run import find_program, ip_batch, ports_failure, run
-from floe.dataplane.protocol import MetadataAddress, PortsFailure
+from floe.dataplane.protocol import MetadataAddress, failure_of
 from floe.pools import alone
 
 log = logging.getLogger(__name__)
@@ -222,6 +222,8 @@ class LinuxPlane:
     async def _converge(self, network: HostNetwork) -> None:
         """Look, compare, and do what differs; rules are in force before a new tap joins its bridge."""
         _filter_bridged_packets()  # others set it, too, and without it no group is asked
+        if await self._reroute(network):
+            return
         unchanged = network == self._complete
         self._complete = None
         sound, problems = (network, {}) if unchanged else sound_part(network)
@@ -250,8 +252,29 @@ class LinuxPlane:
         if todo.removed:
             log.info("removed from the host's network: %s", ", ".join(todo.removed))
         if problems:
-            raise _failure(network, problems)
+            raise failure_of(network, problems)
         self._complete = network
+
+    async def _reroute(self, network: HostNetwork) -> bool:
+        """Do it where all that differs from what was made is inside of routers; False where that is not so.
+
+        What one floating IP costs is then no matter of how many ports there are. The rest is looked at by `drift`.
+        """
+        before, names = self._complete, kernel.namespaces()
+        if before is None or not routers.differ_inside(before, network, names):
+            return False
+        sound, problems = sound_part(network)
+        looked = await self._routers.look(sound, names, again=False)
+        if problems or not routers.are_joined(before, sound, looked):
+            return False
+        self._complete = None
+        failed, _ = await self._routers.make(sound, looked, ())
+        await self._rules.load(nftables.shielded(self._rules.tables, sound))
+        await self._routers.announce()
+        if failed:
+            raise failure_of(network, failed)
+        self._complete = network
+        return True
 
     def _plan(self, sound: HostNetwork, looked: Mapping[str, Inside]) -> tuple[links.LinkPlan, list[physical.Join]]:
         """Compare what should be with the devices and namespaces that are there."""
@@ -360,26 +383,4 @@ async def _inner_addresses(namespace: str) -> frozenset[str]:
     shown = json.loads(finished.out or "[]")
     return frozenset(
         f"{entry['local']}/{entry['prefixlen']}" for device in shown for entry in device.get("addr_info", ())
-    )
-
-
-def _failure(network: HostNetwork, problems: dict[str, str]) -> PortsFailure:
-    networks = {
-        segment.network_id: problems[segment.network_id]
-        for segment in network.segments
-        if segment.network_id in problems
-    }
-    routers_failed = {
-        router.router_id: problems[router.router_id] for router in network.routers if router.router_id in problems
-    }
-    ports = {ident: text for ident, text in problems.items() if ident not in networks.keys() | routers_failed.keys()}
-    for port in network.ports:
-        if port.network_id in networks:
-            ports.setdefault(port.port_id, networks[port.network_id])
-    return PortsFailure(
-        detail="\n".join(problems.values()),
-        ports=ports,
-        networks=networks,
-        routers=routers_failed,
-        first=next(iter(problems.values())),
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from floe.core.host_network import HostRouter, HostSegment, RouterLeg
+from floe.core.host_network import HostNetwork, HostRouter, HostSegment, RouterLeg
 from floe.dataplane.checks import METADATA_ADDRESS
 from floe.dataplane.linux.links import Device, Line, LinkPlan, join_bridge
 from floe.dataplane.linux.names import OWNER, bridge_name, inner_leg, leg_device, router_namespace
@@ -41,6 +41,27 @@ class InsidePlan(msgspec.Struct, frozen=True, kw_only=True):
 def is_open(router: HostRouter, leg: RouterLeg) -> bool:
     """Say whether anything passes a leg."""
     return router.up and leg.up
+
+
+def differ_inside(before: HostNetwork, after: HostNetwork, namespaces: Container[str]) -> bool:
+    """Say whether networks differ, in nothing but what is inside of routers' namespaces, and these are all there."""
+    return (
+        before.routers != after.routers
+        and (before.ports, before.segments, before.groups) == (after.ports, after.segments, after.groups)
+        and [(each.router_id, each.legs, each.up) for each in before.routers]
+        == [(each.router_id, each.legs, each.up) for each in after.routers]
+        and all(router_namespace(each.router_id) in namespaces for each in after.routers)
+    )
+
+
+def are_joined(before: HostNetwork, after: HostNetwork, inside: Mapping[str, Inside]) -> bool:
+    """Say whether the routers that differ so were looked at, and their legs are there."""
+    changed = [new for old, new in zip(before.routers, after.routers, strict=True) if old != new]
+    return all(
+        router.router_id in inside and inner_leg(leg.port_id) in inside[router.router_id].devices
+        for router in changed
+        for leg in router.legs
+    )
 
 
 def join(
