@@ -18,7 +18,8 @@ from floe.core.clock import FixedClock
 from floe.core.disks import local_disks
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
-from floe.core.host_network import HostNetwork, HostNetworkState, HostPort, HostSegment
+from floe.core.host_network import HostNetwork, HostPort, HostSegment
+from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import Spawn
 from floe.core.nics import Tap
 from floe.dataplane.fake import FakePlane

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from floe.agent import console
+from floe.agent import console, network_commands
 from floe.agent.answers import answer_of, failure_of
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.images import os_failure
@@ -30,8 +30,6 @@ from floe.agent.under_way import UnderWay
 from floe.core.errors import FloeError, HostFailure, NotFound
 from floe.core.guests import GuestState, PowerState
 from floe.core.messages import (
-    ApplyNetwork,
-    ChangeMembers,
     ChangeNics,
     ChangePower,
     Command,
@@ -44,8 +42,6 @@ from floe.core.messages import (
     Inspect,
     Inspected,
     ListGuests,
-    MembersChanged,
-    NetworkApplied,
     PowerChanged,
     ReadConsole,
     Report,
@@ -103,8 +99,7 @@ class Commands:
             ChangePower: self._change_power,
             ChangeNics: self._change_nics,
             ReadConsole: self._read_console,
-            ApplyNetwork: self._apply_network,
-            ChangeMembers: self._change_members,
+            **network_commands.handlers(ledger, ports, self.follow_network),
             UpdateMetadata: self._update_metadata,
             ListGuests: self._list_guests,
             Report: self._report,
@@ -355,21 +350,6 @@ class Commands:
             raise NotFound("guest", command.server_id)
         text = await self._offload(console.read_tail, folder / "console.log", command.lines)
         return ConsoleOutput(text=text)
-
-    async def _apply_network(self, command: ApplyNetwork) -> Result:
-        known = self._ledger.network.ports.keys()
-        fresh = frozenset(port.port_id for port in command.network.ports if port.port_id not in known)
-        self._ledger.replace_network(command.network)
-        await self._ports.plug(fresh & self._ledger.network.ports.keys())
-        self.follow_network()
-        return NetworkApplied(generation=self._ledger.network.generation)
-
-    async def _change_members(self, command: ChangeMembers) -> Result:
-        before = self._ledger.network.members_at
-        taken = self._ledger.change_members(command.change)
-        if taken:
-            await self._ports.plug()
-        return MembersChanged(taken=taken, at=before)
 
     async def _update_metadata(self, command: UpdateMetadata) -> Result:
         if command.server_id not in self._ledger.guests:

@@ -18,7 +18,8 @@ import msgspec
 
 from floe.core.disks import told_to_guests
 from floe.core.guests import GuestMetadata, GuestSpec
-from floe.core.host_network import HostGroup, HostNetworkState, HostPort, HostRouter, HostSegment, HostSubnet
+from floe.core.host_network import HostGroup, HostPort, HostRouter, HostSegment, HostSubnet
+from floe.core.host_network_state import HostNetworkState
 
 OPENSTACK_VERSIONS = (
     "2012-08-10",

@@ -37,6 +37,7 @@ from floe.agent.ledger_entries import (
     Overtook,
     Posted,
     Rewired,
+    Routers,
     Settled,
     Told,
     Want,
@@ -48,7 +49,8 @@ from floe.core.clock import Clock
 from floe.core.errors import HostFailure
 from floe.core.guest_metadata import fingerprint
 from floe.core.guests import GuestMetadata, GuestSpec, PowerState
-from floe.core.host_network import HostNetwork, HostNetworkState, MembersChange
+from floe.core.host_network import HostNetwork, MembersChange, RoutersChange
+from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import ChangeNics, ChangePower, Destroy, Failed, Spawn, Spawned
 from floe.core.nics import Nic
 from floe.core.power import power_of
@@ -220,6 +222,11 @@ class Ledger:
         self._append(Members(change=change))
         return True
 
+    def change_routers(self, change: RoutersChange) -> None:
+        """Take a change of routers, unless a newer whole is known."""
+        if change.generation >= self.network.generation:
+            self._append(Routers(change=change))
+
     def follow(self, server_id: str, state: PowerState) -> None:
         """Remember that a guest is doing something else, for whatever reason: then that is what it should do."""
         if server_id in self.guests and self.is_built(server_id):
@@ -308,10 +315,7 @@ class Ledger:
         elif isinstance(entry, Adopted):
             server_id = entry.guest.server_id
             self._take(Begun(action_id=entry.action_id, guest=entry.guest, network=entry.network))
-            built = Spawned(power_state=PowerState.NOSTATE)
-            self._settled[server_id] = Settled(
-                at=entry.at, action_id=entry.action_id, server_id=server_id, generation=0, spawned=built
-            )
+            self._settled[server_id] = entry.settled()
         elif isinstance(entry, Settled):
             self._settled[entry.server_id] = entry
             if entry.spawned is not None and entry.server_id in self._actions:
@@ -332,10 +336,8 @@ class Ledger:
                 self.network.unlearn(entry.port_ids)  # with rules as they were then, so all is asked for anew
         elif isinstance(entry, Told | Posted | Rewired):
             self._take_changed(entry)
-        elif isinstance(entry, Whole):
-            self.network.replace(entry.network)
-        elif isinstance(entry, Members):
-            self.network.change_members(entry.change)
+        elif isinstance(entry, Whole | Members | Routers):
+            entry.apply(self.network)
         elif isinstance(entry, OfPower):
             self.wishes.take(entry)
         elif isinstance(entry, Overtook):
@@ -370,18 +372,8 @@ class Ledger:
         self._actions.pop(server_id, None)
 
     def _unplug(self, server_id: str, port_ids: tuple[str, ...], generation: int) -> None:
-        """Forget ports of a server.
-
-        Those that are still its own go whatever their generation; one that has become another server's since
-        then stays.
-        """
-        ports = self._ports_of(server_id, port_ids)
-        known, learnt = self.network.ports, self.network.learnt
-        own = [port for port in ports if port in known and known[port].server_id == server_id]
-        self.network.remove_ports(ports, generation)
-        for port in own:
-            if port in self.network.ports:
-                self.network.remove_ports((port,), learnt[port])
+        """Forget ports of a server."""
+        self.network.remove_ports_of(server_id, self._ports_of(server_id, port_ids), generation)
 
     def _ports_of(self, server_id: str, named: tuple[str, ...]) -> tuple[str, ...]:
         """Return the named ports and those that the guest was given here."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from floe.core.disks import MIB_PER_GIB, local_disks
-from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, PowerState
 from floe.core.host_network import (
     HostGroup,
     HostNetwork,
-    HostNetworkState,
     HostPort,
     HostRouter,
     HostSegment,
     MembersChange,
+    RoutersChange,
 )
+from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import Failed, PowerChanged, Spawned
 from floe.core.nics import VIF_MODELS, Nic, Tap
 from floe.core.power import Wanted
@@ -121,6 +122,11 @@ class Adopted(msgspec.Struct, tag="adopted", omit_defaults=True):
     guest: GuestSpec
     network: HostNetwork
 
+    def settled(self) -> Settled:
+        """Return what says that it was built."""
+        built = Spawned(power_state=PowerState.NOSTATE)
+        return Settled(self.at, self.action_id, self.guest.server_id, generation=0, spawned=built)
+
 
 class Told(msgspec.Struct, tag="told", omit_defaults=True):
     """A guest may read something else about itself."""
@@ -142,6 +148,10 @@ class Whole(msgspec.Struct, tag="whole"):
 
     network: HostNetwork
 
+    def apply(self, network: HostNetworkState) -> None:
+        """Take it into account."""
+        network.replace(self.network)
+
 
 class Rewired(msgspec.Struct, tag="rewired", omit_defaults=True):
     """A guest is to have these NICs, and ports of it that are `gone` are no more, as of a generation."""
@@ -158,6 +168,20 @@ class Members(msgspec.Struct, tag="members"):
 
     change: MembersChange
 
+    def apply(self, network: HostNetworkState) -> None:
+        """Take it into account."""
+        network.change_members(self.change)
+
+
+class Routers(msgspec.Struct, tag="routers"):
+    """Routers changed."""
+
+    change: RoutersChange
+
+    def apply(self, network: HostNetworkState) -> None:
+        """Take it into account."""
+        network.change_routers(self.change)
+
 
 class Network(msgspec.Struct, tag="network"):
     """The network state as it was at a compaction, its tombstones included."""
@@ -167,18 +191,23 @@ class Network(msgspec.Struct, tag="network"):
     ports: dict[str, HostPort]
     groups: dict[str, HostGroup]
     learnt: dict[str, int]
-    routers: dict[str, HostRouter] = {}
     members_at: int = 0
     known_at: dict[str, int] = {}
+    routers: dict[str, HostRouter] | None = None
+    """None where a release wrote it that left them out."""
+    aside: dict[str, HostNetwork] = {}
 
     @classmethod
     def of(cls, state: HostNetworkState) -> Network:
-        """Return the entry that says all of a state."""
+        """Return the entry that says it."""
         return cls(**{name: getattr(state, name) for name in cls.__struct_fields__})
 
     def state(self) -> HostNetworkState:
-        """Return the state that it says."""
-        return HostNetworkState(**{name: getattr(self, name) for name in self.__struct_fields__})
+        """Return it as it was; where the routers were left out it counts as out of date, and is asked for anew."""
+        said = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.routers is None:
+            said |= {"generation": 0, "routers": {}}
+        return HostNetworkState(**said)
 
 
 class Want(msgspec.Struct, tag="wanted", omit_defaults=True):
@@ -227,18 +256,6 @@ class Overtook(msgspec.Struct, tag="overtook"):
 
 
 OfPower = Want | Answered | Machine | Flushed | Damaged
-Entry = (
-    Begun
-    | BegunBefore
-    | Adopted
-    | Settled
-    | Destroyed
-    | Told
-    | Posted
-    | Rewired
-    | Whole
-    | Members
-    | Network
-    | Overtook
-    | OfPower
-)
+OfNetwork = Whole | Members | Routers | Network
+OfGuest = Begun | BegunBefore | Adopted | Settled | Destroyed | Told | Posted | Rewired
+Entry = OfGuest | OfNetwork | Overtook | OfPower

@@ -13,7 +13,8 @@ from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec
-from floe.core.host_network import HostNetwork, HostNetworkState
+from floe.core.host_network import HostNetwork
+from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import ChangeNics, NicsChanged
 from floe.core.nics import Nic, nics_of
 from floe.hypervisors.protocol import Hypervisor

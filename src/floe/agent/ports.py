@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from floe.core.errors import HostFailure
-from floe.core.host_network import HostNetwork, HostNetworkState
+from floe.core.host_network import HostNetwork
+from floe.core.host_network_state import HostNetworkState
 from floe.dataplane.protocol import DataPlane, PortsFailure
 
 log = logging.getLogger(__name__)

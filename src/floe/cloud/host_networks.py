@@ -2,8 +2,8 @@
 
 A change that travels with a command (a spawn's ports) advances its host's generation quietly: see `fragment`. Any
 other change makes the generation wanted, and whoever made it calls `cloud.network_nudge()` after the commit; a
-conductor then sends `whole` to every host that is `stale`. Who is in a security group is told as differences: see
-`touch_members` and `cloud.group_members`.
+conductor then sends every host that is `stale` what it `lacks`: its whole, or the routers that alone changed. Who is in
+a security group is told as differences: see `touch_members` and `cloud.group_members`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from floe.core.host_network import (
     HostRouter,
     HostSegment,
     HostSubnet,
+    RoutersChange,
 )
 from floe.core.hostnames import told_name
 from floe.core.messages import HostUp
@@ -31,7 +32,16 @@ from floe.core.networks import Network, plain_name
 from floe.core.ports import DHCP_OWNER, PluggedPort, Port, tap_name
 from floe.core.security_groups import host_rule
 from floe.core.subnets import Subnet
-from floe.store import address_groups, group_members, plugged_ports, ports, routers, security_groups, subnets
+from floe.store import (
+    address_groups,
+    group_members,
+    network_hosts,
+    plugged_ports,
+    ports,
+    routers,
+    security_groups,
+    subnets,
+)
 from floe.store import host_networks as rows
 from floe.store.engine import Connection
 from floe.store.foresight import foresee
@@ -67,6 +77,25 @@ def _wanted(conn: Connection, host: str, found: Sequence[PluggedPort], dns_domai
     return _network(conn, host, rows.wanted(conn, host), position, bound, around, dns_domain)
 
 
+def lacks(conn: Connection, host: str, dns_domain: str, *, all_of_it: bool) -> HostNetwork | RoutersChange | None:
+    """Return what a host has to be sent, None where it is up to date; a read. `all_of_it` is always its whole."""
+    found = rows.lacking(conn, host)
+    if found is None:
+        return None
+    wanted, changed = found
+    if all_of_it or not changed:
+        return whole(conn, host, dns_domain)
+    here = network_hosts.routers(conn, host).intersection(changed)
+    routed = host_routers.on_host(conn, host, sorted(here))
+    joined = {leg.network_id for router in routed for leg in router.legs}
+    return RoutersChange(
+        generation=wanted,
+        segments=tuple(segments(conn, *subnets.with_networks(conn, sorted(joined)), dns_domain)) if joined else (),
+        routers=tuple(routed),
+        gone=tuple(sorted(here.symmetric_difference(changed))),
+    )
+
+
 def stale(conn: Connection) -> list[str]:
     """Return the hosts that have to be sent their whole network."""
     return rows.stale(conn)
@@ -77,13 +106,15 @@ def behind(conn: Connection) -> tuple[list[str], int]:
     return rows.stale(conn), group_members.position(conn)
 
 
-def applied(conn: Connection, host: str, sent: HostNetwork, generation: int) -> None:
-    """Record that a host that was sent a whole network answered to have a generation.
+def applied(conn: Connection, host: str, sent: HostNetwork | RoutersChange, generation: int) -> None:
+    """Record that a host that was sent something answered to have a whole of a generation.
 
     Where that is later than any that these rows know of, it believed nothing of what it was sent: they go ahead of it.
     """
     if generation > max(sent.generation, rows.wanted(conn, host)):
         rows.catch_up(conn, host, generation)
+    elif isinstance(sent, RoutersChange):
+        rows.applied(conn, host, sent.generation)
     else:
         rows.applied(conn, host, min(generation, sent.generation))
         group_members.told(conn, {host: sent.members_at})
@@ -160,17 +191,19 @@ def touch_referring(conn: Connection, group_id: str) -> bool:
 
 def touch_router(conn: Connection, router_id: str) -> bool:
     """A router changed: have the hosts told that have guests on its networks. True if any has."""
-    return rows.want_where(conn, routers.HOSTS_OF_ROUTER, {"ident": router_id}) > 0
+    return rows.want_router(conn, routers.HOSTS_OF_ROUTER, router_id, router_id) > 0
 
 
 def touch_floating(conn: Connection, floating: FloatingIP) -> bool:
     """A floating IP leads, or led, to a port: have the host told that has it. True if any has."""
-    return floating.port_id is not None and touch_led_to(conn, floating.port_id)
+    return floating.port_id is not None and touch_led_to(conn, floating.port_id, floating.router_id)
 
 
-def touch_led_to(conn: Connection, port_id: str) -> bool:
-    """What leads to a port changed: have the host told that has it. True if any has."""
-    return rows.want_where(conn, ports.HOSTS_OF_PORT, {"ident": port_id}) > 0
+def touch_led_to(conn: Connection, port_id: str, router_id: str | None) -> bool:
+    """What leads to a port by a router changed: have the host told that has it. True if any has."""
+    if router_id is None:
+        return rows.want_where(conn, ports.HOSTS_OF_PORT, {"ident": port_id}) > 0
+    return rows.want_router(conn, ports.HOSTS_OF_PORT, port_id, router_id) > 0
 
 
 def touch_network(conn: Connection, network_id: str) -> bool:

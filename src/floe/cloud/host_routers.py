@@ -18,11 +18,15 @@ from floe.store.foresight import foresee
 
 
 def beside(conn: Connection, host: str, network_ids: Iterable[str]) -> list[HostRouter]:
-    """Return the routers that have an interface on one of these networks, in the order of their ids.
+    """Return the routers that have an interface on one of these networks, in the order of their ids."""
+    return on_host(conn, host, routers.on_networks(conn, network_ids))
+
+
+def on_host(conn: Connection, host: str, found: Sequence[str]) -> list[HostRouter]:
+    """Return these routers, with what leads by them to a host's ports, in the order of their ids.
 
     Outside each host has a MAC of its own for a router: on a real network several have it, each for its own guests.
     """
-    found = routers.on_networks(conn, network_ids)
     if not found:
         return []
     foresee(

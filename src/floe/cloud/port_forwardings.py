@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,7 +37,8 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
 
     def make(conn: Connection) -> tuple[list[PortForwarding], bool]:
         made = [_make(conn, context, item, ident, now) for item, ident in zip(asked, ids, strict=True)]
-        return made, _touch(conn, *made)
+        above = (FLOATING.get(conn, context, ident) for ident in {each.floating_id: None for each in made})
+        return made, _touch(conn, {each.router_id for each in above}, *made)
 
     made, touched = await cloud.db.write(make)
     if touched:
@@ -88,8 +89,10 @@ async def update(
         check(after, floating.forwardings, _behind(conn, after))
         rows.update(conn, after.id, _changes(before, after), now)
         _count_up(conn, floating, now)
+        changed = FLOATING.get(conn, context, ident[0])
         leads_alike = replace(after, description=before.description) == before
-        return _get(conn, floating, after.id), not leads_alike and _touch(conn, before, after)
+        by = {floating.router_id, changed.router_id}
+        return _get(conn, changed, after.id), not leads_alike and _touch(conn, by, before, after)
 
     changed, touched = await cloud.db.write(change)
     if touched:
@@ -105,9 +108,10 @@ async def delete(cloud: Cloud, context: Context, ident: _Ident, seen: int | None
     now = cloud.clock.now()
 
     def remove(conn: Connection) -> bool:
-        found = _get(conn, FLOATING.own(conn, context, ident[0]), ident[1])
+        floating = FLOATING.own(conn, context, ident[0])
+        found = _get(conn, floating, ident[1])
         unchanged_since(found.revision, seen)
-        touched = _touch(conn, found)
+        touched = _touch(conn, {floating.router_id}, found)
         floating_ips.forward_no_more(conn, [found], now)
         return touched
 
@@ -246,7 +250,8 @@ def _get(conn: Connection, floating: FloatingIP, ident: str) -> PortForwarding:
     return found
 
 
-def _touch(conn: Connection, *changed: PortForwarding) -> bool:
-    """Have the hosts told that have the ports which these lead, or led, to. True if there are any."""
-    touched = [host_networks.touch_led_to(conn, port_id) for port_id in {each.port_id: None for each in changed}]
+def _touch(conn: Connection, by: Collection[str | None], *changed: PortForwarding) -> bool:
+    """Have the hosts told that have the ports which these lead, or led, to by routers. True if there are any."""
+    to = {each.port_id: None for each in changed}
+    touched = [host_networks.touch_led_to(conn, port_id, router_id) for port_id in to for router_id in by]
     return any(touched)

@@ -72,6 +72,7 @@ def _hold(conn: Connection, each: FloatingIP, now: datetime) -> str:
 def _lead_again(conn: Connection, each: FloatingIP, now: datetime) -> str:
     host_networks.touch_floating(conn, each)
     led = floating.lead_again(conn, each, now)
+    host_networks.touch_floating(conn, floating_ips.get(conn, each.id) or each)
     return f"floating IP {each.id} leads {'by another router' if led else 'nowhere, as what it led to is gone'}"
 
 
@@ -80,6 +81,7 @@ def _forward_no_more(conn: Connection, forwarding_id: str, now: datetime) -> str
     if forwarding is None:
         return ""
     floating_ips.forward_no_more(conn, [forwarding], now)
+    host_networks.touch_led_to(conn, forwarding.port_id, None)
     return f"port forwarding {forwarding_id}, which led to an address that its port has not, was removed"
 
 

@@ -1,4 +1,6 @@
-"""Brings the network of stale hosts up to date: each host's whole, one at a time per host, until it is the latest.
+"""Brings the network of stale hosts up to date, one message at a time per host, until it has the latest.
+
+That is its whole, or where routers alone changed, these.
 
 Members of security groups are told as differences, see `conductor.group_members`.
 """
@@ -14,8 +16,9 @@ from floe.cloud import host_networks
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
 from floe.conductor.group_members import GroupMembers
-from floe.core.errors import HostFailure, Unavailable
-from floe.core.messages import ApplyNetwork, NetworkApplied
+from floe.core.errors import HostFailure, NotAcceptable, Unavailable
+from floe.core.host_network import HostNetwork, RoutersChange
+from floe.core.messages import ApplyNetwork, ChangeRouters, NetworkApplied
 
 log = logging.getLogger(__name__)
 
@@ -82,23 +85,24 @@ class NetworkChange:
         self._tasks.pop(host, None)
 
     async def _update(self, host: str) -> None:
-        domain, ahead = self._cloud.settings.dns_domain, False
+        domain, ahead, all_of_it = self._cloud.settings.dns_domain, False, False
         try:
-            while host in await self._cloud.db.read(host_networks.stale):
-                network = await self._cloud.db.read(lambda conn: host_networks.whole(conn, host, domain))
-                answer = await self._cloud.bus.request(
-                    host, ApplyNetwork(network=network), timeout=self._fleet.settings.answer
-                )
-                if not isinstance(answer, NetworkApplied):
-                    log.error("host %s answered ApplyNetwork with %s", host, type(answer).__name__)
+            while True:
+                lacks = partial(host_networks.lacks, host=host, dns_domain=domain, all_of_it=all_of_it)
+                sent = await self._cloud.db.read(lacks)
+                if sent is None:
                     return
-                note = partial(host_networks.applied, host=host, sent=network, generation=answer.generation)
+                generation = await self._send(host, sent)
+                if generation is None:
+                    all_of_it = True
+                    continue
+                note = partial(host_networks.applied, host=host, sent=sent, generation=generation)
                 await self._cloud.db.write(note)
                 if self._amiss.pop(host, None) is not None:
                     log.info("host %s takes changes of its network again", host)
-                if answer.generation < network.generation or ahead:
+                if (generation < sent.generation and isinstance(sent, HostNetwork)) or ahead:
                     return  # a host that is always ahead is asked by the sweep again
-                ahead = answer.generation > network.generation
+                ahead = generation > sent.generation
         except (HostFailure, Unavailable) as error:
             why = f"{error.message} {getattr(error, 'detail', '')}".rstrip()
             told = logging.DEBUG if self._amiss.get(host) == why else logging.WARNING
@@ -106,3 +110,17 @@ class NetworkChange:
             log.log(told, "network of host %s is not up to date, and is tried again: %s", host, why)
         except Exception:
             log.exception("network of host %s was not brought up to date", host)
+
+    async def _send(self, host: str, sent: HostNetwork | RoutersChange) -> int | None:
+        """Return the generation of the whole that a host has then; None if it takes nothing but that."""
+        command = ApplyNetwork(network=sent) if isinstance(sent, HostNetwork) else ChangeRouters(change=sent)
+        try:
+            answer = await self._cloud.bus.request(host, command, timeout=self._fleet.settings.answer)
+        except HostFailure as error:
+            if isinstance(command, ChangeRouters) and error.cause == NotAcceptable.kind:
+                return None  # a release from before there were such changes
+            raise
+        if not isinstance(answer, NetworkApplied):
+            text = f"The host answered {type(command).__name__} with {type(answer).__name__}."
+            raise HostFailure(text, host=host)
+        return answer.generation

@@ -7,14 +7,13 @@ ports, their networks and groups). A *whole* replaces all the agent knows. Both 
 Who is in a security group changes most often, and concerns many hosts: it travels as a `MembersChange`, the difference
 between two *positions* that the database counts for the whole cloud. `members_at` is the position at which the members
 in a fragment or whole were read.
+
+Where routers alone changed, with their floating IPs, port forwardings and routes, they travel as a `RoutersChange`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import msgspec
-from msgspec.structs import replace
 
 
 class HostRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,189 +208,13 @@ class MembersChange(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[GroupChange, ...] = ()
 
 
-TOMBSTONES = 2048
-"""Removed ports that a host remembers for certain; at twice as many it forgets the older half."""
+class RoutersChange(msgspec.Struct, frozen=True, kw_only=True):
+    """How those routers of a host are at a generation that alone are otherwise than before; `gone` are not there now.
 
+    With each router come the networks that it joins. It says what is so, not what was done: it may be taken twice.
+    """
 
-@dataclass(slots=True)
-class HostNetworkState:
-    """All that an agent knows of its host's network, merged from fragments and wholes by generation."""
-
-    generation: int = 0
-    segments: dict[str, HostSegment] = field(default_factory=dict)
-    ports: dict[str, HostPort] = field(default_factory=dict)
-    groups: dict[str, HostGroup] = field(default_factory=dict)
-    routers: dict[str, HostRouter] = field(default_factory=dict)
-    learnt: dict[str, int] = field(default_factory=dict)
-    """Per segment, port, group or router, the generation it was learnt at; a removed port stays here as a tombstone."""
-    members_at: int = 0
-    """The latest position that a whole or a difference of groups' members told of."""
-    known_at: dict[str, int] = field(default_factory=dict)
-    """Per group id, the position at which its members are known."""
-    _all_used: bool = field(default=False, compare=False, repr=False)
-    """Whether some port is known to need all of the rest: then there is nothing to look for."""
-
-    def merge(self, fragment: HostNetwork) -> None:
-        """Add what a command brings; entries that are known from a newer generation stay as they are.
-
-        Of routers a whole knows all there are at its generation. What came for what is not taken goes again: a router
-        may have left a network meanwhile, or all that are here.
-        """
-        self.members_at = self.members_at or fragment.members_at
-        refused = False
-        for segment in fragment.segments:
-            if self._newer(segment.network_id, fragment.generation):
-                self._all_used = self._all_used and segment.network_id in self.segments
-                self.segments[segment.network_id] = segment
-        for group in fragment.groups:
-            if self._newer(group.group_id, fragment.generation):
-                self._take_group(group, fragment.members_at)
-        for router in fragment.routers:
-            known = router.router_id in self.routers or fragment.generation >= self.generation
-            if known and self._newer(router.router_id, fragment.generation):
-                self._all_used = self._all_used and self.routers.get(router.router_id) == router
-                self.routers[router.router_id] = router
-            else:
-                refused = True
-        for port in fragment.ports:
-            if self._newer(port.port_id, fragment.generation):
-                before = self.ports.get(port.port_id)
-                self._all_used = self._all_used and (before is None or _needs_as_much(port, before))
-                self.ports[port.port_id] = port
-            else:
-                refused = True
-        if refused:
-            self._forget_unused()
-
-    def takes(self, change: MembersChange) -> bool:
-        """Say whether a difference of groups' members joins on to what is known, without a gap."""
-        return all(self.known_at.get(entry.group_id, -1) >= entry.after for entry in change.groups)
-
-    def change_members(self, change: MembersChange) -> None:
-        """Take such a difference; what is known already, or does not join on, changes nothing."""
-        if not self.takes(change):
-            return
-        for entry in change.groups:
-            if self.known_at[entry.group_id] < change.to:
-                group = self.groups[entry.group_id]
-                members = set(group.remote_members).union(entry.added).difference(entry.removed)
-                self.groups[entry.group_id] = replace(group, remote_members=tuple(sorted(members)))
-                self.known_at[entry.group_id] = change.to
-        self.members_at = max(self.members_at, change.to)
-
-    def remove_ports(self, port_ids: tuple[str, ...], generation: int) -> None:
-        """Forget ports; a fragment or whole of an older generation does not bring them back."""
-        gone = [self.ports.pop(port_id, None) for port_id in port_ids if self._newer(port_id, generation)]
-        if not self._all_used or not all(self._is_like_another(port) for port in gone if port is not None):
-            self._forget_unused()
-        self._forget_tombstones()
-
-    @property
-    def newest(self) -> int:
-        """The latest generation that anything was learnt at."""
-        return max(self.generation, *self.learnt.values(), 0)
-
-    @property
-    def members_newest(self) -> int:
-        """The latest position that members of any group are known at."""
-        return max(self.members_at, *self.known_at.values(), 0)
-
-    def unlearn(self, port_ids: tuple[str, ...]) -> None:
-        """Know no more of these removed ports than a host that never had them, and count as out of date."""
-        for port_id in port_ids:
-            self.learnt.pop(port_id, None)
-        self.generation = 0
-
-    def replace(self, whole: HostNetwork) -> bool:
-        """Take the whole state at its generation, keeping what was learnt later; False if it is out of date."""
-        if whole.generation < self.generation:
-            return False
-        kept = {ident for ident, generation in self.learnt.items() if generation > whole.generation}
-        known = {group.group_id for group in whole.groups} | kept
-        self.segments = {k: v for k, v in self.segments.items() if k in kept}
-        self.groups = {k: v for k, v in self.groups.items() if k in known}
-        self.ports = {k: v for k, v in self.ports.items() if k in kept}
-        self.routers = {k: v for k, v in self.routers.items() if k in kept}
-        self.learnt = {k: v for k, v in self.learnt.items() if k in kept}
-        self.merge(whole)
-        self.generation = whole.generation
-        self.members_at = max(self.members_at, whole.members_at)
-        self._forget_unused()
-        return True
-
-    def snapshot(self) -> HostNetwork:
-        """Return what should be, in a fixed order, for the data plane."""
-        return HostNetwork(
-            generation=self.generation,
-            segments=tuple(self.segments[k] for k in sorted(self.segments)),
-            ports=tuple(self.ports[k] for k in sorted(self.ports)),
-            groups=tuple(self.groups[k] for k in sorted(self.groups)),
-            routers=tuple(self._reaching(self.routers[k]) for k in sorted(self.routers)),
-            members_at=self.members_at,
-        )
-
-    def _reaching(self, router: HostRouter) -> HostRouter:
-        """Return a router with those of its floating IPs and port forwardings that lead to ports that are here still.
-
-        A port goes by a command of its own, which says nothing of routers, and one that is to come may be known of
-        before it is here.
-        """
-        floating = tuple(each for each in router.floating if each.port_id in self.ports)
-        forwarded = tuple(each for each in router.forwarded if each.port_id in self.ports)
-        if len(floating) == len(router.floating) and len(forwarded) == len(router.forwarded):
-            return router
-        return replace(router, floating=floating, forwarded=forwarded)
-
-    def _newer(self, ident: str, generation: int) -> bool:
-        if self.learnt.get(ident, -1) > generation:
-            return False
-        self.learnt[ident] = generation
-        return True
-
-    def _forget_tombstones(self) -> None:
-        """Keep the latest of the removed ports: no command is under way for as long as so many removals take."""
-        there = len(self.ports) + len(self.segments) + len(self.groups) + len(self.routers)
-        if len(self.learnt) <= there + 2 * TOMBSTONES:
-            return
-        known = self.ports.keys() | self.segments.keys() | self.groups.keys() | self.routers.keys()
-        gone = sorted(self.learnt.keys() - known, key=self.learnt.__getitem__)
-        for ident in gone[:-TOMBSTONES]:
-            del self.learnt[ident]
-
-    def _take_group(self, group: HostGroup, at: int) -> None:
-        """Take a group whose members were read at a position; members that are known from a later one stay."""
-        known = self.groups.get(group.group_id)
-        if known is not None and self.known_at.get(group.group_id, 0) > at:
-            group = replace(group, remote_members=known.remote_members)
-        else:
-            self.known_at[group.group_id] = at
-        self._all_used = self._all_used and known is not None and known.rules == group.rules
-        self.groups[group.group_id] = group
-
-    def _is_like_another(self, gone: HostPort) -> bool:
-        """Say whether what a port needed is needed by another; of a crowd of guests that are alike, by the first."""
-        return any(_needs_as_much(port, gone) for port in self.ports.values())
-
-    def _forget_unused(self) -> None:
-        plugged = {port.network_id for port in self.ports.values()}
-        routers = {
-            name: router
-            for name, router in self.routers.items()
-            if any(leg.network_id in plugged for leg in router.interfaces)
-        }
-        networks = plugged.union(leg.network_id for router in routers.values() for leg in router.legs)
-        members = {group for port in self.ports.values() for group in port.groups}
-        rules = [rule for name, group in self.groups.items() if name in members for rule in group.rules]
-        groups = members | {rule.remote_group for rule in rules if rule.remote_group}
-        unused_routers = self.routers.keys() - routers.keys()
-        for unused in (self.segments.keys() - networks) | (self.groups.keys() - groups) | unused_routers:
-            self.learnt.pop(unused, None)  # whoever needs it brings it, however late
-        self.routers = routers
-        self.segments = {k: v for k, v in self.segments.items() if k in networks}
-        self.groups = {k: v for k, v in self.groups.items() if k in groups}
-        self.known_at = {k: v for k, v in self.known_at.items() if k in self.groups}
-        self._all_used = True
-
-
-def _needs_as_much(port: HostPort, as_this: HostPort) -> bool:
-    return port.network_id == as_this.network_id and all(group in port.groups for group in as_this.groups)
+    generation: int
+    segments: tuple[HostSegment, ...] = ()
+    routers: tuple[HostRouter, ...] = ()
+    gone: tuple[str, ...] = ()

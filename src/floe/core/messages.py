@@ -12,7 +12,7 @@ import msgspec
 
 from floe.core.actions import Action
 from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
-from floe.core.host_network import HostNetwork, MembersChange
+from floe.core.host_network import HostNetwork, MembersChange, RoutersChange
 from floe.core.image_tickets import ImageTicket
 from floe.core.power import Wanted
 from floe.core.resources import Inventory
@@ -167,6 +167,12 @@ class NetworkApplied(msgspec.Struct, frozen=True, kw_only=True):
     """The host's network is that of this generation, or of a later one."""
 
     generation: int
+
+
+class ChangeRouters(msgspec.Struct, frozen=True, kw_only=True):
+    """Take a change of routers. Answered by `NetworkApplied`, with the generation of the latest whole."""
+
+    change: RoutersChange
 
 
 class ChangeMembers(msgspec.Struct, frozen=True, kw_only=True):
@@ -353,6 +359,7 @@ Command = (
     | ChangeNics
     | ReadConsole
     | ApplyNetwork
+    | ChangeRouters
     | ChangeMembers
     | UpdateMetadata
     | ListGuests

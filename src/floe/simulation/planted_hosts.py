@@ -10,7 +10,8 @@ from floe.agent.guests import GuestBuilder
 from floe.agent.ledger import Ledger
 from floe.agent.reconcile import Reconciled
 from floe.cloud import host_guests
-from floe.core.host_network import HostNetwork, HostNetworkState
+from floe.core.host_network import HostNetwork
+from floe.core.host_network_state import HostNetworkState
 from floe.hypervisors.protocol import Hypervisor
 from floe.simulation.planting import Planted, otherwise, patched, through
 

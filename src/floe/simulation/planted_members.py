@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from floe.bus.protocol import Bus
 from floe.cloud import host_networks
 from floe.core.errors import HostFailure, Unavailable
-from floe.core.host_network import HostNetworkState, MembersChange
+from floe.core.host_network import MembersChange
+from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import ChangeMembers, Command, HostUp, MembersChanged, Result
 from floe.simulation.planting import Memory, Planted, both, otherwise, patched, remembering, through
 from floe.store import host_networks as rows

@@ -6,16 +6,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from floe.bus.protocol import Bus
 from floe.cloud import host_networks, host_routers, network_room, router_interfaces
-from floe.core.host_network import HostFloating, HostNetworkState
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.host_network import HostFloating, RoutersChange
+from floe.core.host_network_state import HostNetworkState
+from floe.core.messages import ChangeRouters, Command, NetworkApplied, Result
 from floe.core.ports import FLOATING_OWNER, GATEWAY_OWNER, INTERFACE_OWNER
-from floe.simulation.planting import Planted, patched
+from floe.simulation.planting import Planted, otherwise, patched, through
 from floe.store import floating_ips, ports, routers, subnetpools
 from floe.store.addresses import port_addresses
 from floe.store.port_bindings import port_bindings
 
 _demand, _port_of, _delete_ports = network_room.demand, routers.port_of, ports.delete
 _beside, _snapshot = host_routers.beside, HostNetworkState.snapshot
+_change_routers = HostNetworkState.change_routers
 _FLOATING, _PORTS = floating_ips.floating_ips, ports.ports
 
 
@@ -114,6 +119,30 @@ def _tell_its_own(conn: Any, network_id: str) -> bool:
     return bool(hosts)
 
 
+def _with_what_was(self: HostNetworkState, change: RoutersChange) -> None:
+    """Take a change of routers as what is new, as if what went had come again late."""
+    before = {router_id: router.floating for router_id, router in self.routers.items()}
+    _change_routers(self, change)
+    for router in change.routers:
+        known = {each.floating_id: each for each in (*before.get(router.router_id, ()), *router.floating)}
+        if self.routers.get(router.router_id) == router:
+            self.routers[router.router_id] = replace(router, floating=tuple(known.values()))
+
+
+def _believed_told(bus: Bus) -> Any:
+    """Take silence for an answer."""
+
+    async def request(host: str, command: Command, *, timeout: float) -> Result:
+        try:
+            return await bus.request(host, command, timeout=timeout)
+        except (HostFailure, Unavailable):
+            if isinstance(command, ChangeRouters):
+                return NetworkApplied(generation=0)
+            raise
+
+    return otherwise(bus, request=request)
+
+
 ROUTERS = (
     Planted(
         "way-kept",
@@ -203,6 +232,18 @@ ROUTERS = (
         "floating-of-the-gone",
         "a host keeps the floating IPs of a port that it has no more",
         patched((HostNetworkState, "snapshot", _with_floating_ips_of_the_gone)),
+        needs="routed",
+    ),
+    Planted(
+        "router-keeps",
+        "a change of a router brings back the floating IPs that it took away",
+        patched((HostNetworkState, "change_routers", _with_what_was)),
+        needs="routed",
+    ),
+    Planted(
+        "router-lost",
+        "a change of a router that got lost is taken for told",
+        through(bus=_believed_told),
         needs="routed",
     ),
     Planted(

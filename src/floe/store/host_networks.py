@@ -22,8 +22,16 @@ host_networks = sa.Table(
     sa.Column("wanted", sa.BigInteger, nullable=False),
     sa.Column("applied", sa.BigInteger, nullable=False),
     sa.Column("members", sa.BigInteger, nullable=False, default=0, server_default="0"),
+    sa.Column("routers", sa.String(400), nullable=False, default="", server_default=""),
 )
-"""`members` is the position (see `store.group_members`) up to which it was told who is in security groups."""
+"""`members` is the position (see `store.group_members`) up to which it was told who is in security groups.
+
+While more is wanted than was applied, `routers` are the ids of the routers that are all that changed since then; empty
+where anything else did, or too many.
+"""
+
+_ROOM = 400 - 64 - 1
+"""How long the list of routers may be for one more to be added."""
 
 
 _LEAST = sa.bindparam("least", type_=sa.BigInteger)
@@ -45,6 +53,20 @@ _STALE = Prepared(
     .order_by(host_networks.c.host)
 )
 
+_ROUTER = sa.bindparam("router", type_=sa.String())
+_ALSO = sa.case(
+    (host_networks.c.applied == host_networks.c.wanted, _ROUTER),
+    (host_networks.c.routers == "", ""),
+    (host_networks.c.routers.contains(_ROUTER), host_networks.c.routers),
+    (sa.func.length(host_networks.c.routers) > _ROOM, ""),
+    else_=host_networks.c.routers + " " + _ROUTER,
+)
+_LACKING = Prepared(
+    sa.select(host_networks.c.wanted, host_networks.c.routers).where(
+        host_networks.c.host == sa.bindparam("this"), host_networks.c.wanted > host_networks.c.applied
+    )
+)
+_ALL = {"wanted": host_networks.c.wanted + 1, "routers": ""}
 _APPLIED = Prepared(
     sa.update(host_networks)
     .where(host_networks.c.host == sa.bindparam("this"), host_networks.c.applied < sa.bindparam("to"))
@@ -62,7 +84,7 @@ def advance(conn: Connection, host: str, now: datetime, members: Callable[[Conne
     least = ahead.of_clock(now)
     found = _ADVANCE.first(conn, this=host, least=least)
     if found is None:
-        _FRESH.write(conn, host=host, wanted=0, applied=0, members=members(conn))
+        _FRESH.write(conn, host=host, wanted=0, applied=0, members=members(conn), routers="")
         found = _ADVANCE.first(conn, this=host, least=least)
     return int(found.wanted)
 
@@ -73,7 +95,7 @@ def want(conn: Connection, hosts: Iterable[str]) -> None:
         conn.execute(
             lists.insert(conn, host_networks)
             .values(host=host, wanted=1, applied=0)
-            .on_conflict_do_update(index_elements=[host_networks.c.host], set_={"wanted": host_networks.c.wanted + 1})
+            .on_conflict_do_update(index_elements=[host_networks.c.host], set_=_ALL)
         )
 
 
@@ -87,7 +109,24 @@ def want_where(conn: Connection, hosts: sa.Select[tuple[str | None]], named: Map
 
 @functools.cache
 def _want(hosts: sa.Select[tuple[str | None]]) -> sa.Update:
-    return sa.update(host_networks).where(host_networks.c.host.in_(hosts)).values(wanted=host_networks.c.wanted + 1)
+    return sa.update(host_networks).where(host_networks.c.host.in_(hosts)).values(_ALL)
+
+
+def want_router(conn: Connection, hosts: sa.Select[tuple[str | None]], ident: str, router_id: str) -> int:
+    """Do the same where it is about a router alone, of which these hosts need not be sent more; `ident` names them."""
+    return conn.execute(_want_router(hosts), {"ident": ident, "router": router_id}).rowcount
+
+
+@functools.cache
+def _want_router(hosts: sa.Select[tuple[str | None]]) -> sa.Update:
+    changes = {"wanted": host_networks.c.wanted + 1, "routers": _ALSO}
+    return sa.update(host_networks).where(host_networks.c.host.in_(hosts)).values(changes)
+
+
+def lacking(conn: Connection, host: str) -> tuple[int, list[str]] | None:
+    """Return what generation is wanted of a host that is not up to date, and which routers are all it lacks, if any."""
+    found = _LACKING.first(conn, this=host)
+    return None if found is None else (found.wanted, found.routers.split())
 
 
 def wanted(conn: Connection, host: str) -> int:
@@ -108,7 +147,7 @@ def catch_up(conn: Connection, host: str, generation: int) -> None:
     conn.execute(
         lists.insert(conn, host_networks)
         .values(host=host, wanted=generation + 1, applied=generation)
-        .on_conflict_do_update(index_elements=[host_networks.c.host], set_={"wanted": generation + 1})
+        .on_conflict_do_update(index_elements=[host_networks.c.host], set_={"wanted": generation + 1, "routers": ""})
     )
 
 

@@ -15,7 +15,7 @@ from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.group_members import CHANGES, GAPS
 from floe.conductor.network_change import NetworkChange
 from floe.core.context import Context
-from floe.core.host_network import HostNetworkState
+from floe.core.host_network_state import HostNetworkState
 from floe.core.hosts import Host
 from floe.core.messages import ApplyNetwork, ChangeMembers, Command, MembersChanged, NetworkApplied, Result
 from floe.store.schema import metadata

@@ -28,7 +28,8 @@ from floe.cloud.quotas import room
 from floe.cloud.server_ports import Wanted
 from floe.core.context import Context
 from floe.core.errors import Conflict, FloeError, Forbidden, Invalid, OverQuota
-from floe.core.host_network import GroupChange, HostNetwork, HostNetworkState, HostPort, MembersChange
+from floe.core.host_network import GroupChange, HostNetwork, HostPort, MembersChange
+from floe.core.host_network_state import HostNetworkState
 from floe.core.hosts import Host
 from floe.core.ids import random_id
 from floe.core.listing import Listing

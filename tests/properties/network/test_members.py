@@ -8,16 +8,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floe.core.host_network import (
-    GroupChange,
-    GroupRule,
-    HostGroup,
-    HostNetwork,
-    HostNetworkState,
-    HostPort,
-    HostSegment,
-    MembersChange,
-)
+from floe.core.host_network import GroupChange, GroupRule, HostGroup, HostNetwork, HostPort, HostSegment, MembersChange
+from floe.core.host_network_state import HostNetworkState
 
 GROUPS = ("g0", "g1", "g2")
 ADDRESSES = tuple(f"10.0.0.{number}" for number in range(6))

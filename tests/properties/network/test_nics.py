@@ -14,7 +14,8 @@ from floe.conductor.guest_spec import guest_spec
 from floe.core import addresses as rules
 from floe.core.clock import FixedClock
 from floe.core.given import CreateGiven, CreateSecrets
-from floe.core.host_network import HostNetwork, HostNetworkState
+from floe.core.host_network import HostNetwork
+from floe.core.host_network_state import HostNetworkState
 from floe.core.networks import Network
 from floe.core.ports import Port
 from floe.core.servers import Server, ServerFlavor

@@ -7,7 +7,8 @@ import copy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floe.core.host_network import GroupRule, HostGroup, HostNetwork, HostNetworkState, HostPort, HostSegment
+from floe.core.host_network import GroupRule, HostGroup, HostNetwork, HostPort, HostSegment
+from floe.core.host_network_state import HostNetworkState
 
 _NETWORKS = ("n0", "n1")
 _GROUPS = ("g0", "g1", "g2")

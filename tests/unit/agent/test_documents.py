@@ -21,13 +21,13 @@ from floe.core.host_network import (
     HostFloating,
     HostGroup,
     HostNetwork,
-    HostNetworkState,
     HostPort,
     HostRoute,
     HostRouter,
     HostSegment,
     HostSubnet,
 )
+from floe.core.host_network_state import HostNetworkState
 from floe.core.nics import Tap
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE somebody"

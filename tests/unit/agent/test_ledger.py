@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -17,7 +18,8 @@ from floe.agent.ledger_entries import Network
 from floe.core.clock import FixedClock
 from floe.core.disks import Blank, ConfigDrive, Overlay, local_disks
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, PowerState
-from floe.core.host_network import HostNetwork, HostNetworkState, HostPort, HostSegment
+from floe.core.host_network import HostNetwork, HostPort, HostRouter, HostSegment, RouterLeg, RoutersChange
+from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import ChangeNics, Destroy, Failed, Spawn, Spawned
 from floe.core.nics import Tap
 
@@ -304,3 +306,39 @@ def test_what_could_not_be_brought_to_the_disk_is_to_be_brought_there_still(path
     ledger.drop()
     for end in ends:
         os.close(end)
+
+
+def routed(generation: int) -> HostNetwork:
+    """Return what brings port-1, and a router on its network."""
+    leg = RouterLeg(port_id="leg", network_id="net", mac="fa:16:3e:00:00:09", addresses=("10.0.0.1/24",))
+    return replace(spawn(generation=generation).network, routers=(HostRouter(router_id="r", interfaces=(leg,)),))
+
+
+def test_routers_are_known_again_after_the_file_was_written_anew(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.replace_network(routed(3))
+    (router,) = routed(3).routers
+    after = replace(router, up=False)
+    ledger.change_routers(RoutersChange(generation=4, segments=routed(4).segments, routers=(after,)))
+    ledger.change_routers(RoutersChange(generation=2, routers=(router,)))
+    ledger.compact()
+    known = ledger.network
+    ledger.close()
+    again = reopened(path, clock)
+    assert again.network == known
+    assert again.network.snapshot().routers == (after,)
+    again.close()
+
+
+def test_a_file_that_was_written_anew_without_routers_counts_as_out_of_date(path: Path, clock: FixedClock) -> None:
+    ledger = Ledger(path, clock)
+    ledger.replace_network(routed(3))
+    ledger.compact()
+    ledger.close()
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    said = msgspec.json.decode(first)
+    assert said.pop("routers").keys() == {"r"}
+    path.write_bytes(b"".join([msgspec.json.encode(said) + b"\n", *others]))
+    again = reopened(path, clock)
+    assert (again.network.generation, set(again.network.ports)) == (0, {"port-1"})
+    again.close()

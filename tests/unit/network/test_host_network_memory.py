@@ -5,16 +5,15 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from floe.core.host_network import (
-    TOMBSTONES,
     HostFloating,
     HostForwarding,
     HostNetwork,
-    HostNetworkState,
     HostPort,
     HostRouter,
     HostSegment,
     RouterLeg,
 )
+from floe.core.host_network_state import TOMBSTONES, HostNetworkState
 
 
 def _fragment(number: int) -> HostNetwork:
