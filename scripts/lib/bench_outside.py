@@ -1,4 +1,4 @@
-"""What routers and floating IPs cost: the API with fake guests, a host's data plane, and a real guest's first ping.
+"""What routers and floating IPs cost: the API with fake guests, a host's data plane, packets, a guest's first ping.
 
 scripts/bench --outside      as root; with GUEST_IMAGE=FILE the first ping of a real guest too
 """
@@ -40,9 +40,10 @@ def run(args: argparse.Namespace) -> int:
         Path(folder).chmod(0o711)
         (Path(folder) / "fake").mkdir()
         result = asyncio.run(_api(Path(folder) / "fake"))
-        words = ["unshare", "--net", "--mount", ROOT / ".venv/bin/python", ROOT / "scripts/lib/bench_routers.py"]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        result |= json.loads(done.stdout.splitlines()[-1])
+        for name in ("bench_routers.py", "bench_paths.py"):
+            words = ["unshare", "--net", "--mount", ROOT / ".venv/bin/python", ROOT / "scripts/lib" / name]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            result |= json.loads(done.stdout.splitlines()[-1])
         if image := os.environ.get("GUEST_IMAGE"):
             result |= _first_pings(Path(folder) / "real", Path(image))
     for key, value in result.items():

@@ -8,6 +8,7 @@ from floe.core.ports import INTERFACE_OWNER
 from floe.store.engine import Connection
 from floe.store.port_bindings import port_bindings
 from floe.store.ports import ports
+from floe.store.prepared import Prepared
 from floe.store.routers import HOSTS_OF_ROUTER
 
 _NETWORKS = (
@@ -21,7 +22,7 @@ _HOSTS = (
     .join(ports, ports.c.id == port_bindings.c.port_id)
     .where(port_bindings.c.plugged.is_(True), ports.c.network_id == sa.bindparam("ident"))
 )
-_ROUTERS = (
+_ROUTERS = Prepared(
     sa.select(ports.c.router_id)
     .where(ports.c.device_owner == INTERFACE_OWNER, ports.c.network_id.in_(_NETWORKS.correlate(None)))
     .distinct()
@@ -45,4 +46,4 @@ def networks(conn: Connection, host: str) -> set[str]:
 
 def routers(conn: Connection, host: str) -> set[str]:
     """Return the ids of the routers on a host."""
-    return set(conn.scalars(_ROUTERS, {"on_host": host}))
+    return {row[0] for row in _ROUTERS.rows(conn, on_host=host)}
