@@ -15,6 +15,8 @@ DEEDS = {
 _FIRST = ("router", "join", "floating", "network", "lead", "join")
 """What they begin with, so that there is something that the rest is about."""
 
+_LATE = ("lead", "lead", "unlead", "floating-delete")
+
 
 def requests(dice: Random) -> list[Event]:
     """Bursts of requests, in some of the runs: what races for the same thing comes at the same time."""
@@ -33,7 +35,10 @@ def requests(dice: Random) -> list[Event]:
 
 
 def _together(dice: Random, project: int) -> list[Event]:
-    """Servers that come together and are led to; late, when nothing else is done any more, one of them goes."""
+    """Servers that come together and are led to; late, when nothing else is done any more, one of them goes.
+
+    Later still some are led to otherwise: no host that comes back is sent all of it after that.
+    """
     if dice.random() < 0.5:
         return []
     create = {
@@ -41,7 +46,8 @@ def _together(dice: Random, project: int) -> list[Event]:
     }  # fmt: skip
     leads = [_event(dice, dice.uniform(4.0, REQUESTS), "lead", project) for _ in range(3)]
     gone = Event(at=dice.uniform(REQUESTS, HEALED - 3.0), what="delete", args={"pick": dice.randrange(100)})
-    return [Event(at=1.2, what="create", args=create), *leads, gone]
+    late = [_event(dice, dice.uniform(HEALED - 3.0, HEALED), dice.choice(_LATE), project) for _ in range(4)]
+    return [Event(at=1.2, what="create", args=create), *leads, gone, *late]
 
 
 def _event(dice: Random, at: float, what: str, project: int) -> Event:

@@ -6,14 +6,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from floe.bus.protocol import Bus
 from floe.cloud import host_networks, host_routers, network_room, router_interfaces
-from floe.core.errors import HostFailure, Unavailable
 from floe.core.host_network import HostFloating, RoutersChange
 from floe.core.host_network_state import HostNetworkState
-from floe.core.messages import ChangeRouters, Command, NetworkApplied, Result
 from floe.core.ports import FLOATING_OWNER, GATEWAY_OWNER, INTERFACE_OWNER
-from floe.simulation.planting import Planted, otherwise, patched, through
+from floe.simulation.planting import Planted, patched
 from floe.store import floating_ips, ports, routers, subnetpools
 from floe.store.addresses import port_addresses
 from floe.store.port_bindings import port_bindings
@@ -127,20 +124,12 @@ def _with_what_was(self: HostNetworkState, change: RoutersChange) -> None:
         known = {each.floating_id: each for each in (*before.get(router.router_id, ()), *router.floating)}
         if self.routers.get(router.router_id) == router:
             self.routers[router.router_id] = replace(router, floating=tuple(known.values()))
+    self.generation = max(self.generation, change.generation)
 
 
-def _believed_told(bus: Bus) -> Any:
-    """Take silence for an answer."""
-
-    async def request(host: str, command: Command, *, timeout: float) -> Result:
-        try:
-            return await bus.request(host, command, timeout=timeout)
-        except (HostFailure, Unavailable):
-            if isinstance(command, ChangeRouters):
-                return NetworkApplied(generation=0)
-            raise
-
-    return otherwise(bus, request=request)
+def _pass_over(self: HostNetworkState, change: RoutersChange) -> None:
+    """Count a change of routers as known, and change nothing."""
+    self.generation = max(self.generation, change.generation)
 
 
 ROUTERS = (
@@ -236,14 +225,14 @@ ROUTERS = (
     ),
     Planted(
         "router-keeps",
-        "a change of a router brings back the floating IPs that it took away",
+        "a change of a router brings back the floating IPs that it took away, and counts as the whole network",
         patched((HostNetworkState, "change_routers", _with_what_was)),
         needs="routed",
     ),
     Planted(
-        "router-lost",
-        "a change of a router that got lost is taken for told",
-        through(bus=_believed_told),
+        "router-passed-over",
+        "a change of a router is counted as known, and changes nothing",
+        patched((HostNetworkState, "change_routers", _pass_over)),
         needs="routed",
     ),
     Planted(
