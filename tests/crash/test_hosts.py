@@ -26,6 +26,7 @@ KILLED_IN = {
     "ChangePower": {"end": ("end",), "start": ("start",)},
     "ChangeNics": {"ports": ("apply",), "guest": ("attach_nic", "detach_nic")},
     "ApplyNetwork": {},
+    "ChangeRouters": {},
     "ChangeMembers": {},
     "UpdateMetadata": {},
     "ReadConsole": {},

@@ -23,6 +23,7 @@ ORDERED = {
     "Wanted.generation",
     "Wanted.boots",
     "HostNetwork.generation",
+    "RoutersChange.generation",
     "HostNetwork.members_at",
     "Destroy.generation",
     "NetworkApplied.generation",
