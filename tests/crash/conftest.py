@@ -26,6 +26,8 @@ from floe.cloud import (
     first_networks,
     flavors,
     host_networks,
+    router_interfaces,
+    routers,
     security_groups,
     server_interfaces,
     server_metadata,
@@ -43,6 +45,7 @@ from floe.core.guest_actions import HARD_REBOOT
 from floe.core.guest_metadata import describe, fingerprint
 from floe.core.ids import random_id
 from floe.core.images import ACTIVE, PUBLIC, Image
+from floe.core.listing import Listing
 from floe.core.messages import Command, ReadConsole, Result
 from floe.core.new_servers import NewServer
 from floe.core.servers import Server
@@ -52,6 +55,7 @@ from floe.store import actions, audit, images
 from floe.store import ports as port_rows
 from floe.store import security_groups as group_rows
 from floe.store import servers as server_rows
+from floe.store import subnets as subnet_rows
 from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
 
@@ -260,6 +264,12 @@ class Town:
         group = self.cloud.db.read_now(lambda conn: group_rows.default_id(conn, PROJECT))
         rule = {"group_id": group, "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
         await security_groups.create_rules(self.cloud, ANN, [{**rule, "port_min": number, "port_max": number}])
+
+    async def join_router(self) -> None:
+        """Join a new router to the servers' network, of which their hosts are told."""
+        (subnet,) = self.cloud.db.read_now(lambda conn: subnet_rows.find(conn, PROJECT, Listing()))
+        (router,) = await routers.create(self.cloud, ANN, [{}])
+        await router_interfaces.add(self.cloud, ANN, router.id, {"subnet_id": subnet.id})
 
     async def note(self, server: Server) -> None:
         """Change a server's metadata, of which its host is told."""

@@ -62,6 +62,7 @@ class Life:
         phases: list[Callable[[], Awaitable[None]]] = [
             self.nothing,
             town.open_port,
+            town.join_router,
             lambda: town.note(server),
             lambda: town.read_console(server),
             self.list_guests,
@@ -187,6 +188,7 @@ class Life:
         assert town.machines["h1"].boots.get(server.id, 1) == found.boots
         whole = town.cloud.db.read_now(lambda conn: host_networks.whole(conn, "h1", town.cloud.settings.dns_domain))
         assert town.planes["h1"].applied.groups == whole.groups
+        assert town.planes["h1"].applied.routers == whole.routers
         command, point = self.life.passed[-1] if self.life.dead.is_set() else ("", "")
         if command == "Spawn" and point != "before":
             told = [remark for ident in here for remark in town.remarks(ident)]
