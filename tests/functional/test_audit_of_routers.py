@@ -106,6 +106,10 @@ async def test_what_is_in_order_is_not_told_of(site: Site) -> None:
 
 
 GATEWAY = "device_owner = 'network:router_gateway' AND router_id = {router}"
+FORWARDED = (
+    "INSERT INTO port_forwardings SELECT 'w{0}', project_id, id, {{port}}, fixed_address, 'tcp', {0}, 85, {0}, 85, '',"
+    " created_at, updated_at, 0 FROM floating_ips"
+)
 MENDED = {
     rules.UNROUTED: ["UPDATE ports SET router_id = NULL WHERE id = {interface}"],
     f"{rules.UNROUTED} of a router that is gone": ["UPDATE ports SET router_id = 'gone' WHERE id = {interface}"],
@@ -134,6 +138,10 @@ MENDED = {
         " created_at, updated_at, 0 FROM floating_ips",
     ],
     rules.NO_WAY: ["UPDATE floating_ips SET router_id = {other} WHERE id = {floating}"],
+    f"{rules.NO_WAY}, to which it forwards": [
+        FORWARDED.format("80"),
+        "UPDATE floating_ips SET port_id = NULL, fixed_address = NULL, router_id = {other}",
+    ],
     f"{rules.NO_WAY} at all": [
         "DELETE FROM port_addresses WHERE port_id = {interface}", "DELETE FROM ports WHERE id = {interface}",
         "UPDATE routers SET routes = '[]'",
@@ -159,6 +167,8 @@ async def test_what_is_amiss_is_found_and_mended(what: str, site: Site) -> None:
 
 
 LEFT = {
+    rules.BOTH_WAYS: [FORWARDED.format("80")],
+    rules.FORWARDED_TWICE: [FORWARDED.format("80"), FORWARDED.format("82")],
     rules.SHARED_ADDRESS: [
         "INSERT INTO floating_ips SELECT 'another', project_id, network_id, {port}, address, description, NULL, NULL,"
         " NULL, tags, created_at, updated_at, revision FROM floating_ips",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sites import PORTS, SERVERS, Site, furnished, refused
 
+from floe.cloud import audits
 from floe.testing import EmbeddedCloud
 
 NOBODY = "99999999-9999-4999-8999-999999999999"
@@ -137,6 +138,7 @@ async def test_what_is_forwarded_to_a_fixed_address_ends_with_it_and_hosts_are_t
     assert (await site.act(one, "removeFixedIp", address=first)).status_code == 202
     found = (await site.ask("GET", where)).json()["floatingip"]
     assert (found["router_id"], found["port_forwardings"]) == (None, [])
+    assert await audits.run(site.cloud.node.cloud) == [], "a server may be without an address"
 
 
 async def test_fixed_addresses_end_with_the_port_and_with_the_subnet(site: Site) -> None:

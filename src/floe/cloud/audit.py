@@ -61,7 +61,7 @@ def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
     found += [Violation("an address outlives its port", port_id) for port_id in sorted(lost)]
     for server in rows.servers.values():
         if server.id not in rows.open:
-            found += _check_server(server, claims.get(server.id, []), ports.get(server.id, []), rows.addresses)
+            found += _check_server(server, claims.get(server.id, []), ports.get(server.id, []))
             found += _check_holding(server, rows.holdings.get(server.id, set()))
     if quiet:
         found += [
@@ -119,9 +119,7 @@ def check_waiting(untaken: Iterable[Row]) -> list[Violation]:
     ]
 
 
-def _check_server(
-    server: Row, claims: list[Row], ports: list[Row], addresses: Mapping[str, int]
-) -> Iterable[Violation]:
+def _check_server(server: Row, claims: list[Row], ports: list[Row]) -> Iterable[Violation]:
     if not server_states.settled(server.vm_state, server.task_state):
         yield Violation("a server is stuck", server.id, f"{server.vm_state}/{server.task_state}")
         return
@@ -131,7 +129,7 @@ def _check_server(
         yield Violation("a server that was built is on no host", server.id, server.vm_state)
     held = server_states.holds(server.vm_state, server.host)
     yield from _check_claims(server, claims, must=Part.CLAIM in held)
-    yield from _check_ports(server, ports, addresses, must=Part.PORTS in held)
+    yield from _check_ports(server, ports, must=Part.PORTS in held)
 
 
 def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Violation]:
@@ -147,7 +145,7 @@ def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Vio
             yield Violation("an allocation is not what its server takes", server.id, claim.host)
 
 
-def _check_ports(server: Row, ports: list[Row], addresses: Mapping[str, int], *, must: bool) -> Iterable[Violation]:
+def _check_ports(server: Row, ports: list[Row], *, must: bool) -> Iterable[Violation]:
     if not must:
         for port in ports:
             yield Violation("a server on no host holds a port", server.id, port.id)
@@ -159,8 +157,6 @@ def _check_ports(server: Row, ports: list[Row], addresses: Mapping[str, int], *,
             yield Violation("a port is not plugged where its server is", port.id, f"{port.host}, {server.host}")
         if port.further:
             yield Violation("a port is bound to more than its server's host", port.id, f"{port.further} more")
-        if not addresses.get(port.id):
-            yield Violation("a port has no address", port.id, server.id)
 
 
 def check_host(host: str, rows: Rows, wanted: HostNetwork, view: HostView) -> list[Violation]:

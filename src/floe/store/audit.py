@@ -49,8 +49,8 @@ Row: TypeAlias = Any
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """A consistent view, of all or of a portion. `addresses` counts those of each port; `open` maps servers to kinds
-    of open actions.
+    """A consistent view, of all or of a portion. `addresses` counts those of each port, or of each that is gone; `open`
+    maps servers to kinds of open actions.
     """
 
     servers: dict[str, Row] = msgspec.field(default_factory=dict)
@@ -148,9 +148,8 @@ def _plainly_in_order() -> sa.ColumnElement[bool]:
     as_much = (a.vcpus == s.vcpus, a.memory_mib == s.memory_mib)
     good = (a.server_id == s.id, a.host == s.host, a.purpose == RUNNING, *as_much)
     its_ports = sa.select(sa.func.count()).where(p.server_id == s.id)
-    addressed = sa.exists().where(port_addresses.c.port_id == p.id)
     further = _further(sa.select(sa.literal(1)).select_from(port_bindings)).exists()
-    amiss = sa.or_(sa.func.coalesce(p.host, "") != s.host, p.plugged.is_(False), sa.not_(addressed), further)
+    amiss = sa.or_(sa.func.coalesce(p.host, "") != s.host, p.plugged.is_(False), further)
     return sa.and_(
         s.task_state.is_(None),
         s.vm_state.in_([sa.literal(state) for state in sorted(BUILT)]),
@@ -172,9 +171,6 @@ _SLICE = Prepared(
 )
 _CLAIMS_OF = ByIds(_CLAIMS, allocations.c.server_id)
 _PORTS_OF = ByIds(_PORTS, ports.c.server_id)
-_ADDRESSES_OF = ByIds(
-    _ADDRESSES.join_from(port_addresses, ports, ports.c.id == port_addresses.c.port_id), ports.c.server_id
-)
 _ON_HOST = Prepared(
     sa.select(servers.c.id, servers.c.vm_state, servers.c.power_state, servers.c.host).where(
         servers.c.host == sa.bindparam("host"), servers.c.deleted_at.is_(None)
@@ -212,7 +208,6 @@ def slice_after(conn: Connection, number: int, most: int) -> tuple[Rows, int | N
         servers={row.id: row for row in doubtful},
         allocations=list(_CLAIMS_OF.rows(conn, ids)),
         ports=list(_PORTS_OF.rows(conn, ids)),
-        addresses=dict(_ADDRESSES_OF.rows(conn, ids)),
         holdings=_holdings(_HOLDINGS_OF.rows(conn, ids)),
         open=_open(conn),
     )

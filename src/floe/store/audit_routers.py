@@ -38,6 +38,8 @@ UNHELD = "the address of a floating IP is held by no port of its own"
 UNUSED = "a port holds the address of no floating IP"
 ADRIFT = "a floating IP leads to what is not there"
 FORWARDED = "a port forwarding leads to an address that its port has not"
+FORWARDED_TWICE = "two port forwardings have one port of a floating IP"
+BOTH_WAYS = "a floating IP leads to a port and has port forwardings"
 NO_WAY = "no way leads from a floating IP's port to its network"
 SHARED_ADDRESS = "two floating IPs have one address"
 STRAY_ADDRESS = "an address is not of the network that its port is on"
@@ -119,26 +121,39 @@ def _of_floating_ips() -> list[sa.Select[Any]]:
     forwarded = sa.exists().where(w.floating_id == f.id)
     nothing = sa.and_(f.fixed_address.is_(None), f.router_id.is_not(None) == forwarded)
     to = sa.exists().where(a.port_id == w.port_id, text == w.fixed_address)
-    legs, ends = ports.alias("legs"), port_addresses.alias("ends")
+    legs, ends, other = ports.alias("legs"), port_addresses.alias("ends"), port_forwardings.alias("other")
     way = (
         sa.select(legs.c.id)
         .join(routers, r.id == legs.c.router_id)
         .join(ends, ends.c.port_id == legs.c.id)
         .join(port_addresses, a.subnet_id == ends.c.subnet_id)
         .where(legs.c.router_id == f.router_id, legs.c.device_owner == INTERFACE_OWNER)
-        .where(r.gateway_network_id == f.network_id, a.port_id == f.port_id, text == f.fixed_address)
+        .where(r.gateway_network_id == f.network_id)
     )
+    led, behind = (f.port_id, f.fixed_address), (w.port_id, w.fixed_address)
     return [
         sa.select(*told(UNHELD, f.id)).where(sa.not_(holding.exists())),
         sa.select(*told(ADRIFT, f.id)).where(
             sa.or_(sa.and_(leads, sa.not_(sa.and_(*whole, there))), sa.and_(f.port_id.is_(None), sa.not_(nothing)))
         ),
         sa.select(*told(FORWARDED, w.id)).where(sa.not_(to)),
-        sa.select(*told(NO_WAY, f.id)).where(leads, *whole, there, sa.not_(way.exists())),
+        sa.select(*told(NO_WAY, f.id)).where(leads, *whole, there, sa.not_(_to(way, led).exists())),
+        sa.select(*told(NO_WAY, f.id))
+        .join(port_forwardings, w.floating_id == f.id)
+        .where(f.port_id.is_(None), f.router_id.is_not(None), to, sa.not_(_to(way, behind).exists())),
+        sa.select(*told(BOTH_WAYS, f.id)).where(leads, forwarded),
+        sa.select(*told(FORWARDED_TWICE, w.floating_id))
+        .join(other, sa.and_(other.c.floating_id == w.floating_id, other.c.protocol == w.protocol, other.c.id > w.id))
+        .where(w.external_first <= other.c.external_last, other.c.external_first <= w.external_last),
         sa.select(*told(SHARED_ADDRESS, sa.func.min(f.id)))
         .group_by(f.network_id, f.address)
         .having(sa.func.count() > 1),
     ]
+
+
+def _to(way: sa.Select[Any], end: tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]) -> sa.Select[Any]:
+    """Have a way from a floating IP's router lead to an address of a port."""
+    return way.where(port_addresses.c.port_id == end[0], address_text(port_addresses.c.address) == end[1])
 
 
 def _of_pools() -> list[sa.Select[Any]]:
