@@ -48,6 +48,7 @@ QUICK = (
     *("one-taken-by-all", "holding-too-early", "deadline-ignored", "one-taken-by-each", "parts-for-one"),
     *("attempt-uncounted", "leases-of-the-dead", "report-uncompared", "last-part-unsent", "gone-for-ever"),
     *("gateway-kept", "way-of-another", "password-said-once", "password-whenever"),
+    *("topology-in-parts", "pin-untold"),
 )
 """Planted bugs that the first few runs show; `scripts/simulate --planted` looks for all of them."""
 

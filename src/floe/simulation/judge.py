@@ -19,10 +19,10 @@ from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
 from floe.simulation import drives, older_copies
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
+from floe.simulation.planes import dangling, misplugged, misrouted
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
-from floe.simulation.routed import dangling, misrouted
 from floe.store import audit as rows
 from floe.store import guests, hosts, servers
 from floe.store.engine import Connection
@@ -198,7 +198,7 @@ class Judge:
                 whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
                 bad += check_host(name, found, whole, machine.view())
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
-            bad += misrouted(conn, self._planes())
+            bad += misrouted(conn, self._planes()) + misplugged(conn, self._planes())
             bad += older_copies.refused(conn) if self._older else ()
             return bad + self._check_told(conn) + self._check_known(conn)
 

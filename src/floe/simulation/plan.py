@@ -55,7 +55,8 @@ def make(seed: int) -> Plan:
     requests += _of_operators(Random(f"{seed} operators"), requests)  # noqa: S311
     requests += _of_drives(Random(f"{seed} drives"), requests)  # noqa: S311
     requests += _of_passwords(Random(f"{seed} passwords"))  # noqa: S311
-    requests += plan_routed.requests(Random(f"{seed} routed"))  # noqa: S311
+    routed = plan_routed.requests(Random(f"{seed} routed"))  # noqa: S311
+    requests += [*routed, *plan_routed.further(Random(f"{seed} further"), routed)]  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
     events += _outage(Random(f"{seed} outage"), shape)  # noqa: S311

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from floe.simulation.shape import HEALED, REQUESTS, Event
@@ -14,6 +15,17 @@ DEEDS = {
 """What they ask for, and how often, by weight."""
 _FIRST = ("router", "join", "floating", "network", "lead", "join")
 """What they begin with, so that there is something that the rest is about."""
+FURTHER: dict[str, dict[str, float]] = {
+    "forwarding": {
+        "new": 8, "change": 2, "leave": 2, "end": 1, "readdress": 2, "more": 1, "less": 1.5, "port-delete": 0.7,
+    },
+    "gateway": {"move": 3, "several": 3, "floating": 2, "add-route": 3, "drop-route": 1},
+    "pool": {"scope": 2, "pool": 3, "subnet": 5, "grow": 1, "rescope": 1, "pool-delete": 0.7, "scope-delete": 0.7},
+    "pin": {"new": 3, "bind": 3, "let-go": 1.5, "switch": 1},
+    "topology": {"allocate": 3, "delete": 1},
+}  # fmt: skip
+"""What else they ask for, by what it is about, and how often, by weight."""
+_ABOUT: dict[str, float] = {"forwarding": 4, "gateway": 3, "pool": 2, "pin": 2, "topology": 2}
 
 _LATE = ("lead", "lead", "unlead", "floating-delete")
 
@@ -34,6 +46,24 @@ def requests(dice: Random) -> list[Event]:
     return [*events, *_together(dice, project)]
 
 
+def further(dice: Random, there: Sequence[Event]) -> list[Event]:
+    """Bursts about one thing or two, in most of the runs that have routers: those know what it is about."""
+    if not there or dice.random() < 0.3:
+        return []
+    project = there[0].args["project"]
+    events: list[Event] = []
+    about = dice.choices(tuple(_ABOUT), tuple(_ABOUT.values()), k=dice.choice((1, 2, 3)))
+    for what in dict.fromkeys(about):
+        deeds = FURTHER[what]
+        events += [_event(dice, 3.0 + 0.3 * number, do, project, what) for number, do in enumerate([*deeds][:2])]
+        for _ in range(dice.randint(1, 4)):
+            at = dice.uniform(3.2, REQUESTS)
+            for do in dice.choices(tuple(deeds), tuple(deeds.values()), k=dice.choice((1, 2, 3))):
+                many = range(dice.choice((1, 1, 2)))
+                events += [_event(dice, at + dice.choice((0.0, 0.0, dice.random())), do, project, what) for _ in many]
+    return events
+
+
 def _together(dice: Random, project: int) -> list[Event]:
     """Servers that come together and are led to; late, when nothing else is done any more, one of them goes.
 
@@ -50,12 +80,12 @@ def _together(dice: Random, project: int) -> list[Event]:
     return [Event(at=1.2, what="create", args=create), *leads, gone, *late]
 
 
-def _event(dice: Random, at: float, what: str, project: int) -> Event:
+def _event(dice: Random, at: float, do: str, project: int, what: str = "routed") -> Event:
     """Ask for one thing; mostly it is the same project that does."""
     args = {
-        "do": what,
+        "do": do,
         "project": project if dice.random() < 0.75 else 1 - project,
         "pick": dice.randrange(100),
         "other": dice.randrange(100),
     }
-    return Event(at=at, what="routed", args=args)
+    return Event(at=at, what=what, args=args)

@@ -30,6 +30,7 @@ from floe.simulation.planted_leases import LEASES
 from floe.simulation.planted_members import MEMBERS
 from floe.simulation.planted_operators import OPERATORS
 from floe.simulation.planted_passwords import PASSWORDS
+from floe.simulation.planted_outside import OUTSIDE
 from floe.simulation.planted_power import POWER
 from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_routers import ROUTERS
@@ -311,6 +312,7 @@ PLANTED = (
     *PASSWORDS,
     *OPERATORS,
     *ROUTERS,
+    *OUTSIDE,
     Planted(
         "key-forgotten",
         "a request that is sent again is done again",

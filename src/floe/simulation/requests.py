@@ -35,7 +35,11 @@ from floe.core.new_servers import NewServer
 from floe.core.nics import PlannedNic
 from floe.core.server_groups import ServerGroup
 from floe.simulation import drives
+from floe.simulation.allotted import Allotted
 from floe.simulation.drives import FAST
+from floe.simulation.forwarded import Forwarded
+from floe.simulation.outside import Outside
+from floe.simulation.pinned import Pinned
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.posted import Posted
 from floe.simulation.routed import Routed
@@ -77,6 +81,9 @@ class Users:
         self._rules = 0
         self._routed = Routed(site)
         self.posted = Posted(site.store, accuse)
+        self._forwarded, self._outside = Forwarded(self._routed), Outside(self._routed)
+        self._allotted = Allotted(self._routed)
+        self._pinned = Pinned(self._routed, site, lambda *port: self._ports.append(port))
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -105,6 +112,11 @@ class Users:
             "zone": self._zone,
             "drives": self._drives,
             "routed": self._routed.ask,
+            "forwarding": self._forwarded.ask,
+            "gateway": self._outside.ask,
+            "pool": self._allotted.ask_pool,
+            "topology": self._allotted.ask_topology,
+            "pin": self._pinned.ask,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -152,13 +164,10 @@ class Users:
             for row in rows.values()
             if row.deleted_at is None and row.host is not None and row.requested_zone not in (None, zones[row.host])
         ]
-        return (
-            found
-            + self._check_keys(per_name)
-            + self._check_images(conn)
-            + self._routed.check(conn)
-            + self.posted.check(conn)
-        )
+        found += self._check_keys(per_name) + self._check_images(conn)
+        for part in (self._routed, self._forwarded, self._outside, self._allotted, self.posted):
+            found += part.check(conn)
+        return found
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:
         found = []

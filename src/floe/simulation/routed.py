@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from floe.cloud import (
@@ -16,9 +16,7 @@ from floe.cloud import (
 )
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
-from floe.core.host_network import HostNetwork
 from floe.core.listing import Listing
-from floe.core.ports import INTERFACE_OWNER
 from floe.core.routers import Gateway
 from floe.simulation.site import PROJECTS, Site, operator_of, user_of
 from floe.store import floating_ips as floating_rows
@@ -26,8 +24,6 @@ from floe.store import networks as network_rows
 from floe.store import ports as port_rows
 from floe.store import routers as router_rows
 from floe.store.engine import Connection
-from floe.store.port_bindings import port_bindings
-from floe.store.ports import ports as ports_table
 
 OUTSIDE, OUTSIDE_POOLS = "203.0.113.0/29", [("203.0.113.2", "203.0.113.5")]
 """The external network, which has an address for four, and on either side of them one that its own gateway may have."""
@@ -66,20 +62,22 @@ class Routed:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._external: str | None = None
-        self._routers, self._floating = Promised("a router"), Promised("a floating IP")
-        self._networks = Promised("a network")
+        self.external: str | None = None
+        self.elsewhere: str | None = None
+        """A second external network, if there is one."""
+        self.routers, self.floating = Promised("a router"), Promised("a floating IP")
+        self.networks = Promised("a network")
         self._pools: list[str] = []
 
     def network(self, project: int, number: int) -> str | None:
         """Return a network of a project for a new server, if it has more than its first."""
-        own = [ident for owner, ident in self._networks.made if owner == project]
+        own = [ident for owner, ident in self.networks.made if owner == project]
         return [self._site.network_ids[project], *own][number % (len(own) + 1)] if own else None
 
     async def ask(self, cloud: Cloud, name: str, args: Args) -> None:
         """Do what is asked for."""
-        if self._external is None:
-            await self._open(cloud, name)
+        if self.external is None:
+            await self.open(cloud, name)
         deeds: dict[str, Callable[[Cloud, str, Args], Awaitable[None]]] = {
             "router": self._router,
             "join": self._join,
@@ -107,14 +105,14 @@ class Routed:
         """Compare the answers with the rows, when nothing is under way."""
         every = Listing()
         return [
-            *self._routers.check({each.id for each in router_rows.find(conn, None, every)}),
-            *self._floating.check({each.id for each in floating_rows.find(conn, None, every)}),
-            *self._networks.check({each.id for each in network_rows.find(conn, None, every)}),
+            *self.routers.check({each.id for each in router_rows.find(conn, None, every)}),
+            *self.floating.check({each.id for each in floating_rows.find(conn, None, every)}),
+            *self.networks.check({each.id for each in network_rows.find(conn, None, every)}),
         ]
 
     # -- the outside ----------------------------------------------------------------------------------
 
-    async def _open(self, cloud: Cloud, name: str) -> None:
+    async def open(self, cloud: Cloud, name: str) -> None:
         """Make the external network; when that was not answered it is there, perhaps, under its name."""
         operator = operator_of(0, name)
         there = await networks.find(cloud, operator, Listing(filters={"name": ["outside"]}))
@@ -125,12 +123,12 @@ class Routed:
             await subnets.create(
                 cloud, operator, [{"network_id": found[0].id, "cidr": OUTSIDE, "pools": OUTSIDE_POOLS, "dhcp": False}]
             )
-        self._external = found[0].id
+        self.external = found[0].id
 
     async def _hop(self, cloud: Cloud, name: str, args: Args) -> None:
         """The way out of the external network is elsewhere."""
         operator = operator_of(0, name)
-        (subnet,) = await subnets.find(cloud, operator, Listing(filters={"network_id": [self._external]}))
+        (subnet,) = await subnets.find(cloud, operator, Listing(filters={"network_id": [self.external]}))
         gateway = ("203.0.113.1", "203.0.113.6")[args["pick"] % 2] if args["pick"] % 5 else None
         await subnets.update(cloud, operator, subnet.id, {"gateway": gateway})
 
@@ -140,14 +138,14 @@ class Routed:
         project = args["project"]
         user = user_of(project, name)
         (made,) = await networks.create(cloud, user, [{"name": name}])
-        self._networks.made.append((project, made.id))
+        self.networks.made.append((project, made.id))
         await subnets.create(cloud, user, [{"network_id": made.id, "cidr": CIDRS[args["pick"] % len(CIDRS)]}])
 
     async def _network_delete(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._networks.pick(args):
-            self._networks.delete_asked.add(picked[1])
+        if picked := self.networks.pick(args):
+            self.networks.delete_asked.add(picked[1])
             await networks.delete(cloud, user_of(picked[0], name), picked[1])
-            self._networks.deleted.add(picked[1])
+            self.networks.deleted.add(picked[1])
 
     async def _serve(self, cloud: Cloud, name: str, args: Args) -> None:
         """Change what a network hands to its guests, and whether it does."""
@@ -163,7 +161,7 @@ class Routed:
             (made,) = await subnetpools.create(cloud, operator_of(0, name), [pool])
             self._pools.append(made.id)
         (network,) = await networks.create(cloud, user, [{"name": name}])
-        self._networks.made.append((args["project"], network.id))
+        self.networks.made.append((args["project"], network.id))
         await subnets.create(cloud, user, [{"network_id": network.id, "pool_id": self._pools[-1]}])
 
     async def _pool_delete(self, cloud: Cloud, name: str, _args: Args) -> None:
@@ -177,28 +175,28 @@ class Routed:
         found = [
             each
             for each in await subnets.find(cloud, user_of(args["project"], name), listing)
-            if each.network_id != self._external
+            if each.network_id not in {self.external, self.elsewhere}
         ]
         return found[args["pick"] % len(found)] if found else None
 
     # -- routers --------------------------------------------------------------------------------------
 
     def _out(self, args: Args) -> Gateway:
-        return Gateway(network_id=self._external or "", snat=None)
+        return Gateway(network_id=self.external or "", snat=None)
 
     async def _router(self, cloud: Cloud, name: str, args: Args) -> None:
         asked = {"name": name, "gateway": self._out(args) if args["pick"] % 3 else None}
         (made,) = await routers.create(cloud, user_of(args["project"], name), [asked])
-        self._routers.made.append((args["project"], made.id))
+        self.routers.made.append((args["project"], made.id))
 
     async def _join(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._routers.pick(args):
+        if picked := self.routers.pick(args):
             args = {**args, "project": picked[0], "pick": args["other"]}
             if found := await self._subnet(cloud, name, args):
                 await router_interfaces.add(cloud, user_of(picked[0], name), picked[1], {"subnet_id": found.id})
 
     async def _join_port(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._routers.pick(args):
+        if picked := self.routers.pick(args):
             args = {**args, "project": picked[0], "pick": args["other"]}
             if found := await self._subnet(cloud, name, args):
                 user = user_of(picked[0], name)
@@ -206,7 +204,7 @@ class Routed:
                 await router_interfaces.add(cloud, user, picked[1], {"port_id": port.id})
 
     async def _leave(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._routers.pick(args):
+        if picked := self.routers.pick(args):
             legs = await cloud.db.read(lambda conn: router_rows.interfaces(conn, [picked[1]]))
             if legs:
                 leg = legs[args["other"] % len(legs)]
@@ -214,16 +212,16 @@ class Routed:
                 await router_interfaces.remove(cloud, user_of(picked[0], name), picked[1], named)
 
     async def _gateway(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._routers.pick(args):
+        if picked := self.routers.pick(args):
             await routers.update(cloud, user_of(picked[0], name), picked[1], {"gateway": self._out(args)})
 
     async def _close(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._routers.pick(args):
+        if picked := self.routers.pick(args):
             await routers.update(cloud, user_of(picked[0], name), picked[1], {"gateway": None})
 
     async def _switch(self, cloud: Cloud, name: str, args: Args) -> None:
         """Take a router, or one of its ports, out of service, or back."""
-        if picked := self._routers.pick(args):
+        if picked := self.routers.pick(args):
             up = {"up": args["other"] % 2 > 0}
             legs = await cloud.db.read(lambda conn: router_rows.interfaces(conn, [picked[1]]))
             if legs and args["other"] % 3:
@@ -232,7 +230,7 @@ class Routed:
                 await routers.update(cloud, user_of(picked[0], name), picked[1], up)
 
     async def _route(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._routers.pick(args):
+        if picked := self.routers.pick(args):
             legs = await cloud.db.read(lambda conn: router_rows.interfaces(conn, [picked[1]]))
             if legs:
                 hop = legs[args["other"] % len(legs)].cidr.rpartition(".")[0] + f".{2 + args['other'] % 5}"
@@ -241,14 +239,14 @@ class Routed:
                 await change(cloud, user_of(picked[0], name), picked[1], routes)
 
     async def _router_delete(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._routers.pick(args):
-            self._routers.delete_asked.add(picked[1])
+        if picked := self.routers.pick(args):
+            self.routers.delete_asked.add(picked[1])
             await routers.delete(cloud, user_of(picked[0], name), picked[1])
-            self._routers.deleted.add(picked[1])
+            self.routers.deleted.add(picked[1])
 
     # -- floating IPs ---------------------------------------------------------------------------------
 
-    async def _port(self, cloud: Cloud, project: int, number: int) -> str | None:
+    async def port(self, cloud: Cloud, project: int, number: int) -> str | None:
         """Return a port of a project that a floating IP may lead to."""
         listing = Listing(filters={"project_id": [PROJECTS[project]]})
         found = await cloud.db.read(lambda conn: port_rows.find(conn, None, listing))
@@ -257,68 +255,23 @@ class Routed:
 
     async def _new_floating(self, cloud: Cloud, name: str, args: Args) -> None:
         project = args["project"]
-        asked: Args = {"network_id": self._external, "description": name}
+        asked: Args = {"network_id": self.external, "description": name}
         if args["pick"] % 2:
-            asked["port_id"] = await self._port(cloud, project, args["other"])
+            asked["port_id"] = await self.port(cloud, project, args["other"])
         (made,) = await floating_ips.create(cloud, user_of(project, name), [asked])
-        self._floating.made.append((project, made.id))
+        self.floating.made.append((project, made.id))
 
     async def _lead(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._floating.pick(args):
-            port_id = await self._port(cloud, picked[0], args["other"])
+        if picked := self.floating.pick(args):
+            port_id = await self.port(cloud, picked[0], args["other"])
             await floating_ips.update(cloud, user_of(picked[0], name), picked[1], {"port_id": port_id})
 
     async def _unlead(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._floating.pick(args):
+        if picked := self.floating.pick(args):
             await floating_ips.update(cloud, user_of(picked[0], name), picked[1], {"port_id": None})
 
     async def _floating_delete(self, cloud: Cloud, name: str, args: Args) -> None:
-        if picked := self._floating.pick(args):
-            self._floating.delete_asked.add(picked[1])
+        if picked := self.floating.pick(args):
+            self.floating.delete_asked.add(picked[1])
             await floating_ips.delete(cloud, user_of(picked[0], name), picked[1])
-            self._floating.deleted.add(picked[1])
-
-
-_PLUGGED = (
-    port_bindings.join(ports_table, ports_table.c.id == port_bindings.c.port_id)
-    .select()
-    .with_only_columns(port_bindings.c.host, ports_table.c.id, ports_table.c.network_id)
-    .where(port_bindings.c.plugged.is_(True))
-)
-_LEGS = (
-    ports_table.select()
-    .with_only_columns(ports_table.c.router_id, ports_table.c.network_id)
-    .where(ports_table.c.device_owner == INTERFACE_OWNER, ports_table.c.router_id.is_not(None))
-)
-
-
-def dangling(planes: Mapping[str, HostNetwork]) -> Iterator[Violation]:
-    """Find floating IPs that a host has of ports that it has not, which the next whole network would take away."""
-    for host, plane in planes.items():
-        if plane.routers:
-            there = {port.port_id for port in plane.ports}
-            for each in (each for router in plane.routers for each in router.floating):
-                if each.port_id not in there:
-                    yield Violation("a host has the floating IP of a port that it has not", each.floating_id, host)
-
-
-def misrouted(conn: Connection, planes: Mapping[str, HostNetwork]) -> list[Violation]:
-    """Hold what hosts have of routers and floating IPs against the rows, by a way that the cloud itself does not take.
-
-    A host has the routers that lead to a network of its ports, and the floating IPs of its ports.
-    """
-    plugged = [(row[0], row[1], row[2]) for row in conn.execute(_PLUGGED)]
-    legs = [(row[0], row[1]) for row in conn.execute(_LEGS)]
-    leading = [each for each in floating_rows.find(conn, None, Listing()) if each.port_id is not None]
-    found = []
-    for host, plane in sorted(planes.items()):
-        there = {network_id for name, _, network_id in plugged if name == host}
-        own = {port_id for name, port_id, _ in plugged if name == host}
-        routed = {router_id for router_id, network_id in legs if network_id in there}
-        has = {router.router_id for router in plane.routers}
-        found += [Violation("a host has not the routers of its networks", each, host) for each in sorted(routed ^ has)]
-        floating = {(each.address, each.fixed_address) for each in leading if each.port_id in own}
-        real = {(each.address, each.fixed) for router in plane.routers for each in router.floating}
-        differing = sorted(floating ^ real, key=str)
-        found += [Violation("a host has not the floating IPs of its ports", str(each), host) for each in differing]
-    return found
+            self.floating.deleted.add(picked[1])
