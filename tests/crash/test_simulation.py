@@ -18,13 +18,15 @@ import pytest
 from floe.agent.folders import remove_folder
 from floe.conductor.runner import Runner
 from floe.simulation import command, running
+from floe.simulation.apart import OLDER_THAN_ALL
 from floe.simulation.plan import make
 from floe.simulation.planted import PLANTED
 from floe.simulation.planting import BY_ITSELF, Planted, patched
 from floe.simulation.questions import UNPROVEN
 from floe.simulation.running import Simulator
-from floe.simulation.shape import Event, Plan
+from floe.simulation.shape import HEALED, Event, Plan
 from floe.simulation.storage import REMOVED_FOR_CERTAIN, Removals, Synced
+from floe.simulation.world import SETTINGS
 
 SEEDS, PARTS = 300, 4
 
@@ -157,6 +159,32 @@ def test_what_goes_wrong_between_programs_is_felt(what: str, told: tuple[str, ..
     finally:
         simulator.close()
     assert missing == set()
+
+
+def test_long_runs_have_partitions_and_lateness_beyond_all_that_is_waited_for() -> None:
+    plans = [plan for plan in map(make, range(1500)) if plan.healed != HEALED]
+    cuts = [each for plan in plans for each in plan.events if each.args.get("seconds", 0.0) > 30.0]
+    assert {(each.what, each.args.get("role", each.args.get("host", "")).rstrip("-123")) for each in cuts} >= {
+        *(("partition", "h"), ("unplug", "api"), ("unplug", "conductor"), ("no-database", "api")),
+        ("no-database", "conductor"),
+    }
+    waits = (SETTINGS.spawn, SETTINGS.destroy, SETTINGS.lease, SETTINGS.host_down, SETTINGS.write_seen)
+    late = [each.args["by"] for plan in plans for each in plan.events if "by" in each.args and "which" in each.args]
+    assert late
+    assert min(late) > max(waits)
+    assert all(max(each.at for each in plan.events) < plan.healed for plan in plans)
+
+
+def test_what_is_older_than_any_deadline_still_comes() -> None:
+    plans = [
+        plan for plan in map(make, range(1500)) if any(each.args.get("by") == OLDER_THAN_ALL for each in plan.events)
+    ]
+    simulator = Simulator()
+    try:
+        told = "\n".join("\n".join(simulator.run(plan, story=True).story) for plan in plans[:8])
+    finally:
+        simulator.close()
+    assert "very late" in told
 
 
 def test_runs_in_which_a_bug_cannot_show_are_passed_over() -> None:

@@ -86,7 +86,7 @@ class Place:
 
 def test_a_command_that_comes_when_whoever_asked_has_given_up_is_not_done() -> None:
     async def story(place: Place) -> None:
-        place.weather.very_late.add("commands")
+        place.weather.very_late["commands"] = VERY_LATE
         with pytest.raises(Unavailable, match="gave no answer"):
             for _ in range(50):  # chance spares some
                 await place.asking.request("h1", Report(), timeout=5.0)
@@ -113,7 +113,7 @@ def test_a_host_is_heard_again_though_what_its_run_before_said_last_came_after_w
 
 def test_an_answer_that_comes_very_late_is_nobodys() -> None:
     async def story(place: Place) -> None:
-        place.weather.very_late.add("answers")
+        place.weather.very_late["answers"] = VERY_LATE
         with pytest.raises(Unavailable, match="gave no answer"):
             for _ in range(50):
                 await place.asking.request("h1", Report(), timeout=5.0)

@@ -7,12 +7,16 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from floe.simulation.shape import FAULTS, Event, Plan
+from floe.simulation.shape import FAULTS, LONG, Event, Plan
 
 MOST_FRAME, SMALL_FRAME = 1024 * 1024, 1024 + 500
 """Of a frame: what NATS takes, and so little that whatever is told of a host comes in parts."""
 VERY_LATE = 30.0
 """Seconds that a message is late for which whoever sent it has long given up."""
+OLDER_THAN_ALL = 65.0
+"""Seconds that a message is late which is older than any deadline there is, that of a build among them."""
+_LONG = 0.12
+"""How many of the runs apart are long ones."""
 
 _KINDS = {
     "unplug": 3,
@@ -34,7 +38,9 @@ def apart(plan: Plan) -> Plan:
     if plan.together:
         return plan
     frame = Random(f"{plan.seed} frames").choice((0, MOST_FRAME, MOST_FRAME, SMALL_FRAME))  # noqa: S311
-    return replace(plan, frame=frame, apart=Random(f"{plan.seed} clocks").random() < 0.7)  # noqa: S311
+    long = Random(f"{plan.seed} long").random() < _LONG  # noqa: S311
+    clocks = Random(f"{plan.seed} clocks").random() < 0.7  # noqa: S311
+    return replace(plan, frame=frame, apart=clocks, healed=LONG if long else plan.healed)
 
 
 def events_apart(dice: Random, plan: Plan, busy: Sequence[float]) -> list[Event]:
@@ -97,3 +103,23 @@ def _set_back(dice: Random, plan: Plan, at: float) -> list[Event]:
     late = Event(at=at, what="very-late", args={"which": "commands", "seconds": 3.0})
     role = dice.choice([role for role in plan.roles if role.startswith("agent")])
     return [late, Event(at=at + 4.0, what="clock", args={"role": role, "jump": -40.0})]
+
+
+def long_events(dice: Random, plan: Plan) -> list[Event]:
+    """Give the faults of a long run: partitions longer than what hosts and leases are waited for, and old messages."""
+    events = []
+    for _ in range(dice.choice((1, 1, 2))):
+        at, seconds = dice.uniform(1.0, FAULTS), round(dice.uniform(31.0, 55.0), 3)
+        conductors = [role for role in plan.roles if role.startswith("conductor")]
+        what = dice.choice(("partition", "partition", "unplug", "no-database", "very-late" if plan.frame else "unplug"))
+        if what == "partition":
+            args: dict[str, Any] = {"host": dice.choice(plan.host_names), "seconds": seconds}
+        elif what == "very-late":
+            which = dice.choice(("commands", "commands", "answers", "events"))
+            args = {"which": which, "seconds": dice.choice((4.0, 9.0)), "by": OLDER_THAN_ALL}
+        else:
+            args = {"role": dice.choice(["api", *conductors, *conductors]), "seconds": seconds}
+            if what == "no-database":
+                args["unsure"] = dice.choice((0, 0, 1, 2))
+        events.append(Event(at=at, what=what, args=args))
+    return events

@@ -16,7 +16,6 @@ from floe.bus.codec import decode, encode
 from floe.bus.protocol import Back, CommandHandler, Listener, Taker
 from floe.core.errors import FloeError, Unavailable
 from floe.core.messages import Command, Event, Failed, ForOne, Result
-from floe.simulation.apart import VERY_LATE
 from floe.simulation.loop import Process, VirtualLoop, current
 
 log = logging.getLogger(__name__)
@@ -37,8 +36,8 @@ class Weather:
     """Chance of what one program tells another, which no host said, to be lost."""
     repeated: float = 0.0
     late: float = 0.0
-    very_late: set[str] = field(default_factory=set)
-    """Of what kind messages are now and then so late that whoever sent them has given up: see `_KINDS`."""
+    very_late: dict[str, float] = field(default_factory=dict)
+    """By kind (see `_KINDS`): by how many seconds messages are late now and then, so that their sender has given up."""
     slow: dict[str, float] = field(default_factory=dict)
     """By machine or program: for how many more seconds a message is on its way there, or from there."""
     cut: set[str] = field(default_factory=set)
@@ -47,7 +46,7 @@ class Weather:
         """Return for how long a message stays on its way that is very late, given how its subject begins; mostly 0."""
         kind = _KINDS.get(subject[0] if subject[0] == "_R" else subject[1])
         if kind in self.very_late and dice.random() < _OFTEN:
-            return VERY_LATE
+            return self.very_late[kind]
         return 0.0
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from floe.agent.agent import LEDGER
 from floe.core.errors import HostFailure
 from floe.core.guests import PowerState
+from floe.simulation.apart import VERY_LATE
 from floe.simulation.bus import Weather
 from floe.simulation.judge import Judge
 from floe.simulation.loop import Process
@@ -145,10 +146,14 @@ def slow_bus(world: World, role: str, seconds: float, by: float) -> None:
     world.later(seconds, world.weather.slow.__setitem__, role, 0.0)
 
 
-def very_late(world: World, which: str, seconds: float) -> None:
+def very_late(world: World, which: str, seconds: float, by: float = VERY_LATE) -> None:
     """Have messages of a kind come when nobody expects them any more."""
-    world.weather.very_late.add(which)
-    world.later(seconds, world.weather.very_late.discard, which)
+    world.weather.very_late[which] = by
+    world.later(seconds, _in_time_again, world, which)
+
+
+def _in_time_again(world: World, which: str) -> None:
+    world.weather.very_late.pop(which, None)
 
 
 def tick(world: World, role: str, jump: float) -> None:

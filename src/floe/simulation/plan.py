@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 from floe.simulation import plan_routed
-from floe.simulation.apart import apart, events_apart
-from floe.simulation.shape import FAULTS, HEALED, REQUESTS, Event, Plan
+from floe.simulation.apart import apart, events_apart, long_events
+from floe.simulation.shape import FAULTS, HEALED, LONG, REQUESTS, Event, Plan
 
 _REQUESTS = {
     "create": 10,
@@ -64,6 +64,8 @@ def make(seed: int) -> Plan:
     events += _of_ledgers(Random(f"{seed} ledgers"), shape, events)  # noqa: S311
     events += _of_older_copies(Random(f"{seed} older"), events)  # noqa: S311
     events += events_apart(Random(f"{seed} apart"), shape, [request.at for request in requests])  # noqa: S311
+    if shape.healed != HEALED:
+        events += [*long_events(Random(f"{seed} cuts"), shape), *_late(Random(f"{seed} late"))]  # noqa: S311
     if shape.together:
         events += _last_requests(dice)
     events.sort(key=lambda event: event.at)
@@ -261,6 +263,18 @@ def _last_requests(dice: Random) -> list[Event]:
         what = dice.choice(("create", "create", "delete", "create-delete", "upload"))
         events.append(Event(at=HEALED - dice.choice((0.001, 0.02, 0.3, 1.0)), what=what, args=_args(dice, what)))
     return events
+
+
+def _late(dice: Random) -> list[Event]:
+    """What is asked for in a long run, while it lasts."""
+    asked = dice.choices(("create", "delete", "create-delete", "guest-power", "rule", "metadata"), k=dice.randint(3, 8))
+    return [Event(at=dice.uniform(FAULTS, LONG - 5.0), what=what, args=_late_args(dice, what)) for what in asked]
+
+
+def _late_args(dice: Random, what: str) -> dict[str, Any]:
+    if what != "guest-power":
+        return _args(dice, what)
+    return {"pick": dice.randrange(100), "rows": [dice.randrange(9) for _ in range(2)], "between": 0.3}
 
 
 def _again(dice: Random, create: Event) -> list[Event]:

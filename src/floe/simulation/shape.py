@@ -8,6 +8,8 @@ from typing import Any
 
 REQUESTS, FAULTS, HEALED = 9.0, 12.0, 20.0
 """Seconds up to which requests come and faults begin, and after which there are no more faults."""
+LONG = 75.0
+"""Seconds after which there are no more faults in a long run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Plan:
     """Bytes that a frame of the bus between machines takes at most, with the product's own bus over it; else 0."""
     apart: bool = False
     """Whether each machine has a clock of its own: see `SimulatedClock`."""
+    healed: float = HEALED
+    """Seconds after the start from which there are no more faults."""
     events: Sequence[Event]
 
     @property
@@ -58,5 +62,6 @@ class Plan:
         noise = "a bus that loses, repeats and reorders" if self.noise else "a sound bus"
         frames = f" with frames of {self.frame} bytes" if self.frame else ""
         clocks = ", clocks of their own" if self.apart else ""
-        head = f"seed {self.seed}: {self.hosts} host(s), {shape}{clocks}, {noise}{frames}, delays x{self.slow:g}"
+        long = f", faults until {self.healed:g} s" if self.healed != HEALED else ""
+        head = f"seed {self.seed}: {self.hosts} host(s), {shape}{clocks}, {noise}{frames}, delays x{self.slow:g}{long}"
         return "\n".join([head, *(str(event) for event in self.events)])

@@ -14,6 +14,7 @@ from random import Random
 from msgspec import structs
 
 from floe.blobs.protocol import Blobs
+from floe.bus.lateness import DRIFT
 from floe.bus.local import LocalBus
 from floe.bus.protocol import Bus
 from floe.cloud import first_networks, flavors
@@ -52,9 +53,9 @@ _KEY = base64.urlsafe_b64encode(bytes(32))
 class SimulatedClock:
     """The clock of one machine. Its time of day may be wrong: `offset` seconds ahead, and what is usual.
 
-    With `dice` it is a clock of its own: within half a second of the true one as time services have it, up to 200
-    seconds in a million fast or slow, and counting from some moment of its own; `jump` is by how much it went too far,
-    or fell behind while the machine stood still.
+    With `dice` it is a clock of its own: within half a second of the true one as time services have it, so fast or slow
+    that two may run apart by as much as hosts allow for, and counting from some moment of its own; `jump` is by how
+    much it went too far, or fell behind while the machine stood still.
     """
 
     def __init__(self, loop: VirtualLoop, dice: Random | None = None) -> None:
@@ -62,7 +63,7 @@ class SimulatedClock:
         self.offset = 0.0
         self.jump = 0.0
         self._usual = 0.0 if dice is None else dice.uniform(-0.5, 0.5)
-        self._rate = 1.0 if dice is None else 1.0 + dice.uniform(-200e-6, 200e-6)
+        self._rate = 1.0 if dice is None else 1.0 + dice.uniform(-DRIFT / 2, DRIFT / 2)
         self._seconds = self._begun = 0.0 if dice is None else dice.uniform(10.0, 1e6)
         self.latest = START
         """The latest time it has told."""

@@ -41,7 +41,7 @@ from floe.simulation.questions import Questions
 from floe.simulation.removal_watch import RemovalWatch
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role, make_role
-from floe.simulation.shape import HEALED, Event, Plan
+from floe.simulation.shape import Event, Plan
 from floe.simulation.site import Site, make_cloud
 from floe.simulation.storage import SimulatedBlobs, Synced, close_parts
 from floe.store.repeated import RepeatedWrites
@@ -145,7 +145,7 @@ class World:
             self._boot(role)
         for number, event in enumerate(self.plan.events):
             self._at(event.at, self._happen, number, event)
-        await asyncio.sleep(HEALED)
+        await asyncio.sleep(self.plan.healed)
         if not self.violations:
             self._heal()
             if self.plan.together:
