@@ -23,8 +23,11 @@ class Outside:
 
     def __init__(self, routed: Routed) -> None:
         self._routed = routed
-        self._routes: dict[tuple[str, Route], bool] = {}
-        """The routes that were answered to be there, by router, and whether somebody asked for their end."""
+        self._asked: list[tuple[str, Route]] = []
+        """The routes that were asked for, each with its router."""
+        self._promised: set[tuple[str, Route]] = set()
+        self._ended: set[tuple[str, Route]] = set()
+        """Those whose end was asked for, whether they were there or not yet."""
 
     async def ask(self, cloud: Cloud, name: str, args: Args) -> None:
         """Do what is asked for."""
@@ -46,8 +49,8 @@ class Outside:
         there = {router.id: router.routes for router in rows.find(conn, None, Listing())}
         return [
             Violation("a route was promised and is not there", router_id, str(route))
-            for (router_id, route), ended in self._routes.items()
-            if not ended and router_id in there and route not in there[router_id]
+            for router_id, route in sorted(self._promised - self._ended)
+            if router_id in there and route not in there[router_id]
         ]
 
     async def _open(self, cloud: Cloud, name: str) -> None:
@@ -92,15 +95,15 @@ class Outside:
             legs = await cloud.db.read(lambda conn: rows.interfaces(conn, [picked[1]]))
             if legs:
                 hop = f"{legs[args['other'] % len(legs)].cidr.rpartition('.')[0]}.{2 + args['other'] % 5}"
-                route = f"192.0.2.{128 + len(self._routes) % 100}/32", hop
-                self._routes.setdefault((picked[1], route), True)  # until it is answered to be there
+                route = f"192.0.2.{128 + len(self._asked) % 100}/32", hop
+                self._asked.append((picked[1], route))
                 await routers.add_routes(cloud, user_of(picked[0], name), picked[1], {"routes": [route]})
-                self._routes[picked[1], route] = False
+                self._promised.add((picked[1], route))
 
     async def _drop_route(self, cloud: Cloud, name: str, args: Args) -> None:
         if picked := self._routed.routers.pick(args):
-            own = [route for router_id, route in self._routes if router_id == picked[1]]
+            own = [route for router_id, route in self._asked if router_id == picked[1]]
             if own:
                 route = own[args["other"] % len(own)]
-                self._routes[picked[1], route] = True
+                self._ended.add((picked[1], route))
                 await routers.remove_routes(cloud, user_of(picked[0], name), picked[1], {"routes": [route]})
