@@ -125,7 +125,8 @@ class Users:
             self._note("refused", number, event.what, error.message)
         except Exception as error:
             rule = BY_ITSELF if failed_by_itself(error) else "a request failed unexpectedly"
-            self._accuse(Violation(rule, event.what, f"{type(error).__name__}: {error}"))
+            said = str(error).partition("\n")[0]
+            self._accuse(Violation(rule, event.what, f"{type(error).__name__}: {said}"))
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare the answers with the rows, when nothing is under way."""
