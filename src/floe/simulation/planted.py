@@ -29,8 +29,8 @@ from floe.simulation.planted_images import IMAGES
 from floe.simulation.planted_leases import LEASES
 from floe.simulation.planted_members import MEMBERS
 from floe.simulation.planted_operators import OPERATORS
-from floe.simulation.planted_passwords import PASSWORDS
 from floe.simulation.planted_outside import OUTSIDE
+from floe.simulation.planted_passwords import PASSWORDS
 from floe.simulation.planted_power import POWER
 from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_routers import ROUTERS

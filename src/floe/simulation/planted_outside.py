@@ -48,11 +48,6 @@ def _none_of(conn: Any, floating_ids: Any) -> list[Any]:
     return []
 
 
-def _none_through(conn: Any, router_id: str) -> set[tuple[str, str]]:
-    """Find no port that is forwarded to through a router."""
-    return set()
-
-
 def _any_way(conn: Any, port: Any, subnet_id: str, network_id: str) -> str:
     """Take the oldest router that leads out to a network, whether the port is behind it or not."""
     r = router_rows.ROWS.those(conn, gateway_network_id=network_id)
@@ -151,12 +146,6 @@ OUTSIDE = (
         "forwarding-unknown",
         "a floating IP does not know what it forwards",
         patched((forwarding_rows, "of_floating", _none_of)),
-        needs="forwarding",
-    ),
-    Planted(
-        "forwarding-needed",
-        "an interface goes that a port forwarding leads through",
-        patched((floating_ips, "forwarded_through", _none_through)),
         needs="forwarding",
     ),
     Planted(
