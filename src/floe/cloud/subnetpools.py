@@ -7,6 +7,8 @@ from datetime import datetime
 from ipaddress import IPv4Network
 from typing import Any
 
+from msgspec.structs import replace
+
 from floe.cloud import address_scopes, network_room
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
@@ -151,9 +153,8 @@ def _change(
         check_extended(pool.prefixes, changes["prefixes"])
     changes = {key: value for key, value in changes.items() if value != getattr(pool, key)}
     _may_open(context, changes)
-    changed = OWNED.change(conn, context, pool, changes, now)
-    _check(conn, context, changed)
-    return changed
+    _check(conn, context, replace(pool, **changes))
+    return OWNED.change(conn, context, pool, changes, now)
 
 
 def _check(conn: Connection, context: Context, pool: SubnetPool) -> None:
