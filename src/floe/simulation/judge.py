@@ -16,9 +16,10 @@ from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
-from floe.simulation import drives, older_copies
+from floe.simulation import drives
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
+from floe.simulation.older_copies import OlderCopies
 from floe.simulation.planes import dangling, misplugged, misrouted
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.requests import Users
@@ -59,8 +60,7 @@ class Judge:
         """What kind of events for one were published while somebody was there for them, and when."""
         self._takers: dict[int, Process] = {}
         self._places: drives.Places = frozenset()
-        self._older = False
-        """Whether an older copy of the database was put back."""
+        self._copies = OlderCopies(store, accuse)
         self._missing: set[Violation] = set()
         """Hosts that conductors took for dead when that was looked at last."""
 
@@ -71,6 +71,7 @@ class Judge:
         for told in self._store.read(rows.instant):
             self._accuse(Violation(*told))
         self._users.posted.committed()
+        self._copies.committed()
         for violation in dangling(self._planes()):
             self._accuse(violation)
         before, self._places = self._places, self._store.read(drives.places)
@@ -130,11 +131,10 @@ class Judge:
 
     def copied(self) -> Callable[[], None]:
         """Copy what an older copy of the database is about; return what puts it back."""
-        copy = self._store.read(older_copies.numbers)
+        back = self._copies.copied()
 
         def put_back() -> None:
-            self._older = True
-            self._store.write(lambda conn: older_copies.put_back(conn, copy))
+            back()
             self._users.posted.restored()
 
         return put_back
@@ -199,7 +199,6 @@ class Judge:
                 bad += check_host(name, found, whole, machine.view())
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
             bad += misrouted(conn, self._planes()) + misplugged(conn, self._planes())
-            bad += older_copies.refused(conn) if self._older else ()
             return bad + self._check_told(conn) + self._check_known(conn)
 
         return self._store.read(look)
