@@ -37,7 +37,7 @@ from floe.simulation.planted_routers import ROUTERS
 from floe.simulation.planted_sagas import SAGAS
 from floe.simulation.planted_writes import WRITES
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
-from floe.store import actions, allocations, history, holdings, quota_usages
+from floe.store import actions, allocations, history, holdings, leases, quota_usages
 from floe.store import servers as server_rows
 from floe.store.hosts import hosts
 
@@ -79,6 +79,13 @@ def _hold_open(conn: Any, action_id: str, owner: str, seen: int, state: str, now
     a = actions.actions
     held = a.update().where(a.c.id == action_id, a.c.state.in_(sorted(OPEN_STATES)))
     return bool(conn.execute(held.values(lease_owner=owner, lease_until=until, state=state, updated_at=now)).rowcount)
+
+
+def _keep_open(conn: Any, owner: str, ids: Any, now: Any, until: Any) -> dict[str, int]:
+    """Renew leases of actions that are open, whoever has them."""
+    found = {ident: actions.get(conn, ident) for ident in ids}
+    held = [each.id for each in found.values() if each and _hold_open(conn, each.id, owner, 0, each.state, now, until)]
+    return {ident: found[ident].attempts for ident in held}
 
 
 def _end_open(conn: Any, action_id: str, owner: str, seen: int, state: str, message: str | None, now: Any) -> bool:
@@ -260,7 +267,7 @@ PLANTED = (
     Planted(
         "no-fencing",
         "a conductor that lost its lease goes on writing",
-        patched((actions, "hold", _hold_open), (actions, "end", _end_open)),
+        patched((actions, "hold", _hold_open), (actions, "end", _end_open), (leases, "keep", _keep_open)),
     ),
     Planted(
         "claim-outside",

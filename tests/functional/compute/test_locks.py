@@ -45,6 +45,7 @@ NOT_STOPPED = {
     ("POST", "/action", "removeFloatingIp"): {"address": "192.0.2.1"},
     ("POST", "/action", "addSecurityGroup"): {"name": "web"},
     ("POST", "/action", "removeSecurityGroup"): {"name": "web"},
+    ("DELETE", "/os-server-password", None): None,
     ("PUT", "/tags", None): {"tags": ["a"]},
     ("DELETE", "/tags", None): None,
     ("PUT", "/tags/{tag}", None): None,
