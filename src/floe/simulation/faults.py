@@ -208,6 +208,13 @@ def guest_dies(world: World, host: str) -> None:
         machine.host.guests[running[0]] = PowerState.SHUTDOWN
 
 
+def deaf(world: World, host: str, seconds: float) -> None:
+    """Have the guests that a host has now listen to nothing for a while: neither let go of a NIC, nor shut down."""
+    machine = world.machines[host].host
+    machine.deaf |= machine.guests.keys()
+    world.later(seconds, machine.deaf.clear)
+
+
 def post(world: World, pick: int, password: str) -> None:
     """Have a guest that runs post a password."""
     there = [
@@ -270,6 +277,7 @@ FAULTS: Mapping[str, Callable[..., None]] = {
     "ports": ports,
     "disk-full": disk_full,
     "guest-dies": guest_dies,
+    "deaf": deaf,
     "post": post,
     "busy": busy,
     "clock": clock,

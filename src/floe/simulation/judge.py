@@ -24,6 +24,7 @@ from floe.simulation.planes import dangling, misplugged, misrouted
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
+from floe.simulation.wired import miswired
 from floe.store import audit as rows
 from floe.store import guests, hosts, servers
 from floe.store.engine import Connection
@@ -199,6 +200,7 @@ class Judge:
                 bad += check_host(name, found, whole, machine.view())
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
             bad += misrouted(conn, self._planes()) + misplugged(conn, self._planes())
+            bad += miswired(conn, self._machines)
             return bad + self._check_told(conn) + self._check_known(conn)
 
         return self._store.read(look)

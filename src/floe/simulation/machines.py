@@ -70,6 +70,7 @@ class Machine:
         for server_id, state in self.host.guests.items():
             if state is not PowerState.SUSPENDED:
                 self.host.guests[server_id] = PowerState.SHUTDOWN
+                self.host.nics.pop(server_id, None)
                 self.died.add(server_id)
         guests, folders = self.removals.power_loss(dice)
         for server_id in guests:
@@ -121,6 +122,7 @@ class Machine:
     def heal(self) -> None:
         """Take away all faults."""
         self.host.faults.clear()
+        self.host.deaf.clear()
         self.script.failure = None
         self.disk_full = False
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from floe.simulation import plan_routed
+from floe.simulation import plan_routed, plan_wired
 from floe.simulation.apart import apart, events_apart, long_events
 from floe.simulation.shape import FAULTS, HEALED, LONG, REQUESTS, Event, Plan
 
@@ -57,6 +57,7 @@ def make(seed: int) -> Plan:
     requests += _of_passwords(Random(f"{seed} passwords"))  # noqa: S311
     routed = plan_routed.requests(Random(f"{seed} routed"))  # noqa: S311
     requests += [*routed, *plan_routed.further(Random(f"{seed} further"), routed)]  # noqa: S311
+    wired = plan_wired.requests(Random(f"{seed} wired"), shape)  # noqa: S311
     events = [*requests, *_faults(dice, shape, [request.at for request in requests])]
     events += _of_images(Random(f"{seed} images"), shape)  # noqa: S311
     events += _outage(Random(f"{seed} outage"), shape)  # noqa: S311
@@ -64,6 +65,7 @@ def make(seed: int) -> Plan:
     events += _of_ledgers(Random(f"{seed} ledgers"), shape, events)  # noqa: S311
     events += _of_older_copies(Random(f"{seed} older"), events)  # noqa: S311
     events += events_apart(Random(f"{seed} apart"), shape, [request.at for request in requests])  # noqa: S311
+    events += wired
     if shape.healed != HEALED:
         events += [*long_events(Random(f"{seed} cuts"), shape), *_late(Random(f"{seed} late"))]  # noqa: S311
     if shape.together:

@@ -45,6 +45,7 @@ from floe.simulation.posted import Posted
 from floe.simulation.routed import Routed
 from floe.simulation.shape import Event
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
+from floe.simulation.wired import Wired
 from floe.store import hosts as host_rows
 from floe.store import images as image_rows
 from floe.store import security_groups as group_rows
@@ -84,6 +85,7 @@ class Users:
         self._forwarded, self._outside = Forwarded(self._routed), Outside(self._routed)
         self._allotted = Allotted(self._routed)
         self._pinned = Pinned(self._routed, site, lambda *port: self._ports.append(port))
+        self._wired = Wired(self._routed, site, self._made, self._ports, self._drop)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -117,6 +119,7 @@ class Users:
             "pool": self._allotted.ask_pool,
             "topology": self._allotted.ask_topology,
             "pin": self._pinned.ask,
+            "nic": self._wired.ask,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -166,7 +169,7 @@ class Users:
             if row.deleted_at is None and row.host is not None and row.requested_zone not in (None, zones[row.host])
         ]
         found += self._check_keys(per_name) + self._check_images(conn)
-        for part in (self._routed, self._forwarded, self._outside, self._allotted, self.posted):
+        for part in (self._routed, self._forwarded, self._outside, self._allotted, self._wired, self.posted):
             found += part.check(conn)
         return found
 
