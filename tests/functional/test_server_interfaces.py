@@ -242,3 +242,92 @@ async def test_a_server_that_is_deleted_meanwhile_leaves_nothing(site: Site) -> 
     assert [port for network in site.told() for port in network.ports] == []
     left = (await site.ask("GET", f"{PORTS}?device_id={server}")).json()["ports"]
     assert left == []
+
+
+async def stalled(site: Site, server: str) -> asyncio.Event:
+    """Have a guest let go of nothing until what is returned is set: then it does, when it is asked again."""
+    commands, heard = agent_of(site, server)._commands, asyncio.Event()
+    assert commands is not None
+
+    async def wait(_seconds: float) -> None:
+        await heard.wait()
+        machine(site, server).deaf.clear()
+        await asyncio.sleep(0)
+
+    commands._nics = replace(commands._nics, sleep=wait)
+    machine(site, server).deaf.add(server)
+    return heard
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [({"reboot": {"type": "SOFT"}}, {"reboot": {"type": "HARD"}}), ({"os-resetState": {"state": "active"}},)],
+    ids=["overtaken", "reset"],
+)
+async def test_what_gives_up_changes_of_power_leaves_a_detach_under_way(site: Site, asked: Any) -> None:
+    """Given up with them, the port would be the server's for ever, and on no host."""
+    server = await site.server("one")
+    (port,) = await interfaces(site, server)
+    heard = await stalled(site, server)
+    assert (await detach(site, server, port, settled=False)).status_code == 202
+    for body in asked:
+        assert (await site.ask("POST", f"{SERVERS}/{server}/action", body, "admin")).status_code == 202
+    heard.set()
+    await site.cloud.settled()
+    assert await agrees(site, server) == []
+    assert (await site.ask("GET", f"{PORTS}/{port}")).status_code == 404
+
+
+async def test_a_guest_is_not_suspended_while_a_nic_is_under_way(site: Site) -> None:
+    """Its memory would be kept with a NIC that its host takes away, and could not go on."""
+    server = await site.server("one")
+    (port,) = await interfaces(site, server)
+    heard = await stalled(site, server)
+    assert (await detach(site, server, port, settled=False)).status_code == 202
+    reply = await site.ask("POST", f"{SERVERS}/{server}/action", {"suspend": None})
+    refused(reply, 409, "while 'detach_interface' of it is under way")
+    heard.set()
+    await site.cloud.settled()
+    await site.act(server, "suspend")
+    assert await interfaces(site, server) == []
+
+
+async def test_a_host_that_forgot_its_guest_takes_the_nic_all_the_same(site: Site) -> None:
+    """It is told of the guest as the rows have it, which is without that NIC."""
+    server = await site.server("one")
+    (port,) = await interfaces(site, server)
+    ledger = agent_of(site, server)._ledger
+    assert ledger is not None
+    ledger.guests.pop(server)
+    assert (await detach(site, server, port)).status_code == 202
+    assert await agrees(site, server) == []
+
+
+async def test_an_agent_that_failed_to_follow_the_network_finds_its_guest_astray_again(site: Site) -> None:
+    server = await site.server("one")
+    (port,) = await interfaces(site, server)
+    agent = agent_of(site, server)
+    assert agent._ledger is not None and agent._commands is not None
+    nics, ledger = agent._commands._nics, agent._ledger
+    ledger.network.remove_ports((port,), ledger.network.newest + 1)
+    machine(site, server).fail("detach_nic")
+    with pytest.raises(HostFailure):
+        await nics.follow(server)
+    assert nics.astray() == [server]
+    await nics.follow(server)
+    assert (nics.astray(), machine(site, server).nics[server]) == ([], set())
+
+
+async def test_the_nics_of_a_suspended_guest_follow_the_network_once_it_goes_on(site: Site) -> None:
+    server = await site.server("one")
+    (port,) = await interfaces(site, server)
+    await site.act(server, "suspend")
+    agent = agent_of(site, server)
+    assert agent._ledger is not None and agent._commands is not None
+    nics, ledger = agent._commands._nics, agent._ledger
+    ledger.network.remove_ports((port,), ledger.network.newest + 1)
+    await nics.follow(server)
+    assert (nics.astray(), machine(site, server).nics[server]) == ([server], {port})
+    await site.act(server, "resume")
+    await nics.follow(server)
+    assert (nics.astray(), machine(site, server).nics[server]) == ([], set())

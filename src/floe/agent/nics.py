@@ -12,11 +12,12 @@ from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
 from floe.core.errors import HostFailure
-from floe.core.guests import GuestSpec
+from floe.core.guests import GuestSpec, PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import ChangeNics, NicsChanged
-from floe.core.nics import Nic, nics_of
+from floe.core.nics import Nic, Tap, nics_of
+from floe.core.ports import tap_name
 from floe.hypervisors.protocol import Hypervisor
 
 log = logging.getLogger(__name__)
@@ -69,14 +70,17 @@ class GuestNics(msgspec.Struct, frozen=True):
         wanted = nics_of(own, mtus, guest.image.properties)
         there = {nic.port_id for nic in guest.nics}
         gone = [nic for nic in guest.nics if nic.port_id not in {each.port_id for each in wanted}]
-        follow = ChangeNics(action_id="", server_id=server_id, network=HostNetwork())
-        self.ledger.rewire(follow, wanted)
+        found = await self.hypervisor.find(server_id)
+        if found is not None and found.power_state is PowerState.SUSPENDED:
+            return  # its NICs are on the disk with its memory, and follow once it goes on
         for nic in gone:
             await self.hypervisor.detach_nic(server_id, nic)
         for nic in wanted:
             if nic.port_id not in there:
                 await self.ports.plug(frozenset({nic.port_id}))
-                await self.hypervisor.attach_nic(self.ledger.guests[server_id], nic)
+                await self.hypervisor.attach_nic(guest, nic)
+        # Last: an agent that dies before finds it astray again.
+        self.ledger.rewire(ChangeNics(action_id="", server_id=server_id, network=HostNetwork()), wanted)
 
     async def _attach(self, guest: GuestSpec, command: ChangeNics, steps: Steps) -> None:
         """Have the ports, and then their NICs. What fails is taken back."""
@@ -108,9 +112,11 @@ class GuestNics(msgspec.Struct, frozen=True):
         """Have the guest let go of NICs, and then remove their ports; not of one that came back since that was said."""
         gone = [port for port in command.detach if not _is_newer(self.ledger.network, port, command.network.generation)]
         async with steps.step("guest"):
-            for nic in guest.nics:
-                if nic.port_id in gone:
-                    await self._let_go(guest, nic, command.patience)
+            there = {nic.port_id: nic for nic in guest.nics}
+            for port_id in gone:
+                # The host may have been told of the guest anew, without what it was to lose, and the guest has it.
+                nic = there.get(port_id) or Tap(port_id=port_id, mac="", device=tap_name(port_id))
+                await self._let_go(guest, nic, command.patience)
         async with steps.step("ports"):
             self.ledger.rewire(command, [nic for nic in guest.nics if nic.port_id not in gone], gone=gone)
             await self.ports.plug()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from floe.cloud import servers
 from floe.cloud.cloud import Cloud
-from floe.core.actions import DELETE, Action
+from floe.core.actions import ATTACH_INTERFACE, CANCELLED, DETACH_INTERFACE, Action
 from floe.core.context import Context
 from floe.core.errors import Conflict
 from floe.core.given import PowerGiven
-from floe.core.guest_actions import OnGuest
+from floe.core.guest_actions import BY_KIND, OnGuest
+from floe.core.power import Power
 from floe.core.servers import Server
 from floe.store import actions
 from floe.store.engine import Connection
@@ -33,8 +36,10 @@ async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest)
                 raise Conflict(
                     f"Cannot '{asked.kind}' instance {server_id} while an earlier '{asked.kind}' of it is under way"
                 )
-            if server.task_state is not None and actions.cancel_open(conn, server_id, now, but=DELETE.kind):
-                raise _busy(server, asked)
+            if asked.power is Power.SUSPENDED:
+                _check_nics(conn, server, asked)
+            if server.task_state is not None:
+                give_up(conn, server_id, now)
         wanted = asked.wanted(server, now)
         allowed = patience(server, default) if asked.gently else 0.0
         given = PowerGiven(host=server.host or "", wanted=wanted, patience=allowed)
@@ -50,6 +55,23 @@ def patience(server: Server, default: float) -> float:
     """Return for how many seconds a guest may shut down by itself: its image may say."""
     said = server.image_properties.get("os_shutdown_timeout", "")
     return min(float(said), MOST_PATIENCE) if said.isdecimal() else default
+
+
+def give_up(conn: Connection, server_id: str, now: datetime) -> None:
+    """Give up the changes of a guest's power that are under way.
+
+    What is being done with its NICs goes on: nobody else would finish it.
+    """
+    for action in actions.find(conn, server_id, is_open=True):
+        if action.kind in BY_KIND:
+            actions.close(conn, action.id, CANCELLED, None, now)
+
+
+def _check_nics(conn: Connection, server: Server, asked: OnGuest) -> None:
+    """Raise Conflict while a NIC is given or taken: the memory of a suspended guest is kept with the NICs it has."""
+    for kind in (ATTACH_INTERFACE.kind, DETACH_INTERFACE.kind):
+        if actions.find(conn, server.id, is_open=True, kind=kind, limit=1):
+            raise Conflict(f"Cannot '{asked.kind}' instance {server.id} while '{kind}' of it is under way")
 
 
 def _check(server: Server, asked: OnGuest) -> None:

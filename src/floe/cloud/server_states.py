@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from floe.cloud import servers
+from floe.cloud import server_power, servers
 from floe.cloud.cloud import Cloud
 from floe.core import server_states as rules
-from floe.core.actions import DELETE, SUCCEEDED, Action, Begins, Step
+from floe.core.actions import ATTACH_INTERFACE, DETACH_INTERFACE, SUCCEEDED, Action, Begins, Step
 from floe.core.context import Context
 from floe.core.entries import DONE
 from floe.core.errors import Conflict
@@ -21,6 +21,8 @@ from floe.store.engine import Connection
 OWNER, ADMIN = "owner", "admin"
 LOCK, UNLOCK = Begins(kind="lock", version=1), Begins(kind="unlock", version=1)
 """Done by the request itself; no conductor ever sees one open."""
+_LET = BY_KIND.keys() | {ATTACH_INTERFACE.kind, DETACH_INTERFACE.kind}
+"""What may be under way: it is given up, or has no mark in the row and goes on."""
 _SET_TO_ERROR = "An administrator set this server to ERROR; its guest was left as it was."
 
 
@@ -85,8 +87,8 @@ async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool)
 
     def apply(conn: Connection) -> None:
         server = servers.visible(conn, context, server_id)
-        if all(action.kind in BY_KIND for action in actions.find(conn, server_id, is_open=True)):
-            actions.cancel_open(conn, server_id, now, but=DELETE.kind)
+        if all(action.kind in _LET for action in actions.find(conn, server_id, is_open=True)):
+            server_power.give_up(conn, server_id, now)
         else:
             raise Conflict(
                 f"Server {server_id} is {server.task_state or 'being worked on'}; an action is under way and will end "

@@ -274,7 +274,8 @@ class FakeHypervisor:
         return nic.port_id not in there
 
     def _is_on(self, server_id: str) -> bool:
-        return not self.host.guests.get(server_id, PowerState.NOSTATE).off
+        """Say whether a guest has NICs of its own: those of a suspended one are on the disk with its memory."""
+        return self.host.guests.get(server_id) in {PowerState.RUNNING, PowerState.PAUSED}
 
     async def interrupt(self, server_id: str) -> None:
         """See `Hypervisor.interrupt`; it is counted."""

@@ -35,6 +35,7 @@ from floe.simulation.planted_power import POWER
 from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_routers import ROUTERS
 from floe.simulation.planted_sagas import SAGAS
+from floe.simulation.planted_wired import WIRED
 from floe.simulation.planted_writes import WRITES
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
 from floe.store import actions, allocations, history, holdings, leases, quota_usages
@@ -314,6 +315,7 @@ PLANTED = (
     *BUS,
     *LEASES,
     *SAGAS,
+    *WIRED,
     *WRITES,
     *POWER,
     *PASSWORDS,
