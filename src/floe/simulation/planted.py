@@ -84,9 +84,8 @@ def _hold_open(conn: Any, action_id: str, owner: str, seen: int, state: str, now
 
 def _keep_open(conn: Any, owner: str, ids: Any, now: Any, until: Any) -> dict[str, int]:
     """Renew leases of actions that are open, whoever has them."""
-    found = {ident: actions.get(conn, ident) for ident in ids}
-    held = [each.id for each in found.values() if each and _hold_open(conn, each.id, owner, 0, each.state, now, until)]
-    return {ident: found[ident].attempts for ident in held}
+    found = [each for ident in ids if (each := actions.get(conn, ident)) is not None]
+    return {each.id: each.attempts for each in found if _hold_open(conn, each.id, owner, 0, each.state, now, until)}
 
 
 def _end_open(conn: Any, action_id: str, owner: str, seen: int, state: str, message: str | None, now: Any) -> bool:
