@@ -77,9 +77,10 @@ class Posted:
         self._excused.update(row.id for row in rows if row.host == host)
 
     def restored(self) -> None:
-        """An older copy of the database was put back."""
+        """An older copy of the database was put back: what it shows is shown, though nothing was committed since."""
         self._away.clear()
-        self._shown.clear()
+        rows = self._store.read(lambda conn: conn.execute(_ROWS).all())
+        self._shown = {row.id: row.password for row in rows if row.password is not None}
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what was promised with what is shown, when nothing is under way."""

@@ -334,10 +334,10 @@ class Users:
             await server_metadata.merge(cloud, user_of(project, name), server_id, {"note": name})
 
     async def _password_clear(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
-        """Clear the password of a guest that has posted one, now or before."""
-        if known := self.posted.known:
-            server_id = known[args["pick"] % len(known)]
-            project = next(owner for owner, ident in self._made if ident == server_id)
+        """Clear the password of a guest that has posted one, now or before; whoever made it must know its id."""
+        posted = self.posted.known
+        if known := [(project, ident) for project, ident in self._made if ident in posted]:
+            project, server_id = known[args["pick"] % len(known)]
             await self.posted.clear(cloud, user_of(project, name), server_id)
 
     async def _reset(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
