@@ -194,6 +194,11 @@ def touch_router(conn: Connection, router_id: str) -> bool:
     return rows.want_router(conn, routers.HOSTS_OF_ROUTER, router_id, router_id) > 0
 
 
+def touch_pool(conn: Connection, pool_id: str) -> bool:
+    """A subnet pool is of another address scope: have the hosts told that have routers on its subnets."""
+    return sum([touch_router(conn, router_id) for router_id in routers.of_pool(conn, pool_id)]) > 0
+
+
 def touch_floating(conn: Connection, floating: FloatingIP) -> bool:
     """A floating IP leads, or led, to a port: have the host told that has it. True if any has."""
     return floating.port_id is not None and touch_led_to(conn, floating.port_id, floating.router_id)

@@ -104,4 +104,5 @@ def _leg(found: Sequence[Interface]) -> RouterLeg:
         mac=first.mac,
         addresses=tuple(f"{each.address}/{IPv4Network(each.cidr).prefixlen}" for each in found),
         up=first.up,
+        scope=first.scope_id or "",
     )

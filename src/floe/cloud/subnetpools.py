@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from floe.cloud import address_scopes, network_room
+from floe.cloud import address_scopes, host_networks, network_room
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -60,11 +60,15 @@ async def update(
     """Change a pool, whose prefixes may only grow. Raises NotFound, Forbidden, Invalid, Conflict, Outdated."""
     now = cloud.clock.now()
 
-    def write(conn: Connection) -> SubnetPool:
-        pool = OWNED.own(conn, context, pool_id, seen)
-        return _change(conn, context, pool, asked, now)
+    def write(conn: Connection) -> tuple[SubnetPool, bool]:
+        before = OWNED.own(conn, context, pool_id, seen)
+        after = _change(conn, context, before, asked, now)
+        return after, after.scope_id != before.scope_id and host_networks.touch_pool(conn, pool_id)
 
-    return await cloud.db.write(write)
+    pool, told = await cloud.db.write(write)
+    if told:
+        await cloud.network_nudge()
+    return pool
 
 
 async def delete(cloud: Cloud, context: Context, pool_id: str, seen: int | None = None) -> None:

@@ -122,6 +122,8 @@ class RouterLeg(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     """Each with the length of its subnet's prefix: 10.0.0.1/24."""
     up: bool = True
+    scope: str = ""
+    """The address scope of its subnets; "" for those of none, which are as if of one of their own."""
 
 
 class HostFloating(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +172,14 @@ class HostRouter(msgspec.Struct, frozen=True, kw_only=True):
         """The addresses besides the gateway's own by which what is behind it is reached."""
         addresses = [each.address for each in self.floating] + [each.address for each in self.forwarded]
         return tuple(dict.fromkeys(addresses))
+
+    def is_open(self, leg: RouterLeg) -> bool:
+        """Say whether what is behind an interface is reached from outside as itself, and leaves so.
+
+        Without translation that is what is of the scope of the outside; with it, only where that is a scope indeed.
+        """
+        gateway = self.gateway
+        return gateway is not None and leg.scope == gateway.scope and bool(not self.snat or leg.scope)
 
     @property
     def legs(self) -> tuple[RouterLeg, ...]:

@@ -66,6 +66,8 @@ class Interface(msgspec.Struct, frozen=True, gc=False):
     subnet_project: str
     """Whose the subnet is."""
     up: bool = True
+    scope_id: str | None = None
+    """The address scope of the subnet, by its pool."""
 
 
 def read_routes(routes: Sequence[Route]) -> tuple[Route, ...]:

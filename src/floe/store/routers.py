@@ -19,6 +19,7 @@ from floe.store.ports import ports
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, JsonOf, Moment, metadata
+from floe.store.subnetpools import subnetpools
 from floe.store.subnets import subnets
 from floe.store.table import VIEWER, Rows, columns_of
 from floe.store.tags import Tags
@@ -50,9 +51,11 @@ _INTERFACES = (
     sa.select(
         ports.c.id, ports.c.router_id, ports.c.network_id, ports.c.mac, ports.c.device_owner,
         port_addresses.c.subnet_id, port_addresses.c.address, subnets.c.cidr, subnets.c.project_id, ports.c.up,
+        subnetpools.c.scope_id,
     )
     .join(port_addresses, port_addresses.c.port_id == ports.c.id)
     .join(subnets, subnets.c.id == port_addresses.c.subnet_id)
+    .outerjoin(subnetpools, subnetpools.c.id == subnets.c.pool_id)
     .order_by(ports.c.id, port_addresses.c.address)
 )  # fmt: skip
 _OF_ROUTERS = lists.ByIds(_INTERFACES, ports.c.router_id)
@@ -137,6 +140,15 @@ def on_networks(conn: Connection, network_ids: Iterable[str]) -> list[str]:
     return sorted({row[0] for row in _ON_NETWORKS.rows(conn, list(network_ids))})
 
 
+def of_pool(conn: Connection, pool_id: str) -> list[str]:
+    """Return the ids of the routers that have an interface or a gateway on a subnet of a pool."""
+    joined = ports.join(port_addresses, port_addresses.c.port_id == ports.c.id)
+    joined = joined.join(subnets, subnets.c.id == port_addresses.c.subnet_id)
+    where = (subnets.c.pool_id == pool_id, ports.c.router_id.is_not(None))
+    found = sa.select(ports.c.router_id).select_from(joined).where(*where).distinct()
+    return sorted(conn.scalars(found))
+
+
 def next_hops(conn: Connection, router_ids: Iterable[str]) -> dict[str, str]:
     """Return the gateways of the external subnets that the gateways of routers have their first addresses in."""
     found: dict[str, str] = {}
@@ -181,8 +193,9 @@ def subnets_of(conn: Connection, network_id: str) -> dict[str, str]:
 
 
 def _interface(row: Sequence[Any]) -> Interface:
-    port_id, router_id, network_id, mac, owner, subnet_id, address, cidr, project_id, up = row
-    return Interface(port_id, router_id, network_id, mac, owner, subnet_id, text_of(address), cidr, project_id, up)
+    port_id, router_id, network_id, mac, owner, subnet_id, address, cidr, project_id, up, scope_id = row
+    known = (port_id, router_id, network_id, mac, owner, subnet_id, text_of(address), cidr, project_id, up, scope_id)
+    return Interface(*known)
 
 
 def _read(conn: Connection, rows: Sequence[Any]) -> list[Router]:

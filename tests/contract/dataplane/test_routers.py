@@ -178,6 +178,19 @@ async def test_without_translation_inner_addresses_are_routed(town):
     assert await sees(town.guests, place(a), town.outside, MACHINE) == own(a)
 
 
+async def test_what_is_of_the_outsides_scope_leaves_as_itself_and_all_else_as_the_gateway(town):
+    a, c = town.guest(11), town.guest(21, town.second)
+    first, second = town.router.interfaces
+    gateway = replace(town.router.gateway, scope="ours")
+    await town.apply(interfaces=(replace(first, scope="ours"), second), gateway=gateway)
+    for net in ("10.7.0.0/24", "10.8.0.0/24"):
+        await town.guests.run(town.outside, "ip", "route", "add", net, "via", GATEWAY)
+    await ping(town.guests, town.outside, own(a))
+    assert await sees(town.guests, place(a), town.outside, MACHINE) == own(a)
+    assert await sees(town.guests, town.outside, place(a), own(a)) == MACHINE
+    assert await sees(town.guests, place(c), town.outside, MACHINE) == GATEWAY
+
+
 async def test_what_began_untranslated_does_not_leave_untranslated(town):
     a = town.guest(11)
     await town.apply(snat=False)

@@ -57,7 +57,7 @@ def through(scene: Scene, trail: Trail, router: HostRouter, by: RouterLeg, packe
     _may_pass(trail, router, by, way, packet=packet, dnat=dnat)
     source = _translated_source(router, by, way, packet.source, dnat=dnat)
     after = replace(inside, source=source)
-    if way.leg is gateway_of(router) and router.snat and source not in _outer(router):
+    if way.leg is gateway_of(router) and router.snat and not router.is_open(by) and source not in _outer(router):
         raise trail.stop(
             "router", router.router_id, f"nothing leaves by the gateway as {source}, and it has no address to give"
         )
@@ -140,18 +140,36 @@ def _no_route(trail: Trail, router: HostRouter, target: str) -> Exception:
 
 def _may_pass(trail: Trail, router: HostRouter, by: RouterLeg, way: RouterWay, *, packet: Packet, dnat: bool) -> None:
     gateway = gateway_of(router)
+    if by is not gateway and way.leg is not gateway:
+        if by.scope != way.leg.scope and not dnat:
+            raise _other_scope(trail, router, packet)
+        return
     if by is not gateway:
+        floating = any(each.fixed == packet.source for each in floating_of(router))
+        if not router.snat and not router.is_open(by) and not floating:
+            raise _other_scope(trail, router, packet)
         return
     if way.leg is gateway:
         raise trail.stop(
             "router", router.router_id, f"{packet.target} comes by the gateway and would leave by it again"
         )  # fmt: skip
-    if router.snat and not dnat:
-        raise trail.stop(
-            "router", router.router_id,
-            f"SNAT is on: from outside only floating IPs come in, and {packet.target} is none",
-            "openstack floating ip create NETWORK; openstack server add floating ip SERVER ADDRESS",
-        )  # fmt: skip
+    if router.is_open(way.leg) or dnat:
+        return
+    if not router.snat:
+        raise _other_scope(trail, router, packet)
+    raise trail.stop(
+        "router", router.router_id,
+        f"SNAT is on: from outside only floating IPs come in, and {packet.target} is none",
+        "openstack floating ip create NETWORK; openstack server add floating ip SERVER ADDRESS",
+    )  # fmt: skip
+
+
+def _other_scope(trail: Trail, router: HostRouter, packet: Packet) -> Exception:
+    return trail.stop(
+        "router", router.router_id,
+        f"{packet.source} and {packet.target} are of different address scopes, which floating IPs alone join",
+        "openstack subnet pool set --address-scope SCOPE POOL",
+    )  # fmt: skip
 
 
 def _translated_source(router: HostRouter, by: RouterLeg, way: RouterWay, source: str, *, dnat: bool) -> str:
@@ -162,7 +180,7 @@ def _translated_source(router: HostRouter, by: RouterLeg, way: RouterWay, source
         return source
     outward = {each.fixed: each.address for each in floating_of(router)}
     if way.leg is gateway:
-        return outward.get(source, address if router.snat else source)
+        return outward.get(source, address if router.snat and not router.is_open(by) else source)
     if by is not gateway and dnat:
         return outward.get(source, address)
     return source

@@ -100,17 +100,7 @@ def rules(router: HostRouter, connections: int = CONNECTIONS) -> Mapping[str, It
             "ipv4_addr . inet_service",
             {f"{address} . {name} . {port}": f"{fixed} . {inner}" for address, name, port, fixed, inner in forwarded},
         ),
-        **{
-            f"{protocol}_pairs": named_set(
-                "ipv4_addr . inet_service . ipv4_addr . inet_service",
-                [
-                    f"{address} . {port} . {to} . {inner}"
-                    for address, name, port, to, inner in forwarded
-                    if name == protocol
-                ],
-            )
-            for protocol in PROTOCOLS
-        },
+        **{f"{protocol}_pairs": _pairs_of_ports(forwarded, protocol) for protocol in PROTOCOLS},
         "own": chain(_sources(router, legs, routed=False)),
         "sources": chain(_sources(router, legs, routed=True)),
         "input": chain(
@@ -128,15 +118,19 @@ def rules(router: HostRouter, connections: int = CONNECTIONS) -> Mapping[str, It
             ["dnat to ip daddr map @inward", "dnat ip to ip daddr . meta l4proto . th dport map @inward_ports"],
             "type nat hook prerouting priority dstnat; policy accept;",
         ),
-        "translated": chain(_translated(router, gateway), "type nat hook postrouting priority srcnat; policy accept;"),
+        "translated": chain(
+            _translated(router, gateway, legs), "type nat hook postrouting priority srcnat; policy accept;"
+        ),
         # What began before addresses were translated may not go on as it was.
         "left": chain(
-            [f"oifname {_quoted(gateway)} ip saddr != @outer drop"] if gateway is not None and router.snat else [],
+            [f"{_but(router, legs)}oifname {_quoted(gateway)} ip saddr != @outer drop"]
+            if gateway is not None and router.snat
+            else [],
             "type filter hook postrouting priority 200; policy accept;",
         ),
         "aimed": chain(_aimed()),
         "passed": chain(
-            _passed(router, gateway, connections), "type filter hook forward priority filter; policy drop;"
+            _passed(router, gateway, legs, connections), "type filter hook forward priority filter; policy drop;"
         ),
     }
 
@@ -168,6 +162,11 @@ def _forwarded(router: HostRouter) -> list[Forwarded]:
     return found
 
 
+def _pairs_of_ports(forwarded: list[Forwarded], protocol: str) -> Item:
+    pairs = [f"{address} . {port} . {to} . {inner}" for address, name, port, to, inner in forwarded if name == protocol]
+    return named_set("ipv4_addr . inet_service . ipv4_addr . inet_service", pairs)
+
+
 def _aimed() -> list[str]:
     """Return what lets go on only flows whose targets are translated as they would be now."""
     ports = "ct original ip daddr . ct original proto-dst . ct reply ip saddr . ct reply proto-src"
@@ -183,7 +182,7 @@ def _gateway(router: HostRouter) -> RouterLeg | None:
     return gateway if gateway is not None and gateway.up and router.up else None
 
 
-def _translated(router: HostRouter, gateway: RouterLeg | None) -> list[str]:
+def _translated(router: HostRouter, gateway: RouterLeg | None, legs: list[RouterLeg]) -> list[str]:
     """Return how sources are translated: of what leaves, and of what comes back in to another guest, or the same.
 
     The latter must be answered by way of the router, also where both are on one network.
@@ -196,11 +195,11 @@ def _translated(router: HostRouter, gateway: RouterLeg | None) -> list[str]:
         f"{out} snat to ip saddr map @outward",
         f"{turned} snat to ip saddr map @outward",
         f"{turned} snat to {address}",
-        *([f"{out} snat to {address}"] if router.snat else []),
+        *([f"{_but(router, legs)}{out} snat to {address}"] if router.snat else []),
     ]
 
 
-def _passed(router: HostRouter, gateway: RouterLeg | None, connections: int) -> list[str]:
+def _passed(router: HostRouter, gateway: RouterLeg | None, legs: list[RouterLeg], connections: int) -> list[str]:
     """Return what goes through. The order counts: first what ends, then what may begin."""
     address = first_address(gateway) if gateway is not None else None
     other = f"ct reply ip daddr != {address} " if address else ""
@@ -212,21 +211,52 @@ def _passed(router: HostRouter, gateway: RouterLeg | None, connections: int) -> 
         f"ct mark 0 ct count over {connections} drop",
         "ct mark 0 ct mark set 1",
         "iifname @interfaces jump sources",
-        "iifname @interfaces oifname @interfaces accept",
+        *_between(legs),
     ]
     if gateway is None:
         return rules
-    name = _quoted(gateway)
-    if not router.snat:
+    name, opened = _quoted(gateway), [leg for leg in legs if router.is_open(leg)]
+    if not router.snat and len(opened) == len(legs):
         return [*rules, f"iifname @interfaces oifname {name} accept", f"iifname {name} oifname @interfaces accept"]
+    open_ = _names(opened)
+    ways = [f"iifname {open_} oifname {name} accept", f"iifname {name} oifname {open_} accept"] if opened else []
+    fixed = [each.fixed for each in router.floating]
+    if router.snat:
+        # The rest of a flow whose floating IP went is not taken for a new one, from the gateway's address.
+        late = "ct state new tcp flags & (fin | syn | rst | ack) != syn reject with tcp reset"
+        ways += [f"{_but(router, legs)}oifname {name} {late}", f"iifname @interfaces oifname {name} accept"]
+    elif fixed:  # from another scope nothing leaves but as what is of the outside's
+        ways.append(f"iifname @interfaces oifname {name} ip saddr {braces(fixed)} accept")
     return [
         *rules,
-        # The rest of a flow whose floating IP went is not taken for a new one, from the gateway's address.
-        f"oifname {name} ct state new tcp flags & (fin | syn | rst | ack) != syn reject with tcp reset",
-        f"iifname @interfaces oifname {name} accept",
+        *ways,
         f"iifname {name} oifname @interfaces ct status dnat accept",
         f"iifname {name} oifname @interfaces ct direction reply accept",
     ]
+
+
+def _between(legs: list[RouterLeg]) -> list[str]:
+    """Return what passes from interface to interface: within one scope, and by a floating IP anywhere."""
+    scopes: dict[str, list[RouterLeg]] = {}
+    for leg in legs:
+        scopes.setdefault(leg.scope, []).append(leg)
+    if len(scopes) <= 1:
+        return ["iifname @interfaces oifname @interfaces accept"]
+    names = [_names(alike) for alike in scopes.values()]
+    return [
+        *(f"iifname {name} oifname {name} accept" for name in names),
+        "iifname @interfaces oifname @interfaces ct status dnat accept",
+    ]
+
+
+def _but(router: HostRouter, legs: list[RouterLeg]) -> str:
+    """Return what is true of packets from all interfaces but those behind which nothing is translated."""
+    opened = [leg for leg in legs if router.is_open(leg)]
+    return f"iifname != {_names(opened)} " if opened else ""
+
+
+def _names(legs: list[RouterLeg]) -> str:
+    return braces([_quoted(leg) for leg in legs])
 
 
 def _sources(router: HostRouter, legs: list[RouterLeg], *, routed: bool) -> list[str]:
