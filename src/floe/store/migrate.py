@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ _SEALED_FROM = "0008"
 """Before this version passwords lay readable in the actions."""
 
 
+_BUSY = frozenset({"40P01", "55P03"})
+"""What PostgreSQL says of a deadlock, and of a lock that was waited for in vain."""
+_TRIES, _PAUSE_SECONDS = 10, 0.5
 _LOCK = 0x466C6F65
 """By which one process at a time changes the schema of a PostgreSQL."""
 
@@ -91,18 +96,47 @@ def _mend(where: Where) -> None:
 
 
 def upgrade(where: Where, revision: str = "head") -> None:
-    """Run the migrations up to `revision`."""
+    """Run the migrations up to `revision`, all of them or none; one by one on a PostgreSQL that others work with.
+
+    There each holds the tables that it changes, and nothing else, while it waits for one: others come to an end.
+    """
     from alembic import command
+    from alembic.script import ScriptDirectory
 
-    run(where, command.upgrade, revision)
+    found = None if isinstance(where, Path) else current(where)
+    if found is None:
+        run(where, command.upgrade, revision)
+        return
+    known = ScriptDirectory.from_config(_config())
+    for each in reversed([script.revision for script in known.iterate_revisions(revision, found)]):
+        _patiently(partial(run, where, command.upgrade, each))
 
 
-def run(where: Where, command: Callable[[Any, str], None], revision: str) -> None:
-    """Run one of Alembic's commands, in one transaction: all of it or nothing."""
+def _patiently(change: Callable[[], None]) -> None:
+    """Change a schema, again where others hold for too long what that needs, or wait for it themselves."""
+    for left in reversed(range(_TRIES)):
+        try:
+            change()
+        except sa.exc.OperationalError as error:
+            if left == 0 or getattr(error.orig, "sqlstate", None) not in _BUSY:
+                raise
+            log.info("the schema is in use, and is changed a little later: %s", error.orig)
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _config() -> Any:
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def run(where: Where, command: Callable[[Any, str], None], revision: str) -> None:
+    """Run one of Alembic's commands, in one transaction: all of it or nothing."""
+    config = _config()
     with connected(where) as conn, alone(conn):
         config.attributes["connection"] = conn
         command(config, revision)
