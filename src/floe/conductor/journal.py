@@ -147,6 +147,13 @@ class Journal:
         under = step or self.begun()
         self._told.append(entries.recovery(self._action_id, self._seq, remark, self._clock.now(), parent=under))
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something of it that whoever reads the database does not see yet."""
+        return bool(self._changed or self._told) or any(
+            step.seq not in self._stored_parts for step in self._parts.values()
+        )
+
     def unwritten(self) -> Unwritten:
         """Return what is to be written now; more may come while it is."""
         parts = {key: step for key, step in self._parts.items() if step.seq not in self._stored_parts}

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from floe.conductor.flow import Flow
+from floe.conductor.stops import Fenced, Interrupted
 from floe.core.clock import Clock
 from floe.core.errors import Unavailable
 from floe.store import leases
@@ -31,6 +32,12 @@ class Renewal:
         begun, now = self._clock.monotonic(), self._clock.now()
         late = begun - self._lease.total_seconds() * OVER
         due = {flow.action.id: flow for flow in flows if flow.held and not flow.closed and flow.renewed_at <= late}
+        for flow in [flow for flow in due.values() if flow.journal.is_behind]:
+            del due[flow.action.id]
+            try:
+                await flow.renew()  # which writes what its user is to see while it takes so long
+            except (Fenced, Interrupted):
+                log.info("action %s is not ours any more", flow.action.id)
         if not due:
             return
         keep = partial(leases.keep, owner=self._owner, ids=sorted(due), now=now, until=now + self._lease)

@@ -13,6 +13,8 @@ from floe.conductor.conductor import Conductor
 from floe.conductor.fleet import ConductorSettings
 from floe.conductor.renewing import OVER
 from floe.core.actions import Action
+from floe.core.entries import FAILED
+from floe.core.messages import Destroy, Failed
 from floe.store import actions, leases
 
 from .conftest import IMAGE, SETTINGS, Site, new_action, new_server, until
@@ -104,3 +106,22 @@ async def test_an_action_that_is_over_or_nobodys_is_not_kept(cloud: Cloud) -> No
 
     assert await cloud.db.write(write) == {}
     await cloud.bus.close()
+
+
+async def test_what_came_of_a_step_is_seen_while_it_is_taken_back_for_long(cloud: Cloud) -> None:
+    conductor = Conductor(cloud, settings=SETTINGS)
+    await conductor.start()
+    site = Site(cloud, conductor)
+    host = await site.add_host("h1")
+    broken = Failed(kind="host_failure", message="It broke.", stage="guest")
+    host.script.append(broken)
+    host.destroy_script.extend([broken] * 1000)
+    server = await site.post()
+    await until(lambda: host.sent(Destroy))
+    cloud.clock.advance(SETTINGS.lease / 2)  # type: ignore[attr-defined]
+    await conductor.runner.renew()
+    (action,) = site.actions(server.id)
+    steps = await cloud.db.read(lambda conn: actions.journal(conn, action.id))
+    assert {step.name: step.state for step in steps}["spawn"] == FAILED
+    assert action.lease_until == cloud.clock.now() + LEASE
+    await conductor.stop()
