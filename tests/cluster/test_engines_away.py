@@ -17,23 +17,22 @@ AWAY = 12.0
 
 def test_without_a_bus_for_a_while_every_server_of_24_is_built(cluster: Cluster) -> None:
     """It stands still with every connection open for the first half, and is dead for the other."""
-    customer = Customer(cluster)
-    customer.bring_image()
-    made = {customer.create(f"before-{number}") for number in range(8)}
-    began = time.monotonic()
-    cluster.freeze("nats")
-    made |= {customer.create(f"stands-still-{number}") for number in range(8)}
-    until(lambda: time.monotonic() - began >= AWAY / 2, "")
-    cluster.kill("nats")
-    made |= {customer.create(f"dead-{number}") for number in range(8)}
-    until(lambda: time.monotonic() - began >= AWAY, "")
-    cluster.begin("nats")
-    comes_to_rest(cluster, made)
-    assert broken(customer.history) == []
-    assert [asked for asked in customer.history if asked.status in FOR_NOW] == []
-    assert done_twice(cluster) == []
-    assert {server: starts(cluster)[server] for server in made} == dict.fromkeys(made, 1)
-    customer.close()
+    with Customer(cluster) as customer:
+        customer.bring_image()
+        made = {customer.create(f"before-{number}") for number in range(8)}
+        began = time.monotonic()
+        cluster.freeze("nats")
+        made |= {customer.create(f"stands-still-{number}") for number in range(8)}
+        until(lambda: time.monotonic() - began >= AWAY / 2, "")
+        cluster.kill("nats")
+        made |= {customer.create(f"dead-{number}") for number in range(8)}
+        until(lambda: time.monotonic() - began >= AWAY, "")
+        cluster.begin("nats")
+        comes_to_rest(cluster, made)
+        assert broken(customer.history) == []
+        assert [asked for asked in customer.history if asked.status in FOR_NOW] == []
+        assert done_twice(cluster) == []
+        assert {server: starts(cluster)[server] for server in made} == dict.fromkeys(made, 1)
 
 
 def test_a_database_that_is_stopped_immediately_under_load_loses_nothing_that_was_accepted(cluster: Cluster) -> None:

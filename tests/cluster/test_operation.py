@@ -39,40 +39,39 @@ def test_processes_are_replaced_one_after_the_other_and_no_request_fails(cluster
 
 def test_a_backup_that_is_restored_destroys_nothing_that_came_after_it(own_cluster: Cluster, tmp_path: Path) -> None:
     cluster = own_cluster
-    customer = Customer(cluster)
-    customer.bring_image()
-    deleted, changed = customer.create("deleted-since"), customer.create("changed-since")
-    comes_to_rest(cluster, {deleted, changed})
-    dump = tmp_path / "floe.dump"
-    cluster.program("pg_dump", "--format=custom", f"--file={dump}", cluster.database)
-    new = customer.create("new-since")
-    customer.delete(deleted)
-    comes_to_rest(cluster, {new, changed})
-    for action, state in _EACH * 2:
-        customer.change(changed, action)
-        until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
+    with Customer(cluster) as customer:
+        customer.bring_image()
+        deleted, changed = customer.create("deleted-since"), customer.create("changed-since")
+        comes_to_rest(cluster, {deleted, changed})
+        dump = tmp_path / "floe.dump"
+        cluster.program("pg_dump", "--format=custom", f"--file={dump}", cluster.database)
+        new = customer.create("new-since")
+        customer.delete(deleted)
+        comes_to_rest(cluster, {new, changed})
+        for action, state in _EACH * 2:
+            customer.change(changed, action)
+            until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
 
-    control = [name for name in cluster.roles if not name.startswith("agent-")]
-    for name in control:
-        cluster.stop(name)
-    for statement in ("DROP DATABASE floe WITH (FORCE)", "CREATE DATABASE floe"):
-        cluster.rows(statement, "postgres")
-    cluster.program("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={cluster.database}", str(dump))
-    for name in control:
-        cluster.begin(name)
-    until(lambda: customer.states() == {deleted: "SHUTOFF", changed: "ACTIVE"}, customer.states)
+        control = [name for name in cluster.roles if not name.startswith("agent-")]
+        for name in control:
+            cluster.stop(name)
+        for statement in ("DROP DATABASE floe WITH (FORCE)", "CREATE DATABASE floe"):
+            cluster.rows(statement, "postgres")
+        cluster.program("pg_restore", "--exit-on-error", "--no-owner", f"--dbname={cluster.database}", str(dump))
+        for name in control:
+            cluster.begin(name)
+        until(lambda: customer.states() == {deleted: "SHUTOFF", changed: "ACTIVE"}, customer.states)
 
-    assert guests(cluster) == {new: 1, changed: 1}
-    for action, state in _EACH:
-        customer.change(changed, action)
-        until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
-    booted = starts(cluster)[changed]
-    customer.change(changed, REBOOT)
-    until(lambda: starts(cluster)[changed] == booted + 1, "it is not booted, as often as it was since the dump")
-    another = customer.create("made-afterwards")
-    customer.delete(deleted)
-    until(lambda: customer.states() == {changed: "ACTIVE", another: "ACTIVE"}, customer.states)
-    left = [("a guest is left on a host that should not have it", new)]
-    until(lambda: [(each["rule"], each["subject"]) for each in violations(cluster)] == left, "it is not in order")
-    assert guests(cluster) == {new: 1, changed: 1, another: 1}
-    customer.close()
+        assert guests(cluster) == {new: 1, changed: 1}
+        for action, state in _EACH:
+            customer.change(changed, action)
+            until(lambda: (customer.states() or {}).get(changed) == state, f"it does not become {state}")  # noqa: B023
+        booted = starts(cluster)[changed]
+        customer.change(changed, REBOOT)
+        until(lambda: starts(cluster)[changed] == booted + 1, "it is not booted, as often as it was since the dump")
+        another = customer.create("made-afterwards")
+        customer.delete(deleted)
+        until(lambda: customer.states() == {changed: "ACTIVE", another: "ACTIVE"}, customer.states)
+        left = [("a guest is left on a host that should not have it", new)]
+        until(lambda: [(each["rule"], each["subject"]) for each in violations(cluster)] == left, "it is not in order")
+        assert guests(cluster) == {new: 1, changed: 1, another: 1}

@@ -37,20 +37,19 @@ def test_roles_killed_at_random_under_load_lose_and_leave_nothing(cluster: Clust
 
 
 def test_a_conductor_that_stood_still_does_nothing_again_that_the_other_went_on_with(cluster: Cluster) -> None:
-    customer = Customer(cluster)
-    customer.bring_image()
-    made = {customer.create(f"still-{each}") for each in range(20)}
-    stands_still(cluster, "conductor-1")
-    comes_to_rest(cluster, made)
-    assert {server: starts(cluster)[server] for server in made} == dict.fromkeys(made, 1)
-    for server in made:
-        customer.change(server, REBOOT)
-    stands_still(cluster, "conductor-2")
-    comes_to_rest(cluster, made)
-    until(lambda: set(starts(cluster).values()) == {2}, lambda: starts(cluster))
-    assert done_twice(cluster) == []
-    assert broken(customer.history) == []
-    customer.close()
+    with Customer(cluster) as customer:
+        customer.bring_image()
+        made = {customer.create(f"still-{each}") for each in range(20)}
+        stands_still(cluster, "conductor-1")
+        comes_to_rest(cluster, made)
+        assert {server: starts(cluster)[server] for server in made} == dict.fromkeys(made, 1)
+        for server in made:
+            customer.change(server, REBOOT)
+        stands_still(cluster, "conductor-2")
+        comes_to_rest(cluster, made)
+        until(lambda: set(starts(cluster).values()) == {2}, lambda: starts(cluster))
+        assert done_twice(cluster) == []
+        assert broken(customer.history) == []
 
 
 def stands_still(cluster: Cluster, name: str) -> None:

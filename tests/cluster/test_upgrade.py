@@ -74,37 +74,36 @@ def test_each_process_of_the_release_before_is_replaced_under_load_and_no_reques
 ) -> None:
     assert sorted(ORDERS[order]) == sorted(older.roles)
     assert schema(older) < migrate.HEAD, "the release before has a schema of its own"
-    customer = Customer(older)
-    customer.bring_image()
-    kept = customer.create("kept")
-    until(lambda: customer.states() == {kept: "ACTIVE"}, customer.states)
-    with under_load(older, "upgrade", Random(7)) as load:
-        upgrade = [sys.executable, "-m", "floe", "db", "upgrade", "--config", str(older.folder / "floe.toml")]
-        done = subprocess.run(upgrade, check=False, capture_output=True, cwd=older.folder, text=True)
-        assert done.returncode == 0, done.stderr
-        assert schema(older) == migrate.HEAD
-        for name in ORDERS[order]:
-            older.stop(name)
-            del older.releases[name]
-            older.begin(name)
-            older.wait(name)
-            until(older.serves_from_all, "the proxy does not take an API back")
-            if name in AGENTS[:-1]:
-                heard_by_all(older, name)  # who builds needs a host, and the next one is about to go
-            many = len(load.history)
-            until(lambda: len(load.history) > many + 4, "the load stands still")  # noqa: B023
-            if name in {"api-1", "conductor-1"}:  # some are of one release, and some of the other
-                for asked, state in ((OFF, "SHUTOFF"), (ON, "ACTIVE")):
-                    customer.change(kept, asked)
-                    until(lambda: (customer.states() or {}).get(kept) == state, f"it does not become {state}")  # noqa: B023
-                booted = starts(older)[kept]
-                customer.change(kept, REBOOT)
-                until(lambda: starts(older)[kept] == booted + 1, "it is not booted")  # noqa: B023
-                until(lambda: (customer.states() or {}).get(kept) == "ACTIVE", "it does not run")
-    assert older.releases == {}
-    assert [asked for asked in load.history if asked.status in FOR_NOW] == []
-    assert broken(load.history) == []
-    comes_to_rest(older, {*load.kept, kept})
-    assert done_twice(older) == []
-    assert {server: starts(older)[server] for server in load.kept} == dict.fromkeys(load.kept, 1)
-    customer.close()
+    with Customer(older) as customer:
+        customer.bring_image()
+        kept = customer.create("kept")
+        until(lambda: customer.states() == {kept: "ACTIVE"}, customer.states)
+        with under_load(older, "upgrade", Random(7)) as load:
+            upgrade = [sys.executable, "-m", "floe", "db", "upgrade", "--config", str(older.folder / "floe.toml")]
+            done = subprocess.run(upgrade, check=False, capture_output=True, cwd=older.folder, text=True)
+            assert done.returncode == 0, done.stderr
+            assert schema(older) == migrate.HEAD
+            for name in ORDERS[order]:
+                older.stop(name)
+                del older.releases[name]
+                older.begin(name)
+                older.wait(name)
+                until(older.serves_from_all, "the proxy does not take an API back")
+                if name in AGENTS[:-1]:
+                    heard_by_all(older, name)  # who builds needs a host, and the next one is about to go
+                many = len(load.history)
+                until(lambda: len(load.history) > many + 4, "the load stands still")  # noqa: B023
+                if name in {"api-1", "conductor-1"}:  # some are of one release, and some of the other
+                    for asked, state in ((OFF, "SHUTOFF"), (ON, "ACTIVE")):
+                        customer.change(kept, asked)
+                        until(lambda: (customer.states() or {}).get(kept) == state, f"it does not become {state}")  # noqa: B023
+                    booted = starts(older)[kept]
+                    customer.change(kept, REBOOT)
+                    until(lambda: starts(older)[kept] == booted + 1, "it is not booted")  # noqa: B023
+                    until(lambda: (customer.states() or {}).get(kept) == "ACTIVE", "it does not run")
+        assert older.releases == {}
+        assert [asked for asked in load.history if asked.status in FOR_NOW] == []
+        assert broken(load.history) == []
+        comes_to_rest(older, {*load.kept, kept})
+        assert done_twice(older) == []
+        assert {server: starts(older)[server] for server in load.kept} == dict.fromkeys(load.kept, 1)

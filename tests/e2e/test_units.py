@@ -146,18 +146,17 @@ def test_an_agent_runs_guests_with_the_capabilities_that_its_unit_leaves_it(fold
     cluster.wrapped["agent-1"] = ["setpriv", f"--bounding-set={bounding}"]
     with contextlib.closing(cluster):
         cluster.start()
-        customer = Customer(cluster)
-        customer.bring_image(guest_image.read_bytes(), "qcow2")
-        server = customer.create("s")
-        eventually("the server to be built", lambda: customer.states() == {server: "ACTIVE"}, 120)
-        asking = cluster.client("floe")
+        with Customer(cluster) as customer:
+            customer.bring_image(guest_image.read_bytes(), "qcow2")
+            server = customer.create("s")
+            eventually("the server to be built", lambda: customer.states() == {server: "ACTIVE"}, 120)
+            asking = cluster.client("floe")
 
-        def console() -> str:
-            told = asking.post(f"/compute/v2.1/servers/{server}/action", {"os-getConsoleOutput": {}})
-            return str(told["output"])
+            def console() -> str:
+                told = asking.post(f"/compute/v2.1/servers/{server}/action", {"os-getConsoleOutput": {}})
+                return str(told["output"])
 
-        eventually("the guest to say login:", lambda: "login:" in console(), BOOT_SECONDS, pause=0.5)
-        customer.delete(server)
-        eventually("the server to be gone", lambda: customer.states() == {})
-        customer.close()
+            eventually("the guest to say login:", lambda: "login:" in console(), BOOT_SECONDS, pause=0.5)
+            customer.delete(server)
+            eventually("the server to be gone", lambda: customer.states() == {})
         eventually("all to be in order", lambda: cluster.client().get("/floe/v1/audit")["violations"] == [])

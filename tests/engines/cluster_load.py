@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -58,6 +58,12 @@ class Customer:
         except BaseException:
             self.close()
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._http.close()
@@ -155,9 +161,8 @@ def serving(cluster: Cluster) -> Iterator[Cluster]:
     """Start a cluster whose customers may have any number of servers; it ends with the block."""
     try:
         cluster.start()
-        operator = Customer(cluster, "floe-admin")
-        operator.lift_quotas()
-        operator.close()
+        with Customer(cluster, "floe-admin") as operator:
+            operator.lift_quotas()
         yield cluster
     finally:
         cluster.close()

@@ -15,37 +15,35 @@ from cluster import Cluster
 
 def comes_to_rest(cluster: Cluster, kept: AbstractSet[str]) -> None:
     """Wait until there are those servers that were kept, each ACTIVE, and no other; all must be in order then."""
-    customer = Customer(cluster)
-    wanted = dict.fromkeys(kept, "ACTIVE")
-    differing: list[object] = []
+    with Customer(cluster) as customer:
+        wanted = dict.fromkeys(kept, "ACTIVE")
+        differing: list[object] = []
 
-    def rests() -> bool:
-        seen = customer.states()
-        if seen is None:
-            return False
-        servers = seen.keys() | wanted.keys()
-        differing[:] = [
-            (each, seen.get(each), wanted.get(each)) for each in servers if seen.get(each) != wanted.get(each)
-        ]
-        return not differing
+        def rests() -> bool:
+            seen = customer.states()
+            if seen is None:
+                return False
+            servers = seen.keys() | wanted.keys()
+            differing[:] = [
+                (each, seen.get(each), wanted.get(each)) for each in servers if seen.get(each) != wanted.get(each)
+            ]
+            return not differing
 
-    with told(lambda: f"(server, is, should be): {differing}"):
-        until(rests, "")
-    with told(lambda: f"{violations(cluster)}"):
-        until(lambda: not violations(cluster), "")
-    assert unfinished(cluster) == 0
-    assert guests(cluster) == dict.fromkeys(kept, 1)
-    customer.close()
+        with told(lambda: f"(server, is, should be): {differing}"):
+            until(rests, "")
+        with told(lambda: f"{violations(cluster)}"):
+            until(lambda: not violations(cluster), "")
+        assert unfinished(cluster) == 0
+        assert guests(cluster) == dict.fromkeys(kept, 1)
 
 
 def remove_all(cluster: Cluster) -> None:
     """Delete every server of the customers' project, and wait until all are gone."""
-    customer = Customer(cluster)
-    until(lambda: customer.states() is not None, "nobody lists the servers")
-    for server in customer.states() or ():
-        customer.delete(server)
-    comes_to_rest(cluster, set())
-    customer.close()
+    with Customer(cluster) as customer:
+        until(lambda: customer.states() is not None, "nobody lists the servers")
+        for server in customer.states() or ():
+            customer.delete(server)
+        comes_to_rest(cluster, set())
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from scripted_hosts import KIT
 
 from floe.conductor.conductor import Conductor
+from floe.core.actions import OPEN_STATES
 from floe.core.resources import Resources
 from floe.core.server_groups import ANTI_AFFINITY, ServerGroup
 from floe.store import allocations, hosts, server_groups
@@ -73,7 +75,11 @@ async def _build(
     for server in reversed(made) if backwards else made:
         (action,) = site.actions(server.id)
         await site.cloud.nudge(action.id)
-    await site.settle()
+    async with asyncio.timeout(20):
+        await site.settle()
+        while any(action.state in OPEN_STATES for server in made for action in site.actions(server.id)):
+            await asyncio.sleep(0.01)  # it was let go of, and is taken up again by the next sweep
+            await site.settle()
     found = [site.server(server.id) for server in made]
     held = [cloud.db.read_now(lambda conn, i=server.id: allocations.of_server(conn, i)) for server in made]
     used = Resources()
@@ -81,7 +87,6 @@ async def _build(
         used = Resources(
             used.vcpus + host.used.vcpus, used.memory_mib + host.used.memory_mib, used.disk_gib + host.used.disk_gib
         )
-    assert all(action.state != "running" for server in made for action in site.actions(server.id))
     await conductor.stop()
     await cloud.bus.close()
     cloud.db.close()

@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from floe.core.errors import Invalid
+from floe.core.errors import Invalid, Unavailable
 from floe.store import address_columns, generations, holdings, port_bindings, quota_usages
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Where = Path | str
 """A database: the file of SQLite, or the address of a PostgreSQL."""
@@ -36,7 +38,9 @@ _SEALED_FROM = "0008"
 
 _BUSY = frozenset({"40P01", "55P03"})
 """What PostgreSQL says of a deadlock, and of a lock that was waited for in vain."""
-_TRIES, _PAUSE_SECONDS = 10, 0.5
+_TRIES, _PAUSE_SECONDS = 60, 0.5
+_LOCK_SECONDS = 0.5
+"""How long a change waits for a table: others wait behind it, and a deadlock is looked for after 1 s, at their cost."""
 _LOCK = 0x466C6F65
 """By which one process at a time changes the schema of a PostgreSQL."""
 
@@ -87,12 +91,10 @@ def _mend(where: Where) -> None:
             (generations, "counts changes of aggregates"),
         ):
             if not itself.kept(conn):
-                with alone(conn):
-                    itself.keep(conn)
+                _patiently(partial(_alone, conn, itself.keep))
                 log.info("the database %s %s", shown(where), does)
-        with alone(conn):
-            if missed := holdings.mend(conn):
-                log.info("the database %s says of %d more guests where they may be", shown(where), missed)
+        if missed := _patiently(partial(_alone, conn, holdings.mend)):
+            log.info("the database %s says of %d more guests where they may be", shown(where), missed)
 
 
 def upgrade(where: Where, revision: str = "head") -> None:
@@ -112,18 +114,31 @@ def upgrade(where: Where, revision: str = "head") -> None:
         _patiently(partial(run, where, command.upgrade, each))
 
 
-def _patiently(change: Callable[[], None]) -> None:
-    """Change a schema, again where others hold for too long what that needs, or wait for it themselves."""
-    for left in reversed(range(_TRIES)):
+def _patiently(change: Callable[[], T]) -> T:
+    """Change a schema, again where others hold for too long what that needs, or wait for it themselves.
+
+    Raises Unavailable when they do so for a minute.
+    """
+    for _ in range(_TRIES):
         try:
-            change()
+            return change()
         except sa.exc.OperationalError as error:
-            if left == 0 or getattr(error.orig, "sqlstate", None) not in _BUSY:
+            if getattr(error.orig, "sqlstate", None) not in _BUSY:
                 raise
-            log.info("the schema is in use, and is changed a little later: %s", error.orig)
+            held = error.orig
+            log.info("the schema is in use, and is changed a little later: %s", held)
             time.sleep(_PAUSE_SECONDS)
-        else:
-            return
+    raise Unavailable(
+        "The schema could not be changed for a minute, as others hold its tables; look in pg_stat_activity for who has "
+        f"a transaction open for long, end that, and do this again. PostgreSQL says: {held}"
+    )
+
+
+def _alone(conn: Connection, change: Callable[[Connection], T]) -> T:
+    with alone(conn):
+        if conn.dialect.name == "postgresql":
+            conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        return change(conn)
 
 
 def _config() -> Any:
@@ -137,9 +152,9 @@ def _config() -> Any:
 def run(where: Where, command: Callable[[Any, str], None], revision: str) -> None:
     """Run one of Alembic's commands, in one transaction: all of it or nothing."""
     config = _config()
-    with connected(where) as conn, alone(conn):
+    with connected(where) as conn:
         config.attributes["connection"] = conn
-        command(config, revision)
+        _alone(conn, lambda _conn: command(config, revision))
 
 
 def shown(where: Where) -> str:

@@ -115,13 +115,13 @@ def drifted(conn: Connection) -> list[Drift]:
 
 
 def count_anew(conn: Connection) -> list[Drift]:
-    """Make all counts what there is; return those that were not."""
-    found = drifted(conn)
-    for owner, resource, _, there in found:
-        which = sa.and_(quota_usages.c.owner == owner, quota_usages.c.resource == resource)
-        conn.execute(sa.delete(quota_usages).where(which))
-        if there:
-            conn.execute(sa.insert(quota_usages).values(owner=owner, resource=resource, used=there))
+    """Make all counts what there is; return those that were not. Others may count what they change meanwhile."""
+    found, u = drifted(conn), quota_usages.c
+    for owner, resource, counted, there in found:
+        which = sa.and_(u.owner == owner, u.resource == resource)
+        if conn.execute(sa.update(quota_usages).where(which).values(used=u.used + there - counted)).rowcount == 0:
+            conn.execute(sa.insert(quota_usages).values(owner=owner, resource=resource, used=there - counted))
+        conn.execute(sa.delete(quota_usages).where(which, u.used == 0))
     return found
 
 

@@ -83,23 +83,36 @@ def kept(conn: Connection, prefix: str, wanted: Iterable[Trigger]) -> bool:
 
 
 def replace(conn: Connection, prefix: str, wanted: Iterable[Trigger]) -> None:
-    """Make these triggers, in place of all whose names begin so."""
-    drop(conn, prefix)
-    for each in wanted:
-        for text in each.texts(conn.dialect.name):
+    """Make these triggers, in place of all whose names begin so.
+
+    Those that are there as they should be stay: others work with their tables, which are not waited for.
+    """
+    dialect, found = conn.dialect.name, there(conn, prefix)
+    missing = {each.name: each for each in wanted if found.pop(each.name, None) != (each.table, each.kept_as(dialect))}
+    for name in _names(conn, prefix) - {each.name for each in wanted if each.name not in missing}:
+        _drop(conn, name)
+    for each in missing.values():
+        for text in each.texts(dialect):
             conn.exec_driver_sql(text)
 
 
 def drop(conn: Connection, prefix: str) -> None:
     """Remove all triggers whose names begin so."""
+    for name in sorted(_names(conn, prefix)):
+        _drop(conn, name)
+
+
+def _names(conn: Connection, prefix: str) -> set[str]:
+    """Return the names of what was made that begin so; functions of PostgreSQL stay when a table goes."""
     if conn.dialect.name != "postgresql":
-        for name in there(conn, prefix):
-            conn.exec_driver_sql(f"DROP TRIGGER {name}")
-        return
-    # By their functions, which stay when a table goes with its triggers.
+        return set(there(conn, prefix))
     functions = sa.text(
         "SELECT proname FROM pg_proc"
         " WHERE pronamespace = current_schema()::regnamespace AND starts_with(proname, :prefix)"
     )
-    for name in list(conn.scalars(functions, {"prefix": prefix})):
-        conn.exec_driver_sql(f"DROP FUNCTION {name}() CASCADE")
+    return set(conn.scalars(functions, {"prefix": prefix}))
+
+
+def _drop(conn: Connection, name: str) -> None:
+    postgres = conn.dialect.name == "postgresql"
+    conn.exec_driver_sql(f"DROP FUNCTION {name}() CASCADE" if postgres else f"DROP TRIGGER {name}")
