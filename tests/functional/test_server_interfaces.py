@@ -318,6 +318,29 @@ async def test_an_agent_that_failed_to_follow_the_network_finds_its_guest_astray
     assert (nics.astray(), machine(site, server).nics[server]) == ([], set())
 
 
+async def test_a_guest_whose_nics_could_not_follow_is_tried_again_soon(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await site.server("one")
+    (port,) = await interfaces(site, server)
+    agent = agent_of(site, server)
+    assert agent._ledger is not None and agent._commands is not None
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(agent._commands, "_sleep", sleep)
+    agent._ledger.network.remove_ports((port,), agent._ledger.network.newest + 1)
+    for _ in range(3):
+        machine(site, server).fail("detach_nic")
+    agent._commands.follow_network()
+    agent._commands.follow_network()  # once is enough
+    while agent._commands._following:
+        await asyncio.gather(*agent._commands._late)
+    assert (pauses, machine(site, server).nics[server]) == ([1.0, 2.0, 4.0], set())
+
+
 async def test_the_nics_of_a_suspended_guest_follow_the_network_once_it_goes_on(site: Site) -> None:
     server = await site.server("one")
     (port,) = await interfaces(site, server)

@@ -156,6 +156,7 @@ class Agent:
             changed=self._changed,
             report=lambda: self._start(self._report()),
             offload=self._offload,
+            sleep=self._sleep,
         )
         commands.start_with(guests)
         self._commands = commands
@@ -163,6 +164,7 @@ class Agent:
             commands.saw(guest)
         await self._bus.serve(self.host, commands.handle, back=self._look)
         await self._say_up(guests, found.files)
+        commands.follow_network()
         self._loops = [
             asyncio.create_task(self._every(self._heartbeat, self._beat), name=f"heartbeat-{self.host}"),
             asyncio.create_task(self._every(self._sweep, self._look), name=f"sweep-{self.host}"),

@@ -60,6 +60,8 @@ _OVERTAKEN = "The server was deleted while it was being built."
 _DELETED = "The server was deleted meanwhile."
 _FENCED = "The action was taken up by another conductor since: what is still to be done for it, that one says."
 _BROKEN_OFF = "Something else was asked for meanwhile."
+_FOLLOW_AGAIN, _SELDOM = 1.0, 60.0
+"""Seconds after which it is tried again to bring a guest's NICs to what they should be, at first and later."""
 
 
 class Commands:
@@ -78,7 +80,9 @@ class Commands:
         changed: Callable[[GuestState], None],
         report: Callable[[], None],
         offload: Offload,
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
+        self._sleep = sleep
         self._ledger = ledger
         self._builder = builder
         self._power = power
@@ -90,6 +94,7 @@ class Commands:
         self._offload = offload
         self._servers: dict[str, UnderWay] = {}
         self._known: dict[str, PowerState] = {}
+        self._following: set[str] = set()
         self._late: set[asyncio.Task[Any]] = set()
         """Spawns that take longer than whoever asked for all of them waits, and what nobody waits for."""
         self._handlers: dict[type, Callable[[Any], Awaitable[Result]]] = {
@@ -282,16 +287,29 @@ class Commands:
             return result
 
     def follow_network(self) -> None:
-        """Have guests have the NICs that the network says, where nothing is being done with them."""
-        for server_id in (each for each in self._nics.astray() if each not in self._servers):
-            self._beside(self._follow(server_id))
+        """Have guests have the NICs that the network says, each once nothing else is being done with it."""
+        for server_id in self._nics.astray():
+            if server_id not in self._following:
+                self._following.add(server_id)
+                self._beside(self._follow(server_id))
 
     async def _follow(self, server_id: str) -> None:
+        pause = _FOLLOW_AGAIN
+        try:
+            while not await self._followed(server_id):
+                await self._sleep(pause)
+                pause = min(2 * pause, _SELDOM)
+        finally:
+            self._following.discard(server_id)
+
+    async def _followed(self, server_id: str) -> bool:
         async with self._server(server_id):
             try:
                 await self._nics.follow(server_id)
             except HostFailure as error:
                 log.warning("guest %s has other NICs than ports: %s", server_id, error.detail or error.message)
+                return False
+            return True
 
     def _beside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         self._late.add(task := asyncio.ensure_future(work))

@@ -37,6 +37,8 @@ class Allotted:
         self._routed = routed
         self._scopes, self._pools = Promised("an address scope"), Promised("a subnet pool")
         self._given = Promised("a network that was allocated")
+        self._begun, self._ended = [0] * len(PROJECTS), [0] * len(PROJECTS)
+        """How many deletes of what a project was allocated were asked for, and how many are done."""
 
     async def ask_pool(self, cloud: Cloud, name: str, args: Args) -> None:
         """Do what is asked for of scopes and pools."""
@@ -62,14 +64,22 @@ class Allotted:
             found = await cloud.db.read(lambda conn: topology_rows.get(conn, PROJECTS[project]))
             if found is not None:
                 self._given.delete_asked.add(found.network_id)
-                await auto_allocated.delete(cloud, user, None)
+                self._begun[project] += 1
+                try:
+                    await auto_allocated.delete(cloud, user, None)
+                finally:  # it may have been another that was allocated meanwhile
+                    self._given.delete_asked.update(ident for owner, ident in self._given.made if owner == project)
+                    self._ended[project] += 1
                 self._given.deleted.add(found.network_id)
             return
+        before = self._ended[project]
         asked = [auto_allocated.show(cloud, user, None) for _ in range(1 + args["pick"] % 3)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         for answer in answers:
             if not isinstance(answer, BaseException):
                 self._given.made.append((project, answer.network_id))
+                if self._begun[project] > before:  # a delete that goes on meanwhile may be of this one
+                    self._given.delete_asked.add(answer.network_id)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer

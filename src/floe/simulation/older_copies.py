@@ -25,12 +25,13 @@ Numbers = Mapping[str, Mapping[str, Any]]
 """By server, its latest boot and wish, and its guest's password."""
 
 _a = actions.actions.c
-_OPEN = (
+_WISHES = (
     actions.actions.select()
     .with_only_columns(_a.id, _a.subject_id, _a.created_at)
-    .where(_a.state.in_(sorted(OPEN_STATES)), _a.kind.in_(sorted(BY_KIND)))
+    .where(_a.kind.in_(sorted(BY_KIND)))
     .order_by(_a.created_at, _a.id)
 )
+_OPEN = _WISHES.where(_a.state.in_(sorted(OPEN_STATES)))
 
 
 class OlderCopies:
@@ -43,13 +44,14 @@ class OlderCopies:
     def __init__(self, store: MemoryStore, accuse: Callable[[Violation], None]) -> None:
         self._store, self._accuse = store, accuse
         self._wishes: dict[str, Any] | None = None
-        """Those asked for since a copy was made, and those under way then, in that order; None while there is none."""
+        """Those asked for since a copy was made, in that order, and before; None while there is no copy."""
         self._open: set[str] = set()
 
     def copied(self) -> Callable[[], None]:
         """Copy what it is about; return what puts it back."""
         copy = self._store.read(_numbers)
-        self._wishes = self._wishes or {}
+        if self._wishes is None:
+            self._wishes = self._store.read(lambda conn: {row.id: row for row in conn.execute(_WISHES)})
         self.committed()
         return lambda: self._store.write(lambda conn: _put_back(conn, copy))
 

@@ -27,6 +27,8 @@ class Posted:
         self._store, self._accuse = store, accuse
         self._kept: dict[str, str] = {}
         """By server, the latest password that its guest was told is kept."""
+        self._tried: dict[str, list[str]] = {}
+        """By server, what its guest posted since, without a word of what became of it: its host may have died then."""
         self._asked: set[str] = set()
         """Servers whose passwords users asked to clear."""
         self._shown: dict[str, str] = {}
@@ -45,10 +47,12 @@ class Posted:
     async def post(self, agent: Agent, server_id: str, password: str) -> None:
         """Have a guest post one. Nobody is promised one of a guest that is being built, or that nobody wants."""
         before = self._settled(agent.host, server_id)
+        self._tried.setdefault(server_id, []).append(password)
         with contextlib.suppress(FloeError):
             await agent.post_password(server_id, password)
             if before and self._settled(agent.host, server_id):
                 self._kept[server_id] = password
+                self._tried[server_id].clear()
 
     async def clear(self, cloud: Cloud, context: Context, server_id: str) -> None:
         """Have a user clear one."""
@@ -90,8 +94,12 @@ class Posted:
             for server_id, password in self._kept.items()
             if server_id in living and server_id not in self._excused
             if living[server_id] != password
-            if living[server_id] is not None or (server_id, password) not in self._gone
+            if living[server_id] not in self._later(server_id) or (server_id, password) not in self._gone
         ]
+
+    def _later(self, server_id: str) -> list[str | None]:
+        """Return what may be shown once the password that was kept is cleared."""
+        return [None, *self._tried.get(server_id, ())]
 
     def _settled(self, host: str, server_id: str) -> bool:
         rows = self._store.read(lambda conn: conn.execute(_ROWS).all())

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from floe.core.errors import Invalid, Unavailable
+from floe.core.errors import Invalid, StoreUnavailable
 from floe.store import address_columns, generations, holdings, port_bindings, quota_usages
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def upgrade(where: Where, revision: str = "head") -> None:
 def _patiently(change: Callable[[], T]) -> T:
     """Change a schema, again where others hold for too long what that needs, or wait for it themselves.
 
-    Raises Unavailable when they do so for a minute.
+    Raises StoreUnavailable when they do so for a minute.
     """
     for _ in range(_TRIES):
         try:
@@ -128,7 +128,7 @@ def _patiently(change: Callable[[], T]) -> T:
             held = error.orig
             log.info("the schema is in use, and is changed a little later: %s", held)
             time.sleep(_PAUSE_SECONDS)
-    raise Unavailable(
+    raise StoreUnavailable(
         "The schema could not be changed for a minute, as others hold its tables; look in pg_stat_activity for who has "
         f"a transaction open for long, end that, and do this again. PostgreSQL says: {held}"
     )
