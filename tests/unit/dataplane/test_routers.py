@@ -126,7 +126,7 @@ def test_one_change_is_as_small_with_500_floating_ips() -> None:
     )
     assert routers.within(after, SEGMENTS, seen).lines == ("addr del 172.24.6.1/32 dev qr-bbbbbbbb000",)
     old, new = ({router_rules.TABLE: router_rules.rules(each)} for each in (before, after))
-    assert len(ruleset.difference(old, new).splitlines()) == 5
+    assert len(ruleset.difference(old, new).splitlines()) == 10
     assert router_rules.translation(before).ended(router_rules.translation(after)) == {many[0].address}
 
 
@@ -225,7 +225,21 @@ def test_each_external_port_leads_to_its_own_or_to_the_one() -> None:
     assert both["tcp_pairs"] == several["tcp_pairs"]
     assert "172.24.4.60" in both["outer"].body
     changed = ruleset.difference({router_rules.TABLE: several}, {router_rules.TABLE: both})
-    assert "flush" not in changed, "what is there stays while another comes"
+    flushed = [line.split()[-1] for line in changed.splitlines() if line.startswith("flush")]
+    assert flushed == ["judged", "remembered"], "what is there stays while another comes"
+
+
+def test_a_flow_is_judged_once_and_again_when_other_translations_are_in_force() -> None:
+    before, after = router_rules.rules(FORWARDING), router_rules.rules(replace(FORWARDING, floating=()))
+    for rules in (before, after):
+        remembered = rules["judged"].body[0].removesuffix(" return")
+        assert rules["judged"].body == (f"{remembered} return", "goto judged_anew")
+        assert rules["remembered"].body == (remembered.replace("ct mark", "ct mark set"),)
+        assert rules["passed"].body[0] == "jump judged", "before anything else is accepted"
+    assert before["remembered"] != after["remembered"]
+    assert before["counted"] == after["counted"], "a rule that is made anew forgets what it counted"
+    again = router_rules.rules(replace(FORWARDING, floating=tuple(reversed(FORWARDING.floating)), routes=()))
+    assert again["remembered"] == before["remembered"]
 
 
 def test_an_address_with_ports_forwarded_is_on_the_gateway_once() -> None:

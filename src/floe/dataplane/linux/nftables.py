@@ -38,7 +38,7 @@ PROTOCOLS = {
 }  # fmt: skip
 _WITH_PORTS = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
 _ICMP = 1
-_PLAIN = ("ether type != { ip, arp } drop", "ether type arp jump whole_arp")
+_PLAIN = "ether type != ip jump other"
 """First in every chain: what has a tag, an LLC header or another type passes br_netfilter by, and no group is asked.
 
 The kernel has taken a tag off a frame before `ip saddr` looks at it; `ether type` sees the frame as it was sent.
@@ -100,28 +100,34 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int], physical: Iterabl
         for port in ports
         if not port.port_security and f"kept_{short(port.network_id)}" in shields
     }
-    sources |= {f'"{port.tap}"': f"jump src_{_key(port)}" for port in judged}
-    sources |= dict.fromkeys([*servers, *legs], "jump ip_only")
-    sinks = {f'"{port.tap}"': "jump ip_only" for port in judged} | dict.fromkeys(servers, "jump served")
-    sinks |= dict.fromkeys(legs, "jump ip_only")
+    sources |= {f'"{port.tap}"': f"goto src_{_key(port)}" for port in judged}
+    sources |= dict.fromkeys([*servers, *legs], "goto ip_only")
+    # What ends here is asked nothing more: most frames by a router are between devices that no group is for.
+    sinks = {f'"{port.tap}"': "jump ip_only" for port in judged} | dict.fromkeys(servers, "goto served")
+    sinks |= dict.fromkeys(legs, "goto ip_only")
     hook = "type filter hook {} priority -350; policy accept;"
     return {
         "ends": _ends(network, physical),
         "sources": named_map("ifname", "verdict", sources | down),
         "sinks": named_map("ifname", "verdict", sinks | down),
         "marks": named_map("ifname", "mark", {f'"{port.tap}"': hex(marks[port.port_id]) for port in judged}),
-        "prerouting": chain(["iifname vmap @sources", "meta mark set iifname map @marks"], hook.format("prerouting")),
+        "prerouting": chain(["iifname vmap @sources"], hook.format("prerouting")),
         "forward": chain(
-            ["oifname vmap @sinks", "iifname @ends meta mark set 0", "meta mark set oifname map @marks"],
+            [
+                "oifname vmap @sinks",
+                "meta mark != 0 iifname @ends meta mark set 0",
+                "meta mark set oifname map @marks",
+            ],
             hook.format("forward"),
         ),
         # The host's own stack and its guests have nothing to say to each other.
         "input": chain(["iifname @ends drop"], hook.format("input")),
         "output": chain(["oifname @ends drop"], hook.format("output")),
-        "ip_only": chain(_PLAIN),
+        "ip_only": chain(["meta mark set 0", _PLAIN]),
         # nft reads ARP's fields where they are in Ethernet and IPv4, whatever the message says of itself.
-        "whole_arp": chain(
+        "other": chain(
             [
+                "ether type != arp drop",
                 "meta length < 28 drop",
                 "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply } return",
                 "drop",
@@ -129,7 +135,8 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int], physical: Iterabl
         ),
         "served": chain(
             [
-                *_PLAIN,
+                "meta mark set 0",
+                _PLAIN,
                 "ether type arp return",
                 "ether type ip udp dport { 53, 67 } return",
                 "ether type ip tcp dport { 53, 80 } return",
@@ -141,7 +148,7 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int], physical: Iterabl
             ]
         ),
         **shields,
-        **{f"src_{_key(port)}": _source_chain(port, shields) for port in judged},
+        **{f"src_{_key(port)}": _source_chain(port, marks[port.port_id], shields) for port in judged},
     }
 
 
@@ -188,12 +195,13 @@ def _shields(network: HostNetwork) -> dict[str, Item]:
     return items
 
 
-def _source_chain(port: HostPort, shields: Mapping[str, Item]) -> Item:
-    """Return the chain that passes only frames with an address pair of the port."""
+def _source_chain(port: HostPort, mark: int, shields: Mapping[str, Item]) -> Item:
+    """Return the chain that marks frames as the port's, and passes only those with an address pair of it."""
     mac = port.mac.lower()
     kept = f"kept_{short(port.network_id)}"
     rules = [
-        *_PLAIN,
+        f"meta mark set {hex(mark)}",
+        _PLAIN,
         *([f"jump {kept}"] if kept in shields else []),
         f"ether saddr {mac} ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 return",
         # Many a DHCP client looks at the port that an answer came to, not at the one it came from.
@@ -228,19 +236,17 @@ def _inet_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item]:
     groups = {group.group_id: group for group in network.groups}
     used = sorted({group for port in judged for group in port.groups})
     segments = {segment.network_id: segment for segment in network.segments}
-    zones = braces(f'"{bridge_name(s.network_id)}" : {zone(s)}' for s in network.segments)
+    zones = {f'"{bridge_name(segment.network_id)}"': f"goto zone_{zone(segment)}" for segment in network.segments}
     own = f'iifname != "{BRIDGE_PREFIX}*" return'
     replies = ["ct state related accept", "ct direction reply ct state established accept", "ct state invalid drop"]
     items = _member_sets(network, [groups[group] for group in used if group in groups])
     for way, key in (("from_port", "out"), ("to_port", "in")):
         verdicts = {hex(marks[port.port_id]): f"jump {key}_{_key(port)}" for port in judged}
         items[way] = named_map("mark", "verdict", verdicts)
-    items["zones"] = chain(
-        [f"ct zone set iifname map {zones}"], "type filter hook prerouting priority raw; policy accept;"
-    )
-    # Frames come from these devices themselves only while one is not in its bridge: they are not for the host.
-    items["ends"] = _ends(network)
-    items["outside"] = chain(["iifname @ends drop"], "type filter hook prerouting priority -350; policy accept;")
+    items |= {f"zone_{zone(segment)}": chain([f"ct zone set {zone(segment)}"]) for segment in network.segments}
+    # Frames come from the ends themselves only while one is not in its bridge: they are not for the host.
+    items["entries"] = named_map("ifname", "verdict", zones | dict.fromkeys(_ends(network).body, "drop"))
+    items["zones"] = chain(["iifname vmap @entries"], "type filter hook prerouting priority raw; policy accept;")
     for name, hook, way in (
         ("egress", "prerouting priority mangle", "from_port"),
         ("ingress", "forward priority filter", "to_port"),

@@ -5,11 +5,13 @@ with another router's never meet.
 
 Connection tracking decides once per flow how addresses are translated, and keeps to it. So each packet that is passed
 on is asked whether the translation of its flow is one of those that are now in force: what a floating IP carried, in
-either direction, ends with it, and at once, and no other flow does.
+either direction, ends with it, and at once, and no other flow does. Its flow remembers the answer until others are in
+force, and needs not be asked again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -58,6 +60,11 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
         gone = {address for address, _ in self.floating - after.floating}
         gone |= {address for address, *_ in self.forwarded - after.forwarded}
         return frozenset(gone | ({self.gateway} - {after.gateway, None} if self.gateway else set()))
+
+    def mark(self) -> int:
+        """Return what marks the flows that were judged by these: another number, but for chance, for any others."""
+        text = f"{sorted(self.floating)} {sorted(self.forwarded)} {self.gateway}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") or 1
 
     def keeps(self, original: Ends, reply: Ends, *, source: bool, target: bool) -> bool:
         """Say whether a flow may go on, the `source` or `target` of which is translated."""
@@ -129,9 +136,11 @@ def rules(router: HostRouter, connections: int = CONNECTIONS) -> Mapping[str, It
             "type filter hook postrouting priority 200; policy accept;",
         ),
         "aimed": chain(_aimed()),
-        "passed": chain(
-            _passed(router, gateway, legs, connections), "type filter hook forward priority filter; policy drop;"
-        ),
+        # A chain of its own: to make the rule anew would make it forget what it counted.
+        "counted": chain([f"ct count over {connections} drop"]),
+        **_judged(router),
+        "inward_ways": chain(_inward(router, gateway, legs)),
+        "passed": chain(_passed(router, gateway, legs), "type filter hook forward priority filter; policy drop;"),
     }
 
 
@@ -199,27 +208,40 @@ def _translated(router: HostRouter, gateway: RouterLeg | None, legs: list[Router
     ]
 
 
-def _passed(router: HostRouter, gateway: RouterLeg | None, legs: list[RouterLeg], connections: int) -> list[str]:
+def _judged(router: HostRouter) -> dict[str, Item]:
+    """Return what is asked of a flow's first packet here, and again once other translations are in force: what ends.
+
+    A flow that was judged is marked by the translations of then. That it has a mark also says that it was counted:
+    to count more than there may be stops no flow that has got in. What changes with a translation is apart, and short.
+    """
+    now = translation(router)
+    other = f"ct reply ip daddr != {now.gateway} " if now.gateway else ""
+    mark = hex(now.mark())
+    return {
+        "judged": chain([f"ct mark {mark} return", "goto judged_anew"]),
+        "judged_anew": chain(
+            [
+                "ct status dnat jump aimed",
+                f"ct status snat {other}ct original ip saddr . ct reply ip daddr != @outward_pairs drop",
+                "ct state { invalid, untracked } drop",
+                "ct mark 0 jump counted",
+                "goto remembered",
+            ]
+        ),
+        "remembered": chain([f"ct mark set {mark}"]),
+    }
+
+
+def _passed(router: HostRouter, gateway: RouterLeg | None, legs: list[RouterLeg]) -> list[str]:
     """Return what goes through. The order counts: first what ends, then what may begin."""
-    address = first_address(gateway) if gateway is not None else None
-    other = f"ct reply ip daddr != {address} " if address else ""
-    rules = [
-        "ct status dnat jump aimed",
-        f"ct status snat {other}ct original ip saddr . ct reply ip daddr != @outward_pairs drop",
-        "ct state { invalid, untracked } drop",
-        # Those that have got in are marked: to count more than there may be stops no flow that is one of them.
-        f"ct mark 0 ct count over {connections} drop",
-        "ct mark 0 ct mark set 1",
-        "iifname @interfaces jump sources",
-        *_between(legs),
-    ]
+    inward = [f"iifname {_quoted(gateway)} goto inward_ways"] if gateway is not None else []
+    rules = ["jump judged", *inward, "iifname @interfaces jump sources", *_between(legs)]
     if gateway is None:
         return rules
     name, opened = _quoted(gateway), [leg for leg in legs if router.is_open(leg)]
     if not router.snat and len(opened) == len(legs):
-        return [*rules, f"iifname @interfaces oifname {name} accept", f"iifname {name} oifname @interfaces accept"]
-    open_ = _names(opened)
-    ways = [f"iifname {open_} oifname {name} accept", f"iifname {name} oifname {open_} accept"] if opened else []
+        return [*rules, f"iifname @interfaces oifname {name} accept"]
+    ways = [f"iifname {_names(opened)} oifname {name} accept"] if opened else []
     fixed = [each.fixed for each in router.floating]
     if router.snat:
         # The rest of a flow whose floating IP went is not taken for a new one, from the gateway's address.
@@ -227,11 +249,20 @@ def _passed(router: HostRouter, gateway: RouterLeg | None, legs: list[RouterLeg]
         ways += [f"{_but(router, legs)}oifname {name} {late}", f"iifname @interfaces oifname {name} accept"]
     elif fixed:  # from another scope nothing leaves but as what is of the outside's
         ways.append(f"iifname @interfaces oifname {name} ip saddr {braces(fixed)} accept")
+    return [*rules, *ways]
+
+
+def _inward(router: HostRouter, gateway: RouterLeg | None, legs: list[RouterLeg]) -> list[str]:
+    """Return what comes in by the gateway."""
+    opened = [leg for leg in legs if router.is_open(leg)]
+    if gateway is None:
+        return []
+    if not router.snat and len(opened) == len(legs):
+        return ["oifname @interfaces accept"]
     return [
-        *rules,
-        *ways,
-        f"iifname {name} oifname @interfaces ct status dnat accept",
-        f"iifname {name} oifname @interfaces ct direction reply accept",
+        *([f"oifname {_names(opened)} accept"] if opened else []),
+        "oifname @interfaces ct status dnat accept",
+        "oifname @interfaces ct direction reply accept",
     ]
 
 
