@@ -4,6 +4,10 @@ Run by `scripts/bench --outside` in namespaces that it makes. Prints one line of
 outside, a bridge, a veth pair, the external network's bridge, a veth pair, the router's namespace, a veth pair, the
 guest's bridge and a veth pair in the place of a tap. One has Floe's rules; the other what it takes by hand to let one
 guest send what is its own, to ask one security group, and to translate one floating IP.
+
+By hand all bridges have their packets pass the inet tables, as the kernel begins with. Floe's machine is one on which
+nobody else needs that, as a sandbox is: Floe's own bridges ask for it where guests are. `--every-bridge` leaves it at
+what the kernel begins with there too, as a machine has it where others need it.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from floe.core.host_network import (
     HostSubnet,
     RouterLeg,
 )
-from floe.dataplane.linux import kernel
+from floe.dataplane.linux import kernel, stack
 from floe.dataplane.linux.plane import LinuxPlane
 
 _ROUNDS, _SECONDS = 15, 0.5
@@ -280,6 +284,8 @@ def _within() -> int:
     mounts.mount("none", Path("/"), flags=mounts.MS_REC | mounts.MS_PRIVATE)
     mounts.mount("floe-run", Path("/run"), "tmpfs")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    if "--every-bridge" not in sys.argv:
+        stack.spare_bridges()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(asyncio.run(_paths(Path(folder)))))
     return 0

@@ -28,7 +28,7 @@ from floe.core.host_network import (
     HostSubnet,
     RouterLeg,
 )
-from floe.dataplane.linux import kernel
+from floe.dataplane.linux import kernel, stack
 from floe.dataplane.linux.plane import LinuxPlane
 
 _NEW_NETWORK, _NEW_MOUNTS = 0x40000000, 0x00020000
@@ -61,6 +61,7 @@ def private_network() -> Iterator[None]:
         call(libc.mount(b"none", b"/", None, _RECURSIVE_PRIVATE, None))
         call(libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None))
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        stack.spare_bridges()  # so that nothing is filtered but what Floe has filtered
         yield
     finally:
         call(libc.setns(home[0], _NEW_NETWORK))

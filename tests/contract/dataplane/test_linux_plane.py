@@ -249,13 +249,41 @@ async def test_a_change_behind_its_back_is_drift_until_it_is_mended(linux_plane,
         "netns add": ["ip", "netns", "del", namespace_name(segment.network_id)],
         "disable_ipv6 is not 1": ["sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6"],
         f"{port.tap}/forwarding is not 0": ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"],
-        "bridge-nf-call-iptables is not 1": ["sh", "-c", "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables"],
+        "nf_call_iptables 1": [
+            "ip",
+            "link",
+            "set",
+            bridge_name(segment.network_id),
+            "type",
+            "bridge",
+            "nf_call_iptables",
+            "0",
+        ],
     }
     for told, damage in damages.items():
         subprocess.run(damage, check=True)
         assert any(told in text for text in await linux_plane.drift(world.network)), damage
         await linux_plane.apply(world.network)
         assert await linux_plane.drift(world.network) == [], damage
+
+
+@pytest.mark.parametrize("every_bridge", ["0", "1"])
+async def test_packets_are_filtered_on_bridges_with_guests_and_others_as_they_were(linux_plane, world, every_bridge):
+    setting = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    setting.write_text(every_bridge)
+    with_guest, without = world.segment(1), world.segment(2, net="10.8.0")
+    world.port(11, with_guest)
+
+    def filtered() -> list[bool]:
+        found = kernel.devices()
+        return [found[bridge_name(segment.network_id)].filtered for segment in (with_guest, without)]
+
+    await linux_plane.apply(world.network)
+    assert filtered() == [True, False]
+    await linux_plane.apply(replace(world.network, generation=2, ports=()))
+    assert filtered() == [False, False]
+    assert setting.read_text().strip() == every_bridge
+    assert await linux_plane.drift(replace(world.network, generation=2, ports=())) == []
 
 
 async def test_a_dhcp_server_that_is_gone_is_drift(linux_plane, world, tmp_path):

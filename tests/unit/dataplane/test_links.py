@@ -23,7 +23,7 @@ PORT = HostPort(
 WANTED = HostNetwork(segments=(SEGMENT,), ports=(PORT,))
 THERE = {
     "lo": Device(name="lo", up=True),
-    BRIDGE: Device(name=BRIDGE, kind="bridge", mtu=1400, up=True, alias=f"floe:{NETWORK}"),
+    BRIDGE: Device(name=BRIDGE, kind="bridge", mtu=1400, up=True, alias=f"floe:{NETWORK}", filtered=True),
     OUTER: Device(name=OUTER, kind="veth", master=BRIDGE, mtu=1400, up=True, alias=f"floe:{NETWORK}"),
     "tap1": Device(name="tap1", kind="tun", master=BRIDGE, mtu=1400, up=True, alias="floe:p"),
 }
@@ -49,6 +49,7 @@ def test_from_nothing_all_is_made_and_attached_last():
         "tuntap add dev tap1 mode tap",
         "link set dev tap1 alias floe:p",
         "link set dev tap1 addrgenmode none mtu 1400",
+        f"link set dev {BRIDGE} type bridge nf_call_iptables 1",
     ]
     assert texts(made.after) == [
         f"link set dev {OUTER} master {BRIDGE}",
@@ -91,6 +92,21 @@ def test_a_device_that_is_there_for_a_tap_is_taken():
     made = links.plan(WANTED, found, SPACES)
     assert texts(made.before) == ["link set dev tap1 alias floe:p", "link set dev tap1 addrgenmode none mtu 1400"]
     assert texts(made.after) == [f"link set dev tap1 master {BRIDGE}", "link set dev tap1 up"]
+
+
+def test_a_port_joins_no_bridge_whose_packets_are_not_filtered():
+    found = THERE | {BRIDGE: replace(THERE[BRIDGE], filtered=False)}
+    found["tap1"] = replace(found["tap1"], master="")
+    made = links.plan(WANTED, found, SPACES)
+    [line] = made.before
+    assert (line.owner, line.text) == ("p", f"link set dev {BRIDGE} type bridge nf_call_iptables 1")
+    assert [line.owner for line in made.after] == ["p"], "what comes after is left out where an owner's line failed"
+
+
+def test_where_the_last_port_went_packets_are_filtered_no_more_once_it_is_gone():
+    made = links.plan(replace(WANTED, ports=()), THERE, SPACES)
+    assert texts(made.before) == ["link del dev tap1"]
+    assert texts(made.after) == [f"link set dev {BRIDGE} type bridge nf_call_iptables 0"]
 
 
 def test_a_device_on_somebody_elses_bridge_is_refused():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from floe.cli import kvm
 from floe.cli.sandbox import kernel
+from floe.dataplane.linux import stack
 
 HOST_NAME = "floe-sandbox"
 
@@ -57,6 +58,7 @@ def furnish(state_dir: Path) -> None:
         os.close(state)
     socket.sethostname(HOST_NAME)
     _loopback_up()
+    stack.spare_bridges()
 
 
 def mend() -> None:

@@ -43,7 +43,8 @@ _SOL_NETLINK = 270
 _NETLINK_STRICT = 12  # NETLINK_GET_STRICT_CHK: list only what was asked for
 _IFF_UP = 0x1
 _MAC, _NAME, _MTU, _MASTER, _LINK_INFO, _ALIAS, _EXT_MASK = 1, 3, 4, 10, 18, 20, 29
-_INFO_KIND = 1
+_INFO_KIND, _INFO_DATA = 1, 2
+_BRIDGE_FILTERED = 36  # IFLA_BR_NF_CALL_IPTABLES
 _SKIP_STATISTICS = 8
 _GET_GENERATION = (10 << 8) | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
 _GENERATION_ID = 1
@@ -63,15 +64,17 @@ def devices() -> dict[str, Device]:
     result = {}
     for index, flags, attributes in found:
         info = dict(attributes_of(attributes.get(_LINK_INFO, b"")))
-        master = attributes.get(_MASTER)
+        kind, master = _text(info.get(_INFO_KIND, b"")), attributes.get(_MASTER)
+        own = dict(attributes_of(info.get(_INFO_DATA, b""))) if kind == "bridge" else {}
         result[names[index]] = Device(
             name=names[index],
-            kind=_text(info.get(_INFO_KIND, b"")),
+            kind=kind,
             master=names.get(struct.unpack("=I", master)[0], "?") if master else "",
             mtu=struct.unpack("=I", attributes[_MTU])[0],
             up=bool(flags & _IFF_UP),
             alias=_text(attributes.get(_ALIAS, b"")),
             mac=attributes.get(_MAC, b"").hex(":"),
+            filtered=own.get(_BRIDGE_FILTERED) == b"\1",
         )
     return result
 

@@ -33,6 +33,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     up: bool = False
     alias: str = ""
     mac: str = ""
+    filtered: bool = False
+    """Of a bridge: its packets pass the inet tables, whatever holds for all bridges."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,12 +85,20 @@ def plan(
         if owns_namespace(name) and name not in inner:
             made.before.append(Line(owner=name, text=f"netns del {name}"))
             made.removed.append(name)
+    asked = {port.network_id for port in network.ports}
     for segment in segments.values():
-        _bridge(made, segment, devices.get(bridge_name(segment.network_id)))
+        _bridge(made, segment, devices.get(bridge_name(segment.network_id)), asked=segment.network_id in asked)
     for segment in served.values():
         _dhcp_end(made, segment, devices, namespaces)
     for port in network.ports:
-        _tap(made, port, segments[port.network_id], devices.get(port.tap))
+        bridge = devices.get(bridge_name(port.network_id))
+        _tap(
+            made,
+            port,
+            segments[port.network_id],
+            devices.get(port.tap),
+            filtered=bridge is not None and bridge.filtered,
+        )
     return made
 
 
@@ -118,7 +128,7 @@ def removal(devices: Mapping[str, Device], namespaces: frozenset[str]) -> list[L
     return plan(HostNetwork(), devices, namespaces).before
 
 
-def _bridge(made: LinkPlan, segment: HostSegment, found: Device | None) -> None:
+def _bridge(made: LinkPlan, segment: HostSegment, found: Device | None, *, asked: bool) -> None:
     name, owner = bridge_name(segment.network_id), segment.network_id
     if found is None:
         # Ports forward at once (no learning pause), and the bridge itself keeps out: no address, no queries.
@@ -134,6 +144,9 @@ def _bridge(made: LinkPlan, segment: HostSegment, found: Device | None) -> None:
         made.before.append(Line(owner=owner, text=f"link set dev {name} mtu {segment.mtu}"))
     if found is None or not found.up:
         made.before.append(Line(owner=owner, text=f"link set dev {name} up"))
+    if found is not None and found.filtered and not asked:
+        # No guest is here, so no group: what is between routers and the outside goes on with no connection tracked.
+        made.after.append(Line(owner=owner, text=f"link set dev {name} type bridge nf_call_iptables 0"))
 
 
 def _dhcp_end(made: LinkPlan, segment: HostSegment, devices: Mapping[str, Device], namespaces: frozenset[str]) -> None:
@@ -167,7 +180,7 @@ def _dhcp_end(made: LinkPlan, segment: HostSegment, devices: Mapping[str, Device
     join_bridge(made, owner, outer, bridge, found)
 
 
-def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | None) -> None:
+def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | None, *, filtered: bool) -> None:
     """Make the tap, or take a tap or veth end of that name which is there and on nobody else's bridge."""
     name, owner, bridge = port.tap, port.port_id, bridge_name(port.network_id)
     if found is not None:
@@ -184,6 +197,9 @@ def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | N
         made.before.append(Line(owner=owner, text=f"link set dev {name} addrgenmode none mtu {segment.mtu}"))
     elif found.mtu != segment.mtu:
         made.before.append(Line(owner=owner, text=f"link set dev {name} mtu {segment.mtu}"))
+    if not filtered:
+        # The port's own line, though the bridge is others' too: who cannot have its groups asked does not join.
+        made.before.append(Line(owner=owner, text=f"link set dev {bridge} type bridge nf_call_iptables 1"))
     join_bridge(made, owner, name, bridge, found)
 
 

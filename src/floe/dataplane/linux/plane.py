@@ -42,7 +42,6 @@ PROGRAMS = {
 }
 """What must be installed, and the Debian package that brings it."""
 
-_BRIDGE_RULES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _BACKLOG = 128
 _MEND_SECONDS = 5.0
 
@@ -88,18 +87,11 @@ class LinuxPlane:
         for program, package in PROGRAMS.items():
             if find_program(program) is None:
                 raise ports_failure(f"{program} is not installed on this host (Debian package {package}).")
-        try:
-            _filter_bridged_packets()
-        except FileNotFoundError:
-            if find_program("modprobe"):
-                await run(["modprobe", "br_netfilter"], check=False)
-        try:
-            _filter_bridged_packets()
-        except OSError as error:
-            raise ports_failure(
-                "Security groups need the kernel's br_netfilter, with net.bridge.bridge-nf-call-iptables=1.",
-                str(error),
-            ) from error
+        if not stack.filters_bridges() and find_program("modprobe"):
+            await run(["modprobe", "br_netfilter"], check=False)
+            stack.spare_bridges()
+        if not stack.filters_bridges():
+            raise ports_failure("Security groups need the kernel's br_netfilter.")
         account.find()
         if self._held is None:
             self._held = sole.hold(self._state_dir)
@@ -139,8 +131,6 @@ class LinuxPlane:
             unlike = stack.open_to(_outside(sound, joined)) | stack.unguarded(self._machine.leading.values())
             found += [f"{path} is not {value}" for path, value in unlike.items()]
             found += ["the machine does not forward as it should"] if outside.leads_on_wrongly(self._machine) else []
-            if not _bridged_packets_are_filtered():
-                found.append(f"{_BRIDGE_RULES} is not 1")
             found += await self._rules.drift(self._tables(sound, [each.end for each in joined]))
             found += await self._routers.drift(sound, looked)
             served = {segment.network_id: segment for segment in sound.segments if served_subnets(segment)}
@@ -221,7 +211,6 @@ class LinuxPlane:
 
     async def _converge(self, network: HostNetwork) -> None:
         """Look, compare, and do what differs; rules are in force before a new tap joins its bridge."""
-        _filter_bridged_packets()  # others set it, too, and without it no group is asked
         if await self._reroute(network):
             return
         unchanged = network == self._complete
@@ -365,16 +354,6 @@ def _ports_of(segment: HostSegment, network: HostNetwork) -> list[HostPort]:
 def _outside(network: HostNetwork, joined: Sequence[physical.Join]) -> list[str]:
     """Return the devices in the host's own namespace that its stack has nothing to do with."""
     return [*links.outside(network), *(name for each in joined for name in each.made)]
-
-
-def _filter_bridged_packets() -> None:
-    """Let bridged IPv4 packets pass the inet tables; the setting is the network namespace's own."""
-    if not _bridged_packets_are_filtered():
-        _BRIDGE_RULES.write_text("1")
-
-
-def _bridged_packets_are_filtered() -> bool:
-    return _BRIDGE_RULES.read_text().strip() == "1"
 
 
 async def _inner_addresses(namespace: str) -> frozenset[str]:

@@ -6,12 +6,14 @@ addresses that it has elsewhere. The rules keep such frames from it as well; eac
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from floe.dataplane.linux.names import INNER_DEVICE
 
 _SETTINGS = Path("/proc/sys/net")
+_EVERY_BRIDGE = _SETTINGS / "bridge/bridge-nf-call-iptables"
 _DEVICE = {
     "ipv6/conf/{}/disable_ipv6": "1",
     "ipv4/conf/{}/forwarding": "0",
@@ -60,6 +62,21 @@ _LEG = {
     if name.endswith(("disable_ipv6", "forwarding", "arp_accept", "send_redirects"))
 }
 """For each of its devices: of the others the kernel heeds the stricter of what all of them and each one have."""
+
+
+def filters_bridges() -> bool:
+    """Say whether bridged packets can pass the inet tables: the kernel has br_netfilter."""
+    return _EVERY_BRIDGE.exists()
+
+
+def spare_bridges() -> None:
+    """Have packets pass the inet tables on those bridges alone that ask for it, in a namespace or kernel that is new.
+
+    The kernel begins with all of them. Who is not alone leaves it as it is: others may have rules that need it.
+    Where it cannot be written, Floe's bridges that do not need it cost more, and no less is filtered.
+    """
+    with contextlib.suppress(OSError):
+        _EVERY_BRIDGE.write_text("0")
 
 
 def open_to(devices: Iterable[str]) -> dict[Path, str]:
