@@ -251,7 +251,7 @@ def _inet_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item]:
         ("egress", "prerouting priority mangle", "from_port"),
         ("ingress", "forward priority filter", "to_port"),
     ):
-        judging = [own, "meta mark 0 return", *replies, f"meta mark vmap @{way}"]
+        judging = ["meta mark 0 return", own, *replies, f"meta mark vmap @{way}"]
         items[name] = chain(judging, f"type filter hook {hook}; policy accept;")
     for group_id in used:
         rules = groups[group_id].rules if group_id in groups else ()
