@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from floe.core.host_network import HostFloating, HostNetwork, HostRoute, RouterLeg
-from floe.dataplane.linux import kernel
+from floe.dataplane.linux import kernel, ruleset
 from floe.dataplane.linux.names import (
     bridge_name,
     inner_leg,
@@ -19,11 +19,12 @@ from floe.dataplane.linux.names import (
     their_device,
 )
 from floe.dataplane.linux.plane import LinuxPlane
+from floe.dataplane.linux.router_rules import TABLE, rules
 from floe.dataplane.protocol import PortsFailure
 
 from .conftest import LEADING, floating, forwarding, ident
 from .test_linux_plane import links, printed
-from .test_routers import FLOATING, MACHINE, OTHER, own, ping, place, sees
+from .test_routers import FLOATING, MACHINE, OTHER, PORT, datagrams, heard, own, ping, place, sees
 
 pytestmark = pytest.mark.e2e
 
@@ -300,3 +301,19 @@ async def test_routes_to_a_routers_own_networks_break_nothing(town):
     assert await town.plane.drift(town.world.network) == []
     await town.apply(routes=())
     await ping(town.guests, place(a), own(b))
+
+
+async def test_rules_of_other_translations_stop_a_flow_that_was_judged_by_themselves(town):
+    """Its entry in connection tracking goes too, but that takes a moment, and may fail."""
+    a = town.guest(11)
+    await town.apply(floating=(floating(FLOATING, a),))
+    await ping(town.guests, town.outside, FLOATING)
+    [router] = town.world.network.routers
+    led, gone = ({TABLE: rules(each)} for each in (router, replace(router, floating=())))
+    with await datagrams(town.guests, place(a)) as guest, await datagrams(town.guests, town.outside) as machine:
+        for before, now, text in ((led, led, b"one"), (led, led, b"two"), (led, gone, b"gone"), (gone, led, b"back")):
+            if script := ruleset.difference(before, now):
+                subprocess.run(["ip", "netns", "exec", SPACE, "nft", "-f", "-"], input=script, text=True, check=True)
+            machine.sendto(text, (FLOATING, PORT))
+            if now is led:
+                assert await heard(guest, text) == []

@@ -6,8 +6,8 @@ Two tables, both Floe's alone:
   MAC, IPv4 or ARP address, a router's or server's, DHCP server replies, anything but plain IPv4 and ARP), keeps
   guests and the host's own stack apart, lets through to the DHCP and metadata servers what they serve alone, and
   marks what remains with the number of the port it comes from, then of the port it goes to.
-- `inet floe` sees the same IPv4 packets through br_netfilter, with connection tracking in a zone per segment,
-  so that equal addresses in different networks never meet. There the security groups decide, by mark.
+- `inet floe` sees the same IPv4 packets through br_netfilter, on bridges with guests, with connection tracking in a
+  zone per segment, so that equal addresses in different networks never meet. There the security groups decide, by mark.
 
 The data plane is IPv4 only: IPv6 from a guest or to it is dropped (except at ports without port security,
 which pass whatever comes), and rules with ethertype IPv6 give nothing.
@@ -43,6 +43,14 @@ _PLAIN = "ether type != ip jump other"
 
 The kernel has taken a tag off a frame before `ip saddr` looks at it; `ether type` sees the frame as it was sent.
 """
+_OTHER = (
+    "ether type != arp drop",
+    # nft reads ARP's fields where they are in Ethernet and IPv4, whatever the message says of itself.
+    "meta length < 28 drop",
+    "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply } return",
+    "drop",
+)
+"""Of what is not IPv4, whole ARP messages alone go on."""
 _ZONES = 65535
 
 
@@ -124,15 +132,7 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int], physical: Iterabl
         "input": chain(["iifname @ends drop"], hook.format("input")),
         "output": chain(["oifname @ends drop"], hook.format("output")),
         "ip_only": chain(["meta mark set 0", _PLAIN]),
-        # nft reads ARP's fields where they are in Ethernet and IPv4, whatever the message says of itself.
-        "other": chain(
-            [
-                "ether type != arp drop",
-                "meta length < 28 drop",
-                "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply } return",
-                "drop",
-            ]
-        ),
+        "other": chain(_OTHER),
         "served": chain(
             [
                 "meta mark set 0",
