@@ -28,6 +28,7 @@ GUEST_UIDS = 16_384
 _LAST_UID = 2**32 - 2  # the one after it means "no change" to the kernel
 _MAX_DAYS = 36_500
 _MAX_DRAIN = 45
+_CONNECTIONS = (("connections", 1, 65536), ("connections_per_peer", 1, 65536), ("guest_connections", 64, 1 << 24))
 """Seconds, with the requests under way less than the 60 after which systemd kills what it stops."""
 ROLES = ("api", "conductor", "agent")
 """In the order in which they start."""
@@ -109,6 +110,9 @@ class Settings:
         "range of the network `public` that the first start makes; its first address is the gateway",
         "CIDR",
     )
+    guest_connections: int = _setting(
+        16384, "connections that a guest's NIC may have in its host's table (nf_conntrack_max), in steps of 64", "N"
+    )
     cpu_ratio: float = _setting(4.0, "virtual CPUs that may be promised per real one", "N")
     memory_ratio: float = _setting(1.0, "memory that may be promised, as a share of the real", "N")
     disk_ratio: float = _setting(1.0, "disk that may be promised, as a share of the real", "N")
@@ -170,9 +174,9 @@ class Settings:
         for name in ("cpu_ratio", "memory_ratio", "disk_ratio", "token_hours"):
             if getattr(self, name) <= 0:
                 raise Invalid(f"{name} must be more than 0 (it is {getattr(self, name):g}).")
-        for name in ("connections", "connections_per_peer"):
-            if not 1 <= getattr(self, name) <= 65536:
-                raise Invalid(f"{name} must be between 1 and 65536 (it is {getattr(self, name)}).")
+        for name, least, most in _CONNECTIONS:
+            if not least <= getattr(self, name) <= most:
+                raise Invalid(f"{name} must be between {least} and {most} (it is {getattr(self, name)}).")
         self.proxies()
         self.image_urls()
         self.object_store()

@@ -139,7 +139,7 @@ def _real_drivers(settings: Settings, folder: Path, host: str) -> tuple[Hypervis
         reserved_memory_mib=settings.reserved_memory_mib,
     )
     leading, machine = _outside(settings)
-    return driver, LinuxPlane(folder / host, leading, machine=machine)
+    return driver, LinuxPlane(folder / host, leading, machine=machine, guest_connections=settings.guest_connections)
 
 
 def _outside(settings: Settings) -> tuple[dict[str, str], Machine]:

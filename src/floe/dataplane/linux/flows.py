@@ -18,6 +18,7 @@ _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2  # NFNL_SUBSYS_CTNETLINK
 _HEADER = struct.pack("=BBH", socket.AF_INET, 0, 0)  # struct nfgenmsg: family, version, resource
 _NESTED = 0x8000
 _ORIGINAL, _REPLY, _STATUS, _ID, _FILTER = 1, 2, 3, 12, 25
+_MARK, _MARK_MASK = 8, 21
 _ADDRESSES, _PROTOCOL = 1, 2
 _SOURCE, _TARGET = 1, 2
 _NUMBER, _SOURCE_PORT, _TARGET_PORT = 1, 2, 3
@@ -50,6 +51,14 @@ def end(translation: Translation, addresses: Collection[str] | None) -> int:
                 stale[entry[_ID]] = _attribute(_ORIGINAL | _NESTED, entry[_ORIGINAL]) + _attribute(_ID, entry[_ID])
     kernel.tell(kernel.NETFILTER, _DELETE, (_HEADER + which for which in stale.values()))
     return len(stale)
+
+
+def forget(marks: Collection[int]) -> None:
+    """Forget the flows that bear one of these marks, whatever they are."""
+    every = _attribute(_MARK_MASK, b"\xff" * 4)
+    kernel.tell(
+        kernel.NETFILTER, _DELETE, (_HEADER + _attribute(_MARK, struct.pack(">I", mark)) + every for mark in marks)
+    )
 
 
 def _is_kept(entry: dict[int, bytes], translation: Translation) -> bool:

@@ -103,12 +103,7 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int], physical: Iterabl
     servers = [f'"{dhcp_device(s.network_id)}"' for s in network.segments if served_subnets(s)]
     legs = [f'"{leg_device(leg.port_id)}"' for router in network.routers for leg in router.legs]
     shields = _shields(network)
-    sources = {
-        f'"{port.tap}"': f"jump kept_{short(port.network_id)}"
-        for port in ports
-        if not port.port_security and f"kept_{short(port.network_id)}" in shields
-    }
-    sources |= {f'"{port.tap}"': f"goto src_{_key(port)}" for port in judged}
+    sources = {f'"{port.tap}"': f"goto src_{_key(port)}" for port in ports if port.up}
     sources |= dict.fromkeys([*servers, *legs], "goto ip_only")
     # What ends here is asked nothing more: most frames by a router are between devices that no group is for.
     sinks = {f'"{port.tap}"': "jump ip_only" for port in judged} | dict.fromkeys(servers, "goto served")
@@ -148,7 +143,7 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int], physical: Iterabl
             ]
         ),
         **shields,
-        **{f"src_{_key(port)}": _source_chain(port, marks[port.port_id], shields) for port in judged},
+        **{f"src_{_key(port)}": _source_chain(port, marks[port.port_id], shields) for port in ports if port.up},
     }
 
 
@@ -196,13 +191,19 @@ def _shields(network: HostNetwork) -> dict[str, Item]:
 
 
 def _source_chain(port: HostPort, mark: int, shields: Mapping[str, Item]) -> Item:
-    """Return the chain that marks frames as the port's, and passes only those with an address pair of it."""
+    """Return the chain that marks frames as the port's, and passes only those with an address pair of it.
+
+    Of a port without port security it passes whatever is of no router and server: it has its mark to be counted.
+    """
     mac = port.mac.lower()
     kept = f"kept_{short(port.network_id)}"
+    marked, unlike = f"meta mark set {hex(mark)}", [f"jump {kept}"] if kept in shields else []
+    if not port.port_security:
+        return chain([marked, *unlike])
     rules = [
-        f"meta mark set {hex(mark)}",
+        marked,
         _PLAIN,
-        *([f"jump {kept}"] if kept in shields else []),
+        *unlike,
         f"ether saddr {mac} ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 return",
         # Many a DHCP client looks at the port that an answer came to, not at the one it came from.
         "ether type ip udp sport 67 drop",
@@ -233,6 +234,7 @@ def _pairs(port: HostPort) -> dict[str, list[str]]:
 
 def _inet_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item]:
     judged = [port for port in network.ports if port.up and port.port_security]
+    free = [hex(marks[port.port_id]) for port in network.ports if port.up and not port.port_security]
     groups = {group.group_id: group for group in network.groups}
     used = sorted({group for port in judged for group in port.groups})
     segments = {segment.network_id: segment for segment in network.segments}
@@ -251,7 +253,8 @@ def _inet_table(network: HostNetwork, marks: dict[str, int]) -> dict[str, Item]:
         ("egress", "prerouting priority mangle", "from_port"),
         ("ingress", "forward priority filter", "to_port"),
     ):
-        judging = ["meta mark 0 return", own, *replies, f"meta mark vmap @{way}"]
+        unjudged = "meta mark 0 return" if way == "to_port" or not free else f"meta mark {braces(['0', *free])} return"
+        judging = [unjudged, own, *replies, f"meta mark vmap @{way}"]
         items[name] = chain(judging, f"type filter hook {hook}; policy accept;")
     for group_id in used:
         rules = groups[group_id].rules if group_id in groups else ()

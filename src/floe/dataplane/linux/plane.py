@@ -18,8 +18,9 @@ from pathlib import Path
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
-from floe.dataplane.linux import account, kernel, links, nftables, physical, router_rules, routers, sole, stack
+from floe.dataplane.linux import account, kernel, links, nftables, physical, routers, shares, sole, stack
 from floe.dataplane.linux import machine as outside
+from floe.dataplane.linux.counted import CountedPorts
 from floe.dataplane.linux.dnsmasq import DhcpServers
 from floe.dataplane.linux.loaded import LoadedRules
 from floe.dataplane.linux.machine import NOWHERE, Machine
@@ -50,7 +51,8 @@ class LinuxPlane:
     """Implements `DataPlane`. DHCP servers have their files below `/run/floe`, apart for each `state_dir`.
 
     `leading` names the bridge or interface of this host that leads to each physical network; `machine` says for which
-    the machine itself is what they lead to. A router keeps at most `connections`.
+    the machine itself is what they lead to. A router keeps at most `connections`,
+    and each NIC of a guest `guest_connections`.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class LinuxPlane:
         leading: Mapping[str, str] | None = None,
         *,
         machine: Machine = NOWHERE,
-        connections: int = router_rules.CONNECTIONS,
+        connections: int = shares.ROUTER,
+        guest_connections: int = shares.GUEST,
     ) -> None:
         self._state_dir = state_dir
         self._held: int | None = None
@@ -78,6 +81,8 @@ class LinuxPlane:
         self._ends: list[str] = []
         """The devices in bridges of physical networks that lead out of the host, for which rules are in force."""
         self._routers = RouterSpaces(connections)
+        self._shares = shares.of_guests(guest_connections)
+        self._counted = CountedPorts()
         self._addressed: dict[str, tuple[int, HostSegment]] = {}
         """Per network: the namespace (inode) and segment for which the inner addresses are in place."""
         self._mended_at = -_MEND_SECONDS
@@ -177,7 +182,8 @@ class LinuxPlane:
                 await self._servers.stop(key)
             found = frozenset(kernel.namespaces())
             failed = await self._batch(links.removal(kernel.devices(), found))
-            await self._rules.remove((nftables.BRIDGE, nftables.INET, outside.TABLE))
+            await self._rules.remove((nftables.BRIDGE, nftables.INET, shares.TABLE, outside.TABLE))
+            self._counted.forget()
             outside.lead_on(NOWHERE)
             shutil.rmtree(self._folder.parent, ignore_errors=True)
             if failed:
@@ -231,8 +237,10 @@ class LinuxPlane:
         self._segments = sound.segments
         failed, unsafe = await self._routers.make(sound, looked, todo.renewed)
         ends = [each.end for each in joined]
+        await self._counted.find()
         await self._rules.load(self._rules.tables if unchanged and ends == self._ends else self._tables(sound, ends))
         self._ends = ends
+        await self._counted.keep(sound.ports)
         skipped = (problems.keys() - partial) | unsafe
         problems |= failed
         problems |= await self._batch([line for line in todo.after if line.owner not in skipped])
@@ -279,7 +287,8 @@ class LinuxPlane:
         return todo, joined
 
     def _tables(self, sound: HostNetwork, ends: Sequence[str]) -> Tables:
-        return {**nftables.rules(sound, ends), outside.TABLE: outside.rules(self._machine)}
+        counting = self._shares if sound.segments else {}
+        return {shares.TABLE: counting, **nftables.rules(sound, ends), outside.TABLE: outside.rules(self._machine)}
 
     async def _batch(self, lines: Sequence[links.Line]) -> dict[str, str]:
         """Run lines with one `ip`, each whatever became of the others; return the owners of the failed."""

@@ -27,10 +27,6 @@ from floe.dataplane.linux.ruleset import Item, braces, chain, named_map, named_s
 TABLE = ("ip", "floe")
 """The table of a router's namespace: family and name."""
 
-CONNECTIONS = 65536
-"""How many connections a router keeps, about 20 MB of the kernel's memory: one tenant's share, and no more."""
-
-
 Forwarded = tuple[str, str, int, str, int]
 """Floating IP, protocol and external port; fixed address and internal port."""
 
@@ -87,7 +83,7 @@ def translation(router: HostRouter) -> Translation:
     )
 
 
-def rules(router: HostRouter, connections: int = CONNECTIONS) -> Mapping[str, Item]:
+def rules(router: HostRouter) -> Mapping[str, Item]:
     """Return what the table of a router's namespace should hold."""
     gateway = _gateway(router)
     legs = [leg for leg in router.interfaces if router.up and leg.up]
@@ -136,8 +132,6 @@ def rules(router: HostRouter, connections: int = CONNECTIONS) -> Mapping[str, It
             "type filter hook postrouting priority 200; policy accept;",
         ),
         "aimed": chain(_aimed()),
-        # A chain of its own: to make the rule anew would make it forget what it counted.
-        "counted": chain([f"ct count over {connections} drop"]),
         **_judged(router),
         "inward_ways": chain(_inward(router, gateway, legs)),
         "passed": chain(_passed(router, gateway, legs), "type filter hook forward priority filter; policy drop;"),
@@ -211,8 +205,8 @@ def _translated(router: HostRouter, gateway: RouterLeg | None, legs: list[Router
 def _judged(router: HostRouter) -> dict[str, Item]:
     """Return what is asked of a flow's first packet here, and again once other translations are in force: what ends.
 
-    A flow that was judged is marked by the translations of then. That it has a mark also says that it was counted:
-    to count more than there may be stops no flow that has got in. What changes with a translation is apart, and short.
+    A flow that was judged is marked by the translations of then; one without a mark is counted first (`shares`). What
+    changes with a translation is apart, and short.
     """
     now = translation(router)
     other = f"ct reply ip daddr != {now.gateway} " if now.gateway else ""
@@ -224,7 +218,6 @@ def _judged(router: HostRouter) -> dict[str, Item]:
                 "ct status dnat jump aimed",
                 f"ct status snat {other}ct original ip saddr . ct reply ip daddr != @outward_pairs drop",
                 "ct state { invalid, untracked } drop",
-                "ct mark 0 jump counted",
                 "goto remembered",
             ]
         ),

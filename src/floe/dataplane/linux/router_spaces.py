@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork, HostRouter, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS
-from floe.dataplane.linux import announcements, flows, kernel, router_rules, routers, stack
+from floe.dataplane.linux import announcements, flows, kernel, router_rules, routers, shares, stack
 from floe.dataplane.linux.loaded import LoadedRules
 from floe.dataplane.linux.names import inner_leg, router_namespace
 from floe.dataplane.linux.router_rules import TABLE, Translation
 from floe.dataplane.linux.routers import Inside, InsidePlan
+from floe.dataplane.linux.ruleset import Tables
 from floe.dataplane.linux.run import ip_batch
 from floe.dataplane.protocol import MetadataAddress
 
@@ -107,7 +108,7 @@ class RouterSpaces:
         name = router_namespace(router.router_id)
         if seen.unlike:
             await kernel.in_namespace(name, lambda: stack.route(seen.devices))
-        await space.rules.load({TABLE: router_rules.rules(router, self._connections)})
+        await space.rules.load(self._tables(router))
         before, now = space.translation, router_rules.translation(router)
         todo = routers.within(router, segments, seen)
         problem = await _batch(name, todo)
@@ -158,9 +159,11 @@ class RouterSpaces:
             ]
             found += [f"router {ident}: {path} is not {value}" for path, value in seen.unlike.items()]
             rules = space.rules if space is not None else LoadedRules(router_namespace(ident))
-            tables = {TABLE: router_rules.rules(router, self._connections)}
-            found += [f"router {ident}: {text}" for text in await rules.drift(tables)]
+            found += [f"router {ident}: {text}" for text in await rules.drift(self._tables(router))]
         return found
+
+    def _tables(self, router: HostRouter) -> Tables:
+        return {shares.TABLE: shares.of_router(self._connections), TABLE: router_rules.rules(router)}
 
     def metadata(self, namespaces: Mapping[str, int]) -> list[MetadataAddress]:
         """Return where guests ask at the routers that have been made."""

@@ -20,9 +20,17 @@ Tables = Mapping[tuple[str, str], Mapping[str, Item]]
 """Items by name, by table (family and name)."""
 
 
+_COUNTING = "flags dynamic;"
+
+
 def named_set(kind: str, elements: Iterable[str], flags: str = "") -> Item:
     """Return a set of elements of one kind."""
     return Item("set", (f"type {kind};", *([f"flags {flags};"] if flags else [])), tuple(elements))
+
+
+def counting_set(kind: str, most: int) -> Item:
+    """Return a set that packets fill: what it has counted stays, however often its table is loaded."""
+    return Item("set", (f"type {kind};", f"size {most};", _COUNTING))
 
 
 def named_map(kind: str, value: str, elements: Mapping[str, str]) -> Item:
@@ -42,9 +50,12 @@ def braces(elements: Iterable[str]) -> str:
 
 def whole(tables: Tables) -> str:
     """Return the script that makes these tables, whatever they were, in one transaction."""
-    parts = [removal(tables)]
+    kept = {table: items for table, items in tables.items() if any(map(_counts, items.values()))}
+    parts = [removal(table for table in tables if table not in kept)]
     for table, items in tables.items():
-        if items:
+        if table in kept:
+            parts.append(_table_difference(table, {}, items, anew=True))
+        elif items:
             parts += [_opening(table), *[_declared(name, item) for name, item in items.items()], "}"]
     return "\n".join(parts) + "\n"
 
@@ -75,13 +86,20 @@ def listed_difference(table: str, items: Mapping[str, Item], listed: Iterable[Ma
     found = [f"table {table}: {name} is missing" for name in sorted(items.keys() - counts.keys())]
     found += [f"table {table}: {name} is left" for name in sorted(counts.keys() - items.keys())]
     for name, item in items.items():
-        if counts.get(name, len(item.body)) != len(item.body):
+        if not _counts(item) and counts.get(name, len(item.body)) != len(item.body):
             what = "rules" if item.kind == "chain" else "elements"
             found.append(f"table {table}: {item.kind} {name} has {counts[name]} {what}, not {len(item.body)}")
     return found
 
 
-def _table_difference(table: tuple[str, str], old: Mapping[str, Item], new: Mapping[str, Item]) -> str:
+def _counts(item: Item) -> bool:
+    return _COUNTING in item.head
+
+
+def _table_difference(
+    table: tuple[str, str], old: Mapping[str, Item], new: Mapping[str, Item], *, anew: bool = False
+) -> str:
+    """Return the script that makes a table `new`; `anew` where what is new may be there, with other rules."""
     where = " ".join(table)
     fresh = {name: item for name, item in new.items() if name not in old}
     changed = {name: item for name, item in new.items() if name in old and old[name] != item}
@@ -93,7 +111,8 @@ def _table_difference(table: tuple[str, str], old: Mapping[str, Item], new: Mapp
     if fresh:
         bare = [_declared(name, Item(item.kind, item.head)) for name, item in fresh.items()]
         lines += [_opening(table), *bare, "}"]
-    lines += [f"flush chain {where} {name}" for name, item in changed.items() if item.kind == "chain"]
+    flushed = changed | fresh if anew else changed
+    lines += [f"flush chain {where} {name}" for name, item in flushed.items() if item.kind == "chain"]
     rules = {name: item for name, item in (fresh | changed).items() if item.kind == "chain"}
     for name, item in rules.items():
         lines += [f"add rule {where} {name} {rule}" for rule in item.body]
