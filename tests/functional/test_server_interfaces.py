@@ -330,13 +330,13 @@ async def test_a_guest_whose_nics_could_not_follow_is_tried_again_soon(
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(agent._commands, "_sleep", sleep)
+    monkeypatch.setattr(agent._commands._following, "_sleep", sleep)
     agent._ledger.network.remove_ports((port,), agent._ledger.network.newest + 1)
     for _ in range(3):
         machine(site, server).fail("detach_nic")
     agent._commands.follow_network()
     agent._commands.follow_network()  # once is enough
-    while agent._commands._following:
+    while agent._commands._following._followed:
         await asyncio.gather(*agent._commands._late)
     assert (pauses, machine(site, server).nics[server]) == ([1.0, 2.0, 4.0], set())
 

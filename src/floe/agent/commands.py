@@ -19,10 +19,11 @@ from msgspec.structs import replace
 
 from floe.agent import console, network_commands
 from floe.agent.answers import answer_of, failure_of
+from floe.agent.following import Following
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.images import os_failure
 from floe.agent.ledger import Ledger
-from floe.agent.nics import GuestNics
+from floe.agent.nics import GaveWay, GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
 from floe.agent.threads import Offload
@@ -60,8 +61,6 @@ _OVERTAKEN = "The server was deleted while it was being built."
 _DELETED = "The server was deleted meanwhile."
 _FENCED = "The action was taken up by another conductor since: what is still to be done for it, that one says."
 _BROKEN_OFF = "Something else was asked for meanwhile."
-_FOLLOW_AGAIN, _SELDOM = 1.0, 60.0
-"""Seconds after which it is tried again to bring a guest's NICs to what they should be, at first and later."""
 
 
 class Commands:
@@ -82,7 +81,7 @@ class Commands:
         offload: Offload,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._sleep = sleep
+        self._following = Following(nics, self._server, sleep)
         self._ledger = ledger
         self._builder = builder
         self._power = power
@@ -94,7 +93,6 @@ class Commands:
         self._offload = offload
         self._servers: dict[str, UnderWay] = {}
         self._known: dict[str, PowerState] = {}
-        self._following: set[str] = set()
         self._late: set[asyncio.Task[Any]] = set()
         """Spawns that take longer than whoever asked for all of them waits, and what nobody waits for."""
         self._handlers: dict[type, Callable[[Any], Awaitable[Result]]] = {
@@ -267,19 +265,28 @@ class Commands:
             return result
 
     async def _change_nics(self, command: ChangeNics) -> Result:
+        self._builder.folder(command.server_id)
+        while True:
+            try:
+                return await self._nics_changed(command)
+            except GaveWay as gave:  # a guest that is stopped meanwhile has let go, one that is reset is asked anew
+                command = replace(command, patience=gave.patience)
+
+    async def _nics_changed(self, command: ChangeNics) -> Result:
         server_id = command.server_id
-        self._builder.folder(server_id)
         async with self._server(server_id) as server:
             if (refusal := self._ledger.refusal(server_id, command.action_id)) is not None:
                 return Failed(kind="gone", message=refusal)
             steps = self._steps(command.action_id)
             try:
-                server.work = asyncio.ensure_future(self._nics.change(command, steps))
+                server.work = asyncio.ensure_future(self._nics.change(command, steps, lambda: server.waiting > 1))
                 result: Result = await server.work
             except asyncio.CancelledError:
                 if not server.overtaken:
                     raise
                 return Failed(kind="gone", message=_DELETED, steps=tuple(steps.done))
+            except GaveWay:
+                raise
             except Exception as error:
                 return failure_of(error, steps)
             finally:
@@ -288,28 +295,8 @@ class Commands:
 
     def follow_network(self) -> None:
         """Have guests have the NICs that the network says, each once nothing else is being done with it."""
-        for server_id in self._nics.astray():
-            if server_id not in self._following:
-                self._following.add(server_id)
-                self._beside(self._follow(server_id))
-
-    async def _follow(self, server_id: str) -> None:
-        pause = _FOLLOW_AGAIN
-        try:
-            while not await self._followed(server_id):
-                await self._sleep(pause)
-                pause = min(2 * pause, _SELDOM)
-        finally:
-            self._following.discard(server_id)
-
-    async def _followed(self, server_id: str) -> bool:
-        async with self._server(server_id):
-            try:
-                await self._nics.follow(server_id)
-            except HostFailure as error:
-                log.warning("guest %s has other NICs than ports: %s", server_id, error.detail or error.message)
-                return False
-            return True
+        for work in self._following.begin():
+            self._beside(work)
 
     def _beside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         self._late.add(task := asyncio.ensure_future(work))

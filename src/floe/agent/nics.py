@@ -28,6 +28,14 @@ _ASK_EVERY = 10.0
 in its boot to listen."""
 
 
+class GaveWay(Exception):
+    """Something else waits for the server while its guest is waited for: that goes first, and then this again."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__(f"{patience:g} s of patience are left")
+        self.patience = patience
+
+
 class GuestNics(msgspec.Struct, frozen=True):
     """Changes the NICs of guests on one host; whoever calls holds the server's lock."""
 
@@ -37,16 +45,16 @@ class GuestNics(msgspec.Struct, frozen=True):
     hypervisor: Hypervisor
     sleep: Callable[[float], Awaitable[None]]
 
-    async def change(self, command: ChangeNics, steps: Steps) -> NicsChanged:
-        """Give a guest NICs and take others.
+    async def change(self, command: ChangeNics, steps: Steps, others: Callable[[], bool]) -> NicsChanged:
+        """Give a guest NICs and take others; `others` says whether something else waits for the server.
 
-        Raises NotFound, and HostFailure where that cannot be: then it has the NICs that it had.
+        Raises NotFound, GaveWay, and HostFailure where that cannot be: then it has the NICs that it had.
         """
         guest = await self.power.known(command, steps)
         if command.attach:
             await self._attach(guest, command, steps)
         if command.detach:
-            await self._detach(self.ledger.guests[command.server_id], command, steps)
+            await self._detach(self.ledger.guests[command.server_id], command, steps, others)
         return NicsChanged(steps=tuple(steps.done))
 
     def astray(self) -> list[str]:
@@ -108,7 +116,7 @@ class GuestNics(msgspec.Struct, frozen=True):
         except HostFailure as error:
             log.error("cleaning up after a NIC that failed went wrong: %s", error.detail or error.message)
 
-    async def _detach(self, guest: GuestSpec, command: ChangeNics, steps: Steps) -> None:
+    async def _detach(self, guest: GuestSpec, command: ChangeNics, steps: Steps, others: Callable[[], bool]) -> None:
         """Have the guest let go of NICs, and then remove their ports; not of one that came back since that was said."""
         gone = [port for port in command.detach if not _is_newer(self.ledger.network, port, command.network.generation)]
         async with steps.step("guest"):
@@ -116,13 +124,16 @@ class GuestNics(msgspec.Struct, frozen=True):
             for port_id in gone:
                 # The host may have been told of the guest anew, without what it was to lose, and the guest has it.
                 nic = there.get(port_id) or Tap(port_id=port_id, mac="", device=tap_name(port_id))
-                await self._let_go(guest, nic, command.patience)
+                await self._let_go(guest, nic, command.patience, others)
         async with steps.step("ports"):
             self.ledger.rewire(command, [nic for nic in guest.nics if nic.port_id not in gone], gone=gone)
             await self.ports.plug()
 
-    async def _let_go(self, guest: GuestSpec, nic: Nic, patience: float) -> None:
-        """Ask a guest for a NIC until it has let go of it. Raises HostFailure once there is no more patience."""
+    async def _let_go(self, guest: GuestSpec, nic: Nic, patience: float, others: Callable[[], bool]) -> None:
+        """Ask a guest for a NIC until it has let go of it.
+
+        Raises HostFailure once there is no more patience, and GaveWay where there is and others wait.
+        """
         waited = since = 0.0
         while not await self.hypervisor.detach_nic(guest.server_id, nic, ask=since == 0.0):
             if waited >= patience:
@@ -133,6 +144,8 @@ class GuestNics(msgspec.Struct, frozen=True):
                 )
             await self.sleep(_LOOK_EVERY)
             waited += _LOOK_EVERY
+            if others():
+                raise GaveWay(patience - waited)
             since = 0.0 if since + _LOOK_EVERY >= _ASK_EVERY else since + _LOOK_EVERY
 
 
