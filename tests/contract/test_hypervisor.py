@@ -286,9 +286,11 @@ async def test_a_nic_is_given_to_a_guest_that_is_on_as_often_as_it_is_said_and_n
     guest, nic = guest_number(), Tap(port_id=f"{SERVER}7", mac="fa:16:3e:00:00:07", device="tapnicseven")
     if KIND == "libvirt":
         subprocess.run(["ip", "tuntap", "add", "dev", nic.device, "mode", "tap"], check=True)
-    await host.run(guest)
     hypervisor = host.hypervisor
     assert hypervisor is not None
+    await hypervisor.attach_nic(guest, nic)  # which is not there at all
+    assert await hypervisor.detach_nic(guest.server_id, nic)
+    await host.run(guest)
     assert await hypervisor.detach_nic(guest.server_id, nic), "it has none such"
     for _ in range(2):
         await hypervisor.attach_nic(guest, nic)

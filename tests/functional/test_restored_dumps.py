@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from floe.cloud import audits
+from floe.core.guests import PowerState
+from floe.hypervisors.fake import FakeHypervisor
 from floe.store import servers as rows
 from floe.testing import EmbeddedCloud
 
@@ -66,11 +68,12 @@ class Dumps:
         self.cloud = EmbeddedCloud(state, hosts=2, template=first_start)
         self._state, self._dump = state, state.with_name("dump")
 
-    def take(self) -> None:
+    def take(self, name: str = "dump") -> None:
         """Copy the database of the cloud, which is stopped."""
-        self._dump.mkdir()
+        folder = self._dump.with_name(name)
+        folder.mkdir()
         for file in self._state.glob("floe.db*"):
-            shutil.copy2(file, self._dump)
+            shutil.copy2(file, folder)
 
     def reopen_stop(self, ident: str) -> None:
         """Have the dump be of the moment when a host was about to answer that a guest is stopped."""
@@ -89,11 +92,11 @@ class Dumps:
             lines = ledger.read_text().splitlines(keepends=True)
             ledger.write_text("".join(line for line in lines if '"answered"' not in line))
 
-    def restore(self) -> None:
-        """Put the copy back; the hosts keep what they have."""
+    def restore(self, name: str = "dump") -> None:
+        """Put a copy back; the hosts keep what they have."""
         for file in self._state.glob("floe.db*"):
             file.unlink()
-        for file in self._dump.iterdir():
+        for file in self._dump.with_name(name).iterdir():
             shutil.copy2(file, self._state)
 
 
@@ -213,3 +216,43 @@ async def test_hosts_have_the_networks_of_the_rows_though_numbers_are_given_out_
         found = {(each.rule, each.subject) for each in await audits.run(dumps.cloud.node.cloud)}
         assert found == {("a guest is left on a host that should not have it", ident) for ident in lost}
         await user.http.aclose()
+
+
+def wired(cloud: EmbeddedCloud, ident: str) -> tuple[set[str], set[str]]:
+    """Return by which ports a guest, which runs, is to have NICs when it starts again, and which NICs it has."""
+    ((agent, guest),) = [
+        (agent, agent._ledger.guests[ident])
+        for agent in cloud.node.agents
+        if agent._ledger is not None and ident in agent._ledger.guests
+    ]
+    assert isinstance(agent._hypervisor, FakeHypervisor)
+    machine = agent._hypervisor.host
+    assert machine.guests[ident] is PowerState.RUNNING
+    return {nic.port_id for nic in guest.nics}, machine.nics.get(ident, set())
+
+
+async def test_a_guest_that_the_copy_does_not_know_runs_on_without_nics_and_has_them_again_with_a_later_copy(
+    dumps: Dumps,
+) -> None:
+    """Its addresses are free again, so it keeps no NIC, of which the tap is gone: it could not start with it."""
+    async with running(dumps.cloud) as user:
+        await user.upload()
+        network = await a_network(user)
+    dumps.take()
+    async with running(dumps.cloud) as user:
+        ident = await built(user, networks=[{"uuid": network}])
+        ports, there = wired(dumps.cloud, ident)
+        assert ports == there and len(ports) == 1
+    dumps.take("later")
+    dumps.restore()
+    async with running(dumps.cloud) as user:
+        assert await user.servers() == []
+        assert wired(dumps.cloud, ident) == (set(), set())
+        other = await built(user, networks=[{"uuid": network}])
+        assert len(wired(dumps.cloud, other)[1]) == 1
+    dumps.restore("later")
+    async with running(dumps.cloud) as user:
+        assert await user.servers() == [ident]
+        assert wired(dumps.cloud, ident) == (ports, ports)
+        assert (await ask(user, ident, HARD))["status"] == "ACTIVE"
+        assert wired(dumps.cloud, ident) == (ports, ports)

@@ -117,7 +117,7 @@ class Hypervisor(Protocol):
         ...
 
     async def attach_nic(self, guest: GuestSpec, nic: Nic) -> None:
-        """Have a guest that is on have a NIC, whose tap is there; one that is off gets it at its start."""
+        """Have a guest that is on have a NIC, whose tap is there; one that is off, or gone, gets it at its start."""
         ...
 
     async def detach_nic(self, server_id: str, nic: Nic, *, ask: bool = True) -> bool:

@@ -9,9 +9,9 @@ from floe.hypervisors.libvirt.connection import bindings, quiet
 
 
 def attach(conn: Any, uuid: str, device: str, xml: str) -> None:
-    """Give a domain that is on a NIC, unless it has one behind that tap; its definition is made anew at each start."""
-    domain = conn.lookupByUUIDString(uuid)
-    if domain.isActive() and _behind(domain, device) is None:
+    """Give a domain that is on a NIC, unless it has one behind that tap; it is defined anew at each start."""
+    domain = quiet(conn.lookupByUUIDString, uuid)
+    if domain is not None and domain.isActive() and _behind(domain, device) is None:
         domain.attachDeviceFlags(xml, bindings().VIR_DOMAIN_AFFECT_LIVE)
 
 
