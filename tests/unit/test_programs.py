@@ -68,6 +68,7 @@ ONLY_SQLITE = {
     "tests/functional/network/test_costs.py",
     "tests/functional/network/test_router_costs.py",
     "tests/functional/test_restored_dumps.py",
+    "tests/unit/network/test_list_plans.py",
     "tests/unit/test_store_plans.py",
 }
 """Files with tests that are true of SQLite alone; each says why beside its mark."""

@@ -18,7 +18,7 @@ address_groups = sa.Table(
     "address_groups",
     metadata,
     sa.Column("id", Ident, primary_key=True),
-    sa.Column("project_id", Ident, nullable=False, index=True),
+    sa.Column("project_id", Ident, nullable=False),
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("description", sa.String(255), nullable=False),
     sa.Column("addresses", JsonOf(tuple[str, ...]), nullable=False),
@@ -26,6 +26,8 @@ address_groups = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
+    sa.Index("ix_address_groups_project_id_id", "project_id", "id"),
+    sa.Index("ix_address_groups_name_owned", "name", "project_id", "id"),
     info=counted(Counted(resource="address_group", owner="project_id")),
 )
 _ADDRESSES = lists.ByIds(sa.select(address_groups.c.id, address_groups.c.addresses), address_groups.c.id)

@@ -30,12 +30,12 @@ floating_ips = sa.Table(
     "floating_ips",
     metadata,
     sa.Column("id", Ident, primary_key=True),
-    sa.Column("project_id", Ident, nullable=False, index=True),
-    sa.Column("network_id", Ident, sa.ForeignKey("networks.id"), nullable=False, index=True),
+    sa.Column("project_id", Ident, nullable=False),
+    sa.Column("network_id", Ident, sa.ForeignKey("networks.id"), nullable=False),
     sa.Column("own_port_id", Ident, sa.ForeignKey("ports.id"), nullable=False, unique=True),
     sa.Column("address", sa.String(64), nullable=False),
     sa.Column("description", sa.String(255), nullable=False),
-    sa.Column("router_id", Ident, sa.ForeignKey("routers.id"), index=True),
+    sa.Column("router_id", Ident, sa.ForeignKey("routers.id")),
     sa.Column("port_id", Ident, sa.ForeignKey("ports.id", ondelete="SET NULL")),
     sa.Column("fixed_address", sa.String(64)),
     sa.Column("tags", Tags, nullable=False, server_default=""),
@@ -43,6 +43,12 @@ floating_ips = sa.Table(
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("port_id", "fixed_address", "network_id"),
+    sa.Index("ix_floating_ips_project_id_id", "project_id", "id"),
+    *(
+        # With the list's order in it, so that none is chosen for its order that knows nothing of the filter.
+        sa.Index(f"ix_floating_ips_{name}_owned", name, "project_id", "id")
+        for name in ("address", "fixed_address", "port_id", "router_id", "network_id")
+    ),
     info=counted(Counted(resource="floatingip", owner="project_id")),
 )
 

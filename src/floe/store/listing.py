@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Fields = Mapping[str, sa.ColumnElement[Any]]
-"""What may be filtered and sorted by; nullable text is coalesced to "" so that it compares."""
+"""What may be filtered and sorted by; nullable text is coalesced to "" so that it compares, numbers to `LEAST`."""
+LEAST = -(2**31)
+"""What no number that is kept is."""
+NOTHING = frozenset({"", LEAST})
+"""What a filter has for what is not there."""
 _PART = 10000
 _KEPT_PAGES = 64
 """How many forms of a list's query are kept: which filters and keys are named is up to clients."""
@@ -90,7 +94,8 @@ def in_parts(ids: Sequence[T]) -> Iterator[list[T]]:
 class _Form(NamedTuple):
     """What of a listing decides how its statement is written."""
 
-    filters: tuple[str, ...]
+    filters: tuple[tuple[str, bool], ...]
+    """Each with whether it asks for values alone, of which an index knows."""
     sort: tuple[tuple[str, bool], ...]
     reverse: bool
     marked: bool
@@ -101,11 +106,13 @@ class _Form(NamedTuple):
 class Pages:
     """A list's query, to be run with the filters, order and window of any listing. `fields` needs `id`.
 
+    `plain` are fields as they stand in the table, where those of `fields` have another value for what is not there.
+
     What is asked for often is compiled once: one value for each filter, and no further condition.
     """
 
-    def __init__(self, query: sa.Select[Any], fields: Fields) -> None:
-        self._query, self._fields = query, fields
+    def __init__(self, query: sa.Select[Any], fields: Fields, plain: Fields | None = None) -> None:
+        self._query, self._fields, self._plain = query, fields, plain or {}
         self._kept = functools.lru_cache(_KEPT_PAGES)(self._prepare)
 
     def rows(
@@ -116,7 +123,10 @@ class Pages:
         Raises Invalid for a marker that the list does not show.
         """
         form = _Form(
-            filters=tuple(listing.filters),
+            filters=tuple(
+                (name, name in self._plain and not NOTHING.intersection(wanted))
+                for name, wanted in listing.filters.items()
+            ),
             sort=listing.sort,
             reverse=listing.reverse,
             marked=listing.marker is not None,
@@ -148,8 +158,8 @@ class Pages:
 
     def _window(self, form: _Form, several: Mapping[str, Sequence[Any]]) -> sa.Select[Any]:
         window = self._query
-        for at, name in enumerate(form.filters):
-            column = self._fields[name]
+        for at, (name, plain) in enumerate(form.filters):
+            column = (self._plain if plain else self._fields)[name]
             wanted = several.get(name, ())
             window = window.where(
                 column.in_(list(wanted)) if len(wanted) > 1 else column == sa.bindparam(f"is_{at}", type_=column.type)
@@ -178,13 +188,13 @@ def following(keys: Sequence[tuple[sa.ColumnElement[Any], bool, Any]]) -> sa.Col
     Greater in the first key, or equal there and after it in the others: each key stands in it twice, so that the
     statement grows with their number and not with its square.
     """
-    condition: sa.ColumnElement[bool] = sa.false()
+    condition: sa.ColumnElement[bool] | None = None
     for column, ascending, value in reversed(keys):
         # A plain True or False cannot be compared by size.
         bound = value if isinstance(value, sa.BindParameter) else sa.literal(value, column.type)
         beyond = column > bound if ascending else column < bound
-        condition = sa.or_(beyond, sa.and_(column == bound, condition))
-    return condition
+        condition = beyond if condition is None else sa.or_(beyond, sa.and_(column == bound, condition))
+    return sa.false() if condition is None else condition
 
 
 @functools.cache

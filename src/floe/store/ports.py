@@ -59,6 +59,7 @@ ports = sa.Table(
     sa.UniqueConstraint("network_id", "mac"),
     sa.UniqueConstraint("server_id", "nic"),
     sa.Index("ix_ports_owner", "network_id", "device_owner"),
+    sa.Index("ix_ports_mac", "mac"),
     info=counted(Counted(resource="port", owner="project_id")),
 )
 

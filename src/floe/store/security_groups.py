@@ -28,7 +28,9 @@ security_groups = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
+    sa.Index("ix_security_groups_project_id_id", "project_id", "id"),
     sa.Index("ix_security_groups_project_id_name", "project_id", "name"),
+    sa.Index("ix_security_groups_name_owned", "name", "project_id", "id"),
     info=counted(Counted(resource="security_group", owner="project_id")),
 )
 sa.Index(

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from floe.core.listing import Listing
 from floe.core.names import fold
 from floe.store import names
-from floe.store.listing import Fields, Pages, in_parts, new
+from floe.store.listing import LEAST, Fields, Pages, in_parts, new
 from floe.store.prepared import Prepared
 from floe.store.schema import Json, JsonOf
 from floe.store.tags import Tags, tagged
@@ -87,10 +87,11 @@ class Rows(Generic[T]):
         self._given = self._id if self._id is table.autoincrement_column else None
         self._columns = tuple(c.name for c in table.c if c.name not in self._computed and c is not self._given)
         key = self._id if key is None else key
+        plain = {c.name: c for c in table.c if c.name not in (fields or {}) and _compared(c) is not c}
         # What is written when it is first asked for is a function: a start makes many of these.
         self._any = Prepared(lambda _dialect: query.where(key == sa.bindparam("the_key")))
         self._seen = Prepared(lambda _dialect: query.where(key == sa.bindparam("the_key"), seen))
-        self._pages = cache(lambda everybodys: Pages(query if everybodys else query.where(seen), self._known()))
+        self._pages = cache(lambda everybodys: Pages(query if everybodys else query.where(seen), self._known(), plain))
         self._known = cache(lambda: {**_known(table), **(fields or {}), "id": key})
         written = {*self._columns, *self._computed}
         self._insert = Prepared(lambda _dialect: _insert(table, self._given), columns=written)
@@ -189,12 +190,8 @@ def _insert(table: sa.Table, given: sa.Column[Any] | None) -> sa.Insert:
     return sa.insert(table) if given is None else sa.insert(table).returning(given)
 
 
-_LEAST = -(2**31)
-"""What no number that is kept is."""
-
-
 def _compared(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     """Return a column without NULLs, after which nothing would follow in a list; databases sort them differently."""
     if not column.nullable or not isinstance(column.type, sa.String | sa.Integer):
         return column
-    return sa.func.coalesce(column, "" if isinstance(column.type, sa.String) else _LEAST)
+    return sa.func.coalesce(column, "" if isinstance(column.type, sa.String) else LEAST)
