@@ -11,7 +11,7 @@ import msgspec
 from floe.cloud import auto_allocated, flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import Room
-from floe.core import extra_specs, hostnames, image_properties
+from floe.core import extra_specs, hostnames, image_properties, scheduler_hints
 from floe.core.block_devices import boot_image, check_buses, planned
 from floe.core.context import Context
 from floe.core.disks import Disk
@@ -30,8 +30,6 @@ from floe.store import keypairs, networks, quota_usages, security_groups, server
 from floe.store import servers as rows
 from floe.store.engine import Connection
 from floe.store.foresight import Read, foresee
-
-_HINTS = frozenset({"group", "same_host", "different_host"})
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,10 +70,7 @@ def plan(
     foresee(conn, *_first_reads(context, project_id, new))
     flavor = flavors.usable(conn, context, new.flavor_id)
     image = _bootable(conn, context, boot_image(new.block_devices, new.image_id))
-    unheeded = [
-        *extra_specs.without_effect(flavor),
-        *image_properties.without_effect(image.id, image.properties),
-    ]
+    unheeded = _unheeded(new, flavor, image)
     check_buses(new.block_devices, image.properties)
     _check_size(context, flavor, image)
     room = quotas.room(conn, project_id)
@@ -111,6 +106,15 @@ def plan(
         group_id=group_id,
         config_drive=config_drive,
     )
+
+
+def _unheeded(new: NewServer, flavor: ServerFlavor, image: Image) -> list[str]:
+    """Return what of a create changes nothing, as a warning says it. Raises Invalid for what is refused."""
+    return [
+        *extra_specs.without_effect(flavor),
+        *image_properties.without_effect(image.id, image.properties),
+        *scheduler_hints.unheeded(new.hints),
+    ]
 
 
 def _first_reads(context: Context, project_id: str, new: NewServer) -> tuple[Read, ...]:
@@ -211,12 +215,6 @@ def _group(
     conn: Connection, context: Context, project_id: str, new: NewServer, count: int, limits: Mapping[str, int]
 ) -> tuple[str | None, int]:
     """Return the server group asked for, and how many of `count` servers it has room for."""
-    unknown = sorted(set(new.hints) - _HINTS)
-    if unknown:
-        raise Invalid(
-            f"Scheduler hint {unknown[0][:80]!r} is not supported; {', '.join(sorted(_HINTS))} are. "
-            "A hint that is not followed would only mislead."
-        )
     for name in ("same_host", "different_host"):
         for ident in new.hints.get(name, ()):
             server = rows.get(conn, ident)

@@ -180,8 +180,8 @@ class Placing(msgspec.Struct, frozen=True):
 
 
 def considered(selection: Selection) -> str:
-    """Say how many hosts were looked at."""
-    return f"{selection.fitting} of {selection.considered} hosts looked at fit"
+    """Say how many hosts were looked at, and what hints did with them."""
+    return "; ".join((f"{selection.fitting} of {selection.considered} hosts looked at fit", *selection.heeded))
 
 
 def claimed(server: Server, bound: Sequence[HostPort]) -> str:

@@ -12,7 +12,8 @@ from floe.core.ports import ServerPort
 class SeenServer(msgspec.Struct, frozen=True, gc=False):
     """A server with what other nouns know of it. What costs time to read stands in it as it is kept.
 
-    Times are microseconds since 1970; `flavor`, `image_properties`, `metadata`, `security_groups` and `fault` are JSON.
+    Times are microseconds since 1970; `flavor`, `image_properties`, `metadata`, `security_groups`, `scheduler_hints`
+    and `fault` are JSON.
     """
 
     id: str
@@ -40,6 +41,7 @@ class SeenServer(msgspec.Struct, frozen=True, gc=False):
     access_ipv4: str | None
     access_ipv6: str | None
     security_groups: str
+    scheduler_hints: str
     group_id: str | None
     disk_config: str
     locked: bool

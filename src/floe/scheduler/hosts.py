@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
 from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import repeat
 from typing import TypeAlias
 
@@ -22,14 +24,20 @@ Keep: TypeAlias = Callable[[Rows], Mask]
 """Says of some rows which are kept. It is made once for a decision, and asked of part after part of the table."""
 
 _WORD = 64
+_PLANES, _STEP = 7, 5
+"""Amounts of each class, and how many of these say what one server may take."""
+_MANY = 16_384
+"""Addresses of hosts that are kept read: to read one takes as long as half of all else of a host."""
+Address: TypeAlias = IPv4Address | IPv6Address
 
 
 class HostTable:
-    """The columns. `capacity`, `used`, `min_unit`, `max_unit` and `step` have one column per class of `CLASSES`.
+    """The columns. Amounts (`capacity`, `used`, `min_unit`, ...) have one column per class of `CLASSES`.
 
     `capacity` is what may be promised: (total - reserved) * ratio. `zone`, `architecture` and `hypervisor` hold
-    numbers that `code` gives out; `traits` holds bits that `trait_bit` gives out. Hosts that are in the same aggregates
-    have the same number for them: what is asked of aggregates is asked of each such set once.
+    numbers that `code` gives out; `traits` holds bits that `trait_bit` gives out; `addresses` has two lines, as
+    `halves` gives them. Hosts that are in the same aggregates have the same number for them: what is asked of
+    aggregates is asked of each such set once.
     """
 
     def __init__(self, hosts: Iterable[Host] = ()) -> None:
@@ -43,11 +51,12 @@ class HostTable:
         self._sets: dict[tuple[int, ...], int] = {(): 0}
         self._numbered: list[tuple[int, ...]] = [()]
         self._room = 0
-        self._amounts = np.zeros((5, 0, len(CLASSES)), np.int64)
+        self._amounts = np.zeros((_PLANES, 0, len(CLASSES)), np.int64)
         self._flags = np.zeros((2, 0), np.bool_)
         self._coded = np.zeros((4, 0), np.int32)
         self._failures = np.zeros(0, np.int32)
         self._traits = np.zeros((0, 1), np.uint64)
+        self._addresses = np.zeros((2, 0), np.uint64)
         for host in hosts:
             self.put(host)
 
@@ -59,6 +68,8 @@ class HostTable:
     min_unit = property(lambda self: self._amounts[2])
     max_unit = property(lambda self: self._amounts[3])
     step = property(lambda self: self._amounts[4])
+    total = property(lambda self: self._amounts[5])
+    reserved = property(lambda self: self._amounts[6])
     enabled = property(lambda self: self._flags[0])
     up = property(lambda self: self._flags[1])
     zone = property(lambda self: self._coded[0])
@@ -66,6 +77,7 @@ class HostTable:
     hypervisor = property(lambda self: self._coded[2])
     failures = property(lambda self: self._failures)
     traits = property(lambda self: self._traits)
+    addresses = property(lambda self: self._addresses)
 
     def put(self, host: Host, *, up: bool = True) -> bool:
         """Add a host, or bring its row up to date; say whether that changed anything."""
@@ -81,6 +93,8 @@ class HostTable:
                 inventory.min_unit,
                 inventory.max_unit,
                 max(inventory.step_size, 1),
+                inventory.total,
+                inventory.reserved,
             )
         self._flags[:, row] = (host.enabled, up)
         self.reasons_disabled[row], self._started[row] = host.disabled_reason or "", host.started_at
@@ -90,6 +104,7 @@ class HostTable:
             self._learn(host.hypervisor_type.lower()),
             self._learn_set(host.aggregates),
         )
+        self._addresses[:, row] = _halves_of(host.address)
         bits = [self._learn_trait(trait) for trait in host.traits]
         self._traits[row] = 0
         for bit in bits:
@@ -102,7 +117,7 @@ class HostTable:
         if row is None:
             return
         if row != last:
-            for array in (self._amounts, self._flags, self._coded):
+            for array in (self._amounts, self._flags, self._coded, self._addresses):
                 array[:, row] = array[:, last]
             self._failures[row], self._traits[row] = self._failures[last], self._traits[last]
             self.names[row], self.reasons_disabled[row] = self.names[last], self.reasons_disabled[last]
@@ -118,7 +133,7 @@ class HostTable:
 
     def of_class(self, column: int) -> NDArray[np.int64]:
         """Return capacity, used, min_unit, max_unit and step of one class: five lines with a place for each row."""
-        return self._amounts[:, :, column]
+        return self._amounts[:_STEP, :, column]
 
     def rows(self, names: Collection[str]) -> Rows:
         """Return the rows of those of the hosts that are known."""
@@ -157,6 +172,7 @@ class HostTable:
         made._index = dict(self._index)
         made._amounts, made._flags, made._coded = self._amounts.copy(), self._flags.copy(), self._coded.copy()
         made._failures, made._traits = self._failures.copy(), self._traits.copy()
+        made._addresses = self._addresses.copy()
         return made
 
     def note_failure(self, name: str, failed: bool) -> None:
@@ -213,16 +229,20 @@ class HostTable:
         return np.fromiter(map(self._index.get, names, repeat(-1)), np.intp, len(names))
 
     def _state(self, row: int) -> tuple[bytes, ...]:
-        columns = (self._amounts[:, row], self._flags[:, row], self._coded[:, row], self._traits[row])
+        columns = (
+            *(each[:, row] for each in (self._amounts, self._flags, self._coded, self._addresses)),
+            self._traits[row],
+        )
         return (*(column.tobytes() for column in columns), self.reasons_disabled[row].encode())
 
     def _append(self, host: Host) -> int:
         row = len(self.names)
         if row == self._room:
             more = max(16, self._room)
-            self._amounts = np.concatenate([self._amounts, np.zeros((5, more, len(CLASSES)), np.int64)], axis=1)
+            self._amounts = np.concatenate([self._amounts, np.zeros((_PLANES, more, len(CLASSES)), np.int64)], axis=1)
             self._flags = np.concatenate([self._flags, np.zeros((2, more), np.bool_)], axis=1)
             self._coded = np.concatenate([self._coded, np.zeros((4, more), np.int32)], axis=1)
+            self._addresses = np.concatenate([self._addresses, np.zeros((2, more), np.uint64)], axis=1)
             self._failures = np.concatenate([self._failures, np.zeros(more, np.int32)])
             self._traits = np.concatenate([self._traits, np.zeros((more, self._traits.shape[1]), np.uint64)])
             self._room += more
@@ -268,6 +288,22 @@ class HostTable:
 def amounts(resources: Resources) -> tuple[int, int, int]:
     """Return resources in the order of `CLASSES`."""
     return (resources.vcpus, resources.memory_mib, resources.disk_gib)
+
+
+def halves(address: Address | None) -> tuple[int, int]:
+    """Return an address in two words of 64 bits, an IPv4 one as IPv6 writes it; zeros for none."""
+    number = 0 if address is None else int(address)
+    if isinstance(address, IPv4Address):
+        number |= 0xFFFF << 32
+    return number >> _WORD, number & (1 << _WORD) - 1
+
+
+@lru_cache(maxsize=_MANY)
+def _halves_of(address: str) -> tuple[int, int]:
+    try:
+        return halves(ip_address(address))
+    except ValueError:
+        return halves(None)
 
 
 def kept(keep: Keep | None, rows: Rows) -> Rows:

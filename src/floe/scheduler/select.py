@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +19,8 @@ from floe.scheduler.filters import (
     enabled,
     hints,
     image,
+    near,
+    query,
     requested_host,
     traits,
 )
@@ -28,16 +30,24 @@ from floe.scheduler.weighers import Multipliers, weigh
 
 
 class Filter(NamedTuple):
-    """A filter module's three functions; see `floe.scheduler.filters`."""
+    """A filter module's three functions, see `floe.scheduler.filters`, and the hint that it acts for."""
 
     keep: Callable[[RequestSpec, HostTable], Keep | None]
     reason: Callable[[RequestSpec, HostTable, int], str]
     summary: Callable[[RequestSpec, HostTable, Rows], list[str]]
+    hint: str
 
 
 FILTERS: tuple[Filter, ...] = tuple(
-    Filter(module.keep, module.reason, module.summary)
-    for module in (requested_host, enabled, availability_zone, aggregates, traits, image, hints, affinity, capacity)
+    Filter(module.keep, module.reason, module.summary, hint)
+    for module, hint in (
+        *((each, "") for each in (requested_host, enabled, availability_zone, aggregates, traits, image)),
+        (hints, "same_host, different_host"),
+        (near, "build_near_host_ip"),
+        (query, "query"),
+        (affinity, "group"),
+        (capacity, ""),
+    )
 )
 
 CHUNK = 1024
@@ -57,6 +67,8 @@ class Selection(msgspec.Struct, frozen=True):
     hosts: tuple[HostSeen, ...]
     considered: int
     fitting: int
+    heeded: tuple[str, ...] = ()
+    """What each hint did with those that were considered, whatever else there was against them."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,11 +100,11 @@ def choose(
     servers are to be packed. Each chunk is twice the one before: where little fits, they are few.
     """
     multipliers = multipliers or Multipliers()
-    considered, found = 0, _NONE
-    asked = [keep for each in FILTERS if (keep := each.keep(spec, table)) is not None]
+    looked, found = list[Rows](), _NONE
+    asked = _asked(spec, table)
     for rows in _chunks(spec, table, seed, whole=multipliers.packs):
-        considered += len(rows)
-        kept_here = _kept(asked, rows)
+        looked.append(rows)
+        kept_here = _kept(asked.values(), rows)
         found = np.concatenate([found, kept_here]) if len(found) else kept_here
         if len(found) >= ENOUGH and not multipliers.packs:
             break
@@ -103,13 +115,14 @@ def choose(
     if len(found) > 1:
         ties = ((found ^ (seed & 0xFFFF)) * 40503) % 65521  # equal hosts take turns, by the seed
         best = found[np.lexsort((ties, -weights))][: alternates + 1]
-    return Selection(tuple(table.seen(int(row)) for row in best), considered, len(found))
+    considered = sum(map(len, looked))
+    heeded = tuple(_heeded(asked, looked, considered))
+    return Selection(tuple(table.seen(int(row)) for row in best), considered, len(found), heeded)
 
 
 def fitting(spec: RequestSpec, table: HostTable) -> list[str]:
     """Return the names of all hosts that could take the server."""
-    asked = [keep for each in FILTERS if (keep := each.keep(spec, table)) is not None]
-    return [table.names[int(row)] for row in _kept(asked, np.arange(len(table), dtype=np.intp))]
+    return [table.names[int(row)] for row in _kept(_asked(spec, table).values(), np.arange(len(table), dtype=np.intp))]
 
 
 def explain(spec: RequestSpec, table: HostTable) -> NoValidHost:
@@ -140,13 +153,22 @@ def explain(spec: RequestSpec, table: HostTable) -> NoValidHost:
     return NoValidHost(message, reasons, shortened(f"{count}: {texts}", _SAID_OF_OTHERS))
 
 
+def _asked(spec: RequestSpec, table: HostTable) -> dict[Filter, Keep]:
+    """Return what the filters that have anything to say of a request keep, in their order."""
+    return {each: keep for each in FILTERS if (keep := each.keep(spec, table)) is not None}
+
+
+def _heeded(asked: Mapping[Filter, Keep], looked: Sequence[Rows], considered: int) -> Iterator[str]:
+    for each, keep in asked.items():
+        if each.hint:
+            allowed = sum(int(keep(rows).sum()) for rows in looked)
+            yield f"hint {each.hint}: {allowed} of {counted(considered, 'host', 'hosts')}"
+
+
 def _rejected(spec: RequestSpec, table: HostTable) -> list[tuple[Filter, Rows]]:
     """Return the rows that each filter rejects of those that the ones before it keep, where it rejects any."""
     rows, found = np.arange(len(table), dtype=np.intp), []
-    for each in FILTERS:
-        keep = each.keep(spec, table)
-        if keep is None:
-            continue
+    for each, keep in _asked(spec, table).items():
         mask = keep(rows)
         if not mask.all():
             found.append((each, rows[~mask]))
@@ -172,7 +194,7 @@ def _nearest(spec: RequestSpec, table: HostTable, rows: Rows, most: int) -> Rows
     return rows[candidates[np.argsort(lacks[candidates], kind="stable")[:most]]]
 
 
-def _kept(asked: Sequence[Keep], rows: Rows) -> Rows:
+def _kept(asked: Iterable[Keep], rows: Rows) -> Rows:
     for keep in asked:
         if not len(rows):
             break

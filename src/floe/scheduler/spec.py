@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from floe.core import host_queries, scheduler_hints
 from floe.core.aggregates import Demand
 from floe.core.extra_specs import OWN_CLASSES, disk_gib
 from floe.core.properties import AMOUNT
@@ -37,6 +38,8 @@ class RequestSpec(msgspec.Struct, frozen=True, kw_only=True):
     group_hosts: Mapping[str, int] = msgspec.field(default_factory=dict)
     same_hosts: frozenset[str] | None = None
     different_hosts: frozenset[str] = frozenset()
+    query: host_queries.Condition | None = None
+    near: scheduler_hints.Network | None = None
     extra_classes: Mapping[str, int] = msgspec.field(default_factory=dict)
     aggregates: Mapping[Demand, frozenset[int]] = msgspec.field(default_factory=dict)
     """What is asked of the host's aggregates, with the ids of those that have it: it has to be in one of each."""
@@ -78,6 +81,8 @@ def spec_of(
         group_hosts=group_hosts or {},
         same_hosts=same,
         different_hosts=different,
+        query=scheduler_hints.query(server.scheduler_hints),
+        near=scheduler_hints.near(server.scheduler_hints),
         extra_classes=_extra_classes(specs),
         aggregates=aggregates or {},
         excluded=excluded or {},

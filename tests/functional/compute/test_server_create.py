@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from floe.api.compute.server_shapes import USER, traits
 from floe.cloud import sealing
 from floe.cloud.cloud import Cloud
-from floe.store import actions, servers
+from floe.store import actions, server_views, servers
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
@@ -203,15 +204,30 @@ async def test_a_key_is_given_to_the_server_and_outlives_its_deletion(client: An
     assert server is not None and server.keys == (("k", "ssh", key),)
 
 
-async def test_hints_that_would_not_be_followed_are_refused(client: Any) -> None:
+async def test_hints_that_cannot_be_meant_are_refused(client: Any) -> None:
     for hints, word in (
-        ({"query": "[]"}, "query"),
+        ({"query": '["=", "$free_ram"]'}, "query"),
+        ({"build_near_host_ip": "h1"}, "build_near_host_ip"),
         ({"group": UNKNOWN}, UNKNOWN),
         ({"group": "x"}, "group"),
         ({"same_host": [UNKNOWN]}, UNKNOWN),
     ):
         reply = await client("ann").post("/servers", json={**body(), "os:scheduler_hints": hints})
         assert reply.status_code == 400 and word in reply.text
+
+
+async def test_hints_are_kept_and_those_that_do_nothing_are_told(client: Any, compute_cloud: Cloud) -> None:
+    hints = {"query": '[">", "$free_ram_mb", 1]', "target_cell": "one", "colour": "red"}
+    reply = await client("ann").post("/servers", json={**body(), "os:scheduler_hints": hints})
+    assert reply.status_code == 202, reply.text
+    ident = reply.json()["server"]["id"]
+    (action,) = await compute_cloud.db.read(lambda conn: actions.of_server(conn, ident))
+    seen = await compute_cloud.db.read(lambda conn: server_views.get(conn, ident, compute_cloud.clock.now()))
+    assert seen is not None
+    shown = USER.show(seen, (2, 100), traits(seen))["scheduler_hints"]
+    assert shown == {name: [value] for name, value in hints.items()}
+    assert "scheduler_hints" not in USER.show(seen, (2, 99), traits(seen))
+    assert action.input["warning"] == "without effect here: hint colour='red', hint target_cell='one'"
 
 
 async def test_group_members_are_limited(client: Any) -> None:

@@ -10,11 +10,11 @@ from msgspec import Meta, Struct
 from floe.api.compute.fields import Flag, HostName, flag, ipv4, ipv6, multiline, printable
 from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid, at_most, either
 from floe.api.kit.values import Count, whole
+from floe.core import scheduler_hints
 from floe.core.block_devices import BlockDevice
 from floe.core.context import Context
 from floe.core.errors import Forbidden, Invalid
 from floe.core.hostnames import check_hostname
-from floe.core.ids import is_uuid
 from floe.core.new_servers import NewServer
 from floe.core.nics import PlannedNic
 from floe.core.versions import Version
@@ -137,7 +137,9 @@ def new_server(body: Mapping[str, Any], version: Version, context: Context) -> N
         networks=networks,
         config_drive=flag(drive, "config_drive") if drive is not None else None,
         disk_config=body.get("OS-DCF:diskConfig"),
-        hints=_hints(body),
+        hints=scheduler_hints.checked(
+            {**body.get("OS-SCH-HNT:scheduler_hints", {}), **body.get("os:scheduler_hints", {})}
+        ),
         tags=tuple(dict.fromkeys(body.get("tags", ()))),
     )
 
@@ -235,27 +237,3 @@ def _device(device: _Device, index: int) -> BlockDevice:
         disk_bus=device.disk_bus or None,
         device_type=device.device_type or None,
     )
-
-
-def _hints(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the hints that are known; others are kept, to be refused by name."""
-    found: dict[str, Any] = {}
-    for name, value in {**body.get("OS-SCH-HNT:scheduler_hints", {}), **body.get("os:scheduler_hints", {})}.items():
-        if value is None:
-            continue
-        if name == "group":
-            found[name] = _idents([value], name)[0]
-        elif name in {"same_host", "different_host"}:
-            found[name] = _idents(value if isinstance(value, list) else [value], name)
-        else:
-            found[name] = value
-    return found
-
-
-def _idents(values: list[Any], name: str) -> list[str]:
-    for value in values:
-        if not isinstance(value, str) or not is_uuid(value):
-            raise Invalid(
-                f"Invalid input for field/attribute os:scheduler_hints.{name}: {str(value)[:80]!r} is not a UUID."
-            )
-    return values

@@ -10,6 +10,7 @@ import msgspec
 
 from floe.api.compute.server_status import has_progress, status
 from floe.api.kit.shape import Always, Of, Shape, Shown
+from floe.core import scheduler_hints
 from floe.core.clock import iso, iso_micro_of, iso_of
 from floe.core.guests import guest_name
 from floe.core.seen_servers import SeenServer
@@ -101,6 +102,10 @@ def _image_property(server: SeenServer, name: str) -> str:
     return found
 
 
+def _hints(server: SeenServer) -> dict[str, list[str]]:
+    return scheduler_hints.told(msgspec.json.decode(server.scheduler_hints))
+
+
 _ADDRESSES: Shown[SeenServer] = Shown("addresses", addresses)
 _CORE: tuple[Shown[SeenServer], ...] = (
     Shown("id", "id"),
@@ -124,6 +129,7 @@ _CORE: tuple[Shown[SeenServer], ...] = (
     Shown("trusted_image_certificates", Always(None), since=(2, 63)),
     Shown("pinned_availability_zone", "requested_zone", since=(2, 96)),
     Shown("OS-EXT-SRV-ATTR:hostname", "hostname", since=(2, 90)),
+    Shown("scheduler_hints", _hints, since=(2, 100)),
     Shown("progress", lambda s: 0 if s.vm_state == "building" else 100, only=PROGRESS),
     Shown("fault", lambda s: fault(s, admin=False), only=FAULTY),
 )

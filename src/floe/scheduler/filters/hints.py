@@ -23,6 +23,8 @@ def reason(spec: RequestSpec, table: HostTable, row: int) -> str:
     return "hint same_host: no server to be with is there"
 
 
-def summary(_spec: RequestSpec, _table: HostTable, rows: Rows) -> list[str]:
-    """Count them."""
-    return [counted(len(rows), "is", "are") + " ruled out by the hints same_host or different_host"]
+def summary(spec: RequestSpec, table: HostTable, rows: Rows) -> list[str]:
+    """Count them by the hint."""
+    apart = int(table.marked(spec.different_hosts)[rows].sum())
+    counts = (("different_host", apart), ("same_host", len(rows) - apart))
+    return [counted(count, "is", "are") + f" ruled out by the hint {hint}" for hint, count in counts if count]
