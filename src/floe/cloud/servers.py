@@ -59,9 +59,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
     A request that was sent `once` before gives what it gave then, and makes nothing. Raises Invalid, Forbidden,
     OverQuota and Conflict, each naming what was asked and what would be right.
     """
-    project_id = context.project_id
-    if project_id is None:
-        raise Forbidden("A server belongs to a project; use a token that is scoped to one.")
+    project_id = project_of(context)
     password = new.admin_password or "".join(secrets.choice(_PASSWORD) for _ in range(12))
     reservation_id = f"r-{cloud.new_id().replace('-', '')[:8]}"
     ids = [(cloud.new_id(), cloud.new_id()) for _ in range(new.max_count)]
@@ -76,7 +74,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
         plan = new_servers.plan(conn, cloud, context, project_id, new, fresh, now, ids[0][0])
         made, waiting = [], []
         for index, (name, (ident, action_id)) in enumerate(zip(names(new.name, plan.count), ids, strict=False)):
-            server = _server(ident, context, project_id, new, plan, name, index, reservation_id, now)
+            server = as_planned(ident, context, project_id, new, plan, name, index, reservation_id, now)
             server = rows.add(conn, server, plan.disks)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
@@ -103,7 +101,14 @@ def _again(conn: Connection, answer: Mapping[str, Any]) -> Created:
     return Created(servers=tuple(found), reservation_id=answer["reservation"], admin_password=answer["password"])
 
 
-def _server(
+def project_of(context: Context) -> str:
+    """Return the project that a new server is to be of. Raises Forbidden for a caller without one."""
+    if context.project_id is None:
+        raise Forbidden("A server belongs to a project; use a token that is scoped to one.")
+    return context.project_id
+
+
+def as_planned(
     ident: str,
     context: Context,
     project_id: str,
@@ -114,6 +119,7 @@ def _server(
     reservation_id: str,
     now: datetime,
 ) -> Server:
+    """Return one of the servers that a create makes, as it is at first."""
     hostname = new.hostname
     if hostname is None:
         hostname = hostnames.hostname_of(name, ident)

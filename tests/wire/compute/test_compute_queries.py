@@ -89,7 +89,7 @@ def test_every_table_that_closes_stands_in_the_list_above() -> None:
     assert listed <= closing
 
 
-@pytest.mark.parametrize("query", ["dry_run=1", "limit=1", "%ff=1"])
+@pytest.mark.parametrize("query", ["dryrun=1", "limit=1", "%ff=1"])
 async def test_a_create_with_a_parameter_makes_no_server(wire: httpx.AsyncClient, query: str) -> None:
     body = {"server": {"name": "n", "flavorRef": "0", "imageRef": "11111111-1111-4111-8111-111111111111"}}
     before = (await wire.get("/v2.1/servers")).json()["servers"]

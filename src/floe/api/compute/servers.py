@@ -15,9 +15,11 @@ from floe.api.kit.body import Body, Description, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, linked
 from floe.api.kit.policy import project_member, project_reader
-from floe.api.kit.query import NO_QUERY, OPEN_QUERY
+from floe.api.kit.query import OPEN_QUERY, Param, Query
 from floe.api.kit.routing import Route
+from floe.cloud import dry_runs
 from floe.cloud import servers as cloud
+from floe.cloud.dry_runs import Tried
 from floe.core.hostnames import check_hostname
 from floe.core.idempotency import once
 from floe.core.seen_servers import SeenServer
@@ -36,10 +38,16 @@ UPDATE = Body(
 
 
 async def create(call: Call) -> Reply:
-    """POST /servers. With an `Idempotency-Key`, which is our own addition, it may be sent again and happens once."""
+    """POST /servers.
+
+    With an `Idempotency-Key`, which is our own addition, it may be sent again and happens once; so is `dry_run=1`, with
+    which it does not happen at all.
+    """
     body = CREATE.read(await call.raw(), call.version)
     request = once(call.header("idempotency-key"), msgspec.json.encode(body, order="deterministic"))
     asked = new_server(body, call.version, call.context)
+    if flag(call.one("dry_run") or "no", "dry_run"):
+        return _tried(call, await dry_runs.run(call.cloud, call.context, asked))
     made = await cloud.create(call.cloud, call.context, asked, request)
     if flag(body.get("return_reservation_id", False), "return_reservation_id"):
         return Reply(202, {"reservation_id": made.reservation_id})
@@ -52,6 +60,22 @@ async def create(call: Call) -> Reply:
         "adminPass": made.admin_password,
     }
     return Reply(202, {"server": shown}, {"location": call.url(f"/v2.1/servers/{server.id}")})
+
+
+def _tried(call: Call, found: Tried) -> Reply:
+    """Tell what a create would come to: hosts, and reasons by host, to administrators alone."""
+    shown: dict[str, Any] = {"possible": found.possible, "count": len(found.chosen) if found.possible else 0}
+    if found.refusal is not None:
+        shown["message"] = found.refusal.message
+    if found.warning:
+        shown["warning"] = found.warning
+    if call.context.is_admin:
+        shown["hosts"] = [selection.host for selection in found.chosen]
+        if found.refusal is not None:
+            shown |= {"reasons": found.refusal.reasons, "others": found.refusal.others}
+        elif found.chosen:
+            shown["alternates"] = list(found.chosen[0].names[1:])
+    return Reply(200, {"dry_run": shown})
 
 
 async def index(call: Call) -> Reply:
@@ -159,9 +183,11 @@ def _page(call: Call, path: str, page: Page, shown: Iterator[dict[str, Any]], id
     return Reply(200, {"servers": shown}, more=linked(call, path, page, "servers_links", idents))
 
 
+_DRY_RUN = Query(Param("dry_run", check=flag))
+"""Nova ignores what it does not know here; one who writes it otherwise must not get a server."""
+
 ROUTES = (
-    # Nova ignores what it does not know here; one who asks for a dry run must not get a server.
-    Route("POST", "/v2.1/servers", create, "os_compute_api:servers:create", query=NO_QUERY),
+    Route("POST", "/v2.1/servers", create, "os_compute_api:servers:create", query=_DRY_RUN),
     Route("GET", "/v2.1/servers", index, "os_compute_api:servers:index", query=QUERY),
     Route("GET", "/v2.1/servers/detail", detail, "os_compute_api:servers:detail", query=QUERY),
     Route("GET", "/v2.1/servers/{server_id}", show, "os_compute_api:servers:show", query=OPEN_QUERY),
