@@ -32,9 +32,9 @@ async def flavor(user: Any, kit: Any, specs: dict[str, str], **values: Any) -> s
 @pytest.mark.parametrize(
     ("name", "value", "right"),
     [
-        ("hw_disk_bus", "sata", "virtio, scsi, ide"),
+        ("hw_disk_bus", "fdc", "virtio, scsi, ide, sata, usb"),
         ("hw_firmware_type", "uefi", "bios"),
-        ("hw_vif_model", "ne2k_pci", "virtio, e1000, rtl8139"),
+        ("hw_vif_model", "ne2k_pci", "virtio, e1000, rtl8139, e1000e"),
         ("img_signature", "c2ln", "SHA-512"),
         ("os_command_line", "x" * 2049, "2048"),
     ],
@@ -53,17 +53,17 @@ async def test_an_image_that_no_host_could_boot_is_refused_at_once(
 
 async def test_a_flavor_with_limits_that_would_not_hold_is_refused_at_once(start: Start, kit: Any) -> None:
     user = await start()
-    reply = await user.ask(flavorRef=await flavor(user, kit, {"quota:disk_read_iops_sec": "100"}))
+    reply = await user.ask(flavorRef=await flavor(user, kit, {"quota:vif_inbound_average": "100"}))
     assert reply.status_code == 400, reply.text
-    assert "quota:disk_read_iops_sec" in reply.text
+    assert "quota:vif_inbound_average" in reply.text
 
 
 async def test_what_has_no_effect_is_told_in_the_history_of_the_server(start: Start, kit: Any) -> None:
     user = await start()
-    await describe(user, hw_video_model="vga", os_distro="debian")
-    plain = await flavor(user, kit, {"hw:watchdog_action": "reset", "mine": "x"})
+    plain = await flavor(user, kit, {"mine": "x"})
+    hints = {"colour": "red", "target_cell": "one"}
     for count in (1, 2):
-        made = await user.ask(flavorRef=plain, name=f"n{count}", min_count=count)
+        made = await user.ask(hints=hints, flavorRef=plain, name=f"n{count}", min_count=count)
         assert made.status_code == 202, made.text
         await user.cloud.settled()
         path = f"/compute/v2.1/servers/{made.json()['server']['id']}/os-instance-actions"
@@ -74,7 +74,7 @@ async def test_what_has_no_effect_is_told_in_the_history_of_the_server(start: St
         admin = await kit.user(user.cloud, "admin").login()
         events = (await admin.http.get(f"{path}/{action['request_id']}")).json()["instanceAction"]["events"]
         (details,) = [event["details"] for event in events if event["event"] == "warning"]
-        assert details == "without effect here: hw:watchdog_action='reset', hw_video_model='vga'"
+        assert details == "without effect here: hint colour='red', hint target_cell='one'"
         await admin.http.aclose()
 
 

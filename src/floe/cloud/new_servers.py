@@ -17,6 +17,7 @@ from floe.core.context import Context
 from floe.core.disks import Disk
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.given import CreateGiven
+from floe.core.guest_hardware import hardware_of
 from floe.core.guests import GuestImage
 from floe.core.images import ACTIVE, Image
 from floe.core.keypairs import Keypair
@@ -70,7 +71,7 @@ def plan(
     foresee(conn, *_first_reads(context, project_id, new))
     flavor = flavors.usable(conn, context, new.flavor_id)
     image = _bootable(conn, context, boot_image(new.block_devices, new.image_id))
-    unheeded = _unheeded(new, flavor, image)
+    _check_hardware(flavor, image)
     check_buses(new.block_devices, image.properties)
     _check_size(context, flavor, image)
     room = quotas.room(conn, project_id)
@@ -93,7 +94,7 @@ def plan(
             image=images.guest_image(image),
             kernel=_boot_file(conn, context, image, "kernel"),
             ramdisk=_boot_file(conn, context, image, "ramdisk"),
-            warning=warning(unheeded),
+            warning=warning(scheduler_hints.unheeded(new.hints)),
             least=new.min_count,
             together=count,
         ),
@@ -108,13 +109,11 @@ def plan(
     )
 
 
-def _unheeded(new: NewServer, flavor: ServerFlavor, image: Image) -> list[str]:
-    """Return what of a create changes nothing, as a warning says it. Raises Invalid for what is refused."""
-    return [
-        *extra_specs.without_effect(flavor),
-        *image_properties.without_effect(image.id, image.properties),
-        *scheduler_hints.unheeded(new.hints),
-    ]
+def _check_hardware(flavor: ServerFlavor, image: Image) -> None:
+    """Raise Invalid for what flavor or image ask of a guest that is not done here, or that contradicts itself."""
+    extra_specs.check_obeyed(flavor)
+    image_properties.check_obeyed(image.id, image.properties)
+    hardware_of(flavor.extra_specs, image.properties, flavor.vcpus)
 
 
 def _first_reads(context: Context, project_id: str, new: NewServer) -> tuple[Read, ...]:

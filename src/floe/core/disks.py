@@ -12,11 +12,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-DISK_BUSES = ("virtio", "scsi", "ide")
+DISK_BUSES = ("virtio", "scsi", "ide", "sata", "usb")
 """What an image may ask for; the first one is the default."""
 ROOT, EPHEMERAL, SWAP, CONFIG = "root", "ephemeral0", "swap", "config"
 """Roles: a server has at most one disk of each."""
 MIB_PER_GIB = 1024
+MOST_PER_SECOND = 10**15
+"""Bytes or operations that the limit of a disk may be."""
 MIB = 1024**2
 """Bytes."""
 
@@ -90,9 +92,14 @@ def local_disks(
 
 
 def _config_drive(properties: Mapping[str, str]) -> ConfigDrive:
+    bus = cdrom_bus(properties)
+    return ConfigDrive(role=CONFIG, device=f"{_PREFIXES.get(bus, _PREFIX)}d", bus=bus)
+
+
+def cdrom_bus(properties: Mapping[str, str]) -> str:
+    """Return the bus that the CD drives of a guest made of an image of these properties are on."""
     # Debian's cloud kernel has no AHCI: a SATA CD-ROM would be invisible to it, an IDE one is not.
-    ide = properties.get("hw_machine_type") != "q35"
-    return ConfigDrive(role=CONFIG, device="hdd" if ide else "sdd", bus="ide" if ide else "sata")
+    return properties.get("hw_cdrom_bus") or ("sata" if properties.get("hw_machine_type") == "q35" else "ide")
 
 
 def device_names(bus: str) -> Iterator[str]:

@@ -20,12 +20,11 @@ from floe.core.properties import (
     OBEYED,
     REFUSED,
     TEXT,
-    WARNED,
     YES,
     Properties,
     Property,
     Values,
-    ignored,
+    check,
     one_of,
     shaped,
     shown,
@@ -43,9 +42,27 @@ NO_DISK_ENCRYPTION = "does not encrypt the disks of servers"
 NO_SECURE_BOOT = "starts servers with a BIOS, without secure boot"
 NO_TPM = "gives servers no TPM"
 NO_DEVICES = "gives servers no devices of the host"
-_NO_LIMITS = "does not limit what a server takes of its host beyond its vCPUs, memory and disk"
+NO_SOUND = "gives servers no sound device"
+NO_VIOMMU = "gives servers no IOMMU"
+NO_PACKED_RINGS = "leaves the rings of virtio devices split"
+NO_PMU = "leaves a server's performance counters as its hypervisor has them"
+NO_REDIRECTION = "redirects no USB devices"
+NO_MULTIQUEUE = "gives each NIC one queue"
+ONE_SERIAL_PORT = "gives a server one serial port"
+OWN_TOPOLOGY = "the guest's sockets, cores and threads; what its vCPUs cannot have is refused"
+OWN_WATCHDOG = "a watchdog (i6300esb) that does this when it is not fed"
+OWN_BOOT_MENU = "the firmware offers its boot menu"
+OWN_USB = "the guest's USB controller"
+OWN_HIDING = "the guest is not told that KVM runs it; emulated ones never are"
+_NO_LIMITS = "limits a server's disks, and nothing else of what it takes beyond its vCPUs, memory and disk"
+_OWN_LIMITS = "each disk of the guest may do so much; 0 is no limit"
+_OWN_RNG = "the guest's device of randomness (virtio), or none, or so many bytes in so many milliseconds"
+_NO_CAPABILITIES = "chooses hosts by traits and aggregates, not by capabilities"
+_NO_VMWARE = "has no VMware hypervisors"
 _OWN_AMOUNTS = "takes of a host what the flavor's vcpus, ram and disk say"
 
+_UNSIGNED = 2**32 - 1
+"""What libvirt takes for such an amount."""
 CPU_LIST = shaped(r"\^?\d+((-\d+)?(,\^?\d+(-\d+)?)?)*", "a list of CPUs like 0-3,^2")
 SMALL_PAGES = r"small|any|4([kK]i?)?([bB]|bit)?"
 PAGE_SIZE = shaped(r"large|small|any|\d+([kKMGT]i?)?(b|bit|B)?", "large, small, any or a size")
@@ -72,12 +89,8 @@ def _refused(name: str, values: Values, why: str, harmless: str = "") -> Propert
     return Property(name=name, values=values, standing=REFUSED, why=why, harmless=harmless)
 
 
-def _warned(name: str, values: Values = TEXT, harmless: str = "") -> Property:
-    return Property(name=name, values=values, standing=WARNED, harmless=harmless)
-
-
-def _obeyed(name: str, values: Values) -> Property:
-    return Property(name=name, values=values, standing=OBEYED)
+def _obeyed(name: str, values: Values, why: str, harmless: str = "") -> Property:
+    return Property(name=name, values=values, standing=OBEYED, why=why, harmless=harmless)
 
 
 def _limits() -> list[Property]:
@@ -96,7 +109,7 @@ def _limits() -> list[Property]:
         _refused("quota:cpu_quota", NUMBER, _NO_LIMITS, r"0+|-[0-9]+"),
     ]
     for way in ("read", "write", "total"):
-        rows += [_refused(f"quota:disk_{way}_{unit}_sec", AMOUNT, _NO_LIMITS, "0+") for unit in ("bytes", "iops")]
+        rows += [_obeyed(f"quota:disk_{way}_{unit}_sec", AMOUNT, _OWN_LIMITS, "0+") for unit in ("bytes", "iops")]
     for way in ("inbound", "outbound"):
         rows += [_refused(f"quota:vif_{way}_{rate}", AMOUNT, _NO_LIMITS, "0+") for rate in ("average", "peak", "burst")]
     return rows
@@ -108,12 +121,10 @@ EXTRA_SPECS = Properties(
         _refused("hw:cpu_thread_policy", one_of("prefer", "isolate", "require"), NO_DEDICATED_CPUS, "prefer"),
         _refused("hw:cpu_dedicated_mask", CPU_LIST, NO_DEDICATED_CPUS),
         _refused("hw:cpu_realtime", BOOLEAN, NO_DEDICATED_CPUS, NO),
-        _warned("hw:cpu_realtime_mask", CPU_LIST),  # nothing without hw:cpu_realtime
+        _refused("hw:cpu_realtime_mask", CPU_LIST, NO_DEDICATED_CPUS),
         _refused("hw:emulator_threads_policy", one_of("isolate", "share"), NO_DEDICATED_CPUS, "share"),
-        _warned("hw:cpu_sockets", COUNT),
-        _warned("hw:cpu_cores", COUNT, "1"),
-        _warned("hw:cpu_threads", COUNT, "1"),
-        *(_warned(f"hw:cpu_max_{part}", COUNT) for part in ("sockets", "cores", "threads")),
+        *(_obeyed(f"hw:cpu_{part}", COUNT, OWN_TOPOLOGY) for part in ("sockets", "cores", "threads")),
+        *(_obeyed(f"hw:cpu_max_{part}", COUNT, OWN_TOPOLOGY) for part in ("sockets", "cores", "threads")),
         _refused("hw:mem_page_size", PAGE_SIZE, NO_HUGE_PAGES, SMALL_PAGES),
         _refused("hw:locked_memory", BOOLEAN, NO_LOCKED_MEMORY, NO),
         _refused("hw:numa_nodes", COUNT, NO_NUMA),
@@ -133,22 +144,22 @@ EXTRA_SPECS = Properties(
         _refused("hw:tpm_version", TPM_VERSION, NO_TPM),
         _refused("hw:tpm_secret_security", one_of("user", "host", "deployment"), NO_TPM),
         _refused("hw:pmem", shaped(r"([a-zA-Z0-9_]+(,)?)+", "a list of names"), NO_DEVICES),
-        _warned("hw:boot_menu", BOOLEAN, NO),
-        _warned("hw:hide_hypervisor_id", BOOLEAN, NO),
-        _warned("hide_hypervisor_id", BOOLEAN, NO),
-        _warned("hw:pmu", BOOLEAN),
-        _warned("hw:redirected_usb_ports", whole(0, 15), "0+"),
-        _warned("hw:serial_port_count", AMOUNT, "1"),
-        _warned("hw:sound_model", SOUND),
-        _warned("hw:usb_model", USB, "none"),
-        _warned("hw:vif_multiqueue_enabled", BOOLEAN, NO),
-        _warned("hw:viommu_model", VIOMMU),
-        _warned("hw:virtio_packed_ring", BOOLEAN, NO),
-        _warned("hw:watchdog_action", WATCHDOG, "disabled"),
-        _warned("hw_rng:allowed", BOOLEAN, YES),
-        _warned("hw_rng:rate_bytes", AMOUNT),
-        _warned("hw_rng:rate_period", AMOUNT),
-        _warned("hw_video:ram_max_mb", AMOUNT),
+        _obeyed("hw:boot_menu", BOOLEAN, OWN_BOOT_MENU, NO),
+        _obeyed("hw:hide_hypervisor_id", BOOLEAN, OWN_HIDING, NO),
+        _obeyed("hide_hypervisor_id", BOOLEAN, OWN_HIDING, NO),
+        _refused("hw:pmu", BOOLEAN, NO_PMU),
+        _refused("hw:redirected_usb_ports", whole(0, 15), NO_REDIRECTION, "0+"),
+        _refused("hw:serial_port_count", AMOUNT, ONE_SERIAL_PORT, "1"),
+        _refused("hw:sound_model", SOUND, NO_SOUND),
+        _obeyed("hw:usb_model", USB, OWN_USB),
+        _refused("hw:vif_multiqueue_enabled", BOOLEAN, NO_MULTIQUEUE, NO),
+        _refused("hw:viommu_model", VIOMMU, NO_VIOMMU),
+        _refused("hw:virtio_packed_ring", BOOLEAN, NO_PACKED_RINGS, NO),
+        _obeyed("hw:watchdog_action", WATCHDOG, OWN_WATCHDOG, "disabled"),
+        _obeyed("hw_rng:allowed", BOOLEAN, _OWN_RNG, YES),
+        _obeyed("hw_rng:rate_bytes", whole(0, _UNSIGNED), _OWN_RNG),
+        _obeyed("hw_rng:rate_period", whole(1, _UNSIGNED), _OWN_RNG),
+        _obeyed("hw_video:ram_max_mb", AMOUNT, "the most that an image's hw_video_ram may ask for"),
         _refused("os:secure_boot", one_of("required", "disabled"), NO_SECURE_BOOT, "disabled"),
         _refused(
             "pci_passthrough:alias",
@@ -159,12 +170,17 @@ EXTRA_SPECS = Properties(
         *_limits(),
         *(_refused(f"resources{{group}}:{name}", NUMBER, _OWN_AMOUNTS) for name in OWN_CLASSES),
         _refused("resources{group}:PCPU", NUMBER, NO_DEDICATED_CPUS, "0+"),
-        *(_obeyed(f"resources{{group}}:{name}", NUMBER) for name in OTHER_CLASSES),
-        _obeyed("trait{group}:{name}", one_of("required", "forbidden")),
-        _warned("group_policy", one_of("isolate", "none")),  # a host here is one provider of resources
-        _obeyed("aggregate_instance_extra_specs:{key}", TEXT),
         *(
-            _warned(f"capabilities:{name}")
+            _obeyed(f"resources{{group}}:{name}", NUMBER, "asked of hosts, of which none offers it")
+            for name in OTHER_CLASSES
+        ),
+        _obeyed("trait{group}:{name}", one_of("required", "forbidden"), "hosts that have the trait, or have it not"),
+        _refused(
+            "group_policy", one_of("isolate", "none"), "has hosts that are one provider of resources each", "none"
+        ),
+        _obeyed("aggregate_instance_extra_specs:{key}", TEXT, "hosts of aggregates whose metadata is so"),
+        *(
+            _refused(f"capabilities:{name}", TEXT, _NO_CAPABILITIES)
             for name in (
                 *("id", "uuid", "service_id", "host", "vcpus", "memory_mb", "local_gb", "vcpus_used"),
                 *("memory_mb_used", "local_gb_used", "hypervisor_type", "hypervisor_version", "hypervisor_hostname"),
@@ -175,14 +191,14 @@ EXTRA_SPECS = Properties(
             )
         ),
         *(
-            _warned(f"capabilities:{name}{{filter}}")
+            _refused(f"capabilities:{name}{{filter}}", TEXT, _NO_CAPABILITIES)
             for name in (
                 *("cpu_info", "metrics", "stats", "numa_topology", "supported_hv_specs", "pci_device_pools"),
                 *("nodename", "pci_stats", "supported_instances", "limits", "instances"),
             )
         ),
-        _warned("vmware:hw_version"),
-        _warned("vmware:storage_policy"),
+        _refused("vmware:hw_version", TEXT, _NO_VMWARE),
+        _refused("vmware:storage_policy", TEXT, _NO_VMWARE),
     )
 )
 
@@ -203,10 +219,10 @@ def check_known(specs: Mapping[str, str]) -> None:
             raise Invalid(f"Validation failed; extra spec '{key}' does not appear to be a valid extra spec.")
 
 
-def without_effect(flavor: ServerFlavor) -> list[str]:
-    """Return what of a flavor's extra specs asks for something and changes nothing, as `name=value`.
+def check_obeyed(flavor: ServerFlavor) -> None:
+    """Raise Invalid for what of a flavor's extra specs is not done here, or known to nobody in a known namespace.
 
-    Raises Invalid for what is refused. `resources:VCPU` and the like may repeat what the flavor has anyway.
+    `resources:VCPU` and the like may repeat what the flavor has anyway.
     """
     specs = flavor.extra_specs
     amounts = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.memory_mib, "DISK_GB": disk_gib(flavor)}
@@ -216,8 +232,12 @@ def without_effect(flavor: ServerFlavor) -> list[str]:
         for key, value in specs.items()
         if not (key in own and NUMBER.allow(value) and int(value) == own[key])
     }
-    unknown = [f"{key}={shown(value)}" for key, value in sorted(specs.items()) if _unknown(key)]
-    return [*ignored(EXTRA_SPECS, asking, f"Flavor {flavor.name}", "extra spec"), *unknown]
+    check(EXTRA_SPECS, asking, f"Flavor {flavor.name}", "extra spec")
+    unknown = sorted(filter(_unknown, specs))
+    if unknown:
+        raise Invalid(
+            f"Flavor {flavor.name} cannot be used: nobody knows its extra spec {unknown[0][:80]}. Use one without it."
+        )
 
 
 def disk_gib(flavor: ServerFlavor) -> int:

@@ -9,30 +9,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from floe.core import extra_specs as asks
-from floe.core.disks import DISK_BUSES
+from floe.core.disks import DISK_BUSES, cdrom_bus
 from floe.core.errors import Invalid
 from floe.core.nics import VIF_MODELS
 from floe.core.properties import (
     AMOUNT,
+    BOOLEAN,
+    COUNT,
     NO,
     NUMBER,
     OBEYED,
     PLAIN,
     REFUSED,
     TEXT,
-    WARNED,
-    YES,
     Properties,
     Property,
     Values,
     any_case,
-    ignored,
+    check,
     one_of,
     shown,
+    whole,
 )
 
 MACHINE_TYPES = ("pc", "q35")
 FIRMWARES = ("bios",)
+SCSI_MODELS = ("virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi")
 
 HARDWARE: Mapping[str, tuple[str, ...]] = {
     "hw_machine_type": MACHINE_TYPES,
@@ -57,6 +59,15 @@ COMMAND_LINE_MAX = 2048
 """What an x86 kernel reads of its command line (COMMAND_LINE_SIZE)."""
 _NO_SIGNATURES = "checks an image's SHA-512, not signatures"
 _NO_VOLUMES = "has no volumes that an image could stand for"
+_NO_POINTER = "gives servers no pointer and no screen"
+_NO_FLOPPIES = "gives servers no floppy drive"
+_NO_IPXE = "boots servers from their disks"
+_HARDWARE_SAYS = {
+    "hw_machine_type": "the guest's machine",
+    "hw_disk_bus": "the bus of its disks",
+    "hw_vif_model": "the model of its NICs",
+    "hw_firmware_type": "its firmware, of which there is one",
+}
 _UEFI = "starts servers with a BIOS, not UEFI"
 
 
@@ -64,12 +75,8 @@ def _refused(name: str, why: str, harmless: str = "", values: Values = TEXT) -> 
     return Property(name=name, values=values, standing=REFUSED, why=why, harmless=harmless)
 
 
-def _warned(name: str, harmless: str = "", values: Values = TEXT) -> Property:
-    return Property(name=name, values=values, standing=WARNED, harmless=harmless)
-
-
-def _obeyed(name: str, values: Values = TEXT) -> Property:
-    return Property(name=name, values=values, standing=OBEYED)
+def _obeyed(name: str, why: str, values: Values = TEXT, harmless: str = "") -> Property:
+    return Property(name=name, values=values, standing=OBEYED, why=why, harmless=harmless)
 
 
 def _plain(name: str) -> Property:
@@ -78,16 +85,13 @@ def _plain(name: str) -> Property:
 
 IMAGE_PROPERTIES = Properties(
     (
-        *(_obeyed(name, one_of(*allowed)) for name, allowed in HARDWARE.items()),
-        _obeyed("hw_architecture", _ARCHITECTURES),
-        _obeyed("architecture", _ARCHITECTURES),
-        _obeyed("img_hv_type", _HYPERVISORS),
-        _obeyed("hypervisor_type", _HYPERVISORS),
-        _obeyed("img_config_drive", one_of("optional", "mandatory")),
-        _obeyed("kernel_id"),
-        _obeyed("ramdisk_id"),
-        _obeyed("os_command_line"),
-        _obeyed("trait:{name}"),
+        *(_obeyed(name, _HARDWARE_SAYS[name], one_of(*allowed)) for name, allowed in HARDWARE.items()),
+        *(_obeyed(name, "hosts of this architecture", _ARCHITECTURES) for name in ("hw_architecture", "architecture")),
+        *(_obeyed(name, "hosts of this hypervisor", _HYPERVISORS) for name in ("img_hv_type", "hypervisor_type")),
+        _obeyed("img_config_drive", "a config drive, also where none is asked for", one_of("optional", "mandatory")),
+        *(_obeyed(f"{file}_id", f"the {file} that the guest boots") for file in ("kernel", "ramdisk")),
+        _obeyed("os_command_line", "the kernel's command line"),
+        _obeyed("trait:{name}", "hosts that have the trait, or have it not"),
         # security
         _refused(
             "os_secure_boot", asks.NO_SECURE_BOOT, "disabled|optional", one_of("required", "disabled", "optional")
@@ -108,7 +112,7 @@ IMAGE_PROPERTIES = Properties(
         # CPUs and memory of the server's own
         _refused("hw_cpu_policy", asks.NO_DEDICATED_CPUS, "shared", one_of("dedicated", "shared", "mixed")),
         _refused("hw_cpu_thread_policy", asks.NO_DEDICATED_CPUS, "prefer", one_of("prefer", "isolate", "require")),
-        _warned("hw_cpu_realtime_mask"),
+        _refused("hw_cpu_realtime_mask", asks.NO_DEDICATED_CPUS),
         _refused("hw_mem_page_size", asks.NO_HUGE_PAGES, asks.SMALL_PAGES),
         _refused("hw_locked_memory", asks.NO_LOCKED_MEMORY, NO),
         _refused("hw_numa_nodes", asks.NO_NUMA, values=NUMBER),
@@ -128,54 +132,50 @@ IMAGE_PROPERTIES = Properties(
         _refused("vm_mode", "runs fully virtualized servers only", "hvm|hv", one_of("hvm", "hv", "xen", "uml", "exe")),
         *(_refused(f"{prefix}block_device_mapping", _NO_VOLUMES, r"\s*|\[\s*\]") for prefix in ("", "img_")),
         # shape and devices
-        *(_warned(f"hw_cpu_{part}", harmless, NUMBER) for part, harmless in (("sockets", ""), ("cores", "1"))),
-        _warned("hw_cpu_threads", "1", NUMBER),
-        *(_warned(f"hw_cpu_max_{part}", values=NUMBER) for part in ("sockets", "cores", "threads")),
-        _warned("hw_boot_menu", NO),
-        _warned("hw_cdrom_bus", "ide", _BUSES),
-        _warned("hw_disk_type"),
-        _warned("vmware_disktype"),
-        _warned("vmware_adaptertype"),
-        _warned("hw_floppy_bus", values=_BUSES),
-        _warned("hw_input_bus", values=one_of("usb", "virtio")),
-        _warned("hw_pointer_model", values=one_of("usbtablet")),
-        _warned("hw_ipxe_boot", NO),
-        _warned("ipxe_boot", NO),
-        _warned("hw_maxphysaddr_mode", values=one_of("passthrough", "emulate")),
-        _warned("hw_maxphysaddr_bits", values=NUMBER),
-        _warned("hw_pmu"),
-        _warned("hw_qemu_guest_agent", YES),
-        _warned("hw_redirected_usb_ports", "0+", NUMBER),
-        _warned("hw_rescue_bus", values=_BUSES),
-        _warned("hw_rescue_device", values=one_of("cdrom", "disk", "floppy", "fs", "lun")),
-        _warned("hw_rng_model", "virtio", one_of("virtio")),
-        _warned("hw_time_hpet", NO),
-        _warned("hw_serial_port_count", "1", NUMBER),
-        _warned(
-            "hw_scsi_model",
-            "virtio-scsi",
-            one_of("buslogic", "ibmvscsi", "lsilogic", "lsisas1068", "lsisas1078", "virtio-scsi", "vmpvscsi"),
+        *(_obeyed(f"hw_cpu_{part}", asks.OWN_TOPOLOGY, COUNT) for part in ("sockets", "cores", "threads")),
+        *(_obeyed(f"hw_cpu_max_{part}", asks.OWN_TOPOLOGY, COUNT) for part in ("sockets", "cores", "threads")),
+        _obeyed("hw_boot_menu", asks.OWN_BOOT_MENU, BOOLEAN, NO),
+        _obeyed("hw_cdrom_bus", "the bus of the config drive", one_of("ide", "sata", "scsi", "usb")),
+        _obeyed("hw_scsi_model", "the controller of disks on the bus scsi", one_of(*SCSI_MODELS)),
+        _obeyed("hw_usb_model", asks.OWN_USB, asks.USB),
+        _obeyed("hw_rng_model", "the guest's device of randomness", one_of("virtio")),
+        _obeyed("hw_watchdog_action", asks.OWN_WATCHDOG, asks.WATCHDOG, "disabled"),
+        _obeyed("hw_video_model", "the guest's video device", one_of("none", "vga", "cirrus", "virtio", "bochs")),
+        _obeyed("hw_video_ram", "MiB of the video device vga, at most the flavor's hw_video:ram_max_mb", whole(0, 256)),
+        _obeyed("hw_qemu_guest_agent", "the channel to the guest's agent, which is there unless this is no", BOOLEAN),
+        _obeyed("hw_time_hpet", "whether the guest has a high precision event timer", BOOLEAN),
+        _obeyed("img_hide_hypervisor_id", asks.OWN_HIDING, BOOLEAN, NO),
+        _obeyed(
+            "os_type", "windows: local time, and Hyper-V's interfaces with KVM", one_of("linux", "windows"), "linux"
         ),
-        _warned("hw_sound_model", values=asks.SOUND),
-        _warned("hw_usb_model", "none", asks.USB),
-        _warned(
-            "hw_video_model",
-            "none",
-            one_of("cirrus", "qxl", "vga", "vmvga", "xen", "virtio", "gop", "none", "bochs"),
+        *(
+            _obeyed(name, "taken where it is the name that the root disk has on its bus, else refused")
+            for name in ("root_device_name", "img_root_device_name")
         ),
-        _warned("hw_video_ram", "0+", AMOUNT),
-        _warned("hw_vif_multiqueue_enabled", NO),
-        _warned("hw_viommu_model", values=asks.VIOMMU),
-        _warned("hw_virtio_packed_ring", NO),
-        _warned("hw_watchdog_action", "disabled", asks.WATCHDOG),
-        _warned("img_hide_hypervisor_id", NO),
-        _warned("img_hv_requested_version"),
-        _warned("hypervisor_version_requires"),
-        _warned("img_root_device_name"),
-        _warned("root_device_name"),
-        _warned("os_require_quiesce", NO),
-        _warned("os_type", "linux", one_of("linux", "windows")),
-        _obeyed("os_shutdown_timeout", AMOUNT),
+        _obeyed("os_shutdown_timeout", "seconds that a guest has to shut down", AMOUNT),
+        _refused("hw_floppy_bus", _NO_FLOPPIES, values=_BUSES),
+        _refused("hw_input_bus", _NO_POINTER, values=one_of("usb", "virtio")),
+        _refused("hw_pointer_model", _NO_POINTER, values=one_of("usbtablet")),
+        *(_refused(name, _NO_IPXE, NO) for name in ("hw_ipxe_boot", "ipxe_boot")),
+        *(
+            _refused(name, "leaves addresses of memory as wide as the hypervisor has them", values=values)
+            for name, values in (
+                ("hw_maxphysaddr_mode", one_of("passthrough", "emulate")),
+                ("hw_maxphysaddr_bits", NUMBER),
+            )
+        ),
+        _refused("hw_pmu", asks.NO_PMU),
+        _refused("hw_redirected_usb_ports", asks.NO_REDIRECTION, "0+", NUMBER),
+        _refused("hw_serial_port_count", asks.ONE_SERIAL_PORT, "1", NUMBER),
+        _refused("hw_sound_model", asks.NO_SOUND, values=asks.SOUND),
+        _refused("hw_vif_multiqueue_enabled", asks.NO_MULTIQUEUE, NO),
+        _refused("hw_viommu_model", asks.NO_VIOMMU, values=asks.VIOMMU),
+        _refused("hw_virtio_packed_ring", asks.NO_PACKED_RINGS, NO),
+        *(
+            _refused(name, "does not choose hosts by the version of their hypervisor")
+            for name in ("img_hv_requested_version", "hypervisor_version_requires")
+        ),
+        _refused("os_require_quiesce", "makes no images of servers", NO),
         # what says something about the image, or to other hypervisors
         *(
             _plain(name)
@@ -186,6 +186,7 @@ IMAGE_PROPERTIES = Properties(
                 *("mappings", "img_owner_id", "owner_id", "img_use_agent", "xenapi_use_agent", "img_version"),
                 *("vmware_image_version", "os_admin_user", "os_distro", "vmware_ostype", "os_version"),
                 *("os_skip_agent_inject_files_at_boot", "xenapi_skip_agent_inject_files_at_boot"),
+                *("hw_disk_type", "vmware_disktype", "vmware_adaptertype", "hw_rescue_bus", "hw_rescue_device"),
                 *("os_skip_agent_inject_ssh", "xenapi_skip_agent_inject_ssh", "traits_required"),
             )
         ),
@@ -202,8 +203,12 @@ def hardware(properties: Mapping[str, str]) -> dict[str, str]:
             known = ", ".join(allowed)
             raise Invalid(f"Image property {name} has the value {value[:80]!r}; this cloud supports {known}.")
         chosen[name] = value
-    if chosen["hw_machine_type"] == "q35" and chosen["hw_disk_bus"] == "ide":
-        raise Invalid("Image property hw_disk_bus 'ide' does not go with hw_machine_type 'q35'; use virtio or scsi.")
+    if chosen["hw_machine_type"] == "q35":
+        for name, bus in (("hw_disk_bus", chosen["hw_disk_bus"]), ("hw_cdrom_bus", cdrom_bus(properties))):
+            if bus == "ide":
+                raise Invalid(
+                    f"Image property {name} 'ide' does not go with hw_machine_type 'q35'; use virtio or scsi."
+                )
     return chosen
 
 
@@ -218,12 +223,9 @@ def command_line(properties: Mapping[str, str], default: str) -> str:
     return line
 
 
-def without_effect(image_id: str, properties: Mapping[str, str]) -> list[str]:
-    """Return what of an image's properties asks for something and changes nothing, as `name=value`.
-
-    Raises Invalid for what is refused, and for hardware that is not there. An empty value asks for nothing.
-    """
+def check_obeyed(image_id: str, properties: Mapping[str, str]) -> None:
+    """Raise Invalid for what of an image's properties is not done here. An empty value asks for nothing."""
     hardware(properties)
     command_line(properties, "")
     asked = {name: value for name, value in properties.items() if value}
-    return list(ignored(IMAGE_PROPERTIES, asked, f"Image {image_id}", "property"))
+    check(IMAGE_PROPERTIES, asked, f"Image {image_id}", "property")

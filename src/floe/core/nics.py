@@ -13,7 +13,7 @@ import msgspec
 
 from floe.core.host_network import HostPort
 
-VIF_MODELS = ("virtio", "e1000", "rtl8139")
+VIF_MODELS = ("virtio", "e1000", "rtl8139", "e1000e")
 """What an image may ask for; the first one is the default."""
 
 

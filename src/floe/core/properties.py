@@ -1,20 +1,19 @@
 """What Floe does with the properties that flavors (extra specs) and images carry: a row for each. Pure.
 
-A property is obeyed; or refused, where somebody would rely on it and Floe does not do it; or passed over with a warning
-in the server's trace; or plain, where it asks nothing of this cloud. A value that asks for what holds anyway is plain
-under any name. The rows stand in `extra_specs` and `image_properties`.
+A property is obeyed; or refused, where Floe does not do it; or plain, where it asks nothing of this cloud. A value that
+asks for what holds anyway is plain under any name. The rows stand in `extra_specs` and `image_properties`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from floe.core.errors import Invalid
 
-OBEYED, REFUSED, WARNED, PLAIN = "obeyed", "refused", "warned", "plain"
+OBEYED, REFUSED, PLAIN = "obeyed", "refused", "plain"
 
 _WARNING_MAX = 1000
 """Characters of a warning at most: an image may carry 128 properties of any length."""
@@ -64,7 +63,7 @@ def whole(low: int | None = None, high: int | None = None) -> Values:
         words += f" from {low} to {high}"
     elif low is not None:
         words += f" of {low} or more"
-    return Values(pattern=r"[ \t]*[+-]?[0-9](_?[0-9])*[ \t]*", words=words, low=low, high=high)
+    return Values(pattern=r"[ \t]*[+-]?[0-9](_?[0-9]){0,30}[ \t]*", words=words, low=low, high=high)
 
 
 NO = r"(?i:\s*(0|f|false|off|n|no)\s*)"
@@ -89,7 +88,7 @@ class Property(msgspec.Struct, frozen=True, kw_only=True):
     """A row: the name (or family of names) and what is done with it.
 
     `harmless` is a pattern of values that ask for what holds anyway. `why` says, of a refused one, what this cloud does
-    not do.
+    not do, and of an obeyed one what it does.
     """
 
     name: str
@@ -125,11 +124,10 @@ def _family(name: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def ignored(table: Properties, carried: Mapping[str, str], carrier: str, what: str) -> Iterator[str]:
-    """Yield `name=value` of each property that changes nothing here though it asks for something.
+def check(table: Properties, carried: Mapping[str, str], carrier: str, what: str) -> None:
+    """Raise Invalid for a property that is refused, and for a value that its property cannot have.
 
-    `carrier` and `what` begin a refusal: `Flavor m1.small` and `extra spec`. Raises Invalid for a property that is
-    refused, and for a value that its property cannot have.
+    `carrier` and `what` begin a refusal: `Flavor m1.small` and `extra spec`.
     """
     for name, value in sorted(carried.items()):
         row = table.get(name)
@@ -140,14 +138,11 @@ def ignored(table: Properties, carried: Mapping[str, str], carrier: str, what: s
                 f"{carrier} cannot be used: its {what} {name} has the value {shown(value)}, and must be "
                 f"{row.values.words}."
             )
-        standing = row.of(value)
-        if standing == REFUSED:
+        if row.of(value) == REFUSED:
             raise Invalid(
                 f"{carrier} cannot be used: its {what} {name} has the value {shown(value)}, and this cloud {row.why}. "
                 f"Use one without {name}."
             )
-        if standing == WARNED:
-            yield f"{name}={shown(value)}"
 
 
 def shown(value: str) -> str:

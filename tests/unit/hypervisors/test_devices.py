@@ -45,11 +45,13 @@ def test_a_nic_is_as_its_golden() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [("vda", "usb"), ("../vda", "virtio"), ("", "virtio"), ("vd", "scsi"), ("vda\n", "ide")]
+    "place", [("vda", "fdc"), ("../vda", "virtio"), ("", "virtio"), ("vd", "scsi"), ("vda\n", "ide")]
 )
 def test_a_disk_has_a_place_that_there_is(place: tuple[str, str]) -> None:
     device, bus = place
-    with pytest.raises(HostFailure, match=r"Disk root cannot be .* it can be on ide, sata, scsi, virtio") as caught:
+    with pytest.raises(
+        HostFailure, match=r"Disk root cannot be .* it can be on ide, sata, scsi, usb, virtio"
+    ) as caught:
         disk_xml(msgspec.structs.replace(ROOT, device=device, bus=bus), Path("/x"))
     assert caught.value.stage == "guest"
 

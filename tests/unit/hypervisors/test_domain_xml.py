@@ -118,7 +118,7 @@ def test_the_firmware_says_what_software_in_guests_looks_for() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("hw_disk_bus", "usb"),
+        ("hw_disk_bus", "fdc"),
         ("hw_vif_model", "virtio'/><evil"),
         ("hw_machine_type", "none"),
         ("hw_firmware_type", "uefi"),

@@ -18,10 +18,19 @@ from floe.core.nics import VIF_MODELS, Nic, Tap
 DiskXml: TypeAlias = Callable[[Any, Path], ET.Element]
 NicXml: TypeAlias = Callable[[Any], ET.Element]
 
-_BUSES = frozenset({*DISK_BUSES, "sata"})
+_BUSES = frozenset(DISK_BUSES)
 _DEVICE = re.compile(r"(vd|sd|hd)[a-z]{1,2}")
 _TAP = re.compile(r"[A-Za-z0-9._-]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
+
+
+def limited(disk: ET.Element, limits: Mapping[str, int]) -> ET.Element:
+    """Return a disk that may do so much each second; a CD, which holds little, is left as it is."""
+    if limits and disk.get("device") == "disk":
+        tune = ET.SubElement(disk, "iotune")
+        for name, amount in limits.items():
+            ET.SubElement(tune, name).text = str(amount)
+    return disk
 
 
 def hard_disk(disk: Disk, source: Path, file_format: str) -> ET.Element:

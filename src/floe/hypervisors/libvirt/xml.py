@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from floe.core.disks import Disk
 from floe.core.errors import HostFailure, Invalid
+from floe.core.guest_hardware import Hardware, hardware_of
 from floe.core.guests import GuestSpec
-from floe.core.image_properties import command_line, hardware
-from floe.hypervisors.libvirt.devices import boot_order, disk_xml, nic_xml
+from floe.core.image_properties import command_line
+from floe.hypervisors.libvirt.devices import boot_order, disk_xml, limited, nic_xml
 from floe.hypervisors.protocol import GuestFiles
 
 NAMESPACE = "urn:floe:guest:1"
@@ -48,12 +49,12 @@ def domain_xml(
     if not _NAME.fullmatch(guest.name):
         raise HostFailure(f"{guest.name!r} cannot be the name of a guest.", stage="guest")
     try:
-        chosen = hardware(guest.image.properties)
-        root = "vda" if chosen["hw_disk_bus"] == "virtio" else "sda"
+        machine = hardware_of(guest.extra_specs, guest.image.properties, guest.vcpus)
+        root = "vda" if guest.image.properties.get("hw_disk_bus", "virtio") == "virtio" else "sda"
         command = command_line(guest.image.properties, DEFAULT_COMMAND_LINE.format(root=root))
     except Invalid as error:
         raise HostFailure(error.message, stage="guest", cause=Invalid.kind) from error
-    disks = [(disk, disk_xml(disk, files.disks[disk.role])) for disk in guest.disks]
+    disks = [(disk, limited(disk_xml(disk, files.disks[disk.role]), machine.limits)) for disk in guest.disks]
     order = boot_order([(disk.boot_index, made) for disk, made in disks if disk.boot_index is not None])
     domain = ET.Element("domain", type="kvm" if kvm else "qemu")
     _text(domain, "name", guest.name)
@@ -61,21 +62,26 @@ def domain_xml(
     _metadata(domain, guest, owner, boots)
     _text(domain, "memory", str(guest.memory_mib), unit="MiB")
     _text(domain, "vcpu", str(guest.vcpus))
-    _system(domain, files, chosen, command, order)
+    _system(domain, files, machine, command, order)
     _firmware_tables(domain, guest, version)
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
     ET.SubElement(features, "apic")
     if kvm:
-        ET.SubElement(domain, "cpu", mode="host-model")
+        _for_kvm(features, machine)
+        _topology(ET.SubElement(domain, "cpu", mode="host-model"), machine)
     else:
+        if machine.topology is not None:
+            _topology(ET.SubElement(domain, "cpu"), machine)
         # QEMU sets a quarter of the guest's memory aside for translated code by default.
         cache = min(128, max(16, guest.memory_mib // 8))
         _text(ET.SubElement(features, "tcg"), "tb-cache", str(cache), unit="MiB")
-    ET.SubElement(domain, "clock", offset="utc")
+    clock = ET.SubElement(domain, "clock", offset="localtime" if machine.windows else "utc")
+    if machine.hpet is not None:
+        ET.SubElement(clock, "timer", name="hpet", present="yes" if machine.hpet else "no")
     for event, action in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _text(domain, event, action)
-    _devices(domain, guest, files, disks)
+    _devices(domain, guest, files, disks, machine)
     if account is not None:
         _user(domain, *account)
     ET.indent(domain)
@@ -98,15 +104,15 @@ def _user(domain: ET.Element, user: int, group: int) -> None:
     _text(label, "label", f"+{user}:+{group}")
 
 
-def _system(
-    domain: ET.Element, files: GuestFiles, chosen: Mapping[str, str], command: str, boots: Sequence[str]
-) -> None:
+def _system(domain: ET.Element, files: GuestFiles, machine: Hardware, command: str, boots: Sequence[str]) -> None:
     system = ET.SubElement(domain, "os")
-    _text(system, "type", "hvm", arch="x86_64", machine=chosen["hw_machine_type"])
+    _text(system, "type", "hvm", arch="x86_64", machine=machine.machine)
     ET.SubElement(system, "smbios", mode="sysinfo")
     if files.kernel is None:
         for device in boots:
             ET.SubElement(system, "boot", dev=device)
+        if machine.boot_menu:
+            ET.SubElement(system, "bootmenu", enable="yes")
         return
     _text(system, "kernel", str(files.kernel))
     if files.ramdisk is not None:
@@ -125,24 +131,60 @@ def _firmware_tables(domain: ET.Element, guest: GuestSpec, version: str) -> None
     _text(system, "entry", FAMILY, name="family")
 
 
-def _devices(domain: ET.Element, guest: GuestSpec, files: GuestFiles, disks: Sequence[tuple[Disk, ET.Element]]) -> None:
+def _topology(cpu: ET.Element, machine: Hardware) -> None:
+    if machine.topology is not None:
+        sockets, cores, threads = map(str, machine.topology)
+        ET.SubElement(cpu, "topology", sockets=sockets, cores=cores, threads=threads)
+
+
+def _for_kvm(features: ET.Element, machine: Hardware) -> None:
+    if machine.windows:
+        interfaces = ET.SubElement(features, "hyperv")
+        for name in ("relaxed", "vapic"):
+            ET.SubElement(interfaces, name, state="on")
+        ET.SubElement(interfaces, "spinlocks", state="on", retries="8191")
+    if machine.hidden:
+        ET.SubElement(ET.SubElement(features, "kvm"), "hidden", state="on")
+
+
+def _devices(
+    domain: ET.Element,
+    guest: GuestSpec,
+    files: GuestFiles,
+    disks: Sequence[tuple[Disk, ET.Element]],
+    machine: Hardware,
+) -> None:
     devices = ET.SubElement(domain, "devices")
     last_on_scsi = max((index for index, (disk, _) in enumerate(disks) if disk.bus == "scsi"), default=None)
     for index, (_, made) in enumerate(disks):
         devices.append(made)
         if index == last_on_scsi:
-            ET.SubElement(devices, "controller", type="scsi", model="virtio-scsi")
+            ET.SubElement(devices, "controller", type="scsi", model=machine.scsi_model)
     devices.extend([nic_xml(nic) for nic in guest.nics])
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(files.console_log), append="on")
     ET.SubElement(serial, "target", type="isa-serial", port="0")
-    channel = ET.SubElement(devices, "channel", type="unix")
-    ET.SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
-    rng = ET.SubElement(devices, "rng", model="virtio")
-    _text(rng, "backend", "/dev/urandom", model="random")
-    ET.SubElement(devices, "controller", type="usb", model="none")
-    ET.SubElement(ET.SubElement(devices, "video"), "model", type="none")
+    if machine.agent:
+        channel = ET.SubElement(devices, "channel", type="unix")
+        ET.SubElement(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
+    if machine.rng:
+        _rng(devices, machine)
+    ET.SubElement(devices, "controller", type="usb", model=machine.usb_model)
+    video = ET.SubElement(ET.SubElement(devices, "video"), "model", type=machine.video)
+    if machine.video_mib:
+        video.set("vram", str(machine.video_mib * 1024))
+    if machine.watchdog is not None:
+        ET.SubElement(devices, "watchdog", model="i6300esb", action=machine.watchdog)
     ET.SubElement(devices, "memballoon", model="none")
+
+
+def _rng(devices: ET.Element, machine: Hardware) -> None:
+    rng = ET.SubElement(devices, "rng", model="virtio")
+    if machine.rng_bytes:
+        rate = ET.SubElement(rng, "rate", bytes=str(machine.rng_bytes))
+        if machine.rng_period is not None:
+            rate.set("period", str(machine.rng_period))
+    _text(rng, "backend", "/dev/urandom", model="random")
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
