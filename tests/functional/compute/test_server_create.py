@@ -230,6 +230,26 @@ async def test_hints_are_kept_and_those_that_do_nothing_are_told(client: Any, co
     assert action.input["warning"] == "without effect here: hint colour='red', hint target_cell='one'"
 
 
+async def test_the_old_name_of_hints_is_the_same(client: Any, compute_cloud: Cloud) -> None:
+    asked = {**body(), "OS-SCH-HNT:scheduler_hints": {"query": "[]"}}
+    reply = await client("ann").post("/servers", json=asked)
+    server = await compute_cloud.db.read(lambda conn: servers.get(conn, reply.json()["server"]["id"]))
+    assert server is not None and server.scheduler_hints == {"query": "[]"}
+
+
+async def test_what_is_asked_for_is_shown_as_it_was_asked_for(client: Any, compute_cloud: Cloud) -> None:
+    asked: dict[str, Any] = {
+        "accessIPv4": "192.0.2.1", "accessIPv6": "2001:db8::1", "OS-DCF:diskConfig": "AUTO", "description": "a\nb",
+        "tags": ["x"], "hostname": "h.example", "metadata": {"a": "b"},
+    }  # fmt: skip
+    reply = await client("root").post("/servers", json=body(**asked, hypervisor_hostname="h1"))
+    assert reply.status_code == 400 and "'h1'" in reply.text
+    ident = (await client("root").post("/servers", json=body(**asked))).json()["server"]["id"]
+    shown = (await client("root").get(f"/servers/{ident}")).json()["server"]
+    asked["OS-EXT-SRV-ATTR:hostname"] = asked.pop("hostname")
+    assert {name: shown[name] for name in asked} == asked
+
+
 async def test_group_members_are_limited(client: Any) -> None:
     ann = client("ann")
     group = (await ann.post("/os-server-groups", json={"server_group": {"name": "g", "policy": "affinity"}})).json()
