@@ -162,9 +162,14 @@ def test_a_port_without_groups_has_dhcp_and_metadata_alone():
     ]
 
 
+PORT_1 = "2222222100004000"
+
+
 def test_a_port_without_port_security_is_not_judged():
     text = nftables.ruleset(network(port(1, port_security=False)))
-    assert "src_" not in text
+    source = nftables.rules(network(port(1, port_security=False)))[nftables.BRIDGE][f"src_{PORT_1}"]
+    assert source.body == ("meta mark set 0x22222221", "jump kept_11111111000"), "it is counted, and is no server"
+    assert "meta mark { 0, 0x22222221 } return" in text
     assert "in_2222" not in text
     assert 'elements = { "tap1", "fdh11111111000" };' in text  # but it is kept apart from the host
 
