@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
 import threading
@@ -43,6 +44,7 @@ from floe.core.context import Context
 from floe.core.errors import HostFailure, NotFound, Unavailable
 from floe.core.guest_actions import HARD_REBOOT
 from floe.core.guest_metadata import describe, fingerprint
+from floe.core.guest_questions import ReadDiagnostics, SetPassword
 from floe.core.ids import random_id
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.listing import Listing
@@ -149,7 +151,7 @@ class _WatchedBus:
         await self._bus.serve(host, self._life.handler(handler), **more)
 
 
-WATCHED = ("adopt_image", "create_overlay", "start", "end", "destroy", "attach_nic", "detach_nic")
+WATCHED = ("adopt_image", "create_overlay", "start", "end", "destroy", "attach_nic", "detach_nic", "set_password")
 """What of a hypervisor a host may die before, in and after."""
 
 
@@ -298,6 +300,15 @@ class Town:
             await self.bus.request("h1", ReadConsole(server_id=server.id), timeout=5)
         except (Unavailable, HostFailure, NotFound):
             return
+
+    async def ask_guest(self, server: Server) -> None:
+        """Ask a guest to set a password, and its hypervisor what it has used."""
+        for asked in (
+            SetPassword(server_id=server.id, user="root", password="p"),
+            ReadDiagnostics(server_id=server.id),
+        ):
+            with contextlib.suppress(Unavailable, HostFailure):
+                await self.bus.request("h1", asked, timeout=5)
 
     def server(self, ident: str) -> Server:
         found = self.db.read_now(lambda conn: server_rows.get(conn, ident, deleted=True))

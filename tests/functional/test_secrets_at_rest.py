@@ -20,6 +20,7 @@ from floe.testing import EmbeddedCloud
 
 GIVEN = "Given-Pa55-of-admin"
 FILE = base64.b64encode(b"Secret-of-a-file-injected").decode()
+CHANGED = "Changed-Pa55-of-admin"
 NEW_PASSWORD = "New-Pa55-of-demo"
 CREDENTIAL = "Secret-of-the-credential"
 LEGACY = "Readable-Pa55-of-an-earlier-release"
@@ -107,7 +108,12 @@ async def test_nothing_secret_is_readable_once_all_is_done(user: User, caplog: p
     await user.post(f"/identity/v3/users/{user.id}/password", change)
     await user.login(NEW_PASSWORD)
     private = pair["keypair"]["private_key"].splitlines()[5]
-    secrets = [GIVEN, *(one["adminPass"] for one in made), private, CREDENTIAL, NEW_PASSWORD, "demo-secret"]
+    for server, status in ((made[0], 202), (made[3], 409)):
+        path = f"/compute/v2.1/servers/{server['id']}/action"
+        reply = await user.http.post(path, json={"changePassword": {"adminPass": CHANGED}})
+        assert reply.status_code == status, reply.text
+    assert user.cloud.node.fake_hosts["fake-1"].passwords == {made[0]["id"]: ("root", CHANGED)}
+    secrets = [GIVEN, CHANGED, *(one["adminPass"] for one in made), private, CREDENTIAL, NEW_PASSWORD, "demo-secret"]
     secrets.append(user.http.headers["x-auth-token"])
     assert readable(user.cloud.folder, *secrets) == []
     assert {line.partition(":")[0] for line in readable(user.cloud.folder, FILE)} == {"hosts/fake-1/ledger.jsonl"}

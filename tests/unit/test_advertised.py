@@ -116,6 +116,8 @@ CALLS = {
         "PUT /servers/{}/tags/{}",
         "DELETE /servers/{}/tags/{}",
     ),
+    "os-admin-password": ("POST /servers/{}/action changePassword",),
+    "os-server-diagnostics": ("GET /servers/{}/diagnostics",),
     "os-services": ("GET /os-services", "PUT /os-services/{}", "DELETE /os-services/{}"),
     "os-simple-tenant-usage": ("GET /os-simple-tenant-usage", "GET /os-simple-tenant-usage/{}"),
     "os-tenant-networks": (

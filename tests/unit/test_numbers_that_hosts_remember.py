@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from floe.core import ahead
 from floe.core.guest_actions import ON_GUEST
+from floe.core.guest_questions import DiskUse, NicUse
 from floe.core.messages import Message
 from floe.core.servers import Server, ServerFlavor
 
@@ -71,6 +72,9 @@ QUANTITIES = {
     "Inventory.max_unit",
     "Inventory.step_size",
     "HostUp.hypervisor_version",
+    *(f"DiskUse.{name}" for name in DiskUse.__struct_fields__ if name != "device"),
+    *(f"NicUse.{name}" for name in NicUse.__struct_fields__ if name not in {"device", "mac"}),
+    *(f"Diagnostics.{name}" for name in ("cpus", "memory_max", "memory_used", "memory")),
 }
 
 

@@ -264,6 +264,7 @@ SEEN_ELSEWHERE = {
     "os_shutdown_timeout": "tests/functional/conductor/test_power.py",
     "hw_architecture": "scheduler", "architecture": "scheduler", "img_hv_type": "scheduler",
     "hypervisor_type": "scheduler", "trait:{name}": "scheduler", "img_config_drive": "config drive",
+    "os_admin_user": "tests/functional/compute/test_guest_questions.py",
 }  # fmt: skip
 """Properties that are obeyed by others than the hypervisor; their own tests show it."""
 

@@ -113,6 +113,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:os-server-groups:create",
         "os_compute_api:os-server-groups:delete",
         "os_compute_api:os-server-password:clear",
+        "os_compute_api:os-admin-password",
         "os_compute_api:os-server-tags:delete",
         "os_compute_api:os-server-tags:delete_all",
         "os_compute_api:os-server-tags:update",
@@ -137,6 +138,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ADMINS: (
         "os_compute_api:os-admin-actions:reset_state",
+        "os_compute_api:os-server-diagnostics",
         "os_compute_api:os-lock-server:unlock:unlock_override",
         "compute:aggregates:images",
         "os_compute_api:os-aggregates:add_host",

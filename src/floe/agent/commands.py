@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from floe.agent import console, network_commands
+from floe.agent import console, guest_questions, network_commands
 from floe.agent.answers import answer_of, failure_of
 from floe.agent.following import Following
 from floe.agent.guests import GuestBuilder, Steps
@@ -102,6 +102,7 @@ class Commands:
             ChangePower: self._change_power,
             ChangeNics: self._change_nics,
             ReadConsole: self._read_console,
+            **guest_questions.handlers(ledger, hypervisor),
             **network_commands.handlers(ledger, ports, self.follow_network),
             UpdateMetadata: self._update_metadata,
             ListGuests: self._list_guests,

@@ -14,6 +14,7 @@
       TooLarge           more bytes than allowed
       UnsupportedMedia   another content type is wanted
       NoValidHost        the scheduler rejected every host         (reasons of the nearest, by host)
+      NotSupported       what it is asked of has no means to do it
       HostFailure        a host could not do what it was told      (host, stage)
       Unavailable        a part of the cloud does not answer; trying again may help
 
@@ -167,6 +168,12 @@ class HostFailure(FloeError):
         self.detail = detail
         self.cause = cause
         self.steps = tuple(steps)
+
+
+class NotSupported(FloeError):
+    """What it is asked of has no means to do it, such as a guest without an agent; asking again does not help."""
+
+    kind = "not_supported"
 
 
 class Unavailable(FloeError):

@@ -153,6 +153,7 @@ IMAGE_PROPERTIES = Properties(
             for name in ("root_device_name", "img_root_device_name")
         ),
         _obeyed("os_shutdown_timeout", "seconds that a guest has to shut down", AMOUNT),
+        _obeyed("os_admin_user", "the user whose password a guest's agent sets"),
         _refused("hw_floppy_bus", _NO_FLOPPIES, values=_BUSES),
         _refused("hw_input_bus", _NO_POINTER, values=one_of("usb", "virtio")),
         _refused("hw_pointer_model", _NO_POINTER, values=one_of("usbtablet")),
@@ -184,7 +185,7 @@ IMAGE_PROPERTIES = Properties(
                 *("bittorrent", "img_bdm_v2", "bdm_v2", "img_cache_in_nova", "cache_in_nova", "img_compression_level"),
                 *("xenapi_image_compression_level", "img_linked_clone", "vmware_linked_clone", "img_mappings"),
                 *("mappings", "img_owner_id", "owner_id", "img_use_agent", "xenapi_use_agent", "img_version"),
-                *("vmware_image_version", "os_admin_user", "os_distro", "vmware_ostype", "os_version"),
+                *("vmware_image_version", "os_distro", "vmware_ostype", "os_version"),
                 *("os_skip_agent_inject_files_at_boot", "xenapi_skip_agent_inject_files_at_boot"),
                 *("hw_disk_type", "vmware_disktype", "vmware_adaptertype", "hw_rescue_bus", "hw_rescue_device"),
                 *("os_skip_agent_inject_ssh", "xenapi_skip_agent_inject_ssh", "traits_required"),

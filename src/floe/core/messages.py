@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from floe.core.actions import Action
+from floe.core.guest_questions import Diagnostics, ReadDiagnostics, SetPassword
 from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork, MembersChange, RoutersChange
 from floe.core.image_tickets import ImageTicket
@@ -358,6 +359,8 @@ Command = (
     | ChangePower
     | ChangeNics
     | ReadConsole
+    | SetPassword
+    | ReadDiagnostics
     | ApplyNetwork
     | ChangeRouters
     | ChangeMembers
@@ -373,6 +376,7 @@ Result = (
     | PowerChanged
     | NicsChanged
     | ConsoleOutput
+    | Diagnostics
     | NetworkApplied
     | MembersChanged
     | Guests

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from floe.core.disks import MIB, Blank, Overlay
-from floe.core.errors import HostFailure
+from floe.core.errors import Conflict, HostFailure, NotSupported
+from floe.core.guest_questions import Diagnostics, DiskUse, NicUse
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.nics import Nic
 from floe.core.resources import Inventory
@@ -24,6 +25,7 @@ _HEAD = struct.Struct(">4sIQI")
 OPERATIONS = (
     *("open", "adopt_image", "create_overlay", "create_blank", "start", "destroy", "guests"),
     *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume", "interrupt", "attach_nic", "detach_nic"),
+    *("set_password", "diagnostics"),
 )
 N = TypeVar("N", bound=int)
 
@@ -101,7 +103,7 @@ class FakeHost:
     """What outlives the driver, as a real machine outlives a process: its guests, and the faults to come.
 
     `foreign` are guests of somebody else, which the driver must neither show nor touch; `deaf` are those that do not
-    listen to a power button, nor let go of a NIC.
+    listen to a power button, nor to anything else, nor let go of a NIC.
     """
 
     guests: MutableMapping[str, PowerState] = field(default_factory=dict)
@@ -111,6 +113,8 @@ class FakeHost:
     """How often each guest was interrupted."""
     nics: dict[str, set[str]] = field(default_factory=dict)
     """The ports of which each guest that is on has a NIC."""
+    passwords: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """The user and the password that each guest was last told of."""
     deaf: set[str] = field(default_factory=set)
     foreign: set[str] = field(default_factory=set)
     faults: dict[str, deque[Exception | None]] = field(default_factory=dict)
@@ -277,6 +281,32 @@ class FakeHypervisor:
         """Say whether a guest has NICs of its own: those of a suspended one are on the disk with its memory."""
         return self.host.guests.get(server_id) in {PowerState.RUNNING, PowerState.PAUSED}
 
+    async def set_password(self, guest: GuestSpec, user: str, password: str) -> None:
+        """See `Hypervisor.set_password`; it is kept in memory."""
+        self._trip("set_password", guest.server_id)
+        self._check_runs(guest.server_id)
+        if guest.server_id in self.host.deaf:
+            raise HostFailure("No guest agent answers in this guest.", stage="guest", cause=NotSupported.kind)
+        self.host.passwords[guest.server_id] = user, password
+
+    async def diagnostics(self, guest: GuestSpec) -> Diagnostics:
+        """See `Hypervisor.diagnostics`; nothing runs in there, so nothing is used."""
+        self._trip("diagnostics", guest.server_id)
+        self._check_runs(guest.server_id)
+        nothing = {f"{way}_{what}": 0 for way in ("rx", "tx") for what in ("bytes", "packets", "errors", "drops")}
+        unread = {"read_requests": 0, "read_bytes": 0, "write_requests": 0, "write_bytes": 0, "errors": 0}
+        return Diagnostics(
+            cpus=(0,) * guest.vcpus,
+            disks=tuple(DiskUse(device=f"disk{index}", **unread) for index in range(len(guest.disks))),
+            nics=tuple(NicUse(device=nic.device, mac=nic.mac, **nothing) for nic in guest.nics),
+            memory_max=guest.memory_mib * 1024,
+            memory_used=guest.memory_mib * 1024,
+        )
+
+    def _check_runs(self, server_id: str) -> None:
+        if self.host.guests.get(server_id) is not PowerState.RUNNING:
+            raise HostFailure("The guest does not run.", stage="guest", cause=Conflict.kind)
+
     async def interrupt(self, server_id: str) -> None:
         """See `Hypervisor.interrupt`; it is counted."""
         self._trip("interrupt", server_id)
@@ -293,6 +323,7 @@ class FakeHypervisor:
             )
         self.host.boots.pop(server_id, None)
         self.host.nics.pop(server_id, None)
+        self.host.passwords.pop(server_id, None)
         return self.host.guests.pop(server_id, None) is not None
 
     async def guests(self) -> list[GuestState]:

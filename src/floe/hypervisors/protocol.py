@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from floe.core.disks import Blank, Overlay
+from floe.core.guest_questions import Diagnostics
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.nics import Nic
 from floe.core.resources import Inventory
@@ -122,6 +123,17 @@ class Hypervisor(Protocol):
 
     async def detach_nic(self, server_id: str, nic: Nic, *, ask: bool = True) -> bool:
         """Ask a guest to let go of a NIC, without waiting for it; True once it has none such, as one that is off."""
+        ...
+
+    async def set_password(self, guest: GuestSpec, user: str, password: str) -> None:
+        """Have the agent in a guest that is on set a user's password; how long it takes is bounded.
+
+        Raises HostFailure: with cause `not_supported` where no agent speaks, `conflict` where it is off or refuses.
+        """
+        ...
+
+    async def diagnostics(self, guest: GuestSpec) -> Diagnostics:
+        """Return what a guest that runs has used. Raises HostFailure with cause `conflict` for one that does not."""
         ...
 
     async def interrupt(self, server_id: str) -> None:

@@ -19,6 +19,7 @@ from floe.cloud.audit import HostView
 from floe.core.disks import MIB, Blank, Overlay
 from floe.core.disks import Disk as AnyDisk
 from floe.core.errors import HostFailure
+from floe.core.guest_questions import Diagnostics
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.nics import Nic
@@ -264,6 +265,14 @@ class SimulatedHypervisor:
     async def unpause(self, server_id: str) -> None:
         """See `Hypervisor.unpause`."""
         await self._turn(self._fake.unpause(server_id))
+
+    async def set_password(self, guest: GuestSpec, user: str, password: str) -> None:
+        """See `Hypervisor.set_password`."""
+        await self._turn(self._fake.set_password(guest, user, password))
+
+    async def diagnostics(self, guest: GuestSpec) -> Diagnostics:
+        """See `Hypervisor.diagnostics`."""
+        return await self._fake.diagnostics(guest)
 
     async def interrupt(self, server_id: str) -> None:
         """See `Hypervisor.interrupt`."""

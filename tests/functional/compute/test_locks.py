@@ -25,6 +25,7 @@ STOPPED = {
     ("POST", "/action", "suspend"): None,
     ("POST", "/action", "resume"): None,
     ("POST", "/action", "trigger_crash_dump"): None,
+    ("POST", "/action", "changePassword"): {"adminPass": "p"},
     ("POST", "/action", "addFixedIp"): {"networkId": IMAGE},
     ("POST", "/action", "removeFixedIp"): {"address": "192.0.2.1"},
     ("POST", "/os-interface", None): {"interfaceAttachment": {"net_id": IMAGE}},

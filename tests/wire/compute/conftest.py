@@ -20,7 +20,9 @@ from floe.cloud.cloud import Cloud, CloudSettings
 from floe.core.aggregates import Aggregate
 from floe.core.clock import FixedClock
 from floe.core.context import Context
+from floe.core.guest_questions import Diagnostics, DiskUse, NicUse, ReadDiagnostics
 from floe.core.images import ACTIVE, PUBLIC, Image
+from floe.core.messages import Command, Done, Result
 from floe.core.servers import ServerFault
 from floe.store import aggregates, images, servers
 from floe.store.engine import Connection, Transactions
@@ -58,6 +60,7 @@ async def wire(tmp_path: Path, new_database: Callable[[Path], Transactions]) -> 
         token_keys=[Fernet.generate_key()].copy,
     )
     await _furnish(cloud)
+    await bus.serve("host1", _answer)
     app = App(cloud, surfaces=[SURFACE], authenticate=by_name)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8774/compute") as client:
@@ -65,6 +68,17 @@ async def wire(tmp_path: Path, new_database: Callable[[Path], Transactions]) -> 
         yield client
     await bus.close()
     db.close()
+
+
+async def _answer(command: Command) -> Result:
+    """Say what the only host there is says of its guest."""
+    if not isinstance(command, ReadDiagnostics):
+        return Done()
+    disk = DiskUse(device="vda", read_requests=1, read_bytes=2, write_requests=3, write_bytes=4, errors=5)
+    counted = {f"{way}_{what}": 6 for way in ("rx", "tx") for what in ("bytes", "packets", "errors", "drops")}
+    nic = NicUse(device="tap0", mac="fa:16:3e:00:00:01", **counted)
+    memory = {"memory_max": 65536, "memory_used": 32768, "memory": {"rss": 7}}
+    return Diagnostics(cpus=(8,), disks=(disk,), nics=(nic,), **memory)
 
 
 async def _furnish(cloud: Cloud) -> None:

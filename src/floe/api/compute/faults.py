@@ -17,6 +17,7 @@ def compute_envelope(status: int, _reason: str, message: str, _request_id: str) 
         413: "overLimit",
         415: "badMediaType",
         429: "overLimit",
+        501: "notImplemented",
         503: "serviceUnavailable",
     }.get(status, "computeFault")
     return {name: {"code": status, "message": message}}

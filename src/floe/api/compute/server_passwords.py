@@ -1,7 +1,8 @@
-"""/servers/{server_id}/os-server-password."""
+"""/servers/{server_id}/os-server-password, and the action changePassword."""
 
 from __future__ import annotations
 
+from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_member, project_reader
 from floe.api.kit.query import OPEN_QUERY
@@ -20,14 +21,25 @@ async def clear(call: Call) -> Reply:
     return Reply(204)
 
 
+async def change(call: Call) -> Reply:
+    """changePassword: it is set once this is answered."""
+    password = _CHANGE.read(await call.raw(), call.version)["adminPass"]
+    await cloud.change(call.cloud, call.context, call.params["server_id"], password)
+    return Reply(202)
+
+
+_CHANGE = Body("changePassword", (Field("adminPass", str, required=True),))
+_ACTION = "/v2.1/servers/{server_id}/action"
 _PATH = "/v2.1/servers/{server_id}/os-server-password"
 
 ROUTES = (
     Route("GET", _PATH, show, "os_compute_api:os-server-password:show", query=OPEN_QUERY),
     Route("DELETE", _PATH, clear, "os_compute_api:os-server-password:clear"),
+    Route("POST", _ACTION, change, "os_compute_api:os-admin-password", action="changePassword"),
 )
 
 POLICIES = {
     "os_compute_api:os-server-password:show": project_reader,
     "os_compute_api:os-server-password:clear": project_member,
+    "os_compute_api:os-admin-password": project_member,
 }

@@ -15,6 +15,7 @@ from floe.core.errors import (
     Invalid,
     NotAcceptable,
     NotFound,
+    NotSupported,
     NoValidHost,
     Outdated,
     OverQuota,
@@ -40,6 +41,7 @@ STATUS: dict[type[FloeError], int] = {
     Busy: 429,
     NoValidHost: 500,
     HostFailure: 500,
+    NotSupported: 501,
     Unavailable: 503,
     StoreUnavailable: 503,
 }

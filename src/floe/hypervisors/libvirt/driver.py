@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from floe.core.disks import MIB_PER_GIB, Blank, Overlay
 from floe.core.errors import HostFailure
+from floe.core.guest_questions import Diagnostics
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.nics import Nic
 from floe.core.resources import Inventory
-from floe.hypervisors.libvirt import capabilities, disks, domains, nics
+from floe.hypervisors.libvirt import capabilities, disks, domains, guest_agent, nics, statistics
 from floe.hypervisors.libvirt.connection import (
     LibvirtConnection,
     embed_root,
@@ -238,6 +239,17 @@ class LibvirtHypervisor:
     async def detach_nic(self, server_id: str, nic: Nic, *, ask: bool = True) -> bool:
         """See `Hypervisor.detach_nic`."""
         return await self._connection.ask(lambda conn: nics.detach(conn, server_id, nic.device, ask=ask))
+
+    async def set_password(self, guest: GuestSpec, user: str, password: str) -> None:
+        """See `Hypervisor.set_password`."""
+        caller = guest.metadata.project_id, guest.server_id
+        await self._connection.talk(
+            lambda conn: guest_agent.set_password(conn, guest.server_id, user, password), caller=caller
+        )
+
+    async def diagnostics(self, guest: GuestSpec) -> Diagnostics:
+        """See `Hypervisor.diagnostics`."""
+        return await self._connection.ask(lambda conn: statistics.diagnostics(conn, guest.server_id))
 
     async def interrupt(self, server_id: str) -> None:
         """See `Hypervisor.interrupt`."""

@@ -1,0 +1,71 @@
+"""What is said to the agent in a guest: blocking calls of libvirt. It is the guest's own, so it is not believed.
+
+libvirt bounds how much it reads of an answer (10 MiB), and how long it waits for it: for the agent to find itself,
+five seconds, and then for the answer as long as it is told.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+
+from floe.core.errors import Conflict, HostFailure, NotSupported
+from floe.hypervisors.libvirt.connection import bindings, quiet
+
+ANSWERS_IN = 10
+"""Seconds that an agent has to answer, once it said that it is there."""
+_LONGEST = 64 * 1024
+_MOST_SHOWN = 200
+_NONSENSE = "The guest's agent answered what is no answer."
+NOBODY = "No guest agent answers in this guest."
+
+
+class _Answer(msgspec.Struct):
+    returned: msgspec.Raw = msgspec.field(name="return")
+
+
+def set_password(conn: Any, uuid: str, user: str, password: str) -> None:
+    """Have the agent set a user's password. Raises HostFailure, where nobody answers with cause `not_supported`."""
+    secret = base64.b64encode(password.encode()).decode()
+    given = {"username": user, "password": secret, "crypted": False}
+    answer = _ask(conn, uuid, {"execute": "guest-set-user-password", "arguments": given})
+    if len(answer) > _LONGEST:
+        raise HostFailure("The guest's agent answered more than can be read.", stage="guest", cause=Conflict.kind)
+    try:
+        msgspec.json.decode(answer, type=_Answer)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise HostFailure(_NONSENSE, stage="guest", cause=Conflict.kind) from error
+
+
+def _ask(conn: Any, uuid: str, command: dict[str, Any]) -> str:
+    """Return what an agent answers. What libvirt says of a failure has no arguments of the command in it."""
+    libvirt, domain = bindings(), quiet(conn.lookupByUUIDString, uuid)
+    import libvirt_qemu
+
+    if domain is None or int(domain.state()[0]) != libvirt.VIR_DOMAIN_RUNNING:
+        raise HostFailure("The guest does not run.", stage="guest", cause=Conflict.kind)
+    try:
+        return str(libvirt_qemu.qemuAgentCommand(domain, json.dumps(command), ANSWERS_IN, 0))
+    except UnicodeDecodeError as error:  # from the bindings, of what the agent answered
+        raise HostFailure(_NONSENSE, stage="guest", cause=Conflict.kind) from error
+    except libvirt.libvirtError as error:
+        code, text = error.get_error_code(), plain(str(error))
+        # There is none, it does not listen, it was silent for too long, or said so much that libvirt gave it up.
+        silent = (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, _timeout(libvirt))
+        if code in silent:
+            raise HostFailure(NOBODY, stage="guest", cause=NotSupported.kind, detail=text) from error
+        said = f"The guest's agent did not do it: {text}"
+        raise HostFailure(said, stage="guest", cause=Conflict.kind, detail=text) from error
+
+
+def _timeout(libvirt: Any) -> int | None:
+    return getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None)  # libvirt 8.2
+
+
+def plain(text: str) -> str:
+    """Return one short line of what may be the guest's own words."""
+    line = "".join(char if char.isprintable() else " " for char in text[: 2 * _MOST_SHOWN])
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
