@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from msgspec import structs
 
-from floe.cloud import quotas
+from floe.cloud import certificates, quotas
 from floe.cloud.cloud import Cloud
 from floe.cloud.pools import caller
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, NotFound
-from floe.core.keypairs import Keypair, KeypairName, fingerprint
+from floe.core.keypairs import SSH, X509, Keypair, KeypairName, fingerprint
 from floe.core.listing import Listing
 from floe.core.quotas import demand
 from floe.store import keypairs as rows
@@ -26,19 +27,24 @@ _BITS = 2048
 async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, Any]]) -> list[Keypair]:
     """Keep public keys (name, public_key, user_id), or generate pairs, whose private keys are in the reply alone.
 
+    Those of type x509 are certificates.
+
     Raises Invalid for what is no key, Forbidden, Conflict for a name that is taken, OverQuota, Busy.
     """
     return [await _create(cloud, context, item) for item in asked]
 
 
 async def _create(cloud: Cloud, context: Context, asked: Mapping[str, Any]) -> Keypair:
-    owner, name = _owner(context, asked.get("user_id")), asked["name"]
-    text, private_key = asked.get("public_key", ""), None
+    owner, name, now = _owner(context, asked.get("user_id")), asked["name"], cloud.clock.now()
+    kind, text, private_key = asked.get("type", SSH), asked.get("public_key", ""), None
     if "public_key" not in asked:
-        text, private_key = await cloud.pools.keys.run(_generate, caller=caller(context))
-    keypair = Keypair(
-        user_id=owner, name=name, fingerprint=fingerprint(text), public_key=text, created_at=cloud.clock.now()
-    )
+        generate = partial(certificates.generate, owner, now) if kind == X509 else _generate
+        text, private_key = await cloud.pools.keys.run(generate, caller=caller(context))
+    if kind == X509:
+        mark = await cloud.pools.keys.run(certificates.fingerprint, text, caller=caller(context))
+    else:
+        mark = fingerprint(text)
+    keypair = Keypair(user_id=owner, name=name, type=kind, fingerprint=mark, public_key=text, created_at=now)
 
     def keep(conn: Connection) -> Keypair:
         if rows.get(conn, owner, name) is not None:

@@ -1,4 +1,4 @@
-"""Keypairs: a user's public keys, put into the guests the user makes."""
+"""Keypairs: a user's public keys or certificates, put into the guests the user makes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ SSH_TYPES = frozenset(
     }
 )
 
+SSH, X509 = "ssh", "x509"
 AFTER = " \t\r\n"
 """What may follow a key: files end with a line end. It is kept and shown as it was sent, and not given to guests."""
 
@@ -74,6 +75,11 @@ def fingerprint(public_key: str) -> str:
     if not _is_blob_of(kind, blob):
         raise Invalid(f"Keypair data is invalid: the base64 part does not hold a key of type {kind}.")
     digest = hashlib.md5(blob, usedforsecurity=False).hexdigest()
+    return colons(digest)
+
+
+def colons(digest: str) -> str:
+    """Return hex digits by twos (`aa:bb:...`)."""
     return ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from floe.cloud import flavors
@@ -144,6 +145,39 @@ async def test_a_generated_key_opens_what_its_public_half_closes(client: Any) ->
     assert made["public_key"].startswith(public.decode())
     shown = (await client("ann").get("/os-keypairs/mine")).json()["keypair"]
     assert "private_key" not in shown
+
+
+async def test_a_certificate_is_made_as_windows_takes_it_and_imported_again(client: Any) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    ann, asked = client("ann", "2.91"), {"name": "w", "type": "x509"}
+    reply = await ann.post("/os-keypairs", json={"keypair": asked})
+    made = reply.json()["keypair"]
+    assert (reply.status_code, made["type"]) == (201, "x509")
+    certificate = x509.load_pem_x509_certificate(made["public_key"].encode())
+    certificate.verify_directly_issued_by(certificate)
+    assert made["fingerprint"] == certificate.fingerprint(hashes.SHA1()).hex(":")  # as Nova shows it
+    assert certificate.subject.rfc4514_string() == "CN=ann"
+    extensions = [extension.value for extension in certificate.extensions]
+    assert list(extensions[0]) == [x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]
+    (principal,) = extensions[1]
+    assert (principal.type_id.dotted_string, principal.value) == ("1.3.6.1.4.1.311.20.2.3", b"\x0c\x0dann@localhost")
+    key, packed, others = pkcs12.load_key_and_certificates(base64.b64decode(made["private_key"]), None)
+    assert (packed, others) == (certificate, [])
+    assert key.public_key() == certificate.public_key()
+    imported = {"keypair": {**asked, "name": "again", "public_key": made["public_key"]}}
+    again = (await client("ann").post("/os-keypairs", json=imported)).json()["keypair"]
+    assert (again["fingerprint"], again["type"], "private_key" in again) == (made["fingerprint"], "x509", False)
+    shown = (await ann.get("/os-keypairs")).json()["keypairs"]
+    assert [each["keypair"]["type"] for each in shown] == ["x509", "x509"]
+    assert (await client("ann", "2.1").post("/os-keypairs", json=imported)).status_code == 400
+    long = {"keypair": {**asked, "user_id": "u" * 65}}
+    assert (await client("root", "2.91").post("/os-keypairs", json=long)).status_code == 400
+    for bad in (KEY, "", made["public_key"] * 2, made["public_key"][:-80], "\u2603", "-----BEGIN CERTIFICATE-----\n"):
+        wrong = {"keypair": {**asked, "name": "bad", "public_key": bad}}
+        assert (await client("ann").post("/os-keypairs", json=wrong)).status_code == 400, bad
 
 
 async def test_a_key_that_is_none_is_refused(client: Any) -> None:

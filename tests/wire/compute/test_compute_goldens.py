@@ -18,6 +18,7 @@ from floe.api.compute.server_groups import SERVER_GROUP
 from floe.api.compute.surface import SURFACE
 
 GOLDENS = Path(__file__).parent / "goldens"
+CERTIFICATE = Path(__file__).parent / "certificate.pem"
 IMAGE = "11111111-1111-4111-8111-111111111111"
 PRIVATE = "00000000-0000-4000-8000-000000000001"
 DEFAULT = "bf8fd082-96a7-48f5-afb9-d9e5e4c27ad2"
@@ -197,6 +198,13 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
         "/v2.1/os-keypairs",
         {"keypair": {"name": "a.b"}},
         "2.91 2.92",
+    ),
+    "keypair_x509": (
+        "user",
+        "POST",
+        "/v2.1/os-keypairs",
+        {"keypair": {"name": "w", "type": "x509", "public_key": CERTIFICATE.read_text()}},
+        "2.1 2.2",
     ),
     "keypair_delete": ("user", "DELETE", "/v2.1/os-keypairs/key", None, "2.1"),
     "keypair_delete_2_2": ("user", "DELETE", "/v2.1/os-keypairs/key", None, "2.2"),

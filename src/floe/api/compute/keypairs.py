@@ -35,12 +35,6 @@ def _name(name: str, _field: str, also: str = "") -> str:
     return name
 
 
-def _ssh(kind: str, _field: str) -> str:
-    if kind != "ssh":
-        raise Invalid(f"Keypair type {kind!r} is not supported: guests here take SSH keys; use type 'ssh'.")
-    return kind
-
-
 def _listing(call: Call) -> Listing:
     user_id = call.one("user_id")
     if call.version < _PAGES:
@@ -77,7 +71,7 @@ KEYPAIR: Resource[Keypair] = Resource(
         Wire("public_key", use=Use.CREATE, type=_Key, until=(2, 91)),
         Wire("public_key", use=Use.CREATE, type=_Key, required=True, since=(2, 92)),
         Wire("fingerprint"),
-        Wire("type", use=Use.CREATE, type=Literal["ssh", "x509"], check=_ssh, since=(2, 2)),
+        Wire("type", use=Use.CREATE, type=Literal["ssh", "x509"], since=(2, 2)),
         Wire("private_key", only="create", sparse=True),
         Wire("user_id", only=frozenset({"create", "show"})),
         Wire("user_id", use=Use.CREATE, type=Annotated[str, Meta(max_length=255)], shown=False, since=(2, 10)),
