@@ -207,7 +207,12 @@ OPERATORS = {
     *("floe:image-quotas:show", "floe:image-quotas:update", "floe:image-quotas:delete"),
 }
 """Ours: for administrators of a project or of the system."""
-OURS = {"floe:trace:show": READERS, "floe:trace:show_image": READERS, "floe:packets:show": READERS}
+OURS = {
+    "floe:trace:show": READERS,
+    "floe:trace:show_image": READERS,
+    "floe:packets:show": READERS,
+    "os_compute_api:os-server-external-events:create": SERVICES,  # in Nova services alone
+}
 
 RULES = {name: (surface, rule) for surface in SURFACES for name, rule in surface.policies.items()}
 

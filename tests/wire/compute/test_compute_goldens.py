@@ -102,6 +102,28 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "change_password_wrong": ("user", "POST", "/v2.1/servers/{web}/action", {"changePassword": {}}, "2.1"),
     "diagnostics": ("admin", "GET", "/v2.1/servers/{web}/diagnostics", None, "2.47 2.48"),
     "diagnostics_forbidden": ("user", "GET", "/v2.1/servers/{web}/diagnostics", None, "2.48"),
+    "external_events": (
+        "admin",
+        "POST",
+        "/v2.1/os-server-external-events",
+        {"events": [{"name": "network-changed", "server_uuid": IMAGE, "tag": "t"}]},
+        "2.1 2.96",
+    ),
+    **{
+        f"external_events_{name}": (
+            "admin",
+            "POST",
+            "/v2.1/os-server-external-events",
+            {"events": [{"name": name.replace("_", "-"), "server_uuid": IMAGE}]},
+            versions,
+        )
+        for name, versions in {
+            "volume_extended": "2.50 2.51",
+            "power_update": "2.75 2.76",
+            "accelerator_request_bound": "2.81 2.82",
+            "volume_reimaged": "2.92 2.93",
+        }.items()
+    },
     "password_unknown": ("user", "GET", "/v2.1/servers/nope/os-server-password", None, "2.1"),
     "tags": ("user", "GET", "/v2.1/servers/{web}/tags", None, "2.25 2.26"),
     "ips": ("user", "GET", "/v2.1/servers/{web}/ips", None, "2.1"),
