@@ -307,8 +307,12 @@ class Town:
             SetPassword(server_id=server.id, user="root", password="p"),
             ReadDiagnostics(server_id=server.id),
         ):
-            with contextlib.suppress(Unavailable, HostFailure):
-                await self.bus.request("h1", asked, timeout=5)
+            await self.ask("h1", asked)
+
+    async def ask(self, host: str, asked: Command) -> None:
+        """Ask a host something, whose answer does not matter."""
+        with contextlib.suppress(Unavailable, HostFailure):
+            await self.bus.request(host, asked, timeout=5)
 
     def server(self, ident: str) -> Server:
         found = self.db.read_now(lambda conn: server_rows.get(conn, ident, deleted=True))

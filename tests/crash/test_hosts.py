@@ -11,6 +11,7 @@ import pytest
 
 from floe.cloud import audits, host_networks
 from floe.core.errors import Unavailable
+from floe.core.host_uptime import ReadUptime
 from floe.core.messages import Report
 
 KILLED_IN = {
@@ -32,6 +33,7 @@ KILLED_IN = {
     "ReadConsole": {},
     "SetPassword": {"guest": ("set_password",)},
     "ReadDiagnostics": {},
+    "ReadUptime": {},
     "ListGuests": {},
     "Inspect": {},
     "Report": {},
@@ -67,6 +69,7 @@ class Life:
             lambda: town.note(server),
             lambda: town.read_console(server),
             lambda: town.ask_guest(server),
+            lambda: town.ask("h1", ReadUptime()),
             self.list_guests,
             self.inspect,
             self.report,

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from floe.agent import console, guest_questions, network_commands
+from floe.agent import console, guest_questions, host_uptime, network_commands
 from floe.agent.answers import answer_of, failure_of
 from floe.agent.following import Following
 from floe.agent.guests import GuestBuilder, Steps
@@ -103,6 +103,7 @@ class Commands:
             ChangeNics: self._change_nics,
             ReadConsole: self._read_console,
             **guest_questions.handlers(ledger, hypervisor),
+            **host_uptime.handlers(offload),
             **network_commands.handlers(ledger, ports, self.follow_network),
             UpdateMetadata: self._update_metadata,
             ListGuests: self._list_guests,

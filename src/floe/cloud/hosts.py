@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +11,8 @@ import msgspec
 
 from floe.cloud import host_networks, known_hosts
 from floe.cloud.cloud import Cloud
-from floe.core.errors import Conflict, NotFound
+from floe.core.errors import Conflict, HostFailure, NotFound, Unavailable
+from floe.core.host_uptime import ReadUptime, Uptime
 from floe.core.hosts import Host, service_id
 from floe.store import guests, holdings, host_keys, port_bindings
 from floe.store import hosts as rows
@@ -18,6 +20,9 @@ from floe.store.engine import Connection
 
 _PORTION = 400
 """Hosts that are read at once: on the event loop, in less than what such a read may take (`store.readers`)."""
+
+_ASKED_AT_ONCE, _UPTIME_SECONDS = 64, 5.0
+"""Hosts that are asked for their uptime side by side, and for how long one is waited for."""
 
 
 class HostDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +86,22 @@ async def servers_on(cloud: Cloud, details: Sequence[HostDetail]) -> Mapping[str
     """Return the servers on these hosts, (id, guest's name) by host; a host without any is left out."""
     names = [each.host.name for each in details]
     return await cloud.db.read(lambda conn: guests.by_host(conn, names))
+
+
+async def uptimes(cloud: Cloud, details: Sequence[HostDetail]) -> Mapping[str, str]:
+    """Return, by name, for how long the machines of these hosts have been up, as far as they say so soon."""
+    places = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+    async def ask(name: str) -> tuple[str, str | None]:
+        async with places:
+            try:
+                answer = await cloud.bus.request(name, ReadUptime(), timeout=_UPTIME_SECONDS)
+            except (HostFailure, Unavailable):
+                return name, None
+            return name, answer.text if isinstance(answer, Uptime) else None
+
+    told = await asyncio.gather(*(ask(each.host.name) for each in details if each.up))
+    return {name: text for name, text in told if text is not None}
 
 
 async def get(cloud: Cloud, ident: str) -> HostDetail:

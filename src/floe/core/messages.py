@@ -14,6 +14,7 @@ from floe.core.actions import Action
 from floe.core.guest_questions import Diagnostics, ReadDiagnostics, SetPassword
 from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork, MembersChange, RoutersChange
+from floe.core.host_uptime import ReadUptime, Uptime
 from floe.core.image_tickets import ImageTicket
 from floe.core.power import Wanted
 from floe.core.resources import Inventory
@@ -361,6 +362,7 @@ Command = (
     | ReadConsole
     | SetPassword
     | ReadDiagnostics
+    | ReadUptime
     | ApplyNetwork
     | ChangeRouters
     | ChangeMembers
@@ -377,6 +379,7 @@ Result = (
     | NicsChanged
     | ConsoleOutput
     | Diagnostics
+    | Uptime
     | NetworkApplied
     | MembersChanged
     | Guests

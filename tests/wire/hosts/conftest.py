@@ -19,7 +19,9 @@ from floe.core.actions import Action, Step
 from floe.core.clock import FixedClock
 from floe.core.context import Context
 from floe.core.errors import Unauthenticated
+from floe.core.host_uptime import Uptime
 from floe.core.hosts import Allocation, Host
+from floe.core.messages import Command, Result
 from floe.core.resources import Inventory, Resources
 from floe.core.servers import ACTIVE, Server, ServerFlavor
 from floe.store import actions, allocations, hosts, servers
@@ -40,6 +42,11 @@ async def by_name(_cloud: Cloud, token: str, request_id: str) -> Context:
     if token not in CALLERS:
         raise Unauthenticated("no such caller")
     return replace(CALLERS[token], request_id=request_id)
+
+
+async def _answer(_command: Command) -> Result:
+    """Say what the one host says that has an agent."""
+    return Uptime(text=" 12:00:00 up 3 days,  4:05,  1 user,  load average: 0.10, 0.20, 0.30")
 
 
 def fill(conn: Connection, now: Any) -> None:
@@ -143,6 +150,7 @@ async def cloud(tmp_path: Path, new_database: Callable[[Path], Transactions]) ->
     db.open()
     await db.write(lambda conn: fill(conn, clock.now()))
     bus = LocalBus()
+    await bus.serve("alpha", _answer)
     yield Cloud(
         db=db,
         bus=bus,

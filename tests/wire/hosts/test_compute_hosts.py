@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from floe.agent import host_uptime
 from floe.cloud.cloud import Cloud
 from floe.core.actions import Step
+from floe.core.errors import HostFailure
+from floe.core.host_uptime import told
 from floe.core.hosts import host_id, service_id
 from floe.store import actions, conductors
 
 SERVER = "11111111-1111-4111-8111-111111111111"
 ALPHA, BETA = host_id("alpha"), host_id("beta")
 V = "/compute/v2.1"
+UPTIME = " 12:00:00 up 3 days,  4:05,  1 user,  load average: 0.10, 0.20, 0.30"
 
 BRIEF = {"hypervisor_hostname": "alpha", "state": "up", "status": "enabled"}
 OLD_DETAIL = {
@@ -59,8 +65,10 @@ async def test_a_hypervisor_shows_amounts_until_2_87(call: Any) -> None:
         "hypervisor_version": 9000000,
         "host_ip": "192.0.2.1",
         "service": service,
-        "uptime": None,
+        "uptime": UPTIME,
     }
+    detail = (await call(f"{V}/os-hypervisors/detail", "2.88")).json()["hypervisors"]
+    assert [each["uptime"] for each in detail] == [UPTIME, None]
 
 
 async def test_servers_of_hypervisors_are_shown_on_request(call: Any) -> None:
@@ -87,11 +95,17 @@ async def test_hypervisors_come_in_pages_and_by_pattern(call: Any) -> None:
 
 
 async def test_an_uptime_is_asked_for_until_2_87(call: Any) -> None:
-    assert (await call(f"{V}/os-hypervisors/1/uptime", "2.52")).json()["hypervisor"] == {"id": 1, **BRIEF, "uptime": ""}
+    assert (await call(f"{V}/os-hypervisors/1/uptime", "2.52")).json()["hypervisor"] == {
+        "id": 1,
+        **BRIEF,
+        "uptime": UPTIME,
+    }
     new = (await call(f"{V}/os-hypervisors/{ALPHA}/uptime", "2.87")).json()["hypervisor"]
-    assert new == {"id": ALPHA, **BRIEF, "uptime": ""}
+    assert new == {"id": ALPHA, **BRIEF, "uptime": UPTIME}
     assert (await call(f"{V}/os-hypervisors/{ALPHA}/uptime", "2.88")).status_code == 404
     assert (await call(f"{V}/os-hypervisors/7/uptime", "2.52")).status_code == 404
+    silent = await call(f"{V}/os-hypervisors/2/uptime", "2.52")
+    assert (silent.status_code, "Compute service of beta is unavailable" in silent.text) == (400, True)
 
 
 async def test_statistics_are_sums(call: Any) -> None:
@@ -339,3 +353,26 @@ async def test_the_zone_internal_is_shown_to_administrators_alone(call: Any, wit
     assert [zone["zoneName"] for zone in detail] == ["internal", "nova", "west"]
     plain = (await call(f"{V}/os-availability-zone", who="ann")).json()["availabilityZoneInfo"]
     assert [zone["zoneName"] for zone in plain] == ["nova", "west"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "users", "text"),
+    [
+        (59, 0, " 12:34:56 up 0 min,  0 users,  load average: 0.10, 0.20, 0.30"),
+        (4 * 3600 + 5 * 60, 1, " 12:34:56 up  4:05,  1 user,  load average: 0.10, 0.20, 0.30"),
+        (86400 + 60, 2, " 12:34:56 up 1 day, 1 min,  2 users,  load average: 0.10, 0.20, 0.30"),
+        (20 * 86400 + 11 * 3600, 0, " 12:34:56 up 20 days, 11:00,  0 users,  load average: 0.10, 0.20, 0.30"),
+    ],
+)
+def test_an_uptime_is_said_as_procps_says_it(seconds: int, users: int, text: str) -> None:
+    assert told(datetime(2026, 1, 1, 12, 34, 56, tzinfo=UTC), seconds, users, ("0.10", "0.20", "0.30")) == text
+
+
+def test_a_machine_that_does_not_say_is_a_failure_of_the_host(tmp_path: Path) -> None:
+    with pytest.raises(HostFailure, match="does not say"):
+        host_uptime.read(tmp_path)
+    (tmp_path / "uptime").write_text("300000.25 1.0\n")
+    (tmp_path / "loadavg").write_text("0.10 0.20 0.30 1/100 7\n")
+    (tmp_path / "utmp").write_bytes(b"".join(bytes((kind, 0)) + bytes(382) for kind in (2, 7, 7, 8)) + b"\7\0")
+    said = host_uptime.read(tmp_path, tmp_path / "utmp")
+    assert said.endswith("up 3 days, 11:20,  2 users,  load average: 0.10, 0.20, 0.30")

@@ -43,6 +43,8 @@ class Hypervisor(msgspec.Struct, frozen=True, kw_only=True):
     detail: HostDetail
     running: int = 0
     servers: Sequence[tuple[str, str]] = ()
+    uptime: str | None = None
+    """None where the host is down, or does not say."""
 
     @property
     def host(self) -> Host:
@@ -79,7 +81,7 @@ DETAIL: Shape[Hypervisor] = Shape(
         Shown("current_workload", lambda _d: 0, until=_AMOUNTS_UNTIL),
         Shown("cpu_info", lambda d: _cpu_text(d.host), until=(2, 27)),
         Shown("cpu_info", lambda d: _cpu(d.host), since=(2, 28), until=_AMOUNTS_UNTIL),
-        Shown("uptime", lambda _d: None, since=(2, 88)),  # null: as for drivers that cannot tell
+        Shown("uptime", lambda d: d.uptime, since=(2, 88)),
     )
 )
 
@@ -101,9 +103,12 @@ async def show(call: Call) -> Reply:
 
 
 async def uptime(call: Call) -> Reply:
-    """GET {hypervisor_id}/uptime: hosts do not tell theirs, so it is empty; from 2.88 on `show` has it, as null."""
-    found = Hypervisor(detail=await _host(call))
-    return Reply(200, {"hypervisor": SHAPE.show(found, call.version) | {"uptime": ""}})
+    """GET {hypervisor_id}/uptime; from 2.88 on `show` has it."""
+    host = await _host(call)
+    told = (await cloud.uptimes(call.cloud, [host])).get(host.host.name)
+    if told is None:
+        raise Invalid(f"Compute service of {host.host.name} is unavailable at this time.")
+    return Reply(200, {"hypervisor": SHAPE.show(Hypervisor(detail=host), call.version) | {"uptime": told}})
 
 
 async def statistics(call: Call) -> Reply:
@@ -190,8 +195,14 @@ async def _seen(
     there = await cloud.servers_on(call.cloud, hosts) if listed else {}
     counted = shape is DETAIL and call.version <= _AMOUNTS_UNTIL
     running = await cloud.running(call.cloud, hosts) if counted else {}
+    up = await cloud.uptimes(call.cloud, hosts) if shape is DETAIL and not counted else {}
     return [
-        Hypervisor(detail=each, running=running.get(each.host.name, 0), servers=there.get(each.host.name, ()))
+        Hypervisor(
+            detail=each,
+            running=running.get(each.host.name, 0),
+            servers=there.get(each.host.name, ()),
+            uptime=up.get(each.host.name),
+        )
         for each in hosts
     ]
 
