@@ -117,6 +117,7 @@ CALLS = {
         "DELETE /servers/{}/tags/{}",
     ),
     "os-admin-password": ("POST /servers/{}/action changePassword",),
+    "os-deferred-delete": ("POST /servers/{}/action restore", "POST /servers/{}/action forceDelete"),
     "os-server-diagnostics": ("GET /servers/{}/diagnostics",),
     "os-services": ("GET /os-services", "PUT /os-services/{}", "DELETE /os-services/{}"),
     "os-simple-tenant-usage": ("GET /os-simple-tenant-usage", "GET /os-simple-tenant-usage/{}"),

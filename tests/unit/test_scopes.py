@@ -90,6 +90,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:image-metadata:update_all",
         "os_compute_api:images:delete",
         "os_compute_api:os-console-output",
+        "os_compute_api:os-deferred-delete:restore",
         "os_compute_api:os-deferred-delete:force",
         "os_compute_api:os-floating-ips:add",
         "os_compute_api:os-floating-ips:create",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NoReturn
 
 from floe.cloud import server_power, servers
 from floe.cloud.cloud import Cloud
@@ -75,6 +76,15 @@ def _record(conn: Connection, action: Action, remark: str = "") -> None:
     name = f"api_{action.kind}"
     step = Step(action_id=action.id, seq=1, name=name, state=DONE, remark=remark, started_at=at, finished_at=at)
     actions.write_steps(conn, [step])
+
+
+async def restore(cloud: Cloud, context: Context, server_id: str) -> NoReturn:
+    """Refuse to restore a server: what is deleted is gone at once, so one that can be asked for was never deleted.
+
+    Raises Conflict, and NotFound.
+    """
+    server = await cloud.db.read(lambda conn: servers.changeable(conn, context, server_id))
+    raise Conflict(f"Cannot 'restore' instance {server_id} while it is in vm_state {server.vm_state}")
 
 
 async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool) -> None:

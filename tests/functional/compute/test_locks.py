@@ -17,6 +17,7 @@ IMAGE = "11111111-1111-4111-8111-111111111111"
 STOPPED = {
     ("DELETE", "", None): None,
     ("POST", "/action", "forceDelete"): None,
+    ("POST", "/action", "restore"): None,
     ("POST", "/action", "os-start"): None,
     ("POST", "/action", "os-stop"): None,
     ("POST", "/action", "reboot"): {"type": "HARD"},

@@ -124,6 +124,8 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
             "volume_reimaged": "2.92 2.93",
         }.items()
     },
+    "restore": ("user", "POST", "/v2.1/servers/{web}/action", {"restore": None}, "2.1 2.96"),
+    "restore_unknown": ("user", "POST", "/v2.1/servers/nope/action", {"restore": None}, "2.1"),
     "password_unknown": ("user", "GET", "/v2.1/servers/nope/os-server-password", None, "2.1"),
     "tags": ("user", "GET", "/v2.1/servers/{web}/tags", None, "2.25 2.26"),
     "ips": ("user", "GET", "/v2.1/servers/{web}/ips", None, "2.1"),

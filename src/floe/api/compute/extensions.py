@@ -27,6 +27,7 @@ NAMES = {
     "os-availability-zone": "AvailabilityZone",
     "os-config-drive": "ConfigDrive",
     "os-console-output": "ConsoleOutput",
+    "os-deferred-delete": "DeferredDelete",
     "os-flavor-access": "FlavorAccess",
     "os-flavor-extra-specs": "FlavorExtraSpecs",
     "os-flavor-manage": "FlavorManage",

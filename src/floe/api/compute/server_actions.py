@@ -66,6 +66,11 @@ async def force_delete(call: Call) -> Reply:
     return Reply(202)
 
 
+async def restore(call: Call) -> Reply:
+    """Restore: as in a Nova that puts no delete off, a conflict always."""
+    await states.restore(call.cloud, call.context, call.params["server_id"])
+
+
 async def reboot(call: Call) -> Reply:
     """Reboot: SOFT asks the guest to shut down first, HARD does not."""
     soft = _REBOOT.read(await call.raw(), call.version)["type"].upper() == "SOFT"
@@ -118,6 +123,7 @@ ROUTES = (
     Route("POST", _PATH, unlock, "os_compute_api:os-lock-server:unlock", action="unlock"),
     Route("POST", _PATH, reset_state, "os_compute_api:os-admin-actions:reset_state", action="os-resetState"),
     Route("POST", _PATH, force_delete, "os_compute_api:os-deferred-delete:force", action="forceDelete"),
+    Route("POST", _PATH, restore, "os_compute_api:os-deferred-delete:restore", action="restore"),
 )
 
 POLICIES = {
@@ -135,4 +141,5 @@ POLICIES = {
     _OVERRIDE: admin,
     "os_compute_api:os-admin-actions:reset_state": admin,
     "os_compute_api:os-deferred-delete:force": project_member,
+    "os_compute_api:os-deferred-delete:restore": project_member,
 }
