@@ -6,13 +6,13 @@ import asyncio
 import threading
 from typing import Any
 
+import libvirt
 import pytest
 
 from floe.core.errors import Conflict, HostFailure, NotSupported
 from floe.hypervisors.libvirt import guest_agent
 from floe.hypervisors.libvirt.connection import LibvirtConnection
-
-libvirt = pytest.importorskip("libvirt")
+from floe.hypervisors.libvirt.talks import Talks
 
 
 class Alive:
@@ -28,8 +28,15 @@ def connection() -> LibvirtConnection:
     return made
 
 
+async def until_asked(talks: Talks, guest: str) -> None:
+    async with asyncio.timeout(30):
+        while guest in talks._asked:
+            await asyncio.sleep(0.001)
+
+
 async def test_slow_guests_hold_up_neither_libvirt_nor_other_projects() -> None:
-    talks, over = connection(), threading.Event()
+    conn, over = connection(), threading.Event()
+    talks = Talks(conn)
 
     def slow(_conn: Any) -> str:
         return "slow" if over.wait(30) else "never"
@@ -38,13 +45,13 @@ async def test_slow_guests_hold_up_neither_libvirt_nor_other_projects() -> None:
         return "quick"
 
     loop = asyncio.get_running_loop()
-    flood = [loop.create_task(talks.talk(slow, caller=("bad", f"b{number}"))) for number in range(20)]
+    flood = [loop.create_task(talks.ask(slow, project="bad", guest=f"b{number}")) for number in range(20)]
     await asyncio.sleep(0)
     with pytest.raises(HostFailure, match="already") as refused:
-        await talks.talk(quick, caller=("bad", "b0"))
+        await talks.ask(quick, project="bad", guest="b0")
     assert refused.value.cause == Conflict.kind
-    assert await talks.ask(quick) == "quick"
-    good = loop.create_task(talks.talk(quick, caller=("good", "g")))
+    assert await conn.ask(quick) == "quick"
+    good = loop.create_task(talks.ask(quick, project="good", guest="g"))
     await asyncio.sleep(0)
     order: list[str] = []
     for task, name in ((good, "good"), (flood[-1], "last of the flood")):
@@ -52,8 +59,32 @@ async def test_slow_guests_hold_up_neither_libvirt_nor_other_projects() -> None:
     over.set()
     await asyncio.gather(good, *flood)
     assert order == ["good", "last of the flood"]
-    assert await talks.talk(quick, caller=("bad", "b0")) == "quick"
-    talks._talks.close()
+    assert await talks.ask(quick, project="bad", guest="b0") == "quick"
+    talks.close()
+
+
+async def test_a_guest_is_asked_nothing_else_before_it_answered_whoever_gave_up_waiting() -> None:
+    talks, over, begun = Talks(connection()), threading.Event(), threading.Event()
+
+    def slow(_conn: Any) -> None:
+        begun.set()
+        over.wait(30)
+
+    def quick(_conn: Any) -> str:
+        return "quick"
+
+    loop = asyncio.get_running_loop()
+    waits = loop.create_task(talks.ask(slow, project="p", guest="g"))
+    assert await asyncio.to_thread(begun.wait, 30)
+    waits.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    with pytest.raises(HostFailure, match="already"):
+        await talks.ask(quick, project="p", guest="g")
+    over.set()
+    await until_asked(talks, "g")
+    assert await talks.ask(quick, project="p", guest="g") == "quick"
+    talks.close()
 
 
 class Domain:

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
-from floe.core.errors import Conflict, HostFailure, Unavailable
-from floe.pools import Pool
+from floe.core.errors import HostFailure
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +44,6 @@ _SAVED = (5, 4)
 """The event, and its detail, of a domain that stopped because its memory was kept on the disk."""
 
 _UNBORN = re.compile(rb"<domstatus [^>]*pid='0'")
-
-_TALKS = 4
-"""Threads for what guests answer themselves: so many that do not hold up one another and nothing else."""
-TURN_COMES_IN = 15.0
-"""Seconds after which nobody waits any more for a thread to talk to a guest with."""
 
 _MISSING = (
     "The Python bindings of libvirt are missing. Install them with `pip install floe-cloud[libvirt]`"
@@ -199,8 +193,6 @@ class LibvirtConnection:
     def __init__(self, uri: str, *, threads: int = 4) -> None:
         self._uri = uri
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="libvirt")
-        self._talks = Pool("guest-agents", _TALKS, most_waiting=256, most_each=1)
-        self._talking: set[str] = set()
         self._lock = threading.Lock()
         self._conn: Any = None
         self._handler: LifecycleHandler | None = None
@@ -217,7 +209,6 @@ class LibvirtConnection:
 
     async def close(self) -> None:
         """Disconnect."""
-        self._talks.close()
         await self.run(self._disconnect)
         self._pool.shutdown(wait=False)
 
@@ -276,32 +267,10 @@ class LibvirtConnection:
 
     async def ask(self, call: Callable[[Any], T]) -> T:
         """Call libvirt in the pool. Raises HostFailure for what it refuses."""
-        return await self.run(self._asked, call)
+        return await self.run(self.asked, call)
 
-    async def talk(self, call: Callable[[Any], T], *, caller: tuple[str, str]) -> T:
-        """Call libvirt for what a guest itself has to answer, in threads for that alone; `caller` is project and guest.
-
-        Projects take turns, and a guest is asked one thing at a time: those that are slow hold up their own. Raises
-        HostFailure, where there is no turn within a while with cause `unavailable`.
-        """
-        loop, guest = asyncio.get_running_loop(), caller[1]
-        late = loop.time() + TURN_COMES_IN
-
-        def in_time() -> None:
-            if loop.time() > late:
-                text = "Too many guests of this host are slow to answer just now; try again later."
-                raise HostFailure(text, stage="guest", cause=Unavailable.kind)
-
-        if guest in self._talking:
-            text = "The guest is being asked something already; try again once it has answered."
-            raise HostFailure(text, stage="guest", cause=Conflict.kind)
-        self._talking.add(guest)
-        try:
-            return await self._talks.run(self._asked, call, caller=caller, first=in_time)
-        finally:
-            self._talking.discard(guest)
-
-    def _asked(self, call: Callable[[Any], T]) -> T:
+    def asked(self, call: Callable[[Any], T]) -> T:
+        """Do the same in this thread, which may block."""
         libvirt = bindings()
         try:
             return call(self._connected())

@@ -59,15 +59,21 @@ def _free(conn: Any, uuid: str, name: str) -> str:
     return name if other is None else f"{name}-{uuid[:8]}"
 
 
-def shut_down(conn: Any, uuid: str) -> None:
-    """Press the power button, and ask the guest agent, where one speaks; neither is waited for long.
-
-    By default libvirt asks the agent alone, if there is one, and waits a minute for it.
-    """
+def press_button(conn: Any, uuid: str) -> None:
+    """Press the power button, and wait for nothing."""
     domain, libvirt = conn.lookupByUUIDString(uuid), bindings()
     if domain.isActive():
         button = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
         quiet(domain.shutdownFlags, button, ignore=libvirt.VIR_ERR_OPERATION_INVALID)
+
+
+def tell_agent(conn: Any, uuid: str) -> None:
+    """Ask the guest's agent to shut it down, where one speaks; it is not waited for long.
+
+    By default libvirt asks the agent alone, if there is one, and waits a minute for it.
+    """
+    domain = conn.lookupByUUIDString(uuid)
+    if domain.isActive():
         _ask_agent(domain, '{"execute": "guest-shutdown"}')
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -29,6 +30,7 @@ from floe.hypervisors.libvirt.connection import (
 from floe.hypervisors.libvirt.consoles import Consoles
 from floe.hypervisors.libvirt.devices import nic_xml
 from floe.hypervisors.libvirt.events import state_after, state_of
+from floe.hypervisors.libvirt.talks import Talks
 from floe.hypervisors.libvirt.users import GuestUsers, closed, group_for, nobody
 from floe.hypervisors.libvirt.xml import BOOTS, NAMESPACE, domain_xml
 from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
@@ -37,6 +39,12 @@ log = logging.getLogger(__name__)
 
 _FORMATTERS = {"ext4": ("mkfs.ext4", "-q", "-F"), "swap": ("mkswap",)}
 """What makes a file system in a file; each takes a label after `-L`."""
+
+
+_AGENT_TURN = 5.0
+"""Seconds that it takes at most to ask an agent to shut its guest down, the wait for a thread included."""
+_POWER = ""
+"""As whom agents are asked for that: no project, and so a turn of its own."""
 
 
 class LibvirtHypervisor:
@@ -63,6 +71,7 @@ class LibvirtHypervisor:
         kvm_device: Path = Path("/dev/kvm"),
     ) -> None:
         self._connection = LibvirtConnection(uri)
+        self._talks = Talks(self._connection)
         self._uri = uri
         self._disk_dir = disk_dir
         self._users = GuestUsers(disk_dir, guest_uids) if gives_guests_users(uri) else None
@@ -111,6 +120,7 @@ class LibvirtHypervisor:
 
     async def close(self) -> None:
         """See `Hypervisor.close`."""
+        self._talks.close()
         if self._consoles is not None:
             self._consoles.close()
         await self._connection.close()
@@ -216,8 +226,11 @@ class LibvirtHypervisor:
         return Found(power_state=state, boots=0 if state.off else int(_told(found[1], BOOTS) or 1))
 
     async def shut_down(self, server_id: str) -> None:
-        """See `Hypervisor.shut_down`: through ACPI, or the guest agent where one speaks."""
-        await self._connection.ask(lambda conn: domains.shut_down(conn, server_id))
+        """See `Hypervisor.shut_down`: through ACPI, and the guest agent where one speaks soon."""
+        await self._connection.ask(lambda conn: domains.press_button(conn, server_id))
+        with contextlib.suppress(HostFailure, TimeoutError):
+            async with asyncio.timeout(_AGENT_TURN):
+                await self._talks.ask(lambda conn: domains.tell_agent(conn, server_id), project=_POWER, guest=server_id)
 
     async def end(self, server_id: str) -> None:
         """See `Hypervisor.end`."""
@@ -242,9 +255,10 @@ class LibvirtHypervisor:
 
     async def set_password(self, guest: GuestSpec, user: str, password: str) -> None:
         """See `Hypervisor.set_password`."""
-        caller = guest.metadata.project_id, guest.server_id
-        await self._connection.talk(
-            lambda conn: guest_agent.set_password(conn, guest.server_id, user, password), caller=caller
+        await self._talks.ask(
+            lambda conn: guest_agent.set_password(conn, guest.server_id, user, password),
+            project=guest.metadata.project_id,
+            guest=guest.server_id,
         )
 
     async def diagnostics(self, guest: GuestSpec) -> Diagnostics:
