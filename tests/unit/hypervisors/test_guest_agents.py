@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from typing import Any
 
 import libvirt
@@ -13,6 +14,8 @@ from floe.core.errors import Conflict, HostFailure, NotSupported
 from floe.hypervisors.libvirt import guest_agent
 from floe.hypervisors.libvirt.connection import LibvirtConnection
 from floe.hypervisors.libvirt.talks import Talks
+
+SECRET = "Pa55-that-is-asked-for"
 
 
 class Alive:
@@ -128,14 +131,16 @@ def test_what_an_agent_answers_is_bounded_and_not_believed(
 ) -> None:
     import libvirt_qemu
 
-    text = "unable to execute: \x1b[2J" + "long " * 1000
+    text = f"unable to execute: \x1b[2J {SECRET}" + "long " * 1000
     says = fails(answer, text) if isinstance(answer, int) else lambda *_: answer
     monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", says)
     if cause is None:
-        guest_agent.set_password(Conn(), "u", "root", "p")
+        guest_agent.set_password(Conn(), "u", "root", SECRET)
         return
     with pytest.raises(HostFailure) as failed:
-        guest_agent.set_password(Conn(), "u", "root", "p")
+        guest_agent.set_password(Conn(), "u", "root", SECRET)
     assert failed.value.cause == cause
     assert len(failed.value.message) < 300
     assert "\x1b" not in failed.value.message + failed.value.detail
+    told = "".join(traceback.format_exception(failed.value))
+    assert SECRET not in told + failed.value.detail, "an agent may say what it was told"

@@ -18,7 +18,7 @@ from floe.hypervisors.libvirt.connection import bindings, quiet
 ANSWERS_IN = 10
 """Seconds that an agent has to answer, once it said that it is there."""
 _LONGEST = 64 * 1024
-_MOST_SHOWN = 200
+_REFUSED = "The guest's agent refused to do it."
 _NONSENSE = "The guest's agent answered what is no answer."
 NOBODY = "No guest agent answers in this guest."
 
@@ -36,12 +36,12 @@ def set_password(conn: Any, uuid: str, user: str, password: str) -> None:
         raise HostFailure("The guest's agent answered more than can be read.", stage="guest", cause=Conflict.kind)
     try:
         msgspec.json.decode(answer, type=_Answer)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise HostFailure(_NONSENSE, stage="guest", cause=Conflict.kind) from error
+    except (msgspec.DecodeError, RecursionError):
+        raise HostFailure(_NONSENSE, stage="guest", cause=Conflict.kind) from None
 
 
 def _ask(conn: Any, uuid: str, command: dict[str, Any]) -> str:
-    """Return what an agent answers. What libvirt says of a failure has no arguments of the command in it."""
+    """Return what an agent answers. Of a failure its words are not repeated: it may say what it was told, a secret."""
     libvirt, domain = bindings(), quiet(conn.lookupByUUIDString, uuid)
     import libvirt_qemu
 
@@ -49,23 +49,17 @@ def _ask(conn: Any, uuid: str, command: dict[str, Any]) -> str:
         raise HostFailure("The guest does not run.", stage="guest", cause=Conflict.kind)
     try:
         return str(libvirt_qemu.qemuAgentCommand(domain, json.dumps(command), ANSWERS_IN, 0))
-    except UnicodeDecodeError as error:  # from the bindings, of what the agent answered
-        raise HostFailure(_NONSENSE, stage="guest", cause=Conflict.kind) from error
+    except UnicodeDecodeError:  # from the bindings, of what the agent answered
+        raise HostFailure(_NONSENSE, stage="guest", cause=Conflict.kind) from None
     except libvirt.libvirtError as error:
-        code, text = error.get_error_code(), plain(str(error))
+        code = error.get_error_code()
+        detail = f"libvirt's error {code}"
         # There is none, it does not listen, it was silent for too long, or said so much that libvirt gave it up.
         silent = (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, _timeout(libvirt))
         if code in silent:
-            raise HostFailure(NOBODY, stage="guest", cause=NotSupported.kind, detail=text) from error
-        said = f"The guest's agent did not do it: {text}"
-        raise HostFailure(said, stage="guest", cause=Conflict.kind, detail=text) from error
+            raise HostFailure(NOBODY, stage="guest", cause=NotSupported.kind, detail=detail) from None
+        raise HostFailure(_REFUSED, stage="guest", cause=Conflict.kind, detail=detail) from None
 
 
 def _timeout(libvirt: Any) -> int | None:
     return getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None)  # libvirt 8.2
-
-
-def plain(text: str) -> str:
-    """Return one short line of what may be the guest's own words."""
-    line = "".join(char if char.isprintable() else " " for char in text[: 2 * _MOST_SHOWN])
-    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
