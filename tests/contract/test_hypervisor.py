@@ -220,6 +220,26 @@ async def test_power_a_guest_is_turned_off_and_booted_again_and_says_which_boot_
     await until(lambda: log.read_bytes().count(b"login: ") == 2)
 
 
+async def test_a_guest_that_was_turned_off_starts_from_other_disks(host: Host) -> None:
+    guest = guest_number()
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    log, before = host.files(guest).console_log, host.files(guest)
+    await until(lambda: log.exists() and b"login: " in log.read_bytes())
+    image = replace(guest.image, image_id="other", properties={"hw_disk_bus": "ide"})
+    disks = tuple(replace(disk, make=7) for disk in local_disks(image.properties, image_id="other", root_mib=1024))
+    other = replace(guest, image=image, disks=disks)
+    assert host.files(other).disks["root"] not in before.disks.values()
+    await hypervisor.end(guest.server_id)
+    assert await host.run(other) is PowerState.RUNNING
+    before.disks["root"].unlink()
+    await until(lambda: log.read_bytes().count(b"login: ") == 2)
+    assert len(await hypervisor.guests()) == 1
+    await hypervisor.end(guest.server_id)
+    assert await hypervisor.start(other, host.files(other), 3) is PowerState.RUNNING
+
+
 async def test_power_a_paused_guest_stands_still_until_it_goes_on(host: Host) -> None:
     guest = guest_number()
     await host.run(guest)

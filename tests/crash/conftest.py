@@ -33,6 +33,7 @@ from floe.cloud import (
     server_interfaces,
     server_metadata,
     server_power,
+    server_rebuild,
     servers,
 )
 from floe.cloud.audit import HostView, check_host, check_rows
@@ -50,6 +51,7 @@ from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.listing import Listing
 from floe.core.messages import Command, ReadConsole, Result
 from floe.core.new_servers import NewServer
+from floe.core.server_rebuild import NewMake
 from floe.core.servers import Server
 from floe.dataplane.fake import FakePlane
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
@@ -280,6 +282,10 @@ class Town:
     async def reboot(self, server: Server) -> None:
         """Ask for a hard reboot."""
         await server_power.change(self.cloud, ANN, server.id, HARD_REBOOT)
+
+    async def rebuild(self, server: Server) -> None:
+        """Ask for a rebuild."""
+        await server_rebuild.rebuild(self.cloud, ANN, server.id, NewMake(image_id=IMAGE))
 
     async def give_nic(self, server: Server) -> None:
         """Ask for one more NIC."""

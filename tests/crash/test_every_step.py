@@ -18,20 +18,36 @@ from scripted_hosts import KIT
 from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Strike, StruckDatabase, cases, writes
 
 from floe.bus.local import LocalBus
-from floe.cloud import networks, server_interfaces, server_power, subnets
+from floe.cloud import networks, server_interfaces, server_power, server_rebuild, subnets
 from floe.cloud.audit import check_rows
 from floe.conductor.conductor import Conductor
 from floe.conductor.registry import sagas
 from floe.conductor.saga import Saga
 from floe.core import guest_actions, server_states
 from floe.core.context import Context
+from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.messages import ChangeNics, ChangePower, Command, Destroy, Failed, Result, Spawn, SpawnAll
 from floe.core.nics import PlannedNic
-from floe.store import audit
+from floe.core.server_rebuild import NewMake, Rebuild
+from floe.store import audit, images
 from floe.store import ports as port_rows
 from floe.store.schema import create_all
 
 BROKEN = Failed(kind="host_failure", message="It broke.", stage="disk")
+
+IMAGE: dict[str, Any] = {
+    "id": "11111111-1111-4111-8111-111111111111",
+    "name": "tiny",
+    "owner": None,
+    "visibility": PUBLIC,
+    "status": ACTIVE,
+    "disk_format": "raw",
+    "container_format": "bare",
+    "size": 1,
+    "virtual_size": 1,
+    "sha512": "0" * 128,
+}
+"""What a server is rebuilt from."""
 
 SCENES = {
     "create": "active",
@@ -46,6 +62,7 @@ SCENES = {
     "trigger_crash_dump": "active",
     "attach_interface": "active",
     "detach_interface": "active",
+    "rebuild": "active",
 }
 """What becomes of a server by each workflow, whatever strikes; a change of power alone fails with its host."""
 
@@ -60,7 +77,10 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
     """Return a host that fails, or is told twice, where it is to."""
 
     async def handler(command: Command) -> Result:
-        if isinstance(command, Spawn | SpawnAll | Destroy | ChangePower | ChangeNics) and not strike.in_database:
+        if (
+            isinstance(command, Spawn | SpawnAll | Destroy | ChangePower | ChangeNics | Rebuild)
+            and not strike.in_database
+        ):
             if strike.here(FAILS) or any(strike.here(what) for what in UNDO_FAILS):
                 return BROKEN
             if strike.here(TWICE):
@@ -165,7 +185,11 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
     await site.settle()
     strike.armed = True
     cloud = replace(cloud, db=getattr(cloud.db, "db", cloud.db))  # it is the conductor that is struck
-    if port is not None:
+    if kind == "rebuild":
+        image = Image(**IMAGE, created_at=cloud.clock.now(), updated_at=cloud.clock.now())
+        await cloud.db.write(lambda conn: images.insert(conn, image))
+        await server_rebuild.rebuild(cloud, user, server_id, NewMake(image_id=image.id, changes={"name": "anew"}))
+    elif port is not None:
         await server_interfaces.detach(cloud, user, server_id, port.port_id)
     elif nic is not None:
         await server_interfaces.attach(cloud, user, server_id, nic)

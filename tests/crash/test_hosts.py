@@ -25,6 +25,13 @@ KILLED_IN = {
     "SpawnAll": {"disk": ("create_overlay", "write"), "guest": ("start",)},
     "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("remove_folder",)},
     "ChangePower": {"end": ("end",), "start": ("start",)},
+    "Rebuild": {
+        "disk": ("create_overlay", "write", "_remove"),
+        "end": ("end",),
+        "guest": ("begin_anew",),
+        "start": ("start",),
+        "tidy": ("sync", "_tidy"),
+    },
     "ChangeNics": {"ports": ("apply",), "guest": ("attach_nic", "detach_nic")},
     "ApplyNetwork": {},
     "ChangeRouters": {},
@@ -79,6 +86,7 @@ class Life:
             lambda: town.reboot(server),
             lambda: town.give_nic(server),
             lambda: town.take_nic(server),
+            lambda: town.rebuild(server),
             self.two_at_once,
         ]
         for phase in phases:

@@ -212,6 +212,7 @@ def disks_of(file: Path, server_id: str) -> list[dict[str, object]]:
         query = "SELECT * FROM server_disks WHERE server_id = ? ORDER BY position"
         found = [dict(row) for row in connection.execute(query, (server_id,))]
     assert [row.pop("position") for row in found] == list(range(len(found)))
+    assert {row.pop("make") for row in found} <= {0}, "they are their first ones"
     return [{name: value for name, value in row.items() if name != "server_id" and value is not None} for row in found]
 
 

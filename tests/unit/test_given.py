@@ -14,12 +14,14 @@ from floe.core.given import CreateSecrets, Given
 _NOTHING: Any = None
 IMAGE = {"image_id": "i", "checksum": "c", "size": 1, "disk_format": "raw", "virtual_size": 2, "properties": {}}
 POWER = {"host": "h", "wanted": {"power": "paused", "boots": 2, "generation": 3}}
+REBUILD = {**POWER, "was": {"name": "a"}, "became": {"name": "b"}, "disks": [], "makes": []}
 NIC = {"host": "h", "port_id": "p"}
 WRITTEN_BEFORE: dict[str, Any] = {
     "create": {"image": IMAGE},
     "delete": {},
     "upload-image": {"blob": "b"},
     "delete-image": {"blob": "b"},
+    "rebuild": REBUILD,
     **dict.fromkeys(("attach_interface", "detach_interface"), NIC),
     **dict.fromkeys(("start", "stop", "reboot", "pause", "unpause", "suspend", "resume", "trigger_crash_dump"), POWER),
 }

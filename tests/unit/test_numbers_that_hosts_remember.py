@@ -27,6 +27,9 @@ ORDERED = {
     "RoutersChange.generation",
     "HostNetwork.members_at",
     "Destroy.generation",
+    "Overlay.make",
+    "Blank.make",
+    "ConfigDrive.make",
     "NetworkApplied.generation",
     "HostUp.network_generation",
     "HostUp.network_newest",
@@ -106,6 +109,7 @@ def test_the_adr_tells_of_them() -> None:
         "Failed.heard",
         "MembersChanged.at",
         "passwords",
+        "makes of disks",
     ):
         assert words in told
 

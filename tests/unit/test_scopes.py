@@ -127,6 +127,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:server-metadata:update_all",
         "os_compute_api:servers:create",
         "os_compute_api:servers:reboot",
+        "os_compute_api:servers:rebuild",
         "os_compute_api:servers:start",
         "os_compute_api:servers:trigger_crash_dump",
         "os_compute_api:servers:stop",

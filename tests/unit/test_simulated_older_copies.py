@@ -9,7 +9,7 @@ import pytest
 
 from floe.agent.power import LATER
 from floe.cloud.audit import Violation
-from floe.conductor.power import BEHIND
+from floe.conductor.forgotten import BEHIND
 from floe.core.actions import FAILED, SUCCEEDED, Action
 from floe.simulation.older_copies import REFUSED, OlderCopies
 from floe.simulation.site import START

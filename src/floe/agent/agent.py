@@ -24,6 +24,7 @@ from floe.agent.metadata import MetadataService
 from floe.agent.nics import GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower, flush, flush_folders, kernel_boot_id
+from floe.agent.rebuild import GuestRebuild
 from floe.agent.reconcile import Reconciled, reconcile
 from floe.agent.threads import Offload, in_thread
 from floe.bus.protocol import Bus
@@ -149,6 +150,7 @@ class Agent:
             ledger=ledger,
             builder=builder,
             power=power,
+            rebuild=GuestRebuild(ledger, builder, power, self._hypervisor, self._offload),
             nics=GuestNics(ledger, power, ports, self._hypervisor, self._sleep),
             ports=ports,
             hypervisor=self._hypervisor,

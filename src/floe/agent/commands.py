@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ from floe.agent.ledger import Ledger
 from floe.agent.nics import GaveWay, GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
+from floe.agent.rebuild import GuestRebuild
 from floe.agent.threads import Offload
 from floe.agent.under_way import UnderWay
 from floe.core.errors import FloeError, HostFailure, NotFound
@@ -53,6 +55,7 @@ from floe.core.messages import (
     SpawnedAll,
     UpdateMetadata,
 )
+from floe.core.server_rebuild import Rebuild
 from floe.hypervisors.protocol import Hypervisor
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ _OVERTAKEN = "The server was deleted while it was being built."
 _DELETED = "The server was deleted meanwhile."
 _FENCED = "The action was taken up by another conductor since: what is still to be done for it, that one says."
 _BROKEN_OFF = "Something else was asked for meanwhile."
+_Change = Callable[[Any, Steps], Awaitable[PowerChanged]]
 
 
 class Commands:
@@ -72,6 +76,7 @@ class Commands:
         ledger: Ledger,
         builder: GuestBuilder,
         power: GuestPower,
+        rebuild: GuestRebuild,
         nics: GuestNics,
         ports: Ports,
         hypervisor: Hypervisor,
@@ -84,7 +89,6 @@ class Commands:
         self._following = Following(nics, self._server, sleep)
         self._ledger = ledger
         self._builder = builder
-        self._power = power
         self._nics = nics
         self._ports = ports
         self._hypervisor = hypervisor
@@ -99,7 +103,8 @@ class Commands:
             Spawn: self._spawn,
             SpawnAll: self._spawn_all,
             Destroy: self._destroy,
-            ChangePower: self._change_power,
+            ChangePower: partial(self._make_so, power.change),
+            Rebuild: partial(self._make_so, rebuild.change),
             ChangeNics: self._change_nics,
             ReadConsole: self._read_console,
             **guest_questions.handlers(ledger, hypervisor),
@@ -181,8 +186,7 @@ class Commands:
             return self._fenced(command.action_id, server_id)
         self._builder.take(command.tickets)  # a repeat brings new ones, also for a fetch under way
         async with self._server(server_id) as server:
-            refusal = self._ledger.refusal(server_id, command.action_id)
-            if refusal is not None:
+            if (refusal := self._ledger.refusal(server_id, command.action_id)) is not None:
                 return Failed(kind="gone", message=refusal)
             answer = self._ledger.answer(server_id, command.action_id)
             if isinstance(answer, Failed):
@@ -208,8 +212,7 @@ class Commands:
                 server.work = None
             self._ledger.settle(command, result)
             self._known[server_id] = result.power_state
-            if server.seen is None:
-                server.seen = result.power_state
+            server.seen = result.power_state if server.seen is None else server.seen
             return result
 
     def _fenced(self, action_id: str, server_id: str) -> Failed:
@@ -225,7 +228,7 @@ class Commands:
             raise
         return SpawnedAll(answers=tuple(map(answer_of, work)))
 
-    async def _change_power(self, command: ChangePower) -> Result:
+    async def _make_so(self, change: _Change, command: ChangePower | Rebuild) -> Result:
         server_id = command.server_id
         self._builder.folder(server_id)
         under_way = self._servers.get(server_id)
@@ -234,8 +237,7 @@ class Commands:
             under_way.work.cancel()
         async with self._server(server_id) as server:
             server.overtaken = False
-            refusal = self._ledger.refusal(server_id, command.action_id)
-            if refusal is not None:
+            if (refusal := self._ledger.refusal(server_id, command.action_id)) is not None:
                 return Failed(kind="gone", message=refusal)
             answer = self._ledger.wishes.answer(server_id, command.action_id)
             if isinstance(answer, PowerChanged):
@@ -248,7 +250,7 @@ class Commands:
             steps = self._steps(command.action_id)
             server.generation = command.wanted.generation
             try:
-                server.work = asyncio.ensure_future(self._power.change(command, steps))
+                server.work = asyncio.ensure_future(change(command, steps))
                 result: PowerChanged = await server.work
             except asyncio.CancelledError:
                 if not server.overtaken:

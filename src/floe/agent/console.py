@@ -46,6 +46,14 @@ def _end(path: Path) -> tuple[bytes, bool]:
     return data, False
 
 
+def begin_anew(path: Path) -> None:
+    """Forget what a guest that is no more wrote, for another one that writes to the same log."""
+    for number in range(_PREDECESSORS):
+        path.with_name(f"{path.name}.{number}").unlink(missing_ok=True)
+    if path.exists():
+        os.truncate(path, 0)
+
+
 def trim(path: Path) -> bool:
     """Cut a log that has grown too long back to its last 1 MiB; True if it was.
 

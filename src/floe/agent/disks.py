@@ -83,15 +83,31 @@ def paths(disks: tuple[Disk, ...], folder: Path, kinds: Mapping[type, Kind]) -> 
     for disk in disks:
         if not _ROLE.fullmatch(disk.role) or disk.role in found:
             raise HostFailure(f"{disk.role[:80]!r} cannot be the role of a disk, or is that of two.", stage="disk")
-        found[disk.role] = folder / f"{_STEMS.get(disk.role, disk.role)}.{kinds[type(disk)].ending}"
+        found[disk.role] = folder / f"{_STEMS.get(disk.role, disk.role)}{_made(disk)}.{kinds[type(disk)].ending}"
     return found
 
 
 def bases(disks: tuple[Disk, ...], folder: Path) -> dict[str, Path]:
     """Return where the images are that disks of a guest stand on, by role."""
     # AppArmor's profile for libvirt's reader of images knows the ending.
-    stands = (disk.role for disk in disks if isinstance(disk, Overlay))
-    return {role: folder / IMAGES / f"{_BASES.get(role, role)}.img" for role in stands}
+    stands = (disk for disk in disks if isinstance(disk, Overlay))
+    return {disk.role: folder / IMAGES / f"{_BASES.get(disk.role, disk.role)}{_made(disk)}.img" for disk in stands}
+
+
+def boot_file(disks: tuple[Disk, ...], folder: Path, what: str) -> Path:
+    """Return where the kernel or the ramdisk of a guest is, which is of one make with its root disk."""
+    return folder / IMAGES / f"{what}{next((_made(disk) for disk in disks if isinstance(disk, Overlay)), '')}"
+
+
+def _made(disk: Disk) -> str:
+    """Return what the file of a make of a disk has in its name: the first has nothing, as ever."""
+    return f"-{disk.make}" if disk.make else ""
+
+
+def all_files(files: GuestFiles) -> frozenset[Path]:
+    """Return the files that a guest's disks are made of."""
+    boots = (file for file in (files.kernel, files.ramdisk) if file is not None)
+    return frozenset((*files.disks.values(), *files.bases.values(), *boots))
 
 
 def needed(files: GuestFiles) -> Iterator[tuple[str, Path]]:

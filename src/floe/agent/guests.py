@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from floe.agent import config_drive, documents
-from floe.agent.disks import KINDS, Kind, Workshop, bases, image_of, paths
+from floe.agent.disks import KINDS, Kind, Workshop, all_files, bases, boot_file, image_of, paths
 from floe.agent.folders import Versions, make_passable, remove_folder
 from floe.agent.images import CachedImage, ImageCache, os_failure
 from floe.agent.ledger import Ledger
@@ -201,8 +201,8 @@ class GuestBuilder:
             directory=folder,
             disks=paths(guest.disks, folder, self._kinds),
             bases=bases(guest.disks, folder),
-            kernel=folder / IMAGES / "kernel" if guest.kernel else None,
-            ramdisk=folder / IMAGES / "ramdisk" if guest.ramdisk else None,
+            kernel=boot_file(guest.disks, folder, "kernel") if guest.kernel else None,
+            ramdisk=boot_file(guest.disks, folder, "ramdisk") if guest.ramdisk else None,
             console_log=folder / "console.log",
         )
 
@@ -213,7 +213,7 @@ class GuestBuilder:
         undo.push_async_callback(self._quietly, self._unplug, guest.server_id)
         loop = asyncio.get_running_loop()
         both = (
-            loop.create_task(self._make_disks(guest, steps), name=f"disks-{guest.server_id}"),
+            loop.create_task(self.make_disks(guest, steps), name=f"disks-{guest.server_id}"),
             loop.create_task(self._make_ports(guest, steps), name=f"ports-{guest.server_id}"),
         )
         try:
@@ -233,7 +233,8 @@ class GuestBuilder:
                 await self._hypervisor.destroy(guest.server_id, guest.name)
                 await self._remove(folder)
 
-    async def _make_disks(self, guest: GuestSpec, steps: Steps) -> None:
+    async def make_disks(self, guest: GuestSpec, steps: Steps) -> None:
+        """Make those disks of a guest that are not there. Raises HostFailure."""
         files = self.files(guest)
         async with AsyncExitStack() as holds:  # until the guest has links to them
             async with steps.step("image") as step:
@@ -276,6 +277,10 @@ class GuestBuilder:
                 await self._kinds[type(disk)].make(disk, workshop)
             if any(isinstance(disk, ConfigDrive) for disk in guest.disks):
                 step.remark = "with config drive"
+
+    async def tidy(self, guest: GuestSpec) -> None:
+        """Remove all files of disks from a guest's folder that are none of its own: of an earlier or a later make."""
+        await self._offload(_tidy, self.files(guest), {f".{kind.ending}" for kind in self._kinds.values()})
 
     async def plug(self, guest: GuestSpec) -> None:
         """Have the ports of a guest. Raises HostFailure."""
@@ -332,6 +337,17 @@ def _prepare(files: GuestFiles, shared: list[tuple[Path, CachedImage]]) -> None:
     (files.directory / IMAGES).mkdir(mode=0o700, exist_ok=True)
     for target, image in shared:
         _share(image, target)
+
+
+def _tidy(files: GuestFiles, endings: set[str]) -> None:
+    own, folder = all_files(files), files.directory
+    if not folder.exists():
+        return
+    images = folder / IMAGES
+    there = [path for path in folder.iterdir() if path.suffix in {*endings, ".partial"}]
+    for path in (*there, *(images.iterdir() if images.exists() else ())):
+        if path not in own:
+            path.unlink()
 
 
 def _share(image: CachedImage, target: Path) -> None:

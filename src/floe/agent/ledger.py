@@ -36,6 +36,7 @@ from floe.agent.ledger_entries import (
     OfPower,
     Overtook,
     Posted,
+    Remade,
     Rewired,
     Routers,
     Settled,
@@ -54,6 +55,7 @@ from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import ChangeNics, ChangePower, Destroy, Failed, Spawn, Spawned
 from floe.core.nics import Nic
 from floe.core.power import power_of
+from floe.core.server_rebuild import Rebuild
 
 log = logging.getLogger(__name__)
 
@@ -141,52 +143,39 @@ class Ledger:
         A guest that is `present` stays that of the action that built it until this spawn succeeds, so that the
         undo of a spawn that fails cannot take it away.
         """
-        secret = replace(command.guest.metadata, admin_password=None)
-        guest = replace(command.guest, metadata=secret)
+        guest = _without_secrets(command.guest)
         action_id = self._actions.get(guest.server_id, command.action_id) if present else command.action_id
-        entry = Begun(action_id=action_id, guest=guest, network=command.network)
-        if not self._append(entry):
-            raise HostFailure("The host's disk is full: it cannot even note down the new guest.", stage="disk")
+        self._note(Begun(action_id=action_id, guest=guest, network=command.network), "the new guest")
 
     def settle(self, command: Spawn, result: Spawned | Failed) -> None:
         """Remember the answer to a spawn; a failed one's guest and ports are forgotten."""
-        entry = Settled(
-            at=self._now(),
-            action_id=command.action_id,
-            server_id=command.guest.server_id,
-            generation=command.network.generation,
-        )
+        said = (command.action_id, command.guest.server_id, command.network.generation)
+        entry = Settled(self._now(), *said)
         if isinstance(result, Spawned):
             entry.spawned = result
         else:
             entry.failed = result
         self._append(entry)
 
-    def adopt(self, command: ChangePower | ChangeNics, guest: GuestSpec) -> None:
+    def adopt(self, command: ChangePower | ChangeNics | Rebuild, guest: GuestSpec) -> None:
         """Remember a guest that was built here before this ledger was begun. Raises HostFailure where it cannot.
 
         One entry says all of it: a guest that began and was never built is cleared away at the next start.
         """
-        secret = replace(guest, metadata=replace(guest.metadata, admin_password=None))
-        entry = Adopted(at=self._now(), action_id=command.action_id, guest=secret, network=command.network or _NOTHING)
-        if not self._append(entry):
-            raise HostFailure("The host's disk is full: it cannot even note down the guest.", stage="disk")
+        secret, network = _without_secrets(guest), command.network or _NOTHING
+        self._note(Adopted(self._now(), command.action_id, secret, network), "the guest")
+
+    def remake(self, guest: GuestSpec, network: HostNetwork = _NOTHING) -> None:
+        """Remember that a guest has other disks, whose files are there. Raises HostFailure where it cannot."""
+        self._note(Remade(_without_secrets(guest), network), "the guest")
 
     def destroyed(self, command: Destroy) -> bool:
         """Remember that a server is, or is about to be, no more: from here on it is not spawned again.
 
         False if the disk would not have it.
         """
-        return self._append(
-            Destroyed(
-                at=self._now(),
-                action_id=command.action_id,
-                server_id=command.server_id,
-                final=command.final,
-                port_ids=self._ports_of(command.server_id, command.port_ids),
-                generation=command.generation,
-            )
-        )
+        ports, said = self._ports_of(command.server_id, command.port_ids), (command.action_id, command.server_id)
+        return self._append(Destroyed(self._now(), *said, command.final, ports, command.generation))
 
     def abandon(self, server_id: str) -> None:
         """Forget a build that a crash cut short; the same action may try it again."""
@@ -206,9 +195,7 @@ class Ledger:
     def rewire(self, command: ChangeNics, nics: Sequence[Nic], gone: Sequence[str] = ()) -> None:
         """Remember which NICs a guest is to have, with the ports they need, and those that go. Raises HostFailure."""
         told = (command.network, tuple(gone), command.network.generation)
-        entry = Rewired(command.server_id, tuple(nics), *told)
-        if not self._append(entry):
-            raise HostFailure("The host's disk is full: it cannot even note down the NIC.", stage="ports")
+        self._note(Rewired(command.server_id, tuple(nics), *told), "the NIC", stage="ports")
 
     def replace_network(self, whole: HostNetwork) -> None:
         """Take a whole network state, unless a newer one is known."""
@@ -278,6 +265,11 @@ class Ledger:
         """Let go of the file as a killed process does."""
         self._file.close()
 
+    def _note(self, entry: Entry, what: str, stage: str = "disk") -> None:
+        """Take and write an entry. Raises HostFailure where the disk would not have it."""
+        if not self._append(entry):
+            raise HostFailure(f"The host's disk is full: it cannot even note down {what}.", stage=stage)
+
     def _append(self, entry: Entry) -> bool:
         """Take an entry into account and write it; False if the disk would not have it."""
         line = _ENCODER.encode(entry) + b"\n"
@@ -288,7 +280,7 @@ class Ledger:
         except OSError as error:
             log.error("the ledger %s cannot be written: %s", self._path, error)
             os.ftruncate(self._file.fileno(), self._size)
-            if not isinstance(entry, Begun | Adopted | Want | Posted):
+            if not isinstance(entry, Begun | Adopted | Want | Posted | Remade):
                 self._take(entry)
             return False
         self._size += len(line)
@@ -334,6 +326,10 @@ class Ledger:
             self._drop(entry.server_id, entry.port_ids, entry.generation)
             if not entry.final and not entry.action_id:  # cut short: the same command may bring its ports again,
                 self.network.unlearn(entry.port_ids)  # with rules as they were then, so all is asked for anew
+        elif isinstance(entry, Remade):
+            self._say_of(entry.guest, self.passwords.merged(entry.guest.server_id, entry.guest.metadata))
+            self.network.merge(entry.network)
+            self.wishes.made(entry.guest.server_id)
         elif isinstance(entry, Told | Posted | Rewired):
             self._take_changed(entry)
         elif isinstance(entry, Whole | Members | Routers):
@@ -398,3 +394,7 @@ class Ledger:
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
+
+
+def _without_secrets(guest: GuestSpec) -> GuestSpec:
+    return replace(guest, metadata=replace(guest.metadata, admin_password=None))

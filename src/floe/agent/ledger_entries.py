@@ -92,6 +92,13 @@ class BegunBefore(msgspec.Struct, tag="begun"):
     network: HostNetwork
 
 
+class Remade(msgspec.Struct, tag="remade", omit_defaults=True):
+    """A guest is made of other disks from here on: those it had are not its own any more."""
+
+    guest: GuestSpec
+    network: HostNetwork
+
+
 class Settled(msgspec.Struct, tag="settled", omit_defaults=True):
     """A spawn was answered."""
 
@@ -257,5 +264,5 @@ class Overtook(msgspec.Struct, tag="overtook"):
 
 OfPower = Want | Answered | Machine | Flushed | Damaged
 OfNetwork = Whole | Members | Routers | Network
-OfGuest = Begun | BegunBefore | Adopted | Settled | Destroyed | Told | Posted | Rewired
+OfGuest = Begun | BegunBefore | Adopted | Settled | Destroyed | Told | Posted | Rewired | Remade
 Entry = OfGuest | OfNetwork | Overtook | OfPower

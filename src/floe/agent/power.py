@@ -18,7 +18,8 @@ from floe.agent.ledger import Ledger
 from floe.core.errors import Conflict, HostFailure, NotFound
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.messages import ChangeNics, ChangePower, PowerChanged
-from floe.core.power import Deed, Power, deeds
+from floe.core.power import Deed, Power, Wanted, deeds
+from floe.core.server_rebuild import Rebuild
 from floe.hypervisors.protocol import Found, Hypervisor
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ too early in its boot to listen."""
 _STARTS = frozenset({Deed.START, Deed.RESUME})
 _DAMAGED = (
     "The machine lost its power just after the guest was made, so its disks may be damaged, and it is not started. "
-    "Delete the server, and create it again."
+    "Rebuild the server, or delete it and create it again."
 )
 LATER = "Something else was asked for later."
 _AT_ONCE = 8
@@ -81,10 +82,24 @@ class GuestPower(msgspec.Struct, frozen=True):
         Raises NotFound and HostFailure where that cannot be, or where something later was said.
         """
         guest = await self.known(command, steps)
+        kept = self.kept(command)
+        self.ledger.wishes.want(command)
+        await self.reach(guest, command, steps)
+        if command.wanted.interrupt:
+            async with steps.step("interrupt") as step:
+                step.remark = await self._interrupt(command, again=command.wanted.generation == kept.generation)
+        found = await self._find(guest)
+        return PowerChanged(power_state=found.power_state, steps=tuple(steps.done))
+
+    def kept(self, command: ChangePower | Rebuild) -> Wanted:
+        """Return what the guest of a command was to be so far. Raises HostFailure where something later was said."""
         kept = self.ledger.wishes.of(command.server_id)
         if command.wanted.generation < kept.generation:
             raise HostFailure(LATER, cause=Conflict.kind, heard=kept.generation)
-        self.ledger.wishes.want(command)
+        return kept
+
+    async def reach(self, guest: GuestSpec, command: ChangePower | Rebuild, steps: Steps) -> None:
+        """Do what is between what a guest does and what a command wants. Raises HostFailure."""
         found = await self._find(guest)
         todo = deeds(found.power_state, found.boots, command.wanted, self.ledger.wishes.booted(command.server_id))
         if todo is None:
@@ -96,11 +111,6 @@ class GuestPower(msgspec.Struct, frozen=True):
         for deed in todo:
             async with steps.step(deed.value) as step:
                 step.remark = await self._do(deed, guest, command)
-        if command.wanted.interrupt:
-            async with steps.step("interrupt") as step:
-                step.remark = await self._interrupt(command, again=command.wanted.generation == kept.generation)
-        found = await self._find(guest)
-        return PowerChanged(power_state=found.power_state, steps=tuple(steps.done))
 
     async def known(self, command: ChangePower | ChangeNics, steps: Steps) -> GuestSpec:
         """Return the guest of a command. Raises NotFound and HostFailure where it is not here."""
@@ -165,10 +175,10 @@ class GuestPower(msgspec.Struct, frozen=True):
         log.info("guest %s ran when the machine went down, and does so again", guest.server_id)
         return GuestState(server_id=guest.server_id, power_state=state)
 
-    async def _do(self, deed: Deed, guest: GuestSpec, command: ChangePower) -> str:
+    async def _do(self, deed: Deed, guest: GuestSpec, command: ChangePower | Rebuild) -> str:
         """Do one thing, and return what there is to say of it."""
         if deed is Deed.END:
-            return await self._end(guest, command.patience)
+            return await self.end(guest, command.patience)
         if deed is Deed.START:
             await self.hypervisor.start(guest, self.builder.files(guest), command.wanted.boots)
         elif deed is Deed.RESUME:
@@ -189,8 +199,8 @@ class GuestPower(msgspec.Struct, frozen=True):
         await self.hypervisor.interrupt(command.server_id)
         return ""
 
-    async def _end(self, guest: GuestSpec, patience: float) -> str:
-        """Let a guest shut down by itself as long as there is patience; then turn it off."""
+    async def end(self, guest: GuestSpec, patience: float) -> str:
+        """Turn a guest off: let it shut down by itself as long as there is patience; then turn it off."""
         waited = 0.0
         while waited < patience:
             state = (await self._find(guest)).power_state

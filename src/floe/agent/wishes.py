@@ -10,6 +10,7 @@ from floe.agent.ledger_entries import Answered, Damaged, Flushed, Machine, OfPow
 from floe.core.errors import HostFailure
 from floe.core.messages import ChangePower, Failed, PowerChanged
 from floe.core.power import Power, Wanted
+from floe.core.server_rebuild import Rebuild
 
 ANSWERS = 10_000
 """How many answers are kept at most, the latest; each is asked for again within seconds, if at all."""
@@ -101,12 +102,12 @@ class Wishes:
 
     # -- what is written ------------------------------------------------------------------------------
 
-    def want(self, command: ChangePower) -> None:
+    def want(self, command: ChangePower | Rebuild) -> None:
         """Remember what a guest should be before anything is done to it. Raises HostFailure where it cannot."""
         if not self._append(self._want(command.server_id, command.wanted)):
             raise HostFailure("The host's disk is full: it cannot even note down what is wanted.", stage="guest")
 
-    def changed(self, command: ChangePower, result: PowerChanged | Failed) -> None:
+    def changed(self, command: ChangePower | Rebuild, result: PowerChanged | Failed) -> None:
         """Remember the answer to a change of a guest's power."""
         entry = Answered(at=self._now(), server_id=command.server_id, action_id=command.action_id)
         if isinstance(result, PowerChanged):
@@ -134,6 +135,10 @@ class Wishes:
         """
         for server_id in sorted(self.unflushed | unbuilt | (strange - self.sound)):
             self._append(Damaged(server_id=server_id))
+
+    def damage(self, server_id: str) -> None:
+        """Remember that the disks of a guest may be damaged."""
+        self._append(Damaged(server_id=server_id))
 
     def runs_since(self, boot_id: str) -> None:
         """Remember which boot of the machine this is."""

@@ -18,9 +18,9 @@ from floe.core.disks import Disk
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.given import CreateGiven
 from floe.core.guest_hardware import hardware_of
-from floe.core.guests import GuestImage
+from floe.core.guests import GuestImage, MadeOf
 from floe.core.images import ACTIVE, Image
-from floe.core.keypairs import Keypair
+from floe.core.keypairs import AFTER, Keypair
 from floe.core.new_servers import NewServer, check_files, check_image_fits, check_metadata, check_user_data
 from floe.core.nics import PlannedNic
 from floe.core.properties import warning
@@ -33,12 +33,19 @@ from floe.store.engine import Connection
 from floe.store.foresight import Read, foresee
 
 
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that a server may boot from, with all it needs."""
+
+    image: Image
+    made_of: MadeOf
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A create that was found good: how many servers, and what they are all made of."""
 
     count: int
     flavor: ServerFlavor
-    image: Image
+    boot: Boot
     given: CreateGiven
     """What the action of each server is given."""
     keypair: Keypair | None
@@ -70,35 +77,33 @@ def plan(
     """
     foresee(conn, *_first_reads(context, project_id, new))
     flavor = flavors.usable(conn, context, new.flavor_id)
-    image = _bootable(conn, context, boot_image(new.block_devices, new.image_id))
-    _check_hardware(flavor, image)
+    boot = boot_of(conn, context, flavor, boot_image(new.block_devices, new.image_id))
+    image, made_of = boot.image, boot.made_of
     check_buses(new.block_devices, image.properties)
-    _check_size(context, flavor, image)
     room = quotas.room(conn, project_id)
     check_metadata(new.metadata, room.limits)
     check_files(new.files, room.limits)
     if new.user_data is not None:
         check_user_data(new.user_data)
-    keypair = _keypair(conn, context, new.key_name)
+    key = keypair(conn, context, new.key_name)
     places.check(conn, cloud.settings.availability_zone, now, zone=new.zone, host=new.host)
     count = _count(new, flavor, room)
     group_id, count = _group(conn, context, project_id, new, count, room.limits)
     ports = _ports(conn, cloud, context, project_id, _networks(new, count), room, fresh, now, seed)
-    mandatory = image.properties.get("img_config_drive") == "mandatory"
-    config_drive = mandatory if new.config_drive is None else new.config_drive
+    config_drive = wants_drive(image) if new.config_drive is None else new.config_drive
     return Plan(
         count=ports.count,
         flavor=flavor,
-        image=image,
+        boot=boot,
         given=CreateGiven(
-            image=images.guest_image(image),
-            kernel=_boot_file(conn, context, image, "kernel"),
-            ramdisk=_boot_file(conn, context, image, "ramdisk"),
+            image=made_of.image,
+            kernel=made_of.kernel,
+            ramdisk=made_of.ramdisk,
             warning=warning(scheduler_hints.unheeded(new.hints)),
             least=new.min_count,
             together=count,
         ),
-        keypair=keypair,
+        keypair=key,
         nics=ports.nics,
         disks=planned(
             new.block_devices, flavor, image_id=image.id, properties=image.properties, config_drive=config_drive
@@ -114,6 +119,24 @@ def _check_hardware(flavor: ServerFlavor, image: Image) -> None:
     extra_specs.check_obeyed(flavor)
     image_properties.check_obeyed(image.id, image.properties)
     hardware_of(flavor.extra_specs, image.properties, flavor.vcpus)
+
+
+def boot_of(conn: Connection, context: Context, flavor: ServerFlavor, image_id: str) -> Boot:
+    """Return what a server of a flavor boots from that is given an image. Raises Invalid, Forbidden."""
+    image = _bootable(conn, context, image_id)
+    _check_hardware(flavor, image)
+    _check_size(context, flavor, image)
+    made_of = MadeOf(
+        image=images.guest_image(image),
+        kernel=_boot_file(conn, context, image, "kernel"),
+        ramdisk=_boot_file(conn, context, image, "ramdisk"),
+    )
+    return Boot(image=image, made_of=made_of)
+
+
+def wants_drive(image: Image) -> bool:
+    """Say whether what boots from an image has to have a config drive."""
+    return image.properties.get("img_config_drive") == "mandatory"
 
 
 def _first_reads(context: Context, project_id: str, new: NewServer) -> tuple[Read, ...]:
@@ -192,13 +215,19 @@ def _boot_file(conn: Connection, context: Context, booted: Image, role: str) -> 
     return images.guest_image(image)
 
 
-def _keypair(conn: Connection, context: Context, name: str | None) -> Keypair | None:
+def keypair(conn: Connection, context: Context, name: str | None) -> Keypair | None:
+    """Return the keypair of a caller. Raises Invalid where there is none of that name."""
     if name is None:
         return None
-    keypair = keypairs.get(conn, context.user_id, name)
-    if keypair is None:
+    found = keypairs.get(conn, context.user_id, name)
+    if found is None:
         raise Invalid(f"Invalid key_name provided: you have no keypair named {name!r}.")
-    return keypair
+    return found
+
+
+def keys_of(key: Keypair | None) -> tuple[tuple[str, str, str], ...]:
+    """Return the keys that a guest is given: name, type, public key."""
+    return ((key.name, key.type, key.public_key.rstrip(AFTER)),) if key else ()
 
 
 def _count(new: NewServer, flavor: ServerFlavor, room: Room) -> int:

@@ -31,13 +31,13 @@ async def change(cloud: Cloud, context: Context, server_id: str, asked: OnGuest)
     def begin(conn: Connection) -> Action:
         server = servers.changeable(conn, context, server_id)
         if server.vm_state in asked.allowed:
-            _check(server, asked)
+            check_free(server, asked.kind, asked.overtakes)
             if asked.interrupts and actions.find(conn, server_id, is_open=True, kind=asked.kind, limit=1):
                 raise Conflict(
                     f"Cannot '{asked.kind}' instance {server_id} while an earlier '{asked.kind}' of it is under way"
                 )
             if asked.power is Power.SUSPENDED:
-                _check_nics(conn, server, asked)
+                check_nics(conn, server_id, asked.kind)
             if server.task_state is not None:
                 give_up(conn, server_id, now)
         wanted = asked.wanted(server, now)
@@ -67,21 +67,21 @@ def give_up(conn: Connection, server_id: str, now: datetime) -> None:
             actions.close(conn, action.id, CANCELLED, None, now)
 
 
-def _check_nics(conn: Connection, server: Server, asked: OnGuest) -> None:
-    """Raise Conflict while a NIC is given or taken: the memory of a suspended guest is kept with the NICs it has."""
-    for kind in (ATTACH_INTERFACE.kind, DETACH_INTERFACE.kind):
-        if actions.find(conn, server.id, is_open=True, kind=kind, limit=1):
-            raise Conflict(f"Cannot '{asked.kind}' instance {server.id} while '{kind}' of it is under way")
+def check_nics(conn: Connection, server_id: str, kind: str) -> None:
+    """Raise Conflict while a NIC is given or taken.
+
+    The memory of a suspended guest is kept with the NICs it has, and one that is rebuilt is told of all at once.
+    """
+    for other in (ATTACH_INTERFACE.kind, DETACH_INTERFACE.kind):
+        if actions.find(conn, server_id, is_open=True, kind=other, limit=1):
+            raise Conflict(f"Cannot '{kind}' instance {server_id} while '{other}' of it is under way")
 
 
-def _check(server: Server, asked: OnGuest) -> None:
-    if server.task_state is not None and server.task_state not in asked.overtakes:
-        raise _busy(server, asked)
+def check_free(server: Server, kind: str, overtakes: frozenset[str] = frozenset()) -> None:
+    """Raise Conflict for a server that is busy, but for what is overtaken, and for one that was never built."""
+    if server.task_state is not None and server.task_state not in overtakes:
+        raise Conflict(f"Cannot '{kind}' instance {server.id} while it is in task_state {server.task_state}")
     if server.host is None or server.launched_at is None:
         raise Conflict(
-            f"Instance {server.id} is in an invalid state for '{asked.kind}': it was never built, so there is no guest."
+            f"Instance {server.id} is in an invalid state for '{kind}': it was never built, so there is no guest."
         )
-
-
-def _busy(server: Server, asked: OnGuest) -> Conflict:
-    return Conflict(f"Cannot '{asked.kind}' instance {server.id} while it is in task_state {server.task_state}")

@@ -6,7 +6,6 @@ import logging
 import secrets
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -25,7 +24,6 @@ from floe.core.errors import Conflict, Forbidden, Gone, Invalid, NotFound
 from floe.core.given import Given
 from floe.core.idempotency import Once
 from floe.core.ids import derived
-from floe.core.keypairs import AFTER
 from floe.core.messages import ConsoleOutput, ReadConsole
 from floe.core.new_servers import NewServer, names
 from floe.core.seen_servers import SeenServer
@@ -60,7 +58,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
     OverQuota and Conflict, each naming what was asked and what would be right.
     """
     project_id = project_of(context)
-    password = new.admin_password or "".join(secrets.choice(_PASSWORD) for _ in range(12))
+    password = new.admin_password or new_password()
     reservation_id = f"r-{cloud.new_id().replace('-', '')[:8]}"
     ids = [(cloud.new_id(), cloud.new_id()) for _ in range(new.max_count)]
     now = cloud.clock.now()
@@ -78,7 +76,7 @@ async def create(cloud: Cloud, context: Context, new: NewServer, once: Once | No
             server = rows.add(conn, server, plan.disks)
             if new.tags:
                 rows.set_tags(conn, server.id, new.tags)
-            action = replace(new_action(action_id, context, server, CREATE, now, plan.given), sealed=sealed)
+            action = new_action(action_id, context, server, CREATE, now, plan.given, sealed)
             begin(conn, server, CREATE, action)
             made.append(server)
             waiting.append(action)
@@ -125,7 +123,6 @@ def as_planned(
         hostname = hostnames.hostname_of(name, ident)
     elif plan.count > 1:
         hostname = hostnames.numbered(hostname, index + 1)
-    key = plan.keypair
     return Server(
         id=ident,
         number=0,
@@ -141,10 +138,10 @@ def as_planned(
         reservation_id=reservation_id,
         launch_index=index,
         flavor=plan.flavor,
-        image_id=plan.image.id,
-        image_properties=plan.image.properties,
-        key_name=key.name if key else None,
-        keys=((key.name, key.type, key.public_key.rstrip(AFTER)),) if key else (),
+        image_id=plan.boot.image.id,
+        image_properties=plan.boot.image.properties,
+        key_name=plan.keypair.name if plan.keypair else None,
+        keys=new_servers.keys_of(plan.keypair),
         user_data=new.user_data,
         metadata=new.metadata,
         config_drive=plan.config_drive,
@@ -161,6 +158,11 @@ def as_planned(
     )
 
 
+def new_password() -> str:
+    """Return a password for an administrator of a guest."""
+    return "".join(secrets.choice(_PASSWORD) for _ in range(12))
+
+
 def new_action(
     ident: str,
     context: Context,
@@ -168,6 +170,7 @@ def new_action(
     begins: Begins,
     now: datetime,
     given: Given | None = None,
+    sealed: str | None = None,
 ) -> Action:
     """Return the action that a caller begins on a server, for others' use inside their transactions."""
     if not isinstance(given := given or Given(), begins.given):
@@ -182,6 +185,7 @@ def new_action(
         user_id=context.user_id,
         request_id=context.request_id,
         input=msgspec.to_builtins(given),
+        sealed=sealed,
         created_at=now,
     )
 
@@ -197,11 +201,16 @@ def begin(conn: Connection, server: Server, begins: Begins, action: Action, **mo
 
 def put_in_state(conn: Connection, server: Server, begins: Begins, now: datetime, **more: Any) -> None:
     """Put a server in the state that it has while an action lasts. Raises Conflict as `begin` does."""
-    if begins.allowed is not None and server.vm_state not in begins.allowed:
-        raise Conflict(f"Cannot '{begins.kind}' instance {server.id} while it is in vm_state {server.vm_state}")
+    check_state(server, begins)
     if more or server.task_state != begins.task_state:
         meanwhile = {"task_state": begins.task_state, "updated_at": now, **more}
         rows.change(conn, server.id, only_in=server.vm_state, **meanwhile)
+
+
+def check_state(server: Server, begins: Begins) -> None:
+    """Raise Conflict for a server that is in no state that an action may begin in."""
+    if begins.allowed is not None and server.vm_state not in begins.allowed:
+        raise Conflict(f"Cannot '{begins.kind}' instance {server.id} while it is in vm_state {server.vm_state}")
 
 
 def visible(conn: Connection, context: Context, server_id: str, *, deleted: bool = False) -> Server:

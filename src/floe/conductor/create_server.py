@@ -26,6 +26,7 @@ from floe.core.actions import CREATE, Step
 from floe.core.disks import Disk
 from floe.core.errors import FloeError, HostFailure, NotFound, Unavailable
 from floe.core.given import CreateGiven, CreateSecrets
+from floe.core.guests import MadeOf
 from floe.core.messages import Destroy, Spawn, Spawned
 from floe.core.servers import BUILDING, ERROR, Server, ServerFault
 from floe.store import allocations, server_disks
@@ -98,7 +99,8 @@ class CreateServer(msgspec.Struct, frozen=True):
             request.disks if request else await self.cloud.db.read(lambda conn: server_disks.of_server(conn, server))
         )
         given, secrets = flow.given(CreateGiven), sealing.opened(self.cloud, flow.action, CreateSecrets)
-        guest = guest_spec(server, disks, given, secrets, placed.network, placed.zone)
+        made_of = MadeOf(image=given.image, kernel=given.kernel, ramdisk=given.ramdisk)
+        guest = guest_spec(server, disks, made_of, secrets, placed.network, placed.zone)
         tickets = host_images.tickets(self.cloud, placed.host, guest, seconds=self.settings.spawn)
         return Spawn(
             action_id=flow.action.id, guest=guest, network=placed.network, attempt=flow.attempt, tickets=tickets

@@ -1,4 +1,4 @@
-"""A guest that its host has forgotten, read from the rows anew."""
+"""What a host has forgotten of a guest, read from the rows anew, and what it has heard of that the rows have not."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from datetime import datetime
 import msgspec
 
 from floe.cloud import host_networks, server_ports
+from floe.conductor.flow import Flow
 from floe.conductor.guest_spec import guest_spec
+from floe.core import ahead
 from floe.core.actions import CREATE
-from floe.core.errors import NotFound
+from floe.core.errors import HostFailure, NotFound
 from floe.core.given import CreateGiven, CreateSecrets
-from floe.core.guests import GuestSpec
+from floe.core.guests import GuestSpec, MadeOf
 from floe.core.host_network import HostNetwork
+from floe.core.servers import Server
 from floe.store import actions, places, server_disks
 from floe.store import servers as rows
 from floe.store.engine import Connection
+
+BEHIND = "The host was told something later of this guest than the cloud knows of, so nothing was changed. Ask again."
 
 
 def guest_as_made(
@@ -25,11 +30,43 @@ def guest_as_made(
 
     Raises NotFound.
     """
-    server, place = rows.get(conn, server_id), places.get(conn, host, now)
-    made = actions.find(conn, server_id, kind=CREATE.kind, limit=1)
-    if server is None or place is None or not made:
+    server = rows.get(conn, server_id)
+    if server is None:
         raise NotFound("server", server_id)
+    network, zone = surroundings(conn, server_id, host, dns_domain, now)
+    disks = server_disks.of_server(conn, server)
+    return guest_spec(server, disks, made_of(conn, server), CreateSecrets(), network, zone), network
+
+
+def surroundings(
+    conn: Connection, server_id: str, host: str, dns_domain: str, now: datetime
+) -> tuple[HostNetwork, str]:
+    """Return what a host must know of the ports of a server, and its zone. Raises NotFound."""
+    place = places.get(conn, host, now)
+    if place is None:
+        raise NotFound("host", host)
     ports = [port.port_id for port in server_ports.of_server(conn, server_id)]
-    network = host_networks.part(conn, host, ports, dns_domain)
-    disks, given = server_disks.of_server(conn, server), msgspec.convert(made[0].input, CreateGiven)
-    return guest_spec(server, disks, given, CreateSecrets(), network, place.zone), network
+    return host_networks.part(conn, host, ports, dns_domain), place.zone
+
+
+def made_of(conn: Connection, server: Server) -> MadeOf:
+    """Return the images that a server's guest is made of: of its last rebuild, else of its create. Raises NotFound."""
+    if server.made_of is not None:
+        return server.made_of
+    made = actions.find(conn, server.id, kind=CREATE.kind, limit=1)
+    if not made:
+        raise NotFound("server", server.id)
+    given = msgspec.convert(made[0].input, CreateGiven)
+    return MadeOf(image=given.image, kernel=given.kernel, ramdisk=given.ramdisk)
+
+
+async def catch_up(flow: Flow, error: HostFailure) -> None:
+    """Have what is asked for next be ahead of a later wish of which the host heard and the rows did not.
+
+    This one is not done: whether it was asked for before that or after, nobody knows, and what its user has done
+    since is not to be undone. Raises HostFailure.
+    """
+    if error.heard < ahead.BELIEVABLE and await flow.alongside(
+        lambda conn: rows.catch_up(conn, flow.action.subject_id, error.heard)
+    ):
+        raise HostFailure(BEHIND, host=error.host, detail=error.message, cause=error.cause) from error

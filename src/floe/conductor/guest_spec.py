@@ -1,11 +1,11 @@
-"""A server's row and what its create brought, as the guest that a host is to make. Pure."""
+"""A server's row and what it is made of, as the guest that a host is to make. Pure."""
 
 from __future__ import annotations
 
 from floe.core.disks import Disk
-from floe.core.given import CreateGiven, CreateSecrets
+from floe.core.given import CreateSecrets
 from floe.core.guest_metadata import describe
-from floe.core.guests import GuestSpec
+from floe.core.guests import GuestSpec, MadeOf
 from floe.core.host_network import HostNetwork
 from floe.core.nics import nics_of
 from floe.core.servers import Server
@@ -14,7 +14,7 @@ from floe.core.servers import Server
 def guest_spec(
     server: Server,
     disks: tuple[Disk, ...],
-    given: CreateGiven,
+    made_of: MadeOf,
     secrets: CreateSecrets,
     network: HostNetwork,
     zone: str,
@@ -29,9 +29,9 @@ def guest_spec(
         memory_mib=flavor.memory_mib,
         disks=disks,
         nics=nics_of(network.ports, mtus, server.image_properties),
-        image=given.image,
-        kernel=given.kernel,
-        ramdisk=given.ramdisk,
+        image=made_of.image,
+        kernel=made_of.kernel,
+        ramdisk=made_of.ramdisk,
         metadata=describe(server, zone, admin_password=secrets.admin_password, files=secrets.files),
         extra_specs=dict(flavor.extra_specs),
     )

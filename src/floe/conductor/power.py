@@ -15,10 +15,9 @@ from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
-from floe.conductor.forgotten import guest_as_made
+from floe.conductor.forgotten import catch_up, guest_as_made
 from floe.conductor.saga import OnHost, Saga, Write
-from floe.core import ahead, server_states
-from floe.core.errors import HostFailure
+from floe.core import server_states
 from floe.core.given import PowerGiven
 from floe.core.guest_actions import BY_KIND, OnGuest
 from floe.core.messages import ChangePower, PowerChanged
@@ -27,7 +26,6 @@ from floe.store import servers as rows
 from floe.store.engine import Connection
 
 _GRACE_STEP = 0.1
-BEHIND = "The host was told something later of this guest than the cloud knows of, so nothing was changed. Ask again."
 
 
 class GuestActions(msgspec.Struct, frozen=True):
@@ -53,7 +51,7 @@ class GuestActions(msgspec.Struct, frozen=True):
                     seconds=self.settings.power,
                     waits=self.settings.host_wait,
                     anew=self.anew,
-                    behind=self.behind,
+                    behind=catch_up,
                 ),
                 Write(name="settled", do=self.settle, last=True),
             ),
@@ -87,17 +85,6 @@ class GuestActions(msgspec.Struct, frozen=True):
             return replace(command, guest=guest, network=network)
 
         return await self.cloud.db.read(read)
-
-    async def behind(self, flow: Flow, error: HostFailure) -> None:
-        """Have what is asked for next be ahead of a later wish of which the host heard and the rows did not.
-
-        This one is not done: whether it was asked for before that or after, nobody knows, and what its user has done
-        since is not to be undone. Raises HostFailure.
-        """
-        if error.heard < ahead.BELIEVABLE and await flow.alongside(
-            lambda conn: rows.catch_up(conn, flow.action.subject_id, error.heard)
-        ):
-            raise HostFailure(BEHIND, host=error.host, detail=error.message, cause=error.cause) from error
 
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that it was in ERROR is over."""

@@ -14,6 +14,7 @@ from floe.conductor.delete_server import DeleteServer
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.placing import Placing
 from floe.conductor.power import GuestActions
+from floe.conductor.rebuild_server import RebuildServer
 from floe.conductor.reservations import Reservations
 from floe.conductor.saga import Saga
 from floe.conductor.upload_image import UploadImage
@@ -30,6 +31,7 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
     made = (
         CreateServer(cloud, fleet, settings, placing, reservations).saga(),
         DeleteServer(cloud, fleet).saga(),
+        RebuildServer(cloud, fleet, settings).saga(),
         *GuestActions(cloud, fleet, settings).sagas(),
         *GuestInterfaces(cloud, fleet, settings).sagas(),
     )

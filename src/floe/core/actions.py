@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from floe.core.given import BlobGiven, CreateGiven, Given, NicGiven
-from floe.core.servers import ACTIVE, BUILDING, DELETING, PAUSED, SCHEDULING, STOPPED
+from floe.core.given import BlobGiven, CreateGiven, Given, NicGiven, RebuildGiven
+from floe.core.servers import ACTIVE, BUILDING, DELETING, ERROR, PAUSED, REBUILDING, SCHEDULING, STOPPED
 
 PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
@@ -41,6 +41,13 @@ CREATE = Begins(kind="create", version=2, given=CreateGiven, allowed=frozenset({
 DELETE = Begins(kind="delete", version=2, task_state=DELETING)
 UPLOAD_IMAGE = Begins(kind="upload-image", version=1, subject=IMAGE, given=BlobGiven)
 DELETE_IMAGE = Begins(kind="delete-image", version=1, subject=IMAGE, given=BlobGiven)
+REBUILD = Begins(
+    kind="rebuild",
+    version=1,
+    given=RebuildGiven,
+    allowed=frozenset({ACTIVE, STOPPED, ERROR}),
+    task_state=REBUILDING,
+)
 
 _PLUGGABLE = frozenset({ACTIVE, PAUSED, STOPPED})
 ATTACH_INTERFACE = Begins(kind="attach_interface", version=1, given=NicGiven, allowed=_PLUGGABLE)

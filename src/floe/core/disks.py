@@ -37,6 +37,8 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True, tag="overlay"):
     """Where it comes in the order in which the firmware tries to boot; None: it does not."""
     size_mib: int
     image_id: str
+    make: int = 0
+    """Which make of the disk it is: one that is made anew has a greater number, and a file of its own."""
 
 
 class Blank(msgspec.Struct, frozen=True, kw_only=True, tag="blank"):
@@ -49,6 +51,7 @@ class Blank(msgspec.Struct, frozen=True, kw_only=True, tag="blank"):
     size_mib: int
     filesystem: Literal["ext4", "swap"]
     label: str = ""
+    make: int = 0
 
 
 class ConfigDrive(msgspec.Struct, frozen=True, kw_only=True, tag="config-drive"):
@@ -58,6 +61,7 @@ class ConfigDrive(msgspec.Struct, frozen=True, kw_only=True, tag="config-drive")
     device: str
     bus: str
     boot_index: int | None = None
+    make: int = 0
 
 
 Disk: TypeAlias = Overlay | Blank | ConfigDrive

@@ -6,8 +6,12 @@ means what was done before there was one. A field that is renamed, or means some
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
+from floe.core.disks import Disk
 from floe.core.guests import GuestImage
 from floe.core.power import Wanted
 
@@ -48,6 +52,22 @@ class NicGiven(Given, frozen=True, kw_only=True):
 
     host: str
     port_id: str
+
+
+class RebuildGiven(Given, frozen=True, kw_only=True):
+    """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself.
+
+    `was` are the columns of the server's row that the request changed, as they were before, `became` what they are
+    since then; `disks` are those that the server had, `makes` those that it is to have.
+    """
+
+    host: str
+    wanted: Wanted
+    patience: float = 0.0
+    was: Mapping[str, Any]
+    became: Mapping[str, Any]
+    disks: tuple[Disk, ...]
+    makes: tuple[Disk, ...]
 
 
 class PowerGiven(Given, frozen=True, kw_only=True):

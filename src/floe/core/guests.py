@@ -54,6 +54,14 @@ class GuestImage(msgspec.Struct, frozen=True, kw_only=True):
         return self.blob_id or self.image_id
 
 
+class MadeOf(msgspec.Struct, frozen=True, kw_only=True):
+    """The images that a guest is made of."""
+
+    image: GuestImage
+    kernel: GuestImage | None = None
+    ramdisk: GuestImage | None = None
+
+
 class GuestMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What the guest may read about itself, from the metadata service or its config drive."""
 

@@ -18,6 +18,7 @@ from floe.core.host_uptime import ReadUptime, Uptime
 from floe.core.image_tickets import ImageTicket
 from floe.core.power import Wanted
 from floe.core.resources import Inventory
+from floe.core.server_rebuild import Rebuild
 
 # -- commands, and what answers them ------------------------------------------------------------------
 
@@ -359,6 +360,7 @@ Command = (
     | Destroy
     | ChangePower
     | ChangeNics
+    | Rebuild
     | ReadConsole
     | SetPassword
     | ReadDiagnostics

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from floe.core.guests import PowerState, guest_name
+from floe.core.guests import MadeOf, PowerState, guest_name
 from floe.core.nics import PlannedNic
 
 # vm_state: what it is; task_state: what is being done with it.
@@ -17,9 +17,10 @@ PAUSED, SUSPENDED = "paused", "suspended"
 SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawning", "deleting"
 POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD = "powering-on", "powering-off", "rebooting", "rebooting_hard"
 PAUSING, UNPAUSING, SUSPENDING, RESUMING = "pausing", "unpausing", "suspending", "resuming"
+REBUILDING = "rebuilding"
 TASK_STATES = (
     *(SCHEDULING, NETWORKING, SPAWNING, DELETING, POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD),
-    *(PAUSING, UNPAUSING, SUSPENDING, RESUMING),
+    *(PAUSING, UNPAUSING, SUSPENDING, RESUMING, REBUILDING),
 )
 """What may be being done with a server."""
 
@@ -92,6 +93,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     locked_by: str | None = None
     """`owner`, or `admin`: then only an administrator may unlock it."""
     root_device: str = "/dev/vda"
+    made_of: MadeOf | None = None
+    """What it was rebuilt from last; None: what its create says."""
     boots: int = 1
     """The latest boot of its guest that was asked for: a number that grows, see `core.power.Wanted`."""
     guest_generation: int = 0

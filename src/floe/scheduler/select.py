@@ -120,6 +120,22 @@ def choose(
     return Selection(tuple(table.seen(int(row)) for row in best), considered, len(found), heeded)
 
 
+OF_IMAGE = (traits, image)
+"""What a server's host has to pass again where the server gets another image."""
+
+
+def unfit(spec: RequestSpec, table: HostTable, host: str) -> str | None:
+    """Return why the host that a server is on cannot run what it is now to boot, None if it can."""
+    row = table.row(host)
+    if row is None:
+        return None  # it waits for the host anyway
+    for each in OF_IMAGE:
+        keep = each.keep(spec, table)
+        if keep is not None and not keep(table.rows((host,))).all():
+            return each.reason(spec, table, row)
+    return None
+
+
 def fitting(spec: RequestSpec, table: HostTable) -> list[str]:
     """Return the names of all hosts that could take the server."""
     return [table.names[int(row)] for row in _kept(_asked(spec, table).values(), np.arange(len(table), dtype=np.intp))]

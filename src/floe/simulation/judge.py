@@ -16,12 +16,14 @@ from floe.core.guest_metadata import fingerprint
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
+from floe.core.server_rebuild import Rebuild
 from floe.simulation import drives
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
 from floe.simulation.older_copies import OlderCopies
 from floe.simulation.planes import dangling, misplugged, misrouted
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
+from floe.simulation.rebuilt import misbuilt
 from floe.simulation.requests import Users
 from floe.simulation.roles import Role
 from floe.simulation.wired import miswired
@@ -101,12 +103,12 @@ class Judge:
 
     def told(self, host: str, command: Command) -> None:
         """A host was told a command."""
-        if isinstance(command, ChangePower):
+        if isinstance(command, ChangePower | Rebuild):
             self._changing[host, command.server_id] += 1
 
     def answered(self, host: str, command: Command, result: Result) -> None:
         """A host answered a command."""
-        if isinstance(command, ChangePower):
+        if isinstance(command, ChangePower | Rebuild):
             self._changing[host, command.server_id] -= 1
         if isinstance(command, Destroy) and command.final and isinstance(result, Destroyed):
             self._finished[host].add(command.server_id)
@@ -200,7 +202,7 @@ class Judge:
                 bad += check_host(name, found, whole, machine.view())
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
             bad += misrouted(conn, self._planes()) + misplugged(conn, self._planes())
-            bad += miswired(conn, self._machines)
+            bad += miswired(conn, self._machines) + misbuilt(conn, self._machines)
             return bad + self._check_told(conn) + self._check_known(conn)
 
         return self._store.read(look)

@@ -52,8 +52,8 @@ class Machine:
         """Guests that ended by themselves or with the machine."""
         self.boots = 1
         """How often the machine itself was started."""
-        self.booted: set[tuple[str, int]] = set()
-        """Boots of guests that were done, and that only a start of the machine may do again."""
+        self.booted: set[tuple[str, int, int]] = set()
+        """Boots of guests that were done, by make of the root disk: only a start of the machine may do one again."""
         self.refused: set[str] = set()
         """Guests that the hypervisor would not start since the power failed."""
         self.driver: SimulatedHypervisor | None = None
@@ -111,12 +111,17 @@ class Machine:
         """Whether the agent has written that it starts a guest no more: the power failed when its disks were new."""
         return f'"type":"damaged","server_id":"{server_id}"' in (self.folder / LEDGER).read_text()
 
+    def forget_boots(self, server_id: str) -> None:
+        """Take no boot of a guest for done any more."""
+        self.booted = {boot for boot in self.booted if boot[0] != server_id}
+
     def baseless(self) -> list[str]:
         """Return the servers whose disks stand on a base image that is gone."""
         return [
             server_id
             for server_id in sorted(self.host.guests)
-            for base in (backing_file(self.folder / "guests" / server_id / "disk.qcow2"),)
+            for disk in sorted((self.folder / GUESTS / server_id).glob("disk*.qcow2"))
+            for base in (backing_file(disk),)
             if base is not None and not base.exists()
         ]
 
@@ -201,12 +206,14 @@ class SimulatedHypervisor:
             state = await self._fake.start(guest, files, boots)
         except HostFailure:
             self._machine.refused.add(guest.server_id)
+            self._machine.forget_boots(guest.server_id)
             raise
         if ran is not state:
             self._started(self._machine.name, guest.server_id)
-            if (guest.server_id, boots) in self._machine.booted:
+            boot = guest.server_id, boots, guest.disks[0].make
+            if boot in self._machine.booted:
                 self._twice(self._machine.name, guest.server_id)
-            self._machine.booted.add((guest.server_id, boots))
+            self._machine.booted.add(boot)
             if not all(_whole(guest, disk, files) for disk in guest.disks):
                 self._damaged(self._machine.name, guest.server_id)
         self._machine.died.discard(guest.server_id)
@@ -222,7 +229,7 @@ class SimulatedHypervisor:
         there = await self._fake.destroy(server_id, guest_name)
         if there:
             self._machine.removals.guest(server_id)
-            self._machine.booted = {boot for boot in self._machine.booted if boot[0] != server_id}
+            self._machine.forget_boots(server_id)
         if ran:
             self._harmed(self._machine.name, server_id)
         await self._pause("destroy.after")

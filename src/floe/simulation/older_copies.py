@@ -10,7 +10,7 @@ from typing import Any
 
 from floe.agent.power import LATER
 from floe.cloud.audit import Violation
-from floe.conductor.power import BEHIND
+from floe.conductor.forgotten import BEHIND
 from floe.core.actions import FAILED, OPEN_STATES, Action
 from floe.core.guest_actions import BY_KIND
 from floe.store import actions

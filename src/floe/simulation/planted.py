@@ -32,6 +32,7 @@ from floe.simulation.planted_operators import OPERATORS
 from floe.simulation.planted_outside import OUTSIDE
 from floe.simulation.planted_passwords import PASSWORDS
 from floe.simulation.planted_power import POWER
+from floe.simulation.planted_rebuilt import REBUILT
 from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_routers import ROUTERS
 from floe.simulation.planted_sagas import SAGAS
@@ -315,6 +316,7 @@ PLANTED = (
     *LEASES,
     *SAGAS,
     *WIRED,
+    *REBUILT,
     *WRITES,
     *POWER,
     *PASSWORDS,

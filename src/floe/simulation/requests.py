@@ -42,6 +42,7 @@ from floe.simulation.outside import Outside
 from floe.simulation.pinned import Pinned
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.posted import Posted
+from floe.simulation.rebuilt import Rebuilt
 from floe.simulation.routed import Routed
 from floe.simulation.shape import Event
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
@@ -86,6 +87,7 @@ class Users:
         self._allotted = Allotted(self._routed)
         self._pinned = Pinned(self._routed, site, lambda *port: self._ports.append(port))
         self._wired = Wired(self._routed, site, self._made, self._ports, self._drop)
+        self._rebuilt = Rebuilt(self._made, self._drop)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -120,6 +122,7 @@ class Users:
             "topology": self._allotted.ask_topology,
             "pin": self._pinned.ask,
             "nic": self._wired.ask,
+            "rebuild": self._rebuilt.ask,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -169,8 +172,8 @@ class Users:
             if row.deleted_at is None and row.host is not None and row.requested_zone not in (None, zones[row.host])
         ]
         found += self._check_keys(per_name) + self._check_images(conn)
-        for part in (self._routed, self._forwarded, self._outside, self._allotted, self._wired, self.posted):
-            found += part.check(conn)
+        parts = self._routed, self._forwarded, self._outside, self._allotted, self._wired, self._rebuilt, self.posted
+        found += [each for part in parts for each in part.check(conn)]
         return found
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:

@@ -97,10 +97,15 @@ class Site:
     network_ids: tuple[str, ...]
 
 
+def bytes_of(image_id: str) -> bytes:
+    """Return the bytes of one of the images that there are from the start."""
+    return f"the bytes of image {image_id}".encode()
+
+
 def make_site(folder: Path) -> Site:
     """Make it, with `folder` for its images; this takes a second, and is done once per process."""
     store, loop = MemoryStore(), VirtualLoop()
-    blobs = {image_id: f"the bytes of image {image_id}".encode() for image_id in IMAGES}
+    blobs = {image_id: bytes_of(image_id) for image_id in IMAGES}
     numbers = iter(range(0x1000, 0x2000))
 
     async def pause(_point: str) -> None:

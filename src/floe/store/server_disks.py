@@ -12,7 +12,7 @@ from floe.core.disks import EPHEMERAL, MIB_PER_GIB, SWAP, Blank, Disk, local_dis
 from floe.core.servers import Server
 from floe.store.engine import Connection
 from floe.store.prepared import Asked, Prepared
-from floe.store.schema import Ident, metadata
+from floe.store.schema import Ident, Number, metadata
 
 server_disks = sa.Table(
     "server_disks",
@@ -28,6 +28,7 @@ server_disks = sa.Table(
     sa.Column("image_id", Ident),
     sa.Column("filesystem", sa.String(16)),
     sa.Column("label", sa.String(64)),
+    sa.Column("make", Number, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 """`type` is the tag of the disk's kind; a column that a kind has no field for is NULL in its rows."""
@@ -35,6 +36,7 @@ server_disks = sa.Table(
 _KEYS = ("server_id", "position")
 _FIELDS = tuple(str(column.name) for column in server_disks.c if column.name not in _KEYS)
 _INSERT = Prepared(server_disks.insert())
+_DELETE = Prepared(server_disks.delete().where(server_disks.c.server_id == sa.bindparam("ident")))
 _OF_SERVER = Prepared(
     sa.select(*(server_disks.c[name] for name in _FIELDS))
     .where(server_disks.c.server_id == sa.bindparam("ident"))
@@ -47,6 +49,12 @@ _BEFORE = sa.select(_servers.c.block_devices).where(_servers.c.id == sa.bindpara
 def insert(conn: Connection, server_id: str, disks: Iterable[Disk]) -> None:
     """Give a server its disks."""
     _INSERT.write_later(conn, *(_row(server_id, position, disk) for position, disk in enumerate(disks)))
+
+
+def replace(conn: Connection, server_id: str, disks: Iterable[Disk]) -> None:
+    """Give a server other disks than it had."""
+    _DELETE.write_later(conn, {"ident": server_id})
+    insert(conn, server_id, disks)
 
 
 def of_server(conn: Connection, server: Server) -> tuple[Disk, ...]:

@@ -30,6 +30,7 @@ class Nbd(msgspec.Struct, frozen=True, kw_only=True, tag="nbd"):
     server: str
     export: str
     serial: str
+    make: int = 0
 
 
 AnyDisk: TypeAlias = Disk | Nbd

@@ -60,6 +60,22 @@ async def test_a_server_from_nothing_to_gone(openstack_as: As, image_file: Path,
     await demo("server", "show", "one", fails="No Server found for one")
 
 
+async def test_a_server_is_rebuilt(openstack_as: As, image_file: Path) -> None:
+    demo = openstack_as("demo")
+    for name in ("tiny", "other"):
+        await demo.json("image", "create", name, "--file", str(image_file), "--disk-format", "raw")
+    made = ("server", "create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "--wait", "one")
+    before = await demo.json(*made)
+    asked = ("--image", "other", "--password", "open-sesame", "--property", "role=db", "--description", "anew")
+    options = ("--name", "two", "--hostname", "two", "--no-key-name", "--no-user-data", "--wait")
+    await demo("--os-compute-api-version", "2.96", "server", "rebuild", *asked, *options, "one")
+    after = await demo.json("--os-compute-api-version", "2.96", "server", "show", "two")
+    assert (after["id"], after["status"], after["description"]) == (before["id"], "ACTIVE", "anew")
+    assert after["image"].startswith("other")
+    assert (after["properties"], after["addresses"]) == ({"role": "db"}, before["addresses"])
+    await demo("server", "delete", "--wait", "two")
+
+
 async def test_several_servers_at_once_changed_and_deleted(openstack_as: As, image_file: Path) -> None:
     demo = openstack_as("demo")
     await demo.json("image", "create", "tiny", "--file", str(image_file), "--disk-format", "raw")

@@ -27,6 +27,7 @@ STOPPED = {
     ("POST", "/action", "resume"): None,
     ("POST", "/action", "trigger_crash_dump"): None,
     ("POST", "/action", "changePassword"): {"adminPass": "p"},
+    ("POST", "/action", "rebuild"): {"imageRef": IMAGE},
     ("POST", "/action", "addFixedIp"): {"networkId": IMAGE},
     ("POST", "/action", "removeFixedIp"): {"address": "192.0.2.1"},
     ("POST", "/os-interface", None): {"interfaceAttachment": {"net_id": IMAGE}},

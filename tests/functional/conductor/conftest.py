@@ -50,6 +50,7 @@ from floe.core.messages import (
 )
 from floe.core.power import Power
 from floe.core.resources import Inventory
+from floe.core.server_rebuild import Rebuild
 from floe.core.servers import BUILDING, SCHEDULING, Server, ServerFlavor
 from floe.store import actions, servers
 from floe.store.engine import Connection, Transactions
@@ -100,7 +101,7 @@ class ScriptedHost:
                 self.refused.add(command.server_id)
             self.guests.pop(command.server_id, None)
             return Destroyed(steps=(StepTime(name="guest", started=1.0, seconds=0.5, remark="removed"),))
-        if isinstance(command, ChangePower):
+        if isinstance(command, ChangePower | Rebuild):
             if self.power_script:
                 said = self.power_script.popleft()
                 if isinstance(said, Failed):

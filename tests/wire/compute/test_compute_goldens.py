@@ -24,6 +24,7 @@ PRIVATE = "00000000-0000-4000-8000-000000000001"
 DEFAULT = "bf8fd082-96a7-48f5-afb9-d9e5e4c27ad2"
 """The network, and the security group, that the project of the user has."""
 NEW = {"name": "n", "flavorRef": "0", "imageRef": IMAGE, "networks": "none"}
+ACTION = "/v2.1/servers/{web}/action"
 EARLY = {key: value for key, value in NEW.items() if key != "networks"}
 
 SERVER = "2.1 2.2 2.3 2.8 2.9 2.15 2.16 2.18 2.19 2.25 2.26 2.46 2.47 2.62 2.63 2.70 2.71 2.72 2.73 2.89 2.90 2.95 2.96"
@@ -82,6 +83,26 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
         "2.18 2.19",
     ),
     "update_hostname": ("user", "PUT", "/v2.1/servers/{web}", {"server": {"hostname": "h"}}, "2.89 2.90"),
+    **{
+        f"rebuild_at_{version}": ("user", "POST", ACTION, {"rebuild": {"imageRef": IMAGE, "name": "x"}}, version)
+        for version in ["2.1", "2.53", "2.54", "2.56", "2.57", "2.74", "2.75", "2.96"]
+    },
+    **{
+        f"rebuild_{name}": ("user", "POST", ACTION, {"rebuild": {"imageRef": IMAGE, **more}}, versions)
+        for name, more, versions in (
+            ("description", {"description": "d"}, "2.18 2.19"),
+            ("key", {"key_name": None}, "2.53 2.54"),
+            ("user_data", {"user_data": "YQ=="}, "2.56 2.57"),
+            ("personality", {"personality": [{"path": "/a", "contents": "YQ=="}]}, "2.57 2.56"),
+            ("trusted", {"trusted_image_certificates": [IMAGE]}, "2.62 2.63"),
+            ("hostname", {"hostname": "h"}, "2.89 2.90"),
+            ("hostname_dotted", {"hostname": "h.e"}, "2.93 2.94"),
+        )
+    },
+    "rebuild_failed_build": ("user", "POST", "/v2.1/servers/{bad}/action", {"rebuild": {"imageRef": IMAGE}}, "2.1"),
+    "rebuild_unknown": ("user", "POST", "/v2.1/servers/nope/action", {"rebuild": {"imageRef": IMAGE}}, "2.1"),
+    "rebuild_of_nothing": ("user", "POST", ACTION, {"rebuild": {}}, "2.1"),
+    "rebuild_no_image": ("user", "POST", ACTION, {"rebuild": {"imageRef": DEFAULT}}, "2.1"),
     "lock_with_reason": (
         "user",
         "POST",

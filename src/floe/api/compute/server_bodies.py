@@ -22,9 +22,12 @@ from floe.core.versions import Version
 MAX_SERVERS = 1000
 Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/]*\Z")]
 DiskConfig = Literal["AUTO", "MANUAL"]
+Certificates = Annotated[list[str], Meta(min_length=1, max_length=50)]
 
 
-class _File(Struct, forbid_unknown_fields=True):
+class File(Struct, forbid_unknown_fields=True):
+    """A file that a guest is to have, with its content in base64."""
+
     path: str
     contents: str
 
@@ -76,7 +79,7 @@ CREATE = Body(
         Field("availability_zone", Annotated[str, Meta(min_length=1, max_length=255)]),
         Field("user_data", str),
         Field("metadata", Metadata),
-        Field("personality", at_most(list[_File]), until=(2, 56)),
+        Field("personality", at_most(list[File]), until=(2, 56)),
         Field("adminPass", str),
         Field("block_device_mapping", at_most(list[Any])),
         Field("block_device_mapping_v2", at_most(list[_Device])),
@@ -89,9 +92,7 @@ CREATE = Body(
         Field("OS-DCF:diskConfig", DiskConfig),
         Field("description", Description | None, since=(2, 19)),
         Field("tags", Annotated[list[Tag], Meta(max_length=50)], since=(2, 52)),
-        Field(
-            "trusted_image_certificates", Annotated[list[str], Meta(min_length=1, max_length=50)] | None, since=(2, 63)
-        ),
+        Field("trusted_image_certificates", Certificates | None, since=(2, 63)),
         Field("host", HostName, since=(2, 74)),
         Field("hypervisor_hostname", HostName, since=(2, 74)),
         Field("hostname", str, since=(2, 90)),
@@ -153,6 +154,11 @@ def _refuse(body: Mapping[str, Any]) -> None:
         )
     if body.get("block_device_mapping") is not None and body.get("block_device_mapping_v2"):
         raise Invalid("Use block_device_mapping or block_device_mapping_v2, not both.")
+    refuse_certificates(body)
+
+
+def refuse_certificates(body: Mapping[str, Any]) -> None:
+    """Refuse what would have signatures of images checked."""
     if body.get("trusted_image_certificates"):
         raise Invalid(
             "trusted_image_certificates is not supported: this cloud checks an image's SHA-512, not signatures."

@@ -130,7 +130,7 @@ _CORE: tuple[Shown[SeenServer], ...] = (
     Shown("pinned_availability_zone", "requested_zone", since=(2, 96)),
     Shown("OS-EXT-SRV-ATTR:hostname", "hostname", since=(2, 90)),
     Shown("scheduler_hints", _hints, since=(2, 100)),
-    Shown("progress", lambda s: 0 if s.vm_state == "building" else 100, only=PROGRESS),
+    Shown("progress", lambda s: 0 if s.vm_state == "building" or s.task_state == "rebuilding" else 100, only=PROGRESS),
     Shown("fault", lambda s: fault(s, admin=False), only=FAULTY),
 )
 

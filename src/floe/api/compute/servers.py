@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from floe.cloud.dry_runs import Tried
 from floe.core.hostnames import check_hostname
 from floe.core.idempotency import once
 from floe.core.seen_servers import SeenServer
+from floe.core.versions import Version
 
 UPDATE = Body(
     "server",
@@ -101,12 +102,26 @@ async def detail(call: Call) -> Reply:
 async def show(call: Call) -> Reply:
     """GET /servers/{server_id}."""
     found = await cloud.get(call.cloud, call.context, call.params["server_id"])
-    return Reply(200, {"server": _single(call, found)})
+    return Reply(200, {"server": single(call, found)})
 
 
 async def update(call: Call) -> Reply:
     """PUT /servers/{server_id}."""
-    body = UPDATE.read(await call.raw(), call.version)
+    changes = changed(UPDATE.read(await call.raw(), call.version), call.version)
+    found = await cloud.update(call.cloud, call.context, call.params["server_id"], changes)
+    if call.version >= (2, 75):
+        return Reply(200, {"server": single(call, found)})
+    return Reply(200, {"server": narrow(call, found)})
+
+
+async def delete(call: Call) -> Reply:
+    """DELETE /servers/{server_id}."""
+    await cloud.delete(call.cloud, call.context, call.params["server_id"])
+    return Reply(204)
+
+
+def changed(body: Mapping[str, Any], version: Version) -> dict[str, Any]:
+    """Return the columns that a body changes which names some of a server's attributes. Raises Invalid."""
     changes: dict[str, Any] = {}
     if "name" in body:
         changes["name"] = printable(body["name"], "name")
@@ -114,28 +129,14 @@ async def update(call: Call) -> Reply:
         text = body["description"]
         changes["description"] = multiline(text, "description") if text is not None else None
     if "hostname" in body:
-        changes["hostname"] = check_hostname(body["hostname"], dotted=call.version >= (2, 94))
+        changes["hostname"] = check_hostname(body["hostname"], dotted=version >= (2, 94))
     if "accessIPv4" in body:
         changes["access_ipv4"] = ipv4(body["accessIPv4"], "accessIPv4")
     if "accessIPv6" in body:
         changes["access_ipv6"] = ipv6(body["accessIPv6"], "accessIPv6")
     if "OS-DCF:diskConfig" in body:
         changes["disk_config"] = body["OS-DCF:diskConfig"]
-    found = await cloud.update(call.cloud, call.context, call.params["server_id"], changes)
-    if call.version >= (2, 75):
-        return Reply(200, {"server": _single(call, found)})
-    shown = NARROW.show(found, call.version, traits(found))
-    shown.pop("OS-EXT-SRV-ATTR:hostname", None)
-    _link(call, found, shown)
-    if call.version >= (2, 71):
-        shown["server_groups"] = _groups(found)
-    return Reply(200, {"server": shown})
-
-
-async def delete(call: Call) -> Reply:
-    """DELETE /servers/{server_id}."""
-    await cloud.delete(call.cloud, call.context, call.params["server_id"])
-    return Reply(204)
+    return changes
 
 
 def links(call: Call, server_id: str) -> list[dict[str, str]]:
@@ -154,8 +155,19 @@ def view(call: Call, found: SeenServer) -> dict[str, Any]:
     return shown
 
 
-def _single(call: Call, found: SeenServer) -> dict[str, Any]:
+def single(call: Call, found: SeenServer) -> dict[str, Any]:
+    """Return a server as the caller sees it alone."""
     shown = view(call, found)
+    if call.version >= (2, 71):
+        shown["server_groups"] = _groups(found)
+    return shown
+
+
+def narrow(call: Call, found: SeenServer) -> dict[str, Any]:
+    """Return a server as a change of it is answered below 2.75."""
+    shown = NARROW.show(found, call.version, traits(found))
+    shown.pop("OS-EXT-SRV-ATTR:hostname", None)
+    _link(call, found, shown)
     if call.version >= (2, 71):
         shown["server_groups"] = _groups(found)
     return shown

@@ -1,0 +1,149 @@
+"""Making a guest of other disks, beside those that it has: up to the last moment it can be had back as it was.
+
+A disk that is made anew has a file of its own, so that nothing is ever overwritten. Which files are the guest's, the
+ledger says in one entry; those that it does not name are removed once the guest is as it is wanted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from floe.agent import console
+from floe.agent.disks import all_files
+from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.ledger import Ledger
+from floe.agent.power import GuestPower
+from floe.agent.threads import Offload
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.guests import GuestSpec, PowerState
+from floe.core.messages import PowerChanged
+from floe.core.power import Power, Wanted
+from floe.core.server_rebuild import Rebuild
+from floe.hypervisors.protocol import Hypervisor
+
+log = logging.getLogger(__name__)
+
+_STUCK = "The guest was made anew, and cannot be started; what it was is gone. Rebuild the server, or reboot it."
+
+
+class GuestRebuild(msgspec.Struct, frozen=True):
+    """Rebuilds guests on one host; whoever calls holds the server's lock."""
+
+    ledger: Ledger
+    builder: GuestBuilder
+    power: GuestPower
+    hypervisor: Hypervisor
+    offload: Offload
+
+    async def change(self, command: Rebuild, steps: Steps) -> PowerChanged:
+        """Make the disks, end the guest, have it be the other one from then on, and start that as it is wanted.
+
+        Raises HostFailure where that cannot be. Then the guest is what it was, unless the cause is that it cannot be.
+        """
+        self.builder.take(command.tickets)
+        guest = command.guest
+        forgotten = command.server_id not in self.ledger.guests
+        known = await self._adopt(command) if forgotten else self.ledger.guests[command.server_id]
+        kept, damaged = self.power.kept(command), command.server_id in self.ledger.wishes.damaged
+        switched = _makes(known) == _makes(guest)
+        before = command.before if switched else known
+        try:
+            if forgotten:
+                async with steps.step("ports"):
+                    await self.builder.plug(guest)
+            if damaged or not switched:
+                await self._make(guest, before, steps)
+                await self._switch(guest, command, steps)
+            await self.power.reach(guest, command, steps)
+            power_state = await self._power_state(command.server_id)
+        except Exception as error:
+            if await self.go_back(before, command, kept):
+                if damaged and not switched:
+                    self.ledger.wishes.damage(command.server_id)
+                raise
+            raise HostFailure(
+                _STUCK, cause=Unavailable.kind, stage="guest", detail=getattr(error, "detail", "") or str(error)
+            ) from error
+        await self._tidy(guest)
+        return PowerChanged(power_state=power_state, steps=tuple(steps.done))
+
+    async def _adopt(self, command: Rebuild) -> GuestSpec:
+        """Know a guest again that the ledger does not, as the one whose disks are here; where none are, as before."""
+        done, before = (all_files(self.builder.files(guest)) for guest in (command.guest, command.before))
+        found, wanted = await self.hypervisor.find(command.server_id), command.wanted
+        boots = found is not None and found.boots == wanted.boots and wanted.power is Power.RUNNING
+        there = await self.offload(_all_there, done) and (boots or not await self.offload(_all_there, before))
+        guest = command.guest if there else command.before
+        log.warning("guest %s is not in the ledger, and is to be rebuilt: it is known again", command.server_id)
+        self.ledger.adopt(command, guest)
+        return guest
+
+    async def _make(self, guest: GuestSpec, before: GuestSpec, steps: Steps) -> None:
+        """Make the disks that are to be another make; what an earlier attempt left of those may be damaged."""
+        own, old = self.builder.files(guest), self.builder.files(before)
+        async with steps.step("disk"):
+            for role, path in own.disks.items():
+                if path == old.disks.get(role) and not path.exists():
+                    raise HostFailure(f"The {role} disk of the guest is not on this host any more.", stage="disk")
+            await self.offload(_remove, all_files(own) - all_files(old))
+        await self.builder.make_disks(guest, steps)
+
+    async def _switch(self, guest: GuestSpec, command: Rebuild, steps: Steps) -> None:
+        """End the guest; from then on it is the other one."""
+        async with steps.step("end") as step:
+            if await self.hypervisor.find(command.server_id) is not None:
+                step.remark = await self.power.end(guest, command.patience)
+        async with steps.step("guest"):
+            self.ledger.wishes.want(command)
+            self.ledger.remake(guest, command.network)
+            await self.offload(console.begin_anew, self.builder.files(guest).console_log)
+
+    async def _tidy(self, guest: GuestSpec) -> None:
+        """Remove what the guest was, once it is on the disk that it is another one; what is left is removed later."""
+        try:
+            await self.offload(self.ledger.sync)
+            await self.builder.tidy(guest)
+        except OSError as error:
+            log.warning("files of what guest %s was are left: %s", guest.server_id, error)
+
+    async def go_back(self, before: GuestSpec, command: Rebuild, kept: Wanted) -> bool:
+        """Have the guest that was there, as it was: it runs again if it did. False where its disks are not there."""
+        server_id = command.server_id
+        try:
+            if _makes(self.ledger.guests[server_id]) != _makes(before):
+                if not await self.offload(_all_there, all_files(self.builder.files(before))):
+                    return False
+                if await self.hypervisor.find(server_id) is not None:
+                    await self.hypervisor.end(server_id)
+                self.ledger.remake(before)
+            boots = max(kept.boots, command.wanted.boots)  # once more, if it boots again
+            back = replace(kept, boots=boots, generation=command.wanted.generation)
+            self.ledger.wishes.want(replace(command, wanted=back))
+            if back.power is Power.RUNNING and (await self._power_state(server_id)).off:
+                await self.hypervisor.start(before, self.builder.files(before), back.boots)
+            await self.builder.tidy(before)
+        except (HostFailure, OSError) as error:
+            log.error("guest %s could not be had back: %s", server_id, getattr(error, "detail", "") or error)
+        return _makes(self.ledger.guests[server_id]) == _makes(before)
+
+    async def _power_state(self, server_id: str) -> PowerState:
+        found = await self.hypervisor.find(server_id)
+        return PowerState.SHUTDOWN if found is None else found.power_state
+
+
+def _makes(guest: GuestSpec) -> dict[str, int]:
+    return {disk.role: disk.make for disk in guest.disks}
+
+
+def _all_there(files: Iterable[Path]) -> bool:
+    return all(path.exists() for path in files)
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""Users who have servers rebuilt, and what rows and hosts make of that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from floe.agent.agent import GUESTS
+from floe.agent.disks import KINDS, bases, paths
+from floe.cloud import server_rebuild
+from floe.cloud.audit import Violation
+from floe.cloud.cloud import Cloud
+from floe.core.actions import FAILED, REBUILD, SUCCEEDED
+from floe.core.errors import FloeError, HostFailure
+from floe.core.given import RebuildGiven
+from floe.core.server_rebuild import NewMake
+from floe.core.server_states import BUILT, settled
+from floe.core.servers import Server
+from floe.simulation.machines import Machine
+from floe.simulation.routed import Args
+from floe.simulation.site import IMAGES, bytes_of, user_of
+from floe.store import server_disks
+from floe.store import servers as rows
+from floe.store.actions import actions
+from floe.store.engine import Connection
+from floe.store.servers import servers as table
+
+
+class Rebuilt:
+    """Users who ask for rebuilds; `made` are the servers that were made, each with its project."""
+
+    def __init__(
+        self,
+        made: Sequence[tuple[int, str]],
+        drop: Callable[[Cloud, str, int, str], Awaitable[None]],
+    ) -> None:
+        self._made, self._drop = made, drop
+
+    async def ask(self, cloud: Cloud, name: str, args: Args) -> None:
+        """Have one of the servers rebuilt, mostly one that was built."""
+        there = await cloud.db.read(lambda conn: [each for each in self._made if _is_built(rows.get(conn, each[1]))])
+        servers = there or self._made
+        if not servers:
+            return
+        project, server_id = servers[args["pick"] % len(servers)]
+        asked = NewMake(
+            image_id=IMAGES[args["other"] % len(IMAGES)],
+            changes={"description": f"rebuilt by {name}", "metadata": {"rebuilt": name}},
+            preserve_ephemeral=args["other"] % 3 == 0,
+        )
+
+        async def rebuild() -> None:
+            await server_rebuild.rebuild(cloud, user_of(project, name), server_id, asked)
+
+        if args["do"] == "rebuild":
+            await rebuild()
+        elif args["do"] == "rebuild-twice":
+            await _all(rebuild(), rebuild())
+        else:
+            await _all(rebuild(), self._later(cloud, name, args, (project, server_id)))
+
+    async def _later(self, cloud: Cloud, name: str, args: Args, server: tuple[int, str]) -> None:
+        await asyncio.sleep(args["other"] % 8 * 0.05)
+        await self._drop(cloud, name, *server)
+
+    def check(self, conn: Connection) -> list[Violation]:
+        """Compare what became of each rebuild with the rows, when nothing is under way."""
+        found = []
+        for _, server_id in self._made:
+            server = rows.get(conn, server_id)
+            if server is None or server.vm_state not in BUILT:
+                continue  # what one is in ERROR by may be that nobody knows what it is
+            where = actions.c.subject_id == server_id, actions.c.kind == REBUILD.kind
+            done = [row for row in conn.execute(actions.select().where(*where)) if row.state in {SUCCEEDED, FAILED}]
+            if not done:
+                continue
+            last = max(done, key=lambda row: msgspec.convert(row.input, RebuildGiven).wanted.generation)
+            given = msgspec.convert(last.input, RebuildGiven)
+            wanted = given.became if last.state == SUCCEEDED else given.was
+            if server.image_id != wanted["image_id"] and "Nobody knows" not in (last.message or ""):
+                what = f"image {server.image_id}, not {wanted['image_id']}: its rebuild {last.state}"
+                found.append(Violation("a server is not what its rebuild made of it", server_id, what))
+        return found
+
+
+def misbuilt(conn: Connection, machines: Mapping[str, Machine]) -> list[Violation]:
+    """Find guests whose disks are not those of their servers: of another make, of another image, or more than those."""
+    found = []
+    for row in conn.execute(table.select().where(table.c.deleted_at.is_(None))):
+        server = rows.get(conn, row.id)
+        if server is None or server.host is None or server.vm_state not in BUILT:
+            continue
+        machine = machines[server.host]
+        folder = machine.folder / GUESTS / server.id
+        if not folder.exists() or machine.given_up(server.id) or not settled(server.vm_state, server.task_state):
+            continue
+        disks = server_disks.of_server(conn, server)
+        try:
+            own, under = paths(disks, folder, KINDS), bases(disks, folder)
+        except HostFailure as error:
+            found.append(Violation("a server has strange disks", server.id, error.message))
+            continue
+        there = {path for path in folder.iterdir() if path.suffix in {".qcow2", ".raw", ".iso"}}
+        if there != set(own.values()):
+            what = f"{server.host}: {_names(there)}, not {_names(own.values())}"
+            found.append(Violation("a guest has other disks than its server", server.id, what))
+        for base in under.values() if server.image_id in IMAGES else ():
+            if base.exists() and base.read_bytes() != bytes_of(server.image_id or ""):
+                found.append(Violation("a guest's disk stands on another image than its server's", server.id))
+    return found
+
+
+def _names(files: Iterable[Path]) -> list[str]:
+    return sorted(path.name for path in files)
+
+
+def _is_built(server: Server | None) -> bool:
+    return server is not None and server.launched_at is not None and server.deleted_at is None
+
+
+async def _all(*requests: Awaitable[None]) -> None:
+    """Make requests at the same time; each may be refused, none may fail in another way."""
+    for answer in await asyncio.gather(*requests, return_exceptions=True):
+        if isinstance(answer, BaseException) and not isinstance(answer, FloeError):
+            raise answer
