@@ -120,7 +120,7 @@ def choose(
     return Selection(tuple(table.seen(int(row)) for row in best), considered, len(found), heeded)
 
 
-OF_IMAGE = (traits, image)
+OF_IMAGE = tuple(each for each in FILTERS if each.keep in {traits.keep, image.keep})
 """What a server's host has to pass again where the server gets another image."""
 
 
