@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -464,3 +465,66 @@ async def test_what_reads_an_image_can_do_nothing_else(
         for entry in Path("/proc").iterdir()
         if entry.name.isdigit() and b"sleep\x003600" in (entry / "cmdline").read_bytes()
     ]
+
+
+async def copied(host: Host, guest: GuestSpec, quiesce: bool | None = False) -> Path:
+    assert host.hypervisor is not None
+    files, (disk, *_) = host.files(guest), guest.disks
+    assert isinstance(disk, Overlay)
+    copy = files.directory / "snapshot.qcow2"
+    await host.hypervisor.copy_disk(guest, disk, files, copy, quiesce=quiesce)
+    return copy
+
+
+def facts_of(image: Path) -> dict[str, Any]:
+    told = subprocess.run(["qemu-img", "info", "-f", "qcow2", "--output=json", image], capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(told.stdout)
+    return found
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "off"])
+async def test_a_copy_of_a_disk_stands_alone_and_the_guest_goes_on(host: Host, state: str) -> None:
+    guest = guest_number(1)
+    await host.run(guest)
+    hypervisor = host.hypervisor
+    assert hypervisor is not None
+    if state == "paused":
+        await hypervisor.pause(guest.server_id)
+    if state == "off":
+        await hypervisor.end(guest.server_id)
+    before = await hypervisor.find(guest.server_id)
+    copy = await copied(host, guest)
+    found = facts_of(copy)
+    assert (found["format"], found["virtual-size"], found.get("backing-filename")) == ("qcow2", 1024**3, None)
+    if KIND == "libvirt":
+        raw = copy.with_name("raw")
+        subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", copy, raw], check=True)
+        with raw.open("rb") as file:
+            assert file.read(512) == BOOT_SECTOR
+        raw.unlink()
+    await hypervisor.end_copy(guest.server_id, copy)
+    assert await hypervisor.find(guest.server_id) == before
+    copy.unlink()
+    assert await copied(host, guest) == copy  # and once more
+
+
+async def test_a_copy_that_was_left_is_broken_off_by_whoever_comes(host: Host) -> None:
+    guest = guest_number(1)
+    await host.run(guest)
+    copy = await copied(host, guest)
+    (copy.with_suffix(".frozen")).touch()
+    again = await host.open()
+    await again.end_copy(guest.server_id, copy)
+    await again.end_copy(guest.server_id, copy)
+    assert (await again.find(guest.server_id)).power_state is PowerState.RUNNING
+
+
+async def test_a_guest_whose_agent_says_nothing_is_not_copied_where_it_must_be_quiesced(host: Host) -> None:
+    guest = guest_number(1)
+    await host.run(guest)
+    if host.machine is not None:
+        host.machine.deaf.add(guest.server_id)
+    with pytest.raises(HostFailure, match="quiesced"):
+        await copied(host, guest, quiesce=True)
+    assert not (host.files(guest).directory / "snapshot.frozen").exists()
+    assert await copied(host, guest, quiesce=None)

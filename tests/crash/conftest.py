@@ -35,6 +35,8 @@ from floe.cloud import (
     server_power,
     server_rebuild,
     servers,
+    snapshots,
+    unmade_images,
 )
 from floe.cloud.audit import HostView, check_host, check_rows
 from floe.cloud.cloud import Cloud, CloudSettings
@@ -47,6 +49,7 @@ from floe.core.guest_actions import HARD_REBOOT
 from floe.core.guest_metadata import describe, fingerprint
 from floe.core.guest_questions import ReadDiagnostics, SetPassword
 from floe.core.ids import random_id
+from floe.core.image_tickets import ImageTicket
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.listing import Listing
 from floe.core.messages import Command, ReadConsole, Result
@@ -56,6 +59,8 @@ from floe.core.servers import Server
 from floe.dataplane.fake import FakePlane
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.store import actions, audit, images
+from floe.store import actions as action_rows
+from floe.store import images as image_rows
 from floe.store import ports as port_rows
 from floe.store import security_groups as group_rows
 from floe.store import servers as server_rows
@@ -153,8 +158,27 @@ class _WatchedBus:
         await self._bus.serve(host, self._life.handler(handler), **more)
 
 
-WATCHED = ("adopt_image", "create_overlay", "start", "end", "destroy", "attach_nic", "detach_nic", "set_password")
+WATCHED = (
+    *("adopt_image", "create_overlay", "start", "end", "destroy", "attach_nic", "detach_nic", "set_password"),
+    *("copy_disk", "end_copy"),
+)
 """What of a hypervisor a host may die before, in and after."""
+
+
+class Shelf:
+    """Where hosts send images: it has the rows say that their bytes are there, and keeps none."""
+
+    def __init__(self, db: Transactions) -> None:
+        self._db = db
+
+    async def send(self, ticket: ImageTicket, file: Path, size: int, told: Callable[[int], None]) -> None:
+        def work(conn: Connection) -> None:
+            action = action_rows.get(conn, ticket.blob)
+            assert action is not None
+            image_rows.change(conn, unmade_images.given(action).image_id, {"status": ACTIVE, "size": 0})
+
+        assert file.stat().st_size == size  # one stat
+        await self._db.write(work)
 
 
 @dataclass
@@ -196,11 +220,13 @@ class Town:
         hypervisor: Any = FakeHypervisor(self.machines[name])
         plane: Any = self.planes[name]
         offload: Any = in_thread
+        store: Any = Shelf(self.db)
         if life is not None:
             self.lives.append(life)
             bus, offload = _WatchedBus(self.bus, life), life.offload
             hypervisor = life.watch(hypervisor, WATCHED)
             plane = life.watch(plane, ("apply",))
+            store = life.watch(store, ("send",))
         if name in self.agents:
             self.buried.append(self.agents[name])
         agent = self.agents[name] = Agent(
@@ -209,6 +235,7 @@ class Town:
             hypervisor=hypervisor,
             plane=plane,
             images=self.cloud.blobs,
+            store=store,
             state_dir=self.folder / name,
             clock=self.clock,
             heartbeat=3600.0,
@@ -300,6 +327,16 @@ class Town:
     def ports(self, ident: str) -> list[str]:
         """Return the ports of a server, in the order of its NICs."""
         return [port.id for port in self.db.read_now(lambda conn: port_rows.of_server(conn, ident))]
+
+    async def copy(self, server: Server) -> None:
+        """Ask for an image of a server."""
+        await snapshots.create(self.cloud, ANN, server.id, snapshots.Asked(name="copy"))
+
+    def images(self) -> list[str]:
+        """Return what became of the images of servers."""
+        with_disk = image_rows.images.c.name == "copy"
+        found = self.db.read_now(lambda conn: conn.execute(image_rows.images.select().where(with_disk)).all())
+        return [image.status for image in found]
 
     async def read_console(self, server: Server) -> None:
         try:

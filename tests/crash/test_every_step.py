@@ -18,7 +18,15 @@ from scripted_hosts import KIT
 from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Strike, StruckDatabase, cases, writes
 
 from floe.bus.local import LocalBus
-from floe.cloud import networks, server_interfaces, server_power, server_rebuild, subnets
+from floe.cloud import (
+    networks,
+    server_interfaces,
+    server_power,
+    server_rebuild,
+    snapshots,
+    subnets,
+    unmade_images,
+)
 from floe.cloud.audit import check_rows
 from floe.conductor.conductor import Conductor
 from floe.conductor.registry import sagas
@@ -29,8 +37,13 @@ from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.messages import ChangeNics, ChangePower, Command, Destroy, Failed, Result, Spawn, SpawnAll
 from floe.core.nics import PlannedNic
 from floe.core.server_rebuild import NewMake, Rebuild
+from floe.core.snapshot_commands import TakeSnapshot
+from floe.store import actions as action_rows
 from floe.store import audit, images
 from floe.store import ports as port_rows
+from floe.store.engine import Connection
+from floe.store.images import change
+from floe.store.images import images as image_rows
 from floe.store.schema import create_all
 
 BROKEN = Failed(kind="host_failure", message="It broke.", stage="disk")
@@ -63,6 +76,8 @@ SCENES = {
     "attach_interface": "active",
     "detach_interface": "active",
     "rebuild": "active",
+    "createImage": "active",
+    "createBackup": "active",
 }
 """What becomes of a server by each workflow, whatever strikes; a change of power alone fails with its host."""
 
@@ -78,7 +93,7 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
 
     async def handler(command: Command) -> Result:
         if (
-            isinstance(command, Spawn | SpawnAll | Destroy | ChangePower | ChangeNics | Rebuild)
+            isinstance(command, Spawn | SpawnAll | Destroy | ChangePower | ChangeNics | Rebuild | TakeSnapshot)
             and not strike.in_database
         ):
             if strike.here(FAILS) or any(strike.here(what) for what in UNDO_FAILS):
@@ -88,6 +103,17 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
         return await handle(command)
 
     return handler
+
+
+def sent(cloud: Any) -> Callable[[str], Awaitable[None]]:
+    """Return what has the rows say that an image is there."""
+
+    def work(conn: Connection, action_id: str) -> None:
+        action = action_rows.get(conn, action_id)
+        assert action is not None
+        change(conn, unmade_images.given(action).image_id, {"status": "active", "size": 0})
+
+    return lambda action_id: cloud.db.write(lambda conn: work(conn, action_id))
 
 
 def plans() -> Mapping[str, Saga]:
@@ -142,7 +168,7 @@ async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
     strike = Strike(step, what, writes(plans()[kind], step), UNDO_FAILS.get(what, 1))
     cloud = KIT.make_cloud(tmp_path, new_database)
     await cloud.db.write(create_all)
-    hosts = {name: KIT.ScriptedHost(name) for name in ("h1", "h2")}
+    hosts = {name: KIT.ScriptedHost(name, sends=sent(cloud)) for name in ("h1", "h2")}
     site = await start(cloud, hosts, strike, impatient)
     if step.startswith("undo "):
         for host in hosts.values():
@@ -191,6 +217,9 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
         await server_rebuild.rebuild(cloud, user, server_id, NewMake(image_id=image.id, changes={"name": "anew"}))
     elif port is not None:
         await server_interfaces.detach(cloud, user, server_id, port.port_id)
+    elif kind in unmade_images.KINDS:
+        backup = "daily" if kind == "createBackup" else ""
+        await snapshots.create(cloud, user, server_id, snapshots.Asked(name="i", backup=backup, rotation=1))
     elif nic is not None:
         await server_interfaces.attach(cloud, user, server_id, nic)
     else:
@@ -217,4 +246,6 @@ def check(site: Any, server_id: str, wanted: str) -> None:
         for state in host.guests.values():
             assert server_states.agrees(server.vm_state, server.power_state, state)
     assert all(action.finished_at is not None for action in site.actions(server_id))
+    made = site.cloud.db.read_now(lambda conn: conn.execute(image_rows.select()).all())
+    assert {image.status for image in made} <= {"active", "deleted"}, "an image is neither whole nor gone"
     assert check_rows(site.cloud.db.read_now(audit.rows), quiet=True) == []

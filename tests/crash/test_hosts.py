@@ -33,6 +33,7 @@ KILLED_IN = {
         "tidy": ("sync", "_tidy"),
     },
     "ChangeNics": {"ports": ("apply",), "guest": ("attach_nic", "detach_nic")},
+    "TakeSnapshot": {"copy": ("end_copy", "copy_disk"), "upload": ("send",)},
     "ApplyNetwork": {},
     "ChangeRouters": {},
     "ChangeMembers": {},
@@ -87,6 +88,7 @@ class Life:
             lambda: town.give_nic(server),
             lambda: town.take_nic(server),
             lambda: town.rebuild(server),
+            lambda: town.copy(server),
             self.two_at_once,
         ]
         for phase in phases:
@@ -110,6 +112,7 @@ class Life:
             await town.delete(other)
         await town.settled()
         assert town.server(server.id).vm_state == "deleted"
+        assert set(town.images()) <= {"active"}
         assert town.machines["h1"].guests == {}
         assert town.planes["h1"].applied.ports == ()
         assert list(town.machines["h2"].guests) == [neighbour.id]
@@ -199,6 +202,7 @@ class Life:
         ports = {port.port_id for port in town.planes["h1"].applied.ports}
         assert ports == {port for ident in here for port in town.ports(ident)}
         assert town.machines["h1"].nics == {ident: set(town.ports(ident)) for ident in here}
+        assert list((town.folder / "h1").rglob("snapshot.*")) == []
         assert town.machines["h1"].boots.get(server.id, 1) == found.boots
         whole = town.cloud.db.read_now(lambda conn: host_networks.whole(conn, "h1", town.cloud.settings.dns_domain))
         assert town.planes["h1"].applied.groups == whole.groups

@@ -39,9 +39,9 @@ def state(tmp_path: Path) -> Iterator[Path]:
             os.kill(int(entry.name), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("part", ["power", "not power"])
+@pytest.mark.parametrize("part", ["power", "cop", "not power and not cop"])
 def test_libvirt_keeps_the_contract_of_a_hypervisor(state: Path, part: str) -> None:
-    """In two processes: each may open an embedded libvirt so often and no more."""
+    """In three processes: each may open an embedded libvirt so often and no more."""
     assert shutil.which("qemu-system-x86_64"), "QEMU is not installed"
     done = subprocess.run(
         [

@@ -22,6 +22,8 @@ WRITTEN_BEFORE: dict[str, Any] = {
     "upload-image": {"blob": "b"},
     "delete-image": {"blob": "b"},
     "rebuild": REBUILD,
+    "createImage": {"host": "h", "image_id": "i"},
+    "createBackup": {"host": "h", "image_id": "i"},
     **dict.fromkeys(("attach_interface", "detach_interface"), NIC),
     **dict.fromkeys(("start", "stop", "reboot", "pause", "unpause", "suspend", "resume", "trigger_crash_dump"), POWER),
 }

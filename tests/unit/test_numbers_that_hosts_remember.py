@@ -53,6 +53,7 @@ QUANTITIES = {
     "GuestSpec.vcpus",
     "GuestSpec.memory_mib",
     "GuestImage.size",
+    "SnapshotTaken.size",
     "GuestImage.virtual_size",
     "GuestMetadata.launch_index",
     "Overlay.boot_index",

@@ -262,6 +262,7 @@ PROPERTIES = [
 
 SEEN_ELSEWHERE = {
     "os_shutdown_timeout": "tests/functional/conductor/test_power.py",
+    "os_require_quiesce": "tests/functional/test_server_images.py",
     "hw_architecture": "scheduler", "architecture": "scheduler", "img_hv_type": "scheduler",
     "hypervisor_type": "scheduler", "trait:{name}": "scheduler", "img_config_drive": "config drive",
     "os_admin_user": "tests/functional/compute/test_guest_questions.py",
@@ -515,7 +516,7 @@ def test_what_nobody_knows_in_a_known_namespace_is_refused() -> None:
         ("hw_cdrom_bus", "virtio"),
         ("hw_vif_multiqueue_enabled", "true"),
         ("hw_pointer_model", "usbtablet"),
-        ("os_require_quiesce", "yes"),
+        ("os_require_quiesce", "perhaps"),
         ("hw_firmware_type", "uefi"),
         ("hw_vif_model", "vmxnet3"),
         ("hw_machine_type", "pc-q35-6.2"),

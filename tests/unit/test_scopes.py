@@ -90,6 +90,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:image-metadata:update_all",
         "os_compute_api:images:delete",
         "os_compute_api:os-console-output",
+        "os_compute_api:os-create-backup",
         "os_compute_api:os-deferred-delete:restore",
         "os_compute_api:os-deferred-delete:force",
         "os_compute_api:os-floating-ips:add",
@@ -126,6 +127,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:server-metadata:update",
         "os_compute_api:server-metadata:update_all",
         "os_compute_api:servers:create",
+        "os_compute_api:servers:create_image",
         "os_compute_api:servers:reboot",
         "os_compute_api:servers:rebuild",
         "os_compute_api:servers:start",
@@ -201,7 +203,7 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
 ANY_TOKEN = {"os_compute_api:flavors"}
 """Nova asks for no more than a token."""
 NO_TOKEN = {"compute:versions", "placement:versions"}
-OTHER_PROOF = {"floe:blobs:read", "floe:join"}
+OTHER_PROOF = {"floe:blobs:read", "floe:snapshots:write", "floe:join"}
 """Ours: for who shows a ticket of its host, or what a host is joined with; a token is not asked for."""
 OPERATORS = {
     *("floe:audit:show", "floe:audit:repair", "floe:purge"),

@@ -26,6 +26,7 @@ from floe.agent.ports import Ports
 from floe.agent.power import GuestPower, flush, flush_folders, kernel_boot_id
 from floe.agent.rebuild import GuestRebuild
 from floe.agent.reconcile import Reconciled, reconcile
+from floe.agent.snapshots import GuestSnapshots, NoStore, SnapshotStore
 from floe.agent.threads import Offload, in_thread
 from floe.bus.protocol import Bus
 from floe.core.clock import Clock
@@ -75,8 +76,10 @@ class Agent:
         keeping: Keeping = _KEEPING,
         boot_id: Callable[[], str] = kernel_boot_id,
         counters: Counters | None = None,
+        store: SnapshotStore | None = None,
     ) -> None:
         self.host = host
+        self._store = store or NoStore()
         self._bus = bus
         self._hypervisor = hypervisor
         self._plane = plane
@@ -146,20 +149,7 @@ class Agent:
         )
         power = GuestPower(ledger, builder, self._hypervisor, self._sleep)
         guests = await self._after_restart(ledger, power, found)
-        commands = Commands(
-            ledger=ledger,
-            builder=builder,
-            power=power,
-            rebuild=GuestRebuild(ledger, builder, power, self._hypervisor, self._offload),
-            nics=GuestNics(ledger, power, ports, self._hypervisor, self._sleep),
-            ports=ports,
-            hypervisor=self._hypervisor,
-            steps=self._steps,
-            changed=self._changed,
-            report=lambda: self._start(self._report()),
-            offload=self._offload,
-            sleep=self._sleep,
-        )
+        commands = await self._commands_of(ledger, builder, power, ports)
         commands.start_with(guests)
         self._commands = commands
         for guest in self._early:
@@ -176,6 +166,30 @@ class Agent:
     def serves(self) -> bool:
         """Whether it takes commands."""
         return self._commands is not None
+
+    async def _commands_of(self, ledger: Ledger, builder: GuestBuilder, power: GuestPower, ports: Ports) -> Commands:
+        return Commands(
+            ledger=ledger,
+            builder=builder,
+            power=power,
+            rebuild=GuestRebuild(ledger, builder, power, self._hypervisor, self._offload),
+            nics=GuestNics(ledger, power, ports, self._hypervisor, self._sleep),
+            snapshots=await self._snapshots(ledger, builder, power),
+            ports=ports,
+            hypervisor=self._hypervisor,
+            steps=self._steps,
+            changed=self._changed,
+            report=lambda: self._start(self._report()),
+            offload=self._offload,
+            sleep=self._sleep,
+        )
+
+    async def _snapshots(self, ledger: Ledger, builder: GuestBuilder, power: GuestPower) -> GuestSnapshots:
+        made = GuestSnapshots(
+            ledger, builder, power, self._hypervisor, self._store, self._eviction, self._offload, self._sleep
+        )
+        await made.tidy()
+        return made
 
     async def _after_restart(self, ledger: Ledger, power: GuestPower, found: Reconciled) -> list[GuestState]:
         """Bring guests back if the machine was started anew; else what they do now is what they should."""

@@ -28,6 +28,7 @@ from floe.agent.nics import GaveWay, GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
 from floe.agent.rebuild import GuestRebuild
+from floe.agent.snapshots import GuestSnapshots
 from floe.agent.threads import Offload
 from floe.agent.under_way import UnderWay
 from floe.core.errors import FloeError, HostFailure, NotFound
@@ -56,6 +57,7 @@ from floe.core.messages import (
     UpdateMetadata,
 )
 from floe.core.server_rebuild import Rebuild
+from floe.core.snapshot_commands import TakeSnapshot
 from floe.hypervisors.protocol import Hypervisor
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class Commands:
         power: GuestPower,
         rebuild: GuestRebuild,
         nics: GuestNics,
+        snapshots: GuestSnapshots,
         ports: Ports,
         hypervisor: Hypervisor,
         steps: Callable[[str], Steps],
@@ -90,6 +93,7 @@ class Commands:
         self._ledger = ledger
         self._builder = builder
         self._nics = nics
+        self._snapshots = snapshots
         self._ports = ports
         self._hypervisor = hypervisor
         self._steps = steps
@@ -106,6 +110,7 @@ class Commands:
             ChangePower: partial(self._make_so, power.change),
             Rebuild: partial(self._make_so, rebuild.change),
             ChangeNics: self._change_nics,
+            TakeSnapshot: lambda command: self._while_there(command, self._snapshots.take),
             ReadConsole: self._read_console,
             **guest_questions.handlers(ledger, hypervisor),
             **host_uptime.handlers(offload),
@@ -269,21 +274,24 @@ class Commands:
             return result
 
     async def _change_nics(self, command: ChangeNics) -> Result:
-        self._builder.folder(command.server_id)
         while True:
             try:
-                return await self._nics_changed(command)
+                return await self._while_there(command, self._nics.change)
             except GaveWay as gave:  # a guest that is stopped meanwhile has let go, one that is reset is asked anew
                 command = replace(command, patience=gave.patience)
 
-    async def _nics_changed(self, command: ChangeNics) -> Result:
+    async def _while_there(
+        self, command: Any, do: Callable[[Any, Steps, Callable[[], bool]], Awaitable[Result]]
+    ) -> Result:
+        """Do something with a server that a delete breaks off; it may ask whether others wait for the server."""
         server_id = command.server_id
+        self._builder.folder(server_id)
         async with self._server(server_id) as server:
             if (refusal := self._ledger.refusal(server_id, command.action_id)) is not None:
                 return Failed(kind="gone", message=refusal)
             steps = self._steps(command.action_id)
             try:
-                server.work = asyncio.ensure_future(self._nics.change(command, steps, lambda: server.waiting > 1))
+                server.work = asyncio.ensure_future(do(command, steps, lambda: server.waiting > 1))
                 result: Result = await server.work
             except asyncio.CancelledError:
                 if not server.overtaken:
@@ -339,6 +347,7 @@ class Commands:
             except Exception as error:
                 return failure_of(error, steps)
             server.seen = None
+            self._snapshots.forget(server_id)
             return result
 
     async def _make_certain(self, command: Destroy, *, noted: bool) -> None:

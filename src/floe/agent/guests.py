@@ -24,7 +24,8 @@ from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState
 from floe.core.ids import is_uuid
 from floe.core.image_tickets import ImageTicket
-from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned, StepTime
+from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned
+from floe.core.step_times import StepTime
 from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
 
 log = logging.getLogger(__name__)

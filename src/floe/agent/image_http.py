@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from threading import Lock
 from time import monotonic
 from typing import NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -49,7 +49,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """From the first try on: no command waits longer."""
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """A try came to nothing; another one may do better, `after` some seconds at best."""
 
     def __init__(self, why: str, after: float = 0.0) -> None:
@@ -113,7 +113,7 @@ class HttpImages:
                     finally:
                         await self._end(reply)
                     return
-                except _Broken as error:
+                except Broken as error:
                     tries = 1 if at > before else tries + 1
                     self._first += 1
                     wait = max(error.after, min(0.5 * 2 ** (tries - 1), _LONGEST_WAIT))
@@ -145,7 +145,7 @@ class HttpImages:
             async with asyncio.timeout(self._patience.connect + self._patience.quiet):
                 await self._threads.run(reply.open, headers, let_in=True)
         except TimeoutError:
-            raise _Broken("its head did not come in time") from None
+            raise Broken("its head did not come in time") from None
         if reply.status != (206 if at else 200):
             _refuse(reply, blob_id, at)
         found = reply.headers.get("etag", "")
@@ -163,7 +163,7 @@ class HttpImages:
             passed = self._clock.monotonic() - since
             if passed >= patience.window:
                 if got < patience.rate * passed:
-                    raise _Broken(f"only {got} bytes came in {passed:.0f} s")
+                    raise Broken(f"only {got} bytes came in {passed:.0f} s")
                 since, got = since + passed, 0
 
     async def _end(self, reply: _Reply) -> None:
@@ -190,33 +190,33 @@ class _Reply:
         self.headers: Mapping[str, str] = {}
 
     def open(self, headers: Mapping[str, str]) -> None:
-        """Send the request and read the head; of a refusal the beginning of the body too. Raises _Broken."""
+        """Send the request and read the head; of a refusal the beginning of the body too. Raises Broken."""
         with self._lock:
             try:
                 self._ask(headers)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise _Broken(f"{self._where.netloc} did not answer: {_words(error)}") from error
+                raise Broken(f"{self._where.netloc} did not answer: {words_of(error)}") from error
 
     def piece(self) -> bytes:
-        """Read on. Raises _Broken when the connection ends before its time, or nothing comes."""
+        """Read on. Raises Broken when the connection ends before its time, or nothing comes."""
         with self._lock:
             response = self._response
             if response is None or self._over:
-                raise _Broken("it was called off")
+                raise Broken("it was called off")
             parts, size = list[bytes](), 0
             until = monotonic() + _GATHER
             try:
                 while size < min(_PIECE, self.left) and (not parts or monotonic() < until):
                     part = response.read1(min(_PIECE, self.left) - size)
                     if not part:
-                        raise _Broken("the connection ended too soon")
+                        raise Broken("the connection ended too soon")
                     parts.append(part)
                     size += len(part)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 if not parts:
                     quiet = f"nothing came for {self._patience.quiet:g} s"
-                    raise _Broken(quiet if isinstance(error, TimeoutError) else _words(error)) from error
-            except _Broken:
+                    raise Broken(quiet if isinstance(error, TimeoutError) else words_of(error)) from error
+            except Broken:
                 if not parts:
                     raise
             self.left -= size
@@ -245,15 +245,7 @@ class _Reply:
     def _ask(self, headers: Mapping[str, str]) -> None:
         if self._over:
             raise ValueError("it was called off")
-        connect = self._patience.connect
-        if self._where.scheme == "https":
-            context = ssl.create_default_context()
-            made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                self._where.netloc, timeout=connect, context=context
-            )
-        else:
-            made = http.client.HTTPConnection(self._where.netloc, timeout=connect)
-        self._connection = made
+        made = self._connection = _connection(self._where, self._patience.connect)
         made.connect()
         made.sock.settimeout(self._patience.quiet)
         made.request("GET", self._path, headers=dict(headers))
@@ -266,7 +258,22 @@ class _Reply:
                 raise ValueError("it does not say how many bytes come")
             self.left = int(length)
         else:
-            self.said = _message(response.read(_MOST_SAID))
+            self.said = message_of(response.read(_MOST_SAID))
+
+
+def connection_to(url: str, patience: Patience) -> tuple[http.client.HTTPConnection, str]:
+    """Return an open connection to an API, and what of its URL stands before all paths. It blocks."""
+    where = urlsplit(url)
+    made = _connection(where, patience.connect)
+    made.connect()
+    made.sock.settimeout(patience.quiet)
+    return made, where.path
+
+
+def _connection(where: SplitResult, seconds: float) -> http.client.HTTPConnection:
+    if where.scheme == "https":
+        return http.client.HTTPSConnection(where.netloc, timeout=seconds, context=ssl.create_default_context())
+    return http.client.HTTPConnection(where.netloc, timeout=seconds)
 
 
 def _refuse(reply: _Reply, blob_id: str, at: int) -> NoReturn:
@@ -275,7 +282,7 @@ def _refuse(reply: _Reply, blob_id: str, at: int) -> NoReturn:
         raise Conflict(f"The image store does not go on at byte {at}: {said}.")
     if reply.status >= 500 or reply.status in {408, 429}:
         after = reply.headers.get("retry-after", "")
-        raise _Broken(f"it was refused: {said}", float(min(int(after), 60)) if after.isdigit() else 0.0)
+        raise Broken(f"it was refused: {said}", float(min(int(after), 60)) if after.isdigit() else 0.0)
     kinds: dict[int, FloeError] = {
         401: Forbidden(f"The control plane refuses the ticket: {said}"),
         403: Forbidden(f"The control plane refuses the ticket: {said}"),
@@ -284,7 +291,7 @@ def _refuse(reply: _Reply, blob_id: str, at: int) -> NoReturn:
     raise kinds.get(reply.status) or Invalid(f"The control plane answers what is no answer: {said}")
 
 
-def _message(body: bytes) -> str:
+def message_of(body: bytes) -> str:
     """Return what a refusal says, in a few words."""
     try:
         found = json.loads(body)["error"]["message"]
@@ -293,7 +300,8 @@ def _message(body: bytes) -> str:
     return " ".join(str(found).split())[:_SHORT]
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """Return what went wrong with a connection, in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

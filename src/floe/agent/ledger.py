@@ -52,10 +52,9 @@ from floe.core.guest_metadata import fingerprint
 from floe.core.guests import GuestMetadata, GuestSpec, PowerState
 from floe.core.host_network import HostNetwork, MembersChange, RoutersChange
 from floe.core.host_network_state import HostNetworkState
-from floe.core.messages import ChangeNics, ChangePower, Destroy, Failed, Spawn, Spawned
+from floe.core.messages import ChangeNics, Destroy, Failed, Spawn, Spawned
 from floe.core.nics import Nic
 from floe.core.power import power_of
-from floe.core.server_rebuild import Rebuild
 
 log = logging.getLogger(__name__)
 
@@ -157,13 +156,12 @@ class Ledger:
             entry.failed = result
         self._append(entry)
 
-    def adopt(self, command: ChangePower | ChangeNics | Rebuild, guest: GuestSpec) -> None:
+    def adopt(self, action_id: str, guest: GuestSpec, network: HostNetwork | None) -> None:
         """Remember a guest that was built here before this ledger was begun. Raises HostFailure where it cannot.
 
         One entry says all of it: a guest that began and was never built is cleared away at the next start.
         """
-        secret, network = _without_secrets(guest), command.network or _NOTHING
-        self._note(Adopted(self._now(), command.action_id, secret, network), "the guest")
+        self._note(Adopted(self._now(), action_id, _without_secrets(guest), network or _NOTHING), "the guest")
 
     def remake(self, guest: GuestSpec, network: HostNetwork = _NOTHING) -> None:
         """Remember that a guest has other disks, whose files are there. Raises HostFailure where it cannot."""

@@ -20,6 +20,7 @@ from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.messages import ChangeNics, ChangePower, PowerChanged
 from floe.core.power import Deed, Power, Wanted, deeds
 from floe.core.server_rebuild import Rebuild
+from floe.core.snapshot_commands import TakeSnapshot
 from floe.hypervisors.protocol import Found, Hypervisor
 
 log = logging.getLogger(__name__)
@@ -112,11 +113,11 @@ class GuestPower(msgspec.Struct, frozen=True):
             async with steps.step(deed.value) as step:
                 step.remark = await self._do(deed, guest, command)
 
-    async def known(self, command: ChangePower | ChangeNics, steps: Steps) -> GuestSpec:
+    async def known(self, command: ChangePower | ChangeNics | TakeSnapshot, steps: Steps) -> GuestSpec:
         """Return the guest of a command. Raises NotFound and HostFailure where it is not here."""
         return self.ledger.guests.get(command.server_id) or await self._adopt(command, steps)
 
-    async def _adopt(self, command: ChangePower | ChangeNics, steps: Steps) -> GuestSpec:
+    async def _adopt(self, command: ChangePower | ChangeNics | TakeSnapshot, steps: Steps) -> GuestSpec:
         """Know a guest again whose disks are here: the ledger was lost, or is older than the guest.
 
         Raises NotFound where nothing is said of it but its id, and HostFailure where a disk is not here either.
@@ -126,7 +127,7 @@ class GuestPower(msgspec.Struct, frozen=True):
             raise NotFound("guest", command.server_id, message="The guest is not known on this host.")
         self._check_disks(guest)
         log.warning("guest %s is not in the ledger, and its disks are here: it is known again", command.server_id)
-        self.ledger.adopt(command, guest)
+        self.ledger.adopt(command.action_id, guest, command.network)
         async with steps.step("ports"):
             await self.builder.plug(guest)
         return guest

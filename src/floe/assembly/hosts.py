@@ -14,6 +14,7 @@ from floe.agent.agent import GUESTS, Agent
 from floe.agent.image_copy import ImageSource
 from floe.agent.image_eviction import Keeping
 from floe.agent.role import Agents
+from floe.agent.snapshots import SnapshotStore
 from floe.agent.threads import Threads
 from floe.assembly.surroundings import Surroundings
 from floe.core.errors import Invalid
@@ -43,11 +44,16 @@ class Hosts(msgspec.Struct, frozen=True, kw_only=True):
     fake: dict[str, FakeHost] = msgspec.field(default_factory=dict)
 
 
-def make_hosts(around: Surroundings, images: ImageSource, names: Callable[[], Sequence[str]]) -> Hosts:
-    """Return the agents of hosts, which find the bytes of images at a source; `names` is asked at each start."""
+def make_hosts(
+    around: Surroundings, images: ImageSource, store: SnapshotStore, names: Callable[[], Sequence[str]]
+) -> Hosts:
+    """Return the agents of hosts, which find the bytes of images at a source, and send others to a store.
+
+    `names` is asked at each start.
+    """
     folder = around.settings.state / "hosts"
     threads, fake = Pool("hosts", 6, counters=around.counters), dict[str, FakeHost]()
-    agents = Agents(folder, lambda: [_agent(around, images, host, folder, threads, fake) for host in names()])
+    agents = Agents(folder, lambda: [_agent(around, images, store, host, folder, threads, fake) for host in names()])
     return Hosts(agents=agents, threads=threads, fake=fake)
 
 
@@ -90,7 +96,13 @@ def hypervisor(settings: Settings) -> str:
 
 
 def _agent(
-    around: Surroundings, images: ImageSource, host: str, folder: Path, threads: Pool, fake: dict[str, FakeHost]
+    around: Surroundings,
+    images: ImageSource,
+    store: SnapshotStore,
+    host: str,
+    folder: Path,
+    threads: Pool,
+    fake: dict[str, FakeHost],
 ) -> Agent:
     settings = around.settings
     if hypervisor(settings) == "fake":
@@ -104,6 +116,7 @@ def _agent(
         hypervisor=drivers[0],
         plane=drivers[1],
         images=images,
+        store=store,
         state_dir=folder / host,
         image_dir=folder / "images",
         clock=around.clock,

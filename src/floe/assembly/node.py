@@ -56,7 +56,12 @@ class Node:
         self.ground = Ground(self.cloud, around.room)
         self._fetching = Pool("image-fetches", 4, counters=around.counters)
         self._images_for_hosts = images.source(around, self._fetching, cloud.blobs)
-        machines = hosts.make_hosts(around, self._images_for_hosts, lambda: hosts.names_of_all(settings))
+        machines = hosts.make_hosts(
+            around,
+            self._images_for_hosts,
+            images.sink(around, self._fetching, self.cloud),
+            lambda: hosts.names_of_all(settings),
+        )
         self.hosts, self.fake_hosts = machines.agents, machines.fake
         self._threads = machines.threads
         roles: list[Part] = [self.api, self.conductor, self.hosts]

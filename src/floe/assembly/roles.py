@@ -106,7 +106,7 @@ def agent(around: Surroundings, *, names: Sequence[str], before: Sequence[Part] 
     from floe.assembly import hosts, images
 
     fetching = Pool("blobs", _FETCHING, most_waiting=1024, counters=around.counters)
-    machines = hosts.make_hosts(around, images.source(around, fetching), lambda: names)
+    machines = hosts.make_hosts(around, images.source(around, fetching), images.sink(around, fetching), lambda: names)
     bus = _bus(around)
     parts: list[Part] = [Plain(stop=_closing(machines.threads, fetching)), *before, bus, machines.agents]
     return _with_status(around, Process(around.clock, parts, engines={"bus": bus}))

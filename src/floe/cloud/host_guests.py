@@ -13,8 +13,9 @@ from floe.core import entries, server_states
 from floe.core.actions import DELETE
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import PowerState, guest_name
-from floe.core.messages import Destroy, Guests, ListGuests, StepTime
+from floe.core.messages import Destroy, Guests, ListGuests
 from floe.core.servers import BUILDING
+from floe.core.step_times import StepTime
 from floe.store import actions, guests, holdings, servers
 from floe.store.engine import Connection
 from floe.store.guests import Expected

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 import msgspec
@@ -31,7 +31,16 @@ from floe.store.engine import Connection
 log = logging.getLogger(__name__)
 
 
-class _Upload(msgspec.Struct, frozen=True):
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload that is asked for, of so many bytes, 0 if nobody said; `maker` is the action that makes them."""
+
+    context: Context
+    image_id: str
+    announced: int = 0
+    maker: str = ""
+
+
+class _Taken(msgspec.Struct, frozen=True):
     """One upload: the image as it was when it began, the blob that is written for it, and its action."""
 
     image: Image
@@ -50,52 +59,54 @@ async def upload(
     image that is damaged or refers outside itself, TooLarge past a limit, the project's quota or what the store has
     room for, Busy, Gone when the image was deleted meanwhile, and whatever `chunks` raises.
     """
+    asked = Upload(context=context, image_id=image_id, announced=announced)
+    await receive(cloud, lambda _conn: asked, chunks)
+
+
+async def receive(cloud: Cloud, admit: Callable[[Connection], Upload | None], chunks: AsyncIterator[bytes]) -> None:
+    """Take the bytes of an upload that is admitted in the transaction in which it begins; nothing, if none is."""
     own, action_id, now = images.own_actions(cloud), cloud.new_id(), cloud.clock.now()
-    begun = asyncio.ensure_future(
-        cloud.db.write(lambda conn: _begin(conn, own, context, image_id, action_id, announced, now))
-    )
+    begun = asyncio.ensure_future(cloud.db.write(lambda conn: _begin(conn, own, admit(conn), action_id, now)))
     try:
         taken = await asyncio.shield(begun)
     except asyncio.CancelledError:
         taken = await begun
-        with contextlib.suppress(FloeError):
-            await asyncio.shield(own.perform(_with(taken, _cut_off(image_id), announced)))
+        if taken is not None:
+            with contextlib.suppress(FloeError):
+                await asyncio.shield(own.perform(_with(taken, _cut_off(taken.image.id))))
         raise
+    if taken is None:
+        return
+    image = taken.image
     try:
-        await own.perform(_with(taken, chunks, announced))
+        await own.perform(_with(taken, chunks))
     except FloeError as error:
-        log.info("upload of image %s refused: %s", image_id, error.message)
+        log.info("upload of image %s refused: %s", image.id, error.message)
         raise
     except BaseException as error:
-        log.warning("upload of image %s broke off: %s", image_id, type(error).__name__)
+        log.warning("upload of image %s broke off: %s", image.id, type(error).__name__)
         raise
-    log.info("image %s is active: %s", image_id, taken.image.disk_format)
+    log.info("image %s is active: %s", image.id, image.disk_format)
 
 
-def _begin(
-    conn: Connection,
-    own: OwnActions,
-    context: Context,
-    image_id: str,
-    action_id: str,
-    announced: int,
-    now: datetime,
-) -> _Upload:
-    image = images.own(conn, context, image_id)
+def _begin(conn: Connection, own: OwnActions, asked: Upload | None, action_id: str, now: datetime) -> _Taken | None:
+    if asked is None:
+        return None
+    image = images.own(conn, asked.context, asked.image_id)
     demand_upload(image)
-    image_quotas.take_upload(conn, image.owner, announced)
-    number = rows.begin_upload(conn, image_id, now)
+    image_quotas.take_upload(conn, image.owner, asked.announced)
+    number = rows.begin_upload(conn, image.id, now)
     blob = ImageBlob(
-        id=blob_of(image_id, number), image_id=image_id, project_id=image.owner, reserved=announced, since=now
+        id=blob_of(image.id, number), image_id=image.id, project_id=image.owner, reserved=asked.announced, since=now
     )
     blob_rows.insert(conn, blob)
-    given = BlobGiven(blob=blob.id)
-    action = images.begin(conn, own, UPLOAD_IMAGE, given, context, image, action_id, now)
-    return _Upload(image, blob, action)
+    given = BlobGiven(blob=blob.id, maker=asked.maker)
+    action = images.begin(conn, own, UPLOAD_IMAGE, given, asked.context, image, action_id, now)
+    return _Taken(image, blob, action)
 
 
-def _with(taken: _Upload, chunks: AsyncIterator[bytes], announced: int) -> Begun:
-    disk_format = taken.image.disk_format or ""
+def _with(taken: _Taken, chunks: AsyncIterator[bytes]) -> Begun:
+    disk_format, announced = taken.image.disk_format or "", taken.blob.reserved
     incoming = Incoming(chunks=chunks, announced=announced, disk_format=disk_format, blob=taken.blob)
     return replace(taken.action, known={Incoming: incoming})
 

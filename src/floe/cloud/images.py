@@ -214,8 +214,8 @@ async def delete(cloud: Cloud, context: Context, image_id: str) -> None:
         image = own(conn, context, image_id)
         if image.protected:
             raise Forbidden(f"Image {image_id} is protected and cannot be deleted; set protected to false first.")
-        blob_id = _let_go(conn, image, now)
-        image_usage.add(conn, image.owner, ImageUsage(images=-1, bytes=-_size(image)))
+        blob_id = let_go(conn, image, now)
+        image_usage.add(conn, image.owner, ImageUsage(images=-1, bytes=-size_of(image)))
         rows.delete(conn, image_id, now)
         if blob_id is None:
             return None
@@ -229,7 +229,7 @@ async def delete(cloud: Cloud, context: Context, image_id: str) -> None:
             log.warning("bytes of the deleted image %s are removed later: %s", image_id, error.message)
 
 
-def _let_go(conn: Connection, image: Image, now: datetime) -> str | None:
+def let_go(conn: Connection, image: Image, now: datetime) -> str | None:
     """Say that the bytes of an image that is deleted in this transaction are to be removed; return their blob.
 
     Who uploads them is fenced off, and what the upload took is given back.
@@ -248,12 +248,13 @@ def _let_go(conn: Connection, image: Image, now: datetime) -> str | None:
 
 def _hand_over(conn: Connection, image: Image, owner: str | None) -> None:
     """Count an image for its new owner, whatever the quota: an administrator gives it."""
-    used = ImageUsage(images=1, bytes=_size(image))
+    used = ImageUsage(images=1, bytes=size_of(image))
     image_usage.add(conn, image.owner, -used)
     image_usage.add(conn, owner, used)
 
 
-def _size(image: Image) -> int:
+def size_of(image: Image) -> int:
+    """Return how many bytes of an image are held against its owner's quota."""
     return (image.size or 0) if image.status in {ACTIVE, DEACTIVATED} else 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
-from floe.cloud import server_power, servers
+from floe.cloud import server_power, servers, unmade_images
 from floe.cloud.cloud import Cloud
 from floe.core import server_states as rules
 from floe.core.actions import ATTACH_INTERFACE, DETACH_INTERFACE, SUCCEEDED, Action, Begins, Step
@@ -22,7 +22,7 @@ from floe.store.engine import Connection
 OWNER, ADMIN = "owner", "admin"
 LOCK, UNLOCK = Begins(kind="lock", version=1), Begins(kind="unlock", version=1)
 """Done by the request itself; no conductor ever sees one open."""
-_LET = BY_KIND.keys() | {ATTACH_INTERFACE.kind, DETACH_INTERFACE.kind}
+_LET = BY_KIND.keys() | {ATTACH_INTERFACE.kind, DETACH_INTERFACE.kind} | unmade_images.KINDS
 """What may be under way: it is given up, or has no mark in the row and goes on."""
 _SET_TO_ERROR = "An administrator set this server to ERROR; its guest was left as it was."
 
@@ -90,15 +90,17 @@ async def restore(cloud: Cloud, context: Context, server_id: str) -> NoReturn:
 async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool) -> None:
     """Set a server to ERROR by hand, which keeps all it holds, or back to what its guest is doing.
 
-    A change of its guest's power that is under way is given up: what has become of the guest, its row follows. Raises
+    A change of its guest's power that is under way is given up, and so is an image that is being made of it: what has
+    become of the guest, its row follows. Raises
     NotFound; Conflict while it is being built or deleted, and for setting one to active that is on no host.
     """
-    now = cloud.clock.now()
+    now, removal_id = cloud.clock.now(), cloud.new_id()
 
     def apply(conn: Connection) -> None:
         server = servers.visible(conn, context, server_id)
         if all(action.kind in _LET for action in actions.find(conn, server_id, is_open=True)):
             server_power.give_up(conn, server_id, now)
+            unmade_images.cancelled(conn, server, now, removal_id)
         else:
             raise Conflict(
                 f"Server {server_id} is {server.task_state or 'being worked on'}; an action is under way and will end "

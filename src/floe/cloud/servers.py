@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from floe.cloud import guest_metadata, idempotency, new_servers, sealing, server_ports, server_removal
+from floe.cloud import guest_metadata, idempotency, new_servers, sealing, server_ports, server_removal, unmade_images
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.cloud.own_actions import Begun
@@ -318,13 +318,14 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
 
     Raises NotFound, and Conflict when it is locked.
     """
-    now, action_id = cloud.clock.now(), cloud.new_id()
+    now, action_id, removal_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
     leases = cloud.leases if cloud.leases is not None and cloud.leases.at_work() else None
 
     def mark(conn: Connection) -> tuple[Action | None, Begun | None]:
         cancelled = partial(actions.cancel_open, ident=server_id, now=now, but=DELETE.kind)
         foresee(conn, partial(rows.get, server_id=server_id), cancelled)
         server = changeable(conn, context, server_id)
+        unmade_images.cancelled(conn, server, now, removal_id)
         if cancelled(conn):
             return None, None
         action = new_action(action_id, context, server, DELETE, now)

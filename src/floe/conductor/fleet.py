@@ -75,6 +75,7 @@ class ConductorSettings(msgspec.Struct, frozen=True, kw_only=True):
     destroy: float = 300.0
     power: float = 900.0
     """More than a guest may take to shut down by itself."""
+    snapshot: float = 7200.0
     host_wait: float = 86400.0
     """A change of a guest's power waits so long for a host that is down."""
     gather: float = 0.2

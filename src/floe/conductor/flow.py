@@ -30,7 +30,8 @@ from floe.core.clock import Clock
 from floe.core.entries import BEGUN, DONE, UNDONE
 from floe.core.errors import FloeError, StoreUnavailable, Unavailable
 from floe.core.given import Given
-from floe.core.messages import Progress, StepTime
+from floe.core.messages import Progress
+from floe.core.step_times import StepTime
 from floe.store import actions as rows
 from floe.store import holdings
 from floe.store.engine import Connection, Transactions

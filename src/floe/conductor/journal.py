@@ -17,7 +17,7 @@ from floe.core import entries
 from floe.core.actions import Step
 from floe.core.clock import Clock
 from floe.core.entries import BEGUN, DONE
-from floe.core.messages import StepTime
+from floe.core.step_times import StepTime
 
 _Part = tuple[str, str, str]
 

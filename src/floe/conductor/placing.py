@@ -20,9 +20,9 @@ from floe.core.errors import FloeError, HostFailure, NoValidHost, Unavailable
 from floe.core.given import CreateGiven
 from floe.core.host_network import HostNetwork, HostPort
 from floe.core.hosts import RUNNING, Allocation, HostSeen
-from floe.core.messages import StepTime
 from floe.core.resources import Resources
 from floe.core.servers import BUILDING, SPAWNING, Server
+from floe.core.step_times import StepTime
 from floe.scheduler.select import Selection
 from floe.scheduler.spec import hinted, hinted_hosts, resources_of
 from floe.store import aggregates, allocations

@@ -17,6 +17,7 @@ from floe.conductor.power import GuestActions
 from floe.conductor.rebuild_server import RebuildServer
 from floe.conductor.reservations import Reservations
 from floe.conductor.saga import Saga
+from floe.conductor.snapshot_server import ServerImages
 from floe.conductor.upload_image import UploadImage
 
 Workflows: TypeAlias = Callable[[Cloud, Fleet, ConductorSettings], Mapping[str, Saga]]
@@ -34,6 +35,7 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
         RebuildServer(cloud, fleet, settings).saga(),
         *GuestActions(cloud, fleet, settings).sagas(),
         *GuestInterfaces(cloud, fleet, settings).sagas(),
+        *ServerImages(cloud, settings).sagas(),
     )
     return {saga.kind: saga for saga in made}
 

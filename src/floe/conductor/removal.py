@@ -12,7 +12,8 @@ import msgspec
 
 from floe.conductor.fleet import Asking, ConductorSettings, Fleet
 from floe.core.errors import FloeError, HostFailure, Unavailable
-from floe.core.messages import Destroy, Destroyed, StepTime
+from floe.core.messages import Destroy, Destroyed
+from floe.core.step_times import StepTime
 
 log = logging.getLogger(__name__)
 

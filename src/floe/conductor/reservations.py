@@ -25,8 +25,8 @@ from floe.core.actions import CANCELLED, FAILED, Step
 from floe.core.entries import DONE
 from floe.core.errors import FloeError, NoValidHost, Unavailable
 from floe.core.given import CreateGiven
-from floe.core.messages import StepTime
 from floe.core.servers import BUILDING, ERROR, Server, ServerFault
+from floe.core.step_times import StepTime
 from floe.scheduler.select import Selection, choose, explain
 from floe.scheduler.spec import resources_of
 from floe.store import actions, allocations, hosts

@@ -9,8 +9,20 @@ from typing import Any
 
 import msgspec
 
-from floe.core.given import BlobGiven, CreateGiven, Given, NicGiven, RebuildGiven
-from floe.core.servers import ACTIVE, BUILDING, DELETING, ERROR, PAUSED, REBUILDING, SCHEDULING, STOPPED
+from floe.core.given import BlobGiven, CreateGiven, Given, NicGiven, RebuildGiven, SnapshotGiven
+from floe.core.servers import (
+    ACTIVE,
+    BUILDING,
+    DELETING,
+    ERROR,
+    IMAGE_BACKUP,
+    IMAGE_SNAPSHOT,
+    PAUSED,
+    REBUILDING,
+    SCHEDULING,
+    STOPPED,
+    SUSPENDED,
+)
 
 PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
@@ -52,6 +64,10 @@ REBUILD = Begins(
 _PLUGGABLE = frozenset({ACTIVE, PAUSED, STOPPED})
 ATTACH_INTERFACE = Begins(kind="attach_interface", version=1, given=NicGiven, allowed=_PLUGGABLE)
 DETACH_INTERFACE = Begins(kind="detach_interface", version=1, given=NicGiven, allowed=_PLUGGABLE)
+
+_COPIED = frozenset({ACTIVE, PAUSED, STOPPED, SUSPENDED})
+CREATE_IMAGE = Begins(kind="createImage", version=1, given=SnapshotGiven, allowed=_COPIED, task_state=IMAGE_SNAPSHOT)
+CREATE_BACKUP = Begins(kind="createBackup", version=1, given=SnapshotGiven, allowed=_COPIED, task_state=IMAGE_BACKUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from floe.core.actions import Step
-from floe.core.messages import StepTime
+from floe.core.step_times import StepTime
 
 BEGUN, DONE, UNDONE, FAILED = "begun", "done", "undone", "failed"
 RECOVERED = "recovered"

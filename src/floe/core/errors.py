@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from floe.core.messages import StepTime
+from floe.core.step_times import StepTime
 
 
 class FloeError(Exception):

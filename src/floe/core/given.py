@@ -42,9 +42,10 @@ class CreateSecrets(Given, frozen=True, kw_only=True):
 
 
 class BlobGiven(Given, frozen=True, kw_only=True):
-    """The blob whose bytes come, or go."""
+    """The blob whose bytes come, or go; `maker` is the action of a server that they are made by, if there is one."""
 
     blob: str
+    maker: str = ""
 
 
 class NicGiven(Given, frozen=True, kw_only=True):
@@ -68,6 +69,18 @@ class RebuildGiven(Given, frozen=True, kw_only=True):
     became: Mapping[str, Any]
     disks: tuple[Disk, ...]
     makes: tuple[Disk, ...]
+
+
+class SnapshotGiven(Given, frozen=True, kw_only=True):
+    """The host that has the guest, and the image that is made of its root disk.
+
+    Of a backup its kind, `daily`, and how many of that kind stay when it is there.
+    """
+
+    host: str
+    image_id: str
+    backup: str = ""
+    rotation: int = 0
 
 
 class PowerGiven(Given, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ here are the user's own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from floe.core import extra_specs as asks
@@ -22,6 +23,7 @@ from floe.core.properties import (
     PLAIN,
     REFUSED,
     TEXT,
+    YES,
     Properties,
     Property,
     Values,
@@ -176,7 +178,7 @@ IMAGE_PROPERTIES = Properties(
             _refused(name, "does not choose hosts by the version of their hypervisor")
             for name in ("img_hv_requested_version", "hypervisor_version_requires")
         ),
-        _refused("os_require_quiesce", "makes no images of servers", NO),
+        _obeyed("os_require_quiesce", "images of the server are made of frozen file systems", BOOLEAN, NO),
         # what says something about the image, or to other hypervisors
         *(
             _plain(name)
@@ -222,6 +224,19 @@ def command_line(properties: Mapping[str, str], default: str) -> str:
             f"(it is {shown(line)})."
         )
     return line
+
+
+def quiesces(properties: Mapping[str, str]) -> bool | None:
+    """Say whether a guest writes out its file systems before its disk is copied; None where it may fail to.
+
+    Raises Invalid where it must and has no agent that could.
+    """
+    agent, must = (
+        re.fullmatch(YES, properties.get(name, "")) for name in ("hw_qemu_guest_agent", "os_require_quiesce")
+    )
+    if must and not agent:
+        raise Invalid("QEMU guest agent is not enabled: os_require_quiesce needs hw_qemu_guest_agent=yes on the image.")
+    return True if must else None if agent else False
 
 
 def check_obeyed(image_id: str, properties: Mapping[str, str]) -> None:

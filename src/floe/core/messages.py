@@ -19,17 +19,10 @@ from floe.core.image_tickets import ImageTicket
 from floe.core.power import Wanted
 from floe.core.resources import Inventory
 from floe.core.server_rebuild import Rebuild
+from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
+from floe.core.step_times import StepTime
 
 # -- commands, and what answers them ------------------------------------------------------------------
-
-
-class StepTime(msgspec.Struct, frozen=True, kw_only=True):
-    """One step done on a host: seconds since the epoch, seconds of duration, and a remark for the trace."""
-
-    name: str
-    started: float
-    seconds: float
-    remark: str = ""
 
 
 class Spawn(msgspec.Struct, frozen=True, kw_only=True):
@@ -361,6 +354,7 @@ Command = (
     | ChangePower
     | ChangeNics
     | Rebuild
+    | TakeSnapshot
     | ReadConsole
     | SetPassword
     | ReadDiagnostics
@@ -379,6 +373,7 @@ Result = (
     | Destroyed
     | PowerChanged
     | NicsChanged
+    | SnapshotTaken
     | ConsoleOutput
     | Diagnostics
     | Uptime

@@ -18,9 +18,10 @@ SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawni
 POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD = "powering-on", "powering-off", "rebooting", "rebooting_hard"
 PAUSING, UNPAUSING, SUSPENDING, RESUMING = "pausing", "unpausing", "suspending", "resuming"
 REBUILDING = "rebuilding"
+IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING = "image_snapshot", "image_backup", "image_uploading"
 TASK_STATES = (
     *(SCHEDULING, NETWORKING, SPAWNING, DELETING, POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD),
-    *(PAUSING, UNPAUSING, SUSPENDING, RESUMING, REBUILDING),
+    *(PAUSING, UNPAUSING, SUSPENDING, RESUMING, REBUILDING, IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING),
 )
 """What may be being done with a server."""
 

@@ -22,10 +22,12 @@ from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
 Sleep = Callable[[float], Awaitable[None]]
 
 _HEAD = struct.Struct(">4sIQI")
+_QCOW2 = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 OPERATIONS = (
     *("open", "adopt_image", "create_overlay", "create_blank", "start", "destroy", "guests"),
     *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume", "interrupt", "attach_nic", "detach_nic"),
     *("set_password", "diagnostics"),
+    *("copy_disk", "end_copy"),
 )
 N = TypeVar("N", bound=int)
 
@@ -96,6 +98,14 @@ def overlay_head(base: Path) -> bytes:
     """Return the head of a qcow2 file, up to the name of the file that it stands on."""
     name = str(base).encode(errors="surrogateescape")
     return _HEAD.pack(b"QFI\xfb", 3, _HEAD.size, len(name)) + name
+
+
+def empty_disk(size: int) -> bytes:
+    """Return a qcow2 file of an empty disk of so many bytes: its head, and a table that says nothing is there."""
+    bits = 16
+    tables = max(1, -(-size // (1 << (2 * bits - 3))))
+    head = _QCOW2.pack(b"QFI\xfb", 3, 0, 0, bits, size, 0, tables, 1 << bits, 2 << bits, 1, 0, 0, 0, 0, 0, 4, 104)
+    return head.ljust(3 << bits, b"\0") + bytes(tables * 8)
 
 
 @dataclass(slots=True)
@@ -276,6 +286,20 @@ class FakeHypervisor:
         if ask and server_id not in self.host.deaf:
             there.discard(nic.port_id)
         return nic.port_id not in there
+
+    async def copy_disk(
+        self, guest: GuestSpec, disk: Overlay, files: GuestFiles, copy: Path, *, quiesce: bool | None
+    ) -> None:
+        """See `Hypervisor.copy_disk`: an empty disk of the right size, and what the guest's own disk has after it."""
+        self._trip("copy_disk", guest.server_id)
+        if quiesce and guest.server_id in self.host.deaf:
+            raise HostFailure("The guest's agent did not answer, so it cannot be quiesced.", stage="snapshot")
+        own = files.disks[disk.role].read_bytes()  # some bytes
+        copy.write_bytes(empty_disk(disk.size_mib * MIB or guest.image.virtual_size or MIB) + own)  # noqa: ASYNC240
+
+    async def end_copy(self, server_id: str, copy: Path) -> None:
+        """See `Hypervisor.end_copy`; it is never under way for long."""
+        self._trip("end_copy", server_id)
 
     def _is_on(self, server_id: str) -> bool:
         """Say whether a guest has NICs of its own: those of a suspended one are on the disk with its memory."""

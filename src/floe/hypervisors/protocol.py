@@ -136,6 +136,20 @@ class Hypervisor(Protocol):
         """Return what a guest that runs has used. Raises HostFailure with cause `conflict` for one that does not."""
         ...
 
+    async def copy_disk(
+        self, guest: GuestSpec, disk: Overlay, files: GuestFiles, copy: Path, *, quiesce: bool | None
+    ) -> None:
+        """Copy a guest's disk as it is now to a qcow2 file that stands on no other; a guest that runs goes on.
+
+        With `quiesce` a guest that runs writes out its file systems first; where it cannot, that is a failure, unless
+        it is None. What a copy that fails leaves, `end_copy` takes away.
+        """
+        ...
+
+    async def end_copy(self, server_id: str, copy: Path) -> None:
+        """Break off a copy that is under way, whoever began it, and let a guest write again; the file stays."""
+        ...
+
     async def interrupt(self, server_id: str) -> None:
         """Send a guest that is on a non-maskable interrupt: what it does about it is its own affair."""
         ...

@@ -18,6 +18,7 @@ from floe.core.host_network import HostNetwork
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
 from floe.core.server_rebuild import Rebuild
 from floe.simulation import drives
+from floe.simulation.copied import left, too_many_backups
 from floe.simulation.loop import Process
 from floe.simulation.machines import Machine
 from floe.simulation.older_copies import OlderCopies
@@ -203,6 +204,7 @@ class Judge:
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
             bad += misrouted(conn, self._planes()) + misplugged(conn, self._planes())
             bad += miswired(conn, self._machines) + misbuilt(conn, self._machines)
+            bad += left(self._machines) + too_many_backups(conn)
             return bad + self._check_told(conn) + self._check_known(conn)
 
         return self._store.read(look)

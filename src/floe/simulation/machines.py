@@ -248,6 +248,18 @@ class SimulatedHypervisor:
         await self._pause("nic.after")
         return gone
 
+    async def copy_disk(
+        self, guest: GuestSpec, disk: Overlay, files: GuestFiles, copy: Path, *, quiesce: bool | None
+    ) -> None:
+        """See `Hypervisor.copy_disk`."""
+        await self._pause("copy.before")
+        await self._fake.copy_disk(guest, disk, files, copy, quiesce=quiesce)
+        await self._pause("copy.after")
+
+    async def end_copy(self, server_id: str, copy: Path) -> None:
+        """See `Hypervisor.end_copy`."""
+        await self._fake.end_copy(server_id, copy)
+
     async def find(self, server_id: str) -> Found | None:
         """See `Hypervisor.find`."""
         return await self._fake.find(server_id)

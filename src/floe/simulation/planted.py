@@ -24,6 +24,7 @@ from floe.core.guests import PowerState
 from floe.core.messages import Spawned
 from floe.simulation.planted_batches import BATCHES
 from floe.simulation.planted_bus import BUS
+from floe.simulation.planted_copied import COPIED
 from floe.simulation.planted_hosts import HOSTS
 from floe.simulation.planted_images import IMAGES
 from floe.simulation.planted_leases import LEASES
@@ -317,6 +318,7 @@ PLANTED = (
     *SAGAS,
     *WIRED,
     *REBUILT,
+    *COPIED,
     *WRITES,
     *POWER,
     *PASSWORDS,

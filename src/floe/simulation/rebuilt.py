@@ -14,7 +14,7 @@ from floe.cloud import server_rebuild
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.actions import FAILED, REBUILD, SUCCEEDED
-from floe.core.errors import FloeError, HostFailure
+from floe.core.errors import HostFailure
 from floe.core.given import RebuildGiven
 from floe.core.server_rebuild import NewMake
 from floe.core.server_states import BUILT, settled
@@ -22,6 +22,7 @@ from floe.core.servers import Server
 from floe.simulation.machines import Machine
 from floe.simulation.routed import Args
 from floe.simulation.site import IMAGES, bytes_of, user_of
+from floe.simulation.wired import all_of
 from floe.store import server_disks
 from floe.store import servers as rows
 from floe.store.actions import actions
@@ -58,9 +59,9 @@ class Rebuilt:
         if args["do"] == "rebuild":
             await rebuild()
         elif args["do"] == "rebuild-twice":
-            await _all(rebuild(), rebuild())
+            await all_of(rebuild(), rebuild())
         else:
-            await _all(rebuild(), self._later(cloud, name, args, (project, server_id)))
+            await all_of(rebuild(), self._later(cloud, name, args, (project, server_id)))
 
     async def _later(self, cloud: Cloud, name: str, args: Args, server: tuple[int, str]) -> None:
         await asyncio.sleep(args["other"] % 8 * 0.05)
@@ -119,10 +120,3 @@ def _names(files: Iterable[Path]) -> list[str]:
 
 def _is_built(server: Server | None) -> bool:
     return server is not None and server.launched_at is not None and server.deleted_at is None
-
-
-async def _all(*requests: Awaitable[None]) -> None:
-    """Make requests at the same time; each may be refused, none may fail in another way."""
-    for answer in await asyncio.gather(*requests, return_exceptions=True):
-        if isinstance(answer, BaseException) and not isinstance(answer, FloeError):
-            raise answer

@@ -36,7 +36,7 @@ from floe.core.nics import PlannedNic
 from floe.core.server_groups import ServerGroup
 from floe.simulation import drives
 from floe.simulation.allotted import Allotted
-from floe.simulation.drives import FAST
+from floe.simulation.copied import Copied
 from floe.simulation.forwarded import Forwarded
 from floe.simulation.outside import Outside
 from floe.simulation.pinned import Pinned
@@ -46,7 +46,7 @@ from floe.simulation.rebuilt import Rebuilt
 from floe.simulation.routed import Routed
 from floe.simulation.shape import Event
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
-from floe.simulation.wired import Wired
+from floe.simulation.wired import Wired, all_of
 from floe.store import hosts as host_rows
 from floe.store import images as image_rows
 from floe.store import security_groups as group_rows
@@ -81,13 +81,13 @@ class Users:
         self._groups: list[ServerGroup] = []
         self._ports: list[tuple[int, str]] = []
         self._rules = 0
-        self._routed = Routed(site)
-        self.posted = Posted(site.store, accuse)
+        self._routed, self.posted = Routed(site), Posted(site.store, accuse)
         self._forwarded, self._outside = Forwarded(self._routed), Outside(self._routed)
         self._allotted = Allotted(self._routed)
         self._pinned = Pinned(self._routed, site, lambda *port: self._ports.append(port))
         self._wired = Wired(self._routed, site, self._made, self._ports, self._drop)
         self._rebuilt = Rebuilt(self._made, self._drop)
+        self._copied = Copied(self._made, self._drop)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -123,6 +123,7 @@ class Users:
             "pin": self._pinned.ask,
             "nic": self._wired.ask,
             "rebuild": self._rebuilt.ask,
+            "copy": self._copied.ask,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -172,8 +173,9 @@ class Users:
             if row.deleted_at is None and row.host is not None and row.requested_zone not in (None, zones[row.host])
         ]
         found += self._check_keys(per_name) + self._check_images(conn)
-        parts = self._routed, self._forwarded, self._outside, self._allotted, self._wired, self._rebuilt, self.posted
-        found += [each for part in parts for each in part.check(conn)]
+        parts = self._routed, self._forwarded, self._outside, self._allotted, self._wired
+        more = self._rebuilt, self._copied, self.posted
+        found += [each for part in (*parts, *more) for each in part.check(conn)]
         return found
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:
@@ -227,7 +229,7 @@ class Users:
         group = self._groups[0].id if args["group"] and self._groups and project == 0 else None
         new = NewServer(
             name=name,
-            flavor_id=FAST.flavor_id if args.get("fast") else _FLAVORS.get(args["flavor"], args["flavor"]),
+            flavor_id=drives.FAST.flavor_id if args.get("fast") else _FLAVORS.get(args["flavor"], args["flavor"]),
             image_id=self._image(args["image"]),
             min_count=args["least"],
             max_count=args["most"],
@@ -266,7 +268,7 @@ class Users:
             await self._drop(cloud, name, project, server_id)
 
     async def _delete_twice(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
-        await _all(self._delete(cloud, name, args), self._delete(cloud, name, args))
+        await all_of(self._delete(cloud, name, args), self._delete(cloud, name, args))
 
     async def _drop(self, cloud: Cloud, name: str, project: int, server_id: str) -> None:
         self._delete_asked.add(server_id)
@@ -307,7 +309,7 @@ class Users:
         self._images.append(image.id)
         parts = [f"part {number} of {name}".encode() for number in range(args["parts"])]
         times = 2 if args["twice"] else 1
-        await _all(*(self._send_bytes(cloud, name, image.id, parts, args["cut"]) for _ in range(times)))
+        await all_of(*(self._send_bytes(cloud, name, image.id, parts, args["cut"]) for _ in range(times)))
 
     async def _upload_again(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
         """Send bytes for an image that was made before, whatever has become of its upload."""
@@ -315,7 +317,7 @@ class Users:
         if made:
             parts = [f"again, part {number} of {name}".encode() for number in range(args["parts"])]
             times = 2 if args["twice"] else 1
-            await _all(*(self._send_bytes(cloud, name, made[-1], parts, args["cut"]) for _ in range(times)))
+            await all_of(*(self._send_bytes(cloud, name, made[-1], parts, args["cut"]) for _ in range(times)))
 
     async def _send_bytes(self, cloud: Cloud, name: str, image_id: str, parts: list[bytes], cut: bool) -> None:
         async def chunks() -> AsyncIterator[bytes]:
@@ -391,10 +393,3 @@ class Users:
     async def _quota(self, cloud: Cloud, _name: str, args: dict[str, Any]) -> None:
         limits = {"instances": args["instances"]}
         await compute_quotas.change(cloud, PROJECTS[args["project"]], limits, force=False)
-
-
-async def _all(*requests: Awaitable[None]) -> None:
-    """Make requests at the same time; each may be refused, none may fail in another way."""
-    for answer in await asyncio.gather(*requests, return_exceptions=True):
-        if isinstance(answer, BaseException) and not isinstance(answer, FloeError):
-            raise answer

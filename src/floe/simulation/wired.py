@@ -81,7 +81,7 @@ class Wired:
         """Ask for one port for two servers at once."""
         others = [each for each in self._made if each[0] == server[0]]
         other = others[args["other"] % len(others)]
-        await _all(self._port(cloud, name, args, server), self._port(cloud, name, args, other))
+        await all_of(self._port(cloud, name, args, server), self._port(cloud, name, args, other))
 
     async def _give(self, cloud: Cloud, name: str, server: tuple[int, str], asked: PlannedNic) -> str:
         project, server_id = server
@@ -98,15 +98,15 @@ class Wired:
             await server_interfaces.detach(cloud, user_of(server[0], name), server[1], port_id)
 
     async def _take_twice(self, cloud: Cloud, name: str, args: Args, server: tuple[int, str]) -> None:
-        await _all(self._take(cloud, name, args, server), self._take(cloud, name, args, server))
+        await all_of(self._take(cloud, name, args, server), self._take(cloud, name, args, server))
 
     async def _replace(self, cloud: Cloud, name: str, args: Args, server: tuple[int, str]) -> None:
         """Give a NIC and take one at once."""
-        await _all(self._network(cloud, name, args, server), self._take(cloud, name, args, server))
+        await all_of(self._network(cloud, name, args, server), self._take(cloud, name, args, server))
 
     async def _take_and_delete(self, cloud: Cloud, name: str, args: Args, server: tuple[int, str]) -> None:
         """Take a NIC from a server that is deleted meanwhile."""
-        await _all(self._take(cloud, name, args, server), self._later(cloud, name, args, server))
+        await all_of(self._take(cloud, name, args, server), self._later(cloud, name, args, server))
 
     async def _later(self, cloud: Cloud, name: str, args: Args, server: tuple[int, str]) -> None:
         await asyncio.sleep(args["other"] % 4 * 0.03)
@@ -175,7 +175,7 @@ def _planned(server: Server, ports: Sequence[Port]) -> bool:
     )
 
 
-async def _all(*requests: Awaitable[None]) -> None:
+async def all_of(*requests: Awaitable[None]) -> None:
     """Make requests at the same time; each may be refused, none may fail in another way."""
     for answer in await asyncio.gather(*requests, return_exceptions=True):
         if isinstance(answer, BaseException) and not isinstance(answer, FloeError):

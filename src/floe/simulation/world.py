@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -30,6 +31,7 @@ from floe.conductor.saga import Saga
 from floe.core.errors import FloeError
 from floe.simulation.bus import Weather
 from floe.simulation.buses import Buses
+from floe.simulation.copied import SimulatedStore
 from floe.simulation.database import SimulatedDatabase
 from floe.simulation.faults import FAULTS
 from floe.simulation.judge import Judge, Watch
@@ -269,13 +271,8 @@ class World:
             bus = self._parts.bus(await self._buses.of(role))
             role.cloud = make_cloud(self._repeating(role), bus, blobs, role.clock, self.new_id)
             if role.answers:
-                images = ImageActions(
-                    role.cloud,
-                    settings=SETTINGS,
-                    sleep=self._sleep,
-                    place=role.name,
-                    workflows=self._image_workflows,
-                )
+                shared: dict[str, Any] = {"settings": SETTINGS, "sleep": self._sleep, "place": role.name}
+                images = ImageActions(role.cloud, workflows=self._image_workflows, **shared)
                 self.leases.conducts(images.owner, process, role.clock)
                 role.images, role.cloud = images, replace(role.cloud, image_actions=images.own)
                 await images.start()
@@ -324,6 +321,7 @@ class World:
             hypervisor=self._parts.hypervisor(machine.driver),
             plane=SimulatedPlane(machine, self.pause, self._delay),
             images=blobs,
+            store=SimulatedStore(self.pause, self.roles, self.dice),
             state_dir=machine.folder,
             clock=role.clock,
             heartbeat=HEARTBEAT,

@@ -44,6 +44,8 @@ NOT_STOPPED = {
     ("POST", "/action", "unlock"): None,
     ("POST", "/action", "os-getConsoleOutput"): None,
     ("POST", "/action", "os-resetState"): {"state": "error"},
+    ("POST", "/action", "createImage"): {"name": "i"},
+    ("POST", "/action", "createBackup"): {"name": "i", "backup_type": "daily", "rotation": 1},
     ("POST", "/action", "addFloatingIp"): {"address": "192.0.2.1"},
     ("POST", "/action", "removeFloatingIp"): {"address": "192.0.2.1"},
     ("POST", "/action", "addSecurityGroup"): {"name": "web"},

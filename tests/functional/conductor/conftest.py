@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,12 +46,13 @@ from floe.core.messages import (
     SpawnAnswer,
     Spawned,
     SpawnedAll,
-    StepTime,
 )
 from floe.core.power import Power
 from floe.core.resources import Inventory
 from floe.core.server_rebuild import Rebuild
 from floe.core.servers import BUILDING, SCHEDULING, Server, ServerFlavor
+from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
+from floe.core.step_times import StepTime
 from floe.store import actions, servers
 from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
@@ -84,6 +85,8 @@ class ScriptedHost:
     """The ports whose NICs guests were given later."""
     files: tuple[str, ...] = ()
     """Servers of which it has files alone."""
+    sends: Callable[[str], Awaitable[None]] | None = None
+    """Is told of each action whose image it sends."""
 
     async def handle(self, command: Command) -> Result:
         if isinstance(command, SpawnAll):
@@ -118,6 +121,12 @@ class ScriptedHost:
             held.update(command.attach)
             held.difference_update(command.detach)
             return NicsChanged()
+        if isinstance(command, TakeSnapshot):
+            if command.server_id not in self.guests:
+                return Failed(kind="not_found", message="The guest is not on this host.")
+            if self.sends is not None:
+                await self.sends(command.action_id)
+            return SnapshotTaken(size=1)
         if isinstance(command, ListGuests):
             return Guests(guests=self.found(), files=self.files)
         if isinstance(command, ApplyNetwork):

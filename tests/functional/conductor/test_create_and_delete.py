@@ -10,8 +10,9 @@ import pytest
 from floe.core.actions import CANCELLED, FAILED, SUCCEEDED
 from floe.core.guests import PowerState
 from floe.core.hosts import Host
-from floe.core.messages import Destroy, Failed, Spawn, StepTime
+from floe.core.messages import Destroy, Failed, Spawn
 from floe.core.resources import Resources
+from floe.core.step_times import StepTime
 from floe.store import actions, allocations, hosts
 
 

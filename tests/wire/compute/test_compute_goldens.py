@@ -110,6 +110,14 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
         {"lock": {"locked_reason": "r"}},
         "2.72 2.73",
     ),
+    **{
+        f"{name}_{version}": ("user", "POST", "/v2.1/servers/{web}/action", {action: {"name": "shot", **more}}, version)
+        for name, action, more in (
+            ("create_image", "createImage", {"metadata": {"a": "b"}}),
+            ("create_backup", "createBackup", {"backup_type": "daily", "rotation": "1"}),
+        )
+        for version in ("2.44", "2.45")
+    },
     "metadata": ("user", "GET", "/v2.1/servers/{web}/metadata", None, "2.1"),
     "password": ("user", "GET", "/v2.1/servers/{web}/os-server-password", None, "2.1"),
     "password_clear": ("user", "DELETE", "/v2.1/servers/{web}/os-server-password", None, "2.1"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from floe.api.kit.surface import Surface
-from floe.api.operator import audit, blobs, hosts, image_quotas, packets, purges, traces
+from floe.api.operator import audit, blobs, hosts, image_quotas, packets, purges, snapshots, traces
 from floe.api.operator.faults import operator_envelope
 
-_NOUNS = (audit, blobs, hosts, image_quotas, packets, purges, traces)
+_NOUNS = (audit, blobs, hosts, image_quotas, packets, purges, snapshots, traces)
 
 SURFACE = Surface(
     name="floe",

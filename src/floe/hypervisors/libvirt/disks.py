@@ -30,6 +30,8 @@ _ADDRESS_SPACE = 1 * GIB
 _EMPTY_OVERLAY = 64 * MIB
 """More than the tables of an empty qcow2 file of any size take."""
 _FILES = _PROCESSES = 64
+_ROUNDED = 64 * 1024
+"""Bytes that a disk may be larger than the image that it stands on, whose size need not be one of a disk."""
 _QUICK = 30.0
 _LONG = 3600.0
 
@@ -189,6 +191,44 @@ async def convert(folder: Path, disk_format: str, size: int, user: int | None) -
     )
     await inspect(folder, result.name, "qcow2", user)
     return result
+
+
+async def create_empty(target: Path, size: int, user: int | None) -> None:
+    """Make a user's empty qcow2 file of a disk of so many bytes, which replaces what is there."""
+    await run(
+        *("qemu-img", "create", "-q", "-f", "qcow2", str(_new_file(target, user)), str(size)),
+        user=user,
+        stage="snapshot",
+        what="The copy of the disk could not be made",
+        largest=_EMPTY_OVERLAY,
+    )
+
+
+async def virtual_size(disk: Path, most: int, user: int | None) -> int:
+    """Return how many bytes the disk in a qcow2 file of ours has, at most so many; nothing below it is opened."""
+    output = await run(
+        *("qemu-img", "info", "--output=json", "-U", "-f", "qcow2", str(disk)),
+        user=user,
+        stage="snapshot",
+        what="The disk cannot be read",
+    )
+    size = int(json.loads(output)["virtual-size"])
+    if size > most + _ROUNDED:
+        raise HostFailure("The disk is larger than it was made.", stage="snapshot", detail=f"{disk}: {size} bytes")
+    return size
+
+
+async def flatten(disk: Path, copy: Path, size: int, user: int | None) -> None:
+    """Copy a qcow2 disk of so many bytes that nobody writes to, and all that it stands on, to a file of its own."""
+    await run(
+        *("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(disk), str(_new_file(copy, user))),
+        user=user,
+        stage="snapshot",
+        what="The disk could not be copied",
+        largest=size + size // 1024 + _EMPTY_OVERLAY,
+        seconds=_LONG,
+        memory=4 * GIB,
+    )
 
 
 def _new_file(path: Path, user: int | None) -> Path:

@@ -29,6 +29,7 @@ from floe.hypervisors.libvirt.connection import (
 )
 from floe.hypervisors.libvirt.consoles import Consoles
 from floe.hypervisors.libvirt.devices import nic_xml
+from floe.hypervisors.libvirt.disk_copies import DiskCopies
 from floe.hypervisors.libvirt.events import state_after, state_of
 from floe.hypervisors.libvirt.talks import Talks
 from floe.hypervisors.libvirt.users import GuestUsers, closed, group_for, nobody
@@ -72,6 +73,7 @@ class LibvirtHypervisor:
     ) -> None:
         self._connection = LibvirtConnection(uri)
         self._talks = Talks(self._connection)
+        self._copies = DiskCopies(self._connection, self._talks)
         self._uri = uri
         self._disk_dir = disk_dir
         self._users = GuestUsers(disk_dir, guest_uids) if gives_guests_users(uri) else None
@@ -264,6 +266,17 @@ class LibvirtHypervisor:
     async def diagnostics(self, guest: GuestSpec) -> Diagnostics:
         """See `Hypervisor.diagnostics`."""
         return await self._connection.ask(lambda conn: statistics.diagnostics(conn, guest.server_id))
+
+    async def copy_disk(
+        self, guest: GuestSpec, disk: Overlay, files: GuestFiles, copy: Path, *, quiesce: bool | None
+    ) -> None:
+        """See `Hypervisor.copy_disk`."""
+        user = await self._user_of(files)
+        await self._copies.copy(guest, disk, files.disks[disk.role], copy, user, quiesce=quiesce)
+
+    async def end_copy(self, server_id: str, copy: Path) -> None:
+        """See `Hypervisor.end_copy`."""
+        await self._copies.end(server_id, copy)
 
     async def interrupt(self, server_id: str) -> None:
         """See `Hypervisor.interrupt`."""

@@ -1,0 +1,168 @@
+"""Copies of guests' root disks that become images: made beside the disk, sent to the image store, and removed again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.image_eviction import ImageEviction
+from floe.agent.ledger import Ledger
+from floe.agent.power import GuestPower
+from floe.agent.threads import Offload
+from floe.core.disks import ROOT, Overlay
+from floe.core.errors import HostFailure, Invalid, Unavailable
+from floe.core.guests import GuestSpec
+from floe.core.image_properties import quiesces
+from floe.core.image_tickets import ImageTicket
+from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
+from floe.hypervisors.protocol import GuestFiles, Hypervisor
+
+log = logging.getLogger(__name__)
+
+_NAME = "snapshot.qcow2"
+"""Of the copy, in the guest's folder."""
+_TRIES = 12
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+"""Times that a copy is sent, and seconds between two of them, at first and at last."""
+
+
+class SnapshotStore(Protocol):
+    """Where a host sends the bytes of images that it makes."""
+
+    async def send(self, ticket: ImageTicket, file: Path, size: int, told: Callable[[int], None]) -> None:
+        """Send so many bytes of a file, and tell how many were sent; one that is there already is as good.
+
+        Raises Gone where nobody wants it any more, Forbidden, TooLarge, Invalid; Unavailable to be tried again.
+        """
+        ...
+
+
+class NoStore:
+    """Where a host can send nothing: it sees the files of an API, and knows the address of none."""
+
+    async def send(self, _ticket: ImageTicket, _file: Path, _size: int, _told: Callable[[int], None]) -> None:
+        """See `SnapshotStore`."""
+        raise HostFailure("This host knows no API to which it could send an image: set images_from.", stage="upload")
+
+
+class GuestSnapshots(msgspec.Struct, frozen=True):
+    """Takes snapshots of guests on one host; whoever calls holds the server's lock.
+
+    `taken` has the latest answer of each server, with its action: a command is repeated as long as it lasts.
+    """
+
+    ledger: Ledger
+    builder: GuestBuilder
+    power: GuestPower
+    hypervisor: Hypervisor
+    store: SnapshotStore
+    eviction: ImageEviction
+    offload: Offload
+    sleep: Callable[[float], Awaitable[None]]
+    taken: dict[str, tuple[str, SnapshotTaken]] = msgspec.field(default_factory=dict)
+
+    async def take(self, command: TakeSnapshot, steps: Steps, _others_wait: Callable[[], bool]) -> SnapshotTaken:
+        """Copy a guest's root disk and send it; however that ends, nothing of it is left here.
+
+        Raises NotFound, HostFailure, and what the store refuses.
+        """
+        action_id, before = self.taken.get(command.server_id, ("", None))
+        if before is not None and action_id == command.action_id:
+            return before
+        guest = await self.power.known(command, steps)
+        async with self._copied(guest, steps) as (copy, size):
+            await self._send(command.ticket, copy, size, steps)
+        answer = SnapshotTaken(size=size, steps=tuple(steps.done))
+        self.taken[command.server_id] = command.action_id, answer
+        return answer
+
+    async def tidy(self) -> None:
+        """Remove what an agent left that died while it took a snapshot, and have guests go on that it froze."""
+        for server_id in await self.offload(self._left, self.ledger.guests):
+            log.warning("a snapshot of guest %s was cut short by the restart, and is cleared away", server_id)
+            try:
+                await self.clear_away(server_id)
+            except (HostFailure, OSError) as error:
+                log.error("what is left of a snapshot of %s stays: %s", server_id, error)
+
+    def forget(self, server_id: str) -> None:
+        """Forget what was answered of a server that is no more."""
+        self.taken.pop(server_id, None)
+
+    def _left(self, guests: Mapping[str, GuestSpec]) -> list[str]:
+        return [server_id for server_id in guests if any(self.builder.folder(server_id).glob("snapshot.*"))]
+
+    @asynccontextmanager
+    async def _copied(self, guest: GuestSpec, steps: Steps) -> AsyncIterator[tuple[Path, int]]:
+        """Give a copy of a guest's root disk and its size in bytes, and remove it at the end.
+
+        Where a whole process is no more, nobody can wait for that: `tidy` does it.
+        """
+        copy = self.builder.folder(guest.server_id) / _NAME
+        try:
+            async with steps.step("copy") as step:
+                await self.clear_away(guest.server_id)
+                await self._copy(guest, copy)
+                size = (await self.offload(copy.stat)).st_size
+                step.remark = f"{size >> 20} MiB"
+            yield copy, size
+        except GeneratorExit:
+            raise
+        except BaseException:
+            await self.clear_away(guest.server_id)
+            raise
+        await self.clear_away(guest.server_id)
+
+    async def _copy(self, guest: GuestSpec, copy: Path) -> None:
+        disk = next((disk for disk in guest.disks if disk.role == ROOT), None)
+        if not isinstance(disk, Overlay):
+            raise HostFailure("The guest's root disk is none that an image could be made of.", stage="snapshot")
+        try:
+            quiesce = quiesces(guest.image.properties)
+        except Invalid as error:
+            raise HostFailure(error.message, stage="snapshot", cause=error.kind) from error
+        files = self.builder.files(guest)
+        needed = await self.offload(_allocated, files, disk.role)
+        await self.eviction.make_room(needed)
+        with self.eviction.room.promise(needed):
+            await self.hypervisor.copy_disk(guest, disk, files, copy, quiesce=quiesce)
+
+    async def _send(self, ticket: ImageTicket, copy: Path, size: int, steps: Steps) -> None:
+        async with steps.step("upload") as step:
+
+            def tell(done: int) -> None:
+                step.remark = f"{done >> 20} of {size >> 20} MiB"
+
+            wait = _FIRST_WAIT
+            for left in reversed(range(_TRIES)):
+                try:
+                    await self.store.send(ticket, copy, size, tell)
+                    return
+                except Unavailable as error:
+                    if not left:
+                        raise HostFailure(f"The image could not be sent: {error.message}", stage="upload") from error
+                    log.info("sending a snapshot waits for %.1f s: %s", wait, error.message)
+                    await self.sleep(wait)
+                    wait = min(2 * wait, _LONGEST_WAIT)
+
+    async def clear_away(self, server_id: str) -> None:
+        """End the copy of a guest's disk, whoever began it, and remove it. Raises HostFailure."""
+        copy = self.builder.folder(server_id) / _NAME
+        await self.hypervisor.end_copy(server_id, copy)
+        await self.offload(_remove, copy)
+
+
+def _remove(copy: Path) -> None:
+    copy.unlink(missing_ok=True)
+
+
+def _allocated(files: GuestFiles, role: str) -> int:
+    """Return how many bytes a copy of a disk takes at most: what it and the image below it have on the disk."""
+    found = (path for path in (files.disks[role], files.bases.get(role)) if path is not None and path.exists())
+    return sum(path.stat().st_blocks * 512 for path in found)

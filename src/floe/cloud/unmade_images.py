@@ -1,0 +1,84 @@
+"""Images of servers that are not made after all: their rows go with the action that was to make them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from floe.cloud import images
+from floe.core.actions import CANCELLED, CREATE_BACKUP, CREATE_IMAGE, DELETE_IMAGE, IMAGE, UPLOAD_IMAGE, Action
+from floe.core.given import BlobGiven, SnapshotGiven
+from floe.core.image_quotas import ImageUsage
+from floe.core.images import QUEUED, SAVING, Image
+from floe.core.servers import IMAGE_BACKUP, IMAGE_SNAPSHOT, IMAGE_UPLOADING, Server
+from floe.store import actions, image_usage
+from floe.store import images as rows
+from floe.store import servers as server_rows
+from floe.store.engine import Connection
+
+KINDS = frozenset({CREATE_IMAGE.kind, CREATE_BACKUP.kind})
+MEANWHILE = frozenset({IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING})
+"""The task_states of a server of which an image is being made."""
+
+
+def give_up(conn: Connection, action: Action, now: datetime, action_id: str) -> None:
+    """Delete the image that a failed or cancelled action did not make, by an action of that id for its bytes.
+
+    One that its user gave other bytes meanwhile is the user's own, and one that is whole stays.
+    """
+    image = rows.get(conn, given(action).image_id)
+    if image is None or image.status not in {QUEUED, SAVING}:
+        return
+    if image.status == QUEUED or is_sent(conn, image.id, action.id, is_open=True):
+        remove(conn, image, action, now, action_id)
+
+
+def remove(conn: Connection, image: Image, action: Action, now: datetime, action_id: str) -> None:
+    """Delete an image, for a process that has no bytes of images: an action of that id has one remove them."""
+    blob_id = images.let_go(conn, image, now)
+    image_usage.add(conn, image.owner, ImageUsage(images=-1, bytes=-images.size_of(image)))
+    rows.delete(conn, image.id, now)
+    if blob_id is not None:
+        actions.add(
+            conn,
+            Action(
+                id=action_id,
+                kind=DELETE_IMAGE.kind,
+                version=DELETE_IMAGE.version,
+                subject_kind=IMAGE,
+                subject_id=image.id,
+                project_id=action.project_id,
+                user_id=action.user_id,
+                request_id=action.request_id,
+                input=msgspec.to_builtins(BlobGiven(blob=blob_id)),
+                created_at=now,
+            ),
+        )
+
+
+def cancelled(conn: Connection, server: Server, now: datetime, action_id: str) -> None:
+    """Give up making an image of a server, if that is being done, and delete what there is of it."""
+    if server.task_state in MEANWHILE:
+        for action in actions.find(conn, server.id, is_open=True):
+            if action.kind in KINDS:
+                give_up(conn, action, now, action_id)
+                actions.close(conn, action.id, CANCELLED, None, now)
+
+
+def settle(conn: Connection, server_id: str, now: datetime) -> None:
+    """Have nothing be done with a server any more, if it is an image of it that was being made."""
+    server = server_rows.get(conn, server_id)
+    if server is not None and server.task_state in MEANWHILE:
+        server_rows.change(conn, server_id, task_state=None, updated_at=now)
+
+
+def is_sent(conn: Connection, image_id: str, maker: str, *, is_open: bool = False) -> bool:
+    """Say whether the bytes of an image are those that an action makes; with `is_open`, whether they still come."""
+    found = actions.find(conn, image_id, is_open=is_open, kind=UPLOAD_IMAGE.kind, subject=IMAGE, limit=1)
+    return any(msgspec.convert(each.input, BlobGiven).maker == maker for each in found)
+
+
+def given(action: Action) -> SnapshotGiven:
+    """Return what an action that makes an image is given."""
+    return msgspec.convert(action.input, SnapshotGiven)
