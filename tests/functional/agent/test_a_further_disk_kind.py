@@ -79,8 +79,8 @@ def test_it_has_an_element_of_its_own_in_the_place_that_any_disk_has() -> None:
     table = {**devices.DISKS, Nbd: nbd_xml}
     made = devices.disk_xml(VOLUME, Path("/state/s/vol-1.nbd"), table)
     assert (made.get("type"), made.findtext("serial")) == ("network", "v1")
-    with pytest.raises(HostFailure, match="usb"):
-        devices.disk_xml(msgspec.structs.replace(VOLUME, bus="usb"), Path("/x"), table)
+    with pytest.raises(HostFailure, match="fdc"):
+        devices.disk_xml(msgspec.structs.replace(VOLUME, bus="fdc"), Path("/x"), table)
 
 
 def builder_of(world: Any, agent: Agent, connector: Connector) -> GuestBuilder:
