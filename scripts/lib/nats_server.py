@@ -71,7 +71,10 @@ class NatsServer:
         _until(lambda: self.log.count("Reloaded server configuration") + self.log.count("Failed to reload") > before)
 
     def freeze(self) -> None:
+        """Have it do nothing any more; on a busy machine that is so some time after it was told."""
+        assert self._process is not None
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)

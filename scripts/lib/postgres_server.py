@@ -84,8 +84,10 @@ class PostgresServer:
         self._process = None
 
     def freeze(self) -> None:
-        """Have it do nothing any more, nor the connections that it has."""
+        """Have it do nothing any more, nor the connections that it has; soon after it was told, on a busy machine."""
+        assert self._process is not None
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         """Have it go on."""

@@ -13,6 +13,7 @@ import nkeys
 import pytest
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats_server import NatsServer, nats_server
 
 from floe.bus import connection, envelope
@@ -187,8 +188,8 @@ async def settle_down(bus: NatsBus) -> None:
             client = bus._wire.connection._client
             try:
                 assert client is not None
-                await client.rtt(timeout=30)
-            except ConnectionClosedError:  # of a server that died before, which shows only now
+                await client.rtt(timeout=5)
+            except (ConnectionClosedError, NatsTimeoutError):  # of a server that died before, which shows only now
                 await asyncio.sleep(0.005)
             else:
                 return
