@@ -73,7 +73,7 @@ ANN = Context(request_id="r", user_id="ann", project_id=PROJECT, roles=frozenset
 IMAGE, DATA = "11111111-1111-4111-8111-111111111111", b"an image that nobody boots" * 50
 HOSTS = ("h1", "h2")
 SETTINGS = ConductorSettings(
-    start_grace=60.0, renew=0.02, sweep=0.02, write_seen=3600.0, slow_sweep=3600.0, trace_after=3600.0
+    start_grace=60.0, renew=0.02, sweep=0.02, gather=0.02, write_seen=3600.0, slow_sweep=3600.0, trace_after=3600.0
 )
 
 _COMMAND: ContextVar[str] = ContextVar("command", default="")

@@ -332,7 +332,7 @@ async def idle(conductor: Conductor) -> None:
 
 
 SETTINGS = ConductorSettings(
-    start_grace=0.0, renew=3600.0, sweep=3600.0, write_seen=3600.0, slow_sweep=3600.0, trace_after=0.0
+    start_grace=0.0, renew=3600.0, sweep=3600.0, gather=0.0, write_seen=3600.0, slow_sweep=3600.0, trace_after=0.0
 )
 
 
