@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from floe.agent.image_copy import CHUNK, ImageSource
+from floe.agent.image_copy import ImageSource
 from floe.agent.snapshots import NoStore, SnapshotStore
 from floe.assembly.surroundings import Surroundings
 from floe.blobs.files import FileBlobs
 from floe.blobs.protocol import Blobs
-from floe.cloud import snapshots
-from floe.cloud.cloud import Cloud
 from floe.core.errors import Invalid
-from floe.core.image_tickets import ImageTicket, authorization
 from floe.pools import Pool
+
+if TYPE_CHECKING:
+    from floe.cloud.cloud import Cloud
 
 
 def store(around: Surroundings, threads: Pool) -> Blobs:
@@ -32,25 +31,6 @@ def no_store(around: Surroundings) -> Blobs:
     return FileBlobs(around.settings.state / "images", around.room, make=False)
 
 
-class OwnStore:
-    """See `agent.snapshots.SnapshotStore`: the image store of this process itself."""
-
-    def __init__(self, cloud: Cloud, threads: Pool) -> None:
-        self._cloud, self._threads = cloud, threads
-
-    async def send(self, ticket: ImageTicket, file: Path, size: int, told: Callable[[int], None]) -> None:
-        """See `SnapshotStore.send`."""
-        shown = authorization(ticket, "PUT")
-        await snapshots.take(self._cloud, shown, ticket.blob, self._pieces(file, told), announced=size)
-
-    async def _pieces(self, file: Path, told: Callable[[int], None]) -> AsyncIterator[bytes]:
-        sent = 0
-        with file.open("rb") as reader:
-            while piece := await self._threads.run(reader.read, CHUNK, let_in=True):
-                yield piece
-                told(sent := sent + len(piece))
-
-
 def sink(around: Surroundings, threads: Pool, cloud: Cloud | None = None) -> SnapshotStore:
     """Return where hosts send images: the APIs that the settings name, else this process's own cloud."""
     urls = around.settings.image_urls()
@@ -58,7 +38,11 @@ def sink(around: Surroundings, threads: Pool, cloud: Cloud | None = None) -> Sna
         from floe.agent.image_upload import HttpStore
 
         return HttpStore(urls, threads=threads)
-    return NoStore() if cloud is None else OwnStore(cloud, threads)
+    if cloud is None:
+        return NoStore()
+    from floe.assembly.own_store import OwnStore  # with the database, which agents in a process of their own do without
+
+    return OwnStore(cloud, threads)
 
 
 def source(around: Surroundings, threads: Pool, seen: Blobs | None = None) -> ImageSource:
