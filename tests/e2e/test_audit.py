@@ -199,7 +199,7 @@ DAMAGES = {
     ),
     "a table of rules removed": Damage(
         lambda scene: scene.cloud.inside("nft", "delete", "table", "inet", "floe"),
-        lambda scene: "table inet floe" not in scene.cloud.inside("nft", "list", "tables"),
+        lambda scene: "table inet floe" not in scene.cloud.inside("nft", "list", "tables").splitlines(),
         lambda _: "table inet floe is missing",
     ),
     "a port let past its rules": Damage(
