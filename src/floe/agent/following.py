@@ -9,6 +9,7 @@ from typing import Any
 
 from floe.agent.nics import GuestNics
 from floe.core.errors import HostFailure
+from floe.core.nics import Nic
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +37,19 @@ class Following:
                 yield self._follow(server_id)
 
     async def _follow(self, server_id: str) -> None:
-        pause = _AGAIN
+        pause, held = _AGAIN, list[Nic]()
         try:
-            while not await self._is_there(server_id):
+            while not await self._is_there(server_id, held):
                 await self._sleep(pause)
                 pause = min(2 * pause, _SELDOM)
         finally:
             self._followed.discard(server_id)
 
-    async def _is_there(self, server_id: str) -> bool:
+    async def _is_there(self, server_id: str, held: list[Nic]) -> bool:
         async with self._locked(server_id):
             try:
-                await self._nics.follow(server_id)
+                held[:] = await self._nics.follow(server_id, held)
             except HostFailure as error:
                 log.warning("guest %s has other NICs than ports: %s", server_id, error.detail or error.message)
                 return False
-            return True
+            return not held

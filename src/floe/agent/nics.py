@@ -26,6 +26,8 @@ _LOOK_EVERY = 0.5
 _ASK_EVERY = 10.0
 """Seconds between looks whether a guest let go of a NIC, and after which it is asked again: it may have been too early
 in its boot to listen."""
+_TAKEN_BACK = 10.0
+"""Seconds that a guest has to let go of a NIC which it was given in vain."""
 
 
 class GaveWay(Exception):
@@ -68,27 +70,30 @@ class GuestNics(msgspec.Struct, frozen=True):
             if {nic.port_id for nic in guest.nics} != ports.get(server_id, set()) and self.ledger.is_built(server_id)
         ]
 
-    async def follow(self, server_id: str) -> None:
-        """Have a guest have a NIC for each of its ports here and no others, without waiting for it to let go of any."""
+    async def follow(self, server_id: str, held: Sequence[Nic] = ()) -> Sequence[Nic]:
+        """Have a guest have a NIC for each of its ports here and no others, without waiting for it to let go of any.
+
+        Returns those that it holds on to, `held` are those that were returned before.
+        """
         guest, network = self.ledger.guests.get(server_id), self.ledger.network
         if guest is None or not self.ledger.is_built(server_id):
-            return
+            return ()
         own = [port for port in network.ports.values() if port.server_id == server_id]
         mtus = {segment.network_id: segment.mtu for segment in network.segments.values()}
         wanted = nics_of(own, mtus, guest.image.properties)
         there = {nic.port_id for nic in guest.nics}
-        gone = [nic for nic in guest.nics if nic.port_id not in {each.port_id for each in wanted}]
+        gone = [nic for nic in (*guest.nics, *held) if nic.port_id not in {each.port_id for each in wanted}]
         found = await self.hypervisor.find(server_id)
         if found is not None and found.power_state is PowerState.SUSPENDED:
-            return  # its NICs are on the disk with its memory, and follow once it goes on
-        for nic in gone:
-            await self.hypervisor.detach_nic(server_id, nic)
+            return held  # its NICs are on the disk with its memory, and follow once it goes on
+        held = [nic for nic in gone if not await self.hypervisor.detach_nic(server_id, nic)]
         for nic in wanted:
             if nic.port_id not in there:
                 await self.ports.plug(frozenset({nic.port_id}))
                 await self.hypervisor.attach_nic(guest, nic)
-        # Last: an agent that dies before finds it astray again.
+        # Last: an agent that dies before finds it astray again. What is held is not the guest's: it starts without.
         self.ledger.rewire(ChangeNics(action_id="", server_id=server_id, network=HostNetwork()), wanted)
+        return held
 
     async def _attach(self, guest: GuestSpec, command: ChangeNics, steps: Steps) -> None:
         """Have the ports, and then their NICs. What fails is taken back."""
@@ -109,8 +114,8 @@ class GuestNics(msgspec.Struct, frozen=True):
 
     async def _take_back(self, command: ChangeNics, own: Sequence[Nic], new: Sequence[Nic]) -> None:
         try:
-            for nic in new:
-                await self.hypervisor.detach_nic(command.server_id, nic)
+            for nic in new:  # an attempt before may have given it to the guest
+                await self._let_go(command.server_id, nic, _TAKEN_BACK, lambda: False)
             self.ledger.rewire(command, own, gone=command.attach)
             await self.ports.plug()
         except HostFailure as error:
@@ -124,18 +129,18 @@ class GuestNics(msgspec.Struct, frozen=True):
             for port_id in gone:
                 # The host may have been told of the guest anew, without what it was to lose, and the guest has it.
                 nic = there.get(port_id) or Tap(port_id=port_id, mac="", device=tap_name(port_id))
-                await self._let_go(guest, nic, command.patience, others)
+                await self._let_go(guest.server_id, nic, command.patience, others)
         async with steps.step("ports"):
             self.ledger.rewire(command, [nic for nic in guest.nics if nic.port_id not in gone], gone=gone)
             await self.ports.plug()
 
-    async def _let_go(self, guest: GuestSpec, nic: Nic, patience: float, others: Callable[[], bool]) -> None:
+    async def _let_go(self, server_id: str, nic: Nic, patience: float, others: Callable[[], bool]) -> None:
         """Ask a guest for a NIC until it has let go of it.
 
         Raises HostFailure once there is no more patience, and GaveWay where there is and others wait.
         """
         waited = since = 0.0
-        while not await self.hypervisor.detach_nic(guest.server_id, nic, ask=since == 0.0):
+        while not await self.hypervisor.detach_nic(server_id, nic, ask=since == 0.0):
             if waited >= patience:
                 raise HostFailure(
                     f"The guest did not let go of the NIC of port {nic.port_id} in {patience:g} s: is it still booting,"

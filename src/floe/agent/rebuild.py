@@ -17,7 +17,7 @@ from floe.agent import console
 from floe.agent.disks import all_files
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.ledger import Ledger
-from floe.agent.power import GuestPower
+from floe.agent.power import GuestPower, flush
 from floe.agent.threads import Offload
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestSpec, PowerState
@@ -28,6 +28,10 @@ from floe.hypervisors.protocol import Hypervisor
 
 log = logging.getLogger(__name__)
 
+_KEPT = (
+    "The machine lost its power just after the guest was made, so that the {role} disk, which is to be kept, may be"
+    " damaged: rebuild the server without keeping it."
+)
 _STUCK = "The guest was made anew, and cannot be started; what it was is gone. Rebuild the server, or reboot it."
 
 
@@ -57,14 +61,12 @@ class GuestRebuild(msgspec.Struct, frozen=True):
                 async with steps.step("ports"):
                     await self.builder.plug(guest)
             if damaged or not switched:
-                await self._make(guest, before, steps)
+                await self._make(guest, before, steps, damaged=damaged and not switched)
                 await self._switch(guest, command, steps)
             await self.power.reach(guest, command, steps)
             power_state = await self._power_state(command.server_id)
         except Exception as error:
-            if await self.go_back(before, command, kept):
-                if damaged and not switched:
-                    self.ledger.wishes.damage(command.server_id)
+            if await self.go_back(before, command, kept, damaged=damaged and not switched):
                 raise
             raise HostFailure(
                 _STUCK, cause=Unavailable.kind, stage="guest", detail=getattr(error, "detail", "") or str(error)
@@ -83,13 +85,21 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         self.ledger.adopt(command.action_id, guest, command.network)
         return guest
 
-    async def _make(self, guest: GuestSpec, before: GuestSpec, steps: Steps) -> None:
-        """Make the disks that are to be another make; what an earlier attempt left of those may be damaged."""
+    async def _make(self, guest: GuestSpec, before: GuestSpec, steps: Steps, *, damaged: bool) -> None:
+        """Make the disks that are to be another make; what an earlier attempt left of those may be damaged.
+
+        Those that stay are on the disk for certain from then on: the power may fail just after the others were made.
+        """
         own, old = self.builder.files(guest), self.builder.files(before)
         async with steps.step("disk"):
-            for role, path in own.disks.items():
-                if path == old.disks.get(role) and not path.exists():
+            kept = {role: path for role, path in own.disks.items() if path == old.disks.get(role)}
+            for role, path in kept.items():
+                if not path.exists():
                     raise HostFailure(f"The {role} disk of the guest is not on this host any more.", stage="disk")
+                if damaged:
+                    raise HostFailure(_KEPT.format(role=role), stage="disk")
+            if guest.server_id in self.ledger.wishes.unflushed:
+                await self.offload(flush, kept.values())
             await self.offload(_remove, all_files(own) - all_files(old))
         await self.builder.make_disks(guest, steps)
 
@@ -111,8 +121,11 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         except OSError as error:
             log.warning("files of what guest %s was are left: %s", guest.server_id, error)
 
-    async def go_back(self, before: GuestSpec, command: Rebuild, kept: Wanted) -> bool:
-        """Have the guest that was there, as it was: it runs again if it did. False where its disks are not there."""
+    async def go_back(self, before: GuestSpec, command: Rebuild, kept: Wanted, *, damaged: bool = False) -> bool:
+        """Have the guest that was there, as it was: it runs again if it did. False where its disks are not there.
+
+        One whose disks may be damaged is not started from them.
+        """
         server_id = command.server_id
         try:
             if _makes(self.ledger.guests[server_id]) != _makes(before):
@@ -121,12 +134,14 @@ class GuestRebuild(msgspec.Struct, frozen=True):
                 if await self.hypervisor.find(server_id) is not None:
                     await self.hypervisor.end(server_id)
                 self.ledger.remake(before)
+                if damaged:
+                    self.ledger.wishes.damage(server_id)
             boots = max(kept.boots, command.wanted.boots)  # once more, if it boots again
             back = replace(kept, boots=boots, generation=command.wanted.generation)
             self.ledger.wishes.want(replace(command, wanted=back))
-            if back.power is Power.RUNNING and (await self._power_state(server_id)).off:
+            await self._tidy(before)
+            if back.power is Power.RUNNING and not damaged and (await self._power_state(server_id)).off:
                 await self.hypervisor.start(before, self.builder.files(before), back.boots)
-            await self.builder.tidy(before)
         except (HostFailure, OSError) as error:
             log.error("guest %s could not be had back: %s", server_id, getattr(error, "detail", "") or error)
         return _makes(self.ledger.guests[server_id]) == _makes(before)

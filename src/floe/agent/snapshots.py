@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -84,7 +84,7 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
 
     async def tidy(self) -> None:
         """Remove what an agent left that died while it took a snapshot, and have guests go on that it froze."""
-        for server_id in await self.offload(self._left, self.ledger.guests):
+        for server_id in await self.offload(self._left):
             log.warning("a snapshot of guest %s was cut short by the restart, and is cleared away", server_id)
             try:
                 await self.clear_away(server_id)
@@ -95,8 +95,9 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
         """Forget what was answered of a server that is no more."""
         self.taken.pop(server_id, None)
 
-    def _left(self, guests: Mapping[str, GuestSpec]) -> list[str]:
-        return [server_id for server_id in guests if any(self.builder.folder(server_id).glob("snapshot.*"))]
+    def _left(self) -> list[str]:
+        """Return the servers with such files, those too that the ledger has forgotten."""
+        return [ident for ident in self.builder.folders() if any(self.builder.folder(ident).glob("snapshot.*"))]
 
     @asynccontextmanager
     async def _copied(self, guest: GuestSpec, steps: Steps) -> AsyncIterator[tuple[Path, int]]:

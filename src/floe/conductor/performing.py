@@ -49,7 +49,7 @@ class Performer(msgspec.Struct, frozen=True):
         await self._do_all(flow, saga, saga.steps)
         if not flow.closed:
             await flow.transaction("end", lambda _conn: None, last=True)
-        saga.after(flow)
+        await _follow(saga, flow)
 
     async def fail(self, saga: Saga, flow: Flow, failure: Failure) -> None:
         """Take back what was done, the latest first, and end the action with why that is, or was found to be before."""
@@ -59,7 +59,7 @@ class Performer(msgspec.Struct, frozen=True):
             await self._undo(flow, saga, step)
 
         await flow.fail(failure, undo, saga.fails(flow, failure))
-        saga.after(flow)
+        await _follow(saga, flow)
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -209,6 +209,11 @@ def _going_on_later() -> Iterator[None]:
         yield
     except StoreUnavailable as error:
         raise Interrupted(error.message) from error
+
+
+async def _follow(saga: Saga, flow: Flow) -> None:
+    if (telling := saga.after(flow)) is not None:
+        await telling
 
 
 def _asking(flow: Flow) -> Asking:

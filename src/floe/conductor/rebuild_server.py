@@ -6,12 +6,13 @@ nobody knows whether it did, the server is in ERROR, to be rebuilt once more.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from floe.cloud import host_images, sealing, server_rebuild
+from floe.cloud import guest_metadata, host_images, sealing, server_rebuild
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
@@ -21,13 +22,15 @@ from floe.conductor.guest_spec import guest_spec
 from floe.conductor.saga import Choice, OnHost, Saga, Write
 from floe.core import server_states
 from floe.core.actions import REBUILD
-from floe.core.errors import NotFound, NoValidHost, Unavailable
+from floe.core.errors import NotFound, NoValidHost, StoreUnavailable, Unavailable
 from floe.core.given import CreateSecrets, RebuildGiven
+from floe.core.hosts import Host
 from floe.core.messages import PowerChanged
 from floe.core.server_rebuild import Rebuild
-from floe.core.servers import ERROR, ServerFault
+from floe.core.servers import ERROR, Server, ServerFault
 from floe.scheduler.select import unfit
 from floe.scheduler.spec import spec_of
+from floe.store import hosts
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -65,6 +68,7 @@ class RebuildServer(msgspec.Struct, frozen=True):
                 Write(name="rebuilt", do=self.settle, last=True),
             ),
             fails=self.leave,
+            after=lambda flow: self.tell(flow) if flow.failure() is not None else None,
         )
 
     async def fits(self, flow: Flow) -> Any:
@@ -125,6 +129,18 @@ class RebuildServer(msgspec.Struct, frozen=True):
             return Outcome(remark=f"the guest is {power.name.lower()}")
 
         return work
+
+    async def tell(self, flow: Flow) -> None:
+        """Have the guest read what its row says again: while this waited, its host was told what it was to be."""
+        host, server_id = flow.given(RebuildGiven).host, flow.action.subject_id
+
+        def read(conn: Connection) -> tuple[Server | None, Host | None]:
+            return rows.get(conn, server_id), hosts.get(conn, host)
+
+        with contextlib.suppress(StoreUnavailable):  # the host is compared with the rows later
+            server, on = await self.cloud.db.read(read)
+            if server is not None:
+                await guest_metadata.tell(self.cloud, server, on.zone if on is not None else "")
 
     def leave(self, flow: Flow, failure: Failure) -> Work:
         """Leave the server what it was, and say why; or in ERROR, where its host may have made it anew."""

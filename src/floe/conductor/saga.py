@@ -115,7 +115,7 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True):
     begins: Begins
     steps: tuple[Node, ...]
     fails: Callable[[Flow, Failure], Work]
-    after: Callable[[Flow], None] = lambda _flow: None
+    after: Callable[[Flow], Awaitable[None] | None] = lambda _flow: None
     renamed: Mapping[int, Mapping[str, str]] = msgspec.field(default_factory=dict)
 
     @property

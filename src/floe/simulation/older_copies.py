@@ -11,7 +11,7 @@ from typing import Any
 from floe.agent.power import LATER
 from floe.cloud.audit import Violation
 from floe.conductor.forgotten import BEHIND
-from floe.core.actions import FAILED, OPEN_STATES, Action
+from floe.core.actions import FAILED, OPEN_STATES, REBUILD, Action
 from floe.core.guest_actions import BY_KIND
 from floe.store import actions
 from floe.store.engine import Connection
@@ -28,7 +28,7 @@ _a = actions.actions.c
 _WISHES = (
     actions.actions.select()
     .with_only_columns(_a.id, _a.subject_id, _a.created_at)
-    .where(_a.kind.in_(sorted(BY_KIND)))
+    .where(_a.kind.in_(sorted({*BY_KIND, REBUILD.kind})))
     .order_by(_a.created_at, _a.id)
 )
 _OPEN = _WISHES.where(_a.state.in_(sorted(OPEN_STATES)))

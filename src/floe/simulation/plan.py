@@ -71,6 +71,7 @@ def make(seed: int) -> Plan:
         events += [*long_events(Random(f"{seed} cuts"), shape), *_late(Random(f"{seed} late"))]  # noqa: S311
     if shape.together:
         events += _last_requests(dice)
+    events = _with_ledgers(shape, events)
     events.sort(key=lambda event: event.at)
     return replace(shape, conductors=1 if shape.together else shape.conductors, events=tuple(events))
 
@@ -156,8 +157,7 @@ def _of_ledgers(dice: Random, plan: Plan, events: Sequence[Event]) -> list[Event
 
     For which disks the power may have damaged stands in the ledger alone.
     """
-    dark = {event.args["host"] for event in events if event.what == "power"}
-    sound = [] if plan.together and dark else sorted(set(plan.host_names) - dark)  # what is one process is one machine
+    sound = sorted(_lit(plan, events))
     if not sound or dice.random() < 0.8:
         return []
     lost = dice.uniform(2.0, FAULTS)
@@ -171,6 +171,18 @@ def _of_ledgers(dice: Random, plan: Plan, events: Sequence[Event]) -> list[Event
         for _ in range(dice.choice((1, 3)))
     ]
     return [Event(at=lost, what="forget", args=args), *asked]
+
+
+def _lit(plan: Plan, events: Sequence[Event]) -> set[str]:
+    """Return the hosts that do not lose their power."""
+    dark = {event.args["host"] for event in events if event.what == "power"}
+    return set() if plan.together and dark else set(plan.host_names) - dark  # what is one process is one machine
+
+
+def _with_ledgers(plan: Plan, events: Sequence[Event]) -> list[Event]:
+    """Have no host lose both its ledger and its power, whoever planned them: see `_of_ledgers`."""
+    lit = _lit(plan, events)
+    return [event for event in events if event.what != "forget" or event.args["host"] in lit]
 
 
 def _of_older_copies(dice: Random, events: Sequence[Event]) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from floe.core.errors import HostFailure
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
-from floe.core.messages import ChangeNics, ChangePower, Destroy, Destroyed, NicsChanged
+from floe.core.messages import ApplyNetwork, ChangeNics, ChangePower, Destroy, Destroyed, NicsChanged
 from floe.core.power import Power, Wanted
 
 
@@ -20,10 +21,12 @@ class Deaf:
 
     def __init__(self, world: Any, spawned: Any) -> None:
         self.world, self.server_id, self.name = world, spawned.guest.server_id, spawned.guest.name
-        (port,) = spawned.network.ports
+        (port,), self.network = spawned.network.ports, spawned.network
         self.port_id = port.port_id
         world.machine.nics[self.server_id] = {self.port_id}
         world.machine.deaf.add(self.server_id)
+        self.slept: Callable[[], Any] = lambda: None
+        """Called each time that its host waits."""
         self.told = ChangeNics(
             action_id="detach",
             server_id=self.server_id,
@@ -45,10 +48,18 @@ class Deaf:
 
 @pytest.fixture
 async def deaf(world: Any, spawn: Any) -> Deaf:
-    await world.start(boot_id=lambda: "first", sleep=lambda _seconds: asyncio.sleep(0))
+    made: list[Deaf] = []
+
+    async def sleep(_seconds: float) -> None:
+        for one in made:
+            one.slept()
+        await asyncio.sleep(0)
+
+    await world.start(boot_id=lambda: "first", sleep=sleep)
     command = spawn()
     await world.ask(command)
-    return Deaf(world, command)
+    made.append(Deaf(world, command))
+    return made[0]
 
 
 async def test_a_stop_goes_first_and_the_nic_is_gone_with_it(deaf: Deaf) -> None:
@@ -84,3 +95,24 @@ async def test_patience_ends_however_often_others_went_first(deaf: Deaf) -> None
     with pytest.raises(HostFailure, match="did not let go of the NIC"):
         await detached
     assert [nic.port_id for nic in deaf.world.agent._ledger.guests[deaf.server_id].nics] == [deaf.port_id]
+
+
+async def test_a_nic_that_was_given_in_vain_is_asked_for_until_the_guest_lets_go_of_it(deaf: Deaf) -> None:
+    """An attempt before had given it to the guest, and the one after could not."""
+    again = replace(deaf.network, generation=deaf.told.network.generation)
+    deaf.world.machine.fail("attach_nic")
+    attach = ChangeNics(action_id="attach", server_id=deaf.server_id, attach=(deaf.port_id,), network=again)
+    deaf.slept = deaf.world.machine.deaf.clear
+    with pytest.raises(HostFailure):
+        await deaf.world.ask(attach, timeout=60)
+    assert deaf.world.machine.nics[deaf.server_id] == set()
+
+
+async def test_a_nic_whose_port_is_gone_is_asked_for_until_the_guest_lets_go_of_it(deaf: Deaf) -> None:
+    ledger = deaf.world.agent._ledger
+    nothing = HostNetwork(generation=ledger.network.newest + 1)
+    await deaf.world.ask(ApplyNetwork(network=nothing))
+    await deaf.world.until(lambda: ledger.guests[deaf.server_id].nics == ())
+    assert deaf.world.machine.nics[deaf.server_id] == {deaf.port_id}
+    deaf.world.machine.deaf.clear()
+    await deaf.world.until(lambda: deaf.world.machine.nics[deaf.server_id] == set())

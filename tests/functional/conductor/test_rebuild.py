@@ -12,7 +12,7 @@ from floe.core import guest_actions
 from floe.core.context import Context
 from floe.core.errors import Conflict
 from floe.core.images import ACTIVE, PUBLIC, Image
-from floe.core.messages import Failed
+from floe.core.messages import Failed, UpdateMetadata
 from floe.core.server_rebuild import NewMake, Rebuild
 from floe.core.servers import Server
 from floe.store import images, server_disks
@@ -124,6 +124,15 @@ async def test_where_nobody_knows_what_became_of_it_the_server_is_in_error_and_m
     await site.settle()
     found = site.server(server.id)
     assert (found.vm_state, found.fault) == ("active", None)
+
+
+async def test_where_it_fails_the_guest_is_told_that_it_is_what_it_was(site: Any) -> None:
+    server = await built(site)
+    site.hosts["h1"].power_script.append(Failed(kind="host_failure", message="The hypervisor failed."))
+    await rebuild(site, server)
+    await site.settle()
+    assert site.server(server.id).name == server.name != "anew"
+    assert [told.metadata.name for told in site.hosts["h1"].sent(UpdateMetadata)] == [server.name]
 
 
 async def test_what_was_changed_meanwhile_stays_though_it_fails(site: Any) -> None:

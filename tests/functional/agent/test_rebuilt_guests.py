@@ -1,0 +1,116 @@
+"""What a host does to have a guest as it was again, whose rebuild failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from floe.core.disks import Blank
+from floe.core.errors import HostFailure
+from floe.core.guests import PowerState
+from floe.core.messages import ChangePower, PowerChanged
+from floe.core.power import Power, Wanted
+from floe.core.server_rebuild import Rebuild
+from floe.simulation.storage import Synced
+
+RUNS, OFF = PowerState.RUNNING, PowerState.SHUTDOWN
+
+
+def rebuild(command: Any, make: int = 7, kept: tuple[str, ...] = ()) -> Rebuild:
+    """Return how a spawned guest is made of other disks, but for those that are kept."""
+    disks = tuple(disk if disk.role in kept else replace(disk, make=make) for disk in command.guest.disks)
+    return Rebuild(
+        action_id="rebuild",
+        server_id=command.guest.server_id,
+        wanted=Wanted(power=Power.RUNNING, boots=make, generation=make),
+        guest=replace(command.guest, disks=disks),
+        before=command.guest,
+        network=command.network,
+    )
+
+
+def disks(world: Any, command: Any) -> list[str]:
+    return sorted(path.name for path in world.folder(command.guest.server_id).glob("*.qcow2"))
+
+
+async def after_a_power_loss(world: Any, command: Any, forgotten: str = "") -> None:
+    """Have a guest whose disks may be damaged: the power failed before they were on the disk for certain.
+
+    The ledger may have forgotten entries of one type.
+    """
+    await world.start(boot_id=lambda: "first")
+    await world.ask(command)
+    assert world.agent._ledger.wishes.unflushed == {command.guest.server_id}
+    world.agent._ledger.sync()
+    await world.kill()
+    ledger = world.state_dir / "ledger.jsonl"
+    entries = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(entry for entry in entries if f'"type":"{forgotten}"' not in entry))
+    world.machine.guests[command.guest.server_id] = OFF
+    await world.start(boot_id=lambda: "second")
+    assert world.agent._ledger.wishes.damaged == {command.guest.server_id}
+
+
+async def test_one_that_cannot_be_started_either_has_no_files_but_its_own(world: Any, spawn: Any) -> None:
+    await world.start()
+    command = spawn()
+    await world.ask(command)
+    world.machine.fail("start")
+    world.machine.fail("start")
+    with pytest.raises(HostFailure):
+        await world.ask(rebuild(command))
+    assert world.machine.guests == {command.guest.server_id: OFF}
+    assert disks(world, command) == ["disk.qcow2"]
+
+
+async def test_it_is_not_started_from_disks_that_may_be_damaged(world: Any, spawn: Any) -> None:
+    command = spawn()
+    await after_a_power_loss(world, command, forgotten="settled")
+    world.machine.fail("start")
+    with pytest.raises(HostFailure):
+        await world.ask(rebuild(command))
+    assert world.machine.guests == {command.guest.server_id: OFF}
+    wanted = Wanted(power=Power.RUNNING, boots=8, generation=8)
+    with pytest.raises(HostFailure, match="disks may be damaged"):
+        await world.ask(ChangePower(action_id="start", server_id=command.guest.server_id, wanted=wanted))
+    assert isinstance(await world.ask(replace(rebuild(command, 10), action_id="again")), PowerChanged)
+    assert world.machine.guests == {command.guest.server_id: RUNS}
+
+
+async def test_a_disk_that_may_be_damaged_is_not_kept(world: Any, spawn: Any) -> None:
+    command = spawn()
+    swap = Blank(role="swap", device="vdb", bus="virtio", size_mib=1, filesystem="swap")
+    command = replace(command, guest=replace(command.guest, disks=(*command.guest.disks, swap)))
+    await after_a_power_loss(world, command)
+    with pytest.raises(HostFailure, match="swap disk, which is to be kept, may be damaged"):
+        await world.ask(rebuild(command, kept=("swap",)))
+    assert world.machine.guests == {command.guest.server_id: OFF}
+    assert isinstance(await world.ask(replace(rebuild(command, 9), action_id="again")), PowerChanged)
+
+
+async def test_a_disk_that_is_kept_is_on_the_disk_for_certain_before(world: Any, spawn: Any) -> None:
+    synced = Synced()
+    command = spawn()
+    swap = Blank(role="swap", device="vdb", bus="virtio", size_mib=1, filesystem="swap")
+    command = replace(command, guest=replace(command.guest, disks=(*command.guest.disks, swap)))
+    await world.start(boot_id=lambda: "first")
+    with synced.watching():
+        await world.ask(command)
+        assert not synced.whole(world.folder(command.guest.server_id) / "swap.raw")
+        await world.ask(rebuild(command, kept=("swap",)))
+        assert synced.whole(world.folder(command.guest.server_id) / "swap.raw")
+
+
+async def test_a_copy_of_a_disk_is_cleared_away_though_the_ledger_forgot_the_guest(world: Any, spawn: Any) -> None:
+    await world.start()
+    command = spawn()
+    await world.ask(command)
+    await world.kill()
+    copy = world.folder(command.guest.server_id) / "snapshot.qcow2"
+    copy.touch()
+    (world.state_dir / "ledger.jsonl").unlink()
+    await world.start()
+    assert not copy.exists()
+    assert disks(world, command) == ["disk.qcow2"]
