@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sites import SERVERS, Site, furnished, refused
 
 from floe.agent.agent import Agent
 from floe.core import image_tickets
 from floe.core.errors import HostFailure
+from floe.core.image_tickets import ImageTicket
 from floe.hypervisors.fake import FakeHost, FakeHypervisor, empty_disk
 from floe.store import actions
 from floe.testing import EmbeddedCloud
@@ -217,6 +219,41 @@ async def test_what_is_deleted_meanwhile_leaves_nothing(site: Site, gone: str) -
     if gone == "image":
         assert await shown(site, server) == ("ACTIVE", None)
         assert (await snapshot(site, server))["status"] == "active"
+
+
+class HeldStore:
+    """An image store that takes nothing until it is let go; it counts what was begun and what was ended."""
+
+    def __init__(self) -> None:
+        self.begun, self.go, self.ended = asyncio.Event(), asyncio.Event(), 0
+
+    async def send(self, _ticket: ImageTicket, _file: Path, _size: int, _told: Callable[[int], None]) -> None:
+        self.begun.set()
+        try:
+            await self.go.wait()
+        finally:
+            self.ended += 1
+
+
+async def test_a_host_that_still_sends_holds_nothing_up(site: Site) -> None:
+    server = await site.server("a")
+    commands = agent_of(site, server)._commands
+    assert commands is not None
+    store, snapshots = HeldStore(), commands._snapshots
+    commands._snapshots = msgspec.structs.replace(snapshots, store=store)
+    await create_image(site, server, settled=False)
+    await asyncio.wait_for(store.begun.wait(), 10)
+    reset = {"os-resetState": {"state": "active"}}
+    assert (await site.ask("POST", f"{SERVERS}/{server}/action", reset, "admin")).status_code == 202
+    reply = await site.ask("POST", f"{SERVERS}/{server}/action", {"os-stop": None})
+    assert reply.status_code == 202, reply.text
+    async with asyncio.timeout(20):
+        while await shown(site, server) != ("SHUTOFF", None):
+            pass
+    assert not store.ended, "it is stopped while the copy is still being sent"
+    assert (await site.ask("DELETE", f"{SERVERS}/{server}")).status_code == 204
+    await site.cloud.settled()
+    assert (store.ended, left(site)) == (1, [])
 
 
 async def test_an_image_that_its_user_gives_other_bytes_is_the_users_own(site: Site) -> None:

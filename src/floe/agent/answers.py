@@ -11,6 +11,8 @@ from floe.core.messages import Failed, Result, SpawnAnswer, Spawned
 
 log = logging.getLogger(__name__)
 
+DELETED = "The server was deleted meanwhile."
+
 
 def answer_of(work: asyncio.Task[Result]) -> SpawnAnswer:
     """Return what came of one of many spawns so far."""

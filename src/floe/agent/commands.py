@@ -7,19 +7,17 @@ repeat of a spawn waits for the first and is answered alike.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from floe.agent import console, guest_questions, host_uptime, network_commands
-from floe.agent.answers import answer_of, failure_of
+from floe.agent.answers import DELETED, answer_of, failure_of
 from floe.agent.following import Following
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.images import os_failure
@@ -28,7 +26,7 @@ from floe.agent.nics import GaveWay, GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
 from floe.agent.rebuild import GuestRebuild
-from floe.agent.snapshots import GuestSnapshots
+from floe.agent.snapshots import GuestSnapshots, Sending
 from floe.agent.threads import Offload
 from floe.agent.under_way import UnderWay
 from floe.core.errors import FloeError, HostFailure, NotFound
@@ -60,10 +58,9 @@ from floe.core.server_rebuild import Rebuild
 from floe.core.snapshot_commands import TakeSnapshot
 from floe.hypervisors.protocol import Hypervisor
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _OVERTAKEN = "The server was deleted while it was being built."
-_DELETED = "The server was deleted meanwhile."
 _FENCED = "The action was taken up by another conductor since: what is still to be done for it, that one says."
 _BROKEN_OFF = "Something else was asked for meanwhile."
 _Change = Callable[[Any, Steps], Awaitable[PowerChanged]]
@@ -93,8 +90,7 @@ class Commands:
         self._ledger = ledger
         self._builder = builder
         self._nics = nics
-        self._snapshots = snapshots
-        self._ports = ports
+        self._snapshots, self._ports = snapshots, ports
         self._hypervisor = hypervisor
         self._steps = steps
         self._changed, self._say_report = changed, report
@@ -110,7 +106,7 @@ class Commands:
             ChangePower: partial(self._make_so, power.change),
             Rebuild: partial(self._make_so, rebuild.change),
             ChangeNics: self._change_nics,
-            TakeSnapshot: lambda command: self._while_there(command, self._snapshots.take),
+            TakeSnapshot: self._take_snapshot,
             ReadConsole: self._read_console,
             **guest_questions.handlers(ledger, hypervisor),
             **host_uptime.handlers(offload),
@@ -133,6 +129,7 @@ class Commands:
         for task in self._late:
             task.cancel()
         await asyncio.gather(*self._late, return_exceptions=True)
+        await self._snapshots.stop()
 
     def known(self) -> dict[str, PowerState]:
         """Return the guests here and their power states, as they are now."""
@@ -280,9 +277,14 @@ class Commands:
             except GaveWay as gave:  # a guest that is stopped meanwhile has let go, one that is reset is asked anew
                 command = replace(command, patience=gave.patience)
 
+    async def _take_snapshot(self, command: TakeSnapshot) -> Result:
+        """Copy a guest's disk while nothing else is done with it, and send the copy while anything may be."""
+        copied = await self._while_there(command, self._snapshots.copy)
+        return await copied.answer() if isinstance(copied, Sending) else copied
+
     async def _while_there(
-        self, command: Any, do: Callable[[Any, Steps, Callable[[], bool]], Awaitable[Result]]
-    ) -> Result:
+        self, command: Any, do: Callable[[Any, Steps, Callable[[], bool]], Awaitable[T]]
+    ) -> T | Failed:
         """Do something with a server that a delete breaks off; it may ask whether others wait for the server."""
         server_id = command.server_id
         self._builder.folder(server_id)
@@ -292,11 +294,11 @@ class Commands:
             steps = self._steps(command.action_id)
             try:
                 server.work = asyncio.ensure_future(do(command, steps, lambda: server.waiting > 1))
-                result: Result = await server.work
+                result: T = await server.work
             except asyncio.CancelledError:
                 if not server.overtaken:
                     raise
-                return Failed(kind="gone", message=_DELETED, steps=tuple(steps.done))
+                return Failed(kind="gone", message=DELETED, steps=tuple(steps.done))
             except GaveWay:
                 raise
             except Exception as error:
@@ -317,7 +319,7 @@ class Commands:
 
     async def _look_at(self, server_id: str, server: UnderWay) -> None:
         """See what a guest does of which something failed: what it does is what it should, and is told of."""
-        with contextlib.suppress(HostFailure):
+        with suppress(HostFailure):
             found = await self._hypervisor.find(server_id)
             if found is not None:
                 server.seen = found.power_state
@@ -340,6 +342,7 @@ class Commands:
             server.overtaken = False
             steps = self._steps(command.action_id)
             self._known.pop(server_id, None)
+            await self._snapshots.call_off(server_id)
             try:
                 result = await self._builder.destroy(command, steps)
                 if not command.final:
@@ -366,8 +369,7 @@ class Commands:
         folder = self._builder.folder(command.server_id)
         if not folder.exists():
             raise NotFound("guest", command.server_id)
-        text = await self._offload(console.read_tail, folder / "console.log", command.lines)
-        return ConsoleOutput(text=text)
+        return ConsoleOutput(text=await self._offload(console.read_tail, folder / "console.log", command.lines))
 
     async def _update_metadata(self, command: UpdateMetadata) -> Result:
         if command.server_id not in self._ledger.guests:

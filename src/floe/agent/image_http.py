@@ -8,6 +8,8 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from socket import SHUT_RDWR
 from threading import Lock
 from time import monotonic
 from typing import NoReturn
@@ -175,6 +177,28 @@ class HttpImages:
             reply.close()
 
 
+class Line:
+    """A connection that one thread waits on and any other may end. Whoever uses it holds the lock."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.connection: http.client.HTTPConnection | None = None
+
+    def wake(self) -> None:
+        """Have the thread that waits see the end; without the lock, from any thread."""
+        connection = self.connection
+        sock = None if connection is None else connection.sock
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
+
+
 class _Reply:
     """A request and what is answered. Its methods block, but `wake`."""
 
@@ -182,8 +206,7 @@ class _Reply:
         self._where = urlsplit(url)
         self._path = f"{self._where.path}/floe/v1/blobs/{blob_id}"
         self._patience = patience
-        self._lock = Lock()
-        self._connection: http.client.HTTPConnection | None = None
+        self._line = Line()
         self._response: http.client.HTTPResponse | None = None
         self._over = False
         self.status, self.left, self.said = 0, 0, ""
@@ -191,7 +214,7 @@ class _Reply:
 
     def open(self, headers: Mapping[str, str]) -> None:
         """Send the request and read the head; of a refusal the beginning of the body too. Raises Broken."""
-        with self._lock:
+        with self._line.lock:
             try:
                 self._ask(headers)
             except (OSError, http.client.HTTPException, ValueError) as error:
@@ -199,7 +222,7 @@ class _Reply:
 
     def piece(self) -> bytes:
         """Read on. Raises Broken when the connection ends before its time, or nothing comes."""
-        with self._lock:
+        with self._line.lock:
             response = self._response
             if response is None or self._over:
                 raise Broken("it was called off")
@@ -225,27 +248,20 @@ class _Reply:
     def wake(self) -> None:
         """Have a thread that reads see the end; from any thread."""
         self._over = True
-        connection = self._connection
-        sock = None if connection is None else connection.sock
-        if sock is not None:
-            try:
-                sock.shutdown(2)
-            except OSError:
-                return
+        self._line.wake()
 
     def close(self) -> None:
         """Let go of the connection."""
-        with self._lock:
+        with self._line.lock:
             self._over = True
             if self._response is not None:
                 self._response.close()
-            if self._connection is not None:
-                self._connection.close()
+            self._line.close()
 
     def _ask(self, headers: Mapping[str, str]) -> None:
         if self._over:
             raise ValueError("it was called off")
-        made = self._connection = _connection(self._where, self._patience.connect)
+        made = self._line.connection = _connection(self._where, self._patience.connect)
         made.connect()
         made.sock.settimeout(self._patience.quiet)
         made.request("GET", self._path, headers=dict(headers))

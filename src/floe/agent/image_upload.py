@@ -6,10 +6,9 @@ import asyncio
 import http.client
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO, NoReturn
 
-from floe.agent.image_http import Broken, Patience, connection_to, message_of, words_of
+from floe.agent.image_http import Broken, Line, Patience, connection_to, message_of, words_of
 from floe.core.errors import FloeError, Forbidden, Gone, Invalid, TooLarge, Unavailable
 from floe.core.image_tickets import ImageTicket, authorization
 from floe.pools import Pool
@@ -62,68 +61,60 @@ class _Sending:
             "Content-Length": str(size),
         }
         self._path = f"/floe/v1/snapshots/{ticket.blob}"
-        self._lock = Lock()
-        self._connection: http.client.HTTPConnection | None = None
+        self._line = Line()
         self._reader: BinaryIO | None = None
         self.left, self.status, self.said = size, 0, ""
 
     def open(self) -> None:
         """Connect and send the head. Raises Broken."""
-        with self._lock:
+        with self._line.lock:
             try:
                 self._reader = self._file.open("rb")
-                self._connection, before = connection_to(self._url, self._patience)
-                self._connection.putrequest("PUT", before + self._path)
+                self._line.connection, before = connection_to(self._url, self._patience)
+                self._line.connection.putrequest("PUT", before + self._path)
                 for name, value in self._headers.items():
-                    self._connection.putheader(name, value)
-                self._connection.endheaders()
+                    self._line.connection.putheader(name, value)
+                self._line.connection.endheaders()
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise Broken(f"{self._url} cannot be reached: {words_of(error)}") from error
 
     def piece(self) -> None:
         """Send on. Where the other side has said no already, that is the answer. Raises Broken."""
-        with self._lock:
-            if self._connection is None or self._reader is None:
+        with self._line.lock:
+            if self._line.connection is None or self._reader is None:
                 raise Broken("it was called off")
             part = self._reader.read(min(_PIECE, self.left))
             if not part:
                 raise Broken("the copy is shorter than it was")
             try:
-                self._connection.send(part)
+                self._line.connection.send(part)
                 self.left -= len(part)
             except OSError:
                 self._read_answer()
 
     def answer(self) -> None:
         """Wait for what is said of all that was sent. Raises Broken."""
-        with self._lock:
+        with self._line.lock:
             if not self.status:
                 self._read_answer()
 
     def wake(self) -> None:
         """Have a thread that waits see the end; from any thread."""
-        connection = self._connection
-        sock = None if connection is None else connection.sock
-        if sock is not None:
-            try:
-                sock.shutdown(2)
-            except OSError:
-                return
+        self._line.wake()
 
     def close(self) -> None:
         """Let go of connection and file."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
+        with self._line.lock:
+            self._line.close()
             if self._reader is not None:
                 self._reader.close()
-            self._connection = self._reader = None
+            self._reader = None
 
     def _read_answer(self) -> None:
-        if self._connection is None:
+        if self._line.connection is None:
             raise Broken("it was called off")
         try:
-            response = self._connection.getresponse()
+            response = self._line.connection.getresponse()
             self.status, self.said = response.status, message_of(response.read(_MOST_SAID))
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Broken(f"the connection broke, and nothing was said of why: {words_of(error)}") from error

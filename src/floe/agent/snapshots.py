@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from floe.agent.answers import DELETED, failure_of
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.image_eviction import ImageEviction
 from floe.agent.ledger import Ledger
@@ -20,6 +21,7 @@ from floe.core.errors import HostFailure, Invalid, Unavailable
 from floe.core.guests import GuestSpec
 from floe.core.image_properties import quiesces
 from floe.core.image_tickets import ImageTicket
+from floe.core.messages import Failed
 from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
 from floe.hypervisors.protocol import GuestFiles, Hypervisor
 
@@ -51,10 +53,27 @@ class NoStore:
         raise HostFailure("This host knows no API to which it could send an image: set images_from.", stage="upload")
 
 
-class GuestSnapshots(msgspec.Struct, frozen=True):
-    """Takes snapshots of guests on one host; whoever calls holds the server's lock.
+class Sending(msgspec.Struct, frozen=True):
+    """A copy of a guest's disk on its way to the image store, and for which action."""
 
-    `taken` has the latest answer of each server, with its action: a command is repeated as long as it lasts.
+    action_id: str
+    work: asyncio.Task[SnapshotTaken]
+    steps: Steps
+
+    async def answer(self) -> SnapshotTaken | Failed:
+        """Return what becomes of it, to whoever asks and as often."""
+        await asyncio.wait({self.work})
+        if self.work.cancelled():
+            return Failed(kind="gone", message=DELETED, steps=tuple(self.steps.done))
+        failure = self.work.exception()
+        return self.work.result() if failure is None else failure_of(failure, self.steps)
+
+
+class GuestSnapshots(msgspec.Struct, frozen=True):
+    """Takes snapshots of guests on one host: who has a disk copied holds the server's lock, but not while it is sent.
+
+    `taken` has the latest answer of each server, with its action: a command is repeated as long as it lasts; `sending`
+    has what was copied and is not answered yet.
     """
 
     ledger: Ledger
@@ -66,21 +85,52 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
     offload: Offload
     sleep: Callable[[float], Awaitable[None]]
     taken: dict[str, tuple[str, SnapshotTaken]] = msgspec.field(default_factory=dict)
+    sending: dict[str, Sending] = msgspec.field(default_factory=dict)
 
-    async def take(self, command: TakeSnapshot, steps: Steps, _others_wait: Callable[[], bool]) -> SnapshotTaken:
-        """Copy a guest's root disk and send it; however that ends, nothing of it is left here.
+    async def copy(
+        self, command: TakeSnapshot, steps: Steps, _others_wait: Callable[[], bool]
+    ) -> SnapshotTaken | Sending:
+        """Copy a guest's root disk and begin to send it; however that ends, nothing of it is left here.
 
-        Raises NotFound, HostFailure, and what the store refuses.
+        Return the answer where there is one. Raises NotFound, HostFailure.
         """
-        action_id, before = self.taken.get(command.server_id, ("", None))
-        if before is not None and action_id == command.action_id:
+        server_id, action_id = command.server_id, command.action_id
+        known, before = self.taken.get(server_id, ("", None))
+        if before is not None and known == action_id:
             return before
+        under_way = self.sending.get(server_id)
+        if under_way is not None and under_way.action_id == action_id:
+            return under_way
+        await self.call_off(server_id)
         guest = await self.power.known(command, steps)
-        async with self._copied(guest, steps) as (copy, size):
+        copied = await self._copied(guest, steps)
+        sending = Sending(action_id, asyncio.ensure_future(self._sent(command, copied, steps)), steps)
+        self.sending[server_id] = sending
+        return sending
+
+    async def call_off(self, server_id: str) -> None:
+        """End what is being sent of a server: by the end of this nothing of it is left."""
+        under_way = self.sending.get(server_id)
+        if under_way is not None:
+            under_way.work.cancel()
+            await asyncio.wait({under_way.work})
+
+    async def stop(self) -> None:
+        """End what is being sent."""
+        for server_id in list(self.sending):
+            await self.call_off(server_id)
+
+    async def _sent(self, command: TakeSnapshot, copied: tuple[Path, int], steps: Steps) -> SnapshotTaken:
+        """Send a copy and remove it. Raises HostFailure, and what the store refuses."""
+        server_id, (copy, size) = command.server_id, copied
+        try:
             await self._send(command.ticket, copy, size, steps)
-        answer = SnapshotTaken(size=size, steps=tuple(steps.done))
-        self.taken[command.server_id] = command.action_id, answer
-        return answer
+            answer = SnapshotTaken(size=size, steps=tuple(steps.done))
+            self.taken[server_id] = command.action_id, answer
+            return answer
+        finally:
+            del self.sending[server_id]
+            await self.offload(_remove, copy)
 
     async def tidy(self) -> None:
         """Remove what an agent left that died while it took a snapshot, and have guests go on that it froze."""
@@ -99,9 +149,8 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
         """Return the servers with such files, those too that the ledger has forgotten."""
         return [ident for ident in self.builder.folders() if any(self.builder.folder(ident).glob("snapshot.*"))]
 
-    @asynccontextmanager
-    async def _copied(self, guest: GuestSpec, steps: Steps) -> AsyncIterator[tuple[Path, int]]:
-        """Give a copy of a guest's root disk and its size in bytes, and remove it at the end.
+    async def _copied(self, guest: GuestSpec, steps: Steps) -> tuple[Path, int]:
+        """Return a copy of a guest's root disk and its size in bytes; where that fails, remove it.
 
         Where a whole process is no more, nobody can wait for that: `tidy` does it.
         """
@@ -112,13 +161,12 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
                 await self._copy(guest, copy)
                 size = (await self.offload(copy.stat)).st_size
                 step.remark = f"{size >> 20} MiB"
-            yield copy, size
         except GeneratorExit:
             raise
         except BaseException:
             await self.clear_away(guest.server_id)
             raise
-        await self.clear_away(guest.server_id)
+        return copy, size
 
     async def _copy(self, guest: GuestSpec, copy: Path) -> None:
         disk = next((disk for disk in guest.disks if disk.role == ROOT), None)
