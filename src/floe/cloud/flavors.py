@@ -15,6 +15,7 @@ from floe.core.listing import Listing
 from floe.core.servers import ServerFlavor
 from floe.store import flavors as rows
 from floe.store.engine import Connection
+from floe.store.patterns import Budget, Pattern
 
 
 def seen(conn: Connection, context: Context, flavor_id: str) -> ServerFlavor | None:
@@ -89,15 +90,27 @@ async def show(cloud: Cloud, context: Context, flavor_id: str) -> ServerFlavor:
 async def find(cloud: Cloud, context: Context, listing: Listing) -> list[ServerFlavor]:
     """Return a page of flavors: public ones and the project's own; administrators choose. Raises Invalid.
 
-    Besides what the rows know the listing's `public` is what an administrator chooses; None means public or not.
+    Besides what the rows know the listing's `public` is what an administrator chooses; None means public or not; and
+    `name` is a regular expression.
     """
     also = dict(listing.also)
-    chosen = also.pop("public", True)
+    chosen, name = also.pop("public", True), also.pop("name", None)
     public = chosen if _sees_all(context) else True
     viewer = (context.project_id or "") if public else None
     filters = {"public": (False,)} if public is False else {}
     asked = structs.replace(listing, also=also, filters=filters)
-    return await cloud.db.read(lambda conn: rows.find(conn, viewer, asked))
+    if name is None:
+        return await cloud.db.read(lambda conn: rows.find(conn, viewer, asked))
+    pattern = Pattern(name, "name")
+
+    def look(conn: Connection) -> list[ServerFlavor]:
+        budget, fit = Budget(), list[str]()
+        for each in rows.names(conn):
+            budget.spend()
+            fit += [each] if pattern.fits(each) else []
+        return rows.find(conn, viewer, structs.replace(asked, filters={**filters, "name": tuple(fit)}))
+
+    return await cloud.db.scan(look)
 
 
 async def update(

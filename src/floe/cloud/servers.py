@@ -294,11 +294,16 @@ def _seen(context: Context, server_id: str, server: S | None) -> S:
 
 
 async def update(cloud: Cloud, context: Context, server_id: str, changes: Mapping[str, Any]) -> SeenServer:
-    """Change name, description, hostname, access addresses or disk_config, of a locked server too. Raises NotFound."""
+    """Change name, description, hostname, access addresses, disk_config or the zone it is kept in; also if locked.
+
+    Raises NotFound, and Conflict for a zone that it is not in or not to be taken out of.
+    """
     now = cloud.clock.now()
 
     def apply(conn: Connection) -> tuple[SeenServer, Server, bool]:
         server = visible(conn, context, server_id)
+        if "requested_zone" in changes:
+            _check_pin(server, detail(conn, context, server_id, now).zone, changes["requested_zone"])
         rows.change(conn, server_id, updated_at=now, **changes)
         renamed = "hostname" in changes and server_ports.rename(
             conn, server_id, server.project_id, changes["hostname"], now
@@ -311,6 +316,20 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: Mappin
     if {"name", "hostname"} & changes.keys():
         await guest_metadata.tell(cloud, server, found.zone)
     return found
+
+
+def _check_pin(server: Server, zone: str, asked: str | None) -> None:
+    """Raise Conflict where a server in this zone cannot be kept in the zone asked for. None lets it leave."""
+    pinned = server.requested_zone
+    if asked is None or asked == pinned:
+        return
+    if pinned is not None:
+        raise Conflict(
+            f"Server {server.id} is pinned to availability zone {pinned!r}, not to be changed into {asked[:80]!r}: "
+            "unpin it first, with null."
+        )
+    if asked != zone:
+        raise Conflict(f"Server {server.id} can be pinned to its zone {zone!r} alone, not to {asked[:80]!r}.")
 
 
 async def delete(cloud: Cloud, context: Context, server_id: str) -> None:

@@ -52,6 +52,11 @@ ROWS: Rows[ServerFlavor] = Rows(
 get, find, those, insert, update = ROWS.get, ROWS.find, ROWS.those, ROWS.insert, ROWS.update
 
 
+def names(conn: Connection) -> list[str]:
+    """Return the names of all flavors."""
+    return list(conn.scalars(sa.select(flavors.c.name)))
+
+
 def delete(conn: Connection, flavor_id: str) -> None:
     """Remove a flavor and who may use it; servers keep their own copy."""
     conn.execute(flavor_access.delete().where(flavor_access.c.flavor_id == flavor_id))

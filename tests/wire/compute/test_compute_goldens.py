@@ -27,7 +27,10 @@ NEW = {"name": "n", "flavorRef": "0", "imageRef": IMAGE, "networks": "none"}
 ACTION = "/v2.1/servers/{web}/action"
 EARLY = {key: value for key, value in NEW.items() if key != "networks"}
 
-SERVER = "2.1 2.2 2.3 2.8 2.9 2.15 2.16 2.18 2.19 2.25 2.26 2.46 2.47 2.62 2.63 2.70 2.71 2.72 2.73 2.89 2.90 2.95 2.96"
+SERVER = (
+    "2.1 2.2 2.3 2.8 2.9 2.15 2.16 2.18 2.19 2.25 2.26 2.46 2.47 2.62 2.63 2.70 2.71 2.72 2.73 2.89 2.90 2.95 2.96 "
+    "2.97 2.98 2.99 2.100 2.103 2.104"
+)
 
 CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "versions": ("user", "GET", "/", None, "2.1"),
@@ -39,7 +42,7 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "server_active_admin": ("admin", "GET", "/v2.1/servers/{web}", None, SERVER),
     "server_error": ("user", "GET", "/v2.1/servers/{bad}", None, "2.1 2.96"),
     "server_error_admin": ("admin", "GET", "/v2.1/servers/{bad}", None, "2.1 2.96"),
-    "servers_detail": ("user", "GET", "/v2.1/servers/detail", None, "2.1 2.70 2.71 2.96"),
+    "servers_detail": ("user", "GET", "/v2.1/servers/detail", None, "2.1 2.70 2.71 2.96 2.97 2.98 2.99 2.100"),
     "server_unknown": ("user", "GET", "/v2.1/servers/nope", None, "2.1"),
     "server_unknown_filter": ("user", "GET", "/v2.1/servers?nonsense=1", None, "2.74 2.75"),
     "servers_by_tag": ("user", "GET", "/v2.1/servers?tags=x", None, "2.25 2.26"),
@@ -74,7 +77,27 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "create_host": ("admin", "POST", "/v2.1/servers", {"server": {**NEW, "host": "nope"}}, "2.73 2.74"),
     "create_hostname": ("user", "POST", "/v2.1/servers", {"server": {**NEW, "hostname": "h"}}, "2.89 2.90"),
     "create_hostname_dotted": ("user", "POST", "/v2.1/servers", {"server": {**NEW, "hostname": "h.e"}}, "2.93 2.94"),
-    "update": ("user", "PUT", "/v2.1/servers/{web}", {"server": {"name": "x"}}, "2.1 2.70 2.71 2.74 2.75 2.96"),
+    "update": (
+        "user",
+        "PUT",
+        "/v2.1/servers/{web}",
+        {"server": {"name": "x"}},
+        "2.1 2.70 2.71 2.74 2.75 2.96 2.97 2.98 2.99 2.100",
+    ),
+    "update_pinned_zone": (
+        "user",
+        "PUT",
+        "/v2.1/servers/{web}",
+        {"server": {"pinned_availability_zone": None}},
+        "2.103 2.104",
+    ),
+    "update_pinned_elsewhere": (
+        "user",
+        "PUT",
+        "/v2.1/servers/{web}",
+        {"server": {"pinned_availability_zone": "zz"}},
+        "2.104",
+    ),
     "update_description": (
         "user",
         "PUT",
@@ -85,7 +108,7 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "update_hostname": ("user", "PUT", "/v2.1/servers/{web}", {"server": {"hostname": "h"}}, "2.89 2.90"),
     **{
         f"rebuild_at_{version}": ("user", "POST", ACTION, {"rebuild": {"imageRef": IMAGE, "name": "x"}}, version)
-        for version in ["2.1", "2.53", "2.54", "2.56", "2.57", "2.74", "2.75", "2.96"]
+        for version in ["2.1", "2.53", "2.54", "2.56", "2.57", "2.74", "2.75", "2.96", "2.97", "2.98", "2.99", "2.100"]
     },
     **{
         f"rebuild_{name}": ("user", "POST", ACTION, {"rebuild": {"imageRef": IMAGE, **more}}, versions)
@@ -214,9 +237,23 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
         "2.80 2.81",
     ),
     "aggregate_delete": ("admin", "DELETE", "/v2.1/os-aggregates/1", None, "2.1"),
-    "flavors": ("user", "GET", "/v2.1/flavors?limit=1", None, "2.54 2.55"),
-    "flavors_detail": ("user", "GET", "/v2.1/flavors/detail?limit=1", None, "2.1 2.54 2.55 2.60 2.61 2.74 2.75"),
-    "flavor": ("user", "GET", "/v2.1/flavors/0", None, "2.1 2.54 2.55 2.60 2.61 2.74 2.75"),
+    "flavors": ("user", "GET", "/v2.1/flavors?limit=1", None, "2.54 2.55 2.101 2.102"),
+    "flavors_named": ("user", "GET", "/v2.1/flavors?name=%5Em1.s", None, "2.101 2.102"),
+    "flavors_detail": (
+        "user",
+        "GET",
+        "/v2.1/flavors/detail?limit=1",
+        None,
+        "2.1 2.54 2.55 2.60 2.61 2.74 2.75 2.101 2.102",
+    ),
+    "flavor": ("user", "GET", "/v2.1/flavors/0", None, "2.1 2.54 2.55 2.60 2.61 2.74 2.75 2.101 2.102"),
+    "flavor_create_factor": (
+        "admin",
+        "POST",
+        "/v2.1/flavors",
+        {"flavor": {"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "rxtx_factor": 1.5}},
+        "2.101 2.102",
+    ),
     "flavor_unknown_filter": ("user", "GET", "/v2.1/flavors?nonsense=1", None, "2.74 2.75"),
     "flavor_create": (
         "admin",
@@ -462,5 +499,5 @@ async def test_the_versions_used_are_named_in_both_headers(wire: httpx.AsyncClie
     assert reply.headers["openstack-api-version"] == "compute 2.96"
     assert reply.headers["x-openstack-nova-api-version"] == "2.96"
     plain = {"openstack-api-version": "", "x-openstack-nova-api-version": "latest"}
-    assert (await wire.get("/v2.1/servers", headers=plain)).headers["openstack-api-version"] == "compute 2.96"
+    assert (await wire.get("/v2.1/servers", headers=plain)).headers["openstack-api-version"] == "compute 2.104"
     assert re.fullmatch(r"req-[0-9a-f-]{36}", reply.headers["x-compute-request-id"])

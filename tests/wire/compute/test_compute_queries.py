@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import httpx
 import pytest
 
@@ -33,19 +35,40 @@ CLOSED = [
     ("/v2.1/os-migrations", "2.59"),
 ]
 OPEN = [
-    "/v2.1/servers/{web}",
-    "/v2.1/servers/{web}/ips",
-    "/v2.1/servers/{web}/metadata",
     "/v2.1/servers/{web}/tags",
-    "/v2.1/servers/{web}/os-interface",
-    "/v2.1/flavors/0",
-    "/v2.1/flavors/0/os-extra_specs",
-    "/v2.1/os-availability-zone",
-    "/v2.1/extensions",
+    "/v2.1/servers/{web}/os-volume_attachments/1",
     f"/v2.1/os-quota-sets/{PROJECT}/defaults",
-    "/v2.1/os-quota-class-sets/default",
     "/v2.1/",
 ]
+CLOSED_AT_LAST = [
+    "/v2.1/servers/{server_id}",
+    "/v2.1/servers/{server_id}/diagnostics",
+    "/v2.1/servers/{server_id}/ips",
+    "/v2.1/servers/{server_id}/ips/{network}",
+    "/v2.1/servers/{server_id}/metadata",
+    "/v2.1/servers/{server_id}/metadata/{key}",
+    "/v2.1/servers/{server_id}/migrations",
+    "/v2.1/servers/{server_id}/migrations/{migration_id}",
+    "/v2.1/servers/{server_id}/os-instance-actions/{request_id}",
+    "/v2.1/servers/{server_id}/os-interface",
+    "/v2.1/servers/{server_id}/os-interface/{port_id}",
+    "/v2.1/servers/{server_id}/os-security-groups",
+    "/v2.1/servers/{server_id}/os-server-password",
+    "/v2.1/servers/{server_id}/topology",
+    "/v2.1/flavors/{flavor_id}",
+    "/v2.1/flavors/{flavor_id}/os-extra_specs",
+    "/v2.1/flavors/{flavor_id}/os-extra_specs/{key}",
+    "/v2.1/flavors/{flavor_id}/os-flavor-access",
+    "/v2.1/os-aggregates",
+    "/v2.1/os-aggregates/{aggregate_id}",
+    "/v2.1/os-availability-zone",
+    "/v2.1/os-availability-zone/detail",
+    "/v2.1/os-quota-class-sets/default",
+    "/v2.1/os-server-groups/{group_id}",
+    "/v2.1/extensions",
+    "/v2.1/extensions/{alias}",
+]
+"""Where unknown parameters are ignored up to 2.101."""
 
 
 async def _get(wire: httpx.AsyncClient, path: str, version: str, caller: str = "admin") -> int:
@@ -53,7 +76,8 @@ async def _get(wire: httpx.AsyncClient, path: str, version: str, caller: str = "
     found = (await wire.get("/v2.1/servers?all_tenants=1", headers=everybodys)).json()["servers"]
     named = {server["name"]: server["id"] for server in found}
     headers = {"x-auth-token": caller, "openstack-api-version": f"compute {version}"}
-    return (await wire.get(path.format(**named), headers=headers)).status_code
+    values = defaultdict(lambda: "0", named, server_id=named["web"])
+    return (await wire.get(path.format_map(values), headers=headers)).status_code
 
 
 def _before(version: str) -> str:
@@ -72,9 +96,17 @@ async def test_an_unknown_parameter_is_refused_from_the_closing_version_on(
         assert await _get(wire, path + "?nonsense=1", version, caller) == 400
 
 
+@pytest.mark.parametrize("path", CLOSED_AT_LAST)
+async def test_what_is_closed_last_ignores_unknown_parameters_before(wire: httpx.AsyncClient, path: str) -> None:
+    for version in ("2.78", "2.101"):
+        assert await _get(wire, path + "?nonsense=1", version) == await _get(wire, path, version)
+    assert await _get(wire, path + "?nonsense=1", "2.101") in {200, 404}
+    assert await _get(wire, path + "?nonsense=1", "2.102") == 400
+
+
 @pytest.mark.parametrize("path", OPEN)
 async def test_where_nova_ignores_unknown_parameters_they_are_ignored(wire: httpx.AsyncClient, path: str) -> None:
-    assert await _get(wire, path + "?nonsense=1", HIGHEST) == 200
+    assert await _get(wire, path + "?nonsense=1", HIGHEST) == await _get(wire, path, HIGHEST)
 
 
 def test_every_table_that_closes_stands_in_the_list_above() -> None:
@@ -85,6 +117,7 @@ def test_every_table_that_closes_stands_in_the_list_above() -> None:
     }
     listed = {path.replace("{web}", "{server_id}").replace(PROJECT, "{project_id}") for path, _ in CLOSED}
     listed = {path.replace("os-keypairs/key", "os-keypairs/{name}") for path in listed}
+    listed |= {path.replace("sets/default", "sets/{name}") for path in CLOSED_AT_LAST}
     assert closing - listed == {"/v2.1/os-hypervisors/{hypervisor_id}"}
     assert listed <= closing
 
@@ -139,6 +172,12 @@ async def test_a_create_with_a_parameter_makes_no_server(wire: httpx.AsyncClient
         ("/v2.1/servers?locked=maybe", "2.72", 200),
         ("/v2.1/servers?locked=maybe", "2.73", 400),
         ("/v2.1/servers?limit=", "2.1", 400),
+        ("/v2.1/flavors?name=[", "2.101", 400),
+        ("/v2.1/flavors?name=nano", "2.101", 400),
+        ("/v2.1/flavors?name=nano", "2.102", 200),
+        ("/v2.1/flavors?name=[", "2.102", 400),
+        ("/v2.1/flavors?sort_key=rxtx_factor", "2.101", 200),
+        ("/v2.1/flavors?sort_key=rxtx_factor", "2.102", 400),
         ("/v2.1/flavors?limit=-1", "2.1", 400),
     ],
 )

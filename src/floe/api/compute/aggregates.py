@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from floe.api.compute.dialect import KEPT, Nova, under
+from floe.api.compute.dialect import KEPT, ONCE_OPEN, Nova, under
 from floe.api.compute.fields import HostName, printable
 from floe.api.kit.body import Body, Field, ItemKey, Name, Uuid, at_most
 from floe.api.kit.call import Call, Reply, Route
 from floe.api.kit.policy import admin
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.resource import Fields, Member, Resource, Use, Wire, constant
 from floe.api.kit.shape import Of
 from floe.api.kit.values import MOST, whole
@@ -59,7 +58,7 @@ AGGREGATE: Resource[Aggregate] = Resource(
         ident="aggregate_id",
         may=under("os_compute_api:os-aggregates", **dict.fromkeys(_CALLS, admin)),
         listing=lambda _call: Listing(),
-        query=OPEN_QUERY,
+        query=ONCE_OPEN,
         deleted=200,
         named=_named,
     ),

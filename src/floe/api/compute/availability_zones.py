@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from floe.api.compute import services
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, authenticated
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import hosts as cloud
 from floe.cloud.hosts import Zone
@@ -44,8 +44,8 @@ def _zone(zone: Zone) -> dict[str, Any]:
 _LIST, _DETAIL = "os_compute_api:os-availability-zone:list", "os_compute_api:os-availability-zone:detail"
 
 ROUTES = (
-    Route("GET", "/v2.1/os-availability-zone", index, _LIST, query=OPEN_QUERY),
-    Route("GET", "/v2.1/os-availability-zone/detail", detail, _DETAIL, query=OPEN_QUERY),
+    Route("GET", "/v2.1/os-availability-zone", index, _LIST, query=ONCE_OPEN),
+    Route("GET", "/v2.1/os-availability-zone/detail", detail, _DETAIL, query=ONCE_OPEN),
 )
 
 POLICIES = {_LIST: authenticated, _DETAIL: admin}

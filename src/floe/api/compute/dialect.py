@@ -13,7 +13,7 @@ from floe.api.kit.body import Body
 from floe.api.kit.call import Call, Reply, quoted
 from floe.api.kit.paging import Page, linked, page_of
 from floe.api.kit.policy import Policies, Rule
-from floe.api.kit.query import OPEN_QUERY, Query
+from floe.api.kit.query import Query
 from floe.api.kit.resource import Create, Delete, Member, Resource, Update, Use, Values
 from floe.api.kit.routing import Route
 from floe.core.listing import Listing
@@ -27,6 +27,8 @@ Status = int | Callable[[Version], int]
 KEPT = "kept"
 """Who sees a field (`only`) that the reply to a create does not have yet."""
 NEVER: Version = (9999, 9999)
+ONCE_OPEN = Query(closed=(2, 102))
+"""Of a call that takes no parameters, and ignores any below 2.102."""
 
 
 class _Told(NamedTuple):
@@ -68,7 +70,7 @@ class Nova(msgspec.Struct, frozen=True, kw_only=True):
     may: Granted
     listing: Callable[[Call], Listing]
     query: Query
-    one_query: Query = OPEN_QUERY
+    one_query: Query = ONCE_OPEN
     """What shows and removals of one thing take."""
     key: str = "id"
     """Where a thing has what stands in paths and markers for it."""
@@ -112,12 +114,12 @@ class Nova(msgspec.Struct, frozen=True, kw_only=True):
             handler = partial(self._update, resource, resource.update, changes)
             yield _Told("PUT", one, "update", handler, since=min(field.since for field in changes.fields))
         if resource.delete is not None:
-            query = None if self.one_query is OPEN_QUERY else self.one_query
+            query = None if self.one_query is ONCE_OPEN else self.one_query
             yield _Told("DELETE", one, "delete", partial(self._delete, resource.delete), query)
         for member in resource.members:
             name = member.name
             if member.method == "GET":
-                yield _Told("GET", f"{one}/{name}", name, partial(self._look, resource, member), OPEN_QUERY)
+                yield _Told("GET", f"{one}/{name}", name, partial(self._look, resource, member), ONCE_OPEN)
             else:
                 handler = partial(self._act, resource, member, member.takes.body(name, Use.CREATE))
                 yield _Told(member.method, f"{one}/action", name, handler, action=name)

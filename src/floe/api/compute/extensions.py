@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import authenticated
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.core.errors import NotFound
 
@@ -81,8 +81,8 @@ def _shown(alias: str) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", "/v2.1/extensions", index, "os_compute_api:extensions", query=OPEN_QUERY),
-    Route("GET", "/v2.1/extensions/{alias}", show, "os_compute_api:extensions", query=OPEN_QUERY),
+    Route("GET", "/v2.1/extensions", index, "os_compute_api:extensions", query=ONCE_OPEN),
+    Route("GET", "/v2.1/extensions/{alias}", show, "os_compute_api:extensions", query=ONCE_OPEN),
 )
 
 POLICIES = {"os_compute_api:extensions": authenticated}

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.body import Body, Field, at_most
 from floe.api.kit.call import Call, Reply, plain_json
 from floe.api.kit.policy import admin, project_reader
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import flavors as cloud
 from floe.core.errors import Invalid, NotFound
@@ -70,9 +70,9 @@ async def delete(call: Call) -> Reply:
 _PATH = "/v2.1/flavors/{flavor_id}/os-extra_specs"
 
 ROUTES = (
-    Route("GET", _PATH, index, "os_compute_api:os-flavor-extra-specs:index", query=OPEN_QUERY),
+    Route("GET", _PATH, index, "os_compute_api:os-flavor-extra-specs:index", query=ONCE_OPEN),
     Route("POST", _PATH, create, "os_compute_api:os-flavor-extra-specs:create"),
-    Route("GET", _PATH + "/{key}", show, "os_compute_api:os-flavor-extra-specs:show", query=OPEN_QUERY),
+    Route("GET", _PATH + "/{key}", show, "os_compute_api:os-flavor-extra-specs:show", query=ONCE_OPEN),
     Route("PUT", _PATH + "/{key}", update, "os_compute_api:os-flavor-extra-specs:update"),
     Route("DELETE", _PATH + "/{key}", delete, "os_compute_api:os-flavor-extra-specs:delete"),
 )

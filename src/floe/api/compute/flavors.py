@@ -18,6 +18,7 @@ from floe.api.kit.values import MOST, Count, Digits, whole
 from floe.cloud import flavors
 from floe.core.errors import Invalid
 from floe.core.listing import Listing
+from floe.core.patterns import translated
 from floe.core.servers import ServerFlavor
 
 _Id = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9_.-]([a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?\Z")]
@@ -28,6 +29,8 @@ _Project = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-
 
 _FULL = frozenset({"detail", "show", "create", "update"})
 _NEW = Use.CREATE
+_FACTORS_UNTIL = (2, 101)
+"""The last microversion with factors of bandwidth and flavors that are disabled, of which Floe does neither."""
 _SORT_KEYS = {
     "flavorid": "id",
     "name": "name",
@@ -40,6 +43,7 @@ _SORT_KEYS = {
     "is_public": "public",
     "rxtx_factor": "rxtx_factor",
 }
+_LATER_SORT_KEYS = {key: to for key, to in _SORT_KEYS.items() if key != "rxtx_factor"}
 _reads_specs = in_project(project_reader)
 
 
@@ -74,7 +78,10 @@ def _listing(call: Call) -> Listing:
     # What is no filter of anybody costs the list its statement, which is kept compiled.
     least = {"min_root_gib": _least(call, "minDisk"), "min_memory_mib": _least(call, "minRam")}
     public = _public(call.one("is_public")) if call.context.is_admin else True
-    return paged(call, _SORT_KEYS, public=public, **{name: value for name, value in least.items() if value > 0})
+    also: dict[str, Any] = {name: value for name, value in least.items() if value > 0}
+    if (name := call.one("name")) is not None:
+        also["name"] = name
+    return paged(call, _SORT_KEYS if call.version <= _FACTORS_UNTIL else _LATER_SORT_KEYS, public=public, **also)
 
 
 def _public(text: str | None) -> bool | None:
@@ -117,6 +124,7 @@ FLAVOR: Resource[ServerFlavor] = Resource(
         query=Query(
             *window(),
             *(Param(name, many=True) for name in ("is_public", "minDisk", "minRam", "sort_key", "sort_dir")),
+            Param("name", since=(2, 102), many=True, check=translated),
             closed=(2, 75),
         ),
         deleted=202,
@@ -136,9 +144,9 @@ FLAVOR: Resource[ServerFlavor] = Resource(
         ),
         Wire("swap", "swap_mib", _NEW, type=_Swap, check=_swap, only=_FULL, since=(2, 75)),
         Wire("OS-FLV-EXT-DATA:ephemeral", "ephemeral_gib", _NEW, type=Count, check=whole, only=_FULL),
-        Wire("OS-FLV-DISABLED:disabled", "disabled", only=_FULL),
+        Wire("OS-FLV-DISABLED:disabled", "disabled", only=_FULL, until=_FACTORS_UNTIL),
         Wire("os-flavor-access:is_public", "public", _NEW, type=Flag, check=flag, only=_FULL),
-        Wire("rxtx_factor", use=_NEW, type=_Factor, check=_factor, only=_FULL),
+        Wire("rxtx_factor", use=_NEW, type=_Factor, check=_factor, only=_FULL, until=_FACTORS_UNTIL),
         Wire("description", use=_NEW, type=_Description, check=_text, since=(2, 55)),
         Wire(
             "description", use=Use.UPDATE, type=_Description, check=_text, shown=False, required=True, since=(2, 55)

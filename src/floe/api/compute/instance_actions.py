@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.compute.server_shapes import host_id_of
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import MAX_LIMIT, next_link, page_of, span, window
 from floe.api.kit.policy import project_reader
-from floe.api.kit.query import OPEN_QUERY, Param, Query
+from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.shape import Shape, Shown
 from floe.api.kit.values import moment
@@ -112,7 +113,7 @@ _QUERY = Query(
 
 ROUTES = (
     Route("GET", "/v2.1/servers/{server_id}/os-instance-actions", index, _LIST, query=_QUERY),
-    Route("GET", "/v2.1/servers/{server_id}/os-instance-actions/{request_id}", show, _SHOW, query=OPEN_QUERY),
+    Route("GET", "/v2.1/servers/{server_id}/os-instance-actions/{request_id}", show, _SHOW, query=ONCE_OPEN),
 )
 
 POLICIES = {_LIST: project_reader, _SHOW: project_reader}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import window
 from floe.api.kit.policy import admin, project_manager
-from floe.api.kit.query import OPEN_QUERY, Param, Query
+from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.api.kit.values import moment
 from floe.cloud import servers
@@ -52,8 +53,8 @@ _OF_SERVER, _SHOW = "os_compute_api:servers:migrations:index", "os_compute_api:s
 
 ROUTES = (
     Route("GET", "/v2.1/os-migrations", index, _LIST, query=QUERY),
-    Route("GET", "/v2.1/servers/{server_id}/migrations", of_server, _OF_SERVER, since=(2, 23), query=OPEN_QUERY),
-    Route("GET", "/v2.1/servers/{server_id}/migrations/{migration_id}", show, _SHOW, since=(2, 23), query=OPEN_QUERY),
+    Route("GET", "/v2.1/servers/{server_id}/migrations", of_server, _OF_SERVER, since=(2, 23), query=ONCE_OPEN),
+    Route("GET", "/v2.1/servers/{server_id}/migrations/{migration_id}", show, _SHOW, since=(2, 23), query=ONCE_OPEN),
 )
 
 POLICIES = {_LIST: project_manager, _OF_SERVER: project_manager, _SHOW: admin}

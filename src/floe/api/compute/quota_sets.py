@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from typing import Any
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.compute.fields import Flag, flag
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, authenticated, project_reader
@@ -156,7 +157,7 @@ ROUTES = (
     Route("GET", _PATH + "/defaults", show_defaults, "os_compute_api:os-quota-sets:defaults", query=OPEN_QUERY),
     Route("PUT", _PATH, update, "os_compute_api:os-quota-sets:update", query=_QUERY),
     Route("DELETE", _PATH, delete, "os_compute_api:os-quota-sets:delete", query=_QUERY),
-    Route("GET", _CLASS, show_class, "os_compute_api:os-quota-class-sets:show", query=OPEN_QUERY),
+    Route("GET", _CLASS, show_class, "os_compute_api:os-quota-class-sets:show", query=ONCE_OPEN),
     Route("PUT", _CLASS, update_class, "os_compute_api:os-quota-class-sets:update"),
 )
 

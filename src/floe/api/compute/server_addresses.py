@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.compute.fields import ipv4
 from floe.api.compute.server_bodies import Tag
 from floe.api.compute.server_shapes import plain_addresses
 from floe.api.kit.body import Body, Field, Uuid
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_member, project_reader
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import server_interfaces
 from floe.cloud import servers as cloud
@@ -110,10 +110,10 @@ def _interface(call: Call, port: ServerPort) -> dict[str, Any]:
 _INTERFACES = "/v2.1/servers/{server_id}/os-interface"
 
 ROUTES = (
-    Route("GET", "/v2.1/servers/{server_id}/ips", index, "os_compute_api:ips:index", query=OPEN_QUERY),
-    Route("GET", "/v2.1/servers/{server_id}/ips/{network}", show, "os_compute_api:ips:show", query=OPEN_QUERY),
-    Route("GET", _INTERFACES, interfaces, "os_compute_api:os-attach-interfaces:list", query=OPEN_QUERY),
-    Route("GET", _INTERFACES + "/{port_id}", interface, "os_compute_api:os-attach-interfaces:show", query=OPEN_QUERY),
+    Route("GET", "/v2.1/servers/{server_id}/ips", index, "os_compute_api:ips:index", query=ONCE_OPEN),
+    Route("GET", "/v2.1/servers/{server_id}/ips/{network}", show, "os_compute_api:ips:show", query=ONCE_OPEN),
+    Route("GET", _INTERFACES, interfaces, "os_compute_api:os-attach-interfaces:list", query=ONCE_OPEN),
+    Route("GET", _INTERFACES + "/{port_id}", interface, "os_compute_api:os-attach-interfaces:show", query=ONCE_OPEN),
     Route("POST", _INTERFACES, attach, "os_compute_api:os-attach-interfaces:create"),
     Route("DELETE", _INTERFACES + "/{port_id}", detach, "os_compute_api:os-attach-interfaces:delete"),
 )

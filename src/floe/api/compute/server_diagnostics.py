@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import server_diagnostics as cloud
 from floe.cloud.server_diagnostics import Diagnosed
@@ -94,6 +94,6 @@ def _shown(found: Diagnosed) -> dict[str, Any]:
 
 _RULE = "os_compute_api:os-server-diagnostics"
 
-ROUTES = (Route("GET", "/v2.1/servers/{server_id}/diagnostics", show, _RULE, query=OPEN_QUERY),)
+ROUTES = (Route("GET", "/v2.1/servers/{server_id}/diagnostics", show, _RULE, query=ONCE_OPEN),)
 
 POLICIES = {_RULE: admin}

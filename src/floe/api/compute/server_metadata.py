@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.body import Body, Field, Metadata
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_member, project_reader
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import server_metadata as cloud
 from floe.core.errors import Invalid
@@ -57,10 +57,10 @@ async def delete(call: Call) -> Reply:
 _PATH = "/v2.1/servers/{server_id}/metadata"
 
 ROUTES = (
-    Route("GET", _PATH, index, "os_compute_api:server-metadata:index", query=OPEN_QUERY),
+    Route("GET", _PATH, index, "os_compute_api:server-metadata:index", query=ONCE_OPEN),
     Route("POST", _PATH, merge, "os_compute_api:server-metadata:create"),
     Route("PUT", _PATH, replace, "os_compute_api:server-metadata:update_all"),
-    Route("GET", _PATH + "/{key}", show, "os_compute_api:server-metadata:show", query=OPEN_QUERY),
+    Route("GET", _PATH + "/{key}", show, "os_compute_api:server-metadata:show", query=ONCE_OPEN),
     Route("PUT", _PATH + "/{key}", put, "os_compute_api:server-metadata:update"),
     Route("DELETE", _PATH + "/{key}", delete, "os_compute_api:server-metadata:delete"),
 )

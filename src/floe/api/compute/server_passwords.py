@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_member, project_reader
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import server_passwords as cloud
 
@@ -33,7 +33,7 @@ _ACTION = "/v2.1/servers/{server_id}/action"
 _PATH = "/v2.1/servers/{server_id}/os-server-password"
 
 ROUTES = (
-    Route("GET", _PATH, show, "os_compute_api:os-server-password:show", query=OPEN_QUERY),
+    Route("GET", _PATH, show, "os_compute_api:os-server-password:show", query=ONCE_OPEN),
     Route("DELETE", _PATH, clear, "os_compute_api:os-server-password:clear"),
     Route("POST", _ACTION, change, "os_compute_api:os-admin-password", action="changePassword"),
 )

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.body import Body, Field
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_member, project_reader
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import server_security_groups as cloud
 from floe.cloud.server_security_groups import ServerGroups
@@ -76,7 +76,7 @@ _RULE = "os_compute_api:os-security-groups"
 _SERVER = "/v2.1/servers/{server_id}"
 
 ROUTES = (
-    Route("GET", f"{_SERVER}/os-security-groups", index, f"{_RULE}:list", query=OPEN_QUERY),
+    Route("GET", f"{_SERVER}/os-security-groups", index, f"{_RULE}:list", query=ONCE_OPEN),
     Route("POST", f"{_SERVER}/action", add, f"{_RULE}:add", action="addSecurityGroup"),
     Route("POST", f"{_SERVER}/action", remove, f"{_RULE}:remove", action="removeSecurityGroup"),
 )

@@ -13,12 +13,13 @@ from floe.api.kit.shape import Always, Of, Shape, Shown
 from floe.core import scheduler_hints
 from floe.core.clock import iso, iso_micro_of, iso_of
 from floe.core.guests import guest_name
+from floe.core.image_properties import IMAGE_PROPERTIES
 from floe.core.seen_servers import SeenServer
 from floe.core.servers import ServerFault, ServerFlavor
 
 Json = msgspec.Raw
 ADMIN, FAULTY, PROGRESS, LIST, FULL, LINKED = "admin", "faulty", "progress", "single", "full", "linked"
-_KEPT_FLAVORS = 256
+_KEPT_FLAVORS = _KEPT_IMAGES = 256
 
 
 def host_id(server: SeenServer) -> str:
@@ -95,6 +96,13 @@ def fault(server: SeenServer, *, admin: bool) -> dict[str, Any]:
     if admin and found.details:
         shown["details"] = found.details
     return shown
+
+
+@lru_cache(maxsize=_KEPT_IMAGES)
+def image_properties(kept: str) -> Json:
+    """Return those properties of a server's image that mean something to the compute service, the user's own not."""
+    found: dict[str, str] = msgspec.json.decode(kept)
+    return Json(msgspec.json.encode({k: v for k, v in found.items() if IMAGE_PROPERTIES.get(k) is not None}))
 
 
 def _image_property(server: SeenServer, name: str) -> str:

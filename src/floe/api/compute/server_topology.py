@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_reader
-from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.cloud import servers
 
@@ -17,6 +17,6 @@ async def show(call: Call) -> Reply:
 
 _RULE = "compute:server:topology:index"
 
-ROUTES = (Route("GET", "/v2.1/servers/{server_id}/topology", show, _RULE, since=(2, 78), query=OPEN_QUERY),)
+ROUTES = (Route("GET", "/v2.1/servers/{server_id}/topology", show, _RULE, since=(2, 78), query=ONCE_OPEN),)
 
 POLICIES = {_RULE: project_reader}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
+from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.compute.fields import flag, ipv4, ipv6, multiline, printable
 from floe.api.compute.server_bodies import CREATE, DiskConfig, new_server
 from floe.api.compute.server_query import QUERY, server_filter, server_page
-from floe.api.compute.server_shapes import NARROW, OPERATOR, USER, traits
+from floe.api.compute.server_shapes import NARROW, OPERATOR, USER, image_properties, traits
 from floe.api.kit.body import Body, Description, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, linked
 from floe.api.kit.policy import project_member, project_reader
-from floe.api.kit.query import OPEN_QUERY, Param, Query
+from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.cloud import dry_runs
 from floe.cloud import servers as cloud
@@ -34,6 +36,7 @@ UPDATE = Body(
         Field("accessIPv6", str),
         Field("description", Description | None, since=(2, 19)),
         Field("hostname", str, since=(2, 90)),
+        Field("pinned_availability_zone", Annotated[str, Meta(min_length=1, max_length=255)] | None, since=(2, 104)),
     ),
 )
 
@@ -136,6 +139,8 @@ def changed(body: Mapping[str, Any], version: Version) -> dict[str, Any]:
         changes["access_ipv6"] = ipv6(body["accessIPv6"], "accessIPv6")
     if "OS-DCF:diskConfig" in body:
         changes["disk_config"] = body["OS-DCF:diskConfig"]
+    if "pinned_availability_zone" in body:
+        changes["requested_zone"] = body["pinned_availability_zone"]
     return changes
 
 
@@ -182,6 +187,8 @@ def _link(call: Call, server: SeenServer, shown: dict[str, Any]) -> None:
     if server.image_id:
         href = f"{call.prefix}/images/{server.image_id}"
         shown["image"] = {"id": server.image_id, "links": [{"rel": "bookmark", "href": href}]}
+        if call.version >= (2, 98):
+            shown["image"]["properties"] = image_properties(server.image_properties)
     else:
         shown["image"] = ""
     if call.version < (2, 47):
@@ -202,7 +209,7 @@ ROUTES = (
     Route("POST", "/v2.1/servers", create, "os_compute_api:servers:create", query=_DRY_RUN),
     Route("GET", "/v2.1/servers", index, "os_compute_api:servers:index", query=QUERY),
     Route("GET", "/v2.1/servers/detail", detail, "os_compute_api:servers:detail", query=QUERY),
-    Route("GET", "/v2.1/servers/{server_id}", show, "os_compute_api:servers:show", query=OPEN_QUERY),
+    Route("GET", "/v2.1/servers/{server_id}", show, "os_compute_api:servers:show", query=ONCE_OPEN),
     Route("PUT", "/v2.1/servers/{server_id}", update, "os_compute_api:servers:update"),
     Route("DELETE", "/v2.1/servers/{server_id}", delete, "os_compute_api:servers:delete"),
 )

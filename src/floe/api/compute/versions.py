@@ -10,7 +10,7 @@ from floe.api.kit.query import OPEN_QUERY
 from floe.api.kit.routing import Route
 from floe.core.versions import version_text
 
-LOWEST, HIGHEST = (2, 1), (2, 96)
+LOWEST, HIGHEST = (2, 1), (2, 104)
 
 
 async def index(call: Call) -> Reply:
