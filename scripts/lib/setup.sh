@@ -20,7 +20,7 @@ SELF=${0##*/}
 
 PACKAGES=(
     # run guests
-    qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu dnsmasq-base nftables iproute2
+    qemu-system-x86 qemu-utils ovmf libvirt-daemon libvirt-daemon-driver-qemu dnsmasq-base nftables iproute2
     openssh-client util-linux mount kmod
     # Python, and what its binding of libvirt is built with
     python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev

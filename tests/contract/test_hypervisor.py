@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from floe.agent.disks import KINDS, bases, paths
+from floe.agent.disks import KINDS, bases, paths, variables
 from floe.core.disks import Blank, Overlay, local_disks
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, GuestState, PowerState
@@ -60,6 +60,7 @@ class Host:
             disks=paths(guest.disks, folder, KINDS),
             bases=bases(guest.disks, folder),
             console_log=folder / "console.log",
+            variables=variables(guest.disks, folder),
         )
 
     async def base(self, files: GuestFiles) -> str:
@@ -323,6 +324,27 @@ async def test_a_nic_is_given_to_a_guest_that_is_on_as_often_as_it_is_said_and_n
     await hypervisor.attach_nic(guest, nic)
     assert await hypervisor.detach_nic(guest.server_id, nic)
     if host.machine is None:
+        subprocess.run(["ip", "link", "del", nic.device], check=True)
+
+
+async def test_a_guest_with_uefi_and_queues_starts_again_with_the_variables_that_it_wrote(host: Host) -> None:
+    properties = {"hw_firmware_type": "uefi"}
+    nic = Tap(port_id=f"{SERVER}8", mac="fa:16:3e:00:00:08", device="tapniceight", queues=2)
+    guest = guest_number(vcpus=2, nics=(nic,))
+    guest = replace(guest, image=replace(guest.image, properties=properties))
+    if KIND == "libvirt":
+        several = ["ip", "tuntap", "add", "dev", nic.device, "mode", "tap", "multi_queue"]
+        subprocess.run(several, check=True)
+    assert await host.run(guest) is PowerState.RUNNING
+    assert host.hypervisor is not None
+    await host.hypervisor.end(guest.server_id)
+    variables = host.files(guest).variables
+    if host.machine is None:
+        written = variables.read_bytes()[:-1] + b"x"
+        variables.write_bytes(written)
+        assert await host.hypervisor.start(guest, host.files(guest), 2) is PowerState.RUNNING
+        assert variables.read_bytes()[-1:] == b"x"
+        await host.hypervisor.destroy(guest.server_id, guest.name)
         subprocess.run(["ip", "link", "del", nic.device], check=True)
 
 

@@ -170,6 +170,7 @@ def test_each_disk_and_nic_of_a_body_arrives_in_the_guest(
         disks=paths(guest.disks, FOLDER, KINDS),
         bases=bases(guest.disks, FOLDER),
         console_log=FOLDER / "console.log",
+        variables=FOLDER / "variables.fd",
     )
     domain = ET.fromstring(domain_xml(guest, files, kvm=False, owner="floe", version="1"))
     assert [

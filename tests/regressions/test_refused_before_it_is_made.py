@@ -33,7 +33,7 @@ async def flavor(user: Any, kit: Any, specs: dict[str, str], **values: Any) -> s
     ("name", "value", "right"),
     [
         ("hw_disk_bus", "fdc", "virtio, scsi, ide, sata, usb"),
-        ("hw_firmware_type", "uefi", "bios"),
+        ("hw_firmware_type", "coreboot", "bios, uefi"),
         ("hw_vif_model", "ne2k_pci", "virtio, e1000, rtl8139, e1000e"),
         ("img_signature", "c2ln", "SHA-512"),
         ("os_command_line", "x" * 2049, "2048"),

@@ -62,6 +62,7 @@ QUANTITIES = {
     "Blank.size_mib",
     "ConfigDrive.boot_index",
     "Tap.mtu",
+    "Tap.queues",
     "HostSegment.tag",
     "HostSegment.mtu",
     "HostPort.nic",

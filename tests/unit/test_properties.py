@@ -16,7 +16,7 @@ from floe.core import extra_specs, image_properties
 from floe.core.disks import local_disks
 from floe.core.errors import Invalid
 from floe.core.extra_specs import EXTRA_SPECS, check_known
-from floe.core.guest_hardware import hardware_of
+from floe.core.guest_hardware import hardware_of, queues_of
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.image_properties import IMAGE_PROPERTIES
 from floe.core.nics import Tap
@@ -273,7 +273,7 @@ CHANGES_THE_XML: Mapping[str, tuple[str, str]] = {
     "hw_machine_type": ("q35", 'machine="q35"'),
     "hw_disk_bus": ("scsi", 'bus="scsi"'),
     "hw_vif_model": ("e1000", 'type="e1000"'),
-    "hw_firmware_type": ("bios", ""),  # the only one there is
+    "hw_firmware_type": ("uefi", "<nvram>/state/variables.fd</nvram>"),
     "os_command_line": ("quiet splash", "<cmdline>quiet splash</cmdline>"),
     "kernel_id": ("k", "<kernel>"),
     "ramdisk_id": ("r", "<initrd>"),
@@ -295,6 +295,7 @@ CHANGES_THE_XML: Mapping[str, tuple[str, str]] = {
     "hw_time_hpet": ("true", '<timer name="hpet" present="yes" />'),
     "img_hide_hypervisor_id": ("true", '<hidden state="on" />'),
     "os_type": ("windows", '<clock offset="localtime" />'),
+    "hw_vif_multiqueue_enabled": ("true", '<driver queues="4" />'),
     "root_device_name": ("/dev/vda", ""),
     "img_root_device_name": ("vda", ""),
 }
@@ -314,6 +315,7 @@ SPECS_CHANGE_THE_XML: Mapping[str, tuple[str, str]] = {
     "hw:hide_hypervisor_id": CHANGES_THE_XML["img_hide_hypervisor_id"],
     "hide_hypervisor_id": CHANGES_THE_XML["img_hide_hypervisor_id"],
     "hw:usb_model": CHANGES_THE_XML["hw_usb_model"],
+    "hw:vif_multiqueue_enabled": CHANGES_THE_XML["hw_vif_multiqueue_enabled"],
     "hw:watchdog_action": CHANGES_THE_XML["hw_watchdog_action"],
     "hw_rng:allowed": ("false", ""),
     "hw_rng:rate_bytes": ("4096", '<rate bytes="4096" />'),
@@ -394,6 +396,36 @@ def test_a_topology_has_as_many_cpus_as_the_flavor_and_keeps_every_limit(vcpus: 
         assert math.prod(found) == vcpus and all(parts[part] <= limit for part, limit in limits.items())
 
 
+@pytest.mark.parametrize(
+    ("specs", "properties", "vcpus", "queues"),
+    [
+        ({}, {}, 4, 1),
+        ({"hw:vif_multiqueue_enabled": "true"}, {}, 4, 4),
+        ({}, {"hw_vif_multiqueue_enabled": "yes"}, 64, 16),
+        ({"hw:vif_multiqueue_enabled": "yes"}, {"hw_vif_multiqueue_enabled": "1"}, 1, 1),
+        ({"hw:vif_multiqueue_enabled": "false"}, {"hw_vif_model": "e1000"}, 4, 1),
+    ],
+)
+def test_a_nic_has_a_queue_for_each_vcpu_where_that_is_asked_for(
+    specs: dict[str, str], properties: dict[str, str], vcpus: int, queues: int
+) -> None:
+    assert queues_of(specs, properties, vcpus) == queues
+
+
+@pytest.mark.parametrize(
+    ("specs", "properties"),
+    [
+        ({"hw:vif_multiqueue_enabled": "true"}, {"hw_vif_model": "e1000"}),
+        ({"hw:vif_multiqueue_enabled": "true"}, {"hw_vif_multiqueue_enabled": "false"}),
+    ],
+)
+def test_queues_that_a_nic_cannot_have_are_refused_before_it_is_made(
+    specs: dict[str, str], properties: dict[str, str]
+) -> None:
+    with pytest.raises(Invalid, match="hw_vif_multiqueue_enabled"):
+        hardware_of(specs, properties, 4)
+
+
 def _xml(properties: Mapping[str, str]) -> str:
     """Return the XML of a guest whose flavor and image carry these; each finds its own by its name."""
     folder = Path("/state")
@@ -402,6 +434,7 @@ def _xml(properties: Mapping[str, str]) -> str:
         disks={"root": folder / "disk", "config": folder / "config"},
         bases={"root": folder / "base"},
         console_log=folder / "console.log",
+        variables=folder / "variables.fd",
     )
     if properties.keys() & {"kernel_id", "ramdisk_id", "os_command_line"}:
         files = replace(files, kernel=folder / "kernel")
@@ -421,6 +454,7 @@ def _xml(properties: Mapping[str, str]) -> str:
                 mac="fa:16:3e:00:00:01",
                 device="tap1",
                 model=properties.get("hw_vif_model", "virtio"),
+                queues=queues_of(properties, properties, 4),
             ),
         ),
         metadata=GuestMetadata(hostname="web", name="web", project_id="42"),
@@ -452,7 +486,6 @@ def _xml(properties: Mapping[str, str]) -> str:
         ("quota:cpu_shares", "2048"),
         ("hw:sound_model", "ac97"),
         ("hw:pmu", "true"),
-        ("hw:vif_multiqueue_enabled", "true"),
         ("hw:serial_port_count", "2"),
         ("capabilities:hypervisor_type", "QEMU"),
         ("group_policy", "isolate"),
@@ -514,10 +547,10 @@ def test_what_nobody_knows_in_a_known_namespace_is_refused() -> None:
         ("hw_scsi_model", "buslogic"),
         ("hw_video_model", "qxl"),
         ("hw_cdrom_bus", "virtio"),
-        ("hw_vif_multiqueue_enabled", "true"),
+        ("hw_vif_multiqueue_enabled", "perhaps"),
         ("hw_pointer_model", "usbtablet"),
         ("os_require_quiesce", "perhaps"),
-        ("hw_firmware_type", "uefi"),
+        ("hw_firmware_type", "coreboot"),
         ("hw_vif_model", "vmxnet3"),
         ("hw_machine_type", "pc-q35-6.2"),
         ("os_secure_boot", "required"),

@@ -21,7 +21,7 @@ from floe.agent.inventory import host_up
 from floe.agent.ledger import Ledger
 from floe.agent.ledger_entries import Posted
 from floe.agent.metadata import MetadataService
-from floe.agent.nics import GuestNics
+from floe.agent.nics import GuestNics, queued
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower, flush, flush_folders, kernel_boot_id
 from floe.agent.rebuild import GuestRebuild
@@ -126,7 +126,9 @@ class Agent:
         metadata = self._metadata = MetadataService(
             ledger, self._plane, self._counters, self._seed, post=self.post_password
         )
-        ports = self._ports = Ports(lambda: ledger.network, self._plane, metadata.follow)
+        ports = self._ports = Ports(
+            lambda: ledger.network, self._plane, metadata.follow, lambda: queued(ledger.guests.values())
+        )
         try:
             await self._hypervisor.open(self._saw)
             await self._plane.open()

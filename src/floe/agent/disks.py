@@ -24,6 +24,8 @@ from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
 _ROLE = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _STEMS = {ROOT: "disk", EPHEMERAL: "ephemeral", CONFIG: "config"}
 _BASES = {ROOT: "base"}
+VARIABLES = "fd"
+"""The ending of files with the variables of firmware."""
 """What the files of guests that run already are called, where that is not the role."""
 
 
@@ -99,6 +101,11 @@ def boot_file(disks: tuple[Disk, ...], folder: Path, what: str) -> Path:
     return folder / IMAGES / f"{what}{next((_made(disk) for disk in disks if isinstance(disk, Overlay)), '')}"
 
 
+def variables(disks: tuple[Disk, ...], folder: Path) -> Path:
+    """Return where the variables of a guest's firmware are: those of one make of its root disk say how to boot that."""
+    return folder / f"variables{next((_made(disk) for disk in disks if isinstance(disk, Overlay)), '')}.{VARIABLES}"
+
+
 def _made(disk: Disk) -> str:
     """Return what the file of a make of a disk has in its name: the first has nothing, as ever."""
     return f"-{disk.make}" if disk.make else ""
@@ -108,6 +115,11 @@ def all_files(files: GuestFiles) -> frozenset[Path]:
     """Return the files that a guest's disks are made of."""
     boots = (file for file in (files.kernel, files.ramdisk) if file is not None)
     return frozenset((*files.disks.values(), *files.bases.values(), *boots))
+
+
+def own_files(files: GuestFiles) -> frozenset[Path]:
+    """Return the files that a guest may have of its make: its disks' too, and one that not every guest has."""
+    return all_files(files) | {files.variables}
 
 
 def needed(files: GuestFiles) -> Iterator[tuple[str, Path]]:

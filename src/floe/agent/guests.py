@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from floe.agent import config_drive, documents
-from floe.agent.disks import KINDS, Kind, Workshop, all_files, bases, boot_file, image_of, paths
+from floe.agent.disks import (
+    KINDS,
+    VARIABLES,
+    Kind,
+    Workshop,
+    bases,
+    boot_file,
+    image_of,
+    own_files,
+    paths,
+    variables,
+)
 from floe.agent.folders import Versions, make_passable, remove_folder
 from floe.agent.images import CachedImage, ImageCache, os_failure
 from floe.agent.ledger import Ledger
@@ -205,6 +216,7 @@ class GuestBuilder:
             kernel=boot_file(guest.disks, folder, "kernel") if guest.kernel else None,
             ramdisk=boot_file(guest.disks, folder, "ramdisk") if guest.ramdisk else None,
             console_log=folder / "console.log",
+            variables=variables(guest.disks, folder),
         )
 
     async def _build(self, command: Spawn, steps: Steps, undo: AsyncExitStack) -> None:
@@ -281,7 +293,9 @@ class GuestBuilder:
 
     async def tidy(self, guest: GuestSpec) -> None:
         """Remove all files of disks from a guest's folder that are none of its own: of an earlier or a later make."""
-        await self._offload(_tidy, self.files(guest), {f".{kind.ending}" for kind in self._kinds.values()})
+        await self._offload(
+            _tidy, self.files(guest), {f".{VARIABLES}", *(f".{kind.ending}" for kind in self._kinds.values())}
+        )
 
     async def plug(self, guest: GuestSpec) -> None:
         """Have the ports of a guest. Raises HostFailure."""
@@ -341,7 +355,7 @@ def _prepare(files: GuestFiles, shared: list[tuple[Path, CachedImage]]) -> None:
 
 
 def _tidy(files: GuestFiles, endings: set[str]) -> None:
-    own, folder = all_files(files), files.directory
+    own, folder = own_files(files), files.directory
     if not folder.exists():
         return
     images = folder / IMAGES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
@@ -12,6 +12,7 @@ from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
 from floe.core.errors import HostFailure
+from floe.core.guest_hardware import queues_of
 from floe.core.guests import GuestSpec, PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.host_network_state import HostNetworkState
@@ -80,7 +81,7 @@ class GuestNics(msgspec.Struct, frozen=True):
             return ()
         own = [port for port in network.ports.values() if port.server_id == server_id]
         mtus = {segment.network_id: segment.mtu for segment in network.segments.values()}
-        wanted = nics_of(own, mtus, guest.image.properties)
+        wanted = nics_of(own, mtus, guest.image.properties, _queues(guest))
         there = {nic.port_id for nic in guest.nics}
         gone = [nic for nic in (*guest.nics, *held) if nic.port_id not in {each.port_id for each in wanted}]
         found = await self.hypervisor.find(server_id)
@@ -100,7 +101,7 @@ class GuestNics(msgspec.Struct, frozen=True):
         brought = [port for port in command.network.ports if port.port_id in command.attach]
         mtus = {segment.network_id: segment.mtu for segment in command.network.segments}
         own = [nic for nic in guest.nics if nic.port_id not in command.attach]
-        new = nics_of(brought, mtus, guest.image.properties)
+        new = nics_of(brought, mtus, guest.image.properties, _queues(guest))
         self.ledger.rewire(command, (*own, *new))
         try:
             async with steps.step("ports"):
@@ -152,6 +153,15 @@ class GuestNics(msgspec.Struct, frozen=True):
             if others():
                 raise GaveWay(patience - waited)
             since = 0.0 if since + _LOOK_EVERY >= _ASK_EVERY else since + _LOOK_EVERY
+
+
+def queued(guests: Iterable[GuestSpec]) -> frozenset[str]:
+    """Return the ports of guests whose NICs have several queues."""
+    return frozenset(nic.port_id for guest in guests for nic in guest.nics if nic.queues > 1)
+
+
+def _queues(guest: GuestSpec) -> int:
+    return queues_of(guest.extra_specs, guest.image.properties, guest.vcpus)
 
 
 def _is_newer(network: HostNetworkState, port_id: str, generation: int) -> bool:

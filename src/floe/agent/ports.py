@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork
 from floe.core.host_network_state import HostNetworkState
@@ -26,7 +28,8 @@ class _Change:
 class Ports:
     """Applies the network state to the plane; who comes while an apply runs is served by the next, together.
 
-    `after_apply` follows each apply: where metadata is asked for may have changed.
+    `after_apply` follows each apply: where metadata is asked for may have changed. `queued` are the ports whose NICs
+    have several queues.
     """
 
     def __init__(
@@ -34,10 +37,12 @@ class Ports:
         state: Callable[[], HostNetworkState],
         plane: DataPlane,
         after_apply: Callable[[], Awaitable[None]],
+        queued: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._state = state
         self._plane = plane
         self._after_apply = after_apply
+        self._queued = queued
         self._changes: list[_Change] = []
         self._worker: asyncio.Task[None] | None = None
         self._rounds = 0
@@ -56,12 +61,16 @@ class Ports:
 
     async def drift(self) -> tuple[HostNetwork, list[str]]:
         """Return what should be and how the plane differs from it; nothing that is being changed meanwhile."""
-        wanted, rounds = self._state().snapshot(), self._rounds
+        wanted, rounds = self._wanted(), self._rounds
         if self._worker is not None:
             return wanted, []
         found = await self._plane.drift(wanted)
-        still = self._worker is None and self._rounds == rounds and self._state().snapshot() == wanted
+        still = self._worker is None and self._rounds == rounds and self._wanted() == wanted
         return wanted, found if still else []
+
+    def _wanted(self) -> HostNetwork:
+        found, queued = self._state().snapshot(), self._queued()
+        return replace(found, queued=queued) if queued else found
 
     async def close(self) -> None:
         """Stop applying; who still waits is cancelled."""
@@ -86,7 +95,7 @@ class Ports:
         self._rounds += 1
         refused: dict[str, str] = {}
         failure: HostFailure | None = None
-        wanted = self._state().snapshot()
+        wanted = self._wanted()
         known = {port.port_id for port in wanted.ports}
         try:
             await self._plane.apply(wanted)

@@ -14,9 +14,10 @@ import msgspec
 from msgspec.structs import replace
 
 from floe.agent import console
-from floe.agent.disks import all_files
+from floe.agent.disks import all_files, own_files
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.ledger import Ledger
+from floe.agent.nics import queued
 from floe.agent.power import GuestPower, flush
 from floe.agent.threads import Offload
 from floe.core.errors import HostFailure, Unavailable
@@ -62,7 +63,7 @@ class GuestRebuild(msgspec.Struct, frozen=True):
                     await self.builder.plug(guest)
             if damaged or not switched:
                 await self._make(guest, before, steps, damaged=damaged and not switched)
-                await self._switch(guest, command, steps)
+                await self._switch(guest, before, command, steps)
             await self.power.reach(guest, command, steps)
             power_state = await self._power_state(command.server_id)
         except Exception as error:
@@ -100,10 +101,10 @@ class GuestRebuild(msgspec.Struct, frozen=True):
                     raise HostFailure(_KEPT.format(role=role), stage="disk")
             if guest.server_id in self.ledger.wishes.unflushed:
                 await self.offload(flush, kept.values())
-            await self.offload(_remove, all_files(own) - all_files(old))
+            await self.offload(_remove, own_files(own) - own_files(old))
         await self.builder.make_disks(guest, steps)
 
-    async def _switch(self, guest: GuestSpec, command: Rebuild, steps: Steps) -> None:
+    async def _switch(self, guest: GuestSpec, before: GuestSpec, command: Rebuild, steps: Steps) -> None:
         """End the guest; from then on it is the other one."""
         async with steps.step("end") as step:
             if await self.hypervisor.find(command.server_id) is not None:
@@ -111,7 +112,13 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         async with steps.step("guest"):
             self.ledger.wishes.want(command)
             self.ledger.remake(guest, command.network)
+            await self._plug_otherwise(guest, before)
             await self.offload(console.begin_anew, self.builder.files(guest).console_log)
+
+    async def _plug_otherwise(self, guest: GuestSpec, before: GuestSpec) -> None:
+        """Have the taps made anew that are of another kind, once nobody holds them: with several queues or one."""
+        if queued([guest]) != queued([before]):
+            await self.builder.plug(guest)
 
     async def _tidy(self, guest: GuestSpec) -> None:
         """Remove what the guest was, once it is on the disk that it is another one; what is left is removed later."""
@@ -133,9 +140,11 @@ class GuestRebuild(msgspec.Struct, frozen=True):
                     return False
                 if await self.hypervisor.find(server_id) is not None:
                     await self.hypervisor.end(server_id)
+                now = self.ledger.guests[server_id]
                 self.ledger.remake(before)
                 if damaged:
                     self.ledger.wishes.damage(server_id)
+                await self._plug_otherwise(before, now)
             boots = max(kept.boots, command.wanted.boots)  # once more, if it boots again
             back = replace(kept, boots=boots, generation=command.wanted.generation)
             self.ledger.wishes.want(replace(command, wanted=back))

@@ -24,6 +24,7 @@ from floe.cli.findings import Finding, Level
 from floe.cli.outside import Outside
 from floe.cli.state_directory import Loose, loose_ends
 from floe.cli.state_option import add_state_arguments, chosen_settings
+from floe.hypervisors.libvirt import firmware
 from floe.settings import Settings
 
 PROGRAMS = {
@@ -57,6 +58,8 @@ class Machine:
     """Version of the Python binding; empty if it cannot be imported."""
     libvirt_driver: bool
     libvirt_daemon: bool
+    uefi: bool
+    """Whether guests can have it."""
     libvirt_account: bool
     """Whether there is the user libvirt-qemu, without whom libvirt's driver does not start."""
     confinement: Confinement
@@ -80,6 +83,7 @@ def diagnose(machine: Machine) -> list[Finding]:
         _kvm(machine.kvm, closed=machine.confinement.kvm_closed),
         *(_program(name, path) for name, path in machine.programs.items()),
         *_libvirt(machine),
+        _uefi(machine),
         confinement.finding(machine.confinement, root=machine.root, libvirtd=machine.libvirt_daemon),
         _kernel(
             "namespaces",
@@ -192,6 +196,17 @@ def _libvirt(machine: Machine) -> list[Finding]:
     return [binding, driver]
 
 
+def _uefi(machine: Machine) -> Finding:
+    if machine.uefi:
+        return Finding(name="uefi", level=Level.OK, what="guests can have it")
+    return Finding(
+        name="uefi",
+        level=Level.WARN,
+        what="no UEFI for guests was found: images with hw_firmware_type=uefi do not run here",
+        remedy="apt-get install ovmf",
+    )
+
+
 def _kernel(name: str, there: bool, good: str, bad: str, remedy: str) -> Finding:
     if there:
         return Finding(name=name, level=Level.OK, what=good)
@@ -261,6 +276,7 @@ def look(settings: Settings) -> Machine:
             Path(root).glob(f"*/libvirt/connection-driver/{DRIVER_NAME}") for root in ("/usr/lib", "/usr/lib64/..")
         ),
         libvirt_daemon=any(Path(f"/run/libvirt/{name}-sock").exists() for name in ("libvirt", "virtqemud")),
+        uefi=firmware.there(),
         libvirt_account=_has_account("libvirt-qemu"),
         confinement=confinement.look(state_dir, guest_uids),
         outside=outside.look(settings),

@@ -39,7 +39,7 @@ NO_HUGE_PAGES = "gives servers memory in pages of the usual size only"
 NO_LOCKED_MEMORY = "does not lock the memory of servers"
 NO_MEMORY_ENCRYPTION = "does not encrypt the memory of servers"
 NO_DISK_ENCRYPTION = "does not encrypt the disks of servers"
-NO_SECURE_BOOT = "starts servers with a BIOS, without secure boot"
+NO_SECURE_BOOT = "starts servers without secure boot"
 NO_TPM = "gives servers no TPM"
 NO_DEVICES = "gives servers no devices of the host"
 NO_SOUND = "gives servers no sound device"
@@ -47,11 +47,11 @@ NO_VIOMMU = "gives servers no IOMMU"
 NO_PACKED_RINGS = "leaves the rings of virtio devices split"
 NO_PMU = "leaves a server's performance counters as its hypervisor has them"
 NO_REDIRECTION = "redirects no USB devices"
-NO_MULTIQUEUE = "gives each NIC one queue"
 ONE_SERIAL_PORT = "gives a server one serial port"
 OWN_TOPOLOGY = "the guest's sockets, cores and threads; what its vCPUs cannot have is refused"
 OWN_WATCHDOG = "a watchdog (i6300esb) that does this when it is not fed"
 OWN_BOOT_MENU = "the firmware offers its boot menu"
+OWN_QUEUES = "each NIC (virtio) has a queue for each vCPU, at most 16"
 OWN_USB = "the guest's USB controller"
 OWN_HIDING = "the guest is not told that KVM runs it; emulated ones never are"
 _NO_LIMITS = "limits a server's disks, and nothing else of what it takes beyond its vCPUs, memory and disk"
@@ -152,7 +152,7 @@ EXTRA_SPECS = Properties(
         _refused("hw:serial_port_count", AMOUNT, ONE_SERIAL_PORT, "1"),
         _refused("hw:sound_model", SOUND, NO_SOUND),
         _obeyed("hw:usb_model", USB, OWN_USB),
-        _refused("hw:vif_multiqueue_enabled", BOOLEAN, NO_MULTIQUEUE, NO),
+        _obeyed("hw:vif_multiqueue_enabled", BOOLEAN, OWN_QUEUES, NO),
         _refused("hw:viommu_model", VIOMMU, NO_VIOMMU),
         _refused("hw:virtio_packed_ring", BOOLEAN, NO_PACKED_RINGS, NO),
         _obeyed("hw:watchdog_action", WATCHDOG, OWN_WATCHDOG, "disabled"),

@@ -14,10 +14,13 @@ import msgspec
 from floe.core.disks import DISK_BUSES, MOST_PER_SECOND, cdrom_bus, device_names
 from floe.core.errors import Invalid
 from floe.core.image_properties import hardware
+from floe.core.nics import VIF_MODELS
 from floe.core.properties import YES
 
 DISK_LIMITS = tuple(f"{way}_{unit}_sec" for unit in ("bytes", "iops") for way in ("total", "read", "write"))
 """Of `quota:disk_*`, as libvirt calls them too."""
+MOST_QUEUES = 16
+"""Of a NIC: each is an open file of the host, and threads of its kernel where it has vhost."""
 NO_VIDEO, NO_USB, USB = "none", "none", "qemu-xhci"
 _PARTS = ("sockets", "cores", "threads")
 _VIDEO_WITH_MEMORY = "vga"
@@ -27,6 +30,7 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     """A guest's hardware; amounts of `limits` are for each disk, per second."""
 
     machine: str = "pc"
+    uefi: bool = False
     topology: tuple[int, int, int] | None = None
     """Sockets, cores of each, threads of each; None: a socket for each vCPU."""
     scsi_model: str = "virtio-scsi"
@@ -52,6 +56,7 @@ def hardware_of(specs: Mapping[str, str], properties: Mapping[str, str], vcpus: 
     """Return the hardware of a guest. Raises Invalid for what does not go together."""
     chosen = hardware(properties)
     _check_root_name(properties)
+    queues_of(specs, properties, vcpus)
     watchdog = properties.get("hw_watchdog_action") or specs.get("hw:watchdog_action")
     boot_menu = properties.get("hw_boot_menu") or specs.get("hw:boot_menu")
     hpet = properties.get("hw_time_hpet")
@@ -61,6 +66,7 @@ def hardware_of(specs: Mapping[str, str], properties: Mapping[str, str], vcpus: 
     video, video_mib = _video(specs, properties)
     return Hardware(
         machine=chosen["hw_machine_type"],
+        uefi=chosen["hw_firmware_type"] == "uefi",
         topology=_topology(specs, properties, vcpus),
         scsi_model=properties.get("hw_scsi_model") or "virtio-scsi",
         usb_model=_usb(specs, properties, {chosen["hw_disk_bus"], cdrom_bus(properties)}),
@@ -83,6 +89,25 @@ def hardware_of(specs: Mapping[str, str], properties: Mapping[str, str], vcpus: 
         ),
         limits=_limits(specs),
     )
+
+
+def queues_of(specs: Mapping[str, str], properties: Mapping[str, str], vcpus: int) -> int:
+    """Return how many queues each NIC of a guest has. Raises Invalid for what does not go together."""
+    flavor, image = specs.get("hw:vif_multiqueue_enabled"), properties.get("hw_vif_multiqueue_enabled")
+    if flavor and image and _yes(flavor) != _yes(image):
+        raise Invalid(
+            f"Image property hw_vif_multiqueue_enabled is {image[:80]!r}, and the flavor's hw:vif_multiqueue_enabled "
+            f"{flavor[:80]!r}: they must agree."
+        )
+    if not _yes(flavor or image):
+        return 1
+    model = properties.get("hw_vif_model") or VIF_MODELS[0]
+    if model != VIF_MODELS[0]:
+        raise Invalid(
+            f"A NIC of hw_vif_model {model!r} has one queue; hw_vif_multiqueue_enabled and its flavor's like go "
+            f"with {VIF_MODELS[0]!r} alone."
+        )
+    return min(vcpus, MOST_QUEUES)
 
 
 def _topology(specs: Mapping[str, str], properties: Mapping[str, str], vcpus: int) -> tuple[int, int, int] | None:

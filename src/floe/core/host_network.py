@@ -188,7 +188,10 @@ class HostRouter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostNetwork(msgspec.Struct, frozen=True, kw_only=True):
-    """What should be on one host: segments, ports, groups and routers, at one generation."""
+    """What should be on one host: segments, ports, groups and routers, at one generation.
+
+    `queued` are the ports whose NICs have several queues: a host knows them by its guests, and is not told of them.
+    """
 
     generation: int = 0
     segments: tuple[HostSegment, ...] = ()
@@ -196,6 +199,7 @@ class HostNetwork(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[HostGroup, ...] = ()
     routers: tuple[HostRouter, ...] = ()
     members_at: int = 0
+    queued: frozenset[str] = frozenset()
 
 
 class GroupChange(msgspec.Struct, frozen=True, kw_only=True):

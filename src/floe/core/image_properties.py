@@ -35,7 +35,9 @@ from floe.core.properties import (
 )
 
 MACHINE_TYPES = ("pc", "q35")
-FIRMWARES = ("bios",)
+FIRMWARES = ("bios", "uefi")
+UEFI_TRAIT = "CUSTOM_FIRMWARE_UEFI"
+"""Of hosts with the firmware that `uefi` asks for; no trait that all clouds know says so."""
 SCSI_MODELS = ("virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi")
 
 HARDWARE: Mapping[str, tuple[str, ...]] = {
@@ -68,9 +70,9 @@ _HARDWARE_SAYS = {
     "hw_machine_type": "the guest's machine",
     "hw_disk_bus": "the bus of its disks",
     "hw_vif_model": "the model of its NICs",
-    "hw_firmware_type": "its firmware, of which there is one",
+    "hw_firmware_type": "its firmware; hosts that have it, with variables of the guest's own for uefi",
 }
-_UEFI = "starts servers with a BIOS, not UEFI"
+_STATELESS = "keeps the variables of a server's UEFI on its disk"
 
 
 def _refused(name: str, why: str, harmless: str = "", values: Values = TEXT) -> Property:
@@ -98,7 +100,7 @@ IMAGE_PROPERTIES = Properties(
         _refused(
             "os_secure_boot", asks.NO_SECURE_BOOT, "disabled|optional", one_of("required", "disabled", "optional")
         ),
-        _refused("hw_firmware_stateless", _UEFI, NO),
+        _refused("hw_firmware_stateless", _STATELESS, NO),
         _refused("hw_mem_encryption", asks.NO_MEMORY_ENCRYPTION, NO),
         _refused("hw_mem_encryption_model", asks.NO_MEMORY_ENCRYPTION, values=asks.MEMORY_ENCRYPTION),
         _refused("hw_ephemeral_encryption", asks.NO_DISK_ENCRYPTION, NO),
@@ -171,7 +173,7 @@ IMAGE_PROPERTIES = Properties(
         _refused("hw_redirected_usb_ports", asks.NO_REDIRECTION, "0+", NUMBER),
         _refused("hw_serial_port_count", asks.ONE_SERIAL_PORT, "1", NUMBER),
         _refused("hw_sound_model", asks.NO_SOUND, values=asks.SOUND),
-        _refused("hw_vif_multiqueue_enabled", asks.NO_MULTIQUEUE, NO),
+        _obeyed("hw_vif_multiqueue_enabled", asks.OWN_QUEUES, BOOLEAN, NO),
         _refused("hw_viommu_model", asks.NO_VIOMMU, values=asks.VIOMMU),
         _refused("hw_virtio_packed_ring", asks.NO_PACKED_RINGS, NO),
         *(

@@ -42,18 +42,28 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True, tag="tap"):
     """The tap's name."""
     mtu: int = 1450
     model: str = "virtio"
+    queues: int = 1
 
 
 Nic: TypeAlias = Tap
 
 
-def nics_of(ports: Iterable[HostPort], mtus: Mapping[str, int], properties: Mapping[str, str]) -> tuple[Nic, ...]:
+def nics_of(
+    ports: Iterable[HostPort], mtus: Mapping[str, int], properties: Mapping[str, str], queues: int
+) -> tuple[Nic, ...]:
     """Return the NICs of a server's ports, as its host is told of these, in the order in which the guest sees them.
 
-    `mtus` are those of their networks, `properties` those of its image.
+    `mtus` are those of their networks, `properties` those of its image; each NIC has so many `queues`.
     """
     model = properties.get("hw_vif_model") or VIF_MODELS[0]
     return tuple(
-        Tap(port_id=port.port_id, mac=port.mac, device=port.tap, mtu=mtus[port.network_id], model=model)
+        Tap(
+            port_id=port.port_id,
+            mac=port.mac,
+            device=port.tap,
+            mtu=mtus[port.network_id],
+            model=model,
+            queues=queues,
+        )
         for port in sorted(ports, key=lambda port: port.nic)
     )

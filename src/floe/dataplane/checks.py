@@ -93,6 +93,7 @@ def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
         ports=tuple(ports),
         groups=network.groups,
         routers=tuple(routers),
+        queued=network.queued,
     )
     return sound, problems
 

@@ -73,6 +73,7 @@ class FakePlane:
                 ports=tuple(x for x in sound.ports if x.port_id not in ports) if ports else sound.ports,
                 groups=network.groups,
                 routers=tuple(x for x in sound.routers if x.router_id not in faults) if faults else sound.routers,
+                queued=network.queued,
             )
             self._complete = None if ports or networks or routers else (network, self.applied)
         if ports or networks or routers:

@@ -15,6 +15,7 @@ from floe.core.disks import MIB, Blank, Overlay
 from floe.core.errors import Conflict, HostFailure, NotSupported
 from floe.core.guest_questions import Diagnostics, DiskUse, NicUse
 from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.image_properties import UEFI_TRAIT
 from floe.core.nics import Nic
 from floe.core.resources import Inventory
 from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
@@ -153,7 +154,10 @@ class FakeHypervisor:
         memory_mib: int = 262_144,
         disk_gib: int = 4_096,
         cpu_ratio: float = 4.0,
-        traits: tuple[str, ...] = ("HW_ARCH_X86_64", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW"),
+        traits: tuple[str, ...] = (
+            *("HW_ARCH_X86_64", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW"),
+            UEFI_TRAIT,
+        ),
     ) -> None:
         self.host = host if host is not None else FakeHost()
         self._delay = delay

@@ -39,6 +39,8 @@ class GuestFiles(msgspec.Struct, frozen=True, kw_only=True):
     kernel: Path | None = None
     ramdisk: Path | None = None
     console_log: Path
+    variables: Path
+    """Of its firmware, where that keeps any: made by the hypervisor at the first start."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

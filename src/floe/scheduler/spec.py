@@ -10,6 +10,7 @@ import msgspec
 from floe.core import host_queries, scheduler_hints
 from floe.core.aggregates import Demand
 from floe.core.extra_specs import OWN_CLASSES, disk_gib
+from floe.core.image_properties import UEFI_TRAIT
 from floe.core.properties import AMOUNT
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
@@ -68,6 +69,8 @@ def spec_of(
     specs, properties = server.flavor.extra_specs, server.image_properties
     required, forbidden = _traits(specs)
     image_required, image_forbidden = _traits(properties)
+    if properties.get("hw_firmware_type") == "uefi":
+        image_required.add(UEFI_TRAIT)
     same, different = hinted_hosts(server, hint_hosts or {})
     return RequestSpec(
         resources=resources_of(server),

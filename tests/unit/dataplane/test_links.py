@@ -154,3 +154,17 @@ def test_names_fit_the_kernel_and_depend_on_the_id_alone():
             assert names.owns_device(name, "")
         assert names.owns_namespace(names.namespace_name(ident))
     assert names.bridge_name(NETWORK.upper()) == names.bridge_name(NETWORK) == BRIDGE
+
+
+def test_a_tap_for_several_queues_is_made_anew_as_one_unless_a_guest_has_it():
+    wanted = replace(WANTED, queued=frozenset({"p"}))
+    assert "tuntap add dev tap1 mode tap multi_queue" in texts(links.plan(wanted, {}, frozenset()).before)
+    remade = texts(links.plan(wanted, THERE, SPACES).before)
+    assert remade[:2] == ["link del dev tap1", "tuntap add dev tap1 mode tap multi_queue"]
+    for device, network in (
+        (replace(THERE["tap1"], held=True), wanted),
+        (replace(THERE["tap1"], queued=True), wanted),
+        (replace(THERE["tap1"], queued=True, held=True), WANTED),
+    ):
+        made = links.plan(network, {**THERE, "tap1": device}, SPACES)
+        assert (made.before, made.after, made.problems) == ([], [], {})

@@ -53,9 +53,14 @@ def test_kvm_counts_only_with_flags_device_and_domain_type(
 
 def test_an_emulated_cpu_has_the_traits_of_qemu_and_not_of_the_host() -> None:
     host = frozenset({"avx2", "sse2"})
-    assert "HW_CPU_X86_AVX2" in capabilities.traits(host, kvm=True)
-    assert "HW_CPU_X86_AVX2" not in capabilities.traits(host, kvm=False)
-    assert "HW_CPU_X86_SSE2" in capabilities.traits(frozenset(), kvm=False)
+    assert "HW_CPU_X86_AVX2" in capabilities.traits(host, kvm=True, uefi=False)
+    assert "HW_CPU_X86_AVX2" not in capabilities.traits(host, kvm=False, uefi=False)
+    assert "HW_CPU_X86_SSE2" in capabilities.traits(frozenset(), kvm=False, uefi=False)
+
+
+def test_a_host_with_uefi_says_so() -> None:
+    assert "CUSTOM_FIRMWARE_UEFI" in capabilities.traits(frozenset(), kvm=False, uefi=True)
+    assert "CUSTOM_FIRMWARE_UEFI" not in capabilities.traits(frozenset(), kvm=False, uefi=False)
 
 
 def test_memory_is_read_in_mib() -> None:

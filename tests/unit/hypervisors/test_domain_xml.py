@@ -30,6 +30,7 @@ FILES = GuestFiles(
     },
     bases={"root": FOLDER / "images/base.img"},
     console_log=FOLDER / "console.log",
+    variables=FOLDER / "variables.fd",
 )
 IMAGE = GuestImage(image_id="i", checksum="", size=1, disk_format="qcow2", virtual_size=1)
 GUEST = GuestSpec(
@@ -86,6 +87,7 @@ CASES = {
         False,
     ),
     "q35": (with_properties(hw_machine_type="q35", drive=True), FILES, False),
+    "uefi": (with_properties(hw_machine_type="q35", hw_firmware_type="uefi"), FILES, False),
 }
 
 
@@ -121,7 +123,7 @@ def test_the_firmware_says_what_software_in_guests_looks_for() -> None:
         ("hw_disk_bus", "fdc"),
         ("hw_vif_model", "virtio'/><evil"),
         ("hw_machine_type", "none"),
-        ("hw_firmware_type", "uefi"),
+        ("hw_firmware_type", "coreboot"),
     ],
 )
 def test_a_hardware_choice_that_is_not_allowed_is_refused_with_what_is(name: str, value: str) -> None:

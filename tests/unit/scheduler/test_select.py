@@ -282,13 +282,18 @@ def test_a_spec_is_read_from_flavor_image_and_hints() -> None:
             swap_mib=1025,
             extra_specs={"trait:A": "required", "trait:B": "forbidden", "resources:VCPU": "9", "resources:FPGA": "1"},
         ),
-        image_properties={"hw_architecture": "amd64", "img_hv_type": "KVM", "trait:C": "required"},
+        image_properties={
+            "hw_architecture": "amd64",
+            "img_hv_type": "KVM",
+            "trait:C": "required",
+            "hw_firmware_type": "uefi",
+        },
         scheduler_hints={"same_host": "x", "different_host": ["y", "z"]},
         created_at=NOW,
     )
     spec = spec_of(server, hint_hosts={"x": "h1", "y": "h2"})
     assert spec.resources == Resources(2, 64, 9)
-    assert (spec.required, spec.forbidden) == (frozenset({"A", "C"}), frozenset({"B"}))
+    assert (spec.required, spec.forbidden) == (frozenset({"A", "C", "CUSTOM_FIRMWARE_UEFI"}), frozenset({"B"}))
     assert (spec.architecture, spec.hypervisor_type) == ("x86_64", "kvm")
     assert (spec.same_hosts, spec.different_hosts) == (frozenset({"h1"}), frozenset({"h2"}))
     assert spec.extra_classes == {"FPGA": 1}

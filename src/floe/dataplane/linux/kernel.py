@@ -41,10 +41,11 @@ _MAIN_TABLE, _BY_KERNEL = 254, 2
 _MAIN_ROUTES = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _MAIN_TABLE, 0, 0, 0, 0)
 _SOL_NETLINK = 270
 _NETLINK_STRICT = 12  # NETLINK_GET_STRICT_CHK: list only what was asked for
-_IFF_UP = 0x1
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 _MAC, _NAME, _MTU, _MASTER, _LINK_INFO, _ALIAS, _EXT_MASK = 1, 3, 4, 10, 18, 20, 29
 _INFO_KIND, _INFO_DATA = 1, 2
 _BRIDGE_FILTERED = 36  # IFLA_BR_NF_CALL_IPTABLES
+_TUN_MULTI_QUEUE = 7  # IFLA_TUN_MULTI_QUEUE
 _SKIP_STATISTICS = 8
 _GET_GENERATION = (10 << 8) | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
 _GENERATION_ID = 1
@@ -65,7 +66,7 @@ def devices() -> dict[str, Device]:
     for index, flags, attributes in found:
         info = dict(attributes_of(attributes.get(_LINK_INFO, b"")))
         kind, master = _text(info.get(_INFO_KIND, b"")), attributes.get(_MASTER)
-        own = dict(attributes_of(info.get(_INFO_DATA, b""))) if kind == "bridge" else {}
+        own = dict(attributes_of(info.get(_INFO_DATA, b""))) if kind in ("bridge", "tun") else {}
         result[names[index]] = Device(
             name=names[index],
             kind=kind,
@@ -74,7 +75,9 @@ def devices() -> dict[str, Device]:
             up=bool(flags & _IFF_UP),
             alias=_text(attributes.get(_ALIAS, b"")),
             mac=attributes.get(_MAC, b"").hex(":"),
-            filtered=own.get(_BRIDGE_FILTERED) == b"\1",
+            filtered=kind == "bridge" and own.get(_BRIDGE_FILTERED) == b"\1",
+            queued=kind == "tun" and own.get(_TUN_MULTI_QUEUE) == b"\1",
+            held=kind == "tun" and bool(flags & _IFF_LOWER_UP),
         )
     return result
 

@@ -35,6 +35,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     mac: str = ""
     filtered: bool = False
     """Of a bridge: its packets pass the inet tables, whatever holds for all bridges."""
+    queued: bool = False
+    """Of a tap: it is one for several queues, and for a guest that knows of them alone."""
+    held: bool = False
+    """Of a tap: a guest has it."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +102,7 @@ def plan(
             segments[port.network_id],
             devices.get(port.tap),
             filtered=bridge is not None and bridge.filtered,
+            queued=port.port_id in network.queued,
         )
     return made
 
@@ -180,7 +185,9 @@ def _dhcp_end(made: LinkPlan, segment: HostSegment, devices: Mapping[str, Device
     join_bridge(made, owner, outer, bridge, found)
 
 
-def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | None, *, filtered: bool) -> None:
+def _tap(
+    made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | None, *, filtered: bool, queued: bool
+) -> None:
     """Make the tap, or take a tap or veth end of that name which is there and on nobody else's bridge."""
     name, owner, bridge = port.tap, port.port_id, bridge_name(port.network_id)
     if found is not None:
@@ -189,8 +196,13 @@ def _tap(made: LinkPlan, port: HostPort, segment: HostSegment, found: Device | N
             where = f" on {found.master}" if found.master else ""
             made.problems[owner] = f"Device {name} exists and is not Floe's (kind {found.kind!r}{where})."
             return
+        if ours and found.kind == "tun" and found.queued != queued and not found.held:
+            # It is of one kind for good. One that a guest has stays: that guest is to go on, and knows which it is.
+            made.before.append(Line(owner=owner, text=f"link del dev {name}"))
+            found = None
     if found is None:
-        made.before.append(Line(owner=owner, text=f"tuntap add dev {name} mode tap"))
+        several = " multi_queue" if queued else ""
+        made.before.append(Line(owner=owner, text=f"tuntap add dev {name} mode tap{several}"))
     if found is None or found.alias != OWNER + owner:
         # The alias first and alone: a device that cannot have the rest must still be known as Floe's.
         made.before.append(Line(owner=owner, text=f"link set dev {name} alias {OWNER}{owner}"))

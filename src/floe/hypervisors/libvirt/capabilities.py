@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ET
 
 import msgspec
 
+from floe.core.image_properties import UEFI_TRAIT
+
 TRAIT_OF_FLAG = {
     "aes": "HW_CPU_X86_AESNI",
     "abm": "HW_CPU_X86_ABM",
@@ -119,7 +121,8 @@ def kvm_usable(flags: frozenset[str], device: bool, domain_types: frozenset[str]
     return device and "kvm" in domain_types and bool(flags & {"vmx", "svm"})
 
 
-def traits(flags: frozenset[str], kvm: bool) -> tuple[str, ...]:
+def traits(flags: frozenset[str], *, kvm: bool, uefi: bool) -> tuple[str, ...]:
     """Return the traits of a host, sorted; under emulation the guest's CPU counts, not the host's."""
     shown = flags if kvm else EMULATED_FLAGS
-    return tuple(sorted({*_ALWAYS, *(trait for flag, trait in TRAIT_OF_FLAG.items() if flag in shown)}))
+    firmware = {UEFI_TRAIT} if uefi else set()
+    return tuple(sorted({*_ALWAYS, *firmware, *(trait for flag, trait in TRAIT_OF_FLAG.items() if flag in shown)}))

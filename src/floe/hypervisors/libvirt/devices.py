@@ -65,6 +65,8 @@ def tap(nic: Tap) -> ET.Element:
     ET.SubElement(made, "mac", address=nic.mac)
     ET.SubElement(made, "target", dev=nic.device, managed="no")
     ET.SubElement(made, "model", type=nic.model)
+    if nic.queues > 1:
+        ET.SubElement(made, "driver", queues=str(nic.queues))
     ET.SubElement(made, "mtu", size=str(nic.mtu))
     return made
 

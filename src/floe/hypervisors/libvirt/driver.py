@@ -19,7 +19,7 @@ from floe.core.guest_questions import Diagnostics
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.nics import Nic
 from floe.core.resources import Inventory
-from floe.hypervisors.libvirt import capabilities, disks, domains, guest_agent, nics, statistics
+from floe.hypervisors.libvirt import capabilities, disks, domains, firmware, guest_agent, nics, statistics
 from floe.hypervisors.libvirt.connection import (
     LibvirtConnection,
     embed_root,
@@ -153,7 +153,7 @@ class LibvirtHypervisor:
                 ),
                 Inventory(resource_class="DISK_GB", total=disk, allocation_ratio=disk_ratio, max_unit=max(disk, 1)),
             ),
-            traits=capabilities.traits(flags, self._kvm),
+            traits=capabilities.traits(flags, kvm=self._kvm, uefi=firmware.there()),
             cpu_info={
                 "arch": host.arch or "x86_64",
                 "model": host.model,
@@ -211,6 +211,9 @@ class LibvirtHypervisor:
         if self._consoles is not None:
             files = replace(files, console_log=await self._consoles.pipe(files.directory))
         account = await self._connection.run(self._hand_over, files)
+        if guest.image.properties.get("hw_firmware_type") == "uefi":
+            user = None if account is None else account[0]
+            await self._connection.run(firmware.have_variables, files.variables, user)
         marks = {"owner": self._owner, "version": self._version}
 
         def xml(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from pathlib import Path
 
 from floe.core.disks import Disk
 from floe.core.errors import HostFailure, Invalid
@@ -25,6 +26,9 @@ DEFAULT_COMMAND_LINE = "root=/dev/{root} console=ttyS0"
 
 MANUFACTURER, PRODUCT, FAMILY = "OpenStack Foundation", "OpenStack Nova", "Virtual Machine"
 """What the firmware calls the machine: cloud-init looks for a metadata service only where it finds this product."""
+
+UEFI = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+"""Where the package ovmf of Debian and Ubuntu has the firmware, without secure boot."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -107,6 +111,10 @@ def _user(domain: ET.Element, user: int, group: int) -> None:
 def _system(domain: ET.Element, files: GuestFiles, machine: Hardware, command: str, boots: Sequence[str]) -> None:
     system = ET.SubElement(domain, "os")
     _text(system, "type", "hvm", arch="x86_64", machine=machine.machine)
+    if machine.uefi:
+        # Named, not chosen by libvirt, which would write its choice into the definition and change it with an upgrade.
+        _text(system, "loader", str(UEFI), readonly="yes", type="pflash")
+        _text(system, "nvram", str(files.variables))
     ET.SubElement(system, "smbios", mode="sysinfo")
     if files.kernel is None:
         for device in boots:
