@@ -40,9 +40,9 @@ class Site:
         await self.cloud.settled()
         return reply
 
-    async def server(self, name: str, network: str | None = "inner") -> str:
+    async def server(self, name: str, network: str | None = "inner", flavor: str = "0") -> str:
         networks = "none" if network is None else [{"uuid": self.ids[network]}]
-        body = {"name": name, "imageRef": self.ids["image"], "flavorRef": "0", "networks": networks}
+        body = {"name": name, "imageRef": self.ids["image"], "flavorRef": flavor, "networks": networks}
         reply = await self.ask("POST", SERVERS, {"server": body})
         assert reply.status_code == 202, reply.text
         await self.cloud.settled()

@@ -14,6 +14,7 @@ from sites import SERVERS, Site, furnished, refused
 from floe.agent.agent import Agent
 from floe.agent.image_eviction import backing_file
 from floe.core.errors import HostFailure
+from floe.dataplane.fake import FakePlane
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.testing import EmbeddedCloud
 
@@ -360,3 +361,32 @@ async def test_a_host_that_has_forgotten_its_guest_rebuilds_it(site: Site) -> No
     await site.act(server, "reboot", type="HARD")
     assert (await shown(site, server))["status"] == "ACTIVE"
     assert machine(site, server).nics[server], "with the NIC that it had"
+
+
+async def test_the_taps_of_a_guest_are_of_the_kind_that_its_new_image_asks_for(site: Site) -> None:
+    """They are made anew between its end and its start, also where that fails and it is what it was."""
+    server = await site.server("one", flavor="3")
+    plane = agent_of(site, server)._plane
+    assert isinstance(plane, FakePlane)
+    (nic,) = guest(site, server).nics
+    several = await image(site, "several", hw_vif_multiqueue_enabled="true")
+    assert (nic.queues, plane.applied.queued) == (1, frozenset())
+    await rebuilt(site, server, imageRef=several)
+    assert guest(site, server).nics[0].queues == 2
+    assert plane.applied.queued == {nic.port_id}
+    machine(site, server).fail("start")
+    await rebuilt(site, server)
+    assert (await shown(site, server))["image"]["id"] == several
+    assert plane.applied.queued == {nic.port_id}
+    await rebuilt(site, server)
+    assert plane.applied.queued == frozenset()
+
+
+async def test_variables_of_firmware_go_with_the_disk_that_they_say_how_to_boot(site: Site) -> None:
+    server = await site.server("one")
+    (folder(site, server) / "variables.fd").write_bytes(b"written by the guest")
+    machine(site, server).fail("start")
+    await rebuilt(site, server)
+    assert disks(site, server) == ["base.img", "disk.qcow2", "variables.fd"], "it is what it was"
+    await rebuilt(site, server)
+    assert disks(site, server) == ["base+", "disk+"]

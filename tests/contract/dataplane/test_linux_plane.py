@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from floe.dataplane.protocol import PortsFailure
 
 pytestmark = pytest.mark.e2e
 
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI, IFF_MULTI_QUEUE = 0x2, 0x1000, 0x100
 FOREIGN_RULES = "table inet theirs {\n chain c {\n type filter hook input priority 0;\n accept\n }\n}\n"
 
 
@@ -418,3 +422,25 @@ async def test_another_floe_in_the_same_network_is_refused_and_one_that_takes_ov
     await other.open()
     await other.close()
     await linux_plane.open()
+
+
+async def test_a_tap_is_of_the_kind_that_its_guest_wants_and_stays_while_a_guest_has_it(linux_plane, world):
+    port = world.port(11, world.segment())
+    several = replace(world.network, queued=frozenset({port.port_id}))
+    for network in (several, world.network, several):
+        await linux_plane.apply(network)
+        tap = kernel.devices()[port.tap]
+        assert (tap.queued, tap.held, bool(tap.master), tap.up) == (bool(network.queued), False, True, True)
+        assert await linux_plane.drift(network) == []
+    guest = os.open("/dev/net/tun", os.O_RDWR)
+    try:
+        fcntl.ioctl(guest, TUNSETIFF, struct.pack("16sH14x", port.tap.encode(), IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE))
+        assert kernel.devices()[port.tap].held
+        index = socket.if_nametoindex(port.tap)
+        await linux_plane.apply(world.network)
+        assert socket.if_nametoindex(port.tap) == index
+    finally:
+        os.close(guest)
+    await linux_plane.apply(several)
+    await linux_plane.apply(world.network)
+    assert not kernel.devices()[port.tap].queued
