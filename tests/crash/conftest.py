@@ -34,6 +34,7 @@ from floe.cloud import (
     server_metadata,
     server_power,
     server_rebuild,
+    server_rescue,
     servers,
     snapshots,
     unmade_images,
@@ -313,6 +314,14 @@ class Town:
     async def rebuild(self, server: Server) -> None:
         """Ask for a rebuild."""
         await server_rebuild.rebuild(self.cloud, ANN, server.id, NewMake(image_id=IMAGE))
+
+    async def rescue(self, server: Server) -> None:
+        """Ask for a rescue."""
+        await server_rescue.rescue(self.cloud, ANN, server.id)
+
+    async def unrescue(self, server: Server) -> None:
+        """Ask for the end of a rescue."""
+        await server_rescue.unrescue(self.cloud, ANN, server.id)
 
     async def give_nic(self, server: Server) -> None:
         """Ask for one more NIC."""

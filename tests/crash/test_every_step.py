@@ -23,6 +23,7 @@ from floe.cloud import (
     server_interfaces,
     server_power,
     server_rebuild,
+    server_rescue,
     snapshots,
     subnets,
     unmade_images,
@@ -76,6 +77,8 @@ SCENES = {
     "attach_interface": "active",
     "detach_interface": "active",
     "rebuild": "active",
+    "rescue": "rescued",
+    "unrescue": "active",
     "createImage": "active",
     "createBackup": "active",
 }
@@ -84,7 +87,7 @@ SCENES = {
 BEFORE_IT = {"start": guest_actions.STOP, "unpause": guest_actions.PAUSE, "resume": guest_actions.SUSPEND}
 """What is done with a server first, so that a workflow may begin."""
 
-LEFT = {"start": "stopped", "unpause": "paused", "resume": "suspended"}
+LEFT = {"start": "stopped", "unpause": "paused", "resume": "suspended", "unrescue": "rescued"}
 """What a server stays, if not active, whose host could not do it."""
 
 
@@ -206,6 +209,9 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
     if kind in BEFORE_IT:
         await server_power.change(cloud, user, server_id, BEFORE_IT[kind])
         await site.settle()
+    if kind == "unrescue":
+        await server_rescue.rescue(cloud, user, server_id)
+        await site.settle()
     nic = PlannedNic(network_id=await network(cloud, user)) if kind.endswith("_interface") else None
     port = await server_interfaces.attach(cloud, user, server_id, nic) if kind == "detach_interface" else None
     await site.settle()
@@ -215,6 +221,10 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
         image = Image(**IMAGE, created_at=cloud.clock.now(), updated_at=cloud.clock.now())
         await cloud.db.write(lambda conn: images.insert(conn, image))
         await server_rebuild.rebuild(cloud, user, server_id, NewMake(image_id=image.id, changes={"name": "anew"}))
+    elif kind == "rescue":
+        await server_rescue.rescue(cloud, user, server_id)
+    elif kind == "unrescue":
+        await server_rescue.unrescue(cloud, user, server_id)
     elif port is not None:
         await server_interfaces.detach(cloud, user, server_id, port.port_id)
     elif kind in unmade_images.KINDS:

@@ -90,6 +90,8 @@ class Life:
             lambda: town.give_nic(server),
             lambda: town.take_nic(server),
             lambda: town.rebuild(server),
+            lambda: town.rescue(server),
+            lambda: town.unrescue(server),
             lambda: town.copy(server),
             self.two_at_once,
         ]

@@ -21,7 +21,7 @@ from floe.core import addresses, ports
 from floe.core.block_devices import planned
 from floe.core.clock import FixedClock
 from floe.core.context import Context
-from floe.core.disks import Blank, ConfigDrive, Disk, Overlay, root_device
+from floe.core.disks import Blank, ConfigDrive, Disk, Overlay, OverlayCd, root_device
 from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.core.image_properties import DISK_BUSES, MACHINE_TYPES
@@ -228,6 +228,7 @@ common = {
 any_disks = st.lists(
     st.one_of(
         st.builds(Overlay, role=st.just("root"), size_mib=st.integers(0, 2**40), image_id=uuids, **common),
+        st.builds(OverlayCd, role=st.just("rescue"), size_mib=st.just(0), image_id=uuids, **common),
         st.builds(
             Blank,
             role=st.sampled_from(["ephemeral0", "swap"]),

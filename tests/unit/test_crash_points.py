@@ -42,6 +42,7 @@ def test_every_step_of_every_workflow_is_killed_in_some_test() -> None:
     of_rows = {kind: {kind, "settled"} for kind in BY_KIND}
     of_rows |= {"attach_interface": {"attach", "attached"}, "detach_interface": {"detach", "detached"}}
     of_rows |= {"rebuild": {"fits", "rebuild", "rebuilt"}}
+    of_rows |= {"rescue": {"fits", "rescue", "rescued"}, "unrescue": {"unrescue", "unrescued"}}
     of_rows |= {"createImage": {"snapshot", "settled"}, "createBackup": {"snapshot", "settled"}}
     assert {kind: {step.name for step in saga.leaves()} for kind, saga in plans.items()} == of_rows | {
         kind: set(steps) for kind, steps in killed.items()

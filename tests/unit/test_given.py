@@ -15,6 +15,7 @@ _NOTHING: Any = None
 IMAGE = {"image_id": "i", "checksum": "c", "size": 1, "disk_format": "raw", "virtual_size": 2, "properties": {}}
 POWER = {"host": "h", "wanted": {"power": "paused", "boots": 2, "generation": 3}}
 REBUILD = {**POWER, "was": {"name": "a"}, "became": {"name": "b"}, "disks": [], "makes": []}
+RESCUE = {**POWER, "rescue": {"made_of": {"image": IMAGE}}}
 NIC = {"host": "h", "port_id": "p"}
 WRITTEN_BEFORE: dict[str, Any] = {
     "create": {"image": IMAGE},
@@ -22,6 +23,7 @@ WRITTEN_BEFORE: dict[str, Any] = {
     "upload-image": {"blob": "b"},
     "delete-image": {"blob": "b"},
     "rebuild": REBUILD,
+    **dict.fromkeys(("rescue", "unrescue"), RESCUE),
     "createImage": {"host": "h", "image_id": "i"},
     "createBackup": {"host": "h", "image_id": "i"},
     **dict.fromkeys(("attach_interface", "detach_interface"), NIC),

@@ -266,6 +266,8 @@ SEEN_ELSEWHERE = {
     "hw_architecture": "scheduler", "architecture": "scheduler", "img_hv_type": "scheduler",
     "hypervisor_type": "scheduler", "trait:{name}": "scheduler", "img_config_drive": "config drive",
     "os_admin_user": "tests/functional/compute/test_guest_questions.py",
+    "hw_rescue_bus": "tests/functional/test_server_rescue.py",
+    "hw_rescue_device": "tests/functional/test_server_rescue.py",
 }  # fmt: skip
 """Properties that are obeyed by others than the hypervisor; their own tests show it."""
 

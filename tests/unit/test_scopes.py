@@ -117,6 +117,8 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:os-server-password:clear",
         "os_compute_api:os-admin-password",
         "os_compute_api:os-server-tags:delete",
+        "os_compute_api:os-rescue",
+        "os_compute_api:os-unrescue",
         "os_compute_api:os-server-tags:delete_all",
         "os_compute_api:os-server-tags:update",
         "os_compute_api:os-server-tags:update_all",

@@ -16,7 +16,7 @@ from floe.agent import config_drive
 from floe.agent.image_eviction import backing_file
 from floe.agent.images import CachedImage
 from floe.agent.threads import Offload
-from floe.core.disks import CONFIG, EPHEMERAL, ROOT, Blank, ConfigDrive, Disk, Overlay
+from floe.core.disks import CONFIG, EPHEMERAL, RESCUE, ROOT, Blank, ConfigDrive, Disk, Overlay, OverlayCd
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestSpec
 from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
@@ -74,6 +74,7 @@ async def _config_drive(disk: ConfigDrive, at: Workshop) -> None:
 
 KINDS: Mapping[type, Kind] = {
     Overlay: Kind("qcow2", _overlay),
+    OverlayCd: Kind("qcow2", _overlay),
     Blank: Kind("raw", _blank),
     ConfigDrive: Kind("iso", _config_drive),
 }
@@ -97,8 +98,10 @@ def bases(disks: tuple[Disk, ...], folder: Path) -> dict[str, Path]:
 
 
 def boot_file(disks: tuple[Disk, ...], folder: Path, what: str) -> Path:
-    """Return where the kernel or the ramdisk of a guest is, which is of one make with its root disk."""
-    return folder / IMAGES / f"{what}{next((_made(disk) for disk in disks if isinstance(disk, Overlay)), '')}"
+    """Return where the kernel or the ramdisk of a guest is, which is of one make with the disk that it boots from."""
+    stand = [disk for disk in disks if isinstance(disk, Overlay)]
+    booted = sorted(stand, key=lambda disk: disk.role != RESCUE)[:1]
+    return folder / IMAGES / f"{what}{''.join(map(_made, booted))}"
 
 
 def variables(disks: tuple[Disk, ...], folder: Path) -> Path:
@@ -145,9 +148,10 @@ def _stands_elsewhere(disk: Path) -> bool:
 
 def image_of(guest: GuestSpec, disk: Overlay) -> GuestImage:
     """Return the image that a disk of a guest stands on. Raises HostFailure for one that its spec does not bring."""
-    if disk.image_id != guest.image.image_id:
+    image = guest.image_of(disk)
+    if disk.image_id != image.image_id:
         raise HostFailure(
-            f"Disk {disk.role} stands on image {disk.image_id}, and the guest was given {guest.image.image_id} alone.",
+            f"Disk {disk.role} stands on image {disk.image_id}, and the guest was given {image.image_id} alone.",
             stage="image",
         )
-    return guest.image
+    return image

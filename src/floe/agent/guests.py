@@ -6,10 +6,13 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import structs
+from msgspec.structs import replace
 
 from floe.agent import config_drive, documents
 from floe.agent.disks import (
@@ -17,6 +20,7 @@ from floe.agent.disks import (
     VARIABLES,
     Kind,
     Workshop,
+    all_files,
     bases,
     boot_file,
     image_of,
@@ -219,6 +223,19 @@ class GuestBuilder:
             variables=variables(guest.disks, folder),
         )
 
+    def all_files(self, guest: GuestSpec) -> frozenset[Path]:
+        """Return the files that a guest's disks are made of, those that are kept aside too."""
+        return frozenset().union(*map(all_files, self._files_of(guest)))
+
+    def own_files(self, guest: GuestSpec) -> frozenset[Path]:
+        """Return those, and the ones that not every guest has."""
+        return frozenset().union(*map(own_files, self._files_of(guest)))
+
+    def _files_of(self, guest: GuestSpec) -> Iterator[GuestFiles]:
+        yield self.files(guest)
+        if guest.aside is not None:
+            yield self.files(replace(guest, **structs.asdict(guest.aside), aside=None))
+
     async def _build(self, command: Spawn, steps: Steps, undo: AsyncExitStack) -> None:
         """Make disks and ports, which know nothing of each other, side by side; the first failure ends both."""
         guest = command.guest
@@ -246,8 +263,8 @@ class GuestBuilder:
                 await self._hypervisor.destroy(guest.server_id, guest.name)
                 await self._remove(folder)
 
-    async def make_disks(self, guest: GuestSpec, steps: Steps) -> None:
-        """Make those disks of a guest that are not there. Raises HostFailure."""
+    async def make_disks(self, guest: GuestSpec, steps: Steps, kept: Set[Path] = frozenset()) -> None:
+        """Make those disks of a guest that are not there; the `kept` ones are. Raises HostFailure."""
         files = self.files(guest)
         async with AsyncExitStack() as holds:  # until the guest has links to them
             async with steps.step("image") as step:
@@ -258,12 +275,12 @@ class GuestBuilder:
                 held = {
                     disk.role: await holds.enter_async_context(self._images.hold(image_of(guest, disk), tell=tell))
                     for disk in guest.disks
-                    if isinstance(disk, Overlay)
+                    if isinstance(disk, Overlay) and files.disks[disk.role] not in kept
                 }
                 shared = [(files.bases[role], base) for role, base in held.items()] + [
                     (target, await holds.enter_async_context(self._images.hold(image, bootable=False, tell=tell)))
                     for target, image in ((files.kernel, guest.kernel), (files.ramdisk, guest.ramdisk))
-                    if target is not None and image is not None
+                    if target is not None and image is not None and target not in kept
                 ]
                 step.remark = "fetched" if any(base.fetched for base in held.values()) else "in the cache"
             await self._make_disk_files(guest, files, held, shared, steps)
@@ -287,14 +304,18 @@ class GuestBuilder:
                 documents=lambda: self._drive(guest),
             )
             for disk in guest.disks:
-                await self._kinds[type(disk)].make(disk, workshop)
+                if not isinstance(disk, Overlay) or disk.role in held:
+                    await self._kinds[type(disk)].make(disk, workshop)
             if any(isinstance(disk, ConfigDrive) for disk in guest.disks):
                 step.remark = "with config drive"
 
     async def tidy(self, guest: GuestSpec) -> None:
         """Remove all files of disks from a guest's folder that are none of its own: of an earlier or a later make."""
         await self._offload(
-            _tidy, self.files(guest), {f".{VARIABLES}", *(f".{kind.ending}" for kind in self._kinds.values())}
+            _tidy,
+            self.folder(guest.server_id),
+            self.own_files(guest),
+            {f".{VARIABLES}", *(f".{kind.ending}" for kind in self._kinds.values())},
         )
 
     async def plug(self, guest: GuestSpec) -> None:
@@ -354,8 +375,7 @@ def _prepare(files: GuestFiles, shared: list[tuple[Path, CachedImage]]) -> None:
         _share(image, target)
 
 
-def _tidy(files: GuestFiles, endings: set[str]) -> None:
-    own, folder = own_files(files), files.directory
+def _tidy(folder: Path, own: Set[Path], endings: set[str]) -> None:
     if not folder.exists():
         return
     images = folder / IMAGES

@@ -325,9 +325,11 @@ class Ledger:
             if not entry.final and not entry.action_id:  # cut short: the same command may bring its ports again,
                 self.network.unlearn(entry.port_ids)  # with rules as they were then, so all is asked for anew
         elif isinstance(entry, Remade):
-            self._say_of(entry.guest, self.passwords.merged(entry.guest.server_id, entry.guest.metadata))
+            server_id, before = entry.guest.server_id, self.guests.get(entry.guest.server_id)
+            self._say_of(entry.guest, self.passwords.merged(server_id, entry.guest.metadata))
             self.network.merge(entry.network)
-            self.wishes.made(entry.guest.server_id)
+            fresh = before is None or not entry.guest.makes <= before.makes
+            (self.wishes.made if fresh else self.wishes.kept)(server_id)
         elif isinstance(entry, Told | Posted | Rewired):
             self._take_changed(entry)
         elif isinstance(entry, Whole | Members | Routers):

@@ -14,12 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from floe.agent import console
-from floe.agent.disks import all_files, own_files
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.ledger import Ledger
 from floe.agent.nics import queued
-from floe.agent.power import GuestPower, flush
+from floe.agent.power import GuestPower, flush_folders
 from floe.agent.threads import Offload
+from floe.core.disks import ROOT
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestSpec, PowerState
 from floe.core.messages import PowerChanged
@@ -51,9 +51,9 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         Raises HostFailure where that cannot be. Then the guest is what it was, unless the cause is that it cannot be.
         """
         self.builder.take(command.tickets)
-        guest = command.guest
         forgotten = command.server_id not in self.ledger.guests
         known = await self._adopt(command) if forgotten else self.ledger.guests[command.server_id]
+        guest = _with_files(command.guest, known)
         kept, damaged = self.power.kept(command), command.server_id in self.ledger.wishes.damaged
         switched = _makes(known) == _makes(guest)
         before = command.before if switched else known
@@ -62,7 +62,8 @@ class GuestRebuild(msgspec.Struct, frozen=True):
                 async with steps.step("ports"):
                     await self.builder.plug(guest)
             if damaged or not switched:
-                await self._make(guest, before, steps, damaged=damaged and not switched)
+                doubtful = max(_makes(known).values()) if damaged and not switched else None
+                await self._make(guest, before, steps, doubtful)
                 await self._switch(guest, before, command, steps)
             await self.power.reach(guest, command, steps)
             power_state = await self._power_state(command.server_id)
@@ -77,7 +78,7 @@ class GuestRebuild(msgspec.Struct, frozen=True):
 
     async def _adopt(self, command: Rebuild) -> GuestSpec:
         """Know a guest again that the ledger does not, as the one whose disks are here; where none are, as before."""
-        done, before = (all_files(self.builder.files(guest)) for guest in (command.guest, command.before))
+        done, before = (self.builder.all_files(guest) for guest in (command.guest, command.before))
         found, wanted = await self.hypervisor.find(command.server_id), command.wanted
         boots = found is not None and found.boots == wanted.boots and wanted.power is Power.RUNNING
         there = await self.offload(_all_there, done) and (boots or not await self.offload(_all_there, before))
@@ -86,23 +87,26 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         self.ledger.adopt(command.action_id, guest, command.network)
         return guest
 
-    async def _make(self, guest: GuestSpec, before: GuestSpec, steps: Steps, *, damaged: bool) -> None:
+    async def _make(self, guest: GuestSpec, before: GuestSpec, steps: Steps, doubtful: int | None) -> None:
         """Make the disks that are to be another make; what an earlier attempt left of those may be damaged.
 
-        Those that stay are on the disk for certain from then on: the power may fail just after the others were made.
+        So may be one of the `doubtful` make, which is not kept. Those that are kept are on the disk for certain from
+        then on: the power may fail just after the others were made.
         """
-        own, old = self.builder.files(guest), self.builder.files(before)
+        files, own, old = self.builder.files(guest), self.builder.own_files(guest), self.builder.own_files(before)
         async with steps.step("disk"):
-            kept = {role: path for role, path in own.disks.items() if path == old.disks.get(role)}
-            for role, path in kept.items():
-                if not path.exists():
-                    raise HostFailure(f"The {role} disk of the guest is not on this host any more.", stage="disk")
-                if damaged:
-                    raise HostFailure(_KEPT.format(role=role), stage="disk")
-            if guest.server_id in self.ledger.wishes.unflushed:
-                await self.offload(flush, kept.values())
-            await self.offload(_remove, own_files(own) - own_files(old))
-        await self.builder.make_disks(guest, steps)
+            for disk in guest.disks:
+                path = files.disks[disk.role]
+                if path in old and not path.exists():
+                    raise HostFailure(f"The {disk.role} disk of the guest is not on this host any more.", stage="disk")
+                if path in old and disk.make == doubtful:
+                    raise HostFailure(_KEPT.format(role=disk.role), stage="disk")
+            await self.offload(_remove, own - old)
+        kept = own & old
+        if kept and guest.server_id in self.ledger.wishes.unflushed:
+            await self.offload(flush_folders, (files.directory,))
+            self.ledger.wishes.flushed((guest.server_id,))
+        await self.builder.make_disks(guest, steps, kept)
 
     async def _switch(self, guest: GuestSpec, before: GuestSpec, command: Rebuild, steps: Steps) -> None:
         """End the guest; from then on it is the other one."""
@@ -136,7 +140,7 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         server_id = command.server_id
         try:
             if _makes(self.ledger.guests[server_id]) != _makes(before):
-                if not await self.offload(_all_there, all_files(self.builder.files(before))):
+                if not await self.offload(_all_there, self.builder.all_files(before)):
                     return False
                 if await self.hypervisor.find(server_id) is not None:
                     await self.hypervisor.end(server_id)
@@ -158,6 +162,13 @@ class GuestRebuild(msgspec.Struct, frozen=True):
     async def _power_state(self, server_id: str) -> PowerState:
         found = await self.hypervisor.find(server_id)
         return PowerState.SHUTDOWN if found is None else found.power_state
+
+
+def _with_files(guest: GuestSpec, known: GuestSpec) -> GuestSpec:
+    """Return a guest with the files that its create brought, as long as it keeps its root disk: no row has them."""
+    if _makes(guest).get(ROOT) != _makes(known).get(ROOT):
+        return guest
+    return replace(guest, metadata=replace(guest.metadata, files=known.metadata.files))
 
 
 def _makes(guest: GuestSpec) -> dict[str, int]:

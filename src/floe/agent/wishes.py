@@ -80,6 +80,12 @@ class Wishes:
         self.sound.discard(server_id)
         self.unflushed.add(server_id)
 
+    def kept(self, server_id: str) -> None:
+        """Take into account that a guest has no other disks than it had before others came, which were safe by then."""
+        self.damaged.discard(server_id)
+        self.unflushed.discard(server_id)
+        self.sound.add(server_id)
+
     def drop(self, server_id: str) -> None:
         """Forget a guest that is no more."""
         self._wanted.pop(server_id, None)

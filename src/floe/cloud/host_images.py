@@ -19,7 +19,7 @@ _SPARE = 300.0
 
 def tickets(cloud: Cloud, host: str, guest: GuestSpec, *, seconds: float) -> tuple[ImageTicket, ...]:
     """Return what a host needs to fetch all that a guest is made of, for a command that has so many seconds."""
-    blobs = [image.blob for image in (guest.image, guest.kernel, guest.ramdisk) if image is not None]
+    blobs = [image.blob for image in (guest.image, guest.kernel, guest.ramdisk, guest.rescue) if image is not None]
     expires = int(cloud.clock.now().timestamp() + seconds + _SPARE)
     return image_tickets.issue(cloud.token_keys()[0], host, blobs, expires)
 

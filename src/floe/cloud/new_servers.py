@@ -12,6 +12,7 @@ from floe.cloud import auto_allocated, flavors, images, places, quotas, server_p
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import Room
 from floe.core import extra_specs, hostnames, image_properties, scheduler_hints
+from floe.core.actions import CREATE
 from floe.core.block_devices import boot_image, check_buses, planned
 from floe.core.context import Context
 from floe.core.disks import Disk
@@ -25,9 +26,9 @@ from floe.core.new_servers import NewServer, check_files, check_image_fits, chec
 from floe.core.nics import PlannedNic
 from floe.core.properties import warning
 from floe.core.quotas import demand
-from floe.core.servers import ServerFlavor
+from floe.core.servers import Server, ServerFlavor
+from floe.store import actions, keypairs, networks, quota_usages, security_groups, server_groups
 from floe.store import images as image_rows
-from floe.store import keypairs, networks, quota_usages, security_groups, server_groups
 from floe.store import servers as rows
 from floe.store.engine import Connection
 from floe.store.foresight import Read, foresee
@@ -132,6 +133,17 @@ def boot_of(conn: Connection, context: Context, flavor: ServerFlavor, image_id: 
         ramdisk=_boot_file(conn, context, image, "ramdisk"),
     )
     return Boot(image=image, made_of=made_of)
+
+
+def made_of(conn: Connection, server: Server) -> MadeOf:
+    """Return the images that a server's guest is made of: of its last rebuild, else of its create. Raises NotFound."""
+    if server.made_of is not None:
+        return server.made_of
+    made = actions.find(conn, server.id, kind=CREATE.kind, limit=1)
+    if not made:
+        raise NotFound("server", server.id)
+    given = msgspec.convert(made[0].input, CreateGiven)
+    return MadeOf(image=given.image, kernel=given.kernel, ramdisk=given.ramdisk)
 
 
 def wants_drive(image: Image) -> bool:

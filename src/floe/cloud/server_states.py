@@ -115,7 +115,7 @@ async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool)
                 f"Server {server_id} is on no host, since its build failed: there is nothing that could be active. "
                 "Delete it, and create it again."
             )
-        state = rules.state_of(server.power_state)
+        state = rules.state_of(server.power_state, rescued=server.rescue is not None)
         rows.change(conn, server_id, vm_state=state, task_state=None, fault=None, updated_at=now)
 
     await cloud.db.write(apply)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
-
 from floe.cloud import host_networks, server_ports
+from floe.cloud.new_servers import made_of
 from floe.conductor.flow import Flow
 from floe.conductor.guest_spec import guest_spec
 from floe.core import ahead
-from floe.core.actions import CREATE
 from floe.core.errors import HostFailure, NotFound
-from floe.core.given import CreateGiven, CreateSecrets
-from floe.core.guests import GuestSpec, MadeOf
+from floe.core.given import CreateSecrets
+from floe.core.guests import GuestSpec
 from floe.core.host_network import HostNetwork
-from floe.core.servers import Server
-from floe.store import actions, places, server_disks
+from floe.store import places, server_disks
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -47,17 +44,6 @@ def surroundings(
         raise NotFound("host", host)
     ports = [port.port_id for port in server_ports.of_server(conn, server_id)]
     return host_networks.part(conn, host, ports, dns_domain), place.zone
-
-
-def made_of(conn: Connection, server: Server) -> MadeOf:
-    """Return the images that a server's guest is made of: of its last rebuild, else of its create. Raises NotFound."""
-    if server.made_of is not None:
-        return server.made_of
-    made = actions.find(conn, server.id, kind=CREATE.kind, limit=1)
-    if not made:
-        raise NotFound("server", server.id)
-    given = msgspec.convert(made[0].input, CreateGiven)
-    return MadeOf(image=given.image, kernel=given.kernel, ramdisk=given.ramdisk)
 
 
 async def catch_up(flow: Flow, error: HostFailure) -> None:

@@ -93,10 +93,12 @@ class GuestActions(msgspec.Struct, frozen=True):
             return lambda _conn: None
 
         def work(conn: Connection) -> Outcome:
+            server = rows.get(conn, server_id)
+            rescued = server is not None and server.rescue is not None
             rows.change(
                 conn,
                 server_id,
-                vm_state=server_states.state_of(power),
+                vm_state=server_states.state_of(power, rescued=rescued),
                 task_state=None,
                 power_state=int(power),
                 fault=None,

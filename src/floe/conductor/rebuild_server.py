@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from floe.cloud import guest_metadata, host_images, sealing, server_rebuild
 from floe.cloud.cloud import Cloud
+from floe.cloud.new_servers import made_of
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Begin, Flow, Outcome, Work
-from floe.conductor.forgotten import catch_up, made_of, surroundings
+from floe.conductor.forgotten import catch_up, surroundings
 from floe.conductor.guest_spec import guest_spec
 from floe.conductor.saga import Choice, OnHost, Saga, Write
 from floe.core import server_states
@@ -95,7 +96,7 @@ class RebuildServer(msgspec.Struct, frozen=True):
             if server is None:
                 raise NotFound("server", server_id)
             network, zone = surroundings(conn, server_id, given.host, domain, now)
-            guest = guest_spec(server, given.makes, made_of(conn, server), secrets, network, zone)
+            guest = guest_spec(replace(server, rescue=None), given.makes, made_of(conn, server), secrets, network, zone)
             former = server_rebuild.former(server, given)
             before = guest_spec(former, given.disks, made_of(conn, former), CreateSecrets(), network, zone)
             return Rebuild(
@@ -123,6 +124,7 @@ class RebuildServer(msgspec.Struct, frozen=True):
                 vm_state=server_states.state_of(power),
                 task_state=None,
                 power_state=int(power),
+                rescue=None,
                 fault=None,  # and `launched_at` stays: the project has used it since then
                 updated_at=now,
             )

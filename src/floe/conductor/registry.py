@@ -15,6 +15,7 @@ from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.placing import Placing
 from floe.conductor.power import GuestActions
 from floe.conductor.rebuild_server import RebuildServer
+from floe.conductor.rescue_server import RescueServer
 from floe.conductor.reservations import Reservations
 from floe.conductor.saga import Saga
 from floe.conductor.snapshot_server import ServerImages
@@ -33,6 +34,7 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
         CreateServer(cloud, fleet, settings, placing, reservations).saga(),
         DeleteServer(cloud, fleet).saga(),
         RebuildServer(cloud, fleet, settings).saga(),
+        *RescueServer(cloud, fleet, settings).sagas(),
         *GuestActions(cloud, fleet, settings).sagas(),
         *GuestInterfaces(cloud, fleet, settings).sagas(),
         *ServerImages(cloud, settings).sagas(),

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from floe.core.given import BlobGiven, CreateGiven, Given, NicGiven, RebuildGiven, SnapshotGiven
+from floe.core.given import BlobGiven, CreateGiven, Given, NicGiven, RebuildGiven, RescueGiven, SnapshotGiven
 from floe.core.servers import (
     ACTIVE,
     BUILDING,
@@ -19,9 +19,12 @@ from floe.core.servers import (
     IMAGE_SNAPSHOT,
     PAUSED,
     REBUILDING,
+    RESCUED,
+    RESCUING,
     SCHEDULING,
     STOPPED,
     SUSPENDED,
+    UNRESCUING,
 )
 
 PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
@@ -59,6 +62,12 @@ REBUILD = Begins(
     given=RebuildGiven,
     allowed=frozenset({ACTIVE, STOPPED, ERROR}),
     task_state=REBUILDING,
+)
+RESCUE_SERVER = Begins(
+    kind="rescue", version=1, given=RescueGiven, allowed=frozenset({ACTIVE, STOPPED, ERROR}), task_state=RESCUING
+)
+UNRESCUE_SERVER = Begins(
+    kind="unrescue", version=1, given=RescueGiven, allowed=frozenset({RESCUED, ERROR}), task_state=UNRESCUING
 )
 
 _PLUGGABLE = frozenset({ACTIVE, PAUSED, STOPPED})

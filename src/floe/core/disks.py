@@ -14,7 +14,7 @@ import msgspec
 
 DISK_BUSES = ("virtio", "scsi", "ide", "sata", "usb")
 """What an image may ask for; the first one is the default."""
-ROOT, EPHEMERAL, SWAP, CONFIG = "root", "ephemeral0", "swap", "config"
+ROOT, EPHEMERAL, SWAP, CONFIG, RESCUE = "root", "ephemeral0", "swap", "config", "rescue"
 """Roles: a server has at most one disk of each."""
 MIB_PER_GIB = 1024
 MOST_PER_SECOND = 10**15
@@ -41,6 +41,10 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True, tag="overlay"):
     """Which make of the disk it is: one that is made anew has a greater number, and a file of its own."""
 
 
+class OverlayCd(Overlay, frozen=True, kw_only=True, tag="overlay-cd"):
+    """The same as a CD, to which the guest cannot write."""
+
+
 class Blank(msgspec.Struct, frozen=True, kw_only=True, tag="blank"):
     """An empty disk with a file system, or made for swapping."""
 
@@ -64,7 +68,7 @@ class ConfigDrive(msgspec.Struct, frozen=True, kw_only=True, tag="config-drive")
     make: int = 0
 
 
-Disk: TypeAlias = Overlay | Blank | ConfigDrive
+Disk: TypeAlias = Overlay | Blank | ConfigDrive | OverlayCd
 
 
 def local_disks(
@@ -91,11 +95,12 @@ def local_disks(
     if swap_mib:
         found.append(Blank(role=SWAP, device=next(names), bus=bus, size_mib=swap_mib, filesystem="swap"))
     if config_drive:
-        found.append(_config_drive(properties))
+        found.append(drive_of(properties))
     return tuple(found)
 
 
-def _config_drive(properties: Mapping[str, str]) -> ConfigDrive:
+def drive_of(properties: Mapping[str, str]) -> ConfigDrive:
+    """Return the config drive of a guest made of an image of these properties."""
     bus = cdrom_bus(properties)
     return ConfigDrive(role=CONFIG, device=f"{_PREFIXES.get(bus, _PREFIX)}d", bus=bus)
 

@@ -14,6 +14,7 @@ import msgspec
 from floe.core.disks import Disk
 from floe.core.guests import GuestImage
 from floe.core.power import Wanted
+from floe.core.server_rescue import Rescue
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +70,18 @@ class RebuildGiven(Given, frozen=True, kw_only=True):
     became: Mapping[str, Any]
     disks: tuple[Disk, ...]
     makes: tuple[Disk, ...]
+
+
+class RescueGiven(Given, frozen=True, kw_only=True):
+    """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself.
+
+    And what it is rescued with, or was.
+    """
+
+    host: str
+    wanted: Wanted
+    patience: float = 0.0
+    rescue: Rescue
 
 
 class SnapshotGiven(Given, frozen=True, kw_only=True):

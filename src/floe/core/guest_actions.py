@@ -20,6 +20,7 @@ from floe.core.servers import (
     POWERING_ON,
     REBOOTING,
     REBOOTING_HARD,
+    RESCUED,
     RESUMING,
     STOPPED,
     SUSPENDED,
@@ -74,7 +75,7 @@ SOFT_REBOOT = OnGuest(
 )
 HARD_REBOOT = OnGuest(
     kind="reboot",
-    allowed=frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR}),
+    allowed=frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, RESCUED, ERROR}),
     task_state=REBOOTING_HARD,
     power=Power.RUNNING,
     boots=True,
@@ -85,7 +86,11 @@ UNPAUSE = OnGuest(kind="unpause", allowed=frozenset({PAUSED}), task_state=UNPAUS
 SUSPEND = OnGuest(kind="suspend", allowed=frozenset({ACTIVE}), task_state=SUSPENDING, power=Power.SUSPENDED)
 RESUME = OnGuest(kind="resume", allowed=frozenset({SUSPENDED}), task_state=RESUMING, power=Power.RUNNING)
 TRIGGER_CRASH_DUMP = OnGuest(
-    kind="trigger_crash_dump", allowed=frozenset({ACTIVE, PAUSED, ERROR}), task_state=None, power=None, interrupts=True
+    kind="trigger_crash_dump",
+    allowed=frozenset({ACTIVE, PAUSED, RESCUED, ERROR}),
+    task_state=None,
+    power=None,
+    interrupts=True,
 )
 
 ON_GUEST = (START, STOP, SOFT_REBOOT, HARD_REBOOT, PAUSE, UNPAUSE, SUSPEND, RESUME, TRIGGER_CRASH_DUMP)

@@ -7,7 +7,7 @@ compute API. What contradicts itself is refused, not made to fit.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -52,8 +52,13 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     limits: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
-def hardware_of(specs: Mapping[str, str], properties: Mapping[str, str], vcpus: int) -> Hardware:
-    """Return the hardware of a guest. Raises Invalid for what does not go together."""
+def hardware_of(
+    specs: Mapping[str, str], properties: Mapping[str, str], vcpus: int, buses: Iterable[str] = ()
+) -> Hardware:
+    """Return the hardware of a guest. Raises Invalid for what does not go together.
+
+    `buses` are those of its disks, where it has others than its image asks for.
+    """
     chosen = hardware(properties)
     _check_root_name(properties)
     queues_of(specs, properties, vcpus)
@@ -69,7 +74,7 @@ def hardware_of(specs: Mapping[str, str], properties: Mapping[str, str], vcpus: 
         uefi=chosen["hw_firmware_type"] == "uefi",
         topology=_topology(specs, properties, vcpus),
         scsi_model=properties.get("hw_scsi_model") or "virtio-scsi",
-        usb_model=_usb(specs, properties, {chosen["hw_disk_bus"], cdrom_bus(properties)}),
+        usb_model=_usb(specs, properties, {chosen["hw_disk_bus"], cdrom_bus(properties), *buses}),
         rng=_yes(specs.get("hw_rng:allowed"), default=True),
         rng_bytes=rate,
         rng_period=None if period is None else int(period),

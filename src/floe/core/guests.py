@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import msgspec
 
-from floe.core.disks import Disk
+from floe.core.disks import RESCUE, Disk
 from floe.core.nics import Nic
 
 
@@ -87,6 +87,14 @@ class GuestMetadata(msgspec.Struct, frozen=True, kw_only=True):
     password_turn: int = 0
 
 
+class Aside(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a guest is made of as a rule, while it is not."""
+
+    disks: tuple[Disk, ...]
+    kernel: GuestImage | None = None
+    ramdisk: GuestImage | None = None
+
+
 class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One guest, complete; its memory is in MiB."""
 
@@ -103,8 +111,21 @@ class GuestSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What it boots from; its properties choose the hardware."""
     kernel: GuestImage | None = None
     ramdisk: GuestImage | None = None
+    rescue: GuestImage | None = None
+    """What its rescue disk stands on, which it boots from as long as it has one."""
+    aside: Aside | None = None
+    """What is kept meanwhile, be it given to the guest or not."""
     metadata: GuestMetadata
     extra_specs: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    def image_of(self, disk: Disk) -> GuestImage:
+        """Return the image that a disk stands on, of those that stand on one."""
+        return self.image if disk.role != RESCUE or self.rescue is None else self.rescue
+
+    @property
+    def makes(self) -> frozenset[tuple[str, int]]:
+        """Which make of which disks there are, given to it or not."""
+        return frozenset((disk.role, disk.make) for disk in (*self.disks, *(self.aside.disks if self.aside else ())))
 
 
 class GuestState(msgspec.Struct, frozen=True, kw_only=True):

@@ -140,6 +140,8 @@ IMAGE_PROPERTIES = Properties(
         *(_obeyed(f"hw_cpu_max_{part}", asks.OWN_TOPOLOGY, COUNT) for part in ("sockets", "cores", "threads")),
         _obeyed("hw_boot_menu", asks.OWN_BOOT_MENU, BOOLEAN, NO),
         _obeyed("hw_cdrom_bus", "the bus of the config drive", one_of("ide", "sata", "scsi", "usb")),
+        _obeyed("hw_rescue_bus", "the bus of the disk of a stable rescue with the image", one_of(*DISK_BUSES)),
+        _obeyed("hw_rescue_device", "what a stable rescue with the image boots", one_of("disk", "cdrom")),
         _obeyed("hw_scsi_model", "the controller of disks on the bus scsi", one_of(*SCSI_MODELS)),
         _obeyed("hw_usb_model", asks.OWN_USB, asks.USB),
         _obeyed("hw_rng_model", "the guest's device of randomness", one_of("virtio")),
@@ -191,7 +193,7 @@ IMAGE_PROPERTIES = Properties(
                 *("mappings", "img_owner_id", "owner_id", "img_use_agent", "xenapi_use_agent", "img_version"),
                 *("vmware_image_version", "os_distro", "vmware_ostype", "os_version"),
                 *("os_skip_agent_inject_files_at_boot", "xenapi_skip_agent_inject_files_at_boot"),
-                *("hw_disk_type", "vmware_disktype", "vmware_adaptertype", "hw_rescue_bus", "hw_rescue_device"),
+                *("hw_disk_type", "vmware_disktype", "vmware_adaptertype"),
                 *("os_skip_agent_inject_ssh", "xenapi_skip_agent_inject_ssh", "traits_required"),
             )
         ),

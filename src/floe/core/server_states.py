@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from floe.core.guests import PowerState
-from floe.core.servers import ACTIVE, BUILDING, DELETED, DELETING, ERROR, PAUSED, STOPPED, SUSPENDED
+from floe.core.servers import ACTIVE, BUILDING, DELETED, DELETING, ERROR, PAUSED, RESCUED, STOPPED, SUSPENDED
 
 
 class Part(Enum):
@@ -29,6 +29,7 @@ _HOLDS: Mapping[str, frozenset[Part]] = {
     PAUSED: _ALL,
     SUSPENDED: _ALL,
     STOPPED: _ALL,
+    RESCUED: _ALL,
     ERROR: _ALL,
     DELETED: _NOTHING,
 }
@@ -50,7 +51,7 @@ _OF_POWER: Mapping[PowerState, str] = {
 }
 
 _FOLLOWS = frozenset(_OF_POWER.values())
-"""States that follow the guest. ERROR does not: whoever set it has said that something is wrong."""
+"""States that follow the guest. ERROR does not: whoever set it has said that something is wrong. Nor does RESCUED."""
 
 ABSENT = PowerState.SHUTDOWN
 """What the guest of a settled server is doing that its host does not have."""
@@ -61,9 +62,9 @@ def settled(vm_state: str, task_state: str | None) -> bool:
     return task_state is None and vm_state in _HOLDS and vm_state != DELETED
 
 
-def state_of(power: PowerState) -> str:
+def state_of(power: PowerState, *, rescued: bool = False) -> str:
     """Return the vm_state of a server in order whose guest is in that power state."""
-    return _OF_POWER[power]
+    return RESCUED if rescued else _OF_POWER[power]
 
 
 def follow(vm_state: str, power: PowerState) -> str:

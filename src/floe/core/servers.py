@@ -10,18 +10,20 @@ import msgspec
 
 from floe.core.guests import MadeOf, PowerState, guest_name
 from floe.core.nics import PlannedNic
+from floe.core.server_rescue import Rescue
 
 # vm_state: what it is; task_state: what is being done with it.
 BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
-PAUSED, SUSPENDED = "paused", "suspended"
+PAUSED, SUSPENDED, RESCUED = "paused", "suspended", "rescued"
 SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawning", "deleting"
 POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD = "powering-on", "powering-off", "rebooting", "rebooting_hard"
 PAUSING, UNPAUSING, SUSPENDING, RESUMING = "pausing", "unpausing", "suspending", "resuming"
-REBUILDING = "rebuilding"
+REBUILDING, RESCUING, UNRESCUING = "rebuilding", "rescuing", "unrescuing"
 IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING = "image_snapshot", "image_backup", "image_uploading"
 TASK_STATES = (
     *(SCHEDULING, NETWORKING, SPAWNING, DELETING, POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD),
     *(PAUSING, UNPAUSING, SUSPENDING, RESUMING, REBUILDING, IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING),
+    *(RESCUING, UNRESCUING),
 )
 """What may be being done with a server."""
 
@@ -96,6 +98,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     root_device: str = "/dev/vda"
     made_of: MadeOf | None = None
     """What it was rebuilt from last; None: what its create says."""
+    rescue: Rescue | None = None
+    """What its guest boots from instead; in ERROR, what it may boot from."""
     boots: int = 1
     """The latest boot of its guest that was asked for: a number that grows, see `core.power.Wanted`."""
     guest_generation: int = 0

@@ -17,6 +17,7 @@ from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
 from floe.core.server_rebuild import Rebuild
+from floe.core.servers import RESCUED
 from floe.simulation import drives
 from floe.simulation.copied import left, too_many_backups
 from floe.simulation.loop import Process
@@ -130,7 +131,8 @@ class Judge:
         self._due[host] = {}
         if machine.remembers():
             for server_id, power in machine.host.guests.items():
-                if self._state_on(host, server_id) == server_states.state_of(power):
+                state = self._state_on(host, server_id)
+                if state == server_states.state_of(power, rescued=state == RESCUED):
                     self._due[host][server_id] = _AFTER_POWER_LOSS.get(power, power)
 
     def copied(self) -> Callable[[], None]:

@@ -28,11 +28,12 @@ def requests(dice: Random, plan: Plan) -> list[Event]:
             power = {"pick": pick, "rows": [dice.randrange(9) for _ in range(2)], "between": dice.choice((0.0, 0.3))}
             events.append(Event(at=at + dice.choice((-0.5, 0.1, 0.5, 2.0)), what="guest-power", args=power))
         if dice.random() < 0.5:
-            events.append(_fault(dice, plan, at))
+            events.append(fault(dice, plan, at))
     return events
 
 
-def _fault(dice: Random, plan: Plan, at: float) -> Event:
+def fault(dice: Random, plan: Plan, at: float) -> Event:
+    """Return something that goes wrong where a disk is made anew."""
     host = dice.choice(plan.host_names)
     what = dice.choice(("crash", "crash", "hypervisor", "hypervisor", "disk-full", "power", "forget"))
     if what == "hypervisor":

@@ -34,6 +34,7 @@ from floe.simulation.planted_outside import OUTSIDE
 from floe.simulation.planted_passwords import PASSWORDS
 from floe.simulation.planted_power import POWER
 from floe.simulation.planted_rebuilt import REBUILT
+from floe.simulation.planted_rescued import RESCUES
 from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_routers import ROUTERS
 from floe.simulation.planted_sagas import SAGAS
@@ -318,6 +319,7 @@ PLANTED = (
     *SAGAS,
     *WIRED,
     *REBUILT,
+    *RESCUES,
     *COPIED,
     *WRITES,
     *POWER,

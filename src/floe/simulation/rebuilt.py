@@ -14,9 +14,11 @@ from floe.cloud import server_rebuild
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.actions import FAILED, REBUILD, SUCCEEDED
+from floe.core.disks import RESCUE
 from floe.core.errors import HostFailure
 from floe.core.given import RebuildGiven
 from floe.core.server_rebuild import NewMake
+from floe.core.server_rescue import rescue_disks
 from floe.core.server_states import BUILT, settled
 from floe.core.servers import Server
 from floe.simulation.machines import Machine
@@ -98,18 +100,24 @@ def misbuilt(conn: Connection, machines: Mapping[str, Machine]) -> list[Violatio
         folder = machine.folder / GUESTS / server.id
         if not folder.exists() or machine.given_up(server.id) or not settled(server.vm_state, server.task_state):
             continue
-        disks = server_disks.of_server(conn, server)
+        kept = server_disks.of_server(conn, server)
+        disks = kept if server.rescue is None else rescue_disks(kept, server.rescue)
         try:
             own, under = paths(disks, folder, KINDS), bases(disks, folder)
+            aside = paths(kept, folder, KINDS)
         except HostFailure as error:
             found.append(Violation("a server has strange disks", server.id, error.message))
             continue
         there = {path for path in folder.iterdir() if path.suffix in {".qcow2", ".raw", ".iso"}}
-        if there != set(own.values()):
-            what = f"{server.host}: {_names(there)}, not {_names(own.values())}"
+        all_of_them = {*own.values(), *aside.values()}
+        if there != all_of_them:
+            what = f"{server.host}: {_names(there)}, not {_names(all_of_them)}"
             found.append(Violation("a guest has other disks than its server", server.id, what))
-        for base in under.values() if server.image_id in IMAGES else ():
-            if base.exists() and base.read_bytes() != bytes_of(server.image_id or ""):
+        if (server.rescue is None) is not (RESCUE not in own):
+            found.append(Violation("a rescued server has no rescue disk", server.id))
+        for role, base in under.items():
+            image_id = server.image_id if server.rescue is None or role != RESCUE else server.rescue.image_id
+            if image_id in IMAGES and base.exists() and base.read_bytes() != bytes_of(image_id):
                 found.append(Violation("a guest's disk stands on another image than its server's", server.id))
     return found
 

@@ -43,6 +43,7 @@ from floe.simulation.pinned import Pinned
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.posted import Posted
 from floe.simulation.rebuilt import Rebuilt
+from floe.simulation.rescued import Rescued
 from floe.simulation.routed import Routed
 from floe.simulation.shape import Event
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
@@ -87,7 +88,7 @@ class Users:
         self._pinned = Pinned(self._routed, site, lambda *port: self._ports.append(port))
         self._wired = Wired(self._routed, site, self._made, self._ports, self._drop)
         self._rebuilt = Rebuilt(self._made, self._drop)
-        self._copied = Copied(self._made, self._drop)
+        self._copied, self._rescued = Copied(self._made, self._drop), Rescued(self._made, self._drop)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -124,6 +125,7 @@ class Users:
             "nic": self._wired.ask,
             "rebuild": self._rebuilt.ask,
             "copy": self._copied.ask,
+            "rescue": self._rescued.ask,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -174,7 +176,7 @@ class Users:
         ]
         found += self._check_keys(per_name) + self._check_images(conn)
         parts = self._routed, self._forwarded, self._outside, self._allotted, self._wired
-        more = self._rebuilt, self._copied, self.posted
+        more = self._rebuilt, self._rescued, self._copied, self.posted
         found += [each for part in (*parts, *more) for each in part.check(conn)]
         return found
 

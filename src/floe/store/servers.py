@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from floe.core.disks import Disk
 from floe.core.guests import MadeOf, PowerState
 from floe.core.nics import PlannedNic
+from floe.core.server_rescue import Rescue
 from floe.core.servers import BUILDING, DELETED, Server, ServerFault, ServerFlavor
 from floe.store import server_disks
 from floe.store.engine import Connection
@@ -65,6 +66,7 @@ servers = sa.Table(
     sa.Column("locked_by", sa.String(16)),
     sa.Column("root_device", sa.String(255), nullable=False, default="/dev/vda"),
     sa.Column("made_of", JsonOf(MadeOf | None)),
+    sa.Column("rescue", JsonOf(Rescue | None)),
     sa.Column("boots", Number, nullable=False, server_default="1"),
     sa.Column("guest_generation", Number, nullable=False, server_default="0"),
     sa.Column("password", Json),  # any text that a guest chose, also one that PostgreSQL's texts have no room for

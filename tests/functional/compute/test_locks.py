@@ -28,6 +28,8 @@ STOPPED = {
     ("POST", "/action", "trigger_crash_dump"): None,
     ("POST", "/action", "changePassword"): {"adminPass": "p"},
     ("POST", "/action", "rebuild"): {"imageRef": IMAGE},
+    ("POST", "/action", "rescue"): None,
+    ("POST", "/action", "unrescue"): None,
     ("POST", "/action", "addFixedIp"): {"networkId": IMAGE},
     ("POST", "/action", "removeFixedIp"): {"address": "192.0.2.1"},
     ("POST", "/os-interface", None): {"interfaceAttachment": {"net_id": IMAGE}},

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from floe.core.disks import Blank, ConfigDrive, Disk, Overlay
+from floe.core.disks import Blank, ConfigDrive, Disk, Overlay, OverlayCd
 from floe.core.errors import HostFailure
 from floe.core.nics import Tap
 from floe.hypervisors.libvirt.devices import boot_order, disk_xml, nic_xml
@@ -18,6 +18,7 @@ ROOT = Overlay(role="root", device="vda", bus="virtio", boot_index=0, size_mib=1
 EPHEMERAL = Blank(role="ephemeral0", device="sdb", bus="scsi", size_mib=1024, filesystem="ext4", label="ephemeral0")
 SWAP = Blank(role="swap", device="hdb", bus="ide", size_mib=64, filesystem="swap")
 DRIVE = ConfigDrive(role="config", device="hdd", bus="ide")
+RESCUE = OverlayCd(role="rescue", device="sda", bus="sata", boot_index=0, size_mib=0, image_id="r")
 NIC = Tap(port_id="p1", mac="fa:16:3e:00:00:01", device="tap00000001", mtu=1442, model="e1000")
 
 
@@ -30,6 +31,7 @@ def text(element: ET.Element) -> str:
     ("name", "disk", "file"),
     [
         ("overlay", ROOT, "disk.qcow2"),
+        ("overlay-cd", RESCUE, "rescue.qcow2"),
         ("blank-ext4", EPHEMERAL, "ephemeral.raw"),
         ("blank-swap", SWAP, "swap.raw"),
         ("config-drive", DRIVE, "config.iso"),

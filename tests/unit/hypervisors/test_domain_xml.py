@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from floe.core.disks import local_disks
-from floe.core.errors import HostFailure
-from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
+from floe.core.errors import HostFailure, Invalid
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, MadeOf
 from floe.core.nics import Tap
+from floe.core.server_rescue import Rescue, machine_of, rescue_disks
 from floe.hypervisors.libvirt.xml import NAMESPACE, domain_xml
 from floe.hypervisors.protocol import GuestFiles
 
@@ -175,3 +176,57 @@ def test_no_text_of_a_tenant_becomes_markup(name: str, project: str, line: str) 
         return
     assert [element.tag for element in made.iter()] == [element.tag for element in plain.iter()]
     assert made.findtext(f"metadata/{{{NAMESPACE}}}guest/{{{NAMESPACE}}}server") == GUEST.server_id
+
+
+def rescued(properties: dict[str, str], *, kernel: bool = False) -> tuple[ET.Element, list[tuple[str, str, str]]]:
+    """Return the XML of a guest that is rescued with an image of these properties, and device, place and mark of each
+    of its disks."""
+    image = replace(IMAGE, image_id="r", properties=properties)
+    rescue = Rescue(made_of=MadeOf(image=image), make=7)
+    guest = replace(
+        GUEST,
+        disks=rescue_disks(local_disks({}, image_id="i", root_mib=1024, swap_mib=64, config_drive=True), rescue),
+        image=replace(IMAGE, properties=machine_of({}, rescue)),
+        rescue=image,
+    )
+    files = replace(FILES, disks={disk.role: FOLDER / disk.role for disk in guest.disks})
+    if kernel:
+        files = replace(files, kernel=FOLDER / "images/kernel-7")
+    domain = ET.fromstring(domain_xml(guest, files, kvm=False, owner="o", version="1"))
+    found = []
+    for disk in domain.iterfind("devices/disk"):
+        target, mark = disk.find("target"), disk.find("boot")
+        assert target is not None
+        found.append((f"{disk.get('device')}", f"{target.get('dev')}", "" if mark is None else f"{mark.get('order')}"))
+    return domain, found
+
+
+def test_a_rescued_guest_is_given_the_rescue_disk_to_boot_and_no_other() -> None:
+    domain, disks = rescued({})
+    assert disks == [("disk", "vda", "1"), ("disk", "vdb", ""), ("disk", "vdc", ""), ("cdrom", "hdd", "")]
+    assert domain.findall("os/boot") == [], "libvirt takes one way of saying it"
+    _, disks = rescued({"hw_disk_bus": "scsi", "hw_cdrom_bus": "scsi"})
+    assert [name for _, name, _ in disks] == ["sda", "sdb", "sdc", "sdd"]
+
+
+def test_a_stable_rescue_adds_a_disk_and_changes_none() -> None:
+    domain, disks = rescued({"hw_rescue_bus": "usb", "hw_disk_bus": "ide"})
+    own = [("disk", "vda", ""), ("disk", "vdb", ""), ("cdrom", "hdd", "")]
+    assert disks == [*own, ("disk", "sda", "1")]
+    assert domain.find("devices/controller[@type='usb'][@model='qemu-xhci']") is not None
+    assert rescued({"hw_rescue_device": "cdrom", "hw_cdrom_bus": "sata"})[1] == [*own, ("cdrom", "sda", "1")]
+
+
+def test_the_kernel_of_a_rescue_image_is_told_of_the_rescue_disk() -> None:
+    domain, disks = rescued({}, kernel=True)
+    assert domain.findtext("os/cmdline") == "root=/dev/vda console=ttyS0"
+    assert {mark for _, _, mark in disks} == {""}
+    assert rescued({"hw_rescue_bus": "virtio"}, kernel=True)[0].findtext("os/cmdline") == "root=/dev/vdc console=ttyS0"
+    assert rescued({"os_command_line": "x"}, kernel=True)[0].findtext("os/cmdline") == "x"
+
+
+def test_a_bus_that_has_no_room_for_a_rescue_is_refused() -> None:
+    with pytest.raises(Invalid, match="The bus ide has no room"):
+        own = local_disks({}, image_id="i", root_mib=1024, ephemeral_mib=1, swap_mib=64, config_drive=True)
+        rescue = Rescue(made_of=MadeOf(image=replace(IMAGE, properties={"hw_disk_bus": "ide"})))
+        rescue_disks(own, rescue)

@@ -49,8 +49,8 @@ def lacking(before: Any, now: Any, where: str = "") -> Iterator[str]:
                 yield from lacking(value, now[key], f"{where}.{key}")
             else:
                 yield f"{where}.{key}"
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for index, (one, other) in enumerate(zip(before, now, strict=True)):
+    elif isinstance(before, list) and isinstance(now, list) and len(before) <= len(now):
+        for index, (one, other) in enumerate(zip(before, now, strict=False)):  # a sample has one of each kind
             yield from lacking(one, other, f"{where}[{index}]")
     elif before != now:
         yield where

@@ -122,6 +122,13 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
             ("hostname_dotted", {"hostname": "h.e"}, "2.93 2.94"),
         )
     },
+    **{
+        f"rescue_at_{version}": ("user", "POST", ACTION, {"rescue": {"adminPass": "p"}}, version)
+        for version in ("2.1", "2.96")
+    },
+    "rescue_no_image": ("user", "POST", ACTION, {"rescue": {"rescue_image_ref": DEFAULT}}, "2.1"),
+    "rescue_other": ("user", "POST", ACTION, {"rescue": {"other": 1}}, "2.1"),
+    "unrescue_active": ("user", "POST", ACTION, {"unrescue": None}, "2.1"),
     "rebuild_failed_build": ("user", "POST", "/v2.1/servers/{bad}/action", {"rebuild": {"imageRef": IMAGE}}, "2.1"),
     "rebuild_unknown": ("user", "POST", "/v2.1/servers/nope/action", {"rebuild": {"imageRef": IMAGE}}, "2.1"),
     "rebuild_of_nothing": ("user", "POST", ACTION, {"rebuild": {}}, "2.1"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from floe.core.disks import DISK_BUSES, Blank, ConfigDrive, Disk, Overlay
+from floe.core.disks import DISK_BUSES, Blank, ConfigDrive, Disk, Overlay, OverlayCd
 from floe.core.errors import HostFailure
 from floe.core.nics import VIF_MODELS, Nic, Tap
 
@@ -42,10 +42,10 @@ def hard_disk(disk: Disk, source: Path, file_format: str) -> ET.Element:
     return made
 
 
-def cd_rom(disk: Disk, source: Path) -> ET.Element:
+def cd_rom(disk: Disk, source: Path, file_format: str) -> ET.Element:
     """Return a CD whose content is a file."""
     made = ET.Element("disk", type="file", device="cdrom")
-    ET.SubElement(made, "driver", name="qemu", type="raw")
+    ET.SubElement(made, "driver", name="qemu", type=file_format)
     ET.SubElement(made, "source", file=str(source))
     ET.SubElement(made, "target", dev=disk.device, bus=disk.bus)
     ET.SubElement(made, "readonly")
@@ -74,7 +74,8 @@ def tap(nic: Tap) -> ET.Element:
 DISKS: Mapping[type, DiskXml] = {
     Overlay: lambda disk, source: hard_disk(disk, source, "qcow2"),
     Blank: lambda disk, source: hard_disk(disk, source, "raw"),
-    ConfigDrive: cd_rom,
+    OverlayCd: lambda disk, source: cd_rom(disk, source, "qcow2"),
+    ConfigDrive: lambda disk, source: cd_rom(disk, source, "raw"),
 }
 NICS: Mapping[type, NicXml] = {Tap: tap}
 

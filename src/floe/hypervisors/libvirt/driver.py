@@ -185,7 +185,7 @@ class LibvirtHypervisor:
 
     async def create_overlay(self, guest: GuestSpec, disk: Overlay, files: GuestFiles, base_format: str) -> None:
         """See `Hypervisor.create_overlay`."""
-        size, needed = disk.size_mib * disks.MIB or None, guest.image.virtual_size
+        size, needed = disk.size_mib * disks.MIB or None, guest.image_of(disk).virtual_size
         if size is not None and needed > size:
             raise HostFailure(
                 f"The image needs a disk of {-(-needed // disks.GIB)} GiB;"

@@ -7,10 +7,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
-from floe.core.disks import Disk
+from floe.core.disks import RESCUE, Disk
 from floe.core.errors import HostFailure, Invalid
 from floe.core.guest_hardware import Hardware, hardware_of
-from floe.core.guests import GuestSpec
+from floe.core.guests import GuestImage, GuestSpec
 from floe.core.image_properties import command_line
 from floe.hypervisors.libvirt.devices import boot_order, disk_xml, limited, nic_xml
 from floe.hypervisors.protocol import GuestFiles
@@ -53,13 +53,13 @@ def domain_xml(
     if not _NAME.fullmatch(guest.name):
         raise HostFailure(f"{guest.name!r} cannot be the name of a guest.", stage="guest")
     try:
-        machine = hardware_of(guest.extra_specs, guest.image.properties, guest.vcpus)
-        root = "vda" if guest.image.properties.get("hw_disk_bus", "virtio") == "virtio" else "sda"
-        command = command_line(guest.image.properties, DEFAULT_COMMAND_LINE.format(root=root))
+        buses = [disk.bus for disk in guest.disks]
+        machine = hardware_of(guest.extra_specs, guest.image.properties, guest.vcpus, buses)
+        command = command_line(_booted(guest).properties, DEFAULT_COMMAND_LINE.format(root=_root(guest)))
     except Invalid as error:
         raise HostFailure(error.message, stage="guest", cause=Invalid.kind) from error
     disks = [(disk, limited(disk_xml(disk, files.disks[disk.role]), machine.limits)) for disk in guest.disks]
-    order = boot_order([(disk.boot_index, made) for disk, made in disks if disk.boot_index is not None])
+    order = _order(guest, files, disks)
     domain = ET.Element("domain", type="kvm" if kvm else "qemu")
     _text(domain, "name", guest.name)
     _text(domain, "uuid", guest.server_id)
@@ -90,6 +90,35 @@ def domain_xml(
         _user(domain, *account)
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode") + "\n"
+
+
+def _order(guest: GuestSpec, files: GuestFiles, disks: Sequence[tuple[Disk, ET.Element]]) -> list[str]:
+    """Return the firmware's names of what to boot from; the disk of a rescue has a mark instead.
+
+    For it need not be the first: all others may be where they ever were.
+    """
+    if guest.rescue is None:
+        return boot_order([(disk.boot_index, made) for disk, made in disks if disk.boot_index is not None])
+    for disk, made in disks:
+        if disk.role == RESCUE and files.kernel is None:
+            ET.SubElement(made, "boot", order="1")
+    return []
+
+
+def _booted(guest: GuestSpec) -> GuestImage:
+    return guest.image if guest.rescue is None else guest.rescue
+
+
+def _root(guest: GuestSpec) -> str:
+    """Return what Linux calls the disk that a guest boots from."""
+    booted = min(
+        (disk for disk in guest.disks if disk.boot_index is not None),
+        key=lambda disk: disk.boot_index or 0,
+        default=None,
+    )
+    if booted is None:
+        return "vda"
+    return booted.device if booted.bus == "virtio" else f"sd{booted.device[2:]}"
 
 
 def _metadata(domain: ET.Element, guest: GuestSpec, owner: str, boots: int) -> None:
