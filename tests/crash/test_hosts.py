@@ -103,6 +103,10 @@ class Life:
         if self.life.dead.is_set():
             await self.recover(server)
         await town.settled()
+        if town.server(server.id).rescue is not None:  # it died at the rescue, which was done all the same
+            self.life.dies_at = -1
+            await town.unrescue(server)
+            await town.settled()
         self.must_run(server)
         if not self.life.dead.is_set():
             await town.delete(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,25 @@ async def test_a_server_is_rebuilt(openstack_as: As, image_file: Path) -> None:
     assert after["image"].startswith("other")
     assert (after["properties"], after["addresses"]) == ({"role": "db"}, before["addresses"])
     await demo("server", "delete", "--wait", "two")
+
+
+async def test_a_server_is_rescued(openstack_as: As, image_file: Path) -> None:
+    demo = openstack_as("demo")
+    for name in ("tiny", "rescue"):
+        await demo.json("image", "create", name, "--file", str(image_file), "--disk-format", "raw")
+    await demo("image", "set", "--property", "hw_rescue_bus=scsi", "rescue")
+    made = ("server", "create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "--wait", "one")
+    await demo.json(*made)
+
+    async def becomes(status: str) -> None:
+        async with asyncio.timeout(30):
+            while (await demo.json("server", "show", "one"))["status"] != status:
+                pass
+
+    await demo("server", "rescue", "--image", "rescue", "--password", "open-sesame", "one")
+    await becomes("RESCUE")
+    await demo("server", "unrescue", "one")
+    await becomes("ACTIVE")
 
 
 async def test_several_servers_at_once_changed_and_deleted(openstack_as: As, image_file: Path) -> None:
