@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from floe.agent.guests import GuestBuilder
-from floe.conductor import guest_spec, power
+from floe.conductor import guest_spec
 from floe.conductor.failures import Failure
 from floe.conductor.flow import Flow, Work
 from floe.conductor.rescue_server import RescueServer
@@ -20,7 +20,7 @@ from floe.simulation.planting import Planted, patched
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
-_tidy_all, _leave = GuestBuilder.tidy, RescueServer.leave
+_tidy_all, _leave, _state_of = GuestBuilder.tidy, RescueServer.leave, server_states.state_of
 
 
 def _own_alone(self: GuestBuilder, guest: GuestSpec) -> frozenset[Path]:
@@ -36,12 +36,8 @@ async def _leave_the_rescue(self: GuestBuilder, guest: GuestSpec) -> None:
 
 
 def _never_rescued(state: PowerState, *, rescued: bool = False) -> str:
-    """Take a rescued server that was booted again for one that is in order."""
-    return server_states.state_of(state)
-
-
-class _States:
-    state_of = staticmethod(_never_rescued)
+    """Take a rescued server that was booted for one that is in order."""
+    return _state_of(state)
 
 
 def _rescued_all_the_same(self: RescueServer, flow: Flow, failure: Failure) -> Work:
@@ -82,9 +78,9 @@ RESCUES = (
         needs="rescue",
     ),
     Planted(
-        "rescue-forgotten-by-a-reboot",
-        "a rescued server that is rebooted is said to be in order",
-        patched((power, "server_states", _States)),
+        "rescue-forgotten-by-a-boot",
+        "a rescued server that is booted is said to be in order",
+        patched((server_states, "state_of", _never_rescued)),
         needs="rescue",
     ),
     Planted(
