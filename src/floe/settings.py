@@ -123,6 +123,7 @@ class Settings:
     shutdown_timeout: float = _setting(
         60.0, "how long a guest may shut down by itself before it is turned off, at most 600", "SECONDS"
     )
+    reclaim_instance_interval: float = _setting(0.0, "for how long a deleted server can be restored", "SECONDS")
     host_wait: float = _setting(
         86400.0,
         "how long a start, stop, reboot and the like waits for a host that is down; 0: fails at once",
@@ -201,12 +202,11 @@ class Settings:
         if 0 < self.usage_days < self.history_days:
             they = f"{self.usage_days:g} and {self.history_days:g}"
             raise Invalid(f"usage_days must be 0, or at least history_days (they are {they}).")
-        if not 0 <= self.drain_seconds <= _MAX_DRAIN:
-            raise Invalid(f"drain_seconds must be between 0 and {_MAX_DRAIN} (it is {self.drain_seconds:g}).")
-        if not 0 <= self.shutdown_timeout <= 600:
-            raise Invalid(f"shutdown_timeout must be between 0 and 600 (it is {self.shutdown_timeout:g}).")
-        if not 0 <= self.host_wait <= _MAX_DAYS * 86400:
-            raise Invalid(f"host_wait must be between 0 and {_MAX_DAYS * 86400} (it is {self.host_wait:g}).")
+        bounds = {"drain_seconds": _MAX_DRAIN, "shutdown_timeout": 600}
+        bounds |= dict.fromkeys(("host_wait", "reclaim_instance_interval"), _MAX_DAYS * 86400)
+        for name, most in bounds.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise Invalid(f"{name} must be between 0 and {most} (it is {getattr(self, name):g}).")
         self._check_external()
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")

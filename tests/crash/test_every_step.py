@@ -25,6 +25,7 @@ from floe.cloud import (
     server_rebuild,
     server_rescue,
     snapshots,
+    soft_deletes,
     subnets,
     unmade_images,
 )
@@ -74,6 +75,8 @@ SCENES = {
     "suspend": "suspended",
     "resume": "active",
     "trigger_crash_dump": "active",
+    "soft_delete": "soft-delete",
+    "restore": "active",
     "attach_interface": "active",
     "detach_interface": "active",
     "rebuild": "active",
@@ -87,7 +90,13 @@ SCENES = {
 BEFORE_IT = {"start": guest_actions.STOP, "unpause": guest_actions.PAUSE, "resume": guest_actions.SUSPEND}
 """What is done with a server first, so that a workflow may begin."""
 
-LEFT = {"start": "stopped", "unpause": "paused", "resume": "suspended", "unrescue": "rescued"}
+LEFT = {
+    "start": "stopped",
+    "unpause": "paused",
+    "resume": "suspended",
+    "unrescue": "rescued",
+    "restore": "soft-delete",
+}
 """What a server stays, if not active, whose host could not do it."""
 
 
@@ -212,6 +221,10 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
     if kind == "unrescue":
         await server_rescue.rescue(cloud, user, server_id)
         await site.settle()
+    if kind in {"soft_delete", "restore"}:
+        cloud = replace(cloud, settings=replace(cloud.settings, reclaim_instance_interval=3600.0))
+    if kind == "restore":
+        await soft_deletes.delete(cloud, user, server_id)
     nic = PlannedNic(network_id=await network(cloud, user)) if kind.endswith("_interface") else None
     port = await server_interfaces.attach(cloud, user, server_id, nic) if kind == "detach_interface" else None
     await site.settle()
@@ -230,6 +243,10 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
     elif kind in unmade_images.KINDS:
         backup = "daily" if kind == "createBackup" else ""
         await snapshots.create(cloud, user, server_id, snapshots.Asked(name="i", backup=backup, rotation=1))
+    elif kind == "soft_delete":
+        await soft_deletes.delete(cloud, user, server_id)
+    elif kind == "restore":
+        await soft_deletes.restore(cloud, user, server_id)
     elif nic is not None:
         await server_interfaces.attach(cloud, user, server_id, nic)
     else:

@@ -28,6 +28,7 @@ WRITTEN_BEFORE: dict[str, Any] = {
     "createBackup": {"host": "h", "image_id": "i"},
     **dict.fromkeys(("attach_interface", "detach_interface"), NIC),
     **dict.fromkeys(("start", "stop", "reboot", "pause", "unpause", "suspend", "resume", "trigger_crash_dump"), POWER),
+    **dict.fromkeys(("soft_delete", "restore"), POWER),
 }
 """The least that any release gave an action of each kind: a field that comes later is not in it, for ever."""
 

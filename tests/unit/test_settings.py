@@ -67,6 +67,10 @@ def test_an_address_may_be_ipv6() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        (
+            {"reclaim_instance_interval": "-1"},
+            "reclaim_instance_interval must be between 0 and 3153600000 (it is -1).",
+        ),
         ({"history_days": "-1"}, "history_days must be between 0 and 36500 (it is -1)."),
         ({"history_days": "1e9"}, "history_days must be between 0 and 36500 (it is 1e+09)."),
         ({"history_days": "nan"}, "history_days must be between 0 and 36500 (it is nan)."),

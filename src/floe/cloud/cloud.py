@@ -48,6 +48,8 @@ class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who is believed about where a request comes from."""
     history_days: float = 90.0
     """How long what is over is kept: deleted servers, closed actions and the like; 0 is for ever."""
+    reclaim_instance_interval: float = 0.0
+    """Seconds for which a deleted server can be restored; 0: it is gone at once."""
     shutdown_timeout: float = 60.0
     """Seconds that a guest has to shut down by itself, unless its image says otherwise."""
     host_bus: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floe.store import application_credentials, flavors, groups, keypairs, quotas, users
+from floe.store import application_credentials, flavors, groups, keypairs, quotas, user_quotas, users
 from floe.store.engine import Connection
 
 
@@ -11,6 +11,7 @@ def user(conn: Connection, user_id: str) -> None:
     application_credentials.forget_user(conn, user_id)
     keypairs.forget_user(conn, user_id)
     groups.leave_all(conn, user_id)
+    user_quotas.forget_user(conn, user_id)
 
 
 def project(conn: Connection, project_id: str) -> None:
@@ -18,4 +19,5 @@ def project(conn: Connection, project_id: str) -> None:
     application_credentials.forget_project(conn, project_id)
     users.forget_default_project(conn, project_id)
     quotas.forget_project(conn, project_id)
+    user_quotas.forget_project(conn, project_id)
     flavors.forget_project(conn, project_id)

@@ -49,7 +49,7 @@ async def _create(cloud: Cloud, context: Context, asked: Mapping[str, Any]) -> K
     def keep(conn: Connection) -> Keypair:
         if rows.get(conn, owner, name) is not None:
             raise Conflict(f"Key pair {name!r} already exists.")
-        limits = quotas.limits(conn, context.project_id or "")
+        limits = quotas.limits(conn, context.project_id or "", owner)
         demand(limits, {"key_pairs": (1, quota_usages.of(conn, owner)["key_pairs"])})
         return rows.insert(conn, keypair)
 

@@ -56,6 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the groups that the servers' ports will be in."""
     group_id: str | None
     config_drive: bool
+    quota_owner: str | None
 
 
 def plan(
@@ -81,15 +82,15 @@ def plan(
     boot = boot_of(conn, context, flavor, boot_image(new.block_devices, new.image_id))
     image, made_of = boot.image, boot.made_of
     check_buses(new.block_devices, image.properties)
-    room = quotas.room(conn, project_id)
-    check_metadata(new.metadata, room.limits)
-    check_files(new.files, room.limits)
+    room = quotas.room_of_user(conn, project_id, context.user_id)
+    check_metadata(new.metadata, room.lower)
+    check_files(new.files, room.lower)
     if new.user_data is not None:
         check_user_data(new.user_data)
     key = keypair(conn, context, new.key_name)
     places.check(conn, cloud.settings.availability_zone, now, zone=new.zone, host=new.host)
     count = _count(new, flavor, room)
-    group_id, count = _group(conn, context, project_id, new, count, room.limits)
+    group_id, count = _group(conn, context, project_id, new, count, room.lower)
     ports = _ports(conn, cloud, context, project_id, _networks(new, count), room, fresh, now, seed)
     config_drive = wants_drive(image) if new.config_drive is None else new.config_drive
     return Plan(
@@ -112,6 +113,7 @@ def plan(
         security_groups=ports.groups,
         group_id=group_id,
         config_drive=config_drive,
+        quota_owner=room.quota_owner,
     )
 
 
@@ -157,7 +159,7 @@ def _first_reads(context: Context, project_id: str, new: NewServer) -> tuple[Rea
     return (
         partial(flavors.seen, context=context, flavor_id=new.flavor_id),
         partial(image_rows.get, image_id=boot_image(new.block_devices, new.image_id)),
-        partial(quotas.room, project_id=project_id),
+        partial(quotas.room_of_user, project_id=project_id, user_id=context.user_id),
         partial(security_groups.default_id, project_id=project_id),
         *([partial(networks.usable, project_id=project_id, limit=2, ready=ready)] if ready or not new.networks else []),
     )

@@ -33,8 +33,10 @@ async def create(cloud: Cloud, context: Context, asked: Sequence[Mapping[str, An
 
     def make(conn: Connection, item: Mapping[str, Any], ident: str) -> GroupDetail:
         check_rules(item["policy"], item.get("max_per_host"))
-        group = ServerGroup(id=ident, project_id=project_id, user_id=context.user_id, created_at=now, **item)
-        quotas.demand(conn, project_id, {"server_groups": 1})
+        room, user_id = quotas.room_of_user(conn, project_id, context.user_id), context.user_id
+        room.demand({"server_groups": 1})
+        whose = room.quota_owner
+        group = ServerGroup(id=ident, project_id=project_id, user_id=user_id, created_at=now, quota_owner=whose, **item)
         rows.insert(conn, group)
         return GroupDetail(group=group)
 

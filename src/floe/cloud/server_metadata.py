@@ -58,7 +58,7 @@ async def _edit(cloud: Cloud, context: Context, server_id: str, change: Callable
     def apply(conn: Connection) -> tuple[Server, str]:
         old = servers.changeable(conn, context, server_id)
         items = change(old.metadata)
-        check_metadata(items, quotas.limits(conn, old.project_id))
+        check_metadata(items, quotas.limits(conn, old.project_id, context.user_id))
         rows.change(conn, server_id, metadata=items, updated_at=now)
         return servers.visible(conn, context, server_id), servers.detail(conn, context, server_id, now).zone
 

@@ -96,7 +96,7 @@ def _given(
     servers.check_state(server, REBUILD)
     server_power.check_free(server, REBUILD.kind)
     server_power.check_nics(conn, server.id, REBUILD.kind)
-    limits, changes = quotas.limits(conn, server.project_id), asked.changes
+    limits, changes = quotas.limits(conn, server.project_id, context.user_id), asked.changes
     boot = new_servers.boot_of(conn, context, server.flavor, asked.image_id)
     check_metadata(changes.get("metadata", {}), limits)
     check_files(asked.files, limits)

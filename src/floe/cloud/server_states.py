@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NoReturn
 
 from floe.cloud import server_power, servers, unmade_images
 from floe.cloud.cloud import Cloud
@@ -14,7 +13,7 @@ from floe.core.context import Context
 from floe.core.entries import DONE
 from floe.core.errors import Conflict
 from floe.core.guest_actions import BY_KIND
-from floe.core.servers import ERROR, Server, ServerFault
+from floe.core.servers import ERROR, SOFT_DELETED, Server, ServerFault
 from floe.store import actions
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -78,26 +77,20 @@ def _record(conn: Connection, action: Action, remark: str = "") -> None:
     actions.write_steps(conn, [step])
 
 
-async def restore(cloud: Cloud, context: Context, server_id: str) -> NoReturn:
-    """Refuse to restore a server: what is deleted is gone at once, so one that can be asked for was never deleted.
-
-    Raises Conflict, and NotFound.
-    """
-    server = await cloud.db.read(lambda conn: servers.changeable(conn, context, server_id))
-    raise Conflict(f"Cannot 'restore' instance {server_id} while it is in vm_state {server.vm_state}")
-
-
 async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool) -> None:
     """Set a server to ERROR by hand, which keeps all it holds, or back to what its guest is doing.
 
     A change of its guest's power that is under way is given up, and so is an image that is being made of it: what has
     become of the guest, its row follows. Raises
-    NotFound; Conflict while it is being built or deleted, and for setting one to active that is on no host.
+    NotFound; Conflict while it is being built or deleted, or is soft-deleted, and for setting one to active that is on
+    no host.
     """
     now, removal_id = cloud.clock.now(), cloud.new_id()
 
     def apply(conn: Connection) -> None:
         server = servers.visible(conn, context, server_id)
+        if server.vm_state == SOFT_DELETED:
+            raise Conflict(f"Server {server_id} is soft-deleted; restore it, or delete it by force.")
         if all(action.kind in _LET for action in actions.find(conn, server_id, is_open=True)):
             server_power.give_up(conn, server_id, now)
             unmade_images.cancelled(conn, server, now, removal_id)

@@ -151,6 +151,7 @@ def as_planned(
         networks=plan.nics,
         scheduler_hints=new.hints,
         group_id=plan.group_id,
+        quota_owner=plan.quota_owner,
         disk_config=new.disk_config or "MANUAL",
         root_device=root_device(plan.disks),
         created_at=now,
@@ -332,8 +333,10 @@ def _check_pin(server: Server, zone: str, asked: str | None) -> None:
         raise Conflict(f"Server {server.id} can be pinned to its zone {zone!r} alone, not to {asked[:80]!r}.")
 
 
-async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
+async def delete(cloud: Cloud, context: Context, server_id: str, *, overdue: datetime | None = None) -> None:
     """Delete a server, whatever is being done with it; once more while it is under way changes nothing.
+
+    With `overdue` only if it is soft-deleted, nothing is being done with it, and its time was over then.
 
     Raises NotFound, and Conflict when it is locked.
     """
@@ -344,6 +347,8 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
         cancelled = partial(actions.cancel_open, ident=server_id, now=now, but=DELETE.kind)
         foresee(conn, partial(rows.get, server_id=server_id), cancelled)
         server = changeable(conn, context, server_id)
+        if overdue is not None and not server.overdue(overdue):
+            return None, None
         unmade_images.cancelled(conn, server, now, removal_id)
         if cancelled(conn):
             return None, None

@@ -65,6 +65,8 @@ class ConductorSettings(msgspec.Struct, frozen=True, kw_only=True):
     slow_sweep: float = 60.0
     purge: float = 60.0
     """Between looks for what is history by now."""
+    reclaim: float = 5.0
+    """Between looks for soft-deleted servers whose time is over."""
     write_seen: float = 15.0
     """Between writes of when hosts were last heard of: many heartbeats, one commit."""
     host_down: float = 30.0

@@ -7,6 +7,7 @@ Where it fails, the server is what it was, and what its guest has become its row
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -19,13 +20,14 @@ from floe.conductor.forgotten import catch_up, guest_as_made
 from floe.conductor.saga import OnHost, Saga, Write
 from floe.core import server_states
 from floe.core.given import PowerGiven
-from floe.core.guest_actions import BY_KIND, OnGuest
+from floe.core.guest_actions import BY_KIND, DEFERRED, OnGuest
 from floe.core.messages import ChangePower, PowerChanged
-from floe.core.servers import ServerFault
+from floe.core.servers import SOFT_DELETED, ServerFault
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
 _GRACE_STEP = 0.1
+_DEFERRED = frozenset(row.kind for row in DEFERRED)
 
 
 class GuestActions(msgspec.Struct, frozen=True):
@@ -89,8 +91,10 @@ class GuestActions(msgspec.Struct, frozen=True):
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that it was in ERROR is over."""
         server_id, now, power = flow.action.subject_id, self.cloud.clock.now(), flow.result(PowerChanged).power_state
-        if BY_KIND[flow.action.kind].power is None:
+        row = BY_KIND[flow.action.kind]
+        if row.power is None:
             return lambda _conn: None
+        more: dict[str, Any] = {"reclaim_at": flow.given(PowerGiven).reclaim_at} if row.settles else {}
 
         def work(conn: Connection) -> Outcome:
             server = rows.get(conn, server_id)
@@ -98,11 +102,12 @@ class GuestActions(msgspec.Struct, frozen=True):
             rows.change(
                 conn,
                 server_id,
-                vm_state=server_states.state_of(power, rescued=rescued),
+                vm_state=row.settles or server_states.state_of(power, rescued=rescued),
                 task_state=None,
                 power_state=int(power),
                 fault=None,
                 updated_at=now,
+                **more,
             )
             return Outcome(remark=f"the guest is {power.name.lower()}")
 
@@ -116,4 +121,10 @@ class GuestActions(msgspec.Struct, frozen=True):
         where = f"host {failure.host or self.host(flow)}"
         details = "\n".join(text for text in (where, failure.detail) if text)
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
-        return lambda conn: rows.change(conn, server_id, task_state=None, fault=fault, updated_at=now)
+
+        def work(conn: Connection) -> None:
+            rows.change(conn, server_id, task_state=None, fault=fault, updated_at=now)
+            if flow.action.kind in _DEFERRED:
+                rows.change(conn, server_id, only_in=SOFT_DELETED, reclaim_at=flow.given(PowerGiven).reclaim_at)
+
+        return work

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 
-from floe.cloud import history
+from floe.cloud import history, soft_deletes
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
 from floe.core.errors import HostFailure, Unavailable
@@ -31,7 +31,7 @@ _LATE = 15.0
 
 
 class Sweeps:
-    """Rounds: leases; actions, silent hosts, stale networks; hosts that came back; their guests; history.
+    """Rounds: leases; actions, silent hosts, stale networks; hosts that came back; their guests; what is over.
 
     `host` is the machine that this conductor runs on, and is known by; `owner` tells it from all others.
 
@@ -70,6 +70,7 @@ class Sweeps:
             (self.write_seen, settings.write_seen),
             (self.slow, settings.slow_sweep),
             (self.purge, settings.purge),
+            (self.reclaim, settings.reclaim),
         )
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(turning(work, seconds, self._sleep)) for work, seconds in rounds]
@@ -157,6 +158,10 @@ class Sweeps:
         """Compare the guests with the rows of the hosts on which that was not done since the last time."""
         for host in self._fleet.uncompared():
             await self._check(host)
+
+    async def reclaim(self) -> None:
+        """Delete soft-deleted servers whose time to be restored is over."""
+        await soft_deletes.reclaim(self._cloud)
 
     async def purge(self) -> None:
         """Forget what is history by now."""

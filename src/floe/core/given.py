@@ -7,6 +7,7 @@ means what was done before there was one. A field that is renamed, or means some
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -97,8 +98,12 @@ class SnapshotGiven(Given, frozen=True, kw_only=True):
 
 
 class PowerGiven(Given, frozen=True, kw_only=True):
-    """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself."""
+    """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself.
+
+    `reclaim_at` is when the server is deleted for good, if it is soft-deleted once this has ended.
+    """
 
     host: str
     wanted: Wanted
     patience: float = 0.0
+    reclaim_at: datetime | None = None

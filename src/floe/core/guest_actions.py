@@ -21,7 +21,10 @@ from floe.core.servers import (
     REBOOTING,
     REBOOTING_HARD,
     RESCUED,
+    RESTORING,
     RESUMING,
+    SOFT_DELETED,
+    SOFT_DELETING,
     STOPPED,
     SUSPENDED,
     SUSPENDING,
@@ -34,8 +37,9 @@ class OnGuest(msgspec.Struct, frozen=True, kw_only=True):
     """One such action: in which vm_states it may begin, the task_state meanwhile, and what the guest is to be.
 
     It `boots` the guest, or has it go on as it is; a guest that is to go off is asked `gently` to do so, before it is
-    ended. In task_states that it `overtakes`, it takes the place of what is under way. One that has no task_state, nor
-    a power that the guest is to have, leaves the server's row alone, and others may begin beside it: it `interrupts`.
+    ended. Afterwards the server is what its guest makes of it, or what the action `settles`. In task_states that it
+    `overtakes`, it takes the place of what is under way. One that has no task_state, nor a power that the guest is to
+    have, leaves the server's row alone, and others may begin beside it: it `interrupts`.
     """
 
     kind: str
@@ -46,6 +50,7 @@ class OnGuest(msgspec.Struct, frozen=True, kw_only=True):
     gently: bool = False
     interrupts: bool = False
     overtakes: frozenset[str] = frozenset()
+    settles: str | None = None
 
     @property
     def begins(self) -> Begins:
@@ -95,5 +100,22 @@ TRIGGER_CRASH_DUMP = OnGuest(
 
 ON_GUEST = (START, STOP, SOFT_REBOOT, HARD_REBOOT, PAUSE, UNPAUSE, SUSPEND, RESUME, TRIGGER_CRASH_DUMP)
 
-BY_KIND: Mapping[str, OnGuest] = {row.kind: row for row in reversed(ON_GUEST)}
+SOFT_DELETE = OnGuest(
+    kind="soft_delete",
+    allowed=frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, RESCUED, ERROR, SOFT_DELETED}),
+    task_state=SOFT_DELETING,
+    power=Power.STOPPED,
+    gently=True,
+    overtakes=HARD_REBOOT.overtakes | {POWERING_ON, POWERING_OFF, RESTORING},
+    settles=SOFT_DELETED,
+)
+RESTORE = OnGuest(
+    kind="restore", allowed=frozenset({SOFT_DELETED}), task_state=RESTORING, power=Power.RUNNING, boots=True
+)
+RESTORE_STOPPED = OnGuest(kind="restore", allowed=RESTORE.allowed, task_state=RESTORING, power=Power.STOPPED)
+
+DEFERRED = (SOFT_DELETE, RESTORE, RESTORE_STOPPED)
+"""What else a server's row is changed for: see `cloud.soft_deletes`."""
+
+BY_KIND: Mapping[str, OnGuest] = {row.kind: row for row in reversed((*ON_GUEST, *DEFERRED))}
 """One of each kind: the workflow of a kind is the same for all."""

@@ -46,7 +46,13 @@ DEFAULTS: Mapping[str, int] = {**COMPUTE, **NETWORK}
 """Those that the compute and network APIs show."""
 
 
-def demand(limits: Mapping[str, int], wanted: Mapping[str, tuple[int, int]]) -> None:
+def lower(limits: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    """Return the lower one of each limit, where there are two."""
+    both = {name: [each for each in (limits[name], other) if each >= 0] for name, other in others.items()}
+    return {**limits, **{name: min(found, default=-1) for name, found in both.items()}}
+
+
+def demand(limits: Mapping[str, int], wanted: Mapping[str, tuple[int, int]], of: str = "") -> None:
     """Raise OverQuota unless all of `wanted` ({resource: (asked for, used already)}) fits `limits`.
 
     The text names every resource that lacks room, what was asked, what is used, and the limit.
@@ -57,4 +63,4 @@ def demand(limits: Mapping[str, int], wanted: Mapping[str, tuple[int, int]]) -> 
         if limit >= 0 and used + asked > limit:
             lacking.append(f"{resource}: requested {asked}, already used {used}, limit {limit}")
     if lacking:
-        raise OverQuota(f"Quota exceeded for {'; '.join(lacking)}.")
+        raise OverQuota(f"Quota{of} exceeded for {'; '.join(lacking)}.")

@@ -27,6 +27,8 @@ class ServerFilter(msgspec.Struct, frozen=True, kw_only=True):
     changed_before: datetime | None = None
     deleted: bool | None = False
     """None: gone or not."""
+    soft_deleted: bool = False
+    """Whether soft-deleted ones are wanted too, among those that are gone or those that are not."""
     tags: tuple[str, ...] = ()
     any_tags: tuple[str, ...] = ()
     not_tags: tuple[str, ...] = ()

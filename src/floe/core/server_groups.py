@@ -27,6 +27,8 @@ class ServerGroup(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     policy: str
     max_per_host: int | None = None
+    quota_owner: str | None = None
+    """Whom it is counted for besides its project: its user, if that has limits of their own."""
     created_at: datetime
 
     @property

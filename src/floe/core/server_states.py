@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from enum import Enum
 
 from floe.core.guests import PowerState
-from floe.core.servers import ACTIVE, BUILDING, DELETED, DELETING, ERROR, PAUSED, RESCUED, STOPPED, SUSPENDED
+from floe.core.servers import (
+    ACTIVE,
+    BUILDING,
+    DELETED,
+    DELETING,
+    ERROR,
+    PAUSED,
+    RESCUED,
+    SOFT_DELETED,
+    STOPPED,
+    SUSPENDED,
+)
 
 
 class Part(Enum):
@@ -30,6 +41,7 @@ _HOLDS: Mapping[str, frozenset[Part]] = {
     SUSPENDED: _ALL,
     STOPPED: _ALL,
     RESCUED: _ALL,
+    SOFT_DELETED: _ALL,
     ERROR: _ALL,
     DELETED: _NOTHING,
 }
@@ -51,7 +63,8 @@ _OF_POWER: Mapping[PowerState, str] = {
 }
 
 _FOLLOWS = frozenset(_OF_POWER.values())
-"""States that follow the guest. ERROR does not: whoever set it has said that something is wrong. Nor does RESCUED."""
+"""States that follow the guest. ERROR does not: whoever set it has said that something is wrong. Nor do RESCUED and
+SOFT_DELETED."""
 
 ABSENT = PowerState.SHUTDOWN
 """What the guest of a settled server is doing that its host does not have."""
@@ -99,4 +112,4 @@ def may_be_nowhere(vm_state: str) -> bool:
 
 def runs(vm_state: str, task_state: str | None) -> bool:
     """Whether a running guest is what its user has, so that nobody may end it."""
-    return settled(vm_state, task_state) and vm_state != STOPPED
+    return settled(vm_state, task_state) and vm_state not in {STOPPED, SOFT_DELETED}

@@ -14,16 +14,17 @@ from floe.core.server_rescue import Rescue
 
 # vm_state: what it is; task_state: what is being done with it.
 BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
-PAUSED, SUSPENDED, RESCUED = "paused", "suspended", "rescued"
+PAUSED, SUSPENDED, RESCUED, SOFT_DELETED = "paused", "suspended", "rescued", "soft-delete"
 SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawning", "deleting"
 POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD = "powering-on", "powering-off", "rebooting", "rebooting_hard"
 PAUSING, UNPAUSING, SUSPENDING, RESUMING = "pausing", "unpausing", "suspending", "resuming"
 REBUILDING, RESCUING, UNRESCUING = "rebuilding", "rescuing", "unrescuing"
+SOFT_DELETING, RESTORING = "soft-deleting", "restoring"
 IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING = "image_snapshot", "image_backup", "image_uploading"
 TASK_STATES = (
     *(SCHEDULING, NETWORKING, SPAWNING, DELETING, POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD),
     *(PAUSING, UNPAUSING, SUSPENDING, RESUMING, REBUILDING, IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING),
-    *(RESCUING, UNRESCUING),
+    *(RESCUING, UNRESCUING, SOFT_DELETING, RESTORING),
 )
 """What may be being done with a server."""
 
@@ -107,6 +108,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     """What its guest posted, see `core.guest_passwords`."""
     password_turn: int = 0
+    reclaim_at: datetime | None = None
+    """When it is deleted for good, once it is soft-deleted."""
+    power_before: int | None = None
+    """What its guest was doing when it was soft-deleted last."""
+    quota_owner: str | None = None
+    """Whom it is counted for besides its project: its user, if that has limits of their own."""
     fault: ServerFault | None = None
     created_at: datetime
     updated_at: datetime | None = None
@@ -118,6 +125,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     def unplaced(self) -> bool:
         """Whether it is being built and has had no host yet."""
         return self.vm_state == BUILDING and self.task_state == SCHEDULING and self.host is None
+
+    def overdue(self, now: datetime) -> bool:
+        """Whether its time to be restored is over, and nothing is being done with it."""
+        return self.task_state is None and self.reclaim_at is not None and self.reclaim_at <= now
 
     @property
     def guest_name(self) -> str:

@@ -33,6 +33,7 @@ from floe.simulation.planted_operators import OPERATORS
 from floe.simulation.planted_outside import OUTSIDE
 from floe.simulation.planted_passwords import PASSWORDS
 from floe.simulation.planted_power import POWER
+from floe.simulation.planted_put_off import PUT_OFF
 from floe.simulation.planted_rebuilt import REBUILT
 from floe.simulation.planted_rescued import RESCUES
 from floe.simulation.planted_roles import ROLES
@@ -318,6 +319,7 @@ PLANTED = (
     *LEASES,
     *SAGAS,
     *WIRED,
+    *PUT_OFF,
     *REBUILT,
     *RESCUES,
     *COPIED,

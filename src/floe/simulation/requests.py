@@ -42,6 +42,7 @@ from floe.simulation.outside import Outside
 from floe.simulation.pinned import Pinned
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.posted import Posted
+from floe.simulation.put_off import PutOff
 from floe.simulation.rebuilt import Rebuilt
 from floe.simulation.rescued import Rescued
 from floe.simulation.routed import Routed
@@ -89,6 +90,7 @@ class Users:
         self._wired = Wired(self._routed, site, self._made, self._ports, self._drop)
         self._rebuilt = Rebuilt(self._made, self._drop)
         self._copied, self._rescued = Copied(self._made, self._drop), Rescued(self._made, self._drop)
+        self._put_off = PutOff(self._made, self._drop, self._delete_asked.add)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -126,6 +128,7 @@ class Users:
             "rebuild": self._rebuilt.ask,
             "copy": self._copied.ask,
             "rescue": self._rescued.ask,
+            "put-off": self._put_off.ask,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -176,7 +179,7 @@ class Users:
         ]
         found += self._check_keys(per_name) + self._check_images(conn)
         parts = self._routed, self._forwarded, self._outside, self._allotted, self._wired
-        more = self._rebuilt, self._rescued, self._copied, self.posted
+        more = self._rebuilt, self._rescued, self._copied, self._put_off, self.posted
         found += [each for part in (*parts, *more) for each in part.check(conn)]
         return found
 

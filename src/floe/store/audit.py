@@ -19,6 +19,7 @@ from floe.core.hosts import RUNNING
 from floe.core.ports import INACTIVE
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.server_states import BUILT
+from floe.core.servers import ERROR, SOFT_DELETED
 from floe.store import (
     aggregates,
     audit_quotas,
@@ -289,6 +290,12 @@ def _claimed() -> sa.CompoundSelect[Any]:
         .having(sa.func.count(a.host.distinct()) > 1, sa.func.count(a.server_id.distinct()) > 1),
         sa.select(*told("the secrets of an action outlive it", actions.c.id)).where(
             actions.c.sealed.is_not(None), sa.not_(_IS_OPEN)
+        ),
+        sa.select(*told("a server is soft-deleted for ever, or will be reclaimed that is not", s.id)).where(
+            s.task_state.is_(None),
+            s.deleted_at.is_(None),
+            s.vm_state != sa.literal(ERROR),
+            (s.vm_state == sa.literal(SOFT_DELETED)) != s.reclaim_at.is_not(None),
         ),
         sa.select(*told("an allocation is not where its server is, with which nothing is done", s.id))
         .join(allocations, a.server_id == s.id)

@@ -16,6 +16,7 @@ from floe.store.routers import routers
 from floe.store.servers import servers
 from floe.store.subnetpools import subnetpools
 from floe.store.subnets import subnets
+from floe.store.user_quotas import user_quotas
 
 
 def told(what: str, subject: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[str], sa.ColumnElement[Any]]:
@@ -32,18 +33,29 @@ def exceeded() -> list[sa.Select[Any]]:
     ports of DHCP servers come unasked and are not refused, so they are left out: when they came, in the order of
     commits, no time of theirs says.
     """
-    q, s = quotas.c, servers.c
+    q, s, u = quotas.c, servers.c, user_quotas.c
     held = {"instances": sa.func.count(), "cores": sa.func.sum(s.vcpus), "ram": sa.func.sum(s.memory_mib)}
 
     return [
         *(
             sa.select(*told(f"the quota of {resource} is exceeded in project", s.project_id))
             .join(quotas, sa.and_(q.project_id == s.project_id, q.resource == resource))
-            .where(s.deleted_at.is_(None), q.limit >= 0)
+            .where(s.deleted_at.is_(None), s.reclaim_at.is_(None), q.limit >= 0)
             .group_by(s.project_id, q.limit, q.set_at)
             .having(total > q.limit, _since(sa.func.max(s.created_at)))
             for resource, total in held.items()
         ),
+        *(
+            sa.select(*told(f"the quota of {resource} is exceeded of user", u.user_id))
+            .join(servers, s.quota_owner == u.owner)
+            .where(s.deleted_at.is_(None), s.reclaim_at.is_(None), u.resource == resource, u.limit >= 0)
+            .group_by(u.owner, u.user_id, u.limit, u.set_at)
+            .having(total > u.limit, sa.func.max(s.created_at) > u.set_at)
+            for resource, total in held.items()
+        ),
+        sa.select(*told("a server is not counted for its user, who is limited", s.id))
+        .join(user_quotas, sa.and_(u.project_id == s.project_id, u.user_id == s.user_id))
+        .where(s.deleted_at.is_(None), s.quota_owner.is_distinct_from(u.owner)),
         _exceeded("port", ports, ports.c.device_owner != DHCP_OWNER),
         *(_exceeded(resource, table) for resource, table in _BOUNDED.items()),
     ]

@@ -49,8 +49,8 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """None: all that there is, of EVERYBODY."""
     amount: str | None = None
     """None: each row is one."""
-    unless: str | None = None
-    """A row in which this is set is not counted. One without an owner is not counted either."""
+    unless: tuple[str, ...] = ()
+    """A row in which one of these is set is not counted. One without an owner is not counted either."""
 
     def whose(self, row: str) -> str:
         """Return the SQL for the owner of a row of that name."""
@@ -102,8 +102,7 @@ def _there_is(item: Counted, table: sa.Table) -> sa.Select[Any]:
     amount = table.c[item.amount] if item.amount else sa.literal(1)
     owner = table.c[item.owner] if item.owner else sa.literal(EVERYBODY)
     found = sa.select(owner, sa.literal(item.resource), sa.literal(0), sa.func.sum(amount)).select_from(table)
-    if item.unless:
-        found = found.where(table.c[item.unless].is_(None))
+    found = found.where(*(table.c[name].is_(None) for name in item.unless))
     if item.owner is None:
         return found.having(sa.func.count() > 0)
     return found.where(owner.is_not(None)).group_by(owner)
@@ -161,7 +160,7 @@ def _counted(table: sa.Table) -> tuple[Counted, ...]:
 
 def _triggers(table: sa.Table) -> Iterator[Trigger]:
     items = _counted(table)
-    columns = sorted({name for item in items for name in (item.owner, item.amount, item.unless) if name})
+    columns = sorted({name for item in items for name in (item.owner, item.amount, *item.unless) if name})
     differs = " OR ".join(f"OLD.{name} IS DISTINCT FROM NEW.{name}" for name in columns)
     more = tuple(step for item in items for step in _more(item))
     less = tuple(step for item in items for step in _less(item))
@@ -194,6 +193,6 @@ def _less(item: Counted) -> tuple[str, ...]:
 def _in_trigger(row: str, item: Counted) -> tuple[str, str, str]:
     """Return which count a row belongs to, when it does, and what it adds."""
     owner = item.whose(row)
-    holds = f"{owner} IS NOT NULL" + (f" AND {row}.{item.unless} IS NULL" if item.unless else "")
+    holds = " AND ".join((f"{owner} IS NOT NULL", *(f"{row}.{name} IS NULL" for name in item.unless)))
     amount = f"{row}.{item.amount}" if item.amount else "1"
     return f'"owner" = {owner} AND "resource" = \'{item.resource}\'', holds, amount

@@ -13,6 +13,8 @@ from floe.store.schema import Ident, Moment, metadata
 from floe.store.servers import servers
 from floe.store.table import VIEWER, Rows, things
 
+_LIMITED = sa.text("quota_owner IS NOT NULL")
+
 server_groups = sa.Table(
     "server_groups",
     metadata,
@@ -23,7 +25,12 @@ server_groups = sa.Table(
     sa.Column("policy", sa.String(32), nullable=False),
     sa.Column("max_per_host", sa.Integer),
     sa.Column("created_at", Moment, nullable=False),
-    info=counted(Counted(resource="server_groups", owner="project_id")),
+    sa.Column("quota_owner", Ident),
+    sa.Index("ix_server_groups_quota_owner", "quota_owner", sqlite_where=_LIMITED, postgresql_where=_LIMITED),
+    info=counted(
+        Counted(resource="server_groups", owner="project_id"),
+        Counted(resource="server_groups", owner="quota_owner"),
+    ),
 )
 
 ROWS: Rows[ServerGroup] = Rows(

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from floe.core.addresses import IPV4_ALL, text_of
 from floe.core.patterns import Plain, address_range, plain
 from floe.core.server_filters import ServerFilter
+from floe.core.servers import SOFT_DELETED
 from floe.store.addresses import port_addresses
 from floe.store.engine import Connection
 from floe.store.hosts import ZONE, hosts
@@ -148,7 +149,7 @@ class Pages:
         return conn.execute(self._query.where(*conditions).order_by(*order).limit(limit)).all()
 
     def _prepare(self, keys: Sequence[tuple[str, bool]], of_project: bool) -> Prepared:
-        window = self._query.where(servers.c.deleted_at.is_(None))
+        window = self._query.where(servers.c.deleted_at.is_(None), servers.c.vm_state != SOFT_DELETED)
         if of_project:
             window = window.where(servers.c.project_id == sa.bindparam("of_project"))
         return Prepared(window.order_by(*_order(keys)).limit(sa.bindparam("at_most", type_=sa.Integer)), packed=True)
@@ -183,7 +184,7 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
     if wanted.project_id is not None:
         found.append(servers.c.project_id == wanted.project_id)
     if wanted.deleted is not None:
-        found.append(servers.c.deleted_at.is_not(None) if wanted.deleted else servers.c.deleted_at.is_(None))
+        found.append(_gone(wanted) if wanted.deleted else _living(wanted))
     for name, pattern in wanted.search:
         if (text := plain(pattern)) is not None:
             found.append(contains(_TEXT[name], pattern, text))
@@ -211,6 +212,16 @@ def _conditions(wanted: ServerFilter) -> list[sa.ColumnElement[bool]]:
     if wanted.not_any_tags:
         found.append(sa.not_(_has_tag(wanted.not_any_tags)))
     return found
+
+
+def _gone(wanted: ServerFilter) -> sa.ColumnElement[bool]:
+    gone = servers.c.deleted_at.is_not(None)
+    return sa.or_(gone, servers.c.vm_state == SOFT_DELETED) if wanted.soft_deleted else gone
+
+
+def _living(wanted: ServerFilter) -> sa.ColumnElement[bool]:
+    living = servers.c.deleted_at.is_(None)
+    return living if wanted.soft_deleted else sa.and_(living, servers.c.vm_state != SOFT_DELETED)
 
 
 def _moment(when: datetime) -> sa.BindParameter[datetime]:

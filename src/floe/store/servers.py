@@ -23,6 +23,10 @@ from floe.store.quota_usages import Counted, counted
 from floe.store.schema import GONE, Ident, Json, JsonOf, Moment, Number, metadata
 
 _LIVING = sa.text("deleted_at IS NULL")
+_RECLAIMED = sa.text("reclaim_at IS NOT NULL")
+_LIMITED = sa.text("quota_owner IS NOT NULL")
+_UNCOUNTED = ("deleted_at", "reclaim_at")
+"""Of what is gone or soft-deleted no project's quota counts anything."""
 
 servers = sa.Table(
     "servers",
@@ -71,6 +75,9 @@ servers = sa.Table(
     sa.Column("guest_generation", Number, nullable=False, server_default="0"),
     sa.Column("password", Json),  # any text that a guest chose, also one that PostgreSQL's texts have no room for
     sa.Column("password_turn", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("reclaim_at", Moment),
+    sa.Column("power_before", sa.Integer),
+    sa.Column("quota_owner", Ident),
     sa.Column("fault", Json),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment),
@@ -84,11 +91,16 @@ servers = sa.Table(
     sa.Index("ix_servers_living", "created_at", "id", sqlite_where=_LIVING),
     sa.Index("ix_servers_group", "group_id"),
     sa.Index("ix_servers_deleted", "deleted_at", sqlite_where=GONE),
+    sa.Index("ix_servers_quota_owner", "quota_owner", sqlite_where=_LIMITED, postgresql_where=_LIMITED),
+    sa.Index("ix_servers_reclaim", "reclaim_at", sqlite_where=_RECLAIMED, postgresql_where=_RECLAIMED),
     info=counted(
-        Counted(resource="instances", owner="project_id", unless="deleted_at"),
-        Counted(resource="cores", owner="project_id", unless="deleted_at", amount="vcpus"),
-        Counted(resource="ram", owner="project_id", unless="deleted_at", amount="memory_mib"),
-        Counted(resource="server_group_members", owner="group_id", unless="deleted_at"),
+        Counted(resource="instances", owner="project_id", unless=_UNCOUNTED),
+        Counted(resource="cores", owner="project_id", unless=_UNCOUNTED, amount="vcpus"),
+        Counted(resource="ram", owner="project_id", unless=_UNCOUNTED, amount="memory_mib"),
+        Counted(resource="instances", owner="quota_owner", unless=_UNCOUNTED),
+        Counted(resource="cores", owner="quota_owner", unless=_UNCOUNTED, amount="vcpus"),
+        Counted(resource="ram", owner="quota_owner", unless=_UNCOUNTED, amount="memory_mib"),
+        Counted(resource="server_group_members", owner="group_id", unless=("deleted_at",)),
     ),
 )
 
@@ -179,6 +191,19 @@ def take_password(conn: Connection, server_id: str, host: str, password: str | N
     return conn.execute(servers.update().where(*behind).values(values)).rowcount == 1
 
 
+_DUE = Prepared(
+    sa.select(servers.c.id)
+    .where(servers.c.reclaim_at <= sa.bindparam("now", type_=Moment), servers.c.task_state.is_(None))
+    .order_by(servers.c.reclaim_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
+
+def due(conn: Connection, now: datetime, most: int) -> list[str]:
+    """Return the ids of soft-deleted servers with which nothing is done and whose time is over, that first longest."""
+    return [row.id for row in _DUE.rows(conn, now=now, most=most)]
+
+
 def mark_deleted(conn: Connection, server_id: str, now: datetime) -> None:
     """Make a server gone; its row stays for histories until it is purged."""
     change(
@@ -189,6 +214,7 @@ def mark_deleted(conn: Connection, server_id: str, now: datetime) -> None:
         power_state=0,
         host=None,
         password=None,
+        reclaim_at=None,
         terminated_at=now,
         updated_at=now,
         deleted_at=now,

@@ -323,6 +323,8 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "limits": ("user", "GET", "/v2.1/limits", None, "2.1 2.35 2.36 2.38 2.39 2.56 2.57"),
     "quota": ("user", "GET", "/v2.1/os-quota-sets/" + "a" * 32, None, "2.1 2.35 2.36 2.56 2.57"),
     "quota_detail": ("user", "GET", "/v2.1/os-quota-sets/" + "a" * 32 + "/detail", None, "2.1 2.57"),
+    "quota_user": ("admin", "GET", f"/v2.1/os-quota-sets/{'a' * 32}?user_id=ann", None, "2.35 2.36 2.56 2.57"),
+    "quota_user_bad": ("admin", "GET", f"/v2.1/os-quota-sets/{'a' * 32}?user_id=a%20b", None, "2.57"),
     "quota_class": ("admin", "GET", "/v2.1/os-quota-class-sets/default", None, "2.1 2.49 2.50 2.56 2.57"),
     "usage": ("user", "GET", "/v2.1/os-simple-tenant-usage/" + "a" * 32 + "?limit=1", None, "2.39 2.40"),
     "usages": ("admin", "GET", "/v2.1/os-simple-tenant-usage?detailed=0", None, "2.1"),

@@ -15,12 +15,16 @@ from floe.api.kit.shape import Shape, Shown
 from floe.api.kit.values import moment
 from floe.cloud import actions as cloud
 from floe.cloud.actions import ActionDetail
-from floe.core.actions import Step
+from floe.core.actions import DELETE, Step
 from floe.core.clock import iso_micro
+from floe.core.guest_actions import SOFT_DELETE
+
+_CALLED = {SOFT_DELETE.kind: DELETE.kind}
+"""A delete that is put off is called as one that is not, as in Nova."""
 
 SHAPE: Shape[ActionDetail] = Shape(
     (
-        Shown("action", lambda d: d.action.kind),
+        Shown("action", lambda d: _CALLED.get(d.action.kind, d.action.kind)),
         Shown("instance_uuid", lambda d: d.action.subject_id),
         Shown("request_id", lambda d: d.action.request_id),
         Shown("user_id", lambda d: d.action.user_id),

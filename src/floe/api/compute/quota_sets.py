@@ -15,6 +15,7 @@ from floe.api.kit.resource import Fields, Use, Wire, constant
 from floe.api.kit.routing import Route
 from floe.api.kit.values import whole
 from floe.cloud import compute_quotas as cloud
+from floe.cloud.compute_quotas import Usage
 from floe.core.errors import Forbidden, Invalid
 from floe.core.versions import Version
 
@@ -80,14 +81,14 @@ _UPDATE_CLASS = QUOTA_CLASS.body("quota_class_set", Use.UPDATE)
 async def show(call: Call) -> Reply:
     """GET {project_id}."""
     project = _project(call)
-    found = await cloud.usage(call.cloud, project)
+    found = await _usage(call, project)
     return Reply(200, {"quota_set": {"id": project, **QUOTA_SET.shape.show(found.limits, call.version)}})
 
 
 async def show_detail(call: Call) -> Reply:
     """GET {project_id}/detail: with what is used; nothing is ever reserved."""
     project = _project(call)
-    found = await cloud.usage(call.cloud, project)
+    found = await _usage(call, project)
     shown: dict[str, Any] = {"id": project}
     for name, limit in QUOTA_SET.shape.show(found.limits, call.version).items():
         shown[name] = {"limit": limit, "in_use": found.used.get(_NETWORK.get(name, name), 0), "reserved": 0}
@@ -105,13 +106,20 @@ async def update(call: Call) -> Reply:
     project = _project(call)
     asked = QUOTA_SET.read(_UPDATE.read(await call.raw(), call.version), call.version, Use.UPDATE)
     force = asked.pop("force", False)
-    limits = await cloud.change(call.cloud, project, asked, force=force)
+    if (user := _user(call)) is not None:
+        limits = await cloud.change_of_user(call.cloud, project, user, asked, force=force)
+    else:
+        limits = await cloud.change(call.cloud, project, asked, force=force)
     return Reply(200, {"quota_set": QUOTA_SET.shape.show(limits, call.version)})
 
 
 async def delete(call: Call) -> Reply:
-    """DELETE {project_id}: back to the defaults."""
-    await cloud.reset(call.cloud, _project(call))
+    """DELETE {project_id}: back to the defaults; of a user, to the project's."""
+    project = _project(call)
+    if (user := _user(call)) is not None:
+        await cloud.reset_of_user(call.cloud, project, user)
+    else:
+        await cloud.reset(call.cloud, project)
     return Reply(202)
 
 
@@ -130,14 +138,25 @@ async def update_class(call: Call) -> Reply:
 
 
 def _project(call: Call) -> str:
-    if call.one("user_id"):
-        raise Invalid("user_id is not supported: quotas here are of projects, not of single users.")
     project = call.params["project_id"]
     if not call.context.is_admin and not call.context.owns(project):
         raise Forbidden(f"Only administrators may see the quota of another project ({project!r}).")
     if not project.replace("-", "").isalnum():
         raise Invalid(f"{project[:80]!r} is no id of a project.")
     return project
+
+
+async def _usage(call: Call, project: str) -> Usage:
+    user = _user(call)
+    return await (cloud.usage(call.cloud, project) if user is None else cloud.usage_of_user(call.cloud, project, user))
+
+
+def _user(call: Call) -> str | None:
+    """Return the user whose quota within the project is meant, if it is not that of the project. Raises Invalid."""
+    user = call.one("user_id")
+    if user and not (user.replace("-", "").isalnum() and user.isascii() and len(user) <= 64):
+        raise Invalid(f"{user[:80]!r} is no id of a user.")
+    return user or None
 
 
 def _class(call: Call) -> str:

@@ -12,7 +12,7 @@ from floe.api.kit.call import Call, Handler, Reply
 from floe.api.kit.policy import admin, enforce, project_member
 from floe.api.kit.routing import Route
 from floe.api.kit.values import Digits, whole
-from floe.cloud import server_power
+from floe.cloud import server_power, soft_deletes
 from floe.cloud import server_states as states
 from floe.cloud import servers as cloud
 from floe.core import guest_actions
@@ -61,14 +61,15 @@ async def reset_state(call: Call) -> Reply:
 
 
 async def force_delete(call: Call) -> Reply:
-    """forceDelete: as DELETE, since no delete is put off here."""
+    """forceDelete: at once, also what DELETE would put off."""
     await cloud.delete(call.cloud, call.context, call.params["server_id"])
     return Reply(202)
 
 
 async def restore(call: Call) -> Reply:
-    """Restore: as in a Nova that puts no delete off, a conflict always."""
-    await states.restore(call.cloud, call.context, call.params["server_id"])
+    """Restore what DELETE put off."""
+    await soft_deletes.restore(call.cloud, call.context, call.params["server_id"])
+    return Reply(202)
 
 
 async def reboot(call: Call) -> Reply:

@@ -18,6 +18,7 @@ from floe.cloud.servers import SORT_KEYS
 from floe.core.errors import Forbidden, Invalid
 from floe.core.patterns import translated
 from floe.core.server_filters import ServerFilter
+from floe.core.servers import SOFT_DELETED
 from floe.core.versions import Version
 
 # fmt: off
@@ -169,6 +170,7 @@ def server_filter(call: Call) -> ServerFilter:
             equal[column] = found[0] if len(found) == 1 else found
     after, before = span(call)
     deleted, states = _states(call, changed=after is not None or before is not None)
+    soft_deleted = call.context.is_admin and _soft_deleted(call, deleted=deleted, states=states)
     return ServerFilter(
         project_id=_project(call),
         search=_search(call),
@@ -177,6 +179,7 @@ def server_filter(call: Call) -> ServerFilter:
         changed_since=after,
         changed_before=before,
         deleted=deleted,
+        soft_deleted=soft_deleted,
         tags=_tags(call, "tags"),
         any_tags=_tags(call, "tags-any"),
         not_tags=_tags(call, "not-tags"),
@@ -218,6 +221,13 @@ def _states(call: Call, *, changed: bool) -> tuple[bool | None, Any]:
             raise Forbidden("Only administrators may list deleted servers.")
         deleted = True
     return deleted, states_of(asked)
+
+
+def _soft_deleted(call: Call, *, deleted: bool | None, states: Any) -> bool:
+    """Say whether an administrator asks for soft-deleted servers too: as in Nova, and by their status."""
+    if (text := call.one("soft_deleted")) is not None:
+        return is_true(text)
+    return bool(deleted) or any(state == SOFT_DELETED for state, _ in states or ())
 
 
 def _project(call: Call) -> str | None:

@@ -25,6 +25,7 @@ _STATUS: dict[str, dict[str | None, str]] = {
     "rescued": {None: "RESCUE"},
     "error": {None: "ERROR", "rebuilding": "REBUILD"},
     "deleted": {None: "DELETED"},
+    "soft-delete": {None: "SOFT_DELETED"},
 }
 """vm_state, then task_state (None: any other) -> status."""
 
@@ -64,6 +65,5 @@ KNOWN = frozenset(shown for of_tasks in _STATUS.values() for shown in of_tasks.v
     "PASSWORD",
     "SHELVED",
     "SHELVED_OFFLOADED",
-    "SOFT_DELETED",
 }
-"""What may be asked for; no server here is ever shown as one of the last four."""
+"""What may be asked for; no server here is ever shown as one of the last three."""

@@ -19,7 +19,7 @@ from floe.api.kit.paging import Page, linked
 from floe.api.kit.policy import project_member, project_reader
 from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
-from floe.cloud import dry_runs
+from floe.cloud import dry_runs, soft_deletes
 from floe.cloud import servers as cloud
 from floe.cloud.dry_runs import Tried
 from floe.core.hostnames import check_hostname
@@ -119,7 +119,7 @@ async def update(call: Call) -> Reply:
 
 async def delete(call: Call) -> Reply:
     """DELETE /servers/{server_id}."""
-    await cloud.delete(call.cloud, call.context, call.params["server_id"])
+    await soft_deletes.delete(call.cloud, call.context, call.params["server_id"])
     return Reply(204)
 
 

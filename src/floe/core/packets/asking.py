@@ -15,7 +15,7 @@ from floe.core.packets.following import from_outside, from_server
 from floe.core.packets.passing import outer_port
 from floe.core.packets.routing import first_address
 from floe.core.packets.scene import OUTSIDE, PROTOCOLS, Finding, Packet, Scene, Stopped, Trail
-from floe.core.servers import ACTIVE, BUILDING, ERROR, PAUSED, STOPPED, SUSPENDED
+from floe.core.servers import ACTIVE, BUILDING, ERROR, PAUSED, SOFT_DELETED, STOPPED, SUSPENDED
 
 _MOST_WAYS = 64
 """Addresses that are tried."""
@@ -27,6 +27,7 @@ _REMEDIES: Mapping[str, str] = {
     SUSPENDED: "openstack server resume {0}",
     BUILDING: "floe trace --follow {0}",
     ERROR: "floe trace {0}",
+    SOFT_DELETED: "openstack server restore {0}",
 }
 _Way = Callable[[Trail], None]
 """Follows one packet."""
