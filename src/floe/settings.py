@@ -129,6 +129,7 @@ class Settings:
         "how long a start, stop, reboot and the like waits for a host that is down; 0: fails at once",
         "SECONDS",
     )
+    shelved_offload_time: float = _setting(0.0, "how long a shelved server keeps its host; -1: for ever", "SECONDS")
     dns_domain: str = _setting("cloud.internal", "domain of guests' names", "NAME")
     mtu: int = _setting(1450, "MTU of new networks", "BYTES")
     token_hours: float = _setting(24.0, "hours until a token expires", "HOURS")

@@ -58,6 +58,8 @@ class EmbeddedCloud:
     """The share of writes that run twice, as they may where the database is across a network."""
     images_over_http: bool = False
     """Whether the hosts fetch images from this cloud's API, as hosts on other machines do."""
+    shelved_offload_time: float = 0.0
+    """As in `Settings`."""
     url: str = ""
 
     async def __aenter__(self) -> EmbeddedCloud:
@@ -73,6 +75,7 @@ class EmbeddedCloud:
             hypervisor="fake",
             fake_hosts=self.hosts,
             fake_delay=self.delay,
+            shelved_offload_time=self.shelved_offload_time,
             images_from=self.url if self.images_over_http else "",
         )
         self.node = Node(

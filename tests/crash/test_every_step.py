@@ -24,6 +24,7 @@ from floe.cloud import (
     server_power,
     server_rebuild,
     server_rescue,
+    shelving,
     snapshots,
     soft_deletes,
     subnets,
@@ -82,6 +83,9 @@ SCENES = {
     "rebuild": "active",
     "rescue": "rescued",
     "unrescue": "active",
+    "shelve": "shelved",
+    "shelveOffload": "shelved_offloaded",
+    "unshelve": "active",
     "createImage": "active",
     "createBackup": "active",
 }
@@ -89,6 +93,17 @@ SCENES = {
 
 BEFORE_IT = {"start": guest_actions.STOP, "unpause": guest_actions.PAUSE, "resume": guest_actions.SUSPEND}
 """What is done with a server first, so that a workflow may begin."""
+
+SHELVED = {"shelveOffload", "unshelve"}
+"""What begins with a server that is shelved."""
+
+LEFT_BY = {
+    **dict.fromkeys((("shelve", "stop"), ("shelve", "snapshot")), "active"),
+    ("shelve", "end"): "suspended",
+    ("unshelve", "start"): "shelved",
+    ("unshelve", "undo spawn"): "shelved_offloaded",
+}
+"""What a server stays, or is again, whose host failed at one of several steps."""
 
 LEFT = {
     "start": "stopped",
@@ -179,16 +194,18 @@ async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
 ) -> None:
     strike = Strike(step, what, writes(plans()[kind], step), UNDO_FAILS.get(what, 1))
     cloud = KIT.make_cloud(tmp_path, new_database)
+    cloud = replace(cloud, settings=replace(cloud.settings, shelved_offload_time=-1.0))
     await cloud.db.write(create_all)
     hosts = {name: KIT.ScriptedHost(name, sends=sent(cloud)) for name in ("h1", "h2")}
     site = await start(cloud, hosts, strike, impatient)
-    if step.startswith("undo "):
-        for host in hosts.values():
-            host.script.extend([BROKEN] * 5)
+    if step.startswith("undo ") and kind == "create":
+        break_spawns(hosts)
     strike.armed = kind == "create"
     server = await site.post()
     if kind != "create":
         await site.settle()
+        if step.startswith("undo "):
+            break_spawns(hosts)
         await begin(site, server.id, kind, strike)
     async with asyncio.timeout(30):
         await site.settle()
@@ -201,10 +218,17 @@ async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
     await settle(site, slow=what == "undo fails for a while")
     assert strike.times == 0, f"{what} struck less often than it should"
     left = LEFT.get(kind, "active") if what == FAILS and step == kind else None
-    check(site, server.id, "error" if step.startswith("undo ") else left or SCENES[kind])
+    left = LEFT_BY.get((kind, step), left) if what == FAILS or step.startswith("undo ") else left
+    check(site, server.id, "error" if step.startswith("undo ") and kind == "create" else left or SCENES[kind])
     await site.conductor.stop()
     await site.cloud.bus.close()
     cloud.db.close()
+
+
+def break_spawns(hosts: Mapping[str, Any]) -> None:
+    """Have no host spawn anything, so that it is undone."""
+    for host in hosts.values():
+        host.script.extend([BROKEN] * 5)
 
 
 async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
@@ -228,9 +252,16 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
     nic = PlannedNic(network_id=await network(cloud, user)) if kind.endswith("_interface") else None
     port = await server_interfaces.attach(cloud, user, server_id, nic) if kind == "detach_interface" else None
     await site.settle()
+    await shelve_before(site, user, server_id, kind, strike.step)
     strike.armed = True
     cloud = replace(cloud, db=getattr(cloud.db, "db", cloud.db))  # it is the conductor that is struck
-    if kind == "rebuild":
+    if kind == "shelve":
+        await shelving.shelve(cloud, user, server_id)
+    elif kind == "shelveOffload":
+        await shelving.offload(cloud, user, server_id)
+    elif kind == "unshelve":
+        await shelving.unshelve(cloud, user, server_id, shelving.Destination())
+    elif kind == "rebuild":
         image = Image(**IMAGE, created_at=cloud.clock.now(), updated_at=cloud.clock.now())
         await cloud.db.write(lambda conn: images.insert(conn, image))
         await server_rebuild.rebuild(cloud, user, server_id, NewMake(image_id=image.id, changes={"name": "anew"}))
@@ -253,6 +284,18 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
         await server_power.change(cloud, user, server_id, guest_actions.BY_KIND[kind])
 
 
+async def shelve_before(site: Any, user: Context, server_id: str, kind: str, step: str) -> None:
+    """Bring a server to where a workflow with shelved servers takes that step."""
+    if step == "end":
+        await server_power.change(site.cloud, user, server_id, guest_actions.SUSPEND)
+    if kind in SHELVED:
+        await shelving.shelve(site.cloud, user, server_id)
+    await site.settle()
+    if kind == "unshelve" and step != "start":
+        await shelving.offload(site.cloud, user, server_id)
+        await site.settle()
+
+
 async def network(cloud: Any, user: Context) -> str:
     """Return a network of a user's, with a subnet."""
     (made,) = await networks.create(cloud, user, [{"name": "net"}])
@@ -265,7 +308,7 @@ def check(site: Any, server_id: str, wanted: str) -> None:
     server = site.server(server_id)
     there = {host.name: set(host.guests) for host in site.hosts.values() if host.guests}
     assert (server.vm_state, server.task_state) == (wanted, None)
-    assert there == ({} if wanted in {"error", "deleted"} else {server.host: {server_id}})
+    assert there == ({} if wanted in {"error", "deleted", "shelved_offloaded"} else {server.host: {server_id}})
     ports = {port.id for port in site.cloud.db.read_now(lambda conn: port_rows.of_server(conn, server_id))}
     if there:
         assert site.hosts[server.host].nics.get(server_id, set()) == ports

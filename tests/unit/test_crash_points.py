@@ -44,6 +44,11 @@ def test_every_step_of_every_workflow_is_killed_in_some_test() -> None:
     of_rows |= {"rebuild": {"fits", "rebuild", "rebuilt"}}
     of_rows |= {"rescue": {"fits", "rescue", "rescued"}, "unrescue": {"unrescue", "unrescued"}}
     of_rows |= {"createImage": {"snapshot", "settled"}, "createBackup": {"snapshot", "settled"}}
+    of_rows |= {"shelve": {"stop", "stopped", "snapshot", "end", "shelved"}}
+    of_rows |= {
+        "shelveOffload": {"begin", "destroy", "offloaded"},
+        "unshelve": {"start", "schedule", "spawn", "active"},
+    }
     assert {kind: {step.name for step in saga.leaves()} for kind, saga in plans.items()} == of_rows | {
         kind: set(steps) for kind, steps in killed.items()
     }

@@ -16,6 +16,7 @@ IMAGE = {"image_id": "i", "checksum": "c", "size": 1, "disk_format": "raw", "vir
 POWER = {"host": "h", "wanted": {"power": "paused", "boots": 2, "generation": 3}}
 REBUILD = {**POWER, "was": {"name": "a"}, "became": {"name": "b"}, "disks": [], "makes": []}
 RESCUE = {**POWER, "rescue": {"made_of": {"image": IMAGE}}}
+SHELVE = {"host": "h", "image_id": "i", "wanted": {"power": "stopped", "boots": 2, "generation": 3}}
 NIC = {"host": "h", "port_id": "p"}
 WRITTEN_BEFORE: dict[str, Any] = {
     "create": {"image": IMAGE},
@@ -24,6 +25,9 @@ WRITTEN_BEFORE: dict[str, Any] = {
     "delete-image": {"blob": "b"},
     "rebuild": REBUILD,
     **dict.fromkeys(("rescue", "unrescue"), RESCUE),
+    "shelve": SHELVE,
+    "shelveOffload": {},
+    "unshelve": {"wanted": {"power": "running", "boots": 2, "generation": 3}},
     "createImage": {"host": "h", "image_id": "i"},
     "createBackup": {"host": "h", "image_id": "i"},
     **dict.fromkeys(("attach_interface", "detach_interface"), NIC),

@@ -27,6 +27,7 @@ ORDERED = {
     "RoutersChange.generation",
     "HostNetwork.members_at",
     "Destroy.generation",
+    "Destroy.make",
     "Overlay.make",
     "OverlayCd.make",
     "Blank.make",

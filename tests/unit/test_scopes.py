@@ -122,6 +122,8 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:os-server-tags:delete_all",
         "os_compute_api:os-server-tags:update",
         "os_compute_api:os-server-tags:update_all",
+        "os_compute_api:os-shelve:shelve",
+        "os_compute_api:os-shelve:unshelve",
         "os_compute_api:os-suspend-server:resume",
         "os_compute_api:os-suspend-server:suspend",
         "os_compute_api:server-metadata:create",
@@ -144,6 +146,8 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ADMINS: (
         "os_compute_api:os-admin-actions:reset_state",
+        "os_compute_api:os-shelve:shelve_offload",
+        "os_compute_api:os-shelve:unshelve_to_host",
         "os_compute_api:os-server-diagnostics",
         "os_compute_api:os-lock-server:unlock:unlock_override",
         "compute:aggregates:images",

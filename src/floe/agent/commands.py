@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from floe.agent import console, guest_questions, host_uptime, network_commands
+from floe.agent import console, fences, guest_questions, host_uptime, network_commands
 from floe.agent.answers import DELETED, answer_of, failure_of
 from floe.agent.following import Following
 from floe.agent.guests import GuestBuilder, Steps
@@ -331,6 +331,7 @@ class Commands:
         if not self._ledger.fences.heard(server_id, command.action_id, command.attempt):
             return self._fenced(command.action_id, server_id)
         builder = self._ledger.builder(server_id)
+        command = fences.of_builder(command, builder, self._ledger.guests.get(server_id))
         noted = self._ledger.destroyed(command)
         if not command.final and builder not in (None, command.action_id):
             return Destroyed()  # a late undo: the guest that is here is a later action's

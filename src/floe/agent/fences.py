@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from msgspec.structs import replace
+
 from floe.agent.ledger_entries import Overtook
+from floe.core.disks import ROOT
+from floe.core.guests import GuestSpec
+from floe.core.messages import Destroy
 
 _MOST = 10_000
 """Actions that are remembered, the latest: few are ever overtaken."""
@@ -48,3 +53,11 @@ class Fences:
     def entries(self) -> Iterator[Overtook]:
         """Return entries that say all of it."""
         yield from self._latest.values()
+
+
+def of_builder(command: Destroy, builder: str | None, guest: GuestSpec | None) -> Destroy:
+    """Return a command as one of the action that built the guest, where it names the make of that one's root disk."""
+    if command.make is None or builder is None or guest is None:
+        return command
+    root = next((disk for disk in guest.disks if disk.role == ROOT), None)
+    return command if root is None or root.make != command.make else replace(command, action_id=builder)

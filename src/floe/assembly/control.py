@@ -144,6 +144,7 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         trusted_proxies=settings.proxies(),
         shutdown_timeout=settings.shutdown_timeout,
         reclaim_instance_interval=settings.reclaim_instance_interval,
+        shelved_offload_time=settings.shelved_offload_time,
         host_bus=settings.join_bus or settings.bus,
         host_images=settings.images_from or url,
         host_bus_ca=text_of("bus_ca", settings.bus_ca) if settings.bus else "",

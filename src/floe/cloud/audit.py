@@ -153,7 +153,7 @@ def _check_ports(server: Row, ports: list[Row], *, must: bool) -> Iterable[Viola
     if len(ports) != len(server.networks):
         yield Violation("a server has not the ports it asked for", server.id, f"{len(ports)} ports")
     for port in ports:
-        if port.host != server.host or not port.plugged:
+        if port.host != server.host or port.plugged != (server.host is not None):
             yield Violation("a port is not plugged where its server is", port.id, f"{port.host}, {server.host}")
         if port.further:
             yield Violation("a port is bound to more than its server's host", port.id, f"{port.further} more")

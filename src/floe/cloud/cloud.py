@@ -52,6 +52,8 @@ class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which a deleted server can be restored; 0: it is gone at once."""
     shutdown_timeout: float = 60.0
     """Seconds that a guest has to shut down by itself, unless its image says otherwise."""
+    shelved_offload_time: float = 0.0
+    """Seconds after which a shelved server leaves its host; 0 is at once, -1 never."""
     host_bus: str = ""
     """Where machines that join find the bus; empty where that is within this process."""
     host_bus_ca: str = ""

@@ -21,7 +21,7 @@ from floe.core.hostnames import dns_name
 from floe.core.ids import derived
 from floe.core.networks import Network
 from floe.core.nics import PlannedNic
-from floe.core.ports import Port, ServerPort, binding_of
+from floe.core.ports import DOWN, Port, ServerPort, binding_of
 from floe.core.subnets import Subnet
 from floe.store import addresses as address_rows
 from floe.store import floating_ips, networks, subnets
@@ -194,6 +194,12 @@ def unplug(conn: Connection, server_id: str, now: datetime) -> Unplugged:
     for host, plugged in hosts.items():
         host_networks.touch_members(conn, host, plugged)
     return Unplugged(ids, {host: host_networks.advance(conn, host, now) for host in hosts})
+
+
+def unbind(conn: Connection, server_id: str, now: datetime) -> None:
+    """Have a server's ports, which are plugged nowhere, be on no host; they stay its own, with their addresses."""
+    for port in rows.of_server(conn, server_id):
+        rows.update(conn, port.id, {"host": None, "status": DOWN}, now)
 
 
 def release(conn: Connection, server_id: str, now: datetime) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from floe.core.context import Context
 from floe.core.entries import DONE
 from floe.core.errors import Conflict
 from floe.core.guest_actions import BY_KIND
-from floe.core.servers import ERROR, SOFT_DELETED, Server, ServerFault
+from floe.core.servers import ERROR, SHELVED, SHELVED_OFFLOADED, SOFT_DELETED, Server, ServerFault
 from floe.store import actions
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -98,6 +98,11 @@ async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool)
             raise Conflict(
                 f"Server {server_id} is {server.task_state or 'being worked on'}; an action is under way and will end "
                 "by itself. Delete the server if it shall not."
+            )
+        if server.vm_state in {SHELVED, SHELVED_OFFLOADED}:
+            raise Conflict(
+                f"Server {server_id} is {server.vm_state}, which nothing has to be reset for. "
+                "Unshelve the server, or delete it."
             )
         if not active:
             fault = server.fault or ServerFault(code=500, message=_SET_TO_ERROR, created_at=now)

@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from floe.cloud import guest_metadata, idempotency, new_servers, sealing, server_ports, server_removal, unmade_images
+from floe.cloud import (
+    guest_metadata,
+    idempotency,
+    new_servers,
+    sealing,
+    server_ports,
+    server_removal,
+    shelved_images,
+    unmade_images,
+)
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.cloud.own_actions import Begun
@@ -341,6 +350,7 @@ async def delete(cloud: Cloud, context: Context, server_id: str, *, overdue: dat
     Raises NotFound, and Conflict when it is locked.
     """
     now, action_id, removal_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
+    kept_id = cloud.new_id()
     leases = cloud.leases if cloud.leases is not None and cloud.leases.at_work() else None
 
     def mark(conn: Connection) -> tuple[Action | None, Begun | None]:
@@ -350,6 +360,7 @@ async def delete(cloud: Cloud, context: Context, server_id: str, *, overdue: dat
         if overdue is not None and not server.overdue(overdue):
             return None, None
         unmade_images.cancelled(conn, server, now, removal_id)
+        shelved_images.let_go(conn, context, server, now, kept_id)
         if cancelled(conn):
             return None, None
         action = new_action(action_id, context, server, DELETE, now)

@@ -11,13 +11,13 @@ from floe.cloud import image_quotas, quotas, servers, unmade_images
 from floe.cloud.cloud import Cloud
 from floe.cloud.image_data import Upload, receive
 from floe.core import image_properties, image_tickets
-from floe.core.actions import CREATE_BACKUP, CREATE_IMAGE, OPEN_STATES, Action, Begins
+from floe.core.actions import CREATE_BACKUP, CREATE_IMAGE, OPEN_STATES, SHELVE, Action, Begins
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Gone, Invalid, OverQuota, TooLarge, Unavailable
 from floe.core.given import SnapshotGiven
 from floe.core.image_tickets import ImageTicket
 from floe.core.images import ACTIVE, DEACTIVATED, QUEUED, SAVING, Image, ImageMember, demand_limits
-from floe.core.servers import IMAGE_UPLOADING, Server
+from floe.core.servers import IMAGE_UPLOADING, SHELVING_IMAGE_UPLOADING, Server
 from floe.core.snapshots import SNAPSHOT, image_of
 from floe.store import actions, hosts
 from floe.store import images as rows
@@ -59,7 +59,7 @@ async def create(cloud: Cloud, context: Context, server_id: str, asked: Asked) -
         _check(server, begins)
         if asked.counted:
             _demand_room(conn, server.project_id, asked.metadata)
-        image = _insert(conn, context, server, asked, image_id, now)
+        image = insert(conn, context, server, asked, image_id, now)
         given = SnapshotGiven(host=server.host or "", image_id=image.id, backup=asked.backup, rotation=asked.rotation)
         action = servers.new_action(action_id, context, server, begins, now, given)
         servers.begin(conn, server, begins, action)
@@ -87,7 +87,8 @@ def _demand_room(conn: Connection, project_id: str, metadata: Mapping[str, str])
         raise OverQuota("Image metadata limit exceeded")
 
 
-def _insert(conn: Connection, context: Context, server: Server, asked: Asked, image_id: str, now: datetime) -> Image:
+def insert(conn: Connection, context: Context, server: Server, asked: Asked, image_id: str, now: datetime) -> Image:
+    """Insert the image that a server's root disk is to become. Raises OverQuota, Invalid."""
     image = image_of(
         server,
         None if server.image_id is None else rows.get(conn, server.image_id),
@@ -167,7 +168,7 @@ async def take(
 
     def admit(conn: Connection) -> Upload | None:
         action = actions.get(conn, action_id)
-        known = action is not None and action.kind in unmade_images.KINDS and hosts.get(conn, found.host) is not None
+        known = action is not None and action.kind in unmade_images.MAKERS and hosts.get(conn, found.host) is not None
         if action is None or not known or unmade_images.given(action).host != found.host:
             raise Forbidden("The ticket is for nothing that this host makes.")
         image, server = rows.get(conn, unmade_images.given(action).image_id), server_rows.get(conn, action.subject_id)
@@ -180,7 +181,8 @@ async def take(
         if image.status == SAVING:
             raise Unavailable("What came of the image before is still being taken away.")
         _demand_size(server, announced)
-        server_rows.change(conn, server.id, task_state=IMAGE_UPLOADING, updated_at=now)
+        uploading = SHELVING_IMAGE_UPLOADING if action.kind == SHELVE.kind else IMAGE_UPLOADING
+        server_rows.change(conn, server.id, task_state=uploading, updated_at=now)
         context = Context(request_id=action.request_id, user_id=action.user_id, project_id=image.owner)
         return Upload(context=context, image_id=image.id, maker=action_id, announced=announced)
 

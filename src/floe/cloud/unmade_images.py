@@ -7,30 +7,42 @@ from datetime import datetime
 import msgspec
 
 from floe.cloud import images
-from floe.core.actions import CANCELLED, CREATE_BACKUP, CREATE_IMAGE, DELETE_IMAGE, IMAGE, UPLOAD_IMAGE, Action
+from floe.core.actions import CANCELLED, CREATE_BACKUP, CREATE_IMAGE, DELETE_IMAGE, IMAGE, SHELVE, UPLOAD_IMAGE, Action
 from floe.core.given import BlobGiven, SnapshotGiven
 from floe.core.image_quotas import ImageUsage
 from floe.core.images import QUEUED, SAVING, Image
-from floe.core.servers import IMAGE_BACKUP, IMAGE_SNAPSHOT, IMAGE_UPLOADING, Server
+from floe.core.servers import (
+    IMAGE_BACKUP,
+    IMAGE_SNAPSHOT,
+    IMAGE_UPLOADING,
+    SHELVING,
+    SHELVING_IMAGE_PENDING,
+    SHELVING_IMAGE_UPLOADING,
+    Server,
+)
 from floe.store import actions, image_usage
 from floe.store import images as rows
 from floe.store import servers as server_rows
 from floe.store.engine import Connection
 
 KINDS = frozenset({CREATE_IMAGE.kind, CREATE_BACKUP.kind})
+MAKERS = KINDS | {SHELVE.kind}
+"""The kinds of all actions that make an image of a server."""
 MEANWHILE = frozenset({IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING})
 """The task_states of a server of which an image is being made."""
+_SHELVING = frozenset({SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING})
 
 
 def give_up(conn: Connection, action: Action, now: datetime, action_id: str) -> None:
     """Delete the image that a failed or cancelled action did not make, by an action of that id for its bytes.
 
-    One that its user gave other bytes meanwhile is the user's own, and one that is whole stays.
+    One that its user gave other bytes meanwhile is the user's own, and one that is whole stays: but not what a
+    server was to be kept in.
     """
-    image = rows.get(conn, given(action).image_id)
-    if image is None or image.status not in {QUEUED, SAVING}:
+    image, keeps = rows.get(conn, given(action).image_id), action.kind != SHELVE.kind
+    if image is None or (keeps and image.status not in {QUEUED, SAVING}):
         return
-    if image.status == QUEUED or is_sent(conn, image.id, action.id, is_open=True):
+    if image.status == QUEUED or is_sent(conn, image.id, action.id, is_open=keeps):
         remove(conn, image, action, now, action_id)
 
 
@@ -59,9 +71,9 @@ def remove(conn: Connection, image: Image, action: Action, now: datetime, action
 
 def cancelled(conn: Connection, server: Server, now: datetime, action_id: str) -> None:
     """Give up making an image of a server, if that is being done, and delete what there is of it."""
-    if server.task_state in MEANWHILE:
+    if server.task_state in MEANWHILE | _SHELVING:
         for action in actions.find(conn, server.id, is_open=True):
-            if action.kind in KINDS:
+            if action.kind in MAKERS:
                 give_up(conn, action, now, action_id)
                 actions.close(conn, action.id, CANCELLED, None, now)
 

@@ -16,12 +16,13 @@ from floe.conductor.choices import Choices, Request
 from floe.conductor.failures import hosts_told
 from floe.conductor.fleet import Fleet
 from floe.conductor.flow import Begin, Flow, Outcome
+from floe.core.actions import CREATE
 from floe.core.errors import FloeError, HostFailure, NoValidHost, Unavailable
 from floe.core.given import CreateGiven
 from floe.core.host_network import HostNetwork, HostPort
 from floe.core.hosts import RUNNING, Allocation, HostSeen
 from floe.core.resources import Resources
-from floe.core.servers import BUILDING, SPAWNING, Server
+from floe.core.servers import BUILDING, SHELVED_OFFLOADED, SPAWNING, Server
 from floe.core.step_times import StepTime
 from floe.scheduler.select import Selection
 from floe.scheduler.spec import hinted, hinted_hosts, resources_of
@@ -95,7 +96,8 @@ class Placing(msgspec.Struct, frozen=True):
         if request.spec.excluded:
             allocations.release(conn, request.server.id, now, purpose=RUNNING)
         host = self.claim(conn, request, selection, now)
-        bound = self.bind(conn, request.server, host, now, first=not request.spec.excluded)
+        is_new = flow.action.kind == CREATE.kind and not request.spec.excluded
+        bound = self.bind(conn, request.server, host, now, first=is_new)
         claim = StepTime(
             name="claim",
             started=chosen.started + chosen.seconds,
@@ -119,7 +121,7 @@ class Placing(msgspec.Struct, frozen=True):
         network = HostNetwork()
         if bound:
             network = host_networks.fragment(conn, host.name, bound, self.cloud.settings.dns_domain, now)
-        unheeded = flow.given(CreateGiven).warning
+        unheeded = flow.given(CreateGiven).warning if flow.action.kind == CREATE.kind else ""
         if unheeded:
             parts = (*parts, StepTime(name="warning", started=now.timestamp(), seconds=0.0, remark=unheeded))
         return Outcome(
@@ -158,7 +160,8 @@ class Placing(msgspec.Struct, frozen=True):
             except allocations.NotClaimed as error:
                 refused.append(f"{host.name}: {error}")
             else:
-                rows.change(conn, server.id, only_in=BUILDING, host=host.name, task_state=SPAWNING, updated_at=now)
+                waits = SHELVED_OFFLOADED if server.vm_state == SHELVED_OFFLOADED else BUILDING
+                rows.change(conn, server.id, only_in=waits, host=host.name, task_state=SPAWNING, updated_at=now)
                 return host
         raise allocations.NotClaimed("; ".join(refused))
 

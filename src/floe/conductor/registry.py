@@ -12,13 +12,16 @@ from floe.conductor.create_server import CreateServer
 from floe.conductor.delete_image import DeleteImage
 from floe.conductor.delete_server import DeleteServer
 from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.offload_server import OffloadServer
 from floe.conductor.placing import Placing
 from floe.conductor.power import GuestActions
 from floe.conductor.rebuild_server import RebuildServer
 from floe.conductor.rescue_server import RescueServer
 from floe.conductor.reservations import Reservations
 from floe.conductor.saga import Saga
+from floe.conductor.shelve_server import ShelveServer
 from floe.conductor.snapshot_server import ServerImages
+from floe.conductor.unshelve_server import UnshelveServer
 from floe.conductor.upload_image import UploadImage
 
 Workflows: TypeAlias = Callable[[Cloud, Fleet, ConductorSettings], Mapping[str, Saga]]
@@ -35,6 +38,9 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
         DeleteServer(cloud, fleet).saga(),
         RebuildServer(cloud, fleet, settings).saga(),
         *RescueServer(cloud, fleet, settings).sagas(),
+        ShelveServer(cloud, settings).saga(),
+        OffloadServer(cloud, fleet).saga(),
+        UnshelveServer(cloud, fleet, settings, placing).saga(),
         *GuestActions(cloud, fleet, settings).sagas(),
         *GuestInterfaces(cloud, fleet, settings).sagas(),
         *ServerImages(cloud, settings).sagas(),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 
-from floe.cloud import history, soft_deletes
+from floe.cloud import history, shelving, soft_deletes
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
 from floe.core.errors import HostFailure, Unavailable
@@ -155,9 +155,10 @@ class Sweeps:
         await self._cloud.db.write(write, Isolation.READ_COMMITTED)
 
     async def slow(self) -> None:
-        """Compare the guests with the rows of the hosts on which that was not done since the last time."""
+        """Compare guests with rows, of hosts on which that was not done since; offload servers whose time is up."""
         for host in self._fleet.uncompared():
             await self._check(host)
+        await shelving.offload_due(self._cloud)
 
     async def reclaim(self) -> None:
         """Delete soft-deleted servers whose time to be restored is over."""

@@ -9,7 +9,17 @@ from typing import Any
 
 import msgspec
 
-from floe.core.given import BlobGiven, CreateGiven, Given, NicGiven, RebuildGiven, RescueGiven, SnapshotGiven
+from floe.core.given import (
+    BlobGiven,
+    CreateGiven,
+    Given,
+    NicGiven,
+    RebuildGiven,
+    RescueGiven,
+    ShelveGiven,
+    SnapshotGiven,
+    UnshelveGiven,
+)
 from floe.core.servers import (
     ACTIVE,
     BUILDING,
@@ -22,9 +32,14 @@ from floe.core.servers import (
     RESCUED,
     RESCUING,
     SCHEDULING,
+    SHELVED,
+    SHELVED_OFFLOADED,
+    SHELVING,
+    SHELVING_OFFLOADING,
     STOPPED,
     SUSPENDED,
     UNRESCUING,
+    UNSHELVING,
 )
 
 PENDING, RUNNING, UNDOING = "pending", "running", "undoing"
@@ -77,6 +92,18 @@ DETACH_INTERFACE = Begins(kind="detach_interface", version=1, given=NicGiven, al
 _COPIED = frozenset({ACTIVE, PAUSED, STOPPED, SUSPENDED})
 CREATE_IMAGE = Begins(kind="createImage", version=1, given=SnapshotGiven, allowed=_COPIED, task_state=IMAGE_SNAPSHOT)
 CREATE_BACKUP = Begins(kind="createBackup", version=1, given=SnapshotGiven, allowed=_COPIED, task_state=IMAGE_BACKUP)
+
+SHELVE = Begins(kind="shelve", version=1, given=ShelveGiven, allowed=_COPIED, task_state=SHELVING)
+OFFLOAD = Begins(
+    kind="shelveOffload", version=1, given=Given, allowed=frozenset({SHELVED}), task_state=SHELVING_OFFLOADING
+)
+UNSHELVE = Begins(
+    kind="unshelve",
+    version=1,
+    given=UnshelveGiven,
+    allowed=frozenset({SHELVED, SHELVED_OFFLOADED}),
+    task_state=UNSHELVING,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,34 @@ class SnapshotGiven(Given, frozen=True, kw_only=True):
     rotation: int = 0
 
 
+class ShelveGiven(Given, frozen=True, kw_only=True):
+    """The host that has the guest, and the image that is made of its root disk.
+
+    Whether the guest runs, and is off before that; or stands still, and is ended after it. What it should be then, and
+    for how many seconds it may shut down by itself.
+    """
+
+    host: str
+    image_id: str
+    runs: bool = False
+    stands: bool = False
+    wanted: Wanted
+    patience: float = 0.0
+
+
+class UnshelveGiven(Given, frozen=True, kw_only=True):
+    """What the guest should be on the host that still has it; where none has, the image that it is made of there.
+
+    `make` is that of the new disks. `was` are the columns of the server's row that the request changed.
+    """
+
+    host: str = ""
+    wanted: Wanted
+    image: GuestImage | None = None
+    make: int = 0
+    was: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+
 class PowerGiven(Given, frozen=True, kw_only=True):
     """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself.
 

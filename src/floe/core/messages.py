@@ -82,6 +82,8 @@ class Destroy(msgspec.Struct, frozen=True, kw_only=True):
     """False when a build is undone and the same server may be built on this host again by a later action."""
     attempt: int = 0
     """As of `Spawn`."""
+    make: int | None = None
+    """That of the root disk of a guest that goes whoever built it; a later one stays. Without one, see `final`."""
 
 
 class Destroyed(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,8 @@ from floe.core.servers import (
     ERROR,
     PAUSED,
     RESCUED,
+    SHELVED,
+    SHELVED_OFFLOADED,
     SOFT_DELETED,
     STOPPED,
     SUSPENDED,
@@ -42,13 +44,15 @@ _HOLDS: Mapping[str, frozenset[Part]] = {
     STOPPED: _ALL,
     RESCUED: _ALL,
     SOFT_DELETED: _ALL,
+    SHELVED: _ALL,
+    SHELVED_OFFLOADED: frozenset({Part.PORTS}),
     ERROR: _ALL,
     DELETED: _NOTHING,
 }
-"""What a settled server holds on its host. An error after the build takes nothing away: the guest may still run."""
+"""What a settled server holds. An error after the build takes nothing away: the guest may still run."""
 
-_NOWHERE = frozenset({ERROR, DELETED})
-"""What a server on no host can be: its build failed, and what that began was undone; or it is gone."""
+_NOWHERE = frozenset({ERROR, DELETED, SHELVED_OFFLOADED})
+"""What a server on no host can be: its build failed, and what that began was undone; it is gone; or put away."""
 
 BUILT = frozenset(state for state, parts in _HOLDS.items() if parts == _ALL and state not in _NOWHERE)
 """What a settled server is that was built and is not in ERROR: it is on a host and holds every part there."""
@@ -101,8 +105,8 @@ def differs_meanwhile(vm_state: str, task_state: str | None, recorded: PowerStat
 
 
 def holds(vm_state: str, host: str | None) -> frozenset[Part]:
-    """Return what a settled server must have on its host; it may have nothing else anywhere."""
-    return _NOTHING if host is None else _HOLDS.get(vm_state, _NOTHING)
+    """Return what a settled server must have, on its host if it has one; it may have nothing else anywhere."""
+    return _HOLDS.get(vm_state, _NOTHING) if host is not None or vm_state == SHELVED_OFFLOADED else _NOTHING
 
 
 def may_be_nowhere(vm_state: str) -> bool:
@@ -112,4 +116,4 @@ def may_be_nowhere(vm_state: str) -> bool:
 
 def runs(vm_state: str, task_state: str | None) -> bool:
     """Whether a running guest is what its user has, so that nobody may end it."""
-    return settled(vm_state, task_state) and vm_state not in {STOPPED, SOFT_DELETED}
+    return settled(vm_state, task_state) and vm_state not in {STOPPED, SOFT_DELETED, SHELVED}

@@ -15,16 +15,24 @@ from floe.core.server_rescue import Rescue
 # vm_state: what it is; task_state: what is being done with it.
 BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
 PAUSED, SUSPENDED, RESCUED, SOFT_DELETED = "paused", "suspended", "rescued", "soft-delete"
+SHELVED, SHELVED_OFFLOADED = "shelved", "shelved_offloaded"
 SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawning", "deleting"
 POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD = "powering-on", "powering-off", "rebooting", "rebooting_hard"
 PAUSING, UNPAUSING, SUSPENDING, RESUMING = "pausing", "unpausing", "suspending", "resuming"
 REBUILDING, RESCUING, UNRESCUING = "rebuilding", "rescuing", "unrescuing"
 SOFT_DELETING, RESTORING = "soft-deleting", "restoring"
 IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING = "image_snapshot", "image_backup", "image_uploading"
+SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING = (
+    "shelving",
+    "shelving_image_pending_upload",
+    "shelving_image_uploading",
+)
+SHELVING_OFFLOADING, UNSHELVING = "shelving_offloading", "unshelving"
 TASK_STATES = (
     *(SCHEDULING, NETWORKING, SPAWNING, DELETING, POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD),
     *(PAUSING, UNPAUSING, SUSPENDING, RESUMING, REBUILDING, IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING),
     *(RESCUING, UNRESCUING, SOFT_DELETING, RESTORING),
+    *(SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING, SHELVING_OFFLOADING, UNSHELVING),
 )
 """What may be being done with a server."""
 

@@ -7,7 +7,15 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from floe.simulation import plan_copied, plan_put_off, plan_rebuilt, plan_rescued, plan_routed, plan_wired
+from floe.simulation import (
+    plan_copied,
+    plan_put_off,
+    plan_rebuilt,
+    plan_rescued,
+    plan_routed,
+    plan_shelved,
+    plan_wired,
+)
 from floe.simulation.apart import apart, events_apart, long_events
 from floe.simulation.shape import FAULTS, HEALED, LONG, REQUESTS, Event, Plan
 
@@ -69,6 +77,7 @@ def make(seed: int) -> Plan:
     events += plan_copied.requests(Random(f"{seed} copied"), shape)  # noqa: S311
     events += plan_rescued.requests(Random(f"{seed} rescued"), shape)  # noqa: S311
     events += plan_put_off.requests(Random(f"{seed} put off"), shape)  # noqa: S311
+    events += plan_shelved.requests(Random(f"{seed} shelved"), shape)  # noqa: S311
     if shape.healed != HEALED:
         events += [*long_events(Random(f"{seed} cuts"), shape), *_late(Random(f"{seed} late"))]  # noqa: S311
     if shape.together:

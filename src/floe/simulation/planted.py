@@ -39,6 +39,7 @@ from floe.simulation.planted_rescued import RESCUES
 from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_routers import ROUTERS
 from floe.simulation.planted_sagas import SAGAS
+from floe.simulation.planted_shelved import SHELVED
 from floe.simulation.planted_wired import WIRED
 from floe.simulation.planted_writes import WRITES
 from floe.simulation.planting import Planted, altered, both, patched, with_undo
@@ -322,6 +323,7 @@ PLANTED = (
     *PUT_OFF,
     *REBUILT,
     *RESCUES,
+    *SHELVED,
     *COPIED,
     *WRITES,
     *POWER,

@@ -14,7 +14,7 @@ from floe.cloud import server_rebuild
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.actions import FAILED, REBUILD, SUCCEEDED
-from floe.core.disks import RESCUE
+from floe.core.disks import RESCUE, Overlay
 from floe.core.errors import HostFailure
 from floe.core.given import RebuildGiven
 from floe.core.server_rebuild import NewMake
@@ -115,8 +115,9 @@ def misbuilt(conn: Connection, machines: Mapping[str, Machine]) -> list[Violatio
             found.append(Violation("a guest has other disks than its server", server.id, what))
         if (server.rescue is None) is not (RESCUE not in own):
             found.append(Violation("a rescued server has no rescue disk", server.id))
+        images = {disk.role: disk.image_id for disk in disks if isinstance(disk, Overlay)}
         for role, base in under.items():
-            image_id = server.image_id if server.rescue is None or role != RESCUE else server.rescue.image_id
+            image_id = server.rescue.image_id if server.rescue is not None and role == RESCUE else images.get(role)
             if image_id in IMAGES and base.exists() and base.read_bytes() != bytes_of(image_id):
                 found.append(Violation("a guest's disk stands on another image than its server's", server.id))
     return found

@@ -36,15 +36,12 @@ from floe.core.nics import PlannedNic
 from floe.core.server_groups import ServerGroup
 from floe.simulation import drives
 from floe.simulation.allotted import Allotted
-from floe.simulation.copied import Copied
 from floe.simulation.forwarded import Forwarded
+from floe.simulation.lives import Lives
 from floe.simulation.outside import Outside
 from floe.simulation.pinned import Pinned
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.posted import Posted
-from floe.simulation.put_off import PutOff
-from floe.simulation.rebuilt import Rebuilt
-from floe.simulation.rescued import Rescued
 from floe.simulation.routed import Routed
 from floe.simulation.shape import Event
 from floe.simulation.site import IMAGES, PROJECTS, WITH_SWAP, Site, operator_of, user_of
@@ -88,9 +85,7 @@ class Users:
         self._allotted = Allotted(self._routed)
         self._pinned = Pinned(self._routed, site, lambda *port: self._ports.append(port))
         self._wired = Wired(self._routed, site, self._made, self._ports, self._drop)
-        self._rebuilt = Rebuilt(self._made, self._drop)
-        self._copied, self._rescued = Copied(self._made, self._drop), Rescued(self._made, self._drop)
-        self._put_off = PutOff(self._made, self._drop, self._delete_asked.add)
+        self._lives = Lives(self._made, self._drop, self._delete_asked.add)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -125,10 +120,7 @@ class Users:
             "topology": self._allotted.ask_topology,
             "pin": self._pinned.ask,
             "nic": self._wired.ask,
-            "rebuild": self._rebuilt.ask,
-            "copy": self._copied.ask,
-            "rescue": self._rescued.ask,
-            "put-off": self._put_off.ask,
+            **self._lives.asks,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -179,8 +171,7 @@ class Users:
         ]
         found += self._check_keys(per_name) + self._check_images(conn)
         parts = self._routed, self._forwarded, self._outside, self._allotted, self._wired
-        more = self._rebuilt, self._rescued, self._copied, self._put_off, self.posted
-        found += [each for part in (*parts, *more) for each in part.check(conn)]
+        found += [each for part in (*parts, self._lives, self.posted) for each in part.check(conn)]
         return found
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:

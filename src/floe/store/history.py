@@ -29,6 +29,7 @@ from floe.store.prepared import Prepared
 from floe.store.schema import Moment
 from floe.store.server_disks import server_disks
 from floe.store.servers import server_tags, servers
+from floe.store.shelved_servers import shelved_servers
 from floe.store.tokens import revoked
 from floe.store.write_sessions import write_sessions
 
@@ -100,6 +101,7 @@ def _with_servers(keys: Keys) -> tuple[sa.Delete, ...]:
         steps.delete().where(steps.c.action_id.in_(own)),
         actions.delete().where(_a.subject_id.in_(keys), _OF_SERVER),
         server_disks.delete().where(server_disks.c.server_id.in_(keys)),
+        shelved_servers.delete().where(shelved_servers.c.server_id.in_(keys)),
         server_tags.delete().where(server_tags.c.server_id.in_(keys)),
         holdings.delete().where(holdings.c.server_id.in_(keys)),
         servers.delete().where(_s.id.in_(keys), _s.deleted_at.is_not(None)),

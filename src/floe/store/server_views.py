@@ -20,6 +20,7 @@ from floe.store.engine import Connection
 from floe.store.prepared import Asked, Prepared
 from floe.store.schema import Json, Moment
 from floe.store.servers import server_tags, servers
+from floe.store.shelved_servers import shelved_servers
 
 _BETWEEN = ","
 """What stands between tags that are read as one text; no tag has it in it."""
@@ -40,9 +41,19 @@ def _as_kept(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return column
 
 
+_ZONE_KEPT = sa.case(
+    (
+        servers.c.host.is_(None),
+        sa.select(shelved_servers.c.zone)
+        .where(shelved_servers.c.server_id == servers.c.id)
+        .correlate(servers)
+        .scalar_subquery(),
+    ),
+).label("zone_kept")
+"""Of a server that was put away, the zone in which it was."""
 _OWN = [_as_kept(servers.c[name]) for name in SeenServer.__struct_fields__ if name in servers.c]
 _WIDTH = len(_OWN)
-_QUERY = sa.select(*_OWN, _TAGS_AS_TEXT, *places.COLUMNS).select_from(
+_QUERY = sa.select(*_OWN, _TAGS_AS_TEXT, _ZONE_KEPT, *places.COLUMNS).select_from(
     servers.outerjoin(places.hosts, places.hosts.c.name == servers.c.host)
 )
 _ONE = Prepared(_QUERY.where(servers.c.id == sa.bindparam("ident"), servers.c.deleted_at.is_(None)))
@@ -76,12 +87,12 @@ def listed(
 
 
 def _seen(row: Sequence[Any], of_server: Sequence[ServerPort], now: datetime) -> SeenServer:
-    tags, host = row[_WIDTH], row[_WIDTH + 1 :]
+    tags, kept, host = row[_WIDTH], row[_WIDTH + 1], row[_WIDTH + 2 :]
     own = row[:_WIDTH]
     place = None if host[0] is None else places.place(host, now)
     rest: Sequence[Any] = (
         sorted(tags.split(_BETWEEN)) if tags else (),
-        place.zone if place else (own[_ZONE] or ""),
+        place.zone if place else (kept or own[_ZONE] or ""),
         (place.state if place else "UNKNOWN") if own[_HOST] else "",
         of_server,
     )

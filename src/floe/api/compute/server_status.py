@@ -23,6 +23,8 @@ _STATUS: dict[str, dict[str | None, str]] = {
     "suspended": {None: "SUSPENDED"},
     "resized": {None: "VERIFY_RESIZE", "resize_reverting": "REVERT_RESIZE"},
     "rescued": {None: "RESCUE"},
+    "shelved": {None: "SHELVED"},
+    "shelved_offloaded": {None: "SHELVED_OFFLOADED"},
     "error": {None: "ERROR", "rebuilding": "REBUILD"},
     "deleted": {None: "DELETED"},
     "soft-delete": {None: "SOFT_DELETED"},
@@ -63,7 +65,5 @@ def states_of(wanted: list[str]) -> tuple[tuple[str, tuple[str | None, ...] | No
 
 KNOWN = frozenset(shown for of_tasks in _STATUS.values() for shown in of_tasks.values()) | {
     "PASSWORD",
-    "SHELVED",
-    "SHELVED_OFFLOADED",
 }
-"""What may be asked for; no server here is ever shown as one of the last three."""
+"""What may be asked for; no server here is ever shown as the last one."""
