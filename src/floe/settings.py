@@ -28,8 +28,11 @@ GUEST_UIDS = 16_384
 _LAST_UID = 2**32 - 2  # the one after it means "no change" to the kernel
 _MAX_DAYS = 36_500
 _MAX_DRAIN = 45
-_CONNECTIONS = (("connections", 1, 65536), ("connections_per_peer", 1, 65536), ("guest_connections", 64, 1 << 24))
 """Seconds, with the requests under way less than the 60 after which systemd kills what it stops."""
+_LONGEST = {"history_days": _MAX_DAYS, "usage_days": _MAX_DAYS}
+_LONGEST |= dict.fromkeys(("host_wait", "reclaim_instance_interval", "resize_confirm_window"), _MAX_DAYS * 86400)
+_LONGEST |= {"drain_seconds": _MAX_DRAIN, "shutdown_timeout": 600}
+_CONNECTIONS = (("connections", 1, 65536), ("connections_per_peer", 1, 65536), ("guest_connections", 64, 1 << 24))
 ROLES = ("api", "conductor", "agent")
 """In the order in which they start."""
 STATUS_PORTS = {"conductor": 8775, "agent": 8776}
@@ -124,6 +127,9 @@ class Settings:
         60.0, "how long a guest may shut down by itself before it is turned off, at most 600", "SECONDS"
     )
     reclaim_instance_interval: float = _setting(0.0, "for how long a deleted server can be restored", "SECONDS")
+    resize_confirm_window: float = _setting(
+        0.0, "how long a resize waits to be confirmed or reverted before it is confirmed; 0: for ever", "SECONDS"
+    )
     host_wait: float = _setting(
         86400.0,
         "how long a start, stop, reboot and the like waits for a host that is down; 0: fails at once",
@@ -197,17 +203,12 @@ class Settings:
                 "login_attempts must be 0 or more, login_delay between 1 and 3600 "
                 f"(they are {self.login_attempts} and {self.login_delay:g})."
             )
-        for name in ("history_days", "usage_days"):
-            if not 0 <= getattr(self, name) <= _MAX_DAYS:
-                raise Invalid(f"{name} must be between 0 and {_MAX_DAYS} (it is {getattr(self, name):g}).")
+        for name, most in _LONGEST.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise Invalid(f"{name} must be between 0 and {most} (it is {getattr(self, name):g}).")
         if 0 < self.usage_days < self.history_days:
             they = f"{self.usage_days:g} and {self.history_days:g}"
             raise Invalid(f"usage_days must be 0, or at least history_days (they are {they}).")
-        bounds = {"drain_seconds": _MAX_DRAIN, "shutdown_timeout": 600}
-        bounds |= dict.fromkeys(("host_wait", "reclaim_instance_interval"), _MAX_DAYS * 86400)
-        for name, most in bounds.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise Invalid(f"{name} must be between 0 and {most} (it is {getattr(self, name):g}).")
         self._check_external()
         if self.fake_delay < 0 or self.reserved_memory_mib < 0 or not 576 <= self.mtu <= 9000:
             raise Invalid("fake_delay and reserved_memory_mib must be 0 or more, mtu between 576 and 9000.")

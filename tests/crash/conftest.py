@@ -35,6 +35,7 @@ from floe.cloud import (
     server_power,
     server_rebuild,
     server_rescue,
+    server_resize,
     servers,
     snapshots,
     unmade_images,
@@ -56,6 +57,7 @@ from floe.core.listing import Listing
 from floe.core.messages import Command, ReadConsole, Result
 from floe.core.new_servers import NewServer
 from floe.core.server_rebuild import NewMake
+from floe.core.server_resize import Asked
 from floe.core.servers import Server
 from floe.dataplane.fake import FakePlane
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
@@ -160,7 +162,8 @@ class _WatchedBus:
 
 
 WATCHED = (
-    *("adopt_image", "create_overlay", "start", "end", "destroy", "attach_nic", "detach_nic", "set_password"),
+    *("adopt_image", "create_overlay", "clone_disk", "start", "shut_down", "end", "destroy"),
+    *("attach_nic", "detach_nic", "set_password"),
     *("copy_disk", "end_copy"),
 )
 """What of a hypervisor a host may die before, in and after."""
@@ -322,6 +325,14 @@ class Town:
     async def unrescue(self, server: Server) -> None:
         """Ask for the end of a rescue."""
         await server_rescue.unrescue(self.cloud, ANN, server.id)
+
+    async def resize(self, server: Server) -> None:
+        """Ask for a resize."""
+        await server_resize.resize(self.cloud, ANN, server.id, Asked(flavor_id="1"))
+
+    async def keep_or_take_back(self, server: Server, *, keep: bool) -> None:
+        """Ask for the end of one."""
+        await (server_resize.confirm if keep else server_resize.revert)(self.cloud, ANN, server.id)
 
     async def give_nic(self, server: Server) -> None:
         """Ask for one more NIC."""

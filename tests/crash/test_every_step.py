@@ -19,11 +19,13 @@ from strikes import FAILS, KILLED, TWICE, UNDO_FAILS, Strike, StruckDatabase, ca
 
 from floe.bus.local import LocalBus
 from floe.cloud import (
+    flavors,
     networks,
     server_interfaces,
     server_power,
     server_rebuild,
     server_rescue,
+    server_resize,
     shelving,
     snapshots,
     soft_deletes,
@@ -40,6 +42,7 @@ from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.messages import ChangeNics, ChangePower, Command, Destroy, Failed, Result, Spawn, SpawnAll
 from floe.core.nics import PlannedNic
 from floe.core.server_rebuild import NewMake, Rebuild
+from floe.core.server_resize import Asked, Resize
 from floe.core.snapshot_commands import TakeSnapshot
 from floe.store import actions as action_rows
 from floe.store import audit, images
@@ -86,6 +89,9 @@ SCENES = {
     "shelve": "shelved",
     "shelveOffload": "shelved_offloaded",
     "unshelve": "active",
+    "resize": "resized",
+    "confirmResize": "active",
+    "revertResize": "active",
     "createImage": "active",
     "createBackup": "active",
 }
@@ -111,8 +117,17 @@ LEFT = {
     "resume": "suspended",
     "unrescue": "rescued",
     "restore": "soft-delete",
+    "confirmResize": "resized",
+    "revertResize": "resized",
 }
 """What a server stays, if not active, whose host could not do it."""
+
+RESIZES: Mapping[str, Callable[[Any, Context, str], Awaitable[None]] | None] = {
+    "resize": None,
+    "confirmResize": server_resize.confirm,
+    "revertResize": server_resize.revert,
+}
+"""What begins them, of those that end one."""
 
 
 def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Callable[[Command], Awaitable[Result]]:
@@ -120,7 +135,7 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
 
     async def handler(command: Command) -> Result:
         if (
-            isinstance(command, Spawn | SpawnAll | Destroy | ChangePower | ChangeNics | Rebuild | TakeSnapshot)
+            isinstance(command, Spawn | SpawnAll | Destroy | ChangePower | ChangeNics | Rebuild | Resize | TakeSnapshot)
             and not strike.in_database
         ):
             if strike.here(FAILS) or any(strike.here(what) for what in UNDO_FAILS):
@@ -249,6 +264,9 @@ async def begin(site: Any, server_id: str, kind: str, strike: Strike) -> None:
         cloud = replace(cloud, settings=replace(cloud.settings, reclaim_instance_interval=3600.0))
     if kind == "restore":
         await soft_deletes.delete(cloud, user, server_id)
+    if kind in RESIZES:
+        await resize(site, user, server_id, kind, strike)
+        return
     nic = PlannedNic(network_id=await network(cloud, user)) if kind.endswith("_interface") else None
     port = await server_interfaces.attach(cloud, user, server_id, nic) if kind == "detach_interface" else None
     await site.settle()
@@ -294,6 +312,22 @@ async def shelve_before(site: Any, user: Context, server_id: str, kind: str, ste
     if kind == "unshelve" and step != "start":
         await shelving.offload(site.cloud, user, server_id)
         await site.settle()
+
+
+async def resize(site: Any, user: Context, server_id: str, kind: str, strike: Strike) -> None:
+    """Begin a resize, or what ends one, and arm the strike."""
+    large = {"flavor_id": "large", "name": "large", "vcpus": 1, "memory_mib": 256, "root_gib": 40}
+    await flavors.create(site.cloud, user, [large])
+    cloud, ends = site.cloud, RESIZES[kind]
+    if ends is not None:
+        await server_resize.resize(cloud, user, server_id, Asked(flavor_id="large"))
+        await site.settle()
+    strike.armed = True
+    cloud = replace(cloud, db=getattr(cloud.db, "db", cloud.db))
+    if ends is not None:
+        await ends(cloud, user, server_id)
+    else:
+        await server_resize.resize(cloud, user, server_id, Asked(flavor_id="large"))
 
 
 async def network(cloud: Any, user: Context) -> str:

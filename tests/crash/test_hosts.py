@@ -26,9 +26,16 @@ KILLED_IN = {
     "Destroy": {"guest": ("destroy",), "ports": ("apply",), "disk": ("remove_folder",)},
     "ChangePower": {"end": ("end",), "start": ("start",)},
     "Rebuild": {
-        "disk": ("create_overlay", "write", "_remove"),
+        "disk": ("create_overlay", "write", "remove"),
         "end": ("end",),
         "guest": ("begin_anew",),
+        "start": ("start",),
+        "tidy": ("sync", "_tidy"),
+    },
+    "Resize": {
+        "end": ("shut_down",),
+        "disk": ("remove",),
+        "copy": ("clone_disk",),
         "start": ("start",),
         "tidy": ("sync", "_tidy"),
     },
@@ -93,6 +100,8 @@ class Life:
             lambda: town.rescue(server),
             lambda: town.unrescue(server),
             lambda: town.copy(server),
+            lambda: town.resize(server),
+            lambda: self.decide(server),
             self.two_at_once,
         ]
         for phase in phases:
@@ -107,6 +116,8 @@ class Life:
             self.life.dies_at = -1
             await town.unrescue(server)
             await town.settled()
+        await self.decide(server)
+        await town.settled()
         self.must_run(server)
         if not self.life.dead.is_set():
             await town.delete(server)
@@ -132,6 +143,11 @@ class Life:
     async def new_member(self) -> None:
         """A server more in the group of both, elsewhere."""
         self.member = await self.town.create(host="h2", name="member")
+
+    async def decide(self, server: Any) -> None:
+        """Keep what a resize made, or take it back, if the server waits for that."""
+        if self.town.server(server.id).vm_state == "resized":
+            await self.town.keep_or_take_back(server, keep=self.dies_at % 2 == 0)
 
     async def two_at_once(self) -> None:
         """Two servers that the host is asked for in one message."""

@@ -43,6 +43,8 @@ def test_every_step_of_every_workflow_is_killed_in_some_test() -> None:
     of_rows |= {"attach_interface": {"attach", "attached"}, "detach_interface": {"detach", "detached"}}
     of_rows |= {"rebuild": {"fits", "rebuild", "rebuilt"}}
     of_rows |= {"rescue": {"fits", "rescue", "rescued"}, "unrescue": {"unrescue", "unrescued"}}
+    of_rows |= {"resize": {"claim", "resize", "resized"}}
+    of_rows |= {"confirmResize": {"confirmResize", "confirmed"}, "revertResize": {"revertResize", "reverted"}}
     of_rows |= {"createImage": {"snapshot", "settled"}, "createBackup": {"snapshot", "settled"}}
     of_rows |= {"shelve": {"stop", "stopped", "snapshot", "end", "shelved"}}
     of_rows |= {
@@ -78,7 +80,7 @@ def test_every_step_of_every_command_is_killed_in_some_test() -> None:
         if isinstance(function, ast.AsyncFunctionDef)
     }
     found = {name: names for name, names in steps.items() if names}
-    parts = ("spawn", "_clear", "make_disks", "_make_disk_files", "_make_ports")
+    parts = ("spawn", "_clear", "make_disks", "make_files", "_make_ports")
     spawn = {step for part in parts for step in found.pop(part)}
     assert spawn == set(killed["Spawn"])
     assert found.pop("destroy") == set(killed["Destroy"])

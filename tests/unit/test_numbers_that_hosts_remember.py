@@ -30,6 +30,7 @@ ORDERED = {
     "Destroy.make",
     "Overlay.make",
     "OverlayCd.make",
+    "Overlay.base_make",
     "Blank.make",
     "ConfigDrive.make",
     "NetworkApplied.generation",

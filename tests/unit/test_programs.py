@@ -47,7 +47,7 @@ PACKAGES = {
     **dict.fromkeys(["prlimit", "setpriv", "unshare"], "util-linux"),
     "systemd-analyze": "systemd",
     "virsh": "libvirt-clients",
-    **dict.fromkeys(["cat", "chmod", "chown", "id", "ls", "od", "rm", "sleep", "stat", "true"], "coreutils"),
+    **dict.fromkeys(["cat", "chmod", "chown", "cp", "id", "ls", "od", "rm", "sleep", "stat", "true"], "coreutils"),
     "blkid": "util-linux",
     "find": "findutils",
     **dict.fromkeys(["initdb", "pg_isready", "postgres", "psql"], "postgresql"),

@@ -26,6 +26,7 @@ from floe.agent.nics import GaveWay, GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
 from floe.agent.rebuild import GuestRebuild
+from floe.agent.resize import GuestResize
 from floe.agent.snapshots import GuestSnapshots, Sending
 from floe.agent.threads import Offload
 from floe.agent.under_way import UnderWay
@@ -55,6 +56,7 @@ from floe.core.messages import (
     UpdateMetadata,
 )
 from floe.core.server_rebuild import Rebuild
+from floe.core.server_resize import Resize
 from floe.core.snapshot_commands import TakeSnapshot
 from floe.hypervisors.protocol import Hypervisor
 
@@ -87,11 +89,8 @@ class Commands:
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._following = Following(nics, self._server, sleep)
-        self._ledger = ledger
-        self._builder = builder
-        self._nics = nics
-        self._snapshots, self._ports = snapshots, ports
-        self._hypervisor = hypervisor
+        self._ledger, self._builder, self._hypervisor = ledger, builder, hypervisor
+        self._nics, self._snapshots, self._ports = nics, snapshots, ports
         self._steps = steps
         self._changed, self._say_report = changed, report
         self._offload = offload
@@ -105,6 +104,7 @@ class Commands:
             Destroy: self._destroy,
             ChangePower: partial(self._make_so, power.change),
             Rebuild: partial(self._make_so, rebuild.change),
+            Resize: partial(self._make_so, GuestResize(rebuild).change),
             ChangeNics: self._change_nics,
             TakeSnapshot: self._take_snapshot,
             ReadConsole: self._read_console,
@@ -230,7 +230,7 @@ class Commands:
             raise
         return SpawnedAll(answers=tuple(map(answer_of, work)))
 
-    async def _make_so(self, change: _Change, command: ChangePower | Rebuild) -> Result:
+    async def _make_so(self, change: _Change, command: ChangePower | Rebuild | Resize) -> Result:
         server_id = command.server_id
         self._builder.folder(server_id)
         under_way = self._servers.get(server_id)
@@ -247,8 +247,7 @@ class Commands:
             if answer is not None:
                 return answer
             if command.guest is None and server_id not in self._ledger.guests:
-                # No answer that is kept: it is asked again with all of it.
-                raise NotFound("guest", server_id, message="The guest is not known on this host.")
+                raise NotFound("guest", server_id, message="The guest is not known on this host.")  # so say all of it
             steps = self._steps(command.action_id)
             server.generation = command.wanted.generation
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -86,7 +86,7 @@ def paths(disks: tuple[Disk, ...], folder: Path, kinds: Mapping[type, Kind]) -> 
     for disk in disks:
         if not _ROLE.fullmatch(disk.role) or disk.role in found:
             raise HostFailure(f"{disk.role[:80]!r} cannot be the role of a disk, or is that of two.", stage="disk")
-        found[disk.role] = folder / f"{_STEMS.get(disk.role, disk.role)}{_made(disk)}.{kinds[type(disk)].ending}"
+        found[disk.role] = folder / f"{_STEMS.get(disk.role, disk.role)}{_made(disk.make)}.{kinds[type(disk)].ending}"
     return found
 
 
@@ -94,24 +94,27 @@ def bases(disks: tuple[Disk, ...], folder: Path) -> dict[str, Path]:
     """Return where the images are that disks of a guest stand on, by role."""
     # AppArmor's profile for libvirt's reader of images knows the ending.
     stands = (disk for disk in disks if isinstance(disk, Overlay))
-    return {disk.role: folder / IMAGES / f"{_BASES.get(disk.role, disk.role)}{_made(disk)}.img" for disk in stands}
+    return {
+        disk.role: folder / IMAGES / f"{_BASES.get(disk.role, disk.role)}{_made(disk.stands_on)}.img" for disk in stands
+    }
 
 
 def boot_file(disks: tuple[Disk, ...], folder: Path, what: str) -> Path:
-    """Return where the kernel or the ramdisk of a guest is, which is of one make with the disk that it boots from."""
+    """Return where the kernel or the ramdisk of a guest is, of one make with the image of the disk it boots from."""
     stand = [disk for disk in disks if isinstance(disk, Overlay)]
     booted = sorted(stand, key=lambda disk: disk.role != RESCUE)[:1]
-    return folder / IMAGES / f"{what}{''.join(map(_made, booted))}"
+    return folder / IMAGES / f"{what}{''.join(_made(disk.stands_on) for disk in booted)}"
 
 
 def variables(disks: tuple[Disk, ...], folder: Path) -> Path:
     """Return where the variables of a guest's firmware are: those of one make of its root disk say how to boot that."""
-    return folder / f"variables{next((_made(disk) for disk in disks if isinstance(disk, Overlay)), '')}.{VARIABLES}"
+    made = next((_made(disk.make) for disk in disks if isinstance(disk, Overlay)), "")
+    return folder / f"variables{made}.{VARIABLES}"
 
 
-def _made(disk: Disk) -> str:
+def _made(make: int) -> str:
     """Return what the file of a make of a disk has in its name: the first has nothing, as ever."""
-    return f"-{disk.make}" if disk.make else ""
+    return f"-{make}" if make else ""
 
 
 def all_files(files: GuestFiles) -> frozenset[Path]:
@@ -144,6 +147,11 @@ def _stands_elsewhere(disk: Path) -> bool:
         return base is not None and base.exists()
     except (OSError, ValueError):  # the guest may have written this name
         return False
+
+
+def is_copied(disk: Disk) -> TypeGuard[Overlay | Blank]:
+    """Say whether what is on a disk is kept where the guest gets another size: not what it swapped, nor was told."""
+    return isinstance(disk, Overlay) or (isinstance(disk, Blank) and disk.filesystem != "swap")
 
 
 def image_of(guest: GuestSpec, disk: Overlay) -> GuestImage:

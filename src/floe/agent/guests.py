@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import structs
 from msgspec.structs import replace
 
-from floe.agent import config_drive, documents
+from floe.agent import config_drive, documents, guest_files
 from floe.agent.disks import (
     KINDS,
     VARIABLES,
@@ -28,20 +28,20 @@ from floe.agent.disks import (
     paths,
     variables,
 )
-from floe.agent.folders import Versions, make_passable, remove_folder
+from floe.agent.folders import Versions, remove_folder
 from floe.agent.images import CachedImage, ImageCache, os_failure
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
 from floe.agent.threads import Offload
 from floe.core.clock import Clock
-from floe.core.disks import ConfigDrive, Overlay
+from floe.core.disks import ConfigDrive, Disk, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestSpec, GuestState
 from floe.core.ids import is_uuid
 from floe.core.image_tickets import ImageTicket
 from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned
 from floe.core.step_times import StepTime
-from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
+from floe.hypervisors.protocol import GuestFiles, Hypervisor
 
 log = logging.getLogger(__name__)
 
@@ -283,18 +283,20 @@ class GuestBuilder:
                     if target is not None and image is not None and target not in kept
                 ]
                 step.remark = "fetched" if any(base.fetched for base in held.values()) else "in the cache"
-            await self._make_disk_files(guest, files, held, shared, steps)
+            await self.make_files(guest, guest.disks, steps, held, shared)
 
-    async def _make_disk_files(
+    async def make_files(
         self,
         guest: GuestSpec,
-        files: GuestFiles,
-        held: Mapping[str, CachedImage],
-        shared: list[tuple[Path, CachedImage]],
+        disks: Iterable[Disk],
         steps: Steps,
+        held: Mapping[str, CachedImage] = MappingProxyType({}),
+        shared: Sequence[tuple[Path, CachedImage]] = (),
     ) -> None:
+        """Make those of some disks of a guest that are not there, on images that are `held`."""
+        files = self.files(guest)
         async with steps.step("disk") as step:
-            await self._offload(_prepare, files, shared)
+            await self._offload(guest_files.prepare, files, shared)
             workshop = Workshop(
                 guest=guest,
                 files=files,
@@ -303,7 +305,7 @@ class GuestBuilder:
                 bases=held,
                 documents=lambda: self._drive(guest),
             )
-            for disk in guest.disks:
+            for disk in disks:
                 if not isinstance(disk, Overlay) or disk.role in held:
                     await self._kinds[type(disk)].make(disk, workshop)
             if any(isinstance(disk, ConfigDrive) for disk in guest.disks):
@@ -312,7 +314,7 @@ class GuestBuilder:
     async def tidy(self, guest: GuestSpec) -> None:
         """Remove all files of disks from a guest's folder that are none of its own: of an earlier or a later make."""
         await self._offload(
-            _tidy,
+            guest_files.tidy,
             self.folder(guest.server_id),
             self.own_files(guest),
             {f".{VARIABLES}", *(f".{kind.ending}" for kind in self._kinds.values())},
@@ -361,40 +363,3 @@ def checked(server_id: str) -> str:
     if not is_uuid(server_id):
         raise HostFailure(f"{server_id!r} is not the id of a server.")
     return server_id
-
-
-def _prepare(files: GuestFiles, shared: list[tuple[Path, CachedImage]]) -> None:
-    """Make a guest's folders, and have in one of them the images that it shares with others.
-
-    They are no copies, and there as long as the guest, whatever the cache does. Everybody may read such a file itself;
-    who reaches it is said by the folder that it is in.
-    """
-    make_passable(files.directory)
-    (files.directory / IMAGES).mkdir(mode=0o700, exist_ok=True)
-    for target, image in shared:
-        _share(image, target)
-
-
-def _tidy(folder: Path, own: Set[Path], endings: set[str]) -> None:
-    if not folder.exists():
-        return
-    images = folder / IMAGES
-    there = [path for path in folder.iterdir() if path.suffix in {*endings, ".partial"}]
-    for path in (*there, *(images.iterdir() if images.exists() else ())):
-        if path not in own:
-            path.unlink()
-
-
-def _share(image: CachedImage, target: Path) -> None:
-    try:
-        target.hardlink_to(image.path)
-    except FileExistsError:
-        return
-    except OSError:  # the cache lies on another file system, or the file has as many links as it can have
-        partial = target.with_name(target.name + ".partial")
-        partial.unlink(missing_ok=True)
-        shutil.copyfile(image.path, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())  # as what is in the cache: a disk that is whole stands on an image that is
-        partial.chmod(0o444)
-        partial.replace(target)

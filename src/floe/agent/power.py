@@ -20,6 +20,7 @@ from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.messages import ChangeNics, ChangePower, PowerChanged
 from floe.core.power import Deed, Power, Wanted, deeds
 from floe.core.server_rebuild import Rebuild
+from floe.core.server_resize import Resize
 from floe.core.snapshot_commands import TakeSnapshot
 from floe.hypervisors.protocol import Found, Hypervisor
 
@@ -92,14 +93,14 @@ class GuestPower(msgspec.Struct, frozen=True):
         found = await self._find(guest)
         return PowerChanged(power_state=found.power_state, steps=tuple(steps.done))
 
-    def kept(self, command: ChangePower | Rebuild) -> Wanted:
+    def kept(self, command: ChangePower | Rebuild | Resize) -> Wanted:
         """Return what the guest of a command was to be so far. Raises HostFailure where something later was said."""
         kept = self.ledger.wishes.of(command.server_id)
         if command.wanted.generation < kept.generation:
             raise HostFailure(LATER, cause=Conflict.kind, heard=kept.generation)
         return kept
 
-    async def reach(self, guest: GuestSpec, command: ChangePower | Rebuild, steps: Steps) -> None:
+    async def reach(self, guest: GuestSpec, command: ChangePower | Rebuild | Resize, steps: Steps) -> None:
         """Do what is between what a guest does and what a command wants. Raises HostFailure."""
         found = await self._find(guest)
         todo = deeds(found.power_state, found.boots, command.wanted, self.ledger.wishes.booted(command.server_id))
@@ -176,7 +177,7 @@ class GuestPower(msgspec.Struct, frozen=True):
         log.info("guest %s ran when the machine went down, and does so again", guest.server_id)
         return GuestState(server_id=guest.server_id, power_state=state)
 
-    async def _do(self, deed: Deed, guest: GuestSpec, command: ChangePower | Rebuild) -> str:
+    async def _do(self, deed: Deed, guest: GuestSpec, command: ChangePower | Rebuild | Resize) -> str:
         """Do one thing, and return what there is to say of it."""
         if deed is Deed.END:
             return await self.end(guest, command.patience)

@@ -25,6 +25,7 @@ from floe.core.guests import GuestSpec, PowerState
 from floe.core.messages import PowerChanged
 from floe.core.power import Power, Wanted
 from floe.core.server_rebuild import Rebuild
+from floe.core.server_resize import Resize
 from floe.hypervisors.protocol import Hypervisor
 
 log = logging.getLogger(__name__)
@@ -52,36 +53,36 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         """
         self.builder.take(command.tickets)
         forgotten = command.server_id not in self.ledger.guests
-        known = await self._adopt(command) if forgotten else self.ledger.guests[command.server_id]
+        known = await self.adopt(command) if forgotten else self.ledger.guests[command.server_id]
         guest = _with_files(command.guest, known)
         kept, damaged = self.power.kept(command), command.server_id in self.ledger.wishes.damaged
-        switched = _makes(known) == _makes(guest)
+        switched = makes(known) == makes(guest)
         before = command.before if switched else known
         try:
             if forgotten:
                 async with steps.step("ports"):
                     await self.builder.plug(guest)
             if damaged or not switched:
-                doubtful = max(_makes(known).values()) if damaged and not switched else None
+                doubtful = max(makes(known).values()) if damaged and not switched else None
                 await self._make(guest, before, steps, doubtful)
-                await self._switch(guest, before, command, steps)
+                await self.switch(guest, before, command, steps)
             await self.power.reach(guest, command, steps)
-            power_state = await self._power_state(command.server_id)
+            power_state = await self.power_state(command.server_id)
         except Exception as error:
             if await self.go_back(before, command, kept, damaged=damaged and not switched):
                 raise
             raise HostFailure(
                 _STUCK, cause=Unavailable.kind, stage="guest", detail=getattr(error, "detail", "") or str(error)
             ) from error
-        await self._tidy(guest)
+        await self.tidy(guest)
         return PowerChanged(power_state=power_state, steps=tuple(steps.done))
 
-    async def _adopt(self, command: Rebuild) -> GuestSpec:
+    async def adopt(self, command: Rebuild | Resize) -> GuestSpec:
         """Know a guest again that the ledger does not, as the one whose disks are here; where none are, as before."""
         done, before = (self.builder.all_files(guest) for guest in (command.guest, command.before))
         found, wanted = await self.hypervisor.find(command.server_id), command.wanted
         boots = found is not None and found.boots == wanted.boots and wanted.power is Power.RUNNING
-        there = await self.offload(_all_there, done) and (boots or not await self.offload(_all_there, before))
+        there = await self.offload(all_there, done) and (boots or not await self.offload(all_there, before))
         guest = command.guest if there else command.before
         log.warning("guest %s is not in the ledger, and is to be rebuilt: it is known again", command.server_id)
         self.ledger.adopt(command.action_id, guest, command.network)
@@ -90,8 +91,7 @@ class GuestRebuild(msgspec.Struct, frozen=True):
     async def _make(self, guest: GuestSpec, before: GuestSpec, steps: Steps, doubtful: int | None) -> None:
         """Make the disks that are to be another make; what an earlier attempt left of those may be damaged.
 
-        So may be one of the `doubtful` make, which is not kept. Those that are kept are on the disk for certain from
-        then on: the power may fail just after the others were made.
+        So may be one of the `doubtful` make, which is not kept.
         """
         files, own, old = self.builder.files(guest), self.builder.own_files(guest), self.builder.own_files(before)
         async with steps.step("disk"):
@@ -101,14 +101,19 @@ class GuestRebuild(msgspec.Struct, frozen=True):
                     raise HostFailure(f"The {disk.role} disk of the guest is not on this host any more.", stage="disk")
                 if path in old and disk.make == doubtful:
                     raise HostFailure(_KEPT.format(role=disk.role), stage="disk")
-            await self.offload(_remove, own - old)
+            await self.offload(remove, own - old)
         kept = own & old
-        if kept and guest.server_id in self.ledger.wishes.unflushed:
-            await self.offload(flush_folders, (files.directory,))
-            self.ledger.wishes.flushed((guest.server_id,))
+        if kept:
+            await self.flush(guest)
         await self.builder.make_disks(guest, steps, kept)
 
-    async def _switch(self, guest: GuestSpec, before: GuestSpec, command: Rebuild, steps: Steps) -> None:
+    async def flush(self, guest: GuestSpec) -> None:
+        """Have all that a guest has on the disk for certain: the power may fail just after more was made of it."""
+        if guest.server_id in self.ledger.wishes.unflushed:
+            await self.offload(flush_folders, (self.builder.folder(guest.server_id),))
+            self.ledger.wishes.flushed((guest.server_id,))
+
+    async def switch(self, guest: GuestSpec, before: GuestSpec, command: Rebuild, steps: Steps) -> None:
         """End the guest; from then on it is the other one."""
         async with steps.step("end") as step:
             if await self.hypervisor.find(command.server_id) is not None:
@@ -116,15 +121,15 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         async with steps.step("guest"):
             self.ledger.wishes.want(command)
             self.ledger.remake(guest, command.network)
-            await self._plug_otherwise(guest, before)
+            await self.plug_otherwise(guest, before)
             await self.offload(console.begin_anew, self.builder.files(guest).console_log)
 
-    async def _plug_otherwise(self, guest: GuestSpec, before: GuestSpec) -> None:
+    async def plug_otherwise(self, guest: GuestSpec, before: GuestSpec) -> None:
         """Have the taps made anew that are of another kind, once nobody holds them: with several queues or one."""
         if queued([guest]) != queued([before]):
             await self.builder.plug(guest)
 
-    async def _tidy(self, guest: GuestSpec) -> None:
+    async def tidy(self, guest: GuestSpec) -> None:
         """Remove what the guest was, once it is on the disk that it is another one; what is left is removed later."""
         try:
             await self.offload(self.ledger.sync)
@@ -132,15 +137,17 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         except OSError as error:
             log.warning("files of what guest %s was are left: %s", guest.server_id, error)
 
-    async def go_back(self, before: GuestSpec, command: Rebuild, kept: Wanted, *, damaged: bool = False) -> bool:
+    async def go_back(
+        self, before: GuestSpec, command: Rebuild | Resize, kept: Wanted, *, damaged: bool = False, tidy: bool = True
+    ) -> bool:
         """Have the guest that was there, as it was: it runs again if it did. False where its disks are not there.
 
-        One whose disks may be damaged is not started from them.
+        One whose disks may be damaged is not started from them. With `tidy` all files go that are not its own.
         """
         server_id = command.server_id
         try:
-            if _makes(self.ledger.guests[server_id]) != _makes(before):
-                if not await self.offload(_all_there, self.builder.all_files(before)):
+            if makes(self.ledger.guests[server_id]) != makes(before):
+                if not await self.offload(all_there, self.builder.all_files(before)):
                     return False
                 if await self.hypervisor.find(server_id) is not None:
                     await self.hypervisor.end(server_id)
@@ -148,37 +155,42 @@ class GuestRebuild(msgspec.Struct, frozen=True):
                 self.ledger.remake(before)
                 if damaged:
                     self.ledger.wishes.damage(server_id)
-                await self._plug_otherwise(before, now)
+                await self.plug_otherwise(before, now)
             boots = max(kept.boots, command.wanted.boots)  # once more, if it boots again
             back = replace(kept, boots=boots, generation=command.wanted.generation)
             self.ledger.wishes.want(replace(command, wanted=back))
-            await self._tidy(before)
-            if back.power is Power.RUNNING and not damaged and (await self._power_state(server_id)).off:
+            if tidy:
+                await self.tidy(before)
+            if back.power is Power.RUNNING and not damaged and (await self.power_state(server_id)).off:
                 await self.hypervisor.start(before, self.builder.files(before), back.boots)
         except (HostFailure, OSError) as error:
             log.error("guest %s could not be had back: %s", server_id, getattr(error, "detail", "") or error)
-        return _makes(self.ledger.guests[server_id]) == _makes(before)
+        return makes(self.ledger.guests[server_id]) == makes(before)
 
-    async def _power_state(self, server_id: str) -> PowerState:
+    async def power_state(self, server_id: str) -> PowerState:
+        """Return what a guest is doing."""
         found = await self.hypervisor.find(server_id)
         return PowerState.SHUTDOWN if found is None else found.power_state
 
 
 def _with_files(guest: GuestSpec, known: GuestSpec) -> GuestSpec:
     """Return a guest with the files that its create brought, as long as it keeps its root disk: no row has them."""
-    if _makes(guest).get(ROOT) != _makes(known).get(ROOT):
+    if makes(guest).get(ROOT) != makes(known).get(ROOT):
         return guest
     return replace(guest, metadata=replace(guest.metadata, files=known.metadata.files))
 
 
-def _makes(guest: GuestSpec) -> dict[str, int]:
+def makes(guest: GuestSpec) -> dict[str, int]:
+    """Return which makes of its disks a guest has."""
     return {disk.role: disk.make for disk in guest.disks}
 
 
-def _all_there(files: Iterable[Path]) -> bool:
+def all_there(files: Iterable[Path]) -> bool:
+    """Say whether there are all of some files."""
     return all(path.exists() for path in files)
 
 
-def _remove(files: Iterable[Path]) -> None:
+def remove(files: Iterable[Path]) -> None:
+    """Remove those files that are there."""
     for path in files:
         path.unlink(missing_ok=True)

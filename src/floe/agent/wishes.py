@@ -11,6 +11,7 @@ from floe.core.errors import HostFailure
 from floe.core.messages import ChangePower, Failed, PowerChanged
 from floe.core.power import Power, Wanted
 from floe.core.server_rebuild import Rebuild
+from floe.core.server_resize import Resize
 
 ANSWERS = 10_000
 """How many answers are kept at most, the latest; each is asked for again within seconds, if at all."""
@@ -108,12 +109,12 @@ class Wishes:
 
     # -- what is written ------------------------------------------------------------------------------
 
-    def want(self, command: ChangePower | Rebuild) -> None:
+    def want(self, command: ChangePower | Rebuild | Resize) -> None:
         """Remember what a guest should be before anything is done to it. Raises HostFailure where it cannot."""
         if not self._append(self._want(command.server_id, command.wanted)):
             raise HostFailure("The host's disk is full: it cannot even note down what is wanted.", stage="guest")
 
-    def changed(self, command: ChangePower | Rebuild, result: PowerChanged | Failed) -> None:
+    def changed(self, command: ChangePower | Rebuild | Resize, result: PowerChanged | Failed) -> None:
         """Remember the answer to a change of a guest's power."""
         entry = Answered(at=self._now(), server_id=command.server_id, action_id=command.action_id)
         if isinstance(result, PowerChanged):

@@ -145,6 +145,7 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         shutdown_timeout=settings.shutdown_timeout,
         reclaim_instance_interval=settings.reclaim_instance_interval,
         shelved_offload_time=settings.shelved_offload_time,
+        resize_confirm_window=settings.resize_confirm_window,
         host_bus=settings.join_bus or settings.bus,
         host_images=settings.images_from or url,
         host_bus_ca=text_of("bus_ca", settings.bus_ca) if settings.bus else "",

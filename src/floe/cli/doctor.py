@@ -30,6 +30,7 @@ from floe.settings import Settings
 PROGRAMS = {
     "qemu-system-x86_64": ("QEMU, which runs the guests", "qemu-system-x86"),
     "qemu-img": ("makes the guests' disks", "qemu-utils"),
+    "cp": ("copies disks, holes and all", "coreutils"),
     "prlimit": ("keeps the reading of images within bounds", "util-linux"),
     "setpriv": ("has images read by users without rights", "util-linux"),
     "unshare": ("has images read without a network", "util-linux"),

@@ -12,9 +12,9 @@ from floe.core import server_states
 from floe.core.clock import iso
 from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
-from floe.core.hosts import RUNNING
+from floe.core.hosts import FORMER, RUNNING
 from floe.core.server_states import Part
-from floe.core.servers import ERROR
+from floe.core.servers import ERROR, RESIZED
 from floe.store.audit import Row, Rows
 
 
@@ -137,11 +137,17 @@ def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Vio
         for claim in claims:
             yield Violation("a server on no host holds an allocation", server.id, claim.host)
         return
-    if [(claim.host, claim.purpose) for claim in claims] != [(server.host, RUNNING)]:
+    former = server.former
+    takes = {RUNNING: (server.vcpus, server.memory_mib)}
+    if former is not None:
+        takes[FORMER] = former.flavor.vcpus, former.flavor.memory_mib
+    elif server.vm_state == RESIZED:
+        yield Violation("nothing says what a server was before its resize", server.id)
+    if sorted((claim.host, claim.purpose) for claim in claims) != sorted((server.host, why) for why in takes):
         where = ", ".join(sorted(f"{claim.host} ({claim.purpose})" for claim in claims)) or "nowhere"
         yield Violation("a server is not where its allocation is", server.id, f"{server.host}, claimed: {where}")
     for claim in claims:
-        if (claim.vcpus, claim.memory_mib) != (server.vcpus, server.memory_mib):
+        if (claim.vcpus, claim.memory_mib) != takes.get(claim.purpose):
             yield Violation("an allocation is not what its server takes", server.id, claim.host)
 
 

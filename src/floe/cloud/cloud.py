@@ -50,6 +50,8 @@ class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long what is over is kept: deleted servers, closed actions and the like; 0 is for ever."""
     reclaim_instance_interval: float = 0.0
     """Seconds for which a deleted server can be restored; 0: it is gone at once."""
+    resize_confirm_window: float = 0.0
+    """Seconds after which a resize is confirmed that nobody confirmed or reverted; 0 is never."""
     shutdown_timeout: float = 60.0
     """Seconds that a guest has to shut down by itself, unless its image says otherwise."""
     shelved_offload_time: float = 0.0

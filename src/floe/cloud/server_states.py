@@ -13,7 +13,7 @@ from floe.core.context import Context
 from floe.core.entries import DONE
 from floe.core.errors import Conflict
 from floe.core.guest_actions import BY_KIND
-from floe.core.servers import ERROR, SHELVED, SHELVED_OFFLOADED, SOFT_DELETED, Server, ServerFault
+from floe.core.servers import ERROR, RESIZED, SHELVED, SHELVED_OFFLOADED, SOFT_DELETED, Server, ServerFault
 from floe.store import actions
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -114,6 +114,7 @@ async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool)
                 "Delete it, and create it again."
             )
         state = rules.state_of(server.power_state, rescued=server.rescue is not None)
+        state = state if server.former is None else RESIZED
         rows.change(conn, server_id, vm_state=state, task_state=None, fault=None, updated_at=now)
 
     await cloud.db.write(apply)

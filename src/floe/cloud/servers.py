@@ -26,7 +26,7 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.cloud.own_actions import Begun
 from floe.core import hostnames
-from floe.core.actions import CREATE, DELETE, Action, Begins
+from floe.core.actions import CONFIRM_RESIZE, CREATE, DELETE, REVERT_RESIZE, Action, Begins
 from floe.core.context import Context
 from floe.core.disks import root_device
 from floe.core.errors import Conflict, Forbidden, Gone, Invalid, NotFound
@@ -47,6 +47,8 @@ from floe.store.server_lists import NamedServer
 log = logging.getLogger(__name__)
 
 SORT_KEYS = frozenset(server_lists.SORT_KEYS)
+_OF_HALVES = frozenset({CONFIRM_RESIZE.kind, REVERT_RESIZE.kind})
+"""What may begin with a server that was resized, and of which its host keeps what it was; besides a delete."""
 S = TypeVar("S", Server, SeenServer)
 _PASSWORD = string.ascii_letters + string.digits
 _CONSOLE_SECONDS = 30.0
@@ -219,6 +221,11 @@ def put_in_state(conn: Connection, server: Server, begins: Begins, now: datetime
 
 def check_state(server: Server, begins: Begins) -> None:
     """Raise Conflict for a server that is in no state that an action may begin in."""
+    if server.former is not None and begins.kind not in _OF_HALVES and begins.allowed is not None:
+        raise Conflict(
+            f"Cannot '{begins.kind}' instance {server.id} before its resize is confirmed or reverted; "
+            f"it is in vm_state {server.vm_state}"
+        )
     if begins.allowed is not None and server.vm_state not in begins.allowed:
         raise Conflict(f"Cannot '{begins.kind}' instance {server.id} while it is in vm_state {server.vm_state}")
 

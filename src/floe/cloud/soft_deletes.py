@@ -43,7 +43,7 @@ async def _put_off(cloud: Cloud, context: Context, server_id: str, interval: flo
     def begin(conn: Connection) -> tuple[bool, Action | None]:
         server = servers.changeable(conn, context, server_id)
         built = server.host is not None and server.launched_at is not None
-        if not built or server.vm_state not in SOFT_DELETE.allowed:
+        if not built or server.former is not None or server.vm_state not in SOFT_DELETE.allowed:
             return False, None
         if server.task_state in {DELETING, SOFT_DELETING} or _is_soft_deleted(server):
             return True, None

@@ -18,6 +18,7 @@ from floe.conductor.power import GuestActions
 from floe.conductor.rebuild_server import RebuildServer
 from floe.conductor.rescue_server import RescueServer
 from floe.conductor.reservations import Reservations
+from floe.conductor.resize_server import ResizeServer
 from floe.conductor.saga import Saga
 from floe.conductor.shelve_server import ShelveServer
 from floe.conductor.snapshot_server import ServerImages
@@ -41,6 +42,7 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
         ShelveServer(cloud, settings).saga(),
         OffloadServer(cloud, fleet).saga(),
         UnshelveServer(cloud, fleet, settings, placing).saga(),
+        *ResizeServer(cloud, fleet, settings, choices).sagas(),
         *GuestActions(cloud, fleet, settings).sagas(),
         *GuestInterfaces(cloud, fleet, settings).sagas(),
         *ServerImages(cloud, settings).sagas(),

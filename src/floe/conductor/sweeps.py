@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 
-from floe.cloud import history, shelving, soft_deletes
+from floe.cloud import history, server_resize, shelving, soft_deletes
 from floe.cloud.cloud import Cloud
 from floe.conductor.fleet import Fleet
 from floe.core.errors import HostFailure, Unavailable
@@ -155,10 +155,12 @@ class Sweeps:
         await self._cloud.db.write(write, Isolation.READ_COMMITTED)
 
     async def slow(self) -> None:
-        """Compare guests with rows, of hosts on which that was not done since; offload servers whose time is up."""
+        """Compare guests with rows, of hosts on which that was not done since; do what servers have waited for."""
         for host in self._fleet.uncompared():
             await self._check(host)
         await shelving.offload_due(self._cloud)
+        if confirmed := await server_resize.confirm_old(self._cloud):
+            log.info("%d resizes were confirmed that nobody had confirmed or reverted", confirmed)
 
     async def reclaim(self) -> None:
         """Delete soft-deleted servers whose time to be restored is over."""

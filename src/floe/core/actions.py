@@ -16,6 +16,7 @@ from floe.core.given import (
     NicGiven,
     RebuildGiven,
     RescueGiven,
+    ResizeGiven,
     ShelveGiven,
     SnapshotGiven,
     UnshelveGiven,
@@ -31,6 +32,10 @@ from floe.core.servers import (
     REBUILDING,
     RESCUED,
     RESCUING,
+    RESIZE_CONFIRMING,
+    RESIZE_PREP,
+    RESIZE_REVERTING,
+    RESIZED,
     SCHEDULING,
     SHELVED,
     SHELVED_OFFLOADED,
@@ -84,6 +89,19 @@ RESCUE_SERVER = Begins(
 UNRESCUE_SERVER = Begins(
     kind="unrescue", version=1, given=RescueGiven, allowed=frozenset({RESCUED, ERROR}), task_state=UNRESCUING
 )
+
+RESIZE = Begins(
+    kind="resize",
+    version=1,
+    given=ResizeGiven,
+    allowed=frozenset({ACTIVE, STOPPED}),
+    task_state=RESIZE_PREP,
+)
+_HALVES = frozenset({RESIZED, ERROR})
+CONFIRM_RESIZE = Begins(
+    kind="confirmResize", version=1, given=ResizeGiven, allowed=_HALVES, task_state=RESIZE_CONFIRMING
+)
+REVERT_RESIZE = Begins(kind="revertResize", version=1, given=ResizeGiven, allowed=_HALVES, task_state=RESIZE_REVERTING)
 
 _PLUGGABLE = frozenset({ACTIVE, PAUSED, STOPPED})
 ATTACH_INTERFACE = Begins(kind="attach_interface", version=1, given=NicGiven, allowed=_PLUGGABLE)

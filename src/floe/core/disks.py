@@ -39,6 +39,13 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True, tag="overlay"):
     image_id: str
     make: int = 0
     """Which make of the disk it is: one that is made anew has a greater number, and a file of its own."""
+    base_make: int | None = None
+    """Which make of its image's file it stands on, where it was copied from a disk of another make."""
+
+    @property
+    def stands_on(self) -> int:
+        """The make of the file of its image."""
+        return self.make if self.base_make is None else self.base_make
 
 
 class OverlayCd(Overlay, frozen=True, kw_only=True, tag="overlay-cd"):

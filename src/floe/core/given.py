@@ -85,6 +85,19 @@ class RescueGiven(Given, frozen=True, kw_only=True):
     rescue: Rescue
 
 
+class ResizeGiven(Given, frozen=True, kw_only=True):
+    """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself.
+
+    `disks` are those that the server has, `makes` those that it is to have.
+    """
+
+    host: str
+    wanted: Wanted
+    patience: float = 0.0
+    disks: tuple[Disk, ...] = ()
+    makes: tuple[Disk, ...] = ()
+
+
 class SnapshotGiven(Given, frozen=True, kw_only=True):
     """The host that has the guest, and the image that is made of its root disk.
 

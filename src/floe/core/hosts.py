@@ -92,6 +92,8 @@ class HostSeen(msgspec.Struct, frozen=True):
 
 RUNNING = "running"
 """The purpose of what a server takes of the host on which its guest is, or is to be."""
+FORMER = "former"
+"""That of what it took before it was resized, and goes back to if that is reverted."""
 
 
 class Allocation(msgspec.Struct, frozen=True, kw_only=True):

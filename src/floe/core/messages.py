@@ -19,6 +19,7 @@ from floe.core.image_tickets import ImageTicket
 from floe.core.power import Wanted
 from floe.core.resources import Inventory
 from floe.core.server_rebuild import Rebuild
+from floe.core.server_resize import Resize
 from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
 from floe.core.step_times import StepTime
 
@@ -356,6 +357,7 @@ Command = (
     | ChangePower
     | ChangeNics
     | Rebuild
+    | Resize
     | TakeSnapshot
     | ReadConsole
     | SetPassword

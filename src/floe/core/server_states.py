@@ -18,6 +18,7 @@ from floe.core.servers import (
     ERROR,
     PAUSED,
     RESCUED,
+    RESIZED,
     SHELVED,
     SHELVED_OFFLOADED,
     SOFT_DELETED,
@@ -46,6 +47,7 @@ _HOLDS: Mapping[str, frozenset[Part]] = {
     SOFT_DELETED: _ALL,
     SHELVED: _ALL,
     SHELVED_OFFLOADED: frozenset({Part.PORTS}),
+    RESIZED: _ALL,
     ERROR: _ALL,
     DELETED: _NOTHING,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from floe.core.disks import Disk
 from floe.core.guests import MadeOf, PowerState, guest_name
 from floe.core.nics import PlannedNic
 from floe.core.server_rescue import Rescue
@@ -15,12 +16,14 @@ from floe.core.server_rescue import Rescue
 # vm_state: what it is; task_state: what is being done with it.
 BUILDING, ACTIVE, STOPPED, ERROR, DELETED = "building", "active", "stopped", "error", "deleted"
 PAUSED, SUSPENDED, RESCUED, SOFT_DELETED = "paused", "suspended", "rescued", "soft-delete"
-SHELVED, SHELVED_OFFLOADED = "shelved", "shelved_offloaded"
+RESIZED, SHELVED, SHELVED_OFFLOADED = "resized", "shelved", "shelved_offloaded"
 SCHEDULING, NETWORKING, SPAWNING, DELETING = "scheduling", "networking", "spawning", "deleting"
 POWERING_ON, POWERING_OFF, REBOOTING, REBOOTING_HARD = "powering-on", "powering-off", "rebooting", "rebooting_hard"
 PAUSING, UNPAUSING, SUSPENDING, RESUMING = "pausing", "unpausing", "suspending", "resuming"
 REBUILDING, RESCUING, UNRESCUING = "rebuilding", "rescuing", "unrescuing"
 SOFT_DELETING, RESTORING = "soft-deleting", "restoring"
+RESIZE_PREP, RESIZE_MIGRATING = "resize_prep", "resize_migrating"
+RESIZE_CONFIRMING, RESIZE_REVERTING = "resize_confirming", "resize_reverting"
 IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING = "image_snapshot", "image_backup", "image_uploading"
 SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING = (
     "shelving",
@@ -33,6 +36,7 @@ TASK_STATES = (
     *(PAUSING, UNPAUSING, SUSPENDING, RESUMING, REBUILDING, IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING),
     *(RESCUING, UNRESCUING, SOFT_DELETING, RESTORING),
     *(SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING, SHELVING_OFFLOADING, UNSHELVING),
+    *(RESIZE_PREP, RESIZE_MIGRATING, RESIZE_CONFIRMING, RESIZE_REVERTING),
 )
 """What may be being done with a server."""
 
@@ -61,6 +65,17 @@ class ServerFlavor(msgspec.Struct, frozen=True, gc=False):
     disabled: bool = False
     public: bool = True
     extra_specs: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class Former(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server was before it was resized, since `at`: all that a revert brings back. Its host keeps the disks."""
+
+    flavor: ServerFlavor
+    disks: tuple[Disk, ...]
+    vm_state: str
+    disk_config: str
+    root_device: str
+    at: datetime
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +124,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """What it was rebuilt from last; None: what its create says."""
     rescue: Rescue | None = None
     """What its guest boots from instead; in ERROR, what it may boot from."""
+    former: Former | None = None
+    """What it goes back to, while its resize is neither confirmed nor reverted."""
     boots: int = 1
     """The latest boot of its guest that was asked for: a number that grows, see `core.power.Wanted`."""
     guest_generation: int = 0

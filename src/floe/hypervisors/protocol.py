@@ -84,6 +84,13 @@ class Hypervisor(Protocol):
         """Make an empty disk; one that is there stays as it is."""
         ...
 
+    async def clone_disk(self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, source: Path) -> None:
+        """Make a disk a copy of the file `source`, of the same kind, and grow it to its size; the guest is off.
+
+        One that is there stays as it is, and so does what the source stands on.
+        """
+        ...
+
     async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
         """Define the guest and start it as that boot; the taps of its ports are there.
 

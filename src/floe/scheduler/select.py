@@ -124,12 +124,16 @@ OF_IMAGE = tuple(each for each in FILTERS if each.keep in {traits.keep, image.ke
 """What a server's host has to pass again where the server gets another image."""
 
 
-def unfit(spec: RequestSpec, table: HostTable, host: str) -> str | None:
-    """Return why the host that a server is on cannot run what it is now to boot, None if it can."""
+OF_FLAVOR = (*OF_IMAGE, *(each for each in FILTERS if each.keep is aggregates.keep))
+"""What it has to pass again where that gets another flavor; room is claimed."""
+
+
+def unfit(spec: RequestSpec, table: HostTable, host: str, filters: Sequence[Filter] = OF_IMAGE) -> str | None:
+    """Return why the host that a server is on cannot run what it is to be now, None if it can."""
     row = table.row(host)
     if row is None:
         return None  # it waits for the host anyway
-    for each in OF_IMAGE:
+    for each in filters:
         keep = each.keep(spec, table)
         if keep is not None and not keep(table.rows((host,))).all():
             return each.reason(spec, table, row)

@@ -17,6 +17,7 @@ from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.messages import ChangePower, Command, Destroy, Destroyed, Result
 from floe.core.server_rebuild import Rebuild
+from floe.core.server_resize import Resize
 from floe.core.servers import RESCUED
 from floe.simulation import drives
 from floe.simulation.copied import left, too_many_backups
@@ -105,12 +106,12 @@ class Judge:
 
     def told(self, host: str, command: Command) -> None:
         """A host was told a command."""
-        if isinstance(command, ChangePower | Rebuild):
+        if isinstance(command, ChangePower | Rebuild | Resize):
             self._changing[host, command.server_id] += 1
 
     def answered(self, host: str, command: Command, result: Result) -> None:
         """A host answered a command."""
-        if isinstance(command, ChangePower | Rebuild):
+        if isinstance(command, ChangePower | Rebuild | Resize):
             self._changing[host, command.server_id] -= 1
         if isinstance(command, Destroy) and command.final and isinstance(result, Destroyed):
             self._finished[host].add(command.server_id)

@@ -192,6 +192,12 @@ class SimulatedHypervisor:
         await self._fake.create_blank(guest, disk, files)
         await self._pause("disk.after")
 
+    async def clone_disk(self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, source: Path) -> None:
+        """See `Hypervisor.clone_disk`."""
+        await self._before_disk()
+        await self._fake.clone_disk(guest, disk, files, source)
+        await self._pause("disk.after")
+
     async def _before_disk(self) -> None:
         await self._pause("disk.before")
         if self._machine.disk_full:

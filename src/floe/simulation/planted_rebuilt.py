@@ -14,6 +14,7 @@ from floe.core.guests import GuestSpec
 from floe.core.host_network import HostNetwork
 from floe.core.power import Wanted
 from floe.core.server_rebuild import Rebuild
+from floe.core.server_resize import Resize
 from floe.core.servers import Server
 from floe.simulation.planting import Planted, patched
 from floe.store import server_disks
@@ -42,7 +43,9 @@ def _remake_unwritten(self: Ledger, guest: GuestSpec, network: HostNetwork = _NO
     self.guests[guest.server_id] = guest
 
 
-async def _no_way_back(self: rebuild.GuestRebuild, before: GuestSpec, command: Rebuild, kept: Wanted) -> bool:
+async def _no_way_back(
+    self: rebuild.GuestRebuild, before: GuestSpec, command: Rebuild | Resize, kept: Wanted, *, tidy: bool = True
+) -> bool:
     """Say that the guest is what it was."""
     return True
 

@@ -88,6 +88,11 @@ _REMOVE = Prepared(
     )
     .returning(*allocations.c)
 )
+_REPURPOSE = Prepared(
+    allocations.update()
+    .where(allocations.c.server_id == sa.bindparam("ident"), allocations.c.purpose == sa.bindparam("old"))
+    .values(purpose=sa.bindparam("new"))
+)
 _MEMBERS = Prepared(
     sa.select(allocations.c.host, sa.func.count(allocations.c.server_id.distinct()))
     .where(allocations.c.group_id == sa.bindparam("ident"), allocations.c.server_id != sa.bindparam("me"))
@@ -152,6 +157,11 @@ def release(
     for item in held:
         _GIVE.write_later(conn, _amounts(item.resources) | {"host": item.host, "now": now})
     return held
+
+
+def repurpose(conn: Connection, server_id: str, old: str, new: str) -> None:
+    """Have what a server takes for one purpose be taken for another."""
+    _REPURPOSE.write_later(conn, {"ident": server_id, "old": old, "new": new})
 
 
 def group_refusal(group: ServerGroup, hosts_of_members: dict[str, int], host: str) -> str:

@@ -89,6 +89,7 @@ _SERVERS = sa.select(
     servers.c.memory_mib,
     servers.c.networks,
     servers.c.fault,
+    servers.c.former,
 ).where(servers.c.deleted_at.is_(None))
 
 
@@ -153,6 +154,7 @@ def _plainly_in_order() -> sa.ColumnElement[bool]:
     amiss = sa.or_(sa.func.coalesce(p.host, "") != s.host, p.plugged.is_(False), further)
     return sa.and_(
         s.task_state.is_(None),
+        s.former.is_(None),
         s.vm_state.in_([sa.literal(state) for state in sorted(BUILT)]),
         sa.func.coalesce(s.host, "") != "",
         its_claims.scalar_subquery() == 1,

@@ -15,7 +15,7 @@ from floe.core.disks import Disk
 from floe.core.guests import MadeOf, PowerState
 from floe.core.nics import PlannedNic
 from floe.core.server_rescue import Rescue
-from floe.core.servers import BUILDING, DELETED, Server, ServerFault, ServerFlavor
+from floe.core.servers import BUILDING, DELETED, RESIZED, Former, Server, ServerFault, ServerFlavor
 from floe.store import server_disks
 from floe.store.engine import Connection
 from floe.store.prepared import Asked, Prepared
@@ -71,6 +71,7 @@ servers = sa.Table(
     sa.Column("root_device", sa.String(255), nullable=False, default="/dev/vda"),
     sa.Column("made_of", JsonOf(MadeOf | None)),
     sa.Column("rescue", JsonOf(Rescue | None)),
+    sa.Column("former", JsonOf(Former | None)),
     sa.Column("boots", Number, nullable=False, server_default="1"),
     sa.Column("guest_generation", Number, nullable=False, server_default="0"),
     sa.Column("password", Json),  # any text that a guest chose, also one that PostgreSQL's texts have no room for
@@ -169,6 +170,21 @@ def _change(names: tuple[str, ...], guarded: bool) -> Prepared:
     return Prepared(servers.update().where(*there).values(new))
 
 
+def resize(conn: Connection, server_id: str, flavor: ServerFlavor, **values: Any) -> None:
+    """Give a server another flavor, and set further columns of it."""
+    amounts: dict[str, Any] = {"flavor_id": flavor.flavor_id, "vcpus": flavor.vcpus, "memory_mib": flavor.memory_mib}
+    change(conn, server_id, flavor=flavor, **amounts, **values)
+
+
+def resized(conn: Connection, before: datetime) -> list[Server]:
+    """Return the servers whose resize was done before a time and waits to be confirmed."""
+    waiting = sa.select(servers).where(
+        servers.c.vm_state == RESIZED, servers.c.task_state.is_(None), servers.c.deleted_at.is_(None)
+    )
+    found = map(from_row, conn.execute(waiting))
+    return [server for server in found if server.former is not None and server.former.at < before]
+
+
 def catch_up(conn: Connection, server_id: str, generation: int) -> bool:
     """Be no further behind than a later wish that a host heard of; False if it was known, or the server is gone."""
     behind = (servers.c.id == server_id, servers.c.deleted_at.is_(None), servers.c.guest_generation < generation)
@@ -215,6 +231,7 @@ def mark_deleted(conn: Connection, server_id: str, now: datetime) -> None:
         host=None,
         password=None,
         reclaim_at=None,
+        former=None,
         terminated_at=now,
         updated_at=now,
         deleted_at=now,

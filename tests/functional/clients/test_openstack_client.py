@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from floe.testing import EmbeddedCloud
+
 from .conftest import KEY, Openstack
 
 As = Callable[..., Openstack]
@@ -94,6 +96,22 @@ async def test_a_server_is_rescued(openstack_as: As, image_file: Path) -> None:
     await becomes("RESCUE")
     await demo("server", "unrescue", "one")
     await becomes("ACTIVE")
+
+
+async def test_a_server_is_resized_taken_back_and_kept(
+    openstack_as: As, image_file: Path, embedded: EmbeddedCloud
+) -> None:
+    demo = openstack_as("demo")
+    await demo.json("image", "create", "tiny", "--file", str(image_file), "--disk-format", "raw")
+    await demo("server", "create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "--wait", "one")
+    for end, kept in (("revert", "m1.nano"), ("confirm", "m1.tiny")):
+        await demo("server", "resize", "--flavor", "m1.tiny", "--wait", "one")
+        assert (await demo.json("server", "show", "one"))["status"] == "VERIFY_RESIZE"
+        await demo("server", "resize", end, "one")
+        await embedded.settled()
+        server = await demo.json("server", "show", "one")
+        assert (server["status"], kept in str(server["flavor"])) == ("ACTIVE", True)
+    await demo("server", "delete", "--wait", "one")
 
 
 async def test_several_servers_at_once_changed_and_deleted(openstack_as: As, image_file: Path) -> None:

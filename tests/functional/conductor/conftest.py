@@ -50,6 +50,7 @@ from floe.core.messages import (
 from floe.core.power import Power
 from floe.core.resources import Inventory
 from floe.core.server_rebuild import Rebuild
+from floe.core.server_resize import Resize
 from floe.core.servers import BUILDING, SCHEDULING, Server, ServerFlavor
 from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
 from floe.core.step_times import StepTime
@@ -104,7 +105,7 @@ class ScriptedHost:
                 self.refused.add(command.server_id)
             self.guests.pop(command.server_id, None)
             return Destroyed(steps=(StepTime(name="guest", started=1.0, seconds=0.5, remark="removed"),))
-        if isinstance(command, ChangePower | Rebuild):
+        if isinstance(command, ChangePower | Rebuild | Resize):
             if self.power_script:
                 said = self.power_script.popleft()
                 if isinstance(said, Failed):

@@ -135,6 +135,14 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "unshelve_zone": ("user", "POST", ACTION, {"unshelve": {"availability_zone": "nova"}}, "2.76 2.77 2.91"),
     "unshelve_host": ("admin", "POST", ACTION, {"unshelve": {"host": "h1"}}, "2.90 2.91"),
     "unshelve_of_nothing": ("user", "POST", ACTION, {"unshelve": {}}, "2.77 2.91"),
+    **{
+        f"resize_{name}": ("user", "POST", ACTION, {"resize": asked}, "2.1")
+        for name, asked in (("same", {"flavorRef": "0"}), ("nothing", {}), ("unknown", {"flavorRef": DEFAULT}))
+    },
+    "resize_confirm": ("user", "POST", ACTION, {"confirmResize": None}, "2.1"),
+    "resize_revert": ("user", "POST", ACTION, {"revertResize": None}, "2.1"),
+    "resize_more": ("user", "POST", ACTION, {"resize": {"flavorRef": "2", "x": 1}}, "2.96"),
+    "resize": ("user", "POST", ACTION, {"resize": {"flavorRef": "2"}}, "2.1"),
     "rebuild_failed_build": ("user", "POST", "/v2.1/servers/{bad}/action", {"rebuild": {"imageRef": IMAGE}}, "2.1"),
     "rebuild_unknown": ("user", "POST", "/v2.1/servers/nope/action", {"rebuild": {"imageRef": IMAGE}}, "2.1"),
     "rebuild_of_nothing": ("user", "POST", ACTION, {"rebuild": {}}, "2.1"),

@@ -125,6 +125,52 @@ async def create_blank(target: Path, size: int, formatter: Sequence[str], user: 
     partial.replace(target)
 
 
+async def clone_raw(source: Path, target: Path, size: int, user: int | None) -> None:
+    """Make a user's raw file of `size` bytes that begins as another one; its bytes are looked at by nobody."""
+    if target.exists():  # noqa: ASYNC240  # one stat
+        return
+    partial = await _copy(source, target, size, user)
+    if partial.stat().st_size < size:  # one stat
+        os.truncate(partial, size)
+    partial.replace(target)
+
+
+async def clone_overlay(source: Path, target: Path, size: int, user: int | None) -> None:
+    """Make a user's qcow2 file that is a copy of another one of ours, of `size` bytes, on what that stands on."""
+    if target.exists():  # noqa: ASYNC240  # one stat
+        return
+    partial = await _copy(source, target, size, user)
+    if await virtual_size(partial, size, user, stage="disk") < size:
+        await run(
+            *("qemu-img", "resize", "-q", "-f", "qcow2", str(partial), str(size)),
+            user=user,
+            stage="disk",
+            what="The root disk could not be grown",
+            largest=_most(size),
+        )
+    partial.replace(target)
+
+
+async def _copy(source: Path, target: Path, size: int, user: int | None) -> Path:
+    """Copy a file of a disk of at most so many bytes, holes as holes; return the copy, a user's."""
+    partial = _new_file(target.with_name(target.name + ".partial"), None)
+    await run(
+        *("cp", "--reflink=auto", "--sparse=always", "--", str(source), str(partial)),
+        user=None,  # a file of ours, whose bytes nobody looks at
+        stage="disk",
+        what=f"The disk {source.name!r} could not be copied",
+        largest=_most(size),
+        seconds=_LONG,
+    )
+    hand_over(partial, user)
+    return partial
+
+
+def _most(size: int) -> int:
+    """Return how many bytes the qcow2 file of a disk has at most."""
+    return size + size // 1024 + _EMPTY_OVERLAY
+
+
 @contextmanager
 def apart(image: Path) -> Iterator[Path]:
     """Give a folder beside an image that has it as `image`, for whoever may read it and nothing near it.
@@ -184,7 +230,7 @@ async def convert(folder: Path, disk_format: str, size: int, user: int | None) -
         user=user,
         stage="image",
         what=f"The image could not be converted from {disk_format}",
-        largest=size + size // 1024 + _EMPTY_OVERLAY,
+        largest=_most(size),
         folder=folder,
         seconds=_LONG,
         memory=4 * GIB,
@@ -204,17 +250,17 @@ async def create_empty(target: Path, size: int, user: int | None) -> None:
     )
 
 
-async def virtual_size(disk: Path, most: int, user: int | None) -> int:
+async def virtual_size(disk: Path, most: int, user: int | None, *, stage: str = "snapshot") -> int:
     """Return how many bytes the disk in a qcow2 file of ours has, at most so many; nothing below it is opened."""
     output = await run(
         *("qemu-img", "info", "--output=json", "-U", "-f", "qcow2", str(disk)),
         user=user,
-        stage="snapshot",
+        stage=stage,
         what="The disk cannot be read",
     )
     size = int(json.loads(output)["virtual-size"])
     if size > most + _ROUNDED:
-        raise HostFailure("The disk is larger than it was made.", stage="snapshot", detail=f"{disk}: {size} bytes")
+        raise HostFailure("The disk is larger than it was made.", stage=stage, detail=f"{disk}: {size} bytes")
     return size
 
 
@@ -225,7 +271,7 @@ async def flatten(disk: Path, copy: Path, size: int, user: int | None) -> None:
         user=user,
         stage="snapshot",
         what="The disk could not be copied",
-        largest=size + size // 1024 + _EMPTY_OVERLAY,
+        largest=_most(size),
         seconds=_LONG,
         memory=4 * GIB,
     )

@@ -201,6 +201,15 @@ class LibvirtHypervisor:
         user = await self._user_of(files)
         await disks.create_blank(files.disks[disk.role], disk.size_mib * disks.MIB, command, user)
 
+    async def clone_disk(self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, source: Path) -> None:
+        """See `Hypervisor.clone_disk`."""
+        size, user = disk.size_mib * disks.MIB, await self._user_of(files)
+        if isinstance(disk, Blank):
+            await disks.clone_raw(source, files.disks[disk.role], size, user)
+        else:
+            of_image = guest.image.virtual_size
+            await disks.clone_overlay(source, files.disks[disk.role], size or of_image, user)
+
     async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
         """See `Hypervisor.start`."""
         uuid = guest.server_id

@@ -1,0 +1,239 @@
+"""Resize: a server gets another flavor, keeps what it was until that is confirmed or reverted; done by a conductor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import structs
+
+from floe.cloud import flavors, quotas, server_power, servers
+from floe.cloud.cloud import Cloud
+from floe.core import ahead, extra_specs
+from floe.core.actions import CONFIRM_RESIZE, RESIZE, REVERT_RESIZE, Action, Begins
+from floe.core.context import Context
+from floe.core.disks import CONFIG, EPHEMERAL, MIB_PER_GIB, ROOT, SWAP, Disk, Overlay, local_disks, root_device
+from floe.core.errors import Conflict, FloeError, Forbidden, Invalid
+from floe.core.given import ResizeGiven
+from floe.core.guest_hardware import hardware_of
+from floe.core.hosts import FORMER, RUNNING
+from floe.core.new_servers import check_image_fits
+from floe.core.power import Power, Wanted
+from floe.core.server_resize import Asked
+from floe.core.servers import STOPPED, Former, Server, ServerFlavor
+from floe.store import actions, allocations, images, server_disks
+from floe.store import servers as rows
+from floe.store.engine import Connection
+
+_NO_DISK = "Server disk was unable to be resized because: "
+
+
+async def resize(cloud: Cloud, context: Context, server_id: str, asked: Asked) -> None:
+    """Have a server resized. Its row is what was asked for from now on, and what it was again should that fail.
+
+    Raises NotFound, Invalid, Forbidden, OverQuota; Conflict for a server that is locked, or in no state for it.
+    """
+    now, action_id = cloud.clock.now(), cloud.new_id()
+
+    def begin(conn: Connection) -> Action:
+        known = actions.get(conn, action_id)  # of a run whose commit was not answered
+        if known is not None:
+            return known
+        server = servers.changeable(conn, context, server_id)
+        servers.check_state(server, RESIZE)
+        server_power.check_free(server, RESIZE.kind)
+        server_power.check_nics(conn, server_id, RESIZE.kind)
+        flavor = _flavor(conn, context, server, asked.flavor_id)
+        wanted, had = _wanted(server, server.vm_state, now), server_disks.of_server(conn, server)
+        given = ResizeGiven(
+            host=server.host or "",
+            wanted=wanted,
+            patience=server_power.patience(server, cloud.settings.shutdown_timeout),
+            disks=had,
+            makes=_disks(server, flavor, had, wanted.generation),
+        )
+        _demand_room(conn, server, flavor)
+        action = servers.new_action(action_id, context, server, RESIZE, now, given)
+        servers.begin(conn, server, RESIZE, action, guest_generation=wanted.generation, boots=wanted.boots)
+        former = Former(
+            flavor=server.flavor,
+            disks=had,
+            vm_state=server.vm_state,
+            disk_config=server.disk_config,
+            root_device=server.root_device,
+            at=now,
+        )
+        changes = {"former": former, "root_device": root_device(given.makes)}
+        if asked.disk_config is not None:
+            changes["disk_config"] = asked.disk_config
+        rows.resize(conn, server_id, flavor, **changes)
+        server_disks.replace(conn, server_id, given.makes)
+        return action
+
+    await cloud.hand_over(await cloud.db.write(begin))
+
+
+async def confirm(cloud: Cloud, context: Context, server_id: str) -> None:
+    """Have what a server was before its resize be dropped. Raises NotFound and Conflict."""
+    await _settle(cloud, context, server_id, CONFIRM_RESIZE)
+
+
+async def revert(cloud: Cloud, context: Context, server_id: str) -> None:
+    """Have a server be what it was before its resize. Raises NotFound and Conflict."""
+    await _settle(cloud, context, server_id, REVERT_RESIZE)
+
+
+async def confirm_old(cloud: Cloud) -> int:
+    """Have those resizes be confirmed that have waited for longer than `resize_confirm_window`; return how many."""
+    window = cloud.settings.resize_confirm_window
+    if not window:
+        return 0
+    before, done = cloud.clock.now() - timedelta(seconds=window), 0
+    for server in await cloud.db.scan(lambda conn: rows.resized(conn, before)):
+        request_id, roles = f"req-{cloud.new_id()}", frozenset({"admin"})  # also where its owner locked it
+        context = Context(request_id=request_id, user_id=server.user_id, project_id=server.project_id, roles=roles)
+        try:
+            await confirm(cloud, context, server.id)
+        except FloeError:
+            continue  # its user was quicker, or deleted it
+        done += 1
+    return done
+
+
+async def _settle(cloud: Cloud, context: Context, server_id: str, begins: Begins) -> None:
+    """Begin what ends a resize, either way."""
+    now, action_id = cloud.clock.now(), cloud.new_id()
+
+    def begin(conn: Connection) -> Action:
+        known = actions.get(conn, action_id)
+        if known is not None:
+            return known
+        server = servers.changeable(conn, context, server_id)
+        servers.check_state(server, begins)
+        server_power.check_free(server, begins.kind)
+        if server.former is None:
+            raise Conflict(f"Instance {server_id} has not been resized.")
+        wanted = _wanted(server, server.former.vm_state, now)
+        given = ResizeGiven(host=server.host or "", wanted=wanted, makes=server.former.disks)
+        action = servers.new_action(action_id, context, server, begins, now, given)
+        told: dict[str, Any] = {"guest_generation": wanted.generation}
+        if begins is REVERT_RESIZE:
+            told["boots"] = wanted.boots
+        servers.begin(conn, server, begins, action, **told)
+        return action
+
+    await cloud.hand_over(await cloud.db.write(begin))
+
+
+# -- in the workflows' transactions -----------------------------------------------------------------------
+
+
+def restore(conn: Connection, server: Server, now: datetime, **more: Any) -> None:
+    """Have a server be what it was before its resize; `more` are columns that it gets besides."""
+    former = server.former
+    if former is None:
+        return
+    server_disks.replace(conn, server.id, former.disks)
+    held = allocations.of_server(conn, server.id)
+    if any(claim.purpose == FORMER for claim in held):  # else nothing was claimed for the resize yet
+        allocations.release(conn, server.id, now, purpose=RUNNING)
+        allocations.repurpose(conn, server.id, FORMER, RUNNING)
+    kept = {"disk_config": former.disk_config, "root_device": former.root_device, "former": None}
+    rows.resize(conn, server.id, former.flavor, **{**kept, **more}, updated_at=now)
+
+
+def forget(conn: Connection, server_id: str, now: datetime, **more: Any) -> None:
+    """Have a server be what its resize made of it, for good."""
+    allocations.release(conn, server_id, now, purpose=FORMER)
+    rows.change(conn, server_id, **{"former": None, **more}, updated_at=now)
+
+
+def former_of(server: Server) -> Server:
+    """Return a server as it was before its resize."""
+    former = server.former
+    if former is None:
+        return server
+    return structs.replace(server, flavor=former.flavor, root_device=former.root_device, former=None)
+
+
+# -- what a resize is checked against ---------------------------------------------------------------------
+
+
+def _flavor(conn: Connection, context: Context, server: Server, flavor_id: str) -> ServerFlavor:
+    """Return the flavor that a server is to have. Raises Invalid, Forbidden."""
+    flavor, now = flavors.usable(conn, context, flavor_id), server.flavor
+    if flavor.flavor_id == now.flavor_id:
+        raise Invalid("When resizing, instances must change flavor!")
+    if flavor.root_gib == 0 and now.root_gib:
+        raise Invalid(f"{_NO_DISK}Resize to zero disk flavor is not allowed.")
+    if flavor.root_gib == 0 and not context.is_admin:
+        raise Forbidden(f"Flavor {flavor.name} has a root disk of 0 GiB; only administrators may use it.")
+    extra_specs.check_obeyed(flavor)
+    hardware_of(flavor.extra_specs, server.image_properties, flavor.vcpus)
+    image = images.get(conn, server.image_id) if server.image_id else None
+    if image is not None:
+        check_image_fits(
+            flavor,
+            image_id=image.id,
+            min_disk_gib=image.min_disk,
+            min_ram_mib=image.min_ram,
+            virtual_size=image.virtual_size or 0,
+        )
+    return flavor
+
+
+def _demand_room(conn: Connection, server: Server, flavor: ServerFlavor) -> None:
+    """Raise OverQuota where the project has no room for what the server takes more than now."""
+    more = {"cores": flavor.vcpus - server.flavor.vcpus, "ram": flavor.memory_mib - server.flavor.memory_mib}
+    quotas.demand(conn, server.project_id, {name: amount for name, amount in more.items() if amount > 0})
+
+
+def _wanted(server: Server, vm_state: str, now: datetime) -> Wanted:
+    """Return what the guest is to be: off if the server was stopped before its resize, else running."""
+    generation = ahead.after(max(server.guest_generation, server.boots), now)
+    if vm_state == STOPPED:
+        return Wanted(power=Power.STOPPED, boots=server.boots, generation=generation)
+    return Wanted(power=Power.RUNNING, boots=generation, generation=generation)
+
+
+def _disks(server: Server, flavor: ServerFlavor, had: Sequence[Disk], make: int) -> tuple[Disk, ...]:
+    """Return the disks that a server of a flavor has, made from those that it had. Raises Invalid if one shrinks."""
+    before = {disk.role: disk for disk in had}
+    root = before[ROOT]
+    assert isinstance(root, Overlay)
+    sizes = {
+        role: _size(role, before.get(role), old, new)
+        for role, old, new in (
+            (ROOT, server.flavor.root_gib * MIB_PER_GIB, flavor.root_gib * MIB_PER_GIB),
+            (EPHEMERAL, server.flavor.ephemeral_gib * MIB_PER_GIB, flavor.ephemeral_gib * MIB_PER_GIB),
+            (SWAP, server.flavor.swap_mib, flavor.swap_mib),
+        )
+    }
+    planned = local_disks(
+        server.image_properties,
+        image_id=root.image_id,
+        root_mib=sizes[ROOT],
+        ephemeral_mib=sizes[EPHEMERAL],
+        swap_mib=sizes[SWAP],
+        config_drive=CONFIG in before,
+    )
+    same = [disk.role for disk in planned] == [disk.role for disk in had]
+    found: list[Disk] = []
+    for disk, old in zip(planned, had if same else planned, strict=True):
+        kept = {"device": old.device, "bus": old.bus, "boot_index": old.boot_index}
+        if isinstance(disk, Overlay):
+            kept["base_make"] = root.stands_on
+        found.append(structs.replace(disk, make=make, **kept))
+    return tuple(found)
+
+
+def _size(role: str, had: Disk | None, old: int, new: int) -> int:
+    """Return how many MiB a disk is to have that is `had` now, where the flavors say `old` and `new`."""
+    now: int = getattr(had, "size_mib", 0)
+    if old == new and had is not None:
+        return now  # it may have been asked for smaller than the flavor's
+    if role == SWAP or not now or new >= now:
+        return new
+    what = "root" if role == ROOT else "ephemeral"
+    raise Invalid(f"{_NO_DISK}The {what} disk has {now} MiB, and the flavor only {new} MiB: a disk cannot get smaller.")
