@@ -31,6 +31,7 @@ ORDERED = {
     "Overlay.make",
     "OverlayCd.make",
     "Overlay.base_make",
+    "OverlayCd.base_make",
     "Blank.make",
     "ConfigDrive.make",
     "NetworkApplied.generation",

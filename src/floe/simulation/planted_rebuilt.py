@@ -44,7 +44,13 @@ def _remake_unwritten(self: Ledger, guest: GuestSpec, network: HostNetwork = _NO
 
 
 async def _no_way_back(
-    self: rebuild.GuestRebuild, before: GuestSpec, command: Rebuild | Resize, kept: Wanted, *, tidy: bool = True
+    self: rebuild.GuestRebuild,
+    before: GuestSpec,
+    command: Rebuild | Resize,
+    kept: Wanted,
+    *,
+    damaged: bool = False,
+    tidy: bool = True,
 ) -> bool:
     """Say that the guest is what it was."""
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,9 @@ from floe.store import ports as port_rows
 from floe.store.engine import Connection
 
 
-async def _follow_nothing(self: GuestNics, server_id: str) -> None:
+async def _follow_nothing(self: GuestNics, server_id: str, held: Sequence[Nic] = ()) -> Sequence[Nic]:
     """Leave a guest with the NICs that it has."""
+    return ()
 
 
 def _let_go_of_nothing(conn: Connection, server_id: str, port_id: str, now: datetime) -> None:
