@@ -108,7 +108,8 @@ async def find(cloud: Cloud, context: Context, listing: Listing) -> list[ServerF
         for each in rows.names(conn):
             budget.spend()
             fit += [each] if pattern.fits(each) else []
-        return rows.find(conn, viewer, structs.replace(asked, filters={**filters, "name": tuple(fit)}))
+        named = structs.replace(asked, filters={**filters, "name": tuple(fit)})
+        return rows.find(conn, viewer, named) if fit else []
 
     return await cloud.db.scan(look)
 

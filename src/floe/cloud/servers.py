@@ -37,7 +37,7 @@ from floe.core.messages import ConsoleOutput, ReadConsole
 from floe.core.new_servers import NewServer, names
 from floe.core.seen_servers import SeenServer
 from floe.core.server_filters import ServerFilter
-from floe.core.servers import BUILDING, SCHEDULING, Server
+from floe.core.servers import BUILDING, ERROR, SCHEDULING, SHELVED, SHELVED_OFFLOADED, Server
 from floe.store import actions, server_lists, server_views
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 SORT_KEYS = frozenset(server_lists.SORT_KEYS)
 _OF_HALVES = frozenset({CONFIRM_RESIZE.kind, REVERT_RESIZE.kind})
 """What may begin with a server that was resized, and of which its host keeps what it was; besides a delete."""
+_MAY_BE_SHELVED = frozenset({SHELVED, SHELVED_OFFLOADED, ERROR})
 S = TypeVar("S", Server, SeenServer)
 _PASSWORD = string.ascii_letters + string.digits
 _CONSOLE_SECONDS = 30.0
@@ -367,7 +368,8 @@ async def delete(cloud: Cloud, context: Context, server_id: str, *, overdue: dat
         if overdue is not None and not server.overdue(overdue):
             return None, None
         unmade_images.cancelled(conn, server, now, removal_id)
-        shelved_images.let_go(conn, context, server, now, kept_id)
+        if server.vm_state in _MAY_BE_SHELVED:
+            shelved_images.let_go(conn, context, server, now, kept_id)
         if cancelled(conn):
             return None, None
         action = new_action(action_id, context, server, DELETE, now)

@@ -92,8 +92,8 @@ servers = sa.Table(
     sa.Index("ix_servers_living", "created_at", "id", sqlite_where=_LIVING),
     sa.Index("ix_servers_group", "group_id"),
     sa.Index("ix_servers_deleted", "deleted_at", sqlite_where=GONE),
-    sa.Index("ix_servers_quota_owner", "quota_owner", sqlite_where=_LIMITED, postgresql_where=_LIMITED),
-    sa.Index("ix_servers_reclaim", "reclaim_at", sqlite_where=_RECLAIMED, postgresql_where=_RECLAIMED),
+    sa.Index("ix_servers_quota_owner", "quota_owner", sqlite_where=_LIMITED),
+    sa.Index("ix_servers_reclaim", "reclaim_at", sqlite_where=_RECLAIMED),
     info=counted(
         Counted(resource="instances", owner="project_id", unless=_UNCOUNTED),
         Counted(resource="cores", owner="project_id", unless=_UNCOUNTED, amount="vcpus"),
