@@ -26,7 +26,7 @@ server_groups = sa.Table(
     sa.Column("max_per_host", sa.Integer),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("quota_owner", Ident),
-    sa.Index("ix_server_groups_quota_owner", "quota_owner", sqlite_where=_LIMITED, postgresql_where=_LIMITED),
+    sa.Index("ix_server_groups_quota_owner", "quota_owner", sqlite_where=_LIMITED),
     info=counted(
         Counted(resource="server_groups", owner="project_id"),
         Counted(resource="server_groups", owner="quota_owner"),
