@@ -414,6 +414,11 @@ async def test_what_is_not_understood_is_counted_and_harms_nobody(own: NatsServe
         await bus.serve("h1", host.handle)
         await bus.listen(hear)
         await bus.share(take)
+        await bus.publish(Heartbeat(host="h1"))
+        await bus.publish(ActionWaits(action_id="a"))
+        await until(lambda: heard and taken)  # the server knows by now who hears what
+        heard.clear()
+        taken.clear()
         for subject in ("floe.all.h1", "floe.one.h1", "floe.part.h1", "floe.do.h1", "floe.here.h1"):
             for data in (b"", b"\xc1", b"rubbish" * 1000):
                 await stranger.publish(subject, data, reply="_R.h1.x.1")
