@@ -51,9 +51,10 @@ def row_of(table: sa.Table, change: Change) -> dict[str, Any]:
         row[name] = str(key)
     for item in table.info["counted"]:
         if item.owner is not None:
-            row[item.owner] = (owner or "") if not table.c[item.owner].nullable else owner
+            own = owner if item.owner != "quota_owner" else owner and f"{owner} within a project"
+            row[item.owner] = own or ("" if not table.c[item.owner].nullable else None)
         row |= {item.amount: amount} if item.amount else {}
-        row |= {item.unless: 1 if past else None} if item.unless else {}
+        row |= dict.fromkeys(item.unless, 1 if past else None)
     return row
 
 
