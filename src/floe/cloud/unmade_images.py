@@ -39,10 +39,14 @@ def give_up(conn: Connection, action: Action, now: datetime, action_id: str) -> 
     One that its user gave other bytes meanwhile is the user's own, and one that is whole stays: but not what a
     server was to be kept in.
     """
-    image, keeps = rows.get(conn, given(action).image_id), action.kind != SHELVE.kind
-    if image is None or (keeps and image.status not in {QUEUED, SAVING}):
+    image = rows.get(conn, given(action).image_id)
+    if image is None:
         return
-    if image.status == QUEUED or is_sent(conn, image.id, action.id, is_open=keeps):
+    if action.kind == SHELVE.kind:
+        goes = image.status == QUEUED or not _is_sent_by_another(conn, image.id, action.id)
+    else:
+        goes = image.status == QUEUED or (image.status == SAVING and is_sent(conn, image.id, action.id, is_open=True))
+    if goes:
         remove(conn, image, action, now, action_id)
 
 
@@ -89,6 +93,12 @@ def is_sent(conn: Connection, image_id: str, maker: str, *, is_open: bool = Fals
     """Say whether the bytes of an image are those that an action makes; with `is_open`, whether they still come."""
     found = actions.find(conn, image_id, is_open=is_open, kind=UPLOAD_IMAGE.kind, subject=IMAGE, limit=1)
     return any(msgspec.convert(each.input, BlobGiven).maker == maker for each in found)
+
+
+def _is_sent_by_another(conn: Connection, image_id: str, maker: str) -> bool:
+    """Say whether the bytes of an image are known to be somebody else's; how they came may be forgotten."""
+    found = actions.find(conn, image_id, kind=UPLOAD_IMAGE.kind, subject=IMAGE, limit=1)
+    return any(msgspec.convert(each.input, BlobGiven).maker != maker for each in found)
 
 
 def given(action: Action) -> SnapshotGiven:

@@ -65,7 +65,7 @@ class PutOff:
             await delete()
 
     def check(self, conn: Connection) -> list[Violation]:
-        """See that nothing was reclaimed before its time, or after it was restored."""
+        """See that nothing was reclaimed before its time, or after it was restored; history may be forgotten by now."""
         found = []
         kinds = (DELETE.kind, SOFT_DELETE.kind, RESTORE.kind)
         for _, server_id in self._made:
@@ -74,7 +74,7 @@ class PutOff:
             for action in conn.execute(actions.select().where(*where).order_by(actions.c.created_at)):
                 if action.kind != DELETE.kind:
                     last = action if action.state == SUCCEEDED else last
-                elif not action.user_id and (last is None or _too_early(last, action.created_at)):
+                elif not action.user_id and last is not None and _too_early(last, action.created_at):
                     found.append(Violation("a server was reclaimed that could be restored, or was", server_id))
         return found
 
