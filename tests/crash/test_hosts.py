@@ -35,7 +35,7 @@ KILLED_IN = {
     "Resize": {
         "end": ("shut_down",),
         "disk": ("remove",),
-        "copy": ("clone_disk",),
+        "copy": ("clone_disk", "copy_variables"),
         "start": ("start",),
         "tidy": ("sync", "tidy"),
     },

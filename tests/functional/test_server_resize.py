@@ -256,6 +256,18 @@ async def test_what_cannot_be_is_refused_and_nothing_changes(site: Site) -> None
     assert (after["flavor"], after["status"]) == (before["flavor"], "ACTIVE")
 
 
+async def test_the_limits_of_its_user_hold_too(site: Site) -> None:
+    server = await made(site, site.ids["small"])
+    found = await shown(site, server)
+    limits = {"quota_set": {"ram": found["flavor"]["ram"]}}
+    own = f"/compute/v2.1/os-quota-sets/{found['tenant_id']}?user_id={found['user_id']}"
+    assert (await site.ask("PUT", own, limits, "admin")).status_code == 200
+    refused = await act(site, server, "resize", flavorRef=site.ids["large"])
+    assert (refused.status_code, "Quota of this user exceeded for ram" in refused.text) == (403, True), refused.text
+    assert (await site.ask("DELETE", own, None, "admin")).status_code == 202
+    await resized(site, server)
+
+
 async def test_a_host_without_room_for_both_is_no_valid_host(site: Site) -> None:
     server = await made(site, site.ids["small"])
     limits = {"quota_set": {"ram": -1, "cores": -1}}

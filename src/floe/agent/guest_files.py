@@ -24,6 +24,18 @@ def prepare(files: GuestFiles, shared: Sequence[tuple[Path, CachedImage]]) -> No
         _share(image, target)
 
 
+def copy_variables(source: Path, target: Path) -> None:
+    """Copy what a guest's firmware keeps, if it keeps anything, for the same user."""
+    try:
+        owner = source.stat()
+    except FileNotFoundError:
+        return
+    partial = target.with_name(target.name + ".partial")
+    shutil.copy2(source, partial)
+    os.chown(partial, owner.st_uid, owner.st_gid)
+    partial.replace(target)
+
+
 def tidy(folder: Path, own: Set[Path], endings: Set[str]) -> None:
     """Remove from a guest's folder the files with such endings, and all images, that are none of its own."""
     if not folder.exists():

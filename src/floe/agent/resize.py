@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from floe.agent.disks import all_files, is_copied, own_files
+from floe.agent.guest_files import copy_variables
 from floe.agent.guests import Steps
 from floe.agent.rebuild import GuestRebuild, all_there, makes, remove
 from floe.core.disks import Disk
@@ -111,6 +112,7 @@ class GuestResize(msgspec.Struct, frozen=True):
                     await self.rebuild.hypervisor.clone_disk(guest, disk, own, old.disks[disk.role])
                 else:
                     others.append(disk)
+            await self.rebuild.offload(copy_variables, old.variables, own.variables)
             step.remark = ", ".join(disk.role for disk in guest.disks if disk not in others)
         await builder.make_files(guest, others, steps)
 

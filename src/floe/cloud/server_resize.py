@@ -184,9 +184,10 @@ def _flavor(conn: Connection, context: Context, server: Server, flavor_id: str) 
 
 
 def _demand_room(conn: Connection, server: Server, flavor: ServerFlavor) -> None:
-    """Raise OverQuota where the project has no room for what the server takes more than now."""
+    """Raise OverQuota where its project, or its user there, has no room for what the server takes more than now."""
     more = {"cores": flavor.vcpus - server.flavor.vcpus, "ram": flavor.memory_mib - server.flavor.memory_mib}
-    quotas.demand(conn, server.project_id, {name: amount for name, amount in more.items() if amount > 0})
+    room = quotas.room_of_user(conn, server.project_id, server.user_id)
+    room.demand({name: amount for name, amount in more.items() if amount > 0})
 
 
 def _wanted(server: Server, vm_state: str, now: datetime) -> Wanted:
