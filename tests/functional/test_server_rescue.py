@@ -7,10 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from sites import SERVERS, Site, furnished
 
 from floe.agent.agent import Agent
 from floe.agent.image_eviction import backing_file
+from floe.cloud import soft_deletes
+from floe.core.context import Context
 from floe.core.errors import HostFailure
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.testing import EmbeddedCloud
@@ -251,5 +254,22 @@ async def test_an_unrescue_that_fails_leaves_the_server_rescued(site: Site) -> N
     assert files(site, server) == BESIDE
     assert not machine(site, server).guests[server].off
     await act(site, server, "unrescue")
+    assert await status(site, server) == "ACTIVE"
+    assert files(site, server) == OWN
+
+
+async def test_one_that_is_deleted_for_a_while_comes_back_rescued(site: Site) -> None:
+    server = await site.server("one")
+    assert (await act(site, server, "rescue", {"rescue_image_ref": site.ids["other"]})).status_code == 200
+    cloud, found = site.cloud.node.cloud, await shown(site, server)
+    cloud = replace(cloud, settings=replace(cloud.settings, reclaim_instance_interval=3600.0))
+    user = Context(request_id="r", user_id=found["user_id"], project_id=found["tenant_id"], roles=frozenset({"member"}))
+    await soft_deletes.delete(cloud, user, server)
+    await site.cloud.settled()
+    assert await status(site, server) == "SOFT_DELETED"
+    assert (await act(site, server, "restore")).status_code == 202
+    assert await status(site, server) == "RESCUE"
+    assert (await shown(site, server))["OS-EXT-STS:power_state"] == 1
+    assert (await act(site, server, "unrescue")).status_code == 202
     assert await status(site, server) == "ACTIVE"
     assert files(site, server) == OWN

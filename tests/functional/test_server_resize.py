@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from sites import SERVERS, Site, furnished
 
 from floe.agent.agent import Agent
-from floe.cloud import server_resize
+from floe.cloud import server_resize, soft_deletes
+from floe.core.context import Context
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.testing import EmbeddedCloud
 
@@ -226,6 +227,18 @@ async def test_what_waits_for_a_decision_can_be_deleted_and_little_else(site: Si
     assert await audit(site) == []
     hosts = (await site.ask("GET", "/compute/v2.1/os-hypervisors/detail", None, "admin")).json()["hypervisors"]
     assert {each["memory_mb_used"] for each in hosts} == {hosts[0]["memory_mb"] - hosts[0]["free_ram_mb"]}
+
+
+async def test_one_that_waits_for_a_decision_is_deleted_at_once_though_deletes_are_put_off(site: Site) -> None:
+    server = await made(site, site.ids["small"])
+    await resized(site, server)
+    cloud, found = site.cloud.node.cloud, await shown(site, server)
+    cloud = replace(cloud, settings=replace(cloud.settings, reclaim_instance_interval=3600.0))
+    user = Context(request_id="r", user_id=found["user_id"], project_id=found["tenant_id"], roles=frozenset({"member"}))
+    await soft_deletes.delete(cloud, user, server)
+    await site.cloud.settled()
+    assert (await site.ask("GET", f"{SERVERS}/{server}", None, "demo")).status_code == 404
+    assert await audit(site) == []
 
 
 async def test_what_cannot_be_is_refused_and_nothing_changes(site: Site) -> None:
