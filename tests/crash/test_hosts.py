@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -55,16 +56,18 @@ KILLED_IN = {
 }
 """Every command, with its steps, and what the agent asks others to do in each: it dies before and after all of it."""
 
+ANEW = ("Rebuild", "Resize")
+"""Those by which a guest becomes another one: each has a life of its own, as each death costs a whole life."""
 MOST = 240
-_PARTS = 4
+_PARTS = 2
 """Tests that share the points at which somebody dies: they wait more than they compute, and so beside each other."""
 
 
 class Life:
     """A server's life from create to delete, in which a host (or all) dies at the n-th point, and recovers."""
 
-    def __init__(self, town: Any, life: Any, dies_at: int, whole_process: bool, again: int) -> None:
-        self.town, self.life, self.dies_at = town, life, dies_at
+    def __init__(self, town: Any, life: Any, dies_at: int, whole_process: bool, again: int, anew: str) -> None:
+        self.town, self.life, self.dies_at, self.anew = town, life, dies_at, anew
         self.whole_process, self.again = whole_process, again
         self.member: Any = None
         self.pair: list[Any] = []
@@ -80,31 +83,7 @@ class Life:
         self.life.dies_at = self.dies_at
         server = await town.create(host="h1")
         town.leave_files("h1", server)
-        phases: list[Callable[[], Awaitable[None]]] = [
-            self.nothing,
-            town.open_port,
-            lambda: town.note(server),
-            lambda: town.read_console(server),
-            lambda: town.ask_guest(server),
-            lambda: town.ask("h1", ReadUptime()),
-            self.list_guests,
-            self.inspect,
-            self.report,
-            self.new_member,
-            town.join_router,
-            lambda: self.post(server),
-            lambda: town.reboot(server),
-            lambda: town.give_nic(server),
-            lambda: town.take_nic(server),
-            lambda: town.rebuild(server),
-            lambda: town.rescue(server),
-            lambda: town.unrescue(server),
-            lambda: town.copy(server),
-            lambda: town.resize(server),
-            lambda: self.decide(server),
-            self.two_at_once,
-        ]
-        for phase in phases:
+        for phase in self.turns(server) if self.anew else self.days(server):
             await phase()
             await self.ended()
             if self.life.dead.is_set():
@@ -136,6 +115,37 @@ class Life:
         assert town.planes["h1"].applied.ports == ()
         assert list(town.machines["h2"].guests) == [neighbour.id]
         return bool(self.life.dead.is_set())
+
+    def days(self, server: Any) -> list[Callable[[], Awaitable[None]]]:
+        """Return what is done while the guest is what it was made as."""
+        town = self.town
+        return [
+            self.nothing,
+            town.open_port,
+            lambda: town.note(server),
+            lambda: town.read_console(server),
+            lambda: town.ask_guest(server),
+            lambda: town.ask("h1", ReadUptime()),
+            self.list_guests,
+            self.inspect,
+            self.report,
+            self.new_member,
+            town.join_router,
+            lambda: self.post(server),
+            lambda: town.reboot(server),
+            lambda: town.give_nic(server),
+            lambda: town.take_nic(server),
+            lambda: town.copy(server),
+            self.two_at_once,
+        ]
+
+    def turns(self, server: Any) -> list[Callable[[], Awaitable[None]]]:
+        """Return what makes another guest of it."""
+        town = self.town
+        if self.anew == "Resize":
+            return [self.nothing, lambda: town.resize(server), lambda: self.decide(server)]
+        ways = town.rebuild, town.rescue, town.unrescue
+        return [self.nothing, lambda: self.post(server), *(partial(way, server) for way in ways)]
 
     async def nothing(self) -> None:
         """The create is under way already."""
@@ -239,26 +249,28 @@ class Life:
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
+@pytest.mark.parametrize("anew", ["", *ANEW])
 @pytest.mark.parametrize(
     ("whole_process", "again"),
     [(False, False), (True, False), (True, True)],
     ids=["the agent", "the whole process", "the whole process, twice"],
 )
 async def test_a_death_at_any_point_of_any_command_leaves_nothing_stuck_and_nothing_behind(
-    new_town: Callable[[], Any], lifeline: Callable[[], Any], whole_process: bool, again: bool, part: int
+    new_town: Callable[[], Any], lifeline: Callable[[], Any], whole_process: bool, again: bool, anew: str, part: int
 ) -> None:
     step = 3 if again else 1  # those who die once die everywhere
     for dies_at in range(1 + part * step, MOST, _PARTS * step):
         town, life = new_town(), lifeline()
         try:
-            died = await Life(town, life, dies_at, whole_process, dies_at % 11 + 1 if again else 0).live()
+            died = await Life(town, life, dies_at, whole_process, dies_at % 11 + 1 if again else 0, anew).live()
         except AssertionError as error:
             raise AssertionError(f"it died at {life.passed[-1:]}: {error}") from error
         finally:
             await town.close()
         if not died:
             passed = {(command, point.split()[-1]) for command, point in life.passed}
-            for command, steps in KILLED_IN.items():
+            for command in [anew] if anew else KILLED_IN.keys() - set(ANEW):
+                steps = KILLED_IN[command]
                 assert {(command, "before"), (command, "after")} <= passed
                 missing = {call for calls in steps.values() for call in calls if (command, call) not in passed}
                 assert missing == set(), f"{command} does not ask for it any more"
