@@ -110,6 +110,19 @@ async def _token(app: Any, name: str, password: str, project: str) -> str:
     return dict(got[0]["headers"])[b"x-subject-token"].decode()
 
 
+async def serve(member: Caller, ids: dict[str, str]) -> str:
+    """Ask for a server that has one of everything, and return its id."""
+    asked = {
+        "name": "s",
+        "flavorRef": "1",
+        "imageRef": ids["image_id"],
+        "networks": [{"uuid": ids["network_id"]}],
+        "metadata": {"k": "v"},
+        "tags": ["t"],
+    }
+    return (await member.make("compute", "POST", "/v2.1/servers", {"server": asked}))["server"]["id"]
+
+
 async def _furnish(admin: Caller, member: Caller) -> dict[str, str]:
     """Make one of everything, and return the ids by the names that paths have for them."""
     ids: dict[str, str] = {}
@@ -157,11 +170,7 @@ async def _furnish(admin: Caller, member: Caller) -> dict[str, str]:
         "key": "k",
         "alias": "os-keypairs",
     }
-    server = await made(
-        member, "compute", "/v2.1/servers", "server", name="s", flavorRef="1", imageRef=image["id"],
-        networks=[{"uuid": network["id"]}], metadata={"k": "v"}, tags=["t"],
-    )  # fmt: skip
-    ids |= {"server_id": server["id"], "consumer": server["id"]}
+    ids["server_id"] = ids["consumer"] = await serve(member, ids)
     (port, *_) = (await member.make("network", "GET", "/v2.0/ports"))["ports"]
     ids["port_id"] = port["id"]
     aggregate = await made(admin, "compute", "/v2.1/os-aggregates", "aggregate", name="a", availability_zone="nova")
