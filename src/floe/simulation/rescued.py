@@ -13,7 +13,7 @@ from floe.cloud.cloud import Cloud
 from floe.core.actions import FAILED, RESCUE_SERVER, SUCCEEDED, UNRESCUE_SERVER
 from floe.core.given import RescueGiven
 from floe.core.server_states import BUILT
-from floe.core.servers import RESCUED
+from floe.core.servers import RESCUED, SOFT_DELETED
 from floe.simulation.routed import Args
 from floe.simulation.site import IMAGES, user_of
 from floe.simulation.wired import all_of
@@ -67,7 +67,9 @@ class Rescued:
             server = rows.get(conn, server_id)
             if server is None or server.vm_state not in BUILT:
                 continue
-            if (server.vm_state == RESCUED) is not (server.rescue is not None):
+            # One that is deleted so that it can be restored comes back as what it was.
+            is_rescued = server.rescue is not None
+            if server.vm_state != SOFT_DELETED and (server.vm_state == RESCUED) is not is_rescued:
                 what = f"it is {server.vm_state}, and its row says {server.rescue}"
                 found.append(Violation("a server is rescued by half", server_id, what))
             where = actions.c.subject_id == server_id, actions.c.kind.in_(_KINDS)
@@ -76,7 +78,7 @@ class Rescued:
                 continue
             last = max(done, key=lambda row: msgspec.convert(row.input, RescueGiven).wanted.generation)
             rescued = (last.kind == RESCUE_SERVER.kind) is (last.state == SUCCEEDED)
-            if rescued is not (server.vm_state == RESCUED) and "Nobody knows" not in str(last.message):
+            if rescued is not is_rescued and "Nobody knows" not in str(last.message):
                 what = f"it is {server.vm_state}, though its {last.kind} {last.state}: {last.message}"
                 found.append(Violation("a server is not what its rescue made of it", server_id, what))
         return found
