@@ -11,7 +11,19 @@ from typing import Any
 from floe.agent.power import LATER
 from floe.cloud.audit import Violation
 from floe.conductor.forgotten import BEHIND
-from floe.core.actions import FAILED, OPEN_STATES, REBUILD, Action
+from floe.core.actions import (
+    CONFIRM_RESIZE,
+    FAILED,
+    OPEN_STATES,
+    REBUILD,
+    RESCUE_SERVER,
+    RESIZE,
+    REVERT_RESIZE,
+    SHELVE,
+    UNRESCUE_SERVER,
+    UNSHELVE,
+    Action,
+)
 from floe.core.guest_actions import BY_KIND
 from floe.store import actions
 from floe.store.engine import Connection
@@ -25,10 +37,11 @@ Numbers = Mapping[str, Mapping[str, Any]]
 """By server, its latest boot and wish, and its guest's password."""
 
 _a = actions.actions.c
+_NUMBERED = (REBUILD, RESCUE_SERVER, UNRESCUE_SERVER, RESIZE, CONFIRM_RESIZE, REVERT_RESIZE, SHELVE, UNSHELVE)
 _WISHES = (
     actions.actions.select()
     .with_only_columns(_a.id, _a.subject_id, _a.created_at)
-    .where(_a.kind.in_(sorted({*BY_KIND, REBUILD.kind})))
+    .where(_a.kind.in_(sorted({*BY_KIND, *(each.kind for each in _NUMBERED)})))
     .order_by(_a.created_at, _a.id)
 )
 _OPEN = _WISHES.where(_a.state.in_(sorted(OPEN_STATES)))

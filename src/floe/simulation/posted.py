@@ -28,7 +28,7 @@ class Posted:
         self._kept: dict[str, str] = {}
         """By server, the latest password that its guest was told is kept."""
         self._tried: dict[str, list[str]] = {}
-        """By server, what its guest posted since, without a word of what became of it: its host may have died then."""
+        """By server whose guest posted, what it did since, without a word of what became of it."""
         self._asked: set[str] = set()
         """Servers whose passwords users asked to clear."""
         self._shown: dict[str, str] = {}
@@ -61,7 +61,7 @@ class Posted:
 
     def committed(self) -> None:
         """Something was committed: see that no password comes back, or goes by itself."""
-        if not self._kept and not self._shown:
+        if not self._tried:
             return
         living = {row.id: row.password for row in self._store.read(lambda conn: conn.execute(_ROWS).all())}
         for server_id, password in living.items():
