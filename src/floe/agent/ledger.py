@@ -120,7 +120,7 @@ class Ledger:
 
     def builder(self, server_id: str) -> str | None:
         """Return the id of the action whose guest is here, None if there is no guest or it is not known."""
-        return self._actions.get(server_id)
+        return self._actions.get(server_id) or None
 
     def told(self) -> dict[str, str]:
         """Return fingerprints of what guests may read about themselves, by server."""
@@ -156,12 +156,12 @@ class Ledger:
             entry.failed = result
         self._append(entry)
 
-    def adopt(self, action_id: str, guest: GuestSpec, network: HostNetwork | None) -> None:
-        """Remember a guest that was built here before this ledger was begun. Raises HostFailure where it cannot.
+    def adopt(self, guest: GuestSpec, network: HostNetwork | None) -> None:
+        """Remember a guest that nobody knows any more who built here. Raises HostFailure where it cannot.
 
         One entry says all of it: a guest that began and was never built is cleared away at the next start.
         """
-        self._note(Adopted(self._now(), action_id, _without_secrets(guest), network or _NOTHING), "the guest")
+        self._note(Adopted(self._now(), "", _without_secrets(guest), network or _NOTHING), "the guest")
 
     def remake(self, guest: GuestSpec, network: HostNetwork = _NOTHING) -> None:
         """Remember that a guest has other disks, whose files are there. Raises HostFailure where it cannot."""
@@ -318,7 +318,7 @@ class Ledger:
                 self._tombstones[entry.server_id] = entry
             elif entry.action_id:
                 self._undone[entry.server_id, entry.action_id] = entry
-                if self._actions.get(entry.server_id, entry.action_id) != entry.action_id:
+                if self.builder(entry.server_id) not in (None, entry.action_id):
                     return  # a later action has built the server here since: nothing of that is undone
             self._settled.pop(entry.server_id, None)
             self._drop(entry.server_id, entry.port_ids, entry.generation)

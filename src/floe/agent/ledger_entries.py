@@ -126,6 +126,7 @@ class Adopted(msgspec.Struct, tag="adopted", omit_defaults=True):
 
     at: float
     action_id: str
+    """Releases before wrote that of who told of the guest, which kept whoever had it built from having it removed."""
     guest: GuestSpec
     network: HostNetwork
 

@@ -128,7 +128,7 @@ class GuestPower(msgspec.Struct, frozen=True):
             raise NotFound("guest", command.server_id, message="The guest is not known on this host.")
         self._check_disks(guest)
         log.warning("guest %s is not in the ledger, and its disks are here: it is known again", command.server_id)
-        self.ledger.adopt(command.action_id, guest, command.network)
+        self.ledger.adopt(guest, command.network)
         async with steps.step("ports"):
             await self.builder.plug(guest)
         return guest

@@ -85,7 +85,7 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         there = await self.offload(all_there, done) and (boots or not await self.offload(all_there, before))
         guest = command.guest if there else command.before
         log.warning("guest %s is not in the ledger, and is to be rebuilt: it is known again", command.server_id)
-        self.ledger.adopt(command.action_id, guest, command.network)
+        self.ledger.adopt(guest, command.network)
         return guest
 
     async def _make(self, guest: GuestSpec, before: GuestSpec, steps: Steps, doubtful: int | None) -> None:

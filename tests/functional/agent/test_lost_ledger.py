@@ -88,6 +88,23 @@ async def test_what_is_known_again_outlives_the_agent(world: Any, spawned: Any, 
     assert stopped.power_state is RUNNING
 
 
+@pytest.mark.parametrize("started_again", [False, True])
+async def test_what_is_known_again_goes_when_whoever_had_it_built_says_so(
+    world: Any, spawned: Any, started_again: bool
+) -> None:
+    server_id = spawned.guest.server_id
+    await lose(world, "runs", server_id)
+    await ask(world, asked(spawned, Power.STOPPED, 1))
+    if started_again:
+        world.agent._ledger.compact()
+        await world.kill()
+        await world.start()
+    gone = Destroy(action_id=spawned.action_id, server_id=server_id, guest_name=spawned.guest.name, final=False)
+    assert isinstance(await ask(world, gone), Destroyed)
+    assert server_id not in world.machine.guests
+    assert not world.folder(server_id).exists()
+
+
 async def test_a_death_just_after_it_is_known_again_costs_no_disk(world: Any, spawned: Any) -> None:
     """The start that follows takes a guest that was never built for a build cut short, and its disks away."""
     server_id = spawned.guest.server_id
