@@ -6,13 +6,13 @@ guest is removed there and the next host is tried, unless the failure would be t
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
 
 from floe.cloud import host_images, sealing, server_ports
 from floe.cloud.cloud import Cloud
+from floe.conductor.building import Building, tried
 from floe.conductor.choices import Request
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
@@ -20,29 +20,17 @@ from floe.conductor.flow import Flow, Outcome, Work
 from floe.conductor.guest_spec import guest_spec
 from floe.conductor.placing import Placed, Placing
 from floe.conductor.reservations import Reservations, made_together
-from floe.conductor.saga import Again, Choice, OnHost, Saga, Write
+from floe.conductor.saga import Saga, Write
 from floe.core import server_states
-from floe.core.actions import CREATE, Step
-from floe.core.disks import Disk
-from floe.core.errors import FloeError, HostFailure, NotFound, Unavailable
+from floe.core.actions import CREATE
+from floe.core.errors import NotFound
 from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.guests import MadeOf
-from floe.core.messages import Destroy, Spawn, Spawned
+from floe.core.messages import Spawn, Spawned
 from floe.core.servers import BUILDING, ERROR, Server, ServerFault
 from floe.store import allocations, server_disks
 from floe.store import servers as rows
 from floe.store.engine import Connection
-
-log = logging.getLogger(__name__)
-
-_SAME_ANYWHERE = frozenset({"not_found", "invalid"})
-"""Causes that lie in what was asked for (an image that is gone, or broken): any other host would fail alike."""
-
-
-class _Tried(msgspec.Struct, frozen=True):
-    """The hosts that failed so far, and why."""
-
-    hosts: dict[str, FloeError] = msgspec.field(default_factory=dict)
 
 
 class CreateServer(msgspec.Struct, frozen=True):
@@ -59,21 +47,7 @@ class CreateServer(msgspec.Struct, frozen=True):
         return Saga(
             begins=CREATE,
             steps=(
-                Again(
-                    steps=(
-                        Choice(name="schedule", by=self.schedule, returns=Placed),
-                        OnHost(
-                            name="spawn",
-                            at=lambda flow: flow.result(Placed).host,
-                            command=self.spawn,
-                            returns=Spawned,
-                            seconds=self.settings.spawn,
-                            undo=self.destroy,
-                            after=lambda flow, _: self.fleet.table.note_failure(flow.result(Placed).host, False),
-                        ),
-                    ),
-                    other=self.other_host,
-                ),
+                Building(self.cloud, self.fleet, self.settings).steps(self.schedule, self.spawn),
                 Write(name="active", do=self.activate, last=True),
             ),
             fails=self.give_back,
@@ -83,10 +57,10 @@ class CreateServer(msgspec.Struct, frozen=True):
 
     async def schedule(self, flow: Flow) -> Any:
         """Find a host and claim it. Raises FloeError when there is none."""
-        tried = flow.known.setdefault(_Tried, _Tried()).hosts
-        if not tried and made_together(flow) > 1:
+        failed = tried(flow)
+        if not failed and made_together(flow) > 1:
             return await self.reservations.place(flow)
-        return await self.placing.place(flow, tried)
+        return await self.placing.place(flow, failed)
 
     async def spawn(self, flow: Flow) -> Spawn:
         """Return what the chosen host is told."""
@@ -105,19 +79,6 @@ class CreateServer(msgspec.Struct, frozen=True):
         return Spawn(
             action_id=flow.action.id, guest=guest, network=placed.network, attempt=flow.attempt, tickets=tickets
         )
-
-    def other_host(self, flow: Flow, step: str, error: FloeError) -> bool:
-        """Say whether another host may do better."""
-        if step != "spawn" or not isinstance(error, HostFailure | Unavailable):
-            return False
-        tried, host = flow.known.setdefault(_Tried, _Tried()).hosts, flow.result(Placed).host
-        self.fleet.table.note_failure(host, True)
-        tried[host] = error
-        hopeless = isinstance(error, HostFailure) and error.cause in _SAME_ANYWHERE
-        if hopeless or len(tried) >= self.settings.hosts_per_create:
-            return False
-        log.warning("server %s: host %s failed: %s", flow.action.subject_id, host, error.message)
-        return True
 
     def activate(self, flow: Flow) -> Work:
         """Make the server active, or what its guest has become meanwhile."""
@@ -138,24 +99,6 @@ class CreateServer(msgspec.Struct, frozen=True):
             return Outcome(remark="the guest runs")
 
         return work
-
-    async def destroy(self, flow: Flow, step: Step) -> Destroy:
-        """Return what takes a spawn back; the same server may be built on that host again, by a later action."""
-        placed = next(
-            msgspec.convert(other.output, Placed)
-            for other in reversed(flow.journal.steps)
-            if other.name == "schedule" and other.host == step.host
-        )
-        server = await self._server(flow)
-        return Destroy(
-            action_id=flow.action.id,
-            server_id=flow.action.subject_id,
-            guest_name=server.guest_name if server else "",
-            port_ids=tuple(port.port_id for port in placed.network.ports),
-            generation=placed.network.generation,
-            final=False,
-            attempt=flow.attempt,
-        )
 
     def give_back(self, flow: Flow, failure: Failure) -> Work:
         """Give back claim, ports and addresses; the server is in ERROR with its cause.
@@ -181,9 +124,6 @@ class CreateServer(msgspec.Struct, frozen=True):
         """Forget what was kept in memory while the guest was made; where it failed, something was given back."""
         self.fleet.power.pop(flow.action.subject_id, None)
         self.fleet.dirty = self.fleet.dirty or flow.undoing
-
-    async def _disks(self, server: Server) -> tuple[Disk, ...]:
-        return await self.cloud.db.read(lambda conn: server_disks.of_server(conn, server))
 
     async def _server(self, flow: Flow) -> Server | None:
         return await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TypeVar
+
+from msgspec.structs import replace
 
 from floe.cloud import host_networks, server_ports
+from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
 from floe.conductor.flow import Flow
 from floe.conductor.guest_spec import guest_spec
@@ -13,11 +17,30 @@ from floe.core.errors import HostFailure, NotFound
 from floe.core.given import CreateSecrets
 from floe.core.guests import GuestSpec
 from floe.core.host_network import HostNetwork
+from floe.core.messages import ChangePower
+from floe.core.snapshot_commands import TakeSnapshot
 from floe.store import places, server_disks
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
 BEHIND = "The host was told something later of this guest than the cloud knows of, so nothing was changed. Ask again."
+
+
+OfGuest = TypeVar("OfGuest", ChangePower, TakeSnapshot)
+
+
+async def told_anew(cloud: Cloud, host: str, command: OfGuest) -> OfGuest:
+    """Return a command for a host that has forgotten the guest: with all of it, as its create has it.
+
+    Raises NotFound.
+    """
+    now, domain = cloud.clock.now(), cloud.settings.dns_domain
+
+    def read(conn: Connection) -> OfGuest:
+        guest, network = guest_as_made(conn, command.server_id, host, domain, now)
+        return replace(command, guest=guest, network=network)
+
+    return await cloud.db.read(read)
 
 
 def guest_as_made(

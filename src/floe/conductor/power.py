@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
-from floe.conductor.forgotten import catch_up, guest_as_made
+from floe.conductor.forgotten import catch_up, told_anew
 from floe.conductor.saga import OnHost, Saga, Write
 from floe.core import server_states
 from floe.core.given import PowerGiven
@@ -79,14 +78,7 @@ class GuestActions(msgspec.Struct, frozen=True):
 
     async def anew(self, flow: Flow) -> ChangePower:
         """Return the same for a host that has forgotten the guest: with all of it, as its create has it."""
-        command, host, server_id = await self.command(flow), self.host(flow), flow.action.subject_id
-        now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
-
-        def read(conn: Connection) -> ChangePower:
-            guest, network = guest_as_made(conn, server_id, host, domain, now)
-            return replace(command, guest=guest, network=network)
-
-        return await self.cloud.db.read(read)
+        return await told_anew(self.cloud, self.host(flow), await self.command(flow))
 
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that it was in ERROR is over."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from floe.cloud import shelving, snapshots, unmade_images
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings
 from floe.conductor.flow import Flow, Outcome, Work
-from floe.conductor.forgotten import catch_up, guest_as_made
+from floe.conductor.forgotten import catch_up, told_anew
 from floe.conductor.saga import Each, OnHost, Saga, Write
 from floe.core import guest_actions
 from floe.core.actions import SHELVE, Action
@@ -110,14 +109,7 @@ class ShelveServer(msgspec.Struct, frozen=True):
 
     async def end_anew(self, flow: Flow) -> ChangePower:
         """Return the same for a host that has forgotten the guest."""
-        command, host, server_id = await self.end(flow), self.host(flow), flow.action.subject_id
-        now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
-
-        def read(conn: Connection) -> ChangePower:
-            guest, network = guest_as_made(conn, server_id, host, domain, now)
-            return replace(command, guest=guest, network=network)
-
-        return await self.cloud.db.read(read)
+        return await told_anew(self.cloud, self.host(flow), await self.end(flow))
 
     def note_stop(self, flow: Flow) -> Work:
         """Say that the guest is off, and that its image is next."""
@@ -134,14 +126,7 @@ class ShelveServer(msgspec.Struct, frozen=True):
 
     async def copy_anew(self, flow: Flow) -> TakeSnapshot:
         """Return the same for a host that has forgotten the guest."""
-        command, host, server_id = await self.copy(flow), self.host(flow), flow.action.subject_id
-        now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
-
-        def read(conn: Connection) -> TakeSnapshot:
-            guest, network = guest_as_made(conn, server_id, host, domain, now)
-            return replace(command, guest=guest, network=network)
-
-        return await self.cloud.db.read(read)
+        return await told_anew(self.cloud, self.host(flow), await self.copy(flow))
 
     def settle(self, flow: Flow) -> Work:
         """Say that the server is shelved; where it does not stay on its host, that is the next action."""

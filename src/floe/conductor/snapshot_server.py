@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from msgspec.structs import replace
 
 from floe.cloud import snapshots, unmade_images
 from floe.cloud.cloud import Cloud
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings
 from floe.conductor.flow import Flow, Outcome, Work
-from floe.conductor.forgotten import guest_as_made
+from floe.conductor.forgotten import told_anew
 from floe.conductor.saga import OnHost, Saga, Write
 from floe.core.actions import CREATE_BACKUP, CREATE_IMAGE, Begins
 from floe.core.given import SnapshotGiven
@@ -69,14 +68,7 @@ class ServerImages(msgspec.Struct, frozen=True):
 
     async def anew(self, flow: Flow) -> TakeSnapshot:
         """Return the same for a host that has forgotten the guest: with all of it, as its create has it."""
-        command, host, server_id = await self.command(flow), flow.given(SnapshotGiven).host, flow.action.subject_id
-        now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
-
-        def read(conn: Connection) -> TakeSnapshot:
-            guest, network = guest_as_made(conn, server_id, host, domain, now)
-            return replace(command, guest=guest, network=network)
-
-        return await self.cloud.db.read(read)
+        return await told_anew(self.cloud, flow.given(SnapshotGiven).host, await self.command(flow))
 
     def settle(self, flow: Flow) -> Work:
         """Say that the image is there; of a backup, delete the oldest of its kind that are too many."""

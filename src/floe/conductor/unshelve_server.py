@@ -5,7 +5,6 @@ The image goes with the end of it. Where it fails, the server is shelved as it w
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
@@ -14,29 +13,25 @@ from msgspec.structs import replace
 from floe.cloud import host_images, server_ports, shelved_images
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
+from floe.conductor.building import Building, tried
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
-from floe.conductor.forgotten import catch_up, guest_as_made
+from floe.conductor.forgotten import catch_up, told_anew
 from floe.conductor.guest_spec import guest_spec
 from floe.conductor.placing import Placed, Placing
-from floe.conductor.saga import Again, Choice, Each, OnHost, Saga, Write
+from floe.conductor.saga import Each, OnHost, Saga, Write
 from floe.core import server_states
-from floe.core.actions import UNSHELVE, Step
+from floe.core.actions import UNSHELVE
 from floe.core.disks import Disk, Overlay
-from floe.core.errors import FloeError, HostFailure, NotFound, Unavailable
+from floe.core.errors import NotFound
 from floe.core.given import CreateSecrets, UnshelveGiven
 from floe.core.guests import MadeOf, PowerState
-from floe.core.messages import ChangePower, Destroy, PowerChanged, Spawn, Spawned
+from floe.core.messages import ChangePower, PowerChanged, Spawn, Spawned
 from floe.core.servers import SHELVED, SHELVED_OFFLOADED, Server, ServerFault
 from floe.store import allocations, server_disks
 from floe.store import servers as rows
 from floe.store.engine import Connection
-
-log = logging.getLogger(__name__)
-
-_SAME_ANYWHERE = frozenset({"not_found", "invalid"})
-"""Causes that lie in the image: any other host would fail alike."""
 
 
 class AtHome(msgspec.Struct, frozen=True):
@@ -45,12 +40,6 @@ class AtHome(msgspec.Struct, frozen=True):
 
 class Away(msgspec.Struct, frozen=True):
     """A server that no host has."""
-
-
-class _Tried(msgspec.Struct, frozen=True):
-    """The hosts that failed so far, and why."""
-
-    hosts: dict[str, FloeError] = msgspec.field(default_factory=dict)
 
 
 class UnshelveServer(msgspec.Struct, frozen=True):
@@ -83,25 +72,7 @@ class UnshelveServer(msgspec.Struct, frozen=True):
                 ),
                 Each(
                     over=lambda flow: () if flow.given(UnshelveGiven).host else (Away(),),
-                    steps=(
-                        Again(
-                            steps=(
-                                Choice(name="schedule", by=self.schedule, returns=Placed),
-                                OnHost(
-                                    name="spawn",
-                                    at=lambda flow: flow.result(Placed).host,
-                                    command=self.spawn,
-                                    returns=Spawned,
-                                    seconds=self.settings.spawn,
-                                    undo=self.destroy,
-                                    after=lambda flow, _: self.fleet.table.note_failure(
-                                        flow.result(Placed).host, False
-                                    ),
-                                ),
-                            ),
-                            other=self.other_host,
-                        ),
-                    ),
+                    steps=(Building(self.cloud, self.fleet, self.settings).steps(self.schedule, self.spawn),),
                 ),
                 Write(name="active", do=self.activate, last=True),
             ),
@@ -118,20 +89,13 @@ class UnshelveServer(msgspec.Struct, frozen=True):
 
     async def start_anew(self, flow: Flow) -> ChangePower:
         """Return the same for a host that has forgotten it."""
-        command, host, server_id = await self.start(flow), flow.given(UnshelveGiven).host, flow.action.subject_id
-        now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
-
-        def read(conn: Connection) -> ChangePower:
-            guest, network = guest_as_made(conn, server_id, host, domain, now)
-            return replace(command, guest=guest, network=network)
-
-        return await self.cloud.db.read(read)
+        return await told_anew(self.cloud, flow.given(UnshelveGiven).host, await self.start(flow))
 
     # -- where none has -------------------------------------------------------------------------------
 
     async def schedule(self, flow: Flow) -> Any:
         """Find a host and claim it. Raises FloeError when there is none."""
-        return await self.placing.place(flow, flow.known.setdefault(_Tried, _Tried()).hosts)
+        return await self.placing.place(flow, tried(flow))
 
     async def spawn(self, flow: Flow) -> Spawn:
         """Return what the chosen host is told: the guest as it was made, of other disks."""
@@ -148,37 +112,6 @@ class UnshelveServer(msgspec.Struct, frozen=True):
         tickets = host_images.tickets(self.cloud, placed.host, guest, seconds=self.settings.spawn)
         return Spawn(
             action_id=flow.action.id, guest=guest, network=placed.network, attempt=flow.attempt, tickets=tickets
-        )
-
-    def other_host(self, flow: Flow, step: str, error: FloeError) -> bool:
-        """Say whether another host may do better."""
-        if step != "spawn" or not isinstance(error, HostFailure | Unavailable):
-            return False
-        tried, host = flow.known.setdefault(_Tried, _Tried()).hosts, flow.result(Placed).host
-        self.fleet.table.note_failure(host, True)
-        tried[host] = error
-        hopeless = isinstance(error, HostFailure) and error.cause in _SAME_ANYWHERE
-        if hopeless or len(tried) >= self.settings.hosts_per_create:
-            return False
-        log.warning("server %s: host %s failed: %s", flow.action.subject_id, host, error.message)
-        return True
-
-    async def destroy(self, flow: Flow, step: Step) -> Destroy:
-        """Return what takes a spawn back."""
-        placed = next(
-            msgspec.convert(other.output, Placed)
-            for other in reversed(flow.journal.steps)
-            if other.name == "schedule" and other.host == step.host
-        )
-        server = await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))
-        return Destroy(
-            action_id=flow.action.id,
-            server_id=flow.action.subject_id,
-            guest_name=server.guest_name if server else "",
-            port_ids=tuple(port.port_id for port in placed.network.ports),
-            generation=placed.network.generation,
-            final=False,
-            attempt=flow.attempt,
         )
 
     # -- how it ends ----------------------------------------------------------------------------------
