@@ -11,12 +11,13 @@ the writer.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import queue
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +27,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.util import LRUCache
 
 from floe.core.counters import Counters
 from floe.core.errors import StoreUnavailable
@@ -49,6 +51,8 @@ _PRAGMAS = (
     "PRAGMA journal_size_limit=16777216",  # what a long read made of the write-ahead log is given back after it
 )
 _MAX_BATCH = 64
+_MOST_COMPILED = 1000
+"""Statements that stay compiled; those of hot paths are `Prepared`, and not among them."""
 
 
 class Isolation(Enum):
@@ -285,18 +289,31 @@ def _attempt(conn: Connection, item: _Write, alone: bool) -> None:
 
 
 def _engine(path: Path, patience: float) -> Engine:
-    engine = sa.create_engine(
-        f"sqlite:///{path}",
-        poolclass=StaticPool,
-        hide_parameters=True,  # in errors, and so in logs: they hold what tenants sent
-        connect_args={"check_same_thread": False, "timeout": patience},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _connect(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None
+    def connect() -> Any:
+        connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         address_columns.teach(connection)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
+        return connection
 
-    return engine
+    dialect, compiled = _sqlite()
+    return Engine(
+        StaticPool(connect, dialect=dialect),
+        dialect,
+        sa.URL.create("sqlite", database=str(path)),
+        hide_parameters=True,  # in errors, and so in logs: they hold what tenants sent
+        execution_options={"compiled_cache": compiled},
+    )
+
+
+@functools.cache
+def _sqlite() -> tuple[sa.Dialect, MutableMapping[Any, Any]]:
+    """Return what SQLAlchemy knows of SQLite, and the statements that it has compiled for that.
+
+    Writer and readers share it, and so do all files of a process: to compile one takes longer than most take to run.
+    """
+    engine = sa.create_engine("sqlite://")
+    with engine.connect():
+        """It is known from the first connection on."""
+    engine.dispose()
+    return engine.dialect, LRUCache(_MOST_COMPILED)
