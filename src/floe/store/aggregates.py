@@ -18,6 +18,7 @@ from floe.store.engine import Connection
 from floe.store.generations import changes
 from floe.store.hosts import ZONE, hosts
 from floe.store.listing import ByIds
+from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
 from floe.store.servers import servers
@@ -69,9 +70,13 @@ _MOVED = (
     .where(hosts.c.name.in_(_THERE), servers.c.deleted_at.is_(None), sa.bindparam("zone", type_=sa.String) != ZONE)
 )
 
-_EVERY_MEMBER = sa.select(members.c.host, aggregates.c.id, aggregates.c.zone).join(aggregates).order_by(aggregates.c.id)
-_TOLD = sa.select(hosts.c.name, hosts.c.aggregates, hosts.c.aggregate_zone).where(
-    sa.or_(hosts.c.aggregates != sa.literal((), Json), hosts.c.aggregate_zone.is_not(None))
+_EVERY_MEMBER = Prepared(
+    sa.select(members.c.host, aggregates.c.id, aggregates.c.zone).join(aggregates).order_by(aggregates.c.id)
+)
+_TOLD = Prepared(
+    sa.select(hosts.c.name, hosts.c.aggregates, hosts.c.aggregate_zone).where(
+        sa.or_(hosts.c.aggregates != sa.literal((), Json), hosts.c.aggregate_zone.is_not(None))
+    )
 )
 
 
@@ -141,11 +146,11 @@ def would_move(conn: Connection, aggregate_id: int, zone: str) -> int:
 def untold(conn: Connection) -> list[str]:
     """Return the hosts whose own row says other than the aggregates that they are in."""
     right: dict[str, tuple[list[int], set[str]]] = {}
-    for host, ident, zone in conn.execute(_EVERY_MEMBER):
+    for host, ident, zone in _EVERY_MEMBER.tuples(conn):
         idents, zones = right.setdefault(host, ([], set()))
         idents.append(ident)
         zones |= {zone} - {None}
-    told = {name: (list(idents), {zone} - {None}) for name, idents, zone in conn.execute(_TOLD)}
+    told = {name: (list(idents), {zone} - {None}) for name, idents, zone in _TOLD.tuples(conn)}
     return sorted(name for name in right.keys() | told.keys() if right.get(name) != told.get(name))
 
 

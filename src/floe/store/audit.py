@@ -104,9 +104,11 @@ _PORTS = sa.select(
     _further(sa.select(sa.func.count())).scalar_subquery().label("further"),
 )  # fmt: skip
 _ADDRESSES = sa.select(port_addresses.c.port_id, sa.func.count()).group_by(port_addresses.c.port_id)
-_HOSTS = sa.select(
-    hosts.c.name,
-    *(hosts.c[f"{what}_{kind}"] for what in ("vcpus", "memory", "disk") for kind in ("used", "capacity")),
+_EVERY_HOST = Prepared(
+    sa.select(
+        hosts.c.name,
+        *(hosts.c[f"{what}_{kind}"] for what in ("vcpus", "memory", "disk") for kind in ("used", "capacity")),
+    )
 )
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _OPEN = Prepared(
@@ -114,21 +116,25 @@ _OPEN = Prepared(
 )
 
 
+_CLAIMS, _HOLDINGS = sa.select(allocations), sa.select(holdings.c.server_id, holdings.c.host)
+_EVERY_SERVER, _EVERY_PORT, _EVERY_ADDRESS = Prepared(_SERVERS), Prepared(_PORTS), Prepared(_ADDRESSES)
+_EVERY_CLAIM, _EVERY_HOLDING = Prepared(_CLAIMS), Prepared(_HOLDINGS)
 _LIVE = sa.select(servers.c.id).where(servers.c.deleted_at.is_(None))
-_CLAIMS = sa.select(allocations)
-_LOST_CLAIMS = _CLAIMS.where(allocations.c.server_id.not_in(_LIVE))
-_LOST_PORTS = _PORTS.where(
-    sa.or_(
-        ports.c.server_id.not_in(_LIVE),
-        sa.and_(
-            ports.c.server_id.is_(None),
-            sa.or_(
-                ports.c.made, sa.and_(sa.or_(ports.c.plugged, ports.c.host.is_not(None)), ports.c.pinned.is_(False))
+_LOST_CLAIMS = Prepared(_CLAIMS.where(allocations.c.server_id.not_in(_LIVE)))
+_LOST_PORTS = Prepared(
+    _PORTS.where(
+        sa.or_(
+            ports.c.server_id.not_in(_LIVE),
+            sa.and_(
+                ports.c.server_id.is_(None),
+                sa.or_(
+                    ports.c.made, sa.and_(sa.or_(ports.c.plugged, ports.c.host.is_not(None)), ports.c.pinned.is_(False))
+                ),
             ),
-        ),
+        )
     )
 )
-_LOST_ADDRESSES = _ADDRESSES.where(port_addresses.c.port_id.not_in(sa.select(ports.c.id)))
+_LOST_ADDRESSES = Prepared(_ADDRESSES.where(port_addresses.c.port_id.not_in(sa.select(ports.c.id))))
 _NEXT = (
     sa.select(servers.c.number)
     .where(servers.c.deleted_at.is_(None), servers.c.number > sa.bindparam("after"))
@@ -179,17 +185,16 @@ _ON_HOST = Prepared(
         servers.c.host == sa.bindparam("host"), servers.c.deleted_at.is_(None)
     )
 )
-_HOLDINGS = sa.select(holdings.c.server_id, holdings.c.host)
 _HOLDINGS_OF = ByIds(_HOLDINGS, holdings.c.server_id)
 
 
 def loose(conn: Connection) -> Rows:
     """Read what no server has that is not gone, images, hosts, what is under way, and what must never be."""
     return Rows(
-        allocations=list(conn.execute(_LOST_CLAIMS).all()),
-        ports=list(conn.execute(_LOST_PORTS).all()),
-        addresses={row[0]: row[1] for row in conn.execute(_LOST_ADDRESSES).all()},
-        hosts={row.name: row for row in conn.execute(_HOSTS).all()},
+        allocations=_LOST_CLAIMS.rows(conn),
+        ports=_LOST_PORTS.rows(conn),
+        addresses={row[0]: row[1] for row in _LOST_ADDRESSES.tuples(conn)},
+        hosts={row.name: row for row in _EVERY_HOST.rows(conn)},
         open=_open(conn),
         broken=instant(conn),
         **_images(conn),
@@ -249,12 +254,12 @@ def _open(conn: Connection, subject: str = SERVER) -> dict[str, list[str]]:
 def rows(conn: Connection) -> Rows:
     """Read it all."""
     return Rows(
-        servers={row.id: row for row in conn.execute(_SERVERS).all()},
-        allocations=list(conn.execute(_CLAIMS).all()),
-        ports=list(conn.execute(_PORTS).all()),
-        addresses={row[0]: row[1] for row in conn.execute(_ADDRESSES).all()},
-        holdings=_holdings(conn.execute(_HOLDINGS)),
-        hosts={row.name: row for row in conn.execute(_HOSTS).all()},
+        servers={row.id: row for row in _EVERY_SERVER.rows(conn)},
+        allocations=_EVERY_CLAIM.rows(conn),
+        ports=_EVERY_PORT.rows(conn),
+        addresses={row[0]: row[1] for row in _EVERY_ADDRESS.tuples(conn)},
+        holdings=_holdings(_EVERY_HOLDING.tuples(conn)),
+        hosts={row.name: row for row in _EVERY_HOST.rows(conn)},
         open=_open(conn),
         broken=instant(conn),
         **_images(conn),

@@ -68,6 +68,7 @@ _BEGUN = Prepared(
 _OF_SERVER = Prepared(
     sa.select(_h.host, _h.action_id).where(_h.server_id == sa.bindparam("ident")).order_by(_h.host, _h.action_id)
 )
+_EVERY = Prepared(sa.select(_h.server_id, _h.host))
 _WHERE = Prepared(
     sa.select(servers.c.number, servers.c.host, _h.host)
     .outerjoin(holdings, _h.server_id == servers.c.id)
@@ -118,7 +119,7 @@ def find(conn: Connection, server_id: str) -> dict[str, str]:
 
 def places(conn: Connection) -> set[tuple[str, str]]:
     """Return all servers and hosts that rows say something of."""
-    return {(row.server_id, row.host) for row in conn.execute(sa.select(_h.server_id, _h.host))}
+    return {(row.server_id, row.host) for row in _EVERY.rows(conn)}
 
 
 def left(conn: Connection, server_id: str, host: str) -> str | None:

@@ -82,15 +82,15 @@ def of(conn: Connection, owner: str) -> Counter[str]:
 
 
 @functools.cache
-def _drifts() -> sa.Select[Any]:
-    """Return the query whose rows are those of `Drift`."""
+def _drifts() -> Prepared:
+    """Return what reads rows that are those of `Drift`."""
     u = quota_usages.c
     both = sa.union_all(
         sa.select(u.owner, u.resource, u.used.label("counted"), sa.literal(0).label("there")),
         *(_there_is(item, table) for table in _tables() for item in _counted(table)),
     ).subquery()
     counted, there = sa.func.sum(both.c.counted), sa.func.sum(both.c.there)
-    return (
+    return Prepared(
         sa.select(both.c.owner, both.c.resource, counted, there)
         .group_by(both.c.owner, both.c.resource)
         .having(counted != there)
@@ -110,7 +110,7 @@ def _there_is(item: Counted, table: sa.Table) -> sa.Select[Any]:
 
 def drifted(conn: Connection) -> list[Drift]:
     """Return all counts that are not what there is."""
-    return [Drift(*row) for row in conn.execute(_drifts())]
+    return [Drift(*row) for row in _drifts().tuples(conn)]
 
 
 def count_anew(conn: Connection) -> list[Drift]:
