@@ -24,7 +24,7 @@ from floe.dataplane.fake import FakePlane
 from floe.store import hosts as host_rows
 from floe.store import networks as network_rows
 from floe.store import ports as port_rows
-from floe.store import quota_usages, quotas
+from floe.store import quota_usages, quotas, shelved_servers
 from floe.store import servers as server_rows
 from floe.store.actions import actions
 from floe.store.engine import Transactions
@@ -261,6 +261,27 @@ async def test_an_address_whose_port_is_gone_is_found_and_freed(operator: Operat
     assert await operator.audit() == {("an address outlives its port", port_id)}
     assert (await operator.repair())["violations"] == []
     assert await operator.audit() == set()
+
+
+async def test_a_shelved_server_that_is_on_a_host_or_of_which_nobody_knows_the_image_is_found(
+    operator: Operator,
+) -> None:
+    server_id, host = await operator.server()
+    other, _ = await operator.server()
+    asked = await operator.http.post(f"/compute/v2.1/servers/{server_id}/action", json={"shelve": None})
+    assert asked.status_code == 202
+    await operator.cloud.settled()
+    assert (await operator.row(server_id)).vm_state == "shelved_offloaded"
+    assert await operator.audit() == set()
+    db = operator.cloud.node.cloud.db
+    kept = await db.read(lambda conn: shelved_servers.get(conn, server_id))
+    assert kept is not None
+    await db.write(lambda conn: shelved_servers.delete(conn, server_id))
+    await db.write(lambda conn: shelved_servers.insert(conn, replace(kept, server_id=other)))
+    lost = ("a server is shelved, and nothing says in which image", server_id)
+    assert await operator.audit() == {lost, ("a server is kept in an image, and is not shelved", other)}
+    await db.write(lambda conn: server_rows.change(conn, server_id, host=host))
+    assert {lost, ("a server that left its host is on one", server_id)} < await operator.audit()
 
 
 async def test_a_host_that_does_not_answer_is_a_finding_of_its_own(operator: Operator) -> None:

@@ -18,10 +18,12 @@ from floe.store.allocations import allocations
 from floe.store.holdings import holdings
 from floe.store.ports import ports
 from floe.store.servers import servers
+from floe.store.shelved_servers import shelved_servers
 
 FEW = st.integers(0, 6)
 HOST = st.sampled_from([None, "h1", "h2"])
-SERVER = st.tuples(st.sampled_from(["active", "error", "building"]), st.sampled_from([None, "x"]), HOST, st.booleans())
+STATES = ("active", "error", "building", "shelved", "shelved_offloaded")
+SERVER = st.tuples(st.sampled_from(STATES), st.sampled_from([None, "x"]), HOST, st.booleans())
 PORT = st.tuples(st.one_of(st.none(), FEW), HOST, st.booleans(), st.booleans())
 CLOUDS = st.fixed_dictionaries(
     {
@@ -30,6 +32,7 @@ CLOUDS = st.fixed_dictionaries(
         "ports": st.lists(PORT, max_size=8),
         "addresses": st.sets(st.integers(0, 9), max_size=8),
         "open": st.sets(FEW, max_size=3),
+        "kept": st.sets(FEW, max_size=3),
         "held": st.sets(st.tuples(FEW, st.sampled_from(["h1", "h2"])), max_size=8),
     }
 )
@@ -39,7 +42,7 @@ DAMAGE = st.one_of(
     *(
         st.tuples(st.just("servers"), st.just(column), values)
         for column, values in (
-            ("vm_state", st.sampled_from(["active", "stopped", "error", "building", "deleted", "unheard-of"])),
+            ("vm_state", st.sampled_from([*STATES, "stopped", "deleted", "unheard-of"])),
             ("task_state", st.just("deleting")),
             ("host", st.sampled_from([None, "", "h1", "h2"])),
             ("vcpus", NUMBER),
@@ -127,6 +130,8 @@ def fill(conn: Connection, cloud: dict[str, Any]) -> None:
         insert(conn, port_addresses, port_id=f"p{number}", address=number)
     for server, host in cloud["held"]:
         insert(conn, holdings, server_id=f"s{server}", host=host)
+    for number in cloud["kept"]:
+        insert(conn, shelved_servers, server_id=f"s{number}")
     for number in cloud["open"]:
         insert(conn, actions, id=f"a{number}", server_id=f"s{number}", kind="create", state="running")
 
@@ -147,13 +152,15 @@ def fill_soundly(conn: Connection, many: int) -> None:
     for number in range(many):
         ident = f"s{number}"
         takes: dict[str, Any] = {"vcpus": 1, "memory_mib": 1}
-        state = ("active", "stopped")[number % 2]
+        state = ("active", "stopped", "shelved")[number % 3]
         insert(conn, servers, number=number + 1, id=ident, vm_state=state, host="h1", networks="[{}]", **takes)
         insert(conn, allocations, server_id=ident, host="h1", purpose="running", **takes)
         plugged = {"server_id": ident, "host": "h1", "made": 1, "plugged": 1}
         insert(conn, ports, id=f"p{number}", mac=str(number), nic=0, **plugged)
         insert(conn, port_addresses, port_id=f"p{number}", address=number)
         insert(conn, holdings, server_id=ident, host="h1")
+        if state == "shelved":
+            insert(conn, shelved_servers, server_id=ident)
         insert(conn, actions, id=f"a{number}", server_id=ident, kind="create", state="done")
 
 

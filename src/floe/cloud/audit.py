@@ -14,7 +14,7 @@ from floe.core.guests import PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.hosts import FORMER, RUNNING
 from floe.core.server_states import Part
-from floe.core.servers import ERROR, RESIZED
+from floe.core.servers import ERROR, RESIZED, SHELVED, SHELVED_OFFLOADED
 from floe.store.audit import Row, Rows
 
 
@@ -127,9 +127,21 @@ def _check_server(server: Row, claims: list[Row], ports: list[Row]) -> Iterable[
         yield Violation("a server in ERROR says no cause", server.id)
     if server.host is None and not server_states.may_be_nowhere(server.vm_state):
         yield Violation("a server that was built is on no host", server.id, server.vm_state)
+    yield from _check_shelf(server)
     held = server_states.holds(server.vm_state, server.host)
     yield from _check_claims(server, claims, must=Part.CLAIM in held)
     yield from _check_ports(server, ports, must=Part.PORTS in held)
+
+
+def _check_shelf(server: Row) -> Iterable[Violation]:
+    """Check that a server is kept in an image if it is shelved; whether there still is one is its user's business."""
+    if server.kept is not (server.vm_state in {SHELVED, SHELVED_OFFLOADED}):
+        what = (
+            "is kept in an image, and is not shelved" if server.kept else "is shelved, and nothing says in which image"
+        )
+        yield Violation(f"a server {what}", server.id, server.vm_state)
+    if server.vm_state == SHELVED_OFFLOADED and server.host is not None:
+        yield Violation("a server that left its host is on one", server.id, server.host)
 
 
 def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Violation]:

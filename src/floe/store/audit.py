@@ -19,7 +19,7 @@ from floe.core.hosts import RUNNING
 from floe.core.ports import INACTIVE
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.server_states import BUILT
-from floe.core.servers import ERROR, SOFT_DELETED
+from floe.core.servers import ERROR, SHELVED, SOFT_DELETED
 from floe.store import (
     aggregates,
     audit_quotas,
@@ -43,6 +43,7 @@ from floe.store.prepared import Prepared
 from floe.store.schema import Moment
 from floe.store.server_groups import server_groups
 from floe.store.servers import servers
+from floe.store.shelved_servers import shelved_servers
 
 _MOST_BLOBS = 100_000
 Row: TypeAlias = Any
@@ -77,6 +78,11 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """Kinds of open actions of images."""
 
 
+def _is_kept() -> sa.ColumnElement[bool]:
+    """Return the condition of a server of which a row says in which image it is kept."""
+    return sa.exists().where(shelved_servers.c.server_id == servers.c.id).correlate(servers)
+
+
 _SERVERS = sa.select(
     servers.c.number,
     servers.c.id,
@@ -90,6 +96,7 @@ _SERVERS = sa.select(
     servers.c.networks,
     servers.c.fault,
     servers.c.former,
+    _is_kept().label("kept"),
 ).where(servers.c.deleted_at.is_(None))
 
 
@@ -164,6 +171,7 @@ def _plainly_in_order() -> sa.ColumnElement[bool]:
         s.vm_state.in_([sa.literal(state) for state in sorted(BUILT)]),
         sa.func.coalesce(s.host, "") != "",
         its_claims.scalar_subquery() == 1,
+        (s.vm_state == sa.literal(SHELVED)) == _is_kept(),
         sa.exists().where(*good),
         sa.exists().where(holdings.c.server_id == s.id, holdings.c.host == s.host),
         its_ports.scalar_subquery() == functions.length_of_array(s.networks),
