@@ -14,6 +14,7 @@ from sites import SERVERS, Site, furnished
 from floe.agent.agent import Agent
 from floe.cloud import server_resize, soft_deletes
 from floe.core.context import Context
+from floe.core.messages import UpdateMetadata
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.testing import EmbeddedCloud
 
@@ -190,6 +191,20 @@ async def test_a_host_that_cannot_do_it_leaves_the_server_what_it_was(site: Site
     await resized(site, server, "swapping")
 
 
+async def test_a_guest_that_heard_of_its_new_flavor_is_told_when_it_does_not_get_it(site: Site) -> None:
+    server = await made(site, site.ids["small"])
+    agent = agent_of(site, server)
+    assert agent._ledger is not None
+    told = agent._ledger.guests[server].metadata
+    other = UpdateMetadata(server_id=server, metadata=replace(told, flavor_name="large"))
+    await site.cloud.node.cloud.bus.request(agent.host, other, timeout=5.0)  # as a host that was away is told
+    machine(site, server).fail("clone_disk")
+    assert (await act(site, server, "resize", flavorRef=site.ids["large"])).status_code == 202
+    await site.cloud.settled()
+    assert (await shown(site, server))["flavor"]["original_name"] == "small"
+    assert agent._ledger.guests[server].metadata == told
+
+
 async def test_a_revert_that_fails_leaves_both_halves(site: Site) -> None:
     server = await made(site, site.ids["small"])
     await resized(site, server)
@@ -279,6 +294,27 @@ async def test_the_limits_of_its_user_hold_too(site: Site) -> None:
     assert (refused.status_code, "Quota of this user exceeded for ram" in refused.text) == (403, True), refused.text
     assert (await site.ask("DELETE", own, None, "admin")).status_code == 202
     await resized(site, server)
+
+
+async def test_quotas_count_what_is_more_until_it_is_decided_so_that_a_revert_always_finds_room(site: Site) -> None:
+    site.ids["lean"] = await flavor(site, "lean", ram=64, vcpus=2, disk=1)
+    server = await made(site, site.ids["small"])
+
+    async def used() -> tuple[int, int]:
+        limits = (await site.ask("GET", "/compute/v2.1/limits")).json()["limits"]["absolute"]
+        return limits["totalCoresUsed"], limits["totalRAMUsed"]
+
+    assert await used() == (1, 128)
+    for decision, after in (("revertResize", (1, 128)), ("confirmResize", (2, 64))):
+        assert (await act(site, server, "resize", flavorRef=site.ids["lean"])).status_code == 202
+        await site.cloud.settled()
+        assert await used() == (2, 128)
+        assert (await shown(site, server))["flavor"]["ram"] == 64
+        assert await audit(site) == []
+        assert (await act(site, server, decision)).status_code in {202, 204}
+        await site.cloud.settled()
+        assert await used() == after
+    assert await audit(site) == []
 
 
 async def test_a_host_without_room_for_both_is_no_valid_host(site: Site) -> None:

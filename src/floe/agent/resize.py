@@ -56,7 +56,7 @@ class GuestResize(msgspec.Struct, frozen=True):
             power_state = await rebuild.power_state(server_id)
         except Exception as error:
             if await rebuild.go_back(before, command, kept, damaged=doubtful, tidy=command.do == MAKE):
-                self._tell_flavor(before)
+                self._tell_flavor(command.before)
                 raise
             detail = getattr(error, "detail", "") or str(error)
             raise HostFailure(_STUCK, cause=Unavailable.kind, stage="guest", detail=detail) from error

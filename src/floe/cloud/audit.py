@@ -158,6 +158,8 @@ def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Vio
     if sorted((claim.host, claim.purpose) for claim in claims) != sorted((server.host, why) for why in takes):
         where = ", ".join(sorted(f"{claim.host} ({claim.purpose})" for claim in claims)) or "nowhere"
         yield Violation("a server is not where its allocation is", server.id, f"{server.host}, claimed: {where}")
+    if former is not None:  # its row counts what is more of both
+        takes[RUNNING] = server.flavor["vcpus"], server.flavor["memory_mib"]
     for claim in claims:
         if (claim.vcpus, claim.memory_mib) != takes.get(claim.purpose):
             yield Violation("an allocation is not what its server takes", server.id, claim.host)

@@ -67,7 +67,7 @@ async def resize(cloud: Cloud, context: Context, server_id: str, asked: Asked) -
         changes = {"former": former, "root_device": root_device(given.makes)}
         if asked.disk_config is not None:
             changes["disk_config"] = asked.disk_config
-        rows.resize(conn, server_id, flavor, **changes)
+        rows.resize(conn, server_id, flavor, beside=server.flavor, **changes)
         server_disks.replace(conn, server_id, given.makes)
         return action
 
@@ -146,7 +146,9 @@ def restore(conn: Connection, server: Server, now: datetime, **more: Any) -> Non
 def forget(conn: Connection, server_id: str, now: datetime, **more: Any) -> None:
     """Have a server be what its resize made of it, for good."""
     allocations.release(conn, server_id, now, purpose=FORMER)
-    rows.change(conn, server_id, **{"former": None, **more}, updated_at=now)
+    server = rows.get(conn, server_id)
+    if server is not None:
+        rows.resize(conn, server_id, server.flavor, **{"former": None, **more}, updated_at=now)
 
 
 def former_of(server: Server) -> Server:

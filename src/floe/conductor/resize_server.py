@@ -69,7 +69,7 @@ class ResizeServer(msgspec.Struct, frozen=True):
                 Write(name="resized", do=self.wait, last=True),
             ),
             fails=self.give_back,
-            after=self.look_again,
+            after=self.end,
         )
         yield Saga(
             begins=CONFIRM_RESIZE,
@@ -182,6 +182,12 @@ class ResizeServer(msgspec.Struct, frozen=True):
         place = await self.cloud.db.read(lambda conn: places.get(conn, host, now))
         if server is not None and place is not None:
             await guest_metadata.tell(self.cloud, server, place.zone)
+
+    async def end(self, flow: Flow) -> None:
+        """Tell the guest that it is what it was, where that is so: it may have heard of its new flavor meanwhile."""
+        self.look_again(flow)
+        if flow.failure() is not None:
+            await self.tell(flow, None)
 
     def give_back(self, flow: Flow, failure: Failure) -> Work:
         """Leave the server what it was, and say why; or in ERROR with both halves, where nobody knows which it is."""

@@ -29,8 +29,9 @@ Places = frozenset[tuple[str, str]]
 
 _PLACED = (
     servers.select()
-    .with_only_columns(servers.c.id, servers.c.host)
-    .where(servers.c.flavor_id == FAST.flavor_id, servers.c.host.is_not(None), servers.c.deleted_at.is_(None))
+    .with_only_columns(servers.c.id, servers.c.host, servers.c.flavor_id, servers.c.former)
+    .where((servers.c.flavor_id == FAST.flavor_id) | servers.c.former.is_not(None))
+    .where(servers.c.host.is_not(None), servers.c.deleted_at.is_(None))
 )
 
 
@@ -64,8 +65,13 @@ async def _shelves(cloud: Cloud, operator: Context) -> tuple[Aggregate, Aggregat
 
 
 def places(conn: Connection) -> Places:
-    """Return where the servers are."""
-    return frozenset((row.id, row.host) for row in conn.execute(_PLACED))
+    """Return where the servers are; one that was resized may be what it was again, where it is."""
+    fast = FAST.flavor_id
+    return frozenset(
+        (row.id, row.host)
+        for row in conn.execute(_PLACED)
+        if fast == row.flavor_id or (row.former is not None and fast == row.former.flavor.flavor_id)
+    )
 
 
 def misplaced(conn: Connection, came: Places) -> list[Violation]:

@@ -28,6 +28,7 @@ from floe.simulation.planes import dangling, misplugged, misrouted
 from floe.simulation.planting import BY_ITSELF, failed_by_itself
 from floe.simulation.rebuilt import misbuilt
 from floe.simulation.requests import Users
+from floe.simulation.resized import missized
 from floe.simulation.roles import Role
 from floe.simulation.wired import miswired
 from floe.store import audit as rows
@@ -77,6 +78,7 @@ class Judge:
         for told in self._store.read(rows.instant):
             self._accuse(Violation(*told))
         self._users.posted.committed()
+        self._users.lives.committed()
         self._copies.committed()
         for violation in dangling(self._planes()):
             self._accuse(violation)
@@ -108,6 +110,8 @@ class Judge:
         """A host was told a command."""
         if isinstance(command, ChangePower | Rebuild | Resize):
             self._changing[host, command.server_id] += 1
+        if isinstance(command, Rebuild | Resize):  # each attempt that fails boots what there was
+            self._machines[host].forget_boots(command.server_id, command.before.disks[0].make)
 
     def answered(self, host: str, command: Command, result: Result) -> None:
         """A host answered a command."""
@@ -207,6 +211,7 @@ class Judge:
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
             bad += misrouted(conn, self._planes()) + misplugged(conn, self._planes())
             bad += miswired(conn, self._machines) + misbuilt(conn, self._machines)
+            bad += missized(conn, self._machines)
             bad += left(self._machines) + too_many_backups(conn)
             return bad + self._check_told(conn) + self._check_known(conn)
 

@@ -54,6 +54,8 @@ class Machine:
         """How often the machine itself was started."""
         self.booted: set[tuple[str, int, int]] = set()
         """Boots of guests that were done, by make of the root disk: only a start of the machine may do one again."""
+        self.sizes: dict[str, tuple[int, int]] = {}
+        """vCPUs and MiB of memory of each guest, as it was started last."""
         self.refused: set[str] = set()
         """Guests that the hypervisor would not start since the power failed."""
         self.driver: SimulatedHypervisor | None = None
@@ -111,9 +113,9 @@ class Machine:
         """Whether the agent has written that it starts a guest no more: the power failed when its disks were new."""
         return f'"type":"damaged","server_id":"{server_id}"' in (self.folder / LEDGER).read_text()
 
-    def forget_boots(self, server_id: str) -> None:
-        """Take no boot of a guest for done any more."""
-        self.booted = {boot for boot in self.booted if boot[0] != server_id}
+    def forget_boots(self, server_id: str, make: int | None = None) -> None:
+        """Take no boot of a guest for done any more, or of that make of it."""
+        self.booted = {boot for boot in self.booted if boot[0] != server_id or make not in {None, boot[2]}}
 
     def baseless(self) -> list[str]:
         """Return the servers whose disks stand on a base image that is gone."""
@@ -215,6 +217,7 @@ class SimulatedHypervisor:
             self._machine.forget_boots(guest.server_id)
             raise
         if ran is not state:
+            self._machine.sizes[guest.server_id] = guest.vcpus, guest.memory_mib
             self._started(self._machine.name, guest.server_id)
             boot = guest.server_id, boots, guest.disks[0].make
             if boot in self._machine.booted:

@@ -12,6 +12,7 @@ from floe.simulation import (
     plan_put_off,
     plan_rebuilt,
     plan_rescued,
+    plan_resized,
     plan_routed,
     plan_shelved,
     plan_wired,
@@ -78,6 +79,7 @@ def make(seed: int) -> Plan:
     events += plan_rescued.requests(Random(f"{seed} rescued"), shape)  # noqa: S311
     events += plan_put_off.requests(Random(f"{seed} put off"), shape)  # noqa: S311
     events += plan_shelved.requests(Random(f"{seed} shelved"), shape)  # noqa: S311
+    events += plan_resized.requests(Random(f"{seed} resized"), shape)  # noqa: S311
     if shape.healed != HEALED:
         events += [*long_events(Random(f"{seed} cuts"), shape), *_late(Random(f"{seed} late"))]  # noqa: S311
     if shape.together:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from floe.simulation.shape import REQUESTS, Event, Plan
@@ -32,12 +33,12 @@ def requests(dice: Random, plan: Plan) -> list[Event]:
     return events
 
 
-def fault(dice: Random, plan: Plan, at: float) -> Event:
+def fault(dice: Random, plan: Plan, at: float, operations: Sequence[str] = _OPERATIONS) -> Event:
     """Return something that goes wrong where a disk is made anew."""
     host = dice.choice(plan.host_names)
     what = dice.choice(("crash", "crash", "hypervisor", "hypervisor", "disk-full", "power", "forget"))
     if what == "hypervisor":
-        operation = dice.choice(_OPERATIONS)
+        operation = dice.choice(operations)
         return Event(at=at, what=what, args={"host": host, "operation": operation, "after": 0, "times": 1})
     if what in {"disk-full", "power", "forget"}:
         seconds = dice.choice((0.5, 2.0, 5.0))

@@ -105,11 +105,12 @@ def misbuilt(conn: Connection, machines: Mapping[str, Machine]) -> list[Violatio
         try:
             own, under = paths(disks, folder, KINDS), bases(disks, folder)
             aside = paths(kept, folder, KINDS)
+            former = {} if server.former is None else paths(server.former.disks, folder, KINDS)
         except HostFailure as error:
             found.append(Violation("a server has strange disks", server.id, error.message))
             continue
         there = {path for path in folder.iterdir() if path.suffix in {".qcow2", ".raw", ".iso"}}
-        all_of_them = {*own.values(), *aside.values()}
+        all_of_them = {*own.values(), *aside.values(), *former.values()}
         if there != all_of_them:
             what = f"{server.host}: {_names(there)}, not {_names(all_of_them)}"
             found.append(Violation("a guest has other disks than its server", server.id, what))

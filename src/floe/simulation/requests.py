@@ -85,7 +85,7 @@ class Users:
         self._allotted = Allotted(self._routed)
         self._pinned = Pinned(self._routed, site, lambda *port: self._ports.append(port))
         self._wired = Wired(self._routed, site, self._made, self._ports, self._drop)
-        self._lives = Lives(self._made, self._drop, self._delete_asked.add)
+        self.lives = Lives(self._made, self._drop, self._delete_asked.add, site.store, accuse)
         self._locked: set[str] = set()
         """Servers that are being locked, looked at, and unlocked."""
 
@@ -120,7 +120,7 @@ class Users:
             "topology": self._allotted.ask_topology,
             "pin": self._pinned.ask,
             "nic": self._wired.ask,
-            **self._lives.asks,
+            **self.lives.asks,
         }
         try:
             await asks[event.what](cloud, event.args.get("key", f"r{number}"), event.args)
@@ -171,7 +171,7 @@ class Users:
         ]
         found += self._check_keys(per_name) + self._check_images(conn)
         parts = self._routed, self._forwarded, self._outside, self._allotted, self._wired
-        found += [each for part in (*parts, self._lives, self.posted) for each in part.check(conn)]
+        found += [each for part in (*parts, self.lives, self.posted) for each in part.check(conn)]
         return found
 
     def _check_keys(self, made: dict[str, int]) -> list[Violation]:

@@ -44,6 +44,12 @@ WITH_SWAP = ServerFlavor(flavor_id="swap", name="m1.swap", vcpus=1, memory_mib=2
 """As large as m1.small, and with a second disk."""
 
 
+GROWN = (
+    ServerFlavor(flavor_id="more", name="m1.more", vcpus=2, memory_mib=1024, root_gib=3, swap_mib=2),
+    ServerFlavor(flavor_id="other", name="m1.other", vcpus=1, memory_mib=768, root_gib=2, ephemeral_gib=1),
+    ServerFlavor(flavor_id="wide", name="m1.wide", vcpus=1, memory_mib=512, root_gib=22, ephemeral_gib=2, swap_mib=1),
+)
+"""What servers are resized to: hosts have room for each of them beside what else a server may be."""
 HISTORY = 12.0
 """Seconds after which what is over is forgotten: soon enough for it to happen in every run."""
 _KEY = base64.urlsafe_b64encode(bytes(32))
@@ -119,7 +125,8 @@ def make_site(folder: Path) -> Site:
         )
         await flavors.bootstrap(cloud)
         await db.write(lambda conn: flavor_rows.insert(conn, WITH_SWAP))
-        await db.write(lambda conn: flavor_rows.insert(conn, FAST))
+        for flavor in (FAST, *GROWN):
+            await db.write(lambda conn: flavor_rows.insert(conn, flavor))  # noqa: B023
         for project_id, limits in zip(PROJECTS, QUOTAS, strict=True):
             await first_networks.bootstrap(cloud, project_id)
             await db.write(lambda conn: quotas.put(conn, project_id, limits))  # noqa: B023

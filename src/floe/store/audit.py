@@ -97,6 +97,7 @@ _SERVERS = sa.select(
     servers.c.fault,
     servers.c.former,
     _is_kept().label("kept"),
+    sa.case((servers.c.former.is_not(None), servers.c.flavor)).label("flavor"),
 ).where(servers.c.deleted_at.is_(None))
 
 

@@ -170,10 +170,17 @@ def _change(names: tuple[str, ...], guarded: bool) -> Prepared:
     return Prepared(servers.update().where(*there).values(new))
 
 
-def resize(conn: Connection, server_id: str, flavor: ServerFlavor, **values: Any) -> None:
-    """Give a server another flavor, and set further columns of it."""
-    amounts: dict[str, Any] = {"flavor_id": flavor.flavor_id, "vcpus": flavor.vcpus, "memory_mib": flavor.memory_mib}
-    change(conn, server_id, flavor=flavor, **amounts, **values)
+def resize(
+    conn: Connection, server_id: str, flavor: ServerFlavor, *, beside: ServerFlavor | None = None, **values: Any
+) -> None:
+    """Give a server another flavor, and set further columns of it.
+
+    Quotas count what is more of that and of the one that it has `beside` it, as long as it may get that back.
+    """
+    both = flavor, beside or flavor
+    vcpus, memory_mib = max(each.vcpus for each in both), max(each.memory_mib for each in both)
+    amounts: dict[str, Any] = {"vcpus": vcpus, "memory_mib": memory_mib}
+    change(conn, server_id, flavor=flavor, flavor_id=flavor.flavor_id, **amounts, **values)
 
 
 def resized(conn: Connection, before: datetime) -> list[Server]:
