@@ -20,9 +20,10 @@ from floe.core.guest_hardware import hardware_of
 from floe.core.hosts import FORMER, RUNNING
 from floe.core.new_servers import check_image_fits
 from floe.core.power import Power, Wanted
+from floe.core.server_migrations import CONFIRMED, CONFIRMING, FAILED, OF_RESIZE, REVERTED, REVERTING, ServerMigration
 from floe.core.server_resize import Asked
-from floe.core.servers import STOPPED, Former, Server, ServerFlavor
-from floe.store import actions, allocations, images, server_disks
+from floe.core.servers import RESIZE_REVERTING, STOPPED, Former, Server, ServerFlavor
+from floe.store import actions, allocations, images, server_disks, server_migrations
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -69,6 +70,7 @@ async def resize(cloud: Cloud, context: Context, server_id: str, asked: Asked) -
             changes["disk_config"] = asked.disk_config
         rows.resize(conn, server_id, flavor, beside=server.flavor, **changes)
         server_disks.replace(conn, server_id, given.makes)
+        server_migrations.insert(conn, _migration(context, action, server, flavor))
         return action
 
     await cloud.hand_over(await cloud.db.write(begin))
@@ -121,6 +123,7 @@ async def _settle(cloud: Cloud, context: Context, server_id: str, begins: Begins
         if begins is REVERT_RESIZE:
             told["boots"] = wanted.boots
         servers.begin(conn, server, begins, action, **told)
+        server_migrations.note(conn, server_id, REVERTING if begins is REVERT_RESIZE else CONFIRMING, now)
         return action
 
     await cloud.hand_over(await cloud.db.write(begin))
@@ -141,6 +144,8 @@ def restore(conn: Connection, server: Server, now: datetime, **more: Any) -> Non
         allocations.repurpose(conn, server.id, FORMER, RUNNING)
     kept = {"disk_config": former.disk_config, "root_device": former.root_device, "former": None}
     rows.resize(conn, server.id, former.flavor, **{**kept, **more}, updated_at=now)
+    status = REVERTED if server.task_state == RESIZE_REVERTING else FAILED
+    server_migrations.note(conn, server.id, status, now)
 
 
 def forget(conn: Connection, server_id: str, now: datetime, **more: Any) -> None:
@@ -149,6 +154,7 @@ def forget(conn: Connection, server_id: str, now: datetime, **more: Any) -> None
     server = rows.get(conn, server_id)
     if server is not None:
         rows.resize(conn, server_id, server.flavor, **{"former": None, **more}, updated_at=now)
+    server_migrations.note(conn, server_id, CONFIRMED, now)
 
 
 def former_of(server: Server) -> Server:
@@ -157,6 +163,20 @@ def former_of(server: Server) -> Server:
     if former is None:
         return server
     return structs.replace(server, flavor=former.flavor, root_device=former.root_device, former=None)
+
+
+def _migration(context: Context, action: Action, server: Server, flavor: ServerFlavor) -> ServerMigration:
+    return ServerMigration(
+        id=action.id,
+        server_id=server.id,
+        project_id=context.project_id or server.project_id,
+        user_id=context.user_id,
+        kind=OF_RESIZE,
+        old_flavor_id=server.flavor.flavor_id,
+        new_flavor_id=flavor.flavor_id,
+        source=server.host or "",
+        created_at=action.created_at,
+    )
 
 
 # -- what a resize is checked against ---------------------------------------------------------------------

@@ -37,8 +37,9 @@ from floe.core.messages import ConsoleOutput, ReadConsole
 from floe.core.new_servers import NewServer, names
 from floe.core.seen_servers import SeenServer
 from floe.core.server_filters import ServerFilter
-from floe.core.servers import BUILDING, ERROR, SCHEDULING, SHELVED, SHELVED_OFFLOADED, Server
-from floe.store import actions, server_lists, server_views
+from floe.core.server_migrations import CONFIRMED, FAILED
+from floe.core.servers import BUILDING, ERROR, RESIZED, SCHEDULING, SHELVED, SHELVED_OFFLOADED, Server
+from floe.store import actions, server_lists, server_migrations, server_views
 from floe.store import servers as rows
 from floe.store.engine import Connection
 from floe.store.foresight import foresee
@@ -368,6 +369,8 @@ async def delete(cloud: Cloud, context: Context, server_id: str, *, overdue: dat
         if overdue is not None and not server.overdue(overdue):
             return None, None
         unmade_images.cancelled(conn, server, now, removal_id)
+        if server.former is not None:
+            server_migrations.note(conn, server_id, CONFIRMED if server.vm_state == RESIZED else FAILED, now)
         if server.vm_state in _MAY_BE_SHELVED:
             shelved_images.let_go(conn, context, server, now, kept_id)
         if cancelled(conn):

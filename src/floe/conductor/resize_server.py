@@ -29,11 +29,12 @@ from floe.core.given import CreateSecrets, ResizeGiven
 from floe.core.guests import PowerState
 from floe.core.hosts import FORMER, RUNNING, Allocation
 from floe.core.messages import PowerChanged
+from floe.core.server_migrations import FAILED, FINISHED, MIGRATING
 from floe.core.server_resize import KEEP, MAKE, TAKE_BACK, Resize
 from floe.core.servers import ERROR, RESIZE_MIGRATING, RESIZED, ServerFault
 from floe.scheduler.select import OF_FLAVOR, unfit
 from floe.scheduler.spec import resources_of
-from floe.store import allocations, places, server_disks
+from floe.store import allocations, places, server_disks, server_migrations
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -136,6 +137,7 @@ class ResizeServer(msgspec.Struct, frozen=True):
             )
             allocations.claim(conn, wanted)
             rows.change(conn, server_id, task_state=RESIZE_MIGRATING, updated_at=now)
+            server_migrations.note(conn, server_id, MIGRATING, now, target=host)
             taken = wanted.resources
             remark = f"{taken.vcpus} vCPUs, {taken.memory_mib} MiB, {taken.disk_gib} GiB beside what it has"
             return Outcome(output={"host": host}, host=host, remark=remark, begins=Begin(name=RESIZE.kind, host=host))
@@ -153,6 +155,7 @@ class ResizeServer(msgspec.Struct, frozen=True):
             rows.change(
                 conn, server_id, vm_state=RESIZED, task_state=None, power_state=int(power), fault=None, updated_at=now
             )
+            server_migrations.note(conn, server_id, FINISHED, now)
             return Outcome(remark=f"the guest is {power.name.lower()}")
 
         return work
@@ -207,10 +210,13 @@ class ResizeServer(msgspec.Struct, frozen=True):
         unknown = _unknown(failure)
         server_id = flow.action.subject_id
         fault = self._fault(flow, failure, _UNKNOWN[do] if failure.kind == Unavailable.kind else "")
-        state = ERROR if unknown else RESIZED
-        return lambda conn: rows.change(
-            conn, server_id, vm_state=state, task_state=None, fault=fault, updated_at=fault.created_at
-        )
+        state, status = (ERROR, FAILED) if unknown else (RESIZED, FINISHED)
+
+        def work(conn: Connection) -> None:
+            rows.change(conn, server_id, vm_state=state, task_state=None, fault=fault, updated_at=fault.created_at)
+            server_migrations.note(conn, server_id, status, fault.created_at)
+
+        return work
 
     def look_again(self, _flow: Flow) -> None:
         """Have the fleet read what is claimed of hosts anew."""

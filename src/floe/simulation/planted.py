@@ -36,6 +36,7 @@ from floe.simulation.planted_power import POWER
 from floe.simulation.planted_put_off import PUT_OFF
 from floe.simulation.planted_rebuilt import REBUILT
 from floe.simulation.planted_rescued import RESCUES
+from floe.simulation.planted_resized import RESIZED
 from floe.simulation.planted_roles import ROLES
 from floe.simulation.planted_routers import ROUTERS
 from floe.simulation.planted_sagas import SAGAS
@@ -323,6 +324,7 @@ PLANTED = (
     *PUT_OFF,
     *REBUILT,
     *RESCUES,
+    *RESIZED,
     *SHELVED,
     *COPIED,
     *WRITES,

@@ -150,7 +150,7 @@ def missized(conn: Connection, machines: Mapping[str, Machine]) -> list[Violatio
         machine = machines[row.host]
         if row.vm_state not in BUILT or not settled(row.vm_state, row.task_state):
             continue
-        has, takes = machine.sizes.get(row.id), (row.vcpus, row.memory_mib)
+        has, takes = machine.sizes.get(row.id), (row.flavor["vcpus"], row.flavor["memory_mib"])
         if machine.host.guests.get(row.id) is PowerState.RUNNING and has != takes:
             found.append(Violation("a guest has another size than its server", row.id, f"{has}, not {takes}"))
     return found

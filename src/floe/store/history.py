@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from floe.core.actions import IMAGE, OPEN_STATES, SERVER
 from floe.core.images import DELETED
+from floe.core.server_migrations import OVER
 from floe.store import past_servers, usages
 from floe.store.actions import actions, steps
 from floe.store.allocations import allocations
@@ -28,6 +29,7 @@ from floe.store.past_servers import past_servers as past
 from floe.store.prepared import Prepared
 from floe.store.schema import Moment
 from floe.store.server_disks import server_disks
+from floe.store.server_migrations import server_migrations
 from floe.store.servers import server_tags, servers
 from floe.store.shelved_servers import shelved_servers
 from floe.store.tokens import revoked
@@ -80,7 +82,7 @@ def count(conn: Connection, kind: Kind, before: datetime) -> Rows:
 
 
 _a, _s, _i, _c, _k = actions.c, servers.c, images.c, conductors.c, idempotency_keys.c
-_w = write_sessions.c
+_m, _w = server_migrations.c, write_sessions.c
 _BEFORE = sa.bindparam("before", type_=Moment)
 _OF_SERVER = _a.subject_kind == sa.literal(SERVER)
 _AT_WORK = sa.exists().where(
@@ -101,6 +103,7 @@ def _with_servers(keys: Keys) -> tuple[sa.Delete, ...]:
         steps.delete().where(steps.c.action_id.in_(own)),
         actions.delete().where(_a.subject_id.in_(keys), _OF_SERVER),
         server_disks.delete().where(server_disks.c.server_id.in_(keys)),
+        server_migrations.delete().where(_m.server_id.in_(keys)),
         shelved_servers.delete().where(shelved_servers.c.server_id.in_(keys)),
         server_tags.delete().where(server_tags.c.server_id.in_(keys)),
         holdings.delete().where(holdings.c.server_id.in_(keys)),
@@ -144,6 +147,15 @@ IMAGES = Kind(
     lambda keys: (images.delete().where(_i.id.in_(keys)),),
 )
 """That there were images, whose bytes are gone and of which no server is known: their ids may be used again."""
+
+MIGRATIONS = Kind(
+    100,
+    sa.select(_m.number)
+    .where(_m.updated_at < _BEFORE, _m.status.in_([sa.literal(status) for status in sorted(OVER)]))
+    .order_by(_m.updated_at),
+    lambda keys: (server_migrations.delete().where(_m.number.in_(keys)),),
+)
+"""Resizes that were decided, or failed, of servers that are there."""
 
 CONDUCTORS = Kind(
     100,

@@ -1,38 +1,94 @@
-"""/os-migrations and /servers/{server_id}/migrations: servers do not move here, so that nothing is ever in them."""
+"""/os-migrations lists resizes; /servers/{server_id}/migrations live migrations under way, of which there are none."""
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from floe.api.compute.dialect import ONCE_OPEN
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.paging import window
+from floe.api.kit.paging import linked, span, window, window_of
 from floe.api.kit.policy import admin, project_manager
 from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
-from floe.api.kit.values import moment
-from floe.cloud import servers
-from floe.core.errors import Forbidden, Invalid, NotFound
+from floe.api.kit.shape import Shape, Shown
+from floe.api.kit.values import is_digits, moment
+from floe.cloud import server_migrations, servers
+from floe.core.clock import iso_micro
+from floe.core.errors import Forbidden, NotFound
+from floe.core.server_migrations import ServerMigration, Wanted
+
+SHAPE: Shape[ServerMigration] = Shape(
+    (
+        Shown("id", "number"),
+        Shown("uuid", "id", since=(2, 59)),
+        Shown("instance_uuid", "server_id"),
+        Shown("status", "status"),
+        Shown("migration_type", "kind", since=(2, 23)),
+        Shown("source_compute", "source"),
+        Shown("source_node", "source"),
+        Shown("dest_compute", "target"),
+        Shown("dest_node", "target"),
+        Shown("dest_host", "target"),
+        Shown("old_instance_type_id", lambda m: _number(m.old_flavor_id)),
+        Shown("new_instance_type_id", lambda m: _number(m.new_flavor_id)),
+        Shown("user_id", "user_id", since=(2, 80)),
+        Shown("project_id", "project_id", since=(2, 80)),
+        Shown("created_at", lambda m: iso_micro(m.created_at)),
+        Shown("updated_at", lambda m: iso_micro(m.updated_at)),
+    )
+)
+_HOSTS = ("source_compute", "source_node", "dest_compute", "dest_node", "dest_host")
+_TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
+_FILTERS = {
+    "instance_uuid": "server_id",
+    "project_id": "project_id",
+    "user_id": "user_id",
+    "migration_type": "kind",
+    "status": "status",
+    "source_compute": "source",
+    "host": "host",
+}
+"""What each parameter asks for."""
+_DIGITS = 16
+"""What has fewer is a number that JSON may hold."""
 
 
 async def index(call: Call) -> Reply:
-    """GET os-migrations."""
+    """GET os-migrations: the latest first; from 2.59 on in pages."""
     if not call.context.is_admin and not call.context.owns(call.one("project_id")):
         raise Forbidden("Only administrators may list the migrations of all projects: ask for your own by project_id.")
-    if (marker := call.one("marker")) is not None:
-        raise Invalid(f"Marker {marker[:80]!r} could not be found: there are no migrations.")
-    return Reply(200, {"migrations": []})
+    paged = call.version >= (2, 59)
+    page, (since, before) = window_of(call), span(call) if paged else (None, None)
+    wanted = Wanted(since=since, before=before, **{name: call.one(param) for param, name in _FILTERS.items()})
+    if not call.context.is_admin:
+        wanted = replace(wanted, project_id=call.context.project_id)
+    found: list[ServerMigration] = []
+    if (call.one("hidden") or "").lower() not in _TRUE:  # none ever is
+        marker = page.marker if paged else None
+        found = await server_migrations.find(call.cloud, wanted, marker=marker, limit=page.limit)
+    shown = [SHAPE.show(each, call.version) for each in found]
+    if not call.context.is_admin:
+        shown = [{**each, **dict.fromkeys(_HOSTS)} for each in shown]
+    more = linked(call, "/v2.1/os-migrations", page, "migrations_links", [each.id for each in found])
+    return Reply(200, {"migrations": iter(shown)}, more=more if paged else None)
 
 
 async def of_server(call: Call) -> Reply:
-    """GET migrations of a server."""
+    """GET migrations of a server: live ones that are under way."""
     await servers.find(call.cloud, call.context, call.params["server_id"])
     return Reply(200, {"migrations": []})
 
 
 async def show(call: Call) -> Reply:
-    """GET migrations/{migration_id} of a server."""
+    """GET migrations/{migration_id} of a server: a live one that is under way."""
     server_id, ident = call.params["server_id"], call.params["migration_id"]
     await servers.find(call.cloud, call.context, server_id)
     raise NotFound("migration", ident, message=f"Migration {ident} of server {server_id} could not be found.")
+
+
+def _number(flavor_id: str) -> int | str:
+    """Return the id of a flavor as a number, where it is one: flavors have no other number here."""
+    return int(flavor_id) if len(flavor_id) < _DIGITS and is_digits(flavor_id) else flavor_id
 
 
 # fmt: off
