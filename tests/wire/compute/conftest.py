@@ -23,14 +23,16 @@ from floe.core.context import Context
 from floe.core.guest_questions import Diagnostics, DiskUse, NicUse, ReadDiagnostics
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.messages import Command, Done, Result
+from floe.core.server_migrations import FINISHED, OF_RESIZE, ServerMigration
 from floe.core.servers import ServerFault
-from floe.store import aggregates, images, servers
+from floe.store import aggregates, images, server_migrations, servers
 from floe.store.engine import Connection, Transactions
 from floe.store.schema import create_all
 
 MEMBER = frozenset({"member", "reader"})
 CALLERS = {
     "user": Context(request_id="", user_id="user", project_id="a" * 32, roles=MEMBER),
+    "manager": Context(request_id="", user_id="boss", project_id="a" * 32, roles=MEMBER | {"manager"}),
     "admin": Context(request_id="", user_id="root", project_id="f" * 32, roles=MEMBER | {"admin"}),
 }
 IMAGE = "11111111-1111-4111-8111-111111111111"
@@ -145,6 +147,12 @@ async def _populate(cloud: Cloud, client: httpx.AsyncClient) -> None:
         )
         servers.change(conn, web, host="host1", vm_state="active", task_state=None, power_state=1, launched_at=now)
         servers.change(conn, web, password="Zm9v\x01", password_turn=1)
+        moved = {"server_id": web, "project_id": server.project_id, "user_id": server.user_id, "source": "host1"}
+        resize = ServerMigration(
+            id=IMAGE, kind=OF_RESIZE, old_flavor_id="0", new_flavor_id="m", created_at=now, **moved
+        )
+        server_migrations.insert(conn, resize)
+        server_migrations.note(conn, web, FINISHED, now, target="host1")
         fault = ServerFault(code=500, message="No valid host was found.", details="host1: full", created_at=now)
         servers.change(conn, bad, vm_state="error", task_state=None, fault=fault)
 
