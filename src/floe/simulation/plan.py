@@ -15,6 +15,7 @@ from floe.simulation import (
     plan_resized,
     plan_routed,
     plan_shelved,
+    plan_user_quotas,
     plan_wired,
 )
 from floe.simulation.apart import apart, events_apart, long_events
@@ -79,6 +80,7 @@ def make(seed: int) -> Plan:
     events += plan_rescued.requests(Random(f"{seed} rescued"), shape)  # noqa: S311
     events += plan_put_off.requests(Random(f"{seed} put off"), shape)  # noqa: S311
     events += plan_shelved.requests(Random(f"{seed} shelved"), shape)  # noqa: S311
+    events += plan_user_quotas.requests(Random(f"{seed} user quotas"))  # noqa: S311
     events += plan_resized.requests(Random(f"{seed} resized"), shape)  # noqa: S311
     if shape.healed != HEALED:
         events += [*long_events(Random(f"{seed} cuts"), shape), *_late(Random(f"{seed} late"))]  # noqa: S311

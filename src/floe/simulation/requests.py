@@ -107,6 +107,7 @@ class Users:
             "image-delete": self._image_delete,
             "metadata": self._metadata,
             "quota": self._quota,
+            "user-quota": self._user_quota,
             "reset": self._reset,
             "guest-power": self._power,
             "password-clear": self._password_clear,
@@ -389,3 +390,11 @@ class Users:
     async def _quota(self, cloud: Cloud, _name: str, args: dict[str, Any]) -> None:
         limits = {"instances": args["instances"]}
         await compute_quotas.change(cloud, PROJECTS[args["project"]], limits, force=False)
+
+    async def _user_quota(self, cloud: Cloud, name: str, args: dict[str, Any]) -> None:
+        user = user_of(args["project"], name)
+        whose = PROJECTS[args["project"]], user.user_id
+        if args["limits"]:
+            await compute_quotas.change_of_user(cloud, *whose, args["limits"], force=args["force"])
+        else:
+            await compute_quotas.reset_of_user(cloud, *whose)
