@@ -6,7 +6,15 @@ from random import Random
 
 from floe.simulation.shape import REQUESTS, Event
 
-_LIMITS: tuple[dict[str, int], ...] = ({"instances": 0}, {"instances": 1}, {"instances": 2}, {"cores": 2}, {"ram": 1024}, {"ram": 2048}, {})
+_LIMITS: tuple[dict[str, int], ...] = (
+    {"instances": 0},
+    {"instances": 1},
+    {"instances": 2},
+    {"cores": 2},
+    {"ram": 1024},
+    {"ram": 2048},
+    {},
+)
 
 
 def requests(dice: Random) -> list[Event]:
