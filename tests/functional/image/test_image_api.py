@@ -494,6 +494,15 @@ async def test_there_is_one_store_and_no_import(client: As) -> None:
     assert (await ann.get("/v2/info/import")).json()["import-methods"]["value"] == []
 
 
+async def test_an_image_has_no_tasks_and_says_so_to_whoever_sees_it(client: As) -> None:
+    image_id = (await make(client("ann")))["id"]
+    reply = await client("ann").get(f"/v2/images/{image_id}/tasks")
+    assert (reply.status_code, reply.json()) == (200, {"tasks": []})
+    for stranger in ("bob", "ann"):
+        unknown = image_id if stranger == "bob" else "0" * 36
+        refused(await client(stranger).get(f"/v2/images/{unknown}/tasks"), 404, unknown)
+
+
 async def test_an_image_is_changed_in_the_dialect_of_the_first_version_too(client: As) -> None:
     ann = client("ann")
     image = (await ann.post("/v2/images", json={"name": "tiny", "protected": True, "os": "linux"})).json()

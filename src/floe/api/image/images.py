@@ -68,6 +68,13 @@ async def delete(call: Call) -> Reply:
     return Reply(204)
 
 
+async def tasks(call: Call) -> Reply:
+    """GET /v2/images/{image_id}/tasks"""
+    await images.show(call.cloud, call.context, call.params["image_id"])
+    # Imports and copies to other stores are tasks; what is uploaded, or made of a server, is none.
+    return Reply(200, {"tasks": []})
+
+
 async def add_tag(call: Call) -> Reply:
     """PUT /v2/images/{image_id}/tags/{tag}"""
     tag = call.params["tag"]
@@ -109,6 +116,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", ONE, show, "get_image"),
     Route("PATCH", ONE, update, "modify_image"),
     Route("DELETE", ONE, delete, "delete_image"),
+    Route("GET", ONE + "/tasks", tasks, "get_image"),
     Route("PUT", ONE + "/tags/{tag}", add_tag, "modify_image"),
     Route("DELETE", ONE + "/tags/{tag}", remove_tag, "modify_image"),
     Route("POST", ONE + "/actions/deactivate", deactivate, "deactivate"),
