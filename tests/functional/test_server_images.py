@@ -329,7 +329,7 @@ async def test_of_backups_the_newest_stay(site: Site) -> None:
     there = {image["id"]: image for image in (await site.ask("GET", IMAGES)).json()["images"]}
     assert {weekly, *made[1:]} <= there.keys()
     assert made[0] not in there
-    assert there[made[2]]["image_type"] == "daily"
+    assert (there[made[2]]["image_type"], there[made[2]]["backup_type"]) == ("backup", "daily")
     assert await backup("daily", 0) == "", "none stays, so there is nothing to link to"
     there = {image["id"]: image for image in (await site.ask("GET", IMAGES)).json()["images"]}
     assert not set(made) & there.keys()

@@ -18,7 +18,7 @@ from floe.core.given import SnapshotGiven
 from floe.core.image_tickets import ImageTicket
 from floe.core.images import ACTIVE, DEACTIVATED, QUEUED, SAVING, Image, ImageMember, demand_limits
 from floe.core.servers import IMAGE_UPLOADING, SHELVING_IMAGE_UPLOADING, Server
-from floe.core.snapshots import SNAPSHOT, image_of
+from floe.core.snapshots import BACKUP, image_of
 from floe.store import actions, hosts
 from floe.store import images as rows
 from floe.store import servers as server_rows
@@ -94,7 +94,7 @@ def insert(conn: Connection, context: Context, server: Server, asked: Asked, ima
         None if server.image_id is None else rows.get(conn, server.image_id),
         ident=image_id,
         name=asked.name,
-        kind=asked.backup or SNAPSHOT,
+        backup=asked.backup,
         user_id=context.user_id,
         project_id=context.project_id or server.project_id,
         metadata=asked.metadata,
@@ -132,7 +132,7 @@ def rotate(conn: Connection, action: Action, now: datetime, action_ids: Sequence
     What is protected stays; more than there are `action_ids` for, the next backup deletes.
     """
     given, owner = unmade_images.given(action), action.project_id
-    alike = {"instance_uuid": action.subject_id, "image_type": given.backup}
+    alike = {"instance_uuid": action.subject_id, "image_type": BACKUP, "backup_type": given.backup}
     found, _ = rows.find(conn, Wanted(project_id=owner, conditions=(("owner", "eq", owner),), properties=alike))
     old = [image for image in found[given.rotation :] if not image.protected and image.status == ACTIVE]
     gone = old[::-1][: len(action_ids)]

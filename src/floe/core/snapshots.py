@@ -16,7 +16,7 @@ _NOT_INHERITED = re.compile(
     r"|signature_verified|os_glance.*"
 )
 """Properties of an image that its snapshots have not: they are about those very bytes, or the store's own."""
-SNAPSHOT = "snapshot"
+SNAPSHOT, BACKUP = "snapshot", "backup"
 
 
 def image_of(
@@ -25,7 +25,7 @@ def image_of(
     *,
     ident: str,
     name: str,
-    kind: str,
+    backup: str,
     user_id: str,
     project_id: str | None,
     metadata: Mapping[str, str],
@@ -33,7 +33,8 @@ def image_of(
 ) -> Image:
     """Return the image that a server's root disk becomes; `base` is the one it was made of, while that is there.
 
-    It belongs to the project that asks; where the server is another's, that one is a member of it.
+    It belongs to the project that asks; where the server is another's, that one is a member of it. A backup says of
+    which kind it is.
     """
     inherited = {key: value for key, value in server.image_properties.items() if not _NOT_INHERITED.fullmatch(key)}
     own = project_id == server.project_id
@@ -42,11 +43,12 @@ def image_of(
         "instance_uuid": server.id,
         "user_id": user_id,
         "owner_id": server.project_id,
-        "image_type": kind,
+        "image_type": BACKUP if backup else SNAPSHOT,
         "image_location": SNAPSHOT,
         "image_state": "available",
         **({} if own else {"instance_owner": server.project_id}),
         **metadata,
+        **({"backup_type": backup} if backup else {}),
     }
     if server.image_id is not None:
         properties["base_image_ref"] = server.image_id

@@ -118,7 +118,7 @@ def too_many_backups(conn: Connection) -> list[Violation]:
         server, last = rows.get(conn, row.id), action_rows.find(conn, row.id, kind=CREATE_BACKUP.kind, limit=1)
         if server is None or not last or last[0].state != SUCCEEDED:
             continue
-        alike = {"instance_uuid": row.id, "image_type": "daily"}
+        alike = {"instance_uuid": row.id, "image_type": "backup", "backup_type": "daily"}
         there, _ = image_rows.find(conn, image_rows.Wanted(project_id=server.project_id, properties=alike))
         if len(there) > KEPT:
             found.append(Violation("a server has more backups than are to stay", row.id, str(len(there))))
