@@ -110,6 +110,7 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
         f"rebuild_at_{version}": ("user", "POST", ACTION, {"rebuild": {"imageRef": IMAGE, "name": "x"}}, version)
         for version in ["2.1", "2.53", "2.54", "2.56", "2.57", "2.74", "2.75", "2.96", "2.97", "2.98", "2.99", "2.100"]
     },
+    "rebuild_by_admin": ("admin", "POST", ACTION, {"rebuild": {"imageRef": IMAGE, "name": "x"}}, "2.75"),
     **{
         f"rebuild_{name}": ("user", "POST", ACTION, {"rebuild": {"imageRef": IMAGE, **more}}, versions)
         for name, more, versions in (

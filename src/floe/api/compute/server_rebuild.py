@@ -71,6 +71,7 @@ def _shown(call: Call, server: SeenServer) -> dict[str, Any]:
         shown["key_name"] = server.key_name
     if call.version >= (2, 57):
         shown["user_data"] = server.user_data
+        shown.pop("OS-EXT-SRV-ATTR:user_data", None)  # as in Nova: an administrator reads it once
     return shown
 
 
