@@ -80,7 +80,7 @@ SOFT_REBOOT = OnGuest(
 )
 HARD_REBOOT = OnGuest(
     kind="reboot",
-    allowed=frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, RESCUED, ERROR}),
+    allowed=frozenset({ACTIVE, STOPPED, PAUSED, SUSPENDED, ERROR}),
     task_state=REBOOTING_HARD,
     power=Power.RUNNING,
     boots=True,
