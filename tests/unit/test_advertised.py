@@ -61,6 +61,14 @@ CALLS = {
         "POST /servers/{}/action addFloatingIp",
         "POST /servers/{}/action removeFloatingIp",
     ),
+    "os-hosts": (
+        "GET /os-hosts",
+        "GET /os-hosts/{}",
+        "PUT /os-hosts/{}",
+        "GET /os-hosts/{}/startup",
+        "GET /os-hosts/{}/shutdown",
+        "GET /os-hosts/{}/reboot",
+    ),
     "os-hypervisors": (
         "GET /os-hypervisors",
         "GET /os-hypervisors/detail",

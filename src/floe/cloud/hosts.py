@@ -14,7 +14,8 @@ from floe.cloud.cloud import Cloud
 from floe.core.errors import Conflict, HostFailure, NotFound, Unavailable
 from floe.core.host_uptime import ReadUptime, Uptime
 from floe.core.hosts import Host, service_id
-from floe.store import guests, holdings, host_keys, port_bindings
+from floe.core.resources import Resources
+from floe.store import allocations, guests, holdings, host_keys, port_bindings
 from floe.store import hosts as rows
 from floe.store.engine import Connection
 
@@ -119,6 +120,14 @@ async def named(cloud: Cloud, name: str) -> HostDetail:
     if found is None:
         raise NotFound("host", name)
     return HostDetail(host=found, up=found.is_up(cloud.clock.now()))
+
+
+async def taken(cloud: Cloud, name: str) -> dict[str, Resources]:
+    """Return what projects take of a host, by their ids."""
+    found: dict[str, Resources] = {}
+    async for each in cloud.turns.each(await cloud.db.read(lambda conn: allocations.of_host(conn, name))):
+        found[each.project_id] = found.get(each.project_id, Resources()) + each.resources
+    return found
 
 
 async def change(cloud: Cloud, name: str, values: Mapping[str, Any]) -> HostDetail:

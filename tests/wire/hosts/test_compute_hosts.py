@@ -14,9 +14,10 @@ from floe.core.actions import Step
 from floe.core.errors import HostFailure
 from floe.core.host_uptime import told
 from floe.core.hosts import host_id, service_id
-from floe.store import actions, conductors
+from floe.store import actions, conductors, hosts
 
 SERVER = "11111111-1111-4111-8111-111111111111"
+PROJECT = "a" * 32
 ALPHA, BETA = host_id("alpha"), host_id("beta")
 V = "/compute/v2.1"
 UPTIME = " 12:00:00 up 3 days,  4:05,  1 user,  load average: 0.10, 0.20, 0.30"
@@ -376,3 +377,52 @@ def test_a_machine_that_does_not_say_is_a_failure_of_the_host(tmp_path: Path) ->
     (tmp_path / "utmp").write_bytes(b"".join(bytes((kind, 0)) + bytes(382) for kind in (2, 7, 7, 8)) + b"\7\0")
     said = host_uptime.read(tmp_path, tmp_path / "utmp")
     assert said.endswith("up 3 days, 11:20,  2 users,  load average: 0.10, 0.20, 0.30")
+
+
+async def test_until_2_42_hosts_are_listed_and_say_who_took_what(call: Any, with_conductor: Cloud) -> None:
+    every = (await call(f"{V}/os-hosts", "2.42")).json()["hosts"]
+    assert every == [
+        {"host_name": "alpha", "service": "compute", "zone": "nova"},
+        {"host_name": "beta", "service": "compute", "zone": "west"},
+        {"host_name": CONDUCTOR, "service": "scheduler", "zone": "internal"},
+        {"host_name": CONDUCTOR, "service": "conductor", "zone": "internal"},
+    ]
+    assert (await call(f"{V}/os-hosts?zone=west")).json()["hosts"] == every[1:2]
+    assert (await call(f"{V}/os-hosts?zone=")).json()["hosts"] == every
+    assert (await call(f"{V}/os-hosts?zone=nowhere")).json()["hosts"] == []
+    await with_conductor.db.write(lambda conn: hosts.change(conn, "beta", with_conductor.clock.now(), enabled=False))
+    assert (await call(f"{V}/os-hosts")).json()["hosts"] == [every[0], *every[2:]]
+    rows = [each["resource"] for each in (await call(f"{V}/os-hosts/alpha", "2.42")).json()["host"]]
+    assert {each.pop("host") for each in rows} == {"alpha"}
+    assert rows == [
+        {"project": "(total)", "cpu": 8, "memory_mb": 4096, "disk_gb": 100},
+        {"project": "(used_now)", "cpu": 2, "memory_mb": 1536, "disk_gb": 10},
+        {"project": "(used_max)", "cpu": 2, "memory_mb": 1024, "disk_gb": 10},
+        {"project": PROJECT, "cpu": 2, "memory_mb": 1024, "disk_gb": 10},
+    ]
+    assert [each["resource"]["cpu"] for each in (await call(f"{V}/os-hosts/beta")).json()["host"]] == [8, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "", None, 200),
+        ("GET", "/alpha", None, 200),
+        ("GET", "/nope", None, 404),
+        ("PUT", "/alpha", {"status": "enable"}, 501),
+        ("PUT", "/alpha", {"maintenance_mode": "disable"}, 501),
+        ("PUT", "/alpha", {"status": "off"}, 400),
+        ("PUT", "/alpha", {}, 400),
+        ("PUT", "/nope", {"status": "enable"}, 404),
+        *(("GET", f"/{name}/{do}", None, status) for name, status in (("alpha", 501), ("nope", 404))
+          for do in ("startup", "shutdown", "reboot")),
+    ],
+)  # fmt: skip
+async def test_hosts_of_old_are_for_administrators_to_read(
+    call: Any, method: str, path: str, body: Any, status: int
+) -> None:
+    """And a machine is neither enabled nor turned off here, as with Nova and libvirt; from 2.43 on it is gone."""
+    at = f"{V}/os-hosts{path}"
+    assert (await call(at, "2.42", method=method, json=body)).status_code == status
+    assert (await call(at, "2.42", method=method, json=body, who="ann")).status_code == 403
+    assert (await call(at, "2.43", method=method, json=body)).status_code == 404

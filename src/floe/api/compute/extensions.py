@@ -35,6 +35,7 @@ NAMES = {
     "os-flavor-swap": "FlavorSwap",
     "os-floating-ip-pools": "FloatingIpPools",
     "os-floating-ips": "FloatingIps",
+    "os-hosts": "Hosts",
     "os-hypervisors": "Hypervisors",
     "os-instance-actions": "InstanceActions",
     "os-keypairs": "Keypairs",
