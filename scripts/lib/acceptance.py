@@ -34,6 +34,7 @@ from floe.cli.credentials import clouds
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "acceptance"
 HOSTS = 3
+IMAGE = "cirros-fake-disk"
 START_SECONDS = 60
 PLAYBOOK_SECONDS = 900
 SUITE_SECONDS = 2400
@@ -127,8 +128,8 @@ def furnish(folder: Path, url: str) -> Path:
         user = admin.identity.create_user(name="other", password="of another project", domain_id="default")
         admin.identity.assign_project_role_to_user(project, user, admin.identity.find_role("member"))
         disk = empty_disk(folder / "cirros.qcow2")
-        image = admin.image.create_image("cirros-like", filename=str(disk), disk_format="qcow2", visibility="public")
-        # The SDK's tests look for the flavors of DevStack, and for a project that uses something.
+        # The clients' tests look for the flavors and images of DevStack, and for a project that uses something.
+        image = admin.image.create_image(IMAGE, filename=str(disk), disk_format="qcow2", visibility="public")
         admin.compute.delete_flavor(admin.compute.find_flavor("m1.nano"))
         for name, memory in (("cirros256", 256), ("m1.large", 8192), ("m1.xlarge", 16384)):
             admin.compute.create_flavor(name=name, ram=memory, vcpus=memory // 2048 or 1, disk=1)
@@ -193,7 +194,7 @@ def sdk(there: Trial) -> Iterator[Result]:
 
 
 def osc(there: Trial) -> Iterator[Result]:
-    """Run python-openstackclient's functional tests of the network commands."""
+    """Run python-openstackclient's functional tests of the compute and network commands."""
     yield from told_by("osc", [ROOT / "scripts/lib/osc_tests.py"], there, there.environment())
 
 
@@ -223,7 +224,7 @@ def tempest_conf(there: Trial) -> str:
             "folder": str(there.folder),
             "identity": f"{there.url}/identity/v3",
             "password": admin["auth"]["password"],
-            "image": cloud.image.find_image("cirros-like").id,
+            "image": cloud.image.find_image(IMAGE).id,
             "image_alt": another.id,
             "public": cloud.network.find_network("public").id,
             "flavor": cloud.compute.find_flavor("cirros256").id,

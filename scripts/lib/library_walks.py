@@ -104,7 +104,7 @@ def nova_walk(version: str) -> Callable[[], None]:
     def walk() -> None:
         who = logged_in("floe")
         compute, neutron = nova.Client(version, session=who), Neutron(session=who)
-        image = next(each for each in Glance("2", session=who).images.list() if each.name == "cirros-like")
+        image = next(each for each in Glance("2", session=who).images.list() if each.name == "cirros-fake-disk")
         flavor = compute.flavors.find(name="m1.tiny")
         with ExitStack() as undo:
             compute.keypairs.create("walk", public_key=KEY)

@@ -303,7 +303,7 @@ def _check_marker(conn: Connection, context: Context, marker: str | None) -> Non
         try:
             visible(conn, context, marker, deleted=True)
         except NotFound:
-            raise Invalid(f"marker {marker!r} is the id of no server that you can see.") from None
+            raise Invalid(f"marker [{marker}] not found: it is the id of no server that you can see.") from None
 
 
 def _seen(context: Context, server_id: str, server: S | None) -> S:
