@@ -17,7 +17,7 @@ from floe.core.hosts import Host
 from floe.core.resources import Resources
 
 UNTIL = (2, 42)
-_TOPIC = "nova-"
+_PREFIX = "nova-"
 _Toggle = Literal["enable", "disable"]
 _UPDATE = Body(None, (Field("status", _Toggle), Field("maintenance_mode", _Toggle)))
 
@@ -27,7 +27,7 @@ async def index(call: Call) -> Reply:
     zone = call.one("zone")
     found = [each for each in await services.every(call.cloud) if each.enabled and zone in {None, "", each.zone}]
     found.sort(key=lambda each: each.binary != services.COMPUTE)
-    shown = ({"host_name": s.host, "service": s.binary.removeprefix(_TOPIC), "zone": s.zone} for s in found)
+    shown = ({"host_name": s.host, "service": s.binary.removeprefix(_PREFIX), "zone": s.zone} for s in found)
     return Reply(200, {"hosts": shown})
 
 
