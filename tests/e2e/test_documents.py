@@ -33,17 +33,44 @@ def name_servers(cloud: RealCloud, addresses: list[str]) -> None:
     demo.ask("PUT", f"/network/v2.0/subnets/{subnet['id']}", {"subnet": {"dns_nameservers": addresses}})
 
 
+def zone(cloud: RealCloud) -> str:
+    """Have the cloud's host be in a zone of its own, and return that."""
+    admin = cloud.user("admin")
+    (host,) = admin.get("/compute/v2.1/os-hypervisors")["hypervisors"]
+    made = {"aggregate": {"name": "western", "availability_zone": "west"}}
+    aggregate = admin.post("/compute/v2.1/os-aggregates", made)["aggregate"]["id"]
+    asked = {"add_host": {"host": host["hypervisor_hostname"]}}
+    admin.ask("POST", f"/compute/v2.1/os-aggregates/{aggregate}/action", asked)
+    return "west"
+
+
 def booted(cloud: RealCloud, image: str, **fields: Any) -> Guest:
-    """Boot a server with a drive, disks and two NICs."""
-    flavor = {"name": "disks", "vcpus": 1, "ram": 128, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 1, "swap": 32}
+    """Boot two servers with a drive, disks and two NICs, and return the second; the first goes at once."""
+    # Its disks are smaller than the flavor would have them.
+    flavor = {"name": "disks", "vcpus": 1, "ram": 128, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 2, "swap": 64}
     made = cloud.user("admin").post("/compute/v2.1/flavors", {"flavor": flavor})["flavor"]["id"]
-    server_id, password = cloud.create("papers", image, flavorRef=made, config_drive=True, **fields)
+    blank = {"source_type": "blank", "destination_type": "local", "boot_index": -1, "disk_bus": "virtio"}
+    root = {"source_type": "image", "destination_type": "local", "boot_index": 0, "uuid": image}
+    server_id, password = cloud.create(
+        "papers", image, flavorRef=made, config_drive=True, min_count=2, **fields,
+        block_device_mapping_v2=[
+            {**root, "device_type": "disk", "delete_on_termination": True},
+            {**blank, "volume_size": 1, "guest_format": "ext4"},
+            {**blank, "volume_size": 32, "guest_format": "swap"},
+        ],
+    )  # fmt: skip
+    assert cloud.server(server_id)["name"] == "papers-1"
+    reservation = cloud.user("admin").get(f"/compute/v2.1/servers/{server_id}")["server"]
+    query = f"reservation_id={reservation['OS-EXT-SRV-ATTR:reservation_id']}&name=papers-2"
+    (second,) = cloud.user().get(f"/compute/v2.1/servers?{query}")["servers"]
+    cloud.delete(server_id)
+    server_id = second["id"]
     assert cloud.settled(server_id)["status"] == "ACTIVE", cloud.server(server_id).get("fault")
     path = f"/network/v2.0/ports?device_id={server_id}&network_id={cloud.network()}"
     (port,) = cloud.user().get(path)["ports"]
     guest = Guest(
         id=server_id,
-        name="papers",
+        name="papers-2",
         password=password,
         port_id=port["id"],
         network_id=port["network_id"],
@@ -74,11 +101,15 @@ def test_drive_and_service_tell_a_real_guest_the_same_and_the_truth(
             key_name="key",
             user_data=encoded(USER_DATA),
             security_groups=[{"name": group["id"]}],
+            availability_zone=zone(cloud),
+            **{"OS-DCF:diskConfig": "MANUAL"},
         )
         differ = cloud.ssh(guest, COMPARE.replace("SERVICE", SERVICE)).split()
         # The password is on the drive alone, and seeds differ each time.
         assert {Path(path).name for path in differ} == {"meta_data.json"}, differ
         assert read(cloud, guest, "ec2/latest/user-data") == USER_DATA
+        check_meta_data(cloud, guest, json.loads(read(cloud, guest, "openstack/latest/meta_data.json")))
+        check_vendor_data(cloud, guest)
         check_network_data(json.loads(read(cloud, guest, "openstack/latest/network_data.json")))
         check_ec2(cloud, guest, json.loads(read(cloud, guest, "ec2/latest/meta-data.json")))
         check_groups_follow(cloud, guest, group["id"])
@@ -102,6 +133,20 @@ def read(cloud: RealCloud, guest: Guest, path: str) -> str:
     return cloud.ssh(guest, f"cat /mnt/drive/{path}")
 
 
+def check_meta_data(cloud: RealCloud, guest: Guest, told: dict[str, Any]) -> None:
+    assert (told["name"], told["launch_index"], told["availability_zone"]) == ("papers-2", 1, "west")
+    assert cloud.ssh(guest, "hostname") == "papers-2\n"
+    assert fetched(cloud, guest, "latest/meta-data/placement/availability-zone") == "west"
+
+
+def check_vendor_data(cloud: RealCloud, guest: Guest) -> None:
+    """It was asked for that the root file system stays as the image has it, and so the guest left it."""
+    told = json.loads(read(cloud, guest, "openstack/latest/vendor_data.json"))["cloud-init"]
+    assert told.startswith("#cloud-config\n") and "resize_rootfs: false" in told
+    assert int(cloud.ssh(guest, "df -m / | awk 'NR == 2 {print $2}'")) < 100
+    assert cloud.server(guest.id)["OS-DCF:diskConfig"] == "MANUAL"
+
+
 def check_network_data(told: dict[str, Any]) -> None:
     assert [network["type"] for network in told["networks"]] == ["ipv4_dhcp", "ipv4"]
     assert told["networks"][1]["services"] == [{"type": "dns", "address": "192.0.2.53"}]
@@ -111,6 +156,8 @@ def check_network_data(told: dict[str, Any]) -> None:
 def check_ec2(cloud: RealCloud, guest: Guest, told: dict[str, Any]) -> None:
     assert told["security-groups"] == ["papers"]
     assert told["local-ipv4"] == guest.address
+    shown = cloud.user("admin").get(f"/compute/v2.1/servers/{guest.id}")["server"]
+    assert told["reservation-id"] == shown["OS-EXT-SRV-ATTR:reservation_id"]
     devices = told["block-device-mapping"]
     assert devices.keys() == {"ami", "root", "ephemeral0", "swap"}
     assert fetched(cloud, guest, "latest/meta-data/block-device-mapping/swap") == devices["swap"]
@@ -118,6 +165,8 @@ def check_ec2(cloud: RealCloud, guest: Guest, told: dict[str, Any]) -> None:
     sizes = {name: int(sectors) // 2048 for name, sectors in (line.split() for line in disks)}
     real = {name: sizes[device.removeprefix("/dev/")] for name, device in devices.items()}
     assert real == {"ami": 1024, "root": 1024, "ephemeral0": 1024, "swap": 32}
+    kinds = cloud.ssh(guest, "blkid /dev/vdb /dev/vdc")
+    assert 'LABEL="ephemeral0"' in kinds and 'TYPE="ext4"' in kinds and 'TYPE="swap"' in kinds
 
 
 def check_groups_follow(cloud: RealCloud, guest: Guest, group: str) -> None:

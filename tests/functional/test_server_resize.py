@@ -16,6 +16,7 @@ from floe.cloud import server_resize, soft_deletes
 from floe.core.context import Context
 from floe.core.messages import UpdateMetadata
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
+from floe.store import servers as rows
 from floe.testing import EmbeddedCloud
 
 HIGHEST = "2.96"
@@ -273,6 +274,10 @@ async def test_what_cannot_be_is_refused_and_nothing_changes(site: Site) -> None
     for asked, status, text in refusals:
         reply = await act(site, server, "resize", flavorRef=asked)
         assert (reply.status_code, text in reply.text) == (status, True), reply.text
+    little, firmware = await flavor(site, "little", ram=128, vcpus=1, disk=2), {"hw_firmware_type": "uefi"}
+    await site.cloud.node.cloud.db.write(lambda conn: rows.change(conn, server, image_properties=firmware))
+    reply = await act(site, server, "resize", flavorRef=little)
+    assert (reply.status_code, "'uefi' needs 192 MiB" in reply.text) == (400, True), reply.text
     for asked in ({}, {"flavorRef": ""}, {"flavorRef": huge, "more": 1}, {"flavorRef": huge, "OS-DCF:diskConfig": "x"}):
         assert (await act(site, server, "resize", **asked)).status_code == 400
     for action in ("confirmResize", "revertResize"):

@@ -265,6 +265,8 @@ SEEN_ELSEWHERE = {
     "os_require_quiesce": "tests/functional/test_server_images.py",
     "hw_architecture": "scheduler", "architecture": "scheduler", "img_hv_type": "scheduler",
     "hypervisor_type": "scheduler", "trait:{name}": "scheduler", "img_config_drive": "config drive",
+    "hw_auto_disk_config": "tests/functional/compute/test_disk_config.py",
+    "auto_disk_config": "tests/functional/compute/test_disk_config.py",
     "os_admin_user": "tests/functional/compute/test_guest_questions.py",
     "hw_rescue_bus": "tests/functional/test_server_rescue.py",
     "hw_rescue_device": "tests/functional/test_server_rescue.py",

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from floe.core.disk_config import LEAVE_ROOT
 from floe.core.disks import told_to_guests
 from floe.core.guests import GuestMetadata, GuestSpec
 from floe.core.host_network import HostGroup, HostPort, HostRouter, HostSegment, HostSubnet
@@ -172,6 +173,11 @@ def network_data(view: GuestView) -> dict[str, Any]:
     return {"links": links, "networks": networks, "services": unique}
 
 
+def vendor_data(view: GuestView) -> dict[str, str]:
+    """Return `vendor_data.json`, of which cloud-init reads what is under its name as it reads user data."""
+    return {"cloud-init": LEAVE_ROOT} if view.metadata.leave_root else {}
+
+
 class _Document(msgspec.Struct, frozen=True):
     """A file of OpenStack's metadata: the version it came with, its media type, and what makes it (None: absent)."""
 
@@ -185,9 +191,9 @@ _DOCUMENTS: Mapping[str, _Document] = {
     "meta_data.json": _Document("2012-08-10", _JSON, lambda view, version: _json(meta_data(view, version))),
     "user_data": _Document("2012-08-10", _BYTES, lambda view, _: user_data(view.metadata)),
     "password": _Document("2013-04-04", _PLAIN, lambda view, _: (view.metadata.password or "").encode()),
-    "vendor_data.json": _Document("2013-10-17", _JSON, lambda _view, _version: _json({})),
+    "vendor_data.json": _Document("2013-10-17", _JSON, lambda view, _: _json(vendor_data(view))),
     "network_data.json": _Document("2015-10-15", _JSON, lambda view, _: _json(network_data(view))),
-    "vendor_data2.json": _Document("2016-10-06", _JSON, lambda _view, _version: _json({"static": {}})),
+    "vendor_data2.json": _Document("2016-10-06", _JSON, lambda view, _: _json({"static": vendor_data(view)})),
 }
 """In the order in which a version lists them."""
 

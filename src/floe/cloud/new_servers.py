@@ -11,14 +11,14 @@ import msgspec
 from floe.cloud import auto_allocated, flavors, images, places, quotas, server_ports
 from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import Room
-from floe.core import extra_specs, hostnames, image_properties, scheduler_hints
+from floe.core import disk_config, extra_specs, hostnames, image_properties, scheduler_hints
 from floe.core.actions import CREATE
 from floe.core.block_devices import boot_image, check_buses, planned
 from floe.core.context import Context
 from floe.core.disks import Disk
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.given import CreateGiven
-from floe.core.guest_hardware import hardware_of
+from floe.core.guest_hardware import check_memory, hardware_of
 from floe.core.guests import GuestImage, MadeOf
 from floe.core.images import ACTIVE, Image
 from floe.core.keypairs import AFTER, Keypair
@@ -56,6 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the groups that the servers' ports will be in."""
     group_id: str | None
     config_drive: bool
+    disk_config: str
     quota_owner: str | None
 
 
@@ -113,6 +114,7 @@ def plan(
         security_groups=ports.groups,
         group_id=group_id,
         config_drive=config_drive,
+        disk_config=disk_config.kept(new.disk_config, image.properties),
         quota_owner=room.quota_owner,
     )
 
@@ -122,6 +124,7 @@ def _check_hardware(flavor: ServerFlavor, image: Image) -> None:
     extra_specs.check_obeyed(flavor)
     image_properties.check_obeyed(image.id, image.properties)
     hardware_of(flavor.extra_specs, image.properties, flavor.vcpus)
+    check_memory(flavor.memory_mib, image.properties)
 
 
 def boot_of(conn: Connection, context: Context, flavor: ServerFlavor, image_id: str) -> Boot:

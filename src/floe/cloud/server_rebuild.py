@@ -12,7 +12,7 @@ from msgspec import structs
 from floe.cloud import new_servers, quotas, sealing, server_ports, server_power, servers
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Boot
-from floe.core import ahead
+from floe.core import ahead, disk_config
 from floe.core.actions import REBUILD, Action
 from floe.core.context import Context
 from floe.core.disks import EPHEMERAL, ROOT, SWAP, Blank, ConfigDrive, Disk, local_disks, root_device
@@ -108,6 +108,7 @@ def _given(
     disks = _remade(had, boot, drive, wanted.generation, preserve=asked.preserve_ephemeral)
     became = {
         **changes,
+        **disk_config.among(changes, boot.image.properties),
         **_key(conn, context, asked),
         "image_id": boot.image.id,
         "image_properties": boot.image.properties,

@@ -10,13 +10,13 @@ from msgspec import structs
 
 from floe.cloud import flavors, quotas, server_power, servers
 from floe.cloud.cloud import Cloud
-from floe.core import ahead, extra_specs
+from floe.core import ahead, disk_config, extra_specs
 from floe.core.actions import CONFIRM_RESIZE, RESIZE, REVERT_RESIZE, Action, Begins
 from floe.core.context import Context
 from floe.core.disks import CONFIG, EPHEMERAL, MIB_PER_GIB, ROOT, SWAP, Disk, Overlay, local_disks, root_device
 from floe.core.errors import Conflict, FloeError, Forbidden, Invalid
 from floe.core.given import ResizeGiven
-from floe.core.guest_hardware import hardware_of
+from floe.core.guest_hardware import check_memory, hardware_of
 from floe.core.hosts import FORMER, RUNNING
 from floe.core.new_servers import check_image_fits
 from floe.core.power import Power, Wanted
@@ -67,7 +67,7 @@ async def resize(cloud: Cloud, context: Context, server_id: str, asked: Asked) -
         )
         changes = {"former": former, "root_device": root_device(given.makes)}
         if asked.disk_config is not None:
-            changes["disk_config"] = asked.disk_config
+            changes["disk_config"] = disk_config.changed(asked.disk_config, server.image_properties)
         rows.resize(conn, server_id, flavor, beside=server.flavor, **changes)
         server_disks.replace(conn, server_id, given.makes)
         server_migrations.insert(conn, _migration(context, action, server, flavor))
@@ -193,6 +193,7 @@ def _flavor(conn: Connection, context: Context, server: Server, flavor_id: str) 
         raise Forbidden(f"Flavor {flavor.name} has a root disk of 0 GiB; only administrators may use it.")
     extra_specs.check_obeyed(flavor)
     hardware_of(flavor.extra_specs, server.image_properties, flavor.vcpus)
+    check_memory(flavor.memory_mib, server.image_properties)
     image = images.get(conn, server.image_id) if server.image_id else None
     if image is not None:
         check_image_fits(

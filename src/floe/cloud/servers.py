@@ -25,7 +25,7 @@ from floe.cloud import (
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.cloud.own_actions import Begun
-from floe.core import hostnames
+from floe.core import disk_config, hostnames
 from floe.core.actions import CONFIRM_RESIZE, CREATE, DELETE, REVERT_RESIZE, Action, Begins
 from floe.core.context import Context
 from floe.core.disks import root_device
@@ -165,7 +165,7 @@ def as_planned(
         scheduler_hints=new.hints,
         group_id=plan.group_id,
         quota_owner=plan.quota_owner,
-        disk_config=new.disk_config or "MANUAL",
+        disk_config=plan.disk_config,
         root_device=root_device(plan.disks),
         created_at=now,
         updated_at=now,
@@ -315,7 +315,7 @@ def _seen(context: Context, server_id: str, server: S | None) -> S:
 async def update(cloud: Cloud, context: Context, server_id: str, changes: Mapping[str, Any]) -> SeenServer:
     """Change name, description, hostname, access addresses, disk_config or the zone it is kept in; also if locked.
 
-    Raises NotFound, and Conflict for a zone that it is not in or not to be taken out of.
+    Raises NotFound, Invalid for what its image rules out, and Conflict for a zone that it is not in or has to stay in.
     """
     now = cloud.clock.now()
 
@@ -323,7 +323,8 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: Mappin
         server = visible(conn, context, server_id)
         if "requested_zone" in changes:
             _check_pin(server, detail(conn, context, server_id, now).zone, changes["requested_zone"])
-        rows.change(conn, server_id, updated_at=now, **changes)
+        told = {**changes, **disk_config.among(changes, server.image_properties)}
+        rows.change(conn, server_id, updated_at=now, **told)
         renamed = "hostname" in changes and server_ports.rename(
             conn, server_id, server.project_id, changes["hostname"], now
         )
@@ -332,7 +333,7 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: Mappin
     found, server, renamed = await cloud.db.write(apply)
     if renamed:
         await cloud.network_nudge()
-    if {"name", "hostname"} & changes.keys():
+    if {"name", "hostname", "disk_config"} & changes.keys():
         await guest_metadata.tell(cloud, server, found.zone)
     return found
 

@@ -21,6 +21,8 @@ DISK_LIMITS = tuple(f"{way}_{unit}_sec" for unit in ("bytes", "iops") for way in
 """Of `quota:disk_*`, as libvirt calls them too."""
 MOST_QUEUES = 16
 """Of a NIC: each is an open file of the host, and threads of its kernel where it has vhost."""
+LEAST_WITH_UEFI = 192
+"""MiB of memory; with less OVMF hangs before it boots anything (measured)."""
 NO_VIDEO, NO_USB, USB = "none", "none", "qemu-xhci"
 _PARTS = ("sockets", "cores", "threads")
 _VIDEO_WITH_MEMORY = "vga"
@@ -94,6 +96,15 @@ def hardware_of(
         ),
         limits=_limits(specs),
     )
+
+
+def check_memory(memory_mib: int, properties: Mapping[str, str]) -> None:
+    """Raise Invalid for less memory than the firmware of a guest made of an image of these properties starts with."""
+    if properties.get("hw_firmware_type") == "uefi" and memory_mib < LEAST_WITH_UEFI:
+        raise Invalid(
+            "Flavor's memory is too small for requested image: its property hw_firmware_type 'uefi' needs "
+            f"{LEAST_WITH_UEFI} MiB to start, and the flavor has {memory_mib} MiB. Use a larger flavor."
+        )
 
 
 def queues_of(specs: Mapping[str, str], properties: Mapping[str, str], vcpus: int) -> int:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from floe.core.disk_config import LEFT
 from floe.core.guests import GuestMetadata
 from floe.core.servers import Server
 
-_APART = {"admin_password", "files", "password", "password_turn"}
+_APART = {"admin_password", "files", "password", "password_turn", "leave_root"}
 _TOLD = tuple(name for name in GuestMetadata.__struct_fields__ if name not in _APART)
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -37,16 +38,20 @@ def describe(
         ramdisk_id=server.image_properties.get("ramdisk_id"),
         password=server.password,
         password_turn=server.password_turn,
+        leave_root=server.disk_config == LEFT,
     )
 
 
 def fingerprint(metadata: GuestMetadata) -> str:
     """Return what tells two versions of a guest's metadata apart; what is known at create alone is left out.
 
-    That of a guest which never posted a password is what releases say that know of none.
+    That of a guest which never posted a password, and is told nothing of its root file system, is what releases say
+    that know of neither.
     """
     said = [getattr(metadata, name) for name in _TOLD]
     if metadata.password_turn:
         said += [metadata.password, metadata.password_turn]
+    if metadata.leave_root:
+        said.append("leave_root")
     text = _ENCODER.encode(said)
     return hashlib.blake2b(text, digest_size=8).hexdigest()

@@ -85,6 +85,8 @@ class GuestMetadata(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     """What the guest posted for its users to read, as `core.guest_passwords` says."""
     password_turn: int = 0
+    leave_root: bool = False
+    """Whether it is told to leave its root file system as its image has it."""
 
 
 class Aside(msgspec.Struct, frozen=True, kw_only=True):

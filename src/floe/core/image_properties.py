@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from floe.core import extra_specs as asks
+from floe.core.disk_config import DISABLED
 from floe.core.disks import DISK_BUSES, cdrom_bus
 from floe.core.errors import Invalid
 from floe.core.nics import VIF_MODELS
@@ -30,6 +31,7 @@ from floe.core.properties import (
     any_case,
     check,
     one_of,
+    shaped,
     shown,
     whole,
 )
@@ -70,7 +72,7 @@ _HARDWARE_SAYS = {
     "hw_machine_type": "the guest's machine",
     "hw_disk_bus": "the bus of its disks",
     "hw_vif_model": "the model of its NICs",
-    "hw_firmware_type": "its firmware; hosts that have it, with variables of the guest's own for uefi",
+    "hw_firmware_type": "its firmware; uefi: hosts that have it, variables of its own, and flavors of 192 MiB or more",
 }
 _STATELESS = "keeps the variables of a server's UEFI on its disk"
 
@@ -158,6 +160,14 @@ IMAGE_PROPERTIES = Properties(
             _obeyed(name, "taken where it is the name that the root disk has on its bus, else refused")
             for name in ("root_device_name", "img_root_device_name")
         ),
+        *(
+            _obeyed(
+                name,
+                "OS-DCF:diskConfig where a create names none; 'disabled' refuses AUTO",
+                shaped(f"{YES}|{NO}|{DISABLED}", "a boolean (true or false), or disabled"),
+            )
+            for name in ("hw_auto_disk_config", "auto_disk_config")
+        ),
         _obeyed("os_shutdown_timeout", "seconds that a guest has to shut down", AMOUNT),
         _obeyed("os_admin_user", "the user whose password a guest's agent sets"),
         _refused("hw_floppy_bus", _NO_FLOPPIES, values=_BUSES),
@@ -187,8 +197,8 @@ IMAGE_PROPERTIES = Properties(
         *(
             _plain(name)
             for name in (
-                *("hw_auto_disk_config", "auto_disk_config", "hw_device_id", "xenapi_device_id", "img_bittorrent"),
-                *("bittorrent", "img_bdm_v2", "bdm_v2", "img_cache_in_nova", "cache_in_nova", "img_compression_level"),
+                *("hw_device_id", "xenapi_device_id", "img_bittorrent", "bittorrent", "img_bdm_v2", "bdm_v2"),
+                *("img_cache_in_nova", "cache_in_nova", "img_compression_level"),
                 *("xenapi_image_compression_level", "img_linked_clone", "vmware_linked_clone", "img_mappings"),
                 *("mappings", "img_owner_id", "owner_id", "img_use_agent", "xenapi_use_agent", "img_version"),
                 *("vmware_image_version", "os_distro", "vmware_ostype", "os_version"),

@@ -26,7 +26,7 @@ from floe.store.servers import server_tags, servers
 SORT_KEYS: Mapping[str, sa.ColumnElement[Any]] = {
     "access_ip_v4": sa.func.coalesce(servers.c.access_ipv4, ""),
     "access_ip_v6": sa.func.coalesce(servers.c.access_ipv6, ""),
-    "auto_disk_config": servers.c.disk_config,
+    "auto_disk_config": sa.case((servers.c.disk_config == "AUTO", "AUTO"), else_="MANUAL"),
     "availability_zone": sa.func.coalesce(servers.c.requested_zone, ""),
     "config_drive": servers.c.config_drive,
     "created_at": servers.c.created_at,

@@ -53,6 +53,17 @@ async def test_several_are_made_together_with_numbered_names(client: Any, comput
     assert [server["OS-EXT-SRV-ATTR:hostname"] for server in found["servers"]] == ["h-1", "h-2", "h-3"]
 
 
+async def test_a_hundred_are_made_in_one_call(client: Any) -> None:
+    room = {"instances": 100, "cores": -1, "ram": -1}
+    await client("root").put(f"/os-quota-sets/{'a' * 32}", json={"quota_set": room})
+    asked = body(min_count=100, max_count=100, return_reservation_id=True)
+    reservation = (await client("ann").post("/servers", json=asked)).json()["reservation_id"]
+    found = (await client("ann").get(f"/servers?reservation_id={reservation}")).json()["servers"]
+    assert {server["name"] for server in found} == {f"web-{number}" for number in range(1, 101)}
+    assert len(found) == 100
+    assert (await client("ann").post("/servers", json=body())).status_code == 403
+
+
 async def test_between_min_and_max_as_many_are_made_as_the_quota_allows(client: Any) -> None:
     assert (await client("ann").post("/servers", json=body(min_count=8))).status_code == 202
     assert (await client("ann").post("/servers", json=body(min_count=1, max_count=5))).status_code == 202
@@ -248,6 +259,8 @@ async def test_what_is_asked_for_is_shown_as_it_was_asked_for(client: Any, compu
     shown = (await client("root").get(f"/servers/{ident}")).json()["server"]
     asked["OS-EXT-SRV-ATTR:hostname"] = asked.pop("hostname")
     assert {name: shown[name] for name in asked} == asked
+    for query, count in (("access_ip_v4=192.0.2.1", 1), ("access_ip_v6=2001:db8::1", 1), ("access_ip_v4=192.0.2.2", 0)):
+        assert len((await client("root").get(f"/servers?all_tenants=1&{query}")).json()["servers"]) == count, query
 
 
 async def test_group_members_are_limited(client: Any) -> None:

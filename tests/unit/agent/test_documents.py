@@ -131,6 +131,15 @@ def test_a_version_lists_the_files_it_has(version: str, names: str) -> None:
     assert get(f"/openstack/{version}/").decode().split("\n") == names.split()
 
 
+def test_vendor_data_says_to_leave_the_root_file_system_where_that_was_asked_for() -> None:
+    left = replace(VIEW, metadata=replace(VIEW.metadata, leave_root=True))
+    said = {"cloud-init": "#cloud-config\ngrowpart:\n  mode: 'off'\nresize_rootfs: false\n"}
+    drive = config_drive.contents(left)
+    for name, document in (("vendor_data.json", said), ("vendor_data2.json", {"static": said})):
+        assert get(f"/openstack/latest/{name}", left) == json.loads(drive[f"openstack/latest/{name}"]) == document
+        assert get(f"/openstack/latest/{name}") in ({}, {"static": {}})
+
+
 def test_user_data_comes_byte_for_byte_and_is_missing_where_there_is_none() -> None:
     assert get("/openstack/latest/user_data") == SCRIPT
     assert get("/latest/user-data") == SCRIPT

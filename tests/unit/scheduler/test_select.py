@@ -328,6 +328,17 @@ def test_what_is_chosen_fits_and_what_is_not_has_a_reason(
         assert len(selection.names) == min(4, len(good))
 
 
+def test_an_image_asks_the_same_by_its_old_names() -> None:
+    server = Server(
+        id="s", number=0, project_id="p", user_id="u", name="n", hostname="n", vm_state="building",
+        reservation_id="r", created_at=NOW,
+        flavor=ServerFlavor(flavor_id="1", name="f", vcpus=1, memory_mib=1, root_gib=1),
+        image_properties={"architecture": "X64", "hypervisor_type": "QEMU"},
+    )  # fmt: skip
+    spec = spec_of(server)
+    assert (spec.architecture, spec.hypervisor_type) == ("x86_64", "qemu")
+
+
 def test_what_a_flavor_asks_of_a_group_of_resources_is_asked_of_the_host() -> None:
     specs = {"trait1:CUSTOM_GOLD": "required", "resources_net:CUSTOM_BW": "2", "resources:CUSTOM_BW": "1"}
     server = Server(

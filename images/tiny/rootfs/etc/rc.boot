@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stage two, once per boot: file systems, modules, root growth, then what the cloud wants of this guest.
+# Stage two, once per boot: file systems, modules, then what the cloud wants of this guest.
 export PATH=/sbin:/usr/sbin:/bin:/usr/bin
 . /usr/lib/guest/say
 
@@ -14,10 +14,6 @@ rm -rf /run/guest/modules
 ip link set lo up
 hostname -F /etc/hostname
 say "kernel $(uname -r)"
-
-read -r device < /run/guest/root-device
-resize2fs "$device" > /run/guest/resize.log 2>&1
-say "root file system $(df -m / | awk 'NR==2 {print $2 " MiB, " $4 " MiB free"}')"
 
 # Ports that QEMU names get their names here; there is no udev.
 mkdir -p /dev/virtio-ports

@@ -12,6 +12,7 @@ from floe.api.compute.server_status import has_progress, status
 from floe.api.kit.shape import Always, Of, Shape, Shown
 from floe.core import scheduler_hints
 from floe.core.clock import iso, iso_micro_of, iso_of
+from floe.core.disk_config import shown
 from floe.core.guests import guest_name
 from floe.core.image_properties import IMAGE_PROPERTIES
 from floe.core.seen_servers import SeenServer
@@ -129,7 +130,7 @@ _CORE: tuple[Shown[SeenServer], ...] = (
     _ADDRESSES,
     Shown("accessIPv4", lambda s: s.access_ipv4 or ""),
     Shown("accessIPv6", lambda s: s.access_ipv6 or ""),
-    Shown("OS-DCF:diskConfig", "disk_config"),
+    Shown("OS-DCF:diskConfig", Of("disk_config", shown)),
     Shown("locked", "locked", since=(2, 9)),
     Shown("locked_reason", "locked_reason", since=(2, 73)),
     Shown("description", "description", since=(2, 19)),

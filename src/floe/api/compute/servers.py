@@ -22,6 +22,7 @@ from floe.api.kit.routing import Route
 from floe.cloud import dry_runs, soft_deletes
 from floe.cloud import servers as cloud
 from floe.cloud.dry_runs import Tried
+from floe.core import disk_config
 from floe.core.hostnames import check_hostname
 from floe.core.idempotency import once
 from floe.core.seen_servers import SeenServer
@@ -59,7 +60,7 @@ async def create(call: Call) -> Reply:
     shown = {
         "id": server.id,
         "links": links(call, server.id),
-        "OS-DCF:diskConfig": server.disk_config,
+        "OS-DCF:diskConfig": disk_config.shown(server.disk_config),
         "security_groups": [{"name": name} for name in asked.security_groups or ("default",)],
         "adminPass": made.admin_password,
     }
