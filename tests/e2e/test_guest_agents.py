@@ -40,7 +40,7 @@ def asked(
     with new_cloud() as cloud:
         cloud.start()
         cloud.let_in(22)
-        image = cloud.upload(guest_image.read_bytes(), "qcow2", hw_qemu_guest_agent="yes")
+        image = cloud.upload(guest_image.read_bytes(), "qcow2", hw_qemu_guest_agent="yes", os_admin_user="floe")
         guest = cloud.boot("asked", image, key_name="key")
         cloud.booted(guest)
         yield cloud, guest
@@ -61,7 +61,7 @@ def test_an_agent_sets_the_password_that_is_asked_for(asked: tuple[RealCloud, Gu
     cloud, guest = asked
     password = "Gr\u00fcn & 'quoted' $HOME"
     assert eventually("the agent", lambda: changed(cloud, guest, password)[0] == 202)
-    secret = cloud.ssh(guest, "sed -n 's/^root:\\([^:]*\\):.*/\\1/p' /etc/shadow").strip()
+    secret = cloud.ssh(guest, "sed -n 's/^floe:\\([^:]*\\):.*/\\1/p' /etc/shadow").strip()
     _, kind, salt, _ = secret.split("$")
     assert kind == "6"
     quoted = password.replace("'", "'\\''")

@@ -47,22 +47,30 @@ def seen(cloud: RealCloud, guest: Guest) -> tuple[int, int, str]:
     return int(lines[0].split()[1]) // 1024, int(lines[-2]), lines[-1]
 
 
+def root_mib(cloud: RealCloud, guest: Guest) -> int:
+    """Return how large its root file system is."""
+    return int(cloud.ssh(guest, "df -m / | awk 'NR == 2 {print $2}'"))
+
+
 def test_a_resized_guest_is_larger_and_goes_back_to_what_it_was_or_stays(cloud: RealCloud, guest_image: Path) -> None:
-    image = cloud.upload(guest_image.read_bytes(), "qcow2")
+    image = cloud.upload_direct(guest_image)
     small, large = (
         flavor(cloud, name, ram=128 * size, disk=size, **{"OS-FLV-EXT-DATA:ephemeral": 1})
         for name, size in (("small", 1), ("large", 2))
     )
-    guest = cloud.boot("one", image, key_name="key", flavorRef=small)
+    guest = cloud.boot("one", image, key_name="key", flavorRef=small, **{"OS-DCF:diskConfig": "AUTO"})
     cloud.booted(guest)
-    # A head that the guest writes on a raw disk is data; its file system has nothing there.
-    cloud.ssh(guest, r"echo first > /marker; printf 'QFI\373' | dd of=/dev/vdb conv=notrunc; sync")
+    # A head that the guest writes on a raw disk is data; its file systems have nothing there.
+    heads = r"for disk in vda vdb; do printf 'QFI\373\0\0\0\3' | dd of=/dev/$disk conv=notrunc; done"
+    cloud.ssh(guest, f"echo first > /marker; {heads}; sync")
+    assert root_mib(cloud, guest) > 900
     memory, sectors, _ = seen(cloud, guest)
 
     act(cloud, guest, "VERIFY_RESIZE", "resize", {"flavorRef": large})
     more, grown, said = seen(cloud, guest)
     assert (more > memory + 100, grown, said) == (True, 2 * sectors, "first")
-    assert cloud.ssh(guest, "dd if=/dev/vdb bs=3 count=1 2> /dev/null") == "QFI"
+    assert cloud.ssh(guest, "head -c 3 /dev/vda; head -c 3 /dev/vdb") == "QFIQFI"
+    assert root_mib(cloud, guest) > 1900
     cloud.ssh(guest, "echo second > /marker; sync")
     act(cloud, guest, "ACTIVE", "revertResize")
     assert seen(cloud, guest) == (memory, sectors, "first")

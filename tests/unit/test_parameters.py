@@ -48,6 +48,7 @@ DRIVE = f"{GUESTS}::test_the_config_drive_says_what_the_metadata_service_says"
 TRUTH = f"{DOCUMENTS}::test_drive_and_service_tell_a_real_guest_the_same_and_the_truth"
 BETWEEN = f"{CREATES}::test_between_min_and_max_as_many_are_made_as_the_quota_allows"
 HUNDRED = f"{CREATES}::test_a_hundred_are_made_in_one_call"
+FITTING = "regressions/test_as_many_as_fit.py"
 RESIZED = "e2e/test_resize.py::test_a_resized_guest_is_larger_and_goes_back_to_what_it_was_or_stays"
 DISK_CONFIG = "functional/compute/test_disk_config.py::test_a_guest_is_told_what_user_or_image_ask_for_and_nothing_else"
 NONE_OF_ITS = "nothing: it is none of its business"
@@ -62,10 +63,13 @@ SEEN: dict[str, Look] = {
     ),
     "min_count": (
         "the name `papers-2` of the second, and its number 1, in its metadata and as its hostname",
-        (TRUTH, BETWEEN, TOGETHER, HUNDRED),
+        (TRUTH, BETWEEN, f"{FITTING}::test_room_for_four_where_five_are_the_least_makes_none_and_says_why", HUNDRED),
     ),
-    "max_count": ("as `min_count`", (TRUTH, BETWEEN, TOGETHER)),
-    "return_reservation_id": ("the one id of all, in its metadata", (TRUTH, TOGETHER)),
+    "max_count": (
+        "as `min_count`",
+        (TRUTH, BETWEEN, f"{FITTING}::test_room_for_four_of_nine_makes_four_and_leaves_no_trace_of_five"),
+    ),
+    "return_reservation_id": ("the one id of all, in its metadata", (TRUTH, TOGETHER, HUNDRED)),
     "key_name": ("the key in its metadata; it lets that key in by SSH", (METADATA, TRUTH)),
     "security_groups": (
         "what they let in reaches it, and nothing else",
@@ -227,8 +231,8 @@ OF_FLAVORS = """
 *Obeyed* says how, what a guest saw of it, and which tests show it. *Refused*: a create with such a flavor is a 400 that
 names the spec, but for the value that asks for what holds anyway. A spec that is not here is refused in the namespaces
 that are (`hw:`, `hw_rng:`, `hw_video:`, `quota:`, `os:`, `resources:`, `trait:`, `capabilities:`, `accel:`,
-`pci_passthrough:`, `vmware:`), and the operator's own in
-others. What contradicts itself, or what the image asks for, is refused too.
+`pci_passthrough:`, `vmware:`), and the operator's own in others. What contradicts itself, or what the image asks for,
+is refused too.
 """
 OF_IMAGES = """
 ## Properties of images
