@@ -153,6 +153,7 @@ class Settings:
     images_from: str = _setting(
         "", "APIs that hosts fetch images from, like https://a:8774; default: the image store itself", "URLS"
     )
+    image_certificates: str = _setting("", "folder of ID.pem that images are verified by; default: in `state`", "DIR")
     image_cache_hours: float = _setting(24.0, "hours that a host keeps a base image which no guest uses", "HOURS")
     history_days: float = _setting(90.0, "days that deleted servers and other history are kept; 0: for ever", "DAYS")
     usage_days: float = _setting(730.0, "days that usage of purged servers is kept; 0: for ever", "DAYS")

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
-from floe.agent import image_locks
+from floe.agent import image_locks, image_proofs
 from floe.agent.folders import make_closed, version_of
 from floe.agent.image_copy import Copied, ImageCopy, ImageSource, Progress, size_of_half
 from floe.agent.image_eviction import ImageEviction
@@ -56,6 +57,8 @@ class _Sidecar(msgspec.Struct):
     disk_format: str
     size: int
     sha512: str
+    digests: dict[str, str] = msgspec.field(default_factory=dict)
+    """Of the image, see `image_proofs`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -143,20 +146,24 @@ class ImageCache:
         One fetch serves all who wait for it, and fails for all; `tell` is told how far it is. The image stays until
         the end; then only the disk that was made on it keeps it. Raises HostFailure (stage image). The bytes are
         checked when they are fetched, on first use after each start, and when somebody touched the file; one that is
-        wrong is fetched again.
+        wrong is fetched again. A signed image is verified each time.
         """
+        image = image_proofs.believed(image)
         if not _CHECKSUM.fullmatch(image.checksum):
             raise _failure(f"Image {image.image_id} has no SHA-512 checksum, so it cannot be trusted.")
         name = image.checksum if bootable else f"{image.checksum}.plain"
         path = self._directory / name
         fetched = False
+        if not image_proofs.lacks(image, {}):  # else once there is something to look at
+            await self._demand_signed(image, {})
         while True:
             if (under_way := self._fetches.get(name)) is not None:
                 await under_way.wait(tell, image.blob)
                 continue
             async with self._locked(name, shared=True) as lock:
                 known = await self._known(name, path)
-                if known is not None:
+                if known is not None and not image_proofs.lacks(image, known.digests):
+                    await self._demand_signed(image, known.digests)
                     self._touch(lock)
                     try:
                         yield CachedImage(path=path, disk_format=known.disk_format, fetched=fetched)
@@ -171,11 +178,17 @@ class ImageCache:
         fetch = self._fetches[name] = _Fetch(blob=image.blob, size=image.size, told=[tell])
         try:
             async with self._locked(name):
-                if await self._known(name, path) is not None:
+                known = await self._known(name, path)
+                if known is not None and not image_proofs.lacks(image, known.digests):
                     return False
                 self._verified.pop(name, None)
                 try:
-                    await self._fetch(image, path, bootable, fetch.progress)
+                    if known is not None and known.sha512 == image.checksum:  # it was not converted
+                        digests = await image_proofs.read(path, image, known.digests, self._offload)
+                        await self._offload(_note, path, structs.replace(known, digests=digests))
+                        return False
+                    digests = {} if known is None else known.digests
+                    await self._fetch(image, path, bootable, fetch.progress, digests)
                 except OSError as error:
                     raise os_failure(error, "image") from error
                 return True
@@ -222,7 +235,13 @@ class ImageCache:
                 removed.append(partial.name)
         return removed
 
-    async def _fetch(self, image: GuestImage, path: Path, bootable: bool, progress: Progress) -> _Sidecar:
+    async def _demand_signed(self, image: GuestImage, digests: image_proofs.Digests) -> None:
+        if image.proof is not None:
+            await self._offload(image_proofs.demand_signed, image, digests)
+
+    async def _fetch(
+        self, image: GuestImage, path: Path, bootable: bool, progress: Progress, digests: image_proofs.Digests
+    ) -> None:
         log.info("fetching image %s (%d bytes)", image.image_id, image.size)
         part = path.with_name(path.name + ".part")
         coming = max(0, image.size - size_of_half(part))
@@ -235,14 +254,14 @@ class ImageCache:
                     f"The bytes of image {image.image_id} do not match its checksum; upload the image anew.",
                     f"expected {image.size} bytes, SHA-512 {image.checksum}; got {size} bytes, {checksum}",
                 )
+            digests = await image_proofs.read(part, image, digests, self._offload)
             found = "raw"
             if bootable:
                 found = await self._adopt(part, image.disk_format)
                 if found != image.disk_format:
                     size, checksum = await self._offload(_digest, part)
-            sidecar = _Sidecar(disk_format=found, size=size, sha512=checksum)
+            sidecar = _Sidecar(disk_format=found, size=size, sha512=checksum, digests=digests)
             await self._offload(_install, part, path, sidecar)
-            return sidecar
         finally:
             part.unlink(missing_ok=True)
 
@@ -347,13 +366,18 @@ def _install(part: Path, path: Path, sidecar: _Sidecar) -> None:
     part.chmod(0o444)
     with part.open("rb") as file:
         os.fsync(file.fileno())
-    with _sidecar_of(path).open("wb") as notes:
-        notes.write(msgspec.json.encode(sidecar))
-        notes.flush()
-        os.fsync(notes.fileno())
+    _note(path, sidecar)
     part.replace(path)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _note(path: Path, sidecar: _Sidecar) -> None:
+    """Note what a file in the cache is; notes that were cut short are none, and it is fetched anew."""
+    with _sidecar_of(path).open("wb") as notes:
+        notes.write(msgspec.json.encode(sidecar))
+        notes.flush()
+        os.fsync(notes.fileno())

@@ -149,6 +149,7 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         host_bus=settings.join_bus or settings.bus,
         host_images=settings.images_from or url,
         host_bus_ca=text_of("bus_ca", settings.bus_ca) if settings.bus else "",
+        image_certificates=Path(settings.image_certificates or settings.state / "image-certificates"),
         history_days=settings.history_days,
         usage_days=settings.usage_days,
     )

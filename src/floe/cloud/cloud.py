@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -62,6 +63,8 @@ class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Certificates that they know its server by, in PEM; empty where it speaks in clear, or is known to all."""
     host_images: str = ""
     """Which APIs they fetch images from."""
+    image_certificates: Path | None = None
+    """The folder of the certificates that signatures of images are checked by; None: there are none."""
     usage_days: float = 730.0
     """How long it is kept what servers used whose history is purged; 0 is for ever."""
 

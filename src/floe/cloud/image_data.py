@@ -107,7 +107,13 @@ def _begin(conn: Connection, own: OwnActions, asked: Upload | None, action_id: s
 
 def _with(taken: _Taken, chunks: AsyncIterator[bytes]) -> Begun:
     disk_format, announced = taken.image.disk_format or "", taken.blob.reserved
-    incoming = Incoming(chunks=chunks, announced=announced, disk_format=disk_format, blob=taken.blob)
+    incoming = Incoming(
+        chunks=chunks,
+        announced=announced,
+        disk_format=disk_format,
+        blob=taken.blob,
+        properties=taken.image.properties,
+    )
     return replace(taken.action, known={Incoming: incoming})
 
 

@@ -5,16 +5,19 @@ The workflow `upload-image` says when which of these is done.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 
 import msgspec
 
+from floe.blobs import signatures
 from floe.blobs.inspect import Found, Inspection
-from floe.cloud import image_quotas
+from floe.cloud import image_proofs, image_quotas
 from floe.cloud.cloud import Cloud
-from floe.core.errors import Gone
+from floe.core.errors import Gone, Invalid
 from floe.core.image_quotas import MIB, ImageUsage
+from floe.core.image_signatures import HASHES, SHA512, ImageProof, is_whole, signature_of
 from floe.core.images import ACTIVE, QUEUED, SAVING, ImageBlob
 from floe.store import image_blobs as blobs
 from floe.store import image_usage, images
@@ -34,6 +37,8 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     announced: int
     disk_format: str
     blob: ImageBlob
+    properties: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Of the image, which may say how the bytes were signed."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,15 +54,19 @@ async def write(cloud: Cloud, incoming: Incoming, reserve: Reserve) -> Written:
     """Write the bytes that come, once the project has room for them. Raises what `image_data.upload` does."""
     blob, settings = incoming.blob, cloud.settings
     turn, most = blob.project_id or "", settings.max_virtual_bytes
+    proof = await _proof(cloud, incoming, turn)
+    digest = _digest(proof)
     inspection = await cloud.pools.blobs.run(Inspection, incoming.disk_format, most, caller=(turn,))
     found: list[Found] = []
     stored = await cloud.blobs.write(
         blob.id,
-        _inspected(_paid(incoming, reserve), inspection, found),
+        _hashed(cloud, _inspected(_paid(incoming, reserve), inspection, found), digest, turn),
         max_bytes=settings.max_image_bytes,
         announced=incoming.announced,
         caller=turn,
     )
+    if proof is not None:
+        await _demand_signed(cloud, incoming, proof, digest.digest() if digest else bytes.fromhex(stored.sha512), turn)
     return Written(size=stored.size, virtual_size=found[0].virtual_size, md5=stored.md5, sha512=stored.sha512)
 
 
@@ -78,6 +87,45 @@ async def _inspected(chunks: AsyncIterator[bytes], inspection: Inspection, found
         inspection.feed(chunk)
         yield chunk
     found.append(inspection.finish())
+
+
+async def _proof(cloud: Cloud, incoming: Incoming, turn: str) -> ImageProof | None:
+    """Return what the bytes are checked by, None where their image does not say that they were signed."""
+    if not is_whole(incoming.properties):
+        return None
+    signature = signature_of(incoming.blob.image_id, incoming.properties)
+    return None if signature is None else await image_proofs.proof_of(cloud, signature, None, turn)
+
+
+def _digest(proof: ImageProof | None) -> hashlib._Hash | None:
+    """Return what makes the digest that was signed, where the store does not make it anyway."""
+    method = SHA512 if proof is None else proof.signature.hash_method
+    return None if method == SHA512 else hashlib.new(HASHES[method])
+
+
+async def _hashed(
+    cloud: Cloud, chunks: AsyncIterator[bytes], digest: hashlib._Hash | None, turn: str
+) -> AsyncIterator[bytes]:
+    waiting, size = list[bytes](), 0
+    async for chunk in chunks:
+        if digest is not None:
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= MIB:  # a thread is worth its while
+                await cloud.pools.blobs.run(digest.update, b"".join(waiting), caller=(turn,), let_in=True)
+                waiting, size = [], 0
+        yield chunk
+    if digest is not None:
+        digest.update(b"".join(waiting))
+
+
+async def _demand_signed(cloud: Cloud, incoming: Incoming, proof: ImageProof, digest: bytes, turn: str) -> None:
+    if not await cloud.pools.blobs.run(signatures.is_signed, proof, digest, caller=(turn,), let_in=True):
+        certificate = proof.signature.certificate_id
+        raise Invalid(
+            f"Signature verification failed for image {incoming.blob.image_id}: its data is not what the holder of "
+            f"certificate {certificate} signed. The image is queued; correct its data or its img_signature properties."
+        )
 
 
 # -- in the workflow's transactions -----------------------------------------------------------------------

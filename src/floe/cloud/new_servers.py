@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -20,6 +20,7 @@ from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
 from floe.core.given import CreateGiven
 from floe.core.guest_hardware import check_memory, hardware_of
 from floe.core.guests import GuestImage, MadeOf
+from floe.core.image_signatures import demand_signed
 from floe.core.images import ACTIVE, Image
 from floe.core.keypairs import AFTER, Keypair
 from floe.core.new_servers import NewServer, check_files, check_image_fits, check_metadata, check_user_data
@@ -80,7 +81,8 @@ def plan(
     """
     foresee(conn, *_first_reads(context, project_id, new))
     flavor = flavors.usable(conn, context, new.flavor_id)
-    boot = boot_of(conn, context, flavor, boot_image(new.block_devices, new.image_id))
+    image_id = boot_image(new.block_devices, new.image_id)
+    boot = boot_of(conn, context, flavor, image_id, new.trusted_certificates)
     image, made_of = boot.image, boot.made_of
     check_buses(new.block_devices, image.properties)
     room = quotas.room_of_user(conn, project_id, context.user_id)
@@ -127,8 +129,13 @@ def _check_hardware(flavor: ServerFlavor, image: Image) -> None:
     check_memory(flavor.memory_mib, image.properties)
 
 
-def boot_of(conn: Connection, context: Context, flavor: ServerFlavor, image_id: str) -> Boot:
-    """Return what a server of a flavor boots from that is given an image. Raises Invalid, Forbidden."""
+def boot_of(
+    conn: Connection, context: Context, flavor: ServerFlavor, image_id: str, trusted: Sequence[str] | None
+) -> Boot:
+    """Return what a server of a flavor boots from that is given an image. Raises Invalid, Forbidden.
+
+    Where certificates are `trusted`, all of it has to be signed.
+    """
     image = _bootable(conn, context, image_id)
     _check_hardware(flavor, image)
     _check_size(context, flavor, image)
@@ -137,7 +144,15 @@ def boot_of(conn: Connection, context: Context, flavor: ServerFlavor, image_id: 
         kernel=_boot_file(conn, context, image, "kernel"),
         ramdisk=_boot_file(conn, context, image, "ramdisk"),
     )
+    check_signatures(made_of, trusted)
     return Boot(image=image, made_of=made_of)
+
+
+def check_signatures(made_of: MadeOf, trusted: Sequence[str] | None) -> None:
+    """Raise Invalid where an image cannot be verified; by which certificate is seen before a host is asked for it."""
+    for each in (made_of.image, made_of.kernel, made_of.ramdisk):
+        if each is not None:
+            demand_signed(each.image_id, each.properties, trusted)
 
 
 def made_of(conn: Connection, server: Server) -> MadeOf:

@@ -97,7 +97,10 @@ def _given(
     server_power.check_free(server, REBUILD.kind)
     server_power.check_nics(conn, server.id, REBUILD.kind)
     limits, changes = quotas.limits(conn, server.project_id, context.user_id), asked.changes
-    boot = new_servers.boot_of(conn, context, server.flavor, asked.image_id)
+    trusted = server.trusted_certificates
+    if asked.trusted_certificates is not msgspec.UNSET:
+        trusted = asked.trusted_certificates
+    boot = new_servers.boot_of(conn, context, server.flavor, asked.image_id, trusted)
     check_metadata(changes.get("metadata", {}), limits)
     check_files(asked.files, limits)
     if changes.get("user_data") is not None:
@@ -114,6 +117,7 @@ def _given(
         "image_properties": boot.image.properties,
         "made_of": boot.made_of,
         "config_drive": drive,
+        "trusted_certificates": trusted,
         "root_device": root_device(disks),
         "boots": wanted.boots,
     }

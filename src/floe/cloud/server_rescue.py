@@ -94,12 +94,14 @@ def _chosen(conn: Connection, context: Context, server: Server, image_id: str | 
     if image_id is None:
         made_of = new_servers.made_of(conn, server)
     else:
+        trusted = server.trusted_certificates
         try:
-            made_of = new_servers.boot_of(conn, context, server.flavor, image_id).made_of
+            made_of = new_servers.boot_of(conn, context, server.flavor, image_id, trusted).made_of
         except Invalid as error:
             raise _unsupported(image_id, error) from error
     chosen = Rescue(made_of=made_of, make=make)
     try:
+        new_servers.check_signatures(made_of, server.trusted_certificates)
         _check_machine(conn, server, chosen)
     except Invalid as error:
         raise _unsupported(made_of.image.image_id, error) from error

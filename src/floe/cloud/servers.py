@@ -167,6 +167,7 @@ def as_planned(
         quota_owner=plan.quota_owner,
         disk_config=plan.disk_config,
         root_device=root_device(plan.disks),
+        trusted_certificates=new.trusted_certificates,
         created_at=now,
         updated_at=now,
     )

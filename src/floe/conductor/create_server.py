@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from floe.cloud import host_images, sealing, server_ports
+from floe.cloud import host_images, image_proofs, sealing, server_ports
 from floe.cloud.cloud import Cloud
 from floe.conductor.building import Building, tried
 from floe.conductor.choices import Request
@@ -75,6 +75,7 @@ class CreateServer(msgspec.Struct, frozen=True):
         given, secrets = flow.given(CreateGiven), sealing.opened(self.cloud, flow.action, CreateSecrets)
         made_of = MadeOf(image=given.image, kernel=given.kernel, ramdisk=given.ramdisk)
         guest = guest_spec(server, disks, made_of, secrets, placed.network, placed.zone)
+        guest = await image_proofs.proven(self.cloud, guest, server.trusted_certificates, "image", "kernel", "ramdisk")
         tickets = host_images.tickets(self.cloud, placed.host, guest, seconds=self.settings.spawn)
         return Spawn(
             action_id=flow.action.id, guest=guest, network=placed.network, attempt=flow.attempt, tickets=tickets

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from floe.cloud import guest_metadata, host_images, sealing, server_rebuild
+from floe.cloud import guest_metadata, host_images, image_proofs, sealing, server_rebuild
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
 from floe.conductor.failures import Failure
@@ -91,7 +91,7 @@ class RebuildServer(msgspec.Struct, frozen=True):
         secrets = sealing.opened(self.cloud, flow.action, CreateSecrets)
         now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
 
-        def read(conn: Connection) -> Rebuild:
+        def read(conn: Connection) -> tuple[Rebuild, Server]:
             server = rows.get(conn, server_id)
             if server is None:
                 raise NotFound("server", server_id)
@@ -99,7 +99,7 @@ class RebuildServer(msgspec.Struct, frozen=True):
             guest = guest_spec(replace(server, rescue=None), given.makes, made_of(conn, server), secrets, network, zone)
             former = server_rebuild.former(server, given)
             before = guest_spec(former, given.disks, made_of(conn, former), CreateSecrets(), network, zone)
-            return Rebuild(
+            command = Rebuild(
                 action_id=flow.action.id,
                 server_id=server_id,
                 wanted=given.wanted,
@@ -108,10 +108,13 @@ class RebuildServer(msgspec.Struct, frozen=True):
                 before=before,
                 network=network,
             )
+            return command, server
 
-        command = await self.cloud.db.read(read)
-        tickets = host_images.tickets(self.cloud, given.host, command.guest, seconds=self.settings.spawn)
-        return replace(command, tickets=tickets)
+        command, server = await self.cloud.db.read(read)
+        trusted = server.trusted_certificates
+        guest = await image_proofs.proven(self.cloud, command.guest, trusted, "image", "kernel", "ramdisk")
+        tickets = host_images.tickets(self.cloud, given.host, guest, seconds=self.settings.spawn)
+        return replace(command, guest=guest, tickets=tickets)
 
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that the server was in ERROR is over."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from floe.cloud import host_images, sealing
+from floe.cloud import host_images, image_proofs, sealing
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
 from floe.conductor.failures import Failure
@@ -27,7 +27,7 @@ from floe.core.errors import NotFound, NoValidHost, Unavailable
 from floe.core.given import CreateSecrets, RescueGiven
 from floe.core.messages import PowerChanged
 from floe.core.server_rebuild import Rebuild
-from floe.core.servers import ERROR, ServerFault
+from floe.core.servers import ERROR, Server, ServerFault
 from floe.scheduler.select import unfit
 from floe.scheduler.spec import spec_of
 from floe.store import server_disks
@@ -102,14 +102,14 @@ class RescueServer(msgspec.Struct, frozen=True):
         now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
         rescuing = flow.action.kind == RESCUE_SERVER.kind
 
-        def read(conn: Connection) -> Rebuild:
+        def read(conn: Connection) -> tuple[Rebuild, Server]:
             server = rows.get(conn, server_id)
             if server is None:
                 raise NotFound("server", server_id)
             network, zone = surroundings(conn, server_id, given.host, domain, now)
             disks, images = server_disks.of_server(conn, server), made_of(conn, server)
             next_one = replace(server, rescue=given.rescue if rescuing else None)
-            return Rebuild(
+            command = Rebuild(
                 action_id=flow.action.id,
                 server_id=server_id,
                 wanted=given.wanted,
@@ -118,12 +118,15 @@ class RescueServer(msgspec.Struct, frozen=True):
                 before=guest_spec(server, disks, images, CreateSecrets(), network, zone),
                 network=network,
             )
+            return command, server
 
-        command = await self.cloud.db.read(read)
+        command, server = await self.cloud.db.read(read)
         if not rescuing:
             return command
-        tickets = host_images.tickets(self.cloud, given.host, command.guest, seconds=self.settings.spawn)
-        return replace(command, tickets=tickets)
+        trusted = server.trusted_certificates
+        guest = await image_proofs.proven(self.cloud, command.guest, trusted, "rescue", "kernel", "ramdisk")
+        tickets = host_images.tickets(self.cloud, given.host, guest, seconds=self.settings.spawn)
+        return replace(command, guest=guest, tickets=tickets)
 
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that the server was in ERROR is over."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from floe.cloud import host_images, server_ports, shelved_images
+from floe.cloud import host_images, image_proofs, server_ports, shelved_images
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
 from floe.conductor.building import Building, tried
@@ -27,6 +27,7 @@ from floe.core.disks import Disk, Overlay
 from floe.core.errors import NotFound
 from floe.core.given import CreateSecrets, UnshelveGiven
 from floe.core.guests import MadeOf, PowerState
+from floe.core.image_signatures import unsigned
 from floe.core.messages import ChangePower, PowerChanged, Spawn, Spawned
 from floe.core.servers import SHELVED, SHELVED_OFFLOADED, Server, ServerFault
 from floe.store import allocations, server_disks
@@ -109,6 +110,8 @@ class UnshelveServer(msgspec.Struct, frozen=True):
 
         server, disks, made = await self.cloud.db.read(read)
         guest = guest_spec(server, disks, made, CreateSecrets(), placed.network, placed.zone)
+        # Its own disk, as this cloud kept it, is of nobody's signing.
+        guest = await image_proofs.proven(self.cloud, guest, server.trusted_certificates, "kernel", "ramdisk")
         tickets = host_images.tickets(self.cloud, placed.host, guest, seconds=self.settings.spawn)
         return Spawn(
             action_id=flow.action.id, guest=guest, network=placed.network, attempt=flow.attempt, tickets=tickets
@@ -196,4 +199,4 @@ def _made_of(before: MadeOf, given: UnshelveGiven) -> MadeOf:
     """Return what a guest is made of: the image that it was kept in, as the hardware that it had."""
     if given.image is None:
         return before
-    return replace(before, image=replace(given.image, properties=before.image.properties))
+    return replace(before, image=replace(given.image, properties=unsigned(before.image.properties)))

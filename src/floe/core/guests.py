@@ -8,6 +8,7 @@ from enum import IntEnum
 import msgspec
 
 from floe.core.disks import RESCUE, Disk
+from floe.core.image_signatures import ImageProof
 from floe.core.nics import Nic
 
 
@@ -47,6 +48,8 @@ class GuestImage(msgspec.Struct, frozen=True, kw_only=True):
     properties: Mapping[str, str] = msgspec.field(default_factory=dict)
     blob_id: str = ""
     """What a host fetches; "" is the blob of the image's own id."""
+    proof: ImageProof | None = None
+    """What its signature is checked by. It has the checksum then, so that a host that knows no proofs refuses it."""
 
     @property
     def blob(self) -> str:

@@ -13,6 +13,7 @@ from floe.core import extra_specs as asks
 from floe.core.disk_config import DISABLED
 from floe.core.disks import DISK_BUSES, cdrom_bus
 from floe.core.errors import Invalid
+from floe.core.image_signatures import VALUES as SIGNATURES
 from floe.core.nics import VIF_MODELS
 from floe.core.properties import (
     AMOUNT,
@@ -63,7 +64,6 @@ _HYPERVISORS = any_case(
 _BUSES = one_of("fdc", "ide", "sata", "scsi", "usb", "virtio", "xen", "lxc", "uml")
 COMMAND_LINE_MAX = 2048
 """What an x86 kernel reads of its command line (COMMAND_LINE_SIZE)."""
-_NO_SIGNATURES = "checks an image's SHA-512, not signatures"
 _NO_VOLUMES = "has no volumes that an image could stand for"
 _NO_POINTER = "gives servers no pointer and no screen"
 _NO_FLOPPIES = "gives servers no floppy drive"
@@ -111,10 +111,7 @@ IMAGE_PROPERTIES = Properties(
         _refused("cinder_encryption_key_id", asks.NO_DISK_ENCRYPTION),
         _refused("hw_tpm_model", asks.NO_TPM, values=asks.TPM_MODEL),
         _refused("hw_tpm_version", asks.NO_TPM, values=asks.TPM_VERSION),
-        *(
-            _refused(f"img_signature{part}", _NO_SIGNATURES)
-            for part in ("", "_hash_method", "_certificate_uuid", "_key_type")
-        ),
+        *(_obeyed(name, "the image is verified, by this certificate", values) for name, values in SIGNATURES.items()),
         # CPUs and memory of the server's own
         _refused("hw_cpu_policy", asks.NO_DEDICATED_CPUS, "shared", one_of("dedicated", "shared", "mixed")),
         _refused("hw_cpu_thread_policy", asks.NO_DEDICATED_CPUS, "prefer", one_of("prefer", "isolate", "require")),

@@ -45,6 +45,7 @@ class NewServer(msgspec.Struct, frozen=True, kw_only=True):
     disk_config: str | None = None
     hints: Mapping[str, Any] = msgspec.field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    trusted_certificates: tuple[str, ...] | None = None
 
 
 def check_user_data(text: str) -> None:

@@ -12,8 +12,8 @@ from floe.core.ports import ServerPort
 class SeenServer(msgspec.Struct, frozen=True, gc=False):
     """A server with what other nouns know of it. What costs time to read stands in it as it is kept.
 
-    Times are microseconds since 1970; `flavor`, `image_properties`, `metadata`, `security_groups`, `scheduler_hints`
-    and `fault` are JSON.
+    Times are microseconds since 1970; `flavor`, `image_properties`, `metadata`, `security_groups`, `scheduler_hints`,
+    `trusted_certificates` and `fault` are JSON.
     """
 
     id: str
@@ -47,6 +47,7 @@ class SeenServer(msgspec.Struct, frozen=True, gc=False):
     locked: bool
     locked_reason: str | None
     root_device: str
+    trusted_certificates: str | None
     fault: str | None
     created_at: int
     updated_at: int | None

@@ -23,6 +23,8 @@ class NewMake(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[tuple[str, str], ...] = ()
     admin_password: str | None = None
     preserve_ephemeral: bool = False
+    trusted_certificates: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    """None: none from now on; not set: those that it has."""
 
 
 class Rebuild(msgspec.Struct, frozen=True, kw_only=True):

@@ -120,6 +120,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     locked_by: str | None = None
     """`owner`, or `admin`: then only an administrator may unlock it."""
     root_device: str = "/dev/vda"
+    trusted_certificates: tuple[str, ...] | None = None
+    """Ids of certificates, one of which all that it boots has to be signed under; None: any that the cloud has."""
     made_of: MadeOf | None = None
     """What it was rebuilt from last; None: what its create says."""
     rescue: Rescue | None = None

@@ -69,6 +69,7 @@ servers = sa.Table(
     sa.Column("locked_reason", sa.String(255)),
     sa.Column("locked_by", sa.String(16)),
     sa.Column("root_device", sa.String(255), nullable=False, default="/dev/vda"),
+    sa.Column("trusted_certificates", Json),
     sa.Column("made_of", JsonOf(MadeOf | None)),
     sa.Column("rescue", JsonOf(Rescue | None)),
     sa.Column("former", JsonOf(Former | None)),
@@ -269,6 +270,8 @@ def from_row(row: Sequence[Any]) -> Server:
     values["power_state"] = _POWER_STATES[values["power_state"]]
     values["keys"] = tuple(map(tuple, values["keys"]))
     values["security_groups"] = tuple(values["security_groups"])
+    if values["trusted_certificates"] is not None:
+        values["trusted_certificates"] = tuple(values["trusted_certificates"])
     if values["fault"] is not None:
         values["fault"] = msgspec.convert(values["fault"], ServerFault)
     return Server(**values)

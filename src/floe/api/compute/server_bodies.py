@@ -15,6 +15,7 @@ from floe.core.block_devices import BlockDevice
 from floe.core.context import Context
 from floe.core.errors import Forbidden, Invalid
 from floe.core.hostnames import check_hostname
+from floe.core.image_signatures import MOST_TRUSTED, trusted_ids
 from floe.core.new_servers import NewServer
 from floe.core.nics import PlannedNic
 from floe.core.versions import Version
@@ -22,7 +23,7 @@ from floe.core.versions import Version
 MAX_SERVERS = 1000
 Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/]*\Z")]
 DiskConfig = Literal["AUTO", "MANUAL"]
-Certificates = Annotated[list[str], Meta(min_length=1, max_length=50)]
+Certificates = Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=MOST_TRUSTED)]
 
 
 class File(Struct, forbid_unknown_fields=True):
@@ -142,6 +143,7 @@ def new_server(body: Mapping[str, Any], version: Version, context: Context) -> N
             {**body.get("OS-SCH-HNT:scheduler_hints", {}), **body.get("os:scheduler_hints", {})}
         ),
         tags=tuple(dict.fromkeys(body.get("tags", ()))),
+        trusted_certificates=trusted_ids(body.get("trusted_image_certificates")),
     )
 
 
@@ -154,15 +156,6 @@ def _refuse(body: Mapping[str, Any]) -> None:
         )
     if body.get("block_device_mapping") is not None and body.get("block_device_mapping_v2"):
         raise Invalid("Use block_device_mapping or block_device_mapping_v2, not both.")
-    refuse_certificates(body)
-
-
-def refuse_certificates(body: Mapping[str, Any]) -> None:
-    """Refuse what would have signatures of images checked."""
-    if body.get("trusted_image_certificates"):
-        raise Invalid(
-            "trusted_image_certificates is not supported: this cloud checks an image's SHA-512, not signatures."
-        )
 
 
 def _counts(body: Mapping[str, Any]) -> tuple[int, int]:

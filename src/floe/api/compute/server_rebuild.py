@@ -8,13 +8,14 @@ import msgspec
 from msgspec import Meta
 
 from floe.api.compute.fields import Flag, flag
-from floe.api.compute.server_bodies import Certificates, DiskConfig, File, refuse_certificates
+from floe.api.compute.server_bodies import Certificates, DiskConfig, File
 from floe.api.compute.servers import changed, narrow, single
 from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid, at_most
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import project_member
 from floe.api.kit.routing import Route
 from floe.cloud import server_rebuild as cloud
+from floe.core.image_signatures import trusted_ids
 from floe.core.seen_servers import SeenServer
 from floe.core.server_rebuild import NewMake
 from floe.core.versions import Version
@@ -51,7 +52,7 @@ async def rebuild(call: Call) -> Reply:
 
 def new_make(body: dict[str, Any], version: Version) -> NewMake:
     """Turn what `REBUILD` read into a `NewMake`. Raises Invalid, naming the field."""
-    refuse_certificates(body)
+    trusted = body.get("trusted_image_certificates", msgspec.UNSET)
     told: dict[str, Any] = {name: body[name] for name in ("metadata", "user_data") if name in body}
     return NewMake(
         image_id=body["imageRef"],
@@ -59,6 +60,7 @@ def new_make(body: dict[str, Any], version: Version) -> NewMake:
         key_name=body.get("key_name", msgspec.UNSET),
         files=tuple((file.path, file.contents) for file in body.get("personality", ())),
         admin_password=body.get("adminPass") or None,
+        trusted_certificates=trusted if trusted is msgspec.UNSET else trusted_ids(trusted),
         preserve_ephemeral=flag(body.get("preserve_ephemeral", False), "preserve_ephemeral"),
     )
 

@@ -115,6 +115,10 @@ def _hints(server: SeenServer) -> dict[str, list[str]]:
     return scheduler_hints.told(msgspec.json.decode(server.scheduler_hints))
 
 
+def _kept_or_none(kept: str | None) -> Json | None:
+    return None if kept is None else Json(kept)
+
+
 _ADDRESSES: Shown[SeenServer] = Shown("addresses", addresses)
 _CORE: tuple[Shown[SeenServer], ...] = (
     Shown("id", "id"),
@@ -135,7 +139,7 @@ _CORE: tuple[Shown[SeenServer], ...] = (
     Shown("locked_reason", "locked_reason", since=(2, 73)),
     Shown("description", "description", since=(2, 19)),
     Shown("tags", "tags", since=(2, 26)),
-    Shown("trusted_image_certificates", Always(None), since=(2, 63)),
+    Shown("trusted_image_certificates", Of("trusted_certificates", _kept_or_none), since=(2, 63)),
     Shown("pinned_availability_zone", "requested_zone", since=(2, 96)),
     Shown("OS-EXT-SRV-ATTR:hostname", "hostname", since=(2, 90)),
     Shown("scheduler_hints", _hints, since=(2, 100)),
