@@ -208,7 +208,7 @@ async def test_it_begins_where_nova_lets_it(site: Site, action: str, state: str)
         ({"hostname": "-"}, 400, "hostname"),
         ({"accessIPv4": "x"}, 400, "accessIPv4"),
         ({"preserve_ephemeral": "maybe"}, 400, "preserve_ephemeral"),
-        ({"trusted_image_certificates": [NOBODY]}, 400, "trusted_image_certificates is not supported"),
+        ({"trusted_image_certificates": [NOBODY]}, 400, "trusted_image_certificates is given"),
         ({"personality": []}, 400, "personality"),
         ({"OS-DCF:diskConfig": "AUTOMATIC"}, 400, "diskConfig"),
         ({"name": " "}, 400, "name"),

@@ -35,7 +35,7 @@ async def flavor(user: Any, kit: Any, specs: dict[str, str], **values: Any) -> s
         ("hw_disk_bus", "fdc", "virtio, scsi, ide, sata, usb"),
         ("hw_firmware_type", "coreboot", "bios, uefi"),
         ("hw_vif_model", "ne2k_pci", "virtio, e1000, rtl8139, e1000e"),
-        ("img_signature", "c2ln", "SHA-512"),
+        ("img_signature", "c2ln", "img_signature_hash_method"),
         ("os_command_line", "x" * 2049, "2048"),
     ],
 )

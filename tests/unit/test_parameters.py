@@ -37,6 +37,7 @@ refuses of each field is in `tests/functional/compute/test_server_create.py`.
 """
 GUESTS, DOCUMENTS, WITHIN = "e2e/test_guests.py", "e2e/test_documents.py", "e2e/test_inside_guests.py"
 SDK, CLIENT = "functional/clients/test_openstacksdk.py", "functional/clients/test_openstack_client.py"
+SIGNED = "functional/test_signed_images.py"
 CREATES, HARDWARE = "functional/compute/test_server_create.py", "e2e/test_guest_hardware.py"
 REFUSES = f"{CREATES}::test_a_create_that_cannot_be_is_refused_with_field_and_value"
 EVERYTHING = f"{SDK}::test_a_server_with_everything_one_can_ask_for"
@@ -116,7 +117,10 @@ SEEN: dict[str, Look] = {
     ),
     "description": (NONE_OF_ITS, (SHOWN, EVERYTHING)),
     "tags": (NONE_OF_ITS, (SHOWN, EVERYTHING, f"{CREATES}::test_a_create_makes_row_and_action_and_nudges_a_conductor")),
-    "trusted_image_certificates": ("refused: signatures are not checked", (REFUSES,)),
+    "trusted_image_certificates": (
+        "nothing: it is not made of an image that was not signed under one of them",
+        (f"{SIGNED}::test_a_server_runs_what_was_signed_under_a_certificate_that_it_trusts", REFUSES),
+    ),
     "host": (NONE_OF_ITS, (CHOSEN, REFUSES)),
     "hypervisor_hostname": (
         NONE_OF_ITS,

@@ -28,7 +28,7 @@ Digests = Mapping[str, str]
 def believed(image: GuestImage) -> GuestImage:
     """Return an image with its checksum. Raises HostFailure for a signed one that nothing came with to check it by."""
     if image.proof is not None:
-        return structs.replace(image, checksum=image.proof.sha512)
+        return structs.replace(image, checksum=image.sha512)
     if is_signed(image.properties):
         raise _failure(f"Image {image.image_id} is signed, and nothing says by which certificate it can be verified.")
     return image

@@ -37,16 +37,16 @@ async def _proven(cloud: Cloud, image: GuestImage, trusted: Sequence[str] | None
     signature = signature_of(image.image_id, image.properties)
     if signature is None:
         return image
-    proof = await proof_of(cloud, signature, trusted, project_id, image.checksum)
-    return structs.replace(image, checksum="", proof=proof)
+    proof = await proof_of(cloud, signature, trusted, project_id)
+    return structs.replace(image, checksum="", sha512=image.sha512 or image.checksum, proof=proof)
 
 
 async def proof_of(
-    cloud: Cloud, signature: ImageSignature, trusted: Sequence[str] | None, project_id: str, sha512: str = ""
+    cloud: Cloud, signature: ImageSignature, trusted: Sequence[str] | None, project_id: str
 ) -> ImageProof:
-    """Return what bytes are checked by, of which the checksum is known or not. Raises as `proven` does."""
+    """Return what bytes are checked by. Raises as `proven` does."""
     folder, now = cloud.settings.image_certificates, cloud.clock.now()
     key = await cloud.pools.blobs.run(
         image_certificates.public_key, folder, signature, trusted, now, caller=(project_id,)
     )
-    return ImageProof(signature=signature, public_key=key, sha512=sha512)
+    return ImageProof(signature=signature, public_key=key)

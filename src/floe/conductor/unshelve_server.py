@@ -199,4 +199,7 @@ def _made_of(before: MadeOf, given: UnshelveGiven) -> MadeOf:
     """Return what a guest is made of: the image that it was kept in, as the hardware that it had."""
     if given.image is None:
         return before
-    return replace(before, image=replace(given.image, properties=unsigned(before.image.properties)))
+    image, properties = given.image, unsigned(before.image.properties)
+    return replace(
+        before, image=replace(image, checksum=image.checksum or image.sha512, sha512="", properties=properties)
+    )

@@ -48,8 +48,10 @@ class GuestImage(msgspec.Struct, frozen=True, kw_only=True):
     properties: Mapping[str, str] = msgspec.field(default_factory=dict)
     blob_id: str = ""
     """What a host fetches; "" is the blob of the image's own id."""
+    sha512: str = ""
+    """The checksum of an image that is signed. It has no other: what verifies no signatures refuses it for that."""
     proof: ImageProof | None = None
-    """What its signature is checked by. It has the checksum then, so that a host that knows no proofs refuses it."""
+    """What its signature is checked by."""
 
     @property
     def blob(self) -> str:

@@ -52,12 +52,11 @@ class ImageSignature(msgspec.Struct, frozen=True, kw_only=True):
 class ImageProof(msgspec.Struct, frozen=True, kw_only=True):
     """What a host checks the bytes of an image by: the signature, and the key of a certificate that was found good.
 
-    `public_key` is in PEM. `sha512` is the checksum of the bytes, in hex; the image has none besides.
+    `public_key` is in PEM.
     """
 
     signature: ImageSignature
     public_key: str
-    sha512: str
 
 
 def is_signed(properties: Mapping[str, str]) -> bool:

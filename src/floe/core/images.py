@@ -11,6 +11,7 @@ import msgspec
 from floe.core.context import Context
 from floe.core.errors import Conflict, Forbidden, Invalid, TooLarge
 from floe.core.guests import GuestImage
+from floe.core.image_signatures import is_signed
 from floe.core.texts import is_printable
 
 # status
@@ -223,10 +224,11 @@ def demand_bootable(image: Image) -> None:
 
 def guest_image(image: Image) -> GuestImage:
     """Return what a host must know of an active image."""
-    disk_format = image.disk_format or "raw"
+    disk_format, sha512, signed = image.disk_format or "raw", image.sha512 or "", is_signed(image.properties)
     return GuestImage(
         image_id=image.id,
-        checksum=image.sha512 or "",
+        checksum="" if signed else sha512,
+        sha512=sha512 if signed else "",
         size=image.size or 0,
         disk_format="raw" if disk_format in _PLAIN else disk_format,
         virtual_size=image.virtual_size or 0,

@@ -34,7 +34,7 @@ ANN = signer(key=KEYS["ECC_SECP384R1"])
 def proof(by: Signer, properties: dict[str, str]) -> ImageProof:
     found = signature_of("img", properties)
     assert found is not None
-    return ImageProof(signature=found, public_key=by.public_key(), sha512="")
+    return ImageProof(signature=found, public_key=by.public_key())
 
 
 def digest(data: bytes, method: str) -> bytes:
