@@ -73,7 +73,8 @@ async def read(path: Path, image: GuestImage, known: Digests, offload: Offload) 
         await asyncio.wait({work})
         raise
     if sha512 != image.checksum:
-        raise _failure(f"The bytes of image {image.image_id} changed on the host while they were being verified.")
+        text = f"The bytes of image {image.image_id} changed on the host while they were being verified."
+        raise HostFailure(text, stage="image")
     return {**known, method: digest}
 
 

@@ -6,6 +6,7 @@ those issued it, and so on up to one that has issued itself, each of which may i
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,14 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from floe.blobs import signatures
-from floe.core.errors import Invalid, NotFound, Unavailable
+from floe.core.errors import Invalid
 from floe.core.image_signatures import CERTIFICATE, MOST_TRUSTED, VALUES, ImageSignature
 
 if TYPE_CHECKING:
     from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKeyTypes
 
     E = TypeVar("E", bound=x509.ExtensionType)
 
+log = logging.getLogger(__name__)
+
+_MENDED = "An administrator has to mend that."
 _MOST = 64 << 10
 """Bytes of a file that are looked at: a certificate has two thousand or so."""
 
@@ -31,19 +36,14 @@ def public_key(folder: Path | None, signature: ImageSignature, trusted: Sequence
     """Return the key, in PEM, that a signature is to be checked by.
 
     Raises Invalid where its certificate is not there, not of its time or its type, or not `trusted` where such are
-    named; Unavailable where it cannot be read.
+    named.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     ident = signature.certificate_id
-    try:
-        found = _read(folder, ident)
-    except NotFound:
-        raise Invalid(
-            f"Certificate not found with ID: {ident}. An administrator has to give it to the cloud."
-        ) from None
+    found = _read(folder, ident)
     _demand_time(found, ident, now)
-    key = found.public_key()
+    key = _key(found, ident)
     signatures.demand_key(key, signature.key_type, f"Certificate {ident}")
     if not _may_sign(found):
         raise Invalid(f"Certificate {ident} says of its key that it is not for signatures (its key usage).")
@@ -53,22 +53,31 @@ def public_key(folder: Path | None, signature: ImageSignature, trusted: Sequence
 
 
 def _read(folder: Path | None, ident: str) -> x509.Certificate:
-    """Return the certificate that a file holds alone. Raises NotFound, Invalid, Unavailable."""
+    """Return the certificate that a file holds alone. Raises Invalid."""
     from cryptography import x509
 
+    missing = f"Certificate not found with ID: {ident}. An administrator has to give it to the cloud."
     if folder is None or not VALUES[CERTIFICATE].allow(ident):  # what a tenant says names no other file
-        raise NotFound("certificate", ident)
+        raise Invalid(missing)
     try:
         (certificate,) = x509.load_pem_x509_certificates(_content(folder / f"{ident}.pem"))
     except FileNotFoundError:
-        raise NotFound("certificate", ident) from None
+        raise Invalid(missing) from None
     except OSError as error:
-        raise Unavailable(f"Certificate {ident} cannot be read: {error.strerror}.") from error
+        log.warning("certificate %s cannot be read: %s", ident, error)
+        raise Invalid(f"Certificate {ident} cannot be read: {error.strerror}. {_MENDED}") from error
     except ValueError:
-        raise Invalid(
-            f"The file of certificate {ident} is not one X.509 certificate in PEM; an administrator has to mend that."
-        ) from None
+        raise Invalid(f"The file of certificate {ident} is not one X.509 certificate in PEM. {_MENDED}") from None
     return certificate
+
+
+def _key(certificate: x509.Certificate, ident: str) -> PublicKeyTypes:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError):
+        raise Invalid(f"Certificate {ident} has a key of a kind that is not known here. {_MENDED}") from None
 
 
 def _content(path: Path) -> bytes:
@@ -104,7 +113,7 @@ def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
     except x509.ExtensionNotFound:
         return None
     except (ValueError, x509.DuplicateExtension):
-        raise Invalid("A certificate has extensions that cannot be read; an administrator has to mend that.") from None
+        raise Invalid(f"A certificate has extensions that cannot be read. {_MENDED}") from None
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
@@ -126,9 +135,9 @@ def _issuers(folder: Path | None, trusted: Sequence[str], now: datetime) -> dict
     """Return those of the trusted certificates that may issue others now; the others do not count."""
     found = {}
     for ident in trusted[:MOST_TRUSTED]:
-        with suppress(Invalid, NotFound):
+        with suppress(Invalid):
             certificate = _read(folder, ident)
-            signatures.demand_size(certificate.public_key(), ident)
+            signatures.demand_size(_key(certificate, ident), ident)
             if _lasts(certificate, now) and _may_issue(certificate):
                 found[ident] = certificate
     return found
@@ -160,8 +169,6 @@ def _issuers_of(certificate: x509.Certificate, candidates: Iterable[tuple[str, x
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     for ident, candidate in candidates:
-        if candidate.subject != certificate.issuer:
-            continue
         try:
             certificate.verify_directly_issued_by(candidate)
         except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
