@@ -111,7 +111,10 @@ IMAGE_PROPERTIES = Properties(
         _refused("cinder_encryption_key_id", asks.NO_DISK_ENCRYPTION),
         _refused("hw_tpm_model", asks.NO_TPM, values=asks.TPM_MODEL),
         _refused("hw_tpm_version", asks.NO_TPM, values=asks.TPM_VERSION),
-        *(_obeyed(name, "the image is verified, by this certificate", values) for name, values in SIGNATURES.items()),
+        *(
+            _obeyed(name, "all four: the image is verified by what they say", values)
+            for name, values in SIGNATURES.items()
+        ),
         # CPUs and memory of the server's own
         _refused("hw_cpu_policy", asks.NO_DEDICATED_CPUS, "shared", one_of("dedicated", "shared", "mixed")),
         _refused("hw_cpu_thread_policy", asks.NO_DEDICATED_CPUS, "prefer", one_of("prefer", "isolate", "require")),

@@ -14,12 +14,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from signers import DAY, NOW, Signer, root, signed, signer, usage
 
 from floe.blobs import signatures
 from floe.cloud.image_certificates import public_key
 from floe.core.errors import Invalid
 from floe.core.image_signatures import HASHES, VALUES, ImageProof, signature_of, trusted_ids
+from floe.core.images import Image, guest_image
 
 DATA = b"what a guest runs" * 1000
 KEYS: dict[str, Any] = {
@@ -121,6 +123,14 @@ def test_certificates_are_trusted_by_their_ids_each_once() -> None:
     for wrong in (["../x"], [ident, ident.upper()], [ident + "\n"], [ident[:-1]]):
         with pytest.raises(Invalid, match="trusted_image_certificates"):
             trusted_ids(wrong)
+
+
+def test_a_release_that_verifies_nothing_finds_no_checksum_of_a_signed_image() -> None:
+    image = Image(id="img", name=None, owner=None, created_at=NOW, updated_at=NOW, size=1, sha512="5" * 128)
+    assert guest_image(image).checksum == image.sha512
+    for properties in (GOOD, {"img_signature": "AAAA"}):
+        told = guest_image(structs.replace(image, properties=properties))
+        assert (told.checksum, told.sha512) == ("", image.sha512)
 
 
 # -- whose certificate it is --------------------------------------------------------------------------------
