@@ -37,7 +37,7 @@ refuses of each field is in `tests/functional/compute/test_server_create.py`.
 """
 GUESTS, DOCUMENTS, WITHIN = "e2e/test_guests.py", "e2e/test_documents.py", "e2e/test_inside_guests.py"
 SDK, CLIENT = "functional/clients/test_openstacksdk.py", "functional/clients/test_openstack_client.py"
-SIGNED = "functional/test_signed_images.py"
+TRUSTED = "functional/test_signed_images.py::test_a_server_runs_what_was_signed_under_a_certificate_that_it_trusts"
 CREATES, HARDWARE = "functional/compute/test_server_create.py", "e2e/test_guest_hardware.py"
 REFUSES = f"{CREATES}::test_a_create_that_cannot_be_is_refused_with_field_and_value"
 EVERYTHING = f"{SDK}::test_a_server_with_everything_one_can_ask_for"
@@ -119,7 +119,7 @@ SEEN: dict[str, Look] = {
     "tags": (NONE_OF_ITS, (SHOWN, EVERYTHING, f"{CREATES}::test_a_create_makes_row_and_action_and_nudges_a_conductor")),
     "trusted_image_certificates": (
         "nothing: it is not made of an image that was not signed under one of them",
-        (f"{SIGNED}::test_a_server_runs_what_was_signed_under_a_certificate_that_it_trusts", REFUSES),
+        (TRUSTED, REFUSES),
     ),
     "host": (NONE_OF_ITS, (CHOSEN, REFUSES)),
     "hypervisor_hostname": (
@@ -190,6 +190,10 @@ OBEYED_PROPERTIES: dict[str, Look] = {
     "kernel_id": ("the kernel", (DIRECT, XML)),
     "ramdisk_id": ("the ramdisk", (DIRECT, XML)),
     "os_command_line": ("the line, in /proc/cmdline", (DIRECT, XML)),
+    **{
+        f"img_signature{part}": ("nothing: what it boots was verified", (TRUSTED,))
+        for part in ("", "_hash_method", "_key_type", "_certificate_uuid")
+    },
     **{f"hw_cpu_{part}": (CPUS, (OTHER, XML)) for part in ("sockets", "cores", "threads")},
     **{f"hw_cpu_max_{part}": (CPUS, (SHAPED, XML)) for part in ("sockets", "cores", "threads")},
     "hw_boot_menu": (STARTED, (OTHER, XML)),

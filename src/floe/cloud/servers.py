@@ -313,7 +313,7 @@ def _seen(context: Context, server_id: str, server: S | None) -> S:
     return server
 
 
-async def update(cloud: Cloud, context: Context, server_id: str, changes: Mapping[str, Any]) -> SeenServer:
+async def update(cloud: Cloud, context: Context, server_id: str, changes: dict[str, Any]) -> SeenServer:
     """Change name, description, hostname, access addresses, disk_config or the zone it is kept in; also if locked.
 
     Raises NotFound, Invalid for what its image rules out, and Conflict for a zone that it is not in or has to stay in.
@@ -324,7 +324,7 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: Mappin
         server = visible(conn, context, server_id)
         if "requested_zone" in changes:
             _check_pin(server, detail(conn, context, server_id, now).zone, changes["requested_zone"])
-        rows.change(conn, server_id, updated_at=now, **{**changes, **disk_config.among(changes, server.image_properties)})
+        rows.change(conn, server_id, updated_at=now, **disk_config.among(changes, server.image_properties))
         renamed = "hostname" in changes and server_ports.rename(
             conn, server_id, server.project_id, changes["hostname"], now
         )
