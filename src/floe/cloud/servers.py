@@ -324,7 +324,7 @@ async def update(cloud: Cloud, context: Context, server_id: str, changes: dict[s
         server = visible(conn, context, server_id)
         if "requested_zone" in changes:
             _check_pin(server, detail(conn, context, server_id, now).zone, changes["requested_zone"])
-        rows.change(conn, server_id, updated_at=now, **disk_config.among(changes, server.image_properties))
+        rows.change(conn, server_id, updated_at=now, **changes | disk_config.among(changes, server.image_properties))
         renamed = "hostname" in changes and server_ports.rename(
             conn, server_id, server.project_id, changes["hostname"], now
         )
