@@ -20,9 +20,6 @@ PURGED = Count("floe_purged_rows", "Rows of what is over that were forgotten.", 
 _SESSION = timedelta(days=1)
 """Within which a write has been tried again for the last time, whatever happens."""
 
-_OVER = (rows.SERVERS, rows.ACTIONS, rows.MIGRATIONS, rows.IMAGES, rows.CONDUCTORS)
-"""What is kept for `history_days`."""
-
 BREATH = 0.02
 """Seconds between slices, in which others write."""
 
@@ -103,7 +100,9 @@ def _due(cloud: Cloud, before: datetime | None) -> list[tuple[Kind, datetime]]:
     now, days = cloud.clock.now(), cloud.settings.usage_days
     kinds = [(rows.REVOKED, now), (rows.KEYS, now - KEPT), (rows.WRITE_SESSIONS, now - _SESSION)]
     if before is not None:
-        kinds += [(kind, before) for kind in _OVER]
+        kinds += [
+            (kind, before) for kind in (rows.SERVERS, rows.ACTIONS, rows.MIGRATIONS, rows.IMAGES, rows.CONDUCTORS)
+        ]
     if days:
         kinds.append((rows.PAST, now - timedelta(days=days)))
     return kinds
