@@ -38,6 +38,8 @@ class Posted:
         """Those of them that may not come back: whatever an older copy of the database brings is there again."""
         self._excused: set[str] = set()
         """Servers whose host lost what it had not said."""
+        self._set_back: dict[str, str | None] = {}
+        """Servers of which an older copy was put back, and where they were: their hosts say again what they know."""
 
     @property
     def known(self) -> Sequence[str]:
@@ -85,10 +87,13 @@ class Posted:
         self._away.clear()
         rows = self._store.read(lambda conn: conn.execute(_ROWS).all())
         self._shown = {row.id: row.password for row in rows if row.password is not None}
+        self._set_back |= {row.id: row.host for row in rows}
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what was promised with what is shown, when nothing is under way."""
-        living = {row.id: row.password for row in conn.execute(_ROWS)}
+        rows = conn.execute(_ROWS).all()
+        # One that left its host since took with it what that had not said again.
+        living = {row.id: row.password for row in rows if self._set_back.get(row.id, row.host) == row.host}
         return [
             Violation("a password that was kept is not shown", server_id)
             for server_id, password in self._kept.items()
