@@ -24,7 +24,7 @@ from floe.core.servers import Server
 from floe.simulation.machines import Machine
 from floe.simulation.routed import Args
 from floe.simulation.site import IMAGES, bytes_of, user_of
-from floe.simulation.wired import all_of
+from floe.simulation.wired import all_of, built
 from floe.store import server_disks
 from floe.store import servers as rows
 from floe.store.actions import actions
@@ -72,11 +72,8 @@ class Rebuilt:
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what became of each rebuild with the rows, when nothing is under way."""
         found = []
-        for _, server_id in self._made:
-            server = rows.get(conn, server_id)
-            if server is None or server.vm_state not in BUILT:
-                continue  # what one is in ERROR by may be that nobody knows what it is
-            where = actions.c.subject_id == server_id, actions.c.kind == REBUILD.kind
+        for server in built(conn, self._made):  # what one is in ERROR by may be that nobody knows what it is
+            where = actions.c.subject_id == server.id, actions.c.kind == REBUILD.kind
             done = [row for row in conn.execute(actions.select().where(*where)) if row.state in {SUCCEEDED, FAILED}]
             if not done:
                 continue
@@ -85,7 +82,7 @@ class Rebuilt:
             wanted = given.became if last.state == SUCCEEDED else given.was
             if server.image_id != wanted["image_id"] and "Nobody knows" not in (last.message or ""):
                 what = f"image {server.image_id}, not {wanted['image_id']}: its rebuild {last.state}"
-                found.append(Violation("a server is not what its rebuild made of it", server_id, what))
+                found.append(Violation("a server is not what its rebuild made of it", server.id, what))
         return found
 
 

@@ -12,11 +12,10 @@ from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.actions import FAILED, RESCUE_SERVER, SUCCEEDED, UNRESCUE_SERVER
 from floe.core.given import RescueGiven
-from floe.core.server_states import BUILT
 from floe.core.servers import RESCUED, SOFT_DELETED
 from floe.simulation.routed import Args
 from floe.simulation.site import IMAGES, user_of
-from floe.simulation.wired import all_of
+from floe.simulation.wired import all_of, built
 from floe.store import servers as rows
 from floe.store.actions import actions
 from floe.store.engine import Connection
@@ -63,16 +62,13 @@ class Rescued:
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what became of each rescue with the rows, when nothing is under way."""
         found = []
-        for _, server_id in self._made:
-            server = rows.get(conn, server_id)
-            if server is None or server.vm_state not in BUILT:
-                continue
+        for server in built(conn, self._made):
             # One that is deleted so that it can be restored comes back as what it was.
             is_rescued = server.rescue is not None
             if server.vm_state != SOFT_DELETED and (server.vm_state == RESCUED) is not is_rescued:
                 what = f"it is {server.vm_state}, and its row says {server.rescue}"
-                found.append(Violation("a server is rescued by half", server_id, what))
-            where = actions.c.subject_id == server_id, actions.c.kind.in_(_KINDS)
+                found.append(Violation("a server is rescued by half", server.id, what))
+            where = actions.c.subject_id == server.id, actions.c.kind.in_(_KINDS)
             done = [row for row in conn.execute(actions.select().where(*where)) if row.state in {SUCCEEDED, FAILED}]
             if not done:
                 continue
@@ -80,7 +76,7 @@ class Rescued:
             rescued = (last.kind == RESCUE_SERVER.kind) is (last.state == SUCCEEDED)
             if rescued is not is_rescued and "Nobody knows" not in str(last.message):
                 what = f"it is {server.vm_state}, though its {last.kind} {last.state}: {last.message}"
-                found.append(Violation("a server is not what its rescue made of it", server_id, what))
+                found.append(Violation("a server is not what its rescue made of it", server.id, what))
         return found
 
 

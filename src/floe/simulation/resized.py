@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -20,7 +21,7 @@ from floe.core.servers import RESIZED, Former, Server, ServerFlavor
 from floe.simulation.machines import Machine
 from floe.simulation.routed import Args
 from floe.simulation.site import GROWN, WITH_SWAP, user_of
-from floe.simulation.wired import all_of
+from floe.simulation.wired import all_of, built
 from floe.store import server_disks
 from floe.store import servers as rows
 from floe.store.actions import actions
@@ -111,7 +112,7 @@ class Resized:
     def committed(self) -> None:
         """Something was committed: see that a resize keeps what was, and that its end leaves one of both, whole."""
         for server_id, before in list(self._seen.items()):
-            now = self._store.read(lambda conn: _look(conn, server_id))  # noqa: B023
+            now = self._store.read(partial(_look, server_id=server_id))
             if now is None:  # it is deleted
                 del self._seen[server_id]
                 self._was.pop(server_id, None)
@@ -125,7 +126,7 @@ class Resized:
                 if now.shape != before.shape or now.former != before.former:
                     self._accuse(Violation("a server that was resized is changed before that is decided", server_id))
             elif before.former is not None:
-                confirmed = before.under_way is not None and self._store.read(lambda conn: _kept(conn, before))  # noqa: B023
+                confirmed = before.under_way is not None and self._store.read(partial(_kept, before=before))
                 wanted = before.shape if confirmed else self._was.pop(server_id, before.shape)
                 if now.shape != wanted:
                     what = f"{'confirmed' if confirmed else 'reverted'}: {now.shape.flavor.name}"
@@ -133,14 +134,11 @@ class Resized:
 
     def check(self, conn: Connection) -> list[Violation]:
         """See that those are resized which wait for it to be decided, when nothing is under way."""
-        found = []
-        for _, server_id in self._made:
-            server = rows.get(conn, server_id)
-            if server is None or server.vm_state not in BUILT:
-                continue
-            if (server.vm_state == RESIZED) is not (server.former is not None):
-                found.append(Violation("a server is resized by half", server_id, server.vm_state))
-        return found
+        return [
+            Violation("a server is resized by half", server.id, server.vm_state)
+            for server in built(conn, self._made)
+            if (server.vm_state == RESIZED) is not (server.former is not None)
+        ]
 
 
 def missized(conn: Connection, machines: Mapping[str, Machine]) -> list[Violation]:

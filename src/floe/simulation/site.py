@@ -124,9 +124,7 @@ def make_site(folder: Path) -> Site:
             db, LocalBus(), images_there, SimulatedClock(loop), lambda: str(uuid.UUID(int=next(numbers)))
         )
         await flavors.bootstrap(cloud)
-        await db.write(lambda conn: flavor_rows.insert(conn, WITH_SWAP))
-        for flavor in (FAST, *GROWN):
-            await db.write(lambda conn: flavor_rows.insert(conn, flavor))  # noqa: B023
+        await db.write(_add_flavors)
         for project_id, limits in zip(PROJECTS, QUOTAS, strict=True):
             await first_networks.bootstrap(cloud, project_id)
             await db.write(lambda conn: quotas.put(conn, project_id, limits))  # noqa: B023
@@ -172,6 +170,11 @@ def user_of(project: int, request: str) -> Context:
 def operator_of(project: int, request: str) -> Context:
     """Return who asks for what is an operator's to say, of a server of one of the projects."""
     return structs.replace(user_of(project, request), roles=frozenset({"admin"}))
+
+
+def _add_flavors(conn: Connection) -> None:
+    for flavor in (WITH_SWAP, FAST, *GROWN):
+        flavor_rows.insert(conn, flavor)
 
 
 def _add_images(conn: Connection, blobs: dict[str, bytes]) -> None:

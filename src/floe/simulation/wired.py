@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from floe.core.given import NicGiven
 from floe.core.guests import PowerState
 from floe.core.nics import PlannedNic
 from floe.core.ports import Port
+from floe.core.server_states import BUILT
 from floe.core.servers import Server
 from floe.simulation.machines import Machine
 from floe.simulation.routed import Args, Routed
@@ -173,6 +174,14 @@ def _planned(server: Server, ports: Sequence[Port]) -> bool:
         nic.network_id == port.network_id and nic.port_id in {None, port.id} and nic.made == port.made
         for nic, port in zip(server.networks, ports, strict=True)
     )
+
+
+def built(conn: Connection, made: Sequence[tuple[int, str]]) -> Iterator[Server]:
+    """Give those of some servers that are settled, built and in no ERROR."""
+    for _, server_id in made:
+        server = rows.get(conn, server_id)
+        if server is not None and server.vm_state in BUILT:
+            yield server
 
 
 async def all_of(*requests: Awaitable[None]) -> None:

@@ -313,7 +313,6 @@ def _sqlite() -> tuple[sa.Dialect, MutableMapping[Any, Any]]:
     Writer and readers share it, and so do all files of a process: to compile one takes longer than most take to run.
     """
     engine = sa.create_engine("sqlite://", hide_parameters=True)
-    with engine.connect():
-        """It is known from the first connection on."""
+    engine.connect().close()  # only then it knows which SQLite that is
     engine.dispose()
     return engine.dialect, LRUCache(_MOST_COMPILED)
