@@ -48,6 +48,7 @@ from floe.store import actions as action_rows
 from floe.store import audit, images
 from floe.store import ports as port_rows
 from floe.store.engine import Connection
+from floe.store.hosts import hosts as host_rows
 from floe.store.images import change
 from floe.store.images import images as image_rows
 from floe.store.schema import create_all
@@ -90,6 +91,7 @@ SCENES = {
     "shelveOffload": "shelved_offloaded",
     "unshelve": "active",
     "resize": "resized",
+    "migrate": "resized",
     "confirmResize": "active",
     "revertResize": "active",
     "createImage": "active",
@@ -100,6 +102,13 @@ SCENES = {
 BEFORE_IT = {"start": guest_actions.STOP, "unpause": guest_actions.PAUSE, "resume": guest_actions.SUSPEND}
 """What is done with a server first, so that a workflow may begin."""
 
+MOVES = {"resize", "migrate"}
+"""What has a server be on another host; a resize only where its own has no room."""
+ON_ONE_HOST = 10
+"""How often an undo fails at most that has one host alone: the rest is the sweep's."""
+OF_MOVES = {"stop", "send", "move", "spawn", "undo spawn", "begin", "destroy", "start"}
+"""The steps that are taken of a server that moves, or has moved."""
+
 SHELVED = {"shelveOffload", "unshelve"}
 """What begins with a server that is shelved."""
 
@@ -108,6 +117,8 @@ LEFT_BY = {
     ("shelve", "end"): "suspended",
     ("unshelve", "start"): "shelved",
     ("unshelve", "undo spawn"): "shelved_offloaded",
+    **dict.fromkeys(((kind, step) for kind in MOVES for step in ("stop", "send", "spawn", "undo spawn")), "active"),
+    ("revertResize", "start"): "stopped",
 }
 """What a server stays, or is again, whose host failed at one of several steps."""
 
@@ -124,6 +135,7 @@ LEFT = {
 
 RESIZES: Mapping[str, Callable[[Any, Context, str], Awaitable[None]] | None] = {
     "resize": None,
+    "migrate": None,
     "confirmResize": server_resize.confirm,
     "revertResize": server_resize.revert,
 }
@@ -207,7 +219,8 @@ async def kill(conductor: Conductor) -> None:
 async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
     tmp_path: Path, new_database: NewDatabase, kind: str, step: str, what: str
 ) -> None:
-    strike = Strike(step, what, writes(plans()[kind], step), UNDO_FAILS.get(what, 1))
+    most = ON_ONE_HOST if kind in MOVES else 100
+    strike = Strike(step, what, writes(plans()[kind], step), min(UNDO_FAILS.get(what, 1), most))
     cloud = KIT.make_cloud(tmp_path, new_database)
     cloud = replace(cloud, settings=replace(cloud.settings, shelved_offload_time=-1.0))
     await cloud.db.write(create_all)
@@ -318,14 +331,22 @@ async def resize(site: Any, user: Context, server_id: str, kind: str, strike: St
     """Begin a resize, or what ends one, and arm the strike."""
     large = {"flavor_id": "large", "name": "large", "vcpus": 1, "memory_mib": 256, "root_gib": 40}
     await flavors.create(site.cloud, user, [large])
-    cloud, ends = site.cloud, RESIZES[kind]
-    if ends is not None:
+    cloud, ends, moves = site.cloud, RESIZES[kind], strike.step in OF_MOVES
+    if ends is not None and moves:
+        await server_resize.migrate(cloud, user, server_id)
+        await site.settle()
+    elif ends is not None:
         await server_resize.resize(cloud, user, server_id, Asked(flavor_id="large"))
         await site.settle()
+    elif moves:
+        home, used = host_rows.c.name == site.server(server_id).host, host_rows.c.memory_used
+        await cloud.db.write(lambda conn: conn.execute(host_rows.update().where(home).values(memory_capacity=used)))
     strike.armed = True
     cloud = replace(cloud, db=getattr(cloud.db, "db", cloud.db))
     if ends is not None:
         await ends(cloud, user, server_id)
+    elif kind == "migrate":
+        await server_resize.migrate(cloud, user, server_id)
     else:
         await server_resize.resize(cloud, user, server_id, Asked(flavor_id="large"))
 
@@ -342,11 +363,12 @@ def check(site: Any, server_id: str, wanted: str) -> None:
     server = site.server(server_id)
     there = {host.name: set(host.guests) for host in site.hosts.values() if host.guests}
     assert (server.vm_state, server.task_state) == (wanted, None)
-    assert there == ({} if wanted in {"error", "deleted", "shelved_offloaded"} else {server.host: {server_id}})
+    nowhere = wanted in {"error", "deleted", "shelved_offloaded"}
+    assert there == ({} if nowhere else {host: {server_id} for host in (server.host, server.left) if host})
     ports = {port.id for port in site.cloud.db.read_now(lambda conn: port_rows.of_server(conn, server_id))}
     if there:
         assert site.hosts[server.host].nics.get(server_id, set()) == ports
-    for host in site.hosts.values():
+    for host in (host for host in site.hosts.values() if host.name != server.left):
         for state in host.guests.values():
             assert server_states.agrees(server.vm_state, server.power_state, state)
     assert all(action.finished_at is not None for action in site.actions(server_id))

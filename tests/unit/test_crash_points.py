@@ -43,8 +43,10 @@ def test_every_step_of_every_workflow_is_killed_in_some_test() -> None:
     of_rows |= {"attach_interface": {"attach", "attached"}, "detach_interface": {"detach", "detached"}}
     of_rows |= {"rebuild": {"fits", "rebuild", "rebuilt"}}
     of_rows |= {"rescue": {"fits", "rescue", "rescued"}, "unrescue": {"unrescue", "unrescued"}}
-    of_rows |= {"resize": {"claim", "resize", "resized"}}
-    of_rows |= {"confirmResize": {"confirmResize", "confirmed"}, "revertResize": {"revertResize", "reverted"}}
+    moves = {"claim", "stop", "send", "move", "spawn"}
+    of_rows |= {"resize": {"resize", "resized"} | moves, "migrate": {"migrated"} | moves}
+    of_rows |= {"confirmResize": {"confirmResize", "begin", "destroy", "confirmed"}}
+    of_rows |= {"revertResize": {"revertResize", "begin", "destroy", "start", "reverted"}}
     of_rows |= {"createImage": {"snapshot", "settled"}, "createBackup": {"snapshot", "settled"}}
     of_rows |= {"shelve": {"stop", "stopped", "snapshot", "end", "shelved"}}
     of_rows |= {

@@ -28,7 +28,7 @@ WRITTEN_BEFORE: dict[str, Any] = {
     "shelve": SHELVE,
     "shelveOffload": {},
     "unshelve": {"wanted": {"power": "running", "boots": 2, "generation": 3}},
-    **dict.fromkeys(("resize", "confirmResize", "revertResize"), POWER),
+    **dict.fromkeys(("resize", "migrate", "confirmResize", "revertResize"), POWER),
     "createImage": {"host": "h", "image_id": "i"},
     "createBackup": {"host": "h", "image_id": "i"},
     **dict.fromkeys(("attach_interface", "detach_interface"), NIC),

@@ -151,6 +151,8 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:os-admin-actions:reset_state",
         "os_compute_api:os-shelve:shelve_offload",
         "os_compute_api:os-shelve:unshelve_to_host",
+        "os_compute_api:os-migrate-server:migrate",
+        "os_compute_api:os-migrate-server:migrate:host",
         "os_compute_api:os-server-diagnostics",
         "os_compute_api:os-lock-server:unlock:unlock_override",
         "compute:aggregates:images",

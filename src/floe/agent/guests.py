@@ -36,10 +36,11 @@ from floe.agent.threads import Offload
 from floe.core.clock import Clock
 from floe.core.disks import ConfigDrive, Disk, Overlay
 from floe.core.errors import HostFailure
-from floe.core.guests import GuestSpec, GuestState
+from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.ids import is_uuid
 from floe.core.image_tickets import ImageTicket
 from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned
+from floe.core.power import Power
 from floe.core.step_times import StepTime
 from floe.hypervisors.protocol import GuestFiles, Hypervisor
 
@@ -161,6 +162,8 @@ class GuestBuilder:
         whoever cancelled it cleans up, as after a crash.
         """
         guest = command.guest
+        if command.off:
+            self._ledger.wishes.follow(guest.server_id, Power.STOPPED)
         async with AsyncExitStack() as undo:
             try:
                 if not present:
@@ -169,6 +172,9 @@ class GuestBuilder:
                 async with steps.step("guest"):
                     undo.push_async_callback(self._end, guest)
                     state = await self._hypervisor.start(guest, self.files(guest))
+                    if command.off:
+                        await self._hypervisor.end(guest.server_id)
+                        state = PowerState.SHUTDOWN
             except asyncio.CancelledError:
                 undo.pop_all()
                 raise

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from floe.agent.disks import needed
 from floe.agent.guests import GuestBuilder, Steps
@@ -85,6 +86,8 @@ class GuestPower(msgspec.Struct, frozen=True):
         """
         guest = await self.known(command, steps)
         kept = self.kept(command)
+        if command.guest is not None and command.network is not None:
+            guest = await self._wired(guest, command, steps)
         self.ledger.wishes.want(command)
         await self.reach(guest, command, steps)
         if command.wanted.interrupt:
@@ -117,6 +120,16 @@ class GuestPower(msgspec.Struct, frozen=True):
     async def known(self, command: ChangePower | ChangeNics | TakeSnapshot, steps: Steps) -> GuestSpec:
         """Return the guest of a command. Raises NotFound and HostFailure where it is not here."""
         return self.ledger.guests.get(command.server_id) or await self._adopt(command, steps)
+
+    async def _wired(self, guest: GuestSpec, command: ChangePower, steps: Steps) -> GuestSpec:
+        """Have a guest have the NICs again that it is said to have: its ports may have been on another host."""
+        assert command.guest is not None
+        assert command.network is not None
+        told = ChangeNics(action_id=command.action_id, server_id=command.server_id, network=command.network)
+        self.ledger.rewire(told, command.guest.nics)
+        async with steps.step("ports"):
+            await self.builder.plug(command.guest)
+        return replace(guest, nics=command.guest.nics)
 
     async def _adopt(self, command: ChangePower | ChangeNics | TakeSnapshot, steps: Steps) -> GuestSpec:
         """Know a guest again whose disks are here: the ledger was lost, or is older than the guest.

@@ -68,7 +68,7 @@ def check_rows(rows: Rows, *, quiet: bool) -> list[Violation]:
             Violation("what may be left of a server on a host is never removed", ident, host)
             for ident, hosts in rows.holdings.items()
             for host in sorted(hosts)
-            if ident not in rows.servers or rows.servers[ident].host != host
+            if ident not in rows.servers or host not in {rows.servers[ident].host, _left(rows.servers[ident])}
         ]
     return found
 
@@ -77,6 +77,13 @@ def _check_holding(server: Row, hosts: Set[str]) -> Iterable[Violation]:
     """Check that it is known where something of it may be; elsewhere something may be owed by a host that is down."""
     if Part.DISKS in server_states.holds(server.vm_state, server.host) and server.host not in hosts:
         yield Violation("nothing says that a host has something of a server", server.id, server.host)
+    if (left := _left(server)) and left not in hosts:
+        yield Violation("nothing says that a host has what a server was before it moved", server.id, left)
+
+
+def _left(server: Row) -> str:
+    """Return the host that keeps what a server was before it moved, "" if none does."""
+    return "" if server.former is None or server.former.host == server.host else str(server.former.host)
 
 
 def check_images(rows: Rows, blobs: Iterable[str], *, quiet: bool) -> list[Violation]:
@@ -150,12 +157,12 @@ def _check_claims(server: Row, claims: list[Row], *, must: bool) -> Iterable[Vio
             yield Violation("a server on no host holds an allocation", server.id, claim.host)
         return
     former = server.former
-    takes = {RUNNING: (server.vcpus, server.memory_mib)}
+    takes, at = {RUNNING: (server.vcpus, server.memory_mib)}, {RUNNING: server.host}
     if former is not None:
-        takes[FORMER] = former.flavor.vcpus, former.flavor.memory_mib
+        takes[FORMER], at[FORMER] = (former.flavor.vcpus, former.flavor.memory_mib), _left(server) or server.host
     elif server.vm_state == RESIZED:
         yield Violation("nothing says what a server was before its resize", server.id)
-    if sorted((claim.host, claim.purpose) for claim in claims) != sorted((server.host, why) for why in takes):
+    if sorted((claim.host, claim.purpose) for claim in claims) != sorted((at[why], why) for why in takes):
         where = ", ".join(sorted(f"{claim.host} ({claim.purpose})" for claim in claims)) or "nowhere"
         yield Violation("a server is not where its allocation is", server.id, f"{server.host}, claimed: {where}")
     if former is not None:  # its row counts what is more of both
@@ -183,9 +190,12 @@ def check_host(host: str, rows: Rows, wanted: HostNetwork, view: HostView) -> li
     """Compare a host with the rows, when nothing is under way; `wanted` is `host_networks.whole` of it."""
     here = {ident: server for ident, server in rows.servers.items() if server.host == host}
     kept = {ident for ident, server in here.items() if Part.DISKS in server_states.holds(server.vm_state, host)}
+    halves = {claim.server_id for claim in rows.allocations if (claim.host, claim.purpose) == (host, FORMER)}
     found = []
     for ident, state in view.guests.items():
         server = here.get(ident)
+        if server is None and ident in halves:
+            continue
         if server is None:
             found.append(Violation("a guest is left on a host that should not have it", ident, host))
         elif not server_states.agrees(server.vm_state, PowerState(server.power_state), state):
@@ -196,7 +206,7 @@ def check_host(host: str, rows: Rows, wanted: HostNetwork, view: HostView) -> li
             found.append(Violation("a server has no guest", ident, f"{host}, {server.vm_state}"))
     found += [
         Violation("files are left of a guest that is not there", ident, host)
-        for ident in sorted(view.folders - view.guests.keys() - kept)
+        for ident in sorted(view.folders - view.guests.keys() - kept - halves)
     ]
     found += [Violation("a guest has no files", ident, host) for ident in sorted(view.guests.keys() - view.folders)]
     return [*found, *_check_network(host, wanted, view.network)]

@@ -136,7 +136,7 @@ def _strays(conn: Connection, host: str, server_ids: list[str]) -> tuple[list[St
     rows = guests.named(conn, server_ids).values()
     foreign = [row for row in rows if (row.deleted or row.host != host) and not _under_way(conn, row.server_id)]
     strays = [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
-    sure = {stray.server_id for stray in strays}
+    sure = {stray.server_id for stray in strays} | allocations.halves(conn, host)
     return strays, [row for row in foreign if row.server_id not in sure]
 
 

@@ -16,7 +16,7 @@ from floe.core.guests import PowerState, guest_name
 from floe.core.messages import Destroy, Guests, ListGuests
 from floe.core.servers import BUILDING
 from floe.core.step_times import StepTime
-from floe.store import actions, guests, holdings, servers
+from floe.store import actions, allocations, guests, holdings, servers
 from floe.store.engine import Connection
 from floe.store.guests import Expected
 
@@ -87,9 +87,10 @@ def _write_states(
 def strays(conn: Connection, host: str, row: Expected, *, at_home: bool = False) -> list[Stray]:
     """Decide whether a guest found on a host should not be there, and be careful: a host may have been renamed.
 
-    Beyond doubt is what belongs to a deleted server, or to one that is elsewhere now, and of which something may be
-    left on this very host. What was begun here, and of which nothing should be left, a loss of power may have brought
-    back: it goes where nothing can be lost with it, since the server is `at_home`, or was never built.
+    What a server was before it moved is where it should be. Beyond doubt is what belongs to a deleted server, or to one
+    that is elsewhere now, and of which something may be left on this very host. What was begun here, and of which
+    nothing should be left, a loss of power may have brought back: it goes where nothing can be lost with it, since the
+    server is `at_home`, or was never built.
     """
     if row.deleted:
         latest = actions.find(conn, row.server_id, kind=DELETE.kind, limit=1) or actions.find(
@@ -97,7 +98,7 @@ def strays(conn: Connection, host: str, row: Expected, *, at_home: bool = False)
         )
         action_id = latest[0].id if latest else row.server_id
         return [Stray(row.server_id, row.guest_name, action_id, final=True)]
-    if row.host == host:
+    if row.host == host or allocations.is_half(conn, row.server_id, host):
         return []
     begun = None
     if host in holdings.find(conn, row.server_id):

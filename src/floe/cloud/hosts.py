@@ -15,6 +15,7 @@ from floe.core.errors import Conflict, HostFailure, NotFound, Unavailable
 from floe.core.host_uptime import ReadUptime, Uptime
 from floe.core.hosts import Host, service_id
 from floe.core.resources import Resources
+from floe.core.texts import shortened
 from floe.store import allocations, guests, holdings, host_keys, port_bindings
 from floe.store import hosts as rows
 from floe.store.engine import Connection
@@ -159,6 +160,11 @@ async def remove(cloud: Cloud, name: str) -> None:
             raise Conflict(
                 f"Host {name} still has {many}; delete or move them first: `openstack server list --all-projects "
                 f"--host {name}` names them."
+            )
+        if left := sorted({claim.server_id for claim in allocations.of_host(conn, name)}):
+            raise Conflict(
+                f"Host {name} is one that servers are moving to, or keeps what they were before that: "
+                f"{shortened(', '.join(left), 400)}. Confirm or revert that first."
             )
         if host.is_up(now):
             raise Conflict(f"Host {name} is up; stop its agent first.")

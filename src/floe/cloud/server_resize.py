@@ -8,22 +8,33 @@ from typing import Any
 
 from msgspec import structs
 
-from floe.cloud import flavors, quotas, server_power, servers
+from floe.cloud import flavors, places, quotas, server_ports, server_power, servers
 from floe.cloud.cloud import Cloud
 from floe.core import ahead, disk_config, extra_specs
-from floe.core.actions import CONFIRM_RESIZE, RESIZE, REVERT_RESIZE, Action, Begins
+from floe.core.actions import CONFIRM_RESIZE, MIGRATE, RESIZE, REVERT_RESIZE, Action, Begins
 from floe.core.context import Context
 from floe.core.disks import CONFIG, EPHEMERAL, MIB_PER_GIB, ROOT, SWAP, Disk, Overlay, local_disks, root_device
 from floe.core.errors import Conflict, FloeError, Forbidden, Invalid
 from floe.core.given import ResizeGiven
 from floe.core.guest_hardware import check_memory, hardware_of
+from floe.core.host_network import HostPort
 from floe.core.hosts import FORMER, RUNNING
 from floe.core.new_servers import check_image_fits
 from floe.core.power import Power, Wanted
-from floe.core.server_migrations import CONFIRMED, CONFIRMING, FAILED, OF_RESIZE, REVERTED, REVERTING, ServerMigration
+from floe.core.server_migrations import (
+    CONFIRMED,
+    CONFIRMING,
+    FAILED,
+    OF_MIGRATION,
+    OF_RESIZE,
+    REVERTED,
+    REVERTING,
+    ServerMigration,
+)
 from floe.core.server_resize import Asked
 from floe.core.servers import RESIZE_REVERTING, STOPPED, Former, Server, ServerFlavor
 from floe.store import actions, allocations, images, server_disks, server_migrations
+from floe.store import places as place_rows
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -35,28 +46,45 @@ async def resize(cloud: Cloud, context: Context, server_id: str, asked: Asked) -
 
     Raises NotFound, Invalid, Forbidden, OverQuota; Conflict for a server that is locked, or in no state for it.
     """
-    now, action_id = cloud.clock.now(), cloud.new_id()
+    await _begin(cloud, context, server_id, RESIZE, asked)
+
+
+async def migrate(cloud: Cloud, context: Context, server_id: str, host: str | None = None) -> None:
+    """Have a server be on another host, or on that one, as what it is. Raises as `resize` does; Invalid for a host."""
+    await _begin(cloud, context, server_id, MIGRATE, Asked(host=host))
+
+
+async def _begin(cloud: Cloud, context: Context, server_id: str, begins: Begins, asked: Asked) -> None:
+    """Begin what makes a server another one beside what it was."""
+    now, action_id, image_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
 
     def begin(conn: Connection) -> Action:
         known = actions.get(conn, action_id)  # of a run whose commit was not answered
         if known is not None:
             return known
         server = servers.changeable(conn, context, server_id)
-        servers.check_state(server, RESIZE)
-        server_power.check_free(server, RESIZE.kind)
-        server_power.check_nics(conn, server_id, RESIZE.kind)
-        flavor = _flavor(conn, context, server, asked.flavor_id)
+        servers.check_state(server, begins)
+        server_power.check_free(server, begins.kind)
+        server_power.check_nics(conn, server_id, begins.kind)
+        if asked.host is not None:
+            _check_host(conn, cloud, server, asked.host, now)
+        flavor = server.flavor if begins is MIGRATE else _flavor(conn, context, server, asked.flavor_id)
         wanted, had = _wanted(server, server.vm_state, now), server_disks.of_server(conn, server)
+        if begins is MIGRATE and any(disk.role == EPHEMERAL for disk in had):
+            raise Conflict(f"Cannot 'migrate' instance {server_id}: it has an ephemeral disk, which does not travel.")
         given = ResizeGiven(
             host=server.host or "",
             wanted=wanted,
             patience=server_power.patience(server, cloud.settings.shutdown_timeout),
             disks=had,
             makes=_disks(server, flavor, had, wanted.generation),
+            image_id=image_id,
+            away=begins is MIGRATE,
+            to=asked.host,
         )
         _demand_room(conn, server, flavor)
-        action = servers.new_action(action_id, context, server, RESIZE, now, given)
-        servers.begin(conn, server, RESIZE, action, guest_generation=wanted.generation, boots=wanted.boots)
+        action = servers.new_action(action_id, context, server, begins, now, given)
+        servers.begin(conn, server, begins, action, guest_generation=wanted.generation, boots=wanted.boots)
         former = Former(
             flavor=server.flavor,
             disks=had,
@@ -64,6 +92,8 @@ async def resize(cloud: Cloud, context: Context, server_id: str, asked: Asked) -
             disk_config=server.disk_config,
             root_device=server.root_device,
             at=now,
+            host=server.host or "",
+            made_of=server.made_of,
         )
         changes = {"former": former, "root_device": root_device(given.makes)}
         if asked.disk_config is not None:
@@ -117,7 +147,7 @@ async def _settle(cloud: Cloud, context: Context, server_id: str, begins: Begins
         if server.former is None:
             raise Conflict(f"Instance {server_id} has not been resized.")
         wanted = _wanted(server, server.former.vm_state, now)
-        given = ResizeGiven(host=server.host or "", wanted=wanted, makes=server.former.disks)
+        given = ResizeGiven(host=server.host or "", wanted=wanted, makes=server.former.disks, left=server.left)
         action = servers.new_action(action_id, context, server, begins, now, given)
         told: dict[str, Any] = {"guest_generation": wanted.generation}
         if begins is REVERT_RESIZE:
@@ -148,6 +178,30 @@ def restore(conn: Connection, server: Server, now: datetime, **more: Any) -> Non
     server_migrations.note(conn, server.id, status, now)
 
 
+def bring_home(conn: Connection, server: Server, host: str, now: datetime, **more: Any) -> None:
+    """Have a server that moved, or was about to, be what it was, and its ports on the host that it was on."""
+    if server.host != host:
+        server_ports.unplug(conn, server.id, now)
+        place = place_rows.get(conn, host, now)
+        bind(conn, server, host, place.zone if place else "", now)
+    made = server.former.made_of if server.former else server.made_of
+    restore(conn, server, now, host=host, made_of=made, **more)
+
+
+def bind(conn: Connection, server: Server, host: str, zone: str, now: datetime) -> Sequence[HostPort]:
+    """Have the ports of a server be on another host than they are on."""
+    return server_ports.bind(
+        conn,
+        now=now,
+        server_id=server.id,
+        project_id=server.project_id,
+        host=host,
+        zone=zone,
+        hostname=server.hostname,
+        planned=server.networks,
+    )
+
+
 def forget(conn: Connection, server_id: str, now: datetime, **more: Any) -> None:
     """Have a server be what its resize made of it, for good."""
     allocations.release(conn, server_id, now, purpose=FORMER)
@@ -171,7 +225,7 @@ def _migration(context: Context, action: Action, server: Server, flavor: ServerF
         server_id=server.id,
         project_id=context.project_id or server.project_id,
         user_id=context.user_id,
-        kind=OF_RESIZE,
+        kind=OF_MIGRATION if action.kind == MIGRATE.kind else OF_RESIZE,
         old_flavor_id=server.flavor.flavor_id,
         new_flavor_id=flavor.flavor_id,
         source=server.host or "",
@@ -180,6 +234,13 @@ def _migration(context: Context, action: Action, server: Server, flavor: ServerF
 
 
 # -- what a resize is checked against ---------------------------------------------------------------------
+
+
+def _check_host(conn: Connection, cloud: Cloud, server: Server, host: str, now: datetime) -> None:
+    """Raise Invalid for a host that a server cannot move to, whatever room there is."""
+    if host == server.host:
+        raise Invalid(f"Server {server.id} cannot be migrated to host {host!r}: it is there.")
+    places.check(conn, cloud.settings.availability_zone, now, zone=server.requested_zone, host=host)
 
 
 def _flavor(conn: Connection, context: Context, server: Server, flavor_id: str) -> ServerFlavor:

@@ -181,9 +181,11 @@ async def take(
         if image.status == SAVING:
             raise Unavailable("What came of the image before is still being taken away.")
         _demand_size(server, announced)
-        uploading = SHELVING_IMAGE_UPLOADING if action.kind == SHELVE.kind else IMAGE_UPLOADING
-        server_rows.change(conn, server.id, task_state=uploading, updated_at=now)
-        context = Context(request_id=action.request_id, user_id=action.user_id, project_id=image.owner)
+        if action.kind not in unmade_images.MOVERS:
+            uploading = SHELVING_IMAGE_UPLOADING if action.kind == SHELVE.kind else IMAGE_UPLOADING
+            server_rows.change(conn, server.id, task_state=uploading, updated_at=now)
+        roles = frozenset[str]() if image.owner else frozenset({"admin"})  # one that is nobody's
+        context = Context(request_id=action.request_id, user_id=action.user_id, project_id=image.owner, roles=roles)
         return Upload(context=context, image_id=image.id, maker=action_id, announced=announced)
 
     await receive(cloud, admit, chunks)

@@ -7,7 +7,18 @@ from datetime import datetime
 import msgspec
 
 from floe.cloud import images
-from floe.core.actions import CANCELLED, CREATE_BACKUP, CREATE_IMAGE, DELETE_IMAGE, IMAGE, SHELVE, UPLOAD_IMAGE, Action
+from floe.core.actions import (
+    CANCELLED,
+    CREATE_BACKUP,
+    CREATE_IMAGE,
+    DELETE_IMAGE,
+    IMAGE,
+    MIGRATE,
+    RESIZE,
+    SHELVE,
+    UPLOAD_IMAGE,
+    Action,
+)
 from floe.core.given import BlobGiven, SnapshotGiven
 from floe.core.image_quotas import ImageUsage
 from floe.core.images import QUEUED, SAVING, Image
@@ -15,6 +26,8 @@ from floe.core.servers import (
     IMAGE_BACKUP,
     IMAGE_SNAPSHOT,
     IMAGE_UPLOADING,
+    RESIZE_MIGRATING,
+    RESIZE_PREP,
     SHELVING,
     SHELVING_IMAGE_PENDING,
     SHELVING_IMAGE_UPLOADING,
@@ -26,23 +39,27 @@ from floe.store import servers as server_rows
 from floe.store.engine import Connection
 
 KINDS = frozenset({CREATE_IMAGE.kind, CREATE_BACKUP.kind})
-MAKERS = KINDS | {SHELVE.kind}
+MOVERS = frozenset({RESIZE.kind, MIGRATE.kind})
+"""The kinds of those for which what is on a disk travels as an image that nobody sees."""
+MAKERS = KINDS | MOVERS | {SHELVE.kind}
 """The kinds of all actions that make an image of a server."""
 MEANWHILE = frozenset({IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING})
 """The task_states of a server of which an image is being made."""
-_SHELVING = frozenset({SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING})
+_LEAVING = frozenset({SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING, RESIZE_PREP, RESIZE_MIGRATING})
 
 
 def give_up(conn: Connection, action: Action, now: datetime, action_id: str) -> None:
     """Delete the image that a failed or cancelled action did not make, by an action of that id for its bytes.
 
     One that its user gave other bytes meanwhile is the user's own, and one that is whole stays: but not what a
-    server was to be kept in.
+    server was to be kept in, nor what it was to travel as.
     """
     image = rows.get(conn, given(action).image_id)
     if image is None:
         return
-    if action.kind == SHELVE.kind:
+    if action.kind in MOVERS:
+        goes = True
+    elif action.kind == SHELVE.kind:
         goes = image.status == QUEUED or not _is_sent_by_another(conn, image.id, action.id)
     else:
         goes = image.status == QUEUED or (image.status == SAVING and is_sent(conn, image.id, action.id, is_open=True))
@@ -75,7 +92,7 @@ def remove(conn: Connection, image: Image, action: Action, now: datetime, action
 
 def cancelled(conn: Connection, server: Server, now: datetime, action_id: str) -> None:
     """Give up making an image of a server, if that is being done, and delete what there is of it."""
-    if server.task_state in MEANWHILE | _SHELVING:
+    if server.task_state in MEANWHILE | _LEAVING:
         for action in actions.find(conn, server.id, is_open=True):
             if action.kind in MAKERS:
                 give_up(conn, action, now, action_id)

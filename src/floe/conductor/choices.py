@@ -55,12 +55,23 @@ class Choice(msgspec.Struct, frozen=True):
     promise: Promise
 
 
+class Moves(msgspec.Struct, frozen=True):
+    """That a server which is on a host is to be on another: on one that is named, or on any, whatever it began on."""
+
+    to: str | None = None
+
+
 class _Wanted(msgspec.Struct, frozen=True):
     """A server that a host is wanted for; what went wrong on those that were tried stands in `excluded`."""
 
     server_id: str
     seed: int
     excluded: Mapping[str, str]
+    moves: Moves | None = None
+
+    def as_asked(self, server: Server | None) -> Server | None:
+        """Return the server as one that asks for the host that it is to move to."""
+        return server if server is None or self.moves is None else replace(server, requested_host=self.moves.to)
 
 
 @dataclass(slots=True)
@@ -82,13 +93,13 @@ class Choices:
         self._demands = Demands()
         self._looks = Gathering[_Wanted, Choice | Request]("choices", self._look)
 
-    async def choose(self, flow: Flow, excluded: Mapping[str, str]) -> Choice:
+    async def choose(self, flow: Flow, excluded: Mapping[str, str], moves: Moves | None = None) -> Choice:
         """Choose; when no host will do, read what changed, and just after the start wait for hosts to speak up.
 
         The promise is the caller's to settle. Raises NoValidHost.
         """
         seed = zlib.crc32(flow.action.id.encode())
-        found = await self._looks.do(_Wanted(flow.action.subject_id, seed, excluded))
+        found = await self._looks.do(_Wanted(flow.action.subject_id, seed, excluded, moves))
         waited = 0.0
         while isinstance(found, Request):
             await self._fleet.refresh()
@@ -144,7 +155,7 @@ class Choices:
         return choices
 
     def _read(self, conn: Connection, wanted: Sequence[_Wanted]) -> tuple[list[Request | NotFound], Met | None]:
-        servers = [rows.get(conn, each.server_id) for each in wanted]
+        servers = [each.as_asked(rows.get(conn, each.server_id)) for each in wanted]
         met = self._met(conn, filter(None, servers))
         found = list[Request | NotFound]()
         for each, server in zip(wanted, servers, strict=True):

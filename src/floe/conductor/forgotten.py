@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from floe.cloud import host_networks, server_ports
+from floe.cloud import host_networks, server_ports, server_resize
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
 from floe.conductor.flow import Flow
@@ -44,17 +44,18 @@ async def told_anew(cloud: Cloud, host: str, command: OfGuest) -> OfGuest:
 
 
 def guest_as_made(
-    conn: Connection, server_id: str, host: str, dns_domain: str, now: datetime
+    conn: Connection, server_id: str, host: str, dns_domain: str, now: datetime, *, former: bool = False
 ) -> tuple[GuestSpec, HostNetwork]:
     """Return all that a host must know of a guest that it has forgotten, as its create has it, and of its ports.
 
-    Raises NotFound.
+    Or of what it was before it was to be another one: `former`. Raises NotFound.
     """
     server = rows.get(conn, server_id)
     if server is None:
         raise NotFound("server", server_id)
     network, zone = surroundings(conn, server_id, host, dns_domain, now)
-    disks = server_disks.of_server(conn, server)
+    disks = server.former.disks if former and server.former else server_disks.of_server(conn, server)
+    server = server_resize.former_of(server) if former else server
     return guest_spec(server, disks, made_of(conn, server), CreateSecrets(), network, zone), network
 
 

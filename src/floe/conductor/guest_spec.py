@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from floe.core.disks import Disk
 from floe.core.given import CreateSecrets
 from floe.core.guest_hardware import queues_of
 from floe.core.guest_metadata import describe
-from floe.core.guests import Aside, GuestSpec, MadeOf
+from floe.core.guests import Aside, GuestImage, GuestSpec, MadeOf
 from floe.core.host_network import HostNetwork
+from floe.core.image_signatures import unsigned
 from floe.core.nics import nics_of
 from floe.core.server_rescue import machine_of, rescue_disks
 from floe.core.servers import Server
@@ -46,4 +49,15 @@ def guest_spec(
         aside=aside,
         metadata=describe(server, zone, admin_password=secrets.admin_password, files=secrets.files),
         extra_specs=dict(flavor.extra_specs),
+    )
+
+
+def made_of_own_disk(before: MadeOf, image: GuestImage) -> MadeOf:
+    """Return what a guest is made of that boots its own disk, kept as an image: that, as the hardware that it had.
+
+    This cloud kept it, and it is of nobody's signing.
+    """
+    properties = unsigned(before.image.properties)
+    return replace(
+        before, image=replace(image, checksum=image.checksum or image.sha512, sha512="", properties=properties)
     )

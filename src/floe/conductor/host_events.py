@@ -31,7 +31,7 @@ from floe.core.messages import (
     Report,
 )
 from floe.core.servers import BUILDING
-from floe.store import guests, hosts
+from floe.store import allocations, guests, hosts
 from floe.store.engine import Connection
 from floe.store.guests import Expected
 
@@ -165,7 +165,8 @@ class HostEvents:
             foreign = [row for row in others.values() if row is not None and (row.deleted or row.host != host)]
             strays = [stray for row in foreign for stray in host_guests.strays(conn, host, row)]
             seen = {stray.server_id for stray in strays}
-            doubtful = [row for row in foreign if row.server_id not in seen]
+            known = seen | allocations.halves(conn, host)
+            doubtful = [row for row in foreign if row.server_id not in known]
             return others, doubtful, strays + [x for x in host_guests.owed(conn, host) if x.server_id not in seen]
 
         others, doubtful, strays = await self._cloud.db.read(look)

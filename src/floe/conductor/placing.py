@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from floe.cloud import host_networks, server_ports
 from floe.cloud.cloud import Cloud
-from floe.conductor.choices import Choices, Request
+from floe.conductor.choices import Choices, Moves, Request
 from floe.conductor.failures import hosts_told
 from floe.conductor.fleet import Fleet
 from floe.conductor.flow import Begin, Flow, Outcome
@@ -44,6 +44,10 @@ class Placed(msgspec.Struct, frozen=True):
     network: HostNetwork
 
 
+Claim: TypeAlias = Callable[[Flow, Request, Selection, StepTime, datetime, Connection], Outcome]
+"""Claims one of the hosts that were selected for a request, in a moment; told how they were."""
+
+
 class Placing(msgspec.Struct, frozen=True):
     """Places one server at a time. A host is the server's when the transaction that claims it has committed."""
 
@@ -54,32 +58,38 @@ class Placing(msgspec.Struct, frozen=True):
     async def place(self, flow: Flow, tried: Mapping[str, FloeError]) -> Any:
         """Choose and claim until a claim holds; what the table knew wrongly it learns from the database."""
         excluded = {host: error.message for host, error in tried.items()}
+        try:
+            request, output = await self.settle_on(flow, "schedule", self._claim, excluded)
+        except NoValidHost as error:
+            raise _with_causes(error, tried) from None
+        if request.server.networks:
+            # For hosts whose rules name its groups; of a host that was tried before, ports may be taken back.
+            await self.cloud.network_nudge(members=not tried)
+        flow.known[Server], flow.known[Request] = request.server, request
+        return output
+
+    async def settle_on(
+        self, flow: Flow, step: str, claim: Claim, excluded: Mapping[str, str], moves: Moves | None = None
+    ) -> tuple[Request, Any]:
+        """Do the step that claims what was chosen, until a claim holds. Raises NoValidHost, Unavailable."""
         for attempt in range(TRIES):
             started, clock = self.cloud.clock.now(), self.cloud.clock.monotonic()
-            try:
-                choice = await self.choices.choose(flow, excluded)
-            except NoValidHost as error:
-                raise _with_causes(error, tried) from None
+            choice = await self.choices.choose(flow, excluded, moves)
             request, selection, host = choice.request, choice.selection, None
             try:
                 seconds = self.cloud.clock.monotonic() - clock
                 said = considered(selection)
                 chosen = StepTime(name="select", started=started.timestamp(), seconds=seconds, remark=said)
-                claim = partial(self._claim, flow, request, selection, chosen, self.cloud.clock.now())
-                output = await flow.transaction("schedule", claim, started=started)
+                work = partial(claim, flow, request, selection, chosen, self.cloud.clock.now())
+                output = await flow.transaction(step, work, started=started)
                 host = output["host"]
             except allocations.NotClaimed as refusal:
                 log.info("server %s: claim refused: %s (try %d)", flow.action.subject_id, refusal, attempt + 1)
             finally:
                 self.fleet.settle(choice.promise, host)
-            if host is None:
-                await self.fleet.refresh(selection.names)
-                continue
-            if request.server.networks:
-                # For hosts whose rules name its groups; of a host that was tried before, ports may be taken back.
-                await self.cloud.network_nudge(members=not tried)
-            flow.known[Server], flow.known[Request] = request.server, request
-            return output
+            if host is not None:
+                return request, output
+            await self.fleet.refresh(selection.names)
         raise Unavailable("Hosts were taken by others faster than they could be claimed; try again.")
 
     def _claim(
@@ -133,6 +143,13 @@ class Placing(msgspec.Struct, frozen=True):
         )
 
     def claim(self, conn: Connection, request: Request, selection: Selection, now: datetime) -> HostSeen:
+        """Claim a host as `take` does, and have the server be on it."""
+        server, host = request.server, self.take(conn, request, selection, now)
+        waits = SHELVED_OFFLOADED if server.vm_state == SHELVED_OFFLOADED else BUILDING
+        rows.change(conn, server.id, only_in=waits, host=host.name, task_state=SPAWNING, updated_at=now)
+        return host
+
+    def take(self, conn: Connection, request: Request, selection: Selection, now: datetime) -> HostSeen:
         """Claim the first of the selected hosts that the database agrees to, and return it. Raises NotClaimed.
 
         It agrees where all that the choice was made by is so still; the table may be newer than the choice.
@@ -160,8 +177,6 @@ class Placing(msgspec.Struct, frozen=True):
             except allocations.NotClaimed as error:
                 refused.append(f"{host.name}: {error}")
             else:
-                waits = SHELVED_OFFLOADED if server.vm_state == SHELVED_OFFLOADED else BUILDING
-                rows.change(conn, server.id, only_in=waits, host=host.name, task_state=SPAWNING, updated_at=now)
                 return host
         raise allocations.NotClaimed("; ".join(refused))
 

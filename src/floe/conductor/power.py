@@ -65,6 +65,10 @@ class GuestActions(msgspec.Struct, frozen=True):
 
     async def command(self, flow: Flow) -> ChangePower:
         """Return what the host is told; just after the start it has a while to speak up."""
+        return await (self.anew(flow) if flow.given(PowerGiven).replug else self.plain(flow))
+
+    async def plain(self, flow: Flow) -> ChangePower:
+        """Return what a host is told that knows the guest and its ports."""
         host, waited = self.host(flow), 0.0
         while self.fleet.awaited(host) and waited < self.settings.start_grace:
             await flow.pause(_GRACE_STEP)
@@ -78,7 +82,7 @@ class GuestActions(msgspec.Struct, frozen=True):
 
     async def anew(self, flow: Flow) -> ChangePower:
         """Return the same for a host that has forgotten the guest: with all of it, as its create has it."""
-        return await told_anew(self.cloud, self.host(flow), await self.command(flow))
+        return await told_anew(self.cloud, self.host(flow), await self.plain(flow))
 
     def settle(self, flow: Flow) -> Work:
         """Say what the guest is now; that it was in ERROR is over."""

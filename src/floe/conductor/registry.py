@@ -12,6 +12,8 @@ from floe.conductor.create_server import CreateServer
 from floe.conductor.delete_image import DeleteImage
 from floe.conductor.delete_server import DeleteServer
 from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.move_ends import MoveEnd
+from floe.conductor.moving import Moving
 from floe.conductor.offload_server import OffloadServer
 from floe.conductor.placing import Placing
 from floe.conductor.power import GuestActions
@@ -42,7 +44,9 @@ def sagas(cloud: Cloud, fleet: Fleet, settings: ConductorSettings) -> Mapping[st
         ShelveServer(cloud, settings).saga(),
         OffloadServer(cloud, fleet).saga(),
         UnshelveServer(cloud, fleet, settings, placing).saga(),
-        *ResizeServer(cloud, fleet, settings, choices).sagas(),
+        *ResizeServer(
+            cloud, fleet, settings, choices, Moving(cloud, fleet, settings, placing), MoveEnd(cloud, settings)
+        ).sagas(),
         *GuestActions(cloud, fleet, settings).sagas(),
         *GuestInterfaces(cloud, fleet, settings).sagas(),
         *ServerImages(cloud, settings).sagas(),

@@ -1,18 +1,19 @@
-"""Resize a server: its host makes it anew beside what it was; then keep that, or take it back.
+"""Resize a server, or migrate it: a host makes it anew beside what it was; then keep that, or take it back.
 
-The row is what was asked for since the request, and says what the server was. Until the resize is confirmed or
-reverted both are claimed of the host, and it has the disks of both.
+That is its own host as long as that will do, and another one where it will not, or the server is to leave. The row is
+what was asked for since the request, and says what the server was. Until it is confirmed or reverted both are claimed,
+and there are the disks of both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
-from floe.cloud import guest_metadata, server_resize
+from floe.cloud import guest_metadata, server_ports, server_resize
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
 from floe.conductor.choices import Choices
@@ -21,14 +22,17 @@ from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Begin, Flow, Outcome, Work
 from floe.conductor.forgotten import catch_up, surroundings
 from floe.conductor.guest_spec import guest_spec
-from floe.conductor.saga import Choice, OnHost, Saga, Write
+from floe.conductor.move_ends import MoveEnd
+from floe.conductor.moving import Moving
+from floe.conductor.saga import Choice, Each, OnHost, Saga, Write
 from floe.core import server_states
-from floe.core.actions import CONFIRM_RESIZE, RESIZE, REVERT_RESIZE
+from floe.core.actions import CONFIRM_RESIZE, MIGRATE, RESIZE, REVERT_RESIZE
+from floe.core.disks import EPHEMERAL
 from floe.core.errors import NotFound, NoValidHost, Unavailable
 from floe.core.given import CreateSecrets, ResizeGiven
 from floe.core.guests import PowerState
 from floe.core.hosts import FORMER, RUNNING, Allocation
-from floe.core.messages import PowerChanged
+from floe.core.messages import PowerChanged, Spawned
 from floe.core.server_migrations import FAILED, FINISHED, MIGRATING
 from floe.core.server_resize import KEEP, MAKE, TAKE_BACK, Resize
 from floe.core.servers import ERROR, RESIZE_MIGRATING, RESIZED, ServerFault
@@ -47,18 +51,35 @@ _Do = Literal["make", "keep", "take-back"]
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """The host that the server is on has room for what it is to be, beside what it was."""
+    """The host that has room for what the server is to be, in a `zone` where it is another one than it is on."""
 
     host: str
+    zone: str | None = None
+
+
+class AtHome(msgspec.Struct, frozen=True):
+    """A server that stays on its host, both halves of it."""
+
+
+class Away(msgspec.Struct, frozen=True):
+    """A server with a half on another host than it is on."""
+
+
+class StartedAgain(msgspec.Struct, frozen=True):
+    """The action that starts the guest again, if it ran."""
+
+    action_id: str
 
 
 class ResizeServer(msgspec.Struct, frozen=True):
-    """The workflows `resize`, `confirmResize` and `revertResize`, with what they work on."""
+    """The workflows `resize`, `migrate`, `confirmResize` and `revertResize`, with what they work on."""
 
     cloud: Cloud
     fleet: Fleet
     settings: ConductorSettings
     choices: Choices
+    move: Moving
+    end: MoveEnd
 
     def sagas(self) -> Iterator[Saga]:
         """Return their plans."""
@@ -66,26 +87,45 @@ class ResizeServer(msgspec.Struct, frozen=True):
             begins=RESIZE,
             steps=(
                 Choice(name="claim", by=self.claim, returns=Claimed),
-                self._told(RESIZE.kind, MAKE),
+                Each(over=_stays, steps=(self._told(RESIZE.kind, MAKE),)),
+                Each(over=_goes, steps=self.move.there()),
                 Write(name="resized", do=self.wait, last=True),
             ),
             fails=self.give_back,
-            after=self.end,
+            after=self.ended,
+            renamed={1: {}},
+        )
+        yield Saga(
+            begins=MIGRATE,
+            steps=(
+                Choice(name="claim", by=self.claim, returns=Claimed),
+                *self.move.there(),
+                Write(name="migrated", do=self.wait, last=True),
+            ),
+            fails=self.give_back,
+            after=self.ended,
         )
         yield Saga(
             begins=CONFIRM_RESIZE,
-            steps=(self._told(CONFIRM_RESIZE.kind, KEEP), Write(name="confirmed", do=self.keep, last=True)),
+            steps=(
+                Each(over=_is_whole, steps=(self._told(CONFIRM_RESIZE.kind, KEEP),)),
+                Each(over=_has_left, steps=self.end.leave()),
+                Write(name="confirmed", do=self.keep, last=True),
+            ),
             fails=lambda flow, failure: self.leave(flow, failure, KEEP),
             after=self.look_again,
+            renamed={1: {}},
         )
         yield Saga(
             begins=REVERT_RESIZE,
             steps=(
-                self._told(REVERT_RESIZE.kind, TAKE_BACK),
+                Each(over=_is_whole, steps=(self._told(REVERT_RESIZE.kind, TAKE_BACK),)),
+                Each(over=_has_left, steps=self.end.back()),
                 Write(name="reverted", do=self.take_back, last=True, after=self.tell),
             ),
-            fails=lambda flow, failure: self.leave(flow, failure, TAKE_BACK),
+            fails=self.stay,
             after=self.look_again,
+            renamed={1: {}},
         )
 
     def _told(self, name: str, do: _Do) -> OnHost:
@@ -104,6 +144,18 @@ class ResizeServer(msgspec.Struct, frozen=True):
         )
 
     async def claim(self, flow: Flow) -> Any:
+        """Claim what the server is to be, of its own host if that will do and is asked. Raises NoValidHost."""
+        given = flow.given(ResizeGiven)
+        if given.away:
+            return await self.move.claim(flow, {given.host: "the server is to leave it"})
+        try:
+            return await self._claim_at_home(flow)
+        except NoValidHost as error:
+            if not given.image_id or any(disk.role == EPHEMERAL for disk in given.disks):
+                raise  # what is on that does not travel; nor did anything in the release that gave no image
+            return await self.move.claim(flow, error.reasons)
+
+    async def _claim_at_home(self, flow: Flow) -> Any:
         """See that the server's host will do, and take of it what the new flavor asks. Raises NoValidHost."""
         host, server_id, now = flow.given(ResizeGiven).host, flow.action.subject_id, self.cloud.clock.now()
 
@@ -149,12 +201,14 @@ class ResizeServer(msgspec.Struct, frozen=True):
 
     def wait(self, flow: Flow) -> Work:
         """Have the server wait to be confirmed."""
-        server_id, power, now = flow.action.subject_id, self._power(flow), self.cloud.clock.now()
+        server_id, now, removal_id = flow.action.subject_id, self.cloud.clock.now(), self.cloud.new_id()
+        spawned = flow.known.get(Spawned)
+        power = self._power(flow) if spawned is None else spawned.power_state
 
         def work(conn: Connection) -> Outcome:
-            rows.change(
-                conn, server_id, vm_state=RESIZED, task_state=None, power_state=int(power), fault=None, updated_at=now
-            )
+            more = {} if spawned is None else self.move.arrived(conn, flow, now, removal_id)
+            became: dict[str, Any] = {"vm_state": RESIZED, "task_state": None, "power_state": int(power), "fault": None}
+            rows.change(conn, server_id, **became, updated_at=now, **more)
             server_migrations.note(conn, server_id, FINISHED, now)
             return Outcome(remark=f"the guest is {power.name.lower()}")
 
@@ -162,9 +216,16 @@ class ResizeServer(msgspec.Struct, frozen=True):
 
     def keep(self, flow: Flow) -> Work:
         """Have the server be what it was resized to; nothing is kept of what it was."""
-        server_id, power, now = flow.action.subject_id, self._power(flow), self.cloud.clock.now()
-        became = _settled(power)
-        return lambda conn: server_resize.forget(conn, server_id, now, **became)
+        server_id, now = flow.action.subject_id, self.cloud.clock.now()
+        told = flow.known.get(PowerChanged)
+
+        def work(conn: Connection) -> None:
+            server = rows.get(conn, server_id)
+            if server is not None:
+                power = server.power_state if told is None else told.power_state  # the guest of one that moved goes on
+                server_resize.forget(conn, server_id, now, **_settled(power))
+
+        return work
 
     def take_back(self, flow: Flow) -> Work:
         """Have the server be what it was."""
@@ -173,34 +234,46 @@ class ResizeServer(msgspec.Struct, frozen=True):
 
         def work(conn: Connection) -> None:
             server = rows.get(conn, server_id)
-            if server is not None:
+            if server is not None and server.former is None:  # it is there again already
+                server_ports.activate(conn, server_id)
+                rows.change(conn, server_id, **became, updated_at=now)
+            elif server is not None:
                 server_resize.restore(conn, server, now, **became)
 
         return work
 
     async def tell(self, flow: Flow, _result: Any) -> None:
         """Tell the guest again of which flavor it is: it may have heard of the other one meanwhile."""
-        host, now = flow.given(ResizeGiven).host, self.cloud.clock.now()
+        given, now = flow.given(ResizeGiven), self.cloud.clock.now()
+        host = given.left or given.host
         server = await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id))
         place = await self.cloud.db.read(lambda conn: places.get(conn, host, now))
         if server is not None and place is not None:
             await guest_metadata.tell(self.cloud, server, place.zone)
 
-    async def end(self, flow: Flow) -> None:
+    async def ended(self, flow: Flow) -> None:
         """Tell the guest that it is what it was, where that is so: it may have heard of its new flavor meanwhile."""
-        self.look_again(flow)
+        await self.look_again(flow)
         if flow.failure() is not None:
             await self.tell(flow, None)
 
     def give_back(self, flow: Flow, failure: Failure) -> Work:
         """Leave the server what it was, and say why; or in ERROR with both halves, where nobody knows which it is."""
-        if _unknown(failure):
+        begun = {step.name: step for step in flow.journal.steps}
+        if _unknown(failure) and RESIZE.kind in begun:
             return self.leave(flow, failure, MAKE)
         server_id, fault = flow.action.subject_id, self._fault(flow, failure, "")
+        moves = "claim" in begun and RESIZE.kind not in begun
+        removal_id, start_id = self.cloud.new_id(), self.cloud.new_id()
+        flow.known[StartedAgain] = StartedAgain(start_id)
+        if (spawn := begun.get("spawn")) is not None and spawn.host is not None:
+            self.fleet.table.note_failure(spawn.host, True)
 
         def work(conn: Connection) -> None:
             server = rows.get(conn, server_id)
-            if server is not None:
+            if server is not None and moves:
+                self.move.give_back(conn, flow, server, fault, removal_id, start_id)
+            elif server is not None:
                 server_resize.restore(conn, server, fault.created_at, task_state=None, fault=fault)
 
         return work
@@ -218,9 +291,27 @@ class ResizeServer(msgspec.Struct, frozen=True):
 
         return work
 
-    def look_again(self, _flow: Flow) -> None:
-        """Have the fleet read what is claimed of hosts anew."""
+    def stay(self, flow: Flow, failure: Failure) -> Work:
+        """Leave the server resized; or off, where it is what and where it was again, and its guest did not start."""
+        kept, server_id = self.leave(flow, failure, TAKE_BACK), flow.action.subject_id
+        fault = self._fault(flow, failure, "")
+        off = {**_settled(PowerState.SHUTDOWN), "fault": fault, "updated_at": fault.created_at}
+
+        def work(conn: Connection) -> None:
+            server = rows.get(conn, server_id)
+            if server is not None and server.former is None:
+                server_ports.activate(conn, server_id)
+                rows.change(conn, server_id, **off)
+            else:
+                kept(conn)
+
+        return work
+
+    async def look_again(self, flow: Flow) -> None:
+        """Have the fleet read what is claimed of hosts anew, and a guest be started that was ended in vain."""
         self.fleet.dirty = True
+        if (started := flow.known.get(StartedAgain)) is not None:
+            await self.cloud.nudge(started.action_id)
 
     def _fault(self, flow: Flow, failure: Failure, first: str) -> ServerFault:
         host = f"host {failure.host or flow.given(ResizeGiven).host}"
@@ -230,6 +321,22 @@ class ResizeServer(msgspec.Struct, frozen=True):
 
     def _power(self, flow: Flow) -> PowerState:
         return flow.result(PowerChanged).power_state
+
+
+def _stays(flow: Flow) -> Sequence[AtHome]:
+    return (AtHome(),) if flow.result(Claimed).zone is None else ()
+
+
+def _goes(flow: Flow) -> Sequence[Away]:
+    return () if flow.result(Claimed).zone is None else (Away(),)
+
+
+def _is_whole(flow: Flow) -> Sequence[AtHome]:
+    return () if flow.given(ResizeGiven).left else (AtHome(),)
+
+
+def _has_left(flow: Flow) -> Sequence[Away]:
+    return (Away(),) if flow.given(ResizeGiven).left else ()
 
 
 def _command(conn: Connection, flow: Flow, do: _Do, domain: str, now: datetime) -> Resize:
@@ -271,5 +378,8 @@ def _unknown(failure: Failure) -> bool:
 
 
 def _no_room(host: str, why: str) -> NoValidHost:
-    text = f"No valid host: a server is resized on the host that it is on, and that does not do: {why}."
+    text = (
+        f"No valid host: its own does not do: {why}; and the server cannot go to another one, "
+        "as what is on an ephemeral disk does not travel."
+    )
     return NoValidHost(text, {host: why})

@@ -17,8 +17,9 @@ from floe.conductor.fleet import ConductorSettings
 from floe.conductor.flow import Flow, Outcome, Work
 from floe.conductor.forgotten import catch_up, told_anew
 from floe.conductor.saga import Each, OnHost, Saga, Write
+from floe.conductor.starting import started_again
 from floe.core import guest_actions
-from floe.core.actions import SHELVE, Action
+from floe.core.actions import SHELVE
 from floe.core.entries import DONE
 from floe.core.given import PowerGiven, ShelveGiven
 from floe.core.messages import ChangePower, PowerChanged
@@ -176,7 +177,7 @@ class ShelveServer(msgspec.Struct, frozen=True):
                 rows.change(conn, server.id, task_state=None, fault=fault, updated_at=now)
                 return
             wanted = guest_actions.START.wanted(server, now)
-            actions.add(conn, _start(start_id, action, PowerGiven(host=given.host, wanted=wanted)))
+            actions.add(conn, started_again(start_id, action, PowerGiven(host=given.host, wanted=wanted)))
             rows.change(
                 conn,
                 server.id,
@@ -188,19 +189,3 @@ class ShelveServer(msgspec.Struct, frozen=True):
             )
 
         return work
-
-
-def _start(ident: str, action: Action, given: PowerGiven) -> Action:
-    """Return what starts the guest again that an action turned off."""
-    begins = guest_actions.START.begins
-    return Action(
-        id=ident,
-        kind=begins.kind,
-        version=begins.version,
-        subject_id=action.subject_id,
-        project_id=action.project_id,
-        user_id=action.user_id,
-        request_id=action.request_id,
-        input=msgspec.to_builtins(given),
-        created_at=action.created_at,
-    )

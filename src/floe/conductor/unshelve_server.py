@@ -18,7 +18,7 @@ from floe.conductor.failures import Failure
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Flow, Outcome, Work
 from floe.conductor.forgotten import catch_up, told_anew
-from floe.conductor.guest_spec import guest_spec
+from floe.conductor.guest_spec import guest_spec, made_of_own_disk
 from floe.conductor.placing import Placed, Placing
 from floe.conductor.saga import Each, OnHost, Saga, Write
 from floe.core import server_states
@@ -27,7 +27,6 @@ from floe.core.disks import Disk, Overlay
 from floe.core.errors import NotFound
 from floe.core.given import CreateSecrets, UnshelveGiven
 from floe.core.guests import MadeOf, PowerState
-from floe.core.image_signatures import unsigned
 from floe.core.messages import ChangePower, PowerChanged, Spawn, Spawned
 from floe.core.servers import SHELVED, SHELVED_OFFLOADED, Server, ServerFault
 from floe.store import allocations, server_disks
@@ -199,7 +198,4 @@ def _made_of(before: MadeOf, given: UnshelveGiven) -> MadeOf:
     """Return what a guest is made of: the image that it was kept in, as the hardware that it had."""
     if given.image is None:
         return before
-    image, properties = given.image, unsigned(before.image.properties)
-    return replace(
-        before, image=replace(image, checksum=image.checksum or image.sha512, sha512="", properties=properties)
-    )
+    return made_of_own_disk(before, given.image)

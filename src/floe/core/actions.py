@@ -92,16 +92,19 @@ UNRESCUE_SERVER = Begins(
 
 RESIZE = Begins(
     kind="resize",
-    version=1,
+    version=2,
     given=ResizeGiven,
     allowed=frozenset({ACTIVE, STOPPED}),
     task_state=RESIZE_PREP,
 )
+MIGRATE = Begins(
+    kind="migrate", version=1, given=ResizeGiven, allowed=frozenset({ACTIVE, STOPPED}), task_state=RESIZE_PREP
+)
 _HALVES = frozenset({RESIZED, ERROR})
 CONFIRM_RESIZE = Begins(
-    kind="confirmResize", version=1, given=ResizeGiven, allowed=_HALVES, task_state=RESIZE_CONFIRMING
+    kind="confirmResize", version=2, given=ResizeGiven, allowed=_HALVES, task_state=RESIZE_CONFIRMING
 )
-REVERT_RESIZE = Begins(kind="revertResize", version=1, given=ResizeGiven, allowed=_HALVES, task_state=RESIZE_REVERTING)
+REVERT_RESIZE = Begins(kind="revertResize", version=2, given=ResizeGiven, allowed=_HALVES, task_state=RESIZE_REVERTING)
 
 _PLUGGABLE = frozenset({ACTIVE, PAUSED, STOPPED})
 ATTACH_INTERFACE = Begins(kind="attach_interface", version=1, given=NicGiven, allowed=_PLUGGABLE)

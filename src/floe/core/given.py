@@ -88,7 +88,9 @@ class RescueGiven(Given, frozen=True, kw_only=True):
 class ResizeGiven(Given, frozen=True, kw_only=True):
     """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself.
 
-    `disks` are those that the server has, `makes` those that it is to have.
+    `disks` are those that the server has, `makes` those that it is to have. Where it moves, its root disk travels as
+    the image `image_id`; it has to, if it is to go `away`, be it `to` some host. One that has moved has the other half
+    on the host `left`.
     """
 
     host: str
@@ -96,6 +98,10 @@ class ResizeGiven(Given, frozen=True, kw_only=True):
     patience: float = 0.0
     disks: tuple[Disk, ...] = ()
     makes: tuple[Disk, ...] = ()
+    image_id: str = ""
+    away: bool = False
+    to: str | None = None
+    left: str = ""
 
 
 class SnapshotGiven(Given, frozen=True, kw_only=True):
@@ -141,10 +147,12 @@ class UnshelveGiven(Given, frozen=True, kw_only=True):
 class PowerGiven(Given, frozen=True, kw_only=True):
     """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself.
 
-    `reclaim_at` is when the server is deleted for good, if it is soft-deleted once this has ended.
+    `reclaim_at` is when the server is deleted for good, if it is soft-deleted once this has ended. With `replug` the
+    ports of the guest were on another host meanwhile.
     """
 
     host: str
     wanted: Wanted
     patience: float = 0.0
     reclaim_at: datetime | None = None
+    replug: bool = False

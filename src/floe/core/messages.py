@@ -36,6 +36,8 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True):
     """Which attempt at the action this is, if that is counted: after a later one, the host refuses it."""
     tickets: tuple[ImageTicket, ...] = ()
     """With which a host that does not see the image store fetches what the guest is made of."""
+    off: bool = False
+    """Whether it is turned off as soon as it was started: it was off where it comes from."""
 
 
 class Spawned(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 OF_RESIZE: Final = "resize"
+OF_MIGRATION: Final = "migration"
 PREPARING, MIGRATING, FINISHED = "pre-migrating", "migrating", "finished"
 CONFIRMING, CONFIRMED = "confirming", "confirmed"
 REVERTING, REVERTED = "reverting", "reverted"

@@ -16,10 +16,14 @@ TAKE_BACK: Final = "take-back"
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user asks for; a `disk_config` that is None stays what it is."""
+    """What a user asks for; a `disk_config` that is None stays what it is.
 
-    flavor_id: str
+    Or an administrator: another host alone, any or a certain one.
+    """
+
+    flavor_id: str = ""
     disk_config: str | None = None
+    host: str | None = None
 
 
 class Resize(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,7 +68,10 @@ class ServerFlavor(msgspec.Struct, frozen=True, gc=False):
 
 
 class Former(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server was before it was resized, since `at`: all that a revert brings back. Its host keeps the disks."""
+    """What a server was before it was resized, since `at`: all that a revert brings back. Its `host` keeps the disks.
+
+    "" is the host that it is on, as of what an earlier release resized.
+    """
 
     flavor: ServerFlavor
     disks: tuple[Disk, ...]
@@ -76,6 +79,8 @@ class Former(msgspec.Struct, frozen=True, kw_only=True):
     disk_config: str
     root_device: str
     at: datetime
+    host: str = ""
+    made_of: MadeOf | None = None
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +152,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     launched_at: datetime | None = None
     terminated_at: datetime | None = None
     deleted_at: datetime | None = None
+
+    @property
+    def left(self) -> str:
+        """The host that it moved from, which keeps what it was until that is confirmed or reverted; "" if none does."""
+        host = "" if self.former is None else self.former.host
+        return "" if host == self.host else host
 
     @property
     def unplaced(self) -> bool:

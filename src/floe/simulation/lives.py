@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.simulation.copied import Copied
+from floe.simulation.moved import Moved
 from floe.simulation.put_off import PutOff
 from floe.simulation.rebuilt import Rebuilt
 from floe.simulation.rescued import Rescued
@@ -35,7 +36,7 @@ class Lives:
     ) -> None:
         self._rebuilt, self._rescued, self._copied = Rebuilt(made, drop), Rescued(made, drop), Copied(made, drop)
         self._shelved, self._put_off = Shelved(made, drop), PutOff(made, drop, deletes)
-        self._resized = Resized(made, drop, store, accuse)
+        self._resized, self._moved = Resized(made, drop, store, accuse), Moved(made, drop)
         self.asks: Mapping[str, Callable[[Cloud, str, Args], Awaitable[None]]] = {
             "rebuild": self._rebuilt.ask,
             "rescue": self._rescued.ask,
@@ -43,6 +44,7 @@ class Lives:
             "shelve": self._shelved.ask,
             "put-off": self._put_off.ask,
             "resize": self._resized.ask,
+            "move": self._moved.ask,
         }
 
     def committed(self) -> None:
@@ -51,5 +53,8 @@ class Lives:
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what was asked for with the rows, when nothing is under way."""
-        parts = self._rebuilt, self._rescued, self._copied, self._shelved, self._put_off, self._resized
+        parts = (
+            *(self._rebuilt, self._rescued, self._copied, self._shelved),
+            *(self._put_off, self._resized, self._moved),
+        )
         return [each for part in parts for each in part.check(conn)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from floe.simulation import (
     plan_copied,
+    plan_moved,
     plan_put_off,
     plan_rebuilt,
     plan_rescued,
@@ -80,6 +81,7 @@ def make(seed: int) -> Plan:
     events += plan_rescued.requests(Random(f"{seed} rescued"), shape)  # noqa: S311
     events += plan_put_off.requests(Random(f"{seed} put off"), shape)  # noqa: S311
     events += plan_shelved.requests(Random(f"{seed} shelved"), shape)  # noqa: S311
+    events += plan_moved.requests(Random(f"{seed} moved"), shape)  # noqa: S311
     events += plan_user_quotas.requests(Random(f"{seed} user quotas"))  # noqa: S311
     events += plan_resized.requests(Random(f"{seed} resized"), shape)  # noqa: S311
     if shape.healed != HEALED:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from floe.cloud.audit import Violation
 from floe.simulation.machines import Machine
 from floe.simulation.roles import Role
-from floe.store import guests, holdings, servers
+from floe.store import allocations, guests, holdings, servers
+from floe.store.engine import Connection
 from floe.store.memory import MemoryStore
 
 
@@ -45,4 +46,7 @@ class RemovalWatch:
         ]
 
     def _foreign(self, host: str, known: Mapping[str, str]) -> set[str]:
-        return known.keys() - {row.server_id for row in self._store.read(lambda conn: guests.on_host(conn, host))}
+        def own(conn: Connection) -> set[str]:
+            return {row.server_id for row in guests.on_host(conn, host)} | allocations.halves(conn, host)
+
+        return known.keys() - self._store.read(own)

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from floe.core.hosts import RUNNING, Allocation, HostSeen
+from floe.core.hosts import FORMER, RUNNING, Allocation, HostSeen
 from floe.core.resources import Resources
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY, ServerGroup
 from floe.store.engine import Connection
@@ -93,6 +93,9 @@ _REPURPOSE = Prepared(
     .where(allocations.c.server_id == sa.bindparam("ident"), allocations.c.purpose == sa.bindparam("old"))
     .values(purpose=sa.bindparam("new"))
 )
+_HALF = (allocations.c.host == sa.bindparam("there"), allocations.c.purpose == sa.literal(FORMER))
+_HALVES = Prepared(sa.select(allocations.c.server_id).where(*_HALF))
+_IS_HALF = Prepared(sa.select(allocations.c.server_id).where(allocations.c.server_id == sa.bindparam("ident"), *_HALF))
 _MEMBERS = Prepared(
     sa.select(allocations.c.host, sa.func.count(allocations.c.server_id.distinct()))
     .where(allocations.c.group_id == sa.bindparam("ident"), allocations.c.server_id != sa.bindparam("me"))
@@ -191,6 +194,16 @@ def of_server(conn: Connection, server_id: str) -> list[Allocation]:
 def of_host(conn: Connection, host: str) -> list[Allocation]:
     """Return what is taken of a host."""
     return [_allocation(row) for row in conn.execute(_OF_HOST, {"ident": host})]
+
+
+def halves(conn: Connection, host: str) -> set[str]:
+    """Return the servers of which a host keeps what they were before they moved, or were resized."""
+    return {row.server_id for row in _HALVES.rows(conn, there=host)}
+
+
+def is_half(conn: Connection, server_id: str, host: str) -> bool:
+    """Say whether a host keeps what a server was before it moved, or was resized."""
+    return _IS_HALF.first(conn, ident=server_id, there=host) is not None
 
 
 def hosts_of(conn: Connection, server_ids: Iterable[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from floe.core.actions import IMAGE, OPEN_STATES, SERVER
-from floe.core.hosts import RUNNING
+from floe.core.hosts import FORMER, RUNNING
 from floe.core.ports import INACTIVE
 from floe.core.server_groups import AFFINITY, ANTI_AFFINITY
 from floe.core.server_states import BUILT
@@ -194,6 +194,9 @@ _ON_HOST = Prepared(
         servers.c.host == sa.bindparam("host"), servers.c.deleted_at.is_(None)
     )
 )
+_HALVES = Prepared(
+    _CLAIMS.where(allocations.c.host == sa.bindparam("host"), allocations.c.purpose == sa.literal(FORMER))
+)
 _HOLDINGS_OF = ByIds(_HOLDINGS, holdings.c.server_id)
 
 
@@ -232,8 +235,9 @@ def slice_after(conn: Connection, number: int, most: int) -> tuple[Rows, int | N
 
 
 def of_host(conn: Connection, host: str) -> Rows:
-    """Read the servers that are on a host, as far as that compares them, and what is under way anywhere."""
-    return Rows(servers={row.id: row for row in _ON_HOST.rows(conn, host=host)}, open=_open(conn))
+    """Read the servers that are on a host, or have a half there, as far as they are compared; and what is under way."""
+    here = {row.id: row for row in _ON_HOST.rows(conn, host=host)}
+    return Rows(servers=here, allocations=list(_HALVES.rows(conn, host=host)), open=_open(conn))
 
 
 def _images(conn: Connection) -> dict[str, Any]:

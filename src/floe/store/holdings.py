@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from floe.core.actions import OPEN_STATES, SERVER
 from floe.core.guests import guest_name
+from floe.core.hosts import FORMER
 from floe.store.actions import actions, steps
+from floe.store.allocations import allocations
 from floe.store.engine import Connection
 from floe.store.listing import new
 from floe.store.prepared import Prepared
@@ -43,6 +45,12 @@ _h = holdings.c
 _IS_OPEN = actions.c.state.in_([sa.literal(state) for state in sorted(OPEN_STATES)])
 _LEFT_TO_US = sa.or_(_h.owed, sa.not_(sa.exists().where(actions.c.id == _h.action_id, _IS_OPEN)))
 """No action is at it any more, or the one that was has gone on without the host."""
+_IS_HALF = sa.exists().where(
+    allocations.c.server_id == _h.server_id,
+    allocations.c.host == _h.host,
+    allocations.c.purpose == sa.literal(FORMER),
+)
+"""It is what the server was before it moved, and is kept until that is confirmed or reverted."""
 _LEFT = Prepared(
     sa.select(_h.action_id)
     .where(
@@ -86,6 +94,7 @@ _OWED = Prepared(
     .where(
         _h.host == sa.bindparam("there"),
         sa.or_(servers.c.host.is_(None), servers.c.host != _h.host),
+        sa.not_(_IS_HALF),
         _LEFT_TO_US,
     )
     .order_by(servers.c.number, _h.action_id)

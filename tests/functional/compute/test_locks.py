@@ -52,6 +52,7 @@ NOT_STOPPED = {
     ("POST", "/action", "os-getConsoleOutput"): None,
     ("POST", "/action", "os-resetState"): {"state": "error"},
     ("POST", "/action", "shelveOffload"): None,
+    ("POST", "/action", "migrate"): None,
     ("POST", "/action", "createImage"): {"name": "i"},
     ("POST", "/action", "createBackup"): {"name": "i", "backup_type": "daily", "rotation": 1},
     ("POST", "/action", "addFloatingIp"): {"address": "192.0.2.1"},

@@ -135,6 +135,10 @@ CASES: dict[str, tuple[str, str, str, Any, str]] = {
     "unshelve": ("user", "POST", ACTION, {"unshelve": None}, "2.76 2.77 2.90 2.91"),
     "unshelve_zone": ("user", "POST", ACTION, {"unshelve": {"availability_zone": "nova"}}, "2.76 2.77 2.91"),
     "unshelve_host": ("admin", "POST", ACTION, {"unshelve": {"host": "h1"}}, "2.90 2.91"),
+    "migrate": ("admin", "POST", ACTION, {"migrate": None}, "2.1 2.55 2.56"),
+    "migrate_by_user": ("user", "POST", ACTION, {"migrate": None}, "2.1"),
+    "migrate_host": ("admin", "POST", ACTION, {"migrate": {"host": "h1"}}, "2.55 2.56"),
+    "migrate_other": ("admin", "POST", ACTION, {"migrate": {"other": 1}}, "2.55 2.56"),
     "unshelve_of_nothing": ("user", "POST", ACTION, {"unshelve": {}}, "2.77 2.91"),
     **{
         f"resize_{name}": ("user", "POST", ACTION, {"resize": asked}, "2.1")

@@ -1,0 +1,274 @@
+"""Move a server to another host, and back: what is on its root disk travels as an image, and what it was stays there.
+
+The host that it leaves ends the guest and sends the disk; another one makes the guest of that. Until the move is
+confirmed or reverted both hosts have a half, and both are claimed. Nobody sees the image, and it goes with the move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from floe.cloud import host_images, host_networks, image_proofs, server_ports, server_resize, snapshots, unmade_images
+from floe.cloud.cloud import Cloud
+from floe.cloud.new_servers import made_of
+from floe.conductor.choices import Moves, Request
+from floe.conductor.fleet import ConductorSettings, Fleet
+from floe.conductor.flow import Begin, Flow, Outcome, Work
+from floe.conductor.forgotten import catch_up, guest_as_made
+from floe.conductor.guest_spec import guest_spec, made_of_own_disk
+from floe.conductor.placing import Placed, Placing, claimed
+from floe.conductor.saga import Node, OnHost, Write
+from floe.conductor.starting import started_again
+from floe.core import guest_actions
+from floe.core.actions import Step
+from floe.core.disks import Disk, Overlay
+from floe.core.errors import NotFound
+from floe.core.given import CreateSecrets, PowerGiven, ResizeGiven
+from floe.core.guests import GuestImage, MadeOf
+from floe.core.hosts import FORMER, RUNNING
+from floe.core.images import ACTIVE as WHOLE
+from floe.core.images import PRIVATE, Image, guest_image
+from floe.core.messages import ChangePower, Destroy, PowerChanged, Spawn, Spawned
+from floe.core.power import Power, Wanted
+from floe.core.server_migrations import MIGRATING
+from floe.core.servers import RESIZE_MIGRATING, STOPPED, Server, ServerFault
+from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
+from floe.core.step_times import StepTime
+from floe.scheduler.select import Selection
+from floe.store import actions, allocations, images, server_disks, server_migrations
+from floe.store import servers as rows
+from floe.store.engine import Connection
+
+C = TypeVar("C", ChangePower, TakeSnapshot)
+
+
+class Moving(msgspec.Struct, frozen=True):
+    """What moves servers, for the workflows that do."""
+
+    cloud: Cloud
+    fleet: Fleet
+    settings: ConductorSettings
+    placing: Placing
+
+    # -- there ----------------------------------------------------------------------------------------
+
+    async def claim(self, flow: Flow, stays: Mapping[str, str]) -> Any:
+        """Choose another host than those that it `stays` away from, and claim it. Raises NoValidHost."""
+        moves = Moves(flow.given(ResizeGiven).to)
+        return (await self.placing.settle_on(flow, "claim", self._claim, stays, moves))[1]
+
+    def _claim(
+        self, flow: Flow, request: Request, selection: Selection, chosen: StepTime, now: datetime, conn: Connection
+    ) -> Outcome:
+        given, server_id = flow.given(ResizeGiven), flow.action.subject_id
+        allocations.repurpose(conn, server_id, RUNNING, FORMER)
+        host = self.placing.take(conn, request, selection, now)
+        rows.change(conn, server_id, task_state=RESIZE_MIGRATING, updated_at=now)
+        server_migrations.note(conn, server_id, MIGRATING, now, target=host.name)
+        image = Image(
+            id=given.image_id,
+            name=None,
+            owner=None,
+            created_at=now,
+            updated_at=now,
+            visibility=PRIVATE,
+            disk_format="qcow2",
+            container_format="bare",
+            hidden=True,
+            properties={"instance_uuid": server_id},
+        )
+        images.insert(conn, image)
+        return Outcome(
+            output={"host": host.name, "zone": host.zone},
+            host=host.name,
+            remark=f"{claimed(request.server, ())}, beside what it has on host {given.host}",
+            begins=Begin(name="stop", host=given.host),
+            steps=(chosen,),
+        )
+
+    def there(self) -> tuple[Node, ...]:
+        """Return the steps that bring a server to the host that was claimed."""
+        return (
+            OnHost(
+                name="stop",
+                at=_home,
+                command=self.stop,
+                returns=PowerChanged,
+                seconds=self.settings.power,
+                waits=self.settings.host_wait,
+                anew=self.stop_anew,
+                behind=catch_up,
+            ),
+            OnHost(
+                name="send",
+                at=_home,
+                command=self.send,
+                returns=SnapshotTaken,
+                seconds=self.settings.snapshot,
+                waits=self.settings.host_wait,
+                anew=self.send_anew,
+            ),
+            Write(name="move", do=self.bind, returns=Placed, after=self.tell_members),
+            OnHost(
+                name="spawn",
+                at=lambda flow: flow.result(Placed).host,
+                command=self.spawn,
+                returns=Spawned,
+                seconds=self.settings.spawn,
+                undo=self.destroy,
+                after=lambda flow, _: self.fleet.table.note_failure(flow.result(Placed).host, False),
+            ),
+        )
+
+    async def stop(self, flow: Flow) -> ChangePower:
+        """Return what the host is told that is to end the guest."""
+        given = flow.given(ResizeGiven)
+        wanted = Wanted(power=Power.STOPPED, generation=given.wanted.generation)
+        return ChangePower(
+            action_id=flow.action.id, server_id=flow.action.subject_id, wanted=wanted, patience=given.patience
+        )
+
+    async def stop_anew(self, flow: Flow) -> ChangePower:
+        """Return the same for a host that has forgotten the guest."""
+        return await self._anew(flow, await self.stop(flow))
+
+    async def send(self, flow: Flow) -> TakeSnapshot:
+        """Return what the host is told that is to send the disk."""
+        action, host = flow.action, _home(flow)
+        ticket = snapshots.ticket(self.cloud, host, action.id, seconds=self.settings.snapshot)
+        return TakeSnapshot(action_id=action.id, server_id=action.subject_id, ticket=ticket)
+
+    async def send_anew(self, flow: Flow) -> TakeSnapshot:
+        """Return the same for a host that has forgotten the guest."""
+        return await self._anew(flow, await self.send(flow))
+
+    async def _anew(self, flow: Flow, command: C) -> C:
+        """Return a command with all of the guest, as it was before it was to move."""
+        now, domain = self.cloud.clock.now(), self.cloud.settings.dns_domain
+        server_id, host = flow.action.subject_id, _home(flow)
+        guest, network = await self.cloud.db.read(
+            lambda conn: guest_as_made(conn, server_id, host, domain, now, former=True)
+        )
+        return replace(command, guest=guest, network=network)
+
+    def bind(self, flow: Flow) -> Work:
+        """Have the server and its ports be on the host that was claimed."""
+        server_id, now, domain = flow.action.subject_id, self.cloud.clock.now(), self.cloud.settings.dns_domain
+        host, zone = _claimed(flow)
+
+        def work(conn: Connection) -> Outcome:
+            server = rows.get(conn, server_id)
+            if server is None:
+                raise NotFound("server", server_id)
+            bound = server_resize.bind(conn, server, host, zone, now)
+            rows.change(conn, server_id, host=host, updated_at=now)
+            network = host_networks.fragment(conn, host, bound, domain, now)
+            placed: Any = msgspec.to_builtins(Placed(host, zone, network))
+            return Outcome(output=placed, host=host, begins=Begin(name="spawn", host=host))
+
+        return work
+
+    async def tell_members(self, _flow: Flow, placed: Placed) -> None:
+        """Have hosts told whose rules name its groups."""
+        if placed.network.ports:
+            await self.cloud.network_nudge(members=True)
+
+    async def spawn(self, flow: Flow) -> Spawn:
+        """Return what the host is told that makes the guest of what was sent."""
+        placed, given, server_id = flow.result(Placed), flow.given(ResizeGiven), flow.action.subject_id
+
+        def read(conn: Connection) -> tuple[Server, tuple[Disk, ...], MadeOf]:
+            server, image = rows.get(conn, server_id), images.get(conn, given.image_id)
+            if server is None:
+                raise NotFound("server", server_id)
+            if image is None or image.status != WHOLE:
+                raise NotFound("image", given.image_id, message="What its disk travelled as was deleted meanwhile.")
+            return server, _disks(given), _made_of(conn, server, guest_image(image))
+
+        server, disks, made = await self.cloud.db.read(read)
+        guest = guest_spec(server, disks, made, CreateSecrets(), placed.network, placed.zone)
+        guest = await image_proofs.proven(self.cloud, guest, server.trusted_certificates, "kernel", "ramdisk")
+        tickets = host_images.tickets(self.cloud, placed.host, guest, seconds=self.settings.spawn)
+        return Spawn(
+            action_id=flow.action.id,
+            guest=guest,
+            network=placed.network,
+            attempt=flow.attempt,
+            tickets=tickets,
+            off=given.wanted.power is Power.STOPPED,
+        )
+
+    async def destroy(self, flow: Flow, _step: Step) -> Destroy:
+        """Return what takes a spawn back."""
+        placed = next(msgspec.convert(step.output, Placed) for step in flow.journal.steps if step.name == "move")
+        server = await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))
+        return Destroy(
+            action_id=flow.action.id,
+            server_id=flow.action.subject_id,
+            guest_name=server.guest_name if server else "",
+            port_ids=tuple(port.port_id for port in placed.network.ports),
+            generation=placed.network.generation,
+            final=False,
+            attempt=flow.attempt,
+        )
+
+    def arrived(self, conn: Connection, flow: Flow, now: datetime, removal_id: str) -> dict[str, Any]:
+        """Note of what a server is made that has moved, and return columns that it gets; what it travelled as goes."""
+        given, server_id = flow.given(ResizeGiven), flow.action.subject_id
+        server, image = rows.get(conn, server_id), images.get(conn, given.image_id)
+        if server is None or image is None:
+            raise NotFound("server", server_id)
+        server_disks.replace(conn, server_id, _disks(given))
+        server_ports.activate(conn, server_id)
+        made = _made_of(conn, server, guest_image(image))
+        unmade_images.remove(conn, image, flow.action, now, removal_id)
+        # What its host is told next counts from the first boot of a guest that it has made.
+        return {"made_of": made, "boots": Wanted().boots}
+
+    def give_back(
+        self, conn: Connection, flow: Flow, server: Server, fault: ServerFault, removal_id: str, start_id: str
+    ) -> None:
+        """Have a server be what and where it was; its guest is started again, if it ran."""
+        given, now = flow.given(ResizeGiven), fault.created_at
+        ran = server.former is not None and server.former.vm_state != STOPPED
+        unmade_images.give_up(conn, flow.action, now, removal_id)
+        server_resize.bring_home(conn, server, given.host, now, fault=fault, task_state=None)
+        if not ran:
+            server_ports.activate(conn, server.id)
+            return
+        wanted = guest_actions.START.wanted(server, now)
+        told: dict[str, Any] = {"boots": wanted.boots, "guest_generation": wanted.generation}
+        rows.change(conn, server.id, task_state=guest_actions.START.task_state, **told)
+        actions.add(conn, started_again(start_id, flow.action, PowerGiven(host=given.host, wanted=wanted, replug=True)))
+
+
+def _home(flow: Flow) -> str:
+    """Return the host that the server is on, or was."""
+    return flow.given(ResizeGiven).host
+
+
+def _claimed(flow: Flow) -> tuple[str, str]:
+    """Return the host that was claimed, and its zone."""
+    output = next(step.output for step in flow.journal.steps if step.name == "claim")
+    return output["host"], output["zone"]
+
+
+def _disks(given: ResizeGiven) -> tuple[Disk, ...]:
+    """Return the disks that a server has on the host that it moves to: its root disk stands on what was sent."""
+    return tuple(
+        replace(disk, image_id=given.image_id, base_make=None) if isinstance(disk, Overlay) else disk
+        for disk in given.makes
+    )
+
+
+def _made_of(conn: Connection, server: Server, image: GuestImage) -> MadeOf:
+    """Return what the guest of a server is made of there: what was sent, as the hardware that it had."""
+    before = made_of(conn, server)
+    if before.image.image_id == image.image_id:
+        return before
+    return made_of_own_disk(before, image)

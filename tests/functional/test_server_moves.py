@@ -1,0 +1,287 @@
+"""Servers that move to another host: by a resize that has no room at home, and by an administrator's `migrate`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sites import SERVERS, Site, furnished, refused
+
+from floe.agent.agent import Agent
+from floe.core.errors import HostFailure
+from floe.hypervisors.fake import FakeHypervisor
+from floe.store.hosts import hosts
+from floe.testing import EmbeddedCloud
+
+HIGHEST = "2.96"
+
+
+@pytest.fixture
+async def site(embedded: EmbeddedCloud) -> AsyncIterator[Site]:
+    """Give a cloud of two hosts with a server on one of them, and a flavor that only the other one has room for."""
+    async with furnished(embedded) as made:
+        for name, ram in (("small", 128), ("large", 256)):
+            flavor = {"flavor": {"name": name, "ram": ram, "vcpus": 1, "disk": 1}}
+            reply = await made.ask("POST", "/compute/v2.1/flavors", flavor, "admin")
+            made.ids[name] = reply.json()["flavor"]["id"]
+        asked = {
+            "name": "one",
+            "imageRef": made.ids["image"],
+            "flavorRef": made.ids["small"],
+            "networks": [{"uuid": made.ids["inner"]}],
+        }
+        reply = await made.ask("POST", SERVERS, {"server": asked}, "demo", HIGHEST)
+        await made.cloud.settled()
+        made.ids["server"] = reply.json()["server"]["id"]
+        yield made
+
+
+async def act(site: Site, action: str, body: Any = None, who: str = "demo", version: str = HIGHEST) -> Any:
+    path = f"{SERVERS}/{site.ids['server']}/action"
+    reply = await site.ask("POST", path, {action: body}, who, version)
+    await site.cloud.settled()
+    return reply
+
+
+async def shown(site: Site) -> dict[str, Any]:
+    path = f"{SERVERS}/{site.ids['server']}"
+    found: dict[str, Any] = (await site.ask("GET", path, None, "admin", HIGHEST)).json()["server"]
+    return found
+
+
+async def place(site: Site) -> str:
+    return str((await shown(site))["OS-EXT-SRV-ATTR:host"])
+
+
+def agent(site: Site, host: str) -> Agent:
+    return next(agent for agent in site.cloud.node.agents if agent.host == host)
+
+
+def other(site: Site, host: str) -> str:
+    return next(agent.host for agent in site.cloud.node.agents if agent.host != host)
+
+
+def folder(site: Site, host: str) -> Path:
+    return agent(site, host)._guests_dir / site.ids["server"]
+
+
+def guests(site: Site) -> dict[str, str]:
+    """Return what guests of the server there are, by their hosts."""
+    found = {}
+    for each in site.cloud.node.agents:
+        assert isinstance(each._hypervisor, FakeHypervisor)
+        if (state := each._hypervisor.host.guests.get(site.ids["server"])) is not None:
+            found[each.host] = state.name
+    return found
+
+
+def root(site: Site, host: str) -> Path:
+    (path,) = folder(site, host).glob("*.qcow2")
+    return path
+
+
+async def no_room(site: Site, host: str) -> None:
+    """Have a host be full but for the servers that are there."""
+
+    def fill(conn: Any) -> None:
+        conn.execute(hosts.update().where(hosts.c.name == host).values(memory_capacity=hosts.c.memory_used + 64))
+
+    await site.cloud.node.cloud.db.write(fill)
+
+
+async def audit(site: Site) -> list[Any]:
+    return list((await site.ask("GET", "/floe/v1/audit", None, "admin")).json()["violations"])
+
+
+async def images(site: Site) -> list[Any]:
+    found = (await site.ask("GET", "/image/v2/images?os_hidden=true", None, "admin")).json()["images"]
+    return list(found)
+
+
+async def claims(site: Site) -> list[dict[str, int]]:
+    path = f"/placement/allocations/{site.ids['server']}"
+    found = (await site.ask("GET", path, None, "admin")).json()["allocations"]
+    return [each["resources"] for each in found.values()]
+
+
+async def events(site: Site) -> list[tuple[str, str | None]]:
+    path = f"{SERVERS}/{site.ids['server']}/os-instance-actions"
+    found = (await site.ask("GET", path, None, "admin", HIGHEST)).json()
+    return [(each["action"], each["message"]) for each in reversed(found["instanceActions"])]
+
+
+async def test_a_resize_that_has_no_room_at_home_goes_elsewhere(site: Site) -> None:
+    home = await place(site)
+    away = other(site, home)
+    with root(site, home).open("ab") as file:
+        file.write(b"what the guest wrote")
+    await no_room(site, home)
+    reply = await act(site, "resize", {"flavorRef": site.ids["large"]})
+    assert reply.status_code == 202, reply.text
+    now = await shown(site)
+    assert (now["status"], now["OS-EXT-SRV-ATTR:host"]) == ("VERIFY_RESIZE", away), now
+    assert guests(site) == {home: "SHUTDOWN", away: "RUNNING"}
+    assert len(await claims(site)) == 2, "one of each host"
+    assert await audit(site) == []
+    assert await images(site) == [], "what it travelled as is gone"
+    assert (await act(site, "confirmResize")).status_code == 204
+    now = await shown(site)
+    assert (now["status"], now["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", away)
+    assert now["flavor"]["original_name"] == "large"
+    assert guests(site) == {away: "RUNNING"}
+    assert not folder(site, home).exists()
+    assert await claims(site) == [{"VCPU": 1, "MEMORY_MB": 256, "DISK_GB": 1}]
+    assert await audit(site) == []
+
+
+async def test_a_server_that_was_migrated_may_go_back_as_it_was(site: Site) -> None:
+    home, before = await place(site), await shown(site)
+    away = other(site, home)
+    old = root(site, home)
+    content = old.read_bytes()
+    reply = await act(site, "migrate", None, "admin")
+    assert reply.status_code == 202, reply.text
+    assert await place(site) == away
+    assert (await act(site, "revertResize", None, "admin")).status_code == 202
+    now = await shown(site)
+    assert {name for name in now if now[name] != before[name]} <= {"updated"}
+    assert (guests(site), old.read_bytes()) == ({home: "RUNNING"}, content)
+    assert not folder(site, away).exists()
+    assert await audit(site) == []
+    assert [action for action, _ in await events(site)] == ["create", "migrate", "revertResize"]
+
+
+async def test_an_administrator_may_say_where_a_server_goes(site: Site) -> None:
+    home = await place(site)
+    refused(await act(site, "migrate", {"host": home}, "admin"), 400, "it is there")
+    refused(await act(site, "migrate", {"host": "nowhere"}, "admin"), 400, "could not be found")
+    assert (await act(site, "migrate", None, "demo")).status_code == 403
+    assert (await act(site, "migrate", {"host": other(site, home)}, "admin", "2.56")).status_code == 202
+    assert await place(site) == other(site, home)
+    assert (await act(site, "confirmResize", None, "admin")).status_code == 204
+    assert (await act(site, "migrate", {"host": home}, "admin")).status_code == 202
+    assert (await act(site, "confirmResize", None, "admin")).status_code == 204
+    assert guests(site) == {home: "RUNNING"}, "there and back again"
+    assert await audit(site) == []
+
+
+async def test_a_server_that_is_off_arrives_off_and_starts_there(site: Site) -> None:
+    home = await place(site)
+    await act(site, "os-stop")
+    assert (await act(site, "migrate", None, "admin")).status_code == 202
+    assert guests(site) == {home: "SHUTDOWN", other(site, home): "SHUTDOWN"}
+    assert (await act(site, "confirmResize", None, "admin")).status_code == 204
+    assert (await shown(site))["status"] == "SHUTOFF"
+    assert await audit(site) == []
+    await act(site, "os-start")
+    assert guests(site) == {other(site, home): "RUNNING"}
+
+
+@pytest.mark.parametrize(
+    ("where", "operation"),
+    [("home", "shut_down"), ("home", "copy_disk"), ("away", "create_overlay"), ("away", "start")],
+)
+async def test_a_move_that_fails_leaves_the_server_as_it_was(site: Site, where: str, operation: str) -> None:
+    home, before = await place(site), await shown(site)
+    host = home if where == "home" else other(site, home)
+    hypervisor = agent(site, host)._hypervisor
+    assert isinstance(hypervisor, FakeHypervisor)
+    hypervisor.host.fail(operation, HostFailure("It broke.", stage="guest"))
+    await act(site, "migrate", None, "admin")
+    now = await shown(site)
+    assert {name for name in now if now[name] != before[name]} <= {"updated", "fault"}, now
+    assert guests(site) == {home: "RUNNING"}
+    assert ("migrate", "It broke.") in await events(site)
+    assert await images(site) == []
+    assert await audit(site) == []
+
+
+async def test_where_no_other_host_has_room_the_server_stays(site: Site) -> None:
+    home = await place(site)
+    body = {"status": "disabled"}
+    found = (await site.ask("GET", "/compute/v2.1/os-services", None, "admin", HIGHEST)).json()["services"]
+    for service in found:
+        if service["host"] == other(site, home):
+            await site.ask("PUT", f"/compute/v2.1/os-services/{service['id']}", body, "admin", HIGHEST)
+    await act(site, "migrate", None, "admin")
+    now = await shown(site)
+    assert (now["status"], now["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", home)
+    assert guests(site) == {home: "RUNNING"}
+    assert await audit(site) == []
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_both_halves_go_with_a_server_that_is_deleted(site: Site, ended: bool) -> None:
+    home = await place(site)
+    await act(site, "migrate", None, "admin")
+    if ended:
+        await act(site, "revertResize", None, "admin")
+    await site.ask("DELETE", f"{SERVERS}/{site.ids['server']}", None, "demo", HIGHEST)
+    await site.cloud.settled()
+    assert guests(site) == {}
+    assert not folder(site, home).exists()
+    assert not folder(site, other(site, home)).exists()
+    assert await audit(site) == []
+
+
+async def compared(site: Site, *names: str) -> None:
+    """Have hosts be compared with the rows, and what that has begun be done."""
+    for name in names:
+        await site.cloud.node.conductor.events.check(name)
+    await site.cloud.settled()
+
+
+async def test_a_half_is_kept_by_a_host_that_starts_anew_and_goes_back_from_there(site: Site) -> None:
+    home = await place(site)
+    away, content = other(site, home), root(site, home).read_bytes()
+    await act(site, "migrate", None, "admin")
+    await agent(site, home).crash()
+    await agent(site, home).start()
+    await site.cloud.settled()
+    await compared(site, home, away)
+    assert guests(site) == {home: "SHUTDOWN", away: "RUNNING"}
+    reply = await site.ask("DELETE", f"/floe/v1/hosts/{home}", None, "admin")
+    assert reply.status_code == 409, reply.text
+    assert "keeps what they were" in reply.text
+    assert (await act(site, "revertResize", None, "admin")).status_code == 202
+    assert (guests(site), root(site, home).read_bytes()) == ({home: "RUNNING"}, content)
+    assert await audit(site) == []
+
+
+@pytest.mark.parametrize("action", ["confirmResize", "revertResize"])
+async def test_a_host_that_is_lost_holds_up_neither_end_of_a_move_and_owes_its_half(site: Site, action: str) -> None:
+    home = await place(site)
+    away = other(site, home)
+    await act(site, "migrate", None, "admin")
+    lost, stays = (home, away) if action == "confirmResize" else (away, home)
+    await agent(site, lost).stop()
+    await site.cloud.settled()
+    await act(site, action, None, "admin")
+    now = await shown(site)
+    assert (now["status"], now["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", stays)
+    await agent(site, lost).start()
+    await site.cloud.settled()
+    await compared(site, lost)
+    assert guests(site) == {stays: "RUNNING"}
+    assert not folder(site, lost).exists()
+    assert await audit(site) == []
+
+
+async def test_what_is_on_an_ephemeral_disk_does_not_travel_so_nothing_does(site: Site) -> None:
+    more = {"flavor": {"name": "both", "ram": 128, "vcpus": 1, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 1}}
+    made = (await site.ask("POST", "/compute/v2.1/flavors", more, "admin")).json()["flavor"]["id"]
+    asked = {"name": "two", "imageRef": site.ids["image"], "flavorRef": made, "networks": "none"}
+    reply = await site.ask("POST", SERVERS, {"server": asked}, "demo", HIGHEST)
+    await site.cloud.settled()
+    site.ids["server"] = reply.json()["server"]["id"]
+    refused(await act(site, "migrate", None, "admin"), 409, "ephemeral disk")
+    home = await place(site)
+    await no_room(site, home)
+    large = {"flavor": {**more["flavor"], "name": "vast", "ram": 256}}
+    made = (await site.ask("POST", "/compute/v2.1/flavors", large, "admin")).json()["flavor"]["id"]
+    assert (await act(site, "resize", {"flavorRef": made})).status_code == 202
+    now = await shown(site)
+    assert (now["status"], now["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", home)
+    assert "ephemeral" in str((await events(site))[-1][1])
