@@ -110,7 +110,7 @@ class GuestActions(msgspec.Struct, frozen=True):
         return work
 
     def leave(self, flow: Flow, failure: Failure) -> Work:
-        """Leave the server what it was, and say why."""
+        """Leave the server what it was, and say why; one whose guest an earlier action ended is off."""
         server_id, now = flow.action.subject_id, self.cloud.clock.now()
         if BY_KIND[flow.action.kind].power is None:
             return lambda _conn: None
@@ -119,7 +119,11 @@ class GuestActions(msgspec.Struct, frozen=True):
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
 
         def work(conn: Connection) -> None:
-            rows.change(conn, server_id, task_state=None, fault=fault, updated_at=now)
+            server = rows.get(conn, server_id)
+            if server is None:
+                return
+            vm_state = server_states.follow(server.vm_state, server.power_state)
+            rows.change(conn, server_id, vm_state=vm_state, task_state=None, fault=fault, updated_at=now)
             if flow.action.kind in _DEFERRED:
                 rows.change(conn, server_id, only_in=SOFT_DELETED, reclaim_at=flow.given(PowerGiven).reclaim_at)
 

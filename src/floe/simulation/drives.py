@@ -65,12 +65,16 @@ async def _shelves(cloud: Cloud, operator: Context) -> tuple[Aggregate, Aggregat
 
 
 def places(conn: Connection) -> Places:
-    """Return where the servers are; one that was resized may be what it was again, where it is."""
+    """Return where the servers are; one that was resized may be what it was again, where that was."""
     fast = FAST.flavor_id
     return frozenset(
-        (row.id, row.host)
+        (row.id, host)
         for row in conn.execute(_PLACED)
-        if fast == row.flavor_id or (row.former is not None and fast == row.former.flavor.flavor_id)
+        for flavor_id, host in (
+            (row.flavor_id, row.host),
+            *([(row.former.flavor.flavor_id, row.former.host or row.host)] if row.former is not None else []),
+        )
+        if flavor_id == fast
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -102,15 +102,17 @@ def misbuilt(conn: Connection, machines: Mapping[str, Machine]) -> list[Violatio
         try:
             own, under = paths(disks, folder, KINDS), bases(disks, folder)
             aside = paths(kept, folder, KINDS)
-            former = {} if server.former is None else paths(server.former.disks, folder, KINDS)
+            former = {} if server.former is None or server.left else paths(server.former.disks, folder, KINDS)
         except HostFailure as error:
             found.append(Violation("a server has strange disks", server.id, error.message))
             continue
-        there = {path for path in folder.iterdir() if path.suffix in {".qcow2", ".raw", ".iso"}}
+        there = set(_disks_in(folder))
         all_of_them = {*own.values(), *aside.values(), *former.values()}
         if there != all_of_them:
             what = f"{server.host}: {_names(there)}, not {_names(all_of_them)}"
             found.append(Violation("a guest has other disks than its server", server.id, what))
+        if server.left:
+            found += _misleft(server, machines[server.left])
         if (server.rescue is None) is not (RESCUE not in own):
             found.append(Violation("a rescued server has no rescue disk", server.id))
         images = {disk.role: disk.image_id for disk in disks if isinstance(disk, Overlay)}
@@ -119,6 +121,22 @@ def misbuilt(conn: Connection, machines: Mapping[str, Machine]) -> list[Violatio
             if image_id in IMAGES and base.exists() and base.read_bytes() != bytes_of(image_id):
                 found.append(Violation("a guest's disk stands on another image than its server's", server.id))
     return found
+
+
+def _misleft(server: Server, machine: Machine) -> list[Violation]:
+    """Find that a server which has moved has not kept its disks where it was, or more than those."""
+    assert server.former is not None
+    folder = machine.folder / GUESTS / server.id
+    there = set(_disks_in(folder)) if folder.exists() else set()
+    kept = set(paths(server.former.disks, folder, KINDS).values())
+    if there == kept or machine.given_up(server.id):
+        return []
+    what = f"{server.left}: {_names(there)}, not {_names(kept)}"
+    return [Violation("a server that moved has not left what it was", server.id, what)]
+
+
+def _disks_in(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.suffix in {".qcow2", ".raw", ".iso"})
 
 
 def _names(files: Iterable[Path]) -> list[str]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from floe.cloud import server_resize
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
-from floe.core.actions import CONFIRM_RESIZE, OPEN_STATES, RESIZE, REVERT_RESIZE, SUCCEEDED
+from floe.core.actions import CONFIRM_RESIZE, MIGRATE, OPEN_STATES, RESIZE, REVERT_RESIZE, SUCCEEDED
 from floe.core.disks import Disk
 from floe.core.guests import PowerState
 from floe.core.server_resize import Asked
@@ -30,7 +30,7 @@ from floe.store.memory import MemoryStore
 from floe.store.servers import servers as table
 
 Drop = Callable[[Cloud, str, int, str], Awaitable[None]]
-_KINDS = RESIZE.kind, CONFIRM_RESIZE.kind, REVERT_RESIZE.kind
+_KINDS = RESIZE.kind, MIGRATE.kind, CONFIRM_RESIZE.kind, REVERT_RESIZE.kind
 _FLAVORS = *GROWN, WITH_SWAP
 _WINDOW = 1
 """Seconds after which `confirm-old` confirms what nobody has decided."""
@@ -49,11 +49,15 @@ class Shape(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a server is after a commit; `under_way` is the action that makes it another, or again the one it was."""
+    """What a server is after a commit; `under_way` is the action that makes it another, or again the one it was.
+
+    `left` is the host that it moved from.
+    """
 
     shape: Shape
     former: Former | None
     under_way: str | None
+    left: str
 
 
 class Resized:
@@ -65,8 +69,6 @@ class Resized:
         self._made, self._drop, self._store, self._accuse = made, drop, store, accuse
         self._seen: dict[str, Seen] = {}
         """What each server that somebody asked a resize of was after the last commit."""
-        self._was: dict[str, Shape] = {}
-        """What each of them was before the resize that it has."""
 
     async def ask(self, cloud: Cloud, name: str, args: Args) -> None:
         """Have a server resized that is not, or decide of one that is."""
@@ -115,19 +117,17 @@ class Resized:
             now = self._store.read(partial(_look, server_id=server_id))
             if now is None:  # it is deleted
                 del self._seen[server_id]
-                self._was.pop(server_id, None)
                 continue
             self._seen[server_id] = now
             if before.former is None and now.former is not None:
-                self._was[server_id] = before.shape
                 if _shape_of(now.former) != before.shape:
                     self._accuse(Violation("a resize does not keep what a server was", server_id))
             elif before.former is not None and now.former is not None:
-                if now.shape != before.shape or now.former != before.former:
+                if now.former != before.former or (now.shape != before.shape and not _arrives(before, now)):
                     self._accuse(Violation("a server that was resized is changed before that is decided", server_id))
             elif before.former is not None:
                 confirmed = before.under_way is not None and self._store.read(partial(_kept, before=before))
-                wanted = before.shape if confirmed else self._was.pop(server_id, before.shape)
+                wanted = before.shape if confirmed else _shape_of(before.former)
                 if now.shape != wanted:
                     what = f"{'confirmed' if confirmed else 'reverted'}: {now.shape.flavor.name}"
                     self._accuse(Violation("a server is not what the end of its resize made of it", server_id, what))
@@ -180,7 +180,7 @@ def _look(conn: Connection, server_id: str) -> Seen | None:
     a = actions.c
     opened = a.subject_id == server_id, a.kind.in_(_KINDS), a.state.in_(sorted(OPEN_STATES))
     under_way = conn.execute(actions.select().where(*opened)).first()
-    return Seen(_now(conn, server), server.former, None if under_way is None else under_way.id)
+    return Seen(_now(conn, server), server.former, None if under_way is None else under_way.id, server.left)
 
 
 def _now(conn: Connection, server: Server) -> Shape:
@@ -190,6 +190,18 @@ def _now(conn: Connection, server: Server) -> Shape:
 
 def _shape_of(former: Former) -> Shape:
     return Shape(former.flavor, former.disks, former.disk_config, former.root_device)
+
+
+def _arrives(before: Seen, now: Seen) -> bool:
+    """Say whether a server comes to another host: its root disk stands on what it travelled as from then on."""
+    ended = before.under_way is not None and now.under_way is None
+    roles = [[disk.role for disk in each.shape.disks] for each in (before, now)]
+    return (
+        ended
+        and bool(now.left)
+        and roles[0] == roles[1]
+        and now.shape._replace(disks=()) == before.shape._replace(disks=())
+    )
 
 
 def _kept(conn: Connection, before: Seen) -> bool:
