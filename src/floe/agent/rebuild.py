@@ -35,6 +35,7 @@ _KEPT = (
     " damaged: rebuild the server without keeping it."
 )
 _STUCK = "The guest was made anew, and cannot be started; what it was is gone. Rebuild the server, or reboot it."
+_FORGOTTEN = "The host had forgotten the guest, and could not look which of both it is."
 
 
 class GuestRebuild(msgspec.Struct, frozen=True):
@@ -78,9 +79,17 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         return PowerChanged(power_state=power_state, steps=tuple(steps.done))
 
     async def adopt(self, command: Rebuild | Resize) -> GuestSpec:
-        """Know a guest again that the ledger does not, as the one whose disks are here; where none are, as before."""
+        """Know a guest again that the ledger does not, as the one whose disks are here; where none are, as before.
+
+        Raises HostFailure with the cause that it cannot be where the guest cannot be looked at: it may be either.
+        """
         done, before = (self.builder.all_files(guest) for guest in (command.guest, command.before))
-        found, wanted = await self.hypervisor.find(command.server_id), command.wanted
+        try:
+            found, wanted = await self.hypervisor.find(command.server_id), command.wanted
+        except HostFailure as error:
+            raise HostFailure(
+                _FORGOTTEN, cause=Unavailable.kind, stage="guest", detail=error.detail or error.message
+            ) from error
         boots = found is not None and found.boots == wanted.boots and wanted.power is Power.RUNNING
         there = await self.offload(all_there, done) and (boots or not await self.offload(all_there, before))
         guest = command.guest if there else command.before

@@ -114,3 +114,37 @@ async def test_a_copy_of_a_disk_is_cleared_away_though_the_ledger_forgot_the_gue
     await world.start()
     assert not copy.exists()
     assert disks(world, command) == ["disk.qcow2"]
+
+
+FAILS = "create_overlay", "end", "start", "find"
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["known", "forgotten"])
+@pytest.mark.parametrize("then", [*FAILS, ""])
+@pytest.mark.parametrize("first", FAILS)
+async def test_one_that_fails_and_whose_way_back_fails_has_its_own_disks_or_says_that_nobody_knows(
+    world: Any, spawn: Any, first: str, then: str, lost: bool
+) -> None:
+    await world.start()
+    command = spawn()
+    await world.ask(command)
+    if lost:
+        await world.kill()
+        (world.state_dir / "ledger.jsonl").unlink()
+        await world.start()
+    for operation in filter(None, (first, then)):
+        world.machine.fail(operation)
+    answer: Any = HostFailure("nothing")
+    try:
+        answer = await world.ask(rebuild(command))
+    except HostFailure as error:
+        answer = error
+    done = isinstance(answer, PowerChanged)
+    if done or answer.cause != "unavailable":
+        assert disks(world, command) == (["disk-7.qcow2"] if done else ["disk.qcow2"])
+        guest = world.agent._ledger.guests[command.guest.server_id]
+        assert [disk.make for disk in guest.disks] == [7 if done else 0]
+    world.machine.faults.clear()
+    again = replace(rebuild(command, 9), action_id="again")
+    assert isinstance(await world.ask(again), PowerChanged)
+    assert disks(world, command) == ["disk-9.qcow2"]
