@@ -205,6 +205,24 @@ async def test_where_the_copy_fails_the_server_is_what_it_was(
     await in_order(site)
 
 
+async def test_where_the_guest_does_not_start_again_either_the_server_is_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await site.server("one")
+    break_hosts(site, monkeypatch, "copy_disk")
+    break_hosts(site, monkeypatch, "start")
+    await done(site, server, "shelve")
+    async with asyncio.timeout(20):
+        while (await shown(site, server))["OS-EXT-STS:task_state"] is not None:
+            await asyncio.sleep(0.01)
+    found = await shown(site, server)
+    assert (found["status"], found["OS-EXT-STS:power_state"]) == ("SHUTOFF", 4)
+    assert ("start", "It broke.") in await events(site, server)
+    monkeypatch.undo()
+    await done(site, server, "os-start")
+    assert await status(site, server) == "ACTIVE"
+
+
 async def test_where_no_host_makes_it_again_it_stays_shelved_and_may_be_asked_for_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
