@@ -353,6 +353,23 @@ async def test_a_quota_set_below_what_is_used_is_no_fault_and_what_comes_after_i
     assert ("the quota of port is exceeded in project", row.project_id) in await operator.audit()
 
 
+async def test_a_quota_is_set_after_what_is_there_though_that_was_made_by_a_clock_ahead(operator: Operator) -> None:
+    server_id, _ = await operator.server()
+    row, db = await operator.row(server_id), operator.cloud.node.cloud.db
+    ahead = operator.cloud.node.cloud.clock.now() + timedelta(seconds=30)
+    for table in (server_rows.servers, port_rows.ports):
+        await db.write(lambda conn, table=table: conn.execute(table.update().values(created_at=ahead)))
+    below = {"quota_set": {"instances": 0, "force": True}}
+    of_user = f"/compute/v2.1/os-quota-sets/{row.project_id}?user_id={row.user_id}"
+    for body, path in (
+        (below, of_user),
+        (below, f"/compute/v2.1/os-quota-sets/{row.project_id}"),
+        ({"quota": {"port": 0, "force": True}}, f"/network/v2.0/quotas/{row.project_id}"),
+    ):
+        assert (await operator.http.put(path, json=body)).status_code == 200
+        assert await operator.audit() == set()
+
+
 async def test_counts_that_quotas_are_held_against_are_looked_at_and_mended(operator: Operator) -> None:
     server_id, _ = await operator.server()
     project_id = (await operator.row(server_id)).project_id

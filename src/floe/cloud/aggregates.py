@@ -16,7 +16,7 @@ from floe.core.errors import Conflict, Invalid, NotFound
 from floe.core.hosts import Host
 from floe.core.listing import Listing
 from floe.store import aggregates as rows
-from floe.store import guests, hosts, quota_usages
+from floe.store import allocations, hosts, quota_usages
 from floe.store.aggregates import ROWS
 from floe.store.engine import Connection
 
@@ -167,7 +167,7 @@ def _move(conn: Connection, aggregate: Aggregate, zone: str | None, now: datetim
 
 
 def _demand_unmoved(conn: Connection, host: Host, zone: str, refused: str) -> None:
-    there = guests.count(conn, [host.name]).get(host.name, 0)
+    there = allocations.count(conn, host.name)
     if there and zone != host.zone:
         raise Conflict(
             f"{refused} as the availability zone of the host would change from '{host.zone}' to '{zone}' but the host "

@@ -12,6 +12,7 @@ from floe.core.errors import Invalid
 from floe.core.quotas import COMPUTE, DEFAULTS
 from floe.store import quota_usages, user_quotas
 from floe.store import quotas as rows
+from floe.store.audit_quotas import time_of_limit
 from floe.store.engine import Connection
 
 
@@ -63,7 +64,7 @@ async def change_of_user(
                 raise Invalid(f"Quota limit {limit} for {resource} must be less than or equal to {most[resource]}.")
             if not force and 0 <= limit < used.get(resource, 0):
                 raise _too_small(resource, limit, used[resource])
-        user_quotas.put(conn, project_id, user_id, asked, now)
+        user_quotas.put(conn, project_id, user_id, asked, time_of_limit(conn, project_id, now))
         return quotas.limits(conn, project_id, user_id)
 
     return await cloud.db.write(apply)

@@ -13,6 +13,7 @@ from floe.core.errors import Invalid
 from floe.core.quotas import DEFAULTS
 from floe.store import quotas as rows
 from floe.store import user_quotas
+from floe.store.audit_quotas import time_of_limit
 from floe.store.engine import Connection
 
 DEFAULT_CLASS = "class:default"
@@ -88,7 +89,7 @@ async def change(
         for resource, limit in asked.items():
             if refusal is not None and 0 <= limit < used[resource]:
                 raise refusal(resource, limit, used[resource])
-        rows.put(conn, project_id, asked, now)
+        rows.put(conn, project_id, asked, time_of_limit(conn, project_id, now))
         return limits(conn, project_id)
 
     return await cloud.db.write(apply)

@@ -151,7 +151,7 @@ class Judge:
         return put_back
 
     def died(self, host: str, server_id: str) -> None:
-        """A guest ended by itself; whoever is at its boot, and dies before that is answered, cannot know that it was."""
+        """A guest ended by itself; who was at its boot, and died before that was answered, cannot know of it."""
         if self._changing[host, server_id]:
             self._machines[host].forget_boots(server_id)
         self._due.get(host, {}).pop(server_id, None)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from floe.core.aggregates import RESOURCE, Aggregate
 from floe.store import generations
+from floe.store.allocations import allocations
 from floe.store.engine import Connection
 from floe.store.generations import changes
 from floe.store.hosts import ZONE, hosts
@@ -21,7 +22,6 @@ from floe.store.listing import ByIds
 from floe.store.prepared import Prepared
 from floe.store.quota_usages import Counted, counted
 from floe.store.schema import Ident, Json, Moment, metadata
-from floe.store.servers import servers
 from floe.store.table import Rows
 
 aggregates = sa.Table(
@@ -64,10 +64,9 @@ _OTHER_ZONES = (
     .order_by(aggregates.c.zone)
 )
 _MOVED = (
-    sa.select(sa.func.count())
-    .select_from(servers)
-    .join(hosts, hosts.c.name == servers.c.host)
-    .where(hosts.c.name.in_(_THERE), servers.c.deleted_at.is_(None), sa.bindparam("zone", type_=sa.String) != ZONE)
+    sa.select(sa.func.count(allocations.c.server_id.distinct()))
+    .join(hosts, hosts.c.name == allocations.c.host)
+    .where(hosts.c.name.in_(_THERE), sa.bindparam("zone", type_=sa.String) != ZONE)
 )
 
 _EVERY_MEMBER = Prepared(
@@ -139,7 +138,7 @@ def other_zones(conn: Connection, aggregate_id: int, zone: str) -> list[str]:
 
 
 def would_move(conn: Connection, aggregate_id: int, zone: str) -> int:
-    """Return how many servers are on hosts of an aggregate that are in another zone than this."""
+    """Return how many servers have a place on hosts of an aggregate that are in another zone than this."""
     return int(conn.scalar(_MOVED, {"ident": aggregate_id, "zone": zone}) or 0)
 
 

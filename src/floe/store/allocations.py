@@ -95,6 +95,9 @@ _REPURPOSE = Prepared(
 )
 _HALF = (allocations.c.host == sa.bindparam("there"), allocations.c.purpose == sa.literal(FORMER))
 _HALVES = Prepared(sa.select(allocations.c.server_id).where(*_HALF))
+_COUNT = sa.select(sa.func.count(allocations.c.server_id.distinct())).where(
+    allocations.c.host == sa.bindparam("there", type_=sa.String)
+)
 _IS_HALF = Prepared(sa.select(allocations.c.server_id).where(allocations.c.server_id == sa.bindparam("ident"), *_HALF))
 _MEMBERS = Prepared(
     sa.select(allocations.c.host, sa.func.count(allocations.c.server_id.distinct()))
@@ -204,6 +207,11 @@ def halves(conn: Connection, host: str) -> set[str]:
 def is_half(conn: Connection, server_id: str, host: str) -> bool:
     """Say whether a host keeps what a server was before it moved, or was resized."""
     return _IS_HALF.first(conn, ident=server_id, there=host) is not None
+
+
+def count(conn: Connection, host: str) -> int:
+    """Return how many servers have a place on a host: they are there, come there, or may go back there."""
+    return int(conn.scalar(_COUNT, {"there": host}) or 0)
 
 
 def hosts_of(conn: Connection, server_ids: Iterable[str]) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from floe.core.ports import DHCP_OWNER
 from floe.store.address_scopes import address_scopes
+from floe.store.engine import Connection
 from floe.store.floating_ips import floating_ips
 from floe.store.networks import networks
 from floe.store.ports import ports
@@ -59,6 +61,21 @@ def exceeded() -> list[sa.Select[Any]]:
         _exceeded("port", ports, ports.c.device_owner != DHCP_OWNER),
         *(_exceeded(resource, table) for resource, table in _BOUNDED.items()),
     ]
+
+
+_NEWEST = [
+    sa.select(sa.func.max(table.c.created_at)).where(
+        table.c.project_id == sa.bindparam("project_id", type_=sa.String),
+        *((table.c.deleted_at.is_(None),) if "deleted_at" in table.c else ()),
+    )
+    for table in (servers, ports, networks, subnets, routers, floating_ips, subnetpools, address_scopes)
+]
+
+
+def time_of_limit(conn: Connection, project_id: str, now: datetime) -> datetime:
+    """Return when a limit that is set now is set, by the clock that what is there was made by, should that be ahead."""
+    told = [conn.scalar(newest, {"project_id": project_id}) for newest in _NEWEST]
+    return max([now, *filter(None, told)])
 
 
 _BOUNDED = {

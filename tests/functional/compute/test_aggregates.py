@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from floe.cloud.cloud import Cloud
 from floe.core.aggregates import MAX_AGGREGATES, MAX_ITEMS
 from floe.core.hosts import Host
-from floe.core.servers import ACTIVE, Server, ServerFlavor
-from floe.store import aggregates, hosts, quota_usages, servers
+from floe.core.servers import ACTIVE, BUILDING, Server, ServerFlavor
+from floe.store import aggregates, allocations, hosts, quota_usages, servers
+from floe.store.engine import Connection
 
 A = "/os-aggregates"
 
@@ -52,13 +54,23 @@ def said(reply: Any, status: int) -> str:
     return message
 
 
-async def occupy(cloud: Cloud, host: str, ident: str = "s") -> None:
+async def occupy(cloud: Cloud, host: str, ident: str = "s", *, there: bool = True) -> None:
+    """Have a server on a host, or on its way there."""
     flavor = ServerFlavor(flavor_id="1", name="f", vcpus=1, memory_mib=64, root_gib=1)
     server = Server(
         id=ident, number=0, project_id="a" * 32, user_id="ann", name=ident, hostname=ident, vm_state=ACTIVE, host=host,
         reservation_id="r", flavor=flavor, created_at=cloud.clock.now(),
     )  # fmt: skip
-    await cloud.db.write(lambda conn: servers.add(conn, server))
+    claim = {
+        "server_id": ident, "host": host, "project_id": "a" * 32, "user_id": "ann", "vcpus": 1, "memory_mib": 64,
+        "disk_gib": 1, "created_at": cloud.clock.now(),
+    }  # fmt: skip
+
+    def add(conn: Connection) -> None:
+        servers.add(conn, server if there else replace(server, host=None, vm_state=BUILDING))
+        conn.execute(allocations.allocations.insert().values(**claim))
+
+    await cloud.db.write(add)
 
 
 async def zones(root: Any) -> dict[str, list[str]]:
@@ -209,6 +221,13 @@ async def test_a_host_is_in_one_zone(root: Any) -> None:
     same = await make(root, "d", "west", "h1")
     assert (await act(root, west, "remove_host", host="h1")).status_code == 200
     assert (await zones(root))["west"] == ["h1"], f"aggregate {same} still says so"
+
+
+async def test_no_host_changes_its_zone_that_a_server_is_coming_to(root: Any, compute_cloud: Cloud) -> None:
+    await occupy(compute_cloud, "h1", there=False)
+    west, plain = await make(root, "a", "west"), await make(root, "b", None, "h1")
+    assert "already has 1 instance(s)" in said(await act(root, west, "add_host", host="h1"), 409)
+    assert "contain instances in this zone" in said(await put(root, plain, availability_zone="west"), 400)
 
 
 async def test_no_server_changes_its_zone(root: Any, client: Any, compute_cloud: Cloud) -> None:

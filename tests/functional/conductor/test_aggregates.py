@@ -76,9 +76,9 @@ async def test_a_host_that_left_the_zone_after_it_was_chosen_is_not_claimed_thou
     await site.conductor.fleet.refresh()
     choose = Choices.choose
 
-    async def chosen(self: Choices, flow: Any, excluded: Any) -> Any:
+    async def chosen(self: Choices, flow: Any, excluded: Any, moves: Any) -> Any:
         """Have the host leave, and the table say so, between the choice and the claim; then come back."""
-        choice = await choose(self, flow, excluded)
+        choice = await choose(self, flow, excluded, moves)
         if not moved:
             moved.append(choice.selection.host)
             await aggregates.add_host(site.cloud, ROOT, ident, {"host": "h2"})
