@@ -47,13 +47,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is true of SQLite alone, where clouds stand on another database."""
+    """Leave out what is true of SQLite alone, where clouds stand on another database.
+
+    Tests with real guests that share a cloud are of one group: one process runs them all, and boots it once.
+    """
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.xdist_group(_whose_guests(item)))
     if config.getoption("database") == SQLITE:
         return
     others = [item for item in items if item.get_closest_marker("sqlite")]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
+
+
+def _whose_guests(item: pytest.Item) -> str:
+    """Return what names the cloud that a test shares: that of its file, or one that several files have."""
+    kind = item.callspec.params.get("pair") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    return str(item.location[0]) if kind is None else f"pair-{kind}"
 
 
 @pytest.fixture

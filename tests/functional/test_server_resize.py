@@ -220,6 +220,19 @@ async def test_a_revert_that_fails_leaves_both_halves(site: Site) -> None:
     assert ((await shown(site, server))["status"], memory(site, server)) == ("ACTIVE", 128)
 
 
+async def test_a_confirm_that_fails_leaves_both_halves(site: Site) -> None:
+    server = await made(site, site.ids["small"])
+    await resized(site, server)
+    there = disks(site, server)
+    machine(site, server).fail("find")
+    await act(site, server, "confirmResize")
+    await site.cloud.settled()
+    assert ((await shown(site, server))["status"], disks(site, server)) == ("VERIFY_RESIZE", there)
+    assert await audit(site) == []
+    await act(site, server, "revertResize")
+    assert ((await shown(site, server))["status"], memory(site, server)) == ("ACTIVE", 128)
+
+
 async def test_what_waits_for_a_decision_can_be_deleted_and_little_else(site: Site) -> None:
     server = await made(site, site.ids["small"])
     await resized(site, server)

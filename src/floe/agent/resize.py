@@ -71,9 +71,9 @@ class GuestResize(msgspec.Struct, frozen=True):
         files = self.rebuild.builder.files(command.guest)
         if not switched or not await self.rebuild.offload(all_there, all_files(files)):
             raise HostFailure("The guest is not what it was resized to.", cause=Unavailable.kind, stage="disk")
-        async with steps.step("tidy"):
-            await self.rebuild.tidy(command.guest)
         power_state = await self.rebuild.power_state(command.server_id)
+        async with steps.step("tidy"):  # last, as there is no way back from it
+            await self.rebuild.tidy(command.guest)
         return PowerChanged(power_state=power_state, steps=tuple(steps.done))
 
     async def _make(self, command: Resize, before: GuestSpec, steps: Steps, *, switched: bool) -> None:
