@@ -29,6 +29,7 @@ from floe.simulation.planted_hosts import HOSTS
 from floe.simulation.planted_images import IMAGES
 from floe.simulation.planted_leases import LEASES
 from floe.simulation.planted_members import MEMBERS
+from floe.simulation.planted_moved import MOVED
 from floe.simulation.planted_operators import OPERATORS
 from floe.simulation.planted_outside import OUTSIDE
 from floe.simulation.planted_passwords import PASSWORDS
@@ -325,6 +326,7 @@ PLANTED = (
     *REBUILT,
     *RESCUES,
     *RESIZED,
+    *MOVED,
     *SHELVED,
     *COPIED,
     *WRITES,
