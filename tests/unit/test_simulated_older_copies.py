@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from msgspec.structs import fields
 
 from floe.agent.power import LATER
 from floe.cloud.audit import Violation
 from floe.conductor.forgotten import BEHIND
+from floe.conductor.registry import sagas
 from floe.core.actions import FAILED, SUCCEEDED, Action
-from floe.simulation.older_copies import REFUSED, OlderCopies
+from floe.simulation.older_copies import KINDS, REFUSED, OlderCopies
 from floe.simulation.site import START
 from floe.store import actions, history
 from floe.store.memory import MemoryStore
@@ -121,3 +124,14 @@ def test_a_second_copy_leaves_what_is_known_of_wishes(place: Place) -> None:
     place.copies.copied()()
     place.end("refused", LATER)
     assert place.found == []
+
+
+def test_every_workflow_that_tells_a_host_what_a_guest_should_be_is_a_wish() -> None:
+    class Settings:
+        def __getattr__(self, _name: str) -> float:
+            return 1.0
+
+    nothing: Any = None
+    anything: Any = Settings()
+    begins = [saga.begins for saga in sagas(nothing, nothing, anything).values()]
+    assert {each.kind for each in begins if "wanted" in {field.name for field in fields(each.given)}} == KINDS

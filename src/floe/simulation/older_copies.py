@@ -14,6 +14,7 @@ from floe.conductor.forgotten import BEHIND
 from floe.core.actions import (
     CONFIRM_RESIZE,
     FAILED,
+    MIGRATE,
     OPEN_STATES,
     REBUILD,
     RESCUE_SERVER,
@@ -37,11 +38,14 @@ Numbers = Mapping[str, Mapping[str, Any]]
 """By server, its latest boot and wish, and its guest's password."""
 
 _a = actions.actions.c
-_NUMBERED = (REBUILD, RESCUE_SERVER, UNRESCUE_SERVER, RESIZE, CONFIRM_RESIZE, REVERT_RESIZE, SHELVE, UNSHELVE)
+_RESIZES = (RESIZE, MIGRATE, CONFIRM_RESIZE, REVERT_RESIZE)
+_NUMBERED = (REBUILD, RESCUE_SERVER, UNRESCUE_SERVER, *_RESIZES, SHELVE, UNSHELVE)
+KINDS = frozenset({*BY_KIND, *(each.kind for each in _NUMBERED)})
+"""The kinds of actions by which a host is told a number."""
 _WISHES = (
     actions.actions.select()
     .with_only_columns(_a.id, _a.subject_id, _a.created_at)
-    .where(_a.kind.in_(sorted({*BY_KIND, *(each.kind for each in _NUMBERED)})))
+    .where(_a.kind.in_(sorted(KINDS)))
     .order_by(_a.created_at, _a.id)
 )
 _OPEN = _WISHES.where(_a.state.in_(sorted(OPEN_STATES)))
