@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from sites import SERVERS, Site, furnished, refused
 
 from floe.agent.agent import Agent
 from floe.core.errors import HostFailure
+from floe.core.images import MOVED_BY, Image
 from floe.hypervisors.fake import FakeHypervisor
+from floe.store import images as image_rows
 from floe.store.hosts import hosts
 from floe.testing import EmbeddedCloud
 
@@ -136,6 +140,24 @@ async def test_a_resize_that_has_no_room_at_home_goes_elsewhere(site: Site) -> N
     assert await audit(site) == []
 
 
+async def test_what_a_server_travelled_as_is_missed_by_nobody_once_its_move_has_ended(site: Site) -> None:
+    reply = await site.ask("POST", "/image/v2/images", {"name": "mine", "os_hidden": True}, "demo")
+    mine = reply.json()["id"]
+    refused = await site.ask("POST", "/image/v2/images", {"name": "its", MOVED_BY: "x"}, "admin")
+    assert refused.status_code == 403, "nobody can say so of an image"
+    now = site.cloud.node.cloud.clock.now()
+    left = Image(
+        id=str(uuid.uuid4()), name=None, owner=None, created_at=now, updated_at=now, properties={MOVED_BY: "x"}
+    )
+    await site.cloud.node.cloud.db.write(lambda conn: image_rows.insert(conn, left))
+    assert [(found["rule"], found["subject"]) for found in await audit(site)] == [
+        ("what a server travelled as is left", left.id)
+    ]
+    repaired = (await site.ask("POST", "/floe/v1/audit/repair", None, "admin")).json()
+    assert (repaired["count"], [found["subject"] for found in repaired["mended"]]) == (0, [left.id])
+    assert [image["id"] for image in await images(site)] == [mine]
+
+
 async def test_a_server_that_was_migrated_may_go_back_as_it_was(site: Site) -> None:
     home, before = await place(site), await shown(site)
     away = other(site, home)
@@ -195,6 +217,43 @@ async def test_a_move_that_fails_leaves_the_server_as_it_was(site: Site, where: 
     assert guests(site) == {home: "RUNNING"}
     assert ("migrate", "It broke.") in await events(site)
     assert await images(site) == []
+    assert await audit(site) == []
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_a_host_that_dies_while_it_makes_the_guest_of_a_move_leaves_one_guest(
+    site: Site, comes_back: bool
+) -> None:
+    home = await place(site)
+    away, started, never = other(site, home), asyncio.Event(), asyncio.Event()
+    hypervisor = agent(site, away)._hypervisor
+    assert isinstance(hypervisor, FakeHypervisor)
+
+    async def stand_still(_seconds: float) -> None:
+        started.set()
+        await never.wait()
+
+    hypervisor._delay, hypervisor._sleep = 1.0, stand_still
+    path = f"{SERVERS}/{site.ids['server']}/action"
+    assert (await site.ask("POST", path, {"migrate": None}, "admin", HIGHEST)).status_code == 202
+    await asyncio.wait_for(started.wait(), 20)
+    await agent(site, away).crash()
+    hypervisor._delay = 0.0
+    if not comes_back:
+        site.cloud.node.conductor.fleet.lost(away)
+        await site.cloud.settled()
+        assert guests(site) == {home: "RUNNING"}
+    await agent(site, away).start()
+    await site.cloud.settled()
+    await compared(site, away)
+    now = await shown(site)
+    if comes_back:
+        assert (now["status"], now["OS-EXT-SRV-ATTR:host"]) == ("VERIFY_RESIZE", away), now
+        assert guests(site) == {home: "SHUTDOWN", away: "RUNNING"}
+    else:
+        assert (now["status"], now["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", home), now
+        assert guests(site) == {home: "RUNNING"}
+        assert not folder(site, away).exists()
     assert await audit(site) == []
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from floe.cloud import audits, host_guests, host_networks, router_repair, server_ports
+from floe.cloud import audits, host_guests, host_networks, router_repair, server_ports, unmade_images
 from floe.cloud.audit import Violation
 from floe.cloud.audits import Look, Pause
 from floe.cloud.cloud import Cloud
@@ -47,8 +47,9 @@ async def repair(cloud: Cloud, pause: Pause = asyncio.sleep) -> Repair:
     Actions that wait are nudged; hosts whose network is amiss are sent their whole one; guests and files of
     servers that beyond doubt should not be there are destroyed; power states are taken over from the hosts; ports and
     allocations of servers that are gone, guest and all, are given back, and so are addresses of ports that are gone;
-    what is claimed of hosts, used of images by projects, and counted of what quotas limit is summed up anew; bytes that
-    are no image's are removed; what routers, floating IPs and their ports lack of each other is made whole, or let go.
+    what is claimed of hosts, used of images by projects, and counted of what quotas limit is summed up anew; images
+    that servers had travelled as are deleted, and bytes that are no image's removed; what routers, floating IPs and
+    their ports lack of each other is made whole, or let go.
     """
     seen = await audits.confirmed(cloud, pause)
     found = seen.found
@@ -90,8 +91,10 @@ async def _nudge(cloud: Cloud) -> list[str]:
 
 
 async def _mend_images(cloud: Cloud) -> list[str]:
+    left = await unmade_images.remove_travelled(cloud)
     counted, adopted = await cloud.db.write(image_usage.mend), await adopt(cloud)
     return [
+        *(f"image {ident}, which a server had travelled as, was deleted" for ident in left),
         *(f"bytes of image {blob.image_id} that no action was at are seen to: {blob.id}" for blob in adopted),
         *(f"what project {owner} uses of images was counted anew" for owner in counted),
         *(f"bytes that were no image's data were removed: {ident}" for ident in await remove_strays(cloud)),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
 from floe.cloud import images
+from floe.cloud.cloud import Cloud
 from floe.core.actions import (
     CANCELLED,
     CREATE_BACKUP,
@@ -33,7 +35,7 @@ from floe.core.servers import (
     SHELVING_IMAGE_UPLOADING,
     Server,
 )
-from floe.store import actions, image_usage
+from floe.store import actions, image_usage, travelling_images
 from floe.store import images as rows
 from floe.store import servers as server_rows
 from floe.store.engine import Connection
@@ -69,9 +71,7 @@ def give_up(conn: Connection, action: Action, now: datetime, action_id: str) -> 
 
 def remove(conn: Connection, image: Image, action: Action, now: datetime, action_id: str) -> None:
     """Delete an image, for a process that has no bytes of images: an action of that id has one remove them."""
-    blob_id = images.let_go(conn, image, now)
-    image_usage.add(conn, image.owner, ImageUsage(images=-1, bytes=-images.size_of(image)))
-    rows.delete(conn, image.id, now)
+    blob_id = _delete(conn, image, now)
     if blob_id is not None:
         actions.add(
             conn,
@@ -88,6 +88,28 @@ def remove(conn: Connection, image: Image, action: Action, now: datetime, action
                 created_at=now,
             ),
         )
+
+
+async def remove_travelled(cloud: Cloud) -> list[str]:
+    """Delete the images that servers had travelled as; return their ids. Their bytes want an action: see `adopt`."""
+    now = cloud.clock.now()
+
+    def write(conn: Connection) -> list[str]:
+        left = travelling_images.left(conn)
+        for image in map(partial(rows.get, conn), left):
+            if image is not None:
+                _delete(conn, image, now)
+        return left
+
+    return await cloud.db.write(write)
+
+
+def _delete(conn: Connection, image: Image, now: datetime) -> str | None:
+    """Delete an image, and return its blob if that is to be removed."""
+    blob_id = images.let_go(conn, image, now)
+    image_usage.add(conn, image.owner, ImageUsage(images=-1, bytes=-images.size_of(image)))
+    rows.delete(conn, image.id, now)
+    return blob_id
 
 
 def cancelled(conn: Connection, server: Server, now: datetime, action_id: str) -> None:

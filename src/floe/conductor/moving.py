@@ -32,7 +32,7 @@ from floe.core.given import CreateSecrets, PowerGiven, ResizeGiven
 from floe.core.guests import GuestImage, MadeOf
 from floe.core.hosts import FORMER, RUNNING
 from floe.core.images import ACTIVE as WHOLE
-from floe.core.images import PRIVATE, Image, guest_image
+from floe.core.images import MOVED_BY, PRIVATE, Image, guest_image
 from floe.core.messages import ChangePower, Destroy, PowerChanged, Spawn, Spawned
 from floe.core.power import Power, Wanted
 from floe.core.server_migrations import MIGRATING
@@ -80,7 +80,7 @@ class Moving(msgspec.Struct, frozen=True):
             disk_format="qcow2",
             container_format="bare",
             hidden=True,
-            properties={"instance_uuid": server_id},
+            properties={"instance_uuid": server_id, MOVED_BY: flow.action.id},
         )
         images.insert(conn, image)
         return Outcome(

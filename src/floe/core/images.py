@@ -27,6 +27,9 @@ DISK_FORMATS = ("raw", "qcow2", "iso", "vmdk", "vdi", "vhd", "vhdx", "ami", "ari
 CONTAINER_FORMATS = ("bare", "ami", "ari", "aki")
 """Archives (ova, ovf, docker, compressed) are not among them: what is inside could not be inspected."""
 
+MOVED_BY = "os_glance_moved_by"
+"""The property of an image that a server travels as: the action that moves it. No user can set one of that name."""
+
 BOOTABLE_FORMATS = frozenset({"raw", "qcow2", "ami"})
 """What a host can start a root disk from."""
 

@@ -53,8 +53,5 @@ class Lives:
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what was asked for with the rows, when nothing is under way."""
-        parts = (
-            *(self._rebuilt, self._rescued, self._copied, self._shelved),
-            *(self._put_off, self._resized, self._moved),
-        )
+        parts = (self._rebuilt, self._rescued, self._copied, self._shelved, self._put_off, self._resized)
         return [each for part in parts for each in part.check(conn)]

@@ -6,14 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from floe.cloud import server_resize
-from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.simulation.copied import Drop
 from floe.simulation.routed import Args
 from floe.simulation.site import operator_of, user_of
 from floe.simulation.wired import all_of
-from floe.store.engine import Connection
-from floe.store.images import images
 
 
 class Moved:
@@ -40,8 +37,3 @@ class Moved:
 
         first, _, other = args["do"].partition("-and-")
         await all_of(deeds[first](), *([drop()] if other else []))
-
-    def check(self, conn: Connection) -> list[Violation]:
-        """See that what servers travelled as is gone, when nothing is under way."""
-        left = images.select().where(images.c.deleted_at.is_(None), images.c.owner.is_(None), images.c.hidden)
-        return [Violation("what a server travelled as is left", row.id, row.status) for row in conn.execute(left)]

@@ -28,6 +28,7 @@ from floe.store import (
     image_blobs,
     image_usage,
     quota_usages,
+    travelling_images,
 )
 from floe.store.actions import actions
 from floe.store.addresses import port_addresses
@@ -342,6 +343,7 @@ def instant(conn: Connection) -> list[tuple[str, str, str]]:
         found.append(("what quotas limit is not counted right", drift.owner, text))
     found += [("a port's active binding is not what its row says", port_id, "") for port_id in drifted(conn)]
     found += [("its row says other than the aggregates of the host", host, "") for host in aggregates.untold(conn)]
+    found += [("what a server travelled as is left", image_id, "") for image_id in travelling_images.left(conn)]
     right, counted = image_usage.real(conn), image_usage.counted(conn)
     wrong = sorted(owner for owner in right.keys() | counted.keys() if right.get(owner) != counted.get(owner))
     return found + [("what is counted of the images of the project is not what there is", owner, "") for owner in wrong]
