@@ -550,3 +550,35 @@ async def test_a_guest_whose_agent_says_nothing_is_not_copied_where_it_must_be_q
         await copied(host, guest, quiesce=True)
     assert not (host.files(guest).directory / "snapshot.frozen").exists()
     assert await copied(host, guest, quiesce=None)
+
+
+async def test_a_blank_disk_is_made_elsewhere_of_a_copy_of_it_and_grown(host: Host) -> None:
+    disks = local_disks({}, image_id="i", root_mib=1024, ephemeral_mib=4)
+    guest, hypervisor = guest_number(1, disks=disks), host.hypervisor
+    assert hypervisor is not None
+    files = host.files(guest)
+    await host.base(files)
+    (blank,) = (disk for disk in disks if isinstance(disk, Blank))
+    await hypervisor.create_blank(guest, blank, files)
+    with files.disks[blank.role].open("r+b") as file:
+        file.write(BOOT_SECTOR)
+    copy = files.directory / "snapshot.qcow2"
+    await hypervisor.copy_disk(guest, blank, files, copy, quiesce=False)
+    found = facts_of(copy)
+    assert (found["format"], found["virtual-size"], found.get("backing-filename")) == ("qcow2", 4 << 20, None)
+    large = replace(blank, size_mib=8)
+    there = guest_number(2, disks=(disks[0], large))
+    other = host.files(there)
+    await host.base(other)
+    source = other.bases["root"].with_name("content")
+    source.write_bytes(copy.read_bytes())
+    source.chmod(0o444)
+    for _ in range(2):
+        await hypervisor.unpack_disk(there, large, other, source)
+        with other.disks[blank.role].open("rb") as file:
+            assert (file.read(512), other.disks[blank.role].stat().st_size) == (BOOT_SECTOR, 8 << 20)
+    if KIND == "libvirt":
+        small = replace(blank, size_mib=2, make=1)
+        smaller = replace(there, disks=(disks[0], small))
+        with pytest.raises(HostFailure, match="larger than it was made"):
+            await hypervisor.unpack_disk(smaller, small, host.files(smaller), source)

@@ -43,6 +43,7 @@ from floe.core.messages import ChangeNics, ChangePower, Command, Destroy, Failed
 from floe.core.nics import PlannedNic
 from floe.core.server_rebuild import NewMake, Rebuild
 from floe.core.server_resize import Asked, Resize
+from floe.core.servers import ServerFlavor
 from floe.core.snapshot_commands import TakeSnapshot
 from floe.store import actions as action_rows
 from floe.store import audit, images
@@ -106,7 +107,7 @@ MOVES = {"resize", "migrate"}
 """What has a server be on another host; a resize only where its own has no room."""
 ON_ONE_HOST = 10
 """How often an undo fails at most that has one host alone: the rest is the sweep's."""
-OF_MOVES = {"stop", "send", "move", "spawn", "undo spawn", "begin", "destroy", "start"}
+OF_MOVES = {"stop", "send", "send-ephemeral", "move", "spawn", "undo spawn", "begin", "destroy", "start"}
 """The steps that are taken of a server that moves, or has moved."""
 
 SHELVED = {"shelveOffload", "unshelve"}
@@ -117,7 +118,9 @@ LEFT_BY = {
     ("shelve", "end"): "suspended",
     ("unshelve", "start"): "shelved",
     ("unshelve", "undo spawn"): "shelved_offloaded",
-    **dict.fromkeys(((kind, step) for kind in MOVES for step in ("stop", "send", "spawn", "undo spawn")), "active"),
+    **dict.fromkeys(
+        ((kind, step) for kind in MOVES for step in ("stop", "send", "send-ephemeral", "spawn", "undo spawn")), "active"
+    ),
     ("revertResize", "start"): "stopped",
 }
 """What a server stays, or is again, whose host failed at one of several steps."""
@@ -132,6 +135,11 @@ LEFT = {
     "revertResize": "resized",
 }
 """What a server stays, if not active, whose host could not do it."""
+
+EPHEMERAL = {
+    "flavor": ServerFlavor(flavor_id="1", name="m1", vcpus=1, memory_mib=1024, root_gib=1, ephemeral_gib=1),
+}
+"""Of what flavor a server is that has a disk more."""
 
 RESIZES: Mapping[str, Callable[[Any, Context, str], Awaitable[None]] | None] = {
     "resize": None,
@@ -159,15 +167,15 @@ def struck(handle: Callable[[Command], Awaitable[Result]], strike: Strike) -> Ca
     return handler
 
 
-def sent(cloud: Any) -> Callable[[str], Awaitable[None]]:
+def sent(cloud: Any) -> Callable[[str, str], Awaitable[None]]:
     """Return what has the rows say that an image is there."""
 
-    def work(conn: Connection, action_id: str) -> None:
+    def work(conn: Connection, action_id: str, role: str) -> None:
         action = action_rows.get(conn, action_id)
         assert action is not None
-        change(conn, unmade_images.given(action).image_id, {"status": "active", "size": 0})
+        change(conn, unmade_images.images_of(action)[role], {"status": "active", "size": 0})
 
-    return lambda action_id: cloud.db.write(lambda conn: work(conn, action_id))
+    return lambda action_id, role: cloud.db.write(lambda conn: work(conn, action_id, role))
 
 
 def plans() -> Mapping[str, Saga]:
@@ -229,7 +237,7 @@ async def test_whatever_strikes_a_step_all_is_in_order_afterwards(
     if step.startswith("undo ") and kind == "create":
         break_spawns(hosts)
     strike.armed = kind == "create"
-    server = await site.post()
+    server = await site.post(**(EPHEMERAL if kind in RESIZES else {}))
     if kind != "create":
         await site.settle()
         if step.startswith("undo "):
@@ -329,7 +337,7 @@ async def shelve_before(site: Any, user: Context, server_id: str, kind: str, ste
 
 async def resize(site: Any, user: Context, server_id: str, kind: str, strike: Strike) -> None:
     """Begin a resize, or what ends one, and arm the strike."""
-    large = {"flavor_id": "large", "name": "large", "vcpus": 1, "memory_mib": 256, "root_gib": 40}
+    large = {"flavor_id": "large", "name": "large", "vcpus": 1, "memory_mib": 256, "root_gib": 40, "ephemeral_gib": 1}
     await flavors.create(site.cloud, user, [large])
     cloud, ends, moves = site.cloud, RESIZES[kind], strike.step in OF_MOVES
     if ends is not None and moves:

@@ -10,7 +10,7 @@ import pytest
 from databases import NewDatabase
 from msgspec.structs import replace
 from scripted_hosts import KIT
-from test_every_step import check, impatient, plans, sent
+from test_every_step import EPHEMERAL, check, impatient, plans, sent
 
 from floe.cloud import server_resize, servers
 from floe.conductor.conductor import Conductor
@@ -61,7 +61,7 @@ async def test_a_server_that_is_deleted_while_it_moves_leaves_nothing_anywhere(
         await cloud.bus.publish(host.up())
         await KIT.until(lambda host=host: conductor.fleet.alive(host.name))
     site = KIT.Site(cloud, conductor, hosts)
-    server = await site.post()
+    server = await site.post(**EPHEMERAL)
     await site.settle()
     if kind in ENDS:
         await server_resize.migrate(cloud, USER, server.id)

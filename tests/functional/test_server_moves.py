@@ -20,6 +20,7 @@ from floe.store.hosts import hosts
 from floe.testing import EmbeddedCloud
 
 HIGHEST = "2.96"
+WRITTEN = b"what the guest wrote on its second disk"
 
 
 @pytest.fixture
@@ -328,19 +329,71 @@ async def test_a_host_that_is_lost_holds_up_neither_end_of_a_move_and_owes_its_h
     assert await audit(site) == []
 
 
-async def test_what_is_on_an_ephemeral_disk_does_not_travel_so_nothing_does(site: Site) -> None:
-    more = {"flavor": {"name": "both", "ram": 128, "vcpus": 1, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 1}}
-    made = (await site.ask("POST", "/compute/v2.1/flavors", more, "admin")).json()["flavor"]["id"]
-    asked = {"name": "two", "imageRef": site.ids["image"], "flavorRef": made, "networks": "none"}
+def ephemeral(site: Site, host: str) -> Path:
+    (path,) = folder(site, host).glob("ephemeral*.raw")
+    return path
+
+
+async def with_ephemeral(site: Site) -> str:
+    """Have the server be one with an ephemeral disk, on which its guest wrote something, and return its host."""
+    for name, ram, gib in (("both", 128, 1), ("vast", 256, 2)):
+        more = {"name": name, "ram": ram, "vcpus": 1, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": gib, "swap": 64}
+        reply = await site.ask("POST", "/compute/v2.1/flavors", {"flavor": more}, "admin")
+        site.ids[name] = reply.json()["flavor"]["id"]
+    asked = {"name": "two", "imageRef": site.ids["image"], "flavorRef": site.ids["both"], "networks": "none"}
     reply = await site.ask("POST", SERVERS, {"server": asked}, "demo", HIGHEST)
     await site.cloud.settled()
     site.ids["server"] = reply.json()["server"]["id"]
-    refused(await act(site, "migrate", None, "admin"), 409, "ephemeral disk")
     home = await place(site)
-    await no_room(site, home)
-    large = {"flavor": {**more["flavor"], "name": "vast", "ram": 256}}
-    made = (await site.ask("POST", "/compute/v2.1/flavors", large, "admin")).json()["flavor"]["id"]
-    assert (await act(site, "resize", {"flavorRef": made})).status_code == 202
-    now = await shown(site)
-    assert (now["status"], now["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", home)
-    assert "ephemeral" in str((await events(site))[-1][1])
+    with ephemeral(site, home).open("r+b") as file:
+        file.write(WRITTEN)
+    return home
+
+
+def has(disk: Path, gib: int) -> bool:
+    """Say whether a disk has what was written on it, and is so large."""
+    with disk.open("rb") as file:
+        return file.read(len(WRITTEN)) == WRITTEN and disk.stat().st_size == gib * 1024**3
+
+
+@pytest.mark.parametrize("action", ["migrate", "resize"])
+async def test_what_is_on_an_ephemeral_disk_is_there_after_the_move(site: Site, action: str) -> None:
+    home = await with_ephemeral(site)
+    away = other(site, home)
+    if action == "resize":
+        await no_room(site, home)
+        await act(site, "resize", {"flavorRef": site.ids["vast"]})
+    else:
+        assert (await act(site, "migrate", None, "admin")).status_code == 202
+    assert await place(site) == away, await events(site)
+    assert has(ephemeral(site, away), 2 if action == "resize" else 1)
+    assert has(ephemeral(site, home), 1), "what it was stays"
+    assert list((folder(site, away) / "images").glob("*.content")) == []
+    assert (await images(site), await audit(site)) == ([], [])
+    assert (await act(site, "confirmResize", None, "admin")).status_code == 204
+    await act(site, "reboot", {"type": "HARD"})
+    assert (guests(site), has(ephemeral(site, away), 2 if action == "resize" else 1)) == ({away: "RUNNING"}, True)
+    assert not folder(site, home).exists()
+    assert await audit(site) == []
+
+
+@pytest.mark.parametrize("operation", ["copy_disk", "unpack_disk"])
+async def test_an_ephemeral_disk_that_does_not_arrive_leaves_the_server_where_it_was(
+    site: Site, operation: str
+) -> None:
+    home = await with_ephemeral(site)
+    away = other(site, home)
+    machine = agent(site, home if operation == "copy_disk" else away)._hypervisor
+    assert isinstance(machine, FakeHypervisor)
+    machine.host.fail(operation, HostFailure("It broke.", stage="disk"), after=operation == "copy_disk")
+    await act(site, "migrate", None, "admin")
+    assert (await place(site), guests(site)) == (home, {home: "RUNNING"})
+    assert has(ephemeral(site, home), 1)
+    assert not folder(site, away).exists()
+    assert (await images(site), await audit(site)) == ([], [])
+
+
+async def test_a_resize_elsewhere_makes_no_ephemeral_disk_smaller(site: Site) -> None:
+    home = await with_ephemeral(site)
+    refused(await act(site, "resize", {"flavorRef": site.ids["large"]}), 400, "cannot get smaller")
+    assert has(ephemeral(site, home), 1)

@@ -43,7 +43,7 @@ def test_every_step_of_every_workflow_is_killed_in_some_test() -> None:
     of_rows |= {"attach_interface": {"attach", "attached"}, "detach_interface": {"detach", "detached"}}
     of_rows |= {"rebuild": {"fits", "rebuild", "rebuilt"}}
     of_rows |= {"rescue": {"fits", "rescue", "rescued"}, "unrescue": {"unrescue", "unrescued"}}
-    moves = {"claim", "stop", "send", "move", "spawn"}
+    moves = {"claim", "stop", "send", "send-ephemeral", "move", "spawn"}
     of_rows |= {"resize": {"resize", "resized"} | moves, "migrate": {"migrated"} | moves}
     of_rows |= {"confirmResize": {"confirmResize", "begin", "destroy", "confirmed"}}
     of_rows |= {"revertResize": {"revertResize", "begin", "destroy", "start", "reverted"}}

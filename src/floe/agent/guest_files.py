@@ -24,6 +24,11 @@ def prepare(files: GuestFiles, shared: Sequence[tuple[Path, CachedImage]]) -> No
         _share(image, target)
 
 
+def content(files: GuestFiles, role: str) -> Path:
+    """Return where the image is that a blank disk begins as, while that is made of it."""
+    return files.directory / IMAGES / f"{role}.content"
+
+
 def copy_variables(source: Path, target: Path) -> None:
     """Copy what a guest's firmware keeps, if it keeps anything, for the same user."""
     try:

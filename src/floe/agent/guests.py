@@ -34,9 +34,9 @@ from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
 from floe.agent.threads import Offload
 from floe.core.clock import Clock
-from floe.core.disks import ConfigDrive, Disk, Overlay
+from floe.core.disks import Blank, ConfigDrive, Disk, Overlay
 from floe.core.errors import HostFailure
-from floe.core.guests import GuestSpec, GuestState, PowerState
+from floe.core.guests import GuestImage, GuestSpec, GuestState, PowerState
 from floe.core.ids import is_uuid
 from floe.core.image_tickets import ImageTicket
 from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned
@@ -249,7 +249,7 @@ class GuestBuilder:
         undo.push_async_callback(self._quietly, self._unplug, guest.server_id)
         loop = asyncio.get_running_loop()
         both = (
-            loop.create_task(self.make_disks(guest, steps), name=f"disks-{guest.server_id}"),
+            loop.create_task(self.make_disks(guest, steps, contents=command.contents), name=f"disks-{guest.server_id}"),
             loop.create_task(self._make_ports(guest, steps), name=f"ports-{guest.server_id}"),
         )
         try:
@@ -269,8 +269,17 @@ class GuestBuilder:
                 await self._hypervisor.destroy(guest.server_id, guest.name)
                 await self._remove(folder)
 
-    async def make_disks(self, guest: GuestSpec, steps: Steps, kept: Set[Path] = frozenset()) -> None:
-        """Make those disks of a guest that are not there; the `kept` ones are. Raises HostFailure."""
+    async def make_disks(
+        self,
+        guest: GuestSpec,
+        steps: Steps,
+        kept: Set[Path] = frozenset(),
+        contents: Mapping[str, GuestImage] = MappingProxyType({}),
+    ) -> None:
+        """Make those disks of a guest that are not there; the `kept` ones are. Raises HostFailure.
+
+        `contents` says by their roles what blank disks begin as.
+        """
         files = self.files(guest)
         async with AsyncExitStack() as holds:  # until the guest has links to them
             async with steps.step("image") as step:
@@ -288,8 +297,16 @@ class GuestBuilder:
                     for target, image in ((files.kernel, guest.kernel), (files.ramdisk, guest.ramdisk))
                     if target is not None and image is not None and target not in kept
                 ]
-                step.remark = "fetched" if any(base.fetched for base in held.values()) else "in the cache"
-            await self.make_files(guest, guest.disks, steps, held, shared)
+                filled = {
+                    role: await holds.enter_async_context(self._images.hold(image, tell=tell))
+                    for role, image in contents.items()
+                    if role in files.disks
+                }
+                shared += [(guest_files.content(files, role), image) for role, image in filled.items()]
+                step.remark = (
+                    "fetched" if any(base.fetched for base in (*held.values(), *filled.values())) else "in the cache"
+                )
+            await self.make_files(guest, guest.disks, steps, held, shared, filled.keys())
 
     async def make_files(
         self,
@@ -298,8 +315,9 @@ class GuestBuilder:
         steps: Steps,
         held: Mapping[str, CachedImage] = MappingProxyType({}),
         shared: Sequence[tuple[Path, CachedImage]] = (),
+        filled: Set[str] = frozenset(),
     ) -> None:
-        """Make those of some disks of a guest that are not there, on images that are `held`."""
+        """Make those of some disks of a guest that are not there, on images that are `held`, or `filled` with one."""
         files = self.files(guest)
         async with steps.step("disk") as step:
             await self._offload(guest_files.prepare, files, shared)
@@ -312,7 +330,11 @@ class GuestBuilder:
                 documents=lambda: self._drive(guest),
             )
             for disk in disks:
-                if not isinstance(disk, Overlay) or disk.role in held:
+                if isinstance(disk, Blank) and disk.role in filled:
+                    source = guest_files.content(files, disk.role)
+                    await self._hypervisor.unpack_disk(guest, disk, files, source)
+                    await self._offload(source.unlink)
+                elif not isinstance(disk, Overlay) or disk.role in held:
                     await self._kinds[type(disk)].make(disk, workshop)
             if any(isinstance(disk, ConfigDrive) for disk in guest.disks):
                 step.remark = "with config drive"

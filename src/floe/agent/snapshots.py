@@ -1,4 +1,4 @@
-"""Copies of guests' root disks that become images: made beside the disk, sent to the image store, and removed again."""
+"""Copies of guests' disks that become images: made beside the disk, sent to the image store, and removed again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Protocol
 import msgspec
 
 from floe.agent.answers import DELETED, failure_of
+from floe.agent.disks import is_copied
 from floe.agent.guests import GuestBuilder, Steps
 from floe.agent.image_eviction import ImageEviction
 from floe.agent.ledger import Ledger
 from floe.agent.power import GuestPower
 from floe.agent.threads import Offload
-from floe.core.disks import ROOT, Overlay
 from floe.core.errors import HostFailure, Invalid, Unavailable
 from floe.core.guests import GuestSpec
 from floe.core.image_properties import quiesces
@@ -54,9 +54,9 @@ class NoStore:
 
 
 class Sending(msgspec.Struct, frozen=True):
-    """A copy of a guest's disk on its way to the image store, and for which action."""
+    """A copy of a guest's disk on its way to the image store, and for which action, of which disk."""
 
-    action_id: str
+    what: tuple[str, str]
     work: asyncio.Task[SnapshotTaken]
     steps: Steps
 
@@ -72,8 +72,8 @@ class Sending(msgspec.Struct, frozen=True):
 class GuestSnapshots(msgspec.Struct, frozen=True):
     """Takes snapshots of guests on one host: who has a disk copied holds the server's lock, but not while it is sent.
 
-    `taken` has the latest answer of each server, with its action: a command is repeated as long as it lasts; `sending`
-    has what was copied and is not answered yet.
+    `taken` has the latest answer of each server, with its action and disk: a command is repeated as long as it lasts;
+    `sending` has what was copied and is not answered yet.
     """
 
     ledger: Ledger
@@ -84,27 +84,27 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
     eviction: ImageEviction
     offload: Offload
     sleep: Callable[[float], Awaitable[None]]
-    taken: dict[str, tuple[str, SnapshotTaken]] = msgspec.field(default_factory=dict)
+    taken: dict[str, tuple[tuple[str, str], SnapshotTaken]] = msgspec.field(default_factory=dict)
     sending: dict[str, Sending] = msgspec.field(default_factory=dict)
 
     async def copy(
         self, command: TakeSnapshot, steps: Steps, _others_wait: Callable[[], bool]
     ) -> SnapshotTaken | Sending:
-        """Copy a guest's root disk and begin to send it; however that ends, nothing of it is left here.
+        """Copy a guest's disk and begin to send it; however that ends, nothing of it is left here.
 
         Return the answer where there is one. Raises NotFound, HostFailure.
         """
-        server_id, action_id = command.server_id, command.action_id
-        known, before = self.taken.get(server_id, ("", None))
-        if before is not None and known == action_id:
-            return before
+        server_id, what = command.server_id, _what(command)
+        known = self.taken.get(server_id)
+        if known is not None and known[0] == what:
+            return known[1]
         under_way = self.sending.get(server_id)
-        if under_way is not None and under_way.action_id == action_id:
+        if under_way is not None and under_way.what == what:
             return under_way
         await self.call_off(server_id)
         guest = await self.power.known(command, steps)
-        copied = await self._copied(guest, steps)
-        sending = Sending(action_id, asyncio.ensure_future(self._sent(command, copied, steps)), steps)
+        copied = await self._copied(guest, command.role, steps)
+        sending = Sending(what, asyncio.ensure_future(self._sent(command, copied, steps)), steps)
         self.sending[server_id] = sending
         return sending
 
@@ -126,7 +126,7 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
         try:
             await self._send(command.ticket, copy, size, steps)
             answer = SnapshotTaken(size=size, steps=tuple(steps.done))
-            self.taken[server_id] = command.action_id, answer
+            self.taken[server_id] = _what(command), answer
             return answer
         finally:
             del self.sending[server_id]
@@ -149,8 +149,8 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
         """Return the servers with such files, those too that the ledger has forgotten."""
         return [ident for ident in self.builder.folders() if any(self.builder.folder(ident).glob("snapshot.*"))]
 
-    async def _copied(self, guest: GuestSpec, steps: Steps) -> tuple[Path, int]:
-        """Return a copy of a guest's root disk and its size in bytes; where that fails, remove it.
+    async def _copied(self, guest: GuestSpec, role: str, steps: Steps) -> tuple[Path, int]:
+        """Return a copy of a guest's disk and its size in bytes; where that fails, remove it.
 
         Where a whole process is no more, nobody can wait for that: `tidy` does it.
         """
@@ -158,7 +158,7 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
         try:
             async with steps.step("copy") as step:
                 await self.clear_away(guest.server_id)
-                await self._copy(guest, copy)
+                await self._copy(guest, role, copy)
                 size = (await self.offload(copy.stat)).st_size
                 step.remark = f"{size >> 20} MiB"
         except GeneratorExit:
@@ -168,10 +168,10 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
             raise
         return copy, size
 
-    async def _copy(self, guest: GuestSpec, copy: Path) -> None:
-        disk = next((disk for disk in guest.disks if disk.role == ROOT), None)
-        if not isinstance(disk, Overlay):
-            raise HostFailure("The guest's root disk is none that an image could be made of.", stage="snapshot")
+    async def _copy(self, guest: GuestSpec, role: str, copy: Path) -> None:
+        disk = next((disk for disk in guest.disks if disk.role == role), None)
+        if disk is None or not is_copied(disk):
+            raise HostFailure(f"The guest has no {role} disk that an image could be made of.", stage="snapshot")
         try:
             quiesce = quiesces(guest.image.properties)
         except Invalid as error:
@@ -205,6 +205,10 @@ class GuestSnapshots(msgspec.Struct, frozen=True):
         copy = self.builder.folder(server_id) / _NAME
         await self.hypervisor.end_copy(server_id, copy)
         await self.offload(_remove, copy)
+
+
+def _what(command: TakeSnapshot) -> tuple[str, str]:
+    return command.action_id, command.role
 
 
 def _remove(copy: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from floe.cloud.cloud import Cloud
 from floe.core import image_tickets
 from floe.core.errors import Forbidden, NotFound
-from floe.core.guests import GuestSpec
+from floe.core.guests import GuestImage, GuestSpec
 from floe.core.image_tickets import ImageTicket
 from floe.core.images import ACTIVE, DEACTIVATED, Image, image_of_blob
 from floe.store import hosts, images
@@ -17,9 +17,12 @@ _SPARE = 300.0
 """Seconds that a ticket outlives its command: the clocks of two control planes may differ, and a message take long."""
 
 
-def tickets(cloud: Cloud, host: str, guest: GuestSpec, *, seconds: float) -> tuple[ImageTicket, ...]:
+def tickets(
+    cloud: Cloud, host: str, guest: GuestSpec, *, more: Iterable[GuestImage] = (), seconds: float
+) -> tuple[ImageTicket, ...]:
     """Return what a host needs to fetch all that a guest is made of, for a command that has so many seconds."""
-    blobs = [image.blob for image in (guest.image, guest.kernel, guest.ramdisk, guest.rescue) if image is not None]
+    made_of = (guest.image, guest.kernel, guest.ramdisk, guest.rescue, *more)
+    blobs = [image.blob for image in made_of if image is not None]
     expires = int(cloud.clock.now().timestamp() + seconds + _SPARE)
     return image_tickets.issue(cloud.token_keys()[0], host, blobs, expires)
 

@@ -56,7 +56,7 @@ async def migrate(cloud: Cloud, context: Context, server_id: str, host: str | No
 
 async def _begin(cloud: Cloud, context: Context, server_id: str, begins: Begins, asked: Asked) -> None:
     """Begin what makes a server another one beside what it was."""
-    now, action_id, image_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
+    now, action_id, image_id, ephemeral_id = cloud.clock.now(), cloud.new_id(), cloud.new_id(), cloud.new_id()
 
     def begin(conn: Connection) -> Action:
         known = actions.get(conn, action_id)  # of a run whose commit was not answered
@@ -70,8 +70,6 @@ async def _begin(cloud: Cloud, context: Context, server_id: str, begins: Begins,
             _check_host(conn, cloud, server, asked.host, now)
         flavor = server.flavor if begins is MIGRATE else _flavor(conn, context, server, asked.flavor_id)
         wanted, had = _wanted(server, server.vm_state, now), server_disks.of_server(conn, server)
-        if begins is MIGRATE and any(disk.role == EPHEMERAL for disk in had):
-            raise Conflict(f"Cannot 'migrate' instance {server_id}: it has an ephemeral disk, which does not travel.")
         given = ResizeGiven(
             host=server.host or "",
             wanted=wanted,
@@ -79,6 +77,7 @@ async def _begin(cloud: Cloud, context: Context, server_id: str, begins: Begins,
             disks=had,
             makes=_disks(server, flavor, had, wanted.generation),
             image_id=image_id,
+            others={disk.role: ephemeral_id for disk in had if disk.role == EPHEMERAL},
             away=begins is MIGRATE,
             to=asked.host,
         )

@@ -85,7 +85,7 @@ async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool)
     NotFound; Conflict while it is being built or deleted, or is soft-deleted, and for setting one to active that is on
     no host.
     """
-    now, removal_id = cloud.clock.now(), cloud.new_id()
+    now, removal_ids = cloud.clock.now(), [cloud.new_id() for _ in range(unmade_images.MOST)]
 
     def apply(conn: Connection) -> None:
         server = servers.visible(conn, context, server_id)
@@ -93,7 +93,7 @@ async def reset(cloud: Cloud, context: Context, server_id: str, *, active: bool)
             raise Conflict(f"Server {server_id} is soft-deleted; restore it, or delete it by force.")
         if all(action.kind in _LET for action in actions.find(conn, server_id, is_open=True)):
             server_power.give_up(conn, server_id, now)
-            unmade_images.cancelled(conn, server, now, removal_id)
+            unmade_images.cancelled(conn, server, now, removal_ids)
         else:
             raise Conflict(
                 f"Server {server_id} is {server.task_state or 'being worked on'}; an action is under way and will end "

@@ -359,8 +359,8 @@ async def delete(cloud: Cloud, context: Context, server_id: str, *, overdue: dat
 
     Raises NotFound, and Conflict when it is locked.
     """
-    now, action_id, removal_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
-    kept_id = cloud.new_id()
+    now, action_id, kept_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
+    removal_ids = [cloud.new_id() for _ in range(unmade_images.MOST)]
     leases = cloud.leases if cloud.leases is not None and cloud.leases.at_work() else None
 
     def mark(conn: Connection) -> tuple[Action | None, Begun | None]:
@@ -369,7 +369,7 @@ async def delete(cloud: Cloud, context: Context, server_id: str, *, overdue: dat
         server = changeable(conn, context, server_id)
         if overdue is not None and not server.overdue(overdue):
             return None, None
-        unmade_images.cancelled(conn, server, now, removal_id)
+        unmade_images.cancelled(conn, server, now, removal_ids)
         if server.former is not None:
             server_migrations.note(conn, server_id, CONFIRMED if server.vm_state == RESIZED else FAILED, now)
         if server.vm_state in _MAY_BE_SHELVED:

@@ -13,8 +13,9 @@ from floe.cloud.image_data import Upload, receive
 from floe.core import image_properties, image_tickets
 from floe.core.actions import CREATE_BACKUP, CREATE_IMAGE, OPEN_STATES, SHELVE, Action, Begins
 from floe.core.context import Context
+from floe.core.disks import MIB, ROOT, Blank
 from floe.core.errors import Conflict, Forbidden, Gone, Invalid, OverQuota, TooLarge, Unavailable
-from floe.core.given import SnapshotGiven
+from floe.core.given import ResizeGiven, SnapshotGiven
 from floe.core.image_tickets import ImageTicket
 from floe.core.images import ACTIVE, DEACTIVATED, QUEUED, SAVING, Image, ImageMember, demand_limits
 from floe.core.servers import IMAGE_UPLOADING, SHELVING_IMAGE_UPLOADING, Server
@@ -144,16 +145,15 @@ def rotate(conn: Connection, action: Action, now: datetime, action_ids: Sequence
 # -- its bytes --------------------------------------------------------------------------------------------
 
 
-def ticket(cloud: Cloud, host: str, action_id: str, *, seconds: float) -> ImageTicket:
-    """Return what a host needs to send the bytes that an action makes, for a command that has so many seconds."""
+def ticket(cloud: Cloud, host: str, action_id: str, *, role: str = ROOT, seconds: float) -> ImageTicket:
+    """Return what a host needs to send the bytes that an action makes of a disk, in a command of so many seconds."""
     expires = int(cloud.clock.now().timestamp() + seconds + _SPARE)
-    (made,) = image_tickets.issue(cloud.token_keys()[0], host, [action_id], expires)
+    name = action_id if role == ROOT else f"{action_id}.{role}"
+    (made,) = image_tickets.issue(cloud.token_keys()[0], host, [name], expires)
     return made
 
 
-async def take(
-    cloud: Cloud, shown: str | None, action_id: str, chunks: AsyncIterator[bytes], *, announced: int
-) -> None:
+async def take(cloud: Cloud, shown: str | None, name: str, chunks: AsyncIterator[bytes], *, announced: int) -> None:
     """Take the bytes that an action makes from the host that shows a ticket for them; what is there already is taken.
 
     Raises Forbidden, Gone where nobody wants them any more, Conflict where others came, Unavailable while those that
@@ -161,17 +161,18 @@ async def take(
     """
     try:
         found = image_tickets.read(shown)
-        image_tickets.demand_valid(found, cloud.token_keys(), cloud.clock.now().timestamp(), "PUT", action_id)
+        image_tickets.demand_valid(found, cloud.token_keys(), cloud.clock.now().timestamp(), "PUT", name)
     except ValueError as error:
         raise Forbidden(str(error)) from None
-    now = cloud.clock.now()
+    now, (action_id, _, role) = cloud.clock.now(), name.partition(".")
 
     def admit(conn: Connection) -> Upload | None:
         action = actions.get(conn, action_id)
         known = action is not None and action.kind in unmade_images.MAKERS and hosts.get(conn, found.host) is not None
         if action is None or not known or unmade_images.given(action).host != found.host:
             raise Forbidden("The ticket is for nothing that this host makes.")
-        image, server = rows.get(conn, unmade_images.given(action).image_id), server_rows.get(conn, action.subject_id)
+        image_id = unmade_images.images_of(action).get(role or ROOT, "")
+        image, server = rows.get(conn, image_id), server_rows.get(conn, action.subject_id)
         if action.state not in OPEN_STATES or image is None or server is None:
             raise Gone("Nobody wants the image any more: it was deleted, or its server was.")
         if image.status != QUEUED and not unmade_images.is_sent(conn, image.id, action_id):
@@ -180,7 +181,7 @@ async def take(
             return None
         if image.status == SAVING:
             raise Unavailable("What came of the image before is still being taken away.")
-        _demand_size(server, announced)
+        _demand_size(server.flavor.root_gib * _GIB if not role else _size_of(action, role), announced)
         if action.kind not in unmade_images.MOVERS:
             uploading = SHELVING_IMAGE_UPLOADING if action.kind == SHELVE.kind else IMAGE_UPLOADING
             server_rows.change(conn, server.id, task_state=uploading, updated_at=now)
@@ -191,8 +192,13 @@ async def take(
     await receive(cloud, admit, chunks)
 
 
-def _demand_size(server: Server, announced: int) -> None:
-    disk = server.flavor.root_gib * _GIB
+def _size_of(action: Action, role: str) -> int:
+    """Return how many bytes a disk has that travels."""
+    disks = msgspec.convert(action.input, ResizeGiven).disks
+    return next(disk.size_mib * MIB for disk in disks if isinstance(disk, Blank) and disk.role == role)
+
+
+def _demand_size(disk: int, announced: int) -> None:
     most = disk + disk // 1000 + _TABLES
     if disk and announced > most:
         raise TooLarge(f"The image is {announced} bytes large; of a disk of {disk} bytes it is at most {most}.")

@@ -38,7 +38,8 @@ async def delete(cloud: Cloud, context: Context, server_id: str) -> None:
 
 async def _put_off(cloud: Cloud, context: Context, server_id: str, interval: float) -> bool:
     """Have a server soft-deleted, unless it is already; False where that cannot be, as nothing was ever built."""
-    now, action_id, removal_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
+    now, action_id = cloud.clock.now(), cloud.new_id()
+    removal_ids = [cloud.new_id() for _ in range(unmade_images.MOST)]
 
     def begin(conn: Connection) -> tuple[bool, Action | None]:
         server = servers.changeable(conn, context, server_id)
@@ -48,7 +49,7 @@ async def _put_off(cloud: Cloud, context: Context, server_id: str, interval: flo
         if server.task_state in {DELETING, SOFT_DELETING} or _is_soft_deleted(server):
             return True, None
         server_power.check_free(server, DELETE.kind, SOFT_DELETE.overtakes | unmade_images.MEANWHILE)
-        unmade_images.cancelled(conn, server, now, removal_id)
+        unmade_images.cancelled(conn, server, now, removal_ids)
         server_power.give_up(conn, server_id, now)
         before = server.power_before if server.vm_state == SOFT_DELETED else int(server.power_state)
         patience = server_power.patience(server, cloud.settings.shutdown_timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -21,7 +22,8 @@ from floe.core.actions import (
     UPLOAD_IMAGE,
     Action,
 )
-from floe.core.given import BlobGiven, SnapshotGiven
+from floe.core.disks import ROOT
+from floe.core.given import BlobGiven, ResizeGiven, SnapshotGiven
 from floe.core.image_quotas import ImageUsage
 from floe.core.images import QUEUED, SAVING, Image
 from floe.core.servers import (
@@ -45,28 +47,31 @@ MOVERS = frozenset({RESIZE.kind, MIGRATE.kind})
 """The kinds of those for which what is on a disk travels as an image that nobody sees."""
 MAKERS = KINDS | MOVERS | {SHELVE.kind}
 """The kinds of all actions that make an image of a server."""
+MOST = 2
+"""Images that one of them makes at most."""
 MEANWHILE = frozenset({IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING})
 """The task_states of a server of which an image is being made."""
 _LEAVING = frozenset({SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING, RESIZE_PREP, RESIZE_MIGRATING})
 
 
-def give_up(conn: Connection, action: Action, now: datetime, action_id: str) -> None:
-    """Delete the image that a failed or cancelled action did not make, by an action of that id for its bytes.
+def give_up(conn: Connection, action: Action, now: datetime, action_ids: Sequence[str]) -> None:
+    """Delete the images that a failed or cancelled action did not make, by actions of these ids for their bytes.
 
     One that its user gave other bytes meanwhile is the user's own, and one that is whole stays: but not what a
     server was to be kept in, nor what it was to travel as.
     """
-    image = rows.get(conn, given(action).image_id)
-    if image is None:
-        return
+    for image_id, action_id in zip(images_of(action).values(), action_ids, strict=False):
+        image = rows.get(conn, image_id)
+        if image is not None and _goes(conn, image, action):
+            remove(conn, image, action, now, action_id)
+
+
+def _goes(conn: Connection, image: Image, action: Action) -> bool:
     if action.kind in MOVERS:
-        goes = True
-    elif action.kind == SHELVE.kind:
-        goes = image.status == QUEUED or not _is_sent_by_another(conn, image.id, action.id)
-    else:
-        goes = image.status == QUEUED or (image.status == SAVING and is_sent(conn, image.id, action.id, is_open=True))
-    if goes:
-        remove(conn, image, action, now, action_id)
+        return True
+    if action.kind == SHELVE.kind:
+        return image.status == QUEUED or not _is_sent_by_another(conn, image.id, action.id)
+    return image.status == QUEUED or (image.status == SAVING and is_sent(conn, image.id, action.id, is_open=True))
 
 
 def remove(conn: Connection, image: Image, action: Action, now: datetime, action_id: str) -> None:
@@ -112,12 +117,12 @@ def _delete(conn: Connection, image: Image, now: datetime) -> str | None:
     return blob_id
 
 
-def cancelled(conn: Connection, server: Server, now: datetime, action_id: str) -> None:
+def cancelled(conn: Connection, server: Server, now: datetime, action_ids: Sequence[str]) -> None:
     """Give up making an image of a server, if that is being done, and delete what there is of it."""
     if server.task_state in MEANWHILE | _LEAVING:
         for action in actions.find(conn, server.id, is_open=True):
             if action.kind in MAKERS:
-                give_up(conn, action, now, action_id)
+                give_up(conn, action, now, action_ids)
                 actions.close(conn, action.id, CANCELLED, None, now)
 
 
@@ -138,6 +143,13 @@ def _is_sent_by_another(conn: Connection, image_id: str, maker: str) -> bool:
     """Say whether the bytes of an image are known to be somebody else's; how they came may be forgotten."""
     found = actions.find(conn, image_id, kind=UPLOAD_IMAGE.kind, subject=IMAGE, limit=1)
     return any(msgspec.convert(each.input, BlobGiven).maker != maker for each in found)
+
+
+def images_of(action: Action) -> Mapping[str, str]:
+    """Return the images that an action makes, by the role of the disk that each is made of."""
+    if action.kind in MOVERS:
+        return msgspec.convert(action.input, ResizeGiven).images
+    return {ROOT: given(action).image_id}
 
 
 def given(action: Action) -> SnapshotGiven:

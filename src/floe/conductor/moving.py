@@ -1,12 +1,12 @@
-"""Move a server to another host, and back: what is on its root disk travels as an image, and what it was stays there.
+"""Move a server to another host, and back: what is on its disks travels as images, and what it was stays there.
 
-The host that it leaves ends the guest and sends the disk; another one makes the guest of that. Until the move is
-confirmed or reverted both hosts have a half, and both are claimed. Nobody sees the image, and it goes with the move.
+The host that it leaves ends the guest and sends the disks; another one makes the guest of that. Until the move is
+confirmed or reverted both hosts have a half, and both are claimed. Nobody sees the images, and they go with the move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -22,11 +22,11 @@ from floe.conductor.flow import Begin, Flow, Outcome, Work
 from floe.conductor.forgotten import catch_up, guest_as_made
 from floe.conductor.guest_spec import guest_spec, made_of_own_disk
 from floe.conductor.placing import Placed, Placing, claimed
-from floe.conductor.saga import Node, OnHost, Write
+from floe.conductor.saga import Each, Node, OnHost, Write
 from floe.conductor.starting import started_again
 from floe.core import guest_actions
 from floe.core.actions import Step
-from floe.core.disks import Disk, Overlay
+from floe.core.disks import ROOT, Disk, Overlay
 from floe.core.errors import NotFound
 from floe.core.given import CreateSecrets, PowerGiven, ResizeGiven
 from floe.core.guests import GuestImage, MadeOf
@@ -45,6 +45,12 @@ from floe.store import servers as rows
 from floe.store.engine import Connection
 
 C = TypeVar("C", ChangePower, TakeSnapshot)
+
+
+class Travels(msgspec.Struct, frozen=True):
+    """A disk that travels beside the root disk."""
+
+    role: str
 
 
 class Moving(msgspec.Struct, frozen=True):
@@ -70,19 +76,8 @@ class Moving(msgspec.Struct, frozen=True):
         host = self.placing.take(conn, request, selection, now)
         rows.change(conn, server_id, task_state=RESIZE_MIGRATING, updated_at=now)
         server_migrations.note(conn, server_id, MIGRATING, now, target=host.name)
-        image = Image(
-            id=given.image_id,
-            name=None,
-            owner=None,
-            created_at=now,
-            updated_at=now,
-            visibility=PRIVATE,
-            disk_format="qcow2",
-            container_format="bare",
-            hidden=True,
-            properties={"instance_uuid": server_id, MOVED_BY: flow.action.id},
-        )
-        images.insert(conn, image)
+        for image_id in given.images.values():
+            images.insert(conn, _image(image_id, server_id, flow.action.id, now))
         return Outcome(
             output={"host": host.name, "zone": host.zone},
             host=host.name,
@@ -113,6 +108,20 @@ class Moving(msgspec.Struct, frozen=True):
                 waits=self.settings.host_wait,
                 anew=self.send_anew,
             ),
+            Each(
+                over=lambda flow: [Travels(role) for role in flow.given(ResizeGiven).others],
+                steps=(
+                    OnHost(
+                        name="send-ephemeral",
+                        at=_home,
+                        command=self.send_other,
+                        returns=SnapshotTaken,
+                        seconds=self.settings.snapshot,
+                        waits=self.settings.host_wait,
+                        anew=self.send_other_anew,
+                    ),
+                ),
+            ),
             Write(name="move", do=self.bind, returns=Placed, after=self.tell_members),
             OnHost(
                 name="spawn",
@@ -138,14 +147,25 @@ class Moving(msgspec.Struct, frozen=True):
         return await self._anew(flow, await self.stop(flow))
 
     async def send(self, flow: Flow) -> TakeSnapshot:
-        """Return what the host is told that is to send the disk."""
-        action, host = flow.action, _home(flow)
-        ticket = snapshots.ticket(self.cloud, host, action.id, seconds=self.settings.snapshot)
-        return TakeSnapshot(action_id=action.id, server_id=action.subject_id, ticket=ticket)
+        """Return what the host is told that is to send the root disk."""
+        return self._send(flow, ROOT)
 
     async def send_anew(self, flow: Flow) -> TakeSnapshot:
         """Return the same for a host that has forgotten the guest."""
         return await self._anew(flow, await self.send(flow))
+
+    async def send_other(self, flow: Flow) -> TakeSnapshot:
+        """Return what the host is told that is to send another disk."""
+        return self._send(flow, flow.result(Travels).role)
+
+    async def send_other_anew(self, flow: Flow) -> TakeSnapshot:
+        """Return the same for a host that has forgotten the guest."""
+        return await self._anew(flow, await self.send_other(flow))
+
+    def _send(self, flow: Flow, role: str) -> TakeSnapshot:
+        action, host = flow.action, _home(flow)
+        ticket = snapshots.ticket(self.cloud, host, action.id, role=role, seconds=self.settings.snapshot)
+        return TakeSnapshot(action_id=action.id, server_id=action.subject_id, ticket=ticket, role=role)
 
     async def _anew(self, flow: Flow, command: C) -> C:
         """Return a command with all of the guest, as it was before it was to move."""
@@ -182,24 +202,25 @@ class Moving(msgspec.Struct, frozen=True):
         """Return what the host is told that makes the guest of what was sent."""
         placed, given, server_id = flow.result(Placed), flow.given(ResizeGiven), flow.action.subject_id
 
-        def read(conn: Connection) -> tuple[Server, tuple[Disk, ...], MadeOf]:
-            server, image = rows.get(conn, server_id), images.get(conn, given.image_id)
+        def read(conn: Connection) -> tuple[Server, MadeOf, dict[str, GuestImage]]:
+            server = rows.get(conn, server_id)
             if server is None:
                 raise NotFound("server", server_id)
-            if image is None or image.status != WHOLE:
-                raise NotFound("image", given.image_id, message="What its disk travelled as was deleted meanwhile.")
-            return server, _disks(given), _made_of(conn, server, guest_image(image))
+            sent = {role: _sent(conn, image_id) for role, image_id in given.images.items()}
+            return server, _made_of(conn, server, sent.pop(ROOT)), sent
 
-        server, disks, made = await self.cloud.db.read(read)
-        guest = guest_spec(server, disks, made, CreateSecrets(), placed.network, placed.zone)
+        server, made, contents = await self.cloud.db.read(read)
+        guest = guest_spec(server, _disks(given), made, CreateSecrets(), placed.network, placed.zone)
         guest = await image_proofs.proven(self.cloud, guest, server.trusted_certificates, "kernel", "ramdisk")
-        tickets = host_images.tickets(self.cloud, placed.host, guest, seconds=self.settings.spawn)
+        more, seconds = contents.values(), self.settings.spawn
+        tickets = host_images.tickets(self.cloud, placed.host, guest, more=more, seconds=seconds)
         return Spawn(
             action_id=flow.action.id,
             guest=guest,
             network=placed.network,
             attempt=flow.attempt,
             tickets=tickets,
+            contents=contents,
             off=given.wanted.power is Power.STOPPED,
         )
 
@@ -217,7 +238,7 @@ class Moving(msgspec.Struct, frozen=True):
             attempt=flow.attempt,
         )
 
-    def arrived(self, conn: Connection, flow: Flow, now: datetime, removal_id: str) -> dict[str, Any]:
+    def arrived(self, conn: Connection, flow: Flow, now: datetime, removal_ids: Sequence[str]) -> dict[str, Any]:
         """Note of what a server is made that has moved, and return columns that it gets; what it travelled as goes."""
         given, server_id = flow.given(ResizeGiven), flow.action.subject_id
         server, image = rows.get(conn, server_id), images.get(conn, given.image_id)
@@ -226,17 +247,23 @@ class Moving(msgspec.Struct, frozen=True):
         server_disks.replace(conn, server_id, _disks(given))
         server_ports.activate(conn, server_id)
         made = _made_of(conn, server, guest_image(image))
-        unmade_images.remove(conn, image, flow.action, now, removal_id)
+        unmade_images.give_up(conn, flow.action, now, removal_ids)
         # What its host is told next counts from the first boot of a guest that it has made.
         return {"made_of": made, "boots": Wanted().boots}
 
     def give_back(
-        self, conn: Connection, flow: Flow, server: Server, fault: ServerFault, removal_id: str, start_id: str
+        self,
+        conn: Connection,
+        flow: Flow,
+        server: Server,
+        fault: ServerFault,
+        removal_ids: Sequence[str],
+        start_id: str,
     ) -> None:
         """Have a server be what and where it was; its guest is started again, if it ran."""
         given, now = flow.given(ResizeGiven), fault.created_at
         ran = server.former is not None and server.former.vm_state != STOPPED
-        unmade_images.give_up(conn, flow.action, now, removal_id)
+        unmade_images.give_up(conn, flow.action, now, removal_ids)
         server_resize.bring_home(conn, server, given.host, now, fault=fault, task_state=None)
         if not ran:
             server_ports.activate(conn, server.id)
@@ -256,6 +283,30 @@ def _claimed(flow: Flow) -> tuple[str, str]:
     """Return the host that was claimed, and its zone."""
     output = next(step.output for step in flow.journal.steps if step.name == "claim")
     return output["host"], output["zone"]
+
+
+def _image(image_id: str, server_id: str, action_id: str, now: datetime) -> Image:
+    """Return an image that a server is to travel as: nobody's, until the action ends that moves it."""
+    return Image(
+        id=image_id,
+        name=None,
+        owner=None,
+        created_at=now,
+        updated_at=now,
+        visibility=PRIVATE,
+        disk_format="qcow2",
+        container_format="bare",
+        hidden=True,
+        properties={"instance_uuid": server_id, MOVED_BY: action_id},
+    )
+
+
+def _sent(conn: Connection, image_id: str) -> GuestImage:
+    """Return an image that was sent. Raises NotFound."""
+    image = images.get(conn, image_id)
+    if image is None or image.status != WHOLE:
+        raise NotFound("image", image_id, message="What its disk travelled as was deleted meanwhile.")
+    return guest_image(image)
 
 
 def _disks(given: ResizeGiven) -> tuple[Disk, ...]:

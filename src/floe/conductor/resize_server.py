@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from floe.cloud import guest_metadata, server_ports, server_resize
+from floe.cloud import guest_metadata, server_ports, server_resize, unmade_images
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
 from floe.conductor.choices import Choices
@@ -27,7 +27,6 @@ from floe.conductor.moving import Moving
 from floe.conductor.saga import Choice, Each, OnHost, Saga, Write
 from floe.core import server_states
 from floe.core.actions import CONFIRM_RESIZE, MIGRATE, RESIZE, REVERT_RESIZE
-from floe.core.disks import EPHEMERAL
 from floe.core.errors import NotFound, NoValidHost, Unavailable
 from floe.core.given import CreateSecrets, ResizeGiven
 from floe.core.guests import PowerState
@@ -151,8 +150,8 @@ class ResizeServer(msgspec.Struct, frozen=True):
         try:
             return await self._claim_at_home(flow)
         except NoValidHost as error:
-            if not given.image_id or any(disk.role == EPHEMERAL for disk in given.disks):
-                raise  # what is on that does not travel; nor did anything in the release that gave no image
+            if not given.image_id:
+                raise  # nothing travelled in the release that gave no image
             return await self.move.claim(flow, error.reasons)
 
     async def _claim_at_home(self, flow: Flow) -> Any:
@@ -201,12 +200,12 @@ class ResizeServer(msgspec.Struct, frozen=True):
 
     def wait(self, flow: Flow) -> Work:
         """Have the server wait to be confirmed."""
-        server_id, now, removal_id = flow.action.subject_id, self.cloud.clock.now(), self.cloud.new_id()
+        server_id, now, removal_ids = flow.action.subject_id, self.cloud.clock.now(), self._new_ids()
         spawned = flow.known.get(Spawned)
         power = self._power(flow) if spawned is None else spawned.power_state
 
         def work(conn: Connection) -> Outcome:
-            more = {} if spawned is None else self.move.arrived(conn, flow, now, removal_id)
+            more = {} if spawned is None else self.move.arrived(conn, flow, now, removal_ids)
             became: dict[str, Any] = {"vm_state": RESIZED, "task_state": None, "power_state": int(power), "fault": None}
             rows.change(conn, server_id, **became, updated_at=now, **more)
             server_migrations.note(conn, server_id, FINISHED, now)
@@ -264,7 +263,7 @@ class ResizeServer(msgspec.Struct, frozen=True):
             return self.leave(flow, failure, MAKE)
         server_id, fault = flow.action.subject_id, self._fault(flow, failure, "")
         moves = "claim" in begun and RESIZE.kind not in begun
-        removal_id, start_id = self.cloud.new_id(), self.cloud.new_id()
+        removal_ids, start_id = self._new_ids(), self.cloud.new_id()
         flow.known[StartedAgain] = StartedAgain(start_id)
         if (spawn := begun.get("spawn")) is not None and spawn.host is not None:
             self.fleet.table.note_failure(spawn.host, True)
@@ -272,7 +271,7 @@ class ResizeServer(msgspec.Struct, frozen=True):
         def work(conn: Connection) -> None:
             server = rows.get(conn, server_id)
             if server is not None and moves:
-                self.move.give_back(conn, flow, server, fault, removal_id, start_id)
+                self.move.give_back(conn, flow, server, fault, removal_ids, start_id)
             elif server is not None:
                 server_resize.restore(conn, server, fault.created_at, task_state=None, fault=fault)
 
@@ -318,6 +317,9 @@ class ResizeServer(msgspec.Struct, frozen=True):
         details = "\n".join(text for text in (host, failure.detail) if text)
         now = self.cloud.clock.now()
         return ServerFault(code=500, message=first + failure.message, details=details, created_at=now)
+
+    def _new_ids(self) -> Sequence[str]:
+        return [self.cloud.new_id() for _ in range(unmade_images.MOST)]
 
     def _power(self, flow: Flow) -> PowerState:
         return flow.result(PowerChanged).power_state
@@ -378,8 +380,4 @@ def _unknown(failure: Failure) -> bool:
 
 
 def _no_room(host: str, why: str) -> NoValidHost:
-    text = (
-        f"No valid host: its own does not do: {why}; and the server cannot go to another one, "
-        "as what is on an ephemeral disk does not travel."
-    )
-    return NoValidHost(text, {host: why})
+    return NoValidHost(f"No valid host: its own does not do: {why}.", {host: why})

@@ -169,7 +169,7 @@ class ShelveServer(msgspec.Struct, frozen=True):
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
 
         def work(conn: Connection) -> None:
-            unmade_images.give_up(conn, action, now, removal_id)
+            unmade_images.give_up(conn, action, now, (removal_id,))
             server = rows.get(conn, action.subject_id)
             if server is None:
                 return

@@ -90,7 +90,7 @@ class ServerImages(msgspec.Struct, frozen=True):
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
 
         def work(conn: Connection) -> None:
-            unmade_images.give_up(conn, action, now, removal_id)
+            unmade_images.give_up(conn, action, now, (removal_id,))
             unmade_images.settle(conn, action.subject_id, now)
             rows.change(conn, action.subject_id, fault=fault)
 

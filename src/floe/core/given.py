@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from floe.core.disks import Disk
+from floe.core.disks import ROOT, Disk
 from floe.core.guests import GuestImage
 from floe.core.power import Wanted
 from floe.core.server_rescue import Rescue
@@ -89,8 +89,8 @@ class ResizeGiven(Given, frozen=True, kw_only=True):
     """The host that has the guest, what that should be there, and for how many seconds it may shut down by itself.
 
     `disks` are those that the server has, `makes` those that it is to have. Where it moves, its root disk travels as
-    the image `image_id`; it has to, if it is to go `away`, be it `to` some host. One that has moved has the other half
-    on the host `left`.
+    the image `image_id`, and others as `others` says by their roles; it has to, if it is to go `away`, be it `to` some
+    host. One that has moved has the other half on the host `left`.
     """
 
     host: str
@@ -99,9 +99,15 @@ class ResizeGiven(Given, frozen=True, kw_only=True):
     disks: tuple[Disk, ...] = ()
     makes: tuple[Disk, ...] = ()
     image_id: str = ""
+    others: Mapping[str, str] = msgspec.field(default_factory=dict)
     away: bool = False
     to: str | None = None
     left: str = ""
+
+    @property
+    def images(self) -> Mapping[str, str]:
+        """The images that disks travel as, by their roles."""
+        return {ROOT: self.image_id, **self.others}
 
 
 class SnapshotGiven(Given, frozen=True, kw_only=True):

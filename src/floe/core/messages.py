@@ -12,7 +12,7 @@ import msgspec
 
 from floe.core.actions import Action
 from floe.core.guest_questions import Diagnostics, ReadDiagnostics, SetPassword
-from floe.core.guests import GuestMetadata, GuestSpec, GuestState, PowerState
+from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork, MembersChange, RoutersChange
 from floe.core.host_uptime import ReadUptime, Uptime
 from floe.core.image_tickets import ImageTicket
@@ -36,6 +36,8 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True):
     """Which attempt at the action this is, if that is counted: after a later one, the host refuses it."""
     tickets: tuple[ImageTicket, ...] = ()
     """With which a host that does not see the image store fetches what the guest is made of."""
+    contents: dict[str, GuestImage] = msgspec.field(default_factory=dict)
+    """What blank disks begin as that came from another host, by their roles."""
     off: bool = False
     """Whether it is turned off as soon as it was started: it was off where it comes from."""
 

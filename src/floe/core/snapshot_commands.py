@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from floe.core.disks import ROOT
 from floe.core.guests import GuestSpec
 from floe.core.host_network import HostNetwork
 from floe.core.image_tickets import ImageTicket
@@ -11,7 +12,7 @@ from floe.core.step_times import StepTime
 
 
 class TakeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Copy a guest's root disk as it is, and send that to the image store for a ticket. Answered by `SnapshotTaken`.
+    """Copy a guest's disk as it is, and send that to the image store for a ticket. Answered by `SnapshotTaken`.
 
     Said again, it is answered alike. A host that does not know the guest fails with `not_found`, and is told once more
     with the whole of it.
@@ -20,6 +21,7 @@ class TakeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     action_id: str
     server_id: str
     ticket: ImageTicket
+    role: str = ROOT
     guest: GuestSpec | None = None
     network: HostNetwork | None = None
     """With the guest: what its host must know of its ports."""

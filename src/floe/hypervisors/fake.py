@@ -28,7 +28,7 @@ OPERATIONS = (
     *("open", "adopt_image", "create_overlay", "create_blank", "clone_disk", "start", "destroy", "guests"),
     *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume", "interrupt", "attach_nic", "detach_nic"),
     *("set_password", "diagnostics"),
-    *("copy_disk", "end_copy"),
+    *("copy_disk", "end_copy", "unpack_disk"),
 )
 N = TypeVar("N", bound=int)
 
@@ -219,6 +219,15 @@ class FakeHypervisor:
             if isinstance(disk, Blank):
                 os.truncate(target, disk.size_mib * MIB)
 
+    async def unpack_disk(self, guest: GuestSpec, disk: Blank, files: GuestFiles, source: Path) -> None:
+        """See `Hypervisor.unpack_disk`, and `copy_disk` for what is in there."""
+        self._trip("unpack_disk", guest.server_id)
+        target, copied = files.disks[disk.role], source.read_bytes()  # noqa: ASYNC240  # at most some MiB
+        if not target.exists():
+            _, _, _, _, _, size, *_ = _QCOW2.unpack_from(copied)
+            target.write_bytes(copied[len(empty_disk(size)) :])
+            os.truncate(target, disk.size_mib * MIB)
+
     async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
         """See `Hypervisor.start`."""
         if self._delay:
@@ -302,13 +311,14 @@ class FakeHypervisor:
         return nic.port_id not in there
 
     async def copy_disk(
-        self, guest: GuestSpec, disk: Overlay, files: GuestFiles, copy: Path, *, quiesce: bool | None
+        self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, copy: Path, *, quiesce: bool | None
     ) -> None:
-        """See `Hypervisor.copy_disk`: an empty disk of the right size, and what the guest's own disk has after it."""
+        """See `Hypervisor.copy_disk`: an empty disk of the right size, then what the guest's own begins with."""
         self._trip("copy_disk", guest.server_id)
         if quiesce and guest.server_id in self.host.deaf:
             raise HostFailure("The guest's agent did not answer, so it cannot be quiesced.", stage="snapshot")
-        own = files.disks[disk.role].read_bytes()  # some bytes
+        with files.disks[disk.role].open("rb") as file:
+            own = file.read(MIB)
         copy.write_bytes(empty_disk(disk.size_mib * MIB or guest.image.virtual_size or MIB) + own)  # noqa: ASYNC240
 
     async def end_copy(self, server_id: str, copy: Path) -> None:

@@ -91,6 +91,13 @@ class Hypervisor(Protocol):
         """
         ...
 
+    async def unpack_disk(self, guest: GuestSpec, disk: Blank, files: GuestFiles, source: Path) -> None:
+        """Make a disk what a copy of one was, a qcow2 file in the guest's folder of images, and grow it to its size.
+
+        One that is there stays as it is. Raises HostFailure for a copy that is larger.
+        """
+        ...
+
     async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
         """Define the guest and start it as that boot; the taps of its ports are there.
 
@@ -146,7 +153,7 @@ class Hypervisor(Protocol):
         ...
 
     async def copy_disk(
-        self, guest: GuestSpec, disk: Overlay, files: GuestFiles, copy: Path, *, quiesce: bool | None
+        self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, copy: Path, *, quiesce: bool | None
     ) -> None:
         """Copy a guest's disk as it is now to a qcow2 file that stands on no other; a guest that runs goes on.
 

@@ -10,10 +10,9 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from random import Random
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from floe.agent.agent import GUESTS, LEDGER
-from floe.agent.folders import remove_folder
 from floe.agent.image_eviction import backing_file
 from floe.cloud.audit import HostView
 from floe.core.disks import MIB, Blank, Overlay
@@ -29,14 +28,8 @@ from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
 from floe.simulation.storage import Removals, Synced
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Pause = Callable[[str], Awaitable[None]]
 Sleep = Callable[[float], Awaitable[None]]
-
-
-_WRITES = frozenset({"_write", "_install", "write"})
-"""The agent's functions that need room on the disk."""
 
 
 class Machine:
@@ -200,6 +193,12 @@ class SimulatedHypervisor:
         await self._fake.clone_disk(guest, disk, files, source)
         await self._pause("disk.after")
 
+    async def unpack_disk(self, guest: GuestSpec, disk: Blank, files: GuestFiles, source: Path) -> None:
+        """See `Hypervisor.unpack_disk`."""
+        await self._before_disk()
+        await self._fake.unpack_disk(guest, disk, files, source)
+        await self._pause("disk.after")
+
     async def _before_disk(self) -> None:
         await self._pause("disk.before")
         if self._machine.disk_full:
@@ -258,7 +257,7 @@ class SimulatedHypervisor:
         return gone
 
     async def copy_disk(
-        self, guest: GuestSpec, disk: Overlay, files: GuestFiles, copy: Path, *, quiesce: bool | None
+        self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, copy: Path, *, quiesce: bool | None
     ) -> None:
         """See `Hypervisor.copy_disk`."""
         await self._pause("copy.before")
@@ -383,18 +382,3 @@ class SimulatedPlane:
         """See `DataPlane.remove_all`."""
         await self._fake.remove_all()
         self._machine.network = HostNetwork()
-
-
-class Disk:
-    """The agent's blocking work, done at once: on a disk that may be full, by a process that may die at it."""
-
-    def __init__(self, machine: Machine, pause: Pause) -> None:
-        self._machine, self._pause = machine, pause
-
-    async def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """See `Offload`."""
-        await self._pause("file")
-        if self._machine.disk_full and getattr(call, "__name__", "") in _WRITES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        do: Callable[..., T] = call
-        return (self._machine.removals.instead(do) if call is remove_folder else do)(*args, **kwargs)

@@ -33,11 +33,12 @@ from floe.simulation.bus import Weather
 from floe.simulation.buses import Buses
 from floe.simulation.copied import SimulatedStore
 from floe.simulation.database import SimulatedDatabase
+from floe.simulation.disk import Disk
 from floe.simulation.faults import FAULTS
 from floe.simulation.judge import Judge, Watch
 from floe.simulation.leases import Leases
 from floe.simulation.loop import Process, VirtualLoop, current
-from floe.simulation.machines import Disk, Machine, SimulatedHypervisor, SimulatedPlane
+from floe.simulation.machines import Machine, SimulatedHypervisor, SimulatedPlane
 from floe.simulation.parts import Parts
 from floe.simulation.questions import Questions
 from floe.simulation.removal_watch import RemovalWatch

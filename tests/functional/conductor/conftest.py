@@ -86,8 +86,8 @@ class ScriptedHost:
     """The ports whose NICs guests were given later."""
     files: tuple[str, ...] = ()
     """Servers of which it has files alone."""
-    sends: Callable[[str], Awaitable[None]] | None = None
-    """Is told of each action whose image it sends."""
+    sends: Callable[[str, str], Awaitable[None]] | None = None
+    """Is told of each action whose image it sends, and the disk that it is of."""
 
     async def handle(self, command: Command) -> Result:
         if isinstance(command, SpawnAll):
@@ -126,7 +126,7 @@ class ScriptedHost:
             if command.server_id not in self.guests:
                 return Failed(kind="not_found", message="The guest is not on this host.")
             if self.sends is not None:
-                await self.sends(command.action_id)
+                await self.sends(command.action_id, command.role)
             return SnapshotTaken(size=1)
         if isinstance(command, ListGuests):
             return Guests(guests=self.found(), files=self.files)

@@ -66,7 +66,7 @@ async def test_one_that_is_whole_goes_if_a_server_was_to_be_kept_in_it(
         images.insert(conn, image)
         if sent_by != "nobody knows any more":
             actions.add(conn, upload)
-        unmade_images.give_up(conn, maker, now, "removal")
+        unmade_images.give_up(conn, maker, now, ["removal"])
 
     await site.cloud.db.write(give_up)
     assert (site.cloud.db.read_now(lambda conn: images.get(conn, IMAGE_ID)) is not None) is stays

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from floe.core.disks import Overlay
+from floe.core.disks import Blank, Overlay
 from floe.core.errors import Conflict, HostFailure, Unavailable
 from floe.core.guests import GuestSpec
 from floe.hypervisors.libvirt import copies, disks
@@ -28,14 +28,23 @@ class DiskCopies(msgspec.Struct, frozen=True):
     talks: Talks
 
     async def copy(
-        self, guest: GuestSpec, disk: Overlay, source: Path, copy: Path, user: int | None, *, quiesce: bool | None
+        self,
+        guest: GuestSpec,
+        disk: Overlay | Blank,
+        source: Path,
+        copy: Path,
+        user: int | None,
+        *,
+        quiesce: bool | None,
     ) -> None:
         """See `Hypervisor.copy_disk`. The formats are those that Floe made the files with, whatever is in them."""
         uuid, ask = guest.server_id, self.connection.ask
-        made = disk.size_mib * disks.MIB or guest.image.virtual_size or guest.image.size
-        size = await disks.virtual_size(source, made, user)
+        size, made_as = disk.size_mib * disks.MIB, "raw"
+        if isinstance(disk, Overlay):
+            made = size or guest.image.virtual_size or guest.image.size
+            size, made_as = await disks.virtual_size(source, made, user), "qcow2"
         if not await ask(lambda conn: copies.is_on(conn, uuid)):
-            await disks.flatten(source, copy, size, user)
+            await disks.flatten(source, made_as, copy, size, user)
             return
         await disks.create_empty(copy, size, user)
         await self._begin(guest, disk, copy, quiesce=quiesce)
@@ -63,7 +72,7 @@ class DiskCopies(msgspec.Struct, frozen=True):
             await asyncio.sleep(_FIRST_LOOK)
             waited += _FIRST_LOOK
 
-    async def _begin(self, guest: GuestSpec, disk: Overlay, copy: Path, *, quiesce: bool | None) -> None:
+    async def _begin(self, guest: GuestSpec, disk: Overlay | Blank, copy: Path, *, quiesce: bool | None) -> None:
         """Begin, with the guest's agent where it is to be asked; where it need not be, its turn is not waited for."""
         uuid, frozen, device = guest.server_id, copy.with_suffix(_FROZEN), disk.device
         if quiesce is not False:

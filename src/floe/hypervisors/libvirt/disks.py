@@ -151,6 +151,26 @@ async def clone_overlay(source: Path, target: Path, size: int, user: int | None)
     partial.replace(target)
 
 
+async def unpack(source: Path, target: Path, size: int, user: int | None) -> None:
+    """Make a user's raw file of `size` bytes that begins as the disk in a qcow2 file, which stands on no other."""
+    if target.exists():  # noqa: ASYNC240  # one stat
+        return
+    await virtual_size(source, size, user, stage="disk")
+    partial = _new_file(target.with_name(target.name + ".partial"), user)
+    await run(
+        *("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", str(source), str(partial)),
+        user=user,
+        stage="disk",
+        what=f"The disk {target.name!r} could not be made of what it was elsewhere",
+        largest=size,
+        seconds=_LONG,
+        memory=4 * GIB,
+    )
+    if partial.stat().st_size < size:  # one stat
+        os.truncate(partial, size)
+    partial.replace(target)
+
+
 async def _copy(source: Path, target: Path, size: int, user: int | None) -> Path:
     """Copy a file of a disk of at most so many bytes, holes as holes; return the copy, a user's."""
     partial = _new_file(target.with_name(target.name + ".partial"), None)
@@ -264,10 +284,10 @@ async def virtual_size(disk: Path, most: int, user: int | None, *, stage: str = 
     return size
 
 
-async def flatten(disk: Path, copy: Path, size: int, user: int | None) -> None:
-    """Copy a qcow2 disk of so many bytes that nobody writes to, and all that it stands on, to a file of its own."""
+async def flatten(disk: Path, disk_format: str, copy: Path, size: int, user: int | None) -> None:
+    """Copy a disk of so many bytes that nobody writes to, and all that it stands on, to a qcow2 file of its own."""
     await run(
-        *("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(disk), str(_new_file(copy, user))),
+        *("qemu-img", "convert", "-q", "-f", disk_format, "-O", "qcow2", str(disk), str(_new_file(copy, user))),
         user=user,
         stage="snapshot",
         what="The disk could not be copied",

@@ -210,6 +210,11 @@ class LibvirtHypervisor:
             of_image = guest.image.virtual_size
             await disks.clone_overlay(source, files.disks[disk.role], size or of_image, user)
 
+    async def unpack_disk(self, guest: GuestSpec, disk: Blank, files: GuestFiles, source: Path) -> None:
+        """See `Hypervisor.unpack_disk`."""
+        user = await self._user_of(files)
+        await disks.unpack(source, files.disks[disk.role], disk.size_mib * disks.MIB, user)
+
     async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:
         """See `Hypervisor.start`."""
         uuid = guest.server_id
@@ -280,7 +285,7 @@ class LibvirtHypervisor:
         return await self._connection.ask(lambda conn: statistics.diagnostics(conn, guest.server_id))
 
     async def copy_disk(
-        self, guest: GuestSpec, disk: Overlay, files: GuestFiles, copy: Path, *, quiesce: bool | None
+        self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, copy: Path, *, quiesce: bool | None
     ) -> None:
         """See `Hypervisor.copy_disk`."""
         user = await self._user_of(files)
