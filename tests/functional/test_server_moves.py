@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,33 @@ WRITTEN = b"what the guest wrote on its second disk"
 async def site(embedded: EmbeddedCloud) -> AsyncIterator[Site]:
     """Give a cloud of two hosts with a server on one of them, and a flavor that only the other one has room for."""
     async with furnished(embedded) as made:
-        for name, ram in (("small", 128), ("large", 256)):
-            flavor = {"flavor": {"name": name, "ram": ram, "vcpus": 1, "disk": 1}}
-            reply = await made.ask("POST", "/compute/v2.1/flavors", flavor, "admin")
-            made.ids[name] = reply.json()["flavor"]["id"]
-        asked = {
-            "name": "one",
-            "imageRef": made.ids["image"],
-            "flavorRef": made.ids["small"],
-            "networks": [{"uuid": made.ids["inner"]}],
-        }
-        reply = await made.ask("POST", SERVERS, {"server": asked}, "demo", HIGHEST)
-        await made.cloud.settled()
-        made.ids["server"] = reply.json()["server"]["id"]
+        await populate(made)
         yield made
+
+
+@pytest.fixture
+async def wide(first_start: Path, started_database: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """Give the same with a host more."""
+    cloud = EmbeddedCloud(tmp_path / "wide", hosts=3, template=first_start, database=started_database)
+    async with cloud, furnished(cloud) as made:
+        await populate(made)
+        yield made
+
+
+async def populate(made: Site) -> None:
+    for name, ram in (("small", 128), ("large", 256)):
+        flavor = {"flavor": {"name": name, "ram": ram, "vcpus": 1, "disk": 1}}
+        reply = await made.ask("POST", "/compute/v2.1/flavors", flavor, "admin")
+        made.ids[name] = reply.json()["flavor"]["id"]
+    asked = {
+        "name": "one",
+        "imageRef": made.ids["image"],
+        "flavorRef": made.ids["small"],
+        "networks": [{"uuid": made.ids["inner"]}],
+    }
+    reply = await made.ask("POST", SERVERS, {"server": asked}, "demo", HIGHEST)
+    await made.cloud.settled()
+    made.ids["server"] = reply.json()["server"]["id"]
 
 
 async def act(site: Site, action: str, body: Any = None, who: str = "demo", version: str = HIGHEST) -> Any:
@@ -256,6 +270,96 @@ async def test_a_host_that_dies_while_it_makes_the_guest_of_a_move_leaves_one_gu
         assert guests(site) == {home: "RUNNING"}
         assert not folder(site, away).exists()
     assert await audit(site) == []
+
+
+def others_fail(site: Site, home: str, failures: int) -> None:
+    """Have that many starts of guests fail, on whichever hosts but one they are."""
+    errors: deque[Exception | None] = deque(HostFailure("It broke.", stage="guest") for _ in range(failures))
+    for each in site.cloud.node.agents:
+        if each.host != home:
+            assert isinstance(each._hypervisor, FakeHypervisor)
+            each._hypervisor.host.faults["start"] = errors
+
+
+async def places(site: Site, action: str) -> list[tuple[str, str, str, str | None]]:
+    """Return where the server was to go in its latest action of a kind: the steps, how each ended, and what it says."""
+    path = f"{SERVERS}/{site.ids['server']}/os-instance-actions"
+    found = (await site.ask("GET", path, None, "admin", HIGHEST)).json()["instanceActions"]
+    request = next(each["request_id"] for each in found if each["action"] == action)
+    told = (await site.ask("GET", f"{path}/{request}", None, "admin", HIGHEST)).json()["instanceAction"]
+    events = sorted(told["events"], key=lambda each: each["start_time"])
+    return [
+        (each["event"], each["host"], each["result"], each["details"])
+        for each in events
+        if each["event"] in {"move", "spawn"}
+    ]
+
+
+async def test_a_host_that_fails_at_a_move_is_followed_by_another_one(wide: Site) -> None:
+    home = await place(wide)
+    others_fail(wide, home, 1)
+    assert (await act(wide, "migrate", None, "admin")).status_code == 202
+    now = await shown(wide)
+    away = now["OS-EXT-SRV-ATTR:host"]
+    (failed,) = {each.host for each in wide.cloud.node.agents} - {home, away}
+    assert now["status"] == "VERIFY_RESIZE"
+    assert guests(wide) == {home: "SHUTDOWN", away: "RUNNING"}
+    assert len(await claims(wide)) == 2, "one of each host"
+    assert not folder(wide, failed).exists()
+    assert await places(wide, "migrate") == [
+        ("move", failed, "Success", None),
+        ("spawn", failed, "Error", "It broke."),
+        ("move", away, "Success", f"in place of {failed}, which failed"),
+        ("spawn", away, "Success", None),
+    ]
+    assert await audit(wide) == []
+    assert (await act(wide, "revertResize", None, "admin")).status_code == 202
+    assert guests(wide) == {home: "RUNNING"}
+    assert await audit(wide) == []
+
+
+async def test_a_host_that_dies_at_a_move_is_followed_by_another_one_and_removes_what_it_has(wide: Site) -> None:
+    home, dying = await place(wide), asyncio.get_running_loop().create_future()
+    never = asyncio.Event()
+
+    def begin(host: str, hypervisor: FakeHypervisor) -> None:
+        async def stand_still(_seconds: float) -> None:
+            if not dying.done():
+                dying.set_result(host)
+                await never.wait()
+
+        hypervisor._delay, hypervisor._sleep = 1.0, stand_still
+
+    for each in wide.cloud.node.agents:
+        assert isinstance(each._hypervisor, FakeHypervisor)
+        begin(each.host, each._hypervisor)
+    path = f"{SERVERS}/{wide.ids['server']}/action"
+    assert (await wide.ask("POST", path, {"migrate": None}, "admin", HIGHEST)).status_code == 202
+    dead = await asyncio.wait_for(dying, 20)
+    await agent(wide, dead).crash()
+    wide.cloud.node.conductor.fleet.lost(dead)
+    await wide.cloud.settled()
+    away = await place(wide)
+    assert guests(wide) == {home: "SHUTDOWN", away: "RUNNING"}
+    assert away not in {home, dead}
+    await agent(wide, dead).start()
+    await wide.cloud.settled()
+    await compared(wide, dead)
+    assert not folder(wide, dead).exists()
+    assert await audit(wide) == []
+
+
+@pytest.mark.parametrize(("named", "failures"), [(False, 2), (True, 1)])
+async def test_a_move_that_finds_no_host_ends_at_home(wide: Site, named: bool, failures: int) -> None:
+    home = await place(wide)
+    others_fail(wide, home, failures)
+    asked = {"host": other(wide, home)} if named else None
+    await act(wide, "migrate", asked, "admin")
+    assert (await place(wide), guests(wide)) == (home, {home: "RUNNING"})
+    assert ("migrate", "It broke.") in await events(wide)
+    tried = [host for step, host, _, _ in await places(wide, "migrate") if step == "spawn"]
+    assert len(set(tried)) == failures
+    assert (await images(wide), await audit(wide)) == ([], [])
 
 
 async def test_where_no_other_host_has_room_the_server_stays(site: Site) -> None:

@@ -37,17 +37,19 @@ def tried(flow: Flow) -> dict[str, FloeError]:
 
 
 class Building(msgspec.Struct, frozen=True):
-    """The part of a plan that builds a guest somewhere."""
+    """The part of a plan that builds a guest somewhere, on one of `most` hosts; its first step is called `place`."""
 
     cloud: Cloud
     fleet: Fleet
     settings: ConductorSettings
+    most: int
+    place: str = "schedule"
 
     def steps(self, schedule: Callable[[Flow], Awaitable[Any]], spawn: Callable[[Flow], Awaitable[Spawn]]) -> Again:
         """Return its steps: `schedule` finds a host and claims it, `spawn` makes what that is told."""
         return Again(
             steps=(
-                Choice(name="schedule", by=schedule, returns=Placed),
+                Choice(name=self.place, by=schedule, returns=Placed),
                 OnHost(
                     name="spawn",
                     at=lambda flow: flow.result(Placed).host,
@@ -69,7 +71,7 @@ class Building(msgspec.Struct, frozen=True):
         self.fleet.table.note_failure(host, True)
         failed[host] = error
         hopeless = isinstance(error, HostFailure) and error.cause in _SAME_ANYWHERE
-        if hopeless or len(failed) >= self.settings.hosts_per_create:
+        if hopeless or len(failed) >= self.most:
             return False
         log.warning("server %s: host %s failed: %s", flow.action.subject_id, host, error.message)
         return True
@@ -79,7 +81,7 @@ class Building(msgspec.Struct, frozen=True):
         placed = next(
             msgspec.convert(other.output, Placed)
             for other in reversed(flow.journal.steps)
-            if other.name == "schedule" and other.host == step.host
+            if other.name == self.place and other.host == step.host
         )
         server = await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))
         return Destroy(

@@ -44,10 +44,11 @@ class CreateServer(msgspec.Struct, frozen=True):
 
     def saga(self) -> Saga:
         """Return its plan."""
+        building = Building(self.cloud, self.fleet, self.settings, self.settings.hosts_per_create)
         return Saga(
             begins=CREATE,
             steps=(
-                Building(self.cloud, self.fleet, self.settings).steps(self.schedule, self.spawn),
+                building.steps(self.schedule, self.spawn),
                 Write(name="active", do=self.activate, last=True),
             ),
             fails=self.give_back,

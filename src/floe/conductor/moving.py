@@ -16,24 +16,24 @@ from msgspec.structs import replace
 from floe.cloud import host_images, host_networks, image_proofs, server_ports, server_resize, snapshots, unmade_images
 from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import made_of
+from floe.conductor.building import Building, tried
 from floe.conductor.choices import Moves, Request
 from floe.conductor.fleet import ConductorSettings, Fleet
 from floe.conductor.flow import Begin, Flow, Outcome, Work
 from floe.conductor.forgotten import catch_up, guest_as_made
 from floe.conductor.guest_spec import guest_spec, made_of_own_disk
-from floe.conductor.placing import Placed, Placing, claimed
-from floe.conductor.saga import Each, Node, OnHost, Write
+from floe.conductor.placing import Placed, Placing, claimed, with_causes
+from floe.conductor.saga import Each, Node, OnHost
 from floe.conductor.starting import started_again
 from floe.core import guest_actions
-from floe.core.actions import Step
 from floe.core.disks import ROOT, Disk, Overlay
-from floe.core.errors import NotFound
+from floe.core.errors import FloeError, NotFound, NoValidHost
 from floe.core.given import CreateSecrets, PowerGiven, ResizeGiven
 from floe.core.guests import GuestImage, MadeOf
 from floe.core.hosts import FORMER, RUNNING
 from floe.core.images import ACTIVE as WHOLE
 from floe.core.images import MOVED_BY, PRIVATE, Image, guest_image
-from floe.core.messages import ChangePower, Destroy, PowerChanged, Spawn, Spawned
+from floe.core.messages import ChangePower, PowerChanged, Spawn
 from floe.core.power import Power, Wanted
 from floe.core.server_migrations import MIGRATING
 from floe.core.servers import RESIZE_MIGRATING, STOPPED, Server, ServerFault
@@ -44,6 +44,8 @@ from floe.store import actions, allocations, images, server_disks, server_migrat
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
+_HOSTS = 2
+"""On which a guest is tried, one after the other: it is off meanwhile, and is to be back soon."""
 C = TypeVar("C", ChangePower, TakeSnapshot)
 
 
@@ -122,16 +124,7 @@ class Moving(msgspec.Struct, frozen=True):
                     ),
                 ),
             ),
-            Write(name="move", do=self.bind, returns=Placed, after=self.tell_members),
-            OnHost(
-                name="spawn",
-                at=lambda flow: flow.result(Placed).host,
-                command=self.spawn,
-                returns=Spawned,
-                seconds=self.settings.spawn,
-                undo=self.destroy,
-                after=lambda flow, _: self.fleet.table.note_failure(flow.result(Placed).host, False),
-            ),
+            Building(self.cloud, self.fleet, self.settings, _HOSTS, "move").steps(self.bind, self.spawn),
         )
 
     async def stop(self, flow: Flow) -> ChangePower:
@@ -176,27 +169,56 @@ class Moving(msgspec.Struct, frozen=True):
         )
         return replace(command, guest=guest, network=network)
 
-    def bind(self, flow: Flow) -> Work:
-        """Have the server and its ports be on the host that was claimed."""
-        server_id, now, domain = flow.action.subject_id, self.cloud.clock.now(), self.cloud.settings.dns_domain
-        host, zone = _claimed(flow)
+    async def bind(self, flow: Flow) -> Any:
+        """Have the server and its ports be on the host that was claimed; or on another one, where that failed.
+
+        Raises FloeError where there is none.
+        """
+        failed = tried(flow)
+        output = await (self._choose_another(flow, failed) if failed else flow.transaction("move", self._bind(flow)))
+        if output["network"]["ports"]:  # hosts have rules that name its groups
+            await self.cloud.network_nudge(members=True)
+        return output
+
+    def _bind(self, flow: Flow) -> Work:
+        now, (host, zone) = self.cloud.clock.now(), _claimed(flow)
 
         def work(conn: Connection) -> Outcome:
-            server = rows.get(conn, server_id)
-            if server is None:
-                raise NotFound("server", server_id)
-            bound = server_resize.bind(conn, server, host, zone, now)
-            rows.change(conn, server_id, host=host, updated_at=now)
-            network = host_networks.fragment(conn, host, bound, domain, now)
-            placed: Any = msgspec.to_builtins(Placed(host, zone, network))
-            return Outcome(output=placed, host=host, begins=Begin(name="spawn", host=host))
+            return self._go_to(conn, flow, host, zone, now)
 
         return work
 
-    async def tell_members(self, _flow: Flow, placed: Placed) -> None:
-        """Have hosts told whose rules name its groups."""
-        if placed.network.ports:
-            await self.cloud.network_nudge(members=True)
+    async def _choose_another(self, flow: Flow, failed: Mapping[str, FloeError]) -> Any:
+        """Choose another host than those that failed, in place of what was claimed there."""
+        ((_, error),) = failed.items()
+        if flow.given(ResizeGiven).to is not None:
+            raise error
+        stays = {_home(flow): "the server is to leave it", **{host: each.message for host, each in failed.items()}}
+        try:
+            return (await self.placing.settle_on(flow, "move", self._claim_another, stays, Moves()))[1]
+        except NoValidHost as none:
+            raise with_causes(none, {_home(flow): none, **failed}) from None
+
+    def _claim_another(
+        self, flow: Flow, request: Request, selection: Selection, chosen: StepTime, now: datetime, conn: Connection
+    ) -> Outcome:
+        server_id = flow.action.subject_id
+        allocations.release(conn, server_id, now, purpose=RUNNING)
+        host = self.placing.take(conn, request, selection, now)
+        server_migrations.note(conn, server_id, MIGRATING, now, target=host.name)
+        moved = self._go_to(conn, flow, host.name, host.zone, now)
+        return replace(moved, remark=f"in place of {', '.join(tried(flow))}, which failed", steps=(chosen,))
+
+    def _go_to(self, conn: Connection, flow: Flow, host: str, zone: str, now: datetime) -> Outcome:
+        server_id = flow.action.subject_id
+        server = rows.get(conn, server_id)
+        if server is None:
+            raise NotFound("server", server_id)
+        bound = server_resize.bind(conn, server, host, zone, now)
+        rows.change(conn, server_id, host=host, updated_at=now)
+        network = host_networks.fragment(conn, host, bound, self.cloud.settings.dns_domain, now)
+        placed: Any = msgspec.to_builtins(Placed(host, zone, network))
+        return Outcome(output=placed, host=host, begins=Begin(name="spawn", host=host))
 
     async def spawn(self, flow: Flow) -> Spawn:
         """Return what the host is told that makes the guest of what was sent."""
@@ -222,20 +244,6 @@ class Moving(msgspec.Struct, frozen=True):
             tickets=tickets,
             contents=contents,
             off=given.wanted.power is Power.STOPPED,
-        )
-
-    async def destroy(self, flow: Flow, _step: Step) -> Destroy:
-        """Return what takes a spawn back."""
-        placed = next(msgspec.convert(step.output, Placed) for step in flow.journal.steps if step.name == "move")
-        server = await self.cloud.db.read(lambda conn: rows.get(conn, flow.action.subject_id, deleted=True))
-        return Destroy(
-            action_id=flow.action.id,
-            server_id=flow.action.subject_id,
-            guest_name=server.guest_name if server else "",
-            port_ids=tuple(port.port_id for port in placed.network.ports),
-            generation=placed.network.generation,
-            final=False,
-            attempt=flow.attempt,
         )
 
     def arrived(self, conn: Connection, flow: Flow, now: datetime, removal_ids: Sequence[str]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Placing(msgspec.Struct, frozen=True):
         try:
             request, output = await self.settle_on(flow, "schedule", self._claim, excluded)
         except NoValidHost as error:
-            raise _with_causes(error, tried) from None
+            raise with_causes(error, tried) from None
         if request.server.networks:
             # For hosts whose rules name its groups; of a host that was tried before, ports may be taken back.
             await self.cloud.network_nudge(members=not tried)
@@ -209,8 +209,8 @@ def claimed(server: Server, bound: Sequence[HostPort]) -> str:
     return f"{amounts}; {len(bound)} ports"
 
 
-def _with_causes(error: NoValidHost, tried: Mapping[str, FloeError]) -> FloeError:
-    """When hosts were tried before none was left, what went wrong there is what the user has to know."""
+def with_causes(error: NoValidHost, tried: Mapping[str, FloeError]) -> FloeError:
+    """Return what the user has to know: where hosts were tried before none was left, what went wrong there."""
     if not tried:
         return error
     cause = list(tried.values())[-1]

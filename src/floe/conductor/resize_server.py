@@ -265,8 +265,6 @@ class ResizeServer(msgspec.Struct, frozen=True):
         moves = "claim" in begun and RESIZE.kind not in begun
         removal_ids, start_id = self._new_ids(), self.cloud.new_id()
         flow.known[StartedAgain] = StartedAgain(start_id)
-        if (spawn := begun.get("spawn")) is not None and spawn.host is not None:
-            self.fleet.table.note_failure(spawn.host, True)
 
         def work(conn: Connection) -> None:
             server = rows.get(conn, server_id)

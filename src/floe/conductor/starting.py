@@ -10,7 +10,10 @@ from floe.core.given import PowerGiven
 
 
 def started_again(ident: str, action: Action, given: PowerGiven) -> Action:
-    """Return what starts the guest of an action's server, for whoever asked for that action."""
+    """Return what starts the guest of an action's server, for whoever asked for that action.
+
+    It has a request of its own, for by its request an action is shown, with the reason why it failed.
+    """
     begins = guest_actions.START.begins
     return Action(
         id=ident,
@@ -19,7 +22,7 @@ def started_again(ident: str, action: Action, given: PowerGiven) -> Action:
         subject_id=action.subject_id,
         project_id=action.project_id,
         user_id=action.user_id,
-        request_id=action.request_id,
+        request_id=f"req-{ident}",
         input=msgspec.to_builtins(given),
         created_at=action.created_at,
     )

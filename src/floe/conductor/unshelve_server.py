@@ -52,6 +52,7 @@ class UnshelveServer(msgspec.Struct, frozen=True):
 
     def saga(self) -> Saga:
         """Return its plan: one of two ways to a guest that runs."""
+        building = Building(self.cloud, self.fleet, self.settings, self.settings.hosts_per_create)
         return Saga(
             begins=UNSHELVE,
             steps=(
@@ -72,7 +73,7 @@ class UnshelveServer(msgspec.Struct, frozen=True):
                 ),
                 Each(
                     over=lambda flow: () if flow.given(UnshelveGiven).host else (Away(),),
-                    steps=(Building(self.cloud, self.fleet, self.settings).steps(self.schedule, self.spawn),),
+                    steps=(building.steps(self.schedule, self.spawn),),
                 ),
                 Write(name="active", do=self.activate, last=True),
             ),
