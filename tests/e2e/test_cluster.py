@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -21,6 +22,17 @@ from cluster import Cluster, end_all
 
 pytestmark = pytest.mark.e2e
 
+MARKS = b"""#!/bin/sh
+cat > /usr/sbin/mark << 'END'
+#!/bin/sh
+mkdir -p /second; mount /dev/vdb /second
+echo boot >> /marks; echo boot >> /second/marks
+echo "marks: $(wc -l < /marks) and $(wc -l < /second/marks)." > /dev/ttyS0
+umount /second; sync
+END
+chmod 755 /usr/sbin/mark; echo '::once:/usr/sbin/mark' >> /etc/inittab; /usr/sbin/mark
+"""
+"""Has a guest count its boots on both of its disks, and say so."""
 COMMAND = Path(__file__).parents[2] / "scripts" / "lib" / "cluster_command.py"
 
 
@@ -44,7 +56,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.cluster = Cluster(folder, planned(folder))
-        self._user = self.cluster.client("floe")
+        self._user, self._admin = self.cluster.client("floe"), self.cluster.client()
 
     def openstack(self, *words: str) -> str:
         done = subprocess.run(
@@ -59,6 +71,19 @@ class Place:
             [sys.executable, "-m", "floe", *words, "--state", str(state or self.cluster.state)],
             capture_output=True, text=True, check=False, timeout=60, env=clean_environment(),
         )  # fmt: skip
+
+    def create_marking(self, name: str) -> str:
+        """Ask for a server that counts its boots on two disks, without any network, and return its id."""
+        more = {"name": name, "ram": 128, "vcpus": 1, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 1}
+        flavor = self._admin.post("/compute/v2.1/flavors", {"flavor": more})["flavor"]["id"]
+        (image,) = self._user.get("/image/v2/images?name=tiny")["images"]
+        body = {"name": name, "imageRef": image["id"], "flavorRef": flavor, "networks": "none", "config_drive": True}
+        data = {"user_data": base64.b64encode(MARKS).decode()}
+        return str(self._user.post("/compute/v2.1/servers", {"server": body | data})["server"]["id"])
+
+    def act(self, server: str, action: str) -> None:
+        """Have an administrator do something with a server."""
+        self._admin.post(f"/compute/v2.1/servers/{server}/action", {action: None})
 
     def create(self, name: str) -> str:
         """Ask for a server like the one named `first`, and return its id."""
@@ -134,6 +159,8 @@ def test_guests_of_a_cluster_outlive_whoever_made_them(folder: Path) -> None:
     eventually("first to say login:", lambda: "login:" in place.console(first), BOOT_SECONDS, pause=0.5)
     assert "login:" in place.openstack("console", "log", "show", "first")
 
+    moved_with_all_that_is_on_its_disks(place)
+
     (pid,) = place.qemu(first)
     cluster.kill(place.host_of(first))
     assert place.qemu(first) == [pid]
@@ -165,6 +192,40 @@ def built_although_its_conductor_dies(place: Place) -> str:
         cluster.thaw(agent)
     place.becomes(server, "ACTIVE")
     return server
+
+
+def moved_with_all_that_is_on_its_disks(place: Place) -> None:
+    """Have a guest move to another host for good, and once more to one from which it goes back."""
+    server = place.create_marking("mover")
+
+    def said(marks: int) -> None:
+        text = f"marks: {marks} and {marks}."
+        eventually(f"the guest to say {text}", lambda: text in place.console(server), BOOT_SECONDS, pause=0.5)
+
+    place.becomes(server, "ACTIVE")
+    said(1)
+    first = place.host_of(server)
+    place.act(server, "migrate")
+    place.becomes(server, "VERIFY_RESIZE")
+    said(2)
+    place.act(server, "confirmResize")
+    place.becomes(server, "ACTIVE")
+    second = place.host_of(server)
+    assert second != first
+    assert {Path(path).parents[3].name for path in place.left(server) if "guests" in path} == {
+        second.replace("agent", "host")
+    }
+    place.act(server, "migrate")
+    place.becomes(server, "VERIFY_RESIZE")
+    said(3)
+    assert place.host_of(server) != second
+    place.act(server, "revertResize")
+    place.becomes(server, "ACTIVE")
+    assert place.host_of(server) == second
+    said(3)  # what the other half wrote is gone with it
+    assert "marks: 2 and 2." in place.console(server)
+    place.openstack("server", "delete", "--wait", server)
+    assert place.left(server) == []
 
 
 def killed_and_ended(folder: Path) -> None:
