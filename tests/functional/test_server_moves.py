@@ -501,3 +501,34 @@ async def test_a_resize_elsewhere_makes_no_ephemeral_disk_smaller(site: Site) ->
     home = await with_ephemeral(site)
     refused(await act(site, "resize", {"flavorRef": site.ids["large"]}), 400, "cannot get smaller")
     assert has(ephemeral(site, home), 1)
+
+
+@pytest.mark.parametrize("action", ["migrate", "resize"])
+async def test_a_server_whose_host_is_down_is_neither_resized_nor_migrated(site: Site, action: str) -> None:
+    home, before = await place(site), await shown(site)
+    await agent(site, home).stop()
+    await site.cloud.settled()
+    asked = {"flavorRef": site.ids["large"]} if action == "resize" else None
+    refused(await act(site, action, asked, "admin"), 409, "its host is down")
+    now = await shown(site)
+    assert {name for name in now if now[name] != before[name]} <= {"updated", "host_status"}
+    assert len(await claims(site)) == 1
+    await agent(site, home).start()
+    await site.cloud.settled()
+    assert (await act(site, action, asked, "admin")).status_code == 202
+    assert (await shown(site))["status"] == "VERIFY_RESIZE"
+
+
+async def test_a_host_that_goes_down_before_its_server_leaves_it_keeps_nothing_claimed_elsewhere(site: Site) -> None:
+    home = await place(site)
+    site.cloud.node.conductor.fleet.lost(home)  # of which its row does not tell yet
+    await act(site, "migrate", None, "admin")
+    assert ("migrate", f"Host {home!r} is down, so the server cannot leave it.") in await events(site)
+    assert len(await claims(site)) == 1
+    site.cloud.node.conductor.fleet.heard(home)
+    await compared(site, home)
+    await site.cloud.node.conductor.runner.sweep()
+    await site.cloud.settled()
+    now = await shown(site)
+    assert (now["status"], now["OS-EXT-SRV-ATTR:host"], guests(site)) == ("ACTIVE", home, {home: "RUNNING"})
+    assert await audit(site) == []

@@ -33,7 +33,7 @@ from floe.core.server_migrations import (
 )
 from floe.core.server_resize import Asked
 from floe.core.servers import RESIZE_REVERTING, STOPPED, Former, Server, ServerFlavor
-from floe.store import actions, allocations, images, server_disks, server_migrations
+from floe.store import actions, allocations, hosts, images, server_disks, server_migrations
 from floe.store import places as place_rows
 from floe.store import servers as rows
 from floe.store.engine import Connection
@@ -66,6 +66,7 @@ async def _begin(cloud: Cloud, context: Context, server_id: str, begins: Begins,
         servers.check_state(server, begins)
         server_power.check_free(server, begins.kind)
         server_power.check_nics(conn, server_id, begins.kind)
+        _check_up(conn, server, begins, now)
         if asked.host is not None:
             _check_host(conn, cloud, server, asked.host, now)
         flavor = server.flavor if begins is MIGRATE else _flavor(conn, context, server, asked.flavor_id)
@@ -240,6 +241,13 @@ def _check_host(conn: Connection, cloud: Cloud, server: Server, host: str, now: 
     if host == server.host:
         raise Invalid(f"Server {server.id} cannot be migrated to host {host!r}: it is there.")
     places.check(conn, cloud.settings.availability_zone, now, zone=server.requested_zone, host=host)
+
+
+def _check_up(conn: Connection, server: Server, begins: Begins, now: datetime) -> None:
+    """Raise Conflict for a server whose host is down: what is on its disks could go nowhere, as in Nova."""
+    host = hosts.get(conn, server.host) if server.host else None
+    if host is not None and not host.is_up(now):
+        raise Conflict(f"Cannot '{begins.kind}' instance {server.id}: its host is down.")
 
 
 def _flavor(conn: Connection, context: Context, server: Server, flavor_id: str) -> ServerFlavor:

@@ -27,7 +27,7 @@ from floe.conductor.saga import Each, Node, OnHost
 from floe.conductor.starting import started_again
 from floe.core import guest_actions
 from floe.core.disks import ROOT, Disk, Overlay
-from floe.core.errors import FloeError, NotFound, NoValidHost
+from floe.core.errors import FloeError, NotFound, NoValidHost, Unavailable
 from floe.core.given import CreateSecrets, PowerGiven, ResizeGiven
 from floe.core.guests import GuestImage, MadeOf
 from floe.core.hosts import FORMER, RUNNING
@@ -66,8 +66,14 @@ class Moving(msgspec.Struct, frozen=True):
     # -- there ----------------------------------------------------------------------------------------
 
     async def claim(self, flow: Flow, stays: Mapping[str, str]) -> Any:
-        """Choose another host than those that it `stays` away from, and claim it. Raises NoValidHost."""
-        moves = Moves(flow.given(ResizeGiven).to)
+        """Choose another host than those that it `stays` away from, and claim it.
+
+        Raises NoValidHost; Unavailable where its own is down, which was up when this was asked for: nothing is held
+        elsewhere for one that can send nothing.
+        """
+        home, moves = _home(flow), Moves(flow.given(ResizeGiven).to)
+        if not self.fleet.alive(home) and not self.fleet.awaited(home):
+            raise Unavailable(f"Host {home!r} is down, so the server cannot leave it.")
         return (await self.placing.settle_on(flow, "claim", self._claim, stays, moves))[1]
 
     def _claim(
