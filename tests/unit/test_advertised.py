@@ -79,6 +79,7 @@ CALLS = {
         "GET /os-hypervisors/{}/uptime",
     ),
     "os-instance-actions": ("GET /servers/{}/os-instance-actions", "GET /servers/{}/os-instance-actions/{}"),
+    "os-instance-usage-audit-log": ("GET /os-instance_usage_audit_log", "GET /os-instance_usage_audit_log/{}"),
     "os-keypairs": ("GET /os-keypairs", "POST /os-keypairs", "GET /os-keypairs/{}", "DELETE /os-keypairs/{}"),
     "NMN": ("POST /servers/{}/action addFixedIp", "POST /servers/{}/action removeFixedIp"),
     "os-networks": (

@@ -187,6 +187,8 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:os-hypervisors:show",
         "os_compute_api:os-hypervisors:statistics",
         "os_compute_api:os-hypervisors:uptime",
+        "os_compute_api:os-instance-usage-audit-log:list",
+        "os_compute_api:os-instance-usage-audit-log:show",
         "os_compute_api:os-quota-class-sets:show",
         "os_compute_api:os-quota-class-sets:update",
         "os_compute_api:os-quota-sets:delete",

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
+from floe.core.errors import Invalid
+
 
 class Clock(Protocol):
     """Where the time comes from; `floe.assembly` hands in the machine's, a simulation its own."""
@@ -41,6 +43,20 @@ class FixedClock:
         """Move it forward."""
         self._now += timedelta(seconds=seconds)
         self._seconds += seconds
+
+
+def month_before(moment: datetime) -> tuple[datetime, datetime]:
+    """Return from when to when the month went that had ended before a moment. Raises Invalid before there was one."""
+    try:
+        end = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        end = end if end < moment else _month_earlier(end)
+        return _month_earlier(end), end
+    except (ValueError, OverflowError):
+        raise Invalid(f"No month had ended before {moment.isoformat()}.") from None
+
+
+def _month_earlier(first: datetime) -> datetime:
+    return (first - timedelta(days=1)).replace(day=1)
 
 
 @lru_cache(maxsize=4096)

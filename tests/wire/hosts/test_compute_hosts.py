@@ -379,6 +379,30 @@ def test_a_machine_that_does_not_say_is_a_failure_of_the_host(tmp_path: Path) ->
     assert said.endswith("up 3 days, 11:20,  2 users,  load average: 0.10, 0.20, 0.30")
 
 
+@pytest.mark.parametrize(
+    ("before", "begin", "end"),
+    [
+        ("2016-12-10 13:59:59.999999", "2016-11-01 00:00:00", "2016-12-01 00:00:00"),
+        ("2016-12-01 00:00:00.000001", "2016-11-01 00:00:00", "2016-12-01 00:00:00"),
+        ("2016-12-01 00:00:00", "2016-10-01 00:00:00", "2016-11-01 00:00:00"),
+        ("2017-01-31 12:00:00", "2016-12-01 00:00:00", "2017-01-01 00:00:00"),
+        ("2017-01-01 00:00:00", "2016-11-01 00:00:00", "2016-12-01 00:00:00"),
+        *((wrong, None, None) for wrong in ("0001-01-31 00:00:00", "2017-13-01 00:00:00", "2017-01-01", "now", "%00")),
+    ],
+)
+async def test_no_host_has_announced_the_month_that_had_ended(call: Any, before: str, begin: str, end: str) -> None:
+    """Nova's answer where nobody told hosts to: the periods are Nova's, and every host is one that has not done it."""
+    reply = await call(f"{V}/os-instance_usage_audit_log/{before}")
+    assert reply.status_code == (200 if begin else 400)
+    if begin:
+        log = reply.json()["instance_usage_audit_log"]
+        assert (log["period_beginning"], log["period_ending"]) == (begin, end)
+        assert (log["num_hosts"], log["hosts_not_run"], log["log"]) == (2, ["alpha", "beta"], {})
+        assert log["overall_status"] == "0 of 2 hosts done. 0 errors."
+    refused = await call(f"{V}/os-instance_usage_audit_log/{before}", who="ann")
+    assert refused.status_code == 403
+
+
 async def test_until_2_42_hosts_are_listed_and_say_who_took_what(call: Any, with_conductor: Cloud) -> None:
     every = (await call(f"{V}/os-hosts", "2.42")).json()["hosts"]
     assert every == [

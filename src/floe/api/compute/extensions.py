@@ -38,6 +38,7 @@ NAMES = {
     "os-hosts": "Hosts",
     "os-hypervisors": "Hypervisors",
     "os-instance-actions": "InstanceActions",
+    "os-instance-usage-audit-log": "OSInstanceUsageAuditLog",
     "os-keypairs": "Keypairs",
     "os-multiple-create": "MultipleCreate",
     "os-networks": "Networks",
