@@ -37,6 +37,7 @@ FIELDS = {
 
 CALLS = {
     "OS-EXT-IMG-SIZE": ("GET /images/detail", "GET /images/{}"),
+    "os-agents": ("GET /os-agents", "POST /os-agents", "PUT /os-agents/{}", "DELETE /os-agents/{}"),
     "os-availability-zone": ("GET /os-availability-zone", "GET /os-availability-zone/detail"),
     "os-console-output": ("POST /servers/{}/action os-getConsoleOutput",),
     "os-flavor-access": (

@@ -39,7 +39,8 @@ OF_PROJECT: dict[tuple[str, ...], tuple[str, ...]] = {
         "os_compute_api:os-keypairs:index",
         "os_compute_api:os-keypairs:show",
         "os_compute_api:os-quota-sets:defaults",
-        # Gone with networks of the compute service's own: whoever calls is told so.
+        # Gone with networks of the compute service's own, and with XenServer: whoever calls is told so.
+        "os_compute_api:os-agents",
         "os_compute_api:os-networks",
         "os_compute_api:os-tenant-networks",
     ),

@@ -179,12 +179,16 @@ async def access(cloud: Cloud, context: Context, flavor_id: str, _asked: Mapping
 
 
 async def grant(cloud: Cloud, context: Context, flavor_id: str, asked: Mapping[str, Any]) -> list[str]:
-    """Let `project_id` use a flavor; return all that may. Raises NotFound, Conflict if it may already."""
-    project_id = asked["project_id"]
+    """Let `project_id` use a flavor; return all that may. Raises NotFound, Conflict if it was let already.
+
+    Raises Conflict for a public flavor too, unless it is `project_id_of_any` that is asked for.
+    """
+    only_private = "project_id" in asked
+    project_id = asked["project_id"] if only_private else asked["project_id_of_any"]
 
     def apply(conn: Connection) -> list[str]:
-        if visible(conn, context, flavor_id).public:
-            raise Conflict(f"Can not add access to a public flavor: {flavor_id} is for everybody already.")
+        if visible(conn, context, flavor_id).public and only_private:
+            raise Conflict("Can not add access to a public flavor.")
         if rows.may_use(conn, flavor_id, project_id):
             raise Conflict(f"Flavor access already exists for flavor {flavor_id} and project {project_id}.")
         rows.grant(conn, flavor_id, project_id)

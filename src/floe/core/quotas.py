@@ -17,6 +17,7 @@ COMPUTE: Mapping[str, int] = {
     "key_pairs": 100,
     "server_groups": 10,
     "server_group_members": 10,
+    "fixed_ips": -1,  # kept for who sets it: a project has as many as its ports
 }
 """Nova's names and Nova's defaults."""
 

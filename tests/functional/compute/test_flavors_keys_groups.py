@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from floe.cloud import flavors
+import pytest
+
+from floe.cloud import flavors, quota_classes
 from floe.cloud.cloud import Cloud
 
 ANN = "a" * 32
@@ -90,6 +92,18 @@ async def test_a_private_flavor_is_seen_and_used_only_where_it_was_allowed(clien
     assert (await root.post("/flavors/p/action", json=remove)).json() == {"flavor_access": []}
     assert (await root.post("/flavors/p/action", json=remove)).status_code == 404
     assert (await ann.post("/flavors/p/action", json=add)).status_code == 403
+
+
+async def test_a_public_flavor_is_granted_below_2_7_alone(client: Any) -> None:
+    add, granted = {"addTenantAccess": {"tenant": ANN}}, {"flavor_access": [{"flavor_id": "0", "tenant_id": ANN}]}
+    refused = await client("root", "2.7").post("/flavors/0/action", json=add)
+    assert (refused.status_code, refused.json()["conflictingRequest"]["message"]) == (
+        409,
+        "Can not add access to a public flavor.",
+    )
+    assert (await client("root", "2.6").post("/flavors/0/action", json=add)).json() == granted
+    assert (await client("root", "2.6").post("/flavors/0/action", json=add)).status_code == 409
+    assert (await client("root", "2.6").get("/flavors/0/os-flavor-access")).status_code == 404
 
 
 async def test_flavors_are_filtered_sorted_and_paged(client: Any) -> None:
@@ -256,4 +270,27 @@ async def test_quotas_are_shown_to_the_project_and_set_by_administrators(client:
     changed = await root.put("/os-quota-class-sets/default", json={"quota_class_set": {"cores": 7}})
     assert changed.json()["quota_class_set"]["cores"] == 7
     assert (await ann.get(path)).json()["quota_set"]["cores"] == 7
-    assert (await root.get("/os-quota-class-sets/other")).status_code == 400
+
+
+async def test_quota_classes_of_other_names_are_kept_and_hold_for_nobody(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = client("root")
+    other, nobodys = "/os-quota-class-sets/of%20others", (await root.get("/os-quota-class-sets/default")).json()
+    unset = (await root.get(other)).json()["quota_class_set"]
+    assert unset == nobodys["quota_class_set"] | {"id": "of others"}
+    for limits in ({"cores": 7}, {"cores": 8, "ram": -1}):
+        changed = (await root.put(other, json={"quota_class_set": limits})).json()["quota_class_set"]
+        shown = (await root.get(other)).json()["quota_class_set"]
+        assert shown == unset | limits == changed | {"id": "of others"}
+    assert (await root.get("/os-quota-class-sets/default")).json() == nobodys
+    assert (await client("ann").get(f"/os-quota-sets/{ANN}")).json()["quota_set"]["cores"] == 20
+    assert (await client("ann").get(other)).status_code == 403
+    for wrong in ("a" * 256, "a%00", "a%0Ab"):
+        path = f"/os-quota-class-sets/{wrong}"
+        assert (await root.get(path)).status_code == 400
+        assert (await root.put(path, json={"quota_class_set": {"cores": 1}})).status_code == 400
+    monkeypatch.setattr(quota_classes, "MOST", 1)
+    one_more = await root.put("/os-quota-class-sets/more", json={"quota_class_set": {"cores": 1}})
+    assert one_more.status_code == 403 and "1 quota classes" in one_more.text
+    assert (await root.put(other, json={"quota_class_set": {"cores": 9}})).status_code == 200

@@ -24,6 +24,7 @@ NAMES = {
     "OS-SCH-HNT": "SchedulerHints",
     "OS-SRV-USG": "ServerUsage",
     "os-admin-password": "AdminPassword",
+    "os-agents": "Agents",
     "os-availability-zone": "AvailabilityZone",
     "os-config-drive": "ConfigDrive",
     "os-console-output": "ConsoleOutput",

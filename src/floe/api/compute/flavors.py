@@ -105,6 +105,11 @@ def _access(flavor_id: str, projects: list[str]) -> Values:
 
 
 _TENANT: Fields[Any] = Fields(Wire("tenant", "project_id", _NEW, type=_Project, required=True))
+_GRANTED: Fields[Any] = Fields(
+    Wire("tenant", "project_id_of_any", _NEW, type=_Project, required=True, until=(2, 6)),
+    Wire("tenant", "project_id", _NEW, type=_Project, required=True, since=(2, 7)),
+)
+"""Below 2.7 public flavors are granted too, which changes nothing."""
 _ACCESS = "os_compute_api:os-flavor-access"
 FLAVOR: Resource[ServerFlavor] = Resource(
     name="flavor",
@@ -160,7 +165,7 @@ FLAVOR: Resource[ServerFlavor] = Resource(
     delete=flavors.delete,
     members=(
         Member(method="GET", name="os-flavor-access", takes=Fields(), act=flavors.access, shown=_access),
-        Member(method="POST", name="addTenantAccess", takes=_TENANT, act=flavors.grant, shown=_access),
+        Member(method="POST", name="addTenantAccess", takes=_GRANTED, act=flavors.grant, shown=_access),
         Member(method="POST", name="removeTenantAccess", takes=_TENANT, act=flavors.revoke, shown=_access),
     ),
 )  # fmt: skip

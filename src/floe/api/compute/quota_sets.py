@@ -7,14 +7,15 @@ from operator import itemgetter
 from typing import Any
 
 from floe.api.compute.dialect import ONCE_OPEN
-from floe.api.compute.fields import Flag, flag
+from floe.api.compute.fields import Flag, flag, printable
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.policy import admin, authenticated, project_reader
 from floe.api.kit.query import OPEN_QUERY, Param, Query
-from floe.api.kit.resource import Fields, Use, Wire, constant
+from floe.api.kit.resource import Fields, Use, Wire
 from floe.api.kit.routing import Route
 from floe.api.kit.values import whole
 from floe.cloud import compute_quotas as cloud
+from floe.cloud import quota_classes
 from floe.cloud.compute_quotas import Usage
 from floe.core.errors import Forbidden, Invalid
 from floe.core.versions import Version
@@ -24,27 +25,20 @@ _GROUPS = ("server_groups", "server_group_members")
 """Not shown of a class below 2.50."""
 _FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
 _NETWORK = {
+    "fixed_ips": "fixed_ips",
     "floating_ips": "floatingip",
     "security_groups": "security_group",
     "security_group_rules": "security_group_rule",
 }
-"""Shown and set below 2.36, of a class below 2.50; what they count is the network API's business."""
-_FIXED = {"fixed_ips": -1}
-"""Shown with those: fixed IPs have no limit; as that, and no other, they may be sent."""
-
+"""Shown and set below 2.36, of a class below 2.50; what they count is the network API's business: fixed IPs, of which
+a project has as many as its ports, nobody counts, as in Nova where Neutron has the networks."""
 _EVER: Version = (9999, 9999)
+_NAME_LENGTH = 255
+"""Characters of a class's name, as in Nova."""
 
 
 def _limit(value: int | str, name: str) -> int:
     return whole(value, name, -1)
-
-
-def _fixed(value: int | str, name: str) -> None:
-    if whole(value, name, -1) != _FIXED[name]:
-        raise Invalid(
-            f"Invalid input for field/attribute {name}: its quota is always {_FIXED[name]} here; "
-            "set the quota of port, with the network API, to limit addresses."
-        )
 
 
 def _of(name: str, to: str = "", until: Version = _EVER, since: Version = (0, 0), *, shown: bool = True) -> Wire[Any]:
@@ -54,8 +48,6 @@ def _of(name: str, to: str = "", until: Version = _EVER, since: Version = (0, 0)
 
 
 def _network(until: Version) -> Iterator[Wire[Any]]:
-    for name, value in _FIXED.items():
-        yield constant(name, value, Use.UPDATE, type=int | str, check=_fixed, until=until)
     for name, resource in _NETWORK.items():
         yield _of(name, resource, until)
 
@@ -124,16 +116,16 @@ async def delete(call: Call) -> Reply:
 
 
 async def show_class(call: Call) -> Reply:
-    """GET os-quota-class-sets/default."""
-    limits = await cloud.defaults(call.cloud)
-    return Reply(200, {"quota_class_set": {"id": _class(call), **QUOTA_CLASS.shape.show(limits, call.version)}})
+    """GET os-quota-class-sets/{name}: of any name, as there is nothing that a class is but its limits."""
+    name = _class(call)
+    limits = await quota_classes.limits(call.cloud, name)
+    return Reply(200, {"quota_class_set": {"id": name, **QUOTA_CLASS.shape.show(limits, call.version)}})
 
 
 async def update_class(call: Call) -> Reply:
-    """PUT os-quota-class-sets/default."""
-    _class(call)
+    """PUT os-quota-class-sets/{name}."""
     asked = QUOTA_CLASS.read(_UPDATE_CLASS.read(await call.raw(), call.version), call.version, Use.UPDATE)
-    limits = await cloud.change_defaults(call.cloud, asked)
+    limits = await quota_classes.change(call.cloud, _class(call), asked)
     return Reply(200, {"quota_class_set": QUOTA_CLASS.shape.show(limits, call.version)})
 
 
@@ -160,9 +152,10 @@ def _user(call: Call) -> str | None:
 
 
 def _class(call: Call) -> str:
-    name = call.params["name"]
-    if name != "default":
-        raise Invalid(f"There is no quota class {name[:80]!r}; the only one is 'default'.")
+    """Return the name of a class. Raises Invalid."""
+    name = printable(call.params["name"], "quota_class_name")
+    if len(name) > _NAME_LENGTH:
+        raise Invalid(f"quota_class_name has {len(name)} characters, more than {_NAME_LENGTH}.")
     return name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from floe.api.compute import (
+    agents,
     aggregates,
     availability_zones,
     extensions,
@@ -71,6 +72,7 @@ _NOUNS = (
     quota_sets,
     extensions,
     availability_zones,
+    agents,
     aggregates,
     hosts,
     hypervisors,
