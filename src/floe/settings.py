@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 
 from floe.core.errors import Invalid
 from floe.core.hosts import HOST_NAME
+from floe.core.image_signatures import trusted_ids
 from floe.core.object_stores import S3Address, s3_address
 
 ENV_PREFIX = "FLOE_"
@@ -154,6 +155,9 @@ class Settings:
         "", "APIs that hosts fetch images from, like https://a:8774; default: the image store itself", "URLS"
     )
     image_certificates: str = _setting("", "folder of ID.pem that images are verified by; default: in `state`", "DIR")
+    trusted_image_certificates: str = _setting(
+        "", "ids of certificates that servers trust which name none: all images have to be signed under one", "LIST"
+    )
     image_cache_hours: float = _setting(24.0, "hours that a host keeps a base image which no guest uses", "HOURS")
     history_days: float = _setting(90.0, "days that deleted servers and other history are kept; 0: for ever", "DAYS")
     usage_days: float = _setting(730.0, "days that usage of purged servers is kept; 0: for ever", "DAYS")
@@ -188,6 +192,7 @@ class Settings:
                 raise Invalid(f"{name} must be between {least} and {most} (it is {getattr(self, name)}).")
         self.proxies()
         self.image_urls()
+        self.trusted_ids()
         self.object_store()
         if self.disk_reserve_mib < -1 or self.image_cache_hours < 0:
             raise Invalid(
@@ -242,6 +247,10 @@ class Settings:
                     f"query or fragment (it has {url[:200]!r})."
                 )
         return urls
+
+    def trusted_ids(self) -> tuple[str, ...]:
+        """Return the ids of `trusted_image_certificates`."""
+        return trusted_ids(self.trusted_image_certificates.replace(",", " ").split()) or ()
 
     def guest_uids(self) -> range:
         """Return the user ids that guests run as."""
@@ -377,23 +386,14 @@ def _convert(name: str, value: Any, source: str) -> Any:
 def _parse(name: str, text: str, source: str) -> Any:
     kind = _TYPES[name]
     if kind is bool:
-        words = {
-            "1": True,
-            "true": True,
-            "yes": True,
-            "on": True,
-            "0": False,
-            "false": False,
-            "no": False,
-            "off": False,
-        }
-        if text.lower() not in words:
+        if text.lower() not in _TRUTHS:
             raise Invalid(f"{source}: {name} must be true or false (it is {text!r}).")
-        return words[text.lower()]
+        return _TRUTHS[text.lower()]
     try:
         return kind(text)
     except ValueError as error:
         raise Invalid(f"{source}: {name} must be {_WORDS[kind]} (it is {text!r}).") from error
 
 
+_TRUTHS = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}

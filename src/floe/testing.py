@@ -60,6 +60,8 @@ class EmbeddedCloud:
     """Whether the hosts fetch images from this cloud's API, as hosts on other machines do."""
     shelved_offload_time: float = 0.0
     """As in `Settings`."""
+    trusted_image_certificates: str = ""
+    """As in `Settings`."""
     url: str = ""
 
     async def __aenter__(self) -> EmbeddedCloud:
@@ -76,6 +78,7 @@ class EmbeddedCloud:
             fake_hosts=self.hosts,
             fake_delay=self.delay,
             shelved_offload_time=self.shelved_offload_time,
+            trusted_image_certificates=self.trusted_image_certificates,
             images_from=self.url if self.images_over_http else "",
         )
         self.node = Node(

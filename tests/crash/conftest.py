@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet
 from databases import PostgresDatabases, opened
 from lifelines import Watched
 from msgspec import structs
+from signers import DAY, NOW, signer
 
 from floe.agent.agent import Agent
 from floe.agent.threads import in_thread
@@ -74,6 +75,7 @@ from floe.store.schema import create_all
 PROJECT, _KEY = "a" * 32, Fernet.generate_key()
 ANN = Context(request_id="r", user_id="ann", project_id=PROJECT, roles=frozenset({"member", "reader"}))
 IMAGE, DATA = "11111111-1111-4111-8111-111111111111", b"an image that nobody boots" * 50
+SIGNER = signer(last=NOW + 10_000 * DAY)
 HOSTS = ("h1", "h2")
 SETTINGS = ConductorSettings(
     start_grace=60.0, renew=0.02, sweep=0.02, gather=0.02, write_seen=3600.0, slow_sweep=3600.0, trace_after=3600.0
@@ -210,9 +212,10 @@ class Town:
             blobs=FileBlobs(self.folder / "blobs"),
             clock=self.clock,
             new_id=random_id,
-            settings=CloudSettings(),
+            settings=CloudSettings(image_certificates=self.folder / "certificates"),
             token_keys=[_KEY].copy,
         )
+        SIGNER.keep(self.folder / "certificates")
         self.conductor = Conductor(self.cloud, settings=SETTINGS, place="here")
         await self.conductor.start()
         for name in HOSTS:
@@ -523,6 +526,7 @@ def empty_town(tmp_path_factory: pytest.TempPathFactory, empty_town_url: str) ->
             size=len(DATA),
             virtual_size=len(DATA),
             sha512=hashlib.sha512(DATA).hexdigest(),
+            properties=SIGNER.properties(DATA),
             created_at=now,
             updated_at=now,
         )

@@ -18,7 +18,7 @@ from floe.core.messages import Report
 KILLED_IN = {
     "Spawn": {
         "clear": ("destroy", "remove_folder"),
-        "image": ("_check", "_copy_in_kernel", "adopt_image", "_install"),
+        "image": ("_check", "_copy_in_kernel", "_digests", "demand_signed", "adopt_image", "_install"),
         "disk": ("create_overlay", "write"),
         "ports": ("apply",),
         "guest": ("start",),

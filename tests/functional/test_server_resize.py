@@ -244,6 +244,9 @@ async def test_what_waits_for_a_decision_can_be_deleted_and_little_else(site: Si
     ):
         reply = await act(site, server, action, **asked)
         assert (action, reply.status_code) == (action, 409), reply.text
+    reply = await site.ask("POST", f"{SERVERS}/{server}/action", {"trigger_crash_dump": None}, version=HIGHEST)
+    await site.cloud.settled()
+    assert (reply.status_code, machine(site, server).interrupts) == (202, {server: 1}), reply.text
     for state in ("error", "active"):  # by an administrator; nothing of what it was is lost by it
         assert (await act(site, server, "os-resetState", "admin", state=state)).status_code == 202
         if state == "error":

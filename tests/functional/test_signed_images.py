@@ -275,6 +275,34 @@ async def test_a_rebuild_keeps_what_a_server_trusts_or_changes_it_and_leaves_it_
     refused(await rebuilt(one, server, bobs, trusted_image_certificates=["x"]), 400, "trusted_image_certificates")
 
 
+async def test_a_server_that_names_no_certificates_trusts_those_that_an_operator_does(
+    first_start: Path, started_database: str, tmp_path: Path
+) -> None:
+    ours, other = root(), root()
+    cloud = EmbeddedCloud(
+        tmp_path / "state",
+        template=first_start,
+        database=started_database,
+        trusted_image_certificates=f" {ours.ident.upper()}, ",
+    )
+    async with cloud, furnished(cloud) as site:
+        for authority in (ours, other):
+            authority.keep(folder(site))
+        ann, bob = signer(ours).keep(folder(site)), signer(other).keep(folder(site))
+        anns = await image(site, **ann.properties(CONTENT))
+        bobs = await image(site, b"b" + CONTENT, **bob.properties(b"b" + CONTENT))
+        refused(await asked(site, site.ids["image"]), 400, "is not signed")
+        server = await served(site, anns)
+        assert await runs(site, server)
+        assert (await shown(site, server))["trusted_image_certificates"] == [ours.ident]
+        await failed(site, await served(site, bobs), "Could not locate the signing certificate")
+        named = await served(site, bobs, [other.ident])
+        assert (await shown(site, named))["trusted_image_certificates"] == [other.ident]
+        again = await rebuilt(site, named, anns, trusted_image_certificates=None)
+        assert again.json()["server"]["trusted_image_certificates"] == [ours.ident]
+        assert (await shown(site, named))["image"]["id"] == anns
+
+
 async def test_a_rescue_boots_what_was_signed_and_a_snapshot_is_of_nobodys_signing(one: Site) -> None:
     authority = root().keep(folder(one))
     ann = signer(authority, key=ec.generate_private_key(ec.SECP521R1())).keep(folder(one))

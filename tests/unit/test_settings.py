@@ -74,10 +74,14 @@ def test_an_address_may_be_ipv6() -> None:
         ({"history_days": "-1"}, "history_days must be between 0 and 36500 (it is -1)."),
         ({"history_days": "1e9"}, "history_days must be between 0 and 36500 (it is 1e+09)."),
         ({"history_days": "nan"}, "history_days must be between 0 and 36500 (it is nan)."),
+        (
+            {"trusted_image_certificates": "ca"},
+            "trusted_image_certificates holds 'ca', which is not the UUID of a certificate.",
+        ),
         ({"usage_days": "30"}, "usage_days must be 0, or at least history_days (they are 30 and 90)."),
     ],
 )
-def test_days_that_make_no_sense_are_refused(given: dict[str, str], told: str) -> None:
+def test_what_makes_no_sense_is_refused(given: dict[str, str], told: str) -> None:
     with pytest.raises(Invalid) as found:
         load(given, {})
     assert found.value.message == told

@@ -150,6 +150,7 @@ def _cloud_settings(settings: Settings, url: str) -> CloudSettings:
         host_images=settings.images_from or url,
         host_bus_ca=text_of("bus_ca", settings.bus_ca) if settings.bus else "",
         image_certificates=Path(settings.image_certificates or settings.state / "image-certificates"),
+        trusted_image_certificates=settings.trusted_ids(),
         history_days=settings.history_days,
         usage_days=settings.usage_days,
     )

@@ -65,6 +65,8 @@ class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Which APIs they fetch images from."""
     image_certificates: Path | None = None
     """The folder of the certificates that signatures of images are checked by; None: there are none."""
+    trusted_image_certificates: tuple[str, ...] = ()
+    """Those that a server trusts which names none; none of them: it may be made of any image."""
     usage_days: float = 730.0
     """How long it is kept what servers used whose history is purged; 0 is for ever."""
 

@@ -58,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     group_id: str | None
     config_drive: bool
     disk_config: str
+    trusted_certificates: tuple[str, ...] | None
     quota_owner: str | None
 
 
@@ -82,7 +83,8 @@ def plan(
     foresee(conn, *_first_reads(context, project_id, new))
     flavor = flavors.usable(conn, context, new.flavor_id)
     image_id = boot_image(new.block_devices, new.image_id)
-    boot = boot_of(conn, context, flavor, image_id, new.trusted_certificates)
+    trusted = trusted_by(cloud, new.trusted_certificates)
+    boot = boot_of(conn, context, flavor, image_id, trusted)
     image, made_of = boot.image, boot.made_of
     check_buses(new.block_devices, image.properties)
     room = quotas.room_of_user(conn, project_id, context.user_id)
@@ -117,8 +119,14 @@ def plan(
         group_id=group_id,
         config_drive=config_drive,
         disk_config=disk_config.kept(new.disk_config, image.properties),
+        trusted_certificates=trusted,
         quota_owner=room.quota_owner,
     )
+
+
+def trusted_by(cloud: Cloud, named: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the certificates under which all is to be signed that a server boots, which names these; None is any."""
+    return named or cloud.settings.trusted_image_certificates or None
 
 
 def _check_hardware(flavor: ServerFlavor, image: Image) -> None:

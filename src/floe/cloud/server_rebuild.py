@@ -99,7 +99,7 @@ def _given(
     limits, changes = quotas.limits(conn, server.project_id, context.user_id), asked.changes
     trusted = server.trusted_certificates
     if asked.trusted_certificates is not msgspec.UNSET:
-        trusted = asked.trusted_certificates
+        trusted = new_servers.trusted_by(cloud, asked.trusted_certificates)
     boot = new_servers.boot_of(conn, context, server.flavor, asked.image_id, trusted)
     check_metadata(changes.get("metadata", {}), limits)
     check_files(asked.files, limits)

@@ -26,7 +26,7 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.new_servers import Plan
 from floe.cloud.own_actions import Begun
 from floe.core import disk_config, hostnames
-from floe.core.actions import CONFIRM_RESIZE, CREATE, DELETE, REVERT_RESIZE, Action, Begins
+from floe.core.actions import CREATE, DELETE, Action, Begins
 from floe.core.context import Context
 from floe.core.disks import root_device
 from floe.core.errors import Conflict, Forbidden, Gone, Invalid, NotFound
@@ -48,8 +48,6 @@ from floe.store.server_lists import NamedServer
 log = logging.getLogger(__name__)
 
 SORT_KEYS = frozenset(server_lists.SORT_KEYS)
-_OF_HALVES = frozenset({CONFIRM_RESIZE.kind, REVERT_RESIZE.kind})
-"""What may begin with a server that was resized, and of which its host keeps what it was; besides a delete."""
 _MAY_BE_SHELVED = frozenset({SHELVED, SHELVED_OFFLOADED, ERROR})
 S = TypeVar("S", Server, SeenServer)
 _PASSWORD = string.ascii_letters + string.digits
@@ -167,7 +165,7 @@ def as_planned(
         quota_owner=plan.quota_owner,
         disk_config=plan.disk_config,
         root_device=root_device(plan.disks),
-        trusted_certificates=new.trusted_certificates,
+        trusted_certificates=plan.trusted_certificates,
         created_at=now,
         updated_at=now,
     )
@@ -223,8 +221,8 @@ def put_in_state(conn: Connection, server: Server, begins: Begins, now: datetime
 
 
 def check_state(server: Server, begins: Begins) -> None:
-    """Raise Conflict for a server that is in no state that an action may begin in."""
-    if server.former is not None and begins.kind not in _OF_HALVES and begins.allowed is not None:
+    """Raise Conflict for a server in no state that an action may begin in; one that keeps what it was is resized."""
+    if server.former is not None and begins.allowed is not None and RESIZED not in begins.allowed:
         raise Conflict(
             f"Cannot '{begins.kind}' instance {server.id} before its resize is confirmed or reverted; "
             f"it is in vm_state {server.vm_state}"

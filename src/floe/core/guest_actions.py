@@ -21,6 +21,7 @@ from floe.core.servers import (
     REBOOTING,
     REBOOTING_HARD,
     RESCUED,
+    RESIZED,
     RESTORING,
     RESUMING,
     SOFT_DELETED,
@@ -92,7 +93,7 @@ SUSPEND = OnGuest(kind="suspend", allowed=frozenset({ACTIVE}), task_state=SUSPEN
 RESUME = OnGuest(kind="resume", allowed=frozenset({SUSPENDED}), task_state=RESUMING, power=Power.RUNNING)
 TRIGGER_CRASH_DUMP = OnGuest(
     kind="trigger_crash_dump",
-    allowed=frozenset({ACTIVE, PAUSED, RESCUED, ERROR}),
+    allowed=frozenset({ACTIVE, PAUSED, RESCUED, RESIZED, ERROR}),
     task_state=None,
     power=None,
     interrupts=True,

@@ -116,6 +116,8 @@ def trusted_ids(named: Sequence[str] | None) -> tuple[str, ...] | None:
     if named is None:
         return None
     found = tuple(name.lower() for name in named)
+    if len(found) > MOST_TRUSTED:
+        raise Invalid(f"trusted_image_certificates holds {len(found)} certificates, more than {MOST_TRUSTED}.")
     for name in found:
         if not VALUES[CERTIFICATE].allow(name):
             raise Invalid(f"trusted_image_certificates holds {name[:80]!r}, which is not the UUID of a certificate.")

@@ -12,7 +12,7 @@ from floe.api.compute.server_bodies import Certificates, DiskConfig, File
 from floe.api.compute.servers import changed, narrow, single
 from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid, at_most
 from floe.api.kit.call import Call, Reply
-from floe.api.kit.policy import project_member
+from floe.api.kit.policy import enforce, project_member
 from floe.api.kit.routing import Route
 from floe.cloud import server_rebuild as cloud
 from floe.core.image_signatures import trusted_ids
@@ -44,7 +44,10 @@ REBUILD = Body(
 async def rebuild(call: Call) -> Reply:
     """Rebuild; the answer is the server as it is to be, with its password."""
     server_id = call.params["server_id"]
-    asked = new_make(REBUILD.read(await call.raw(), call.version), call.version)
+    body = REBUILD.read(await call.raw(), call.version)
+    if "trusted_image_certificates" in body:
+        enforce(POLICIES, _TRUSTING, call.context)
+    asked = new_make(body, call.version)
     begun = await cloud.rebuild(call.cloud, call.context, server_id, asked)
     shown = _shown(call, begun.server) | {"adminPass": begun.admin_password}
     return Reply(202, {"server": shown}, {"location": call.url(f"/v2.1/servers/{server_id}")})
@@ -77,8 +80,8 @@ def _shown(call: Call, server: SeenServer) -> dict[str, Any]:
     return shown
 
 
-_POLICY = "os_compute_api:servers:rebuild"
+_POLICY, _TRUSTING = "os_compute_api:servers:rebuild", "os_compute_api:servers:rebuild:trusted_certs"
 
 ROUTES = (Route("POST", "/v2.1/servers/{server_id}/action", rebuild, _POLICY, action="rebuild"),)
 
-POLICIES = {_POLICY: project_member}
+POLICIES = {_POLICY: project_member, _TRUSTING: project_member}

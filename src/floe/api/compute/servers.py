@@ -16,7 +16,7 @@ from floe.api.compute.server_shapes import NARROW, OPERATOR, USER, image_propert
 from floe.api.kit.body import Body, Description, Field, Name
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, linked
-from floe.api.kit.policy import project_member, project_reader
+from floe.api.kit.policy import enforce, project_member, project_reader
 from floe.api.kit.query import Param, Query
 from floe.api.kit.routing import Route
 from floe.cloud import dry_runs, soft_deletes
@@ -49,6 +49,8 @@ async def create(call: Call) -> Reply:
     which it does not happen at all.
     """
     body = CREATE.read(await call.raw(), call.version)
+    if body.get("trusted_image_certificates"):
+        enforce(POLICIES, _TRUSTING, call.context)
     request = once(call.header("idempotency-key"), msgspec.json.encode(body, order="deterministic"))
     asked = new_server(body, call.version, call.context)
     if flag(call.one("dry_run") or "no", "dry_run"):
@@ -206,6 +208,8 @@ def _page(call: Call, path: str, page: Page, shown: Iterator[dict[str, Any]], id
 _DRY_RUN = Query(Param("dry_run", check=flag))
 """Nova ignores what it does not know here; one who writes it otherwise must not get a server."""
 
+_TRUSTING = "os_compute_api:servers:create:trusted_certs"
+
 ROUTES = (
     Route("POST", "/v2.1/servers", create, "os_compute_api:servers:create", query=_DRY_RUN),
     Route("GET", "/v2.1/servers", index, "os_compute_api:servers:index", query=QUERY),
@@ -217,6 +221,7 @@ ROUTES = (
 
 POLICIES = {
     "os_compute_api:servers:create": project_member,
+    _TRUSTING: project_member,
     "os_compute_api:servers:index": project_reader,
     "os_compute_api:servers:detail": project_reader,
     "os_compute_api:servers:show": project_reader,
