@@ -220,17 +220,31 @@ def tempest_conf(there: Trial) -> str:
     with openstack.connect(load_envvars=False, load_yaml_config=False, **admin) as cloud:
         disk = empty_disk(there.folder / "another.qcow2")
         another = cloud.image.create_image("another", filename=str(disk), disk_format="qcow2", visibility="public")
+        certified, certificate = signed_image(there, cloud, disk)
         told = {
             "folder": str(there.folder),
             "identity": f"{there.url}/identity/v3",
             "password": admin["auth"]["password"],
             "image": cloud.image.find_image(IMAGE).id,
             "image_alt": another.id,
+            "image_certified": certified,
+            "certificate": certificate,
             "public": cloud.network.find_network("public").id,
             "flavor": cloud.compute.find_flavor("cirros256").id,
             "flavor_alt": cloud.compute.find_flavor("m1.large").id,
         }
     return string.Template((HERE / "tempest.conf").read_text()).substitute(told)
+
+
+def signed_image(there: Trial, cloud: Any, disk: Path) -> tuple[str, str]:
+    """Make an image that is signed under a certificate which the cloud keeps; return the ids of both."""
+    sys.path.insert(0, str(ROOT / "tests/engines"))
+    from signers import root
+
+    signer = root().keep(there.folder / "state/image-certificates")
+    said = signer.properties(disk.read_bytes())
+    made = cloud.image.create_image("certified", filename=str(disk), disk_format="qcow2", visibility="public", **said)
+    return made.id, signer.ident
 
 
 def told_by(venv: str, command: Sequence[str | Path], there: Trial, environment: dict[str, str]) -> Iterator[Result]:

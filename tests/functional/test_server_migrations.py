@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -63,7 +64,7 @@ async def test_a_resize_is_listed_with_what_was_and_what_is_to_be(site: Site) ->
         "migration_type": "resize",
         **dict.fromkeys(("source_compute", "source_node", "dest_compute", "dest_node", "dest_host"), host),
         "old_instance_type_id": 101,
-        "new_instance_type_id": "large",
+        "new_instance_type_id": (1 << 30) + zlib.crc32(b"large") % (1 << 30),
     }
     assert set((await listed(site, version="2.1"))[0]) == {*found, "created_at", "updated_at"} - {"migration_type"}
     assert set((await listed(site, version="2.58"))[0]) == {*found, "created_at", "updated_at"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from msgspec.structs import replace
 
 from floe.api.compute.dialect import ONCE_OPEN
@@ -51,6 +53,8 @@ _FILTERS = {
 """What each parameter asks for."""
 _DIGITS = 16
 """What has fewer is a number that JSON may hold."""
+_FIRST_DERIVED = 1 << 30
+"""Above the numbers that people give; what follows fits 31 bits, as Nova's does."""
 
 
 async def index(call: Call) -> Reply:
@@ -86,9 +90,14 @@ async def show(call: Call) -> Reply:
     raise NotFound("migration", ident, message=f"Migration {ident} of server {server_id} could not be found.")
 
 
-def _number(flavor_id: str) -> int | str:
-    """Return the id of a flavor as a number, where it is one: flavors have no other number here."""
-    return int(flavor_id) if len(flavor_id) < _DIGITS and is_digits(flavor_id) else flavor_id
+def _number(flavor_id: str) -> int:
+    """Return a number for a flavor, which clients want: its id where that is one, else what always follows from it.
+
+    Nova shows the number of a row of its own, by which nobody can ask for a flavor either.
+    """
+    if len(flavor_id) < _DIGITS and is_digits(flavor_id):
+        return int(flavor_id)
+    return _FIRST_DERIVED + zlib.crc32(flavor_id.encode()) % _FIRST_DERIVED
 
 
 # fmt: off
