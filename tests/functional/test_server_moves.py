@@ -204,10 +204,20 @@ async def test_an_administrator_may_say_where_a_server_goes(site: Site) -> None:
     assert await audit(site) == []
 
 
-async def test_a_server_that_is_off_arrives_off_and_starts_there(site: Site) -> None:
+async def test_a_server_that_is_off_arrives_off_and_starts_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     home = await place(site)
     await act(site, "os-stop")
+    there, meanwhile = agent(site, other(site, home))._hypervisor, list[Any]()
+    create_overlay = there.create_overlay
+
+    async def looked_at(*asked: Any, **more: Any) -> Any:
+        found = await shown(site)
+        meanwhile.append([found[name] for name in ("status", "OS-EXT-STS:task_state", "OS-EXT-SRV-ATTR:host")])
+        return await create_overlay(*asked, **more)
+
+    monkeypatch.setattr(there, "create_overlay", looked_at)
     assert (await act(site, "migrate", None, "admin")).status_code == 202
+    assert meanwhile == [["RESIZE", "resize_finish", other(site, home)]], "while its disks are made there"
     assert guests(site) == {home: "SHUTDOWN", other(site, home): "SHUTDOWN"}
     assert (await act(site, "confirmResize", None, "admin")).status_code == 204
     assert (await shown(site))["status"] == "SHUTOFF"

@@ -30,6 +30,7 @@ from floe.core.servers import (
     IMAGE_BACKUP,
     IMAGE_SNAPSHOT,
     IMAGE_UPLOADING,
+    RESIZE_FINISH,
     RESIZE_MIGRATING,
     RESIZE_PREP,
     SHELVING,
@@ -51,7 +52,9 @@ MOST = 2
 """Images that one of them makes at most."""
 MEANWHILE = frozenset({IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING})
 """The task_states of a server of which an image is being made."""
-_LEAVING = frozenset({SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING, RESIZE_PREP, RESIZE_MIGRATING})
+_LEAVING = frozenset(
+    {SHELVING, SHELVING_IMAGE_PENDING, SHELVING_IMAGE_UPLOADING, RESIZE_PREP, RESIZE_MIGRATING, RESIZE_FINISH}
+)
 
 
 def give_up(conn: Connection, action: Action, now: datetime, action_ids: Sequence[str]) -> None:

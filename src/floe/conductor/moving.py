@@ -36,7 +36,7 @@ from floe.core.images import MOVED_BY, PRIVATE, Image, guest_image
 from floe.core.messages import ChangePower, PowerChanged, Spawn
 from floe.core.power import Power, Wanted
 from floe.core.server_migrations import MIGRATING
-from floe.core.servers import RESIZE_MIGRATING, STOPPED, Server, ServerFault
+from floe.core.servers import RESIZE_FINISH, RESIZE_MIGRATING, STOPPED, Server, ServerFault
 from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
 from floe.core.step_times import StepTime
 from floe.scheduler.select import Selection
@@ -221,7 +221,7 @@ class Moving(msgspec.Struct, frozen=True):
         if server is None:
             raise NotFound("server", server_id)
         bound = server_resize.bind(conn, server, host, zone, now)
-        rows.change(conn, server_id, host=host, updated_at=now)
+        rows.change(conn, server_id, host=host, task_state=RESIZE_FINISH, updated_at=now)
         network = host_networks.fragment(conn, host, bound, self.cloud.settings.dns_domain, now)
         placed: Any = msgspec.to_builtins(Placed(host, zone, network))
         return Outcome(output=placed, host=host, begins=Begin(name="spawn", host=host))

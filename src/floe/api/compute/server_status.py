@@ -23,6 +23,7 @@ _STATUS: dict[str, dict[str | None, str]] = {
         "rebuilding": "REBUILD",
         "resize_prep": "RESIZE",
         "resize_migrating": "RESIZE",
+        "resize_finish": "RESIZE",
         "migrating": "MIGRATING",
     },
     "paused": {None: "PAUSED", "migrating": "MIGRATING"},
