@@ -74,7 +74,7 @@ _NEWEST = [
 
 def time_of_limit(conn: Connection, project_id: str, now: datetime) -> datetime:
     """Return when a limit that is set now is set, by the clock that what is there was made by, should that be ahead."""
-    told = [conn.scalar(newest, {"project_id": project_id}) for newest in _NEWEST]
+    told: list[datetime | None] = [conn.scalar(newest, {"project_id": project_id}) for newest in _NEWEST]
     return max([now, *filter(None, told)])
 
 
