@@ -20,6 +20,10 @@ TOOK = 'took() { read a r < /proc/uptime; "$@" 2>&-; read b r < /proc/uptime; ec
 OVERTAKES = 4
 """Seconds that what follows takes at least, by the limits of its disk; a second or so without them."""
 MIB_SEC, OPS_SEC = 8 * 1024**2, 800
+KB_SEC, CARRIED = 200, 2 * 1024**2
+"""Of its NIC, and the bytes that go each way: what comes at once is of a second, and 64 KiB."""
+CARRY = (CARRIED - KB_SEC * 1000 - 65536) // (KB_SEC * 1000)
+"""Seconds that this takes at least."""
 READ = f"{TOOK}; echo 3 > /proc/sys/vm/drop_caches; took dd if=/dev/sda of=/dev/null bs=1M count=48 iflag=direct"
 READS = f"{TOOK}; took dd if=/dev/sda of=/dev/null bs=4k count=4800 iflag=direct"
 WRITE = f"{TOOK}; took dd if=/dev/zero of=/large bs=1M count=48 conv=fsync"
@@ -62,7 +66,16 @@ def started(cloud: RealCloud, guest: Guest) -> str:
     return str(line)
 
 
-def test_a_guest_has_the_cpus_disks_and_devices_that_were_asked_for(cloud: RealCloud, guest_image: Path):
+def seconds(cloud: RealCloud, guest: Guest, work: Callable[[], object]) -> float:
+    """Return how long something takes by the guest's own clock."""
+    began = float(cloud.ssh(guest, "cat /proc/uptime").split()[0])
+    work()
+    return float(cloud.ssh(guest, "cat /proc/uptime").split()[0]) - began
+
+
+def test_a_guest_has_the_cpus_disks_and_devices_that_were_asked_for(
+    cloud: RealCloud, guest_image: Path, tmp_path: Path
+):
     specs = {"hw__cpu_sockets": "1", "hw__cpu_cores": "2", "hw__watchdog_action": "poweroff", "hw__boot_menu": "true"}
     limits = {f"quota__disk_{way}_bytes_sec": str(MIB_SEC) for way in ("read", "write")}
     limits |= {"quota__disk_total_iops_sec": str(OPS_SEC), "hw_rng__rate_bytes": "4096", "hw_rng__rate_period": "1000"}
@@ -71,6 +84,7 @@ def test_a_guest_has_the_cpus_disks_and_devices_that_were_asked_for(cloud: RealC
         hw_video_ram="32", hw_usb_model="qemu-xhci", hw_time_hpet="true", hw_vif_multiqueue_enabled="true",
         hw_rng_model="virtio", hw_cpu_max_sockets="1", hw_cpu_max_cores="2", hw_cpu_max_threads="1",
     )  # fmt: skip
+    limits |= {f"quota__vif_{way}_average": str(KB_SEC) for way in ("inbound", "outbound")}
     more = {"hw_video__ram_max_mb": "32", "hw__hide_hypervisor_id": "yes", "hw__vif_multiqueue_enabled": "true"}
     shape = flavor(cloud, 2, **specs, **limits, **more)
     guest = cloud.boot("shaped", image, flavorRef=shape, key_name="key", config_drive=True)
@@ -88,6 +102,10 @@ def test_a_guest_has_the_cpus_disks_and_devices_that_were_asked_for(cloud: RealC
     assert "hpet" in cloud.ssh(guest, CLOCKS).split()
     slow = {look: int(cloud.ssh(guest, look).split()[-1]) for look in (READ, WRITE, READS, WRITES)}
     assert min(slow.values()) >= OVERTAKES, slow
+    large = tmp_path / "large"
+    large.write_bytes(bytes(CARRIED))
+    assert seconds(cloud, guest, lambda: cloud.put(guest, [large], "/")) >= CARRY
+    assert seconds(cloud, guest, lambda: cloud.ssh(guest, "cat /large")) >= CARRY
     words = started(cloud, guest)
     assert "menu=on" in words and '"max-bytes":4096,"period":1000' in words
     cloud.ssh(guest, UNFED)
@@ -104,6 +122,9 @@ def test_a_guest_has_another_nic_and_bus_and_neither_agent_nor_randomness(cloud:
     most = {"hw__cpu_max_sockets": "1", "hw__cpu_max_cores": "1", "hw__cpu_max_threads": "2", "hw__cpu_threads": "2"}
     limits = {f"quota__disk_{way}_iops_sec": str(OPS_SEC) for way in ("read", "write")}
     limits["quota__disk_total_bytes_sec"] = str(MIB_SEC)
+    limits |= {f"quota__vif_{way}_average": "10000" for way in ("inbound", "outbound")}
+    limits |= {"quota__vif_inbound_peak": "20000", "quota__vif_inbound_burst": "16384"}
+    limits |= {"quota__vif_outbound_peak": "30000", "quota__vif_outbound_burst": "32768"}
     devices = {"hw_rng__allowed": "false", "hw__watchdog_action": "none", "hw__usb_model": "nec-xhci"}
     guest = cloud.boot(
         "other", image, flavorRef=flavor(cloud, 2, **most, **limits, **devices), user_data=encoded(BY_CONSOLE)
@@ -120,6 +141,9 @@ def test_a_guest_has_another_nic_and_bus_and_neither_agent_nor_randomness(cloud:
     words_of_qemu = started(cloud, guest)
     for word in ("menu=on", "base=localtime", "cores=1,threads=2"):
         assert word in words_of_qemu, word
+    rules = cloud.inside("nft", "list", "table", "bridge", "floe")
+    for rate, burst in ((20000, "64 k"), (10000, "6777216 "), (30000, "64 k"), (10000, "23554432 ")):
+        assert f"limit rate over {rate * 1000} bytes/second burst {burst}bytes" in rules
     eventually("the watchdog to pause it", lambda: cloud.server(guest.id)["status"] == "PAUSED", 60)
     cloud.delete(guest.id)
 

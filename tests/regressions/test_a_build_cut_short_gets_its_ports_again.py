@@ -71,6 +71,6 @@ async def test_a_port_that_the_host_does_not_know_is_not_plugged() -> None:
     state.merge(network(5))
     state.remove_ports(("port",), 6)
     state.merge(network(5))
-    ports = Ports(lambda: state, FakePlane(), follow)
+    ports = Ports(state.snapshot, FakePlane(), follow)
     with pytest.raises(HostFailure, match="taken away"):
         await asyncio.wait_for(ports.plug(frozenset({"port"})), 5)

@@ -53,9 +53,9 @@ async def test_an_image_that_no_host_could_boot_is_refused_at_once(
 
 async def test_a_flavor_with_limits_that_would_not_hold_is_refused_at_once(start: Start, kit: Any) -> None:
     user = await start()
-    reply = await user.ask(flavorRef=await flavor(user, kit, {"quota:vif_inbound_average": "100"}))
+    reply = await user.ask(flavorRef=await flavor(user, kit, {"quota:cpu_quota": "100"}))
     assert reply.status_code == 400, reply.text
-    assert "quota:vif_inbound_average" in reply.text
+    assert "quota:cpu_quota" in reply.text
 
 
 async def test_what_has_no_effect_is_told_in_the_history_of_the_server(start: Start, kit: Any) -> None:

@@ -12,6 +12,7 @@ from floe.api.compute.server_bodies import CREATE
 from floe.api.compute.versions import HIGHEST, LOWEST
 from floe.core.extra_specs import EXTRA_SPECS, OTHER_CLASSES, SMALL_PAGES
 from floe.core.image_properties import IMAGE_PROPERTIES
+from floe.core.nic_limits import RATES, WAYS
 from floe.core.properties import OBEYED, PLAIN, REFUSED, Properties, Property
 from floe.core.versions import version_text
 
@@ -160,6 +161,9 @@ STARTED = "nothing; what QEMU was started with says it"
 HIDING = "nothing: only KVM would tell it; what libvirt is told says it"
 CPUS = "its CPUs in their sockets"
 SLOW = "how long its disk takes"
+RULES = "nothing; the rules of its tap say it"
+CARRIED = "how long it takes to send and receive"
+NIC_LIMITS = "contract/dataplane/test_nic_limits.py::test_a_guest_has_what_it_may_and_no_more"
 OBEYED_SPECS: dict[str, Look] = {
     **{f"hw:cpu_{part}": (CPUS, (SHAPED, XML)) for part in ("sockets", "cores")},
     **{f"hw:cpu_{part}": (CPUS, (OTHER, XML)) for part in ("threads", "max_sockets", "max_cores", "max_threads")},
@@ -175,6 +179,8 @@ OBEYED_SPECS: dict[str, Look] = {
     "hw_video:ram_max_mb": ("the device with that memory", (SHAPED, XML)),
     **{f"quota:disk_{each}_sec": (SLOW, (SHAPED, XML)) for each in ("read_bytes", "write_bytes", "total_iops")},
     **{f"quota:disk_{each}_sec": (SLOW, (OTHER, XML)) for each in ("total_bytes", "read_iops", "write_iops")},
+    **{f"quota:vif_{way}_average": (CARRIED, (SHAPED, NIC_LIMITS)) for way in WAYS},
+    **{f"quota:vif_{way}_{rate}": (RULES, (OTHER, NIC_LIMITS)) for way in WAYS for rate in RATES[1:]},
     **{f"resources{{group}}:{name}": (OF_HOSTS, (ASKED_OF_HOSTS, GROUPED)) for name in OTHER_CLASSES},
     "trait{group}:{name}": (OF_HOSTS, (ASKED_OF_HOSTS, GROUPED)),
     "aggregate_instance_extra_specs:{key}": (OF_HOSTS, (f"{AGGREGATES}::test_a_flavor_chooses_the_aggregates",)),

@@ -20,6 +20,7 @@ from floe.core.guest_hardware import hardware_of, queues_of
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.image_properties import IMAGE_PROPERTIES
 from floe.core.image_signatures import VALUES as SIGNATURES
+from floe.core.nic_limits import NicLimits, Rate, limits_of
 from floe.core.nics import Tap
 from floe.core.properties import OBEYED, PLAIN, REFUSED, Properties, warning
 from floe.core.servers import ServerFlavor
@@ -313,7 +314,7 @@ BESIDE: Mapping[str, Mapping[str, str]] = {
 }
 """What a property means nothing without."""
 
-SPECS_SEEN_ELSEWHERE = ("resources", "trait{group}", "aggregate_instance_extra_specs")
+SPECS_SEEN_ELSEWHERE = ("resources", "trait{group}", "aggregate_instance_extra_specs", "quota:vif")
 SPECS_CHANGE_THE_XML: Mapping[str, tuple[str, str]] = {
     **{f"hw:cpu_{part}": CHANGES_THE_XML[f"hw_cpu_{part}"] for part in ("sockets", "cores", "threads")},
     **{f"hw:cpu_max_{part}": CHANGES_THE_XML[f"hw_cpu_max_{part}"] for part in ("sockets", "cores", "threads")},
@@ -379,6 +380,11 @@ def test_devices_that_are_not_wanted_are_left_out() -> None:
         ({"hw_usb_model": "none", "hw_disk_bus": "usb"}, "hw_usb_model"),
         ({"quota:disk_total_iops_sec": "1", "quota:disk_read_iops_sec": "1"}, "the sum, or its parts"),
         ({"quota:disk_total_iops_sec": f"{10**16}"}, "The most"),
+        ({"quota:vif_inbound_peak": "1"}, "quota:vif_inbound_peak means nothing without quota:vif_inbound_average"),
+        ({"quota:vif_outbound_burst": "1", "quota:vif_outbound_average": "0"}, "quota:vif_outbound_burst means"),
+        ({"quota:vif_inbound_average": "9", "quota:vif_inbound_peak": "8"}, "peak (8) must not be less than"),
+        ({"quota:vif_inbound_average": "10000001"}, "quota:vif_inbound_average may be is 10000000"),
+        ({"quota:vif_inbound_average": "1", "quota:vif_inbound_burst": f"{2**64}"}, "burst may be is 4000000"),
         ({"root_device_name": "/dev/sda"}, "on its bus it is '/dev/vda'"),
         ({"hw_machine_type": "q35", "hw_cdrom_bus": "ide"}, "hw_cdrom_bus"),
     ],
@@ -387,6 +393,12 @@ def test_what_contradicts_itself_is_refused(carried: dict[str, str], words: str)
     with pytest.raises(Invalid) as caught:
         hardware_of(carried, carried, 4)
     assert words in caught.value.message
+
+
+def test_limits_of_nics_are_of_each_way_by_itself() -> None:
+    assert limits_of({"quota:vif_inbound_average": "0", "quota:vif_inbound_burst": "0", "mine": "1"}) is None
+    specs = {"quota:vif_outbound_average": "9", "quota:vif_outbound_peak": "9", "quota:vif_outbound_burst": "4000000"}
+    assert limits_of(specs) == NicLimits(outbound=Rate(average=9, peak=9, burst=4000000))
 
 
 @given(st.integers(1, 5000), st.dictionaries(st.sampled_from(["sockets", "cores", "threads"]), st.integers(1, 64)))
@@ -495,7 +507,7 @@ def _xml(properties: Mapping[str, str]) -> str:
         ("hw:serial_port_count", "2"),
         ("capabilities:hypervisor_type", "QEMU"),
         ("group_policy", "isolate"),
-        ("quota:vif_outbound_average", "1000"),
+        ("quota:vif_limit", "1000"),
         ("quota:memory_shares_level", "high"),
         ("resources:VCPU", "1"),
         ("resources:VCPU", "0"),
@@ -525,6 +537,7 @@ def test_an_extra_spec_that_somebody_would_rely_on_is_refused_by_name(name: str,
         ("quota:cpu_quota", "-1"),
         ("quota:vif_shares_level", "normal"),
         ("quota:disk_total_bytes_sec", "0"),
+        ("quota:vif_inbound_peak", "0"),
         ("resources:VCPU", "2"),
         ("resources:MEMORY_MB", "512"),
         ("resources:DISK_GB", "3"),

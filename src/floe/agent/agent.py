@@ -21,7 +21,7 @@ from floe.agent.inventory import host_up
 from floe.agent.ledger import Ledger
 from floe.agent.ledger_entries import Posted
 from floe.agent.metadata import MetadataService
-from floe.agent.nics import GuestNics, queued
+from floe.agent.nics import GuestNics, of_guests
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower, flush, flush_folders, kernel_boot_id
 from floe.agent.rebuild import GuestRebuild
@@ -127,7 +127,7 @@ class Agent:
             ledger, self._plane, self._counters, self._seed, post=self.post_password
         )
         ports = self._ports = Ports(
-            lambda: ledger.network, self._plane, metadata.follow, lambda: queued(ledger.guests.values())
+            lambda: of_guests(ledger.network.snapshot(), ledger.guests.values()), self._plane, metadata.follow
         )
         try:
             await self._hypervisor.open(self._saw)
@@ -343,6 +343,7 @@ class Agent:
         event = host_up(
             self.host,
             await self._hypervisor.facts(),
+            self._plane.traits(),
             guests,
             files,
             self._ledger,

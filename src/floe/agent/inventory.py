@@ -11,6 +11,7 @@ from floe.hypervisors.protocol import HypervisorFacts
 def host_up(
     host: str,
     facts: HypervisorFacts,
+    network_traits: tuple[str, ...],
     guests: list[GuestState],
     files: tuple[str, ...],
     ledger: Ledger,
@@ -24,7 +25,7 @@ def host_up(
         hypervisor_type=facts.type,
         hypervisor_version=facts.version,
         inventories=facts.inventories,
-        traits=facts.traits,
+        traits=(*facts.traits, *network_traits),
         cpu_info=facts.cpu_info or {},
         address=address,
         availability_zone=availability_zone,

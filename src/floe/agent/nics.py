@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from floe.core.guests import GuestSpec, PowerState
 from floe.core.host_network import HostNetwork
 from floe.core.host_network_state import HostNetworkState
 from floe.core.messages import ChangeNics, NicsChanged
+from floe.core.nic_limits import limits_of
 from floe.core.nics import Nic, Tap, nics_of
 from floe.core.ports import tap_name
 from floe.hypervisors.protocol import Hypervisor
@@ -153,6 +154,16 @@ class GuestNics(msgspec.Struct, frozen=True):
             if others():
                 raise GaveWay(patience - waited)
             since = 0.0 if since + _LOOK_EVERY >= _ASK_EVERY else since + _LOOK_EVERY
+
+
+def of_guests(network: HostNetwork, guests: Collection[GuestSpec]) -> HostNetwork:
+    """Return a host's network with what its guests alone say of ports: whose NICs have several queues, or limits."""
+    several = queued(guests)
+    limits = {guest.server_id: found for guest in guests if (found := limits_of(guest.extra_specs)) is not None}
+    if not several and not limits:
+        return network
+    limited = {port.port_id: limits[port.server_id] for port in network.ports if port.server_id in limits}
+    return msgspec.structs.replace(network, queued=several, limited=limited)
 
 
 def queued(guests: Iterable[GuestSpec]) -> frozenset[str]:

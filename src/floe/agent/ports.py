@@ -7,11 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from msgspec.structs import replace
-
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork
-from floe.core.host_network_state import HostNetworkState
 from floe.dataplane.protocol import DataPlane, PortsFailure
 
 log = logging.getLogger(__name__)
@@ -26,23 +23,20 @@ class _Change:
 
 
 class Ports:
-    """Applies the network state to the plane; who comes while an apply runs is served by the next, together.
+    """Applies the network to the plane; who comes while an apply runs is served by the next, together.
 
-    `after_apply` follows each apply: where metadata is asked for may have changed. `queued` are the ports whose NICs
-    have several queues.
+    `after_apply` follows each apply: where metadata is asked for may have changed.
     """
 
     def __init__(
         self,
-        state: Callable[[], HostNetworkState],
+        wanted: Callable[[], HostNetwork],
         plane: DataPlane,
         after_apply: Callable[[], Awaitable[None]],
-        queued: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        self._state = state
+        self._wanted = wanted
         self._plane = plane
         self._after_apply = after_apply
-        self._queued = queued
         self._changes: list[_Change] = []
         self._worker: asyncio.Task[None] | None = None
         self._rounds = 0
@@ -67,10 +61,6 @@ class Ports:
         found = await self._plane.drift(wanted)
         still = self._worker is None and self._rounds == rounds and self._wanted() == wanted
         return wanted, found if still else []
-
-    def _wanted(self) -> HostNetwork:
-        found, queued = self._state().snapshot(), self._queued()
-        return replace(found, queued=queued) if queued else found
 
     async def close(self) -> None:
         """Stop applying; who still waits is cancelled."""

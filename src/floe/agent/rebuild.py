@@ -23,6 +23,7 @@ from floe.core.disks import ROOT
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestSpec, PowerState
 from floe.core.messages import PowerChanged
+from floe.core.nic_limits import limits_of
 from floe.core.power import Power, Wanted
 from floe.core.server_rebuild import Rebuild
 from floe.core.server_resize import Resize
@@ -134,8 +135,9 @@ class GuestRebuild(msgspec.Struct, frozen=True):
             await self.offload(console.begin_anew, self.builder.files(guest).console_log)
 
     async def plug_otherwise(self, guest: GuestSpec, before: GuestSpec) -> None:
-        """Have the taps made anew that are of another kind, once nobody holds them: with several queues or one."""
-        if queued([guest]) != queued([before]):
+        """Have taps of another kind, with several queues or one, once nobody holds them; and other limits of NICs."""
+        limits, former = limits_of(guest.extra_specs), limits_of(before.extra_specs)
+        if queued([guest]) != queued([before]) or limits != former:
             await self.builder.plug(guest)
 
     async def tidy(self, guest: GuestSpec) -> None:

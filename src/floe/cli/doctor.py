@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from floe.cli import confinement, kvm, outside
+from floe.cli import confinement, kvm, nic_limits, outside
 from floe.cli.confinement import Confinement
 from floe.cli.findings import Finding, Level
 from floe.cli.outside import Outside
@@ -61,6 +61,8 @@ class Machine:
     libvirt_daemon: bool
     uefi: bool
     """Whether guests can have it."""
+    nic_limits: bool | None
+    """Whether the kernel can limit what they send and receive; None where it could not be asked."""
     libvirt_account: bool
     """Whether there is the user libvirt-qemu, without whom libvirt's driver does not start."""
     confinement: Confinement
@@ -85,6 +87,7 @@ def diagnose(machine: Machine) -> list[Finding]:
         *(_program(name, path) for name, path in machine.programs.items()),
         *_libvirt(machine),
         _uefi(machine),
+        nic_limits.finding(machine.nic_limits),
         confinement.finding(machine.confinement, root=machine.root, libvirtd=machine.libvirt_daemon),
         _kernel(
             "namespaces",
@@ -265,7 +268,7 @@ def _gib(size: int) -> str:
 
 
 def look(settings: Settings) -> Machine:
-    """Ask this machine. Nothing is started and nothing changed."""
+    """Ask this machine. Nothing is changed, and nothing goes on running."""
     state_dir, guest_uids = settings.state.absolute(), settings.guest_uids()
     place = next(path for path in (state_dir, *state_dir.parents) if path.exists())
     return Machine(
@@ -278,6 +281,7 @@ def look(settings: Settings) -> Machine:
         ),
         libvirt_daemon=any(Path(f"/run/libvirt/{name}-sock").exists() for name in ("libvirt", "virtqemud")),
         uefi=firmware.there(),
+        nic_limits=nic_limits.look(),
         libvirt_account=_has_account("libvirt-qemu"),
         confinement=confinement.look(state_dir, guest_uids),
         outside=outside.look(settings),

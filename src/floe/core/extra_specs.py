@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from floe.core.errors import Invalid
+from floe.core.nic_limits import RATES, WAYS
 from floe.core.properties import (
     AMOUNT,
     BOOLEAN,
@@ -54,8 +55,13 @@ OWN_BOOT_MENU = "the firmware offers its boot menu"
 OWN_QUEUES = "each NIC (virtio) has a queue for each vCPU, at most 16"
 OWN_USB = "the guest's USB controller"
 OWN_HIDING = "the guest is not told that KVM runs it; emulated ones never are"
-_NO_LIMITS = "limits a server's disks, and nothing else of what it takes beyond its vCPUs, memory and disk"
+_NO_LIMITS = "limits a server's disks and NICs, and nothing else of what it takes beyond its vCPUs, memory and disk"
 _OWN_LIMITS = "each disk of the guest may do so much; 0 is no limit"
+_NIC_LIMITS = {
+    "average": "each NIC of the guest has so many kB a second, on hosts that can limit them; 0 is no limit",
+    "peak": "how fast a burst may be, in kB a second; with an average alone",
+    "burst": "how many KiB may come at once, at least those of a second and 64 more; with an average alone",
+}
 _OWN_RNG = "the guest's device of randomness (virtio), or none, or so many bytes in so many milliseconds"
 _NO_CAPABILITIES = "chooses hosts by traits and aggregates, not by capabilities"
 _NO_VMWARE = "has no VMware hypervisors"
@@ -110,8 +116,8 @@ def _limits() -> list[Property]:
     ]
     for way in ("read", "write", "total"):
         rows += [_obeyed(f"quota:disk_{way}_{unit}_sec", AMOUNT, _OWN_LIMITS, "0+") for unit in ("bytes", "iops")]
-    for way in ("inbound", "outbound"):
-        rows += [_refused(f"quota:vif_{way}_{rate}", AMOUNT, _NO_LIMITS, "0+") for rate in ("average", "peak", "burst")]
+    for way in WAYS:
+        rows += [_obeyed(f"quota:vif_{way}_{rate}", AMOUNT, _NIC_LIMITS[rate], "0+") for rate in RATES]
     return rows
 
 

@@ -14,6 +14,7 @@ import msgspec
 from floe.core.disks import DISK_BUSES, MOST_PER_SECOND, cdrom_bus, device_names
 from floe.core.errors import Invalid
 from floe.core.image_properties import hardware
+from floe.core.nic_limits import limits_of
 from floe.core.nics import VIF_MODELS
 from floe.core.properties import YES
 
@@ -64,6 +65,7 @@ def hardware_of(
     chosen = hardware(properties)
     _check_root_name(properties)
     queues_of(specs, properties, vcpus)
+    limits_of(specs)
     watchdog = properties.get("hw_watchdog_action") or specs.get("hw:watchdog_action")
     boot_menu = properties.get("hw_boot_menu") or specs.get("hw:boot_menu")
     hpet = properties.get("hw_time_hpet")

@@ -13,7 +13,11 @@ Where routers alone changed, with their floating IPs, port forwardings and route
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
+
+from floe.core.nic_limits import NicLimits
 
 
 class HostRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +194,8 @@ class HostRouter(msgspec.Struct, frozen=True, kw_only=True):
 class HostNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """What should be on one host: segments, ports, groups and routers, at one generation.
 
-    `queued` are the ports whose NICs have several queues: a host knows them by its guests, and is not told of them.
+    `queued` are the ports whose NICs have several queues, `limited` those whose NICs have limits: a host knows them by
+    its guests, and is not told of them.
     """
 
     generation: int = 0
@@ -200,6 +205,7 @@ class HostNetwork(msgspec.Struct, frozen=True, kw_only=True):
     routers: tuple[HostRouter, ...] = ()
     members_at: int = 0
     queued: frozenset[str] = frozenset()
+    limited: Mapping[str, NicLimits] = msgspec.field(default_factory=dict)
 
 
 class GroupChange(msgspec.Struct, frozen=True, kw_only=True):

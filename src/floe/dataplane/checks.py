@@ -28,6 +28,10 @@ from floe.core.port_forwardings import PROTOCOLS, count, meet, single
 METADATA_ADDRESS = "169.254.169.254"
 
 _LAST_PORT = 65535
+_NO_LIMITS = (
+    "The flavor limits the server's NICs (quota:vif_*), which this host's kernel cannot do (nft_limit): see floe doctor"
+    " there, or use another host or flavor."
+)
 _IDENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -49,10 +53,11 @@ def served_subnets(segment: HostSegment) -> tuple[HostSubnet, ...]:
     return tuple(subnet for subnet in segment.subnets if subnet.dhcp and subnet.dhcp_address)
 
 
-def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
+def sound_part(network: HostNetwork, *, limiting: bool = True) -> tuple[HostNetwork, dict[str, str]]:
     """Return what can be made of `network`, and per port, network or router id why the rest cannot.
 
     One unusable port must never keep the others of its host from being served, nor one of a router its other ports.
+    A host that is not `limiting` serves no port whose NIC is to have limits.
     """
     problems: dict[str, str] = {}
     segments = []
@@ -69,6 +74,8 @@ def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
         problem = _port_problem(port.port_id, port.tap, port.mac)
         if not problem and port.network_id not in known:
             problem = problems.get(port.network_id) or f"Network {port.network_id!r} of the port is not known here."
+        if not problem and not limiting and port.port_id in network.limited:
+            problem = _NO_LIMITS
         if not problem and port.tap in taps:
             problem = f"Device name {port.tap!r} is that of port {taps[port.tap]} already."
         if problem:
@@ -94,6 +101,7 @@ def sound_part(network: HostNetwork) -> tuple[HostNetwork, dict[str, str]]:
         groups=network.groups,
         routers=tuple(routers),
         queued=network.queued,
+        limited=network.limited,
     )
     return sound, problems
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from floe.core.host_network import HostNetwork
+from floe.core.nic_limits import NIC_LIMITS_TRAIT
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
 from floe.dataplane.protocol import MetadataAddress, PortsFailure
 
@@ -20,12 +21,13 @@ class FakeScript:
 
     `faults` maps an id to the reason why it cannot be made: a port's, a network's (which takes its ports along), a
     router's, or a tap's name. `failure` is raised by every `apply` and nothing is changed. `delay` seconds pass in
-    each.
+    each. Without `limiting` it is a host that cannot limit NICs.
     """
 
     faults: dict[str, str] = field(default_factory=dict)
     failure: Exception | None = None
     delay: float = 0.0
+    limiting: bool = True
 
 
 class FakePlane:
@@ -44,6 +46,10 @@ class FakePlane:
     async def open(self) -> None:
         """There is nothing to check."""
 
+    def traits(self) -> tuple[str, ...]:
+        """Say whether it can limit NICs."""
+        return (NIC_LIMITS_TRAIT,) if self.script.limiting else ()
+
     async def close(self) -> None:
         """There is nothing to let go."""
 
@@ -61,7 +67,7 @@ class FakePlane:
             if self.applied is made and network == asked:
                 self._latest = round_
                 return
-        sound, problems = sound_part(network)
+        sound, problems = sound_part(network, limiting=self.script.limiting)
         networks, ports, routers = self._refused(network, problems) if problems or faults else ({}, {}, {})
         if round_ > self._latest:  # a later call may have been faster
             self._latest = round_
@@ -74,6 +80,7 @@ class FakePlane:
                 groups=network.groups,
                 routers=tuple(x for x in sound.routers if x.router_id not in faults) if faults else sound.routers,
                 queued=network.queued,
+                limited=network.limited,
             )
             self._complete = None if ports or networks or routers else (network, self.applied)
         if ports or networks or routers:
@@ -116,6 +123,7 @@ class FakePlane:
             ("port", {x.port_id: x for x in network.ports}, {x.port_id: x for x in self.applied.ports}),
             ("network", {x.network_id: x for x in network.segments}, {x.network_id: x for x in self.applied.segments}),
             ("security group", {x.group_id: x for x in network.groups}, {x.group_id: x for x in self.applied.groups}),
+            ("limit of port", network.limited, self.applied.limited),
             ("router", {x.router_id: x for x in network.routers}, {x.router_id: x for x in self.applied.routers}),
         ):
             found += [f"{what} {ident} is missing" for ident in sorted(should.keys() - does.keys())]

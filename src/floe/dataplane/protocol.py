@@ -67,6 +67,10 @@ class DataPlane(Protocol):
         """Check that the host can do it (programs, kernel settings) and find what an earlier run left."""
         ...
 
+    def traits(self) -> tuple[str, ...]:
+        """Return the traits of what this host can do and others cannot, once it is open."""
+        ...
+
     async def close(self) -> None:
         """Let go; taps, rules and DHCP go on serving the guests that run."""
         ...

@@ -11,6 +11,7 @@ from floe.core import host_queries, scheduler_hints
 from floe.core.aggregates import Demand
 from floe.core.extra_specs import OWN_CLASSES, disk_gib
 from floe.core.image_properties import UEFI_TRAIT
+from floe.core.nic_limits import NIC_LIMITS_TRAIT, limits_of
 from floe.core.properties import AMOUNT
 from floe.core.resources import Resources
 from floe.core.server_groups import ServerGroup
@@ -71,6 +72,8 @@ def spec_of(
     image_required, image_forbidden = _traits(properties)
     if properties.get("hw_firmware_type") == "uefi":
         image_required.add(UEFI_TRAIT)
+    if limits_of(specs) is not None:
+        required.add(NIC_LIMITS_TRAIT)
     same, different = hinted_hosts(server, hint_hosts or {})
     return RequestSpec(
         resources=resources_of(server),

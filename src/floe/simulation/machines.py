@@ -347,8 +347,8 @@ class SimulatedPlane:
 
     def __init__(self, machine: Machine, pause: Pause, delay: Sleep) -> None:
         self._machine, self._pause, self._delay = machine, pause, delay
-        self._fake = FakePlane(machine.script)
-        self._fake.applied = machine.network
+        fake = self._fake = FakePlane(machine.script)
+        fake.applied, self.traits = machine.network, fake.traits
 
     async def open(self) -> None:
         """See `DataPlane.open`."""

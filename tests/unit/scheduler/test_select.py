@@ -280,7 +280,13 @@ def test_a_spec_is_read_from_flavor_image_and_hints() -> None:
             root_gib=3,
             ephemeral_gib=4,
             swap_mib=1025,
-            extra_specs={"trait:A": "required", "trait:B": "forbidden", "resources:VCPU": "9", "resources:FPGA": "1"},
+            extra_specs={
+                "trait:A": "required",
+                "trait:B": "forbidden",
+                "resources:VCPU": "9",
+                "resources:FPGA": "1",
+                "quota:vif_inbound_average": "100",
+            },
         ),
         image_properties={
             "hw_architecture": "amd64",
@@ -293,7 +299,8 @@ def test_a_spec_is_read_from_flavor_image_and_hints() -> None:
     )
     spec = spec_of(server, hint_hosts={"x": "h1", "y": "h2"})
     assert spec.resources == Resources(2, 64, 9)
-    assert (spec.required, spec.forbidden) == (frozenset({"A", "C", "CUSTOM_FIRMWARE_UEFI"}), frozenset({"B"}))
+    assert spec.required == {"A", "C", "CUSTOM_FIRMWARE_UEFI", "CUSTOM_NIC_LIMITS"}
+    assert spec.forbidden == {"B"}
     assert (spec.architecture, spec.hypervisor_type) == ("x86_64", "kvm")
     assert (spec.same_hosts, spec.different_hosts) == (frozenset({"h1"}), frozenset({"h2"}))
     assert spec.extra_classes == {"FPGA": 1}

@@ -17,6 +17,11 @@ _SECONDS = 60.0
 _UNKNOWN = -1
 
 
+async def are_loadable(tables: Tables) -> bool:
+    """Say whether the kernel would take these tables, without loading them."""
+    return (await run(["nft", "-c", "-f", "-"], text=ruleset.whole(tables), check=False)).code == 0
+
+
 class LoadedRules:
     """Loads Floe's tables of a namespace (None: the one that the process is in)."""
 

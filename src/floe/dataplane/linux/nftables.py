@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from floe.core.addresses import text_of
 from floe.core.host_network import GroupRule, HostGroup, HostNetwork, HostPort, HostSegment
 from floe.dataplane.checks import METADATA_ADDRESS, ipv4_network, is_mac, served_subnets
+from floe.dataplane.linux import nic_limits
 from floe.dataplane.linux.names import BRIDGE_PREFIX, bridge_name, dhcp_device, leg_device, short
 from floe.dataplane.linux.ruleset import Item, Tables, braces, chain, named_map, named_set, whole
 
@@ -143,7 +144,14 @@ def _bridge_table(network: HostNetwork, marks: dict[str, int], physical: Iterabl
             ]
         ),
         **shields,
-        **{f"src_{_key(port)}": _source_chain(port, marks[port.port_id], shields) for port in ports if port.up},
+        **{
+            f"src_{_key(port)}": _source_chain(
+                port, marks[port.port_id], shields, nic_limits.sent(network.limited.get(port.port_id))
+            )
+            for port in ports
+            if port.up
+        },
+        **nic_limits.received(network),
     }
 
 
@@ -190,7 +198,7 @@ def _shields(network: HostNetwork) -> dict[str, Item]:
     return items
 
 
-def _source_chain(port: HostPort, mark: int, shields: Mapping[str, Item]) -> Item:
+def _source_chain(port: HostPort, mark: int, shields: Mapping[str, Item], limit: Sequence[str]) -> Item:
     """Return the chain that marks frames as the port's, and passes only those with an address pair of it.
 
     Of a port without port security it passes whatever is of no router and server: it has its mark to be counted.
@@ -199,8 +207,9 @@ def _source_chain(port: HostPort, mark: int, shields: Mapping[str, Item]) -> Ite
     kept = f"kept_{short(port.network_id)}"
     marked, unlike = f"meta mark set {hex(mark)}", [f"jump {kept}"] if kept in shields else []
     if not port.port_security:
-        return chain([marked, *unlike])
+        return chain([*limit, marked, *unlike])
     rules = [
+        *limit,
         marked,
         _PLAIN,
         *unlike,

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
+from floe.core.nic_limits import NIC_LIMITS_TRAIT
 from floe.dataplane.checks import METADATA_ADDRESS, served_subnets, sound_part
-from floe.dataplane.linux import account, kernel, links, nftables, physical, routers, shares, sole, stack
+from floe.dataplane.linux import account, kernel, links, nftables, nic_limits, physical, routers, shares, sole, stack
 from floe.dataplane.linux import machine as outside
 from floe.dataplane.linux.counted import CountedPorts
 from floe.dataplane.linux.dnsmasq import DhcpServers
-from floe.dataplane.linux.loaded import LoadedRules
+from floe.dataplane.linux.loaded import LoadedRules, are_loadable
 from floe.dataplane.linux.machine import NOWHERE, Machine
 from floe.dataplane.linux.names import INNER_DEVICE, namespace_name, owns_namespace, short
 from floe.dataplane.linux.router_spaces import RouterSpaces
@@ -86,6 +87,7 @@ class LinuxPlane:
         self._addressed: dict[str, tuple[int, HostSegment]] = {}
         """Per network: the namespace (inode) and segment for which the inner addresses are in place."""
         self._mended_at = -_MEND_SECONDS
+        self._limiting = True
 
     async def open(self) -> None:
         """Check programs, the bridge filter and that no other Floe is here, and find the DHCP servers that run."""
@@ -98,10 +100,15 @@ class LinuxPlane:
         if not stack.filters_bridges():
             raise ports_failure("Security groups need the kernel's br_netfilter.")
         account.find()
+        self._limiting = await are_loadable(nic_limits.TRIAL)
         if self._held is None:
             self._held = sole.hold(self._state_dir)
         await alone(kernel.forget_broken_namespaces, owns_namespace)
         await alone(self._servers.find)
+
+    def traits(self) -> tuple[str, ...]:
+        """Say whether it can limit NICs."""
+        return (NIC_LIMITS_TRAIT,) if self._limiting else ()
 
     async def close(self) -> None:
         """Wait for the work under way; all that was made stays."""
@@ -126,7 +133,7 @@ class LinuxPlane:
     async def drift(self, network: HostNetwork) -> list[str]:
         """Compare devices, rules and DHCP servers with `network`, when no round is under way."""
         async with self._lock:
-            sound, problems = sound_part(network)
+            sound, problems = sound_part(network, limiting=self._limiting)
             looked = await self._routers.look(sound, kernel.namespaces(), again=True)
             todo, joined = self._plan(sound, looked)
             found = [f"{owner}: {text}" for owner, text in (problems | todo.problems).items()]
@@ -221,7 +228,7 @@ class LinuxPlane:
             return
         unchanged = network == self._complete
         self._complete = None
-        sound, problems = (network, {}) if unchanged else sound_part(network)
+        sound, problems = (network, {}) if unchanged else sound_part(network, limiting=self._limiting)
         partial = {router.router_id for router in sound.routers}
         looked = await self._routers.look(sound, kernel.namespaces(), again=unchanged)
         todo, joined = self._plan(sound, looked)
@@ -260,7 +267,7 @@ class LinuxPlane:
         before, names = self._complete, kernel.namespaces()
         if before is None or not routers.differ_inside(before, network, names):
             return False
-        sound, problems = sound_part(network)
+        sound, problems = sound_part(network, limiting=self._limiting)
         looked = await self._routers.look(sound, names, again=False)
         if problems or not routers.are_joined(before, sound, looked):
             return False

@@ -48,7 +48,7 @@ def differ_inside(before: HostNetwork, after: HostNetwork, namespaces: Container
     return (
         before.routers != after.routers
         and (before.ports, before.segments, before.groups) == (after.ports, after.segments, after.groups)
-        and before.queued == after.queued
+        and (before.queued, before.limited) == (after.queued, after.limited)
         and [(each.router_id, each.legs, each.up) for each in before.routers]
         == [(each.router_id, each.legs, each.up) for each in after.routers]
         and all(router_namespace(each.router_id) in namespaces for each in after.routers)
