@@ -21,6 +21,7 @@ from floe.core.errors import HostFailure
 from floe.core.guest_questions import Diagnostics
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork
+from floe.core.nic_limits import NicLimits
 from floe.core.nics import Nic
 from floe.dataplane.fake import FakePlane, FakeScript
 from floe.dataplane.protocol import MetadataAddress
@@ -37,9 +38,7 @@ class Machine:
 
     def __init__(self, name: str, folder: Path, files: Synced, now: Callable[[], float]) -> None:
         self.name, self.folder, self._files = name, folder, files
-        self.host = FakeHost()
-        self.script = FakeScript()
-        self.network = HostNetwork()
+        self.host, self.script, self.network = FakeHost(), FakeScript(), HostNetwork()
         self.disk_full = False
         self.died: set[str] = set()
         """Guests that ended by themselves or with the machine."""
@@ -47,8 +46,8 @@ class Machine:
         """How often the machine itself was started."""
         self.booted: set[tuple[str, int, int]] = set()
         """Boots of guests that were done, by make of the root disk: only a start of the machine may do one again."""
-        self.sizes: dict[str, tuple[int, int]] = {}
-        """vCPUs and MiB of memory of each guest, as it was started last."""
+        self.sizes: dict[str, tuple[int, int, set[NicLimits | None]]] = {}
+        """vCPUs and MiB of memory of each guest, and the limits of its NICs, as it was started last."""
         self.refused: set[str] = set()
         """Guests that the hypervisor would not start since the power failed."""
         self.driver: SimulatedHypervisor | None = None
@@ -216,7 +215,8 @@ class SimulatedHypervisor:
             self._machine.forget_boots(guest.server_id)
             raise
         if ran is not state:
-            self._machine.sizes[guest.server_id] = guest.vcpus, guest.memory_mib
+            limits = {self._machine.network.limited.get(nic.port_id) for nic in guest.nics}
+            self._machine.sizes[guest.server_id] = guest.vcpus, guest.memory_mib, limits
             self._started(self._machine.name, guest.server_id)
             boot = guest.server_id, boots, guest.disks[0].make
             if boot in self._machine.booted:

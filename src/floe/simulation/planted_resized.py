@@ -47,6 +47,10 @@ async def _tidy_nothing(self: GuestRebuild, guest: GuestSpec) -> None:
     """Leave the files of the half that nobody wants."""
 
 
+async def _plug_nothing(self: GuestRebuild, guest: GuestSpec, before: GuestSpec) -> None:
+    """Leave a guest's NICs as they were."""
+
+
 RESIZED = (
     Planted(
         "resize-not-taken-back",
@@ -76,6 +80,12 @@ RESIZED = (
         "resize-leaves-disks",
         "the disks of what a guest is not any more are left",
         patched((GuestRebuild, "tidy", _tidy_nothing)),
+        needs="resize",
+    ),
+    Planted(
+        "resize-leaves-limits",
+        "the NICs of a server that was resized have the limits that it had",
+        patched((GuestRebuild, "plug_otherwise", _plug_nothing)),
         needs="resize",
     ),
 )

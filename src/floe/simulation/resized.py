@@ -15,6 +15,7 @@ from floe.cloud.cloud import Cloud
 from floe.core.actions import CONFIRM_RESIZE, MIGRATE, OPEN_STATES, RESIZE, REVERT_RESIZE, SUCCEEDED
 from floe.core.disks import Disk
 from floe.core.guests import PowerState
+from floe.core.nic_limits import limits_of
 from floe.core.server_resize import Asked
 from floe.core.server_states import BUILT, settled
 from floe.core.servers import RESIZED, Former, Server, ServerFlavor
@@ -142,14 +143,19 @@ class Resized:
 
 
 def missized(conn: Connection, machines: Mapping[str, Machine]) -> list[Violation]:
-    """Find guests that run with what another flavor than their servers' has."""
+    """Find guests that were started with what another flavor than their servers' has."""
     found = []
     for row in conn.execute(table.select().where(table.c.deleted_at.is_(None), table.c.host.is_not(None))):
         machine = machines[row.host]
         if row.vm_state not in BUILT or not settled(row.vm_state, row.task_state):
             continue
-        has, takes = machine.sizes.get(row.id), (row.flavor["vcpus"], row.flavor["memory_mib"])
-        if machine.host.guests.get(row.id) is PowerState.RUNNING and has != takes:
+        if machine.host.guests.get(row.id) is not PowerState.RUNNING:
+            continue
+        *has, limits = machine.sizes.get(row.id, (0, 0, set()))
+        takes, asked = [row.flavor["vcpus"], row.flavor["memory_mib"]], limits_of(row.flavor.get("extra_specs", {}))
+        if not limits <= {asked}:
+            found.append(Violation("the NICs of a guest have other limits than its server", row.id, f"not {asked}"))
+        if has != takes:
             found.append(Violation("a guest has another size than its server", row.id, f"{has}, not {takes}"))
     return found
 

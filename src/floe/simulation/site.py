@@ -40,12 +40,15 @@ QUOTAS = (
     {"instances": 3, "cores": 20, "ram": 4096, "port": 6, "router": 2, "floatingip": 3},
 )
 IMAGES = tuple(str(uuid.UUID(int=number)) for number in (0x1111, 0x2222))
-WITH_SWAP = ServerFlavor(flavor_id="swap", name="m1.swap", vcpus=1, memory_mib=2048, root_gib=19, swap_mib=1)
-"""As large as m1.small, and with a second disk."""
+_SLOW = {"quota:vif_inbound_average": "1000", "quota:vif_outbound_average": "1000"}
+WITH_SWAP = ServerFlavor(
+    flavor_id="swap", name="m1.swap", vcpus=1, memory_mib=2048, root_gib=19, swap_mib=1, extra_specs=_SLOW
+)
+"""As large as m1.small, with a second disk and limits of its NICs."""
 
 
 GROWN = (
-    ServerFlavor(flavor_id="more", name="m1.more", vcpus=2, memory_mib=1024, root_gib=3, swap_mib=2),
+    ServerFlavor(flavor_id="more", name="m1.more", vcpus=2, memory_mib=1024, root_gib=3, swap_mib=2, extra_specs=_SLOW),
     ServerFlavor(flavor_id="other", name="m1.other", vcpus=1, memory_mib=768, root_gib=2, ephemeral_gib=1),
     ServerFlavor(flavor_id="wide", name="m1.wide", vcpus=1, memory_mib=512, root_gib=22, ephemeral_gib=2, swap_mib=1),
 )
