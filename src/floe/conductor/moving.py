@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -200,20 +201,28 @@ class Moving(msgspec.Struct, frozen=True):
         if flow.given(ResizeGiven).to is not None:
             raise error
         stays = {_home(flow): "the server is to leave it", **{host: each.message for host, each in failed.items()}}
+        claim = partial(self._claim_another, ", ".join(failed))
         try:
-            return (await self.placing.settle_on(flow, "move", self._claim_another, stays, Moves()))[1]
+            return (await self.placing.settle_on(flow, "move", claim, stays, Moves()))[1]
         except NoValidHost as none:
             raise with_causes(none, {_home(flow): none, **failed}) from None
 
     def _claim_another(
-        self, flow: Flow, request: Request, selection: Selection, chosen: StepTime, now: datetime, conn: Connection
+        self,
+        failed: str,
+        flow: Flow,
+        request: Request,
+        selection: Selection,
+        chosen: StepTime,
+        now: datetime,
+        conn: Connection,
     ) -> Outcome:
         server_id = flow.action.subject_id
         allocations.release(conn, server_id, now, purpose=RUNNING)
         host = self.placing.take(conn, request, selection, now)
         server_migrations.note(conn, server_id, MIGRATING, now, target=host.name)
         moved = self._go_to(conn, flow, host.name, host.zone, now)
-        return replace(moved, remark=f"in place of {', '.join(tried(flow))}, which failed", steps=(chosen,))
+        return replace(moved, remark=f"in place of {failed}, which failed", steps=(chosen,))
 
     def _go_to(self, conn: Connection, flow: Flow, host: str, zone: str, now: datetime) -> Outcome:
         server_id = flow.action.subject_id
