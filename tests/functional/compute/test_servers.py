@@ -301,7 +301,11 @@ async def test_a_locked_server_is_left_alone_until_it_is_unlocked(client: Any) -
 
 async def test_an_action_that_is_not_there_is_refused_by_name(client: Any) -> None:
     ident = await make(client("ann"))
-    for body, word in (({"os-migrateLive": {}}, "os-migrateLive"), ({}, "exactly one"), ({"lock": None, "unlock": None}, "one")):
+    for body, word in (
+        ({"os-migrateLive": {}}, "os-migrateLive"),
+        ({}, "exactly one"),
+        ({"lock": None, "unlock": None}, "one"),
+    ):
         reply = await client("ann").post(f"/servers/{ident}/action", json=body)
         assert reply.status_code == 400 and word in reply.json()["badRequest"]["message"]
     reset = {"os-resetState": {"state": "error"}}
