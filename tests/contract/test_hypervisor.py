@@ -327,6 +327,24 @@ async def test_a_nic_is_given_to_a_guest_that_is_on_as_often_as_it_is_said_and_n
         subprocess.run(["ip", "link", "del", nic.device], check=True)
 
 
+async def test_the_addresses_of_devices_are_known_before_a_start_and_nothing_is_left_of_that(host: Host) -> None:
+    hypervisor = await host.open()
+    disks = local_disks({}, image_id="i", root_mib=1024, swap_mib=16)
+    guest = guest_number(disks=disks)
+    assert await hypervisor.addresses_at_start(guest, host.files(guest)) == (
+        before := await hypervisor.addresses_at_start(guest, host.files(guest))
+    )
+    assert before.keys() == {"vda", "vdb"} and len(set(before.values())) == 2
+    assert await hypervisor.find(guest.server_id) is None
+    assert await hypervisor.guests() == []
+    await host.run(guest)
+    assert await hypervisor.addresses(guest) == before
+    with_one_more = replace(guest, disks=local_disks({}, image_id="i", root_mib=1024, swap_mib=16, ephemeral_mib=16))
+    assert len(await hypervisor.addresses_at_start(with_one_more, host.files(with_one_more))) == 3
+    found = await hypervisor.find(guest.server_id)
+    assert found is not None and found.power_state is PowerState.RUNNING
+
+
 async def test_a_guest_with_uefi_and_queues_starts_again_with_the_variables_that_it_wrote(host: Host) -> None:
     properties = {"hw_firmware_type": "uefi"}
     nic = Tap(port_id=f"{SERVER}8", mac="fa:16:3e:00:00:08", device="tapniceight", queues=2)

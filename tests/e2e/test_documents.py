@@ -54,9 +54,9 @@ def booted(cloud: RealCloud, image: str, **fields: Any) -> Guest:
     server_id, password = cloud.create(
         "papers", image, flavorRef=made, config_drive=True, min_count=2, **fields,
         block_device_mapping_v2=[
-            {**root, "device_type": "disk", "delete_on_termination": True},
+            {**root, "device_type": "disk", "delete_on_termination": True, "tag": "system"},
             {**blank, "volume_size": 1, "guest_format": "ext4"},
-            {**blank, "volume_size": 32, "guest_format": "swap"},
+            {**blank, "volume_size": 32, "guest_format": "swap", "tag": "spare room"},
         ],
     )  # fmt: skip
     assert cloud.server(server_id)["name"] == "papers-1"
@@ -93,7 +93,8 @@ def test_drive_and_service_tell_a_real_guest_the_same_and_the_truth(
         group = demo.post("/network/v2.0/security-groups", {"security_group": {"name": "papers"}})["security_group"]
         cloud.allow(group["id"], "tcp", 22)
         name_servers(cloud, ["192.0.2.1"])
-        networks = [{"uuid": cloud.network()}, {"uuid": static_network(cloud)}]
+        static = static_network(cloud)
+        networks = [{"uuid": cloud.network(), "tag": "front"}, {"uuid": static}]
         guest = booted(
             cloud,
             image,
@@ -113,6 +114,7 @@ def test_drive_and_service_tell_a_real_guest_the_same_and_the_truth(
         check_network_data(json.loads(read(cloud, guest, "openstack/latest/network_data.json")))
         check_ec2(cloud, guest, json.loads(read(cloud, guest, "ec2/latest/meta-data.json")))
         check_groups_follow(cloud, guest, group["id"])
+        check_devices(cloud, guest, static)
 
 
 COMPARE = """
@@ -167,6 +169,28 @@ def check_ec2(cloud: RealCloud, guest: Guest, told: dict[str, Any]) -> None:
     assert real == {"ami": 1024, "root": 1024, "ephemeral0": 1024, "swap": 32}
     kinds = cloud.ssh(guest, "blkid /dev/vdb /dev/vdc")
     assert 'LABEL="ephemeral0"' in kinds and 'TYPE="ext4"' in kinds and 'TYPE="swap"' in kinds
+
+
+def check_devices(cloud: RealCloud, guest: Guest, network: str) -> None:
+    """What is tagged is where drive and service say, also a NIC that comes later."""
+    path = "openstack/latest/meta_data.json"
+    told = json.loads(read(cloud, guest, path))["devices"]
+    assert told == json.loads(fetched(cloud, guest, path))["devices"]
+    assert [each["tags"] for each in told] == [["front"], ["system"], ["spare room"]]
+    assert told[0]["mac"] == guest.mac
+    devices = "/sys/class/net/eth0 /sys/block/vda /sys/block/vdc"
+    places = cloud.ssh(guest, f"for each in {devices}; do readlink -f $each/device; done")
+    for place, each in zip(places.split(), told, strict=True):
+        assert each["bus"] == "pci" and f"/{each['address']}/" in place, (each, place)
+    serials = cloud.ssh(guest, "for disk in vda vdc; do cat /sys/block/$disk/serial; echo; done")
+    assert serials.split() == [told[1]["serial"], told[2]["serial"]] == ["root", "swap"]
+    asked = {"interfaceAttachment": {"net_id": network, "tag": "later"}}
+    made = cloud.user().post(f"/compute/v2.1/servers/{guest.id}/os-interface", asked)["interfaceAttachment"]
+    assert made["tag"] == "later"
+    look = f"readlink -f $(dirname $(grep -l {made['mac_addr']} /sys/class/net/*/address))/device"
+    place = eventually("the guest to see the NIC", lambda: cloud.ssh(guest, look).strip() or None)
+    (nic,) = (each for each in json.loads(fetched(cloud, guest, path))["devices"] if each["tags"] == ["later"])
+    assert f"/{nic['address']}/" in place and nic["mac"] == made["mac_addr"]
 
 
 def check_groups_follow(cloud: RealCloud, guest: Guest, group: str) -> None:

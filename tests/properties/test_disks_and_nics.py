@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from floe.agent.disks import KINDS, bases, paths
+from floe.agent.tagged_devices import tagged
 from floe.api.compute.server_bodies import CREATE, new_server
 from floe.bus import codec
 from floe.conductor.guest_spec import guest_spec
@@ -21,7 +23,7 @@ from floe.core import addresses, ports
 from floe.core.block_devices import planned
 from floe.core.clock import FixedClock
 from floe.core.context import Context
-from floe.core.disks import Blank, ConfigDrive, Disk, Overlay, OverlayCd, root_device
+from floe.core.disks import Blank, ConfigDrive, Disk, Overlay, OverlayCd, root_device, tagged_as
 from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.core.image_properties import DISK_BUSES, MACHINE_TYPES
@@ -39,12 +41,13 @@ IMAGE = "11111111-1111-4111-8111-111111111111"
 FOLDER = Path("/state/guests") / IDENT
 FILES = {"root": "disk.qcow2", "ephemeral0": "ephemeral.raw", "swap": "swap.raw", "config": "config.iso"}
 uuids = st.uuids(version=4).map(str)
+tags = st.text(st.characters(codec="utf-8", exclude_characters=",/\0"), min_size=1, max_size=60)
 networks = st.one_of(
     st.sampled_from(["auto", "none"]),
     st.lists(
         st.one_of(
-            st.fixed_dictionaries({"uuid": uuids}, optional={"fixed_ip": st.ip_addresses(v=4).map(str)}),
-            st.fixed_dictionaries({"port": uuids}),
+            st.fixed_dictionaries({"uuid": uuids}, optional={"fixed_ip": st.ip_addresses(v=4).map(str), "tag": tags}),
+            st.fixed_dictionaries({"port": uuids}, optional={"tag": tags}),
         ),
         max_size=6,
     ),
@@ -68,11 +71,12 @@ def asked(draw: st.DrawFn) -> tuple[dict[str, Any], ServerFlavor, dict[str, str]
     model = draw(st.sampled_from(["", *VIF_MODELS]))
     properties = {"hw_machine_type": machine, "hw_disk_bus": bus, "hw_vif_model": model}
     devices = [{"source_type": "image", "destination_type": "local", "uuid": IMAGE, "boot_index": 0}]
+    devices[0] |= draw(st.fixed_dictionaries({}, optional={"tag": tags}))
     for kind, most in (("swap", flavor.swap_mib), (None, flavor.ephemeral_gib)):
         if most and draw(st.booleans()):
             blank: dict[str, Any] = {"source_type": "blank", "destination_type": "local"}
             blank |= {"guest_format": kind} if kind else {}
-            blank |= draw(st.fixed_dictionaries({}, optional={"volume_size": st.integers(1, most)}))
+            blank |= draw(st.fixed_dictionaries({}, optional={"volume_size": st.integers(1, most), "tag": tags}))
             blank |= {"disk_bus": bus} if bus and draw(st.booleans()) else {}
             devices.append(blank)
     body = {"name": "web", "flavorRef": "1", "imageRef": IMAGE, "networks": draw(networks)}
@@ -89,6 +93,15 @@ def sizes(body: dict[str, Any], flavor: ServerFlavor) -> dict[str, int]:
             swap = device.get("guest_format") == "swap"
             found["swap" if swap else "ephemeral0"] = device["volume_size"] * (1 if swap else 1024)
     return {role: size for role, size in found.items() if size or role == "root"}
+
+
+def tags_of(body: dict[str, Any], made: Iterable[str]) -> list[str]:
+    """Return the tags of the disks that are made, in their order."""
+    found: dict[str, str] = {}
+    for device in body.get("block_device_mapping_v2", ()):
+        blank = "swap" if device.get("guest_format") == "swap" else "ephemeral0"
+        found["root" if device["source_type"] == "image" else blank] = device.get("tag", "")
+    return [found.get(role, "") for role in made]
 
 
 def through_rows(
@@ -115,6 +128,7 @@ def network_of(nics: tuple[PlannedNic, ...]) -> HostNetwork:
                 mac=addresses.mac_for(port_id),
                 tap=ports.tap_name(port_id),
                 nic=index,
+                device_tag=nic.device_tag,
             )
         )
     segments = {nic.network_id: 1300 + index for index, nic in enumerate(nics)}
@@ -138,8 +152,17 @@ def test_each_disk_and_nic_of_a_body_arrives_in_the_guest(
     nics = new.networks if isinstance(new.networks, tuple) else ()
     listed = body["networks"] if isinstance(body["networks"], list) else []
     assert [
-        {"uuid": nic.network_id, "port": nic.port_id, "fixed_ip": nic.fixed_ip, "made": nic.made} for nic in nics
-    ] == [{"uuid": "", "port": None, "fixed_ip": None, "made": "port" not in entry} | entry for entry in listed]
+        {
+            "uuid": nic.network_id,
+            "port": nic.port_id,
+            "fixed_ip": nic.fixed_ip,
+            "made": nic.made,
+            "tag": nic.device_tag,
+        }
+        for nic in nics
+    ] == [
+        {"uuid": "", "port": None, "fixed_ip": None, "made": "port" not in entry, "tag": ""} | entry for entry in listed
+    ]
 
     server, kept = through_rows(row(flavor, properties, drive, disks), disks, nics)
     assert kept == disks
@@ -183,6 +206,8 @@ def test_each_disk_and_nic_of_a_body_arrives_in_the_guest(
         }
         for disk in guest.disks
     ]
+    told = [device.tag for device in tagged(guest, sorted(network.ports, key=lambda port: port.nic), {})]
+    assert told == [tag for tag in [*(entry.get("tag") for entry in listed), *tags_of(body, made)] if tag]
     model = properties["hw_vif_model"] or "virtio"
     mtus = {segment.network_id: segment.mtu for segment in network.segments}
     assert [{element.tag: dict(element.attrib) for element in nic} for nic in domain.iterfind("devices/interface")] == [
@@ -227,7 +252,9 @@ common = {
 }
 any_disks = st.lists(
     st.one_of(
-        st.builds(Overlay, role=st.just("root"), size_mib=st.integers(0, 2**40), image_id=uuids, **common),
+        st.builds(
+            Overlay, role=st.just("root"), device_tag=tags, size_mib=st.integers(0, 2**40), image_id=uuids, **common
+        ),
         st.builds(OverlayCd, role=st.just("rescue"), size_mib=st.just(0), image_id=uuids, **common),
         st.builds(
             Blank,
@@ -235,6 +262,7 @@ any_disks = st.lists(
             size_mib=st.integers(1, 2**40),
             filesystem=st.sampled_from(["ext4", "swap"]),
             label=labels,
+            device_tag=tags,
             **common,
         ),
         st.builds(ConfigDrive, role=st.just("config"), **common),
@@ -282,7 +310,7 @@ def test_what_the_release_before_writes_and_reads_means_the_same_disks(
         conn.execute(sa.update(servers.servers).values(block_devices=text))
         found = servers.get(conn, IDENT)
         assert found is not None
-        assert server_disks.of_server(conn, found) == disks
+        assert server_disks.of_server(conn, found) == tagged_as(disks, {})
 
 
 def test_planned_nics_are_written_as_the_release_before_reads_them_and_read_as_it_writes_them() -> None:
@@ -294,6 +322,7 @@ def test_planned_nics_are_written_as_the_release_before_reads_them_and_read_as_i
         "security_groups": ("g",),
         "made": True,
         "port_security": False,
+        "device_tag": "",
     }
     old = {"network_id": "n", "port_id": "p", "fixed_ip": None, "tag": None, "security_groups": ["g"], "made": False}
     assert msgspec.convert(old, PlannedNic) == PlannedNic(

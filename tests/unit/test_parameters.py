@@ -98,14 +98,16 @@ SEEN: dict[str, Look] = {
     "adminPass": ("one logs in with it", (f"{GUESTS}::test_one_can_log_in_with_the_admin_password",)),
     "block_device_mapping": ("refused: it maps volumes", (REFUSES,)),
     "block_device_mapping_v2": (
-        "disks of the sizes asked for, by the names it is told, ext4 and swap on those that are to be so",
+        "disks of the sizes asked for, by the names it is told, ext4 and swap on those that are to be so; with a `tag` "
+        "(2.32, from 2.42), by drive and service, which of its disks it is",
         (TRUTH, CHOSEN, f"{CREATES}::test_an_empty_image_is_none_and_the_block_device_says_what_to_boot"),
     ),
     "accessIPv4": (NONE_OF_ITS, (SHOWN, REFUSES)),
     "accessIPv6": (NONE_OF_ITS, (SHOWN, REFUSES)),
     "networks": (
-        "its NICs in the order asked, also after restarts",
+        "its NICs in the order asked, also after restarts; with a `tag` (2.32 to 2.36, from 2.42), which of them it is",
         (
+            TRUTH,
             f"{WITHIN}::test_nics_are_in_the_order_asked_for_also_after_restarts",
             f"{GUESTS}::test_two_guests_on_one_network_reach_each_other",
         ),

@@ -124,7 +124,12 @@ class Agent:
         await self._offload(close_guests, self._state_dir, self._guests_dir)
         ledger = self._ledger = Ledger(self._state_dir / LEDGER, self._clock)
         metadata = self._metadata = MetadataService(
-            ledger, self._plane, self._counters, self._seed, post=self.post_password
+            ledger,
+            self._plane,
+            self._counters,
+            self._seed,
+            post=self.post_password,
+            addresses=self._hypervisor.addresses,
         )
         ports = self._ports = Ports(
             lambda: of_guests(ledger.network.snapshot(), ledger.guests.values()), self._plane, metadata.follow

@@ -38,7 +38,7 @@ class Workshop(msgspec.Struct, frozen=True, kw_only=True):
     offload: Offload
     bases: Mapping[str, CachedImage]
     """By role, the images that disks stand on; they are where `files.bases` says already."""
-    documents: Callable[[], dict[str, bytes]]
+    documents: Callable[[], Awaitable[dict[str, bytes]]]
     """What a config drive holds."""
 
 
@@ -69,7 +69,7 @@ async def _blank(disk: Blank, at: Workshop) -> None:
 async def _config_drive(disk: ConfigDrive, at: Workshop) -> None:
     path = at.files.disks[disk.role]
     if not path.exists():  # one stat
-        await at.offload(config_drive.write, path, at.documents())
+        await at.offload(config_drive.write, path, await at.documents())
 
 
 KINDS: Mapping[type, Kind] = {

@@ -12,10 +12,12 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from floe.agent.tagged_devices import TaggedDevice, tagged
 from floe.core.disk_config import LEAVE_ROOT
 from floe.core.disks import told_to_guests
 from floe.core.guests import GuestMetadata, GuestSpec
@@ -40,6 +42,7 @@ EC2_VERSIONS = (
 )
 
 _LATEST = "latest"
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 _GUEST_NUMBER = re.compile(r"-([0-9a-f]{8})$")
 
 Tree = Mapping[str, Any]
@@ -67,14 +70,20 @@ class GuestView(msgspec.Struct, frozen=True, kw_only=True):
     """The addresses by which it is reached from outside now."""
     devices: Mapping[str, str] = msgspec.field(default_factory=lambda: {"root": "vda"})
     """The names of its disks, as `core.disks.told_to_guests` gives them."""
+    tagged: tuple[TaggedDevice, ...] = ()
     random_seed: bytes = b""
     admin_password: str | None = None
     """Told on the config drive only: any program in the guest may ask the metadata service."""
 
 
-def view_of(guest: GuestSpec, network: HostNetworkState, random_seed: bytes) -> GuestView:
-    """Put together what is known of a guest; its NICs come in the order of its spec."""
-    own = [network.ports[nic.port_id] for nic in guest.nics if nic.port_id in network.ports]
+def view_of(
+    guest: GuestSpec, network: HostNetworkState, random_seed: bytes, addresses: Mapping[str, str] = NOWHERE
+) -> GuestView:
+    """Put together what is known of a guest; its NICs come in the order of its spec.
+
+    `addresses` are those of its devices, by their names.
+    """
+    own = own_ports(guest, network)
     return GuestView(
         server_id=guest.server_id,
         guest_name=guest.name,
@@ -84,8 +93,19 @@ def view_of(guest: GuestSpec, network: HostNetworkState, random_seed: bytes) -> 
         security_groups=_group_names(own, network.groups),
         floating=_floating(own, network.routers.values()),
         devices=told_to_guests(guest.disks),
+        tagged=tuple(tagged(guest, own, addresses)),
         random_seed=random_seed,
     )
+
+
+def tells_addresses(guest: GuestSpec, network: HostNetworkState) -> bool:
+    """Say whether a guest is told where any of its devices is."""
+    return any(tagged(guest, own_ports(guest, network), NOWHERE))
+
+
+def own_ports(guest: GuestSpec, network: HostNetworkState) -> list[HostPort]:
+    """Return the ports of a guest that its host knows, in the order of its spec."""
+    return [network.ports[nic.port_id] for nic in guest.nics if nic.port_id in network.ports]
 
 
 def _floating(ports: list[HostPort], routers: Iterable[HostRouter]) -> tuple[str, ...]:
@@ -130,7 +150,7 @@ def meta_data(view: GuestView, version: str = _LATEST) -> dict[str, Any]:
     if _since(version, "2015-10-15"):
         document["project_id"] = about.project_id
     if _since(version, "2016-06-30"):
-        document["devices"] = []
+        document["devices"] = [device.told(version) for device in view.tagged]
     if _since(version, "2020-10-14"):
         document["dedicated_cpus"] = []
     return document

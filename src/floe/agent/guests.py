@@ -327,7 +327,7 @@ class GuestBuilder:
                 hypervisor=self._hypervisor,
                 offload=self._offload,
                 bases=held,
-                documents=lambda: self._drive(guest),
+                documents=lambda: self._drive(guest, files),
             )
             for disk in disks:
                 if isinstance(disk, Blank) and disk.role in filled:
@@ -357,8 +357,11 @@ class GuestBuilder:
             await self.plug(guest)
             step.remark = f"{len(guest.nics)}"
 
-    def _drive(self, guest: GuestSpec) -> dict[str, bytes]:
-        return config_drive.contents(documents.view_of(guest, self._ledger.network, self._seed(512)))
+    async def _drive(self, guest: GuestSpec, files: GuestFiles) -> dict[str, bytes]:
+        network, addresses = self._ledger.network, documents.NOWHERE
+        if documents.tells_addresses(guest, network):
+            addresses = await self._hypervisor.addresses_at_start(guest, files)
+        return config_drive.contents(documents.view_of(guest, network, self._seed(512), addresses))
 
     async def _remove(self, folder: Path) -> None:
         """Take away all disks of a guest: first what is not in its folder, then the folder."""

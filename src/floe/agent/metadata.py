@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from floe.agent import documents
 from floe.agent.callers import Callers
@@ -22,6 +22,7 @@ from floe.agent.metadata_request import Request, parse
 from floe.core.counters import Count, Counters
 from floe.core.errors import Conflict, HostFailure, Invalid, NotFound, TooLarge
 from floe.core.guest_passwords import MOST_BYTES
+from floe.core.guests import GuestSpec
 from floe.core.host_network import HostRouter
 from floe.dataplane.protocol import DataPlane, MetadataAddress
 from floe.logs import Rarely
@@ -57,7 +58,8 @@ _UNREAD_MAX, _UNREAD_SECONDS = 65_536, 1.0
 class MetadataService:
     """Serves on every address that the data plane names; `follow` is called when these may have changed.
 
-    `post` is given the password of a guest, and keeps it, or raises NotFound, Conflict or HostFailure.
+    `post` is given the password of a guest, and keeps it, or raises NotFound, Conflict or HostFailure. `addresses`
+    gives those of a guest's devices now, by their names, or raises HostFailure.
     A request and its answer may take `seconds`, a guest may have 16 connections, and all guests `connections`.
     """
 
@@ -69,6 +71,7 @@ class MetadataService:
         seed: Callable[[int], bytes] = os.urandom,
         *,
         post: Callable[[str, str], Awaitable[None]],
+        addresses: Callable[[GuestSpec], Awaitable[Mapping[str, str]]],
         seconds: float = 10.0,
         connections: int = 256,
     ) -> None:
@@ -76,6 +79,7 @@ class MetadataService:
         self._plane = plane
         self._seed = seed
         self._post = post
+        self._addresses = addresses
         self._servers: dict[MetadataAddress, asyncio.Server] = {}
         self._wanted: set[MetadataAddress] = set()
         self._counters = counters
@@ -114,12 +118,18 @@ class MetadataService:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def answer(self, asked: MetadataAddress, source: str, path: str) -> tuple[str, bytes] | None:
-        """Return content type and body for a guest, by its address and where it asked; None where there is nothing."""
-        guest = self._ledger.guests.get(self._server(asked, source) or "")
+    async def answer(self, asked: MetadataAddress, source: str, path: str) -> tuple[str, bytes] | None:
+        """Return content type and body for a guest, by its address and where it asked; None where there is nothing.
+
+        Raises HostFailure where it is not known now.
+        """
+        guest, network = self._ledger.guests.get(self._server(asked, source) or ""), self._ledger.network
         if guest is None:
             return None
-        return documents.lookup(documents.view_of(guest, self._ledger.network, self._seed(512)), path)
+        addresses = documents.NOWHERE
+        if "meta_data.json" in path and documents.tells_addresses(guest, network):
+            addresses = await self._addresses(guest)
+        return documents.lookup(documents.view_of(guest, network, self._seed(512), addresses), path)
 
     def _server(self, asked: MetadataAddress, source: str) -> str | None:
         """Return whose guest has an address where it asked."""
@@ -213,7 +223,10 @@ class MetadataService:
         if request.method not in ("GET", "HEAD"):
             allowed = "GET, HEAD, POST" if takes else "GET, HEAD"
             return _said(405, "metadata can only be read", f"Allow: {allowed}\r\n"), True
-        found = self.answer(asked, source, request.path)
+        try:
+            found = await self.answer(asked, source, request.path)
+        except HostFailure:
+            return _said(503, "it is not known just now; try again later"), False
         if found is None:
             return _said(404, "there is nothing here"), False
         kind, body = found

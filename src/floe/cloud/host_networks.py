@@ -248,6 +248,7 @@ def host_port(port: Port | PluggedPort, network: Network) -> HostPort:
         groups=port.groups,
         allowed_pairs=port.allowed_pairs,
         dhcp_options=port.dhcp_options,
+        device_tag=port.device_tag,
     )
 
 

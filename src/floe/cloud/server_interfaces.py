@@ -34,8 +34,8 @@ class Attached(msgspec.Struct, frozen=True):
     action: Action
 
 
-async def attach(cloud: Cloud, context: Context, server_id: str, asked: PlannedNic | None) -> ServerPort:
-    """Give a server one more NIC: on a network, with a port, or where None is asked for on the project's one network.
+async def attach(cloud: Cloud, context: Context, server_id: str, asked: PlannedNic) -> ServerPort:
+    """Give a server one more NIC: on a network, with a port, or where neither is named on the project's one network.
 
     Raises NotFound, Invalid, OverQuota; Conflict for a server that is locked or in no state for it, and for a port or
     an address that is taken.
@@ -129,18 +129,18 @@ def _check(server: Server, begins: Begins) -> None:
 
 
 def _planned(
-    conn: Connection, context: Context, server: Server, asked: PlannedNic | None, fresh: str, now: datetime
+    conn: Connection, context: Context, server: Server, asked: PlannedNic, fresh: str, now: datetime
 ) -> PlannedNic:
     """Check what is asked for as a create does; what is not there is another kind of error here."""
-    if asked is not None:
-        _find(conn, context, asked)
-    wanted = server_ports.Wanted(networks=None if asked is None else [asked], hostname=server.hostname)
+    _find(conn, context, asked)
+    named = [asked] if asked.network_id or asked.port_id else None
+    wanted = server_ports.Wanted(networks=named, hostname=server.hostname)
     room = quotas.room(conn, server.project_id)
     owner = msgspec.structs.replace(context, project_id=server.project_id)
     planned = server_ports.plan(conn, owner, wanted, room, fresh, now, _nothing_more)
     if not planned.nics:
         raise Invalid("Attach interface failed, no network specified.")
-    return planned.nics[0]
+    return replace(planned.nics[0], device_tag=asked.device_tag)
 
 
 def _nothing_more() -> NoReturn:
@@ -168,6 +168,7 @@ def _plug(conn: Connection, server: Server, nic: PlannedNic, now: datetime) -> P
     binding = {
         **binding_of(server.id, "" if place is None else place.zone, host),
         "hostname": port_names.of_server(conn, known[nic.network_id], server.project_id, server.hostname),
+        "device_tag": nic.device_tag,
         "nic": 1 + max((port.nic or 0 for port in held), default=-1),
     }
     if nic.made:

@@ -140,7 +140,7 @@ def bind(
     bound, changed = list[Port](), list[Port]()
     names = {ident: port_names.of_server(conn, network, project_id, hostname) for ident, network in known.items()}
     for index, nic in enumerate(planned):
-        binding = {**common, "hostname": names[nic.network_id]}
+        binding = {**common, "hostname": names[nic.network_id], "device_tag": nic.device_tag}
         port = there.get(index)
         if port is not None and port.host == host and port.plugged:
             bound.append(port)
@@ -313,7 +313,7 @@ def _nic(port: Port, asked: PlannedNic) -> PlannedNic:
         raise Invalid("Invalid input for networks: a port brings its own addresses; leave fixed_ip out.")
     if asked.network_id and asked.network_id != port.network_id:
         raise Invalid(f"Port {port.id} is not on network {asked.network_id} but on {port.network_id}.")
-    return PlannedNic(network_id=port.network_id, port_id=port.id, security_groups=port.groups, made=False)
+    return replace(asked, network_id=port.network_id, security_groups=port.groups, made=False)
 
 
 def _new_nic(

@@ -15,7 +15,7 @@ from floe.cloud.new_servers import Boot
 from floe.core import ahead, disk_config
 from floe.core.actions import REBUILD, Action
 from floe.core.context import Context
-from floe.core.disks import EPHEMERAL, ROOT, SWAP, Blank, ConfigDrive, Disk, local_disks, root_device
+from floe.core.disks import EPHEMERAL, ROOT, SWAP, Blank, ConfigDrive, Disk, local_disks, root_device, tag_of, tagged_as
 from floe.core.given import RebuildGiven
 from floe.core.new_servers import check_files, check_metadata, check_user_data
 from floe.core.power import Power, Wanted
@@ -156,7 +156,7 @@ def _remade(had: Sequence[Disk], boot: Boot, drive: bool, make: int, *, preserve
     )
     return tuple(
         structs.replace(disk, make=before[disk.role].make if preserve and isinstance(disk, Blank) else make)
-        for disk in disks
+        for disk in tagged_as(disks, {disk.role: tag_of(disk) for disk in had})
     )
 
 

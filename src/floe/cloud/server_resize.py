@@ -13,7 +13,19 @@ from floe.cloud.cloud import Cloud
 from floe.core import ahead, disk_config, extra_specs
 from floe.core.actions import CONFIRM_RESIZE, MIGRATE, RESIZE, REVERT_RESIZE, Action, Begins
 from floe.core.context import Context
-from floe.core.disks import CONFIG, EPHEMERAL, MIB_PER_GIB, ROOT, SWAP, Disk, Overlay, local_disks, root_device
+from floe.core.disks import (
+    CONFIG,
+    EPHEMERAL,
+    MIB_PER_GIB,
+    ROOT,
+    SWAP,
+    Disk,
+    Overlay,
+    local_disks,
+    root_device,
+    tag_of,
+    tagged_as,
+)
 from floe.core.errors import Conflict, FloeError, Forbidden, Invalid
 from floe.core.given import ResizeGiven
 from floe.core.guest_hardware import check_memory, hardware_of
@@ -311,6 +323,7 @@ def _disks(server: Server, flavor: ServerFlavor, had: Sequence[Disk], make: int)
         config_drive=CONFIG in before,
     )
     same = [disk.role for disk in planned] == [disk.role for disk in had]
+    planned = tagged_as(planned, {disk.role: tag_of(disk) for disk in had})
     found: list[Disk] = []
     for disk, old in zip(planned, had if same else planned, strict=True):
         kept = {"device": old.device, "bus": old.bus, "boot_index": old.boot_index}

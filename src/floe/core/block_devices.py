@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from floe.core.disks import DISK_BUSES, EPHEMERAL, MIB_PER_GIB, SWAP, Disk, local_disks
+from floe.core.disks import DISK_BUSES, EPHEMERAL, MIB_PER_GIB, ROOT, SWAP, Disk, local_disks, tagged_as
 from floe.core.errors import Invalid
 from floe.core.servers import ServerFlavor
 
@@ -25,6 +25,7 @@ class BlockDevice(msgspec.Struct, frozen=True, kw_only=True):
     guest_format: str | None = None
     disk_bus: str | None = None
     device_type: str | None = None
+    tag: str = ""
 
 
 def boot_image(devices: Sequence[BlockDevice], image_id: str | None) -> str:
@@ -95,9 +96,11 @@ def planned(
     Blank disks that are not asked for, or without a size, are as large as the flavor has them; none may be larger.
     """
     sizes = {EPHEMERAL: flavor.ephemeral_gib, SWAP: flavor.swap_mib}
+    tags: dict[str, str] = {}
     seen: set[str] = set()
     for index, device in enumerate(devices):
         if device.source != "blank":
+            tags[ROOT] = device.tag
             continue
         place = f"block_device_mapping_v2[{index}]"
         role = _role(device, place)
@@ -112,9 +115,10 @@ def planned(
                 f"({limit} {unit})."
             )
         sizes[role] = limit if device.size is None else device.size
+        tags[role] = device.tag
         if sizes[role]:
             seen.add(role)
-    return local_disks(
+    disks = local_disks(
         properties,
         image_id=image_id,
         root_mib=flavor.root_gib * MIB_PER_GIB,
@@ -122,6 +126,7 @@ def planned(
         swap_mib=sizes[SWAP],
         config_drive=config_drive,
     )
+    return tagged_as(disks, tags)
 
 
 def _role(device: BlockDevice, place: str) -> str:

@@ -5,12 +5,13 @@ A further kind is one more member of `Disk`: see `docs/howto/add-a-disk-kind.md`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from string import ascii_lowercase
 from typing import Literal, TypeAlias
 
 import msgspec
+from msgspec import structs
 
 DISK_BUSES = ("virtio", "scsi", "ide", "sata", "usb")
 """What an image may ask for; the first one is the default."""
@@ -41,6 +42,8 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True, tag="overlay"):
     """Which make of the disk it is: one that is made anew has a greater number, and a file of its own."""
     base_make: int | None = None
     """Which make of its image's file it stands on, where it was copied from a disk of another make."""
+    device_tag: str = ""
+    """What its user calls it, which the guest is told with where it is."""
 
     @property
     def stands_on(self) -> int:
@@ -63,6 +66,7 @@ class Blank(msgspec.Struct, frozen=True, kw_only=True, tag="blank"):
     filesystem: Literal["ext4", "swap"]
     label: str = ""
     make: int = 0
+    device_tag: str = ""
 
 
 class ConfigDrive(msgspec.Struct, frozen=True, kw_only=True, tag="config-drive"):
@@ -124,6 +128,19 @@ def device_names(bus: str) -> Iterator[str]:
     for length in (1, 2):
         for letters in product(ascii_lowercase, repeat=length):
             yield prefix + "".join(letters)
+
+
+def tag_of(disk: Disk) -> str:
+    """Return what the user of a guest calls a disk, "" where nobody calls it anything."""
+    return "" if isinstance(disk, ConfigDrive) else disk.device_tag
+
+
+def tagged_as(disks: Iterable[Disk], tags: Mapping[str, str]) -> tuple[Disk, ...]:
+    """Return disks with these tags, by role; those that there are none for have none."""
+    return tuple(
+        disk if isinstance(disk, ConfigDrive) else structs.replace(disk, device_tag=tags.get(disk.role, ""))
+        for disk in disks
+    )
 
 
 def root_device(disks: Sequence[Disk]) -> str:

@@ -84,6 +84,8 @@ class HostPort(msgspec.Struct, frozen=True, kw_only=True):
     """Further (CIDR, MAC) pairs it may send from."""
     dhcp_options: tuple[tuple[str, str], ...] = ()
     """What its DHCP client is told besides, as `core.dhcp_options` knows it: (name or number, value)."""
+    device_tag: str = ""
+    """What its user calls the NIC."""
 
 
 class GroupRule(msgspec.Struct, frozen=True, kw_only=True):

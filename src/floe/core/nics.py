@@ -31,6 +31,8 @@ class PlannedNic(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of the groups that its port is in."""
     made: bool = True
     port_security: bool = True
+    device_tag: str = ""
+    """What its user calls it, which the guest is told with where it is."""
 
 
 class Tap(msgspec.Struct, frozen=True, kw_only=True, tag="tap"):

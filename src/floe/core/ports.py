@@ -83,6 +83,8 @@ class Port(msgspec.Struct, frozen=True, gc=False):
     allowed_pairs: tuple[tuple[str, str], ...] = ()
     """(address or CIDR, MAC)"""
     tags: tuple[str, ...] = ()
+    device_tag: str = ""
+    """What the user of its server calls the NIC."""
     revision: int = 0
     fixed_ips: tuple[tuple[str, str], ...] = ()
     """(subnet id, address)"""
@@ -130,6 +132,7 @@ class PluggedPort(NamedTuple):
     dns_domain: str
     dhcp_options: tuple[tuple[str, str], ...]
     allowed_pairs: tuple[tuple[str, str], ...]
+    device_tag: str
     fixed_ips: tuple[tuple[str, str], ...]
     groups: tuple[str, ...]
 
@@ -148,6 +151,7 @@ class ServerPort(msgspec.Struct, frozen=True, gc=False):
     """(id, name)"""
     floating: tuple[tuple[str, str], ...] = ()
     """(address of the port, floating IP that leads there)"""
+    device_tag: str = ""
 
 
 def dns_assignment(port: Port) -> list[dict[str, str]]:

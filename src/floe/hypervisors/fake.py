@@ -6,12 +6,12 @@ import asyncio
 import os
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from floe.core.disks import MIB, Blank, Overlay
+from floe.core.disks import DISK_BUSES, MIB, Blank, Overlay
 from floe.core.errors import Conflict, HostFailure, NotSupported
 from floe.core.guest_questions import Diagnostics, DiskUse, NicUse
 from floe.core.guests import GuestSpec, GuestState, PowerState
@@ -27,7 +27,7 @@ _QCOW2 = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 OPERATIONS = (
     *("open", "adopt_image", "create_overlay", "create_blank", "clone_disk", "start", "destroy", "guests"),
     *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume", "interrupt", "attach_nic", "detach_nic"),
-    *("set_password", "diagnostics"),
+    *("set_password", "diagnostics", "addresses"),
     *("copy_disk", "end_copy", "unpack_disk"),
 )
 N = TypeVar("N", bound=int)
@@ -309,6 +309,16 @@ class FakeHypervisor:
         if ask and server_id not in self.host.deaf:
             there.discard(nic.port_id)
         return nic.port_id not in there
+
+    async def addresses(self, guest: GuestSpec) -> Mapping[str, str]:
+        """See `Hypervisor.addresses`: the first slots of a bus, in order."""
+        self._trip("addresses", guest.server_id)
+        names = [disk.device for disk in guest.disks if disk.bus == DISK_BUSES[0]] + [nic.device for nic in guest.nics]
+        return {name: f"0000:00:{slot:02x}.0" for slot, name in enumerate(names, 3)}
+
+    async def addresses_at_start(self, guest: GuestSpec, files: GuestFiles) -> Mapping[str, str]:
+        """See `Hypervisor.addresses_at_start`."""
+        return await self.addresses(guest)
 
     async def copy_disk(
         self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, copy: Path, *, quiesce: bool | None

@@ -141,6 +141,17 @@ class Hypervisor(Protocol):
         """Ask a guest to let go of a NIC, without waiting for it; True once it has none such, as one that is off."""
         ...
 
+    async def addresses(self, guest: GuestSpec) -> Mapping[str, str]:
+        """Return the PCI addresses that devices of a guest have, by the names of disks and taps, as Linux writes them.
+
+        Disks on other buses have none, nor has anything of a guest that the hypervisor does not know.
+        """
+        ...
+
+    async def addresses_at_start(self, guest: GuestSpec, files: GuestFiles) -> Mapping[str, str]:
+        """Return those that they will have once it is started; its files need not be there."""
+        ...
+
     async def set_password(self, guest: GuestSpec, user: str, password: str) -> None:
         """Have the agent in a guest that is on set a user's password; how long it takes is bounded.
 

@@ -151,6 +151,8 @@ class SimulatedHypervisor:
         self._fake = FakeHypervisor(machine.host, vcpus=4, memory_mib=3072, disk_gib=60, cpu_ratio=2.0)
         self.change = self._fake.change
         """Let a guest's power state change by itself."""
+        self.facts = self._fake.facts
+        self.addresses, self.addresses_at_start = self._fake.addresses, self._fake.addresses_at_start
 
     async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
         """See `Hypervisor.open`."""
@@ -159,10 +161,6 @@ class SimulatedHypervisor:
     async def close(self) -> None:
         """See `Hypervisor.close`."""
         await self._fake.close()
-
-    async def facts(self) -> HypervisorFacts:
-        """See `Hypervisor.facts`."""
-        return await self._fake.facts()
 
     async def adopt_image(self, path: Path, disk_format: str) -> str:
         """See `Hypervisor.adopt_image`."""

@@ -53,6 +53,7 @@ ports = sa.Table(
     sa.Column("profile", Json, nullable=False, server_default="{}"),
     sa.Column("allowed_pairs", JsonOf(tuple[tuple[str, str], ...]), nullable=False),
     sa.Column("tags", Tags, nullable=False, server_default=""),
+    sa.Column("device_tag", sa.String(60), nullable=False, server_default=""),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False, default=0),
@@ -152,8 +153,8 @@ _ACTIVATE = Prepared(
 _SEEN = lists.ByIds(
     sa.select(
         ports.c.server_id, ports.c.id, ports.c.network_id, networks.c.name, ports.c.mac, ports.c.status,
-        port_addresses.c.subnet_id, port_addresses.c.address, security_groups.c.id, security_groups.c.name,
-        floating_ips.c.fixed_address, floating_ips.c.address,
+        ports.c.device_tag, port_addresses.c.subnet_id, port_addresses.c.address, security_groups.c.id,
+        security_groups.c.name, floating_ips.c.fixed_address, floating_ips.c.address,
     )
     .join(networks, networks.c.id == ports.c.network_id)
     .outerjoin(port_addresses, port_addresses.c.port_id == ports.c.id)
@@ -211,7 +212,7 @@ def untie(conn: Connection, port_ids: Iterable[str]) -> None:
         .where(ports.c.id.in_(list(port_ids)))
         .values(
             server_id=None, nic=None, device_id="", device_owner="", host=None, hostname="", plugged=False,
-            pinned=False, status=DOWN, revision=ports.c.revision + 1,
+            pinned=False, status=DOWN, device_tag="", revision=ports.c.revision + 1,
         )
     )  # fmt: skip
 
@@ -295,7 +296,7 @@ def seen_with_servers(conn: Connection, server_ids: Iterable[str]) -> dict[str, 
 
 def _server_ports(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, ServerPort]]:
     """Yield ports with their server's id, of rows: one for each address, in each group, with each floating IP."""
-    for (server_id, port_id, network_id, network_name, mac, status), same in groupby(rows, _OF_PORT):
+    for (server_id, port_id, network_id, network_name, mac, status, device_tag), same in groupby(rows, _OF_PORT):
         given: dict[tuple[str, str], None] = {}
         groups: dict[tuple[str, str], None] = {}
         floating: dict[tuple[str, str], None] = {}
@@ -317,11 +318,12 @@ def _server_ports(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, ServerPo
                 addresses=tuple(given),
                 groups=tuple(groups),
                 floating=tuple(floating),
+                device_tag=device_tag,
             ),
         )
 
 
-_OF_PORT = itemgetter(slice(6))
+_OF_PORT = itemgetter(slice(7))
 
 
 def _add_groups(conn: Connection, port_id: str, group_ids: Sequence[str]) -> None:

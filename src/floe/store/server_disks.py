@@ -30,6 +30,7 @@ server_disks = sa.Table(
     sa.Column("label", sa.String(64)),
     sa.Column("make", Number, nullable=False, server_default="0"),
     sa.Column("base_make", Number),
+    sa.Column("device_tag", sa.String(60)),
     sqlite_with_rowid=False,
 )
 """`type` is the tag of the disk's kind; a column that a kind has no field for is NULL in its rows."""

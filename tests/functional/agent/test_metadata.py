@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from floe.agent.callers import Callers
 from floe.agent.metadata import REFUSED
+from floe.core.disks import local_disks, tagged_as
+from floe.core.errors import HostFailure
 from floe.core.host_network import HostAddress, HostRouter, HostSegment, HostSubnet, RouterLeg
 from floe.core.messages import Destroy, PasswordPosted, Spawn, UpdateMetadata
 from floe.dataplane.protocol import MetadataAddress
@@ -95,10 +97,35 @@ async def test_at_a_router_a_guest_is_known_by_its_address_on_the_subnet_of_an_i
     service = world.agent._metadata
     assert "router" in service.listening()
     asked = MetadataAddress(router_id="router", namespace=None, address="169.254.169.254")
-    found = service.answer(asked, "10.1.0.5", "/openstack/latest/meta_data.json")
+    found = await service.answer(asked, "10.1.0.5", "/openstack/latest/meta_data.json")
     assert json.loads(found[1])["uuid"] == commands[0].guest.server_id
-    assert service.answer(asked, "10.2.0.5", "/openstack/latest/meta_data.json") is None
-    assert service.answer(replace(asked, router_id="gone"), "10.1.0.5", "/openstack/latest/meta_data.json") is None
+    assert await service.answer(asked, "10.2.0.5", "/openstack/latest/meta_data.json") is None
+    gone = replace(asked, router_id="gone")
+    assert await service.answer(gone, "10.1.0.5", "/openstack/latest/meta_data.json") is None
+
+
+async def test_a_guest_is_told_where_its_tagged_devices_are_or_to_ask_again(world: World, spawn: SpawnFactory) -> None:
+    """Its drive says the same, as of its start."""
+    await world.start()
+    command = on_loopback(spawn(1), "127.0.0.11")
+    image_id = command.guest.image.image_id
+    disks = tagged_as(local_disks({}, image_id=image_id, root_mib=1024, config_drive=True), {"root": "system"})
+    ports = tuple(replace(port, device_tag="front") for port in command.network.ports)
+    guest = replace(command.guest, disks=disks)
+    await world.ask(replace(command, guest=guest, network=replace(command.network, ports=ports)))
+    asked = get("/openstack/latest/meta_data.json")
+    status, body = await ask(world, asked, "127.0.0.11")
+    nic, disk = json.loads(body)["devices"]
+    assert (nic["tags"], nic["mac"], disk["tags"], disk["serial"]) == (["front"], ports[0].mac, ["system"], "root")
+    assert len({nic["address"], disk["address"], "none"}) == 3
+    drive = world.folder(guest.server_id) / "config.iso"
+    assert json.dumps([nic, disk]).encode() in drive.read_bytes()
+    machine = world.machine
+    machine.fail("addresses", HostFailure("libvirt is away"))
+    assert (await ask(world, asked, "127.0.0.11"))[0] == b"HTTP/1.1 503 Service Unavailable"
+    machine.fail("addresses", HostFailure("libvirt is away"))
+    status, _ = await ask(world, get("/openstack/latest/network_data.json"), "127.0.0.11")
+    assert status == b"HTTP/1.1 200 OK"
 
 
 async def test_a_stranger_and_a_deleted_guest_are_told_nothing(two: World, spawn: SpawnFactory) -> None:
@@ -192,7 +219,11 @@ async def test_a_guest_that_does_not_take_its_answer_is_hung_up_on(
 ) -> None:
     service = two.agent._metadata
     service._seconds = 0.3
-    monkeypatch.setattr(service, "answer", lambda *_: ("text/plain", b"x" * (32 << 20)))
+
+    async def answer(*_: object) -> tuple[str, bytes]:
+        return "text/plain", b"x" * (32 << 20)
+
+    monkeypatch.setattr(service, "answer", answer)
     host, port = next(iter(service.listening().values()))
     for times in (1, 2):
         _, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.11", 0))

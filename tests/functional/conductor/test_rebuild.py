@@ -13,6 +13,7 @@ from floe.core.context import Context
 from floe.core.errors import Conflict
 from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.messages import Failed, UpdateMetadata
+from floe.core.nics import PlannedNic
 from floe.core.server_rebuild import NewMake, Rebuild
 from floe.core.servers import Server
 from floe.store import images, server_disks
@@ -86,7 +87,7 @@ async def test_while_it_is_under_way_nothing_else_begins_and_a_delete_overtakes_
         with pytest.raises(Conflict, match=busy):
             await server_power.change(site.cloud, ANN, server.id, asked)
     with pytest.raises(Conflict, match=busy):
-        await server_interfaces.attach(site.cloud, ANN, server.id, None)
+        await server_interfaces.attach(site.cloud, ANN, server.id, PlannedNic())
     with pytest.raises(Conflict, match=busy):
         await rebuild(site, server)
     await site.delete(server)

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from floe.agent import config_drive, documents
 from floe.agent.documents import GuestView, Interface
-from floe.core.disks import local_disks
+from floe.agent.tagged_devices import TaggedDevice, tagged
+from floe.core.disks import local_disks, tagged_as
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.host_network import (
     HostAddress,
@@ -72,6 +73,55 @@ VIEW = GuestView(
     security_groups=("default", "web"),
     random_seed=b"dice",
 )
+
+
+TAGGED = (
+    TaggedDevice(tag="front", mac=PORT.mac, bus="pci", address="0000:00:03.0"),
+    TaggedDevice(tag="données", serial="ephemeral0", bus="scsi"),
+)
+NIC_TOLD = {"type": "nic", "mac": PORT.mac, "bus": "pci", "address": "0000:00:03.0", "tags": ["front"]}
+DISK_TOLD = {"type": "disk", "serial": "ephemeral0", "bus": "scsi", "address": "none", "tags": ["données"]}
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("2015-10-15", None),
+        ("2016-06-30", [NIC_TOLD, DISK_TOLD]),
+        ("2017-02-22", [NIC_TOLD, DISK_TOLD]),
+        ("2018-08-27", [{"vf_trusted": False, **NIC_TOLD}, DISK_TOLD]),
+        ("latest", [{"vf_trusted": False, **NIC_TOLD}, DISK_TOLD]),
+    ],
+)
+def test_tagged_devices_are_told_from_the_version_that_knows_them(version: str, told: Any) -> None:
+    found = get(f"/openstack/{version}/meta_data.json", replace(VIEW, tagged=TAGGED))
+    assert found.get("devices") == told
+    assert get("/openstack/latest/meta_data.json")["devices"] == []
+
+
+@pytest.mark.parametrize(
+    ("bus", "addresses", "where"),
+    [
+        ("virtio", {"vda": "0000:00:05.0"}, ("pci", "0000:00:05.0")),
+        ("scsi", {}, ("scsi", "none")),
+        ("ide", {}, ("ide", "none")),
+        ("usb", {}, ("usb", "none")),
+        ("sata", {}, ("none", "none")),
+        ("virtio", {}, ("none", "none")),
+    ],
+)
+def test_a_tagged_disk_is_where_its_bus_has_it(bus: str, addresses: dict[str, str], where: tuple[str, str]) -> None:
+    guest = GuestSpec(
+        server_id=VIEW.server_id,
+        name="x",
+        vcpus=1,
+        memory_mib=64,
+        disks=tagged_as(local_disks({"hw_disk_bus": bus}, image_id="i", root_mib=1, config_drive=True), {"root": "t"}),
+        image=GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1),
+        metadata=VIEW.metadata,
+    )
+    (found,) = tagged(guest, [PORT], addresses)
+    assert (found.serial, found.bus, found.address) == ("root", *where)
 
 
 def get(path: str, view: GuestView = VIEW) -> Any:
@@ -199,7 +249,7 @@ def test_dhcp_is_asked_for_once_on_a_link_however_many_addresses_it_gives() -> N
 
 
 def test_drive_and_service_give_the_same_bytes_for_every_path() -> None:
-    view = replace(VIEW, admin_password="s3cret")  # what alone the two do not share
+    view = replace(VIEW, admin_password="s3cret", tagged=TAGGED)  # a password is what alone the two do not share
     drive = config_drive.contents(view)
     listed = get("/openstack", view).decode().split("\n")
     for version in listed:

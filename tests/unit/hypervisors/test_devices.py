@@ -11,6 +11,7 @@ import pytest
 from floe.core.disks import Blank, ConfigDrive, Disk, Overlay, OverlayCd
 from floe.core.errors import HostFailure
 from floe.core.nics import Tap
+from floe.hypervisors.libvirt.addresses import addresses_in
 from floe.hypervisors.libvirt.devices import boot_order, disk_xml, nic_xml
 
 GOLDENS = Path(__file__).parent / "goldens" / "devices"
@@ -35,6 +36,7 @@ def text(element: ET.Element) -> str:
         ("blank-ext4", EPHEMERAL, "ephemeral.raw"),
         ("blank-swap", SWAP, "swap.raw"),
         ("config-drive", DRIVE, "config.iso"),
+        ("overlay-tagged", msgspec.structs.replace(ROOT, device_tag="system & more"), "disk.qcow2"),
         ("config-drive-sata", msgspec.structs.replace(DRIVE, device="sdd", bus="sata"), "config.iso"),
     ],
 )
@@ -80,3 +82,17 @@ def test_the_firmware_boots_in_the_order_of_the_boot_indexes_each_kind_once() ->
     assert boot_order([(0, disk)]) == ["hd"]
     assert boot_order([(1, disk), (0, drive), (2, disk)]) == ["cdrom", "hd"]
     assert boot_order([]) == []
+
+
+def test_addresses_are_those_of_disks_and_taps_on_a_pci_bus() -> None:
+    pci = "<address type='pci' domain='0x0000' bus='0x01' slot='0x1f' function='0x2'/>"
+    devices = (
+        f"<disk><target dev='vda' bus='virtio'/>{pci}</disk>",
+        "<disk><target dev='sda' bus='scsi'/><address type='drive' controller='0' bus='0' target='0' unit='1'/></disk>",
+        f"<interface><target dev='tap1'/>{pci}</interface><controller type='usb'>{pci}</controller>",
+    )
+    assert addresses_in(f"<domain><devices>{''.join(devices)}</devices></domain>") == {
+        "vda": "0000:01:1f.2",
+        "tap1": "0000:01:1f.2",
+    }
+    assert addresses_in("<domain/>") == {}

@@ -13,6 +13,8 @@ SERVER, FLAVOR = "/v2.1/servers/{web}", "/v2.1/flavors/0"
 ACTION = f"{SERVER}/action"
 NEW = {"name": "n", "flavorRef": "0", "imageRef": IMAGE}
 LATER = {**NEW, "networks": "none"}
+TAGGED = {"source_type": "image", "destination_type": "local", "boot_index": 0, "uuid": IMAGE, "tag": "t"}
+TYPED = {**TAGGED, "volume_type": "fast"}
 KEY = {"name": "k", "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQ3N2Y4ZjE0NzQ5ZmQ4ZTM2ZjBhZmQ2ZTk3Nzk2"}
 SIZE = {"name": "f", "ram": 1, "vcpus": 1, "disk": 1}
 LAST = 104
@@ -63,6 +65,11 @@ ENDED = [
 
 TAKEN = [
     ("POST", "/v2.1/servers", "server", {**NEW, "networks": [{"uuid": IMAGE, "tag": "t"}]}, 32, 36),
+    ("POST", "/v2.1/servers", "server", {**NEW, "networks": [{"uuid": IMAGE, "tag": "t"}]}, 42, LAST),
+    ("POST", "/v2.1/servers", "server", {**NEW, "block_device_mapping_v2": [TAGGED]}, 32, 32),
+    ("POST", "/v2.1/servers", "server", {**LATER, "block_device_mapping_v2": [TAGGED]}, 42, LAST),
+    ("POST", "/v2.1/servers", "server", {**LATER, "block_device_mapping_v2": [TYPED]}, 67, LAST),
+    ("POST", f"{SERVER}/os-interface", "interfaceAttachment", {"net_id": IMAGE, "tag": "t"}, 49, LAST),
     ("POST", "/v2.1/servers", "server", {**NEW, "networks": "auto"}, 37, LAST),
     ("POST", "/v2.1/servers", "server", {**NEW, "description": None}, 19, 36),
     ("POST", "/v2.1/servers", "server", {**LATER, "tags": ["t"]}, 52, LAST),

@@ -70,16 +70,19 @@ async def attach(call: Call) -> Reply:
     """POST os-interface: give the server one more NIC."""
     asked = _ATTACH.read(await call.raw(), call.version)
     network_id, port_id = asked.get("net_id"), asked.get("port_id")
-    if asked.get("tag") is not None:
-        raise Invalid(f"tag {asked['tag']!r} is not supported: guests are not shown device tags here.")
     if network_id and port_id:
         raise Invalid("Must not input both network_id and port_id")
     fixed = next((each.ip_address for each in asked.get("fixed_ips", ())), None)
     if fixed and not network_id:
         raise Invalid("Must input network_id when request IP address")
-    nic = PlannedNic(network_id=network_id or "", port_id=port_id, fixed_ip=ipv4(fixed, "ip_address"), made=not port_id)
-    wanted = nic if network_id or port_id else None
-    port = await server_interfaces.attach(call.cloud, call.context, call.params["server_id"], wanted)
+    nic = PlannedNic(
+        network_id=network_id or "",
+        port_id=port_id,
+        fixed_ip=ipv4(fixed, "ip_address"),
+        made=not port_id,
+        device_tag=asked.get("tag", ""),
+    )
+    port = await server_interfaces.attach(call.cloud, call.context, call.params["server_id"], nic)
     return Reply(200, {"interfaceAttachment": _interface(call, port)})
 
 
@@ -103,7 +106,7 @@ def _interface(call: Call, port: ServerPort) -> dict[str, Any]:
         "mac_addr": port.mac,
     }
     if call.version >= (2, 70):
-        shown["tag"] = None
+        shown["tag"] = port.device_tag or None
     return shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from floe.api.compute.fields import Flag, HostName, flag, ipv4, ipv6, multiline, printable
 from floe.api.kit.body import Body, Description, Field, Metadata, Name, Uuid, at_most, either
@@ -23,6 +23,7 @@ from floe.core.versions import Version
 MAX_SERVERS = 1000
 Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/]*\Z")]
 DiskConfig = Literal["AUTO", "MANUAL"]
+Ready = Literal["auto", "none"]
 Certificates = Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=MOST_TRUSTED)]
 
 
@@ -43,11 +44,8 @@ class _Network(Struct, forbid_unknown_fields=True):
     fixed_ip: str | None = None
 
 
-class _TaggedNetwork(Struct, forbid_unknown_fields=True):
-    uuid: Uuid | None = None
-    port: Uuid | None = None
-    fixed_ip: str | None = None
-    tag: Tag | None = None
+class _TaggedNetwork(_Network, forbid_unknown_fields=True):
+    tag: Tag | UnsetType = UNSET
 
 
 class _Device(Struct, forbid_unknown_fields=True):
@@ -62,7 +60,13 @@ class _Device(Struct, forbid_unknown_fields=True):
     disk_bus: str | None = None
     delete_on_termination: Flag | None = None
     no_device: Flag | None = None
-    tag: Tag | None = None
+
+
+class _TaggedDevice(_Device, forbid_unknown_fields=True):
+    tag: Tag | UnsetType = UNSET
+
+
+class _TypedDevice(_TaggedDevice, forbid_unknown_fields=True):
     volume_type: str | None = None
 
 
@@ -83,12 +87,18 @@ CREATE = Body(
         Field("personality", at_most(list[File]), until=(2, 56)),
         Field("adminPass", str),
         Field("block_device_mapping", at_most(list[Any])),
-        Field("block_device_mapping_v2", at_most(list[_Device])),
+        # Tags of disks were forgotten in all versions between these.
+        Field("block_device_mapping_v2", at_most(list[_Device]), until=(2, 31)),
+        Field("block_device_mapping_v2", at_most(list[_TaggedDevice]), since=(2, 32), until=(2, 32)),
+        Field("block_device_mapping_v2", at_most(list[_Device]), since=(2, 33), until=(2, 41)),
+        Field("block_device_mapping_v2", at_most(list[_TaggedDevice]), since=(2, 42), until=(2, 66)),
+        Field("block_device_mapping_v2", at_most(list[_TypedDevice]), since=(2, 67)),
         Field("accessIPv4", str),
         Field("accessIPv6", str),
         Field("networks", at_most(list[_Network]), until=(2, 31)),
         Field("networks", at_most(list[_TaggedNetwork]), since=(2, 32), until=(2, 36)),
-        Field("networks", at_most(list[_TaggedNetwork]) | Literal["auto", "none"], required=True, since=(2, 37)),
+        Field("networks", at_most(list[_Network]) | Ready, required=True, since=(2, 37), until=(2, 41)),
+        Field("networks", at_most(list[_TaggedNetwork]) | Ready, required=True, since=(2, 42)),
         Field("config_drive", Flag),
         Field("OS-DCF:diskConfig", DiskConfig),
         Field("description", Description | None, since=(2, 19)),
@@ -166,17 +176,12 @@ def _counts(body: Mapping[str, Any]) -> tuple[int, int]:
     return low, high
 
 
-def _networks(
-    asked: Sequence[_Network | _TaggedNetwork] | Literal["auto", "none"] | None, servers: int
-) -> tuple[PlannedNic, ...] | Literal["auto", "none"] | None:
+def _networks(asked: Sequence[_Network] | Ready | None, servers: int) -> tuple[PlannedNic, ...] | Ready | None:
     if asked is None or isinstance(asked, str):
         return asked
     found: list[PlannedNic] = []
     for index, network in enumerate(asked):
         place = f"networks[{index}]"
-        tag = getattr(network, "tag", None)
-        if tag is not None:
-            raise Invalid(f"{place}: tag {tag!r} is not supported: guests are not shown device tags here.")
         if network.port is None and network.uuid is None:
             raise Invalid(f"{place}: name a network in uuid, or a port in port.")
         if network.port is not None and network.fixed_ip is not None:
@@ -191,6 +196,7 @@ def _networks(
                 port_id=network.port,
                 fixed_ip=ipv4(network.fixed_ip, f"{place}.fixed_ip"),
                 made=network.port is None,
+                device_tag=_tag(network),
             )
         )
     # An empty list has always meant the same as none at all: take the network there is.
@@ -215,9 +221,8 @@ def _destination(body: Mapping[str, Any], context: Context) -> tuple[str | None,
 
 def _device(device: _Device, index: int) -> BlockDevice:
     place = f"block_device_mapping_v2[{index}]"
-    for name in ("tag", "volume_type"):
-        if getattr(device, name) is not None:
-            raise Invalid(f"{place}: {name} {getattr(device, name)!r} is not supported for local disks.")
+    if isinstance(device, _TypedDevice) and device.volume_type is not None:
+        raise Invalid(f"{place}: volume_type {device.volume_type!r} is not supported for local disks.")
     if device.no_device is not None and flag(device.no_device, f"{place}.no_device"):
         raise Invalid(f"{place}: no_device takes a device of the image away, and images here have none.")
     if (
@@ -235,4 +240,10 @@ def _device(device: _Device, index: int) -> BlockDevice:
         guest_format=device.guest_format or None,
         disk_bus=device.disk_bus or None,
         device_type=device.device_type or None,
+        tag=_tag(device),
     )
+
+
+def _tag(device: _Network | _Device) -> str:
+    tag = device.tag if isinstance(device, _TaggedNetwork | _TaggedDevice) else UNSET
+    return "" if tag is UNSET else tag

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from floe.core.disks import DISK_BUSES, Blank, ConfigDrive, Disk, Overlay, OverlayCd
+from floe.core.disks import DISK_BUSES, Blank, ConfigDrive, Disk, Overlay, OverlayCd, tag_of
 from floe.core.errors import HostFailure
 from floe.core.nics import VIF_MODELS, Nic, Tap
 
@@ -88,7 +88,11 @@ def disk_xml(disk: Disk, source: Path, kinds: Mapping[type, DiskXml] = DISKS) ->
             f" it can be on {', '.join(sorted(_BUSES))}.",
             stage="guest",
         )
-    return kinds[type(disk)](disk, source)
+    made = kinds[type(disk)](disk, source)
+    if tag_of(disk):
+        # Where a bus has no addresses that a guest could be told, it finds what is tagged by this.
+        ET.SubElement(made, "serial").text = disk.role
+    return made
 
 
 def nic_xml(nic: Nic, kinds: Mapping[type, NicXml] = NICS) -> ET.Element:

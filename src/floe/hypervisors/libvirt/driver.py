@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from floe.core.guest_questions import Diagnostics
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.nics import Nic
 from floe.core.resources import Inventory
-from floe.hypervisors.libvirt import capabilities, disks, domains, firmware, guest_agent, nics, statistics
+from floe.hypervisors.libvirt import addresses, capabilities, disks, domains, firmware, guest_agent, nics, statistics
 from floe.hypervisors.libvirt.connection import (
     LibvirtConnection,
     embed_root,
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 
 _FORMATTERS = {"ext4": ("mkfs.ext4", "-q", "-F"), "swap": ("mkswap",)}
 """What makes a file system in a file; each takes a label after `-L`."""
-
 
 _AGENT_TURN = 5.0
 """Seconds that it takes at most to ask an agent to shut its guest down, the wait for a thread included."""
@@ -226,8 +225,7 @@ class LibvirtHypervisor:
             files = replace(files, console_log=await self._consoles.pipe(files.directory))
         account = await self._connection.run(self._hand_over, files)
         if guest.image.properties.get("hw_firmware_type") == "uefi":
-            user = None if account is None else account[0]
-            await self._connection.run(firmware.have_variables, files.variables, user)
+            await self._connection.run(firmware.have_variables, files.variables, account and account[0])
         marks = {"owner": self._owner, "version": self._version}
 
         def xml(name: str) -> str:
@@ -272,6 +270,15 @@ class LibvirtHypervisor:
         """See `Hypervisor.detach_nic`."""
         return await self._connection.ask(lambda conn: nics.detach(conn, server_id, nic.device, ask=ask))
 
+    async def addresses(self, guest: GuestSpec) -> Mapping[str, str]:
+        """See `Hypervisor.addresses`."""
+        return await self._connection.ask(lambda conn: addresses.now(conn, guest.server_id))
+
+    async def addresses_at_start(self, guest: GuestSpec, files: GuestFiles) -> Mapping[str, str]:
+        """See `Hypervisor.addresses_at_start`."""
+        xml = domain_xml(addresses.imagined(guest), files, kvm=self._kvm, owner="", version=self._version)
+        return await self._connection.ask(lambda conn: addresses.at_start(conn, xml))
+
     async def set_password(self, guest: GuestSpec, user: str, password: str) -> None:
         """See `Hypervisor.set_password`."""
         await self._talks.ask(
@@ -311,6 +318,7 @@ class LibvirtHypervisor:
 
     async def destroy(self, server_id: str, guest_name: str) -> bool:
         """See `Hypervisor.destroy`. A domain of another owner under that id is left alone and fails the call."""
+        await self._connection.ask(lambda conn: addresses.forget(conn, server_id))
         if server_id not in self._ours:
             await self.guests()
         if server_id not in self._ours:

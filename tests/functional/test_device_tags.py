@@ -1,0 +1,97 @@
+"""What users call the NICs and disks of their servers: shown, told to guests, and kept whatever becomes of servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sites import PORTS, SERVERS, Site, furnished
+
+from floe.agent.tagged_devices import tagged
+from floe.testing import EmbeddedCloud
+
+
+@pytest.fixture
+async def site(embedded: EmbeddedCloud) -> AsyncIterator[Site]:
+    async with furnished(embedded) as made:
+        yield made
+
+
+async def made(site: Site, **fields: Any) -> str:
+    """Make a server with a root disk, an own port and a NIC that are tagged."""
+    root = {"source_type": "image", "destination_type": "local", "boot_index": 0, "uuid": site.ids["image"]}
+    swap = {"source_type": "blank", "destination_type": "local", "guest_format": "swap", "tag": "no such disk"}
+    port = await site.made("port", network_id=site.ids["inner"])
+    site.ids["port"] = port["id"]
+    body = {
+        "name": "one",
+        "imageRef": site.ids["image"],
+        "flavorRef": "1",
+        "networks": [{"port": port["id"], "tag": "same"}, {"uuid": site.ids["inner"]}],
+        "block_device_mapping_v2": [{**root, "tag": "same"}, swap],
+        **fields,
+    }
+    reply = await site.ask("POST", SERVERS, {"server": body}, version="2.42")
+    assert reply.status_code == 202, reply.text
+    await site.cloud.settled()
+    return str(reply.json()["server"]["id"])
+
+
+async def told(site: Site, server: str) -> list[str]:
+    """Return the tags that a guest is told of by its host."""
+    shown = (await site.ask("GET", f"{SERVERS}/{server}", None, "admin")).json()["server"]
+    (ledger,) = (agent._ledger for agent in site.cloud.node.agents if agent.host == shown["OS-EXT-SRV-ATTR:host"])
+    assert ledger is not None
+    own = [port for port in ledger.network.ports.values() if port.server_id == server]
+    own.sort(key=lambda port: port.nic)
+    return [device.tag for device in tagged(ledger.guests[server], own, {})]
+
+
+async def shown(site: Site, server: str) -> list[str | None]:
+    path = f"{SERVERS}/{server}/os-interface"
+    before = (await site.ask("GET", path, version="2.69")).json()["interfaceAttachments"]
+    assert not any("tag" in each for each in before)
+    found = (await site.ask("GET", path, version="2.70")).json()["interfaceAttachments"]
+    return [each["tag"] for each in found]
+
+
+async def test_tags_are_shown_told_and_kept_until_their_devices_go(site: Site) -> None:
+    server = await made(site)
+    assert (await shown(site, server), await told(site, server)) == (["same", None], ["same", "same"])
+    asked = {"interfaceAttachment": {"net_id": site.ids["inner"], "tag": "later"}}
+    reply = await site.ask("POST", f"{SERVERS}/{server}/os-interface", asked, version="2.70")
+    assert (reply.status_code, reply.json()["interfaceAttachment"]["tag"]) == (200, "later")
+    await site.cloud.settled()
+    everything = ["same", "later", "same"]
+    assert (await shown(site, server), await told(site, server)) == (["same", None, "later"], everything)
+    for action, more in (
+        ("rebuild", {"imageRef": site.ids["image"]}),
+        ("rescue", {}),
+        ("unrescue", {}),
+        ("resize", {"flavorRef": "2"}),
+        ("revertResize", {}),
+        ("shelve", {}),
+        ("unshelve", {}),
+        ("migrate", {}),
+    ):
+        who = "admin" if action == "migrate" else "demo"
+        reply = await site.ask("POST", f"{SERVERS}/{server}/action", {action: more or None}, who)
+        assert reply.status_code in {200, 202}, (action, reply.text)
+        await site.cloud.settled()
+        if action == "shelve":
+            assert await shown(site, server) == ["same", None, "later"]
+            continue
+        assert await told(site, server) == everything, action
+
+
+async def test_a_port_that_is_given_back_is_called_nothing_any_more(site: Site) -> None:
+    server = await made(site)
+    path = f"{SERVERS}/{server}/os-interface"
+    assert (await site.ask("DELETE", f"{path}/{site.ids['port']}")).status_code == 202
+    await site.cloud.settled()
+    assert (await shown(site, server), await told(site, server)) == ([None], ["same"])
+    again = {"interfaceAttachment": {"port_id": site.ids["port"]}}
+    reply = await site.ask("POST", path, again, version="2.70")
+    assert reply.json()["interfaceAttachment"]["tag"] is None
+    assert "device_tag" not in (await site.ask("GET", f"{PORTS}/{site.ids['port']}")).json()["port"]
