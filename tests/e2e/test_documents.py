@@ -56,6 +56,7 @@ def booted(cloud: RealCloud, image: str, **fields: Any) -> Guest:
         block_device_mapping_v2=[
             {**root, "device_type": "disk", "delete_on_termination": True, "tag": "system"},
             {**blank, "volume_size": 1, "guest_format": "ext4"},
+            {**blank, "volume_size": 1, "guest_format": "vfat", "tag": "dos"},
             {**blank, "volume_size": 32, "guest_format": "swap", "tag": "spare room"},
         ],
     )  # fmt: skip
@@ -161,13 +162,14 @@ def check_ec2(cloud: RealCloud, guest: Guest, told: dict[str, Any]) -> None:
     shown = cloud.user("admin").get(f"/compute/v2.1/servers/{guest.id}")["server"]
     assert told["reservation-id"] == shown["OS-EXT-SRV-ATTR:reservation_id"]
     devices = told["block-device-mapping"]
-    assert devices.keys() == {"ami", "root", "ephemeral0", "swap"}
+    assert devices.keys() == {"ami", "root", "ephemeral0", "ephemeral1", "swap"}
     assert fetched(cloud, guest, "latest/meta-data/block-device-mapping/swap") == devices["swap"]
     disks = cloud.ssh(guest, "cd /sys/block && for disk in vd*; do echo $disk $(cat $disk/size); done").splitlines()
     sizes = {name: int(sectors) // 2048 for name, sectors in (line.split() for line in disks)}
     real = {name: sizes[device.removeprefix("/dev/")] for name, device in devices.items()}
-    assert real == {"ami": 1024, "root": 1024, "ephemeral0": 1024, "swap": 32}
-    kinds = cloud.ssh(guest, "blkid /dev/vdb /dev/vdc")
+    assert real == {"ami": 1024, "root": 1024, "ephemeral0": 1024, "ephemeral1": 1024, "swap": 32}
+    kinds = cloud.ssh(guest, "blkid /dev/vdb /dev/vdc /dev/vdd")
+    assert 'LABEL="EPHEMERAL1"' in kinds and 'TYPE="vfat"' in kinds
     assert 'LABEL="ephemeral0"' in kinds and 'TYPE="ext4"' in kinds and 'TYPE="swap"' in kinds
 
 
@@ -176,14 +178,14 @@ def check_devices(cloud: RealCloud, guest: Guest, network: str) -> None:
     path = "openstack/latest/meta_data.json"
     told = json.loads(read(cloud, guest, path))["devices"]
     assert told == json.loads(fetched(cloud, guest, path))["devices"]
-    assert [each["tags"] for each in told] == [["front"], ["system"], ["spare room"]]
+    assert [each["tags"] for each in told] == [["front"], ["system"], ["dos"], ["spare room"]]
     assert told[0]["mac"] == guest.mac
-    devices = "/sys/class/net/eth0 /sys/block/vda /sys/block/vdc"
+    devices = "/sys/class/net/eth0 /sys/block/vda /sys/block/vdc /sys/block/vdd"
     places = cloud.ssh(guest, f"for each in {devices}; do readlink -f $each/device; done")
     for place, each in zip(places.split(), told, strict=True):
         assert each["bus"] == "pci" and f"/{each['address']}/" in place, (each, place)
-    serials = cloud.ssh(guest, "for disk in vda vdc; do cat /sys/block/$disk/serial; echo; done")
-    assert serials.split() == [told[1]["serial"], told[2]["serial"]] == ["root", "swap"]
+    serials = cloud.ssh(guest, "for disk in vda vdc vdd; do cat /sys/block/$disk/serial; echo; done")
+    assert serials.split() == [disk["serial"] for disk in told[1:]] == ["root", "ephemeral1", "swap"]
     asked = {"interfaceAttachment": {"net_id": network, "tag": "later"}}
     made = cloud.user().post(f"/compute/v2.1/servers/{guest.id}/os-interface", asked)["interfaceAttachment"]
     assert made["tag"] == "later"

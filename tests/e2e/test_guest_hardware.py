@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -50,10 +51,10 @@ def cloud(new_cloud: Callable[..., AbstractContextManager[RealCloud]]) -> Iterat
         yield made
 
 
-def flavor(cloud: RealCloud, vcpus: int, **specs: str) -> str:
+def flavor(cloud: RealCloud, vcpus: int, swap: int = 0, **specs: str) -> str:
     admin = cloud.user("admin")
     number = len(admin.get("/compute/v2.1/flavors")["flavors"])
-    body = {"name": f"shape {number}", "vcpus": vcpus, "ram": 192, "disk": 1}
+    body = {"name": f"shape {number}", "vcpus": vcpus, "ram": 192, "disk": 1, "swap": swap}
     made = admin.post("/compute/v2.1/flavors", {"flavor": body})["flavor"]["id"]
     known = {name.replace("__", ":"): value for name, value in specs.items()}
     admin.post(f"/compute/v2.1/flavors/{made}/os-extra_specs", {"extra_specs": known})
@@ -86,9 +87,20 @@ def test_a_guest_has_the_cpus_disks_and_devices_that_were_asked_for(
     )  # fmt: skip
     limits |= {f"quota__vif_{way}_average": str(KB_SEC) for way in ("inbound", "outbound")}
     more = {"hw_video__ram_max_mb": "32", "hw__hide_hypervisor_id": "yes", "hw__vif_multiqueue_enabled": "true"}
-    shape = flavor(cloud, 2, **specs, **limits, **more)
-    guest = cloud.boot("shaped", image, flavorRef=shape, key_name="key", config_drive=True)
+    shape = flavor(cloud, 2, 16, **specs, **limits, **more)
+    disks = [
+        {"source_type": "image", "destination_type": "local", "uuid": image, "boot_index": 0, "tag": "system"},
+        {"source_type": "blank", "destination_type": "local", "guest_format": "swap", "disk_bus": "virtio"},
+    ]
+    guest = cloud.boot(
+        "shaped", image, flavorRef=shape, key_name="key", config_drive=True, block_device_mapping_v2=disks
+    )
     cloud.booted(guest)
+    assert int(cloud.ssh(guest, "cat /sys/block/vda/size")) == 16 * 2048
+    told = cloud.ssh(guest, "wget -q -O - http://169.254.169.254/openstack/latest/meta_data.json")
+    (root,) = json.loads(told)["devices"]
+    assert (root["bus"], root["address"], root["serial"]) == ("scsi", "none", "root")
+    assert "root" in cloud.ssh(guest, "cat /sys/block/sda/device/vpd_pg80 | tr -d '\\000'")
     place = "/sys/devices/system/cpu/cpu0/topology"
     seen = cloud.ssh(guest, f"nproc; cat {place}/thread_siblings_list {place}/core_siblings_list").split()
     assert seen == ["2", "0", "0-1"]  # one socket of two cores; unasked there are two sockets

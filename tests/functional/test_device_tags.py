@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sites import PORTS, SERVERS, Site, furnished
+from msgspec.structs import replace
+from sites import PORTS, SERVERS, Site, furnished, refused
 
 from floe.agent.tagged_devices import tagged
+from floe.core.disks import Overlay
 from floe.testing import EmbeddedCloud
 
 
@@ -24,7 +27,7 @@ async def made(site: Site, **fields: Any) -> str:
     swap = {"source_type": "blank", "destination_type": "local", "guest_format": "swap", "tag": "no such disk"}
     port = await site.made("port", network_id=site.ids["inner"])
     site.ids["port"] = port["id"]
-    body = {
+    body: dict[str, Any] = {
         "name": "one",
         "imageRef": site.ids["image"],
         "flavorRef": "1",
@@ -83,6 +86,73 @@ async def test_tags_are_shown_told_and_kept_until_their_devices_go(site: Site) -
             assert await shown(site, server) == ["same", None, "later"]
             continue
         assert await told(site, server) == everything, action
+
+
+async def test_several_disks_stay_what_they_are_whatever_becomes_of_their_server(site: Site) -> None:
+    """Also from a legacy mapping; none travels with a server that would leave its host."""
+    flavor = {"name": "disks", "vcpus": 1, "ram": 512, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 4, "swap": 64}
+    ident = (await site.ask("POST", "/compute/v2.1/flavors", {"flavor": flavor}, "admin")).json()["flavor"]["id"]
+    smaller = {**flavor, "name": "small", "OS-FLV-EXT-DATA:ephemeral": 2}
+    small = (await site.ask("POST", "/compute/v2.1/flavors", {"flavor": smaller}, "admin")).json()["flavor"]["id"]
+    blank = {"source_type": "blank", "destination_type": "local", "volume_size": 1}
+    asked = [{**blank, "guest_format": "vfat", "tag": "dos"}, {**blank, "disk_bus": "scsi", "volume_size": 2}]
+    server = await made(site, flavorRef=ident, block_device_mapping_v2=asked)
+    before = disks(site, server)
+    assert [(disk.role, disk.device, disk.size_mib) for disk in before] == [
+        ("root", "vda", 1024),
+        ("ephemeral0", "vdb", 1024),
+        ("ephemeral1", "sda", 2048),
+        ("swap", "vdc", 64),
+    ]
+    folder = await files(site, server)
+    assert {"ephemeral.raw", "ephemeral1.raw", "swap.raw"} <= folder
+    refused(await site.act(server, "resize", flavorRef=small), 400, "a disk cannot get smaller")
+    for action, more in (
+        ("rebuild", {"imageRef": site.ids["image"], "preserve_ephemeral": True}),
+        ("resize", {"flavorRef": await bigger(site, flavor)}),
+        ("confirmResize", None),
+        ("shelve", None),
+        ("unshelve", None),
+    ):
+        reply = await site.ask("POST", f"{SERVERS}/{server}/action", {action: more}, version="2.42")
+        assert reply.status_code in {200, 202, 204}, (action, reply.text)
+        await site.cloud.settled()
+        if action == "shelve":
+            continue
+        assert as_made(disks(site, server)) == as_made(before), action
+    legacy = [{"virtual_name": "ephemeral0", "volume_size": "1"}, {"virtual_name": "ephemeral1", "volume_size": 3}]
+    other = await made(site, flavorRef=ident, block_device_mapping_v2=[], block_device_mapping=legacy)
+    assert [(disk.role, disk.size_mib) for disk in disks(site, other)][1:] == [
+        ("ephemeral0", 1024),
+        ("ephemeral1", 3072),
+        ("swap", 64),
+    ]
+
+
+async def bigger(site: Site, flavor: dict[str, Any]) -> str:
+    more = {**flavor, "name": "large", "vcpus": 2, "OS-FLV-EXT-DATA:ephemeral": 9}
+    return str((await site.ask("POST", "/compute/v2.1/flavors", {"flavor": more}, "admin")).json()["flavor"]["id"])
+
+
+def as_made(disks: tuple[Any, ...]) -> list[Any]:
+    """Return disks but for what is another one whenever they are made anew."""
+    anew = {"make": 0}, {"make": 0, "base_make": None, "image_id": ""}
+    return [replace(disk, **anew[isinstance(disk, Overlay)]) for disk in disks]
+
+
+def disks(site: Site, server: str) -> tuple[Any, ...]:
+    """Return the disks of a server as its host has them, where one has it."""
+    (found,) = (
+        agent._ledger.guests[server].disks
+        for agent in site.cloud.node.agents
+        if agent._ledger and server in agent._ledger.guests
+    )
+    return found
+
+
+async def files(site: Site, server: str) -> set[str]:
+    (folder,) = Path(site.cloud.folder).glob(f"**/guests/{server}")
+    return {path.name for path in folder.iterdir()}
 
 
 async def test_a_port_that_is_given_back_is_called_nothing_any_more(site: Site) -> None:

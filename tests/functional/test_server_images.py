@@ -16,7 +16,8 @@ from floe.agent.agent import Agent
 from floe.core import image_tickets
 from floe.core.errors import HostFailure
 from floe.core.image_tickets import ImageTicket
-from floe.hypervisors.fake import FakeHost, FakeHypervisor, empty_disk
+from floe.hypervisors.fake import FakeHost, FakeHypervisor
+from floe.hypervisors.fake_files import empty_disk
 from floe.store import actions
 from floe.testing import EmbeddedCloud
 

@@ -54,6 +54,7 @@ FITTING = "regressions/test_as_many_as_fit.py"
 RESIZED = "e2e/test_resize.py::test_a_resized_guest_is_larger_and_goes_back_to_what_it_was_or_stays"
 DISK_CONFIG = "functional/compute/test_disk_config.py::test_a_guest_is_told_what_user_or_image_ask_for_and_nothing_else"
 NONE_OF_ITS = "nothing: it is none of its business"
+SEVERAL = "functional/test_device_tags.py::test_several_disks_stay_what_they_are_whatever_becomes_of_their_server"
 CHOSEN = f"{CLIENT}::test_disks_a_password_and_a_host_of_ones_choice"
 Look = tuple[str, tuple[str, ...]]
 SEEN: dict[str, Look] = {
@@ -96,11 +97,15 @@ SEEN: dict[str, Look] = {
     "metadata": ("`meta` in the metadata", (METADATA,)),
     "personality": ("the file's path and content", (f"{GUESTS}::test_files_given_at_the_create_reach_the_guest",)),
     "adminPass": ("one logs in with it", (f"{GUESTS}::test_one_can_log_in_with_the_admin_password",)),
-    "block_device_mapping": ("refused: it maps volumes", (REFUSES,)),
+    "block_device_mapping": (
+        "as `block_device_mapping_v2`, swap and ephemeral disks; volumes are refused",
+        (SEVERAL, REFUSES),
+    ),
     "block_device_mapping_v2": (
-        "disks of the sizes asked for, by the names it is told, ext4 and swap on those that are to be so; with a `tag` "
+        "disks of the sizes asked for, several ephemeral ones too, by the names it is told and on their buses, with "
+        "the file systems that they are to have, or for swapping; with a `tag` "
         "(2.32, from 2.42), by drive and service, which of its disks it is",
-        (TRUTH, CHOSEN, f"{CREATES}::test_an_empty_image_is_none_and_the_block_device_says_what_to_boot"),
+        (TRUTH, CHOSEN, SEVERAL, f"{CREATES}::test_an_empty_image_is_none_and_the_block_device_says_what_to_boot"),
     ),
     "accessIPv4": (NONE_OF_ITS, (SHOWN, REFUSES)),
     "accessIPv6": (NONE_OF_ITS, (SHOWN, REFUSES)),

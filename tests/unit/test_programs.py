@@ -34,6 +34,7 @@ PACKAGES = {
     "libvirtd": "libvirt-daemon",
     "mcopy": "mtools",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
     "modprobe": "kmod",
     "mount": "mount",
     "nats-server": "nats-server",

@@ -35,6 +35,7 @@ PROGRAMS = {
     "setpriv": ("has images read by users without rights", "util-linux"),
     "unshare": ("has images read without a network", "util-linux"),
     "mkfs.ext4": ("formats ephemeral disks", "e2fsprogs"),
+    "mkfs.vfat": ("formats those that are to be of DOS", "dosfstools"),
     "mkswap": ("formats swap disks", "util-linux"),
     "dnsmasq": ("DHCP and DNS for the guests", "dnsmasq-base"),
     "nft": ("security groups and anti-spoofing", "nftables"),

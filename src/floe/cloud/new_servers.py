@@ -13,7 +13,7 @@ from floe.cloud.cloud import Cloud
 from floe.cloud.quotas import Room
 from floe.core import disk_config, extra_specs, hostnames, image_properties, scheduler_hints
 from floe.core.actions import CREATE
-from floe.core.block_devices import boot_image, check_buses, planned
+from floe.core.block_devices import boot_image, planned
 from floe.core.context import Context
 from floe.core.disks import Disk
 from floe.core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -86,7 +86,6 @@ def plan(
     trusted = trusted_by(cloud, new.trusted_certificates)
     boot = boot_of(conn, context, flavor, image_id, trusted)
     image, made_of = boot.image, boot.made_of
-    check_buses(new.block_devices, image.properties)
     room = quotas.room_of_user(conn, project_id, context.user_id)
     check_metadata(new.metadata, room.lower)
     check_files(new.files, room.lower)
@@ -112,9 +111,7 @@ def plan(
         ),
         keypair=key,
         nics=ports.nics,
-        disks=planned(
-            new.block_devices, flavor, image_id=image.id, properties=image.properties, config_drive=config_drive
-        ),
+        disks=_disks(new, flavor, image, config_drive),
         security_groups=ports.groups,
         group_id=group_id,
         config_drive=config_drive,
@@ -127,6 +124,20 @@ def plan(
 def trusted_by(cloud: Cloud, named: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Return the certificates under which all is to be signed that a server boots, which names these; None is any."""
     return named or cloud.settings.trusted_image_certificates or None
+
+
+def _disks(new: NewServer, flavor: ServerFlavor, image: Image, config_drive: bool) -> tuple[Disk, ...]:
+    """Return the disks of each server. Raises Invalid for some that its machine cannot have."""
+    disks = planned(
+        new.block_devices, flavor, image_id=image.id, properties=image.properties, config_drive=config_drive
+    )
+    check_buses(flavor, image, disks)
+    return disks
+
+
+def check_buses(flavor: ServerFlavor, image: Image, disks: Sequence[Disk]) -> None:
+    """Raise Invalid where a machine of that flavor and image has no bus for one of some disks."""
+    hardware_of(flavor.extra_specs, image.properties, flavor.vcpus, [disk.bus for disk in disks])
 
 
 def _check_hardware(flavor: ServerFlavor, image: Image) -> None:

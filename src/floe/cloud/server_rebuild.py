@@ -15,7 +15,7 @@ from floe.cloud.new_servers import Boot
 from floe.core import ahead, disk_config
 from floe.core.actions import REBUILD, Action
 from floe.core.context import Context
-from floe.core.disks import EPHEMERAL, ROOT, SWAP, Blank, ConfigDrive, Disk, local_disks, root_device, tag_of, tagged_as
+from floe.core.disks import Blank, Disk, Overlay, displaced, placed, root_device
 from floe.core.given import RebuildGiven
 from floe.core.new_servers import check_files, check_metadata, check_user_data
 from floe.core.power import Power, Wanted
@@ -108,7 +108,7 @@ def _given(
     wanted = _wanted(server, now)
     had = server_disks.of_server(conn, server)
     drive = server.config_drive or new_servers.wants_drive(boot.image)
-    disks = _remade(had, boot, drive, wanted.generation, preserve=asked.preserve_ephemeral)
+    disks = _remade(server, had, boot, drive, wanted.generation, preserve=asked.preserve_ephemeral)
     became = {
         **changes,
         **disk_config.among(changes, boot.image.properties),
@@ -142,22 +142,19 @@ def _wanted(server: Server, now: datetime) -> Wanted:
     return Wanted(power=Power.RUNNING, boots=generation, generation=generation)
 
 
-def _remade(had: Sequence[Disk], boot: Boot, drive: bool, make: int, *, preserve: bool) -> tuple[Disk, ...]:
-    """Return the disks that a server has from now on: of the sizes that it had, and on the new image's bus."""
-    before = {disk.role: disk for disk in had}
-    sizes = {role: disk.size_mib for role, disk in before.items() if not isinstance(disk, ConfigDrive)}
-    disks = local_disks(
-        boot.image.properties,
-        image_id=boot.image.id,
-        root_mib=sizes[ROOT],
-        ephemeral_mib=sizes.get(EPHEMERAL, 0),
-        swap_mib=sizes.get(SWAP, 0),
-        config_drive=drive,
-    )
-    return tuple(
-        structs.replace(disk, make=before[disk.role].make if preserve and isinstance(disk, Blank) else make)
-        for disk in tagged_as(disks, {disk.role: tag_of(disk) for disk in had})
-    )
+def _remade(
+    server: Server, had: Sequence[Disk], boot: Boot, drive: bool, make: int, *, preserve: bool
+) -> tuple[Disk, ...]:
+    """Return the disks that a server has from now on: as it had them, but for those on its image's bus."""
+    image = boot.image
+    disks = [
+        structs.replace(disk, image_id=image.id, base_make=None) if isinstance(disk, Overlay) else disk
+        for disk in displaced(had, server.image_properties)
+    ]
+    kept = {disk.role: disk.make for disk in had if preserve and isinstance(disk, Blank)}
+    found = placed(disks, image.properties, config_drive=drive)
+    new_servers.check_buses(server.flavor, image, found)
+    return tuple(structs.replace(disk, make=kept.get(disk.role, make)) for disk in found)
 
 
 def _key(conn: Connection, context: Context, asked: NewMake) -> dict[str, Any]:

@@ -14,23 +14,27 @@ from floe.core import ahead, disk_config, extra_specs
 from floe.core.actions import CONFIRM_RESIZE, MIGRATE, RESIZE, REVERT_RESIZE, Action, Begins
 from floe.core.context import Context
 from floe.core.disks import (
-    CONFIG,
     EPHEMERAL,
     MIB_PER_GIB,
     ROOT,
     SWAP,
+    SWAPPING,
+    Blank,
+    ConfigDrive,
     Disk,
     Overlay,
-    local_disks,
+    blank,
+    displaced,
+    is_ephemeral,
+    placed,
     root_device,
-    tag_of,
-    tagged_as,
 )
 from floe.core.errors import Conflict, FloeError, Forbidden, Invalid
 from floe.core.given import ResizeGiven
 from floe.core.guest_hardware import check_memory, hardware_of
 from floe.core.host_network import HostPort
 from floe.core.hosts import FORMER, RUNNING
+from floe.core.ids import derived
 from floe.core.new_servers import check_image_fits
 from floe.core.power import Power, Wanted
 from floe.core.server_migrations import (
@@ -68,7 +72,7 @@ async def migrate(cloud: Cloud, context: Context, server_id: str, host: str | No
 
 async def _begin(cloud: Cloud, context: Context, server_id: str, begins: Begins, asked: Asked) -> None:
     """Begin what makes a server another one beside what it was."""
-    now, action_id, image_id, ephemeral_id = cloud.clock.now(), cloud.new_id(), cloud.new_id(), cloud.new_id()
+    now, action_id, image_id = cloud.clock.now(), cloud.new_id(), cloud.new_id()
 
     def begin(conn: Connection) -> Action:
         known = actions.get(conn, action_id)  # of a run whose commit was not answered
@@ -90,7 +94,7 @@ async def _begin(cloud: Cloud, context: Context, server_id: str, begins: Begins,
             disks=had,
             makes=_disks(server, flavor, had, wanted.generation),
             image_id=image_id,
-            others={disk.role: ephemeral_id for disk in had if disk.role == EPHEMERAL},
+            others={disk.role: derived(image_id, disk.role) for disk in had if is_ephemeral(disk)},
             away=begins is MIGRATE,
             to=asked.host,
         )
@@ -303,40 +307,41 @@ def _wanted(server: Server, vm_state: str, now: datetime) -> Wanted:
 
 def _disks(server: Server, flavor: ServerFlavor, had: Sequence[Disk], make: int) -> tuple[Disk, ...]:
     """Return the disks that a server of a flavor has, made from those that it had. Raises Invalid if one shrinks."""
-    before = {disk.role: disk for disk in had}
-    root = before[ROOT]
+    properties = server.image_properties
+    root, *others = displaced(had, properties)
     assert isinstance(root, Overlay)
-    sizes = {
-        role: _size(role, before.get(role), old, new)
-        for role, old, new in (
-            (ROOT, server.flavor.root_gib * MIB_PER_GIB, flavor.root_gib * MIB_PER_GIB),
-            (EPHEMERAL, server.flavor.ephemeral_gib * MIB_PER_GIB, flavor.ephemeral_gib * MIB_PER_GIB),
-            (SWAP, server.flavor.swap_mib, flavor.swap_mib),
-        )
-    }
-    planned = local_disks(
-        server.image_properties,
-        image_id=root.image_id,
-        root_mib=sizes[ROOT],
-        ephemeral_mib=sizes[EPHEMERAL],
-        swap_mib=sizes[SWAP],
-        config_drive=CONFIG in before,
+    size = _size(ROOT, root.size_mib, server.flavor.root_gib * MIB_PER_GIB, flavor.root_gib * MIB_PER_GIB)
+    swap = next((disk for disk in others if disk.role == SWAP), blank(SWAP, 0, SWAPPING))
+    assert isinstance(swap, Blank)
+    wanted: list[Disk] = [
+        structs.replace(root, size_mib=size, base_make=root.stands_on),
+        *_ephemerals([disk for disk in others if is_ephemeral(disk)], server.flavor, flavor),
+        structs.replace(swap, size_mib=_size(SWAP, swap.size_mib, server.flavor.swap_mib, flavor.swap_mib)),
+    ]
+    drive = any(isinstance(disk, ConfigDrive) for disk in had)
+    planned = placed(
+        [disk for disk in wanted if getattr(disk, "size_mib", 0) or disk.role == ROOT], properties, config_drive=drive
     )
     same = [disk.role for disk in planned] == [disk.role for disk in had]
-    planned = tagged_as(planned, {disk.role: tag_of(disk) for disk in had})
-    found: list[Disk] = []
-    for disk, old in zip(planned, had if same else planned, strict=True):
-        kept = {"device": old.device, "bus": old.bus, "boot_index": old.boot_index}
-        if isinstance(disk, Overlay):
-            kept["base_make"] = root.stands_on
-        found.append(structs.replace(disk, make=make, **kept))
-    return tuple(found)
+    return tuple(
+        structs.replace(disk, make=make, device=old.device, bus=old.bus, boot_index=old.boot_index)
+        for disk, old in zip(planned, had if same else planned, strict=True)
+    )
 
 
-def _size(role: str, had: Disk | None, old: int, new: int) -> int:
-    """Return how many MiB a disk is to have that is `had` now, where the flavors say `old` and `new`."""
-    now: int = getattr(had, "size_mib", 0)
-    if old == new and had is not None:
+def _ephemerals(had: Sequence[Blank], old: ServerFlavor, new: ServerFlavor) -> list[Blank]:
+    """Return a server's disks for files: one follows its flavor, of several each stays as large as it is."""
+    least, most = old.ephemeral_gib * MIB_PER_GIB, new.ephemeral_gib * MIB_PER_GIB
+    if len(had) > 1:
+        _size(EPHEMERAL, sum(disk.size_mib for disk in had), least, most)
+        return list(had)
+    one = had[0] if had else blank(EPHEMERAL, 0)
+    return [structs.replace(one, size_mib=_size(EPHEMERAL, one.size_mib, least, most))]
+
+
+def _size(role: str, now: int, old: int, new: int) -> int:
+    """Return how many MiB a disk is to have that has so many now, where the flavors say `old` and `new`."""
+    if old == new and (now or role == ROOT):
         return now  # it may have been asked for smaller than the flavor's
     if role == SWAP or not now or new >= now:
         return new

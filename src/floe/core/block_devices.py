@@ -1,17 +1,23 @@
 """The disks a create asks for, checked against its image and flavor.
 
-Floe has local disks only: a root disk from an image, at most one blank ephemeral disk and one of swap.
+Floe has local disks only: a root disk from an image, blank ones for files, and one of swap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
+from msgspec import structs
 
-from floe.core.disks import DISK_BUSES, EPHEMERAL, MIB_PER_GIB, ROOT, SWAP, Disk, local_disks, tagged_as
+from floe.core.disks import DISK_BUSES, FILE_SYSTEMS, MIB_PER_GIB, SWAP, SWAPPING, Disk, blank, placed, root_of
 from floe.core.errors import Invalid
 from floe.core.servers import ServerFlavor
+
+MOST_LOCAL = 8
+"""Local disks that a server may have, its root disk among them."""
+MOST_OF_VFAT = 2047
+"""GiB: its sectors are counted in 32 bits."""
 
 
 class BlockDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,17 +78,6 @@ def _check_kind(device: BlockDevice, place: str) -> None:
         raise Invalid(f"{place}: volume_size must be 1 or more (it is 0); leave it out for what the flavor has.")
 
 
-def check_buses(devices: Sequence[BlockDevice], properties: Mapping[str, str]) -> None:
-    """Raise Invalid for a device on another bus than the image's disks are on: a guest's disks share one."""
-    bus = properties.get("hw_disk_bus") or DISK_BUSES[0]
-    for index, device in enumerate(devices):
-        if device.disk_bus not in {None, bus}:
-            raise Invalid(
-                f"block_device_mapping_v2[{index}]: disk_bus must be {bus!r} as the image's hw_disk_bus, or absent "
-                f"(it is {device.disk_bus!r})."
-            )
-
-
 def planned(
     devices: Sequence[BlockDevice],
     flavor: ServerFlavor,
@@ -93,45 +88,68 @@ def planned(
 ) -> tuple[Disk, ...]:
     """Return the disks of a server that boots from an image with these properties. Raises Invalid.
 
-    Blank disks that are not asked for, or without a size, are as large as the flavor has them; none may be larger.
+    Blank disks that are not asked for, or without a size, are as large as the flavor has them; all that are for files
+    share what it has.
     """
-    sizes = {EPHEMERAL: flavor.ephemeral_gib, SWAP: flavor.swap_mib}
-    tags: dict[str, str] = {}
-    seen: set[str] = set()
+    root = root_of(image_id, flavor.root_gib * MIB_PER_GIB)
+    ephemerals, swaps = list[BlockDevice](), list[BlockDevice]()
     for index, device in enumerate(devices):
-        if device.source != "blank":
-            tags[ROOT] = device.tag
-            continue
         place = f"block_device_mapping_v2[{index}]"
-        role = _role(device, place)
-        # volume_size counts a swap disk in MiB and any other in GiB; so do Nova and `openstack server create --swap`.
-        kind, unit = ("swap", "MiB") if role == SWAP else ("ephemeral", "GiB")
-        if role in seen:
-            raise Invalid(f"{place}: one {kind} disk is the most a server can have.")
-        limit = sizes[role]
-        if device.size is not None and device.size > limit:
+        if device.disk_bus not in {None, *DISK_BUSES}:
+            known = ", ".join(DISK_BUSES)
+            raise Invalid(f"{place}: disk_bus must be one of {known} (it is {device.disk_bus!r}).")
+        if device.source != "blank":
+            root = structs.replace(root, bus=device.disk_bus or "", device_tag=device.tag)
+            continue
+        _check_blank(device, place)
+        (swaps if device.guest_format == SWAPPING else ephemerals).append(device)
+    blanks = [*_ephemerals(ephemerals, flavor), *_swap(swaps, flavor)]
+    if 1 + len(blanks) > MOST_LOCAL:
+        raise Invalid(
+            "Block Device Mapping is Invalid: You specified more local devices than the limit allows: "
+            f"{1 + len(blanks)} with the root disk, and {MOST_LOCAL} are the most."
+        )
+    return placed([root, *blanks], properties, config_drive=config_drive)
+
+
+def _ephemerals(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> Iterator[Disk]:
+    sizes = [flavor.ephemeral_gib if device.size is None else device.size for device in devices]
+    if sum(sizes) > flavor.ephemeral_gib:
+        raise Invalid(
+            f"Ephemeral disks requested are larger than the instance type allows: {sum(sizes)} GiB, and flavor "
+            f"{flavor.name} has {flavor.ephemeral_gib} GiB. If no size is given in one block device mapping, flavor "
+            "ephemeral size will be used."
+        )
+    if not devices:
+        devices, sizes = [BlockDevice(source="blank")], [flavor.ephemeral_gib]
+    wanted = [(device, size) for device, size in zip(devices, sizes, strict=True) if size]
+    for number, (device, size) in enumerate(wanted):
+        filesystem = next(each for each in FILE_SYSTEMS if device.guest_format in {None, each})
+        if filesystem == "vfat" and size > MOST_OF_VFAT:
             raise Invalid(
-                f"{place}: a {kind} disk of {device.size} {unit} is more than flavor {flavor.name} has "
-                f"({limit} {unit})."
+                f"A file system vfat can have {MOST_OF_VFAT} GiB at most (the disk asked for has {size} GiB)."
             )
-        sizes[role] = limit if device.size is None else device.size
-        tags[role] = device.tag
-        if sizes[role]:
-            seen.add(role)
-    disks = local_disks(
-        properties,
-        image_id=image_id,
-        root_mib=flavor.root_gib * MIB_PER_GIB,
-        ephemeral_mib=sizes[EPHEMERAL] * MIB_PER_GIB,
-        swap_mib=sizes[SWAP],
-        config_drive=config_drive,
-    )
-    return tagged_as(disks, tags)
+        yield blank(f"ephemeral{number}", size * MIB_PER_GIB, filesystem, device.disk_bus or "", device.tag)
 
 
-def _role(device: BlockDevice, place: str) -> str:
-    if device.guest_format not in {None, "ext4", "swap"}:
-        raise Invalid(f"{place}: guest_format must be 'swap' or absent (it is {device.guest_format!r}).")
+def _swap(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> Iterator[Disk]:
+    if len(devices) > 1:
+        raise Invalid("Block Device Mapping is Invalid: More than one swap drive requested.")
+    device = devices[0] if devices else BlockDevice(source="blank")
+    # volume_size counts a swap disk in MiB and any other in GiB; so do Nova and `openstack server create --swap`.
+    size = flavor.swap_mib if device.size is None else device.size
+    if size > flavor.swap_mib:
+        raise Invalid(
+            f"Swap drive requested is larger than instance type allows: {size} MiB, and flavor {flavor.name} has "
+            f"{flavor.swap_mib} MiB."
+        )
+    if size:
+        yield blank(SWAP, size, SWAPPING, device.disk_bus or "", device.tag)
+
+
+def _check_blank(device: BlockDevice, place: str) -> None:
+    if device.guest_format not in {None, *FILE_SYSTEMS}:
+        known = ", ".join(FILE_SYSTEMS)
+        raise Invalid(f"{place}: guest_format must be one of {known}, or absent (it is {device.guest_format!r}).")
     if device.boot_index is not None and device.boot_index >= 0:
         raise Invalid(f"{place}: a blank disk cannot be booted from; boot_index must be -1 or absent.")
-    return SWAP if device.guest_format == "swap" else EPHEMERAL

@@ -8,20 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from string import ascii_lowercase
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
 import msgspec
 from msgspec import structs
 
+from floe.core.errors import Invalid
+
+FileSystem: TypeAlias = Literal["ext4", "ext3", "ext2", "vfat", "swap"]
 DISK_BUSES = ("virtio", "scsi", "ide", "sata", "usb")
 """What an image may ask for; the first one is the default."""
 ROOT, EPHEMERAL, SWAP, CONFIG, RESCUE = "root", "ephemeral0", "swap", "config", "rescue"
-"""Roles: a server has at most one disk of each."""
+"""Roles: a server has at most one disk of each; the ephemeral ones that follow are `ephemeral1`, and so on."""
 MIB_PER_GIB = 1024
 MOST_PER_SECOND = 10**15
 """Bytes or operations that the limit of a disk may be."""
 MIB = 1024**2
 """Bytes."""
+
+FILE_SYSTEMS: tuple[FileSystem, ...] = get_args(FileSystem)
+"""What an empty disk may have; the first one is the default."""
+SWAPPING: FileSystem = "swap"
+ON_IDE = ("hda", "hdb", "hdc")
+"""The disks that a machine has room for on that bus; the fourth is a CD."""
 
 _PREFIXES = {"virtio": "vd", "ide": "hd"}
 _PREFIX = "sd"
@@ -63,7 +72,7 @@ class Blank(msgspec.Struct, frozen=True, kw_only=True, tag="blank"):
     bus: str
     boot_index: int | None = None
     size_mib: int
-    filesystem: Literal["ext4", "swap"]
+    filesystem: FileSystem
     label: str = ""
     make: int = 0
     device_tag: str = ""
@@ -91,29 +100,72 @@ def local_disks(
     swap_mib: int = 0,
     config_drive: bool = False,
 ) -> tuple[Disk, ...]:
-    """Return the disks of a server that boots from an image of these properties, in the order of their names."""
-    bus = properties.get("hw_disk_bus") or DISK_BUSES[0]
-    names = device_names(bus)
-    found: list[Disk] = [
-        Overlay(role=ROOT, device=next(names), bus=bus, boot_index=0, size_mib=root_mib, image_id=image_id)
-    ]
-    if ephemeral_mib:
-        found.append(
-            Blank(
-                role=EPHEMERAL, device=next(names), bus=bus, size_mib=ephemeral_mib, filesystem="ext4", label=EPHEMERAL
+    """Return the disks of a server of which nothing is asked, and which boots from an image of these properties."""
+    blanks = blank(EPHEMERAL, ephemeral_mib), blank(SWAP, swap_mib, SWAPPING)
+    wanted: list[Disk] = [root_of(image_id, root_mib), *(disk for disk in blanks if disk.size_mib)]
+    return placed(wanted, properties, config_drive=config_drive)
+
+
+def root_of(image_id: str, size_mib: int, bus: str = "", device_tag: str = "") -> Overlay:
+    """Return the root disk of a server before it has a place."""
+    return Overlay(
+        role=ROOT, device="", bus=bus, boot_index=0, size_mib=size_mib, image_id=image_id, device_tag=device_tag
+    )
+
+
+def blank(
+    role: str, size_mib: int, filesystem: FileSystem = FILE_SYSTEMS[0], bus: str = "", device_tag: str = ""
+) -> Blank:
+    """Return an empty disk before it has a place; all but one for swapping are labelled by their role."""
+    label = "" if filesystem == SWAPPING else role
+    return Blank(
+        role=role, device="", bus=bus, size_mib=size_mib, filesystem=filesystem, label=label, device_tag=device_tag
+    )
+
+
+def placed(disks: Iterable[Disk], properties: Mapping[str, str], *, config_drive: bool) -> tuple[Disk, ...]:
+    """Return disks with the names that they get in this order, those without a bus on that of an image's properties.
+
+    Any config drive is the image's. Raises Invalid for a bus that the machine does not have, or has no room on.
+    """
+    drive = drive_of(properties)
+    names: dict[str, Iterator[str]] = {}
+    found: list[Disk] = []
+    for disk in disks:
+        if isinstance(disk, ConfigDrive):
+            continue
+        bus = disk.bus or usual_bus(properties)
+        free = names.setdefault(_prefix(bus), (name for name in device_names(bus) if name != drive.device))
+        device = next(free)
+        if bus == "ide" and (properties.get("hw_machine_type") == "q35" or device not in ON_IDE):
+            raise Invalid(
+                f"The {disk.role} disk cannot be on the bus ide: a machine of type pc has room for {len(ON_IDE)} "
+                "there besides a config drive, and one of type q35 has none."
             )
-        )
-    if swap_mib:
-        found.append(Blank(role=SWAP, device=next(names), bus=bus, size_mib=swap_mib, filesystem="swap"))
-    if config_drive:
-        found.append(drive_of(properties))
-    return tuple(found)
+        found.append(structs.replace(disk, device=device, bus=bus))
+    return (*found, drive) if config_drive else tuple(found)
+
+
+def displaced(disks: Iterable[Disk], properties: Mapping[str, str]) -> Iterator[Disk]:
+    """Give disks without those buses that they are on because an image of these properties has it."""
+    for disk in disks:
+        yield structs.replace(disk, device="", bus="" if disk.bus == usual_bus(properties) else disk.bus)
+
+
+def usual_bus(properties: Mapping[str, str]) -> str:
+    """Return the bus that disks of a guest made of an image of these properties are on, unless asked for otherwise."""
+    return properties.get("hw_disk_bus") or DISK_BUSES[0]
+
+
+def is_ephemeral(disk: Disk) -> TypeGuard[Blank]:
+    """Say whether a disk is one for files that do not travel."""
+    return isinstance(disk, Blank) and disk.filesystem != SWAPPING
 
 
 def drive_of(properties: Mapping[str, str]) -> ConfigDrive:
     """Return the config drive of a guest made of an image of these properties."""
     bus = cdrom_bus(properties)
-    return ConfigDrive(role=CONFIG, device=f"{_PREFIXES.get(bus, _PREFIX)}d", bus=bus)
+    return ConfigDrive(role=CONFIG, device=f"{_prefix(bus)}d", bus=bus)
 
 
 def cdrom_bus(properties: Mapping[str, str]) -> str:
@@ -124,7 +176,7 @@ def cdrom_bus(properties: Mapping[str, str]) -> str:
 
 def device_names(bus: str) -> Iterator[str]:
     """Yield the names that disks on a bus have, as Linux gives them: `vda` to `vdz`, then `vdaa`."""
-    prefix = _PREFIXES.get(bus, _PREFIX)
+    prefix = _prefix(bus)
     for length in (1, 2):
         for letters in product(ascii_lowercase, repeat=length):
             yield prefix + "".join(letters)
@@ -135,12 +187,8 @@ def tag_of(disk: Disk) -> str:
     return "" if isinstance(disk, ConfigDrive) else disk.device_tag
 
 
-def tagged_as(disks: Iterable[Disk], tags: Mapping[str, str]) -> tuple[Disk, ...]:
-    """Return disks with these tags, by role; those that there are none for have none."""
-    return tuple(
-        disk if isinstance(disk, ConfigDrive) else structs.replace(disk, device_tag=tags.get(disk.role, ""))
-        for disk in disks
-    )
+def _prefix(bus: str) -> str:
+    return _PREFIXES.get(bus, _PREFIX)
 
 
 def root_device(disks: Sequence[Disk]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -18,12 +17,11 @@ from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.image_properties import UEFI_TRAIT
 from floe.core.nics import Nic
 from floe.core.resources import Inventory
+from floe.hypervisors.fake_files import after_empty_disk, empty_disk, overlay_head
 from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
 
 Sleep = Callable[[float], Awaitable[None]]
 
-_HEAD = struct.Struct(">4sIQI")
-_QCOW2 = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 OPERATIONS = (
     *("open", "adopt_image", "create_overlay", "create_blank", "clone_disk", "start", "destroy", "guests"),
     *("find", "shut_down", "end", "pause", "unpause", "suspend", "resume", "interrupt", "attach_nic", "detach_nic"),
@@ -93,20 +91,6 @@ class Kept(MutableMapping[str, N]):
 def kept_host(folder: Path) -> FakeHost:
     """Return a machine whose guests outlive the process, in folders beside each other."""
     return FakeHost(Kept(folder, PowerState), boots=Kept(folder.with_name(f"{folder.name}-boots"), int))
-
-
-def overlay_head(base: Path) -> bytes:
-    """Return the head of a qcow2 file, up to the name of the file that it stands on."""
-    name = str(base).encode(errors="surrogateescape")
-    return _HEAD.pack(b"QFI\xfb", 3, _HEAD.size, len(name)) + name
-
-
-def empty_disk(size: int) -> bytes:
-    """Return a qcow2 file of an empty disk of so many bytes: its head, and a table that says nothing is there."""
-    bits = 16
-    tables = max(1, -(-size // (1 << (2 * bits - 3))))
-    head = _QCOW2.pack(b"QFI\xfb", 3, 0, 0, bits, size, 0, tables, 1 << bits, 2 << bits, 1, 0, 0, 0, 0, 0, 4, 104)
-    return head.ljust(3 << bits, b"\0") + bytes(tables * 8)
 
 
 @dataclass(slots=True)
@@ -224,8 +208,7 @@ class FakeHypervisor:
         self._trip("unpack_disk", guest.server_id)
         target, copied = files.disks[disk.role], source.read_bytes()  # noqa: ASYNC240  # at most some MiB
         if not target.exists():
-            _, _, _, _, _, size, *_ = _QCOW2.unpack_from(copied)
-            target.write_bytes(copied[len(empty_disk(size)) :])
+            target.write_bytes(after_empty_disk(copied))
             os.truncate(target, disk.size_mib * MIB)
 
     async def start(self, guest: GuestSpec, files: GuestFiles, boots: int = 1) -> PowerState:

@@ -21,7 +21,7 @@ from floe.core.counters import Counters
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage
 from floe.disk import DiskRoom
-from floe.hypervisors.fake import overlay_head
+from floe.hypervisors.fake_files import overlay_head
 
 KEEP = 3600.0
 

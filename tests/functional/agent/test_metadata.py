@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from floe.agent.callers import Callers
 from floe.agent.metadata import REFUSED
-from floe.core.disks import local_disks, tagged_as
+from floe.core.disks import local_disks
 from floe.core.errors import HostFailure
 from floe.core.host_network import HostAddress, HostRouter, HostSegment, HostSubnet, RouterLeg
 from floe.core.messages import Destroy, PasswordPosted, Spawn, UpdateMetadata
@@ -109,7 +109,8 @@ async def test_a_guest_is_told_where_its_tagged_devices_are_or_to_ask_again(worl
     await world.start()
     command = on_loopback(spawn(1), "127.0.0.11")
     image_id = command.guest.image.image_id
-    disks = tagged_as(local_disks({}, image_id=image_id, root_mib=1024, config_drive=True), {"root": "system"})
+    root, drive = local_disks({}, image_id=image_id, root_mib=1024, config_drive=True)
+    disks = (replace(root, device_tag="system"), drive)
     ports = tuple(replace(port, device_tag="front") for port in command.network.ports)
     guest = replace(command.guest, disks=disks)
     await world.ask(replace(command, guest=guest, network=replace(command.network, ports=ports)))

@@ -12,7 +12,7 @@ from floe.core.errors import HostFailure
 from floe.core.guests import PowerState
 from floe.core.messages import ChangePower, Destroy, Destroyed, Failed, PowerChanged, Spawned
 from floe.core.power import Power, Wanted
-from floe.hypervisors.fake import overlay_head
+from floe.hypervisors.fake_files import overlay_head
 
 RUNNING, OFF, PAUSED, SUSPENDED = PowerState.RUNNING, PowerState.SHUTDOWN, PowerState.PAUSED, PowerState.SUSPENDED
 

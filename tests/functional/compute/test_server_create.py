@@ -125,13 +125,21 @@ async def test_between_min_and_max_as_many_are_made_as_the_quota_allows(client: 
         ({"tags": ["a,b"]}, 400, ["tags"]),
         ({"tags": [str(i) for i in range(51)]}, 400, ["tags"]),
         ({"trusted_image_certificates": [UNKNOWN]}, 400, ["trusted_image_certificates"]),
-        ({"block_device_mapping": [{"volume_id": UNKNOWN}]}, 400, ["block_device_mapping", "volume"]),
+        ({"block_device_mapping": [{"volume_id": UNKNOWN}]}, 400, ["block_device_mapping[0]", "volume"]),
+        ({"block_device_mapping": [{"virtual_name": "root"}]}, 400, ["Unrecognized legacy format", "root"]),
+        ({"block_device_mapping": [{"no_device": True}]}, 400, ["Unrecognized legacy format"]),
+        ({"block_device_mapping": [{"virtual_name": "ephemeral0", "volume_size": 5}]}, 400, ["Ephemeral", "5 GiB"]),
+        (
+            {"block_device_mapping": [{"virtual_name": "swap"}], "block_device_mapping_v2": [{"source_type": "blank"}]},
+            400,
+            ["different block_device_mapping syntaxes"],
+        ),
         (
             {"block_device_mapping_v2": [{"source_type": "volume", "uuid": UNKNOWN, "destination_type": "volume"}]},
             400,
             ["block_device_mapping_v2[0]", "volume"],
         ),
-        ({"block_device_mapping_v2": [{"source_type": "blank", "volume_size": 5}]}, 400, ["ephemeral", "5"]),
+        ({"block_device_mapping_v2": [{"source_type": "blank", "volume_size": 5}]}, 400, ["Ephemeral disks", "5"]),
         ({"personality": []}, 400, ["personality"]),
     ],
 )

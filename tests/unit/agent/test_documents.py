@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from floe.agent import config_drive, documents
 from floe.agent.documents import GuestView, Interface
 from floe.agent.tagged_devices import TaggedDevice, tagged
-from floe.core.disks import local_disks, tagged_as
+from floe.core.disks import local_disks
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec
 from floe.core.host_network import (
     HostAddress,
@@ -111,12 +111,13 @@ def test_tagged_devices_are_told_from_the_version_that_knows_them(version: str, 
     ],
 )
 def test_a_tagged_disk_is_where_its_bus_has_it(bus: str, addresses: dict[str, str], where: tuple[str, str]) -> None:
+    root, drive = local_disks({"hw_disk_bus": bus}, image_id="i", root_mib=1, config_drive=True)
     guest = GuestSpec(
         server_id=VIEW.server_id,
         name="x",
         vcpus=1,
         memory_mib=64,
-        disks=tagged_as(local_disks({"hw_disk_bus": bus}, image_id="i", root_mib=1, config_drive=True), {"root": "t"}),
+        disks=(replace(root, device_tag="t"), drive),
         image=GuestImage(image_id="i", checksum="", size=1, disk_format="raw", virtual_size=1),
         metadata=VIEW.metadata,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from floe.core.block_devices import BlockDevice, boot_image, check_buses, planned
-from floe.core.disks import ConfigDrive
+from floe.core.block_devices import MOST_LOCAL, BlockDevice, boot_image, planned
+from floe.core.disks import Blank, ConfigDrive
 from floe.core.errors import Invalid
 from floe.core.hostnames import check_hostname, dns_name, hostname_of, numbered
 from floe.core.keypairs import fingerprint
@@ -123,14 +124,65 @@ def test_a_disk_this_cloud_cannot_make_is_refused(device: BlockDevice) -> None:
         boot_image([device], "i")
 
 
-def test_a_disk_on_another_bus_than_its_image_asks_for_is_refused() -> None:
-    for bus, properties in (("scsi", {}), ("virtio", {"hw_disk_bus": "ide"})):
-        with pytest.raises(Invalid, match="disk_bus"):
-            check_buses([BlockDevice(source="blank", disk_bus=bus)], properties)
-    check_buses([BlockDevice(source="blank", disk_bus="ide"), BlockDevice(source="blank")], {"hw_disk_bus": "ide"})
+def placed_as(devices: list[BlockDevice], flavor: ServerFlavor = FLAVOR, **properties: str) -> dict[str, str]:
+    disks = planned(devices, flavor, image_id="i", properties=properties, config_drive=True)
+    assert len({disk.device for disk in disks}) == len(disks)
+    return {disk.role: f"{disk.device} on {disk.bus}" for disk in disks}
 
 
-def test_more_blank_disk_than_the_flavor_has_is_refused() -> None:
-    for devices in ([BlockDevice(source="blank", size=3)], [BlockDevice(source="blank", size=1)] * 2):
-        with pytest.raises(Invalid):
-            sizes(devices)
+def test_each_disk_is_on_the_bus_that_is_asked_for_by_a_name_of_its_own() -> None:
+    root = BlockDevice(source="image", destination="local", uuid="i", boot_index=0, disk_bus="scsi")
+    one = BlockDevice(source="blank", size=1, disk_bus="sata")
+    assert placed_as([one, one, root]) == {
+        "root": "sda on scsi",
+        "ephemeral0": "sdb on sata",
+        "ephemeral1": "sdc on sata",
+        "swap": "vda on virtio",
+        "config": "hdd on ide",
+    }
+    many = msgspec.structs.replace(FLAVOR, ephemeral_gib=6)
+    on_scsi = placed_as([BlockDevice(source="blank", size=1)] * 6, many, hw_disk_bus="scsi", hw_machine_type="q35")
+    assert on_scsi["config"] == "sdd on sata"
+    assert on_scsi["ephemeral2"] == "sde on scsi", "the name of the drive is left out"
+    assert placed_as([], hw_disk_bus="ide")["swap"] == "hdc on ide"
+
+
+@pytest.mark.parametrize(
+    ("devices", "properties", "text"),
+    [
+        ([BlockDevice(source="blank", disk_bus="fdc")], {}, "disk_bus must be one of virtio, scsi, ide, sata, usb"),
+        ([BlockDevice(source="blank", disk_bus="ide")], {"hw_machine_type": "q35"}, "cannot be on the bus ide"),
+        ([BlockDevice(source="blank", size=1)] * 2, {"hw_disk_bus": "ide"}, "swap disk cannot be on the bus ide"),
+        ([BlockDevice(source="blank", guest_format="ntfs")], {}, "guest_format must be one of ext4, ext3, ext2, vfat"),
+        ([BlockDevice(source="blank", guest_format="swap")] * 2, {}, "More than one swap drive requested"),
+        ([BlockDevice(source="blank", guest_format="swap", size=1025)], {}, "Swap drive requested is larger"),
+        ([BlockDevice(source="blank", size=3)], {}, "Ephemeral disks requested are larger.* 3 GiB"),
+        ([BlockDevice(source="blank", size=1)] * 3, {}, "Ephemeral disks requested are larger"),
+        ([BlockDevice(source="blank", size=1), BlockDevice(source="blank")], {}, "larger .* 3 GiB"),
+        ([BlockDevice(source="blank", boot_index=1)], {}, "cannot be booted from"),
+    ],
+)
+def test_disks_that_cannot_be_are_refused(devices: list[BlockDevice], properties: dict[str, str], text: str) -> None:
+    with pytest.raises(Invalid, match=text):
+        planned(devices, FLAVOR, image_id="i", properties=properties, config_drive=False)
+
+
+def test_more_disks_or_a_larger_one_than_there_can_be_are_refused() -> None:
+    large = msgspec.structs.replace(FLAVOR, ephemeral_gib=4096, swap_mib=0)
+    one = BlockDevice(source="blank", size=1)
+    assert len(placed_as([one] * (MOST_LOCAL - 1), large)) == MOST_LOCAL + 1
+    with pytest.raises(Invalid, match="You specified more local devices than the limit allows"):
+        placed_as([one] * MOST_LOCAL, large)
+    with pytest.raises(Invalid, match="vfat can have 2047 GiB at most"):
+        placed_as([BlockDevice(source="blank", size=2048, guest_format="vfat")], large)
+
+
+def test_disks_for_files_share_what_the_flavor_has_each_with_its_file_system() -> None:
+    asked = [BlockDevice(source="blank", size=1, guest_format="vfat", tag="a"), BlockDevice(source="blank", size=1)]
+    disks = planned(asked, FLAVOR, image_id="i", properties={}, config_drive=False)
+    blanks = [disk for disk in disks if isinstance(disk, Blank)]
+    assert [(disk.role, disk.size_mib, disk.filesystem, disk.label, disk.device_tag) for disk in blanks] == [
+        ("ephemeral0", 1024, "vfat", "ephemeral0", "a"),
+        ("ephemeral1", 1024, "ext4", "ephemeral1", ""),
+        ("swap", 1024, "swap", "", ""),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -48,16 +49,27 @@ class _TaggedNetwork(_Network, forbid_unknown_fields=True):
     tag: Tag | UnsetType = UNSET
 
 
+class _Legacy(Struct, forbid_unknown_fields=True):
+    virtual_name: Annotated[str, Meta(max_length=255)] | None = None
+    volume_id: Uuid | None = None
+    snapshot_id: Uuid | None = None
+    volume_size: Count | None = None
+    device_name: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9._/-]*\Z")] | None = None
+    delete_on_termination: Flag | None = None
+    no_device: Any = None
+    connection_info: str | None = None
+
+
 class _Device(Struct, forbid_unknown_fields=True):
     source_type: Literal["volume", "image", "snapshot", "blank"]
     destination_type: Literal["local", "volume"] | None = None
     uuid: str | None = None
     volume_size: Count | None = None
     boot_index: int | Annotated[str, Meta(pattern=r"^-?[0-9]+\Z", max_length=10)] | None = None
-    guest_format: str | None = None
+    guest_format: Annotated[str, Meta(max_length=255)] | None = None
     device_name: str | None = None
-    device_type: str | None = None
-    disk_bus: str | None = None
+    device_type: Annotated[str, Meta(max_length=255)] | None = None
+    disk_bus: Annotated[str, Meta(max_length=255)] | None = None
     delete_on_termination: Flag | None = None
     no_device: Flag | None = None
 
@@ -86,7 +98,7 @@ CREATE = Body(
         Field("metadata", Metadata),
         Field("personality", at_most(list[File]), until=(2, 56)),
         Field("adminPass", str),
-        Field("block_device_mapping", at_most(list[Any])),
+        Field("block_device_mapping", at_most(list[_Legacy])),
         # Tags of disks were forgotten in all versions between these.
         Field("block_device_mapping_v2", at_most(list[_Device]), until=(2, 31)),
         Field("block_device_mapping_v2", at_most(list[_TaggedDevice]), since=(2, 32), until=(2, 32)),
@@ -117,7 +129,6 @@ CREATE = Body(
 
 def new_server(body: Mapping[str, Any], version: Version, context: Context) -> NewServer:
     """Turn what `CREATE` read into a `NewServer`. Raises Invalid and Forbidden, naming the field."""
-    _refuse(body)
     low, high = _counts(body)
     networks = _networks(body.get("networks"), high)
     zone, host = _destination(body, context)
@@ -143,7 +154,7 @@ def new_server(body: Mapping[str, Any], version: Version, context: Context) -> N
         metadata=body.get("metadata", {}),
         files=tuple((file.path, file.contents) for file in body.get("personality", ())),
         admin_password=body.get("adminPass") or None,
-        block_devices=tuple(_device(device, i) for i, device in enumerate(body.get("block_device_mapping_v2", ()))),
+        block_devices=_devices(body),
         access_ipv4=ipv4(body.get("accessIPv4"), "accessIPv4"),
         access_ipv6=ipv6(body.get("accessIPv6"), "accessIPv6"),
         networks=networks,
@@ -155,17 +166,6 @@ def new_server(body: Mapping[str, Any], version: Version, context: Context) -> N
         tags=tuple(dict.fromkeys(body.get("tags", ()))),
         trusted_certificates=trusted_ids(body.get("trusted_image_certificates")),
     )
-
-
-def _refuse(body: Mapping[str, Any]) -> None:
-    """Refuse what has no place in this cloud, rather than take it and forget it."""
-    if body.get("block_device_mapping"):
-        raise Invalid(
-            "block_device_mapping maps volumes, and this cloud has no volume service; "
-            "use block_device_mapping_v2 for local disks."
-        )
-    if body.get("block_device_mapping") is not None and body.get("block_device_mapping_v2"):
-        raise Invalid("Use block_device_mapping or block_device_mapping_v2, not both.")
 
 
 def _counts(body: Mapping[str, Any]) -> tuple[int, int]:
@@ -217,6 +217,33 @@ def _destination(body: Mapping[str, Any], context: Context) -> tuple[str | None,
     if len(set(named)) > 1:
         raise Invalid(f"Host and hypervisor are one here, so {named[0]!r} and {named[1]!r} cannot both be meant.")
     return zone or None, named[0] if named else None
+
+
+def _devices(body: Mapping[str, Any]) -> tuple[BlockDevice, ...]:
+    legacy, devices = body.get("block_device_mapping", ()), body.get("block_device_mapping_v2", ())
+    if legacy and devices:
+        raise Invalid("Using different block_device_mapping syntaxes is not allowed in the same request.")
+    return tuple(
+        _of_legacy(each, index) if isinstance(each, _Legacy) else _device(each, index)
+        for index, each in enumerate(legacy or devices)
+    )
+
+
+def _of_legacy(device: _Legacy, index: int) -> BlockDevice:
+    place, name = f"block_device_mapping[{index}]", device.virtual_name or ""
+    if device.volume_id or device.snapshot_id:
+        raise Invalid(f"{place} maps a volume, and this cloud has no volume service; map 'swap' or 'ephemeral0'.")
+    if not re.fullmatch(r"swap|ephemeral(\d|[1-9]\d+)", name):
+        raise Invalid(
+            f"Block Device Mapping is Invalid: Unrecognized legacy format. {place}: virtual_name must be 'swap', "
+            f"'ephemeral0' or the like (it is {name[:80]!r})."
+        )
+    return BlockDevice(
+        source="blank",
+        destination="local",
+        size=whole(device.volume_size, f"{place}.volume_size") if device.volume_size else None,
+        guest_format="swap" if name == "swap" else None,
+    )
 
 
 def _device(device: _Device, index: int) -> BlockDevice:

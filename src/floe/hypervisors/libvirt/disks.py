@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from floe import programs
+from floe.core.disks import SWAPPING, Blank
 from floe.core.errors import HostFailure, Invalid
 
 GIB = 1024**3
@@ -114,15 +115,26 @@ async def create_overlay(base: Path, base_format: str, target: Path, size: int |
     partial.replace(target)
 
 
-async def create_blank(target: Path, size: int, formatter: Sequence[str], user: int | None) -> None:
-    """Make a user's sparse raw file of `size` bytes and let `formatter` (mkswap, mkfs) prepare it; one there stays."""
+async def create_blank(target: Path, disk: Blank, user: int | None) -> None:
+    """Make a user's sparse raw file with what a disk is to have on it; one that is there stays."""
     if target.exists():  # noqa: ASYNC240  # one stat
         return
     partial = _new_file(target.with_name(target.name + ".partial"), user)
+    size = disk.size_mib * MIB
     os.truncate(partial, size)
     what = f"The disk {target.name!r} could not be made"
-    await run(*formatter, str(partial), user=user, stage="disk", what=what, largest=size)
+    await run(*formatter(disk), str(partial), user=user, stage="disk", what=what, largest=size)
     partial.replace(target)
+
+
+def formatter(disk: Blank) -> tuple[str, ...]:
+    """Return the command that makes a file system in a file, which is to follow."""
+    if disk.filesystem == "vfat":  # its labels are in capitals
+        return "mkfs.vfat", *(("-n", disk.label.upper()) if disk.label else ())
+    labelled = ("-L", disk.label) if disk.label else ()
+    if disk.filesystem == SWAPPING:
+        return "mkswap", *labelled
+    return "mkfs.ext4", "-q", "-F", "-t", disk.filesystem, *labelled
 
 
 async def clone_raw(source: Path, target: Path, size: int, user: int | None) -> None:

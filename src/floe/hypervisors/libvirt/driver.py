@@ -33,13 +33,10 @@ from floe.hypervisors.libvirt.disk_copies import DiskCopies
 from floe.hypervisors.libvirt.events import state_after, state_of
 from floe.hypervisors.libvirt.talks import Talks
 from floe.hypervisors.libvirt.users import GuestUsers, closed, group_for, nobody
-from floe.hypervisors.libvirt.xml import BOOTS, NAMESPACE, domain_xml
+from floe.hypervisors.libvirt.xml import BOOTS, NAMESPACE, domain_xml, told
 from floe.hypervisors.protocol import Found, GuestFiles, HypervisorFacts
 
 log = logging.getLogger(__name__)
-
-_FORMATTERS = {"ext4": ("mkfs.ext4", "-q", "-F"), "swap": ("mkswap",)}
-"""What makes a file system in a file; each takes a label after `-L`."""
 
 _AGENT_TURN = 5.0
 """Seconds that it takes at most to ask an agent to shut its guest down, the wait for a thread included."""
@@ -196,9 +193,7 @@ class LibvirtHypervisor:
 
     async def create_blank(self, guest: GuestSpec, disk: Blank, files: GuestFiles) -> None:
         """See `Hypervisor.create_blank`."""
-        command = (*_FORMATTERS[disk.filesystem], *(("-L", disk.label) if disk.label else ()))
-        user = await self._user_of(files)
-        await disks.create_blank(files.disks[disk.role], disk.size_mib * disks.MIB, command, user)
+        await disks.create_blank(files.disks[disk.role], disk, await self._user_of(files))
 
     async def clone_disk(self, guest: GuestSpec, disk: Overlay | Blank, files: GuestFiles, source: Path) -> None:
         """See `Hypervisor.clone_disk`."""
@@ -240,7 +235,7 @@ class LibvirtHypervisor:
         if found is None:
             return None
         state = state_of(found[0])
-        return Found(power_state=state, boots=0 if state.off else int(_told(found[1], BOOTS) or 1))
+        return Found(power_state=state, boots=0 if state.off else int(told(found[1], BOOTS) or 1))
 
     async def shut_down(self, server_id: str) -> None:
         """See `Hypervisor.shut_down`: through ACPI, and the guest agent where one speaks soon."""
@@ -341,7 +336,7 @@ class LibvirtHypervisor:
             await self._consoles.look_after()
         found = []
         for uuid, number, metadata in await self._connection.guests(NAMESPACE):
-            if _owner(metadata) == self._owner:
+            if told(metadata, "owner") == self._owner:
                 found.append(GuestState(server_id=uuid, power_state=state_of(number)))
         self._ours |= {state.server_id for state in found}
         return found
@@ -387,19 +382,3 @@ class LibvirtHypervisor:
             return
         for guest in found:
             on_change(guest)
-
-
-def _owner(metadata: str) -> str | None:
-    return _told(metadata, "owner")
-
-
-def _told(metadata: str, name: str) -> str | None:
-    """Return what our metadata element says, which libvirt hands out with or without the prefix's binding."""
-    try:
-        root = ET.fromstring(metadata)  # noqa: S314  # libvirt's own output
-    except ET.ParseError:
-        return None
-    for element in root.iter():
-        if element.tag.rpartition("}")[2] == name:
-            return element.text
-    return None

@@ -227,3 +227,15 @@ def _rng(devices: ET.Element, machine: Hardware) -> None:
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
     """Add an element with text, less the characters that XML cannot hold."""
     ET.SubElement(parent, tag, attributes).text = _NOT_XML.sub("", text)
+
+
+def told(metadata: str, name: str) -> str | None:
+    """Return what our metadata element says, which libvirt hands out with or without the prefix's binding."""
+    try:
+        root = ET.fromstring(metadata)  # noqa: S314  # libvirt's own output
+    except ET.ParseError:
+        return None
+    for element in root.iter():
+        if element.tag.rpartition("}")[2] == name:
+            return element.text
+    return None
