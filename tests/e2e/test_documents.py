@@ -47,7 +47,7 @@ def zone(cloud: RealCloud) -> str:
 def booted(cloud: RealCloud, image: str, **fields: Any) -> Guest:
     """Boot two servers with a drive, disks and two NICs, and return the second; the first goes at once."""
     # Its disks are smaller than the flavor would have them.
-    flavor = {"name": "disks", "vcpus": 1, "ram": 128, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 2, "swap": 64}
+    flavor = {"name": "disks", "vcpus": 1, "ram": 128, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 3, "swap": 64}
     made = cloud.user("admin").post("/compute/v2.1/flavors", {"flavor": flavor})["flavor"]["id"]
     blank = {"source_type": "blank", "destination_type": "local", "boot_index": -1, "disk_bus": "virtio"}
     root = {"source_type": "image", "destination_type": "local", "boot_index": 0, "uuid": image}
@@ -57,6 +57,7 @@ def booted(cloud: RealCloud, image: str, **fields: Any) -> Guest:
             {**root, "device_type": "disk", "delete_on_termination": True, "tag": "system"},
             {**blank, "volume_size": 1, "guest_format": "ext4"},
             {**blank, "volume_size": 1, "guest_format": "vfat", "tag": "dos"},
+            {**blank, "volume_size": 1, "device_type": "cdrom", "disk_bus": "ide", "tag": "archive"},
             {**blank, "volume_size": 32, "guest_format": "swap", "tag": "spare room"},
         ],
     )  # fmt: skip
@@ -119,7 +120,7 @@ def test_drive_and_service_tell_a_real_guest_the_same_and_the_truth(
 
 
 COMPARE = """
-mkdir -p /mnt/drive && mount -o ro -t iso9660 /dev/sr0 /mnt/drive && cd /mnt/drive
+mkdir -p /mnt/drive && mount -o ro -t iso9660 $(findfs LABEL=config-2) /mnt/drive && cd /mnt/drive
 for path in openstack/*/* ec2/*/user-data; do
     timeout 20 wget -q -O /tmp/told SERVICE/$path
     [ "$(md5sum < /tmp/told)" = "$(md5sum < $path)" ] || echo $path
@@ -162,6 +163,7 @@ def check_ec2(cloud: RealCloud, guest: Guest, told: dict[str, Any]) -> None:
     shown = cloud.user("admin").get(f"/compute/v2.1/servers/{guest.id}")["server"]
     assert told["reservation-id"] == shown["OS-EXT-SRV-ATTR:reservation_id"]
     devices = told["block-device-mapping"]
+    assert devices.pop("ephemeral2") == "/dev/hda"
     assert devices.keys() == {"ami", "root", "ephemeral0", "ephemeral1", "swap"}
     assert fetched(cloud, guest, "latest/meta-data/block-device-mapping/swap") == devices["swap"]
     disks = cloud.ssh(guest, "cd /sys/block && for disk in vd*; do echo $disk $(cat $disk/size); done").splitlines()
@@ -178,7 +180,14 @@ def check_devices(cloud: RealCloud, guest: Guest, network: str) -> None:
     path = "openstack/latest/meta_data.json"
     told = json.loads(read(cloud, guest, path))["devices"]
     assert told == json.loads(fetched(cloud, guest, path))["devices"]
-    assert [each["tags"] for each in told] == [["front"], ["system"], ["dos"], ["spare room"]]
+    assert [each["tags"] for each in told] == [["front"], ["system"], ["dos"], ["archive"], ["spare room"]]
+    archive = told.pop(3)
+    assert (archive["bus"], archive["address"], archive["serial"]) == ("ide", "none", "ephemeral2")
+    name = cloud.ssh(guest, "findfs LABEL=ephemeral2").strip().removeprefix("/dev/")
+    assert name.startswith("sr")
+    assert cloud.ssh(guest, f"cat /sys/block/{name}/size").strip() == "2097152"
+    refused = cloud.ssh(guest, f"dd if=/dev/zero of=/dev/{name} bs=2048 count=1 2>&1 || echo refused")
+    assert "refused" in refused
     assert told[0]["mac"] == guest.mac
     devices = "/sys/class/net/eth0 /sys/block/vda /sys/block/vdc /sys/block/vdd"
     places = cloud.ssh(guest, f"for each in {devices}; do readlink -f $each/device; done")

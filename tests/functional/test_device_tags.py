@@ -92,16 +92,18 @@ async def test_several_disks_stay_what_they_are_whatever_becomes_of_their_server
     """Also from a legacy mapping; none travels with a server that would leave its host."""
     flavor = {"name": "disks", "vcpus": 1, "ram": 512, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 4, "swap": 64}
     ident = (await site.ask("POST", "/compute/v2.1/flavors", {"flavor": flavor}, "admin")).json()["flavor"]["id"]
-    smaller = {**flavor, "name": "small", "OS-FLV-EXT-DATA:ephemeral": 2}
+    smaller = {**flavor, "name": "small", "OS-FLV-EXT-DATA:ephemeral": 3}
     small = (await site.ask("POST", "/compute/v2.1/flavors", {"flavor": smaller}, "admin")).json()["flavor"]["id"]
     blank = {"source_type": "blank", "destination_type": "local", "volume_size": 1}
     asked = [{**blank, "guest_format": "vfat", "tag": "dos"}, {**blank, "disk_bus": "scsi", "volume_size": 2}]
+    asked.append({**blank, "device_type": "cdrom"})
     server = await made(site, flavorRef=ident, block_device_mapping_v2=asked)
     before = disks(site, server)
     assert [(disk.role, disk.device, disk.size_mib) for disk in before] == [
         ("root", "vda", 1024),
         ("ephemeral0", "vdb", 1024),
         ("ephemeral1", "sda", 2048),
+        ("ephemeral2", "hda", 1024),
         ("swap", "vdc", 64),
     ]
     folder = await files(site, server)
@@ -111,13 +113,15 @@ async def test_several_disks_stay_what_they_are_whatever_becomes_of_their_server
         ("rebuild", {"imageRef": site.ids["image"], "preserve_ephemeral": True}),
         ("resize", {"flavorRef": await bigger(site, flavor)}),
         ("confirmResize", None),
+        ("rescue", {}),
+        ("unrescue", None),
         ("shelve", None),
         ("unshelve", None),
     ):
         reply = await site.ask("POST", f"{SERVERS}/{server}/action", {action: more}, version="2.42")
         assert reply.status_code in {200, 202, 204}, (action, reply.text)
         await site.cloud.settled()
-        if action == "shelve":
+        if action in {"shelve", "rescue"}:
             continue
         assert as_made(disks(site, server)) == as_made(before), action
     legacy = [{"virtual_name": "ephemeral0", "volume_size": "1"}, {"virtual_name": "ephemeral1", "volume_size": 3}]

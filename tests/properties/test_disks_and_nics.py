@@ -23,7 +23,7 @@ from floe.core import addresses, ports
 from floe.core.block_devices import planned
 from floe.core.clock import FixedClock
 from floe.core.context import Context
-from floe.core.disks import FILE_SYSTEMS, Blank, ConfigDrive, Disk, Overlay, OverlayCd, root_device
+from floe.core.disks import FILE_SYSTEMS, Blank, BlankCd, ConfigDrive, Disk, Overlay, OverlayCd, root_device
 from floe.core.given import CreateGiven, CreateSecrets
 from floe.core.host_network import HostNetwork, HostPort, HostSegment
 from floe.core.image_properties import DISK_BUSES, MACHINE_TYPES
@@ -263,6 +263,14 @@ any_disks = st.lists(
             filesystem=st.sampled_from(FILE_SYSTEMS),
             label=labels,
             device_tag=tags,
+            **common,
+        ),
+        st.builds(
+            BlankCd,
+            role=st.just("ephemeral2"),
+            size_mib=st.just(1024),
+            filesystem=st.just("ext3"),
+            label=labels,
             **common,
         ),
         st.builds(ConfigDrive, role=st.just("config"), **common),

@@ -103,7 +103,7 @@ SEEN: dict[str, Look] = {
     ),
     "block_device_mapping_v2": (
         "disks of the sizes asked for, several ephemeral ones too, by the names it is told and on their buses, with "
-        "the file systems that they are to have, or for swapping; with a `tag` "
+        "the file systems that they are to have, or for swapping, one a CD; with a `tag` "
         "(2.32, from 2.42), by drive and service, which of its disks it is",
         (TRUTH, CHOSEN, SEVERAL, f"{CREATES}::test_an_empty_image_is_none_and_the_block_device_says_what_to_boot"),
     ),

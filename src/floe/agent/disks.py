@@ -16,7 +16,7 @@ from floe.agent import config_drive
 from floe.agent.image_eviction import backing_file
 from floe.agent.images import CachedImage
 from floe.agent.threads import Offload
-from floe.core.disks import CONFIG, EPHEMERAL, RESCUE, ROOT, Blank, ConfigDrive, Disk, Overlay, OverlayCd
+from floe.core.disks import CONFIG, EPHEMERAL, RESCUE, ROOT, Blank, BlankCd, ConfigDrive, Disk, Overlay, OverlayCd
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestSpec
 from floe.hypervisors.protocol import IMAGES, GuestFiles, Hypervisor
@@ -76,6 +76,7 @@ KINDS: Mapping[type, Kind] = {
     Overlay: Kind("qcow2", _overlay),
     OverlayCd: Kind("qcow2", _overlay),
     Blank: Kind("raw", _blank),
+    BlankCd: Kind("raw", _blank),
     ConfigDrive: Kind("iso", _config_drive),
 }
 

@@ -10,10 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from msgspec import structs
 
-from floe.core.disks import DISK_BUSES, FILE_SYSTEMS, MIB_PER_GIB, SWAP, SWAPPING, Disk, blank, placed, root_of
+from floe.core.disks import (
+    DISK_BUSES,
+    FILE_SYSTEMS,
+    MIB_PER_GIB,
+    SWAP,
+    SWAPPING,
+    Blank,
+    BlankCd,
+    Disk,
+    blank,
+    placed,
+    root_of,
+)
 from floe.core.errors import Invalid
 from floe.core.servers import ServerFlavor
 
+CDROM = "cdrom"
+"""A type of device; the others that are taken are disks."""
 MOST_LOCAL = 8
 """Local disks that a server may have, its root disk among them."""
 MOST_OF_VFAT = 2047
@@ -67,8 +81,10 @@ def _check_kind(device: BlockDevice, place: str) -> None:
             f"{place}: source_type {device.source!r} with destination_type {device.destination!r} needs a volume, "
             "and this cloud has no volume service; use 'image' or 'blank' with destination_type 'local'."
         )
-    if device.device_type not in {None, "disk"}:
-        raise Invalid(f"{place}: only device_type 'disk' is supported (it is {device.device_type!r}).")
+    types = ("disk", CDROM) if device.source == "blank" else ("disk",)
+    if device.device_type not in {None, *types}:
+        known = " or ".join(map(repr, types))
+        raise Invalid(f"{place}: device_type of what is {device.source} can be {known} (it is {device.device_type!r}).")
     if device.source == "blank" and device.uuid:
         raise Invalid(
             f"Block Device Mapping is Invalid: Invalid device UUID. {place} is blank, so it takes no uuid "
@@ -129,7 +145,8 @@ def _ephemerals(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> Iterato
             raise Invalid(
                 f"A file system vfat can have {MOST_OF_VFAT} GiB at most (the disk asked for has {size} GiB)."
             )
-        yield blank(f"ephemeral{number}", size * MIB_PER_GIB, filesystem, device.disk_bus or "", device.tag)
+        kind = BlankCd if device.device_type == CDROM else Blank
+        yield blank(f"ephemeral{number}", size * MIB_PER_GIB, filesystem, device.disk_bus or "", device.tag, kind)
 
 
 def _swap(devices: Sequence[BlockDevice], flavor: ServerFlavor) -> Iterator[Disk]:
@@ -151,5 +168,7 @@ def _check_blank(device: BlockDevice, place: str) -> None:
     if device.guest_format not in {None, *FILE_SYSTEMS}:
         known = ", ".join(FILE_SYSTEMS)
         raise Invalid(f"{place}: guest_format must be one of {known}, or absent (it is {device.guest_format!r}).")
+    if device.device_type == CDROM and (device.disk_bus == DISK_BUSES[0] or device.guest_format == SWAPPING):
+        raise Invalid(f"{place}: a CD cannot be on the bus virtio, nor can a guest swap on it.")
     if device.boot_index is not None and device.boot_index >= 0:
         raise Invalid(f"{place}: a blank disk cannot be booted from; boot_index must be -1 or absent.")

@@ -78,6 +78,10 @@ class Blank(msgspec.Struct, frozen=True, kw_only=True, tag="blank"):
     device_tag: str = ""
 
 
+class BlankCd(Blank, frozen=True, kw_only=True, tag="blank-cd"):
+    """The same as a CD, to which the guest cannot write."""
+
+
 class ConfigDrive(msgspec.Struct, frozen=True, kw_only=True, tag="config-drive"):
     """A CD with what the guest may read about itself."""
 
@@ -88,7 +92,7 @@ class ConfigDrive(msgspec.Struct, frozen=True, kw_only=True, tag="config-drive")
     make: int = 0
 
 
-Disk: TypeAlias = Overlay | Blank | ConfigDrive | OverlayCd
+Disk: TypeAlias = Overlay | Blank | ConfigDrive | OverlayCd | BlankCd
 
 
 def local_disks(
@@ -114,11 +118,16 @@ def root_of(image_id: str, size_mib: int, bus: str = "", device_tag: str = "") -
 
 
 def blank(
-    role: str, size_mib: int, filesystem: FileSystem = FILE_SYSTEMS[0], bus: str = "", device_tag: str = ""
+    role: str,
+    size_mib: int,
+    filesystem: FileSystem = FILE_SYSTEMS[0],
+    bus: str = "",
+    device_tag: str = "",
+    kind: type[Blank] = Blank,
 ) -> Blank:
     """Return an empty disk before it has a place; all but one for swapping are labelled by their role."""
     label = "" if filesystem == SWAPPING else role
-    return Blank(
+    return kind(
         role=role, device="", bus=bus, size_mib=size_mib, filesystem=filesystem, label=label, device_tag=device_tag
     )
 
@@ -134,12 +143,12 @@ def placed(disks: Iterable[Disk], properties: Mapping[str, str], *, config_drive
     for disk in disks:
         if isinstance(disk, ConfigDrive):
             continue
-        bus = disk.bus or usual_bus(properties)
+        bus = disk.bus or _bus_of(disk, properties)
         free = names.setdefault(_prefix(bus), (name for name in device_names(bus) if name != drive.device))
         device = next(free)
         if bus == "ide" and (properties.get("hw_machine_type") == "q35" or device not in ON_IDE):
             raise Invalid(
-                f"The {disk.role} disk cannot be on the bus ide: a machine of type pc has room for {len(ON_IDE)} "
+                f"The bus ide has no room for the {disk.role} disk: a machine of type pc has {len(ON_IDE)} places "
                 "there besides a config drive, and one of type q35 has none."
             )
         found.append(structs.replace(disk, device=device, bus=bus))
@@ -149,11 +158,13 @@ def placed(disks: Iterable[Disk], properties: Mapping[str, str], *, config_drive
 def displaced(disks: Iterable[Disk], properties: Mapping[str, str]) -> Iterator[Disk]:
     """Give disks without those buses that they are on because an image of these properties has it."""
     for disk in disks:
-        yield structs.replace(disk, device="", bus="" if disk.bus == usual_bus(properties) else disk.bus)
+        yield structs.replace(disk, device="", bus="" if disk.bus == _bus_of(disk, properties) else disk.bus)
 
 
-def usual_bus(properties: Mapping[str, str]) -> str:
-    """Return the bus that disks of a guest made of an image of these properties are on, unless asked for otherwise."""
+def _bus_of(disk: Disk, properties: Mapping[str, str]) -> str:
+    """Return the bus that a disk of a guest made of an image of these properties is on, unless asked for otherwise."""
+    if isinstance(disk, OverlayCd | BlankCd | ConfigDrive):
+        return cdrom_bus(properties)
     return properties.get("hw_disk_bus") or DISK_BUSES[0]
 
 
@@ -184,7 +195,8 @@ def device_names(bus: str) -> Iterator[str]:
 
 def tag_of(disk: Disk) -> str:
     """Return what the user of a guest calls a disk, "" where nobody calls it anything."""
-    return "" if isinstance(disk, ConfigDrive) else disk.device_tag
+    tag: str = getattr(disk, "device_tag", "")  # kinds that no user asks for have none
+    return tag
 
 
 def _prefix(bus: str) -> str:

@@ -22,6 +22,7 @@ from floe.core.disks import (
     cdrom_bus,
     device_names,
     drive_of,
+    placed,
 )
 from floe.core.errors import Invalid
 from floe.core.guests import MadeOf
@@ -72,14 +73,10 @@ def _stable(disks: Sequence[Disk], rescue: Rescue) -> Iterator[Disk]:
 
 
 def _first(disks: Sequence[Disk], rescue: Rescue) -> Iterator[Disk]:
-    bus, drive = rescue.properties.get("hw_disk_bus") or DISK_BUSES[0], drive_of(rescue.properties)
-    names = (name for name in device_names(bus) if name != drive.device)
-    yield _rescue_disk(disks, rescue, next(names), bus)
-    for disk in disks:
-        if isinstance(disk, ConfigDrive):
-            yield _told_anew(drive, rescue)
-        else:
-            yield structs.replace(disk, device=next(names), bus=bus, boot_index=None)
+    own = (structs.replace(disk, bus="", boot_index=None) for disk in disks)
+    yield from placed([_rescue_disk(disks, rescue, "", ""), *own], rescue.properties, config_drive=False)
+    if any(isinstance(disk, ConfigDrive) for disk in disks):
+        yield _told_anew(drive_of(rescue.properties), rescue)
 
 
 def _rescue_disk(disks: Sequence[Disk], rescue: Rescue, device: str, bus: str) -> Disk:

@@ -114,7 +114,10 @@ def test_local_disks_come_from_the_image_and_the_flavor() -> None:
         BlockDevice(source="snapshot", uuid="s"),
         BlockDevice(source="image", destination="local", uuid="other", boot_index=0),
         BlockDevice(source="image", destination="local", uuid="i", boot_index=1),
-        BlockDevice(source="blank", device_type="cdrom"),
+        BlockDevice(source="blank", device_type="lun"),
+        BlockDevice(source="blank", device_type="floppy"),
+        BlockDevice(source="image", destination="local", uuid="i", boot_index=0, device_type="cdrom"),
+        BlockDevice(source="image", destination="local", uuid="i", boot_index=-1, device_type="cdrom"),
         BlockDevice(source="blank", uuid="i"),
         BlockDevice(source="blank", size=0),
     ],
@@ -145,14 +148,22 @@ def test_each_disk_is_on_the_bus_that_is_asked_for_by_a_name_of_its_own() -> Non
     assert on_scsi["config"] == "sdd on sata"
     assert on_scsi["ephemeral2"] == "sde on scsi", "the name of the drive is left out"
     assert placed_as([], hw_disk_bus="ide")["swap"] == "hdc on ide"
+    cd = BlockDevice(source="blank", size=1, device_type="cdrom")
+    assert placed_as([cd, one])["ephemeral0"] == "hda on ide"
+    assert placed_as([cd, one], hw_machine_type="q35")["ephemeral0"] == "sda on sata"
+    assert placed_as([cd, one], hw_cdrom_bus="usb")["ephemeral0"] == "sda on usb"
 
 
 @pytest.mark.parametrize(
     ("devices", "properties", "text"),
     [
         ([BlockDevice(source="blank", disk_bus="fdc")], {}, "disk_bus must be one of virtio, scsi, ide, sata, usb"),
-        ([BlockDevice(source="blank", disk_bus="ide")], {"hw_machine_type": "q35"}, "cannot be on the bus ide"),
-        ([BlockDevice(source="blank", size=1)] * 2, {"hw_disk_bus": "ide"}, "swap disk cannot be on the bus ide"),
+        (
+            [BlockDevice(source="blank", disk_bus="ide")],
+            {"hw_machine_type": "q35"},
+            "bus ide has no room for the ephemeral0 disk",
+        ),
+        ([BlockDevice(source="blank", size=1)] * 2, {"hw_disk_bus": "ide"}, "bus ide has no room for the swap disk"),
         ([BlockDevice(source="blank", guest_format="ntfs")], {}, "guest_format must be one of ext4, ext3, ext2, vfat"),
         ([BlockDevice(source="blank", guest_format="swap")] * 2, {}, "More than one swap drive requested"),
         ([BlockDevice(source="blank", guest_format="swap", size=1025)], {}, "Swap drive requested is larger"),
@@ -160,6 +171,8 @@ def test_each_disk_is_on_the_bus_that_is_asked_for_by_a_name_of_its_own() -> Non
         ([BlockDevice(source="blank", size=1)] * 3, {}, "Ephemeral disks requested are larger"),
         ([BlockDevice(source="blank", size=1), BlockDevice(source="blank")], {}, "larger .* 3 GiB"),
         ([BlockDevice(source="blank", boot_index=1)], {}, "cannot be booted from"),
+        ([BlockDevice(source="blank", device_type="cdrom", disk_bus="virtio")], {}, "CD cannot be on the bus virtio"),
+        ([BlockDevice(source="blank", device_type="cdrom", guest_format="swap")], {}, "nor can a guest swap on it"),
     ],
 )
 def test_disks_that_cannot_be_are_refused(devices: list[BlockDevice], properties: dict[str, str], text: str) -> None:

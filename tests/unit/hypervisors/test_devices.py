@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from floe.core.disks import Blank, ConfigDrive, Disk, Overlay, OverlayCd
+from floe.core.disks import Blank, BlankCd, ConfigDrive, Disk, Overlay, OverlayCd
 from floe.core.errors import HostFailure
 from floe.core.nics import Tap
 from floe.hypervisors.libvirt.addresses import addresses_in
@@ -18,6 +18,7 @@ GOLDENS = Path(__file__).parent / "goldens" / "devices"
 ROOT = Overlay(role="root", device="vda", bus="virtio", boot_index=0, size_mib=1024, image_id="i")
 EPHEMERAL = Blank(role="ephemeral0", device="sdb", bus="scsi", size_mib=1024, filesystem="ext4", label="ephemeral0")
 SWAP = Blank(role="swap", device="hdb", bus="ide", size_mib=64, filesystem="swap")
+ARCHIVE = BlankCd(role="ephemeral1", device="hda", bus="ide", size_mib=1024, filesystem="ext4", device_tag="archive")
 DRIVE = ConfigDrive(role="config", device="hdd", bus="ide")
 RESCUE = OverlayCd(role="rescue", device="sda", bus="sata", boot_index=0, size_mib=0, image_id="r")
 NIC = Tap(port_id="p1", mac="fa:16:3e:00:00:01", device="tap00000001", mtu=1442, model="e1000")
@@ -37,6 +38,7 @@ def text(element: ET.Element) -> str:
         ("blank-swap", SWAP, "swap.raw"),
         ("config-drive", DRIVE, "config.iso"),
         ("overlay-tagged", msgspec.structs.replace(ROOT, device_tag="system & more"), "disk.qcow2"),
+        ("blank-cd", ARCHIVE, "ephemeral1.raw"),
         ("config-drive-sata", msgspec.structs.replace(DRIVE, device="sdd", bus="sata"), "config.iso"),
     ],
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from floe.core.disks import DISK_BUSES, Blank, ConfigDrive, Disk, Overlay, OverlayCd, tag_of
+from floe.core.disks import DISK_BUSES, Blank, BlankCd, ConfigDrive, Disk, Overlay, OverlayCd, tag_of
 from floe.core.errors import HostFailure
 from floe.core.nics import VIF_MODELS, Nic, Tap
 
@@ -74,6 +74,7 @@ def tap(nic: Tap) -> ET.Element:
 DISKS: Mapping[type, DiskXml] = {
     Overlay: lambda disk, source: hard_disk(disk, source, "qcow2"),
     Blank: lambda disk, source: hard_disk(disk, source, "raw"),
+    BlankCd: lambda disk, source: cd_rom(disk, source, "raw"),
     OverlayCd: lambda disk, source: cd_rom(disk, source, "qcow2"),
     ConfigDrive: lambda disk, source: cd_rom(disk, source, "raw"),
 }
