@@ -108,7 +108,6 @@ def planned(
     share what it has.
     """
     root = root_of(image_id, flavor.root_gib * MIB_PER_GIB)
-    ephemerals, swaps = list[BlockDevice](), list[BlockDevice]()
     for index, device in enumerate(devices):
         place = f"block_device_mapping_v2[{index}]"
         if device.disk_bus not in {None, *DISK_BUSES}:
@@ -118,7 +117,9 @@ def planned(
             root = structs.replace(root, bus=device.disk_bus or "", device_tag=device.tag)
             continue
         _check_blank(device, place)
-        (swaps if device.guest_format == SWAPPING else ephemerals).append(device)
+    asked = [device for device in devices if device.source == "blank"]
+    ephemerals = [device for device in asked if device.guest_format != SWAPPING]
+    swaps = [device for device in asked if device.guest_format == SWAPPING]
     blanks = [*_ephemerals(ephemerals, flavor), *_swap(swaps, flavor)]
     if 1 + len(blanks) > MOST_LOCAL:
         raise Invalid(

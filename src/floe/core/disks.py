@@ -138,14 +138,13 @@ def placed(disks: Iterable[Disk], properties: Mapping[str, str], *, config_drive
     Any config drive is the image's. Raises Invalid for a bus that the machine does not have, or has no room on.
     """
     drive = drive_of(properties)
-    names: dict[str, Iterator[str]] = {}
+    names = {_prefix(bus): (name for name in device_names(bus) if name != drive.device) for bus in DISK_BUSES}
     found: list[Disk] = []
     for disk in disks:
         if isinstance(disk, ConfigDrive):
             continue
         bus = disk.bus or _bus_of(disk, properties)
-        free = names.setdefault(_prefix(bus), (name for name in device_names(bus) if name != drive.device))
-        device = next(free)
+        device = next(names[_prefix(bus)])
         if bus == "ide" and (properties.get("hw_machine_type") == "q35" or device not in ON_IDE):
             raise Invalid(
                 f"The bus ide has no room for the {disk.role} disk: a machine of type pc has {len(ON_IDE)} places "
