@@ -131,17 +131,26 @@ async def posted(cloud: Cloud, event: PasswordPosted) -> None:
     now = cloud.clock.now()
 
     def look(conn: Connection) -> tuple[Server | None, str]:
-        return rows.get(conn, event.server_id), _zone(conn, event.host)
+        server = rows.get(conn, event.server_id)
+        return server, _zone(conn, None if server is None else server.host)
 
     def take(conn: Connection) -> Server | None:
-        rows.take_password(conn, event.server_id, event.host, event.password, event.turn, now)
-        return rows.get(conn, event.server_id)
+        server = rows.get(conn, event.server_id)
+        if server is None or not _has_guest(server, event.host):
+            return server
+        rows.take_password(conn, server.id, server.host or "", event.password, event.turn, now)
+        return rows.get(conn, server.id)
 
     server, zone = await cloud.db.read(look)
-    if server is not None and server.host == event.host and server.password_turn < event.turn:
+    if server is not None and _has_guest(server, event.host) and server.password_turn < event.turn:
         server = await cloud.db.write(take)
-    if server is not None and server.host == event.host and server.vm_state != BUILDING:
+    if server is not None and _has_guest(server, event.host) and server.vm_state != BUILDING:
         await guest_metadata.tell(cloud, server, zone)
+
+
+def _has_guest(server: Server, host: str) -> bool:
+    """Say whether a host has a server's guest, or what that was before it moved: it posted there what it still has."""
+    return bool(host) and host in {server.host, server.left}
 
 
 def _zone(conn: Connection, host: str | None) -> str:

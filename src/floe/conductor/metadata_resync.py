@@ -8,7 +8,7 @@ from functools import partial
 
 from floe.cloud import guest_metadata
 from floe.cloud.cloud import Cloud
-from floe.core.guest_metadata import describe, fingerprint
+from floe.core.guest_metadata import fingerprint
 from floe.core.messages import HostUp
 from floe.store import guests, hosts, servers
 
@@ -17,9 +17,6 @@ OVERLAP = timedelta(seconds=60)
 
 _TOGETHER = 200
 """Guests compared before others get their turn: some 3 ms."""
-
-_TIMES = 3
-"""How often a host is told of one guest in a row, however often its server changes meanwhile."""
 
 
 class MetadataResync:
@@ -44,20 +41,12 @@ class MetadataResync:
             zone = host.zone if host is not None else event.availability_zone
             outdated = await self._outdated(event, zone)
         for server_id in outdated:
-            await self._tell(event.host, server_id, zone)
+            server = await self._cloud.db.read(partial(servers.get, server_id=server_id))
+            if server is not None and server.host == event.host:
+                await guest_metadata.tell(self._cloud, server, zone)
         if not outdated:
             self._agreed[event.host] = now
         return not outdated
-
-    async def _tell(self, host: str, server_id: str, zone: str) -> None:
-        """Tell the host of one guest, and again where its row changed meanwhile: it may have heard of that before."""
-        told = None
-        for _ in range(_TIMES):
-            server = await self._cloud.db.read(partial(servers.get, server_id=server_id))
-            if server is None or server.host != host or (says := describe(server, zone)) == told:
-                return
-            await guest_metadata.tell(self._cloud, server, zone)
-            told = says
 
     async def _outdated(self, event: HostUp, zone: str) -> list[str]:
         """Return the servers whose guests were told something else than what their rows say."""

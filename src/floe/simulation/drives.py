@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
+
 from floe.cloud import aggregates
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.aggregates import SCOPE, Aggregate, demands, fitting
 from floe.core.context import Context
+from floe.core.hosts import FORMER
 from floe.core.listing import Listing
 from floe.core.servers import ServerFlavor
 from floe.store import aggregates as rows
 from floe.store import hosts
+from floe.store.allocations import allocations
 from floe.store.engine import Connection
 from floe.store.servers import servers
 
@@ -25,13 +29,12 @@ FAST = ServerFlavor(
 SHELVES = ("left", "right")
 """The aggregates. At first the left one has fast drives, and every other host."""
 Places = frozenset[tuple[str, str]]
-"""The hosts of the servers that ask for fast drives."""
+"""The hosts that servers have a place on which ask for fast drives."""
 
 _PLACED = (
-    servers.select()
-    .with_only_columns(servers.c.id, servers.c.host, servers.c.flavor_id, servers.c.former)
-    .where((servers.c.flavor_id == FAST.flavor_id) | servers.c.former.is_not(None))
-    .where(servers.c.host.is_not(None), servers.c.deleted_at.is_(None))
+    sa.select(servers.c.id, allocations.c.host, allocations.c.purpose, servers.c.flavor_id, servers.c.former)
+    .join(allocations, allocations.c.server_id == servers.c.id)
+    .where((servers.c.flavor_id == FAST.flavor_id) | servers.c.former.is_not(None), servers.c.deleted_at.is_(None))
 )
 
 
@@ -65,16 +68,11 @@ async def _shelves(cloud: Cloud, operator: Context) -> tuple[Aggregate, Aggregat
 
 
 def places(conn: Connection) -> Places:
-    """Return where the servers are; one that was resized may be what it was again, where that was."""
-    fast = FAST.flavor_id
+    """Return where the servers have a place; one that was resized may be what it was again, where that was."""
     return frozenset(
-        (row.id, host)
+        (row.id, row.host)
         for row in conn.execute(_PLACED)
-        for flavor_id, host in (
-            (row.flavor_id, row.host),
-            *([(row.former.flavor.flavor_id, row.former.host or row.host)] if row.former is not None else []),
-        )
-        if flavor_id == fast
+        if FAST.flavor_id == (row.former.flavor.flavor_id if row.purpose == FORMER and row.former else row.flavor_id)
     )
 
 
