@@ -384,10 +384,17 @@ async def test_what_nobody_decides_is_confirmed_after_a_while(site: Site) -> Non
     assert (await events(site, server))[-1] == ("confirmResize", None)
 
 
-async def test_a_host_that_forgot_the_guest_finds_out_which_it_is(site: Site) -> None:
+@pytest.mark.parametrize("off", [False, True], ids=["runs", "off"])
+@pytest.mark.parametrize(("action", "size"), [("revertResize", 128), ("confirmResize", 256)])
+async def test_a_host_that_forgot_the_guest_finds_out_which_it_is(
+    site: Site, action: str, size: int, off: bool
+) -> None:
     server = await made(site, site.ids["small"])
+    if off:
+        await act(site, server, "os-stop")
     await resized(site, server)
     agent_of(site, server)._ledger.guests.pop(server)  # type: ignore[union-attr]
-    await act(site, server, "revertResize")
-    assert ((await shown(site, server))["status"], memory(site, server)) == ("ACTIVE", 128)
+    await act(site, server, action)
+    assert ((await shown(site, server))["status"], memory(site, server)) == ("SHUTOFF" if off else "ACTIVE", size)
+    assert len(disks(site, server)) == 1
     assert await audit(site) == []

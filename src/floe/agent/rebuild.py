@@ -26,7 +26,7 @@ from floe.core.messages import PowerChanged
 from floe.core.nic_limits import limits_of
 from floe.core.power import Power, Wanted
 from floe.core.server_rebuild import Rebuild
-from floe.core.server_resize import Resize
+from floe.core.server_resize import KEEP, Resize
 from floe.hypervisors.protocol import Hypervisor
 
 log = logging.getLogger(__name__)
@@ -91,8 +91,11 @@ class GuestRebuild(msgspec.Struct, frozen=True):
             raise HostFailure(
                 _FORGOTTEN, cause=Unavailable.kind, stage="guest", detail=error.detail or error.message
             ) from error
-        boots = found is not None and found.boots == wanted.boots and wanted.power is Power.RUNNING
-        there = await self.offload(all_there, done) and (boots or not await self.offload(all_there, before))
+        if isinstance(command, Resize) and command.do == KEEP:  # it was resized, unless it still runs as it was before
+            newer = found is None or found.power_state.off or found.boots >= max(makes(command.guest).values())
+        else:
+            newer = found is not None and found.boots == wanted.boots and wanted.power is Power.RUNNING
+        there = await self.offload(all_there, done) and (newer or not await self.offload(all_there, before))
         guest = command.guest if there else command.before
         log.warning("guest %s is not in the ledger, and is to be rebuilt: it is known again", command.server_id)
         self.ledger.adopt(guest, command.network)

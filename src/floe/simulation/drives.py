@@ -68,11 +68,17 @@ async def _shelves(cloud: Cloud, operator: Context) -> tuple[Aggregate, Aggregat
 
 
 def places(conn: Connection) -> Places:
-    """Return where the servers have a place; one that was resized may be what it was again, where that was."""
+    """Return where the servers have a place; one that was resized may be what it was again, where that was.
+
+    Until something is claimed for what it is to be, what it has is the place of what it was.
+    """
+    found = conn.execute(_PLACED).all()
+    halved = {row.id for row in found if row.purpose == FORMER}
     return frozenset(
         (row.id, row.host)
-        for row in conn.execute(_PLACED)
-        if FAST.flavor_id == (row.former.flavor.flavor_id if row.purpose == FORMER and row.former else row.flavor_id)
+        for row in found
+        for was in (row.former is not None and (row.purpose == FORMER or row.id not in halved),)
+        if FAST.flavor_id == (row.former.flavor.flavor_id if was else row.flavor_id)
     )
 
 
