@@ -32,7 +32,7 @@ from floe.simulation.resized import missized
 from floe.simulation.roles import Role
 from floe.simulation.wired import miswired
 from floe.store import audit as rows
-from floe.store import guests, hosts, servers
+from floe.store import guests, holdings, hosts, servers
 from floe.store.engine import Connection
 from floe.store.memory import MemoryStore
 
@@ -209,7 +209,11 @@ class Judge:
             bad += check_images(found, (path.name for path in self._images.iterdir()), quiet=True)
             for name, machine in self._machines.items():
                 whole = host_networks.whole(conn, name, CloudSettings().dns_domain)
-                bad += check_host(name, found, whole, machine.view())
+                bad += [
+                    each
+                    for each in check_host(name, found, whole, machine.view())
+                    if not _came_back_unknown(conn, machine, each.subject)
+                ]
                 bad += [Violation("the base of a guest's disk is gone", ident, name) for ident in machine.baseless()]
             bad += misrouted(conn, self._planes()) + misplugged(conn, self._planes())
             bad += miswired(conn, self._machines) + misbuilt(conn, self._machines)
@@ -247,6 +251,14 @@ class Judge:
             for guest in guests.described(conn, agent.host, zones.get(agent.host, ""), limit=1000)
             if told.get(guest.server_id) not in (None, fingerprint(guest.metadata))
         ]
+
+
+def _came_back_unknown(conn: Connection, machine: Machine, server_id: str) -> bool:
+    """Say whether a loss of power brought something back of which no row says any more that it was there.
+
+    Rows say it for as long as history is kept: for some seconds here, and for months outside.
+    """
+    return server_id in machine.returned and holdings.begun(conn, server_id, machine.name) is None
 
 
 class Watch(logging.Handler):

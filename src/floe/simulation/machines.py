@@ -213,7 +213,9 @@ class SimulatedHypervisor:
             self._machine.forget_boots(guest.server_id)
             raise
         if ran is not state:
-            limits = {self._machine.network.limited.get(nic.port_id) for nic in guest.nics}
+            network = self._machine.network
+            plugged = {nic.port_id for nic in guest.nics} & {port.port_id for port in network.ports}
+            limits = {network.limited.get(port_id) for port_id in plugged}
             self._machine.sizes[guest.server_id] = guest.vcpus, guest.memory_mib, limits
             self._started(self._machine.name, guest.server_id)
             boot = guest.server_id, boots, guest.disks[0].make

@@ -160,14 +160,16 @@ class Routed:
             pool = {"name": name, "prefixes": [POOL], "least_length": 28, "default_length": 29, "shared": True}
             (made,) = await subnetpools.create(cloud, operator_of(0, name), [pool])
             self._pools.append(made.id)
+        pool_id = self._pools[-1]  # somebody may delete it meanwhile
         (network,) = await networks.create(cloud, user, [{"name": name}])
         self.networks.made.append((args["project"], network.id))
-        await subnets.create(cloud, user, [{"network_id": network.id, "pool_id": self._pools[-1]}])
+        await subnets.create(cloud, user, [{"network_id": network.id, "pool_id": pool_id}])
 
     async def _pool_delete(self, cloud: Cloud, name: str, _args: Args) -> None:
         if self._pools:
-            await subnetpools.delete(cloud, operator_of(0, name), self._pools[-1])
-            self._pools.pop()
+            pool_id = self._pools[-1]
+            await subnetpools.delete(cloud, operator_of(0, name), pool_id)
+            self._pools.remove(pool_id)
 
     async def _subnet(self, cloud: Cloud, name: str, args: Args) -> Any:
         """Return a subnet of a project."""
