@@ -86,7 +86,7 @@ async def test_what_has_no_effect_is_told_in_the_history_of_the_server(start: St
         ([{"source_type": "blank", "volume_size": "0", "guest_format": "swap"}], ["volume_size"]),
         ([{"source_type": "blank", "uuid": "11111111-1111-4111-8111-111111111111"}], ["Invalid device UUID"]),
         ([{"source_type": "blank", "boot_index": 0}], ["boot_index"]),
-        ([{"source_type": "blank", "disk_bus": "scsi"}], ["disk_bus", "virtio"]),
+        ([{"source_type": "blank", "disk_bus": "xen"}], ["disk_bus", "virtio"]),
         ([{"source_type": "image", "uuid": "IMAGE", "boot_index": 0}] * 2, ["Boot sequence"]),
     ],
 )

@@ -52,8 +52,8 @@ class HostNetworkState:
     def merge(self, fragment: HostNetwork) -> None:
         """Add what a command brings; entries that are known from a newer generation stay as they are.
 
-        Of routers a whole knows all there are at its generation. What came for what is not taken goes again: a router
-        may have left a network meanwhile, or all that are here.
+        Of routers and ports a whole knows all there are at its generation. What came for what is not taken goes again:
+        a router may have left a network meanwhile, or all that are here; a port may have been deleted.
         """
         self.members_at = self.members_at or fragment.members_at
         for segment in fragment.segments:
@@ -68,7 +68,8 @@ class HostNetworkState:
             refused = not self._take_router(router, fragment.generation) or refused
         refused = self._leave(fragment) or refused
         for port in fragment.ports:
-            if self._newer(port.port_id, fragment.generation):
+            gone = fragment.generation < self.generation and port.port_id not in self.ports
+            if not gone and self._newer(port.port_id, fragment.generation):
                 before = self.ports.get(port.port_id)
                 self._all_used = self._all_used and (before is None or _needs_as_much(port, before))
                 self.ports[port.port_id] = port

@@ -82,10 +82,9 @@ def _routed(generation: int, *networks: str) -> HostNetwork:
 
 
 def test_what_a_late_command_brings_for_a_router_that_has_left_it_does_not_stay() -> None:
-    state = HostNetworkState()
-    state.replace(_routed(3, "inner"))
+    state, second = HostNetworkState(), replace(_routed(3, "inner").ports[0], port_id="q", tap="tap2")
+    state.replace(replace(_routed(3, "inner"), ports=(*_routed(3, "inner").ports, second)))
     late = _routed(2, "inner", "left")
-    second = HostPort(port_id="q", network_id="inner", server_id="t", mac="fa:16:3e:00:00:03", tap="tap2")
     state.merge(replace(late, ports=(second,)))
     assert set(state.segments) == {"inner"}
     assert [leg.network_id for leg in state.routers["r"].interfaces] == ["inner"]
@@ -99,6 +98,16 @@ def test_what_a_late_command_brings_for_a_port_that_is_gone_does_not_stay() -> N
     state.remove_ports(("p",), 5)
     state.merge(_routed(4, "inner", "beyond"))
     assert (state.segments, state.routers, state.ports) == ({}, {}, {})
+
+
+def test_a_late_command_brings_no_port_that_a_later_whole_does_not_know() -> None:
+    state = HostNetworkState()
+    state.replace(_routed(3, "inner"))
+    gone = replace(_routed(2, "inner").ports[0], port_id="q", network_id="left", tap="tap2")
+    state.merge(replace(_routed(2, "left"), ports=(gone,)))
+    assert (set(state.ports), set(state.segments)) == ({"p"}, {"inner"})
+    state.merge(replace(_routed(4, "left"), ports=(gone,)))
+    assert set(state.ports) == {"p", "q"}, "it came back"
 
 
 def test_a_late_command_brings_no_router_that_a_later_whole_does_not_know() -> None:
