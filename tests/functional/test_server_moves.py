@@ -227,10 +227,19 @@ async def test_a_server_that_is_off_arrives_off_and_starts_there(site: Site, mon
 
 
 @pytest.mark.parametrize(
-    ("where", "operation"),
-    [("home", "shut_down"), ("home", "copy_disk"), ("away", "create_overlay"), ("away", "start")],
+    ("where", "operation", "off"),
+    [
+        ("home", "shut_down", False),
+        ("home", "copy_disk", False),
+        ("away", "create_overlay", False),
+        ("away", "start", False),
+        ("home", "copy_disk", True),
+        ("away", "start", True),
+    ],
 )
-async def test_a_move_that_fails_leaves_the_server_as_it_was(site: Site, where: str, operation: str) -> None:
+async def test_a_move_that_fails_leaves_the_server_as_it_was(site: Site, where: str, operation: str, off: bool) -> None:
+    if off:
+        await act(site, "os-stop")
     home, before = await place(site), await shown(site)
     host = home if where == "home" else other(site, home)
     hypervisor = agent(site, host)._hypervisor
@@ -239,7 +248,7 @@ async def test_a_move_that_fails_leaves_the_server_as_it_was(site: Site, where: 
     await act(site, "migrate", None, "admin")
     now = await shown(site)
     assert {name for name in now if now[name] != before[name]} <= {"updated", "fault"}, now
-    assert guests(site) == {home: "RUNNING"}
+    assert guests(site) == {home: "SHUTDOWN" if off else "RUNNING"}
     assert ("migrate", "It broke.") in await events(site)
     assert await images(site) == []
     assert await audit(site) == []

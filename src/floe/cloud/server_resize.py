@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import structs
 
-from floe.cloud import flavors, places, quotas, server_ports, server_power, servers
+from floe.cloud import flavors, host_networks, places, quotas, server_ports, server_power, servers
 from floe.cloud.cloud import Cloud
 from floe.core import ahead, disk_config, extra_specs
 from floe.core.actions import CONFIRM_RESIZE, MIGRATE, RESIZE, REVERT_RESIZE, Action, Begins
@@ -195,11 +195,15 @@ def restore(conn: Connection, server: Server, now: datetime, **more: Any) -> Non
 
 
 def bring_home(conn: Connection, server: Server, host: str, now: datetime, **more: Any) -> None:
-    """Have a server that moved, or was about to, be what it was, and its ports on the host that it was on."""
+    """Have a server that moved, or was about to, be what it was, and its ports on the host that it was on.
+
+    That host has to be told of these: a guest that stays off brings no command with them.
+    """
     if server.host != host:
         server_ports.unplug(conn, server.id, now)
         place = place_rows.get(conn, host, now)
-        bind(conn, server, host, place.zone if place else "", now)
+        if bind(conn, server, host, place.zone if place else "", now):
+            host_networks.touch_hosts(conn, (host,))
     made = server.former.made_of if server.former else server.made_of
     restore(conn, server, now, host=host, made_of=made, **more)
 

@@ -251,9 +251,13 @@ class ResizeServer(msgspec.Struct, frozen=True):
             await guest_metadata.tell(self.cloud, server, place.zone)
 
     async def ended(self, flow: Flow) -> None:
-        """Tell the guest that it is what it was, where that is so: it may have heard of its new flavor meanwhile."""
+        """Tell the guest that it is what it was, where that is so: it may have heard of its new flavor meanwhile.
+
+        Its host hears of its ports, which may have been elsewhere.
+        """
         await self.look_again(flow)
         if flow.failure() is not None:
+            await self.cloud.network_nudge()
             await self.tell(flow, None)
 
     def give_back(self, flow: Flow, failure: Failure) -> Work:
