@@ -57,6 +57,7 @@ from floe.core.images import ACTIVE, PUBLIC, Image
 from floe.core.listing import Listing
 from floe.core.messages import Command, ReadConsole, Result
 from floe.core.new_servers import NewServer
+from floe.core.nics import PlannedNic
 from floe.core.server_rebuild import NewMake
 from floe.core.server_resize import Asked
 from floe.core.servers import Server
@@ -339,7 +340,7 @@ class Town:
 
     async def give_nic(self, server: Server) -> None:
         """Ask for one more NIC."""
-        await server_interfaces.attach(self.cloud, ANN, server.id, None)
+        await server_interfaces.attach(self.cloud, ANN, server.id, PlannedNic())
 
     async def take_nic(self, server: Server) -> None:
         """Ask for the last NIC to go, unless it is the only one."""
