@@ -259,6 +259,7 @@ async def test_a_death_at_any_point_of_any_command_leaves_nothing_stuck_and_noth
     new_town: Callable[[], Any], lifeline: Callable[[], Any], whole_process: bool, again: bool, anew: str, part: int
 ) -> None:
     step = 3 if again else 1  # those who die once die everywhere
+    passed = set[tuple[str, str]]()  # in any life: whether two spawns go in one message is chance
     for dies_at in range(1 + part * step, MOST, _PARTS * step):
         town, life = new_town(), lifeline()
         try:
@@ -267,8 +268,8 @@ async def test_a_death_at_any_point_of_any_command_leaves_nothing_stuck_and_noth
             raise AssertionError(f"it died at {life.passed[-1:]}: {error}") from error
         finally:
             await town.close()
+        passed |= {(command, point.split()[-1]) for command, point in life.passed}
         if not died:
-            passed = {(command, point.split()[-1]) for command, point in life.passed}
             for command in [anew] if anew else KILLED_IN.keys() - set(ANEW):
                 steps = KILLED_IN[command]
                 assert {(command, "before"), (command, "after")} <= passed
