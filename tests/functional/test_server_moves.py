@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sites import SERVERS, Site, furnished, refused
 
 from floe.agent.agent import Agent
+from floe.cloud import server_passwords, server_resize
 from floe.core.errors import HostFailure
 from floe.core.images import MOVED_BY, Image
+from floe.core.messages import PasswordPosted
 from floe.hypervisors.fake import FakeHypervisor
+from floe.store import host_networks as network_rows
 from floe.store import images as image_rows
+from floe.store import servers
 from floe.store.hosts import hosts
 from floe.testing import EmbeddedCloud
 
@@ -551,3 +556,32 @@ async def test_a_host_that_goes_down_before_its_server_leaves_it_keeps_nothing_c
     now = await shown(site)
     assert (now["status"], now["OS-EXT-SRV-ATTR:host"], guests(site)) == ("ACTIVE", home, {home: "RUNNING"})
     assert await audit(site) == []
+
+
+async def test_ports_that_come_home_are_told_of_there_though_no_command_brings_them(site: Site) -> None:
+    """A guest that was off is not started again where its move failed."""
+    home, cloud = await place(site), site.cloud.node.cloud
+    await act(site, "os-stop")
+    await act(site, "migrate", None, "admin")
+
+    def come_home(conn: Any) -> tuple[int, int]:
+        before, server = network_rows.wanted(conn, home), servers.get(conn, site.ids["server"])
+        assert server is not None
+        server_resize.bring_home(conn, server, home, cloud.clock.now())
+        return before, network_rows.wanted(conn, home)
+
+    before, after = await cloud.db.write(come_home)
+    assert after > before
+
+
+async def test_what_a_guest_posted_before_it_moved_is_taken_from_the_host_that_it_left(site: Site) -> None:
+    home, cloud = await place(site), site.cloud.node.cloud
+    await act(site, "migrate", None, "admin")
+    said = PasswordPosted(host=home, server_id=site.ids["server"], password="secret", turn=1)
+    await server_passwords.posted(cloud, replace(said, host="h9"))
+    assert await cloud.db.read(lambda conn: servers.get(conn, site.ids["server"]).password) is None
+    await server_passwords.posted(cloud, said)
+    assert await cloud.db.read(lambda conn: servers.get(conn, site.ids["server"]).password) == "secret"
+    ledger = agent(site, other(site, home))._ledger
+    assert ledger is not None
+    assert ledger.guests[site.ids["server"]].metadata.password == "secret", "where it is now, too"
