@@ -67,12 +67,12 @@ def test_planted_bugs_are_found() -> None:
 
 
 def test_a_planted_bug_that_is_not_found_is_told_of_and_is_a_failure() -> None:
-    done = simulate("--planted", "choice-of-another", "--most", "1")
+    done = simulate("--planted", "move-not-taken-home", "--most", "1")
     assert done.returncode == 1, done.stderr
     _, row, total = done.stdout.splitlines()
-    assert row.split()[:4] == ["choice-of-another", "1", "NOT", "FOUND"]
+    assert row.split()[:4] == ["move-not-taken-home", "1", "NOT", "FOUND"]
     assert total.startswith("0 of 1 planted bugs were found, in 1 runs")
-    assert total.endswith("; not: choice-of-another")
+    assert total.endswith("; not: move-not-taken-home")
 
 
 @pytest.mark.parametrize(("broken", "seed"), [(False, 0), (True, None)])

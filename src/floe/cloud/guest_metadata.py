@@ -30,10 +30,11 @@ async def tell(cloud: Cloud, server: Server, zone: str) -> None:
         return servers.get(conn, server.id), zone if host is None else host.zone
 
     latest: Server | None = server
+    zone = zone or cloud.settings.availability_zone
     for _ in range(_TIMES):
         if latest is None or latest.host is None or latest.host != server.host:
             return
-        says = describe(latest, zone or cloud.settings.availability_zone)
+        says = describe(latest, zone)
         try:
             command = UpdateMetadata(server_id=server.id, metadata=says)
             await cloud.bus.request(latest.host, command, timeout=_SECONDS)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-
 from floe.cloud import aggregates
 from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
@@ -32,8 +30,9 @@ Places = frozenset[tuple[str, str]]
 """The hosts that servers have a place on which ask for fast drives."""
 
 _PLACED = (
-    sa.select(servers.c.id, allocations.c.host, allocations.c.purpose, servers.c.flavor_id, servers.c.former)
-    .join(allocations, allocations.c.server_id == servers.c.id)
+    servers.join(allocations, allocations.c.server_id == servers.c.id)
+    .select()
+    .with_only_columns(servers.c.id, allocations.c.host, allocations.c.purpose, servers.c.flavor_id, servers.c.former)
     .where((servers.c.flavor_id == FAST.flavor_id) | servers.c.former.is_not(None), servers.c.deleted_at.is_(None))
 )
 
