@@ -158,23 +158,23 @@ class GuestRebuild(msgspec.Struct, frozen=True):
 
         One whose disks may be damaged is not started from them. With `tidy` all files go that are not its own.
         """
-        server_id = command.server_id
+        server_id, now = command.server_id, self.ledger.guests[command.server_id]
         try:
-            if makes(self.ledger.guests[server_id]) != makes(before):
+            if makes(now) != makes(before):
                 if not await self.offload(all_there, self.builder.all_files(before)):
                     return False
                 if await self.hypervisor.find(server_id) is not None:
                     await self.hypervisor.end(server_id)
-                now = self.ledger.guests[server_id]
                 self.ledger.remake(before)
                 if damaged:
                     self.ledger.wishes.damage(server_id)
-                await self.plug_otherwise(before, now)
             boots = max(kept.boots, command.wanted.boots)  # once more, if it boots again
             back = replace(kept, boots=boots, generation=command.wanted.generation)
             self.ledger.wishes.want(replace(command, wanted=back))
             if tidy:
                 await self.tidy(before)
+            if makes(now) != makes(before):
+                await self.plug_otherwise(before, now)
             if back.power is Power.RUNNING and not damaged and (await self.power_state(server_id)).off:
                 await self.hypervisor.start(before, self.builder.files(before), back.boots)
         except (HostFailure, OSError) as error:

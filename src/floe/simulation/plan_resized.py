@@ -37,7 +37,7 @@ def requests(dice: Random, plan: Plan) -> list[Event]:
             do = dice.choices(tuple(deeds), tuple(deeds.values()))[0]
             args = {"do": do, "pick": pick, "other": dice.randrange(100), "after": dice.randrange(8) * 0.05}
             events.append(Event(at=when, what="resize", args=args))
-            if dice.random() < 0.4:
+            if dice.random() < 0.4 and when < plan.healed:
                 events.append(_fault(dice, plan, when))
         if dice.random() < 0.3:
             events.append(_beside(dice, at + dice.choice((0.1, 0.5, later + 0.1))))

@@ -148,3 +148,18 @@ async def test_one_that_fails_and_whose_way_back_fails_has_its_own_disks_or_says
     again = replace(rebuild(command, 9), action_id="again")
     assert isinstance(await world.ask(again), PowerChanged)
     assert disks(world, command) == ["disk-9.qcow2"]
+
+
+async def test_one_whose_taps_cannot_be_made_has_no_files_but_its_own(world: Any, spawn: Any) -> None:
+    await world.start()
+    command = spawn()
+    await world.ask(command)
+    asked = rebuild(command)
+    several = replace(asked.guest, nics=tuple(replace(nic, queues=2) for nic in asked.guest.nics))
+    world.plane.script.failure = HostFailure("No taps.", stage="ports")
+    with pytest.raises(HostFailure, match="No taps"):
+        await world.ask(replace(asked, guest=several))
+    assert disks(world, command) == ["disk.qcow2"]
+    assert world.agent._ledger.guests[command.guest.server_id].nics == command.guest.nics
+    world.plane.script.failure = None
+    assert isinstance(await world.ask(replace(rebuild(command, 9), action_id="again")), PowerChanged)
