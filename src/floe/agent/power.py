@@ -78,6 +78,8 @@ class GuestPower(msgspec.Struct, frozen=True):
     builder: GuestBuilder
     hypervisor: Hypervisor
     sleep: Callable[[float], Awaitable[None]]
+    unplugged: set[str] = msgspec.field(default_factory=set)
+    """Guests that are known again, and whose ports are still to be had."""
 
     async def change(self, command: ChangePower, steps: Steps) -> PowerChanged:
         """Do what is between what a guest does and what it should.
@@ -119,7 +121,16 @@ class GuestPower(msgspec.Struct, frozen=True):
 
     async def known(self, command: ChangePower | ChangeNics | TakeSnapshot, steps: Steps) -> GuestSpec:
         """Return the guest of a command. Raises NotFound and HostFailure where it is not here."""
-        return self.ledger.guests.get(command.server_id) or await self._adopt(command, steps)
+        guest = self.ledger.guests.get(command.server_id) or self._adopt(command)
+        await self.plug_again(guest, steps)
+        return guest
+
+    async def plug_again(self, guest: GuestSpec, steps: Steps) -> None:
+        """Have the ports of a guest that is known again. Raises HostFailure; then the next command tries that again."""
+        if guest.server_id in self.unplugged:
+            async with steps.step("ports"):
+                await self.builder.plug(guest)
+            self.unplugged.discard(guest.server_id)
 
     async def _wired(self, guest: GuestSpec, command: ChangePower, steps: Steps) -> GuestSpec:
         """Have a guest have the NICs again that it is said to have: its ports may have been on another host."""
@@ -131,7 +142,7 @@ class GuestPower(msgspec.Struct, frozen=True):
             await self.builder.plug(command.guest)
         return replace(guest, nics=command.guest.nics)
 
-    async def _adopt(self, command: ChangePower | ChangeNics | TakeSnapshot, steps: Steps) -> GuestSpec:
+    def _adopt(self, command: ChangePower | ChangeNics | TakeSnapshot) -> GuestSpec:
         """Know a guest again whose disks are here: the ledger was lost, or is older than the guest.
 
         Raises NotFound where nothing is said of it but its id, and HostFailure where a disk is not here either.
@@ -142,8 +153,7 @@ class GuestPower(msgspec.Struct, frozen=True):
         self._check_disks(guest)
         log.warning("guest %s is not in the ledger, and its disks are here: it is known again", command.server_id)
         self.ledger.adopt(guest, command.network)
-        async with steps.step("ports"):
-            await self.builder.plug(guest)
+        self.unplugged.add(guest.server_id)
         return guest
 
     def _check_disks(self, guest: GuestSpec) -> None:

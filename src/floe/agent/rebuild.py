@@ -54,16 +54,13 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         Raises HostFailure where that cannot be. Then the guest is what it was, unless the cause is that it cannot be.
         """
         self.builder.take(command.tickets)
-        forgotten = command.server_id not in self.ledger.guests
-        known = await self.adopt(command) if forgotten else self.ledger.guests[command.server_id]
+        known = self.ledger.guests.get(command.server_id) or await self.adopt(command)
         guest = _with_files(command.guest, known)
         kept, damaged = self.power.kept(command), command.server_id in self.ledger.wishes.damaged
         switched = makes(known) == makes(guest)
         before = command.before if switched else known
         try:
-            if forgotten:
-                async with steps.step("ports"):
-                    await self.builder.plug(guest)
+            await self.power.plug_again(guest, steps)
             if damaged or not switched:
                 doubtful = max(makes(known).values()) if damaged and not switched else None
                 await self._make(guest, before, steps, doubtful)
@@ -99,6 +96,7 @@ class GuestRebuild(msgspec.Struct, frozen=True):
         guest = command.guest if there else command.before
         log.warning("guest %s is not in the ledger, and is to be rebuilt: it is known again", command.server_id)
         self.ledger.adopt(guest, command.network)
+        self.power.unplugged.add(guest.server_id)
         return guest
 
     async def _make(self, guest: GuestSpec, before: GuestSpec, steps: Steps, doubtful: int | None) -> None:

@@ -38,14 +38,11 @@ class GuestResize(msgspec.Struct, frozen=True):
         """
         rebuild, guest, server_id = self.rebuild, command.guest, command.server_id
         ledger = rebuild.ledger
-        forgotten = server_id not in ledger.guests
-        known = await rebuild.adopt(command) if forgotten else ledger.guests[server_id]
+        known = ledger.guests.get(server_id) or await rebuild.adopt(command)
         kept, switched = rebuild.power.kept(command), makes(known) == makes(guest)
         if command.do == MAKE:  # it ran if it is to run, though an agent that died may have turned it off
             kept = replace(kept, power=command.wanted.power)
-        if forgotten:
-            async with steps.step("ports"):
-                await rebuild.builder.plug(guest)
+        await rebuild.power.plug_again(guest, steps)
         if command.do == KEEP:
             return await self._keep(command, steps, switched=switched)
         before = command.before if switched else known

@@ -219,3 +219,15 @@ async def test_no_secret_comes_to_the_ledger_with_it(world: Any, spawned: Any) -
     secret = replace(command.guest, metadata=replace(command.guest.metadata, admin_password="s3cret"))
     await ask(world, replace(command, guest=secret))
     assert "s3cret" not in (world.state_dir / "ledger.jsonl").read_text()
+
+
+async def test_what_is_known_again_has_its_ports_though_they_could_not_be_had_at_first(
+    world: Any, spawned: Any
+) -> None:
+    await lose(world, "off", spawned.guest.server_id)
+    world.plane.script.failure = HostFailure("No taps.", stage="ports")
+    with pytest.raises(HostFailure, match="No taps"):
+        await ask(world, asked(spawned, Power.RUNNING, 2))
+    world.plane.script.failure = None
+    assert (await ask(world, asked(spawned, Power.RUNNING, 3, whole=False, generation=6))).power_state is RUNNING
+    assert [port.port_id for port in world.plane.applied.ports] == [spawned.guest.nics[0].port_id]
