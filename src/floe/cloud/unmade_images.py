@@ -22,6 +22,7 @@ from floe.core.actions import (
     UPLOAD_IMAGE,
     Action,
 )
+from floe.core.block_devices import MOST_LOCAL
 from floe.core.disks import ROOT
 from floe.core.given import BlobGiven, ResizeGiven, SnapshotGiven
 from floe.core.image_quotas import ImageUsage
@@ -48,8 +49,8 @@ MOVERS = frozenset({RESIZE.kind, MIGRATE.kind})
 """The kinds of those for which what is on a disk travels as an image that nobody sees."""
 MAKERS = KINDS | MOVERS | {SHELVE.kind}
 """The kinds of all actions that make an image of a server."""
-MOST = 2
-"""Images that one of them makes at most."""
+MOST = MOST_LOCAL
+"""Images that one of them makes at most: of each disk that travels."""
 MEANWHILE = frozenset({IMAGE_SNAPSHOT, IMAGE_BACKUP, IMAGE_UPLOADING})
 """The task_states of a server of which an image is being made."""
 _LEAVING = frozenset(
