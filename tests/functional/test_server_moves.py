@@ -585,3 +585,17 @@ async def test_what_a_guest_posted_before_it_moved_is_taken_from_the_host_that_i
     ledger = agent(site, other(site, home))._ledger
     assert ledger is not None
     assert ledger.guests[site.ids["server"]].metadata.password == "secret", "where it is now, too"
+
+
+async def test_of_several_ephemeral_disks_no_image_is_left_after_the_move(site: Site) -> None:
+    flavor = {"flavor": {"name": "wide", "ram": 64, "vcpus": 1, "disk": 1, "OS-FLV-EXT-DATA:ephemeral": 3}}
+    made = (await site.ask("POST", "/compute/v2.1/flavors", flavor, "admin")).json()["flavor"]["id"]
+    blank = {"source_type": "blank", "destination_type": "local", "boot_index": -1, "volume_size": 1}
+    root_disk = {"source_type": "image", "destination_type": "local", "boot_index": 0, "uuid": site.ids["image"]}
+    asked = {"name": "two", "flavorRef": made, "networks": "none", "block_device_mapping_v2": [root_disk, *[blank] * 3]}
+    reply = await site.ask("POST", SERVERS, {"server": asked}, "demo", HIGHEST)
+    await site.cloud.settled()
+    site.ids["server"] = reply.json()["server"]["id"]
+    assert (await act(site, "migrate", None, "admin")).status_code == 202
+    assert (await shown(site))["status"] == "VERIFY_RESIZE"
+    assert (await images(site), await audit(site)) == ([], [])
