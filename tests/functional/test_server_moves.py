@@ -259,6 +259,22 @@ async def test_a_move_that_fails_leaves_the_server_as_it_was(site: Site, where: 
     assert await audit(site) == []
 
 
+async def test_where_a_move_fails_and_the_guest_does_not_start_at_home_either_the_server_is_off(site: Site) -> None:
+    """Nobody looks at its home while the row says that it is on its way."""
+    home = await place(site)
+    away, here = (agent(site, host)._hypervisor for host in (other(site, home), home))
+    assert isinstance(away, FakeHypervisor)
+    assert isinstance(here, FakeHypervisor)
+    away.host.fail("create_overlay", HostFailure("It broke.", stage="guest"))
+    here.host.fail("start", HostFailure("It broke, too.", stage="guest"))
+    await act(site, "migrate", None, "admin")
+    now = await shown(site)
+    assert (now["status"], now["OS-EXT-STS:power_state"], await place(site)) == ("SHUTOFF", 4, home)
+    assert ("start", "It broke, too.") in await events(site)
+    await act(site, "os-start")
+    assert (await shown(site))["status"] == "ACTIVE"
+
+
 @pytest.mark.parametrize("comes_back", [True, False])
 async def test_a_host_that_dies_while_it_makes_the_guest_of_a_move_leaves_one_guest(
     site: Site, comes_back: bool

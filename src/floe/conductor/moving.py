@@ -25,11 +25,10 @@ from floe.conductor.forgotten import catch_up, guest_as_made
 from floe.conductor.guest_spec import guest_spec, made_of_own_disk
 from floe.conductor.placing import Placed, Placing, claimed, with_causes
 from floe.conductor.saga import Each, Node, OnHost
-from floe.conductor.starting import started_again
-from floe.core import guest_actions
+from floe.conductor.starting import STOP, start_again
 from floe.core.disks import ROOT, Disk, Overlay
 from floe.core.errors import FloeError, NotFound, NoValidHost, Unavailable
-from floe.core.given import CreateSecrets, PowerGiven, ResizeGiven
+from floe.core.given import CreateSecrets, ResizeGiven
 from floe.core.guests import GuestImage, MadeOf
 from floe.core.hosts import FORMER, RUNNING
 from floe.core.images import ACTIVE as WHOLE
@@ -41,7 +40,7 @@ from floe.core.servers import RESIZE_FINISH, RESIZE_MIGRATING, STOPPED, Server, 
 from floe.core.snapshot_commands import SnapshotTaken, TakeSnapshot
 from floe.core.step_times import StepTime
 from floe.scheduler.select import Selection
-from floe.store import actions, allocations, images, server_disks, server_migrations
+from floe.store import allocations, images, server_disks, server_migrations
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
@@ -91,7 +90,7 @@ class Moving(msgspec.Struct, frozen=True):
             output={"host": host.name, "zone": host.zone},
             host=host.name,
             remark=f"{claimed(request.server, ())}, beside what it has on host {given.host}",
-            begins=Begin(name="stop", host=given.host),
+            begins=Begin(name=STOP, host=given.host),
             steps=(chosen,),
         )
 
@@ -99,7 +98,7 @@ class Moving(msgspec.Struct, frozen=True):
         """Return the steps that bring a server to the host that was claimed."""
         return (
             OnHost(
-                name="stop",
+                name=STOP,
                 at=_home,
                 command=self.stop,
                 returns=PowerChanged,
@@ -291,10 +290,7 @@ class Moving(msgspec.Struct, frozen=True):
         if not ran:
             server_ports.activate(conn, server.id)
             return
-        wanted = guest_actions.START.wanted(server, now)
-        told: dict[str, Any] = {"boots": wanted.boots, "guest_generation": wanted.generation}
-        rows.change(conn, server.id, task_state=guest_actions.START.task_state, **told)
-        actions.add(conn, started_again(start_id, flow.action, PowerGiven(host=given.host, wanted=wanted, replug=True)))
+        start_again(conn, flow, server, given.host, now, start_id, replug=True)
 
 
 def _home(flow: Flow) -> str:

@@ -17,11 +17,9 @@ from floe.conductor.fleet import ConductorSettings
 from floe.conductor.flow import Flow, Outcome, Work
 from floe.conductor.forgotten import catch_up, told_anew
 from floe.conductor.saga import Each, OnHost, Saga, Write
-from floe.conductor.starting import started_again
-from floe.core import guest_actions
+from floe.conductor.starting import STOP, is_ended, start_again
 from floe.core.actions import SHELVE
-from floe.core.entries import DONE
-from floe.core.given import PowerGiven, ShelveGiven
+from floe.core.given import ShelveGiven
 from floe.core.messages import ChangePower, PowerChanged
 from floe.core.servers import (
     SHELVED,
@@ -62,7 +60,7 @@ class ShelveServer(msgspec.Struct, frozen=True):
             steps=(
                 Each(
                     over=lambda flow: (Running(),) if flow.given(ShelveGiven).runs else (),
-                    steps=(self._off("stop"), Write(name="stopped", do=self.note_stop)),
+                    steps=(self._off(STOP), Write(name="stopped", do=self.note_stop)),
                 ),
                 OnHost(
                     name="snapshot",
@@ -164,7 +162,6 @@ class ShelveServer(msgspec.Struct, frozen=True):
         """Delete the image, leave the server what it was, and say why; start its guest if that was turned off."""
         action, given, now = flow.action, flow.given(ShelveGiven), self.cloud.clock.now()
         removal_id, start_id = self.cloud.new_id(), self.cloud.new_id()
-        was_ended = any(step.name == "stop" and step.state == DONE for step in flow.journal.steps)
         details = "\n".join(text for text in (f"host {failure.host or given.host}", failure.detail) if text)
         fault = ServerFault(code=500, message=failure.message, details=details, created_at=now)
 
@@ -173,19 +170,10 @@ class ShelveServer(msgspec.Struct, frozen=True):
             server = rows.get(conn, action.subject_id)
             if server is None:
                 return
-            if not was_ended:
+            if not is_ended(flow):
                 rows.change(conn, server.id, task_state=None, fault=fault, updated_at=now)
                 return
-            wanted = guest_actions.START.wanted(server, now)
-            actions.add(conn, started_again(start_id, action, PowerGiven(host=given.host, wanted=wanted)))
-            rows.change(
-                conn,
-                server.id,
-                task_state=guest_actions.START.task_state,
-                boots=wanted.boots,
-                guest_generation=wanted.generation,
-                fault=fault,
-                updated_at=now,
-            )
+            rows.change(conn, server.id, fault=fault)
+            start_again(conn, flow, server, given.host, now, start_id)
 
         return work
