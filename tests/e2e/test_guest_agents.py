@@ -57,15 +57,30 @@ def changed(cloud: RealCloud, guest: Guest, password: str) -> tuple[int, str]:
         return int(said[1]), said[2]
 
 
+def has(cloud: RealCloud, guest: Guest, password: str) -> bool:
+    """Say whether that is the password of the user `floe` in a guest."""
+    secret = cloud.ssh(guest, "sed -n 's/^floe:\\([^:]*\\):.*/\\1/p' /etc/shadow").strip()
+    if secret == "*":
+        return False
+    _, kind, salt, _ = secret.split("$")
+    assert kind == "6"
+    quoted = password.replace("'", "'\\''")
+    return cloud.ssh(guest, f"printf '%s' '{quoted}' | mkpasswd -m sha512 -S '{salt}' -P 0").strip() == secret
+
+
+def test_an_agent_is_told_the_password_that_the_create_answered_where_no_drive_tells_it(
+    asked: tuple[RealCloud, Guest],
+) -> None:
+    cloud, guest = asked
+    assert cloud.ssh(guest, "blkid -L config-2 || echo none").strip() == "none"
+    eventually("the password of the create", lambda: has(cloud, guest, guest.password))
+
+
 def test_an_agent_sets_the_password_that_is_asked_for(asked: tuple[RealCloud, Guest]) -> None:
     cloud, guest = asked
     password = "Gr\u00fcn & 'quoted' $HOME"
     assert eventually("the agent", lambda: changed(cloud, guest, password)[0] == 202)
-    secret = cloud.ssh(guest, "sed -n 's/^floe:\\([^:]*\\):.*/\\1/p' /etc/shadow").strip()
-    _, kind, salt, _ = secret.split("$")
-    assert kind == "6"
-    quoted = password.replace("'", "'\\''")
-    assert cloud.ssh(guest, f"printf '%s' '{quoted}' | mkpasswd -m sha512 -S '{salt}' -P 0").strip() == secret
+    assert has(cloud, guest, password)
 
 
 def test_what_a_guest_has_used_is_what_its_hypervisor_counts(asked: tuple[RealCloud, Guest]) -> None:

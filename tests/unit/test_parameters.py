@@ -96,7 +96,13 @@ SEEN: dict[str, Look] = {
     ),
     "metadata": ("`meta` in the metadata", (METADATA,)),
     "personality": ("the file's path and content", (f"{GUESTS}::test_files_given_at_the_create_reach_the_guest",)),
-    "adminPass": ("one logs in with it", (f"{GUESTS}::test_one_can_log_in_with_the_admin_password",)),
+    "adminPass": (
+        "one logs in with it; with a config drive, or an agent in the guest, which is told it once",
+        (
+            f"{GUESTS}::test_one_can_log_in_with_the_admin_password",
+            "e2e/test_guest_agents.py::test_an_agent_is_told_the_password_that_the_create_answered_where_no_drive_tells_it",
+        ),
+    ),
     "block_device_mapping": (
         "as `block_device_mapping_v2`, swap and ephemeral disks; volumes are refused",
         (SEVERAL, REFUSES),

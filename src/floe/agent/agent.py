@@ -12,8 +12,9 @@ from typing import Any
 
 from floe.agent import console
 from floe.agent.commands import Commands
+from floe.agent.first_passwords import FirstPasswords
 from floe.agent.folders import Versions, close_guests, make_passable, note_closed, version_of
-from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.guests import GuestBuilder
 from floe.agent.image_copy import ImageSource
 from floe.agent.image_eviction import ImageEviction, Keeping
 from floe.agent.images import ImageCache, os_failure
@@ -27,6 +28,7 @@ from floe.agent.power import GuestPower, flush, flush_folders, kernel_boot_id
 from floe.agent.rebuild import GuestRebuild
 from floe.agent.reconcile import Reconciled, reconcile
 from floe.agent.snapshots import GuestSnapshots, NoStore, SnapshotStore
+from floe.agent.steps import Steps
 from floe.agent.threads import Offload, in_thread
 from floe.bus.protocol import Bus
 from floe.core.clock import Clock
@@ -86,8 +88,7 @@ class Agent:
         self._state_dir = state_dir
         self._guests_dir = state_dir / GUESTS
         self._clock = clock
-        self._address = address
-        self._zone = availability_zone
+        self._address, self._zone = address, availability_zone
         self._heartbeat = heartbeat
         self._sweep = sweep
         self._patience = patience
@@ -105,6 +106,7 @@ class Agent:
         self._images = ImageCache(
             cache, images, hypervisor.adopt_image, clock=clock, eviction=self._eviction, offload=offload, sleep=sleep
         )
+        self._first_passwords = FirstPasswords(hypervisor, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._early: list[GuestState] = []
@@ -135,7 +137,7 @@ class Agent:
             lambda: of_guests(ledger.network.snapshot(), ledger.guests.values()), self._plane, metadata.follow
         )
         try:
-            await self._hypervisor.open(self._saw)
+            await self._hypervisor.open(self._saw, self._first_passwords.speaks)
             await self._plane.open()
             found = await reconcile(ledger, self._hypervisor, self._guests_dir, self._offload)
             self._images.tidy()
@@ -153,6 +155,7 @@ class Agent:
             offload=self._offload,
             seed=self._seed,
             version=self._version,
+            first_passwords=self._first_passwords,
         )
         power = GuestPower(ledger, builder, self._hypervisor, self._sleep)
         guests = await self._after_restart(ledger, power, found)
@@ -227,6 +230,7 @@ class Agent:
         self._loops = []
         await self._bus.withdraw(self.host)
         await self._commands.stop()
+        await self._first_passwords.stop()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bus.publish(HostDown(host=self.host))
@@ -265,20 +269,19 @@ class Agent:
         await self._bus.withdraw(self.host)
         if self._commands is not None:
             await self._commands.stop()
-        self._commands = None
-        if self._ports is not None:
-            await self._ports.close()
-        if self._metadata is not None:
-            await self._metadata.close()
+        await self._first_passwords.stop()
+        await self._close()
         if self._ledger is not None:
             self._ledger.drop()
 
-    async def _let_go(self) -> None:
+    async def _close(self) -> None:
         self._commands = None
-        if self._ports is not None:
-            await self._ports.close()
-        if self._metadata is not None:
-            await self._metadata.close()
+        for part in (self._ports, self._metadata):
+            if part is not None:
+                await part.close()
+
+    async def _let_go(self) -> None:
+        await self._close()
         for close in (self._hypervisor.close, self._plane.close):
             try:
                 await close()
@@ -320,6 +323,7 @@ class Agent:
         self._commands.found(before, guests)
         if guests:
             await self._offload(self._trim_consoles, [guest.server_id for guest in guests])
+        self._first_passwords.look()
         await self._say_up(guests, await self._builder.leftovers(guests))
         await self._ports.plug()
         self._commands.follow_network()

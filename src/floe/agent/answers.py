@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from floe.agent.guests import Steps
+from floe.agent.steps import Steps
 from floe.core.errors import FloeError, HostFailure
 from floe.core.messages import Failed, Result, SpawnAnswer, Spawned
 

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from floe.agent import console, fences, guest_questions, host_uptime, network_commands
+from floe.agent import fences, guest_questions, host_uptime, network_commands
 from floe.agent.answers import DELETED, answer_of, failure_of
 from floe.agent.following import Following
-from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.guests import GuestBuilder
 from floe.agent.images import os_failure
 from floe.agent.ledger import Ledger
 from floe.agent.nics import GaveWay, GuestNics
@@ -28,6 +28,7 @@ from floe.agent.power import GuestPower
 from floe.agent.rebuild import GuestRebuild
 from floe.agent.resize import GuestResize
 from floe.agent.snapshots import GuestSnapshots, Sending
+from floe.agent.steps import Steps
 from floe.agent.threads import Offload
 from floe.agent.under_way import UnderWay
 from floe.core.errors import FloeError, HostFailure, NotFound
@@ -36,7 +37,6 @@ from floe.core.messages import (
     ChangeNics,
     ChangePower,
     Command,
-    ConsoleOutput,
     Destroy,
     Destroyed,
     Done,
@@ -46,7 +46,6 @@ from floe.core.messages import (
     Inspected,
     ListGuests,
     PowerChanged,
-    ReadConsole,
     Report,
     Result,
     Spawn,
@@ -107,8 +106,7 @@ class Commands:
             Resize: partial(self._make_so, GuestResize(rebuild).change),
             ChangeNics: self._change_nics,
             TakeSnapshot: self._take_snapshot,
-            ReadConsole: self._read_console,
-            **guest_questions.handlers(ledger, hypervisor),
+            **guest_questions.handlers(ledger, builder, hypervisor, offload),
             **host_uptime.handlers(offload),
             **network_commands.handlers(ledger, ports, self.follow_network),
             UpdateMetadata: self._update_metadata,
@@ -364,12 +362,6 @@ class Commands:
             await self._offload(self._ledger.sync)
         except OSError as error:
             raise os_failure(error, "guest") from error
-
-    async def _read_console(self, command: ReadConsole) -> Result:
-        folder = self._builder.folder(command.server_id)
-        if not folder.exists():
-            raise NotFound("guest", command.server_id)
-        return ConsoleOutput(text=await self._offload(console.read_tail, folder / "console.log", command.lines))
 
     async def _update_metadata(self, command: UpdateMetadata) -> Result:
         if command.server_id not in self._ledger.guests:

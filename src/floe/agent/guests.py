@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,94 +27,23 @@ from floe.agent.disks import (
     paths,
     variables,
 )
+from floe.agent.first_passwords import FirstPasswords
 from floe.agent.folders import Versions, remove_folder
-from floe.agent.images import CachedImage, ImageCache, os_failure
+from floe.agent.images import CachedImage, ImageCache
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
+from floe.agent.steps import Steps
 from floe.agent.threads import Offload
-from floe.core.clock import Clock
 from floe.core.disks import Blank, ConfigDrive, Disk, Overlay
 from floe.core.errors import HostFailure
 from floe.core.guests import GuestImage, GuestSpec, GuestState, PowerState
 from floe.core.ids import is_uuid
 from floe.core.image_tickets import ImageTicket
-from floe.core.messages import Destroy, Destroyed, Progress, Spawn, Spawned
+from floe.core.messages import Destroy, Destroyed, Spawn, Spawned
 from floe.core.power import Power
-from floe.core.step_times import StepTime
 from floe.hypervisors.protocol import GuestFiles, Hypervisor
 
 log = logging.getLogger(__name__)
-
-_AGAIN, _SELDOM = 1.0, 30.0
-"""Seconds between two tellings of one step, at first and at last: each is a write for its conductor."""
-
-
-@dataclass(slots=True)
-class Step:
-    """A step under way; `remark` is what the trace shows of it."""
-
-    name: str
-    remark: str = ""
-    timer: asyncio.TimerHandle | None = None
-    """Tells of it while it runs."""
-
-
-@dataclass(slots=True)
-class Steps:
-    """Times the steps of one command.
-
-    A step that takes longer than `patience` seconds is told to those who follow while it runs.
-    """
-
-    host: str
-    action_id: str
-    clock: Clock
-    publish: Callable[[Progress], None]
-    patience: float
-    done: list[StepTime] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def step(self, name: str) -> AsyncIterator[Step]:
-        """Time what happens inside; its failures carry the step's name as their stage."""
-        step = Step(name)
-        started = self.clock.now().timestamp()
-        begun = self.clock.monotonic()
-        self._tell_in(self.patience, step, started)
-        try:
-            yield step
-        except HostFailure as failure:
-            failure.stage = failure.stage or name
-            raise
-        except OSError as error:
-            raise os_failure(error, name) from error
-        finally:
-            told = self.clock.monotonic() - begun
-            if step.timer is not None:
-                step.timer.cancel()
-            self.done.append(StepTime(name=name, started=started, seconds=told, remark=step.remark))
-            if told >= self.patience:
-                self._tell(name, started, told, step.remark)
-
-    def _tell_in(self, seconds: float, step: Step, started: float, before: str | None = None) -> None:
-        """Tell of a step that is under way in so many seconds, and ever more seldom after that, if it goes on."""
-        step.timer = asyncio.get_running_loop().call_later(seconds, self._tell_again, seconds, step, started, before)
-
-    def _tell_again(self, seconds: float, step: Step, started: float, before: str | None) -> None:
-        if step.remark != before:
-            self._tell(step.name, started, None, step.remark)
-        self._tell_in(min(max(2 * seconds, _AGAIN), _SELDOM), step, started, step.remark)
-
-    def _tell(self, name: str, started: float, seconds: float | None = None, remark: str = "") -> None:
-        self.publish(
-            Progress(
-                host=self.host,
-                action_id=self.action_id,
-                step=name,
-                started=started,
-                seconds=seconds,
-                remark=remark,
-            )
-        )
 
 
 class GuestBuilder:
@@ -136,6 +64,7 @@ class GuestBuilder:
         offload: Offload,
         seed: Callable[[int], bytes],
         version: Versions,
+        first_passwords: FirstPasswords,
         kinds: Mapping[type, Kind] = KINDS,
     ) -> None:
         self._directory = directory
@@ -147,6 +76,7 @@ class GuestBuilder:
         self._seed = seed
         self._kinds = kinds
         self._version = version
+        self.first_passwords = first_passwords
         self._listed: tuple[tuple[int, ...] | None, tuple[str, ...]] = (None, ())
         """The servers that there are files of, and the version of the folder that says so."""
 
@@ -183,11 +113,13 @@ class GuestBuilder:
                     undo.pop_all()
                 raise
             undo.pop_all()
+        self.first_passwords.keep(guest)
         return Spawned(power_state=state, steps=tuple(steps.done))
 
     async def destroy(self, command: Destroy, steps: Steps) -> Destroyed:
         """End the guest and remove all that is here of it. Raises HostFailure; what is left is then tried again."""
         folder = self.folder(command.server_id)
+        self.first_passwords.forget(command.server_id)
         async with steps.step("guest") as step:
             existed = await self._hypervisor.destroy(command.server_id, command.guest_name)
             step.remark = "" if existed else "there was none"

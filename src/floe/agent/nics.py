@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-from floe.agent.guests import Steps
 from floe.agent.ledger import Ledger
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
+from floe.agent.steps import Steps
 from floe.core.errors import HostFailure
 from floe.core.guest_hardware import queues_of
 from floe.core.guests import GuestSpec, PowerState

@@ -14,8 +14,9 @@ import msgspec
 from msgspec.structs import replace
 
 from floe.agent.disks import needed
-from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.guests import GuestBuilder
 from floe.agent.ledger import Ledger
+from floe.agent.steps import Steps
 from floe.core.errors import Conflict, HostFailure, NotFound
 from floe.core.guests import GuestSpec, GuestState, PowerState
 from floe.core.messages import ChangeNics, ChangePower, PowerChanged

@@ -14,10 +14,11 @@ import msgspec
 from msgspec.structs import replace
 
 from floe.agent import console
-from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.guests import GuestBuilder
 from floe.agent.ledger import Ledger
 from floe.agent.nics import queued
 from floe.agent.power import GuestPower, flush_folders
+from floe.agent.steps import Steps
 from floe.agent.threads import Offload
 from floe.core.disks import ROOT
 from floe.core.errors import HostFailure, Unavailable
@@ -73,6 +74,7 @@ class GuestRebuild(msgspec.Struct, frozen=True):
             raise HostFailure(
                 _STUCK, cause=Unavailable.kind, stage="guest", detail=getattr(error, "detail", "") or str(error)
             ) from error
+        self.builder.first_passwords.keep(guest)
         await self.tidy(guest)
         return PowerChanged(power_state=power_state, steps=tuple(steps.done))
 

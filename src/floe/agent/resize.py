@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from floe.agent.disks import all_files, is_copied, own_files
 from floe.agent.guest_files import copy_variables
-from floe.agent.guests import Steps
 from floe.agent.rebuild import GuestRebuild, all_there, makes, remove
+from floe.agent.steps import Steps
 from floe.core.disks import Disk
 from floe.core.errors import HostFailure, Unavailable
 from floe.core.guests import GuestSpec

@@ -12,10 +12,11 @@ import msgspec
 
 from floe.agent.answers import DELETED, failure_of
 from floe.agent.disks import is_copied
-from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.guests import GuestBuilder
 from floe.agent.image_eviction import ImageEviction
 from floe.agent.ledger import Ledger
 from floe.agent.power import GuestPower
+from floe.agent.steps import Steps
 from floe.agent.threads import Offload
 from floe.core.errors import HostFailure, Invalid, Unavailable
 from floe.core.guests import GuestSpec

@@ -16,7 +16,7 @@ from floe.core.actions import FAILED, SUCCEEDED, Begins, Step
 from floe.core.context import Context
 from floe.core.errors import Conflict, FloeError, HostFailure, Invalid, NotSupported, Unavailable
 from floe.core.guest_passwords import believable, is_there
-from floe.core.guest_questions import SetPassword
+from floe.core.guest_questions import SetPassword, admin_of
 from floe.core.messages import PasswordPosted
 from floe.core.properties import YES
 from floe.core.servers import ACTIVE, BUILDING, Server
@@ -73,10 +73,9 @@ async def change(cloud: Cloud, context: Context, server_id: str, password: str) 
     server = await cloud.db.read(look)
     properties = server.image_properties
     says = properties.get("hw_qemu_guest_agent", "")
-    user = properties.get("os_admin_user") or ("Administrator" if properties.get("os_type") == "windows" else "root")
     if says and not re.fullmatch(YES, says):
         raise Conflict(_NO_AGENT)
-    command = SetPassword(server_id=server_id, user=user, password=password)
+    command = SetPassword(server_id=server_id, user=admin_of(properties), password=password)
     failed: FloeError | None = None
     try:
         await cloud.bus.request(server.host or "", command, timeout=_SECONDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -17,6 +19,11 @@ class SetPassword(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"SetPassword(server_id={self.server_id!r}, user={self.user!r})"
+
+
+def admin_of(properties: Mapping[str, str]) -> str:
+    """Return whose password is the administrator's, in a guest made of an image with these properties."""
+    return properties.get("os_admin_user") or ("Administrator" if properties.get("os_type") == "windows" else "root")
 
 
 class ReadDiagnostics(msgspec.Struct, frozen=True, kw_only=True):

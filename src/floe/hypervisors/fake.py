@@ -159,10 +159,14 @@ class FakeHypervisor:
             cpu_info={"arch": "x86_64", "model": "fake", "vendor": "fake", "features": ""},
         )
 
-    async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
+    async def open(
+        self, on_change: Callable[[GuestState], None], on_speak: Callable[[str], None] = lambda _server_id: None
+    ) -> HypervisorFacts:
         """See `Hypervisor.open`."""
         self._trip("open")
         self._on_change = on_change
+        self.speak = on_speak
+        """Have the agent in a guest say that it is there; none does by itself."""
         return self._facts
 
     async def close(self) -> None:

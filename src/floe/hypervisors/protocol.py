@@ -57,8 +57,13 @@ class Hypervisor(Protocol):
     a text a user understands and a `detail` for administrators.
     """
 
-    async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
-        """Connect; from now on call `on_change` in the event loop for each change of a guest's power state."""
+    async def open(
+        self, on_change: Callable[[GuestState], None], on_speak: Callable[[str], None] = lambda _server_id: None
+    ) -> HypervisorFacts:
+        """Connect; from now on call `on_change` in the event loop for each change of a guest's power state.
+
+        Call `on_speak` with the server of each guest in which an agent begins to speak; that may be missed.
+        """
         ...
 
     async def close(self) -> None:

@@ -154,7 +154,9 @@ class SimulatedHypervisor:
         self.facts = self._fake.facts
         self.addresses, self.addresses_at_start = self._fake.addresses, self._fake.addresses_at_start
 
-    async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
+    async def open(
+        self, on_change: Callable[[GuestState], None], on_speak: Callable[[str], None] = lambda _server_id: None
+    ) -> HypervisorFacts:
         """See `Hypervisor.open`."""
         return await self._fake.open(on_change)
 

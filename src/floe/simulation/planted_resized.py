@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from floe.agent.guests import Steps
 from floe.agent.rebuild import GuestRebuild
 from floe.agent.resize import GuestResize
+from floe.agent.steps import Steps
 from floe.cloud import server_resize
 from floe.core.guests import GuestSpec
 from floe.core.messages import PowerChanged

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from floe.agent.agent import Agent
 from floe.agent.disks import KINDS, Kind, Workshop
 from floe.agent.folders import version_of
-from floe.agent.guests import GuestBuilder, Steps
+from floe.agent.guests import GuestBuilder
+from floe.agent.steps import Steps
 from floe.agent.threads import in_thread
 from floe.core.disks import Disk
 from floe.core.errors import HostFailure
@@ -95,6 +96,7 @@ def builder_of(world: Any, agent: Agent, connector: Connector) -> GuestBuilder:
         offload=in_thread,
         seed=bytes,
         version=version_of,
+        first_passwords=agent._first_passwords,
         kinds={**KINDS, Nbd: connector.kind()},
     )
 

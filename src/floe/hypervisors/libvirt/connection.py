@@ -43,6 +43,9 @@ _SHUT_OFF, SUSPENDED = 5, 7
 _SAVED = (5, 4)
 """The event, and its detail, of a domain that stopped because its memory was kept on the disk."""
 
+_CONNECTED = 1
+"""`VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED`"""
+
 _UNBORN = re.compile(rb"<domstatus [^>]*pid='0'")
 
 _MISSING = (
@@ -197,14 +200,16 @@ class LibvirtConnection:
         self._conn: Any = None
         self._handler: LifecycleHandler | None = None
         self._back: Callable[[], None] | None = None
+        self._spoke: Callable[[str], None] | None = None
         self._closed = threading.Event()
 
-    async def open(self, handler: LifecycleHandler, back: Callable[[], None]) -> None:
+    async def open(self, handler: LifecycleHandler, back: Callable[[], None], spoke: Callable[[str], None]) -> None:
         """Connect and hear of lifecycle events from now on. Raises HostFailure, and ImportError without bindings.
 
-        `back` is called, in some thread, whenever libvirt was gone and is there again: events were missed.
+        `back` is called, in some thread, whenever libvirt was gone and is there again: events were missed. `spoke` is
+        called in libvirt's thread, with the UUID of a domain in which a guest agent begins to speak.
         """
-        self._handler, self._back = handler, back
+        self._handler, self._back, self._spoke = handler, back, spoke
         await self.run(self._connected)
 
     async def close(self) -> None:
@@ -292,6 +297,7 @@ class LibvirtConnection:
                 conn.setKeepAlive(5, 3)
                 conn.registerCloseCallback(self._lost, None)
             conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
+            conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent, None)
             self._conn = conn
             return conn
 
@@ -324,6 +330,10 @@ class LibvirtConnection:
     def _lifecycle(self, _conn: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
         if self._handler is not None:
             self._handler(domain.UUIDString(), SUSPENDED if (event, detail) == _SAVED else event)
+
+    def _agent(self, _conn: Any, domain: Any, state: int, _reason: int, _opaque: Any) -> None:
+        if self._spoke is not None and state == _CONNECTED:
+            self._spoke(domain.UUIDString())
 
 
 def _unreachable(uri: str, reason: str) -> str:

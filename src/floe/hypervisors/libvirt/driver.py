@@ -89,7 +89,9 @@ class LibvirtHypervisor:
         """Whose member a guest must be to use KVM, unless everybody may."""
         self._ours: set[str] = set()
 
-    async def open(self, on_change: Callable[[GuestState], None]) -> HypervisorFacts:
+    async def open(
+        self, on_change: Callable[[GuestState], None], on_speak: Callable[[str], None] = lambda _server_id: None
+    ) -> HypervisorFacts:
         """See `Hypervisor.open`. Raises ImportError with both remedies where the bindings are missing."""
         loop = asyncio.get_running_loop()
 
@@ -102,6 +104,10 @@ class LibvirtHypervisor:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(tell, uuid, event)
 
+        def spoke(uuid: str) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(on_speak, uuid)
+
         def back() -> None:
             if not loop.is_closed():
                 asyncio.run_coroutine_threadsafe(self._look_again(on_change), loop)
@@ -111,7 +117,7 @@ class LibvirtHypervisor:
                 f"Guests are users of their own, who cannot reach their disks in {self._disk_dir}: {place} is closed to"
                 f" them; chmod o+x {place}"
             )
-        await self._connection.open(heard, back)
+        await self._connection.open(heard, back, spoke)
         facts = await self.facts()
         await self.guests()
         return facts
