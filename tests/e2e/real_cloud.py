@@ -45,6 +45,11 @@ _CONNECTIONS = re.compile(r"0x[0-9a-f]{8} \. 0x[0-9a-f]{8} ct count over")
 """What nft lists of those whose connections are counted: it comes and goes with them."""
 
 
+def new_key(path: Path, kind: str) -> None:
+    """Make a key for SSH, its public half beside it."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
+
+
 def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "FLOE_"))}
 
@@ -110,13 +115,14 @@ class RealCloud:
 
     `tools` is the first directory on the PATH of `floe up`: what a test puts there stands for a broken machine.
     `wrapper` begins the command line of `floe up`, for example with what mounts something first; with `wraps_all`,
-    that of every call of `floe`.
+    that of every call of `floe`. Its keypair is of `key_type`, as ssh-keygen calls it.
     """
 
     root: Path
     flags: Sequence[str] = ()
     wrapper: Sequence[str] = ()
     wraps_all: bool = False
+    key_type: str = "ed25519"
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _users: dict[str, Api] = field(default_factory=dict, init=False)
     _images: int = field(default=0, init=False)
@@ -129,7 +135,7 @@ class RealCloud:
         self.log.touch()
         self.key = self.root / "key"
         self.tools.mkdir()
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)], check=True)
+        new_key(self.key, self.key_type)
 
     # -- the process ------------------------------------------------------------------------------------------------
 
@@ -344,14 +350,16 @@ class RealCloud:
     # -- inside guest and host --------------------------------------------------------------------------------------
 
     def try_ssh(
-        self, guest: Guest, command: str, *options: str, user: str = "root"
+        self, guest: Guest, command: str, *options: str, user: str = "root", key: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        words = self._ssh_words(guest, command, *options, user=user)
+        words = self._ssh_words(guest, command, *options, user=user, key=key)
         return self.try_floe("exec", "--network", guest.network_id, "--", *words)
 
-    def _ssh_words(self, guest: Guest, command: str, *options: str, user: str = "root") -> list[str]:
+    def _ssh_words(
+        self, guest: Guest, command: str, *options: str, user: str = "root", key: Path | None = None
+    ) -> list[str]:
         return [
-            *("ssh", "-F", "none", "-i", str(self.key), *options),
+            *("ssh", "-F", "none", "-i", str(key or self.key), *options),
             *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"),
             *("-o", "ConnectTimeout=10", f"{user}@{guest.address}", command),
         ]
@@ -379,6 +387,15 @@ class RealCloud:
         done = eventually(f"SSH to {guest.name}", run, 120, pause=0.5)
         assert done.returncode == 0, f"{command} in {guest.name}: {done.returncode} {done.stdout}{done.stderr}"
         return done.stdout
+
+    def lets_in_by_its_key_alone(self, guest: Guest) -> bool:
+        """Say whether one logs in to a guest by the cloud's key, and not by another one of its type."""
+        self.ssh(guest, "true")
+        other = self.root / "other-key"
+        if not other.exists():
+            new_key(other, self.key_type)
+        done = self.try_ssh(guest, "true", "-o", "BatchMode=yes", key=other)
+        return done.returncode == 255 and "Permission denied" in done.stderr
 
     def inside(self, *words: str) -> str:
         return self.floe("exec", "--", *words)

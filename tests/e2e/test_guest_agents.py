@@ -37,7 +37,7 @@ done
 def asked(
     new_cloud: Callable[..., AbstractContextManager[RealCloud]], guest_image: Path
 ) -> Iterator[tuple[RealCloud, Guest]]:
-    with new_cloud() as cloud:
+    with new_cloud(key_type="ecdsa") as cloud:
         cloud.start()
         cloud.let_in(22)
         image = cloud.upload(guest_image.read_bytes(), "qcow2", hw_qemu_guest_agent="yes", os_admin_user="floe")
@@ -66,6 +66,11 @@ def has(cloud: RealCloud, guest: Guest, password: str) -> bool:
     assert kind == "6"
     quoted = password.replace("'", "'\\''")
     return cloud.ssh(guest, f"printf '%s' '{quoted}' | mkpasswd -m sha512 -S '{salt}' -P 0").strip() == secret
+
+
+def test_one_logs_in_by_its_key_of_elliptic_curves_and_by_no_other(asked: tuple[RealCloud, Guest]) -> None:
+    cloud, guest = asked
+    assert cloud.lets_in_by_its_key_alone(guest)
 
 
 def test_an_agent_is_told_the_password_that_the_create_answered_where_no_drive_tells_it(

@@ -183,6 +183,10 @@ def test_the_firmware_names_cloud_and_server(pair: Pair):
     assert family == "Virtual Machine"
 
 
+def test_one_logs_in_by_its_key_and_by_no_other(pair: Pair):
+    assert pair.cloud.lets_in_by_its_key_alone(pair.alpha)
+
+
 def test_one_can_log_in_with_the_admin_password(pair: Pair):
     assert pair.beta.password == "Correct-horse-1"
     ask = pair.cloud.root / "askpass"

@@ -18,13 +18,18 @@ URL = "http://169.254.169.254/openstack/latest/password"
 def posting(
     new_cloud: Callable[..., AbstractContextManager[RealCloud]], guest_image: Path
 ) -> Iterator[tuple[RealCloud, Guest]]:
-    with new_cloud() as cloud:
+    with new_cloud(key_type="rsa") as cloud:
         cloud.start()
         cloud.let_in(22)
         image = cloud.upload(guest_image.read_bytes(), "qcow2")
         guest = cloud.boot("posting", image, key_name="key")
         cloud.booted(guest)
         yield cloud, guest
+
+
+def test_one_logs_in_by_its_rsa_key_and_by_no_other(posting: tuple[RealCloud, Guest]) -> None:
+    cloud, guest = posting
+    assert cloud.lets_in_by_its_key_alone(guest)
 
 
 def test_a_guest_posts_a_password_that_its_user_reads_and_clears(posting: tuple[RealCloud, Guest]) -> None:

@@ -73,7 +73,16 @@ SEEN: dict[str, Look] = {
         (TRUTH, BETWEEN, f"{FITTING}::test_room_for_four_of_nine_makes_four_and_leaves_no_trace_of_five"),
     ),
     "return_reservation_id": ("the one id of all, in its metadata", (TRUTH, TOGETHER, HUNDRED)),
-    "key_name": ("the key in its metadata; it lets that key in by SSH", (METADATA, TRUTH)),
+    "key_name": (
+        "the key in its metadata; it lets that key in by SSH, be it ed25519, ECDSA or RSA, and no other",
+        (
+            METADATA,
+            TRUTH,
+            f"{GUESTS}::test_one_logs_in_by_its_key_and_by_no_other",
+            "e2e/test_guest_agents.py::test_one_logs_in_by_its_key_of_elliptic_curves_and_by_no_other",
+            "e2e/test_passwords_of_guests.py::test_one_logs_in_by_its_rsa_key_and_by_no_other",
+        ),
+    ),
     "security_groups": (
         "what they let in reaches it, and nothing else",
         (f"{GUESTS}::test_a_security_group_blocks_and_then_admits", TRUTH),
