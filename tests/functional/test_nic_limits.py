@@ -48,6 +48,19 @@ async def act(site: Site, server: str, action: str, body: Any = None, who: str =
     await site.cloud.settled()
 
 
+async def test_why_not_says_that_a_servers_nics_are_limited(site: Site) -> None:
+    said = {}
+    for flavor in ("slow", "other", "free"):
+        server = await site.server(flavor, flavor=site.ids[flavor])
+        reply = await site.ask("GET", f"/floe/v1/servers/{server}/why-not?port=22", None, "admin")
+        said[flavor] = reply.json()["why_not"]["steps"][0]["text"]
+    assert said == {
+        "slow": "the server is active; each of its NICs receives 100 kB/s at most",
+        "other": "the server is active; each of its NICs sends 50 kB/s at most",
+        "free": "the server is active",
+    }
+
+
 async def test_a_server_has_its_limits_whatever_becomes_of_it(site: Site) -> None:
     server = await site.server("one", flavor=site.ids["slow"])
     port = (await site.port(server))["id"]

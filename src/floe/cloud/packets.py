@@ -16,6 +16,7 @@ from floe.core.errors import Invalid, NotFound
 from floe.core.floating_ips import FloatingIP
 from floe.core.host_network import GroupRule, HostFloating, HostForwarding, HostGroup, HostNetwork, HostPort, HostRouter
 from floe.core.networks import Network
+from floe.core.nic_limits import limits_of
 from floe.core.packets.asking import Question, why_not
 from floe.core.packets.scene import Finding, Scene, ServerFacts, told
 from floe.core.port_forwardings import PortForwarding
@@ -243,7 +244,11 @@ def _scene(
         network=HostNetwork(),
         servers={
             ident: ServerFacts(
-                name=server.name, state=server.vm_state, host=server.host or "", host_up=up.get(server.host or "", True)
+                name=server.name,
+                state=server.vm_state,
+                host=server.host or "",
+                host_up=up.get(server.host or "", True),
+                limits=limits_of(server.flavor.extra_specs),
             )
             for ident, server in found.servers.items()
         },

@@ -34,6 +34,10 @@ class NicLimits(msgspec.Struct, frozen=True, kw_only=True):
     inbound: Rate | None = None
     outbound: Rate | None = None
 
+    def __str__(self) -> str:
+        ways = (("receives", self.inbound), ("sends", self.outbound))
+        return " and ".join(f"{what} {rate.average} kB/s at most" for what, rate in ways if rate is not None)
+
 
 def limits_of(specs: Mapping[str, str]) -> NicLimits | None:
     """Return the limits of a guest's NICs, None where there are none. Raises Invalid for what does not go together."""

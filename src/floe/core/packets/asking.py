@@ -112,7 +112,8 @@ def _ready(scene: Scene, trail: Trail, server_id: str) -> None:
     if state == ERROR:
         trail.beware("server", server_id, "the server is in error: whether its guest runs is not known", remedy)
     else:
-        trail.passes("server", server_id, "the server is active")
+        limited = "" if facts is None or facts.limits is None else f"; each of its NICs {facts.limits}"
+        trail.passes("server", server_id, f"the server is active{limited}")
     if facts is not None and not facts.host_up:
         trail.beware("server", server_id, "nothing is heard of its host: whether the guest still runs is not known")
     for port in ports:

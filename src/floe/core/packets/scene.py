@@ -8,6 +8,7 @@ from enum import Enum
 import msgspec
 
 from floe.core.host_network import HostFloating, HostNetwork, HostPort, HostRouter, HostSegment
+from floe.core.nic_limits import NicLimits
 from floe.core.servers import ACTIVE
 
 PROTOCOLS: Mapping[str, int] = {"tcp": 6, "udp": 17, "icmp": 1}
@@ -69,6 +70,8 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Its `vm_state`."""
     host: str = ""
     host_up: bool = True
+    limits: NicLimits | None = None
+    """Of each of its NICs; what is beyond is dropped, whatever it is."""
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
