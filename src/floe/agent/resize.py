@@ -42,12 +42,13 @@ class GuestResize(msgspec.Struct, frozen=True):
         kept, switched = rebuild.power.kept(command), makes(known) == makes(guest)
         if command.do == MAKE:  # it ran if it is to run, though an agent that died may have turned it off
             kept = replace(kept, power=command.wanted.power)
-        await rebuild.power.plug_again(guest, steps)
         if command.do == KEEP:
+            await rebuild.power.plug_again(guest, steps)
             return await self._keep(command, steps, switched=switched)
         before = command.before if switched else known
         doubtful = not switched and server_id in ledger.wishes.damaged
         try:
+            await rebuild.power.plug_again(guest, steps)
             await self._make(command, before, steps, switched=switched)
             await rebuild.power.reach(guest, command, steps)
             power_state = await rebuild.power_state(server_id)

@@ -12,6 +12,7 @@ from floe.core.errors import HostFailure
 from floe.core.guests import PowerState
 from floe.core.messages import ChangePower, Destroy, Destroyed, PowerChanged, Spawned
 from floe.core.power import Power, Wanted
+from floe.core.server_resize import MAKE, Resize
 
 RUNNING, OFF = PowerState.RUNNING, PowerState.SHUTDOWN
 
@@ -231,3 +232,22 @@ async def test_what_is_known_again_has_its_ports_though_they_could_not_be_had_at
     world.plane.script.failure = None
     assert (await ask(world, asked(spawned, Power.RUNNING, 3, whole=False, generation=6))).power_state is RUNNING
     assert [port.port_id for port in world.plane.applied.ports] == [spawned.guest.nics[0].port_id]
+
+
+async def test_a_resize_is_taken_back_whose_guest_is_known_again_and_cannot_have_its_ports(
+    world: Any, spawned: Any
+) -> None:
+    """It was done already; as what the guest was is asked of everybody from now on, it is that again."""
+    before = spawned.guest
+    larger = replace(before, memory_mib=256, disks=tuple(replace(disk, make=7) for disk in before.disks))
+    wanted = Wanted(power=Power.RUNNING, boots=7, generation=7)
+    told = {"server_id": before.server_id, "guest": larger, "before": before, "network": spawned.network}
+    command = Resize(action_id="resize", do=MAKE, wanted=wanted, **told)
+    files = {path.name for path in world.folder(before.server_id).iterdir()}
+    assert (await ask(world, command)).power_state is RUNNING
+    await lose(world, "runs", before.server_id)
+    world.plane.script.failure = HostFailure("No taps.", stage="ports")
+    with pytest.raises(HostFailure, match="No taps"):
+        await ask(world, command)
+    assert world.agent._ledger.guests[before.server_id].memory_mib == before.memory_mib
+    assert {path.name for path in world.folder(before.server_id).iterdir()} == files
