@@ -71,33 +71,14 @@ contain() {
 
 # -- the distribution --------------------------------------------------------------------------------------------------
 
-# A line for each of apt's sources of the distribution: its URI and its file, the one to bootstrap from first.
-distribution_sources() {
-    # The origin is what tells the distribution from others that name their suites alike.
-    apt-get indextargets 'Created-By: Packages' \
-        --format '$(RELEASE)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)|$(SOURCESENTRY)|$(ORIGIN)' |
-        awk -F '|' -v name="$1" '
-            $3 != "main" || $6 !~ /^(Debian|Ubuntu)$/ { next }
-            $1 == name || $2 == name { first = first $4 " " $5 "\n"; next }
-            index($1, name) == 1 || index($2, name) == 1 { rest = rest $4 " " $5 "\n" }
-            END { printf "%s%s", first, rest }' |
-        sed 's/:[0-9]*$//'
-}
-
 # Sets $sources, and $archive to the path of the root as debootstrap makes it.
 setup_archive() {
     local name uri cache=$ROOT/.cache/fresh
     command -v apt-get > /dev/null || die "this machine has no apt; scripts/fresh knows Debian and Ubuntu"
     name=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
     [ -n "$name" ] || die "this distribution has no codename (VERSION_CODENAME in /etc/os-release)"
-    mapfile -t sources < <(distribution_sources "$name")
-    if [ ${#sources[@]} = 0 ]; then
-        # apt names the sources whose lists it has, and it may have none yet.
-        watched "apt-get update" apt-get update
-        mapfile -t sources < <(distribution_sources "$name")
-    fi
-    [ ${#sources[@]} -gt 0 ] || die "apt has no source of Debian or Ubuntu $name; see /etc/apt/sources.list and sources.list.d"
-    uri=${sources[0]% *}
+    find_sources "$name"
+    read -r uri _ <<< "${sources[0]}"
     case $uri in
         mirror+file:*) uri=$(grep -om1 '^[a-z]*:[^[:space:]]*' "${uri#mirror+file:}") || die "no mirror is named in $uri" ;;
     esac
@@ -154,12 +135,11 @@ configure() {
     carry /etc/resolv.conf
     # apt: the distribution's sources, the keys and lists of mirrors that they name, and how to fetch: no hooks, which
     # are for packages that only this machine has.
-    mapfile -t files < <(printf '%s\n' "${sources[@]#* }" | sort -u)
+    mapfile -t files < <(printf '%s\n' "${sources[@]##* }" | sort -u)
     mapfile -t found < <(files_named_in "${files[@]}")
     carry "${files[@]}" "${found[@]}" \
         /etc/apt/{auth.conf,auth.conf.d,preferences,preferences.d,trusted.gpg,trusted.gpg.d,keyrings}
-    apt-config dump | grep '^Acquire::' |
-        grep -vE '^Acquire::(IndexTargets|CompressionTypes|Changelogs|Languages|cdrom)|Proxy-Auto-Detect| "";$' > "$acquire"
+    ways_to_fetch > "$acquire"
     # pip: its files. Certificates: all that there are.
     carry /etc/pip.conf /etc/xdg/pip
     cp -a /etc/ssl/certs "$root/etc/ssl/"

@@ -8,6 +8,7 @@
 #   setup_osc                  python-openstackclient with what its own tests need, in .venv-osc
 #   setup_tempest              Tempest with its tests, in .venv-tempest
 #   setup_image                the tiny guest image; its path goes to $GUEST_IMAGE
+#   setup_debian_image         the Debian guest image, as root; its path goes to $DEBIAN_IMAGE
 #   setup_libvirt_system       the files of Debian's libvirt-daemon-system, for tests; their path goes to $LIBVIRT_SYSTEM
 #   setup_ds_identify          cloud-init's ds-identify, for tests in guests; its path goes to $DS_IDENTIFY
 #
@@ -137,6 +138,36 @@ install_without_service() {
     ! command -v systemctl > /dev/null || as_root systemctl disable "${@/%/.service}"
 }
 
+# A line for each of apt's sources of the distribution: its URI, its suite and its file, the one to bootstrap from first.
+distribution_sources() {
+    # The origin is what tells the distribution from others that name their suites alike.
+    apt-get indextargets 'Created-By: Packages' \
+        --format '$(RELEASE)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)|$(SOURCESENTRY)|$(ORIGIN)' |
+        awk -F '|' -v name="$1" '
+            $3 != "main" || $6 !~ /^(Debian|Ubuntu)$/ { next }
+            $1 == name || $2 == name { first = first $4 " " $1 " " $5 "\n"; next }
+            index($1, name) == 1 || index($2, name) == 1 { rest = rest $4 " " $1 " " $5 "\n" }
+            END { printf "%s%s", first, rest }' |
+        sed 's/:[0-9]*$//'
+}
+
+# Sets $sources to those of the distribution of that codename; there is at least one.
+find_sources() {
+    mapfile -t sources < <(distribution_sources "$1")
+    if [ ${#sources[@]} = 0 ]; then
+        # apt names the sources whose lists it has, and it may have none yet.
+        watched "apt-get update" as_root apt-get update
+        mapfile -t sources < <(distribution_sources "$1")
+    fi
+    [ ${#sources[@]} -gt 0 ] || die "apt has no source of Debian or Ubuntu $1; see /etc/apt/sources.list and sources.list.d"
+}
+
+# How this machine's apt fetches, for an apt elsewhere: proxies, certificates, time-outs; no hooks.
+ways_to_fetch() {
+    apt-config dump | grep '^Acquire::' |
+        grep -vE '^Acquire::(IndexTargets|CompressionTypes|Changelogs|Languages|cdrom)|Proxy-Auto-Detect| "";$'
+}
+
 # The Python to make environments with: the distribution's own if it will do, as its headers come from apt.
 find_python() {
     local python
@@ -241,15 +272,30 @@ setup_tempest() {
 
 setup_image() {
     local image
-    if ! image=$("$ROOT/scripts/build-guest-image" --cached); then
-        say "about to build the tiny guest image from packages (once)"
+    image=$(guest_image tiny)
+    export GUEST_IMAGE=$image
+}
+
+setup_debian_image() {
+    local image
+    can_be_root || die "the Debian guest image is built in a chroot, which needs root"
+    install_packages mmdebstrap
+    image=$(guest_image debian as_root)
+    export DEBIAN_IMAGE=$image
+}
+
+# guest_image KIND [as_root]: the path of an image that is built already, or now.
+guest_image() {
+    local kind=$1
+    shift
+    if ! "$ROOT/scripts/build-guest-image" "$kind" --cached; then
+        say "about to build the $kind guest image from packages (once)"
         # Package lists that are absent or out of date are the one thing that goes wrong here.
-        if ! image=$("$ROOT/scripts/build-guest-image"); then
+        if ! "$@" "$ROOT/scripts/build-guest-image" "$kind"; then
             watched "apt-get update" as_root apt-get update
-            image=$("$ROOT/scripts/build-guest-image") || die "the guest image cannot be built"
+            "$@" "$ROOT/scripts/build-guest-image" "$kind" || die "the guest image cannot be built"
         fi
     fi
-    export GUEST_IMAGE=$image
 }
 
 # Only fetched and unpacked: where it is installed a libvirtd is started, with a network of its own.
@@ -286,6 +332,20 @@ fetch_package() {
 }
 
 download_package() { (cd "$2" && apt-get download -q -o APT::Sandbox::User=root "$1" > /dev/null 2>&1); }
+
+# Why tests with real guests cannot run here; nothing if they can.
+obstacle_to_guests() {
+    can_be_root || { echo "they need root, and there is no sudo"; return; }
+    as_root true 2> /dev/null || { echo "they need root, and sudo was refused"; return; }
+    as_root unshare --net --mount --uts true 2> /dev/null ||
+        { echo "this machine lets root make no network, mount and UTS namespaces (a container without privileges?)"; return; }
+    local report
+    report=$(as_root "$ROOT/.venv/bin/floe" doctor --json) ||
+        "$ROOT/.venv/bin/python" -c '
+import json, sys
+found = [f for f in json.loads(sys.argv[1])["findings"] if f["level"] == "missing"]
+print("; ".join("%(name)s: %(what)s (%(remedy)s)" % f for f in found))' "$report"
+}
 
 # One set-up at a time in one checkout.
 setup_lock() {

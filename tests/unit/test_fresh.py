@@ -49,9 +49,9 @@ def test_help_is_all_that_a_reader_needs():
                 "bookworm-security|bookworm-security|main|http://safe.example/|/etc/apt/debian.sources:2|Debian",
             ],
             [
-                "http://mirror.example/ /etc/apt/debian.sources",
-                "http://mirror.example/ /etc/apt/debian.sources",
-                "http://safe.example/ /etc/apt/debian.sources",
+                "http://mirror.example/ bookworm /etc/apt/debian.sources",
+                "http://mirror.example/ bookworm-updates /etc/apt/debian.sources",
+                "http://safe.example/ bookworm-security /etc/apt/debian.sources",
             ],
             id="the suite itself comes first",
         ),
@@ -62,7 +62,7 @@ def test_help_is_all_that_a_reader_needs():
                 "bookworm|$(CODENAME)|main|file:/srv/packages/|/etc/apt/own.list:1|$(ORIGIN)",
                 "stable|bookworm|main|http://mirror.example/|/etc/apt/sources.list:3|Debian",
             ],
-            ["http://mirror.example/ /etc/apt/sources.list"],
+            ["http://mirror.example/ stable /etc/apt/sources.list"],
             id="others than the distribution are left out",
         ),
         pytest.param(
