@@ -49,16 +49,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is true of SQLite alone, where clouds stand on another database.
+    """Leave out what is true of SQLite alone, where clouds stand on another database, and Debian if nobody asks for it.
 
     Tests with real guests that share a cloud are of one group: one process runs them all, and boots it once.
     """
     for item in items:
         if item.get_closest_marker("e2e"):
             item.add_marker(pytest.mark.xdist_group(_whose_guests(item)))
-    if config.getoption("database") == SQLITE:
-        return
-    others = [item for item in items if item.get_closest_marker("sqlite")]
+    left_out = [] if config.getoption("database") == SQLITE else ["sqlite"]
+    left_out += [] if "debian" in config.getoption("markexpr") else ["debian"]
+    others = [item for item in items if any(map(item.get_closest_marker, left_out))]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
 
