@@ -8,10 +8,10 @@ spare=32                # MiB beside the kernel, for those that apt upgrades to
 
 get_ready() {
     codename=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") ||
-        die "the Debian image is made of the packages that Debian's own apt has; this is $(. /etc/os-release && echo "$NAME")"
+        die "the Debian image is made from Debian's own sources, on Debian; this machine is $(. /etc/os-release && echo "$NAME")"
     [ -n "$codename" ] || die "this Debian has no codename (VERSION_CODENAME in /etc/os-release)"
     [ "$(id -u)" = 0 ] || die "the Debian image is built in a chroot, which needs root: sudo $0 debian"
-    install_packages mmdebstrap
+    install_packages mmdebstrap gpg # with gpg it finds by whose keys the sources are signed
     need mmdebstrap unshare
     find_sources "$codename"
 }
@@ -55,7 +55,10 @@ lay_over() {
     local file mode
     (cd "$recipe/rootfs" && find . ! -type d) | while read -r file; do
         mkdir -p "$root/${file%/*}"
-        if [ -L "$recipe/rootfs/$file" ]; then cp -P --no-preserve=ownership "$recipe/rootfs/$file" "$root/$file"; continue; fi
+        if [ -L "$recipe/rootfs/$file" ]; then
+            ln -sf "$(readlink "$recipe/rootfs/$file")" "$root/$file"
+            continue
+        fi
         mode=644
         [ ! -x "$recipe/rootfs/$file" ] || mode=755
         install -m $mode "$recipe/rootfs/$file" "$root/$file"

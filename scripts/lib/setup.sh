@@ -279,7 +279,6 @@ setup_image() {
 setup_debian_image() {
     local image
     can_be_root || die "the Debian guest image is built in a chroot, which needs root"
-    install_packages mmdebstrap
     image=$(guest_image debian as_root)
     export DEBIAN_IMAGE=$image
 }

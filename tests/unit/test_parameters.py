@@ -34,7 +34,8 @@ OF_CREATES = """
 ## Fields of the create
 
 Tests in `e2e` look from inside real guests, the others at what the API shows and at what hosts are told. What a create
-refuses of each field is in `tests/functional/compute/test_server_create.py`.
+refuses of each field is in `tests/functional/compute/test_server_create.py`. The guest of `e2e/test_debian.py`
+is Debian with the real cloud-init; `scripts/test-debian` runs it, `scripts/test` does not.
 """
 GUESTS, DOCUMENTS, WITHIN = "e2e/test_guests.py", "e2e/test_documents.py", "e2e/test_inside_guests.py"
 SDK, CLIENT = "functional/clients/test_openstacksdk.py", "functional/clients/test_openstack_client.py"
@@ -51,6 +52,8 @@ TRUTH = f"{DOCUMENTS}::test_drive_and_service_tell_a_real_guest_the_same_and_the
 BETWEEN = f"{CREATES}::test_between_min_and_max_as_many_are_made_as_the_quota_allows"
 HUNDRED = f"{CREATES}::test_a_hundred_are_made_in_one_call"
 FITTING = "regressions/test_as_many_as_fit.py"
+BY_DRIVE = "e2e/test_debian.py::test_cloud_init_takes_everything_from_the_config_drive"
+BY_SERVICE = "e2e/test_debian.py::test_cloud_init_takes_everything_from_the_metadata_service"
 RESIZED = "e2e/test_resize.py::test_a_resized_guest_is_larger_and_goes_back_to_what_it_was_or_stays"
 DISK_CONFIG = "functional/compute/test_disk_config.py::test_a_guest_is_told_what_user_or_image_ask_for_and_nothing_else"
 NONE_OF_ITS = "nothing: it is none of its business"
@@ -96,11 +99,12 @@ SEEN: dict[str, Look] = {
         ),
     ),
     "user_data": (
-        "the script ran once; parts of MIME, gzipped; the same bytes by drive and service",
+        "the script ran once; parts of MIME, gzipped; cloud-config; the same bytes by drive and service",
         (
             f"{GUESTS}::test_user_data_ran_once_in_each",
             f"{WITHIN}::test_parts_of_user_data_run_in_order_and_what_is_not_run_is_said",
             TRUTH,
+            BY_SERVICE,
         ),
     ),
     "metadata": ("`meta` in the metadata", (METADATA,)),
@@ -110,6 +114,8 @@ SEEN: dict[str, Look] = {
         (
             f"{GUESTS}::test_one_can_log_in_with_the_admin_password",
             "e2e/test_guest_agents.py::test_an_agent_is_told_the_password_that_the_create_answered_where_no_drive_tells_it",
+            BY_DRIVE,
+            BY_SERVICE,
         ),
     ),
     "block_device_mapping": (
@@ -132,11 +138,11 @@ SEEN: dict[str, Look] = {
             f"{GUESTS}::test_two_guests_on_one_network_reach_each_other",
         ),
     ),
-    "config_drive": ("a CD labelled config-2 that says what the service says", (DRIVE, TRUTH)),
+    "config_drive": ("a CD labelled config-2 that says what the service says", (DRIVE, TRUTH, BY_DRIVE)),
     "OS-DCF:diskConfig": (
         "MANUAL: vendor data, by drive and service, for cloud-init to leave the root file system, and it was left; "
         "AUTO: it grows with its disk",
-        (TRUTH, RESIZED, DISK_CONFIG, SHOWN, REFUSES),
+        (TRUTH, RESIZED, BY_DRIVE, BY_SERVICE, DISK_CONFIG, SHOWN, REFUSES),
     ),
     "description": (NONE_OF_ITS, (SHOWN, EVERYTHING)),
     "tags": (NONE_OF_ITS, (SHOWN, EVERYTHING, f"{CREATES}::test_a_create_makes_row_and_action_and_nudges_a_conductor")),
