@@ -213,5 +213,5 @@ def test_exec_without_a_command_is_refused(tmp_path, capsys):
 
 def test_the_scripts_may_be_run():
     scripts = Path(__file__).parents[2] / "scripts"
-    for name in ("demo", "test", "check", "build-guest-image"):
+    for name in ("demo", "test", "test-debian", "check", "build-guest-image"):
         assert (scripts / name).stat().st_mode & stat.S_IXUSR
