@@ -314,10 +314,14 @@ class RealCloud:
 
     def boot(self, name: str, image: str, **fields: Any) -> Guest:
         """Create a server, wait until it is active and return it with its port."""
-        server_id, password = self.create(name, image, **fields)
+        return self.active(name, *self.create(name, image, **fields))
+
+    def active(self, name: str, server_id: str, password: str, network: str = "") -> Guest:
+        """Wait until a server is active and return it with its port, that on `network` if it has several."""
         server = self.settled(server_id)
         assert server["status"] == "ACTIVE", server.get("fault")
-        (port,) = self.user().get(f"/network/v2.0/ports?device_id={server_id}")["ports"]
+        on = f"&network_id={network}" if network else ""
+        (port,) = self.user().get(f"/network/v2.0/ports?device_id={server_id}{on}")["ports"]
         return Guest(
             id=server_id,
             name=name,

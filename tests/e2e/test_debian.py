@@ -158,30 +158,17 @@ def root_mib(cloud: RealCloud, guest: Guest) -> int:
 def up(land: Land, name: str, **asked: Any) -> Iterator[Guest]:
     """Give a guest in which cloud-init is done, and delete it afterwards; where it fails, show its console."""
     cloud = land.cloud
-    server_id, password = cloud.create(
-        name, land.image, flavorRef=land.flavor, key_name="key", metadata={"colour": "green"}, **asked
-    )
-    server = cloud.settled(server_id)
-    assert server["status"] == "ACTIVE", server.get("fault")
-    (port,) = cloud.user().get(f"/network/v2.0/ports?device_id={server_id}&network_id={cloud.network()}")["ports"]
-    guest = Guest(
-        id=server_id,
-        name=name,
-        password=password,
-        port_id=port["id"],
-        network_id=port["network_id"],
-        address=port["fixed_ips"][0]["ip_address"],
-        mac=port["mac_address"],
-    )
+    made = cloud.create(name, land.image, flavorRef=land.flavor, key_name="key", metadata={"colour": "green"}, **asked)
+    guest = cloud.active(name, *made, network=cloud.network())
     done = "test -e /run/cloud-init/result.json"
     try:
         eventually(f"cloud-init in {name} to be done", lambda: said(cloud, guest, done) == (0, ""), BOOT_SECONDS, 2)
         yield guest
     except BaseException:
-        print(f"--- the end of {name}'s console:", *cloud.console(server_id).splitlines()[-60:], sep="\n")
+        print(f"--- the end of {name}'s console:", *cloud.console(guest.id).splitlines()[-60:], sep="\n")
         print(said(cloud, guest, "cat /run/cloud-init/result.json; sudo grep -E 'WARN|ERR' /var/log/cloud-init.log")[1])
         raise
-    cloud.delete(server_id)
+    cloud.delete(guest.id)
 
 
 def inside(cloud: RealCloud, guest: Guest, command: str) -> str:
