@@ -19,7 +19,7 @@ from typing import Any
 
 import libvirt
 
-from floe.hypervisors.libvirt.connection import _libvirt, prepare_embed
+from floe.hypervisors.libvirt.connection import bindings, prepare_embed
 
 
 def make(conn: Any, job: dict[str, Any]) -> float:
@@ -28,6 +28,7 @@ def make(conn: Any, job: dict[str, Any]) -> float:
         shutil.copyfile(*job["copy"])
     overlay = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", job["base"], job["overlay"], "1G")
     subprocess.run(overlay, check=True)
+    Path(job["overlay"]).chmod(0o666)  # the guest's user is who that of Floe's guest was
     domain = conn.createXML(job["xml"])
     seconds = time.perf_counter() - began
     domain.destroy()
@@ -36,12 +37,12 @@ def make(conn: Any, job: dict[str, Any]) -> float:
 
 
 def main() -> None:
-    _libvirt()
+    bindings()
     conn = None
     for line in sys.stdin:
         job = json.loads(line)
         if conn is None:
-            conn = libvirt.open(prepare_embed(Path(job["root"]), "root"))
+            conn = libvirt.open(prepare_embed(Path(job["root"])))
             conn.getCapabilities()  # probes QEMU, once
             print(0.0, flush=True)
         else:
