@@ -87,6 +87,23 @@ async def test_a_server_without_ports_is_in_no_group(client: Any, compute_cloud:
     assert await names(mine, ident) == []
 
 
+async def test_a_server_that_is_in_no_group_is_shown_without_the_field(client: Any, compute_cloud: Cloud) -> None:
+    """As in Nova: clients ask whether it is there."""
+    mine = client("ann")
+    network_id = await make_network(compute_cloud, "private", "10.0.0.0/24")
+    ident = await make(mine, networks=[{"uuid": network_id}])
+    await build(compute_cloud, ident)
+    for there in (True, False):
+        for shown in ((await mine.get(f"/servers/{ident}")).json()["server"], *await details(mine)):
+            assert ("security_groups" in shown) is there
+        reply = await mine.post(f"/servers/{ident}/action", json={"removeSecurityGroup": {"name": "default"}})
+        assert reply.status_code == (202 if there else 404)
+
+
+async def details(client: Any) -> list[dict[str, Any]]:
+    return list((await client.get("/servers/detail")).json()["servers"])
+
+
 async def test_the_groups_of_others_servers_are_not_told(client: Any, compute_cloud: Cloud) -> None:
     ident = await make(client("ann"))
     assert (await client("bob").get(f"/servers/{ident}/os-security-groups")).status_code == 404

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -19,7 +20,8 @@ from floe.core.seen_servers import SeenServer
 from floe.core.servers import ServerFault, ServerFlavor
 
 Json = msgspec.Raw
-ADMIN, FAULTY, PROGRESS, LIST, FULL, LINKED = "admin", "faulty", "progress", "single", "full", "linked"
+ADMIN, FAULTY, GROUPED, PROGRESS = "admin", "faulty", "grouped", "progress"
+LIST, FULL, LINKED = "single", "full", "linked"
 _KEPT_FLAVORS = _KEPT_IMAGES = 256
 
 
@@ -157,7 +159,7 @@ _EXTENDED: tuple[Shown[SeenServer], ...] = (
     Shown("OS-EXT-STS:vm_state", "vm_state"),
     Shown("OS-EXT-STS:power_state", "power_state"),
     Shown("os-extended-volumes:volumes_attached", Always([])),
-    Shown("security_groups", security_groups),
+    Shown("security_groups", security_groups, only=GROUPED),
 )
 
 _ADMIN: tuple[Shown[SeenServer], ...] = (
@@ -180,14 +182,22 @@ OPERATOR = Shape((*_CORE, *_EXTENDED, *_ADMIN))
 NARROW = Shape(tuple(Shown("addresses", plain_addresses) if shown is _ADDRESSES else shown for shown in _CORE))
 """What an update below 2.75 answers."""
 
+_COME_AND_GO = (FAULTY, PROGRESS, GROUPED)
 _KINDS = {
-    (faulty, progress): frozenset({*((FAULTY,) if faulty else ()), *((PROGRESS,) if progress else ())})
-    for faulty in (True, False)
-    for progress in (True, False)
+    there: frozenset(kind for kind, is_there in zip(_COME_AND_GO, there, strict=True) if is_there)
+    for there in product((True, False), repeat=len(_COME_AND_GO))
 }
 
 
 def traits(server: SeenServer) -> frozenset[str]:
     """Return which of the fields that come and go with a server's state it has now."""
     shown = status(server.vm_state, server.task_state)
-    return _KINDS[server.fault is not None and shown in {"ERROR", "DELETED"}, has_progress(shown)]
+    faulty = server.fault is not None and shown in {"ERROR", "DELETED"}
+    return _KINDS[faulty, has_progress(shown), _is_grouped(server)]
+
+
+def _is_grouped(server: SeenServer) -> bool:
+    """Say whether a server is in any security group: as in Nova nothing is said of none."""
+    if server.ports:
+        return any(port.groups for port in server.ports)
+    return server.security_groups != "[]"
