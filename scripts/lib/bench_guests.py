@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench_client import ROOT, Client, Floe, active, create, prepare
+from bench_client import ROOT, Client, Floe, active, create, prepare, upload
 
 _ROUNDS = 15
 _BOOT, _LONGEST = 300.0, 120.0
@@ -66,12 +66,9 @@ async def _measure(floe: Floe, state: Path, image: bytes) -> dict[str, float]:
     await client.login()
     await admin.login()
     _, flavor = await prepare(client, admin)
-    kind = {"name": "guest", "disk_format": "qcow2", "container_format": "bare"}
-    made = await client.ask("POST", "/image/v2/images", kind, 201)
-    path = made["file"].replace("/v2", "/image/v2", 1)
-    await client.ask("PUT", path, image, 204, content_type="application/octet-stream")
+    booted = await upload(client, image)
     told = {"user_data": base64.b64encode(_SCRIPT.encode()).decode()}
-    server, _ = await create(client, made["id"], flavor, "guest", **told)
+    server, _ = await create(client, booted, flavor, "guest", **told)
     await active(client, server, pause=0.2)
     folder = _folder(state, server)
     console = folder / "console.log"

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench_client import ROOT, Client, Floe, active, create, prepare
+from bench_client import ROOT, Client, Floe, active, create, prepare, upload
 
 _ECHO = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence
 _CYCLES, _PINGS = 200, 15
@@ -114,15 +114,12 @@ async def _pinged(floe: Floe, state: Path, image: bytes) -> list[float]:
     await client.login()
     await admin.login()
     _, flavor = await prepare(client, admin)
-    kind = {"name": "guest", "disk_format": "qcow2", "container_format": "bare"}
-    made = await client.ask("POST", "/image/v2/images", kind, 201)
-    path = made["file"].replace("/v2", "/image/v2", 1)
-    await client.ask("PUT", path, image, 204, content_type="application/octet-stream")
+    booted = await upload(client, image)
     groups = (await client.ask("GET", "/network/v2.0/security-groups"))["security_groups"]
     group = next(each["id"] for each in groups if each["name"] == "default")
     rule = {"security_group_id": group, "direction": "ingress", "protocol": "icmp"}
     await client.ask("POST", "/network/v2.0/security-group-rules", {"security_group_rule": rule}, 201)
-    server, _ = await create(client, made["id"], flavor, "guest")
+    server, _ = await create(client, booted, flavor, "guest")
     await active(client, server, pause=0.2)
     port, public = await _port_and_public(client, server)
     floating = await _floating(client, public)
