@@ -37,7 +37,7 @@ class Posted:
         self._away: set[tuple[str, str]] = set()
         """Those of them that may not come back: whatever an older copy of the database brings is there again."""
         self._excused: set[str] = set()
-        """Servers whose host lost what it had not said."""
+        """Servers whose host lost what it had not said, or that left it before it said that again."""
         self._set_back: dict[str, str | None] = {}
         """Servers of which an older copy was put back, and where they were: their hosts say again what they know."""
 
@@ -65,7 +65,10 @@ class Posted:
         """Something was committed: see that no password comes back, or goes by itself."""
         if not self._tried:
             return
-        living = {row.id: row.password for row in self._store.read(lambda conn: conn.execute(_ROWS).all())}
+        rows = self._store.read(lambda conn: conn.execute(_ROWS).all())
+        # One that leaves its host, be it to come back there, takes with it what that had not said again.
+        self._excused.update(row.id for row in rows if self._set_back.get(row.id, row.host) != row.host)
+        living = {row.id: row.password for row in rows}
         for server_id, password in living.items():
             if (server_id, password) in self._away:
                 self._accuse(Violation("a password came back that was cleared", server_id))
@@ -91,9 +94,7 @@ class Posted:
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what was promised with what is shown, when nothing is under way."""
-        rows = conn.execute(_ROWS).all()
-        # One that left its host since took with it what that had not said again.
-        living = {row.id: row.password for row in rows if self._set_back.get(row.id, row.host) == row.host}
+        living = {row.id: row.password for row in conn.execute(_ROWS).all()}
         return [
             Violation("a password that was kept is not shown", server_id)
             for server_id, password in self._kept.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -72,7 +73,9 @@ class Rescued:
             done = [row for row in conn.execute(actions.select().where(*where)) if row.state in {SUCCEEDED, FAILED}]
             if not done:
                 continue
-            last = max(done, key=lambda row: msgspec.convert(row.input, RescueGiven).wanted.generation)
+            last = max(done, key=_generation)
+            if last.kind == RESCUE_SERVER.kind and _generation(last) < server.boots:
+                continue  # its end is history already: by a clock that was set back it is the older one
             rescued = (last.kind == RESCUE_SERVER.kind) is (last.state == SUCCEEDED)
             if rescued is not is_rescued and "Nobody knows" not in str(last.message):
                 what = f"it is {server.vm_state}, though its {last.kind} {last.state}: {last.message}"
@@ -83,3 +86,7 @@ class Rescued:
 def _is_built(conn: Connection, server_id: str) -> bool:
     server = rows.get(conn, server_id)
     return server is not None and server.launched_at is not None and server.deleted_at is None
+
+
+def _generation(row: Any) -> int:
+    return msgspec.convert(row.input, RescueGiven).wanted.generation
