@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 
 import msgspec
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 KEPT = 3600.0
 """Seconds in which an agent has to speak."""
+_ALL = ""
 
 
 class _Untold(msgspec.Struct, frozen=True):
@@ -36,7 +38,8 @@ class FirstPasswords:
     def __init__(self, hypervisor: Hypervisor, clock: Clock) -> None:
         self._hypervisor, self._clock = hypervisor, clock
         self._untold: dict[str, _Untold] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """Of each guest one, however often its agent says that it is there, and one for all in turn."""
 
     def keep(self, guest: GuestSpec) -> None:
         """Have a guest that was made just now be told its password, if it was given one, and no earlier one's."""
@@ -51,19 +54,20 @@ class FirstPasswords:
     def speaks(self, server_id: str) -> None:
         """Tell a guest in which an agent has begun to speak."""
         if server_id in self._untold:
-            self._start(self._tell(server_id))
+            self._start(server_id, partial(self._tell, server_id))
 
     def look(self) -> None:
         """Tell those that could not be told before; it goes on beside, one guest after the other."""
         self._untold = {ident: untold for ident, untold in self._untold.items() if not self._is_late(untold)}
-        if self._untold and not self._tasks:
-            self._start(self._tell_all(list(self._untold)))
+        if self._untold:
+            self._start(_ALL, partial(self._tell_all, list(self._untold)))
 
     async def stop(self) -> None:
         """Tell nobody any more."""
-        for task in self._tasks:
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _tell_all(self, server_ids: list[str]) -> None:
         for server_id in server_ids:
@@ -85,7 +89,7 @@ class FirstPasswords:
     def _is_late(self, untold: _Untold) -> bool:
         return self._clock.monotonic() >= untold.until
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _start(self, whom: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        if whom not in self._tasks:
+            task = self._tasks[whom] = asyncio.get_running_loop().create_task(work())
+            task.add_done_callback(lambda _task: self._tasks.pop(whom))

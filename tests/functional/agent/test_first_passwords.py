@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -114,3 +115,27 @@ async def test_nobody_is_told_of_a_guest_that_is_gone_or_long_after_it_was_made(
     await world.ask(late)
     await world.agent._look()
     assert await spoken(world, late.guest.server_id) is None
+
+
+async def test_an_agent_that_says_again_and_again_that_it_is_there_and_answers_nothing_holds_up_nobody(
+    world: Any, spawn: Any, monkeypatch: Any
+) -> None:
+    await world.start()
+    silent, other = spawn(1), spawn(2)
+    for command in (silent, other):
+        await world.ask(command)
+    asked, never, answers = list[str](), asyncio.Event(), world.hypervisor.set_password
+
+    async def set_password(guest: Any, user: str, password: str) -> None:
+        asked.append(guest.server_id)
+        if guest.server_id == silent.guest.server_id and len(asked) == 1:
+            await never.wait()
+        await answers(guest, user, password)
+
+    monkeypatch.setattr(world.hypervisor, "set_password", set_password)
+    for _ in range(1000):
+        world.hypervisor.speak(silent.guest.server_id)
+    await world.until(lambda: asked)
+    await world.agent._look()
+    await world.until(lambda: other.guest.server_id in world.machine.passwords)
+    assert asked.count(silent.guest.server_id) == 2, "by itself, and in its turn"
