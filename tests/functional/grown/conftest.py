@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from itertools import count, islice
 from typing import Any
 
 import httpx
@@ -17,7 +18,8 @@ from floe.testing import EmbeddedCloud
 MANY = 3000
 """Copies of each thing."""
 
-Change = Callable[[int, Any], Any]
+Change = Callable[[int, Any], Any] | None
+"""What a column has in a copy, by the copy's number and what is copied; None for a number that no row has."""
 
 
 def ident(number: int, old: str) -> str:
@@ -29,8 +31,9 @@ def _named(number: int, old: str) -> str:
     return f"{old}-{number}"
 
 
-def _added(number: int, old: int) -> int:
-    return old + 2000 + number
+def _unused(taken: Collection[int], old: int) -> list[int]:
+    """Return numbers for the copies, well above the copied one; what the cloud drew for others lies anywhere."""
+    return list(islice((number for number in count(old + 2001) if number not in taken), MANY))
 
 
 def _host(number: int, old: str) -> str:
@@ -60,7 +63,7 @@ COPIES: Mapping[str, Mapping[str, Change]] = {
     "keypairs": {"name": _named},
     "server_groups": {"id": ident},
     "hosts": {"name": _named},
-    "networks": {"id": ident, "tag": _added},
+    "networks": {"id": ident, "tag": None},
     "subnets": {"id": ident, "network_id": ident},
     "security_groups": {"id": ident, "name": _named},
     "security_group_rules": {"id": ident, "group_id": ident},
@@ -69,7 +72,7 @@ COPIES: Mapping[str, Mapping[str, Change]] = {
     "allocations": {"server_id": ident, "host": _host},
     "ports": {"id": ident, "server_id": ident, "device_id": ident, "host": _host, "mac": _mac},
     "port_groups": {"port_id": ident},
-    "port_addresses": {"port_id": ident, "address": _added},
+    "port_addresses": {"port_id": ident, "address": None},
     "actions": {"id": ident, "request_id": _named},
     "holdings": {"server_id": ident, "host": _host, "action_id": ident},
     "server_disks": {"server_id": ident},
@@ -93,10 +96,15 @@ def _copy(conn: Connection, table: sa.Table, changes: Mapping[str, Change], know
         row = conn.execute(sa.select(table).limit(1)).mappings().first()
     assert row is not None, f"there is nothing in {table.name} to copy"
     found = {column.key: row[column] for column in table.c}
-    made = [
-        {name: changes[name](number, old) if name in changes else old for name, old in found.items()}
-        for number in range(1, MANY + 1)
-    ]
+    made = [dict(found) for _ in range(MANY)]
+    for name, change in changes.items():
+        old = found[name]
+        if change is None:
+            values = _unused(set(conn.execute(sa.select(table.c[name])).scalars()), old)
+        else:
+            values = [change(number, old) for number in range(1, MANY + 1)]
+        for each, value in zip(made, values, strict=True):
+            each[name] = value
     for key in table.primary_key:
         if isinstance(key.type, sa.Integer) and not isinstance(key.type, sa.BigInteger):
             for each in made:
