@@ -16,8 +16,8 @@ from sites import SERVERS, Site, furnished, refused
 from floe.agent.agent import Agent
 from floe.cloud import server_passwords, server_resize
 from floe.core.errors import HostFailure
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.images import MOVED_BY, Image
-from floe.core.messages import PasswordPosted
 from floe.hypervisors.fake import FakeHypervisor
 from floe.store import host_networks as network_rows
 from floe.store import images as image_rows
@@ -601,6 +601,25 @@ async def test_what_a_guest_posted_before_it_moved_is_taken_from_the_host_that_i
     ledger = agent(site, other(site, home))._ledger
     assert ledger is not None
     assert ledger.guests[site.ids["server"]].metadata.password == "secret", "where it is now, too"
+
+
+@pytest.mark.parametrize("end", ["confirmResize", "revertResize"])
+async def test_what_a_guest_posted_is_kept_though_its_half_is_removed_and_the_bus_lost_it(
+    site: Site, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await place(site)
+    if end == "revertResize":
+        await act(site, "migrate", None, "admin")
+    guest = agent(site, await place(site))
+    monkeypatch.setattr(guest, "_publish_soon", lambda _event: None)
+    await guest.post_password(site.ids["server"], "secret")
+    if end == "confirmResize":
+        await act(site, "migrate", None, "admin")
+    assert (await act(site, end)).status_code in {202, 204}
+    path = f"{SERVERS}/{site.ids['server']}/os-server-password"
+    assert (await site.ask("GET", path)).json() == {"password": "secret"}
+    assert await place(site) == (home if end == "revertResize" else other(site, home))
+    assert await audit(site) == []
 
 
 async def test_of_several_ephemeral_disks_no_image_is_left_after_the_move(site: Site) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sites import SERVERS, Site, furnished
 
 from floe.cloud import shelving
-from floe.core.errors import HostFailure
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.messages import Destroy
 from floe.hypervisors.fake import FakeHypervisor
+from floe.store.actions import steps as action_steps
 from floe.testing import EmbeddedCloud
 
 HIGHEST = "2.96"
@@ -329,3 +332,37 @@ async def test_after_the_time_that_is_set_a_shelved_server_leaves_its_host(stayi
     assert await shelving.offload_due(site.cloud.node.cloud) == 1
     await site.cloud.settled()
     assert await status(site, server) == "SHELVED_OFFLOADED"
+
+
+async def test_what_its_guest_posted_is_kept_though_the_bus_lost_it_and_the_answer_that_it_is_gone(
+    staying: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told with the end of the guest, however often that is asked for, and stands in no journal."""
+    site = staying
+    server = await site.server("one")
+    home = (await shown(site, server))["OS-EXT-SRV-ATTR:host"]
+    host = next(agent for agent in site.cloud.node.agents if agent.host == home)
+    monkeypatch.setattr(host, "_publish_soon", lambda _event: None)
+    await host.post_password(server, "secret")
+    await done(site, server, "shelve")
+    bus, lost = site.cloud.node.cloud.bus, list[Any]()
+    real = bus.request
+
+    async def lossy(address: str, command: Any, *, timeout: float) -> Any:
+        answer = await real(address, command, timeout=timeout)
+        if isinstance(command, Destroy) and not lost:
+            lost.append(answer)
+            raise Unavailable("The answer was lost.")
+        return answer
+
+    monkeypatch.setattr(bus, "request", lossy)
+    await done(site, server, "shelveOffload", who="admin")
+    assert await status(site, server) == "SHELVED_OFFLOADED"
+    assert [answer.posted.password for answer in lost] == ["secret"]
+    path = f"{SERVERS}/{server}/os-server-password"
+    assert (await site.ask("GET", path)).json() == {"password": "secret"}
+    steps = await site.cloud.node.cloud.db.read(lambda conn: conn.execute(sa.select(action_steps.c.output)).all())
+    assert "secret" not in str(steps)
+    await done(site, server, "unshelve")
+    assert (await site.ask("GET", path)).json() == {"password": "secret"}
+    await in_order(site)

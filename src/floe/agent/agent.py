@@ -34,8 +34,9 @@ from floe.bus.protocol import Bus
 from floe.core.clock import Clock
 from floe.core.counters import Counters
 from floe.core.errors import FloeError, HostFailure, NotFound
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.guests import GuestState
-from floe.core.messages import Event, GuestChanged, Heartbeat, HostDown, PasswordPosted, Progress
+from floe.core.messages import Event, GuestChanged, Heartbeat, HostDown, Progress
 from floe.dataplane.protocol import DataPlane
 from floe.hypervisors.protocol import Hypervisor
 
@@ -190,6 +191,7 @@ class Agent:
             steps=self._steps,
             changed=self._changed,
             report=lambda: self._start(self._report()),
+            posted=self._password,
             offload=self._offload,
             sleep=self._sleep,
         )

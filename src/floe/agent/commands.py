@@ -22,6 +22,7 @@ from floe.agent.following import Following
 from floe.agent.guests import GuestBuilder
 from floe.agent.images import os_failure
 from floe.agent.ledger import Ledger
+from floe.agent.ledger_entries import Posted
 from floe.agent.nics import GaveWay, GuestNics
 from floe.agent.ports import Ports
 from floe.agent.power import GuestPower
@@ -32,6 +33,7 @@ from floe.agent.steps import Steps
 from floe.agent.threads import Offload
 from floe.agent.under_way import UnderWay
 from floe.core.errors import FloeError, HostFailure, NotFound
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.guests import GuestState, PowerState
 from floe.core.messages import (
     ChangeNics,
@@ -84,6 +86,7 @@ class Commands:
         steps: Callable[[str], Steps],
         changed: Callable[[GuestState], None],
         report: Callable[[], None],
+        posted: Callable[[Posted], PasswordPosted],
         offload: Offload,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -91,7 +94,7 @@ class Commands:
         self._ledger, self._builder, self._hypervisor = ledger, builder, hypervisor
         self._nics, self._snapshots, self._ports = nics, snapshots, ports
         self._steps = steps
-        self._changed, self._say_report = changed, report
+        self._changed, self._say_report, self._posted = changed, report, posted
         self._offload = offload
         self._servers: dict[str, UnderWay] = {}
         self._known: dict[str, PowerState] = {}
@@ -349,7 +352,8 @@ class Commands:
                 return failure_of(error, steps)
             server.seen = None
             self._snapshots.forget(server_id)
-            return result
+            left = None if command.final else self._ledger.passwords.left(server_id)
+            return result if left is None else replace(result, posted=self._posted(left))
 
     async def _make_certain(self, command: Destroy, *, noted: bool) -> None:
         """Bring it to the disk that a build was called off, before anybody builds that server elsewhere.

@@ -63,7 +63,6 @@ REMEMBERED = 24 * 3600.0
 
 _COMPACT_AT = 1024 * 1024
 
-
 _ENCODER = msgspec.json.Encoder()
 _NOTHING = HostNetwork()
 
@@ -81,8 +80,7 @@ class Ledger:
         self._tombstones: dict[str, Destroyed] = {}
         self._undone: dict[tuple[str, str], Destroyed] = {}
         self._prints: dict[str, str] = {}
-        self._clock = clock
-        self._path = path
+        self._clock, self._path = clock, path
         self._unsynced = False
         self._size = 0
         self._compact_at = _COMPACT_AT
@@ -320,6 +318,7 @@ class Ledger:
                 self._undone[entry.server_id, entry.action_id] = entry
                 if self.builder(entry.server_id) not in (None, entry.action_id):
                     return  # a later action has built the server here since: nothing of that is undone
+                self.passwords.leave(entry.server_id)
             self._settled.pop(entry.server_id, None)
             self._drop(entry.server_id, entry.port_ids, entry.generation)
             if not entry.final and not entry.action_id:  # cut short: the same command may bring its ports again,
@@ -383,6 +382,7 @@ class Ledger:
         self.fences.forget(oldest)
         self._tombstones = {k: v for k, v in self._tombstones.items() if v.at > oldest}
         self._undone = {k: v for k, v in self._undone.items() if v.at > oldest}
+        self.passwords.forget({server_id for server_id, _ in self._undone} - self._tombstones.keys())
         self._settled = {
             k: v for k, v in self._settled.items() if v.at > oldest or (v.spawned is not None and k in self.guests)
         }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Container, Iterator, Mapping
+from itertools import chain, islice
 
 from msgspec.structs import replace
 
@@ -26,6 +26,8 @@ class Passwords:
         self._append, self._guests = append, guests
         self._unsaid: dict[str, None] = {}
         """The servers whose rows may not know of their guest's latest turn: those that were said last come last."""
+        self._left: dict[str, Posted] = {}
+        """What guests had of which that was so when they were removed, their servers going on elsewhere."""
 
     def check(self, server_id: str) -> int:
         """Return the turn of a guest that may post a password. Raises NotFound, and Conflict where it has one."""
@@ -58,6 +60,7 @@ class Passwords:
     def merged(self, server_id: str, told: GuestMetadata) -> GuestMetadata:
         """Return what a host is told of a guest, with the password of the later turn of what is told and known."""
         guest = self._guests.get(server_id)
+        self._left.pop(server_id, None)
         if guest is None or told.password_turn >= guest.metadata.password_turn:
             self._unsaid.pop(server_id, None)
             return told
@@ -65,17 +68,31 @@ class Passwords:
         return replace(told, password=guest.metadata.password, password_turn=guest.metadata.password_turn)
 
     def take(self, entry: Posted) -> GuestMetadata | None:
-        """Take an entry into account; return what its guest may read now, None where there is no such guest."""
+        """Take an entry into account; return what its guest may read now, None where there is none any more."""
         guest = self._guests.get(entry.server_id)
         if guest is None:
+            self._left[entry.server_id] = entry
             return None
         self._unsaid.setdefault(entry.server_id)
         return replace(guest.metadata, password=entry.password, password_turn=entry.turn)
+
+    def leave(self, server_id: str) -> None:
+        """Keep of a guest that goes, while its server goes on elsewhere, what its row may not know."""
+        if server_id in self._unsaid:
+            self._left[server_id] = self.of(server_id)
+
+    def left(self, server_id: str) -> Posted | None:
+        """Return what is kept of a guest that went."""
+        return self._left.get(server_id)
 
     def drop(self, server_id: str) -> None:
         """Forget a guest that is no more."""
         self._unsaid.pop(server_id, None)
 
+    def forget(self, known: Container[str]) -> None:
+        """Forget what is kept of guests that went, but for servers that are still known to have been here."""
+        self._left = {server_id: posted for server_id, posted in self._left.items() if server_id in known}
+
     def entries(self) -> Iterator[Posted]:
         """Return entries that say of which guests rows may not know."""
-        return map(self.of, self._unsaid)
+        return chain(map(self.of, self._unsaid), self._left.values())

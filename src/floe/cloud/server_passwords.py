@@ -15,9 +15,8 @@ from floe.core import entries
 from floe.core.actions import FAILED, SUCCEEDED, Begins, Step
 from floe.core.context import Context
 from floe.core.errors import Conflict, FloeError, HostFailure, Invalid, NotSupported, Unavailable
-from floe.core.guest_passwords import believable, is_there
+from floe.core.guest_passwords import PasswordPosted, believable, is_there
 from floe.core.guest_questions import SetPassword, admin_of
-from floe.core.messages import PasswordPosted
 from floe.core.properties import YES
 from floe.core.servers import ACTIVE, BUILDING, Server
 from floe.store import actions, hosts
@@ -145,6 +144,12 @@ async def posted(cloud: Cloud, event: PasswordPosted) -> None:
         server = await cloud.db.write(take)
     if server is not None and _has_guest(server, event.host) and server.vm_state != BUILDING:
         await guest_metadata.tell(cloud, server, zone)
+
+
+def left_behind(conn: Connection, event: PasswordPosted, now: datetime) -> None:
+    """Take what a guest had, of which its host told as it removed it, while its server goes on elsewhere or nowhere."""
+    if believable(event.password, event.turn):
+        rows.take_password(conn, event.server_id, None, event.password, event.turn, now)
 
 
 def _has_guest(server: Server, host: str) -> bool:

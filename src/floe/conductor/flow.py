@@ -107,6 +107,11 @@ class Flow:
         return self._state == UNDOING
 
     @property
+    def time(self) -> datetime:
+        """What time it is."""
+        return self._clock.now()
+
+    @property
     def attempt(self) -> int:
         """Which attempt at the action this is, once it is held: what fences those before it off."""
         return self._attempts
@@ -192,15 +197,9 @@ class Flow:
             self.journal.live(step, part)
         return result
 
-    def removed(self, host: str, *, all_actions: bool) -> None:
-        """Say that nothing is left on a host, of this action or of any; written with whatever is written next."""
-        subject, action_id = self.action.subject_id, None if all_actions else self.action.id
-        self._known_of_hosts.append(lambda conn: holdings.delete(conn, subject, host, action_id))
-
-    def owes(self, host: str) -> None:
-        """Say that a host could not be asked to remove what this action began; written with what is written next."""
-        subject, action_id = self.action.subject_id, self.action.id
-        self._known_of_hosts.append(lambda conn: holdings.owe(conn, subject, host, action_id))
+    def learn(self, of_host: Work) -> None:
+        """Keep what was learnt of a host; written with whatever is written next."""
+        self._known_of_hosts.append(of_host)
 
     def await_host(self, host: str, seconds: float, down: Unavailable) -> None:
         """Have the action wait for a host that is down, so long from when it was asked for.
@@ -367,8 +366,8 @@ class Flow:
                 if not (self._end(conn, ends_as, failed, now) if ends else self._hold(conn, now)):
                     raise Fenced
                 made, over, returned = work(conn)
-                for learn in learnt:
-                    learn(conn)
+                for of_host in learnt:
+                    of_host(conn)
                 rows.write_steps(conn, unwritten.with_own(made, last=last or over))
                 if (last or over) and not ends:
                     rows.close(conn, self.action.id, ends_as, failed, now)

@@ -8,7 +8,7 @@ import logging
 from floe.cloud import server_passwords
 from floe.cloud.cloud import Cloud
 from floe.core.errors import FloeError
-from floe.core.messages import PasswordPosted
+from floe.core.guest_passwords import PasswordPosted
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from floe.conductor.removal import Patience, Removal
 from floe.conductor.reports import Reports
 from floe.core import server_states
 from floe.core.errors import HostFailure, Unavailable
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.guests import GuestState, PowerState
 from floe.core.messages import (
     ForAll,
@@ -26,7 +27,6 @@ from floe.core.messages import (
     HostDown,
     HostUp,
     ListGuests,
-    PasswordPosted,
     Progress,
     Report,
 )

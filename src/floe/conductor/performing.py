@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from floe.cloud import server_passwords
 from floe.conductor.failures import Failure
 from floe.conductor.fleet import Asking, Down
 from floe.conductor.flow import Flow
@@ -23,6 +26,7 @@ from floe.core.actions import Step
 from floe.core.entries import UNDONE
 from floe.core.errors import FloeError, HostFailure, NotFound, StoreUnavailable
 from floe.core.messages import Command
+from floe.store import holdings
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +160,10 @@ class Performer(msgspec.Struct, frozen=True):
             result = await self.removal(host, node.command(flow), asking=_asking(flow), trouble=trouble)
             await self.observer(IN, node.name)
             if not result.owed:
-                flow.removed(host, all_actions=True)
-            return result
+                flow.learn(partial(holdings.delete, server_id=flow.action.subject_id, host=host))
+            if result.posted is not None:
+                flow.learn(partial(server_passwords.left_behind, event=result.posted, now=flow.time))
+            return replace(result, posted=None)
 
         return await flow.effect(node.name, call, returns=Removed, host=host, steps=_steps)
 
@@ -194,10 +200,8 @@ class Performer(msgspec.Struct, frozen=True):
                 asking = Asking(pause=flow.pause, prove=flow.prove, go_ahead=flow.go_ahead)
                 result = await self.removal(step.host, await node.undo(flow, step), asking=asking, patience=_UNDO)
                 await self.observer(IN, f"undo {step.name}")
-                if result.owed:
-                    flow.owes(step.host)
-                else:
-                    flow.removed(step.host, all_actions=False)
+                learnt = holdings.owe if result.owed else holdings.delete
+                flow.learn(partial(learnt, server_id=flow.action.subject_id, host=step.host, action_id=flow.action.id))
             flow.undone(step)
             await self.observer(AFTER, f"undo {step.name}")
 

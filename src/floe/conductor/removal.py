@@ -12,6 +12,7 @@ import msgspec
 
 from floe.conductor.fleet import Asking, ConductorSettings, Fleet
 from floe.core.errors import FloeError, HostFailure, Unavailable
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.messages import Destroy, Destroyed
 from floe.core.step_times import StepTime
 
@@ -26,6 +27,8 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
     steps: tuple[StepTime, ...] = ()
     owed: bool = False
+    posted: PasswordPosted | None = None
+    """As of `Destroyed`; no journal has it."""
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +71,7 @@ class Removal(msgspec.Struct, frozen=True):
                     seconds=self.settings.destroy,
                     asking=asking,
                 )
-                return Removed(steps=done.steps)
+                return Removed(steps=done.steps, posted=done.posted)
             except Unavailable as error:
                 if self.fleet.awaited(host) and waited < self.settings.start_grace:
                     await asking.pause(_GRACE_STEP)

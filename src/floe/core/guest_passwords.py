@@ -7,12 +7,22 @@ a later turn knows of all before it, and what comes late, twice or out of order 
 
 from __future__ import annotations
 
+import msgspec
+
 MOST_BYTES = 1020
 """As in Nova, which keeps it in four parts of 255."""
 
-
 _BELIEVABLE = 1_000_000_000
 """Turns beyond this are not believed: whoever has the key of a host could say a number that nothing comes after."""
+
+
+class PasswordPosted(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest posted a password, or has none any more; said again until the host is told of this turn or a later."""
+
+    host: str
+    server_id: str
+    password: str | None
+    turn: int
 
 
 def is_there(turn: int) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from floe.core.actions import Action
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.guest_questions import Diagnostics, ReadDiagnostics, SetPassword
 from floe.core.guests import GuestImage, GuestMetadata, GuestSpec, GuestState, PowerState
 from floe.core.host_network import HostNetwork, MembersChange, RoutersChange
@@ -95,6 +96,8 @@ class Destroyed(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing of the guest is left; `steps` says what was removed."""
 
     steps: tuple[StepTime, ...] = ()
+    posted: PasswordPosted | None = None
+    """What the guest had posted last, where its server's row may not know of that; said again with every repeat."""
 
 
 class ChangePower(msgspec.Struct, frozen=True, kw_only=True):
@@ -302,15 +305,6 @@ class GuestChanged(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     server_id: str
     power_state: PowerState
-
-
-class PasswordPosted(msgspec.Struct, frozen=True, kw_only=True):
-    """A guest posted a password, or has none any more; said again until the host is told of this turn or a later."""
-
-    host: str
-    server_id: str
-    password: str | None
-    turn: int
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from floe.agent.passwords import Passwords
 from floe.cloud import server_passwords
 from floe.cloud.cloud import Cloud
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.guests import GuestMetadata
-from floe.core.messages import PasswordPosted
 from floe.simulation.planting import Planted, patched
 from floe.store import servers as rows
+from floe.store.engine import Connection
 
 
 def _nothing_due(self: Passwords) -> list[Any]:
@@ -43,6 +45,10 @@ async def _posted_whenever(cloud: Cloud, event: PasswordPosted) -> None:
         await _posted(cloud, event)
 
 
+def _forgotten(_conn: Connection, event: PasswordPosted, now: datetime) -> None:
+    """Trust that the event arrived."""
+
+
 _posted = server_passwords.posted
 
 
@@ -63,6 +69,12 @@ PASSWORDS = (
         "password-whenever",
         "an event about a password that comes late brings back what was cleared",
         patched((server_passwords, "posted", _posted_whenever)),
+        needs="post",
+    ),
+    Planted(
+        "password-left-behind",
+        "what a guest posted just before its host removes it is not asked for",
+        patched((server_passwords, "left_behind", _forgotten)),
         needs="post",
     ),
 )

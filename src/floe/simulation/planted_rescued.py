@@ -11,7 +11,7 @@ from floe.conductor.failures import Failure
 from floe.conductor.flow import Flow, Work
 from floe.conductor.rescue_server import RescueServer
 from floe.core import server_states
-from floe.core.disks import Disk
+from floe.core.disks import RESCUE, Disk
 from floe.core.guests import GuestSpec, PowerState
 from floe.core.messages import PowerChanged
 from floe.core.server_rescue import Rescue
@@ -20,13 +20,16 @@ from floe.simulation.planting import Planted, patched
 from floe.store import servers as rows
 from floe.store.engine import Connection
 
-_tidy_all, _leave, _state_of = GuestBuilder.tidy, RescueServer.leave, server_states.state_of
+_own, _tidy_all = GuestBuilder.own_files, GuestBuilder.tidy
+_leave, _state_of = RescueServer.leave, server_states.state_of
 
 
 def _own_alone(self: GuestBuilder, guest: GuestSpec) -> frozenset[Path]:
-    """Take the files that a guest is given for all that are its own."""
+    """Take the files that a rescued guest boots from for all that are its own."""
+    if guest.rescue is None:
+        return _own(self, guest)
     files = self.files(guest)
-    return frozenset((*files.disks.values(), *files.bases.values()))
+    return frozenset(found[RESCUE] for found in (files.disks, files.bases) if RESCUE in found)
 
 
 async def _leave_the_rescue(self: GuestBuilder, guest: GuestSpec) -> None:
@@ -68,7 +71,7 @@ RESCUES = (
     Planted(
         "rescue-drops-what-is-aside",
         "what a guest has as a rule is removed while it is rescued",
-        patched((GuestBuilder, "all_files", _own_alone)),
+        patched((GuestBuilder, "own_files", _own_alone)),
         needs="rescue",
     ),
     Planted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from floe.agent.agent import Agent
 from floe.cloud import server_passwords
@@ -11,12 +12,13 @@ from floe.cloud.audit import Violation
 from floe.cloud.cloud import Cloud
 from floe.core.context import Context
 from floe.core.errors import FloeError
-from floe.core.servers import BUILDING
+from floe.core.servers import BUILDING, RESIZED
+from floe.store import holdings
 from floe.store.engine import Connection
 from floe.store.memory import MemoryStore
 from floe.store.servers import servers
 
-_SHOWN = (servers.c.id, servers.c.host, servers.c.vm_state, servers.c.password)
+_SHOWN = (servers.c.id, servers.c.host, servers.c.vm_state, servers.c.task_state, servers.c.password)
 _ROWS = servers.select().with_only_columns(*_SHOWN).where(servers.c.deleted_at.is_(None))
 
 
@@ -27,6 +29,8 @@ class Posted:
         self._store, self._accuse = store, accuse
         self._kept: dict[str, str] = {}
         """By server, the latest password that its guest was told is kept."""
+        self._at: dict[str, str] = {}
+        """By server, the host that told it so."""
         self._tried: dict[str, list[str]] = {}
         """By server whose guest posted, what it did since, without a word of what became of it."""
         self._asked: set[str] = set()
@@ -37,7 +41,7 @@ class Posted:
         self._away: set[tuple[str, str]] = set()
         """Those of them that may not come back: whatever an older copy of the database brings is there again."""
         self._excused: set[str] = set()
-        """Servers whose host lost what it had not said, or that left it before it said that again."""
+        """Servers whose host lost what it had not said, or that left it before it said that again, or without it."""
         self._set_back: dict[str, str | None] = {}
         """Servers of which an older copy was put back, and where they were: their hosts say again what they know."""
 
@@ -53,7 +57,7 @@ class Posted:
         with contextlib.suppress(FloeError):
             await agent.post_password(server_id, password)
             if before and self._settled(agent.host, server_id):
-                self._kept[server_id] = password
+                self._kept[server_id], self._at[server_id] = password, agent.host
                 self._tried[server_id].clear()
 
     async def clear(self, cloud: Cloud, context: Context, server_id: str) -> None:
@@ -68,6 +72,7 @@ class Posted:
         rows = self._store.read(lambda conn: conn.execute(_ROWS).all())
         # One that leaves its host, be it to come back there, takes with it what that had not said again.
         self._excused.update(row.id for row in rows if self._set_back.get(row.id, row.host) != row.host)
+        self._excused.update(self._left_for_dead(rows))
         living = {row.id: row.password for row in rows}
         for server_id, password in living.items():
             if (server_id, password) in self._away:
@@ -102,6 +107,17 @@ class Posted:
             if living[server_id] != password
             if living[server_id] not in self._later(server_id) or (server_id, password) not in self._gone
         ]
+
+    def _left_for_dead(self, rows: Sequence[Any]) -> set[str]:
+        """Return servers that are done leaving a host which could not be asked what their guests had posted there."""
+        elsewhere = {
+            (row.id, self._at[row.id])
+            for row in rows
+            if row.id in self._at and row.host != self._at[row.id]
+            if row.task_state is None and row.vm_state != RESIZED
+        }
+        owed = self._store.read(holdings.places) if elsewhere else set()
+        return {server_id for server_id, _ in elsewhere & owed}
 
     def _later(self, server_id: str) -> list[str | None]:
         """Return what may be shown once the password that was kept is cleared."""

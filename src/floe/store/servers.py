@@ -199,14 +199,18 @@ def catch_up(conn: Connection, server_id: str, generation: int) -> bool:
     return conn.execute(servers.update().where(*behind).values(guest_generation=generation)).rowcount == 1
 
 
-def take_password(conn: Connection, server_id: str, host: str, password: str | None, turn: int, now: datetime) -> bool:
+def take_password(
+    conn: Connection, server_id: str, host: str | None, password: str | None, turn: int, now: datetime
+) -> bool:
     """Take what the host of a server says of its password, if that is later than what is known; False if it is not.
+
+    Without a `host` it does not matter where the server is.
 
     Nothing is taken while the server is built: the build may fail, and another guest have another password.
     """
     behind = (
         servers.c.id == server_id,
-        servers.c.host == host,
+        sa.true() if host is None else servers.c.host == host,
         servers.c.deleted_at.is_(None),
         servers.c.vm_state != BUILDING,
         servers.c.password_turn < turn,

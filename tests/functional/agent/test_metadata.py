@@ -14,8 +14,9 @@ from floe.agent.callers import Callers
 from floe.agent.metadata import REFUSED
 from floe.core.disks import local_disks
 from floe.core.errors import HostFailure
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.host_network import HostAddress, HostRouter, HostSegment, HostSubnet, RouterLeg
-from floe.core.messages import Destroy, PasswordPosted, Spawn, UpdateMetadata
+from floe.core.messages import Destroy, Spawn, UpdateMetadata
 from floe.dataplane.protocol import MetadataAddress
 
 World = Any

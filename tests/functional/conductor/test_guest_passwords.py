@@ -11,7 +11,8 @@ import pytest
 from floe.cloud import server_passwords
 from floe.core.context import Context
 from floe.core.errors import NotFound
-from floe.core.messages import PasswordPosted, UpdateMetadata
+from floe.core.guest_passwords import PasswordPosted
+from floe.core.messages import UpdateMetadata
 from floe.store import servers
 
 from .conftest import until

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from floe.agent.ledger import Ledger
+from floe.agent.ledger import REMEMBERED, Ledger
 from floe.agent.ledger_entries import Posted
 from floe.core.clock import FixedClock
 from floe.core.errors import Conflict, HostFailure, NotFound
@@ -104,6 +104,45 @@ def test_a_guest_that_is_gone_has_none_and_one_in_its_place_begins_with_none(led
         ledger.passwords.post(IDENT, "b")
     ledger.begin(spawn(action="a2"))
     assert of(ledger) == (None, 0)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_was_not_said_of_a_guest_that_went_is_kept_until_its_server_is_here_again_or_no_more(
+    ledger: Ledger, path: Path, compacted: bool
+) -> None:
+    ledger.passwords.post(IDENT, "a")
+    ledger.destroyed(destroy(action="a1", final=False))
+    if compacted:
+        ledger.compact()
+    left = Posted(server_id=IDENT, password="a", turn=1)
+    assert ledger.passwords.left(IDENT) == again(path).passwords.left(IDENT) == left
+    assert ledger.passwords.due() == []
+    ledger.begin(spawn(action="a2"))
+    assert ledger.passwords.left(IDENT) is again(path).passwords.left(IDENT) is None
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_what_was_kept_of_a_guest_that_went_is_forgotten_with_it(path: Path, final: bool) -> None:
+    clock = FixedClock()
+    with closing(Ledger(path, clock)) as ledger:
+        build(ledger)
+        ledger.passwords.post(IDENT, "a")
+        ledger.destroyed(destroy(action="a1", final=False))
+        ledger.compact()
+        assert ledger.passwords.left(IDENT) is not None
+        if final:
+            ledger.destroyed(destroy(action="a3"))
+        else:
+            clock.advance(REMEMBERED + 1)
+        ledger.compact()
+        assert ledger.passwords.left(IDENT) is None and b"posted" not in path.read_bytes()
+
+
+def test_what_was_said_is_not_kept_of_a_guest_that_went(ledger: Ledger) -> None:
+    ledger.passwords.post(IDENT, "a")
+    ledger.tell(IDENT, told(1, "a"))
+    ledger.destroyed(destroy(action="a1", final=False))
+    assert ledger.passwords.left(IDENT) is None
 
 
 def test_a_build_that_is_asked_for_again_takes_nothing_away(ledger: Ledger, path: Path) -> None:
