@@ -117,6 +117,9 @@ async def test_what_is_asked_for_by_address_port_or_not_at_all(site: Site) -> No
     again = await attached(site, server, port_id=own["id"])
     assert again["port_id"] == own["id"]
     assert await agrees(site, server) == listed
+    with_one = await site.server("whichever")
+    reply = await site.ask("POST", f"{SERVERS}/{with_one}/os-interface", {}, version="2.96")
+    assert reply.status_code == 409 and "Multiple possible networks" in reply.text, "as if nothing was asked for"
     lone = await site.server("lone", None)
     refused(await attach(site, lone), 409, "Multiple possible networks found")
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sites import SERVERS, Site, furnished, refused
 
 from floe.agent.agent import Agent
-from floe.cloud import server_passwords, server_resize
+from floe.cloud import server_passwords, server_ports, server_resize
 from floe.core.errors import HostFailure
 from floe.core.guest_passwords import PasswordPosted
 from floe.core.images import MOVED_BY, Image
@@ -203,6 +203,8 @@ async def test_an_administrator_may_say_where_a_server_goes(site: Site) -> None:
     assert (await act(site, "migrate", {"host": other(site, home)}, "admin", "2.56")).status_code == 202
     assert await place(site) == other(site, home)
     assert (await act(site, "confirmResize", None, "admin")).status_code == 204
+    assert (await act(site, "migrate", {"host": None}, "admin", "2.56")).status_code == 202, "wherever"
+    assert (await act(site, "revertResize", None, "admin")).status_code == 202
     assert (await act(site, "migrate", {"host": home}, "admin")).status_code == 202
     assert (await act(site, "confirmResize", None, "admin")).status_code == 204
     assert guests(site) == {home: "RUNNING"}, "there and back again"
@@ -588,6 +590,18 @@ async def test_ports_that_come_home_are_told_of_there_though_no_command_brings_t
 
     before, after = await cloud.db.write(come_home)
     assert after > before
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+async def test_ports_that_leave_after_their_guest_was_removed_make_their_host_stale(site: Site, ahead: bool) -> None:
+    """It may have been sent its whole network since, with these ports: no later command takes them off."""
+    home, cloud = await place(site), site.cloud.node.cloud
+
+    def unplug(conn: Any) -> list[str]:
+        server_ports.unplug(conn, site.ids["server"], cloud.clock.now(), ahead=ahead)
+        return network_rows.stale(conn)
+
+    assert await cloud.db.write(unplug) == ([] if ahead else [home])
 
 
 async def test_what_a_guest_posted_before_it_moved_is_taken_from_the_host_that_it_left(site: Site) -> None:

@@ -303,17 +303,18 @@ class Agent:
     async def _beat(self) -> None:
         await self._bus.publish(Heartbeat(host=self.host))
         await self._say_passwords()
-        if self._ledger is not None and self._ledger.unsynced:
+        if self._ledger is not None and (self._ledger.unsynced or self._ledger.wishes.unflushed):
             await self._flush(self._ledger)
             await self._offload(self._ledger.sync)
 
     async def _flush(self, ledger: Ledger) -> None:
         """Bring the disks of new guests to the disk: only then are they started again after the power failed."""
         if self._builder is not None and ledger.wishes.unflushed:
-            due = [ledger.guests[ident] for ident in ledger.wishes.unflushed & ledger.guests.keys()]
-            files = [path for guest in due for path in self._builder.files(guest).disks.values()]
+            due = dict(ledger.wishes.unflushed)
+            guests = [ledger.guests[ident] for ident in due if ident in ledger.guests]
+            files = [path for guest in guests for path in self._builder.files(guest).disks.values()]
             await self._offload(flush, files)
-            ledger.wishes.flushed([guest.server_id for guest in due])
+            ledger.wishes.flushed_meanwhile(due)
 
     async def _look(self) -> None:
         """Compare the host with what it should be, mend it and tell of it: the net under events and commands."""

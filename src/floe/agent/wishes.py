@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from itertools import count
 
 from msgspec.structs import replace
 
@@ -29,8 +30,9 @@ class Wishes:
         self._append, self._now = append, now
         self.machine = ""
         """The boot id of the machine that the guests ran on, "" if it is not known."""
-        self.unflushed: set[str] = set()
-        """Guests whose disks may be damaged if the machine's power fails: they were made just now."""
+        self.unflushed: dict[str, int] = {}
+        """Guests whose disks may be damaged if the machine's power fails: made just now, as the how manieth."""
+        self._making = count()
         self.damaged: set[str] = set()
         """Those with which that happened: they are not started any more."""
         self.sound: set[str] = set()
@@ -58,10 +60,10 @@ class Wishes:
         if isinstance(entry, Want):
             self._wanted[entry.server_id] = entry
         elif isinstance(entry, Flushed):
-            self.unflushed.discard(entry.server_id)
+            self.unflushed.pop(entry.server_id, None)
             self.sound.add(entry.server_id)
         elif isinstance(entry, Damaged):
-            self.unflushed.discard(entry.server_id)
+            self.unflushed.pop(entry.server_id, None)
             self.damaged.add(entry.server_id)
         elif isinstance(entry, Machine):
             self.machine = entry.boot_id
@@ -79,18 +81,18 @@ class Wishes:
         """Take into account that a guest was made, with disks of its own."""
         self.damaged.discard(server_id)
         self.sound.discard(server_id)
-        self.unflushed.add(server_id)
+        self.unflushed[server_id] = next(self._making)
 
     def kept(self, server_id: str) -> None:
         """Take into account that a guest has no other disks than it had before others came, which were safe by then."""
         self.damaged.discard(server_id)
-        self.unflushed.discard(server_id)
+        self.unflushed.pop(server_id, None)
         self.sound.add(server_id)
 
     def drop(self, server_id: str) -> None:
         """Forget a guest that is no more."""
         self._wanted.pop(server_id, None)
-        self.unflushed.discard(server_id)
+        self.unflushed.pop(server_id, None)
         self.damaged.discard(server_id)
         self.sound.discard(server_id)
 
@@ -134,13 +136,17 @@ class Wishes:
         for server_id in sorted(set(server_ids) - self.sound):
             self._append(Flushed(server_id=server_id))
 
+    def flushed_meanwhile(self, due: Mapping[str, int]) -> None:
+        """Remember that disks are on the disk of guests that were `unflushed`, where they are still the same ones."""
+        self.flushed(server_id for server_id, made in due.items() if self.unflushed.get(server_id) == made)
+
     def power_failed(self, unbuilt: Set[str], strange: Set[str]) -> None:
         """Remember of which guests the disks may be damaged now.
 
         `unbuilt` are those whose build was not answered, `strange` those of which the ledger does not know: the power
         may have taken what it knew.
         """
-        for server_id in sorted(self.unflushed | unbuilt | (strange - self.sound)):
+        for server_id in sorted(self.unflushed.keys() | unbuilt | (strange - self.sound)):
             self._append(Damaged(server_id=server_id))
 
     def damage(self, server_id: str) -> None:

@@ -181,10 +181,11 @@ class Unplugged(msgspec.Struct, frozen=True):
     generations: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
-def unplug(conn: Connection, server_id: str, now: datetime) -> Unplugged:
+def unplug(conn: Connection, server_id: str, now: datetime, *, ahead: bool = True) -> Unplugged:
     """Take a server's ports off their host, ahead of the command that destroys the guest and has the generation.
 
-    The ports and their addresses stay the server's until `release`.
+    Where that was before, and may have been sent the ports once more since, the host is told anew. The ports and their
+    addresses stay the server's until `release`.
     """
     found = rows.of_server(conn, server_id)
     ids, hosts = tuple(port.id for port in found), _by_host(found)
@@ -193,7 +194,9 @@ def unplug(conn: Connection, server_id: str, now: datetime) -> Unplugged:
     rows.unplug(conn, server_id)
     for host, plugged in hosts.items():
         host_networks.touch_members(conn, host, plugged)
-    return Unplugged(ids, {host: host_networks.advance(conn, host, now) for host in hosts})
+    generations = {host: host_networks.advance(conn, host, now) for host in hosts}
+    host_networks.touch_hosts(conn, () if ahead else hosts)
+    return Unplugged(ids, generations)
 
 
 def unbind(conn: Connection, server_id: str, now: datetime) -> None:

@@ -200,7 +200,7 @@ def bring_home(conn: Connection, server: Server, host: str, now: datetime, **mor
     That host has to be told of these: a guest that stays off brings no command with them.
     """
     if server.host != host:
-        server_ports.unplug(conn, server.id, now)
+        server_ports.unplug(conn, server.id, now, ahead=False)
         place = place_rows.get(conn, host, now)
         if bind(conn, server, host, place.zone if place else "", now):
             host_networks.touch_hosts(conn, (host,))

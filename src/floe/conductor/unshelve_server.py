@@ -161,7 +161,7 @@ class UnshelveServer(msgspec.Struct, frozen=True):
             if given.host:
                 rows.change(conn, server_id, vm_state=SHELVED, task_state=None, fault=fault, updated_at=now)
                 return
-            server_ports.unplug(conn, server_id, now)
+            server_ports.unplug(conn, server_id, now, ahead=False)
             server_ports.unbind(conn, server_id, now)
             allocations.release(conn, server_id, now)
             rows.change(
@@ -178,10 +178,12 @@ class UnshelveServer(msgspec.Struct, frozen=True):
 
         return work
 
-    def forget(self, flow: Flow) -> None:
-        """Forget what was said of the guest; where it failed, something was given back."""
+    async def forget(self, flow: Flow) -> None:
+        """Forget what was said of the guest; where it failed, something was given back, and a host hears of ports."""
         self.fleet.power.pop(flow.action.subject_id, None)
         self.fleet.dirty = self.fleet.dirty or flow.undoing
+        if flow.undoing:
+            await self.cloud.network_nudge()
 
 
 def _disks(conn: Connection, server: Server, given: UnshelveGiven) -> tuple[Disk, ...]:

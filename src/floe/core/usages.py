@@ -24,7 +24,6 @@ class UsedServer(msgspec.Struct, frozen=True, kw_only=True):
     launched_at: datetime | None
     terminated_at: datetime | None
     vm_state: str = DELETED
-    task_state: str | None = None
 
 
 class ServerUse(msgspec.Struct, frozen=True, kw_only=True):

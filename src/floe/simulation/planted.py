@@ -151,20 +151,20 @@ _SEEN: ContextVar[bool] = ContextVar("seen", default=False)
 """Whether room was found, before the transaction."""
 
 
-def _room_seen_to(conn: Any, project_id: str) -> quotas.Room:
+def _room_seen_to(conn: Any, project_id: str, user_id: str) -> quotas.Room:
     """Set no limits to what was found to have room."""
-    found = _room(conn, project_id)
+    found = _room(conn, project_id, user_id)
     unlimited = dict.fromkeys(("instances", "cores", "ram"), -1) if _SEEN.get() else {}
-    return replace(found, limits={**found.limits, **unlimited})
+    return replace(found, limits={**found.limits, **unlimited}, own={**found.own, **unlimited})
 
 
-_create, _room = servers.create, quotas.room
+_create, _room = servers.create, quotas.room_of_user
 
 
-def _room_by_number_alone(conn: Any, project_id: str) -> quotas.Room:
+def _room_by_number_alone(conn: Any, project_id: str, user_id: str) -> quotas.Room:
     """Forget to count cores and memory."""
-    found = _room(conn, project_id)
-    return replace(found, used=Counter({**found.used, "cores": 0, "ram": 0}))
+    found, none = _room(conn, project_id, user_id), {"cores": 0, "ram": 0}
+    return replace(found, used=Counter({**found.used, **none}), own_used=Counter({**found.own_used, **none}))
 
 
 def _delete_uncounted(conn: Any, server_id: str, now: Any) -> None:
@@ -284,9 +284,13 @@ PLANTED = (
     Planted(
         "quota-outside",
         "the quota is checked before the transaction that makes the rows",
-        patched((servers, "create", _quota_before_the_transaction), (quotas, "room", _room_seen_to)),
+        patched((servers, "create", _quota_before_the_transaction), (quotas, "room_of_user", _room_seen_to)),
     ),
-    Planted("quota-of-cores", "cores and memory are not counted", patched((quotas, "room", _room_by_number_alone))),
+    Planted(
+        "quota-of-cores",
+        "cores and memory are not counted",
+        patched((quotas, "room_of_user", _room_by_number_alone)),
+    ),
     Planted("no-sweep", "an action whose nudge was lost is not found", patched((Runner, "sweep", _no_sweep))),
     Planted(
         "undo-not-idempotent",

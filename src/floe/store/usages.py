@@ -27,7 +27,6 @@ _COLUMNS = (
     _s.launched_at,
     _s.terminated_at,
     _s.vm_state,
-    _s.task_state,
 )
 USED = sa.select(*_COLUMNS)
 """Servers with what `used` needs."""
@@ -64,5 +63,4 @@ def used(row: Any) -> UsedServer:
         launched_at=row.launched_at,
         terminated_at=row.terminated_at,
         vm_state=row.vm_state,
-        task_state=row.task_state,
     )

@@ -42,7 +42,7 @@ async def after_a_power_loss(world: Any, command: Any, forgotten: str = "") -> N
     """
     await world.start(boot_id=lambda: "first")
     await world.ask(command)
-    assert world.agent._ledger.wishes.unflushed == {command.guest.server_id}
+    assert world.agent._ledger.wishes.unflushed.keys() == {command.guest.server_id}
     world.agent._ledger.sync()
     await world.kill()
     ledger = world.state_dir / "ledger.jsonl"
@@ -101,6 +101,30 @@ async def test_a_disk_that_is_kept_is_on_the_disk_for_certain_before(world: Any,
         assert not synced.whole(world.folder(command.guest.server_id) / "swap.raw")
         await world.ask(rebuild(command, kept=("swap",)))
         assert synced.whole(world.folder(command.guest.server_id) / "swap.raw")
+
+
+async def test_a_heartbeat_does_not_take_the_disks_of_another_make_for_those_that_it_brought_to_the_disk(
+    world: Any, spawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, synced = spawn(), Synced()
+    await world.start(boot_id=lambda: "first")
+    await world.ask(command)
+    agent, server_id = world.agent, command.guest.server_id
+    real = agent._offload
+
+    async def meanwhile(fn: Any, *args: Any) -> Any:
+        monkeypatch.setattr(agent, "_offload", real)
+        done = await real(fn, *args)
+        await world.ask(rebuild(command))
+        return done
+
+    monkeypatch.setattr(agent, "_offload", meanwhile)
+    with synced.watching():
+        await agent._beat()
+        (disk,) = world.folder(server_id).glob("*.qcow2")
+        assert not synced.whole(disk) and agent._ledger.wishes.unflushed.keys() == {server_id}
+        await agent._beat()
+        assert synced.whole(disk) and not agent._ledger.wishes.unflushed
 
 
 async def test_a_copy_of_a_disk_is_cleared_away_though_the_ledger_forgot_the_guest(world: Any, spawn: Any) -> None:

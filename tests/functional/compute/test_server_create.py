@@ -97,6 +97,8 @@ async def test_between_min_and_max_as_many_are_made_as_the_quota_allows(client: 
         ({"networks": [{"uuid": UNKNOWN, "tag": "e" * 61}]}, 400, ["tag"]),
         ({"networks": [{"uuid": UNKNOWN, "tag": None}]}, 400, ["tag"]),
         ({"block_device_mapping_v2": [{"source_type": "blank", "tag": "a,b"}]}, 400, ["tag"]),
+        ({"block_device_mapping_v2": [{"source_type": "blank", "device_name": "a b"}]}, 400, ["device_name"]),
+        ({"block_device_mapping_v2": [{"source_type": "blank", "device_name": "v" * 256}]}, 400, ["device_name"]),
         ({"block_device_mapping_v2": [{"source_type": "blank", "volume_type": "ssd"}]}, 400, ["volume_type", "ssd"]),
         ({"security_groups": [{"name": "nope"}]}, 400, ["nope"]),
         ({"availability_zone": "mars"}, 400, ["availability_zone", "mars", "nova"]),

@@ -421,6 +421,10 @@ async def test_usage_counts_the_hours_that_servers_were_there(client: Any, compu
     assert (used["total_hours"], used["total_memory_mb_usage"], used["total_vcpus_usage"]) == (2.0, 256.0, 2.0)
     (server,) = used["server_usages"]
     assert (server["instance_id"], server["uptime"], server["state"]) == (ident, 7200, "active")
+    for state in ("stopped", "rescued", "resized", "shelved_offloaded"):
+        await set_row(compute_cloud, ident, vm_state=state)
+        used = (await ann.get(f"/os-simple-tenant-usage/{project}")).json()["tenant_usage"]
+        assert used["server_usages"][0]["state"] == state, "a state, and not a status: no SHUTOFF, no VERIFY_RESIZE"
     await compute_cloud.db.write(lambda conn: servers.mark_deleted(conn, ident, compute_cloud.clock.now()))
     compute_cloud.clock.advance(7200)  # type: ignore[attr-defined]
     used = (await ann.get(f"/os-simple-tenant-usage/{project}?start=2030-01-01T01:00:00")).json()["tenant_usage"]

@@ -68,7 +68,7 @@ async def interface(call: Call) -> Reply:
 
 async def attach(call: Call) -> Reply:
     """POST os-interface: give the server one more NIC."""
-    asked = _ATTACH.read(await call.raw(), call.version)
+    asked = {} if await call.json() == {} else _ATTACH.read(await call.raw(), call.version)  # {} is any network
     network_id, port_id = asked.get("net_id"), asked.get("port_id")
     if network_id and port_id:
         raise Invalid("Must not input both network_id and port_id")

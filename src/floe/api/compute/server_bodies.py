@@ -39,6 +39,9 @@ class _Group(Struct, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=255)]
 
 
+_DeviceName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9._/-]*\Z")]
+
+
 class _Network(Struct, forbid_unknown_fields=True):
     uuid: Uuid | None = None
     port: Uuid | None = None
@@ -54,7 +57,7 @@ class _Legacy(Struct, forbid_unknown_fields=True):
     volume_id: Uuid | None = None
     snapshot_id: Uuid | None = None
     volume_size: Count | None = None
-    device_name: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9._/-]*\Z")] | None = None
+    device_name: _DeviceName | None = None
     delete_on_termination: Flag | None = None
     no_device: Any = None
     connection_info: str | None = None
@@ -67,7 +70,7 @@ class _Device(Struct, forbid_unknown_fields=True):
     volume_size: Count | None = None
     boot_index: int | Annotated[str, Meta(pattern=r"^-?[0-9]+\Z", max_length=10)] | None = None
     guest_format: Annotated[str, Meta(max_length=255)] | None = None
-    device_name: str | None = None
+    device_name: _DeviceName | None = None
     device_type: Annotated[str, Meta(max_length=255)] | None = None
     disk_bus: Annotated[str, Meta(max_length=255)] | None = None
     delete_on_termination: Flag | None = None

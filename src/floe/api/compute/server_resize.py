@@ -21,7 +21,7 @@ _RESIZE = Body(
         Field("OS-DCF:diskConfig", DiskConfig),
     ),
 )
-_MIGRATE = Body("migrate", (Field("host", Annotated[str, Meta(min_length=1, max_length=255)]),))
+_MIGRATE = Body("migrate", (Field("host", Annotated[str, Meta(min_length=1, max_length=255)] | None),))
 
 
 async def resize(call: Call) -> Reply:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from floe.api.compute.server_status import status
 from floe.api.kit.call import Call, Reply
 from floe.api.kit.paging import Page, next_link, page_of, window
 from floe.api.kit.policy import admin, project_reader
@@ -85,7 +84,6 @@ async def _shown(call: Call, use: ProjectUse, *, detailed: bool) -> dict[str, An
 
 def _server(call: Call, use: ServerUse) -> dict[str, Any]:
     server = use.server
-    gone = server.vm_state == DELETED
     return {
         "instance_id": server.id,
         "name": server.name,
@@ -97,7 +95,7 @@ def _server(call: Call, use: ServerUse) -> dict[str, Any]:
         "hours": use.hours,
         "started_at": iso_micro(server.launched_at),
         "ended_at": iso_micro(server.terminated_at),
-        "state": "terminated" if gone else status(server.vm_state, server.task_state).lower(),
+        "state": "terminated" if server.vm_state == DELETED else server.vm_state,
         "uptime": seconds_up(server, call.cloud.clock.now()),
     }
 
