@@ -112,7 +112,17 @@ async def test_flavors_are_filtered_sorted_and_paged(client: Any) -> None:
     assert await names(ann, "minDisk=40") == ["m1.medium"]
     assert await names(ann, "sort_key=memory_mb&sort_dir=desc&limit=2") == ["m1.medium", "m1.small"]
     assert await names(ann, "sort_key=memory_mb&sort_dir=desc&limit=2&marker=2") == ["m1.tiny", "m1.nano"]
-    for query in ("minRam=x", "limit=x", "marker=nope", "sort_key=nope", "sort_key=name&sort_dir=up", "more=1"):
+    assert await names(ann, "sort_dir=desc") == list(reversed(await names(ann, "sort_dir=asc"))), "of their ids"
+    assert await names(ann, "sort_dir=asc") == await names(ann, "sort_key=flavorid")
+    for query in (
+        "minRam=x",
+        "limit=x",
+        "marker=nope",
+        "sort_key=nope",
+        "sort_key=name&sort_dir=up",
+        "more=1",
+        "sort_dir=up",
+    ):
         assert (await ann.get(f"/flavors?{query}")).status_code == 400, query
 
 

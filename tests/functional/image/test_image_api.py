@@ -294,6 +294,7 @@ async def test_a_list_is_filtered(client: As, image_cloud: Cloud) -> None:
         ("name=in:%22a%22b", "name"),
         ("sort=name&sort_key=name", "sort"),
         ("sort_key=name&sort_dir=asc&sort_dir=desc", "sort_dir"),
+        ("sort_dir=up", "sort_dir"),
         ("size_min=1e3", "size_min"),
         ("size_max=" + "9" * 30, "size_max"),
         ("os_hidden=perhaps", "os_hidden"),
@@ -317,6 +318,7 @@ async def test_a_filter_that_makes_no_sense_is_refused(client: As, query: str, w
         ("sort=size:asc,name:desc", ["c", "b", "a", None, "d"]),
         ("sort=disk_format:desc,name:asc", ["b", "d", None, "a", "c"]),
         ("sort_key=created_at&sort_dir=asc", [None, "a", "b", "c", "d"]),
+        ("sort_dir=asc", [None, "a", "b", "c", "d"]),
     ],
 )
 @pytest.mark.parametrize("limit", [1, 2, 5, 9])

@@ -48,10 +48,13 @@ def under(rule: str, **may: Rule) -> Granted:
     return {what: (f"{rule}:{what}", who) for what, who in may.items()}
 
 
-def paged(call: Call, keys: Mapping[str, str] | None = None, **also: Any) -> Listing:
-    """Return a list's page as its parameters have it; `keys` are those to sort by, with the core's names."""
+def paged(call: Call, keys: Mapping[str, str] | None = None, first: str = "", **also: Any) -> Listing:
+    """Return a list's page as its parameters have it; `keys` are those to sort by, with the core's names.
+
+    A direction alone is that of the key `first`.
+    """
     known = keys or {}
-    page = page_of(call, frozenset(known))
+    page = page_of(call, frozenset(known), first=first)
     sort = tuple((known[key], ascending) for key, ascending in page.sort)
     return Listing(limit=page.limit, marker=page.marker, sort=sort, also=also)
 

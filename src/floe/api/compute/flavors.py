@@ -81,7 +81,8 @@ def _listing(call: Call) -> Listing:
     also: dict[str, Any] = {name: value for name, value in least.items() if value > 0}
     if (name := call.one("name")) is not None:
         also["name"] = name
-    return paged(call, _SORT_KEYS if call.version <= _FACTORS_UNTIL else _LATER_SORT_KEYS, public=public, **also)
+    keys = _SORT_KEYS if call.version <= _FACTORS_UNTIL else _LATER_SORT_KEYS
+    return paged(call, keys, "flavorid", public=public, **also)
 
 
 def _public(text: str | None) -> bool | None:

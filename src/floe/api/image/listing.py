@@ -65,7 +65,7 @@ def wanted_of(call: Call) -> tuple[Wanted, Page]:
     if not any(name == "hidden" for name, _, _ in conditions):
         conditions.append(("hidden", "eq", False))
     _demand_sort(call)
-    page = page_of(call, SORT_KEYS, sort_param=True)
+    page = page_of(call, SORT_KEYS, first="created_at", sort_param=True)
     wanted = Wanted(
         project_id=None,
         visibility=visibility,

@@ -44,16 +44,19 @@ def window_of(call: Call, sort: tuple[tuple[str, bool], ...] = ()) -> Page:
     return Page(limit, call.one("marker"), sort, text is not None)
 
 
-def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, sort_param: bool = False) -> Page:
+def page_of(call: Call, sort_keys: frozenset[str] = frozenset(), *, first: str = "", sort_param: bool = False) -> Page:
     """Read `limit`, `marker`, `sort_key` and `sort_dir` (with `sort_param`, also `sort=key:dir,key:dir`).
 
-    A key named again means nothing more. Raises Invalid for what is no number or no known key.
+    A direction alone is that of the key `first`, and a key named again means nothing more. Raises Invalid for what is
+    no number, no known key or no direction.
     """
     keys, directions = call.many("sort_key"), call.many("sort_dir")
     if sort_param and call.one("sort"):
         pairs = [item.partition(":") for item in items(call.one("sort") or "", "sort")]
         keys = [key for key, _, _ in pairs]
         directions = [direction or "asc" for _, _, direction in pairs]
+    if directions and first and not keys:
+        keys = [first]
     sort: dict[str, bool] = {}
     for index, key in enumerate(keys):
         if key not in sort_keys:
