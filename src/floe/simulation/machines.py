@@ -105,6 +105,10 @@ class Machine:
         """Whether the agent has written that it starts a guest no more: the power failed when its disks were new."""
         return f'"type":"damaged","server_id":"{server_id}"' in (self.folder / LEDGER).read_text()
 
+    def knows(self, server_id: str) -> bool:
+        """Whether the agent has a guest in its ledger, or had one since that was lost."""
+        return f'"guest":{{"server_id":"{server_id}"' in (self.folder / LEDGER).read_text()
+
     def forget_boots(self, server_id: str, make: int | None = None) -> None:
         """Take no boot of a guest for done any more, or of that make of it."""
         self.booted = {boot for boot in self.booted if boot[0] != server_id or make not in {None, boot[2]}}
