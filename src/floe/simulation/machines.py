@@ -182,6 +182,8 @@ class SimulatedHypervisor:
         if not there:  # one that is there stays as it is, as with the real ones
             with target.open("ab") as file:
                 file.write(_content(guest))
+            if disk.role == guest.disks[0].role:  # what was booted of that make before had to go back, and went
+                self._machine.forget_boots(guest.server_id, disk.make)
         await self._pause("disk.after")
 
     async def create_blank(self, guest: GuestSpec, disk: Blank, files: GuestFiles) -> None:
