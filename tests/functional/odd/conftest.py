@@ -149,6 +149,20 @@ async def _furnish(admin: Caller, member: Caller) -> dict[str, str]:
     ids["security_group_id"] = group["id"]
     offices = await made(member, "network", "/v2.0/address-groups", "address_group", addresses=["10.0.0.0/8"])
     ids["address_group_id"] = offices["id"]
+    for path, noun, fields in (
+        ("routers", "router", {"name": "r"}),
+        ("subnetpools", "subnetpool", {"name": "p", "prefixes": ["10.66.0.0/16"]}),
+        ("address-scopes", "address_scope", {"name": "s", "ip_version": 4}),
+    ):
+        ids[f"{noun}_id"] = (await made(member, "network", f"/v2.0/{path}", noun, **fields))["id"]
+    networks = (await member.make("network", "GET", "/v2.0/networks"))["networks"]
+    ids["floating_network_id"] = next(each["id"] for each in networks if each["router:external"])
+    reached = {"floating_network_id": ids["floating_network_id"]}
+    ids["floatingip_id"] = ids["above"] = (await made(member, "network", "/v2.0/floatingips", "floatingip", **reached))[
+        "id"
+    ]
+    (agent, *_) = (await admin.make("network", "GET", "/v2.0/agents"))["agents"]
+    ids["agent_id"] = agent["id"]
     image = await member.make(
         "image", "POST", "/v2/images", {"name": "i", "disk_format": "raw", "container_format": "bare"}
     )

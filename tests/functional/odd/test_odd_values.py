@@ -281,15 +281,56 @@ NEW: dict[str, dict[str, Any]] = {
     "security_group": {"name": "g"},
     "security_group_rule": {"direction": "ingress"},
     "address_group": {"addresses": ["10.0.0.0/8"]},
+    "router": {"name": "r"},
+    "floatingip": {},
+    "subnetpool": {"name": "p", "prefixes": ["10.67.0.0/16"]},
+    "address_scope": {"name": "s", "ip_version": 4},
 }
 """What a noun of the network API is made of, besides what it belongs to."""
 
+ROUTE = {"destination": "10.9.0.0/24", "nexthop": "10.7.0.9"}
+DEEDS: dict[str, dict[str, Any]] = {
+    "add_addresses": {"address_group": {"addresses": ["10.1.0.0/16"]}},
+    "remove_addresses": {"address_group": {"addresses": ["10.1.0.0/16"]}},
+    "add_router_interface": {"subnet_id": "subnet_id", "port_id": None},
+    "add_extraroutes": {"router": {"routes": [ROUTE]}},
+    "remove_extraroutes": {"router": {"routes": [ROUTE]}},
+    "remove_router_interface": {"subnet_id": "subnet_id", "port_id": None},
+    "add_prefixes": {"prefixes": ["10.68.0.0/16"]},
+    "port_forwardings": {
+        "port_forwarding": {
+            "protocol": "tcp", "internal_ip_address": "10.7.0.9", "internal_port": 80, "external_port": 8080,
+            "internal_port_id": "port_id", "description": "d", "internal_port_range": None, "external_port_range": None,
+        }
+    },
+    "agents": {"agent": {"admin_state_up": True, "description": "d"}},
+    "dhcp-networks": {"network_id": "network_id"},
+    "l3-routers": {"router_id": "router_id"},
+    "quotas": {"quota": {"port": 100, "network": 100}},
+    "tags": {"tags": ["t"]},
+}  # fmt: skip
+"""What further calls of the network API take, by what their paths end with but for ids; ids by their names."""
+
+
+def _of_deed(ids: dict[str, str], route: Route) -> Shape:
+    """Return the body of a call of the network API that is about more or less than a noun."""
+    (what, *_) = (part for part in reversed(route.path.split("/")) if not part.startswith("{"))
+    shape = Shape(None, _with_ids(DEEDS[what], ids), {})
+    shape.odd = list(_mutants_of(shape.base))
+    return shape
+
+
+def _with_ids(value: Any, ids: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_ids(part, ids) for key, part in value.items()}
+    return ids[value] if isinstance(value, str) and value.endswith("_id") else value
+
 
 async def _of_noun(caller: Any, route: Route) -> list[Shape]:
-    """Return bodies of a noun of the network API, whose attributes are those that it shows."""
+    """Return bodies of a call of the network API: of a noun, whose attributes are those that it shows, or a deed."""
     noun = noun_of(route).removesuffix("_id")
     if noun not in NEW or route.path.removesuffix("/{id}").count("/") > 2:  # what belongs to a thing is not the thing
-        return []
+        return [_of_deed(caller.ids, route)]
     base = {**NEW[noun], **{name: caller.ids[name] for name in BELONGS.get(noun, ())}} if route.method == "POST" else {}
     status, reply = await caller.send("network", "GET", route.path.removesuffix("/{id}"))
     (items,) = (part for part in msgspec.json.decode(reply).values() if isinstance(part, list))
@@ -312,7 +353,12 @@ async def _of_shown(surface: Surface, caller: Any, path: str) -> list[Shape]:
     return [shape]
 
 
-BELONGS = {"subnet": ("network_id",), "port": ("network_id",), "security_group_rule": ("security_group_id",)}
+BELONGS = {
+    "subnet": ("network_id",),
+    "port": ("network_id",),
+    "security_group_rule": ("security_group_id",),
+    "floatingip": ("floating_network_id",),
+}
 OF_SERVER = "/v2.1/servers/{"
 
 

@@ -93,7 +93,7 @@ def ident(value: Any, name: str) -> str:
 
 def address(value: Any, name: str) -> str | None:
     """Read an IPv4 address; null and the empty text are none."""
-    return text_of(number_of(_ADDRESS(value, name), name)) if value not in {None, ""} else None
+    return None if value is None or value == "" else text_of(number_of(_ADDRESS(value, name), name))
 
 
 def one_of(*known: Any) -> Convert:
