@@ -108,6 +108,7 @@ def forget(world: World, host: str, seconds: float) -> None:
     role = next(role for role in world.roles.values() if host in role.hosts)
     world.crash(role, seconds, "its ledger is lost")
     (world.machines[host].folder / LEDGER).unlink(missing_ok=True)
+    world.machines[host].forgetful = True
     world.users.posted.lost(host)
     world.judge.forgot(host)
     world.questions.forgot(host)

@@ -40,6 +40,8 @@ class Machine:
         self.name, self.folder, self._files = name, folder, files
         self.host, self.script, self.network = FakeHost(), FakeScript(), HostNetwork()
         self.disk_full = False
+        self.forgetful = False
+        """Its agent lost its ledger: which boots were done by guests that ended since, nobody knows."""
         self.died: set[str] = set()
         """Guests that ended by themselves or with the machine."""
         self.boots = 1
@@ -104,10 +106,6 @@ class Machine:
     def given_up(self, server_id: str) -> bool:
         """Whether the agent has written that it starts a guest no more: the power failed when its disks were new."""
         return f'"type":"damaged","server_id":"{server_id}"' in (self.folder / LEDGER).read_text()
-
-    def knows(self, server_id: str) -> bool:
-        """Whether the agent has a guest in its ledger, or had one since that was lost."""
-        return f'"guest":{{"server_id":"{server_id}"' in (self.folder / LEDGER).read_text()
 
     def forget_boots(self, server_id: str, make: int | None = None) -> None:
         """Take no boot of a guest for done any more, or of that make of it."""
@@ -227,7 +225,7 @@ class SimulatedHypervisor:
             self._machine.sizes[guest.server_id] = guest.vcpus, guest.memory_mib, limits
             self._started(self._machine.name, guest.server_id)
             boot = guest.server_id, boots, guest.disks[0].make
-            if boot in self._machine.booted:
+            if boot in self._machine.booted and not (self._machine.forgetful and guest.server_id in self._machine.died):
                 self._twice(self._machine.name, guest.server_id)
             self._machine.booted.add(boot)
             if not all(_whole(guest, disk, files) for disk in guest.disks):

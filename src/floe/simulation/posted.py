@@ -31,6 +31,8 @@ class Posted:
         """By server, the latest password that its guest was told is kept."""
         self._at: dict[str, str] = {}
         """By server, the host that told it so."""
+        self._said: dict[str, list[tuple[str, str]]] = {}
+        """By server, the hosts where its guest posted, with what."""
         self._tried: dict[str, list[str]] = {}
         """By server whose guest posted, what it did since, without a word of what became of it."""
         self._asked: set[str] = set()
@@ -54,6 +56,7 @@ class Posted:
         """Have a guest post one. Nobody is promised one of a guest that is being built, or that nobody wants."""
         before = self._settled(agent.host, server_id)
         self._tried.setdefault(server_id, []).append(password)
+        self._said.setdefault(server_id, []).append((agent.host, password))
         with contextlib.suppress(FloeError):
             await agent.post_password(server_id, password)
             if before and self._settled(agent.host, server_id):
@@ -96,6 +99,7 @@ class Posted:
         rows = self._store.read(lambda conn: conn.execute(_ROWS).all())
         self._shown = {row.id: row.password for row in rows if row.password is not None}
         self._set_back |= {row.id: row.host for row in rows}
+        self._excused.update(row.id for row in rows if row.host != self._at.get(row.id))
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what was promised with what is shown, when nothing is under way."""
@@ -104,7 +108,7 @@ class Posted:
             Violation("a password that was kept is not shown", server_id)
             for server_id, password in self._kept.items()
             if server_id in living and server_id not in self._excused
-            if living[server_id] != password
+            if living[server_id] != password and living[server_id] not in self._from_before(server_id)
             if living[server_id] not in self._later(server_id) or (server_id, password) not in self._gone
         ]
 
@@ -122,6 +126,10 @@ class Posted:
     def _later(self, server_id: str) -> list[str | None]:
         """Return what may be shown once the password that was kept is cleared."""
         return [None, *self._tried.get(server_id, ())]
+
+    def _from_before(self, server_id: str) -> list[str]:
+        """Return what its guest posted before it moved, which its new host did not know of when it posted again."""
+        return [password for host, password in self._said.get(server_id, ()) if host != self._at[server_id]]
 
     def _settled(self, host: str, server_id: str) -> bool:
         rows = self._store.read(lambda conn: conn.execute(_ROWS).all())

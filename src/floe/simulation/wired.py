@@ -150,7 +150,7 @@ def _done(conn: Connection, server_id: str, kind: str) -> set[str]:
 def miswired(conn: Connection, machines: Mapping[str, Machine]) -> list[Violation]:
     """Find servers whose plan, ports and guest have not the same NICs, and ports that are left of one.
 
-    A guest that its host has forgotten since may hold a NIC until its next start which it was to lose just then.
+    A guest that its host has forgotten may have until its next start the NICs that it had.
     """
     found = []
     for row in conn.execute(table.select().where(table.c.deleted_at.is_(None))):
@@ -163,7 +163,7 @@ def miswired(conn: Connection, machines: Mapping[str, Machine]) -> list[Violatio
         machine = machines[server.host]
         if machine.host.guests.get(server.id) in _ON:
             real, wanted = machine.host.nics.get(server.id, set()), {port.id for port in ports}
-            if real != wanted and not (real > wanted and not machine.knows(server.id)):
+            if real != wanted and not machine.forgetful:
                 what = f"{server.host}: {sorted(real)}, not {sorted(wanted)}"
                 found.append(Violation("a guest has other NICs than its server", server.id, what))
     return found
