@@ -582,14 +582,15 @@ async def test_ports_that_come_home_are_told_of_there_though_no_command_brings_t
     await act(site, "os-stop")
     await act(site, "migrate", None, "admin")
 
-    def come_home(conn: Any) -> tuple[int, int]:
+    def come_home(conn: Any) -> tuple[int, int, list[str]]:
         before, server = network_rows.wanted(conn, home), servers.get(conn, site.ids["server"])
         assert server is not None
         server_resize.bring_home(conn, server, home, cloud.clock.now())
-        return before, network_rows.wanted(conn, home)
+        return before, network_rows.wanted(conn, home), network_rows.stale(conn)
 
-    before, after = await cloud.db.write(come_home)
+    before, after, stale = await cloud.db.write(come_home)
     assert after > before
+    assert stale == sorted([home, other(site, home)]), "and where they were: what they left may have had them since"
 
 
 @pytest.mark.parametrize("ahead", [True, False])

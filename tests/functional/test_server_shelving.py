@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 from sites import SERVERS, Site, furnished
 
 from floe.cloud import shelving
 from floe.core.errors import HostFailure, Unavailable
+from floe.core.guest_passwords import PasswordPosted
 from floe.core.messages import Destroy
 from floe.hypervisors.fake import FakeHypervisor
 from floe.store.actions import steps as action_steps
@@ -366,3 +368,25 @@ async def test_what_its_guest_posted_is_kept_though_the_bus_lost_it_and_the_answ
     await done(site, server, "unshelve")
     assert (await site.ask("GET", path)).json() == {"password": "secret"}
     await in_order(site)
+
+
+async def test_a_host_is_believed_of_the_server_alone_whose_guest_it_removed(
+    staying: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = staying
+    server, victim = await site.server("one"), await site.server("two")
+    await done(site, server, "shelve")
+    bus = site.cloud.node.cloud.bus
+    real = bus.request
+
+    async def lying(address: str, command: Any, *, timeout: float) -> Any:
+        answer = await real(address, command, timeout=timeout)
+        if isinstance(command, Destroy):
+            said = PasswordPosted(host=address, server_id=victim, password="planted", turn=1)
+            return replace(answer, posted=said)
+        return answer
+
+    monkeypatch.setattr(bus, "request", lying)
+    await done(site, server, "shelveOffload", who="admin")
+    for each in (server, victim):
+        assert (await site.ask("GET", f"{SERVERS}/{each}/os-server-password")).json() == {"password": ""}

@@ -146,10 +146,13 @@ async def posted(cloud: Cloud, event: PasswordPosted) -> None:
         await guest_metadata.tell(cloud, server, zone)
 
 
-def left_behind(conn: Connection, event: PasswordPosted, now: datetime) -> None:
-    """Take what a guest had, of which its host told as it removed it, while its server goes on elsewhere or nowhere."""
-    if believable(event.password, event.turn):
-        rows.take_password(conn, event.server_id, None, event.password, event.turn, now)
+def left_behind(conn: Connection, event: PasswordPosted, server_id: str, now: datetime) -> None:
+    """Take what a guest had, of which its host told as it removed it, while its server goes on elsewhere or nowhere.
+
+    The host was asked about that server, and is not believed about any other.
+    """
+    if event.server_id == server_id and believable(event.password, event.turn):
+        rows.take_password(conn, server_id, None, event.password, event.turn, now)
 
 
 def _has_guest(server: Server, host: str) -> bool:

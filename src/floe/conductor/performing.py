@@ -149,7 +149,7 @@ class Performer(msgspec.Struct, frozen=True):
         return await flow.effect(node.name, call, returns=node.returns, host=None, steps=_steps)
 
     async def _remove(self, flow: Flow, node: Remove) -> Removed:
-        host = node.at(flow)
+        host, subject = node.at(flow), flow.action.subject_id
 
         async def trouble(error: FloeError, waited: float) -> None:
             await node.shown(flow, error, waited)
@@ -160,9 +160,9 @@ class Performer(msgspec.Struct, frozen=True):
             result = await self.removal(host, node.command(flow), asking=_asking(flow), trouble=trouble)
             await self.observer(IN, node.name)
             if not result.owed:
-                flow.learn(partial(holdings.delete, server_id=flow.action.subject_id, host=host))
+                flow.learn(partial(holdings.delete, server_id=subject, host=host))
             if result.posted is not None:
-                flow.learn(partial(server_passwords.left_behind, event=result.posted, now=flow.time))
+                flow.learn(partial(server_passwords.left_behind, event=result.posted, server_id=subject, now=flow.time))
             return replace(result, posted=None)
 
         return await flow.effect(node.name, call, returns=Removed, host=host, steps=_steps)

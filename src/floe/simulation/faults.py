@@ -108,7 +108,7 @@ def forget(world: World, host: str, seconds: float) -> None:
     role = next(role for role in world.roles.values() if host in role.hosts)
     world.crash(role, seconds, "its ledger is lost")
     (world.machines[host].folder / LEDGER).unlink(missing_ok=True)
-    world.machines[host].forgetful = True
+    world.machines[host].forgotten.update(world.machines[host].host.guests)
     world.users.posted.lost(host)
     world.judge.forgot(host)
     world.questions.forgot(host)

@@ -40,8 +40,8 @@ class Machine:
         self.name, self.folder, self._files = name, folder, files
         self.host, self.script, self.network = FakeHost(), FakeScript(), HostNetwork()
         self.disk_full = False
-        self.forgetful = False
-        """Its agent lost its ledger: which boots were done by guests that ended since, nobody knows."""
+        self.forgotten: set[str] = set()
+        """Guests that there were when its agent lost its ledger: nobody knows the boots of those that ended since."""
         self.died: set[str] = set()
         """Guests that ended by themselves or with the machine."""
         self.boots = 1
@@ -225,7 +225,7 @@ class SimulatedHypervisor:
             self._machine.sizes[guest.server_id] = guest.vcpus, guest.memory_mib, limits
             self._started(self._machine.name, guest.server_id)
             boot = guest.server_id, boots, guest.disks[0].make
-            if boot in self._machine.booted and not (self._machine.forgetful and guest.server_id in self._machine.died):
+            if boot in self._machine.booted and guest.server_id not in self._machine.forgotten & self._machine.died:
                 self._twice(self._machine.name, guest.server_id)
             self._machine.booted.add(boot)
             if not all(_whole(guest, disk, files) for disk in guest.disks):

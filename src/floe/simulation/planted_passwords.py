@@ -45,7 +45,7 @@ async def _posted_whenever(cloud: Cloud, event: PasswordPosted) -> None:
         await _posted(cloud, event)
 
 
-def _forgotten(_conn: Connection, event: PasswordPosted, now: datetime) -> None:
+def _forgotten(_conn: Connection, event: PasswordPosted, server_id: str, now: datetime) -> None:
     """Trust that the event arrived."""
 
 

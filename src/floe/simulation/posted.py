@@ -99,7 +99,7 @@ class Posted:
         rows = self._store.read(lambda conn: conn.execute(_ROWS).all())
         self._shown = {row.id: row.password for row in rows if row.password is not None}
         self._set_back |= {row.id: row.host for row in rows}
-        self._excused.update(row.id for row in rows if row.host != self._at.get(row.id))
+        self._excused.update(row.id for row in rows if row.id in self._at and row.host != self._at[row.id])
 
     def check(self, conn: Connection) -> list[Violation]:
         """Compare what was promised with what is shown, when nothing is under way."""

@@ -163,7 +163,7 @@ def miswired(conn: Connection, machines: Mapping[str, Machine]) -> list[Violatio
         machine = machines[server.host]
         if machine.host.guests.get(server.id) in _ON:
             real, wanted = machine.host.nics.get(server.id, set()), {port.id for port in ports}
-            if real != wanted and not machine.forgetful:
+            if real != wanted and server.id not in machine.forgotten:
                 what = f"{server.host}: {sorted(real)}, not {sorted(wanted)}"
                 found.append(Violation("a guest has other NICs than its server", server.id, what))
     return found

@@ -158,9 +158,8 @@ async def _furnish(admin: Caller, member: Caller) -> dict[str, str]:
     networks = (await member.make("network", "GET", "/v2.0/networks"))["networks"]
     ids["floating_network_id"] = next(each["id"] for each in networks if each["router:external"])
     reached = {"floating_network_id": ids["floating_network_id"]}
-    ids["floatingip_id"] = ids["above"] = (await made(member, "network", "/v2.0/floatingips", "floatingip", **reached))[
-        "id"
-    ]
+    floating = await made(member, "network", "/v2.0/floatingips", "floatingip", **reached)
+    ids["floatingip_id"] = ids["above"] = floating["id"]
     (agent, *_) = (await admin.make("network", "GET", "/v2.0/agents"))["agents"]
     ids["agent_id"] = agent["id"]
     image = await member.make(
